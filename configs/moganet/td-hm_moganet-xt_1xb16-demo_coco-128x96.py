@@ -1,0 +1,53 @@
+# The demo on a data set of COCO's layout: minutes on two CPU cores.
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/td_coco.py',
+    '../_base_/pipelines/topdown_heatmap_128x96.py',
+    '../_base_/models/td-hm_moganet.py',
+]
+
+model = dict(
+    backbone=dict(
+        arch='x-tiny',
+        drop_path_rate=0.,
+        layer_scale_init_value=0.1,
+        init_cfg=None),
+    head=dict(
+        in_channels=192,
+        deconv_out_channels=(128, 128, 128),
+        deconv_kernel_sizes=(4, 4, 4),
+        decoder=_base_.codec))
+
+max_iters = 600
+train_cfg = dict(
+    by_epoch=False, max_iters=max_iters, val_interval=max_iters)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
+    clip_grad=dict(max_norm=1.0))
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=50, start_factor=0.01, by_epoch=False),
+    dict(
+        type='CosineAnnealingLR',
+        begin=50,
+        end=max_iters,
+        eta_min_ratio=0.01,
+        by_epoch=False),
+]
+
+# People are taken from the boxes of the annotations.
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
+    dataset=dict(pipeline=_base_.train_pipeline))
+val_dataloader = dict(
+    num_workers=1, dataset=dict(pipeline=_base_.val_pipeline, bbox_file=None))
+test_dataloader = val_dataloader
+
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=100, max_keep_ckpts=1),
+    logger=dict(interval=10))
+log_processor = dict(by_epoch=False)
+randomness = dict(seed=0)

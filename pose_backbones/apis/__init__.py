@@ -1,0 +1,1 @@
+"""What the tools run: training, testing, launching, measuring."""

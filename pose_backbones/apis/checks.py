@@ -1,0 +1,275 @@
+"""What is looked at before a run starts, so that no work is lost in it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.fileio import load as load_file
+from mmengine.registry import Registry
+from mmpose import registry as host
+
+from ..registry import MODELS, SCOPE, TRANSFORMS
+from ..utils.errors import (ConfigError, DatasetError, WorkDirError, closest)
+from .config import as_list
+
+_GET_DATA = (
+    'Give the folder of the data set with --data-root. COCO 2017 is at '
+    'https://cocodataset.org/#download (train2017, val2017, annotations, '
+    'to stand in data/coco); a synthetic set is made by: '
+    'python tools/make_synthetic_coco.py data/synthetic --train 2000 '
+    '--val 200')
+_GET_DETECTIONS = (
+    'Detections of COCO val2017 are linked at https://mmpose.readthedocs.io/'
+    'en/latest/dataset_zoo/2d_body_keypoint.html#coco; to use the boxes of '
+    'the annotations instead: --cfg-options '
+    "{split}_dataloader.dataset.bbox_file=''")
+
+
+def check_types(cfg: Config) -> None:
+    """Refuse names of models, codecs, data sets or metrics not registered.
+
+    Args:
+        cfg: A config.
+
+    Raises:
+        ConfigError: With the place, the name and the closest known names.
+    """
+    if cfg.get('model') is None:
+        raise ConfigError(
+            f"{cfg.filename} has no 'model': is it a config of a model?")
+    for place, part in _model_parts(cfg.model, 'model'):
+        check_type(part, place, host.MODELS, MODELS)
+    head = cfg.model.get('head') or {}
+    for key in ('decoder', 'encoder'):
+        if head.get(key):
+            check_type(head[key], f'model.head.{key}', host.KEYPOINT_CODECS)
+    for split in ('train', 'val', 'test'):
+        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        if dataset:
+            place = f'{split}_dataloader.dataset'
+            check_type(dataset, place, host.DATASETS)
+            for number, step in enumerate(dataset.get('pipeline', [])):
+                check_type(step, f'{place}.pipeline[{number}]',
+                           host.TRANSFORMS, TRANSFORMS)
+        for metric in as_list(cfg.get(f'{split}_evaluator')):
+            check_type(metric, f'{split}_evaluator', host.METRICS)
+
+
+def _model_parts(model: dict, place: str) -> Iterator[tuple[str, dict]]:
+    yield place, model
+    for key in ('data_preprocessor', 'backbone', 'neck', 'head'):
+        if model.get(key):
+            yield f'{place}.{key}', model[key]
+
+
+def check_type(part: dict,
+               place: str,
+               registry: Registry,
+               ours: Registry | None = None) -> None:
+    """Refuse a `type` that a registry does not have.
+
+    Args:
+        part: A dict of a config.
+        place: Where it stands, for the message.
+        registry: MMPose's registry of that kind.
+        ours: This package's, whose names are suggested too.
+
+    Raises:
+        ConfigError: If the type is missing or unknown.
+    """
+    kind = part.get('type')
+    if kind is None:
+        raise ConfigError(f"{place} has no 'type'")
+    if not isinstance(kind, str) or registry.get(kind) is not None:
+        return
+    names = set(registry.module_dict)
+    parent = registry.parent
+    while parent is not None:
+        names.update(parent.module_dict)
+        parent = parent.parent
+    if ours is not None:
+        ours.import_from_location()
+        own = {f'{SCOPE}.{name}' for name in ours.module_dict}
+        names = {name for name in names if f'{SCOPE}.{name}' not in own} | own
+    bare = kind.rsplit('.', 1)[-1]
+    near = closest(kind, names) or closest(bare, names) or closest(
+        f'{SCOPE}.{bare}', names)
+    raise ConfigError(f'{place}: unknown {registry.name} {kind!r}{near}')
+
+
+def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
+    """Refuse a config whose data sets are not where it says.
+
+    Args:
+        cfg: A config.
+        splits: Of `'train'`, `'val'`, `'test'`; those that will be used.
+
+    Raises:
+        DatasetError: With the missing path and how to get the data.
+    """
+    for split in splits:
+        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        if not dataset or 'ann_file' not in dataset:
+            continue
+        root = Path(dataset.get('data_root') or '.')
+        annotations = root / dataset.ann_file
+        if not annotations.is_file():
+            raise DatasetError(
+                f'{split} annotations not found: {annotations}. {_GET_DATA}')
+        for prefix in (dataset.get('data_prefix') or {}).values():
+            if not (root / prefix).is_dir():
+                raise DatasetError(
+                    f'{split} images not found: there is no folder '
+                    f'{root / prefix}. {_GET_DATA}')
+        boxes = dataset.get('bbox_file')
+        if boxes and not Path(boxes).is_file():
+            raise DatasetError(
+                f'{split} detections not found: {boxes}. '
+                + _GET_DETECTIONS.format(split=split))
+        for metric in as_list(cfg.get(f'{split}_evaluator')):
+            truth = metric.get('ann_file')
+            if split != 'train' and truth and not Path(truth).is_file():
+                raise DatasetError(
+                    f'ground truth of the {split} metric not found: {truth} '
+                    f'({split}_evaluator.ann_file). {_GET_DATA}')
+
+
+def check_keypoints(cfg: Config, dataset, split: str) -> None:
+    """Refuse a data set whose key points are not those of the model.
+
+    Args:
+        cfg: The config.
+        dataset: A data set that was built from it.
+        split: Its name, for the message.
+
+    Raises:
+        DatasetError: If the numbers of key points differ, or if there is
+            nobody in the data set.
+    """
+    declared = dataset.metainfo['num_keypoints']
+    where = f'{split} data ({cfg[f"{split}_dataloader"].dataset.ann_file})'
+    coco = getattr(dataset, 'coco', None)
+    for annotation in (coco.anns.values() if coco is not None else ()):
+        if 'keypoints' not in annotation:
+            continue
+        found = len(annotation['keypoints']) / 3
+        if found != declared:
+            raise DatasetError(
+                f'{where} has {found:g} key points a person (annotation '
+                f'{annotation.get("id")}), but '
+                f'{type(dataset).__name__} has {declared}. Use the data set '
+                'type, or a metainfo file, that describes these key points')
+    head = cfg.model.get('head') or {}
+    predicted = head.get('out_channels', head.get('num_keypoints'))
+    if isinstance(predicted, int) and predicted != declared:
+        raise DatasetError(
+            f'the model predicts {predicted} key points (model.head), but '
+            f'{where} has {declared}: set --cfg-options '
+            f'model.head.out_channels={declared}')
+    if len(dataset) == 0:
+        raise DatasetError(
+            f'{where} is empty: not one annotated person is left')
+
+
+def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
+    """Refuse to train into a folder whose earlier run would be lost.
+
+    Args:
+        cfg: A config with its `work_dir`.
+        resume: Whether the earlier run is to be continued.
+        overwrite: Whether it may be replaced.
+
+    Raises:
+        WorkDirError: If it holds checkpoints of another config's run, or of
+            this one's and neither option is given.
+    """
+    folder = Path(cfg.work_dir)
+    if folder.exists() and not folder.is_dir():
+        raise WorkDirError(f'--work-dir: {folder} is a file, not a folder')
+    checkpoints = sorted(folder.glob('*.pth'))
+    if overwrite or not checkpoints:
+        return
+    name = Path(cfg.filename).name
+    earlier = [file for file in folder.glob('*.py') if file.name != name]
+    same = (folder / name).is_file()
+    if earlier and not same:
+        raise WorkDirError(
+            f'{folder} holds the run of another config, {earlier[0].name} '
+            f'({len(checkpoints)} checkpoints, such as '
+            f'{checkpoints[0].name}). Choose another --work-dir, or replace '
+            'it with --overwrite')
+    if resume and same and not _same_model(cfg, folder / name):
+        raise WorkDirError(
+            f'{folder} holds a run of {name} with another model, so it '
+            'cannot be resumed with this one. Choose another --work-dir, or '
+            'replace it with --overwrite')
+    if not resume:
+        raise WorkDirError(
+            f'{folder} already holds a run ({len(checkpoints)} checkpoints, '
+            f'such as {checkpoints[0].name}). Continue it with --resume, '
+            'choose another --work-dir, or replace it with --overwrite')
+
+
+def _same_model(cfg: Config, dumped: Path) -> bool:
+    """Whether a run's saved config has this model, start weights apart."""
+    try:
+        old = Config.fromfile(str(dumped), import_custom_modules=False)
+    except Exception:
+        return False
+    return _plain(cfg.model) == _plain(old.get('model'))
+
+
+def _plain(value):
+    """Lists for tuples; without `init_cfg`, which no longer matters."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()
+                if key != 'init_cfg'}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def check_output(path: str | None, option: str, endings: Sequence[str]):
+    """Refuse a file name that could not be written after the run.
+
+    Args:
+        path: Of the file, or None.
+        option: That named it, for the message.
+        endings: What it may end with.
+
+    Raises:
+        ConfigError: For another ending, or where a folder of that name is.
+    """
+    if path is None:
+        return
+    if not path.endswith(tuple(endings)):
+        raise ConfigError(
+            f'{option} {path}: expected a name that ends with '
+            f'{" or ".join(endings)}')
+    if Path(path).is_dir():
+        raise ConfigError(f'{option} {path}: a folder has this name')
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def check_detections(path: str, image_ids: set) -> None:
+    """Refuse a detections file that is of other images.
+
+    Args:
+        path: COCO results, a list of `{image_id, category_id, bbox, score}`.
+        image_ids: Of the data set.
+
+    Raises:
+        DatasetError: If no box is of these images, or it is no such list.
+    """
+    boxes = load_file(path, file_format='json')
+    if not isinstance(boxes, list) or not all(
+            isinstance(box, dict) and 'image_id' in box
+            for box in boxes[:100]):
+        raise DatasetError(
+            f'detections unreadable: {path} is no list of boxes in COCO '
+            'results format ({image_id, category_id, bbox, score})')
+    if boxes and not any(box['image_id'] in image_ids for box in boxes):
+        raise DatasetError(
+            f'{path} has detections of other images: not one of '
+            f'{len(boxes)} boxes (such as image {boxes[0]["image_id"]}) is '
+            'of an image in the annotations')

@@ -1,0 +1,135 @@
+"""Reading a config and merging into it what the command line says."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..utils.errors import ConfigError, closest
+
+_SPLITS = ('train', 'val', 'test')
+
+
+def load_config(path: str) -> Config:
+    """Read a config file.
+
+    Args:
+        path: A `.py`, `.yml` or `.json` file.
+
+    Returns:
+        The config, with its bases.
+
+    Raises:
+        ConfigError: If it is missing (shows the closest names) or broken.
+    """
+    if '::' not in path and not Path(path).is_file():
+        raise ConfigError(f'config not found: {path}{_similar(path)}')
+    try:
+        return Config.fromfile(path)
+    except Exception as error:
+        reason = str(error).strip().split('\n')[0]
+        raise ConfigError(
+            f'config unreadable: {path} ({type(error).__name__}: '
+            f'{reason})') from error
+
+
+def _similar(path: str) -> str:
+    """Name configs like the one that is missing, near it or in configs/."""
+    name = Path(path).name
+    for folder in (Path(path).parent, Path('configs')):
+        found = {p.name: p for p in folder.rglob('*.py')
+                 if '_base_' not in p.parts}
+        near = closest(name, found)
+        if near:
+            for known, where in found.items():
+                near = near.replace(f' {known}', f' {where}')
+            return near
+    return ''
+
+
+def merge_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply the options of `cli.add_common_options`, in place.
+
+    Args:
+        cfg: A config.
+        args: Its command line.
+
+    Raises:
+        ConfigError: If an option does not go with the config.
+    """
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    if args.data_root is not None:
+        set_data_root(cfg, args.data_root)
+    if args.show or args.show_dir is not None:
+        _enable_drawing(cfg, args)
+    cfg.strict_load = not args.non_strict
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+
+
+def _enable_drawing(cfg: Config, args: argparse.Namespace) -> None:
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ConfigError(
+            '--show and --show-dir need the hook PoseVisualizationHook: add '
+            "default_hooks=dict(visualization=dict(type='"
+            "PoseVisualizationHook')) to the config")
+    hook.update(
+        enable=True,
+        show=args.show,
+        out_dir=args.show_dir,
+        interval=args.interval)
+    if args.show:
+        hook.wait_time = args.wait_time
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Take all data from another folder of the same layout, in place.
+
+    Args:
+        cfg: A config with a top-level `data_root`.
+        data_root: The new folder.
+
+    Raises:
+        ConfigError: If the config has no `data_root`.
+    """
+    old = cfg.get('data_root')
+    if not old:
+        raise ConfigError(
+            "--data-root: the config has no top-level 'data_root'; set the "
+            'paths by --cfg-options train_dataloader.dataset.data_root=…')
+    new = data_root.rstrip('/') + '/'
+
+    def move(text: str) -> str:
+        return new + text[len(old):] if text.startswith(old) else text
+
+    for split in _SPLITS:
+        for part in ('dataloader', 'evaluator'):
+            key = f'{split}_{part}'
+            if cfg.get(key) is not None:
+                cfg[key] = _map_strings(cfg[key], move)
+    cfg.data_root = new
+
+
+def _map_strings(value, change: Callable[[str], str]):
+    """`value` with `change` applied to every string in it."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return type(value)(
+            {key: _map_strings(item, change) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return type(value)(_map_strings(item, change) for item in value)
+    return value
+
+
+def as_list(value) -> list:
+    """A config entry that may be one dict or a list of them, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

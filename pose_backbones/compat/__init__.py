@@ -1,0 +1,20 @@
+"""What OpenMMLab's released packages need to run on a current PyTorch.
+
+One module for each fault, each of which can go when the fault is mended
+upstream:
+
+- `mmcv_ops`: MMPose and MMDetection import `mmcv.ops`, which wants mmcv's
+  compiled extension; with `mmcv-lite` there is none.
+- `checkpoint`: PyTorch reads checkpoints with `weights_only=True` and then
+  refuses those that MMEngine itself writes.
+"""
+
+from . import checkpoint, mmcv_ops
+
+__all__ = ['install']
+
+
+def install() -> None:
+    """Put every remedy in place; calling it again changes nothing."""
+    mmcv_ops.install()
+    checkpoint.install()

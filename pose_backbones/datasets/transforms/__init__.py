@@ -1,0 +1,5 @@
+"""Transforms; importing this registers them."""
+
+from .loading import LoadImage
+
+__all__ = ['LoadImage']

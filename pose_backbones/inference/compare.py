@@ -1,0 +1,153 @@
+"""Pictures of predictions beside the ground truth: `draw_results.py`."""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..utils.errors import DatasetError
+from .draw import Skeleton, draw_pose
+
+_BAR = 22  # pixels of the captions above a pair
+
+
+def compare(ann_file: str,
+            images: str,
+            results: str,
+            out_dir: str,
+            count: int = 12,
+            score_thr: float = 0.3,
+            seed: int = 0) -> list[Path]:
+    """Draw predictions beside the ground truth.
+
+    Args:
+        ann_file: Annotations in COCO's format.
+        images: Folder of the images.
+        results: Key points in COCO's results format, as `tools/test.py`
+            writes them with `test_evaluator.outfile_prefix`.
+        out_dir: Where the pictures go; `overview.jpg` shows them together.
+        count: How many images, drawn by lot among those with people.
+        score_thr: Key points below this score are not drawn.
+        seed: Of the lot.
+
+    Returns:
+        The pictures written, the overview last.
+
+    Raises:
+        DatasetError: If a file is missing or holds something else.
+    """
+    truth = _read(ann_file, 'annotations')
+    predictions = _by_image(_read(results, 'results'))
+    people = _by_image(truth['annotations'])
+    skeleton = Skeleton.from_coco(truth['categories'][0])
+    chosen = [image for image in truth['images']
+              if any(p.get('num_keypoints') for p in people[image['id']])]
+    order = np.random.default_rng(seed).permutation(len(chosen))[:count]
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    written, pairs = [], []
+    for image in (chosen[index] for index in sorted(order)):
+        path = Path(images) / image['file_name']
+        picture = cv2.imread(str(path))
+        if picture is None:
+            raise DatasetError(f'cannot read the image {path}')
+        pairs.append(
+            _pair(picture, people[image['id']], predictions[image['id']],
+                  skeleton, score_thr))
+        written.append(folder / f'{path.stem}.jpg')
+        cv2.imwrite(str(written[-1]), pairs[-1])
+    if pairs:
+        written.append(folder / 'overview.jpg')
+        cv2.imwrite(str(written[-1]), overview(pairs))
+    return written
+
+
+def _read(path: str, what: str):
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f'cannot read the {what} {path}: {error}'
+                           ) from error
+
+
+def _by_image(entries: list[dict]) -> dict[int, list[dict]]:
+    found = defaultdict(list)
+    for entry in entries:
+        found[entry['image_id']].append(entry)
+    return found
+
+
+def _pair(image: np.ndarray, people: list[dict], predictions: list[dict],
+          skeleton: Skeleton, score_thr: float) -> np.ndarray:
+    """Left the annotations, right the predictions, with captions."""
+    left, right = image.copy(), image.copy()
+    for person in people:
+        points = np.reshape(person.get('keypoints', []), (-1, 3))
+        if len(points) and person.get('num_keypoints'):
+            draw_pose(left, points[:, :2], skeleton, points[:, 2] > 0,
+                      points[:, 2] == 1)
+    for person in predictions:
+        points = np.reshape(person['keypoints'], (-1, 3))
+        draw_pose(right, points[:, :2], skeleton, points[:, 2] >= score_thr)
+    captions = ((left, 'ground truth'), (right, 'prediction'))
+    return np.hstack([_caption(side, text) for side, text in captions])
+
+
+def _caption(image: np.ndarray, text: str) -> np.ndarray:
+    bar = np.full((_BAR, image.shape[1], 3), 40, np.uint8)
+    cv2.putText(bar, text, (6, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45,
+                (240, 240, 240), 1, cv2.LINE_AA)
+    return np.vstack([bar, image])
+
+
+def overview(pictures: list[np.ndarray],
+             columns: int = 2,
+             width: int = 640,
+             limit: int = 8) -> np.ndarray:
+    """Pictures in columns of one width, filled so that they end evenly.
+
+    Args:
+        pictures: Each (H, W, 3), uint8, BGR; sizes may differ.
+        columns: How many.
+        width: Of a column, in pixels.
+        limit: How many pictures at most.
+
+    Returns:
+        (H', columns * width, 3), uint8, BGR.
+    """
+    stacks = [[] for _ in range(columns)]
+    for picture in pictures[:limit]:
+        height = round(picture.shape[0] * width / picture.shape[1])
+        picture = cv2.resize(picture, (width, height),
+                             interpolation=cv2.INTER_AREA)
+        shortest = min(stacks, key=lambda stack: sum(map(len, stack)))
+        shortest.append(picture)
+    height = max(sum(map(len, stack)) for stack in stacks)
+    sheet = np.full((height, columns * width, 3), 40, np.uint8)
+    for column, stack in enumerate(stacks):
+        if stack:
+            filled = np.vstack(stack)
+            sheet[:len(filled), column * width:(column + 1) * width] = filled
+    return sheet
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `tools/draw_results.py`."""
+    parser = argparse.ArgumentParser(
+        description='Draw predictions beside the ground truth.',
+        prog='draw_results.py')
+    parser.add_argument('ann_file', help='annotations in COCO format')
+    parser.add_argument('results', help='key points in COCO results format')
+    parser.add_argument('--images', required=True, metavar='DIR')
+    parser.add_argument('--out', required=True, metavar='DIR')
+    parser.add_argument('--count', type=int, default=12, metavar='N')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, metavar='S',
+        help='leave out key points below this score (default: 0.3)')
+    args = parser.parse_args(argv)
+    written = compare(args.ann_file, args.images, args.results, args.out,
+                      args.count, args.score_thr)
+    print(f'{len(written)} pictures in {args.out}')

@@ -1,0 +1,3 @@
+"""Models; importing this registers them."""
+
+from . import backbones  # noqa: F401

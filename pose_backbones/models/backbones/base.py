@@ -1,0 +1,207 @@
+"""What every backbone of the package has in common."""
+
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...utils.checkpoint import get_weights, load_weights, read_checkpoint
+from ...utils.errors import CheckpointError, closest
+
+
+def choose_arch(arch: str | dict, settings: Mapping[str, dict],
+                aliases: Mapping[str, str]) -> dict:
+    """Look up a named architecture, or check one given as a dict.
+
+    Args:
+        arch: A name, or a dict with the keys that every entry of `settings`
+            has.
+        settings: Name → architecture.
+        aliases: Other name → name.
+
+    Returns:
+        The architecture.
+
+    Raises:
+        ValueError: For an unknown name or wrong keys; shows the choices.
+        TypeError: If it is neither a name nor a dict.
+    """
+    keys = set(next(iter(settings.values())))
+    if isinstance(arch, str):
+        name = aliases.get(arch.lower(), arch.lower())
+        if name not in settings:
+            raise ValueError(
+                f'unknown arch {arch!r}: expected one of '
+                f'{", ".join(settings)}{closest(name, settings)}')
+        return settings[name]
+    if not isinstance(arch, Mapping):
+        raise TypeError(
+            f'arch is {arch!r}: expected a name ({", ".join(settings)}) or '
+            f'a dict with the keys {", ".join(sorted(keys))}')
+    if set(arch) != keys:
+        raise ValueError(
+            f'arch has the keys {", ".join(sorted(arch)) or "(none)"}: '
+            f'expected {", ".join(sorted(keys))}')
+    return dict(arch)
+
+
+class BaseBackbone(BaseModule, metaclass=ABCMeta):
+    """A backbone of several stages that returns feature maps.
+
+    A subclass calls `super().__init__`, then builds its modules and says in
+    `stage_modules` which of them make up a stage. It gets in return: checks
+    of `out_indices` and `frozen_stages`, freezing that survives `train()`,
+    `norm_eval`, and strict loading of pretrained weights.
+
+    Args:
+        num_stages: How many stages there are.
+        out_indices: Stages whose output is returned, from 0; negative ones
+            count from the end.
+        frozen_stages: Stages 0 up to this one are frozen: no gradient, and
+            evaluation mode. -1 freezes nothing.
+        norm_eval: Whether batch norms stay in evaluation mode in training,
+            so that they use the statistics they were loaded with.
+        with_cp: Whether inner activations are computed again in the backward
+            pass, which saves memory and costs time.
+        init_cfg: MMEngine's. For
+            `dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)`
+            the weights are loaded strictly, but for the classifier
+            (`pretrained_extras`).
+
+    Raises:
+        ValueError: If a stage is named that does not exist.
+        TypeError: If an argument is of a wrong type.
+    """
+
+    #: prefixes of weights in pretrained files that a backbone has no use for
+    pretrained_extras: tuple[str, ...] = ('head.', )
+
+    def __init__(self,
+                 num_stages: int,
+                 out_indices: Sequence[int],
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: dict | list | None = None):
+        super().__init__(init_cfg=init_cfg)
+        self.num_stages = num_stages
+        self.out_indices = self._check_out_indices(out_indices)
+        if (not isinstance(frozen_stages, int)
+                or not -1 <= frozen_stages < num_stages):
+            raise ValueError(
+                f'frozen_stages is {frozen_stages!r}: expected -1 (none) or '
+                f'the last stage to freeze, 0 to {num_stages - 1}')
+        for name, value in (('norm_eval', norm_eval), ('with_cp', with_cp)):
+            if not isinstance(value, bool):
+                raise TypeError(
+                    f'{name} is {value!r}: expected True or False')
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+    def _check_out_indices(self, indices: Sequence[int]) -> tuple[int, ...]:
+        count = self.num_stages
+        if isinstance(indices, str) or not isinstance(indices, Sequence):
+            raise TypeError(
+                f'out_indices is {indices!r}: expected a sequence of stages')
+        valid = all(
+            isinstance(index, int) and -count <= index < count
+            for index in indices)
+        stages = tuple(index % count for index in indices) if valid else ()
+        if not stages or list(stages) != sorted(set(stages)):
+            raise ValueError(
+                f'out_indices is {indices!r}: expected different stages in '
+                f'rising order out of {", ".join(map(str, range(count)))}')
+        return stages
+
+    @abstractmethod
+    def stage_modules(self, stage: int) -> Iterator[nn.Module]:
+        """The modules of one stage, its patch embedding or stem included."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Image batch (N, C, H, W) → the maps of `out_indices`."""
+
+    @abstractmethod
+    def init_from_nothing(self) -> None:
+        """Set the weights that training without pretrained ones starts at."""
+
+    def init_weights(self) -> None:
+        """Initialize as `init_cfg` says; MMEngine's runner calls this."""
+        if self._is_init:
+            return
+        pretrained = self._pretrained()
+        self.init_from_nothing()
+        if pretrained is None:
+            super().init_weights()
+            return
+        self._load_pretrained(pretrained)
+        self._is_init = True
+
+    def _pretrained(self) -> dict | None:
+        configs = self.init_cfg or []
+        configs = [configs] if isinstance(configs, dict) else configs
+        found = [c for c in configs if c.get('type') == 'Pretrained']
+        if found and len(configs) > 1:
+            raise ValueError(
+                "init_cfg combines 'Pretrained' with other initializers, "
+                'which it would overwrite: give one of them')
+        if not found:
+            return None
+        known = {'type', 'checkpoint', 'prefix', 'map_location'}
+        if not found[0].get('checkpoint') or set(found[0]) - known:
+            raise ValueError(
+                f'init_cfg is {dict(found[0])}: expected '
+                "dict(type='Pretrained', checkpoint=PATH_OR_URL, "
+                'prefix=None)')
+        return found[0]
+
+    def _load_pretrained(self, init_cfg: dict) -> None:
+        path = init_cfg['checkpoint']
+        weights = get_weights(read_checkpoint(path))
+        prefix = init_cfg.get('prefix') or ''
+        if prefix:
+            prefix = prefix.rstrip('.') + '.'
+            weights = {
+                name[len(prefix):]: value
+                for name, value in weights.items() if name.startswith(prefix)
+            }
+            if not weights:
+                raise CheckpointError(
+                    f"{path} has no weight whose name begins with '{prefix}'")
+        load_weights(self, weights, path, ignore=self.pretrained_extras)
+        print_log(f'{type(self).__name__}: pretrained weights of {path}',
+                  logger='current')
+
+    def freeze_stages(self) -> None:
+        """Put stages 0 to `frozen_stages` in evaluation, without gradient.
+
+        Stages behind the last of `out_indices` take no part either; without
+        gradient, distributed training does not wait for theirs.
+        """
+        unused = range(self.out_indices[-1] + 1, self.num_stages)
+        for stage in (*range(self.frozen_stages + 1), *unused):
+            for module in self.stage_modules(stage):
+                module.eval()
+                module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'BaseBackbone':
+        """Switch to training; what is frozen stays as it is.
+
+        Args:
+            mode: Training (True) or evaluation.
+
+        Returns:
+            The backbone.
+        """
+        super().train(mode)
+        if mode:
+            self.freeze_stages()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self

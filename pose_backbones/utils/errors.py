@@ -1,0 +1,51 @@
+"""Errors that a user meets, and how close names are suggested.
+
+Each carries one message: the value that was given, what was expected and
+what to do. The tools print it as one line and end with status 2; from Python
+they are ordinary exceptions, with the built-in class as a second base.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PoseBackbonesError(Exception):
+    """Base of the errors that the tools show without a traceback."""
+
+
+class ConfigError(PoseBackbonesError, ValueError):
+    """A config, or an option given beside it, cannot work."""
+
+
+class DatasetError(PoseBackbonesError, ValueError):
+    """Files of a data set are missing, unreadable or do not fit."""
+
+
+class CheckpointError(PoseBackbonesError, RuntimeError):
+    """A checkpoint is missing, damaged, unsafe or of another model."""
+
+
+class WorkDirError(PoseBackbonesError, RuntimeError):
+    """A folder holds results that would be lost."""
+
+
+class LaunchError(PoseBackbonesError, RuntimeError):
+    """Processes, devices or nodes do not fit the machine."""
+
+
+def closest(name: str, choices: Iterable[str], count: int = 3) -> str:
+    """Say which of `choices` are like `name`.
+
+    Args:
+        name: What was asked for.
+        choices: What there is.
+        count: How many to name at most.
+
+    Returns:
+        `"; did you mean A or B?"`, or an empty string where nothing is near.
+    """
+    by_fold = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(name.casefold(), by_fold, count, 0.5)
+    if not near:
+        return ''
+    return f'; did you mean {" or ".join(by_fold[fold] for fold in near)}?'

@@ -1,0 +1,7 @@
+"""Count parameters and FLOPs of a model: see `--help`."""
+
+from pose_backbones.apis.cli import run
+from pose_backbones.apis.flops import main
+
+if __name__ == '__main__':
+    run(main)

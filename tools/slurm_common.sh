@@ -1,0 +1,16 @@
+# Sourced by slurm_train.sh and slurm_test.sh.
+
+# on_slurm PARTITION JOB SCRIPT [ARGUMENT ...]: one task for each GPU.
+on_slurm() {
+    local gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
+    if [ "$gpus" -lt "$per_node" ]; then per_node=$gpus; fi
+    export PYTHONPATH="$here/..:${PYTHONPATH:-}"
+    # SRUN_ARGS is split into words on purpose.
+    # shellcheck disable=SC2086
+    srun --partition="$1" --job-name="$2" \
+        --gres="gpu:$per_node" --ntasks="$gpus" \
+        --ntasks-per-node="$per_node" \
+        --cpus-per-task="${CPUS_PER_TASK:-5}" \
+        --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+        "${PYTHON:-python}" -u "${@:3}" --launcher slurm
+}

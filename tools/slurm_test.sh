@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Evaluate on a Slurm cluster.
+#   GPUS=8 bash tools/slurm_test.sh PARTITION JOB CONFIG CHECKPOINT [OPTION ...]
+# GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS
+set -euo pipefail
+if [ $# -lt 4 ]; then
+    echo "usage: slurm_test.sh PARTITION JOB CONFIG CHECKPOINT [OPTION ...]" >&2
+    exit 2
+fi
+here="$(cd "$(dirname "$0")" && pwd)"
+partition=$1 job=$2
+source "$here/slurm_common.sh"
+on_slurm "$partition" "$job" "$here/test.py" "${@:3}"

@@ -1,0 +1,7 @@
+"""Train a model from a config: see `--help`."""
+
+from pose_backbones.apis.cli import run
+from pose_backbones.apis.train import main
+
+if __name__ == '__main__':
+    run(main)
