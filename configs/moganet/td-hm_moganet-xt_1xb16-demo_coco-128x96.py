@@ -6,16 +6,20 @@ _base_ = [
     '../_base_/models/td-hm_moganet.py',
 ]
 
+# Trained from nothing in a few hundred steps, so: maps of all stages side by
+# side at stride 4, no deconvolutions, no drop path, mild augmentation.
 model = dict(
     backbone=dict(
         arch='x-tiny',
-        drop_path_rate=0.,
         layer_scale_init_value=0.1,
+        out_indices=(0, 1, 2, 3),
         init_cfg=None),
+    neck=dict(type='FeatureMapProcessor', concat=True),
     head=dict(
-        in_channels=192,
-        deconv_out_channels=(128, 128, 128),
-        deconv_kernel_sizes=(4, 4, 4),
+        in_channels=384,
+        deconv_out_channels=None,
+        conv_out_channels=(128, ),
+        conv_kernel_sizes=(1, ),
         decoder=_base_.codec))
 
 max_iters = 600

@@ -9,7 +9,7 @@ from mmengine.registry import Registry
 from mmpose import registry as host
 
 from ..registry import MODELS, SCOPE, TRANSFORMS
-from ..utils.errors import (ConfigError, DatasetError, WorkDirError, closest)
+from ..utils.errors import ConfigError, DatasetError, WorkDirError, closest
 from .config import as_list
 
 _GET_DATA = (

@@ -65,8 +65,9 @@ def launch(script: str, processes: str, arguments: list[str]) -> None:
         LaunchError: If the number is none, or over that of the GPUs.
     """
     from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.errors import \
-        ChildFailedError
+    from torch.distributed.elastic.multiprocessing.errors import (
+        ChildFailedError,
+    )
     if not processes.isdigit() or int(processes) < 1:
         raise LaunchError(
             f'{processes!r} processes: expected how many to start on this '

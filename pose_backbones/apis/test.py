@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='write the predictions here (.pkl), for offline evaluation')
     parser.add_argument(
         '--eval', nargs='+', metavar='METRIC', choices=tuple(OLD_METRICS),
-        help='compute only these of the config\'s metrics, by their names '
+        help="compute only these of the config's metrics, by their names "
         f'in MMPose 0.x: {", ".join(OLD_METRICS)}')
     parser.add_argument(
         '--badcase', action='store_true',
@@ -136,7 +136,7 @@ class SaveMetrics(Hook):
             print_log(f'Metrics written to {self.path}', logger='current')
 
 
-def test(cfg: Config, out: str | None = None) -> dict[str, float]:
+def evaluate(cfg: Config, out: str | None = None) -> dict[str, float]:
     """Check a config and evaluate its `load_from` checkpoint.
 
     Args:
@@ -172,4 +172,4 @@ def main(argv: list[str] | None = None) -> None:
     checks.check_output(args.dump, '--dump', ('.pkl', '.pickle'))
     cfg = load_config(args.config)
     merge_test_options(cfg, args)
-    test(cfg, out=args.out)
+    evaluate(cfg, out=args.out)

@@ -1,7 +1,9 @@
 """Tests of the synthetic people: geometry, drawing, files and the tool."""
 
-import importlib.util
+import itertools
 import json
+import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +31,7 @@ from pose_backbones.datasets.synthetic import (
     sample_look,
     sample_pose,
 )
+from pose_backbones.utils.errors import DatasetError
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'make_synthetic_coco.py'
 SIGMAS = np.array([.26, .25, .25, .35, .35, .79, .79, .72, .72, .62, .62,
@@ -59,12 +62,21 @@ def scenes():
     return [render_scene(np.random.default_rng([17, i])) for i in range(80)]
 
 
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('synthetic_tool', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def tool(capsys, monkeypatch):
+    """Runs the tool in this process: exit status, stdout and stderr."""
+    def start(*argv):
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, argv)])
+        status = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(os, '_exit', sys.exit)
+            try:
+                runpy.run_path(str(TOOL), run_name='__main__')
+            except SystemExit as end:
+                status = end.code or 0
+        return status, *capsys.readouterr()
+
+    return start
 
 
 def _files(root):
@@ -444,54 +456,48 @@ def test_bad_arguments(tmp_path, changes, error, match):
 # Tool
 
 
-def _run(tool, capsys, *argv):
-    status = tool.main([str(a) for a in argv])
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
 SMALL = ('--train', 2, '--val', 1, '--image-size', 96, 80)
 
 
-def test_tool_writes_once(tool, capsys, tmp_path):
+def test_tool_writes_once(tool, tmp_path):
     out = tmp_path / 'o'
-    status, text, _ = _run(tool, capsys, out, *SMALL)
+    status, text, _ = tool(out, *SMALL)
     assert status == 0
     assert text.startswith('3 images, ')
     assert 'images/s' in text
     before = _files(out)
-    status, text, _ = _run(tool, capsys, out, *SMALL)
+    status, text, _ = tool(out, *SMALL)
     assert status == 0
     assert text.startswith('already there: 3 images')
     assert _files(out) == before
     (out / 'train/000000000003.jpg').unlink()
-    assert _run(tool, capsys, out, *SMALL)[0] == 0
+    assert tool(out, *SMALL)[0] == 0
     assert _files(out) == before
 
 
-def test_tool_protects_and_overwrites(tool, capsys, tmp_path):
+def test_tool_protects_and_overwrites(tool, tmp_path):
     out = tmp_path / 'o'
-    _run(tool, capsys, out, *SMALL)
+    tool(out, *SMALL)
     (out / 'notes.txt').write_text('mine')
     before = _files(out)
     other = (out, *SMALL, '--seed', 9)
-    status, _, err = _run(tool, capsys, *other)
+    status, _, err = tool(*other)
     assert status == 2
     assert 'other parameters' in err
     assert '--overwrite' in err
     assert _files(out) == before
-    assert _run(tool, capsys, *other, '--overwrite')[0] == 0
+    assert tool(*other, '--overwrite')[0] == 0
     assert (out / 'notes.txt').read_text() == 'mine'
     assert _read(out / 'synthetic.json')['seed'] == 9
     fewer = (out, '--train', 1, '--val', 0, '--image-size', 96, 80)
-    assert _run(tool, capsys, *fewer, '--overwrite')[0] == 0
+    assert tool(*fewer, '--overwrite')[0] == 0
     assert [p.name for p in sorted((out / 'train').iterdir())] == [
         '000000000001.jpg']
     foreign = tmp_path / 'f'
     (foreign / 'train').mkdir(parents=True)
     (foreign / 'train' / '000000000001.jpg').write_bytes(b'mine')
     for extra in ((), ('--overwrite',)):
-        status, _, err = _run(tool, capsys, foreign, *SMALL, *extra)
+        status, _, err = tool(foreign, *SMALL, *extra)
         assert status == 2
         assert 'choose another folder' in err
     assert _files(foreign) == {'train/000000000001.jpg': b'mine'}
@@ -501,20 +507,66 @@ def test_tool_protects_and_overwrites(tool, capsys, tmp_path):
     (('--train', -1), 'expected num_train >= 0, got -1'),
     (('--train', 0, '--val', 0), 'at least one image'),
     (('--image-size', 8, 8), '64 to 4096'),
+    (('--seed', -1), 'expected seed >= 0, got -1'),
 ])
-def test_tool_errors(tool, capsys, tmp_path, argv, message):
-    status, out, err = _run(tool, capsys, tmp_path / 'o', *argv)
+def test_tool_errors(tool, tmp_path, argv, message):
+    status, out, err = tool(tmp_path / 'o', *argv)
     assert status == 2
     assert out == ''
+    assert err.startswith('error: ')
     assert message in err
     assert err.count('\n') == 1
+    assert not (tmp_path / 'o').exists()
+
+
+def test_tool_says_what_it_cannot_write(tool, tmp_path):
+    (tmp_path / 'file').write_text('x')
+    status, out, err = tool(tmp_path / 'file' / 'o', *SMALL)
+    assert status == 2
+    assert out == ''
+    assert err.startswith(f'error: cannot write {tmp_path / "file" / "o"}')
+    assert 'Not a directory' in err
+    assert err.count('\n') == 1
+    out = tmp_path / 'o'
+    tool(out, *SMALL)
+    for path in (out / 'train').iterdir():
+        path.unlink()
+    (out / 'train').rmdir()
+    (out / 'train').write_text('mine')
+    status, _, err = tool(out, *SMALL)
+    assert status == 2
+    assert err.startswith(f'error: cannot write {out / "train"}')
+    assert (out / 'train').read_text() == 'mine'
+
+
+def test_errors_of_users_have_their_class(tmp_path):
+    (tmp_path / 'mine').write_text('x')
+    with pytest.raises(DatasetError, match='choose another folder'):
+        make_synthetic_coco(tmp_path, 1, 1)
+    with pytest.raises(DatasetError, match='num_val >= 0, got -2'):
+        make_synthetic_coco(tmp_path / 'o', 1, -2)
+
+
+def test_tool_shows_progress(tool, tmp_path, monkeypatch):
+    # One second passes at each look at the clock.
+    clock = itertools.count()
+    monkeypatch.setattr('time.monotonic', lambda: float(next(clock)))
+    status, text, err = tool(tmp_path / 'o', '--train', 5, '--val', 3,
+                             '--image-size', 96, 80)
+    assert status == 0
+    assert err == ''
+    assert text.splitlines()[:-1] == [
+        '3/8 images, 1.0 images/s, 0:00:05 left',
+        '6/8 images, 1.0 images/s, 0:00:02 left']
 
 
 def test_tool_as_a_program(tmp_path):
     (tmp_path / 'file').write_text('x')
     done = subprocess.run(
         [sys.executable, str(TOOL), str(tmp_path / 'file'), '--train', '1'],
+        env={**os.environ, 'PYTHONPATH': str(TOOL.parents[1])},
         capture_output=True, text=True, check=False)
     assert done.returncode == 2
+    assert done.stderr.startswith('error: ')
     assert 'is not a folder' in done.stderr
     assert 'Traceback' not in done.stderr

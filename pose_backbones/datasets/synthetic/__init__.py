@@ -1,29 +1,23 @@
 """Drawn people with COCO keypoints, for demos, tests and benchmarks."""
 
-from .coco import (
-                   GENERATOR_VERSION,
-                   SyntheticSummary,
-                   encode_person,
-                   encode_polygons,
-                   encode_rle,
-                   make_synthetic_coco,
-                   sample_detections,
-)
-from .figure import Figure, Look, draw_figure, sample_look
+from .annotations import encode_person, sample_detections
+from .coco import GENERATOR_VERSION, SyntheticSummary, make_synthetic_coco
+from .figure import Figure, draw_figure
+from .look import Look, sample_look
+from .masks import encode_polygons, encode_rle
+from .poses import ACTIONS, sample_pose
 from .scene import Scene, ScenePerson, render_scene
 from .skeleton import (
-                   ACTIONS,
-                   BONES,
-                   JOINT_LIMITS,
-                   KEYPOINT_NAMES,
-                   Body,
-                   PosedBody,
-                   Projection,
-                   forward_kinematics,
-                   limit,
-                   project,
-                   sample_body,
-                   sample_pose,
+    BONES,
+    JOINT_LIMITS,
+    KEYPOINT_NAMES,
+    Body,
+    PosedBody,
+    Projection,
+    forward_kinematics,
+    limit,
+    project,
+    sample_body,
 )
 
 __all__ = [

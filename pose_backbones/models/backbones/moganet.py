@@ -1,15 +1,15 @@
 """MogaNet: convolutions of several orders, gated and aggregated."""
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import checkpointed, init_conv_fan_out
+from ..layers import build_norm, checkpointed, init_conv_fan_out
 from .base import BaseBackbone, choose_arch
 
 
@@ -141,9 +141,9 @@ class MogaBlock(nn.Module):
                  norm_cfg: dict, layer_scale: float,
                  dilations: Sequence[int]):
         super().__init__()
-        self.norm1 = build_norm_layer(norm_cfg, channels)[1]
+        self.norm1 = build_norm(norm_cfg, channels)
         self.attn = MultiOrderGatedAggregation(channels, dilations)
-        self.norm2 = build_norm_layer(norm_cfg, channels)[1]
+        self.norm2 = build_norm(norm_cfg, channels)
         self.mlp = ChannelAggregationFFN(channels, int(channels * ffn_ratio))
         self.drop_path = DropPath(drop_path)
         shape = (1, channels, 1, 1)
@@ -162,7 +162,7 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.projection = nn.Conv2d(
             in_channels, channels, 3, stride=2, padding=1)
-        self.norm = build_norm_layer(norm_cfg, channels)[1]
+        self.norm = build_norm(norm_cfg, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.projection(x))
@@ -176,9 +176,9 @@ class StemPatchEmbed(nn.Module):
         half = channels // 2
         self.projection = nn.Sequential(
             nn.Conv2d(in_channels, half, 3, stride=2, padding=1),
-            build_norm_layer(norm_cfg, half)[1], nn.GELU(),
+            build_norm(norm_cfg, half), nn.GELU(),
             nn.Conv2d(half, channels, 3, stride=2, padding=1),
-            build_norm_layer(norm_cfg, channels)[1])
+            build_norm(norm_cfg, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.projection(x)
@@ -284,8 +284,8 @@ class MogaNet(BaseBackbone):
         self.embed_dims = tuple(settings['embed_dims'])
         self.depths = tuple(settings['depths'])
 
-        drop_paths = iter(
-            torch.linspace(0, drop_path_rate, sum(self.depths)).tolist())
+        last = max(sum(self.depths) - 1, 1)
+        drop_paths = (drop_path_rate * i / last for i in count())
         previous = in_channels
         for stage, (channels, depth, ffn_ratio) in enumerate(
                 zip(self.embed_dims, self.depths, settings['ffn_ratios'])):
@@ -299,7 +299,7 @@ class MogaNet(BaseBackbone):
                             embed(previous, channels, norm_cfg))
             self.add_module(f'blocks{number}', blocks)
             self.add_module(f'norm{number}',
-                            build_norm_layer(norm_cfg, channels)[1])
+                            build_norm(norm_cfg, channels))
             previous = channels
         self.freeze_stages()
 

@@ -2,5 +2,6 @@
 
 from .activation_checkpoint import checkpointed
 from .initialization import init_conv_fan_out
+from .norm import build_norm
 
-__all__ = ['checkpointed', 'init_conv_fan_out']
+__all__ = ['build_norm', 'checkpointed', 'init_conv_fan_out']

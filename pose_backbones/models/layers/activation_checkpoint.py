@@ -10,18 +10,19 @@ from torch.utils.checkpoint import checkpoint
 
 @contextmanager
 def _statistics_kept(module: nn.Module):
-    """Batch norms of `module` use a batch's statistics, not record them."""
+    """Batch norms of `module` work as in training, but record nothing."""
     norms = [
         child for child in module.modules()
         if isinstance(child, _BatchNorm) and child.track_running_stats
     ]
+    recording = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, batches) in zip(norms, recording):
+            norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
 def checkpointed(module: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,105 @@
+"""The picture while people are put into it."""
+
+import cv2
+import numpy as np
+
+from .figure import Figure
+
+
+class Stage:
+    """The picture while it is drawn, and who is seen at each pixel.
+
+    Attributes:
+        image: (h, w, 3) BGR uint8 picture, drawn on.
+        light: (3,) unit vector towards the light.
+        shadows: Darkness of shadows, 0 to 1.
+        owner: (h, w) int16 number of the object seen, 0 for none; later
+            ones have greater numbers.
+
+    Args:
+        image: (h, w, 3) BGR uint8 surroundings.
+        light: (3,) unit vector: x right, y down, z to the camera.
+        shadows: Darkness of shadows, 0 to 1.
+    """
+
+    def __init__(self, image: np.ndarray, light: np.ndarray,
+                 shadows: float) -> None:
+        self.image, self.light, self.shadows = image, light, shadows
+        self.owner = np.zeros(image.shape[:2], np.int16)
+        self._count = 0
+
+    def cover(self, mask: np.ndarray, corner: tuple[int, int] = (0, 0)
+              ) -> int:
+        """Marks pixels as belonging to a new object.
+
+        Args:
+            mask: (h, w) uint8, more than 127 where the object is.
+            corner: Pixel (x, y) of the mask's corner in the picture.
+
+        Returns:
+            The number of the object.
+        """
+        self._count += 1
+        h, w = mask.shape
+        x, y = corner
+        self.owner[y:y + h, x:x + w][mask > 127] = self._count
+        return self._count
+
+    def shadow(self, figure: Figure, foot: float, height: float) -> None:
+        """Throws the shadow of a figure on the ground.
+
+        Args:
+            figure: The figure.
+            foot: Row of the ground below it, in pixels.
+            height: Stature of the figure in pixels.
+        """
+        h, w = self.owner.shape
+        x0, y0 = figure.origin
+        fw = figure.alpha.shape[1]
+        push = -0.7 * self.light[0]
+        left = int(max(0, x0 - abs(push) * height))
+        right = int(min(w, x0 + fw + abs(push) * height))
+        top = int(max(0, foot - 0.3 * height))
+        bottom = int(min(h, foot + 0.08 * height))
+        if right - left < 2 or bottom - top < 2:
+            return
+        mask = np.zeros((bottom - top, right - left), np.uint8)
+        if self.shadows > 0:
+            warp = np.float64([[1, -push, x0 - left + push * (foot - y0)],
+                               [0, 0.2, foot - top - 0.2 * (foot - y0)]])
+            mask = cv2.warpAffine(figure.alpha, warp, mask.shape[::-1])
+            mask = cv2.convertScaleAbs(mask, alpha=self.shadows)
+        feet = [tuple(p) for p in figure.joints[15:, :2]]
+        for x, y in feet:
+            if abs(y - foot) < 0.12 * height:
+                cv2.ellipse(mask, (int(x - left), int(
+                    min(y + 0.03 * height, foot) - top)),
+                    (int(0.075 * height), int(0.02 * height)), 0, 0, 360,
+                    225, -1)
+        sigma = max(0.8, 0.011 * height)
+        self._darken(cv2.GaussianBlur(mask, (0, 0), sigma),
+                    (left, top, right, bottom), 0.62)
+
+    def add(self, figure: Figure) -> int:
+        """Composites a figure.
+
+        Args:
+            figure: The figure.
+
+        Returns:
+            Its number.
+        """
+        x, y = figure.origin
+        h, w = figure.alpha.shape
+        part = self.image[y:y + h, x:x + w]
+        rest = cv2.merge((cv2.bitwise_not(figure.alpha),) * 3)
+        part[:] = cv2.add(cv2.multiply(part, rest, scale=1 / 255),
+                          figure.image)
+        return self.cover(figure.alpha, (x, y))
+
+    def _darken(self, mask: np.ndarray, box: tuple, strength: float) -> None:
+        """Darkens a box of the picture where a uint8 mask is set."""
+        x0, y0, x1, y1 = box
+        part = self.image[y0:y1, x0:x1]
+        factor = cv2.bitwise_not(cv2.convertScaleAbs(mask, alpha=strength))
+        part[:] = cv2.multiply(part, cv2.merge((factor,) * 3), scale=1 / 255)

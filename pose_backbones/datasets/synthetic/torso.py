@@ -1,0 +1,185 @@
+"""Torso of a figure: top, pelvis, neck, shoulders, backpack and skirt."""
+
+import cv2
+import numpy as np
+
+from .canvas import (
+    BAG,
+    CLOTH_BOTTOM,
+    CLOTH_TOP,
+    LIMBS,
+    NECK,
+    PELVIS,
+    SHOULDER,
+    SKIRT,
+    TORSO,
+)
+from .painter import Painter
+from .skeleton import SIDES
+
+
+def _ring(painter: Painter, t: np.ndarray, width: np.ndarray,
+          depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and half extents of cross-sections of the torso.
+
+    ``t`` runs from 0 at the hips to 1 at the neck; negative values lie
+    below the hips. Half widths and depths are in statures; the result is
+    (n, 2) and (n,) in pixels of the canvas.
+    """
+    xy, proj = painter.xy, painter.proj
+    knots = np.stack((2 * xy['pelvis'] - xy['waist'], xy['pelvis'],
+                      xy['waist'], xy['chest'], xy['neck']))
+    at = (-0.36, 0.0, 0.36, 0.72, 1.0)
+    centre = np.stack((np.interp(t, at, knots[:, 0]),
+                       np.interp(t, at, knots[:, 1])), 1)
+    up = xy['neck'] - xy['pelvis']
+    up = up / max(np.hypot(*up), 1e-6)
+    normal = np.array((-up[1], up[0]))
+    extent = []
+    for ti, w, d in zip(t, width, depth, strict=True):
+        axes = proj.pelvis if ti < 0.3 else proj.chest
+        flat = axes[:2] * np.array(((1.0,), (-1.0,)))
+        a, f = normal @ flat[:, 0], normal @ flat[:, 2]
+        extent.append(((w * a) ** 2 + (d * f) ** 2) ** 0.5)
+    return centre, np.array(extent) * painter.unit
+
+
+def _rings(painter: Painter, low: float, widen: float
+           ) -> tuple[np.ndarray, np.ndarray]:
+    """Centres (n, 2) and half widths (n,) of the torso from `low` up."""
+    m, g = painter.body.masculine, painter.body.girth
+    t = np.array((-.14, 0, .17, .36, .62, .82, .95, 1.02))
+    w = np.array((.066, .093 - .008 * m, .089 - .005 * m,
+                  (.066 + .011 * m) * g ** .5, .080 + .012 * m,
+                  .085 + .015 * m, .068, .036)) * g ** .8
+    d = np.array((.05, .068 - .006 * m, .064, .05 * g, .062 - .004 * m,
+                  .058, .044, .032)) * g ** .8
+    grid = np.append(low, t[t > low + 0.02])
+    centre, extent = _ring(painter, grid, np.interp(grid, t, w),
+                           np.interp(grid, t, d))
+    forward = painter.proj.chest[:2, 2] * (1, -1) * painter.unit
+    shift = np.interp(grid, t, (-.01, -.016, -.010, .002, .012, .006, 0,
+                                0))
+    return centre + shift[:, None] * forward, extent * widen
+
+
+def draw_torso(painter: Painter) -> None:
+    """Queues the torso with neck, shoulders and a backpack.
+
+    Args:
+        painter: Of the person.
+    """
+    look, z, c, xy = painter.look, painter.proj.z, painter.canvas, painter.xy
+    depth = 0.5 * (z['pelvis'] + z['neck'])
+    hem = 0.16 if look.tucked or look.skirt else look.hem
+
+    def draw() -> None:
+        pts, radii = _rings(painter, hem, 0.5 + 0.5 * look.loose)
+        c.tube(pts[:-1], radii[:-1], look.top, TORSO | CLOTH_TOP,
+               painter.rim, (0.0 if look.tucked else 0.22, 1.0))
+        facing = painter.proj.chest[2, 2]
+        flat = painter.proj.chest[:2] * np.array(((1.0,), (-1.0,)))
+        front = xy['neck'] + 0.045 * painter.unit * flat[:, 2]
+        if facing > 0.25:
+            if look.jacket:
+                low = pts[0] + 0.05 * painter.unit * flat[:, 2]
+                c.tube(np.stack((front, 0.5 * (front + low), low)),
+                       np.array((.024, .024, .045)) * facing * painter.unit,
+                       look.top_second, TORSO)
+            c.tube(np.stack((xy['neck'], front)),
+                   np.array((.03, .018)) * painter.unit, look.skin, NECK)
+        if look.tucked and not look.skirt:
+            a, r = pts[0], radii[0]
+            n = np.array((pts[1] - pts[0])[::-1]) * (1, -1)
+            n = n / max(np.hypot(*n), 1e-6)
+            c.tube(np.stack((a - n * r, a + n * r)),
+                   np.full(2, .008 * painter.unit), (30, 34, 40), PELVIS)
+
+    def draw_pelvis() -> None:
+        pts, radii = _rings(painter, -0.14, 0.6 + 0.4 * look.loose)
+        c.tube(pts[:4], radii[:4], look.bottom, PELVIS | CLOTH_BOTTOM,
+               painter.rim)
+
+    def draw_neck() -> None:
+        r = (.027 + .007 * painter.body.masculine) * painter.unit
+        top = 0.4 * xy['neck'] + 0.6 * xy['head']
+        c.tube(np.stack((xy['neck'], top)), (r * 1.15, r), look.skin, NECK)
+
+    painter.later(0.6 * depth + 0.4 * z['pelvis'] - 0.012, draw_pelvis)
+    painter.later(depth, draw)
+    painter.later(min(depth, z['neck']) - 0.001, draw_neck)
+    for side, _ in SIDES:
+        _clavicle(painter, side, depth)
+    if look.backpack:
+        _backpack(painter, depth)
+
+
+def _clavicle(painter: Painter, side: str, depth: float) -> None:
+    """Queues what joins a shoulder to the neck."""
+    look, z = painter.look, painter.proj.z
+    near = z[f'{side}_shoulder'] > 0.5 * (
+        z['left_shoulder'] + z['right_shoulder']) - 0.06
+    colour = look.top if look.sleeve > 0 else look.skin
+    mark = CLOTH_TOP if look.sleeve > 0 else 0
+
+    def draw() -> None:
+        a, b = painter.xy['neck'], painter.xy[f'{side}_shoulder']
+        r = painter.body.girth ** 0.7 * painter.unit
+        painter.canvas.tube(np.stack((a + 0.12 * (b - a), b)),
+                            (.026 * r, .0355 * r), colour,
+                            LIMBS[side] + SHOULDER | mark, soft=True)
+
+    painter.later(depth + (0.001 if near else -0.002), draw)
+
+
+def _backpack(painter: Painter, depth: float) -> None:
+    """Queues a backpack behind the chest."""
+    flat = painter.proj.chest[:2] * np.array(((1.0,), (-1.0,)))
+    back = painter.proj.chest @ np.array((0, 0, -0.085))
+    shift = -0.085 * flat[:, 2] * painter.unit
+    size = (0.06 * abs(flat[0, 0]) + 0.035 * abs(flat[0, 2])) * painter.unit
+
+    def draw() -> None:
+        a, b = painter.xy['neck'], painter.xy['waist']
+        pts = np.stack((a + 0.1 * (b - a), 0.5 * (a + b), b)) + shift
+        painter.canvas.tube(pts, np.array((.8, 1.05, 1)) * size,
+                            painter.look.top_second, BAG, painter.rim)
+
+    painter.later(depth + back[2], draw)
+
+
+def draw_skirt(painter: Painter) -> None:
+    """Queues a skirt over the pelvis and the legs.
+
+    Args:
+        painter: Of the person.
+    """
+    look, z = painter.look, painter.proj.z
+    depth = max(z['pelvis'], 0.5 * (z['left_hip'] + z['left_knee']),
+                0.5 * (z['right_hip'] + z['right_knee'])) - 0.008
+
+    def draw() -> None:
+        pts, radii = _rings(painter, 0.0, 1.03)
+        pts, radii = list(pts[:2]), list(radii[:2])
+        for side, _ in SIDES:
+            a, b = painter.xy[f'{side}_hip'], painter.xy[f'{side}_knee']
+            pts.append(a + min(look.skirt, 1.0) * (b - a))
+            radii.append(0.062 * painter.unit)
+            if look.skirt > 1:
+                c = painter.xy[f'{side}_ankle']
+                pts.append(b + (look.skirt - 1) * (c - b))
+                radii.append(0.062 * painter.unit)
+        turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+        ring = np.stack((np.cos(turn), np.sin(turn)), 1)
+        cloud = np.concatenate([p + r * ring for p, r in zip(
+            pts, radii, strict=True)]).astype(np.float32)
+        hull = cv2.convexHull(cloud)[:, 0].astype(np.float64)
+        painter.canvas.fill(hull, look.bottom, SKIRT | CLOTH_BOTTOM, 0.95)
+        for i in range(3):
+            a = (0.5 + 0.25 * (i - 1)) * (pts[2] - pts[-1]) + pts[-1]
+            painter.canvas.tube(
+                np.stack((pts[1] + 0.3 * (a - pts[1]), a)),
+                (.008 * painter.unit, .016 * painter.unit), look.bottom,
+                SKIRT | CLOTH_BOTTOM)
+
+    painter.later(depth, draw)

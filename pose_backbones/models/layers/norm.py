@@ -1,0 +1,33 @@
+"""Norm layers by config, with an error that names the choices."""
+
+from mmcv.cnn import build_norm_layer
+from mmengine.registry import MODELS
+from torch import nn
+
+from ...utils.errors import closest
+
+
+def build_norm(norm_cfg: dict, channels: int) -> nn.Module:
+    """Build a norm layer.
+
+    Args:
+        norm_cfg: Such as `dict(type='BN')`, `'SyncBN'`, or
+            `dict(type='GN', num_groups=8)`; `requires_grad=False` freezes it.
+        channels: C.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ValueError: If `norm_cfg` names no norm layer.
+    """
+    kind = norm_cfg.get('type') if isinstance(norm_cfg, dict) else None
+    if kind is None or (isinstance(kind, str) and MODELS.get(kind) is None):
+        known = [name for name, layer in MODELS.module_dict.items()
+                 if issubclass(layer, nn.Module)
+                 and 'norm' in layer.__name__.lower()]
+        hint = closest(str(kind), known)
+        raise ValueError(
+            f'norm_cfg is {norm_cfg!r}: expected a dict whose type is one of '
+            f'{", ".join(sorted(known))}{hint}')
+    return build_norm_layer(norm_cfg, channels)[1]

@@ -1,0 +1,353 @@
+"""Every error that a user meets: one message, status 2, nothing lost."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from conftest import run_tool
+
+from pose_backbones.apis import checks, cli
+from pose_backbones.apis import test as test_api
+from pose_backbones.apis import train as train_api
+from pose_backbones.utils.errors import DatasetError
+
+
+class _Exit(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def fail(monkeypatch, capsys):
+    """Runs an entry point that must fail; returns its one line."""
+
+    def leave(status):
+        raise _Exit(status)
+
+    monkeypatch.setattr(cli.os, '_exit', leave)
+
+    def run(main, *arguments):
+        with pytest.raises(_Exit) as caught:
+            cli.run(lambda _: main([str(a) for a in arguments]))
+        assert caught.value.args == (2, )
+        lines = [line for line in capsys.readouterr().err.splitlines()
+                 if line.startswith('error: ')]
+        assert len(lines) == 1
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def weights(tiny_config, tmp_path):
+    """A checkpoint of the tiny model, random weights."""
+    from mmengine.config import Config
+    from mmpose.registry import MODELS
+    from mmpose.utils import register_all_modules
+    register_all_modules()
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(str(tiny_config)).model)
+    path = tmp_path / 'weights.pth'
+    torch.save({'state_dict': model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def data(synthetic, tmp_path):
+    """A copy of the synthetic data that a test may spoil."""
+    return shutil.copytree(synthetic, tmp_path / 'data')
+
+
+def test_missing_data_set_in_a_real_process(root, tmp_path):
+    name = 'td-hm_moganet-s_8xb32-210e_coco-256x192.py'
+    done = run_tool('train.py', root / 'configs/moganet' / name,
+                    '--data-root', tmp_path / 'nothing', '--work-dir',
+                    tmp_path / 'work')
+    assert done.returncode == 2
+    errors = [line for line in done.stdout.splitlines() if 'rror' in line]
+    assert len(errors) == 1
+    assert errors[0].startswith(
+        'error: train annotations not found: '
+        f'{tmp_path}/nothing/annotations/person_keypoints_train2017.json.')
+    for hint in ('cocodataset.org', 'make_synthetic_coco.py', '--data-root'):
+        assert hint in errors[0]
+    assert not (tmp_path / 'work').exists()
+
+
+@pytest.mark.parametrize(('missing', 'message'), [
+    ('train', 'train images not found: there is no folder .*/data/train'),
+    ('annotations/person_keypoints_val.json', 'val annotations not found'),
+])
+def test_missing_parts_of_a_data_set(fail, tiny_config, data, tmp_path,
+                                     missing, message):
+    path = data / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    line = fail(train_api.main, tiny_config, '--data-root', data,
+                '--work-dir', tmp_path / 'work')
+    assert re.search(message, line)
+    assert not (tmp_path / 'work').exists()
+
+
+def test_missing_detections(fail, tiny_config, synthetic, weights):
+    line = fail(test_api.main, tiny_config, weights, '--data-root',
+                synthetic, '--cfg-options',
+                'test_dataloader.dataset.bbox_file=none.json')
+    assert 'test detections not found: none.json' in line
+    assert "test_dataloader.dataset.bbox_file=''" in line
+
+
+def test_detections_of_other_images(fail, tiny_config, synthetic, weights,
+                                    tmp_path):
+    boxes = tmp_path / 'boxes.json'
+    boxes.write_text(json.dumps(
+        [dict(image_id=424242, category_id=1, bbox=[1, 1, 9, 9], score=1)]))
+    with pytest.raises(DatasetError, match='other images: .*image 424242'):
+        checks.check_detections(str(boxes), {1, 2})
+    boxes.write_text('{}')
+    with pytest.raises(DatasetError, match='no list of boxes'):
+        checks.check_detections(str(boxes), {1, 2})
+
+
+def test_missing_checkpoint_names_its_neighbours(fail, tiny_config, weights,
+                                                 synthetic):
+    line = fail(test_api.main, tiny_config, weights.with_name('weihts.pth'),
+                '--data-root', synthetic)
+    assert 'checkpoint not found' in line
+    assert 'did you mean weights.pth?' in line
+
+
+def test_truncated_checkpoint_in_a_real_process(tiny_config, weights,
+                                                synthetic, tmp_path):
+    half = tmp_path / 'half.pth'
+    content = weights.read_bytes()
+    half.write_bytes(content[:len(content) // 2])
+    out = tmp_path / 'metrics.json'
+    done = run_tool('test.py', tiny_config, half, '--data-root', synthetic,
+                    '--out', out, '--work-dir', tmp_path / 'work')
+    assert done.returncode == 2
+    assert f'error: checkpoint unreadable: {half} (' in done.stdout
+    assert 'is truncated or not a file of torch.save' in done.stdout
+    assert 'Traceback' not in done.stdout
+    assert not out.exists()
+
+
+def test_checkpoint_of_another_model(fail, tiny_config, weights, synthetic,
+                                     tmp_path):
+    content = torch.load(weights, weights_only=True)['state_dict']
+    content['backbone.extra'] = torch.ones(1)
+    name = 'backbone.patch_embed1.projection.0.weight'
+    content[name] = content[name][:2]
+    del content['head.final_layer.bias']
+    other = tmp_path / 'other.pth'
+    torch.save({'state_dict': content}, other)
+    arguments = (tiny_config, other, '--data-root', synthetic, '--work-dir',
+                 tmp_path / 'work')
+    line = fail(test_api.main, *arguments)
+    assert 'is not a checkpoint of this model' in line
+    for part in ('1 missing in the file: head.final_layer.bias',
+                 '1 unknown to the model: backbone.extra',
+                 f'1 of another shape: {name} is (2, 3, 3, 3) in the file',
+                 '--non-strict'):
+        assert part in line
+
+
+def test_non_strict_loads_the_rest_and_lists_it(tiny_config, weights,
+                                                synthetic, tmp_path):
+    content = torch.load(weights, weights_only=True)['state_dict']
+    content['backbone.extra'] = torch.ones(1)
+    content.pop('head.final_layer.bias')
+    other = tmp_path / 'other.pth'
+    torch.save({'state_dict': content}, other)
+    work = tmp_path / 'work'
+    test_api.main([str(a) for a in (
+        tiny_config, other, '--data-root', synthetic, '--work-dir', work,
+        '--non-strict')])
+    log = next(work.glob('*/*.log')).read_text()
+    assert 'unknown to the model: backbone.extra' in log
+    assert 'missing in the file: head.final_layer.bias' in log
+
+
+def test_checkpoint_of_nothing_alike_is_refused_even_so(
+        fail, tiny_config, synthetic, tmp_path):
+    path = tmp_path / 'alien.pth'
+    torch.save({'state_dict': {'a.b': torch.ones(1)}}, path)
+    line = fail(test_api.main, tiny_config, path, '--data-root', synthetic,
+                '--non-strict', '--work-dir', tmp_path / 'work')
+    assert '0 of ' in line
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    ({}, 'no weights in the checkpoint'),
+    ([1, 2], 'holds a list, not a checkpoint'),
+    ({'optimizer': {'lr': 1}}, 'it has the keys optimizer'),
+])
+def test_files_without_weights(fail, tiny_config, synthetic, tmp_path,
+                               content, message):
+    path = tmp_path / 'strange.pth'
+    torch.save(content, path)
+    line = fail(test_api.main, tiny_config, path, '--data-root', synthetic,
+                '--work-dir', tmp_path / 'work')
+    assert message in line
+
+
+@pytest.mark.parametrize(('option', 'place', 'near'), [
+    ('model.backbone.type=MogaNett', 'model.backbone: unknown model',
+     'pose_backbones.MogaNet'),
+    ('model.head.type=HeatMapHead', 'model.head: unknown model',
+     'HeatmapHead'),
+    ('model.head.decoder.type=MSRAHeatMaps',
+     'model.head.decoder: unknown codec', 'MSRAHeatmap'),
+    ('train_dataloader.dataset.type=CocoDataSets',
+     'train_dataloader.dataset: unknown dataset', 'CocoDataset'),
+    ('val_evaluator.type=CocoMetrik', 'val_evaluator: unknown metric',
+     'CocoMetric'),
+])
+def test_unknown_names_show_the_closest(fail, tiny_config, synthetic,
+                                        tmp_path, option, place, near):
+    line = fail(train_api.main, tiny_config, '--data-root', synthetic,
+                '--work-dir', tmp_path / 'work', '--cfg-options', option)
+    assert place in line
+    assert 'did you mean' in line
+    assert near in line
+    assert not (tmp_path / 'work').exists()
+
+
+def test_a_model_that_refuses_an_argument(fail, tiny_config, synthetic,
+                                          tmp_path):
+    line = fail(train_api.main, tiny_config, '--data-root', synthetic,
+                '--work-dir', tmp_path / 'work', '--cfg-options',
+                'model.backbone.frozen_stages=9')
+    assert 'cannot be built' in line
+    assert 'frozen_stages is 9: expected -1 (none)' in line
+
+
+@pytest.mark.parametrize(('name', 'hint'), [
+    ('td-hm_moganet-s_8xb32-210e_coco-256x193.py',
+     'td-hm_moganet-s_8xb32-210e_coco-256x192.py'),
+    ('qqq.py', ''),
+])
+def test_missing_config(fail, root, name, hint):
+    line = fail(train_api.main, root / 'configs/moganet' / name)
+    assert f'config not found: {root}/configs/moganet/{name}' in line
+    assert hint in line
+
+
+def test_broken_config(fail, tmp_path):
+    path = tmp_path / 'broken.py'
+    path.write_text('model = dict(\n')
+    assert f'config unreadable: {path} (SyntaxError' in fail(
+        train_api.main, path)
+
+
+def test_wrong_key_point_count_of_the_model(fail, tiny_config, synthetic,
+                                            tmp_path):
+    line = fail(train_api.main, tiny_config, '--data-root', synthetic,
+                '--work-dir', tmp_path / 'work', '--cfg-options',
+                'model.head.out_channels=16')
+    assert 'the model predicts 16 key points' in line
+    assert 'has 17' in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_wrong_key_point_count_of_the_data(fail, tiny_config, data, tmp_path):
+    path = data / 'annotations/person_keypoints_train.json'
+    content = json.loads(path.read_text())
+    for person in content['annotations']:
+        person['keypoints'] = person['keypoints'][:-3]
+    path.write_text(json.dumps(content))
+    line = fail(train_api.main, tiny_config, '--data-root', data,
+                '--work-dir', tmp_path / 'work')
+    assert 'has 16 key points a person' in line
+    assert 'but CocoDataset has 17' in line
+
+
+def test_empty_data_set(fail, tiny_config, data, tmp_path):
+    path = data / 'annotations/person_keypoints_train.json'
+    content = json.loads(path.read_text())
+    content['annotations'] = []
+    path.write_text(json.dumps(content))
+    line = fail(train_api.main, tiny_config, '--data-root', data,
+                '--work-dir', tmp_path / 'work')
+    assert 'is empty: not one annotated person' in line
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('damage', ['missing', 'text'])
+def test_unreadable_image(fail, tiny_config, data, weights, tmp_path,
+                          workers, damage):
+    from xtcocotools.coco import COCO
+    coco = COCO(str(data / 'annotations/person_keypoints_val.json'))
+    person = next(a for a in coco.anns.values() if a['num_keypoints'])
+    path = data / 'val' / coco.imgs[person['image_id']]['file_name']
+    path.write_text('no picture') if damage == 'text' else path.unlink()
+    line = fail(test_api.main, tiny_config, weights, '--data-root', data,
+                '--work-dir', tmp_path / 'work', '--cfg-options',
+                f'test_dataloader.num_workers={workers}')
+    what = {'missing': 'there is no such file', 'text': 'it is no image'}
+    assert f'cannot read the image {path}: {what[damage]}' in line
+
+
+def _pretend_run(folder, config):
+    folder.mkdir()
+    (folder / config).write_text('model = dict()\n')
+    (folder / 'iter_4.pth').write_bytes(b'kept')
+
+
+@pytest.mark.parametrize(('config', 'options', 'message'), [
+    ('other.py', (), 'holds the run of another config, other.py'),
+    ('other.py', ('--resume', ), 'holds the run of another config'),
+    ('tiny.py', (), 'Continue it with --resume'),
+    ('tiny.py', ('--resume', ), 'with another model'),
+])
+def test_work_dir_that_holds_a_run(fail, tiny_config, synthetic, tmp_path,
+                                   config, options, message):
+    work = tmp_path / 'work'
+    _pretend_run(work, config)
+    line = fail(train_api.main, tiny_config, '--data-root', synthetic,
+                '--work-dir', work, *options)
+    assert message in line
+    assert '--overwrite' in line
+    assert (work / 'iter_4.pth').read_bytes() == b'kept'
+    assert sorted(p.name for p in work.iterdir()) == sorted(
+        ['iter_4.pth', config])
+
+
+def test_a_work_dir_that_is_a_file(fail, tiny_config, synthetic, tmp_path):
+    (tmp_path / 'work').write_text('')
+    line = fail(train_api.main, tiny_config, '--data-root', synthetic,
+                '--work-dir', tmp_path / 'work')
+    assert 'is a file, not a folder' in line
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (('--out', 'results.txt'), '--out results.txt: expected a name'),
+    (('--dump', 'p.json'), '--dump p.json: expected a name that ends with'),
+    (('--eval', 'PCKh'), '--eval PCKh: the config has no such metric, only '
+     'CocoMetric'),
+])
+def test_options_that_do_not_fit(fail, tiny_config, weights, synthetic,
+                                 options, message):
+    line = fail(test_api.main, tiny_config, weights, '--data-root',
+                synthetic, *options)
+    assert message in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_mixed_precision_training_without_a_gpu(fail, tiny_config):
+    line = fail(train_api.main, tiny_config, '--amp')
+    assert '--amp: mixed-precision training needs a GPU' in line
+
+
+def test_resuming_from_mere_weights(fail, tiny_config, weights, synthetic,
+                                    tmp_path):
+    line = fail(train_api.main, tiny_config, '--data-root', synthetic,
+                '--work-dir', tmp_path / 'work', '--resume', weights)
+    assert 'holds weights but no state of training' in line
+
+
+def test_data_root_needs_a_config_that_has_one(fail, tmp_path):
+    path = tmp_path / 'bare.py'
+    path.write_text('model = dict()\n')
+    line = fail(train_api.main, path, '--data-root', tmp_path)
+    assert "the config has no top-level 'data_root'" in line

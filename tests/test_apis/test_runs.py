@@ -1,0 +1,222 @@
+"""Training and evaluation for real: one process, two, two nodes, killed."""
+
+import json
+import os
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT, run_tool, tool_env
+
+METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
+
+
+def free_port() -> str:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
+
+
+def last_loss(work_dir) -> list[float]:
+    """The losses that a run has logged, step by step."""
+    losses = {}
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            entry = json.loads(line)
+            if 'loss' in entry:
+                losses[entry['step']] = entry['loss']
+    return [losses[step] for step in sorted(losses)]
+
+
+@pytest.fixture(scope='module')
+def trained(tiny_config, synthetic, tmp_path_factory):
+    """A run of six steps in one process."""
+    work = tmp_path_factory.mktemp('trained') / 'work'
+    done = run_tool('train.py', tiny_config, '--data-root', synthetic,
+                    '--work-dir', work)
+    assert done.returncode == 0, done.stdout
+    return work
+
+
+def test_training_writes_what_it_should(trained):
+    names = {p.name for p in trained.iterdir()}
+    assert {'iter_2.pth', 'iter_4.pth', 'iter_6.pth', 'last_checkpoint',
+            'tiny.py'} <= names
+    assert not [name for name in names if 'partial' in name]
+    content = torch.load(trained / 'iter_6.pth', weights_only=True)
+    assert content['meta']['iter'] == 6
+    losses = last_loss(trained)
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+
+
+def test_a_killed_run_resumes_at_the_right_step(trained, tiny_config,
+                                                synthetic, tmp_path):
+    """Killed after its fourth step, it ends with the same weights."""
+    work = tmp_path / 'work'
+    command = [sys.executable, str(ROOT / 'tools/train.py'),
+               str(tiny_config), '--data-root', str(synthetic),
+               '--work-dir', str(work)]
+    slow = ['--cfg-options', 'train_cfg.max_iters=2000']
+    log = tmp_path / 'log.txt'
+    with log.open('w') as out:
+        process = subprocess.Popen(
+            command + slow, env=tool_env(), stdout=out, stderr=out,
+            start_new_session=True)
+        deadline = time.monotonic() + 180
+        while not (work / 'last_checkpoint').exists() or 'iter_4' not in (
+                work / 'last_checkpoint').read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    for file in work.glob('iter_*.pth'):  # what it did after step 4
+        if int(re.findall(r'\d+', file.stem)[0]) > 4:
+            file.unlink()
+    (work / 'last_checkpoint').write_text(str(work / 'iter_4.pth'))
+
+    resumed = subprocess.run(
+        [*command, '--resume'], env=tool_env(), text=True,
+        capture_output=True, check=False, timeout=180)
+    assert resumed.returncode == 0, resumed.stderr
+    text = resumed.stdout + resumed.stderr
+    assert 'resumed epoch: 0, iter: 4' in text
+    steps = re.findall(r'Iter\(train\) \[(\d)/6\]', text)
+    assert sorted(set(steps)) == ['5', '6']
+    straight = torch.load(trained / 'iter_6.pth', weights_only=True)
+    again = torch.load(work / 'iter_6.pth', weights_only=True)
+    assert again['meta']['iter'] == 6
+    for name, value in straight['optimizer']['state'].items():
+        assert again['optimizer']['state'][name]['step'] == value['step'] == 6
+    assert (again['param_schedulers'][0]['last_step']
+            == straight['param_schedulers'][0]['last_step'])
+
+
+@pytest.fixture(scope='module')
+def single_metrics(trained, tiny_config, synthetic, tmp_path_factory):
+    """Metrics of the run's checkpoint, evaluated in one process."""
+    folder = tmp_path_factory.mktemp('single')
+    done = run_tool(
+        'test.py', tiny_config, trained / 'iter_6.pth', '--data-root',
+        synthetic, '--work-dir', folder / 'work', '--out',
+        folder / 'metrics.json', '--dump', folder / 'predictions.pkl',
+        '--show-dir', folder / 'pictures', '--interval', '5')
+    assert done.returncode == 0, done.stdout
+    assert 'Average Precision  (AP) @[ IoU=0.50:0.95' in done.stdout
+    return folder
+
+
+def test_evaluation_writes_metrics_predictions_and_pictures(single_metrics):
+    metrics = json.loads((single_metrics / 'metrics.json').read_text())
+    assert set(METRICS) <= set(metrics)
+    with (single_metrics / 'predictions.pkl').open('rb') as file:
+        predictions = pickle.load(file)
+    assert predictions[0]['pred_instances']['keypoints'].shape == (1, 17, 2)
+    assert list(single_metrics.rglob('pictures/*.jpg')) or list(
+        single_metrics.rglob('pictures/*.png'))
+
+
+def test_two_processes_evaluate_to_the_same_metrics(
+        single_metrics, trained, tiny_config, synthetic, tmp_path):
+    """The command of MogaNet's own instructions, and its old options."""
+    out = tmp_path / 'results.pkl'
+    done = run_tool(
+        'dist_test.sh', tiny_config, trained / 'iter_6.pth', 2, '--out', out,
+        '--eval', 'mAP', '--data-root', synthetic, '--work-dir',
+        tmp_path / 'work', '--amp', '--cfg-options', 'test_cfg.fp16=False',
+        PORT=free_port())
+    assert done.returncode == 0, done.stdout
+    with out.open('rb') as file:
+        metrics = pickle.load(file)
+    alone = json.loads((single_metrics / 'metrics.json').read_text())
+    for name in METRICS:
+        assert metrics[name] == pytest.approx(alone[name], abs=1e-6), name
+
+
+def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
+    done = run_tool(
+        'dist_train.sh', tiny_config, 2, '--data-root', synthetic,
+        '--work-dir', tmp_path / 'work', '--auto-scale-lr', '--cfg-options',
+        'auto_scale_lr.base_batch_size=4', PORT=free_port())
+    assert done.returncode == 0, done.stdout
+    assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
+    content = torch.load(tmp_path / 'work/iter_6.pth', weights_only=True)
+    assert content['meta']['iter'] == 6
+    # 2 x 4 samples in place of 4: twice the rate of the config.
+    group, = content['optimizer']['param_groups']
+    assert group['initial_lr'] == pytest.approx(1e-3)
+
+
+def test_two_nodes_meet(tiny_config, synthetic, tmp_path):
+    port = free_port()
+    nodes = []
+    for rank in range(2):
+        env = tool_env(NNODES='2', NODE_RANK=str(rank), PORT=port,
+                       MASTER_ADDR='127.0.0.1')
+        nodes.append(
+            subprocess.Popen(
+                ['bash', str(ROOT / 'tools/dist_train.sh'),
+                 str(tiny_config), '1', '--data-root', str(synthetic),
+                 '--work-dir', str(tmp_path / 'work')],
+                env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True))
+    outputs = [node.communicate(timeout=240)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
+    assert 'Iter(train) [6/6]' in outputs[0]
+    assert 'Iter(train)' not in outputs[1]  # the first node's log has it
+    assert torch.load(tmp_path / 'work/iter_6.pth',
+                      weights_only=True)['meta']['iter'] == 6
+
+
+def test_an_error_in_two_processes_is_said_once(tiny_config, tmp_path):
+    done = run_tool('dist_train.sh', tiny_config, 2, '--data-root',
+                    tmp_path / 'nothing', PORT=free_port())
+    assert done.returncode == 2
+    assert done.stdout.count('error: train annotations not found') == 1
+    assert 'Traceback' not in done.stdout
+
+
+FAKE_SRUN = """#!/usr/bin/env bash
+# Stands for Slurm on this machine: starts the tasks, one after the other
+# in the background, with the variables that Slurm sets.
+for arg in "$@"; do
+    case $arg in --ntasks=*) tasks=${arg#*=} ;; esac
+done
+while [ "${1#-}" != "$1" ]; do shift; done
+for rank in $(seq 0 $((tasks - 1))); do
+    SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=$tasks "$@" &
+done
+status=0
+for job in $(jobs -p); do wait "$job" || status=$?; done
+exit $status
+"""
+
+
+def test_slurm_scripts(single_metrics, trained, tiny_config, synthetic,
+                       tmp_path):
+    srun = tmp_path / 'bin/srun'
+    srun.parent.mkdir()
+    srun.write_text(FAKE_SRUN)
+    srun.chmod(0o755)
+    done = run_tool(
+        'slurm_test.sh', 'partition', 'job', tiny_config,
+        trained / 'iter_6.pth', '--data-root', synthetic, '--work-dir',
+        tmp_path / 'work', '--out', tmp_path / 'metrics.json',
+        PATH=f'{srun.parent}:{os.environ["PATH"]}', GPUS='2',
+        MASTER_PORT=free_port())
+    assert done.returncode == 0, done.stdout
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    alone = json.loads((single_metrics / 'metrics.json').read_text())
+    for name in METRICS:
+        assert metrics[name] == pytest.approx(alone[name], abs=1e-6), name
+
+

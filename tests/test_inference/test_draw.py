@@ -1,0 +1,73 @@
+"""Drawing."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from pose_backbones.inference import compare, draw
+from pose_backbones.utils.errors import DatasetError
+
+SKELETON = draw.Skeleton(('left_hand', 'right_hand', 'nose'),
+                         ((0, 2), (1, 2), (0, 1)))
+
+
+def test_coco_category_counts_from_one():
+    skeleton = draw.Skeleton.from_coco(
+        dict(keypoints=['a', 'b'], skeleton=[[1, 2]]))
+    assert skeleton.limbs == ((0, 1), )
+
+
+def test_colours_are_by_side():
+    assert SKELETON.colour(0) == SKELETON.colour(0, 2) == draw.LEFT
+    assert SKELETON.colour(1, 2) == draw.RIGHT
+    assert SKELETON.colour(0, 1) == SKELETON.colour(2) == draw.MIDDLE
+
+
+def test_points_and_limbs_are_where_they_should_be():
+    image = np.zeros((100, 100, 3), np.uint8)
+    points = np.array([[20, 20], [80, 20], [50, 80]])
+    draw.draw_pose(image, points, SKELETON, [True, True, False],
+                   [False, True, False])
+    assert tuple(image[20, 20]) == (250, 250, 250)  # seen: filled
+    assert tuple(image[20, 80]) == (20, 20, 20)  # occluded: hollow
+    assert tuple(image[20, 50]) == draw.MIDDLE  # limb between the hands
+    assert not image[60:].any()  # the nose is not shown, nor its limbs
+
+
+def test_a_pose_of_another_skeleton_is_refused():
+    with pytest.raises(ValueError, match=r'\(17, 2\): expected \(3, 2\)'):
+        draw.draw_pose(np.zeros((9, 9, 3), np.uint8), np.zeros((17, 2)),
+                       SKELETON, [True] * 17)
+
+
+def test_predictions_beside_the_ground_truth(synthetic, tmp_path):
+    truth = synthetic / 'annotations/person_keypoints_val.json'
+    content = json.loads(truth.read_text())
+    results = [dict(image_id=a['image_id'], keypoints=a['keypoints'],
+                    score=1.) for a in content['annotations']]
+    (tmp_path / 'results.json').write_text(json.dumps(results))
+    written = compare.compare(
+        str(truth), str(synthetic / 'val'), str(tmp_path / 'results.json'),
+        str(tmp_path / 'out'), count=3)
+    assert [p.name for p in written][-1] == 'overview.jpg'
+    assert len(written) == 4
+    names = {image['file_name'][:-4]: image for image in content['images']}
+    for path in written[:-1]:
+        image = names[path.stem]
+        picture = cv2.imread(str(path))
+        assert picture.shape[1] == 2 * image['width']
+        left, right = np.split(picture[compare._BAR:].astype(int), 2, axis=1)
+        # Equal results look equal, but for hollow points.
+        assert (abs(left - right).max(2) > 60).mean() < 0.01
+
+
+@pytest.mark.parametrize('name', ['ann_file', 'results'])
+def test_missing_files(synthetic, tmp_path, name):
+    truth = str(synthetic / 'annotations/person_keypoints_val.json')
+    files = dict(ann_file=truth, results=truth)
+    files[name] = str(tmp_path / 'none.json')
+    with pytest.raises(DatasetError, match='cannot read the .*none.json'):
+        compare.compare(images=str(synthetic / 'val'),
+                        out_dir=str(tmp_path), **files)

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Make a virtual environment with the verified versions and this package.
+#   bash tools/setup_env.sh [FOLDER]     (default: .venv)
+# PYTHON names the interpreter; without it, 3.11, 3.10 or 3.12 is looked for.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${1:-.venv}
+log="$venv.setup.log"
+started=$SECONDS
+
+say() { echo "[setup] $*"; }
+stop() { echo "error: $*" >&2; exit 2; }
+
+# works COMMAND: whether it is a Python that this project runs on.
+works() {
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
+        >/dev/null 2>&1
+}
+
+find_python() {
+    local candidate
+    if [ -n "${PYTHON:-}" ]; then
+        works "$PYTHON" || stop "PYTHON=$PYTHON is not a Python of version" \
+            "3.10, 3.11 or 3.12; name one that is"
+        echo "$PYTHON"
+        return
+    fi
+    for candidate in python3.11 python3.10 python3.12 python3 python; do
+        if works "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    stop "no Python 3.10, 3.11 or 3.12 found; install one (for example:" \
+        "apt-get install python3 python3-venv) or name it: PYTHON=/path/to/python make …"
+}
+
+python=$(find_python)
+version=$("$python" -c 'import platform; print(platform.python_version())')
+: >"$log"
+
+say "Python $version; environment in $venv, log in $log"
+if ! "$venv/bin/python" -c 'import pip' >/dev/null 2>&1; then
+    "$python" -m venv --clear "$venv" >>"$log" 2>&1 ||
+        stop "$python cannot make a virtual environment (on Debian and" \
+            "Ubuntu: apt-get install python3-venv); see $log"
+fi
+
+# pip_install WHAT ARGUMENT...
+pip_install() {
+    local what=$1 status=0
+    shift
+    say "$what"
+    "$venv/bin/python" -m pip install --disable-pip-version-check \
+        --no-input --progress-bar off "$@" >>"$log" 2>&1 &
+    local pip=$! shown=0 lines
+    while kill -0 "$pip" 2>/dev/null; do
+        sleep 1
+        lines=$(grep -cE '^ *(Collecting|Building) ' "$log" || true)
+        if [ "$lines" -ge $((shown + 10)) ]; then
+            shown=$lines
+            say "  $lines packages found, $((SECONDS - started)) s"
+        elif [ "$shown" -gt 0 ] && grep -q '^Installing' "$log" &&
+            [ $(((SECONDS - started) % 15)) -eq 0 ]; then
+            say "  unpacking, $((SECONDS - started)) s"
+        fi
+    done
+    wait "$pip" || status=$?
+    [ "$status" -eq 0 ] || explain
+}
+
+# explain: stop with what pip's log says, in one line.
+explain() {
+    if grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|Temporary failure|Name or service|Network is unreachable|ProxyError|ReadTimeout|Connection refused|from versions: none' "$log"; then
+        stop "the packages could not be downloaded: is there a network, and" \
+            "does pip reach its package index? Details: $log"
+    fi
+    if grep -qiE "(gcc|cc|cl\.exe)'? failed|no such file.*gcc" "$log"; then
+        stop "a package had to be built and there is no C compiler (Python" \
+            "3.12 needs one for xtcocotools; 3.10 and 3.11 do not). Details: $log"
+    fi
+    stop "pip failed: $(grep -E '^ *(ERROR|error):' "$log" | tail -1). Details: $log"
+}
+
+pip_install "installing the verified packages (3 GB to download the first time)" \
+    --no-deps --retries 2 -r requirements.txt
+pip_install "installing pose_backbones itself" \
+    --no-deps --no-build-isolation --editable .
+say "checking"
+"$venv/bin/python" - >>"$log" 2>&1 <<'CHECK' ||
+import pose_backbones
+from mmpose.registry import MODELS
+assert MODELS.get('MogaNet') is MODELS.get('pose_backbones.MogaNet')
+CHECK
+    stop "the environment does not work; details: $log"
+touch "$venv/.ready"
+say "ready after $((SECONDS - started)) s"
