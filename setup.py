@@ -15,7 +15,6 @@ setup(
     description='Pose backbones for MMPose that install in a minute',
     long_description=(HERE / 'README.md').read_text(),
     long_description_content_type='text/markdown',
-    license='Apache-2.0',
     packages=find_packages(include=['pose_backbones', 'pose_backbones.*']),
     python_requires='>=3.10,<3.13',
     install_requires=[
@@ -42,5 +41,4 @@ setup(
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
-        'License :: OSI Approved :: Apache Software License',
     ])

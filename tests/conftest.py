@@ -63,7 +63,7 @@ def tiny_config(tmp_path_factory) -> Path:
     path.write_text(
         TINY.format(
             root=ROOT,
-            base='td-hm_moganet-xt_1xb16-demo_synthetic-128x96.py',
+            base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py',
             iters=6))
     return path
 

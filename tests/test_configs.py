@@ -131,7 +131,6 @@ def test_config_builds_trains_a_step_and_predicts(path, synthetic):
     model.eval()
     with torch.no_grad():
         results = model.test_step(samples['val'])
-    height, width = results[0].ori_shape
     points = results[0].pred_instances.keypoints
     assert points.shape == (1, 17, 2)
     box = results[0].gt_instances.bboxes[0]

@@ -2,12 +2,13 @@
 # From data to pictures: train MogaNet-XT, evaluate it, draw what it sees.
 #   bash tools/demo.sh [COCO_FOLDER] [CHECKPOINT_TO_START_FROM]
 # Without a folder, synthetic people are drawn first. Everything that is
-# made lies in work_dirs/demo (with a folder: work_dirs/demo-<its name>).
+# made lies in work_dirs/demo (with a folder: work_dirs/demo-<its name>), or
+# where WORK says. TRAIN_OPTIONS are handed to tools/train.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
 data=${1:-} init=${2:-}
-configs=configs/moganet/td-hm_moganet-xt_1xb16-demo
+configs=configs/moganet/td-hm_moganet-xt_1xb8-demo
 started=$SECONDS
 
 step() { printf '\n[demo] %s (%d s)\n' "$1" $((SECONDS - started)); }
@@ -29,13 +30,15 @@ truth=$data/annotations/person_keypoints_$val.json
 options=()
 if [ -n "$init" ]; then
     work=$work-from-$(basename "$init" .pth)
-    options=(--cfg-options "load_from=$init")
+    options=(--load-from "$init")
 fi
 
-step "training, with a log line every 10 steps"
+work=${WORK:-$work}
+
+step "training, with a log line every 20 steps"
 # --resume: a demo that was stopped goes on; a finished one is not repeated.
 try "$python" tools/train.py "$config" --data-root "$data" \
-    --work-dir "$work" --resume "${options[@]}"
+    --work-dir "$work" --resume ${options[@]+"${options[@]}"} ${TRAIN_OPTIONS:-}
 
 checkpoint=$(cat "$work/last_checkpoint")
 step "evaluating $checkpoint on the images of $data/$val"

@@ -5,10 +5,13 @@ on_slurm() {
     local gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
     if [ "$gpus" -lt "$per_node" ]; then per_node=$gpus; fi
     export PYTHONPATH="$here/..:${PYTHONPATH:-}"
+    export MASTER_PORT=${MASTER_PORT:-${PORT:-29500}}
+    local gres=(--gres="gpu:$per_node")
+    if [ "${NO_GPU:-}" = 1 ]; then gres=(); fi
     # SRUN_ARGS is split into words on purpose.
     # shellcheck disable=SC2086
     srun --partition="$1" --job-name="$2" \
-        --gres="gpu:$per_node" --ntasks="$gpus" \
+        ${gres[@]+"${gres[@]}"} --ntasks="$gpus" \
         --ntasks-per-node="$per_node" \
         --cpus-per-task="${CPUS_PER_TASK:-5}" \
         --kill-on-bad-exit=1 ${SRUN_ARGS:-} \

@@ -1,5 +1,6 @@
 """What is looked at before a run starts, so that no work is lost in it."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def check_types(cfg: Config) -> None:
                 check_type(step, f'{place}.pipeline[{number}]',
                            host.TRANSFORMS, TRANSFORMS)
         for metric in as_list(cfg.get(f'{split}_evaluator')):
-            check_type(metric, f'{split}_evaluator', host.METRICS)
+            if host.EVALUATORS.get(str(metric.get('type'))) is None:
+                check_type(metric, f'{split}_evaluator', host.METRICS)
 
 
 def _model_parts(model: dict, place: str) -> Iterator[tuple[str, dict]]:
@@ -126,6 +128,8 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
             raise DatasetError(
                 f'{split} detections not found: {boxes}. '
                 + _GET_DETECTIONS.format(split=split))
+        if boxes:
+            check_detections(boxes, str(annotations))
         for metric in as_list(cfg.get(f'{split}_evaluator')):
             truth = metric.get('ann_file')
             if split != 'train' and truth and not Path(truth).is_file():
@@ -147,7 +151,8 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
             nobody in the data set.
     """
     declared = dataset.metainfo['num_keypoints']
-    where = f'{split} data ({cfg[f"{split}_dataloader"].dataset.ann_file})'
+    source = cfg[f'{split}_dataloader'].dataset
+    where = f'{split} data ({source.get("ann_file", source.type)})'
     coco = getattr(dataset, 'coco', None)
     for annotation in (coco.anns.values() if coco is not None else ()):
         if 'keypoints' not in annotation:
@@ -161,6 +166,10 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
                 'type, or a metainfo file, that describes these key points')
     head = cfg.model.get('head') or {}
     predicted = head.get('out_channels', head.get('num_keypoints'))
+    decoder = head.get('decoder')
+    if isinstance(decoder, dict) and decoder.get(
+            'heatmap_type') == 'combined':
+        predicted //= 3  # each point has a map and two of offsets
     if isinstance(predicted, int) and predicted != declared:
         raise DatasetError(
             f'the model predicts {predicted} key points (model.head), but '
@@ -220,10 +229,10 @@ def _same_model(cfg: Config, dumped: Path) -> bool:
 
 
 def _plain(value):
-    """Lists for tuples; without `init_cfg`, which no longer matters."""
+    """Lists for tuples; without what does not change the weights."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()
-                if key != 'init_cfg'}
+                if key not in ('init_cfg', 'test_cfg')}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
@@ -251,25 +260,51 @@ def check_output(path: str | None, option: str, endings: Sequence[str]):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 
-def check_detections(path: str, image_ids: set) -> None:
+def check_detections(path: str, ann_file: str) -> None:
     """Refuse a detections file that is of other images.
 
     Args:
         path: COCO results, a list of `{image_id, category_id, bbox, score}`.
-        image_ids: Of the data set.
+        ann_file: The annotations, in COCO's format.
 
     Raises:
-        DatasetError: If no box is of these images, or it is no such list.
+        DatasetError: If a box is of another image, or it is no such list.
     """
-    boxes = load_file(path, file_format='json')
+    boxes = _read_json(path, 'detections')
     if not isinstance(boxes, list) or not all(
-            isinstance(box, dict) and 'image_id' in box
-            for box in boxes[:100]):
+            isinstance(box, dict) and {'image_id', 'bbox', 'score'} <= set(box)
+            for box in boxes):
         raise DatasetError(
             f'detections unreadable: {path} is no list of boxes in COCO '
             'results format ({image_id, category_id, bbox, score})')
-    if boxes and not any(box['image_id'] in image_ids for box in boxes):
+    known = {image['id']
+             for image in _read_json(ann_file, 'annotations')['images']}
+    strange = [box['image_id'] for box in boxes
+               if box['image_id'] not in known]
+    if strange:
         raise DatasetError(
-            f'{path} has detections of other images: not one of '
-            f'{len(boxes)} boxes (such as image {boxes[0]["image_id"]}) is '
-            'of an image in the annotations')
+            f'{path} has detections of other images: {len(strange)} of '
+            f'{len(boxes)} boxes (such as of image {strange[0]}) are of no '
+            f'image in {ann_file}')
+
+
+def _read_json(path: str, what: str):
+    try:
+        return load_file(path, file_format='json')
+    except ValueError as error:
+        raise DatasetError(
+            f'{what} unreadable: {path} is no JSON file ({error})') from error
+
+
+def clear_work_dir(folder: str) -> None:
+    """Remove an earlier run: checkpoints, saved configs, logged curves.
+
+    Args:
+        folder: The work dir.
+    """
+    work = Path(folder)
+    for pattern in ('*.pth', '*.partial', '*.py', 'last_checkpoint'):
+        for file in work.glob(pattern):
+            file.unlink(missing_ok=True)
+    for curves in work.glob('*/vis_data'):
+        shutil.rmtree(curves)

@@ -1,17 +1,21 @@
 """What the command-line tools have in common."""
 
 import argparse
+import hashlib
 import os
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Callable
 
 from mmengine.config import DictAction
-from mmengine.dist import get_dist_info
 
 from ..utils.errors import PoseBackbonesError
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+#: set in a process that a launcher has started
+_STARTED_BY = ('LOCAL_WORLD_SIZE', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 #: exit status for an error of the user's making, as argparse has it
 USER_ERROR = 2
 
@@ -29,10 +33,9 @@ def run(main: Callable[[list[str] | None], object]) -> None:
     except PoseBackbonesError as error:
         if os.environ.get('POSE_BACKBONES_DEBUG'):
             traceback.print_exc()
-        # Every process of a distributed run meets the error; one speaks.
-        if get_dist_info()[0] == 0 and os.environ.get('RANK', '0') == '0':
-            print(f'error: {_message(error)}', file=sys.stderr, flush=True)
-        _leave_distributed()
+        message = _message(error)
+        if _first_to_say(message):
+            print(f'error: {message}', file=sys.stderr, flush=True)
         # Without waiting for data workers and process groups.
         sys.stdout.flush()
         os._exit(USER_ERROR)
@@ -46,10 +49,25 @@ def _message(error: Exception) -> str:
     return text
 
 
-def _leave_distributed() -> None:
-    import torch.distributed as dist
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+def _first_to_say(message: str) -> bool:
+    """Whether no other process of this run on this machine has said it.
+
+    The processes that a launcher has started share a parent; the first one
+    leaves a mark that the others see.
+    """
+    if not any(name in os.environ for name in _STARTED_BY):
+        return True
+    digest = hashlib.sha256(message.encode()).hexdigest()[:16]
+    mark = os.path.join(tempfile.gettempdir(),
+                        f'pose_backbones-{os.getppid()}-{digest}')
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        # Of an earlier run whose parent had the same number, long ago?
+        if time.time() - os.path.getmtime(mark) < 600:
+            return False
+        os.utime(mark)
+    return True
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

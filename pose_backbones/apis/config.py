@@ -37,9 +37,9 @@ def load_config(path: str) -> Config:
 def _similar(path: str) -> str:
     """Name configs like the one that is missing, near it or in configs/."""
     name = Path(path).name
-    for folder in (Path(path).parent, Path('configs')):
-        found = {p.name: p for p in folder.rglob('*.py')
-                 if '_base_' not in p.parts}
+    for files in (Path(path).parent.glob('*.py'),
+                  Path('configs').glob('*/*.py')):
+        found = {file.name: file for file in files}
         near = closest(name, found)
         if near:
             for known, where in found.items():
@@ -82,7 +82,7 @@ def _enable_drawing(cfg: Config, args: argparse.Namespace) -> None:
     hook.update(
         enable=True,
         show=args.show,
-        out_dir=args.show_dir,
+        out_dir=args.show_dir and str(Path(args.show_dir).absolute()),
         interval=args.interval)
     if args.show:
         hook.wait_time = args.wait_time
@@ -98,14 +98,17 @@ def set_data_root(cfg: Config, data_root: str) -> None:
     Raises:
         ConfigError: If the config has no `data_root`.
     """
-    old = cfg.get('data_root')
-    if not old:
+    old = cfg.get('data_root') or ''
+    old = old.rstrip('/') + '/'
+    if old == '/':
         raise ConfigError(
             "--data-root: the config has no top-level 'data_root'; set the "
             'paths by --cfg-options train_dataloader.dataset.data_root=…')
     new = data_root.rstrip('/') + '/'
 
     def move(text: str) -> str:
+        if text + '/' == old:
+            return new
         return new + text[len(old):] if text.startswith(old) else text
 
     for split in _SPLITS:

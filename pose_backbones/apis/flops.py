@@ -41,10 +41,17 @@ def measure(cfg: Config, shape: tuple[int, int],
 
     Returns:
         FLOPs and number of parameters.
+
+    Raises:
+        ConfigError: If the model cannot be built.
     """
     register_all_modules()
     check_types(cfg)
-    model = MODELS.build(cfg.model)
+    try:
+        model = MODELS.build(cfg.model)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f'{cfg.filename} cannot be built: {error}') from error
     flops, params = get_model_complexity_info(
         _TensorForward(model), (3, *shape),
         print_per_layer_stat=table is not None,

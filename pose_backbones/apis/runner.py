@@ -1,6 +1,7 @@
 """MMEngine's runner, strict about weights and at home on a CPU."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import torch
@@ -26,10 +27,11 @@ class PoseRunner(Runner):
     def setup_env(self, env_cfg: dict) -> None:
         """Join the other processes, over gloo where there is no GPU."""
         if self.distributed and not dist.is_initialized():
+            translate_launcher(self.launcher)
             if torch.cuda.is_available():
-                check_devices(int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
+                check_devices(int(os.environ['LOCAL_WORLD_SIZE']))
             else:
-                _join_over_gloo(self.launcher)
+                dist.init_process_group('gloo')
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None,
@@ -43,6 +45,13 @@ class PoseRunner(Runner):
             broadcast_buffers=False,
             find_unused_parameters=self.cfg.get('find_unused_parameters',
                                                 False))
+
+    def _init_model_weights(self) -> None:
+        """Initialize, unless a checkpoint will fill every weight anyway."""
+        if self._resume or (self._load_from
+                            and self.cfg.get('strict_load', True)):
+            return
+        super()._init_model_weights()
 
     def load_checkpoint(self,
                         filename: str,
@@ -73,7 +82,12 @@ class PoseRunner(Runner):
         checkpoint = read_checkpoint(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = getattr(self.model, 'module', self.model)
-        load_weights(model, get_weights(checkpoint), filename, strict=strict)
+        load_weights(
+            model,
+            get_weights(checkpoint),
+            filename,
+            strict=strict,
+            hint='To load what fits all the same, add --non-strict')
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
@@ -127,28 +141,37 @@ def check_devices(processes: int) -> None:
             f'{devices}, or set CUDA_VISIBLE_DEVICES=-1 to run on the CPU')
 
 
-def _join_over_gloo(launcher: str) -> None:
-    """Meet the other processes without GPUs.
+#: launcher → its names of RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE
+_VARIABLES = {
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID',
+              'SLURM_NTASKS_PER_NODE'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE',
+            'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_LOCAL_SIZE'),
+}
+
+
+def translate_launcher(launcher: str) -> None:
+    """Set the variables of torchrun from those of another launcher.
 
     Args:
-        launcher: `'pytorch'` (torchrun has set the environment), `'slurm'`
-            or `'mpi'` (theirs is translated).
+        launcher: `'pytorch'` (nothing to do), `'slurm'` or `'mpi'`.
+
+    Raises:
+        LaunchError: If the launcher has not started this process.
     """
+    ours = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE')
+    for name, theirs in zip(ours, _VARIABLES.get(launcher, ours)):
+        if name == 'LOCAL_WORLD_SIZE':  # not every launcher tells
+            os.environ.setdefault(theirs, '1')
+        if theirs not in os.environ:
+            raise LaunchError(
+                f'--launcher {launcher}: the variable {theirs} is not set, '
+                f'so this process was not started by '
+                f'{"torchrun" if launcher == "pytorch" else launcher}')
+        os.environ[name] = os.environ[theirs]
     if launcher != 'pytorch':
-        names = {
-            'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
-            'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE',
-                    'OMPI_COMM_WORLD_LOCAL_RANK')
-        }[launcher]
-        for ours, theirs in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names):
-            if theirs not in os.environ:
-                raise LaunchError(
-                    f'--launcher {launcher}: the variable {theirs} is not '
-                    f'set, so this process was not started by {launcher}')
-            os.environ[ours] = os.environ[theirs]
-        os.environ.setdefault('MASTER_PORT', '29500')
+        os.environ.setdefault('MASTER_PORT', os.environ.get('PORT', '29500'))
         os.environ.setdefault('MASTER_ADDR', _first_slurm_node())
-    dist.init_process_group('gloo')
 
 
 def _first_slurm_node() -> str:
@@ -156,7 +179,12 @@ def _first_slurm_node() -> str:
     nodes = os.environ.get('SLURM_NODELIST')
     if not nodes:
         return '127.0.0.1'
-    import subprocess
-    listed = subprocess.run(['scontrol', 'show', 'hostname', nodes],
-                            check=True, capture_output=True, text=True)
+    try:
+        listed = subprocess.run(
+            ['scontrol', 'show', 'hostname', nodes],
+            check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise LaunchError(
+            f'the first node of SLURM_NODELIST={nodes} could not be found '
+            f'({error}): set MASTER_ADDR') from error
     return listed.stdout.split()[0]

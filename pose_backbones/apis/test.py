@@ -1,6 +1,7 @@
 """Evaluation of a checkpoint: what `tools/test.py` runs."""
 
 import argparse
+from pathlib import Path
 
 import mmengine
 from mmengine.config import Config
@@ -8,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmpose.registry import METRICS
 
-from ..utils.checkpoint import check_checkpoint_path, read_checkpoint
+from ..utils.checkpoint import read_checkpoint
 from ..utils.errors import ConfigError
 from . import checks
 from .cli import add_common_options, keep_local_rank
@@ -60,13 +61,17 @@ def merge_test_options(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         ConfigError: If an option does not go with the config.
     """
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.work_dir is None and cfg.get('work_dir') is None:
+        # Beside, not among, the files of a training run.
+        args.work_dir = str(Path('work_dirs', Path(args.config).stem, 'test'))
     merge_options(cfg, args)
     cfg.load_from = args.checkpoint
     cfg.resume = False
+    checks.check_types(cfg)
     if args.eval:
         cfg.test_evaluator = select_metrics(cfg.test_evaluator, args.eval)
-    if args.amp:
-        cfg.test_cfg.fp16 = True
     if args.badcase:
         _enable_badcase(cfg, args)
     if args.dump is not None:
@@ -132,7 +137,8 @@ class SaveMetrics(Hook):
     def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
         """Write them, in one process."""
         if metrics is not None and runner.rank == 0:
-            mmengine.dump(metrics, self.path)
+            mmengine.dump({name: float(value)
+                           for name, value in metrics.items()}, self.path)
             print_log(f'Metrics written to {self.path}', logger='current')
 
 
@@ -151,14 +157,10 @@ def evaluate(cfg: Config, out: str | None = None) -> dict[str, float]:
     """
     checks.check_types(cfg)
     checks.check_datasets(cfg, ['test'])
-    check_checkpoint_path(cfg.load_from)
     read_checkpoint(cfg.load_from)
     runner = build_runner(cfg)
     dataset = runner.test_loop.dataloader.dataset
     checks.check_keypoints(cfg, dataset, 'test')
-    if cfg.test_dataloader.dataset.get('bbox_file'):
-        checks.check_detections(cfg.test_dataloader.dataset.bbox_file,
-                                set(dataset.coco.imgs))
     if out is not None:
         runner.register_hook(SaveMetrics(out))
     return runner.test()

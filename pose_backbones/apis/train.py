@@ -1,11 +1,15 @@
 """Training from a config: what `tools/train.py` runs."""
 
 import argparse
+import os
+import re
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 
-from ..utils.checkpoint import check_checkpoint_path
+from ..utils.checkpoint import read_checkpoint
 from ..utils.errors import ConfigError
 from . import checks
 from .cli import add_common_options, keep_local_rank
@@ -22,6 +26,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
         help='continue from this checkpoint; without a name, from the '
         'newest one in the work dir (from the start if there is none)')
+    parser.add_argument(
+        '--load-from', metavar='CHECKPOINT',
+        help='start from the weights of this file or URL; with --resume, '
+        'only if there is nothing to continue')
     parser.add_argument(
         '--overwrite', action='store_true',
         help="replace an earlier run's checkpoints in the work dir")
@@ -49,9 +57,6 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         _enable_amp(cfg)
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr') is None:
             raise ConfigError(
@@ -60,6 +65,28 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
                 'auto_scale_lr=dict(base_batch_size=…)')
         cfg.auto_scale_lr.enable = True
     merge_options(cfg, args)
+    _choose_start(cfg, args)
+
+
+def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
+    """Set `resume` and `load_from`, which MMEngine reads together."""
+    if args.resume is not None and args.overwrite:
+        raise ConfigError(
+            '--resume and --overwrite exclude each other: the one continues '
+            'the earlier run, the other removes it')
+    if args.resume not in (None, 'auto'):
+        if args.load_from is not None:
+            raise ConfigError(
+                '--resume CHECKPOINT and --load-from exclude each other: '
+                'the one continues a run, the other begins one')
+        cfg.resume, cfg.load_from = True, args.resume
+        return
+    if args.load_from is not None:
+        cfg.load_from = args.load_from
+    if args.resume == 'auto':
+        latest = latest_checkpoint(cfg.work_dir)
+        cfg.resume = latest is not None
+        cfg.load_from = latest or cfg.load_from
 
 
 def _enable_amp(cfg: Config) -> None:
@@ -75,7 +102,38 @@ def _enable_amp(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def train(cfg: Config, overwrite: bool = False) -> PoseRunner:
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The newest checkpoint of a run.
+
+    Args:
+        work_dir: Of the run.
+
+    Returns:
+        Its path: what `last_checkpoint` names or, where that file is missing
+        or out of date, the newest `iter_N.pth` or `epoch_N.pth`. None if
+        there is none.
+    """
+    pointer = Path(work_dir, 'last_checkpoint')
+    if pointer.is_file():
+        named = pointer.read_text().strip()
+        for path in (Path(named), Path(work_dir, Path(named).name)):
+            if named and path.is_file():
+                return str(path)
+    found = {int(match[1]): file for file in Path(work_dir).glob('*.pth')
+             if (match := re.fullmatch(r'(?:iter|epoch)_(\d+)', file.stem))}
+    return str(found[max(found)]) if found else None
+
+
+def is_complete(cfg: Config, checkpoint: dict) -> bool:
+    """Whether the run of a checkpoint has no step left to do."""
+    meta = checkpoint.get('meta', {})
+    for limit, done in (('max_iters', 'iter'), ('max_epochs', 'epoch')):
+        if cfg.train_cfg.get(limit):
+            return meta.get(done, 0) >= cfg.train_cfg[limit]
+    return False
+
+
+def train(cfg: Config, overwrite: bool = False) -> PoseRunner | None:
     """Check a config and train it.
 
     Args:
@@ -83,7 +141,7 @@ def train(cfg: Config, overwrite: bool = False) -> PoseRunner:
         overwrite: Whether an earlier run in the work dir may be replaced.
 
     Returns:
-        The runner, after training.
+        The runner, after training; None if the run to be resumed is complete.
 
     Raises:
         PoseBackbonesError: If something is wrong that shows before training.
@@ -93,8 +151,16 @@ def train(cfg: Config, overwrite: bool = False) -> PoseRunner:
     checks.check_types(cfg)
     checks.check_datasets(cfg, splits)
     checks.check_work_dir(cfg, bool(cfg.get('resume')), overwrite)
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = latest_checkpoint(cfg.work_dir)
+        cfg.resume = cfg.load_from is not None
     if cfg.get('load_from'):
-        check_checkpoint_path(cfg.load_from)
+        checkpoint = read_checkpoint(cfg.load_from)
+        if cfg.get('resume') and is_complete(cfg, checkpoint):
+            print_log(f'The run in {cfg.work_dir} is complete.')
+            return None
+    if overwrite and int(os.environ.get('RANK', 0)) == 0:
+        checks.clear_work_dir(cfg.work_dir)
     runner = build_runner(cfg)
     for split in splits:
         loop = getattr(runner, f'{split}_loop')

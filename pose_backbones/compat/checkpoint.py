@@ -4,18 +4,24 @@ Since PyTorch 2.6, `torch.load` unpickles nothing but tensors and plain
 containers (`weights_only=True`) unless told otherwise, because a pickle can
 run any code. MMEngine's training checkpoints hold a few more things: its
 `HistoryBuffer` of logged values and numpy arrays and scalars. This module
-allows exactly those. A `HistoryBuffer` pickles its statistics as
-`getattr(HistoryBuffer, 'mean')`; in place of `getattr`, which would open
-everything, a function is allowed that serves these public methods alone.
+allows exactly those, and only as data:
+
+- A `HistoryBuffer` pickles its statistics as `getattr(HistoryBuffer, 'mean')`;
+  in place of `getattr`, which would open everything, a function is allowed
+  that serves these public methods alone.
+- An array is rebuilt by a stand-in of `numpy.ndarray` that takes numbers
+  only. Numpy's own would also build arrays of objects, whose bytes are
+  addresses in memory.
 
 MMEngine fetches a checkpoint by URL through `torch.hub`, whose default is
-the unsafe load; the loader registered here is the safe one.
+the unsafe load; the loader put in its place is the safe one.
 """
 
 import argparse
 import os
 from pathlib import Path
 
+import mmengine.runner.checkpoint as host
 import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size
@@ -36,19 +42,56 @@ def _history_statistic(owner: type, name: str):
         f'{", ".join(_STATISTICS)} of HistoryBuffer are allowed')
 
 
+def _check_numbers(dtype: np.dtype) -> None:
+    if not isinstance(dtype, np.dtype) or dtype.kind not in 'biufc':
+        raise ValueError(
+            f'the checkpoint holds a numpy array of {dtype!r}; only numbers '
+            'are allowed')
+
+
+class _Array:
+    """Stands for `numpy.ndarray` while a checkpoint is read."""
+
+    def __new__(cls, *args):
+        raise ValueError('the checkpoint builds a numpy array by hand')
+
+
+class _PlainArray(np.ndarray):
+    """An array that is filled from a checkpoint, with numbers only."""
+
+    def __setstate__(self, state) -> None:
+        _version, shape, dtype, fortran, content = state
+        _check_numbers(dtype)
+        values = np.frombuffer(bytes(content), dtype)
+        values = values.reshape(shape, order='F' if fortran else 'C')
+        self.resize(values.shape, refcheck=False)
+        self.dtype = dtype
+        self[...] = values
+
+
+def _reconstruct(kind: type, shape: tuple, code: bytes) -> np.ndarray:
+    """An empty array, which `__setstate__` then fills."""
+    if kind is not _Array:
+        raise ValueError(f'the checkpoint rebuilds {kind!r} as an array')
+    return np.ndarray.__new__(_PlainArray, (0, ), np.uint8)
+
+
+def _scalar(dtype: np.dtype, content: bytes) -> np.generic:
+    """A number of numpy."""
+    _check_numbers(dtype)
+    return np.frombuffer(bytes(content), dtype)[0]
+
+
 def _allowed() -> list:
-    array = np.arange(1)
     # Numpy moved these between 1.x and 2.x; files hold either name.
-    reconstruct = array.__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    names = [(reconstruct, f'{module}.multiarray._reconstruct')
-             for module in ('numpy.core', 'numpy._core')]
-    names += [(scalar, f'{module}.multiarray.scalar')
-              for module in ('numpy.core', 'numpy._core')]
+    names = [(_Array, 'numpy.ndarray')]
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        names += [(_reconstruct, f'{module}._reconstruct'),
+                  (_scalar, f'{module}.scalar')]
     dtypes = [kind for kind in vars(np.dtypes).values()
               if isinstance(kind, type)]
     return [
-        HistoryBuffer, np.ndarray, np.dtype, *dtypes, *names,
+        HistoryBuffer, np.dtype, *dtypes, *names,
         # Released ImageNet checkpoints of timm's trainer hold its arguments.
         argparse.Namespace,
         (_history_statistic, 'builtins.getattr')
@@ -114,4 +157,6 @@ def install() -> None:
     CheckpointLoader.register_scheme(('http://', 'https://'),
                                      load_from_http,
                                      force=True)
+    # The model zoos' schemes (open-mmlab://, torchvision://, …) call it too.
+    host.load_from_http = load_from_http
     CheckpointLoader.register_scheme('', load_from_local, force=True)

@@ -40,7 +40,18 @@ def compare(ann_file: str,
         DatasetError: If a file is missing or holds something else.
     """
     truth = _read(ann_file, 'annotations')
-    predictions = _by_image(_read(results, 'results'))
+    if not isinstance(truth, dict) or not truth.get('categories', [{}])[
+            0].get('keypoints'):
+        raise DatasetError(
+            f'{ann_file} holds no annotations of key points: expected '
+            "COCO's format, with images, annotations and categories")
+    predictions = _read(results, 'results')
+    if not isinstance(predictions, list) or not all(
+            {'image_id', 'keypoints'} <= set(entry) for entry in predictions):
+        raise DatasetError(
+            f'{results} holds no key points: expected a list of '
+            '{image_id, keypoints, score}')
+    predictions = _by_image(predictions)
     people = _by_image(truth['annotations'])
     skeleton = Skeleton.from_coco(truth['categories'][0])
     chosen = [image for image in truth['images']

@@ -73,9 +73,9 @@ def read_checkpoint(path: str, map_location='cpu') -> dict:
     except (URLError, ConnectionError, TimeoutError) as error:
         raise CheckpointError(
             f'checkpoint out of reach: {path} ({error}). Without a network, '
-            'download it elsewhere and give the path of the file, or train '
-            'from nothing with '
-            '--cfg-options model.backbone.init_cfg=None') from error
+            'download it elsewhere and give the path of the file; weights '
+            'that training starts from may be left out with --cfg-options '
+            'model.backbone.init_cfg=None') from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise _damaged(path, error) from error
     if not isinstance(content, dict):
@@ -138,7 +138,8 @@ def load_weights(model: nn.Module,
                  weights: dict[str, torch.Tensor],
                  source: str,
                  strict: bool = True,
-                 ignore: Sequence[str] = ()) -> None:
+                 ignore: Sequence[str] = (),
+                 hint: str = '') -> None:
     """Put weights into a model; nothing is left out silently.
 
     Args:
@@ -148,6 +149,7 @@ def load_weights(model: nn.Module,
         strict: Whether every name and shape has to fit. If not, what did not
             fit is logged, name by name.
         ignore: Prefixes of names in `weights` that the model need not have.
+        hint: What the user can do, for the error.
 
     Raises:
         CheckpointError: If they do not fit; the model is then unchanged.
@@ -158,6 +160,7 @@ def load_weights(model: nn.Module,
         for name, value in weights.items()
         if not name.startswith(tuple(ignore))
     }
+    _rename(model, weights)
     own = model.state_dict()
     missing = [name for name in own if name not in weights]
     unexpected = [name for name in weights if name not in own]
@@ -172,11 +175,9 @@ def load_weights(model: nn.Module,
                           _count('unknown to the model', unexpected),
                           _count('of another shape', reshaped)) if part)
     if report and (strict or not fits):
-        how = ('' if not strict else
-               ' To load what fits all the same, add --non-strict')
         raise CheckpointError(
             f'{source} is not a checkpoint of this model: {fits} of '
-            f'{len(own)} tensors fit; {report}.{how}')
+            f'{len(own)} tensors fit; {report}. {hint}'.rstrip())
     if report:
         names = [f'missing in the file: {name}' for name in missing]
         names += [f'unknown to the model: {name}' for name in unexpected]
@@ -192,6 +193,17 @@ def load_weights(model: nn.Module,
             if name in own and own[name].shape == value.shape
         },
         strict=False)
+
+
+def _rename(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Let the model's modules rename weights of older releases, in place.
+
+    MMPose's estimators, for one, know the names of MMPose 0.x.
+    """
+    for name, module in model.named_modules():
+        prefix = f'{name}.' if name else ''
+        for hook in module._load_state_dict_pre_hooks.values():
+            hook(weights, prefix, {}, True, [], [], [])
 
 
 def _count(what: str, names: Iterable[str]) -> str:

@@ -1,17 +1,18 @@
 """Every error that a user meets: one message, status 2, nothing lost."""
 
 import json
+import pickle
 import re
 import shutil
 
 import pytest
 import torch
+import yaml
 from conftest import run_tool
 
-from pose_backbones.apis import checks, cli
+from pose_backbones.apis import cli
 from pose_backbones.apis import test as test_api
 from pose_backbones.apis import train as train_api
-from pose_backbones.utils.errors import DatasetError
 
 
 class _Exit(Exception):
@@ -100,13 +101,18 @@ def test_missing_detections(fail, tiny_config, synthetic, weights):
 def test_detections_of_other_images(fail, tiny_config, synthetic, weights,
                                     tmp_path):
     boxes = tmp_path / 'boxes.json'
-    boxes.write_text(json.dumps(
-        [dict(image_id=424242, category_id=1, bbox=[1, 1, 9, 9], score=1)]))
-    with pytest.raises(DatasetError, match='other images: .*image 424242'):
-        checks.check_detections(str(boxes), {1, 2})
-    boxes.write_text('{}')
-    with pytest.raises(DatasetError, match='no list of boxes'):
-        checks.check_detections(str(boxes), {1, 2})
+    good = dict(image_id=2, category_id=1, bbox=[1, 1, 9, 9], score=1)
+    for content, message in (
+            (json.dumps([good, {**good, 'image_id': 424242}]),
+             '1 of 2 boxes (such as of image 424242) are of no image in'),
+            ('{}', 'is no list of boxes in COCO results format'),
+            ('[{', 'is no JSON file')):
+        boxes.write_text(content)
+        line = fail(test_api.main, tiny_config, weights, '--data-root',
+                    synthetic, '--cfg-options',
+                    f'test_dataloader.dataset.bbox_file={boxes}')
+        assert str(boxes) in line
+        assert message in line
 
 
 def test_missing_checkpoint_names_its_neighbours(fail, tiny_config, weights,
@@ -351,3 +357,70 @@ def test_data_root_needs_a_config_that_has_one(fail, tmp_path):
     path.write_text('model = dict()\n')
     line = fail(train_api.main, path, '--data-root', tmp_path)
     assert "the config has no top-level 'data_root'" in line
+
+
+def test_resume_and_overwrite_exclude_each_other(fail, tiny_config):
+    line = fail(train_api.main, tiny_config, '--resume', '--overwrite')
+    assert '--resume and --overwrite exclude each other' in line
+
+
+def test_overwrite_removes_the_earlier_run(tiny_config, synthetic, tmp_path):
+    work = tmp_path / 'work'
+    _pretend_run(work, 'other.py')
+    (work / 'last_checkpoint').write_text('iter_4.pth')
+    (work / 'notes.txt').write_text('mine')
+    train_api.main([str(a) for a in (
+        tiny_config, '--data-root', synthetic, '--work-dir', work,
+        '--overwrite', '--no-validate', '--cfg-options',
+        'train_cfg.max_iters=2')])
+    names = {p.name for p in work.iterdir() if p.is_file()}
+    assert names == {'iter_2.pth', 'last_checkpoint', 'tiny.py', 'notes.txt'}
+
+
+def test_the_newest_checkpoint_is_found_without_its_pointer(tmp_path):
+    assert train_api.latest_checkpoint(str(tmp_path)) is None
+    for name in ('iter_900.pth', 'iter_1000.pth', 'best_coco_AP_iter_7.pth'):
+        (tmp_path / name).write_bytes(b'')
+    newest = str(tmp_path / 'iter_1000.pth')
+    assert train_api.latest_checkpoint(str(tmp_path)) == newest
+    pointer = tmp_path / 'last_checkpoint'
+    pointer.write_text('/moved/away/iter_900.pth')
+    assert train_api.latest_checkpoint(str(tmp_path)) == str(
+        tmp_path / 'iter_900.pth')
+    pointer.write_text('/moved/away/iter_2.pth')  # removed since
+    assert train_api.latest_checkpoint(str(tmp_path)) == newest
+
+
+def test_names_of_mmpose_0_are_understood(tiny_config, weights, synthetic,
+                                          tmp_path):
+    content = torch.load(weights, weights_only=True)['state_dict']
+    old = {name.replace('head.', 'keypoint_head.', 1): value
+           for name, value in content.items()}
+    torch.save({'state_dict': old}, tmp_path / 'old.pth')
+    results = []
+    for path in (weights, tmp_path / 'old.pth'):
+        out = tmp_path / 'metrics.yml'
+        test_api.main([str(a) for a in (
+            tiny_config, path, '--data-root', synthetic, '--work-dir',
+            tmp_path / path.stem, '--out', out, '--dump',
+            tmp_path / f'{path.stem}.pkl')])
+        results.append(yaml.safe_load(out.read_text()))
+        with (tmp_path / f'{path.stem}.pkl').open('rb') as file:
+            results.append(pickle.load(file)[0]['pred_instances'])
+    assert results[0] == results[2]
+    assert (results[1]['keypoints'] == results[3]['keypoints']).all()
+
+
+@pytest.mark.parametrize(('name', 'expected'), [
+    ('slurm', 'the variable SLURM_PROCID is not set'),
+    ('mpi', 'the variable OMPI_COMM_WORLD_RANK is not set'),
+    ('pytorch', 'was not started by torchrun'),
+])
+def test_a_launcher_that_has_not_launched(fail, tiny_config, synthetic,
+                                          tmp_path, monkeypatch, name,
+                                          expected):
+    for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(variable, raising=False)
+    line = fail(train_api.main, tiny_config, '--data-root', synthetic,
+                '--work-dir', tmp_path / 'work', '--launcher', name)
+    assert expected in line

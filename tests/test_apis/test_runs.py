@@ -4,12 +4,14 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, run_tool, tool_env
@@ -59,7 +61,7 @@ def test_training_writes_what_it_should(trained):
 
 def test_a_killed_run_resumes_at_the_right_step(trained, tiny_config,
                                                 synthetic, tmp_path):
-    """Killed after its fourth step, it ends with the same weights."""
+    """Killed after its fourth step, it goes on with the fifth."""
     work = tmp_path / 'work'
     command = [sys.executable, str(ROOT / 'tools/train.py'),
                str(tiny_config), '--data-root', str(synthetic),
@@ -101,6 +103,34 @@ def test_a_killed_run_resumes_at_the_right_step(trained, tiny_config,
             == straight['param_schedulers'][0]['last_step'])
 
 
+def test_resuming_restores_everything(trained, tiny_config, synthetic,
+                                      tmp_path):
+    """Weights, moments of the optimizer, learning rate, step."""
+    from pose_backbones.apis import config as config_api
+    from pose_backbones.apis import train as train_api
+    config = config_api.load_config(str(tiny_config))
+    config_api.set_data_root(config, str(synthetic))
+    config.update(work_dir=str(tmp_path), resume=True,
+                  load_from=str(trained / 'iter_4.pth'))
+    saved = torch.load(trained / 'iter_4.pth', weights_only=True)
+    runner = train_api.build_runner(config)
+    assert runner.train_loop.iter == 0
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.param_schedulers = runner.build_param_scheduler(
+        runner.param_schedulers)
+    runner.load_or_resume()
+    assert runner.train_loop.iter == runner.iter == 4
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value, saved['state_dict'][name]), name
+    moments = runner.optim_wrapper.state_dict()['state']
+    assert len(moments) == len(saved['optimizer']['state']) > 50
+    for number, moment in saved['optimizer']['state'].items():
+        for name in ('exp_avg', 'exp_avg_sq', 'step'):
+            assert torch.equal(moments[number][name], moment[name])
+    assert runner.optim_wrapper.get_lr()['lr'] == [
+        group['lr'] for group in saved['optimizer']['param_groups']]
+
+
 @pytest.fixture(scope='module')
 def single_metrics(trained, tiny_config, synthetic, tmp_path_factory):
     """Metrics of the run's checkpoint, evaluated in one process."""
@@ -125,21 +155,57 @@ def test_evaluation_writes_metrics_predictions_and_pictures(single_metrics):
         single_metrics.rglob('pictures/*.png'))
 
 
-def test_two_processes_evaluate_to_the_same_metrics(
-        single_metrics, trained, tiny_config, synthetic, tmp_path):
-    """The command of MogaNet's own instructions, and its old options."""
-    out = tmp_path / 'results.pkl'
-    done = run_tool(
-        'dist_test.sh', tiny_config, trained / 'iter_6.pth', 2, '--out', out,
-        '--eval', 'mAP', '--data-root', synthetic, '--work-dir',
-        tmp_path / 'work', '--amp', '--cfg-options', 'test_cfg.fp16=False',
-        PORT=free_port())
-    assert done.returncode == 0, done.stdout
-    with out.open('rb') as file:
-        metrics = pickle.load(file)
-    alone = json.loads((single_metrics / 'metrics.json').read_text())
+def _same_results(single, metrics: dict, dump) -> None:
+    """Metrics and every predicted point are those of the single process."""
+    alone = json.loads((single / 'metrics.json').read_text())
     for name in METRICS:
         assert metrics[name] == pytest.approx(alone[name], abs=1e-6), name
+    people = []
+    for path in (single / 'predictions.pkl', dump):
+        with path.open('rb') as file:
+            people.append({entry['id']: entry['pred_instances']
+                           for entry in pickle.load(file)})
+    expected, found = people
+    assert len(expected) > 8
+    assert set(found) == set(expected)
+    for number, person in expected.items():
+        np.testing.assert_allclose(
+            found[number]['keypoint_scores'], person['keypoint_scores'],
+            rtol=1e-4, atol=1e-6)
+    close = [np.allclose(found[n]['keypoints'], p['keypoints'], atol=0.05)
+             for n, p in expected.items()]
+    assert np.mean(close) > 0.9  # a tie of two peaks may fall either way
+
+
+def test_two_processes_evaluate_to_the_same_results(
+        single_metrics, trained, tiny_config, synthetic, tmp_path):
+    """The command of MogaNet's own instructions, with its old options."""
+    out, dump = tmp_path / 'results.pkl', tmp_path / 'dump.pkl'
+    done = run_tool(
+        'dist_test.sh', tiny_config, trained / 'iter_6.pth', 2, '--out', out,
+        '--eval', 'mAP', '--dump', dump, '--data-root', synthetic,
+        '--work-dir', tmp_path / 'work', PORT=free_port())
+    assert done.returncode == 0, done.stdout
+    with out.open('rb') as file:
+        _same_results(single_metrics, pickle.load(file), dump)
+
+
+def test_mixed_precision_evaluation(single_metrics, trained, tiny_config,
+                                    synthetic, tmp_path):
+    """Scores move a little, and only a little."""
+    from pose_backbones.apis import test as test_api
+    dump = tmp_path / 'dump.pkl'
+    test_api.main([str(a) for a in (
+        tiny_config, trained / 'iter_6.pth', '--amp', '--dump', dump,
+        '--data-root', synthetic, '--work-dir', tmp_path / 'work')])
+    scores = []
+    for path in (single_metrics / 'predictions.pkl', dump):
+        with path.open('rb') as file:
+            scores.append(np.array(
+                [entry['pred_instances']['keypoint_scores']
+                 for entry in sorted(pickle.load(file),
+                                     key=lambda entry: entry['id'])]))
+    assert 0 < abs(scores[0] - scores[1]).max() < 0.05 * abs(scores[0]).max()
 
 
 def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
@@ -193,7 +259,8 @@ for arg in "$@"; do
 done
 while [ "${1#-}" != "$1" ]; do shift; done
 for rank in $(seq 0 $((tasks - 1))); do
-    SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=$tasks "$@" &
+    SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=$tasks \\
+        SLURM_NTASKS_PER_NODE=$tasks "$@" &
 done
 status=0
 for job in $(jobs -p); do wait "$job" || status=$?; done
@@ -210,13 +277,32 @@ def test_slurm_scripts(single_metrics, trained, tiny_config, synthetic,
     done = run_tool(
         'slurm_test.sh', 'partition', 'job', tiny_config,
         trained / 'iter_6.pth', '--data-root', synthetic, '--work-dir',
-        tmp_path / 'work', '--out', tmp_path / 'metrics.json',
+        tmp_path / 'work', '--out', tmp_path / 'metrics.json', '--dump',
+        tmp_path / 'dump.pkl',
         PATH=f'{srun.parent}:{os.environ["PATH"]}', GPUS='2',
-        MASTER_PORT=free_port())
+        NO_GPU='1', PORT=free_port())
     assert done.returncode == 0, done.stdout
-    metrics = json.loads((tmp_path / 'metrics.json').read_text())
-    alone = json.loads((single_metrics / 'metrics.json').read_text())
-    for name in METRICS:
-        assert metrics[name] == pytest.approx(alone[name], abs=1e-6), name
+    _same_results(single_metrics,
+                  json.loads((tmp_path / 'metrics.json').read_text()),
+                  tmp_path / 'dump.pkl')
 
 
+def test_an_error_of_one_process_alone_is_said(trained, tiny_config,
+                                               synthetic, tmp_path):
+    """An unreadable image that only the second process comes across."""
+    data = shutil.copytree(synthetic, tmp_path / 'data')
+    content = json.loads(
+        (data / 'annotations/person_keypoints_val.json').read_text())
+    people = [a for a in content['annotations']
+              if a['num_keypoints'] and not a['iscrowd']]
+    by_image = [person['image_id'] for person in people]
+    # The second of two processes takes every other person.
+    mine = next(image for image in by_image[1::2]
+                if image not in by_image[0::2])
+    name = next(i['file_name'] for i in content['images'] if i['id'] == mine)
+    (data / 'val' / name).write_text('no picture')
+    done = run_tool('dist_test.sh', tiny_config, trained / 'iter_6.pth', 2,
+                    '--data-root', data, '--work-dir', tmp_path / 'work',
+                    PORT=free_port())
+    assert done.returncode == 2, done.stdout
+    assert done.stdout.count(f'error: cannot read the image {data}') == 1

@@ -103,6 +103,49 @@ def test_only_the_statistics_of_a_history_may_be_asked_for(
         read_checkpoint(str(path))
 
 
+class _ObjectArray:
+    """Builds an array of objects out of bytes, which are addresses."""
+
+    def __reduce__(self):
+        return np.ndarray, ((1, ), np.dtype('O'), b'A' * 8)
+
+
+class _ObjectState:
+    """The same by the way that numpy's own pickles take."""
+
+    def __reduce__(self):
+        rebuild = np.arange(1).__reduce__()[0]
+        state = (1, (1, ), np.dtype('O'), False, [1])
+        return rebuild, (np.ndarray, (0, ), b'b'), state
+
+
+@pytest.mark.parametrize('attack', [_ObjectArray, _ObjectState])
+def test_arrays_of_objects_are_refused(tmp_path, attack):
+    torch.save({'extra': attack()}, tmp_path / 'array.pth')
+    with pytest.raises(CheckpointError, match=r'array\.pth'):
+        read_checkpoint(str(tmp_path / 'array.pth'))
+
+
+@pytest.mark.parametrize('array', [
+    np.arange(6.).reshape(2, 3), np.arange(6).reshape(2, 3).T,
+    np.array([True, False]), np.zeros((0, 2), np.float32),
+    np.float64(3.5), np.int64(-2)])
+def test_arrays_of_numbers_are_read_back(tmp_path, array):
+    torch.save({'array': array}, tmp_path / 'array.pth')
+    read = read_checkpoint(str(tmp_path / 'array.pth'))['array']
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
+
+
+def test_model_zoo_schemes_are_safe_too(tmp_path, server):
+    from mmengine.runner import checkpoint as host
+    proof = tmp_path / 'it_ran'
+    torch.save({'extra': _Attack(proof)}, tmp_path / 'attack.pth')
+    with pytest.raises(pickle.UnpicklingError):
+        host.load_from_http(f'{server}/attack.pth')
+    assert not proof.exists()
+
+
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A web server of this machine over `tmp_path`; yields its address."""

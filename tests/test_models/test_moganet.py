@@ -179,11 +179,14 @@ def _step(net, image):
     return gradients, statistics, size
 
 
-def test_with_cp_saves_memory_and_changes_nothing_else():
+@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
+def test_with_cp_saves_memory_and_changes_nothing_else(norm):
     image = torch.randn(2, 3, 64, 64)
     results = []
     for with_cp in (False, True):
-        net = random_net(with_cp=with_cp, drop_path_rate=0.3).train()
+        net = random_net(
+            with_cp=with_cp, drop_path_rate=0.3,
+            norm_cfg=dict(type=norm)).train()
         torch.manual_seed(7)
         results.append(_step(net, image))
     plain, checkpointed = results

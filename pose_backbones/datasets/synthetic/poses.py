@@ -11,9 +11,9 @@ from .skeleton import SIDES, limit
 
 #: Share of each action among the people of a scene.
 ACTIONS = {
-    'stand': 0.30, 'walk': 0.20, 'run': 0.08, 'reach': 0.09,
-    'arms_up': 0.08, 'lunge': 0.05, 'kick': 0.04, 'bend': 0.03,
-    'sit': 0.06, 'crouch': 0.035, 'lie': 0.02, 'handstand': 0.015}
+    'stand': 0.44, 'walk': 0.28, 'run': 0.04, 'reach': 0.06,
+    'arms_up': 0.05, 'lunge': 0.02, 'kick': 0.015, 'bend': 0.01,
+    'sit': 0.045, 'crouch': 0.02, 'lie': 0.01, 'handstand': 0.01}
 #: What a pose holds beside the angles of joints.
 _WHOLE_BODY = ('yaw', 'pitch', 'roll', 'lift')
 
@@ -204,12 +204,12 @@ _OTHER = {'sit': _sit, 'crouch': _crouch, 'lie': _lie,
 def _turn(rng: np.random.Generator, pose: dict, action: str) -> None:
     """Chooses the direction that the person faces."""
     view = rng.random()
-    if view < 0.5:
-        pose['yaw'] = rng.normal(0, 28)
-    elif view < 0.76:
-        pose['yaw'] = rng.uniform(45, 135) * (1 if view < 0.63 else -1)
-    elif view < 0.93:
-        pose['yaw'] = rng.normal(180, 28)
+    if view < 0.82:
+        pose['yaw'] = rng.normal(0, 24)
+    elif view < 0.91:
+        pose['yaw'] = rng.uniform(45, 135) * (1 if view < 0.865 else -1)
+    elif view < 0.98:
+        pose['yaw'] = rng.normal(180, 25)
     else:
         pose['yaw'] = rng.uniform(-180, 180)
     if action == 'lie':

@@ -15,7 +15,7 @@ from .skeleton import forward_kinematics, project, sample_body
 from .stage import Stage
 
 #: Share of images by their number of people in the foreground.
-_PEOPLE_SHARES = (0.03, 0.22, 0.27, 0.23, 0.15, 0.10)
+_PEOPLE_SHARES = (0.03, 0.17, 0.25, 0.25, 0.18, 0.12)
 #: Shares of images with a crowd, and with someone too small for keypoints.
 _CROWD_SHARE, _TINY_SHARE = 0.08, 0.07
 #: Least stature of people with keypoints, in pixels.
@@ -188,13 +188,15 @@ def _places(rng: np.random.Generator, camera: Camera, size: tuple[int, int]
     whole = max(60.0, 0.98 * (h - camera.horizon) / camera.drop)
     places: list[tuple[float, float, float]] = []
     for _ in range(count):
-        most = min(whole, 1.0 * h) if rng.random() < 0.75 else 1.35 * h
-        height = float(np.exp(rng.uniform(np.log(54), np.log(most))))
+        most = min(whole, 1.0 * h) if rng.random() < 0.95 else 1.35 * h
+        height = float(np.exp(rng.uniform(np.log(70), np.log(max(most, 80)))))
         y = camera.ground(height)
-        tries = 1 if rng.random() < 0.2 else 6
-        options = rng.uniform(0.04, 0.96, tries) * w
+        tries = 1 if rng.random() < 0.1 else 10
+        options = rng.uniform(0.06, 0.94, tries) * w
         gaps = [min((abs(x - p[0]) / (0.2 * (height + p[2]))
                      for p in places), default=9.0) for x in options]
+        if tries > 1 and max(gaps) < 0.8:
+            continue  # no room: most people do not stand before others
         places.append((float(options[int(np.argmax(gaps))]), y, height))
     return sorted(places, key=lambda p: p[1])
 
@@ -241,7 +243,7 @@ def render_scene(rng: np.random.Generator,
         done = _draw_person(stage, rng, camera, x, y, height)
         if done is not None:
             drawn.append(done)
-        if rng.random() < 0.13:
+        if rng.random() < 0.08:
             stage.cover(draw_occluder(stage.image, rng, x, y, height))
     return Scene(photograph(stage.image, rng),
                  _collect(stage.owner, drawn, tiny, groups))

@@ -51,8 +51,9 @@ def choose_arch(arch: str | dict, settings: Mapping[str, dict],
 class BaseBackbone(BaseModule, metaclass=ABCMeta):
     """A backbone of several stages that returns feature maps.
 
-    A subclass calls `super().__init__`, then builds its modules and says in
-    `stage_modules` which of them make up a stage. It gets in return: checks
+    A subclass calls `super().__init__`, builds its modules, calls
+    `freeze_stages`, and says in `stage_modules` which modules make up a
+    stage. It gets in return: checks
     of `out_indices` and `frozen_stages`, freezing that survives `train()`,
     `norm_eval`, and strict loading of pretrained weights.
 
@@ -151,7 +152,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
                 'which it would overwrite: give one of them')
         if not found:
             return None
-        known = {'type', 'checkpoint', 'prefix', 'map_location'}
+        known = {'type', 'checkpoint', 'prefix'}
         if not found[0].get('checkpoint') or set(found[0]) - known:
             raise ValueError(
                 f'init_cfg is {dict(found[0])}: expected '

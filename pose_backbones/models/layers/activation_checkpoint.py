@@ -15,14 +15,16 @@ def _statistics_kept(module: nn.Module):
         child for child in module.modules()
         if isinstance(child, _BatchNorm) and child.track_running_stats
     ]
-    recording = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    recorded = [(norm.momentum, norm.num_batches_tracked.clone())
+                for norm in norms]
     for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, (momentum, batches) in zip(norms, recording):
-            norm.momentum, norm.num_batches_tracked = momentum, batches
+        for norm, (momentum, batches) in zip(norms, recorded):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)
 
 
 def checkpointed(module: nn.Module, x: torch.Tensor) -> torch.Tensor:

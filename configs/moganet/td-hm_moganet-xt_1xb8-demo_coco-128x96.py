@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 # Trained from nothing in a few hundred steps, so: maps of all stages side by
-# side at stride 4, no deconvolutions, no drop path, mild augmentation.
+# side at stride 4, no deconvolutions, no drop path.
 model = dict(
     backbone=dict(
         arch='x-tiny',
@@ -20,29 +20,31 @@ model = dict(
         deconv_out_channels=None,
         conv_out_channels=(128, ),
         conv_kernel_sizes=(1, ),
-        decoder=_base_.codec))
+        decoder=_base_.codec),
+    test_cfg=dict(shift_heatmap=False))
 
-max_iters = 600
+max_iters = 850
 train_cfg = dict(
     by_epoch=False, max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=1.0))
 param_scheduler = [
-    dict(type='LinearLR', begin=0, end=50, start_factor=0.01, by_epoch=False),
+    dict(type='LinearLR', begin=0, end=75, start_factor=0.01, by_epoch=False),
     dict(
         type='CosineAnnealingLR',
-        begin=50,
+        begin=75,
         end=max_iters,
         eta_min_ratio=0.01,
         by_epoch=False),
 ]
+auto_scale_lr = dict(base_batch_size=8)
 
 # People are taken from the boxes of the annotations.
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
     dataset=dict(pipeline=_base_.train_pipeline))
@@ -51,7 +53,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=100, max_keep_ckpts=1),
-    logger=dict(interval=10))
+    checkpoint=dict(by_epoch=False, interval=100, max_keep_ckpts=2),
+    logger=dict(interval=20))
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
