@@ -20,7 +20,7 @@ if [ -z "$data" ]; then
     data=data/synthetic work=work_dirs/demo
     val=val
     step "drawing synthetic people into $data"
-    try "$python" tools/make_synthetic_coco.py "$data" --train 2000 --val 200
+    try "$python" tools/make_synthetic_coco.py "$data" --train 1600 --val 200
 else
     config=${configs}_coco-128x96.py
     data=${data%/} work=work_dirs/demo-$(basename "$data")

@@ -59,13 +59,17 @@ class _Array:
 class _PlainArray(np.ndarray):
     """An array that is filled from a checkpoint, with numbers only."""
 
+    def __new__(cls, *args):
+        raise ValueError('the checkpoint builds a numpy array by hand')
+
     def __setstate__(self, state) -> None:
         _version, shape, dtype, fortran, content = state
         _check_numbers(dtype)
         values = np.frombuffer(bytes(content), dtype)
         values = values.reshape(shape, order='F' if fortran else 'C')
-        self.resize(values.shape, refcheck=False)
+        self.resize(values.nbytes, refcheck=False)
         self.dtype = dtype
+        self.shape = values.shape
         self[...] = values
 
 
@@ -91,7 +95,7 @@ def _allowed() -> list:
     dtypes = [kind for kind in vars(np.dtypes).values()
               if isinstance(kind, type)]
     return [
-        HistoryBuffer, np.dtype, *dtypes, *names,
+        HistoryBuffer, np.dtype, *dtypes, *names, _PlainArray,
         # Released ImageNet checkpoints of timm's trainer hold its arguments.
         argparse.Namespace,
         (_history_statistic, 'builtins.getattr')

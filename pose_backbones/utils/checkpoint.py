@@ -97,7 +97,7 @@ def _damaged(path: str, error: Exception) -> CheckpointError:
 def _reason(error: Exception) -> str:
     """The line of PyTorch's long message that names what was refused."""
     for line in str(error).split('\n'):
-        if 'Unsupported' in line or 'GLOBAL' in line:
+        if 'WeightsUnpickler error: ' in line or 'GLOBAL' in line:
             return line.strip().split('WeightsUnpickler error: ')[-1]
     return str(error).strip().split('\n')[0]
 

@@ -204,11 +204,11 @@ _OTHER = {'sit': _sit, 'crouch': _crouch, 'lie': _lie,
 def _turn(rng: np.random.Generator, pose: dict, action: str) -> None:
     """Chooses the direction that the person faces."""
     view = rng.random()
-    if view < 0.82:
+    if view < 0.83:
         pose['yaw'] = rng.normal(0, 24)
     elif view < 0.91:
-        pose['yaw'] = rng.uniform(45, 135) * (1 if view < 0.865 else -1)
-    elif view < 0.98:
+        pose['yaw'] = rng.uniform(45, 135) * (1 if view < 0.87 else -1)
+    elif view < 0.97:
         pose['yaw'] = rng.normal(180, 25)
     else:
         pose['yaw'] = rng.uniform(-180, 180)
