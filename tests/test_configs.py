@@ -1,6 +1,7 @@
 """Every config: its schedule, its size against the sources, that it runs."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,9 @@ def test_moganet_params_and_flops(name, size):
     # T at 256x192 has 2.154 G, which is 2.2 with one decimal.
     assert (measured_flops / 1e9 == pytest.approx(giga, rel=0.02)
             or round(measured_flops / 1e9, 1) == giga)
+    row = (f'-{name}_8xb32-210e_coco-{size}.py) | {size} | '
+           f'{measured / 1e6:.2f} M | {measured_flops / 1e9:.2f} G |')
+    assert row in (ROOT / 'README.md').read_text()
 
 
 @pytest.mark.parametrize(('name', 'size'), MOGANET_TABLE)
@@ -147,3 +151,16 @@ def test_no_base_hides_a_description_of_the_host():
     ours = {p.name for p in (ROOT / 'configs/_base_/datasets').glob('*.py')}
     assert theirs
     assert not theirs & ours
+
+
+def test_readme_names_what_exists():
+    """Its files, and the checkpoint that the demo's last step writes."""
+    text = (ROOT / 'README.md').read_text()
+    linked = re.findall(r'\]\(((?!https?:)[^)#]+)\)', text)
+    assert len(linked) > 10
+    for path in linked:
+        assert (ROOT / path).exists(), path
+    demo = Config.fromfile(str(
+        ROOT / 'configs/moganet/td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py'
+    ))
+    assert f'work_dirs/demo/iter_{demo.train_cfg.max_iters}.pth' in text

@@ -20,7 +20,7 @@ if [ -z "$data" ]; then
     data=data/synthetic work=work_dirs/demo
     val=val
     step "drawing synthetic people into $data"
-    try "$python" tools/make_synthetic_coco.py "$data" --train 1600 --val 200
+    try "$python" tools/make_synthetic_coco.py "$data" --train 1500 --val 180
 else
     config=${configs}_coco-128x96.py
     data=${data%/} work=work_dirs/demo-$(basename "$data")
@@ -38,7 +38,7 @@ work=${WORK:-$work}
 step "training, with a log line every 20 steps"
 # --resume: a demo that was stopped goes on; a finished one is not repeated.
 try "$python" tools/train.py "$config" --data-root "$data" \
-    --work-dir "$work" --resume ${options[@]+"${options[@]}"} ${TRAIN_OPTIONS:-}
+    --work-dir "$work" --no-validate --resume ${options[@]+"${options[@]}"} ${TRAIN_OPTIONS:-}
 
 checkpoint=$(cat "$work/last_checkpoint")
 step "evaluating $checkpoint on the images of $data/$val"

@@ -23,7 +23,7 @@ model = dict(
         decoder=_base_.codec),
     test_cfg=dict(shift_heatmap=False))
 
-max_iters = 850
+max_iters = 820
 train_cfg = dict(
     by_epoch=False, max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict()
@@ -42,14 +42,18 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=8)
 
-# People are taken from the boxes of the annotations.
+# People are taken from the boxes of the annotations. No data workers: they
+# would take turns with the two threads of the model.
 train_dataloader = dict(
     batch_size=8,
-    num_workers=1,
+    num_workers=0,
+    persistent_workers=False,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
     dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(
-    num_workers=1, dataset=dict(pipeline=_base_.val_pipeline, bbox_file=None))
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(pipeline=_base_.val_pipeline, bbox_file=None))
 test_dataloader = val_dataloader
 
 default_hooks = dict(

@@ -23,7 +23,7 @@ def load_config(path: str) -> Config:
     Raises:
         ConfigError: If it is missing (shows the closest names) or broken.
     """
-    if '::' not in path and not Path(path).is_file():
+    if not Path(path).is_file():
         raise ConfigError(f'config not found: {path}{_similar(path)}')
     try:
         return Config.fromfile(path)

@@ -3,6 +3,7 @@
 import sys
 
 import mmcv
+import mmcv.ops
 import numpy as np
 import pytest
 import torch
@@ -75,9 +76,9 @@ def test_a_real_extension_is_left_alone(tmp_path, monkeypatch):
 def test_rtmdet_detects():
     from mmdet.registry import MODELS
     from mmdet.structures import DetDataSample
-    from mmengine.config import Config
+    from mmengine.hub import get_config
     from mmengine.registry import init_default_scope
-    config = Config.fromfile('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
+    config = get_config('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
     config.model.backbone.init_cfg = None
     config.model.test_cfg.score_thr = 0.0
     init_default_scope('mmdet')

@@ -94,13 +94,13 @@ def test_detector_with_fpn_by_prefix_without_import():
     printed = run_code(
         FULL_MMCV + f'backbone = {backbone}' + textwrap.dedent("""
         import torch
-        from mmengine.config import Config
+        from mmengine.hub import get_config
         from mmengine.registry import init_default_scope
         from mmengine.structures import InstanceData
         from mmdet.registry import MODELS
         from mmdet.structures import DetDataSample
         init_default_scope('mmdet')
-        config = Config.fromfile(
+        config = get_config(
             'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py').model
         config.backbone = backbone
         config.neck.in_channels = [8, 16, 24, 32]
@@ -137,13 +137,14 @@ def test_segmentor_by_prefix_without_import():
     printed = run_code(
         FULL_MMCV + f'backbone = {backbone}' + textwrap.dedent("""
         import torch
+        from mmengine.config import ConfigDict
         from mmengine.registry import init_default_scope
         from mmengine.structures import PixelData
         from mmseg.registry import MODELS
         from mmseg.structures import SegDataSample
         init_default_scope('mmseg')
         assert 'pose_backbones' not in sys.modules
-        model = MODELS.build(dict(
+        model = MODELS.build(ConfigDict(
             type='EncoderDecoder',
             backbone=backbone,
             neck=dict(type='FPN', in_channels=[8, 16, 24, 32],

@@ -28,7 +28,7 @@ def _relaxed(rng: np.random.Generator) -> dict[str, float]:
     n = rng.normal
     pose = {'yaw': 0.0, 'pitch': n(0, 2), 'roll': n(0, 2), 'lift': 0.0,
             'spine_flex': n(3, 4), 'spine_side': n(0, 3),
-            'spine_twist': n(0, 6), 'neck_yaw': n(0, 22),
+            'spine_twist': n(0, 6), 'neck_yaw': n(0, 14),
             'neck_pitch': n(4, 10), 'neck_roll': n(0, 5)}
     for side, _ in SIDES:
         pose[f'{side}_shoulder_flex'] = n(2, 9)
@@ -72,7 +72,7 @@ def _stand(rng: np.random.Generator, pose: dict, side: str, other: str
            ) -> None:
     n = rng.normal
     for s in ('left', 'right'):
-        if rng.random() < 0.33:
+        if rng.random() < 0.25:
             _arm_gesture(rng, pose, s)
     if rng.random() < 0.3:
         pose[f'{side}_knee'] = n(22, 7)
@@ -204,11 +204,11 @@ _OTHER = {'sit': _sit, 'crouch': _crouch, 'lie': _lie,
 def _turn(rng: np.random.Generator, pose: dict, action: str) -> None:
     """Chooses the direction that the person faces."""
     view = rng.random()
-    if view < 0.83:
-        pose['yaw'] = rng.normal(0, 24)
-    elif view < 0.91:
-        pose['yaw'] = rng.uniform(45, 135) * (1 if view < 0.87 else -1)
-    elif view < 0.97:
+    if view < 0.88:
+        pose['yaw'] = rng.normal(0, 22)
+    elif view < 0.95:
+        pose['yaw'] = rng.uniform(45, 135) * (1 if view < 0.915 else -1)
+    elif view < 0.985:
         pose['yaw'] = rng.normal(180, 25)
     else:
         pose['yaw'] = rng.uniform(-180, 180)

@@ -191,11 +191,11 @@ def _places(rng: np.random.Generator, camera: Camera, size: tuple[int, int]
         most = min(whole, 1.0 * h) if rng.random() < 0.95 else 1.35 * h
         height = float(np.exp(rng.uniform(np.log(70), np.log(max(most, 80)))))
         y = camera.ground(height)
-        tries = 1 if rng.random() < 0.1 else 10
+        tries = 1 if rng.random() < 0.07 else 10
         options = rng.uniform(0.06, 0.94, tries) * w
         gaps = [min((abs(x - p[0]) / (0.2 * (height + p[2]))
                      for p in places), default=9.0) for x in options]
-        if tries > 1 and max(gaps) < 0.8:
+        if tries > 1 and max(gaps) < 1.0:
             continue  # no room: most people do not stand before others
         places.append((float(options[int(np.argmax(gaps))]), y, height))
     return sorted(places, key=lambda p: p[1])
@@ -243,7 +243,7 @@ def render_scene(rng: np.random.Generator,
         done = _draw_person(stage, rng, camera, x, y, height)
         if done is not None:
             drawn.append(done)
-        if rng.random() < 0.08:
+        if rng.random() < 0.06:
             stage.cover(draw_occluder(stage.image, rng, x, y, height))
     return Scene(photograph(stage.image, rng),
                  _collect(stage.owner, drawn, tiny, groups))
