@@ -30,7 +30,8 @@ def run_demo(*arguments, **env):
 
 def test_demo_on_a_coco_folder(coco_folder, tmp_path):
     work = tmp_path / 'work'
-    short = '--cfg-options train_cfg.max_iters=2 train_cfg.val_interval=2'
+    short = ('--cfg-options train_cfg.max_iters=2 '
+             'default_hooks.logger.interval=1')
     done = run_demo(coco_folder, WORK=str(work), TRAIN_OPTIONS=short)
     assert done.returncode == 0, done.stdout
     assert 'Average Precision  (AP) @[ IoU=0.50:0.95' in done.stdout

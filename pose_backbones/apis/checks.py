@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.fileio import load as load_file
 from mmengine.registry import Registry
@@ -84,19 +85,17 @@ def check_type(part: dict,
         raise ConfigError(f"{place} has no 'type'")
     if not isinstance(kind, str) or registry.get(kind) is not None:
         return
-    names = set(registry.module_dict)
-    parent = registry.parent
+    shown = {}
+    parent = registry
     while parent is not None:
-        names.update(parent.module_dict)
+        shown.update({name: name for name in parent.module_dict})
         parent = parent.parent
     if ours is not None:
         ours.import_from_location()
-        own = {f'{SCOPE}.{name}' for name in ours.module_dict}
-        names = {name for name in names if f'{SCOPE}.{name}' not in own} | own
-    bare = kind.rsplit('.', 1)[-1]
-    near = closest(kind, names) or closest(bare, names) or closest(
-        f'{SCOPE}.{bare}', names)
-    raise ConfigError(f'{place}: unknown {registry.name} {kind!r}{near}')
+        shown.update({name: f'{SCOPE}.{name}' for name in ours.module_dict})
+    what = registry.name.lower().replace('_', ' ').removesuffix('s')
+    raise ConfigError(f'{place}: unknown {what} {kind!r}'
+                      + closest(kind.rsplit('.', 1)[-1], shown))
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
@@ -147,21 +146,18 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
         split: Its name, for the message.
 
     Raises:
-        DatasetError: If the numbers of key points differ, or if there is
-            nobody in the data set.
+        DatasetError: If the numbers of key points differ.
     """
     declared = dataset.metainfo['num_keypoints']
     source = cfg[f'{split}_dataloader'].dataset
     where = f'{split} data ({source.get("ann_file", source.type)})'
-    coco = getattr(dataset, 'coco', None)
-    for annotation in (coco.anns.values() if coco is not None else ()):
-        if 'keypoints' not in annotation:
-            continue
-        found = len(annotation['keypoints']) / 3
-        if found != declared:
+    for number in range(min(len(dataset), 100)):
+        person = dataset.get_data_info(number)
+        found = np.shape(person.get('keypoints', ()))
+        if len(found) > 1 and found[1] != declared:
             raise DatasetError(
-                f'{where} has {found:g} key points a person (annotation '
-                f'{annotation.get("id")}), but '
+                f'{where} has {found[1]} key points a person (annotation '
+                f'{person.get("id")}), but '
                 f'{type(dataset).__name__} has {declared}. Use the data set '
                 'type, or a metainfo file, that describes these key points')
     head = cfg.model.get('head') or {}
@@ -175,9 +171,6 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
             f'the model predicts {predicted} key points (model.head), but '
             f'{where} has {declared}: set --cfg-options '
             f'model.head.out_channels={declared}')
-    if len(dataset) == 0:
-        raise DatasetError(
-            f'{where} is empty: not one annotated person is left')
 
 
 def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:

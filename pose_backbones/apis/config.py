@@ -39,11 +39,9 @@ def _similar(path: str) -> str:
     name = Path(path).name
     for files in (Path(path).parent.glob('*.py'),
                   Path('configs').glob('*/*.py')):
-        found = {file.name: file for file in files}
+        found = {file.name: str(file) for file in files}
         near = closest(name, found)
         if near:
-            for known, where in found.items():
-                near = near.replace(f' {known}', f' {where}')
             return near
     return ''
 

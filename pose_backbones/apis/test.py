@@ -14,7 +14,7 @@ from ..utils.errors import ConfigError
 from . import checks
 from .cli import add_common_options, keep_local_rank
 from .config import as_list, load_config, merge_options
-from .train import build_runner
+from .train import build_runner, load_dataset
 
 #: names of metrics in MMPose 0.x → today's classes
 OLD_METRICS = {
@@ -159,8 +159,7 @@ def evaluate(cfg: Config, out: str | None = None) -> dict[str, float]:
     checks.check_datasets(cfg, ['test'])
     read_checkpoint(cfg.load_from)
     runner = build_runner(cfg)
-    dataset = runner.test_loop.dataloader.dataset
-    checks.check_keypoints(cfg, dataset, 'test')
+    checks.check_keypoints(cfg, load_dataset(runner, 'test'), 'test')
     if out is not None:
         runner.register_hook(SaveMetrics(out))
     return runner.test()

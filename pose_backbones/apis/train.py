@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..utils.checkpoint import read_checkpoint
-from ..utils.errors import ConfigError
+from ..utils.errors import ConfigError, DatasetError
 from . import checks
 from .cli import add_common_options, keep_local_rank
 from .config import load_config, merge_options
@@ -163,10 +163,34 @@ def train(cfg: Config, overwrite: bool = False) -> PoseRunner | None:
         checks.clear_work_dir(cfg.work_dir)
     runner = build_runner(cfg)
     for split in splits:
-        loop = getattr(runner, f'{split}_loop')
-        checks.check_keypoints(cfg, loop.dataloader.dataset, split)
+        checks.check_keypoints(cfg, load_dataset(runner, split), split)
     runner.train()
     return runner
+
+
+def load_dataset(runner: PoseRunner, split: str):
+    """Load the data set of a split now, and not when its loop starts.
+
+    Args:
+        runner: Its loop of the split is built.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DatasetError: If nobody is annotated in it.
+    """
+    try:
+        return getattr(runner, f'{split}_loop').dataloader.dataset
+    except ValueError as error:
+        if 'need at least one array' not in str(error):
+            raise
+        # MMEngine packs the list of people into one array.
+        raise DatasetError(
+            f'the {split} data is empty: not one annotated person is in '
+            f'{runner.cfg[f"{split}_dataloader"].dataset.ann_file}'
+        ) from error
 
 
 def build_runner(cfg: Config) -> PoseRunner:

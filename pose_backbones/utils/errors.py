@@ -6,7 +6,7 @@ they are ordinary exceptions, with the built-in class as a second base.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class PoseBackbonesError(Exception):
@@ -33,18 +33,23 @@ class LaunchError(PoseBackbonesError, RuntimeError):
     """Processes, devices or nodes do not fit the machine."""
 
 
-def closest(name: str, choices: Iterable[str], count: int = 3) -> str:
+def closest(name: str,
+            choices: Iterable[str] | Mapping[str, str],
+            count: int = 3) -> str:
     """Say which of `choices` are like `name`.
 
     Args:
         name: What was asked for.
-        choices: What there is.
+        choices: What there is; of a mapping, the keys are compared and the
+            values shown.
         count: How many to name at most.
 
     Returns:
         `"; did you mean A or B?"`, or an empty string where nothing is near.
     """
-    by_fold = {choice.casefold(): choice for choice in choices}
+    if not isinstance(choices, Mapping):
+        choices = {choice: choice for choice in choices}
+    by_fold = {key.casefold(): shown for key, shown in choices.items()}
     near = difflib.get_close_matches(name.casefold(), by_fold, count, 0.5)
     if not near:
         return ''
