@@ -14,7 +14,7 @@ from ..utils.errors import ConfigError
 from . import checks
 from .cli import add_common_options, keep_local_rank
 from .config import as_list, load_config, merge_options
-from .train import build_runner, load_dataset
+from .train import build_runner, load_dataset, require_gpu
 
 #: names of metrics in MMPose 0.x → today's classes
 OLD_METRICS = {
@@ -62,6 +62,7 @@ def merge_test_options(cfg: Config, args: argparse.Namespace) -> None:
         ConfigError: If an option does not go with the config.
     """
     if args.amp:
+        require_gpu()
         cfg.test_cfg.fp16 = True
     if args.work_dir is None and cfg.get('work_dir') is None:
         # Beside, not among, the files of a training run.

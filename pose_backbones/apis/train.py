@@ -89,11 +89,16 @@ def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = latest or cfg.load_from
 
 
-def _enable_amp(cfg: Config) -> None:
+def require_gpu() -> None:
+    """Refuse `--amp` where MMEngine and MMPose cannot do it."""
     if not torch.cuda.is_available():
         raise ConfigError(
-            '--amp: mixed-precision training needs a GPU, and this machine '
-            'has none that PyTorch can use')
+            '--amp: mixed precision needs a GPU, and this machine has none '
+            'that PyTorch can use')
+
+
+def _enable_amp(cfg: Config) -> None:
+    require_gpu()
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ConfigError(

@@ -5,6 +5,7 @@ import pickle
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -340,9 +341,27 @@ def test_options_that_do_not_fit(fail, tiny_config, weights, synthetic,
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_mixed_precision_training_without_a_gpu(fail, tiny_config):
-    line = fail(train_api.main, tiny_config, '--amp')
-    assert '--amp: mixed-precision training needs a GPU' in line
+def test_mixed_precision_without_a_gpu(fail, tiny_config, weights):
+    for arguments in ((train_api.main, tiny_config),
+                      (test_api.main, tiny_config, weights)):
+        line = fail(*arguments, '--amp')
+        assert '--amp: mixed precision needs a GPU' in line
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_mixed_precision_on_a_gpu(tiny_config, weights, synthetic, tmp_path):
+    """Scores move a little, and only a little."""
+    scores = []
+    for name, options in (('full', ()), ('half', ('--amp', ))):
+        dump = tmp_path / f'{name}.pkl'
+        test_api.main([str(a) for a in (
+            tiny_config, weights, '--data-root', synthetic, '--work-dir',
+            tmp_path / name, '--dump', dump, *options)])
+        with dump.open('rb') as file:
+            scores.append(np.array([
+                entry['pred_instances']['keypoint_scores']
+                for entry in pickle.load(file)]))
+    assert 0 < abs(scores[0] - scores[1]).max() < 0.05 * abs(scores[0]).max()
 
 
 def test_resuming_from_mere_weights(fail, tiny_config, weights, synthetic,
