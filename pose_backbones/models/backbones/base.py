@@ -35,7 +35,7 @@ def choose_arch(arch: str | dict, settings: Mapping[str, dict],
         if name not in settings:
             raise ValueError(
                 f'unknown arch {arch!r}: expected one of '
-                f'{", ".join(settings)}{closest(name, settings)}')
+                f'{", ".join(settings)}{closest(name, list(settings))}')
         return settings[name]
     if not isinstance(arch, Mapping):
         raise TypeError(
