@@ -1,18 +1,21 @@
 """What is looked at before a run starts, so that no work is lost in it."""
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.fileio import load as load_file
 from mmengine.registry import Registry
 from mmpose import registry as host
 
 from ..registry import MODELS, SCOPE, TRANSFORMS
 from ..utils.errors import ConfigError, DatasetError, WorkDirError, closest
-from .config import as_list
+from .config import as_list, strings_of
 
 _GET_DATA = (
     'Give the folder of the data set with --data-root. COCO 2017 is at '
@@ -28,7 +31,8 @@ _GET_DETECTIONS = (
 
 
 def check_types(cfg: Config) -> None:
-    """Refuse names of models, codecs, data sets or metrics not registered.
+    """Refuse names that are not registered: of the model and its codec, of
+    data sets and metrics, of the optimizer, schedules and hooks.
 
     Args:
         cfg: A config.
@@ -56,6 +60,28 @@ def check_types(cfg: Config) -> None:
         for metric in as_list(cfg.get(f'{split}_evaluator')):
             if host.EVALUATORS.get(str(metric.get('type'))) is None:
                 check_type(metric, f'{split}_evaluator', host.METRICS)
+    _check_training_types(cfg)
+
+
+def _check_training_types(cfg: Config) -> None:
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type'):
+        check_type(wrapper, 'optim_wrapper', host.OPTIM_WRAPPERS)
+    if wrapper.get('optimizer'):
+        check_type(wrapper.optimizer, 'optim_wrapper.optimizer',
+                   host.OPTIMIZERS)
+    if wrapper.get('constructor'):
+        check_type(dict(type=wrapper.constructor),
+                   'optim_wrapper.constructor',
+                   host.OPTIM_WRAPPER_CONSTRUCTORS)
+    for scheduler in as_list(cfg.get('param_scheduler')):
+        check_type(scheduler, 'param_scheduler', host.PARAM_SCHEDULERS)
+    hooks = cfg.get('default_hooks') or {}
+    for name, hook in hooks.items():
+        if hook:
+            check_type(hook, f'default_hooks.{name}', host.HOOKS)
+    for number, hook in enumerate(cfg.get('custom_hooks') or []):
+        check_type(hook, f'custom_hooks[{number}]', host.HOOKS)
 
 
 def _model_parts(model: dict, place: str) -> Iterator[tuple[str, dict]]:
@@ -289,15 +315,68 @@ def _read_json(path: str, what: str):
             f'{what} unreadable: {path} is no JSON file ({error})') from error
 
 
+def _earlier_run(folder: str) -> list[Path]:
+    """Files of an earlier run: checkpoints, saved configs, their pointer."""
+    work = Path(folder)
+    files = [file for pattern in ('*.pth', '*.partial', 'last_checkpoint')
+             for file in work.glob(pattern)]
+    # MMEngine saves a config with these two, which nobody writes by hand.
+    return files + [
+        file for file in work.glob('*.py') if all(
+            re.search(f'^{name} = ', file.read_text(), re.MULTILINE)
+            for name in ('launcher', 'work_dir'))]
+
+
+def check_overwrite(cfg: Config) -> None:
+    """Refuse to remove an earlier run whose weights this one starts from.
+
+    Args:
+        cfg: A config with its `work_dir`.
+
+    Raises:
+        WorkDirError: With the file that would be lost.
+    """
+    removed = {file.resolve() for file in _earlier_run(cfg.work_dir)}
+    for text in strings_of([cfg.get('load_from'), cfg.model]):
+        if Path(text).expanduser().resolve() in removed:
+            raise WorkDirError(
+                f'--overwrite would remove {text}, which the training is to '
+                'start from: move it elsewhere, or choose another --work-dir')
+
+
+def check_same_start(cfg: Config) -> None:
+    """Refuse processes of one run that would start at different steps.
+
+    Machines whose work dirs are not the same folder find different
+    checkpoints to resume. Call it when the processes have met.
+
+    Args:
+        cfg: A config whose `resume` and `load_from` are decided.
+
+    Raises:
+        WorkDirError: With what each process would start from.
+    """
+    start = cfg.load_from if cfg.get('resume') else None
+    name = Path(start).name if start else 'the first step'
+    starts: list = [None] * get_world_size()
+    if len(starts) > 1:
+        torch.distributed.all_gather_object(starts, name)
+    else:
+        starts = [name]
+    if len(set(starts)) > 1:
+        raise WorkDirError(
+            f'the processes would not start together, but from '
+            f'{", ".join(starts)}: put --work-dir {cfg.work_dir} on a disk '
+            'that all machines share, or copy the checkpoint to each')
+
+
 def clear_work_dir(folder: str) -> None:
     """Remove an earlier run: checkpoints, saved configs, logged curves.
 
     Args:
-        folder: The work dir.
+        folder: The work dir; what no run has written there stays.
     """
-    work = Path(folder)
-    for pattern in ('*.pth', '*.partial', '*.py', 'last_checkpoint'):
-        for file in work.glob(pattern):
-            file.unlink(missing_ok=True)
-    for curves in work.glob('*/vis_data'):
+    for file in _earlier_run(folder):
+        file.unlink(missing_ok=True)
+    for curves in Path(folder).glob('*/vis_data'):
         shutil.rmtree(curves)

@@ -1,12 +1,13 @@
 """Reading a config and merging into it what the command line says."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
 
-from ..utils.errors import ConfigError, closest
+from ..utils.errors import ConfigError, PoseBackbonesError, closest
 
 _SPLITS = ('train', 'val', 'test')
 
@@ -127,6 +128,37 @@ def _map_strings(value, change: Callable[[str], str]):
     if isinstance(value, (list, tuple)):
         return type(value)(_map_strings(item, change) for item in value)
     return value
+
+
+def strings_of(value) -> Iterator[str]:
+    """Every string in a config entry, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from strings_of(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from strings_of(item)
+
+
+@contextmanager
+def building(cfg: Config) -> Iterator[None]:
+    """What a constructor refuses in here is said as an error of the config.
+
+    Args:
+        cfg: The config that is being built.
+
+    Raises:
+        ConfigError: With the config's name and what was refused.
+    """
+    try:
+        yield
+    except PoseBackbonesError:
+        raise
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f'{cfg.filename} cannot be built: {error}') from error
 
 
 def as_list(value) -> list:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..utils.errors import ConfigError
 from .checks import check_types
-from .config import load_config
+from .config import building, load_config
 
 
 class _TensorForward(nn.Module):
@@ -47,11 +47,8 @@ def measure(cfg: Config, shape: tuple[int, int],
     """
     register_all_modules()
     check_types(cfg)
-    try:
+    with building(cfg):
         model = MODELS.build(cfg.model)
-    except (TypeError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f'{cfg.filename} cannot be built: {error}') from error
     flops, params = get_model_complexity_info(
         _TensorForward(model), (3, *shape),
         print_per_layer_stat=table is not None,

@@ -110,18 +110,21 @@ class PoseRunner(Runner):
     def save_checkpoint(self,
                         out_dir: str,
                         filename: str,
-                        *args,
-                        **kwargs) -> None:
+                        file_client_args: dict | None = None,
+                        save_optimizer: bool = True,
+                        save_param_scheduler: bool = True,
+                        meta: dict | None = None,
+                        by_epoch: bool = True,
+                        backend_args: dict | None = None) -> None:
         """Save under another name first, then rename, so that a run killed
         in the middle leaves no half file. Arguments: see MMEngine's."""
-        remote = kwargs.get('backend_args') or '://' in out_dir
-        if remote:
-            super().save_checkpoint(out_dir, filename, *args, **kwargs)
-            return
-        partial = f'{filename}.partial'
-        super().save_checkpoint(out_dir, partial, *args, **kwargs)
-        if self.rank == 0:
-            Path(out_dir, partial).replace(Path(out_dir, filename))
+        local = not (file_client_args or backend_args or '://' in out_dir)
+        written = f'{filename}.partial' if local else filename
+        super().save_checkpoint(
+            out_dir, written, file_client_args, save_optimizer,
+            save_param_scheduler, meta, by_epoch, backend_args)
+        if local and self.rank == 0:
+            Path(out_dir, written).replace(Path(out_dir, filename))
 
 
 def check_devices(processes: int) -> None:

@@ -147,7 +147,7 @@ def evaluate(cfg: Config, out: str | None = None) -> dict[str, float]:
     """Check a config and evaluate its `load_from` checkpoint.
 
     Args:
-        cfg: A config with `work_dir` and `load_from`.
+        cfg: A config as `merge_test_options` leaves it.
         out: File for the metrics.
 
     Returns:
@@ -156,7 +156,6 @@ def evaluate(cfg: Config, out: str | None = None) -> dict[str, float]:
     Raises:
         PoseBackbonesError: If something is wrong that shows before the test.
     """
-    checks.check_types(cfg)
     checks.check_datasets(cfg, ['test'])
     read_checkpoint(cfg.load_from)
     runner = build_runner(cfg)

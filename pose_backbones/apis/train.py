@@ -13,7 +13,7 @@ from ..utils.checkpoint import read_checkpoint
 from ..utils.errors import ConfigError, DatasetError
 from . import checks
 from .cli import add_common_options, keep_local_rank
-from .config import load_config, merge_options
+from .config import building, load_config, merge_options
 from .runner import PoseRunner
 
 
@@ -164,9 +164,12 @@ def train(cfg: Config, overwrite: bool = False) -> PoseRunner | None:
         if cfg.get('resume') and is_complete(cfg, checkpoint):
             print_log(f'The run in {cfg.work_dir} is complete.')
             return None
-    if overwrite and int(os.environ.get('RANK', 0)) == 0:
-        checks.clear_work_dir(cfg.work_dir)
+    if overwrite:
+        checks.check_overwrite(cfg)
+        if int(os.environ.get('RANK', 0)) == 0:
+            checks.clear_work_dir(cfg.work_dir)
     runner = build_runner(cfg)
+    checks.check_same_start(cfg)
     for split in splits:
         checks.check_keypoints(cfg, load_dataset(runner, split), split)
     runner.train()
@@ -210,13 +213,8 @@ def build_runner(cfg: Config) -> PoseRunner:
     Raises:
         ConfigError: If the model refuses an argument.
     """
-    try:
+    with building(cfg):
         return PoseRunner.from_cfg(cfg)
-    except (TypeError, ValueError, KeyError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(
-            f'{cfg.filename} cannot be built: {error}') from error
 
 
 def main(argv: list[str] | None = None) -> None:

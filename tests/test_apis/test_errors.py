@@ -209,6 +209,15 @@ def test_files_without_weights(fail, tiny_config, synthetic, tmp_path,
      'train_dataloader.dataset: unknown dataset', 'CocoDataset'),
     ('val_evaluator.type=CocoMetrik', 'val_evaluator: unknown metric',
      'CocoMetric'),
+    ('optim_wrapper.optimizer.type=Adamm',
+     'optim_wrapper.optimizer: unknown optimizer', 'Adam'),
+    ('optim_wrapper.constructor=DefaultOptimWrapperConstructer',
+     'optim_wrapper.constructor: unknown optimizer wrapper constructor',
+     'DefaultOptimWrapperConstructor'),
+    ('param_scheduler.0.type=LinearLRs',
+     'param_scheduler: unknown parameter scheduler', 'LinearLR'),
+    ('default_hooks.logger.type=LogerHook',
+     'default_hooks.logger: unknown hook', 'LoggerHook'),
 ])
 def test_unknown_names_show_the_closest(fail, tiny_config, synthetic,
                                         tmp_path, option, place, near):
@@ -297,7 +306,8 @@ def test_unreadable_image(fail, tiny_config, data, weights, tmp_path,
 
 def _pretend_run(folder, config):
     folder.mkdir()
-    (folder / config).write_text('model = dict()\n')
+    (folder / config).write_text(
+        "launcher = 'none'\nmodel = dict()\nwork_dir = 'w'\n")
     (folder / 'iter_4.pth').write_bytes(b'kept')
 
 
@@ -383,17 +393,39 @@ def test_resume_and_overwrite_exclude_each_other(fail, tiny_config):
     assert '--resume and --overwrite exclude each other' in line
 
 
+@pytest.mark.parametrize('option', ['--load-from', 'init_cfg'])
+def test_overwrite_keeps_what_the_training_starts_from(
+        fail, tiny_config, synthetic, weights, tmp_path, option):
+    work = tmp_path / 'work'
+    work.mkdir()
+    start = shutil.copy(weights, work / 'iter_4.pth')
+    content = weights.read_bytes()
+    options = ['--load-from', start]
+    config = tiny_config
+    if option == 'init_cfg':
+        config, options = tmp_path / 'start.py', []
+        config.write_text(
+            f'_base_ = {str(tiny_config)!r}\nmodel = dict(backbone=dict('
+            f"init_cfg=dict(type='Pretrained', checkpoint={str(start)!r})))")
+    line = fail(train_api.main, config, '--data-root', synthetic,
+                '--work-dir', work, '--overwrite', *options)
+    assert f'--overwrite would remove {start}' in line
+    assert start.read_bytes() == content
+
+
 def test_overwrite_removes_the_earlier_run(tiny_config, synthetic, tmp_path):
     work = tmp_path / 'work'
     _pretend_run(work, 'other.py')
     (work / 'last_checkpoint').write_text('iter_4.pth')
     (work / 'notes.txt').write_text('mine')
+    (work / 'notes.py').write_text('mine = 1')
     train_api.main([str(a) for a in (
         tiny_config, '--data-root', synthetic, '--work-dir', work,
         '--overwrite', '--no-validate', '--cfg-options',
         'train_cfg.max_iters=2')])
     names = {p.name for p in work.iterdir() if p.is_file()}
-    assert names == {'iter_2.pth', 'last_checkpoint', 'tiny.py', 'notes.txt'}
+    assert names == {'iter_2.pth', 'last_checkpoint', 'tiny.py', 'notes.txt',
+                     'notes.py'}
 
 
 def test_the_newest_checkpoint_is_found_without_its_pointer(tmp_path):

@@ -225,6 +225,29 @@ def test_two_nodes_meet(tiny_config, synthetic, tmp_path):
                       weights_only=True)['meta']['iter'] == 6
 
 
+def test_nodes_that_find_different_checkpoints_do_not_start(
+        trained, tiny_config, synthetic, tmp_path):
+    """Work dirs that are not shared: one resumes, the other would not."""
+    port = free_port()
+    (tmp_path / 'first').mkdir()
+    for name in ('iter_4.pth', 'tiny.py'):
+        shutil.copy(trained / name, tmp_path / 'first')
+    nodes = []
+    for rank, folder in enumerate(('first', 'second')):
+        nodes.append(
+            subprocess.Popen(
+                ['bash', str(ROOT / 'tools/dist_train.sh'),
+                 str(tiny_config), '1', '--data-root', str(synthetic),
+                 '--work-dir', str(tmp_path / folder), '--resume'],
+                env=tool_env(NNODES='2', NODE_RANK=str(rank), PORT=port),
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    outputs = [node.communicate(timeout=240)[0] for node in nodes]
+    assert all(node.returncode for node in nodes), outputs
+    assert ('error: the processes would not start together, but from '
+            'iter_4.pth, the first step' in outputs[0] + outputs[1])
+    assert not list((tmp_path / 'second').glob('*.pth'))
+
+
 def test_an_error_in_two_processes_is_said_once(tiny_config, tmp_path):
     done = run_tool('dist_train.sh', tiny_config, 2, '--data-root',
                     tmp_path / 'nothing', PORT=free_port())
@@ -250,19 +273,35 @@ exit $status
 """
 
 
-def test_slurm_scripts(single_metrics, trained, tiny_config, synthetic,
-                       tmp_path):
+@pytest.fixture
+def slurm(tmp_path) -> dict[str, str]:
+    """The environment of a machine with a Slurm of two processes."""
     srun = tmp_path / 'bin/srun'
     srun.parent.mkdir()
     srun.write_text(FAKE_SRUN)
     srun.chmod(0o755)
+    return dict(PATH=f'{srun.parent}:{os.environ["PATH"]}', GPUS='2',
+                NO_GPU='1', PORT=free_port())
+
+
+def test_slurm_trains(slurm, tiny_config, synthetic, tmp_path):
+    work = tmp_path / 'work'
+    done = run_tool('slurm_train.sh', 'partition', 'job', tiny_config, work,
+                    '--data-root', synthetic, '--cfg-options',
+                    'train_cfg.max_iters=2', **slurm)
+    assert done.returncode == 0, done.stdout
+    assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
+    assert torch.load(work / 'iter_2.pth',
+                      weights_only=True)['meta']['iter'] == 2
+
+
+def test_slurm_tests(slurm, single_metrics, trained, tiny_config, synthetic,
+                     tmp_path):
     done = run_tool(
         'slurm_test.sh', 'partition', 'job', tiny_config,
         trained / 'iter_6.pth', '--data-root', synthetic, '--work-dir',
         tmp_path / 'work', '--out', tmp_path / 'metrics.json', '--dump',
-        tmp_path / 'dump.pkl',
-        PATH=f'{srun.parent}:{os.environ["PATH"]}', GPUS='2',
-        NO_GPU='1', PORT=free_port())
+        tmp_path / 'dump.pkl', **slurm)
     assert done.returncode == 0, done.stdout
     _same_results(single_metrics,
                   json.loads((tmp_path / 'metrics.json').read_text()),
