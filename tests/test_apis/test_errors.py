@@ -406,7 +406,8 @@ def test_overwrite_keeps_what_the_training_starts_from(
         config, options = tmp_path / 'start.py', []
         config.write_text(
             f'_base_ = {str(tiny_config)!r}\nmodel = dict(backbone=dict('
-            f"init_cfg=dict(type='Pretrained', checkpoint={str(start)!r})))")
+            f"init_cfg=dict(_delete_=True, type='Pretrained', "
+            f'checkpoint={str(start)!r})))')
     line = fail(train_api.main, config, '--data-root', synthetic,
                 '--work-dir', work, '--overwrite', *options)
     assert f'--overwrite would remove {start}' in line
