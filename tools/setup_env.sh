@@ -82,8 +82,15 @@ explain() {
     stop "pip failed: $(grep -E '^ *(ERROR|error):' "$log" | tail -1). Details: $log"
 }
 
+# A package without a wheel (xtcocotools, on Python 3.12) is built with these,
+# which it does not declare.
+build_tools=()
+while read -r line; do build_tools+=("$line"); done \
+    < <(grep -E '^(cython|numpy|setuptools)==' requirements.txt)
+pip_install "installing what packages are built with" \
+    --no-deps --retries 2 "${build_tools[@]}"
 pip_install "installing the verified packages (3 GB to download the first time)" \
-    --no-deps --retries 2 -r requirements.txt
+    --no-deps --no-build-isolation --retries 2 -r requirements.txt
 pip_install "installing pose_backbones itself" \
     --no-deps --no-build-isolation --editable .
 say "checking"
