@@ -1,6 +1,7 @@
 """What the command-line tools have in common."""
 
 import argparse
+import atexit
 import hashlib
 import os
 import sys
@@ -9,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+import torch.distributed as dist
 from mmengine.config import DictAction
 
 from ..utils.errors import PoseBackbonesError
@@ -39,6 +41,25 @@ def run(main: Callable[[list[str] | None], object]) -> None:
         # Without waiting for data workers and process groups.
         sys.stdout.flush()
         os._exit(USER_ERROR)
+    _leave_processes()
+
+
+def _leave_processes() -> None:
+    """End this process's part in a distributed run that has succeeded.
+
+    Threads of gloo that are left to the end of the interpreter abort it now
+    and then (https://github.com/pytorch/pytorch/pull/179291); so where they
+    run, what is registered for the exit is done and the rest is skipped.
+    """
+    if not dist.is_initialized():
+        return
+    if dist.get_backend() != 'gloo':
+        dist.destroy_process_group()
+        return
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _message(error: Exception) -> str:

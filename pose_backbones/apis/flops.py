@@ -15,7 +15,7 @@ from .checks import check_types
 from .config import building, load_config
 
 
-class _TensorForward(nn.Module):
+class TensorForward(nn.Module):
     """An estimator as a plain function of an image batch."""
 
     def __init__(self, model: nn.Module):
@@ -40,7 +40,8 @@ def measure(cfg: Config, shape: tuple[int, int],
         table: Where to write the figures of each layer, if anywhere.
 
     Returns:
-        FLOPs and number of parameters.
+        FLOPs and number of parameters that are trained: those of stages or
+        norms whose maps nobody asks for are not counted.
 
     Raises:
         ConfigError: If the model cannot be built.
@@ -50,7 +51,7 @@ def measure(cfg: Config, shape: tuple[int, int],
     with building(cfg):
         model = MODELS.build(cfg.model)
     flops, params = get_model_complexity_info(
-        _TensorForward(model), (3, *shape),
+        TensorForward(model), (3, *shape),
         print_per_layer_stat=table is not None,
         as_strings=False,
         ost=table)

@@ -99,6 +99,13 @@ def test_missing_detections(fail, tiny_config, synthetic, weights):
     assert "test_dataloader.dataset.bbox_file=''" in line
 
 
+def test_missing_head_boxes(fail, tiny_config, synthetic, weights):
+    line = fail(test_api.main, tiny_config, weights, '--data-root',
+                synthetic, '--cfg-options',
+                'test_dataloader.dataset.headbox_file=none.mat')
+    assert 'test head boxes not found: none.mat' in line
+
+
 def test_detections_of_other_images(fail, tiny_config, synthetic, weights,
                                     tmp_path):
     boxes = tmp_path / 'boxes.json'

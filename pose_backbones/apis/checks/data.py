@@ -1,0 +1,143 @@
+"""Data sets that are missing, of another kind, or do not fit the model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.fileio import load as load_file
+
+from ...utils.errors import DatasetError
+from ..config import as_list
+
+_GET_DATA = (
+    'Give the folder of the data set with --data-root. COCO 2017 is at '
+    'https://cocodataset.org/#download (train2017, val2017, annotations, '
+    'to stand in data/coco); a synthetic set is made by: '
+    'python tools/make_synthetic_coco.py data/synthetic --train 2000 '
+    '--val 200')
+_GET_DETECTIONS = (
+    'Detections of COCO val2017 are linked at https://mmpose.readthedocs.io/'
+    'en/latest/dataset_zoo/2d_body_keypoint.html#coco; to use the boxes of '
+    'the annotations instead: --cfg-options '
+    "{split}_dataloader.dataset.bbox_file=''")
+
+
+def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
+    """Refuse a config whose data sets are not where it says.
+
+    Args:
+        cfg: A config.
+        splits: Of `'train'`, `'val'`, `'test'`; those that will be used.
+
+    Raises:
+        DatasetError: With the missing path and how to get the data.
+    """
+    for split in splits:
+        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        if not dataset or 'ann_file' not in dataset:
+            continue
+        root = Path(dataset.get('data_root') or '.')
+        annotations = root / dataset.ann_file
+        if not annotations.is_file():
+            raise DatasetError(
+                f'{split} annotations not found: {annotations}. {_GET_DATA}')
+        for prefix in (dataset.get('data_prefix') or {}).values():
+            if not (root / prefix).is_dir():
+                raise DatasetError(
+                    f'{split} images not found: there is no folder '
+                    f'{root / prefix}. {_GET_DATA}')
+        boxes = dataset.get('bbox_file')
+        if boxes and not Path(boxes).is_file():
+            raise DatasetError(
+                f'{split} detections not found: {boxes}. '
+                + _GET_DETECTIONS.format(split=split))
+        if boxes:
+            check_detections(boxes, str(annotations))
+        heads = dataset.get('headbox_file')
+        if split != 'train' and heads and not Path(heads).is_file():
+            raise DatasetError(
+                f'{split} head boxes not found: {heads} '
+                f'({split}_dataloader.dataset.headbox_file). PCKh is '
+                'measured against them; mpii_gt_val.mat comes with the '
+                'annotations that https://mmpose.readthedocs.io/en/latest/'
+                'dataset_zoo/2d_body_keypoint.html#mpii links to')
+        for metric in as_list(cfg.get(f'{split}_evaluator')):
+            truth = metric.get('ann_file')
+            if split != 'train' and truth and not Path(truth).is_file():
+                raise DatasetError(
+                    f'ground truth of the {split} metric not found: {truth} '
+                    f'({split}_evaluator.ann_file). {_GET_DATA}')
+
+
+def check_keypoints(cfg: Config, dataset, split: str) -> None:
+    """Refuse a data set whose key points are not those of the model.
+
+    Args:
+        cfg: The config.
+        dataset: A data set that was built from it.
+        split: Its name, for the message.
+
+    Raises:
+        DatasetError: If the numbers of key points differ.
+    """
+    declared = dataset.metainfo['num_keypoints']
+    source = cfg[f'{split}_dataloader'].dataset
+    where = f'{split} data ({source.get("ann_file", source.type)})'
+    for number in range(min(len(dataset), 100)):
+        person = dataset.get_data_info(number)
+        found = np.shape(person.get('keypoints', ()))
+        if len(found) > 1 and found[1] != declared:
+            raise DatasetError(
+                f'{where} has {found[1]} key points a person (annotation '
+                f'{person.get("id")}), but '
+                f'{type(dataset).__name__} has {declared}. Use the data set '
+                'type, or a metainfo file (tools/make_dataset_info.py writes '
+                'one), that describes these key points')
+    head = cfg.model.get('head') or {}
+    predicted = head.get('out_channels', head.get('num_keypoints'))
+    decoder = head.get('decoder')
+    if isinstance(decoder, dict) and decoder.get(
+            'heatmap_type') == 'combined':
+        predicted //= 3  # each point has a map and two of offsets
+    if isinstance(predicted, int) and predicted != declared:
+        raise DatasetError(
+            f'the model predicts {predicted} key points (model.head), but '
+            f'{where} has {declared}: set --cfg-options '
+            f'model.head.out_channels={declared}')
+
+
+def check_detections(path: str, ann_file: str) -> None:
+    """Refuse a detections file that is of other images.
+
+    Args:
+        path: COCO results, a list of `{image_id, category_id, bbox, score}`.
+        ann_file: The annotations, in COCO's format.
+
+    Raises:
+        DatasetError: If a box is of another image, or it is no such list.
+    """
+    boxes = _read_json(path, 'detections')
+    if not isinstance(boxes, list) or not all(
+            isinstance(box, dict) and {'image_id', 'bbox', 'score'} <= set(box)
+            for box in boxes):
+        raise DatasetError(
+            f'detections unreadable: {path} is no list of boxes in COCO '
+            'results format ({image_id, category_id, bbox, score})')
+    known = {image['id']
+             for image in _read_json(ann_file, 'annotations')['images']}
+    strange = [box['image_id'] for box in boxes
+               if box['image_id'] not in known]
+    if strange:
+        raise DatasetError(
+            f'{path} has detections of other images: {len(strange)} of '
+            f'{len(boxes)} boxes (such as of image {strange[0]}) are of no '
+            f'image in {ann_file}')
+
+
+def _read_json(path: str, what: str):
+    try:
+        return load_file(path, file_format='json')
+    except ValueError as error:
+        raise DatasetError(
+            f'{what} unreadable: {path} is no JSON file ({error})') from error
