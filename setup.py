@@ -16,6 +16,8 @@ setup(
     long_description=(HERE / 'README.md').read_text(),
     long_description_content_type='text/markdown',
     packages=find_packages(include=['pose_backbones', 'pose_backbones.*']),
+    # Links to the configs and their index; a wheel gets the files.
+    package_data={'pose_backbones': ['.mim/*.yml', '.mim/configs/**/*']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'torch>=2.6',  # add_safe_globals takes names since then
@@ -24,6 +26,7 @@ setup(
         'opencv-python<4.12',  # later ones want numpy 2
         'mmengine>=0.10.7,<1',
         'timm>=1.0',
+        'safetensors',
         'xtcocotools>=1.14.3',
         'matplotlib',
         'scipy<1.16',

@@ -17,15 +17,16 @@ compat.install()
 
 SCOPE = 'pose_backbones'
 
+
+def _child(parent: root.Registry, *locations: str) -> root.Registry:
+    return root.Registry(
+        parent.name, parent=parent, scope=SCOPE, locations=list(locations))
+
+
 #: backbones, heads, losses, estimators
-MODELS = root.Registry(
-    'model',
-    parent=root.MODELS,
-    scope=SCOPE,
-    locations=['pose_backbones.models'])
+MODELS = _child(root.MODELS, 'pose_backbones.models')
 #: data transforms
-TRANSFORMS = root.Registry(
-    'transform',
-    parent=root.TRANSFORMS,
-    scope=SCOPE,
-    locations=['pose_backbones.datasets.transforms'])
+TRANSFORMS = _child(root.TRANSFORMS, 'pose_backbones.datasets.transforms')
+#: how parameters are put into groups of one learning rate
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backbones.engine')

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..compat.config import resolve
 from ..utils.errors import ConfigError, PoseBackbonesError, closest
 
 _SPLITS = ('train', 'val', 'test')
@@ -16,7 +17,8 @@ def load_config(path: str) -> Config:
     """Read a config file.
 
     Args:
-        path: A `.py`, `.yml` or `.json` file.
+        path: A `.py`, `.yml` or `.json` file, or a config that the package
+            ships, as `pose_backbones::moganet/….py`.
 
     Returns:
         The config, with its bases.
@@ -24,6 +26,10 @@ def load_config(path: str) -> Config:
     Raises:
         ConfigError: If it is missing (shows the closest names) or broken.
     """
+    try:
+        path = resolve(path) or path
+    except FileNotFoundError as error:
+        raise ConfigError(f'config not found: {error}') from error
     if not Path(path).is_file():
         raise ConfigError(f'config not found: {path}{_similar(path)}')
     try:

@@ -7,9 +7,13 @@ upstream:
   compiled extension; with `mmcv-lite` there is none.
 - `checkpoint`: PyTorch reads checkpoints with `weights_only=True` and then
   refuses those that MMEngine itself writes.
+- `config`: MMEngine finds the configs that a package ships only for the
+  packages that it lists.
+- `swin`: MMPose's Swin Transformer does not load its ImageNet weights; mended
+  when MMPose's models are imported.
 """
 
-from . import checkpoint, mmcv_ops
+from . import checkpoint, config, mmcv_ops
 
 __all__ = ['install']
 
@@ -18,3 +22,4 @@ def install() -> None:
     """Put every remedy in place; calling it again changes nothing."""
     mmcv_ops.install()
     checkpoint.install()
+    config.install()

@@ -13,6 +13,8 @@ allows exactly those, and only as data:
   only. Numpy's own would also build arrays of objects, whose bytes are
   addresses in memory.
 
+Files of safetensors are read, too, which MMEngine does not know.
+
 MMEngine fetches a checkpoint by URL through `torch.hub`, whose default is
 the unsafe load; the loader put in its place is the safe one.
 """
@@ -27,6 +29,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from safetensors.torch import load_file
 
 __all__ = ['install']
 
@@ -120,6 +123,10 @@ def load_from_http(filename: str,
     """
 
     def load():
+        if filename.endswith('.safetensors'):
+            folder = Path(model_dir or f'{torch.hub.get_dir()}/checkpoints')
+            return _read_safetensors(
+                _download(filename, folder, progress), map_location)
         return torch.hub.load_state_dict_from_url(
             filename,
             model_dir=model_dir,
@@ -135,11 +142,27 @@ def load_from_http(filename: str,
     return load() if checkpoint is None else checkpoint
 
 
+def _download(url: str, folder: Path, progress: bool) -> Path:
+    """The file of a URL, which is downloaded once."""
+    file = folder / url.rsplit('/', 1)[-1]
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file), progress=progress)
+    return file
+
+
+def _read_safetensors(path: Path, map_location) -> dict[str, torch.Tensor]:
+    """Weights of a safetensors file, which can hold nothing else."""
+    device = 'cpu' if map_location in (None, 'default') else map_location
+    return load_file(path, device=str(device))
+
+
 def load_from_local(filename: str, map_location=None) -> dict:
     """Read a checkpoint file safely.
 
     Args:
-        filename: The path; `~` stands for the home folder.
+        filename: The path, `.safetensors` or of `torch.save`; `~` stands
+            for the home folder.
         map_location: As in `torch.load`.
 
     Returns:
@@ -152,13 +175,15 @@ def load_from_local(filename: str, map_location=None) -> dict:
     path = Path(os.path.expanduser(filename))
     if not path.is_file():
         raise FileNotFoundError(f'{filename} can not be found.')
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path, map_location)
     return torch.load(path, map_location=map_location, weights_only=True)
 
 
 def install() -> None:
     """Allow what MMEngine's checkpoints hold, and load them safely."""
     torch.serialization.add_safe_globals(_allowed())
-    CheckpointLoader.register_scheme(('http://', 'https://'),
+    CheckpointLoader.register_scheme(('http://', 'https://', 'file://'),
                                      load_from_http,
                                      force=True)
     # The model zoos' schemes (open-mmlab://, torchvision://, …) call it too.

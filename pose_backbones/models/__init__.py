@@ -1,3 +1,7 @@
-"""Models; importing this registers them."""
+"""Models; importing this registers those that need no MMPose.
+
+Those that do, `pose_estimators`, are imported with MMPose's own models: see
+`pose_backbones.utils.host`.
+"""
 
 from . import backbones  # noqa: F401

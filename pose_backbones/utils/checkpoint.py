@@ -1,19 +1,30 @@
 """Reading checkpoints and putting their weights into a model, strictly."""
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
+from safetensors import SafetensorError
 from torch import nn
 
 from .errors import CheckpointError, closest
+from .fitting import compare, compare_arch, is_backbone_alone, rename
 
-#: what a file may wrap its weights in, in this order
-_WRAPPERS = ('state_dict', 'model')
+#: What a file may wrap its weights in; of several, the first one counts.
+#: Trained weights come before their running averages, as in the code that
+#: the released pose models were trained with, and a teacher, which is what
+#: self-distillation is for, before its student.
+WRAPPERS = ('state_dict', 'model', 'module', 'model_state_dict', 'net',
+            'state_dict_ema', 'model_ema', 'ema_state_dict', 'teacher',
+            'student')
+#: what data-parallel, averaged and compiled models put before every name
+_MODEL_PREFIXES = ('module.', '_orig_mod.')
+#: counters of averaged models, which stand beside their weights
+_COUNTERS = ('steps', 'n_averaged')
 
 
 def is_url(path: str) -> bool:
@@ -36,7 +47,8 @@ def check_checkpoint_path(path: str) -> None:
     if not folder.is_dir():
         hint = f'; the folder {folder} does not exist'
     else:
-        names = sorted(file.name for file in folder.glob('*.pth*'))
+        names = sorted(file.name for pattern in ('*.pth*', '*.safetensors')
+                       for file in folder.glob(pattern))
         hint = closest(Path(path).name, names) or (
             f'; in {folder} there are: {", ".join(names[:5])}' if names else
             f'; there is no *.pth file in {folder}')
@@ -47,7 +59,7 @@ def read_checkpoint(path: str, map_location='cpu') -> dict:
     """Read a checkpoint file or URL without running code from it.
 
     Args:
-        path: A file or a URL.
+        path: A file or a URL; `.safetensors` or of `torch.save`.
         map_location: As in `torch.load`.
 
     Returns:
@@ -76,7 +88,8 @@ def read_checkpoint(path: str, map_location='cpu') -> dict:
             'download it elsewhere and give the path of the file; weights '
             'that training starts from may be left out with --cfg-options '
             'model.backbone.init_cfg=None') from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError,
+            SafetensorError) as error:
         raise _damaged(path, error) from error
     if not isinstance(content, dict):
         raise CheckpointError(
@@ -89,9 +102,11 @@ def _damaged(path: str, error: Exception) -> CheckpointError:
     size = '' if is_url(path) else (
         f' ({Path(path).expanduser().stat().st_size:,} bytes)')
     first = str(error).strip().split('\n')[0] or type(error).__name__
+    kind = ('safetensors file' if path.endswith('.safetensors') else
+            'file of torch.save')
     return CheckpointError(
-        f'checkpoint unreadable: {path}{size} is truncated or not a file of '
-        f'torch.save ({first}). Copy or download it again')
+        f'checkpoint unreadable: {path}{size} is truncated or not a {kind} '
+        f'({first}). Copy or download it again')
 
 
 def _reason(error: Exception) -> str:
@@ -102,12 +117,14 @@ def _reason(error: Exception) -> str:
     return str(error).strip().split('\n')[0]
 
 
-def get_weights(checkpoint: dict) -> dict[str, torch.Tensor]:
+def get_weights(checkpoint: dict,
+                key: str | None = None) -> dict[str, torch.Tensor]:
     """Find the weights in what a checkpoint file holds.
 
     Args:
-        checkpoint: As read; the weights stand at the top or under
-            `state_dict` or `model`.
+        checkpoint: As read; the weights stand at the top or under one or
+            more of `WRAPPERS`.
+        key: The entry to take them from; None: the first of `WRAPPERS`.
 
     Returns:
         Name → tensor, without the `module.` of data-parallel training.
@@ -116,10 +133,15 @@ def get_weights(checkpoint: dict) -> dict[str, torch.Tensor]:
         CheckpointError: If there are none.
     """
     weights = checkpoint
-    for key in _WRAPPERS:
-        if isinstance(checkpoint.get(key), dict):
-            weights = checkpoint[key]
-            break
+    if key is not None:
+        found = wrapped_in(checkpoint)
+        if key not in found:
+            raise CheckpointError(
+                f'no weights under {key!r} in the checkpoint: expected '
+                f'{", ".join(found) or "none, they stand at the top"}')
+        weights = checkpoint[key]
+    while wrapped_in(weights):
+        weights = weights[wrapped_in(weights)[0]]
     weights = {
         name: value
         for name, value in weights.items() if torch.is_tensor(value)
@@ -128,9 +150,28 @@ def get_weights(checkpoint: dict) -> dict[str, torch.Tensor]:
         raise CheckpointError(
             'no weights in the checkpoint: it has the keys '
             f'{", ".join(map(str, list(checkpoint)[:8])) or "(none)"}; '
-            f'expected tensors, or one of {", ".join(_WRAPPERS)}')
-    if all(name.startswith('module.') for name in weights):
-        weights = {name[len('module.'):]: weights[name] for name in weights}
+            f'expected tensors, or one of {", ".join(WRAPPERS)}')
+    return _strip_model_prefixes(weights)
+
+
+def wrapped_in(checkpoint: dict) -> list[str]:
+    """The entries that hold weights, the one that counts first.
+
+    Args:
+        checkpoint: As read.
+
+    Returns:
+        Some of `WRAPPERS`; none if the weights stand at the top.
+    """
+    return [key for key in WRAPPERS if isinstance(checkpoint.get(key), dict)]
+
+
+def _strip_model_prefixes(
+        weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    for prefix in _MODEL_PREFIXES * 2:  # in either order
+        names = [name for name in weights if name not in _COUNTERS]
+        if names and all(name.startswith(prefix) for name in names):
+            weights = {name[len(prefix):]: weights[name] for name in names}
     return weights
 
 
@@ -139,8 +180,13 @@ def load_weights(model: nn.Module,
                  source: str,
                  strict: bool = True,
                  ignore: Sequence[str] = (),
+                 optional: Sequence[str] = (),
                  hint: str = '') -> None:
     """Put weights into a model; nothing is left out silently.
+
+    Names of older and foreign releases are translated by the model's own
+    hooks (see `BaseBackbone.convert_names`). Weights of a backbone alone,
+    without prefix, go to the model's `backbone`.
 
     Args:
         model: Its parameters and buffers are overwritten.
@@ -149,43 +195,41 @@ def load_weights(model: nn.Module,
         strict: Whether every name and shape has to fit. If not, what did not
             fit is logged, name by name.
         ignore: Prefixes of names in `weights` that the model need not have.
+        optional: Prefixes of the model's names that `weights` need not
+            have; what is lacking is logged and stays as it is.
         hint: What the user can do, for the error.
 
     Raises:
         CheckpointError: If they do not fit; the model is then unchanged.
             Also if not one tensor fits, strict or not.
     """
+    ignored = [name for name in weights if name.startswith(tuple(ignore))]
     weights = {
         name: value
-        for name, value in weights.items()
-        if not name.startswith(tuple(ignore))
+        for name, value in weights.items() if name not in ignored
     }
-    _rename(model, weights)
-    own = model.state_dict()
-    missing = [name for name in own if name not in weights]
-    unexpected = [name for name in weights if name not in own]
-    reshaped = [
-        f'{name} is {tuple(weights[name].shape)} in the file and '
-        f'{tuple(own[name].shape)} in the model' for name in own
-        if name in weights and own[name].shape != weights[name].shape
-    ]
-    fits = len(own) - len(missing) - len(reshaped)
-    report = '; '.join(
-        part for part in (_count('missing in the file', missing),
-                          _count('unknown to the model', unexpected),
-                          _count('of another shape', reshaped)) if part)
-    if report and (strict or not fits):
-        raise CheckpointError(
-            f'{source} is not a checkpoint of this model: {fits} of '
-            f'{len(own)} tensors fit; {report}. {hint}'.rstrip())
-    if report:
-        names = [f'missing in the file: {name}' for name in missing]
-        names += [f'unknown to the model: {name}' for name in unexpected]
-        names += [f'of another shape: {text}' for text in reshaped]
+    alone = is_backbone_alone(model, weights)
+    if alone:
+        weights = {f'backbone.{name}': weights[name] for name in weights}
+    rename(model, weights, source)
+    fit = compare(model, weights, optional)
+    if not fit.matching or (strict and fit.problems()):
+        if alone and fit.matching:
+            hint = ('It holds a backbone alone; to start training from it: '
+                    '--cfg-options model.backbone.init_cfg.type=Pretrained '
+                    f'model.backbone.init_cfg.checkpoint={source}')
+        parts = (f'{source} is not a checkpoint of this model: '
+                 f'{fit.matching} of {fit.total} tensors fit; '
+                 f'{fit.problems()}', compare_arch(model, weights), hint)
+        raise CheckpointError('. '.join(part for part in parts if part))
+    left_out = fit.left_out()
+    left_out += [f'of no use to the model: {name}' for name in ignored]
+    if left_out:
         print_log(
-            f'{source} was loaded in part, {fits} of {len(own)} tensors. '
-            'Left out:\n  ' + '\n  '.join(names),
+            f'{source} was loaded in part, {fit.matching} of {fit.total} '
+            'tensors. Left out:\n  ' + '\n  '.join(left_out),
             logger='current')
+    own = model.state_dict()
     model.load_state_dict(
         {
             name: value
@@ -193,22 +237,3 @@ def load_weights(model: nn.Module,
             if name in own and own[name].shape == value.shape
         },
         strict=False)
-
-
-def _rename(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Let the model's modules rename weights of older releases, in place.
-
-    MMPose's estimators, for one, know the names of MMPose 0.x.
-    """
-    for name, module in model.named_modules():
-        prefix = f'{name}.' if name else ''
-        for hook in module._load_state_dict_pre_hooks.values():
-            hook(weights, prefix, {}, True, [], [], [])
-
-
-def _count(what: str, names: Iterable[str]) -> str:
-    names = list(names)
-    if not names:
-        return ''
-    shown = ', '.join(names[:3]) + (', …' if len(names) > 3 else '')
-    return f'{len(names)} {what}: {shown}'

@@ -1,7 +1,9 @@
 """How the package's modules appear in MMPose's own registries."""
 
+import importlib
 import importlib.util
 
+from ..compat.swin import mend as mend_swin
 from ..registry import MODELS
 
 _LOCATION = 'pose_backbones.utils.host_names'
@@ -27,12 +29,15 @@ def register_in_mmpose() -> None:
 
 
 def add_names(host) -> None:
-    """Register our modules under their bare names where these are free.
+    """Register our modules under their bare names where these are free, and
+    mend what of MMPose's own models our configs need.
 
     Args:
         host: A registry of MMPose.
     """
     MODELS.import_from_location()
+    importlib.import_module('pose_backbones.models.pose_estimators')
     for name, module in MODELS.module_dict.items():
         if name not in host.module_dict:
             host.register_module(name=name, module=module)
+    mend_swin(host.module_dict['SwinTransformer'])

@@ -1,6 +1,9 @@
 """Backbones, one file for each architecture."""
 
 from .base import BaseBackbone
+from .convnext import ConvNeXt
 from .moganet import MogaNet
+from .timm_backbone import TimmBackbone
+from .uniformer import UniFormer
 
-__all__ = ['BaseBackbone', 'MogaNet']
+__all__ = ['BaseBackbone', 'ConvNeXt', 'MogaNet', 'TimmBackbone', 'UniFormer']

@@ -1,8 +1,10 @@
 """What every backbone of the package has in common."""
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -55,7 +57,9 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     `freeze_stages`, and says in `stage_modules` which modules make up a
     stage. It gets in return: checks
     of `out_indices` and `frozen_stages`, freezing that survives `train()`,
-    `norm_eval`, and strict loading of pretrained weights.
+    `norm_eval`, and strict loading of pretrained weights. If it names its
+    family's `convert_names`, every way of loading takes the names of older
+    and foreign releases.
 
     Args:
         num_stages: How many stages there are.
@@ -70,7 +74,9 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         init_cfg: MMEngine's. For
             `dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)`
             the weights are loaded strictly, but for the classifier
-            (`pretrained_extras`).
+            (`pretrained_extras`) and what a classifier has not
+            (`pretrained_missing`). Without a prefix, a file of a whole model
+            gives its `backbone.` weights.
 
     Raises:
         ValueError: If a stage is named that does not exist.
@@ -79,6 +85,12 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
 
     #: prefixes of weights in pretrained files that a backbone has no use for
     pretrained_extras: tuple[str, ...] = ('head.', )
+    #: prefixes of the backbone's weights that pretrained files may lack
+    pretrained_missing: tuple[str, ...] = ()
+    #: weights in the names of any release → in those of this class; a
+    #: static method, `convert_backbone` of the family in `convert`
+    convert_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
+    convert_names = None
 
     def __init__(self,
                  num_stages: int,
@@ -102,6 +114,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+        self.register_load_state_dict_pre_hook(_prepare_weights)
 
     def _check_out_indices(self, indices: Sequence[int]) -> tuple[int, ...]:
         count = self.num_stages
@@ -164,6 +177,9 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         path = init_cfg['checkpoint']
         weights = get_weights(read_checkpoint(path))
         prefix = init_cfg.get('prefix') or ''
+        if not prefix and any(name.startswith('backbone.')
+                              for name in weights):
+            prefix = 'backbone'
         if prefix:
             prefix = prefix.rstrip('.') + '.'
             weights = {
@@ -173,9 +189,56 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
             if not weights:
                 raise CheckpointError(
                     f"{path} has no weight whose name begins with '{prefix}'")
-        load_weights(self, weights, path, ignore=self.pretrained_extras)
+        load_weights(
+            self,
+            weights,
+            path,
+            ignore=self.pretrained_extras,
+            optional=self.pretrained_missing)
         print_log(f'{type(self).__name__}: pretrained weights of {path}',
                   logger='current')
+
+    @classmethod
+    def guess_arch(cls, weights: Mapping[str, Tensor]) -> str | None:
+        """Say which named architecture weights are of.
+
+        Args:
+            weights: In today's names, without prefix.
+
+        Returns:
+            A key of `arch_settings`: the one that shares most tensors, by
+            name and shape, if that is nearly all; else None.
+        """
+        shapes = {name: value.shape for name, value in weights.items()}
+        widths = {side for shape in shapes.values() for side in shape}
+        best, name_of_best = 0.85, None  # a layer scale may be unlike
+        for name, settings in getattr(cls, 'arch_settings', {}).items():
+            if not widths.issuperset(settings['embed_dims']):
+                continue
+            own = _shapes_of(cls, name)
+            same = sum(shapes.get(key) == own[key] for key in own)
+            share = same / len(shapes.keys() | own.keys())
+            if share > best:
+                best, name_of_best = share, name
+        return name_of_best
+
+    def compare_arch(self, weights: Mapping[str, Tensor]) -> str:
+        """Say whether weights are of another size than this backbone.
+
+        Args:
+            weights: As for `guess_arch`.
+
+        Returns:
+            A sentence for an error message, or an empty string where the
+            sizes are equal or unknown.
+        """
+        theirs, ours = self.guess_arch(weights), self.guess_arch(
+            self.state_dict())
+        if theirs is None or theirs == ours:
+            return ''
+        kind = type(self).__name__
+        return (f'The file looks like {kind} {theirs!r}, the model is '
+                + (f'{ours!r}' if ours else 'of no named size'))
 
     def freeze_stages(self) -> None:
         """Put stages 0 to `frozen_stages` in evaluation, without gradient.
@@ -206,3 +269,41 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
                     if isinstance(module, _BatchNorm):
                         module.eval()
         return self
+
+
+def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str,
+                     _metadata: dict, strict: bool, *_reports) -> None:
+    """Rename what is loaded, in place, and refuse another size.
+
+    PyTorch and MMEngine call it, whoever loads. MMEngine, when told to load
+    what fits, leaves out weights of another shape with a warning; a backbone
+    of another size is never what was meant.
+    """
+    own = {
+        name[len(prefix):]: state_dict[name]
+        for name in list(state_dict) if name.startswith(prefix)
+    }
+    if backbone.convert_names is not None:
+        for name in own:
+            del state_dict[prefix + name]
+        own = backbone.convert_names(own)
+        state_dict.update({prefix + name: own[name] for name in own})
+    shapes = {name: v.shape for name, v in backbone.state_dict().items()}
+    wrong = [name for name in own
+             if own[name].shape != shapes.get(name, own[name].shape)]
+    if strict and wrong:
+        raise CheckpointError(
+            f'the checkpoint is not of this {type(backbone).__name__}: '
+            f'{len(wrong)} tensors are of another shape, such as '
+            f'{prefix}{wrong[0]}, {tuple(own[wrong[0]].shape)} in the file '
+            f'and {tuple(shapes[wrong[0]])} in the model. '
+            f'{backbone.compare_arch(own)}'.rstrip())
+
+
+@cache
+def _shapes_of(backbone: type[BaseBackbone],
+               arch: str) -> dict[str, torch.Size]:
+    """Name → shape of every tensor of a named architecture."""
+    with torch.device('meta'):
+        weights = backbone(arch).state_dict()
+    return {name: value.shape for name, value in weights.items()}

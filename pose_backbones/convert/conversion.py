@@ -1,0 +1,194 @@
+"""From what a checkpoint file holds to the weights of today's estimator."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ..utils.checkpoint import get_weights, wrapped_in
+from ..utils.errors import CheckpointError
+from .families import FAMILIES, Family, find_family
+from .head import convert_head
+
+#: the parts of an estimator, with the prefix of the head in MMPose 0.x
+_PARTS = ('backbone', 'neck', 'head', 'keypoint_head')
+_CLASSIFIER = 'of the classifier'
+_CONSTANT = 'constant, from the config'
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Weights in today's names, and an account of how they came there.
+
+    Attributes:
+        family: Class of the backbone.
+        naming: `'MMPose 0.x'`, `'MMPose 1.x'` (today's estimator),
+            `'mmpretrain'`, `'timm'`, `'ImageNet release'`, or
+            `'pose_backbones'` (today's backbone alone).
+        weights: Name → tensor, `backbone.*`, `neck.*` and `head.*`.
+        left_out: Name in the file → why it has no place in `weights`. What
+            is neither here nor in `weights` does not exist: such names are
+            an error.
+        added: Names in `weights` that the file lacks and that have a value
+            all the same: constants, and norms of maps that start as 1 and 0.
+        entries: Entries of the file that hold weights; the first was taken.
+    """
+
+    family: str
+    naming: str
+    weights: dict[str, Tensor]
+    left_out: dict[str, str] = field(default_factory=dict)
+    added: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+
+
+def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
+    """Rename the weights of a release to those of today's estimators.
+
+    Takes MMPose 0.x and 1.x, the ImageNet releases of MogaNet, UniFormer
+    (with token labelling and layer scale, too), ConvNeXt, ConvNeXt V2 and
+    Swin Transformer, mmpretrain's and timm's of ConvNeXt and Swin. The
+    values are the same; some have another shape or order.
+
+    Weights of other timm models are loaded by timm: `TimmBackbone` with
+    `pretrained=True`. Its names are those of timm's feature extractor, which
+    differ from the classifier's in a way that depends on the model.
+
+    Args:
+        state_dict: What a checkpoint file holds: the weights, or entries
+            around them (see `pose_backbones.utils.checkpoint.WRAPPERS`).
+
+    Returns:
+        Name → tensor, `backbone.*` and, if the file has one, `head.*`.
+        Without the classifier of an ImageNet release; `inspect_state_dict`
+        says what was left out and added.
+
+    Raises:
+        CheckpointError: If the family is unknown, or a name of a known one;
+            says what was recognised and what was not.
+    """
+    return inspect_state_dict(state_dict).weights
+
+
+def inspect_state_dict(state_dict: dict,
+                       key: str | None = None) -> Conversion:
+    """The same as `convert_state_dict`, with an account of what was done.
+
+    Args:
+        state_dict: What a checkpoint file holds.
+        key: The entry to take, such as `'state_dict_ema'`; None: the first
+            of `pose_backbones.utils.checkpoint.WRAPPERS`.
+
+    Returns:
+        Weights and account.
+
+    Raises:
+        CheckpointError: As for `convert_state_dict`.
+    """
+    weights = get_weights(state_dict, key)
+    found = wrapped_in(state_dict)
+    entries = tuple(sorted(found, key=lambda name: name != key))
+    parts, others = _split(weights)
+    family = find_family(parts['backbone'])
+    if family is None:
+        raise _unknown(weights, 0, [
+            *_named('backbone', parts['backbone']), *others])
+
+    left_out = {name: _CONSTANT for name in others
+                if name.startswith('data_preprocessor.')}
+    unknown = [name for name in others if name not in left_out]
+    prefixed = 'backbone.' if _is_prefixed(weights) else ''
+    backbone, added = {}, []
+    for name, value in parts['backbone'].items():
+        if family.classifier.fullmatch(name):
+            left_out[prefixed + name] = _CLASSIFIER
+        else:
+            backbone[name] = value
+    converted = family.convert(backbone)
+    for name, value in converted.items():
+        if not family.today.fullmatch(name):
+            unknown.append(f'backbone.{name}')
+        elif family.fills.fullmatch(name) and not any(
+                value is given for given in backbone.values()):
+            added.append(f'backbone.{name}')
+    if unknown or len(converted) - len(added) != len(backbone):
+        raise _unknown(weights, len(weights) - len(unknown), unknown, family)
+
+    head = parts['head']
+    if _is_classifier(head):
+        left_out.update({f'head.{name}': _CLASSIFIER for name in head})
+        head = {}
+    head = {**head, **convert_head(parts['keypoint_head'])}
+    return Conversion(
+        family=family.name,
+        naming=_naming(family, weights, parts, head),
+        weights={
+            **_named('backbone', converted),
+            **_named('neck', parts['neck']),
+            **_named('head', head)
+        },
+        left_out=left_out,
+        added=tuple(added),
+        entries=entries)
+
+
+def _is_prefixed(weights: dict[str, Tensor]) -> bool:
+    return any(name.startswith('backbone.') for name in weights)
+
+
+def _split(weights: dict[str, Tensor]
+           ) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """Part → its weights, without prefix; and names of no part."""
+    if not _is_prefixed(weights):
+        return {part: weights if part == 'backbone' else {}
+                for part in _PARTS}, []
+    parts = {part: {} for part in _PARTS}
+    others = []
+    for name, value in weights.items():
+        part, _, rest = name.partition('.')
+        if part in parts and rest:
+            parts[part][rest] = value
+        else:
+            others.append(name)
+    return parts, others
+
+
+def _named(part: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f'{part}.{name}': weights[name] for name in weights}
+
+
+def _is_classifier(head: dict[str, Tensor]) -> bool:
+    """Whether a head has the names of mmpretrain's linear classifiers."""
+    return bool(head) and all(
+        name.startswith(('fc.', 'layers.')) for name in head)
+
+
+def _naming(family: Family, weights: dict[str, Tensor], parts: dict,
+            head: dict[str, Tensor]) -> str:
+    if parts['keypoint_head']:
+        return 'MMPose 0.x'
+    if head or parts['neck']:
+        return 'MMPose 1.x'
+    names = parts['backbone']
+    for naming, pattern in (('ImageNet release', family.original),
+                            ('timm', family.timm)):
+        if any(pattern.fullmatch(name) for name in names):
+            return naming
+    today = all(family.today.fullmatch(name) for name in names)
+    if parts['head'] or not today:
+        return 'mmpretrain'
+    return 'pose_backbones'
+
+
+def _unknown(weights: dict[str, Tensor], recognised: int,
+             unknown: list[str], family: Family | None = None
+             ) -> CheckpointError:
+    """The error that says what was recognised and what was not."""
+    shown = ', '.join(unknown[:5]) + (', …' if len(unknown) > 5 else '')
+    known = ', '.join(known.name for known in FAMILIES)
+    what = (f'{recognised} of {len(weights)} names are known, of a '
+            f'{family.name}' if family else
+            f'a backbone of no known family ({known})')
+    problem = (f'Not recognised: {shown}' if unknown else
+               'Different names stand for one and the same weight')
+    return CheckpointError(
+        f'weights of an unknown release: {what}. {problem}')

@@ -1,0 +1,40 @@
+"""UniFormer: names of the original ImageNet releases."""
+
+import torch
+from torch import Tensor
+
+_STAGES = (1, 2, 3, 4)
+#: final batch norm, classifier, and classifier of token labelling
+_CLASSIFIER = ('norm.', 'head.', 'aux_head.')
+
+
+def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a UniFormer backbone's weights to those of `UniFormer`.
+
+    The pose, detection and segmentation releases (MMPose 0.x, 1.x, MMDet,
+    MMSeg) have today's names. The ImageNet releases, with token labelling
+    and layer scale or without, differ in what follows the blocks: they have
+    one batch norm and a classifier (two with token labelling), which are
+    left out here, and no norms of the four maps. These start, as in the
+    original's training, with factor 1 and offset 0.
+
+    Args:
+        weights: Name → tensor, without a prefix.
+
+    Returns:
+        Name → tensor; `weights` itself, unless it is an ImageNet release.
+    """
+    last_norms = [f'blocks{stage}.0.norm2.weight' for stage in _STAGES]
+    stage_norms = tuple(f'norm{stage}.' for stage in _STAGES)
+    if (not all(name in weights for name in last_norms)
+            or any(name.startswith(stage_norms) for name in weights)):
+        return weights
+    converted = {
+        name: value
+        for name, value in weights.items()
+        if not name.startswith(_CLASSIFIER)
+    }
+    for norm, like in zip(stage_norms, last_norms):
+        converted[f'{norm}weight'] = torch.ones_like(weights[like])
+        converted[f'{norm}bias'] = torch.zeros_like(weights[like])
+    return converted

@@ -1,0 +1,232 @@
+"""ConvNeXt and ConvNeXt V2, on timm's implementation."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from timm.layers import LayerNorm2d
+from timm.models.convnext import ConvNeXt as TimmConvNeXt
+from torch import Tensor, nn
+
+from ...convert.convnext import convert_backbone
+from ...registry import MODELS
+from ..layers import checkpointed
+from .base import BaseBackbone, choose_arch
+
+
+def _arch(width: int, depths: Sequence[int], use_grn: bool) -> dict:
+    """An architecture whose width doubles from stage to stage."""
+    return dict(
+        embed_dims=tuple(width * 2**stage for stage in range(4)),
+        depths=tuple(depths),
+        use_grn=use_grn)
+
+
+@MODELS.register_module()
+class ConvNeXt(BaseBackbone):
+    """Convolutional network of 7x7 depth-wise kernels, version 1 or 2.
+
+    Papers: `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`_;
+    `ConvNeXt V2 <https://arxiv.org/abs/2301.00808>`_, which normalizes the
+    responses within a block (GRN) in place of scaling its residual. Stem and
+    blocks are timm's. As in the pose releases, each map passes a layer norm
+    of its own, `norm0` to `norm3`.
+
+    Maps of the four stages have strides 4, 8, 16 and 32. Patches do not
+    overlap and are not padded: of an image side that is no multiple of a
+    stride, floor(side / stride) cells are seen.
+
+    Weights of the original repositories, of MMPretrain, of MMPose 0.x
+    releases and of timm load as they are. Those of V2's authors are under
+    CC BY-NC 4.0: not for commercial use.
+
+    Deviations from the pose releases: all four norms exist whatever
+    `out_indices` is, so that one checkpoint fits every choice (there, only
+    those of `out_indices` do); those without use take no gradient.
+    There is no `norm_eval`: layer norms have no statistics.
+
+    Args:
+        arch: V1: `'tiny'`, `'small'`, `'base'`, `'large'`, `'xlarge'`; V2:
+            `'v2-atto'`, `'v2-femto'`, `'v2-pico'`, `'v2-nano'`, `'v2-tiny'`,
+            `'v2-base'`, `'v2-large'`, `'v2-huge'`; or a dict of
+            `embed_dims`, `depths` (four of each) and `use_grn` (whether it
+            is V2).
+        in_channels: Of the image.
+        drop_path_rate: Stochastic depth: 0 at the first block, rising
+            linearly to this at the last.
+        layer_scale_init_value: What the scales of V1's residuals start at;
+            None is 1, as in the pose releases. V2 has none.
+        out_indices: Stages returned, of 0 to 3.
+        frozen_stages: Stages 0 to this one are frozen; -1: none.
+        with_cp: Whether each block's activations are computed again in the
+            backward pass.
+        init_cfg: See `BaseBackbone`.
+
+    Raises:
+        ValueError, TypeError: For a wrong argument; the message has the
+            value and the choices.
+    """
+
+    arch_settings = {
+        'tiny': _arch(96, (3, 3, 9, 3), use_grn=False),
+        'small': _arch(96, (3, 3, 27, 3), use_grn=False),
+        'base': _arch(128, (3, 3, 27, 3), use_grn=False),
+        'large': _arch(192, (3, 3, 27, 3), use_grn=False),
+        'xlarge': _arch(256, (3, 3, 27, 3), use_grn=False),
+        'v2-atto': _arch(40, (2, 2, 6, 2), use_grn=True),
+        'v2-femto': _arch(48, (2, 2, 6, 2), use_grn=True),
+        'v2-pico': _arch(64, (2, 2, 6, 2), use_grn=True),
+        'v2-nano': _arch(80, (2, 2, 8, 2), use_grn=True),
+        'v2-tiny': _arch(96, (3, 3, 9, 3), use_grn=True),
+        'v2-base': _arch(128, (3, 3, 27, 3), use_grn=True),
+        'v2-large': _arch(192, (3, 3, 27, 3), use_grn=True),
+        'v2-huge': _arch(352, (3, 3, 27, 3), use_grn=True),
+    }
+    arch_aliases = {
+        't': 'tiny', 's': 'small', 'b': 'base', 'l': 'large', 'xl': 'xlarge',
+        'x-large': 'xlarge'
+    }  # yapf: disable
+    #: strides of the maps of the four stages
+    strides = (4, 8, 16, 32)
+    convert_names = staticmethod(convert_backbone)
+    #: the conversion leaves the classifier out
+    pretrained_extras = ()
+    #: an ImageNet release has the last of them at most
+    pretrained_missing = ('norm0.', 'norm1.', 'norm2.', 'norm3.')
+
+    def __init__(self,
+                 arch: str | dict = 'tiny',
+                 in_channels: int = 3,
+                 drop_path_rate: float = 0.0,
+                 layer_scale_init_value: float | None = None,
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 frozen_stages: int = -1,
+                 with_cp: bool = False,
+                 init_cfg: dict | list | None = None):
+        super().__init__(
+            num_stages=4,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            with_cp=with_cp,
+            init_cfg=init_cfg)
+        settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
+        self._check_settings(settings, drop_path_rate)
+        self.embed_dims = tuple(settings['embed_dims'])
+        self.depths = tuple(settings['depths'])
+        net = TimmConvNeXt(
+            in_chans=in_channels,
+            num_classes=0,
+            depths=self.depths,
+            dims=self.embed_dims,
+            ls_init_value=self._layer_scale(settings['use_grn'],
+                                            layer_scale_init_value),
+            use_grn=settings['use_grn'],
+            drop_path_rate=drop_path_rate)
+        self.stem, self.stages = net.stem, net.stages
+        for stage, channels in enumerate(self.embed_dims):
+            self.add_module(f'norm{stage}', LayerNorm2d(channels))
+        self.freeze_stages()
+
+    def _check_settings(self, settings: dict, drop_path_rate: float) -> None:
+        for key in ('embed_dims', 'depths'):
+            values = settings[key]
+            if len(values) != self.num_stages or min(values) <= 0:
+                raise ValueError(
+                    f'arch has {key}={tuple(values)}: expected '
+                    f'{self.num_stages} positive numbers, one a stage')
+        if not isinstance(settings['use_grn'], bool):
+            raise TypeError(f'arch has use_grn={settings["use_grn"]!r}: '
+                            'expected True (V2) or False (V1)')
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(
+                f'drop_path_rate is {drop_path_rate!r}: expected a '
+                'probability, 0 <= rate < 1')
+
+    @staticmethod
+    def _layer_scale(use_grn: bool, value: float | None) -> float | None:
+        if use_grn and value is not None:
+            raise ValueError(
+                f'layer_scale_init_value is {value!r}: ConvNeXt V2 has no '
+                'layer scale, expected None')
+        if value is not None and not value > 0:
+            raise ValueError(
+                f'layer_scale_init_value is {value!r}: expected a positive '
+                'number, or None for 1')
+        return None if use_grn else float(1 if value is None else value)
+
+    def stage_modules(self, stage: int) -> Iterator[nn.Module]:
+        """The modules of stage 0 to 3: the stem first, blocks, norm."""
+        if stage == 0:
+            yield self.stem
+        yield self.stages[stage]
+        yield getattr(self, f'norm{stage}')
+
+    def layer_groups(self) -> list[list[nn.Module]]:
+        """What layer-wise learning-rate decay takes for one layer.
+
+        As in the original's detection code: the stem; the first stage; the
+        second; three blocks of the third each; the last stage. A
+        downsampling goes with the blocks behind it. The norms of the maps,
+        which are new, are not among the layers.
+
+        Returns:
+            The modules of each layer, from the image on.
+        """
+        third = self.stages[2]
+        threes = [
+            list(third.blocks[i:i + 3]) for i in range(0, self.depths[2], 3)
+        ]
+        threes[0].insert(0, third.downsample)
+        return [[self.stem], [self.stages[0]], [self.stages[1]], *threes,
+                [self.stages[3]]]
+
+    def freeze_stages(self) -> None:
+        """As in the base; norms of maps that nobody gets are frozen too."""
+        super().freeze_stages()
+        for stage in set(range(self.num_stages)) - set(self.out_indices):
+            getattr(self, f'norm{stage}').requires_grad_(False)
+
+    def init_from_nothing(self) -> None:
+        """As in the papers: timm has done it at construction.
+
+        Weights are truncated normal with standard deviation 0.02, offsets
+        zero, norms the identity.
+        """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute feature maps.
+
+        Args:
+            x: (N, in_channels, H, W).
+
+        Returns:
+            For each stage of `out_indices` a map (N, embed_dims[stage],
+            floor(H / stride), floor(W / stride)).
+
+        Raises:
+            ValueError: If the image is smaller than a stride.
+        """
+        self._check_size(x)
+        x = self.stem(x)
+        outputs = []
+        for index in range(self.out_indices[-1] + 1):
+            stage = self.stages[index]
+            x = stage.downsample(x)
+            for block in stage.blocks:
+                if self.with_cp and self.training:
+                    x = checkpointed(block, x)
+                else:
+                    x = block(x)
+            if index in self.out_indices:
+                outputs.append(getattr(self, f'norm{index}')(x))
+        return tuple(outputs)
+
+    def _check_size(self, x: Tensor) -> None:
+        if torch.jit.is_tracing():  # sizes are no numbers then
+            return
+        height, width = x.shape[-2:]
+        stride = self.strides[self.out_indices[-1]]
+        if min(height, width) < stride:
+            raise ValueError(
+                f'the image is {height}x{width} (height x width): stage '
+                f'{self.out_indices[-1]} of ConvNeXt has stride {stride}, '
+                f'expected sides of at least {stride}')

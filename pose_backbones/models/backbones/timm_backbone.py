@@ -1,0 +1,293 @@
+"""Any model of timm that gives feature maps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import timm
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...registry import MODELS
+from ...utils.errors import CheckpointError
+from .base import BaseBackbone
+from .timm_features import (
+    TIMM_ERRORS,
+    TimmModel,
+    can_checkpoint,
+    checkpoint_activations,
+    first_line,
+    inspect,
+    size_problem,
+)
+
+#: arguments of timm that are set by one of ours, or have no place here
+_RESERVED = {
+    'features_only': 'it is always on',
+    'out_indices': "give the backbone's out_indices",
+    'pretrained': "give the backbone's pretrained",
+    'in_chans': "give the backbone's in_channels",
+    'img_size': "give the backbone's img_size",
+    'drop_path_rate': "give the backbone's drop_path_rate",
+    'num_classes': 'a backbone has no classifier',
+    'global_pool': 'a backbone has no classifier',
+    'checkpoint_path': 'give init_cfg or pretrained_cfg_overlay=dict(file=…)',
+}
+
+
+@MODELS.register_module()
+class TimmBackbone(BaseBackbone):
+    """A model of timm, by its name.
+
+    Source: `timm <https://github.com/huggingface/pytorch-image-models>`_,
+    whose `features_only` models are what is wrapped, as `model`. Stages are
+    its feature maps; their channels and strides are read from the model:
+    `embed_dims` and `strides`. A plain vision transformer has a stage for
+    each block.
+
+    A frozen stage is all that its map is computed from. In HRNet, whose
+    branches exchange, every map but the first depends on the whole network.
+
+    `pretrained` weights are loaded when a training begins, that is by
+    `init_weights`, as those of `init_cfg` are; building a model to test or
+    to run it needs no network.
+
+    Args:
+        model_name: As in `timm.list_models()`; a tag of weights may follow,
+            `'hrnet_w32.ms_in1k'`.
+        pretrained: Whether training starts from timm's weights. Without a
+            network, give those of a file:
+            `model_args=dict(pretrained_cfg_overlay=dict(file=PATH))`.
+        in_channels: Of the image. timm adapts pretrained weights to it.
+        img_size: Side of the image, or (height, width), for models that are
+            built for one size, such as vision transformers. None: the
+            model's own.
+        drop_path_rate: Stochastic depth of the last block; None: timm's
+            default for the model.
+        model_args: More arguments of the timm model, such as
+            `dict(window_size=8)`.
+        out_indices: Maps returned; None: all.
+        frozen_stages: Stages 0 to this one are frozen; -1: none.
+        norm_eval: Whether batch norms stay in evaluation mode in training.
+        with_cp: Whether inner activations are computed again in the backward
+            pass, by timm's own means, where the model has them.
+        init_cfg: See `BaseBackbone`; instead of `pretrained`.
+
+    Raises:
+        ValueError, TypeError: For a wrong argument; the message has the
+            value and the choices or timm's reason.
+    """
+
+    def __init__(self,
+                 model_name: str,
+                 pretrained: bool = False,
+                 in_channels: int = 3,
+                 img_size: int | Sequence[int] | None = None,
+                 drop_path_rate: float | None = None,
+                 model_args: dict | None = None,
+                 out_indices: Sequence[int] | None = None,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: dict | list | None = None):
+        self._check_arguments(model_name, pretrained, model_args, init_cfg)
+        arguments = dict(model_args or {})
+        if drop_path_rate is not None:
+            if not 0 <= drop_path_rate < 1:
+                raise ValueError(
+                    f'drop_path_rate is {drop_path_rate!r}: expected a '
+                    "probability, 0 <= rate < 1, or None for timm's default")
+            arguments['drop_path_rate'] = drop_path_rate
+        source = TimmModel(model_name, in_channels, _pair(img_size), arguments)
+        features = inspect(source)
+        stages = range(len(features.maps))
+        super().__init__(
+            num_stages=len(stages),
+            out_indices=stages if out_indices is None else out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg)
+        self._source = source
+        self.pretrained = pretrained
+        self.embed_dims = features.channels
+        self.strides = features.strides
+        self._channels_last = features.channels_last
+        self._check_against_model()
+        self.model = source.create(self.out_indices)
+        names = [name for name, _ in self.model.named_parameters()]
+        #: parameter of `model` → the first stage that depends on it
+        self._first_stage = features.users(names, stages)
+        self._in_use = set(features.users(names, self.out_indices[::-1]))
+        if norm_eval and not any(
+                isinstance(m, _BatchNorm) for m in self.model.modules()):
+            raise ValueError(
+                f"norm_eval is True: timm's {model_name} has no batch norm")
+        if with_cp:
+            checkpoint_activations(self.model)
+        self.freeze_stages()
+
+    @staticmethod
+    def _check_arguments(model_name: str, pretrained: bool,
+                         model_args: dict | None,
+                         init_cfg: dict | list | None) -> None:
+        if not isinstance(model_name, str):
+            raise TypeError(f'model_name is {model_name!r}: expected a name '
+                            "of timm's, such as 'hrnet_w32'")
+        if not isinstance(pretrained, bool):
+            raise TypeError(
+                f'pretrained is {pretrained!r}: expected True or False')
+        if pretrained and init_cfg:
+            raise ValueError(
+                'pretrained=True and init_cfg both say what training starts '
+                'from: give one of them')
+        if not isinstance(model_args, (Mapping, type(None))):
+            raise TypeError(f'model_args is {model_args!r}: expected a dict '
+                            'of arguments for the timm model')
+        for key, value in (model_args or {}).items():
+            if key in _RESERVED:
+                raise ValueError(
+                    f'model_args has {key}={value!r}: {_RESERVED[key]}')
+            if value is None:  # timm leaves these out without a word
+                raise ValueError(f'model_args has {key}=None: leave it out')
+
+    def _check_against_model(self) -> None:
+        source = self._source
+        if self.pretrained and not source.has_weights:
+            arch = source.name.split('.')[0]
+            others = timm.list_models(f'{arch[:6]}*', pretrained=True)
+            raise ValueError(
+                f'pretrained is True: timm has no weights of {source.name}; '
+                f'expected False, or a model such as {", ".join(others[:3])}')
+        if self.with_cp and not can_checkpoint(source):
+            raise ValueError(
+                f"with_cp is True: timm's {source.name} has no activation "
+                'checkpointing; expected False')
+
+    def stage_modules(self, stage: int) -> Iterator[nn.Module]:
+        """The largest modules that only this and later stages depend on."""
+
+        def visit(module: nn.Module, prefix: str) -> Iterator[nn.Module]:
+            stages = {
+                self._first_stage.get(prefix + name)
+                for name, _ in module.named_parameters()
+            }
+            if stages == {stage}:
+                yield module
+            elif stage in stages:
+                for name, child in module.named_children():
+                    yield from visit(child, f'{prefix}{name}.')
+
+        return visit(self.model, '')
+
+    def freeze_stages(self) -> None:
+        """As in the base, and parameters that stand beside the modules.
+
+        Such are the position embeddings of a transformer. What no map of
+        `out_indices` depends on is without gradient, too.
+        """
+        super().freeze_stages()
+        for name, parameter in self.model.named_parameters():
+            if (name not in self._in_use
+                    or self._first_stage[name] <= self.frozen_stages):
+                parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'TimmBackbone':
+        """As in the base; with `with_cp`, batch norms count once a step."""
+        super().train(mode)
+        if self.with_cp:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    _record_once(module)
+        return self
+
+    def init_weights(self) -> None:
+        """Load timm's weights, or initialize as `init_cfg` says."""
+        if not self.pretrained or self._is_init:
+            super().init_weights()
+            return
+        name = self._source.name
+        try:
+            pretrained = self._source.create(
+                self.out_indices, pretrained=True)
+        except Exception as error:  # each kind of transport has its own
+            raise CheckpointError(
+                f"pretrained weights of timm's {name} cannot be had "
+                f'({first_line(error)}). Without a network, download them '
+                'elsewhere and give backbone.model_args=dict('
+                'pretrained_cfg_overlay=dict(file=PATH)), or start without: '
+                'backbone.pretrained=False') from error
+        self.model.load_state_dict(pretrained.state_dict())
+        self._is_init = True
+        print_log(f"TimmBackbone: timm's pretrained weights of {name}",
+                  logger='current')
+
+    def init_from_nothing(self) -> None:
+        """As timm does it: it has, at construction."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute feature maps.
+
+        Args:
+            x: (N, in_channels, H, W).
+
+        Returns:
+            For each stage of `out_indices` a map (N, embed_dims[stage], h,
+            w), where h and w are about H and W over strides[stage].
+
+        Raises:
+            ValueError: If the model cannot take images of this size.
+        """
+        try:
+            maps = self.model(x)
+        except TIMM_ERRORS as error:
+            size = tuple(map(int, x.shape[-2:]))
+            problem = size_problem(self._source, size)
+            if not problem:
+                raise
+            raise ValueError(
+                f'the image is {size[0]}x{size[1]} (height x width), which '
+                f"timm's {self._source.name}, built for "
+                f'{"x".join(map(str, self._source.size))}, cannot take '
+                f'({problem}); see img_size') from error
+        if self._channels_last:
+            maps = [one.permute(0, 3, 1, 2) for one in maps]
+        return tuple(maps)
+
+
+def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, int) else size
+    if (isinstance(pair, str) or not isinstance(pair, Sequence)
+            or len(pair) != 2
+            or not all(isinstance(s, int) and s > 0 for s in pair)):
+        raise ValueError(f'img_size is {size!r}: expected the side of the '
+                         'image in pixels, or (height, width)')
+    return tuple(pair)
+
+
+def _record_once(norm: _BatchNorm) -> None:
+    """Let a batch norm record no statistics in a recomputation.
+
+    timm's activation checkpointing runs a module a second time within the
+    backward pass; the batch would count twice.
+    """
+    if _stop_recording in norm._forward_pre_hooks.values():
+        return
+    norm.register_forward_pre_hook(_stop_recording)
+    norm.register_forward_hook(_go_on_recording, always_call=True)
+
+
+def _stop_recording(norm: _BatchNorm, _inputs: tuple) -> None:
+    in_backward = torch._C._current_graph_task_id() != -1
+    if norm.training and norm.track_running_stats and in_backward:
+        norm.recorded = (norm.momentum, norm.num_batches_tracked.clone())
+        norm.momentum = 0.0
+
+
+def _go_on_recording(norm: _BatchNorm, _inputs: tuple, _output) -> None:
+    if hasattr(norm, 'recorded'):
+        norm.momentum, batches = norm.recorded
+        norm.num_batches_tracked.copy_(batches)
+        del norm.recorded

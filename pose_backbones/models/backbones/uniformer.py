@@ -1,0 +1,451 @@
+"""UniFormer: convolutions in the early stages, self-attention in the late."""
+
+from collections.abc import Iterator, Sequence
+from itertools import count, pairwise
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+from ...convert.uniformer import convert_backbone
+from ...registry import MODELS
+from ...utils.errors import closest
+from ..layers import build_norm, checkpointed
+from .base import BaseBackbone, choose_arch
+
+EPS = 1e-6  # of the layer norms in the blocks and of the maps
+
+
+def norm_channels(norm: nn.Module, x: Tensor) -> Tensor:
+    """Apply a layer norm over C to a map (N, C, H, W)."""
+    return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class PatchEmbed(nn.Module):
+    """Patches that do not overlap, projected and layer-normed.
+
+    Args:
+        in_channels, channels: Of the input and the output.
+        stride: Side of a patch.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.proj = nn.Conv2d(in_channels, channels, stride, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_channels(self.norm, self.proj(x))
+
+
+class ConvPatchEmbed(nn.Module):
+    """3x3 convolutions of stride 2, each with a norm; GELU between two.
+
+    Args:
+        in_channels, channels: Of the input and the output.
+        stride: 2, or 4 by two convolutions.
+        norm_cfg: Norm layer.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int,
+                 norm_cfg: dict):
+        super().__init__()
+        widths = [in_channels, channels]
+        if stride == 4:
+            widths.insert(1, channels // 2)
+        layers = []
+        for before, after in pairwise(widths):
+            layers += [nn.GELU()] if layers else []
+            layers.append(nn.Conv2d(before, after, 3, stride=2, padding=1))
+            layers.append(build_norm(norm_cfg, after))
+        self.proj = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over a map or over windows of it.
+
+    Args:
+        channels: C, a multiple of `head_dim`.
+        head_dim: Channels of a head.
+        qkv_bias: Whether queries, keys and values have a bias.
+        window_size: Side of the windows, from the top left corner; the map
+            is filled up with zeros to the right and below, and the cells so
+            added are attended to as well. None: one window, the whole map.
+    """
+
+    def __init__(self, channels: int, head_dim: int, qkv_bias: bool,
+                 window_size: int | None):
+        super().__init__()
+        self.heads = channels // head_dim
+        self.window_size = window_size
+        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
+        self.proj = nn.Linear(channels, channels)
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        """(N, L, C) → (N, L, C), each token attending to all L."""
+        batch, length, channels = tokens.shape
+        qkv = self.qkv(tokens).reshape(batch, length, 3, self.heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
+        y = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(y.transpose(1, 2).reshape(batch, length, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, H, W, C) → (N, H, W, C)."""
+        batch, height, width, channels = x.shape
+        side = self.window_size
+        if side is None:
+            return self._attend(x.flatten(1, 2)).view(x.shape)
+        x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
+        rows, columns = x.shape[1] // side, x.shape[2] // side
+        x = x.reshape(batch, rows, side, columns, side, channels)
+        windows = x.transpose(2, 3).reshape(-1, side * side, channels)
+        x = self._attend(windows)
+        x = x.view(batch, rows, columns, side, side, channels)
+        x = x.transpose(2, 3).reshape(batch, rows * side, columns * side,
+                                      channels)
+        return x[:, :height, :width]
+
+
+class Block(nn.Module):
+    """What both kinds of blocks share: two residuals behind a position code.
+
+    The position code is a 3x3 depth-wise convolution. Each residual has a
+    norm before it and, if asked for, a learned factor a channel behind it.
+
+    Args:
+        channels: C.
+        drop_path: Probability that a residual of a sample is left out.
+        layer_scale: What the factors start at; None for no factors.
+    """
+
+    #: of the factors, -1 for C; the released weights have it
+    scale_shape: tuple[int, ...] = (-1, )
+
+    def __init__(self, channels: int, drop_path: float,
+                 layer_scale: float | None):
+        super().__init__()
+        self.pos_embed = nn.Conv2d(
+            channels, channels, 3, padding=1, groups=channels)
+        self.drop_path = DropPath(drop_path)
+        self.gamma_1 = self.gamma_2 = None
+        if layer_scale is not None:
+            start = torch.full((channels, ), float(layer_scale))
+            start = start.reshape(self.scale_shape)
+            self.gamma_1 = nn.Parameter(start)
+            self.gamma_2 = nn.Parameter(start.clone())
+
+    def _residual(self, y: Tensor, gamma: Tensor | None) -> Tensor:
+        return self.drop_path(y if gamma is None else gamma * y)
+
+
+class ConvBlock(Block):
+    """A block of local aggregation: a 5x5 depth-wise convolution.
+
+    Args:
+        channels, drop_path, layer_scale: See `Block`.
+        norm_cfg: Norm layer.
+    """
+
+    scale_shape = (1, -1, 1, 1)
+
+    def __init__(self, channels: int, drop_path: float,
+                 layer_scale: float | None, norm_cfg: dict):
+        super().__init__(channels, drop_path, layer_scale)
+        self.norm1 = build_norm(norm_cfg, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 1)
+        self.conv2 = nn.Conv2d(channels, channels, 1)
+        self.attn = nn.Conv2d(
+            channels, channels, 5, padding=2, groups=channels)
+        self.norm2 = build_norm(norm_cfg, channels)
+        self.mlp = Mlp(channels, 4 * channels, use_conv=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, C, H, W)."""
+        x = x + self.pos_embed(x)
+        y = self.conv2(self.attn(self.conv1(self.norm1(x))))
+        x = x + self._residual(y, self.gamma_1)
+        return x + self._residual(self.mlp(self.norm2(x)), self.gamma_2)
+
+
+class AttentionBlock(Block):
+    """A block of global aggregation: self-attention.
+
+    Args:
+        channels, drop_path, layer_scale: See `Block`.
+        head_dim, qkv_bias, window_size: See `Attention`.
+    """
+
+    def __init__(self, channels: int, drop_path: float,
+                 layer_scale: float | None, head_dim: int, qkv_bias: bool,
+                 window_size: int | None):
+        super().__init__(channels, drop_path, layer_scale)
+        self.norm1 = nn.LayerNorm(channels, eps=EPS)
+        self.attn = Attention(channels, head_dim, qkv_bias, window_size)
+        self.norm2 = nn.LayerNorm(channels, eps=EPS)
+        self.mlp = Mlp(channels, 4 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, C, H, W)."""
+        x = (x + self.pos_embed(x)).permute(0, 2, 3, 1)
+        x = x + self._residual(self.attn(self.norm1(x)), self.gamma_1)
+        x = x + self._residual(self.mlp(self.norm2(x)), self.gamma_2)
+        return x.permute(0, 3, 1, 2)
+
+
+@MODELS.register_module()
+class UniFormer(BaseBackbone):
+    """Unified transformer: two stages of convolution, two of attention.
+
+    Paper: `UniFormer: Unifying Convolution and Self-attention for Visual
+    Recognition <https://arxiv.org/abs/2201.09450>`_ (TPAMI 2023). Released
+    weights: https://github.com/Sense-X/UniFormer. Names of parameters are
+    those of the released pose checkpoints, whose norms of all four maps
+    exist whatever `out_indices` says. ImageNet releases load as they are
+    (see `convert.uniformer`) where the arguments fit: those with token
+    labelling, and `small_plus`, have `head_dim=32` unless `dim64` is in
+    their name; `large_ls_tl` has `layer_scale_init_value=1e-6`, `base_ls`
+    the same in the last two stages only. No weight's shape tells `head_dim`:
+    a wrong one loads, and is wrong.
+
+    Maps of the four stages have strides 4, 8, 16 and 32. An image side gives
+    floor(side / stride) cells, at least one; what is left over at the right
+    and below is not seen. With the convolutional stem (`small-plus`) it
+    gives ceil(side / stride) cells. Windows take any map.
+
+    Deviations from the released code: one argument for the kind of
+    attention; attention by PyTorch's fused kernel, which FLOP counters that
+    count modules do not see; batch norms by `norm_cfg`; checkpointed blocks
+    count a batch once in the statistics of batch norm; maps that are not
+    asked for are not normed. Dropout and an own scale of the queries, which
+    no release uses, do not exist. MMPose's project has an epsilon of 1e-5 in
+    the layer norms of its blocks; here it is the original's 1e-6.
+
+    Args:
+        arch: `'small'`, `'small-plus'`, `'base'`, `'large'`, or a dict of
+            `embed_dims` and `depths` (four of each) and `conv_stem` (whether
+            patches overlap).
+        in_channels: Of the image.
+        attention: In stage 2: `'global'`, `'windows'`, or `'hybrid'`, where
+            every fourth block is global and the others have windows. Stage 3
+            is always global.
+        window_size: Side of a window in cells; None stands for 14.
+        head_dim: Channels of an attention head.
+        qkv_bias: Whether queries, keys and values have a bias.
+        drop_path_rate: Stochastic depth: 0 at the first block, rising
+            linearly to this at the last.
+        layer_scale_init_value: What learned factors of the residuals start
+            at, or four values, one a stage; None for no such factors.
+        norm_cfg: Norm layer in the convolution blocks and the convolutional
+            stem, such as `dict(type='SyncBN')`; None is `dict(type='BN')`.
+        out_indices: Stages returned, of 0 to 3.
+        frozen_stages: Stages 0 to this one are frozen; -1: none.
+        norm_eval: Whether batch norms stay in evaluation mode in training.
+        with_cp: Whether each block's activations are computed again in the
+            backward pass.
+        use_checkpoint: The same for some blocks only, those of
+            `checkpoint_num`; not together with `with_cp`.
+        checkpoint_num: How many blocks of each stage, from its first, are
+            computed again if `use_checkpoint`; None for all.
+        init_cfg: See `BaseBackbone`.
+
+    Raises:
+        ValueError, TypeError: For a wrong argument; the message has the
+            value and the choices.
+    """
+
+    arch_settings = {
+        name: dict(embed_dims=dims, depths=depths, conv_stem=stem)
+        for name, dims, depths, stem in (
+            ('small', (64, 128, 320, 512), (3, 4, 8, 3), False),
+            ('small-plus', (64, 128, 320, 512), (3, 5, 9, 3), True),
+            ('base', (64, 128, 320, 512), (5, 8, 20, 7), False),
+            ('large', (128, 192, 448, 640), (5, 10, 24, 7), False))
+    }
+    arch_aliases = {
+        's': 'small', 's+': 'small-plus', 'small_plus': 'small-plus',
+        'b': 'base', 'l': 'large'
+    }  # yapf: disable
+    attentions = ('global', 'windows', 'hybrid')
+    #: strides of the maps of the four stages
+    strides = (4, 8, 16, 32)
+    convert_names = staticmethod(convert_backbone)
+
+    def __init__(self,
+                 arch: str | dict = 'small',
+                 in_channels: int = 3,
+                 attention: str = 'global',
+                 window_size: int | None = None,
+                 head_dim: int = 64,
+                 qkv_bias: bool = True,
+                 drop_path_rate: float = 0.0,
+                 layer_scale_init_value: float | Sequence | None = None,
+                 norm_cfg: dict | None = None,
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 use_checkpoint: bool = False,
+                 checkpoint_num: Sequence[int] | None = None,
+                 init_cfg: dict | list | None = None):
+        super().__init__(
+            num_stages=4,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg)
+        settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
+        self._check_settings(settings, head_dim, drop_path_rate)
+        norm_cfg = norm_cfg or dict(type='BN')
+        self.embed_dims = tuple(settings['embed_dims'])
+        self.depths = tuple(settings['depths'])
+        self.conv_stem = settings['conv_stem']
+        self._set_checkpointing(use_checkpoint, checkpoint_num)
+        windows = self._windows(attention, window_size)
+        scales = self._layer_scales(layer_scale_init_value)
+
+        last = max(sum(self.depths) - 1, 1)
+        drop_paths = (drop_path_rate * i / last for i in count())
+        previous = in_channels
+        for stage, channels in enumerate(self.embed_dims):
+            sizes = (previous, channels, 2 if stage else 4)
+            embed = (ConvPatchEmbed(*sizes, norm_cfg)
+                     if self.conv_stem else PatchEmbed(*sizes))
+            blocks = nn.ModuleList()
+            for index in range(self.depths[stage]):
+                window = windows[index % len(windows)] if stage == 2 else None
+                shared = (channels, next(drop_paths), scales[stage])
+                blocks.append(
+                    ConvBlock(*shared, norm_cfg) if stage < 2 else
+                    AttentionBlock(*shared, head_dim, qkv_bias, window))
+            number = stage + 1  # released weights count stages from 1
+            self.add_module(f'patch_embed{number}', embed)
+            self.add_module(f'blocks{number}', blocks)
+            self.add_module(f'norm{number}', nn.LayerNorm(channels, eps=EPS))
+            previous = channels
+        self.freeze_stages()
+
+    def _check_settings(self, settings: dict, head_dim: int,
+                        drop_path_rate: float) -> None:
+        for key in ('embed_dims', 'depths'):
+            values = settings[key]
+            if len(values) != self.num_stages or min(values) <= 0:
+                raise ValueError(
+                    f'arch has {key}={tuple(values)}: expected '
+                    f'{self.num_stages} positive numbers, one a stage')
+        widths = tuple(settings['embed_dims'])
+        if head_dim < 1 or any(width % head_dim for width in widths[2:]):
+            raise ValueError(
+                f'head_dim is {head_dim!r}: expected a number that divides '
+                f'the widths of the last two stages, {widths[2:]}')
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f'drop_path_rate is {drop_path_rate!r}: expected '
+                             'a probability, 0 <= rate < 1')
+
+    def _set_checkpointing(self, use_checkpoint: bool,
+                           numbers: Sequence[int] | None) -> None:
+        """Which blocks are computed again, if `with_cp`."""
+        if not isinstance(use_checkpoint, bool):
+            raise TypeError(f'use_checkpoint is {use_checkpoint!r}: '
+                            'expected True or False')
+        if use_checkpoint and self.with_cp:
+            raise ValueError(
+                'with_cp=True, for all blocks, and use_checkpoint=True, for '
+                'those of checkpoint_num: expected one of them')
+        numbers = self.depths if numbers is None else tuple(numbers)
+        fits = len(numbers) == self.num_stages and all(
+            0 <= n <= depth for n, depth in zip(numbers, self.depths))
+        if not fits or (use_checkpoint and not any(numbers)):
+            raise ValueError(
+                f'checkpoint_num is {numbers}: expected, for each stage, how '
+                f'many of its {self.depths} blocks, and not 0 for all')
+        self.checkpoint_num = numbers if use_checkpoint else self.depths
+        self.with_cp = self.with_cp or use_checkpoint
+
+    def _windows(self, attention: str,
+                 window_size: int | None) -> list[int | None]:
+        """Window sizes of stage 2's blocks, in turn; None is global."""
+        if attention not in self.attentions:
+            raise ValueError(
+                f'attention is {attention!r}: expected one of '
+                f'{", ".join(self.attentions)}'
+                f'{closest(str(attention), self.attentions)}')
+        side = 14 if window_size is None else window_size
+        if side < 1 or (window_size and attention == 'global'):
+            raise ValueError(
+                f'window_size is {side!r} with attention={attention!r}: '
+                "expected at least 1, with 'windows' or 'hybrid'")
+        return {'global': [None], 'windows': [side],
+                'hybrid': [side, side, side, None]}[attention]
+
+    def _layer_scales(self, value) -> list[float | None]:
+        """What the layer scale starts at in each stage; None: has none."""
+        values = value if isinstance(value, Sequence) else [value] * 4
+        if len(values) != self.num_stages or not all(
+                item is None or isinstance(item, (int, float))
+                for item in values):
+            raise ValueError(
+                f'layer_scale_init_value is {value!r}: expected a number, '
+                f'None, or one of them for each of {self.num_stages} stages')
+        return [None if item is None else float(item) for item in values]
+
+    def stage_modules(self, stage: int) -> Iterator[nn.Module]:
+        """The modules of stage 0 to 3: embedding, blocks, norm."""
+        for name in ('patch_embed', 'blocks', 'norm'):
+            yield getattr(self, f'{name}{stage + 1}')
+
+    def freeze_stages(self) -> None:
+        """As every backbone; norms of maps not returned take no gradient."""
+        super().freeze_stages()
+        for stage in set(range(self.num_stages)) - set(self.out_indices):
+            getattr(self, f'norm{stage + 1}').requires_grad_(False)
+
+    def init_from_nothing(self) -> None:
+        """Linear layers as in the original; the rest is set already.
+
+        Convolutions have PyTorch's start values, as in the original.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute feature maps.
+
+        Args:
+            x: (N, in_channels, H, W).
+
+        Returns:
+            For each stage of `out_indices` a map (N, embed_dims[stage],
+            H // stride, W // stride); rounded up with the convolutional
+            stem.
+
+        Raises:
+            ValueError: If the image is too small for a single cell.
+        """
+        last = self.out_indices[-1]
+        shortest = 1 if self.conv_stem else self.strides[last]
+        height, width = x.shape[-2:]
+        if min(height, width) < shortest:
+            raise ValueError(
+                f'image of {height}x{width} (height x width): expected sides '
+                f'of at least {shortest}, the stride of stage {last}')
+        outputs = []
+        for stage in range(last + 1):
+            embed, blocks, norm = self.stage_modules(stage)
+            x = embed(x)
+            for index, block in enumerate(blocks):
+                if (self.with_cp and self.training
+                        and index < self.checkpoint_num[stage]):
+                    x = checkpointed(block, x)
+                else:
+                    x = block(x)
+            if stage in self.out_indices:
+                outputs.append(norm_channels(norm, x))
+        return tuple(outputs)

@@ -1,0 +1,95 @@
+"""MMPose's top-down estimator, with channels read from the backbone."""
+
+import inspect
+
+from mmpose.models.pose_estimators import TopdownPoseEstimator as HostEstimator
+from mmpose.registry import MODELS as HOST_MODELS
+from torch import nn
+
+from ...registry import MODELS
+from ..backbones import BaseBackbone
+
+
+@MODELS.register_module()
+class TopdownPoseEstimator(HostEstimator):
+    """MMPose's, whose head (or neck) need not be told its `in_channels`.
+
+    With a backbone of this package, `in_channels` that is absent or None is
+    filled in: for a head, the channels of the last map of the backbone's
+    `out_indices`; for a neck, the list of all of them. One that is given is
+    compared. Behind a neck, the head's is up to the config.
+
+    Args:
+        backbone, neck, head, train_cfg, test_cfg, data_preprocessor,
+        init_cfg, metainfo: MMPose's.
+
+    Raises:
+        ValueError: If `in_channels` is not what the backbone gives, or is
+            missing where it cannot be read.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 neck: dict | None = None,
+                 head: dict | None = None,
+                 train_cfg: dict | None = None,
+                 test_cfg: dict | None = None,
+                 data_preprocessor: dict | None = None,
+                 init_cfg: dict | list | None = None,
+                 metainfo: dict | None = None):
+        net = HOST_MODELS.build(backbone)
+        if neck is not None:
+            neck = _with_in_channels(neck, 'neck', net, every_map=True)
+            _refuse_missing(head, 'behind a neck')
+        elif head is not None:
+            head = _with_in_channels(head, 'head', net, every_map=False)
+        super().__init__(
+            backbone=dict(type=lambda: net),  # built already
+            neck=neck,
+            head=head,
+            train_cfg=train_cfg,
+            test_cfg=test_cfg,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+            metainfo=metainfo)
+
+
+def _takes_in_channels(cfg: dict) -> bool:
+    """Whether a module has the argument at all."""
+    kind = cfg.get('type')
+    kind = HOST_MODELS.get(kind) if isinstance(kind, str) else kind
+    return (kind is not None
+            and 'in_channels' in inspect.signature(kind).parameters)
+
+
+def _refuse_missing(head: dict | None, reason: str) -> None:
+    if (head is not None and head.get('in_channels') is None
+            and _takes_in_channels(head)):
+        raise ValueError(
+            f'head.in_channels is missing: {reason}, it cannot be read from '
+            'the backbone')
+
+
+def _with_in_channels(cfg: dict, place: str, backbone: nn.Module,
+                      every_map: bool) -> dict:
+    """`cfg` with the channels that `backbone` gives, or an error."""
+    if not isinstance(backbone, BaseBackbone):
+        if place == 'head':
+            _refuse_missing(cfg, f'{type(backbone).__name__} is not of '
+                            'pose_backbones')
+        return cfg
+    if not _takes_in_channels(cfg):
+        return cfg
+    channels = [backbone.embed_dims[i] for i in backbone.out_indices]
+    given = cfg.get('in_channels')
+    if given is None:
+        cfg = cfg.copy()
+        cfg['in_channels'] = channels if every_map else channels[-1]
+        return cfg
+    expected = channels[-1] if isinstance(given, int) else channels
+    if (given if isinstance(given, int) else list(given)) != expected:
+        raise ValueError(
+            f'{place}.in_channels is {given!r}: maps {backbone.out_indices} '
+            f'of {type(backbone).__name__} have {expected} channels; expected '
+            'these, or no in_channels')
+    return cfg

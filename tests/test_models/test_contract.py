@@ -1,0 +1,270 @@
+"""What every backbone of the package keeps, whatever is in it."""
+
+import io
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pose_backbones.models.backbones import BaseBackbone
+from pose_backbones.registry import MODELS
+
+#: height and width of the images; every stride and window fits
+SIZE = (64, 96)
+#: name of the case → class, and what makes it small
+CASES = {
+    'MogaNet': ('MogaNet', dict(
+        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1),
+                  ffn_ratios=(4, 4, 2, 2)))),
+    'UniFormer': ('UniFormer', dict(
+        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1),
+                  conv_stem=False), head_dim=8)),
+    'UniFormer, hybrid': ('UniFormer', dict(
+        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 1, 4, 1),
+                  conv_stem=True), head_dim=8, attention='hybrid',
+        window_size=4, layer_scale_init_value=0.5)),
+    'ConvNeXt': ('ConvNeXt', dict(
+        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1),
+                  use_grn=False))),
+    'ConvNeXt, V2': ('ConvNeXt', dict(
+        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1),
+                  use_grn=True))),
+    'TimmBackbone': ('TimmBackbone', dict(model_name='resnet10t')),
+    'TimmBackbone, transformer': ('TimmBackbone', dict(
+        model_name='vit_tiny_patch16_224', img_size=SIZE,
+        model_args=dict(depth=4, embed_dim=48))),
+}
+
+
+def build(case: str, seed: int = 0, **kwargs) -> BaseBackbone:
+    """A small net of a case, whose every branch counts."""
+    name, settings = CASES[case]
+    torch.manual_seed(seed)
+    net = MODELS.get(name)(**{**settings, **kwargs})
+    for name, value in net.named_parameters():
+        if any(part in name for part in ('scale', 'gamma', 'grn')):
+            value.data.uniform_(.2, .6)
+        elif value.dim() == 1 and name.endswith('weight'):
+            value.data.uniform_(.5, 1.5)  # of norms; timm has zeros
+    return net
+
+
+def images(count: int = 2) -> torch.Tensor:
+    """Random images (N, 3, H, W), always the same."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(count, 3, *SIZE, generator=generator)
+
+
+def forward(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The maps, without gradient."""
+    with torch.no_grad():
+        return net(x)
+
+
+def assert_close(found, expected, **tolerance) -> None:
+    """Maps are equal, one by one."""
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected):
+        torch.testing.assert_close(one, other, **tolerance)
+
+
+def test_every_backbone_has_a_case():
+    MODELS.import_from_location()
+    registered = {name for name, cls in MODELS.module_dict.items()
+                  if issubclass(cls, BaseBackbone)}
+    assert {name for name, _ in CASES.values()} == registered
+
+
+each = pytest.mark.parametrize('case', CASES)
+
+
+@each
+def test_maps_have_the_declared_channels_and_strides(case):
+    net = build(case).eval()
+    maps = forward(net, images())
+    assert len(maps) == len(net.out_indices)
+    for index, output in zip(net.out_indices, maps):
+        stride = net.strides[index]
+        assert output.shape == (2, net.embed_dims[index], SIZE[0] // stride,
+                                SIZE[1] // stride)
+        assert torch.isfinite(output).all()
+        assert output.std() > 0
+
+
+@each
+def test_evaluation_treats_each_image_alone_and_always_the_same(case):
+    net = build(case, drop_path_rate=0.5).eval()
+    both = forward(net, images())
+    assert_close(forward(net, images()), both, rtol=0, atol=0)
+    for number in range(2):
+        alone = forward(net, images()[number:number + 1])
+        assert_close(alone, [m[number:number + 1] for m in both],
+                     rtol=1e-4, atol=1e-5)
+
+
+@each
+def test_training_drops_paths_and_evaluation_does_not(case):
+    net = build(case, drop_path_rate=0.9).train()
+    for module in net.modules():  # batches must not matter
+        if isinstance(module, _BatchNorm):
+            module.eval()
+    x = images(1).expand(8, -1, -1, -1)
+    last = forward(net, x)[-1]
+    assert any(not torch.equal(last[0], other) for other in last[1:])
+    last = forward(net.eval(), x)[-1]
+    for other in last[1:]:
+        torch.testing.assert_close(other, last[0], rtol=1e-4, atol=1e-5)
+
+
+@each
+def test_channels_last_gives_the_same_values(case):
+    net = build(case).eval()
+    expected = forward(net, images())
+    net.to(memory_format=torch.channels_last)
+    found = forward(
+        net, images().contiguous(memory_format=torch.channels_last))
+    assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@each
+def test_bfloat16_is_close(case):
+    net = build(case).eval()
+    expected = forward(net, images())
+    with torch.autocast('cpu', torch.bfloat16):
+        found = forward(net, images())
+    for one, other in zip(found, expected):
+        error = (one.float() - other).abs().mean()
+        assert 0 < error < 0.05 * other.abs().max()
+
+
+@each
+def test_a_saved_net_is_the_same_net(case):
+    net = build(case).eval()
+    file = io.BytesIO()
+    torch.save(net.state_dict(), file)
+    file.seek(0)
+    other = build(case, seed=1).eval()
+    assert not torch.allclose(forward(other, images())[-1],
+                              forward(net, images())[-1])
+    other.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    assert_close(forward(other, images()), forward(net, images()),
+                 rtol=0, atol=0)
+
+
+@each
+def test_out_indices_choose_maps(case):
+    stages = range(build(case).num_stages)
+    net = build(case, out_indices=stages).eval()
+    every = forward(net, images())
+    chosen = (0, -1)
+    fewer = build(case, out_indices=chosen).eval()
+    fewer.load_state_dict(net.state_dict(), strict=False)
+    assert_close(forward(fewer, images()), [every[0], every[-1]],
+                 rtol=0, atol=0)
+
+
+@each
+def test_stages_behind_the_last_output_take_no_gradient(case):
+    net = build(case, out_indices=(0, )).train()
+    sum(m.mean() for m in net(images())).backward()
+    trained = [p.grad is not None for p in net.parameters()]
+    assert trained == [p.requires_grad for p in net.parameters()]
+    assert any(trained)
+
+
+def frozen_stages(case: str) -> list[int]:
+    """The first stage, and the last but one."""
+    return sorted({0, build(case).num_stages - 2})
+
+
+@each
+def test_frozen_stages_do_not_change_in_training(case):
+    for frozen in frozen_stages(case):
+        net = build(case, frozen_stages=frozen).train()
+        still = {id(value) for stage in range(frozen + 1)
+                 for module in net.stage_modules(stage)
+                 for value in (*module.parameters(), *module.buffers())}
+        named = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+        before = {name: value.clone() for name, value in named.items()}
+        loss = sum(m.square().mean() for m in net(images()))
+        loss.backward()
+        trainable = [p for p in net.parameters() if p.requires_grad]
+        for value in trainable:  # far enough to differ, however small
+            value.data += 0.1 * value.grad.sign()
+        changed = {name for name, value in named.items()
+                   if not torch.equal(value, before[name])}
+        assert still
+        assert not [n for n in changed if id(named[n]) in still]
+        moved = {id(named[name]) for name in changed}
+        assert {id(p) for p in trainable if p.grad.any()} <= moved
+        net.eval().train()
+        assert not any(m.training for stage in range(frozen + 1)
+                       for part in net.stage_modules(stage)
+                       for m in part.modules())
+
+
+def _step(net: nn.Module) -> tuple[dict, dict, int]:
+    """Gradients, buffers and bytes kept for the backward pass."""
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        loss = sum(m.square().mean() for m in net(images()))
+    # Bytes of the model itself are there either way.
+    own = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
+    size = sum(n for where, n in kept.items() if where not in own)
+    loss.backward()
+    gradients = {k: p.grad for k, p in net.named_parameters()}
+    return gradients, dict(net.named_buffers()), size
+
+
+@each
+def test_with_cp_saves_memory_and_changes_nothing_else(case):
+    results = []
+    for with_cp in (False, True):
+        net = build(case, with_cp=with_cp, drop_path_rate=0.3).train()
+        torch.manual_seed(7)
+        results.append(_step(net))
+    plain, checkpointed = results
+    assert plain[0]
+    for kind in (0, 1):
+        for name, value in plain[kind].items():
+            torch.testing.assert_close(checkpointed[kind][name], value,
+                                       msg=name)
+    assert checkpointed[2] < 0.7 * plain[2]
+
+
+@each
+@pytest.mark.parametrize(('argument', 'value', 'error', 'message'), [
+    ('out_indices', (9, ), ValueError, r'out_indices is \(9,\): expected'),
+    ('out_indices', (1, 0), ValueError, r'\(1, 0\): .*rising'),
+    ('out_indices', 3, TypeError, 'out_indices is 3'),
+    ('frozen_stages', 9, ValueError, 'frozen_stages is 9: expected -1'),
+    ('with_cp', 'yes', TypeError, "with_cp is 'yes'"),
+    ('drop_path_rate', 1.5, ValueError, 'drop_path_rate is 1.5'),
+])
+def test_wrong_arguments_fail_at_construction(case, argument, value, error,
+                                              message):
+    with pytest.raises(error, match=message):
+        build(case, **{argument: value})
+
+
+@each
+def test_unknown_arguments_are_not_swallowed(case):
+    with pytest.raises(TypeError, match='conv_cfg'):
+        build(case, conv_cfg=dict(type='Conv2d'))
+
+
+@each
+def test_unknown_names_show_the_closest(case):
+    name, _ = CASES[case]
+    wrong = dict(TimmBackbone=('model_name', 'resnet5O', 'resnet50')).get(
+        name, ('arch', 'smal', 'small'))
+    with pytest.raises(ValueError, match=f'{wrong[1]}.*did you mean.*'
+                       f'{wrong[2]}'):
+        MODELS.get(name)(**{wrong[0]: wrong[1]})

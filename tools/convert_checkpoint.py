@@ -1,0 +1,7 @@
+"""Convert a released checkpoint to today's names: see `--help`."""
+
+from pose_backbones.apis.cli import run
+from pose_backbones.apis.convert import main
+
+if __name__ == '__main__':
+    run(main)

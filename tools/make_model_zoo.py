@@ -1,0 +1,7 @@
+"""Make the tables and the picture of all models: see `--help`."""
+
+from pose_backbones.apis.cli import run
+from pose_backbones.zoo.cli import main
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,7 @@
+"""Measure what activation checkpointing saves and costs: see `--help`."""
+
+from pose_backbones.apis.cli import run
+from pose_backbones.apis.memory import main
+
+if __name__ == '__main__':
+    run(main)
