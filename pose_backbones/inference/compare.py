@@ -20,7 +20,8 @@ def compare(ann_file: str,
             out_dir: str,
             count: int = 12,
             score_thr: float = 0.3,
-            seed: int = 0) -> list[Path]:
+            seed: int = 0,
+            metainfo: str | None = None) -> list[Path]:
     """Draw predictions beside the ground truth.
 
     Args:
@@ -32,6 +33,8 @@ def compare(ann_file: str,
         count: How many images, drawn by lot among those with people.
         score_thr: Key points below this score are not drawn.
         seed: Of the lot.
+        metainfo: MMPose's description of the data set, whose key points and
+            limbs are drawn; None: those of the annotations' categories.
 
     Returns:
         The pictures written, the overview last.
@@ -40,22 +43,13 @@ def compare(ann_file: str,
         DatasetError: If a file is missing or holds something else.
     """
     truth = _read(ann_file, 'annotations')
-    if not isinstance(truth, dict) or not truth.get('categories', [{}])[
-            0].get('keypoints'):
-        raise DatasetError(
-            f'{ann_file} holds no annotations of key points: expected '
-            "COCO's format, with images, annotations and categories")
+    skeleton = _skeleton(ann_file, truth, metainfo)
     predictions = _read(results, 'results')
-    if not isinstance(predictions, list) or not all(
-            {'image_id', 'keypoints'} <= set(entry) for entry in predictions):
-        raise DatasetError(
-            f'{results} holds no key points: expected a list of '
-            '{image_id, keypoints, score}')
+    _check_results(results, predictions, skeleton)
     predictions = _by_image(predictions)
     people = _by_image(truth['annotations'])
-    skeleton = Skeleton.from_coco(truth['categories'][0])
     chosen = [image for image in truth['images']
-              if any(p.get('num_keypoints') for p in people[image['id']])]
+              if any(_is_labelled(person) for person in people[image['id']])]
     order = np.random.default_rng(seed).permutation(len(chosen))[:count]
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +62,8 @@ def compare(ann_file: str,
         pairs.append(
             _pair(picture, people[image['id']], predictions[image['id']],
                   skeleton, score_thr))
-        written.append(folder / f'{path.stem}.jpg')
+        flat = Path(image['file_name']).with_suffix('.jpg').as_posix()
+        written.append(folder / flat.lstrip('/').replace('/', '_'))
         cv2.imwrite(str(written[-1]), pairs[-1])
     if pairs:
         written.append(folder / 'overview.jpg')
@@ -84,6 +79,49 @@ def _read(path: str, what: str):
                            ) from error
 
 
+def _skeleton(ann_file: str, truth, metainfo: str | None) -> Skeleton:
+    """Of the description, or of the first category with key points."""
+    found = []
+    if isinstance(truth, dict) and {'images', 'annotations'} <= set(truth):
+        found = [entry for entry in truth.get('categories', [])
+                 if entry.get('keypoints') or metainfo]
+    if not found:
+        raise DatasetError(
+            f'{ann_file} holds no annotations of key points: expected '
+            "COCO's format, with images, annotations and categories")
+    if metainfo is None:
+        return Skeleton.from_coco(found[0])
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    try:
+        return Skeleton.from_metainfo(
+            parse_pose_metainfo(dict(from_file=metainfo)))
+    except (OSError, AssertionError, AttributeError, KeyError,
+            SyntaxError) as error:
+        raise DatasetError(
+            f'--metainfo {metainfo} is no description of a data set, as '
+            f'tools/make_dataset_info.py writes one: {error}') from error
+
+
+def _check_results(path: str, results, skeleton: Skeleton) -> None:
+    if not isinstance(results, list) or not all(
+            isinstance(entry, dict) and {'image_id', 'keypoints'} <= set(entry)
+            for entry in results):
+        raise DatasetError(
+            f'{path} holds no key points: expected a list of '
+            '{image_id, keypoints, score}')
+    count = len(skeleton.names)
+    for entry in results:
+        if len(entry['keypoints']) != 3 * count:
+            raise DatasetError(
+                f'{path} has {len(entry["keypoints"]) // 3} key points an '
+                f'object, and the annotations {count}: are they of the same '
+                'data set?')
+
+
+def _is_labelled(person: dict) -> bool:
+    return any(person.get('keypoints', [])[2::3])
+
+
 def _by_image(entries: list[dict]) -> dict[int, list[dict]]:
     found = defaultdict(list)
     for entry in entries:
@@ -96,8 +134,8 @@ def _pair(image: np.ndarray, people: list[dict], predictions: list[dict],
     """Left the annotations, right the predictions, with captions."""
     left, right = image.copy(), image.copy()
     for person in people:
-        points = np.reshape(person.get('keypoints', []), (-1, 3))
-        if len(points) and person.get('num_keypoints'):
+        if _is_labelled(person):
+            points = np.reshape(person['keypoints'], (-1, 3))
             draw_pose(left, points[:, :2], skeleton, points[:, 2] > 0,
                       points[:, 2] == 1)
     for person in predictions:
@@ -158,7 +196,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--score-thr', type=float, default=0.3, metavar='S',
         help='leave out key points below this score (default: 0.3)')
+    parser.add_argument(
+        '--metainfo', metavar='FILE',
+        help="draw the limbs of this description of the data set (MMPose's, "
+        'a .py file) and not those of the annotations')
     args = parser.parse_args(argv)
     written = compare(args.ann_file, args.images, args.results, args.out,
-                      args.count, args.score_thr)
+                      args.count, args.score_thr, metainfo=args.metainfo)
     print(f'{len(written)} pictures in {args.out}')

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
-# Colours as (blue, green, red): the person's left, right, and the middle.
-LEFT, RIGHT, MIDDLE = (60, 150, 255), (240, 160, 40), (110, 220, 110)
+from ..datasets.sides import SIDE_COLOURS, find_sides, limb_side
+from ..utils.errors import DatasetError
+
+# Colours as (blue, green, red): the object's left, right, and the middle.
+LEFT, RIGHT, MIDDLE = (SIDE_COLOURS[side][::-1]
+                       for side in ('left', 'right', 'middle'))
 _SHIFT = 3  # OpenCV draws at 1/8 pixel
 
 
@@ -16,7 +21,7 @@ class Skeleton:
     """Key points and the limbs between them.
 
     Args:
-        names: One a key point; `left_…` and `right_…` get their side's
+        names: One a key point; those of a side (`left_…`, `R_…`) get its
             colour.
         limbs: Pairs of indices into `names`.
     """
@@ -26,18 +31,44 @@ class Skeleton:
 
     @classmethod
     def from_coco(cls, category: dict) -> 'Skeleton':
-        """From a category of a COCO annotation file, which counts from 1."""
+        """From a category of a COCO annotation file, which counts from 1.
+
+        Args:
+            category: With `keypoints` and, if there are limbs, `skeleton`.
+
+        Returns:
+            The skeleton.
+
+        Raises:
+            DatasetError: If a limb is of a key point that is not there.
+        """
+        names = tuple(category['keypoints'])
         limbs = tuple((a - 1, b - 1) for a, b in category.get('skeleton', []))
-        return cls(tuple(category['keypoints']), limbs)
+        for limb in limbs:
+            if not all(0 <= point < len(names) for point in limb):
+                raise DatasetError(
+                    f'the skeleton of {category.get("name")!r} has the limb '
+                    f'{[point + 1 for point in limb]}, but there are '
+                    f'{len(names)} key points: give a description of the '
+                    'data set with --metainfo')
+        return cls(names, limbs)
+
+    @classmethod
+    def from_metainfo(cls, metainfo: dict) -> 'Skeleton':
+        """From MMPose's description of a data set, parsed."""
+        names = metainfo['keypoint_id2name']
+        return cls(tuple(names[k] for k in range(len(names))),
+                   tuple(tuple(link) for link in metainfo['skeleton_links']))
+
+    @cached_property
+    def sides(self) -> tuple[str, ...]:
+        """Of each key point: `'left'`, `'right'` or `'middle'`."""
+        return find_sides(self.names)
 
     def colour(self, *points: int) -> tuple[int, int, int]:
         """Of a key point, or of a limb between two."""
-        sides = {self.names[point].split('_')[0] for point in points}
-        if 'left' in sides and 'right' not in sides:
-            return LEFT
-        if 'right' in sides and 'left' not in sides:
-            return RIGHT
-        return MIDDLE
+        side = limb_side(*(self.sides[point] for point in points))
+        return SIDE_COLOURS[side][::-1]
 
 
 def draw_pose(image: np.ndarray,

@@ -1,0 +1,30 @@
+# AP-10K (17 key points of 54 species of animals), top-down, split 1 of 3;
+# animals are taken from the boxes of the annotations.
+_base_ = './td_coco.py'
+
+data_root = 'data/ap10k/'
+
+train_dataloader = dict(
+    dataset=dict(
+        type='AP10KDataset',
+        data_root=data_root,
+        ann_file='annotations/ap10k-train-split1.json',
+        data_prefix=dict(img='data/')))
+val_dataloader = dict(
+    dataset=dict(
+        type='AP10KDataset',
+        data_root=data_root,
+        ann_file='annotations/ap10k-val-split1.json',
+        bbox_file=None,
+        data_prefix=dict(img='data/')))
+test_dataloader = dict(
+    dataset=dict(
+        type='AP10KDataset',
+        data_root=data_root,
+        ann_file='annotations/ap10k-test-split1.json',
+        bbox_file=None,
+        data_prefix=dict(img='data/')))
+
+val_evaluator = dict(ann_file=f'{data_root}annotations/ap10k-val-split1.json')
+test_evaluator = dict(
+    ann_file=f'{data_root}annotations/ap10k-test-split1.json')

@@ -1,0 +1,20 @@
+# COCO-WholeBody (133 key points: body, feet, face, hands), top-down, on COCO's
+# images and person detections.
+_base_ = './td_coco.py'
+
+data_root = 'data/coco/'
+
+train_dataloader = dict(
+    dataset=dict(
+        type='CocoWholeBodyDataset',
+        ann_file='annotations/coco_wholebody_train_v1.0.json'))
+val_dataloader = dict(
+    dataset=dict(
+        type='CocoWholeBodyDataset',
+        ann_file='annotations/coco_wholebody_val_v1.0.json'))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type='CocoWholeBodyMetric',
+    ann_file=f'{data_root}annotations/coco_wholebody_val_v1.0.json')
+test_evaluator = val_evaluator

@@ -1,0 +1,27 @@
+# CrowdPose (14 key points), top-down; loaders as for COCO. The annotations are
+# MMPose's, which follow the data set's own split; their areas are unknown.
+_base_ = './td_coco.py'
+
+data_root = 'data/crowdpose/'
+
+train_dataloader = dict(
+    dataset=dict(
+        type='CrowdPoseDataset',
+        data_root=data_root,
+        ann_file='annotations/mmpose_crowdpose_trainval.json',
+        data_prefix=dict(img='images/')))
+val_dataloader = dict(
+    dataset=dict(
+        type='CrowdPoseDataset',
+        data_root=data_root,
+        ann_file='annotations/mmpose_crowdpose_test.json',
+        bbox_file=f'{data_root}annotations/det_for_crowd_test_0.1_0.5.json',
+        data_prefix=dict(img='images/')))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    ann_file=f'{data_root}annotations/mmpose_crowdpose_test.json',
+    iou_type='keypoints_crowd',
+    use_area=False,
+    prefix='crowdpose')
+test_evaluator = val_evaluator

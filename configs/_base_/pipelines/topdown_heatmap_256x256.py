@@ -1,0 +1,17 @@
+# Heat maps at a quarter of 256x256 pixels.
+_base_ = './topdown_heatmap_256x192.py'
+
+codec = dict(
+    type='MSRAHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2)
+
+train_pipeline = [
+    *_base_.augmentation,
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    *_base_.val_pipeline[:2],
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PackPoseInputs'),
+]

@@ -1,0 +1,20 @@
+# Heat maps at a quarter of 448x320 pixels.
+_base_ = './topdown_heatmap_256x192.py'
+
+codec = dict(
+    type='MSRAHeatmap',
+    input_size=(320, 448),
+    heatmap_size=(80, 112),
+    sigma=3)
+
+train_pipeline = [
+    *_base_.augmentation,
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    *_base_.val_pipeline[:2],
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PackPoseInputs'),
+]

@@ -1,0 +1,28 @@
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw_210e.py',
+    '../_base_/datasets/td_coco.py',
+    '../_base_/pipelines/topdown_heatmap_384x288.py',
+    '../_base_/models/td-hm_swin.py',
+]
+
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0,
+        custom_keys=dict(
+            relative_position_bias_table=dict(decay_mult=0.0))))
+
+model = dict(
+    backbone=dict(
+        embed_dims=192,
+        depths=(2, 2, 18, 2),
+        num_heads=(6, 12, 24, 48),
+        drop_path_rate=0.5,
+        init_cfg=dict(
+            checkpoint=_base_.imagenet_weights +
+            'swin_large_patch4_window12_384_22k.pth')),
+    head=dict(in_channels=1536, decoder=_base_.codec))
+
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
+test_dataloader = val_dataloader

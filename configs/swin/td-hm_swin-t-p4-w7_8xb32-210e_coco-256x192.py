@@ -1,0 +1,24 @@
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adam_210e.py',
+    '../_base_/datasets/td_coco.py',
+    '../_base_/pipelines/topdown_heatmap_256x192.py',
+    '../_base_/models/td-hm_swin.py',
+]
+
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+
+model = dict(
+    backbone=dict(
+        embed_dims=96,
+        depths=(2, 2, 6, 2),
+        num_heads=(3, 6, 12, 24),
+        drop_path_rate=0.2,
+        init_cfg=dict(
+            checkpoint=_base_.imagenet_weights +
+            'swin_tiny_patch4_window7_224.pth')),
+    head=dict(in_channels=768, decoder=_base_.codec))
+
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
+test_dataloader = val_dataloader
