@@ -1,15 +1,7 @@
-# Any timm model with MMPose's heat-map head on its last map, whose channels
-# are read from the model. A leaf adds model_name and the head's decoder.
+# Any timm model; its channels are read. A leaf adds model_name, out_indices
+# and the head's decoder.
+_base_ = './td-hm.py'
+
 model = dict(
     type='pose_backbones.TopdownPoseEstimator',
-    data_preprocessor=dict(
-        type='PoseDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
-    backbone=dict(type='pose_backbones.TimmBackbone', pretrained=True),
-    head=dict(
-        type='HeatmapHead',
-        out_channels=17,
-        loss=dict(type='KeypointMSELoss', use_target_weight=True)),
-    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True))
+    backbone=dict(type='pose_backbones.TimmBackbone', pretrained=True))

@@ -1,22 +1,13 @@
-# UniFormer with MMPose's heat-map head on its last stage. A leaf adds arch,
-# drop_path_rate, the ImageNet weights and the head's decoder.
+# UniFormer. A leaf adds arch, drop_path_rate, the ImageNet weights and the
+# head's decoder.
+_base_ = './td-hm.py'
+
 imagenet_weights = ('https://download.openmmlab.com/mmpose/v1/projects/'
                     'uniformer/')
 
 model = dict(
-    type='TopdownPoseEstimator',
-    data_preprocessor=dict(
-        type='PoseDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
     backbone=dict(
         type='pose_backbones.UniFormer',
         out_indices=(3, ),
         init_cfg=dict(type='Pretrained')),
-    head=dict(
-        type='HeatmapHead',
-        in_channels=512,
-        out_channels=17,
-        loss=dict(type='KeypointMSELoss', use_target_weight=True)),
-    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True))
+    head=dict(in_channels=512))

@@ -1,0 +1,13 @@
+# What the top-down detectors share: MMPose's heat-map head on the last map.
+model = dict(
+    type='TopdownPoseEstimator',
+    data_preprocessor=dict(
+        type='PoseDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True),
+    head=dict(
+        type='HeatmapHead',
+        out_channels=17,
+        loss=dict(type='KeypointMSELoss', use_target_weight=True)),
+    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True))
