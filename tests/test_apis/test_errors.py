@@ -176,7 +176,8 @@ def test_non_strict_loads_the_rest_and_lists_it(tiny_config, weights,
     work = tmp_path / 'work'
     test_api.main([str(a) for a in (
         tiny_config, other, '--data-root', synthetic, '--work-dir', work,
-        '--non-strict')])
+        # A logger of its own: MMEngine names them by the second.
+        '--non-strict', '--cfg-options', 'experiment_name=non_strict')])
     log = next(work.glob('*/*.log')).read_text()
     assert 'unknown to the model: backbone.extra' in log
     assert 'missing in the file: head.final_layer.bias' in log
