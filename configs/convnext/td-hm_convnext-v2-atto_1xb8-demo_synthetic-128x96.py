@@ -1,5 +1,4 @@
-# The demo on synthetic people, with ConvNeXt V2 atto from nothing: AP .52 on
-# the validation images of tools/demo.sh after its 820 steps.
+# The demo on synthetic people, with ConvNeXt V2 atto from nothing.
 _base_ = '../moganet/td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py'
 
 model = dict(

@@ -1,5 +1,5 @@
 # The demo on synthetic people, with a UniFormer of half the width of S, from
-# nothing: AP .61 on the validation images of tools/demo.sh.
+# nothing.
 _base_ = '../moganet/td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py'
 
 model = dict(

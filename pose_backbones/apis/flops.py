@@ -44,17 +44,23 @@ def measure(cfg: Config, shape: tuple[int, int],
         norms whose maps nobody asks for are not counted.
 
     Raises:
-        ConfigError: If the model cannot be built.
+        ConfigError: If the model cannot be built, or cannot take an image
+            of this shape.
     """
     register_all_modules()
     check_types(cfg)
     with building(cfg):
         model = MODELS.build(cfg.model)
-    flops, params = get_model_complexity_info(
-        TensorForward(model), (3, *shape),
-        print_per_layer_stat=table is not None,
-        as_strings=False,
-        ost=table)
+    try:
+        flops, params = get_model_complexity_info(
+            TensorForward(model), (3, *shape),
+            print_per_layer_stat=table is not None,
+            as_strings=False,
+            ost=table)
+    except ValueError as error:
+        raise ConfigError(
+            f'{cfg.filename} cannot take an image of {shape[0]}x{shape[1]}: '
+            f'{error}') from error
     return float(flops), int(params)
 
 

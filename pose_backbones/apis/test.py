@@ -159,6 +159,7 @@ def evaluate(cfg: Config, out: str | None = None) -> dict[str, float]:
     checks.check_datasets(cfg, ['test'])
     read_checkpoint(cfg.load_from)
     runner = build_runner(cfg)
+    checks.check_input_size(cfg, runner.model)
     checks.check_keypoints(cfg, load_dataset(runner, 'test'), 'test')
     if out is not None:
         runner.register_hook(SaveMetrics(out))

@@ -170,6 +170,7 @@ def train(cfg: Config, overwrite: bool = False) -> PoseRunner | None:
             checks.clear_work_dir(cfg.work_dir)
     runner = build_runner(cfg)
     checks.check_same_start(cfg)
+    checks.check_input_size(cfg, runner.model)
     for split in splits:
         checks.check_keypoints(cfg, load_dataset(runner, split), split)
     runner.train()

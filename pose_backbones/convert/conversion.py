@@ -11,7 +11,10 @@ from .head import convert_head
 
 #: the parts of an estimator, with the prefix of the head in MMPose 0.x
 _PARTS = ('backbone', 'neck', 'head', 'keypoint_head')
+#: what PyTorch Lightning's trainers put before a model's names
+_TRAINER = 'model.'
 _CLASSIFIER = 'of the classifier'
+_PRETEXT = 'of the pretraining'
 _CONSTANT = 'constant, from the config'
 
 
@@ -45,13 +48,13 @@ def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
     """Rename the weights of a release to those of today's estimators.
 
     Takes MMPose 0.x and 1.x, the ImageNet releases of MogaNet, UniFormer
-    (with token labelling and layer scale, too), ConvNeXt, ConvNeXt V2 and
-    Swin Transformer, mmpretrain's and timm's of ConvNeXt and Swin. The
-    values are the same; some have another shape or order.
+    (with token labelling and layer scale, too), ConvNeXt, ConvNeXt V2 (and
+    of its self-supervised pretraining) and Swin Transformer, mmpretrain's
+    and timm's of ConvNeXt and Swin. The values are the same; some have
+    another shape or order.
 
-    Weights of other timm models are loaded by timm: `TimmBackbone` with
-    `pretrained=True`. Its names are those of timm's feature extractor, which
-    differ from the classifier's in a way that depends on the model.
+    Weights of other timm models are not converted: which of their names a
+    backbone has depends on the model. `TimmBackbone` takes them as they are.
 
     Args:
         state_dict: What a checkpoint file holds: the weights, or entries
@@ -59,8 +62,8 @@ def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
 
     Returns:
         Name → tensor, `backbone.*` and, if the file has one, `head.*`.
-        Without the classifier of an ImageNet release; `inspect_state_dict`
-        says what was left out and added.
+        Without the classifier of an ImageNet release or the decoder of a
+        pretraining; `inspect_state_dict` says what was left out and added.
 
     Raises:
         CheckpointError: If the family is unknown, or a name of a known one;
@@ -87,23 +90,22 @@ def inspect_state_dict(state_dict: dict,
     weights = get_weights(state_dict, key)
     found = wrapped_in(state_dict)
     entries = tuple(sorted(found, key=lambda name: name != key))
-    parts, others = _split(weights)
-    family = find_family(parts['backbone'])
+    inner, outer = _without_model(weights)
+    parts, others = _split(inner)
+    prefix = outer + ('backbone.' if _is_prefixed(inner) else '')
+    family = find_family(parts['backbone'], alone=prefix == outer)
     if family is None:
         raise _unknown(weights, 0, [
-            *_named('backbone', parts['backbone']), *others])
+            *(prefix + name for name in parts['backbone']),
+            *(outer + name for name in others)])
 
-    left_out = {name: _CONSTANT for name in others
-                if name.startswith('data_preprocessor.')}
-    unknown = [name for name in others if name not in left_out]
-    prefixed = 'backbone.' if _is_prefixed(weights) else ''
-    backbone, added = {}, []
-    for name, value in parts['backbone'].items():
-        if family.classifier.fullmatch(name):
-            left_out[prefixed + name] = _CLASSIFIER
-        else:
-            backbone[name] = value
-    converted = family.convert(backbone)
+    constant = [name for name in others
+                if name.startswith('data_preprocessor.')]
+    unknown = [outer + name for name in others if name not in constant]
+    backbone, of_no_use = _without_tasks(family, parts['backbone'])
+    left_out = {**{outer + name: _CONSTANT for name in constant},
+                **{prefix + name: of_no_use[name] for name in of_no_use}}
+    converted, added = family.convert(backbone), []
     for name, value in converted.items():
         if not family.today.fullmatch(name):
             unknown.append(f'backbone.{name}')
@@ -115,12 +117,13 @@ def inspect_state_dict(state_dict: dict,
 
     head = parts['head']
     if _is_classifier(head):
-        left_out.update({f'head.{name}': _CLASSIFIER for name in head})
+        left_out.update(
+            {f'{outer}head.{name}': _CLASSIFIER for name in head})
         head = {}
     head = {**head, **convert_head(parts['keypoint_head'])}
     return Conversion(
         family=family.name,
-        naming=_naming(family, weights, parts, head),
+        naming=_naming(family, parts, head),
         weights={
             **_named('backbone', converted),
             **_named('neck', parts['neck']),
@@ -129,6 +132,27 @@ def inspect_state_dict(state_dict: dict,
         left_out=left_out,
         added=tuple(added),
         entries=entries)
+
+
+def _without_model(
+        weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """The weights without a trainer's `model.`, and what was taken off."""
+    if not all(name.startswith(_TRAINER) for name in weights):
+        return weights, ''
+    return {name[len(_TRAINER):]: weights[name] for name in weights}, _TRAINER
+
+
+def _without_tasks(family: Family, weights: dict[str, Tensor]
+                   ) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What a backbone has; and name → why not, of the others."""
+    of_no_use = {}
+    for name in weights:
+        if family.classifier.fullmatch(name):
+            of_no_use[name] = _CLASSIFIER
+        elif family.pretext.fullmatch(name):
+            of_no_use[name] = _PRETEXT
+    return {name: value for name, value in weights.items()
+            if name not in of_no_use}, of_no_use
 
 
 def _is_prefixed(weights: dict[str, Tensor]) -> bool:
@@ -162,8 +186,7 @@ def _is_classifier(head: dict[str, Tensor]) -> bool:
         name.startswith(('fc.', 'layers.')) for name in head)
 
 
-def _naming(family: Family, weights: dict[str, Tensor], parts: dict,
-            head: dict[str, Tensor]) -> str:
+def _naming(family: Family, parts: dict, head: dict[str, Tensor]) -> str:
     if parts['keypoint_head']:
         return 'MMPose 0.x'
     if head or parts['neck']:
@@ -190,5 +213,9 @@ def _unknown(weights: dict[str, Tensor], recognised: int,
             f'a backbone of no known family ({known})')
     problem = (f'Not recognised: {shown}' if unknown else
                'Different names stand for one and the same weight')
+    hint = '' if family else (
+        '. Weights of a timm model need no conversion: model.backbone=dict('
+        "type='TimmBackbone', model_name=NAME, init_cfg=dict("
+        "type='Pretrained', checkpoint=FILE)) takes them")
     return CheckpointError(
-        f'weights of an unknown release: {what}. {problem}')
+        f'weights of an unknown release: {what}. {problem}{hint}')

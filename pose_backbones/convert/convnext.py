@@ -1,5 +1,6 @@
 """ConvNeXt and ConvNeXt V2: names of the original, of MMPretrain, of timm."""
 
+import math
 import re
 
 from torch import Tensor
@@ -7,6 +8,9 @@ from torch import Tensor
 #: pattern → name here, applied one after the other; none of them matches a
 #: name that is today's
 _NAMES = tuple((re.compile(pattern), name) for pattern, name in (
+    (r'^encoder\.', ''),
+    (r'\.(?:ln|linear)\.(weight|bias)$', r'.\1'),
+    (r'\.kernel$', '.weight'),
     (r'^downsample_layers\.0\.', 'stem.'),
     (r'^downsample_layers\.(\d+)\.', r'stages.\1.downsample.'),
     (r'^stages\.(\d+)\.(\d+)\.', r'stages.\1.blocks.\2.'),
@@ -16,7 +20,8 @@ _NAMES = tuple((re.compile(pattern), name) for pattern, name in (
     (r'(blocks\.\d+)\.grn\.beta$', r'\1.mlp.grn.bias'),
     (r'^(?:head\.)?norm\.', 'norm3.'),
 ))
-_CLASSIFIER = 'head.'
+#: classifier, and what reconstructs masked images in V2's pretraining
+_LEFT_OUT = re.compile(r'head\.|(?:decoder|proj|pred)\.|mask_token$')
 
 
 def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -29,9 +34,15 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     from it, so it is `norm3` here, whichever the naming. The classifier is
     left out.
 
+    V2's releases of self-supervised pretraining (FCMAE) have no such norm.
+    They come in the original's names, or as its sparse encoder was saved:
+    under `encoder.`, with MinkowskiEngine's layers, beside a decoder, which
+    is left out.
+
     Point-wise layers are linear here; where they are 1x1 convolutions, their
     weights are flattened. So are the factors and offsets of V2's response
-    norm, which the original stores as (1, 1, 1, C).
+    norm, which the original stores as (1, 1, 1, C) or (1, C), and the
+    offsets of sparse convolutions, (1, C).
 
     Args:
         weights: Name → tensor, without a prefix.
@@ -41,13 +52,33 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     converted = {}
     for name, value in weights.items():
+        if name.endswith('.kernel'):
+            value = _dense(value)
         for pattern, replacement in _NAMES:
             name = pattern.sub(replacement, name)
-        if name.startswith(_CLASSIFIER):
+        if _LEFT_OUT.match(name):
             continue
-        if '.mlp.grn.' in name and value.ndim == 4:
+        if name.endswith('.bias') or '.mlp.grn.' in name:
             value = value.flatten()
         elif '.mlp.fc' in name and value.ndim == 4:
             value = value.flatten(1)
         converted[name] = value
     return converted
+
+
+def _dense(kernel: Tensor) -> Tensor:
+    """A sparse convolution's kernel as the weight of a dense one.
+
+    Args:
+        kernel: (cells, in, out), or (cells, C) of a depth-wise one. The
+            cells of the square go column by column.
+
+    Returns:
+        (out, in, side, side), or (C, 1, side, side).
+    """
+    if kernel.ndim == 2:
+        kernel = kernel[:, None]
+    side = math.isqrt(len(kernel))
+    if kernel.ndim != 3 or side**2 != len(kernel):
+        return kernel  # its shape will be refused
+    return kernel.unflatten(0, (side, side)).permute(3, 2, 1, 0).contiguous()

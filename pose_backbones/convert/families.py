@@ -10,6 +10,7 @@ from . import convnext, swin, uniformer
 
 _AFFINE = r'(weight|bias)'
 _NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
+_NEVER = re.compile(r'(?!)')
 
 
 def _names(*patterns: str) -> re.Pattern:
@@ -32,9 +33,11 @@ class Family:
         timm: A name that only timm's releases have.
         today: The names of today's class.
         classifier: What a classifier has and a backbone has not.
+        pretext: What only the task of a self-supervised pretraining needs.
         fills: Today's names that a release may lack without loss, so that
             the conversion adds them.
         convert: Any release's names → today's.
+        alone: Whether its names tell it without the prefix `backbone.`.
     """
 
     name: str
@@ -45,9 +48,9 @@ class Family:
     classifier: re.Pattern
     fills: re.Pattern
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    pretext: re.Pattern = _NEVER
+    alone: bool = True
 
-
-_NEVER = re.compile(r'(?!)')
 
 FAMILIES = (
     Family(
@@ -87,8 +90,10 @@ FAMILIES = (
         name='ConvNeXt',
         signature=_names(
             r'stages\.\d\.\d+\.(dwconv|depthwise_conv)\.weight',
+            r'encoder\.stages\.\d\.\d+\.dwconv\.(weight|kernel)',
             r'stages\.\d\.blocks\.\d+\.conv_dw\.weight'),
-        original=_names(r'stages\.\d\.\d+\.dwconv\.weight'),
+        original=_names(
+            r'(encoder\.)?stages\.\d\.\d+\.dwconv\.(weight|kernel)'),
         timm=_names(r'head\.(norm|fc)\.weight'),
         today=_names(
             rf'stem\.[01]\.{_AFFINE}',
@@ -99,6 +104,7 @@ FAMILIES = (
             rf'norm\d\.{_AFFINE}'),
         # The norm behind the pool is that of the last map.
         classifier=_names(r'head\.(?!norm\.).+'),
+        pretext=_names(r'(decoder|proj|pred)\..+', r'mask_token'),
         fills=_NEVER,
         convert=convnext.convert_backbone),
     Family(
@@ -127,21 +133,24 @@ FAMILIES = (
         today=_names(r'model\..+'),
         classifier=_NEVER,
         fills=_NEVER,
-        convert=_unchanged),
+        convert=_unchanged,
+        alone=False),
 )
 
 
-def find_family(names: Iterable[str]) -> Family | None:
+def find_family(names: Iterable[str], alone: bool) -> Family | None:
     """The family whose signature is among names without prefix.
 
     Args:
         names: Of a backbone's weights.
+        alone: Whether they had no prefix in the file either.
 
     Returns:
         None if they are of no known family.
     """
     names = list(names)
     for family in FAMILIES:
-        if any(family.signature.fullmatch(name) for name in names):
+        if (family.alone or not alone) and any(
+                family.signature.fullmatch(name) for name in names):
             return family
     return None

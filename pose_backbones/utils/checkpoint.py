@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from .errors import CheckpointError, closest
-from .fitting import compare, compare_arch, is_backbone_alone, rename
+from .fitting import compare, compare_arch, compared, is_backbone_alone, rename
 
 #: What a file may wrap its weights in; of several, the first one counts.
 #: Trained weights come before their running averages, as in the code that
@@ -211,7 +211,8 @@ def load_weights(model: nn.Module,
     alone = is_backbone_alone(model, weights)
     if alone:
         weights = {f'backbone.{name}': weights[name] for name in weights}
-    rename(model, weights, source)
+    with compared():
+        rename(model, weights, source)
     fit = compare(model, weights, optional)
     if not fit.matching or (strict and fit.problems()):
         if alone and fit.matching:
@@ -230,10 +231,11 @@ def load_weights(model: nn.Module,
             'tensors. Left out:\n  ' + '\n  '.join(left_out),
             logger='current')
     own = model.state_dict()
-    model.load_state_dict(
-        {
-            name: value
-            for name, value in weights.items()
-            if name in own and own[name].shape == value.shape
-        },
-        strict=False)
+    with compared():
+        model.load_state_dict(
+            {
+                name: value
+                for name, value in weights.items()
+                if name in own and own[name].shape == value.shape
+            },
+            strict=False)

@@ -1,11 +1,31 @@
 """How well weights and a model fit: names, shapes, sizes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from .errors import CheckpointError
+
+#: whether what is loaded now has been compared already, or is meant as a part
+_COMPARED = ContextVar('compared', default=False)
+
+
+@contextmanager
+def compared() -> Iterator[None]:
+    """Weights that are loaded in here are not compared by backbones again."""
+    token = _COMPARED.set(True)
+    try:
+        yield
+    finally:
+        _COMPARED.reset(token)
+
+
+def is_compared() -> bool:
+    """Whether the weights that are being loaded have been compared."""
+    return _COMPARED.get()
 
 
 @dataclass(frozen=True)

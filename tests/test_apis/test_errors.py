@@ -12,6 +12,7 @@ import yaml
 from conftest import run_tool
 
 from pose_backbones.apis import cli
+from pose_backbones.apis import flops as flops_api
 from pose_backbones.apis import test as test_api
 from pose_backbones.apis import train as train_api
 
@@ -244,6 +245,24 @@ def test_a_model_that_refuses_an_argument(fail, tiny_config, synthetic,
                 'model.backbone.frozen_stages=9')
     assert 'cannot be built' in line
     assert 'frozen_stages is 9: expected -1 (none)' in line
+
+
+def test_an_image_size_that_the_backbone_cannot_take(
+        fail, tiny_config, synthetic, weights, tmp_path):
+    config = tmp_path / 'patches.py'
+    config.write_text(
+        f'_base_ = {str(tiny_config)!r}\n'
+        "model = dict(backbone=dict(_delete_=True, type='pose_backbones."
+        "TimmBackbone', model_name='vit_tiny_patch16_224', "
+        "img_size=(64, 64), model_args=dict(depth=3, embed_dim=48)), "
+        'head=dict(in_channels=48))\n')
+    line = fail(train_api.main, config, '--data-root', synthetic,
+                '--work-dir', tmp_path / 'work')
+    assert 'the input of 128x96' in line
+    assert 'does not suit the backbone' in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
+    line = fail(flops_api.main, config, '--shape', '50', '64')
+    assert 'cannot take an image of 50x64' in line
 
 
 @pytest.mark.parametrize(('name', 'hint'), [

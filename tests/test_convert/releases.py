@@ -117,6 +117,43 @@ def convnext_backbone(naming, v2=False):
     return fill(shapes)
 
 
+def convnext_fcmae():
+    """A pretrained V2 of facebookresearch/ConvNeXt-V2, dense and sparse.
+
+    Dense, as released: response norms of (1, C), nothing behind the blocks.
+    Sparse, as trained: the encoder in MinkowskiEngine's layers, whose cells
+    of a kernel are counted column by column, and a decoder.
+    """
+    dense = {name: value[0, 0] if '.grn.' in name else value
+             for name, value in convnext_backbone('original', True).items()
+             if not name.startswith(('norm.', 'head.'))}
+    sparse = {}
+    for name, value in dense.items():
+        layer, leaf = name.rsplit('.', 1)
+        if name.startswith('downsample_layers.0.') or '.grn.' in name:
+            sparse[f'encoder.{name}'] = value
+        elif value.ndim == 4:
+            columns = [value[:, :, row, column].T
+                       for column in range(value.shape[3])
+                       for row in range(value.shape[2])]
+            kernel = torch.stack(columns)
+            if layer.endswith('dwconv'):
+                kernel = kernel[:, 0]
+            sparse[f'encoder.{layer}.kernel'] = kernel
+        elif f'{layer}.weight' in dense and dense[f'{layer}.weight'].ndim > 2:
+            sparse[f'encoder.{name}'] = value[None]
+        else:
+            kind = 'linear' if 'pwconv' in name else 'ln'
+            sparse[f'encoder.{layer}.{kind}.{leaf}'] = value
+    shapes = {'mask_token': (1, 16, 1, 1)}
+    shapes |= _layer('proj', 16, DIMS[-1], 1, 1)
+    shapes |= _layer('decoder.0.dwconv', 16, 1, 7, 7)
+    shapes |= _layer('decoder.0.pwconv1', 64, 16)
+    shapes |= {'decoder.0.grn.gamma': (1, 1, 1, 64)}
+    shapes |= _layer('pred', 12, 16, 1, 1)
+    return dense, {**sparse, **fill(shapes, seed=2)}
+
+
 def old_head(width, conv_layers=0):
     """`keypoint_head.*` of MMPose 0.x: one deconvolution, 17 key points."""
     shapes = {'deconv_layers.0.weight': (width, 8, 4, 4)}

@@ -98,9 +98,9 @@ def test_init_model_refuses_another_size(config, tmp_path):
     name = 'backbone.downsample_layers.1.1.bias'
     weights[name] = torch.ones(20)
     with pytest.raises(CheckpointError, match=(
-            r'not of this ConvNeXt: 1 tensors are of another shape, such as '
-            r'backbone\.stages\.1\.downsample\.1\.bias, \(20,\) in the file '
-            r'and \(16,\) in the model')):
+            r'not of this ConvNeXt: 1 of another shape: '
+            r'stages\.1\.downsample\.1\.bias is \(20,\) in the file and '
+            r'\(16,\) in the model')):
         init_model(str(config), save(tmp_path / 'other.pth', weights),
                    device='cpu')
 
@@ -254,3 +254,44 @@ def test_the_hosts_swin_takes_the_original_release(tmp_path):
         **settings, 'init_cfg': dict(type='Constant', val=3., layer='Conv2d')})
     plain.init_weights()
     assert (plain.patch_embed.projection.weight == 3).all()
+
+
+def test_a_file_may_lack_norms_of_maps_that_nobody_gets(estimator):
+    """As mmpretrain's ConvNeXt of one map writes them."""
+    weights = {name: value + 1 for name, value
+               in estimator.state_dict().items()
+               if not name.startswith('backbone.norm')
+               or name.startswith('backbone.norm3')}
+    with pytest.raises(CheckpointError, match=r'backbone\.norm0\.weight'):
+        load_weights(estimator, dict(weights), 'release.pth')
+    estimator.backbone.out_indices = (3, )
+    load_weights(estimator, dict(weights), 'release.pth')
+    for name, value in weights.items():
+        assert torch.equal(estimator.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(('build', 'other'), [
+    (lambda depth: UniFormer(
+        dict(embed_dims=DIMS, depths=(1, 1, depth, 1), conv_stem=False),
+        head_dim=8), 'blocks3.1'),
+    (lambda depth: ConvNeXt(
+        dict(embed_dims=DIMS, depths=(1, 1, depth, 1), use_grn=False)),
+     'stages.2.blocks.1'),
+])
+def test_another_depth_is_refused_by_the_hosts_loader_too(tmp_path, build,
+                                                          other):
+    """MMEngine would fill in what fits and leave the rest random."""
+    from mmengine.runner import load_checkpoint
+    one, two = build(1), build(2)
+    torch.save(one.state_dict(), tmp_path / 'one.pth')
+    torch.save(two.state_dict(), tmp_path / 'two.pth')
+    with pytest.raises(CheckpointError,
+                       match=f'missing in the file: .*{other}'):
+        load_checkpoint(two, str(tmp_path / 'one.pth'), strict=False)
+    with pytest.raises(CheckpointError,
+                       match=f'unknown to the model: .*{other}'):
+        load_checkpoint(one, str(tmp_path / 'two.pth'), strict=False)
+    # When a part is what is meant, it is said so.
+    load_weights(two, one.state_dict(), 'one.pth', strict=False)
+    for name, value in one.state_dict().items():
+        assert torch.equal(two.state_dict()[name], value)

@@ -252,6 +252,29 @@ def test_converting_twice_changes_nothing(name):
         assert torch.equal(done.weights[key], value), key
 
 
+def test_a_trainers_prefix_is_taken_off():
+    """PyTorch Lightning's `model.`, which timm's wrapper has, too."""
+    weights = uniformer_imagenet(token_labels=True)
+    done = inspect_state_dict(
+        {'state_dict': with_prefix('model', weights), 'epoch': 3})
+    plain = inspect_state_dict(weights)
+    assert (done.family, done.naming) == ('UniFormer', 'ImageNet release')
+    assert done.weights.keys() == plain.weights.keys()
+    assert all(done.weights[f'backbone.{name}'] is weights[name]
+               for name in weights if f'backbone.{name}' in done.weights)
+    assert done.left_out == with_prefix('model', plain.left_out)
+
+    whole = {**with_prefix('backbone', convnext_backbone('mmpretrain')),
+             **old_head(32)}
+    done = inspect_state_dict(with_prefix('model', whole))
+    assert (done.family, done.naming) == ('ConvNeXt', 'MMPose 0.x')
+    assert done.weights.keys() == convert_state_dict(whole).keys()
+
+    timms = {'backbone.model.conv1.weight': torch.ones(1)}
+    done = inspect_state_dict(with_prefix('model', timms))
+    assert (done.family, done.weights) == ('TimmBackbone', timms)
+
+
 def test_mmpose_1x_is_left_as_it_is():
     weights = {
         **with_prefix('backbone', convert_backbone_of('timm')),
@@ -274,7 +297,17 @@ def convert_backbone_of(naming):
     ({'conv1.weight': 1, 'layer1.0.bn1.weight': 1},
      'a backbone of no known family (MogaNet, UniFormer, ConvNeXt, '
      'SwinTransformer, TimmBackbone). Not recognised: '
-     'backbone.conv1.weight, backbone.layer1.0.bn1.weight'),
+     'conv1.weight, layer1.0.bn1.weight. Weights of a timm model need no '
+     "conversion: model.backbone=dict(type='TimmBackbone', model_name=NAME, "
+     "init_cfg=dict(type='Pretrained', checkpoint=FILE)) takes them"),
+    ({'model.foo.weight': 1}, 'no known family (MogaNet, UniFormer, ConvNeXt,'
+     ' SwinTransformer, TimmBackbone). Not recognised: model.foo.weight. '),
+    ({'model.foo.weight': 1, 'head.final_layer.weight': 1},
+     'Not recognised: model.foo.weight, head.final_layer.weight'),
+    ({'model.stages.0.0.dwconv.weight': 1, 'model.new.weight': 1},
+     'of a ConvNeXt. Not recognised: backbone.new.weight'),
+    ({'model.backbone.foo.weight': 1, 'model.loss.weight': 1},
+     'Not recognised: model.backbone.foo.weight, model.loss.weight'),
     ({'backbone.conv1.weight': 1, 'head.final_layer.weight': 1},
      'no known family (MogaNet, UniFormer, ConvNeXt, SwinTransformer, '
      'TimmBackbone). Not recognised: backbone.conv1.weight'),

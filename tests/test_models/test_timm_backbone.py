@@ -73,7 +73,9 @@ def test_a_name_may_carry_a_tag_of_weights():
 def test_out_indices(indices, chosen):
     net = random_net(out_indices=indices).eval()
     every = random_net().eval()
-    every.load_state_dict(net.state_dict(), strict=False)
+    own = net.state_dict()
+    net.load_state_dict({name: value for name, value
+                         in every.state_dict().items() if name in own})
     assert net.out_indices == chosen
     image = torch.randn(1, 3, 64, 32)
     with torch.no_grad():
@@ -246,6 +248,65 @@ def test_checkpoints_of_our_own_begin_a_training(tmp_path):
         other.init_weights()
 
 
+@pytest.mark.parametrize(('settings', 'renamed', 'left_out'), [
+    (CONV, {}, {'fc'}),
+    (SWIN, {'layers.1.blocks.0.mlp.fc1.weight':
+            'layers_1.blocks.0.mlp.fc1.weight'}, {'layers', 'norm', 'head'}),
+    (VIT, {'pos_embed': 'model.pos_embed'}, {'blocks', 'norm', 'head'}),
+])
+def test_weights_of_timms_own_models_load_strictly(tmp_path, settings,
+                                                   renamed, left_out):
+    """A classifier of any number of classes, whoever loads them."""
+    out_indices = None if settings is CONV else (0, 2)
+    torch.manual_seed(6)
+    given = dict(settings.get('model_args', {}))
+    if 'img_size' in settings:
+        given['img_size'] = settings['img_size']
+    source = timm.create_model(
+        settings['model_name'], num_classes=7, **given).state_dict()
+    path = str(tmp_path / 'timm.pth')
+    torch.save(source, path)
+    net = random_net(settings, out_indices=out_indices, init_cfg=dict(
+        type='Pretrained', checkpoint=path))
+    net.init_weights()
+    other = random_net(settings, out_indices=out_indices, seed=1)
+    other.load_state_dict(source, strict=True)
+    own = net.model.state_dict()
+    for name, value in own.items():
+        place = name.removeprefix('model.').replace('_', '.')
+        same = [key for key in source if key.replace('_', '.') == place]
+        assert len(same) == 1, name
+        assert torch.equal(value, source[same[0]]), name
+        assert torch.equal(other.model.state_dict()[name], value), name
+    for name, place in renamed.items():
+        assert torch.equal(own[place], source[name])
+    used = net.convert_names(source)
+    assert {name.split('.')[0] for name, value in source.items()
+            if not any(value is one for one in used.values())} == left_out
+
+
+@pytest.mark.parametrize(('damage', 'message'), [
+    (lambda w: w.pop('layer3.0.conv2.weight'),
+     r'1 missing in the file: model\.layer3\.0\.conv2\.weight'),
+    (lambda w: w.update({'layer3.0.new': torch.ones(1)}),
+     r'1 unknown to the model: layer3\.0\.new\. .*If they are weights of '
+     r'resnet10t that timm has to adapt .*backbone\.pretrained=True and '
+     r'backbone\.model_args=dict\(pretrained_cfg_overlay=dict\(file=PATH'),
+    (lambda w: w.update({'conv1.0.weight': torch.ones(24, 1, 3, 3)}),
+     r'1 of another shape: .*that timm has to adapt'),
+])
+def test_weights_of_timms_that_do_not_fit(tmp_path, damage, message):
+    weights = timm.create_model('resnet10t').state_dict()
+    damage(weights)
+    torch.save(weights, tmp_path / 'timm.pth')
+    net = TimmBackbone('resnet10t', init_cfg=dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'timm.pth')))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        net.init_weights()
+    adapts = 'timm has to adapt' in message
+    assert ('timm has to adapt' in str(caught.value)) == adapts
+
+
 def test_models_that_need_values_are_measured_on_the_cpu():
     devices = []
 
@@ -315,6 +376,10 @@ def test_other_faults_of_a_forward_pass_are_not_called_a_size():
     (dict(model_args=dict(depth=None)), ValueError, 'depth=None: leave it'),
     (dict(model_args='depth'), TypeError, "model_args is 'depth'"),
     (dict(drop_path_rate=1.0), ValueError, 'drop_path_rate is 1.0'),
+    (dict(drop_path_rate='a'), TypeError,
+     "drop_path_rate is 'a': .*or None for timm's default"),
+    (dict(in_channels=0), ValueError, 'in_channels is 0: expected a whole'),
+    (dict(img_size=True), ValueError, 'img_size is True: expected the side'),
     (dict(model_name='vgg11', drop_path_rate=.1), ValueError,
      "vgg11 refuses .*'drop_path_rate': 0.1"),
     (dict(VIT, norm_eval=True), ValueError, 'has no batch norm'),

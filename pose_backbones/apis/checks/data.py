@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.fileio import load as load_file
+from torch import nn
 
-from ...utils.errors import DatasetError
+from ...models.backbones import BaseBackbone
+from ...utils.errors import ConfigError, DatasetError
 from ..config import as_list
 
 _GET_DATA = (
@@ -105,6 +108,36 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
             f'the model predicts {predicted} key points (model.head), but '
             f'{where} has {declared}: set --cfg-options '
             f'model.head.out_channels={declared}')
+
+
+def check_input_size(cfg: Config, model: nn.Module) -> None:
+    """Refuse an input size that the backbone's strides or windows cannot take.
+
+    Args:
+        cfg: The config; the size is its codec's.
+        model: What was built from it, perhaps wrapped for several processes.
+
+    Raises:
+        ConfigError: With the size and what the backbone says.
+    """
+    backbone = getattr(getattr(model, 'module', model), 'backbone', None)
+    codec = as_list(cfg.get('codec'))
+    if not isinstance(backbone, BaseBackbone) or not codec:
+        return
+    width, height = codec[0]['input_size']
+    training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            backbone(next(backbone.parameters()).new_zeros(
+                1, 3, height, width))
+    except ValueError as error:
+        raise ConfigError(
+            f'{cfg.filename}: the input of {height}x{width} (codec.'
+            f'input_size, height x width) does not suit the backbone: '
+            f'{error}') from error
+    finally:
+        backbone.train(training)
 
 
 def check_detections(path: str, ann_file: str) -> None:

@@ -10,8 +10,10 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...utils.arguments import check_flag
 from ...utils.checkpoint import get_weights, load_weights, read_checkpoint
 from ...utils.errors import CheckpointError, closest
+from ...utils.fitting import compare, is_compared
 
 
 def choose_arch(arch: str | dict, settings: Mapping[str, dict],
@@ -107,10 +109,8 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
             raise ValueError(
                 f'frozen_stages is {frozen_stages!r}: expected -1 (none) or '
                 f'the last stage to freeze, 0 to {num_stages - 1}')
-        for name, value in (('norm_eval', norm_eval), ('with_cp', with_cp)):
-            if not isinstance(value, bool):
-                raise TypeError(
-                    f'{name} is {value!r}: expected True or False')
+        check_flag('norm_eval', norm_eval)
+        check_flag('with_cp', with_cp)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -198,6 +198,13 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         print_log(f'{type(self).__name__}: pretrained weights of {path}',
                   logger='current')
 
+    def unused_weights(self) -> tuple[str, ...]:
+        """Prefixes of weights that no map of `out_indices` depends on.
+
+        A file may lack them; they then stay as they are.
+        """
+        return ()
+
     @classmethod
     def guess_arch(cls, weights: Mapping[str, Tensor]) -> str | None:
         """Say which named architecture weights are of.
@@ -272,32 +279,34 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
 
 
 def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str,
-                     _metadata: dict, strict: bool, *_reports) -> None:
+                     *_rest) -> None:
     """Rename what is loaded, in place, and refuse another size.
 
-    PyTorch and MMEngine call it, whoever loads. MMEngine, when told to load
-    what fits, leaves out weights of another shape with a warning; a backbone
-    of another size is never what was meant.
+    PyTorch and MMEngine call it, whoever loads. MMEngine loads what fits and
+    prints the rest; that the half of a backbone stays random is never what
+    was meant. Who does mean it uses `load_weights(…, strict=False)`.
     """
-    own = {
-        name[len(prefix):]: state_dict[name]
-        for name in list(state_dict) if name.startswith(prefix)
-    }
+    names = [name for name in state_dict if name.startswith(prefix)]
+    own = {name[len(prefix):]: state_dict.pop(name) for name in names}
     if backbone.convert_names is not None:
-        for name in own:
-            del state_dict[prefix + name]
         own = backbone.convert_names(own)
-        state_dict.update({prefix + name: own[name] for name in own})
-    shapes = {name: v.shape for name, v in backbone.state_dict().items()}
-    wrong = [name for name in own
-             if own[name].shape != shapes.get(name, own[name].shape)]
-    if strict and wrong:
-        raise CheckpointError(
-            f'the checkpoint is not of this {type(backbone).__name__}: '
-            f'{len(wrong)} tensors are of another shape, such as '
-            f'{prefix}{wrong[0]}, {tuple(own[wrong[0]].shape)} in the file '
-            f'and {tuple(shapes[wrong[0]])} in the model. '
-            f'{backbone.compare_arch(own)}'.rstrip())
+    if own:
+        unused = backbone.unused_weights()
+        own.update({name: value for name, value
+                    in backbone.state_dict().items()
+                    if name not in own and name.startswith(unused)})
+    state_dict.update({prefix + name: own[name] for name in own})
+    if not own or is_compared():
+        return
+    problems = compare(
+        backbone, own, optional=backbone.pretrained_missing).problems()
+    if problems:
+        parts = (f'the checkpoint is not of this {type(backbone).__name__}: '
+                 f'{problems}', backbone.compare_arch(own),
+                 'To load a part all the same: pose_backbones.utils.'
+                 'checkpoint.load_weights(model, weights, source, '
+                 'strict=False)')
+        raise CheckpointError('. '.join(part for part in parts if part))
 
 
 @cache

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...convert.convnext import convert_backbone
 from ...registry import MODELS
+from ...utils import arguments
 from ..layers import checkpointed
 from .base import BaseBackbone, choose_arch
 
@@ -109,7 +110,10 @@ class ConvNeXt(BaseBackbone):
             with_cp=with_cp,
             init_cfg=init_cfg)
         settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
-        self._check_settings(settings, drop_path_rate)
+        arguments.check_stages(settings, self.num_stages)
+        arguments.check_flag("arch['use_grn']", settings['use_grn'])
+        arguments.check_positive_int('in_channels', in_channels)
+        arguments.check_rate('drop_path_rate', drop_path_rate)
         self.embed_dims = tuple(settings['embed_dims'])
         self.depths = tuple(settings['depths'])
         net = TimmConvNeXt(
@@ -126,32 +130,20 @@ class ConvNeXt(BaseBackbone):
             self.add_module(f'norm{stage}', LayerNorm2d(channels))
         self.freeze_stages()
 
-    def _check_settings(self, settings: dict, drop_path_rate: float) -> None:
-        for key in ('embed_dims', 'depths'):
-            values = settings[key]
-            if len(values) != self.num_stages or min(values) <= 0:
-                raise ValueError(
-                    f'arch has {key}={tuple(values)}: expected '
-                    f'{self.num_stages} positive numbers, one a stage')
-        if not isinstance(settings['use_grn'], bool):
-            raise TypeError(f'arch has use_grn={settings["use_grn"]!r}: '
-                            'expected True (V2) or False (V1)')
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(
-                f'drop_path_rate is {drop_path_rate!r}: expected a '
-                'probability, 0 <= rate < 1')
-
     @staticmethod
     def _layer_scale(use_grn: bool, value: float | None) -> float | None:
         if use_grn and value is not None:
             raise ValueError(
                 f'layer_scale_init_value is {value!r}: ConvNeXt V2 has no '
                 'layer scale, expected None')
-        if value is not None and not value > 0:
+        if value is None:
+            return None if use_grn else 1.0
+        expected = 'a positive number, or None for 1'
+        arguments.check_number('layer_scale_init_value', value, expected)
+        if value <= 0:
             raise ValueError(
-                f'layer_scale_init_value is {value!r}: expected a positive '
-                'number, or None for 1')
-        return None if use_grn else float(1 if value is None else value)
+                f'layer_scale_init_value is {value!r}: expected {expected}')
+        return float(value)
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
         """The modules of stage 0 to 3: the stem first, blocks, norm."""
@@ -182,8 +174,16 @@ class ConvNeXt(BaseBackbone):
     def freeze_stages(self) -> None:
         """As in the base; norms of maps that nobody gets are frozen too."""
         super().freeze_stages()
-        for stage in set(range(self.num_stages)) - set(self.out_indices):
-            getattr(self, f'norm{stage}').requires_grad_(False)
+        for name in self._unused_norms():
+            getattr(self, name).requires_grad_(False)
+
+    def _unused_norms(self) -> list[str]:
+        return [f'norm{stage}' for stage in range(self.num_stages)
+                if stage not in self.out_indices]
+
+    def unused_weights(self) -> tuple[str, ...]:
+        """As in the base: norms of maps that nobody gets."""
+        return tuple(f'{name}.' for name in self._unused_norms())
 
     def init_from_nothing(self) -> None:
         """As in the papers: timm has done it at construction.

@@ -9,6 +9,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ...registry import MODELS
+from ...utils import arguments
 from ..layers import build_norm, checkpointed, init_conv_fan_out
 from .base import BaseBackbone, choose_arch
 
@@ -279,8 +280,14 @@ class MogaNet(BaseBackbone):
             with_cp=with_cp,
             init_cfg=init_cfg)
         settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
-        self._check_settings(settings, drop_path_rate, dilations)
-        norm_cfg = norm_cfg or dict(type='BN')
+        self._check_settings(settings)
+        arguments.check_positive_int('in_channels', in_channels)
+        arguments.check_rate('drop_path_rate', drop_path_rate)
+        arguments.check_number(
+            'layer_scale_init_value', layer_scale_init_value)
+        arguments.check_ints(
+            'dilations', dilations, 3, each='one a convolution')
+        norm_cfg = dict(type='BN') if norm_cfg is None else norm_cfg
         self.embed_dims = tuple(settings['embed_dims'])
         self.depths = tuple(settings['depths'])
 
@@ -303,26 +310,15 @@ class MogaNet(BaseBackbone):
             previous = channels
         self.freeze_stages()
 
-    def _check_settings(self, settings: dict, drop_path_rate: float,
-                        dilations: Sequence[int]) -> None:
-        for key, values in settings.items():
-            if len(values) != self.num_stages or min(values) <= 0:
-                raise ValueError(
-                    f'arch has {key}={tuple(values)}: expected '
-                    f'{self.num_stages} positive numbers, one a stage')
+    def _check_settings(self, settings: dict) -> None:
+        arguments.check_stages(settings, self.num_stages)
+        arguments.check_positive_numbers(
+            "arch['ffn_ratios']", settings['ffn_ratios'], self.num_stages)
         widths = tuple(settings['embed_dims'])
         if any(width % 8 for width in widths):
             raise ValueError(
                 f'arch has embed_dims={widths}: expected multiples of 8, '
                 'since channels are split 1 : 3 : 4')
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(
-                f'drop_path_rate is {drop_path_rate!r}: expected a '
-                'probability, 0 <= rate < 1')
-        if len(dilations) != 3 or min(dilations) < 1:
-            raise ValueError(
-                f'dilations is {tuple(dilations)}: expected three numbers '
-                'of at least 1')
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
         """The modules of stage 0 to 3: embedding, blocks, norm."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...registry import MODELS
+from ...utils.arguments import check_flag, check_positive_int, check_rate
 from ...utils.errors import CheckpointError
 from .base import BaseBackbone
 from .timm_features import (
@@ -47,6 +48,11 @@ class TimmBackbone(BaseBackbone):
 
     A frozen stage is all that its map is computed from. In HRNet, whose
     branches exchange, every map but the first depends on the whole network.
+
+    Weights of timm's own model, a classifier, load as they are, whatever
+    loads them; those that no map of `out_indices` depends on are left out.
+    `pretrained` moreover adapts them, to `in_channels` and `img_size`, and
+    takes the names of the authors' releases where timm knows them.
 
     `pretrained` weights are loaded when a training begins, that is by
     `init_weights`, as those of `init_cfg` are; building a model to test or
@@ -91,12 +97,12 @@ class TimmBackbone(BaseBackbone):
                  with_cp: bool = False,
                  init_cfg: dict | list | None = None):
         self._check_arguments(model_name, pretrained, model_args, init_cfg)
+        check_positive_int('in_channels', in_channels)
         arguments = dict(model_args or {})
         if drop_path_rate is not None:
-            if not 0 <= drop_path_rate < 1:
-                raise ValueError(
-                    f'drop_path_rate is {drop_path_rate!r}: expected a '
-                    "probability, 0 <= rate < 1, or None for timm's default")
+            check_rate(
+                'drop_path_rate', drop_path_rate,
+                "a probability, 0 <= rate < 1, or None for timm's default")
             arguments['drop_path_rate'] = drop_path_rate
         source = TimmModel(model_name, in_channels, _pair(img_size), arguments)
         features = inspect(source)
@@ -134,9 +140,7 @@ class TimmBackbone(BaseBackbone):
         if not isinstance(model_name, str):
             raise TypeError(f'model_name is {model_name!r}: expected a name '
                             "of timm's, such as 'hrnet_w32'")
-        if not isinstance(pretrained, bool):
-            raise TypeError(
-                f'pretrained is {pretrained!r}: expected True or False')
+        check_flag('pretrained', pretrained)
         if pretrained and init_cfg:
             raise ValueError(
                 'pretrained=True and init_cfg both say what training starts '
@@ -163,6 +167,44 @@ class TimmBackbone(BaseBackbone):
             raise ValueError(
                 f"with_cp is True: timm's {source.name} has no activation "
                 'checkpointing; expected False')
+
+    def convert_names(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the weights of timm's own model to those of this backbone.
+
+        timm's feature extractors write some dots of a name as underscores.
+
+        Args:
+            weights: Name → tensor, without a prefix.
+
+        Returns:
+            Name → tensor, without those that the backbone has no use for;
+            names that are today's or unknown stay as they are.
+        """
+        if not weights or any(name.startswith('model.') for name in weights):
+            return weights
+        own = {_flat(name): name for name in self.state_dict()}
+        known = self._source.names()
+        return {
+            own.get(_flat(name), name): value
+            for name, value in weights.items()
+            if _flat(name) in own or name not in known
+        }
+
+    def compare_arch(self, weights: Mapping[str, Tensor]) -> str:
+        """As in the base, where the file is not of this backbone: a way out.
+
+        timm adapts weights, and knows older names of them.
+        """
+        own = self.state_dict()
+        if all(name in own and own[name].shape == value.shape
+               for name, value in weights.items()):
+            return ''
+        return (
+            f'If they are weights of {self._source.name} that timm has to '
+            'adapt (names, in_channels, img_size), give '
+            'backbone.pretrained=True and backbone.model_args='
+            'dict(pretrained_cfg_overlay=dict(file=PATH)) in place of '
+            'init_cfg')
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
         """The largest modules that only this and later stages depend on."""
@@ -261,10 +303,17 @@ def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     pair = (size, size) if isinstance(size, int) else size
     if (isinstance(pair, str) or not isinstance(pair, Sequence)
             or len(pair) != 2
-            or not all(isinstance(s, int) and s > 0 for s in pair)):
+            or not all(type(s) is int and s > 0 for s in pair)):
         raise ValueError(f'img_size is {size!r}: expected the side of the '
                          'image in pixels, or (height, width)')
     return tuple(pair)
+
+
+def _flat(name: str) -> str:
+    """A name as timm's own model and its feature extractors have it alike."""
+    while name.startswith('model.'):
+        name = name[len('model.'):]
+    return name.replace('.', '_')
 
 
 def _record_once(norm: _BatchNorm) -> None:

@@ -101,6 +101,18 @@ class TimmModel:
                 f'gives feature maps ({first_line(error)})') from error
 
 
+    def names(self) -> set[str]:
+        """Of all the tensors of the whole model, its classifier included."""
+        arguments = {key: value for key, value in self.arguments.items()
+                     if key != 'feature_cls'}  # of a backbone only
+        if self.img_size is not None:
+            arguments['img_size'] = self.img_size
+        return _without_values(
+            lambda model: set(timm.create_model(
+                model.name, in_chans=model.in_channels, **arguments
+            ).state_dict()), self)
+
+
 @dataclass(frozen=True)
 class Features:
     """A model's feature maps, called stages.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...convert.uniformer import convert_backbone
 from ...registry import MODELS
+from ...utils import arguments
 from ...utils.errors import closest
 from ..layers import build_norm, checkpointed
 from .base import BaseBackbone, choose_arch
@@ -249,7 +250,8 @@ class UniFormer(BaseBackbone):
         use_checkpoint: The same for some blocks only, those of
             `checkpoint_num`; not together with `with_cp`.
         checkpoint_num: How many blocks of each stage, from its first, are
-            computed again if `use_checkpoint`; None for all.
+            computed again if `use_checkpoint`; None for all. Without
+            `use_checkpoint`, as configs may have it, it has no effect.
         init_cfg: See `BaseBackbone`.
 
     Raises:
@@ -299,11 +301,16 @@ class UniFormer(BaseBackbone):
             with_cp=with_cp,
             init_cfg=init_cfg)
         settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
-        self._check_settings(settings, head_dim, drop_path_rate)
-        norm_cfg = norm_cfg or dict(type='BN')
+        arguments.check_stages(settings, self.num_stages)
+        arguments.check_flag("arch['conv_stem']", settings['conv_stem'])
+        arguments.check_positive_int('in_channels', in_channels)
+        arguments.check_flag('qkv_bias', qkv_bias)
+        arguments.check_rate('drop_path_rate', drop_path_rate)
+        norm_cfg = dict(type='BN') if norm_cfg is None else norm_cfg
         self.embed_dims = tuple(settings['embed_dims'])
         self.depths = tuple(settings['depths'])
         self.conv_stem = settings['conv_stem']
+        self._check_head_dim(head_dim)
         self._set_checkpointing(use_checkpoint, checkpoint_num)
         windows = self._windows(attention, window_size)
         scales = self._layer_scales(layer_scale_init_value)
@@ -329,41 +336,28 @@ class UniFormer(BaseBackbone):
             previous = channels
         self.freeze_stages()
 
-    def _check_settings(self, settings: dict, head_dim: int,
-                        drop_path_rate: float) -> None:
-        for key in ('embed_dims', 'depths'):
-            values = settings[key]
-            if len(values) != self.num_stages or min(values) <= 0:
-                raise ValueError(
-                    f'arch has {key}={tuple(values)}: expected '
-                    f'{self.num_stages} positive numbers, one a stage')
-        widths = tuple(settings['embed_dims'])
-        if head_dim < 1 or any(width % head_dim for width in widths[2:]):
+    def _check_head_dim(self, head_dim: int) -> None:
+        arguments.check_positive_int('head_dim', head_dim)
+        if any(width % head_dim for width in self.embed_dims[2:]):
             raise ValueError(
                 f'head_dim is {head_dim!r}: expected a number that divides '
-                f'the widths of the last two stages, {widths[2:]}')
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate is {drop_path_rate!r}: expected '
-                             'a probability, 0 <= rate < 1')
+                f'the widths of the last two stages, {self.embed_dims[2:]}')
 
     def _set_checkpointing(self, use_checkpoint: bool,
                            numbers: Sequence[int] | None) -> None:
         """Which blocks are computed again, if `with_cp`."""
-        if not isinstance(use_checkpoint, bool):
-            raise TypeError(f'use_checkpoint is {use_checkpoint!r}: '
-                            'expected True or False')
+        arguments.check_flag('use_checkpoint', use_checkpoint)
         if use_checkpoint and self.with_cp:
-            raise ValueError(
-                'with_cp=True, for all blocks, and use_checkpoint=True, for '
-                'those of checkpoint_num: expected one of them')
-        numbers = self.depths if numbers is None else tuple(numbers)
-        fits = len(numbers) == self.num_stages and all(
-            0 <= n <= depth for n, depth in zip(numbers, self.depths))
+            raise ValueError('with_cp=True (every block) and use_checkpoint='
+                             'True (some): expected one of them')
+        numbers = self.depths if numbers is None else numbers
+        arguments.check_ints('checkpoint_num', numbers, 4, least=0)
+        fits = all(n <= depth for n, depth in zip(numbers, self.depths))
         if not fits or (use_checkpoint and not any(numbers)):
             raise ValueError(
-                f'checkpoint_num is {numbers}: expected, for each stage, how '
-                f'many of its {self.depths} blocks, and not 0 for all')
-        self.checkpoint_num = numbers if use_checkpoint else self.depths
+                f'checkpoint_num is {numbers!r}: expected, for each stage, '
+                f'how many of its {self.depths} blocks, and not 0 for all')
+        self.checkpoint_num = tuple(numbers if use_checkpoint else self.depths)
         self.with_cp = self.with_cp or use_checkpoint
 
     def _windows(self, attention: str,
@@ -375,22 +369,22 @@ class UniFormer(BaseBackbone):
                 f'{", ".join(self.attentions)}'
                 f'{closest(str(attention), self.attentions)}')
         side = 14 if window_size is None else window_size
-        if side < 1 or (window_size and attention == 'global'):
+        arguments.check_positive_int('window_size', side)
+        if window_size is not None and attention == 'global':
             raise ValueError(
                 f'window_size is {side!r} with attention={attention!r}: '
-                "expected at least 1, with 'windows' or 'hybrid'")
+                "expected None, or attention='windows' or 'hybrid'")
         return {'global': [None], 'windows': [side],
                 'hybrid': [side, side, side, None]}[attention]
 
     def _layer_scales(self, value) -> list[float | None]:
         """What the layer scale starts at in each stage; None: has none."""
         values = value if isinstance(value, Sequence) else [value] * 4
-        if len(values) != self.num_stages or not all(
-                item is None or isinstance(item, (int, float))
-                for item in values):
+        if len(values) != 4 or not all(
+                item is None or arguments.is_number(item) for item in values):
             raise ValueError(
                 f'layer_scale_init_value is {value!r}: expected a number, '
-                f'None, or one of them for each of {self.num_stages} stages')
+                'None, or one of them for each of 4 stages')
         return [None if item is None else float(item) for item in values]
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
@@ -401,8 +395,16 @@ class UniFormer(BaseBackbone):
     def freeze_stages(self) -> None:
         """As every backbone; norms of maps not returned take no gradient."""
         super().freeze_stages()
-        for stage in set(range(self.num_stages)) - set(self.out_indices):
-            getattr(self, f'norm{stage + 1}').requires_grad_(False)
+        for name in self._unused_norms():
+            getattr(self, name).requires_grad_(False)
+
+    def _unused_norms(self) -> list[str]:
+        return [f'norm{stage + 1}' for stage in range(self.num_stages)
+                if stage not in self.out_indices]
+
+    def unused_weights(self) -> tuple[str, ...]:
+        """As in the base: norms of maps that nobody gets."""
+        return tuple(f'{name}.' for name in self._unused_norms())
 
     def init_from_nothing(self) -> None:
         """Linear layers as in the original; the rest is set already.
