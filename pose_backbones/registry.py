@@ -9,6 +9,8 @@ MMEngine imports `pose_backbones.registry` when it meets the prefix, and a
 registry imports its `locations` when it is first asked for a name.
 """
 
+import importlib.util
+
 from mmengine import registry as root
 
 from . import compat
@@ -26,7 +28,19 @@ def _child(parent: root.Registry, *locations: str) -> root.Registry:
 #: backbones, heads, losses, estimators
 MODELS = _child(root.MODELS, 'pose_backbones.models')
 #: data transforms
-TRANSFORMS = _child(root.TRANSFORMS, 'pose_backbones.datasets.transforms')
+TRANSFORMS = _child(
+    root.TRANSFORMS, 'pose_backbones.datasets.transforms',
+    'pose_backbones.datasets.transforms.person')
 #: how parameters are put into groups of one learning rate
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backbones.engine')
+
+if importlib.util.find_spec('mmpose') is not None:
+    from mmpose import registry as host
+
+    #: key points to targets and back; a kind that only MMPose has
+    KEYPOINT_CODECS = _child(host.KEYPOINT_CODECS, 'pose_backbones.codecs')
+#: data sets
+DATASETS = _child(root.DATASETS, 'pose_backbones.datasets.mpii')
+#: metrics
+METRICS = _child(root.METRICS, 'pose_backbones.evaluation.mpii')

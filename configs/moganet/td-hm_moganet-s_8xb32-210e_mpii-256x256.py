@@ -19,4 +19,4 @@ train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
 test_dataloader = val_dataloader
 
-default_hooks = dict(checkpoint=dict(save_best='PCK'))
+default_hooks = dict(checkpoint=dict(save_best='PCKh/Mean'))

@@ -1,56 +1,14 @@
-"""Reading a config and merging into it what the command line says."""
+"""Merging into a config what the command line says."""
 
 import argparse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
 
-from ..compat.config import resolve
-from ..utils.errors import ConfigError, PoseBackbonesError, closest
+from ..utils.errors import ConfigError
 
 _SPLITS = ('train', 'val', 'test')
-
-
-def load_config(path: str) -> Config:
-    """Read a config file.
-
-    Args:
-        path: A `.py`, `.yml` or `.json` file, or a config that the package
-            ships, as `pose_backbones::moganet/….py`.
-
-    Returns:
-        The config, with its bases.
-
-    Raises:
-        ConfigError: If it is missing (shows the closest names) or broken.
-    """
-    try:
-        path = resolve(path) or path
-    except FileNotFoundError as error:
-        raise ConfigError(f'config not found: {error}') from error
-    if not Path(path).is_file():
-        raise ConfigError(f'config not found: {path}{_similar(path)}')
-    try:
-        return Config.fromfile(path)
-    except Exception as error:
-        reason = str(error).strip().split('\n')[0]
-        raise ConfigError(
-            f'config unreadable: {path} ({type(error).__name__}: '
-            f'{reason})') from error
-
-
-def _similar(path: str) -> str:
-    """Name configs like the one that is missing, near it or in configs/."""
-    name = Path(path).name
-    for files in (Path(path).parent.glob('*.py'),
-                  Path('configs').glob('*/*.py')):
-        found = {file.name: str(file) for file in files}
-        near = closest(name, found)
-        if near:
-            return near
-    return ''
 
 
 def merge_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -101,7 +59,7 @@ def set_data_root(cfg: Config, data_root: str) -> None:
         data_root: The new folder.
 
     Raises:
-        ConfigError: If the config has no `data_root`.
+        ConfigError: If the config has no `data_root`, or no data in it.
     """
     old = cfg.get('data_root') or ''
     old = old.rstrip('/') + '/'
@@ -116,11 +74,17 @@ def set_data_root(cfg: Config, data_root: str) -> None:
             return new
         return new + text[len(old):] if text.startswith(old) else text
 
-    for split in _SPLITS:
-        for part in ('dataloader', 'evaluator'):
-            key = f'{split}_{part}'
-            if cfg.get(key) is not None:
-                cfg[key] = _map_strings(cfg[key], move)
+    keys = [key for split in _SPLITS
+            for key in (f'{split}_dataloader', f'{split}_evaluator')
+            if cfg.get(key) is not None]
+    if not any(move(text) != text for key in keys
+               for text in strings_of(cfg[key])) and new != old:
+        raise ConfigError(
+            f'--data-root {data_root}: no path of the config lies in its '
+            f'data_root, {old}: set the paths by --cfg-options '
+            'train_dataloader.dataset.data_root=…')
+    for key in keys:
+        cfg[key] = _map_strings(cfg[key], move)
     cfg.data_root = new
 
 
@@ -146,25 +110,6 @@ def strings_of(value) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from strings_of(item)
-
-
-@contextmanager
-def building(cfg: Config) -> Iterator[None]:
-    """What a constructor refuses in here is said as an error of the config.
-
-    Args:
-        cfg: The config that is being built.
-
-    Raises:
-        ConfigError: With the config's name and what was refused.
-    """
-    try:
-        yield
-    except PoseBackbonesError:
-        raise
-    except (TypeError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f'{cfg.filename} cannot be built: {error}') from error
 
 
 def as_list(value) -> list:

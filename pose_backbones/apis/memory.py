@@ -14,9 +14,9 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 from torch import nn
 
+from ..utils.config import building, load_config
 from ..utils.errors import ConfigError
 from .checks import check_types
-from .config import building, load_config
 from .flops import input_shape
 
 

@@ -10,10 +10,11 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..utils.checkpoint import read_checkpoint
+from ..utils.config import building, load_config
 from ..utils.errors import ConfigError, DatasetError
 from . import checks
 from .cli import add_common_options, keep_local_rank
-from .config import building, load_config, merge_options
+from .config import merge_options
 from .runner import PoseRunner
 
 
@@ -154,6 +155,7 @@ def train(cfg: Config, overwrite: bool = False) -> PoseRunner | None:
     splits = [split for split in ('train', 'val')
               if cfg.get(f'{split}_dataloader') is not None]
     checks.check_types(cfg)
+    checks.check_trainable(cfg)
     checks.check_datasets(cfg, splits)
     checks.check_work_dir(cfg, bool(cfg.get('resume')), overwrite)
     if cfg.get('resume') and not cfg.get('load_from'):
@@ -171,6 +173,7 @@ def train(cfg: Config, overwrite: bool = False) -> PoseRunner | None:
     runner = build_runner(cfg)
     checks.check_same_start(cfg)
     checks.check_input_size(cfg, runner.model)
+    checks.check_targets(cfg, runner.model, splits)
     for split in splits:
         checks.check_keypoints(cfg, load_dataset(runner, split), split)
     runner.train()

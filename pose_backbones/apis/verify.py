@@ -8,9 +8,9 @@ from mmpose.utils import register_all_modules
 from torch import Tensor, nn
 
 from ..utils.checkpoint import load_weights
+from ..utils.config import building, load_config
 from ..utils.errors import CheckpointError
 from .checks import check_types
-from .config import building, load_config
 
 
 def verify_with_config(weights: dict[str, Tensor], config: str,

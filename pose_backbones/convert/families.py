@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import convnext, swin, uniformer
+from . import convnext, mspn, swin, uniformer
 
 _AFFINE = r'(weight|bias)'
 _NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
@@ -125,6 +125,22 @@ FAMILIES = (
         classifier=_names(r'head\..+', r'.+\.attn_mask'),
         fills=_names(r'.+\.relative_position_index'),
         convert=swin.convert_backbone),
+    Family(
+        name='MSPN',
+        signature=_names(r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.'
+                         r'(u|in)_skip\.conv\.weight'),
+        original=_NEVER,
+        timm=_NEVER,
+        today=_names(
+            rf'top\.conv\.(conv|bn)\.{_NORM}',
+            r'stage\d\.downsample\.layer\d\.\d+\.'
+            rf'(conv_bn_relu\d|downsample)\.(conv|bn)\.{_NORM}',
+            r'stage\d\.upsample\.up\d\.'
+            rf'(u_skip|up_conv|skip[12]|cross_conv)\.(conv|bn)\.{_NORM}'),
+        classifier=_NEVER,
+        # MMPose's convolutions have no bias.
+        fills=_names(r'.+\.conv\.bias'),
+        convert=mspn.convert_backbone),
     Family(
         name='TimmBackbone',
         signature=_names(r'model\..+'),

@@ -7,6 +7,8 @@ from ..compat.swin import mend as mend_swin
 from ..registry import MODELS
 
 _LOCATION = 'pose_backbones.utils.host_names'
+#: parts of `pose_backbones.models` that stand on MMPose
+_WITH_MMPOSE = ('heads', 'pose_estimators', 'pose_estimators.mspn')
 
 
 def register_in_mmpose() -> None:
@@ -36,7 +38,8 @@ def add_names(host) -> None:
         host: A registry of MMPose.
     """
     MODELS.import_from_location()
-    importlib.import_module('pose_backbones.models.pose_estimators')
+    for name in _WITH_MMPOSE:
+        importlib.import_module(f'pose_backbones.models.{name}')
     for name, module in MODELS.module_dict.items():
         if name not in host.module_dict:
             host.register_module(name=name, module=module)

@@ -4,7 +4,9 @@ Beyond that format, a model has `Log`, `Licence` (of its weights and of the
 backbone's that training starts from), `Upstream` (what the sources say of its
 size, and where), `Explanation` (why that differs from what is measured),
 `Notes` and `Alternatives` (other releases of the same model); a collection
-has `Backbone` (the file), `Description` and `Notes`.
+has `Backbone` (the file), `Description`, `Notes` and `Upstream Results` (what
+the source states of configs without released weights: name of the config,
+split, metric).
 """
 
 from collections.abc import Mapping
@@ -47,6 +49,8 @@ class Model:
             training starts from), as far as there are such weights.
         upstream: `'Source'` of the results, `'Complexity'` of the figures
             (where another), `'Params'`, `'FLOPs'`, `'FLOPs Count'`.
+        stated: Split → metric → value: upstream's results of a model without
+            weights.
         explanation: Why upstream's figures differ from the measured ones.
         notes: Sentences.
         alternatives: Other releases: `'Source'`, `'Metrics'`, `'Weights'`,
@@ -69,6 +73,7 @@ class Model:
     log: str | None = None
     licence: Mapping[str, str] = field(default_factory=dict)
     upstream: Mapping[str, str] = field(default_factory=dict)
+    stated: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     explanation: str = ''
     notes: tuple[str, ...] = ()
     alternatives: tuple[Mapping, ...] = ()
@@ -101,7 +106,8 @@ class Family:
     models: tuple[Model, ...]
 
 
-def _model(entry: Mapping, family: str, path: Path) -> Model:
+def _model(entry: Mapping, family: str, path: Path,
+           stated: Mapping[str, Mapping]) -> Model:
     """An entry of `Models`, checked for the keys it should have."""
     name = entry.get('Name', '(without Name)')
     metadata = entry.get('Metadata') or {}
@@ -132,6 +138,7 @@ def _model(entry: Mapping, family: str, path: Path) -> Model:
         log=entry.get('Log'),
         licence=entry.get('Licence', {}),
         upstream=entry.get('Upstream', {}),
+        stated=stated.get(name, {}),
         explanation=entry.get('Explanation', ''),
         notes=tuple(entry.get('Notes', ())),
         alternatives=tuple(entry.get('Alternatives', ())))
@@ -147,7 +154,8 @@ def read_families(folder: Path | None = None) -> list[Family]:
         The families in the order of `model-index.yml`, beside the folder.
 
     Raises:
-        ConfigError: If a model's entry lacks a key or has an unknown one.
+        ConfigError: If a model's entry lacks a key or has an unknown one, or
+            results are of a model that is not in the file.
     """
     folder = config_folder() if folder is None else Path(folder)
     index = yaml.safe_load(
@@ -156,12 +164,20 @@ def read_families(folder: Path | None = None) -> list[Family]:
     for line in index['Import']:
         path = folder.parent / line
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        stated = {name: splits for item in content['Collections'] for
+                  name, splits in item.get('Upstream Results', {}).items()}
+        models = tuple(_model(entry, path.parent.name, path, stated)
+                       for entry in content['Models'])
+        lost = set(stated) - {model.name for model in models}
+        if lost:
+            raise ConfigError(
+                f'{path}: Upstream Results are of {", ".join(sorted(lost))}: '
+                'expected names of Models in the same file')
         families.append(Family(
             name=path.parent.name,
             path=path,
             collections=tuple(content['Collections']),
-            models=tuple(_model(entry, path.parent.name, path)
-                         for entry in content['Models'])))
+            models=models))
     return families
 
 

@@ -7,9 +7,9 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from ..apis.config import building, load_config
 from ..compat.config import config_folder
 from ..utils.checkpoint import get_weights, load_weights, read_checkpoint
+from ..utils.config import building, load_config
 from ..utils.errors import CheckpointError, ConfigError, closest
 from .metafile import read_models
 

@@ -15,11 +15,17 @@ READING = (
 _READING_RESULTS = (
     'Results are not measured here, they are those of the source: on COCO '
     'val2017, with flip test and the boxes of a person detector of 56.4 AP.')
+_STATED = (
+    'Configs without weights here. The results are those that the source '
+    'states of its own training; none of them is measured here:')
+_IMAGENET = 'licence of the ImageNet weights'
 _METRICS = {'AP': 'AP', 'AP@0.5': 'AP50', 'AP@0.75': 'AP75', 'AR': 'AR'}
+_HEADS = {**_METRICS, 'AR@0.5': 'AR50', 'AR@0.75': 'AR75',
+          'Mean': 'Mean PCKh'}
 
 
 def sections(family: Family, folder: Path) -> list[str]:
-    """Tables of a family's models: with results, without, and the demos.
+    """Tables of a family's models: with weights, without, and the demos.
 
     Args:
         family: The family.
@@ -30,9 +36,13 @@ def sections(family: Family, folder: Path) -> list[str]:
     """
     models = [model for model in family.models if not model.is_demo]
     rated = [model for model in models if model.metrics]
-    plain = [model for model in models if not model.metrics]
+    stated = [model for model in models if model.stated]
+    plain = [model for model in models
+             if not model.metrics and not model.stated]
     demos = [model for model in family.models if model.is_demo]
     lines = [*_with_results(rated, folder), *_alternatives(rated)]
+    if stated:
+        lines += [_STATED, '', *_with_stated(stated, folder)]
     if plain:
         lines += ['Configs without released weights, and so without AP:', '']
         lines += _without_results(plain, folder)
@@ -64,9 +74,25 @@ def _with_results(models: list[Model], folder: Path) -> list[str]:
     return [*lines, *remarks, ''] if remarks else lines
 
 
+def _with_stated(models: Iterable[Model], folder: Path) -> list[str]:
+    """A table for each data set, a line for each model and split."""
+    tables = {}
+    for model in models:
+        for split, metrics in model.stated.items():
+            tables.setdefault((model.data, *metrics), []).append([
+                *_columns(model, folder), split,
+                *(f'{100 * value:.1f}' for value in metrics.values()),
+                model.licence.get('Backbone', 'none')])
+    lines = []
+    for (data, *names), rows in tables.items():
+        heads = ['model', 'input', 'params', 'FLOPs', f'split of {data}',
+                 *(_HEADS.get(name, name) for name in names), _IMAGENET]
+        lines += _table(heads, rows)
+    return lines
+
+
 def _without_results(models: Iterable[Model], folder: Path) -> list[str]:
-    heads = ['model', 'data', 'input', 'params', 'FLOPs',
-             'licence of the ImageNet weights']
+    heads = ['model', 'data', 'input', 'params', 'FLOPs', _IMAGENET]
     rows = []
     for model in models:
         first, *others = _columns(model, folder)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import run_tool
+from mmengine.config import Config
 
 from pose_backbones.apis import cli
 from pose_backbones.apis import flops as flops_api
@@ -115,6 +116,7 @@ def test_detections_of_other_images(fail, tiny_config, synthetic, weights,
             (json.dumps([good, {**good, 'image_id': 424242}]),
              '1 of 2 boxes (such as of image 424242) are of no image in'),
             ('{}', 'is no list of boxes in COCO results format'),
+            ('[]', 'has no detections, so there is nobody to predict for'),
             ('[{', 'is no JSON file')):
         boxes.write_text(content)
         line = fail(test_api.main, tiny_config, weights, '--data-root',
@@ -265,6 +267,45 @@ def test_an_image_size_that_the_backbone_cannot_take(
     assert 'cannot take an image of 50x64' in line
 
 
+@pytest.mark.parametrize(('option', 'message'), [
+    ('{}_dataloader.dataset.pipeline.{}.input_size=(64,64)',
+     'input_size is (64, 64), but input_size of model.head.decoder is '
+     '(96, 128)'),
+    ('model.head.decoder.heatmap_size=(48,64)',
+     'encoder.heatmap_size is (24, 32), but heatmap_size of '
+     'model.head.decoder is (48, 64)'),
+])
+def test_pipelines_of_another_size_than_the_decoder(
+        fail, tiny_config, synthetic, weights, tmp_path, option, message):
+    config = Config.fromfile(str(tiny_config))
+    steps = [step.type for step in config.train_pipeline]
+    line = fail(train_api.main, tiny_config, '--data-root', synthetic,
+                '--work-dir', tmp_path / 'work', '--cfg-options',
+                option.format('train', steps.index('TopdownAffine')))
+    number = steps.index(
+        'TopdownAffine' if 'input' in option else 'GenerateTarget')
+    assert f'train_dataloader.dataset.pipeline[{number}].' in line
+    assert message in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
+    if 'input' in option:
+        steps = [step.type for step in config.val_pipeline]
+        line = fail(test_api.main, tiny_config, weights, '--data-root',
+                    synthetic, '--work-dir', tmp_path / 'work',
+                    '--cfg-options',
+                    option.format('test', steps.index('TopdownAffine')))
+        assert message in line
+
+
+def test_kernels_that_the_units_do_not_find(fail, root, synthetic, tmp_path):
+    name = 'td-hm_mspn-2stg_1xb8-demo_synthetic-128x96.py'
+    line = fail(train_api.main, root / 'configs/mspn' / name, '--data-root',
+                synthetic, '--work-dir', tmp_path / 'work', '--cfg-options',
+                'train_dataloader.dataset.pipeline.5.encoder.kernel_sizes='
+                '(9,5)')
+    assert 'encoder.kernel_sizes is (9, 5): expected at least 5 sizes' in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
 @pytest.mark.parametrize(('name', 'hint'), [
     ('td-hm_moganet-s_8xb32-210e_coco-256x193.py',
      'td-hm_moganet-s_8xb32-210e_coco-256x192.py'),
@@ -413,6 +454,14 @@ def test_data_root_needs_a_config_that_has_one(fail, tmp_path):
     path.write_text('model = dict()\n')
     line = fail(train_api.main, path, '--data-root', tmp_path)
     assert "the config has no top-level 'data_root'" in line
+
+
+def test_data_root_needs_data_in_it(fail, tiny_config, tmp_path):
+    config = tmp_path / 'elsewhere.py'
+    config.write_text(f"_base_ = {str(tiny_config)!r}\ndata_root = 'none'\n")
+    line = fail(train_api.main, config, '--data-root', tmp_path)
+    assert (f'--data-root {tmp_path}: no path of the config lies in its '
+            'data_root, none/') in line
 
 
 def test_resume_and_overwrite_exclude_each_other(fail, tiny_config):

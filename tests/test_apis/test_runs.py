@@ -108,7 +108,8 @@ def test_resuming_restores_everything(trained, tiny_config, synthetic,
     """Weights, moments of the optimizer, learning rate, step."""
     from pose_backbones.apis import config as config_api
     from pose_backbones.apis import train as train_api
-    config = config_api.load_config(str(tiny_config))
+    from pose_backbones.utils.config import load_config
+    config = load_config(str(tiny_config))
     config_api.set_data_root(config, str(synthetic))
     config.update(work_dir=str(tmp_path), resume=True,
                   load_from=str(trained / 'iter_4.pth'))

@@ -4,7 +4,7 @@ Ours are the configs: the metric and its settings, and the data set class
 whose key points and sigmas it uses. The metric classes are the host's
 (MMPose), the AP underneath is xtcocotools'. xtcocotools is also asked alone,
 so that a difference shows on which side it arises. Skipped where the shared
-results are not at hand.
+results are not at hand. MPII's are in test_mpii_metric.py.
 """
 
 import json
@@ -16,11 +16,10 @@ from mmengine.registry import init_default_scope
 from mmpose.evaluation.metrics import coco_wholebody_metric
 from mmpose.registry import DATASETS, METRICS
 from mmpose.utils import register_all_modules
-from scipy.io import loadmat
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from pose_backbones.apis.config import load_config
+from pose_backbones.utils.config import load_config
 
 DATA = ROOT.parent / 'shared' / 'data'
 CONFIG = str(ROOT / 'configs/moganet/td-hm_moganet-s_8xb32-210e_{}.py')
@@ -195,25 +194,3 @@ def test_xtcocotools_alone():
         stats = run_xtcocotools('wholebody', f'keypoints_{part}', own)
         assert stats[0] == pytest.approx(value, abs=FACTS)
         start += count
-
-
-def test_mpii():
-    """PCKh of a released model on MPII's validation set; 1-based files."""
-    file = DATA / 'mpii/detections_our_format.mat'
-    if not file.is_file():
-        pytest.skip(f'{file.name} is not at hand')
-    content = loadmat(file)
-    heads = content['headboxes_src']
-    sizes = 0.6 * np.linalg.norm(heads[1] - heads[0], axis=0)
-    config = load_config(CONFIG.format('mpii-256x256'))
-    metric = METRICS.build(config.val_evaluator)
-    for number, size in enumerate(sizes):
-        metric.process([], [dict(
-            pred_instances=dict(
-                keypoints=content['pos_pred_src'][None, ..., number] - 1),
-            gt_instances=dict(
-                keypoints=content['pos_gt_src'][None, ..., number],
-                keypoints_visible=1 - content['jnt_missing'][None, :, number],
-                head_size=size.reshape(1, 1)))])
-    assert metric.evaluate(len(sizes))['PCK'] == pytest.approx(
-        82.337, abs=5e-4)

@@ -21,9 +21,11 @@ MODELS = read_models()
 SOURCES = ROOT.parent / 'shared/sources'
 DATA = {
     'COCO': 'CocoDataset', 'CrowdPose': 'CrowdPoseDataset',
-    'MPII': 'MpiiDataset', 'COCO-WholeBody': 'CocoWholeBodyDataset',
+    'MPII': 'pose_backbones.MpiiDataset',
+    'COCO-WholeBody': 'CocoWholeBodyDataset',
     'AP-10K': 'AP10KDataset', "any in COCO's layout": 'CocoDataset',
-    'synthetic people': 'CocoDataset'}
+    'synthetic people': 'CocoDataset',
+    'synthetic people (MPII)': 'pose_backbones.MpiiDataset'}
 COLUMNS = {'AP': 'AP', 'AP<sup>50</sup>': 'AP@0.5', 'AP<sup>75</sup>':
            'AP@0.75', 'AR': 'AR', 'AR<sup>50</sup>': 'AR@0.5',
            'AR<sup>M</sup>': 'AR (M)', 'AR<sup>L</sup>': 'AR (L)'}
@@ -166,6 +168,25 @@ def test_wrong_key_is_said(copy):
             f'timm/metafile.yml: {name} lacks Metadata: Input Size and has '
             'the unknown keys Input size')):
         read_models(copy / 'configs')
+
+
+def test_results_of_no_model_are_said(copy):
+    path = copy / 'configs/mspn/metafile.yml'
+    name = 'td-hm_mspn-1stg_8xb32-96k_coco-256x192'
+    path.write_text(path.read_text().replace(f'    {name}:', '    other:', 1))
+    with pytest.raises(ConfigError, match=(
+            'mspn/metafile.yml: Upstream Results are of other: expected '
+            'names of Models in the same file')):
+        read_models(copy / 'configs')
+
+
+def test_stated_results_are_of_models_without_weights():
+    stated = [model for model in MODELS.values() if model.stated]
+    assert any(model.family == 'mspn' for model in stated)
+    for model in stated:
+        assert not model.weights
+        assert all(0.5 < value < 1 for metrics in model.stated.values()
+                   for value in metrics.values())
 
 
 def test_format_is_openmmlabs(copy):

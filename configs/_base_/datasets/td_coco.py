@@ -2,6 +2,7 @@
 # Not named coco.py: MMPose looks for the description of its data sets at
 # configs/_base_/datasets/coco.py, in the working folder first.
 data_root = 'data/coco/'
+data_mode = 'topdown'  # MMPoseInferencer looks for it here
 
 train_dataloader = dict(
     batch_size=32,
@@ -11,7 +12,7 @@ train_dataloader = dict(
     dataset=dict(
         type='CocoDataset',
         data_root=data_root,
-        data_mode='topdown',
+        data_mode=data_mode,
         ann_file='annotations/person_keypoints_train2017.json',
         data_prefix=dict(img='train2017/')))
 val_dataloader = dict(
@@ -23,7 +24,7 @@ val_dataloader = dict(
     dataset=dict(
         type='CocoDataset',
         data_root=data_root,
-        data_mode='topdown',
+        data_mode=data_mode,
         ann_file='annotations/person_keypoints_val2017.json',
         bbox_file=f'{data_root}person_detection_results/'
         'COCO_val2017_detections_AP_H_56_person.json',

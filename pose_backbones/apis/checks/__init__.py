@@ -5,7 +5,15 @@ from .data import (
     check_detections,
     check_input_size,
     check_keypoints,
+    read_images,
 )
+from .ensemble import (
+    NO_CHECKPOINT,
+    check_checkpoint_argument,
+    check_ensemble,
+    check_trainable,
+)
+from .targets import check_targets
 from .types import check_type, check_types
 from .work_dir import (
     check_output,
@@ -16,7 +24,9 @@ from .work_dir import (
 )
 
 __all__ = [
-    'check_datasets', 'check_detections', 'check_input_size',
+    'NO_CHECKPOINT', 'check_checkpoint_argument', 'check_datasets',
+    'check_detections', 'check_ensemble', 'check_input_size',
     'check_keypoints', 'check_output', 'check_overwrite', 'check_same_start',
-    'check_type', 'check_types', 'check_work_dir', 'clear_work_dir'
+    'check_targets', 'check_trainable', 'check_type', 'check_types',
+    'check_work_dir', 'clear_work_dir', 'read_images'
 ]

@@ -6,19 +6,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.fileio import load as load_file
 from torch import nn
 
+from ...datasets.mpii import MpiiDataset
 from ...models.backbones import BaseBackbone
 from ...utils.errors import ConfigError, DatasetError
 from ..config import as_list
+from .truth import check_truth, is_image_list, read_json
 
-_GET_DATA = (
-    'Give the folder of the data set with --data-root. COCO 2017 is at '
-    'https://cocodataset.org/#download (train2017, val2017, annotations, '
-    'to stand in data/coco); a synthetic set is made by: '
+_GET_DATA = 'Give the folder of the data set with --data-root. '
+_GET_COCO = (
+    'COCO 2017 is at https://cocodataset.org/#download (train2017, val2017, '
+    'annotations, to stand in data/coco); a synthetic set is made by: '
     'python tools/make_synthetic_coco.py data/synthetic --train 2000 '
     '--val 200')
+_GET_MPII = (
+    'MPII is at http://human-pose.mpi-inf.mpg.de (docs/mpii.md has the '
+    'annotations); a synthetic set is made by: python tools/'
+    'make_synthetic_coco.py data/synthetic-mpii --format mpii')
 _GET_DETECTIONS = (
     'Detections of COCO val2017 are linked at https://mmpose.readthedocs.io/'
     'en/latest/dataset_zoo/2d_body_keypoint.html#coco; to use the boxes of '
@@ -40,23 +45,8 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
         if not dataset or 'ann_file' not in dataset:
             continue
-        root = Path(dataset.get('data_root') or '.')
-        annotations = root / dataset.ann_file
-        if not annotations.is_file():
-            raise DatasetError(
-                f'{split} annotations not found: {annotations}. {_GET_DATA}')
-        for prefix in (dataset.get('data_prefix') or {}).values():
-            if not (root / prefix).is_dir():
-                raise DatasetError(
-                    f'{split} images not found: there is no folder '
-                    f'{root / prefix}. {_GET_DATA}')
-        boxes = dataset.get('bbox_file')
-        if boxes and not Path(boxes).is_file():
-            raise DatasetError(
-                f'{split} detections not found: {boxes}. '
-                + _GET_DETECTIONS.format(split=split))
-        if boxes:
-            check_detections(boxes, str(annotations))
+        annotations = _check_files(dataset, split)
+        _check_boxes(dataset, split, str(annotations))
         heads = dataset.get('headbox_file')
         if split != 'train' and heads and not Path(heads).is_file():
             raise DatasetError(
@@ -65,12 +55,51 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
                 'measured against them; mpii_gt_val.mat comes with the '
                 'annotations that https://mmpose.readthedocs.io/en/latest/'
                 'dataset_zoo/2d_body_keypoint.html#mpii links to')
-        for metric in as_list(cfg.get(f'{split}_evaluator')):
+        metrics = as_list(cfg.get(f'{split}_evaluator'))
+        for metric in metrics if split != 'train' else ():
             truth = metric.get('ann_file')
-            if split != 'train' and truth and not Path(truth).is_file():
+            if truth and not Path(truth).is_file():
                 raise DatasetError(
                     f'ground truth of the {split} metric not found: {truth} '
-                    f'({split}_evaluator.ann_file). {_GET_DATA}')
+                    f'({split}_evaluator.ann_file). {_how_to_get(dataset)}')
+            check_truth(metric, split, dataset)
+
+
+def _how_to_get(dataset: dict) -> str:
+    mpii = str(dataset['type']).rpartition('.')[2] == MpiiDataset.__name__
+    return _GET_DATA + (_GET_MPII if mpii else _GET_COCO)
+
+
+def _check_files(dataset: dict, split: str) -> Path:
+    """Refuse a data set without annotations or images; returns the path of
+    the annotations."""
+    root = Path(dataset.get('data_root') or '.')
+    annotations = root / dataset['ann_file']
+    if not annotations.is_file():
+        raise DatasetError(
+            f'{split} annotations not found: {annotations}. '
+            + _how_to_get(dataset))
+    for prefix in (dataset.get('data_prefix') or {}).values():
+        if not (root / prefix).is_dir():
+            raise DatasetError(
+                f'{split} images not found: there is no folder '
+                f'{root / prefix}. {_how_to_get(dataset)}')
+    return annotations
+
+
+def _check_boxes(dataset: dict, split: str, annotations: str) -> None:
+    """Refuse detections that are missing, or lacking where they are needed.
+    """
+    boxes = dataset.get('bbox_file')
+    how = _GET_DETECTIONS.format(split=split)
+    if boxes and not Path(boxes).is_file():
+        raise DatasetError(f'{split} detections not found: {boxes}. {how}')
+    if boxes:
+        check_detections(boxes, annotations)
+    elif split == 'test' and is_image_list(annotations):
+        raise DatasetError(
+            f'{annotations} is a list of images without people: give '
+            f'detections ({split}_dataloader.dataset.bbox_file). {how}')
 
 
 def check_keypoints(cfg: Config, dataset, split: str) -> None:
@@ -150,15 +179,17 @@ def check_detections(path: str, ann_file: str) -> None:
     Raises:
         DatasetError: If a box is of another image, or it is no such list.
     """
-    boxes = _read_json(path, 'detections')
+    boxes = read_json(path, 'detections')
+    wanted = {'image_id', 'category_id', 'bbox', 'score'}
     if not isinstance(boxes, list) or not all(
-            isinstance(box, dict) and {'image_id', 'bbox', 'score'} <= set(box)
-            for box in boxes):
+            isinstance(box, dict) and wanted <= set(box) for box in boxes):
         raise DatasetError(
             f'detections unreadable: {path} is no list of boxes in COCO '
             'results format ({image_id, category_id, bbox, score})')
-    known = {image['id']
-             for image in _read_json(ann_file, 'annotations')['images']}
+    if not boxes:
+        raise DatasetError(
+            f'{path} has no detections, so there is nobody to predict for')
+    known = read_images(ann_file)
     strange = [box['image_id'] for box in boxes
                if box['image_id'] not in known]
     if strange:
@@ -168,9 +199,21 @@ def check_detections(path: str, ann_file: str) -> None:
             f'image in {ann_file}')
 
 
-def _read_json(path: str, what: str):
-    try:
-        return load_file(path, file_format='json')
-    except ValueError as error:
+def read_images(path: str) -> set[int]:
+    """The ids of the images of a file in COCO's format.
+
+    Args:
+        path: Annotations, or a mere list of images.
+
+    Returns:
+        The ids.
+
+    Raises:
+        DatasetError: If it is no such file.
+    """
+    content = read_json(path, 'annotations')
+    if not isinstance(content, dict) or 'images' not in content:
         raise DatasetError(
-            f'{what} unreadable: {path} is no JSON file ({error})') from error
+            f"annotations unreadable: {path} has no list 'images', as files "
+            "in COCO's format have")
+    return {image['id'] for image in content['images']}

@@ -6,7 +6,14 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from mmpose import registry as host
 
-from ...registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, SCOPE, TRANSFORMS
+from ...registry import (
+    DATASETS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    SCOPE,
+    TRANSFORMS,
+)
 from ...utils.errors import ConfigError, closest
 from ..config import as_list
 
@@ -34,13 +41,14 @@ def check_types(cfg: Config) -> None:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
         if dataset:
             place = f'{split}_dataloader.dataset'
-            check_type(dataset, place, host.DATASETS)
+            check_type(dataset, place, host.DATASETS, DATASETS)
             for number, step in enumerate(dataset.get('pipeline', [])):
                 check_type(step, f'{place}.pipeline[{number}]',
                            host.TRANSFORMS, TRANSFORMS)
         for metric in as_list(cfg.get(f'{split}_evaluator')):
             if host.EVALUATORS.get(str(metric.get('type'))) is None:
-                check_type(metric, f'{split}_evaluator', host.METRICS)
+                check_type(metric, f'{split}_evaluator', host.METRICS,
+                           METRICS)
     _check_training_types(cfg)
 
 

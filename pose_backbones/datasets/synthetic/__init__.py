@@ -1,10 +1,12 @@
-"""Drawn people with COCO keypoints, for demos, tests and benchmarks."""
+"""Drawn people with key points of COCO or MPII, for tests and demos."""
 
 from .annotations import encode_person, sample_detections
-from .coco import GENERATOR_VERSION, SyntheticSummary, make_synthetic_coco
-from .figure import Figure, draw_figure
+from .coco import make_synthetic_coco
+from .figure import Figure, Midline, draw_figure
+from .folder import GENERATOR_VERSION, SyntheticSummary
 from .look import Look, sample_look
 from .masks import encode_polygons, encode_rle
+from .mpii import encode_mpii_person, make_synthetic_mpii
 from .poses import ACTIONS, sample_pose
 from .scene import Scene, ScenePerson, render_scene
 from .skeleton import (
@@ -22,9 +24,11 @@ from .skeleton import (
 
 __all__ = [
     'ACTIONS', 'BONES', 'GENERATOR_VERSION', 'JOINT_LIMITS',
-    'KEYPOINT_NAMES', 'Body', 'Figure', 'Look', 'PosedBody', 'Projection',
+    'KEYPOINT_NAMES', 'Body', 'Figure', 'Look', 'Midline', 'PosedBody',
+    'Projection',
     'Scene', 'ScenePerson', 'SyntheticSummary', 'draw_figure',
-    'encode_person', 'encode_polygons', 'encode_rle', 'forward_kinematics',
-    'limit', 'make_synthetic_coco', 'project', 'render_scene',
+    'encode_mpii_person', 'encode_person', 'encode_polygons', 'encode_rle',
+    'forward_kinematics', 'limit', 'make_synthetic_coco',
+    'make_synthetic_mpii', 'project', 'render_scene',
     'sample_body', 'sample_detections', 'sample_look', 'sample_pose',
 ]

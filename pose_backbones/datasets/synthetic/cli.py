@@ -5,6 +5,10 @@ import time
 from datetime import timedelta
 
 from .coco import make_synthetic_coco
+from .mpii import make_synthetic_mpii
+
+#: --format → what makes it
+_MAKERS = {'coco': make_synthetic_coco, 'mpii': make_synthetic_mpii}
 
 #: Least time between two lines of progress, in seconds.
 _INTERVAL = 3.0
@@ -31,12 +35,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='make_synthetic_coco.py',
         description='Make a data set of drawn people in the layout of COCO '
-        'keypoints: images, annotations and detections of persons. The same '
-        'options give the same files; a complete data set made with the '
-        'same options is left as it is.')
+        'keypoints (images, annotations and detections of persons) or of '
+        'MPII. The same options give the same files; a complete data set '
+        'made with the same options is left as it is.')
     parser.add_argument(
         'out', metavar='OUT',
         help='folder to write: a new one, an empty one, or an earlier output')
+    parser.add_argument(
+        '--format', choices=tuple(_MAKERS), default='coco',
+        help="layout and key points: COCO's, or MPII's in HRNet's JSON "
+        'files with head boxes (default: coco)')
     parser.add_argument(
         '--train', type=int, default=1000, metavar='N',
         help='number of training images (default: 1000)')
@@ -69,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         DatasetError: An option is out of range, or OUT cannot be written.
     """
     args = _parse(argv)
-    result = make_synthetic_coco(
+    result = _MAKERS[args.format](
         args.out, args.train, args.val, seed=args.seed,
         image_size=tuple(args.image_size), overwrite=args.overwrite,
         progress=_Progress())

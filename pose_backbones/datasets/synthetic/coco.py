@@ -1,161 +1,36 @@
 """Writes synthetic scenes as a COCO person-keypoints data set."""
 
-import json
 import os
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from ...utils.errors import DatasetError
 from .annotations import PERSON_CATEGORY, encode_person, sample_detections
-from .scene import Scene, render_scene
+from .folder import (
+    GENERATOR_VERSION,
+    SPLITS,
+    Layout,
+    SyntheticSummary,
+    image_id,
+    make_data_set,
+    render,
+    write_image,
+    write_json,
+)
 
-#: Changes whenever the same seed gives other files.
-GENERATOR_VERSION = 1
-_SPLITS = ('train', 'val')
 #: Most annotations of one image; annotation ids leave room for these.
 _SLOTS = 16
-_QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 90)
-_MANIFEST = 'synthetic.json'
 _DETECTIONS = 'person_detection_results/val_detections.json'
-
-
-@dataclass(frozen=True)
-class SyntheticSummary:
-    """What :func:`make_synthetic_coco` did.
-
-    Attributes:
-        out_dir: Folder of the data set.
-        images: Number of images of both splits.
-        people: Number of annotations of both splits.
-        seconds: Time it took, in seconds.
-        existed: Whether the data set was there already; then nothing was
-            drawn.
-    """
-
-    out_dir: Path
-    images: int
-    people: int
-    seconds: float
-    existed: bool
-
-
-def _image_size(rng: np.random.Generator, size: tuple[int, int]
-                ) -> tuple[int, int]:
-    """The nominal size, sometimes upright or cut."""
-    kind = rng.random()
-    if kind < 0.15:
-        return size[1], size[0]
-    if kind < 0.3:
-        cut = rng.uniform(0.8, 1.0, 2)
-        return tuple(max(64, int(c * v)) for c, v in zip(
-            cut, size, strict=True))
-    return size
-
-
-def _render(seed: int, split: str, index: int, size: tuple[int, int]
-            ) -> Scene:
-    """The scene of one image; it depends on nothing else."""
-    rng = np.random.default_rng([seed, _SPLITS.index(split), index])
-    return render_scene(rng, _image_size(rng, size))
-
-
-def _image_id(split: str, index: int) -> int:
-    """Odd for train and even for val: neither depends on the counts."""
-    return 2 * index + 1 + _SPLITS.index(split)
 
 
 def _own_files(counts: dict[str, int]) -> Iterator[str]:
     """Names of all files of a data set except the manifest."""
-    for split in _SPLITS:
+    for split in SPLITS:
         for index in range(counts[split]):
-            yield f'{split}/{_image_id(split, index):012d}.jpg'
+            yield f'{split}/{image_id(split, index):012d}.jpg'
         yield f'annotations/person_keypoints_{split}.json'
     yield _DETECTIONS
-
-
-@contextmanager
-def _access(path: Path) -> Iterator[None]:
-    """Tells the user where files cannot be read or written."""
-    try:
-        yield
-    except OSError as error:
-        raise DatasetError(
-            f'cannot write {error.filename or path}: '
-            f'{error.strerror or error}; choose a folder with permission to '
-            f'write and free space') from error
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that is there either as a whole or not at all."""
-    spare = path.with_name(path.name + '.part')
-    with _access(path):
-        spare.write_bytes(content)
-        os.replace(spare, path)
-
-
-def _write_json(path: Path, content: object) -> None:
-    text = json.dumps(content, separators=(',', ':')) + '\n'
-    _write_bytes(path, text.encode())
-
-
-def _read_manifest(out: Path) -> dict | None:
-    """What this generator wrote to a folder before; None if nothing."""
-    try:
-        found = json.loads((out / _MANIFEST).read_text(encoding='utf-8'))
-        counts = found['counts']
-        if found['generator'] == 'pose_backbones.synthetic' and all(
-                isinstance(counts[s], int) for s in _SPLITS):
-            return found
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None
-
-
-def _is_complete(out: Path, found: dict) -> bool:
-    return (found.get('complete') is True
-            and isinstance(found.get('people'), int)
-            and all((out / name).is_file()
-                    for name in _own_files(found['counts'])))
-
-
-def _prepare(out: Path, wanted: dict, overwrite: bool) -> dict | None:
-    """Makes room for the data set; returns its manifest if complete."""
-    if out.exists() and not out.is_dir():
-        raise DatasetError(f'{out} exists and is not a folder; choose '
-                           f'another one')
-    if not out.exists() or not any(out.iterdir()):
-        return None
-    found = _read_manifest(out)
-    if found is None:
-        raise DatasetError(
-            f'{out} is not empty and holds no synthetic data set; choose '
-            f'another folder')
-    same = all(found.get(k) == v for k, v in wanted.items())
-    if same and not overwrite and _is_complete(out, found):
-        return found
-    if not same and not overwrite:
-        raise DatasetError(
-            f'{out} holds a synthetic data set made with other parameters; '
-            f'choose another folder or pass --overwrite')
-    for name in _own_files(found['counts']):
-        (out / name).unlink(missing_ok=True)
-    for name in _own_files(wanted['counts']):
-        if (out / name).exists():
-            raise DatasetError(f'{out / name} is in the way and was not '
-                               f'written by this generator; choose another '
-                               f'folder')
-    return None
-
-
-def _write_image(path: Path, image: np.ndarray) -> None:
-    _, content = cv2.imencode('.jpg', image, _QUALITY)
-    _write_bytes(path, content.tobytes())
 
 
 def _write_split(out: Path, split: str, wanted: dict,
@@ -164,21 +39,21 @@ def _write_split(out: Path, split: str, wanted: dict,
     seed, size = wanted['seed'], tuple(wanted['image_size'])
     images, annotations, detections = [], [], []
     for index in range(wanted['counts'][split]):
-        scene = _render(seed, split, index, size)
-        image_id = _image_id(split, index)
-        name = f'{image_id:012d}.jpg'
-        _write_image(out / split / name, scene.image)
+        scene = render(seed, split, index, size)
+        number = image_id(split, index)
+        name = f'{number:012d}.jpg'
+        write_image(out / split / name, scene.image)
         height, width = scene.image.shape[:2]
-        images.append({'id': image_id, 'file_name': name, 'width': width,
+        images.append({'id': number, 'file_name': name, 'width': width,
                        'height': height, 'license': 1})
-        first = (image_id - 1) * _SLOTS + 1
-        annotations += [encode_person(p, first + k, image_id)
+        first = (number - 1) * _SLOTS + 1
+        annotations += [encode_person(p, first + k, number)
                         for k, p in enumerate(scene.people)]
         if split == 'val':
-            rng = np.random.default_rng([seed, len(_SPLITS), index])
-            detections += sample_detections(rng, scene, image_id)
+            rng = np.random.default_rng([seed, len(SPLITS), index])
+            detections += sample_detections(rng, scene, number)
         tick()
-    _write_json(out / f'annotations/person_keypoints_{split}.json', {
+    write_json(out / f'annotations/person_keypoints_{split}.json', {
         'info': {'description': 'Synthetic people with COCO keypoints',
                  'version': str(GENERATOR_VERSION), 'year': 2024},
         'licenses': [{'id': 1, 'name': 'Synthetic, no rights reserved',
@@ -186,47 +61,17 @@ def _write_split(out: Path, split: str, wanted: dict,
         'images': images, 'annotations': annotations,
         'categories': [PERSON_CATEGORY]})
     if split == 'val':
-        _write_json(out / _DETECTIONS, detections)
+        write_json(out / _DETECTIONS, detections)
     return len(annotations)
 
 
-def _write(out: Path, wanted: dict,
-           progress: Callable[[int, int], None] | None) -> int:
-    """Writes the data set of a manifest; counts its people."""
-    for name in (*_SPLITS, 'annotations', 'person_detection_results'):
-        with _access(out / name):
-            (out / name).mkdir(parents=True, exist_ok=True)
-    _write_json(out / _MANIFEST, {**wanted, 'complete': False})
-    made, total = 0, sum(wanted['counts'].values())
-
-    def tick() -> None:
-        nonlocal made
-        made += 1
-        if progress is not None:
-            progress(made, total)
-
-    people = sum(_write_split(out, split, wanted, tick)
-                 for split in _SPLITS)
-    _write_json(out / _MANIFEST, {**wanted, 'complete': True,
-                                  'people': people})
-    return people
+def _write(out: Path, wanted: dict, tick: Callable[[], None]) -> int:
+    return sum(_write_split(out, split, wanted, tick) for split in SPLITS)
 
 
-def _check(num_train: int, num_val: int, seed: int,
-           image_size: tuple[int, int]) -> None:
-    for name, value in (('num_train', num_train), ('num_val', num_val),
-                        ('seed', seed)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f'expected an int for {name}, got {value!r}')
-        if value < 0:
-            raise DatasetError(f'expected {name} >= 0, got {value}')
-    if num_train + num_val == 0:
-        raise DatasetError('expected at least one image, got num_train = '
-                           'num_val = 0')
-    if len(image_size) != 2 or not all(
-            isinstance(v, int) and 64 <= v <= 4096 for v in image_size):
-        raise DatasetError(f'expected image_size as width and height from '
-                           f'64 to 4096 pixels, got {image_size!r}')
+_LAYOUT = Layout(
+    'pose_backbones.synthetic',
+    (*SPLITS, 'annotations', 'person_detection_results'), _own_files, _write)
 
 
 def make_synthetic_coco(
@@ -261,15 +106,5 @@ def make_synthetic_coco(
         DatasetError: A count or a size is out of range, the folder holds
             something else, or something could not be written.
     """
-    image_size = tuple(image_size)
-    _check(num_train, num_val, seed, image_size)
-    out, start = Path(out_dir), time.perf_counter()
-    wanted = {'generator': 'pose_backbones.synthetic',
-              'version': GENERATOR_VERSION, 'seed': seed,
-              'counts': {'train': num_train, 'val': num_val},
-              'image_size': list(image_size)}
-    with _access(out):
-        done = _prepare(out, wanted, overwrite)
-    people = done['people'] if done else _write(out, wanted, progress)
-    return SyntheticSummary(out, num_train + num_val, people,
-                            time.perf_counter() - start, done is not None)
+    return make_data_set(_LAYOUT, out_dir, num_train, num_val, seed,
+                         image_size, overwrite, progress)

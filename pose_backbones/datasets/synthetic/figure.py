@@ -24,12 +24,26 @@ from .canvas import (
     Canvas,
 )
 from .fabric import apply_patterns, shaded
-from .head import draw_head
+from .head import draw_head, head_places
 from .limbs import draw_arm, draw_leg
 from .look import Look
 from .painter import Painter
 from .skeleton import KEYPOINT_NAMES, SIDES, Body, Projection
 from .torso import draw_skirt, draw_torso
+
+
+@dataclass(frozen=True)
+class Midline:
+    """What MPII labels in the middle of a person.
+
+    Attributes:
+        points: (4, 2) x, y of pelvis, thorax, upper neck and head top in
+            pixels; not clipped to the picture.
+        head_box: (4,) x1, y1, x2, y2 around the head in pixels.
+    """
+
+    points: np.ndarray
+    head_box: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -42,12 +56,14 @@ class Figure:
         alpha: (h, w) uint8 coverage.
         joints: (17, 3) float64 x, y and visibility with regard to the
             person's own body only; not clipped to the picture.
+        midline: Of the person.
     """
 
     origin: tuple[int, int]
     image: np.ndarray
     alpha: np.ndarray
     joints: np.ndarray
+    midline: Midline
 
 
 @lru_cache(maxsize=32)
@@ -149,4 +165,7 @@ def draw_figure(proj: Projection, body: Body, look: Look,
     painter = Painter(canvas, proj, body, look)
     _paint(painter)
     image, alpha = shaded(canvas, look, painter.unit)
-    return Figure((int(x0), int(y0)), image, alpha, _joints(painter))
+    ends, head_box = head_places(proj, body)
+    middle = np.stack((proj.xy['pelvis'], proj.xy['neck'], *ends))
+    return Figure((int(x0), int(y0)), image, alpha, _joints(painter),
+                  Midline(middle, head_box))

@@ -5,7 +5,7 @@ import numpy as np
 from .canvas import AMBIENT, DIFFUSE, HAIR, HEAD, NEUTRAL
 from .look import Look
 from .painter import Painter
-from .skeleton import SIDES
+from .skeleton import SIDES, Body, Projection
 
 #: Hair that hangs behind the head, by style: places along it in the frame
 #: of the head, and radii there, both in heads of 1.
@@ -21,6 +21,11 @@ _HANGING_HAIR = {
 _BRIM = ((-.046, .030, .030), (-.034, .028, .075), (0, .027, .098),
          (.034, .028, .075), (.046, .030, .030), (0, .034, .05))
 _COVERED_EARS = ('long', 'bob')
+#: Centre and radii of the two ellipsoids of a head, in heads of 1.
+_SKULL = ((0, .018, -.007), (.049, .051, .058))
+_FACE = ((0, -.016, .013), (.041, .054, .046))
+#: Where MPII puts the upper neck and the top of the head, in heads of 1.
+_NECK, _TOP = (0, -.065, -.005), (0, .069, -.007)
 
 
 def draw_head(painter: Painter) -> None:
@@ -44,6 +49,30 @@ def draw_head(painter: Painter) -> None:
         painter.later(z + (0.003 if facing > -0.2 else -0.003),
                       lambda: painter.canvas.fill(brim, look.top_second,
                                                   HAIR, 0.75))
+
+
+def head_places(proj: Projection, body: Body
+                ) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the ends of a head and the box around it, without the hair.
+
+    Args:
+        proj: The skeleton in the picture.
+        body: The person's build.
+
+    Returns:
+        (2, 2) x and y of the upper neck and of the head's top, and (4,)
+        x1, y1, x2, y2 of the box, in pixels.
+    """
+    size = proj.scale['chest'] * body.head * np.array((1, -1))
+    ends = np.array((_NECK, _TOP)) @ proj.head[:2].T
+    corners = []
+    for centre, radii in (_SKULL, _FACE):
+        middle = proj.head[:2] @ centre
+        extent = np.linalg.norm(proj.head[:2] * radii, axis=1)
+        corners += [middle - extent, middle + extent]
+    corners = proj.xy['head'] + size * np.stack(corners)
+    return (proj.xy['head'] + size * ends,
+            np.concatenate([corners.min(0), corners.max(0)]))
 
 
 def _in_head(painter: Painter, *place: float) -> np.ndarray:
@@ -134,10 +163,9 @@ def _draw_skull(painter: Painter) -> None:
         return
     x = ((np.arange(x0, x1) - cx) / size).astype(np.float32)[None]
     y = ((cy - np.arange(y0, y1)) / size).astype(np.float32)[:, None]
-    skull, lit_a = _surface(painter, x, y, (0, .018, -.007), (
-        .049 * volume, .051 * volume, .058 * volume))
-    face, lit_b = _surface(painter, x, y, (0, -.016, .013),
-                           (.041, .054, .046))
+    skull, lit_a = _surface(painter, x, y, _SKULL[0],
+                            tuple(r * volume for r in _SKULL[1]))
+    face, lit_b = _surface(painter, x, y, *_FACE)
     z = np.maximum(skull, face)
     inside = np.isfinite(z)
     z = np.where(inside, z, 0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .background import draw_background
 from .camera import Camera, photograph
-from .figure import Figure, draw_figure
+from .figure import Figure, Midline, draw_figure
 from .look import sample_look
 from .poses import ACTIONS, sample_pose
 from .props import draw_occluder, draw_seat
@@ -38,6 +38,8 @@ class ScenePerson:
         action: What the person does; '' for a group.
         yaw: Direction the person faces in degrees, 0 towards the camera.
         stature: Height of the upright person in pixels.
+        midline: What MPII labels in the middle of the body; None where no
+            joint is labelled.
     """
 
     joints: np.ndarray
@@ -48,6 +50,7 @@ class ScenePerson:
     action: str
     yaw: float
     stature: float
+    midline: Midline | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ def _joints(figure: Figure, number: int, owner: np.ndarray) -> np.ndarray:
 
 
 def _annotated(mask: np.ndarray, joints: np.ndarray, crowd: bool, action: str,
-               yaw: float, stature: float) -> ScenePerson | None:
+               yaw: float, stature: float, midline: Midline | None = None
+               ) -> ScenePerson | None:
     """A person or group, or None where too little of it is seen."""
     x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
     piece = mask[y:y + h, x:x + w]
@@ -133,7 +137,8 @@ def _annotated(mask: np.ndarray, joints: np.ndarray, crowd: bool, action: str,
     area = int(np.count_nonzero(mask))
     box = cv2.boundingRect(mask.view(np.uint8))
     return ScenePerson(joints, mask, tuple(int(v) for v in box), area, crowd,
-                       action, float((yaw + 180) % 360 - 180), stature)
+                       action, float((yaw + 180) % 360 - 180), stature,
+                       midline)
 
 
 def _crowd(stage: Stage, rng: np.random.Generator, camera: Camera
@@ -177,7 +182,7 @@ def _copy(rng: np.random.Generator, models: list[Figure], x: float,
     gain = cv2.merge([cv2.convertScaleAbs(alpha, alpha=float(v))
                       for v in rng.uniform(0.7, 1.0, 3)])
     return Figure((x0, y0), cv2.multiply(image, gain, scale=1 / 255), alpha,
-                  model.joints)
+                  model.joints, model.midline)
 
 
 def _places(rng: np.random.Generator, camera: Camera, size: tuple[int, int]
@@ -261,8 +266,9 @@ def _collect(owner: np.ndarray, drawn: list[_Drawn], tiny: _Drawn | None,
             1, np.count_nonzero(one.figure.alpha > 127))
         if seen < 0.15 or not (joints[:, 2] == 2).any():
             joints = nothing.copy()
-        people.append(_annotated(mask, joints, False, one.action, one.yaw,
-                                 one.stature))
+        people.append(_annotated(
+            mask, joints, False, one.action, one.yaw, one.stature,
+            one.figure.midline if joints.any() else None))
     if tiny is not None:
         people.append(_annotated(owner == tiny.number, nothing.copy(), False,
                                  tiny.action, tiny.yaw, tiny.stature))

@@ -3,7 +3,10 @@
 from .base import BaseBackbone
 from .convnext import ConvNeXt
 from .moganet import MogaNet
+from .mspn import MSPN
 from .timm_backbone import TimmBackbone
 from .uniformer import UniFormer
 
-__all__ = ['BaseBackbone', 'ConvNeXt', 'MogaNet', 'TimmBackbone', 'UniFormer']
+__all__ = [
+    'MSPN', 'BaseBackbone', 'ConvNeXt', 'MogaNet', 'TimmBackbone', 'UniFormer'
+]

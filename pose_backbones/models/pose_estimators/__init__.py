@@ -1,5 +1,7 @@
 """Pose estimators; they stand on MMPose's."""
 
+from .ensemble import HeatmapEnsemble
+from .ensemble_members import EnsembleMembers
 from .topdown import TopdownPoseEstimator
 
-__all__ = ['TopdownPoseEstimator']
+__all__ = ['EnsembleMembers', 'HeatmapEnsemble', 'TopdownPoseEstimator']

@@ -1,0 +1,3 @@
+_base_ = './td-hm_mspn-1stg_8xb32-96k_coco-256x192.py'
+
+model = dict(backbone=dict(stages=3), head=dict(stages=3))

@@ -1,0 +1,211 @@
+"""MSPN: names of the original, of MMPose, and of ImageNet ResNets.
+
+Today's backbone has the names of the original checkpoints; the layers that
+make heat maps, which stand among them there, are in the head, with MMPose's
+names. MMPose has no biases in front of its norms: here they are zero then.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+#: pattern → replacement
+_Names = Sequence[tuple[re.Pattern, str]]
+
+
+def _patterns(*pairs: tuple[str, str]) -> _Names:
+    return tuple((re.compile(pattern), name) for pattern, name in pairs)
+
+
+#: MMPose's names → today's
+_MMPOSE = _patterns(
+    (r'^top\.top\.0\.', 'top.conv.'),
+    (r'^multi_stage_mspn\.(\d)\.', r'stage\1.'),
+    (r'(layer\d\.\d+)\.(conv|bn)(\d)\.', r'\1.conv_bn_relu\3.\2.'),
+    (r'\.in_skip\.', '.u_skip.'),
+    (r'\.out_skip([12])\.', r'.skip\1.'),
+)
+_TO_MMPOSE = _patterns(
+    (r'^top\.conv\.', 'top.top.0.'),
+    (r'^stage(\d)\.', r'multi_stage_mspn.\1.'),
+    (r'\.conv_bn_relu(\d)\.(conv|bn)\.', r'.\2\1.'),
+    (r'\.u_skip\.', '.in_skip.'),
+    (r'\.skip([12])\.', r'.out_skip\1.'),
+)
+#: torchvision's names, and those of the original's "rename" → today's
+_RESNET = _patterns(
+    (r'^conv1\.', 'top.conv.conv.'),
+    (r'^bn1\.', 'top.conv.bn.'),
+    (r'^conv\.(conv|bn)\.', r'top.conv.\1.'),
+    (r'^(?:stage0\.)?(?:downsample\.)?layer', 'stage0.downsample.layer'),
+    (r'(layer\d\.\d+)\.(conv|bn)(\d)\.', r'\1.conv_bn_relu\3.\2.'),
+    (r'(layer\d\.\d+\.downsample)\.0\.', r'\1.conv.'),
+    (r'(layer\d\.\d+\.downsample)\.1\.', r'\1.bn.'),
+)
+_RESNET_LAYER = re.compile(r'(stage0\.)?(downsample\.)?layer4\.0\..+')
+_CLASSIFIER = 'fc.'
+_HEAD = re.compile(r'stage(\d)\.upsample\.up(\d)\.res_conv([12])\.(.+)')
+_TO_HEAD = re.compile(r'predict_layers\.(\d+)\.conv_layers\.([01])\.(.+)')
+_CONV = re.compile(r'(.*conv)\.weight')
+_UNITS = 4
+
+
+def convert_backbone(weights: dict[str, Tensor],
+                     stages: int = 1) -> dict[str, Tensor]:
+    """Rename an MSPN backbone's weights to those of `MSPN`.
+
+    Takes the original's and MMPose's, and ImageNet weights of a ResNet
+    (torchvision's names, or the original's), which become those of every
+    stage; of these, the classifier is left out. So are the layers of the
+    original that make heat maps, which are the head's.
+
+    Args:
+        weights: Name → tensor, without a prefix.
+        stages: Of the model, for ImageNet weights.
+
+    Returns:
+        Name → tensor; unknown names stay as they are.
+    """
+    imagenet = (any(_RESNET_LAYER.fullmatch(name) for name in weights)
+                and not any('.upsample.' in name for name in weights))
+    converted = {}
+    for name, value in weights.items():
+        if _HEAD.fullmatch(name) or (imagenet and
+                                     name.startswith(_CLASSIFIER)):
+            continue
+        name = _rename(name, _RESNET if imagenet else _MMPOSE)
+        converted[name] = value
+        if imagenet and name.startswith('stage0.'):
+            for stage in range(1, stages):
+                converted[name.replace('stage0', f'stage{stage}')] = value
+    return _with_biases(converted)
+
+
+def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add what MMPose's MSPN head has not: biases, which are zero.
+
+    Args:
+        weights: Name → tensor, without a prefix.
+
+    Returns:
+        Name → tensor.
+    """
+    return _with_biases(weights)
+
+
+def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of a whole MSPN to those of today's estimator.
+
+    Args:
+        weights: Name → tensor; of the original (without a prefix, or with
+            `backbone.` before every name), of MMPose 0.x or 1.x, or today's.
+
+    Returns:
+        Name → tensor, `backbone.*` and `head.*`; `weights` itself if they
+        are of no MSPN.
+    """
+    plain = {name.removeprefix('backbone.'): name for name in weights}
+    if not is_mspn(plain):
+        return weights
+    backbone, head, others = {}, {}, {}
+    for name, given in plain.items():
+        value, found = weights[given], _HEAD.fullmatch(name)
+        part, _, rest = name.partition('.')
+        if found:
+            stage, unit, layer, leaf = found.groups()
+            index = _UNITS * int(stage) + int(unit) - 1
+            head[f'predict_layers.{index}.conv_layers.{int(layer) - 1}.'
+                 f'{leaf}'] = value
+        elif part in ('head', 'keypoint_head'):
+            head[rest] = value
+        elif part == 'top' or part.startswith(('stage', 'multi_stage_mspn')):
+            backbone[name] = value
+        else:
+            others[given] = value
+    return {**_prefixed('backbone', convert_backbone(backbone)),
+            **_prefixed('head', convert_head(head)), **others}
+
+
+def is_mspn(names: Iterable[str]) -> bool:
+    """Whether names, without prefix, are of an MSPN and not of an ImageNet
+    ResNet."""
+    return any(
+        re.match(r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.', name)
+        for name in names)
+
+
+def to_original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of today's estimator in the names of the original.
+
+    Args:
+        weights: Name → tensor, `backbone.*` and `head.*`.
+
+    Returns:
+        Name → tensor; the original's checkpoints have them under `model`.
+    """
+    converted = {}
+    for name, value in weights.items():
+        part, _, name = name.partition('.')
+        found = _TO_HEAD.fullmatch(name) if part == 'head' else None
+        if found:
+            index, layer, leaf = found.groups()
+            stage, unit = divmod(int(index), _UNITS)
+            name = (f'stage{stage}.upsample.up{unit + 1}.'
+                    f'res_conv{int(layer) + 1}.{leaf}')
+        converted[name] = value
+    return converted
+
+
+def to_mmpose(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of today's estimator for MMPose's own MSPN.
+
+    It has no biases in front of its batch norms; they are taken off the
+    norms' running means, which gives the same outputs.
+
+    Args:
+        weights: Name → tensor, `backbone.*` and `head.*`.
+
+    Returns:
+        Name → tensor.
+
+    Raises:
+        ValueError: If a norm with a bias in front has no running mean.
+    """
+    converted = {}
+    for name, value in weights.items():
+        if name.endswith('.conv.bias'):
+            mean = name.replace('.conv.bias', '.bn.running_mean')
+            if mean not in weights:
+                raise ValueError(
+                    f"{name} has no place in MMPose's MSPN, and no batch "
+                    'norm whose running mean could take it')
+            continue
+        if name.endswith('.bn.running_mean'):
+            bias = name.replace('.bn.running_mean', '.conv.bias')
+            value = value - weights.get(bias, torch.zeros_like(value))
+        part, _, name = name.partition('.')
+        converted[f'{part}.{_rename(name, _TO_MMPOSE)}'] = value
+    return converted
+
+
+def _rename(name: str, names: _Names) -> str:
+    for pattern, replacement in names:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, and a bias of zero for every convolution without one."""
+    filled = {}
+    for name, value in weights.items():
+        filled[name] = value
+        found = _CONV.fullmatch(name)
+        if found and f'{found[1]}.bias' not in weights:
+            filled[f'{found[1]}.bias'] = value.new_zeros(len(value))
+    return filled
+
+
+def _prefixed(part: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f'{part}.{name}': weights[name] for name in weights}

@@ -1,0 +1,232 @@
+"""MPII in HRNet's JSON files, with pixels that count from 0 inside."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from mmpose.datasets.datasets import MpiiDataset as HostMpiiDataset
+from mmpose.datasets.datasets.base import BaseCocoStyleDataset
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from ..registry import DATASETS
+from ..utils.errors import DatasetError
+
+NUM_JOINTS = 16
+#: pixels that a scale of 1 stands for
+SCALE_UNIT = 200
+#: how far below the given centre the middle of the box is, in scales
+DROP = 15
+#: a head size in diagonals of the head box
+HEAD_SHARE = 0.6
+
+
+@DATASETS.register_module()
+class MpiiDataset(BaseCocoStyleDataset):
+    """MPII Human Pose: one person a sample, 16 joints, boxes as annotated.
+
+    The files count pixels from 1; everything here counts from 0, so that a
+    joint stands where the image shows it.
+
+    Source: Andriluka et al., CVPR 2014; the JSON files of HRNet
+    (`image`, `center`, `scale`, `joints`, `joints_vis`).
+
+    Deviations: MMPose's `MpiiDataset` takes 1 off the centre, but not off
+    the joints. Head boxes may also stand in the JSON file. The test split,
+    which has no joints, loads in `test_mode`; no person of it is left out,
+    so that predictions stay in the order of the file.
+
+    Args:
+        ann_file: The JSON file, in `data_root`.
+        data_root: Folder of the data set.
+        data_prefix: `img`: folder of the images, in `data_root`.
+        headbox_file: `.mat` file with `headboxes_src` (2, 2, N): corner,
+            x and y, person. None: each person's `headbox` is taken, [x1, y1,
+            x2, y2], where there is one.
+        metainfo: In place of MMPose's description of MPII.
+        indices: How many people, or which, to take.
+        serialize_data: As in MMEngine.
+        pipeline: The transforms.
+        test_mode: Whether this is for evaluation.
+        lazy_init: As in MMEngine.
+        max_refetch: As in MMEngine.
+
+    Raises:
+        DatasetError: If the files are not what is said above, or a person
+            has no joints where `test_mode` is off.
+    """
+
+    METAINFO = HostMpiiDataset.METAINFO
+
+    def __init__(self,
+                 ann_file: str,
+                 data_root: str | None = None,
+                 data_prefix: dict = dict(img=''),  # noqa: B006
+                 headbox_file: str | None = None,
+                 metainfo: dict | None = None,
+                 indices: int | Sequence[int] | None = None,
+                 serialize_data: bool = True,
+                 pipeline: Sequence[dict | Callable] = (),
+                 test_mode: bool = False,
+                 lazy_init: bool = False,
+                 max_refetch: int = 1000) -> None:
+        self.headbox_file = headbox_file
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            data_prefix=data_prefix,
+            metainfo=metainfo,
+            indices=indices,
+            serialize_data=serialize_data,
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+            max_refetch=max_refetch)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotations.
+
+        Returns:
+            A dict a person: `id` (place in the file), `img_id`, `img_path`,
+            `bbox` (1, 4) x1, y1, x2, y2, `bbox_score` (1,), `keypoints`
+            (1, 16, 2), `keypoints_visible` (1, 16), all in pixels from 0,
+            and `head_size` (1, 1) in pixels, where it is known. For
+            training, people without a box or a labelled joint are left out.
+        """
+        people = read_people(self.ann_file, self.headbox_file)
+        chosen = range(len(people))
+        if self.test_mode:
+            lost = [n for n in chosen if people[n]['box'] is None]
+            if lost:
+                raise DatasetError(
+                    f'{self.ann_file}: person {lost[0]} has no place '
+                    '(center or scale is -1), so nothing can be predicted')
+        else:
+            if any(person['joints'] is None for person in people):
+                raise DatasetError(
+                    f'{self.ann_file}: people without joints, as in the '
+                    'test split, cannot be trained on')
+            chosen = [n for n in chosen if people[n]['box'] is not None
+                      and people[n]['labelled'].any()]
+        return [self._sample(n, people[n]) for n in chosen]
+
+    def _sample(self, number: int, person: dict) -> dict:
+        joints = person['joints']
+        if joints is None:
+            joints = np.zeros((NUM_JOINTS, 2))
+        sample = {
+            'id': number,
+            'img_id': int(Path(person['image']).stem),
+            'img_path': str(Path(self.data_prefix['img'], person['image'])),
+            'bbox': person['box'][None].astype(np.float32),
+            'bbox_score': np.ones(1, np.float32),
+            'keypoints': joints[None].astype(np.float32),
+            'keypoints_visible': person['labelled'][None].astype(np.float32),
+        }
+        if person['head_size'] is not None:
+            sample['head_size'] = np.full((1, 1), person['head_size'])
+        return sample
+
+
+def read_people(path: str, headbox_file: str | None = None) -> list[dict]:
+    """Read HRNet's JSON file of MPII.
+
+    Args:
+        path: The file.
+        headbox_file: As for `MpiiDataset`.
+
+    Returns:
+        A dict a person: `image` (file name), `box` (4,) x1, y1, x2, y2 or
+        None where it is not known, `joints` (16, 2) or None, both in pixels
+        from 0, `labelled` (16,) bool, and `head_size` in pixels or None.
+
+    Raises:
+        DatasetError: With the person that is wrong and what was expected.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f'cannot read the annotations {path}: {error}') from error
+    if not isinstance(content, list) or not content or not all(
+            isinstance(entry, dict) for entry in content):
+        raise DatasetError(
+            f'{path} is no list of people as HRNet writes MPII: expected '
+            "[{'image': …, 'center': [x, y], 'scale': …, 'joints': [16 "
+            "times [x, y]], 'joints_vis': [16 times 0 or 1]}, …]")
+    people = [_read_person(f'{path}, person {number}', entry)
+              for number, entry in enumerate(content)]
+    if headbox_file is not None:
+        sizes = _read_head_sizes(headbox_file, path, len(people))
+        for person, size in zip(people, sizes):
+            person['head_size'] = size
+    return people
+
+
+def _read_person(where: str, entry: dict) -> dict:
+    image = entry.get('image')
+    if not isinstance(image, str) or not Path(image).stem.isdigit():
+        raise DatasetError(f'{where}: image is {image!r}: expected a file '
+                           'name such as 015601864.jpg')
+    center = _numbers(where, 'center', entry.get('center'), (2, ))
+    scale = _numbers(where, 'scale', entry.get('scale'), ())
+    box = None
+    if center[0] != -1 and scale > 0:  # -1 marks what is not known
+        center[1] += DROP * scale
+        half = scale * SCALE_UNIT / 2
+        box = np.concatenate([center - half, center + half]) - 1
+    joints, labelled = None, np.zeros(NUM_JOINTS, bool)
+    if 'joints' in entry:
+        joints = _numbers(where, 'joints', entry['joints'],
+                          (NUM_JOINTS, 2)) - 1
+        labelled = _numbers(where, 'joints_vis', entry.get('joints_vis'),
+                            (NUM_JOINTS, )) > 0
+    head = None
+    if 'headbox' in entry:
+        corners = _numbers(where, 'headbox', entry['headbox'], (4, ))
+        head = _head_size(where, corners.reshape(2, 2))
+    return dict(image=image, box=box, joints=joints, labelled=labelled,
+                head_size=head)
+
+
+def _numbers(where: str, name: str, value, shape: tuple) -> np.ndarray:
+    try:
+        array = np.array(value, float)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise DatasetError(
+            f'{where}: {name} is {value}: expected '
+            + (' x '.join(map(str, shape)) + ' numbers' if shape
+               else 'a number'))
+    return array
+
+
+def _head_size(where: str, corners: np.ndarray) -> float:
+    """Of a head box: (2, 2), corner and then x and y."""
+    extent = corners[1] - corners[0]
+    if not (extent > 0).all():
+        raise DatasetError(
+            f'{where}: the head box {corners.ravel().tolist()} is empty: '
+            'expected x1, y1, x2, y2 with x1 < x2 and y1 < y2')
+    return HEAD_SHARE * float(np.linalg.norm(extent))
+
+
+def _read_head_sizes(path: str, ann_file: str, count: int) -> list[float]:
+    """One a person, from a MATLAB file."""
+    try:
+        boxes = np.asarray(loadmat(path)['headboxes_src'], float)
+    except (OSError, ValueError, KeyError, TypeError,
+            MatReadError) as error:
+        raise DatasetError(
+            f'cannot read head boxes: {path} is no MATLAB file with '
+            f'headboxes_src ({type(error).__name__}: {error})') from error
+    if boxes.shape != (2, 2, count):
+        raise DatasetError(
+            f'the head boxes are of other people: {path} has headboxes_src '
+            f'of shape {boxes.shape}, but {ann_file} has {count} people '
+            f'(expected (2, 2, {count})). mpii_gt_val.mat is for '
+            'mpii_val.json')
+    return [_head_size(f'{path}, person {number}', boxes[..., number])
+            for number in range(count)]

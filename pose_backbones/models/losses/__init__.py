@@ -1,0 +1,5 @@
+"""Losses."""
+
+from .heatmap_loss import HardKeypointsMSELoss, VisibleKeypointsMSELoss
+
+__all__ = ['HardKeypointsMSELoss', 'VisibleKeypointsMSELoss']
