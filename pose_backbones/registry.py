@@ -40,7 +40,10 @@ if importlib.util.find_spec('mmpose') is not None:
 
     #: key points to targets and back; a kind that only MMPose has
     KEYPOINT_CODECS = _child(host.KEYPOINT_CODECS, 'pose_backbones.codecs')
+    TRANSFORMS._locations.append('pose_backbones.datasets.transforms.bottomup')
 #: data sets
 DATASETS = _child(root.DATASETS, 'pose_backbones.datasets.mpii')
 #: metrics
 METRICS = _child(root.METRICS, 'pose_backbones.evaluation.mpii')
+#: which output learns which target
+TASK_UTILS = _child(root.TASK_UTILS, 'pose_backbones.models.task_modules')

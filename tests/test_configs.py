@@ -23,11 +23,12 @@ from pose_backbones.registry import MODELS as OURS
 from pose_backbones.zoo import get_config, read_models
 from pose_backbones.zoo.models import without_weights
 
-#: configs whose data is in COCO's format, with COCO's key points; the others
-#: are trained and tried on their own in test_configs_other_data.py
+#: top-down configs whose data is in COCO's format, with COCO's key points;
+#: the others are trained and tried on their own in test_configs_other_data.py
+#: and test_models/test_hrcomer_configs.py
 COCO = [model.config for model in read_models().values()
-        if model.data in ('COCO', 'synthetic people',
-                           "any in COCO's layout")]
+        if model.name.startswith('td-') and model.data in (
+            'COCO', 'synthetic people', "any in COCO's layout")]
 
 MOGANET_ROWS = {
     'xt': ('x-tiny', 'xtiny', 192), 't': ('tiny', 'tiny', 256),

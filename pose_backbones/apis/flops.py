@@ -1,6 +1,7 @@
 """Parameters and FLOPs of a model: what `tools/get_flops.py` runs."""
 
 import argparse
+import copy
 import io
 
 import torch
@@ -40,8 +41,8 @@ def measure(cfg: Config, shape: tuple[int, int],
         table: Where to write the figures of each layer, if anywhere.
 
     Returns:
-        FLOPs and number of parameters that are trained: those of stages or
-        norms whose maps nobody asks for are not counted.
+        FLOPs and number of parameters: those of stages or norms whose maps
+        nobody asks for are not counted; those that a config freezes are.
 
     Raises:
         ConfigError: If the model cannot be built, or cannot take an image
@@ -50,7 +51,7 @@ def measure(cfg: Config, shape: tuple[int, int],
     register_all_modules()
     check_types(cfg)
     with building(cfg):
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(_thawed(cfg.model))
     try:
         flops, params = get_model_complexity_info(
             TensorForward(model), (3, *shape),
@@ -62,6 +63,16 @@ def measure(cfg: Config, shape: tuple[int, int],
             f'{cfg.filename} cannot take an image of {shape[0]}x{shape[1]}: '
             f'{error}') from error
     return float(flops), int(params)
+
+
+def _thawed(model: dict) -> dict:
+    """A copy of a model's config in which nothing is frozen."""
+    model = copy.deepcopy(model)
+    if 'frozen_stages' in model['backbone']:
+        model['backbone']['frozen_stages'] = -1
+    if 'finetune_flip' in model:
+        model['finetune_flip'] = False
+    return model
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

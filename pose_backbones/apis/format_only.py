@@ -106,6 +106,11 @@ def enable_format_only(cfg: Config, name: str | None) -> CocoSubmission | None:
             '--format-only writes files for COCO (CocoMetric) and MPII '
             '(pose_backbones.MpiiPCKh), but the test_evaluator is '
             + (', '.join(str(m['type']) for m in metrics) or 'empty'))
+    iou_type = metrics[0].get('iou_type', 'keypoints')
+    if iou_type != 'keypoints':
+        raise ConfigError(
+            f'--format-only: test_evaluator.iou_type is {iou_type!r}: the '
+            "server of COCO takes 'keypoints' (17 a person)")
     dataset = cfg.test_dataloader.dataset
     image_list = metrics[0].get('ann_file') or str(
         Path(dataset.get('data_root') or '.', dataset.ann_file))

@@ -156,6 +156,8 @@ def train(cfg: Config, overwrite: bool = False) -> PoseRunner | None:
               if cfg.get(f'{split}_dataloader') is not None]
     checks.check_types(cfg)
     checks.check_trainable(cfg)
+    checks.check_precision(cfg)
+    checks.check_data_mode(cfg, splits)
     checks.check_datasets(cfg, splits)
     checks.check_work_dir(cfg, bool(cfg.get('resume')), overwrite)
     if cfg.get('resume') and not cfg.get('load_from'):

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..utils.checkpoint import get_weights, wrapped_in
 from ..utils.errors import CheckpointError
+from . import hrcomer
 from .families import FAMILIES, Family, find_family
 from .head import convert_head
 
@@ -16,6 +17,7 @@ _TRAINER = 'model.'
 _CLASSIFIER = 'of the classifier'
 _PRETEXT = 'of the pretraining'
 _CONSTANT = 'constant, from the config'
+_BUFFER = 'constant, from the constructor'
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def inspect_state_dict(state_dict: dict,
     found = wrapped_in(state_dict)
     entries = tuple(sorted(found, key=lambda name: name != key))
     inner, outer = _without_model(weights)
+    constants = [outer + name for name in inner if hrcomer.is_constant(name)]
+    inner = hrcomer.convert_estimator(inner)
     parts, others = _split(inner)
     prefix = outer + ('backbone.' if _is_prefixed(inner) else '')
     family = find_family(parts['backbone'], alone=prefix == outer)
@@ -104,6 +108,7 @@ def inspect_state_dict(state_dict: dict,
     unknown = [outer + name for name in others if name not in constant]
     backbone, of_no_use = _without_tasks(family, parts['backbone'])
     left_out = {**{outer + name: _CONSTANT for name in constant},
+                **dict.fromkeys(constants, _BUFFER),
                 **{prefix + name: of_no_use[name] for name in of_no_use}}
     converted, added = family.convert(backbone), []
     for name, value in converted.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import convnext, mspn, swin, uniformer
+from . import convnext, hrcomer, mspn, swin, uniformer
 
 _AFFINE = r'(weight|bias)'
 _NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
@@ -141,6 +141,29 @@ FAMILIES = (
         # MMPose's convolutions have no bias.
         fills=_names(r'.+\.conv\.bias'),
         convert=mspn.convert_backbone),
+    Family(
+        name='HRCoMer',
+        signature=_names(
+            r'hr_adapter\.stage2\.0\.branches\.0\.0\.conv1\.weight'),
+        original=_NEVER,
+        timm=_NEVER,
+        today=_names(
+            rf'base_net\.stem\.[01]\.{_AFFINE}',
+            rf'base_net\.stages\.\d\.downsample\.[01]\.{_AFFINE}',
+            rf'base_net\.stages\.\d\.blocks\.\d+\.(conv_dw|norm)\.{_AFFINE}',
+            r'base_net\.stages\.\d\.blocks\.\d+\.mlp\.(fc[12]|grn)\.'
+            rf'{_AFFINE}',
+            rf'hr_adapter\.(trans_(b2h|h2b)\.\d\.conv|stage1_trans)\.[01]\.'
+            rf'{_NORM}',
+            rf'hr_adapter\.stage1\.\d\.((conv|bn)\d|(downsample\.)?[01])\.'
+            rf'{_NORM}',
+            r'hr_adapter\.stage[2-4]\.\d\.branches\.\d\.\d+\.(conv|bn)[12]\.'
+            rf'{_NORM}',
+            r'hr_adapter\.stage[2-4]\.\d\.fuse_layers\.\d\.\d\.(\d\.)?[01]\.'
+            rf'{_NORM}'),
+        classifier=_NEVER,
+        fills=_NEVER,
+        convert=hrcomer.convert_backbone),
     Family(
         name='TimmBackbone',
         signature=_names(r'model\..+'),

@@ -8,7 +8,8 @@ from ..registry import MODELS
 
 _LOCATION = 'pose_backbones.utils.host_names'
 #: parts of `pose_backbones.models` that stand on MMPose
-_WITH_MMPOSE = ('heads', 'pose_estimators', 'pose_estimators.mspn')
+_WITH_MMPOSE = ('data_preprocessors', 'heads', 'pose_estimators',
+                'pose_estimators.mspn')
 
 
 def register_in_mmpose() -> None:

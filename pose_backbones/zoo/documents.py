@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..utils.errors import ConfigError
-from .metafile import Family
+from .metafile import Family, Model
 from .tables import READING, link, sections, unique
 
 BEGIN, END = '<!-- models -->', '<!-- /models -->'
@@ -98,10 +98,16 @@ def summary(families: Iterable[Family]) -> str:
                 ', '.join(sorted({model.size for model in models})),
                 _range([model.params / 1e6 for model in models], ' M'),
                 _range([model.total_flops / 1e9 for model in models], ' G'),
-                _range([100 * model.metrics['AP'] for model in models
-                        if model.metrics]))
+                _range([100 * value for value in _scores(models)]))
             lines.append(f'| {" | ".join(columns)} |')
     return '\n'.join([*lines, END])
+
+
+def _scores(models: Iterable[Model]) -> list[float]:
+    """AP of the released models; without any, what the source states."""
+    return [model.metrics['AP'] for model in models if model.metrics] or [
+        model.stated['val']['AP'] for model in models
+        if 'AP' in model.stated.get('val', {})]
 
 
 def replace_summary(text: str, families: Iterable[Family]) -> str:

@@ -64,13 +64,16 @@ def without_weights(cfg: Config) -> Config:
 
     Args:
         cfg: A config; of its backbone, what names ImageNet weights is
-            switched off.
+            switched off, for the whole or for parts of it.
 
     Returns:
         The config.
     """
     backbone = cfg.model.backbone
     backbone.init_cfg = None
+    for part in ('base_init_cfg', 'adapter_init_cfg'):  # of HRCoMer
+        if part in backbone:
+            backbone[part] = None
     if 'pretrained' in backbone:
         backbone.pretrained = False
     return cfg
@@ -175,22 +178,24 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None,
 
     register_all_modules()
     head = cfg.model.head
+    # A bottom-up head calls it by another name.
+    key = 'num_keypoints' if 'num_keypoints' in head else 'out_channels'
     if num_keypoints is not None:
         if isinstance(num_keypoints, bool) or not isinstance(
                 num_keypoints, int):
             raise TypeError(
                 f'num_keypoints is {num_keypoints!r}: expected a whole '
-                f'number, or None for the {head.out_channels} of the config')
+                f'number, or None for the {head[key]} of the config')
         if num_keypoints < 1:
             raise ValueError(
                 f'num_keypoints is {num_keypoints}: expected at least 1')
-        head.out_channels = num_keypoints
+        head[key] = num_keypoints
     for meta in ((checkpoint.get('meta') or {}).get('dataset_meta'),
                  dataset_meta_from_config(cfg)):
-        if meta and meta.get('num_keypoints') == head.out_channels:
+        if meta and meta.get('num_keypoints') == head[key]:
             return meta
     cfg.model.test_cfg.flip_test = False
-    return _nameless(head.out_channels)
+    return _nameless(head[key])
 
 
 def _nameless(count: int) -> dict:

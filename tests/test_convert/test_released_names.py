@@ -296,12 +296,12 @@ def convert_backbone_of(naming):
 @pytest.mark.parametrize(('weights', 'message'), [
     ({'conv1.weight': 1, 'layer1.0.bn1.weight': 1},
      'a backbone of no known family (MogaNet, UniFormer, ConvNeXt, '
-     'SwinTransformer, MSPN, TimmBackbone). Not recognised: '
+     'SwinTransformer, MSPN, HRCoMer, TimmBackbone). Not recognised: '
      'conv1.weight, layer1.0.bn1.weight. Weights of a timm model need no '
      "conversion: model.backbone=dict(type='TimmBackbone', model_name=NAME, "
      "init_cfg=dict(type='Pretrained', checkpoint=FILE)) takes them"),
     ({'model.foo.weight': 1}, 'no known family (MogaNet, UniFormer, ConvNeXt,'
-     ' SwinTransformer, MSPN, TimmBackbone). Not recognised: '
+     ' SwinTransformer, MSPN, HRCoMer, TimmBackbone). Not recognised: '
      'model.foo.weight. '),
     ({'model.foo.weight': 1, 'head.final_layer.weight': 1},
      'Not recognised: model.foo.weight, head.final_layer.weight'),
@@ -311,7 +311,7 @@ def convert_backbone_of(naming):
      'Not recognised: model.backbone.foo.weight, model.loss.weight'),
     ({'backbone.conv1.weight': 1, 'head.final_layer.weight': 1},
      'no known family (MogaNet, UniFormer, ConvNeXt, SwinTransformer, '
-     'MSPN, TimmBackbone). Not recognised: backbone.conv1.weight'),
+     'MSPN, HRCoMer, TimmBackbone). Not recognised: backbone.conv1.weight'),
     ({'stages.0.0.dwconv.weight': 1, 'stages.0.0.new.weight': 1},
      '1 of 2 names are known, of a ConvNeXt. Not recognised: '
      'backbone.stages.0.blocks.0.new.weight'),

@@ -33,6 +33,11 @@ CASES = {
     'MSPN': ('MSPN', dict(
         stages=2, num_blocks=(1, 1, 1, 1), base_channels=8,
         unit_channels=16)),
+    'HRCoMer': ('HRCoMer', dict(
+        arch=dict(base_net=dict(embed_dims=(8, 16, 24, 32),
+                                depths=(1, 2, 2, 1), use_grn=True),
+                  embed_dims=(8, 12, 16, 24), stage1_channels=8,
+                  num_modules=(1, 1, 2, 1), depths=(1, 2, 2, 2)))),
     'TimmBackbone': ('TimmBackbone', dict(model_name='resnet10t')),
     'TimmBackbone, transformer': ('TimmBackbone', dict(
         model_name='vit_tiny_patch16_224', img_size=SIZE,
@@ -284,8 +289,10 @@ def test_unknown_arguments_are_not_swallowed(case):
 def test_unknown_names_show_the_closest(case):
     skip_without(case, 'arch')
     name, _ = CASES[case]
-    wrong = dict(TimmBackbone=('model_name', 'resnet5O', 'resnet50')).get(
-        name, ('arch', 'smal', 'small'))
+    wrong = dict(
+        TimmBackbone=('model_name', 'resnet5O', 'resnet50'),
+        HRCoMer=('arch', 'larg', 'large')).get(
+            name, ('arch', 'smal', 'small'))
     with pytest.raises(ValueError, match=f'{wrong[1]}.*did you mean.*'
                        f'{wrong[2]}'):
         MODELS.get(name)(**{wrong[0]: wrong[1]})

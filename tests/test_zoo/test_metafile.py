@@ -36,6 +36,14 @@ def config_of(name: str):
     return get_config(name)
 
 
+def start_weights(name: str) -> list:
+    """What the backbone, or its parts, start from."""
+    backbone = config_of(name).model.backbone
+    found = [(backbone.get(key) or {}).get('checkpoint') for key in (
+        'init_cfg', 'base_init_cfg', 'adapter_init_cfg')]
+    return [one for one in (*found, backbone.get('pretrained')) if one]
+
+
 def test_every_config_has_one_entry():
     names = [model.name for family in read_families()
              for model in family.models]
@@ -54,8 +62,9 @@ def test_entry_says_what_the_config_says(name):
     arch = config.model.backbone.get('arch')
     if isinstance(arch, str):
         # XT is x-tiny, V2-Atto v2-atto, S small.
-        short = model.title.split('-', 1)[-1] if ' V2' not in model.title \
-            else model.title.split(' ')[1]
+        # Behind a blank: which V2, or how HRCoMer is tested.
+        short = (model.title.split(' ')[1] if ' V2' in model.title else
+                 model.title.split('-', 1)[-1].split(' ')[0])
         assert (arch == short.lower() or short
                 == ''.join(part[0] for part in arch.split('-')).upper())
 
@@ -64,13 +73,10 @@ def test_entry_says_what_the_config_says(name):
 def test_entry_is_complete(name):
     """Weights, results, source and licences come together or not at all."""
     model = MODELS[name]
-    backbone = config_of(name).model.backbone
     parts = model.weights, model.metrics, model.upstream, model.task
     assert all(parts) or not any(parts)
     assert ('Weights' in model.licence) == bool(model.weights)
-    starts_from = (backbone.get('init_cfg') or {}).get(
-        'checkpoint', backbone.get('pretrained'))
-    assert ('Backbone' in model.licence) == bool(starts_from)
+    assert ('Backbone' in model.licence) == bool(start_weights(name))
     assert all(0.5 < value < 1 for value in model.metrics.values())
     if model.weights:
         assert model.weights.endswith('.pth')
@@ -91,10 +97,9 @@ def test_collections_are_complete():
 
 def test_weights_that_may_not_be_sold_are_marked():
     for model in MODELS.values():
-        checkpoint = (config_of(model.name).model.backbone.get('init_cfg')
-                      or {}).get('checkpoint', '')
-        assert (model.licence.get('Backbone') == 'CC-BY-NC-4.0') == (
-            'convnextv2' in checkpoint)
+        assert (model.licence.get('Backbone') == 'CC-BY-NC-4.0') == any(
+            'convnextv2' in str(source)
+            for source in start_weights(model.name))
 
 
 def source_rows(file: str) -> list[dict]:

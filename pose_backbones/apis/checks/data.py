@@ -12,6 +12,7 @@ from ...datasets.mpii import MpiiDataset
 from ...models.backbones import BaseBackbone
 from ...utils.errors import ConfigError, DatasetError
 from ..config import as_list
+from .bottomup import check_sigmas, is_bottomup
 from .truth import check_truth, is_image_list, read_json
 
 _GET_DATA = 'Give the folder of the data set with --data-root. '
@@ -96,7 +97,8 @@ def _check_boxes(dataset: dict, split: str, annotations: str) -> None:
         raise DatasetError(f'{split} detections not found: {boxes}. {how}')
     if boxes:
         check_detections(boxes, annotations)
-    elif split == 'test' and is_image_list(annotations):
+    elif (split == 'test' and not is_bottomup(dataset)
+          and is_image_list(annotations)):
         raise DatasetError(
             f'{annotations} is a list of images without people: give '
             f'detections ({split}_dataloader.dataset.bbox_file). {how}')
@@ -122,12 +124,14 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
         if len(found) > 1 and found[1] != declared:
             raise DatasetError(
                 f'{where} has {found[1]} key points a person (annotation '
-                f'{person.get("id")}), but '
+                f'{_first(person.get("id"))}), but '
                 f'{type(dataset).__name__} has {declared}. Use the data set '
                 'type, or a metainfo file (tools/make_dataset_info.py writes '
                 'one), that describes these key points')
+    check_sigmas(cfg, declared, where)
     head = cfg.model.get('head') or {}
-    predicted = head.get('out_channels', head.get('num_keypoints'))
+    key = 'out_channels' if 'out_channels' in head else 'num_keypoints'
+    predicted = head.get(key)
     decoder = head.get('decoder')
     if isinstance(decoder, dict) and decoder.get(
             'heatmap_type') == 'combined':
@@ -136,7 +140,12 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
         raise DatasetError(
             f'the model predicts {predicted} key points (model.head), but '
             f'{where} has {declared}: set --cfg-options '
-            f'model.head.out_channels={declared}')
+            f'model.head.{key}={declared}')
+
+
+def _first(number):
+    """A person's number, or the first of an image's people."""
+    return number[0] if isinstance(number, list) and number else number
 
 
 def check_input_size(cfg: Config, model: nn.Module) -> None:

@@ -34,8 +34,34 @@ def check_truth(metric: dict, split: str, dataset: dict) -> None:
                 f'is nothing to compare with ({split}_evaluator.ann_file): '
                 'tools/test.py --format-only writes the predictions for '
                 "COCO's server")
+        if truth:
+            _check_measures(metric, split, dataset, truth)
     elif issubclass(kind, (MpiiPCKh, MpiiPCKAccuracy)):
         _check_mpii(dataset, split, kind)
+
+
+def _check_measures(metric: dict, split: str, dataset: dict,
+                    truth: str) -> None:
+    """Refuse annotations without areas, or CrowdPose's levels, if needed."""
+    content = read_json(truth, 'annotations')
+    people = content.get('annotations', [])
+    counts = sorted({len(p['keypoints']) // 3 for p in people
+                     if 'keypoints' in p})
+    images = content.get('images', [])
+    crowd = metric.get('iou_type') == 'keypoints_crowd'
+    for wanted, key, entries, what in (
+            (crowd, 'crowdIndex', images, 'images'),
+            (metric.get('use_area', True), 'area', people, 'people')):
+        lacking = [entry['id'] for entry in entries if key not in entry]
+        if wanted and lacking:
+            raise DatasetError(
+                f'{truth} has no {key} of {len(lacking)} of {len(entries)} '
+                f'{what} (such as {lacking[0]}), by which {split}_evaluator '
+                f'measures; its people have '
+                f'{" or ".join(map(str, counts))} key points. Give '
+                f'annotations of the kind that {dataset["type"]} reads, or '
+                'set ' + ("iou_type='keypoints'" if key == 'crowdIndex'
+                          else 'use_area=False'))
 
 
 def _check_mpii(dataset: dict, split: str, kind: type) -> None:

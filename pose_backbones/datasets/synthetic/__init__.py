@@ -1,14 +1,20 @@
-"""Drawn people with key points of COCO or MPII, for tests and demos."""
+"""Drawn people with key points of COCO, MPII or CrowdPose, for tests and
+demos."""
 
 from .annotations import encode_person, sample_detections
 from .coco import make_synthetic_coco
+from .crowdpose import (
+    crowd_index,
+    encode_crowdpose_person,
+    make_synthetic_crowdpose,
+)
 from .figure import Figure, Midline, draw_figure
 from .folder import GENERATOR_VERSION, SyntheticSummary
 from .look import Look, sample_look
 from .masks import encode_polygons, encode_rle
 from .mpii import encode_mpii_person, make_synthetic_mpii
 from .poses import ACTIONS, sample_pose
-from .scene import Scene, ScenePerson, render_scene
+from .scene import Crowding, Scene, ScenePerson, render_scene
 from .skeleton import (
     BONES,
     JOINT_LIMITS,
@@ -24,11 +30,13 @@ from .skeleton import (
 
 __all__ = [
     'ACTIONS', 'BONES', 'GENERATOR_VERSION', 'JOINT_LIMITS',
-    'KEYPOINT_NAMES', 'Body', 'Figure', 'Look', 'Midline', 'PosedBody',
-    'Projection',
-    'Scene', 'ScenePerson', 'SyntheticSummary', 'draw_figure',
-    'encode_mpii_person', 'encode_person', 'encode_polygons', 'encode_rle',
+    'KEYPOINT_NAMES', 'Body', 'Crowding', 'Figure', 'Look', 'Midline',
+    'PosedBody', 'Projection',
+    'Scene', 'ScenePerson', 'SyntheticSummary', 'crowd_index', 'draw_figure',
+    'encode_crowdpose_person', 'encode_mpii_person', 'encode_person',
+    'encode_polygons', 'encode_rle',
     'forward_kinematics', 'limit', 'make_synthetic_coco',
-    'make_synthetic_mpii', 'project', 'render_scene',
+    'make_synthetic_crowdpose', 'make_synthetic_mpii', 'project',
+    'render_scene',
     'sample_body', 'sample_detections', 'sample_look', 'sample_pose',
 ]

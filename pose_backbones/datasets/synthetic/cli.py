@@ -5,10 +5,12 @@ import time
 from datetime import timedelta
 
 from .coco import make_synthetic_coco
+from .crowdpose import make_synthetic_crowdpose
 from .mpii import make_synthetic_mpii
 
 #: --format → what makes it
-_MAKERS = {'coco': make_synthetic_coco, 'mpii': make_synthetic_mpii}
+_MAKERS = {'coco': make_synthetic_coco, 'mpii': make_synthetic_mpii,
+           'crowdpose': make_synthetic_crowdpose}
 
 #: Least time between two lines of progress, in seconds.
 _INTERVAL = 3.0
@@ -35,16 +37,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='make_synthetic_coco.py',
         description='Make a data set of drawn people in the layout of COCO '
-        'keypoints (images, annotations and detections of persons) or of '
-        'MPII. The same options give the same files; a complete data set '
-        'made with the same options is left as it is.')
+        'keypoints (images, annotations and detections of persons), of MPII '
+        'or of CrowdPose. The same options give the same files; a complete '
+        'data set made with the same options is left as it is.')
     parser.add_argument(
         'out', metavar='OUT',
         help='folder to write: a new one, an empty one, or an earlier output')
     parser.add_argument(
         '--format', choices=tuple(_MAKERS), default='coco',
-        help="layout and key points: COCO's, or MPII's in HRNet's JSON "
-        'files with head boxes (default: coco)')
+        help="layout and key points: COCO's, MPII's in HRNet's JSON files "
+        "with head boxes, or CrowdPose's (default: coco)")
     parser.add_argument(
         '--train', type=int, default=1000, metavar='N',
         help='number of training images (default: 1000)')
@@ -60,6 +62,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar=('W', 'H'),
         help='nominal width and height in pixels, 64 to 4096; some images '
         'are upright or up to 20 %% smaller (default: 384 288)')
+    parser.add_argument(
+        '--people', type=int, nargs=2, metavar=('MIN', 'MAX'),
+        help='number of people in the foreground of an image, 0 to 12; they '
+        'stand closer in some images than in others (default: 1 8 for '
+        'crowdpose; else up to 5, most of them apart)')
     parser.add_argument(
         '--overwrite', action='store_true',
         help='replace what this tool wrote to OUT with other options; files '
@@ -77,10 +84,11 @@ def main(argv: list[str] | None = None) -> None:
         DatasetError: An option is out of range, or OUT cannot be written.
     """
     args = _parse(argv)
+    options = {} if args.people is None else {'people': tuple(args.people)}
     result = _MAKERS[args.format](
         args.out, args.train, args.val, seed=args.seed,
         image_size=tuple(args.image_size), overwrite=args.overwrite,
-        progress=_Progress())
+        progress=_Progress(), **options)
     text = f'{result.images} images, {result.people} people'
     if result.existed:
         print(f'already there: {text} in {result.out_dir}')

@@ -36,10 +36,9 @@ def _own_files(counts: dict[str, int]) -> Iterator[str]:
 def _write_split(out: Path, split: str, wanted: dict,
                  tick: Callable[[], None]) -> int:
     """Writes the images and annotations of a split; counts its people."""
-    seed, size = wanted['seed'], tuple(wanted['image_size'])
     images, annotations, detections = [], [], []
     for index in range(wanted['counts'][split]):
-        scene = render(seed, split, index, size)
+        scene = render(wanted, split, index)
         number = image_id(split, index)
         name = f'{number:012d}.jpg'
         write_image(out / split / name, scene.image)
@@ -50,7 +49,8 @@ def _write_split(out: Path, split: str, wanted: dict,
         annotations += [encode_person(p, first + k, number)
                         for k, p in enumerate(scene.people)]
         if split == 'val':
-            rng = np.random.default_rng([seed, len(SPLITS), index])
+            rng = np.random.default_rng(
+                [wanted['seed'], len(SPLITS), index])
             detections += sample_detections(rng, scene, number)
         tick()
     write_json(out / f'annotations/person_keypoints_{split}.json', {
@@ -79,11 +79,13 @@ def make_synthetic_coco(
         seed: int = 0, image_size: tuple[int, int] = (384, 288),
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        people: tuple[int, int] | None = None,
 ) -> SyntheticSummary:
     """Makes a data set of drawn people in the layout of COCO keypoints.
 
-    Every image depends on the seed, the split, its index and the nominal
-    size only: a larger data set begins with the images of a smaller one.
+    Every image depends on the seed, the split, its index, the nominal size
+    and `people` only: a larger data set begins with the images of a smaller
+    one.
 
     Args:
         out_dir: Folder to write; new, empty, or an earlier output.
@@ -96,6 +98,10 @@ def make_synthetic_coco(
             parameters; files of others are never touched.
         progress: Called with the numbers of images done and of all images
             after each image.
+        people: Least and greatest number of people in the foreground of an
+            image, 0 to 12; in a third of the images most of them stand
+            before others, in a third some. None: up to five, most of them
+            apart.
 
     Returns:
         What was made. If the folder held the complete data set with the
@@ -107,4 +113,4 @@ def make_synthetic_coco(
             something else, or something could not be written.
     """
     return make_data_set(_LAYOUT, out_dir, num_train, num_val, seed,
-                         image_size, overwrite, progress)
+                         image_size, overwrite, progress, people)

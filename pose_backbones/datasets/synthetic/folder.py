@@ -12,13 +12,17 @@ import cv2
 import numpy as np
 
 from ...utils.errors import DatasetError
-from .scene import Scene, render_scene
+from .scene import Crowding, Scene, render_scene
 
 #: Changes whenever the same seed gives other files.
 GENERATOR_VERSION = 1
 SPLITS = ('train', 'val')
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 90)
 _MANIFEST = 'synthetic.json'
+#: Most people in the foreground of an image.
+MAX_PEOPLE = 12
+#: Shares of people close to others, of which each image has one.
+_CLOSE = (0.0, 0.5, 0.95)
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,14 @@ def _image_size(rng: np.random.Generator, size: tuple[int, int]
     return size
 
 
-def render(seed: int, split: str, index: int, size: tuple[int, int]
-           ) -> Scene:
-    """The scene of one image; it depends on nothing else."""
-    rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    return render_scene(rng, _image_size(rng, size))
+def render(wanted: dict, split: str, index: int) -> Scene:
+    """The scene of one image of a manifest; its counts do not matter."""
+    rng = np.random.default_rng([wanted['seed'], SPLITS.index(split), index])
+    size = _image_size(rng, tuple(wanted['image_size']))
+    if wanted['people_per_image'] is None:
+        return render_scene(rng, size)
+    return render_scene(rng, size, Crowding(
+        tuple(wanted['people_per_image']), float(rng.choice(_CLOSE))))
 
 
 def image_id(split: str, index: int) -> int:
@@ -189,7 +196,8 @@ def _write(out: Path, layout: Layout, wanted: dict,
 
 
 def _check(num_train: int, num_val: int, seed: int,
-           image_size: tuple[int, int]) -> None:
+           image_size: tuple[int, int],
+           people: tuple[int, int] | None) -> None:
     for name, value in (('num_train', num_train), ('num_val', num_val),
                         ('seed', seed)):
         if isinstance(value, bool) or not isinstance(value, int):
@@ -203,12 +211,19 @@ def _check(num_train: int, num_val: int, seed: int,
             isinstance(v, int) and 64 <= v <= 4096 for v in image_size):
         raise DatasetError(f'expected image_size as width and height from '
                            f'64 to 4096 pixels, got {image_size!r}')
+    if people is not None and not (
+            len(people) == 2 and all(isinstance(v, int) for v in people)
+            and 0 <= people[0] <= people[1] <= MAX_PEOPLE):
+        raise DatasetError(f'expected people as the least and the greatest '
+                           f'number an image, 0 to {MAX_PEOPLE}, got '
+                           f'{people!r}')
 
 
 def make_data_set(
         layout: Layout, out_dir: str | os.PathLike, num_train: int,
         num_val: int, seed: int, image_size: tuple[int, int],
         overwrite: bool, progress: Callable[[int, int], None] | None,
+        people: tuple[int, int] | None,
 ) -> SyntheticSummary:
     """Makes a data set of drawn people.
 
@@ -222,6 +237,7 @@ def make_data_set(
         image_size: Nominal width and height in pixels, 64 to 4096.
         overwrite: Whether to replace an earlier output.
         progress: Called after each image.
+        people: Least and greatest number of people an image.
 
     Returns:
         What was made.
@@ -232,15 +248,17 @@ def make_data_set(
             something else, or something could not be written.
     """
     image_size = tuple(image_size)
-    _check(num_train, num_val, seed, image_size)
+    people = None if people is None else tuple(people)
+    _check(num_train, num_val, seed, image_size, people)
     out, start = Path(out_dir), time.perf_counter()
     wanted = {'generator': layout.generator,
               'version': GENERATOR_VERSION, 'seed': seed,
               'counts': {'train': num_train, 'val': num_val},
-              'image_size': list(image_size)}
+              'image_size': list(image_size),
+              'people_per_image': None if people is None else list(people)}
     with _access(out):
         done = _prepare(out, layout, wanted, overwrite)
-    people = done['people'] if done else _write(
+    drawn = done['people'] if done else _write(
         out, layout, wanted, progress)
-    return SyntheticSummary(out, num_train + num_val, people,
+    return SyntheticSummary(out, num_train + num_val, drawn,
                             time.perf_counter() - start, done is not None)

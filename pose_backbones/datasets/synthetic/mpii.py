@@ -94,8 +94,7 @@ def _write_split(out: Path, split: str, wanted: dict,
     """Writes the images and annotations of a split; returns its people."""
     people = []
     for index in range(wanted['counts'][split]):
-        scene = render(wanted['seed'], split, index,
-                       tuple(wanted['image_size']))
+        scene = render(wanted, split, index)
         name = f'{image_id(split, index):09d}.jpg'
         write_image(out / 'images' / name, scene.image)
         people += [encode_mpii_person(person, name)
@@ -123,6 +122,7 @@ def make_synthetic_mpii(
         seed: int = 0, image_size: tuple[int, int] = (384, 288),
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        people: tuple[int, int] | None = None,
 ) -> SyntheticSummary:
     """Makes a data set of drawn people in MPII's layout.
 
@@ -140,6 +140,7 @@ def make_synthetic_mpii(
         image_size: Nominal width and height in pixels, 64 to 4096.
         overwrite: Whether to replace an earlier output.
         progress: Called after each image.
+        people: Least and greatest number of people an image.
 
     Returns:
         What was made.
@@ -150,4 +151,4 @@ def make_synthetic_mpii(
             something else, or something could not be written.
     """
     return make_data_set(_LAYOUT, out_dir, num_train, num_val, seed,
-                         image_size, overwrite, progress)
+                         image_size, overwrite, progress, people)

@@ -67,6 +67,20 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class Crowding:
+    """How many people are in the foreground, and how close.
+
+    Attributes:
+        people: The least and the greatest number, equally likely between.
+        close: Share of them that stand before or behind another; the others
+            stand apart as far as there is room.
+    """
+
+    people: tuple[int, int]
+    close: float
+
+
+@dataclass(frozen=True)
 class _Drawn:
     """One person that was put on the stage."""
 
@@ -206,6 +220,28 @@ def _places(rng: np.random.Generator, camera: Camera, size: tuple[int, int]
     return sorted(places, key=lambda p: p[1])
 
 
+def _crowded(rng: np.random.Generator, camera: Camera, size: tuple[int, int],
+             crowding: Crowding) -> list[tuple[float, float, float]]:
+    """As `_places`, for a number of people that is given."""
+    w, h = size
+    tallest = max(80.0, min(h, 0.98 * (h - camera.horizon) / camera.drop))
+    places: list[tuple[float, float, float]] = []
+    for _ in range(rng.integers(*crowding.people, endpoint=True)):
+        if places and rng.random() < crowding.close:
+            x, _, height = places[rng.integers(len(places))]
+            height *= rng.uniform(0.85, 1.1)
+            x += rng.choice((-1, 1)) * rng.uniform(0.08, 0.25) * height
+        else:
+            options = np.stack((
+                rng.uniform(0.06, 0.94, 20) * w,
+                np.exp(rng.uniform(np.log(70), np.log(tallest), 20))), 1)
+            gaps = [min((abs(x - p[0]) / (height + p[2]) for p in places),
+                        default=9.0) for x, height in options]
+            x, height = options[int(np.argmax(np.minimum(gaps, 0.4)))]
+        places.append((float(x), camera.ground(height), float(height)))
+    return sorted(places, key=lambda p: p[1])
+
+
 def _tiny(stage: Stage, rng: np.random.Generator, camera: Camera
           ) -> _Drawn | None:
     """Someone far away, too small for keypoints."""
@@ -216,12 +252,15 @@ def _tiny(stage: Stage, rng: np.random.Generator, camera: Camera
 
 
 def render_scene(rng: np.random.Generator,
-                 size: tuple[int, int] = (384, 288)) -> Scene:
+                 size: tuple[int, int] = (384, 288),
+                 crowding: Crowding | None = None) -> Scene:
     """Draws a picture of people in surroundings.
 
     Args:
         rng: Source of all randomness of the scene.
         size: Width and height of the picture, 64 to 4096 pixels each.
+        crowding: How many people, and how close; None: up to five, few of
+            whom stand before others.
 
     Returns:
         The picture and the people seen in it.
@@ -244,7 +283,9 @@ def render_scene(rng: np.random.Generator,
         groups.append(_crowd(stage, rng, camera))
     tiny = _tiny(stage, rng, camera) if rng.random() < _TINY_SHARE else None
     drawn: list[_Drawn] = []
-    for x, y, height in _places(rng, camera, size):
+    places = (_places(rng, camera, size) if crowding is None
+              else _crowded(rng, camera, size, crowding))
+    for x, y, height in places:
         done = _draw_person(stage, rng, camera, x, y, height)
         if done is not None:
             drawn.append(done)

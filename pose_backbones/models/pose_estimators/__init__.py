@@ -2,6 +2,10 @@
 
 from .ensemble import HeatmapEnsemble
 from .ensemble_members import EnsembleMembers
+from .hrcomer import HRCoMerEstimator
 from .topdown import TopdownPoseEstimator
 
-__all__ = ['EnsembleMembers', 'HeatmapEnsemble', 'TopdownPoseEstimator']
+__all__ = [
+    'EnsembleMembers', 'HRCoMerEstimator', 'HeatmapEnsemble',
+    'TopdownPoseEstimator'
+]

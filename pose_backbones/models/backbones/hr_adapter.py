@@ -1,0 +1,286 @@
+"""The high-resolution adapter of HRCoMer: an HRNet beside a base network."""
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ...convert.hrnet import convert_adapter
+from ...utils.checkpoint import get_weights, load_weights, read_checkpoint
+from ...utils.errors import CheckpointError
+from ...utils.fitting import compare
+from ..layers import build_norm, checkpointed
+from ..layers.conv_norm import conv_norm
+
+STAGES = 4
+_EXPANSION = 4  # of the channels of a bottleneck
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias, norm and, if asked for, ReLU.
+
+    Args:
+        in_channels, channels: Of input and output.
+        norm_cfg: Norm layer.
+        kernel: Side of the kernel; padded to keep the size.
+        stride: Of the convolution.
+        relu: Whether a ReLU follows.
+    """
+
+    def __init__(self, in_channels: int, channels: int, norm_cfg: dict,
+                 kernel: int = 1, stride: int = 1, relu: bool = False):
+        super().__init__(
+            nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2,
+                      bias=False),
+            build_norm(norm_cfg, channels))
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = conv_norm(x, self[0], self[1])
+        return F.relu(x, inplace=True) if self.relu else x
+
+
+class Bottleneck(nn.Module):
+    """Residual block: 1x1 to a quarter, 3x3, 1x1.
+
+    Args:
+        in_channels, channels: Of input and output.
+        norm_cfg: Norm layer.
+    """
+
+    def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
+        super().__init__()
+        width = channels // _EXPANSION
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = build_norm(norm_cfg, width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = build_norm(norm_cfg, width)
+        self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
+        self.bn3 = build_norm(norm_cfg, channels)
+        self.downsample = None
+        if in_channels != channels:
+            self.downsample = ConvNorm(in_channels, channels, norm_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(conv_norm(x, self.conv1, self.bn1), inplace=True)
+        out = F.relu(conv_norm(out, self.conv2, self.bn2), inplace=True)
+        out = conv_norm(out, self.conv3, self.bn3)
+        out = out + (x if self.downsample is None else self.downsample(x))
+        return F.relu(out, inplace=True)
+
+
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 convolutions.
+
+    Args:
+        channels: Of input and output.
+        norm_cfg: Norm layer.
+    """
+
+    def __init__(self, channels: int, norm_cfg: dict):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = build_norm(norm_cfg, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = build_norm(norm_cfg, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(conv_norm(x, self.conv1, self.bn1), inplace=True)
+        out = conv_norm(out, self.conv2, self.bn2) + x
+        return F.relu(out, inplace=True)
+
+
+class HRModule(nn.Module):
+    """Branches of several resolutions, then each summed up with all others.
+
+    Args:
+        channels: Of the branches; each has half the resolution of the one
+            before.
+        depth: Blocks of a branch.
+        norm_cfg: Norm layer.
+        with_cp: Whether the branches' activations are computed again in the
+            backward pass.
+    """
+
+    def __init__(self, channels: Sequence[int], depth: int, norm_cfg: dict,
+                 with_cp: bool):
+        super().__init__()
+        self.with_cp = with_cp
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(BasicBlock(width, norm_cfg)
+                            for _ in range(depth))) for width in channels)
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(
+                _fuse_layer(channels, source, target, norm_cfg)
+                for source in range(len(channels)))
+            for target in range(len(channels)))
+
+    def forward(self, maps: Sequence[Tensor],
+                targets: Sequence[int] | None = None) -> list[Tensor]:
+        """Run the branches and fuse them.
+
+        Args:
+            maps: (N, channels[i], H / 2**i, W / 2**i) for each branch i.
+            targets: Branches that are wanted; None: all.
+
+        Returns:
+            The same shapes, for each of `targets`.
+        """
+        again = self.with_cp and self.training
+        maps = [checkpointed(branch, x) if again else branch(x)
+                for branch, x in zip(self.branches, maps)]
+        if targets is None:
+            targets = range(len(maps))
+        return [self._fuse(maps, target) for target in targets]
+
+    def _fuse(self, maps: Sequence[Tensor], target: int) -> Tensor:
+        total = None
+        for source, layer in enumerate(self.fuse_layers[target]):
+            x = maps[source] if source == target else layer(maps[source])
+            if source > target:
+                x = F.interpolate(
+                    x, scale_factor=2**(source - target), mode='bilinear')
+            total = x if total is None else total + x
+        return F.relu(total)
+
+
+def _fuse_layer(channels: Sequence[int], source: int, target: int,
+                norm_cfg: dict) -> nn.Module:
+    """From one branch's map to another's channels, and down to its size."""
+    if source == target:
+        return nn.Identity()
+    if source > target:
+        return ConvNorm(channels[source], channels[target], norm_cfg)
+    steps = target - source
+    return nn.Sequential(*(
+        ConvNorm(
+            channels[source],
+            channels[target if step == steps - 1 else source],
+            norm_cfg, kernel=3, stride=2, relu=step < steps - 1)
+        for step in range(steps)))
+
+
+class Transition(nn.Module):
+    """What the adapter gets from the base network, or gives back.
+
+    Args:
+        in_channels, channels: Of the two.
+        norm_cfg: Norm layer.
+    """
+
+    def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
+        super().__init__()
+        self.conv = ConvNorm(in_channels, channels, norm_cfg, relu=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class HRAdapter(BaseModule):
+    """The modules of the adapter; `HRCoMer` runs them.
+
+    Stage s has the branches of strides 4 to 4 * 2**s. Its newest one starts
+    as the base network's map (`trans_b2h`), and goes back to the base
+    network behind the stage (`trans_h2b`).
+
+    Args:
+        base_channels: Of the base network's four stages.
+        channels: Of the four branches.
+        stage1_channels: Of the only branch of the first stage.
+        num_modules: Of each stage; the first stage has bottlenecks.
+        depths: Blocks of a branch, for each stage.
+        norm_cfg: Norm layer.
+        with_cp: See `HRModule`.
+        init_cfg: None, or `dict(type='Pretrained', checkpoint=PATH_OR_URL)`
+            of an HRNet's ImageNet weights: `layer1` and the stages start
+            from what has the same name. The log lists the rest.
+
+    Raises:
+        ValueError: For another `init_cfg`.
+    """
+
+    def __init__(self,
+                 base_channels: Sequence[int],
+                 channels: Sequence[int],
+                 stage1_channels: int,
+                 num_modules: Sequence[int],
+                 depths: Sequence[int],
+                 norm_cfg: dict,
+                 with_cp: bool = False,
+                 init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        if init_cfg is not None and (
+                not isinstance(init_cfg, Mapping)
+                or set(init_cfg) != {'type', 'checkpoint'}
+                or init_cfg['type'] != 'Pretrained'):
+            raise ValueError(
+                f'init_cfg of the adapter is {init_cfg!r}: expected None or '
+                "dict(type='Pretrained', checkpoint=PATH_OR_URL)")
+        widths = (stage1_channels, *channels[1:])
+        self.with_cp = with_cp
+        self.trans_b2h = nn.ModuleList(
+            Transition(base, width, norm_cfg)
+            for base, width in zip(base_channels, widths))
+        self.trans_h2b = nn.ModuleList(
+            Transition(width, base, norm_cfg)
+            for base, width in zip(base_channels[:-1], widths))
+        self.stage1 = _first_stage(stage1_channels, depths[0], norm_cfg)
+        for s in range(1, STAGES):
+            self.add_module(f'stage{s + 1}', nn.Sequential(*(
+                HRModule(channels[:s + 1], depths[s], norm_cfg, with_cp)
+                for _ in range(num_modules[s]))))
+        self.stage1_trans = ConvNorm(
+            stage1_channels, channels[0], norm_cfg, relu=True)
+
+    def stage(self, maps: list[Tensor], index: int,
+              targets: Sequence[int] | None = None) -> list[Tensor]:
+        """Run a stage.
+
+        Args:
+            maps: Of the branches.
+            index: Of the stage, 0 to 3.
+            targets: Branches that are wanted; None: all.
+
+        Returns:
+            The maps of `targets`.
+        """
+        modules = getattr(self, f'stage{index + 1}')
+        if index == 0:
+            again = self.with_cp and self.training
+            return [checkpointed(modules, maps[0]) if again else
+                    modules(maps[0])]
+        for module in modules[:-1]:
+            maps = module(maps)
+        return modules[-1](maps, targets)
+
+    def init_weights(self) -> None:
+        """As in the original; then what `init_cfg` names."""
+        if self._is_init:
+            return
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.001)
+        if self.init_cfg is not None:
+            self._load_hrnet(self.init_cfg['checkpoint'])
+        self._is_init = True
+
+    def _load_hrnet(self, path: str) -> None:
+        weights = convert_adapter(get_weights(read_checkpoint(path)))
+        fit = compare(self, weights)
+        if fit.reshaped or not fit.matching:
+            raise CheckpointError(
+                f'{path} is not an HRNet of the width of this adapter: '
+                f'{fit.problems()}')
+        load_weights(self, weights, path, strict=False)
+        print_log(f'HRAdapter: starts from {path}', logger='current')
+
+
+def _first_stage(channels: int, depth: int, norm_cfg: dict) -> nn.Sequential:
+    """Bottlenecks, and a convolution back to their input's channels."""
+    wide = _EXPANSION * channels
+    blocks = [Bottleneck(wide if i else channels, wide, norm_cfg)
+              for i in range(depth)]
+    return nn.Sequential(
+        *blocks, ConvNorm(wide, channels, norm_cfg, relu=True))

@@ -1,0 +1,342 @@
+"""HRCoMer: ConvNeXt V2 beside a high-resolution adapter."""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from ...convert.hrcomer import convert_backbone, convert_base_net
+from ...registry import MODELS
+from ...utils import arguments
+from ..layers import checkpointed
+from ..layers.shortcuts import may_shorten
+from .base import BaseBackbone, choose_arch
+from .convnext import ConvNeXt
+from .hr_adapter import STAGES, HRAdapter
+
+#: numbers of a map that stay in the cache (8 MB)
+_PIECE = 2**21
+
+
+def _arch(base_net: str, width: int, stage1_channels: int = 64,
+          num_modules: Sequence[int] = (1, 1, 4, 3),
+          depths: Sequence[int] = (1, 4, 4, 4)) -> dict:
+    """An architecture whose width doubles from branch to branch."""
+    return dict(
+        base_net=base_net,
+        embed_dims=tuple(width * 2**stage for stage in range(STAGES)),
+        stage1_channels=stage1_channels,
+        num_modules=tuple(num_modules),
+        depths=tuple(depths))
+
+
+class BaseNet(ConvNeXt):
+    """`ConvNeXt` that is run stage by stage, without norms behind them.
+
+    Args:
+        arch: See `ConvNeXt`.
+        drop_path_rate: See `HRCoMer`.
+        dropout_after_downsampling: See `HRCoMer`.
+        with_cp, init_cfg: See `ConvNeXt`.
+    """
+
+    convert_names = staticmethod(convert_base_net)
+    pretrained_missing = ()
+
+    def __init__(self,
+                 arch: str | dict,
+                 drop_path_rate: float | Sequence[float],
+                 dropout_after_downsampling: bool,
+                 with_cp: bool,
+                 init_cfg: dict | None):
+        super().__init__(arch, with_cp=with_cp, init_cfg=init_cfg)
+        for stage in range(STAGES):
+            delattr(self, f'norm{stage}')
+        rates = _drop_rates(drop_path_rate, sum(self.depths))
+        blocks = [block for stage in self.stages for block in stage.blocks]
+        for block, rate in zip(blocks, rates):
+            block.drop_path = DropPath(rate) if rate else nn.Identity()
+        firsts = accumulate((0, *self.depths[:-1]))
+        self.dropouts = nn.ModuleList(
+            nn.Dropout(rates[first] if dropout_after_downsampling else 0)
+            for first in firsts)
+
+    def stage_modules(self, stage: int) -> Iterator[nn.Module]:
+        """The modules of stage 0 to 3: the stem first, blocks."""
+        if stage == 0:
+            yield self.stem
+        yield self.stages[stage]
+
+    def stage(self, x: Tensor, index: int) -> Tensor:
+        """Run a stage.
+
+        Args:
+            x: The image, or the map of the stage before.
+            index: Of the stage, 0 to 3.
+
+        Returns:
+            (N, embed_dims[index], h, w), of stride 4 * 2**index.
+        """
+        if index == 0:
+            x = self.stem(x)
+        x = self.dropouts[index](self.stages[index].downsample(x))
+        blocks = self.stages[index].blocks
+        if _is_lean(blocks, x):
+            return _run_lean(blocks, x)
+        for block in blocks:
+            if self.with_cp and self.training:
+                x = checkpointed(block, x)
+            else:
+                x = block(x)
+        return x
+
+
+def _is_lean(blocks: nn.Sequential, x: Tensor) -> bool:
+    """Whether `_run_lean` may stand for the blocks."""
+    return not (
+        torch.is_grad_enabled() or not may_shorten(x) or blocks.training
+        or torch.is_autocast_enabled(x.device.type)
+        or blocks[0].gamma is not None)
+
+
+def _run_lean(blocks: nn.Sequential, x: Tensor) -> Tensor:
+    """Run timm's blocks of ConvNeXt V2 on a CPU without gradient.
+
+    The same numbers with less traffic to memory. The response norm
+    multiplies each channel of an image by one factor; this goes into the
+    weights behind it. What is left to do on the widest map is done in pieces
+    that stay in the cache, in one buffer for all blocks.
+
+    Args:
+        blocks: Of one stage.
+        x: (N, C, H, W).
+
+    Returns:
+        The same shape, channels last in memory.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    height, width = x.shape[-2:]
+    hidden = x.new_empty(height * width, blocks[0].mlp.fc1.out_features)
+    for block in blocks:
+        out = block.conv_dw(x).contiguous(memory_format=torch.channels_last)
+        for pixels in out.permute(0, 2, 3, 1):  # (H, W, C) of an image
+            _mix_channels(block, pixels.flatten(0, 1), hidden)
+        x = out.add_(x)
+    return x
+
+
+def _mix_channels(block: nn.Module, x: Tensor, hidden: Tensor) -> None:
+    """The point-wise part of a block, without residual, in place.
+
+    Args:
+        block: Of timm.
+        x: (HW, C), of one image; overwritten.
+        hidden: (HW, 4 C), a buffer.
+    """
+    mlp, grn = block.mlp, block.mlp.grn
+    rows = max(1, _PIECE // hidden.shape[1])
+    energy = hidden.new_zeros(hidden.shape[1])
+    for given, wide in zip(x.split(rows), hidden.split(rows)):
+        torch.addmm(mlp.fc1.bias, block.norm(given), mlp.fc1.weight.T,
+                    out=wide)
+        torch.ops.aten.gelu_(wide)
+        energy += wide.square().sum(0)
+    response = energy.sqrt()
+    response /= response.mean() + grn.eps
+    weight = mlp.fc2.weight * (1 + grn.weight * response)
+    bias = F.linear(grn.bias, mlp.fc2.weight, mlp.fc2.bias)
+    torch.addmm(bias, hidden, weight.T, out=x)
+
+
+def _drop_rates(rate: float | Sequence[float], count: int) -> list[float]:
+    """The rate of each block, rising evenly."""
+    pair = (0., rate) if arguments.is_number(rate) else rate
+    if (isinstance(pair, str) or not isinstance(pair, Sequence)
+            or len(pair) != 2):
+        raise TypeError(
+            f'drop_path_rate is {rate!r}: expected the rate of the last '
+            'block, or the rates of the first and the last')
+    for value in pair:
+        arguments.check_rate('drop_path_rate', value)
+    first, last = pair
+    return [first + (last - first) * i / max(count - 1, 1)
+            for i in range(count)]
+
+
+@MODELS.register_module()
+class HRCoMer(BaseBackbone):
+    """ConvNeXt V2 and a high-resolution adapter that exchange their maps.
+
+    The adapter is an HRNet of four stages. Its new branch starts from the
+    base network's map of the same stride; what the branch becomes in the
+    stage is added to the map again. `HRCoMerHead` finds people in the four
+    maps of the last stage.
+
+    Paper: ConvNeXtPose: Adapting ConvNeXt with High-Resolution Representation
+    for Multi-Person Human Pose Estimation. Source:
+    https://github.com/CR320/ConvNeXtPose. Names of the adapter's parameters
+    are those of its checkpoints; of the base network, `ConvNeXt`'s.
+
+    Stages are those of the base network where they are frozen, and the
+    branches of the adapter where maps are returned.
+
+    Deviations from the source: a frozen stage is frozen as a whole, and there
+    is no dropout behind downsamplings, unless asked for by name; there, half
+    a frozen stage learns (the released weights were trained with both). No
+    transitions with pixel shuffles, which no released model has.
+
+    Args:
+        arch: `'base'` (ConvNeXt V2 base, HRNet-W32), `'large'` (V2 large,
+            HRNet-W48), `'atto'` (V2 atto and a narrow, shallow adapter, not
+            in the paper), or a dict of `base_net` (an `arch` of `ConvNeXt`),
+            `embed_dims` (the adapter's branches), `stage1_channels`,
+            `num_modules` and `depths` (blocks of a branch), the last two
+            for each of four stages.
+        drop_path_rate: Stochastic depth of the base network, rising linearly
+            from block to block: the last one's rate, or a pair of the first
+            and the last one's. (0.1, 0.3) in the original.
+        dropout_after_downsampling: Whether the rate of a stage's first block
+            is also the rate of a dropout in front of it.
+        norm_cfg: Of the adapter, such as `dict(type='SyncBN')`; None is
+            `dict(type='BN')`.
+        out_indices: Branches returned, of 0 to 3.
+        frozen_stages: Stages 0 to this one of the base network are frozen;
+            -1: none.
+        freeze_every_second_block: Whether of a frozen stage only the second,
+            fourth, … block is frozen.
+        norm_eval: Whether batch norms stay in evaluation mode in training.
+        with_cp: Whether the activations of the base network's blocks and of
+            the adapter's branches are computed again in the backward pass.
+        base_init_cfg: Weights that the base network starts from, see
+            `BaseBackbone`: any release of ConvNeXt V2.
+        adapter_init_cfg: Weights that the adapter starts from, see
+            `HRAdapter`: those of an HRNet.
+        init_cfg: See `BaseBackbone`; of both, in place of the two.
+
+    Raises:
+        ValueError, TypeError: For a wrong argument; the message has the
+            value and the choices.
+    """
+
+    arch_settings = {
+        'base': _arch('v2-base', 32),
+        'large': _arch('v2-large', 48),
+        'atto': _arch('v2-atto', 16, 32, (1, 1, 2, 1), (1, 2, 2, 2)),
+    }
+    arch_aliases = {'b': 'base', 'l': 'large'}
+    #: strides of the maps of the four branches
+    strides = (4, 8, 16, 32)
+    convert_names = staticmethod(convert_backbone)
+
+    def __init__(self,
+                 arch: str | dict = 'base',
+                 drop_path_rate: float | Sequence[float] = 0.0,
+                 dropout_after_downsampling: bool = False,
+                 norm_cfg: dict | None = None,
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 frozen_stages: int = -1,
+                 freeze_every_second_block: bool = False,
+                 norm_eval: bool = False,
+                 with_cp: bool = False,
+                 base_init_cfg: dict | None = None,
+                 adapter_init_cfg: dict | None = None,
+                 init_cfg: dict | list | None = None):
+        super().__init__(
+            num_stages=STAGES,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg)
+        settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
+        arguments.check_stages(settings, STAGES)
+        arguments.check_ints("arch['num_modules']", settings['num_modules'],
+                             STAGES)
+        arguments.check_positive_int("arch['stage1_channels']",
+                                     settings['stage1_channels'])
+        for name, value in (
+                ('dropout_after_downsampling', dropout_after_downsampling),
+                ('freeze_every_second_block', freeze_every_second_block)):
+            arguments.check_flag(name, value)
+        if init_cfg and (base_init_cfg or adapter_init_cfg):
+            raise ValueError(
+                'init_cfg is of the whole backbone: expected either it, or '
+                'base_init_cfg and adapter_init_cfg')
+        self.freeze_every_second_block = freeze_every_second_block
+        self.embed_dims = tuple(settings['embed_dims'])
+        self.base_net = BaseNet(
+            settings['base_net'], drop_path_rate, dropout_after_downsampling,
+            with_cp, base_init_cfg)
+        self.hr_adapter = HRAdapter(
+            self.base_net.embed_dims, self.embed_dims,
+            settings['stage1_channels'], settings['num_modules'],
+            settings['depths'], norm_cfg or dict(type='BN'), with_cp,
+            adapter_init_cfg)
+        self.freeze_stages()
+
+    def stage_modules(self, stage: int) -> Iterator[nn.Module]:
+        """What is frozen of stage 0 to 3 of the base network."""
+        if self.freeze_every_second_block:
+            yield from self.base_net.stages[stage].blocks[1::2]
+        else:
+            yield from self.base_net.stage_modules(stage)
+
+    def freeze_stages(self) -> None:
+        """As in the base; and what only unwanted maps come from."""
+        for stage in range(self.frozen_stages + 1):
+            for module in self.stage_modules(stage):
+                module.eval()
+                module.requires_grad_(False)
+        last = self.hr_adapter.stage4[-1].fuse_layers
+        for branch in self._unwanted():
+            last[branch].requires_grad_(False)
+
+    def _unwanted(self) -> list[int]:
+        return [i for i in range(STAGES) if i not in self.out_indices]
+
+    def unused_weights(self) -> tuple[str, ...]:
+        """As in the base: the last sums of the maps that nobody gets."""
+        last = len(self.hr_adapter.stage4) - 1
+        return tuple(f'hr_adapter.stage4.{last}.fuse_layers.{branch}.'
+                     for branch in self._unwanted())
+
+    def init_from_nothing(self) -> None:
+        """Both parts have start values of their own, see `init_cfg`."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute feature maps.
+
+        Args:
+            x: (N, 3, H, W), sides that are multiples of 32.
+
+        Returns:
+            For each branch of `out_indices` a map (N, embed_dims[branch],
+            H / stride, W / stride).
+
+        Raises:
+            ValueError: For other sides.
+        """
+        self._check_size(x)
+        adapter, maps = self.hr_adapter, []
+        for index in range(STAGES):
+            x = self.base_net.stage(x, index)
+            maps.append(adapter.trans_b2h[index](x))
+            if index == STAGES - 1:
+                break
+            maps = adapter.stage(maps, index)
+            x = adapter.trans_h2b[index](maps[-1]) + x
+            if index == 0:
+                maps = [adapter.stage1_trans(maps[0])]
+        return tuple(adapter.stage(maps, index, self.out_indices))
+
+    def _check_size(self, x: Tensor) -> None:
+        if torch.jit.is_tracing():  # sizes are no numbers then
+            return
+        height, width = x.shape[-2:]
+        if height % self.strides[-1] or width % self.strides[-1]:
+            raise ValueError(
+                f'the images are {height}x{width} (height x width): expected '
+                f'multiples of {self.strides[-1]}')

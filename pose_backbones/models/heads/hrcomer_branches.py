@@ -1,0 +1,280 @@
+"""The convolutional parts of HRCoMer's head."""
+
+from collections.abc import Sequence
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..backbones.hr_adapter import BasicBlock, ConvNorm
+from ..layers.adaptive_conv import (
+    AdaptiveActivationBlock,
+    PointReader,
+    full_precision,
+)
+
+#: what few outputs are positive starts at
+_PRIOR = 0.01
+#: factors of x and y of a mirrored vector
+MIRROR = (-1., 1.)
+
+
+class ConfidenceBranch(nn.Module):
+    """Whether there is a person, for each query.
+
+    Args:
+        in_channels: Of each map of queries.
+        channels: In between.
+        norm_cfg: Norm layer.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int,
+                 norm_cfg: dict):
+        super().__init__()
+        self.trans_blocks = nn.ModuleList(
+            ConvNorm(width, channels, norm_cfg, relu=True)
+            for width in in_channels)
+        self.filter_blocks = nn.ModuleList(
+            BasicBlock(channels, norm_cfg) for _ in in_channels)
+        self.cls_layer = nn.Conv2d(channels, 1, 1)
+        _init_convolutions(self)
+        nn.init.constant_(self.cls_layer.bias, -log(1 / _PRIOR - 1))
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """(N, in_channels[i], h, w) of each → logits (N, 1, h, w)."""
+        return [
+            self.cls_layer(block(trans(x))).float() for x, trans, block in
+            zip(maps, self.trans_blocks, self.filter_blocks)]
+
+
+class HeatmapBranch(nn.Module):
+    """Heat maps of the joints of all people.
+
+    Args:
+        in_channels: Of the map.
+        num_keypoints: K.
+        channels: In between.
+        norm_cfg: Norm layer.
+    """
+
+    def __init__(self, in_channels: int, num_keypoints: int, channels: int,
+                 norm_cfg: dict):
+        super().__init__()
+        self.trans_block = ConvNorm(
+            in_channels, channels, norm_cfg, relu=True)
+        self.filter_block = BasicBlock(channels, norm_cfg)
+        self.heatmap_layer = nn.Conv2d(channels, num_keypoints, 1)
+        _init_convolutions(self)
+        nn.init.constant_(self.heatmap_layer.bias, -log(1 / _PRIOR - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) → (N, K, H, W), from 0 to 1."""
+        x = self.filter_block(self.trans_block(x))
+        return self.heatmap_layer(x).float().sigmoid()
+
+
+class JointBranch(nn.Module):
+    """Joints of the person of each query.
+
+    Args:
+        in_channels: Of each map of queries, of strides 8, 16, ….
+        num_keypoints: K.
+        channels: For each joint.
+        norm_cfg: A batch norm.
+    """
+
+    def __init__(self, in_channels: Sequence[int], num_keypoints: int,
+                 channels: int, norm_cfg: dict):
+        super().__init__()
+        width = num_keypoints * channels
+        self.trans_blocks = nn.ModuleList(
+            ConvNorm(given, width, norm_cfg, relu=True)
+            for given in in_channels)
+        self.filter_blocks = nn.ModuleList(
+            _adaptive(width, num_keypoints, norm_cfg) for _ in in_channels)
+        self.reg_layer = nn.Conv2d(
+            width, 2 * num_keypoints, 1, groups=num_keypoints)
+        _init_convolutions(self)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Compute the joints of all queries.
+
+        Args:
+            maps: (N, in_channels[i], h, w) of each.
+
+        Returns:
+            (N, h, w, K, 2) of each, x and y in pixels of the map of stride
+            4, of which pixel i covers [i, i + 1).
+        """
+        joints = []
+        for level, x in enumerate(maps):
+            x = self.filter_blocks[level](self.trans_blocks[level](x))
+            offsets = _regress(self.reg_layer, x).permute(0, 3, 4, 1, 2)
+            y, x = torch.meshgrid(
+                *(torch.arange(side, device=x.device)
+                  for side in x.shape[-2:]), indexing='ij')
+            cells = torch.stack((x, y), -1)[:, :, None]
+            joints.append((offsets + cells + 0.5) * 2**(level + 1))
+        return joints
+
+    def of(self, maps: Sequence[Tensor], chosen: Tensor) -> Tensor:
+        """Compute the joints of some queries, and of no others.
+
+        Args:
+            maps: As for `forward`.
+            chosen: (N, P) indices of queries, counted over all maps.
+
+        Returns:
+            (N, P, K, 2), what `forward` has there in evaluation.
+        """
+        images = torch.arange(len(chosen), device=chosen.device)[:, None]
+        joints = torch.zeros(*chosen.shape, self.reg_layer.groups, 2,
+                             device=chosen.device)
+        start = 0
+        for level, x in enumerate(maps):
+            count, width = x[0, 0].numel(), x.shape[-1]
+            here = (chosen >= start) & (chosen < start + count)
+            most = int(here.sum(1).max()) if here.numel() else 0
+            if most:
+                order = here.int().argsort(
+                    dim=1, descending=True, stable=True)[:, :most]
+                cells = (chosen[images, order] - start).clamp(0, count - 1)
+                points = torch.stack((cells % width, cells // width), -1)
+                joints[images, order] = torch.where(
+                    here[images, order][..., None, None],
+                    self._at(x, level, points), joints[images, order])
+            start += count
+        return joints
+
+    def _at(self, x: Tensor, level: int, points: Tensor) -> Tensor:
+        """Joints (N, P, K, 2) of queries at points (N, P, 2), x, y."""
+        groups = self.reg_layer.groups
+        reader = PointReader(self.trans_blocks[level](x), groups,
+                             list(self.filter_blocks[level]))
+        values = reader.at(points[:, None].expand(-1, groups, -1, -1))
+        offsets = _regress_values(self.reg_layer, values)
+        return (offsets + points[:, :, None] + 0.5) * 2**(level + 1)
+
+
+class RefineBranch(nn.Module):
+    """Short offsets, from any place near a joint to the joint.
+
+    Args:
+        in_channels: Of the map.
+        num_keypoints: K.
+        channels: For each joint.
+        norm_cfg: A batch norm.
+    """
+
+    def __init__(self, in_channels: int, num_keypoints: int, channels: int,
+                 norm_cfg: dict):
+        super().__init__()
+        width = num_keypoints * channels
+        self.trans_block = ConvNorm(in_channels, width, norm_cfg, relu=True)
+        self.filter_block = _adaptive(width, num_keypoints, norm_cfg)
+        self.reg_layer = nn.Conv2d(
+            width, 2 * num_keypoints, 1, groups=num_keypoints)
+        _init_convolutions(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) → (N, K, 2, H, W), x and y in pixels."""
+        return _regress(self.reg_layer,
+                        self.filter_block(self.trans_block(x)))
+
+    def at(self, x: Tensor, joints: Tensor,
+           flip_indices: Sequence[int] | None = None) -> Tensor:
+        """Compute the offsets at some joints, and nowhere else.
+
+        Args:
+            x: (N, in_channels, H, W).
+            joints: (N, P, K, 2), x and y in pixels of the map, of which
+                pixel i covers [i, i + 1); what is outside counts as at the
+                border.
+            flip_indices: If given, the second half of `x`, which is then
+                (2 N, in_channels, H, W), are the mirrored images; the
+                offsets are averaged with theirs.
+
+        Returns:
+            (N, P, K, 2), what `sample` makes of `forward` in evaluation.
+        """
+        if flip_indices is None:
+            return self._at(x, joints)
+        flip, sign = list(flip_indices), joints.new_tensor(MIRROR)
+        mirrored = (joints * sign)[:, :, flip]
+        mirrored[..., 0] += x.shape[-1]
+        images, others = self._at(x, torch.cat((joints, mirrored))).chunk(2)
+        return (images + others[:, :, flip] * sign) / 2
+
+    def _at(self, x: Tensor, joints: Tensor) -> Tensor:
+        groups = self.reg_layer.groups
+        last = joints.new_tensor(x.shape[:-3:-1]) - 1
+        positions = (joints.transpose(1, 2) - 0.5).clamp(min=0).minimum(last)
+        reader = PointReader(
+            self.trans_block(x), groups, list(self.filter_block))
+        return _regress_values(self.reg_layer, reader.sample(positions))
+
+
+def sample(offsets: Tensor, joints: Tensor) -> Tensor:
+    """Read offsets at joints, all in one step.
+
+    Args:
+        offsets: (N, K, 2, H, W).
+        joints: (N, P, K, 2), as for `RefineBranch.at`.
+
+    Returns:
+        (N, P, K, 2).
+    """
+    count, groups = offsets.shape[:2]
+    size = joints.new_tensor(offsets.shape[:-3:-1])
+    grid = (2 * joints / size - 1).transpose(1, 2).flatten(0, 1)[:, None]
+    values = F.grid_sample(offsets.flatten(0, 1), grid,
+                           padding_mode='border', align_corners=False)
+    return values[:, :, 0].unflatten(0, (count, groups)).permute(0, 3, 1, 2)
+
+
+def without_padding(logits: Tensor, sizes: Tensor) -> Tensor:
+    """Let there be no person in the padding of images.
+
+    Args:
+        logits: (N, 1, h, w).
+        sizes: (N, 2), width and height of the images in pixels of the map.
+
+    Returns:
+        The logits, minus infinity where a pixel's middle is beyond.
+    """
+    x, y = (torch.arange(side, device=logits.device) + 0.5
+            for side in logits.shape[:-3:-1])
+    beyond = (x >= sizes[:, :1])[:, None] | (y >= sizes[:, 1:])[..., None]
+    return logits.masked_fill(beyond[:, None], -torch.inf)
+
+
+def _adaptive(width: int, groups: int, norm_cfg: dict) -> nn.Sequential:
+    return nn.Sequential(*(AdaptiveActivationBlock(width, groups, norm_cfg)
+                           for _ in range(2)))
+
+
+def _regress(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """(N, K * c, h, w) → (N, K, 2, h, w), in float32."""
+    with full_precision(x):
+        return layer(x.float()).unflatten(1, (layer.groups, 2))
+
+
+def _regress_values(layer: nn.Conv2d, values: Tensor) -> Tensor:
+    """`_regress` of single pixels: (N, K, P, c) → (N, P, K, 2)."""
+    weight = layer.weight.flatten(1).unflatten(0, (layer.groups, 2))
+    with full_precision(values):
+        found = values @ weight.transpose(1, 2)
+        return (found + layer.bias.view(layer.groups, 1, 2)).transpose(1, 2)
+
+
+def _init_convolutions(branch: nn.Module) -> None:
+    """Small weights as in the original; adaptive blocks have their own."""
+    adaptive = {id(conv) for block in branch.modules()
+                if isinstance(block, AdaptiveActivationBlock)
+                for conv in block.modules()}
+    for module in branch.modules():
+        if isinstance(module, nn.Conv2d) and id(module) not in adaptive:
+            nn.init.normal_(module.weight, std=0.001)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,224 @@
+"""A deformable convolution whose taps follow a predicted affine map."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.ops import deform_conv2d
+
+from .conv_norm import scale_and_shift
+from .norm import build_norm
+from .shortcuts import may_shorten
+
+_TAPS = 9  # of a 3x3 kernel
+
+
+class AdaptiveActivationBlock(nn.Module):
+    """Residual 3x3 convolution, each group with taps of its own.
+
+    For each pixel and group, a convolution predicts an affine map of the
+    plane, which displaces the nine taps.
+
+    Paper: `Bottom-Up Human Pose Estimation Via Disentangled Keypoint
+    Regression <https://arxiv.org/abs/2104.02300>`_. As in ConvNeXtPose, the
+    affine map is added to the regular taps. Always in float32: positions are
+    no matter for half precision. `PointReader` evaluates the block at single
+    pixels.
+
+    Args:
+        channels: Of input and output, a multiple of `groups`.
+        groups: In general the number of joints.
+        norm_cfg: A batch norm, `dict(type='BN')` or `dict(type='SyncBN')`.
+
+    Raises:
+        ValueError: For another norm; single pixels are of no use to it.
+    """
+
+    def __init__(self, channels: int, groups: int, norm_cfg: dict):
+        super().__init__()
+        self.groups = groups
+        steps = torch.tensor((-1., 0., 1.))
+        taps = torch.cartesian_prod(steps, steps)  # (9, 2) as y, x
+        self.register_buffer(
+            'regular_matrix',
+            torch.cat((taps, torch.ones(_TAPS, 1)), dim=1).T.contiguous(),
+            persistent=False)
+        self.transform_matrix_conv = nn.Conv2d(
+            channels, 6 * groups, 3, padding=1, groups=groups)
+        self.adapt_conv = nn.Conv2d(
+            channels, channels, 3, padding=1, groups=groups, bias=False)
+        self.norm = build_norm(norm_cfg, channels)
+        if not isinstance(self.norm, _BatchNorm):
+            raise ValueError(
+                f'norm_cfg is {norm_cfg!r}: expected a batch norm, BN or '
+                'SyncBN')
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Undisplaced taps; the kernel as mmcv's deformable convolution."""
+        nn.init.zeros_(self.transform_matrix_conv.weight)
+        nn.init.zeros_(self.transform_matrix_conv.bias)
+        nn.init.kaiming_uniform_(self.adapt_conv.weight, nonlinearity='relu')
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the block everywhere.
+
+        Args:
+            x: (N, channels, H, W).
+
+        Returns:
+            The same shape.
+        """
+        with full_precision(x):
+            x = x.float()
+            # (N, H, W, groups, 2, 3) @ (3, 9)
+            affine = self.transform_matrix_conv(x).permute(0, 2, 3, 1)
+            affine = affine.unflatten(-1, (self.groups, 2, 3))
+            offsets = (affine @ self.regular_matrix).transpose(-1, -2)
+            offsets = offsets.flatten(3).permute(0, 3, 1, 2).contiguous()
+            out = deform(x.contiguous(), offsets, self.adapt_conv.weight)
+            return F.relu(self.norm(out) + x)
+
+
+def full_precision(x: Tensor) -> AbstractContextManager:
+    """A context without mixed precision, where the device has that."""
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()  # such as the meta device
+
+
+def deform(x: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
+    """Deformable 3x3 convolution, padded, with groups.
+
+    Torchvision's operator on a GPU. On a CPU it has one thread and places
+    each channel's taps anew; sampled group by group, the same takes half the
+    time, and a sixth of it in the backward pass.
+
+    Args:
+        x: (N, C, H, W).
+        offsets: (N, groups * 9 * 2, H, W) in pixels, y before x.
+        weight: (C, C / groups, 3, 3).
+
+    Returns:
+        (N, C, H, W).
+    """
+    if not may_shorten(x):
+        return deform_conv2d(x, offsets, weight, padding=1)
+    count, _, height, width = x.shape
+    groups = offsets.shape[1] // (2 * _TAPS)
+    offsets = offsets.view(count * groups, 3, 3, 2, height, width)
+    rows = torch.arange(height, device=x.device).view(height, 1)
+    columns = torch.arange(width, device=x.device)
+    steps = torch.arange(-1, 2, device=x.device)
+    y = offsets[:, :, :, 0] + (rows + steps.view(3, 1, 1, 1))
+    x_ = offsets[:, :, :, 1] + (columns + steps.view(3, 1, 1))
+    grid = torch.stack(
+        ((2 * x_ + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    sampled = F.grid_sample(
+        x.view(count * groups, -1, height, width),
+        grid.view(count * groups, _TAPS * height, width, 2),
+        align_corners=False)
+    columns = sampled.view(count, groups, -1, height * width)
+    return (weight.view(groups, -1, columns.shape[2]) @ columns).view_as(x)
+
+
+class PointReader:
+    """Values of a map, or of blocks over it, at single pixels.
+
+    What a few points need of a chain of blocks is a small part of what the
+    whole map costs.
+
+    Args:
+        x: (N, groups * c, H, W).
+        groups: Of the channels; each has its own points.
+        blocks: Applied to `x` one after the other; their norms with fixed
+            statistics.
+    """
+
+    def __init__(self, x: Tensor, groups: int,
+                 blocks: list[AdaptiveActivationBlock]):
+        self.size = x.shape[-2:]
+        self.block = blocks[-1] if blocks else None
+        self.source = (PointReader(x, groups, blocks[:-1]) if blocks else
+                       None)
+        self.map = None if blocks else (
+            x.float().contiguous().unflatten(1, (groups, -1)))
+
+    def at(self, points: Tensor) -> Tensor:
+        """Read pixels.
+
+        Args:
+            points: (N, groups, P, 2) whole numbers, x, y.
+
+        Returns:
+            (N, groups, P, c); zero outside of the map.
+        """
+        height, width = self.size
+        x, y = points.unbind(-1)
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        points = torch.where(inside[..., None], points, 0)
+        if self.block is None:
+            index = points[..., 1] * width + points[..., 0]
+            values = self.map.flatten(3)
+            index = index[:, :, None].expand(-1, -1, values.shape[2], -1)
+            values = values.gather(3, index).transpose(2, 3)
+        else:
+            values = self._evaluate(points)
+        return values * inside[..., None]
+
+    def sample(self, positions: Tensor) -> Tensor:
+        """Interpolate bilinearly between pixels, zero outside of the map.
+
+        Args:
+            positions: (N, groups, P, 2) x, y; 0 is the first pixel's centre.
+
+        Returns:
+            (N, groups, P, c).
+        """
+        if self.block is None:
+            last = positions.new_tensor(self.size[::-1])
+            grid = (2 * positions + 1) / last - 1
+            values = F.grid_sample(
+                self.map.flatten(0, 1), grid.flatten(0, 1)[:, None],
+                align_corners=False)
+            return values[:, :, 0].transpose(1, 2).unflatten(
+                0, positions.shape[:2])
+        return _interpolate(self.at, positions)
+
+    def _evaluate(self, points: Tensor) -> Tensor:
+        """The block's output (N, groups, P, c) at pixels inside."""
+        block, groups, count = self.block, points.shape[1], points.shape[2]
+        taps = block.regular_matrix[:2].T.flip(-1)  # (9, 2) as x, y
+        around = (points[..., None, :] + taps.long()).flatten(2, 3)
+        patch = self.source.at(around)  # (N, groups, P * 9, c)
+        centre = patch.unflatten(2, (count, _TAPS))[..., _TAPS // 2, :]
+        # (groups, 9 * c, 6): rows as the patch's
+        weight = block.transform_matrix_conv.weight.unflatten(0, (groups, 6))
+        weight = weight.flatten(3).permute(0, 3, 2, 1).flatten(1, 2)
+        affine = patch.unflatten(2, (count, _TAPS)).flatten(3) @ weight
+        affine = affine + block.transform_matrix_conv.bias.view(groups, 1, 6)
+        offsets = affine.unflatten(-1, (2, 3)) @ block.regular_matrix
+        positions = around + offsets.transpose(-1, -2).flip(-1).flatten(2, 3)
+        sampled = self.source.sample(positions)
+        sampled = sampled.unflatten(2, (count, _TAPS)).flatten(3)
+        scale, shift = scale_and_shift(block.norm)
+        weight = block.adapt_conv.weight.unflatten(0, (groups, -1))
+        weight = weight.flatten(3).permute(0, 3, 2, 1).flatten(1, 2)
+        out = sampled @ (weight * scale.view(groups, 1, -1))
+        return F.relu(out + shift.view(groups, 1, -1) + centre)
+
+
+def _interpolate(at, positions: Tensor) -> Tensor:
+    """Mix the values of the four pixels around each position."""
+    corner = positions.floor()
+    right, down = (positions - corner).unbind(-1)
+    corner = corner.long()
+    total = 0
+    for dx, x_weight in ((0, 1 - right), (1, right)):
+        for dy, y_weight in ((0, 1 - down), (1, down)):
+            values = at(corner + corner.new_tensor((dx, dy)))
+            total = total + values * (x_weight * y_weight)[..., None]
+    return total

@@ -1,0 +1,184 @@
+"""The estimator of HRCoMer: flips, scales, whole checkpoints."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmpose.models.pose_estimators import BottomupPoseEstimator
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...convert.hrcomer import convert_estimator
+from ...registry import MODELS
+from ...utils.arguments import check_flag
+from ..heads.hrcomer_head import scale_factors
+
+_STRIDES = (4, 8, 16, 32)
+_TEST_CFG = {'flip_test', 'output_heatmaps'}
+
+
+@MODELS.register_module()
+class HRCoMerEstimator(BottomupPoseEstimator):
+    """MMPose's bottom-up estimator for `HRCoMer` and `HRCoMerHead`.
+
+    With the flip test, images and mirrored images are one batch. Images of
+    several scales are a list, as `ResizeAlign` and `PyramidDataPreprocessor`
+    make it; the sides need not be multiples of 32. Takes the original's
+    checkpoints as they are, whoever loads them.
+
+    Source: https://github.com/CR320/ConvNeXtPose
+
+    Args:
+        backbone, neck, head, train_cfg, use_syncbn, data_preprocessor,
+        init_cfg: MMPose's.
+        test_cfg: `flip_test` and `output_heatmaps`, both False by default.
+        finetune_flip: Whether to train for the flip test: heat maps and
+            short offsets, averaged with the mirrored images', learn, with
+            fixed batch norms; everything else is frozen.
+
+    Raises:
+        ValueError: If backbone and head do not fit, or for an unknown key of
+            `test_cfg`.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 neck: dict | None = None,
+                 head: dict | None = None,
+                 train_cfg: dict | None = None,
+                 test_cfg: dict | None = None,
+                 use_syncbn: bool = False,
+                 finetune_flip: bool = False,
+                 data_preprocessor: dict | None = None,
+                 init_cfg: dict | list | None = None):
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            train_cfg=train_cfg,
+            test_cfg=test_cfg,
+            use_syncbn=use_syncbn,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg)
+        check_flag('finetune_flip', finetune_flip)
+        unknown = set(self.test_cfg) - _TEST_CFG
+        if unknown:
+            raise ValueError(
+                f'test_cfg has {", ".join(sorted(unknown))}: expected '
+                f'{", ".join(sorted(_TEST_CFG))}; scales are those of the '
+                'images')
+        given = getattr(self.backbone, 'embed_dims', None)
+        wanted = getattr(self.head, 'in_channels', None) if head else None
+        if neck is None and None not in (given, wanted) and given != wanted:
+            raise ValueError(f'head.in_channels is {wanted}: expected '
+                             f"{given}, the backbone's")
+        self.finetune_flip = finetune_flip
+        if finetune_flip:
+            self._freeze()
+        self.register_load_state_dict_pre_hook(_convert)
+
+    def _freeze(self) -> None:
+        """Let only short offsets and heat maps learn, without norms."""
+        learning = {id(value) for branch in self._learning()
+                    for value in branch.parameters()}
+        for value in self.parameters():
+            if id(value) not in learning:
+                value.requires_grad_(False)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.requires_grad_(False)
+
+    def _learning(self) -> tuple[torch.nn.Module, ...]:
+        return self.head.heatmaps_head, self.head.refine_head
+
+    def train(self, mode: bool = True) -> 'HRCoMerEstimator':
+        """Switch to training; what is frozen stays as it is.
+
+        Args:
+            mode: Training (True) or evaluation.
+
+        Returns:
+            The estimator.
+        """
+        super().train(mode and not self.finetune_flip)
+        self.training = mode
+        return self
+
+    def _maps(self, images: Tensor, flip: bool) -> tuple[Tensor, ...]:
+        """Maps of images (N, 3, H, W) and, behind them, of the mirrored.
+
+        The images are padded on the right and below where they must be.
+        """
+        if flip:
+            images = torch.cat((images, images.flip(-1)))
+        height, width = images.shape[-2:]
+        last = _STRIDES[-1]
+        lacking = -height % last, -width % last
+        if not any(lacking):
+            return self.extract_feat(images)
+        maps = self.extract_feat(
+            F.pad(images, (0, lacking[1], 0, lacking[0])))
+        return tuple(
+            x[..., :-(-height // stride), :-(-width // stride)]
+            for x, stride in zip(maps, _STRIDES))
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict:
+        """Compute the losses.
+
+        Args:
+            inputs: (N, 3, H, W).
+            data_samples: MMPose's, see `HRCoMerHead.loss`.
+
+        Returns:
+            Name → loss.
+        """
+        if not self.finetune_flip:
+            return super().loss(inputs, data_samples)
+        with torch.no_grad():
+            maps = self._maps(inputs, flip=True)
+        return self.head.loss(maps, data_samples,
+                              train_cfg={**self.train_cfg, 'flip': True})
+
+    def predict(self, inputs: Tensor | Sequence[Tensor],
+                data_samples: list) -> list:
+        """Find people.
+
+        Args:
+            inputs: (N, 3, H, W); for several scales, a list of these.
+            data_samples: MMPose's, one for each image.
+
+        Returns:
+            The data samples, with `pred_instances` in pixels of the image.
+
+        Raises:
+            ValueError: If there are not as many scales as scale factors.
+        """
+        images = [inputs] if torch.is_tensor(inputs) else list(inputs)
+        factors = scale_factors(data_samples[0].metainfo)
+        if len(images) != len(factors):
+            raise ValueError(
+                f'there are images of {len(images)} scales: expected '
+                f'{len(factors)}, since scale_factors is {factors}')
+        found = self.head.predict(self._every_scale(images), data_samples,
+                                  test_cfg=self.test_cfg)
+        instances, fields = found if isinstance(found, tuple) else (
+            found, None)
+        return self.add_pred_to_datasample(instances, fields, data_samples)
+
+    def _every_scale(self, images: Sequence[Tensor]
+                     ) -> Iterator[tuple[Tensor, ...]]:
+        for one in images:
+            yield self._maps(one, self.test_cfg.get('flip_test', False))
+
+
+def _convert(_model: HRCoMerEstimator, state_dict: dict, prefix: str,
+             *_reports) -> None:
+    """Rename what is loaded, in place; `model` is the original's wrapper."""
+    if isinstance(state_dict.get('model'), Mapping):
+        content = state_dict['model']
+        state_dict.clear()
+        state_dict.update({prefix + name: content[name] for name in content})
+    own = {name[len(prefix):]: state_dict.pop(name)
+           for name in list(state_dict) if name.startswith(prefix)}
+    state_dict.update({prefix + name: value
+                       for name, value in convert_estimator(own).items()})

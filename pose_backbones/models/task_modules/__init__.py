@@ -1,0 +1,8 @@
+"""Which output learns which target."""
+
+from .match_costs import BinaryFocalCost, JointL1Cost, LimbL1Cost
+from .pose_hungarian_assigner import PoseHungarianAssigner
+
+__all__ = [
+    'BinaryFocalCost', 'JointL1Cost', 'LimbL1Cost', 'PoseHungarianAssigner'
+]
