@@ -18,6 +18,7 @@ from pose_backbones.models.layers.adaptive_conv import (
     deform,
 )
 from pose_backbones.models.layers.conv_norm import conv_norm
+from pose_backbones.models.layers.shortcuts import plain
 from pose_backbones.utils.errors import CheckpointError
 
 ARCH = dict(
@@ -119,10 +120,16 @@ def test_values_are_the_originals(golden, index):
 def test_deformed_taps_are_torchvisions():
     torch.manual_seed(0)
     x, weight = torch.randn(2, 12, 7, 9), torch.randn(12, 4, 3, 3)
-    offsets = 3 * torch.randn(2, 3 * 18, 7, 9)
-    expected = deform_conv2d(x, offsets, weight, padding=1)
-    torch.testing.assert_close(deform(x, offsets, weight), expected,
+    affine = 3 * torch.randn(2, 3 * 6, 7, 9)
+    taps = AdaptiveActivationBlock(12, 3, dict(type='BN')).regular_matrix
+    # For each pixel and group, taps moved by the affine map of their places.
+    offsets = torch.einsum('ngdahw,at->ngtdhw',
+                           affine.unflatten(1, (3, 2, 3)), taps)
+    expected = deform_conv2d(x, offsets.flatten(1, 3), weight, padding=1)
+    torch.testing.assert_close(deform(x, affine, taps, weight), expected,
                                rtol=1e-4, atol=1e-4)
+    with plain():
+        torch.testing.assert_close(deform(x, affine, taps, weight), expected)
 
 
 def test_adaptive_block_starts_as_a_plain_residual_convolution():
@@ -232,6 +239,42 @@ def test_norms_are_those_of_the_config():
 def test_wrong_sides_are_refused():
     with pytest.raises(ValueError, match='64x80 .*multiples of 32'):
         HRCoMer(ARCH)(torch.zeros(1, 3, 64, 80))
+
+
+@pytest.mark.parametrize('how', ['small', 'kaiming'])
+def test_convolutions_before_norms_start_as_asked(how):
+    torch.manual_seed(0)
+    net = HRCoMer(ARCH, conv_init=how)
+    net.init_weights()
+    head = HRCoMerHead(ARCH['embed_dims'], 5, decoder=DECODER,
+                       limbs=[(0, 1)], conv_init=how)
+
+    def expected(conv):
+        if how == 'small' or conv.bias is not None:
+            return .001
+        return (2 / (conv.out_channels * conv.kernel_size[0]**2))**.5
+
+    for conv in (net.hr_adapter.stage2[0].branches[1][0].conv1,
+                 net.hr_adapter.trans_b2h[3].conv[0],
+                 head.confidences_head.filter_blocks[0].conv2,
+                 head.joints_head.trans_blocks[1][0],
+                 head.joints_head.reg_layer):
+        assert conv.weight.std().item() == pytest.approx(
+            expected(conv), rel=.2)
+    for block in head.refine_head.filter_block:
+        assert not block.transform_matrix_conv.weight.any()
+    # An output of a branch stays near what it is without any evidence.
+    assert head.confidences_head.cls_layer.bias.item() == pytest.approx(
+        -np.log(99), rel=1e-5)
+
+
+@pytest.mark.parametrize('make', [
+    lambda: HRCoMer(ARCH, conv_init='xavier'),
+    lambda: HRCoMerHead(conv_init='xavier')])
+def test_unknown_start_values_are_refused(make):
+    with pytest.raises(ValueError, match="conv_init is 'xavier': expected "
+                                         "'small' or 'kaiming'"):
+        make()
 
 
 def test_parts_start_from_imagenet_weights(tmp_path, caplog):

@@ -12,7 +12,7 @@ from ...utils.checkpoint import get_weights, load_weights, read_checkpoint
 from ...utils.errors import CheckpointError
 from ...utils.fitting import compare
 from ..layers import build_norm, checkpointed
-from ..layers.conv_norm import conv_norm
+from ..layers.conv_norm import check_conv_init, conv_norm, init_convolution
 
 STAGES = 4
 _EXPANSION = 4  # of the channels of a bottleneck
@@ -193,12 +193,13 @@ class HRAdapter(BaseModule):
         depths: Blocks of a branch, for each stage.
         norm_cfg: Norm layer.
         with_cp: See `HRModule`.
+        conv_init: See `HRCoMer`.
         init_cfg: None, or `dict(type='Pretrained', checkpoint=PATH_OR_URL)`
             of an HRNet's ImageNet weights: `layer1` and the stages start
             from what has the same name. The log lists the rest.
 
     Raises:
-        ValueError: For another `init_cfg`.
+        ValueError: For another `conv_init` or `init_cfg`.
     """
 
     def __init__(self,
@@ -209,8 +210,10 @@ class HRAdapter(BaseModule):
                  depths: Sequence[int],
                  norm_cfg: dict,
                  with_cp: bool = False,
+                 conv_init: str = 'small',
                  init_cfg: dict | None = None):
         super().__init__(init_cfg)
+        check_conv_init(conv_init)
         if init_cfg is not None and (
                 not isinstance(init_cfg, Mapping)
                 or set(init_cfg) != {'type', 'checkpoint'}
@@ -219,7 +222,7 @@ class HRAdapter(BaseModule):
                 f'init_cfg of the adapter is {init_cfg!r}: expected None or '
                 "dict(type='Pretrained', checkpoint=PATH_OR_URL)")
         widths = (stage1_channels, *channels[1:])
-        self.with_cp = with_cp
+        self.with_cp, self.conv_init = with_cp, conv_init
         self.trans_b2h = nn.ModuleList(
             Transition(base, width, norm_cfg)
             for base, width in zip(base_channels, widths))
@@ -256,12 +259,12 @@ class HRAdapter(BaseModule):
         return modules[-1](maps, targets)
 
     def init_weights(self) -> None:
-        """As in the original; then what `init_cfg` names."""
+        """As `conv_init` says; then what `init_cfg` names."""
         if self._is_init:
             return
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.001)
+                init_convolution(module, self.conv_init)
         if self.init_cfg is not None:
             self._load_hrnet(self.init_cfg['checkpoint'])
         self._is_init = True

@@ -210,6 +210,9 @@ class HRCoMer(BaseBackbone):
         norm_eval: Whether batch norms stay in evaluation mode in training.
         with_cp: Whether the activations of the base network's blocks and of
             the adapter's branches are computed again in the backward pass.
+        conv_init: Start values of the adapter's convolutions: `'small'`
+            (normal, standard deviation .001), as in the original, or
+            `'kaiming'`, which learns faster from nothing.
         base_init_cfg: Weights that the base network starts from, see
             `BaseBackbone`: any release of ConvNeXt V2.
         adapter_init_cfg: Weights that the adapter starts from, see
@@ -241,6 +244,7 @@ class HRCoMer(BaseBackbone):
                  freeze_every_second_block: bool = False,
                  norm_eval: bool = False,
                  with_cp: bool = False,
+                 conv_init: str = 'small',
                  base_init_cfg: dict | None = None,
                  adapter_init_cfg: dict | None = None,
                  init_cfg: dict | list | None = None):
@@ -274,7 +278,7 @@ class HRCoMer(BaseBackbone):
             self.base_net.embed_dims, self.embed_dims,
             settings['stage1_channels'], settings['num_modules'],
             settings['depths'], norm_cfg or dict(type='BN'), with_cp,
-            adapter_init_cfg)
+            conv_init, adapter_init_cfg)
         self.freeze_stages()
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:

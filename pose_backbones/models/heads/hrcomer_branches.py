@@ -13,6 +13,7 @@ from ..layers.adaptive_conv import (
     PointReader,
     full_precision,
 )
+from ..layers.conv_norm import init_convolution
 
 #: what few outputs are positive starts at
 _PRIOR = 0.01
@@ -27,10 +28,11 @@ class ConfidenceBranch(nn.Module):
         in_channels: Of each map of queries.
         channels: In between.
         norm_cfg: Norm layer.
+        conv_init: See `HRCoMerHead`.
     """
 
     def __init__(self, in_channels: Sequence[int], channels: int,
-                 norm_cfg: dict):
+                 norm_cfg: dict, conv_init: str):
         super().__init__()
         self.trans_blocks = nn.ModuleList(
             ConvNorm(width, channels, norm_cfg, relu=True)
@@ -38,7 +40,7 @@ class ConfidenceBranch(nn.Module):
         self.filter_blocks = nn.ModuleList(
             BasicBlock(channels, norm_cfg) for _ in in_channels)
         self.cls_layer = nn.Conv2d(channels, 1, 1)
-        _init_convolutions(self)
+        _init_convolutions(self, conv_init)
         nn.init.constant_(self.cls_layer.bias, -log(1 / _PRIOR - 1))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -56,16 +58,17 @@ class HeatmapBranch(nn.Module):
         num_keypoints: K.
         channels: In between.
         norm_cfg: Norm layer.
+        conv_init: See `HRCoMerHead`.
     """
 
     def __init__(self, in_channels: int, num_keypoints: int, channels: int,
-                 norm_cfg: dict):
+                 norm_cfg: dict, conv_init: str):
         super().__init__()
         self.trans_block = ConvNorm(
             in_channels, channels, norm_cfg, relu=True)
         self.filter_block = BasicBlock(channels, norm_cfg)
         self.heatmap_layer = nn.Conv2d(channels, num_keypoints, 1)
-        _init_convolutions(self)
+        _init_convolutions(self, conv_init)
         nn.init.constant_(self.heatmap_layer.bias, -log(1 / _PRIOR - 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,10 +85,11 @@ class JointBranch(nn.Module):
         num_keypoints: K.
         channels: For each joint.
         norm_cfg: A batch norm.
+        conv_init: See `HRCoMerHead`.
     """
 
     def __init__(self, in_channels: Sequence[int], num_keypoints: int,
-                 channels: int, norm_cfg: dict):
+                 channels: int, norm_cfg: dict, conv_init: str):
         super().__init__()
         width = num_keypoints * channels
         self.trans_blocks = nn.ModuleList(
@@ -95,7 +99,7 @@ class JointBranch(nn.Module):
             _adaptive(width, num_keypoints, norm_cfg) for _ in in_channels)
         self.reg_layer = nn.Conv2d(
             width, 2 * num_keypoints, 1, groups=num_keypoints)
-        _init_convolutions(self)
+        _init_convolutions(self, conv_init)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Compute the joints of all queries.
@@ -165,17 +169,18 @@ class RefineBranch(nn.Module):
         num_keypoints: K.
         channels: For each joint.
         norm_cfg: A batch norm.
+        conv_init: See `HRCoMerHead`.
     """
 
     def __init__(self, in_channels: int, num_keypoints: int, channels: int,
-                 norm_cfg: dict):
+                 norm_cfg: dict, conv_init: str):
         super().__init__()
         width = num_keypoints * channels
         self.trans_block = ConvNorm(in_channels, width, norm_cfg, relu=True)
         self.filter_block = _adaptive(width, num_keypoints, norm_cfg)
         self.reg_layer = nn.Conv2d(
             width, 2 * num_keypoints, 1, groups=num_keypoints)
-        _init_convolutions(self)
+        _init_convolutions(self, conv_init)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → (N, K, 2, H, W), x and y in pixels."""
@@ -268,13 +273,12 @@ def _regress_values(layer: nn.Conv2d, values: Tensor) -> Tensor:
         return (found + layer.bias.view(layer.groups, 1, 2)).transpose(1, 2)
 
 
-def _init_convolutions(branch: nn.Module) -> None:
-    """Small weights as in the original; adaptive blocks have their own."""
+def _init_convolutions(branch: nn.Module, how: str) -> None:
+    """Set start values; adaptive blocks have their own, outputs are small."""
     adaptive = {id(conv) for block in branch.modules()
                 if isinstance(block, AdaptiveActivationBlock)
                 for conv in block.modules()}
     for module in branch.modules():
         if isinstance(module, nn.Conv2d) and id(module) not in adaptive:
-            nn.init.normal_(module.weight, std=0.001)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            # One with a bias has no norm behind it.
+            init_convolution(module, how if module.bias is None else 'small')

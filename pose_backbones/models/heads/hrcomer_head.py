@@ -15,6 +15,7 @@ from ...codecs.skeleton import COCO
 from ...convert.hrcomer import convert_head
 from ...registry import MODELS, TASK_UTILS
 from ...utils.arguments import check_ints, check_positive_int
+from ..layers.conv_norm import check_conv_init
 from .hrcomer_branches import (
     MIRROR,
     ConfidenceBranch,
@@ -67,7 +68,10 @@ class HRCoMerHead(BaseHead):
             `confidence`, `joint`, `limb`, `oks` and `heatmap`; None: all,
             with the weights of the paper. What a config leaves out is taken
             from the decoder (`sigmas`, `area_factor`) and from `limbs`.
-        init_cfg: MMEngine's; None: the original's start values.
+        conv_init: Start values of convolutions before a norm: `'small'`
+            (normal, standard deviation .001), as in the original, or
+            `'kaiming'`, which learns faster from nothing.
+        init_cfg: MMEngine's; None: as said.
 
     Raises:
         ValueError: For a wrong argument; the message has the value and the
@@ -86,6 +90,7 @@ class HRCoMerHead(BaseHead):
                  limbs: str | Sequence[Sequence[int]] = COCO,
                  assigner: dict | None = None,
                  losses: dict | None = None,
+                 conv_init: str = 'small',
                  init_cfg: dict | list | None = None):
         super().__init__(init_cfg)
         check_ints('in_channels', in_channels, 4, each='one a map')
@@ -95,18 +100,19 @@ class HRCoMerHead(BaseHead):
                             ('joint_channels', joint_channels),
                             ('refine_channels', refine_channels)):
             check_positive_int(name, value)
+        check_conv_init(conv_init)
         norm_cfg = norm_cfg or dict(type='BN')
         self.in_channels = tuple(in_channels)
         self.num_keypoints = num_keypoints
         first, others = self.in_channels[0], self.in_channels[1:]
         self.confidences_head = ConfidenceBranch(
-            others, confidence_channels, norm_cfg)
+            others, confidence_channels, norm_cfg, conv_init)
         self.joints_head = JointBranch(
-            others, num_keypoints, joint_channels, norm_cfg)
+            others, num_keypoints, joint_channels, norm_cfg, conv_init)
         self.heatmaps_head = HeatmapBranch(
-            first, num_keypoints, heatmap_channels, norm_cfg)
+            first, num_keypoints, heatmap_channels, norm_cfg, conv_init)
         self.refine_head = RefineBranch(
-            first, num_keypoints, refine_channels, norm_cfg)
+            first, num_keypoints, refine_channels, norm_cfg, conv_init)
         self.decoder = KEYPOINT_CODECS.build(decoder) if decoder else None
         self._check_decoder()
         self.assigner = TASK_UTILS.build(assigner or dict(

@@ -72,13 +72,9 @@ class AdaptiveActivationBlock(nn.Module):
             The same shape.
         """
         with full_precision(x):
-            x = x.float()
-            # (N, H, W, groups, 2, 3) @ (3, 9)
-            affine = self.transform_matrix_conv(x).permute(0, 2, 3, 1)
-            affine = affine.unflatten(-1, (self.groups, 2, 3))
-            offsets = (affine @ self.regular_matrix).transpose(-1, -2)
-            offsets = offsets.flatten(3).permute(0, 3, 1, 2).contiguous()
-            out = deform(x.contiguous(), offsets, self.adapt_conv.weight)
+            x = x.float().contiguous()
+            out = deform(x, self.transform_matrix_conv(x),
+                         self.regular_matrix, self.adapt_conv.weight)
             return F.relu(self.norm(out) + x)
 
 
@@ -90,7 +86,8 @@ def full_precision(x: Tensor) -> AbstractContextManager:
     return nullcontext()  # such as the meta device
 
 
-def deform(x: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
+def deform(x: Tensor, affine: Tensor, taps: Tensor,
+           weight: Tensor) -> Tensor:
     """Deformable 3x3 convolution, padded, with groups.
 
     Torchvision's operator on a GPU. On a CPU it has one thread and places
@@ -99,27 +96,31 @@ def deform(x: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         x: (N, C, H, W).
-        offsets: (N, groups * 9 * 2, H, W) in pixels, y before x.
+        affine: (N, groups * 2 * 3, H, W), for each pixel and group the map
+            (2, 3) from `taps` to their displacements in pixels, y before x.
+        taps: (3, 9), y, x and 1 of each tap.
         weight: (C, C / groups, 3, 3).
 
     Returns:
         (N, C, H, W).
     """
-    if not may_shorten(x):
-        return deform_conv2d(x, offsets, weight, padding=1)
     count, _, height, width = x.shape
-    groups = offsets.shape[1] // (2 * _TAPS)
-    offsets = offsets.view(count * groups, 3, 3, 2, height, width)
-    rows = torch.arange(height, device=x.device).view(height, 1)
-    columns = torch.arange(width, device=x.device)
-    steps = torch.arange(-1, 2, device=x.device)
-    y = offsets[:, :, :, 0] + (rows + steps.view(3, 1, 1, 1))
-    x_ = offsets[:, :, :, 1] + (columns + steps.view(3, 1, 1))
-    grid = torch.stack(
-        ((2 * x_ + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    groups = affine.shape[1] // 6
+    affine = affine.reshape(count * groups, 2, 3, height * width)
+    if not may_shorten(x):
+        offsets = (taps.T @ affine).transpose(1, 2)
+        offsets = offsets.reshape(count, -1, height, width)
+        return deform_conv2d(x, offsets, weight, padding=1)
+    # Places as grid_sample has them, of which the map is 2 wide.
+    size = taps.new_tensor((height, width)).view(2, 1, 1)
+    rows = torch.arange(height, device=x.device).repeat_interleave(width)
+    columns = torch.arange(width, device=x.device).repeat(height)
+    regular = torch.stack((rows, columns))[:, None] + taps[:2, :, None]
+    regular = (2 * regular + 1) / size - 1
+    y, x_ = ((2 / size * taps.T) @ affine).add_(regular).unbind(1)
     sampled = F.grid_sample(
         x.view(count * groups, -1, height, width),
-        grid.view(count * groups, _TAPS * height, width, 2),
+        torch.stack((x_, y), -1).view(-1, _TAPS * height, width, 2),
         align_corners=False)
     columns = sampled.view(count, groups, -1, height * width)
     return (weight.view(groups, -1, columns.shape[2]) @ columns).view_as(x)

@@ -1,4 +1,4 @@
-"""Convolution and batch norm computed as one where nothing is learned."""
+"""Convolutions and their norms: start values, and computed as one."""
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +6,34 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .shortcuts import may_shorten
+
+#: ways to start convolutions, see `init_convolution`
+CONV_INITS = ('small', 'kaiming')
+
+
+def check_conv_init(value: str) -> None:
+    """Refuse what `init_convolution` does not know."""
+    if value not in CONV_INITS:
+        raise ValueError(f'conv_init is {value!r}: expected '
+                         f'{" or ".join(map(repr, CONV_INITS))}')
+
+
+def init_convolution(conv: nn.Conv2d, how: str) -> None:
+    """Set start values, in place.
+
+    Args:
+        conv: Its bias, if it has one, becomes 0.
+        how: `'small'`: normal, with a standard deviation of .001; or
+            `'kaiming'`: normal, by the fan-out, before a ReLU. Behind a norm
+            the scale changes no output, but how far a step of Adam goes.
+    """
+    if how == 'kaiming':
+        nn.init.kaiming_normal_(
+            conv.weight, mode='fan_out', nonlinearity='relu')
+    else:
+        nn.init.normal_(conv.weight, std=0.001)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
