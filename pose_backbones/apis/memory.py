@@ -4,7 +4,7 @@ import argparse
 import inspect
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -64,10 +64,19 @@ def record_kept(model: nn.Module) -> Iterator[dict[int, int]]:
 
 def _loss(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
     """A stand-in that needs no targets: the mean square of the output."""
-    outputs = model(image, None, mode='tensor')
-    if torch.is_tensor(outputs):
-        outputs = (outputs, )
+    outputs = _tensors(model(image, None, mode='tensor'))
     return sum(output.square().mean() for output in outputs)
+
+
+def _tensors(outputs) -> Iterator[torch.Tensor]:
+    """The tensors in what a head returns, also a dict of lists of them."""
+    if torch.is_tensor(outputs):
+        yield outputs
+        return
+    if isinstance(outputs, Mapping):
+        outputs = outputs.values()
+    for output in outputs:
+        yield from _tensors(output)
 
 
 def measure_step(model: nn.Module, image: torch.Tensor,

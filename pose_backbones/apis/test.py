@@ -228,6 +228,7 @@ def evaluate(cfg: Config,
         PoseBackbonesError: If something is wrong that shows before the test.
     """
     checks.check_data_mode(cfg, ['test'])
+    checks.check_badcase(cfg)
     checks.check_datasets(cfg, ['test'])
     if submission is not None:
         check_image_list(cfg, submission)

@@ -33,7 +33,7 @@ def read_sigmas(sigmas: str | Sequence[float]) -> np.ndarray:
         (K,).
 
     Raises:
-        ValueError: For what are no positive numbers.
+        ValueError: For what are no positive numbers, or no such file.
     """
     if isinstance(sigmas, str | os.PathLike):
         sigmas = _describe(sigmas)['sigmas']
@@ -57,7 +57,7 @@ def read_limbs(limbs: str | Sequence[Sequence[int]]) -> Tensor:
         (L, 2), int64.
 
     Raises:
-        ValueError: For what are no pairs of indices.
+        ValueError: For what are no pairs of indices, or no such file.
     """
     if isinstance(limbs, str | os.PathLike):
         described = _describe(limbs)
@@ -89,4 +89,10 @@ def check_limbs(highest: int, count: int) -> None:
 
 
 def _describe(path: str | os.PathLike) -> dict:
-    return parse_pose_metainfo(dict(from_file=os.fspath(path)))
+    try:
+        return parse_pose_metainfo(dict(from_file=os.fspath(path)))
+    except (OSError, AssertionError, AttributeError, KeyError,
+            SyntaxError) as error:
+        raise ValueError(
+            f"{path} is no description of a data set, as MMPose's "
+            f'configs/_base_/datasets/coco.py is one: {error}') from error

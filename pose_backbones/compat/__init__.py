@@ -9,11 +9,13 @@ upstream:
   refuses those that MMEngine itself writes.
 - `config`: MMEngine finds the configs that a package ships only for the
   packages that it lists.
+- `metainfo`: MMPose warns that it finds the descriptions of its data sets
+  where it ships them.
 - `swin`: MMPose's Swin Transformer does not load its ImageNet weights; mended
   when MMPose's models are imported.
 """
 
-from . import checkpoint, config, mmcv_ops
+from . import checkpoint, config, metainfo, mmcv_ops
 
 __all__ = ['install']
 
@@ -23,3 +25,4 @@ def install() -> None:
     mmcv_ops.install()
     checkpoint.install()
     config.install()
+    metainfo.install()

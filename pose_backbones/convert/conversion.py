@@ -27,8 +27,9 @@ class Conversion:
     Attributes:
         family: Class of the backbone.
         naming: `'MMPose 0.x'`, `'MMPose 1.x'` (today's estimator),
-            `'mmpretrain'`, `'timm'`, `'ImageNet release'`, or
-            `'pose_backbones'` (today's backbone alone).
+            `'ConvNeXtPose'`, `'mmpretrain'`, `'timm'`,
+            `'ImageNet release'`, or `'pose_backbones'` (today's backbone
+            alone).
         weights: Name → tensor, `backbone.*`, `neck.*` and `head.*`.
         left_out: Name in the file → why it has no place in `weights`. What
             is neither here nor in `weights` does not exist: such names are
@@ -94,6 +95,7 @@ def inspect_state_dict(state_dict: dict,
     entries = tuple(sorted(found, key=lambda name: name != key))
     inner, outer = _without_model(weights)
     constants = [outer + name for name in inner if hrcomer.is_constant(name)]
+    original = hrcomer.is_original(inner)
     inner = hrcomer.convert_estimator(inner)
     parts, others = _split(inner)
     prefix = outer + ('backbone.' if _is_prefixed(inner) else '')
@@ -128,7 +130,7 @@ def inspect_state_dict(state_dict: dict,
     head = {**head, **convert_head(parts['keypoint_head'])}
     return Conversion(
         family=family.name,
-        naming=_naming(family, parts, head),
+        naming='ConvNeXtPose' if original else _naming(family, parts, head),
         weights={
             **_named('backbone', converted),
             **_named('neck', parts['neck']),

@@ -67,6 +67,11 @@ def is_constant(name: str) -> bool:
     return name.endswith(_CONSTANT)
 
 
+def is_original(names: Iterable[str]) -> bool:
+    """Whether parts of the head stand beside the backbone, as there."""
+    return any(name.startswith(_HEADS) for name in names)
+
+
 def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the weights of a whole model to those of today's estimator.
 

@@ -60,7 +60,10 @@ test_dataloader = val_dataloader
 
 @MODELS.register_module()
 class LabelReader(BottomupPoseEstimator):
-    """Predicts the labelled points; without labels, always one person."""
+    """Predicts the labelled points; without labels, always one person; if
+    it is blind, nobody."""
+
+    blind = False
 
     def __init__(self, backbone, head=None, data_preprocessor=None,
                  init_cfg=None):
@@ -76,9 +79,10 @@ class LabelReader(BottomupPoseEstimator):
                       if any(p['keypoints'][2::3])]
             if meta['raw_ann_info'] is None:
                 people = [[5., 6., 2] * 17]
-            points = np.reshape(people, (len(people), -1, 3))[..., :2]
-            if not people:
-                points = np.zeros((0, 17, 2))
+            people = [] if self.blind else people
+            points = np.zeros((0, 17, 2))
+            if people:
+                points = np.reshape(people, (len(people), -1, 3))[..., :2]
             size, scale = meta['input_size'], meta['input_scale']
             points = (points - meta['input_center'] + scale / 2
                       ) / scale * size
@@ -209,6 +213,19 @@ def test_images_without_people_are_tested(tool, data, tmp_path, monkeypatch):
     assert metrics['coco/AP'] < 1
 
 
+@pytest.mark.parametrize('name', ['coco', 'crowdpose'])
+def test_nobody_is_found_in_any_image(tool, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(LabelReader, 'blind', True)
+    out = tmp_path / 'ap.json'
+    tool(name, '--out', out)
+    metrics = json.loads(out.read_text())
+    assert metrics[f'{name}/AP'] == metrics[f'{name}/AR'] == 0
+    if name == 'coco':
+        work = tool('test_dev', '--format-only', root='coco')
+        with zipfile.ZipFile(next(work.glob('*.zip'))) as archive:
+            assert json.loads(archive.read(archive.namelist()[0])) == []
+
+
 OTHER = {
     'coco': (f'test_dataloader.dataset.ann_file={CROWDPOSE.format("test")}',
              'test_dataloader.dataset.data_prefix.img=images/'),
@@ -260,12 +277,47 @@ def test_scale_factors_begin_with_1(tool, monkeypatch, factors, message):
              f'scale_factors={factors}')
 
 
-def test_too_large_an_image_is_named(tool):
+def test_too_large_an_image_is_named(tool, data, tmp_path, monkeypatch):
+    """Before the run; where the annotations have another size, in it."""
+    limit = ('--cfg-options',
+             'test_dataloader.dataset.pipeline.1.max_pixels=4096')
+    content = json.loads((data / 'coco' / COCO).read_text())
+    for image in content['images']:
+        image.update(width=64, height=64)
+    path = tmp_path / 'square.json'
+    path.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match=(
             r'val2017/000000000002.jpg of \d+x\d+ pixels .* more than '
-            'max_pixels=99')):
-        tool('coco', '--cfg-options',
-             'test_dataloader.dataset.pipeline.1.max_pixels=99')
+            'max_pixels=4096')):
+        tool('coco', *limit, f'test_dataloader.dataset.ann_file={path}')
+    monkeypatch.setattr(test_api, 'build_runner', None)
+    with pytest.raises(DatasetError, match=(
+            r'the image 000000000002.jpg of \d+x\d+ pixels .* more than '
+            'max_pixels=4096')):
+        tool('coco', *limit)
+
+
+def test_one_image_of_many_is_too_large(tool, data, tmp_path, monkeypatch):
+    content = json.loads((data / 'coco' / COCO).read_text())
+    content['images'][5].update(width=2, height=900, file_name='strip.png')
+    path = tmp_path / 'strip.json'
+    path.write_text(json.dumps(content))
+    options = (f'test_dataloader.dataset.ann_file={path}',
+               'test_dataloader.dataset.pipeline.1.max_pixels=100_000')
+    monkeypatch.setattr(test_api, 'build_runner', None)
+    with pytest.raises(DatasetError, match=(
+            'strip.png of 2x900 .* resized to 64x28800 .* 1843200 pixels')):
+        tool('coco', '--cfg-options', *options)
+
+
+def test_bad_cases_are_of_people_with_boxes(tool, monkeypatch):
+    monkeypatch.setattr(test_api, 'build_runner', None)
+    for options in (['--badcase'], [
+            '--cfg-options', 'default_hooks.badcase.enable=True']):
+        with pytest.raises(ConfigError, match=(
+                '--badcase .*those of a bottom-up model belong to nobody: '
+                '--show-dir')):
+            tool('coco', *options)
 
 
 @pytest.mark.parametrize(('options', 'message'), [

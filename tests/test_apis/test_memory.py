@@ -66,6 +66,15 @@ def test_uniformer_is_measured_as_its_config_says(tiny_config):
     assert every < kept[4][1] < kept[4][0]
 
 
+def test_every_output_of_a_head_counts():
+    class Model(nn.Module):
+        def forward(self, x, _, mode):
+            return {'a': [x, 2 * x], 'b': (3 * x, )}
+
+    x = torch.tensor((1., 3.))
+    assert memory._loss(Model(), x) == 5 + 4 * 5 + 9 * 5
+
+
 @pytest.mark.parametrize(('type_', 'message'), [
     ('mmpose.AlexNet', r'\(mmpose\.AlexNet\) has no activation checkpoint'),
     ('pose_backbones.UniFormr', 'did you mean .*UniFormer')])

@@ -67,6 +67,18 @@ def test_sigmas_that_are_none(sigmas):
         read_sigmas(sigmas)
 
 
+@pytest.mark.parametrize('read', [read_sigmas, read_limbs])
+def test_files_that_are_no_description(read, tmp_path):
+    with pytest.raises(ValueError, match='no_such.py is no description of a '
+                       'data set.*does not exist'):
+        read(str(tmp_path / 'no_such.py'))
+    path = tmp_path / 'config.py'
+    path.write_text('model = dict()')
+    with pytest.raises(ValueError, match='config.py is no description.*'
+                       'dataset_info'):
+        read(str(path))
+
+
 def test_limbs_of_joints_that_are_not_there():
     check_limbs(16, 17)
     with pytest.raises(ValueError, match='up to key point 16.*below 14'):

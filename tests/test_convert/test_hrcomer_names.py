@@ -54,7 +54,8 @@ def test_a_whole_file_converts_with_an_account(shapes, today):
         {'model': {**shapes, constant: torch.empty(3, 9, device='meta')}})
     assert {name: value.shape
             for name, value in done.weights.items()} == today
-    assert done.family == 'HRCoMer'
+    assert (done.family, done.naming) == ('HRCoMer', 'ConvNeXtPose')
+    assert inspect_state_dict(done.weights).naming == 'MMPose 1.x'
     assert done.left_out == {constant: 'constant, from the constructor'}
 
 

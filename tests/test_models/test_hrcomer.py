@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import deform_conv2d
 
-from pose_backbones.models.backbones import HRCoMer
+from pose_backbones.models.backbones import ConvNeXt, HRCoMer
 from pose_backbones.models.backbones.hrcomer import BaseNet
 from pose_backbones.models.heads import HRCoMerHead
 from pose_backbones.models.heads.hrcomer_branches import sample
@@ -308,6 +308,16 @@ def test_parts_start_from_imagenet_weights(tmp_path, caplog):
     wide = dict(ARCH, embed_dims=(8, 16, 32, 64))
     with pytest.raises(CheckpointError, match='width of this adapter.*shape'):
         HRCoMer(wide, **parts).init_weights()
+    other = dict(type='Pretrained', checkpoint=str(tmp_path / 'other.pth'))
+    torch.save(ConvNeXt('v2-femto').state_dict(), other['checkpoint'])
+    with pytest.raises(CheckpointError, match=(
+            r"other.pth is not .* like BaseNet 'v2-femto', the model is "
+            "'v2-atto'")):
+        HRCoMer('atto', base_init_cfg=other).init_weights()
+    with pytest.raises(CheckpointError, match='hrnet.pth is not a checkpoint'
+                       '.* missing in the file: stem'):
+        HRCoMer('atto', base_init_cfg=parts['adapter_init_cfg']
+                ).init_weights()
     with pytest.raises(ValueError, match='either it, or base_init_cfg'):
         HRCoMer(ARCH, init_cfg=parts['base_init_cfg'], **parts)
     with pytest.raises(ValueError, match='adapter is .*expected None or'):

@@ -2,6 +2,7 @@
 
 import copy
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmpose.apis import MMPoseInferencer
 from mmpose.registry import DATASETS, MODELS
 from mmpose.utils import register_all_modules
 
@@ -216,6 +218,37 @@ def test_config_trains_a_step_and_predicts(name, folders):
     assert 30 <= len(found.keypoints) <= (90 if '-ms_' in name else 30)
     assert found.keypoints.shape[1:] == (config.model.head.num_keypoints, 2)
     assert np.isfinite(found.keypoints).all()
+
+
+@pytest.mark.parametrize('name', [NAMES[0], NAMES[-1]])
+def test_mmpose_s_inferencer(name, folders, tmp_path):
+    """It finds in an image what a test finds in it."""
+    config = get_config(name)
+    for key in ('model', 'val_dataloader', 'test_dataloader'):
+        config[key] = ConfigDict(shrink(config[key].to_dict()))
+    set_data_root(config, str(folders[name.split('_')[-1].split('-')[0]]))
+    cut(without_weights(config).model.backbone)
+    config.model.head.decoder.update(score_threshold=-1., max_num_people=3)
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    weights = str(tmp_path / 'model.pth')
+    torch.save({'state_dict': model.state_dict()}, weights)
+    inferencer = MMPoseInferencer(pose2d=config, pose2d_weights=weights,
+                                  device='cpu')
+    dataset = DATASETS.build(config.val_dataloader.dataset)
+    sample = dataset[0]
+    path = sample['data_samples'].img_path
+    with torch.no_grad():
+        expected = model.eval().val_step(pseudo_collate([sample]))[0]
+    for image in (path, cv2.imread(path)):
+        found, = next(inferencer(image, draw_heatmap=True, return_vis=True,
+                                 vis_out_dir=str(tmp_path)))['predictions']
+        np.testing.assert_allclose(
+            [person['keypoints'] for person in found],
+            expected.pred_instances.keypoints, rtol=1e-4, atol=1e-3)
+    assert len(found) >= 3
+    assert cv2.imread(str(tmp_path / path.rpartition('/')[2])) is not None
 
 
 @pytest.mark.parametrize('data', ['coco', 'crowdpose'])

@@ -149,6 +149,15 @@ def test_sides_need_not_be_multiples_of_32():
         rtol=1e-3, atol=1e-2)
 
 
+def test_heat_maps_end_where_the_image_does():
+    net = model(test_cfg=dict(output_heatmaps=True))
+    samples = data_sample(), data_sample(40, 26)
+    predict(net, image().expand(2, -1, -1, -1), *samples)
+    whole, small = (one.pred_fields.heatmaps for one in samples)
+    assert whole.shape == (5, 16, 24)
+    assert torch.equal(small, whole[:, :7, :10])
+
+
 def test_nobody_is_found_in_the_padding_of_a_batch():
     net = model()
     with torch.no_grad():  # queries know where they are

@@ -1,6 +1,7 @@
 # COCO key points, bottom-up: an image with all its people is one sample. A
 # leaf adds the pipelines. One image at a time is tested, as the sources do;
 # more are padded to one shape.
+data_mode = 'bottomup'  # MMPoseInferencer looks for it here
 data_root = 'data/coco/'
 
 train_dataloader = dict(
@@ -11,7 +12,7 @@ train_dataloader = dict(
     dataset=dict(
         type='CocoDataset',
         data_root=data_root,
-        data_mode='bottomup',
+        data_mode=data_mode,
         ann_file='annotations/person_keypoints_train2017.json',
         data_prefix=dict(img='train2017/')))
 val_dataloader = dict(
@@ -23,7 +24,7 @@ val_dataloader = dict(
     dataset=dict(
         type='CocoDataset',
         data_root=data_root,
-        data_mode='bottomup',
+        data_mode=data_mode,
         ann_file='annotations/person_keypoints_val2017.json',
         data_prefix=dict(img='val2017/'),
         test_mode=True))

@@ -1,6 +1,6 @@
 """What is looked at before a run starts, so that no work is lost in it."""
 
-from .bottomup import check_data_mode, check_precision
+from .bottomup import check_badcase, check_data_mode, check_precision
 from .data import (
     check_datasets,
     check_detections,
@@ -25,10 +25,10 @@ from .work_dir import (
 )
 
 __all__ = [
-    'NO_CHECKPOINT', 'check_checkpoint_argument', 'check_data_mode',
-    'check_datasets', 'check_detections', 'check_ensemble',
-    'check_input_size', 'check_keypoints', 'check_output', 'check_overwrite',
-    'check_precision', 'check_same_start', 'check_targets',
-    'check_trainable', 'check_type', 'check_types',
+    'NO_CHECKPOINT', 'check_badcase', 'check_checkpoint_argument',
+    'check_data_mode', 'check_datasets', 'check_detections',
+    'check_ensemble', 'check_input_size', 'check_keypoints', 'check_output',
+    'check_overwrite', 'check_precision', 'check_same_start',
+    'check_targets', 'check_trainable', 'check_type', 'check_types',
     'check_work_dir', 'clear_work_dir', 'read_images'
 ]

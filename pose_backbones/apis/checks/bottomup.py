@@ -8,6 +8,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 
 from ...utils.config import building
 from ...utils.errors import ConfigError, DatasetError
+from .truth import read_json
 
 _SAMPLES = {'topdown': 'one person', 'bottomup': 'an image with its people'}
 
@@ -92,6 +93,55 @@ def _check_scales(cfg: Config, dataset: dict, place: str) -> None:
                 f'{tuple(factors)} is more than one; '
                 f'model.data_preprocessor.type {preprocessor!r} takes one: '
                 "expected 'pose_backbones.PyramidDataPreprocessor'")
+
+
+def check_badcase(cfg: Config) -> None:
+    """Refuse to look for bad cases among people that nobody was asked for.
+
+    Args:
+        cfg: A config that is tested.
+
+    Raises:
+        ConfigError: If MMPose's hook is enabled for a bottom-up model.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('badcase') or {}
+    if hook.get('enable') and is_bottomup(cfg.test_dataloader.dataset):
+        raise ConfigError(
+            '--badcase (default_hooks.badcase) compares the people of a '
+            'sample with its predictions one by one, but those of a '
+            'bottom-up model belong to nobody: --show-dir draws them all')
+
+
+def check_image_sizes(dataset: dict, annotations: str) -> None:
+    """Refuse images that the pipeline of a data set would refuse later.
+
+    Args:
+        dataset: The config of a data set whose types are known.
+        annotations: In COCO's format; images whose size they do not have
+            are left to the pipeline.
+
+    Raises:
+        DatasetError: With the first image that would become too large.
+        ConfigError: If the pipeline has wrong arguments.
+    """
+    from ...datasets.transforms.bottomup import ResizeAlign
+
+    steps = [step for step in dataset.get('pipeline', [])
+             if TRANSFORMS.get(step['type']) is ResizeAlign]
+    if not steps:
+        return
+    try:
+        resize = TRANSFORMS.build(steps[0])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'the pipeline of {annotations}: {error}'
+                          ) from error
+    content = read_json(annotations, 'annotations')
+    if not isinstance(content, dict):
+        return  # what reads it says so
+    for image in content.get('images', []):
+        size = image.get('width'), image.get('height')
+        if all(size):
+            resize.check_size(size, image.get('file_name'))
 
 
 def check_sigmas(cfg: Config, declared: int, where: str) -> None:

@@ -12,7 +12,7 @@ from ...datasets.mpii import MpiiDataset
 from ...models.backbones import BaseBackbone
 from ...utils.errors import ConfigError, DatasetError
 from ..config import as_list
-from .bottomup import check_sigmas, is_bottomup
+from .bottomup import check_image_sizes, check_sigmas, is_bottomup
 from .truth import check_truth, is_image_list, read_json
 
 _GET_DATA = 'Give the folder of the data set with --data-root. '
@@ -40,7 +40,8 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
         splits: Of `'train'`, `'val'`, `'test'`; those that will be used.
 
     Raises:
-        DatasetError: With the missing path and how to get the data.
+        DatasetError: With the missing path and how to get the data, or
+            with an image that a bottom-up model's pipeline would refuse.
     """
     for split in splits:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
@@ -48,6 +49,8 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
             continue
         annotations = _check_files(dataset, split)
         _check_boxes(dataset, split, str(annotations))
+        if is_bottomup(dataset):
+            check_image_sizes(dataset, str(annotations))
         heads = dataset.get('headbox_file')
         if split != 'train' and heads and not Path(heads).is_file():
             raise DatasetError(

@@ -285,17 +285,12 @@ class ResizeAlign(BaseTransform):
         """
         image = results['img']
         size = np.array(image.shape[1::-1])
+        self.check_size(size, results.get('img_path'))
         shorter = size.min()
-        sides = (np.ceil(size * (self.short_side / shorter)
-                         / self.size_divisor).astype(int)
-                 * self.size_divisor)
-        sides[size.argmin()] = self.short_side
+        sides = self._sides(size)
         # Python's round, half to even, as the original has it.
         center = np.array([round(side / 2) for side in size.tolist()], float)
-        levels = [tuple(int(side * factor) for side in sides.tolist())
-                  for factor in self.scale_factors]
-        for level in levels:
-            self._check_size(level, size, results.get('img_path'))
+        levels = self._levels(sides)
         images = [
             cv2.warpAffine(image, affine_matrix(
                 center, level[size.argmin()] / shorter, 0, level), level)
@@ -308,22 +303,44 @@ class ResizeAlign(BaseTransform):
             scale_factors=self.scale_factors)
         return results
 
-    def _check_size(self, level: tuple[int, int], size: np.ndarray,
-                    path: str | None) -> None:
+    def _sides(self, size: np.ndarray) -> np.ndarray:
+        """Width and height (2,) of the input for those of an image."""
+        sides = (np.ceil(size * (self.short_side / size.min())
+                         / self.size_divisor).astype(int)
+                 * self.size_divisor)
+        sides[size.argmin()] = self.short_side
+        return sides
+
+    def _levels(self, sides: np.ndarray) -> list[tuple[int, int]]:
+        """Width and height at each scale."""
+        return [tuple(int(side * factor) for side in sides.tolist())
+                for factor in self.scale_factors]
+
+    def check_size(self, size: Sequence[int], path: str | None) -> None:
+        """Refuse an image that would become too large.
+
+        Args:
+            size: Its width and height in pixels.
+            path: Of its file, for the message.
+
+        Raises:
+            DatasetError: With both sizes and the limit.
+        """
         limit = self.max_pixels
-        if max(level) > _MAX_SIDE:
-            reason = f'OpenCV makes no side of more than {_MAX_SIDE}'
-        elif limit is not None and level[0] * level[1] > limit:
-            reason = (f'{level[0] * level[1]} pixels are more than '
-                      f'max_pixels={limit}, the limit on memory')
-        else:
-            return
-        raise DatasetError(
-            f'the image {path or "given"} of {size[0]}x{size[1]} pixels '
-            f'(width x height) would be resized to {level[0]}x{level[1]} '
-            f'for a shorter side of {self.short_side} and scale factors '
-            f'{self.scale_factors}: {reason}. Take it out of the data, or '
-            'set another short_side or max_pixels (ResizeAlign)')
+        for level in self._levels(self._sides(np.array(size))):
+            if max(level) > _MAX_SIDE:
+                reason = f'OpenCV makes no side of more than {_MAX_SIDE}'
+            elif limit is not None and level[0] * level[1] > limit:
+                reason = (f'{level[0] * level[1]} pixels are more than '
+                          f'max_pixels={limit}, the limit on memory')
+            else:
+                continue
+            raise DatasetError(
+                f'the image {path or "given"} of {size[0]}x{size[1]} pixels '
+                f'(width x height) would be resized to {level[0]}x{level[1]} '
+                f'for a shorter side of {self.short_side} and scale factors '
+                f'{self.scale_factors}: {reason}. Take it out of the data, '
+                'or set another short_side or max_pixels (ResizeAlign)')
 
 
 def check_scale_factors(factors: Sequence[float]) -> None:

@@ -48,10 +48,10 @@ class BaseNet(ConvNeXt):
 
     def __init__(self,
                  arch: str | dict,
-                 drop_path_rate: float | Sequence[float],
-                 dropout_after_downsampling: bool,
-                 with_cp: bool,
-                 init_cfg: dict | None):
+                 drop_path_rate: float | Sequence[float] = 0.0,
+                 dropout_after_downsampling: bool = False,
+                 with_cp: bool = False,
+                 init_cfg: dict | None = None):
         super().__init__(arch, with_cp=with_cp, init_cfg=init_cfg)
         for stage in range(STAGES):
             delattr(self, f'norm{stage}')

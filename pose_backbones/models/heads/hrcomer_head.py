@@ -258,7 +258,7 @@ class HRCoMerHead(BaseHead):
             (n, K, 2), `keypoint_scores` (n, K), `bboxes` (n, 4) around the
             joints, `bbox_scores` (n,), the mean of the joints'. With
             `output_heatmaps`, also a list of `PixelData`, of the first
-            scale.
+            scale, without what pads a batch.
 
         Raises:
             ValueError: If scales do not begin with 1, or are not as many.
@@ -282,8 +282,10 @@ class HRCoMerHead(BaseHead):
         people = self.decoder.decode(outputs, factors)
         instances = [_pack(*found) for found in people]
         if test_cfg.get('output_heatmaps', False):
-            return instances, [PixelData(heatmaps=one) for one in
-                               outputs[0]['heatmaps']]
+            return instances, [
+                PixelData(heatmaps=one[:, :-(-height // 4), :-(-width // 4)])
+                for one, (width, height) in zip(
+                    outputs[0]['heatmaps'], sizes)]
         return instances
 
     def loss(self, feats: Sequence[Tensor], batch_data_samples: list,
