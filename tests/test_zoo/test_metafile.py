@@ -25,6 +25,7 @@ DATA = {
     'COCO-WholeBody': 'CocoWholeBodyDataset',
     'AP-10K': 'AP10KDataset', "any in COCO's layout": 'CocoDataset',
     'synthetic people': 'CocoDataset',
+    'synthetic people (CrowdPose)': 'CrowdPoseDataset',
     'synthetic people (MPII)': 'pose_backbones.MpiiDataset'}
 COLUMNS = {'AP': 'AP', 'AP<sup>50</sup>': 'AP@0.5', 'AP<sup>75</sup>':
            'AP@0.75', 'AR': 'AR', 'AR<sup>50</sup>': 'AR@0.5',

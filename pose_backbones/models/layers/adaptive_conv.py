@@ -123,7 +123,8 @@ def deform(x: Tensor, affine: Tensor, taps: Tensor,
         torch.stack((x_, y), -1).view(-1, _TAPS * height, width, 2),
         align_corners=False)
     columns = sampled.view(count, groups, -1, height * width)
-    return (weight.view(groups, -1, columns.shape[2]) @ columns).view_as(x)
+    weight = weight.reshape(groups, -1, columns.shape[2])  # any layout
+    return (weight @ columns).view_as(x)
 
 
 class PointReader:
