@@ -29,6 +29,8 @@ setup(
         'safetensors',
         'xtcocotools>=1.14.3',
         'matplotlib',
+        'pillow>=10.1',  # its default font has sizes since then
+        'tqdm',
         'scipy<1.16',
         'six',  # imported by mmpose, not declared there
         'setuptools<81',  # mmengine imports pkg_resources

@@ -4,8 +4,11 @@ Importing the package registers its modules and mends known faults of the
 host on a current PyTorch (see `pose_backbones.compat`); it does nothing else.
 Import it before `mmpose` where only `mmcv-lite` is installed.
 
-`list_models`, `get_config` and `build` give its models by name.
+`list_models`, `get_config` and `build` give its models by name;
+`PoseInferencer` applies them to pictures and videos.
 """
+
+from importlib import import_module
 
 from .registry import MODELS, TRANSFORMS
 from .utils.host import register_in_mmpose
@@ -13,20 +16,22 @@ from .version import __version__
 
 register_in_mmpose()
 
-#: from `pose_backbones.zoo`, which is imported when one is first asked for
-_ZOO = ('build', 'get_config', 'list_models')
+#: name → module it is from, which is imported when it is first asked for
+_LATER = dict(
+    PoseInferencer='inference', build='zoo', get_config='zoo',
+    list_models='zoo')
 
 __all__ = [
-    'MODELS', 'TRANSFORMS', '__version__', 'build', 'get_config', 'list_models'
+    'MODELS', 'TRANSFORMS', 'PoseInferencer', '__version__', 'build',
+    'get_config', 'list_models'
 ]
 
 
 def __getattr__(name: str):
-    if name in _ZOO:
-        from . import zoo
-        return getattr(zoo, name)
+    if name in _LATER:
+        return getattr(import_module(f'.{_LATER[name]}', __name__), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ZOO})
+    return sorted({*globals(), *_LATER})

@@ -25,13 +25,14 @@ USER_ERROR = 2
 def run(main: Callable[[list[str] | None], object]) -> None:
     """Run a tool: a user's error becomes one message and exit status 2.
 
-    Set POSE_BACKBONES_DEBUG=1 to see the traceback as well.
+    A number that `main` returns is the exit status. Set
+    POSE_BACKBONES_DEBUG=1 to see the traceback as well.
 
     Args:
         main: Takes the arguments; None stands for those of the command line.
     """
     try:
-        main(None)
+        status = main(None)
     except PoseBackbonesError as error:
         if os.environ.get('POSE_BACKBONES_DEBUG'):
             traceback.print_exc()
@@ -42,6 +43,8 @@ def run(main: Callable[[list[str] | None], object]) -> None:
         sys.stdout.flush()
         os._exit(USER_ERROR)
     _leave_processes()
+    if isinstance(status, int):
+        sys.exit(status)
 
 
 def _leave_processes() -> None:

@@ -1,1 +1,11 @@
-"""From results to pictures."""
+"""Poses of a user's pictures and videos, and what is done with them."""
+
+from .detector import DETECTORS, PersonDetector, load_detector
+from .inferencer import PoseInferencer
+from .result import PoseResult
+from .results import Results
+
+__all__ = [
+    'DETECTORS', 'PersonDetector', 'PoseInferencer', 'PoseResult', 'Results',
+    'load_detector'
+]

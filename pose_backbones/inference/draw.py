@@ -1,74 +1,66 @@
-"""Drawing key points and skeletons on images."""
+"""Drawing key points, skeletons and boxes on images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
 
-from ..datasets.sides import SIDE_COLOURS, find_sides, limb_side
-from ..utils.errors import DatasetError
+from .layer import Layer
+from .skeleton import FINE, LEFT, MIDDLE, RIGHT, Skeleton
+from .tags import draw_box, draw_tags
 
-# Colours as (blue, green, red): the object's left, right, and the middle.
-LEFT, RIGHT, MIDDLE = (SIDE_COLOURS[side][::-1]
-                       for side in ('left', 'right', 'middle'))
-_SHIFT = 3  # OpenCV draws at 1/8 pixel
+__all__ = [
+    'FAINTEST', 'LEFT', 'MIDDLE', 'RIGHT', 'Skeleton', 'draw_people',
+    'draw_pose', 'line_width', 'opacity', 'to_bgr']
+
+POINT = (250, 250, 250)  # the inside of a key point
+FAINTEST = 0.25  # opacity of a key point at the threshold
 
 
-@dataclass(frozen=True)
-class Skeleton:
-    """Key points and the limbs between them.
+def opacity(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """How opaque key points are.
+
+    A smooth step from the threshold, where the opacity is `FAINTEST`, to 0.6
+    of the way from there to a score of 1; 0 below the threshold.
 
     Args:
-        names: One a key point; those of a side (`left_…`, `R_…`) get its
-            colour.
-        limbs: Pairs of indices into `names`.
+        scores: Of any shape; NaN is below any threshold.
+        threshold: The lowest score that is shown.
+
+    Returns:
+        0 to 1, of the same shape, float64.
     """
+    scores = np.nan_to_num(np.asarray(scores, float), nan=-np.inf)
+    shown = scores >= threshold
+    way = (np.where(shown, scores, threshold) - threshold) / max(
+        0.6 * (1 - threshold), 1e-6)
+    way = np.clip(way, 0, 1)
+    return shown * (FAINTEST + (1 - FAINTEST) * way * way * (3 - 2 * way))
 
-    names: tuple[str, ...]
-    limbs: tuple[tuple[int, int], ...]
 
-    @classmethod
-    def from_coco(cls, category: dict) -> 'Skeleton':
-        """From a category of a COCO annotation file, which counts from 1.
+def to_bgr(image: np.ndarray) -> np.ndarray:
+    """A copy to draw on.
 
-        Args:
-            category: With `keypoints` and, if there are limbs, `skeleton`.
+    Args:
+        image: (H, W, 3) BGR, (H, W, 4) BGRA, (H, W) or (H, W, 1) grey, uint8.
 
-        Returns:
-            The skeleton.
+    Returns:
+        (H, W, 3), uint8, BGR.
 
-        Raises:
-            DatasetError: If a limb is of a key point that is not there.
-        """
-        names = tuple(category['keypoints'])
-        limbs = tuple((a - 1, b - 1) for a, b in category.get('skeleton', []))
-        for limb in limbs:
-            if not all(0 <= point < len(names) for point in limb):
-                raise DatasetError(
-                    f'the skeleton of {category.get("name")!r} has the limb '
-                    f'{[point + 1 for point in limb]}, but there are '
-                    f'{len(names)} key points: give a description of the '
-                    'data set with --metainfo')
-        return cls(names, limbs)
-
-    @classmethod
-    def from_metainfo(cls, metainfo: dict) -> 'Skeleton':
-        """From MMPose's description of a data set, parsed."""
-        names = metainfo['keypoint_id2name']
-        return cls(tuple(names[k] for k in range(len(names))),
-                   tuple(tuple(link) for link in metainfo['skeleton_links']))
-
-    @cached_property
-    def sides(self) -> tuple[str, ...]:
-        """Of each key point: `'left'`, `'right'` or `'middle'`."""
-        return find_sides(self.names)
-
-    def colour(self, *points: int) -> tuple[int, int, int]:
-        """Of a key point, or of a limb between two."""
-        side = limb_side(*(self.sides[point] for point in points))
-        return SIDE_COLOURS[side][::-1]
+    Raises:
+        ValueError: If it is something else.
+    """
+    image = np.asarray(image)
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if (image.dtype != np.uint8 or image.ndim not in (2, 3)
+            or channels not in (1, 3, 4) or not image.size):
+        raise ValueError(
+            f'cannot draw on an array of {image.dtype} of the shape '
+            f'{image.shape}: expected uint8 and (H, W, 3) BGR, (H, W, 4) '
+            'BGRA or (H, W) grey')
+    if channels == 1:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    return image[..., :3].copy()
 
 
 def draw_pose(image: np.ndarray,
@@ -76,22 +68,30 @@ def draw_pose(image: np.ndarray,
               skeleton: Skeleton,
               shown: Sequence[bool],
               occluded: Sequence[bool] | None = None,
-              box: Sequence[float] | None = None) -> None:
+              opacities: Sequence[float] | None = None,
+              width: float = 1.0,
+              extent: float = 0.0) -> None:
     """Draw one person, in place.
 
-    Lines are as wide as suits the person's size, with a dark rim so that
-    they stand out on any ground.
+    Lines are as wide as suits the person's size and the image's, with a dark
+    rim so that they stand out on any ground. Pixels away from the person are
+    not touched.
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        keypoints: (K, 2), x and y in pixels.
+        keypoints: (K, 2), x and y in pixels; they may lie outside the image.
         skeleton: K names and their limbs.
-        shown: K flags; a limb needs both its ends.
-        occluded: K flags; such points are drawn hollow.
-        box: x, y, width, height in pixels, drawn thinly if given.
+        shown: K flags; a limb needs both its ends. Key points that are not
+            finite are not shown.
+        occluded: K flags; such points are drawn as rings.
+        opacities: K, 0 to 1; a limb has that of its fainter end. None: 1.
+        width: Factor on the width of lines and the size of points.
+        extent: The person's longer side in pixels, where it may be more than
+            that of the box around the key points.
 
     Raises:
-        ValueError: If `keypoints` does not fit the skeleton.
+        ValueError: If `keypoints` does not fit the skeleton, or the image is
+            of another kind.
     """
     keypoints = np.asarray(keypoints, dtype=float)
     count = len(skeleton.names)
@@ -99,35 +99,121 @@ def draw_pose(image: np.ndarray,
         raise ValueError(
             f'keypoints has the shape {keypoints.shape}: expected '
             f'({count}, 2) for this skeleton')
-    if occluded is None:
-        occluded = [False] * count
-    known = keypoints[np.asarray(shown, dtype=bool)]
-    if box is not None:
-        x, y, w, h = box
-        cv2.rectangle(image, _at((x, y)), _at((x + w, y + h)),
-                      (230, 230, 230), 1, cv2.LINE_AA, _SHIFT)
+    if (image.dtype, image.ndim, image.shape[-1]) != (np.uint8, 3, 3):
+        raise ValueError(
+            f'cannot draw on an array of {image.dtype} of the shape '
+            f'{image.shape}: expected uint8 and (H, W, 3), see to_bgr')
+    shown = np.asarray(shown, bool) & np.isfinite(keypoints).all(1)
+    strengths = np.ones(count) if opacities is None else opacities
+    strengths = np.where(shown, np.nan_to_num(strengths), 0)
+    occluded = np.zeros(count, bool) if occluded is None else occluded
+    known = keypoints[strengths > 0]
     if not len(known):
         return
-    extent = max(np.ptp(known, axis=0).max(), 8)
-    width = int(np.clip(round(extent / 55), 1, 6))
-    limbs = [(a, b) for a, b in skeleton.limbs if shown[a] and shown[b]]
-    for rim in (True, False):
-        for a, b in limbs:
-            colour = (20, 20, 20) if rim else skeleton.colour(a, b)
-            cv2.line(image, _at(keypoints[a]), _at(keypoints[b]), colour,
-                     width + 2 * rim, cv2.LINE_AA, _SHIFT)
-    for point in range(count):
-        if not shown[point]:
+    extent = max(extent, np.ptp(known, axis=0).max())
+    line = width * line_width(extent, image.shape)
+    layer = Layer(image, known, line)
+    if layer.is_empty:
+        return
+    _paint(layer, keypoints, skeleton, strengths, occluded, line)
+    layer.blend()
+
+
+def _paint(layer: Layer, keypoints: np.ndarray, skeleton: Skeleton,
+           strengths: np.ndarray, occluded: Sequence[bool],
+           line: float) -> None:
+    """Limbs and key points: the surer, the later; limbs before their ends."""
+    parts = [(k, ) for k in range(len(keypoints))] + list(skeleton.limbs)
+    parts = [(min(strengths[k] for k in points), len(points) == 1,
+              min(skeleton.sizes[k] for k in points), points)
+             for points in parts]
+    for strength, is_point, size, points in sorted(parts):
+        if strength <= 0:
             continue
-        centre, radius = _at(keypoints[point]), (width + 1) << _SHIFT
-        colour = skeleton.colour(point)
-        fill = (20, 20, 20) if occluded[point] else (250, 250, 250)
-        cv2.circle(image, centre, radius + (1 << _SHIFT), colour, -1,
-                   cv2.LINE_AA, _SHIFT)
-        cv2.circle(image, centre, radius, fill, -1, cv2.LINE_AA, _SHIFT)
+        style = line * size, skeleton.colour(*points), strength
+        if not is_point:
+            layer.line(*keypoints[list(points)], *style)
+        elif occluded[points[0]]:
+            layer.ring(keypoints[points[0]], *style)
+        else:
+            layer.dot(keypoints[points[0]], *style,
+                      None if size == FINE else POINT)
 
 
-def _at(point: Sequence[float]) -> tuple[int, int]:
-    """Pixels → OpenCV's fixed-point coordinates."""
-    x, y = point
-    return round(float(x) * (1 << _SHIFT)), round(float(y) * (1 << _SHIFT))
+def line_width(extent: float, shape: tuple[int, ...]) -> float:
+    """Width of limbs in pixels.
+
+    Args:
+        extent: Longer side of a person in pixels; 0: not known.
+        shape: Height and width of the image first.
+
+    Returns:
+        A 55th of the person, within what suits the image.
+    """
+    diagonal = float(np.hypot(*shape[:2]))
+    extent = extent or diagonal / 20
+    least = min(diagonal / 800, extent / 25)
+    most = 1 + diagonal / 130
+    return float(np.clip(extent / 55, max(least, 0.7), most))
+
+
+def draw_people(image: np.ndarray,
+                keypoints: np.ndarray,
+                scores: np.ndarray,
+                skeleton: Skeleton,
+                *,
+                boxes: np.ndarray,
+                ids: Sequence[int],
+                visible: np.ndarray | None = None,
+                threshold: float = 0.3,
+                show_boxes: bool = False,
+                show_ids: bool = False,
+                width: float = 1.0) -> None:
+    """Draw people, in place: boxes, then poses, large ones first, then ids.
+
+    Args:
+        image: (H, W, 3), uint8, BGR.
+        keypoints: (n, K, 2), x and y in pixels.
+        scores: (n, K); they make the key points opaque, see `opacity`.
+        skeleton: K names and their limbs.
+        boxes: (n, 4), left, top, right, bottom in pixels; lines are as wide
+            as suits people of at least half their size.
+        ids: n numbers; they give the boxes their colours.
+        visible: (n, K), probabilities; key points below 0.5 are rings.
+        threshold: The lowest score of a key point that is shown.
+        show_boxes: Whether to draw the boxes.
+        show_ids: Whether to write the numbers, at the boxes if these are
+            drawn, or else at the key points.
+        width: Factor on the width of lines and the size of points.
+    """
+    strengths = opacity(scores, threshold)
+    finite = np.isfinite(boxes).all(1, keepdims=True)
+    sides = np.where(finite, boxes, 0)
+    extents = (sides[:, 2:] - sides[:, :2]).max(1) / 2
+    if show_boxes:
+        for box, number in zip(boxes, ids):
+            draw_box(image, box, number, width)
+    for person in np.argsort(-extents, kind='stable'):
+        occluded = None if visible is None else visible[person] < 0.5
+        draw_pose(image, keypoints[person], skeleton, strengths[person] > 0,
+                  occluded, strengths[person], width, extents[person])
+    if show_ids:
+        places = _around(keypoints, strengths > 0)
+        if show_boxes:
+            places = np.where(finite, boxes, places)
+        draw_tags(image, places, ids)
+
+
+def _around(keypoints: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Boxes about what is shown of people, or NaN: (n, 4).
+
+    A tenth larger on each side, for what is beyond the joints: of a head, a
+    hand, a foot.
+    """
+    boxes = np.full((len(keypoints), 4), np.nan)
+    for person, points in enumerate(keypoints):
+        known = points[shown[person] & np.isfinite(points).all(1)]
+        if len(known):
+            margin = 0.1 * np.ptp(known, axis=0).max()
+            boxes[person] = [*known.min(0) - margin, *known.max(0) + margin]
+    return boxes

@@ -26,21 +26,34 @@ def test_colours_are_by_side():
 
 
 def test_points_and_limbs_are_where_they_should_be():
-    image = np.zeros((100, 100, 3), np.uint8)
-    points = np.array([[20, 20], [80, 20], [50, 80]])
+    image = np.full((200, 200, 3), 90, np.uint8)
+    points = np.array([[20, 40], [180, 40], [100, 160]])
     draw.draw_pose(image, points, SKELETON, [True, True, False],
-                   [False, True, False])
-    assert tuple(image[20, 20]) == (250, 250, 250)  # seen: filled
-    assert tuple(image[20, 80]) == (20, 20, 20)  # occluded: hollow
-    limb = image[20, 50].astype(int)  # between the hands
-    assert abs(limb - draw.MIDDLE).max() < 20  # anti-aliased
-    assert not image[60:].any()  # the nose is not shown, nor its limbs
+                   [False, True, False], width=3)
+    assert tuple(image[40, 20]) == draw.POINT  # seen: filled
+    assert tuple(image[40, 180]) == (90, 90, 90)  # occluded: a ring
+    edge = round(3 * draw.line_width(160, image.shape) * 0.81)
+    assert abs(image[40 + edge, 180].astype(int) - draw.RIGHT).max() < 40
+    assert tuple(image[40, 100]) == draw.MIDDLE  # between the hands
+    limb = image[20:60, 100].astype(int)
+    assert limb.min() < 40  # a dark rim
+    assert len(np.unique(limb[:, 0])) > 3  # anti-aliased
+    assert (image[120:] == 90).all()  # the nose and its limbs are not shown
 
 
 def test_a_pose_of_another_skeleton_is_refused():
     with pytest.raises(ValueError, match=r'\(17, 2\): expected \(3, 2\)'):
         draw.draw_pose(np.zeros((9, 9, 3), np.uint8), np.zeros((17, 2)),
                        SKELETON, [True] * 17)
+
+
+@pytest.mark.parametrize(('image', 'message'), [
+    (np.zeros((9, 9, 3), np.uint16), r'array of uint16 .* \(9, 9, 3\)'),
+    (np.zeros((9, 9), np.uint8), r'array of uint8 .* \(9, 9\): expected'),
+])
+def test_an_image_of_another_kind_is_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        draw.draw_pose(image, np.zeros((3, 2)), SKELETON, [True] * 3)
 
 
 def test_predictions_beside_the_ground_truth(synthetic, tmp_path):

@@ -2,24 +2,25 @@
 # animals are taken from the boxes of the annotations.
 _base_ = './td_coco.py'
 
+dataset_type = 'AP10KDataset'
 data_root = 'data/ap10k/'
 
 train_dataloader = dict(
     dataset=dict(
-        type='AP10KDataset',
+        type=dataset_type,
         data_root=data_root,
         ann_file='annotations/ap10k-train-split1.json',
         data_prefix=dict(img='data/')))
 val_dataloader = dict(
     dataset=dict(
-        type='AP10KDataset',
+        type=dataset_type,
         data_root=data_root,
         ann_file='annotations/ap10k-val-split1.json',
         bbox_file=None,
         data_prefix=dict(img='data/')))
 test_dataloader = dict(
     dataset=dict(
-        type='AP10KDataset',
+        type=dataset_type,
         data_root=data_root,
         ann_file='annotations/ap10k-test-split1.json',
         bbox_file=None,

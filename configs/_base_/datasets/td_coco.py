@@ -2,7 +2,9 @@
 # Not named coco.py: MMPose looks for the description of its data sets at
 # configs/_base_/datasets/coco.py, in the working folder first.
 data_root = 'data/coco/'
-data_mode = 'topdown'  # MMPoseInferencer looks for it here
+# MMPoseInferencer looks for both here.
+data_mode = 'topdown'
+dataset_type = 'CocoDataset'
 
 train_dataloader = dict(
     batch_size=32,
@@ -10,7 +12,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='CocoDataset',
+        type=dataset_type,
         data_root=data_root,
         data_mode=data_mode,
         ann_file='annotations/person_keypoints_train2017.json',
@@ -22,7 +24,7 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
-        type='CocoDataset',
+        type=dataset_type,
         data_root=data_root,
         data_mode=data_mode,
         ann_file='annotations/person_keypoints_val2017.json',

@@ -2,15 +2,16 @@
 # images and person detections.
 _base_ = './td_coco.py'
 
+dataset_type = 'CocoWholeBodyDataset'
 data_root = 'data/coco/'
 
 train_dataloader = dict(
     dataset=dict(
-        type='CocoWholeBodyDataset',
+        type=dataset_type,
         ann_file='annotations/coco_wholebody_train_v1.0.json'))
 val_dataloader = dict(
     dataset=dict(
-        type='CocoWholeBodyDataset',
+        type=dataset_type,
         ann_file='annotations/coco_wholebody_val_v1.0.json'))
 test_dataloader = val_dataloader
 

@@ -2,17 +2,18 @@
 # MMPose's, which follow the data set's own split; their areas are unknown.
 _base_ = './td_coco.py'
 
+dataset_type = 'CrowdPoseDataset'
 data_root = 'data/crowdpose/'
 
 train_dataloader = dict(
     dataset=dict(
-        type='CrowdPoseDataset',
+        type=dataset_type,
         data_root=data_root,
         ann_file='annotations/mmpose_crowdpose_trainval.json',
         data_prefix=dict(img='images/')))
 val_dataloader = dict(
     dataset=dict(
-        type='CrowdPoseDataset',
+        type=dataset_type,
         data_root=data_root,
         ann_file='annotations/mmpose_crowdpose_test.json',
         bbox_file=f'{data_root}annotations/det_for_crowd_test_0.1_0.5.json',

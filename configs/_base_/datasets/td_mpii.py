@@ -3,19 +3,20 @@
 # file or, with headbox_file=None, those of the JSON file (docs/mpii.md).
 _base_ = './td_coco.py'
 
+dataset_type = 'pose_backbones.MpiiDataset'
 data_root = 'data/mpii/'
 
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type='pose_backbones.MpiiDataset',
+        type=dataset_type,
         data_root=data_root,
         ann_file='annotations/mpii_train.json',
         data_prefix=dict(img='images/')))
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type='pose_backbones.MpiiDataset',
+        type=dataset_type,
         data_root=data_root,
         ann_file='annotations/mpii_val.json',
         headbox_file=f'{data_root}annotations/mpii_gt_val.mat',

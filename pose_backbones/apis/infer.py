@@ -1,0 +1,193 @@
+"""Poses of files, from the command line: what `tools/infer.py` runs."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..inference.boxes import WHOLE_IMAGE
+from ..inference.detector import load_detector
+from ..inference.drawings import Drawings
+from ..inference.inferencer import PoseInferencer
+from ..inference.paths import is_video
+from ..inference.records import (
+    JOURNAL,
+    PREDICTIONS,
+    TABLE,
+    Journal,
+    write_predictions,
+    write_table,
+)
+from ..inference.result import PoseResult
+from ..inference.results import Results
+from ..inference.sources import Inputs
+from ..utils.errors import ConfigError, PoseBackbonesError, WorkDirError
+from .infer_options import PICTURES, parse_args
+
+#: exit status if some inputs could not be read
+SOME_FAILED = 1
+#: exit status if a signal has stopped the run, less its number, as in shells
+STOPPED = 128
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `tools/infer.py`.
+
+    Args:
+        argv: The arguments; None stands for those of the command line.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        PoseBackbonesError: If the command cannot work.
+    """
+    args = parse_args(argv)
+    out = Path(args.out)
+    _check_out(out, args.resume)
+    inputs = Inputs([int(one) if one.isdecimal() and not Path(one).exists()
+                     else one for one in args.inputs])
+    results = _results(args, inputs.parts)
+    names = results.skeleton.names
+    with _writing_to(out), _stoppable() as stopped:
+        out.mkdir(parents=True, exist_ok=True)
+        drawings = Drawings(
+            out / PICTURES, inputs.parts, args.draw,
+            dict(threshold=args.threshold, boxes=args.draw_boxes,
+                 ids=args.draw_ids))
+        journal = Journal(out, _settings(args, inputs.parts),
+                          args.save_every, args.resume)
+        try:
+            _run(results, journal, drawings)
+        except KeyboardInterrupt:
+            stopped.append(signal.SIGINT)
+        finally:
+            journal.close()
+            people = write_predictions(out / PREDICTIONS, journal.entries())
+            write_table(out / TABLE, journal.entries(), names)
+    return _report(journal, people, out, stopped)
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise WorkDirError(f'--out {out} is a file: expected a folder')
+    if resume:
+        if not (out / JOURNAL).is_file():
+            raise WorkDirError(f'--resume: there is no {out / JOURNAL} to go '
+                               'on with: leave --resume out')
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise WorkDirError(
+            f'--out {out} is not empty: choose another folder, or, if a run '
+            'was stopped, go on with --resume')
+
+
+def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
+    """The poses, of which none is found yet."""
+    boxes = args.boxes or (WHOLE_IMAGE if args.whole_image else None)
+    try:
+        inferencer = PoseInferencer(
+            args.model, args.weights, device=args.device,
+            batch_size=args.batch_size, half=args.half,
+            flip_test=args.flip_test)
+        if args.detector:
+            boxes = load_detector(args.detector, args.detector_weights,
+                                  args.device)
+        return inferencer(
+            parts, boxes, min_score=_min_score(args), strict=args.strict,
+            keep_images=args.draw != 'none', track=args.track,
+            smooth=args.smooth)
+    except PoseBackbonesError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _min_score(args: argparse.Namespace) -> float:
+    if args.min_score is not None:
+        return args.min_score
+    return 0.3 if args.detector else 0.
+
+
+def _settings(args: argparse.Namespace, parts: list[str | int]) -> dict:
+    """What the results of a run depend on."""
+    names = ('model', 'weights', 'boxes', 'detector', 'detector_weights',
+             'whole_image', 'min_score', 'half', 'flip_test', 'track',
+             'smooth')
+    return {**{name: getattr(args, name) for name in names},
+            'inputs': parts}
+
+
+@contextmanager
+def _writing_to(out: Path) -> Iterator[None]:
+    """Say what to do if there is no room, or no right, to write."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkDirError(
+            f'cannot write to {out}: {error.strerror or error}. Pictures that '
+            f'are in {JOURNAL} are done: make room, and go on with --resume'
+        ) from error
+
+
+@contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Let SIGTERM stop a run as Ctrl-C does; yields the signal, if any."""
+    stopped: list[int] = []
+
+    def stop(number, _frame) -> None:
+        stopped.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(results: Results, journal: Journal, drawings: Drawings) -> None:
+    """Write each result when it is known."""
+    part, index = journal.next_part, journal.next_index
+
+    def end_part() -> None:
+        if is_video(results.inputs.parts[part]):
+            drawings.close()
+            journal.end_video(part, index)
+
+    with (drawings, closing(results.since(part, index)) as items,
+          tqdm(total=results.inputs.announced(), initial=index,
+               unit=' images', disable=None) as bar):
+        for of, item in items:
+            if of != part:
+                end_part()
+            part, index = of, item.index
+            if isinstance(item, PoseResult):
+                drawings.add(item, part)
+                journal.add(item, part)
+            else:
+                journal.add_failure(item)
+            bar.update(index + 1 - bar.n)
+        if part < len(results.inputs.parts):
+            end_part()
+
+
+def _report(journal: Journal, people: int, out: Path,
+            stopped: list[int]) -> int:
+    """Say what was done; the exit status."""
+    print(f'{people} people in {out / PREDICTIONS}')
+    if journal.failures:
+        print(f'{journal.failures} of the inputs could not be read; they are '
+              f'named in {journal.path}', file=sys.stderr)
+    if stopped:
+        print('stopped; go on with --resume', file=sys.stderr)
+        return STOPPED + stopped[0]
+    return SOME_FAILED if journal.failures else 0

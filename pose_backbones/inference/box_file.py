@@ -1,0 +1,136 @@
+"""Boxes of people in a COCO file."""
+
+import json
+import re
+from collections import defaultdict
+from os import fspath
+from pathlib import Path, PurePath
+
+from ..utils.errors import DatasetError
+
+#: names of COCO's images: 000000000785, COCO_val2014_000000000785
+_NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
+_PERSON = 1  # COCO's category
+
+
+class BoxFile:
+    """A COCO file: a list of detections, or images with annotations.
+
+    Images are found by `file_name` where the file has any: the one that has
+    the most of a path's last parts in common, at least the name. Elsewhere
+    they are found by ids, which are the numbers in the names of image files,
+    or the numbers of the pictures.
+
+    Crowds, and objects of another category than 1, a person, are left out.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: As given.
+
+    Raises:
+        DatasetError: If it is missing or not like that.
+    """
+
+    def __init__(self, path: str):
+        self.path = fspath(path)
+        content = _read_json(self.path)
+        images, records = [], content
+        if isinstance(content, dict):
+            images = content.get('images')
+            records = content.get('annotations')
+        if not _is_list(images, 'id', 'file_name') or not _is_list(
+                records, 'image_id', 'bbox') or not all(
+                    _is_box(one['bbox']) for one in records):
+            raise DatasetError(
+                f'{path} is not a COCO file of boxes: expected a list of '
+                'detections, each with image_id and bbox (x, y, width, '
+                'height), or a file with images and annotations')
+        self._boxes = defaultdict(list)
+        self._ids = {str(one['image_id']): one['image_id'] for one in records}
+        named = {one['file_name']: one['id'] for one in images}
+        for one in records:
+            if 'file_name' in one:
+                named.setdefault(one['file_name'], one['image_id'])
+            if one.get('category_id', _PERSON) == _PERSON and not one.get(
+                    'iscrowd'):
+                self._boxes[one['image_id']].append(
+                    (*one['bbox'], one.get('score', 1.)))
+        self._named = defaultdict(list)
+        for name, number in named.items():
+            self._named[PurePath(name).name].append(
+                (PurePath(name).parts[::-1], number))
+        self.names = list(named) or list(self._ids)
+
+    def find(self, name: str, number: int | str, is_file: bool
+             ) -> int | str | None:
+        """The id of an image.
+
+        Args:
+            name: Path of an image file, or what else the picture is called.
+            number: Of the picture.
+            is_file: Whether it is an image file, so that its number is not
+                looked for.
+
+        Returns:
+            The id, or None if the file has nothing of it.
+
+        Raises:
+            DatasetError: If several images may be meant.
+        """
+        if self._named:
+            return self._find_name(name)
+        stem = PurePath(name).stem
+        keys = [PurePath(name).name, stem]
+        if digits := _NUMBER.fullmatch(stem):
+            keys.append(str(int(digits[1])))
+        if not is_file:
+            keys = [str(number)]
+        for key in keys:
+            if key in self._ids:
+                return self._ids[key]
+        return None
+
+    def _find_name(self, name: str) -> int | str | None:
+        parts = PurePath(name).parts[::-1]
+        common = {}
+        for other, number in self._named.get(PurePath(name).name, ()):
+            same = next((i for i, (a, b) in enumerate(zip(parts, other))
+                         if a != b), min(len(parts), len(other)))
+            common.setdefault(same, {})[number] = other
+        if not common:
+            return None
+        best = common[max(common)]
+        if len(best) > 1:
+            names = ['/'.join(other[::-1]) for other in best.values()]
+            raise DatasetError(
+                f'{name} may be {" or ".join(names[:3])} in {self.path}: give '
+                'paths that end as the file names there')
+        return next(iter(best))
+
+    def boxes(self, image_id: int | str | None) -> list[tuple[float, ...]]:
+        """Of one image: x, y, width, height and score; none for None."""
+        return [] if image_id is None else self._boxes.get(image_id, [])
+
+
+def _is_list(value, *keys: str) -> bool:
+    """Whether it is a list of dicts with these keys."""
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and all(key in one for key in keys)
+        for one in value)
+
+
+def _is_box(value) -> bool:
+    return (isinstance(value, list) and len(value) == 4
+            and all(isinstance(one, (int, float)) for one in value))
+
+
+def _read_json(path: str):
+    try:
+        return json.loads(Path(path).expanduser().read_text('utf-8'))
+    except FileNotFoundError:
+        raise DatasetError(f'there is no file of boxes {path}') from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(
+            f'the file of boxes {path} is unreadable: {error}') from error

@@ -1,0 +1,178 @@
+"""Detectors of MMDetection as a source of people's boxes."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+
+from ..utils.checkpoint import check_checkpoint_path, is_url, read_checkpoint
+from ..utils.config import building, load_config
+from ..utils.errors import CheckpointError, ConfigError, closest
+from .loading import choose_device
+
+#: name → config of MMDetection, which names its weights
+DETECTORS = {
+    f'rtmdet-{size}': f'mmdet::rtmdet/rtmdet_{size}_8xb32-300e_coco.py'
+    for size in ('tiny', 's', 'm', 'l')
+}
+_PERSON = 'person'
+
+
+class PersonDetector:
+    """Finds people's boxes with a model of MMDetection.
+
+    Args:
+        model: Like one of `mmdet.apis.init_detector`, with `cfg` and
+            `dataset_meta['classes']`.
+        nms_iou: Of two boxes that overlap by more, the surer one stays; of
+            what the model itself leaves.
+
+    Raises:
+        ConfigError: If it has no class `person`.
+    """
+
+    def __init__(self, model: torch.nn.Module, nms_iou: float = 0.7):
+        from mmdet.utils import get_test_pipeline_cfg
+        from mmengine.dataset import Compose
+
+        self.model = model.eval()
+        self.nms_iou = nms_iou
+        classes = [str(name) for name in model.dataset_meta['classes']]
+        if _PERSON not in classes:
+            raise ConfigError(
+                f'the detector knows {", ".join(classes[:8])}'
+                f'{"…" if len(classes) > 8 else ""}: expected one with the '
+                f'class {_PERSON!r}')
+        self.person = classes.index(_PERSON)
+        steps = get_test_pipeline_cfg(model.cfg.copy())
+        steps[0].type = 'mmdet.LoadImageFromNDArray'
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            self.pipeline = Compose(steps)
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Find the people of an image.
+
+        Args:
+            image: (H, W, 3), uint8, BGR.
+
+        Returns:
+            (n, 5), float32: left, top, right, bottom in pixels, score; the
+            surest first.
+        """
+        from torchvision.ops import nms
+
+        data = self.pipeline(dict(img=image, img_id=0))
+        data['inputs'] = [data['inputs']]
+        data['data_samples'] = [data['data_samples']]
+        found = self.model.test_step(data)[0].pred_instances
+        found = found[found.labels == self.person]
+        found = found[nms(found.bboxes, found.scores, self.nms_iou)]
+        return torch.cat(
+            (found.bboxes, found.scores[:, None]), 1).float().cpu().numpy()
+
+
+def load_detector(name: str,
+                  weights: str | None = None,
+                  device: str | torch.device | None = None
+                  ) -> PersonDetector:
+    """Build a detector with its trained weights.
+
+    Args:
+        name: One of `DETECTORS`, or the path of a config of MMDetection.
+        weights: Path or URL of a checkpoint; None: of `DETECTORS`, the
+            released weights, which are downloaded once.
+        device: As for `torch.device`; None: a GPU if there is one.
+
+    Returns:
+        The detector, for `boxes` of `PoseInferencer`.
+
+    Raises:
+        ConfigError: If there is no such detector, or no MMDetection.
+        CheckpointError: If there are no weights, or they are out of reach.
+    """
+    try:
+        from mmdet.evaluation import get_classes
+        from mmdet.registry import MODELS
+        from mmdet.utils import register_all_modules
+    except ImportError as error:
+        raise ConfigError(
+            f'a detector needs MMDetection: pip install mmdet, or give boxes '
+            f'({error})') from error
+    if weights is not None:
+        check_checkpoint_path(weights)
+    if name in DETECTORS:
+        config, released = _released(name)
+        weights = weights or released
+    elif Path(name).is_file():
+        config = load_config(name)
+    else:
+        raise ConfigError(
+            f'unknown detector {name!r}: expected {", ".join(DETECTORS)}, or '
+            f'a config of MMDetection{closest(name, list(DETECTORS))}')
+    if weights is None:
+        raise CheckpointError(
+            f'the detector {name} has no weights: expected the path or URL '
+            'of a checkpoint')
+    register_all_modules(init_default_scope=False)
+    checkpoint = _read(name, weights)
+    with building(config), DefaultScope.overwrite_default_scope('mmdet'):
+        model = revert_sync_batchnorm(MODELS.build(config.model))
+    model.cfg = config
+    model.dataset_meta = dict(
+        classes=_classes(checkpoint) or get_classes('coco'))
+    _load(model, checkpoint.get('state_dict', checkpoint), weights)
+    return PersonDetector(model.to(choose_device(device)))
+
+
+def _released(name: str) -> tuple[Config, str]:
+    """A detector's config and the URL of its weights."""
+    from mmengine.hub import get_config
+    config = get_config(DETECTORS[name], pretrained=True)
+    return config, config.model_path
+
+
+def _read(name: str, weights: str) -> dict:
+    try:
+        return read_checkpoint(weights)
+    except CheckpointError as error:
+        if not is_url(weights):
+            raise
+        raise CheckpointError(
+            f'the weights of the detector {name} cannot be had: {weights} '
+            f'({error.__cause__}). Without a network, download them '
+            'elsewhere and give the file (--detector-weights FILE), or give '
+            'boxes') from error
+
+
+def _classes(checkpoint: dict) -> list[str] | None:
+    """Of MMDetection 3, with names of either case, or 2."""
+    meta = checkpoint.get('meta') or {}
+    for found in (meta.get('dataset_meta') or {}, meta):
+        for key in ('classes', 'CLASSES'):
+            if found.get(key):
+                return list(found[key])
+    return None
+
+
+def _load(model: torch.nn.Module, weights: dict, source: str) -> None:
+    """Strictly, but for what normalises the images."""
+    extra = {'data_preprocessor.mean', 'data_preprocessor.std'}
+    try:
+        wrong = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        first = str(error).strip().split('\n')[-1].strip()
+        raise CheckpointError(
+            f'{source} is not of this detector: {first}') from error
+    odd = [*wrong.missing_keys, *wrong.unexpected_keys]
+    odd = [key for key in odd if key not in extra]
+    if odd:
+        raise CheckpointError(
+            f'{source} is not of this detector: {len(odd)} names do not '
+            f'match, such as {odd[0]}')
+    print_log(f'detector: {source}', 'current', logging.INFO)

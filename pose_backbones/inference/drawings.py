@@ -1,0 +1,132 @@
+"""Drawn poses in files that are like the inputs."""
+
+import os
+from os.path import commonpath
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .paths import is_video
+from .result import PoseResult
+from .video import VideoWriter, read_video
+
+_CAMERA_RATE = 25.  # frames a second
+_PICTURES = ('.jpg', '.jpeg', '.png')  # endings that are kept
+_VIDEOS = ('.mp4', )
+
+
+class Drawings:
+    """A picture for each picture, and a video with its sound for each video.
+
+    A video that exists is replaced when the new one is whole.
+
+    Args:
+        folder: Where they are; it is made when there is something to put in.
+        parts: Of the `Inputs`: files and cameras.
+        what: `'all'`, `'videos'` or `'none'`.
+        style: Arguments of `PoseResult.draw`.
+    """
+
+    def __init__(self, folder: Path, parts: list[str | int], what: str,
+                 style: dict):
+        self.folder, self.parts = folder, parts
+        self.what, self.style = what, style
+        self.names = picture_names(parts)
+        self._writer: VideoWriter | None = None
+
+    def __enter__(self) -> 'Drawings':
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(*error)
+            self._writer = None
+
+    def close(self) -> None:
+        """End the video, if there is one."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def add(self, result: PoseResult, part: int) -> None:
+        """Draw a picture, or the next frame of a video.
+
+        Args:
+            result: With its image.
+            part: Which of the inputs it is of.
+        """
+        in_video = result.frame is not None
+        if self.what == 'none' or (self.what == 'videos' and not in_video):
+            return
+        path = self.folder / self.names[part]
+        picture = result.draw(**self.style)
+        if not in_video:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_picture(path, picture)
+            return
+        if self._writer is None:
+            self._writer = _open(path, self.parts[part], result.size)
+        self._writer.write(picture)
+
+
+def _open(path: Path, source: str | int, size: tuple[int, int]
+          ) -> VideoWriter:
+    if isinstance(source, int):
+        return VideoWriter(path, size, _CAMERA_RATE, overwrite=True)
+    with read_video(source) as video:
+        rate = video.fps
+    return VideoWriter(path, size, rate, sound_from=source, overwrite=True)
+
+
+def picture_names(parts: list[str | int]) -> list[str]:
+    """A name for the drawn file of each input, no two the same.
+
+    Folders below the one that all files have in common are kept.
+
+    Args:
+        parts: Paths, URLs and numbers of cameras.
+
+    Returns:
+        Relative paths.
+    """
+    files = [os.path.abspath(part) for part in parts
+             if isinstance(part, str) and '://' not in part]
+    common = commonpath(map(os.path.dirname, files)) if files else ''
+    used, names = set(), []
+    for part in parts:
+        if isinstance(part, int):
+            path = Path(f'camera{part}.mp4')
+        elif '://' in part:
+            path = Path(part.split('?')[0].rstrip('/').split('/')[-1])
+        else:
+            path = Path(os.path.relpath(part, common))
+        endings = _VIDEOS if is_video(part) else _PICTURES
+        if path.suffix.lower() not in endings:
+            path = path.with_name(path.name + endings[0])
+        unique, number = path, 1
+        while unique in used:
+            number += 1
+            unique = path.with_name(f'{path.stem}-{number}{path.suffix}')
+        used.add(unique)
+        names.append(str(unique))
+    return names
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, whole or not at all.
+
+    Args:
+        path: With the ending of a format.
+        picture: (H, W, 3), uint8, BGR.
+
+    Raises:
+        OSError: If there is no room.
+    """
+    _, data = cv2.imencode(path.suffix, picture)
+    draft = path.with_name(f'{path.name}.part')
+    try:
+        draft.write_bytes(data.tobytes())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

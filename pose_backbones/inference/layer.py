@@ -1,0 +1,137 @@
+"""A transparent layer over the part of an image where one person is."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+RIM = (20, 20, 20)  # around everything that is drawn
+_INSIDE = 0.62  # of the radius of a point, within its coloured edge
+_MOST = 3 << 22  # numbers in a layer that is drawn larger
+_SHIFT = 4  # OpenCV draws at 1/16 pixel
+
+Colour = tuple[int, int, int]
+
+
+class Layer:
+    """Lines and points with dark rims, anti-aliased, laid over an image.
+
+    Later parts take the place of earlier ones, they do not shine through one
+    another. Thin lines are drawn larger and reduced, so that widths need not
+    be whole pixels.
+
+    Args:
+        image: (H, W, 3), uint8, BGR.
+        points: (n, 2), x and y in pixels of what will be drawn, n > 0.
+        width: Of the widest line, in pixels; sets that of the rims.
+    """
+
+    def __init__(self, image: np.ndarray, points: np.ndarray,
+                 width: float) -> None:
+        self._rim = float(np.clip(0.2 * width, 0.6, 6))
+        margin = 2 * width + self._rim + 2
+        size = np.array(image.shape[1::-1])
+        low = np.clip(points.min(0) - margin, 0, size).astype(int)
+        high = np.clip(points.max(0) + margin + 1, 0, size).astype(int)
+        self._region = image[low[1]:high[1], low[0]:high[0]]
+        self._scale = 4 if width < 2 else 2 if width < 4 else 1
+        while self._scale > 1 and self._region.size * self._scale**2 > _MOST:
+            self._scale //= 2
+        self._low = low.tolist()
+        self._near = (low - margin).tolist(), (high + margin).tolist()
+        height, width = np.array(self._region.shape[:2]) * self._scale
+        self._alpha = np.zeros((height, width), np.uint8)
+        self._colour = np.zeros((height, width, 3), np.uint8)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all of it is out of the image."""
+        return not self._alpha.size
+
+    def line(self, start: np.ndarray, end: np.ndarray, width: float,
+             colour: Colour, opacity: float) -> None:
+        """A line between two points, `width` pixels wide without rims."""
+        rim = self._rim_of(width)
+        ends = self._clip(start, end)
+        if ends is None:
+            return
+        start, end = (self._at(point) for point in ends)
+        wide, narrow = (max(round(full * self._scale), 1)
+                        for full in (width + 2 * rim, width))
+        for plane, value, thickness in (
+                (self._alpha, _grey(opacity), wide), (self._colour, RIM, wide),
+                (self._colour, colour, narrow)):
+            cv2.line(plane, start, end, value, thickness, cv2.LINE_AA, _SHIFT)
+
+    def dot(self, centre: np.ndarray, radius: float, colour: Colour,
+            opacity: float, inside: Colour | None = None) -> None:
+        """A disc; with a colour `inside`, one with a coloured edge."""
+        self._disc(self._alpha, centre, radius + self._rim_of(radius),
+                   _grey(opacity))
+        self._disc(self._colour, centre, radius + self._rim_of(radius), RIM)
+        self._disc(self._colour, centre, radius, colour)
+        if inside is not None:
+            self._disc(self._colour, centre, _INSIDE * radius, inside)
+
+    def ring(self, centre: np.ndarray, radius: float, colour: Colour,
+             opacity: float) -> None:
+        """A ring that shows the image in its middle."""
+        rim = self._rim_of(radius)
+        self.dot(centre, radius, colour, opacity, RIM)
+        self._disc(self._alpha, centre, _INSIDE * radius - rim / 2, 0)
+
+    def blend(self) -> None:
+        """Lay what was drawn over the image."""
+        alpha, colour = self._alpha, self._colour
+        if self._scale > 1:
+            size = self._region.shape[1::-1]
+            alpha, colour = (cv2.resize(plane, size,
+                                        interpolation=cv2.INTER_AREA)
+                             for plane in (alpha, colour))
+        alpha = cv2.merge((alpha, ) * 3)
+        drawn = cv2.multiply(colour, alpha, scale=1 / 255)
+        ground = cv2.multiply(self._region, 255 - alpha, scale=1 / 255)
+        self._region[:] = cv2.add(drawn, ground)
+
+    def _rim_of(self, width: float) -> float:
+        return min(self._rim, 0.3 * width)
+
+    def _at(self, point: Sequence[float]) -> tuple[int, int]:
+        """Pixels of the image → OpenCV's fixed-point ones of the layer."""
+        x, y = (round(((float(place) - low + 0.5) * self._scale - 0.5)
+                      * (1 << _SHIFT))
+                for place, low in zip(point, self._low))
+        return x, y
+
+    def _disc(self, plane: np.ndarray, centre: Sequence[float], radius: float,
+              value: Colour | int) -> None:
+        if not all(low <= place <= high for low, place, high
+                   in zip(self._near[0], centre, self._near[1])):
+            return  # also since far places are beyond OpenCV's numbers
+        radius = round(radius * self._scale * (1 << _SHIFT))
+        cv2.circle(plane, self._at(centre), max(radius, 0), value, -1,
+                   cv2.LINE_AA, _SHIFT)
+
+    def _clip(self, start: np.ndarray, end: np.ndarray
+              ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The piece of a line that is in the region or near it."""
+        low, high = self._near
+        way = end - start
+        first, last = 0.0, 1.0
+        for axis in range(2):
+            if way[axis] == 0:
+                if not low[axis] <= start[axis] <= high[axis]:
+                    return None
+                continue
+            near, far = sorted((bound - start[axis]) / way[axis]
+                               for bound in (low[axis], high[axis]))
+            first, last = max(first, near), min(last, far)
+        if first > last:
+            return None
+        # Within bounds also where way is so long that digits are lost.
+        return (np.clip(start + first * way, low, high),
+                np.clip(start + last * way, low, high))
+
+
+def _grey(opacity: float) -> int:
+    return round(255 * min(max(float(opacity), 0), 1))

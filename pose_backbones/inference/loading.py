@@ -1,0 +1,203 @@
+"""A pose model, ready to be asked, from what a user calls it."""
+
+from os import PathLike, fspath
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope, init_default_scope
+from torch import nn
+
+from ..utils.checkpoint import (
+    check_checkpoint_path,
+    get_weights,
+    load_weights,
+    read_checkpoint,
+)
+from ..utils.config import building, load_config
+from ..utils.errors import CheckpointError, ConfigError, closest
+from ..zoo.models import build, list_models, without_weights
+
+
+def load_model(model: str | PathLike | Config | nn.Module,
+               weights: str | PathLike | None = None) -> nn.Module:
+    """Build a pose estimator with trained weights.
+
+    Args:
+        model: A name for `find_name`; the path of a config; a config; or an
+            estimator with `cfg` and `dataset_meta`, such as one of
+            `mmpose.apis.init_model`, which is returned.
+        weights: Path or URL of a checkpoint; None: the released weights of
+            the name.
+
+    Returns:
+        The estimator, in evaluation mode, with `cfg` and `dataset_meta`; one
+        that was not built before is on the CPU.
+
+    Raises:
+        ConfigError: If there is no such model; shows the closest names.
+        CheckpointError: If there are no weights, or they do not fit.
+        TypeError: For something else.
+    """
+    if weights is not None:
+        weights = fspath(weights)
+        check_checkpoint_path(weights)
+    if isinstance(model, nn.Module):
+        return _check_built(model, weights)
+    if isinstance(model, Config):
+        return _build(model, weights)
+    if not isinstance(model, (str, PathLike)):
+        raise TypeError(
+            f'model is a {type(model).__name__}: expected a name of '
+            'pose_backbones.list_models(), a config, or an estimator')
+    text = fspath(model)
+    if Path(text).is_dir():
+        raise ConfigError(
+            f'model {text} is a folder: expected a config file, or a name of '
+            'pose_backbones.list_models()')
+    if Path(text).is_file() or text.endswith(('.py', '.json', '.yml')):
+        return _build(load_config(text), weights)
+    return build(find_name(text), pretrained=weights or True)
+
+
+def find_name(text: str) -> str:
+    """The zoo's full name of a model.
+
+    Args:
+        text: The name, or its parts in their order, such as
+            `moganet-s_coco-256x192` of
+            `td-hm_moganet-s_8xb32-210e_coco-256x192`.
+
+    Returns:
+        The name.
+
+    Raises:
+        ConfigError: If there is none, or several; shows the closest.
+    """
+    names = list_models()
+    if text in names:
+        return text
+    parts = text.split('_')
+    found = [name for name in names if _has_parts(name.split('_'), parts)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(
+            f'model {text!r} may be {", ".join(found[:-1])} or {found[-1]}: '
+            'give the whole name')
+    raise ConfigError(
+        f'unknown model {text!r}: expected a config file, or one of the '
+        f'{len(names)} of pose_backbones.list_models()'
+        f'{closest(text, names)}')
+
+
+def _has_parts(name: list[str], parts: list[str]) -> bool:
+    """Whether the parts are in the name, in this order."""
+    rest = iter(name)
+    return all(part in rest for part in parts)
+
+
+def _check_built(model: nn.Module, weights: str | None) -> nn.Module:
+    if weights is not None:
+        raise TypeError(
+            f'weights is {weights!r}, but the model is built already: '
+            'expected a name or a config, or no weights')
+    for name in ('cfg', 'dataset_meta'):
+        if getattr(model, name, None) is None:
+            raise TypeError(
+                f'the model has no {name}: expected one of '
+                'pose_backbones.build or mmpose.apis.init_model')
+    return model.eval()
+
+
+def _build(cfg: Config, weights: str | None) -> nn.Module:
+    """Of a config, strictly with its weights."""
+    from mmpose.apis import init_model
+    from mmpose.apis.inference import dataset_meta_from_config
+    from mmpose.utils import register_all_modules
+
+    if weights is None:
+        raise CheckpointError(
+            f'weights is None: expected the path or URL of a checkpoint of '
+            f'{cfg.filename or "the config"}')
+    register_all_modules()
+    checkpoint = read_checkpoint(weights)
+    cfg = without_weights(cfg.copy())
+    with building(cfg):
+        model = init_model(cfg, device='cpu')
+    meta = (checkpoint.get('meta') or {}).get('dataset_meta')
+    model.dataset_meta = meta or dataset_meta_from_config(cfg)
+    if not model.dataset_meta:
+        raise ConfigError(
+            f'{cfg.filename or "the config"} does not describe the key '
+            'points: expected train_dataloader.dataset.metainfo, or a type '
+            'of data set that does')
+    load_weights(model, get_weights(checkpoint), weights)
+    return model
+
+
+def test_dataset(cfg: Config) -> dict:
+    """The description of a config's test data.
+
+    Args:
+        cfg: Of a model.
+
+    Returns:
+        With `pipeline` and, in MMPose's, `data_mode`.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while 'dataset' in dataset:  # one around it
+        dataset = dataset['dataset']
+    if 'pipeline' not in dataset and dataset.get('datasets'):
+        dataset = dataset['datasets'][0]
+    if 'pipeline' not in dataset:
+        raise ConfigError(
+            f'{cfg.filename or "the config"} has no '
+            'test_dataloader.dataset.pipeline: it says how an image is '
+            'brought to the model')
+    return dataset
+
+
+def build_pipeline(cfg: Config) -> Compose:
+    """The transforms of a config's test data.
+
+    Args:
+        cfg: Of a model.
+
+    Returns:
+        They take `img`, (H, W, 3) BGR, and for a top-down model `bbox`.
+    """
+    scope = cfg.get('default_scope') or 'mmpose'
+    if DefaultScope.get_current_instance() is None:
+        init_default_scope(scope)
+    with DefaultScope.overwrite_default_scope(scope):
+        return Compose(test_dataset(cfg)['pipeline'])
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device to compute on.
+
+    Args:
+        device: As for `torch.device`; None: a GPU if there is one.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: If it is unknown, or not there.
+    """
+    if device is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split('\n')[0]
+        raise ValueError(
+            f'device is {str(device)!r}: expected cpu, or a device that this '
+            f'machine has, such as cuda:0 ({reason})') from error
+    return found

@@ -1,0 +1,235 @@
+"""What is kept of poses in files: a journal, COCO results, a table."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ..utils.errors import WorkDirError
+from .result import PoseResult
+from .sources import Failure
+
+JOURNAL = 'journal.jsonl'
+PREDICTIONS = 'predictions.json'
+TABLE = 'predictions.csv'
+
+
+class Journal:
+    """A line of JSON for each picture that is done, in their order.
+
+    What is on the disk is whole at any time: a line that was cut off by a
+    stop or a full disk is taken away when the journal is opened again, or at
+    once.
+
+    Args:
+        folder: Where it is.
+        settings: What the lines depend on, for `json.dumps`.
+        save_every: After how many lines they are forced to the disk.
+        resume: Whether to go on behind the lines of an earlier run.
+
+    Attributes:
+        next_part, next_index: Where to go on, see `Inputs.since`.
+        failures: How many pictures could not be read, of all runs.
+
+    Raises:
+        FileExistsError: If there is one, and `resume` is not set.
+        WorkDirError: If the one to go on with is of other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict, save_every: int,
+                 resume: bool = False):
+        self.path = folder / JOURNAL
+        self.save_every = save_every
+        self.next_part = self.next_index = self.failures = 0
+        self._unsaved = 0
+        if resume:
+            self._reopen(settings)
+            return
+        self._file = open(self.path, 'xb', buffering=0)
+        self._append(settings)
+        self.save()
+
+    def _reopen(self, settings: dict) -> None:
+        """Check the settings, and cut off what is to be done again."""
+        with open(self.path, 'rb') as file:
+            _compare(_parse_line(file.readline()), settings, self.path)
+            end, failures = file.tell(), 0
+            for line in iter(file.readline, b''):
+                entry = _parse_line(line)
+                if entry is None:
+                    break
+                failures += 'error' in entry
+                # A video is written anew, so that its lines are as well.
+                if 'frame' not in entry:
+                    end, self.failures = file.tell(), failures
+                    self.next_part = entry['part'] + 1
+                    self.next_index = entry['index'] + 1
+        self._file = open(self.path, 'r+b', buffering=0)
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    def add(self, result: PoseResult, part: int) -> None:
+        """Add a picture.
+
+        Args:
+            result: Its people.
+            part: See `Frame`.
+        """
+        entry = dict(index=result.index, part=part, name=result.name,
+                     people=result.to_coco())
+        if result.track_ids is not None:
+            for person, track in zip(entry['people'], result.track_ids):
+                person['track_id'] = int(track)
+        if result.frame is not None:
+            entry.update(frame=result.frame, time=result.time)
+        self._append(entry)
+
+    def add_failure(self, failure: Failure) -> None:
+        """Add a picture, or the rest of a video, that could not be read."""
+        self.failures += 1
+        entry = dict(index=failure.index, part=failure.part,
+                     name=failure.name, error=str(failure.error))
+        if failure.in_video:
+            entry.update(frame=None)
+        self._append(entry)
+
+    def end_video(self, part: int, index: int) -> None:
+        """Note that a video is whole.
+
+        Args:
+            part: The video.
+            index: Of its last picture.
+        """
+        self._append(dict(index=index, part=part, end=True))
+
+    def _append(self, entry: dict) -> None:
+        line = json.dumps(entry, allow_nan=False).encode() + b'\n'
+        start = self._file.tell()
+        try:
+            while line:  # a write may end early
+                line = line[self._file.write(line):]
+        except BaseException:
+            self._file.truncate(start)
+            self._file.seek(start)
+            raise
+        self._unsaved += 1
+        if self._unsaved >= self.save_every:
+            self.save()
+
+    def save(self) -> None:
+        """Force the lines to the disk."""
+        os.fsync(self._file.fileno())
+        self._unsaved = 0
+
+    def close(self) -> None:
+        """Save and close; more often than once is fine."""
+        if not self._file.closed:
+            self.save()
+            self._file.close()
+
+    def entries(self) -> Iterator[dict]:
+        """The pictures on the disk, of all runs."""
+        with open(self.path, 'rb') as file:
+            file.readline()
+            for line in file:
+                entry = _parse_line(line)
+                if entry is not None and not entry.get('end'):
+                    yield entry
+
+
+def _parse_line(line: bytes) -> dict | None:
+    """A line's content; None if it was cut off."""
+    if not line.endswith(b'\n'):
+        return None
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _compare(found: dict | None, settings: dict, path: Path) -> None:
+    expected = json.loads(json.dumps(settings))
+    if found == expected:
+        return
+    if not isinstance(found, dict):
+        raise WorkDirError(f'--resume: {path} does not say what it is of: '
+                           'choose another --out')
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise WorkDirError(
+                f'--resume: {path} is of a run with {key} '
+                f'{_short(found.get(key))}, and now it is {_short(value)}: '
+                'go on with the same options, or choose another --out')
+    raise WorkDirError(f'--resume: {path} is of another version of this '
+                       'tool: choose another --out')
+
+
+def _short(value) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else f'{text[:77]}…'
+
+
+def write_predictions(path: Path, entries: Iterable[dict]) -> int:
+    """Write COCO results, with the name of the file in each.
+
+    Args:
+        path: The file; an earlier one is replaced when the new one is whole.
+        entries: Of `Journal.entries`.
+
+    Returns:
+        How many people.
+    """
+    count = 0
+    with _replacing(path) as file:
+        file.write('[')
+        for entry in entries:
+            for person in entry.get('people', ()):
+                record = {**person, 'file_name': entry['name']}
+                file.write((',\n' if count else '\n') + json.dumps(record))
+                count += 1
+        file.write('\n]\n')
+    return count
+
+
+def write_table(path: Path, entries: Iterable[dict],
+                names: Sequence[str]) -> None:
+    """Write a table (CSV), one line for each person.
+
+    Args:
+        path, entries: As for `write_predictions`.
+        names: Of the key points.
+    """
+    columns = ['file_name', 'image_id', 'person', 'track_id', 'frame', 'time',
+               'score', 'left', 'top', 'width', 'height']
+    for name in names:
+        columns += [f'{name}_x', f'{name}_y', f'{name}_score']
+    with _replacing(path) as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        for entry in entries:
+            for number, person in enumerate(entry.get('people', ())):
+                table.writerow([
+                    entry['name'], person['image_id'], number,
+                    person.get('track_id'), entry.get('frame'),
+                    entry.get('time'), person['score'], *person['bbox'],
+                    *person['keypoints']])
+
+
+class _replacing:
+    """A new text file that takes the place of an old one when it is whole."""
+
+    def __init__(self, path: Path):
+        self.path, self.draft = path, path.with_name(f'{path.name}.part')
+
+    def __enter__(self):
+        self.file = open(self.draft, 'w', newline='', encoding='utf-8')
+        return self.file
+
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            self.file.close()
+            if kind is None:
+                self.draft.replace(self.path)
+        finally:
+            self.draft.unlink(missing_ok=True)

@@ -1,0 +1,193 @@
+"""Who is who from frame to frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from ..utils.arguments import check_positive_int, check_rate
+
+_SIGMA = 0.067  # the mean of COCO's
+_AREA = 0.53  # of a box that a person fills, as MMPose takes it
+_COMMON = 3  # joints that two poses need in common to be compared
+
+
+@dataclass
+class _Track:
+    """Of one person, as seen last."""
+
+    keypoints: np.ndarray  # (K, 2), pixels; nan where not known
+    box: np.ndarray  # (4,), xyxy
+    frame: int
+    velocity: np.ndarray  # (2,), pixels a frame
+
+
+class PoseTracker:
+    """Gives people the same number in all frames.
+
+    The people of a frame are matched with the tracks by the similarity (OKS)
+    of their poses, the tracks' being moved on at the speed they had; those
+    that are left, by the overlap (IoU) of their boxes with those seen last.
+    Both times the sum over all pairs is the greatest possible.
+    Memory does not grow with the number of frames.
+
+    Args:
+        sigmas: COCO's labelling errors of the K key points (the
+            `sigmas` of MMPose's data sets); None: 0.067 for all.
+        max_age: Frames for which a track that is not seen is kept.
+        min_oks, min_iou: From which similarity on two may be the same.
+        min_score: Key points below it are not compared.
+
+    Attributes:
+        alive: Numbers of the tracks that are kept, seen or not.
+
+    Raises:
+        TypeError, ValueError: If an argument is out of range.
+    """
+
+    def __init__(self,
+                 sigmas: Sequence[float] | None = None,
+                 *,
+                 max_age: int = 30,
+                 min_oks: float = 0.3,
+                 min_iou: float = 0.3,
+                 min_score: float = 0.3) -> None:
+        check_positive_int('max_age', max_age)
+        for name, value in (('min_oks', min_oks), ('min_iou', min_iou),
+                            ('min_score', min_score)):
+            check_rate(name, value, 'a number, 0 <= number < 1')
+        self._sigmas = None if sigmas is None else np.array(sigmas, float)
+        if self._sigmas is not None and not (
+                self._sigmas.ndim == 1 and len(self._sigmas)
+                and (self._sigmas > 0).all()):
+            raise ValueError(f'sigmas are {sigmas!r}: expected a positive '
+                             'number for each key point, or None')
+        self.max_age, self.min_score = max_age, min_score
+        self.min_oks, self.min_iou = min_oks, min_iou
+        self._tracks: dict[int, _Track] = {}
+        self._frame = self._last_id = 0
+
+    @property
+    def alive(self) -> tuple[int, ...]:
+        return tuple(self._tracks)
+
+    def update(self, keypoints: np.ndarray, scores: np.ndarray,
+               boxes: np.ndarray) -> np.ndarray:
+        """Take the people of the next frame.
+
+        Args:
+            keypoints: (n, K, 2), x and y in pixels; n may be 0.
+            scores: (n, K).
+            boxes: (n, 4), xyxy in pixels.
+
+        Returns:
+            (n,), int64, their numbers; new ones count up from 1 in the order
+            of the rows.
+
+        Raises:
+            ValueError: If the shapes do not fit.
+        """
+        keypoints, scores, boxes = (
+            np.array(array, float) for array in (keypoints, scores, boxes))
+        self._check_shapes(keypoints, scores, boxes)
+        keypoints[~(scores >= self.min_score)] = np.nan
+        self._frame += 1
+        for track in [name for name, old in self._tracks.items()
+                      if self._frame - old.frame > self.max_age]:
+            del self._tracks[track]
+        ids = np.zeros(len(boxes), np.int64)
+        self._match(ids, self._pose_similarity(keypoints, boxes),
+                    self.min_oks)
+        self._match(ids, self._overlap(boxes), self.min_iou)
+        for row in np.flatnonzero(ids == 0):
+            self._last_id += 1
+            ids[row] = self._last_id
+        for row, track in enumerate(ids.tolist()):
+            self._note(track, keypoints[row], boxes[row])
+        return ids
+
+    def _match(self, ids: np.ndarray, similarity: np.ndarray,
+               least: float) -> None:
+        """Give tracks that are free to rows that have none, in place.
+
+        Args:
+            ids: (n,), 0 where there is none.
+            similarity: (n, tracks).
+            least: From which two may be the same.
+        """
+        names = np.array(self.alive, np.int64)
+        rows = np.flatnonzero(ids == 0)
+        free = np.flatnonzero(~np.isin(names, ids))
+        values = similarity[np.ix_(rows, free)]
+        values = np.where(values >= max(least, 1e-9), values, 0)
+        for row, column in zip(*linear_sum_assignment(values, maximize=True)):
+            if values[row, column]:
+                ids[rows[row]] = names[free[column]]
+
+    def _pose_similarity(self, keypoints: np.ndarray,
+                         boxes: np.ndarray) -> np.ndarray:
+        """OKS of people and tracks, (n, tracks); 0 if not comparable."""
+        tracks = self._tracks.values()
+        sigmas = self._sigmas
+        if sigmas is None:
+            sigmas = np.full(keypoints.shape[1], _SIGMA)
+        result = np.zeros((len(boxes), len(tracks)))
+        for column, track in enumerate(tracks):
+            moved = track.velocity * (self._frame - track.frame)
+            squares = ((keypoints - track.keypoints - moved)**2).sum(-1)
+            area = _AREA / 2 * (_areas(boxes) + _areas(track.box))
+            with np.errstate(divide='ignore', invalid='ignore'):
+                oks = np.exp(-squares / (8 * sigmas**2 * area[:, None]))
+            common = np.isfinite(oks)
+            count = common.sum(1)
+            total = np.where(common, oks, 0).sum(1)
+            needed = min(_COMMON, len(sigmas))
+            result[:, column] = np.where(count >= needed,
+                                         total / np.maximum(count, 1), 0)
+        return result
+
+    def _overlap(self, boxes: np.ndarray) -> np.ndarray:
+        """IoU of the boxes of people and tracks, (n, tracks)."""
+        others = np.array([track.box for track in self._tracks.values()])
+        others = others.reshape(1, -1, 4)
+        boxes = boxes[:, None]
+        low = np.maximum(boxes[..., :2], others[..., :2])
+        high = np.minimum(boxes[..., 2:], others[..., 2:])
+        common = np.maximum(high - low, 0).prod(-1)
+        union = _areas(boxes) + _areas(others) - common
+        with np.errstate(divide='ignore', invalid='ignore'):
+            return np.nan_to_num(common / union)
+
+    def _note(self, name: int, keypoints: np.ndarray,
+              box: np.ndarray) -> None:
+        """Remember how a track was seen in this frame."""
+        velocity, old = np.zeros(2), self._tracks.get(name)
+        if old is not None:
+            shifts = keypoints - old.keypoints
+            shifts = shifts[np.isfinite(shifts).all(1)]
+            if not len(shifts):
+                shifts = (box - old.box).reshape(2, 2)
+            latest = np.median(shifts, axis=0) / (self._frame - old.frame)
+            velocity = (old.velocity + np.nan_to_num(latest)) / 2
+        self._tracks[name] = _Track(keypoints, box, self._frame, velocity)
+
+    def _check_shapes(self, keypoints: np.ndarray, scores: np.ndarray,
+                      boxes: np.ndarray) -> None:
+        count = len(boxes)
+        joints = keypoints.shape[1] if keypoints.ndim == 3 else -1
+        if self._sigmas is not None and joints != len(self._sigmas):
+            joints = len(self._sigmas)
+        elif self._tracks:
+            joints = len(next(iter(self._tracks.values())).keypoints)
+        expected = ((count, joints, 2), (count, joints), (count, 4))
+        given = (keypoints.shape, scores.shape, boxes.shape)
+        if given != expected:
+            shown = ', '.join(map(str, expected)).replace('-1', 'K')
+            raise ValueError('keypoints, scores and boxes have the shapes '
+                             f'{", ".join(map(str, given))}: expected {shown}')
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    """Of boxes (…, 4), xyxy; 0 if turned inside out."""
+    return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)

@@ -1,0 +1,139 @@
+"""Tiny models of fixed random weights, and pictures, for tests."""
+
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmpose.utils import register_all_modules
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+#: A top-down model of 64x48 inputs.
+TOP_DOWN = """
+default_scope = 'mmpose'
+codec = dict(
+    type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=1.)
+model = dict(
+    type='TopdownPoseEstimator',
+    data_preprocessor=dict(
+        type='PoseDataPreprocessor', mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+    backbone=dict(
+        type='pose_backbones.MogaNet',
+        arch=dict(embed_dims=(8, 8, 8, 8), depths=(1, 1, 1, 1),
+                  ffn_ratios=(2, 2, 2, 2))),
+    head=dict(
+        type='HeatmapHead', in_channels=8, out_channels=17,
+        deconv_out_channels=(8, 8, 8), deconv_kernel_sizes=(4, 4, 4),
+        loss=dict(type='KeypointMSELoss', use_target_weight=True),
+        decoder=codec),
+    test_cfg=dict(flip_test=False, flip_mode='heatmap', shift_heatmap=True))
+test_dataloader = dict(dataset=dict(
+    type='CocoDataset', data_mode='topdown',
+    pipeline=[
+        dict(type='LoadImage'),
+        dict(type='GetBBoxCenterScale'),
+        dict(type='TopdownAffine', input_size=(48, 64)),
+        dict(type='PackPoseInputs')]))
+train_dataloader = test_dataloader
+"""
+
+#: A bottom-up model; sides of inputs are multiples of 32 from 64 on.
+BOTTOM_UP = """
+default_scope = 'mmpose'
+names = ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')
+metainfo = dict(
+    dataset_name='five',
+    keypoint_info={k: dict(
+        name=name, id=k, color=[0, 0, 0], type='upper',
+        swap=(name.replace('left', 'right') if 'left' in name else
+              name.replace('right', 'left')) if '_' in name else '')
+        for k, name in enumerate(names)},
+    skeleton_info={0: dict(link=('nose', 'left_eye'), id=0, color=[0, 0, 0])},
+    joint_weights=[1.] * 5, sigmas=[.1, .1, .05, .2, .2])
+model = dict(
+    type='pose_backbones.HRCoMerEstimator',
+    data_preprocessor=dict(
+        type='PoseDataPreprocessor', mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
+    backbone=dict(
+        type='pose_backbones.HRCoMer',
+        arch=dict(
+            base_net=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 3, 2),
+                          use_grn=True),
+            embed_dims=(8, 12, 16, 24), stage1_channels=8,
+            num_modules=(1, 1, 2, 1), depths=(1, 2, 2, 2))),
+    head=dict(
+        type='pose_backbones.HRCoMerHead', in_channels=(8, 12, 16, 24),
+        num_keypoints=5, confidence_channels=4, heatmap_channels=4,
+        joint_channels=2, refine_channels=2, limbs=[[0, 1], [1, 2]],
+        decoder=dict(
+            type='pose_backbones.MultiScaleJoints', input_size=(64, 64),
+            heatmap_size=(16, 16), sigmas=metainfo['sigmas'],
+            max_num_people=6, nms_num_close=3)),
+    test_cfg=dict(flip_test=False))
+test_dataloader = dict(dataset=dict(
+    type='CocoDataset', data_mode='bottomup', metainfo=metainfo,
+    pipeline=[
+        dict(type='LoadImage'),
+        dict(type='BottomupResize', input_size=(64, 64), size_factor=32,
+             resize_mode='expand'),
+        dict(type='PackPoseInputs', meta_keys=(
+            'id', 'img_id', 'img_path', 'ori_shape', 'img_shape',
+            'input_size', 'input_center', 'input_scale', 'flip_indices'))]))
+train_dataloader = test_dataloader
+"""
+
+
+def write_config(folder: Path, text: str = TOP_DOWN) -> Path:
+    path = folder / 'tiny.py'
+    path.write_text(text)
+    return path
+
+
+def write_checkpoint(folder: Path, text: str = TOP_DOWN) -> Path:
+    """The weights of `estimator`."""
+    path = folder / 'tiny.pth'
+    torch.save(dict(state_dict=estimator(text).state_dict()), path)
+    return path
+
+
+@cache
+def estimator(text: str = TOP_DOWN) -> nn.Module:
+    """The model of a config; its outputs differ from joint to joint."""
+    from mmpose.apis import init_model
+    register_all_modules()
+    model = init_model(Config.fromstring(text, '.py'), device='cpu')
+    generator = torch.Generator().manual_seed(3)
+    for name, value in model.named_parameters():
+        scale = (1.5 / value[0].numel())**.5 if value.ndim > 1 else .3
+        value.data.normal_(std=scale, generator=generator)
+        if value.ndim == 1 and name.endswith('weight'):
+            value.data += 1
+    for module in model.modules():  # so that no output is saturated
+        if isinstance(module, _BatchNorm):
+            module.train()
+            module.momentum = 1.
+    with torch.no_grad():
+        model.head.forward(model.backbone(torch.randn(
+            4, 3, 64, 64, generator=generator)))
+    return model.eval()
+
+
+def picture(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
+    """Blots of colours, uint8, BGR."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (6, 8, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def boxes_in(seed: int, count: int, width: int = 80, height: int = 60
+             ) -> np.ndarray:
+    """(count, 4), float32, xyxy; some reach over the edge."""
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(-.1, .6, (count, 2)) * (width, height)
+    sizes = rng.uniform(.2, .6, (count, 2)) * (width, height)
+    return np.concatenate((corners, corners + sizes), 1).astype(np.float32)

@@ -1,0 +1,70 @@
+"""Reading ahead in a thread: order, errors, and an end."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from pose_backbones.inference.prefetch import prefetch
+
+
+def threads() -> list[str]:
+    return [one.name for one in threading.enumerate()
+            if one.name == 'prefetch']
+
+
+def test_items_come_in_order_from_another_thread():
+    with prefetch((n, threading.current_thread()) for n in range(20)) as items:
+        found = list(items)
+    assert [n for n, _ in found] == list(range(20))
+    assert all(one is not threading.current_thread() for _, one in found)
+    assert not threads()
+
+
+def test_an_error_comes_in_its_place():
+    def items():
+        yield 1
+        yield 2
+        raise KeyError('third')
+
+    with prefetch(items()) as ready:
+        assert [next(ready), next(ready)] == [1, 2]
+        with pytest.raises(KeyError, match='third'):
+            next(ready)
+    assert not threads()
+
+
+def test_not_more_is_read_than_may_wait():
+    taken = []
+
+    def items():
+        for n in itertools.count():
+            taken.append(n)
+            yield n
+
+    with prefetch(items(), 3) as ready:
+        assert next(ready) == 0
+        deadline = time.monotonic() + 5
+        while len(taken) < 5 and time.monotonic() < deadline:
+            time.sleep(.01)
+        time.sleep(.05)
+        # One was taken, three wait, and one waits to be put.
+        assert taken == [0, 1, 2, 3, 4]
+    assert not threads()
+
+
+def test_leaving_early_ends_the_thread_and_closes_what_is_read():
+    closed = []
+
+    def items():
+        try:
+            yield from itertools.count()
+        finally:
+            closed.append(threading.current_thread().name)
+
+    with prefetch(items()) as ready:
+        next(ready)
+        assert threads() == ['prefetch']
+    assert closed == ['prefetch']
+    assert not threads()

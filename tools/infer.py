@@ -1,0 +1,7 @@
+"""Poses of pictures and videos: see `--help`."""
+
+from pose_backbones.apis.cli import run
+from pose_backbones.apis.infer import main
+
+if __name__ == '__main__':
+    run(main)
