@@ -13,6 +13,7 @@ from torch import Tensor
 from ...codecs.multi_scale_joints import select_queries
 from ...codecs.skeleton import COCO
 from ...convert.hrcomer import convert_head
+from ...convert.loading import convert_when_loaded
 from ...registry import MODELS, TASK_UTILS
 from ...utils.arguments import check_ints, check_positive_int
 from ..layers.conv_norm import check_conv_init
@@ -122,7 +123,7 @@ class HRCoMerHead(BaseHead):
                    dict(type='pose_backbones.LimbL1Cost', limbs=limbs)]))
         self.loss_modules = torch.nn.ModuleDict(
             self._build_losses(losses, limbs))
-        self.register_load_state_dict_pre_hook(_convert)
+        convert_when_loaded(self, convert_head)
 
     def _check_decoder(self) -> None:
         sigmas = getattr(self.decoder, 'sigmas', None)
@@ -382,12 +383,3 @@ def _pack(poses: Tensor, scores: Tensor) -> InstanceData:
         keypoint_scores=scores.cpu().numpy(),
         bboxes=boxes.cpu().numpy(),
         bbox_scores=scores.mean(1).cpu().numpy())
-
-
-def _convert(_head: HRCoMerHead, state_dict: dict, prefix: str,
-             *_reports) -> None:
-    """Take the original's names, in place."""
-    own = {name[len(prefix):]: state_dict.pop(name)
-           for name in list(state_dict) if name.startswith(prefix)}
-    state_dict.update({prefix + name: value
-                       for name, value in convert_head(own).items()})

@@ -1,6 +1,6 @@
 """The estimator of HRCoMer: flips, scales, whole checkpoints."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...convert.hrcomer import convert_estimator
+from ...convert.loading import convert_when_loaded
 from ...registry import MODELS
 from ...utils.arguments import check_flag
 from ..heads.hrcomer_head import scale_factors
@@ -75,7 +76,7 @@ class HRCoMerEstimator(BottomupPoseEstimator):
         self.finetune_flip = finetune_flip
         if finetune_flip:
             self._freeze()
-        self.register_load_state_dict_pre_hook(_convert)
+        convert_when_loaded(self, convert_estimator, whole=True)
 
     def _freeze(self) -> None:
         """Let only short offsets and heat maps learn, without norms."""
@@ -169,16 +170,3 @@ class HRCoMerEstimator(BottomupPoseEstimator):
                      ) -> Iterator[tuple[Tensor, ...]]:
         for one in images:
             yield self._maps(one, self.test_cfg.get('flip_test', False))
-
-
-def _convert(_model: HRCoMerEstimator, state_dict: dict, prefix: str,
-             *_reports) -> None:
-    """Rename what is loaded, in place; `model` is the original's wrapper."""
-    if isinstance(state_dict.get('model'), Mapping):
-        content = state_dict['model']
-        state_dict.clear()
-        state_dict.update({prefix + name: content[name] for name in content})
-    own = {name[len(prefix):]: state_dict.pop(name)
-           for name in list(state_dict) if name.startswith(prefix)}
-    state_dict.update({prefix + name: value
-                       for name, value in convert_estimator(own).items()})

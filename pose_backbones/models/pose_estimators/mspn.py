@@ -3,6 +3,7 @@
 
 from torch import nn
 
+from ...convert.loading import convert_when_loaded
 from ...convert.mspn import convert_estimator
 from ...registry import MODELS
 from .topdown import TopdownPoseEstimator
@@ -55,21 +56,8 @@ class MSPNEstimator(TopdownPoseEstimator):
             raise ValueError(
                 f'backbone.out_indices is {tuple(given)}: expected None, all '
                 f'{units} units, of which the head makes maps')
-        self.register_load_state_dict_pre_hook(_convert)
+        convert_when_loaded(self, convert_estimator, whole=True)
 
 
 def _fact(module: nn.Module, name: str):
     return getattr(module, name, None)
-
-
-def _convert(_model: MSPNEstimator, state_dict: dict, prefix: str,
-             *_reports) -> None:
-    """Rename what is loaded, in place; `model` is the original's wrapper."""
-    if isinstance(state_dict.get('model'), dict):
-        content = state_dict['model']
-        state_dict.clear()
-        state_dict.update({prefix + name: content[name] for name in content})
-    own = {name[len(prefix):]: state_dict.pop(name)
-           for name in list(state_dict) if name.startswith(prefix)}
-    state_dict.update({prefix + name: value
-                       for name, value in convert_estimator(own).items()})
