@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ import pose_backbones  # noqa: F401  (before mmpose, for mmcv-lite)
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(2)
+
+
+@pytest.fixture(scope='module')
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they bring for maps of a few pixels."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
 
 
 @pytest.fixture(scope='session')

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..datasets.synthetic import make_synthetic_coco
 from ..inference.loading import find_name, load_model
-from ..utils.errors import ConfigError
 from ..zoo.models import get_config
+from .cli import check_counts
 from .inference_ways import WAYS
 
 _DEMO = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
@@ -64,10 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         PoseBackbonesError: If the command cannot work.
     """
     args = parse_args(argv)
-    for name in ('images', 'repeat', 'batch_size'):
-        if getattr(args, name) < 1:
-            raise ConfigError(f'--{name.replace("_", "-")} '
-                              f'{getattr(args, name)}: expected at least 1')
+    check_counts(args, 'images', 'repeat', 'batch_size')
     config = get_config(find_name(args.model)).filename
     load_model(args.model, args.weights)  # refuses what does not fit, early
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch.distributed as dist
 from mmengine.config import DictAction
 
-from ..utils.errors import PoseBackbonesError
+from ..utils.errors import ConfigError, PoseBackbonesError
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 #: set in a process that a launcher has started
@@ -131,6 +131,23 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0,
         help=argparse.SUPPRESS)
+
+
+def check_counts(args: argparse.Namespace, *names: str) -> None:
+    """Refuse numbers of things that are below one.
+
+    Args:
+        args: A command line.
+        names: Of options, with underscores; None is left alone.
+
+    Raises:
+        ConfigError: With the option and its value.
+    """
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f'--{name.replace("_", "-")} {value}: expected '
+                              'at least 1')
 
 
 def keep_local_rank(args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..inference.detector import DETECTORS
 from ..inference.records import JOURNAL, PREDICTIONS, TABLE
 from ..utils.errors import ConfigError
+from .cli import check_counts
 
 #: folder of drawn pictures and videos
 PICTURES = 'pictures'
@@ -119,11 +120,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that cannot work, before anything is loaded."""
-    for name in ('batch_size', 'save_every'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise ConfigError(f'--{name.replace("_", "-")} {value}: expected '
-                              'at least 1')
+    check_counts(args, 'batch_size', 'save_every')
     if args.smooth and not args.track:
         raise ConfigError('--smooth needs --track: a movement is that of one '
                           'person')

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..utils.files import replacing
 from .paths import is_video
 from .result import PoseResult
 from .video import VideoWriter, read_video
@@ -124,9 +125,5 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         OSError: If there is no room.
     """
     _, data = cv2.imencode(path.suffix, picture)
-    draft = path.with_name(f'{path.name}.part')
-    try:
+    with replacing(path) as draft:
         draft.write_bytes(data.tobytes())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

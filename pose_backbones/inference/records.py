@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..utils.errors import WorkDirError
+from ..utils.files import replacing
 from .result import PoseResult
 from .sources import Failure
 
@@ -181,7 +182,8 @@ def write_predictions(path: Path, entries: Iterable[dict]) -> int:
         How many people.
     """
     count = 0
-    with _replacing(path) as file:
+    with replacing(path) as draft, open(
+            draft, 'w', newline='', encoding='utf-8') as file:
         file.write('[')
         for entry in entries:
             for person in entry.get('people', ()):
@@ -204,7 +206,8 @@ def write_table(path: Path, entries: Iterable[dict],
                'score', 'left', 'top', 'width', 'height']
     for name in names:
         columns += [f'{name}_x', f'{name}_y', f'{name}_score']
-    with _replacing(path) as file:
+    with replacing(path) as draft, open(
+            draft, 'w', newline='', encoding='utf-8') as file:
         table = csv.writer(file)
         table.writerow(columns)
         for entry in entries:
@@ -214,22 +217,3 @@ def write_table(path: Path, entries: Iterable[dict],
                     person.get('track_id'), entry.get('frame'),
                     entry.get('time'), person['score'], *person['bbox'],
                     *person['keypoints']])
-
-
-class _replacing:
-    """A new text file that takes the place of an old one when it is whole."""
-
-    def __init__(self, path: Path):
-        self.path, self.draft = path, path.with_name(f'{path.name}.part')
-
-    def __enter__(self):
-        self.file = open(self.draft, 'w', newline='', encoding='utf-8')
-        return self.file
-
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            self.file.close()
-            if kind is None:
-                self.draft.replace(self.path)
-        finally:
-            self.draft.unlink(missing_ok=True)

@@ -34,14 +34,7 @@ from pose_backbones.utils.errors import ConfigError
 
 _BIG = 2**28
 
-
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    """Threads cost more than they bring for maps of a few pixels."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

@@ -11,7 +11,6 @@ import time
 import cv2
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT, tool_env
 from pose_cases import (
     boxes_in,
@@ -33,14 +32,7 @@ from pose_backbones.utils.errors import (
 
 PEOPLE = (2, 0, 3, 1, 2, 1)
 
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_thread():
-    """Threads cost more than they bring for a few pixels."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

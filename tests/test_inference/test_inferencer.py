@@ -38,13 +38,7 @@ from pose_backbones.utils.errors import (
 PEOPLE = (2, 0, 7, 1, 0, 3)
 SIZES = ((80, 60), (30, 90), (64, 64), (200, 50), (1, 1), (80, 60))
 
-
-@pytest.fixture(autouse=True, scope='module')
-def _one_thread():
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def pictures() -> list[np.ndarray]:

@@ -32,14 +32,7 @@ DECODER = dict(
     type='pose_backbones.MultiScaleJoints', input_size=(96, 64),
     heatmap_size=(24, 16), sigmas=SIGMAS, max_num_people=6, nms_num_close=3)
 
-
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    """Threads cost more than they bring for maps of a few pixels."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def stir(module: nn.Module, seed: int = 0) -> nn.Module:

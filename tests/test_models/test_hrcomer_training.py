@@ -1,6 +1,5 @@
 """HRCoMer learns to find people: half a minute's training of a small one."""
 
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -20,14 +19,7 @@ from pose_backbones.zoo import get_config
 DEMO = 'bu_hrcomer-atto_1xb2-demo_synthetic-384'
 SIZE, IMAGES, STEPS, BATCH = 96, 6, 250, 4
 
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread() -> Iterator[None]:
-    """Maps are so small that threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')
