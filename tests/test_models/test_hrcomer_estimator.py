@@ -10,11 +10,13 @@ from mmengine.structures import InstanceData, PixelData
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
-from test_hrcomer import ARCH, DECODER, FLIP, one_thread, stir  # noqa: F401
+from test_hrcomer import ARCH, DECODER, FLIP, stir
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pose_backbones.utils.checkpoint import load_weights, read_checkpoint
 from pose_backbones.utils.errors import CheckpointError
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def model(seed: int = 0, **kwargs):
