@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 #: A top-down model of 64x48 inputs.
 TOP_DOWN = """
 default_scope = 'mmpose'
+dataset_type, data_mode = 'CocoDataset', 'topdown'
+visualizer = dict(type='PoseLocalVisualizer', name='visualizer')
 codec = dict(
     type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=1.)
 model = dict(
@@ -32,7 +34,7 @@ model = dict(
         decoder=codec),
     test_cfg=dict(flip_test=False, flip_mode='heatmap', shift_heatmap=True))
 test_dataloader = dict(dataset=dict(
-    type='CocoDataset', data_mode='topdown',
+    type=dataset_type, data_mode=data_mode,
     pipeline=[
         dict(type='LoadImage'),
         dict(type='GetBBoxCenterScale'),

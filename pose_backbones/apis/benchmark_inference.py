@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.synthetic import make_synthetic_coco
-from ..inference.loading import find_name, load_model
-from ..zoo.models import get_config
+from ..inference.loading import load_model
+from ..zoo import find_name, get_config
 from .cli import check_counts
 from .inference_ways import WAYS
 

@@ -11,11 +11,13 @@ upstream:
   packages that it lists.
 - `metainfo`: MMPose warns that it finds the descriptions of its data sets
   where it ships them.
+- `model_names`: OpenMMLab's inferencers know the models of one package by
+  name.
 - `swin`: MMPose's Swin Transformer does not load its ImageNet weights; mended
   when MMPose's models are imported.
 """
 
-from . import checkpoint, config, metainfo, mmcv_ops
+from . import checkpoint, config, metainfo, mmcv_ops, model_names
 
 __all__ = ['install']
 
@@ -26,3 +28,4 @@ def install() -> None:
     checkpoint.install()
     config.install()
     metainfo.install()
+    model_names.install()

@@ -16,8 +16,8 @@ from ..utils.checkpoint import (
     read_checkpoint,
 )
 from ..utils.config import building, load_config
-from ..utils.errors import CheckpointError, ConfigError, closest
-from ..zoo.models import build, list_models, without_weights
+from ..utils.errors import CheckpointError, ConfigError
+from ..zoo.models import build, find_name, without_weights
 
 
 def load_model(model: str | PathLike | Config | nn.Module,
@@ -25,8 +25,8 @@ def load_model(model: str | PathLike | Config | nn.Module,
     """Build a pose estimator with trained weights.
 
     Args:
-        model: A name for `find_name`; the path of a config; a config; or an
-            estimator with `cfg` and `dataset_meta`, such as one of
+        model: A name for `zoo.find_name`; the path of a config; a config; or
+            an estimator with `cfg` and `dataset_meta`, such as one of
             `mmpose.apis.init_model`, which is returned.
         weights: Path or URL of a checkpoint; None: the released weights of
             the name.
@@ -59,43 +59,6 @@ def load_model(model: str | PathLike | Config | nn.Module,
     if Path(text).is_file() or text.endswith(('.py', '.json', '.yml')):
         return _build(load_config(text), weights)
     return build(find_name(text), pretrained=weights or True)
-
-
-def find_name(text: str) -> str:
-    """The zoo's full name of a model.
-
-    Args:
-        text: The name, or its parts in their order, such as
-            `moganet-s_coco-256x192` of
-            `td-hm_moganet-s_8xb32-210e_coco-256x192`.
-
-    Returns:
-        The name.
-
-    Raises:
-        ConfigError: If there is none, or several; shows the closest.
-    """
-    names = list_models()
-    if text in names:
-        return text
-    parts = text.split('_')
-    found = [name for name in names if _has_parts(name.split('_'), parts)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigError(
-            f'model {text!r} may be {", ".join(found[:-1])} or {found[-1]}: '
-            'give the whole name')
-    raise ConfigError(
-        f'unknown model {text!r}: expected a config file, or one of the '
-        f'{len(names)} of pose_backbones.list_models()'
-        f'{closest(text, names)}')
-
-
-def _has_parts(name: list[str], parts: list[str]) -> bool:
-    """Whether the parts are in the name, in this order."""
-    rest = iter(name)
-    return all(part in rest for part in parts)
 
 
 def _check_built(model: nn.Module, weights: str | None) -> nn.Module:

@@ -5,9 +5,9 @@ picture of the documents are made from it by `tools/make_model_zoo.py`.
 """
 
 from .metafile import Family, Model, read_families, read_models
-from .models import build, get_config, list_models
+from .models import build, find_name, get_config, list_models
 
 __all__ = [
-    'Family', 'Model', 'build', 'get_config', 'list_models', 'read_families',
-    'read_models'
+    'Family', 'Model', 'build', 'find_name', 'get_config', 'list_models',
+    'read_families', 'read_models'
 ]

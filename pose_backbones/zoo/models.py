@@ -1,4 +1,4 @@
-"""Models by their names: `list_models`, `get_config`, `build`."""
+"""Models by their names: `list_models`, `find_name`, `get_config`, `build`."""
 
 import logging
 from fnmatch import fnmatchcase
@@ -31,6 +31,43 @@ def list_models(pattern: str | None = None) -> list[str]:
     if pattern is None:
         return names
     return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def find_name(text: str) -> str:
+    """The zoo's full name of a model.
+
+    Args:
+        text: The name, or its parts in their order, such as
+            `moganet-s_coco-256x192` of
+            `td-hm_moganet-s_8xb32-210e_coco-256x192`.
+
+    Returns:
+        The name.
+
+    Raises:
+        ConfigError: If there is none, or several; shows the closest.
+    """
+    names = list_models()
+    if text in names:
+        return text
+    parts = text.split('_')
+    found = [name for name in names if _has_parts(name.split('_'), parts)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(
+            f'model {text!r} may be {", ".join(found[:-1])} or {found[-1]}: '
+            'give the whole name')
+    raise ConfigError(
+        f'unknown model {text!r}: expected a config file, or one of the '
+        f'{len(names)} of pose_backbones.list_models()'
+        f'{closest(text, names)}')
+
+
+def _has_parts(name: list[str], parts: list[str]) -> bool:
+    """Whether the parts are in the name, in this order."""
+    rest = iter(name)
+    return all(part in rest for part in parts)
 
 
 def _config_files() -> dict:

@@ -24,10 +24,8 @@ from pose_cases import (
     write_config,
 )
 
-import pose_backbones
 from pose_backbones import PoseInferencer
 from pose_backbones.inference import results, sources
-from pose_backbones.inference.loading import find_name
 from pose_backbones.utils.errors import (
     CheckpointError,
     ConfigError,
@@ -378,22 +376,6 @@ def test_every_way_to_a_model(tmp_path):
     assert pose.device == torch.device('cpu')
     assert pose.model is not given
     assert pose.model.backbone is given.backbone
-
-
-def test_names_of_the_zoo():
-    name = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
-    assert find_name('moganet-s_coco-256x192') == find_name(name) == name
-    assert all(find_name(one) == one for one in pose_backbones.list_models())
-    with pytest.raises(ConfigError, match="model 'mspn-2stg_coco-256x192' may "
-                       'be td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_'
-                       '.*: give the whole name'):
-        find_name('mspn-2stg_coco-256x192')
-    with pytest.raises(ConfigError, match="unknown model 'moganet-s_256': "
-                       'expected a config file, or one of the'):
-        find_name('moganet-s_256')
-    with pytest.raises(ConfigError, match='did you mean td-hm_moganet-s_8xb32'
-                       '-210e_coco-256x192'):
-        find_name('td-hm_moganet-s_8xb3-210e_coco-256x192')
 
 
 @pytest.mark.parametrize(('arguments', 'error', 'message'), [

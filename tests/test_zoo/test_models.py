@@ -17,6 +17,7 @@ from mmpose.utils import register_all_modules
 
 import pose_backbones
 from pose_backbones.utils.errors import CheckpointError, ConfigError
+from pose_backbones.zoo import find_name
 
 NAME = 'td-hm_moganet-xt_8xb32-210e_coco-256x192'
 LAST = 'head.final_layer.weight'
@@ -68,6 +69,22 @@ def test_unknown_name_shows_the_closest(function):
     with pytest.raises(ConfigError, match=(
             f"unknown model '{wrong}': .*list_models.*did you mean {NAME}")):
         getattr(pose_backbones, function)(wrong)
+
+
+def test_a_name_is_known_by_its_parts():
+    name = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
+    assert find_name('moganet-s_coco-256x192') == find_name(name) == name
+    assert all(find_name(one) == one for one in pose_backbones.list_models())
+    with pytest.raises(ConfigError, match="model 'mspn-2stg_coco-256x192' may "
+                       'be td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_'
+                       '.*: give the whole name'):
+        find_name('mspn-2stg_coco-256x192')
+    with pytest.raises(ConfigError, match="unknown model 'moganet-s_256': "
+                       'expected a config file, or one of the'):
+        find_name('moganet-s_256')
+    with pytest.raises(ConfigError, match='did you mean td-hm_moganet-s_8xb32'
+                       '-210e_coco-256x192'):
+        find_name('td-hm_moganet-s_8xb3-210e_coco-256x192')
 
 
 def test_attributes_of_the_package():
