@@ -40,7 +40,9 @@ def browser():
     options.binary_location = binary
     options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
     for argument in ('--headless=new', '--disable-gpu',
-                     '--disable-dev-shm-usage'):
+                     '--disable-dev-shm-usage', '--no-first-run',
+                     '--disable-background-networking', '--disable-sync',
+                     '--disable-component-update', '--disable-quic'):
         options.add_argument(argument)
     if os.geteuid() == 0:
         options.add_argument('--no-sandbox')
