@@ -43,8 +43,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--people', type=int, nargs=2, default=(4, 6),
         metavar=('MIN', 'MAX'), help='of an image (default: 4 6)')
     parser.add_argument(
-        '--batch-size', type=int, default=32, metavar='N',
-        help='of ours (default: 32)')
+        '--batch-size', type=int, metavar='N',
+        help="of ours (default: PoseInferencer's own)")
     parser.add_argument(
         '--ways', nargs='+', choices=WAYS, default=list(WAYS))
     parser.add_argument(

@@ -95,8 +95,9 @@ def measure(way: str, task: dict, out: str) -> None:
 
     Args:
         way: One of `WAYS`.
-        task: `config`, `weights`, `batch_size`, `images` (paths), `boxes`
-            (path → corners), `warm` (paths for a start that is not timed).
+        task: `config`, `weights`, `batch_size` (of ours, or None), `images`
+            (paths), `boxes` (path → corners), `warm` (paths for a start that
+            is not timed).
         out: File for `keypoints` (people, K, 2), `seconds`, `peak` and
             `memory`, which is that after each tenth of the images.
     """

@@ -1,6 +1,5 @@
 """One model, and what it makes of pictures."""
 
-import copy
 from contextlib import nullcontext
 from os import PathLike
 
@@ -18,6 +17,7 @@ from .boxes import WHOLE_IMAGE, find_box_source
 from .following import Follower
 from .loading import build_pipeline, choose_device, load_model, test_dataset
 from .precision import half_precision
+from .preparation import prepare
 from .results import Results
 from .skeleton import Skeleton
 from .sources import Frame, Inputs
@@ -40,14 +40,16 @@ class PoseInferencer:
     Args:
         model: A name of `pose_backbones.list_models()`, or the parts of it
             that tell it from others; the path of a config; a config; or an
-            estimator of `pose_backbones.build` or `mmpose.apis.init_model`.
+            estimator of `pose_backbones.build` or `mmpose.apis.init_model`,
+            with the weights that it has now.
         weights: Path or URL of a checkpoint; None: the released weights of
             the name.
         device: As for `torch.device`; None: that of an estimator, else a GPU
             if there is one.
         batch_size: Crops of a batch; of a bottom-up model, pictures. None:
-            32 crops; one picture. With 1, each frame of an iterator that is
-            live is answered at once, as those of a camera are.
+            32 crops, on a CPU 8; one picture. With 1, each frame of an
+            iterator that is live is answered at once, as those of a camera
+            are.
         half: Whether to compute in half precision (float16 on a GPU,
             bfloat16 on a CPU).
         flip_test: Whether to average with the mirrored image; None: as the
@@ -83,8 +85,7 @@ class PoseInferencer:
             device = choose_device(device)  # before the weights are loaded
         built = revert_sync_batchnorm(load_model(model, weights))
         self.device = device or next(built.parameters()).device
-        # A copy, so that a model of the user's keeps its own settings.
-        self.model = copy.copy(built).to(self.device).eval()
+        self.model = prepare(built, self.device)
         self.cfg = self.model.cfg
         self.half = half
         self.detector = detector
@@ -92,12 +93,17 @@ class PoseInferencer:
         self.is_top_down = dataset.get('data_mode', 'topdown') == 'topdown'
         if detector is not None and not self.is_top_down:
             raise ConfigError(self._finds_people('detector=None'))
-        self.batch_size = batch_size or (32 if self.is_top_down else 1)
+        self.batch_size = batch_size or self._default_batch_size()
         self.pipeline = build_pipeline(self.cfg)
         self.metainfo = dict(self.model.dataset_meta)
         self.skeleton = Skeleton.from_metainfo(self.metainfo)
         if flip_test is not None:
             self._set_flip_test(flip_test)
+
+    def _default_batch_size(self) -> int:
+        if not self.is_top_down:
+            return 1
+        return 8 if self.device.type == 'cpu' else 32  # what caches hold
 
     def _set_flip_test(self, value: bool) -> None:
         if getattr(self.model, 'test_cfg', None) is None:

@@ -26,6 +26,7 @@ from pose_cases import (
 
 from pose_backbones import PoseInferencer
 from pose_backbones.inference import results, sources
+from pose_backbones.models.backbones import MogaNet
 from pose_backbones.utils.errors import (
     CheckpointError,
     ConfigError,
@@ -195,7 +196,7 @@ def test_memory_does_not_grow(keep):
 def test_large_pictures_do_not_wait_for_a_full_batch(monkeypatch):
     taken = []
     monkeypatch.setattr(results, '_HELD', 3 * picture(0).nbytes)
-    pose = PoseInferencer(estimator())
+    pose = PoseInferencer(estimator(), batch_size=32)
     found = pose(taken.append(n) or picture(n) for n in itertools.count())
     next(found)
     assert taken == [0, 1, 2, 3]
@@ -375,7 +376,8 @@ def test_every_way_to_a_model(tmp_path):
     pose = PoseInferencer(given)
     assert pose.device == torch.device('cpu')
     assert pose.model is not given
-    assert pose.model.backbone is given.backbone
+    assert pose.model.head is given.head
+    assert isinstance(given.backbone, MogaNet)
 
 
 @pytest.mark.parametrize(('arguments', 'error', 'message'), [

@@ -226,3 +226,60 @@ def test_another_norm_takes_the_place_of_every_batch_norm():
     with torch.no_grad():
         for one, other in zip(net.train()(image), net.eval()(image)):
             torch.testing.assert_close(one, other)
+
+
+def stirred(**kwargs) -> MogaNet:
+    """In evaluation mode, each value of each layer counts."""
+    net = random_net(**kwargs).eval()
+    for value in net.parameters():
+        nn.init.normal_(value, std=.3)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, .5, 2)
+    return net
+
+
+@pytest.mark.parametrize('size', [(64, 48), (33, 47), (100, 7), (1, 1)])
+def test_fused_computes_the_same(size):
+    net, x = stirred(), torch.randn(3, 3, *size)
+    fused = net.fused()
+    with torch.no_grad():
+        expected = net(x)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            found = fused(x.contiguous(memory_format=layout))
+            torch.testing.assert_close(found, expected)
+
+
+def test_fused_runs_without_the_blocks(monkeypatch):
+    """The net that it comes from stays; changes of it are not seen."""
+    net, x = stirred(), torch.randn(1, 3, 32, 32)
+    fused = net.fused()
+    with torch.no_grad():
+        expected = fused(x)
+        nn.init.zeros_(net.blocks1[0].mlp.fc1.weight)
+        torch.testing.assert_close(fused(x), expected)
+        assert (net(x)[0] - expected[0]).abs().max() > .01
+    monkeypatch.setattr(type(net.blocks1[0]), 'forward', None)
+    fused(x)
+    with pytest.raises(TypeError):
+        net(x)
+
+
+def test_norms_of_a_batch_are_not_fused():
+    net = stirred(norm_cfg=dict(type='GN', num_groups=2))
+    x = torch.randn(1, 3, 32, 32)
+    fused = net.fused()
+    assert fused.blocks1[0] is net.blocks1[0]
+    with torch.no_grad():
+        torch.testing.assert_close(fused(x), net(x))
+
+
+def test_fused_in_half_precision():
+    net, x = stirred(), torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = net(x)
+        with torch.autocast('cpu', torch.bfloat16):
+            found = net.fused()(x)
+    for one, other in zip(found, expected):
+        assert (one - other).abs().max() < .05 * other.abs().max()

@@ -1,5 +1,6 @@
 """MogaNet: convolutions of several orders, gated and aggregated."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -12,6 +13,7 @@ from ...registry import MODELS
 from ...utils import arguments
 from ..layers import build_norm, checkpointed, init_conv_fan_out
 from .base import BaseBackbone, choose_arch
+from .moganet_fused import FusedMogaBlock, can_fuse
 
 
 class ChannelScale(nn.Module):
@@ -331,6 +333,17 @@ class MogaNet(BaseBackbone):
         Norms and scales have their start values from construction.
         """
         init_conv_fan_out(self)
+
+    def fused(self) -> 'MogaNet':
+        """See `BaseBackbone.fused`; with norms other than BN, it stays."""
+        net = copy.copy(self)
+        net._modules = dict(self._modules)
+        for stage in range(self.num_stages):
+            name = f'blocks{stage + 1}'
+            blocks = getattr(self, name)
+            if all(map(can_fuse, blocks)):
+                setattr(net, name, nn.ModuleList(map(FusedMogaBlock, blocks)))
+        return net.eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute feature maps.

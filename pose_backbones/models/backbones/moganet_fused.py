@@ -1,0 +1,111 @@
+"""MogaNet's blocks for prediction: the same sums, in fewer passes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers.folding import depth_wise, is_linear, point_wise, scale_and_shift
+
+
+def can_fuse(block: nn.Module) -> bool:
+    """Whether a `MogaBlock` has norms that can be folded."""
+    return is_linear(block.norm1) and is_linear(block.norm2)
+
+
+class FusedMogaBlock(nn.Module):
+    """What a `MogaBlock` computes in evaluation mode, on maps channels last.
+
+    Everything that does the same to each pixel is folded into the point-wise
+    layer beside it: norms, layer scales, and the factors that strengthen
+    details. What strengthens the hidden maps of the feed-forward net, h +
+    sigma * (h - gelu(d)) with d = D h, is not made of these: the last layer V
+    gets the output d besides, and V (sigma * gelu(d)) is subtracted.
+
+    Args:
+        block: With `can_fuse`; later changes of its weights are not seen.
+    """
+
+    @torch.no_grad()
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self._fuse_aggregation(
+            block.attn, *scale_and_shift(block.norm1),
+            block.layer_scale_1.flatten())
+        self._fuse_ffn(
+            block.mlp, *scale_and_shift(block.norm2),
+            block.layer_scale_2.flatten())
+
+    def _set(self, **layers: tuple[Tensor, Tensor]) -> None:
+        """Hold weights and biases of point-wise layers."""
+        for name, (weight, bias) in layers.items():
+            self.register_buffer(f'{name}_weight', weight.contiguous())
+            self.register_buffer(f'{name}_bias', bias)
+
+    def _fuse_aggregation(self, attn: nn.Module, scale: Tensor, shift: Tensor,
+                          layer_scale: Tensor) -> None:
+        weight, bias = point_wise(attn.proj_1)
+        weight, bias = weight * scale, bias + weight @ shift
+        sigma = attn.sigma.scale.flatten()
+        last, last_bias = point_wise(attn.proj_2)
+        self._set(
+            proj_1=((1 + sigma)[:, None] * weight, (1 + sigma) * bias),
+            mean=(sigma[:, None] * weight, sigma * bias),
+            gate=point_wise(attn.gate),
+            mix=point_wise(attn.value.PW_conv),
+            proj_2=(layer_scale[:, None] * last,
+                    layer_scale * (last_bias + shift)))
+        # The residual of the block and that of the normed map within it.
+        self.register_buffer('residual', 1 + layer_scale * scale)
+        self.value = attn.value
+
+    def _fuse_ffn(self, mlp: nn.Module, scale: Tensor, shift: Tensor,
+                  layer_scale: Tensor) -> None:
+        weight, bias = point_wise(mlp.fc1)
+        last, last_bias = point_wise(mlp.fc2)
+        summary, summary_bias = point_wise(mlp.decompose)
+        sigma = mlp.sigma.scale.flatten()
+        last = layer_scale[:, None] * last
+        self._set(
+            fc1=(weight * scale, bias + weight @ shift),
+            fc2=(torch.cat((last * (1 + sigma), summary)),
+                 torch.cat((layer_scale * last_bias, summary_bias))))
+        self.register_buffer('less', last @ sigma)
+        self.dwconv = mlp.dwconv
+
+    def _linear(self, name: str, x: Tensor) -> Tensor:
+        return F.linear(x, getattr(self, f'{name}_weight'),
+                        getattr(self, f'{name}_bias'))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute.
+
+        Args:
+            x: (N, C, H, W).
+
+        Returns:
+            (N, C, H, W), channels last in memory.
+        """
+        x = x.permute(0, 2, 3, 1).contiguous()
+        x = self._aggregate(x)
+        return self._feed_forward(x).permute(0, 3, 1, 2)
+
+    def _aggregate(self, x: Tensor) -> Tensor:
+        y = self._linear('proj_1', x)
+        y -= self._linear('mean', x.mean((1, 2)))[:, None, None]
+        y = F.silu(y, inplace=True)
+        small, middle, large = depth_wise(y, self.value.DW_conv0).split(
+            self.value.split, -1)
+        value = self._linear('mix', torch.cat(
+            (small, depth_wise(middle, self.value.DW_conv1),
+             depth_wise(large, self.value.DW_conv2)), -1))
+        gate = F.silu(self._linear('gate', y), inplace=True)
+        gate *= F.silu(value, inplace=True)
+        return torch.addcmul(self._linear('proj_2', gate), x, self.residual)
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        hidden = F.gelu(depth_wise(self._linear('fc1', x), self.dwconv))
+        out, summary = self._linear('fc2', hidden).split(
+            (x.shape[-1], 1), -1)
+        x += out
+        return x.addcmul_(F.gelu(summary), self.less, value=-1)
