@@ -19,8 +19,7 @@ _SETTINGS = ('GLIBC_TUNABLES', 'MALLOC_MMAP_MAX_', 'MALLOC_MMAP_THRESHOLD_',
 def prepare(model: nn.Module, device: torch.device) -> nn.Module:
     """Bring a pose estimator to a device, for prediction alone.
 
-    Backbones of the package are fused (`BaseBackbone.fused`), and on a CPU
-    computed channels last, for which it has the faster kernels.
+    Backbones of the package are fused, see `BaseBackbone.fused`.
 
     Args:
         model: In evaluation mode; it stays as it is, but for its device.
@@ -30,31 +29,13 @@ def prepare(model: nn.Module, device: torch.device) -> nn.Module:
         An estimator that has the weights in common with it, where these are
         not changed.
     """
-    model = copy.copy(model).to(device)
-    backbone = getattr(model, 'backbone', None)
-    if not isinstance(backbone, BaseBackbone):
-        return model
-    backbone = backbone.fused()
     if device.type == 'cpu':
         _keep_freed_memory()
-        backbone = _ChannelsLast(backbone)
-    model._modules = {**model._modules, 'backbone': backbone}
+    model = copy.copy(model).to(device)
+    backbone = getattr(model, 'backbone', None)
+    if isinstance(backbone, BaseBackbone):
+        model._modules = {**model._modules, 'backbone': backbone.fused()}
     return model
-
-
-class _ChannelsLast(nn.Module):
-    """A backbone that gets images channels last in memory.
-
-    Its maps are channels first, as any head may expect them.
-    """
-
-    def __init__(self, backbone: BaseBackbone):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        maps = self.backbone(x.contiguous(memory_format=torch.channels_last))
-        return tuple(one.contiguous() for one in maps)
 
 
 def _keep_freed_memory() -> None:

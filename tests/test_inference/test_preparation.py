@@ -13,22 +13,21 @@ from pose_backbones.inference.preparation import prepare
 
 CPU = torch.device('cpu')
 
-#: page faults of forward passes of 16 MiB, without and with the allocator
-FAULTS = """
-import resource, torch
-from pose_backbones.inference import preparation
-x = torch.randn(64, 256, 256)
-def run():
-    for _ in range(20):
-        (x + 1).add_(x * 2)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-def faults():
-    before = run()
-    return run() - before
-torch.set_num_threads(1)
-print(faults())
-preparation._keep_freed_memory()
-print(faults())
+#: MiB that stay when 64 are freed, without and with the allocator set
+KEPT = """
+import torch
+from pose_backbones.apis.inference_ways import current_memory
+from pose_backbones.inference.preparation import prepare
+def kept():
+    before = current_memory()
+    x = torch.ones(64 << 18)
+    assert current_memory() > before + 60
+    del x
+    return current_memory() - before
+kept()  # what torch loads at its first use stays
+print(kept())
+prepare(torch.nn.Identity(), torch.device('cpu'))
+print(kept())
 """
 
 
@@ -41,7 +40,6 @@ def test_predicts_the_same(text):
     with torch.inference_mode():
         maps, expected = ready.extract_feat(x), model.extract_feat(x)
         torch.testing.assert_close(maps, expected)
-        assert all(one.is_contiguous() for one in maps)
     assert model.backbone is backbone
     assert model.state_dict().keys() == weights.keys()
     assert all(one is not ready for one in model.modules())
@@ -57,12 +55,12 @@ def test_other_backbones_stay():
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'),
                     reason='elsewhere, memory is not given back like this')
-@pytest.mark.parametrize('setting', [{}, {'MALLOC_MMAP_MAX_': '9'}])
+@pytest.mark.parametrize('setting', [{}, {'MALLOC_TRIM_THRESHOLD_': '131072'}])
 def test_freed_memory_is_kept(setting):
     """Unless the user has said something else."""
-    run = subprocess.run([sys.executable, '-W', 'ignore', '-c', FAULTS],
+    run = subprocess.run([sys.executable, '-W', 'ignore', '-c', KEPT],
                          cwd=ROOT, env={**tool_env(), **setting},
                          capture_output=True, text=True, check=True)
-    before, after = map(int, run.stdout.split())
-    assert before > 1000
-    assert (after < before / 10) is not bool(setting)
+    before, after = map(float, run.stdout.split())
+    assert before < 10
+    assert (after > 50) is not bool(setting)

@@ -249,6 +249,7 @@ def test_fused_computes_the_same(size):
         for layout in (torch.contiguous_format, torch.channels_last):
             found = fused(x.contiguous(memory_format=layout))
             torch.testing.assert_close(found, expected)
+            assert all(one.is_contiguous() for one in found)
 
 
 def test_fused_runs_without_the_blocks(monkeypatch):

@@ -13,7 +13,7 @@ from ...registry import MODELS
 from ...utils import arguments
 from ..layers import build_norm, checkpointed, init_conv_fan_out
 from .base import BaseBackbone, choose_arch
-from .moganet_fused import FusedMogaBlock, can_fuse
+from .moganet_fused import ChannelsFirst, FusedMogaBlock, can_fuse
 
 
 class ChannelScale(nn.Module):
@@ -343,6 +343,9 @@ class MogaNet(BaseBackbone):
             blocks = getattr(self, name)
             if all(map(can_fuse, blocks)):
                 setattr(net, name, nn.ModuleList(map(FusedMogaBlock, blocks)))
+                name = f'norm{stage + 1}'
+                setattr(net, name, nn.Sequential(
+                    getattr(self, name), ChannelsFirst()))
         return net.eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -12,6 +12,13 @@ def can_fuse(block: nn.Module) -> bool:
     return is_linear(block.norm1) and is_linear(block.norm2)
 
 
+class ChannelsFirst(nn.Module):
+    """Brings a map's memory in the order that any head may expect."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.contiguous()
+
+
 class FusedMogaBlock(nn.Module):
     """What a `MogaBlock` computes in evaluation mode, on maps channels last.
 
