@@ -43,6 +43,9 @@ def test_demo_on_a_coco_folder(coco_folder, tmp_path):
     assert len(results[0]['keypoints']) == 51
     for name in ('training.png', 'pictures/overview.jpg'):
         assert cv2.imread(str(work / name)).size
+    page = (work / 'report.html').read_text(encoding='utf-8')
+    assert f'{metrics["coco/AP"]:.3f}' in page
+    assert 'loss' in page  # the training's curves
     # Again: the finished training is not repeated.
     written = (work / 'iter_2.pth').stat().st_mtime_ns
     again = run_demo(coco_folder, WORK=str(work), TRAIN_OPTIONS=short)

@@ -51,6 +51,7 @@ try "$python" tools/plot_training.py "$work"
 try "$python" tools/draw_results.py "$truth" \
     "$work/predictions.keypoints.json" --images "$data/$val" \
     --out "$work/pictures"
+try "$python" tools/report.py "$work" --out "$work/report.html" --overwrite
 
 step "done; in $work"
 cat <<END
@@ -59,6 +60,7 @@ cat <<END
   predictions.keypoints.json   key points, COCO results format
   training.png           loss and accuracy over the steps
   pictures/overview.jpg  ground truth beside predictions
+  report.html            what went right and wrong, for a browser
 END
 "$python" - "$work/metrics.json" <<'END'
 import json
