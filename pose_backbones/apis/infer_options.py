@@ -46,7 +46,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'inputs', metavar='INPUT', nargs='+',
         help='picture, video, folder, or pattern in quotes, such as '
-        "'shots/**/*.jpg'; the number of a camera")
+        "'shots/**/*.jpg'; a URL; the number of a camera")
     parser.add_argument(
         '--model', required=True, metavar='NAME|CONFIG',
         help='name of docs/model_zoo.md, or a config file')

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..utils.files import replacing
-from .paths import is_video
+from .paths import is_address, is_live, is_video
 from .result import PoseResult
 from .video import VideoWriter, read_video
 
@@ -73,11 +73,12 @@ class Drawings:
 
 def _open(path: Path, source: str | int, size: tuple[int, int]
           ) -> VideoWriter:
-    if isinstance(source, int):
+    if is_live(source):
         return VideoWriter(path, size, _CAMERA_RATE, overwrite=True)
     with read_video(source) as video:
         rate = video.fps
-    return VideoWriter(path, size, rate, sound_from=source, overwrite=True)
+    sound = None if is_address(source) else source
+    return VideoWriter(path, size, rate, sound_from=sound, overwrite=True)
 
 
 def picture_names(parts: list[str | int]) -> list[str]:
@@ -92,13 +93,13 @@ def picture_names(parts: list[str | int]) -> list[str]:
         Relative paths.
     """
     files = [os.path.abspath(part) for part in parts
-             if isinstance(part, str) and '://' not in part]
+             if isinstance(part, str) and not is_address(part)]
     common = commonpath(map(os.path.dirname, files)) if files else ''
     used, names = set(), []
     for part in parts:
         if isinstance(part, int):
             path = Path(f'camera{part}.mp4')
-        elif '://' in part:
+        elif is_address(part):
             path = Path(part.split('?')[0].rstrip('/').split('/')[-1])
         else:
             path = Path(os.path.relpath(part, common))

@@ -8,11 +8,11 @@ from .one_euro import OneEuroFilter
 from .result import PoseResult
 from .tracking import PoseTracker
 
+_RATE = 30.  # frames a second of pictures that do not say when they are
+
 
 class Follower:
     """Numbers people through each video, and smooths their movement.
-
-    Pictures that are no frames are left as they are.
 
     Args:
         sigmas: See `PoseTracker`.
@@ -23,23 +23,26 @@ class Follower:
         self.sigmas = sigmas
         self.smooth = smooth
         self._part: int | None = None
+        self._count = 0
 
-    def follow(self, result: PoseResult, part: int) -> None:
+    def follow(self, result: PoseResult, part: int | None) -> None:
         """Set the track ids of a frame, and its smoothed key points.
 
         Args:
             result: Of the next frame; changed in place.
-            part: Number of the video; another one begins anew.
+            part: Number of the video; another one begins anew. None: of
+                pictures one behind the other, which are frames of one video,
+                30 a second.
         """
-        if result.frame is None:
-            return
-        if part != self._part:
-            self._part = part
+        if self._count == 0 or part != self._part:
+            self._part, self._count = part, 0
             self._tracker = PoseTracker(self.sigmas)
             self._filter = OneEuroFilter()
+        time = self._count / _RATE if result.time is None else result.time
+        self._count += 1
         result.track_ids = self._tracker.update(
             result.keypoints, result.scores, result.boxes)
         if self.smooth:
             result.keypoints = self._filter(
-                result.time, result.keypoints, result.track_ids,
+                time, result.keypoints, result.track_ids,
                 result.boxes, self._tracker.alive).astype(np.float32)

@@ -140,7 +140,9 @@ class PoseInferencer:
             keep_images: Whether results hold their pictures, to be drawn.
             strict: Whether a picture that cannot be read is an error; else
                 it is told, skipped and listed in `failures` of the results.
-            track: Whether people are numbered through each video.
+            track: Whether people are numbered through each video. Pictures
+                that are no files, such as arrays, are taken for frames of
+                one video, 30 a second.
             smooth: Whether, with `track`, their movement is smoothed.
 
         Returns:

@@ -5,6 +5,7 @@ import re
 from glob import glob, has_magic
 from os import PathLike, fspath
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
@@ -18,15 +19,31 @@ IMAGE_SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset(
     '.avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm '
     '.wmv'.split())
+#: of URLs of what goes on while it is watched
+STREAM_SCHEMES = frozenset(
+    'mms rtmp rtmps rtp rtsp rtsps srt tcp udp'.split())
 _SINGLE = (int, np.ndarray, Image.Image, bytes, bytearray, memoryview)
 
 
+def is_address(source) -> bool:
+    """Whether a single input is a URL."""
+    return isinstance(source, str) and '://' in source
+
+
+def is_live(source) -> bool:
+    """Whether a single input is a camera or a stream: it does not wait."""
+    return isinstance(source, int) or (
+        is_address(source)
+        and source.partition('://')[0].lower() in STREAM_SCHEMES)
+
+
 def is_video(source) -> bool:
-    """Whether a single input is a camera or, by its name, a video."""
-    if isinstance(source, int):
+    """Whether a single input is live or, by its name, a video."""
+    if is_live(source):
         return True
-    return (isinstance(source, str)
-            and Path(source).suffix.lower() in VIDEO_SUFFIXES)
+    path = urlsplit(source).path if is_address(source) else source
+    return (isinstance(path, str)
+            and Path(path).suffix.lower() in VIDEO_SUFFIXES)
 
 
 def expand(source) -> list:
@@ -55,7 +72,7 @@ def expand(source) -> list:
                 'stream, a video, or the number of a camera')
         return [source]
     path = fspath(source)
-    if '://' in path:
+    if is_address(path):
         return [path]
     path = os.path.expanduser(path)
     if os.path.isdir(path):
@@ -103,7 +120,7 @@ def check_some_there(parts: list) -> None:
         DatasetError: With the first.
     """
     if parts and not any(
-            not isinstance(part, str) or '://' in part
+            not isinstance(part, str) or is_address(part)
             or os.path.lexists(part) for part in parts):
         others = f', nor the {len(parts) - 1} others' * (len(parts) > 1)
         raise DatasetError(

@@ -169,8 +169,11 @@ class Results(Iterator[PoseResult]):
             raise frame
         if isinstance(frame, Frame):
             result = _gather(entry, self.skeleton)
-            if self._follower is not None:
-                self._follower.follow(result, frame.part)
+            in_video = frame.frame is not None
+            # A file of its own is a picture, not the next frame.
+            if self._follower is not None and (in_video or not frame.path):
+                self._follower.follow(
+                    result, frame.part if in_video else None)
             return frame.part, result
         if self._strict:
             raise frame.error

@@ -12,7 +12,14 @@ from PIL import Image
 from ..utils.arguments import check_flag
 from ..utils.errors import DatasetError
 from .images import UNNAMED, decode, describe, read_image
-from .paths import check_some_there, expand, is_video, numbers_of_names
+from .paths import (
+    check_some_there,
+    expand,
+    is_address,
+    is_live,
+    is_video,
+    numbers_of_names,
+)
 from .video import read_video
 
 
@@ -30,7 +37,8 @@ class Frame:
         path: The file it is from, if there is one.
         frame: Its number in a video, from 0.
         time: Seconds from the start of the video.
-        live: Whether it is of a camera, which nobody wants to wait for.
+        live: Whether it is of a camera or a stream, which nobody wants to
+            wait for.
     """
 
     index: int
@@ -72,7 +80,8 @@ class Inputs:
     Args:
         inputs: A path, URL, folder or pattern (`'shots/**/*.jpg'`); an array
             (H, W, 3), or (N, H, W, 3) for N pictures; a `PIL.Image`; bytes or
-            a binary stream; a video file, or the number of a camera; or any
+            a binary stream; a video file or the URL of one, the URL of a
+            stream (`'rtsp://…'`), or the number of a camera; or any
             iterable of these, such as a generator without end, of which no
             more is taken than needed. See `read_image` for which arrays and
             files are pictures.
@@ -106,9 +115,8 @@ class Inputs:
     @property
     def may_prefetch(self) -> bool:
         """Whether a thread may read ahead: not in an iterator of the user,
-        nor from a camera."""
-        return self.parts is not None and not any(
-            isinstance(part, int) for part in self.parts)
+        nor of what is live."""
+        return self.parts is not None and not any(map(is_live, self.parts))
 
     @property
     def files(self) -> list[str] | None:
@@ -190,7 +198,7 @@ class Inputs:
 def _frames(source: str | int, part: int, start: int
             ) -> Iterator[Frame | Failure]:
     """The frames of a video or camera, and what stopped it."""
-    live = isinstance(source, int)
+    live = is_live(source)
     name = _name(source, start)
     index = start
     try:
@@ -236,7 +244,7 @@ def _name(source, index: int) -> str:
 def _read(source, rgb: bool) -> np.ndarray:
     if isinstance(source, Exception):
         raise source
-    if not isinstance(source, str) or '://' not in source:
+    if not is_address(source):
         return read_image(source, rgb)
     try:
         data = fileio.get(source)

@@ -1,4 +1,4 @@
-"""Videos and cameras frame by frame, and frames to a video."""
+"""Videos, streams and cameras frame by frame, and frames to a video."""
 
 import logging
 import math
@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from ..utils.errors import DatasetError
 from .containers import missing_bytes
 from .encoders import VideoError
+from .paths import is_address, is_live
 from .video_writer import VideoWriter
 
 __all__ = ['Video', 'VideoError', 'VideoWriter', 'read_video']
@@ -24,10 +25,10 @@ _WHOLE = 0.9  # part of the frames that a file has announced: not worth a note
 
 
 def read_video(source: str | os.PathLike | int) -> 'Video':
-    """Open a video file or a camera.
+    """Open a video file, a stream or a camera.
 
     Args:
-        source: A path, or a camera's number, from 0.
+        source: A path, a URL, or a camera's number, from 0.
 
     Returns:
         The video, to be iterated once.
@@ -38,16 +39,16 @@ def read_video(source: str | os.PathLike | int) -> 'Video':
     """
     if isinstance(source, bool) or not isinstance(source,
                                                   (str, os.PathLike, int)):
-        raise TypeError(f'source is {source!r}: expected the path of a video '
-                        "or a camera's number")
+        raise TypeError(f'source is {source!r}: expected the path or URL of a '
+                        "video or a camera's number")
     return Video(source)
 
 
 class Video:
-    """The frames of a file or a camera, one at a time, upright.
+    """The frames of a file, stream or camera, one at a time, upright.
 
     Iterating gives (index, time, frame): the number from 0; seconds since
-    the first frame of a camera, else the file's own time stamp, always
+    the first frame of what is live, else the file's own time stamp, always
     rising; (H, W, 3), uint8, BGR. It closes at the end and on an error; use
     it in a `with` statement where iterating may stop earlier.
 
@@ -63,26 +64,29 @@ class Video:
 
     Raises:
         DatasetError: See `read_video`; when iterating, after the frames that
-            could be read, if the file is cut off or damaged or the camera
+            could be read, if the file is cut off or damaged or what is live
             gives no more.
     """
 
     def __init__(self, source: str | os.PathLike | int) -> None:
-        self._path = None if isinstance(source, int) else Path(source)
-        self.name = (f'camera {source}' if self._path is None else
-                     os.fspath(source))
-        self._capture = _open_capture(source, self.name)
+        self._source = (source if isinstance(source, int) else
+                        os.fspath(source))
+        self._live = is_live(self._source)
+        self.name = f'camera {source}' if isinstance(
+            source, int) else self._source
+        self._capture = _open_capture(self._source, self.name)
         frame = self._read()
         if frame is None:
             self.close()
-            raise DatasetError(f'{self.name} gives no frame'
-                               f'{_cut(self._path)}: {_advice(self._path)}')
+            raise DatasetError(
+                f'{self.name} gives no frame{_cut(self._source)}: '
+                f'{_advice(self._source)}')
         self._first: np.ndarray | None = frame
         self._began = time.monotonic()
         self.size = (frame.shape[1], frame.shape[0])
         self.fps = self._find_fps()
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        known = self._path is not None and 0 < count < math.inf
+        known = not self._live and 0 < count < math.inf
         self.frame_count = int(count) if known else None
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
@@ -117,7 +121,7 @@ class Video:
 
     def _time(self, before: float) -> float:
         """Of the frame that was read last, in seconds."""
-        if self._path is None:
+        if self._live:
             now = 0 if before < 0 else time.monotonic() - self._began
         else:
             now = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
@@ -135,52 +139,57 @@ class Video:
 
     def _check_end(self, count: int, now: float) -> None:
         """See whether these were all frames."""
-        if self._path is None:
+        if self._live:
             raise DatasetError(f'{self.name} gave no more frames after '
-                               f'{count}: {_advice(None)}')
+                               f'{count}: {_advice(self._source)}')
         announced = self.frame_count or math.inf
         of = f'{count}' + (f' of {announced}' if self.frame_count else '')
         if any(self._capture.grab() for _ in range(_ATTEMPTS)):
             raise DatasetError(f'{self.name} is damaged after {of} frames, '
-                               f'at {now:.2f} s: {_advice(self._path)}')
-        cut = _cut(self._path)
+                               f'at {now:.2f} s: {_advice(self._source)}')
+        cut = _cut(self._source)
         if cut and count < announced:
             raise DatasetError(f'{self.name} gave {of} frames{cut}: '
-                               f'{_advice(self._path)}')
+                               f'{_advice(self._source)}')
         if count < _WHOLE * (self.frame_count or 0):
             print_log(f'{self.name} gave {of} frames: it may be damaged',
                       'current', logging.WARNING)
 
 
-def _open_capture(source: str | os.PathLike | int,
-                  name: str) -> cv2.VideoCapture:
-    """OpenCV's reader of a file or a camera."""
+def _open_capture(source: str | int, name: str) -> cv2.VideoCapture:
+    """OpenCV's reader of a file, a stream or a camera."""
     if isinstance(source, int):
         capture = cv2.VideoCapture(source)
     else:
-        path = Path(source)
-        if not path.is_file():
-            what = 'a folder' if path.is_dir() else 'not there'
-            raise DatasetError(f'{name} is {what}: expected a video file')
+        if not is_address(source):
+            path = Path(source)
+            if not path.is_file():
+                what = 'a folder' if path.is_dir() else 'not there'
+                raise DatasetError(f'{name} is {what}: expected a video file')
+            source = str(path.absolute())
         backends = cv2.videoio_registry.getStreamBackends()
         ffmpeg = cv2.CAP_FFMPEG in backends
         capture = cv2.VideoCapture(
-            str(path.absolute()), cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
+            source, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
     if not capture.isOpened():
-        path = None if isinstance(source, int) else Path(source)
-        raise DatasetError(f'{name} cannot be opened as a video{_cut(path)}: '
-                           f'{_advice(path)}')
+        raise DatasetError(f'{name} cannot be opened as a video'
+                           f'{_cut(source)}: {_advice(source)}')
     # On by default up to OpenCV 4.10, off in 4.11.
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return capture
 
 
-def _cut(path: Path | None) -> str:
+def _cut(source: str | int) -> str:
     """Says so if a file is cut off."""
-    missing = 0 if path is None else missing_bytes(path)
+    if isinstance(source, int) or is_address(source):
+        return ''
+    missing = missing_bytes(Path(source))
     return f', for its last {missing} bytes are missing' if missing else ''
 
 
-def _advice(path: Path | None) -> str:
-    return ('is it connected, and free of other programs?' if path is None
-            else 'get the file again, or convert it with ffmpeg')
+def _advice(source: str | int) -> str:
+    if isinstance(source, int):
+        return 'is it connected, and free of other programs?'
+    if is_address(source):
+        return 'is the address right, and in reach?'
+    return 'get the file again, or convert it with ffmpeg'

@@ -1,5 +1,6 @@
 """People in videos: the same numbers, smoothed, each video anew."""
 
+import cv2
 import numpy as np
 import pytest
 from pose_cases import estimator, picture
@@ -37,15 +38,14 @@ def test_numbers_stay_with_people_that_change_places_in_the_list():
         np.testing.assert_array_equal(one.keypoints, before)
 
 
-def test_another_video_begins_anew_and_pictures_are_left_alone():
+def test_another_video_begins_anew():
     follower = Follower([.1, .1, .1], smooth=True)
     place = np.array([(50., 50)])
     for index, (part, frame, ids) in enumerate((
-            (0, 0, [1]), (0, 1, [1]), (1, None, None), (2, 0, [1]))):
+            (0, 0, [1]), (0, 1, [1]), (None, None, [1]), (2, 0, [1]))):
         one = result(index, place, frame)
         follower.follow(one, part)
-        found = one.track_ids
-        assert (found if found is None else found.tolist()) == ids
+        assert one.track_ids.tolist() == ids
     far = result(9, place + 200, 1)
     follower.follow(far, 2)
     assert far.track_ids.tolist() == [2]
@@ -78,13 +78,36 @@ def test_of_videos_in_a_list(tmp_path, smooth):
                       track=True, smooth=smooth))
     plain = list(pose([clips[0], picture(0), clips[1]], lambda image: boxes))
     assert [one.frame for one in found] == [0, 1, 2, 3, None, 0, 1, 2, 3]
-    for one in found:
-        if one.frame is None:
-            assert one.track_ids is None
-        else:
-            assert one.track_ids.tolist() == [1, 2]
+    assert all(one.track_ids.tolist() == [1, 2] for one in found)
     same = [np.array_equal(one.keypoints, other.keypoints)
             for one, other in zip(found, plain)]
     assert all(same[k] for k in (0, 4, 5))
     assert all(same) is not smooth
     assert all(one.track_ids is None for one in plain)
+
+
+def test_arrays_are_frames_and_files_are_not(tmp_path):
+    """As a video of 30 frames a second, but for what the file loses."""
+    image, boxes = picture(0), np.array([(5., 5, 60, 50), (20, 10, 75, 55)])
+    frames = [np.roll(image, 2 * n, 1) for n in range(4)]
+    moved = [boxes + (2 * n, 0, 2 * n, 0) for n in range(4)]
+    pose = PoseInferencer(estimator(), device='cpu')
+    plain = [one.keypoints for one in pose(iter(frames), iter(moved))]
+    found = list(pose(iter(frames), iter(moved), track=True, smooth=True))
+    filters = OneEuroFilter()
+    for number, (one, keypoints, corners) in enumerate(
+            zip(found, plain, moved)):
+        assert one.track_ids.tolist() == [1, 2]
+        assert one.frame is one.time is None
+        expected = filters(number / 30, keypoints, one.track_ids, corners,
+                           {1, 2})
+        np.testing.assert_allclose(one.keypoints, expected, atol=1e-3)
+    assert np.abs(found[3].keypoints - plain[3]).max() > .1
+    paths = []
+    for number, frame in enumerate(frames):
+        paths.append(str(tmp_path / f'{number}.png'))
+        assert cv2.imwrite(paths[-1], frame)
+    for one, keypoints in zip(pose(paths, moved, track=True, smooth=True),
+                              plain):
+        assert one.track_ids is None
+        np.testing.assert_allclose(one.keypoints, keypoints, atol=1e-3)

@@ -222,7 +222,7 @@ def test_no_camera(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('source', [True, 1.0, None, [1]])
 def test_neither_path_nor_number(source):
-    with pytest.raises(TypeError, match='expected the path of a video or'):
+    with pytest.raises(TypeError, match='expected the path or URL of a video'):
         read_video(source)
 
 
