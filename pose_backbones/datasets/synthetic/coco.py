@@ -4,23 +4,19 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
-from .annotations import PERSON_CATEGORY, encode_person, sample_detections
+from .annotations import PERSON_CATEGORY, encode_person
 from .folder import (
     GENERATOR_VERSION,
     SPLITS,
     Layout,
     SyntheticSummary,
+    draw_split,
     image_id,
     make_data_set,
-    render,
-    write_image,
     write_json,
 )
+from .scene import Scene
 
-#: Most annotations of one image; annotation ids leave room for these.
-_SLOTS = 16
 _DETECTIONS = 'person_detection_results/val_detections.json'
 
 
@@ -33,26 +29,16 @@ def _own_files(counts: dict[str, int]) -> Iterator[str]:
     yield _DETECTIONS
 
 
+def _annotate(scene: Scene, image: int, first: int) -> tuple[list, dict]:
+    return [encode_person(person, first + k, image)
+            for k, person in enumerate(scene.people)], {'license': 1}
+
+
 def _write_split(out: Path, split: str, wanted: dict,
                  tick: Callable[[], None]) -> int:
     """Writes the images and annotations of a split; counts its people."""
-    images, annotations, detections = [], [], []
-    for index in range(wanted['counts'][split]):
-        scene = render(wanted, split, index)
-        number = image_id(split, index)
-        name = f'{number:012d}.jpg'
-        write_image(out / split / name, scene.image)
-        height, width = scene.image.shape[:2]
-        images.append({'id': number, 'file_name': name, 'width': width,
-                       'height': height, 'license': 1})
-        first = (number - 1) * _SLOTS + 1
-        annotations += [encode_person(p, first + k, number)
-                        for k, p in enumerate(scene.people)]
-        if split == 'val':
-            rng = np.random.default_rng(
-                [wanted['seed'], len(SPLITS), index])
-            detections += sample_detections(rng, scene, number)
-        tick()
+    images, annotations, detections = draw_split(
+        out, split, wanted, f'{split}/{{:012d}}.jpg', _annotate, tick)
     write_json(out / f'annotations/person_keypoints_{split}.json', {
         'info': {'description': 'Synthetic people with COCO keypoints',
                  'version': str(GENERATOR_VERSION), 'year': 2024},

@@ -6,19 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .annotations import sample_detections
 from .folder import (
     GENERATOR_VERSION,
     SPLITS,
     Layout,
     SyntheticSummary,
+    draw_split,
     image_id,
     make_data_set,
-    render,
-    write_image,
     write_json,
 )
-from .scene import ScenePerson
+from .scene import Scene, ScenePerson
 from .skeleton import KEYPOINT_NAMES
 
 #: CrowdPose's joints: COCO's without the face, then head top and neck.
@@ -33,8 +31,6 @@ _CATEGORY = {
     'skeleton': [[12, 10], [10, 8], [11, 9], [9, 7], [7, 8], [1, 7], [2, 8],
                  [1, 2], [1, 3], [2, 4], [3, 5], [4, 6], [13, 14], [14, 1],
                  [14, 2]]}
-#: Most annotations of one image; annotation ids leave room for these.
-_SLOTS = 16
 #: Our splits → CrowdPose's names, as MMPose's files have them.
 _FILES = {split: f'annotations/mmpose_crowdpose_{name}.json'
           for split, name in (('train', 'trainval'), ('val', 'test'))}
@@ -117,29 +113,18 @@ def _own_files(counts: dict[str, int]) -> Iterator[str]:
     yield _DETECTIONS
 
 
+def _annotate(scene: Scene, image: int, first: int) -> tuple[list, dict]:
+    single = [person for person in scene.people if not person.iscrowd]
+    people = [encode_crowdpose_person(person, first + k, image)
+              for k, person in enumerate(single)]
+    return people, {'crowdIndex': round(crowd_index(people), 4)}
+
+
 def _write_split(out: Path, split: str, wanted: dict,
                  tick: Callable[[], None]) -> int:
     """Writes the images and annotations of a split; counts its people."""
-    images, annotations, detections = [], [], []
-    for index in range(wanted['counts'][split]):
-        scene = render(wanted, split, index)
-        number = image_id(split, index)
-        name = f'{number:06d}.jpg'
-        write_image(out / 'images' / name, scene.image)
-        single = [person for person in scene.people if not person.iscrowd]
-        first = (number - 1) * _SLOTS + 1
-        people = [encode_crowdpose_person(person, first + k, number)
-                  for k, person in enumerate(single)]
-        height, width = scene.image.shape[:2]
-        images.append({'id': number, 'file_name': name, 'width': width,
-                       'height': height,
-                       'crowdIndex': round(crowd_index(people), 4)})
-        annotations += people
-        if split == 'val':
-            rng = np.random.default_rng(
-                [wanted['seed'], len(SPLITS), index])
-            detections += sample_detections(rng, scene, number)
-        tick()
+    images, annotations, detections = draw_split(
+        out, split, wanted, 'images/{:06d}.jpg', _annotate, tick)
     write_json(out / _FILES[split], {
         'info': {'description': 'Synthetic people with CrowdPose keypoints',
                  'version': str(GENERATOR_VERSION)},

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ...utils.errors import DatasetError
+from .annotations import sample_detections
 from .scene import Crowding, Scene, render_scene
 
 #: Changes whenever the same seed gives other files.
@@ -19,6 +20,8 @@ GENERATOR_VERSION = 1
 SPLITS = ('train', 'val')
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 90)
 _MANIFEST = 'synthetic.json'
+#: Most annotations of one image; annotation ids leave room for these.
+_SLOTS = 16
 #: Most people in the foreground of an image.
 MAX_PEOPLE = 12
 #: Shares of people close to others, of which each image has one.
@@ -172,6 +175,42 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """Writes a JPEG file of a (h, w, 3) BGR image, as `write_bytes` does."""
     _, content = cv2.imencode('.jpg', image, _QUALITY)
     write_bytes(path, content.tobytes())
+
+
+def draw_split(out: Path, split: str, wanted: dict, path: str,
+               annotate: Callable[[Scene, int, int], tuple[list, dict]],
+               tick: Callable[[], None]) -> tuple[list, list, list]:
+    """Draws the images of a split in a layout with COCO's kind of lists.
+
+    Args:
+        out: Folder of the data set.
+        split: One of `SPLITS`.
+        wanted: The manifest.
+        path: Of an image, below the folder, to be formatted with its id.
+        annotate: Scene, id of the image and the first id of annotations →
+            annotations, and what else the entry of the image has.
+        tick: Called after each image.
+
+    Returns:
+        Entries of images, annotations, and, of 'val', detections.
+    """
+    images, annotations, detections = [], [], []
+    for index in range(wanted['counts'][split]):
+        scene = render(wanted, split, index)
+        number = image_id(split, index)
+        file = out / path.format(number)
+        write_image(file, scene.image)
+        people, more = annotate(scene, number, (number - 1) * _SLOTS + 1)
+        height, width = scene.image.shape[:2]
+        images.append({'id': number, 'file_name': file.name, 'width': width,
+                       'height': height, **more})
+        annotations += people
+        if split == 'val':
+            rng = np.random.default_rng(
+                [wanted['seed'], len(SPLITS), index])
+            detections += sample_detections(rng, scene, number)
+        tick()
+    return images, annotations, detections
 
 
 def _write(out: Path, layout: Layout, wanted: dict,
