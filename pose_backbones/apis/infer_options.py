@@ -77,7 +77,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--batch-size', type=int, metavar='N',
         help='crops, or pictures of a bottom-up model, at once (default: 32, '
-        'on a CPU 8; 1)')
+        'on a CPU 8 of 256x192; 1)')
     parser.add_argument(
         '--half', action='store_true', help='compute in half precision')
     parser.add_argument(

@@ -22,6 +22,9 @@ from .results import Results
 from .skeleton import Skeleton
 from .sources import Frame, Inputs
 
+_CROPS = 32  # of a batch
+_CPU_PIXELS = 8 * 256 * 192  # of a batch: the caches of a CPU are small
+
 
 class PoseInferencer:
     """Finds the poses of people in pictures.
@@ -47,9 +50,9 @@ class PoseInferencer:
         device: As for `torch.device`; None: that of an estimator, else a GPU
             if there is one.
         batch_size: Crops of a batch; of a bottom-up model, pictures. None:
-            32 crops, on a CPU 8; one picture. With 1, each frame of an
-            iterator that is live is answered at once, as those of a camera
-            are.
+            32 crops, on a CPU fewer of large ones (8 of 256x192); one
+            picture. With 1, each frame of an iterator that is live is
+            answered at once, as those of a camera are.
         half: Whether to compute in half precision (float16 on a GPU,
             bfloat16 on a CPU).
         flip_test: Whether to average with the mirrored image; None: as the
@@ -103,7 +106,12 @@ class PoseInferencer:
     def _default_batch_size(self) -> int:
         if not self.is_top_down:
             return 1
-        return 8 if self.device.type == 'cpu' else 32  # what caches hold
+        if self.device.type != 'cpu':
+            return _CROPS
+        sizes = [step['input_size'] for step in
+                 test_dataset(self.cfg)['pipeline'] if 'input_size' in step]
+        width, height = sizes[-1] if sizes else (192, 256)
+        return min(_CROPS, max(1, _CPU_PIXELS // (width * height)))
 
     def _set_flip_test(self, value: bool) -> None:
         if getattr(self.model, 'test_cfg', None) is None:

@@ -193,6 +193,17 @@ def test_memory_does_not_grow(keep):
     found.close()
 
 
+@pytest.mark.parametrize(('size', 'count'), [
+    ((192, 256), 8), ((288, 384), 3), ((48, 64), 32), ((2000, 2000), 1)])
+def test_batches_of_a_cpu_are_of_so_many_pixels(size, count):
+    model = copy.copy(estimator())
+    model.cfg = copy.deepcopy(model.cfg)
+    for step in model.cfg.test_dataloader.dataset.pipeline:
+        if step.type == 'TopdownAffine':
+            step.input_size = size
+    assert PoseInferencer(model, device='cpu').batch_size == count
+
+
 def test_large_pictures_do_not_wait_for_a_full_batch(monkeypatch):
     taken = []
     monkeypatch.setattr(results, '_HELD', 3 * picture(0).nbytes)

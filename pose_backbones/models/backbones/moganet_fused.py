@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from ..layers.folding import depth_wise, is_linear, point_wise, scale_and_shift
 
+_CACHED = 6 << 20  # bytes of hidden maps
+
 
 def can_fuse(block: nn.Module) -> bool:
     """Whether a `MogaBlock` has norms that can be folded."""
@@ -95,7 +97,9 @@ class FusedMogaBlock(nn.Module):
         """
         x = x.permute(0, 2, 3, 1).contiguous()
         x = self._aggregate(x)
-        return self._feed_forward(x).permute(0, 3, 1, 2)
+        for part in x.split(self._images_at_once(x)):
+            self._feed_forward(part)
+        return x.permute(0, 3, 1, 2)
 
     def _aggregate(self, x: Tensor) -> Tensor:
         y = self._linear('proj_1', x)
@@ -110,9 +114,18 @@ class FusedMogaBlock(nn.Module):
         gate *= F.silu(value, inplace=True)
         return torch.addcmul(self._linear('proj_2', gate), x, self.residual)
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
+    def _feed_forward(self, x: Tensor) -> None:
+        """In place."""
         hidden = F.gelu(depth_wise(self._linear('fc1', x), self.dwconv))
         out, summary = self._linear('fc2', hidden).split(
             (x.shape[-1], 1), -1)
         x += out
-        return x.addcmul_(F.gelu(summary), self.less, value=-1)
+        x.addcmul_(F.gelu(summary), self.less, value=-1)
+
+    def _images_at_once(self, x: Tensor) -> int:
+        """So many that their hidden maps stay in the cache of a CPU."""
+        if x.device.type != 'cpu':
+            return len(x)
+        height, width = x.shape[1:3]
+        each = height * width * self.dwconv.in_channels * x.element_size()
+        return max(1, _CACHED // each)
