@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: tiny data, a tiny config, running tools."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 import pose_backbones  # noqa: F401  (before mmpose, for mmcv-lite)
 
@@ -23,6 +25,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(count)
+
+
+@pytest.fixture
+def notes(caplog) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged, from the level INFO on."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture(scope='session')

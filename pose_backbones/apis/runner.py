@@ -13,6 +13,7 @@ from torch import nn
 
 from ..utils.checkpoint import get_weights, load_weights, read_checkpoint
 from ..utils.errors import CheckpointError, LaunchError
+from ..utils.files import is_url
 
 
 class PoseRunner(Runner):
@@ -118,7 +119,7 @@ class PoseRunner(Runner):
                         backend_args: dict | None = None) -> None:
         """Save under another name first, then rename, so that a run killed
         in the middle leaves no half file. Arguments: see MMEngine's."""
-        local = not (file_client_args or backend_args or '://' in out_dir)
+        local = not (file_client_args or backend_args or is_url(out_dir))
         written = f'{filename}.partial' if local else filename
         super().save_checkpoint(
             out_dir, written, file_client_args, save_optimizer,

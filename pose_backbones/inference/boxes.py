@@ -182,7 +182,7 @@ def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> BoxSource:
     _check_files(find, inputs, 'boxes', [str(key) for key in boxes])
 
     def source(frame: Frame) -> Boxes:
-        key = find(frame.name, frame.image_id, _is_file(frame))
+        key = find(frame.name, frame.image_id, frame.is_file)
         return _parse(boxes[key] if key is not None else None, box_format,
                       frame.name)
     return source
@@ -192,15 +192,11 @@ def _of_file(file: BoxFile, inputs: Inputs) -> BoxSource:
     _check_files(file.find, inputs, file.path, file.names)
 
     def source(frame: Frame) -> Boxes:
-        image_id = file.find(frame.name, frame.image_id, _is_file(frame))
+        image_id = file.find(frame.name, frame.image_id, frame.is_file)
         found = _parse(file.boxes(image_id), 'xywh',
                        f'image {image_id} in {file.path}')
         return Boxes(found.corners, found.scores, image_id)
     return source
-
-
-def _is_file(frame: Frame) -> bool:
-    return frame.path is not None and frame.frame is None
 
 
 def _check_files(find: Callable, inputs: Inputs, what: str,

@@ -10,9 +10,10 @@ from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
-from ..utils.checkpoint import check_checkpoint_path, is_url, read_checkpoint
+from ..utils.checkpoint import check_checkpoint_path, read_checkpoint
 from ..utils.config import building, load_config
 from ..utils.errors import CheckpointError, ConfigError, closest
+from ..utils.files import is_url
 from .loading import choose_device
 
 #: name → config of MMDetection, which names its weights

@@ -7,12 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..utils.files import replacing
-from .paths import is_address, is_live, is_video
+from ..utils.files import is_url, replacing
+from .paths import is_live, is_video
 from .result import PoseResult
-from .video import VideoWriter, read_video
+from .video import USUAL_FPS, VideoWriter, read_video
 
-_CAMERA_RATE = 25.  # frames a second
 _PICTURES = ('.jpg', '.jpeg', '.png')  # endings that are kept
 _VIDEOS = ('.mp4', )
 
@@ -74,10 +73,10 @@ class Drawings:
 def _open(path: Path, source: str | int, size: tuple[int, int]
           ) -> VideoWriter:
     if is_live(source):
-        return VideoWriter(path, size, _CAMERA_RATE, overwrite=True)
+        return VideoWriter(path, size, USUAL_FPS, overwrite=True)
     with read_video(source) as video:
         rate = video.fps
-    sound = None if is_address(source) else source
+    sound = None if is_url(source) else source
     return VideoWriter(path, size, rate, sound_from=sound, overwrite=True)
 
 
@@ -93,13 +92,13 @@ def picture_names(parts: list[str | int]) -> list[str]:
         Relative paths.
     """
     files = [os.path.abspath(part) for part in parts
-             if isinstance(part, str) and not is_address(part)]
+             if not isinstance(part, int) and not is_url(part)]
     common = commonpath(map(os.path.dirname, files)) if files else ''
     used, names = set(), []
     for part in parts:
         if isinstance(part, int):
             path = Path(f'camera{part}.mp4')
-        elif is_address(part):
+        elif is_url(part):
             path = Path(part.split('?')[0].rstrip('/').split('/')[-1])
         else:
             path = Path(os.path.relpath(part, common))

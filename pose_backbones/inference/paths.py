@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..utils.errors import DatasetError
+from ..utils.files import is_url
 
 # Pillow reads .heic where its plug-in is; elsewhere it is told as unreadable.
 IMAGE_SUFFIXES = frozenset(
@@ -25,15 +26,10 @@ STREAM_SCHEMES = frozenset(
 _SINGLE = (int, np.ndarray, Image.Image, bytes, bytearray, memoryview)
 
 
-def is_address(source) -> bool:
-    """Whether a single input is a URL."""
-    return isinstance(source, str) and '://' in source
-
-
 def is_live(source) -> bool:
     """Whether a single input is a camera or a stream: it does not wait."""
     return isinstance(source, int) or (
-        is_address(source)
+        is_url(source)
         and source.partition('://')[0].lower() in STREAM_SCHEMES)
 
 
@@ -41,7 +37,7 @@ def is_video(source) -> bool:
     """Whether a single input is live or, by its name, a video."""
     if is_live(source):
         return True
-    path = urlsplit(source).path if is_address(source) else source
+    path = urlsplit(source).path if is_url(source) else source
     return (isinstance(path, str)
             and Path(path).suffix.lower() in VIDEO_SUFFIXES)
 
@@ -72,7 +68,7 @@ def expand(source) -> list:
                 'stream, a video, or the number of a camera')
         return [source]
     path = fspath(source)
-    if is_address(path):
+    if is_url(path):
         return [path]
     path = os.path.expanduser(path)
     if os.path.isdir(path):
@@ -120,7 +116,7 @@ def check_some_there(parts: list) -> None:
         DatasetError: With the first.
     """
     if parts and not any(
-            not isinstance(part, str) or is_address(part)
+            not isinstance(part, str) or is_url(part)
             or os.path.lexists(part) for part in parts):
         others = f', nor the {len(parts) - 1} others' * (len(parts) > 1)
         raise DatasetError(

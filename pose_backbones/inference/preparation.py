@@ -1,6 +1,5 @@
 """A model made ready to predict fast, with the same results."""
 
-import copy
 import ctypes
 import os
 import sys
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 from ..models.backbones.base import BaseBackbone
+from ..utils.modules import with_modules
 
 _KEPT = 256 << 20  # bytes of freed memory
 #: by these, a user has said what the allocator is to do
@@ -31,11 +31,10 @@ def prepare(model: nn.Module, device: torch.device) -> nn.Module:
     """
     if device.type == 'cpu':
         _keep_freed_memory()
-    model = copy.copy(model).to(device)
-    backbone = getattr(model, 'backbone', None)
-    if isinstance(backbone, BaseBackbone):
-        model._modules = {**model._modules, 'backbone': backbone.fused()}
-    return model
+    backbone = getattr(model.to(device), 'backbone', None)
+    fused = ({'backbone': backbone.fused()}
+             if isinstance(backbone, BaseBackbone) else {})
+    return with_modules(model, fused)
 
 
 def _keep_freed_memory() -> None:

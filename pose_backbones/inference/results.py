@@ -169,11 +169,9 @@ class Results(Iterator[PoseResult]):
             raise frame
         if isinstance(frame, Frame):
             result = _gather(entry, self.skeleton)
-            in_video = frame.frame is not None
-            # A file of its own is a picture, not the next frame.
-            if self._follower is not None and (in_video or not frame.path):
+            if self._follower is not None and not frame.is_file:
                 self._follower.follow(
-                    result, frame.part if in_video else None)
+                    result, None if frame.frame is None else frame.part)
             return frame.part, result
         if self._strict:
             raise frame.error

@@ -11,11 +11,11 @@ from PIL import Image
 
 from ..utils.arguments import check_flag
 from ..utils.errors import DatasetError
+from ..utils.files import is_url
 from .images import UNNAMED, decode, describe, read_image
 from .paths import (
     check_some_there,
     expand,
-    is_address,
     is_live,
     is_video,
     numbers_of_names,
@@ -50,6 +50,11 @@ class Frame:
     frame: int | None = None
     time: float | None = None
     live: bool = False
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of its own, and no frame of a video."""
+        return self.path is not None and self.frame is None
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,7 @@ def _name(source, index: int) -> str:
 def _read(source, rgb: bool) -> np.ndarray:
     if isinstance(source, Exception):
         raise source
-    if not is_address(source):
+    if not is_url(source):
         return read_image(source, rgb)
     try:
         data = fileio.get(source)

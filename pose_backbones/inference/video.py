@@ -12,14 +12,15 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ..utils.errors import DatasetError
+from ..utils.files import is_url
 from .containers import missing_bytes
 from .encoders import VideoError
-from .paths import is_address, is_live
+from .paths import is_live
 from .video_writer import VideoWriter
 
-__all__ = ['Video', 'VideoError', 'VideoWriter', 'read_video']
+__all__ = ['USUAL_FPS', 'Video', 'VideoError', 'VideoWriter', 'read_video']
 
-_USUAL_FPS = 25.0  # where a source does not say
+USUAL_FPS = 25.0  # where a source does not say
 _ATTEMPTS = 64  # frames looked for behind one that cannot be decoded
 _WHOLE = 0.9  # part of the frames that a file has announced: not worth a note
 
@@ -134,8 +135,8 @@ class Video:
         if math.isfinite(fps) and fps > 0:
             return fps
         print_log(f'{self.name} does not say how many frames a second it has:'
-                  f' {_USUAL_FPS:g} are assumed', 'current', logging.WARNING)
-        return _USUAL_FPS
+                  f' {USUAL_FPS:g} are assumed', 'current', logging.WARNING)
+        return USUAL_FPS
 
     def _check_end(self, count: int, now: float) -> None:
         """See whether these were all frames."""
@@ -161,7 +162,7 @@ def _open_capture(source: str | int, name: str) -> cv2.VideoCapture:
     if isinstance(source, int):
         capture = cv2.VideoCapture(source)
     else:
-        if not is_address(source):
+        if not is_url(source):
             path = Path(source)
             if not path.is_file():
                 what = 'a folder' if path.is_dir() else 'not there'
@@ -181,7 +182,7 @@ def _open_capture(source: str | int, name: str) -> cv2.VideoCapture:
 
 def _cut(source: str | int) -> str:
     """Says so if a file is cut off."""
-    if isinstance(source, int) or is_address(source):
+    if isinstance(source, int) or is_url(source):
         return ''
     missing = missing_bytes(Path(source))
     return f', for its last {missing} bytes are missing' if missing else ''
@@ -190,6 +191,6 @@ def _cut(source: str | int) -> str:
 def _advice(source: str | int) -> str:
     if isinstance(source, int):
         return 'is it connected, and free of other programs?'
-    if is_address(source):
+    if is_url(source):
         return 'is the address right, and in reach?'
     return 'get the file again, or convert it with ffmpeg'

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from .errors import CheckpointError, closest
+from .files import is_url
 from .fitting import compare, compare_arch, compared, is_backbone_alone, rename
 
 #: What a file may wrap its weights in; of several, the first one counts.
@@ -25,11 +26,6 @@ WRAPPERS = ('state_dict', 'model', 'module', 'model_state_dict', 'net',
 _MODEL_PREFIXES = ('module.', '_orig_mod.')
 #: counters of averaged models, which stand beside their weights
 _COUNTERS = ('steps', 'n_averaged')
-
-
-def is_url(path: str) -> bool:
-    """Whether a checkpoint is named by an address and not by a file."""
-    return '://' in path
 
 
 def check_checkpoint_path(path: str) -> None:

@@ -1,8 +1,13 @@
-"""Files that are there as a whole or not at all."""
+"""Names of files, and files that are there as a whole or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def is_url(name) -> bool:
+    """Whether something is named by an address, and not by a path."""
+    return isinstance(name, str) and '://' in name
 
 
 @contextmanager

@@ -1,28 +1,16 @@
 """Whose boxes are whose, and which are left out."""
 
 import json
-import logging
 
 import cv2
 import numpy as np
 import pytest
-from mmengine.logging import MMLogger
 from pose_cases import picture
 
 from pose_backbones.inference.box_file import BoxFile
 from pose_backbones.inference.boxes import find_box_source
 from pose_backbones.inference.sources import Inputs
 from pose_backbones.utils.errors import DatasetError
-
-
-@pytest.fixture
-def log(caplog):
-    """What is logged."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def boxes_of(boxes, inputs, **options) -> list[tuple[list, list]]:
@@ -68,11 +56,11 @@ NAN = float('nan')
     [5, 5, 5, 9], [9, 9, 5, 12], [80, 0, 90, 10], [0, 60, 10, 90],
     [-9, 0, 0, 10], [0, -9, 10, 0], [1, 2, 30, 40, NAN]])
 @pytest.mark.filterwarnings('error')
-def test_boxes_without_a_pixel_are_left_out_and_logged(box, log):
+def test_boxes_without_a_pixel_are_left_out_and_logged(box, notes):
     box = box if len(box) == 5 else [*box, 1]
     found, = boxes_of([box, [1, 2, 3, 4, .5]], IMAGE)
     assert found == ([[1, 2, 3, 4]], [.5])
-    message, = log.messages
+    message, = notes.messages
     assert f'array 1: the box {box[0]:g}, {box[1]:g}, ' in message.replace(
         'inf, ', '1e+300, ' if box[0] == 1e300 else 'inf, ')
     assert '80 x 60 pixels' in message
@@ -201,7 +189,7 @@ def test_arrays_and_frames_by_their_number(files):
     assert found_in([IMAGE, IMAGE], file) == [(None, []), (2, [3])]
 
 
-def test_annotations_without_crowds(files, log):
+def test_annotations_without_crowds(files, notes):
     paths, file = files(['5.png', 'b.png', 'c.png'], dict(
         images=[dict(id=7, file_name='5.png'), dict(id=5, file_name='b.png')],
         annotations=[
@@ -209,7 +197,7 @@ def test_annotations_without_crowds(files, log):
             dict(image_id=7, bbox=[2, 2, 3, 4], iscrowd=1, category_id=1),
             dict(image_id=5, bbox=[3, 2, 3, 4])]))
     assert found_in(paths, file) == [(7, [1]), (5, [3]), (None, [])]
-    message, = log.messages
+    message, = notes.messages
     assert f'no boxes of 1 of the 3 images, such as {paths[2]}' in message
 
 

@@ -1,26 +1,14 @@
 """Reading videos and cameras."""
 
-import logging
 import math
 
 import cv2
 import numpy as np
 import pytest
-from mmengine.logging import MMLogger
 from video_cases import COLOURS, make_frame, make_video, read_index, rotate
 
 from pose_backbones.inference.video import read_video
 from pose_backbones.utils.errors import DatasetError
-
-
-@pytest.fixture
-def notes(caplog):
-    """What is logged."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    with caplog.at_level(logging.INFO, logger=logger.name):
-        yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 class Capture:

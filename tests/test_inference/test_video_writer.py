@@ -1,6 +1,5 @@
 """Writing videos, with and without ffmpeg."""
 
-import logging
 import os
 import shutil
 import signal
@@ -11,7 +10,6 @@ from collections import namedtuple
 import cv2
 import numpy as np
 import pytest
-from mmengine.logging import MMLogger
 from video_cases import make_frame, make_video, read_index
 
 from pose_backbones.inference import encoders
@@ -20,16 +18,6 @@ from pose_backbones.utils.errors import ConfigError, DatasetError, WorkDirError
 
 FFMPEG = shutil.which('ffmpeg')
 needs_ffmpeg = pytest.mark.skipif(not FFMPEG, reason='ffmpeg is not there')
-
-
-@pytest.fixture
-def notes(caplog):
-    """What is logged."""
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    with caplog.at_level(logging.INFO, logger=logger.name):
-        yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture

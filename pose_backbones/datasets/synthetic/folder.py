@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ...utils.errors import DatasetError
+from ...utils.files import replacing
 from .annotations import sample_detections
 from .scene import Crowding, Scene, render_scene
 
@@ -109,10 +110,8 @@ def _access(path: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file that is there either as a whole or not at all."""
-    spare = path.with_name(path.name + '.part')
-    with _access(path):
-        spare.write_bytes(content)
-        os.replace(spare, path)
+    with _access(path), replacing(path) as draft:
+        draft.write_bytes(content)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,6 +1,5 @@
 """MogaNet: convolutions of several orders, gated and aggregated."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ...utils import arguments
+from ...utils.modules import with_modules
 from ..layers import build_norm, checkpointed, init_conv_fan_out
 from .base import BaseBackbone, choose_arch
 from .moganet_fused import ChannelsFirst, FusedMogaBlock, can_fuse
@@ -336,17 +336,15 @@ class MogaNet(BaseBackbone):
 
     def fused(self) -> 'MogaNet':
         """See `BaseBackbone.fused`; with norms other than BN, it stays."""
-        net = copy.copy(self)
-        net._modules = dict(self._modules)
+        fused = {}
         for stage in range(self.num_stages):
-            name = f'blocks{stage + 1}'
-            blocks = getattr(self, name)
+            _, blocks, norm = self.stage_modules(stage)
             if all(map(can_fuse, blocks)):
-                setattr(net, name, nn.ModuleList(map(FusedMogaBlock, blocks)))
-                name = f'norm{stage + 1}'
-                setattr(net, name, nn.Sequential(
-                    getattr(self, name), ChannelsFirst()))
-        return net.eval()
+                fused[f'blocks{stage + 1}'] = nn.ModuleList(
+                    map(FusedMogaBlock, blocks))
+                fused[f'norm{stage + 1}'] = nn.Sequential(
+                    norm, ChannelsFirst())
+        return with_modules(self, fused).eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute feature maps.
