@@ -1,0 +1,143 @@
+"""Every data set that MMPose describes: train, test, resume twice, infer.
+
+The images and annotations are drawn; names, flip pairs, skeleton, weights and
+sigmas of the keypoints are MMPose's. A training checkpoint holds them, as
+arrays that may be empty.
+"""
+
+import json
+from pathlib import Path
+
+import cv2
+import mmpose
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from pose_backbones import PoseInferencer
+from pose_backbones.apis import test as test_api
+from pose_backbones.apis import train as train_api
+from pose_backbones.utils.checkpoint import read_checkpoint
+
+FOLDER = Path(mmpose.__file__).parent / '.mim/configs/_base_/datasets'
+DESCRIPTIONS = sorted(file.stem for file in FOLDER.glob('*.py'))
+#: keypoints of a user's own, without a skeleton
+OWN = dict(
+    dataset_name='own', paper_info={}, skeleton_info={},
+    keypoint_info={
+        number: dict(name=f'point {number}', id=number, color=[0, 0, 255],
+                     type='', swap='') for number in range(3)},
+    joint_weights=[1., 1., 1.], sigmas=[])
+
+CONFIG = """
+_base_ = '{tiny}'
+codec = dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16),
+             sigma=2)
+metainfo = {metainfo!r}
+model = dict(head=dict(out_channels={count}, decoder=codec))
+begin = [dict(type='LoadImage'), dict(type='GetBBoxCenterScale'),
+         dict(type='TopdownAffine', input_size=codec['input_size'])]
+end = [dict(type='PackPoseInputs')]
+dataset = dict(
+    type='CocoDataset', data_root='{data}', data_mode='topdown',
+    ann_file='all.json', data_prefix=dict(img='images/'), metainfo=metainfo)
+loader = dict(
+    _delete_=True, batch_size=2, num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False))
+train_dataloader = dict(**loader, dataset=dict(
+    **dataset, pipeline=[
+        *begin, dict(type='GenerateTarget', encoder=codec), *end]))
+val_dataloader = dict(**loader, dataset=dict(
+    **dataset, test_mode=True, pipeline=[*begin, *end]))
+test_dataloader = val_dataloader
+val_evaluator = dict(_delete_=True, type='PCKAccuracy', thr=0.5)
+test_evaluator = val_evaluator
+train_cfg = dict(max_iters=1)
+default_hooks = dict(checkpoint=dict(interval=1))
+experiment_name = None
+"""
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread(one_thread):
+    """The maps are of a few pixels."""
+
+
+def _keypoint_count(metainfo: dict) -> int:
+    info = metainfo.get('keypoint_info') or Config.fromfile(
+        metainfo['from_file']).dataset_info.keypoint_info
+    return len(info)
+
+
+@pytest.fixture
+def make_config(tiny_config, tmp_path):
+    """Writes data of a description, and a config of it."""
+
+    def make(metainfo: dict) -> tuple[Path, Path]:
+        count = _keypoint_count(metainfo)
+        data = tmp_path / 'data'
+        (data / 'images').mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        images, people = [], []
+        for number in (1, 2):
+            cv2.imwrite(str(data / f'images/{number}.png'),
+                        rng.integers(0, 255, (64, 48, 3), np.uint8))
+            images.append(dict(id=number, file_name=f'{number}.png',
+                               width=48, height=64))
+            points = np.stack((rng.uniform(4, 44, count),
+                               rng.uniform(4, 60, count),
+                               np.full(count, 2.)), 1)
+            people.append(dict(
+                id=number, image_id=number, category_id=1, iscrowd=0,
+                bbox=[2., 2., 44., 60.], area=2640., num_keypoints=count,
+                keypoints=points.ravel().tolist()))
+        (data / 'all.json').write_text(json.dumps(dict(
+            images=images, annotations=people,
+            categories=[dict(id=1, name='person')])))
+        config = tmp_path / 'described.py'
+        config.write_text(CONFIG.format(
+            tiny=tiny_config, metainfo=metainfo, count=count, data=data))
+        return config, data
+
+    return make
+
+
+def _run(main, config: Path, *arguments) -> None:
+    # Runs of one process within a second would share MMEngine's records.
+    _run.number += 1
+    main([*map(str, (config, *arguments)), '--cfg-options',
+          f'experiment_name=described_{_run.number}', *_run.options])
+
+
+_run.number, _run.options = 0, ()
+
+
+@pytest.mark.parametrize('name', [*DESCRIPTIONS, 'own keypoints'])
+def test_train_test_resume_twice_and_infer(make_config, tmp_path, name):
+    metainfo = OWN if name == 'own keypoints' else dict(
+        from_file=str(FOLDER / f'{name}.py'))
+    config, data = make_config(metainfo)
+    work = tmp_path / 'work'
+    for step in (1, 2, 3):
+        _run.options = (f'train_cfg.max_iters={step}', )
+        resume = ['--resume'] if step > 1 else []
+        _run(train_api.main, config, '--work-dir', work, '--no-validate',
+             *resume)
+        content = read_checkpoint(work / f'iter_{step}.pth')
+        assert content['meta']['iter'] == step
+        moments = content['optimizer']['state'][0]
+        assert int(moments['step']) == step  # resumed, not begun anew
+    _run.options = ()
+    _run(test_api.main, config, work / 'iter_3.pth', '--work-dir',
+         tmp_path / 'test', '--out', tmp_path / 'metrics.json')
+    assert 0 <= json.loads((tmp_path / 'metrics.json').read_text())['PCK'] <= 1
+    inferencer = PoseInferencer(str(config), str(work / 'iter_3.pth'))
+    result, = list(inferencer(str(data / 'images/1.png')))
+    count = _keypoint_count(metainfo)
+    assert result.keypoints.shape == (1, count, 2)
+    assert len(inferencer.skeleton.names) == count
+    assert np.isfinite(result.keypoints).all()
+
+
+def test_there_are_55_descriptions():
+    assert len(DESCRIPTIONS) == 55
