@@ -7,10 +7,17 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from mmengine.device import get_device
+from mmengine.dist import get_rank
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
 from torch import nn
+from torch.utils.data import DataLoader
 
+from ..engine.exact_resume import ExactResumeHook
+from ..engine.loops import use_resumable_loop
+from ..engine.non_finite import NonFiniteHook
+from ..engine.seeded_loading import seed_loader
 from ..utils.checkpoint import get_weights, load_weights, read_checkpoint
 from ..utils.errors import CheckpointError, LaunchError
 from ..utils.files import is_url
@@ -34,6 +41,35 @@ class PoseRunner(Runner):
             else:
                 dist.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        """Register the config's hooks, and those of every run."""
+        super().register_hooks(*args, **kwargs)
+        self.exact_resume = ExactResumeHook()
+        self.register_hook(self.exact_resume)
+        if self._train_dataloader is not None:
+            self.register_hook(
+                NonFiniteHook(self.cfg.get('non_finite', 'stop')))
+
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict,
+                         seed: int | None = None,
+                         diff_rank_seed: bool = False) -> DataLoader:
+        """Build a loader whose random numbers depend on the seed alone.
+
+        Arguments: see MMEngine's.
+        """
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if seed is not None:
+            seed_loader(loader, seed, get_rank())
+        return loader
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop; MMEngine's own give way to ones that resume
+        exactly."""
+        if isinstance(loop, dict):
+            loop = use_resumable_loop(loop)
+        return super().build_train_loop(loop)
 
     def wrap_model(self, model_wrapper_cfg: dict | None,
                    model: nn.Module) -> nn.Module:
@@ -121,6 +157,8 @@ class PoseRunner(Runner):
         in the middle leaves no half file. Arguments: see MMEngine's."""
         local = not (file_client_args or backend_args or is_url(out_dir))
         written = f'{filename}.partial' if local else filename
+        if save_optimizer:  # to be resumed
+            self.exact_resume.gather(self)
         super().save_checkpoint(
             out_dir, written, file_client_args, save_optimizer,
             save_param_scheduler, meta, by_epoch, backend_args)

@@ -29,6 +29,10 @@ class WorkDirError(PoseBackbonesError, RuntimeError):
     """A folder holds results that would be lost."""
 
 
+class TrainingError(PoseBackbonesError, RuntimeError):
+    """Training cannot go on, e.g. since the loss is not finite."""
+
+
 class LaunchError(PoseBackbonesError, RuntimeError):
     """Processes, devices or nodes do not fit the machine."""
 
