@@ -278,19 +278,24 @@ def saying_why(path: str | PathLike, option: str,
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path,
+              durable: bool = True,
+              draft: Path | None = None) -> Iterator[Path]:
     """Have a file written beside the one that it replaces when it is whole.
 
     Args:
         path: The file.
         durable: Whether the file is forced to the disk before it takes the
             name, so that a loss of power leaves the old or the new one.
+        draft: Where to write, in the same folder; for a file that only one
+            process writes.
 
     Yields:
-        Where to write: a file of the same folder whose name ends in `.part`.
+        Where to write; by default a file of the same folder whose name ends
+        in `.part`.
         After an error, what was written is gone, and `path` is as it was.
     """
-    draft = _draft(path)
+    draft = draft or _draft(path)
     try:
         yield draft
         if durable:

@@ -22,6 +22,7 @@ from .work_dir import (
     check_same_start,
     check_work_dir,
     clear_work_dir,
+    saved_summary,
 )
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     'check_ensemble', 'check_input_size', 'check_keypoints', 'check_output',
     'check_overwrite', 'check_precision', 'check_same_start',
     'check_targets', 'check_trainable', 'check_type', 'check_types',
-    'check_work_dir', 'clear_work_dir', 'read_images'
+    'check_work_dir', 'clear_work_dir', 'read_images',
+    'saved_summary'
 ]

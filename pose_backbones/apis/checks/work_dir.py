@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
+from ...engine.checkpoints import newest_saved
 from ...utils.errors import ConfigError, WorkDirError
 from ..config import strings_of
 
@@ -158,3 +159,18 @@ def check_output(path: str | None, option: str, endings: Sequence[str]):
     if Path(path).is_dir():
         raise ConfigError(f'{option} {path}: a folder has this name')
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def saved_summary(work_dir: str | Path) -> str:
+    """What a run that was stopped has saved, and how to continue it.
+
+    Args:
+        work_dir: Of the run.
+
+    Returns:
+        One line, without a full stop.
+    """
+    newest = newest_saved(work_dir)
+    if newest is None:
+        return f'nothing was saved yet in {work_dir}'
+    return f'{newest} is saved; continue with --resume'
