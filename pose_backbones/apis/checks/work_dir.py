@@ -27,8 +27,6 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
             this one's and neither option is given.
     """
     folder = Path(cfg.work_dir)
-    if folder.exists() and not folder.is_dir():
-        raise WorkDirError(f'--work-dir: {folder} is a file, not a folder')
     checkpoints = sorted(folder.glob('*.pth'))
     if overwrite or not checkpoints:
         return
