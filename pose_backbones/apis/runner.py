@@ -1,7 +1,9 @@
 """MMEngine's runner, strict about weights and at home on a CPU."""
 
+import logging
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch.distributed as dist
 from mmengine.device import get_device
 from mmengine.fileio import join_path
 from mmengine.hooks import EMAHook
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner
 from mmengine.runner import save_checkpoint as save_by_backend
@@ -294,7 +297,7 @@ class PoseRunner(Runner):
                 file_client_args=file_client_args,
                 backend_args=backend_args)
             return
-        newest = newest_saved(self.work_dir)
+        newest = newest_saved(out_dir)
         write_checkpoint(
             checkpoint, Path(out_dir, filename),
             f'. The newest whole checkpoint is {newest}; continue with '
@@ -330,6 +333,17 @@ class PoseRunner(Runner):
                 [one.state_dict() for one in schedules])
         return checkpoint
 
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger; that its file cannot be written is an error.
+
+        Python's logging would print a traceback and go on.
+        """
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = _raise_disk_error
+        return logger
+
     def dump_config(self) -> None:
         """Save the config in the work dir, whole or not at all."""
         if self.rank != 0:
@@ -339,6 +353,14 @@ class PoseRunner(Runner):
         path = Path(self.work_dir, name)
         with saying_why(path, '--work-dir'), replacing(path) as draft:
             draft.write_text(self.cfg.pretty_text, encoding='utf-8')
+
+
+def _raise_disk_error(record: logging.LogRecord) -> None:
+    """Raise what a log's file has refused; called where it is handled."""
+    error = sys.exc_info()[1]
+    if isinstance(error, OSError):
+        raise error
+    logging.Handler().handleError(record)
 
 
 def _to_cpu(state: dict) -> dict:

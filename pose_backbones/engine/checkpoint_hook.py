@@ -255,6 +255,18 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
             + closest(key, known))
 
 
+def is_checkpoint_hook(hook) -> bool:
+    """Whether a hook's config is of MMEngine's `CheckpointHook`.
+
+    Args:
+        hook: A hook's config, or a hook.
+    """
+    return isinstance(hook, dict) and (
+        hook.get('type') is CheckpointHook or hook.get('type') in (
+            'CheckpointHook', 'mmengine.CheckpointHook',
+            'mmpose.CheckpointHook'))
+
+
 def stand_in(hook):
     """Put `SafeCheckpointHook` where a config says `CheckpointHook`.
 
@@ -264,10 +276,6 @@ def stand_in(hook):
     Returns:
         The same, or a copy of the config with the other type.
     """
-    if isinstance(hook, dict):
-        kind = hook.get('type')
-        if kind is CheckpointHook or kind in (
-                'CheckpointHook', 'mmengine.CheckpointHook',
-                'mmpose.CheckpointHook'):
-            return {**hook, 'type': SafeCheckpointHook}
+    if is_checkpoint_hook(hook):
+        return {**hook, 'type': SafeCheckpointHook}
     return hook

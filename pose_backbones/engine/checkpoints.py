@@ -7,16 +7,37 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..utils.checkpoint import read_checkpoint
 from ..utils.errors import CheckpointError
-from ..utils.files import file_problem, replacing
+from ..utils.files import file_problem, is_url, replacing
 
 #: file of a work dir that names its newest checkpoint
 POINTER = 'last_checkpoint'
 #: names of MMEngine's checkpoints, by iteration and by epoch
 _NUMBERED = re.compile(r'(iter|epoch)_(\d+)\.pth')
+
+
+def checkpoint_dir(cfg: Config) -> Path:
+    """The directory in which a run saves its checkpoints.
+
+    Args:
+        cfg: A config with its `work_dir`.
+
+    Returns:
+        The work dir or, below the `out_dir` of the checkpoint hook, a
+        directory of the same name. For one that is no local directory, the
+        work dir, which has the pointer.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    out_dir = hook.get('out_dir')
+    if not out_dir or is_url(str(out_dir)) or hook.get('backend_args'):
+        return Path(cfg.work_dir)
+    if str(out_dir) == cfg.work_dir:
+        return Path(out_dir)
+    return Path(out_dir, Path(cfg.work_dir).name)
 
 
 def write_pointer(folder: str | Path, name: str) -> None:

@@ -16,6 +16,8 @@ from ..utils.files import reason, replacing
 
 #: a file that is being written has this behind its name
 PARTIAL = '.partial'
+#: what the system says when a disk is full
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAMED = 5  # tensors that an error names at most
 #: how a value is dropped that is no data
 _DROPPED = object()
@@ -52,7 +54,7 @@ def write_checkpoint(content: dict, path: Path, hint: str = '') -> None:
 
 
 def _what_to_do(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in FULL:
         return 'Free some space, or choose a --work-dir on another disk'
     return 'Check the permissions and the disk'
 

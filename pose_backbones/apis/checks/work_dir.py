@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
-from ...engine.checkpoints import newest_saved
+from ...engine.checkpoints import checkpoint_dir, newest_saved
 from ...utils.errors import ConfigError, WorkDirError
 from ..config import strings_of
 
@@ -27,7 +27,8 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
             this one's and neither option is given.
     """
     folder = Path(cfg.work_dir)
-    checkpoints = sorted(folder.glob('*.pth'))
+    saved_in = checkpoint_dir(cfg)
+    checkpoints = sorted({*folder.glob('*.pth'), *saved_in.glob('*.pth')})
     if overwrite or not checkpoints:
         return
     name = Path(cfg.filename).name
@@ -70,7 +71,7 @@ def _plain(value):
     return value
 
 
-def _earlier_run(folder: str) -> list[Path]:
+def _earlier_run(folder: str | Path) -> list[Path]:
     """Files of an earlier run: checkpoints, saved configs, their pointer."""
     work = Path(folder)
     files = [file for pattern in ('*.pth', '*.partial', 'last_checkpoint')
@@ -91,7 +92,8 @@ def check_overwrite(cfg: Config) -> None:
     Raises:
         WorkDirError: With the file that would be lost.
     """
-    removed = {file.resolve() for file in _earlier_run(cfg.work_dir)}
+    removed = {file.resolve() for folder in (cfg.work_dir, checkpoint_dir(cfg))
+               for file in _earlier_run(folder)}
     for text in strings_of([cfg.get('load_from'), cfg.model]):
         if Path(text).expanduser().resolve() in removed:
             raise WorkDirError(
@@ -125,7 +127,7 @@ def check_same_start(cfg: Config) -> None:
             'that all machines share, or copy the checkpoint to each')
 
 
-def clear_work_dir(folder: str) -> None:
+def clear_work_dir(folder: str | Path) -> None:
     """Remove an earlier run: checkpoints, saved configs, logged curves.
 
     Args:
