@@ -1,12 +1,14 @@
 """Conversion of a checkpoint: what `tools/convert_checkpoint.py` runs."""
 
 import argparse
+import json
+from collections import OrderedDict
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from ..checkpoints.reading import VERSIONS
 from ..convert import Conversion, inspect_state_dict
 from ..utils.checkpoint import get_weights, read_checkpoint
 from ..utils.errors import ConfigError, WorkDirError
@@ -85,31 +87,27 @@ def convert_checkpoint(source: str,
 
 def _write(path: Path, conversion: Conversion, content: dict,
            source: str) -> None:
-    weights = {name: value.detach().clone().contiguous()
-               for name, value in conversion.weights.items()}
+    metadata = getattr(conversion.weights, '_metadata', None)
+    weights = OrderedDict(
+        (name, value.detach().clone().contiguous())
+        for name, value in conversion.weights.items())
     account = dict(
         source=Path(source).name,
         family=conversion.family,
         naming=conversion.naming)
     if path.suffix == '.safetensors':
-        save_file(weights, path, metadata={'format': 'pt', **account})
+        versions = {} if metadata is None else {
+            VERSIONS: json.dumps(metadata)}
+        save_file(weights, path,
+                  metadata={'format': 'pt', **account, **versions})
         return
+    if metadata is not None:
+        weights._metadata = metadata
     meta = content.get('meta')
     if isinstance(meta, dict) and 'dataset_meta' in meta:
-        # MMPose's inference takes the key points' names from here.
-        account['dataset_meta'] = _plain(meta['dataset_meta'])
+        # MMPose's inference takes the keypoints' names from here.
+        account['dataset_meta'] = meta['dataset_meta']
     torch.save({'state_dict': weights, 'meta': account}, path)
-
-
-def _plain(value):
-    """Numpy's own arrays for those of the safe reader, however deep."""
-    if isinstance(value, np.ndarray):
-        return np.array(value, subok=False)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(item) for item in value)
-    return value
 
 
 def main(argv: list[str] | None = None) -> None:

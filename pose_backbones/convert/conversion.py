@@ -1,5 +1,6 @@
 """From what a checkpoint file holds to the weights of today's estimator."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -131,11 +132,11 @@ def inspect_state_dict(state_dict: dict,
     return Conversion(
         family=family.name,
         naming='ConvNeXtPose' if original else _naming(family, parts, head),
-        weights={
+        weights=_with_versions(OrderedDict({
             **_named('backbone', converted),
             **_named('neck', parts['neck']),
             **_named('head', head)
-        },
+        }), {} if original or parts['keypoint_head'] else weights, outer),
         left_out=left_out,
         added=tuple(added),
         entries=entries)
@@ -185,6 +186,26 @@ def _split(weights: dict[str, Tensor]
 
 def _named(part: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f'{part}.{name}': weights[name] for name in weights}
+
+
+def _with_versions(converted: OrderedDict, weights: dict[str, Tensor],
+                   outer: str) -> OrderedDict:
+    """Converted weights with the versions of the neck and the head.
+
+    By them, MMPose's modules know that the names are today's.
+
+    Args:
+        converted: In today's names.
+        weights: Of the file, with the `_metadata` of a state dict or without.
+        outer: What stands before its names.
+    """
+    versions = {name.removeprefix(outer): entry for name, entry in getattr(
+        weights, '_metadata', {}).items()}
+    kept = {name: entry for name, entry in versions.items()
+            if name.split('.')[0] in ('neck', 'head')}
+    if kept:
+        converted._metadata = OrderedDict({'': versions.get('', {}), **kept})
+    return converted
 
 
 def _is_classifier(head: dict[str, Tensor]) -> bool:

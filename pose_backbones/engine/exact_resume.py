@@ -37,7 +37,6 @@ class ExactResumeHook(Hook):
     """
 
     def __init__(self) -> None:
-        self._to_save: dict | None = None
         self._saved: dict | None = None
 
     @property
@@ -46,11 +45,12 @@ class ExactResumeHook(Hook):
         that was due at its iteration."""
         return self._saved is not None and not self._saved['validated']
 
-    def gather(self, runner) -> None:
-        """Collect the states of all processes, which all have to call it.
+    def gather_checkpoint(self, runner, extra: dict) -> None:
+        """Collect the states of all processes, which all call this.
 
         Args:
             runner: A training runner, about to save a checkpoint.
+            extra: What the first process adds to it.
         """
         mine = dict(
             random_states=get_random_states(),
@@ -68,7 +68,7 @@ class ExactResumeHook(Hook):
                 name: parameter.grad.cpu() for name, parameter
                 in _model(runner).named_parameters()
                 if parameter.grad is not None}
-        self._to_save = dict(
+        extra[KEY] = dict(
             version=_VERSION,
             workers=loader.num_workers,
             batch_size=_batch_size(loader),
@@ -76,16 +76,11 @@ class ExactResumeHook(Hook):
             validated=runner.message_hub.get_info('loop_stage') == 'val',
             ranks=_gather(mine))
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Put what was gathered into the checkpoint."""
-        if self._to_save is not None:
-            checkpoint[KEY], self._to_save = self._to_save, None
-
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take what was saved from a checkpoint that is resumed.
 
         Raises:
-            CheckpointError: If it is not what `gather` saves.
+            CheckpointError: If it is not what `gather_checkpoint` saves.
         """
         if not runner._resume:
             return
@@ -230,7 +225,7 @@ def _gather(mine: dict) -> list[dict] | None:
 
 
 def _check(saved: object, model: nn.Module) -> None:
-    """Refuse an entry of a file that `gather` has not written.
+    """Refuse an entry of a file that `gather_checkpoint` has not written.
 
     Raises:
         ValueError: With the item and what it should be.

@@ -1,19 +1,27 @@
 """Reading checkpoints and putting their weights into a model, strictly."""
 
-import pickle
-from collections.abc import Sequence
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
-from safetensors import SafetensorError
 from torch import nn
 
 from .errors import CheckpointError, closest
 from .files import is_url
-from .fitting import compare, compare_arch, compared, is_backbone_alone, rename
+from .fitting import (
+    compare,
+    compare_arch,
+    compared,
+    is_backbone_alone,
+    printable,
+    rename,
+    renamed,
+)
 
 #: What a file may wrap its weights in; of several, the first one counts.
 #: Trained weights come before their running averages, as in the code that
@@ -24,11 +32,13 @@ WRAPPERS = ('state_dict', 'model', 'module', 'model_state_dict', 'net',
             'student')
 #: what data-parallel, averaged and compiled models put before every name
 _MODEL_PREFIXES = ('module.', '_orig_mod.')
+#: levels of wrappers, of which real files have two
+_DEEPEST = 10
 #: counters of averaged models, which stand beside their weights
 _COUNTERS = ('steps', 'n_averaged')
 
 
-def check_checkpoint_path(path: str) -> None:
+def check_checkpoint_path(path: str | os.PathLike) -> None:
     """Refuse a path at which no file is, before any other work.
 
     Args:
@@ -37,7 +47,7 @@ def check_checkpoint_path(path: str) -> None:
     Raises:
         CheckpointError: With the folder's checkpoints of similar names.
     """
-    if is_url(path) or Path(path).expanduser().is_file():
+    if is_url(path) or os.path.lexists(os.path.expanduser(path)):
         return
     folder = Path(path).expanduser().parent
     if not folder.is_dir():
@@ -51,7 +61,7 @@ def check_checkpoint_path(path: str) -> None:
     raise CheckpointError(f'checkpoint not found: {path}{hint}')
 
 
-def read_checkpoint(path: str, map_location='cpu') -> dict:
+def read_checkpoint(path: str | os.PathLike, map_location='cpu') -> dict:
     """Read a checkpoint file or URL without running code from it.
 
     Args:
@@ -59,58 +69,35 @@ def read_checkpoint(path: str, map_location='cpu') -> dict:
         map_location: As in `torch.load`.
 
     Returns:
-        What the file holds, as a dict.
+        What the file holds, as a dict of plain objects (see
+        `pose_backbones.checkpoints.read_file`).
 
     Raises:
         CheckpointError: If it is missing, truncated, refused as unsafe, out
             of reach, or not a checkpoint.
     """
+    path = os.fspath(path)
     check_checkpoint_path(path)
     try:
         content = CheckpointLoader.load_checkpoint(
             path, map_location, logger='silent')
-    except pickle.UnpicklingError as error:
-        if 'eights only' not in str(error):
-            raise _damaged(path, error) from error
-        raise CheckpointError(
-            f'checkpoint refused: {path} holds more than weights and could '
-            'run code when it is loaded '
-            f'({_reason(error)}). If you trust its source, convert it once: '
-            'torch.save(torch.load(FILE, weights_only=False)["state_dict"], '
-            'NEW_FILE)') from error
+    except CheckpointError:
+        raise
     except (URLError, ConnectionError, TimeoutError) as error:
         raise CheckpointError(
             f'checkpoint out of reach: {path} ({error}). Without a network, '
             'download it elsewhere and give the path of the file; weights '
             'that training starts from may be left out with --cfg-options '
             'model.backbone.init_cfg=None') from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError,
-            SafetensorError) as error:
-        raise _damaged(path, error) from error
+    except Exception as error:  # of the storage backends of other schemes
+        reason = str(error).strip().split('\n')[0] or type(error).__name__
+        raise CheckpointError(
+            f'checkpoint unreadable: {path} ({reason})') from error
     if not isinstance(content, dict):
         raise CheckpointError(
             f'{path} holds a {type(content).__name__}, not a checkpoint: '
             'expected a dict of weights')
     return content
-
-
-def _damaged(path: str, error: Exception) -> CheckpointError:
-    size = '' if is_url(path) else (
-        f' ({Path(path).expanduser().stat().st_size:,} bytes)')
-    first = str(error).strip().split('\n')[0] or type(error).__name__
-    kind = ('safetensors file' if path.endswith('.safetensors') else
-            'file of torch.save')
-    return CheckpointError(
-        f'checkpoint unreadable: {path}{size} is truncated or not a {kind} '
-        f'({first}). Copy or download it again')
-
-
-def _reason(error: Exception) -> str:
-    """The line of PyTorch's long message that names what was refused."""
-    for line in str(error).split('\n'):
-        if 'WeightsUnpickler error: ' in line or 'GLOBAL' in line:
-            return line.strip().split('WeightsUnpickler error: ')[-1]
-    return str(error).strip().split('\n')[0]
 
 
 def get_weights(checkpoint: dict,
@@ -136,17 +123,31 @@ def get_weights(checkpoint: dict,
                 f'no weights under {key!r} in the checkpoint: expected '
                 f'{", ".join(found) or "none, they stand at the top"}')
         weights = checkpoint[key]
-    while wrapped_in(weights):
+    for _ in range(_DEEPEST):
+        if not wrapped_in(weights):
+            break
         weights = weights[wrapped_in(weights)[0]]
-    weights = {
-        name: value
-        for name, value in weights.items() if torch.is_tensor(value)
-    }
-    if not weights:
+    else:
         raise CheckpointError(
-            'no weights in the checkpoint: it has the keys '
-            f'{", ".join(map(str, list(checkpoint)[:8])) or "(none)"}; '
-            f'expected tensors, or one of {", ".join(WRAPPERS)}')
+            f'no weights in the checkpoint within {_DEEPEST} levels of '
+            f'{", ".join(WRAPPERS)}')
+    metadata = getattr(weights, '_metadata', None)
+    weights = OrderedDict(
+        (name, value) for name, value in weights.items()
+        if torch.is_tensor(value))
+    if not weights:
+        shown = ', '.join(printable(name) for name in list(checkpoint)[:8])
+        raise CheckpointError(
+            f'no weights in the checkpoint: it has the keys '
+            f'{shown or "(none)"}; expected tensors, or one of '
+            f'{", ".join(WRAPPERS)}')
+    odd = [name for name in weights if not isinstance(name, str)]
+    if odd:
+        raise CheckpointError(
+            f'a weight of the checkpoint has the key {odd[0]!r}, a '
+            f'{type(odd[0]).__name__}: expected names')
+    if isinstance(metadata, Mapping):
+        weights._metadata = metadata
     return _strip_model_prefixes(weights)
 
 
@@ -162,12 +163,14 @@ def wrapped_in(checkpoint: dict) -> list[str]:
     return [key for key in WRAPPERS if isinstance(checkpoint.get(key), dict)]
 
 
-def _strip_model_prefixes(
-        weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _strip_model_prefixes(weights: OrderedDict) -> OrderedDict:
     for prefix in _MODEL_PREFIXES * 2:  # in either order
         names = [name for name in weights if name not in _COUNTERS]
         if names and all(name.startswith(prefix) for name in names):
-            weights = {name[len(prefix):]: weights[name] for name in names}
+            weights = renamed(
+                weights, {name: name[len(prefix):] for name in names},
+                lambda module, prefix=prefix: module[len(prefix):] if
+                f'{module}.'.startswith(prefix) else None)
     return weights
 
 
@@ -200,13 +203,13 @@ def load_weights(model: nn.Module,
             Also if not one tensor fits, strict or not.
     """
     ignored = [name for name in weights if name.startswith(tuple(ignore))]
-    weights = {
-        name: value
-        for name, value in weights.items() if name not in ignored
-    }
+    weights = renamed(weights, {name: name for name in weights
+                                if name not in ignored})
     alone = is_backbone_alone(model, weights)
     if alone:
-        weights = {f'backbone.{name}': weights[name] for name in weights}
+        weights = renamed(
+            weights, {name: f'backbone.{name}' for name in weights},
+            lambda module: f'backbone.{module}'.rstrip('.'))
     with compared():
         rename(model, weights, source)
     fit = compare(model, weights, optional)
@@ -220,18 +223,17 @@ def load_weights(model: nn.Module,
                  f'{fit.problems()}', compare_arch(model, weights), hint)
         raise CheckpointError('. '.join(part for part in parts if part))
     left_out = fit.left_out()
-    left_out += [f'of no use to the model: {name}' for name in ignored]
+    left_out += [f'of no use to the model: {printable(name)}'
+                 for name in ignored]
     if left_out:
         print_log(
             f'{source} was loaded in part, {fit.matching} of {fit.total} '
             'tensors. Left out:\n  ' + '\n  '.join(left_out),
             logger='current')
     own = model.state_dict()
+    fitting = OrderedDict(
+        (name, weights[name]) for name in own if name in fit.usable)
+    # The names are today's now: no hook has to rename them again.
+    fitting._metadata = own._metadata
     with compared():
-        model.load_state_dict(
-            {
-                name: value
-                for name, value in weights.items()
-                if name in own and own[name].shape == value.shape
-            },
-            strict=False)
+        model.load_state_dict(fitting, strict=False)

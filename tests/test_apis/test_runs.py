@@ -16,6 +16,8 @@ import pytest
 import torch
 from conftest import ROOT, run_tool, tool_env
 
+from pose_backbones.utils.checkpoint import read_checkpoint
+
 METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
 
 
@@ -52,7 +54,7 @@ def test_training_writes_what_it_should(trained):
     assert {'iter_2.pth', 'iter_4.pth', 'iter_6.pth', 'last_checkpoint',
             'tiny.py'} <= names
     assert not [name for name in names if 'partial' in name]
-    content = torch.load(trained / 'iter_6.pth', weights_only=True)
+    content = read_checkpoint(trained / 'iter_6.pth')
     assert content['meta']['iter'] == 6
     losses = last_loss(trained)
     assert len(losses) == 6
@@ -94,8 +96,8 @@ def test_a_killed_run_resumes_at_the_right_step(trained, tiny_config,
     assert 'resumed epoch: 0, iter: 4' in text
     steps = re.findall(r'Iter\(train\) \[(\d)/6\]', text)
     assert sorted(set(steps)) == ['5', '6']
-    straight = torch.load(trained / 'iter_6.pth', weights_only=True)
-    again = torch.load(work / 'iter_6.pth', weights_only=True)
+    straight = read_checkpoint(trained / 'iter_6.pth')
+    again = read_checkpoint(work / 'iter_6.pth')
     assert again['meta']['iter'] == 6
     for name, value in straight['optimizer']['state'].items():
         assert again['optimizer']['state'][name]['step'] == value['step'] == 6
@@ -113,7 +115,7 @@ def test_resuming_restores_everything(trained, tiny_config, synthetic,
     config_api.set_data_root(config, str(synthetic))
     config.update(work_dir=str(tmp_path), resume=True,
                   load_from=str(trained / 'iter_4.pth'))
-    saved = torch.load(trained / 'iter_4.pth', weights_only=True)
+    saved = read_checkpoint(trained / 'iter_4.pth')
     runner = train_api.build_runner(config)
     assert runner.train_loop.iter == 0
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
@@ -198,7 +200,7 @@ def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
         'auto_scale_lr.base_batch_size=4', PORT=free_port())
     assert done.returncode == 0, done.stdout
     assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
-    content = torch.load(tmp_path / 'work/iter_6.pth', weights_only=True)
+    content = read_checkpoint(tmp_path / 'work/iter_6.pth')
     assert content['meta']['iter'] == 6
     # 2 x 4 samples in place of 4: twice the rate of the config.
     group, = content['optimizer']['param_groups']
@@ -222,8 +224,7 @@ def test_two_nodes_meet(tiny_config, synthetic, tmp_path):
     assert [node.returncode for node in nodes] == [0, 0], outputs
     assert 'Iter(train) [6/6]' in outputs[0]
     assert 'Iter(train)' not in outputs[1]  # the first node's log has it
-    assert torch.load(tmp_path / 'work/iter_6.pth',
-                      weights_only=True)['meta']['iter'] == 6
+    assert read_checkpoint(tmp_path / 'work/iter_6.pth')['meta']['iter'] == 6
 
 
 def test_nodes_that_find_different_checkpoints_do_not_start(
@@ -292,8 +293,7 @@ def test_slurm_trains(slurm, tiny_config, synthetic, tmp_path):
                     'train_cfg.max_iters=2', **slurm)
     assert done.returncode == 0, done.stdout
     assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
-    assert torch.load(work / 'iter_2.pth',
-                      weights_only=True)['meta']['iter'] == 2
+    assert read_checkpoint(work / 'iter_2.pth')['meta']['iter'] == 2
 
 
 def test_slurm_tests(slurm, single_metrics, trained, tiny_config, synthetic,

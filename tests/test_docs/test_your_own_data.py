@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT, tool_env
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -22,6 +21,7 @@ from mmpose.utils import register_all_modules
 from pose_backbones.apis import train as train_api
 from pose_backbones.datasets.keypoint_file import read_keypoint_file
 from pose_backbones.inference import draw
+from pose_backbones.utils.checkpoint import read_checkpoint
 
 PAGE = (ROOT / 'docs/your_own_data.md').read_text()
 CONFIG = 'projects/dancers/td-hm_moganet-s_dancers-256x192.py'
@@ -123,7 +123,7 @@ def test_the_description(finished):
 def test_the_model_and_its_metrics(finished):
     folder, printed = finished
     work = folder / 'work_dirs/dancers'
-    weights = torch.load(work / 'epoch_1.pth', weights_only=True)
+    weights = read_checkpoint(work / 'epoch_1.pth')
     assert weights['state_dict']['head.final_layer.weight'].shape[0] == 7
     assert list(work.glob('best_coco_AP_epoch_1.pth'))
     metrics = json.loads((work / 'metrics.json').read_text())

@@ -2,26 +2,18 @@
 
 import copy
 import json
-import os
 import random
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, run_tool, tool_env
 
 from pose_backbones.apis import config as config_api
 from pose_backbones.apis import train as train_api
 from pose_backbones.utils.checkpoint import read_checkpoint
 from pose_backbones.utils.config import load_config
-from pose_backbones.utils.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

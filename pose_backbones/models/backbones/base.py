@@ -306,7 +306,7 @@ def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str,
                     in backbone.state_dict().items()
                     if name not in own and name.startswith(unused)})
     state_dict.update({prefix + name: own[name] for name in own})
-    if not own or is_compared():
+    if is_compared():
         return
     problems = compare(
         backbone, own, optional=backbone.pretrained_missing).problems()

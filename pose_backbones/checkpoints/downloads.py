@@ -1,0 +1,96 @@
+"""Checkpoints at URLs, downloaded once into PyTorch's cache."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.logging import print_log
+
+from ..utils.errors import CheckpointError
+from .reading import read_file
+
+__all__ = ['cached_file', 'read_url']
+
+#: a name with the beginning of its file's SHA-256, as OpenMMLab and PyTorch
+#: publish them: NAME-d930a429_20230724.pth, NAME-0676ba61.pth
+_WITH_HASH = re.compile(r'.+-([0-9a-f]{8,64})(?:_\d{8})?\.\w+')
+
+
+def read_url(url: str,
+             map_location: Any = None,
+             model_dir: str | None = None,
+             progress: bool = True) -> Any:
+    """Download a checkpoint once and read it as data.
+
+    Args:
+        url: `http://`, `https://`, or `file://`, which is read in place.
+        map_location: See `read_file`.
+        model_dir: Folder of the downloads. Default: `checkpoints` under
+            `torch.hub.get_dir()`.
+        progress: Whether to show a progress bar.
+
+    Returns, Raises:
+        See `read_file`; `OSError` if the URL cannot be reached. A download
+        that cannot be read is removed.
+    """
+    if url.startswith('file://'):
+        return read_file(unquote(urlsplit(url).path), map_location, url)
+
+    def load():
+        file = cached_file(url, model_dir)
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(file), progress=progress)
+        try:
+            return read_file(file, map_location, url)
+        except CheckpointError as error:
+            file.unlink(missing_ok=True)
+            raise type(error)(
+                f'{error}. The downloaded file, {file}, was removed'
+            ) from error
+
+    if get_world_size() == 1:
+        return load()
+    # The first process downloads while the others wait.
+    checkpoint = load() if get_rank() == 0 else None
+    torch.distributed.barrier()
+    return load() if checkpoint is None else checkpoint
+
+
+def cached_file(url: str, model_dir: str | None = None) -> Path:
+    """Where the download of a URL is, or will be.
+
+    Two URLs with the same last part have different files. A file under that
+    last part alone, as `torch.hub` names it, is used if the name contains the
+    beginning of the SHA-256 of its content.
+
+    Args:
+        url: Of a checkpoint.
+        model_dir: See `read_url`.
+
+    Returns:
+        The path.
+    """
+    folder = Path(model_dir or f'{torch.hub.get_dir()}/checkpoints')
+    name = re.sub(r'[^\w.+-]', '_', unquote(urlsplit(url).path).rsplit(
+        '/', 1)[-1])[-120:]
+    shared = folder / name
+    match = _WITH_HASH.fullmatch(name)
+    if match and not match[1].isdigit() and shared.is_file():
+        if _sha256(shared).startswith(match[1]):
+            return shared
+        print_log(f'{shared} is not the file of {url}: its SHA-256 does not '
+                  f'begin with {match[1]}; it is downloaded anew', 'current')
+    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return folder / f'{digest}-{name}'
+
+
+def _sha256(file: Path) -> str:
+    with file.open('rb') as opened:
+        return hashlib.file_digest(opened, 'sha256').hexdigest() if hasattr(
+            hashlib, 'file_digest') else hashlib.sha256(
+                opened.read()).hexdigest()

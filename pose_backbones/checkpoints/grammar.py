@@ -1,0 +1,561 @@
+"""What a checkpoint may hold, and the plain object that each thing becomes.
+
+Tensors, NumPy arrays and scalars of numbers or text, ordered dicts with the
+`_metadata` of a state dict, MMEngine's `HistoryBuffer`, and the arguments of
+a training script. Everything else is refused by name. The objects are made
+here from checked values; no constructor, `__setstate__` or attribute that a
+file names is used.
+"""
+
+import math
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import Tensor, nn
+
+from .machine import Damaged, Name, Record, Refused, UnknownName
+
+__all__ = ['StorageId', 'resolve', 'storage_id']
+
+#: levels of containers, and objects when shared ones are counted each time
+_DEEPEST, _MOST = 100, 50_000_000
+#: bytes of a tensor that repeats the values of a smaller storage
+_LARGEST_VIEW = 2**31
+_LARGEST_OFFSET = 2**62
+_DTYPES = {str(value): value for value in vars(torch).values()
+           if isinstance(value, torch.dtype)}
+_STORAGES = {
+    f'torch.{name}Storage': dtype for name, dtype in dict(
+        Double=torch.float64, Float=torch.float32, Half=torch.float16,
+        BFloat16=torch.bfloat16, Long=torch.int64, Int=torch.int32,
+        Short=torch.int16, Char=torch.int8, Byte=torch.uint8,
+        Bool=torch.bool, ComplexFloat=torch.complex64,
+        ComplexDouble=torch.complex128, Untyped=torch.uint8).items()}
+_STORAGES['torch.storage.UntypedStorage'] = torch.uint8
+#: tensors without plain values: part of the name → what they are
+_OTHER_TENSORS = {
+    'qtensor': 'a quantized tensor', 'sparse': 'a sparse tensor',
+    'meta_tensor': 'a meta tensor, which has no values',
+    'nested_tensor': 'a nested tensor', 'wrapper_subclass':
+    'a tensor subclass'}
+_NUMPY = ('numpy', 'numpy.core.multiarray', 'numpy._core.multiarray',
+          'numpy.core.numeric', 'numpy._core.numeric')
+#: Files that pose_backbones 0.x wrote after resuming have the second.
+_ARRAYS = ('numpy.ndarray', 'pose_backbones.compat.checkpoint._PlainArray')
+_NUMBER = re.compile(r'b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|'
+                     r'S\d{1,6}|U\d{1,6}')
+_HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
+_ONE_CYCLE = 'mmengine.optim.scheduler.param_scheduler.' \
+    'OneCycleParamScheduler'
+
+
+class StorageId:
+    """Bytes of a file that tensors are views of.
+
+    Attributes:
+        key: Their name in the file.
+        dtype: Of one element.
+        count: Elements.
+        view: None, or the first element and the count of a part.
+    """
+
+    __slots__ = ('count', 'dtype', 'key', 'view')
+
+    def __init__(self, key: str, dtype: torch.dtype, count: int,
+                 view: tuple[int, int] | None = None) -> None:
+        self.key, self.dtype, self.count, self.view = key, dtype, count, view
+
+
+def storage_id(value, place: str = 'a tensor') -> StorageId:
+    """What a reference to a storage says.
+
+    Args:
+        value: From the pickle machine.
+        place: For messages.
+
+    Raises:
+        Refused: If it refers to a model, or to numbers of no plain type.
+        Damaged: If it is no reference, or malformed.
+    """
+    if type(value) is not Record or value.path != 'persistent' or (
+            value.state is not Record.UNSET):
+        raise Damaged(f'{place} has no storage')
+    name, *rest = _parts(value.arguments[0], place) or ('', )
+    if name == 'module':
+        raise Refused(f'{place} is a whole model, not weights')
+    if name != 'storage' or len(rest) not in (4, 5):
+        raise Damaged(f'{place} has no storage')
+    kind, key, _location, count, *view = rest
+    path = kind.path if type(kind) is Name else _short(kind)
+    path = path.replace('torch.cuda.', 'torch.')
+    if path not in _STORAGES:
+        raise Refused(f'{place} is ' + (
+            'a quantized tensor' if '.Q' in path else f'of {path}'))
+    if type(key) not in (str, int):
+        raise Damaged(f'{place}: a storage is named {_short(key)}')
+    part = None
+    if view and view[0] is not None:
+        _, first, length = _parts(view[0], place)
+        part = _whole(first, place), _whole(length, place)
+    return StorageId(str(key), _STORAGES[path], _whole(count, place), part)
+
+
+def resolve(value, load: Callable[[StorageId], Tensor]) -> Any:
+    """Make plain objects of what the pickle machine returns.
+
+    Args:
+        value: From `machine.run`.
+        load: Returns the elements of a storage as a tensor of one dimension.
+
+    Returns:
+        The same without records. Objects that were shared are shared.
+
+    Raises:
+        Refused: If something is not data that this module knows.
+        Damaged: If a value does not fit its kind, or objects contain
+            themselves or are nested too deeply.
+    """
+    return _Resolver(load).plain(value)
+
+
+class _Resolver:
+
+    def __init__(self, load: Callable[[StorageId], Tensor]) -> None:
+        self._load = load
+        self._done: dict[int, tuple[Any, int]] = {}
+        self._open: set[int] = set()
+        self._where: list = []
+        self._count = 0
+
+    def plain(self, value) -> Any:
+        """A plain object; its path in the file is added to errors."""
+        kind = type(value)
+        if kind in _ATOMS:
+            self._count += 1
+            return value
+        if kind is Name:
+            return self._constant(value.path)
+        if id(value) in self._done:
+            found, count = self._done[id(value)]
+            self._count += count
+            if self._count > _MOST:
+                raise Damaged(f'more than {_MOST:,} objects')
+            return found
+        if id(value) in self._open:
+            raise Damaged(f'{self._place()} contains itself')
+        if len(self._open) >= _DEEPEST:
+            raise Damaged(f'objects are nested more than {_DEEPEST} levels '
+                          'deep')
+        self._open.add(id(value))
+        before = self._count
+        self._count += 1
+        found = _CONTAINERS[kind](self, value)
+        self._open.remove(id(value))
+        self._done[id(value)] = found, self._count - before
+        return found
+
+    # Containers
+
+    def _list(self, value: list) -> list:
+        return [self._item(index, item) for index, item in enumerate(value)]
+
+    def _tuple(self, value: tuple) -> tuple:
+        return tuple(self._list(value))
+
+    def _dict(self, value: dict) -> dict:
+        return {key: self._item(key, item) for key, item in value.items()}
+
+    def _set(self, value: set | frozenset) -> set | frozenset:
+        self._count += len(value)  # of scalars, see the machine
+        return value
+
+    def _item(self, key, value) -> Any:
+        self._where.append(key)
+        found = self.plain(value)
+        self._where.pop()
+        return found
+
+    def _place(self) -> str:
+        """Where in the file the value is, for messages."""
+        shown = [repr(key)[:60] for key in self._where[-3:]]
+        return 'its entry ' + ' → '.join(shown) if shown else 'the file'
+
+    # Records
+
+    def _record(self, record: Record) -> Any:
+        builder = _BUILDERS.get(record.path)
+        if builder is None:
+            raise self._unknown(record.path)
+        if record.items and record.path not in _MAPPINGS:
+            raise Refused(f'items of {record.path}')
+        return builder(self, record, *record.arguments)
+
+    def _constant(self, path: str) -> Any:
+        if path in _DTYPES:
+            return _DTYPES[path]
+        function = path.removeprefix(f'{_ONE_CYCLE}.')
+        if function != path:
+            return _one_cycle(function)
+        raise self._unknown(path)
+
+    def _unknown(self, path: str) -> Refused:
+        for part, what in _OTHER_TENSORS.items():
+            if path.startswith('torch._utils._rebuild') and part in path:
+                return Refused(f'{self._place()} is {what}')
+        return UnknownName(f'{self._place()} is a {_short(path)}')
+
+    def _whole(self, value, least: int = 0) -> int:
+        return _whole(value, self._place(), least)
+
+    def _tensor(self, record: Record, storage, offset, size, stride,
+                requires_grad=False, _hooks=None, metadata=None) -> Tensor:
+        return self._view(record, storage, None, offset, size, stride,
+                          requires_grad, metadata)
+
+    def _typed_tensor(self, record: Record, storage, offset, size, stride,
+                      requires_grad, _hooks, dtype, metadata=None) -> Tensor:
+        return self._view(record, storage, self.plain(dtype), offset, size,
+                          stride, requires_grad, metadata)
+
+    def _view(self, record: Record, storage, dtype, offset, size, stride,
+              requires_grad, metadata) -> Tensor:
+        self._no_state(record)
+        if metadata:
+            raise Refused(f'{self._place()} is a conjugate or negative view '
+                          'of a tensor')
+        values = self._storage(storage)
+        if dtype is not None:
+            if not isinstance(dtype, torch.dtype):
+                raise Damaged(f'{self._place()} has no number type')
+            values = values.view(torch.uint8)
+            width = dtype.itemsize
+            values = values[:len(values) // width * width].view(dtype)
+        offset = self._whole(offset)
+        size, stride = self._sizes(size), self._sizes(stride)
+        if len(size) != len(stride) or len(size) > 64:
+            raise Damaged(f'{self._place()}: shape {_short(size)} and '
+                          f'strides {_short(stride)}')
+        count = math.prod(size)
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride))
+        if count and last >= len(values):
+            raise Damaged(
+                f'{self._place()} of shape {_short(size)} wants '
+                f'{last + 1:,} numbers of a storage of {len(values):,}')
+        if count > len(values) and (
+                count * values.itemsize > _LARGEST_VIEW):
+            raise Refused(f'{self._place()}: a storage of {len(values):,} '
+                          f'numbers repeated to the shape {_short(size)}')
+        if not count:
+            offset = 0
+        tensor = values.as_strided(size, stride, offset)
+        if requires_grad is True and tensor.is_floating_point():
+            tensor.requires_grad_()
+        return tensor
+
+    def _sizes(self, value) -> tuple[int, ...]:
+        if type(value) is Record:  # torch.Size
+            value = tuple(self.plain(value))
+        if type(value) is not tuple:
+            raise Damaged(f'{self._place()}: a shape is {_short(value)}')
+        return tuple(self._whole(number) for number in value)
+
+    def _storage(self, value) -> Tensor:
+        return self._load(storage_id(value, self._place()))
+
+    def _parameter(self, record: Record, data, requires_grad, *_rest
+                   ) -> nn.Parameter:
+        self._no_state(record)
+        value = self.plain(data)
+        if not isinstance(value, Tensor):
+            raise Damaged(f'{self._place()} is a parameter without values')
+        return nn.Parameter(
+            value.detach(), requires_grad is True and
+            value.is_floating_point())
+
+    def _tensor_with_attributes(self, record: Record, function, kind,
+                                arguments, _attributes) -> Tensor:
+        """The tensor alone; attributes of Python are left out."""
+        path = kind.path if type(kind) is Name else _short(kind)
+        if (path not in ('torch.Tensor', 'torch.nn.parameter.Parameter')
+                or type(function) is not Name or type(arguments) is not tuple
+                or not function.path.startswith('torch._utils._rebuild')):
+            raise Refused(f'{self._place()} is a {path}')
+        self._no_state(record)
+        return self._record(Record(function.path, arguments))
+
+    def _size(self, record: Record, sizes) -> torch.Size:
+        self._no_state(record)
+        return torch.Size(self._sizes(tuple(sizes)))
+
+    def _device(self, record: Record, kind, index=None) -> torch.device:
+        self._no_state(record)
+        if kind not in ('cpu', 'cuda', 'meta', 'mps', 'xpu'):
+            raise Damaged(f'{self._place()} is the device {_short(kind)}')
+        return torch.device(
+            kind, *(() if index is None else (self._whole(index), )))
+
+    def _bytes(self, record: Record, content=b'', encoding='latin1'
+               ) -> bytes:
+        """`bytes()`, or text of one character a byte."""
+        self._no_state(record)
+        if type(content) is str and encoding in ('latin1', 'latin-1'):
+            return content.encode('latin1')
+        if type(content) is not bytes:
+            raise Refused(f'{self._place()}: bytes of {_short(content)}')
+        return content
+
+    def _bytearray(self, record: Record, content=b'', encoding='latin1'
+                   ) -> bytearray:
+        return bytearray(self._bytes(record, self.plain(content), encoding))
+
+    def _set_of(self, record: Record, items) -> set:
+        self._no_state(record)
+        if type(items) is not list:
+            raise Damaged(f'{self._place()}: a set of {_short(items)}')
+        for item in items:
+            if item is not None and type(item) not in _ATOMS:
+                raise Refused(f'{self._place()}: a set of {_short(item)}')
+        self._count += len(items)
+        return set(items)
+
+    def _complex(self, record: Record, real, imaginary) -> complex:
+        self._no_state(record)
+        if {type(real), type(imaginary)} - {int, float}:
+            raise Damaged(f'{self._place()}: a complex number of '
+                          f'{_short(real)}')
+        return complex(real, imaginary)
+
+    def _ordered(self, record: Record, *pairs) -> OrderedDict:
+        found = OrderedDict()
+        for key, value in (self._pairs(pairs[0]) if pairs else ()):
+            found[key] = self._item(key, value)
+        for key, value in record.items:
+            found[key] = self._item(key, value)
+        if record.state is not Record.UNSET:
+            state = self.plain(record.state)
+            if type(state) is not dict or set(state) - {'_metadata'}:
+                raise Refused(f'attributes of {self._place()}: '
+                              f'{_short(list(state))}')
+            metadata = state.get('_metadata')
+            if metadata is not None:
+                found._metadata = self._metadata(metadata)
+        return found
+
+    def _pairs(self, pairs) -> list[tuple]:
+        """Of Python 2's ordered dicts: a list of keys and values."""
+        if type(pairs) is not list or not all(
+                type(pair) in (list, tuple) and len(pair) == 2
+                and type(pair[0]) in (str, int) for pair in pairs):
+            raise Damaged(f'{self._place()}: a dict of {_short(pairs)}')
+        return pairs
+
+    def _metadata(self, value) -> OrderedDict:
+        """Module → its version and the like, of a state dict."""
+        if not isinstance(value, dict) or not all(
+                type(key) is str and type(entry) is dict
+                for key, entry in value.items()):
+            raise Damaged(f'{self._place()} has a malformed _metadata')
+        return OrderedDict(value)
+
+    def _counter(self, record: Record, counts=None) -> Counter:
+        self._no_state(record)
+        found = {} if counts is None else self.plain(counts)
+        if type(found) is not dict or not all(
+                type(number) is int for number in found.values()):
+            raise Damaged(f'{self._place()}: counts of {_short(found)}')
+        return Counter(found)
+
+    def _no_state(self, record: Record) -> None:
+        if record.state is not Record.UNSET:
+            raise Refused(f'{self._place()}: a state of {record.path}')
+
+    # NumPy
+
+    def _empty_array(self, record: Record, kind, _shape, _code) -> np.ndarray:
+        if type(kind) is not Name or kind.path not in _ARRAYS:
+            raise Refused(f'{self._place()} is an array of the kind '
+                          f'{_short(kind)}')
+        state = _parts(record.state, self._place())
+        if len(state) != 5:
+            raise Damaged(f'{self._place()} is an array without values')
+        _version, shape, dtype, columns_first, content = state
+        return self._array(content, dtype, shape,
+                           'F' if columns_first is True else 'C')
+
+    def _array_of_buffer(self, record: Record, content, dtype, shape, order
+                         ) -> np.ndarray:
+        self._no_state(record)
+        if order not in ('C', 'F'):
+            raise Damaged(f'{self._place()}: an array in the order '
+                          f'{_short(order)}')
+        return self._array(content, dtype, shape, order)
+
+    def _array(self, content, dtype, shape, order) -> np.ndarray:
+        number, shape = self._dtype(dtype), self._sizes(shape)
+        content = self.plain(content)
+        if type(content) is str:  # of Python 2
+            content = content.encode('latin1')
+        if type(content) not in (bytes, bytearray):
+            raise Refused(f'{self._place()} is an array of Python objects')
+        if len(shape) > 32 or (
+                math.prod(shape) * number.itemsize != len(content)):
+            raise Damaged(f'{self._place()}: {len(content):,} bytes for an '
+                          f'array of {number}, {_short(shape)}')
+        if not len(content):
+            return np.empty(shape, number)
+        values = np.frombuffer(content, number).copy()
+        return values.reshape(shape, order=order)
+
+    def _scalar(self, record: Record, dtype, content) -> np.generic:
+        self._no_state(record)
+        return self._array(content, dtype, (), 'C')[()]
+
+    def _dtype(self, value) -> np.dtype:
+        """The number type of an array: name, byte order and size."""
+        if type(value) is not Record or value.path != 'numpy.dtype':
+            raise Damaged(f'{self._place()} has no number type')
+        name = value.arguments[0] if value.arguments else None
+        if type(name) is not str or not _NUMBER.fullmatch(name):
+            raise Refused(f'{self._place()} is an array of the type '
+                          f'{_short(name)}; only numbers and text are read')
+        order = '|'
+        if value.state is not Record.UNSET:
+            state = _parts(value.state, self._place())
+            if len(state) not in (8, 9) or any(
+                    part is not None for part in (*state[2:5], *state[8:])):
+                raise Refused(f'{self._place()} is an array of records')
+            order = state[1]
+        if order not in ('<', '>', '|', '='):
+            raise Damaged(f'{self._place()} has the byte order '
+                          f'{_short(order)}')
+        try:
+            return np.dtype(name).newbyteorder(order)
+        except TypeError as error:  # f16 where the machine has none
+            raise Refused(f'{self._place()}: {error}') from error
+
+    # MMEngine and training scripts
+
+    def _history(self, record: Record, *arguments) -> HistoryBuffer:
+        if arguments or type(record.state) is not dict:
+            raise Refused(f'{self._place()} is a HistoryBuffer that was not '
+                          'written by MMEngine')
+        state = dict(record.state)
+        state.pop('statistics_methods', None)
+        known = {'max_length', '_log_history', '_count_history'}
+        if set(state) != known:
+            raise Refused(f'{self._place()}: a HistoryBuffer with '
+                          f'{_short(sorted(map(str, state)))}')
+        values, counts = (self.plain(state[name]) for name in (
+            '_log_history', '_count_history'))
+        for array in (values, counts):
+            if not isinstance(array, np.ndarray) or array.ndim != 1 or (
+                    array.dtype.kind not in 'biuf'):
+                raise Damaged(f'{self._place()}: a HistoryBuffer of '
+                              f'{_short(array)}')
+        if len(values) != len(counts):
+            raise Damaged(f'{self._place()}: a HistoryBuffer of '
+                          f'{len(values)} values and {len(counts)} counts')
+        history = HistoryBuffer()
+        history.max_length = self._whole(state['max_length'], 1)
+        history._log_history, history._count_history = values, counts
+        return history
+
+    def _attribute(self, record: Record, owner, name):
+        """The two functions that OneCycle schedules keep."""
+        self._no_state(record)
+        if type(owner) is Name and owner.path == _ONE_CYCLE:
+            return _one_cycle(name)
+        raise Refused(f'{self._place()} asks for the attribute '
+                      f'{_short(name)} of {_short(owner)}')
+
+    def _namespace(self, record: Record, *arguments) -> dict:
+        """The arguments of a training script, as a dict."""
+        if arguments or record.state is Record.UNSET:
+            return {}
+        state = self.plain(record.state)
+        if type(state) is not dict:
+            raise Damaged(f'{self._place()}: arguments of {_short(state)}')
+        return state
+
+    def _old_object(self, record: Record, kind, *_base) -> Any:
+        """An object of pickle protocols 0 and 1."""
+        if type(kind) is not Name:
+            raise Damaged(f'{self._place()} has no class')
+        new = Record(kind.path, ())
+        new.state = record.state
+        return self._record(new)
+
+
+_ATOMS = frozenset((str, int, float, bool, type(None), bytes, bytearray))
+_CONTAINERS = {
+    dict: _Resolver._dict, list: _Resolver._list, tuple: _Resolver._tuple,
+    set: _Resolver._set, frozenset: _Resolver._set, Record: _Resolver._record}
+_MAPPINGS = ('collections.OrderedDict', )
+_BUILDERS: dict[str, Callable] = {
+    'collections.OrderedDict': _Resolver._ordered,
+    'collections.Counter': _Resolver._counter,
+    'builtins.set': _Resolver._set_of,
+    'builtins.bytes': _Resolver._bytes,
+    'builtins.bytearray': _Resolver._bytearray,
+    'builtins.complex': _Resolver._complex,
+    'builtins.getattr': _Resolver._attribute,
+    '_codecs.encode': _Resolver._bytes,
+    'copyreg._reconstructor': _Resolver._old_object,
+    'torch.Size': _Resolver._size,
+    'torch.device': _Resolver._device,
+    'torch._utils._rebuild_tensor': _Resolver._tensor,
+    'torch._utils._rebuild_tensor_v2': _Resolver._tensor,
+    'torch._utils._rebuild_tensor_v3': _Resolver._typed_tensor,
+    'torch._utils._rebuild_parameter': _Resolver._parameter,
+    'torch._utils._rebuild_parameter_with_state': _Resolver._parameter,
+    'torch._tensor._rebuild_from_type_v2': _Resolver._tensor_with_attributes,
+    'torch.tensor._rebuild_from_type_v2': _Resolver._tensor_with_attributes,
+    _HISTORY: _Resolver._history,
+    'argparse.Namespace': _Resolver._namespace,
+    **{f'{module}._reconstruct': _Resolver._empty_array
+       for module in _NUMPY},
+    **{f'{module}._frombuffer': _Resolver._array_of_buffer
+       for module in _NUMPY},
+    **{f'{module}.scalar': _Resolver._scalar for module in _NUMPY},
+}
+
+
+def _one_cycle(name) -> Callable:
+    from mmengine.optim.scheduler.param_scheduler import (
+        OneCycleParamScheduler,
+    )
+    functions = dict(_annealing_cos=OneCycleParamScheduler._annealing_cos,
+                     _annealing_linear=OneCycleParamScheduler.
+                     _annealing_linear)
+    if type(name) is not str or name not in functions:
+        raise Refused(f'{_ONE_CYCLE} has no schedule {_short(name)}')
+    return functions[name]
+
+
+def _whole(value, place: str, least: int = 0) -> int:
+    if type(value) is not int or not least <= value < _LARGEST_OFFSET:
+        raise Damaged(f'{place}: a size or position is {_short(value)}')
+    return value
+
+
+def _parts(value, place: str) -> tuple:
+    if type(value) is not tuple:
+        raise Damaged(f'{place} is malformed')
+    return value
+
+
+def _short(value) -> str:
+    """A value for a message, cut off; of records and names, the path."""
+    if isinstance(value, (Name, Record)):
+        return value.path
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        value = (f'{type(value).__name__} of {len(value)}' if len(value) > 8
+                 or any(type(part) not in _ATOMS for part in value)
+                 else value)
+    shown = value if type(value) is str else repr(value)
+    return shown if len(shown) <= 80 else f'{shown[:77]}…'

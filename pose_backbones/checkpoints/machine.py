@@ -1,0 +1,331 @@
+"""A pickle machine that builds containers and records, and nothing else.
+
+The format is described in Python's `pickletools`. `pickle.Unpickler` imports
+what a file names and calls it; overriding `find_class` does not close the
+other ways in (attributes set by BUILD, methods called by APPEND). Here, a
+name becomes a `Record` of the name, a call becomes a `Record` of the call,
+and a state is stored in it once. `grammar.resolve` then makes plain objects
+of the records that it knows.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ['Damaged', 'Name', 'Record', 'Refused', 'UnknownName', 'run']
+
+_KEYS = (str, int, float, bool, bytes)
+#: bytes of an integer; larger ones cannot be printed
+_LONGEST_INT = 1024
+
+
+class Refused(Exception):
+    """The file asks for more than data; the message names what."""
+
+
+class UnknownName(Refused):
+    """The file names a class or function that is not plain data."""
+
+
+class Damaged(Exception):
+    """The file is not what it should be; the message says where."""
+
+
+class Name:
+    """A class or function that a file names. It is not imported.
+
+    Attributes:
+        path: Module and name, joined by a dot.
+    """
+
+    __slots__ = ('path', )
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+class Record:
+    """A call that a file asks for, and the state that it sets.
+
+    Attributes:
+        path: Of the `Name` that is called; `'persistent'` for a reference to
+            a storage.
+        arguments: Of the call.
+        state: That BUILD sets, or `Record.UNSET`.
+        items: Keys and values that are set one by one, for a mapping.
+    """
+
+    __slots__ = ('arguments', 'items', 'path', 'state')
+    UNSET = object()
+
+    def __init__(self, path: str, arguments: tuple) -> None:
+        self.path, self.arguments = path, arguments
+        self.state: Any = Record.UNSET
+        self.items: list[tuple] = []
+
+
+#: marks the start of the arguments of a variadic instruction
+_MARK = object()
+
+
+class _Machine:
+
+    def __init__(self, data, start: int) -> None:
+        self.data, self.position = data, start
+        self.stack: list = []
+        self.memo: dict[int, Any] = {}
+        self.references: list[Record] = []
+
+    # Reading
+
+    def take(self, count: int) -> bytes:
+        end = self.position + count
+        found = self.data[self.position:end]
+        if len(found) != count:
+            raise Damaged(f'the file ends {count - len(found)} bytes early')
+        self.position = end
+        return found
+
+    def number(self, layout: str) -> int:
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+
+    def line(self) -> str:
+        end = self.data.find(b'\n', self.position)
+        if end < 0:
+            raise Damaged('a name has no end')
+        found = self.data[self.position:end]
+        self.position = end + 1
+        return found.decode()
+
+    # The stack
+
+    def push(self, value) -> None:
+        self.stack.append(value)
+
+    def pop_to_mark(self) -> list:
+        for index in range(len(self.stack) - 1, -1, -1):
+            if self.stack[index] is _MARK:
+                found = self.stack[index + 1:]
+                del self.stack[index:]
+                return found
+        raise Damaged('an instruction has no arguments')
+
+    def pop(self):
+        value = self.stack.pop()
+        if value is _MARK:
+            raise Damaged('an instruction has no arguments')
+        return value
+
+    def top(self):
+        if self.stack[-1] is _MARK:
+            raise Damaged('an instruction has no object')
+        return self.stack[-1]
+
+    # What instructions do
+
+    def call(self, function, arguments) -> None:
+        if not isinstance(function, Name) or type(arguments) is not tuple:
+            raise Refused(f'a call of {_kind(function)}')
+        self.push(Record(function.path, arguments))
+
+    def new_object(self) -> None:
+        arguments, kind = self.pop(), self.pop()
+        self.call(kind, arguments)
+
+    def new_object_with_keywords(self) -> None:
+        keywords, arguments, kind = self.pop(), self.pop(), self.pop()
+        if keywords != {}:
+            raise Refused('a call with keyword arguments')
+        self.call(kind, arguments)
+
+    def instance(self, kind, arguments) -> None:
+        self.call(kind, tuple(arguments))
+
+    def build(self) -> None:
+        state, target = self.pop(), self.top()
+        if type(target) is not Record:
+            raise Refused(f'a state for {_kind(target)}')
+        if target.state is not Record.UNSET:
+            raise Refused(f'a second state for one {target.path}')
+        target.state = state
+
+    def append(self, values: list) -> None:
+        target = self.top()
+        if type(target) is not list:
+            raise Refused(f'values appended to {_kind(target)}')
+        target.extend(values)
+
+    def add(self, values: list) -> None:
+        target = self.top()
+        if type(target) is not set:
+            raise Refused(f'values added to {_kind(target)}')
+        target.update(_checked_keys(values))
+
+    def set_items(self, values: list) -> None:
+        target = self.top()
+        if len(values) % 2:
+            raise Damaged('a key has no value')
+        keys = _checked_keys(values[::2])
+        if type(target) is dict:
+            target.update(zip(keys, values[1::2]))
+        elif type(target) is Record:
+            target.items.extend(zip(keys, values[1::2]))
+        else:
+            raise Refused(f'items of {_kind(target)}')
+
+    def global_name(self, module: str, name: str) -> None:
+        if type(module) is not str or type(name) is not str:
+            raise Damaged('a name is no text')
+        self.push(Name(f'{_MODULES.get(module, module)}.{name}'))
+
+    def stack_global(self) -> None:
+        name, module = self.pop(), self.pop()
+        self.global_name(module, name)
+
+    def persistent(self) -> None:
+        reference = Record('persistent', (self.pop(), ))
+        self.references.append(reference)
+        self.push(reference)
+
+    def get(self, index: int) -> None:
+        self.push(self.memo[index])
+
+    def put(self, index: int) -> None:
+        self.memo[index] = self.top()
+
+    def text(self, count: int) -> None:
+        self.push(str(self.take(count), 'utf-8', 'surrogatepass'))
+
+    def old_text(self, count: int) -> None:
+        """A `str` of Python 2: text, or the bytes of an array."""
+        content = bytes(self.take(count))
+        try:
+            self.push(content.decode())
+        except UnicodeDecodeError:
+            self.push(content)
+
+    def integer(self, count: int) -> None:
+        if not 0 <= count <= _LONGEST_INT:
+            raise Refused(f'an integer of {count} bytes')
+        self.push(int.from_bytes(self.take(count), 'little', signed=True))
+
+    def dictionary(self) -> None:
+        values = self.pop_to_mark()
+        self.push({})
+        self.set_items(values)
+
+    def pop_any(self) -> None:
+        del self.stack[-1]
+
+    def tuple_of(self, count: int) -> None:
+        values = [self.pop() for _ in range(count)]
+        self.push(tuple(reversed(values)))
+
+
+#: modules of Python 2, as protocols before 3 name them
+_MODULES = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}
+
+#: code → what it does; STOP, 0x2e, is handled by the loop
+_INSTRUCTIONS: dict[int, Callable[[_Machine], object]] = {
+    0x80: lambda m: m.take(1),  # PROTO
+    0x95: lambda m: m.take(8),  # FRAME
+    ord('('): lambda m: m.push(_MARK),
+    ord('0'): lambda m: m.pop_any(),
+    ord('1'): lambda m: m.pop_to_mark(),
+    ord('2'): lambda m: m.push(m.top()),
+    ord('N'): lambda m: m.push(None),
+    0x88: lambda m: m.push(True),
+    0x89: lambda m: m.push(False),
+    ord('J'): lambda m: m.push(m.number('<i')),
+    ord('K'): lambda m: m.push(m.number('<B')),
+    ord('M'): lambda m: m.push(m.number('<H')),
+    0x8a: lambda m: m.integer(m.number('<B')),
+    0x8b: lambda m: m.integer(m.number('<i')),
+    ord('G'): lambda m: m.push(m.number('>d')),
+    ord('X'): lambda m: m.text(m.number('<I')),
+    0x8c: lambda m: m.text(m.number('<B')),
+    0x8d: lambda m: m.text(m.number('<Q')),
+    ord('T'): lambda m: m.old_text(m.number('<I')),
+    ord('U'): lambda m: m.old_text(m.number('<B')),
+    ord('B'): lambda m: m.push(bytes(m.take(m.number('<I')))),
+    ord('C'): lambda m: m.push(bytes(m.take(m.number('<B')))),
+    0x8e: lambda m: m.push(bytes(m.take(m.number('<Q')))),
+    0x96: lambda m: m.push(bytearray(m.take(m.number('<Q')))),
+    ord('}'): lambda m: m.push({}),
+    ord(']'): lambda m: m.push([]),
+    ord(')'): lambda m: m.push(()),
+    0x8f: lambda m: m.push(set()),
+    0x85: lambda m: m.tuple_of(1),
+    0x86: lambda m: m.tuple_of(2),
+    0x87: lambda m: m.tuple_of(3),
+    ord('t'): lambda m: m.push(tuple(m.pop_to_mark())),
+    ord('l'): lambda m: m.push(m.pop_to_mark()),
+    ord('d'): lambda m: m.dictionary(),
+    0x91: lambda m: m.push(frozenset(_checked_keys(m.pop_to_mark()))),
+    ord('a'): lambda m: m.append([m.pop()]),
+    ord('e'): lambda m: m.append(m.pop_to_mark()),
+    ord('s'): lambda m: m.set_items([m.pop(), m.pop()][::-1]),
+    ord('u'): lambda m: m.set_items(m.pop_to_mark()),
+    0x90: lambda m: m.add(m.pop_to_mark()),
+    ord('c'): lambda m: m.global_name(m.line(), m.line()),
+    0x93: lambda m: m.stack_global(),
+    ord('R'): lambda m: m.new_object(),
+    0x81: lambda m: m.new_object(),
+    0x92: lambda m: m.new_object_with_keywords(),
+    ord('b'): lambda m: m.build(),
+    ord('Q'): lambda m: m.persistent(),
+    ord('q'): lambda m: m.put(m.number('<B')),
+    ord('r'): lambda m: m.put(m.number('<I')),
+    0x94: lambda m: m.put(len(m.memo)),
+    ord('h'): lambda m: m.get(m.number('<B')),
+    ord('j'): lambda m: m.get(m.number('<I')),
+}
+
+
+def run(data, start: int = 0) -> tuple[Any, int, list[Record]]:
+    """Run one pickle.
+
+    Args:
+        data: `bytes` or an `mmap` that holds it.
+        start: Where it begins.
+
+    Returns:
+        The object, of str, bytes, numbers, None, dicts, lists, tuples, sets
+        and `Record`s; the position behind the pickle; and the references
+        to storages in it.
+
+    Raises:
+        Refused: If it asks for anything that is not data.
+        Damaged: If it is cut off or malformed.
+    """
+    machine = _Machine(data, start)
+    try:
+        while True:
+            code = machine.take(1)[0]
+            if code == 0x2e:
+                return machine.pop(), machine.position, machine.references
+            instruction = _INSTRUCTIONS.get(code)
+            if instruction is None:
+                raise Damaged(
+                    f'byte {machine.position - 1:,} is no instruction that '
+                    'torch.save writes')
+            instruction(machine)
+    except (LookupError, TypeError, ValueError, OverflowError,
+            struct.error) as error:
+        raise Damaged(f'the data at byte {machine.position:,} is malformed '
+                      f'({type(error).__name__})') from error
+
+
+def _kind(value) -> str:
+    if isinstance(value, (Name, Record)):
+        return value.path
+    return f'a {type(value).__name__}'
+
+
+def _checked_keys(keys: list) -> list:
+    """Keys that compare and hash as data: numbers, text, tuples of them."""
+    for key in keys:
+        for part in key if type(key) is tuple else (key, ):
+            if part is not None and type(part) not in _KEYS:
+                raise Refused(f'{_kind(part)} as a key')
+    return keys
