@@ -8,7 +8,7 @@ states alone. A validation that was due right after the checkpoint is run
 first: it can change the schedule and the best score.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import islice
 
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
@@ -118,7 +118,7 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         self.stop_training = False  # EarlyStoppingHook sets it
         self.dynamic_milestones, self.dynamic_intervals = (
             calc_dynamic_intervals(val_interval, dynamic_intervals))
-        self.dataloader_iterator: Iterator | None = None
+        self.dataloader_iterator: Generator | None = None
         runner.visualizer.dataset_meta = getattr(
             self.dataloader.dataset, 'metainfo', None)
         seed_loader(self.dataloader, runner.seed, runner.rank)
@@ -136,11 +136,12 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
             self._validate()
+        self.dataloader_iterator.close()  # ends its workers
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
 
-    def _batches(self, skip: int) -> Iterator:
+    def _batches(self, skip: int) -> Generator:
         """Batches without an end, but for the first `skip`."""
         draws = find_batches(self.dataloader)
         if draws is None:  # nothing to skip by: load and drop

@@ -241,15 +241,15 @@ def _image_names(data_batch) -> list[str]:
     """What a batch's images are called: ids, with paths where known."""
     samples = (data_batch.get('data_samples')
                if isinstance(data_batch, dict) else None)
-    return [_image_name(sample) for sample in samples or ()]
-
-
-def _image_name(sample) -> str:
-    number = sample.get('img_id')
-    path = sample.get('img_path')
-    if number is None or path is None:
-        return str(path if number is None else number)
-    return f'{number} ({path})'
+    names = []
+    for sample in samples if isinstance(samples, (list, tuple)) else ():
+        known = getattr(sample, 'metainfo', {})
+        number, path = known.get('img_id'), known.get('img_path')
+        if number is not None and path is not None:
+            names.append(f'{number} ({path})')
+        elif number is not None or path is not None:
+            names.append(str(path if number is None else number))
+    return names
 
 
 def _show_images(report: dict) -> str:

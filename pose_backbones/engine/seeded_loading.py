@@ -12,6 +12,7 @@ number of workers, and batches can be skipped without loading them.
 import functools
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ class SeededBatchSampler:
         """
         if not isinstance(self.sampler, DefaultSampler):
             while self._iterated < epoch:
-                for _ in self._open():
+                for _ in islice(self._open(), len(self)):
                     pass
         self._iterated = self.epoch = epoch
         if skip:
