@@ -1,5 +1,7 @@
 """Runs of a model of a few weights, which take a fraction of a second."""
 
+import copy
+
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
@@ -91,7 +93,8 @@ def toy_config(work_dir, **changes) -> Config:
             logger=dict(type='LoggerHook', interval=1)),
         default_scope='mmengine', log_level='WARNING', resume=False))
     cfg.merge_from_dict(
-        {key.replace('__', '.'): value for key, value in changes.items()})
+        {key.replace('__', '.'): copy.deepcopy(value)
+         for key, value in changes.items()})
     return cfg
 
 
