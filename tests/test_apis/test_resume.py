@@ -2,16 +2,25 @@
 
 import copy
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT, tool_env
 from mmengine.logging import HistoryBuffer
 from toy_runs import ToyData, toy_config, train_toy, with_validation
 
+from pose_backbones.apis import train as train_api
 from pose_backbones.apis.runner import PoseRunner
+from pose_backbones.engine import lock
 from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.utils.errors import (
+    CheckpointError,
+    ConfigError,
+    WorkDirError,
+)
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -388,3 +397,81 @@ def test_functions_are_not_saved(tmp_path):
         'runtime_info']
     assert 'what' not in info
     assert info['path'] == str(tmp_path)
+
+
+def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes,
+                                 report):
+    """What `--resume` does in an empty, a whole and a damaged work dir."""
+    work = tmp_path / 'work'
+
+    def train(*options: str, iters: int = 2) -> int:
+        return train_api.main([
+            str(tiny_config), '--data-root', str(synthetic), '--work-dir',
+            str(work), '--no-validate', *map(str, options), '--cfg-options',
+            f'train_cfg.max_iters={iters}'])
+
+    with pytest.raises(ConfigError, match='nope/AP'):
+        train_api.main([
+            str(tiny_config), '--data-root', str(synthetic), '--work-dir',
+            str(work), '--cfg-options',
+            'default_hooks.checkpoint.save_best=nope/AP'])
+    assert not work.exists()
+    assert train('--resume') == 0
+    assert f'{work} holds no checkpoint to resume: a new training' in (
+        notes.text)
+    assert (work / 'last_checkpoint').read_text() == 'iter_2.pth'
+    assert {file.name for file in work.iterdir() if file.is_file()} == {
+        'iter_2.pth', 'last_checkpoint', 'tiny.py'}
+    before = (work / 'iter_2.pth').read_bytes()
+    assert train('--resume') == 0  # is complete
+    with pytest.raises(CheckpointError, match='iter 2, after the end of the '
+                       'training, train_cfg.max_iters=1'):
+        train('--resume', iters=1)
+    torch.save(read_checkpoint(work / 'iter_2.pth')['state_dict'],
+               tmp_path / 'weights.pth')
+    with pytest.raises(CheckpointError, match='holds weights but no state'):
+        train('--resume', tmp_path / 'weights.pth', iters=4)
+    assert (work / 'iter_2.pth').read_bytes() == before
+
+    # The config asks for a longer schedule with another rate.
+    train_api.main([
+        str(tiny_config), '--data-root', str(synthetic), '--work-dir',
+        str(work), '--no-validate', '--resume', '--cfg-options',
+        'train_cfg.max_iters=4', 'optim_wrapper.optimizer.lr=1e-3',
+        'param_scheduler.0.end=8'])
+    text, = report
+    assert 'optimizer lr: checkpoint 0.0005, config 0.001' in text
+    assert 'LinearLR end: checkpoint 4, config 8' in text
+    assert 'data set' not in text
+    assert (work / 'last_checkpoint').read_text() == 'iter_4.pth'
+
+    for file in work.glob('*.pth'):
+        file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match='no checkpoint of it can be '
+                       'read.*iter_4.pth.*start anew with --overwrite'):
+        train('--resume', iters=6)
+
+
+def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path,
+                                  monkeypatch):
+    """It is refused while the first one trains, and changes nothing."""
+    work = tmp_path / 'work'
+    arguments = [str(tiny_config), '--data-root', str(synthetic),
+                 '--work-dir', str(work), '--overwrite']
+    work.mkdir()
+    (work / 'iter_2.pth').write_bytes(b'of the first run')
+    holder = subprocess.Popen(
+        [sys.executable, '-c', 'import sys, time\n'
+         'from pose_backbones.engine.lock import only_run\n'
+         'with only_run(sys.argv[1]):\n print(1, flush=True)\n'
+         ' time.sleep(100)', str(work)],
+        cwd=ROOT, env=tool_env(), stdout=subprocess.PIPE, text=True)
+    holder.stdout.readline()
+    monkeypatch.setattr(lock, '_PATIENCE', 0.)
+    try:
+        with pytest.raises(WorkDirError, match='another run is writing'):
+            train_api.main(arguments)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert (work / 'iter_2.pth').read_bytes() == b'of the first run'
