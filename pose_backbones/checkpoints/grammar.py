@@ -71,7 +71,7 @@ class StorageId:
         self.key, self.dtype, self.count, self.view = key, dtype, count, view
 
 
-def storage_id(value, place: str = 'a tensor') -> StorageId:
+def storage_id(value, place: str = 'one of its tensors') -> StorageId:
     """What a reference to a storage says.
 
     Args:
@@ -86,8 +86,6 @@ def storage_id(value, place: str = 'a tensor') -> StorageId:
             value.state is not Record.UNSET):
         raise Damaged(f'{place} has no storage')
     name, *rest = _parts(value.arguments[0], place) or ('', )
-    if name == 'module':
-        raise Refused(f'{place} is a whole model, not weights')
     if name != 'storage' or len(rest) not in (4, 5):
         raise Damaged(f'{place} has no storage')
     kind, key, _location, count, *view = rest
@@ -526,9 +524,7 @@ _BUILDERS: dict[str, Callable] = {
 
 
 def _one_cycle(name) -> Callable:
-    from mmengine.optim.scheduler.param_scheduler import (
-        OneCycleParamScheduler,
-    )
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     functions = dict(_annealing_cos=OneCycleParamScheduler._annealing_cos,
                      _annealing_linear=OneCycleParamScheduler.
                      _annealing_linear)

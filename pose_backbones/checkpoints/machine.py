@@ -183,7 +183,11 @@ class _Machine:
         self.global_name(module, name)
 
     def persistent(self) -> None:
-        reference = Record('persistent', (self.pop(), ))
+        key = self.pop()
+        if type(key) is tuple and key[:1] == ('module', ):
+            raise UnknownName('it is a whole model and not its weights: '
+                              f'{", ".join(map(_kind, key[1:2]))}')
+        reference = Record('persistent', (key, ))
         self.references.append(reference)
         self.push(reference)
 

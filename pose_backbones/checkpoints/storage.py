@@ -96,6 +96,10 @@ def _check_records(listed: list[zipfile.ZipInfo], records: dict,
         raise Refused(f'its record {packed[0][:80]!r} is compressed, which '
                       'torch.save does not do; unzip it and zip it again '
                       'without compression (zip -0)')
+    if not any(record.CRC for record in listed):
+        # Written with torch.serialization.set_crc32_options(False).
+        for record in listed:
+            del record.CRC
     total = sum(record.file_size for record in listed)
     if total > size:
         raise Damaged(f'its records have {total:,} bytes, the file {size:,}')

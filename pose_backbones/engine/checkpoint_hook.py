@@ -16,8 +16,8 @@ from ..registry import HOOKS
 from ..utils.checkpoint import read_checkpoint
 from ..utils.errors import ConfigError, closest
 from ..utils.files import is_url
-from .checkpoints import write_pointer
-from .saving import remove_partial, write_checkpoint
+from .checkpoints import remove_partial, write_pointer
+from .saving import write_checkpoint
 
 #: entries of the message hub that hold paths of checkpoints
 _PATHS = ('best_ckpt', 'last_ckpt')
@@ -66,7 +66,8 @@ class SafeCheckpointHook(CheckpointHook):
                 step for step in info.get('keep_ckpt_ids', [])
                 if step <= done and self._exists(self._path(step))]
         if self._local and is_main_process():
-            remove_partial(Path(self.out_dir))
+            for folder in (runner.work_dir, self.out_dir):
+                remove_partial(folder)
 
     @property
     def _local(self) -> bool:

@@ -14,6 +14,8 @@ from ..utils.checkpoint import read_checkpoint
 from ..utils.errors import CheckpointError
 from ..utils.files import file_problem, is_url, replacing
 
+#: a file that is being written has this behind its name
+PARTIAL = '.partial'
 #: file of a work dir that names its newest checkpoint
 POINTER = 'last_checkpoint'
 #: names of MMEngine's checkpoints, by iteration and by epoch
@@ -47,7 +49,8 @@ def write_pointer(folder: str | Path, name: str) -> None:
         folder: The work dir.
         name: Of the checkpoint's file, without a directory.
     """
-    with replacing(Path(folder, POINTER)) as draft:
+    path = Path(folder, POINTER)
+    with replacing(path, draft=Path(f'{path}{PARTIAL}')) as draft:
         draft.write_text(name)
 
 
@@ -87,6 +90,17 @@ def numbered_checkpoints(folder: str | Path) -> dict[str, dict[int, Path]]:
         if match := _NUMBERED.fullmatch(file.name):
             found[match[1]][int(match[2])] = file
     return found
+
+
+def remove_partial(folder: str | Path) -> None:
+    """Remove what killed processes have left half written.
+
+    Args:
+        folder: In which no other process writes checkpoints now.
+    """
+    for pattern in ('*.pth', POINTER):
+        for file in Path(folder).glob(f'{pattern}{PARTIAL}'):
+            file.unlink(missing_ok=True)
 
 
 def newest_saved(folder: str | Path) -> Path | None:

@@ -564,16 +564,19 @@ def load_schedules(own, saved) -> None:
 
 def _same(first, second) -> bool:
     """Whether two values are equal: arrays by value, lists as tuples."""
-    if isinstance(first, (np.ndarray, torch.Tensor)):
-        first = first.tolist()
-    if isinstance(second, (np.ndarray, torch.Tensor)):
-        second = second.tolist()
+    first, second = _as_lists(first), _as_lists(second)
     if isinstance(first, dict) and isinstance(second, dict):
         return set(first) == set(second) and all(
             _same(first[key], second[key]) for key in first)
     if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
         return len(first) == len(second) and all(map(_same, first, second))
     return bool(first == second)
+
+
+def _as_lists(value):
+    """The values of an array."""
+    return (value.tolist() if isinstance(value, (np.ndarray, torch.Tensor))
+            else value)
 
 
 def other_data(saved, own) -> list[str]:
@@ -602,6 +605,7 @@ def other_data(saved, own) -> list[str]:
 def _first_difference(first, second) -> tuple:
     """The parts in which two values differ, as deep as possible."""
     while True:
+        first, second = _as_lists(first), _as_lists(second)
         if isinstance(first, dict) and isinstance(second, dict):
             keys = [key for key in dict.fromkeys([*second, *first])
                     if not _same(first.get(key), second.get(key))]

@@ -13,9 +13,8 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from ..utils.errors import TrainingError, WorkDirError
 from ..utils.files import reason, replacing
+from .checkpoints import PARTIAL
 
-#: a file that is being written has this behind its name
-PARTIAL = '.partial'
 #: what the system says when a disk is full
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAMED = 5  # tensors that an error names at most
@@ -81,16 +80,6 @@ class _Writer(io.BufferedWriter):
         except OSError as error:
             self.error = self.error or error
             raise
-
-
-def remove_partial(folder: Path) -> None:
-    """Remove what killed processes have left half written.
-
-    Args:
-        folder: In which no other process writes checkpoints now.
-    """
-    for file in folder.glob(f'*.pth{PARTIAL}'):
-        file.unlink(missing_ok=True)
 
 
 def check_finite(checkpoint: dict, name: str) -> None:

@@ -77,25 +77,13 @@ def test_safetensors(tmp_path):
     assert all(torch.equal(weights[name], ONE[name]) for name in ONE)
 
 
-def test_safetensors_of_a_url_are_fetched_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
-    path = tmp_path / 'net.safetensors'
-    save_file(ONE, path)
-    url = path.as_uri()
-    assert torch.equal(read_checkpoint(url)['a.weight'], torch.ones(2))
-    path.unlink()
-    assert torch.equal(read_checkpoint(url)['a.weight'], torch.ones(2))
-    with pytest.raises(CheckpointError, match=r'out of reach: file://.*/no'):
-        read_checkpoint(url.replace('net.', 'none.'))
-
-
 def test_damaged_safetensors(tmp_path):
     path = tmp_path / 'net.safetensors'
     save_file(ONE, path)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match=(
-            r'unreadable: .*net\.safetensors \(\d+ bytes\) is truncated or '
-            'not a safetensors file')):
+            r'unreadable: .*net\.safetensors is a safetensors file that is '
+            'damaged')):
         read_checkpoint(str(path))
     with pytest.raises(CheckpointError, match=r'did you mean net\.saf'):
         read_checkpoint(str(tmp_path / 'nte.safetensors'))

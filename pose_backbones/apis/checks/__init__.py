@@ -31,7 +31,7 @@ __all__ = [
     'check_data_mode', 'check_datasets', 'check_detections',
     'check_ensemble', 'check_input_size', 'check_keypoints', 'check_output',
     'check_overwrite', 'check_precision', 'check_same_start',
-    'check_save_best', 'check_saving', 'check_targets', 'check_trainable', 'check_type', 'check_types',
-    'check_work_dir', 'clear_work_dir', 'read_images',
-    'saved_summary'
+    'check_save_best', 'check_saving', 'check_targets', 'check_trainable',
+    'check_type', 'check_types', 'check_work_dir', 'clear_work_dir',
+    'read_images', 'saved_summary'
 ]

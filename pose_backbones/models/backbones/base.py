@@ -93,6 +93,9 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     #: static method, `convert_backbone` of the family in `convert`
     convert_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
     convert_names = None
+    #: Inference functions of OpenMMLab load models with it strictly; see
+    #: `pose_backbones.compat.checkpoint`.
+    loads_strictly = True
 
     def __init__(self,
                  num_stages: int,

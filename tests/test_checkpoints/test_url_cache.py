@@ -1,0 +1,138 @@
+"""Downloads: a file for each URL, and none that is damaged."""
+
+import functools
+import hashlib
+import http.server
+import os
+import threading
+
+import pytest
+import torch
+from mmengine.runner import checkpoint as upstream
+from safetensors.torch import save_file
+
+from pose_backbones.checkpoints.downloads import cached_file
+from pose_backbones.utils.checkpoint import read_checkpoint
+from pose_backbones.utils.errors import CheckpointError
+
+
+class _Attack:
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.path}', )
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A web server of this machine over `tmp_path`; yields its URL."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    httpd = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    yield f'http://127.0.0.1:{httpd.server_address[1]}'
+    httpd.shutdown()
+    thread.join()
+
+
+def _save(path, number: float) -> None:
+    path.parent.mkdir(exist_ok=True)
+    torch.save({'a': torch.tensor(number)}, path)
+
+
+def _cached(tmp_path) -> list[str]:
+    return sorted(file.name for file in (
+        tmp_path / 'cache/hub/checkpoints').glob('*'))
+
+
+def test_downloads_are_read_as_data(tmp_path, server):
+    _save(tmp_path / 'good.pth', 4.)
+    assert read_checkpoint(f'{server}/good.pth')['a'] == 4
+    (tmp_path / 'good.pth').unlink()
+    assert read_checkpoint(f'{server}/good.pth')['a'] == 4
+    proof = tmp_path / 'it_ran'
+    torch.save({'x': _Attack(proof)}, tmp_path / 'attack.pth')
+    for read in (read_checkpoint, upstream.load_from_http):
+        with pytest.raises(CheckpointError, match='refused'):
+            read(f'{server}/attack.pth')
+    assert not proof.exists()
+
+
+def test_two_urls_with_one_file_name(tmp_path, server):
+    for folder, number in (('a', 1.), ('b', 2.)):
+        _save(tmp_path / folder / 'm.pth', number)
+        assert read_checkpoint(f'{server}/{folder}/m.pth')['a'] == number
+    assert read_checkpoint(f'{server}/a/m.pth?download=1')['a'] == 1
+    assert len(_cached(tmp_path)) == 3
+
+
+@pytest.mark.parametrize('content', [
+    'cut', b'<!DOCTYPE html><html>', b'', 'safetensors'])
+def test_a_damaged_download_is_removed(tmp_path, server, content):
+    name = 'w.safetensors' if content == 'safetensors' else 'w.pth'
+    if content in ('cut', 'safetensors'):
+        torch.manual_seed(0)
+        if content == 'cut':
+            torch.save({'a': torch.randn(999)}, tmp_path / name)
+        else:
+            save_file({'a': torch.randn(999)}, tmp_path / name)
+        content = (tmp_path / name).read_bytes()[:2000]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=(
+            rf'unreadable: {server}/{name}.*downloaded file, .*{name}, was '
+            'removed')):
+        read_checkpoint(f'{server}/{name}')
+    assert not _cached(tmp_path)
+    save_file({'a': torch.tensor(3.)}, tmp_path / name)
+    assert read_checkpoint(f'{server}/{name}')['a'] == 3
+
+
+def test_files_that_torch_hub_has_are_used_if_their_hash_is_right(tmp_path,
+                                                                  server):
+    _save(tmp_path / 'x.pth', 5.)
+    content = (tmp_path / 'x.pth').read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    if digest.isdigit():  # would be a date
+        pytest.fail('draw other content')
+    hub = tmp_path / 'cache/hub/checkpoints'
+    hub.mkdir(parents=True)
+    (hub / f'net-{digest}_20230724.pth').write_bytes(content)
+    assert read_checkpoint(
+        f'{server}/nowhere/net-{digest}_20230724.pth')['a'] == 5
+    _save(tmp_path / 'plain.pth', 6.)
+    (hub / 'plain.pth').write_bytes(content)
+    assert read_checkpoint(f'{server}/plain.pth')['a'] == 6
+    (hub / 'net-deadbeef.pth').write_bytes(content)
+    assert cached_file(f'{server}/net-deadbeef.pth') != (
+        hub / 'net-deadbeef.pth')
+
+
+def test_files_by_url_are_read_in_place(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    path = tmp_path / 'a net.safetensors'
+    save_file({'a': torch.ones(2)}, path)
+    assert read_checkpoint(path.as_uri())['a'].tolist() == [1, 1]
+    save_file({'a': torch.zeros(2)}, path)
+    assert read_checkpoint(path.as_uri())['a'].tolist() == [0, 0]
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r'not found: file://.*net'):
+        read_checkpoint(path.as_uri())
+
+
+def test_an_unreachable_url_says_what_to_do(tmp_path, monkeypatch, server):
+    with pytest.raises(
+            CheckpointError, match=r'out of reach: http://127\.0\.0\.1:9'):
+        read_checkpoint('http://127.0.0.1:9/weights.pth')
+    with pytest.raises(CheckpointError, match=r'out of reach: .*404'):
+        read_checkpoint(f'{server}/none.pth')
+    assert not _cached(tmp_path)
