@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from ..engine.checkpoints import checkpoint_dir, find_latest, latest_checkpoint
 from ..engine.lock import only_run
+from ..engine.non_finite import ACTIONS
 from ..engine.resuming import check_limits, check_training_state
 from ..engine.saving import FULL
 from ..engine.signals import (
@@ -59,6 +60,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--auto-scale-lr', action='store_true',
         help='scale the learning rate by actual / original batch size')
     parser.add_argument(
+        '--non-finite', choices=ACTIONS,
+        help='what to do where the loss or the norm of the gradients is NaN '
+        'or infinite: stop (default), or skip this step')
+    parser.add_argument(
         '--save-on-signal', nargs='?', const='SIGUSR1', metavar='SIGNAL',
         help='on this signal (default: SIGUSR1), such as the warning of a '
         'scheduler, save a checkpoint after the current iteration and end '
@@ -81,6 +86,8 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         _enable_amp(cfg)
+    if args.non_finite:
+        cfg.non_finite = args.non_finite
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr') is None:
             raise ConfigError(

@@ -174,8 +174,10 @@ class NonFiniteHook(Hook):
     def _report(self, runner, data_batch, outputs: dict,
                 scale: float | None) -> None:
         """Gather what the processes know; raise it or log it."""
-        losses = {name: float(value) for name, value in outputs.items()
-                  if 'loss' in name and not math.isfinite(value)}
+        losses = {name: float(torch.as_tensor(value).detach())
+                  for name, value in outputs.items() if 'loss' in name}
+        losses = {name: value for name, value in losses.items()
+                  if not math.isfinite(value)}
         images = _image_names(data_batch)
         if not losses:  # it may be of any batch since the last step
             images = self._images + images

@@ -230,7 +230,8 @@ def check_optimizer(wrapper: OptimWrapper, state: dict, source: str,
     _check_kind(state, dict, source, 'optimizer')
     optimizer = wrapper.optimizer
     _check_groups(optimizer, state.get('param_groups'), source)
-    _check_states(optimizer, state, source, steps)
+    _check_states(optimizer, state, source,
+                  steps // getattr(wrapper, '_accumulative_counts', 1))
     _check_wrapper(wrapper, state, source)
     return _other_settings(optimizer, state['param_groups'])
 

@@ -3,52 +3,32 @@
 import json
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, run_tool, tool_env
-from noisy_runs import NoisyData  # noqa: F401  (registered)
-from toy_runs import train_toy, with_validation
+from noisy_runs import (
+    ACCUMULATE,
+    EMA,
+    EPOCHS,
+    MID_EPOCH,
+    PERSISTENT,
+    PLATEAU,
+    SEED,
+    VALIDATE,
+    WORKERS,
+    NoisyData,
+    run_script,
+    train_noisy,
+)
 
 from pose_backbones.utils.checkpoint import read_checkpoint
 from pose_backbones.utils.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures('one_thread')
-
-NOISY = {'model__type': 'NoisyModel',
-         'train_dataloader__dataset__type': 'NoisyData'}
-#: three iterations per epoch, the last one with two samples
-EPOCHS = {
-    'train_dataloader__sampler__type': 'DefaultSampler',
-    'train_cfg': dict(
-        _delete_=True, by_epoch=True, max_epochs=3, val_interval=100),
-    'param_scheduler': [dict(
-        type='MultiStepLR', milestones=[1, 2], by_epoch=True)],
-    'default_hooks__checkpoint': dict(
-        type='CheckpointHook', by_epoch=True, interval=1)}
-MID_EPOCH = {**EPOCHS, 'default_hooks__checkpoint': dict(
-    type='CheckpointHook', by_epoch=False, interval=1)}
-WORKERS = {'train_dataloader__num_workers': 2}
-PERSISTENT = {**WORKERS, 'train_dataloader__persistent_workers': True}
-EMA = {'custom_hooks': [dict(
-    type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1)]}
-ACCUMULATE = {'optim_wrapper__accumulative_counts': 3,
-              'optim_wrapper__clip_grad': dict(max_norm=1.)}
-SEED = {'randomness': dict(seed=5)}
-VALIDATE = {**with_validation(2), 'val_evaluator__type': 'NoisyMetric',
-            'val_dataloader__dataset__type': 'NoisyData'}
-#: the schedule depends on the evaluation
-PLATEAU = {**VALIDATE, 'param_scheduler': [dict(
-    type='ReduceOnPlateauLR', monitor='toy/sum', rule='less', patience=0,
-    factor=0.5)]}
 
 #: changes of the config, and the checkpoints to resume from
 CASES = {
@@ -77,17 +57,6 @@ CASES = {
         _delete_=True, by_epoch=True, max_epochs=3, val_interval=1)},
                       [2, 3, 7]),
 }
-_runs = count()
-
-
-def train(work: Path, resume: Path | None = None, **options):
-    """Train a run of its own name; MMEngine would share its loggers."""
-    name = f'run{next(_runs)}'
-    return train_toy(work, resume, experiment_name=name,
-                     visualizer=dict(
-                         type='Visualizer', name=name,
-                         vis_backends=[dict(type='LocalVisBackend')]),
-                     **{**NOISY, **options})
 
 
 def numbered(work: Path) -> dict[int, Path]:
@@ -157,9 +126,156 @@ def assert_equal_runs(unbroken: Path, resumed: Path) -> None:
 def test_a_resumed_run_equals_the_unbroken_one(case, tmp_path):
     options, stops = CASES[case]
     unbroken = tmp_path / 'unbroken'
-    train(unbroken, **options)
+    train_noisy(unbroken, **options)
     files = numbered(unbroken)
     for stop in stops:
         torch.rand(7), np.random.rand(7), random.random()
-        train(tmp_path / f'{stop}', files[stop], **options)
+        train_noisy(tmp_path / f'{stop}', files[stop], **options)
         assert_equal_runs(unbroken, tmp_path / f'{stop}')
+
+
+def test_a_killed_process_resumes_exactly(tmp_path):
+    """SIGKILL at a moment that nobody chose, with data workers."""
+    process = run_script('killed', tmp_path / 'killed', wait=False)
+    deadline = time.monotonic() + 120
+    while not any(step >= 4 for step in numbered(tmp_path / 'killed')):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    newest = max(numbered(tmp_path / 'killed'))
+    options = {**WORKERS, **ACCUMULATE, 'train_cfg__max_iters': newest + 6}
+    train_noisy(tmp_path / 'killed', resume=True, **options)
+    seed = read_checkpoint(
+        str(numbered(tmp_path / 'killed')[newest]))['meta']['seed']
+    train_noisy(tmp_path / 'unbroken', **options,
+                randomness=dict(seed=seed))
+    assert_equal_runs(tmp_path / 'unbroken', tmp_path / 'killed')
+
+
+def test_two_processes_resume_exactly(tmp_path):
+    """Each has its own random states, and gradients of its own that were
+    not yet averaged when the checkpoint was saved."""
+    done = run_script('resume', tmp_path, processes=2)
+    assert done.returncode == 0, done.stdout
+    for stop in (2, 4):
+        saved = read_checkpoint(str(tmp_path / f'unbroken/iter_{stop}.pth'))
+        first, second = saved['exact_resume']['ranks']
+        assert not torch.equal(first['random_states']['torch'],
+                               second['random_states']['torch'])
+        assert not torch.equal(first['gradients']['linear.weight'],
+                               second['gradients']['linear.weight'])
+        assert_equal_runs(tmp_path / 'unbroken', tmp_path / f'{stop}')
+
+
+def test_the_results_do_not_depend_on_the_workers(tmp_path):
+    for name, options in (('none', {}), ('two', WORKERS)):
+        train_noisy(tmp_path / name, **options, **SEED)
+    first, second = (read_checkpoint(str(tmp_path / name / 'iter_8.pth'))
+                     for name in ('none', 'two'))
+    assert not differences(first['state_dict'], second['state_dict'])
+
+
+def log_of(work: Path) -> str:
+    return ''.join(file.read_text() for file in work.glob('*/*.log'))
+
+
+def test_what_has_changed_is_logged(tmp_path):
+    """Other workers change nothing; another number of processes does."""
+    train_noisy(tmp_path / 'first', **SEED, **ACCUMULATE)
+    train_noisy(tmp_path / 'workers', tmp_path / 'first/iter_4.pth',
+                **WORKERS, **ACCUMULATE, log_level='INFO')
+    assert 'saved with 0 data workers, now there are 2: this changes no ' in (
+        log_of(tmp_path / 'workers'))
+    saved = read_checkpoint(str(tmp_path / 'first/iter_4.pth'))
+    ranks = saved['exact_resume']['ranks']
+    ranks.append(ranks[0])
+    torch.save(saved, tmp_path / 'two.pth')
+    train_noisy(tmp_path / 'processes', tmp_path / 'two.pth', **ACCUMULATE,
+                log_level='INFO')
+    text = log_of(tmp_path / 'processes')
+    assert 'saved by 2 processes, now there are 1' in text
+    assert 'gradient of some iterations is lost' not in text
+    del saved['exact_resume']
+    torch.save(saved, tmp_path / 'old.pth')
+    train_noisy(tmp_path / 'old', tmp_path / 'old.pth', log_level='INFO')
+    assert 'has no random states' in log_of(tmp_path / 'old')
+
+
+def rank(checkpoint: dict) -> dict:
+    return checkpoint['exact_resume']['ranks'][0]
+
+
+#: what is changed in a checkpoint, and what the error says
+DAMAGED = {
+    'version': (lambda one: one['exact_resume'].update(version=9),
+                'its version is 9'),
+    'no-dict': (lambda one: one.update(exact_resume=5),
+                'its version is 5'),
+    'no-ranks': (lambda one: one['exact_resume'].update(ranks=[]),
+                 'ranks is'),
+    'workers': (lambda one: one['exact_resume'].update(workers='x'),
+                "workers is 'x'"),
+    'batch-size': (lambda one: one['exact_resume'].update(batch_size=0),
+                   'batch_size is 0'),
+    'validated': (lambda one: one['exact_resume'].update(validated=1),
+                  'validated is 1'),
+    'seed': (lambda one: rank(one).update(data_seed=-1), 'data_seed is -1'),
+    'states': (lambda one: rank(one).update(random_states=None),
+               'random states: found NoneType'),
+    'torch-short': (lambda one: rank(one)['random_states'].update(
+        torch=torch.zeros(8, dtype=torch.uint8)), r'torch is a tensor \(8,\)'),
+    'torch-zeros': (lambda one: rank(one)['random_states'].update(
+        torch=torch.zeros(5056, dtype=torch.uint8)), 'torch: '),
+    'python-key': (lambda one: rank(one)['random_states']['python'].update(
+        key=torch.zeros(625)), 'python: key is'),
+    'python-position': (lambda one: rank(one)['random_states'][
+        'python'].update(key=torch.full((625, ), 2**31)), 'position'),
+    'numpy-position': (lambda one: rank(one)['random_states'][
+        'numpy'].update(position=-5), 'numpy: position is -5'),
+    'numpy-key': (lambda one: rank(one)['random_states']['numpy'].update(
+        key=torch.full((624, ), -1)), 'outside of 32 bits'),
+    'cuda': (lambda one: rank(one)['random_states'].update(cuda='x'),
+             "cuda is 'x'"),
+    'gradient-name': (lambda one: rank(one)['gradients'].update(
+        other=torch.zeros(1)), "a gradient of 'other'"),
+    'gradient-shape': (lambda one: rank(one)['gradients'].update({
+        'linear.bias': torch.zeros(2)}), r'linear.bias is not .*\(1,\)'),
+    'gradient-nan': (lambda one: rank(one)['gradients'].update({
+        'linear.bias': torch.full((1, ), torch.nan)}), 'is not finite'),
+}
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory) -> Path:
+    """A checkpoint in the middle of an accumulation."""
+    work = tmp_path_factory.mktemp('saved')
+    train_noisy(work, **ACCUMULATE, train_cfg__max_iters=5)
+    return work / 'iter_4.pth'
+
+
+@pytest.mark.parametrize('kind', DAMAGED)
+def test_damaged_entries_are_refused(kind, saved, tmp_path):
+    damage, expected = DAMAGED[kind]
+    content = read_checkpoint(str(saved))
+    damage(content)
+    torch.save(content, tmp_path / 'damaged.pth')
+    with pytest.raises(CheckpointError, match=expected) as error:
+        train_noisy(tmp_path / 'work', tmp_path / 'damaged.pth',
+                    **ACCUMULATE)
+    assert str(tmp_path / 'damaged.pth') in str(error.value)
+
+
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_nothing_is_loaded_to_be_skipped(by_epoch, tmp_path, monkeypatch):
+    """A resumed run loads the samples that it trains on, no others."""
+    options = {**(MID_EPOCH if by_epoch else {}), **SEED}
+    train_noisy(tmp_path / 'first', **options)
+    loaded = []
+    load = NoisyData.__getitem__
+    monkeypatch.setattr(NoisyData, '__getitem__', lambda self, index: (
+        loaded.append(index) or load(self, index)))
+    name = 'iter_5.pth' if by_epoch else 'iter_6.pth'
+    train_noisy(tmp_path / 'again', tmp_path / 'first' / name, **options)
+    assert len(loaded) == (2 + 4 + 4 + 2 if by_epoch else 8)
