@@ -190,7 +190,7 @@ def main(case: str, folder: Path) -> None:
     torch.set_num_threads(1)
     if case == 'killed':
         train_noisy(folder, **WORKERS, **ACCUMULATE,
-                    train_cfg__max_iters=100000)
+                    train_cfg__max_iters=24)
         return
     two = dict(launcher='pytorch', train_dataloader__batch_size=2)
     if case == 'resume':

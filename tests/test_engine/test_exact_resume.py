@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ def test_a_killed_process_resumes_exactly(tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     newest = max(numbered(tmp_path / 'killed'))
-    options = {**WORKERS, **ACCUMULATE, 'train_cfg__max_iters': newest + 6}
+    options = {**WORKERS, **ACCUMULATE, 'train_cfg__max_iters': 24}
     train_noisy(tmp_path / 'killed', resume=True, **options)
     seed = read_checkpoint(
         str(numbered(tmp_path / 'killed')[newest]))['meta']['seed']
@@ -279,3 +280,25 @@ def test_nothing_is_loaded_to_be_skipped(by_epoch, tmp_path, monkeypatch):
     name = 'iter_5.pth' if by_epoch else 'iter_6.pth'
     train_noisy(tmp_path / 'again', tmp_path / 'first' / name, **options)
     assert len(loaded) == (2 + 4 + 4 + 2 if by_epoch else 8)
+
+
+@pytest.fixture
+def mixed_precision(monkeypatch) -> dict:
+    """Entries for mixed precision, whose loss scaler runs on the CPU here."""
+    from mmengine.optim.optimizer import amp_optimizer_wrapper as host
+    monkeypatch.setattr(host, 'is_cuda_available', lambda: True)
+    monkeypatch.setattr(host, 'GradScaler',
+                        partial(torch.amp.GradScaler, 'cpu'))
+    return {'optim_wrapper__type': 'AmpOptimWrapper',
+            'optim_wrapper__loss_scale': dict(
+                init_scale=2.**20, growth_interval=3)}
+
+
+def test_the_loss_scale_is_resumed(mixed_precision, tmp_path):
+    options = {**mixed_precision, **SEED}
+    train_noisy(tmp_path / 'unbroken', **options)
+    first = read_checkpoint(str(tmp_path / 'unbroken/iter_4.pth'))
+    assert first['optimizer']['loss_scaler']['_growth_tracker'] == 1
+    train_noisy(tmp_path / 'again', tmp_path / 'unbroken/iter_4.pth',
+                **options)
+    assert_equal_runs(tmp_path / 'unbroken', tmp_path / 'again')
