@@ -10,11 +10,13 @@ import pytest
 import torch
 from conftest import ROOT, tool_env
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from toy_runs import ToyData, toy_config, train_toy, with_validation
 
 from pose_backbones.apis import train as train_api
 from pose_backbones.apis.runner import PoseRunner
 from pose_backbones.engine import lock
+from pose_backbones.engine.resuming import check_optimizer
 from pose_backbones.utils.checkpoint import read_checkpoint
 from pose_backbones.utils.errors import (
     CheckpointError,
@@ -360,6 +362,29 @@ def test_each_optimizer_goes_on(tmp_path, report, wrapper):
         one, other = (read_checkpoint(tmp_path / name / 'iter_8.pth')[key]
                       for name in ('work', 'straight'))
         assert repr(one) == repr(other), key
+
+
+def test_several_optimizers():
+    """Each state belongs to the optimizer of its name."""
+    def build(**lrs: float) -> OptimWrapperDict:
+        model = torch.nn.Linear(2, 1)
+        wrappers = {}
+        for name, lr in lrs.items():
+            parameter = getattr(model, name)
+            parameter.grad = torch.ones_like(parameter)
+            wrappers[name] = OptimWrapper(torch.optim.Adam([parameter], lr))
+            wrappers[name].step()
+        return OptimWrapperDict(**wrappers)
+
+    saved = build(weight=.1, bias=.2).state_dict()
+    assert check_optimizer(build(weight=.1, bias=.3), saved, 'x.pth', 1) == [
+        'bias: optimizer lr: checkpoint 0.2, config 0.3']
+    with pytest.raises(CheckpointError, match='optimizer has weight, bias; '
+                       'the config has weight'):
+        check_optimizer(build(weight=.1), saved, 'x.pth', 1)
+    with pytest.raises(CheckpointError, match='exp_avg is a tensor'):
+        check_optimizer(build(weight=.1, bias=.2), {
+            'weight': saved['bias'], 'bias': saved['weight']}, 'x.pth', 1)
 
 
 EMA = dict(custom_hooks=[dict(type='EMAHook')])
