@@ -1,6 +1,7 @@
 """Runs of a model of a few weights, which take a fraction of a second."""
 
 import copy
+import itertools
 
 import torch
 from mmengine.config import Config
@@ -10,6 +11,9 @@ from mmengine.registry import DATASETS, METRICS, MODELS
 from torch.utils.data import Dataset
 
 from pose_backbones.apis.runner import PoseRunner
+
+#: loggers of one name are one, with the file of the first
+_NUMBERS = itertools.count()
 
 
 @DATASETS.register_module(force=True)
@@ -91,7 +95,8 @@ def toy_config(work_dir, **changes) -> Config:
             checkpoint=dict(type='CheckpointHook', interval=2,
                             by_epoch=False),
             logger=dict(type='LoggerHook', interval=1)),
-        default_scope='mmengine', log_level='WARNING', resume=False))
+        default_scope='mmengine', experiment_name=f'toy{next(_NUMBERS)}',
+        log_level='WARNING', resume=False))
     cfg.merge_from_dict(
         {key.replace('__', '.'): copy.deepcopy(value)
          for key, value in changes.items()})

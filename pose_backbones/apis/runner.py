@@ -25,7 +25,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..engine.checkpoint_hook import stand_in
-from ..engine.checkpoints import latest_checkpoint, newest_saved
+from ..engine.checkpoints import (
+    checkpoint_dir,
+    latest_checkpoint,
+    newest_saved,
+)
 from ..engine.exact_resume import ExactResumeHook
 from ..engine.loops import use_resumable_loop
 from ..engine.non_finite import NonFiniteHook
@@ -182,13 +186,17 @@ class PoseRunner(Runner):
         Samplers take the seed when they are built, long before `resume`.
         """
         if self._resumed is None and self.cfg.get('resume'):
-            start = self.cfg.get('load_from') or latest_checkpoint(
-                self.work_dir)
+            start = self.cfg.get('load_from') or self._latest()
             if start:
                 self._resumed = start, read_checkpoint(start)
                 meta = check_training_state(self._resumed[1], start)
                 seed = self._keep_seed(meta, seed)
         super().set_randomness(seed, diff_rank_seed, deterministic)
+
+    def _latest(self) -> str | None:
+        """The newest checkpoint of the work dir."""
+        return latest_checkpoint(checkpoint_dir(self.cfg) if self.cfg.get(
+            'work_dir') else self.work_dir)
 
     def _keep_seed(self, meta: dict, seed: int | None) -> int | None:
         """The seed of a checkpoint, where it has one."""
@@ -205,7 +213,7 @@ class PoseRunner(Runner):
         """Load or resume the checkpoint that the config asks for."""
         if self._resume and self._load_from is None:
             self._load_from = (self._resumed[0] if self._resumed else
-                               latest_checkpoint(self.work_dir))
+                               self._latest())
             if self._load_from is None:
                 self.logger.info(f'{self.work_dir} holds no checkpoint: a '
                                  'new training starts')

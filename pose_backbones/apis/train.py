@@ -184,7 +184,7 @@ def _is_first(cfg: Config) -> bool:
 
 
 @contextmanager
-def _full_disk(work_dir: str) -> Iterator[None]:
+def _full_disk(work_dir: str | Path) -> Iterator[None]:
     """Say of a full disk what has been saved by then.
 
     Raises:
@@ -257,7 +257,7 @@ def _train_alone(cfg: Config, overwrite: bool, save_on: SignalFlag | None,
         checks.check_keypoints(cfg, load_dataset(runner, split), split)
     if save_on is not None:
         runner.register_hook(SaveOnSignalHook(save_on))
-    with _full_disk(cfg.work_dir):
+    with _full_disk(checkpoint_dir(cfg)):
         runner.train()
     return runner
 

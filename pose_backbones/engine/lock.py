@@ -23,6 +23,7 @@ except ImportError:  # not a POSIX system
 LOCK = '.lock'
 #: seconds until a process that is just being killed has let go
 _PATIENCE = 3.
+_ELSEWHERE = '. Make room there, or choose another --work-dir'
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 
@@ -57,7 +58,7 @@ def _acquire(path: Path) -> int | None:
     """The open lock file; None where the file system has no locks."""
     until = time.monotonic() + _PATIENCE
     while True:
-        with saying_why(path.parent, '--work-dir'):
+        with saying_why(path.parent, '--work-dir', _ELSEWHERE):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
                              0o644)
@@ -84,10 +85,16 @@ def _acquire(path: Path) -> int | None:
         if _is(handle, path):
             break
         os.close(handle)  # the run before has just removed it
-    with saying_why(path.parent, '--work-dir'):
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f'process {os.getpid()} on {socket.gethostname()}, '
-                  f'since {time.strftime("%Y-%m-%d %H:%M:%S")}'.encode(), 0)
+    holder = (f'process {os.getpid()} on {socket.gethostname()}, since '
+              f'{time.strftime("%Y-%m-%d %H:%M:%S")}')
+    try:
+        with saying_why(path.parent, '--work-dir', _ELSEWHERE):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, holder.encode(), 0)
+    except WorkDirError:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+        raise
     return handle
 
 

@@ -238,6 +238,7 @@ def check_optimizer(wrapper: OptimWrapper, state: dict, source: str,
 
 def _check_names(found, expected, source: str, name: str) -> None:
     _check_kind(found, dict, source, name)
+    expected = list(expected)
     if set(found) != set(expected):
         raise CheckpointError(
             f'{source} does not fit the config: {name} has '

@@ -10,12 +10,16 @@ import pytest
 import torch
 from conftest import ROOT, tool_env
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from toy_runs import ToyData, toy_config, train_toy, with_validation
 
 from pose_backbones.apis import train as train_api
+from pose_backbones.apis.checks import check_work_dir
 from pose_backbones.apis.runner import PoseRunner
 from pose_backbones.engine import lock
+from pose_backbones.engine.resuming import check_optimizer
 from pose_backbones.utils.checkpoint import read_checkpoint
+from pose_backbones.utils.config import load_config
 from pose_backbones.utils.errors import (
     CheckpointError,
     ConfigError,
@@ -362,6 +366,51 @@ def test_each_optimizer_goes_on(tmp_path, report, wrapper):
         assert repr(one) == repr(other), key
 
 
+class Scaled(OptimWrapper):
+    """Saves what mixed precision saves."""
+
+    def state_dict(self) -> dict:
+        """With the scale of the loss."""
+        return dict(super().state_dict(),
+                    loss_scaler=dict(scale=65536., _growth_tracker=3))
+
+
+@pytest.mark.parametrize(('scaler', 'message'), [
+    (dict(scale=NAN, _growth_tracker=3), 'loss_scaler.scale is nan'),
+    (dict(scale='x', _growth_tracker=3), "loss_scaler.scale is 'x'"),
+    (dict(scale=1.), 'loss_scaler has scale; the config has scale, _growth'),
+    (5, 'loss_scaler is 5')])
+def test_the_scale_of_mixed_precision(scaler, message):
+    wrapper = Scaled(torch.optim.Adam(torch.nn.Linear(2, 1).parameters()))
+    state = wrapper.state_dict()
+    assert check_optimizer(wrapper, state, 'x.pth', 0) == []
+    with pytest.raises(CheckpointError, match=message):
+        check_optimizer(wrapper, {**state, 'loss_scaler': scaler}, 'x.pth', 0)
+
+
+def test_several_optimizers():
+    """Each state belongs to the optimizer of its name."""
+    def build(**lrs: float) -> OptimWrapperDict:
+        model = torch.nn.Linear(2, 1)
+        wrappers = {}
+        for name, lr in lrs.items():
+            parameter = getattr(model, name)
+            parameter.grad = torch.ones_like(parameter)
+            wrappers[name] = OptimWrapper(torch.optim.Adam([parameter], lr))
+            wrappers[name].step()
+        return OptimWrapperDict(**wrappers)
+
+    saved = build(weight=.1, bias=.2).state_dict()
+    assert check_optimizer(build(weight=.1, bias=.3), saved, 'x.pth', 1) == [
+        'bias: optimizer lr: checkpoint 0.2, config 0.3']
+    with pytest.raises(CheckpointError, match='optimizer has weight, bias; '
+                       'the config has weight'):
+        check_optimizer(build(weight=.1), saved, 'x.pth', 1)
+    with pytest.raises(CheckpointError, match='exp_avg is a tensor'):
+        check_optimizer(build(weight=.1, bias=.2), {
+            'weight': saved['bias'], 'bias': saved['weight']}, 'x.pth', 1)
+
+
 EMA = dict(custom_hooks=[dict(type='EMAHook')])
 
 
@@ -450,6 +499,24 @@ def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes,
     with pytest.raises(CheckpointError, match='no checkpoint of it can be '
                        'read.*iter_4.pth.*start anew with --overwrite'):
         train('--resume', iters=6)
+
+
+def test_the_config_in_a_work_dir_is_not_run(tiny_config, tmp_path):
+    """It is compared with the one that is trained, as data."""
+    work, mark = tmp_path / 'work', tmp_path / 'mark'
+    cfg = load_config(str(tiny_config))
+    cfg.work_dir = str(work)
+    work.mkdir()
+    (work / 'iter_2.pth').write_bytes(b'')
+    code = f'__import__("pathlib").Path({str(mark)!r}).touch()\n'
+    (work / 'tiny.py').write_text(code + cfg.pretty_text)
+    check_work_dir(cfg, True, False)
+    text = cfg.pretty_text.replace('in_channels=72', 'in_channels=73')
+    assert text != cfg.pretty_text
+    (work / 'tiny.py').write_text(code + text)
+    with pytest.raises(WorkDirError, match='with another model'):
+        check_work_dir(cfg, True, False)
+    assert not mark.exists()
 
 
 def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path,

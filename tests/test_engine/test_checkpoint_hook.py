@@ -13,8 +13,11 @@ import torch
 from conftest import tool_env
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from toy_runs import train_toy, with_validation
+from toy_runs import toy_config, train_toy, with_validation
 
+from pose_backbones.apis.checks import saved_summary
+from pose_backbones.apis.runner import PoseRunner
+from pose_backbones.apis.train import _full_disk
 from pose_backbones.engine.checkpoints import find_latest, latest_checkpoint
 from pose_backbones.engine.saving import plain, write_checkpoint
 from pose_backbones.utils.checkpoint import read_checkpoint
@@ -120,7 +123,7 @@ def small_disk(tmp_path) -> Path:
     subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=32k', 'tmpfs',
                     str(folder)], check=True)
     yield folder
-    subprocess.run(['umount', str(folder)], check=True)
+    subprocess.run(['umount', '--lazy', str(folder)], check=True)
 
 
 @pytest.mark.parametrize('sizes', [(100_000, ), (1000, ) * 60])
@@ -153,6 +156,21 @@ def test_a_disk_that_fills_up_while_training(small_disk, tmp_path):
     assert 'No space left on device' in message
     newest = find_latest(small_disk / 'work')[0]
     assert newest.name == saved[-2]
+    more = tmp_path / 'more'  # room on another disk
+    shutil.copytree(small_disk / 'work', more / 'work')
+    out = dict(default_hooks__checkpoint__out_dir=str(more))
+    assert train_toy(work, resume=True, **out).iter == 8
+    assert 'iter_8.pth' in names(more / 'work')
+
+
+def test_a_log_on_a_full_disk_is_one_error(small_disk):
+    """Python's logging would print a traceback for each line."""
+    cfg = toy_config(small_disk / 'work', log_level='INFO')
+    runner = PoseRunner.from_cfg(cfg)
+    with (pytest.raises(WorkDirError, match='No space left on device. Free '
+                        'some space. nothing was saved yet'),
+          _full_disk(small_disk / 'work')):
+        runner.logger.info('x' * 100_000)
 
 
 @HOOKS.register_module()
@@ -355,3 +373,12 @@ def test_values_that_are_no_data_are_left_out():
                          f=['left', 'right'], h=(1, ))
     assert type(value['a']) is float
     assert dropped == ['top.d', 'top.h[1]']
+
+
+def test_what_a_stopped_run_has_saved(tmp_path):
+    assert saved_summary(tmp_path) == f'nothing was saved yet in {tmp_path}'
+    train_toy(tmp_path, train_cfg__max_iters=4)
+    assert saved_summary(tmp_path) == (
+        f'{tmp_path}/iter_4.pth is saved; continue with --resume')
+    damage(tmp_path / 'iter_4.pth', 'cut')
+    assert f'{tmp_path}/iter_2.pth is saved' in saved_summary(tmp_path)

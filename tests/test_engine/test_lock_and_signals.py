@@ -99,6 +99,17 @@ def test_a_work_dir_that_cannot_be_written(tmp_path, place):
         pass
 
 
+def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(lock.os, 'pwrite', refuse)
+    with (pytest.raises(WorkDirError, match='No space left on device. Make '
+                        'room there'), only_run(tmp_path)):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize(('name', 'number'), [
     ('SIGUSR1', signal.SIGUSR1), ('usr2', signal.SIGUSR2),
     (str(int(signal.SIGTERM)), signal.SIGTERM)])

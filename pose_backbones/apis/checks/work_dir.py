@@ -9,8 +9,9 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
-from ...engine.checkpoints import checkpoint_dir, newest_saved
+from ...engine.checkpoints import checkpoint_dir, newest_saved, read_pointer
 from ...utils.errors import ConfigError, WorkDirError
+from ...utils.literals import read_assignments
 from ..config import strings_of
 
 
@@ -53,12 +54,16 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
 
 
 def _same_model(cfg: Config, dumped: Path) -> bool:
-    """Whether a run's saved config has this model, start weights apart."""
+    """Whether a run's saved config has this model, start weights apart.
+
+    The file is not run. A model that is no plain data counts as the same:
+    weights that do not fit it are an error later.
+    """
     try:
-        old = Config.fromfile(str(dumped), import_custom_modules=False)
-    except Exception:
+        old = read_assignments(dumped)
+    except ConfigError:
         return False
-    return _plain(cfg.model) == _plain(old.get('model'))
+    return 'model' not in old or _plain(cfg.model) == _plain(old['model'])
 
 
 def _plain(value):
@@ -170,7 +175,7 @@ def saved_summary(work_dir: str | Path) -> str:
     Returns:
         One line, without a full stop.
     """
-    newest = newest_saved(work_dir)
-    if newest is None:
+    newest = newest_saved(work_dir) or read_pointer(work_dir)
+    if not newest:
         return f'nothing was saved yet in {work_dir}'
     return f'{newest} is saved; continue with --resume'
