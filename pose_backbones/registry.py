@@ -35,6 +35,9 @@ TRANSFORMS = _child(
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backbones.engine')
 
+#: hooks of the runner
+HOOKS = _child(root.HOOKS, 'pose_backbones.engine')
+
 if importlib.util.find_spec('mmpose') is not None:
     from mmpose import registry as host
 

@@ -42,13 +42,14 @@ def run(main: Callable[[list[str] | None], object]) -> None:
         # Without waiting for data workers and process groups.
         sys.stdout.flush()
         os._exit(USER_ERROR)
-    _leave_processes()
-    if isinstance(status, int):
+    status = status if isinstance(status, int) else 0
+    _leave_processes(status)
+    if status:
         sys.exit(status)
 
 
-def _leave_processes() -> None:
-    """End this process's part in a distributed run that has succeeded.
+def _leave_processes(status: int) -> None:
+    """End this process's part in a distributed run, with an exit status.
 
     Threads of gloo that are left to the end of the interpreter abort it now
     and then (https://github.com/pytorch/pytorch/pull/179291); so where they
@@ -62,7 +63,7 @@ def _leave_processes() -> None:
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _message(error: Exception) -> str:

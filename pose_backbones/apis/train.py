@@ -2,20 +2,39 @@
 
 import argparse
 import os
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ..engine.checkpoints import checkpoint_dir, find_latest, latest_checkpoint
+from ..engine.lock import only_run
+from ..engine.non_finite import ACTIONS
+from ..engine.resuming import check_limits, check_training_state
+from ..engine.saving import FULL
+from ..engine.signals import (
+    STOPPED,
+    RunStopped,
+    SaveOnSignalHook,
+    SignalFlag,
+    signal_number,
+)
 from ..utils.checkpoint import read_checkpoint
 from ..utils.config import building, load_config
-from ..utils.errors import ConfigError, DatasetError
+from ..utils.errors import ConfigError, DatasetError, WorkDirError
+from ..utils.files import check_writable_dir, reason
 from . import checks
 from .cli import add_common_options, keep_local_rank
 from .config import merge_options
-from .runner import PoseRunner
+from .runner import PoseRunner, translate_launcher
+
+__all__ = [
+    'build_runner', 'is_complete', 'latest_checkpoint', 'load_dataset',
+    'main', 'merge_train_options', 'parse_args', 'require_gpu', 'train'
+]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -40,6 +59,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr', action='store_true',
         help='scale the learning rate by actual / original batch size')
+    parser.add_argument(
+        '--non-finite', choices=ACTIONS,
+        help='what to do where the loss or the norm of the gradients is NaN '
+        'or infinite: stop (default), or skip this step')
+    parser.add_argument(
+        '--save-on-signal', nargs='?', const='SIGUSR1', metavar='SIGNAL',
+        help='on this signal (default: SIGUSR1), such as the warning of a '
+        'scheduler, save a checkpoint after the current iteration and end '
+        f'with exit status {STOPPED}; continue with --resume')
     add_common_options(parser)
     return parser.parse_args(argv)
 
@@ -58,6 +86,8 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         _enable_amp(cfg)
+    if args.non_finite:
+        cfg.non_finite = args.non_finite
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr') is None:
             raise ConfigError(
@@ -85,9 +115,7 @@ def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
     if args.load_from is not None:
         cfg.load_from = args.load_from
     if args.resume == 'auto':
-        latest = latest_checkpoint(cfg.work_dir)
-        cfg.resume = latest is not None
-        cfg.load_from = latest or cfg.load_from
+        cfg.resume = 'auto'  # before `load_from`; see `_find_start`
 
 
 def require_gpu() -> None:
@@ -108,28 +136,6 @@ def _enable_amp(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def latest_checkpoint(work_dir: str) -> str | None:
-    """The newest checkpoint of a run.
-
-    Args:
-        work_dir: Of the run.
-
-    Returns:
-        Its path: what `last_checkpoint` names or, where that file is missing
-        or out of date, the newest `iter_N.pth` or `epoch_N.pth`. None if
-        there is none.
-    """
-    pointer = Path(work_dir, 'last_checkpoint')
-    if pointer.is_file():
-        named = pointer.read_text().strip()
-        for path in (Path(named), Path(work_dir, Path(named).name)):
-            if named and path.is_file():
-                return str(path)
-    found = {int(match[1]): file for file in Path(work_dir).glob('*.pth')
-             if (match := re.fullmatch(r'(?:iter|epoch)_(\d+)', file.stem))}
-    return str(found[max(found)]) if found else None
-
-
 def is_complete(cfg: Config, checkpoint: dict) -> bool:
     """Whether the run of a checkpoint has no step left to do."""
     meta = checkpoint.get('meta', {})
@@ -139,18 +145,79 @@ def is_complete(cfg: Config, checkpoint: dict) -> bool:
     return False
 
 
-def train(cfg: Config, overwrite: bool = False) -> PoseRunner | None:
+def _find_start(cfg: Config) -> dict | None:
+    """Decide what to start from: `resume` and `load_from`, in place.
+
+    Args:
+        cfg: Its `resume` may be `'auto'`: from the newest checkpoint or, if
+            there is none, from `load_from`.
+
+    Returns:
+        The checkpoint to start from, which can be resumed if it shall be;
+        None for a start without one.
+    """
+    checkpoint = None
+    if cfg.get('resume') == 'auto' or (cfg.get('resume')
+                                       and not cfg.get('load_from')):
+        found = find_latest(checkpoint_dir(cfg))
+        cfg.resume = found is not None
+        if found is None:
+            print_log(f'{cfg.work_dir} holds no checkpoint to resume: a new '
+                      'training starts', logger='current')
+        else:
+            cfg.load_from, checkpoint = str(found[0]), found[1]
+    if cfg.get('load_from') and checkpoint is None:
+        checkpoint = read_checkpoint(cfg.load_from)
+    if cfg.get('resume'):
+        meta = check_training_state(checkpoint, cfg.load_from)
+        check_limits(meta, cfg.train_cfg, cfg.load_from)
+    return checkpoint
+
+
+def _is_first(cfg: Config) -> bool:
+    """Whether this is the first process of the run, or the only one."""
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none':
+        return True
+    translate_launcher(launcher)
+    return int(os.environ['RANK']) == 0
+
+
+@contextmanager
+def _full_disk(work_dir: str | Path) -> Iterator[None]:
+    """Say of a full disk what has been saved by then.
+
+    Raises:
+        WorkDirError: For an OSError in the block that is due to one.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise WorkDirError(
+            f'{error.filename or work_dir} cannot be written: '
+            f'{reason(error)}. Free some space. '
+            f'{checks.saved_summary(work_dir)}') from error
+
+
+def train(cfg: Config,
+          overwrite: bool = False,
+          save_on: SignalFlag | None = None) -> PoseRunner | None:
     """Check a config and train it.
 
     Args:
         cfg: A config with its `work_dir`.
         overwrite: Whether an earlier run in the work dir may be replaced.
+        save_on: A signal on which the run is saved and ends.
 
     Returns:
         The runner, after training; None if the run to be resumed is complete.
 
     Raises:
-        PoseBackbonesError: If something is wrong that shows before training.
+        PoseBackbonesError: If something is wrong that shows before training,
+            the disk is full, or weights are no longer finite.
+        RunStopped: After the signal has arrived and a checkpoint is saved.
     """
     splits = [split for split in ('train', 'val')
               if cfg.get(f'{split}_dataloader') is not None]
@@ -159,26 +226,39 @@ def train(cfg: Config, overwrite: bool = False) -> PoseRunner | None:
     checks.check_precision(cfg)
     checks.check_data_mode(cfg, splits)
     checks.check_datasets(cfg, splits)
+    checks.check_saving(cfg)
+    checks.check_save_best(cfg)
+    first = _is_first(cfg)
+    with only_run(cfg.work_dir) if first else nullcontext():
+        return _train_alone(cfg, overwrite, save_on, splits, first)
+
+
+def _train_alone(cfg: Config, overwrite: bool, save_on: SignalFlag | None,
+                 splits: list[str], first: bool) -> PoseRunner | None:
+    """The part of `train` in which no other run uses the work dir."""
+    if first:
+        check_writable_dir(checkpoint_dir(cfg), 'the directory of checkpoints')
     checks.check_work_dir(cfg, bool(cfg.get('resume')), overwrite)
-    if cfg.get('resume') and not cfg.get('load_from'):
-        cfg.load_from = latest_checkpoint(cfg.work_dir)
-        cfg.resume = cfg.load_from is not None
-    if cfg.get('load_from'):
-        checkpoint = read_checkpoint(cfg.load_from)
-        if cfg.get('resume') and is_complete(cfg, checkpoint):
-            print_log(f'The run in {cfg.work_dir} is complete.')
-            return None
+    checkpoint = _find_start(cfg)
+    if cfg.get('resume') and is_complete(cfg, checkpoint):
+        print_log(f'The run in {cfg.work_dir} is complete.')
+        return None
+    del checkpoint
     if overwrite:
         checks.check_overwrite(cfg)
-        if int(os.environ.get('RANK', 0)) == 0:
-            checks.clear_work_dir(cfg.work_dir)
+        if first:
+            for folder in {Path(cfg.work_dir), checkpoint_dir(cfg)}:
+                checks.clear_work_dir(folder)
     runner = build_runner(cfg)
     checks.check_same_start(cfg)
     checks.check_input_size(cfg, runner.model)
     checks.check_targets(cfg, runner.model, splits)
     for split in splits:
         checks.check_keypoints(cfg, load_dataset(runner, split), split)
-    runner.train()
+    if save_on is not None:
+        runner.register_hook(SaveOnSignalHook(save_on))
+    with _full_disk(checkpoint_dir(cfg)):
+        runner.train()
     return runner
 
 
@@ -223,10 +303,24 @@ def build_runner(cfg: Config) -> PoseRunner:
         return PoseRunner.from_cfg(cfg)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/train.py`."""
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `tools/train.py`.
+
+    Returns:
+        The exit status: 0, or 143 if a signal has stopped the run after a
+        checkpoint was saved (`--save-on-signal`).
+    """
     args = parse_args(argv)
     keep_local_rank(args)
-    cfg = load_config(args.config)
-    merge_train_options(cfg, args)
-    train(cfg, overwrite=args.overwrite)
+    flag = (None if args.save_on_signal is None else
+            SignalFlag(signal_number(args.save_on_signal)))
+    with flag or nullcontext():
+        cfg = load_config(args.config)
+        merge_train_options(cfg, args)
+        try:
+            train(cfg, args.overwrite, flag)
+        except RunStopped as stopped:
+            if _is_first(cfg):
+                print_log(str(stopped), logger='current')
+            return STOPPED
+    return 0

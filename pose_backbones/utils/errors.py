@@ -26,7 +26,11 @@ class CheckpointError(PoseBackbonesError, RuntimeError):
 
 
 class WorkDirError(PoseBackbonesError, RuntimeError):
-    """A folder holds results that would be lost."""
+    """A folder holds results that would be lost, or cannot be written."""
+
+
+class TrainingError(PoseBackbonesError, RuntimeError):
+    """Training cannot go on: its loss or weights are no longer finite."""
 
 
 class LaunchError(PoseBackbonesError, RuntimeError):

@@ -506,20 +506,6 @@ def test_overwrite_removes_the_earlier_run(tiny_config, synthetic, tmp_path):
                      'notes.py'}
 
 
-def test_the_newest_checkpoint_is_found_without_its_pointer(tmp_path):
-    assert train_api.latest_checkpoint(str(tmp_path)) is None
-    for name in ('iter_900.pth', 'iter_1000.pth', 'best_coco_AP_iter_7.pth'):
-        (tmp_path / name).write_bytes(b'')
-    newest = str(tmp_path / 'iter_1000.pth')
-    assert train_api.latest_checkpoint(str(tmp_path)) == newest
-    pointer = tmp_path / 'last_checkpoint'
-    pointer.write_text('/moved/away/iter_900.pth')
-    assert train_api.latest_checkpoint(str(tmp_path)) == str(
-        tmp_path / 'iter_900.pth')
-    pointer.write_text('/moved/away/iter_2.pth')  # removed since
-    assert train_api.latest_checkpoint(str(tmp_path)) == newest
-
-
 def test_names_of_mmpose_0_are_understood(tiny_config, weights, synthetic,
                                           tmp_path):
     content = read_checkpoint(weights)['state_dict']

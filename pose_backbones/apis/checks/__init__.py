@@ -14,6 +14,7 @@ from .ensemble import (
     check_ensemble,
     check_trainable,
 )
+from .saving import check_save_best, check_saving
 from .targets import check_targets
 from .types import check_type, check_types
 from .work_dir import (
@@ -22,6 +23,7 @@ from .work_dir import (
     check_same_start,
     check_work_dir,
     clear_work_dir,
+    saved_summary,
 )
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     'check_data_mode', 'check_datasets', 'check_detections',
     'check_ensemble', 'check_input_size', 'check_keypoints', 'check_output',
     'check_overwrite', 'check_precision', 'check_same_start',
-    'check_targets', 'check_trainable', 'check_type', 'check_types',
-    'check_work_dir', 'clear_work_dir', 'read_images'
+    'check_save_best', 'check_saving', 'check_targets', 'check_trainable',
+    'check_type', 'check_types', 'check_work_dir', 'clear_work_dir',
+    'read_images', 'saved_summary'
 ]

@@ -9,7 +9,9 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
+from ...engine.checkpoints import checkpoint_dir, newest_saved, read_pointer
 from ...utils.errors import ConfigError, WorkDirError
+from ...utils.literals import read_assignments
 from ..config import strings_of
 
 
@@ -26,9 +28,8 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
             this one's and neither option is given.
     """
     folder = Path(cfg.work_dir)
-    if folder.exists() and not folder.is_dir():
-        raise WorkDirError(f'--work-dir: {folder} is a file, not a folder')
-    checkpoints = sorted(folder.glob('*.pth'))
+    saved_in = checkpoint_dir(cfg)
+    checkpoints = sorted({*folder.glob('*.pth'), *saved_in.glob('*.pth')})
     if overwrite or not checkpoints:
         return
     name = Path(cfg.filename).name
@@ -53,12 +54,16 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
 
 
 def _same_model(cfg: Config, dumped: Path) -> bool:
-    """Whether a run's saved config has this model, start weights apart."""
+    """Whether a run's saved config has this model, start weights apart.
+
+    The file is not run. A model that is no plain data counts as the same:
+    weights that do not fit it are an error later.
+    """
     try:
-        old = Config.fromfile(str(dumped), import_custom_modules=False)
-    except Exception:
+        old = read_assignments(dumped)
+    except ConfigError:
         return False
-    return _plain(cfg.model) == _plain(old.get('model'))
+    return 'model' not in old or _plain(cfg.model) == _plain(old['model'])
 
 
 def _plain(value):
@@ -71,7 +76,7 @@ def _plain(value):
     return value
 
 
-def _earlier_run(folder: str) -> list[Path]:
+def _earlier_run(folder: str | Path) -> list[Path]:
     """Files of an earlier run: checkpoints, saved configs, their pointer."""
     work = Path(folder)
     files = [file for pattern in ('*.pth', '*.partial', 'last_checkpoint')
@@ -92,7 +97,8 @@ def check_overwrite(cfg: Config) -> None:
     Raises:
         WorkDirError: With the file that would be lost.
     """
-    removed = {file.resolve() for file in _earlier_run(cfg.work_dir)}
+    removed = {file.resolve() for folder in (cfg.work_dir, checkpoint_dir(cfg))
+               for file in _earlier_run(folder)}
     for text in strings_of([cfg.get('load_from'), cfg.model]):
         if Path(text).expanduser().resolve() in removed:
             raise WorkDirError(
@@ -126,7 +132,7 @@ def check_same_start(cfg: Config) -> None:
             'that all machines share, or copy the checkpoint to each')
 
 
-def clear_work_dir(folder: str) -> None:
+def clear_work_dir(folder: str | Path) -> None:
     """Remove an earlier run: checkpoints, saved configs, logged curves.
 
     Args:
@@ -158,3 +164,18 @@ def check_output(path: str | None, option: str, endings: Sequence[str]):
     if Path(path).is_dir():
         raise ConfigError(f'{option} {path}: a folder has this name')
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def saved_summary(work_dir: str | Path) -> str:
+    """What a run that was stopped has saved, and how to continue it.
+
+    Args:
+        work_dir: Of the run.
+
+    Returns:
+        One line, without a full stop.
+    """
+    newest = newest_saved(work_dir) or read_pointer(work_dir)
+    if not newest:
+        return f'nothing was saved yet in {work_dir}'
+    return f'{newest} is saved; continue with --resume'
