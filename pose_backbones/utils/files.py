@@ -22,7 +22,7 @@ _LONGEST = 255  # bytes of a file's name
 #: names of files that were being written: `replacing`, and `VideoWriter`
 _DRAFT = re.compile(r'\.\d+\.part$|\.part\d+(\.whole)?\.mp4$')
 _OTHER_KINDS = (
-    (stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a named pipe (FIFO)'),
+    (stat.S_ISDIR, 'a directory'), (stat.S_ISFIFO, 'a named pipe (FIFO)'),
     (stat.S_ISSOCK, 'a socket'), (stat.S_ISCHR, 'a character device'),
     (stat.S_ISBLK, 'a block device'))
 #: what some file systems answer to fsync of a folder
@@ -36,8 +36,8 @@ def is_url(name) -> bool:
 
 def reason(error: OSError) -> str:
     """What an error of the system says, without number and path."""
-    if isinstance(error, FileNotFoundError):
-        return 'there is no such file or folder'
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return 'there is no such file or directory'
     return error.strerror or str(error) or type(error).__name__
 
 
@@ -56,7 +56,7 @@ def file_problem(path: str | PathLike) -> str | None:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         if os.path.islink(path):
-            return f'it is a link to {os.readlink(path)}, which is not there'
+            return f'there is no such file: it is a link to {os.readlink(path)}'
         return 'there is no such file'
     except OSError as error:
         return reason(error)
@@ -148,38 +148,48 @@ def read_text(path: str | PathLike, what: str = 'file',
                     f'{reason(found)}') from found
 
 
-def same_file(first: str | PathLike, second: str | PathLike) -> bool:
-    """Whether two paths are one file: by links, `..`, case or hard links."""
-    try:
-        return os.path.samefile(first, second)
-    except (OSError, ValueError):
-        return os.path.realpath(first) == os.path.realpath(second)
-
-
-def check_no_input(path: str | PathLike, option: str,
+def check_no_input(outputs: str | PathLike | Iterable[str | PathLike],
+                   option: str,
                    inputs: Iterable[str | PathLike | None]) -> None:
-    """Refuse an output that is one of the files that are read.
+    """Refuse to overwrite files that are read.
+
+    They are compared as files, so that links, `..` and case do not matter.
 
     Args:
-        path: Of the output.
+        outputs: Path of the output, or several.
         option: That named it, for the message.
-        inputs: Paths that are read; None and URLs are left out.
+        inputs: Paths that are read; None, URLs and what is no path are left
+            out.
 
     Raises:
         WorkDirError: With the input that would be overwritten.
     """
-    for one in inputs:
-        if one is not None and not is_url(one) and same_file(path, one):
+    if isinstance(outputs, (str, PathLike)):
+        outputs = [outputs]
+    known = {_identity(one): one for one in inputs
+             if isinstance(one, (str, PathLike)) and not is_url(one)}
+    known.pop(None, None)
+    for path in outputs if known else ():
+        found = known.get(_identity(path))
+        if found is not None:
             raise WorkDirError(
-                f'{option} {fspath(path)} is an input of this command, '
-                f'{fspath(one)}, which would be overwritten: choose another '
-                'name')
+                f'{option}: {fspath(path)} is an input of this command, '
+                f'{fspath(found)}, which would be overwritten: choose '
+                'another name')
+
+
+def _identity(path: str | PathLike) -> tuple[int, int] | None:
+    """What tells a file from all others; None if it is not there."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def check_output_file(path: str | PathLike, option: str,
                       inputs: Iterable[str | PathLike | None] = (),
-                      overwrite: bool = False,
-                      how: str = 'or replace it with --overwrite') -> None:
+                      overwrite: bool = False) -> None:
     """Refuse an output that would overwrite something, or cannot be written.
 
     Call it before any work.
@@ -188,7 +198,6 @@ def check_output_file(path: str | PathLike, option: str,
         path, option, inputs: See `check_no_input`.
         overwrite: Whether a file that is there may be replaced; an input may
             not.
-        how: What the message offers besides another name.
 
     Raises:
         WorkDirError: With the path and the reason.
@@ -196,15 +205,15 @@ def check_output_file(path: str | PathLike, option: str,
     check_no_input(path, option, inputs)
     if os.path.lexists(path) and not overwrite and not os.path.isdir(path):
         raise WorkDirError(f'{option} {fspath(path)} exists: choose another '
-                           f'name{", " if how else ""}{how}')
+                           'name, or replace it with --overwrite')
     check_writable_file(Path(path), option)
 
 
 def check_writable_file(path: Path, option: str) -> None:
     """Try whether a file can be written, before any work.
 
-    Its folder is made, and a file beside it is written and removed. What is
-    there under its name stays as it is.
+    A file beside it is written and removed, and so are folders that are not
+    there yet. What is there under its name stays as it is.
 
     Args:
         path: Of the file.
@@ -221,14 +230,14 @@ def check_writable_file(path: Path, option: str) -> None:
                                    'name of a file')
         elif len(os.fsencode(path.name)) > _LONGEST:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-        path.parent.mkdir(parents=True, exist_ok=True)
         _try(path)
 
 
 def check_writable_dir(path: Path, option: str) -> None:
     """Try whether files can be written into a folder, before any work.
 
-    The folder is made, and a file in it is written and removed.
+    A file in it is written and removed, and so is the folder, if it is not
+    there yet.
 
     Args:
         path, option: See `check_writable_file`.
@@ -240,19 +249,51 @@ def check_writable_dir(path: Path, option: str) -> None:
         if os.path.lexists(path) and not stat.S_ISDIR(os.stat(path).st_mode):
             raise WorkDirError(f'{option} {path} is a file: expected a '
                                'folder')
-        path.mkdir(parents=True, exist_ok=True)
         _try(path / 'try')
 
 
 def _try(path: Path) -> None:
     """Write something beside a file, and remove it."""
-    draft = _draft(path)
+    draft, new = _draft(path), make_folder(path.parent)
     try:
         # Some file systems are full only when there is something to write.
         draft.write_bytes(bytes(64))
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+        remove_empty(new)
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and those above; what is in the way is named.
+
+    Args:
+        path: Of the folder, which may exist.
+
+    Returns:
+        The folders that were not there, for `remove_empty`.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    new = [place for place in (path, *path.parents) if not place.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next(place for place in (path, *path.parents)
+                    if os.path.lexists(place))
+        raise OSError(errno.ENOTDIR, f'{file} is no directory') from error
+    except FileNotFoundError as error:  # of /proc and the like
+        raise OSError(errno.ENOENT, 'no directory can be made in '
+                      f'{path.parent}') from error
+    return new
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders that nothing was put into."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 @contextmanager
@@ -278,19 +319,24 @@ def saying_why(path: str | PathLike, option: str,
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path,
+              durable: bool = True,
+              draft: Path | None = None) -> Iterator[Path]:
     """Have a file written beside the one that it replaces when it is whole.
 
     Args:
         path: The file.
         durable: Whether the file is forced to the disk before it takes the
             name, so that a loss of power leaves the old or the new one.
+        draft: Where to write, in the same folder; for a file that only one
+            process writes.
 
     Yields:
-        Where to write: a file of the same folder whose name ends in `.part`.
+        Where to write; by default a file of the same folder whose name ends
+        in `.part`.
         After an error, what was written is gone, and `path` is as it was.
     """
-    draft = _draft(path)
+    draft = draft or _draft(path)
     try:
         yield draft
         if durable:

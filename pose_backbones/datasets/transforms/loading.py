@@ -4,6 +4,10 @@ from mmcv.transforms import LoadImageFromFile
 
 from ...registry import TRANSFORMS
 from ...utils.errors import DatasetError
+from ...utils.files import is_url
+from ...utils.images import NoImageError, check_image_file
+
+_ADVICE = ('. Restore the file, or take its entry out of the annotation file')
 
 
 @TRANSFORMS.register_module()
@@ -13,8 +17,12 @@ class LoadImage(LoadImageFromFile):
     Takes `img_path`; adds `img` (H, W, 3, uint8, BGR), `img_shape` and
     `ori_shape` (H, W). An image that is already there, under `img`, is kept.
 
+    A local file is looked at first: one that is no regular file, of no
+    raster format or too large is refused without reading it, see
+    `utils.images`.
+
     Raises:
-        DatasetError: If the file is missing or not an image; names it.
+        DatasetError: If the file is missing or not such an image; names it.
     """
 
     def transform(self, results: dict) -> dict:
@@ -25,7 +33,12 @@ class LoadImage(LoadImageFromFile):
             return {**results, 'img_shape': shape, 'ori_shape': shape}
         path = results['img_path']
         try:
+            self._check(path)
             return super().transform(results)
+        except DatasetError as error:
+            if self.ignore_empty:
+                return None
+            raise DatasetError(f'{error}{_ADVICE}') from error
         except FileNotFoundError as error:
             problem = 'there is no such file'
             cause = error
@@ -33,5 +46,17 @@ class LoadImage(LoadImageFromFile):
             problem = 'it is no image that OpenCV can read'
             cause = error
         raise DatasetError(
-            f'cannot read the image {path}: {problem}. Restore the file, or '
-            'take its entry out of the annotation file') from cause
+            f'cannot read the image {path}: {problem}{_ADVICE}') from cause
+
+    def _check(self, path: str) -> None:
+        """Refuse a local file that could block, or fill the memory."""
+        backend = (self.backend_args or self.file_client_args or {}).get(
+            'backend', 'local')
+        if is_url(path) or backend not in ('local', 'disk'):
+            return
+        try:
+            check_image_file(path)
+        except NoImageError:
+            # OpenCV runs no program; it may know what Pillow does not.
+            if self.imdecode_backend != 'cv2':
+                raise
