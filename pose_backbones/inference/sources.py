@@ -22,6 +22,7 @@ from .paths import (
 )
 from .video import read_video
 
+
 @dataclass(frozen=True)
 class Frame:
     """A picture to find poses in.

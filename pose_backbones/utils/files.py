@@ -56,7 +56,8 @@ def file_problem(path: str | PathLike) -> str | None:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         if os.path.islink(path):
-            return f'there is no such file: it is a link to {os.readlink(path)}'
+            return ('there is no such file: it is a link to '
+                    f'{os.readlink(path)}')
         return 'there is no such file'
     except OSError as error:
         return reason(error)
