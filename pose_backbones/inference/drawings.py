@@ -154,18 +154,26 @@ def picture_names(parts: list[str | int]) -> list[str]:
         endings = _VIDEOS if is_video(part) else _PICTURES
         if path.suffix.lower() not in endings:
             path = path.with_name(path.name + endings[0])
-        path = unique = _shorter(path)
+        path = unique = shorter(path)
         number = 1
         while unique in used:
             number += 1
-            unique = _shorter(path, f'-{number}')
+            unique = shorter(path, f'-{number}')
         used.add(unique)
         names.append(str(unique))
     return names
 
 
-def _shorter(path: Path, more: str = '') -> Path:
-    """With something behind the stem, and a name that a file can have."""
+def shorter(path: Path, more: str = '') -> Path:
+    """A name that a file can have, with something behind the stem.
+
+    Args:
+        path: Whose last part may be too long.
+        more: What comes between the stem and the ending.
+
+    Returns:
+        The path.
+    """
     ending = os.fsencode(more + path.suffix)
     stem = os.fsencode(path.stem)[:_LONGEST - len(ending)]
     return path.with_name(stem.decode(errors='surrogateescape' if len(

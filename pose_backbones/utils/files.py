@@ -205,8 +205,9 @@ def check_output_file(path: str | PathLike, option: str,
     """
     check_no_input(path, option, inputs)
     if os.path.lexists(path) and not overwrite and not os.path.isdir(path):
-        raise WorkDirError(f'{option} {fspath(path)} exists: choose another '
-                           'name, or replace it with --overwrite')
+        raise WorkDirError(
+            f'{option} {fspath(path)} is there already: choose another name '
+            f'with {option}, or replace it with --overwrite')
     check_writable_file(Path(path), option)
 
 
@@ -304,7 +305,7 @@ def saying_why(path: str | PathLike, option: str,
 
     Args:
         path: What is written.
-        option: That named it.
+        option: That named it, or an empty text.
         then: What the user may do, for the end of the message.
 
     Raises:
@@ -315,8 +316,9 @@ def saying_why(path: str | PathLike, option: str,
     except PoseBackbonesError:
         raise
     except OSError as error:
-        raise WorkDirError(f'{option} {fspath(path)} cannot be written: '
-                           f'{reason(error)}{then}') from error
+        name = f'{option} {fspath(path)}'.lstrip()
+        raise WorkDirError(f'{name} cannot be written: {reason(error)}{then}'
+                           ) from error
 
 
 @contextmanager
