@@ -5,6 +5,8 @@ PostScript (EPS) to Ghostscript, which runs programs. Files that are no
 regular ones are refused, as are those that would take too much memory.
 """
 
+import os
+import sys
 from os import PathLike, fspath
 from typing import BinaryIO
 
@@ -19,6 +21,9 @@ MAX_PIXELS = 178_956_970
 MAX_SIDE = 32_766
 #: most bytes of an image file
 MAX_BYTES = 1 << 30
+#: most times that something is read for an image's header: Pillow looks for a
+#: JPEG's frame byte by byte
+_MOST_READS = 100_000
 #: Pillow's names of the formats that are opened; none runs a program, or
 #: reads another file
 FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'HEIF', 'ICO', 'JPEG', 'JPEG2000',
@@ -35,11 +40,27 @@ class NoImageError(ImageError):
     """A file is of no raster format that is known."""
 
 
-def open_image(file: str | PathLike | BinaryIO) -> Image.Image:
+class _Counted:
+    """A binary file that is read so many times, and no more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.left = file, _MOST_READS
+
+    def __getattr__(self, name: str):
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError('its header has no end')
+        return self._file.read(size)
+
+
+def open_image(file: BinaryIO) -> Image.Image:
     """Open an image of a raster format; its pixels are not decoded yet.
 
     Args:
-        file: A path, or a binary file.
+        file: A binary file, which stays open.
 
     Returns:
         Pillow's image, to be closed.
@@ -50,8 +71,10 @@ def open_image(file: str | PathLike | BinaryIO) -> Image.Image:
         OSError: If it cannot be read.
     """
     Image.init()
-    image = Image.open(file, formats=[
+    counted = _Counted(file)
+    image = Image.open(counted, formats=[
         name for name in FORMATS if name in Image.OPEN])
+    counted.left = sys.maxsize  # of the pixels
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
@@ -76,15 +99,21 @@ def read_image_bytes(path: str | PathLike) -> bytes:
     """
     name = fspath(path)
     try:
-        with open_regular(path, 'image') as file:
-            data = file.read(MAX_BYTES + 1)
+        with _open(path) as file:
+            return file.read(MAX_BYTES)
     except OSError as error:
         raise DatasetError(
             f'cannot read the image {name}: {reason(error)}') from error
-    if len(data) > MAX_BYTES:
-        raise DatasetError(f'cannot read the image {name}: it has more than '
-                           f'{MAX_BYTES:,} bytes')
-    return data
+
+
+def _open(path: str | PathLike) -> BinaryIO:
+    """Open a regular file that is not too large."""
+    file = open_regular(path, 'image')
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+        file.close()
+        raise DatasetError(f'cannot read the image {fspath(path)}: it has '
+                           f'more than {MAX_BYTES:,} bytes')
+    return file
 
 
 def check_image_file(path: str | PathLike) -> None:
@@ -98,7 +127,7 @@ def check_image_file(path: str | PathLike) -> None:
         DatasetError: If it cannot be read, or is too large.
     """
     try:
-        with open_regular(path, 'image') as file, open_image(file) as image:
+        with _open(path) as file, open_image(file) as image:
             size = image.size
     except UnidentifiedImageError as error:
         raise NoImageError(describe_unknown(path)) from error

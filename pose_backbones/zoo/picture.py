@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..utils.files import open_regular
 from ..utils.images import open_image
 from .metafile import Family
 
@@ -53,7 +54,7 @@ def shown_digest(path: Path) -> str | None:
     """
     if not path.is_file():
         return None
-    with open_image(path) as image:
+    with open_regular(path) as file, open_image(file) as image:
         image.load()
         return image.info.get(_KEY)
 

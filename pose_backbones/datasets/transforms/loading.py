@@ -7,7 +7,7 @@ from ...utils.errors import DatasetError
 from ...utils.files import is_url
 from ...utils.images import NoImageError, check_image_file
 
-_ADVICE = ('. Restore the file, or take its entry out of the annotation file')
+_ADVICE = '. Restore the file, or take its entry out of the annotation file'
 
 
 @TRANSFORMS.register_module()
@@ -25,7 +25,7 @@ class LoadImage(LoadImageFromFile):
         DatasetError: If the file is missing or not such an image; names it.
     """
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict) -> dict | None:
         """Add the image to `results`."""
         if results.get('img') is not None:
             shape = results['img'].shape[:2]
@@ -36,17 +36,17 @@ class LoadImage(LoadImageFromFile):
             self._check(path)
             return super().transform(results)
         except DatasetError as error:
-            if self.ignore_empty:
-                return None
-            raise DatasetError(f'{error}{_ADVICE}') from error
+            problem, cause = str(error), error
         except FileNotFoundError as error:
-            problem = 'there is no such file'
+            problem = f'cannot read the image {path}: there is no such file'
             cause = error
         except Exception as error:
-            problem = 'it is no image that OpenCV can read'
+            problem = (f'cannot read the image {path}: it is no image that '
+                       'OpenCV can read')
             cause = error
-        raise DatasetError(
-            f'cannot read the image {path}: {problem}{_ADVICE}') from cause
+        if self.ignore_empty:
+            return None
+        raise DatasetError(f'{problem}{_ADVICE}') from cause
 
     def _check(self, path: str) -> None:
         """Refuse a local file that could block, or fill the memory."""
