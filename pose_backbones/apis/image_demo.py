@@ -9,7 +9,12 @@ import cv2
 from ..inference.drawings import write_picture
 from ..inference.inferencer import PoseInferencer
 from ..utils.errors import ConfigError, DatasetError, WorkDirError
-from ..utils.files import check_writable_dir, read_text, saying_why
+from ..utils.files import (
+    check_writable_dir,
+    file_problem,
+    read_text,
+    saying_why,
+)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -77,10 +82,18 @@ def main(argv: list[str] | None = None) -> None:
             cv2.destroyWindow(result.name)
 
 
+def _read(json_file: str) -> str:
+    problem = file_problem(json_file)
+    if problem is not None:
+        raise DatasetError(
+            f'--json-file {json_file} cannot be read: {problem}')
+    return read_text(json_file, '--json-file')
+
+
 def _image_paths(json_file: str, folder: str) -> list[str]:
     """Of the images of a COCO file."""
     try:
-        content = json.loads(read_text(json_file, '--json-file'))
+        content = json.loads(_read(json_file))
         names = [image['file_name'] for image in content['images']]
     except DatasetError:
         raise

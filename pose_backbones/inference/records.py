@@ -151,9 +151,10 @@ def _parse_line(line: bytes):
     if not line.endswith(b'\n'):
         return None
     try:
-        return json.loads(line)
+        found = json.loads(line)
     except (ValueError, RecursionError):
         return None
+    return 'null' if found is None else found
 
 
 def _is_entry(entry) -> bool:
