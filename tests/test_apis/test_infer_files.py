@@ -335,3 +335,33 @@ def test_a_signal_ends_a_run_that_waits(good, model, tmp_path, kind, number):
         assert lines == ['stopped; go on with --resume']
         assert len(json.loads((out / 'predictions.json').read_text())) == 1
         assert not list(out.rglob('*.part'))
+
+
+def test_a_real_full_disk(good, model, tmp_path):
+    """In a process of its own; the run goes on when there is room."""
+    for number in range(2, 60):
+        os.link(good / '1.png', good / f'{number}.png')
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=96k', 'tmpfs', disk],
+                   check=True)
+    try:
+        out = disk / 'out'
+        options = [str(good), *model, '--out', str(out)]
+        with pytest.raises(WorkDirError, match=(
+                f'cannot write to {out}: No space left on device. Pictures '
+                'that are in journal.jsonl are done: make room, and go on')):
+            infer.main(options)
+        done = journal(out)
+        assert 0 < len(done) < 59
+        assert not list(out.rglob('*.part*'))
+        drawn = list((out / 'pictures').iterdir())
+        assert all(cv2.imread(str(file)) is not None for file in drawn)
+        subprocess.run(['mount', '-o', 'remount,size=8m', disk], check=True)
+        assert infer.main([*options, '--resume']) == 0
+        assert journal(out)[:len(done)] == done
+        assert [one['index'] for one in journal(out)] == list(range(59))
+        assert len(list((out / 'pictures').iterdir())) == 59
+        assert len(json.loads((out / 'predictions.json').read_text())) == 59
+    finally:
+        subprocess.run(['umount', '-l', disk], check=True)
