@@ -54,7 +54,7 @@ def write_hostile(folder: Path) -> dict[str, str]:
                     '[Tt]runcated'),
         'empty.jpg': (b'', 'it is empty|no picture'),
         'text.jpg': (b'hello', 'no picture of a format that Pillow knows'),
-        'eps.jpg': (EPS, 'no picture of a raster format, but PostScript'),
+        'eps.jpg': (EPS, 'no image of a raster format, but PostScript'),
         'eps.eps.png': (b'\xc5\xd0\xd3\xc6' + bytes(30) + EPS,
                         'but PostScript'),
         'svg.jpg': (b'\n<svg xmlns="http://www.w3.org/2000/svg"/>',

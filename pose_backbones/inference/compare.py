@@ -13,6 +13,7 @@ import numpy as np
 from ..utils.errors import DatasetError, WorkDirError, first_line
 from ..utils.files import (
     check_no_input,
+    check_regular_file,
     check_writable_dir,
     read_text,
     saying_why,
@@ -159,6 +160,8 @@ def _skeleton(ann_file: str, truth, metainfo: str | None) -> Skeleton:
     if metainfo is None:
         return Skeleton.from_coco(found[0])
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    if Path(metainfo).exists():
+        check_regular_file(metainfo, 'description')
     try:
         return Skeleton.from_metainfo(
             parse_pose_metainfo(dict(from_file=metainfo)))

@@ -172,7 +172,7 @@ def describe_unknown(name: str | PathLike, start: bytes | None = None) -> str:
     start = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
     for mark, kind in _OTHERS:
         if start.startswith(mark.lower()):
-            return (f'cannot read the image {fspath(name)}: it is no picture '
+            return (f'cannot read the image {fspath(name)}: it is no image '
                     f'of a raster format, but {kind}')
     return (f'cannot read the image {fspath(name)}: it is no picture of a '
             'format that Pillow knows; convert it to JPEG or PNG')

@@ -276,6 +276,8 @@ def _described(file: str) -> dict:
 
 def _read_metainfo(path: str) -> dict:
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    if Path(path).exists():
+        check_regular_file(path, 'description')
     try:
         return parse_pose_metainfo(dict(from_file=path))
     except (OSError, AssertionError, AttributeError, KeyError,
