@@ -57,6 +57,7 @@ class Drawings:
     def __exit__(self, *error) -> None:
         if self._writer is not None:
             self._writer.__exit__(*error)
+            self._writer.discard()
             self._writer = None
 
     @property
@@ -73,7 +74,10 @@ class Drawings:
         writer, self._writer = self._writer, None
         if writer is not None:
             with self._failing(writer.path):
-                writer.close()
+                try:
+                    writer.close()
+                finally:
+                    writer.discard()
 
     def add(self, result: PoseResult, part: int) -> None:
         """Draw a picture, or the next frame of a video.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..utils.arguments import is_number
 from ..utils.errors import WorkDirError
-from ..utils.files import replacing
+from ..utils.files import force, replacing
 from .result import PoseResult
 from .sources import Failure
 
@@ -52,6 +52,7 @@ class Journal:
         self._file = open(self.path, 'xb', buffering=0)
         self._append(settings)
         self.save()
+        force(folder)  # the name, too
 
     def _reopen(self, settings: dict) -> None:
         """Check the settings, and cut off what is to be done again."""

@@ -149,6 +149,10 @@ class VideoWriter:
                                  f'ffmpeg has stopped: {problem}')
         return self.path if self.frames else None
 
+    def discard(self) -> None:
+        """Remove what could not be finished, if there is anything."""
+        self._spare.unlink(missing_ok=True)
+
     def _check_path(self) -> None:
         if self.path.suffix.lower() != '.mp4':
             raise ConfigError(f'path is {str(self.path)!r}: expected the name '
