@@ -4,16 +4,11 @@
         --pose2d-weights CHECKPOINT [--vis-out-dir DIR] [--pred-out-dir DIR]
 
 It is the script that MMPose brings along; `--help` shows all that it takes.
+Files that are in DIR already are not overwritten.
 """
 
-import runpy
-from pathlib import Path
-
-import pose_backbones  # noqa: F401, its models and their names
-
-import mmpose  # isort: skip
-
-DEMO = Path(mmpose.__file__).parent / '.mim/demo/inferencer_demo.py'
+from pose_backbones.apis.cli import run
+from pose_backbones.apis.inferencer_demo import main
 
 if __name__ == '__main__':
-    runpy.run_path(str(DEMO), run_name='__main__')
+    run(main)

@@ -47,10 +47,10 @@ try "$python" tools/test.py "$config" "$checkpoint" --data-root "$data" \
     --cfg-options "test_evaluator.outfile_prefix=$work/predictions"
 
 step "drawing curves and predictions"
-try "$python" tools/plot_training.py "$work"
+try "$python" tools/plot_training.py "$work" --overwrite
 try "$python" tools/draw_results.py "$truth" \
     "$work/predictions.keypoints.json" --images "$data/$val" \
-    --out "$work/pictures"
+    --out "$work/pictures" --overwrite
 try "$python" tools/report.py "$work" --out "$work/report.html" --overwrite
 
 step "done; in $work"

@@ -1,17 +1,26 @@
 """Conversion of a checkpoint: what `tools/convert_checkpoint.py` runs."""
 
 import argparse
+import io
 import json
+import os
 from collections import OrderedDict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..checkpoints.reading import VERSIONS
 from ..convert import Conversion, inspect_state_dict
 from ..utils.checkpoint import get_weights, read_checkpoint
-from ..utils.errors import ConfigError, WorkDirError
+from ..utils.errors import WorkDirError, first_line
+from ..utils.files import (
+    check_no_input,
+    check_writable_file,
+    replacing,
+    saying_why,
+)
 from .checks import check_output
 from .verify import verify, verify_with_config
 
@@ -64,28 +73,28 @@ def convert_checkpoint(source: str,
         PoseBackbonesError: If the file is of no known release, does not fit,
             or cannot be written. `destination` is then as it was.
     """
-    check_output(destination, 'DST', ENDINGS)
     target = Path(destination)
-    if target.exists() and not overwrite:
+    check_writable_file(target, 'DST')
+    check_output(destination, 'DST', ENDINGS)
+    check_no_input(destination, 'DST', [source, config])
+    if os.path.lexists(target) and not overwrite:
         raise WorkDirError(
             f'{destination} exists: --overwrite replaces it')
     content = read_checkpoint(source)
     conversion = inspect_state_dict(content, key)
-    draft = target.with_name(f'draft-{target.name}')
-    try:
-        _write(draft, conversion, content, source)
-        written = get_weights(read_checkpoint(str(draft)))
-        if config is not None:
-            verify_with_config(written, config, source)
-        else:
-            verify(written, conversion.family, source)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    with saying_why(target, 'DST'):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as draft:
+            _write(draft, target.suffix, conversion, content, source)
+            written = get_weights(read_checkpoint(str(draft)))
+            if config is not None:
+                verify_with_config(written, config, source)
+            else:
+                verify(written, conversion.family, source)
     return conversion
 
 
-def _write(path: Path, conversion: Conversion, content: dict,
+def _write(path: Path, suffix: str, conversion: Conversion, content: dict,
            source: str) -> None:
     metadata = getattr(conversion.weights, '_metadata', None)
     weights = OrderedDict(
@@ -95,11 +104,14 @@ def _write(path: Path, conversion: Conversion, content: dict,
         source=Path(source).name,
         family=conversion.family,
         naming=conversion.naming)
-    if path.suffix == '.safetensors':
+    if suffix == '.safetensors':
         versions = {} if metadata is None else {
             VERSIONS: json.dumps(metadata)}
-        save_file(weights, path,
-                  metadata={'format': 'pt', **account, **versions})
+        try:
+            save_file(weights, path,
+                      metadata={'format': 'pt', **account, **versions})
+        except SafetensorError as error:  # of the system, in its words
+            raise OSError(first_line(error)) from error
         return
     if metadata is not None:
         weights._metadata = metadata
@@ -107,18 +119,44 @@ def _write(path: Path, conversion: Conversion, content: dict,
     if isinstance(meta, dict) and 'dataset_meta' in meta:
         # MMPose's inference takes the keypoints' names from here.
         account['dataset_meta'] = meta['dataset_meta']
-    torch.save({'state_dict': weights, 'meta': account}, path)
+    _save({'state_dict': weights, 'meta': account}, path)
+
+
+class _File(io.BufferedWriter):
+    """A file that remembers what the system has refused to write.
+
+    PyTorch goes on after that, and ends with an error of its own.
+    """
+
+    refused: OSError | None = None
+
+    def write(self, data) -> int:
+        if self.refused is not None:
+            raise self.refused
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.refused = error
+            raise
+
+
+def _save(content: dict, path: Path) -> None:
+    """`torch.save`; raises what the system says of a full disk."""
+    file = _File(io.FileIO(path, 'w'))
+    try:
+        with file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:
+        if file.refused is None:
+            raise
+        raise file.refused from error
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/convert_checkpoint.py`."""
     args = parse_args(argv)
-    try:
-        done = convert_checkpoint(args.source, args.destination, args.config,
-                                  args.key, args.overwrite)
-    except OSError as error:
-        raise ConfigError(
-            f'{args.destination} cannot be written: {error}') from error
+    done = convert_checkpoint(args.source, args.destination, args.config,
+                              args.key, args.overwrite)
     taken = f', from its entry {done.entries[0]}' if done.entries else ''
     print(f'{args.source}: {done.family}, {done.naming}{taken}')
     if len(done.entries) > 1:

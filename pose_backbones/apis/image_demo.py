@@ -9,6 +9,12 @@ import cv2
 from ..inference.drawings import write_picture
 from ..inference.inferencer import PoseInferencer
 from ..utils.errors import ConfigError, DatasetError, WorkDirError
+from ..utils.files import (
+    check_writable_dir,
+    file_problem,
+    read_text,
+    saying_why,
+)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -56,33 +62,42 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     images = _image_paths(args.json_file, args.img_root)
     out = Path(args.out_img_root) if args.out_img_root else None
+    if out is not None:
+        check_writable_dir(out, '--out-img-root')
     if out is not None and any(out.glob('vis_*.jpg')):
         raise WorkDirError(
             f'--out-img-root {out} has pictures of another run: remove them, '
             'or choose another folder')
     inferencer = PoseInferencer(
         args.pose_config, args.pose_checkpoint, device=args.device)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
     for result in inferencer(images, args.json_file, strict=True):
         picture = result.draw(threshold=args.kpt_thr)
         if out is not None:
-            write_picture(out / f'vis_{result.index}.jpg', picture)
+            with saying_why(out, '--out-img-root'):
+                out.mkdir(parents=True, exist_ok=True)
+                write_picture(out / f'vis_{result.index}.jpg', picture)
         if args.show:
             cv2.imshow(result.name, picture)
             cv2.waitKey(0)
             cv2.destroyWindow(result.name)
 
 
+def _read(json_file: str) -> str:
+    problem = file_problem(json_file)
+    if problem is not None:
+        raise DatasetError(
+            f'--json-file {json_file} cannot be read: {problem}')
+    return read_text(json_file, '--json-file')
+
+
 def _image_paths(json_file: str, folder: str) -> list[str]:
     """Of the images of a COCO file."""
     try:
-        content = json.loads(Path(json_file).read_text('utf-8'))
+        content = json.loads(_read(json_file))
         names = [image['file_name'] for image in content['images']]
-    except OSError as error:
-        raise DatasetError(f'--json-file {json_file} cannot be read: '
-                           f'{error.strerror}') from error
-    except (ValueError, KeyError, TypeError) as error:
+    except DatasetError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetError(
             f'--json-file {json_file} is no COCO annotation file: expected '
             'images and annotations') from error

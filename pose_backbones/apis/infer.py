@@ -27,6 +27,16 @@ from ..inference.result import PoseResult
 from ..inference.results import Results
 from ..inference.sources import Inputs
 from ..utils.errors import ConfigError, PoseBackbonesError, WorkDirError
+from ..utils.files import (
+    check_no_input,
+    check_writable_dir,
+    make_folder,
+    reason,
+    remove_drafts,
+    remove_empty,
+    saying_why,
+)
+from ..utils.lock import locked
 from .infer_options import PICTURES, parse_args
 
 #: exit status if some inputs could not be read
@@ -49,17 +59,39 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parse_args(argv)
     out = Path(args.out)
-    _check_out(out, args.resume)
-    inputs = Inputs([int(one) if one.isdecimal() and not Path(one).exists()
-                     else one for one in args.inputs])
+    with _stoppable() as stopped:
+        try:
+            _check_out(out, args.resume)
+            inputs = Inputs([
+                int(one) if one.isdecimal() and not Path(one).exists()
+                else one for one in args.inputs])
+            with _taking(out):
+                _check_out(out, args.resume)  # nobody else was there first
+                return _infer(args, inputs, out, stopped)
+        except KeyboardInterrupt:
+            stopped.append(signal.SIGINT)
+            print('stopped; ' + ('go on with --resume' if _is_run(out) else
+                                 'nothing was done yet: start again'),
+                  file=sys.stderr)
+            return STOPPED + stopped[0]
+
+
+def _infer(args: argparse.Namespace, inputs: Inputs, out: Path,
+           stopped: list[int]) -> int:
+    """Find the poses; the exit status."""
+    drawings = Drawings(
+        out / PICTURES, inputs.parts, args.draw,
+        dict(threshold=args.threshold, boxes=args.draw_boxes,
+             ids=args.draw_ids))
+    if args.resume:
+        remove_drafts(out)
+    check_no_input(
+        [out / JOURNAL, out / PREDICTIONS, out / TABLE, *drawings.paths],
+        '--out', [*inputs.parts, args.boxes, args.weights, args.model,
+                  args.detector, args.detector_weights])
     results = _results(args, inputs.parts)
     names = results.skeleton.names
-    with _writing_to(out), _stoppable() as stopped:
-        out.mkdir(parents=True, exist_ok=True)
-        drawings = Drawings(
-            out / PICTURES, inputs.parts, args.draw,
-            dict(threshold=args.threshold, boxes=args.draw_boxes,
-                 ids=args.draw_ids))
+    with _writing_to(out):
         journal = Journal(out, _settings(args, inputs.parts),
                           args.save_every, args.resume)
         try:
@@ -70,14 +102,17 @@ def main(argv: list[str] | None = None) -> int:
             journal.close()
             people = write_predictions(out / PREDICTIONS, journal.entries())
             write_table(out / TABLE, journal.entries(), names)
-    return _report(journal, people, out, stopped)
+    return _report(journal, people, out, stopped, drawings.failures)
+
+
+def _is_run(out: Path) -> bool:
+    return (out / JOURNAL).is_file()
 
 
 def _check_out(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise WorkDirError(f'--out {out} is a file: expected a folder')
+    check_writable_dir(out, '--out')
     if resume:
-        if not (out / JOURNAL).is_file():
+        if not _is_run(out):
             raise WorkDirError(f'--resume: there is no {out / JOURNAL} to go '
                                'on with: leave --resume out')
         return
@@ -85,6 +120,18 @@ def _check_out(out: Path, resume: bool) -> None:
         raise WorkDirError(
             f'--out {out} is not empty: choose another folder, or, if a run '
             'was stopped, go on with --resume')
+
+
+@contextmanager
+def _taking(out: Path) -> Iterator[None]:
+    """Make the folder, for this process alone; taken away if left empty."""
+    with saying_why(out, '--out'):
+        new = make_folder(out)
+    try:
+        with locked(out, '--out'):
+            yield
+    finally:
+        remove_empty(new)
 
 
 def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
@@ -128,9 +175,11 @@ def _writing_to(out: Path) -> Iterator[None]:
     """Say what to do if there is no room, or no right, to write."""
     try:
         yield
+    except WorkDirError:
+        raise
     except OSError as error:
         raise WorkDirError(
-            f'cannot write to {out}: {error.strerror or error}. Pictures that '
+            f'cannot write to {out}: {reason(error)}. Pictures that '
             f'are in {JOURNAL} are done: make room, and go on with --resume'
         ) from error
 
@@ -147,11 +196,13 @@ def _stoppable() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield stopped
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = [(number, signal.signal(number, stop))
+              for number in (signal.SIGTERM, signal.SIGINT)]
     try:
         yield stopped
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _run(results: Results, journal: Journal, drawings: Drawings) -> None:
@@ -181,13 +232,16 @@ def _run(results: Results, journal: Journal, drawings: Drawings) -> None:
 
 
 def _report(journal: Journal, people: int, out: Path,
-            stopped: list[int]) -> int:
+            stopped: list[int], not_drawn: int) -> int:
     """Say what was done; the exit status."""
     print(f'{people} people in {out / PREDICTIONS}')
     if journal.failures:
         print(f'{journal.failures} of the inputs could not be read; they are '
               f'named in {journal.path}', file=sys.stderr)
+    if not_drawn:
+        print(f'{not_drawn} could not be drawn, see above; their poses are '
+              'there', file=sys.stderr)
     if stopped:
         print('stopped; go on with --resume', file=sys.stderr)
         return STOPPED + stopped[0]
-    return SOME_FAILED if journal.failures else 0
+    return SOME_FAILED if journal.failures or not_drawn else 0

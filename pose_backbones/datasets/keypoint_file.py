@@ -7,6 +7,7 @@ from math import isfinite
 from pathlib import Path
 
 from ..utils.errors import DatasetError
+from ..utils.files import read_text
 
 _CATEGORY = ("{'id': 1, 'name': …, 'keypoints': [names], 'skeleton': "
              '[[1, 2], …]}')
@@ -67,9 +68,10 @@ def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
 
 
 def _read(path: str) -> dict:
+    text = read_text(path, 'annotations')
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DatasetError(
             f'cannot read the annotations {path}: {error}') from error
     if not isinstance(content, dict):

@@ -1,6 +1,7 @@
 """MMPose's description of a data set, made from COCO-format annotations."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..utils.errors import ConfigError, DatasetError, WorkDirError
+from ..utils.files import (
+    check_no_input,
+    check_output_file,
+    replacing,
+    saying_why,
+)
 from .keypoint_file import KeypointFile, read_keypoint_file
 from .sides import (
     SIDE_COLOURS,
@@ -145,8 +152,11 @@ def write_metainfo(out: str, name: str, source: KeypointFile,
               '    sigmas=[']
     lines += [f'        {sigmas[point].value},  # {point}: '
               f'{sigmas[point].origin}' for point in names]
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(out).write_text('\n'.join([*lines, '    ])', '']), encoding='utf-8')
+    with saying_why(out, 'OUT'):
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(out)) as draft:
+            draft.write_text('\n'.join([*lines, '    ])', '']),
+                             encoding='utf-8')
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -199,10 +209,13 @@ def main(argv: list[str] | None = None) -> None:
     if not args.out.endswith('.py'):
         raise ConfigError(
             f'{args.out}: expected the name of a .py file to write')
-    if Path(args.out).exists() and not args.overwrite:
+    inputs = [*args.annotations, args.second_labels]
+    check_no_input(args.out, 'OUT', inputs)
+    if os.path.lexists(args.out) and not args.overwrite:
         raise WorkDirError(
             f'{args.out} is there already, perhaps with changes of yours: '
             'choose another name, or replace it with --overwrite')
+    check_output_file(args.out, 'OUT', inputs, args.overwrite)
     files = _read_all(args.annotations, args.images)
     names = files[0].names
     sigmas = default_sigmas(names)

@@ -4,7 +4,10 @@ import argparse
 import json
 from pathlib import Path
 
-from ..utils.errors import DatasetError
+from ..utils.errors import ConfigError, DatasetError
+from ..utils.files import check_output_file, read_text, replacing, saying_why
+
+_ENDINGS = ('.png', '.svg', '.pdf')
 
 
 def read_scalars(work_dir: str) -> tuple[list[dict], list[dict]]:
@@ -19,13 +22,14 @@ def read_scalars(work_dir: str) -> tuple[list[dict], list[dict]]:
         of the same step.
 
     Raises:
-        DatasetError: If nothing was logged there.
+        DatasetError: If nothing was logged there, or something else than
+            MMEngine's lines.
     """
     files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     training, evaluation = {}, {}
     for file in files:
-        for line in file.read_text().splitlines():
-            entry = json.loads(line)
+        for line in read_text(file, 'log').splitlines():
+            entry = _read_entry(file, line)
             target = training if 'loss' in entry else evaluation
             target[entry['step']] = entry
     if not training:
@@ -36,15 +40,38 @@ def read_scalars(work_dir: str) -> tuple[list[dict], list[dict]]:
             [evaluation[step] for step in sorted(evaluation)])
 
 
-def plot_training(work_dir: str, out: str) -> None:
+def _read_entry(file: Path, line: str) -> dict:
+    try:
+        entry = json.loads(line)
+        if all(isinstance(entry[key], (int, float)) for key in (
+                'step', *({'loss', 'acc_pose', 'coco/AP'} & set(entry)))):
+            return entry
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise DatasetError(
+        f'{file} has the line {line[:80]!r}: expected an entry of '
+        "MMEngine's log, with a step and numbers")
+
+
+def plot_training(work_dir: str, out: str, overwrite: bool = False) -> None:
     """Plot loss, learning rate and AP against the training step.
 
     Args:
         work_dir: Of the run.
-        out: The picture, `.png`, `.svg` or `.pdf`.
+        out: The figure, `.png`, `.svg` or `.pdf`.
+        overwrite: Whether an existing file is replaced.
+
+    Raises:
+        ConfigError: For another ending of `out`.
+        DatasetError: As `read_scalars`.
+        WorkDirError: If `out` exists, or cannot be written.
     """
     from matplotlib.figure import Figure
 
+    if not out.endswith(_ENDINGS):
+        raise ConfigError(f'--out {out}: expected a name that ends with '
+                          f'{" or ".join(_ENDINGS)}')
+    check_output_file(out, '--out', (), overwrite)
     training, evaluation = read_scalars(work_dir)
     steps = [entry['step'] for entry in training]
     figure = Figure(figsize=(7, 4), layout='constrained')
@@ -69,8 +96,11 @@ def plot_training(work_dir: str, out: str) -> None:
     lines = [*axes.get_lines(), *second.get_lines()]
     axes.legend(lines, [line.get_label() for line in lines],
                 loc='center right')
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
+    path = Path(out)
+    with saying_why(out, '--out'):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as draft:
+            figure.savefig(draft, dpi=120, format=path.suffix[1:])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -81,8 +111,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('work_dir', help='of the run')
     parser.add_argument(
         '--out', metavar='FILE',
-        help='the picture (default: training.png in the work dir)')
+        help='the figure, .png, .svg or .pdf (default: training.png in the '
+        'work dir)')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace an existing figure')
     args = parser.parse_args(argv)
     out = args.out or str(Path(args.work_dir) / 'training.png')
-    plot_training(args.work_dir, out)
+    plot_training(args.work_dir, out, args.overwrite)
     print(f'curves in {out}')

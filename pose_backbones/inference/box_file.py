@@ -7,6 +7,7 @@ from os import fspath
 from pathlib import Path, PurePath
 
 from ..utils.errors import DatasetError
+from ..utils.files import read_text
 
 #: names of COCO's images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
@@ -127,10 +128,12 @@ def _is_box(value) -> bool:
 
 
 def _read_json(path: str):
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise DatasetError(f'there is no file of boxes {path}')
+    text = read_text(path, 'file of boxes')
     try:
-        return json.loads(Path(path).expanduser().read_text('utf-8'))
-    except FileNotFoundError:
-        raise DatasetError(f'there is no file of boxes {path}') from None
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DatasetError(
             f'the file of boxes {path} is unreadable: {error}') from error

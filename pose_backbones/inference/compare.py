@@ -2,14 +2,27 @@
 
 import argparse
 import json
+import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..utils.errors import DatasetError
+from ..utils.errors import DatasetError, WorkDirError, first_line
+from ..utils.files import (
+    check_no_input,
+    check_regular_file,
+    check_writable_dir,
+    read_text,
+    saying_why,
+)
 from .draw import Skeleton, draw_pose
+from .drawings import shorter, write_picture
+from .images import read_image
+
+_OVERVIEW = 'overview.jpg'
 
 _BAR = 22  # pixels of the captions above a pair
 
@@ -21,7 +34,8 @@ def compare(ann_file: str,
             count: int = 12,
             score_thr: float = 0.3,
             seed: int = 0,
-            metainfo: str | None = None) -> list[Path]:
+            metainfo: str | None = None,
+            overwrite: bool = False) -> list[Path]:
     """Draw predictions beside the ground truth.
 
     Args:
@@ -35,13 +49,18 @@ def compare(ann_file: str,
         seed: Of the lot.
         metainfo: MMPose's description of the data set, whose key points and
             limbs are drawn; None: those of the annotations' categories.
+        overwrite: Whether pictures of these names are replaced, unless they
+            are among the images.
 
     Returns:
         The pictures written, the overview last.
 
     Raises:
         DatasetError: If a file is missing or holds something else.
+        WorkDirError: If a picture would overwrite an image or, without
+            `overwrite`, any other file, or cannot be written.
     """
+    check_writable_dir(Path(out_dir), '--out')
     truth = _read(ann_file, 'annotations')
     skeleton = _skeleton(ann_file, truth, metainfo)
     predictions = _read(results, 'results')
@@ -51,30 +70,79 @@ def compare(ann_file: str,
     chosen = [image for image in truth['images']
               if any(_is_labelled(person) for person in people[image['id']])]
     order = np.random.default_rng(seed).permutation(len(chosen))[:count]
+    chosen = [chosen[index] for index in sorted(order)]
     folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    written, pairs = [], []
-    for image in (chosen[index] for index in sorted(order)):
-        path = Path(images) / image['file_name']
-        picture = cv2.imread(str(path))
-        if picture is None:
-            raise DatasetError(f'cannot read the image {path}')
-        pairs.append(
-            _pair(picture, people[image['id']], predictions[image['id']],
-                  skeleton, score_thr))
-        flat = Path(image['file_name']).with_suffix('.jpg').as_posix()
-        written.append(folder / flat.lstrip('/').replace('/', '_'))
-        cv2.imwrite(str(written[-1]), pairs[-1])
-    if pairs:
-        written.append(folder / 'overview.jpg')
-        cv2.imwrite(str(written[-1]), overview(pairs))
+    written = [folder / name for name in _flat(ann_file, chosen)]
+    if chosen:
+        written.append(folder / _OVERVIEW)
+    _check_pictures(written, [
+        *_files_of(Path(images)), ann_file, results, metainfo,
+        *(Path(images, image['file_name']) for image in truth['images'])],
+        overwrite)
+    pairs = []
+    with saying_why(out_dir, '--out'):
+        folder.mkdir(parents=True, exist_ok=True)
+        for image, path in zip(chosen, written):
+            picture = read_image(Path(images) / image['file_name'])
+            pairs.append(
+                _pair(picture, people[image['id']], predictions[image['id']],
+                      skeleton, score_thr))
+            _write(path, pairs[-1])
+        if pairs:
+            _write(written[-1], overview(pairs))
     return written
 
 
-def _read(path: str, what: str):
+def _flat(ann_file: str, images: list[dict]) -> Iterator[str]:
+    """Names in one folder for images of several, no two the same."""
+    used = {_OVERVIEW}
+    for image in images:
+        name = image.get('file_name')
+        if not isinstance(name, str) or not Path(name).name:
+            raise DatasetError(f'{ann_file}: image {image.get("id")} has the '
+                               f'file_name {name!r}: expected a path')
+        flat = Path(name).with_suffix('').as_posix().lstrip('/')
+        flat = shorter(Path(flat.replace('/', '_') + '.jpg'))
+        unique, number = flat, 1
+        while unique.name in used:
+            number += 1
+            unique = shorter(flat, f'-{number}')
+        used.add(unique.name)
+        yield unique.name
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """What is in a folder of images, which may be the output's."""
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _check_pictures(paths: list[Path], inputs: list, overwrite: bool) -> None:
+    """Refuse to replace an image, or without leave anything else."""
+    check_no_input(paths, '--out', inputs)
+    there = [path for path in paths if os.path.lexists(path)]
+    if there and not overwrite:
+        raise WorkDirError(
+            f'--out: {there[0]} is there already'
+            f'{", and more" if len(there) > 1 else ""}: choose another '
+            'folder, or replace the pictures with --overwrite')
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    try:
+        write_picture(path, picture)
+    except (ValueError, cv2.error) as error:
+        raise DatasetError(f'{path} cannot be drawn: {first_line(error)}'
+                           ) from error
+
+
+def _read(path: str, what: str):
+    text = read_text(path, what)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f'cannot read the {what} {path}: {error}'
                            ) from error
 
@@ -92,6 +160,8 @@ def _skeleton(ann_file: str, truth, metainfo: str | None) -> Skeleton:
     if metainfo is None:
         return Skeleton.from_coco(found[0])
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    if Path(metainfo).exists():
+        check_regular_file(metainfo, 'description')
     try:
         return Skeleton.from_metainfo(
             parse_pose_metainfo(dict(from_file=metainfo)))
@@ -200,7 +270,12 @@ def main(argv: list[str] | None = None) -> None:
         '--metainfo', metavar='FILE',
         help="draw the limbs of this description of the data set (MMPose's, "
         'a .py file) and not those of the annotations')
+    parser.add_argument(
+        '--overwrite', action='store_true',
+        help='replace pictures of an earlier run; images that are read are '
+        'never replaced')
     args = parser.parse_args(argv)
     written = compare(args.ann_file, args.images, args.results, args.out,
-                      args.count, args.score_thr, metainfo=args.metainfo)
+                      args.count, args.score_thr, metainfo=args.metainfo,
+                      overwrite=args.overwrite)
     print(f'{len(written)} pictures in {args.out}')

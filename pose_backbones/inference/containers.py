@@ -1,13 +1,65 @@
-"""What a video file says about its own length, to see whether it is whole."""
+"""What a video file says of itself: its container, and its own length."""
 
 import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from ..utils.files import open_regular
+
 _EBML, _SEGMENT = bytes.fromhex('1a45dfa3'), bytes.fromhex('18538067')
 _BOXES = (b'ftyp', b'styp', b'moov', b'moof', b'mdat', b'free', b'skip',
           b'wide', b'pnot')
+#: how the other containers begin
+_MARKS = (
+    _EBML, b'FLV\x01', b'OggS', b'GIF87a', b'GIF89a', b'YUV4MPEG2 ', b'DKIF',
+    b'.RMF', b'\x06\x0e\x2b\x34',  # RealMedia, MXF
+    b'\x30\x26\xb2\x75\x8e\x66\xcf\x11',  # ASF, WMV
+    b'\0\0\1', b'\0\0\0\1',  # MPEG streams and files, H.264, H.265
+    b'\x1f\x07\0')  # DV
+#: bytes between the packets of a transport stream, and before the first one
+_PACKETS = ((188, 0), (192, 4), (204, 0))
+#: how files begin that name other files, to be played in their place
+_PLAYLISTS = (b'#extm3u', b'ffconcat', b'[playlist]', b'[reference]',
+              b'rtsptext', b'smil', b'<', b'v=0', b'file ', b'# vobsub')
+_START = 1024  # bytes to look at
+
+
+def is_container(path: Path) -> bool:
+    """Whether a file begins as one that holds a video itself.
+
+    FFmpeg goes by a file's content, and also plays scripts and playlists
+    (`ffconcat`, HLS, DASH, SDP), which have it read any other file; they all
+    begin otherwise.
+
+    Args:
+        path: An existing file.
+
+    Returns:
+        Whether it is MP4 or QuickTime, AVI, Matroska or WebM, FLV, an MPEG
+        stream, ASF, Ogg, GIF, MXF, DV, RealMedia, IVF or Y4M.
+    """
+    start = _start(path)
+    if start.startswith(_MARKS) or start[4:8] in _BOXES:
+        return True
+    if start[:4] == b'RIFF':
+        return start[8:11] == b'AVI'
+    return not start.startswith(b'ID3') and any(
+        len(start) > first and set(start[first::step]) == {ord('G')}
+        for step, first in _PACKETS)
+
+
+def is_playlist(path: Path) -> bool:
+    """Whether a file, which is no container, names others to be played."""
+    start = _start(path)
+    if start[:3] == b'ID3':  # FFmpeg looks behind it
+        return True
+    return start.lstrip(b'\xef\xbb\xbf \t\r\n').lower().startswith(_PLAYLISTS)
+
+
+def _start(path: Path) -> bytes:
+    with open_regular(path, 'video') as file:
+        return file.read(_START)
 
 
 def missing_bytes(path: Path) -> int:
@@ -25,7 +77,7 @@ def missing_bytes(path: Path) -> int:
         (MPEG transport streams, GIF).
     """
     size = os.path.getsize(path)
-    with open(path, 'rb') as file:
+    with open_regular(path, 'video') as file:
         start = file.read(8)
         if start[4:] in _BOXES:
             end = _end_of_boxes(file, size)

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -12,7 +13,13 @@ from mmengine.registry import DefaultScope
 
 from ..utils.checkpoint import check_checkpoint_path, read_checkpoint
 from ..utils.config import building, load_config
-from ..utils.errors import CheckpointError, ConfigError, closest
+from ..utils.errors import (
+    CheckpointError,
+    ConfigError,
+    ImageError,
+    closest,
+    first_line,
+)
 from ..utils.files import is_url
 from .loading import choose_device
 
@@ -65,10 +72,20 @@ class PersonDetector:
         Returns:
             (n, 5), float32: left, top, right, bottom in pixels, score; the
             surest first.
+
+        Raises:
+            ImageError: If OpenCV cannot scale the image, as one that is very
+                long and narrow.
         """
         from torchvision.ops import nms
 
-        data = self.pipeline(dict(img=image, img_id=0))
+        try:
+            data = self.pipeline(dict(img=image, img_id=0))
+        except cv2.error as error:
+            height, width = image.shape[:2]
+            raise ImageError(
+                f'the detector cannot take an image of {width} x {height} '
+                f'pixels: {first_line(error)}') from error
         data['inputs'] = [data['inputs']]
         data['data_samples'] = [data['data_samples']]
         found = self.model.test_step(data)[0].pred_instances

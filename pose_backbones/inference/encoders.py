@@ -11,11 +11,18 @@ import numpy as np
 
 from ..utils.errors import PoseBackbonesError
 
+#: demuxers for sound: none of them opens a file that another one names
+_SOUND = ('mov,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg,mxf,dv,rm,mp3,wav,'
+          'flac,aac,ac3,amr,aiff,au,w64,caf,gif,h264,hevc,m4v,mpegvideo,ivf')
 _QUIET = ('-hide_banner', '-loglevel', 'error', '-y')
 
 
 class VideoError(PoseBackbonesError, OSError):
     """A video cannot be written."""
+
+
+class DiskFullError(VideoError):
+    """There is too little room to finish a video."""
 
 
 class FFmpegEncoder:
@@ -47,7 +54,8 @@ class FFmpegEncoder:
              '-i', 'pipe:0', '-c:v', codec, *quality,
              '-pix_fmt', 'yuv420p',
              '-movflags', '+empty_moov+default_base_moof',
-             '-frag_duration', '1000000', '-f', 'mp4', str(path.absolute())],
+             '-frag_duration', '1000000', '-f', 'mp4',
+             f'file:{path.absolute()}'],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._log,
@@ -168,16 +176,17 @@ def remux(ffmpeg: str, video: Path, sound: Path | None, seconds: float,
     Returns:
         What ffmpeg had to say if it failed.
     """
-    inputs = ['-i', str(video.absolute())]
+    inputs = ['-i', f'file:{video.absolute()}']
     if sound is not None:
-        inputs += ['-i', str(sound.absolute()), '-map', '0:v', '-map', '1:a?',
-                   '-c:a', 'aac', '-b:a', '192k']
+        inputs += ['-protocol_whitelist', 'file', '-format_whitelist', _SOUND,
+                   '-i', f'file:{sound.absolute()}', '-map', '0:v', '-map',
+                   '1:a?', '-c:a', 'aac', '-b:a', '192k']
     done = False
     try:
         run = subprocess.run(
             [ffmpeg, *_QUIET, '-nostdin', *inputs, '-c:v', 'copy',
              '-t', f'{seconds:.6f}', '-movflags', '+faststart', '-f', 'mp4',
-             str(out.absolute())],
+             f'file:{out.absolute()}'],
             capture_output=True,
             start_new_session=True)
         done = not run.returncode

@@ -9,6 +9,12 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..utils.errors import DatasetError
+from ..utils.images import (
+    NoImageError,
+    describe_unknown,
+    open_image,
+    read_image_bytes,
+)
 
 #: What OpenCV reads as its viewers show it: 8 bits, three channels or one.
 _PLAIN_MODES = ('RGB', 'L')
@@ -16,6 +22,7 @@ _PLAIN_FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'WEBP')
 #: what inputs without a name are called
 UNNAMED = ('array', 'image', 'bytes')
 _ORIENTATION = 0x0112  # the EXIF tag
+_STRIP = 1 << 20  # pixels that are made opaque at once
 #: JPEG's markers of the start of a scan and the end of the image
 _SCAN, _END = b'\xff\xda', b'\xff\xd9'
 
@@ -39,7 +46,8 @@ def read_image(source, rgb: bool = False) -> np.ndarray:
         (H, W, 3), uint8, BGR, contiguous.
 
     Raises:
-        DatasetError: If a file is missing, truncated or no picture.
+        DatasetError: If a file is missing, no regular file, truncated, no
+            picture of a raster format, or too large: see `utils.images`.
         TypeError, ValueError: For an array or object of another kind.
     """
     if isinstance(source, np.ndarray):
@@ -52,14 +60,7 @@ def read_image(source, rgb: bool = False) -> np.ndarray:
 def _bytes(source) -> bytes:
     """Of a file or stream."""
     if isinstance(source, (str, PathLike)):
-        path = Path(source).expanduser()
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            reason = ('there is no such file' if isinstance(
-                error, FileNotFoundError) else error.strerror or str(error))
-            raise DatasetError(
-                f'cannot read the image {path}: {reason}') from error
+        return read_image_bytes(Path(source).expanduser())
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if not hasattr(source, 'read'):
@@ -99,7 +100,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
     if not data:
         raise DatasetError(f'cannot read the image {name}: it is empty')
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data)) as image:
             if _is_plain(image, data):
                 found = cv2.imdecode(
                     np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -107,9 +108,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
                     return found
             return _from_pil(image)
     except UnidentifiedImageError as error:
-        raise DatasetError(
-            f'cannot read the image {name}: it is no picture of a format '
-            'that Pillow knows; convert it to JPEG or PNG') from error
+        raise NoImageError(describe_unknown(name, data[:64])) from error
     except Exception as error:  # of any of Pillow's formats, and OpenCV's
         raise DatasetError(f'cannot read the image {name}: '
                            f'{error or type(error).__name__}') from error
@@ -172,9 +171,19 @@ def from_array(image: np.ndarray, rgb: bool = False) -> np.ndarray:
     if rgb:
         colours = colours[..., ::-1]
     if alpha.size:
-        share = alpha.astype(np.float32) / 255
-        colours = np.rint(colours * share + 255 * (1 - share)).astype(np.uint8)
+        return _on_white(colours, alpha)
     return np.ascontiguousarray(colours)
+
+
+def _on_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Row by row, so that floats of a large image do not fill the memory."""
+    found = np.empty(colours.shape, np.uint8)
+    rows = max(1, _STRIP // colours.shape[1])
+    for top in range(0, len(colours), rows):
+        part = slice(top, top + rows)
+        share = alpha[part].astype(np.float32) / 255
+        found[part] = np.rint(colours[part] * share + 255 * (1 - share))
+    return found
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:

@@ -4,10 +4,12 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 from pathlib import Path
 
+from ..utils.arguments import is_number
 from ..utils.errors import WorkDirError
-from ..utils.files import replacing
+from ..utils.files import force, replacing
 from .result import PoseResult
 from .sources import Failure
 
@@ -50,16 +52,22 @@ class Journal:
         self._file = open(self.path, 'xb', buffering=0)
         self._append(settings)
         self.save()
+        force(folder)  # the name, too
 
     def _reopen(self, settings: dict) -> None:
         """Check the settings, and cut off what is to be done again."""
         with open(self.path, 'rb') as file:
             _compare(_parse_line(file.readline()), settings, self.path)
             end, failures = file.tell(), 0
-            for line in iter(file.readline, b''):
+            for number, line in enumerate(iter(file.readline, b''), 2):
                 entry = _parse_line(line)
                 if entry is None:
                     break
+                if not _is_entry(entry):
+                    raise WorkDirError(
+                        f'--resume: line {number} of {self.path} is not of '
+                        f'this tool ({_short(entry)}): take it out, or choose '
+                        'another --out')
                 failures += 'error' in entry
                 # A video is written anew, so that its lines are as well.
                 if 'frame' not in entry:
@@ -139,14 +147,47 @@ class Journal:
                     yield entry
 
 
-def _parse_line(line: bytes) -> dict | None:
+def _parse_line(line: bytes):
     """A line's content; None if it was cut off."""
     if not line.endswith(b'\n'):
         return None
     try:
-        return json.loads(line)
-    except ValueError:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
         return None
+    return 'null' if found is None else found
+
+
+def _is_entry(entry) -> bool:
+    """Whether a line's content is as `Journal` writes it."""
+    if not isinstance(entry, dict) or not all(
+            type(entry.get(key)) is int and 0 <= entry[key] < 2**53
+            for key in ('part', 'index')):
+        return False
+    if entry.get('end') is True:
+        return True
+    people = entry.get('people', [])
+    return (isinstance(entry.get('name'), str) and isinstance(people, list)
+            and ('people' in entry or isinstance(entry.get('error'), str))
+            and (entry.get('frame') is None or type(entry['frame']) is int)
+            and (entry.get('time') is None or _are_numbers([entry['time']]))
+            and all(map(_is_person, people)))
+
+
+def _is_person(person) -> bool:
+    return (isinstance(person, dict)
+            and isinstance(person.get('image_id'), (int, str))
+            and isinstance(person.get('track_id', 0), int)
+            and _are_numbers(person.get('bbox'), 4)
+            and _are_numbers(person.get('keypoints'))
+            and _are_numbers([person.get('score')]))
+
+
+def _are_numbers(values, count: int | None = None) -> bool:
+    """Whether it is a list of so many finite numbers."""
+    return (isinstance(values, list) and count in (None, len(values))
+            and all(is_number(value) and -inf < value < inf
+                    for value in values))
 
 
 def _compare(found: dict | None, settings: dict, path: Path) -> None:
@@ -198,6 +239,8 @@ def write_table(path: Path, entries: Iterable[dict],
                 names: Sequence[str]) -> None:
     """Write a table (CSV), one line for each person.
 
+    A name that is not UTF-8 is written as it is, byte by byte.
+
     Args:
         path, entries: As for `write_predictions`.
         names: Of the key points.
@@ -207,7 +250,8 @@ def write_table(path: Path, entries: Iterable[dict],
     for name in names:
         columns += [f'{name}_x', f'{name}_y', f'{name}_score']
     with replacing(path) as draft, open(
-            draft, 'w', newline='', encoding='utf-8') as file:
+            draft, 'w', newline='', encoding='utf-8',
+            errors='surrogateescape') as file:
         table = csv.writer(file)
         table.writerow(columns)
         for entry in entries:

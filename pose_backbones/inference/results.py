@@ -11,9 +11,11 @@ import torch
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 
+from ..utils.errors import ImageError, first_line
+from ..utils.images import check_sides
 from .boxes import Boxes, BoxSource
 from .following import Follower
-from .prefetch import prefetch
+from .prefetch import AHEAD, prefetch
 from .result import PoseResult
 from .skeleton import Skeleton
 from .sources import Failure, Frame, Inputs
@@ -39,6 +41,12 @@ class _Waiting:
     boxes: Boxes | None = None
     missing: int = 0
     found: list[InstanceData] = field(default_factory=list)
+
+    def fail(self, error: Exception) -> None:
+        """Note that the picture cannot be used."""
+        frame = self.frame
+        self.frame = Failure(frame.index, frame.name, frame.part, error,
+                             in_video=frame.frame is not None)
 
     @property
     def bytes(self) -> int:
@@ -100,8 +108,9 @@ class Results(Iterator[PoseResult]):
             Numbers of parts, with results and with what could not be read.
         """
         inputs = self.inputs.since(part, index)
-        with (prefetch(inputs) if self.inputs.may_prefetch else
-              closing(inputs)) as items:
+        # An iterator of the user's stays in the user's thread.
+        with (closing(inputs) if self.inputs.parts is None else prefetch(
+                inputs, AHEAD if self.inputs.may_prefetch else 0)) as items:
             for entry in self._finished(items):
                 yield self._deliver(entry)
 
@@ -135,16 +144,36 @@ class Results(Iterator[PoseResult]):
             for frame in items:
                 entry = _Waiting(frame)
                 if isinstance(frame, Frame):
-                    height, width = frame.image.shape[:2]
-                    entry.size = width, height
-                    for person in self._people(entry):
+                    for sample in self._prepared(entry):
                         entry.missing += 1
-                        yield entry, self._inferencer.prepare(frame, *person)
-                    if not self._keep_images:
-                        entry.frame = replace(frame, image=None)
+                        yield entry, sample
                 yield entry, None
         except Exception as error:  # raised when its turn has come
             yield _Waiting(error), None
+
+    def _prepared(self, entry: _Waiting) -> Iterator[dict]:
+        """What the model gets of a picture, which may turn out unusable."""
+        frame = entry.frame
+        height, width = frame.image.shape[:2]
+        entry.size = width, height
+        try:
+            # First the people: their boxes may come one image after another.
+            people = self._people(entry)
+            check_sides(frame.name, width, height)
+        except ImageError as error:
+            entry.fail(error)
+            return
+        for person in people:
+            try:
+                sample = self._inferencer.prepare(frame, *person)
+            except Exception as error:  # of any transform of the config
+                entry.fail(ImageError(
+                    f'cannot use the image {frame.name}, of {width} x '
+                    f'{height} pixels: {first_line(error)}'))
+                return
+            yield sample
+        if not self._keep_images:
+            entry.frame = replace(frame, image=None)
 
     def _people(self, entry: _Waiting) -> list[tuple]:
         """What tells the inferencer's `prepare` where they are."""

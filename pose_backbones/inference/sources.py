@@ -64,7 +64,7 @@ class Failure:
     Attributes:
         index, name, part: As of `Frame`.
         error: Why.
-        in_video: Whether it is a video, or the rest of one.
+        in_video: Whether it is a video, the rest of one, or a frame.
     """
 
     index: int
@@ -140,8 +140,11 @@ class Inputs:
 
     def announced(self) -> int | None:
         """How many pictures there are if videos, which are opened, hold as
-        many frames as they say; None if something does not say."""
-        if self.parts is None or not self.may_prefetch:
+        many frames as they say; None if something does not say, or is far
+        away."""
+        if self.parts is None or any(
+                is_video(part) and (is_live(part) or is_url(part))
+                for part in self.parts):
             return None
         total = 0
         for part in self.parts:
@@ -192,7 +195,7 @@ class Inputs:
         name = _name(source, index)
         try:
             image = _read(source, self.rgb)
-        except (DatasetError, TypeError, ValueError) as error:
+        except Exception as error:  # of a file or object of any kind
             return Failure(index, name, part, error)
         return Frame(
             index, name, part, image,
@@ -213,7 +216,7 @@ def _frames(source: str | int, part: int, start: int
                     index, f'{name}, frame {number}', part, image, index + 1,
                     None if live else source, number, time, live)
                 index += 1
-    except DatasetError as error:
+    except Exception as error:  # of OpenCV as well
         yield Failure(index, name, part, error, in_video=True)
 
 
@@ -222,7 +225,7 @@ def _announced(path: str) -> int | None:
     try:
         with read_video(path) as video:
             return video.frame_count
-    except DatasetError:
+    except Exception:  # told when its turn comes
         return 1
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ..utils.errors import DatasetError
-from ..utils.files import is_url
-from .containers import missing_bytes
+from ..utils.files import check_regular_file, is_url
+from .containers import is_container, is_playlist, missing_bytes
 from .encoders import VideoError
 from .paths import is_live
 from .video_writer import VideoWriter
@@ -164,9 +164,7 @@ def _open_capture(source: str | int, name: str) -> cv2.VideoCapture:
     else:
         if not is_url(source):
             path = Path(source)
-            if not path.is_file():
-                what = 'a folder' if path.is_dir() else 'not there'
-                raise DatasetError(f'{name} is {what}: expected a video file')
+            _check_file(path, name)
             source = str(path.absolute())
         backends = cv2.videoio_registry.getStreamBackends()
         ffmpeg = cv2.CAP_FFMPEG in backends
@@ -178,6 +176,23 @@ def _open_capture(source: str | int, name: str) -> cv2.VideoCapture:
     # On by default up to OpenCV 4.10, off in 4.11.
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return capture
+
+
+def _check_file(path: Path, name: str) -> None:
+    """Refuse what is no video file by itself, without FFmpeg."""
+    if not path.is_file():
+        what = ('a folder' if path.is_dir() else 'not there'
+                if not path.exists() else 'no regular file')
+        raise DatasetError(f'{name} is {what}: expected a video file')
+    check_regular_file(path, 'video')
+    if not path.stat().st_size or is_container(path):
+        return  # of an empty file, OpenCV says what is to be said
+    if is_playlist(path):
+        raise DatasetError(
+            f'{name} is a playlist or script that names other files: give '
+            'the videos themselves')
+    raise DatasetError(f'{name} cannot be opened as a video: '
+                       f'{_advice(str(path))}')
 
 
 def _cut(source: str | int) -> str:

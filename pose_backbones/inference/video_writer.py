@@ -17,7 +17,9 @@ from ..utils.errors import (
     PoseBackbonesError,
     WorkDirError,
 )
+from ..utils.files import check_no_input, check_regular_file, force
 from .encoders import (
+    DiskFullError,
     FFmpegEncoder,
     OpenCVEncoder,
     VideoError,
@@ -53,7 +55,8 @@ class VideoWriter:
     Raises:
         TypeError, ValueError: If an argument cannot be right.
         DatasetError: If there is no file `sound_from`.
-        WorkDirError: If the file exists and `overwrite` is not set.
+        WorkDirError: If the file exists and `overwrite` is not set, or it is
+            `sound_from`.
         VideoError: If no codec works.
     """
 
@@ -74,6 +77,9 @@ class VideoWriter:
         if self._sound is not None and not self._sound.is_file():
             raise DatasetError(f'sound_from is {str(sound_from)!r}, which is '
                                'no file: expected a video, or None')
+        if self._sound is not None:
+            check_regular_file(self._sound, 'sound of')
+            check_no_input(self.path, 'path', [self._sound])
         self._size, self._fps, self.frames = tuple(size), fps, 0
         self._spare = self.path.with_suffix(f'.part{os.getpid()}.mp4')
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +104,9 @@ class VideoWriter:
 
         Raises:
             ValueError: For another shape or type, or if it is closed.
-            VideoError: If the disk is nearly full, while there is room to
-                finish the video, or ffmpeg has stopped.
+            DiskFullError: If the disk is nearly full, while there is room to
+                finish the video.
+            VideoError: If ffmpeg has stopped.
         """
         width, height = self._size
         if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
@@ -110,7 +117,7 @@ class VideoWriter:
             raise ValueError(f'{self.path} is closed: no frame can be added')
         free = shutil.disk_usage(self._spare.parent).free
         if free < _RESERVE:
-            raise VideoError(
+            raise DiskFullError(
                 f'{self._spare.parent} has {free >> 10} KiB left, but '
                 f'{self.path} needs {_RESERVE >> 10} to be finished: make '
                 'room')
@@ -141,6 +148,10 @@ class VideoWriter:
                 raise VideoError(f'{self.path} holds the frames so far, since '
                                  f'ffmpeg has stopped: {problem}')
         return self.path if self.frames else None
+
+    def discard(self) -> None:
+        """Remove what could not be finished, if there is anything."""
+        self._spare.unlink(missing_ok=True)
 
     def _check_path(self) -> None:
         if self.path.suffix.lower() != '.mp4':
@@ -175,7 +186,9 @@ class VideoWriter:
         if self.path.exists() and not self._overwrite:
             raise WorkDirError(f'{self.path} was made by something else '
                                f'meanwhile: the video is {self._spare}')
+        force(self._spare)
         os.replace(self._spare, self.path)
+        force(self.path.parent)
 
     def _add_sound(self) -> None:
         """Make the fragments an ordinary file, with sound where there is."""

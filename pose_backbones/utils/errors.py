@@ -21,6 +21,10 @@ class DatasetError(PoseBackbonesError, ValueError):
     """Files of a data set are missing, unreadable or do not fit."""
 
 
+class ImageError(DatasetError):
+    """One image cannot be used, whatever is the matter with the others."""
+
+
 class CheckpointError(PoseBackbonesError, RuntimeError):
     """A checkpoint is missing, damaged, unsafe or of another model."""
 
@@ -35,6 +39,11 @@ class TrainingError(PoseBackbonesError, RuntimeError):
 
 class LaunchError(PoseBackbonesError, RuntimeError):
     """Processes, devices or nodes do not fit the machine."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or else its class."""
+    return str(error).strip().split('\n')[0] or type(error).__name__
 
 
 def closest(name: str,

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..utils.errors import ConfigError
+from ..utils.files import replacing, saying_why
 from . import picture
 from .documents import family_readme, model_zoo, replace_summary
 from .metafile import read_families
@@ -60,11 +61,12 @@ def make(root: Path) -> list[Path]:
     written = stale(root)
     texts = documents(root)
     for path in written:
-        if path in texts:
-            path.write_text(texts[path], encoding='utf-8')
-        else:
-            picture.draw(picture.points(read_families(root / 'configs')),
-                         path)
+        with saying_why(path, ''), replacing(path) as draft:
+            if path in texts:
+                draft.write_text(texts[path], encoding='utf-8')
+            else:
+                picture.draw(picture.points(
+                    read_families(root / 'configs')), draft)
     return written
 
 

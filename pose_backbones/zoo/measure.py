@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..apis import flops
 from ..utils.errors import ConfigError
+from ..utils.files import replacing, saying_why
 from .metafile import Family
 from .models import get_config, without_weights
 
@@ -96,7 +97,8 @@ def measure_families(families: list[Family]) -> list[str]:
                     f'{key} {value:,}'
                     for key, value in size.entries().items()))
             text = new
-        family.path.write_text(text, encoding='utf-8')
+        with saying_why(family.path, ''), replacing(family.path) as draft:
+            draft.write_text(text, encoding='utf-8')
     return changes
 
 

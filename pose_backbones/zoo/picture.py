@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
-
+from ..utils.files import open_regular
+from ..utils.images import open_image
 from .metafile import Family
 
 #: what the picture's file says of the data that it shows
@@ -54,7 +54,7 @@ def shown_digest(path: Path) -> str | None:
     """
     if not path.is_file():
         return None
-    with Image.open(path) as image:
+    with open_regular(path) as file, open_image(file) as image:
         image.load()
         return image.info.get(_KEY)
 
@@ -64,7 +64,7 @@ def draw(data: list[tuple], path: Path) -> None:
 
     Args:
         data: As of `points`.
-        path: The file to write, `.png`; it carries the data's digest.
+        path: The PNG file to write; it carries the data's digest.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -95,4 +95,4 @@ def draw(data: list[tuple], path: Path) -> None:
     handles += [Line2D([], [], color='grey', marker=marker, linestyle='',
                        label=size) for size, marker in _MARKERS.items()]
     axes.legend(handles=handles, loc='lower right', fontsize=9)
-    figure.savefig(path, dpi=100, metadata={_KEY: digest(data)})
+    figure.savefig(path, dpi=100, format='png', metadata={_KEY: digest(data)})

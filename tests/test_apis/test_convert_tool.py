@@ -1,6 +1,8 @@
 """tools/convert_checkpoint.py, and a released file in tools/test.py."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -263,7 +265,8 @@ def test_an_existing_file_is_kept(released, tmp_path):
 @pytest.mark.parametrize(('target', 'error', 'message'), [
     ('new.bin', ConfigError, r'DST .*new\.bin: expected a name that ends '
      r'with \.pth or \.safetensors'),
-    ('net.pth/new.pth', ConfigError, r'new\.pth cannot be written: '),
+    ('net.pth/new.pth', WorkDirError,
+     r'new\.pth cannot be written: .*net\.pth is no directory'),
 ])
 def test_names_that_cannot_be_written(released, tmp_path, target, error,
                                       message):
@@ -279,3 +282,37 @@ def test_an_unknown_release(tmp_path):
     with pytest.raises(CheckpointError, match=(
             r'unknown release: .*Not recognised: conv1\.weight')):
         api.main([str(tmp_path / 'net.pth'), str(tmp_path / 'new.pth')])
+
+
+@pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
+def test_a_full_disk_leaves_what_was_there(released, tmp_path, ending):
+    """A real one, which has room for a part of the weights."""
+    path, _ = released
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk],
+                   check=True)
+    try:
+        target = disk / f'new{ending}'
+        target.write_text('before')
+        assert path.stat().st_size > 100_000
+        with pytest.raises(WorkDirError, match=(
+                rf'DST .*new\{ending} cannot be written: .*No space left')):
+            api.main([str(path), str(target), '--overwrite'])
+        assert [file.name for file in disk.iterdir()] == [target.name]
+        assert target.read_text() == 'before'
+    finally:
+        subprocess.run(['umount', '-l', disk], check=True)
+
+
+def test_the_source_is_never_replaced(released, tmp_path):
+    path, _ = released
+    before = path.read_bytes()
+    (tmp_path / 'soft.pth').symlink_to(path)
+    os.link(path, tmp_path / 'hard.pth')
+    for target in (path, tmp_path / 'soft.pth', tmp_path / 'hard.pth',
+                   tmp_path / f'x/../{path.name}'):
+        (tmp_path / 'x').mkdir(exist_ok=True)
+        with pytest.raises(WorkDirError, match='is an input of this command'):
+            api.main([str(path), str(target), '--overwrite'])
+    assert path.read_bytes() == before

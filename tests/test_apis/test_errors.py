@@ -1,6 +1,7 @@
 """Every error that a user meets: one message, status 2, nothing lost."""
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import run_tool
+from hostile_images import png
 from mmengine.config import Config
 
 from pose_backbones.apis import cli
@@ -357,20 +359,31 @@ def test_empty_data_set(fail, tiny_config, data, tmp_path):
     assert 'is empty: not one annotated person' in line
 
 
-@pytest.mark.parametrize('workers', [0, 1])
-@pytest.mark.parametrize('damage', ['missing', 'text'])
+@pytest.mark.parametrize(('workers', 'damage'), [
+    (0, 'missing'), (1, 'missing'), (0, 'text'), (1, 'text'), (1, 'fifo'),
+    (0, 'wide')])
 def test_unreadable_image(fail, tiny_config, data, weights, tmp_path,
                           workers, damage):
     from xtcocotools.coco import COCO
     coco = COCO(str(data / 'annotations/person_keypoints_val.json'))
     person = next(a for a in coco.anns.values() if a['num_keypoints'])
     path = data / 'val' / coco.imgs[person['image_id']]['file_name']
-    path.write_text('no picture') if damage == 'text' else path.unlink()
+    path.unlink()
+    if damage == 'text':
+        path.write_text('no picture')
+    elif damage == 'fifo':
+        os.mkfifo(path)
+    elif damage == 'wide':
+        path.write_bytes(png(40000, 8))
     line = fail(test_api.main, tiny_config, weights, '--data-root', data,
                 '--work-dir', tmp_path / 'work', '--cfg-options',
                 f'test_dataloader.num_workers={workers}')
-    what = {'missing': 'there is no such file', 'text': 'it is no image'}
-    assert f'cannot read the image {path}: {what[damage]}' in line
+    what = {'missing': 'there is no such file', 'text': 'it is no image',
+            'fifo': 'it is a named pipe (FIFO)'}
+    if damage == 'wide':
+        assert f'cannot use the image {path}: it has 40000 x 8' in line
+    else:
+        assert f'cannot read the image {path}: {what[damage]}' in line
 
 
 def _pretend_run(folder, config):

@@ -191,7 +191,12 @@ def test_a_full_disk(photographs, model, tmp_path, monkeypatch):
     done = len((out / 'journal.jsonl').read_text().splitlines()) - 1
     assert 0 < done < 6
     assert infer.main([*options, '--out', str(out), '--resume']) == 0
-    assert read(out) == read(unbroken)
+    found, expected = read(out), read(unbroken)
+    assert [one['image_id'] for one in found] == [
+        one['image_id'] for one in expected]
+    for one, other in zip(found, expected):  # of other batches
+        np.testing.assert_allclose(one['keypoints'], other['keypoints'],
+                                   atol=1e-3)
 
 
 @pytest.fixture

@@ -68,3 +68,48 @@ def test_leaving_early_ends_the_thread_and_closes_what_is_read():
         assert threads() == ['prefetch']
     assert closed == ['prefetch']
     assert not threads()
+
+
+def test_nothing_is_read_before_it_is_asked_for():
+    taken = []
+
+    def items():
+        for n in itertools.count():
+            taken.append(n)
+            yield n
+
+    with prefetch(items(), 0) as ready:
+        time.sleep(.3)
+        assert taken == []
+        for n in range(3):
+            assert next(ready) == n
+            time.sleep(.15)
+            assert taken == list(range(n + 1))
+    assert not threads()
+    with prefetch(iter('ab'), 0) as ready:
+        assert list(ready) == ['a', 'b']
+
+
+@pytest.mark.parametrize('ahead', [0, 4])
+def test_a_reader_that_never_comes_back_is_given_up(ahead):
+    release = threading.Event()
+
+    def items():
+        yield 1
+        release.wait(60)
+
+    start = time.monotonic()
+    with prefetch(items(), ahead) as ready:
+        assert next(ready) == 1
+        if ahead == 0:  # the second one is being waited for
+            taker = threading.Thread(target=lambda: list(ready), daemon=True)
+            taker.start()
+            time.sleep(.3)
+    assert 1 < time.monotonic() - start < 10
+    assert threads() == ['prefetch']
+    release.set()
+    for _ in range(100):
+        if not threads():
+            break
+        time.sleep(.05)
+    assert not threads()

@@ -160,6 +160,11 @@ def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool
         raise DatasetError(
             f'{out} holds a synthetic data set made with other parameters; '
             f'choose another folder or pass --overwrite')
+    for name in layout.folders:
+        if (out / name).is_symlink():
+            raise DatasetError(
+                f'{out / name} is a link: files of another folder are not '
+                'replaced; choose another folder')
     for name in layout.own_files(found['counts']):
         (out / name).unlink(missing_ok=True)
     for name in layout.own_files(wanted['counts']):

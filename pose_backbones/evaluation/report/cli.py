@@ -18,7 +18,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'dir of a test that has them')
     parser.add_argument(
         '--ann', metavar='FILE', help="annotations in COCO's format "
-        '(default: those of the config beside the results)')
+        '(default: those of the config beside the results, which is read '
+        'and not run)')
+    parser.add_argument(
+        '--config', metavar='FILE', help='config of the test, which is run '
+        'as tools/test.py runs it, in place of the one beside the results')
     parser.add_argument(
         '--images', metavar='DIR', help='folder of the images (default: '
         'that of the config)')
@@ -54,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ConfigError(f'--pictures {args.pictures}: expected a number '
                           'from 0 on')
     sources = find_sources(args.results, args.ann, args.images, args.logs,
-                           args.metainfo)
+                           args.metainfo, args.config)
     measures = make_report(sources, args.out, args.title, args.pictures,
                            args.overwrite)
     print(f'AP {measures.table["AP"]:.3f}, AR {measures.table["AR"]:.3f}; '

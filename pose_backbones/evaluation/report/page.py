@@ -1,9 +1,8 @@
 """One self-contained HTML page about a test run."""
 
-import os
 from pathlib import Path
 
-from ...utils.errors import WorkDirError
+from ...utils.files import check_output_file, replacing, saying_why
 from . import background
 from . import error_sections as errors
 from . import precision_sections as precisions
@@ -29,33 +28,30 @@ def make_report(sources: Sources,
         out: The page, an `.html` file.
         title: Of the page; None: the name of the results.
         pictures: How many of the worst and of the best images are drawn.
-        overwrite: Replace a file that is there.
+        overwrite: Replace a file that is there, unless it is one of the
+            run's.
 
     Returns:
         What the page says, as numbers.
 
     Raises:
         DatasetError: If the files do not fit.
-        WorkDirError: If `out` is there already.
+        WorkDirError: If `out` is there already, is one of the files of the
+            run, or cannot be written.
         ValueError: If `pictures` is negative.
     """
     if pictures < 0:
         raise ValueError(f'pictures={pictures}: expected a number from 0 on')
     target = Path(out)
-    if target.exists() and not overwrite:
-        raise WorkDirError(
-            f'{out} is there already: choose another name with --out, or '
-            'replace it with --overwrite')
+    check_output_file(target, '--out', sources.files, overwrite)
     run = read_run(sources)
     measures = measure(run)
     content = _page(run, measures, title or sources.results.name, pictures)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    spare = target.with_name(f'{target.name}.partial')
-    try:
-        spare.write_text(content, encoding='utf-8')
-        os.replace(spare, target)
-    finally:
-        spare.unlink(missing_ok=True)
+    with saying_why(target, '--out'):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as draft:
+            draft.write_text(content, encoding='utf-8',
+                             errors='surrogateescape')
     return measures
 
 

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 
 from ...inference.draw import Skeleton, draw_pose
+from ...inference.images import read_image
+from ...utils.errors import DatasetError
 from .calibration import Calibration
 from .diagnosis import BACKGROUND, KINDS, MISS, Diagnosis
 from .poses import Poses
@@ -119,8 +121,9 @@ def draw_pairs(folder: Path, names: Mapping, poses: Poses,
             absent.append(name)
             continue
         scale = min(1, LONGEST / max(picture.shape[:2]))
-        picture = cv2.resize(picture, None, fx=scale, fy=scale,
-                             interpolation=cv2.INTER_AREA)
+        size = [max(1, round(scale * length))
+                for length in picture.shape[1::-1]]
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         groups = [g for g, other in enumerate(poses.images)
                   if other == image]
         truth, predicted = picture.copy(), picture
@@ -137,10 +140,9 @@ def draw_pairs(folder: Path, names: Mapping, poses: Poses,
 
 def _read(path: Path) -> np.ndarray | None:
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError:
+        return read_image(path)
+    except DatasetError:
         return None
-    return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
 
 
 def _draw_truth(picture: np.ndarray, poses: Poses, groups: list[int],

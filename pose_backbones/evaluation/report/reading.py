@@ -10,7 +10,8 @@ import numpy as np
 from ...datasets.metainfo import default_sigmas
 from ...datasets.sides import find_pairs
 from ...inference.draw import Skeleton
-from ...utils.errors import DatasetError
+from ...utils.errors import DatasetError, first_line
+from ...utils.files import read_text
 from .sources import Sources
 
 #: data sets known by the names of their key points
@@ -58,6 +59,19 @@ def read_run(sources: Sources) -> Run:
     Raises:
         DatasetError: With the value that does not fit and what was expected.
     """
+    try:
+        return _read_run(sources)
+    except DatasetError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError,
+            ValueError) as error:
+        raise DatasetError(
+            f'{sources.annotations} or {sources.results} has an entry that is '
+            f"not of COCO's format: {type(error).__name__}: "
+            f'{first_line(error)}') from error
+
+
+def _read_run(sources: Sources) -> Run:
     truth = _read_truth(sources.annotations)
     results = _read_json(sources.results, 'results')
     crowd = all('crowdIndex' in image for image in truth['images'])
@@ -81,8 +95,10 @@ def read_run(sources: Sources) -> Run:
 
 def _read_json(path: Path, what: str):
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
+        return json.loads(read_text(path, what))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(f'cannot read the {what} {path}: {error}'
                            ) from error
 
@@ -96,6 +112,17 @@ def _read_truth(path: Path) -> dict:
         raise DatasetError(
             f'{path} holds no annotations of key points: expected '
             "COCO's format, with images, annotations and categories")
+    for name in fields:
+        for entry in truth[name]:
+            if not isinstance(entry, dict):
+                raise DatasetError(f'{path}: {name} has the entry '
+                                   f'{str(entry)[:80]!r}: expected a dict')
+    for image in truth['images']:
+        if not isinstance(image.get('id'), (int, str)) or not isinstance(
+                image.get('file_name'), str):
+            raise DatasetError(
+                f'{path}: images has the entry {str(image)[:80]}: expected '
+                'an id and a file_name')
     people = [{'iscrowd': 0, **entry} for entry in truth['annotations']
               if entry.get('keypoints')]
     return {**truth, 'annotations': people}
@@ -190,6 +217,11 @@ def _check_results(sources: Sources, truth: Mapping, results,
         raise DatasetError(
             f'{path} holds no results of key points: expected a list of '
             '{image_id, category_id, keypoints, score}')
+    unnamed = [entry['image_id'] for entry in results
+               if not isinstance(entry['image_id'], (int, str))]
+    if unnamed:
+        raise DatasetError(f'{path}: a result has the image_id '
+                           f'{unnamed[0]!r}: expected a number')
     images = {image['id'] for image in truth['images']}
     strange = [entry['image_id'] for entry in results
                if entry['image_id'] not in images]
@@ -216,11 +248,12 @@ def _fault(entry: Mapping, count: int, categories: set,
                 'annotations')
     try:
         finite = np.isfinite(np.array([*points, entry['score']], float)).all()
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         finite = False
     if not finite:
         return 'key points or a score that are not all finite numbers'
-    if entry['category_id'] not in categories:
+    if not isinstance(entry['category_id'], int) or (
+            entry['category_id'] not in categories):
         return (f'the category_id {entry["category_id"]!r}: expected one of '
                 f'the annotations, {sorted(categories)}')
     if boxed != bool(entry.get('bbox')):

@@ -1,14 +1,18 @@
-"""Where the files of a test run are, and what its config says."""
+"""Where the files of a test run are, and what its config says.
 
-import warnings
+A config that is found beside results is read as data: none of its lines is
+run, and neither is a file that it names. One that the user names is loaded as
+all tools do.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config
-
 from ...utils.config import load_config
-from ...utils.errors import ConfigError, DatasetError
+from ...utils.errors import ConfigError, DatasetError, first_line
+from ...utils.files import check_regular_file, file_problem, open_regular
+from ...utils.literals import read_assignments
 
 _SUFFIX = '.keypoints.json'
 _HOW = ('tools/test.py writes it with --cfg-options '
@@ -40,21 +44,31 @@ class Sources:
     iou_type: str | None = None
     use_area: bool | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read."""
+        return self.results, self.annotations
+
 
 def find_sources(results: str,
                  annotations: str | None = None,
                  images: str | None = None,
                  logs: str | None = None,
-                 metainfo: str | None = None) -> Sources:
+                 metainfo: str | None = None,
+                 config: str | None = None) -> Sources:
     """Find the files of a test run.
 
     Args:
         results: A results file, or the work dir of a test or training run
             that has one. A work dir's config says what is not given, and
-            for a file without `annotations`, that beside the file does.
+            for a file without `annotations`, that beside the file does; it
+            is read, and not run.
         annotations, images, logs: Files and folders in place of the
             config's.
-        metainfo: MMPose's description of the key points, a `.py` file.
+        metainfo: MMPose's description of the key points, a `.py` file, which
+            is run.
+        config: The config of the test, which is loaded as all tools do, in
+            place of the one that is looked for.
 
     Returns:
         The files, which are there.
@@ -69,12 +83,15 @@ def find_sources(results: str,
             f'{results} is not there: expected a file of key points in '
             f"COCO's results format, or the work dir of a test; {_HOW}")
     folder = place if place.is_dir() else place.parent
-    config = None
-    if place.is_dir() or annotations is None:
-        config = _find_config(folder)
-    known = _from_config(config) if config is not None else {}
+    content: Mapping = {}
+    if config is not None:
+        content = load_config(config).to_dict()
+    elif place.is_dir() or annotations is None:
+        content = _find_config(folder)
+    known = _from_config(content, config is not None)
     if place.is_dir():
-        place = _find_results(folder, config)
+        place = _find_results(folder, content)
+    check_regular_file(place, 'results')
     if metainfo is not None:
         known['metainfo'] = _read_metainfo(metainfo)
         known['metainfo_origin'] = metainfo
@@ -94,9 +111,13 @@ def _annotations(given: str | None, known: str | None,
         raise ConfigError(
             f'no annotations: expected --ann FILE, or the config of the test '
             f'in {folder}')
-    if not Path(found).is_file():
+    problem = file_problem(found)
+    if problem is not None:
         advice = '' if given else (
             ' (said by the config): give the file with --ann')
+        if Path(found).exists():
+            raise DatasetError(f'cannot read the annotations {found}: '
+                               f'{problem}{advice}')
         raise DatasetError(f'the annotations {found} are not there{advice}')
     return Path(found)
 
@@ -120,24 +141,43 @@ def _logs(given: str | None, folder: Path) -> Path | None:
         places.append(folder.absolute().parent)
     for place in places:
         for file in place.glob('*/vis_data/scalars.json'):
-            if '"loss"' in file.read_text(encoding='utf-8'):
+            if '"loss"' in _text(file):
                 return place
     return None
 
 
-def _find_config(folder: Path) -> Config | None:
-    """That of the test, which a run leaves in its work dir."""
+def _find_config(folder: Path) -> dict:
+    """What that of the test says, which a run leaves in its work dir."""
     for place in (folder / 'test', folder):
         for pattern in ('*.py', '*/vis_data/config.py'):
-            files = sorted(place.glob(pattern),
+            files = sorted((file for file in place.glob(pattern)
+                            if file_problem(file) is None),
                            key=lambda file: file.stat().st_mtime)
             for file in reversed(files):
-                if 'test_evaluator' in file.read_text(encoding='utf-8'):
-                    return load_config(str(file))
-    return None
+                if 'test_evaluator' in _text(file):
+                    return _read_config(file)
+    return {}
 
 
-def _find_results(folder: Path, config: Config | None) -> Path:
+def _read_config(file: Path) -> dict:
+    found = read_assignments(file)
+    if 'test_evaluator' not in found:
+        raise ConfigError(
+            f'config unreadable: {file} does not give test_evaluator as a '
+            'plain value, and its Python is not run: give it with --config, '
+            'or the annotations with --ann')
+    return found
+
+
+def _text(file: Path) -> str:
+    """Of a file that may hold something else; empty for what is no file."""
+    if file_problem(file) is not None:
+        return ''
+    with open_regular(file) as opened:
+        return opened.read().decode(errors='replace')
+
+
+def _find_results(folder: Path, config: Mapping) -> Path:
     for metric in _metrics(config):
         named = Path(f'{metric.get("outfile_prefix")}{_SUFFIX}')
         if named.is_file():
@@ -152,50 +192,92 @@ def _find_results(folder: Path, config: Config | None) -> Path:
     return found[0]
 
 
-def _metrics(config: Config | None) -> list[Mapping]:
+def _metrics(config: Mapping) -> list[Mapping]:
     """Of the evaluator, those that measure key points as COCO does."""
-    found = (config or {}).get('test_evaluator') or []
+    found = config.get('test_evaluator') or []
     found = found if isinstance(found, (list, tuple)) else [found]
-    return [metric for metric in found
-            if str(metric.get('type')).endswith('CocoMetric')]
+    return [metric for metric in found if isinstance(metric, Mapping)
+            and str(metric.get('type')).endswith('CocoMetric')]
 
 
-def _from_config(config: Config) -> dict:
-    """What the config of a test says, as far as it does."""
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+def _dict(parent: Mapping, key: str) -> Mapping:
+    """An entry that is a dict; else an empty one."""
+    found = parent.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _name(parent: Mapping, key: str) -> str:
+    """An entry that is a text; else an empty one."""
+    found = parent.get(key)
+    return found if isinstance(found, str) and '\0' not in found else ''
+
+
+def _from_config(config: Mapping, trusted: bool) -> dict:
+    """What the config of a test says, as far as it does.
+
+    Args:
+        config: Its content.
+        trusted: Whether files that it names may be run.
+    """
+    dataset = _dict(_dict(config, 'test_dataloader'), 'dataset')
     known = {}
-    root = Path(dataset.get('data_root') or '')
-    prefix = (dataset.get('data_prefix') or {}).get('img')
-    if prefix is not None:
-        known['images'] = str(root / prefix)
-    if dataset.get('ann_file'):
+    root = Path(_name(dataset, 'data_root'))
+    prefix = _dict(dataset, 'data_prefix')
+    if isinstance(prefix.get('img'), str):
+        known['images'] = str(root / _name(prefix, 'img'))
+    if _name(dataset, 'ann_file'):
         known['annotations'] = str(root / dataset['ann_file'])
     for metric in _metrics(config):
-        if metric.get('ann_file'):
+        if _name(metric, 'ann_file'):
             known['annotations'] = metric['ann_file']
         known['iou_type'] = metric.get('iou_type', 'keypoints')
         known['use_area'] = metric.get('use_area', True)
-    parsed = _metainfo_of(dataset)
+    parsed = _metainfo_of(dataset, trusted)
     if parsed is not None:
         known['metainfo'] = parsed
         known['metainfo_origin'] = f'{dataset["type"]} of the config'
     return known
 
 
-def _metainfo_of(dataset: Mapping) -> dict | None:
+def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
+    """The description of a data set's key points, by its class or file."""
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo
     from mmpose.registry import DATASETS
-    name = str(dataset.get('type'))
-    kind = DATASETS.get(name)
+    name = _name(dataset, 'type').rpartition('.')[2]
+    # Not `DATASETS.get`, which imports what a name with dots stands for.
+    kind = DATASETS.module_dict.get(name)
     # Of a whole body, results have the body apart, as annotations do.
     if not hasattr(kind, '_load_metainfo') or 'WholeBody' in name:
         return None
-    with warnings.catch_warnings():  # of where it finds its own file
-        warnings.filterwarnings('ignore', 'The metainfo config file')
-        return kind._load_metainfo(dataset.get('metainfo'))
+    given = _dict(dataset, 'metainfo') or kind.METAINFO
+    file = given.get('from_file')
+    try:
+        if isinstance(file, str):
+            given = dict(from_file=file) if trusted else _described(file)
+        return parse_pose_metainfo(dict(given)) if given else None
+    except Exception as error:  # of a description that is none
+        raise ConfigError(
+            f'the config describes its key points ({file or "metainfo"}) in '
+            f'a way that cannot be read: {first_line(error)}: give the '
+            'description with --metainfo, or the config with --config'
+        ) from error
+
+
+def _described(file: str) -> dict:
+    """What names a description that nobody vouches for: MMPose's own, where
+    it ships one of this name; else its content, read and not run."""
+    import mmpose
+    folder = file.rpartition('/')[0]
+    shipped = Path(mmpose.__file__).parent / '.mim' / file
+    if folder == 'configs/_base_/datasets' and shipped.is_file():
+        return dict(from_file=str(shipped))
+    return read_assignments(file)['dataset_info']
 
 
 def _read_metainfo(path: str) -> dict:
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    if Path(path).exists():
+        check_regular_file(path, 'description')
     try:
         return parse_pose_metainfo(dict(from_file=path))
     except (OSError, AssertionError, AttributeError, KeyError,

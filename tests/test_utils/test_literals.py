@@ -1,0 +1,56 @@
+"""Reading a Python file's plain values without running it."""
+
+import textwrap
+
+import pytest
+
+from pose_backbones.utils.errors import ConfigError
+from pose_backbones.utils.literals import read_assignments
+
+
+def read(tmp_path, text: str) -> dict:
+    path = tmp_path / 'config.py'
+    path.write_text(textwrap.dedent(text))
+    return read_assignments(path)
+
+
+def test_plain_values(tmp_path):
+    assert read(tmp_path, """
+        a = b = dict(x=[1, -2.5, None], y=('t', True), z={0: 'zero', 'k': {}})
+        weights: list = [1.] * 3
+        path = 'data/' 'coco'
+        """) == dict(
+            a=dict(x=[1, -2.5, None], y=('t', True), z={0: 'zero', 'k': {}}),
+            b=dict(x=[1, -2.5, None], y=('t', True), z={0: 'zero', 'k': {}}),
+            weights=[1., 1., 1.], path='data/coco')
+
+
+@pytest.mark.parametrize('text', [
+    "a = __import__('os').system('touch RAN')",
+    "a = dict(b=open('RAN', 'w'))", "a = [x for x in open('RAN', 'w')]",
+    "a = dict(**open('RAN', 'w'))", 'a = {**{}}', 'a = dict([(1, 2)])',
+    "a = f'{open(\"RAN\", \"w\")}'", 'a = [0] * 10**9', "a = ['x'] * 2000000",
+    'a = 9 ** 9 ** 9', 'a = b', 'a = -"x"', 'a = {[]: 1}',
+    'if True:\n    a = 1', 'a = lambda: 1',
+    "def f(x=open('RAN', 'w')):\n    pass",
+    'class C:\n    a = open("RAN", "w")', 'a = ' + '-' * 900 + '1',
+])
+def test_everything_else_is_left_out_and_not_run(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    found = read(tmp_path, f'{text}\nc = 1\n')
+    assert found.pop('c') == 1
+    assert set(found) <= {'a'}
+    if found:  # a number with many signs
+        assert found == {'a': 1}
+    assert not (tmp_path / 'RAN').exists()
+
+
+def test_a_variable_that_is_set_anew_is_not_known(tmp_path):
+    assert read(tmp_path, 'a = 1\na = f()\nb = f()\nb = 2') == {'b': 2}
+
+
+@pytest.mark.parametrize('text', ['a = (', 'a = \0', 'x' * 10 + ' y',
+                                  'a = ' + '[' * 5000 + ']' * 5000])
+def test_what_is_no_python(tmp_path, text):
+    with pytest.raises(ConfigError, match=r'config unreadable: .*config\.py'):
+        read(tmp_path, text)
