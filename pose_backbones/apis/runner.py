@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -12,8 +13,11 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..utils.checkpoint import get_weights, load_weights, read_checkpoint
-from ..utils.errors import CheckpointError, LaunchError
+from ..utils.errors import CheckpointError, ConfigError, LaunchError
 from ..utils.files import is_url
+
+#: seconds; that of NCCL, where gloo by itself waits for half an hour
+_TIMEOUT = 600
 
 
 class PoseRunner(Runner):
@@ -32,7 +36,7 @@ class PoseRunner(Runner):
             if torch.cuda.is_available():
                 check_devices(int(os.environ['LOCAL_WORLD_SIZE']))
             else:
-                dist.init_process_group('gloo')
+                dist.init_process_group('gloo', timeout=_timeout(env_cfg))
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None,
@@ -126,6 +130,16 @@ class PoseRunner(Runner):
             save_param_scheduler, meta, by_epoch, backend_args)
         if local and self.rank == 0:
             Path(out_dir, written).replace(Path(out_dir, filename))
+
+
+def _timeout(env_cfg: dict) -> timedelta:
+    """How long a process waits for another one that does not answer."""
+    value = (env_cfg.get('dist_cfg') or {}).get('timeout', _TIMEOUT)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (
+            0 < value < 1e9):
+        raise ConfigError(f'env_cfg.dist_cfg.timeout={value!r}: expected a '
+                          'number of seconds')
+    return timedelta(seconds=value)
 
 
 def check_devices(processes: int) -> None:
