@@ -1,8 +1,32 @@
-"""Names of files, and files that are there as a whole or not at all."""
+"""Files that are read, and files that are written whole or not at all.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+One home for what every tool needs: whether a path can be read without
+waiting for ever (`check_regular_file`, `open_regular`), whether an output can
+be written and is no input (`check_writable_file`, `check_writable_dir`,
+`check_output_file`), and writing without half files (`replacing`).
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike, fspath
 from pathlib import Path
+from typing import BinaryIO
+
+from .errors import DatasetError, PoseBackbonesError, WorkDirError
+
+_LONGEST = 255  # bytes of a file's name
+#: names of files that were being written: `replacing`, and `VideoWriter`
+_DRAFT = re.compile(r'\.\d+\.part$|\.part\d+(\.whole)?\.mp4$')
+_OTHER_KINDS = (
+    (stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a named pipe (FIFO)'),
+    (stat.S_ISSOCK, 'a socket'), (stat.S_ISCHR, 'a character device'),
+    (stat.S_ISBLK, 'a block device'))
+#: what some file systems answer to fsync of a folder
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
 
 
 def is_url(name) -> bool:
@@ -10,20 +34,309 @@ def is_url(name) -> bool:
     return isinstance(name, str) and '://' in name
 
 
+def reason(error: OSError) -> str:
+    """What an error of the system says, without number and path."""
+    if isinstance(error, FileNotFoundError):
+        return 'there is no such file or folder'
+    return error.strerror or str(error) or type(error).__name__
+
+
+def file_problem(path: str | PathLike) -> str | None:
+    """Why a path cannot be read as a file.
+
+    Nothing is opened: opening a FIFO or a device may block for ever.
+
+    Args:
+        path: Of a local file; links are followed.
+
+    Returns:
+        The reason; None for a regular file that this process may read.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if os.path.islink(path):
+            return f'it is a link to {os.readlink(path)}, which is not there'
+        return 'there is no such file'
+    except OSError as error:
+        return reason(error)
+    except ValueError:  # a NUL byte
+        return 'its name is not one that a file can have'
+    kind = _other_kind(mode)
+    if kind is not None:
+        return f'it is {kind}'
+    return None if os.access(path, os.R_OK) else os.strerror(errno.EACCES)
+
+
+def _other_kind(mode: int) -> str | None:
+    """What something is that is no regular file."""
+    if stat.S_ISREG(mode):
+        return None
+    return next((name for test, name in _OTHER_KINDS if test(mode)),
+                'no regular file')
+
+
+def check_regular_file(
+        path: str | PathLike, what: str = 'file',
+        error: type[PoseBackbonesError] = DatasetError) -> None:
+    """Refuse a path that is no regular, readable file, without opening it.
+
+    Args:
+        path: Of a local file.
+        what: It holds, for the message, such as `'checkpoint'`.
+        error: Class of the error.
+
+    Raises:
+        PoseBackbonesError: Of that class, with the path and the reason, such
+            as that it is a named pipe.
+    """
+    problem = file_problem(path)
+    if problem is not None:
+        raise error(f'cannot read the {what} {fspath(path)}: {problem}')
+
+
+def open_regular(
+        path: str | PathLike, what: str = 'file',
+        error: type[PoseBackbonesError] = DatasetError) -> BinaryIO:
+    """Open a regular file for reading; never waits for another process.
+
+    Args:
+        path, what, error: See `check_regular_file`.
+
+    Returns:
+        The open file.
+
+    Raises:
+        PoseBackbonesError: As `check_regular_file`.
+    """
+    check_regular_file(path, what, error)
+    problem: str | None = None
+    try:
+        # It may have become a FIFO since it was looked at.
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as found:
+        raise error(f'cannot read the {what} {fspath(path)}: '
+                    f'{reason(found)}') from found
+    problem = _other_kind(os.fstat(number).st_mode)
+    if problem is not None:
+        os.close(number)
+        raise error(f'cannot read the {what} {fspath(path)}: it is {problem}')
+    return open(number, 'rb')
+
+
+def read_text(path: str | PathLike, what: str = 'file',
+              error: type[PoseBackbonesError] = DatasetError) -> str:
+    """The text of a regular file, in UTF-8.
+
+    Args:
+        path, what, error: See `check_regular_file`.
+
+    Returns:
+        The text, without a byte order mark.
+
+    Raises:
+        PoseBackbonesError: As `check_regular_file`, or for another encoding.
+    """
+    try:
+        with open_regular(path, what, error) as file:
+            return file.read().decode('utf-8-sig')
+    except UnicodeDecodeError as found:
+        raise error(f'cannot read the {what} {fspath(path)}: {found}'
+                    ) from found
+    except OSError as found:
+        raise error(f'cannot read the {what} {fspath(path)}: '
+                    f'{reason(found)}') from found
+
+
+def same_file(first: str | PathLike, second: str | PathLike) -> bool:
+    """Whether two paths are one file: by links, `..`, case or hard links."""
+    try:
+        return os.path.samefile(first, second)
+    except (OSError, ValueError):
+        return os.path.realpath(first) == os.path.realpath(second)
+
+
+def check_no_input(path: str | PathLike, option: str,
+                   inputs: Iterable[str | PathLike | None]) -> None:
+    """Refuse an output that is one of the files that are read.
+
+    Args:
+        path: Of the output.
+        option: That named it, for the message.
+        inputs: Paths that are read; None and URLs are left out.
+
+    Raises:
+        WorkDirError: With the input that would be overwritten.
+    """
+    for one in inputs:
+        if one is not None and not is_url(one) and same_file(path, one):
+            raise WorkDirError(
+                f'{option} {fspath(path)} is an input of this command, '
+                f'{fspath(one)}, which would be overwritten: choose another '
+                'name')
+
+
+def check_output_file(path: str | PathLike, option: str,
+                      inputs: Iterable[str | PathLike | None] = (),
+                      overwrite: bool = False,
+                      how: str = 'or replace it with --overwrite') -> None:
+    """Refuse an output that would overwrite something, or cannot be written.
+
+    Call it before any work.
+
+    Args:
+        path, option, inputs: See `check_no_input`.
+        overwrite: Whether a file that is there may be replaced; an input may
+            not.
+        how: What the message offers besides another name.
+
+    Raises:
+        WorkDirError: With the path and the reason.
+    """
+    check_no_input(path, option, inputs)
+    if os.path.lexists(path) and not overwrite and not os.path.isdir(path):
+        raise WorkDirError(f'{option} {fspath(path)} exists: choose another '
+                           f'name{", " if how else ""}{how}')
+    check_writable_file(Path(path), option)
+
+
+def check_writable_file(path: Path, option: str) -> None:
+    """Try whether a file can be written, before any work.
+
+    Its folder is made, and a file beside it is written and removed. What is
+    there under its name stays as it is.
+
+    Args:
+        path: Of the file.
+        option: That named it, for the message, such as `'--out'`.
+
+    Raises:
+        WorkDirError: With the path and the reason.
+    """
+    with saying_why(path, option):
+        if os.path.lexists(path):
+            kind = _other_kind(os.stat(path).st_mode)
+            if kind is not None:
+                raise WorkDirError(f'{option} {path} is {kind}: expected the '
+                                   'name of a file')
+        elif len(os.fsencode(path.name)) > _LONGEST:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _try(path)
+
+
+def check_writable_dir(path: Path, option: str) -> None:
+    """Try whether files can be written into a folder, before any work.
+
+    The folder is made, and a file in it is written and removed.
+
+    Args:
+        path, option: See `check_writable_file`.
+
+    Raises:
+        WorkDirError: With the path and the reason.
+    """
+    with saying_why(path, option):
+        if os.path.lexists(path) and not stat.S_ISDIR(os.stat(path).st_mode):
+            raise WorkDirError(f'{option} {path} is a file: expected a '
+                               'folder')
+        path.mkdir(parents=True, exist_ok=True)
+        _try(path / 'try')
+
+
+def _try(path: Path) -> None:
+    """Write something beside a file, and remove it."""
+    draft = _draft(path)
+    try:
+        # Some file systems are full only when there is something to write.
+        draft.write_bytes(bytes(64))
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def saying_why(path: str | PathLike, option: str,
+               then: str = '') -> Iterator[None]:
+    """Let what the system refuses to write be one message.
+
+    Args:
+        path: What is written.
+        option: That named it.
+        then: What the user may do, for the end of the message.
+
+    Raises:
+        WorkDirError: For an OSError in the block, such as of a full disk.
+    """
+    try:
+        yield
+    except PoseBackbonesError:
+        raise
+    except OSError as error:
+        raise WorkDirError(f'{option} {fspath(path)} cannot be written: '
+                           f'{reason(error)}{then}') from error
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """Have a file written beside the one that it replaces when it is whole.
 
     Args:
         path: The file.
+        durable: Whether the file is forced to the disk before it takes the
+            name, so that a loss of power leaves the old or the new one.
 
     Yields:
-        Where to write. After an error, what was written is gone, and `path`
-        is as it was.
+        Where to write: a file of the same folder whose name ends in `.part`.
+        After an error, what was written is gone, and `path` is as it was.
     """
-    draft = path.with_name(f'{path.name}.part')
+    draft = _draft(path)
     try:
         yield draft
+        if durable:
+            force(draft)
         draft.replace(path)
+        if durable:
+            force(path.parent)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _draft(path: Path) -> Path:
+    """The file that is written in place of another one, by this process."""
+    ending = f'.{os.getpid()}.part'
+    name = os.fsencode(path.name)[:_LONGEST - len(ending)]
+    return path.with_name(os.fsdecode(name) + ending)
+
+
+def force(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk.
+
+    Args:
+        path: Which exists.
+
+    Raises:
+        OSError: If the disk refuses; a file system that cannot force the
+            names in a folder is no error.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(number)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed processes have left half written.
+
+    Args:
+        folder: In which, and in whose subfolders, nothing else writes now.
+    """
+    for place, _, names in os.walk(folder):
+        for name in filter(_DRAFT.search, names):
+            with suppress(OSError):
+                os.unlink(os.path.join(place, name))
