@@ -4,6 +4,7 @@ import argparse
 import atexit
 import errno
 import gc
+import logging
 import multiprocessing
 import os
 import re
@@ -54,6 +55,7 @@ def run(main: Callable[[list[str] | None], object],
         main: Takes the arguments; None stands for those of the command line.
         stoppable: Whether signals are handled; without it, `main` does that.
     """
+    logging.raiseExceptions = False  # of a log file on a full disk
     stop = Stop()
     with stop if stoppable else nullcontext():
         try:
