@@ -65,3 +65,80 @@ def test_no_network(project):
         'error: the packages could not be downloaded: is there a network')
     assert len(done.stderr.splitlines()) == 1
     assert not (project[0] / '.venv/.ready').exists()
+
+
+@pytest.fixture
+def fake_python(project):
+    """An interpreter that makes an environment in two seconds, with a log.
+
+    Its environment's interpreter is this one, too. pip says what it does and
+    notes that it has started and ended.
+    """
+    folder, commands = project
+    python = commands / 'python3.11'
+    python.write_text(f"""#!{shutil.which('bash')}
+here={folder}
+case "$*" in
+    *"-m venv"*) {shutil.which('mkdir')} -p .venv/bin
+        {shutil.which('cp')} "$0" .venv/bin/python ;;
+    *"import pip"*) exit 1 ;;
+    *"-m pip"*) echo "start $PPID" >>"$here/events"; sleep 1
+        echo "Collecting all"; echo "end $PPID" >>"$here/events" ;;
+    *platform*) echo 3.11.7 ;;
+esac
+""")
+    python.chmod(0o755)
+    (folder / 'pose_backbones').mkdir()
+    (folder / 'pose_backbones/version.py').write_text('')
+    return project
+
+
+def start_setup(project):
+    folder, commands = project
+    return subprocess.Popen(
+        [shutil.which('bash'), 'tools/setup_env.sh'], cwd=folder,
+        env={'PATH': str(commands), 'HOME': str(folder)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize('command', ['flock', None])
+def test_two_at_once(fake_python, command):
+    """The second waits, and finds the environment ready."""
+    folder, commands = fake_python
+    if command:
+        (commands / command).symlink_to(shutil.which(command))
+    else:
+        (commands / 'rm').symlink_to(shutil.which('rm'))
+    first = start_setup(fake_python)
+    while not (folder / 'events').exists():
+        assert first.poll() is None, first.communicate()
+    second = start_setup(fake_python)
+    outputs = [one.communicate(timeout=60) for one in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    assert [err for _, err in outputs] == ['', '']
+    assert '[setup] ready after' in outputs[0][0]
+    assert outputs[1][0].splitlines() == [
+        '[setup] another set-up of .venv is running: waiting',
+        '[setup] the other set-up has made .venv ready']
+    events = [line.split() for line in
+              (folder / 'events').read_text().splitlines()]
+    assert [name for name, _ in events] == ['start', 'end'] * 3
+    assert 'Collecting all' in (folder / '.venv.setup.log').read_text()
+    assert not (folder / '.venv.setup.lock').exists()
+
+
+@pytest.mark.parametrize('command', ['flock', None])
+def test_a_set_up_that_was_killed_does_not_hold_up_the_next(fake_python,
+                                                            command):
+    folder, commands = fake_python
+    if command:
+        (commands / command).symlink_to(shutil.which(command))
+    first = start_setup(fake_python)
+    while not (folder / 'events').exists():
+        assert first.poll() is None, first.communicate()
+    first.kill()
+    first.communicate()
+    done = run_setup(fake_python)
+    assert done.returncode == 0, done.stderr
+    assert '[setup] ready after' in done.stdout
+    assert (folder / '.venv/.ready').exists()

@@ -1,5 +1,7 @@
 """Measure HRCoMer's prediction, encoding and assigner: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.benchmark_hrcomer import main
 from pose_backbones.apis.cli import run
 

@@ -1,5 +1,7 @@
 """PoseInferencer beside MMPose's: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.benchmark_inference import main
 from pose_backbones.apis.cli import run
 

@@ -1,5 +1,7 @@
 """Compare MSPN with MMPose's, by number of stages: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.benchmark_mspn import main
 from pose_backbones.apis.cli import run
 

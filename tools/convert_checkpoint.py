@@ -1,5 +1,7 @@
 """Convert a released checkpoint to today's names: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.cli import run
 from pose_backbones.apis.convert import main
 

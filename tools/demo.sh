@@ -40,7 +40,16 @@ step "training, with a log line every 20 steps"
 try "$python" tools/train.py "$config" --data-root "$data" \
     --work-dir "$work" --no-validate --resume ${options[@]+"${options[@]}"} ${TRAIN_OPTIONS:-}
 
-checkpoint=$(cat "$work/last_checkpoint")
+checkpoint=$("$python" - "$work" <<'END'
+import sys
+
+from pose_backbones.apis.train import latest_checkpoint
+
+found = latest_checkpoint(sys.argv[1])
+sys.exit(f'error: there is no checkpoint in {sys.argv[1]}') if (
+    found is None) else sys.stdout.write(str(found))
+END
+)
 step "evaluating $checkpoint on the images of $data/$val"
 try "$python" tools/test.py "$config" "$checkpoint" --data-root "$data" \
     --work-dir "$work/test" --out "$work/metrics.json" \

@@ -6,5 +6,5 @@
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 export PYTHONPATH="$here/..:${PYTHONPATH:-}"
-exec "${PYTHON:-python}" -m pose_backbones.apis.launch \
+exec "${PYTHON:-python}" "$here/_launch.py" \
     "$here/train.py" 1 "$@"

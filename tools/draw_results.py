@@ -1,5 +1,7 @@
 """Draw predictions beside the ground truth: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.cli import run
 from pose_backbones.inference.compare import main
 

@@ -1,5 +1,7 @@
 """Count parameters and FLOPs of a model: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.cli import run
 from pose_backbones.apis.flops import main
 

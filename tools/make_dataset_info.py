@@ -1,5 +1,7 @@
 """Describe the key points of a data set for MMPose: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.cli import run
 from pose_backbones.datasets.metainfo import main
 

@@ -1,5 +1,7 @@
 """Make the tables and the picture of all models: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.cli import run
 from pose_backbones.zoo.cli import main
 

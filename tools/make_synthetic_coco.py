@@ -1,5 +1,7 @@
 """Make a data set of drawn people: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.cli import run
 from pose_backbones.datasets.synthetic.cli import main
 

@@ -1,5 +1,7 @@
 """Measure what activation checkpointing saves and costs: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.cli import run
 from pose_backbones.apis.memory import main
 

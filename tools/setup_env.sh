@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 log="$venv.setup.log"
+lock="$venv.setup.lock"
 started=$SECONDS
 
 say() { echo "[setup] $*"; }
@@ -35,7 +36,53 @@ find_python() {
         "apt-get install python3 python3-venv) or name it: PYTHON=/path/to/python make …"
 }
 
+# ready: whether the environment is newer than what it is made from.
+ready() {
+    local file
+    for file in requirements.txt setup.py pose_backbones/version.py; do
+        [ "$venv/.ready" -nt "$file" ] || return 1
+    done
+}
+
+# take_turn: go on when no other set-up of this environment is running. The
+# lock of `flock` ends with its process; without that command, it is a file
+# with the number of the process.
+take_turn() {
+    if command -v flock >/dev/null; then
+        exec 9>>"$log"
+        flock --nonblock 9 && return
+        waiting
+        flock 9
+    else
+        while ! (set -o noclobber && echo $$ >"$lock") 2>/dev/null; do
+            [ -e "$lock" ] || stop "cannot write $lock"
+            local owner
+            owner=$(cat "$lock" 2>/dev/null || true)
+            if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
+                # It was killed. Whoever writes last has the turn.
+                echo $$ >"$lock"
+                sleep 1
+                [ "$(cat "$lock")" = $$ ] && break
+            fi
+            waiting
+            sleep 1
+        done
+        trap 'rm -f "$lock" 2>/dev/null || true' EXIT
+    fi
+    if [ -n "$waited" ] && ready; then
+        say "the other set-up has made $venv ready"
+        exit
+    fi
+}
+
+waiting() {
+    [ -n "$waited" ] || say "another set-up of $venv is running: waiting"
+    waited=yes
+}
+
 python=$(find_python)
+waited=
+take_turn
 version=$("$python" -c 'import platform; print(platform.python_version())')
 : >"$log"
 

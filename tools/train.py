@@ -1,5 +1,7 @@
 """Train a model from a config: see `--help`."""
 
+import _start  # noqa: F401  (first: signals end it while it loads)
+
 from pose_backbones.apis.cli import run
 from pose_backbones.apis.train import main
 

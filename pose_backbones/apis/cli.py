@@ -2,50 +2,137 @@
 
 import argparse
 import atexit
-import hashlib
+import errno
+import gc
+import logging
+import multiprocessing
 import os
+import re
+import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 
 import torch.distributed as dist
 from mmengine.config import DictAction
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ..utils.errors import ConfigError, PoseBackbonesError
+from .stopping import (
+    LOST,
+    NO_ANSWER,
+    NOTE,
+    STOPPED,
+    Stop,
+    Stopped,
+    lost_process,
+    say,
+)
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
-#: set in a process that a launcher has started
-_STARTED_BY = ('LOCAL_WORLD_SIZE', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 #: exit status for an error of the user's making, as argparse has it
 USER_ERROR = 2
+#: exit status if another process of the run is gone, or does not answer
+LOST_PROCESS = 3
+_GATHER = 2.  # seconds
+_FULL = ': make room there, or choose another folder'
+#: what to do about what the system refuses
+_HINTS = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _FULL}
 
 
-def run(main: Callable[[list[str] | None], object]) -> None:
+def run(main: Callable[[list[str] | None], object],
+        stoppable: bool = True) -> None:
     """Run a tool: a user's error becomes one message and exit status 2.
 
-    A number that `main` returns is the exit status. Set
-    POSE_BACKBONES_DEBUG=1 to see the traceback as well.
+    So does what the system refuses, as on a full disk. Ctrl-C and SIGTERM
+    end the tool with one line as well, with status 130 and 143. A number
+    that `main` returns is the exit status. Set POSE_BACKBONES_DEBUG=1 to see
+    the traceback as well.
 
     Args:
         main: Takes the arguments; None stands for those of the command line.
+        stoppable: Whether signals are handled; without it, `main` does that.
     """
-    try:
-        status = main(None)
-    except PoseBackbonesError as error:
-        if os.environ.get('POSE_BACKBONES_DEBUG'):
-            traceback.print_exc()
-        message = _message(error)
-        if _first_to_say(message):
-            print(f'error: {message}', file=sys.stderr, flush=True)
-        # Without waiting for data workers and process groups.
-        sys.stdout.flush()
-        os._exit(USER_ERROR)
-    status = status if isinstance(status, int) else 0
-    _leave_processes(status)
+    logging.raiseExceptions = False  # of a log file on a full disk
+    stop = Stop()
+    with stop if stoppable else nullcontext():
+        try:
+            try:
+                status = main(None)
+                status = status if isinstance(status, int) else 0
+                stop.leave_with(status)
+                if status > STOPPED:
+                    stop.leave_note(NOTE, '')  # `main` has said it
+                _end_data_workers()
+            except SystemExit:
+                raise
+            except BaseException as error:
+                _end(stop, error)
+        except Stopped as error:  # which came while an error was handled
+            _end(stop, error)
+        _leave_processes(status)
     if status:
         sys.exit(status)
+
+
+def _end(stop: Stop, error: BaseException) -> None:
+    """End the process after an error, or raise it if it is none of a user's.
+
+    Args:
+        stop: Which signal it is due to, if any.
+        error: That `main` has raised.
+    """
+    if stop.number is not None:
+        if os.environ.get('POSE_BACKBONES_DEBUG'):
+            traceback.print_exception(error)
+        stop.say()
+        with suppress(BaseException):
+            _end_data_workers()
+            atexit._run_exitfuncs()
+        _exit(STOPPED + stop.number)
+    reason = lost_process(error)
+    if reason is not None and stop.launcher.folder is not None:
+        # The launcher knows which one it was.
+        stop.leave_note(LOST, reason)
+        stop.leave_note(NOTE, stop.note())
+        stop.leave_with(LOST_PROCESS)
+        if reason == NO_ANSWER:  # the others will miss it soon
+            time.sleep(_GATHER)
+        _exit(LOST_PROCESS)
+    status = USER_ERROR
+    if isinstance(error, PoseBackbonesError):
+        message = _message(error)
+    elif isinstance(error, OSError):
+        message = _system_message(error)
+    elif reason is not None:
+        message, status = f'{reason}; {stop.note()}', LOST_PROCESS
+    else:
+        raise  # with its traceback
+    if os.environ.get('POSE_BACKBONES_DEBUG'):
+        traceback.print_exception(error)
+    stop.leave_with(status)
+    if stop.launcher.first_to_say(message):
+        say(f'error: {message}')
+    # Without waiting for data workers and process groups.
+    _exit(status)
+
+
+def _end_data_workers() -> None:
+    """Let data workers end, which have files in the temporary folder."""
+    if not multiprocessing.active_children():
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises
+    for one in gc.get_objects():
+        if issubclass(type(one), _MultiProcessingDataLoaderIter):
+            one._shutdown_workers()
+
+
+def _exit(status: int) -> None:
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(status)
 
 
 def _leave_processes(status: int) -> None:
@@ -74,25 +161,16 @@ def _message(error: Exception) -> str:
     return text
 
 
-def _first_to_say(message: str) -> bool:
-    """Whether no other process of this run on this machine has said it.
-
-    The processes that a launcher has started share a parent; the first one
-    leaves a mark that the others see.
-    """
-    if not any(name in os.environ for name in _STARTED_BY):
-        return True
-    digest = hashlib.sha256(message.encode()).hexdigest()[:16]
-    mark = os.path.join(tempfile.gettempdir(),
-                        f'pose_backbones-{os.getppid()}-{digest}')
-    try:
-        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        # Of an earlier run whose parent had the same number, long ago?
-        if time.time() - os.path.getmtime(mark) < 600:
-            return False
-        os.utime(mark)
-    return True
+def _system_message(error: OSError) -> str:
+    """What the system has refused, and for which file."""
+    if error.errno is None or error.strerror is None:
+        text = _message(error) or type(error).__name__
+        return re.sub(r'^\[Errno \d+\] ', '', text)
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2)
+             if isinstance(name, (str, bytes))]
+    text = ': '.join([' -> '.join(names), error.strerror] if names
+                     else [error.strerror])
+    return text + _HINTS.get(error.errno, '')
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,7 @@
 """Predictions for a test set whose labels nobody has: `--format-only`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ..evaluation.submission import (
     write_submission,
 )
 from ..utils.errors import ConfigError, DatasetError
+from ..utils.files import check_writable_file
 from .checks import check_detections, read_images
 from .config import as_list
 
@@ -55,6 +58,27 @@ class CocoSubmission:
                 f'--format-only: the server of COCO takes {NUM_VALUES // 3} '
                 f'key points, but the data set has {count}')
 
+    @property
+    def _results(self) -> Path:
+        """What the metric has written."""
+        return Path(f'{self.prefix}.keypoints.json')
+
+    def check_writable(self) -> None:
+        """Try whether the zip file can be written.
+
+        Raises:
+            WorkDirError: With the path and the reason.
+        """
+        check_writable_file(Path(f'{self.prefix}.zip'), '--format-only')
+
+    @contextmanager
+    def cleaned_up(self) -> Iterator[None]:
+        """Remove what the metric has written, also after an error."""
+        try:
+            yield
+        finally:
+            self._results.unlink(missing_ok=True)
+
     def write(self) -> Path:
         """Make the zip file of the results that the metric has written.
 
@@ -64,10 +88,8 @@ class CocoSubmission:
         Raises:
             DatasetError: If the server would refuse them.
         """
-        results = Path(f'{self.prefix}.keypoints.json')
         path, kept, left_out = write_submission(
-            str(results), self.image_list, self.folder, self.name)
-        results.unlink()
+            str(self._results), self.image_list, self.folder, self.name)
         note = f' ({left_out} left out: 20 an image are taken)'
         print_log(f'{kept} results written to {path}'
                   + (note if left_out else ''), logger='current')

@@ -3,12 +3,14 @@
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from ..utils.errors import ConfigError, LaunchError
-from .cli import USER_ERROR
 from .runner import check_devices
+from .stopping import LAUNCHER
+from .workers import Workers
 
 
 def _number(name: str, default: int, smallest: int = 0) -> int:
@@ -53,21 +55,25 @@ def torchrun_arguments(script: str, processes: int,
     ]
 
 
-def launch(script: str, processes: str, arguments: list[str]) -> None:
-    """Run a tool in several processes; end with its exit status.
+def launch(script: str, processes: str, arguments: list[str]) -> int:
+    """Run a tool in several processes.
+
+    SIGINT, SIGTERM and SIGHUP end them all; SIGUSR1 and SIGUSR2 are passed
+    on to each.
 
     Args:
         script: The tool.
         processes: How many on this machine, as given.
         arguments: Of the tool.
 
+    Returns:
+        The exit status: of the process that failed first or, if a signal
+        has ended that or this one, 128 and its number.
+
     Raises:
-        LaunchError: If the number is none, or over that of the GPUs.
+        LaunchError: If the number is none, or over that of the GPUs, or the
+            port is taken.
     """
-    from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.errors import (
-        ChildFailedError,
-    )
     if not processes.isdigit() or int(processes) < 1:
         raise LaunchError(
             f'{processes!r} processes: expected how many to start on this '
@@ -77,16 +83,13 @@ def launch(script: str, processes: str, arguments: list[str]) -> None:
         # Share the cores; torchrun by itself gives each process one.
         share = max(1, (os.cpu_count() or 1) // int(processes))
         os.environ.setdefault('OMP_NUM_THREADS', str(share))
-    try:
-        run.main(torchrun_arguments(script, int(processes), arguments))
-    except ChildFailedError as error:
-        codes = {failure.exitcode for failure in error.failures.values()}
-        if codes <= {USER_ERROR, -15}:  # the tool has said what is wrong
-            os._exit(USER_ERROR)
-        raise
+    options = torchrun_arguments(script, int(processes), arguments)
+    with TemporaryDirectory(prefix='pose_backbones-') as folder:
+        os.environ[LAUNCHER] = f'{os.getpid()}:{folder}'
+        return Workers(options, Path(folder)).run()
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     """Entry point: SCRIPT NUMBER_OF_POSITIONALS ARGUMENT…
 
     The positional arguments of the tool come first, then the number of
@@ -99,9 +102,5 @@ def main(argv: list[str] | None = None) -> None:
         usage = 'CONFIG GPUS' if count == 1 else 'CONFIG CHECKPOINT GPUS'
         name = Path(script).stem
         raise ConfigError(f'usage: dist_{name}.sh {usage} [OPTION ...]')
-    launch(script, rest[count], rest[:count] + rest[count + 1:])
+    return launch(script, rest[count], rest[:count] + rest[count + 1:])
 
-
-if __name__ == '__main__':
-    from .cli import run as run_tool
-    run_tool(main)

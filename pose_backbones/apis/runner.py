@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import mmengine
@@ -46,8 +47,16 @@ from ..engine.resuming import (
 from ..engine.saving import check_finite, make_plain, write_checkpoint
 from ..engine.seeded_loading import seed_loader
 from ..utils.checkpoint import get_weights, load_weights, read_checkpoint
-from ..utils.errors import CheckpointError, LaunchError, PoseBackbonesError
+from ..utils.errors import (
+    CheckpointError,
+    ConfigError,
+    LaunchError,
+    PoseBackbonesError,
+)
 from ..utils.files import is_url, replacing, saying_why
+
+#: seconds; that of NCCL, where gloo by itself waits for half an hour
+_TIMEOUT = 600
 
 
 class PoseRunner(Runner):
@@ -72,7 +81,7 @@ class PoseRunner(Runner):
             if torch.cuda.is_available():
                 check_devices(int(os.environ['LOCAL_WORLD_SIZE']))
             else:
-                dist.init_process_group('gloo')
+                dist.init_process_group('gloo', timeout=_timeout(env_cfg))
         super().setup_env(env_cfg)
 
     def register_hooks(self, *args, **kwargs) -> None:
@@ -410,6 +419,16 @@ def _raise_disk_error(record: logging.LogRecord) -> None:
 def _to_cpu(state: dict) -> dict:
     return apply_to(state, lambda value: hasattr(value, 'cpu'),
                     lambda value: value.cpu())
+
+
+def _timeout(env_cfg: dict) -> timedelta:
+    """How long a process waits for another one that does not answer."""
+    value = (env_cfg.get('dist_cfg') or {}).get('timeout', _TIMEOUT)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (
+            0 < value < 1e9):
+        raise ConfigError(f'env_cfg.dist_cfg.timeout={value!r}: expected a '
+                          'number of seconds')
+    return timedelta(seconds=value)
 
 
 def check_devices(processes: int) -> None:

@@ -3,10 +3,7 @@
 import argparse
 from pathlib import Path
 
-import mmengine
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmpose.registry import METRICS
 
 from ..utils.checkpoint import read_checkpoint
@@ -16,6 +13,8 @@ from . import checks
 from .cli import add_common_options, keep_local_rank
 from .config import as_list, merge_options
 from .format_only import CocoSubmission, check_image_list, enable_format_only
+from .stopping import when_stopped
+from .test_outputs import TestOutputs, check_outputs
 from .train import build_runner, load_dataset, require_gpu
 
 #: names of metrics in MMPose 0.x → today's classes
@@ -191,26 +190,6 @@ def _key_point_loss(cfg: Config) -> dict:
     return dict(type='KeypointMSELoss', use_target_weight=True)
 
 
-class SaveMetrics(Hook):
-    """Writes the metrics of a test run to a file.
-
-    Args:
-        path: Of the file; its ending says the format.
-    """
-
-    priority = 'LOWEST'
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Write them, in one process."""
-        if metrics is not None and runner.rank == 0:
-            mmengine.dump({name: float(value)
-                           for name, value in metrics.items()}, self.path)
-            print_log(f'Metrics written to {self.path}', logger='current')
-
-
 def evaluate(cfg: Config,
              out: str | None = None,
              submission: CocoSubmission | None = None) -> dict[str, float]:
@@ -243,11 +222,13 @@ def evaluate(cfg: Config,
         cfg, getattr(runner.model, 'module', runner.model), dataset)
     if submission is not None:
         submission.check_dataset(dataset)
-    if out is not None:
-        runner.register_hook(SaveMetrics(out))
-    metrics = runner.test()
-    if submission is not None and runner.rank == 0:
-        submission.write()
+    outputs = TestOutputs(runner, out)
+    if submission is None:
+        return outputs.test()
+    with submission.cleaned_up():
+        metrics = outputs.test()
+        if runner.rank == 0:
+            submission.write()
     return metrics
 
 
@@ -259,4 +240,8 @@ def main(argv: list[str] | None = None) -> None:
     checks.check_output(args.dump, '--dump', ('.pkl', '.pickle'))
     cfg = load_config(args.config)
     submission = merge_test_options(cfg, args)
+    check_outputs(cfg, args.out, args.dump, args.config, args.checkpoint)
+    if submission is not None:
+        submission.check_writable()
+    when_stopped(lambda: 'nothing was written; run it again')
     evaluate(cfg, out=args.out, submission=submission)

@@ -1,6 +1,7 @@
 """PCKh, MPII's measure, and the file of predictions for its test split."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -8,6 +9,7 @@ from mmengine.logging import print_log
 from scipy.io import savemat
 
 from ..registry import METRICS
+from ..utils.files import replacing
 
 #: row of the table → indices of its joints
 JOINT_GROUPS = {
@@ -186,8 +188,9 @@ class MpiiPCKh(BaseMetric):
         people = [person for _, person in sorted(
             {person['id']: person for person in results}.items())]
         if self.outfile is not None:
-            savemat(self.outfile, dict(preds=np.stack(
-                [person['predicted'] for person in people]) + 1))
+            points = np.stack([person['predicted'] for person in people])
+            with replacing(Path(self.outfile)) as draft:
+                savemat(draft, dict(preds=points + 1), appendmat=False)
             print_log(f'Predictions of {len(people)} people written to '
                       f'{self.outfile}', logger='current')
         if self.format_only:

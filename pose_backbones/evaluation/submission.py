@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from ..utils.errors import ConfigError, DatasetError
+from ..utils.files import replacing
 
 #: how many people of an image the server looks at
 MOST_PEOPLE = 20
@@ -160,8 +161,7 @@ def write_submission(results_file: str, image_list: str, folder: str,
     check_results(results, {image['id'] for image in images})
     path = Path(folder, f'{stem}.zip')
     text = json.dumps(results, separators=(',', ':'), allow_nan=False)
-    spare = path.with_suffix('.zip.partial')
-    with zipfile.ZipFile(spare, 'w', zipfile.ZIP_DEFLATED) as archive:
+    with replacing(path) as draft, zipfile.ZipFile(
+            draft, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f'{stem}.json', text)
-    spare.replace(path)
     return path, len(results), len(everyone) - len(results)
