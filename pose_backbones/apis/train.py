@@ -30,6 +30,7 @@ from . import checks
 from .cli import add_common_options, keep_local_rank
 from .config import merge_options
 from .runner import PoseRunner, translate_launcher
+from .stopping import when_stopped
 
 __all__ = [
     'build_runner', 'is_complete', 'latest_checkpoint', 'load_dataset',
@@ -236,8 +237,10 @@ def train(cfg: Config,
 def _train_alone(cfg: Config, overwrite: bool, save_on: SignalFlag | None,
                  splits: list[str], first: bool) -> PoseRunner | None:
     """The part of `train` in which no other run uses the work dir."""
+    saved_in = checkpoint_dir(cfg)
+    when_stopped(lambda: checks.saved_summary(saved_in))
     if first:
-        check_writable_dir(checkpoint_dir(cfg), 'the directory of checkpoints')
+        check_writable_dir(saved_in, 'the directory of checkpoints')
     checks.check_work_dir(cfg, bool(cfg.get('resume')), overwrite)
     checkpoint = _find_start(cfg)
     if cfg.get('resume') and is_complete(cfg, checkpoint):
@@ -247,7 +250,7 @@ def _train_alone(cfg: Config, overwrite: bool, save_on: SignalFlag | None,
     if overwrite:
         checks.check_overwrite(cfg)
         if first:
-            for folder in {Path(cfg.work_dir), checkpoint_dir(cfg)}:
+            for folder in {Path(cfg.work_dir), saved_in}:
                 checks.clear_work_dir(folder)
     runner = build_runner(cfg)
     checks.check_same_start(cfg)
@@ -257,7 +260,7 @@ def _train_alone(cfg: Config, overwrite: bool, save_on: SignalFlag | None,
         checks.check_keypoints(cfg, load_dataset(runner, split), split)
     if save_on is not None:
         runner.register_hook(SaveOnSignalHook(save_on))
-    with _full_disk(checkpoint_dir(cfg)):
+    with _full_disk(saved_in):
         runner.train()
     return runner
 

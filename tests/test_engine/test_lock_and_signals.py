@@ -255,3 +255,26 @@ def test_two_processes_stop_together(tiny_config, synthetic, tmp_path):
     assert 'Traceback' not in text
     assert torch.isfinite(next(iter(content['state_dict'].values()))).all()
     assert not (work / '.lock').exists()
+
+
+def test_a_stopped_training_says_what_is_saved(tiny_config, synthetic,
+                                               tmp_path):
+    work, log = tmp_path / 'work', tmp_path / 'log.txt'
+    with log.open('w') as out:
+        tool = subprocess.Popen(
+            [sys.executable, str(ROOT / 'tools/train.py'), str(tiny_config),
+             '--data-root', str(synthetic), '--work-dir', str(work),
+             '--cfg-options', 'train_cfg.max_iters=2000'],
+            env=tool_env(), stdout=out, stderr=out)
+        until = time.monotonic() + 200
+        while not (work / 'last_checkpoint').exists():
+            assert tool.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+        tool.terminate()
+        assert tool.wait(60) == 143, log.read_text()
+    newest, content = find_latest(work)
+    assert content['meta']['iter'] >= 2
+    last = log.read_text().splitlines()[-1]
+    assert last == f'stopped; {newest} is saved; continue with --resume'
+    assert not list(work.glob('*.partial'))
