@@ -45,7 +45,8 @@ def read_zip(file: BinaryIO, size: int, device: torch.device) -> Any:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError,
             UnicodeDecodeError) as error:
-        raise Damaged(f'a zip archive without its end ({error})') from error
+        raise Damaged(f'the end of the zip archive is missing ({error})'
+                      ) from error
     records = {record.filename: record for record in archive.infolist()}
     _check_records(archive.infolist(), records, size)
     pickles = [name for name in records if name.endswith('/data.pkl')
