@@ -56,6 +56,7 @@ def run(main: Callable[[list[str] | None], object],
         stoppable: Whether signals are handled; without it, `main` does that.
     """
     logging.raiseExceptions = False  # of a log file on a full disk
+    _print_any_name()
     stop = Stop()
     with stop if stoppable else nullcontext():
         try:
@@ -75,6 +76,14 @@ def run(main: Callable[[list[str] | None], object],
         _leave_processes(status)
     if status:
         sys.exit(status)
+
+
+def _print_any_name() -> None:
+    """Let names of files be printed that the output's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, 'errors', None) == 'strict' and hasattr(
+                stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
 
 
 def _end(stop: Stop, error: BaseException) -> None:

@@ -365,3 +365,17 @@ def test_a_real_full_disk(good, model, tmp_path):
         assert len(json.loads((out / 'predictions.json').read_text())) == 59
     finally:
         subprocess.run(['umount', '-l', disk], check=True)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8:strict', 'ascii:strict'])
+def test_names_that_cannot_be_printed(encoding, tmp_path):
+    """A tool's last line names its output."""
+    folder = tmp_path / os.fsdecode('\u00fc'.encode() + b'\xff')
+    code = ('import sys\nfrom pose_backbones.apis.cli import run\n'
+            'run(lambda argv: print(f"the page is {sys.argv[1]}"))')
+    done = subprocess.run(
+        [sys.executable, '-c', code, folder / 'page.html'],
+        env=tool_env(PYTHONIOENCODING=encoding), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f'the page is {tmp_path}/'.encode())
+    assert done.stdout.endswith(b'\\udcff/page.html\n')

@@ -312,6 +312,23 @@ def test_sources_without_sound(tmp_path, notes):
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize('text', [
+    "ffconcat version 1.0\nfile 'loud.avi'\n",
+    '#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nloud.avi\n'
+    '#EXT-X-ENDLIST\n'])
+@pytest.mark.parametrize('name', ['list.mp4', 'list.m3u8'])
+def test_no_sound_of_files_that_a_playlist_names(tmp_path, loud, notes, text,
+                                                 name):
+    shutil.copy(loud, tmp_path / 'loud.avi')
+    (tmp_path / name).write_text(text)
+    out = tmp_path / 'out.mp4'
+    with VideoWriter(out, (96, 64), 25, tmp_path / name) as writer:
+        fill(writer, 3)
+    assert notes.text.count('out.mp4 gets no sound: ') == 1
+    assert 'Audio' not in streams(out)
+
+
+@needs_ffmpeg
 def test_an_error_with_ffmpeg(tmp_path, loud):
     path = tmp_path / 'out.mp4'
     with (pytest.raises(KeyboardInterrupt),
