@@ -6,18 +6,24 @@ every part of the config with the package's scope, in which MMPose's modules
 have no names. `Config.fromfile('package::…')` it does not know at all. Here,
 names that begin with `pose_backbones::` become paths, in both places, and
 nothing is marked. `mmengine.hub.get_config` knows them from the table.
+
+A runner formats the text of its config for each checkpoint and some times
+more, which takes up to seconds; the same text is formatted once.
 """
 
+from collections import OrderedDict
 from functools import wraps
 from pathlib import Path
 
 from mmengine.config import Config, utils
+from mmengine.config import config as module
 
 from ..utils.errors import closest
 
 __all__ = ['config_folder', 'install']
 
 _PACKAGE = 'pose_backbones'
+_REMEMBERED = 4  # texts
 _PREFIX = f'{_PACKAGE}::'
 
 
@@ -64,11 +70,28 @@ def _first_resolve(original, result):
     return staticmethod(replacement)
 
 
+def _remember(format_code):
+    """yapf's `FormatCode`, which formats a text once."""
+    texts: OrderedDict[tuple[str, str], tuple] = OrderedDict()
+
+    @wraps(format_code)
+    def replacement(text: str, **options) -> tuple:
+        key = text, repr(options)
+        if key not in texts:
+            texts[key] = format_code(text, **options)
+        while len(texts) > _REMEMBERED:
+            texts.popitem(last=False)
+        return texts[key]
+
+    return replacement
+
+
 def install() -> None:
     """Make the names known; calling it again changes nothing."""
     utils.MODULE2PACKAGE[_PACKAGE] = _PACKAGE
     if getattr(Config.fromfile, 'knows_pose_backbones', False):
         return
+    module.FormatCode = _remember(module.FormatCode)
     Config.fromfile = _first_resolve(Config.fromfile, Config.fromfile)
     # A path, and no scope to mark the parts with.
     Config._get_cfg_path = _first_resolve(

@@ -13,6 +13,8 @@ import mmpose
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.config import config as config_module
+from mmengine.runner import runner as runner_module
 
 from pose_backbones import PoseInferencer
 from pose_backbones.apis import test as test_api
@@ -58,9 +60,12 @@ experiment_name = None
 """
 
 
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread(one_thread):
-    """The maps are of a few pixels."""
+@pytest.fixture(autouse=True)
+def _quick(one_thread, monkeypatch):
+    """The maps are of a few pixels; the text of a config is not formatted."""
+    monkeypatch.setattr(config_module, 'FormatCode',
+                        lambda text, **options: (text, True))
+    monkeypatch.setattr(runner_module, 'collect_env', dict)
 
 
 def _keypoint_count(metainfo: dict) -> int:
