@@ -1,8 +1,8 @@
 """What a checkpoint needs beyond MMEngine's for a resumed run to be exact.
 
-Each process's random states, its seeds and, in the middle of a gradient
-accumulation, its gradients are gathered while a checkpoint is saved, and
-stored under `exact_resume` as plain data.
+Each process has random states, seeds and statistics of batch norms of its own
+and, in the middle of a gradient accumulation, gradients. They are gathered
+while a checkpoint is saved, and stored under `exact_resume` as plain data.
 """
 
 import logging
@@ -56,7 +56,8 @@ class ExactResumeHook(Hook):
             random_states=get_random_states(),
             data_seed=None,
             sampler_seed=None,
-            gradients=None)
+            gradients=None,
+            buffers=None)
         loader = runner.train_dataloader
         draws = find_batches(loader)
         if draws is not None:
@@ -68,6 +69,10 @@ class ExactResumeHook(Hook):
                 name: parameter.grad.cpu() for name, parameter
                 in _model(runner).named_parameters()
                 if parameter.grad is not None}
+        if get_rank():  # those of the first process are in the state dict
+            mine['buffers'] = {
+                name: buffer.cpu() for name, buffer
+                in _buffers(_model(runner)).items()}
         extra[KEY] = dict(
             version=_VERSION,
             workers=loader.num_workers,
@@ -169,6 +174,9 @@ class ExactResumeHook(Hook):
             for name, gradient in self._gradients().items():
                 parameters[name].grad = gradient.to(parameters[name].device)
         if same:
+            buffers = _buffers(_model(runner))
+            for name, value in (mine['buffers'] or {}).items():
+                buffers[name].copy_(value)
             set_random_states(mine['random_states'])
 
     def _gradients(self) -> dict[str, torch.Tensor] | None:
@@ -192,6 +200,14 @@ def _gradients_are_kept(record: logging.LogRecord) -> bool:
 
 def _model(runner) -> nn.Module:
     return getattr(runner.model, 'module', runner.model)
+
+
+def _buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What a state dict holds beside the parameters: statistics of batch
+    norms, for example, which each process has of its own."""
+    parameters = dict(model.named_parameters())
+    return {name: value for name, value in model.state_dict().items()
+            if name not in parameters and isinstance(value, torch.Tensor)}
 
 
 def _batch_size(loader: DataLoader) -> int:
@@ -243,8 +259,8 @@ def _check(saved: object, model: nn.Module) -> None:
     if not isinstance(ranks, list) or not ranks:
         raise ValueError(f'ranks is {ranks!r:.60}; expected a list with a '
                          'dict of each process')
-    shapes = {name: parameter.shape
-              for name, parameter in model.named_parameters()}
+    parameters = dict(model.named_parameters())
+    buffers = _buffers(model)
     for number, rank in enumerate(ranks):
         if not isinstance(rank, dict):
             raise ValueError(f'rank {number} is {rank!r:.60}; expected a '
@@ -253,7 +269,8 @@ def _check(saved: object, model: nn.Module) -> None:
         for name in ('data_seed', 'sampler_seed'):
             if rank.get(name) is not None:
                 _check_integer(rank[name], name, 0)
-        _check_gradients(rank.get('gradients'), shapes)
+        for kind, own in (('gradients', parameters), ('buffers', buffers)):
+            _check_tensors(rank.get(kind), kind, own)
     if len({rank.get('gradients') is None for rank in ranks}) > 1:
         raise ValueError('only some of the processes have gradients')
 
@@ -264,21 +281,21 @@ def _check_integer(value: object, name: str, low: int) -> None:
                          f'at least {low}')
 
 
-def _check_gradients(gradients: object,
-                     shapes: dict[str, torch.Size]) -> None:
-    if gradients is None:
+def _check_tensors(saved: object, kind: str,
+                   own: dict[str, torch.Tensor]) -> None:
+    if saved is None:
         return
-    if not isinstance(gradients, dict):
-        raise ValueError(f'gradients is {gradients!r:.60}; expected a dict '
-                         'of tensors')
-    for name, value in gradients.items():
-        if name not in shapes:
-            raise ValueError(f'a gradient of {name!r:.60}, which the model '
-                             'does not have')
+    if not isinstance(saved, dict):
+        raise ValueError(f'{kind} is {saved!r:.60}; expected a dict of '
+                         'tensors')
+    for name, value in saved.items():
+        if name not in own:
+            raise ValueError(f'{kind}: {name!r:.60} is not in the model')
         if (not isinstance(value, torch.Tensor)
-                or not value.dtype.is_floating_point
-                or value.shape != shapes[name]):
-            raise ValueError(f'the gradient of {name} is not a tensor of '
-                             f'shape {tuple(shapes[name])}')
-        if not value.isfinite().all():
-            raise ValueError(f'the gradient of {name} is not finite')
+                or value.dtype.is_floating_point
+                != own[name].dtype.is_floating_point
+                or value.shape != own[name].shape):
+            raise ValueError(f'{kind}: {name} is not a tensor of shape '
+                             f'{tuple(own[name].shape)} and its kind')
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f'{kind}: {name} is not finite')

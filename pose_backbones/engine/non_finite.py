@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from mmengine.dist import all_gather_object, get_rank, is_distributed
 from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
@@ -209,8 +210,14 @@ class NonFiniteHook(Hook):
                 message + f'These were {self._skips} skipped steps in a row: '
                 'check the data and the learning rate')
         runner.logger.warning(message + 'The step is skipped.')
-        for name in losses:  # one NaN would hide 50 logged means
+        # One NaN would hide the mean of all that is logged with it.
+        for name in losses:
             del outputs[name]
+        norms = self._hub.log_scalars.get('train/grad_norm')
+        if norms is not None and not math.isfinite(norms.current()):
+            values, counts = norms.data
+            self._hub.log_scalars['train/grad_norm'] = HistoryBuffer(
+                values[:-1], counts[:-1], norms.max_length)
 
     def _cause(self, reports: list[dict], scale: float | None) -> str:
         if self._lr is not None:

@@ -194,11 +194,14 @@ def main(case: str, folder: Path) -> None:
         return
     two = dict(launcher='pytorch', train_dataloader__batch_size=2)
     if case == 'resume':
-        options = {**two, **ACCUMULATE, **EMA, **WORKERS,
-                   'train_cfg__max_iters': 7,
-                   'randomness': dict(seed=5, diff_rank_seed=True)}
+        options = {**two, **MID_EPOCH, **ACCUMULATE, **WORKERS,
+                   'train_dataloader__drop_last': True,
+                   'randomness': dict(seed=5, diff_rank_seed=True),
+                   # at the end, it averages the statistics of both
+                   'custom_hooks': [dict(type='SyncBuffersHook'),
+                                    *EMA['custom_hooks']]}
         train_noisy(folder / 'unbroken', **options)
-        for stop in (2, 4):
+        for stop in (1, 4):
             train_noisy(folder / f'{stop}',
                         folder / f'unbroken/iter_{stop}.pth', **options)
         return

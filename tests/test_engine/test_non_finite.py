@@ -87,9 +87,11 @@ def test_skipping_leaves_the_step_out(clip, runners, tmp_path):
         assert same == (step in (2, 5, 8))  # not even weight decay
     states = files[8]['optimizer']['state']
     assert {float(state['step']) for state in states.values()} == {5}
-    losses = files[8]['message_hub']['log_scalars']['train/loss'].data[0]
-    assert len(losses) == 5
-    assert all(math.isfinite(loss) for loss in losses)
+    logged = files[8]['message_hub']['log_scalars']
+    for name in ['loss'] + ['grad_norm'] * clip:
+        values = logged[f'train/{name}'].data[0]
+        assert len(values) == 5
+        assert all(math.isfinite(value) for value in values)
     log, = tmp_path.glob('*/*.log')
     assert re.findall(r'(iteration \d): .*The step is skipped',
                       log.read_text()) == [
