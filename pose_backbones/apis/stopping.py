@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -244,7 +243,8 @@ class Stop:
                 if number == _AGAIN[0]:
                     time.sleep(ONE_PRESS / 4)
                     echoes += 1
-                    interrupt_main(self.number)
+                    signal.pthread_kill(threading.main_thread().ident,
+                                        self.number)
                     continue
                 if signal.getsignal(number) != self._handle:
                     continue

@@ -136,7 +136,8 @@ class Workers:
 
     def _note(self) -> str:
         """What is kept of the run, and how to go on."""
-        return next(iter(self._notes(NOTE).values()), 'run it again')
+        return next(iter(self._notes(NOTE).values()),
+                    'run it again; a training goes on with --resume')
 
     def _stopped(self) -> int:
         """Say that a signal has ended the run; its exit status."""
@@ -172,7 +173,7 @@ class Workers:
         if status < 0 or status - STOPPED in SIGNALS:
             number = -status if status < 0 else status - STOPPED
             status = STOPPED + number
-            if self._passed_on:
+            if self._passed_on and number == signal.SIGTERM:
                 self._say_stopped()
             else:
                 say(f'error: {name} was ended by '

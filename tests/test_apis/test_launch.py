@@ -1,11 +1,16 @@
 """Starting processes: what is refused, and with which command line."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 from conftest import ROOT, run_tool, tool_env
+from processes import Process, children, runs, start
+from test_runs import free_port
 
 from pose_backbones.apis import launch, runner
 from pose_backbones.utils.errors import ConfigError, LaunchError
@@ -79,3 +84,121 @@ def test_slurm_scripts_show_their_usage(name):
     done = run_tool(name, 'partition')
     assert done.returncode == 2
     assert f'usage: {name} PARTITION JOB CONFIG' in done.stdout
+
+
+WORKER = """
+import os, sys, time
+import torch
+import torch.distributed as dist
+from datetime import timedelta
+from pose_backbones.apis import stopping
+from pose_backbones.apis.cli import run
+from pose_backbones.utils.errors import ConfigError
+
+def main(argv):
+    stopping.when_stopped(lambda: 'step 7 is saved')
+    dist.init_process_group('gloo', timeout=timedelta(seconds=4))
+    value = torch.zeros(1)
+    if sys.argv[1] == 'error':
+        raise ConfigError(f'wrong in {sys.argv[2]}'
+                          if sys.argv[2] != 'each' else
+                          f'rank {dist.get_rank()} is wrong')
+    while True:
+        dist.all_reduce(value)
+        print('together', flush=True)
+        time.sleep(0.05)
+
+run(main)
+"""
+
+
+@pytest.fixture
+def launched(tmp_path):
+    """Starts two processes of a small tool; gives them when they run."""
+    script, temporary = tmp_path / 'worker.py', tmp_path / 'tmp'
+    script.write_text(WORKER)
+    temporary.mkdir()
+
+    def launch_two(*arguments) -> tuple[Process, list[int]]:
+        process = start(
+            [sys.executable, ROOT / 'tools/_launch.py', script, 0, 2,
+             *arguments], tmp_path / 'log.txt', PORT=free_port(),
+            TMPDIR=str(temporary))
+        if arguments[0] == 'error':
+            return process, []
+        process.wait_for('together')
+        workers = sorted(children(process.pid))
+        assert len(workers) == 2
+        return process, workers
+
+    yield launch_two
+    left = {file.name.split('-')[0] for file in temporary.iterdir()}
+    assert left <= {'torchinductor_root'}
+
+
+@pytest.mark.parametrize(('number', 'group'), [
+    (signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_a_signal_ends_all_processes_with_one_line(launched, number, group):
+    process, workers = launched('go')
+    process.send(number, group)
+    assert process.wait() == 128 + number
+    assert process.said() == ['stopped; step 7 is saved']
+    assert 'Traceback' not in process.output
+    assert not any(map(runs, workers))
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_was_ended_is_named(launched, number):
+    process, workers = launched('go')
+    os.kill(workers[1], number)
+    assert process.wait() == 128 + number
+    assert process.said() == [
+        f'error: rank 1 (process {workers[1]}) was ended by {number.name}; '
+        'step 7 is saved']
+    assert 'Traceback' not in process.output
+    assert not any(map(runs, workers))
+
+
+def test_a_process_that_does_not_answer_is_named(launched):
+    process, workers = launched('go')
+    os.kill(workers[1], signal.SIGSTOP)
+    assert process.wait() == 3
+    assert process.said() == [
+        f'error: rank 1 (process {workers[1]}) did not answer in time; '
+        'step 7 is saved']
+    assert 'Traceback' not in process.output
+    assert not any(map(runs, workers))
+
+
+def test_errors_are_said_once_each(launched):
+    process, _ = launched('error', 'all')
+    assert process.wait() == 2
+    assert process.said() == ['error: wrong in all']
+    process, _ = launched('error', 'each')
+    assert process.wait() == 2
+    assert 1 <= len(set(process.said())) == len(process.said())
+
+
+def test_the_processes_of_a_killed_launcher_end(tiny_config, synthetic,
+                                                tmp_path):
+    (tmp_path / 'tmp').mkdir()
+    process = start(
+        ['bash', ROOT / 'tools/dist_train.sh', tiny_config, 2, '--data-root',
+         synthetic, '--work-dir', tmp_path / 'work', '--cfg-options',
+         'train_cfg.max_iters=2000', 'train_dataloader.num_workers=1'],
+        tmp_path / 'log.txt', PORT=free_port(), TMPDIR=str(tmp_path / 'tmp'))
+    process.wait_for('Saving checkpoint at 2 ')
+    workers = children(process.pid)
+    everyone = workers + [one for worker in workers
+                          for one in children(worker)]
+    assert len(everyone) == 4
+    process.send(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    until = time.monotonic() + 8
+    while any(map(runs, everyone)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(runs, everyone))
+    assert len(process.said()) == 1
+    assert process.said()[0].startswith('stopped, because the launcher ('
+                                        f'process {process.pid}) has ended; ')
+    assert not list((tmp_path / 'tmp').glob('pose_backbones*'))
