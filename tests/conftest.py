@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,26 @@ def tiny_config(tmp_path_factory) -> Path:
             base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py',
             iters=6))
     return path
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A real file system that is soon full; needs the right to mount one.
+
+    Args:
+        folder: Where it is; made.
+        size: Such as `'64k'`.
+    """
+    folder.mkdir()
+    mounted = subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', folder],
+        stderr=subprocess.PIPE, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f'no disk can be mounted here: {mounted.stderr.strip()}')
+    try:
+        yield folder
+    finally:
+        subprocess.run(['umount', '-l', folder], check=True)
 
 
 def tool_env(**extra: str) -> dict[str, str]:

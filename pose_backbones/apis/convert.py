@@ -1,16 +1,15 @@
 """Conversion of a checkpoint: what `tools/convert_checkpoint.py` runs."""
 
 import argparse
-import io
 import json
 import os
 from collections import OrderedDict
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from ..checkpoints import write_file
 from ..checkpoints.reading import VERSIONS
 from ..convert import Conversion, inspect_state_dict
 from ..utils.checkpoint import get_weights, read_checkpoint
@@ -119,37 +118,7 @@ def _write(path: Path, suffix: str, conversion: Conversion, content: dict,
     if isinstance(meta, dict) and 'dataset_meta' in meta:
         # MMPose's inference takes the keypoints' names from here.
         account['dataset_meta'] = meta['dataset_meta']
-    _save({'state_dict': weights, 'meta': account}, path)
-
-
-class _File(io.BufferedWriter):
-    """A file that remembers what the system has refused to write.
-
-    PyTorch goes on after that, and ends with an error of its own.
-    """
-
-    refused: OSError | None = None
-
-    def write(self, data) -> int:
-        if self.refused is not None:
-            raise self.refused
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.refused = error
-            raise
-
-
-def _save(content: dict, path: Path) -> None:
-    """`torch.save`; raises what the system says of a full disk."""
-    file = _File(io.FileIO(path, 'w'))
-    try:
-        with file:
-            torch.save(content, file)
-    except (OSError, RuntimeError) as error:
-        if file.refused is None:
-            raise
-        raise file.refused from error
+    write_file({'state_dict': weights, 'meta': account}, path)
 
 
 def main(argv: list[str] | None = None) -> None:

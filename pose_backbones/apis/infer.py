@@ -36,7 +36,7 @@ from ..utils.files import (
     remove_empty,
     saying_why,
 )
-from ..utils.lock import locked
+from ..utils.lock import LOCK, only_run
 from .infer_options import PICTURES, parse_args
 
 #: exit status if some inputs could not be read
@@ -116,7 +116,7 @@ def _check_out(out: Path, resume: bool) -> None:
             raise WorkDirError(f'--resume: there is no {out / JOURNAL} to go '
                                'on with: leave --resume out')
         return
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(file.name != LOCK for file in out.iterdir()):
         raise WorkDirError(
             f'--out {out} is not empty: choose another folder, or, if a run '
             'was stopped, go on with --resume')
@@ -128,7 +128,7 @@ def _taking(out: Path) -> Iterator[None]:
     with saying_why(out, '--out'):
         new = make_folder(out)
     try:
-        with locked(out, '--out'):
+        with only_run(out, '--out'):
             yield
     finally:
         remove_empty(new)

@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..engine.checkpoints import checkpoint_dir, find_latest, latest_checkpoint
-from ..engine.lock import only_run
 from ..engine.non_finite import ACTIONS
 from ..engine.resuming import check_limits, check_training_state
 from ..engine.saving import FULL
@@ -26,6 +25,7 @@ from ..utils.checkpoint import read_checkpoint
 from ..utils.config import building, load_config
 from ..utils.errors import ConfigError, DatasetError, WorkDirError
 from ..utils.files import check_writable_dir, reason
+from ..utils.lock import only_run
 from . import checks
 from .cli import add_common_options, keep_local_rank
 from .config import merge_options

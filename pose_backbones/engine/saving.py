@@ -1,7 +1,6 @@
 """Writing checkpoints: plain data, finite weights, whole files only."""
 
 import errno
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 
+from ..checkpoints import write_file
 from ..utils.errors import TrainingError, WorkDirError
 from ..utils.files import reason, replacing
 from .checkpoints import PARTIAL
@@ -36,50 +36,19 @@ def write_checkpoint(content: dict, path: Path, hint: str = '') -> None:
         WorkDirError: If the disk is full or refuses. Nothing half written
             stays, and an earlier file of this name is as it was.
     """
-    file = None
     try:
         with replacing(path, draft=Path(f'{path}{PARTIAL}')) as draft:
-            file = _Writer(draft)
-            with file:
-                torch.save(content, file)
-    except (OSError, RuntimeError) as error:
-        # PyTorch's own error follows the one of the disk, and hides it.
-        cause = (file.error if file is not None else None) or error
-        if not isinstance(cause, OSError):
-            raise
+            write_file(content, draft)
+    except OSError as error:
         raise WorkDirError(
-            f'the checkpoint {path} cannot be written: {reason(cause)}. '
-            f'{_what_to_do(cause)}{hint}') from error
+            f'the checkpoint {path} cannot be written: {reason(error)}. '
+            f'{_what_to_do(error)}{hint}') from error
 
 
 def _what_to_do(error: OSError) -> str:
     if error.errno in FULL:
         return 'Free some space, or choose a --work-dir on another disk'
     return 'Check the permissions and the disk'
-
-
-class _Writer(io.BufferedWriter):
-    """A file that remembers what the disk has refused."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path, 'w'))
-        self.error: OSError | None = None
-
-    def write(self, content) -> int:
-        if self.error is not None:  # PyTorch goes on after an error
-            raise self.error
-        try:
-            return super().write(content)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        try:
-            super().flush()
-        except OSError as error:
-            self.error = self.error or error
-            raise
 
 
 def check_finite(checkpoint: dict, name: str) -> None:

@@ -1,47 +1,108 @@
-"""A folder that one process at a time writes to."""
+"""One run per folder."""
 
 import errno
+import logging
 import os
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.logging import print_log
+
 from .errors import WorkDirError
+from .files import reason, saying_why
 
 try:
     import fcntl
-except ImportError:  # not on Windows
+except ImportError:  # not a POSIX system
     fcntl = None
+
+#: file that a run holds a lock of
+LOCK = '.lock'
+#: seconds until a process that is just being killed has let go
+_PATIENCE = 3.
+_ELSEWHERE = '. Make room there, or choose another --work-dir'
+_HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def locked(folder: Path, option: str) -> Iterator[None]:
-    """Keep other processes from writing to a folder.
+def only_run(folder: str | Path, option: str = '--work-dir'
+             ) -> Iterator[None]:
+    """Let no second run write into a folder.
 
-    The lock is one of the folder itself (`flock`): there is no file of it,
-    and it ends with the process, however that ends. Where the file system
-    has no such locks, nothing is locked.
+    The lock is one of POSIX (`fcntl.lockf`): it ends with its process, however
+    that ends, and workers that the process has forked do not inherit it.
+    File systems without such locks are used without one, with a warning.
 
     Args:
-        folder: Which exists.
-        option: That named it, for the message.
+        folder: The work dir, which is made if it does not exist.
+        option: That names it, for messages.
 
     Raises:
-        WorkDirError: If another process has it.
+        WorkDirError: If another process holds it, with that process, or if
+            the folder cannot be written.
     """
-    if fcntl is None:
-        yield
-        return
-    number = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    path = Path(folder, LOCK)
+    if path.parent.exists() and not path.parent.is_dir():
+        raise WorkDirError(f'{option}: {folder} is a file, not a folder')
+    handle = _acquire(path, option)
     try:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
-                raise WorkDirError(
-                    f'{option} {folder}: another process is writing to it: '
-                    'wait until it has ended, or choose another folder'
-                ) from error
         yield
     finally:
-        os.close(number)
+        if handle is not None:
+            path.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _acquire(path: Path, option: str) -> int | None:
+    """The open lock file; None where the file system has no locks."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        with saying_why(path.parent, '--work-dir', _ELSEWHERE):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
+                             0o644)
+        try:
+            if fcntl is None:
+                raise OSError(errno.ENOLCK, 'no locks on this system')
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(handle, 200, 0).decode(errors='replace')
+            os.close(handle)
+            if error.errno not in _HELD:
+                print_log(
+                    f'{path.parent} cannot be locked ({reason(error)}): '
+                    'start no second run there',
+                    logger='current', level=logging.WARNING)
+                return None
+            if time.monotonic() > until:
+                raise WorkDirError(
+                    f'another run is writing into {path.parent}'
+                    f'{holder and f" ({holder})"}: wait until it has ended, '
+                    f'stop it, or choose another {option}') from error
+            time.sleep(0.1)
+            continue
+        if _is(handle, path):
+            break
+        os.close(handle)  # the run before has just removed it
+    holder = (f'process {os.getpid()} on {socket.gethostname()}, since '
+              f'{time.strftime("%Y-%m-%d %H:%M:%S")}')
+    try:
+        with saying_why(path.parent, '--work-dir', _ELSEWHERE):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, holder.encode(), 0)
+    except WorkDirError:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+        raise
+    return handle
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether an open file is the one that has the name now."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import run_tool
+from conftest import run_tool, small_disk
 from safetensors import safe_open
 
 from pose_backbones.apis import convert as api
@@ -288,11 +287,7 @@ def test_an_unknown_release(tmp_path):
 def test_a_full_disk_leaves_what_was_there(released, tmp_path, ending):
     """A real one, which has room for a part of the weights."""
     path, _ = released
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk],
-                   check=True)
-    try:
+    with small_disk(tmp_path / 'disk', '64k') as disk:
         target = disk / f'new{ending}'
         target.write_text('before')
         assert path.stat().st_size > 100_000
@@ -301,8 +296,6 @@ def test_a_full_disk_leaves_what_was_there(released, tmp_path, ending):
             api.main([str(path), str(target), '--overwrite'])
         assert [file.name for file in disk.iterdir()] == [target.name]
         assert target.read_text() == 'before'
-    finally:
-        subprocess.run(['umount', '-l', disk], check=True)
 
 
 def test_the_source_is_never_replaced(released, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, tool_env
+from conftest import ROOT, small_disk, tool_env
 from hostile_images import write_hostile
 from pose_cases import picture, write_checkpoint, write_config
 
@@ -22,7 +22,7 @@ from pose_backbones.apis import infer
 from pose_backbones.inference.records import JOURNAL
 from pose_backbones.inference.video_writer import VideoWriter
 from pose_backbones.utils.errors import WorkDirError
-from pose_backbones.utils.lock import locked
+from pose_backbones.utils import lock
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -176,13 +176,27 @@ def test_outputs_are_tried_before_the_model_is_loaded(good, tmp_path,
         'file', 'good', 'loop']
 
 
-def test_one_run_at_a_time_writes_to_a_folder(good, model, tmp_path):
+HOLD = """
+import sys, time
+from pose_backbones.utils.lock import only_run
+with only_run(sys.argv[1]):
+    print('held', flush=True)
+    time.sleep(600)
+"""
+
+
+def test_one_run_at_a_time_writes_to_a_folder(good, model, tmp_path,
+                                              monkeypatch):
     out = tmp_path / 'out'
-    out.mkdir()
-    with locked(out, '--out'), pytest.raises(
-            WorkDirError, match='another process is writing to it'):
-        infer.main([str(good), *model, '--out', str(out)])
-    assert not list(out.iterdir())
+    monkeypatch.setattr(lock, '_PATIENCE', 0.)
+    with subprocess.Popen([sys.executable, '-c', HOLD, out], env=tool_env(),
+                          cwd=ROOT, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        with pytest.raises(WorkDirError, match=(
+                f'another run is writing into {out} .process {holder.pid} '
+                '.*choose another --out')):
+            infer.main([str(good), *model, '--out', str(out)])
+        holder.kill()
     assert infer.main([str(good), *model, '--out', str(out)]) == 0
 
 
@@ -341,11 +355,7 @@ def test_a_real_full_disk(good, model, tmp_path):
     """In a process of its own; the run goes on when there is room."""
     for number in range(2, 60):
         os.link(good / '1.png', good / f'{number}.png')
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=96k', 'tmpfs', disk],
-                   check=True)
-    try:
+    with small_disk(tmp_path / 'disk', '96k') as disk:
         out = disk / 'out'
         options = [str(good), *model, '--out', str(out)]
         with pytest.raises(WorkDirError, match=(
@@ -363,8 +373,6 @@ def test_a_real_full_disk(good, model, tmp_path):
         assert [one['index'] for one in journal(out)] == list(range(59))
         assert len(list((out / 'pictures').iterdir())) == 59
         assert len(json.loads((out / 'predictions.json').read_text())) == 59
-    finally:
-        subprocess.run(['umount', '-l', disk], check=True)
 
 
 @pytest.mark.parametrize('encoding', ['utf-8:strict', 'ascii:strict'])

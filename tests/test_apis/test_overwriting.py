@@ -3,12 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import small_disk
 from pose_cases import picture
 
 from pose_backbones.apis import image_demo, inferencer_demo
@@ -194,21 +194,17 @@ def test_outputs_that_cannot_be_written(case, tool, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def disk(tmp_path):
     """A real file system of 64 KiB, which is full but for 8."""
-    folder = tmp_path / 'small'
-    folder.mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs',
-                    folder], check=True)
-    yield folder
-    subprocess.run(['umount', '-l', folder], check=True)
+    with small_disk(tmp_path / 'small', '64k') as folder:
+        yield folder
 
 
 @pytest.mark.parametrize('tool', ['report', 'plot_training',
                                   'draw_results'])
-def test_a_full_disk_leaves_what_was_there(case, tool, small_disk):
+def test_a_full_disk_leaves_what_was_there(case, tool, disk):
     if tool == 'draw_results':
-        out = small_disk / 'out'
+        out = disk / 'out'
         out.mkdir()
         (out / 'overview.jpg').write_text('old')
 
@@ -216,14 +212,14 @@ def test_a_full_disk_leaves_what_was_there(case, tool, small_disk):
             draw(case, out, *more)
     else:
         call, suffix, _ = outputs(case)[tool]
-        out = small_disk / f'out{suffix}'
+        out = disk / f'out{suffix}'
         out.write_text('old')
-    (small_disk / 'filler').write_bytes(bytes(48 << 10))
-    before = content(small_disk)
+    (disk / 'filler').write_bytes(bytes(48 << 10))
+    before = content(disk)
     with pytest.raises(WorkDirError, match='cannot be written: No space left '
                        'on device'):
         call(out, '--overwrite')
-    after = content(small_disk)
+    after = content(disk)
     assert not [name for name in after if 'part' in name]
     assert {name: after[name] for name in before} == before
 

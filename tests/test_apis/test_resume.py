@@ -16,8 +16,8 @@ from toy_runs import ToyData, toy_config, train_toy, with_validation
 from pose_backbones.apis import train as train_api
 from pose_backbones.apis.checks import check_work_dir
 from pose_backbones.apis.runner import PoseRunner
-from pose_backbones.engine import lock
 from pose_backbones.engine.resuming import check_optimizer
+from pose_backbones.utils import lock
 from pose_backbones.utils.checkpoint import read_checkpoint
 from pose_backbones.utils.config import load_config
 from pose_backbones.utils.errors import (
@@ -529,7 +529,7 @@ def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path,
     (work / 'iter_2.pth').write_bytes(b'of the first run')
     holder = subprocess.Popen(
         [sys.executable, '-c', 'import sys, time\n'
-         'from pose_backbones.engine.lock import only_run\n'
+         'from pose_backbones.utils.lock import only_run\n'
          'with only_run(sys.argv[1]):\n print(1, flush=True)\n'
          ' time.sleep(100)', str(work)],
         cwd=ROOT, env=tool_env(), stdout=subprocess.PIPE, text=True)

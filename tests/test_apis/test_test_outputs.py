@@ -4,10 +4,10 @@ import json
 import os
 import pickle
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import small_disk
 from mmengine.config import Config
 
 from pose_backbones.apis import test as test_api
@@ -56,12 +56,8 @@ def no_test(monkeypatch):
 @pytest.fixture
 def disk(tmp_path):
     """A disk of one MB."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder],
-                   check=True)
-    yield folder
-    subprocess.run(['umount', '--lazy', folder], check=True)
+    with small_disk(tmp_path / 'disk', '1m') as folder:
+        yield folder
 
 
 def fill(folder: Path, left: int = 0) -> None:

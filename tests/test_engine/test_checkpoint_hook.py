@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tool_env
+from conftest import small_disk, tool_env
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from toy_runs import toy_config, train_toy, with_validation
@@ -116,60 +116,56 @@ def test_files_of_a_run(unbroken):
 
 
 @pytest.fixture
-def small_disk(tmp_path) -> Path:
+def disk(tmp_path) -> Path:
     """A disk of 32 KB."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=32k', 'tmpfs',
-                    str(folder)], check=True)
-    yield folder
-    subprocess.run(['umount', '--lazy', str(folder)], check=True)
+    with small_disk(tmp_path / 'disk', '32k') as folder:
+        yield folder
 
 
 @pytest.mark.parametrize('sizes', [(100_000, ), (1000, ) * 60])
-def test_a_full_disk(small_disk, sizes):
+def test_a_full_disk(disk, sizes):
     """One error, nothing half written, and the earlier file as it was."""
-    path = small_disk / 'iter_2.pth'
+    path = disk / 'iter_2.pth'
     write_checkpoint(dict(weight=torch.ones(3)), path)
     before = path.read_bytes()
     content = {str(number): torch.zeros(size)
                for number, size in enumerate(sizes)}
     with pytest.raises(WorkDirError, match='No space left on device. Free'):
         write_checkpoint(content, path)
-    assert os.listdir(small_disk) == ['iter_2.pth']
+    assert os.listdir(disk) == ['iter_2.pth']
     assert path.read_bytes() == before
 
 
-def test_a_disk_that_fills_up_while_training(small_disk, tmp_path):
+def test_a_disk_that_fills_up_while_training(disk, tmp_path):
     """The run ends with the newest whole checkpoint's name, and resumes."""
     work = tmp_path / 'work'
     work.mkdir()
-    (small_disk / 'work').mkdir()
-    out = dict(default_hooks__checkpoint__out_dir=str(small_disk))
+    (disk / 'work').mkdir()
+    out = dict(default_hooks__checkpoint__out_dir=str(disk))
     with pytest.raises(WorkDirError) as caught:
         train_toy(work, **out)
     message = str(caught.value)
-    saved = sorted(names(small_disk / 'work'))
+    saved = sorted(names(disk / 'work'))
     assert saved[-1] == 'last_checkpoint'
     assert 1 < len(saved) < 5
     assert f'/{saved[-2]}; continue with --resume' in message
     assert 'No space left on device' in message
-    newest = find_latest(small_disk / 'work')[0]
+    newest = find_latest(disk / 'work')[0]
     assert newest.name == saved[-2]
     more = tmp_path / 'more'  # room on another disk
-    shutil.copytree(small_disk / 'work', more / 'work')
+    shutil.copytree(disk / 'work', more / 'work')
     out = dict(default_hooks__checkpoint__out_dir=str(more))
     assert train_toy(work, resume=True, **out).iter == 8
     assert 'iter_8.pth' in names(more / 'work')
 
 
-def test_a_log_on_a_full_disk_is_one_error(small_disk):
+def test_a_log_on_a_full_disk_is_one_error(disk):
     """Python's logging would print a traceback for each line."""
-    cfg = toy_config(small_disk / 'work', log_level='INFO')
+    cfg = toy_config(disk / 'work', log_level='INFO')
     runner = PoseRunner.from_cfg(cfg)
     with (pytest.raises(WorkDirError, match='No space left on device. Free '
                         'some space. nothing was saved yet'),
-          _full_disk(small_disk / 'work')):
+          _full_disk(disk / 'work')):
         runner.logger.info('x' * 100_000)
 
 

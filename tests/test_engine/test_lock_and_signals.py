@@ -17,23 +17,23 @@ from mmengine.registry import HOOKS
 from toy_runs import toy_config, train_toy
 
 from pose_backbones.apis.runner import PoseRunner
-from pose_backbones.engine import lock
 from pose_backbones.engine.checkpoints import find_latest
-from pose_backbones.engine.lock import only_run
 from pose_backbones.engine.signals import (
     RunStopped,
     SaveOnSignalHook,
     SignalFlag,
     signal_number,
 )
+from pose_backbones.utils import lock
 from pose_backbones.utils.checkpoint import read_checkpoint
 from pose_backbones.utils.errors import ConfigError, WorkDirError
+from pose_backbones.utils.lock import only_run
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 HOLDER = """
 import os, sys, time
-from pose_backbones.engine.lock import only_run
+from pose_backbones.utils.lock import only_run
 with only_run(sys.argv[1]):
     child = os.fork()  # as a data worker that outlives its run
     if child:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import tool_env
+from conftest import small_disk, tool_env
 
 from pose_backbones.utils.errors import (
     CheckpointError,
@@ -30,7 +30,6 @@ from pose_backbones.utils.files import (
     replacing,
     saying_why,
 )
-from pose_backbones.utils.lock import locked
 
 
 def make_odd(folder: Path) -> dict[str, str]:
@@ -142,14 +141,10 @@ def test_outputs_are_tried_and_nothing_is_left(tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def disk(tmp_path):
     """A real file system of 256 KiB."""
-    folder = tmp_path / 'small'
-    folder.mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs',
-                    folder], check=True)
-    yield folder
-    subprocess.run(['umount', '-l', folder], check=True)
+    with small_disk(tmp_path / 'small', '256k') as folder:
+        yield folder
 
 
 def fill(folder: Path) -> None:
@@ -158,21 +153,21 @@ def fill(folder: Path) -> None:
             file.write(bytes(1 << 20)) and file.write(bytes(1 << 20))
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_new_one(small_disk):
-    path = small_disk / 'page.html'
+def test_a_full_disk_leaves_the_old_file_and_no_new_one(disk):
+    path = disk / 'page.html'
     path.write_text('old')
     with pytest.raises(WorkDirError, match='--out .*page.html cannot be '
                        'written: No space left on device'), \
             saying_why(path, '--out'), replacing(path) as draft:
         draft.write_bytes(bytes(1 << 20))
-    assert [one.name for one in small_disk.iterdir()] == ['page.html']
+    assert [one.name for one in disk.iterdir()] == ['page.html']
     assert path.read_text() == 'old'
-    fill(small_disk)
+    fill(disk)
     for check, at in ((check_writable_file, path),
-                      (check_writable_dir, small_disk)):
+                      (check_writable_dir, disk)):
         with pytest.raises(WorkDirError, match='No space left on device'):
             check(at, '--out')
-    assert {one.name for one in small_disk.iterdir()} == {'page.html',
+    assert {one.name for one in disk.iterdir()} == {'page.html',
                                                           'filler'}
 
 
@@ -203,31 +198,6 @@ def test_drafts_of_killed_processes_are_removed_and_no_others(tmp_path):
     assert sorted(str(file.relative_to(tmp_path))
                   for file in tmp_path.rglob('*') if file.is_file()
                   ) == sorted(kept)
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from pose_backbones.utils.lock import locked
-with locked(Path(sys.argv[1]), '--out'):
-    print('held', flush=True)
-    time.sleep(600)
-"""
-
-
-def test_a_lock_ends_with_its_process(tmp_path):
-    with subprocess.Popen([sys.executable, '-c', HOLD, tmp_path],
-                          env=tool_env(), text=True,
-                          stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == 'held\n'
-        with pytest.raises(WorkDirError, match=f'--out {tmp_path}: another '
-                           'process is writing to it'), \
-                locked(tmp_path, '--out'):
-            pass
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    with locked(tmp_path, '--out'):
-        assert not list(tmp_path.iterdir())
 
 
 def test_a_limit_of_file_sizes_is_one_message(tmp_path):
