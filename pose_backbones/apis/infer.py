@@ -1,9 +1,7 @@
 """Poses of files, from the command line: what `tools/infer.py` runs."""
 
 import argparse
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -38,11 +36,10 @@ from ..utils.files import (
 )
 from ..utils.lock import LOCK, only_run
 from .infer_options import PICTURES, parse_args
+from .stopping import finishing, when_stopped
 
 #: exit status if some inputs could not be read
 SOME_FAILED = 1
-#: exit status if a signal has stopped the run, less its number, as in shells
-STOPPED = 128
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,25 +56,18 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parse_args(argv)
     out = Path(args.out)
-    with _stoppable() as stopped:
-        try:
-            _check_out(out, args.resume)
-            inputs = Inputs([
-                int(one) if one.isdecimal() and not Path(one).exists()
-                else one for one in args.inputs])
-            with _taking(out):
-                _check_out(out, args.resume)  # nobody else was there first
-                return _infer(args, inputs, out, stopped)
-        except KeyboardInterrupt:
-            stopped.append(signal.SIGINT)
-            print('stopped; ' + ('go on with --resume' if _is_run(out) else
-                                 'nothing was done yet: start again'),
-                  file=sys.stderr)
-            return STOPPED + stopped[0]
+    when_stopped(lambda: 'go on with --resume' if _is_run(out) else
+                 'nothing was done yet: start again')
+    _check_out(out, args.resume)
+    inputs = Inputs([
+        int(one) if one.isdecimal() and not Path(one).exists()
+        else one for one in args.inputs])
+    with _taking(out):
+        _check_out(out, args.resume)  # nobody else was there first
+        return _infer(args, inputs, out)
 
 
-def _infer(args: argparse.Namespace, inputs: Inputs, out: Path,
-           stopped: list[int]) -> int:
+def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
     """Find the poses; the exit status."""
     drawings = Drawings(
         out / PICTURES, inputs.parts, args.draw,
@@ -96,13 +86,14 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path,
                           args.save_every, args.resume)
         try:
             _run(results, journal, drawings)
-        except KeyboardInterrupt:
-            stopped.append(signal.SIGINT)
         finally:
-            journal.close()
-            people = write_predictions(out / PREDICTIONS, journal.entries())
-            write_table(out / TABLE, journal.entries(), names)
-    return _report(journal, people, out, stopped, drawings.failures)
+            with finishing():  # after a signal, too
+                journal.close()
+                people = write_predictions(out / PREDICTIONS,
+                                           journal.entries())
+                write_table(out / TABLE, journal.entries(), names)
+                print(f'{people} people in {out / PREDICTIONS}')
+    return _report(journal, drawings.failures)
 
 
 def _is_run(out: Path) -> bool:
@@ -184,27 +175,6 @@ def _writing_to(out: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _stoppable() -> Iterator[list[int]]:
-    """Let SIGTERM stop a run as Ctrl-C does; yields the signal, if any."""
-    stopped: list[int] = []
-
-    def stop(number, _frame) -> None:
-        stopped.append(number)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = [(number, signal.signal(number, stop))
-              for number in (signal.SIGTERM, signal.SIGINT)]
-    try:
-        yield stopped
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
-
-
 def _run(results: Results, journal: Journal, drawings: Drawings) -> None:
     """Write each result when it is known."""
     part, index = journal.next_part, journal.next_index
@@ -231,17 +201,12 @@ def _run(results: Results, journal: Journal, drawings: Drawings) -> None:
             end_part()
 
 
-def _report(journal: Journal, people: int, out: Path,
-            stopped: list[int], not_drawn: int) -> int:
-    """Say what was done; the exit status."""
-    print(f'{people} people in {out / PREDICTIONS}')
+def _report(journal: Journal, not_drawn: int) -> int:
+    """Say what could not be done; the exit status."""
     if journal.failures:
         print(f'{journal.failures} of the inputs could not be read; they are '
               f'named in {journal.path}', file=sys.stderr)
     if not_drawn:
         print(f'{not_drawn} could not be drawn, see above; their poses are '
               'there', file=sys.stderr)
-    if stopped:
-        print('stopped; go on with --resume', file=sys.stderr)
-        return STOPPED + stopped[0]
     return SOME_FAILED if journal.failures or not_drawn else 0

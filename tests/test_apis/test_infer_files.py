@@ -21,8 +21,8 @@ from pose_cases import picture, write_checkpoint, write_config
 from pose_backbones.apis import infer
 from pose_backbones.inference.records import JOURNAL
 from pose_backbones.inference.video_writer import VideoWriter
-from pose_backbones.utils.errors import WorkDirError
 from pose_backbones.utils import lock
+from pose_backbones.utils.errors import WorkDirError
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
