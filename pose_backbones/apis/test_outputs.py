@@ -187,19 +187,18 @@ class TestOutputs:
 
         def add_datasample(*args, out_file: str | None = None, **kwargs):
             nonlocal full
-            if out_file is None:
-                draw(*args, **kwargs)
-                return
-            if full:
-                return
+            if out_file is None or full:
+                return draw(*args, **kwargs)
             path = Path(out_file)
             draft = path.with_name(f'.{os.getpid()}.part{path.suffix}')
             try:
-                draw(*args, out_file=str(draft), **kwargs)
+                drawn = draw(*args, out_file=str(draft), **kwargs)
                 draft.replace(path)
+                return drawn
             except OSError as error:
                 full = True
                 self._note(path, error)
+                return None
             finally:
                 with suppress(OSError):
                     draft.unlink(missing_ok=True)
