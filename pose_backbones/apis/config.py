@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from ..utils.errors import ConfigError
 
@@ -32,7 +32,37 @@ def merge_options(cfg: Config, args: argparse.Namespace) -> None:
         _enable_drawing(cfg, args)
     cfg.strict_load = not args.non_strict
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        _merge_values(cfg, args.cfg_options)
+
+
+def _merge_values(cfg: Config, values: dict) -> None:
+    """Set values of a config by their dotted names, in place.
+
+    What is None, such as an `init_cfg`, becomes a dict where entries of it
+    are set; MMEngine refuses that.
+
+    Args:
+        cfg: A config.
+        values: Dotted name → value.
+
+    Raises:
+        ConfigError: If a name does not go with the config.
+    """
+    for name in values:
+        part = cfg._cfg_dict
+        for key in name.split('.')[:-1]:
+            if not isinstance(part, dict):
+                break
+            if key in part and part[key] is None:
+                part[key] = ConfigDict()
+            part = part.get(key)
+    try:
+        cfg.merge_from_dict(values)
+    except (TypeError, KeyError, IndexError, ValueError,
+            AssertionError) as error:
+        raise ConfigError(
+            '--cfg-options do not fit the config: '
+            f'{str(error).splitlines()[0]}') from error
 
 
 def _enable_drawing(cfg: Config, args: argparse.Namespace) -> None:

@@ -552,3 +552,23 @@ def test_a_launcher_that_has_not_launched(fail, tiny_config, synthetic,
     line = fail(train_api.main, tiny_config, '--data-root', synthetic,
                 '--work-dir', tmp_path / 'work', '--launcher', name)
     assert expected in line
+
+
+def test_values_can_be_set_where_there_is_none(tiny_config):
+    """As the error of a backbone's file advises: init_cfg is None there."""
+    args = train_api.parse_args([
+        str(tiny_config), '--cfg-options',
+        'model.backbone.init_cfg.type=Pretrained',
+        'model.backbone.init_cfg.checkpoint=x.pth'])
+    cfg = Config.fromfile(str(tiny_config))
+    assert cfg.model.backbone.init_cfg is None
+    train_api.merge_train_options(cfg, args)
+    assert cfg.model.backbone.init_cfg == dict(
+        type='Pretrained', checkpoint='x.pth')
+
+
+@pytest.mark.parametrize('option', [
+    'model.type.a=1', 'param_scheduler.9.end=1', 'param_scheduler.x=1'])
+def test_values_that_do_not_fit_the_config(tiny_config, fail, option):
+    line = fail(train_api.main, tiny_config, '--cfg-options', option)
+    assert '--cfg-options do not fit the config: ' in line
