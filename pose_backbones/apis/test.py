@@ -243,5 +243,6 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(cfg, args.out, args.dump, args.config, args.checkpoint)
     if submission is not None:
         submission.check_writable()
-    when_stopped(lambda: 'nothing was written; run it again')
+    when_stopped(lambda: 'the results are not complete; run the command '
+                 'again')
     evaluate(cfg, out=args.out, submission=submission)

@@ -10,8 +10,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
 
-from ..utils.errors import CheckpointError
-from .reading import read_file
+from .reading import DamagedCheckpointError, read_file
 
 __all__ = ['cached_file', 'read_url']
 
@@ -35,7 +34,7 @@ def read_url(url: str,
 
     Returns, Raises:
         See `read_file`; `OSError` if the URL cannot be reached. A download
-        that cannot be read is removed.
+        that is damaged is removed.
     """
     if url.startswith('file://'):
         return read_file(unquote(urlsplit(url).path), map_location, url)
@@ -47,9 +46,11 @@ def read_url(url: str,
             torch.hub.download_url_to_file(url, str(file), progress=progress)
         try:
             return read_file(file, map_location, url)
-        except CheckpointError as error:
+        except DamagedCheckpointError as error:
+            if not file.name.startswith(_digest(url)):
+                raise  # of torch.hub, with the right hash
             file.unlink(missing_ok=True)
-            raise type(error)(
+            raise DamagedCheckpointError(
                 f'{error}. The downloaded file, {file}, was removed'
             ) from error
 
@@ -85,8 +86,11 @@ def cached_file(url: str, model_dir: str | None = None) -> Path:
             return shared
         print_log(f'{shared} is not the file of {url}: its SHA-256 does not '
                   f'begin with {match[1]}; it is downloaded anew', 'current')
-    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
-    return folder / f'{digest}-{name}'
+    return folder / f'{_digest(url)}-{name}'
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def _sha256(file: Path) -> str:

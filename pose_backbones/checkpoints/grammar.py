@@ -481,7 +481,7 @@ class _Resolver:
         return state
 
     def _old_object(self, record: Record, kind, *_base) -> Any:
-        """An object of pickle protocols 0 and 1."""
+        """An object of pickle protocol 1."""
         if type(kind) is not Name:
             raise Damaged(f'{self._place()} has no class')
         new = Record(kind.path, ())

@@ -12,7 +12,10 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ['Damaged', 'Name', 'Record', 'Refused', 'UnknownName', 'run']
+__all__ = [
+    'Damaged', 'Name', 'OtherKind', 'Record', 'Refused', 'UnknownName',
+    'WholeModel', 'run'
+]
 
 _KEYS = (str, int, float, bool, bytes)
 #: bytes of an integer; larger ones cannot be printed
@@ -29,6 +32,14 @@ class UnknownName(Refused):
 
 class Damaged(Exception):
     """The file is not what it should be; the message says where."""
+
+
+class OtherKind(Damaged):
+    """The file is of another kind; the message says which: 'a folder'."""
+
+
+class WholeModel(UnknownName):
+    """The file is a pickled model, and not its weights."""
 
 
 class Name:
@@ -138,9 +149,6 @@ class _Machine:
             raise Refused('a call with keyword arguments')
         self.call(kind, arguments)
 
-    def instance(self, kind, arguments) -> None:
-        self.call(kind, tuple(arguments))
-
     def build(self) -> None:
         state, target = self.pop(), self.top()
         if type(target) is not Record:
@@ -185,7 +193,7 @@ class _Machine:
     def persistent(self) -> None:
         key = self.pop()
         if type(key) is tuple and key[:1] == ('module', ):
-            raise UnknownName('it is a whole model and not its weights: '
+            raise WholeModel('it is a whole model and not its weights: '
                               f'{", ".join(map(_kind, key[1:2]))}')
         reference = Record('persistent', (key, ))
         self.references.append(reference)

@@ -14,10 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..utils.errors import CheckpointError
+from ..utils.files import open_regular
 from . import storage
-from .machine import Damaged, Refused, UnknownName
+from .machine import Damaged, OtherKind, Refused, UnknownName, WholeModel
 
-__all__ = ['UnsafeCheckpointError', 'read_file']
+__all__ = ['DamagedCheckpointError', 'UnsafeCheckpointError', 'read_file']
 
 #: entry of a safetensors file with the `_metadata` of the state dict, JSON
 VERSIONS = 'state_dict_metadata'
@@ -25,10 +26,8 @@ _HEAD = 512  # bytes that tell the format
 _SAFETENSORS_HEADER = 100_000_000  # bytes at most, as the library has it
 #: first bytes, in lower case → what such a file is
 _KINDS = {
-    b'<!doctype': 'an HTML page, not a checkpoint: the address that it was '
-    'downloaded from shows a page',
-    b'<html': 'an HTML page, not a checkpoint: the address that it was '
-    'downloaded from shows a page',
+    b'<!doctype': 'an HTML page, not a checkpoint: its URL is that of a page',
+    b'<html': 'an HTML page, not a checkpoint: its URL is that of a page',
     b'<?xml': 'an XML page, not a checkpoint',
     b'version https://git-lfs': 'a Git LFS pointer, not the checkpoint '
     'itself: fetch it with `git lfs pull`',
@@ -46,11 +45,15 @@ _KINDS = {
 #: for files that name classes; loading them runs the code that they name
 _TRUSTED = ('. Loading it could run code. If you trust who made it, save its '
             'weights alone: torch.save(torch.load(FILE, weights_only=False)'
-            '["state_dict"], NEW_FILE)')
+            '{weights}, NEW_FILE)')
 
 
 class UnsafeCheckpointError(CheckpointError):
     """A file that asks for code, which is never run."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A file that is cut off, changed, or no checkpoint."""
 
 
 def read_file(path: str | os.PathLike,
@@ -83,20 +86,27 @@ def read_file(path: str | os.PathLike,
         map_location, (str, torch.device)) else 'cpu')
     try:
         size = _size(file)
-        with file.open('rb') as opened:
+        with open_regular(file, 'checkpoint', CheckpointError) as opened:
             return _read(opened, file, size, device)
     except Refused as error:
-        advice = _TRUSTED if isinstance(error, UnknownName) else ''
+        advice = _TRUSTED.format(
+            weights='.state_dict()' if isinstance(error, WholeModel) else
+            '["state_dict"]') if isinstance(error, UnknownName) else ''
         raise UnsafeCheckpointError(
             f'checkpoint refused: {name} holds more than weights and plain '
             f'data: {error}{advice}') from error
+    except OtherKind as error:
+        raise DamagedCheckpointError(
+            f'checkpoint unreadable: {name} is {error}') from error
     except Damaged as error:
-        raise CheckpointError(
-            f'checkpoint unreadable: {name} is {error}'
-            if str(error).startswith(('a ', 'an ', 'not ', 'empty',
-                                      'compressed')) else
+        raise DamagedCheckpointError(
             f'checkpoint unreadable: {name} ({_bytes_of(file)}) is truncated '
             f'or damaged: {error}. Copy or download it again') from error
+    except storage.DeviceError as error:
+        raise CheckpointError(
+            f'{name} cannot be put on {device}: {error}') from error
+    except CheckpointError:
+        raise
     except FileNotFoundError as error:
         raise CheckpointError(f'checkpoint not found: {name}') from error
     except (OSError, ValueError) as error:
@@ -118,9 +128,9 @@ def _size(file: Path) -> int:
                        (stat.S_ISBLK, 'a device, not a file'),
                        (stat.S_ISSOCK, 'a socket, not a file')):
         if test(status.st_mode):
-            raise Damaged(what)
+            raise OtherKind(what)
     if not status.st_size:
-        raise Damaged('empty (0 bytes): copy or download it again')
+        raise OtherKind('empty (0 bytes): copy or download it again')
     return status.st_size
 
 
@@ -135,14 +145,14 @@ def _read(opened: BinaryIO, file: Path, size: int, device: torch.device
     if head.startswith(b'\x80') and head[1:2] <= b'\x05':
         return _guarded(storage.read_old_format, opened, size, device)
     if head[257:262] == b'ustar':
-        raise Damaged('a tar archive: unpack it first, or, if PyTorch 0.1 '
+        raise OtherKind('a tar archive: unpack it first, or, if PyTorch 0.1 '
                       'wrote it, save the weights anew with torch.save')
     text = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
     for start, what in _KINDS.items():
         if text.startswith(start):
-            raise Damaged(what)
+            raise OtherKind(what)
     if not any(byte < 9 or 13 < byte < 32 for byte in head):
-        raise Damaged('a text file, not a checkpoint')
+        raise OtherKind('a text file, not a checkpoint')
     if not head.strip(b'\0'):
         raise Damaged('it begins with zeros')
     raise Damaged('it begins like no file of torch.save or safetensors')
@@ -152,7 +162,7 @@ def _guarded(read, *arguments) -> Any:
     """Whatever else a malformed file leads to is damage, too."""
     try:
         return read(*arguments)
-    except (Refused, Damaged, OSError, MemoryError):
+    except (Refused, Damaged, storage.DeviceError, OSError, MemoryError):
         raise
     except Exception as error:
         raise Damaged(f'its data are malformed ({type(error).__name__}: '
@@ -176,7 +186,7 @@ def _read_safetensors(file: Path, device: torch.device) -> dict:
             weights._metadata = _versions(json.loads(versions))
         return weights
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
-        raise Damaged(f'a safetensors file that is damaged ({error}): copy '
+        raise OtherKind(f'a safetensors file that is damaged ({error}): copy '
                       'or download it again') from error
 
 

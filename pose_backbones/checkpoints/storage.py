@@ -16,14 +16,18 @@ from torch import Tensor
 
 from . import grammar, machine
 from .grammar import StorageId
-from .machine import Damaged, Refused
+from .machine import Damaged, OtherKind, Refused
 
-__all__ = ['read_old_format', 'read_zip']
+__all__ = ['DeviceError', 'read_old_format', 'read_zip']
 
 #: the first object in a file of the older format
 _MAGIC = 0x1950a86a20f9469cfc6c
 _PROTOCOL = 1001
 _MOST_RECORDS = 1_000_000
+
+
+class DeviceError(Exception):
+    """Tensors cannot be put on the device that was asked for."""
 
 
 def read_zip(file: BinaryIO, size: int, device: torch.device) -> Any:
@@ -52,7 +56,7 @@ def read_zip(file: BinaryIO, size: int, device: torch.device) -> Any:
     pickles = [name for name in records if name.endswith('/data.pkl')
                and name.count('/') == 1]
     if len(pickles) != 1:
-        raise Damaged('a zip archive, but not of torch.save')
+        raise OtherKind('a zip archive, but not of torch.save')
     folder = pickles[0][:-len('data.pkl')]
     if f'{folder}constants.pkl' in records or any(
             name.startswith(f'{folder}code/') for name in records):
@@ -87,16 +91,17 @@ def _check_records(listed: list[zipfile.ZipInfo], records: dict,
                    size: int) -> None:
     """Refuse archives that unpack to more than they are."""
     if len(listed) > _MOST_RECORDS:
-        raise Damaged(f'a zip archive of {len(listed):,} records')
+        raise Damaged(f'its zip archive has {len(listed):,} records')
     if len(records) != len(listed):
-        raise Damaged('a zip archive with two records of one name')
+        raise Damaged('its zip archive has two records of one name')
     packed = [record.filename for record in listed
               if record.compress_type != zipfile.ZIP_STORED
               or record.compress_size != record.file_size]
     if packed:
-        raise Refused(f'its record {packed[0][:80]!r} is compressed, which '
-                      'torch.save does not do; unzip it and zip it again '
-                      'without compression (zip -0)')
+        raise OtherKind(
+            f'a zip archive whose record {packed[0][:80]!r} is compressed, '
+            'which torch.save does not do: unzip it, and zip it again without '
+            'compression (zip -0)')
     if not any(record.CRC for record in listed):
         # Written with torch.serialization.set_crc32_options(False).
         for record in listed:
@@ -171,7 +176,10 @@ def _numbers(content: bytes, storage: StorageId, swapped: bool,
         content = np.frombuffer(content, f'V{width}')
         content = content.view(f'u{width}').byteswap().tobytes()
     values = torch.frombuffer(bytearray(content), dtype=storage.dtype)
-    return values.to(device)
+    try:
+        return values.to(device)
+    except RuntimeError as error:  # no such device, or its memory is full
+        raise DeviceError(str(error).splitlines()[0]) from error
 
 
 def _part(values: Tensor, storage: StorageId) -> Tensor:
@@ -182,5 +190,5 @@ def _part(values: Tensor, storage: StorageId) -> Tensor:
         return values
     first, count = storage.view
     if first + count > len(values):
-        raise Damaged(f'a part of storage {storage.key!r} lies outside of it')
+        raise Damaged(f'part of storage {storage.key!r} lies outside of it')
     return values[first:first + count]

@@ -81,7 +81,7 @@ def some(names: list[str]) -> str:
 
 
 def not_finite(value, prefix: str = '') -> list[str]:
-    """The tensors and numbers with NaN or infinity in nested dicts.
+    """The tensors with NaN or infinity in nested dicts.
 
     Args:
         value: Dicts, lists, tensors; anything else is left alone.

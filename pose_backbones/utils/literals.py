@@ -1,7 +1,7 @@
 """Values of a Python file, read and not run."""
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 
 from .errors import ConfigError
@@ -39,6 +39,8 @@ def read_assignments(path: str | PathLike) -> dict:
                           f'({type(error).__name__}: {error})') from error
     found = {}
     for statement in statements:
+        for name in _changed(statement):
+            found.pop(name, None)
         if isinstance(statement, ast.Assign):
             targets = statement.targets
         elif isinstance(statement, ast.AnnAssign) and statement.value:
@@ -46,14 +48,30 @@ def read_assignments(path: str | PathLike) -> dict:
         else:
             continue
         names = [one.id for one in targets if isinstance(one, ast.Name)]
-        for name in names:
-            found.pop(name, None)
         try:
             value = _value(statement.value)
         except (ValueError, TypeError, RecursionError, OverflowError):
             continue
         found.update(dict.fromkeys(names, value))
     return found
+
+
+def _changed(statement: ast.stmt) -> Iterator[str]:
+    """Names that a statement may give another value, in any way."""
+    for node in ast.walk(statement):
+        if isinstance(node, (ast.Subscript, ast.Attribute, ast.Name)):
+            if isinstance(node.ctx, ast.Load):
+                continue
+        elif isinstance(node, ast.Call):  # x.append(1), x.update(a=1)
+            node = node.func
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).split('.')[0]
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        while isinstance(node, (ast.Subscript, ast.Attribute)):
+            node = node.value
+        if isinstance(node, ast.Name):
+            yield node.id
 
 
 def _value(node: ast.expr):

@@ -23,7 +23,6 @@ except ImportError:  # not a POSIX system
 LOCK = '.lock'
 #: seconds until a process that is just being killed has let go
 _PATIENCE = 3.
-_ELSEWHERE = '. Make room there, or choose another --work-dir'
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 
@@ -60,7 +59,7 @@ def _acquire(path: Path, option: str) -> int | None:
     """The open lock file; None where the file system has no locks."""
     until = time.monotonic() + _PATIENCE
     while True:
-        with saying_why(path.parent, '--work-dir', _ELSEWHERE):
+        with saying_why(path.parent, option, f'. Choose another {option}'):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
                              0o644)
@@ -90,7 +89,8 @@ def _acquire(path: Path, option: str) -> int | None:
     holder = (f'process {os.getpid()} on {socket.gethostname()}, since '
               f'{time.strftime("%Y-%m-%d %H:%M:%S")}')
     try:
-        with saying_why(path.parent, '--work-dir', _ELSEWHERE):
+        with saying_why(path.parent, option,
+                        f'. Make room there, or choose another {option}'):
             os.ftruncate(handle, 0)
             os.pwrite(handle, holder.encode(), 0)
     except WorkDirError:

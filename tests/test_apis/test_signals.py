@@ -117,7 +117,8 @@ def test_a_test_says_that_nothing_was_written(server, tiny_config, synthetic,
     process.wait_for('Iter(test)')
     process.send(signal.SIGTERM)
     assert process.wait() == 143
-    assert process.said() == ['stopped; nothing was written; run it again']
+    assert process.said() == ['stopped; the results are not complete; run '
+                              'the command again']
     assert (tmp_path / 'm.json').read_text() == 'earlier'
 
 

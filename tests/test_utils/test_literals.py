@@ -54,3 +54,13 @@ def test_a_variable_that_is_set_anew_is_not_known(tmp_path):
 def test_what_is_no_python(tmp_path, text):
     with pytest.raises(ConfigError, match=r'config unreadable: .*config\.py'):
         read(tmp_path, text)
+
+
+@pytest.mark.parametrize('change', [
+    'x += [2]', 'x[0] = 2', 'x.append(2)', 'x[0].update(a=1)', 'x.a = 1',
+    'del x', 'for x in y: pass', 'import x', 'from y import z as x',
+    'def x(): pass', 'if 1:\n    x = 2', 'with y as x: pass'])
+def test_a_variable_that_is_changed_is_not_known(tmp_path, change):
+    path = tmp_path / 'config.py'
+    path.write_text(f'x = [1]\nkept = 3\n{change}\nother = len(kept)\n')
+    assert read_assignments(path) == {'kept': 3}
