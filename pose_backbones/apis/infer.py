@@ -38,7 +38,7 @@ from ..utils.lock import LOCK, only_run
 from .infer_options import PICTURES, parse_args
 from .stopping import finishing, when_stopped
 
-#: exit status if some inputs could not be read
+#: exit status if some inputs could not be read or drawn
 SOME_FAILED = 1
 
 
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         int(one) if one.isdecimal() and not Path(one).exists()
         else one for one in args.inputs])
     with _taking(out):
-        _check_out(out, args.resume)  # nobody else was there first
+        _check_out(out, args.resume)  # again, now under the lock
         return _infer(args, inputs, out)
 
 
@@ -170,7 +170,7 @@ def _writing_to(out: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise WorkDirError(
-            f'cannot write to {out}: {reason(error)}. Pictures that '
+            f'cannot write to {out}: {reason(error)}. Images that '
             f'are in {JOURNAL} are done: make room, and go on with --resume'
         ) from error
 

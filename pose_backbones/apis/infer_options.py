@@ -30,9 +30,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         f'gets {PREDICTIONS} (COCO results), {TABLE} (a line for each '
         f'person), drawn {PICTURES} and videos, and {JOURNAL}, from which '
         'a run that was stopped goes on.',
-        epilog='Exit status: 0; 1 if some inputs could not be read, which '
-        'are named; 2 if the command cannot work; 128 and the signal if it '
-        'was stopped.')
+        epilog='Exit status: 0; 1 if some inputs could not be read or drawn, '
+        'which are named; 2 if the command cannot work; 128 and the signal '
+        'if it was stopped.')
     _add_model(parser)
     _add_drawing(parser)
     _add_running(parser)

@@ -184,9 +184,9 @@ class Stop:
     def note(self) -> str:
         """What is kept of the work, and how to go on."""
         try:
-            return self._note() if self._note else 'run it again'
+            return self._note() if self._note else 'run the command again'
         except Exception:
-            return 'run it again'
+            return 'run the command again'
 
     def leave_note(self, kind: str, text: str) -> None:
         """Leave something for the launcher to say.

@@ -144,7 +144,8 @@ class TestOutputs:
             dist.all_gather_object(errors, self._errors)
         if any(errors):
             text = '; '.join(dict.fromkeys(chain(*errors)))
-            raise WorkDirError(f'{text}. The metrics are those above')
+            raise WorkDirError(f'{text}. The metrics were printed above and '
+                               'are not lost')
         return self._kept.metrics
 
     def _note(self, path, error: OSError) -> None:

@@ -137,7 +137,7 @@ class Workers:
     def _note(self) -> str:
         """What is kept of the run, and how to go on."""
         return next(iter(self._notes(NOTE).values()),
-                    'run it again; a training goes on with --resume')
+                    'run the command again; a training goes on with --resume')
 
     def _stopped(self) -> int:
         """Say that a signal has ended the run; its exit status."""

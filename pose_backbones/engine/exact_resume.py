@@ -164,6 +164,12 @@ class ExactResumeHook(Hook):
                 f'The checkpoint was saved with {workers} data workers, now '
                 f'there are {loader.num_workers}: this changes no result, '
                 'since every sample has its own seed.')
+        if self._saved['batch_size'] != _batch_size(loader):
+            runner.logger.warning(
+                f'The checkpoint was saved with batches of '
+                f'{self._saved["batch_size"]}, now they are of '
+                f'{_batch_size(loader)}: the resumed run is not '
+                'bit-identical to an uninterrupted one.')
         draws = find_batches(loader)
         if draws is not None and mine['data_seed'] is not None:
             draws.seed = mine['data_seed']

@@ -30,7 +30,7 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
 
 
 def is_url(name) -> bool:
-    """Whether something is named by an address, and not by a path."""
+    """Whether a name is a URL, and not a path."""
     return isinstance(name, str) and '://' in name
 
 

@@ -63,7 +63,7 @@ class Fit:
             part for part in (_count('missing in the file', self.missing),
                               _count('unknown to the model', self.unexpected),
                               _count('of another shape', self.reshaped),
-                              _count('of no use', self.unfit))
+                              _count('with unusable values', self.unfit))
             if part)
 
     def left_out(self) -> list[str]:
@@ -73,7 +73,7 @@ class Fit:
         lines += [f'unknown to the model: {printable(name)}'
                   for name in self.unexpected]
         lines += [f'of another shape: {text}' for text in self.reshaped]
-        return lines + [f'of no use: {text}' for text in self.unfit]
+        return lines + [f'unusable values: {text}' for text in self.unfit]
 
 
 def compare(model: nn.Module, weights: dict[str, Tensor],

@@ -359,7 +359,7 @@ def test_a_real_full_disk(good, model, tmp_path):
         out = disk / 'out'
         options = [str(good), *model, '--out', str(out)]
         with pytest.raises(WorkDirError, match=(
-                f'cannot write to {out}: No space left on device. Pictures '
+                f'cannot write to {out}: No space left on device. Images '
                 'that are in journal.jsonl are done: make room, and go on')):
             infer.main(options)
         done = journal(out)

@@ -136,7 +136,7 @@ def test_a_main_thread_that_does_not_listen(forked):
     process.send(signal.SIGTERM)
     assert process.wait() == 143
     assert 2 < time.monotonic() - began < 5
-    assert process.said() == ['stopped; run it again']
+    assert process.said() == ['stopped; run the command again']
 
 
 def sleep_in_the_end(file=None):
@@ -193,7 +193,7 @@ def test_where_python_ignores_exceptions(forked):
     process.send(signal.SIGINT)
     assert process.wait() == 130
     assert time.monotonic() < began + 2
-    assert process.output == 'go\nstopped; run it again\n'
+    assert process.output == 'go\nstopped; run the command again\n'
 
 
 def test_what_must_be_written_after_a_stop_has_its_time(forked, tmp_path,

@@ -112,7 +112,7 @@ def test_other_precisions_are_loaded(model, trained, tmp_path, case, config):
 def test_non_strict_leaves_such_values_out(model, trained, notes):
     load_weights(model, _first(_one_nan)(trained), 'x.pth', strict=False)
     text = ' '.join(record.getMessage() for record in notes.records)
-    assert f'of no use: {FIRST} (1 of' in text
+    assert f'unusable values: {FIRST} (1 of' in text
     assert model.state_dict()[FIRST].isfinite().all()
 
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
-from ...engine.checkpoints import checkpoint_dir, newest_saved, read_pointer
+from ...engine.checkpoints import checkpoint_dir, newest_saved
 from ...utils.errors import ConfigError, WorkDirError
 from ...utils.literals import read_assignments
 from ..config import strings_of
@@ -175,7 +175,7 @@ def saved_summary(work_dir: str | Path) -> str:
     Returns:
         One line, without a full stop.
     """
-    newest = newest_saved(work_dir) or read_pointer(work_dir)
+    newest = newest_saved(work_dir)
     if not newest:
         return f'nothing was saved yet in {work_dir}'
     return f'{newest} is saved; continue with --resume'

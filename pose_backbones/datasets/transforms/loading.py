@@ -17,9 +17,9 @@ class LoadImage(LoadImageFromFile):
     Takes `img_path`; adds `img` (H, W, 3, uint8, BGR), `img_shape` and
     `ori_shape` (H, W). An image that is already there, under `img`, is kept.
 
-    A local file is looked at first: one that is no regular file, of no
-    raster format or too large is refused without reading it, see
-    `utils.images`.
+    A local file that is no regular file or is too large is refused without
+    decoding it, see `utils.images`. A format that Pillow does not know is left
+    to OpenCV.
 
     Raises:
         DatasetError: If the file is missing or not such an image; names it.
