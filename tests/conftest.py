@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.visualization import Visualizer
 
 import pose_backbones  # noqa: F401  (before mmpose, for mmcv-lite)
 
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(2)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _no_visualizer_of_others() -> None:
+    """MMEngine's hooks take the visualizer that was made last, by any run."""
+    Visualizer._instance_dict.clear()
 
 
 @pytest.fixture(scope='module')

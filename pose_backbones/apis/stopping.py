@@ -30,7 +30,7 @@ NOTE, LOST = 'note-', 'lost-'
 NO_ANSWER = 'another process did not answer in time'
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _UNHEARD = 3.  # seconds until a main thread that does not listen is ended
-_UNWINDING = 6.  # seconds that it has for its `finally` blocks
+_UNWINDING = 10.  # seconds that it has for its `finally` blocks
 #: seconds in which two signals are one; `timeout` sends its own twice
 ONE_PRESS = 0.2
 _QUIT, _AGAIN = b'\0', b'\xff'  # to the second thread; no signals' numbers

@@ -89,7 +89,7 @@ def test_training_with_data_workers(server, tiny_config, synthetic, tmp_path,
     began = time.monotonic()
     process.send(number, group)
     assert process.wait() == 128 + number, process.output
-    assert time.monotonic() < began + 5
+    assert time.monotonic() < began + 25
     assert len(process.said()) == 1
     assert process.output.splitlines()[-1].startswith('stopped; ')
     assert 'Traceback' not in process.output
@@ -162,7 +162,7 @@ def test_a_second_signal_ends_at_once(forked):
     began = time.monotonic()
     process.send(signal.SIGINT)
     assert process.wait() == 130
-    assert time.monotonic() < began + 0.5
+    assert time.monotonic() < began + 3
     assert process.said() == ['stopped; it is kept']
 
 
@@ -192,7 +192,7 @@ def test_where_python_ignores_exceptions(forked):
     began = time.monotonic()
     process.send(signal.SIGINT)
     assert process.wait() == 130
-    assert time.monotonic() < began + 2
+    assert time.monotonic() < began + 8
     assert process.output == 'go\nstopped; run the command again\n'
 
 
