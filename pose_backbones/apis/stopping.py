@@ -123,6 +123,7 @@ class Stop:
         self._status: int | None = None  # of a tool that is leaving
         self._until: float | None = None
         self._first: float | None = None
+        self._ignored = False
         self._saying = threading.Lock()
 
     def __enter__(self) -> 'Stop':
@@ -212,6 +213,9 @@ class Stop:
             os._exit(self._status)
         if self._until is not None:
             return
+        if self._ignored:
+            os.write(self._write, _AGAIN)
+            return
         self.number = number
         self._until = time.monotonic() + _UNWINDING
         raise Stopped(number)
@@ -221,8 +225,10 @@ class Stop:
         if self.number is None:
             self._unraisable(unraisable)
         elif isinstance(unraisable.exc_value, Stopped):
+            self._ignored = True  # what is raised in here, too
             self._until = None
             os.write(self._write, _AGAIN)
+            self._ignored = False
 
     def _watch(self) -> None:
         """The second thread: what the main thread does not get to."""
