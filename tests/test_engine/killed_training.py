@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from toy_runs import train_toy
 
-from pose_backbones.engine import checkpoint_hook, saving
+from pose_backbones.checkpoints import writing
+from pose_backbones.engine import checkpoint_hook
 from pose_backbones.engine.checkpoint_hook import SafeCheckpointHook
 
 COUNT = 3
@@ -69,7 +70,7 @@ def prepare(point: str) -> None:
         at(torch, 'save', COUNT, before=kill)
     elif point == 'half_written':
         def start(*_):
-            at(saving._Writer, 'write', 8, before=half)
+            at(writing._Writer, 'write', 8, before=half)
         at(torch, 'save', COUNT, before=start)
     elif point == 'written':
         at(Path, 'replace', COUNT, before=kill, where=is_draft)
