@@ -20,15 +20,21 @@ from torch import Tensor, nn
 
 from .machine import Damaged, Name, Record, Refused, UnknownName
 
-__all__ = ['StorageId', 'resolve', 'storage_id']
+__all__ = ['StorageId', 'is_metadata', 'resolve', 'storage_id']
 
 #: levels of containers, and objects when shared ones are counted each time
-_DEEPEST, _MOST = 100, 50_000_000
+_MOST_IN_SET = 5000
+_DEEPEST, _MOST = 100, 5_000_000
+#: dimensions of a tensor or an array
+_MOST_SIZES = 64
 #: bytes of a tensor that repeats the values of a smaller storage
 _LARGEST_VIEW = 2**31
 _LARGEST_OFFSET = 2**62
-_DTYPES = {str(value): value for value in vars(torch).values()
-           if isinstance(value, torch.dtype)}
+_DTYPES = {
+    str(value): value for name, value in vars(torch).items()
+    if isinstance(value, torch.dtype) and re.fullmatch(
+        r'bool|u?int(8|16|32|64)|b?float(16|32|64)|complex(32|64|128)|'
+        r'float8_\w+', name)}
 _STORAGES = {
     f'torch.{name}Storage': dtype for name, dtype in dict(
         Double=torch.float64, Float=torch.float32, Half=torch.float16,
@@ -103,12 +109,13 @@ def storage_id(value, place: str = 'one of its tensors') -> StorageId:
     return StorageId(str(key), _STORAGES[path], _whole(count, place), part)
 
 
-def resolve(value, load: Callable[[StorageId], Tensor]) -> Any:
+def resolve(value, load: Callable[[StorageId], Tensor], size: int) -> Any:
     """Make plain objects of what the pickle machine returns.
 
     Args:
         value: From `machine.run`.
         load: Returns the elements of a storage as a tensor of one dimension.
+        size: Bytes of the pickle; arrays have no more together.
 
     Returns:
         The same without records. Objects that were shared are shared.
@@ -118,13 +125,15 @@ def resolve(value, load: Callable[[StorageId], Tensor]) -> Any:
         Damaged: If a value does not fit its kind, or objects contain
             themselves or are nested too deeply.
     """
-    return _Resolver(load).plain(value)
+    return _Resolver(load, size).plain(value)
 
 
 class _Resolver:
 
-    def __init__(self, load: Callable[[StorageId], Tensor]) -> None:
+    def __init__(self, load: Callable[[StorageId], Tensor],
+                 size: int) -> None:
         self._load = load
+        self._room = size
         self._done: dict[int, tuple[Any, int]] = {}
         self._open: set[int] = set()
         self._where: list = []
@@ -140,9 +149,7 @@ class _Resolver:
             return self._constant(value.path)
         if id(value) in self._done:
             found, count = self._done[id(value)]
-            self._count += count
-            if self._count > _MOST:
-                raise Damaged(f'more than {_MOST:,} objects')
+            self._grow(count)
             return found
         if id(value) in self._open:
             raise Damaged(f'{self._place()} contains itself')
@@ -151,11 +158,17 @@ class _Resolver:
                           'deep')
         self._open.add(id(value))
         before = self._count
-        self._count += 1
+        self._grow(1)
         found = _CONTAINERS[kind](self, value)
         self._open.remove(id(value))
         self._done[id(value)] = found, self._count - before
         return found
+
+    def _grow(self, count: int) -> None:
+        """Count objects, shared ones each time."""
+        self._count += count
+        if self._count > _MOST:
+            raise Damaged(f'more than {_MOST:,} objects')
 
     # Containers
 
@@ -169,7 +182,7 @@ class _Resolver:
         return {key: self._item(key, item) for key, item in value.items()}
 
     def _set(self, value: set | frozenset) -> set | frozenset:
-        self._count += len(value)  # of scalars, see the machine
+        self._grow(len(value))  # of scalars, see the machine
         return value
 
     def _item(self, key, value) -> Any:
@@ -235,7 +248,7 @@ class _Resolver:
             values = values[:len(values) // width * width].view(dtype)
         offset = self._whole(offset)
         size, stride = self._sizes(size), self._sizes(stride)
-        if len(size) != len(stride) or len(size) > 64:
+        if len(size) != len(stride):
             raise Damaged(f'{self._place()}: shape {_short(size)} and '
                           f'strides {_short(stride)}')
         count = math.prod(size)
@@ -258,7 +271,7 @@ class _Resolver:
     def _sizes(self, value) -> tuple[int, ...]:
         if type(value) is Record:  # torch.Size
             value = tuple(self.plain(value))
-        if type(value) is not tuple:
+        if type(value) is not tuple or len(value) > _MOST_SIZES:
             raise Damaged(f'{self._place()}: a shape is {_short(value)}')
         return tuple(self._whole(number) for number in value)
 
@@ -288,7 +301,8 @@ class _Resolver:
 
     def _size(self, record: Record, sizes) -> torch.Size:
         self._no_state(record)
-        return torch.Size(self._sizes(tuple(sizes)))
+        return torch.Size(self._sizes(
+            tuple(sizes) if type(sizes) is list else sizes))
 
     def _device(self, record: Record, kind, index=None) -> torch.device:
         self._no_state(record)
@@ -299,27 +313,40 @@ class _Resolver:
 
     def _bytes(self, record: Record, content=b'', encoding='latin1'
                ) -> bytes:
-        """`bytes()`, or text of one character a byte."""
+        """What the machine has not made bytes of."""
         self._no_state(record)
         if type(content) is str and encoding in ('latin1', 'latin-1'):
-            return content.encode('latin1')
+            content = content.encode('latin1')
         if type(content) is not bytes:
             raise Refused(f'{self._place()}: bytes of {_short(content)}')
+        self._take(len(content))
         return content
 
     def _bytearray(self, record: Record, content=b'', encoding='latin1'
                    ) -> bytearray:
-        return bytearray(self._bytes(record, self.plain(content), encoding))
+        return bytearray(self._bytes(record, content, encoding))
+
+    def _take(self, count: int) -> None:
+        """Count bytes that are copied; a shared object may be many times."""
+        self._room -= count
+        if self._room < 0:
+            raise Damaged('it unpacks to more bytes than it has')
 
     def _set_of(self, record: Record, items) -> set:
         self._no_state(record)
         if type(items) is not list:
             raise Damaged(f'{self._place()}: a set of {_short(items)}')
         for item in items:
-            if item is not None and type(item) not in _ATOMS:
-                raise Refused(f'{self._place()}: a set of {_short(item)}')
-        self._count += len(items)
+            for part in item if type(item) is tuple else (item, ):
+                if type(part) not in _ATOMS - {bytearray}:
+                    raise Refused(f'{self._place()}: a set of {_short(part)}')
+        self._grow(len(items))
+        if len(items) > _MOST_IN_SET:
+            raise Refused(f'{self._place()}: a set of {len(items):,} items')
         return set(items)
+
+    def _frozen_set_of(self, record: Record, items) -> frozenset:
+        return frozenset(self._set_of(record, items))
 
     def _complex(self, record: Record, real, imaginary) -> complex:
         self._no_state(record)
@@ -330,7 +357,9 @@ class _Resolver:
 
     def _ordered(self, record: Record, *pairs) -> OrderedDict:
         found = OrderedDict()
-        for key, value in (self._pairs(pairs[0]) if pairs else ()):
+        pairs = self._pairs(pairs[0]) if pairs else ()
+        self._grow(len(pairs))
+        for key, value in pairs:
             found[key] = self._item(key, value)
         for key, value in record.items:
             found[key] = self._item(key, value)
@@ -354,11 +383,26 @@ class _Resolver:
 
     def _metadata(self, value) -> OrderedDict:
         """Module → its version and the like, of a state dict."""
-        if not isinstance(value, dict) or not all(
-                type(key) is str and type(entry) is dict
-                for key, entry in value.items()):
+        if not is_metadata(value):
             raise Damaged(f'{self._place()} has a malformed _metadata')
         return OrderedDict(value)
+
+    def _default_dict(self, record: Record, *_factory) -> dict:
+        """A dict; what makes its missing values is left out."""
+        self._no_state(record)
+        return {key: self._item(key, value) for key, value in record.items}
+
+    def _text(self, record: Record, text='') -> str:
+        self._no_state(record)
+        if type(text) is not str:
+            raise Damaged(f'{self._place()}: a text of {_short(text)}')
+        return text
+
+    def _path(self, record: Record, *parts) -> str:
+        """A path, as text."""
+        self._no_state(record)
+        return '/'.join(self._text(record, part) for part in parts).replace(
+            '//', '/')
 
     def _counter(self, record: Record, counts=None) -> Counter:
         self._no_state(record)
@@ -404,8 +448,12 @@ class _Resolver:
                 math.prod(shape) * number.itemsize != len(content)):
             raise Damaged(f'{self._place()}: {len(content):,} bytes for an '
                           f'array of {number}, {_short(shape)}')
+        self._take(len(content))
         if not len(content):
             return np.empty(shape, number)
+        if number.kind == 'U' and np.frombuffer(
+                content, f'{number.byteorder}u4').max() > 0x10ffff:
+            raise Damaged(f'{self._place()} is an array of text that is none')
         values = np.frombuffer(content, number).copy()
         return values.reshape(shape, order=order)
 
@@ -493,11 +541,20 @@ _ATOMS = frozenset((str, int, float, bool, type(None), bytes, bytearray))
 _CONTAINERS = {
     dict: _Resolver._dict, list: _Resolver._list, tuple: _Resolver._tuple,
     set: _Resolver._set, frozenset: _Resolver._set, Record: _Resolver._record}
-_MAPPINGS = ('collections.OrderedDict', )
+_MAPPINGS = ('collections.OrderedDict', 'collections.defaultdict')
 _BUILDERS: dict[str, Callable] = {
     'collections.OrderedDict': _Resolver._ordered,
     'collections.Counter': _Resolver._counter,
     'builtins.set': _Resolver._set_of,
+    'builtins.frozenset': _Resolver._frozen_set_of,
+    'collections.defaultdict': _Resolver._default_dict,
+    'torch.torch_version.TorchVersion': _Resolver._text,
+    **{f'pathlib.{kind}': _Resolver._path for kind in (
+        'Path', 'PosixPath', 'WindowsPath', 'PurePosixPath',
+        'PureWindowsPath')},
+    **{f'pathlib._local.{kind}': _Resolver._path for kind in (
+        'Path', 'PosixPath', 'WindowsPath', 'PurePosixPath',
+        'PureWindowsPath')},
     'builtins.bytes': _Resolver._bytes,
     'builtins.bytearray': _Resolver._bytearray,
     'builtins.complex': _Resolver._complex,
@@ -521,6 +578,14 @@ _BUILDERS: dict[str, Callable] = {
        for module in _NUMPY},
     **{f'{module}.scalar': _Resolver._scalar for module in _NUMPY},
 }
+
+
+def is_metadata(value) -> bool:
+    """Whether something is the `_metadata` of a state dict."""
+    return isinstance(value, dict) and all(
+        type(key) is str and isinstance(entry, dict)
+        and type(entry.get('version')) in (int, type(None))
+        for key, entry in value.items())
 
 
 def _one_cycle(name) -> Callable:
@@ -553,5 +618,6 @@ def _short(value) -> str:
         value = (f'{type(value).__name__} of {len(value)}' if len(value) > 8
                  or any(type(part) not in _ATOMS for part in value)
                  else value)
-    shown = value if type(value) is str else repr(value)
+    shown = value if type(value) is str and value.isprintable() else repr(
+        value)
     return shown if len(shown) <= 80 else f'{shown[:77]}…'

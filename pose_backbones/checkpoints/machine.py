@@ -17,9 +17,14 @@ __all__ = [
     'WholeModel', 'run'
 ]
 
-_KEYS = (str, int, float, bool, bytes)
+#: Keys of these types have hashes that a file cannot choose.
+_KEYS = (str, bytes, bool)
+#: Of others, many may have one hash, so that a dict of them takes long.
+_LARGEST_KEY, _MOST_OTHER_KEYS = 2**63, 5000
 #: bytes of an integer; larger ones cannot be printed
 _LONGEST_INT = 1024
+#: containers and calls; a training checkpoint has some ten thousands
+_MOST_OBJECTS = 3_000_000
 
 
 class Refused(Exception):
@@ -86,6 +91,7 @@ class _Machine:
         self.stack: list = []
         self.memo: dict[int, Any] = {}
         self.references: list[Record] = []
+        self.objects = self.other_keys = self.encoded = 0
 
     # Reading
 
@@ -113,6 +119,13 @@ class _Machine:
     def push(self, value) -> None:
         self.stack.append(value)
 
+    def make(self, value) -> None:
+        """Push a new container or record."""
+        self.objects += 1
+        if self.objects > _MOST_OBJECTS:
+            raise Damaged(f'it has more than {_MOST_OBJECTS:,} containers')
+        self.stack.append(value)
+
     def pop_to_mark(self) -> list:
         for index in range(len(self.stack) - 1, -1, -1):
             if self.stack[index] is _MARK:
@@ -137,7 +150,20 @@ class _Machine:
     def call(self, function, arguments) -> None:
         if not isinstance(function, Name) or type(arguments) is not tuple:
             raise Refused(f'a call of {_kind(function)}')
-        self.push(Record(function.path, arguments))
+        if function.path in _BYTES and all(
+                type(part) is str for part in arguments):
+            self.make(self.encode(*arguments))
+        else:
+            self.make(Record(function.path, arguments))
+
+    def encode(self, text: str = '', encoding: str = 'latin1') -> bytes:
+        """Bytes, which protocol 2 writes as text."""
+        if encoding not in ('latin1', 'latin-1'):
+            raise Damaged(f'bytes in the encoding {encoding[:40]!r}')
+        self.encoded += len(text)
+        if self.encoded > len(self.data):
+            raise Damaged('it unpacks to more bytes than it has')
+        return text.encode('latin1')
 
     def new_object(self) -> None:
         arguments, kind = self.pop(), self.pop()
@@ -167,13 +193,13 @@ class _Machine:
         target = self.top()
         if type(target) is not set:
             raise Refused(f'values added to {_kind(target)}')
-        target.update(_checked_keys(values))
+        target.update(self.checked_keys(values))
 
     def set_items(self, values: list) -> None:
         target = self.top()
         if len(values) % 2:
             raise Damaged('a key has no value')
-        keys = _checked_keys(values[::2])
+        keys = self.checked_keys(values[::2])
         if type(target) is dict:
             target.update(zip(keys, values[1::2]))
         elif type(target) is Record:
@@ -223,7 +249,7 @@ class _Machine:
 
     def dictionary(self) -> None:
         values = self.pop_to_mark()
-        self.push({})
+        self.make({})
         self.set_items(values)
 
     def pop_any(self) -> None:
@@ -231,9 +257,29 @@ class _Machine:
 
     def tuple_of(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]
-        self.push(tuple(reversed(values)))
+        self.make(tuple(reversed(values)))
+
+    def checked_keys(self, keys: list) -> list:
+        """Keys that compare and hash as data: numbers, text, tuples."""
+        for key in keys:
+            if type(key) in _KEYS or key is None:
+                continue
+            parts = key if type(key) is tuple else (key, )
+            if type(key) is not int:
+                self.other_keys += 1
+            for part in parts:
+                if type(part) not in (*_KEYS, int, float, type(None)):
+                    raise Refused(f'{_kind(part)} as a key')
+                if type(part) is int and abs(part) >= _LARGEST_KEY:
+                    raise Refused('an integer of more than 64 bits as a key')
+        if self.other_keys > _MOST_OTHER_KEYS:
+            raise Refused(f'more than {_MOST_OTHER_KEYS:,} keys that are '
+                          'floats or tuples')
+        return keys
 
 
+#: calls that make bytes of text
+_BYTES = ('_codecs.encode', 'builtins.bytes')
 #: modules of Python 2, as protocols before 3 name them
 _MODULES = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}
 
@@ -263,17 +309,17 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], object]] = {
     ord('C'): lambda m: m.push(bytes(m.take(m.number('<B')))),
     0x8e: lambda m: m.push(bytes(m.take(m.number('<Q')))),
     0x96: lambda m: m.push(bytearray(m.take(m.number('<Q')))),
-    ord('}'): lambda m: m.push({}),
-    ord(']'): lambda m: m.push([]),
+    ord('}'): lambda m: m.make({}),
+    ord(']'): lambda m: m.make([]),
     ord(')'): lambda m: m.push(()),
-    0x8f: lambda m: m.push(set()),
+    0x8f: lambda m: m.make(set()),
     0x85: lambda m: m.tuple_of(1),
     0x86: lambda m: m.tuple_of(2),
     0x87: lambda m: m.tuple_of(3),
-    ord('t'): lambda m: m.push(tuple(m.pop_to_mark())),
-    ord('l'): lambda m: m.push(m.pop_to_mark()),
+    ord('t'): lambda m: m.make(tuple(m.pop_to_mark())),
+    ord('l'): lambda m: m.make(m.pop_to_mark()),
     ord('d'): lambda m: m.dictionary(),
-    0x91: lambda m: m.push(frozenset(_checked_keys(m.pop_to_mark()))),
+    0x91: lambda m: m.make(frozenset(m.checked_keys(m.pop_to_mark()))),
     ord('a'): lambda m: m.append([m.pop()]),
     ord('e'): lambda m: m.append(m.pop_to_mark()),
     ord('s'): lambda m: m.set_items([m.pop(), m.pop()][::-1]),
@@ -332,12 +378,3 @@ def _kind(value) -> str:
     if isinstance(value, (Name, Record)):
         return value.path
     return f'a {type(value).__name__}'
-
-
-def _checked_keys(keys: list) -> list:
-    """Keys that compare and hash as data: numbers, text, tuples of them."""
-    for key in keys:
-        for part in key if type(key) is tuple else (key, ):
-            if part is not None and type(part) not in _KEYS:
-                raise Refused(f'{_kind(part)} as a key')
-    return keys

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from ..utils.errors import CheckpointError
 from ..utils.files import open_regular
 from . import storage
+from .grammar import is_metadata
 from .machine import Damaged, OtherKind, Refused, UnknownName, WholeModel
 
 __all__ = ['DamagedCheckpointError', 'UnsafeCheckpointError', 'read_file']
@@ -192,8 +193,7 @@ def _read_safetensors(file: Path, device: torch.device) -> dict:
 
 def _versions(found) -> OrderedDict:
     """The `_metadata` of a state dict: module → its version."""
-    if not isinstance(found, dict) or not all(
-            isinstance(entry, dict) for entry in found.values()):
+    if not is_metadata(found):
         raise ValueError(f'{VERSIONS} is malformed')
     return OrderedDict(found)
 

@@ -83,8 +83,9 @@ def read_zip(file: BinaryIO, size: int, device: torch.device) -> Any:
             loaded[storage.key] = _numbers(content, storage, swapped, device)
         return _part(loaded[storage.key], storage)
 
-    tree, _, _ = machine.run(read('data.pkl'))
-    return grammar.resolve(tree, load)
+    content = read('data.pkl')
+    tree, _, _ = machine.run(content)
+    return grammar.resolve(tree, load, len(content))
 
 
 def _check_records(listed: list[zipfile.ZipInfo], records: dict,
@@ -137,7 +138,7 @@ def read_old_format(file: BinaryIO, size: int, device: torch.device) -> Any:
                 raise Damaged(f'its storage {storage.key!r} is missing')
             return _part(loaded[storage.key], storage)
 
-        return grammar.resolve(tree, load)
+        return grammar.resolve(tree, load, position)
 
 
 def _old_storages(data: mmap.mmap, position: int, keys,

@@ -240,7 +240,8 @@ def rename(model: nn.Module, weights: dict[str, Tensor],
         for hook in module._load_state_dict_pre_hooks.values():
             try:
                 hook(part, prefix, local, False, [], [], [])
-            except (AssertionError, IndexError) as error:
+            except (AssertionError, IndexError, KeyError, TypeError,
+                    AttributeError) as error:
                 raise CheckpointError(
                     f'{source} is not a checkpoint of this model: what it '
                     f'has under {prefix!r} is of another kind than the '

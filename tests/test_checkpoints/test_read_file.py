@@ -1,7 +1,8 @@
 """Checkpoints of torch.save, MMEngine and safetensors as plain data."""
 
 import math
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,8 @@ def _leaf(rng: np.random.Generator):
         lambda: bytearray(rng.bytes(int(rng.integers(3)))),
         lambda: torch.Size(map(int, size)), lambda: torch.float16,
         lambda: torch.device('cuda', 1), lambda: {1, 'a'},
+        lambda: {(1, 'a'), b'x'}, lambda: frozenset((1, b'', (2, None))),
+        lambda: {b'key': 1, ('a', 2): b'', 2.5: None},
         lambda: Counter(a=3), lambda: HistoryBuffer([1.5, 2], [1, 2], 9),
         lambda: HistoryBuffer(),
         lambda: torch.tensor(numbers).to(getattr(torch, rng.choice(
@@ -202,6 +205,32 @@ def test_files_with_the_arrays_of_earlier_readers_are_read(tmp_path,
     assert read['meta']['sigmas'].tolist() == [.1, .2]
     assert type(read['h'].data[0]) is np.ndarray
     assert read['h'].data[0].tolist() == [1, 2]
+
+
+def test_what_is_kept_as_text_or_as_a_dict(tmp_path):
+    """A value of the file's meta does not cost the weights."""
+    torch.save({'path': Path('a/b.py'), 'version': torch.__version__,
+                'counts': defaultdict(list, a=[1])}, tmp_path / 'x.pth')
+    assert read_file(tmp_path / 'x.pth') == {
+        'path': 'a/b.py', 'version': str(torch.__version__),
+        'counts': {'a': [1]}}
+
+
+@pytest.mark.parametrize('metadata', [
+    {'': {'version': '1'}}, {'': {'version': [2]}}, {'': 3}, {1: {}}, [1]])
+def test_versions_that_are_none(tmp_path, metadata):
+    weights = OrderedDict(a=torch.ones(1))
+    weights._metadata = metadata
+    torch.save(weights, tmp_path / 'x.pth')
+    with pytest.raises(CheckpointError, match='malformed _metadata'):
+        read_file(tmp_path / 'x.pth')
+
+
+def test_text_of_no_characters(tmp_path):
+    torch.save({'a': np.frombuffer(b'\xff' * 8, '<u4').view('<U2')},
+               tmp_path / 'x.pth')
+    with pytest.raises(CheckpointError, match='text that is none'):
+        read_file(tmp_path / 'x.pth')
 
 
 def test_arguments_of_a_training_script_become_a_dict(tmp_path):
