@@ -42,6 +42,7 @@ from ..engine.resuming import (
     load_hub,
     load_schedules,
     other_data,
+    own_tensors,
     resume_report,
 )
 from ..engine.saving import check_finite, make_plain, write_checkpoint
@@ -287,7 +288,8 @@ class PoseRunner(Runner):
             super().set_randomness(**self._randomness_cfg)
         load_hub(self.message_hub, checkpoint['message_hub'])
         if resume_optimizer:
-            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+            self.optim_wrapper.load_state_dict(
+                own_tensors(checkpoint['optimizer']))
         if resume_param_scheduler:
             load_schedules(self.param_schedulers,
                            checkpoint.get('param_schedulers'))
@@ -404,6 +406,9 @@ class PoseRunner(Runner):
         name = (Path(self.cfg.filename).name if self.cfg.filename else
                 f'{self.timestamp}.py')
         path = Path(self.work_dir, name)
+        if self.cfg.filename and path.exists() and path.samefile(
+                self.cfg.filename):
+            return  # the config is there already, as its author wrote it
         with saying_why(path, '--work-dir'), replacing(path) as draft:
             draft.write_text(self.cfg.pretty_text, encoding='utf-8')
 

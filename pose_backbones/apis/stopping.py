@@ -174,7 +174,7 @@ class Stop:
         if self.launcher.folder is not None:
             self.leave_note(NOTE, note)
         # The kernel sends SIGTERM when the first thread of it ends.
-        if self.launcher.is_gone(0.2 * (self.number == signal.SIGTERM)):
+        if self.launcher.is_gone(1. * (self.number == signal.SIGTERM)):
             if rank() == 0:
                 say(f'stopped, because the launcher (process '
                        f'{self.launcher.process}) has ended; {note}')

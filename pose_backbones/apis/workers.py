@@ -142,7 +142,8 @@ class Workers:
     def _stopped(self) -> int:
         """Say that a signal has ended the run; its exit status."""
         self._say_stopped()
-        return STOPPED + self._signal
+        # torchrun's agent itself handles SIGQUIT.
+        return STOPPED + (self._signal or signal.SIGQUIT)
 
     def _say_stopped(self) -> None:
         note = self._note()

@@ -27,6 +27,9 @@ from .seeded_loading import find_batches
 
 KEY = 'exact_resume'
 _VERSION = 1
+_MOST_TIMES = 1024
+#: workers, images of a batch, batches of an epoch: a real run has fewer
+_LARGEST = 2**31
 
 
 class ExactResumeHook(Hook):
@@ -139,7 +142,13 @@ class ExactResumeHook(Hook):
         if self._saved is None:
             return iteration
         before = self._saved['batch_size'] * len(self._saved['ranks'])
-        return iteration * before // (_batch_size(loader) * get_world_size())
+        now = _batch_size(loader) * get_world_size()
+        if before > _MOST_TIMES * now:  # skipping would not end
+            raise CheckpointError(
+                f'the checkpoint was saved with {before:,} images in an '
+                f'iteration, now there are {now}: to go on from its weights, '
+                'use --load-from')
+        return iteration * before // now
 
     def restore(self, runner) -> None:
         """Put back what was saved; called right before the next iteration.
@@ -261,6 +270,10 @@ def _check(saved: object, model: nn.Module) -> None:
     if type(saved.get('validated')) is not bool:
         raise ValueError(f"validated is {saved.get('validated')!r:.60}; "
                          'expected True or False')
+    for name in ('workers', 'batch_size', 'batches'):
+        if saved[name] > _LARGEST:
+            raise ValueError(f'{name} is {saved[name]}; expected at most '
+                             f'{_LARGEST:,}')
     ranks = saved.get('ranks')
     if not isinstance(ranks, list) or not ranks:
         raise ValueError(f'ranks is {ranks!r:.60}; expected a list with a '

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.utils import apply_to
 from torch.optim import Optimizer
 
 from ..utils.errors import CheckpointError
@@ -24,6 +25,9 @@ _OWN_INFO = ('cfg', 'experiment_name', 'mmengine_version')
 _PROGRESS = ('last_step', '_global_step', '_last_value', 'best',
              'num_bad_epochs', 'cooldown_counter', 'base_values', 'verbose')
 _SEEDS = 2**32  # NumPy's
+#: settings of optimizers: none of a real one is larger, or negative
+_LARGEST = 1e18
+_NOT_NEGATIVE = ('lr', 'initial_lr', 'weight_decay', 'eps')
 
 
 def check_training_state(checkpoint: dict, source: str) -> dict:
@@ -278,6 +282,7 @@ def _check_groups(optimizer: Optimizer, groups, source: str) -> None:
             if key not in saved:
                 raise _malformed(source, f'{place}.{key}', None, repr(value))
             _check_alike(saved[key], value, source, f'{place}.{key}')
+            _check_range(key, saved[key], source, f'{place}.{key}')
         for key, value in saved.items():
             _check_kind(key, str, source, f'a key of {place}')
             plain(value, f'{place}.{key}', lambda entry, value=value: _refuse(
@@ -328,6 +333,8 @@ def _check_state(entries: dict, param: torch.Tensor, probe: dict | None,
         if isinstance(value, float) and not math.isfinite(value):
             raise _malformed(source, f'{place}.{name}', value,
                              'a finite number')
+        if name == 'step':
+            _check_range(name, value, source, f'{place}.{name}')
     if probe is None:
         return
     if set(entries) != set(probe):
@@ -367,9 +374,40 @@ def _check_tensor(value: torch.Tensor, expected: torch.Tensor,
             value.numel() == 1 and expected.numel() == 1):
         raise _malformed(source, name, value, f'a tensor {tuple(shape)}')
     if value.is_floating_point() != expected.is_floating_point() or (
-            value.layout != expected.layout):
+            value.layout != expected.layout or (value.is_floating_point()
+            and value.itemsize < 2)):  # float8
         raise _malformed(source, name, value.dtype,
                          f'a tensor of {expected.dtype}')
+
+
+def own_tensors(state: dict) -> dict:
+    """A state whose tensors have memory of their own, each of its own.
+
+    Tensors of a file may be views of one another, which an optimizer would
+    write into.
+
+    Args:
+        state: Dicts, lists and tensors.
+
+    Returns:
+        A copy.
+    """
+    return apply_to(
+        state, torch.is_tensor,
+        lambda value: value.clone(memory_format=torch.contiguous_format))
+
+
+def _check_range(key: str, value, source: str, name: str) -> None:
+    """Check settings and counts whose values break an optimizer."""
+    numbers = value if isinstance(value, (tuple, list)) else (value, )
+    low, high = {'betas': (0, 1), 'step': (0, 2**53)}.get(
+        key, (0, _LARGEST) if key in _NOT_NEGATIVE else (-_LARGEST, _LARGEST))
+    for number in numbers:
+        if isinstance(number, bool) or not _is_scalar(number):
+            continue
+        if not low <= float(min(max(number, -2 * _LARGEST), 2 * _LARGEST)
+                            ) <= high or (key == 'betas' and number == 1):
+            raise _malformed(source, name, value, f'{low} to {high:g}')
 
 
 def _shape(dims: int) -> tuple[int, ...]:

@@ -91,7 +91,8 @@ def not_finite(value, prefix: str = '') -> list[str]:
         Their names, such as `optimizer state.3.exp_avg`.
     """
     return [name for name, tensor in tensors_of(value, prefix)
-            if not torch.isfinite(tensor).all()]
+            if not torch.isfinite(tensor if tensor.itemsize > 1 else
+                                  tensor.float()).all()]
 
 
 def tensors_of(value,

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ except ImportError:  # not a POSIX system
 LOCK = '.lock'
 #: seconds until a process that is just being killed has let go
 _PATIENCE = 3.
+#: flags that this system may not have
+_NO_LINK = getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)
+_BEGIN = b'process '  # of what a lock file says
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 
@@ -61,8 +65,7 @@ def _acquire(path: Path, option: str) -> int | None:
     while True:
         with saying_why(path.parent, option, f'. Choose another {option}'):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
-                             0o644)
+            handle = _open(path)
         try:
             if fcntl is None:
                 raise OSError(errno.ENOLCK, 'no locks on this system')
@@ -98,6 +101,30 @@ def _acquire(path: Path, option: str) -> int | None:
         os.close(handle)
         raise
     return handle
+
+
+def _open(path: Path) -> int:
+    """Open or make the lock file; it is written to, so no other file is.
+
+    Raises:
+        WorkDirError: If the name is that of a link or of another file.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                         | _NO_LINK, 0o644)
+        found = os.fstat(handle)
+        begin = os.pread(handle, len(_BEGIN), 0) if stat.S_ISREG(
+            found.st_mode) else None
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        begin, handle = None, None
+    if begin is not None and found.st_nlink <= 1 and begin in (b'', _BEGIN):
+        return handle
+    if handle is not None:
+        os.close(handle)
+    raise WorkDirError(f'{path} is not the lock file of a run, which would '
+                       'have this name: move it away')
 
 
 def _is(handle: int, path: Path) -> bool:

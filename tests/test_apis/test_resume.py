@@ -16,7 +16,7 @@ from toy_runs import ToyData, toy_config, train_toy, with_validation
 from pose_backbones.apis import train as train_api
 from pose_backbones.apis.checks import check_work_dir
 from pose_backbones.apis.runner import PoseRunner
-from pose_backbones.engine.resuming import check_optimizer
+from pose_backbones.engine.resuming import check_optimizer, own_tensors
 from pose_backbones.utils import lock
 from pose_backbones.utils.checkpoint import read_checkpoint
 from pose_backbones.utils.config import load_config
@@ -109,6 +109,13 @@ REFUSED = [
     ('optimizer/param_groups/0/lr', 'x', "lr is 'x'"),
     ('optimizer/param_groups/0/betas', (.9, ), 'betas is'),
     ('optimizer/param_groups/0/betas', (.9, NAN), 'betas'),
+    ('optimizer/param_groups/0/betas', (2., 3.), 'betas is'),
+    ('optimizer/param_groups/0/lr', -1., 'lr is -1.0'),
+    ('optimizer/param_groups/0/lr', 10**400, 'lr is 1000'),
+    ('optimizer/state/0/step', torch.tensor(-5.), 'step is a tensor'),
+    ('optimizer/state/0/step', torch.tensor(1e30), 'step is a tensor'),
+    ('optimizer/state/0/exp_avg', torch.ones(3).to(torch.float8_e4m3fn),
+     'exp_avg is'),
     ('optimizer/param_groups/0/amsgrad', True, 'stores step'),
     ('optimizer/state', DELETE, 'optimizer.state is None'),
     ('optimizer/state', {}, 'optimizer.state is empty'),
@@ -170,6 +177,19 @@ def test_what_is_refused(runner, saved, tmp_path, place, value, message):
     assert str(path) in str(caught.value)
     after = state_of(runner)
     assert str(after) == str(before)
+
+
+def test_tensors_of_an_optimizer_are_its_own():
+    """A file may have views of one storage, which a step would write to."""
+    one = torch.ones(3)
+    state = own_tensors({'state': {0: {
+        'exp_avg': one, 'exp_avg_sq': one, 'wide': one[:1].expand(4)}}})
+    first, second, wide = state['state'][0].values()
+    first[0] = 5
+    wide[1] = 7
+    assert one.tolist() == second.tolist() == [1, 1, 1]
+    assert first.tolist() == [5, 1, 1]
+    assert wide.tolist() == [1, 7, 1, 1]
 
 
 def test_text_of_a_config_is_not_run(saved, tmp_path):

@@ -220,6 +220,8 @@ DAMAGED = {
                 "workers is 'x'"),
     'batch-size': (lambda one: one['exact_resume'].update(batch_size=0),
                    'batch_size is 0'),
+    'huge-batch': (lambda one: one['exact_resume'].update(batch_size=2**62),
+                   'batch_size is 4611686018427387904; expected at most'),
     'validated': (lambda one: one['exact_resume'].update(validated=1),
                   'validated is 1'),
     'seed': (lambda one: rank(one).update(data_seed=-1), 'data_seed is -1'),

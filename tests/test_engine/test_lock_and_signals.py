@@ -81,6 +81,30 @@ def test_a_lock_ends_with_its_block(tmp_path, quick):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize('kind', ['link', 'hard link', 'file', 'fifo',
+                                  'folder'])
+def test_no_other_file_is_taken_for_the_lock(tmp_path, kind):
+    """A work dir of another person may hold anything under that name."""
+    work, mine, name = tmp_path / 'w', tmp_path / 'mine', tmp_path / 'w/.lock'
+    work.mkdir()
+    mine.write_text('precious')
+    if kind == 'link':
+        name.symlink_to(mine)
+    elif kind == 'hard link':
+        os.link(mine, name)
+    elif kind == 'file':
+        name.write_text('precious')
+    elif kind == 'fifo':
+        os.mkfifo(name)
+    else:
+        name.mkdir()
+    with pytest.raises(WorkDirError, match=(
+            r'\.lock is not the lock file of a run')), only_run(work):
+        pass
+    assert mine.read_text() == 'precious'
+    assert os.path.lexists(name)
+
+
 def test_a_file_system_without_locks(tmp_path, monkeypatch, notes):
     def refuse(*_):
         raise OSError(errno.ENOLCK, 'No locks available')
