@@ -4,6 +4,7 @@ Metrics have been shown by then, so that a disk that is full costs a file and
 not the results of the test.
 """
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,11 +25,13 @@ from ..utils.errors import WorkDirError
 from ..utils.files import (
     check_output_file,
     check_writable_dir,
+    open_regular,
     reason,
     replacing,
 )
 from .config import as_list
 
+_METRICS_BYTES = 1 << 16  # more than a file of metrics has
 #: what metrics are told to write to; all other paths of a config are read
 _OUTPUTS = ('out_file_path', 'outfile', 'outfile_prefix')
 
@@ -64,6 +67,7 @@ def check_outputs(cfg: Config, out: str | None, dump: str | None,
                                f'file, {path}: choose another name for one')
         seen[real] = option
         check_output_file(path, option, inputs, overwrite=True)
+        _check_replaced(path, option)
     check_writable_dir(Path(cfg.work_dir), '--work-dir')
     hook = cfg.get('default_hooks', {}).get('visualization') or {}
     if hook.get('enable') and hook.get('out_dir'):
@@ -74,6 +78,44 @@ def check_outputs(cfg: Config, out: str | None, dump: str | None,
                 raise WorkDirError(f'--show-dir {folder} is a directory of '
                                    'the data set: choose another one')
         check_writable_dir(folder, '--show-dir')
+
+
+def _check_replaced(path: str, option: str) -> None:
+    """Refuse to replace a file that no test run has written.
+
+    Args:
+        path: Of an output, which may exist.
+        option: That names it.
+
+    Raises:
+        WorkDirError: If a file is there that is of another kind: metrics are
+            a dict of numbers, detections a list, dumps a pickle.
+    """
+    if not os.path.exists(path) or not os.path.getsize(path):
+        return
+    ending = Path(path).suffix
+    with open_regular(path, 'output', WorkDirError) as file:
+        begin = file.read(_METRICS_BYTES)
+        if ending in ('.pkl', '.pickle'):
+            own = begin.startswith(b'\x80')
+        elif option.startswith('outfile'):
+            own = begin.lstrip().startswith(b'[')
+        else:
+            own = not file.read(1) and _are_metrics(begin, ending)
+    if not own:
+        raise WorkDirError(
+            f'{option} {path} is a file that no test has written: choose '
+            'another name, or remove it')
+
+
+def _are_metrics(content: bytes, ending: str) -> bool:
+    try:
+        found = mmengine.load(io.StringIO(content.decode()),
+                              file_format=ending[1:])
+    except Exception:  # of JSON's or YAML's parser
+        return False
+    return isinstance(found, dict) and all(
+        isinstance(value, (int, float)) for value in found.values())
 
 
 def _files(value, root: str = '') -> Iterator[str]:

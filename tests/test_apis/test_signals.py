@@ -108,7 +108,7 @@ def test_a_test_says_that_nothing_was_written(server, tiny_config, synthetic,
     register_all_modules()
     torch.save({'state_dict': MODELS.build(Config.fromfile(
         str(tiny_config)).model).state_dict()}, tmp_path / 'w.pth')
-    (tmp_path / 'm.json').write_text('earlier')
+    (tmp_path / 'm.json').write_text('{"coco/AP": 0.5}')
     process = server.start(
         'test.py', tiny_config, tmp_path / 'w.pth', '--data-root', synthetic,
         '--work-dir', tmp_path / 'work', '--out', tmp_path / 'm.json',
@@ -119,7 +119,7 @@ def test_a_test_says_that_nothing_was_written(server, tiny_config, synthetic,
     assert process.wait() == 143
     assert process.said() == ['stopped; the results are not complete; run '
                               'the command again']
-    assert (tmp_path / 'm.json').read_text() == 'earlier'
+    assert (tmp_path / 'm.json').read_text() == '{"coco/AP": 0.5}'
 
 
 def test_a_main_thread_that_does_not_listen(forked):

@@ -145,6 +145,20 @@ def test_no_input_is_overwritten(run, no_test, weights, synthetic, tmp_path):
     assert not named.exists()
 
 
+@pytest.mark.parametrize(('option', 'name', 'content'), [
+    ('--out', 'a.json', b'{"images": [], "annotations": []}'),
+    ('--out', 'a.json', b'[1, 2]'), ('--out', 'a.json', b'text'),
+    ('--out', 'a.yml', b'model: x'), ('--out', 'a.pkl', b'PK\x03\x04'),
+    ('--dump', 'a.pkl', b'PK\x03\x04'), ('--dump', 'a.pickle', b'text'),
+    ('--out', 'a.json', b' ' * 70_000 + b'{}')])
+def test_files_that_no_test_has_written_are_kept(run, no_test, tmp_path,
+                                                 option, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WorkDirError, match='that no test has written'):
+        run(option, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == content
+
+
 def test_the_outputs_hold_what_was_measured(run, tmp_path, monkeypatch):
     seen = {}
     whole = test_outputs.TestOutputs.test
@@ -174,8 +188,10 @@ def test_the_outputs_hold_what_was_measured(run, tmp_path, monkeypatch):
 def test_a_disk_that_is_full_after_the_test(run, tmp_path, disk, capfd,
                                             monkeypatch):
     """Metrics are shown, and earlier files are as they were."""
-    for name in ('m.json', 'd.pkl', 'p.keypoints.json'):
-        (disk / name).write_text(name)
+    earlier = {'m.json': b'{"coco/AP": 0.25}', 'd.pkl': b'\x80\x04N.',
+               'p.keypoints.json': b'[]'}
+    for name, content in earlier.items():
+        (disk / name).write_bytes(content)
     before = test_outputs.TestOutputs.test
 
     def test(self):
@@ -194,8 +210,8 @@ def test_a_disk_that_is_full_after_the_test(run, tmp_path, disk, capfd,
     assert said.endswith('are not lost')
     shown = capfd.readouterr()
     assert 'Average Precision' in shown.out + shown.err
-    for name in ('m.json', 'd.pkl', 'p.keypoints.json'):
-        assert (disk / name).read_text() == name
+    for name, content in earlier.items():
+        assert (disk / name).read_bytes() == content
     assert not list(disk.glob('**/*part*'))
     assert not list((disk / 'drawn').glob('*'))
 
