@@ -18,9 +18,12 @@ from typing import BinaryIO
 
 from .errors import DatasetError, PoseBackbonesError, WorkDirError
 
+#: what `check_writable_dir` writes for a moment
+TRIED = 'try'
 _LONGEST = 255  # bytes of a file's name
 #: names of files that were being written: `replacing`, and `VideoWriter`
-_DRAFT = re.compile(r'\.\d+\.part$|\.part\d+(\.whole)?\.mp4$')
+_DRAFT = re.compile(r'(?P<file>.+)\.\d+\.part|'
+                    r'(?P<video>.+)\.part\d+(\.whole)?\.mp4', re.DOTALL)
 _OTHER_KINDS = (
     (stat.S_ISDIR, 'a directory'), (stat.S_ISFIFO, 'a named pipe (FIFO)'),
     (stat.S_ISSOCK, 'a socket'), (stat.S_ISCHR, 'a character device'),
@@ -251,7 +254,7 @@ def check_writable_dir(path: Path, option: str) -> None:
         if os.path.lexists(path) and not stat.S_ISDIR(os.stat(path).st_mode):
             raise WorkDirError(f'{option} {path} is a file: expected a '
                                'folder')
-        _try(path / 'try')
+        _try(path / TRIED)
 
 
 def _try(path: Path) -> None:
@@ -379,13 +382,46 @@ def force(path: Path) -> None:
         os.close(number)
 
 
-def remove_drafts(folder: Path) -> None:
-    """Remove what killed processes have left half written.
+def check_no_link(paths: Iterable[Path], below: Path, option: str) -> None:
+    """Refuse outputs that a symbolic link would put into another folder.
 
     Args:
-        folder: In which, and in whose subfolders, nothing else writes now.
+        paths: Of the outputs, in `below`.
+        below: The folder, which may be a link itself.
+        option: That named it, for the message.
+
+    Raises:
+        WorkDirError: With the link and where it leads.
     """
-    for place, _, names in os.walk(folder):
-        for name in filter(_DRAFT.search, names):
-            with suppress(OSError):
-                os.unlink(os.path.join(place, name))
+    seen = {below}
+    for path in paths:
+        while path not in seen:
+            seen.add(path)
+            if path.is_symlink():
+                raise WorkDirError(
+                    f'{option}: {path} is a link to {os.readlink(path)}, '
+                    'where files would be overwritten: remove the link, or '
+                    f'choose another {option}')
+            path = path.parent
+
+
+def remove_drafts(paths: Iterable[Path]) -> None:
+    """Remove what killed processes have left half written.
+
+    Other files stay, whatever their names are.
+
+    Args:
+        paths: Of the files that they have written, with `replacing` or
+            `VideoWriter`, and nothing else writes now.
+    """
+    folders: dict[Path, set[str]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, set()).add(path.name)
+    for folder, names in folders.items():
+        with suppress(OSError):
+            for found in set(os.listdir(folder)) - names:
+                draft = _DRAFT.fullmatch(found)
+                if draft and (draft['file'] or f'{draft["video"]}.mp4'
+                              ) in names:
+                    with suppress(OSError):
+                        os.unlink(folder / found)

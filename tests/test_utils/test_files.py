@@ -18,6 +18,7 @@ from pose_backbones.utils.errors import (
 )
 from pose_backbones.utils.files import (
     check_no_input,
+    check_no_link,
     check_output_file,
     check_regular_file,
     check_writable_dir,
@@ -188,15 +189,32 @@ def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(
 
 
 def test_drafts_of_killed_processes_are_removed_and_no_others(tmp_path):
-    (tmp_path / 'a').mkdir()
-    kept = ['mine.part', 'a/b.part', 'a.partial', '1.part.txt', 'x.part1']
-    for name in (*kept, 'c.json.12.part', 'a/b.part34.mp4',
-                 'a/b.part34.whole.mp4'):
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+    kept = ['mine.part', 'a/b.part', 'c.json.partial', 'c.json.1.part.txt',
+            'movie.1.part', 'movie.part1.mp4', 'a/movie.part1.mp4',
+            'a/c.json.12.part', 'b/c.json.12.part', 'a/b.part1.mp4']
+    written = [tmp_path / name for name in (
+        'c.json', 'a/b.mp4', 'a/b.part1.mp4', 'none/d.png')]
+    for name in (*kept, 'c.json.12.part', 'a/b.mp4.7.part',
+                 'a/b.part34.mp4', 'a/b.part34.whole.mp4'):
         (tmp_path / name).touch()
-    remove_drafts(tmp_path)
+    remove_drafts(written)
     assert sorted(str(file.relative_to(tmp_path))
                   for file in tmp_path.rglob('*') if file.is_file()
                   ) == sorted(kept)
+
+
+def test_links_of_a_folder_are_refused(tmp_path):
+    for name in ('real/a', 'photographs'):
+        (tmp_path / name).mkdir(parents=True)
+    out = tmp_path / 'out'
+    out.symlink_to('real')
+    (out / 'pictures').symlink_to(tmp_path / 'photographs')
+    check_no_link([out / 'a/b.png', out / 'c.json'], out, '--out')
+    with pytest.raises(WorkDirError, match='--out: .*out/pictures is a link '
+                       'to .*photographs, where files would'):
+        check_no_link([out / 'c.json', out / 'pictures/b/c'], out, '--out')
 
 
 def test_a_limit_of_file_sizes_is_one_message(tmp_path):
