@@ -274,8 +274,8 @@ def test_foreign_lines_of_a_journal(good, model, tmp_path, monkeypatch, line):
     (out / JOURNAL).write_text(f'{json.dumps(settings)}\n{line}\n')
     monkeypatch.setattr(infer, '_results', lambda *_: type('Results', (), dict(
         skeleton=type('Skeleton', (), dict(names=('nose', ))))))
-    with pytest.raises(WorkDirError, match='--resume: line 2 of .* is not of '
-                       'this tool'):
+    with pytest.raises(WorkDirError, match='--resume: line 2 of .* cannot be '
+                       'gone on with: it is not of this tool'):
         infer.main(options)
     assert (out / JOURNAL).read_text().endswith(f'\n{line}\n')
 
