@@ -18,6 +18,8 @@ from typing import BinaryIO
 
 from .errors import DatasetError, PoseBackbonesError, WorkDirError
 
+#: most bytes of a file that is read as a text
+MAX_TEXT = 2 << 30
 #: what `check_writable_dir` writes for a moment
 TRIED = 'try'
 _LONGEST = 255  # bytes of a file's name
@@ -129,21 +131,28 @@ def open_regular(
 
 
 def read_text(path: str | PathLike, what: str = 'file',
-              error: type[PoseBackbonesError] = DatasetError) -> str:
+              error: type[PoseBackbonesError] = DatasetError,
+              errors: str = 'strict') -> str:
     """The text of a regular file, in UTF-8.
 
     Args:
         path, what, error: See `check_regular_file`.
+        errors: What to do about another encoding, see `bytes.decode`.
 
     Returns:
         The text, without a byte order mark.
 
     Raises:
-        PoseBackbonesError: As `check_regular_file`, or for another encoding.
+        PoseBackbonesError: As `check_regular_file`, for another encoding, or
+            above `MAX_TEXT`.
     """
     try:
         with open_regular(path, what, error) as file:
-            return file.read().decode('utf-8-sig')
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_TEXT:
+                raise error(f'cannot read the {what} {fspath(path)}: it has '
+                            f'{size:,} bytes: expected at most {MAX_TEXT:,}')
+            return file.read().decode('utf-8-sig', errors)
     except UnicodeDecodeError as found:
         raise error(f'cannot read the {what} {fspath(path)}: {found}'
                     ) from found

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import small_disk, tool_env
 
+from pose_backbones.evaluation.report.sources import _text
 from pose_backbones.utils.errors import (
     CheckpointError,
     DatasetError,
@@ -65,6 +66,26 @@ def test_what_is_no_regular_file_is_refused_without_opening(tmp_path):
     with pytest.raises(DatasetError, match=r"cannot read the .*: 'utf-8'"):
         read_text(tmp_path / 'file')
     assert time.monotonic() - start < 2
+
+
+def test_a_text_has_a_limit(tmp_path, monkeypatch):
+    path = tmp_path / 'log'
+    with open(path, 'wb') as file:
+        file.truncate(40 << 30)  # of holes
+    with pytest.raises(CheckpointError, match=(
+            f'cannot read the log {path}: it has 42,949,672,960 bytes: '
+            'expected at most 2,147,483,648')):
+        read_text(path, 'log', CheckpointError)
+    with pytest.raises(DatasetError, match='42,949,672,960 bytes'):
+        _text(path)
+    monkeypatch.setattr('pose_backbones.utils.files.MAX_TEXT', 3)
+    path.write_bytes(b'abc')
+    assert read_text(path) == 'abc'
+    path.write_bytes(b'ab\xff')
+    assert _text(path) == 'ab\ufffd'
+    path.write_bytes(b'abcd')
+    with pytest.raises(DatasetError, match='4 bytes: expected at most 3'):
+        read_text(path)
 
 
 @pytest.mark.parametrize('as_user', [False, True])
