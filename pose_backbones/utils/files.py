@@ -22,6 +22,7 @@ from .errors import DatasetError, PoseBackbonesError, WorkDirError
 MAX_TEXT = 2 << 30
 #: what `check_writable_dir` writes for a moment
 TRIED = 'try'
+_NO_NAME = 'its name is not one that a file can have'
 _LONGEST = 255  # bytes of a file's name
 #: names of files that were being written: `replacing`, and `VideoWriter`
 _DRAFT = re.compile(r'(?P<file>.+)\.\d+\.part|'
@@ -67,7 +68,7 @@ def file_problem(path: str | PathLike) -> str | None:
     except OSError as error:
         return reason(error)
     except ValueError:  # a NUL byte
-        return 'its name is not one that a file can have'
+        return _NO_NAME
     kind = _other_kind(mode)
     if kind is not None:
         return f'it is {kind}'
@@ -237,6 +238,7 @@ def check_writable_file(path: Path, option: str) -> None:
         WorkDirError: With the path and the reason.
     """
     with saying_why(path, option):
+        _check_name(path)
         if os.path.lexists(path):
             kind = _other_kind(os.stat(path).st_mode)
             if kind is not None:
@@ -260,10 +262,21 @@ def check_writable_dir(path: Path, option: str) -> None:
         WorkDirError: With the path and the reason.
     """
     with saying_why(path, option):
+        _check_name(path)
         if os.path.lexists(path) and not stat.S_ISDIR(os.stat(path).st_mode):
             raise WorkDirError(f'{option} {path} is a file: expected a '
                                'folder')
         _try(path / TRIED)
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that Python does not hand to the system."""
+    try:
+        known = '\0' not in os.fsdecode(os.fsencode(path))
+    except UnicodeEncodeError:  # half of a surrogate pair
+        known = False
+    if not known:
+        raise OSError(errno.EINVAL, _NO_NAME)
 
 
 def _try(path: Path) -> None:

@@ -161,6 +161,16 @@ def test_outputs_are_tried_and_nothing_is_left(tmp_path):
     assert file.read_text() == 'mine'
 
 
+@pytest.mark.parametrize('name', ['a\0b', 'a\0/b', 'a\ud800'])
+@pytest.mark.parametrize('check', [
+    check_writable_file, check_writable_dir, check_output_file])
+def test_a_name_that_no_file_can_have(tmp_path, check, name):
+    with pytest.raises(WorkDirError, match='cannot be written: its name is '
+                       'not one that a file can have'):
+        check(tmp_path / name, '--out')
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A real file system of 256 KiB."""
