@@ -26,7 +26,9 @@ from ..inference.results import Results
 from ..inference.sources import Inputs
 from ..utils.errors import ConfigError, PoseBackbonesError, WorkDirError
 from ..utils.files import (
+    TRIED,
     check_no_input,
+    check_no_link,
     check_writable_dir,
     make_folder,
     reason,
@@ -73,12 +75,15 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
         out / PICTURES, inputs.parts, args.draw,
         dict(threshold=args.threshold, boxes=args.draw_boxes,
              ids=args.draw_ids))
-    if args.resume:
-        remove_drafts(out)
+    files = [out / JOURNAL, out / PREDICTIONS, out / TABLE]
     check_no_input(
-        [out / JOURNAL, out / PREDICTIONS, out / TABLE, *drawings.paths],
+        [*files, *drawings.paths],
         '--out', [*inputs.parts, args.boxes, args.weights, args.model,
                   args.detector, args.detector_weights])
+    pictures = [out / PICTURES / name for name in drawings.names]
+    check_no_link([*files, *(path.parent for path in pictures)], out, '--out')
+    if args.resume:
+        remove_drafts([*files, out / TRIED, *pictures])
     results = _results(args, inputs.parts)
     names = results.skeleton.names
     with _writing_to(out):

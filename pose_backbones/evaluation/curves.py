@@ -2,11 +2,14 @@
 
 import argparse
 import json
+from math import isfinite, nan
 from pathlib import Path
 
+from ..utils.arguments import is_number
 from ..utils.errors import ConfigError, DatasetError
 from ..utils.files import check_output_file, read_text, replacing, saying_why
 
+_LARGEST = 2**53  # number that is drawn
 _ENDINGS = ('.png', '.svg', '.pdf')
 
 
@@ -43,14 +46,23 @@ def read_scalars(work_dir: str) -> tuple[list[dict], list[dict]]:
 def _read_entry(file: Path, line: str) -> dict:
     try:
         entry = json.loads(line)
-        if all(isinstance(entry[key], (int, float)) for key in (
-                'step', *({'loss', 'acc_pose', 'coco/AP'} & set(entry)))):
+        if all(is_number(entry[key]) for key in (
+                'step', *({'loss', 'acc_pose', 'coco/AP'} & set(entry)))
+               ) and abs(entry['step']) < _LARGEST and not any(
+                   isinstance(value, int) and abs(value) > _LARGEST
+                   for value in entry.values()):
             return entry
     except (ValueError, LookupError, TypeError, RecursionError):
         pass
     raise DatasetError(
         f'{file} has the line {line[:80]!r}: expected an entry of '
         "MMEngine's log, with a step and numbers")
+
+
+def _finite(entry: dict, key: str) -> float:
+    """A value that can be drawn; NaN, which leaves a gap, if it is none."""
+    value = entry.get(key, nan)
+    return value if abs(value) < _LARGEST else nan
 
 
 def plot_training(work_dir: str, out: str, overwrite: bool = False) -> None:
@@ -76,16 +88,16 @@ def plot_training(work_dir: str, out: str, overwrite: bool = False) -> None:
     steps = [entry['step'] for entry in training]
     figure = Figure(figsize=(7, 4), layout='constrained')
     axes = figure.add_subplot()
-    axes.plot(steps, [entry['loss'] for entry in training],
+    axes.plot(steps, [_finite(entry, 'loss') for entry in training],
               color='tab:blue', label='loss')
     axes.set(xlabel='step', ylabel='loss (heat maps)', ylim=(0, None))
     axes.grid(alpha=0.3)
     second = axes.twinx()
-    if 'acc_pose' in training[0]:
-        second.plot(steps, [entry['acc_pose'] for entry in training],
+    if any('acc_pose' in entry for entry in training):
+        second.plot(steps, [_finite(entry, 'acc_pose') for entry in training],
                     color='tab:orange', label='accuracy in training')
     points = [(entry['step'], entry['coco/AP']) for entry in evaluation
-              if 'coco/AP' in entry]
+              if isfinite(_finite(entry, 'coco/AP'))]
     if points:
         second.plot(*zip(*points), 'o-', color='tab:green',
                     label='AP on the validation images')

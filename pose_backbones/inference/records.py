@@ -10,12 +10,14 @@ from pathlib import Path
 from ..utils.arguments import is_number
 from ..utils.errors import WorkDirError
 from ..utils.files import force, replacing
+from .paths import is_video
 from .result import PoseResult
-from .sources import Failure
+from .sources import Failure, name_of
 
 JOURNAL = 'journal.jsonl'
 PREDICTIONS = 'predictions.json'
 TABLE = 'predictions.csv'
+_KINDS = ('a picture', 'a video')
 
 
 class Journal:
@@ -27,7 +29,8 @@ class Journal:
 
     Args:
         folder: Where it is.
-        settings: What the lines depend on, for `json.dumps`.
+        settings: What the lines depend on, for `json.dumps`; `inputs` are
+            the parts of the `Inputs`.
         save_every: After how many lines they are forced to the disk.
         resume: Whether to go on behind the lines of an earlier run.
 
@@ -37,7 +40,8 @@ class Journal:
 
     Raises:
         FileExistsError: If there is one, and `resume` is not set.
-        WorkDirError: If the one to go on with is of other settings.
+        WorkDirError: If the one to go on with is of other settings, or has
+            lines that such a run would not have written.
     """
 
     def __init__(self, folder: Path, settings: dict, save_every: int,
@@ -59,14 +63,17 @@ class Journal:
         with open(self.path, 'rb') as file:
             _compare(_parse_line(file.readline()), settings, self.path)
             end, failures = file.tell(), 0
+            order = _Order(settings['inputs'])
             for number, line in enumerate(iter(file.readline, b''), 2):
                 entry = _parse_line(line)
                 if entry is None:
                     break
-                if not _is_entry(entry):
+                problem = ('it is not of this tool' if not _is_entry(entry)
+                           else order.problem(entry))
+                if problem:
                     raise WorkDirError(
-                        f'--resume: line {number} of {self.path} is not of '
-                        f'this tool ({_short(entry)}): take it out, or choose '
+                        f'--resume: line {number} of {self.path} cannot be '
+                        f'gone on with: {problem} ({_short(entry)}): choose '
                         'another --out')
                 failures += 'error' in entry
                 # A video is written anew, so that its lines are as well.
@@ -147,6 +154,52 @@ class Journal:
                     yield entry
 
 
+class _Order:
+    """Whether lines are those of a run: none missing, double or of another.
+
+    Args:
+        inputs: Parts of the `Inputs`.
+    """
+
+    def __init__(self, inputs: Sequence[str | int]):
+        self._inputs = inputs
+        self._part = self._index = 0  # what comes next
+        self._first = 0  # picture of the part
+        self._values: int | None = None  # of each person's key points
+
+    def problem(self, entry: dict) -> str | None:
+        """What is wrong with a line behind those before it, if anything."""
+        if self._part == len(self._inputs):
+            return f'there are only {self._part} inputs'
+        source, end = self._inputs[self._part], 'end' in entry
+        if (entry['part'], entry['index']) != (
+                self._part, self._index - end) or (
+                    end and self._index == self._first):
+            return (f'expected part {self._part} and index {self._index}, as '
+                    'a line is missing, double, or of another run')
+        if not end:
+            if ('frame' in entry) != is_video(source):
+                return f'{_short(source)} is {_KINDS[is_video(source)]}'
+            name = name_of(source, entry['index'])
+            frame = self._index - self._first
+            names = [name, f'{name}, frame {frame}']
+            if entry['name'] not in names[:1 + ('frame' in entry)]:
+                return f'the name of this input is {_short(name)}'
+            if 'frame' in entry and entry['frame'] != (
+                    None if 'error' in entry else frame):
+                return f'expected frame {frame}'
+            for person in entry.get('people', ()):
+                count = len(person['keypoints'])
+                self._values = self._values or count
+                if count % 3 or count != self._values:
+                    return (f'a person has {count} values of key points: '
+                            f'expected {self._values}, 3 for each')
+            self._index += 1
+        if end or 'frame' not in entry:
+            self._part, self._first = self._part + 1, self._index
+        return None
+
+
 def _parse_line(line: bytes):
     """A line's content; None if it was cut off."""
     if not line.endswith(b'\n'):
@@ -164,11 +217,11 @@ def _is_entry(entry) -> bool:
             type(entry.get(key)) is int and 0 <= entry[key] < 2**53
             for key in ('part', 'index')):
         return False
-    if entry.get('end') is True:
-        return True
+    if 'end' in entry:
+        return entry['end'] is True and len(entry) == 3
     people = entry.get('people', [])
     return (isinstance(entry.get('name'), str) and isinstance(people, list)
-            and ('people' in entry or isinstance(entry.get('error'), str))
+            and ('people' in entry) != isinstance(entry.get('error'), str)
             and (entry.get('frame') is None or type(entry['frame']) is int)
             and (entry.get('time') is None or _are_numbers([entry['time']]))
             and all(map(_is_person, people)))
@@ -176,10 +229,11 @@ def _is_entry(entry) -> bool:
 
 def _is_person(person) -> bool:
     return (isinstance(person, dict)
-            and isinstance(person.get('image_id'), (int, str))
-            and isinstance(person.get('track_id', 0), int)
+            and type(person.get('image_id')) in (int, str)
+            and type(person.get('track_id', 0)) is int
             and _are_numbers(person.get('bbox'), 4)
             and _are_numbers(person.get('keypoints'))
+            and len(person['keypoints']) > 0
             and _are_numbers([person.get('score')]))
 
 
@@ -239,7 +293,8 @@ def write_table(path: Path, entries: Iterable[dict],
                 names: Sequence[str]) -> None:
     """Write a table (CSV), one line for each person.
 
-    A name that is not UTF-8 is written as it is, byte by byte.
+    A name that is not UTF-8 is written as it is, byte by byte; what is no
+    text at all (half of a surrogate pair), as `\\ud800`.
 
     Args:
         path, entries: As for `write_predictions`.
@@ -257,7 +312,17 @@ def write_table(path: Path, entries: Iterable[dict],
         for entry in entries:
             for number, person in enumerate(entry.get('people', ())):
                 table.writerow([
-                    entry['name'], person['image_id'], number,
+                    _text(entry['name']), _text(person['image_id']), number,
                     person.get('track_id'), entry.get('frame'),
                     entry.get('time'), person['score'], *person['bbox'],
                     *person['keypoints']])
+
+
+def _text(value):
+    """A text as it can be written; anything else as it is."""
+    if isinstance(value, str):
+        try:
+            value.encode(errors='surrogateescape')
+        except UnicodeEncodeError:
+            return value.encode(errors='backslashreplace').decode()
+    return value

@@ -192,7 +192,7 @@ class Inputs:
             yield from found
 
     def _picture(self, source, part: int, index: int) -> Frame | Failure:
-        name = _name(source, index)
+        name = name_of(source, index)
         try:
             image = _read(source, self.rgb)
         except Exception as error:  # of a file or object of any kind
@@ -207,7 +207,7 @@ def _frames(source: str | int, part: int, start: int
             ) -> Iterator[Frame | Failure]:
     """The frames of a video or camera, and what stopped it."""
     live = is_live(source)
-    name = _name(source, start)
+    name = name_of(source, start)
     index = start
     try:
         with read_video(source) as video:
@@ -237,8 +237,16 @@ def _is_iterable(inputs) -> bool:
         or hasattr(inputs, 'read'))
 
 
-def _name(source, index: int) -> str:
-    """What to call an input."""
+def name_of(source, index: int) -> str:
+    """What to call an input.
+
+    Args:
+        source: A single one.
+        index: Of its first picture.
+
+    Returns:
+        The path or the URL, where it has one.
+    """
     if isinstance(source, str):
         return source
     if isinstance(source, int):

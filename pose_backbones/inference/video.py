@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 
 from ..utils.errors import DatasetError
 from ..utils.files import check_regular_file, is_url
+from ..utils.images import MAX_PIXELS, MAX_SIDE
 from .containers import is_container, is_playlist, missing_bytes
 from .encoders import VideoError
 from .paths import is_live
@@ -76,6 +77,7 @@ class Video:
         self.name = f'camera {source}' if isinstance(
             source, int) else self._source
         self._capture = _open_capture(self._source, self.name)
+        self._check_size()
         frame = self._read()
         if frame is None:
             self.close()
@@ -119,6 +121,18 @@ class Video:
 
     def _read(self) -> np.ndarray | None:
         return self._capture.read()[1]
+
+    def _check_size(self) -> None:
+        """Refuse frames that take too much memory, before one is decoded."""
+        width, height = (int(size) if 0 < size < math.inf else 0 for size in (
+            self._capture.get(cv2.CAP_PROP_FRAME_WIDTH),
+            self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+            self._capture.release()
+            raise DatasetError(
+                f'{self.name} has frames of {width} x {height} pixels: '
+                f'expected at most {MAX_PIXELS:,} pixels, and {MAX_SIDE:,} a '
+                'side')
 
     def _time(self, before: float) -> float:
         """Of the frame that was read last, in seconds."""

@@ -18,9 +18,15 @@ from typing import BinaryIO
 
 from .errors import DatasetError, PoseBackbonesError, WorkDirError
 
+#: most bytes of a file that is read as a text
+MAX_TEXT = 2 << 30
+#: what `check_writable_dir` writes for a moment
+TRIED = 'try'
+_NO_NAME = 'its name is not one that a file can have'
 _LONGEST = 255  # bytes of a file's name
 #: names of files that were being written: `replacing`, and `VideoWriter`
-_DRAFT = re.compile(r'\.\d+\.part$|\.part\d+(\.whole)?\.mp4$')
+_DRAFT = re.compile(r'(?P<file>.+)\.\d+\.part|'
+                    r'(?P<video>.+)\.part\d+(\.whole)?\.mp4', re.DOTALL)
 _OTHER_KINDS = (
     (stat.S_ISDIR, 'a directory'), (stat.S_ISFIFO, 'a named pipe (FIFO)'),
     (stat.S_ISSOCK, 'a socket'), (stat.S_ISCHR, 'a character device'),
@@ -62,7 +68,7 @@ def file_problem(path: str | PathLike) -> str | None:
     except OSError as error:
         return reason(error)
     except ValueError:  # a NUL byte
-        return 'its name is not one that a file can have'
+        return _NO_NAME
     kind = _other_kind(mode)
     if kind is not None:
         return f'it is {kind}'
@@ -126,21 +132,28 @@ def open_regular(
 
 
 def read_text(path: str | PathLike, what: str = 'file',
-              error: type[PoseBackbonesError] = DatasetError) -> str:
+              error: type[PoseBackbonesError] = DatasetError,
+              errors: str = 'strict') -> str:
     """The text of a regular file, in UTF-8.
 
     Args:
         path, what, error: See `check_regular_file`.
+        errors: What to do about another encoding, see `bytes.decode`.
 
     Returns:
         The text, without a byte order mark.
 
     Raises:
-        PoseBackbonesError: As `check_regular_file`, or for another encoding.
+        PoseBackbonesError: As `check_regular_file`, for another encoding, or
+            above `MAX_TEXT`.
     """
     try:
         with open_regular(path, what, error) as file:
-            return file.read().decode('utf-8-sig')
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_TEXT:
+                raise error(f'cannot read the {what} {fspath(path)}: it has '
+                            f'{size:,} bytes: expected at most {MAX_TEXT:,}')
+            return file.read().decode('utf-8-sig', errors)
     except UnicodeDecodeError as found:
         raise error(f'cannot read the {what} {fspath(path)}: {found}'
                     ) from found
@@ -225,6 +238,7 @@ def check_writable_file(path: Path, option: str) -> None:
         WorkDirError: With the path and the reason.
     """
     with saying_why(path, option):
+        _check_name(path)
         if os.path.lexists(path):
             kind = _other_kind(os.stat(path).st_mode)
             if kind is not None:
@@ -248,10 +262,21 @@ def check_writable_dir(path: Path, option: str) -> None:
         WorkDirError: With the path and the reason.
     """
     with saying_why(path, option):
+        _check_name(path)
         if os.path.lexists(path) and not stat.S_ISDIR(os.stat(path).st_mode):
             raise WorkDirError(f'{option} {path} is a file: expected a '
                                'folder')
-        _try(path / 'try')
+        _try(path / TRIED)
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that Python does not hand to the system."""
+    try:
+        known = '\0' not in os.fsdecode(os.fsencode(path))
+    except UnicodeEncodeError:  # half of a surrogate pair
+        known = False
+    if not known:
+        raise OSError(errno.EINVAL, _NO_NAME)
 
 
 def _try(path: Path) -> None:
@@ -379,13 +404,46 @@ def force(path: Path) -> None:
         os.close(number)
 
 
-def remove_drafts(folder: Path) -> None:
-    """Remove what killed processes have left half written.
+def check_no_link(paths: Iterable[Path], below: Path, option: str) -> None:
+    """Refuse outputs that a symbolic link would put into another folder.
 
     Args:
-        folder: In which, and in whose subfolders, nothing else writes now.
+        paths: Of the outputs, in `below`.
+        below: The folder, which may be a link itself.
+        option: That named it, for the message.
+
+    Raises:
+        WorkDirError: With the link and where it leads.
     """
-    for place, _, names in os.walk(folder):
-        for name in filter(_DRAFT.search, names):
-            with suppress(OSError):
-                os.unlink(os.path.join(place, name))
+    seen = {below}
+    for path in paths:
+        while path not in seen:
+            seen.add(path)
+            if path.is_symlink():
+                raise WorkDirError(
+                    f'{option}: {path} is a link to {os.readlink(path)}, '
+                    'where files would be overwritten: remove the link, or '
+                    f'choose another {option}')
+            path = path.parent
+
+
+def remove_drafts(paths: Iterable[Path]) -> None:
+    """Remove what killed processes have left half written.
+
+    Other files stay, whatever their names are.
+
+    Args:
+        paths: Of the files that they have written, with `replacing` or
+            `VideoWriter`, and nothing else writes now.
+    """
+    folders: dict[Path, set[str]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, set()).add(path.name)
+    for folder, names in folders.items():
+        with suppress(OSError):
+            for found in set(os.listdir(folder)) - names:
+                draft = _DRAFT.fullmatch(found)
+                if draft and (draft['file'] or f'{draft["video"]}.mp4'
+                              ) in names:
+                    with suppress(OSError):
+                        os.unlink(folder / found)

@@ -8,7 +8,13 @@ from .errors import ConfigError
 from .files import open_regular
 
 _MOST_BYTES = 16 << 20  # of a file
-_MOST_ITEMS = 1 << 20  # of `[1.0] * 17`
+_MOST_ITEMS = 1 << 20  # of all `[1.0] * 17` of a file
+
+
+class _Room:
+    """How many items of products a file may still have."""
+
+    items = _MOST_ITEMS
 
 
 def read_assignments(path: str | PathLike) -> dict:
@@ -37,7 +43,7 @@ def read_assignments(path: str | PathLike) -> dict:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(f'config unreadable: {fspath(path)} '
                           f'({type(error).__name__}: {error})') from error
-    found = {}
+    found, room = {}, _Room()
     for statement in statements:
         for name in _changed(statement):
             found.pop(name, None)
@@ -49,7 +55,7 @@ def read_assignments(path: str | PathLike) -> dict:
             continue
         names = [one.id for one in targets if isinstance(one, ast.Name)]
         try:
-            value = _value(statement.value)
+            value = _value(statement.value, room)
         except (ValueError, TypeError, RecursionError, OverflowError):
             continue
         found.update(dict.fromkeys(names, value))
@@ -74,50 +80,52 @@ def _changed(statement: ast.stmt) -> Iterator[str]:
             yield node.id
 
 
-def _value(node: ast.expr):
+def _value(node: ast.expr, room: _Room):
     """Of an expression that says it by itself."""
     read = _KINDS.get(type(node))
     if read is None:
         raise ValueError(f'line {node.lineno} is no plain value')
-    return read(node)
+    return read(node, room)
 
 
-def _dict(node: ast.Dict) -> dict:
+def _dict(node: ast.Dict, room: _Room) -> dict:
     if None in node.keys:
         raise ValueError(f'line {node.lineno} takes another dict')
-    return {_value(key): _value(value)
+    return {_value(key, room): _value(value, room)
             for key, value in zip(node.keys, node.values)}
 
 
-def _call(node: ast.Call) -> dict:
+def _call(node: ast.Call, room: _Room) -> dict:
     """`dict(a=1)`."""
     if (not isinstance(node.func, ast.Name) or node.func.id != 'dict'
             or node.args or any(one.arg is None for one in node.keywords)):
         raise ValueError(f'line {node.lineno} calls a function')
-    return {one.arg: _value(one.value) for one in node.keywords}
+    return {one.arg: _value(one.value, room) for one in node.keywords}
 
 
-def _signed(node: ast.UnaryOp):
-    value = _value(node.operand)
+def _signed(node: ast.UnaryOp, room: _Room):
+    value = _value(node.operand, room)
     if type(value) not in (int, float) or not isinstance(
             node.op, (ast.USub, ast.UAdd)):
         raise ValueError(f'line {node.lineno} computes')
     return -value if isinstance(node.op, ast.USub) else value
 
 
-def _repeated(node: ast.BinOp):
+def _repeated(node: ast.BinOp, room: _Room):
     """`[1.0] * 17`."""
-    value, count = _value(node.left), _value(node.right)
+    value, count = _value(node.left, room), _value(node.right, room)
     if not (isinstance(node.op, ast.Mult) and isinstance(value, (list, tuple))
-            and type(count) is int and len(value) * count <= _MOST_ITEMS):
+            and type(count) is int and len(value) * count <= room.items):
         raise ValueError(f'line {node.lineno} computes')
+    room.items -= max(len(value) * count, 0)
     return value * count
 
 
 _KINDS: dict[type, Callable] = {
-    ast.Constant: lambda node: node.value,
-    ast.List: lambda node: [_value(one) for one in node.elts],
-    ast.Tuple: lambda node: tuple(_value(one) for one in node.elts),
+    ast.Constant: lambda node, room: node.value,
+    ast.List: lambda node, room: [_value(one, room) for one in node.elts],
+    ast.Tuple: lambda node, room: tuple(
+        _value(one, room) for one in node.elts),
     ast.Dict: _dict,
     ast.Call: _call,
     ast.UnaryOp: _signed,

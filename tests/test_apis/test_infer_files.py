@@ -221,12 +221,31 @@ def test_a_resumed_run_removes_what_a_killed_one_has_left(good, model,
     out = tmp_path / 'out'
     options = [str(good), *model, '--out', str(out)]
     assert infer.main(options) == 0
-    left = [out / 'predictions.json.77.part', out / 'pictures/a.part77.mp4',
+    left = [out / 'predictions.json.77.part', out / 'try.77.part',
+            out / 'pictures/1.png.77.part']
+    mine = [out / 'movie.part1.mp4', out / 'movie.1.part',
             out / 'pictures/a.png.77.part']
-    for path in left:
+    for path in left + mine:
         path.touch()
     assert infer.main([*options, '--resume']) == 0
     assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in mine)
+
+
+def test_no_picture_is_drawn_through_a_link(good, model, tmp_path):
+    out, other = tmp_path / 'out', tmp_path / 'other'
+    options = [str(good), *model, '--out', str(out)]
+    assert infer.main(options) == 0
+    (out / 'pictures').rename(other)
+    (other / '1.png').write_bytes(b'a photograph')
+    (other / '1.png.77.part').touch()
+    (out / 'pictures').symlink_to(other)
+    text = (out / JOURNAL).read_text().splitlines(True)
+    (out / JOURNAL).write_text(text[0])
+    with pytest.raises(WorkDirError, match='out/pictures is a link to '):
+        infer.main([*options, '--resume'])
+    assert (other / '1.png').read_bytes() == b'a photograph'
+    assert (other / '1.png.77.part').exists()
 
 
 @pytest.mark.parametrize('line', [
@@ -255,8 +274,8 @@ def test_foreign_lines_of_a_journal(good, model, tmp_path, monkeypatch, line):
     (out / JOURNAL).write_text(f'{json.dumps(settings)}\n{line}\n')
     monkeypatch.setattr(infer, '_results', lambda *_: type('Results', (), dict(
         skeleton=type('Skeleton', (), dict(names=('nose', ))))))
-    with pytest.raises(WorkDirError, match='--resume: line 2 of .* is not of '
-                       'this tool'):
+    with pytest.raises(WorkDirError, match='--resume: line 2 of .* cannot be '
+                       'gone on with: it is not of this tool'):
         infer.main(options)
     assert (out / JOURNAL).read_text().endswith(f'\n{line}\n')
 

@@ -18,7 +18,8 @@ from pose_backbones.inference.sources import Failure
 from pose_backbones.utils.errors import WorkDirError
 
 SKELETON = Skeleton(('head', 'foot'), ((0, 1), ))
-SETTINGS = dict(model='a', inputs=['x', 'y'], half=False)
+SETTINGS = dict(model='a', inputs=['0.png', '1.png', '2.png'], half=False)
+VIDEO = dict(SETTINGS, inputs=['0.png', '1.mp4'])
 
 
 def result(index: int, people: int = 1, frame: int | None = None
@@ -27,14 +28,15 @@ def result(index: int, people: int = 1, frame: int | None = None
     return PoseResult(
         base + .25, np.full((people, 2), .5), np.tile((1, 2, 31, 42),
                                                       (people, 1)),
-        np.full(people, .8), SKELETON, (64, 48), f'{index}.png', index,
+        np.full(people, .8), SKELETON, (64, 48),
+        f'{index}.png' if frame is None else f'1.mp4, frame {frame}', index,
         index + 1, track_ids=None if frame is None else range(7, 7 + people),
         frame=frame, time=None if frame is None else frame / 10)
 
 
 def failure(index: int, part: int, in_video: bool = False) -> Failure:
-    return Failure(index, f'{index}.png', part, ValueError('broken'),
-                   in_video)
+    return Failure(index, '1.mp4' if in_video else f'{index}.png', part,
+                   ValueError('broken'), in_video)
 
 
 def lines(journal: Journal) -> list[dict]:
@@ -53,13 +55,14 @@ def test_predictions_are_cocos_and_the_table_has_them_too(tmp_path):
     assert write_predictions(tmp_path / 'p.json', journal.entries()) == 3
     found = json.loads((tmp_path / 'p.json').read_text())
     expected = [dict(one, file_name='0.png') for one in result(0, 2).to_coco()]
-    expected += [dict(one, file_name='3.png', track_id=7)
+    expected += [dict(one, file_name='1.mp4, frame 5', track_id=7)
                  for one in result(3).to_coco()]
     assert found == expected
     write_table(tmp_path / 't.csv', journal.entries(), SKELETON.names)
     with open(tmp_path / 't.csv', newline='') as file:
         rows = list(csv.DictReader(file))
-    assert [row['file_name'] for row in rows] == ['0.png', '0.png', '3.png']
+    assert [row['file_name'] for row in rows] == [
+        '0.png', '0.png', '1.mp4, frame 5']
     assert [row['person'] for row in rows] == ['0', '1', '0']
     second = {name: value for name, value in rows[1].items()
               if name not in ('file_name', 'person')}
@@ -101,7 +104,7 @@ def test_going_on_behind_what_is_whole(tmp_path):
 
 @pytest.mark.parametrize('damaged', [False, True])
 def test_a_video_that_was_not_whole_is_done_again(tmp_path, damaged):
-    journal = Journal(tmp_path, SETTINGS, 10)
+    journal = Journal(tmp_path, VIDEO, 10)
     journal.add(result(0), 0)
     before = journal.path.read_bytes()
     for frame in range(3):
@@ -109,7 +112,7 @@ def test_a_video_that_was_not_whole_is_done_again(tmp_path, damaged):
     if damaged:
         journal.add_failure(failure(4, 1, in_video=True))
     journal.close()
-    again = Journal(tmp_path, SETTINGS, 10, resume=True)
+    again = Journal(tmp_path, VIDEO, 10, resume=True)
     assert (again.next_part, again.next_index, again.failures) == (1, 1, 0)
     assert again.path.read_bytes() == before
     for frame in range(3):
@@ -118,17 +121,79 @@ def test_a_video_that_was_not_whole_is_done_again(tmp_path, damaged):
         again.add_failure(failure(4, 1, in_video=True))
     again.end_video(1, 3 + damaged)
     again.close()
-    last = Journal(tmp_path, SETTINGS, 10, resume=True)
+    last = Journal(tmp_path, VIDEO, 10, resume=True)
     assert (last.next_part, last.next_index) == (2, 4 + damaged)
     assert last.failures == damaged
     assert len(list(last.entries())) == 4 + damaged
     last.close()
 
 
+PERSON = dict(image_id=1, bbox=[0, 0, 1, 1], keypoints=[1, 2, .5], score=1)
+
+
+def entry(part: int, index: int | None = None, **more) -> dict:
+    index = part if index is None else index
+    return dict(dict(index=index, part=part, name=f'{part}.png',
+                     people=[PERSON]), **more)
+
+
+def frame(number: int, **more) -> dict:
+    return entry(1, 1 + number, name=f'1.mp4, frame {number}', frame=number,
+                 time=number / 10, **more)
+
+
+@pytest.mark.parametrize(('settings', 'before', 'last', 'message'), [
+    (SETTINGS, [], entry(1), 'expected part 0 and index 0, as a line is'),
+    (SETTINGS, [0], entry(2), 'expected part 1 and index 1'),
+    (SETTINGS, [0], entry(1, 2), 'expected part 1 and index 1'),
+    (SETTINGS, [0], entry(0), 'expected part 1 and index 1'),
+    (SETTINGS, [0, 1, 2], entry(3), 'there are only 3 inputs'),
+    (SETTINGS, [0], entry(1, name='9.png'), 'this input is "1.png"'),
+    (SETTINGS, [0], entry(1, frame=0, time=0), '"1.png" is a picture'),
+    (SETTINGS, [0], entry(1, people=[dict(PERSON, keypoints=[1.] * 6)]),
+     'has 6 values of key points: expected 3'),
+    (SETTINGS, [], entry(0, people=[dict(PERSON, keypoints=[1, 2])]),
+     'has 2 values of key points'),
+    (SETTINGS, [], entry(0, people=[dict(PERSON, keypoints=[])]), 'this tool'),
+    (SETTINGS, [], entry(0, people=[dict(PERSON, image_id=True)]),
+     'it is not of this tool'),
+    (SETTINGS, [], entry(0, error='broken'), 'it is not of this tool'),
+    (SETTINGS, [0], dict(part=0, index=0, end=True), 'expected part 1'),
+    (VIDEO, [0], entry(1, name='1.mp4'), '"1.mp4" is a video'),
+    (VIDEO, [0], dict(part=1, index=0, end=True), 'expected part 1'),
+    (VIDEO, [0, frame(0)], frame(2), 'expected part 1 and index 2'),
+    (VIDEO, [0, frame(0)], frame(0), 'expected part 1 and index 2'),
+    (VIDEO, [0, frame(0)], dict(part=1, index=2, end=True), 'expected part 1'),
+    (VIDEO, [0], {**frame(0), 'frame': 3}, 'expected frame 0'),
+])
+def test_lines_of_another_run_are_refused(tmp_path, settings, before, last,
+                                          message):
+    Journal(tmp_path, settings, 1).close()
+    path = tmp_path / 'journal.jsonl'
+    before = [entry(one) if isinstance(one, int) else one for one in before]
+    with open(path, 'a') as file:
+        for one in (*before, last):
+            file.write(json.dumps(one) + '\n')
+    data = path.read_bytes()
+    with pytest.raises(WorkDirError, match=f'line {len(before) + 2} of .*'
+                       f'{message}'):
+        Journal(tmp_path, settings, 1, resume=True)
+    assert path.read_bytes() == data
+
+
+def test_half_of_a_pair_of_surrogates_is_written_in_the_table(tmp_path):
+    write_table(tmp_path / 't.csv', [
+        entry(0, name='a\ud800', people=[dict(PERSON, image_id='\udfff')]),
+        entry(1, name='b\udcff')], ('nose', ))
+    rows = (tmp_path / 't.csv').read_bytes().splitlines()[1:]
+    assert [row.split(b',')[:2] for row in rows] == [
+        [b'a\\ud800', b'\\udfff'], [b'b\xff', b'1']]
+
+
 @pytest.mark.parametrize(('settings', 'message'), [
     (dict(SETTINGS, half=True), 'is of a run with half false, and now it is '
      'true: go on with the same options, or choose another --out'),
-    (dict(SETTINGS, inputs=['x'] * 99), r'with inputs \["x", "y"\], and now'),
+    (dict(SETTINGS, inputs=['x'] * 99), r'inputs \["0.png", .*\], and now'),
     (dict(model='a', half=False), 'of another version'),
 ])
 def test_other_settings_are_refused(tmp_path, settings, message):

@@ -14,8 +14,9 @@ from pose_backbones.utils.errors import DatasetError
 class Capture:
     """Stands in for cv2.VideoCapture: None is a frame that fails."""
 
-    def __init__(self, frames, fps=30.0, stamps=(), count=0.0):
+    def __init__(self, frames, fps=30.0, stamps=(), count=0.0, size=(0., 0.)):
         self.frames, self.fps, self.count = frames, fps, count
+        self.size = size
         self.stamps, self.at, self.open = stamps, -1, True
 
     def __call__(self, *source):
@@ -34,6 +35,8 @@ class Capture:
         if name == cv2.CAP_PROP_POS_MSEC:
             return self.stamps[self.at]
         return {cv2.CAP_PROP_FPS: self.fps,
+                cv2.CAP_PROP_FRAME_WIDTH: self.size[0],
+                cv2.CAP_PROP_FRAME_HEIGHT: self.size[1],
                 cv2.CAP_PROP_FRAME_COUNT: self.count}[name]
 
     def read(self):
@@ -157,6 +160,24 @@ def test_a_note_on_frames_that_are_wanting(monkeypatch, tmp_path, notes,
     assert len(list(video)) == 4
     assert ('fake.gif gave 4 of 5 frames: it may be damaged'
             in notes.text) == noted
+
+
+@pytest.mark.parametrize(('size', 'accepted'), [
+    ((16_000., 16_000.), False), ((40_000., 16.), False),
+    ((16., 32_767.), False), ((16., 32_766.), True),
+    ((13_377., 13_377.), True),
+    ((math.inf, math.nan), True), ((-1., 0.), True)])
+def test_the_size_of_frames_has_a_limit(monkeypatch, tmp_path, size,
+                                        accepted):
+    capture, path = use(monkeypatch, tmp_path, FRAMES, size=size)
+    if accepted:
+        assert read_video(path).size == (96, 64)
+        return
+    with pytest.raises(DatasetError, match='fake.gif has frames of '
+                       f'{size[0]:.0f} x {size[1]:.0f} pixels: expected at '
+                       'most 178,956,970 pixels, and 32,766 a side'):
+        read_video(path)
+    assert (capture.at, capture.open) == (-1, False)
 
 
 def test_no_frame(monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import small_disk, tool_env
 
+from pose_backbones.evaluation.report.sources import _text
 from pose_backbones.utils.errors import (
     CheckpointError,
     DatasetError,
@@ -18,6 +19,7 @@ from pose_backbones.utils.errors import (
 )
 from pose_backbones.utils.files import (
     check_no_input,
+    check_no_link,
     check_output_file,
     check_regular_file,
     check_writable_dir,
@@ -64,6 +66,26 @@ def test_what_is_no_regular_file_is_refused_without_opening(tmp_path):
     with pytest.raises(DatasetError, match=r"cannot read the .*: 'utf-8'"):
         read_text(tmp_path / 'file')
     assert time.monotonic() - start < 2
+
+
+def test_a_text_has_a_limit(tmp_path, monkeypatch):
+    path = tmp_path / 'log'
+    with open(path, 'wb') as file:
+        file.truncate(40 << 30)  # of holes
+    with pytest.raises(CheckpointError, match=(
+            f'cannot read the log {path}: it has 42,949,672,960 bytes: '
+            'expected at most 2,147,483,648')):
+        read_text(path, 'log', CheckpointError)
+    with pytest.raises(DatasetError, match='42,949,672,960 bytes'):
+        _text(path)
+    monkeypatch.setattr('pose_backbones.utils.files.MAX_TEXT', 3)
+    path.write_bytes(b'abc')
+    assert read_text(path) == 'abc'
+    path.write_bytes(b'ab\xff')
+    assert _text(path) == 'ab\ufffd'
+    path.write_bytes(b'abcd')
+    with pytest.raises(DatasetError, match='4 bytes: expected at most 3'):
+        read_text(path)
 
 
 @pytest.mark.parametrize('as_user', [False, True])
@@ -139,6 +161,16 @@ def test_outputs_are_tried_and_nothing_is_left(tmp_path):
     assert file.read_text() == 'mine'
 
 
+@pytest.mark.parametrize('name', ['a\0b', 'a\0/b', 'a\ud800'])
+@pytest.mark.parametrize('check', [
+    check_writable_file, check_writable_dir, check_output_file])
+def test_a_name_that_no_file_can_have(tmp_path, check, name):
+    with pytest.raises(WorkDirError, match='cannot be written: its name is '
+                       'not one that a file can have'):
+        check(tmp_path / name, '--out')
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A real file system of 256 KiB."""
@@ -188,15 +220,32 @@ def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(
 
 
 def test_drafts_of_killed_processes_are_removed_and_no_others(tmp_path):
-    (tmp_path / 'a').mkdir()
-    kept = ['mine.part', 'a/b.part', 'a.partial', '1.part.txt', 'x.part1']
-    for name in (*kept, 'c.json.12.part', 'a/b.part34.mp4',
-                 'a/b.part34.whole.mp4'):
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+    kept = ['mine.part', 'a/b.part', 'c.json.partial', 'c.json.1.part.txt',
+            'movie.1.part', 'movie.part1.mp4', 'a/movie.part1.mp4',
+            'a/c.json.12.part', 'b/c.json.12.part', 'a/b.part1.mp4']
+    written = [tmp_path / name for name in (
+        'c.json', 'a/b.mp4', 'a/b.part1.mp4', 'none/d.png')]
+    for name in (*kept, 'c.json.12.part', 'a/b.mp4.7.part',
+                 'a/b.part34.mp4', 'a/b.part34.whole.mp4'):
         (tmp_path / name).touch()
-    remove_drafts(tmp_path)
+    remove_drafts(written)
     assert sorted(str(file.relative_to(tmp_path))
                   for file in tmp_path.rglob('*') if file.is_file()
                   ) == sorted(kept)
+
+
+def test_links_of_a_folder_are_refused(tmp_path):
+    for name in ('real/a', 'photographs'):
+        (tmp_path / name).mkdir(parents=True)
+    out = tmp_path / 'out'
+    out.symlink_to('real')
+    (out / 'pictures').symlink_to(tmp_path / 'photographs')
+    check_no_link([out / 'a/b.png', out / 'c.json'], out, '--out')
+    with pytest.raises(WorkDirError, match='--out: .*out/pictures is a link '
+                       'to .*photographs, where files would'):
+        check_no_link([out / 'c.json', out / 'pictures/b/c'], out, '--out')
 
 
 def test_a_limit_of_file_sizes_is_one_message(tmp_path):

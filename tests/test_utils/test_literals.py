@@ -49,6 +49,17 @@ def test_a_variable_that_is_set_anew_is_not_known(tmp_path):
     assert read(tmp_path, 'a = 1\na = f()\nb = f()\nb = 2') == {'b': 2}
 
 
+def test_items_are_counted_over_the_whole_file(tmp_path):
+    text = ''.join(f'a{i} = [0] * 2 ** 0\nb{i} = [0, 0] * {1 << 18}\n'
+                   for i in range(99))
+    text += 'c = dict(x=[1] * -9, y=[([0] * 100000, )])\nd = [2] * 0'
+    found = read(tmp_path, text)
+    assert {name: len(value) for name, value in found.items()} == dict(
+        b0=1 << 19, b1=1 << 19, d=0)
+    found = read(tmp_path, 'a = [0] * -9999999\nb = [0] * 1048577\nc = 1')
+    assert found == dict(a=[], c=1)
+
+
 @pytest.mark.parametrize('text', ['a = (', 'a = \0', 'x' * 10 + ' y',
                                   'a = ' + '[' * 5000 + ']' * 5000])
 def test_what_is_no_python(tmp_path, text):

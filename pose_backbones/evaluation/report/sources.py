@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...utils.config import load_config
 from ...utils.errors import ConfigError, DatasetError, first_line
-from ...utils.files import check_regular_file, file_problem, open_regular
+from ...utils.files import check_regular_file, file_problem, read_text
 from ...utils.literals import read_assignments
 
 _SUFFIX = '.keypoints.json'
@@ -173,8 +173,7 @@ def _text(file: Path) -> str:
     """Of a file that may hold something else; empty for what is no file."""
     if file_problem(file) is not None:
         return ''
-    with open_regular(file) as opened:
-        return opened.read().decode(errors='replace')
+    return read_text(file, errors='replace')
 
 
 def _find_results(folder: Path, config: Mapping) -> Path:
