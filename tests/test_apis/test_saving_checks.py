@@ -42,6 +42,17 @@ def test_settings_that_save_too_little(tiny_config, key, value, message):
         check_saving(cfg)
 
 
+def test_epochs_without_an_end(tiny_config):
+    cfg = load_config(str(tiny_config))
+    assert cfg.train_dataloader.sampler.type == 'InfiniteSampler'
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
+    cfg.default_hooks.checkpoint.by_epoch = True
+    with pytest.raises(ConfigError, match='InfiniteSampler. has no end'):
+        check_saving(cfg)
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+    check_saving(cfg)
+
+
 @pytest.mark.parametrize(('evaluator', 'right', 'wrong'), [
     (dict(type='CocoMetric'), 'coco/AP .75', 'coco/mAP'),
     (dict(type='CocoMetric', prefix='mine'), 'mine/AR (L)', 'coco/AP'),

@@ -119,6 +119,14 @@ def check_saving(cfg: Config) -> None:
             _check_count(train[key], f'train_cfg.{key}')
     if 'val_begin' in train:
         _check_count(train['val_begin'], 'train_cfg.val_begin', 0)
+    sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
+    if 'max_epochs' in train and str(sampler.get('type')).endswith(
+            'InfiniteSampler'):
+        raise ConfigError(
+            f'train_dataloader.sampler.type={sampler["type"]!r} has no end, '
+            'so that the first epoch would have none, and nothing would be '
+            'saved: use DefaultSampler, or train by iterations '
+            '(train_cfg.max_iters)')
     hooks = list(_checkpoint_hooks(cfg))
     for place, hook in hooks:
         _check_hook(place, hook, train)
