@@ -152,7 +152,7 @@ def test_pytorch_does_not_leave_a_backbone_random(model, trained):
 
 @pytest.mark.parametrize(('key', 'shown'), [
     (5, 'key 5, a int'), (None, 'key None'), (('a', 1), r"\('a', 1\)"),
-    (b'x', 'as a key')])
+    (b'x', "key b'x', a bytes")])
 def test_keys_that_are_no_names(tmp_path, trained, key, shown):
     torch.save({'state_dict': {**trained, key: torch.zeros(1)}},
                tmp_path / 'x.pth')
