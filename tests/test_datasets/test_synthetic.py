@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -70,6 +71,8 @@ def tool(capsys, monkeypatch):
         status = 0
         with monkeypatch.context() as patch:
             patch.setattr(os, '_exit', sys.exit)
+            # It handles signals of a process of its own.
+            patch.setitem(sys.modules, '_start', ModuleType('_start'))
             try:
                 runpy.run_path(str(TOOL), run_name='__main__')
             except SystemExit as end:

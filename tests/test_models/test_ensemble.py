@@ -31,6 +31,7 @@ from pose_backbones.models.pose_estimators.heatmaps import (
     map_lattice,
     resample_maps,
 )
+from pose_backbones.utils.checkpoint import read_checkpoint
 from pose_backbones.utils.config import load_config
 from pose_backbones.utils.errors import CheckpointError, ConfigError
 
@@ -800,7 +801,7 @@ def test_what_is_missing_is_said_before_anything_is_built(
 
 def test_weights_load_strictly(tmp_path):
     first, second = network(tmp_path, 1), network(tmp_path, 2)
-    weights = torch.load(second['checkpoint'])['state_dict']
+    weights = read_checkpoint(second['checkpoint'])['state_dict']
     del weights['head.final_layer.bias']
     torch.save(weights, second['checkpoint'])
     with pytest.raises(CheckpointError, match=(

@@ -313,8 +313,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     name = 'backbone.hr_adapter.stage1_trans.0.weight'
     content['model'][name] = torch.ones(3, 3, 1, 1)
     torch.save(content, tmp_path / 'model.pth')
-    with pytest.raises(CheckpointError, match='not of this HRCoMer.*'
-                       'stage1_trans'):
+    with pytest.raises(CheckpointError, match='not a checkpoint of this '
+                       'model: 821 of 822 .*stage1_trans'):
         load_checkpoint(model(), str(tmp_path / 'model.pth'))
 
 
