@@ -54,9 +54,14 @@ take_turn() {
         waiting
         flock 9
     else
+        local owner missing=0
         while ! (set -o noclobber && echo $$ >"$lock") 2>/dev/null; do
-            [ -e "$lock" ] || stop "cannot write $lock"
-            local owner
+            if [ ! -e "$lock" ]; then # removed just now, or not to be made
+                missing=$((missing + 1))
+                [ "$missing" -lt 5 ] || stop "cannot write $lock"
+                continue
+            fi
+            missing=0
             owner=$(cat "$lock" 2>/dev/null || true)
             if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
                 # It was killed. Whoever writes last has the turn.
