@@ -15,8 +15,9 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 
 import pose_backbones
+from pose_backbones.checkpoints.downloads import cached_file
 from pose_backbones.utils.errors import CheckpointError, ConfigError
-from pose_backbones.zoo import find_name
+from pose_backbones.zoo import find_name, read_models
 
 NAME = 'td-hm_moganet-xt_8xb32-210e_coco-256x192'
 LAST = 'head.final_layer.weight'
@@ -195,7 +196,8 @@ def test_released_weights(checkpoint, tmp_path, monkeypatch, by_hand):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     folder = tmp_path / 'hub/checkpoints'
     folder.mkdir(parents=True)
-    (folder / 'moganet_xt_coco_256x192.pth').write_bytes(
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    cached_file(read_models()[NAME].weights).write_bytes(
         checkpoint.read_bytes())
     model = pose_backbones.build(NAME, pretrained=True)
     expected = by_hand.state_dict()
