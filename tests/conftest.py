@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 import pose_backbones  # noqa: F401  (before mmpose, for mmcv-lite)
@@ -21,9 +22,10 @@ torch.set_num_threads(2)
 
 
 @pytest.fixture(scope='module', autouse=True)
-def _no_visualizer_of_others() -> None:
-    """MMEngine's hooks take the visualizer that was made last, by any run."""
+def _nothing_of_other_runs() -> None:
+    """MMEngine takes the visualizer and the scope of any run before."""
     Visualizer._instance_dict.clear()
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='module')
