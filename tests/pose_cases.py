@@ -103,6 +103,12 @@ def write_checkpoint(folder: Path, text: str = TOP_DOWN) -> Path:
     return path
 
 
+def model_options(folder: Path) -> list[str]:
+    """Options of tools/infer.py that choose the model of `estimator`."""
+    return ['--model', str(write_config(folder)), '--weights',
+            str(write_checkpoint(folder)), '--device', 'cpu']
+
+
 @cache
 def estimator(text: str = TOP_DOWN) -> nn.Module:
     """The model of a config; its outputs differ from joint to joint."""

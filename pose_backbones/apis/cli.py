@@ -2,7 +2,6 @@
 
 import argparse
 import atexit
-import errno
 import gc
 import logging
 import multiprocessing
@@ -20,6 +19,7 @@ from mmengine.config import DictAction
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ..utils.errors import ConfigError, PoseBackbonesError
+from ..utils.files import FULL
 from .stopping import (
     LOST,
     NO_ANSWER,
@@ -37,9 +37,6 @@ USER_ERROR = 2
 #: exit status if another process of the run is gone, or does not answer
 LOST_PROCESS = 3
 _GATHER = 2.  # seconds
-_FULL = ': make room there, or choose another folder'
-#: what to do about what the system refuses
-_HINTS = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _FULL}
 
 
 def run(main: Callable[[list[str] | None], object],
@@ -179,7 +176,9 @@ def _system_message(error: OSError) -> str:
              if isinstance(name, (str, bytes))]
     text = ': '.join([' -> '.join(names), error.strerror] if names
                      else [error.strerror])
-    return text + _HINTS.get(error.errno, '')
+    if error.errno in FULL:
+        text += ': make room there, or choose another folder'
+    return text
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

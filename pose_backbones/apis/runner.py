@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 from ..engine.checkpoint_hook import stand_in
 from ..engine.checkpoints import (
     checkpoint_dir,
+    is_local,
     latest_checkpoint,
     newest_saved,
 )
@@ -54,7 +55,7 @@ from ..utils.errors import (
     LaunchError,
     PoseBackbonesError,
 )
-from ..utils.files import is_url, replacing, saying_why
+from ..utils.files import replacing, saying_why
 
 #: seconds; that of NCCL, where gloo by itself waits for half an hour
 _TIMEOUT = 600
@@ -345,18 +346,21 @@ class PoseRunner(Runner):
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         check_finite(checkpoint, filename)
         make_plain(checkpoint)
-        if file_client_args or backend_args or is_url(str(out_dir)):
+        if not is_local(out_dir, file_client_args, backend_args):
             save_by_backend(
                 checkpoint,
                 join_path(str(out_dir), filename, backend_args=backend_args),
                 file_client_args=file_client_args,
                 backend_args=backend_args)
             return
-        newest = newest_saved(out_dir)
-        write_checkpoint(
-            checkpoint, Path(out_dir, filename),
-            f'. The newest whole checkpoint is {newest}; continue with '
-            '--resume' if newest else '. There is no earlier checkpoint')
+
+        def hint() -> str:
+            newest = newest_saved(out_dir)
+            return (f'. The newest whole checkpoint is {newest}; continue '
+                    'with --resume' if newest else
+                    '. There is no earlier checkpoint')
+
+        write_checkpoint(checkpoint, Path(out_dir, filename), hint)
 
     def _collect(self, save_optimizer: bool, save_param_scheduler: bool,
                  meta: dict, by_epoch: bool) -> dict:

@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -235,16 +235,12 @@ class TestOutputs:
             path = Path(out_file)
             draft = path.with_name(f'.{os.getpid()}.part{path.suffix}')
             try:
-                drawn = draw(*args, out_file=str(draft), **kwargs)
-                draft.replace(path)
-                return drawn
+                with replacing(path, durable=False, draft=draft):
+                    return draw(*args, out_file=str(draft), **kwargs)
             except OSError as error:
                 full = True
                 self._note(path, error)
                 return None
-            finally:
-                with suppress(OSError):
-                    draft.unlink(missing_ok=True)
 
         visualizer.add_datasample = add_datasample
         try:

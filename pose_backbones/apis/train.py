@@ -13,9 +13,8 @@ from mmengine.logging import print_log
 from ..engine.checkpoints import checkpoint_dir, find_latest, latest_checkpoint
 from ..engine.non_finite import ACTIONS
 from ..engine.resuming import check_limits, check_training_state
-from ..engine.saving import FULL
 from ..engine.signals import (
-    STOPPED,
+    SAVED_STATUS,
     RunStopped,
     SaveOnSignalHook,
     SignalFlag,
@@ -24,7 +23,7 @@ from ..engine.signals import (
 from ..utils.checkpoint import read_checkpoint
 from ..utils.config import building, load_config
 from ..utils.errors import ConfigError, DatasetError, WorkDirError
-from ..utils.files import check_writable_dir, reason
+from ..utils.files import FULL, check_writable_dir, reason
 from ..utils.lock import only_run
 from . import checks
 from .cli import add_common_options, keep_local_rank
@@ -68,7 +67,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--save-on-signal', nargs='?', const='SIGUSR1', metavar='SIGNAL',
         help='on this signal (default: SIGUSR1), such as the warning of a '
         'scheduler, save a checkpoint after the current iteration and end '
-        f'with exit status {STOPPED}; continue with --resume')
+        f'with exit status {SAVED_STATUS}; continue with --resume')
     add_common_options(parser)
     return parser.parse_args(argv)
 
@@ -325,5 +324,5 @@ def main(argv: list[str] | None = None) -> int:
         except RunStopped as stopped:
             if _is_first(cfg):
                 print_log(str(stopped), logger='current')
-            return STOPPED
+            return SAVED_STATUS
     return 0

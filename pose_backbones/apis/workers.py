@@ -1,7 +1,7 @@
-"""The processes of a run, from their start to the last one's end.
+"""The processes of a distributed run on this machine.
 
-torchrun's agent starts them and watches them. What it leaves open is here:
-which signal goes to whom, what is said at the end, and with which status.
+torchrun's agent starts and watches them. This module passes signals on to
+them, prints one message at the end, and chooses the exit status.
 """
 
 import logging

@@ -528,14 +528,6 @@ class _Resolver:
             raise Damaged(f'{self._place()}: arguments of {_short(state)}')
         return state
 
-    def _old_object(self, record: Record, kind, *_base) -> Any:
-        """An object of pickle protocol 1."""
-        if type(kind) is not Name:
-            raise Damaged(f'{self._place()} has no class')
-        new = Record(kind.path, ())
-        new.state = record.state
-        return self._record(new)
-
 
 _ATOMS = frozenset((str, int, float, bool, type(None), bytes, bytearray))
 _CONTAINERS = {
@@ -560,7 +552,6 @@ _BUILDERS: dict[str, Callable] = {
     'builtins.complex': _Resolver._complex,
     'builtins.getattr': _Resolver._attribute,
     '_codecs.encode': _Resolver._bytes,
-    'copyreg._reconstructor': _Resolver._old_object,
     'torch.Size': _Resolver._size,
     'torch.device': _Resolver._device,
     'torch._utils._rebuild_tensor': _Resolver._tensor,

@@ -11,7 +11,7 @@ import numpy as np
 from ..utils.errors import ConfigError, DatasetError, WorkDirError
 from ..utils.files import (
     check_no_input,
-    check_output_file,
+    check_writable_file,
     replacing,
     saying_why,
 )
@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None) -> None:
         raise WorkDirError(
             f'{args.out} is there already, perhaps with changes of yours: '
             'choose another name, or replace it with --overwrite')
-    check_output_file(args.out, 'OUT', inputs, args.overwrite)
+    check_writable_file(Path(args.out), 'OUT')
     files = _read_all(args.annotations, args.images)
     names = files[0].names
     sigmas = default_sigmas(names)

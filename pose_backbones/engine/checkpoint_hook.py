@@ -16,7 +16,7 @@ from ..registry import HOOKS
 from ..utils.checkpoint import read_checkpoint
 from ..utils.errors import ConfigError, closest
 from ..utils.files import is_url
-from .checkpoints import remove_partial, write_pointer
+from .checkpoints import is_local, remove_partial, write_pointer
 from .saving import write_checkpoint
 
 #: entries of the message hub that hold paths of checkpoints
@@ -72,8 +72,8 @@ class SafeCheckpointHook(CheckpointHook):
     @property
     def _local(self) -> bool:
         """Whether checkpoints are files of this machine."""
-        return not (self.file_client_args or self.backend_args
-                    or is_url(str(self.out_dir)))
+        return is_local(self.out_dir, self.file_client_args,
+                        self.backend_args)
 
     def _path(self, step: int) -> str:
         return self.file_backend.join_path(

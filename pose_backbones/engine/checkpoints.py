@@ -35,11 +35,23 @@ def checkpoint_dir(cfg: Config) -> Path:
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     out_dir = hook.get('out_dir')
-    if not out_dir or is_url(str(out_dir)) or hook.get('backend_args'):
+    if not out_dir or not is_local(out_dir, hook.get('file_client_args'),
+                                   hook.get('backend_args')):
         return Path(cfg.work_dir)
     if str(out_dir) == cfg.work_dir:
         return Path(out_dir)
     return Path(out_dir, Path(cfg.work_dir).name)
+
+
+def is_local(folder: str | Path, file_client_args: dict | None,
+             backend_args: dict | None) -> bool:
+    """Whether checkpoints are written as files of this machine.
+
+    Args:
+        folder: In which.
+        file_client_args, backend_args: Of MMEngine's storage backends.
+    """
+    return not (file_client_args or backend_args or is_url(str(folder)))
 
 
 def write_pointer(folder: str | Path, name: str) -> None:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from ..utils.errors import ConfigError, TrainingError, closest
 from .exact_resume import is_accumulating, optim_wrappers
+from .saving import not_finite
 
 ACTIONS = ('stop', 'skip')
 #: images of each process that a message names
@@ -182,7 +183,8 @@ class NonFiniteHook(Hook):
         images = _image_names(data_batch)
         if not losses:  # it may be of any batch since the last step
             images = self._images + images
-        broken = [] if self.action == 'stop' else _not_finite(runner.model)
+        broken = [] if self.action == 'stop' else not_finite(
+            getattr(runner.model, 'module', runner.model).state_dict())
         reports = all_gather_object(
             dict(rank=get_rank(), losses=losses, images=images,
                  broken=broken))
@@ -237,13 +239,6 @@ def _drop_gradients(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group['params']:
             parameter.grad = None
-
-
-def _not_finite(model: torch.nn.Module) -> list[str]:
-    """Names of the weights and statistics that are NaN or infinite."""
-    model = getattr(model, 'module', model)
-    return [name for name, value in model.state_dict().items()
-            if value.is_floating_point() and not value.isfinite().all()]
 
 
 def _image_names(data_batch) -> list[str]:

@@ -6,7 +6,7 @@ entry that is wrong; nothing has been changed by then.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -102,6 +102,35 @@ def check_limits(meta: dict, train_cfg: Mapping, source: str) -> None:
 def _from_weights(source: str) -> str:
     return ('To start a new training from its weights: '
             f'--load-from {source}')
+
+
+def _unfit(source: str, text: str) -> CheckpointError:
+    return CheckpointError(f'{source} does not fit the config: {text}. '
+                           f'{_from_weights(source)}')
+
+
+def _paired(saved, own: Sequence, source: str, name: str, what: str
+            ) -> Iterator[tuple[str, dict, object]]:
+    """Pair the dicts of a list in a checkpoint with what the run has.
+
+    Args:
+        saved: From a checkpoint.
+        own: Of the run.
+        source: The checkpoint's file, for messages.
+        name: Of the list.
+        what: Its items are, in the plural.
+
+    Yields:
+        Name of an item, the checkpoint's dict and the run's own.
+    """
+    _check_kind(saved, list, source, name)
+    if len(saved) != len(own):
+        raise _unfit(source, f'it was trained with {len(saved)} {what}, the '
+                     f'config has {len(own)}')
+    for number, (item, mine) in enumerate(zip(saved, own)):
+        place = f'{name}[{number}]'
+        _check_kind(item, dict, source, place)
+        yield place, item, mine
 
 
 def _malformed(source: str, name: str, value, expected: str):
@@ -253,24 +282,15 @@ def _check_names(found, expected, source: str, name: str) -> None:
 def _check_groups(optimizer: Optimizer, groups, source: str) -> None:
     """Check the groups of parameters: how many, their sizes and settings."""
     name = 'optimizer.param_groups'
-    _check_kind(groups, list, source, name)
-    own = optimizer.param_groups
-    if len(groups) != len(own):
-        raise CheckpointError(
-            f'{source} does not fit the config: its optimizer has '
-            f'{len(groups)} groups of parameters, that of the config '
-            f'{len(own)}. {_from_weights(source)}')
     numbers = []
-    for number, (saved, group) in enumerate(zip(groups, own)):
-        place = f'{name}[{number}]'
-        _check_kind(saved, dict, source, place)
+    for place, saved, group in _paired(
+            groups, optimizer.param_groups, source, name,
+            'groups of parameters'):
         params = saved.get('params')
         _check_kind(params, list, source, f'{place}.params')
         if len(params) != len(group['params']):
-            raise CheckpointError(
-                f'{source} does not fit the config: {place} has '
-                f'{len(params)} parameters, that of the config '
-                f'{len(group["params"])}. {_from_weights(source)}')
+            raise _unfit(source, f'{place} has {len(params)} parameters, '
+                         f'that of the config {len(group["params"])}')
         for index in params:
             _check_count(index, source, f'{place}.params')
         numbers += params
@@ -338,11 +358,9 @@ def _check_state(entries: dict, param: torch.Tensor, probe: dict | None,
     if probe is None:
         return
     if set(entries) != set(probe):
-        raise CheckpointError(
-            f'{source} does not fit the config: {place} has '
-            f'{", ".join(entries) or "nothing"}; the optimizer of the config '
-            f'stores {", ".join(probe) or "nothing"}. '
-            f'{_from_weights(source)}')
+        raise _unfit(source, f'{place} has {", ".join(entries) or "nothing"}'
+                     '; the optimizer of the config stores '
+                     f'{", ".join(probe) or "nothing"}')
     for name, value in entries.items():
         expected = probe[name]
         if value is None or expected is None:
@@ -545,23 +563,17 @@ def check_schedules(own, saved, source: str) -> list[str]:
         raise CheckpointError(
             f'{source} holds no state of the schedule (param_schedulers), so '
             f'it cannot be resumed with this config. {_from_weights(source)}')
-    _check_kind(saved, list, source, 'param_schedulers')
-    if len(saved) != len(own):
-        raise CheckpointError(
-            f'{source} does not fit the config: it was trained with '
-            f'{len(saved)} schedules (param_scheduler), the config has '
-            f'{len(own)}. {_from_weights(source)}')
     lines = []
-    for number, (schedule, state) in enumerate(zip(own, saved)):
+    for number, (place, state, schedule) in enumerate(_paired(
+            saved, own, source, 'param_schedulers',
+            'schedules (param_scheduler)')):
         expected = plain(schedule.state_dict())
-        place = f'param_schedulers[{number}]'
-        _check_kind(state, dict, source, place)
         if set(state) != set(expected):
-            raise CheckpointError(
-                f'{source} does not fit the config: {place} has '
-                f'{", ".join(map(str, state)) or "nothing"}; a '
+            raise _unfit(
+                source,
+                f'{place} has {", ".join(map(str, state)) or "nothing"}; a '
                 f'{type(schedule).__name__}, as in the config, has '
-                f'{", ".join(expected)}. {_from_weights(source)}')
+                f'{", ".join(expected)}')
         for key, value in state.items():
             _check_alike(value, expected[key], source, f'{place}.{key}',
                          key == 'param_name')

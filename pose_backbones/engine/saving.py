@@ -1,6 +1,5 @@
 """Writing checkpoints: plain data, finite weights, whole files only."""
 
-import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -12,17 +11,16 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from ..checkpoints import write_file
 from ..utils.errors import TrainingError, WorkDirError
-from ..utils.files import reason, replacing
+from ..utils.files import FULL, reason, replacing
 from .checkpoints import PARTIAL
 
-#: what the system says when a disk is full
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NAMED = 5  # tensors that an error names at most
 #: how a value is dropped that is no data
 _DROPPED = object()
 
 
-def write_checkpoint(content: dict, path: Path, hint: str = '') -> None:
+def write_checkpoint(content: dict, path: Path,
+                     hint: Callable[[], str] = str) -> None:
     """Write a checkpoint so that its name stands for a whole file, always.
 
     It is written under `path` + `.partial`, forced to the disk and renamed.
@@ -30,7 +28,7 @@ def write_checkpoint(content: dict, path: Path, hint: str = '') -> None:
     Args:
         content: What `torch.save` shall store.
         path: Of the file, which may exist.
-        hint: Of what the user can do, for the end of an error.
+        hint: Called for the end of an error: what the user can do.
 
     Raises:
         WorkDirError: If the disk is full or refuses. Nothing half written
@@ -42,7 +40,7 @@ def write_checkpoint(content: dict, path: Path, hint: str = '') -> None:
     except OSError as error:
         raise WorkDirError(
             f'the checkpoint {path} cannot be written: {reason(error)}. '
-            f'{_what_to_do(error)}{hint}') from error
+            f'{_what_to_do(error)}{hint()}') from error
 
 
 def _what_to_do(error: OSError) -> str:

@@ -14,7 +14,7 @@ from ..utils.errors import ConfigError
 from .checkpoint_hook import SafeCheckpointHook
 
 #: exit status of a run that was stopped by a signal, after it was saved
-STOPPED = 143
+SAVED_STATUS = 143
 #: no process can handle these
 _NOT_HANDLED = ('SIGKILL', 'SIGSTOP')
 

@@ -27,6 +27,8 @@ _LONGEST = 255  # bytes of a file's name
 #: names of files that were being written: `replacing`, and `VideoWriter`
 _DRAFT = re.compile(r'(?P<file>.+)\.\d+\.part|'
                     r'(?P<video>.+)\.part\d+(\.whole)?\.mp4', re.DOTALL)
+#: what the system says when a disk is full
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OTHER_KINDS = (
     (stat.S_ISDIR, 'a directory'), (stat.S_ISFIFO, 'a named pipe (FIFO)'),
     (stat.S_ISSOCK, 'a socket'), (stat.S_ISCHR, 'a character device'),

@@ -12,13 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, tool_env
-from pose_cases import (
-    boxes_in,
-    estimator,
-    picture,
-    write_checkpoint,
-    write_config,
-)
+from pose_cases import boxes_in, estimator, model_options, picture
 
 from pose_backbones import PoseInferencer
 from pose_backbones.apis import cli, infer
@@ -38,9 +32,7 @@ pytestmark = pytest.mark.usefixtures('one_thread')
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> list[str]:
     """The options that choose a tiny model."""
-    folder = tmp_path_factory.mktemp('model')
-    return ['--model', str(write_config(folder)), '--weights',
-            str(write_checkpoint(folder)), '--device', 'cpu']
+    return model_options(tmp_path_factory.mktemp('model'))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, small_disk, tool_env
 from hostile_images import write_hostile
-from pose_cases import picture, write_checkpoint, write_config
+from pose_cases import model_options, picture
 
 from pose_backbones.apis import infer
 from pose_backbones.inference.records import JOURNAL
@@ -30,9 +30,7 @@ pytestmark = pytest.mark.usefixtures('one_thread')
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> list[str]:
     """The options that choose a tiny model."""
-    folder = tmp_path_factory.mktemp('model')
-    return ['--model', str(write_config(folder)), '--weights',
-            str(write_checkpoint(folder)), '--device', 'cpu']
+    return model_options(tmp_path_factory.mktemp('model'))
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_half_precision_on_a_cpu_is_bfloat16():
 def test_bottom_up_is_mmposes(batch_size):
     model = estimator(BOTTOM_UP)
     pose = PoseInferencer(model, batch_size=batch_size)
-    assert pose.batch_size == batch_size or 1
+    assert pose.batch_size == (batch_size or 1)
     images = [picture(k, *size) for k, size in enumerate((
         (96, 64), (96, 64), (64, 64), (64, 128), (64, 128), (64, 128),
         (64, 128), (1, 1)))]
