@@ -223,12 +223,11 @@ def evaluate(cfg: Config,
     if submission is not None:
         submission.check_dataset(dataset)
     outputs = TestOutputs(runner, out)
-    if submission is None:
+    if submission is None or runner.rank != 0:
         return outputs.test()
-    with submission.cleaned_up():
+    with submission.cleaned_up():  # by the process that reads the results
         metrics = outputs.test()
-        if runner.rank == 0:
-            submission.write()
+        submission.write()
     return metrics
 
 

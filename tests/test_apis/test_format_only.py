@@ -178,6 +178,23 @@ def test_several_processes_write_the_same(written, test_dev, weights,
     assert np.mean(close) > 0.97
 
 
+def test_another_process_leaves_the_results_to_the_first(
+        test_dev, weights, tmp_path, monkeypatch):
+    """It may end before the first has read them."""
+    build = test_api.build_runner
+
+    def second(cfg):
+        runner = build(cfg)
+        runner._rank = 1
+        return runner
+
+    monkeypatch.setattr(test_api, 'build_runner', second)
+    run(test_dev[1], weights, test_dev[0], tmp_path, '--format-only')
+    name = 'person_keypoints_test-dev2017_tiny_test-dev_results'
+    assert json.loads((tmp_path / f'{name}.keypoints.json').read_text())
+    assert not (tmp_path / f'{name}.zip').exists()
+
+
 def refused(error, message, *arguments):
     with pytest.raises(error, match=message):
         run(*arguments)
