@@ -7,8 +7,8 @@ It is the script that MMPose brings along; `--help` shows all that it takes.
 Files that are in DIR already are not overwritten.
 """
 
-from pose_backbones.apis.cli import run
-from pose_backbones.apis.inferencer_demo import main
+from pose_backbones.cli.inferencer_demo import main
+from pose_backbones.cli.main import run
 
 if __name__ == '__main__':
     run(main)

@@ -1,7 +1,7 @@
 """Pose backbones for MMPose: MogaNet, UniFormer, ConvNeXt, any of timm.
 
 Importing the package registers its modules and mends known faults of the
-host on a current PyTorch (see `pose_backbones.compat`); it does nothing else.
+host on a current PyTorch (see `pose_backbones._compat`); it does nothing else.
 Import it before `mmpose` where only `mmcv-lite` is installed.
 
 `list_models`, `get_config` and `build` give its models by name;
@@ -10,8 +10,8 @@ Import it before `mmpose` where only `mmcv-lite` is installed.
 
 from importlib import import_module
 
+from ._compat.mmpose_registry import register_in_mmpose
 from .registry import MODELS, TRANSFORMS
-from .utils.host import register_in_mmpose
 from .version import __version__
 
 register_in_mmpose()

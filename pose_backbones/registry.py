@@ -13,7 +13,7 @@ import importlib.util
 
 from mmengine import registry as root
 
-from . import compat
+from . import _compat as compat
 
 compat.install()
 

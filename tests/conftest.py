@@ -56,7 +56,7 @@ def root() -> Path:
 @pytest.fixture(scope='session')
 def synthetic(tmp_path_factory) -> Path:
     """A synthetic data set of 24 training and 10 validation images."""
-    from pose_backbones.datasets.synthetic import make_synthetic_coco
+    from pose_backbones.synthetic import make_synthetic_coco
     folder = tmp_path_factory.mktemp('data') / 'synthetic'
     make_synthetic_coco(folder, 24, 10, seed=3)
     return folder

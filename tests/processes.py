@@ -17,8 +17,8 @@ _SERVER = """
 import json, os, runpy, signal, sys
 import torch
 import pose_backbones
-import pose_backbones.apis.infer, pose_backbones.apis.test
-import pose_backbones.apis.train, pose_backbones.evaluation.report.cli
+import pose_backbones.cli.infer, pose_backbones.cli.test
+import pose_backbones.cli.train, pose_backbones.cli.report
 for line in sys.stdin:
     request = json.loads(line)
     if 'wait' in request:

@@ -18,7 +18,8 @@ from mmpose.datasets import CocoDataset
 from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.apis import checks, flops
+from pose_backbones import preflight as checks
+from pose_backbones.cli import flops
 from pose_backbones.registry import MODELS as OURS
 from pose_backbones.zoo import get_config, read_models
 from pose_backbones.zoo.models import without_weights

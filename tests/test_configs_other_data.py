@@ -15,9 +15,10 @@ from mmpose.registry import DATASETS, MODELS
 from mmpose.utils import register_all_modules
 from scipy.io import savemat
 
-from pose_backbones.apis import checks, flops
-from pose_backbones.apis.config import as_list, set_data_root
-from pose_backbones.utils.config import load_config
+from pose_backbones import preflight as checks
+from pose_backbones.cli import flops
+from pose_backbones.cli.options import as_list, set_data_root
+from pose_backbones.configs import load_config
 
 #: config → key points, input (height, width), the metric that is watched
 ROWS = {

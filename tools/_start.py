@@ -5,7 +5,7 @@ traceback then. A process that tools/dist_*.sh have started also asks the
 kernel for SIGTERM when its launcher ends, however that happens.
 
 It imports nothing of the package, which is what takes the seconds. From
-`pose_backbones.apis.cli.run` on, `pose_backbones.apis.stopping` handles the
+`pose_backbones.cli.main.run` on, `pose_backbones.cli.stopping` handles the
 signals.
 """
 
@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-#: `pose_backbones.apis.launch` sets it: process ID and folder of the launcher
+#: `pose_backbones.cli.launch` sets it: process ID and folder of the launcher
 LAUNCHER = 'POSE_BACKBONES_LAUNCHER'
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 

@@ -2,8 +2,8 @@
 
 import _start  # noqa: F401  (first: signals end it while it loads)
 
-from pose_backbones.apis.benchmark_mspn import main
-from pose_backbones.apis.cli import run
+from benchmarks.mspn import main
+from pose_backbones.cli.main import run
 
 if __name__ == '__main__':
     run(main)

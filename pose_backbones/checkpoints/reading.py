@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..utils.errors import CheckpointError
+from ..errors import CheckpointError
 from ..utils.files import open_regular
 from . import storage
 from .grammar import is_metadata

@@ -9,9 +9,9 @@ from mmpose.codecs.base import BaseKeypointCodec
 from torch import Tensor
 
 from ..registry import KEYPOINT_CODECS
+from ..structures.skeleton import COCO, read_sigmas
 from ..utils.arguments import check_ints, check_number, check_positive_int
 from .pose_nms import pose_nms
-from .skeleton import COCO, read_sigmas
 
 
 @KEYPOINT_CODECS.register_module()

@@ -10,8 +10,8 @@ from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from ..errors import DatasetError
 from ..registry import DATASETS
-from ..utils.errors import DatasetError
 
 NUM_JOINTS = 16
 #: pixels that a scale of 1 stands for

@@ -12,9 +12,9 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..checkpoints.loading import read_checkpoint
+from ..errors import ConfigError, closest
 from ..registry import HOOKS
-from ..utils.checkpoint import read_checkpoint
-from ..utils.errors import ConfigError, closest
 from ..utils.files import is_url
 from .checkpoints import is_local, remove_partial, write_pointer
 from .saving import write_checkpoint

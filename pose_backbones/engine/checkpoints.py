@@ -10,8 +10,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..utils.checkpoint import read_checkpoint
-from ..utils.errors import CheckpointError
+from ..checkpoints.loading import read_checkpoint
+from ..errors import CheckpointError
 from ..utils.files import file_problem, is_url, replacing
 
 #: a file that is being written has this behind its name

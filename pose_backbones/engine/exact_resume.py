@@ -17,7 +17,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..utils.errors import CheckpointError
+from ..errors import CheckpointError
 from .random_states import (
     check_random_states,
     get_random_states,

@@ -4,9 +4,9 @@ from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from ..errors import closest
 from ..models.backbones import BaseBackbone
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
-from ..utils.errors import closest
 
 _OPTIONS = ('decay_rate', 'decay_type')
 _TYPES = ('layer_wise', 'stage_wise')

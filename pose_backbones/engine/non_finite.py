@@ -10,7 +10,7 @@ from mmengine.logging import HistoryBuffer
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from ..utils.errors import ConfigError, TrainingError, closest
+from ..errors import ConfigError, TrainingError, closest
 from .exact_resume import is_accumulating, optim_wrappers
 from .saving import not_finite
 

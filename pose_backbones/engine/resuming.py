@@ -16,7 +16,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.utils import apply_to
 from torch.optim import Optimizer
 
-from ..utils.errors import CheckpointError
+from ..errors import CheckpointError
 from .saving import not_finite, plain, some
 
 #: what a run has in its own message hub, and does not take from a file

@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import HistoryBuffer, print_log
 
 from ..checkpoints import write_file
-from ..utils.errors import TrainingError, WorkDirError
+from ..errors import TrainingError, WorkDirError
 from ..utils.files import FULL, reason, replacing
 from .checkpoints import PARTIAL
 

@@ -9,8 +9,8 @@ from mmengine.dist import get_comm_device
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..errors import ConfigError
 from ..registry import HOOKS
-from ..utils.errors import ConfigError
 from .checkpoint_hook import SafeCheckpointHook
 
 #: exit status of a run that was stopped by a signal, after it was saved

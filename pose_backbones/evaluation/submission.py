@@ -8,7 +8,7 @@ from collections.abc import Collection
 from math import isfinite
 from pathlib import Path
 
-from ..utils.errors import ConfigError, DatasetError
+from ..errors import ConfigError, DatasetError
 from ..utils.files import replacing
 
 #: how many people of an image the server looks at

@@ -2,8 +2,8 @@
 
 from .detector import DETECTORS, PersonDetector, load_detector
 from .inferencer import PoseInferencer
-from .result import PoseResult
-from .results import Results
+from .pose_result import PoseResult
+from .prediction_stream import Results
 
 __all__ = [
     'DETECTORS', 'PersonDetector', 'PoseInferencer', 'PoseResult', 'Results',

@@ -6,7 +6,7 @@ from collections import defaultdict
 from os import fspath
 from pathlib import Path, PurePath
 
-from ..utils.errors import DatasetError
+from ..errors import DatasetError
 from ..utils.files import read_text
 
 #: names of COCO's images: 000000000785, COCO_val2014_000000000785

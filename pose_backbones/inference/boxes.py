@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from ..errors import DatasetError, closest
 from ..utils.arguments import check_number
-from ..utils.errors import DatasetError, closest
 from .box_file import BoxFile
-from .sources import Frame, Inputs
+from .inputs import Frame, Inputs
 
 FORMATS = ('xyxy', 'xywh')
 WHOLE_IMAGE = 'whole-image'

@@ -11,9 +11,9 @@ from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
-from ..utils.checkpoint import check_checkpoint_path, read_checkpoint
-from ..utils.config import building, load_config
-from ..utils.errors import (
+from ..checkpoints.loading import check_checkpoint_path, read_checkpoint
+from ..configs import building, load_config
+from ..errors import (
     CheckpointError,
     ConfigError,
     ImageError,

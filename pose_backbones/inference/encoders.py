@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..utils.errors import PoseBackbonesError
+from ..errors import PoseBackbonesError
 
 #: demuxers for sound: none of them opens a file that another one names
 _SOUND = ('mov,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg,mxf,dv,rm,mp3,wav,'

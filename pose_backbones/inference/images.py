@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..utils.errors import DatasetError
+from ..errors import DatasetError
 from ..utils.images import (
     NoImageError,
     describe_unknown,

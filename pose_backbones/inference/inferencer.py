@@ -11,16 +11,16 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import InstanceData
 from torch import nn
 
+from ..errors import ConfigError
 from ..utils.arguments import check_flag, check_positive_int
-from ..utils.errors import ConfigError
+from ..visualization.skeleton import Skeleton
+from .autocast import half_precision
 from .boxes import WHOLE_IMAGE, find_box_source
-from .following import Follower
+from .inputs import Frame, Inputs
 from .loading import build_pipeline, choose_device, load_model, test_dataset
-from .precision import half_precision
-from .preparation import prepare
-from .results import Results
-from .skeleton import Skeleton
-from .sources import Frame, Inputs
+from .optimize import prepare
+from .prediction_stream import Results
+from .video_tracker import Follower
 
 _CROPS = 32  # of a batch
 _CPU_PIXELS = 8 * 256 * 192  # of a batch: the caches of a CPU are small

@@ -9,14 +9,14 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
-from ..utils.checkpoint import (
+from ..checkpoints.loading import (
     check_checkpoint_path,
     get_weights,
     load_weights,
     read_checkpoint,
 )
-from ..utils.config import building, load_config
-from ..utils.errors import CheckpointError, ConfigError
+from ..configs import building, load_config
+from ..errors import CheckpointError, ConfigError
 from ..zoo.models import build, find_name, without_weights
 
 

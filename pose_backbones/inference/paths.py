@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from ..utils.errors import DatasetError
+from ..errors import DatasetError
 from ..utils.files import is_url
 
 # Pillow reads .heic where its plug-in is; elsewhere it is told as unreadable.

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
-from ..utils.errors import DatasetError
+from ..errors import DatasetError
 from ..utils.files import check_regular_file, is_url
 from ..utils.images import MAX_PIXELS, MAX_SIDE
 from .containers import is_container, is_playlist, missing_bytes

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
-from ..utils.arguments import check_flag, check_ints, is_number
-from ..utils.errors import (
+from ..errors import (
     ConfigError,
     DatasetError,
     PoseBackbonesError,
     WorkDirError,
 )
+from ..utils.arguments import check_flag, check_ints, is_number
 from ..utils.files import check_no_input, check_regular_file, force
 from .encoders import (
     DiskFullError,

@@ -16,7 +16,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import DatasetError, PoseBackbonesError, WorkDirError
+from ..errors import DatasetError, PoseBackbonesError, WorkDirError
 
 #: most bytes of a file that is read as a text
 MAX_TEXT = 2 << 30

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from .errors import DatasetError, ImageError, first_line
+from ..errors import DatasetError, ImageError, first_line
 from .files import open_regular, reason
 
 #: most pixels of an image; Pillow's own limit

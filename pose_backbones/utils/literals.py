@@ -4,7 +4,7 @@ import ast
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 
-from .errors import ConfigError
+from ..errors import ConfigError
 from .files import open_regular
 
 _MOST_BYTES = 16 << 20  # of a file

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-from .errors import WorkDirError
+from ..errors import WorkDirError
 from .files import reason, saying_why
 
 try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..utils.errors import ConfigError
+from ..errors import ConfigError
 from .metafile import Family, Model
 from .tables import READING, link, sections, unique
 

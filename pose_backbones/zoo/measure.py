@@ -9,8 +9,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..apis import flops
-from ..utils.errors import ConfigError
+from ..cli import flops
+from ..errors import ConfigError
 from ..utils.files import replacing, saying_why
 from .metafile import Family
 from .models import get_config, without_weights

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from ..compat.config import config_folder
-from ..utils.errors import ConfigError
+from .._compat.config import config_folder
+from ..errors import ConfigError
 
 _REQUIRED = ('Name', 'In Collection', 'Config', 'Metadata')
 _KNOWN = (*_REQUIRED, 'Results', 'Weights', 'Log', 'Licence', 'Upstream',

@@ -7,10 +7,10 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from ..compat.config import config_folder
-from ..utils.checkpoint import get_weights, load_weights, read_checkpoint
-from ..utils.config import building, load_config
-from ..utils.errors import CheckpointError, ConfigError, closest
+from .._compat.config import config_folder
+from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
+from ..configs import building, load_config
+from ..errors import CheckpointError, ConfigError, closest
 from .metafile import read_models
 
 #: the layer that has a channel for each key point, now and in MMPose 0.x

@@ -7,8 +7,9 @@ import torch
 from conftest import run_tool
 from torch import nn
 
-from pose_backbones.apis import benchmark_hrcomer, hrcomer_ways
-from pose_backbones.apis.benchmark_hrcomer import (
+from benchmarks import hrcomer as benchmark_hrcomer
+from benchmarks import hrcomer_variants as hrcomer_ways
+from benchmarks.hrcomer import (
     Prediction,
     crowd,
     measure_assigner,
@@ -17,7 +18,7 @@ from pose_backbones.apis.benchmark_hrcomer import (
     ratio,
     table,
 )
-from pose_backbones.apis.hrcomer_ways import (
+from benchmarks.hrcomer_variants import (
     MAX_PEOPLE,
     build,
     decode,
@@ -27,10 +28,10 @@ from pose_backbones.apis.hrcomer_ways import (
     forward_eagerly,
     peak_memory,
 )
+from pose_backbones.errors import ConfigError
 from pose_backbones.models.backbones import hrcomer
 from pose_backbones.models.layers import adaptive_conv
 from pose_backbones.models.layers.shortcuts import may_shorten, plain
-from pose_backbones.utils.errors import ConfigError
 
 _BIG = 2**28
 

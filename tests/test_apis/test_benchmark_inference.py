@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import pose_backbones
-from pose_backbones.apis.benchmark_inference import main
-from pose_backbones.utils.errors import CheckpointError, ConfigError
+from benchmarks.inference import main
+from pose_backbones.errors import CheckpointError, ConfigError
 
 MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 

@@ -7,10 +7,10 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.apis import benchmark_mspn
-from pose_backbones.apis.benchmark_mspn import TASKS, Row, measure, table
-from pose_backbones.apis.mspn_pair import configs
-from pose_backbones.utils.errors import ConfigError
+from benchmarks import mspn as benchmark_mspn
+from benchmarks.mspn import TASKS, Row, measure, table
+from benchmarks.mspn_reference import configs
+from pose_backbones.errors import ConfigError
 
 BLOCKS = (1, 1, 1, 1)
 

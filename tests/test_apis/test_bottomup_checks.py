@@ -17,16 +17,16 @@ from mmengine.structures import InstanceData
 from mmpose.models.pose_estimators import BottomupPoseEstimator
 from mmpose.utils import register_all_modules
 
-from pose_backbones.apis import checks
-from pose_backbones.apis import test as test_api
-from pose_backbones.apis import train as train_api
-from pose_backbones.datasets.synthetic import (
+from pose_backbones import preflight as checks
+from pose_backbones.cli import test as test_api
+from pose_backbones.cli import train as train_api
+from pose_backbones.configs import load_config
+from pose_backbones.errors import ConfigError, DatasetError
+from pose_backbones.registry import MODELS
+from pose_backbones.synthetic import (
     make_synthetic_coco,
     make_synthetic_crowdpose,
 )
-from pose_backbones.registry import MODELS
-from pose_backbones.utils.config import load_config
-from pose_backbones.utils.errors import ConfigError, DatasetError
 
 SEEN = []
 COCO = 'annotations/person_keypoints_val2017.json'

@@ -10,16 +10,12 @@ import torch
 from conftest import run_tool, small_disk
 from safetensors import safe_open
 
-from pose_backbones.apis import convert as api
-from pose_backbones.apis import test as test_api
-from pose_backbones.convert import convert_state_dict
+from pose_backbones.checkpoints.conversion import convert_state_dict
+from pose_backbones.checkpoints.loading import get_weights, read_checkpoint
+from pose_backbones.cli import convert as api
+from pose_backbones.cli import test as test_api
+from pose_backbones.errors import CheckpointError, ConfigError, WorkDirError
 from pose_backbones.models.backbones import ConvNeXt, MogaNet, UniFormer
-from pose_backbones.utils.checkpoint import get_weights, read_checkpoint
-from pose_backbones.utils.errors import (
-    CheckpointError,
-    ConfigError,
-    WorkDirError,
-)
 
 
 def heatmap_head(in_channels, **kwargs):

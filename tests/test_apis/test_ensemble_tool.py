@@ -14,11 +14,11 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 from torch import nn
 
-from pose_backbones.apis import flops
-from pose_backbones.apis import test as test_api
-from pose_backbones.apis import train as train_api
-from pose_backbones.apis.runner import PoseRunner
-from pose_backbones.utils.errors import CheckpointError, ConfigError
+from pose_backbones.cli import flops
+from pose_backbones.cli import test as test_api
+from pose_backbones.cli import train as train_api
+from pose_backbones.cli.runner import PoseRunner
+from pose_backbones.errors import CheckpointError, ConfigError
 
 PAGE = (ROOT / 'docs/ensemble.md').read_text()
 #: names on the page → what stands for them here

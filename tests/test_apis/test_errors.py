@@ -14,11 +14,11 @@ from conftest import run_tool
 from hostile_images import png
 from mmengine.config import Config
 
-from pose_backbones.apis import cli
-from pose_backbones.apis import flops as flops_api
-from pose_backbones.apis import test as test_api
-from pose_backbones.apis import train as train_api
-from pose_backbones.utils.checkpoint import read_checkpoint
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import flops as flops_api
+from pose_backbones.cli import main as cli
+from pose_backbones.cli import test as test_api
+from pose_backbones.cli import train as train_api
 
 
 class _Exit(Exception):

@@ -15,12 +15,12 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 from scipy.io import loadmat
 
-from pose_backbones.apis import test as test_api
-from pose_backbones.apis import train as train_api
-from pose_backbones.apis.config import set_data_root
-from pose_backbones.datasets.synthetic import make_synthetic_mpii
-from pose_backbones.utils.config import load_config
-from pose_backbones.utils.errors import ConfigError, DatasetError
+from pose_backbones.cli import test as test_api
+from pose_backbones.cli import train as train_api
+from pose_backbones.cli.options import set_data_root
+from pose_backbones.configs import load_config
+from pose_backbones.errors import ConfigError, DatasetError
+from pose_backbones.synthetic import make_synthetic_mpii
 
 LIST = 'annotations/image_info_test-dev2017.json'
 BOXES = 'person_detection_results/val_detections.json'

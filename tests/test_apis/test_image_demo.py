@@ -11,9 +11,9 @@ from conftest import ROOT, tool_env
 from pose_cases import picture, write_checkpoint, write_config
 
 from pose_backbones import PoseInferencer
-from pose_backbones.apis.image_demo import main
-from pose_backbones.inference.drawings import write_picture
-from pose_backbones.utils.errors import ConfigError, DatasetError, WorkDirError
+from pose_backbones.cli.image_demo import main
+from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
+from pose_backbones.inference.annotated_outputs import write_picture
 
 BOXES = {7: [[10, 8, 30, 50], [50, 12, 28, 44]], 9: []}
 

@@ -15,14 +15,15 @@ from conftest import ROOT, tool_env
 from pose_cases import boxes_in, estimator, model_options, picture
 
 from pose_backbones import PoseInferencer
-from pose_backbones.apis import cli, infer
-from pose_backbones.inference.records import Journal
-from pose_backbones.utils.errors import (
+from pose_backbones.cli import infer
+from pose_backbones.cli import main as cli
+from pose_backbones.errors import (
     CheckpointError,
     ConfigError,
     DatasetError,
     WorkDirError,
 )
+from pose_backbones.inference.export import Journal
 
 PEOPLE = (2, 0, 3, 1, 2, 1)
 

@@ -18,11 +18,11 @@ from conftest import ROOT, small_disk, tool_env
 from hostile_images import write_hostile
 from pose_cases import model_options, picture
 
-from pose_backbones.apis import infer
-from pose_backbones.inference.records import JOURNAL
+from pose_backbones.cli import infer
+from pose_backbones.errors import WorkDirError
+from pose_backbones.inference.export import JOURNAL
 from pose_backbones.inference.video_writer import VideoWriter
 from pose_backbones.utils import lock
-from pose_backbones.utils.errors import WorkDirError
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -97,8 +97,8 @@ SDP = (b'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n'
     b'ID3\x03G\0\0\0\0\0' + HLS + b'#' + b'G' * 2000])
 @pytest.mark.parametrize('name', ['list.mp4', 'list.ts', 'list.avi'])
 def test_playlists_have_no_other_file_read(content, name, tmp_path):
+    from pose_backbones.errors import DatasetError
     from pose_backbones.inference.video import read_video
-    from pose_backbones.utils.errors import DatasetError
     writer = cv2.VideoWriter(str(tmp_path / 'secret.mp4'),
                              cv2.VideoWriter_fourcc(*'mp4v'), 10, (64, 48))
     for _ in range(4):
@@ -131,8 +131,8 @@ def test_a_playlist_at_a_url_names_no_local_file(tmp_path):
     import functools
     import http.server
 
+    from pose_backbones.errors import DatasetError
     from pose_backbones.inference.video import read_video
-    from pose_backbones.utils.errors import DatasetError
     writer = cv2.VideoWriter(str(tmp_path / 'secret.ts'),
                              cv2.VideoWriter_fourcc(*'mpg2'), 25, (64, 48))
     for _ in range(10):
@@ -284,7 +284,7 @@ def test_what_cannot_be_drawn_is_counted(good, model, tmp_path, monkeypatch,
         raise cv2.error('too large')
 
     monkeypatch.setattr(
-        'pose_backbones.inference.drawings.write_picture', refuse)
+        'pose_backbones.inference.annotated_outputs.write_picture', refuse)
     out = tmp_path / 'out'
     assert infer.main([str(good), *model, '--out', str(out)]) == 1
     assert len(json.loads((out / 'predictions.json').read_text())) == 1
@@ -302,7 +302,7 @@ def test_a_video_is_not_written_over_the_one_of_its_sound(tmp_path):
 SLOW = """
 import sys, time
 from pose_backbones.inference import sources, video
-from pose_backbones.apis import cli, infer
+from pose_backbones.cli import cli, infer
 
 class Camera:
     '''Gives one frame, and then nothing for ever.'''
@@ -396,7 +396,7 @@ def test_a_real_full_disk(good, model, tmp_path):
 def test_names_that_cannot_be_printed(encoding, tmp_path):
     """A tool's last line names its output."""
     folder = tmp_path / os.fsdecode('\u00fc'.encode() + b'\xff')
-    code = ('import sys\nfrom pose_backbones.apis.cli import run\n'
+    code = ('import sys\nfrom pose_backbones.cli.main import run\n'
             'run(lambda argv: print(f"the page is {sys.argv[1]}"))')
     done = subprocess.run(
         [sys.executable, '-c', code, folder / 'page.html'],

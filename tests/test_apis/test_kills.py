@@ -18,7 +18,7 @@ from conftest import ROOT, TINY
 from processes import Server, children, runs, start
 from test_runs import free_port
 
-from pose_backbones.utils.checkpoint import read_checkpoint
+from pose_backbones.checkpoints.loading import read_checkpoint
 
 KILLS = int(os.environ.get('POSE_BACKBONES_KILLS', '1'))
 

@@ -12,8 +12,8 @@ from conftest import ROOT, run_tool, tool_env
 from processes import Process, children, runs, start
 from test_runs import free_port
 
-from pose_backbones.apis import launch, runner
-from pose_backbones.utils.errors import ConfigError, LaunchError
+from pose_backbones.cli import launch, runner
+from pose_backbones.errors import ConfigError, LaunchError
 
 
 def test_torchrun_gets_the_nodes_from_the_environment(monkeypatch):
@@ -52,7 +52,7 @@ def test_more_processes_than_gpus_in_a_real_process():
         'import sys, torch\n'
         'torch.cuda.is_available = lambda: True\n'
         'torch.cuda.device_count = lambda: 1\n'
-        'from pose_backbones.apis import cli, launch\n'
+        'from pose_backbones.cli import cli, launch\n'
         'sys.argv = ["launch", "tools/train.py", "1", "config.py", "8"]\n'
         'cli.run(launch.main)\n')
     done = subprocess.run([sys.executable, '-c', code], env=tool_env(),
@@ -91,9 +91,9 @@ import os, sys, time
 import torch
 import torch.distributed as dist
 from datetime import timedelta
-from pose_backbones.apis import stopping
-from pose_backbones.apis.cli import run
-from pose_backbones.utils.errors import ConfigError
+from pose_backbones.cli import stopping
+from pose_backbones.cli.main import run
+from pose_backbones.errors import ConfigError
 
 def main(argv):
     stopping.when_stopped(lambda: 'step 7 is saved')

@@ -8,8 +8,8 @@ from conftest import run_tool
 from mmengine.config import Config
 from torch import nn
 
-from pose_backbones.apis import memory
-from pose_backbones.utils.errors import ConfigError
+from pose_backbones.cli import memory
+from pose_backbones.errors import ConfigError
 
 UNIFORMER = dict(
     type='pose_backbones.UniFormer',

@@ -11,18 +11,17 @@ import pytest
 from conftest import small_disk
 from pose_cases import picture
 
-from pose_backbones.apis import image_demo, inferencer_demo
-from pose_backbones.datasets import metainfo
-from pose_backbones.datasets.synthetic import make_synthetic_coco
-from pose_backbones.evaluation import curves
-from pose_backbones.evaluation.report import cli as report
-from pose_backbones.inference import compare
-from pose_backbones.utils.errors import (
+from pose_backbones.cli import draw_results as compare
+from pose_backbones.cli import image_demo, inferencer_demo, report
+from pose_backbones.cli import plot_training as curves
+from pose_backbones.errors import (
     ConfigError,
     DatasetError,
     PoseBackbonesError,
     WorkDirError,
 )
+from pose_backbones.structures import metainfo
+from pose_backbones.synthetic import make_synthetic_coco
 
 
 def content(folder: Path) -> dict[str, bytes]:

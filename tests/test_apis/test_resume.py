@@ -13,18 +13,14 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from toy_runs import ToyData, toy_config, train_toy, with_validation
 
-from pose_backbones.apis import train as train_api
-from pose_backbones.apis.checks import check_work_dir
-from pose_backbones.apis.runner import PoseRunner
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import train as train_api
+from pose_backbones.cli.runner import PoseRunner
+from pose_backbones.configs import load_config
 from pose_backbones.engine.resuming import check_optimizer, own_tensors
+from pose_backbones.errors import CheckpointError, ConfigError, WorkDirError
+from pose_backbones.preflight import check_work_dir
 from pose_backbones.utils import lock
-from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.config import load_config
-from pose_backbones.utils.errors import (
-    CheckpointError,
-    ConfigError,
-    WorkDirError,
-)
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import ROOT, run_tool, tool_env
 
-from pose_backbones.utils.checkpoint import read_checkpoint
+from pose_backbones.checkpoints.loading import read_checkpoint
 
 METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
 
@@ -108,9 +108,9 @@ def test_a_killed_run_resumes_at_the_right_step(trained, tiny_config,
 def test_resuming_restores_everything(trained, tiny_config, synthetic,
                                       tmp_path):
     """Weights, moments of the optimizer, learning rate, step."""
-    from pose_backbones.apis import config as config_api
-    from pose_backbones.apis import train as train_api
-    from pose_backbones.utils.config import load_config
+    from pose_backbones.cli import options as config_api
+    from pose_backbones.cli import train as train_api
+    from pose_backbones.configs import load_config
     config = load_config(str(tiny_config))
     config_api.set_data_root(config, str(synthetic))
     config.update(work_dir=str(tmp_path), resume=True,

@@ -3,10 +3,10 @@
 import pytest
 from mmengine.config import Config
 
-from pose_backbones.apis.checks import check_save_best, check_saving
-from pose_backbones.apis.checks.saving import known_metrics
-from pose_backbones.utils.config import load_config
-from pose_backbones.utils.errors import ConfigError
+from pose_backbones.configs import load_config
+from pose_backbones.errors import ConfigError
+from pose_backbones.preflight import check_save_best, check_saving
+from pose_backbones.preflight.checkpoints import known_metrics
 
 
 @pytest.mark.parametrize(('key', 'value', 'message'), [

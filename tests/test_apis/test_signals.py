@@ -12,9 +12,10 @@ import torch.distributed as dist
 from conftest import ROOT
 from processes import Process, Server, children, runs, start
 
-from pose_backbones.apis import cli, stopping
-from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.errors import ConfigError
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import main as cli
+from pose_backbones.cli import stopping
+from pose_backbones.errors import ConfigError
 
 
 @pytest.fixture(scope='module')

@@ -10,11 +10,11 @@ import pytest
 from conftest import small_disk
 from mmengine.config import Config
 
-from pose_backbones.apis import test as test_api
-from pose_backbones.apis import test_outputs
-from pose_backbones.apis.test_outputs import check_outputs
-from pose_backbones.utils.config import load_config
-from pose_backbones.utils.errors import WorkDirError
+from pose_backbones.cli import test as test_api
+from pose_backbones.cli import test_outputs
+from pose_backbones.cli.test_outputs import check_outputs
+from pose_backbones.configs import load_config
+from pose_backbones.errors import WorkDirError
 
 
 @pytest.fixture(scope='module')

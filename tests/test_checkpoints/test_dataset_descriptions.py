@@ -17,9 +17,9 @@ from mmengine.config import config as config_module
 from mmengine.runner import runner as runner_module
 
 from pose_backbones import PoseInferencer
-from pose_backbones.apis import test as test_api
-from pose_backbones.apis import train as train_api
-from pose_backbones.utils.checkpoint import read_checkpoint
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import test as test_api
+from pose_backbones.cli import train as train_api
 
 FOLDER = Path(mmpose.__file__).parent / '.mim/configs/_base_/datasets'
 DESCRIPTIONS = sorted(file.stem for file in FOLDER.glob('*.py'))

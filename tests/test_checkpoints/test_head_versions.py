@@ -9,7 +9,7 @@ from mmpose.registry import MODELS
 from safetensors.torch import save_file
 from torch import nn
 
-from pose_backbones.utils.checkpoint import (
+from pose_backbones.checkpoints.loading import (
     get_weights,
     load_weights,
     read_checkpoint,

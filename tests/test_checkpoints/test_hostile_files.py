@@ -30,9 +30,9 @@ from pickle_cases import (
 )
 
 from pose_backbones.checkpoints import read_file
+from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.checkpoints.reading import UnsafeCheckpointError
-from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.errors import CheckpointError
 
 HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
 SIXTEEN = {'0': bytes(16)}
@@ -546,7 +546,7 @@ def test_a_file_without_permission(tmp_path):
     for parent in tmp_path.parents[:-2]:
         parent.chmod(parent.stat().st_mode | 0o055)
     code = ('import os; from pose_backbones.checkpoints import read_file; '
-            'from pose_backbones.utils.errors import CheckpointError\n'
+            'from pose_backbones.errors import CheckpointError\n'
             'os.setuid(65534)\n'
             f'try: read_file({str(path)!r})\n'
             'except CheckpointError as error: print(error)')

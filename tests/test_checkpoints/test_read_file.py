@@ -14,8 +14,8 @@ from mmengine.runner import CheckpointLoader, Runner
 from safetensors.torch import save_file
 
 from pose_backbones.checkpoints import read_file
-from pose_backbones.utils.checkpoint import get_weights, read_checkpoint
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.checkpoints.loading import get_weights, read_checkpoint
+from pose_backbones.errors import CheckpointError
 
 FORMATS = [
     dict(), dict(_use_new_zipfile_serialization=False),
@@ -187,12 +187,12 @@ class _PlainArray(np.ndarray):
     """As an earlier version of the reader left behind in files."""
 
 
-_PlainArray.__module__ = 'pose_backbones.compat.checkpoint'
+_PlainArray.__module__ = 'pose_backbones._compat.checkpoint'
 
 
 def test_files_with_the_arrays_of_earlier_readers_are_read(tmp_path,
                                                            monkeypatch):
-    import pose_backbones.compat.checkpoint as module
+    import pose_backbones._compat.checkpoint as module
     monkeypatch.setattr(module, '_PlainArray', _PlainArray, raising=False)
     sigmas = np.array([.1, .2]).view(_PlainArray)
     history = HistoryBuffer([1., 2.], [1, 1])

@@ -7,11 +7,11 @@ import torch
 from mmpose.apis import init_model
 from pickle_cases import Pickle, a_dict, save
 
-from pose_backbones.apis import convert as convert_api
-from pose_backbones.apis import infer as infer_api
-from pose_backbones.apis import test as test_api
-from pose_backbones.apis import train as train_api
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.cli import convert as convert_api
+from pose_backbones.cli import infer as infer_api
+from pose_backbones.cli import test as test_api
+from pose_backbones.cli import train as train_api
+from pose_backbones.errors import CheckpointError
 
 
 def _code(path):

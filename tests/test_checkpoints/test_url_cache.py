@@ -12,8 +12,8 @@ from mmengine.runner import checkpoint as upstream
 from safetensors.torch import save_file
 
 from pose_backbones.checkpoints.downloads import cached_file
-from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.errors import CheckpointError
 
 
 class _Attack:

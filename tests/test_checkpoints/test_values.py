@@ -7,13 +7,13 @@ import torch
 from mmpose.apis import init_model
 from safetensors import safe_open
 
-from pose_backbones.apis.convert import convert_checkpoint
-from pose_backbones.utils.checkpoint import (
+from pose_backbones.checkpoints.loading import (
     get_weights,
     load_weights,
     read_checkpoint,
 )
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.cli.convert import convert_checkpoint
+from pose_backbones.errors import CheckpointError
 
 FIRST = 'backbone.patch_embed1.projection.0.weight'
 

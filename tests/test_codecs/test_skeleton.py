@@ -5,7 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose_backbones.codecs.skeleton import check_limbs, read_limbs, read_sigmas
+from pose_backbones.structures.skeleton import (
+    check_limbs,
+    read_limbs,
+    read_sigmas,
+)
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'hrcomer_losses.npz'
 COCO = 'configs/_base_/datasets/coco.py'

@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT, tool_env
 from mmengine.config import Config
 
-from pose_backbones.compat import config as compat_config
-from pose_backbones.utils.config import load_config
-from pose_backbones.utils.errors import ConfigError
+from pose_backbones._compat import config as compat_config
+from pose_backbones.configs import load_config
+from pose_backbones.errors import ConfigError
 
 NAME = 'td-hm_moganet-xt_8xb32-210e_coco-256x192.py'
 

@@ -5,7 +5,7 @@ import warnings
 import pytest
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-from pose_backbones.compat import metainfo
+from pose_backbones._compat import metainfo
 
 
 @pytest.fixture

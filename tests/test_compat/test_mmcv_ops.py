@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pose_backbones.compat import mmcv_ops
+from pose_backbones._compat import mmcv_ops
 
 lite_only = pytest.mark.skipif(
     not mmcv_ops.is_stand_in(),

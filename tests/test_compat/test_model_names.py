@@ -15,7 +15,7 @@ from pose_cases import picture, write_checkpoint, write_config
 
 import pose_backbones
 from pose_backbones import PoseInferencer
-from pose_backbones.compat import model_names
+from pose_backbones._compat import model_names
 
 NAME = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 

@@ -4,14 +4,14 @@ import golden_values
 import pytest
 import torch
 
-from pose_backbones.convert.conversion import inspect_state_dict
-from pose_backbones.convert.hrcomer import (
+from pose_backbones.checkpoints.conversion import inspect_state_dict
+from pose_backbones.checkpoints.names.hrcomer import (
     convert_backbone,
     convert_base_net,
     convert_estimator,
     is_hrcomer,
 )
-from pose_backbones.convert.hrnet import convert_adapter
+from pose_backbones.checkpoints.names.hrnet import convert_adapter
 from pose_backbones.models.backbones import ConvNeXt, HRCoMer
 from pose_backbones.models.heads import HRCoMerHead
 

@@ -14,11 +14,11 @@ from releases import (
     with_prefix,
 )
 
-from pose_backbones.compat.swin import mend
-from pose_backbones.convert import convert_state_dict
+from pose_backbones._compat.swin import mend
+from pose_backbones.checkpoints.conversion import convert_state_dict
+from pose_backbones.checkpoints.loading import load_weights
+from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import ConvNeXt, MogaNet, UniFormer
-from pose_backbones.utils.checkpoint import load_weights
-from pose_backbones.utils.errors import CheckpointError
 
 CONVNEXT = dict(embed_dims=DIMS, depths=DEPTHS, use_grn=True)
 ESTIMATOR = f"""

@@ -9,19 +9,19 @@ from mmpose.apis import init_model
 from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.convert import convert_state_dict
-from pose_backbones.convert.mspn import (
-    convert_estimator,
-    to_mmpose,
-    to_original,
-)
-from pose_backbones.models.backbones import MSPN
-from pose_backbones.utils.checkpoint import (
+from pose_backbones.checkpoints.conversion import convert_state_dict
+from pose_backbones.checkpoints.loading import (
     get_weights,
     load_weights,
     read_checkpoint,
 )
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.checkpoints.names.mspn import (
+    convert_estimator,
+    to_mmpose,
+    to_original,
+)
+from pose_backbones.errors import CheckpointError
+from pose_backbones.models.backbones import MSPN
 
 #: MMPose's has this width at the start of a stage, whatever the config says
 BLOCKS, WIDTH = (1, 2, 1, 1), 16

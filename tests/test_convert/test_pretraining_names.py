@@ -10,9 +10,12 @@ from releases import (
     with_prefix,
 )
 
-from pose_backbones.convert import convert_state_dict, inspect_state_dict
+from pose_backbones.checkpoints.conversion import (
+    convert_state_dict,
+    inspect_state_dict,
+)
+from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import ConvNeXt
-from pose_backbones.utils.errors import CheckpointError
 
 CONVNEXT = dict(embed_dims=DIMS, depths=DEPTHS, use_grn=True)
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pose_backbones.utils.checkpoint import (
+from pose_backbones.checkpoints.loading import (
     WRAPPERS,
     get_weights,
     read_checkpoint,
 )
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.errors import CheckpointError
 
 ONE = {'a.weight': torch.ones(2), 'b.bias': torch.zeros(1)}
 TWO = {'a.weight': torch.ones(2) * 2, 'b.bias': torch.zeros(1)}

@@ -15,13 +15,13 @@ from releases import (
 )
 from torch.nn import functional as F
 
-from pose_backbones.convert import (
+from pose_backbones.checkpoints.conversion import (
     Conversion,
     convert_state_dict,
     inspect_state_dict,
 )
+from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import ConvNeXt, MogaNet, UniFormer
-from pose_backbones.utils.errors import CheckpointError
 
 MOGANET = dict(embed_dims=DIMS, depths=DEPTHS, ffn_ratios=(2, 2, 2, 2))
 UNIFORMER = dict(embed_dims=DIMS, depths=DEPTHS, conv_stem=False)

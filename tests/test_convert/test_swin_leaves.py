@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.utils.checkpoint import load_weights
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.checkpoints.loading import load_weights
+from pose_backbones.errors import CheckpointError
 
 LEAVES = sorted(path.name for path in (ROOT / 'configs/swin').glob('*.py'))
 

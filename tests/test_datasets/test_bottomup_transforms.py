@@ -15,11 +15,6 @@ from mmpose.datasets.transforms import RandomFlip
 from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.datasets.synthetic import (
-    encode_rle,
-    make_synthetic_coco,
-    make_synthetic_crowdpose,
-)
 from pose_backbones.datasets.transforms import bottomup
 from pose_backbones.datasets.transforms.bottomup import (
     GetPeople,
@@ -28,8 +23,13 @@ from pose_backbones.datasets.transforms.bottomup import (
     ResizeAlign,
     affine_matrix,
 )
+from pose_backbones.errors import DatasetError
 from pose_backbones.models.data_preprocessors import PyramidDataPreprocessor
-from pose_backbones.utils.errors import DatasetError
+from pose_backbones.synthetic import (
+    encode_rle,
+    make_synthetic_coco,
+    make_synthetic_crowdpose,
+)
 
 SHARED = ROOT.parent / 'shared' / 'data'
 PIPELINES = ROOT / 'configs/_base_/pipelines'

@@ -8,9 +8,10 @@ import pytest
 from conftest import run_tool
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-from pose_backbones.datasets import metainfo, sides
-from pose_backbones.datasets.keypoint_file import read_keypoint_file
-from pose_backbones.utils.errors import ConfigError, DatasetError, WorkDirError
+from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
+from pose_backbones.structures import metainfo
+from pose_backbones.structures import symmetry as sides
+from pose_backbones.structures.coco_annotations import read_keypoint_file
 
 GOOD = {
     'categories': [{'id': 2, 'name': 'lamp',

@@ -12,8 +12,8 @@ from mmpose.utils import register_all_modules
 from scipy.io import loadmat
 
 from pose_backbones.datasets.mpii import read_people
-from pose_backbones.datasets.synthetic import make_synthetic_mpii
-from pose_backbones.utils.errors import DatasetError
+from pose_backbones.errors import DatasetError
+from pose_backbones.synthetic import make_synthetic_mpii
 
 SEED = 3  # that of the fixture `synthetic`
 #: MPII's joints that COCO has too → COCO's

@@ -15,7 +15,8 @@ import pytest
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from pose_backbones.datasets.synthetic import (
+from pose_backbones.errors import DatasetError
+from pose_backbones.synthetic import (
     ACTIONS,
     BONES,
     JOINT_LIMITS,
@@ -32,7 +33,6 @@ from pose_backbones.datasets.synthetic import (
     sample_look,
     sample_pose,
 )
-from pose_backbones.utils.errors import DatasetError
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'make_synthetic_coco.py'
 SIGMAS = np.array([.26, .25, .25, .35, .35, .79, .79, .72, .72, .62, .62,

@@ -10,7 +10,9 @@ from mmpose.evaluation.metrics import CocoMetric
 from mmpose.utils import register_all_modules
 from xtcocotools.coco import COCO
 
-from pose_backbones.datasets.synthetic import (
+from pose_backbones.cli.make_synthetic_coco import main
+from pose_backbones.errors import DatasetError
+from pose_backbones.synthetic import (
     KEYPOINT_NAMES,
     Crowding,
     crowd_index,
@@ -19,8 +21,6 @@ from pose_backbones.datasets.synthetic import (
     make_synthetic_crowdpose,
     render_scene,
 )
-from pose_backbones.datasets.synthetic.cli import main
-from pose_backbones.utils.errors import DatasetError
 
 TRAIN, VAL = 12, 40
 TEST = 'annotations/mmpose_crowdpose_test.json'

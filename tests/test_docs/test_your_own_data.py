@@ -18,10 +18,10 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import METRICS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.apis import train as train_api
-from pose_backbones.datasets.keypoint_file import read_keypoint_file
-from pose_backbones.inference import draw
-from pose_backbones.utils.checkpoint import read_checkpoint
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import train as train_api
+from pose_backbones.structures.coco_annotations import read_keypoint_file
+from pose_backbones.visualization import draw
 
 PAGE = (ROOT / 'docs/your_own_data.md').read_text()
 CONFIG = 'projects/dancers/td-hm_moganet-s_dancers-256x192.py'

@@ -20,7 +20,7 @@ from mmengine.structures import BaseDataElement
 from torch.nn.functional import dropout
 from toy_runs import ToyData, ToyMetric, ToyModel, train_toy, with_validation
 
-from pose_backbones.utils.errors import TrainingError
+from pose_backbones.errors import TrainingError
 
 NOISY = {'model__type': 'NoisyModel',
          'train_dataloader__dataset__type': 'NoisyData'}

@@ -15,18 +15,18 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from toy_runs import toy_config, train_toy, with_validation
 
-from pose_backbones.apis.checks import saved_summary
-from pose_backbones.apis.runner import PoseRunner
-from pose_backbones.apis.train import _full_disk
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli.runner import PoseRunner
+from pose_backbones.cli.train import _full_disk
 from pose_backbones.engine.checkpoints import find_latest, latest_checkpoint
 from pose_backbones.engine.saving import plain, write_checkpoint
-from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.errors import (
+from pose_backbones.errors import (
     CheckpointError,
     ConfigError,
     TrainingError,
     WorkDirError,
 )
+from pose_backbones.preflight import saved_summary
 
 HERE = Path(__file__).resolve().parent
 POINTS = ('before_writing', 'half_written', 'written', 'renamed',

@@ -26,8 +26,8 @@ from noisy_runs import (
     train_noisy,
 )
 
-from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

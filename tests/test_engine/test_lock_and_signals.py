@@ -16,7 +16,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from toy_runs import toy_config, train_toy
 
-from pose_backbones.apis.runner import PoseRunner
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.engine.checkpoints import find_latest
 from pose_backbones.engine.signals import (
     RunStopped,
@@ -24,9 +25,8 @@ from pose_backbones.engine.signals import (
     SignalFlag,
     signal_number,
 )
+from pose_backbones.errors import ConfigError, WorkDirError
 from pose_backbones.utils import lock
-from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.errors import ConfigError, WorkDirError
 from pose_backbones.utils.lock import only_run
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -8,10 +8,10 @@ import torch
 from noisy_runs import NAMED, NamedModel, run_script, train_noisy
 from toy_runs import ToyModel
 
-from pose_backbones.apis.runner import PoseRunner
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.engine.non_finite import NonFiniteHook
-from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.errors import ConfigError, TrainingError
+from pose_backbones.errors import ConfigError, TrainingError
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from pose_backbones.evaluation.curves import plot_training, read_scalars
-from pose_backbones.utils.errors import DatasetError, WorkDirError
+from pose_backbones.cli.plot_training import plot_training, read_scalars
+from pose_backbones.errors import DatasetError, WorkDirError
 
 
 def _log(work_dir, start, entries):

@@ -19,7 +19,7 @@ from mmpose.utils import register_all_modules
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from pose_backbones.utils.config import load_config
+from pose_backbones.configs import load_config
 
 DATA = ROOT.parent / 'shared' / 'data'
 CONFIG = str(ROOT / 'configs/moganet/td-hm_moganet-s_8xb32-210e_{}.py')

@@ -17,7 +17,7 @@ from report_cases import SIGMAS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from pose_backbones.evaluation.report.cli import main
+from pose_backbones.cli.report import main
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome',
             'google-chrome-stable', 'chrome')

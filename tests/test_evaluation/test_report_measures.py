@@ -19,8 +19,9 @@ from report_cases import (
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from pose_backbones.evaluation.report.calibration import calibrate
-from pose_backbones.evaluation.report.diagnosis import (
+from pose_backbones.report.average_precision import average_precision
+from pose_backbones.report.calibration import calibrate
+from pose_backbones.report.diagnosis import (
     BACKGROUND,
     DUPLICATE,
     GOOD,
@@ -31,12 +32,11 @@ from pose_backbones.evaluation.report.diagnosis import (
     SWAP,
     diagnose,
 )
-from pose_backbones.evaluation.report.matching import all_oks
-from pose_backbones.evaluation.report.measure import label_ranges, measure
-from pose_backbones.evaluation.report.poses import read_poses
-from pose_backbones.evaluation.report.precision import average_precision
-from pose_backbones.evaluation.report.reading import read_run
-from pose_backbones.evaluation.report.sources import find_sources
+from pose_backbones.report.matching import all_oks
+from pose_backbones.report.measures import label_ranges, measure
+from pose_backbones.report.poses import read_poses
+from pose_backbones.report.results import read_run
+from pose_backbones.report.run_files import find_sources
 
 DATA = ROOT.parent / 'shared' / 'data' / 'evaluator'
 FAR = (450, 0)  # where the other person stands

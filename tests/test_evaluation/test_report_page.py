@@ -11,10 +11,10 @@ import pytest
 from conftest import run_tool
 from report_cases import AREA, NAMES, POSE, SIGMAS, Case, Page
 
-from pose_backbones.evaluation.report.cli import main
-from pose_backbones.evaluation.report.page import make_report
-from pose_backbones.evaluation.report.sources import find_sources
-from pose_backbones.utils.errors import ConfigError, DatasetError, WorkDirError
+from pose_backbones.cli.report import main
+from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
+from pose_backbones.report.page import make_report
+from pose_backbones.report.run_files import find_sources
 
 ODD = '<img src=x onerror=alert(1)> & "it\'s".jpg'
 

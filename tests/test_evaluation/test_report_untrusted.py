@@ -7,8 +7,8 @@ import time
 import pytest
 from report_cases import POSE, Case
 
-from pose_backbones.evaluation.report.cli import main
-from pose_backbones.utils.errors import ConfigError, DatasetError
+from pose_backbones.cli.report import main
+from pose_backbones.errors import ConfigError, DatasetError
 
 #: what a file does if it is run
 RUN = "__import__('os').system('touch RAN')"

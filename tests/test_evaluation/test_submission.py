@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 
+from pose_backbones.errors import ConfigError, DatasetError
 from pose_backbones.evaluation.submission import (
     best_people,
     check_name,
@@ -13,7 +14,6 @@ from pose_backbones.evaluation.submission import (
     submission_name,
     write_submission,
 )
-from pose_backbones.utils.errors import ConfigError, DatasetError
 
 
 def result(image=1, score=0.5, **changes) -> dict:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from pose_cases import picture
 
+from pose_backbones.errors import DatasetError
 from pose_backbones.inference.box_file import BoxFile
 from pose_backbones.inference.boxes import find_box_source
-from pose_backbones.inference.sources import Inputs
-from pose_backbones.utils.errors import DatasetError
+from pose_backbones.inference.inputs import Inputs
 
 
 def boxes_of(boxes, inputs, **options) -> list[tuple[list, list]]:

@@ -13,13 +13,13 @@ from pose_cases import estimator, picture
 from torchvision.ops import nms
 
 from pose_backbones import PoseInferencer
+from pose_backbones.errors import CheckpointError, ConfigError
 from pose_backbones.inference import detector as detectors
 from pose_backbones.inference.detector import (
     DETECTORS,
     PersonDetector,
     load_detector,
 )
-from pose_backbones.utils.errors import CheckpointError, ConfigError
 
 CLASSES = ('cat', 'person', 'dog')
 

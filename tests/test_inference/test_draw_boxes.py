@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from pose_backbones.inference.layer import RIM
-from pose_backbones.inference.tags import draw_box, draw_tags, identity_colour
+from pose_backbones.visualization.labels import (
+    draw_box,
+    draw_tags,
+    identity_colour,
+)
+from pose_backbones.visualization.overlay import RIM
 
 GREY = 90
 

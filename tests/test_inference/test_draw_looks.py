@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-from pose_backbones.inference import draw
-from pose_backbones.inference.skeleton import FINE
-from pose_backbones.inference.tags import identity_colour
+from pose_backbones.visualization import draw
+from pose_backbones.visualization.labels import identity_colour
+from pose_backbones.visualization.skeleton import FINE
 
 BAR = draw.Skeleton(('left_hip', 'left_knee'), ((0, 1), ))
 GREY = 100

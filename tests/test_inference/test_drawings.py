@@ -6,7 +6,7 @@ import pytest
 from pose_cases import estimator, picture
 
 from pose_backbones import PoseInferencer
-from pose_backbones.inference.drawings import (
+from pose_backbones.inference.annotated_outputs import (
     Drawings,
     picture_names,
     write_picture,

@@ -7,10 +7,10 @@ from pose_cases import estimator, picture
 from video_cases import make_video
 
 from pose_backbones import PoseInferencer
-from pose_backbones.inference.following import Follower
 from pose_backbones.inference.one_euro import OneEuroFilter
-from pose_backbones.inference.result import PoseResult
-from pose_backbones.inference.skeleton import Skeleton
+from pose_backbones.inference.pose_result import PoseResult
+from pose_backbones.inference.video_tracker import Follower
+from pose_backbones.visualization.skeleton import Skeleton
 
 SKELETON = Skeleton(('a', 'b', 'c'), ())
 

@@ -14,10 +14,10 @@ from pose_cases import estimator, picture
 
 from pose_backbones import PoseInferencer
 from pose_backbones.datasets.transforms.loading import LoadImage
-from pose_backbones.evaluation.report.pictures import _read
+from pose_backbones.errors import DatasetError
 from pose_backbones.inference.images import read_image
+from pose_backbones.report.examples import _read
 from pose_backbones.utils import images
-from pose_backbones.utils.errors import DatasetError
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -58,7 +58,7 @@ def test_memory_is_bounded(hostile):
 import resource, sys
 from pose_backbones.datasets.transforms.loading import LoadImage
 from pose_backbones.inference.images import read_image
-from pose_backbones.utils.errors import DatasetError
+from pose_backbones.errors import DatasetError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
     for read in (read_image, lambda path: LoadImage().transform(

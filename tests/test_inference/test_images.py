@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from pose_cases import picture
 
+from pose_backbones.errors import DatasetError
 from pose_backbones.inference.images import describe, from_array, read_image
-from pose_backbones.utils.errors import DatasetError
 
 WHITE = 255
 

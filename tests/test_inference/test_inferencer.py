@@ -24,13 +24,10 @@ from pose_cases import (
 )
 
 from pose_backbones import PoseInferencer
-from pose_backbones.inference import results, sources
+from pose_backbones.errors import CheckpointError, ConfigError, DatasetError
+from pose_backbones.inference import inputs as sources
+from pose_backbones.inference import prediction_stream as results
 from pose_backbones.models.backbones import MogaNet
-from pose_backbones.utils.errors import (
-    CheckpointError,
-    ConfigError,
-    DatasetError,
-)
 
 #: people and size of each of the pictures
 PEOPLE = (2, 0, 7, 1, 0, 3)

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pose_backbones.inference import compare, draw
-from pose_backbones.utils.errors import DatasetError
+from pose_backbones.cli import draw_results as compare
+from pose_backbones.errors import DatasetError
+from pose_backbones.visualization import draw
 
 CROWDPOSE = 'configs/_base_/datasets/crowdpose.py'  # MMPose has it
 

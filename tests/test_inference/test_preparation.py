@@ -9,15 +9,15 @@ from conftest import ROOT, tool_env
 from pose_cases import BOTTOM_UP, TOP_DOWN, estimator
 from torch import nn
 
-from pose_backbones.inference.preparation import prepare
+from pose_backbones.inference.optimize import prepare
 
 CPU = torch.device('cpu')
 
 #: MiB that stay when 64 are freed, without and with the allocator set
 KEPT = """
 import torch
-from pose_backbones.apis.inference_ways import current_memory
-from pose_backbones.inference.preparation import prepare
+from benchmarks.inference_worker import current_memory
+from pose_backbones.inference.optimize import prepare
 def kept():
     before = current_memory()
     x = torch.ones(64 << 18)

@@ -7,15 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from pose_backbones.inference.records import (
+from pose_backbones.errors import WorkDirError
+from pose_backbones.inference.export import (
     Journal,
     write_predictions,
     write_table,
 )
-from pose_backbones.inference.result import PoseResult
-from pose_backbones.inference.skeleton import Skeleton
-from pose_backbones.inference.sources import Failure
-from pose_backbones.utils.errors import WorkDirError
+from pose_backbones.inference.inputs import Failure
+from pose_backbones.inference.pose_result import PoseResult
+from pose_backbones.visualization.skeleton import Skeleton
 
 SKELETON = Skeleton(('head', 'foot'), ((0, 1), ))
 SETTINGS = dict(model='a', inputs=['0.png', '1.png', '2.png'], half=False)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from mmpose.evaluation.metrics import CocoMetric
 
-from pose_backbones.inference import draw
-from pose_backbones.inference.result import PoseResult
-from pose_backbones.inference.tags import identity_colour
+from pose_backbones.inference.pose_result import PoseResult
+from pose_backbones.visualization import draw
+from pose_backbones.visualization.labels import identity_colour
 
 SKELETON = draw.Skeleton(('nose', 'left_hand', 'right_hand'),
                          ((0, 1), (0, 2)))

@@ -10,10 +10,10 @@ from PIL import Image
 from pose_cases import picture
 from video_cases import make_video, read_index
 
-from pose_backbones.inference import sources
+from pose_backbones.errors import DatasetError
+from pose_backbones.inference import inputs as sources
+from pose_backbones.inference.inputs import Failure, Frame, Inputs
 from pose_backbones.inference.paths import is_video
-from pose_backbones.inference.sources import Failure, Frame, Inputs
-from pose_backbones.utils.errors import DatasetError
 
 
 def write(path, seed: int = 0):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from video_cases import COLOURS, make_frame, make_video, read_index, rotate
 
+from pose_backbones.errors import DatasetError
 from pose_backbones.inference.video import read_video
-from pose_backbones.utils.errors import DatasetError
 
 
 class Capture:

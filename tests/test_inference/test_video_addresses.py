@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from video_cases import make_video, read_index
 
+from pose_backbones.errors import DatasetError
 from pose_backbones.inference.paths import is_live, is_video
 from pose_backbones.inference.video import read_video
-from pose_backbones.utils.errors import DatasetError
 
 
 @pytest.mark.parametrize(('source', 'video', 'live'), [

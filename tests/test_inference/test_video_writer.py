@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from video_cases import make_frame, make_video, read_index
 
+from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
 from pose_backbones.inference import encoders
 from pose_backbones.inference.video import VideoError, VideoWriter, read_video
-from pose_backbones.utils.errors import ConfigError, DatasetError, WorkDirError
 
 FFMPEG = shutil.which('ffmpeg')
 needs_ffmpeg = pytest.mark.skipif(not FFMPEG, reason='ffmpeg is not there')

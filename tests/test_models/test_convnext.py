@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from timm.models.convnext import ConvNeXt as TimmConvNeXt
 from torch import nn
 
-from pose_backbones.convert.convnext import convert_backbone
+from pose_backbones.checkpoints.names.convnext import convert_backbone
+from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import ConvNeXt
-from pose_backbones.utils.errors import CheckpointError
 
 WIDTHS, DEPTHS = (8, 16, 24, 32), (1, 2, 4, 1)
 

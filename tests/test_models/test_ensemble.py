@@ -20,20 +20,19 @@ from scipy.ndimage import map_coordinates
 from torch import nn
 from torch.nn import functional as F
 
-from pose_backbones.apis import checks, flops
-from pose_backbones.models.pose_estimators import (
-    config_facts,
-    ensemble_members,
-)
-from pose_backbones.models.pose_estimators.heatmaps import (
+from pose_backbones import preflight as checks
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import flops
+from pose_backbones.configs import load_config
+from pose_backbones.errors import CheckpointError, ConfigError
+from pose_backbones.models.ensembles import members as ensemble_members
+from pose_backbones.models.ensembles import pipeline_geometry as config_facts
+from pose_backbones.models.ensembles.heatmap_grid import (
     Lattice,
     crop_lattice,
     map_lattice,
     resample_maps,
 )
-from pose_backbones.utils.checkpoint import read_checkpoint
-from pose_backbones.utils.config import load_config
-from pose_backbones.utils.errors import CheckpointError, ConfigError
 
 register_all_modules()
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import deform_conv2d
 
+from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import ConvNeXt, HRCoMer
 from pose_backbones.models.backbones.hrcomer import BaseNet
 from pose_backbones.models.heads import HRCoMerHead
@@ -19,7 +20,6 @@ from pose_backbones.models.layers.adaptive_conv import (
 )
 from pose_backbones.models.layers.conv_norm import conv_norm
 from pose_backbones.models.layers.shortcuts import plain
-from pose_backbones.utils.errors import CheckpointError
 
 ARCH = dict(
     base_net=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 3, 2),
@@ -319,7 +319,7 @@ def test_parts_start_from_imagenet_weights(tmp_path, caplog):
 
 def test_what_did_not_match_is_listed(tmp_path, monkeypatch):
     lines = []
-    monkeypatch.setattr('pose_backbones.utils.checkpoint.print_log',
+    monkeypatch.setattr('pose_backbones.checkpoints.loading.print_log',
                         lambda text, **_: lines.append(text))
     adapter = HRCoMer(ARCH).hr_adapter
     weights = {'layer1.0.conv1.weight':

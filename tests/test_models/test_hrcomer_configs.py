@@ -16,10 +16,11 @@ from mmpose.apis import MMPoseInferencer
 from mmpose.registry import DATASETS, MODELS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.apis import checks, flops
-from pose_backbones.apis.config import as_list, set_data_root
-from pose_backbones.datasets.synthetic import make_synthetic_crowdpose
+from pose_backbones import preflight as checks
+from pose_backbones.cli import flops
+from pose_backbones.cli.options import as_list, set_data_root
 from pose_backbones.registry import MODELS as OURS
+from pose_backbones.synthetic import make_synthetic_crowdpose
 from pose_backbones.zoo import get_config, read_families, read_models
 from pose_backbones.zoo.models import without_weights
 

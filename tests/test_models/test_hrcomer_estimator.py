@@ -13,8 +13,8 @@ from mmpose.structures import PoseDataSample
 from test_hrcomer import ARCH, DECODER, FLIP, stir
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pose_backbones.utils.checkpoint import load_weights, read_checkpoint
-from pose_backbones.utils.errors import CheckpointError
+from pose_backbones.checkpoints.loading import load_weights, read_checkpoint
+from pose_backbones.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

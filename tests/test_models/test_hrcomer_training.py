@@ -12,8 +12,8 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS, MODELS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.apis.config import as_list, set_data_root
-from pose_backbones.datasets.synthetic import make_synthetic_crowdpose
+from pose_backbones.cli.options import as_list, set_data_root
+from pose_backbones.synthetic import make_synthetic_crowdpose
 from pose_backbones.zoo import get_config
 
 DEMO = 'bu_hrcomer-atto_1xb2-demo_synthetic-384'

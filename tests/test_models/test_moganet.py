@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import MogaNet
-from pose_backbones.utils.errors import CheckpointError
 
 SMALL = dict(
     embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), ffn_ratios=(4, 4, 2, 2))

@@ -321,7 +321,7 @@ def test_norm_layer_is_honoured_everywhere():
 
 
 def test_with_cp_of_the_head_changes_nothing_and_saves_memory():
-    from pose_backbones.apis.memory import record_kept
+    from pose_backbones.cli.memory import record_kept
     feats = random_net()(image(2))
     results = []
     for with_cp in (False, True):

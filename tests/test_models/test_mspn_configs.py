@@ -13,7 +13,7 @@ from mmpose.datasets import CocoDataset
 from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.apis import checks
+from pose_backbones import preflight as checks
 from pose_backbones.zoo import get_config, read_families, read_models
 
 NAMES = [name for name in read_models() if '_mspn-' in name]

@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT, run_tool
 
-from pose_backbones.datasets.synthetic import make_synthetic_coco
+from pose_backbones.synthetic import make_synthetic_coco
 
 CONFIG = ROOT / 'configs/mspn/td-hm_mspn-2stg_1xb8-demo_synthetic-128x96.py'
 STEPS = 200

@@ -175,8 +175,8 @@ def test_segmentor_by_prefix_without_import():
 def test_a_name_of_the_host_is_never_replaced():
     from mmpose.registry import MODELS
 
+    from pose_backbones._compat.mmpose_registry import add_names
     from pose_backbones.registry import MODELS as OURS
-    from pose_backbones.utils.host import add_names
     theirs = MODELS.get('ResNet')
     OURS.import_from_location()
     OURS._module_dict['ResNet'] = object

@@ -8,9 +8,9 @@ import timm
 import torch
 from torch import nn
 
+from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import TimmBackbone, timm_features
 from pose_backbones.models.backbones.timm_features import TimmModel
-from pose_backbones.utils.errors import CheckpointError
 
 CONV = dict(model_name='resnet10t')
 #: four blocks of patches of 16

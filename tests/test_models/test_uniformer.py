@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from pose_backbones.apis.memory import record_kept
-from pose_backbones.convert.uniformer import convert_backbone
+from pose_backbones.checkpoints.names.uniformer import convert_backbone
+from pose_backbones.cli.memory import record_kept
+from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import UniFormer
 from pose_backbones.models.backbones.uniformer import Attention
-from pose_backbones.utils.errors import CheckpointError
 
 SMALL = dict(
     embed_dims=(8, 8, 16, 32), depths=(1, 2, 4, 2), conv_stem=False)

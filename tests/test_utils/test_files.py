@@ -11,12 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import small_disk, tool_env
 
-from pose_backbones.evaluation.report.sources import _text
-from pose_backbones.utils.errors import (
-    CheckpointError,
-    DatasetError,
-    WorkDirError,
-)
+from pose_backbones.errors import CheckpointError, DatasetError, WorkDirError
+from pose_backbones.report.run_files import _text
 from pose_backbones.utils.files import (
     check_no_input,
     check_no_link,

@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from pose_backbones.utils.errors import ConfigError
+from pose_backbones.errors import ConfigError
 from pose_backbones.utils.literals import read_assignments
 
 

@@ -7,9 +7,9 @@ import pytest
 from conftest import ROOT, run_tool
 from PIL import Image
 
-from pose_backbones.utils.errors import ConfigError
+from pose_backbones.cli.make_model_zoo import documents, main, make, stale
+from pose_backbones.errors import ConfigError
 from pose_backbones.zoo import picture, read_families, read_models
-from pose_backbones.zoo.cli import documents, main, make, stale
 from pose_backbones.zoo.documents import BEGIN, END, replace_summary
 
 NAME = 'td-hm_moganet-s_8xb32-210e_coco-256x192'

@@ -5,8 +5,8 @@ import torch
 from conftest import ROOT
 from mmpose.utils import register_all_modules
 
-from pose_backbones.apis import flops
-from pose_backbones.utils.errors import ConfigError
+from pose_backbones.cli import flops
+from pose_backbones.errors import ConfigError
 from pose_backbones.zoo import get_config, read_families, read_models
 from pose_backbones.zoo.measure import (
     Size,

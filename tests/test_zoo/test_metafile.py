@@ -8,8 +8,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from pose_backbones.apis import flops
-from pose_backbones.utils.errors import ConfigError
+from pose_backbones.cli import flops
+from pose_backbones.errors import ConfigError
 from pose_backbones.zoo import (
     get_config,
     list_models,

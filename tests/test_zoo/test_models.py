@@ -16,7 +16,7 @@ from mmpose.utils import register_all_modules
 
 import pose_backbones
 from pose_backbones.checkpoints.downloads import cached_file
-from pose_backbones.utils.errors import CheckpointError, ConfigError
+from pose_backbones.errors import CheckpointError, ConfigError
 from pose_backbones.zoo import find_name, read_models
 
 NAME = 'td-hm_moganet-xt_8xb32-210e_coco-256x192'

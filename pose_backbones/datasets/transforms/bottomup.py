@@ -10,13 +10,13 @@ from mmcv.transforms import BaseTransform
 from mmpose.datasets.transforms import PackPoseInputs
 from mmpose.datasets.transforms.formatting import image_to_tensor
 
+from ...errors import DatasetError
 from ...registry import TRANSFORMS
 from ...utils.arguments import (
     check_number,
     check_positive_int,
     check_positive_numbers,
 )
-from ...utils.errors import DatasetError
 
 #: OpenCV writes no image with a longer side.
 _MAX_SIDE = 32766

@@ -2,8 +2,8 @@
 
 from mmcv.transforms import LoadImageFromFile
 
+from ...errors import DatasetError
 from ...registry import TRANSFORMS
-from ...utils.errors import DatasetError
 from ...utils.files import is_url
 from ...utils.images import NoImageError, check_image_file
 

@@ -10,10 +10,10 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
+from ...checkpoints.matching import compare, is_compared
+from ...errors import CheckpointError, closest
 from ...utils.arguments import check_flag
-from ...utils.checkpoint import get_weights, load_weights, read_checkpoint
-from ...utils.errors import CheckpointError, closest
-from ...utils.fitting import compare, is_compared
 
 
 def choose_arch(arch: str | dict, settings: Mapping[str, dict],
@@ -94,7 +94,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     convert_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
     convert_names = None
     #: Inference functions of OpenMMLab load models with it strictly; see
-    #: `pose_backbones.compat.checkpoint`.
+    #: `pose_backbones._compat.checkpoint`.
     loads_strictly = True
 
     def __init__(self,

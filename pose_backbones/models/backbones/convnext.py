@@ -7,7 +7,7 @@ from timm.layers import LayerNorm2d
 from timm.models.convnext import ConvNeXt as TimmConvNeXt
 from torch import Tensor, nn
 
-from ...convert.convnext import convert_backbone
+from ...checkpoints.names.convnext import convert_backbone
 from ...registry import MODELS
 from ...utils import arguments
 from ..layers import checkpointed

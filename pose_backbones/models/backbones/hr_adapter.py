@@ -7,10 +7,10 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...convert.hrnet import convert_adapter
-from ...utils.checkpoint import get_weights, load_weights, read_checkpoint
-from ...utils.errors import CheckpointError
-from ...utils.fitting import compare
+from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
+from ...checkpoints.matching import compare
+from ...checkpoints.names.hrnet import convert_adapter
+from ...errors import CheckpointError
 from ..layers import build_norm, checkpointed
 from ..layers.conv_norm import check_conv_init, conv_norm, init_convolution
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from ...convert.hrcomer import convert_backbone, convert_base_net
+from ...checkpoints.names.hrcomer import convert_backbone, convert_base_net
 from ...registry import MODELS
 from ...utils import arguments
 from ..layers import checkpointed

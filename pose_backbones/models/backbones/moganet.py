@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ...utils import arguments
-from ...utils.modules import with_modules
 from ..layers import build_norm, checkpointed, init_conv_fan_out
+from ..layers.replace_children import with_modules
 from .base import BaseBackbone, choose_arch
 from .moganet_fused import ChannelsFirst, FusedMogaBlock, can_fuse
 

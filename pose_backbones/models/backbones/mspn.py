@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...convert.mspn import convert_backbone
+from ...checkpoints.names.mspn import convert_backbone
 from ...registry import MODELS
 from ...utils.arguments import check_ints, check_positive_int
 from ..layers import build_norm, checkpointed, init_conv_fan_out

@@ -8,9 +8,9 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...errors import CheckpointError
 from ...registry import MODELS
 from ...utils.arguments import check_flag, check_positive_int, check_rate
-from ...utils.errors import CheckpointError
 from .base import BaseBackbone
 from .timm_features import (
     TIMM_ERRORS,

@@ -13,7 +13,7 @@ import torch
 from timm.layers import Format, PatchEmbed
 from torch import Tensor, nn
 
-from ...utils.errors import closest
+from ...errors import closest
 
 #: what timm raises where a model, its arguments or an image do not fit
 TIMM_ERRORS = (AssertionError, AttributeError, IndexError, KeyError,

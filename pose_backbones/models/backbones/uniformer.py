@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
-from ...convert.uniformer import convert_backbone
+from ...checkpoints.names.uniformer import convert_backbone
+from ...errors import closest
 from ...registry import MODELS
 from ...utils import arguments
-from ...utils.errors import closest
 from ..layers import build_norm, checkpointed
 from .base import BaseBackbone, choose_arch
 

@@ -10,11 +10,11 @@ from mmpose.registry import KEYPOINT_CODECS
 from mmpose.registry import MODELS as HOST_MODELS
 from torch import Tensor
 
+from ...checkpoints.conversion_hook import convert_when_loaded
+from ...checkpoints.names.hrcomer import convert_head
 from ...codecs.multi_scale_joints import select_queries
-from ...codecs.skeleton import COCO
-from ...convert.hrcomer import convert_head
-from ...convert.loading import convert_when_loaded
 from ...registry import MODELS, TASK_UTILS
+from ...structures.skeleton import COCO
 from ...utils.arguments import check_ints, check_positive_int
 from ..layers.conv_norm import check_conv_init
 from .hrcomer_branches import (

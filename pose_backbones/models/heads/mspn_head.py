@@ -13,7 +13,7 @@ from mmpose.registry import MODELS as HOST_MODELS
 from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor, nn
 
-from ...convert.mspn import convert_head
+from ...checkpoints.names.mspn import convert_head
 from ...registry import MODELS
 from ..backbones.mspn import UNITS, ConvNorm, check_stages, resize
 from ..layers import checkpointed

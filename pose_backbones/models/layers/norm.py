@@ -4,7 +4,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.registry import MODELS
 from torch import nn
 
-from ...utils.errors import closest
+from ...errors import closest
 
 
 def build_norm(norm_cfg: dict, channels: int) -> nn.Module:

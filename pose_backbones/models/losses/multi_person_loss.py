@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...codecs.skeleton import COCO, check_limbs, read_limbs, read_sigmas
 from ...registry import MODELS
+from ...structures.skeleton import COCO, check_limbs, read_limbs, read_sigmas
 from ...utils.arguments import check_number
 
 _EPS = 1e-5

@@ -1,7 +1,7 @@
 """Pose estimators; they stand on MMPose's."""
 
-from .ensemble import HeatmapEnsemble
-from .ensemble_members import EnsembleMembers
+from ..ensembles.ensemble import HeatmapEnsemble
+from ..ensembles.members import EnsembleMembers
 from .hrcomer import HRCoMerEstimator
 from .topdown import TopdownPoseEstimator
 

@@ -8,8 +8,8 @@ from mmpose.models.pose_estimators import BottomupPoseEstimator
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...convert.hrcomer import convert_estimator
-from ...convert.loading import convert_when_loaded
+from ...checkpoints.conversion_hook import convert_when_loaded
+from ...checkpoints.names.hrcomer import convert_estimator
 from ...registry import MODELS
 from ...utils.arguments import check_flag
 from ..heads.hrcomer_head import scale_factors

@@ -3,8 +3,8 @@
 
 from torch import nn
 
-from ...convert.loading import convert_when_loaded
-from ...convert.mspn import convert_estimator
+from ...checkpoints.conversion_hook import convert_when_loaded
+from ...checkpoints.names.mspn import convert_estimator
 from ...registry import MODELS
 from .topdown import TopdownPoseEstimator
 

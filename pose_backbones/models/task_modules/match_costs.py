@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ...codecs.skeleton import COCO, check_limbs, read_limbs
 from ...registry import TASK_UTILS
+from ...structures.skeleton import COCO, check_limbs, read_limbs
 from ...utils.arguments import check_number
 
 _EPS = 1e-5

@@ -1,0 +1,239 @@
+"""Reading checkpoints and putting their weights into a model, strictly."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+from ..errors import CheckpointError, closest
+from ..utils.files import is_url
+from .matching import (
+    compare,
+    compare_arch,
+    compared,
+    is_backbone_alone,
+    printable,
+    rename,
+    renamed,
+)
+
+#: What a file may wrap its weights in; of several, the first one counts.
+#: Trained weights come before their running averages, as in the code that
+#: the released pose models were trained with, and a teacher, which is what
+#: self-distillation is for, before its student.
+WRAPPERS = ('state_dict', 'model', 'module', 'model_state_dict', 'net',
+            'state_dict_ema', 'model_ema', 'ema_state_dict', 'teacher',
+            'student')
+#: what data-parallel, averaged and compiled models put before every name
+_MODEL_PREFIXES = ('module.', '_orig_mod.')
+#: levels of wrappers, of which real files have two
+_DEEPEST = 10
+#: counters of averaged models, which stand beside their weights
+_COUNTERS = ('steps', 'n_averaged')
+
+
+def check_checkpoint_path(path: str | os.PathLike) -> None:
+    """Refuse a path at which no file is, before any other work.
+
+    Args:
+        path: A file or a URL; URLs are not tried.
+
+    Raises:
+        CheckpointError: With the folder's checkpoints of similar names.
+    """
+    if is_url(path) or os.path.lexists(os.path.expanduser(path)):
+        return
+    folder = Path(path).expanduser().parent
+    if not folder.is_dir():
+        hint = f'; the folder {folder} does not exist'
+    else:
+        names = sorted(file.name for pattern in ('*.pth*', '*.safetensors')
+                       for file in folder.glob(pattern))
+        hint = closest(Path(path).name, names) or (
+            f'; in {folder} there are: {", ".join(names[:5])}' if names else
+            f'; there is no *.pth file in {folder}')
+    raise CheckpointError(f'checkpoint not found: {path}{hint}')
+
+
+def read_checkpoint(path: str | os.PathLike, map_location='cpu') -> dict:
+    """Read a checkpoint file or URL without running code from it.
+
+    Args:
+        path: A file or a URL; `.safetensors` or of `torch.save`.
+        map_location: As in `torch.load`.
+
+    Returns:
+        What the file holds, as a dict of plain objects (see
+        `pose_backbones.checkpoints.read_file`).
+
+    Raises:
+        CheckpointError: If it is missing, truncated, refused as unsafe, out
+            of reach, or not a checkpoint.
+    """
+    path = os.fspath(path)
+    check_checkpoint_path(path)
+    try:
+        content = CheckpointLoader.load_checkpoint(
+            path, map_location, logger='silent')
+    except CheckpointError:
+        raise
+    except (URLError, ConnectionError, TimeoutError) as error:
+        raise CheckpointError(
+            f'checkpoint out of reach: {path} ({error}). Without a network, '
+            'download it elsewhere and give the path of the file; weights '
+            'that training starts from may be left out with --cfg-options '
+            'model.backbone.init_cfg=None') from error
+    except Exception as error:  # of the storage backends of other schemes
+        reason = str(error).strip().split('\n')[0] or type(error).__name__
+        raise CheckpointError(
+            f'checkpoint unreadable: {path} ({reason})') from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f'{path} holds a {type(content).__name__}, not a checkpoint: '
+            'expected a dict of weights')
+    return content
+
+
+def get_weights(checkpoint: dict,
+                key: str | None = None) -> dict[str, torch.Tensor]:
+    """Find the weights in what a checkpoint file holds.
+
+    Args:
+        checkpoint: As read; the weights stand at the top or under one or
+            more of `WRAPPERS`.
+        key: The entry to take them from; None: the first of `WRAPPERS`.
+
+    Returns:
+        Name → tensor, without the `module.` of data-parallel training.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    weights = checkpoint
+    if key is not None:
+        found = wrapped_in(checkpoint)
+        if key not in found:
+            raise CheckpointError(
+                f'no weights under {key!r} in the checkpoint: expected '
+                f'{", ".join(found) or "none, they stand at the top"}')
+        weights = checkpoint[key]
+    for _ in range(_DEEPEST):
+        if not wrapped_in(weights):
+            break
+        weights = weights[wrapped_in(weights)[0]]
+    else:
+        raise CheckpointError(
+            f'no weights in the checkpoint within {_DEEPEST} levels of '
+            f'{", ".join(WRAPPERS)}')
+    metadata = getattr(weights, '_metadata', None)
+    weights = OrderedDict(
+        (name, value) for name, value in weights.items()
+        if torch.is_tensor(value))
+    if not weights:
+        shown = ', '.join(printable(name) for name in list(checkpoint)[:8])
+        raise CheckpointError(
+            f'no weights in the checkpoint: it has the keys '
+            f'{shown or "(none)"}; expected tensors, or one of '
+            f'{", ".join(WRAPPERS)}')
+    odd = [name for name in weights if not isinstance(name, str)]
+    if odd:
+        raise CheckpointError(
+            f'a weight of the checkpoint has the key {odd[0]!r}, a '
+            f'{type(odd[0]).__name__}: expected names')
+    if isinstance(metadata, Mapping):
+        weights._metadata = metadata
+    return _strip_model_prefixes(weights)
+
+
+def wrapped_in(checkpoint: dict) -> list[str]:
+    """The entries that hold weights, the one that counts first.
+
+    Args:
+        checkpoint: As read.
+
+    Returns:
+        Some of `WRAPPERS`; none if the weights stand at the top.
+    """
+    return [key for key in WRAPPERS if isinstance(checkpoint.get(key), dict)]
+
+
+def _strip_model_prefixes(weights: OrderedDict) -> OrderedDict:
+    for prefix in _MODEL_PREFIXES * 2:  # in either order
+        names = [name for name in weights if name not in _COUNTERS]
+        if names and all(name.startswith(prefix) for name in names):
+            weights = renamed(
+                weights, {name: name[len(prefix):] for name in names},
+                lambda module, prefix=prefix: module[len(prefix):] if
+                f'{module}.'.startswith(prefix) else None)
+    return weights
+
+
+def load_weights(model: nn.Module,
+                 weights: dict[str, torch.Tensor],
+                 source: str,
+                 strict: bool = True,
+                 ignore: Sequence[str] = (),
+                 optional: Sequence[str] = (),
+                 hint: str = '') -> None:
+    """Put weights into a model; nothing is left out silently.
+
+    Names of older and foreign releases are translated by the model's own
+    hooks (see `BaseBackbone.convert_names`). Weights of a backbone alone,
+    without prefix, go to the model's `backbone`.
+
+    Args:
+        model: Its parameters and buffers are overwritten.
+        weights: Name → tensor.
+        source: Where they come from, for messages.
+        strict: Whether every name and shape has to fit. If not, what did not
+            fit is logged, name by name.
+        ignore: Prefixes of names in `weights` that the model need not have.
+        optional: Prefixes of the model's names that `weights` need not
+            have; what is lacking is logged and stays as it is.
+        hint: What the user can do, for the error.
+
+    Raises:
+        CheckpointError: If they do not fit; the model is then unchanged.
+            Also if not one tensor fits, strict or not.
+    """
+    ignored = [name for name in weights if name.startswith(tuple(ignore))]
+    weights = renamed(weights, {name: name for name in weights
+                                if name not in ignored})
+    alone = is_backbone_alone(model, weights)
+    if alone:
+        weights = renamed(
+            weights, {name: f'backbone.{name}' for name in weights},
+            lambda module: f'backbone.{module}'.rstrip('.'))
+    with compared():
+        rename(model, weights, source)
+    fit = compare(model, weights, optional)
+    if not fit.matching or (strict and fit.problems()):
+        if alone and fit.matching:
+            hint = ('It holds a backbone alone; to start training from it: '
+                    '--cfg-options model.backbone.init_cfg.type=Pretrained '
+                    f'model.backbone.init_cfg.checkpoint={source}')
+        parts = (f'{source} is not a checkpoint of this model: '
+                 f'{fit.matching} of {fit.total} tensors fit; '
+                 f'{fit.problems()}', compare_arch(model, weights), hint)
+        raise CheckpointError('. '.join(part for part in parts if part))
+    left_out = fit.left_out()
+    left_out += [f'of no use to the model: {printable(name)}'
+                 for name in ignored]
+    if left_out:
+        print_log(
+            f'{source} was loaded in part, {fit.matching} of {fit.total} '
+            'tensors. Left out:\n  ' + '\n  '.join(left_out),
+            logger='current')
+    own = model.state_dict()
+    fitting = OrderedDict(
+        (name, weights[name]) for name in own if name in fit.usable)
+    # The names are today's now: no hook has to rename them again.
+    fitting._metadata = own._metadata
+    with compared():
+        model.load_state_dict(fitting, strict=False)

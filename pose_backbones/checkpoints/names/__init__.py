@@ -1,0 +1,1 @@
+"""Parameter names of other releases, one module for each family."""

@@ -1,0 +1,281 @@
+"""Pictures of predictions beside the ground truth: `draw_results.py`."""
+
+import argparse
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import DatasetError, WorkDirError, first_line
+from ..inference.annotated_outputs import shorter, write_picture
+from ..inference.images import read_image
+from ..utils.files import (
+    check_no_input,
+    check_regular_file,
+    check_writable_dir,
+    read_text,
+    saying_why,
+)
+from ..visualization.draw import Skeleton, draw_pose
+
+_OVERVIEW = 'overview.jpg'
+
+_BAR = 22  # pixels of the captions above a pair
+
+
+def compare(ann_file: str,
+            images: str,
+            results: str,
+            out_dir: str,
+            count: int = 12,
+            score_thr: float = 0.3,
+            seed: int = 0,
+            metainfo: str | None = None,
+            overwrite: bool = False) -> list[Path]:
+    """Draw predictions beside the ground truth.
+
+    Args:
+        ann_file: Annotations in COCO's format.
+        images: Folder of the images.
+        results: Key points in COCO's results format, as `tools/test.py`
+            writes them with `test_evaluator.outfile_prefix`.
+        out_dir: Where the pictures go; `overview.jpg` shows them together.
+        count: How many images, drawn by lot among those with people.
+        score_thr: Key points below this score are not drawn.
+        seed: Of the lot.
+        metainfo: MMPose's description of the data set, whose key points and
+            limbs are drawn; None: those of the annotations' categories.
+        overwrite: Whether pictures of these names are replaced, unless they
+            are among the images.
+
+    Returns:
+        The pictures written, the overview last.
+
+    Raises:
+        DatasetError: If a file is missing or holds something else.
+        WorkDirError: If a picture would overwrite an image or, without
+            `overwrite`, any other file, or cannot be written.
+    """
+    check_writable_dir(Path(out_dir), '--out')
+    truth = _read(ann_file, 'annotations')
+    skeleton = _skeleton(ann_file, truth, metainfo)
+    predictions = _read(results, 'results')
+    _check_results(results, predictions, skeleton)
+    predictions = _by_image(predictions)
+    people = _by_image(truth['annotations'])
+    chosen = [image for image in truth['images']
+              if any(_is_labelled(person) for person in people[image['id']])]
+    order = np.random.default_rng(seed).permutation(len(chosen))[:count]
+    chosen = [chosen[index] for index in sorted(order)]
+    folder = Path(out_dir)
+    written = [folder / name for name in _flat(ann_file, chosen)]
+    if chosen:
+        written.append(folder / _OVERVIEW)
+    _check_pictures(written, [
+        *_files_of(Path(images)), ann_file, results, metainfo,
+        *(Path(images, image['file_name']) for image in truth['images'])],
+        overwrite)
+    pairs = []
+    with saying_why(out_dir, '--out'):
+        folder.mkdir(parents=True, exist_ok=True)
+        for image, path in zip(chosen, written):
+            picture = read_image(Path(images) / image['file_name'])
+            pairs.append(
+                _pair(picture, people[image['id']], predictions[image['id']],
+                      skeleton, score_thr))
+            _write(path, pairs[-1])
+        if pairs:
+            _write(written[-1], overview(pairs))
+    return written
+
+
+def _flat(ann_file: str, images: list[dict]) -> Iterator[str]:
+    """Names in one folder for images of several, no two the same."""
+    used = {_OVERVIEW}
+    for image in images:
+        name = image.get('file_name')
+        if not isinstance(name, str) or not Path(name).name:
+            raise DatasetError(f'{ann_file}: image {image.get("id")} has the '
+                               f'file_name {name!r}: expected a path')
+        flat = Path(name).with_suffix('').as_posix().lstrip('/')
+        flat = shorter(Path(flat.replace('/', '_') + '.jpg'))
+        unique, number = flat, 1
+        while unique.name in used:
+            number += 1
+            unique = shorter(flat, f'-{number}')
+        used.add(unique.name)
+        yield unique.name
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """What is in a folder of images, which may be the output's."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _check_pictures(paths: list[Path], inputs: list, overwrite: bool) -> None:
+    """Refuse to replace an image, or without leave anything else."""
+    check_no_input(paths, '--out', inputs)
+    there = [path for path in paths if os.path.lexists(path)]
+    if there and not overwrite:
+        raise WorkDirError(
+            f'--out: {there[0]} is there already'
+            f'{", and more" if len(there) > 1 else ""}: choose another '
+            'folder, or replace the pictures with --overwrite')
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    try:
+        write_picture(path, picture)
+    except (ValueError, cv2.error) as error:
+        raise DatasetError(f'{path} cannot be drawn: {first_line(error)}'
+                           ) from error
+
+
+def _read(path: str, what: str):
+    text = read_text(path, what)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f'cannot read the {what} {path}: {error}'
+                           ) from error
+
+
+def _skeleton(ann_file: str, truth, metainfo: str | None) -> Skeleton:
+    """Of the description, or of the first category with key points."""
+    found = []
+    if isinstance(truth, dict) and {'images', 'annotations'} <= set(truth):
+        found = [entry for entry in truth.get('categories', [])
+                 if entry.get('keypoints') or metainfo]
+    if not found:
+        raise DatasetError(
+            f'{ann_file} holds no annotations of key points: expected '
+            "COCO's format, with images, annotations and categories")
+    if metainfo is None:
+        return Skeleton.from_coco(found[0])
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    if Path(metainfo).exists():
+        check_regular_file(metainfo, 'description')
+    try:
+        return Skeleton.from_metainfo(
+            parse_pose_metainfo(dict(from_file=metainfo)))
+    except (OSError, AssertionError, AttributeError, KeyError,
+            SyntaxError) as error:
+        raise DatasetError(
+            f'--metainfo {metainfo} is no description of a data set, as '
+            f'tools/make_dataset_info.py writes one: {error}') from error
+
+
+def _check_results(path: str, results, skeleton: Skeleton) -> None:
+    if not isinstance(results, list) or not all(
+            isinstance(entry, dict) and {'image_id', 'keypoints'} <= set(entry)
+            for entry in results):
+        raise DatasetError(
+            f'{path} holds no key points: expected a list of '
+            '{image_id, keypoints, score}')
+    count = len(skeleton.names)
+    for entry in results:
+        if len(entry['keypoints']) != 3 * count:
+            raise DatasetError(
+                f'{path} has {len(entry["keypoints"]) // 3} key points an '
+                f'object, and the annotations {count}: are they of the same '
+                'data set?')
+
+
+def _is_labelled(person: dict) -> bool:
+    return any(person.get('keypoints', [])[2::3])
+
+
+def _by_image(entries: list[dict]) -> dict[int, list[dict]]:
+    found = defaultdict(list)
+    for entry in entries:
+        found[entry['image_id']].append(entry)
+    return found
+
+
+def _pair(image: np.ndarray, people: list[dict], predictions: list[dict],
+          skeleton: Skeleton, score_thr: float) -> np.ndarray:
+    """Left the annotations, right the predictions, with captions."""
+    left, right = image.copy(), image.copy()
+    for person in people:
+        if _is_labelled(person):
+            points = np.reshape(person['keypoints'], (-1, 3))
+            draw_pose(left, points[:, :2], skeleton, points[:, 2] > 0,
+                      points[:, 2] == 1)
+    for person in predictions:
+        points = np.reshape(person['keypoints'], (-1, 3))
+        draw_pose(right, points[:, :2], skeleton, points[:, 2] >= score_thr)
+    captions = ((left, 'ground truth'), (right, 'prediction'))
+    return np.hstack([_caption(side, text) for side, text in captions])
+
+
+def _caption(image: np.ndarray, text: str) -> np.ndarray:
+    bar = np.full((_BAR, image.shape[1], 3), 40, np.uint8)
+    cv2.putText(bar, text, (6, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45,
+                (240, 240, 240), 1, cv2.LINE_AA)
+    return np.vstack([bar, image])
+
+
+def overview(pictures: list[np.ndarray],
+             columns: int = 2,
+             width: int = 640,
+             limit: int = 8) -> np.ndarray:
+    """Pictures in columns of one width, filled so that they end evenly.
+
+    Args:
+        pictures: Each (H, W, 3), uint8, BGR; sizes may differ.
+        columns: How many.
+        width: Of a column, in pixels.
+        limit: How many pictures at most.
+
+    Returns:
+        (H', columns * width, 3), uint8, BGR.
+    """
+    stacks = [[] for _ in range(columns)]
+    for picture in pictures[:limit]:
+        height = round(picture.shape[0] * width / picture.shape[1])
+        picture = cv2.resize(picture, (width, height),
+                             interpolation=cv2.INTER_AREA)
+        shortest = min(stacks, key=lambda stack: sum(map(len, stack)))
+        shortest.append(picture)
+    height = max(sum(map(len, stack)) for stack in stacks)
+    sheet = np.full((height, columns * width, 3), 40, np.uint8)
+    for column, stack in enumerate(stacks):
+        if stack:
+            filled = np.vstack(stack)
+            sheet[:len(filled), column * width:(column + 1) * width] = filled
+    return sheet
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `tools/draw_results.py`."""
+    parser = argparse.ArgumentParser(
+        description='Draw predictions beside the ground truth.',
+        prog='draw_results.py')
+    parser.add_argument('ann_file', help='annotations in COCO format')
+    parser.add_argument('results', help='key points in COCO results format')
+    parser.add_argument('--images', required=True, metavar='DIR')
+    parser.add_argument('--out', required=True, metavar='DIR')
+    parser.add_argument('--count', type=int, default=12, metavar='N')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, metavar='S',
+        help='leave out key points below this score (default: 0.3)')
+    parser.add_argument(
+        '--metainfo', metavar='FILE',
+        help="draw the limbs of this description of the data set (MMPose's, "
+        'a .py file) and not those of the annotations')
+    parser.add_argument(
+        '--overwrite', action='store_true',
+        help='replace pictures of an earlier run; images that are read are '
+        'never replaced')
+    args = parser.parse_args(argv)
+    written = compare(args.ann_file, args.images, args.results, args.out,
+                      args.count, args.score_thr, metainfo=args.metainfo,
+                      overwrite=args.overwrite)
+    print(f'{len(written)} pictures in {args.out}')

@@ -1,0 +1,124 @@
+"""Parameters and FLOPs of a model: what `tools/get_flops.py` runs."""
+
+import argparse
+import copy
+import io
+
+import torch
+from mmcv.cnn import get_model_complexity_info
+from mmengine.config import Config
+from mmpose.registry import MODELS
+from mmpose.utils import register_all_modules
+from torch import nn
+
+from ..configs import building, load_config
+from ..errors import ConfigError
+from ..preflight import check_types
+
+
+class TensorForward(nn.Module):
+    """An estimator as a plain function of an image batch."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor):
+        return self.model(image, None, mode='tensor')
+
+
+def measure(cfg: Config, shape: tuple[int, int],
+            table: io.TextIOBase | None = None) -> tuple[float, int]:
+    """Count the FLOPs and the parameters of a config's model.
+
+    A multiply-add is one FLOP, counted by mmcv's counter, with which the
+    figures of the sources were measured: convolutions with bias, linear
+    layers, norms, pooling and ReLU; not functional attention or GELU.
+
+    Args:
+        cfg: A config with `model`.
+        shape: Height and width of the image.
+        table: Where to write the figures of each layer, if anywhere.
+
+    Returns:
+        FLOPs and number of parameters: those of stages or norms whose maps
+        nobody asks for are not counted; those that a config freezes are.
+
+    Raises:
+        ConfigError: If the model cannot be built, or cannot take an image
+            of this shape.
+    """
+    register_all_modules()
+    check_types(cfg)
+    with building(cfg):
+        model = MODELS.build(_thawed(cfg.model))
+    try:
+        flops, params = get_model_complexity_info(
+            TensorForward(model), (3, *shape),
+            print_per_layer_stat=table is not None,
+            as_strings=False,
+            ost=table)
+    except ValueError as error:
+        raise ConfigError(
+            f'{cfg.filename} cannot take an image of {shape[0]}x{shape[1]}: '
+            f'{error}') from error
+    return float(flops), int(params)
+
+
+def _thawed(model: dict) -> dict:
+    """A copy of a model's config in which nothing is frozen."""
+    model = copy.deepcopy(model)
+    if 'frozen_stages' in model['backbone']:
+        model['backbone']['frozen_stages'] = -1
+    if 'finetune_flip' in model:
+        model['finetune_flip'] = False
+    return model
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line of `tools/get_flops.py`."""
+    parser = argparse.ArgumentParser(
+        description="Count a model's parameters and FLOPs (a multiply-add "
+        'is one).', prog='get_flops.py')
+    parser.add_argument('config', help='a config file')
+    parser.add_argument(
+        '--shape', type=int, nargs='+', metavar='N',
+        help='height and width of the image, or one number for a square '
+        '(default: as the config says)')
+    parser.add_argument(
+        '--per-layer', action='store_true', help='print every layer, too')
+    return parser.parse_args(argv)
+
+
+def input_shape(cfg: Config) -> tuple[int, int]:
+    """Height and width that a config's codec says.
+
+    Raises:
+        ConfigError: If it says none.
+    """
+    codec = cfg.get('codec') or {}
+    codec = codec[0] if isinstance(codec, (list, tuple)) else codec
+    if not codec.get('input_size'):
+        raise ConfigError(
+            f'{cfg.filename} does not say its input size: give --shape H W')
+    width, height = codec['input_size']
+    return height, width
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `tools/get_flops.py`."""
+    args = parse_args(argv)
+    if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
+        raise ConfigError(
+            f'--shape {" ".join(map(str, args.shape))}: expected height and '
+            'width, or one number, in pixels')
+    cfg = load_config(args.config)
+    shape = tuple(args.shape) if args.shape else input_shape(cfg)
+    shape = shape * 2 if len(shape) == 1 else shape
+    table = io.StringIO() if args.per_layer else None
+    flops, params = measure(cfg, shape, table)
+    if table is not None:
+        print(table.getvalue())
+    print(f'Input: {shape[0]}x{shape[1]} (height x width)\n'
+          f'FLOPs: {flops / 1e9:.2f} G\n'
+          f'Params: {params / 1e6:.2f} M')

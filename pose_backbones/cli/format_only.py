@@ -1,0 +1,169 @@
+"""Predictions for a test set whose labels nobody has: `--format-only`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmpose.evaluation.metrics import CocoMetric
+from mmpose.registry import METRICS
+
+from ..errors import ConfigError, DatasetError
+from ..evaluation.mpii import MpiiPCKh
+from ..evaluation.submission import (
+    NUM_VALUES,
+    check_name,
+    submission_name,
+    write_submission,
+)
+from ..preflight import check_detections, read_images
+from ..utils.files import check_writable_file
+from .options import as_list
+
+
+@dataclass(frozen=True)
+class CocoSubmission:
+    """What a test run leaves for COCO's evaluation server.
+
+    Args:
+        image_list: File with the images of the split.
+        folder: To write into.
+        name: Of the method.
+    """
+
+    image_list: str
+    folder: str
+    name: str
+
+    @property
+    def prefix(self) -> str:
+        """Where the metric is to write its results."""
+        return str(Path(self.folder,
+                        submission_name(self.image_list, self.name)))
+
+    def check_dataset(self, dataset) -> None:
+        """Refuse a data set with other key points than COCO's.
+
+        Args:
+            dataset: The one that is tested on.
+
+        Raises:
+            DatasetError: With the number of key points.
+        """
+        count = dataset.metainfo['num_keypoints']
+        if count != NUM_VALUES // 3:
+            raise DatasetError(
+                f'--format-only: the server of COCO takes {NUM_VALUES // 3} '
+                f'key points, but the data set has {count}')
+
+    @property
+    def _results(self) -> Path:
+        """What the metric has written."""
+        return Path(f'{self.prefix}.keypoints.json')
+
+    def check_writable(self) -> None:
+        """Try whether the zip file can be written.
+
+        Raises:
+            WorkDirError: With the path and the reason.
+        """
+        check_writable_file(Path(f'{self.prefix}.zip'), '--format-only')
+
+    @contextmanager
+    def cleaned_up(self) -> Iterator[None]:
+        """Remove what the metric has written, also after an error."""
+        try:
+            yield
+        finally:
+            self._results.unlink(missing_ok=True)
+
+    def write(self) -> Path:
+        """Make the zip file of the results that the metric has written.
+
+        Returns:
+            The zip file.
+
+        Raises:
+            DatasetError: If the server would refuse them.
+        """
+        path, kept, left_out = write_submission(
+            str(self._results), self.image_list, self.folder, self.name)
+        note = f' ({left_out} left out: 20 an image are taken)'
+        print_log(f'{kept} results written to {path}'
+                  + (note if left_out else ''), logger='current')
+        return path
+
+
+def enable_format_only(cfg: Config, name: str | None) -> CocoSubmission | None:
+    """Make a test write predictions and measure nothing, in place.
+
+    Args:
+        cfg: A config with its `work_dir`, where the file is written.
+        name: Of the method, for COCO; None is the config's own.
+
+    Returns:
+        What is left to do after the test; None for MPII, whose metric
+        writes the file itself.
+
+    Raises:
+        ConfigError: If the config's metric has no such file, or the name
+            does not fit.
+    """
+    metrics = as_list(cfg.get('test_evaluator'))
+    kinds = [METRICS.get(metric['type']) for metric in metrics]
+    if kinds == [MpiiPCKh]:
+        if name is not None:
+            raise ConfigError(
+                f'--submission-name {name}: the file of MPII is called '
+                'pred.mat')
+        metrics[0].update(format_only=True,
+                          outfile=str(Path(cfg.work_dir, 'pred.mat')))
+        # Nothing is measured by head boxes, which the test split lacks.
+        cfg.test_dataloader.dataset.headbox_file = None
+        return None
+    if kinds != [CocoMetric]:
+        raise ConfigError(
+            '--format-only writes files for COCO (CocoMetric) and MPII '
+            '(pose_backbones.MpiiPCKh), but the test_evaluator is '
+            + (', '.join(str(m['type']) for m in metrics) or 'empty'))
+    iou_type = metrics[0].get('iou_type', 'keypoints')
+    if iou_type != 'keypoints':
+        raise ConfigError(
+            f'--format-only: test_evaluator.iou_type is {iou_type!r}: the '
+            "server of COCO takes 'keypoints' (17 a person)")
+    dataset = cfg.test_dataloader.dataset
+    image_list = metrics[0].get('ann_file') or str(
+        Path(dataset.get('data_root') or '.', dataset.ann_file))
+    name = name or Path(cfg.filename).stem
+    check_name(name)
+    submission = CocoSubmission(image_list, cfg.work_dir, name)
+    metrics[0].update(format_only=True, outfile_prefix=submission.prefix)
+    return submission
+
+
+def check_image_list(cfg: Config, submission: CocoSubmission) -> None:
+    """Refuse a test on images that the split does not have.
+
+    Args:
+        cfg: A config whose test data was found.
+        submission: From `enable_format_only`.
+
+    Raises:
+        DatasetError: With an image that is not in the list.
+    """
+    dataset = cfg.test_dataloader.dataset
+    annotations = str(Path(dataset.get('data_root') or '.', dataset.ann_file))
+    if Path(annotations).resolve() == Path(submission.image_list).resolve():
+        return  # the detections were compared with it already
+    if dataset.get('bbox_file'):
+        check_detections(dataset.bbox_file, submission.image_list)
+        return
+    known = read_images(submission.image_list)
+    strange = sorted(read_images(annotations) - known)
+    if strange:
+        raise DatasetError(
+            f'{annotations} has {len(strange)} images (such as '
+            f'{strange[0]}) that are not in the image list '
+            f'{submission.image_list}')

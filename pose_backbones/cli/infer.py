@@ -1,0 +1,217 @@
+"""Poses of files, from the command line: what `tools/infer.py` runs."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..errors import ConfigError, PoseBackbonesError, WorkDirError
+from ..inference.annotated_outputs import Drawings
+from ..inference.boxes import WHOLE_IMAGE
+from ..inference.detector import load_detector
+from ..inference.export import (
+    JOURNAL,
+    PREDICTIONS,
+    TABLE,
+    Journal,
+    write_predictions,
+    write_table,
+)
+from ..inference.inferencer import PoseInferencer
+from ..inference.inputs import Inputs
+from ..inference.paths import is_video
+from ..inference.pose_result import PoseResult
+from ..inference.prediction_stream import Results
+from ..utils.files import (
+    TRIED,
+    check_no_input,
+    check_no_link,
+    check_writable_dir,
+    make_folder,
+    reason,
+    remove_drafts,
+    remove_empty,
+    saying_why,
+)
+from ..utils.lock import LOCK, only_run
+from .infer_options import PICTURES, parse_args
+from .stopping import finishing, when_stopped
+
+#: exit status if some inputs could not be read or drawn
+SOME_FAILED = 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `tools/infer.py`.
+
+    Args:
+        argv: The arguments; None stands for those of the command line.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        PoseBackbonesError: If the command cannot work.
+    """
+    args = parse_args(argv)
+    out = Path(args.out)
+    when_stopped(lambda: 'go on with --resume' if _is_run(out) else
+                 'nothing was done yet: start again')
+    _check_out(out, args.resume)
+    inputs = Inputs([
+        int(one) if one.isdecimal() and not Path(one).exists()
+        else one for one in args.inputs])
+    with _taking(out):
+        _check_out(out, args.resume)  # again, now under the lock
+        return _infer(args, inputs, out)
+
+
+def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
+    """Find the poses; the exit status."""
+    drawings = Drawings(
+        out / PICTURES, inputs.parts, args.draw,
+        dict(threshold=args.threshold, boxes=args.draw_boxes,
+             ids=args.draw_ids))
+    files = [out / JOURNAL, out / PREDICTIONS, out / TABLE]
+    check_no_input(
+        [*files, *drawings.paths],
+        '--out', [*inputs.parts, args.boxes, args.weights, args.model,
+                  args.detector, args.detector_weights])
+    pictures = [out / PICTURES / name for name in drawings.names]
+    check_no_link([*files, *(path.parent for path in pictures)], out, '--out')
+    if args.resume:
+        remove_drafts([*files, out / TRIED, *pictures])
+    results = _results(args, inputs.parts)
+    names = results.skeleton.names
+    with _writing_to(out):
+        journal = Journal(out, _settings(args, inputs.parts),
+                          args.save_every, args.resume)
+        try:
+            _run(results, journal, drawings)
+        finally:
+            with finishing():  # after a signal, too
+                journal.close()
+                people = write_predictions(out / PREDICTIONS,
+                                           journal.entries())
+                write_table(out / TABLE, journal.entries(), names)
+                print(f'{people} people in {out / PREDICTIONS}')
+    return _report(journal, drawings.failures)
+
+
+def _is_run(out: Path) -> bool:
+    return (out / JOURNAL).is_file()
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    check_writable_dir(out, '--out')
+    if resume:
+        if not _is_run(out):
+            raise WorkDirError(f'--resume: there is no {out / JOURNAL} to go '
+                               'on with: leave --resume out')
+        return
+    if out.is_dir() and any(file.name != LOCK for file in out.iterdir()):
+        raise WorkDirError(
+            f'--out {out} is not empty: choose another folder, or, if a run '
+            'was stopped, go on with --resume')
+
+
+@contextmanager
+def _taking(out: Path) -> Iterator[None]:
+    """Make the folder, for this process alone; taken away if left empty."""
+    with saying_why(out, '--out'):
+        new = make_folder(out)
+    try:
+        with only_run(out, '--out'):
+            yield
+    finally:
+        remove_empty(new)
+
+
+def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
+    """The poses, of which none is found yet."""
+    boxes = args.boxes or (WHOLE_IMAGE if args.whole_image else None)
+    try:
+        inferencer = PoseInferencer(
+            args.model, args.weights, device=args.device,
+            batch_size=args.batch_size, half=args.half,
+            flip_test=args.flip_test)
+        if args.detector:
+            boxes = load_detector(args.detector, args.detector_weights,
+                                  args.device)
+        return inferencer(
+            parts, boxes, min_score=_min_score(args), strict=args.strict,
+            keep_images=args.draw != 'none', track=args.track,
+            smooth=args.smooth)
+    except PoseBackbonesError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _min_score(args: argparse.Namespace) -> float:
+    if args.min_score is not None:
+        return args.min_score
+    return 0.3 if args.detector else 0.
+
+
+def _settings(args: argparse.Namespace, parts: list[str | int]) -> dict:
+    """What the results of a run depend on."""
+    names = ('model', 'weights', 'boxes', 'detector', 'detector_weights',
+             'whole_image', 'min_score', 'half', 'flip_test', 'track',
+             'smooth')
+    return {**{name: getattr(args, name) for name in names},
+            'inputs': parts}
+
+
+@contextmanager
+def _writing_to(out: Path) -> Iterator[None]:
+    """Say what to do if there is no room, or no right, to write."""
+    try:
+        yield
+    except WorkDirError:
+        raise
+    except OSError as error:
+        raise WorkDirError(
+            f'cannot write to {out}: {reason(error)}. Images that '
+            f'are in {JOURNAL} are done: make room, and go on with --resume'
+        ) from error
+
+
+def _run(results: Results, journal: Journal, drawings: Drawings) -> None:
+    """Write each result when it is known."""
+    part, index = journal.next_part, journal.next_index
+
+    def end_part() -> None:
+        if is_video(results.inputs.parts[part]):
+            drawings.close()
+            journal.end_video(part, index)
+
+    with (drawings, closing(results.since(part, index)) as items,
+          tqdm(total=results.inputs.announced(), initial=index,
+               unit=' images', disable=None) as bar):
+        for of, item in items:
+            if of != part:
+                end_part()
+            part, index = of, item.index
+            if isinstance(item, PoseResult):
+                drawings.add(item, part)
+                journal.add(item, part)
+            else:
+                journal.add_failure(item)
+            bar.update(index + 1 - bar.n)
+        if part < len(results.inputs.parts):
+            end_part()
+
+
+def _report(journal: Journal, not_drawn: int) -> int:
+    """Say what could not be done; the exit status."""
+    if journal.failures:
+        print(f'{journal.failures} of the inputs could not be read; they are '
+              f'named in {journal.path}', file=sys.stderr)
+    if not_drawn:
+        print(f'{not_drawn} could not be drawn, see above; their poses are '
+              'there', file=sys.stderr)
+    return SOME_FAILED if journal.failures or not_drawn else 0

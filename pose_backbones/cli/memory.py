@@ -1,0 +1,225 @@
+"""Memory of a training step: what `tools/measure_memory.py` runs."""
+
+import argparse
+import inspect
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmpose.registry import MODELS
+from mmpose.utils import register_all_modules
+from torch import nn
+
+from ..configs import building, load_config
+from ..errors import ConfigError
+from ..preflight import check_types
+from .flops import input_shape
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one training step takes.
+
+    Args:
+        kept: Bytes that are kept from the forward for the backward pass,
+            beside the model itself.
+        peak: The most bytes allocated on the GPU, the model and its
+            gradients included; None on a CPU.
+        seconds: Of a forward and a backward pass.
+    """
+
+    kept: int
+    peak: int | None
+    seconds: float
+
+
+@contextmanager
+def record_kept(model: nn.Module) -> Iterator[dict[int, int]]:
+    """Record what autograd keeps for the backward pass.
+
+    Args:
+        model: Its own parameters and buffers, which are there either way,
+            are left out.
+
+    Yields:
+        Address → bytes of each storage that was kept in the block, so far.
+    """
+    own = {tensor.untyped_storage().data_ptr()
+           for tensor in (*model.parameters(), *model.buffers())}
+    kept = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        yield kept
+
+
+def _loss(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """A stand-in that needs no targets: the mean square of the output."""
+    outputs = _tensors(model(image, None, mode='tensor'))
+    return sum(output.square().mean() for output in outputs)
+
+
+def _tensors(outputs) -> Iterator[torch.Tensor]:
+    """The tensors in what a head returns, also a dict of lists of them."""
+    if torch.is_tensor(outputs):
+        yield outputs
+        return
+    if isinstance(outputs, Mapping):
+        outputs = outputs.values()
+    for output in outputs:
+        yield from _tensors(output)
+
+
+def measure_step(model: nn.Module, image: torch.Tensor,
+                 repeat: int) -> StepCost:
+    """Measure a training step: forward, mean square of the output, backward.
+
+    The optimizer's step, which is the same either way, is left out.
+
+    Args:
+        model: An estimator of MMPose.
+        image: (N, 3, H, W), on the model's device.
+        repeat: How often the step is timed; the median counts.
+
+    Returns:
+        Its cost.
+    """
+    model.train()
+    on_gpu = image.is_cuda
+    with record_kept(model) as kept:
+        loss = _loss(model, image)
+    size = sum(kept.values())
+    loss.backward()
+    del loss
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    times = []
+    for _ in range(repeat):
+        model.zero_grad(set_to_none=True)
+        start = time.perf_counter()
+        _loss(model, image).backward()
+        if on_gpu:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    peak = torch.cuda.max_memory_allocated() if on_gpu else None
+    return StepCost(size, peak, statistics.median(times))
+
+
+def _variants(cfg: Config) -> tuple[dict, dict]:
+    """The backbone's config without and with activation checkpointing.
+
+    With is as the config has it, or of all blocks if it has none.
+    """
+    backbone = cfg.model.get('backbone') or {}
+    kind = MODELS.get(backbone['type']) if 'type' in backbone else None
+    parameters = inspect.signature(kind).parameters if kind else {}
+    if 'with_cp' not in parameters:
+        raise ConfigError(
+            f"{cfg.filename}: the model's backbone "
+            f'({backbone.get("type", "none")}) has no activation '
+            'checkpointing to measure: expected one with the argument '
+            'with_cp')
+    plain = {**backbone, 'with_cp': False}
+    if 'use_checkpoint' in parameters:  # of some blocks, as UniFormer has it
+        plain['use_checkpoint'] = False
+    if backbone.get('with_cp') or backbone.get('use_checkpoint'):
+        return plain, dict(backbone)
+    return plain, {**plain, 'with_cp': True}
+
+
+def measure(cfg: Config, shape: tuple[int, int], batch: int,
+            repeat: int = 3) -> tuple[StepCost, StepCost]:
+    """Measure a config's training step, on a GPU if there is one.
+
+    Args:
+        cfg: A config of an MMPose estimator whose backbone has `with_cp`.
+        shape: Height and width of the images.
+        batch: How many images.
+        repeat: How often a step is timed.
+
+    Returns:
+        The cost without and with activation checkpointing.
+
+    Raises:
+        ConfigError: If the model cannot be built or has no checkpointing.
+    """
+    register_all_modules()
+    check_types(cfg)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    costs = []
+    for backbone in _variants(cfg):
+        torch.manual_seed(0)
+        with building(cfg):
+            model = MODELS.build({**cfg.model, 'backbone': backbone})
+        image = torch.randn(batch, 3, *shape)
+        costs.append(measure_step(model.to(device), image.to(device), repeat))
+        del model
+    return costs[0], costs[1]
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line of `tools/measure_memory.py`."""
+    parser = argparse.ArgumentParser(
+        description='Measure a training step without and with activation '
+        'checkpointing: the memory kept for the backward pass, the peak on '
+        'a GPU, the time.', prog='measure_memory.py')
+    parser.add_argument('config', help='a config file')
+    parser.add_argument(
+        '--batch', type=int, default=4, metavar='N',
+        help='images in a batch (default: 4)')
+    parser.add_argument(
+        '--shape', type=int, nargs=2, metavar=('H', 'W'),
+        help='height and width of the images (default: as the config says)')
+    parser.add_argument(
+        '--repeat', type=int, default=3, metavar='N',
+        help='how often a step is timed; the median counts (default: 3)')
+    return parser.parse_args(argv)
+
+
+def _check_args(args: argparse.Namespace) -> None:
+    for name in ('batch', 'repeat'):
+        if getattr(args, name) < 1:
+            raise ConfigError(f'--{name} {getattr(args, name)}: expected a '
+                              'number of at least 1')
+    if args.shape and min(args.shape) < 1:
+        raise ConfigError(f'--shape {args.shape[0]} {args.shape[1]}: '
+                          'expected height and width in pixels')
+
+
+def report(plain: StepCost, checkpointed: StepCost) -> str:
+    """Both costs and their ratios as a table of a line each."""
+    rows = [('', 'without', 'with', 'ratio')]
+    for title, name in (('kept for backward', 'kept'),
+                        ('peak on the GPU', 'peak')):
+        one, other = getattr(plain, name), getattr(checkpointed, name)
+        if one is not None:
+            rows.append((title, f'{one / 2**20:.1f} MiB',
+                         f'{other / 2**20:.1f} MiB', f'{other / one:.2f}'))
+    one, other = plain.seconds, checkpointed.seconds
+    rows.append(('time of a step', f'{one:.3f} s', f'{other:.3f} s',
+                 f'{other / one:.2f}'))
+    return '\n'.join(
+        f'{title:<18}{a:>14}{b:>14}{c:>8}' for title, a, b, c in rows)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `tools/measure_memory.py`."""
+    args = parse_args(argv)
+    _check_args(args)
+    cfg = load_config(args.config)
+    shape = tuple(args.shape) if args.shape else input_shape(cfg)
+    costs = measure(cfg, shape, args.batch, args.repeat)
+    device = (torch.cuda.get_device_name() if torch.cuda.is_available() else
+              f'CPU, {torch.get_num_threads()} threads')
+    print(f'Training step of {args.batch} images of {shape[0]}x{shape[1]} '
+          f'(height x width) on {device}\n'
+          f'Activation checkpointing:\n{report(*costs)}')

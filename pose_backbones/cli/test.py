@@ -1,0 +1,247 @@
+"""Evaluation of a checkpoint: what `tools/test.py` runs."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+from mmpose.registry import METRICS
+
+from .. import preflight as checks
+from ..checkpoints.loading import read_checkpoint
+from ..configs import load_config
+from ..errors import ConfigError
+from .format_only import CocoSubmission, check_image_list, enable_format_only
+from .main import add_common_options, keep_local_rank
+from .options import as_list, merge_options
+from .stopping import when_stopped
+from .test_outputs import TestOutputs, check_outputs
+from .train import build_runner, load_dataset, require_gpu
+
+#: names of metrics in MMPose 0.x → today's classes
+OLD_METRICS = {
+    'mAP': ('CocoMetric', 'CocoWholeBodyMetric', 'PoseTrack18Metric'),
+    'PCK': ('PCKAccuracy', 'JhmdbPCKAccuracy'),
+    'PCKh': ('pose_backbones.MpiiPCKh', 'MpiiPCKAccuracy'),
+    'tPCK': ('JhmdbPCKAccuracy', ),
+    'AUC': ('AUC', ),
+    'EPE': ('EPE', ),
+    'NME': ('NME', ),
+}
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line of `tools/test.py`."""
+    parser = argparse.ArgumentParser(
+        description='Evaluate a checkpoint of a pose model.', prog='test.py')
+    parser.add_argument('config', help='a config file')
+    parser.add_argument(
+        'checkpoint', help='a checkpoint, file or URL; '
+        f'{checks.NO_CHECKPOINT} for an ensemble, whose config names those '
+        'of its members')
+    parser.add_argument(
+        '--out', metavar='FILE',
+        help='write the metrics here (.json, .yml or .pkl)')
+    parser.add_argument(
+        '--dump', metavar='FILE',
+        help='write the predictions here (.pkl), for offline evaluation')
+    parser.add_argument(
+        '--eval', nargs='+', metavar='METRIC', choices=tuple(OLD_METRICS),
+        help="compute only these of the config's metrics, by their names "
+        f'in MMPose 0.x: {", ".join(OLD_METRICS)}')
+    parser.add_argument(
+        '--badcase', action='store_true',
+        help='collect the worst samples (BadCaseAnalysisHook)')
+    parser.add_argument(
+        '--format-only', action='store_true',
+        help='measure nothing, and write the predictions into the work dir: '
+        "for COCO's evaluation server, person_keypoints_<split>_<name>_"
+        'results.zip; of MPII, pred.mat')
+    parser.add_argument(
+        '--submission-name', metavar='NAME',
+        help="with --format-only, the <name> of COCO's file (default: that "
+        'of the config)')
+    add_common_options(parser)
+    return parser.parse_args(argv)
+
+
+def merge_test_options(cfg: Config, args: argparse.Namespace
+                       ) -> CocoSubmission | None:
+    """Apply the options of `tools/test.py` to a config, in place.
+
+    Args:
+        cfg: A config.
+        args: From `parse_args`.
+
+    Returns:
+        With `--format-only` and COCO, what is written after the test.
+
+    Raises:
+        ConfigError: If an option does not go with the config or another.
+    """
+    _check_format_options(args)
+    if args.amp:
+        require_gpu()
+        cfg.test_cfg.fp16 = True
+    if args.work_dir is None and cfg.get('work_dir') is None:
+        # Beside, not among, the files of a training run.
+        args.work_dir = str(Path('work_dirs', Path(args.config).stem, 'test'))
+    merge_options(cfg, args)
+    cfg.load_from = args.checkpoint
+    if args.checkpoint == checks.NO_CHECKPOINT:
+        cfg.load_from = None
+    cfg.resume = False
+    checks.check_types(cfg)
+    checks.check_checkpoint_argument(cfg)
+    submission = None
+    if args.format_only:
+        submission = enable_format_only(cfg, args.submission_name)
+    if args.eval:
+        cfg.test_evaluator = select_metrics(cfg.test_evaluator, args.eval)
+    if args.badcase:
+        _enable_badcase(cfg, args)
+    if args.dump is not None:
+        cfg.test_evaluator = as_list(cfg.test_evaluator) + [
+            dict(type='DumpResults', out_file_path=args.dump)
+        ]
+    return submission
+
+
+def _check_format_options(args: argparse.Namespace) -> None:
+    if not args.format_only:
+        if args.submission_name is not None:
+            raise ConfigError('--submission-name goes with --format-only')
+        return
+    for option in ('out', 'eval', 'badcase'):
+        if getattr(args, option):
+            raise ConfigError(f'--{option} and --format-only exclude each '
+                              'other: nothing is measured')
+
+
+def select_metrics(evaluator, names: list[str]) -> list[dict]:
+    """Keep the metrics of the old names.
+
+    Args:
+        evaluator: `test_evaluator` of a config: one metric or a list.
+        names: Keys of `OLD_METRICS`.
+
+    Returns:
+        The metrics asked for.
+
+    Raises:
+        ConfigError: If the config has none of a name.
+    """
+    kept = []
+    for name in names:
+        known = [METRICS.get(kind) for kind in OLD_METRICS[name]]
+        known = tuple(kind for kind in known if kind is not None)
+        found = [metric for metric in as_list(evaluator)
+                 if issubclass(METRICS.get(metric['type']), known)]
+        if not found:
+            has = ', '.join(str(m['type']) for m in as_list(evaluator))
+            raise ConfigError(
+                f'--eval {name}: the config has no such metric, only '
+                f'{has or "none"} (test_evaluator)')
+        kept += [metric for metric in found if metric not in kept]
+    return kept
+
+
+def _enable_badcase(cfg: Config, args: argparse.Namespace) -> None:
+    """Enable the hook that draws the people with the worst key points.
+
+    Its measure, where it has none, is taken from the config. A loss is one
+    of the key points themselves, in pixels squared.
+    """
+    hook = cfg.get('default_hooks', {}).get('badcase')
+    if hook is None:
+        raise ConfigError(
+            '--badcase needs the hook BadCaseAnalysisHook in default_hooks: '
+            "badcase=dict(type='BadCaseAnalysisHook', out_dir='badcase')")
+    hook.update(enable=True, show=args.show, interval=args.interval)
+    if args.show:
+        hook.wait_time = args.wait_time
+    if not hook.get('metric'):
+        by_loss = hook.get('metric_type', 'loss') == 'loss'
+        hook.metric = (_key_point_loss(cfg) if by_loss else
+                       _accuracy_of_one(cfg))
+
+
+def _accuracy_of_one(cfg: Config) -> dict:
+    """The config's metric, which the hook asks for each person anew."""
+    metrics = as_list(cfg.test_evaluator)
+    if len(metrics) != 1 or not issubclass(
+            METRICS.get(metrics[0]['type']) or object,
+            METRICS.get('PCKAccuracy')):
+        found = ', '.join(str(metric['type']) for metric in metrics)
+        raise ConfigError(
+            "--badcase with metric_type='accuracy' measures each person "
+            f'alone, which test_evaluator ({found}) does not: set '
+            "default_hooks.badcase.metric=dict(type='PCKAccuracy'), and "
+            'badcase_thr to the greatest accuracy of a bad case')
+    return metrics[0]
+
+
+def _key_point_loss(cfg: Config) -> dict:
+    """The head's, if it is one that takes points too; not every loss of
+    heat maps does, and of an ensemble or an MSPN, none may be given."""
+    loss = (cfg.model.get('head') or {}).get('loss')
+    if isinstance(loss, dict) and str(loss.get('type')).rpartition('.')[2] == (
+            'KeypointMSELoss'):
+        return loss
+    return dict(type='KeypointMSELoss', use_target_weight=True)
+
+
+def evaluate(cfg: Config,
+             out: str | None = None,
+             submission: CocoSubmission | None = None) -> dict[str, float]:
+    """Check a config and evaluate its `load_from` checkpoint.
+
+    Args:
+        cfg: A config as `merge_test_options` leaves it.
+        out: File for the metrics.
+        submission: From `merge_test_options`; written after the test.
+
+    Returns:
+        Metric → value.
+
+    Raises:
+        PoseBackbonesError: If something is wrong that shows before the test.
+    """
+    checks.check_data_mode(cfg, ['test'])
+    checks.check_badcase(cfg)
+    checks.check_datasets(cfg, ['test'])
+    if submission is not None:
+        check_image_list(cfg, submission)
+    if cfg.load_from is not None:
+        read_checkpoint(cfg.load_from)
+    runner = build_runner(cfg)
+    checks.check_input_size(cfg, runner.model)
+    checks.check_targets(cfg, runner.model, ['test'])
+    dataset = load_dataset(runner, 'test')
+    checks.check_keypoints(cfg, dataset, 'test')
+    checks.check_ensemble(
+        cfg, getattr(runner.model, 'module', runner.model), dataset)
+    if submission is not None:
+        submission.check_dataset(dataset)
+    outputs = TestOutputs(runner, out)
+    if submission is None or runner.rank != 0:
+        return outputs.test()
+    with submission.cleaned_up():  # by the process that reads the results
+        metrics = outputs.test()
+        submission.write()
+    return metrics
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `tools/test.py`."""
+    args = parse_args(argv)
+    keep_local_rank(args)
+    checks.check_output(args.out, '--out', ('.json', '.yml', '.yaml', '.pkl'))
+    checks.check_output(args.dump, '--dump', ('.pkl', '.pickle'))
+    cfg = load_config(args.config)
+    submission = merge_test_options(cfg, args)
+    check_outputs(cfg, args.out, args.dump, args.config, args.checkpoint)
+    if submission is not None:
+        submission.check_writable()
+    when_stopped(lambda: 'the results are not complete; run the command '
+                 'again')
+    evaluate(cfg, out=args.out, submission=submission)

@@ -1,0 +1,328 @@
+"""Training from a config: what `tools/train.py` runs."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from .. import preflight as checks
+from ..checkpoints.loading import read_checkpoint
+from ..configs import building, load_config
+from ..engine.checkpoints import checkpoint_dir, find_latest, latest_checkpoint
+from ..engine.non_finite import ACTIONS
+from ..engine.resuming import check_limits, check_training_state
+from ..engine.signals import (
+    SAVED_STATUS,
+    RunStopped,
+    SaveOnSignalHook,
+    SignalFlag,
+    signal_number,
+)
+from ..errors import ConfigError, DatasetError, WorkDirError
+from ..utils.files import FULL, check_writable_dir, reason
+from ..utils.lock import only_run
+from .main import add_common_options, keep_local_rank
+from .options import merge_options
+from .runner import PoseRunner, translate_launcher
+from .stopping import when_stopped
+
+__all__ = [
+    'build_runner', 'is_complete', 'latest_checkpoint', 'load_dataset',
+    'main', 'merge_train_options', 'parse_args', 'require_gpu', 'train'
+]
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line of `tools/train.py`."""
+    parser = argparse.ArgumentParser(
+        description='Train a pose model.', prog='train.py')
+    parser.add_argument('config', help='a config file')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        help='continue from this checkpoint; without a name, from the '
+        'newest one in the work dir (from the start if there is none)')
+    parser.add_argument(
+        '--load-from', metavar='CHECKPOINT',
+        help='start from the weights of this file or URL; with --resume, '
+        'only if there is nothing to continue')
+    parser.add_argument(
+        '--overwrite', action='store_true',
+        help="replace an earlier run's checkpoints in the work dir")
+    parser.add_argument(
+        '--no-validate', action='store_true',
+        help='do not evaluate during training')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true',
+        help='scale the learning rate by actual / original batch size')
+    parser.add_argument(
+        '--non-finite', choices=ACTIONS,
+        help='what to do where the loss or the norm of the gradients is NaN '
+        'or infinite: stop (default), or skip this step')
+    parser.add_argument(
+        '--save-on-signal', nargs='?', const='SIGUSR1', metavar='SIGNAL',
+        help='on this signal (default: SIGUSR1), such as the warning of a '
+        'scheduler, save a checkpoint after the current iteration and end '
+        f'with exit status {SAVED_STATUS}; continue with --resume')
+    add_common_options(parser)
+    return parser.parse_args(argv)
+
+
+def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply the options of `tools/train.py` to a config, in place.
+
+    Args:
+        cfg: A config.
+        args: From `parse_args`.
+
+    Raises:
+        ConfigError: If an option does not go with the config.
+    """
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        _enable_amp(cfg)
+    if args.non_finite:
+        cfg.non_finite = args.non_finite
+    if args.auto_scale_lr:
+        if cfg.get('auto_scale_lr') is None:
+            raise ConfigError(
+                '--auto-scale-lr: the config does not say for which batch '
+                'size its learning rate is; add '
+                'auto_scale_lr=dict(base_batch_size=…)')
+        cfg.auto_scale_lr.enable = True
+    merge_options(cfg, args)
+    _choose_start(cfg, args)
+
+
+def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
+    """Set `resume` and `load_from`, which MMEngine reads together."""
+    if args.resume is not None and args.overwrite:
+        raise ConfigError(
+            '--resume and --overwrite exclude each other: the one continues '
+            'the earlier run, the other removes it')
+    if args.resume not in (None, 'auto'):
+        if args.load_from is not None:
+            raise ConfigError(
+                '--resume CHECKPOINT and --load-from exclude each other: '
+                'the one continues a run, the other begins one')
+        cfg.resume, cfg.load_from = True, args.resume
+        return
+    if args.load_from is not None:
+        cfg.load_from = args.load_from
+    if args.resume == 'auto':
+        cfg.resume = 'auto'  # before `load_from`; see `_find_start`
+
+
+def require_gpu() -> None:
+    """Refuse `--amp` where MMEngine and MMPose cannot do it."""
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            '--amp: mixed precision needs a GPU, and this machine has none '
+            'that PyTorch can use')
+
+
+def _enable_amp(cfg: Config) -> None:
+    require_gpu()
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ConfigError(
+            f'--amp: the config has an optimizer wrapper of its own, {kind}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def is_complete(cfg: Config, checkpoint: dict) -> bool:
+    """Whether the run of a checkpoint has no step left to do."""
+    meta = checkpoint.get('meta', {})
+    for limit, done in (('max_iters', 'iter'), ('max_epochs', 'epoch')):
+        if cfg.train_cfg.get(limit):
+            return meta.get(done, 0) >= cfg.train_cfg[limit]
+    return False
+
+
+def _find_start(cfg: Config) -> dict | None:
+    """Decide what to start from: `resume` and `load_from`, in place.
+
+    Args:
+        cfg: Its `resume` may be `'auto'`: from the newest checkpoint or, if
+            there is none, from `load_from`.
+
+    Returns:
+        The checkpoint to start from, which can be resumed if it shall be;
+        None for a start without one.
+    """
+    checkpoint = None
+    if cfg.get('resume') == 'auto' or (cfg.get('resume')
+                                       and not cfg.get('load_from')):
+        found = find_latest(checkpoint_dir(cfg))
+        cfg.resume = found is not None
+        if found is None:
+            print_log(f'{cfg.work_dir} holds no checkpoint to resume: a new '
+                      'training starts', logger='current')
+        else:
+            cfg.load_from, checkpoint = str(found[0]), found[1]
+    if cfg.get('load_from') and checkpoint is None:
+        checkpoint = read_checkpoint(cfg.load_from)
+    if cfg.get('resume'):
+        meta = check_training_state(checkpoint, cfg.load_from)
+        check_limits(meta, cfg.train_cfg, cfg.load_from)
+    return checkpoint
+
+
+def _is_first(cfg: Config) -> bool:
+    """Whether this is the first process of the run, or the only one."""
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none':
+        return True
+    translate_launcher(launcher)
+    return int(os.environ['RANK']) == 0
+
+
+@contextmanager
+def _full_disk(work_dir: str | Path) -> Iterator[None]:
+    """Say of a full disk what has been saved by then.
+
+    Raises:
+        WorkDirError: For an OSError in the block that is due to one.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise WorkDirError(
+            f'{error.filename or work_dir} cannot be written: '
+            f'{reason(error)}. Free some space. '
+            f'{checks.saved_summary(work_dir)}') from error
+
+
+def train(cfg: Config,
+          overwrite: bool = False,
+          save_on: SignalFlag | None = None) -> PoseRunner | None:
+    """Check a config and train it.
+
+    Args:
+        cfg: A config with its `work_dir`.
+        overwrite: Whether an earlier run in the work dir may be replaced.
+        save_on: A signal on which the run is saved and ends.
+
+    Returns:
+        The runner, after training; None if the run to be resumed is complete.
+
+    Raises:
+        PoseBackbonesError: If something is wrong that shows before training,
+            the disk is full, or weights are no longer finite.
+        RunStopped: After the signal has arrived and a checkpoint is saved.
+    """
+    splits = [split for split in ('train', 'val')
+              if cfg.get(f'{split}_dataloader') is not None]
+    checks.check_types(cfg)
+    checks.check_trainable(cfg)
+    checks.check_precision(cfg)
+    checks.check_data_mode(cfg, splits)
+    checks.check_datasets(cfg, splits)
+    checks.check_saving(cfg)
+    checks.check_save_best(cfg)
+    first = _is_first(cfg)
+    with only_run(cfg.work_dir) if first else nullcontext():
+        return _train_alone(cfg, overwrite, save_on, splits, first)
+
+
+def _train_alone(cfg: Config, overwrite: bool, save_on: SignalFlag | None,
+                 splits: list[str], first: bool) -> PoseRunner | None:
+    """The part of `train` in which no other run uses the work dir."""
+    saved_in = checkpoint_dir(cfg)
+    when_stopped(lambda: checks.saved_summary(saved_in))
+    if first:
+        check_writable_dir(saved_in, 'the directory of checkpoints')
+    checks.check_work_dir(cfg, bool(cfg.get('resume')), overwrite)
+    checkpoint = _find_start(cfg)
+    if cfg.get('resume') and is_complete(cfg, checkpoint):
+        print_log(f'The run in {cfg.work_dir} is complete.')
+        return None
+    del checkpoint
+    if overwrite:
+        checks.check_overwrite(cfg)
+        if first:
+            for folder in {Path(cfg.work_dir), saved_in}:
+                checks.clear_work_dir(folder)
+    runner = build_runner(cfg)
+    checks.check_same_start(cfg)
+    checks.check_input_size(cfg, runner.model)
+    checks.check_targets(cfg, runner.model, splits)
+    for split in splits:
+        checks.check_keypoints(cfg, load_dataset(runner, split), split)
+    if save_on is not None:
+        runner.register_hook(SaveOnSignalHook(save_on))
+    with _full_disk(saved_in):
+        runner.train()
+    return runner
+
+
+def load_dataset(runner: PoseRunner, split: str):
+    """Load the data set of a split now, and not when its loop starts.
+
+    Args:
+        runner: Its loop of the split is built.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DatasetError: If nobody is annotated in it.
+    """
+    try:
+        return getattr(runner, f'{split}_loop').dataloader.dataset
+    except ValueError as error:
+        if 'need at least one array' not in str(error):
+            raise
+        # MMEngine packs the list of people into one array.
+        raise DatasetError(
+            f'the {split} data is empty: not one annotated person is in '
+            f'{runner.cfg[f"{split}_dataloader"].dataset.ann_file}'
+        ) from error
+
+
+def build_runner(cfg: Config) -> PoseRunner:
+    """Build the runner, the model with it.
+
+    Args:
+        cfg: A config.
+
+    Returns:
+        The runner.
+
+    Raises:
+        ConfigError: If the model refuses an argument.
+    """
+    with building(cfg):
+        return PoseRunner.from_cfg(cfg)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `tools/train.py`.
+
+    Returns:
+        The exit status: 0, or 143 if a signal has stopped the run after a
+        checkpoint was saved (`--save-on-signal`).
+    """
+    args = parse_args(argv)
+    keep_local_rank(args)
+    flag = (None if args.save_on_signal is None else
+            SignalFlag(signal_number(args.save_on_signal)))
+    with flag or nullcontext():
+        cfg = load_config(args.config)
+        merge_train_options(cfg, args)
+        try:
+            train(cfg, args.overwrite, flag)
+        except RunStopped as stopped:
+            if _is_first(cfg):
+                print_log(str(stopped), logger='current')
+            return SAVED_STATUS
+    return 0

@@ -1,0 +1,204 @@
+"""Drawn poses in files that are like the inputs."""
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os.path import commonpath
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+
+from ..errors import DatasetError, first_line
+from ..utils.files import is_url, replacing
+from .encoders import DiskFullError, VideoError
+from .paths import is_live, is_video
+from .pose_result import PoseResult
+from .video import USUAL_FPS, VideoWriter, read_video
+
+_PICTURES = ('.jpg', '.jpeg', '.png')  # endings that are kept
+_VIDEOS = ('.mp4', )
+_LONGEST = 240  # bytes of a name; a video is written under a longer one
+
+
+class Drawings:
+    """A picture for each picture, and a video with its sound for each video.
+
+    A video that exists is replaced when the new one is whole. What cannot be
+    drawn, such as a video whose frames are too large for the codec, is named
+    in the log, and its poses are found all the same.
+
+    Args:
+        folder: Where they are; it is made when there is something to put in.
+        parts: Of the `Inputs`: files and cameras.
+        what: `'all'`, `'videos'` or `'none'`.
+        style: Arguments of `PoseResult.draw`.
+
+    Attributes:
+        names: Of the files, one for each part.
+        failures: How many could not be drawn.
+    """
+
+    def __init__(self, folder: Path, parts: list[str | int], what: str,
+                 style: dict):
+        self.folder, self.parts = folder, parts
+        self.what, self.style = what, style
+        self.names = picture_names(parts)
+        self.failures = 0
+        self._writer: VideoWriter | None = None
+        self._failed: int | None = None  # the video that is not drawn
+
+    def __enter__(self) -> 'Drawings':
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(*error)
+            self._writer.discard()
+            self._writer = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that will be written, if there is something to draw."""
+        return [self.folder / name for part, name in zip(
+            self.parts, self.names) if self._is_drawn(is_video(part))]
+
+    def _is_drawn(self, in_video: bool) -> bool:
+        return self.what == 'all' or (self.what == 'videos' and in_video)
+
+    def close(self) -> None:
+        """End the video, if there is one."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with self._failing(writer.path):
+                try:
+                    writer.close()
+                finally:
+                    writer.discard()
+
+    def add(self, result: PoseResult, part: int) -> None:
+        """Draw a picture, or the next frame of a video.
+
+        Args:
+            result: With its image.
+            part: Which of the inputs it is of.
+        """
+        in_video = result.frame is not None
+        if not self._is_drawn(in_video) or (in_video and self._failed == part):
+            return
+        path = self.folder / self.names[part]
+        with self._failing(path):
+            picture = result.draw(**self.style)
+            if not in_video:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_picture(path, picture)
+                return
+            self._failed = part  # until the frame is written
+            if self._writer is None:
+                self._writer = _open(path, self.parts[part], result.size)
+            self._writer.write(picture)
+            self._failed = None
+
+    @contextmanager
+    def _failing(self, path: Path) -> Iterator[None]:
+        """Note what cannot be drawn; a full disk is an error."""
+        try:
+            yield
+        except DiskFullError:
+            raise
+        except (VideoError, DatasetError, ValueError, cv2.error) as error:
+            problem: Exception = error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            problem = error
+        else:
+            return
+        self.failures += 1
+        print_log(f'not drawn: {path}: {first_line(problem)}', 'current',
+                  logging.WARNING)
+
+
+def _open(path: Path, source: str | int, size: tuple[int, int]
+          ) -> VideoWriter:
+    if is_live(source):
+        return VideoWriter(path, size, USUAL_FPS, overwrite=True)
+    with read_video(source) as video:
+        rate = video.fps
+    sound = None if is_url(source) else source
+    return VideoWriter(path, size, rate, sound_from=sound, overwrite=True)
+
+
+def picture_names(parts: list[str | int]) -> list[str]:
+    """A name for the drawn file of each input, no two the same.
+
+    Folders below the one that all files have in common are kept.
+
+    Args:
+        parts: Paths, URLs and numbers of cameras.
+
+    Returns:
+        Relative paths.
+    """
+    files = [os.path.abspath(part) for part in parts
+             if not isinstance(part, int) and not is_url(part)]
+    common = commonpath(map(os.path.dirname, files)) if files else ''
+    used, names = set(), []
+    for part in parts:
+        if isinstance(part, int):
+            path = Path(f'camera{part}.mp4')
+        elif is_url(part):
+            path = Path(part.split('?')[0].rstrip('/').split('/')[-1]
+                        or 'picture')
+        else:
+            path = Path(os.path.relpath(part, common))
+        endings = _VIDEOS if is_video(part) else _PICTURES
+        if path.suffix.lower() not in endings:
+            path = path.with_name(path.name + endings[0])
+        path = unique = shorter(path)
+        number = 1
+        while unique in used:
+            number += 1
+            unique = shorter(path, f'-{number}')
+        used.add(unique)
+        names.append(str(unique))
+    return names
+
+
+def shorter(path: Path, more: str = '') -> Path:
+    """A name that a file can have, with something behind the stem.
+
+    Args:
+        path: Whose last part may be too long.
+        more: What comes between the stem and the ending.
+
+    Returns:
+        The path.
+    """
+    ending = os.fsencode(more + path.suffix)
+    stem = os.fsencode(path.stem)[:_LONGEST - len(ending)]
+    return path.with_name(stem.decode(errors='surrogateescape' if len(
+        stem) == len(os.fsencode(path.stem)) else 'ignore')
+        + more + path.suffix)
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, whole or not at all.
+
+    Args:
+        path: With the ending of a format.
+        picture: (H, W, 3), uint8, BGR.
+
+    Raises:
+        OSError: If there is no room.
+        ValueError, cv2.error: If the format does not take such a picture.
+    """
+    done, data = cv2.imencode(path.suffix, picture)
+    if not done:
+        raise ValueError(f'OpenCV cannot write {picture.shape[1]} x '
+                         f'{picture.shape[0]} pixels as {path.suffix}')
+    with replacing(path) as draft:
+        draft.write_bytes(data.tobytes())

@@ -1,0 +1,270 @@
+"""What people want poses of, one picture after the other."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from os import PathLike
+
+import numpy as np
+from mmengine import fileio
+from PIL import Image
+
+from ..errors import DatasetError
+from ..utils.arguments import check_flag
+from ..utils.files import is_url
+from .images import UNNAMED, decode, describe, read_image
+from .paths import (
+    check_some_there,
+    expand,
+    is_live,
+    is_video,
+    numbers_of_names,
+)
+from .video import read_video
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture to find poses in.
+
+    Attributes:
+        index: Its number among all inputs, from 0; one that could not be
+            read counts.
+        name: What to call it: a path, or what it is.
+        part: Number of the file, or of the like, that it is in.
+        image: (H, W, 3), uint8, BGR.
+        image_id: See `Inputs`.
+        path: The file it is from, if there is one.
+        frame: Its number in a video, from 0.
+        time: Seconds from the start of the video.
+        live: Whether it is of a camera or a stream, which nobody wants to
+            wait for.
+    """
+
+    index: int
+    name: str
+    part: int
+    image: np.ndarray = field(repr=False)
+    image_id: int | str
+    path: str | None = None
+    frame: int | None = None
+    time: float | None = None
+    live: bool = False
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of its own, and no frame of a video."""
+        return self.path is not None and self.frame is None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be read.
+
+    Attributes:
+        index, name, part: As of `Frame`.
+        error: Why.
+        in_video: Whether it is a video, the rest of one, or a frame.
+    """
+
+    index: int
+    name: str
+    part: int
+    error: Exception
+    in_video: bool = False
+
+
+class Inputs:
+    """Everything that may hold a picture, read when its turn comes.
+
+    Files of a folder, or of a pattern, come in the order in which people
+    count (`2.jpg` before `10.jpg`). Ids are the numbers that the names of
+    the files are, as in COCO, if all inputs are different ones of these;
+    else each picture's number, from 1.
+
+    Args:
+        inputs: A path, URL, folder or pattern (`'shots/**/*.jpg'`); an array
+            (H, W, 3), or (N, H, W, 3) for N pictures; a `PIL.Image`; bytes or
+            a binary stream; a video file or the URL of one, the URL of a
+            stream (`'rtsp://…'`), or the number of a camera; or any
+            iterable of these, such as a generator without end, of which no
+            more is taken than needed. See `read_image` for which arrays and
+            files are pictures.
+        rgb: Whether the colours of arrays are red, green, blue; else they
+            are blue, green, red.
+
+    Attributes:
+        parts: Single pictures, videos and cameras; None if they are taken
+            from an iterator.
+        ids: Of the pictures, where their names are numbers; else None.
+
+    Raises:
+        DatasetError: If nothing is in a folder or like a pattern, or none of
+            the files exists. One file of several that is missing, and what
+            is wrong in an iterator, is a `Failure` when its turn comes.
+        TypeError: For an object of another kind.
+    """
+
+    def __init__(self, inputs, rgb: bool = False):
+        check_flag('rgb', rgb)
+        self.rgb = rgb
+        self._iterable = inputs if _is_iterable(inputs) else None
+        self.parts: list | None = None
+        self.ids: list[int] | None = None
+        if self._iterable is None:
+            several = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+            self.parts = [part for one in several for part in expand(one)]
+            check_some_there(self.parts)
+            self.ids = numbers_of_names(self.parts)
+
+    @property
+    def may_prefetch(self) -> bool:
+        """Whether a thread may read ahead: not in an iterator of the user,
+        nor of what is live."""
+        return self.parts is not None and not any(map(is_live, self.parts))
+
+    @property
+    def files(self) -> list[str] | None:
+        """The paths, if all inputs are image files; else None."""
+        if self.count is None or not all(
+                isinstance(part, str) for part in self.parts):
+            return None
+        return self.parts
+
+    @property
+    def count(self) -> int | None:
+        """How many pictures there are; None with videos or an iterator."""
+        if self.parts is None or any(map(is_video, self.parts)):
+            return None
+        return len(self.parts)
+
+    def announced(self) -> int | None:
+        """How many pictures there are if videos, which are opened, hold as
+        many frames as they say; None if something does not say, or is far
+        away."""
+        if self.parts is None or any(
+                is_video(part) and (is_live(part) or is_url(part))
+                for part in self.parts):
+            return None
+        total = 0
+        for part in self.parts:
+            frames = _announced(part) if is_video(part) else 1
+            if frames is None:
+                return None
+            total += frames
+        return total
+
+    def __iter__(self) -> Iterator[Frame | Failure]:
+        """Read them, one by one."""
+        return self.since()
+
+    def since(self, part: int = 0, index: int = 0
+              ) -> Iterator[Frame | Failure]:
+        """Read from somewhere on.
+
+        Args:
+            part: The first file, or the like, to be read.
+            index: Number of its first picture.
+
+        Yields:
+            Pictures, and what could not be read.
+        """
+        for number, source in enumerate(
+                islice(self._each(), part, None), part):
+            if is_video(source):
+                for item in _frames(source, number, index):
+                    yield item
+                    index += 1
+            else:
+                yield self._picture(source, number, index)
+                index += 1
+
+    def _each(self) -> Iterator:
+        """Single pictures, videos and cameras; errors of an iterator's."""
+        if self.parts is not None:
+            yield from self.parts
+            return
+        for one in self._iterable:
+            try:
+                found = expand(one)
+            except (DatasetError, TypeError) as error:
+                found = [error]
+            yield from found
+
+    def _picture(self, source, part: int, index: int) -> Frame | Failure:
+        name = name_of(source, index)
+        try:
+            image = _read(source, self.rgb)
+        except Exception as error:  # of a file or object of any kind
+            return Failure(index, name, part, error)
+        return Frame(
+            index, name, part, image,
+            index + 1 if self.ids is None else self.ids[index],
+            source if isinstance(source, str) else None)
+
+
+def _frames(source: str | int, part: int, start: int
+            ) -> Iterator[Frame | Failure]:
+    """The frames of a video or camera, and what stopped it."""
+    live = is_live(source)
+    name = name_of(source, start)
+    index = start
+    try:
+        with read_video(source) as video:
+            for number, time, image in video:
+                yield Frame(
+                    index, f'{name}, frame {number}', part, image, index + 1,
+                    None if live else source, number, time, live)
+                index += 1
+    except Exception as error:  # of OpenCV as well
+        yield Failure(index, name, part, error, in_video=True)
+
+
+def _announced(path: str) -> int | None:
+    """Frames of a video file; one that cannot be read is one failure."""
+    try:
+        with read_video(path) as video:
+            return video.frame_count
+    except Exception:  # told when its turn comes
+        return 1
+
+
+def _is_iterable(inputs) -> bool:
+    """Whether inputs are taken from an iterable as they come."""
+    return isinstance(inputs, Iterable) and not (
+        isinstance(inputs, (str, bytes, bytearray, memoryview, PathLike, list,
+                            tuple, np.ndarray, Image.Image))
+        or hasattr(inputs, 'read'))
+
+
+def name_of(source, index: int) -> str:
+    """What to call an input.
+
+    Args:
+        source: A single one.
+        index: Of its first picture.
+
+    Returns:
+        The path or the URL, where it has one.
+    """
+    if isinstance(source, str):
+        return source
+    if isinstance(source, int):
+        return f'camera {source}'
+    if isinstance(source, Exception):
+        return f'input {index + 1}'
+    name = describe(source)
+    return f'{name} {index + 1}' if name in UNNAMED else name
+
+
+def _read(source, rgb: bool) -> np.ndarray:
+    if isinstance(source, Exception):
+        raise source
+    if not is_url(source):
+        return read_image(source, rgb)
+    try:
+        data = fileio.get(source)
+    except Exception as error:  # of any of the back ends
+        raise DatasetError(
+            f'cannot read the image {source}: {error}') from error
+    return decode(data, source)

@@ -1,0 +1,1 @@
+"""Several models whose maps are averaged."""

@@ -1,0 +1,236 @@
+"""Several top-down detectors, averaged on a common heat map."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmpose.codecs import UDPHeatmap
+from mmpose.models.pose_estimators import TopdownPoseEstimator as HostEstimator
+from mmpose.registry import MODELS as HOST_MODELS
+from mmpose.structures import PoseDataSample
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...registry import MODELS
+from .heatmap_grid import (
+    crop_lattice,
+    map_lattice,
+    map_unit,
+    resample_crops,
+    resample_maps,
+)
+from .members import EnsembleMembers, Member
+from .pipeline_geometry import check_codec
+
+_TEST_OPTIONS = ('flip_test', 'output_heatmaps', 'output_keypoint_indices')
+#: a crop's box may exceed the ensemble's by this much of its size
+_TOLERANCE = 1e-3
+
+
+@MODELS.register_module()
+class HeatmapEnsemble(HostEstimator):
+    """Averages the heat maps of detectors and decodes the average.
+
+    A person is cut out once, by the ensemble's own pipeline. From this crop,
+    each detector gets what its own pipeline would cut out (input size,
+    aspect, padding of the box, UDP or not), normalized as its own data
+    preprocessor does. Its maps, with the flip test of its own `test_cfg`, are
+    read at the cells of the ensemble's codec, whatever the conventions of
+    both, and added to a weighted average. The ensemble's crop has to hold
+    those of its members; see `Crop.padding_of_larger`.
+
+    The first resampling is of pixels that were interpolated once already,
+    the second of maps; where size and convention are the same, neither takes
+    place, and one member gives what it gives alone.
+
+    Source: the rows of https://github.com/megvii-research/MSPN that are
+    marked as ensembles; how these average is not published, this is our way.
+
+    Args:
+        backbone: Config of `EnsembleMembers`.
+        head: `dict(type='HeatmapHead', decoder=codec)`: the codec is for the
+            ensemble's crops and decodes the average. The crop is taken to be
+            of `use_udp=True` if it is a UDPHeatmap. The other arguments of
+            the head are set here; it has no weights.
+        neck: None; the members have theirs.
+        train_cfg: None; an ensemble is not trained.
+        test_cfg: `flip_test`: True or False for all members, in place of
+            what each one's `test_cfg` says; `output_heatmaps` and
+            `output_keypoint_indices` as in MMPose.
+        data_preprocessor: None; the members have theirs.
+        metainfo: As in MMPose.
+
+    Raises:
+        ConfigError: If an argument is wrong, or see `EnsembleMembers`.
+        CheckpointError: See `EnsembleMembers`.
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 head: dict | None = None,
+                 neck: None = None,
+                 train_cfg: None = None,
+                 test_cfg: dict | None = None,
+                 data_preprocessor: None = None,
+                 metainfo: dict | None = None):
+        _check_arguments(head, neck, train_cfg, test_cfg, data_preprocessor)
+        members = HOST_MODELS.build(backbone)
+        if not isinstance(members, EnsembleMembers):
+            raise ConfigError(
+                f'model.backbone is a {type(members).__name__}: that of an '
+                "ensemble is dict(type='pose_backbones.EnsembleMembers', "
+                'members=[…])')
+        # The members say how many channels the head has, and the host builds
+        # both at once; so it gets a function that returns what is built.
+        count = members.metainfo['num_keypoints']
+        super().__init__(
+            backbone=dict(type=lambda: members),
+            head=dict(
+                dict(in_channels=count, out_channels=count,
+                     deconv_out_channels=None, final_layer=None), **head),
+            test_cfg=test_cfg,
+            data_preprocessor=dict(type='mmpose.PoseDataPreprocessor'),
+            metainfo=metainfo)
+        if next(self.head.parameters(), None) is not None:
+            raise ConfigError(
+                'model.head has weights, which an ensemble has no checkpoint '
+                "for: expected dict(type='HeatmapHead', decoder=…) alone")
+        codec = self.head.decoder
+        check_codec(codec, 'model.head.decoder')
+        self.cells = map_lattice(codec)
+        self.pixels = crop_lattice(
+            tuple(codec.input_size), isinstance(codec, UDPHeatmap))
+
+    def init_weights(self) -> None:
+        """Nothing: the members have their weights."""
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict:
+        """Refuse; see `train_cfg`."""
+        raise ConfigError('an ensemble is not trained, its members are')
+
+    @torch.no_grad()
+    def extract_feat(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[PoseDataSample] | None = None
+    ) -> tuple[Tensor]:
+        """Average the members' maps, which are added up one by one.
+
+        Args:
+            inputs: Crops (N, 3, height, width), values 0 to 255.
+            data_samples: Of the crops. Without them, each member is shown the
+                whole crop, and not mirrored.
+
+        Returns:
+            The average (N, K, height, width), as the codec says, in a tuple.
+        """
+        if inputs.shape[:1:-1] != self.pixels.size:
+            width, height = self.pixels.size
+            raise ConfigError(
+                f'the crops are {inputs.shape[3]}x{inputs.shape[2]}, the '
+                f"ensemble's codec (model.head.decoder) is for "
+                f'{width}x{height} (width x height): set the input_size of '
+                'TopdownAffine to the same')
+        total = 0
+        for member, weight in zip(self.backbone, self.backbone.weights):
+            if weight:
+                total = self._maps(member, inputs, data_samples) * (
+                    weight * map_unit(self.head.decoder) /
+                    map_unit(member.codec)) + total
+        return total / sum(self.backbone.weights),
+
+    def _maps(self, member: Member, inputs: Tensor,
+              data_samples: Sequence[PoseDataSample] | None) -> Tensor:
+        """A member's maps at the ensemble's cells."""
+        if data_samples is None:
+            zoom, flip_indices, flip_test = np.ones((len(inputs), 2)), None, (
+                False)
+        else:
+            zoom = _zoom(member, data_samples)
+            flip_indices = self.backbone.metainfo['flip_indices']
+            flip_test = self.test_cfg.get('flip_test')
+        crops = resample_crops(inputs, self.pixels, member.pixels, zoom)
+        maps = member(crops, flip_indices, flip_test)
+        return resample_maps(maps.float(), member.cells, self.cells, 1 / zoom)
+
+    def predict(self, inputs: Tensor,
+                data_samples: list[PoseDataSample]) -> list[PoseDataSample]:
+        """Key points of people.
+
+        Args:
+            inputs: Crops (N, 3, height, width), values 0 to 255.
+            data_samples: Of the crops, from the pipeline.
+
+        Returns:
+            The data samples, with `pred_instances`.
+
+        Raises:
+            ConfigError: If they are of another data set than the members, or
+                the crops do not hold those of a member.
+        """
+        _check_samples(data_samples, self.backbone.metainfo)
+        predictions = self.head.predict(
+            self.extract_feat(inputs, data_samples), data_samples,
+            test_cfg=dict(
+                output_heatmaps=self.test_cfg.get('output_heatmaps', False)))
+        fields = None
+        if isinstance(predictions, tuple):
+            predictions, fields = predictions
+        return self.add_pred_to_datasample(predictions, fields, data_samples)
+
+
+def _check_arguments(head: dict | None, neck: None, train_cfg: None,
+                     test_cfg: dict | None, data_preprocessor: None) -> None:
+    if train_cfg:
+        raise ConfigError(
+            f'train_cfg={train_cfg!r}: an ensemble is not trained, its '
+            'members are')
+    for name, value in dict(
+            neck=neck, data_preprocessor=data_preprocessor).items():
+        if value is not None:
+            raise ConfigError(
+                f'model.{name} is {value!r}: an ensemble has none, its '
+                'members have theirs; expected `model` to have _delete_=True,'
+                ' so that nothing of _base_ is left in it')
+    if head is None:
+        raise ConfigError(
+            'model has no head: that of an ensemble is '
+            "dict(type='HeatmapHead', decoder=…), with the codec of its "
+            'crops')
+    for option in test_cfg or {}:
+        if option not in _TEST_OPTIONS:
+            raise ConfigError(
+                f'model.test_cfg has {option!r}: of an ensemble, it has '
+                f'{", ".join(_TEST_OPTIONS)}; the rest is up to the members')
+
+
+def _check_samples(data_samples: Sequence[PoseDataSample],
+                   metainfo: dict) -> None:
+    """Refuse samples whose key points are not those of the members."""
+    for key in ('dataset_name', 'flip_indices'):
+        for sample in data_samples:
+            # A pipeline's `meta_keys` may leave them out.
+            found = sample.metainfo.get(key, metainfo[key])
+            if list(found) != list(metainfo[key]):
+                raise ConfigError(
+                    f'the samples have {key}={found!r}, the members of the '
+                    f'ensemble {metainfo[key]!r}: give it data with their '
+                    'key points (in inference, train_dataloader.dataset says '
+                    'which these are)')
+
+
+def _zoom(member: Member,
+          data_samples: Sequence[PoseDataSample]) -> np.ndarray:
+    """Sizes of a member's boxes, in sizes of the crops': (N, 2)."""
+    boxes = np.concatenate(
+        [sample.gt_instances.bboxes for sample in data_samples])
+    cut = np.stack([sample.metainfo['input_scale']
+                    for sample in data_samples])
+    zoom = member.crop.box(boxes[:, 2:] - boxes[:, :2]) / cut
+    if zoom.max() > 1 + _TOLERANCE:
+        raise ConfigError(
+            f'{member.name} sees {zoom.max():.3f} times the box that the '
+            "ensemble's pipeline cuts out: raise `padding` of "
+            'GetBBoxCenterScale in test_dataloader.dataset.pipeline')
+    # Rounding makes no difference in size.
+    return np.where(np.abs(zoom - 1) < 1e-5, 1., zoom.astype(float))

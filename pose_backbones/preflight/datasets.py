@@ -1,0 +1,231 @@
+"""Data sets that are missing, of another kind, or do not fit the model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from ..cli.options import as_list
+from ..datasets.mpii import MpiiDataset
+from ..errors import ConfigError, DatasetError
+from ..models.backbones import BaseBackbone
+from .bottomup import check_image_sizes, check_sigmas, is_bottomup
+from .ground_truth import check_truth, is_image_list, read_json
+
+_GET_DATA = 'Give the folder of the data set with --data-root. '
+_GET_COCO = (
+    'COCO 2017 is at https://cocodataset.org/#download (train2017, val2017, '
+    'annotations, to stand in data/coco); a synthetic set is made by: '
+    'python tools/make_synthetic_coco.py data/synthetic --train 2000 '
+    '--val 200')
+_GET_MPII = (
+    'MPII is at http://human-pose.mpi-inf.mpg.de (docs/mpii.md has the '
+    'annotations); a synthetic set is made by: python tools/'
+    'make_synthetic_coco.py data/synthetic-mpii --format mpii')
+_GET_DETECTIONS = (
+    'Detections of COCO val2017 are linked at https://mmpose.readthedocs.io/'
+    'en/latest/dataset_zoo/2d_body_keypoint.html#coco; to use the boxes of '
+    'the annotations instead: --cfg-options '
+    "{split}_dataloader.dataset.bbox_file=''")
+
+
+def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
+    """Refuse a config whose data sets are not where it says.
+
+    Args:
+        cfg: A config.
+        splits: Of `'train'`, `'val'`, `'test'`; those that will be used.
+
+    Raises:
+        DatasetError: With the missing path and how to get the data, or
+            with an image that a bottom-up model's pipeline would refuse.
+    """
+    for split in splits:
+        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        if not dataset or 'ann_file' not in dataset:
+            continue
+        annotations = _check_files(dataset, split)
+        _check_boxes(dataset, split, str(annotations))
+        if is_bottomup(dataset):
+            check_image_sizes(dataset, str(annotations))
+        heads = dataset.get('headbox_file')
+        if split != 'train' and heads and not Path(heads).is_file():
+            raise DatasetError(
+                f'{split} head boxes not found: {heads} '
+                f'({split}_dataloader.dataset.headbox_file). PCKh is '
+                'measured against them; mpii_gt_val.mat comes with the '
+                'annotations that https://mmpose.readthedocs.io/en/latest/'
+                'dataset_zoo/2d_body_keypoint.html#mpii links to')
+        metrics = as_list(cfg.get(f'{split}_evaluator'))
+        for metric in metrics if split != 'train' else ():
+            truth = metric.get('ann_file')
+            if truth and not Path(truth).is_file():
+                raise DatasetError(
+                    f'ground truth of the {split} metric not found: {truth} '
+                    f'({split}_evaluator.ann_file). {_how_to_get(dataset)}')
+            check_truth(metric, split, dataset)
+
+
+def _how_to_get(dataset: dict) -> str:
+    mpii = str(dataset['type']).rpartition('.')[2] == MpiiDataset.__name__
+    return _GET_DATA + (_GET_MPII if mpii else _GET_COCO)
+
+
+def _check_files(dataset: dict, split: str) -> Path:
+    """Refuse a data set without annotations or images; returns the path of
+    the annotations."""
+    root = Path(dataset.get('data_root') or '.')
+    annotations = root / dataset['ann_file']
+    if not annotations.is_file():
+        raise DatasetError(
+            f'{split} annotations not found: {annotations}. '
+            + _how_to_get(dataset))
+    for prefix in (dataset.get('data_prefix') or {}).values():
+        if not (root / prefix).is_dir():
+            raise DatasetError(
+                f'{split} images not found: there is no folder '
+                f'{root / prefix}. {_how_to_get(dataset)}')
+    return annotations
+
+
+def _check_boxes(dataset: dict, split: str, annotations: str) -> None:
+    """Refuse detections that are missing, or lacking where they are needed.
+    """
+    boxes = dataset.get('bbox_file')
+    how = _GET_DETECTIONS.format(split=split)
+    if boxes and not Path(boxes).is_file():
+        raise DatasetError(f'{split} detections not found: {boxes}. {how}')
+    if boxes:
+        check_detections(boxes, annotations)
+    elif (split == 'test' and not is_bottomup(dataset)
+          and is_image_list(annotations)):
+        raise DatasetError(
+            f'{annotations} is a list of images without people: give '
+            f'detections ({split}_dataloader.dataset.bbox_file). {how}')
+
+
+def check_keypoints(cfg: Config, dataset, split: str) -> None:
+    """Refuse a data set whose key points are not those of the model.
+
+    Args:
+        cfg: The config.
+        dataset: A data set that was built from it.
+        split: Its name, for the message.
+
+    Raises:
+        DatasetError: If the numbers of key points differ.
+    """
+    declared = dataset.metainfo['num_keypoints']
+    source = cfg[f'{split}_dataloader'].dataset
+    where = f'{split} data ({source.get("ann_file", source.type)})'
+    for number in range(min(len(dataset), 100)):
+        person = dataset.get_data_info(number)
+        found = np.shape(person.get('keypoints', ()))
+        if len(found) > 1 and found[1] != declared:
+            raise DatasetError(
+                f'{where} has {found[1]} key points a person (annotation '
+                f'{_first(person.get("id"))}), but '
+                f'{type(dataset).__name__} has {declared}. Use the data set '
+                'type, or a metainfo file (tools/make_dataset_info.py writes '
+                'one), that describes these key points')
+    check_sigmas(cfg, declared, where)
+    head = cfg.model.get('head') or {}
+    key = 'out_channels' if 'out_channels' in head else 'num_keypoints'
+    predicted = head.get(key)
+    decoder = head.get('decoder')
+    if isinstance(decoder, dict) and decoder.get(
+            'heatmap_type') == 'combined':
+        predicted //= 3  # each point has a map and two of offsets
+    if isinstance(predicted, int) and predicted != declared:
+        raise DatasetError(
+            f'the model predicts {predicted} key points (model.head), but '
+            f'{where} has {declared}: set --cfg-options '
+            f'model.head.{key}={declared}')
+
+
+def _first(number):
+    """A person's number, or the first of an image's people."""
+    return number[0] if isinstance(number, list) and number else number
+
+
+def check_input_size(cfg: Config, model: nn.Module) -> None:
+    """Refuse an input size that the backbone's strides or windows cannot take.
+
+    Args:
+        cfg: The config; the size is its codec's.
+        model: What was built from it, perhaps wrapped for several processes.
+
+    Raises:
+        ConfigError: With the size and what the backbone says.
+    """
+    backbone = getattr(getattr(model, 'module', model), 'backbone', None)
+    codec = as_list(cfg.get('codec'))
+    if not isinstance(backbone, BaseBackbone) or not codec:
+        return
+    width, height = codec[0]['input_size']
+    training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            backbone(next(backbone.parameters()).new_zeros(
+                1, 3, height, width))
+    except ValueError as error:
+        raise ConfigError(
+            f'{cfg.filename}: the input of {height}x{width} (codec.'
+            f'input_size, height x width) does not suit the backbone: '
+            f'{error}') from error
+    finally:
+        backbone.train(training)
+
+
+def check_detections(path: str, ann_file: str) -> None:
+    """Refuse a detections file that is of other images.
+
+    Args:
+        path: COCO results, a list of `{image_id, category_id, bbox, score}`.
+        ann_file: The annotations, in COCO's format.
+
+    Raises:
+        DatasetError: If a box is of another image, or it is no such list.
+    """
+    boxes = read_json(path, 'detections')
+    wanted = {'image_id', 'category_id', 'bbox', 'score'}
+    if not isinstance(boxes, list) or not all(
+            isinstance(box, dict) and wanted <= set(box) for box in boxes):
+        raise DatasetError(
+            f'detections unreadable: {path} is no list of boxes in COCO '
+            'results format ({image_id, category_id, bbox, score})')
+    if not boxes:
+        raise DatasetError(
+            f'{path} has no detections, so there is nobody to predict for')
+    known = read_images(ann_file)
+    strange = [box['image_id'] for box in boxes
+               if box['image_id'] not in known]
+    if strange:
+        raise DatasetError(
+            f'{path} has detections of other images: {len(strange)} of '
+            f'{len(boxes)} boxes (such as of image {strange[0]}) are of no '
+            f'image in {ann_file}')
+
+
+def read_images(path: str) -> set[int]:
+    """The ids of the images of a file in COCO's format.
+
+    Args:
+        path: Annotations, or a mere list of images.
+
+    Returns:
+        The ids.
+
+    Raises:
+        DatasetError: If it is no such file.
+    """
+    content = read_json(path, 'annotations')
+    if not isinstance(content, dict) or 'images' not in content:
+        raise DatasetError(
+            f"annotations unreadable: {path} has no list 'images', as files "
+            "in COCO's format have")
+    return {image['id'] for image in content['images']}

@@ -1,0 +1,286 @@
+"""Where the files of a test run are, and what its config says.
+
+A config that is found beside results is read as data: none of its lines is
+run, and neither is a file that it names. One that the user names is loaded as
+all tools do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..configs import load_config
+from ..errors import ConfigError, DatasetError, first_line
+from ..utils.files import check_regular_file, file_problem, read_text
+from ..utils.literals import read_assignments
+
+_SUFFIX = '.keypoints.json'
+_HOW = ('tools/test.py writes it with --cfg-options '
+        'test_evaluator.outfile_prefix=DIR/predictions')
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files of a test run, and how it was evaluated.
+
+    Args:
+        results: Key points in COCO's results format.
+        annotations: COCO's annotations.
+        images: Folder of the images; None: there are no pictures.
+        logs: Folder in which there may be training logs.
+        metainfo: MMPose's description of the key points, parsed; None:
+            not known from the config.
+        metainfo_origin: Where it is from.
+        iou_type: Of the evaluation; None: not known from the config.
+        use_area: Of the evaluation; None: not known from the config.
+    """
+
+    results: Path
+    annotations: Path
+    images: Path | None
+    logs: Path | None
+    metainfo: Mapping | None = None
+    metainfo_origin: str = ''
+    iou_type: str | None = None
+    use_area: bool | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read."""
+        return self.results, self.annotations
+
+
+def find_sources(results: str,
+                 annotations: str | None = None,
+                 images: str | None = None,
+                 logs: str | None = None,
+                 metainfo: str | None = None,
+                 config: str | None = None) -> Sources:
+    """Find the files of a test run.
+
+    Args:
+        results: A results file, or the work dir of a test or training run
+            that has one. A work dir's config says what is not given, and
+            for a file without `annotations`, that beside the file does; it
+            is read, and not run.
+        annotations, images, logs: Files and folders in place of the
+            config's.
+        metainfo: MMPose's description of the key points, a `.py` file, which
+            is run.
+        config: The config of the test, which is loaded as all tools do, in
+            place of the one that is looked for.
+
+    Returns:
+        The files, which are there.
+
+    Raises:
+        ConfigError: If the annotations or the results are not to be found.
+        DatasetError: If a file or folder that was named is not there.
+    """
+    place = Path(results)
+    if not place.exists():
+        raise DatasetError(
+            f'{results} is not there: expected a file of key points in '
+            f"COCO's results format, or the work dir of a test; {_HOW}")
+    folder = place if place.is_dir() else place.parent
+    content: Mapping = {}
+    if config is not None:
+        content = load_config(config).to_dict()
+    elif place.is_dir() or annotations is None:
+        content = _find_config(folder)
+    known = _from_config(content, config is not None)
+    if place.is_dir():
+        place = _find_results(folder, content)
+    check_regular_file(place, 'results')
+    if metainfo is not None:
+        known['metainfo'] = _read_metainfo(metainfo)
+        known['metainfo_origin'] = metainfo
+    said = {name: known.pop(name, None) for name in ('annotations', 'images')}
+    if annotations is not None:  # of other images, perhaps
+        said['images'] = None
+    return Sources(
+        results=place, logs=_logs(logs, folder),
+        annotations=_annotations(annotations, said['annotations'], folder),
+        images=_images(images, said['images']), **known)
+
+
+def _annotations(given: str | None, known: str | None,
+                 folder: Path) -> Path:
+    found = given or known
+    if found is None:
+        raise ConfigError(
+            f'no annotations: expected --ann FILE, or the config of the test '
+            f'in {folder}')
+    problem = file_problem(found)
+    if problem is not None:
+        advice = '' if given else (
+            ' (said by the config): give the file with --ann')
+        if Path(found).exists():
+            raise DatasetError(f'cannot read the annotations {found}: '
+                               f'{problem}{advice}')
+        raise DatasetError(f'the annotations {found} are not there{advice}')
+    return Path(found)
+
+
+def _images(given: str | None, known: str | None) -> Path | None:
+    if given is not None and not Path(given).is_dir():
+        raise DatasetError(f'--images {given}: there is no such folder')
+    if given is None and (known is None or not Path(known).is_dir()):
+        return None
+    return Path(given or known)
+
+
+def _logs(given: str | None, folder: Path) -> Path | None:
+    """The folder given; the work dir; or that above a test's."""
+    if given is not None:
+        if not Path(given).is_dir():
+            raise DatasetError(f'--logs {given}: there is no such folder')
+        return Path(given)
+    places = [folder]
+    if folder.absolute().name == 'test':
+        places.append(folder.absolute().parent)
+    for place in places:
+        for file in place.glob('*/vis_data/scalars.json'):
+            if '"loss"' in _text(file):
+                return place
+    return None
+
+
+def _find_config(folder: Path) -> dict:
+    """What that of the test says, which a run leaves in its work dir."""
+    for place in (folder / 'test', folder):
+        for pattern in ('*.py', '*/vis_data/config.py'):
+            files = sorted((file for file in place.glob(pattern)
+                            if file_problem(file) is None),
+                           key=lambda file: file.stat().st_mtime)
+            for file in reversed(files):
+                if 'test_evaluator' in _text(file):
+                    return _read_config(file)
+    return {}
+
+
+def _read_config(file: Path) -> dict:
+    found = read_assignments(file)
+    if 'test_evaluator' not in found:
+        raise ConfigError(
+            f'config unreadable: {file} does not give test_evaluator as a '
+            'plain value, and its Python is not run: give it with --config, '
+            'or the annotations with --ann')
+    return found
+
+
+def _text(file: Path) -> str:
+    """Of a file that may hold something else; empty for what is no file."""
+    if file_problem(file) is not None:
+        return ''
+    return read_text(file, errors='replace')
+
+
+def _find_results(folder: Path, config: Mapping) -> Path:
+    for metric in _metrics(config):
+        named = Path(f'{metric.get("outfile_prefix")}{_SUFFIX}')
+        if named.is_file():
+            return named
+    found = sorted(folder.glob(f'*{_SUFFIX}'))
+    if len(found) != 1:
+        names = ', '.join(file.name for file in found)
+        raise ConfigError(
+            f'{folder} has ' + (f'several results ({names}): give one of '
+                                'them' if found else
+                                f'no results, *{_SUFFIX}: {_HOW}'))
+    return found[0]
+
+
+def _metrics(config: Mapping) -> list[Mapping]:
+    """Of the evaluator, those that measure key points as COCO does."""
+    found = config.get('test_evaluator') or []
+    found = found if isinstance(found, (list, tuple)) else [found]
+    return [metric for metric in found if isinstance(metric, Mapping)
+            and str(metric.get('type')).endswith('CocoMetric')]
+
+
+def _dict(parent: Mapping, key: str) -> Mapping:
+    """An entry that is a dict; else an empty one."""
+    found = parent.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _name(parent: Mapping, key: str) -> str:
+    """An entry that is a text; else an empty one."""
+    found = parent.get(key)
+    return found if isinstance(found, str) and '\0' not in found else ''
+
+
+def _from_config(config: Mapping, trusted: bool) -> dict:
+    """What the config of a test says, as far as it does.
+
+    Args:
+        config: Its content.
+        trusted: Whether files that it names may be run.
+    """
+    dataset = _dict(_dict(config, 'test_dataloader'), 'dataset')
+    known = {}
+    root = Path(_name(dataset, 'data_root'))
+    prefix = _dict(dataset, 'data_prefix')
+    if isinstance(prefix.get('img'), str):
+        known['images'] = str(root / _name(prefix, 'img'))
+    if _name(dataset, 'ann_file'):
+        known['annotations'] = str(root / dataset['ann_file'])
+    for metric in _metrics(config):
+        if _name(metric, 'ann_file'):
+            known['annotations'] = metric['ann_file']
+        known['iou_type'] = metric.get('iou_type', 'keypoints')
+        known['use_area'] = metric.get('use_area', True)
+    parsed = _metainfo_of(dataset, trusted)
+    if parsed is not None:
+        known['metainfo'] = parsed
+        known['metainfo_origin'] = f'{dataset["type"]} of the config'
+    return known
+
+
+def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
+    """The description of a data set's key points, by its class or file."""
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    from mmpose.registry import DATASETS
+    name = _name(dataset, 'type').rpartition('.')[2]
+    # Not `DATASETS.get`, which imports what a name with dots stands for.
+    kind = DATASETS.module_dict.get(name)
+    # Of a whole body, results have the body apart, as annotations do.
+    if not hasattr(kind, '_load_metainfo') or 'WholeBody' in name:
+        return None
+    given = _dict(dataset, 'metainfo') or kind.METAINFO
+    file = given.get('from_file')
+    try:
+        if isinstance(file, str):
+            given = dict(from_file=file) if trusted else _described(file)
+        return parse_pose_metainfo(dict(given)) if given else None
+    except Exception as error:  # of a description that is none
+        raise ConfigError(
+            f'the config describes its key points ({file or "metainfo"}) in '
+            f'a way that cannot be read: {first_line(error)}: give the '
+            'description with --metainfo, or the config with --config'
+        ) from error
+
+
+def _described(file: str) -> dict:
+    """What names a description that nobody vouches for: MMPose's own, where
+    it ships one of this name; else its content, read and not run."""
+    import mmpose
+    folder = file.rpartition('/')[0]
+    shipped = Path(mmpose.__file__).parent / '.mim' / file
+    if folder == 'configs/_base_/datasets' and shipped.is_file():
+        return dict(from_file=str(shipped))
+    return read_assignments(file)['dataset_info']
+
+
+def _read_metainfo(path: str) -> dict:
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo
+    if Path(path).exists():
+        check_regular_file(path, 'description')
+    try:
+        return parse_pose_metainfo(dict(from_file=path))
+    except (OSError, AssertionError, AttributeError, KeyError,
+            SyntaxError) as error:
+        raise DatasetError(
+            f'--metainfo {path} is no description of a data set, as '
+            f'tools/make_dataset_info.py writes one: {error}') from error

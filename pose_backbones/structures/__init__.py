@@ -1,0 +1,1 @@
+"""Skeletons, left/right symmetry, data set descriptions, COCO annotations."""

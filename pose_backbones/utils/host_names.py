@@ -1,7 +1,0 @@
-"""Imported by MMPose's model registry, after MMPose's own models."""
-
-from mmpose.registry import MODELS
-
-from .host import add_names
-
-add_names(MODELS)

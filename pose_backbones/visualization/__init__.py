@@ -1,0 +1,1 @@
+"""Drawing of poses, shared by inference and the report."""
