@@ -6,8 +6,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r"__version__ = '(.+)'",
-                    (HERE / 'pose_backbones/version.py').read_text()).group(1)
+VERSION = re.search(
+    r"__version__ = '(.+)'", (HERE / 'pose_backbones/version.py').read_text()
+).group(1)
 
 setup(
     name='pose_backbones',
@@ -46,4 +47,5 @@ setup(
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
-    ])
+    ],
+)

@@ -56,17 +56,13 @@ class Prediction:
     @property
     def together(self) -> dict[str, list[float]]:
         """Way → seconds of each round, forward and decoding."""
-        return {way: [a + b for a, b in zip(self.forward[way],
-                                            self.decode[way])]
-                for way in WAYS}
+        return {way: [a + b for a, b in zip(self.forward[way], self.decode[way])] for way in WAYS}
 
 
 def ratio(seconds: dict[str, list[float]]) -> float:
     """How long the eager way takes, in times of ours in the same round; the
     middle one of the rounds."""
-    return statistics.median(
-        eager / ours for eager, ours in zip(seconds['eager'],
-                                            seconds['ours']))
+    return statistics.median(eager / ours for eager, ours in zip(seconds['eager'], seconds['ours']))
 
 
 def _timed(task: Callable, *arguments) -> tuple[object, float]:
@@ -81,8 +77,9 @@ def _timed(task: Callable, *arguments) -> tuple[object, float]:
     return result, time.perf_counter() - start
 
 
-def measure_prediction(arch: str = 'base', size: int = 768, batch: int = 1,
-                       repeat: int = 5, memory: bool = True) -> Prediction:
+def measure_prediction(
+    arch: str = 'base', size: int = 768, batch: int = 1, repeat: int = 5, memory: bool = True
+) -> Prediction:
     """Measure a prediction in both ways, on a GPU if there is one.
 
     They take turns, so that what else the machine does meets both. The
@@ -104,8 +101,7 @@ def measure_prediction(arch: str = 'base', size: int = 768, batch: int = 1,
     model = build(arch, size)
     fill(model, seed=0)
     model.to(device())
-    images = torch.randn(batch, 3, size, size,
-                         generator=torch.Generator().manual_seed(1))
+    images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
     images = images.to(device())
     # In full precision on a GPU as well, so that poses can be compared.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -113,21 +109,20 @@ def measure_prediction(arch: str = 'base', size: int = 768, batch: int = 1,
     apart = difference(people['ours'], people['eager'])
     if not apart <= TOLERANCE:
         raise RuntimeError(
-            f'the poses of both ways are {apart:.3g} pixels apart: expected '
-            f'at most {TOLERANCE}')
+            f'the poses of both ways are {apart:.3g} pixels apart: expected at most {TOLERANCE}'
+        )
     peaks = None
     if memory:
-        peaks = {way: peak_memory(task, arch, size, batch,
-                                  torch.get_num_threads())
-                 for way, task in WAYS.items()}
+        peaks = {
+            way: peak_memory(task, arch, size, batch, torch.get_num_threads())
+            for way, task in WAYS.items()
+        }
     return Prediction(len(people['ours'][0][0]), apart, **times, memory=peaks)
 
 
-def _both_ways(model: nn.Module, images: Tensor,
-               repeat: int) -> tuple[dict, dict]:
+def _both_ways(model: nn.Module, images: Tensor, repeat: int) -> tuple[dict, dict]:
     """Seconds of `forward` and `decode`, and people: of each way."""
-    times = {'forward': {way: [] for way in WAYS},
-             'decode': {way: [] for way in WAYS}}
+    times = {'forward': {way: [] for way in WAYS}, 'decode': {way: [] for way in WAYS}}
     people = {}
     for number in range(repeat + 1):
         for way, task in WAYS.items():
@@ -152,17 +147,19 @@ def crowd(size: int, seed: int) -> dict[str, np.ndarray]:
         image's side, with all 17 joints.
     """
     rng = np.random.default_rng(seed)
-    sides = size * np.exp(rng.uniform(*np.log((.05, .4)), (MAX_PEOPLE, 1)))
+    sides = size * np.exp(rng.uniform(*np.log((0.05, 0.4)), (MAX_PEOPLE, 1)))
     corners = rng.uniform(0, size - sides, (MAX_PEOPLE, 2))
     joints = sides[:, None] * rng.random((MAX_PEOPLE, 17, 2))
     return dict(
-        keypoints=corners[:, None] + joints, area=sides[:, 0]**2 / 2,
-        sizes=sides[:, 0], keypoints_visible=np.ones((MAX_PEOPLE, 17)))
+        keypoints=corners[:, None] + joints,
+        area=sides[:, 0] ** 2 / 2,
+        sizes=sides[:, 0],
+        keypoints_visible=np.ones((MAX_PEOPLE, 17)),
+    )
 
 
 def _codec(size: int) -> MultiScaleJoints:
-    return MultiScaleJoints((size, size), (size // 4, size // 4),
-                            max_num_people=MAX_PEOPLE)
+    return MultiScaleJoints((size, size), (size // 4, size // 4), max_num_people=MAX_PEOPLE)
 
 
 def _rounds(task: Callable, *arguments, repeat: int) -> list[float]:
@@ -196,23 +193,21 @@ def measure_assigner(size: int = 768, repeat: int = 5) -> list[float]:
         Seconds of each round.
     """
     codec = _codec(size)
-    encoded = [codec.encode(**crowd(size, seed))
-               for seed in range(TRAINING_BATCH)]
-    targets = {name: torch.from_numpy(np.stack(
-        [one[f'target_{name}'] for one in encoded])).to(device())
-        for name in ('joints', 'areas', 'sizes')}
+    encoded = [codec.encode(**crowd(size, seed)) for seed in range(TRAINING_BATCH)]
+    targets = {
+        name: torch.from_numpy(np.stack([one[f'target_{name}'] for one in encoded])).to(device())
+        for name in ('joints', 'areas', 'sizes')
+    }
     shapes = [(size // stride, size // stride) for stride in (8, 16, 32)]
     count = sum(height * width for height, width in shapes)
     generator = torch.Generator().manual_seed(0)
     outputs = dict(
-        confidences=torch.randn(TRAINING_BATCH, count, 1,
-                                generator=generator) - 4,
-        joints=size / 4 * torch.rand(TRAINING_BATCH, count, 17, 2,
-                                     generator=generator))
+        confidences=torch.randn(TRAINING_BATCH, count, 1, generator=generator) - 4,
+        joints=size / 4 * torch.rand(TRAINING_BATCH, count, 17, 2, generator=generator),
+    )
     outputs = {name: value.to(device()) for name, value in outputs.items()}
     valid = torch.ones(TRAINING_BATCH, count, device=device())
-    return _rounds(PoseHungarianAssigner(), outputs, shapes, targets, valid,
-                   repeat=repeat)
+    return _rounds(PoseHungarianAssigner(), outputs, shapes, targets, valid, repeat=repeat)
 
 
 def table(found: Prediction) -> Iterator[str]:
@@ -230,13 +225,20 @@ def table(found: Prediction) -> Iterator[str]:
     yield _line(['---:'] * len(heads))
     parts = (found.forward, found.decode, found.together)
     for way in WAYS:
-        yield _line((
-            way, *(_milliseconds(part[way]) for part in parts),
-            f'{found.memory[way] / 2**20:.0f}' if found.memory else '-'))
-    yield _line((
-        'eager / ours', *(f'{ratio(part):.2f}' for part in parts),
-        f'{found.memory["eager"] / found.memory["ours"]:.2f}'
-        if found.memory else '-'))
+        yield _line(
+            (
+                way,
+                *(_milliseconds(part[way]) for part in parts),
+                f'{found.memory[way] / 2**20:.0f}' if found.memory else '-',
+            )
+        )
+    yield _line(
+        (
+            'eager / ours',
+            *(f'{ratio(part):.2f}' for part in parts),
+            f'{found.memory["eager"] / found.memory["ours"]:.2f}' if found.memory else '-',
+        )
+    )
 
 
 def _milliseconds(seconds: Sequence[float]) -> str:
@@ -254,22 +256,36 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'computing it (eager: each layer by its own operator, joints and '
         'short offsets of all queries), with random weights and as many '
         'people as are found at most; the encoding of an image; the '
-        'assigner.', prog='benchmark_hrcomer.py')
+        'assigner.',
+        prog='benchmark_hrcomer.py',
+    )
     parser.add_argument(
-        '--arch', default='base', help='default: base',
-        choices=[*HRCoMer.arch_settings, *HRCoMer.arch_aliases])
-    parser.add_argument('--size', type=int, default=768, metavar='PIXELS',
-                        help='side of the images (default: 768)')
-    parser.add_argument('--batch', type=int, default=1, metavar='N',
-                        help='images of a prediction (default: 1)')
-    parser.add_argument('--repeat', type=int, default=5, metavar='N',
-                        help='rounds; the median counts (default: 5)')
-    parser.add_argument('--threads', type=int, metavar='N',
-                        help="of PyTorch on a CPU (default: PyTorch's)")
+        '--arch',
+        default='base',
+        help='default: base',
+        choices=[*HRCoMer.arch_settings, *HRCoMer.arch_aliases],
+    )
     parser.add_argument(
-        '--skip', nargs='+', choices=PARTS, default=[], metavar='PART',
+        '--size', type=int, default=768, metavar='PIXELS', help='side of the images (default: 768)'
+    )
+    parser.add_argument(
+        '--batch', type=int, default=1, metavar='N', help='images of a prediction (default: 1)'
+    )
+    parser.add_argument(
+        '--repeat', type=int, default=5, metavar='N', help='rounds; the median counts (default: 5)'
+    )
+    parser.add_argument(
+        '--threads', type=int, metavar='N', help="of PyTorch on a CPU (default: PyTorch's)"
+    )
+    parser.add_argument(
+        '--skip',
+        nargs='+',
+        choices=PARTS,
+        default=[],
+        metavar='PART',
         help=f'do not measure some of {", ".join(PARTS)}; memory is that of '
-        'the prediction, each way in a process of its own')
+        'the prediction, each way in a process of its own',
+    )
     return parser.parse_args(argv)
 
 
@@ -277,14 +293,11 @@ def _check_args(args: argparse.Namespace) -> None:
     for name in ('batch', 'repeat', 'threads'):
         value = getattr(args, name)
         if value is not None and value < 1:
-            raise ConfigError(f'--{name} {value}: expected a number of at '
-                              'least 1')
+            raise ConfigError(f'--{name} {value}: expected a number of at least 1')
     if args.size < 64 or args.size % 32:
-        raise ConfigError(f'--size {args.size}: expected a multiple of 32, '
-                          'at least 64')
+        raise ConfigError(f'--size {args.size}: expected a multiple of 32, at least 64')
     if not set(PARTS) - {'memory'} - set(args.skip):
-        raise ConfigError(
-            f'--skip {" ".join(args.skip)}: nothing is left to measure')
+        raise ConfigError(f'--skip {" ".join(args.skip)}: nothing is left to measure')
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -297,19 +310,26 @@ def main(argv: list[str] | None = None) -> None:
     place = torch.cuda.get_device_name() if device() == 'cuda' else cpu
     print(f'HRCoMer {args.arch}, median of {args.repeat} rounds', flush=True)
     if 'prediction' not in args.skip:
-        found = measure_prediction(args.arch, args.size, args.batch,
-                                   args.repeat, 'memory' not in args.skip)
-        print(f'\nPrediction, batch {args.batch}, {args.size}x{args.size}, '
-              f'{found.people} people in each image, on {place}\n')
+        found = measure_prediction(
+            args.arch, args.size, args.batch, args.repeat, 'memory' not in args.skip
+        )
+        print(
+            f'\nPrediction, batch {args.batch}, {args.size}x{args.size}, '
+            f'{found.people} people in each image, on {place}\n'
+        )
         print('\n'.join(table(found)))
         print(f'\nPoses are {found.difference:.2g} pixels apart at most.')
     output = args.size // 4
     if 'encoding' not in args.skip:
-        print(f'\nEncoding of an image of {MAX_PEOPLE} people, output '
-              f'{output}, on a CPU: '
-              f'{_milliseconds(measure_encoding(args.size, args.repeat))} ms',
-              flush=True)
+        print(
+            f'\nEncoding of an image of {MAX_PEOPLE} people, output '
+            f'{output}, on a CPU: '
+            f'{_milliseconds(measure_encoding(args.size, args.repeat))} ms',
+            flush=True,
+        )
     if 'assigner' not in args.skip:
-        print(f'\nAssigner, {TRAINING_BATCH} images of {MAX_PEOPLE} people, '
-              f'3 scales, output {output}, on {place}: '
-              f'{_milliseconds(measure_assigner(args.size, args.repeat))} ms')
+        print(
+            f'\nAssigner, {TRAINING_BATCH} images of {MAX_PEOPLE} people, '
+            f'3 scales, output {output}, on {place}: '
+            f'{_milliseconds(measure_assigner(args.size, args.repeat))} ms'
+        )

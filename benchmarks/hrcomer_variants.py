@@ -43,15 +43,23 @@ def build(arch: str, size: int) -> nn.Module:
     backbone = dict(type='pose_backbones.HRCoMer', arch=arch)
     name = HRCoMer.arch_aliases.get(arch, arch)
     decoder = dict(
-        type='pose_backbones.MultiScaleJoints', input_size=(size, size),
-        heatmap_size=(size // 4, size // 4), max_num_people=MAX_PEOPLE,
-        score_threshold=0.)
-    return MODELS.build(dict(
-        type='pose_backbones.HRCoMerEstimator',
-        backbone=backbone,
-        head=dict(type='pose_backbones.HRCoMerHead', decoder=decoder,
-                  in_channels=HRCoMer.arch_settings[name]['embed_dims'])
-    )).eval()
+        type='pose_backbones.MultiScaleJoints',
+        input_size=(size, size),
+        heatmap_size=(size // 4, size // 4),
+        max_num_people=MAX_PEOPLE,
+        score_threshold=0.0,
+    )
+    return MODELS.build(
+        dict(
+            type='pose_backbones.HRCoMerEstimator',
+            backbone=backbone,
+            head=dict(
+                type='pose_backbones.HRCoMerHead',
+                decoder=decoder,
+                in_channels=HRCoMer.arch_settings[name]['embed_dims'],
+            ),
+        )
+    ).eval()
 
 
 @torch.no_grad()
@@ -66,13 +74,11 @@ def fill(model: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, value in model.state_dict().items():
         if name.endswith('running_var'):
-            value.uniform_(.5, 1.5, generator=generator)
+            value.uniform_(0.5, 1.5, generator=generator)
         elif value.is_floating_point() and value.ndim > 1:
-            value.normal_(std=_GAIN * value[0].numel()**-0.5,
-                          generator=generator)
+            value.normal_(std=_GAIN * value[0].numel() ** -0.5, generator=generator)
         elif value.is_floating_point():
-            value.normal_(mean=float(name.endswith('weight')), std=0.2,
-                          generator=generator)
+            value.normal_(mean=float(name.endswith('weight')), std=0.2, generator=generator)
 
 
 @torch.no_grad()
@@ -101,18 +107,20 @@ def forward_eagerly(model: nn.Module, images: Tensor) -> dict:
         short = head.refine_head(feats[0])
         return dict(
             confidences=head.confidences_head(feats[1:]),
-            joints=[_refine(joints, short)
-                    for joints in head.joints_head(feats[1:])],
-            heatmaps=head.heatmaps_head(feats[0]))
+            joints=[_refine(joints, short) for joints in head.joints_head(feats[1:])],
+            heatmaps=head.heatmaps_head(feats[0]),
+        )
 
 
 def _refine(joints: Tensor, short: Tensor) -> Tensor:
     """Add the offsets (N, K, 2, H, W) there to joints (N, h, w, K, 2)."""
     places = 2 * joints / joints.new_tensor(short.shape[:-3:-1]) - 1
     offsets = [
-        F.grid_sample(short[:, k], places[:, :, :, k], padding_mode='border',
-                      align_corners=False).permute(0, 2, 3, 1)
-        for k in range(short.shape[1])]
+        F.grid_sample(
+            short[:, k], places[:, :, :, k], padding_mode='border', align_corners=False
+        ).permute(0, 2, 3, 1)
+        for k in range(short.shape[1])
+    ]
     return joints + torch.stack(offsets, 3)
 
 
@@ -132,20 +140,20 @@ def difference(people: list, others: list) -> float:
         The most pixels between a coordinate and that of the nearest person
         of the same image; infinite if there are not as many.
     """
-    worst = 0.
+    worst = 0.0
     for (poses, _), (other_poses, _) in zip(people, others, strict=True):
         if len(poses) != len(other_poses):
             return float('inf')
         if not len(poses):
             continue
         gaps = (poses[:, None] - other_poses).abs().amax((2, 3))
-        worst = max(worst, gaps.amin(0).max().item(),
-                    gaps.amin(1).max().item())
+        worst = max(worst, gaps.amin(0).max().item(), gaps.amin(1).max().item())
     return worst
 
 
-def peak_memory(way: Callable[[nn.Module, Tensor], dict], arch: str,
-                size: int, batch: int, threads: int) -> int:
+def peak_memory(
+    way: Callable[[nn.Module, Tensor], dict], arch: str, size: int, batch: int, threads: int
+) -> int:
     """Measure the memory of a prediction, in a new process.
 
     Args:
@@ -159,12 +167,10 @@ def peak_memory(way: Callable[[nn.Module, Tensor], dict], arch: str,
         GPU, allocated; on a CPU, resident.
     """
     with ProcessPoolExecutor(1, get_context('spawn')) as pool:
-        return pool.submit(
-            _peak, way, arch, size, batch, threads).result()
+        return pool.submit(_peak, way, arch, size, batch, threads).result()
 
 
-def _peak(way: Callable, arch: str, size: int, batch: int,
-          threads: int) -> int:
+def _peak(way: Callable, arch: str, size: int, batch: int, threads: int) -> int:
     torch.set_num_threads(threads)
     model = build(arch, size).to(device())
     images = torch.randn(batch, 3, size, size).to(device())

@@ -27,31 +27,44 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description="Time PoseInferencer and MMPose's MMPoseInferencer on "
         'drawn people: the same images, boxes and weights, one after the '
         'other, on the CPU, each in a process of its own. Reports crops a '
-        'second, the difference of the key points, and memory.')
+        'second, the difference of the key points, and memory.',
+    )
     parser.add_argument(
-        '--model', default=_DEMO, metavar='NAME',
-        help='of docs/model_zoo.md, top-down (default: %(default)s)')
+        '--model',
+        default=_DEMO,
+        metavar='NAME',
+        help='of docs/model_zoo.md, top-down (default: %(default)s)',
+    )
     parser.add_argument(
-        '--weights', required=True, metavar='FILE',
-        help='checkpoint, such as that of make demo')
+        '--weights', required=True, metavar='FILE', help='checkpoint, such as that of make demo'
+    )
     parser.add_argument(
-        '--images', type=int, default=1000, metavar='N',
-        help='how many different ones (default: 1000)')
+        '--images',
+        type=int,
+        default=1000,
+        metavar='N',
+        help='how many different ones (default: 1000)',
+    )
     parser.add_argument(
-        '--repeat', type=int, default=1, metavar='N',
-        help='take all images N times (default: 1)')
+        '--repeat', type=int, default=1, metavar='N', help='take all images N times (default: 1)'
+    )
     parser.add_argument(
-        '--people', type=int, nargs=2, default=(4, 6),
-        metavar=('MIN', 'MAX'), help='of an image (default: 4 6)')
+        '--people',
+        type=int,
+        nargs=2,
+        default=(4, 6),
+        metavar=('MIN', 'MAX'),
+        help='of an image (default: 4 6)',
+    )
     parser.add_argument(
-        '--batch-size', type=int, metavar='N',
-        help="of ours (default: PoseInferencer's own)")
+        '--batch-size', type=int, metavar='N', help="of ours (default: PoseInferencer's own)"
+    )
+    parser.add_argument('--ways', nargs='+', choices=WAYS, default=list(WAYS))
     parser.add_argument(
-        '--ways', nargs='+', choices=WAYS, default=list(WAYS))
-    parser.add_argument(
-        '--data', metavar='DIR',
-        help='where the images are drawn, or were (default: a folder that '
-        'is removed)')
+        '--data',
+        metavar='DIR',
+        help='where the images are drawn, or were (default: a folder that is removed)',
+    )
     return parser.parse_args(argv)
 
 
@@ -76,9 +89,19 @@ def main(argv: list[str] | None = None) -> None:
         for way in args.ways:
             out = f'{folder}/{way}.npz'
             subprocess.run(
-                [sys.executable, '-W', 'ignore', '-m',
-                 'benchmarks.inference_worker', way, str(file), out],
-                check=True, stdout=subprocess.DEVNULL)
+                [
+                    sys.executable,
+                    '-W',
+                    'ignore',
+                    '-m',
+                    'benchmarks.inference_worker',
+                    way,
+                    str(file),
+                    out,
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
             found[way] = dict(np.load(out))
             print(_line(way, found[way]), flush=True)
     if len(found) == len(WAYS):
@@ -88,37 +111,42 @@ def main(argv: list[str] | None = None) -> None:
 def _make_task(args: argparse.Namespace, config: str, data: str) -> dict:
     """See `inference_ways.measure`."""
     make_synthetic_coco(data, 1, args.images, people=tuple(args.people))
-    content = json.loads(Path(
-        data, 'annotations/person_keypoints_val.json').read_text())
-    paths = {image['id']: f'{data}/val/{image["file_name"]}'
-             for image in content['images']}
+    content = json.loads(Path(data, 'annotations/person_keypoints_val.json').read_text())
+    paths = {image['id']: f'{data}/val/{image["file_name"]}' for image in content['images']}
     boxes = {path: [] for path in paths.values()}
     for person in content['annotations']:
         x, y, width, height = person['bbox']
         if not person['iscrowd']:
-            boxes[paths[person['image_id']]].append(
-                [x, y, x + width, y + height])
+            boxes[paths[person['image_id']]].append([x, y, x + width, y + height])
     # Without boxes, the host takes the whole image.
     images = [path for path in paths.values() if boxes[path]]
-    return dict(config=config, weights=str(Path(args.weights).resolve()),
-                batch_size=args.batch_size, images=images * args.repeat,
-                boxes=boxes, warm=images[:3])
+    return dict(
+        config=config,
+        weights=str(Path(args.weights).resolve()),
+        batch_size=args.batch_size,
+        images=images * args.repeat,
+        boxes=boxes,
+        warm=images[:3],
+    )
 
 
 def _line(way: str, found: dict) -> str:
     people, seconds = len(found['keypoints']), float(found['seconds'])
     memory = ' '.join(f'{value:.0f}' for value in found['memory'])
-    return (f'{way}: {people} crops in {seconds:.1f} s, '
-            f'{people / seconds:.1f} crops/s; peak {float(found["peak"]):.0f} '
-            f'MiB; MiB after each tenth: {memory}')
+    return (
+        f'{way}: {people} crops in {seconds:.1f} s, '
+        f'{people / seconds:.1f} crops/s; peak {float(found["peak"]):.0f} '
+        f'MiB; MiB after each tenth: {memory}'
+    )
 
 
 def _compare(found: dict) -> str:
     ours, host = (found[way] for way in WAYS)
     if ours['keypoints'].shape != host['keypoints'].shape:
-        return (f'the key points are of other people: '
-                f'{ours["keypoints"].shape} and {host["keypoints"].shape}')
+        return (
+            f'the key points are of other people: '
+            f'{ours["keypoints"].shape} and {host["keypoints"].shape}'
+        )
     away = np.abs(ours['keypoints'] - host['keypoints']).max(initial=0)
     ratio = float(host['seconds'] / ours['seconds'])
-    return (f'ours is {ratio:.2f} times as fast; the key points are at most '
-            f'{away:.5f} pixels apart')
+    return f'ours is {ratio:.2f} times as fast; the key points are at most {away:.5f} pixels apart'

@@ -48,21 +48,23 @@ class _GivenBoxes:
         boxes = torch.tensor(self.boxes[path], dtype=torch.float32)
         scores = 1 - 1e-3 * torch.arange(len(boxes))
         found = InstanceData(
-            bboxes=boxes.reshape(-1, 4), scores=scores,
-            labels=torch.zeros(len(boxes), dtype=torch.int64))
+            bboxes=boxes.reshape(-1, 4),
+            scores=scores,
+            labels=torch.zeros(len(boxes), dtype=torch.int64),
+        )
         return dict(predictions=[PoseDataSample(pred_instances=found)])
 
 
 def _ours(task: dict) -> Iterator[np.ndarray]:
     from pose_backbones.inference import PoseInferencer
 
-    pose = PoseInferencer(task['config'], task['weights'], device='cpu',
-                          batch_size=task['batch_size'])
-    yield from _warm(pose(path, [task['boxes'][path]])
-                     for path in task['warm'])
-    for result in pose(task['images'],
-                       [task['boxes'][path] for path in task['images']],
-                       keep_images=False):
+    pose = PoseInferencer(
+        task['config'], task['weights'], device='cpu', batch_size=task['batch_size']
+    )
+    yield from _warm(pose(path, [task['boxes'][path]]) for path in task['warm'])
+    for result in pose(
+        task['images'], [task['boxes'][path] for path in task['images']], keep_images=False
+    ):
         yield result.keypoints
 
 
@@ -70,16 +72,15 @@ def _host(task: dict) -> Iterator[np.ndarray]:
     from mmpose.apis import MMPoseInferencer
 
     pose = MMPoseInferencer(
-        pose2d=task['config'], pose2d_weights=task['weights'], device='cpu',
-        det_model='whole_image')
+        pose2d=task['config'], pose2d_weights=task['weights'], device='cpu', det_model='whole_image'
+    )
     pose.inferencer.detector = _GivenBoxes(task['boxes'])
-    pose.inferencer.det_cat_ids = (0, )
+    pose.inferencer.det_cat_ids = (0,)
     pose.inferencer.show_progress = False
-    options = dict(bbox_thr=0., nms_thr=1.)
+    options = dict(bbox_thr=0.0, nms_thr=1.0)
     yield from _warm(pose(path, **options) for path in task['warm'])
     for result in pose(task['images'], **options):
-        yield np.array([one['keypoints'] for one in
-                        result['predictions'][0]], np.float32)
+        yield np.array([one['keypoints'] for one in result['predictions'][0]], np.float32)
 
 
 def _warm(runs: Iterator) -> Iterator[None]:
@@ -112,10 +113,10 @@ def measure(way: str, task: dict, out: str) -> None:
         if number in marks:
             memory.append(current_memory())
     seconds = time.perf_counter() - start
-    np.savez(out, keypoints=np.concatenate(found), seconds=seconds,
-             peak=peak_memory(), memory=memory)
+    np.savez(
+        out, keypoints=np.concatenate(found), seconds=seconds, peak=peak_memory(), memory=memory
+    )
 
 
 if __name__ == '__main__':
-    measure(sys.argv[1], json.loads(Path(sys.argv[2]).read_text()),
-            sys.argv[3])
+    measure(sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), sys.argv[3])

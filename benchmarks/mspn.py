@@ -19,8 +19,15 @@ from pose_backbones.errors import ConfigError
 from .mspn_reference import batches, configs
 
 #: what is timed; `all units` is our prediction as MMPose's computes it
-TASKS = ('train', 'train, MMPose', 'predict', 'predict, MMPose',
-         'network', 'network, all units', 'network, MMPose')
+TASKS = (
+    'train',
+    'train, MMPose',
+    'predict',
+    'predict, MMPose',
+    'network',
+    'network, all units',
+    'network, MMPose',
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,7 @@ class Row:
     def ratio(self, task: str, other: str) -> float:
         """How long a task takes, in times of another one of the same round;
         the middle one of the rounds."""
-        return statistics.median(
-            a / b for a, b in zip(self.seconds[task], self.seconds[other]))
+        return statistics.median(a / b for a, b in zip(self.seconds[task], self.seconds[other]))
 
 
 class _Maps(nn.Module):
@@ -75,12 +81,13 @@ class _Maps(nn.Module):
         return head.unit_maps(feats) if self.every_unit else head(feats)
 
 
-def _tasks(ours: nn.Module, host: nn.Module, shape: tuple[int, int],
-           count: int) -> dict[str, Callable[[], object]]:
+def _tasks(
+    ours: nn.Module, host: nn.Module, shape: tuple[int, int], count: int
+) -> dict[str, Callable[[], object]]:
     """Name of `TASKS` → what is timed."""
     our_data, host_data = (
-        model.data_preprocessor(batch)
-        for model, batch in zip((ours, host), batches(shape, count)))
+        model.data_preprocessor(batch) for model, batch in zip((ours, host), batches(shape, count))
+    )
 
     def train(model: nn.Module, data: dict) -> None:
         model.train().zero_grad()
@@ -89,18 +96,26 @@ def _tasks(ours: nn.Module, host: nn.Module, shape: tuple[int, int],
     @torch.no_grad()
     def predict(model: nn.Module, data: dict) -> None:
         model.eval()
-        model(data['inputs'], copy.deepcopy(data['data_samples']),
-              mode='predict')
+        model(data['inputs'], copy.deepcopy(data['data_samples']), mode='predict')
 
     @torch.no_grad()
     def network(model: nn.Module, every_unit: bool = False) -> None:
         _Maps(model, every_unit).eval()(our_data['inputs'])
 
-    return dict(zip(TASKS, (
-        lambda: train(ours, our_data), lambda: train(host, host_data),
-        lambda: predict(ours, our_data), lambda: predict(host, host_data),
-        lambda: network(ours), lambda: network(ours, True),
-        lambda: network(host))))
+    return dict(
+        zip(
+            TASKS,
+            (
+                lambda: train(ours, our_data),
+                lambda: train(host, host_data),
+                lambda: predict(ours, our_data),
+                lambda: predict(host, host_data),
+                lambda: network(ours),
+                lambda: network(ours, True),
+                lambda: network(host),
+            ),
+        )
+    )
 
 
 def _seconds(task: Callable[[], object]) -> float:
@@ -114,18 +129,24 @@ def _seconds(task: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _flops(config: dict, shape: tuple[int, int],
-           every_unit: bool = False) -> tuple[float, int]:
+def _flops(config: dict, shape: tuple[int, int], every_unit: bool = False) -> tuple[float, int]:
     """Multiply-adds of a prediction, and parameters; nothing is computed."""
     with torch.device('meta'):
         return get_model_complexity_info(
-            _Maps(MODELS.build(config), every_unit), (3, *shape),
-            print_per_layer_stat=False, as_strings=False)
+            _Maps(MODELS.build(config), every_unit),
+            (3, *shape),
+            print_per_layer_stat=False,
+            as_strings=False,
+        )
 
 
-def measure(stages: int, shape: tuple[int, int] = (256, 192), batch: int = 4,
-            repeat: int = 5,
-            num_blocks: Sequence[int] = (3, 4, 6, 3)) -> Row:
+def measure(
+    stages: int,
+    shape: tuple[int, int] = (256, 192),
+    batch: int = 4,
+    repeat: int = 5,
+    num_blocks: Sequence[int] = (3, 4, 6, 3),
+) -> Row:
     """Measure one number of stages, on a GPU if there is one.
 
     The tasks take turns, so that what else the machine does meets all.
@@ -144,9 +165,9 @@ def measure(stages: int, shape: tuple[int, int] = (256, 192), batch: int = 4,
     init_default_scope('mmpose')
     ours, host = configs(stages, shape, num_blocks)
     flops, params = _flops(ours, shape)
-    flops_all, flops_host = (_flops(config, shape, every)[0]
-                             for config, every in ((ours, True),
-                                                   (host, False)))
+    flops_all, flops_host = (
+        _flops(config, shape, every)[0] for config, every in ((ours, True), (host, False))
+    )
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     torch.manual_seed(0)
     models = [MODELS.build(config).to(device) for config in (ours, host)]
@@ -169,24 +190,48 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
     Yields:
         Lines, as soon as the rows are there.
     """
-    heads = ('stages', 'params, M', 'FLOPs, G', 'of all units',
-             "of MMPose's", 'train, ms', "MMPose's", "ours / MMPose's",
-             'predict, ms', "MMPose's", "ours / MMPose's", 'network, ms',
-             'all units', 'ours / all units', "MMPose's", "ours / MMPose's")
+    heads = (
+        'stages',
+        'params, M',
+        'FLOPs, G',
+        'of all units',
+        "of MMPose's",
+        'train, ms',
+        "MMPose's",
+        "ours / MMPose's",
+        'predict, ms',
+        "MMPose's",
+        "ours / MMPose's",
+        'network, ms',
+        'all units',
+        'ours / all units',
+        "MMPose's",
+        "ours / MMPose's",
+    )
     yield _line(heads)
     yield _line(['---:'] * len(heads))
     for row in rows:
         train, train_host, predict, predict_host, net, every, net_host = (
-            f'{1e3 * row.median(task):.0f}' for task in TASKS)
-        yield _line((
-            str(row.stages), f'{row.params / 1e6:.1f}',
-            *(f'{flops / 1e9:.2f}'
-              for flops in (row.flops, row.flops_all, row.flops_host)),
-            train, train_host, f'{row.ratio("train", "train, MMPose"):.2f}',
-            predict, predict_host,
-            f'{row.ratio("predict", "predict, MMPose"):.2f}',
-            net, every, f'{row.ratio("network", "network, all units"):.2f}',
-            net_host, f'{row.ratio("network", "network, MMPose"):.2f}'))
+            f'{1e3 * row.median(task):.0f}' for task in TASKS
+        )
+        yield _line(
+            (
+                str(row.stages),
+                f'{row.params / 1e6:.1f}',
+                *(f'{flops / 1e9:.2f}' for flops in (row.flops, row.flops_all, row.flops_host)),
+                train,
+                train_host,
+                f'{row.ratio("train", "train, MMPose"):.2f}',
+                predict,
+                predict_host,
+                f'{row.ratio("predict", "predict, MMPose"):.2f}',
+                net,
+                every,
+                f'{row.ratio("network", "network, all units"):.2f}',
+                net_host,
+                f'{row.ratio("network", "network, MMPose"):.2f}',
+            )
+        )
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -196,17 +241,28 @@ def _line(cells: Sequence[str]) -> str:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/benchmark_mspn.py`."""
     parser = argparse.ArgumentParser(
-        description="Params, FLOPs and times of MSPN, by stages, and of "
+        description='Params, FLOPs and times of MSPN, by stages, and of '
         "MMPose's in the same run; a training step is forward, loss and "
-        'backward.', prog='benchmark_mspn.py')
-    parser.add_argument('--stages', type=int, nargs='+', metavar='N',
-                        default=[1, 2, 3, 4], help='default: 1 2 3 4')
-    parser.add_argument('--batch', type=int, default=4, metavar='N',
-                        help='images in a batch (default: 4)')
-    parser.add_argument('--repeat', type=int, default=5, metavar='N',
-                        help='rounds; the median counts (default: 5)')
-    parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
-                        default=(256, 192), help='default: 256 192')
+        'backward.',
+        prog='benchmark_mspn.py',
+    )
+    parser.add_argument(
+        '--stages', type=int, nargs='+', metavar='N', default=[1, 2, 3, 4], help='default: 1 2 3 4'
+    )
+    parser.add_argument(
+        '--batch', type=int, default=4, metavar='N', help='images in a batch (default: 4)'
+    )
+    parser.add_argument(
+        '--repeat', type=int, default=5, metavar='N', help='rounds; the median counts (default: 5)'
+    )
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        default=(256, 192),
+        help='default: 256 192',
+    )
     return parser.parse_args(argv)
 
 
@@ -215,20 +271,23 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     for name in ('batch', 'repeat'):
         if getattr(args, name) < 1:
-            raise ConfigError(f'--{name} {getattr(args, name)}: expected a '
-                              'number of at least 1')
+            raise ConfigError(f'--{name} {getattr(args, name)}: expected a number of at least 1')
     if not all(1 <= number <= 9 for number in args.stages):
         raise ConfigError(
             f'--stages {" ".join(map(str, args.stages))}: expected numbers '
-            'of stages, 1 to 4 in the paper')
+            'of stages, 1 to 4 in the paper'
+        )
     if any(side < 32 or side % 32 for side in args.shape):
-        raise ConfigError(f'--shape {args.shape[0]} {args.shape[1]}: '
-                          'expected multiples of 32')
-    device = (torch.cuda.get_device_name() if torch.cuda.is_available() else
-              f'a CPU, {torch.get_num_threads()} threads')
-    print(f'{args.batch} images of {args.shape[0]}x{args.shape[1]} on '
-          f'{device}, median of {args.repeat} rounds\n')
-    rows = (measure(number, tuple(args.shape), args.batch, args.repeat)
-            for number in args.stages)
+        raise ConfigError(f'--shape {args.shape[0]} {args.shape[1]}: expected multiples of 32')
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f'a CPU, {torch.get_num_threads()} threads'
+    )
+    print(
+        f'{args.batch} images of {args.shape[0]}x{args.shape[1]} on '
+        f'{device}, median of {args.repeat} rounds\n'
+    )
+    rows = (measure(number, tuple(args.shape), args.batch, args.repeat) for number in args.stages)
     for line in table(rows):
         print(line, flush=True)

@@ -17,18 +17,26 @@ def _our_codec(shape: tuple[int, int]) -> dict:
         type='pose_backbones.CoarseToFineHeatmap',
         input_size=(width, height),
         heatmap_size=(width // 4, height // 4),
-        kernel_sizes=KERNELS)
+        kernel_sizes=KERNELS,
+    )
 
 
 def _host_codecs(shape: tuple[int, int]) -> list[dict]:
     height, width = shape
-    return [dict(type='MegviiHeatmap', input_size=(width, height),
-                 heatmap_size=(width // 4, height // 4), kernel_size=kernel)
-            for kernel in KERNELS]
+    return [
+        dict(
+            type='MegviiHeatmap',
+            input_size=(width, height),
+            heatmap_size=(width // 4, height // 4),
+            kernel_size=kernel,
+        )
+        for kernel in KERNELS
+    ]
 
 
-def configs(stages: int, shape: tuple[int, int],
-            num_blocks: Sequence[int] = (3, 4, 6, 3)) -> tuple[dict, dict]:
+def configs(
+    stages: int, shape: tuple[int, int], num_blocks: Sequence[int] = (3, 4, 6, 3)
+) -> tuple[dict, dict]:
     """Configs of our estimator and of MMPose's, of the same size.
 
     Args:
@@ -40,31 +48,31 @@ def configs(stages: int, shape: tuple[int, int],
         Both configs.
     """
     common = dict(
-        data_preprocessor=dict(type='mmpose.PoseDataPreprocessor'),
-        test_cfg=dict(flip_test=False))
-    out = dict(out_shape=(shape[0] // 4, shape[1] // 4),
-               out_channels=_KEYPOINTS)
+        data_preprocessor=dict(type='mmpose.PoseDataPreprocessor'), test_cfg=dict(flip_test=False)
+    )
+    out = dict(out_shape=(shape[0] // 4, shape[1] // 4), out_channels=_KEYPOINTS)
     ours = dict(
         type='pose_backbones.MSPNEstimator',
-        backbone=dict(type='pose_backbones.MSPN', stages=stages,
-                      num_blocks=num_blocks),
-        head=dict(type='pose_backbones.MSPNHead', stages=stages, **out,
-                  decoder=_our_codec(shape)),
-        **common)
-    coarse = dict(type='mmpose.KeypointMSELoss', use_target_weight=True,
-                  loss_weight=0.25)
+        backbone=dict(type='pose_backbones.MSPN', stages=stages, num_blocks=num_blocks),
+        head=dict(type='pose_backbones.MSPNHead', stages=stages, **out, decoder=_our_codec(shape)),
+        **common,
+    )
+    coarse = dict(type='mmpose.KeypointMSELoss', use_target_weight=True, loss_weight=0.25)
     hard = dict(type='mmpose.KeypointOHKMMSELoss', use_target_weight=True)
-    levels = [unit + (stage == stages - 1) for stage in range(stages)
-              for unit in range(UNITS)]
+    levels = [unit + (stage == stages - 1) for stage in range(stages) for unit in range(UNITS)]
     host = dict(
         type='mmpose.TopdownPoseEstimator',
-        backbone=dict(type='mmpose.MSPN', num_stages=stages,
-                      num_blocks=list(num_blocks)),
-        head=dict(type='mmpose.MSPNHead', num_stages=stages, **out,
-                  level_indices=levels,
-                  loss=([coarse] * (UNITS - 1) + [hard]) * stages,
-                  decoder=_host_codecs(shape)[-1]),
-        **common)
+        backbone=dict(type='mmpose.MSPN', num_stages=stages, num_blocks=list(num_blocks)),
+        head=dict(
+            type='mmpose.MSPNHead',
+            num_stages=stages,
+            **out,
+            level_indices=levels,
+            loss=([coarse] * (UNITS - 1) + [hard]) * stages,
+            decoder=_host_codecs(shape)[-1],
+        ),
+        **common,
+    )
     return ours, host
 
 
@@ -78,9 +86,10 @@ def batches(shape: tuple[int, int], count: int) -> tuple[dict, dict]:
     Returns:
         What a data loader gives, for ours and for MMPose's.
     """
-    targets = (dict(type='GenerateTarget', encoder=_our_codec(shape)),
-               dict(type='GenerateTarget', multilevel=True,
-                    encoder=_host_codecs(shape)))
+    targets = (
+        dict(type='GenerateTarget', encoder=_our_codec(shape)),
+        dict(type='GenerateTarget', multilevel=True, encoder=_host_codecs(shape)),
+    )
     return tuple(_batch(target, shape, count) for target in targets)
 
 
@@ -89,13 +98,20 @@ def _batch(target: dict, shape: tuple[int, int], count: int) -> dict:
     rng = np.random.default_rng(0)
     height, width = shape
     pipeline = Compose([target, dict(type='PackPoseInputs')])
-    return pseudo_collate([pipeline(dict(
-        img=rng.integers(0, 255, (height, width, 3), dtype=np.uint8),
-        keypoints=rng.uniform(0, (width, height), (1, _KEYPOINTS, 2)),
-        keypoints_visible=np.ones((1, _KEYPOINTS), np.float32),
-        bbox=np.array([[0, 0, width, height]], np.float32),
-        bbox_score=np.ones(1, np.float32),
-        input_size=(width, height),
-        input_center=np.array([width / 2, height / 2], np.float32),
-        input_scale=np.array([width, height], np.float32)))
-        for _ in range(count)])
+    return pseudo_collate(
+        [
+            pipeline(
+                dict(
+                    img=rng.integers(0, 255, (height, width, 3), dtype=np.uint8),
+                    keypoints=rng.uniform(0, (width, height), (1, _KEYPOINTS, 2)),
+                    keypoints_visible=np.ones((1, _KEYPOINTS), np.float32),
+                    bbox=np.array([[0, 0, width, height]], np.float32),
+                    bbox_score=np.ones(1, np.float32),
+                    input_size=(width, height),
+                    input_center=np.array([width / 2, height / 2], np.float32),
+                    input_scale=np.array([width, height], np.float32),
+                )
+            )
+            for _ in range(count)
+        ]
+    )

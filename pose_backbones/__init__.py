@@ -17,13 +17,16 @@ from .version import __version__
 register_in_mmpose()
 
 #: name → module it is from, which is imported when it is first asked for
-_LATER = dict(
-    PoseInferencer='inference', build='zoo', get_config='zoo',
-    list_models='zoo')
+_LATER = dict(PoseInferencer='inference', build='zoo', get_config='zoo', list_models='zoo')
 
 __all__ = [
-    'MODELS', 'TRANSFORMS', 'PoseInferencer', '__version__', 'build',
-    'get_config', 'list_models'
+    'MODELS',
+    'TRANSFORMS',
+    'PoseInferencer',
+    '__version__',
+    'build',
+    'get_config',
+    'list_models',
 ]
 
 

@@ -34,15 +34,14 @@ def load_config(path: str) -> Config:
     except Exception as error:
         reason = str(error).strip().split('\n')[0]
         raise ConfigError(
-            f'config unreadable: {path} ({type(error).__name__}: '
-            f'{reason})') from error
+            f'config unreadable: {path} ({type(error).__name__}: {reason})'
+        ) from error
 
 
 def _similar(path: str) -> str:
     """Name configs like the one that is missing, near it or in configs/."""
     name = Path(path).name
-    for files in (Path(path).parent.glob('*.py'),
-                  Path('configs').glob('*/*.py')):
+    for files in (Path(path).parent.glob('*.py'), Path('configs').glob('*/*.py')):
         found = {file.name: str(file) for file in files}
         near = closest(name, found)
         if near:
@@ -65,5 +64,4 @@ def building(cfg: Config) -> Iterator[None]:
     except PoseBackbonesError:
         raise
     except (TypeError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f'{cfg.filename} cannot be built: {error}') from error
+        raise ConfigError(f'{cfg.filename} cannot be built: {error}') from error

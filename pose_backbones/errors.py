@@ -46,9 +46,7 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().split('\n')[0] or type(error).__name__
 
 
-def closest(name: str,
-            choices: Iterable[str] | Mapping[str, str],
-            count: int = 3) -> str:
+def closest(name: str, choices: Iterable[str] | Mapping[str, str], count: int = 3) -> str:
     """Say which of `choices` are like `name`.
 
     Args:

@@ -21,19 +21,19 @@ SCOPE = 'pose_backbones'
 
 
 def _child(parent: root.Registry, *locations: str) -> root.Registry:
-    return root.Registry(
-        parent.name, parent=parent, scope=SCOPE, locations=list(locations))
+    return root.Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
 
 
 #: backbones, heads, losses, estimators
 MODELS = _child(root.MODELS, 'pose_backbones.models')
 #: data transforms
 TRANSFORMS = _child(
-    root.TRANSFORMS, 'pose_backbones.datasets.transforms',
-    'pose_backbones.datasets.transforms.person')
+    root.TRANSFORMS,
+    'pose_backbones.datasets.transforms',
+    'pose_backbones.datasets.transforms.person',
+)
 #: how parameters are put into groups of one learning rate
-OPTIM_WRAPPER_CONSTRUCTORS = _child(
-    root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backbones.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backbones.engine')
 
 #: hooks of the runner
 HOOKS = _child(root.HOOKS, 'pose_backbones.engine')

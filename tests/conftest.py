@@ -57,6 +57,7 @@ def root() -> Path:
 def synthetic(tmp_path_factory) -> Path:
     """A synthetic data set of 24 training and 10 validation images."""
     from pose_backbones.synthetic import make_synthetic_coco
+
     folder = tmp_path_factory.mktemp('data') / 'synthetic'
     make_synthetic_coco(folder, 24, 10, seed=3)
     return folder
@@ -94,10 +95,8 @@ def tiny_config(tmp_path_factory) -> Path:
     """A config of a model of 40,000 parameters, six steps of four people."""
     path = tmp_path_factory.mktemp('configs') / 'tiny.py'
     path.write_text(
-        TINY.format(
-            root=ROOT,
-            base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py',
-            iters=6))
+        TINY.format(root=ROOT, base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py', iters=6)
+    )
     return path
 
 
@@ -112,7 +111,10 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
     folder.mkdir()
     mounted = subprocess.run(
         ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', folder],
-        stderr=subprocess.PIPE, text=True, check=False)
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if mounted.returncode:
         pytest.skip(f'no disk can be mounted here: {mounted.stderr.strip()}')
     try:
@@ -125,8 +127,16 @@ def tool_env(**extra: str) -> dict[str, str]:
     """The environment in which tools run as a user would run them."""
     env = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'}
     env['PYTHONPATH'] = f'{ROOT}:{env.get("PYTHONPATH", "")}'
-    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR',
-                 'MASTER_PORT', 'NNODES', 'NODE_RANK', 'PORT'):
+    for name in (
+        'RANK',
+        'WORLD_SIZE',
+        'LOCAL_RANK',
+        'MASTER_ADDR',
+        'MASTER_PORT',
+        'NNODES',
+        'NODE_RANK',
+        'PORT',
+    ):
         env.pop(name, None)
     return {**env, **extra}
 
@@ -148,4 +158,5 @@ def run_tool(*command, timeout: float = 240, **env: str):
         stderr=subprocess.STDOUT,
         text=True,
         timeout=timeout,
-        check=False)
+        check=False,
+    )

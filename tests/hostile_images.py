@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from pose_cases import picture
 
-EPS = (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n'
-       b'(%pipe%touch RAN) (w) file\nshowpage\n')
+EPS = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(%pipe%touch RAN) (w) file\nshowpage\n'
 
 
 def png(width: int, height: int, rows: int | None = None) -> bytes:
@@ -20,18 +19,22 @@ def png(width: int, height: int, rows: int | None = None) -> bytes:
         width, height: In pixels.
         rows: How many are there; None: all.
     """
+
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (struct.pack('>I', len(data)) + kind + data
-                + struct.pack('>I', zlib.crc32(kind + data)))
+        return (
+            struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        )
 
     packer = zlib.compressobj(1)
     row = bytes(1 + (width + 7) // 8)
     count = height if rows is None else rows
     data = b''.join(packer.compress(row) for _ in range(count))
-    return (b'\x89PNG\r\n\x1a\n'
-            + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 1, 0, 0,
-                                         0, 0))
-            + chunk(b'IDAT', data + packer.flush()) + chunk(b'IEND', b''))
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 1, 0, 0, 0, 0))
+        + chunk(b'IDAT', data + packer.flush())
+        + chunk(b'IEND', b'')
+    )
 
 
 def write_hostile(folder: Path) -> dict[str, str]:
@@ -44,25 +47,20 @@ def write_hostile(folder: Path) -> dict[str, str]:
         Name → what a message says of the file.
     """
     files = {
-        'wide.png': (png(65500, 40), '65500 x 40 pixels, and OpenCV takes at '
-                     'most 32,766 a side'),
+        'wide.png': (png(65500, 40), '65500 x 40 pixels, and OpenCV takes at most 32,766 a side'),
         'high.png': (png(40, 65500), '40 x 65500 pixels'),
         'bomb.png': (png(20000, 20000), 'decompression bomb|pixels'),
         'lie.png': (png(2**31 - 1, 2**31 - 1, 1), 'pixels|cannot read'),
         'lie2.png': (png(2**20, 2**20, 1), 'decompression bomb'),
-        'cut.jpg': (cv2.imencode('.jpg', picture(0))[1].tobytes()[:400],
-                    '[Tt]runcated'),
+        'cut.jpg': (cv2.imencode('.jpg', picture(0))[1].tobytes()[:400], '[Tt]runcated'),
         'empty.jpg': (b'', 'it is empty|no picture'),
         'text.jpg': (b'hello', 'no picture of a format that Pillow knows'),
         'eps.jpg': (EPS, 'no image of a raster format, but PostScript'),
-        'eps.eps.png': (b'\xc5\xd0\xd3\xc6' + bytes(30) + EPS,
-                        'but PostScript'),
-        'svg.jpg': (b'\n<svg xmlns="http://www.w3.org/2000/svg"/>',
-                    'but SVG'),
+        'eps.eps.png': (b'\xc5\xd0\xd3\xc6' + bytes(30) + EPS, 'but PostScript'),
+        'svg.jpg': (b'\n<svg xmlns="http://www.w3.org/2000/svg"/>', 'but SVG'),
         'page.jpg': (b'<!DOCTYPE html><html>', 'but HTML'),
         'pdf.jpg': (b'%PDF-1.7\n', 'but PDF'),
-        'pointer.jpg': (b'version https://git-lfs.github.com/spec/v1\n',
-                        'a Git LFS pointer'),
+        'pointer.jpg': (b'version https://git-lfs.github.com/spec/v1\n', 'a Git LFS pointer'),
     }
     for name, (data, _) in files.items():
         (folder / name).write_bytes(data)
@@ -76,11 +74,14 @@ def write_hostile(folder: Path) -> dict[str, str]:
             file.write(b'\xff\xd8\xff')
             file.truncate(size)
     return {name: message for name, (_, message) in files.items()} | {
-        'fifo.jpg': 'named pipe', 'to_fifo.jpg': 'named pipe',
-        'loop.jpg': 'Too many levels', 'dangling.jpg': 'no such file',
+        'fifo.jpg': 'named pipe',
+        'to_fifo.jpg': 'named pipe',
+        'loop.jpg': 'Too many levels',
+        'dangling.jpg': 'no such file',
         'device.jpg': 'character device',
         'sparse.jpg': 'more than 1,073,741,824 bytes',
-        'endless.jpg': 'its header has no end'}
+        'endless.jpg': 'its header has no end',
+    }
 
 
 def large(height: int, width: int) -> np.ndarray:

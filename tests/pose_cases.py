@@ -105,29 +105,35 @@ def write_checkpoint(folder: Path, text: str = TOP_DOWN) -> Path:
 
 def model_options(folder: Path) -> list[str]:
     """Options of tools/infer.py that choose the model of `estimator`."""
-    return ['--model', str(write_config(folder)), '--weights',
-            str(write_checkpoint(folder)), '--device', 'cpu']
+    return [
+        '--model',
+        str(write_config(folder)),
+        '--weights',
+        str(write_checkpoint(folder)),
+        '--device',
+        'cpu',
+    ]
 
 
 @cache
 def estimator(text: str = TOP_DOWN) -> nn.Module:
     """The model of a config; its outputs differ from joint to joint."""
     from mmpose.apis import init_model
+
     register_all_modules()
     model = init_model(Config.fromstring(text, '.py'), device='cpu')
     generator = torch.Generator().manual_seed(3)
     for name, value in model.named_parameters():
-        scale = (1.5 / value[0].numel())**.5 if value.ndim > 1 else .3
+        scale = (1.5 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.3
         value.data.normal_(std=scale, generator=generator)
         if value.ndim == 1 and name.endswith('weight'):
             value.data += 1
     for module in model.modules():  # so that no output is saturated
         if isinstance(module, _BatchNorm):
             module.train()
-            module.momentum = 1.
+            module.momentum = 1.0
     with torch.no_grad():
-        model.head.forward(model.backbone(torch.randn(
-            4, 3, 64, 64, generator=generator)))
+        model.head.forward(model.backbone(torch.randn(4, 3, 64, 64, generator=generator)))
     return model.eval()
 
 
@@ -138,10 +144,9 @@ def picture(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def boxes_in(seed: int, count: int, width: int = 80, height: int = 60
-             ) -> np.ndarray:
+def boxes_in(seed: int, count: int, width: int = 80, height: int = 60) -> np.ndarray:
     """(count, 4), float32, xyxy; some reach over the edge."""
     rng = np.random.default_rng(seed)
-    corners = rng.uniform(-.1, .6, (count, 2)) * (width, height)
-    sizes = rng.uniform(.2, .6, (count, 2)) * (width, height)
+    corners = rng.uniform(-0.1, 0.6, (count, 2)) * (width, height)
+    sizes = rng.uniform(0.2, 0.6, (count, 2)) * (width, height)
     return np.concatenate((corners, corners + sizes), 1).astype(np.float32)

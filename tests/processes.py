@@ -73,8 +73,7 @@ class Process:
         """Wait until it has printed one of these."""
         self.wait_until(lambda: any(text in self.output for text in texts))
 
-    def wait_until(self, true: Callable[[], bool], timeout: float = 120
-                   ) -> None:
+    def wait_until(self, true: Callable[[], bool], timeout: float = 120) -> None:
         until = time.monotonic() + timeout
         while not true():
             assert self.runs(), self.output
@@ -89,8 +88,11 @@ class Process:
 
     def said(self) -> list[str]:
         """The lines that are for its user."""
-        return [line for line in self.output.splitlines() if line.startswith(
-            ('stopped', 'error', 'warning:'))]
+        return [
+            line
+            for line in self.output.splitlines()
+            if line.startswith(('stopped', 'error', 'warning:'))
+        ]
 
 
 def runs(pid: int) -> bool:
@@ -114,9 +116,13 @@ def start(command: list, log: Path, **env: str) -> Process:
     """Start a command as a user would."""
     with log.open('w') as out:
         process = subprocess.Popen(
-            [*map(str, command)], env=tool_env(**env), stdout=out, stderr=out,
-            start_new_session=True, preexec_fn=lambda: signal.signal(
-                signal.SIGINT, signal.default_int_handler))
+            [*map(str, command)],
+            env=tool_env(**env),
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
     return Process(process.pid, log, lambda: process.wait(timeout=120))
 
 
@@ -132,9 +138,12 @@ class Server:
         self.temporary.mkdir()
         self._started: list[int] = []
         self._process = subprocess.Popen(
-            [sys.executable, '-c', _SERVER], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True,
-            env=tool_env(TMPDIR=str(self.temporary)))
+            [sys.executable, '-c', _SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=tool_env(TMPDIR=str(self.temporary)),
+        )
 
     def _ask(self, **request) -> int:
         self._process.stdin.write(json.dumps(request) + '\n')
@@ -145,8 +154,7 @@ class Server:
         """Start a script of tools/."""
         log = self.folder / f'{len(self._started)}.log'
         log.touch()
-        pid = self._ask(log=str(log), command=[
-            str(ROOT / 'tools' / name), *map(str, arguments)])
+        pid = self._ask(log=str(log), command=[str(ROOT / 'tools' / name), *map(str, arguments)])
         self._started.append(pid)
         return Process(pid, log, lambda: self._ask(wait=pid))
 

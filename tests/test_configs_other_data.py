@@ -28,8 +28,13 @@ ROWS = {
     'ap10k-256x256': (17, (256, 256), 'coco/AP'),
 }
 #: the parts that COCO-WholeBody keeps apart, and their key points
-PARTS = {'keypoints': 17, 'foot_kpts': 6, 'face_kpts': 68,
-         'lefthand_kpts': 21, 'righthand_kpts': 21}
+PARTS = {
+    'keypoints': 17,
+    'foot_kpts': 6,
+    'face_kpts': 68,
+    'lefthand_kpts': 21,
+    'righthand_kpts': 21,
+}
 SIZE = (240, 320)  # height and width of the images
 SPECIES = (4, 11)  # AP-10K has a category for each
 
@@ -41,16 +46,16 @@ def _host():
 
 
 def load(name: str):
-    return load_config(
-        str(ROOT / f'configs/moganet/td-hm_moganet-s_8xb32-210e_{name}.py'))
+    return load_config(str(ROOT / f'configs/moganet/td-hm_moganet-s_8xb32-210e_{name}.py'))
 
 
 def draw_figures(count: int) -> list[np.ndarray]:
     """Key points (count, 2) of two figures an image, on three images."""
     rng = np.random.default_rng(count)
     boxes = np.array([[20, 30, 120, 190], [180, 40, 110, 170]], float)
-    return [[box[:2] + rng.uniform(0.05, 0.95, (count, 2)) * box[2:]
-             for box in boxes] for _ in range(3)]
+    return [
+        [box[:2] + rng.uniform(0.05, 0.95, (count, 2)) * box[2:] for box in boxes] for _ in range(3)
+    ]
 
 
 def write_images(folder, figures):
@@ -59,8 +64,13 @@ def write_images(folder, figures):
         image = np.full((*SIZE, 3), 90, np.uint8)
         for points in people:
             for k, (x, y) in enumerate(points):
-                cv2.circle(image, (round(x), round(y)), 4,
-                           (40 + 12 * (k % 17), 255 - 9 * (k % 17), 128), -1)
+                cv2.circle(
+                    image,
+                    (round(x), round(y)),
+                    4,
+                    (40 + 12 * (k % 17), 255 - 9 * (k % 17), 128),
+                    -1,
+                )
         cv2.imwrite(str(folder / f'{number:09d}.jpg'), image)
 
 
@@ -78,30 +88,40 @@ def coco_annotations(name, figures) -> dict:
     """Annotations as the data set has them: CrowdPose without areas and with
     crowd indices, COCO-WholeBody in parts, AP-10K with a category a species.
     """
-    categories = SPECIES if name.startswith('ap10k') else (1, )
+    categories = SPECIES if name.startswith('ap10k') else (1,)
     images, annotations = [], []
     for number, people in enumerate(figures, 1):
-        images.append(dict(id=number, file_name=f'{number:09d}.jpg',
-                           height=SIZE[0], width=SIZE[1]))
+        images.append(dict(id=number, file_name=f'{number:09d}.jpg', height=SIZE[0], width=SIZE[1]))
         if name.startswith('crowdpose'):
             images[-1]['crowdIndex'] = 0.3 * number
         for points in people:
             flat = np.column_stack([points, np.full(len(points), 2)])
             entry = dict(
-                id=len(annotations) + 1, image_id=number, iscrowd=0,
+                id=len(annotations) + 1,
+                image_id=number,
+                iscrowd=0,
                 category_id=categories[len(annotations) % len(categories)],
-                num_keypoints=len(points), bbox=box_of(points),
-                segmentation=[], keypoints=flat.ravel().tolist())
+                num_keypoints=len(points),
+                bbox=box_of(points),
+                segmentation=[],
+                keypoints=flat.ravel().tolist(),
+            )
             if not name.startswith('crowdpose'):
                 entry['area'] = entry['bbox'][2] * entry['bbox'][3] / 2
             if 'wholebody' in name:
                 cuts = np.cumsum(list(PARTS.values()))[:-1]
-                entry.update({
-                    part: piece.ravel().tolist()
-                    for part, piece in zip(PARTS, np.split(flat, cuts))})
+                entry.update(
+                    {
+                        part: piece.ravel().tolist()
+                        for part, piece in zip(PARTS, np.split(flat, cuts))
+                    }
+                )
             annotations.append(entry)
-    return dict(images=images, annotations=annotations,
-                categories=[dict(id=c, name=f'class {c}') for c in categories])
+    return dict(
+        images=images,
+        annotations=annotations,
+        categories=[dict(id=c, name=f'class {c}') for c in categories],
+    )
 
 
 def write_mpii(config, folder, figures):
@@ -110,17 +130,21 @@ def write_mpii(config, folder, figures):
     for number, people in enumerate(figures, 1):
         for points in people:
             x, y, w, h = box_of(points)
-            entries.append(dict(
-                image=f'{number:09d}.jpg', scale=max(w, h) / 200,
-                center=[x + w / 2, y + h / 2],
-                joints=(points + 1).tolist(), joints_vis=[1] * len(points)))
+            entries.append(
+                dict(
+                    image=f'{number:09d}.jpg',
+                    scale=max(w, h) / 200,
+                    center=[x + w / 2, y + h / 2],
+                    joints=(points + 1).tolist(),
+                    joints_vis=[1] * len(points),
+                )
+            )
     for split in ('train', 'val'):
         dataset = config[f'{split}_dataloader'].dataset
         write_json(folder / dataset.ann_file, entries)
     heads = np.zeros((2, 2, len(entries)))
-    heads[1] = np.array([[30.], [40.]])  # boxes with a diagonal of 50 pixels
-    savemat(config.val_dataloader.dataset.headbox_file,
-            dict(headboxes_src=heads))
+    heads[1] = np.array([[30.0], [40.0]])  # boxes with a diagonal of 50 pixels
+    savemat(config.val_dataloader.dataset.headbox_file, dict(headboxes_src=heads))
 
 
 def prepare(name, config, folder) -> dict[int, list]:
@@ -138,10 +162,13 @@ def prepare(name, config, folder) -> dict[int, list]:
             content = coco_annotations(name, figures)
             write_json(folder / dataset.ann_file, content)
             if dataset.get('bbox_file'):
-                write_json(type(folder)(dataset.bbox_file), [
-                    dict(image_id=a['image_id'], category_id=1,
-                         bbox=a['bbox'], score=0.9)
-                    for a in content['annotations']])
+                write_json(
+                    type(folder)(dataset.bbox_file),
+                    [
+                        dict(image_id=a['image_id'], category_id=1, bbox=a['bbox'], score=0.9)
+                        for a in content['annotations']
+                    ],
+                )
     for split in ('train', 'val'):
         prefix = config[f'{split}_dataloader'].dataset.data_prefix['img']
         if not (folder / prefix).exists():
@@ -158,19 +185,17 @@ def evaluate(config, dataset, figures, move: float) -> dict:
         # The figure whose box this is: the one whose middle is the nearest.
         x1, y1, x2, y2 = sample['gt_instances']['bboxes'][0]
         middle = np.array([x1 + x2, y1 + y2]) / 2
-        points = min(figures[sample['img_id']],
-                     key=lambda p: np.linalg.norm(p.mean(0) - middle))
+        points = min(figures[sample['img_id']], key=lambda p: np.linalg.norm(p.mean(0) - middle))
         sample['pred_instances'] = dict(
-            keypoints=points[None] + [move, 0],
-            keypoint_scores=np.ones((1, len(points))))
+            keypoints=points[None] + [move, 0], keypoint_scores=np.ones((1, len(points)))
+        )
         metric.process([sample])
     return metric.evaluate(len(dataset))
 
 
 @pytest.mark.parametrize('name', ROWS)
 def test_config_on_its_own_data(name, tmp_path, monkeypatch):
-    """Loads, trains a step, predicts, and its metric tells right from wrong.
-    """
+    """Loads, trains a step, predicts, and its metric tells right from wrong."""
     monkeypatch.chdir(tmp_path)  # where no config folder is
     config = load(name)
     folder = tmp_path / 'data'
@@ -179,8 +204,9 @@ def test_config_on_its_own_data(name, tmp_path, monkeypatch):
     checks.check_datasets(config, ['train', 'val', 'test'])
     count, shape, watched = ROWS[name]
     assert flops.input_shape(config) == shape
-    train, val = (DATASETS.build(config[f'{split}_dataloader'].dataset)
-                  for split in ('train', 'val'))
+    train, val = (
+        DATASETS.build(config[f'{split}_dataloader'].dataset) for split in ('train', 'val')
+    )
     for dataset, split in ((train, 'train'), (val, 'val')):
         assert len(dataset) == 6
         assert dataset.metainfo['num_keypoints'] == count
@@ -188,9 +214,10 @@ def test_config_on_its_own_data(name, tmp_path, monkeypatch):
 
     # Its head on a small backbone; test_configs.py has the whole model.
     config.model.backbone.update(
-        arch=dict(embed_dims=(16, 32, 64, 512), depths=(1, 1, 1, 1),
-                  ffn_ratios=(2, 2, 2, 2)),
-        drop_path_rate=0, init_cfg=None)
+        arch=dict(embed_dims=(16, 32, 64, 512), depths=(1, 1, 1, 1), ffn_ratios=(2, 2, 2, 2)),
+        drop_path_rate=0,
+        init_cfg=None,
+    )
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -200,14 +227,13 @@ def test_config_on_its_own_data(name, tmp_path, monkeypatch):
     assert data['inputs'].shape == (2, 3, *shape)
     loss = model(**data, mode='loss')['loss_kpt']
     loss.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all()
-               for p in model.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     optimizer.step()
     with torch.no_grad():
         assert model(**data, mode='loss')['loss_kpt'] < loss
 
     model.eval()
-    result, = model.val_step(pseudo_collate([val[0]]))
+    (result,) = model.val_step(pseudo_collate([val[0]]))
     points = result.pred_instances.keypoints
     assert points.shape == (1, count, 2)
     # In what the crop shows, or a cell beside it, where a map has no peak.
@@ -250,12 +276,11 @@ def test_species_are_told_apart(tmp_path):
     figures = prepare('ap10k-256x256', config, tmp_path)
     val = DATASETS.build(config.val_dataloader.dataset)
     # Every image has one of each species; those of the second are missed.
-    wrong = {number: [first, second + 60]
-             for number, (first, second) in figures.items()}
+    wrong = {number: [first, second + 60] for number, (first, second) in figures.items()}
     assert evaluate(config, val, figures, 0)['coco/AP'] == pytest.approx(1)
-    half = evaluate(config, val, {
-        number: [first, second] for number, (first, second) in wrong.items()
-    }, 0)
+    half = evaluate(
+        config, val, {number: [first, second] for number, (first, second) in wrong.items()}, 0
+    )
     assert half['coco/AP'] == pytest.approx(0.5, abs=0.03)
 
 
@@ -266,8 +291,7 @@ def test_augmentation_of_mpii():
     assert 'RandomHalfBody' not in kinds
     assert steps[kinds.index('RandomBBoxTransform')].shift_prob == 0
     others = load('ap10k-256x256').train_dataloader.dataset.pipeline
-    assert [step.type for step in others if step.type != 'RandomHalfBody'
-            ] == kinds
+    assert [step.type for step in others if step.type != 'RandomHalfBody'] == kinds
 
 
 def test_test_split_of_ap10k_is_its_own():

@@ -16,22 +16,27 @@ def coco_folder(synthetic, tmp_path):
     (folder / 'annotations').mkdir(parents=True)
     for split in ('train', 'val'):
         (folder / f'{split}2017').symlink_to(synthetic / split)
-        (folder / f'annotations/person_keypoints_{split}2017.json'
-         ).symlink_to(synthetic / f'annotations/person_keypoints_{split}.json')
+        (folder / f'annotations/person_keypoints_{split}2017.json').symlink_to(
+            synthetic / f'annotations/person_keypoints_{split}.json'
+        )
     return folder
 
 
 def run_demo(*arguments, **env):
     return subprocess.run(
         ['bash', str(ROOT / 'tools/demo.sh'), *map(str, arguments)],
-        env=tool_env(**env), stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False, timeout=300)
+        env=tool_env(**env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 def test_demo_on_a_coco_folder(coco_folder, tmp_path):
     work = tmp_path / 'work'
-    short = ('--cfg-options train_cfg.max_iters=2 '
-             'default_hooks.logger.interval=1')
+    short = '--cfg-options train_cfg.max_iters=2 default_hooks.logger.interval=1'
     done = run_demo(coco_folder, WORK=str(work), TRAIN_OPTIONS=short)
     assert done.returncode == 0, done.stdout
     assert 'Average Precision  (AP) @[ IoU=0.50:0.95' in done.stdout

@@ -30,8 +30,14 @@ def run_setup(project, **env):
     folder, commands = project
     clean = {'PATH': str(commands), 'HOME': str(folder), **env}
     return subprocess.run(
-        [shutil.which('bash'), 'tools/setup_env.sh'], cwd=folder, env=clean,
-        capture_output=True, text=True, check=False, timeout=120)
+        [shutil.which('bash'), 'tools/setup_env.sh'],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def test_no_python(project):
@@ -58,11 +64,11 @@ def test_no_network(project):
         PYTHON=os.path.realpath(sys.executable),
         PIP_CONFIG_FILE=os.devnull,
         PIP_INDEX_URL='http://127.0.0.1:9/simple',
-        PIP_NO_CACHE_DIR='1')
+        PIP_NO_CACHE_DIR='1',
+    )
     assert done.returncode == 2
     assert '[setup] installing what packages are built with' in done.stdout
-    assert done.stderr.startswith(
-        'error: the packages could not be downloaded: is there a network')
+    assert done.stderr.startswith('error: the packages could not be downloaded: is there a network')
     assert len(done.stderr.splitlines()) == 1
     assert not (project[0] / '.venv/.ready').exists()
 
@@ -96,9 +102,13 @@ esac
 def start_setup(project):
     folder, commands = project
     return subprocess.Popen(
-        [shutil.which('bash'), 'tools/setup_env.sh'], cwd=folder,
-        env={'PATH': str(commands), 'HOME': str(folder)}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        [shutil.which('bash'), 'tools/setup_env.sh'],
+        cwd=folder,
+        env={'PATH': str(commands), 'HOME': str(folder)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 @pytest.mark.parametrize('command', ['flock', None])
@@ -119,17 +129,16 @@ def test_two_at_once(fake_python, command):
     assert '[setup] ready after' in outputs[0][0]
     assert outputs[1][0].splitlines() == [
         '[setup] another set-up of .venv is running: waiting',
-        '[setup] the other set-up has made .venv ready']
-    events = [line.split() for line in
-              (folder / 'events').read_text().splitlines()]
+        '[setup] the other set-up has made .venv ready',
+    ]
+    events = [line.split() for line in (folder / 'events').read_text().splitlines()]
     assert [name for name, _ in events] == ['start', 'end'] * 3
     assert 'Collecting all' in (folder / '.venv.setup.log').read_text()
     assert not (folder / '.venv.setup.lock').exists()
 
 
 @pytest.mark.parametrize('command', ['flock', None])
-def test_a_set_up_that_was_killed_does_not_hold_up_the_next(fake_python,
-                                                            command):
+def test_a_set_up_that_was_killed_does_not_hold_up_the_next(fake_python, command):
     folder, commands = fake_python
     if command:
         (commands / command).symlink_to(shutil.which(command))

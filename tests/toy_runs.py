@@ -58,7 +58,7 @@ class ToyMetric(BaseMetric):
 
     default_prefix = 'toy'
 
-    def __init__(self, sign: float = 1.) -> None:
+    def __init__(self, sign: float = 1.0) -> None:
         super().__init__()
         self.sign = sign
 
@@ -80,26 +80,33 @@ def toy_config(work_dir, **changes) -> Config:
         **changes: Of entries, with dots as `__`.
     """
     loader = dict(
-        batch_size=4, num_workers=0,
+        batch_size=4,
+        num_workers=0,
         collate_fn=dict(type='default_collate'),
         sampler=dict(type='InfiniteSampler', shuffle=True),
-        dataset=dict(type='ToyData'))
-    cfg = Config(dict(
-        model=dict(type='ToyModel'), work_dir=str(work_dir),
-        train_dataloader=loader,
-        train_cfg=dict(by_epoch=False, max_iters=8, val_interval=100),
-        optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.01)),
-        param_scheduler=[dict(
-            type='MultiStepLR', milestones=[3, 6], by_epoch=False)],
-        default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', interval=2,
-                            by_epoch=False),
-            logger=dict(type='LoggerHook', interval=1)),
-        default_scope='mmengine', experiment_name=f'toy{next(_NUMBERS)}',
-        log_level='WARNING', resume=False))
+        dataset=dict(type='ToyData'),
+    )
+    cfg = Config(
+        dict(
+            model=dict(type='ToyModel'),
+            work_dir=str(work_dir),
+            train_dataloader=loader,
+            train_cfg=dict(by_epoch=False, max_iters=8, val_interval=100),
+            optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.01)),
+            param_scheduler=[dict(type='MultiStepLR', milestones=[3, 6], by_epoch=False)],
+            default_hooks=dict(
+                checkpoint=dict(type='CheckpointHook', interval=2, by_epoch=False),
+                logger=dict(type='LoggerHook', interval=1),
+            ),
+            default_scope='mmengine',
+            experiment_name=f'toy{next(_NUMBERS)}',
+            log_level='WARNING',
+            resume=False,
+        )
+    )
     cfg.merge_from_dict(
-        {key.replace('__', '.'): copy.deepcopy(value)
-         for key, value in changes.items()})
+        {key.replace('__', '.'): copy.deepcopy(value) for key, value in changes.items()}
+    )
     return cfg
 
 
@@ -112,12 +119,16 @@ def with_validation(interval: int = 2, **metric) -> dict:
     """
     return dict(
         val_dataloader=dict(
-            batch_size=4, num_workers=0,
+            batch_size=4,
+            num_workers=0,
             collate_fn=dict(type='default_collate'),
             sampler=dict(type='DefaultSampler', shuffle=False),
-            dataset=dict(type='ToyData')),
-        val_evaluator=dict(type='ToyMetric', **metric), val_cfg=dict(),
-        train_cfg__val_interval=interval)
+            dataset=dict(type='ToyData'),
+        ),
+        val_evaluator=dict(type='ToyMetric', **metric),
+        val_cfg=dict(),
+        train_cfg__val_interval=interval,
+    )
 
 
 def train_toy(work_dir, resume=None, **changes) -> PoseRunner:
@@ -131,8 +142,9 @@ def train_toy(work_dir, resume=None, **changes) -> PoseRunner:
     Returns:
         The runner, after training.
     """
-    start = dict(resume=resume is not None,
-                 load_from=None if resume in (None, True) else str(resume))
+    start = dict(
+        resume=resume is not None, load_from=None if resume in (None, True) else str(resume)
+    )
     runner = PoseRunner.from_cfg(toy_config(work_dir, **start, **changes))
     runner.train()
     return runner

@@ -20,8 +20,10 @@ _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 def stop(number: int, _frame=None) -> None:
     """End the process; of several, the launcher or the first one says so."""
-    if LAUNCHER not in os.environ and os.environ.get(
-            'RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
+    if (
+        LAUNCHER not in os.environ
+        and os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
+    ):
         os.write(2, b'stopped while loading; nothing was read or written\n')
     os._exit(128 + number)
 
@@ -34,6 +36,7 @@ def follow(launcher: int) -> None:
     """
     if os.getppid() == launcher and sys.platform == 'linux':
         import ctypes
+
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == launcher:
         return

@@ -13,9 +13,12 @@ model = dict(
         arch='base',
         drop_path_rate=0.6,
         init_cfg=dict(
-            checkpoint=_base_.imagenet_weights +
-            'convnext-base_3rdparty_32xb128_in1k_20220124-d0915162.pth')),
-    head=dict(in_channels=1024, decoder=_base_.codec))
+            checkpoint=_base_.imagenet_weights
+            + 'convnext-base_3rdparty_32xb128_in1k_20220124-d0915162.pth'
+        ),
+    ),
+    head=dict(in_channels=1024, decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

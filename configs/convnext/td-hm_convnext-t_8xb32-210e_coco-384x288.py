@@ -13,9 +13,12 @@ model = dict(
         arch='tiny',
         drop_path_rate=0.4,
         init_cfg=dict(
-            checkpoint=_base_.imagenet_weights +
-            'downstream/convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634.pth')),
-    head=dict(in_channels=768, decoder=_base_.codec))
+            checkpoint=_base_.imagenet_weights
+            + 'downstream/convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634.pth'
+        ),
+    ),
+    head=dict(in_channels=768, decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

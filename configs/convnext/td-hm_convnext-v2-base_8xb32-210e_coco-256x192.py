@@ -12,10 +12,10 @@ model = dict(
     backbone=dict(
         arch='v2-base',
         drop_path_rate=0.6,
-        init_cfg=dict(
-            checkpoint=_base_.imagenet_weights_v2 +
-            'convnextv2_base_1k_224_ema.pt')),
-    head=dict(in_channels=1024, decoder=_base_.codec))
+        init_cfg=dict(checkpoint=_base_.imagenet_weights_v2 + 'convnextv2_base_1k_224_ema.pt'),
+    ),
+    head=dict(in_channels=1024, decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

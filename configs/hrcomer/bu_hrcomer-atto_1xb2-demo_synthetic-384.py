@@ -15,7 +15,8 @@ model = dict(
         dropout_after_downsampling=False,
         frozen_stages=-1,
         freeze_every_second_block=False,
-        with_cp=False),
+        with_cp=False,
+    ),
     head=dict(
         num_keypoints=14,
         in_channels=(16, 32, 64, 128),
@@ -25,11 +26,12 @@ model = dict(
         refine_channels=6,
         conv_init='kaiming',
         decoder=_base_.codec,
-        limbs=_base_.codec.sigmas))
+        limbs=_base_.codec.sigmas,
+    ),
+)
 
 max_iters = 3000
-train_cfg = dict(
-    by_epoch=False, max_iters=max_iters, val_interval=max_iters)
+train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict()
 test_cfg = dict()
 # What little the outputs start with has to become large.
@@ -37,17 +39,15 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4),
     paramwise_cfg=dict(
         custom_keys=dict(
-            reg_layer=dict(lr_mult=10.),
-            cls_layer=dict(lr_mult=5.),
-            heatmap_layer=dict(lr_mult=5.))))
+            reg_layer=dict(lr_mult=10.0),
+            cls_layer=dict(lr_mult=5.0),
+            heatmap_layer=dict(lr_mult=5.0),
+        )
+    ),
+)
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=300, start_factor=0.01, by_epoch=False),
-    dict(
-        type='CosineAnnealingLR',
-        begin=300,
-        end=max_iters,
-        eta_min_ratio=0.01,
-        by_epoch=False),
+    dict(type='CosineAnnealingLR', begin=300, end=max_iters, eta_min_ratio=0.01, by_epoch=False),
 ]
 auto_scale_lr = dict(base_batch_size=2)
 
@@ -58,26 +58,24 @@ train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
-    dataset=dict(data_root=data_root, pipeline=_base_.train_pipeline))
+    dataset=dict(data_root=data_root, pipeline=_base_.train_pipeline),
+)
 val_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(data_root=data_root, pipeline=_base_.val_pipeline))
+    dataset=dict(data_root=data_root, pipeline=_base_.val_pipeline),
+)
 test_dataloader = val_dataloader
 
 # After so short a training, some people are still found twice.
 val_evaluator = dict(
-    ann_file=f'{data_root}annotations/mmpose_crowdpose_test.json',
-    nms_mode='oks_nms',
-    nms_thr=0.7)
+    ann_file=f'{data_root}annotations/mmpose_crowdpose_test.json', nms_mode='oks_nms', nms_thr=0.7
+)
 test_evaluator = val_evaluator
 
 default_hooks = dict(
-    checkpoint=dict(
-        by_epoch=False,
-        interval=500,
-        max_keep_ckpts=2,
-        save_best='crowdpose/AP'),
-    logger=dict(interval=40))
+    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=2, save_best='crowdpose/AP'),
+    logger=dict(interval=40),
+)
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

@@ -9,17 +9,19 @@ model = dict(
     backbone=dict(
         arch='base',
         base_init_cfg=dict(
-            type='Pretrained',
-            checkpoint=_base_.base_weights +
-            'convnextv2_base_22k_384_ema.pt'),
+            type='Pretrained', checkpoint=_base_.base_weights + 'convnextv2_base_22k_384_ema.pt'
+        ),
         adapter_init_cfg=dict(
-            type='Pretrained',
-            checkpoint=_base_.adapter_weights + 'hrnet_w32-36af842e.pth')),
+            type='Pretrained', checkpoint=_base_.adapter_weights + 'hrnet_w32-36af842e.pth'
+        ),
+    ),
     head=dict(
         num_keypoints=14,
         in_channels=(32, 64, 128, 256),
         decoder=_base_.codec,
-        limbs=_base_.codec.sigmas))
+        limbs=_base_.codec.sigmas,
+    ),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

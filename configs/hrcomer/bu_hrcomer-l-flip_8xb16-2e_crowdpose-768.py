@@ -19,12 +19,13 @@ model = dict(
         limbs=_base_.codec.sigmas,
         losses=dict(
             oks=dict(type='pose_backbones.OKSLoss', loss_weight=1e-3),
-            heatmap=dict(
-                type='pose_backbones.HeatmapFocalLoss', loss_weight=1e-3))),
-    test_cfg=dict(flip_test=True))
+            heatmap=dict(type='pose_backbones.HeatmapFocalLoss', loss_weight=1e-3),
+        ),
+    ),
+    test_cfg=dict(flip_test=True),
+)
 
-train_dataloader = dict(
-    batch_size=16, dataset=dict(pipeline=_base_.train_pipeline))
+train_dataloader = dict(batch_size=16, dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
 test_dataloader = val_dataloader
 

@@ -11,9 +11,11 @@ model = dict(
         arch='tiny',
         drop_path_rate=0.15,
         init_cfg=dict(
-            checkpoint=_base_.imagenet_weights +
-            'moganet_tiny_sz224_8xbs128_ep300.pth.tar')),
-    head=dict(in_channels=256, decoder=_base_.codec))
+            checkpoint=_base_.imagenet_weights + 'moganet_tiny_sz224_8xbs128_ep300.pth.tar'
+        ),
+    ),
+    head=dict(in_channels=256, decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

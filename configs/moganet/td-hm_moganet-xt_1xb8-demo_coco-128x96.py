@@ -10,35 +10,29 @@ _base_ = [
 # side at stride 4, no deconvolutions, no drop path.
 model = dict(
     backbone=dict(
-        arch='x-tiny',
-        layer_scale_init_value=0.1,
-        out_indices=(0, 1, 2, 3),
-        init_cfg=None),
+        arch='x-tiny', layer_scale_init_value=0.1, out_indices=(0, 1, 2, 3), init_cfg=None
+    ),
     neck=dict(type='FeatureMapProcessor', concat=True),
     head=dict(
         in_channels=384,
         deconv_out_channels=None,
-        conv_out_channels=(128, ),
-        conv_kernel_sizes=(1, ),
-        decoder=_base_.codec),
-    test_cfg=dict(shift_heatmap=False))
+        conv_out_channels=(128,),
+        conv_kernel_sizes=(1,),
+        decoder=_base_.codec,
+    ),
+    test_cfg=dict(shift_heatmap=False),
+)
 
 max_iters = 820
-train_cfg = dict(
-    by_epoch=False, max_iters=max_iters, val_interval=max_iters)
+train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.01),
-    clip_grad=dict(max_norm=1.0))
+    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.01), clip_grad=dict(max_norm=1.0)
+)
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=75, start_factor=0.01, by_epoch=False),
-    dict(
-        type='CosineAnnealingLR',
-        begin=75,
-        end=max_iters,
-        eta_min_ratio=0.01,
-        by_epoch=False),
+    dict(type='CosineAnnealingLR', begin=75, end=max_iters, eta_min_ratio=0.01, by_epoch=False),
 ]
 auto_scale_lr = dict(base_batch_size=8)
 
@@ -49,15 +43,17 @@ train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
-    dataset=dict(pipeline=_base_.train_pipeline))
+    dataset=dict(pipeline=_base_.train_pipeline),
+)
 val_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(pipeline=_base_.val_pipeline, bbox_file=None))
+    dataset=dict(pipeline=_base_.val_pipeline, bbox_file=None),
+)
 test_dataloader = val_dataloader
 
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=100, max_keep_ckpts=2),
-    logger=dict(interval=20))
+    checkpoint=dict(by_epoch=False, interval=100, max_keep_ckpts=2), logger=dict(interval=20)
+)
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

@@ -7,14 +7,17 @@ train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         ann_file='annotations/person_keypoints_train.json',
-        data_prefix=dict(img='train/')))
+        data_prefix=dict(img='train/'),
+    )
+)
 val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         ann_file='annotations/person_keypoints_val.json',
-        data_prefix=dict(img='val/')))
+        data_prefix=dict(img='val/'),
+    )
+)
 test_dataloader = val_dataloader
 
-val_evaluator = dict(
-    ann_file=f'{data_root}annotations/person_keypoints_val.json')
+val_evaluator = dict(ann_file=f'{data_root}annotations/person_keypoints_val.json')
 test_evaluator = val_evaluator

@@ -9,11 +9,11 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+    ),
     backbone=dict(stages=1),
-    head=dict(stages=1, out_shape=(64, 48), decoder=_base_.codec))
+    head=dict(stages=1, out_shape=(64, 48), decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

@@ -5,12 +5,9 @@ _base_ = [
     '../_base_/models/td-hm_mspn.py',
 ]
 
-model = dict(
-    backbone=dict(stages=1),
-    head=dict(stages=1, out_shape=(64, 48), decoder=_base_.codec))
+model = dict(backbone=dict(stages=1), head=dict(stages=1, out_shape=(64, 48), decoder=_base_.codec))
 
-train_dataloader = dict(
-    sampler=_base_.sampler, dataset=dict(pipeline=_base_.train_pipeline))
+train_dataloader = dict(sampler=_base_.sampler, dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
 test_dataloader = val_dataloader
 

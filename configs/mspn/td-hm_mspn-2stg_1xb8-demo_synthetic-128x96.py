@@ -9,7 +9,8 @@ codec = dict(
     input_size=(96, 128),
     heatmap_size=(24, 32),
     kernel_sizes=(11, 9, 7, 5, 3),
-    blur_kernel_size=3)
+    blur_kernel_size=3,
+)
 _codec = {key: codec[key] for key in codec if key != '_delete_'}
 
 model = dict(
@@ -20,7 +21,8 @@ model = dict(
         stages=2,
         num_blocks=(1, 1, 1, 1),
         base_channels=32,
-        unit_channels=64),
+        unit_channels=64,
+    ),
     neck=None,
     head=dict(
         _delete_=True,
@@ -28,7 +30,9 @@ model = dict(
         stages=2,
         out_shape=(32, 24),
         unit_channels=64,
-        decoder=_codec))
+        decoder=_codec,
+    ),
+)
 # Maps go up to 255, and so do gradients.
 optim_wrapper = dict(clip_grad=None)
 
@@ -44,11 +48,7 @@ train_pipeline = [
     dict(type='GenerateTarget', encoder=_codec),
     dict(type='PackPoseInputs'),
 ]
-val_pipeline = [
-    dict(type='pose_backbones.LoadImage'),
-    *crop,
-    dict(type='PackPoseInputs'),
-]
+val_pipeline = [dict(type='pose_backbones.LoadImage'), *crop, dict(type='PackPoseInputs')]
 del _codec
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -6,9 +6,7 @@ _base_ = './td-hm_mspn-2stg_1xb8-demo_synthetic-128x96.py'
 codec = dict(input_size=(128, 128), heatmap_size=(32, 32))
 _codec = dict(_base_.codec, **codec)
 
-model = dict(
-    head=dict(
-        out_shape=(32, 32), out_channels=16, decoder=codec))
+model = dict(head=dict(out_shape=(32, 32), out_channels=16, decoder=codec))
 
 crop = [
     dict(type='GetBBoxCenterScale', padding=1.1),
@@ -21,11 +19,7 @@ train_pipeline = [
     dict(type='GenerateTarget', encoder=_codec),
     dict(type='PackPoseInputs'),
 ]
-val_pipeline = [
-    dict(type='pose_backbones.LoadImage'),
-    *crop,
-    dict(type='PackPoseInputs'),
-]
+val_pipeline = [dict(type='pose_backbones.LoadImage'), *crop, dict(type='PackPoseInputs')]
 del _codec
 
 data_root = 'data/synthetic-mpii/'
@@ -33,20 +27,21 @@ _people = dict(
     _delete_=True,
     type='pose_backbones.MpiiDataset',
     data_root=data_root,
-    data_prefix=dict(img='images/'))
+    data_prefix=dict(img='images/'),
+)
 
 train_dataloader = dict(
-    dataset=dict(
-        _people,
-        ann_file='annotations/mpii_train.json',
-        pipeline=train_pipeline))
+    dataset=dict(_people, ann_file='annotations/mpii_train.json', pipeline=train_pipeline)
+)
 val_dataloader = dict(
     dataset=dict(
         _people,
         ann_file='annotations/mpii_val.json',
         headbox_file=f'{data_root}annotations/mpii_gt_val.mat',
         test_mode=True,
-        pipeline=val_pipeline))
+        pipeline=val_pipeline,
+    )
+)
 del _people
 test_dataloader = val_dataloader
 

@@ -7,11 +7,10 @@ _base_ = [
 
 model = dict(
     backbone=dict(stages=2),
-    head=dict(
-        stages=2, out_shape=(64, 64), out_channels=16, decoder=_base_.codec))
+    head=dict(stages=2, out_shape=(64, 64), out_channels=16, decoder=_base_.codec),
+)
 
-train_dataloader = dict(
-    sampler=_base_.sampler, dataset=dict(pipeline=_base_.train_pipeline))
+train_dataloader = dict(sampler=_base_.sampler, dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
 test_dataloader = val_dataloader
 

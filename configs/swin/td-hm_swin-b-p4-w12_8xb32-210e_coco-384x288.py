@@ -15,10 +15,10 @@ model = dict(
         num_heads=(4, 8, 16, 32),
         window_size=12,
         drop_path_rate=0.3,
-        init_cfg=dict(
-            checkpoint=_base_.imagenet_weights +
-            'swin_base_patch4_window12_384_22k.pth')),
-    head=dict(in_channels=1024, decoder=_base_.codec))
+        init_cfg=dict(checkpoint=_base_.imagenet_weights + 'swin_base_patch4_window12_384_22k.pth'),
+    ),
+    head=dict(in_channels=1024, decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

@@ -8,9 +8,9 @@ _base_ = [
 
 optim_wrapper = dict(
     paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        custom_keys=dict(
-            relative_position_bias_table=dict(decay_mult=0.0))))
+        norm_decay_mult=0.0, custom_keys=dict(relative_position_bias_table=dict(decay_mult=0.0))
+    )
+)
 
 model = dict(
     backbone=dict(
@@ -18,10 +18,10 @@ model = dict(
         depths=(2, 2, 18, 2),
         num_heads=(6, 12, 24, 48),
         drop_path_rate=0.5,
-        init_cfg=dict(
-            checkpoint=_base_.imagenet_weights +
-            'swin_large_patch4_window7_224_22k.pth')),
-    head=dict(in_channels=1536, decoder=_base_.codec))
+        init_cfg=dict(checkpoint=_base_.imagenet_weights + 'swin_large_patch4_window7_224_22k.pth'),
+    ),
+    head=dict(in_channels=1536, decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

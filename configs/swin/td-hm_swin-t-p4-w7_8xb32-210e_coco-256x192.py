@@ -14,10 +14,10 @@ model = dict(
         depths=(2, 2, 6, 2),
         num_heads=(3, 6, 12, 24),
         drop_path_rate=0.2,
-        init_cfg=dict(
-            checkpoint=_base_.imagenet_weights +
-            'swin_tiny_patch4_window7_224.pth')),
-    head=dict(in_channels=768, decoder=_base_.codec))
+        init_cfg=dict(checkpoint=_base_.imagenet_weights + 'swin_tiny_patch4_window7_224.pth'),
+    ),
+    head=dict(in_channels=768, decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

@@ -10,9 +10,9 @@ _base_ = [
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))
 
 model = dict(
-    backbone=dict(
-        model_name='efficientvit_b1.r256_in1k', out_indices=(3, )),
-    head=dict(decoder=_base_.codec))
+    backbone=dict(model_name='efficientvit_b1.r256_in1k', out_indices=(3,)),
+    head=dict(decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

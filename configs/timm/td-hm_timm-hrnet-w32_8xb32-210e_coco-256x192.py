@@ -10,8 +10,9 @@ _base_ = [
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))
 
 model = dict(
-    backbone=dict(model_name='hrnet_w32.ms_in1k', out_indices=(1, )),
-    head=dict(deconv_out_channels=None, decoder=_base_.codec))
+    backbone=dict(model_name='hrnet_w32.ms_in1k', out_indices=(1,)),
+    head=dict(deconv_out_channels=None, decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

@@ -10,10 +10,9 @@ _base_ = [
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))
 
 model = dict(
-    backbone=dict(
-        model_name='mobilenetv4_conv_small.e2400_r224_in1k',
-        out_indices=(4, )),
-    head=dict(decoder=_base_.codec))
+    backbone=dict(model_name='mobilenetv4_conv_small.e2400_r224_in1k', out_indices=(4,)),
+    head=dict(decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

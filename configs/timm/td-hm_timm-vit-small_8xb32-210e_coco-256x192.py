@@ -14,11 +14,10 @@ model = dict(
     backbone=dict(
         model_name='vit_small_patch16_224.augreg_in21k_ft_in1k',
         img_size=(256, 192),
-        out_indices=(11, )),
-    head=dict(
-        deconv_out_channels=(256, 256),
-        deconv_kernel_sizes=(4, 4),
-        decoder=_base_.codec))
+        out_indices=(11,),
+    ),
+    head=dict(deconv_out_channels=(256, 256), deconv_kernel_sizes=(4, 4), decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

@@ -10,9 +10,10 @@ model = dict(
     backbone=dict(
         arch='base',
         drop_path_rate=0.55,
-        init_cfg=dict(
-            checkpoint=_base_.imagenet_weights + 'uniformer_base_in1k.pth')),
-    head=dict(decoder=_base_.codec))
+        init_cfg=dict(checkpoint=_base_.imagenet_weights + 'uniformer_base_in1k.pth'),
+    ),
+    head=dict(decoder=_base_.codec),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))

@@ -13,11 +13,11 @@ model = dict(
     backbone=dict(
         arch='small',
         drop_path_rate=0.2,
-        init_cfg=dict(
-            checkpoint=_base_.imagenet_weights + 'uniformer_small_in1k.pth')),
-    head=dict(decoder=_base_.codec))
+        init_cfg=dict(checkpoint=_base_.imagenet_weights + 'uniformer_small_in1k.pth'),
+    ),
+    head=dict(decoder=_base_.codec),
+)
 
-train_dataloader = dict(
-    batch_size=128, dataset=dict(pipeline=_base_.train_pipeline))
+train_dataloader = dict(batch_size=128, dataset=dict(pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
 test_dataloader = val_dataloader

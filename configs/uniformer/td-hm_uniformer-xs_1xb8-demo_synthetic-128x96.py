@@ -6,10 +6,9 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='pose_backbones.UniFormer',
-        arch=dict(
-            embed_dims=(32, 64, 160, 256),
-            depths=(3, 4, 8, 3),
-            conv_stem=False),
+        arch=dict(embed_dims=(32, 64, 160, 256), depths=(3, 4, 8, 3), conv_stem=False),
         head_dim=32,
-        out_indices=(0, 1, 2, 3)),
-    head=dict(in_channels=512))
+        out_indices=(0, 1, 2, 3),
+    ),
+    head=dict(in_channels=512),
+)

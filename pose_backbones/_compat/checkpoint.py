@@ -32,15 +32,15 @@ def _strict_for_inference(original):
     """MMEngine's `load_state_dict`, strict for our models in inference."""
 
     @wraps(original)
-    def load_state_dict(module: nn.Module, state_dict, strict=False,
-                        logger=None):
+    def load_state_dict(module: nn.Module, state_dict, strict=False, logger=None):
         # Runners pass their logger; inference functions pass none.
         if logger is not None or not any(
-                getattr(part, 'loads_strictly', False)
-                for part in module.modules()):
+            getattr(part, 'loads_strictly', False) for part in module.modules()
+        ):
             original(module, state_dict, strict, logger)
             return
         from ..checkpoints.loading import get_weights, load_weights
+
         load_weights(module, get_weights(state_dict), 'the checkpoint')
 
     load_state_dict.is_strict_for_inference = True
@@ -50,11 +50,8 @@ def _strict_for_inference(original):
 def install() -> None:
     """Replace the loaders; calling it again changes nothing."""
     if not hasattr(upstream.load_state_dict, 'is_strict_for_inference'):
-        upstream.load_state_dict = _strict_for_inference(
-            upstream.load_state_dict)
-    CheckpointLoader.register_scheme(('http://', 'https://', 'file://'),
-                                     read_url,
-                                     force=True)
+        upstream.load_state_dict = _strict_for_inference(upstream.load_state_dict)
+    CheckpointLoader.register_scheme(('http://', 'https://', 'file://'), read_url, force=True)
     # The model zoos' schemes (open-mmlab://, torchvision://, …) call it too.
     upstream.load_from_http = read_url
     CheckpointLoader.register_scheme('', _load_from_local, force=True)

@@ -47,12 +47,13 @@ def resolve(name) -> str | None:
     """
     if not str(name).startswith(_PREFIX):
         return None
-    path = config_folder() / str(name)[len(_PREFIX):]
+    path = config_folder() / str(name)[len(_PREFIX) :]
     if not path.is_file():
-        known = {file.name: _PREFIX + str(file.relative_to(config_folder()))
-                 for file in config_folder().glob('*/*.py')}
-        raise FileNotFoundError(
-            f'{name}{closest(path.name, known)}')
+        known = {
+            file.name: _PREFIX + str(file.relative_to(config_folder()))
+            for file in config_folder().glob('*/*.py')
+        }
+        raise FileNotFoundError(f'{name}{closest(path.name, known)}')
     return str(path)
 
 
@@ -94,5 +95,4 @@ def install() -> None:
     module.FormatCode = _remember(module.FormatCode)
     Config.fromfile = _first_resolve(Config.fromfile, Config.fromfile)
     # A path, and no scope to mark the parts with.
-    Config._get_cfg_path = _first_resolve(
-        Config._get_cfg_path, lambda path, _: (path, None))
+    Config._get_cfg_path = _first_resolve(Config._get_cfg_path, lambda path, _: (path, None))

@@ -10,8 +10,10 @@ import warnings
 
 __all__ = ['install']
 
-_MESSAGE = (r'The metainfo config file "configs/_base_/datasets/\w+\.py" does '
-            r'not exist\. A matched config file')
+_MESSAGE = (
+    r'The metainfo config file "configs/_base_/datasets/\w+\.py" does '
+    r'not exist\. A matched config file'
+)
 
 
 def install() -> None:

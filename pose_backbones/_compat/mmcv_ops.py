@@ -23,8 +23,9 @@ class MissingOperatorError(NotImplementedError):
     """An operator was called that only a compiled mmcv has."""
 
 
-def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float,
-        offset: int) -> torch.Tensor:
+def nms(
+    boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, offset: int
+) -> torch.Tensor:
     """Non-maximum suppression with the signature of mmcv's operator.
 
     Args:
@@ -37,6 +38,7 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float,
         Indices of the boxes kept, int64, best score first.
     """
     from torchvision.ops import nms as torchvision_nms
+
     if offset:
         boxes = boxes.clone()
         boxes[:, 2:] += offset
@@ -59,7 +61,8 @@ class _StandIn(ModuleType):
                 'place: pip uninstall mmcv-lite, then MMCV_WITH_OPS=1 pip '
                 "install --no-build-isolation 'mmcv==2.1.0' (needs a "
                 'compiler, about 10 minutes), or use a model without this '
-                'operator.')
+                'operator.'
+            )
 
         missing.__name__ = name
         return missing
@@ -81,4 +84,5 @@ def install() -> None:
     module.__spec__ = ModuleSpec(_NAME, loader=None)
     sys.modules[_NAME] = module
     import mmcv
+
     mmcv._ext = module

@@ -8,8 +8,7 @@ from .swin import mend as mend_swin
 
 _LOCATION = 'pose_backbones._compat.mmpose_locations'
 #: parts of `pose_backbones.models` that stand on MMPose
-_WITH_MMPOSE = ('data_preprocessors', 'heads', 'pose_estimators',
-                'pose_estimators.mspn')
+_WITH_MMPOSE = ('data_preprocessors', 'heads', 'pose_estimators', 'pose_estimators.mspn')
 
 
 def register_in_mmpose() -> None:

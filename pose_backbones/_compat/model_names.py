@@ -23,6 +23,7 @@ def _find(text: str) -> tuple[Config, str | None]:
     if path is not None:
         return Config.fromfile(path), None
     from ..zoo import find_name, get_config, read_models
+
     name = find_name(text)
     model = read_models().get(name)
     return get_config(name), model.weights if model else None

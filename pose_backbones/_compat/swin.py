@@ -53,31 +53,27 @@ def mend(swin: type) -> None:
         path = config['checkpoint']
         weights = get_weights(read_checkpoint(path))
         prefix = config.get('prefix') or (
-            'backbone.' if any(name.startswith('backbone.')
-                               for name in weights) else '')
-        weights = {name[len(prefix):]: value
-                   for name, value in weights.items()
-                   if name.startswith(prefix)}
+            'backbone.' if any(name.startswith('backbone.') for name in weights) else ''
+        )
+        weights = {
+            name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)
+        }
         weights = _fit_windows(self, convert_backbone(weights))
-        load_weights(
-            self, weights, path, ignore=('head.', ), optional=_NORMS)
+        load_weights(self, weights, path, ignore=('head.',), optional=_NORMS)
 
     init_weights.mended = True
     swin.init_weights, swin.__init__ = init_weights, __init__
 
 
-def _leave_out_norms(swin: nn.Module, state_dict: dict, prefix: str,
-                     *_rest) -> None:
+def _leave_out_norms(swin: nn.Module, state_dict: dict, prefix: str, *_rest) -> None:
     """Take norms of maps that are not returned out of what is loaded."""
     for norm in _NORMS:
         if not hasattr(swin, norm[:-1]):
-            for name in [n for n in state_dict
-                         if n.startswith(prefix + norm)]:
+            for name in [n for n in state_dict if n.startswith(prefix + norm)]:
                 del state_dict[name]
 
 
-def _fit_windows(swin: nn.Module,
-                 weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _fit_windows(swin: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Resize tables of biases to the model's windows, as MMPose does.
 
     A table has (2 * side - 1)² entries for each head. The indices into it
@@ -85,11 +81,14 @@ def _fit_windows(swin: nn.Module,
     """
     own, fitted, resized = swin.state_dict(), dict(weights), 0
     for name, table in weights.items():
-        if (not name.endswith(_TABLE) or name not in own
-                or table.shape[1] != own[name].shape[1]
-                or table.shape == own[name].shape):
+        if (
+            not name.endswith(_TABLE)
+            or name not in own
+            or table.shape[1] != own[name].shape[1]
+            or table.shape == own[name].shape
+        ):
             continue
-        old, new = (round(len(t)**0.5) for t in (table, own[name]))
+        old, new = (round(len(t) ** 0.5) for t in (table, own[name]))
         square = table.t().reshape(1, -1, old, old).float()
         square = F.interpolate(square, (new, new), mode='bicubic')
         fitted[name] = square.flatten(2)[0].t().contiguous()
@@ -99,5 +98,7 @@ def _fit_windows(swin: nn.Module,
     if resized:
         print_log(
             f'SwinTransformer: {resized} tables of position biases resized '
-            'to windows of another size', logger='current')
+            'to windows of another size',
+            logger='current',
+        )
     return fitted

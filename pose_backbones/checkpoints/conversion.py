@@ -76,8 +76,7 @@ def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
     return inspect_state_dict(state_dict).weights
 
 
-def inspect_state_dict(state_dict: dict,
-                       key: str | None = None) -> Conversion:
+def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
     """The same as `convert_state_dict`, with an account of what was done.
 
     Args:
@@ -102,56 +101,66 @@ def inspect_state_dict(state_dict: dict,
     prefix = outer + ('backbone.' if _is_prefixed(inner) else '')
     family = find_family(parts['backbone'], alone=prefix == outer)
     if family is None:
-        raise _unknown(weights, 0, [
-            *(prefix + name for name in parts['backbone']),
-            *(outer + name for name in others)])
+        raise _unknown(
+            weights,
+            0,
+            [*(prefix + name for name in parts['backbone']), *(outer + name for name in others)],
+        )
 
-    constant = [name for name in others
-                if name.startswith('data_preprocessor.')]
+    constant = [name for name in others if name.startswith('data_preprocessor.')]
     unknown = [outer + name for name in others if name not in constant]
     backbone, of_no_use = _without_tasks(family, parts['backbone'])
-    left_out = {**{outer + name: _CONSTANT for name in constant},
-                **dict.fromkeys(constants, _BUFFER),
-                **{prefix + name: of_no_use[name] for name in of_no_use}}
+    left_out = {
+        **{outer + name: _CONSTANT for name in constant},
+        **dict.fromkeys(constants, _BUFFER),
+        **{prefix + name: of_no_use[name] for name in of_no_use},
+    }
     converted, added = family.convert(backbone), []
     for name, value in converted.items():
         if not family.today.fullmatch(name):
             unknown.append(f'backbone.{name}')
         elif family.fills.fullmatch(name) and not any(
-                value is given for given in backbone.values()):
+            value is given for given in backbone.values()
+        ):
             added.append(f'backbone.{name}')
     if unknown or len(converted) - len(added) != len(backbone):
         raise _unknown(weights, len(weights) - len(unknown), unknown, family)
 
     head = parts['head']
     if _is_classifier(head):
-        left_out.update(
-            {f'{outer}head.{name}': _CLASSIFIER for name in head})
+        left_out.update({f'{outer}head.{name}': _CLASSIFIER for name in head})
         head = {}
     head = {**head, **convert_head(parts['keypoint_head'])}
     return Conversion(
         family=family.name,
         naming='ConvNeXtPose' if original else _naming(family, parts, head),
-        weights=_with_versions(OrderedDict({
-            **_named('backbone', converted),
-            **_named('neck', parts['neck']),
-            **_named('head', head)
-        }), {} if original or parts['keypoint_head'] else weights, outer),
+        weights=_with_versions(
+            OrderedDict(
+                {
+                    **_named('backbone', converted),
+                    **_named('neck', parts['neck']),
+                    **_named('head', head),
+                }
+            ),
+            {} if original or parts['keypoint_head'] else weights,
+            outer,
+        ),
         left_out=left_out,
         added=tuple(added),
-        entries=entries)
+        entries=entries,
+    )
 
 
-def _without_model(
-        weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+def _without_model(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """The weights without a trainer's `model.`, and what was taken off."""
     if not all(name.startswith(_TRAINER) for name in weights):
         return weights, ''
-    return {name[len(_TRAINER):]: weights[name] for name in weights}, _TRAINER
+    return {name[len(_TRAINER) :]: weights[name] for name in weights}, _TRAINER
 
 
-def _without_tasks(family: Family, weights: dict[str, Tensor]
-                   ) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _without_tasks(
+    family: Family, weights: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """What a backbone has; and name → why not, of the others."""
     of_no_use = {}
     for name in weights:
@@ -159,20 +168,17 @@ def _without_tasks(family: Family, weights: dict[str, Tensor]
             of_no_use[name] = _CLASSIFIER
         elif family.pretext.fullmatch(name):
             of_no_use[name] = _PRETEXT
-    return {name: value for name, value in weights.items()
-            if name not in of_no_use}, of_no_use
+    return {name: value for name, value in weights.items() if name not in of_no_use}, of_no_use
 
 
 def _is_prefixed(weights: dict[str, Tensor]) -> bool:
     return any(name.startswith('backbone.') for name in weights)
 
 
-def _split(weights: dict[str, Tensor]
-           ) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+def _split(weights: dict[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
     """Part → its weights, without prefix; and names of no part."""
     if not _is_prefixed(weights):
-        return {part: weights if part == 'backbone' else {}
-                for part in _PARTS}, []
+        return {part: weights if part == 'backbone' else {} for part in _PARTS}, []
     parts = {part: {} for part in _PARTS}
     others = []
     for name, value in weights.items():
@@ -188,8 +194,7 @@ def _named(part: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f'{part}.{name}': weights[name] for name in weights}
 
 
-def _with_versions(converted: OrderedDict, weights: dict[str, Tensor],
-                   outer: str) -> OrderedDict:
+def _with_versions(converted: OrderedDict, weights: dict[str, Tensor], outer: str) -> OrderedDict:
     """Converted weights with the versions of the neck and the head.
 
     By them, MMPose's modules know that the names are today's.
@@ -199,10 +204,12 @@ def _with_versions(converted: OrderedDict, weights: dict[str, Tensor],
         weights: Of the file, with the `_metadata` of a state dict or without.
         outer: What stands before its names.
     """
-    versions = {name.removeprefix(outer): entry for name, entry in getattr(
-        weights, '_metadata', {}).items()}
-    kept = {name: entry for name, entry in versions.items()
-            if name.split('.')[0] in ('neck', 'head')}
+    versions = {
+        name.removeprefix(outer): entry for name, entry in getattr(weights, '_metadata', {}).items()
+    }
+    kept = {
+        name: entry for name, entry in versions.items() if name.split('.')[0] in ('neck', 'head')
+    }
     if kept:
         converted._metadata = OrderedDict({'': versions.get('', {}), **kept})
     return converted
@@ -210,8 +217,7 @@ def _with_versions(converted: OrderedDict, weights: dict[str, Tensor],
 
 def _is_classifier(head: dict[str, Tensor]) -> bool:
     """Whether a head has the names of mmpretrain's linear classifiers."""
-    return bool(head) and all(
-        name.startswith(('fc.', 'layers.')) for name in head)
+    return bool(head) and all(name.startswith(('fc.', 'layers.')) for name in head)
 
 
 def _naming(family: Family, parts: dict, head: dict[str, Tensor]) -> str:
@@ -220,8 +226,7 @@ def _naming(family: Family, parts: dict, head: dict[str, Tensor]) -> str:
     if head or parts['neck']:
         return 'MMPose 1.x'
     names = parts['backbone']
-    for naming, pattern in (('ImageNet release', family.original),
-                            ('timm', family.timm)):
+    for naming, pattern in (('ImageNet release', family.original), ('timm', family.timm)):
         if any(pattern.fullmatch(name) for name in names):
             return naming
     today = all(family.today.fullmatch(name) for name in names)
@@ -230,20 +235,29 @@ def _naming(family: Family, parts: dict, head: dict[str, Tensor]) -> str:
     return 'pose_backbones'
 
 
-def _unknown(weights: dict[str, Tensor], recognised: int,
-             unknown: list[str], family: Family | None = None
-             ) -> CheckpointError:
+def _unknown(
+    weights: dict[str, Tensor], recognised: int, unknown: list[str], family: Family | None = None
+) -> CheckpointError:
     """The error that says what was recognised and what was not."""
     shown = ', '.join(unknown[:5]) + (', …' if len(unknown) > 5 else '')
     known = ', '.join(known.name for known in FAMILIES)
-    what = (f'{recognised} of {len(weights)} names are known, of a '
-            f'{family.name}' if family else
-            f'a backbone of no known family ({known})')
-    problem = (f'Not recognised: {shown}' if unknown else
-               'Different names stand for one and the same weight')
-    hint = '' if family else (
-        '. Weights of a timm model need no conversion: model.backbone=dict('
-        "type='TimmBackbone', model_name=NAME, init_cfg=dict("
-        "type='Pretrained', checkpoint=FILE)) takes them")
-    return CheckpointError(
-        f'weights of an unknown release: {what}. {problem}{hint}')
+    what = (
+        f'{recognised} of {len(weights)} names are known, of a {family.name}'
+        if family
+        else f'a backbone of no known family ({known})'
+    )
+    problem = (
+        f'Not recognised: {shown}'
+        if unknown
+        else 'Different names stand for one and the same weight'
+    )
+    hint = (
+        ''
+        if family
+        else (
+            '. Weights of a timm model need no conversion: model.backbone=dict('
+            "type='TimmBackbone', model_name=NAME, init_cfg=dict("
+            "type='Pretrained', checkpoint=FILE)) takes them"
+        )
+    )
+    return CheckpointError(f'weights of an unknown release: {what}. {problem}{hint}')

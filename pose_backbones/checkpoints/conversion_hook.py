@@ -10,9 +10,10 @@ _WRAPPER = 'model'
 
 
 def convert_when_loaded(
-        module: nn.Module,
-        convert: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],
-        whole: bool = False) -> None:
+    module: nn.Module,
+    convert: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],
+    whole: bool = False,
+) -> None:
     """Have a module rename what it is to load, in place.
 
     PyTorch and MMEngine call this, whoever loads.
@@ -25,17 +26,19 @@ def convert_when_loaded(
         whole: Whether it is a whole model, of which checkpoints of the
             originals may have all weights under `model`.
     """
-    module.register_load_state_dict_pre_hook(
-        partial(_convert, convert=convert, whole=whole))
+    module.register_load_state_dict_pre_hook(partial(_convert, convert=convert, whole=whole))
 
 
-def _convert(_module: nn.Module, state_dict: dict, prefix: str, *_reports,
-             convert: Callable, whole: bool) -> None:
+def _convert(
+    _module: nn.Module, state_dict: dict, prefix: str, *_reports, convert: Callable, whole: bool
+) -> None:
     if whole and isinstance(state_dict.get(_WRAPPER), Mapping):
         content = state_dict[_WRAPPER]
         state_dict.clear()
         state_dict.update({prefix + name: content[name] for name in content})
-    own = {name[len(prefix):]: state_dict.pop(name)
-           for name in list(state_dict) if name.startswith(prefix)}
-    state_dict.update({prefix + name: value
-                       for name, value in convert(own).items()})
+    own = {
+        name[len(prefix) :]: state_dict.pop(name)
+        for name in list(state_dict)
+        if name.startswith(prefix)
+    }
+    state_dict.update({prefix + name: value for name, value in convert(own).items()})

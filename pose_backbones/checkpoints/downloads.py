@@ -19,10 +19,9 @@ __all__ = ['cached_file', 'read_url']
 _WITH_HASH = re.compile(r'.+-([0-9a-f]{8,64})(?:_\d{8})?\.\w+')
 
 
-def read_url(url: str,
-             map_location: Any = None,
-             model_dir: str | None = None,
-             progress: bool = True) -> Any:
+def read_url(
+    url: str, map_location: Any = None, model_dir: str | None = None, progress: bool = True
+) -> Any:
     """Download a checkpoint once and read it as data.
 
     Args:
@@ -77,15 +76,17 @@ def cached_file(url: str, model_dir: str | None = None) -> Path:
         The path.
     """
     folder = Path(model_dir or f'{torch.hub.get_dir()}/checkpoints')
-    name = re.sub(r'[^\w.+-]', '_', unquote(urlsplit(url).path).rsplit(
-        '/', 1)[-1])[-120:]
+    name = re.sub(r'[^\w.+-]', '_', unquote(urlsplit(url).path).rsplit('/', 1)[-1])[-120:]
     shared = folder / name
     match = _WITH_HASH.fullmatch(name)
     if match and not match[1].isdigit() and shared.is_file():
         if _sha256(shared).startswith(match[1]):
             return shared
-        print_log(f'{shared} is not the file of {url}: its SHA-256 does not '
-                  f'begin with {match[1]}; it is downloaded anew', 'current')
+        print_log(
+            f'{shared} is not the file of {url}: its SHA-256 does not '
+            f'begin with {match[1]}; it is downloaded anew',
+            'current',
+        )
     return folder / f'{_digest(url)}-{name}'
 
 
@@ -95,6 +96,8 @@ def _digest(url: str) -> str:
 
 def _sha256(file: Path) -> str:
     with file.open('rb') as opened:
-        return hashlib.file_digest(opened, 'sha256').hexdigest() if hasattr(
-            hashlib, 'file_digest') else hashlib.sha256(
-                opened.read()).hexdigest()
+        return (
+            hashlib.file_digest(opened, 'sha256').hexdigest()
+            if hasattr(hashlib, 'file_digest')
+            else hashlib.sha256(opened.read()).hexdigest()
+        )

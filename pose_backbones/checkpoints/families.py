@@ -66,10 +66,12 @@ FAMILIES = (
             rf'blocks\d\.\d+\.attn\.value\.(DW_conv[012]|PW_conv)\.{_AFFINE}',
             rf'blocks\d\.\d+\.mlp\.(fc[12]|dwconv|decompose)\.{_AFFINE}',
             r'blocks\d\.\d+\.(attn|mlp)\.sigma\.scale',
-            rf'norm\d\.{_NORM}'),
+            rf'norm\d\.{_NORM}',
+        ),
         classifier=_names(r'head\..+'),
         fills=_NEVER,
-        convert=_unchanged),
+        convert=_unchanged,
+    ),
     Family(
         name='UniFormer',
         signature=_names(r'blocks\d\.\d+\.pos_embed\.weight'),
@@ -82,18 +84,20 @@ FAMILIES = (
             rf'blocks\d\.\d+\.mlp\.fc[12]\.{_AFFINE}',
             rf'blocks\d\.\d+\.norm[12]\.{_NORM}',
             r'blocks\d\.\d+\.gamma_[12]',
-            rf'norm\d\.{_AFFINE}'),
+            rf'norm\d\.{_AFFINE}',
+        ),
         classifier=_names(rf'norm\.{_NORM}', r'(aux_)?head\..+'),
         fills=_names(rf'norm\d\.{_AFFINE}'),
-        convert=uniformer.convert_backbone),
+        convert=uniformer.convert_backbone,
+    ),
     Family(
         name='ConvNeXt',
         signature=_names(
             r'stages\.\d\.\d+\.(dwconv|depthwise_conv)\.weight',
             r'encoder\.stages\.\d\.\d+\.dwconv\.(weight|kernel)',
-            r'stages\.\d\.blocks\.\d+\.conv_dw\.weight'),
-        original=_names(
-            r'(encoder\.)?stages\.\d\.\d+\.dwconv\.(weight|kernel)'),
+            r'stages\.\d\.blocks\.\d+\.conv_dw\.weight',
+        ),
+        original=_names(r'(encoder\.)?stages\.\d\.\d+\.dwconv\.(weight|kernel)'),
         timm=_names(r'head\.(norm|fc)\.weight'),
         today=_names(
             rf'stem\.[01]\.{_AFFINE}',
@@ -101,16 +105,20 @@ FAMILIES = (
             rf'stages\.\d\.blocks\.\d+\.(conv_dw|norm)\.{_AFFINE}',
             rf'stages\.\d\.blocks\.\d+\.mlp\.(fc[12]|grn)\.{_AFFINE}',
             r'stages\.\d\.blocks\.\d+\.gamma',
-            rf'norm\d\.{_AFFINE}'),
+            rf'norm\d\.{_AFFINE}',
+        ),
         # The norm behind the pool is that of the last map.
         classifier=_names(r'head\.(?!norm\.).+'),
         pretext=_names(r'(decoder|proj|pred)\..+', r'mask_token'),
         fills=_NEVER,
-        convert=convnext.convert_backbone),
+        convert=convnext.convert_backbone,
+    ),
     Family(
         name='SwinTransformer',
-        signature=_names(r'(stages|layers)\.\d\.blocks\.\d+\.attn\.'
-                         r'(w_msa\.)?relative_position_bias_table'),
+        signature=_names(
+            r'(stages|layers)\.\d\.blocks\.\d+\.attn\.'
+            r'(w_msa\.)?relative_position_bias_table'
+        ),
         original=_names(r'layers\.0\.downsample\.reduction\.weight'),
         timm=_names(r'layers\.1\.downsample\.reduction\.weight'),
         today=_names(
@@ -121,14 +129,18 @@ FAMILIES = (
             r'(bias_table|index)',
             rf'stages\.\d\.blocks\.\d+\.ffn\.layers\.(0\.0|1)\.{_AFFINE}',
             rf'stages\.\d\.downsample\.(norm|reduction)\.{_AFFINE}',
-            rf'norm\d\.{_AFFINE}'),
+            rf'norm\d\.{_AFFINE}',
+        ),
         classifier=_names(r'head\..+', r'.+\.attn_mask'),
         fills=_names(r'.+\.relative_position_index'),
-        convert=swin.convert_backbone),
+        convert=swin.convert_backbone,
+    ),
     Family(
         name='MSPN',
-        signature=_names(r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.'
-                         r'(u|in)_skip\.conv\.weight'),
+        signature=_names(
+            r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.'
+            r'(u|in)_skip\.conv\.weight'
+        ),
         original=_NEVER,
         timm=_NEVER,
         today=_names(
@@ -136,15 +148,16 @@ FAMILIES = (
             r'stage\d\.downsample\.layer\d\.\d+\.'
             rf'(conv_bn_relu\d|downsample)\.(conv|bn)\.{_NORM}',
             r'stage\d\.upsample\.up\d\.'
-            rf'(u_skip|up_conv|skip[12]|cross_conv)\.(conv|bn)\.{_NORM}'),
+            rf'(u_skip|up_conv|skip[12]|cross_conv)\.(conv|bn)\.{_NORM}',
+        ),
         classifier=_NEVER,
         # MMPose's convolutions have no bias.
         fills=_names(r'.+\.conv\.bias'),
-        convert=mspn.convert_backbone),
+        convert=mspn.convert_backbone,
+    ),
     Family(
         name='HRCoMer',
-        signature=_names(
-            r'hr_adapter\.stage2\.0\.branches\.0\.0\.conv1\.weight'),
+        signature=_names(r'hr_adapter\.stage2\.0\.branches\.0\.0\.conv1\.weight'),
         original=_NEVER,
         timm=_NEVER,
         today=_names(
@@ -160,10 +173,12 @@ FAMILIES = (
             r'hr_adapter\.stage[2-4]\.\d\.branches\.\d\.\d+\.(conv|bn)[12]\.'
             rf'{_NORM}',
             r'hr_adapter\.stage[2-4]\.\d\.fuse_layers\.\d\.\d\.(\d\.)?[01]\.'
-            rf'{_NORM}'),
+            rf'{_NORM}',
+        ),
         classifier=_NEVER,
         fills=_NEVER,
-        convert=hrcomer.convert_backbone),
+        convert=hrcomer.convert_backbone,
+    ),
     Family(
         name='TimmBackbone',
         signature=_names(r'model\..+'),
@@ -173,7 +188,8 @@ FAMILIES = (
         classifier=_NEVER,
         fills=_NEVER,
         convert=_unchanged,
-        alone=False),
+        alone=False,
+    ),
 )
 
 
@@ -189,7 +205,6 @@ def find_family(names: Iterable[str], alone: bool) -> Family | None:
     """
     names = list(names)
     for family in FAMILIES:
-        if (family.alone or not alone) and any(
-                family.signature.fullmatch(name) for name in names):
+        if (family.alone or not alone) and any(family.signature.fullmatch(name) for name in names):
             return family
     return None

@@ -31,33 +31,57 @@ _MOST_SIZES = 64
 _LARGEST_VIEW = 2**31
 _LARGEST_OFFSET = 2**62
 _DTYPES = {
-    str(value): value for name, value in vars(torch).items()
-    if isinstance(value, torch.dtype) and re.fullmatch(
+    str(value): value
+    for name, value in vars(torch).items()
+    if isinstance(value, torch.dtype)
+    and re.fullmatch(
         r'bool|u?int(8|16|32|64)|b?float(16|32|64)|complex(32|64|128)|'
-        r'float8_\w+', name)}
+        r'float8_\w+',
+        name,
+    )
+}
 _STORAGES = {
-    f'torch.{name}Storage': dtype for name, dtype in dict(
-        Double=torch.float64, Float=torch.float32, Half=torch.float16,
-        BFloat16=torch.bfloat16, Long=torch.int64, Int=torch.int32,
-        Short=torch.int16, Char=torch.int8, Byte=torch.uint8,
-        Bool=torch.bool, ComplexFloat=torch.complex64,
-        ComplexDouble=torch.complex128, Untyped=torch.uint8).items()}
+    f'torch.{name}Storage': dtype
+    for name, dtype in dict(
+        Double=torch.float64,
+        Float=torch.float32,
+        Half=torch.float16,
+        BFloat16=torch.bfloat16,
+        Long=torch.int64,
+        Int=torch.int32,
+        Short=torch.int16,
+        Char=torch.int8,
+        Byte=torch.uint8,
+        Bool=torch.bool,
+        ComplexFloat=torch.complex64,
+        ComplexDouble=torch.complex128,
+        Untyped=torch.uint8,
+    ).items()
+}
 _STORAGES['torch.storage.UntypedStorage'] = torch.uint8
 #: tensors without plain values: part of the name → what they are
 _OTHER_TENSORS = {
-    'qtensor': 'a quantized tensor', 'sparse': 'a sparse tensor',
+    'qtensor': 'a quantized tensor',
+    'sparse': 'a sparse tensor',
     'meta_tensor': 'a meta tensor, which has no values',
-    'nested_tensor': 'a nested tensor', 'wrapper_subclass':
-    'a tensor subclass'}
-_NUMPY = ('numpy', 'numpy.core.multiarray', 'numpy._core.multiarray',
-          'numpy.core.numeric', 'numpy._core.numeric')
+    'nested_tensor': 'a nested tensor',
+    'wrapper_subclass': 'a tensor subclass',
+}
+_NUMPY = (
+    'numpy',
+    'numpy.core.multiarray',
+    'numpy._core.multiarray',
+    'numpy.core.numeric',
+    'numpy._core.numeric',
+)
 #: Files that pose_backbones 0.x wrote after resuming have the second.
 _ARRAYS = ('numpy.ndarray', 'pose_backbones.compat.checkpoint._PlainArray')
-_NUMBER = re.compile(r'b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|'
-                     r'S\d{1,6}|U\d{1,6}')
+_NUMBER = re.compile(
+    r'b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|'
+    r'S\d{1,6}|U\d{1,6}'
+)
 _HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
-_ONE_CYCLE = 'mmengine.optim.scheduler.param_scheduler.' \
-    'OneCycleParamScheduler'
+_ONE_CYCLE = 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'
 
 
 class StorageId:
@@ -72,8 +96,9 @@ class StorageId:
 
     __slots__ = ('count', 'dtype', 'key', 'view')
 
-    def __init__(self, key: str, dtype: torch.dtype, count: int,
-                 view: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, key: str, dtype: torch.dtype, count: int, view: tuple[int, int] | None = None
+    ) -> None:
         self.key, self.dtype, self.count, self.view = key, dtype, count, view
 
 
@@ -88,18 +113,16 @@ def storage_id(value, place: str = 'one of its tensors') -> StorageId:
         Refused: If it refers to a model, or to numbers of no plain type.
         Damaged: If it is no reference, or malformed.
     """
-    if type(value) is not Record or value.path != 'persistent' or (
-            value.state is not Record.UNSET):
+    if type(value) is not Record or value.path != 'persistent' or (value.state is not Record.UNSET):
         raise Damaged(f'{place} has no storage')
-    name, *rest = _parts(value.arguments[0], place) or ('', )
+    name, *rest = _parts(value.arguments[0], place) or ('',)
     if name != 'storage' or len(rest) not in (4, 5):
         raise Damaged(f'{place} has no storage')
     kind, key, _location, count, *view = rest
     path = kind.path if type(kind) is Name else _short(kind)
     path = path.replace('torch.cuda.', 'torch.')
     if path not in _STORAGES:
-        raise Refused(f'{place} is ' + (
-            'a quantized tensor' if '.Q' in path else f'of {path}'))
+        raise Refused(f'{place} is ' + ('a quantized tensor' if '.Q' in path else f'of {path}'))
     if type(key) not in (str, int):
         raise Damaged(f'{place}: a storage is named {_short(key)}')
     part = None
@@ -129,9 +152,7 @@ def resolve(value, load: Callable[[StorageId], Tensor], size: int) -> Any:
 
 
 class _Resolver:
-
-    def __init__(self, load: Callable[[StorageId], Tensor],
-                 size: int) -> None:
+    def __init__(self, load: Callable[[StorageId], Tensor], size: int) -> None:
         self._load = load
         self._room = size
         self._done: dict[int, tuple[Any, int]] = {}
@@ -154,8 +175,7 @@ class _Resolver:
         if id(value) in self._open:
             raise Damaged(f'{self._place()} contains itself')
         if len(self._open) >= _DEEPEST:
-            raise Damaged(f'objects are nested more than {_DEEPEST} levels '
-                          'deep')
+            raise Damaged(f'objects are nested more than {_DEEPEST} levels deep')
         self._open.add(id(value))
         before = self._count
         self._grow(1)
@@ -223,44 +243,64 @@ class _Resolver:
     def _whole(self, value, least: int = 0) -> int:
         return _whole(value, self._place(), least)
 
-    def _tensor(self, record: Record, storage, offset, size, stride,
-                requires_grad=False, _hooks=None, metadata=None) -> Tensor:
-        return self._view(record, storage, None, offset, size, stride,
-                          requires_grad, metadata)
+    def _tensor(
+        self,
+        record: Record,
+        storage,
+        offset,
+        size,
+        stride,
+        requires_grad=False,
+        _hooks=None,
+        metadata=None,
+    ) -> Tensor:
+        return self._view(record, storage, None, offset, size, stride, requires_grad, metadata)
 
-    def _typed_tensor(self, record: Record, storage, offset, size, stride,
-                      requires_grad, _hooks, dtype, metadata=None) -> Tensor:
-        return self._view(record, storage, self.plain(dtype), offset, size,
-                          stride, requires_grad, metadata)
+    def _typed_tensor(
+        self,
+        record: Record,
+        storage,
+        offset,
+        size,
+        stride,
+        requires_grad,
+        _hooks,
+        dtype,
+        metadata=None,
+    ) -> Tensor:
+        return self._view(
+            record, storage, self.plain(dtype), offset, size, stride, requires_grad, metadata
+        )
 
-    def _view(self, record: Record, storage, dtype, offset, size, stride,
-              requires_grad, metadata) -> Tensor:
+    def _view(
+        self, record: Record, storage, dtype, offset, size, stride, requires_grad, metadata
+    ) -> Tensor:
         self._no_state(record)
         if metadata:
-            raise Refused(f'{self._place()} is a conjugate or negative view '
-                          'of a tensor')
+            raise Refused(f'{self._place()} is a conjugate or negative view of a tensor')
         values = self._storage(storage)
         if dtype is not None:
             if not isinstance(dtype, torch.dtype):
                 raise Damaged(f'{self._place()} has no number type')
             values = values.view(torch.uint8)
             width = dtype.itemsize
-            values = values[:len(values) // width * width].view(dtype)
+            values = values[: len(values) // width * width].view(dtype)
         offset = self._whole(offset)
         size, stride = self._sizes(size), self._sizes(stride)
         if len(size) != len(stride):
-            raise Damaged(f'{self._place()}: shape {_short(size)} and '
-                          f'strides {_short(stride)}')
+            raise Damaged(f'{self._place()}: shape {_short(size)} and strides {_short(stride)}')
         count = math.prod(size)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride))
         if count and last >= len(values):
             raise Damaged(
                 f'{self._place()} of shape {_short(size)} wants '
-                f'{last + 1:,} numbers of a storage of {len(values):,}')
-        if count > len(values) and (
-                count * values.itemsize > _LARGEST_VIEW):
-            raise Refused(f'{self._place()}: a storage of {len(values):,} '
-                          f'numbers repeated to the shape {_short(size)}')
+                f'{last + 1:,} numbers of a storage of {len(values):,}'
+            )
+        if count > len(values) and (count * values.itemsize > _LARGEST_VIEW):
+            raise Refused(
+                f'{self._place()}: a storage of {len(values):,} '
+                f'numbers repeated to the shape {_short(size)}'
+            )
         if not count:
             offset = 0
         tensor = values.as_strided(size, stride, offset)
@@ -278,41 +318,39 @@ class _Resolver:
     def _storage(self, value) -> Tensor:
         return self._load(storage_id(value, self._place()))
 
-    def _parameter(self, record: Record, data, requires_grad, *_rest
-                   ) -> nn.Parameter:
+    def _parameter(self, record: Record, data, requires_grad, *_rest) -> nn.Parameter:
         self._no_state(record)
         value = self.plain(data)
         if not isinstance(value, Tensor):
             raise Damaged(f'{self._place()} is a parameter without values')
-        return nn.Parameter(
-            value.detach(), requires_grad is True and
-            value.is_floating_point())
+        return nn.Parameter(value.detach(), requires_grad is True and value.is_floating_point())
 
-    def _tensor_with_attributes(self, record: Record, function, kind,
-                                arguments, _attributes) -> Tensor:
+    def _tensor_with_attributes(
+        self, record: Record, function, kind, arguments, _attributes
+    ) -> Tensor:
         """The tensor alone; attributes of Python are left out."""
         path = kind.path if type(kind) is Name else _short(kind)
-        if (path not in ('torch.Tensor', 'torch.nn.parameter.Parameter')
-                or type(function) is not Name or type(arguments) is not tuple
-                or not function.path.startswith('torch._utils._rebuild')):
+        if (
+            path not in ('torch.Tensor', 'torch.nn.parameter.Parameter')
+            or type(function) is not Name
+            or type(arguments) is not tuple
+            or not function.path.startswith('torch._utils._rebuild')
+        ):
             raise Refused(f'{self._place()} is a {path}')
         self._no_state(record)
         return self._record(Record(function.path, arguments))
 
     def _size(self, record: Record, sizes) -> torch.Size:
         self._no_state(record)
-        return torch.Size(self._sizes(
-            tuple(sizes) if type(sizes) is list else sizes))
+        return torch.Size(self._sizes(tuple(sizes) if type(sizes) is list else sizes))
 
     def _device(self, record: Record, kind, index=None) -> torch.device:
         self._no_state(record)
         if kind not in ('cpu', 'cuda', 'meta', 'mps', 'xpu'):
             raise Damaged(f'{self._place()} is the device {_short(kind)}')
-        return torch.device(
-            kind, *(() if index is None else (self._whole(index), )))
+        return torch.device(kind, *(() if index is None else (self._whole(index),)))
 
-    def _bytes(self, record: Record, content=b'', encoding='latin1'
-               ) -> bytes:
+    def _bytes(self, record: Record, content=b'', encoding='latin1') -> bytes:
         """What the machine has not made bytes of."""
         self._no_state(record)
         if type(content) is str and encoding in ('latin1', 'latin-1'):
@@ -322,8 +360,7 @@ class _Resolver:
         self._take(len(content))
         return content
 
-    def _bytearray(self, record: Record, content=b'', encoding='latin1'
-                   ) -> bytearray:
+    def _bytearray(self, record: Record, content=b'', encoding='latin1') -> bytearray:
         return bytearray(self._bytes(record, content, encoding))
 
     def _take(self, count: int) -> None:
@@ -337,7 +374,7 @@ class _Resolver:
         if type(items) is not list:
             raise Damaged(f'{self._place()}: a set of {_short(items)}')
         for item in items:
-            for part in item if type(item) is tuple else (item, ):
+            for part in item if type(item) is tuple else (item,):
                 if type(part) not in _ATOMS - {bytearray}:
                     raise Refused(f'{self._place()}: a set of {_short(part)}')
         self._grow(len(items))
@@ -351,8 +388,7 @@ class _Resolver:
     def _complex(self, record: Record, real, imaginary) -> complex:
         self._no_state(record)
         if {type(real), type(imaginary)} - {int, float}:
-            raise Damaged(f'{self._place()}: a complex number of '
-                          f'{_short(real)}')
+            raise Damaged(f'{self._place()}: a complex number of {_short(real)}')
         return complex(real, imaginary)
 
     def _ordered(self, record: Record, *pairs) -> OrderedDict:
@@ -366,8 +402,7 @@ class _Resolver:
         if record.state is not Record.UNSET:
             state = self.plain(record.state)
             if type(state) is not dict or set(state) - {'_metadata'}:
-                raise Refused(f'attributes of {self._place()}: '
-                              f'{_short(list(state))}')
+                raise Refused(f'attributes of {self._place()}: {_short(list(state))}')
             metadata = state.get('_metadata')
             if metadata is not None:
                 found._metadata = self._metadata(metadata)
@@ -376,8 +411,9 @@ class _Resolver:
     def _pairs(self, pairs) -> list[tuple]:
         """Of Python 2's ordered dicts: a list of keys and values."""
         if type(pairs) is not list or not all(
-                type(pair) in (list, tuple) and len(pair) == 2
-                and type(pair[0]) in (str, int) for pair in pairs):
+            type(pair) in (list, tuple) and len(pair) == 2 and type(pair[0]) in (str, int)
+            for pair in pairs
+        ):
             raise Damaged(f'{self._place()}: a dict of {_short(pairs)}')
         return pairs
 
@@ -401,14 +437,12 @@ class _Resolver:
     def _path(self, record: Record, *parts) -> str:
         """A path, as text."""
         self._no_state(record)
-        return '/'.join(self._text(record, part) for part in parts).replace(
-            '//', '/')
+        return '/'.join(self._text(record, part) for part in parts).replace('//', '/')
 
     def _counter(self, record: Record, counts=None) -> Counter:
         self._no_state(record)
         found = {} if counts is None else self.plain(counts)
-        if type(found) is not dict or not all(
-                type(number) is int for number in found.values()):
+        if type(found) is not dict or not all(type(number) is int for number in found.values()):
             raise Damaged(f'{self._place()}: counts of {_short(found)}')
         return Counter(found)
 
@@ -420,21 +454,17 @@ class _Resolver:
 
     def _empty_array(self, record: Record, kind, _shape, _code) -> np.ndarray:
         if type(kind) is not Name or kind.path not in _ARRAYS:
-            raise Refused(f'{self._place()} is an array of the kind '
-                          f'{_short(kind)}')
+            raise Refused(f'{self._place()} is an array of the kind {_short(kind)}')
         state = _parts(record.state, self._place())
         if len(state) != 5:
             raise Damaged(f'{self._place()} is an array without values')
         _version, shape, dtype, columns_first, content = state
-        return self._array(content, dtype, shape,
-                           'F' if columns_first is True else 'C')
+        return self._array(content, dtype, shape, 'F' if columns_first is True else 'C')
 
-    def _array_of_buffer(self, record: Record, content, dtype, shape, order
-                         ) -> np.ndarray:
+    def _array_of_buffer(self, record: Record, content, dtype, shape, order) -> np.ndarray:
         self._no_state(record)
         if order not in ('C', 'F'):
-            raise Damaged(f'{self._place()}: an array in the order '
-                          f'{_short(order)}')
+            raise Damaged(f'{self._place()}: an array in the order {_short(order)}')
         return self._array(content, dtype, shape, order)
 
     def _array(self, content, dtype, shape, order) -> np.ndarray:
@@ -444,15 +474,14 @@ class _Resolver:
             content = content.encode('latin1')
         if type(content) not in (bytes, bytearray):
             raise Refused(f'{self._place()} is an array of Python objects')
-        if len(shape) > 32 or (
-                math.prod(shape) * number.itemsize != len(content)):
-            raise Damaged(f'{self._place()}: {len(content):,} bytes for an '
-                          f'array of {number}, {_short(shape)}')
+        if len(shape) > 32 or (math.prod(shape) * number.itemsize != len(content)):
+            raise Damaged(
+                f'{self._place()}: {len(content):,} bytes for an array of {number}, {_short(shape)}'
+            )
         self._take(len(content))
         if not len(content):
             return np.empty(shape, number)
-        if number.kind == 'U' and np.frombuffer(
-                content, f'{number.byteorder}u4').max() > 0x10ffff:
+        if number.kind == 'U' and np.frombuffer(content, f'{number.byteorder}u4').max() > 0x10FFFF:
             raise Damaged(f'{self._place()} is an array of text that is none')
         values = np.frombuffer(content, number).copy()
         return values.reshape(shape, order=order)
@@ -467,18 +496,20 @@ class _Resolver:
             raise Damaged(f'{self._place()} has no number type')
         name = value.arguments[0] if value.arguments else None
         if type(name) is not str or not _NUMBER.fullmatch(name):
-            raise Refused(f'{self._place()} is an array of the type '
-                          f'{_short(name)}; only numbers and text are read')
+            raise Refused(
+                f'{self._place()} is an array of the type '
+                f'{_short(name)}; only numbers and text are read'
+            )
         order = '|'
         if value.state is not Record.UNSET:
             state = _parts(value.state, self._place())
             if len(state) not in (8, 9) or any(
-                    part is not None for part in (*state[2:5], *state[8:])):
+                part is not None for part in (*state[2:5], *state[8:])
+            ):
                 raise Refused(f'{self._place()} is an array of records')
             order = state[1]
         if order not in ('<', '>', '|', '='):
-            raise Damaged(f'{self._place()} has the byte order '
-                          f'{_short(order)}')
+            raise Damaged(f'{self._place()} has the byte order {_short(order)}')
         try:
             return np.dtype(name).newbyteorder(order)
         except TypeError as error:  # f16 where the machine has none
@@ -488,24 +519,26 @@ class _Resolver:
 
     def _history(self, record: Record, *arguments) -> HistoryBuffer:
         if arguments or type(record.state) is not dict:
-            raise Refused(f'{self._place()} is a HistoryBuffer that was not '
-                          'written by MMEngine')
+            raise Refused(f'{self._place()} is a HistoryBuffer that was not written by MMEngine')
         state = dict(record.state)
         state.pop('statistics_methods', None)
         known = {'max_length', '_log_history', '_count_history'}
         if set(state) != known:
-            raise Refused(f'{self._place()}: a HistoryBuffer with '
-                          f'{_short(sorted(map(str, state)))}')
-        values, counts = (self.plain(state[name]) for name in (
-            '_log_history', '_count_history'))
+            raise Refused(
+                f'{self._place()}: a HistoryBuffer with {_short(sorted(map(str, state)))}'
+            )
+        values, counts = (self.plain(state[name]) for name in ('_log_history', '_count_history'))
         for array in (values, counts):
-            if not isinstance(array, np.ndarray) or array.ndim != 1 or (
-                    array.dtype.kind not in 'biuf'):
-                raise Damaged(f'{self._place()}: a HistoryBuffer of '
-                              f'{_short(array)}')
+            if (
+                not isinstance(array, np.ndarray)
+                or array.ndim != 1
+                or (array.dtype.kind not in 'biuf')
+            ):
+                raise Damaged(f'{self._place()}: a HistoryBuffer of {_short(array)}')
         if len(values) != len(counts):
-            raise Damaged(f'{self._place()}: a HistoryBuffer of '
-                          f'{len(values)} values and {len(counts)} counts')
+            raise Damaged(
+                f'{self._place()}: a HistoryBuffer of {len(values)} values and {len(counts)} counts'
+            )
         history = HistoryBuffer()
         history.max_length = self._whole(state['max_length'], 1)
         history._log_history, history._count_history = values, counts
@@ -516,8 +549,7 @@ class _Resolver:
         self._no_state(record)
         if type(owner) is Name and owner.path == _ONE_CYCLE:
             return _one_cycle(name)
-        raise Refused(f'{self._place()} asks for the attribute '
-                      f'{_short(name)} of {_short(owner)}')
+        raise Refused(f'{self._place()} asks for the attribute {_short(name)} of {_short(owner)}')
 
     def _namespace(self, record: Record, *arguments) -> dict:
         """The arguments of a training script, as a dict."""
@@ -531,8 +563,13 @@ class _Resolver:
 
 _ATOMS = frozenset((str, int, float, bool, type(None), bytes, bytearray))
 _CONTAINERS = {
-    dict: _Resolver._dict, list: _Resolver._list, tuple: _Resolver._tuple,
-    set: _Resolver._set, frozenset: _Resolver._set, Record: _Resolver._record}
+    dict: _Resolver._dict,
+    list: _Resolver._list,
+    tuple: _Resolver._tuple,
+    set: _Resolver._set,
+    frozenset: _Resolver._set,
+    Record: _Resolver._record,
+}
 _MAPPINGS = ('collections.OrderedDict', 'collections.defaultdict')
 _BUILDERS: dict[str, Callable] = {
     'collections.OrderedDict': _Resolver._ordered,
@@ -541,12 +578,14 @@ _BUILDERS: dict[str, Callable] = {
     'builtins.frozenset': _Resolver._frozen_set_of,
     'collections.defaultdict': _Resolver._default_dict,
     'torch.torch_version.TorchVersion': _Resolver._text,
-    **{f'pathlib.{kind}': _Resolver._path for kind in (
-        'Path', 'PosixPath', 'WindowsPath', 'PurePosixPath',
-        'PureWindowsPath')},
-    **{f'pathlib._local.{kind}': _Resolver._path for kind in (
-        'Path', 'PosixPath', 'WindowsPath', 'PurePosixPath',
-        'PureWindowsPath')},
+    **{
+        f'pathlib.{kind}': _Resolver._path
+        for kind in ('Path', 'PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath')
+    },
+    **{
+        f'pathlib._local.{kind}': _Resolver._path
+        for kind in ('Path', 'PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath')
+    },
     'builtins.bytes': _Resolver._bytes,
     'builtins.bytearray': _Resolver._bytearray,
     'builtins.complex': _Resolver._complex,
@@ -563,10 +602,8 @@ _BUILDERS: dict[str, Callable] = {
     'torch.tensor._rebuild_from_type_v2': _Resolver._tensor_with_attributes,
     _HISTORY: _Resolver._history,
     'argparse.Namespace': _Resolver._namespace,
-    **{f'{module}._reconstruct': _Resolver._empty_array
-       for module in _NUMPY},
-    **{f'{module}._frombuffer': _Resolver._array_of_buffer
-       for module in _NUMPY},
+    **{f'{module}._reconstruct': _Resolver._empty_array for module in _NUMPY},
+    **{f'{module}._frombuffer': _Resolver._array_of_buffer for module in _NUMPY},
     **{f'{module}.scalar': _Resolver._scalar for module in _NUMPY},
 }
 
@@ -574,16 +611,20 @@ _BUILDERS: dict[str, Callable] = {
 def is_metadata(value) -> bool:
     """Whether something is the `_metadata` of a state dict."""
     return isinstance(value, dict) and all(
-        type(key) is str and isinstance(entry, dict)
+        type(key) is str
+        and isinstance(entry, dict)
         and type(entry.get('version')) in (int, type(None))
-        for key, entry in value.items())
+        for key, entry in value.items()
+    )
 
 
 def _one_cycle(name) -> Callable:
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-    functions = dict(_annealing_cos=OneCycleParamScheduler._annealing_cos,
-                     _annealing_linear=OneCycleParamScheduler.
-                     _annealing_linear)
+
+    functions = dict(
+        _annealing_cos=OneCycleParamScheduler._annealing_cos,
+        _annealing_linear=OneCycleParamScheduler._annealing_linear,
+    )
     if type(name) is not str or name not in functions:
         raise Refused(f'{_ONE_CYCLE} has no schedule {_short(name)}')
     return functions[name]
@@ -606,9 +647,10 @@ def _short(value) -> str:
     if isinstance(value, (Name, Record)):
         return value.path
     if isinstance(value, (list, tuple, dict, set, frozenset)):
-        value = (f'{type(value).__name__} of {len(value)}' if len(value) > 8
-                 or any(type(part) not in _ATOMS for part in value)
-                 else value)
-    shown = value if type(value) is str and value.isprintable() else repr(
-        value)
+        value = (
+            f'{type(value).__name__} of {len(value)}'
+            if len(value) > 8 or any(type(part) not in _ATOMS for part in value)
+            else value
+        )
+    shown = value if type(value) is str and value.isprintable() else repr(value)
     return shown if len(shown) <= 80 else f'{shown[:77]}…'

@@ -13,23 +13,24 @@ from torch import nn
 
 from ..errors import CheckpointError, closest
 from ..utils.files import is_url
-from .matching import (
-    compare,
-    compare_arch,
-    compared,
-    is_backbone_alone,
-    printable,
-    rename,
-    renamed,
-)
+from .matching import compare, compare_arch, compared, is_backbone_alone, printable, rename, renamed
 
 #: What a file may wrap its weights in; of several, the first one counts.
 #: Trained weights come before their running averages, as in the code that
 #: the released pose models were trained with, and a teacher, which is what
 #: self-distillation is for, before its student.
-WRAPPERS = ('state_dict', 'model', 'module', 'model_state_dict', 'net',
-            'state_dict_ema', 'model_ema', 'ema_state_dict', 'teacher',
-            'student')
+WRAPPERS = (
+    'state_dict',
+    'model',
+    'module',
+    'model_state_dict',
+    'net',
+    'state_dict_ema',
+    'model_ema',
+    'ema_state_dict',
+    'teacher',
+    'student',
+)
 #: what data-parallel, averaged and compiled models put before every name
 _MODEL_PREFIXES = ('module.', '_orig_mod.')
 #: levels of wrappers, of which real files have two
@@ -53,11 +54,14 @@ def check_checkpoint_path(path: str | os.PathLike) -> None:
     if not folder.is_dir():
         hint = f'; the folder {folder} does not exist'
     else:
-        names = sorted(file.name for pattern in ('*.pth*', '*.safetensors')
-                       for file in folder.glob(pattern))
+        names = sorted(
+            file.name for pattern in ('*.pth*', '*.safetensors') for file in folder.glob(pattern)
+        )
         hint = closest(Path(path).name, names) or (
-            f'; in {folder} there are: {", ".join(names[:5])}' if names else
-            f'; there is no *.pth file in {folder}')
+            f'; in {folder} there are: {", ".join(names[:5])}'
+            if names
+            else f'; there is no *.pth file in {folder}'
+        )
     raise CheckpointError(f'checkpoint not found: {path}{hint}')
 
 
@@ -79,8 +83,7 @@ def read_checkpoint(path: str | os.PathLike, map_location='cpu') -> dict:
     path = os.fspath(path)
     check_checkpoint_path(path)
     try:
-        content = CheckpointLoader.load_checkpoint(
-            path, map_location, logger='silent')
+        content = CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
     except CheckpointError:
         raise
     except (URLError, ConnectionError, TimeoutError) as error:
@@ -88,20 +91,19 @@ def read_checkpoint(path: str | os.PathLike, map_location='cpu') -> dict:
             f'checkpoint out of reach: {path} ({error}). Without a network, '
             'download it elsewhere and give the path of the file; weights '
             'that training starts from may be left out with --cfg-options '
-            'model.backbone.init_cfg=None') from error
+            'model.backbone.init_cfg=None'
+        ) from error
     except Exception as error:  # of the storage backends of other schemes
         reason = str(error).strip().split('\n')[0] or type(error).__name__
-        raise CheckpointError(
-            f'checkpoint unreadable: {path} ({reason})') from error
+        raise CheckpointError(f'checkpoint unreadable: {path} ({reason})') from error
     if not isinstance(content, dict):
         raise CheckpointError(
-            f'{path} holds a {type(content).__name__}, not a checkpoint: '
-            'expected a dict of weights')
+            f'{path} holds a {type(content).__name__}, not a checkpoint: expected a dict of weights'
+        )
     return content
 
 
-def get_weights(checkpoint: dict,
-                key: str | None = None) -> dict[str, torch.Tensor]:
+def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Tensor]:
     """Find the weights in what a checkpoint file holds.
 
     Args:
@@ -121,7 +123,8 @@ def get_weights(checkpoint: dict,
         if key not in found:
             raise CheckpointError(
                 f'no weights under {key!r} in the checkpoint: expected '
-                f'{", ".join(found) or "none, they stand at the top"}')
+                f'{", ".join(found) or "none, they stand at the top"}'
+            )
         weights = checkpoint[key]
     for _ in range(_DEEPEST):
         if not wrapped_in(weights):
@@ -129,23 +132,25 @@ def get_weights(checkpoint: dict,
         weights = weights[wrapped_in(weights)[0]]
     else:
         raise CheckpointError(
-            f'no weights in the checkpoint within {_DEEPEST} levels of '
-            f'{", ".join(WRAPPERS)}')
+            f'no weights in the checkpoint within {_DEEPEST} levels of {", ".join(WRAPPERS)}'
+        )
     metadata = getattr(weights, '_metadata', None)
     weights = OrderedDict(
-        (name, value) for name, value in weights.items()
-        if torch.is_tensor(value))
+        (name, value) for name, value in weights.items() if torch.is_tensor(value)
+    )
     if not weights:
         shown = ', '.join(printable(name) for name in list(checkpoint)[:8])
         raise CheckpointError(
             f'no weights in the checkpoint: it has the keys '
             f'{shown or "(none)"}; expected tensors, or one of '
-            f'{", ".join(WRAPPERS)}')
+            f'{", ".join(WRAPPERS)}'
+        )
     odd = [name for name in weights if not isinstance(name, str)]
     if odd:
         raise CheckpointError(
             f'a weight of the checkpoint has the key {odd[0]!r}, a '
-            f'{type(odd[0]).__name__}: expected names')
+            f'{type(odd[0]).__name__}: expected names'
+        )
     if isinstance(metadata, Mapping):
         weights._metadata = metadata
     return _strip_model_prefixes(weights)
@@ -168,19 +173,24 @@ def _strip_model_prefixes(weights: OrderedDict) -> OrderedDict:
         names = [name for name in weights if name not in _COUNTERS]
         if names and all(name.startswith(prefix) for name in names):
             weights = renamed(
-                weights, {name: name[len(prefix):] for name in names},
-                lambda module, prefix=prefix: module[len(prefix):] if
-                f'{module}.'.startswith(prefix) else None)
+                weights,
+                {name: name[len(prefix) :] for name in names},
+                lambda module, prefix=prefix: (
+                    module[len(prefix) :] if f'{module}.'.startswith(prefix) else None
+                ),
+            )
     return weights
 
 
-def load_weights(model: nn.Module,
-                 weights: dict[str, torch.Tensor],
-                 source: str,
-                 strict: bool = True,
-                 ignore: Sequence[str] = (),
-                 optional: Sequence[str] = (),
-                 hint: str = '') -> None:
+def load_weights(
+    model: nn.Module,
+    weights: dict[str, torch.Tensor],
+    source: str,
+    strict: bool = True,
+    ignore: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    hint: str = '',
+) -> None:
     """Put weights into a model; nothing is left out silently.
 
     Names of older and foreign releases are translated by the model's own
@@ -203,36 +213,42 @@ def load_weights(model: nn.Module,
             Also if not one tensor fits, strict or not.
     """
     ignored = [name for name in weights if name.startswith(tuple(ignore))]
-    weights = renamed(weights, {name: name for name in weights
-                                if name not in ignored})
+    weights = renamed(weights, {name: name for name in weights if name not in ignored})
     alone = is_backbone_alone(model, weights)
     if alone:
         weights = renamed(
-            weights, {name: f'backbone.{name}' for name in weights},
-            lambda module: f'backbone.{module}'.rstrip('.'))
+            weights,
+            {name: f'backbone.{name}' for name in weights},
+            lambda module: f'backbone.{module}'.rstrip('.'),
+        )
     with compared():
         rename(model, weights, source)
     fit = compare(model, weights, optional)
     if not fit.matching or (strict and fit.problems()):
         if alone and fit.matching:
-            hint = ('It holds a backbone alone; to start training from it: '
-                    '--cfg-options model.backbone.init_cfg.type=Pretrained '
-                    f'model.backbone.init_cfg.checkpoint={source}')
-        parts = (f'{source} is not a checkpoint of this model: '
-                 f'{fit.matching} of {fit.total} tensors fit; '
-                 f'{fit.problems()}', compare_arch(model, weights), hint)
+            hint = (
+                'It holds a backbone alone; to start training from it: '
+                '--cfg-options model.backbone.init_cfg.type=Pretrained '
+                f'model.backbone.init_cfg.checkpoint={source}'
+            )
+        parts = (
+            f'{source} is not a checkpoint of this model: '
+            f'{fit.matching} of {fit.total} tensors fit; '
+            f'{fit.problems()}',
+            compare_arch(model, weights),
+            hint,
+        )
         raise CheckpointError('. '.join(part for part in parts if part))
     left_out = fit.left_out()
-    left_out += [f'of no use to the model: {printable(name)}'
-                 for name in ignored]
+    left_out += [f'of no use to the model: {printable(name)}' for name in ignored]
     if left_out:
         print_log(
             f'{source} was loaded in part, {fit.matching} of {fit.total} '
             'tensors. Left out:\n  ' + '\n  '.join(left_out),
-            logger='current')
+            logger='current',
+        )
     own = model.state_dict()
-    fitting = OrderedDict(
-        (name, weights[name]) for name in own if name in fit.usable)
+    fitting = OrderedDict((name, weights[name]) for name in own if name in fit.usable)
     # The names are today's now: no hook has to rename them again.
     fitting._metadata = own._metadata
     with compared():

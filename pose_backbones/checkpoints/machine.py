@@ -12,10 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-__all__ = [
-    'Damaged', 'Name', 'OtherKind', 'Record', 'Refused', 'UnknownName',
-    'WholeModel', 'run'
-]
+__all__ = ['Damaged', 'Name', 'OtherKind', 'Record', 'Refused', 'UnknownName', 'WholeModel', 'run']
 
 #: Keys of these types have hashes that a file cannot choose.
 _KEYS = (str, bytes, bool)
@@ -54,7 +51,7 @@ class Name:
         path: Module and name, joined by a dot.
     """
 
-    __slots__ = ('path', )
+    __slots__ = ('path',)
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -85,7 +82,6 @@ _MARK = object()
 
 
 class _Machine:
-
     def __init__(self, data, start: int) -> None:
         self.data, self.position = data, start
         self.stack: list = []
@@ -97,7 +93,7 @@ class _Machine:
 
     def take(self, count: int) -> bytes:
         end = self.position + count
-        found = self.data[self.position:end]
+        found = self.data[self.position : end]
         if len(found) != count:
             raise Damaged(f'the file ends {count - len(found)} bytes early')
         self.position = end
@@ -110,7 +106,7 @@ class _Machine:
         end = self.data.find(b'\n', self.position)
         if end < 0:
             raise Damaged('a name has no end')
-        found = self.data[self.position:end]
+        found = self.data[self.position : end]
         self.position = end + 1
         return found.decode()
 
@@ -129,7 +125,7 @@ class _Machine:
     def pop_to_mark(self) -> list:
         for index in range(len(self.stack) - 1, -1, -1):
             if self.stack[index] is _MARK:
-                found = self.stack[index + 1:]
+                found = self.stack[index + 1 :]
                 del self.stack[index:]
                 return found
         raise Damaged('an instruction has no arguments')
@@ -150,8 +146,7 @@ class _Machine:
     def call(self, function, arguments) -> None:
         if not isinstance(function, Name) or type(arguments) is not tuple:
             raise Refused(f'a call of {_kind(function)}')
-        if function.path in _BYTES and all(
-                type(part) is str for part in arguments):
+        if function.path in _BYTES and all(type(part) is str for part in arguments):
             self.make(self.encode(*arguments))
         else:
             self.make(Record(function.path, arguments))
@@ -218,10 +213,11 @@ class _Machine:
 
     def persistent(self) -> None:
         key = self.pop()
-        if type(key) is tuple and key[:1] == ('module', ):
-            raise WholeModel('it is a whole model and not its weights: '
-                              f'{", ".join(map(_kind, key[1:2]))}')
-        reference = Record('persistent', (key, ))
+        if type(key) is tuple and key[:1] == ('module',):
+            raise WholeModel(
+                f'it is a whole model and not its weights: {", ".join(map(_kind, key[1:2]))}'
+            )
+        reference = Record('persistent', (key,))
         self.references.append(reference)
         self.push(reference)
 
@@ -264,7 +260,7 @@ class _Machine:
         for key in keys:
             if type(key) in _KEYS or key is None:
                 continue
-            parts = key if type(key) is tuple else (key, )
+            parts = key if type(key) is tuple else (key,)
             if type(key) is not int:
                 self.other_keys += 1
             for part in parts:
@@ -273,8 +269,7 @@ class _Machine:
                 if type(part) is int and abs(part) >= _LARGEST_KEY:
                     raise Refused('an integer of more than 64 bits as a key')
         if self.other_keys > _MOST_OTHER_KEYS:
-            raise Refused(f'more than {_MOST_OTHER_KEYS:,} keys that are '
-                          'floats or tuples')
+            raise Refused(f'more than {_MOST_OTHER_KEYS:,} keys that are floats or tuples')
         return keys
 
 
@@ -297,22 +292,22 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], object]] = {
     ord('J'): lambda m: m.push(m.number('<i')),
     ord('K'): lambda m: m.push(m.number('<B')),
     ord('M'): lambda m: m.push(m.number('<H')),
-    0x8a: lambda m: m.integer(m.number('<B')),
-    0x8b: lambda m: m.integer(m.number('<i')),
+    0x8A: lambda m: m.integer(m.number('<B')),
+    0x8B: lambda m: m.integer(m.number('<i')),
     ord('G'): lambda m: m.push(m.number('>d')),
     ord('X'): lambda m: m.text(m.number('<I')),
-    0x8c: lambda m: m.text(m.number('<B')),
-    0x8d: lambda m: m.text(m.number('<Q')),
+    0x8C: lambda m: m.text(m.number('<B')),
+    0x8D: lambda m: m.text(m.number('<Q')),
     ord('T'): lambda m: m.old_text(m.number('<I')),
     ord('U'): lambda m: m.old_text(m.number('<B')),
     ord('B'): lambda m: m.push(bytes(m.take(m.number('<I')))),
     ord('C'): lambda m: m.push(bytes(m.take(m.number('<B')))),
-    0x8e: lambda m: m.push(bytes(m.take(m.number('<Q')))),
+    0x8E: lambda m: m.push(bytes(m.take(m.number('<Q')))),
     0x96: lambda m: m.push(bytearray(m.take(m.number('<Q')))),
     ord('}'): lambda m: m.make({}),
     ord(']'): lambda m: m.make([]),
     ord(')'): lambda m: m.push(()),
-    0x8f: lambda m: m.make(set()),
+    0x8F: lambda m: m.make(set()),
     0x85: lambda m: m.tuple_of(1),
     0x86: lambda m: m.tuple_of(2),
     0x87: lambda m: m.tuple_of(3),
@@ -360,18 +355,18 @@ def run(data, start: int = 0) -> tuple[Any, int, list[Record]]:
     try:
         while True:
             code = machine.take(1)[0]
-            if code == 0x2e:
+            if code == 0x2E:
                 return machine.pop(), machine.position, machine.references
             instruction = _INSTRUCTIONS.get(code)
             if instruction is None:
                 raise Damaged(
-                    f'byte {machine.position - 1:,} is no instruction that '
-                    'torch.save writes')
+                    f'byte {machine.position - 1:,} is no instruction that torch.save writes'
+                )
             instruction(machine)
-    except (LookupError, TypeError, ValueError, OverflowError,
-            struct.error) as error:
-        raise Damaged(f'the data at byte {machine.position:,} is malformed '
-                      f'({type(error).__name__})') from error
+    except (LookupError, TypeError, ValueError, OverflowError, struct.error) as error:
+        raise Damaged(
+            f'the data at byte {machine.position:,} is malformed ({type(error).__name__})'
+        ) from error
 
 
 def _kind(value) -> str:

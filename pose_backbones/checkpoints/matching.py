@@ -60,24 +60,25 @@ class Fit:
     def problems(self) -> str:
         """What does not fit, in one line; empty if all does."""
         return '; '.join(
-            part for part in (_count('missing in the file', self.missing),
-                              _count('unknown to the model', self.unexpected),
-                              _count('of another shape', self.reshaped),
-                              _count('with unusable values', self.unfit))
-            if part)
+            part
+            for part in (
+                _count('missing in the file', self.missing),
+                _count('unknown to the model', self.unexpected),
+                _count('of another shape', self.reshaped),
+                _count('with unusable values', self.unfit),
+            )
+            if part
+        )
 
     def left_out(self) -> list[str]:
         """What is not loaded, a line each."""
-        lines = [f'missing in the file: {name}'
-                 for name in self.lacking + self.missing]
-        lines += [f'unknown to the model: {printable(name)}'
-                  for name in self.unexpected]
+        lines = [f'missing in the file: {name}' for name in self.lacking + self.missing]
+        lines += [f'unknown to the model: {printable(name)}' for name in self.unexpected]
         lines += [f'of another shape: {text}' for text in self.reshaped]
         return lines + [f'unusable values: {text}' for text in self.unfit]
 
 
-def compare(model: nn.Module, weights: dict[str, Tensor],
-            optional: Sequence[str] = ()) -> Fit:
+def compare(model: nn.Module, weights: dict[str, Tensor], optional: Sequence[str] = ()) -> Fit:
     """Compare weights with a model's.
 
     Args:
@@ -98,7 +99,8 @@ def compare(model: nn.Module, weights: dict[str, Tensor],
         if own[name].shape != weights[name].shape:
             reshaped.append(
                 f'{name} is {tuple(weights[name].shape)} in the file and '
-                f'{tuple(own[name].shape)} in the model')
+                f'{tuple(own[name].shape)} in the model'
+            )
             continue
         problem = _problem(name, weights[name], own[name])
         if problem:
@@ -112,7 +114,8 @@ def compare(model: nn.Module, weights: dict[str, Tensor],
         unexpected=[name for name in weights if name not in own],
         reshaped=reshaped,
         unfit=unfit,
-        usable=frozenset(usable))
+        usable=frozenset(usable),
+    )
 
 
 #: Copied into a model's own type; float8 is not, without its scales.
@@ -129,9 +132,11 @@ def _problem(name: str, value: Tensor, own: Tensor) -> str:
     if own.dtype == value.dtype and not own.is_floating_point():
         return ''
     if not own.is_floating_point():
-        if own.dtype not in _INTEGERS or value.dtype not in (
-                *_INTEGERS, *_FLOATS) or not torch.equal(
-                    value.to(torch.int64).to(value.dtype), value):
+        if (
+            own.dtype not in _INTEGERS
+            or value.dtype not in (*_INTEGERS, *_FLOATS)
+            or not torch.equal(value.to(torch.int64).to(value.dtype), value)
+        ):
             return f'{_type(value)} in place of {_type(own)}'
         return ''
     if value.dtype not in _FLOATS:
@@ -152,8 +157,7 @@ def _type(value: Tensor) -> str:
 
 def printable(name) -> str:
     """A name of a file for messages: one line of at most 100 characters."""
-    text = name if isinstance(name, str) and name.isprintable() else repr(
-        name)
+    text = name if isinstance(name, str) and name.isprintable() else repr(name)
     return text if len(text) <= 100 else f'{text[:99]}…'
 
 
@@ -161,15 +165,15 @@ def _count(what: str, names: Iterable[str]) -> str:
     names = list(names)
     if not names:
         return ''
-    shown = ', '.join(map(printable, names[:3])) + (
-        ', …' if len(names) > 3 else '')
+    shown = ', '.join(map(printable, names[:3])) + (', …' if len(names) > 3 else '')
     return f'{len(names)} {what}: {shown}'
 
 
-def renamed(weights: Mapping[str, Tensor],
-            names: Mapping[str, str],
-            module: Callable[[str], str | None] = lambda name: name
-            ) -> OrderedDict[str, Tensor]:
+def renamed(
+    weights: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    module: Callable[[str], str | None] = lambda name: name,
+) -> OrderedDict[str, Tensor]:
     """Some weights under other names, with the versions of their modules.
 
     Args:
@@ -185,8 +189,8 @@ def renamed(weights: Mapping[str, Tensor],
     metadata = getattr(weights, '_metadata', None)
     if metadata is not None:
         found._metadata = OrderedDict(
-            (module(name), entry) for name, entry in metadata.items()
-            if module(name) is not None)
+            (module(name), entry) for name, entry in metadata.items() if module(name) is not None
+        )
     return found
 
 
@@ -203,15 +207,13 @@ def is_backbone_alone(model: nn.Module, weights: Iterable[str]) -> bool:
     if not isinstance(getattr(model, 'backbone', None), nn.Module):
         return False
     # `head.` stands in backbones' files, too: the classifier.
-    parts = tuple(f'{name}.' for name, _ in model.named_children()
-                  if name != 'head')
-    return any(not name.startswith(('head.', 'keypoint_head.'))
-               for name in weights) and not any(
-                   name.startswith(parts) for name in weights)
+    parts = tuple(f'{name}.' for name, _ in model.named_children() if name != 'head')
+    return any(not name.startswith(('head.', 'keypoint_head.')) for name in weights) and not any(
+        name.startswith(parts) for name in weights
+    )
 
 
-def rename(model: nn.Module, weights: dict[str, Tensor],
-           source: str) -> None:
+def rename(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Let the model's modules rename weights of older releases, in place.
 
     MMPose's estimators know the names of MMPose 0.x, our backbones those of
@@ -231,8 +233,7 @@ def rename(model: nn.Module, weights: dict[str, Tensor],
         if not module._load_state_dict_pre_hooks:
             continue
         prefix = f'{name}.' if name else ''
-        part = {key: weights[key] for key in weights
-                if key.startswith(prefix)}
+        part = {key: weights[key] for key in weights if key.startswith(prefix)}
         local = dict(metadata.get(name, {}))
         if 'version' not in local and _is_todays(prefix, part, own):
             local['version'] = module._version
@@ -240,29 +241,26 @@ def rename(model: nn.Module, weights: dict[str, Tensor],
         for hook in module._load_state_dict_pre_hooks.values():
             try:
                 hook(part, prefix, local, False, [], [], [])
-            except (AssertionError, IndexError, KeyError, TypeError,
-                    AttributeError) as error:
+            except (AssertionError, IndexError, KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(
                     f'{source} is not a checkpoint of this model: what it '
                     f'has under {prefix!r} is of another kind than the '
-                    f"model's {type(module).__name__}") from error
+                    f"model's {type(module).__name__}"
+                ) from error
         for key in names:
             if key not in part:
                 del weights[key]
         weights.update(part)
 
 
-def _is_todays(prefix: str, part: Mapping[str, Tensor],
-               own: Mapping[str, Tensor]) -> bool:
+def _is_todays(prefix: str, part: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
     """Whether weights without a version have the names that the module has.
 
     Files of safetensors, and those of scripts that keep the tensors alone,
     tell no version, which MMPose's hooks take for an old one.
     """
-    shapes = {key: value.shape for key, value in own.items()
-              if key.startswith(prefix)}
-    return bool(shapes) and shapes == {
-        key: value.shape for key, value in part.items()}
+    shapes = {key: value.shape for key, value in own.items() if key.startswith(prefix)}
+    return bool(shapes) and shapes == {key: value.shape for key, value in part.items()}
 
 
 def compare_arch(model: nn.Module, weights: dict[str, Tensor]) -> str:
@@ -278,8 +276,11 @@ def compare_arch(model: nn.Module, weights: dict[str, Tensor]) -> str:
     for name, module in model.named_modules():
         if hasattr(module, 'compare_arch'):
             prefix = f'{name}.' if name else ''
-            return module.compare_arch({
-                key[len(prefix):]: value
-                for key, value in weights.items() if key.startswith(prefix)
-            })
+            return module.compare_arch(
+                {
+                    key[len(prefix) :]: value
+                    for key, value in weights.items()
+                    if key.startswith(prefix)
+                }
+            )
     return ''

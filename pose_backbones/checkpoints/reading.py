@@ -44,9 +44,11 @@ _KINDS = {
 
 
 #: for files that name classes; loading them runs the code that they name
-_TRUSTED = ('. Loading it could run code. If you trust who made it, save its '
-            'weights alone: torch.save(torch.load(FILE, weights_only=False)'
-            '{weights}, NEW_FILE)')
+_TRUSTED = (
+    '. Loading it could run code. If you trust who made it, save its '
+    'weights alone: torch.save(torch.load(FILE, weights_only=False)'
+    '{weights}, NEW_FILE)'
+)
 
 
 class UnsafeCheckpointError(CheckpointError):
@@ -57,9 +59,7 @@ class DamagedCheckpointError(CheckpointError):
     """A file that is cut off, changed, or no checkpoint."""
 
 
-def read_file(path: str | os.PathLike,
-              map_location: Any = 'cpu',
-              name: str | None = None) -> Any:
+def read_file(path: str | os.PathLike, map_location: Any = 'cpu', name: str | None = None) -> Any:
     """Read a file of `torch.save` or safetensors as data.
 
     No code of the file runs and nothing that it names is imported; see
@@ -83,51 +83,54 @@ def read_file(path: str | os.PathLike,
     """
     file = Path(path).expanduser()
     name = str(path) if name is None else name
-    device = torch.device(map_location if isinstance(
-        map_location, (str, torch.device)) else 'cpu')
+    device = torch.device(map_location if isinstance(map_location, (str, torch.device)) else 'cpu')
     try:
         size = _size(file)
         with open_regular(file, 'checkpoint', CheckpointError) as opened:
             return _read(opened, file, size, device)
     except Refused as error:
-        advice = _TRUSTED.format(
-            weights='.state_dict()' if isinstance(error, WholeModel) else
-            '["state_dict"]') if isinstance(error, UnknownName) else ''
+        advice = (
+            _TRUSTED.format(
+                weights='.state_dict()' if isinstance(error, WholeModel) else '["state_dict"]'
+            )
+            if isinstance(error, UnknownName)
+            else ''
+        )
         raise UnsafeCheckpointError(
-            f'checkpoint refused: {name} holds more than weights and plain '
-            f'data: {error}{advice}') from error
+            f'checkpoint refused: {name} holds more than weights and plain data: {error}{advice}'
+        ) from error
     except OtherKind as error:
-        raise DamagedCheckpointError(
-            f'checkpoint unreadable: {name} is {error}') from error
+        raise DamagedCheckpointError(f'checkpoint unreadable: {name} is {error}') from error
     except Damaged as error:
         raise DamagedCheckpointError(
             f'checkpoint unreadable: {name} ({_bytes_of(file)}) is truncated '
-            f'or damaged: {error}. Copy or download it again') from error
+            f'or damaged: {error}. Copy or download it again'
+        ) from error
     except storage.DeviceError as error:
-        raise CheckpointError(
-            f'{name} cannot be put on {device}: {error}') from error
+        raise CheckpointError(f'{name} cannot be put on {device}: {error}') from error
     except CheckpointError:
         raise
     except FileNotFoundError as error:
         raise CheckpointError(f'checkpoint not found: {name}') from error
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
-        raise CheckpointError(
-            f'checkpoint unreadable: {name}: {reason}') from error
+        raise CheckpointError(f'checkpoint unreadable: {name}: {reason}') from error
     except MemoryError as error:
         raise CheckpointError(
-            f'checkpoint unreadable: {name} ({_bytes_of(file)}) needs more '
-            'memory than there is') from error
+            f'checkpoint unreadable: {name} ({_bytes_of(file)}) needs more memory than there is'
+        ) from error
 
 
 def _size(file: Path) -> int:
     """Bytes of a regular file; of another one, `Damaged`."""
     status = file.stat()
-    for test, what in ((stat.S_ISDIR, 'a folder: name a file in it'),
-                       (stat.S_ISFIFO, 'a named pipe, not a file'),
-                       (stat.S_ISCHR, 'a device, not a file'),
-                       (stat.S_ISBLK, 'a device, not a file'),
-                       (stat.S_ISSOCK, 'a socket, not a file')):
+    for test, what in (
+        (stat.S_ISDIR, 'a folder: name a file in it'),
+        (stat.S_ISFIFO, 'a named pipe, not a file'),
+        (stat.S_ISCHR, 'a device, not a file'),
+        (stat.S_ISBLK, 'a device, not a file'),
+        (stat.S_ISSOCK, 'a socket, not a file'),
+    ):
         if test(status.st_mode):
             raise OtherKind(what)
     if not status.st_size:
@@ -135,8 +138,7 @@ def _size(file: Path) -> int:
     return status.st_size
 
 
-def _read(opened: BinaryIO, file: Path, size: int, device: torch.device
-          ) -> Any:
+def _read(opened: BinaryIO, file: Path, size: int, device: torch.device) -> Any:
     head = opened.read(_HEAD)
     opened.seek(0)
     if head.startswith((b'PK\x03\x04', b'PK\x05\x06')):
@@ -146,8 +148,10 @@ def _read(opened: BinaryIO, file: Path, size: int, device: torch.device
     if head.startswith(b'\x80') and head[1:2] <= b'\x05':
         return _guarded(storage.read_old_format, opened, size, device)
     if head[257:262] == b'ustar':
-        raise OtherKind('a tar archive: unpack it first, or, if PyTorch 0.1 '
-                      'wrote it, save the weights anew with torch.save')
+        raise OtherKind(
+            'a tar archive: unpack it first, or, if PyTorch 0.1 '
+            'wrote it, save the weights anew with torch.save'
+        )
     text = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
     for start, what in _KINDS.items():
         if text.startswith(start):
@@ -166,29 +170,29 @@ def _guarded(read, *arguments) -> Any:
     except (Refused, Damaged, storage.DeviceError, OSError, MemoryError):
         raise
     except Exception as error:
-        raise Damaged(f'its data are malformed ({type(error).__name__}: '
-                      f'{str(error)[:200]})') from error
+        raise Damaged(
+            f'its data are malformed ({type(error).__name__}: {str(error)[:200]})'
+        ) from error
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
     header = int.from_bytes(head[:8], 'little')
-    return head[8:9] == b'{' and header <= min(
-        _SAFETENSORS_HEADER, size - 8)
+    return head[8:9] == b'{' and header <= min(_SAFETENSORS_HEADER, size - 8)
 
 
 def _read_safetensors(file: Path, device: torch.device) -> dict:
     """Weights of a safetensors file, which can hold nothing else."""
     try:
         with safe_open(file, 'pt', device=str(device)) as opened:
-            weights = OrderedDict(
-                (name, opened.get_tensor(name)) for name in opened.keys())
+            weights = OrderedDict((name, opened.get_tensor(name)) for name in opened.keys())
             versions = (opened.metadata() or {}).get(VERSIONS)
         if versions is not None:
             weights._metadata = _versions(json.loads(versions))
         return weights
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
-        raise OtherKind(f'a safetensors file that is damaged ({error}): copy '
-                      'or download it again') from error
+        raise OtherKind(
+            f'a safetensors file that is damaged ({error}): copy or download it again'
+        ) from error
 
 
 def _versions(found) -> OrderedDict:

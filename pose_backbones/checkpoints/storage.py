@@ -21,7 +21,7 @@ from .machine import Damaged, OtherKind, Refused
 __all__ = ['DeviceError', 'read_old_format', 'read_zip']
 
 #: the first object in a file of the older format
-_MAGIC = 0x1950a86a20f9469cfc6c
+_MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _MOST_RECORDS = 1_000_000
 
@@ -47,19 +47,23 @@ def read_zip(file: BinaryIO, size: int, device: torch.device) -> Any:
     """
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError,
-            UnicodeDecodeError) as error:
-        raise Damaged(f'the end of the zip archive is missing ({error})'
-                      ) from error
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        UnicodeDecodeError,
+    ) as error:
+        raise Damaged(f'the end of the zip archive is missing ({error})') from error
     records = {record.filename: record for record in archive.infolist()}
     _check_records(archive.infolist(), records, size)
-    pickles = [name for name in records if name.endswith('/data.pkl')
-               and name.count('/') == 1]
+    pickles = [name for name in records if name.endswith('/data.pkl') and name.count('/') == 1]
     if len(pickles) != 1:
         raise OtherKind('a zip archive, but not of torch.save')
-    folder = pickles[0][:-len('data.pkl')]
+    folder = pickles[0][: -len('data.pkl')]
     if f'{folder}constants.pkl' in records or any(
-            name.startswith(f'{folder}code/') for name in records):
+        name.startswith(f'{folder}code/') for name in records
+    ):
         raise Refused('it is a TorchScript program, not weights')
 
     def read(name: str) -> bytes:
@@ -68,13 +72,10 @@ def read_zip(file: BinaryIO, size: int, device: torch.device) -> Any:
             raise Damaged(f'its record {name!r} is missing')
         try:
             return archive.read(record)
-        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError,
-                RuntimeError) as error:
-            raise Damaged(f'its record {name!r} is damaged: {error}'
-                          ) from error
+        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            raise Damaged(f'its record {name!r} is damaged: {error}') from error
 
-    swapped = f'{folder}byteorder' in records and read(
-        'byteorder') == b'big'
+    swapped = f'{folder}byteorder' in records and read('byteorder') == b'big'
     loaded: dict[str, Tensor] = {}
 
     def load(storage: StorageId) -> Tensor:
@@ -88,21 +89,23 @@ def read_zip(file: BinaryIO, size: int, device: torch.device) -> Any:
     return grammar.resolve(tree, load, len(content))
 
 
-def _check_records(listed: list[zipfile.ZipInfo], records: dict,
-                   size: int) -> None:
+def _check_records(listed: list[zipfile.ZipInfo], records: dict, size: int) -> None:
     """Refuse archives that unpack to more than they are."""
     if len(listed) > _MOST_RECORDS:
         raise Damaged(f'its zip archive has {len(listed):,} records')
     if len(records) != len(listed):
         raise Damaged('its zip archive has two records of one name')
-    packed = [record.filename for record in listed
-              if record.compress_type != zipfile.ZIP_STORED
-              or record.compress_size != record.file_size]
+    packed = [
+        record.filename
+        for record in listed
+        if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size
+    ]
     if packed:
         raise OtherKind(
             f'a zip archive whose record {packed[0][:80]!r} is compressed, '
             'which torch.save does not do: unzip it, and zip it again without '
-            'compression (zip -0)')
+            'compression (zip -0)'
+        )
     if not any(record.CRC for record in listed):
         # Written with torch.serialization.set_crc32_options(False).
         for record in listed:
@@ -124,14 +127,19 @@ def read_old_format(file: BinaryIO, size: int, device: torch.device) -> Any:
             raise Refused('it is a pickle that torch.save did not write')
         protocol, position, _ = machine.run(data, position)
         if protocol != _PROTOCOL:
-            raise Damaged(f'version {protocol!r} of the older format of '
-                          f'torch.save; only {_PROTOCOL} is read')
+            raise Damaged(
+                f'version {protocol!r} of the older format of torch.save; only {_PROTOCOL} is read'
+            )
         _system, position, _ = machine.run(data, position)
         tree, position, references = machine.run(data, position)
         keys, position, _ = machine.run(data, position)
-        loaded = _old_storages(data, position, keys, {
-            storage.key: storage for storage in map(
-                grammar.storage_id, references)}, device)
+        loaded = _old_storages(
+            data,
+            position,
+            keys,
+            {storage.key: storage for storage in map(grammar.storage_id, references)},
+            device,
+        )
 
         def load(storage: StorageId) -> Tensor:
             if storage.key not in loaded:
@@ -141,39 +149,36 @@ def read_old_format(file: BinaryIO, size: int, device: torch.device) -> Any:
         return grammar.resolve(tree, load, position)
 
 
-def _old_storages(data: mmap.mmap, position: int, keys,
-                  storages: dict[str, StorageId], device: torch.device
-                  ) -> dict[str, Tensor]:
+def _old_storages(
+    data: mmap.mmap, position: int, keys, storages: dict[str, StorageId], device: torch.device
+) -> dict[str, Tensor]:
     """Read the storages behind the pickles: their counts and numbers."""
     if type(keys) is not list or not all(
-            type(key) in (str, int) and str(key) in storages
-            for key in keys):
+        type(key) in (str, int) and str(key) in storages for key in keys
+    ):
         raise Damaged('the list of storages is malformed')
     loaded = {}
     for storage in (storages[str(key)] for key in keys):
-        count = int.from_bytes(data[position:position + 8], 'little')
+        count = int.from_bytes(data[position : position + 8], 'little')
         start = position + 8
         position = start + count * storage.dtype.itemsize
         if position > len(data):
-            raise Damaged(f'the file ends {position - len(data):,} bytes '
-                          'early')
-        loaded[storage.key] = _numbers(
-            data[start:position], storage, False, device)
+            raise Damaged(f'the file ends {position - len(data):,} bytes early')
+        loaded[storage.key] = _numbers(data[start:position], storage, False, device)
     return loaded
 
 
-def _numbers(content: bytes, storage: StorageId, swapped: bool,
-             device: torch.device) -> Tensor:
+def _numbers(content: bytes, storage: StorageId, swapped: bool, device: torch.device) -> Tensor:
     """The elements of a storage, (N, ), in memory of their own."""
     expected = storage.count * storage.dtype.itemsize
     if len(content) != expected:
-        raise Damaged(f'storage {storage.key!r} has {len(content):,} bytes, '
-                      f'{expected:,} are announced')
+        raise Damaged(
+            f'storage {storage.key!r} has {len(content):,} bytes, {expected:,} are announced'
+        )
     if not content:
         return torch.empty(0, dtype=storage.dtype, device=device)
     if swapped:  # complex numbers are two of half their width
-        width = storage.dtype.itemsize // (
-            2 if storage.dtype.is_complex else 1)
+        width = storage.dtype.itemsize // (2 if storage.dtype.is_complex else 1)
         content = np.frombuffer(content, f'V{width}')
         content = content.view(f'u{width}').byteswap().tobytes()
     values = torch.frombuffer(bytearray(content), dtype=storage.dtype)
@@ -192,4 +197,4 @@ def _part(values: Tensor, storage: StorageId) -> Tensor:
     first, count = storage.view
     if first + count > len(values):
         raise Damaged(f'part of storage {storage.key!r} lies outside of it')
-    return values[first:first + count]
+    return values[first : first + count]

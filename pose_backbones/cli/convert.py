@@ -15,12 +15,7 @@ from ..checkpoints.loading import get_weights, read_checkpoint
 from ..checkpoints.reading import VERSIONS
 from ..errors import WorkDirError, first_line
 from ..preflight import check_output
-from ..utils.files import (
-    check_no_input,
-    check_writable_file,
-    replacing,
-    saying_why,
-)
+from ..utils.files import check_no_input, check_writable_file, replacing, saying_why
 from .verify_conversion import verify, verify_with_config
 
 ENDINGS = ('.pth', '.safetensors')
@@ -32,28 +27,31 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description='Write a checkpoint of another release (MMPose 0.x, '
         "ImageNet, mmpretrain, timm) in today's names, and verify it by a "
         'strict load. Training and testing take such files without it.',
-        prog='convert_checkpoint.py')
+        prog='convert_checkpoint.py',
+    )
     parser.add_argument('source', metavar='SRC', help='file or URL')
+    parser.add_argument('destination', metavar='DST', help=f'file to write, {" or ".join(ENDINGS)}')
     parser.add_argument(
-        'destination', metavar='DST',
-        help=f'file to write, {" or ".join(ENDINGS)}')
+        '--config',
+        help='verify with the model of this config (default: '
+        'with the architecture that the weights have)',
+    )
     parser.add_argument(
-        '--config', help='verify with the model of this config (default: '
-        'with the architecture that the weights have)')
-    parser.add_argument(
-        '--key', metavar='ENTRY',
-        help='take the weights from this entry of the file, such as '
-        'state_dict_ema')
-    parser.add_argument(
-        '--overwrite', action='store_true', help='replace an existing DST')
+        '--key',
+        metavar='ENTRY',
+        help='take the weights from this entry of the file, such as state_dict_ema',
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing DST')
     return parser.parse_args(argv)
 
 
-def convert_checkpoint(source: str,
-                       destination: str,
-                       config: str | None = None,
-                       key: str | None = None,
-                       overwrite: bool = False) -> Conversion:
+def convert_checkpoint(
+    source: str,
+    destination: str,
+    config: str | None = None,
+    key: str | None = None,
+    overwrite: bool = False,
+) -> Conversion:
     """Convert a file and verify what was written.
 
     Args:
@@ -77,8 +75,7 @@ def convert_checkpoint(source: str,
     check_output(destination, 'DST', ENDINGS)
     check_no_input(destination, 'DST', [source, config])
     if os.path.lexists(target) and not overwrite:
-        raise WorkDirError(
-            f'{destination} exists: --overwrite replaces it')
+        raise WorkDirError(f'{destination} exists: --overwrite replaces it')
     content = read_checkpoint(source)
     conversion = inspect_state_dict(content, key)
     with saying_why(target, 'DST'):
@@ -93,22 +90,16 @@ def convert_checkpoint(source: str,
     return conversion
 
 
-def _write(path: Path, suffix: str, conversion: Conversion, content: dict,
-           source: str) -> None:
+def _write(path: Path, suffix: str, conversion: Conversion, content: dict, source: str) -> None:
     metadata = getattr(conversion.weights, '_metadata', None)
     weights = OrderedDict(
-        (name, value.detach().clone().contiguous())
-        for name, value in conversion.weights.items())
-    account = dict(
-        source=Path(source).name,
-        family=conversion.family,
-        naming=conversion.naming)
+        (name, value.detach().clone().contiguous()) for name, value in conversion.weights.items()
+    )
+    account = dict(source=Path(source).name, family=conversion.family, naming=conversion.naming)
     if suffix == '.safetensors':
-        versions = {} if metadata is None else {
-            VERSIONS: json.dumps(metadata)}
+        versions = {} if metadata is None else {VERSIONS: json.dumps(metadata)}
         try:
-            save_file(weights, path,
-                      metadata={'format': 'pt', **account, **versions})
+            save_file(weights, path, metadata={'format': 'pt', **account, **versions})
         except SafetensorError as error:  # of the system, in its words
             raise OSError(first_line(error)) from error
         return
@@ -124,8 +115,7 @@ def _write(path: Path, suffix: str, conversion: Conversion, content: dict,
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/convert_checkpoint.py`."""
     args = parse_args(argv)
-    done = convert_checkpoint(args.source, args.destination, args.config,
-                              args.key, args.overwrite)
+    done = convert_checkpoint(args.source, args.destination, args.config, args.key, args.overwrite)
     taken = f', from its entry {done.entries[0]}' if done.entries else ''
     print(f'{args.source}: {done.family}, {done.naming}{taken}')
     if len(done.entries) > 1:
@@ -134,5 +124,4 @@ def main(argv: list[str] | None = None) -> None:
         print(f'  left out: {name} ({reason})')
     for name in done.added:
         print(f'  added: {name}')
-    print(f'{args.destination}: {len(done.weights)} tensors, verified by a '
-          'strict load')
+    print(f'{args.destination}: {len(done.weights)} tensors, verified by a strict load')

@@ -27,15 +27,17 @@ _OVERVIEW = 'overview.jpg'
 _BAR = 22  # pixels of the captions above a pair
 
 
-def compare(ann_file: str,
-            images: str,
-            results: str,
-            out_dir: str,
-            count: int = 12,
-            score_thr: float = 0.3,
-            seed: int = 0,
-            metainfo: str | None = None,
-            overwrite: bool = False) -> list[Path]:
+def compare(
+    ann_file: str,
+    images: str,
+    results: str,
+    out_dir: str,
+    count: int = 12,
+    score_thr: float = 0.3,
+    seed: int = 0,
+    metainfo: str | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
     """Draw predictions beside the ground truth.
 
     Args:
@@ -67,26 +69,36 @@ def compare(ann_file: str,
     _check_results(results, predictions, skeleton)
     predictions = _by_image(predictions)
     people = _by_image(truth['annotations'])
-    chosen = [image for image in truth['images']
-              if any(_is_labelled(person) for person in people[image['id']])]
+    chosen = [
+        image
+        for image in truth['images']
+        if any(_is_labelled(person) for person in people[image['id']])
+    ]
     order = np.random.default_rng(seed).permutation(len(chosen))[:count]
     chosen = [chosen[index] for index in sorted(order)]
     folder = Path(out_dir)
     written = [folder / name for name in _flat(ann_file, chosen)]
     if chosen:
         written.append(folder / _OVERVIEW)
-    _check_pictures(written, [
-        *_files_of(Path(images)), ann_file, results, metainfo,
-        *(Path(images, image['file_name']) for image in truth['images'])],
-        overwrite)
+    _check_pictures(
+        written,
+        [
+            *_files_of(Path(images)),
+            ann_file,
+            results,
+            metainfo,
+            *(Path(images, image['file_name']) for image in truth['images']),
+        ],
+        overwrite,
+    )
     pairs = []
     with saying_why(out_dir, '--out'):
         folder.mkdir(parents=True, exist_ok=True)
         for image, path in zip(chosen, written):
             picture = read_image(Path(images) / image['file_name'])
             pairs.append(
-                _pair(picture, people[image['id']], predictions[image['id']],
-                      skeleton, score_thr))
+                _pair(picture, people[image['id']], predictions[image['id']], skeleton, score_thr)
+            )
             _write(path, pairs[-1])
         if pairs:
             _write(written[-1], overview(pairs))
@@ -99,8 +111,9 @@ def _flat(ann_file: str, images: list[dict]) -> Iterator[str]:
     for image in images:
         name = image.get('file_name')
         if not isinstance(name, str) or not Path(name).name:
-            raise DatasetError(f'{ann_file}: image {image.get("id")} has the '
-                               f'file_name {name!r}: expected a path')
+            raise DatasetError(
+                f'{ann_file}: image {image.get("id")} has the file_name {name!r}: expected a path'
+            )
         flat = Path(name).with_suffix('').as_posix().lstrip('/')
         flat = shorter(Path(flat.replace('/', '_') + '.jpg'))
         unique, number = flat, 1
@@ -127,15 +140,15 @@ def _check_pictures(paths: list[Path], inputs: list, overwrite: bool) -> None:
         raise WorkDirError(
             f'--out: {there[0]} is there already'
             f'{", and more" if len(there) > 1 else ""}: choose another '
-            'folder, or replace the pictures with --overwrite')
+            'folder, or replace the pictures with --overwrite'
+        )
 
 
 def _write(path: Path, picture: np.ndarray) -> None:
     try:
         write_picture(path, picture)
     except (ValueError, cv2.error) as error:
-        raise DatasetError(f'{path} cannot be drawn: {first_line(error)}'
-                           ) from error
+        raise DatasetError(f'{path} cannot be drawn: {first_line(error)}') from error
 
 
 def _read(path: str, what: str):
@@ -143,49 +156,51 @@ def _read(path: str, what: str):
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f'cannot read the {what} {path}: {error}'
-                           ) from error
+        raise DatasetError(f'cannot read the {what} {path}: {error}') from error
 
 
 def _skeleton(ann_file: str, truth, metainfo: str | None) -> Skeleton:
     """Of the description, or of the first category with key points."""
     found = []
     if isinstance(truth, dict) and {'images', 'annotations'} <= set(truth):
-        found = [entry for entry in truth.get('categories', [])
-                 if entry.get('keypoints') or metainfo]
+        found = [
+            entry for entry in truth.get('categories', []) if entry.get('keypoints') or metainfo
+        ]
     if not found:
         raise DatasetError(
             f'{ann_file} holds no annotations of key points: expected '
-            "COCO's format, with images, annotations and categories")
+            "COCO's format, with images, annotations and categories"
+        )
     if metainfo is None:
         return Skeleton.from_coco(found[0])
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
+
     if Path(metainfo).exists():
         check_regular_file(metainfo, 'description')
     try:
-        return Skeleton.from_metainfo(
-            parse_pose_metainfo(dict(from_file=metainfo)))
-    except (OSError, AssertionError, AttributeError, KeyError,
-            SyntaxError) as error:
+        return Skeleton.from_metainfo(parse_pose_metainfo(dict(from_file=metainfo)))
+    except (OSError, AssertionError, AttributeError, KeyError, SyntaxError) as error:
         raise DatasetError(
             f'--metainfo {metainfo} is no description of a data set, as '
-            f'tools/make_dataset_info.py writes one: {error}') from error
+            f'tools/make_dataset_info.py writes one: {error}'
+        ) from error
 
 
 def _check_results(path: str, results, skeleton: Skeleton) -> None:
     if not isinstance(results, list) or not all(
-            isinstance(entry, dict) and {'image_id', 'keypoints'} <= set(entry)
-            for entry in results):
+        isinstance(entry, dict) and {'image_id', 'keypoints'} <= set(entry) for entry in results
+    ):
         raise DatasetError(
-            f'{path} holds no key points: expected a list of '
-            '{image_id, keypoints, score}')
+            f'{path} holds no key points: expected a list of {{image_id, keypoints, score}}'
+        )
     count = len(skeleton.names)
     for entry in results:
         if len(entry['keypoints']) != 3 * count:
             raise DatasetError(
                 f'{path} has {len(entry["keypoints"]) // 3} key points an '
                 f'object, and the annotations {count}: are they of the same '
-                'data set?')
+                'data set?'
+            )
 
 
 def _is_labelled(person: dict) -> bool:
@@ -199,15 +214,19 @@ def _by_image(entries: list[dict]) -> dict[int, list[dict]]:
     return found
 
 
-def _pair(image: np.ndarray, people: list[dict], predictions: list[dict],
-          skeleton: Skeleton, score_thr: float) -> np.ndarray:
+def _pair(
+    image: np.ndarray,
+    people: list[dict],
+    predictions: list[dict],
+    skeleton: Skeleton,
+    score_thr: float,
+) -> np.ndarray:
     """Left the annotations, right the predictions, with captions."""
     left, right = image.copy(), image.copy()
     for person in people:
         if _is_labelled(person):
             points = np.reshape(person['keypoints'], (-1, 3))
-            draw_pose(left, points[:, :2], skeleton, points[:, 2] > 0,
-                      points[:, 2] == 1)
+            draw_pose(left, points[:, :2], skeleton, points[:, 2] > 0, points[:, 2] == 1)
     for person in predictions:
         points = np.reshape(person['keypoints'], (-1, 3))
         draw_pose(right, points[:, :2], skeleton, points[:, 2] >= score_thr)
@@ -217,15 +236,15 @@ def _pair(image: np.ndarray, people: list[dict], predictions: list[dict],
 
 def _caption(image: np.ndarray, text: str) -> np.ndarray:
     bar = np.full((_BAR, image.shape[1], 3), 40, np.uint8)
-    cv2.putText(bar, text, (6, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45,
-                (240, 240, 240), 1, cv2.LINE_AA)
+    cv2.putText(
+        bar, text, (6, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (240, 240, 240), 1, cv2.LINE_AA
+    )
     return np.vstack([bar, image])
 
 
-def overview(pictures: list[np.ndarray],
-             columns: int = 2,
-             width: int = 640,
-             limit: int = 8) -> np.ndarray:
+def overview(
+    pictures: list[np.ndarray], columns: int = 2, width: int = 640, limit: int = 8
+) -> np.ndarray:
     """Pictures in columns of one width, filled so that they end evenly.
 
     Args:
@@ -240,8 +259,7 @@ def overview(pictures: list[np.ndarray],
     stacks = [[] for _ in range(columns)]
     for picture in pictures[:limit]:
         height = round(picture.shape[0] * width / picture.shape[1])
-        picture = cv2.resize(picture, (width, height),
-                             interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         shortest = min(stacks, key=lambda stack: sum(map(len, stack)))
         shortest.append(picture)
     height = max(sum(map(len, stack)) for stack in stacks)
@@ -249,33 +267,47 @@ def overview(pictures: list[np.ndarray],
     for column, stack in enumerate(stacks):
         if stack:
             filled = np.vstack(stack)
-            sheet[:len(filled), column * width:(column + 1) * width] = filled
+            sheet[: len(filled), column * width : (column + 1) * width] = filled
     return sheet
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/draw_results.py`."""
     parser = argparse.ArgumentParser(
-        description='Draw predictions beside the ground truth.',
-        prog='draw_results.py')
+        description='Draw predictions beside the ground truth.', prog='draw_results.py'
+    )
     parser.add_argument('ann_file', help='annotations in COCO format')
     parser.add_argument('results', help='key points in COCO results format')
     parser.add_argument('--images', required=True, metavar='DIR')
     parser.add_argument('--out', required=True, metavar='DIR')
     parser.add_argument('--count', type=int, default=12, metavar='N')
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, metavar='S',
-        help='leave out key points below this score (default: 0.3)')
+        '--score-thr',
+        type=float,
+        default=0.3,
+        metavar='S',
+        help='leave out key points below this score (default: 0.3)',
+    )
     parser.add_argument(
-        '--metainfo', metavar='FILE',
+        '--metainfo',
+        metavar='FILE',
         help="draw the limbs of this description of the data set (MMPose's, "
-        'a .py file) and not those of the annotations')
+        'a .py file) and not those of the annotations',
+    )
     parser.add_argument(
-        '--overwrite', action='store_true',
-        help='replace pictures of an earlier run; images that are read are '
-        'never replaced')
+        '--overwrite',
+        action='store_true',
+        help='replace pictures of an earlier run; images that are read are never replaced',
+    )
     args = parser.parse_args(argv)
-    written = compare(args.ann_file, args.images, args.results, args.out,
-                      args.count, args.score_thr, metainfo=args.metainfo,
-                      overwrite=args.overwrite)
+    written = compare(
+        args.ann_file,
+        args.images,
+        args.results,
+        args.out,
+        args.count,
+        args.score_thr,
+        metainfo=args.metainfo,
+        overwrite=args.overwrite,
+    )
     print(f'{len(written)} pictures in {args.out}')

@@ -27,8 +27,9 @@ class TensorForward(nn.Module):
         return self.model(image, None, mode='tensor')
 
 
-def measure(cfg: Config, shape: tuple[int, int],
-            table: io.TextIOBase | None = None) -> tuple[float, int]:
+def measure(
+    cfg: Config, shape: tuple[int, int], table: io.TextIOBase | None = None
+) -> tuple[float, int]:
     """Count the FLOPs and the parameters of a config's model.
 
     A multiply-add is one FLOP, counted by mmcv's counter, with which the
@@ -54,14 +55,16 @@ def measure(cfg: Config, shape: tuple[int, int],
         model = MODELS.build(_thawed(cfg.model))
     try:
         flops, params = get_model_complexity_info(
-            TensorForward(model), (3, *shape),
+            TensorForward(model),
+            (3, *shape),
             print_per_layer_stat=table is not None,
             as_strings=False,
-            ost=table)
+            ost=table,
+        )
     except ValueError as error:
         raise ConfigError(
-            f'{cfg.filename} cannot take an image of {shape[0]}x{shape[1]}: '
-            f'{error}') from error
+            f'{cfg.filename} cannot take an image of {shape[0]}x{shape[1]}: {error}'
+        ) from error
     return float(flops), int(params)
 
 
@@ -78,15 +81,19 @@ def _thawed(model: dict) -> dict:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/get_flops.py`."""
     parser = argparse.ArgumentParser(
-        description="Count a model's parameters and FLOPs (a multiply-add "
-        'is one).', prog='get_flops.py')
+        description="Count a model's parameters and FLOPs (a multiply-add is one).",
+        prog='get_flops.py',
+    )
     parser.add_argument('config', help='a config file')
     parser.add_argument(
-        '--shape', type=int, nargs='+', metavar='N',
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar='N',
         help='height and width of the image, or one number for a square '
-        '(default: as the config says)')
-    parser.add_argument(
-        '--per-layer', action='store_true', help='print every layer, too')
+        '(default: as the config says)',
+    )
+    parser.add_argument('--per-layer', action='store_true', help='print every layer, too')
     return parser.parse_args(argv)
 
 
@@ -99,8 +106,7 @@ def input_shape(cfg: Config) -> tuple[int, int]:
     codec = cfg.get('codec') or {}
     codec = codec[0] if isinstance(codec, (list, tuple)) else codec
     if not codec.get('input_size'):
-        raise ConfigError(
-            f'{cfg.filename} does not say its input size: give --shape H W')
+        raise ConfigError(f'{cfg.filename} does not say its input size: give --shape H W')
     width, height = codec['input_size']
     return height, width
 
@@ -111,7 +117,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
         raise ConfigError(
             f'--shape {" ".join(map(str, args.shape))}: expected height and '
-            'width, or one number, in pixels')
+            'width, or one number, in pixels'
+        )
     cfg = load_config(args.config)
     shape = tuple(args.shape) if args.shape else input_shape(cfg)
     shape = shape * 2 if len(shape) == 1 else shape
@@ -119,6 +126,8 @@ def main(argv: list[str] | None = None) -> None:
     flops, params = measure(cfg, shape, table)
     if table is not None:
         print(table.getvalue())
-    print(f'Input: {shape[0]}x{shape[1]} (height x width)\n'
-          f'FLOPs: {flops / 1e9:.2f} G\n'
-          f'Params: {params / 1e6:.2f} M')
+    print(
+        f'Input: {shape[0]}x{shape[1]} (height x width)\n'
+        f'FLOPs: {flops / 1e9:.2f} G\n'
+        f'Params: {params / 1e6:.2f} M'
+    )

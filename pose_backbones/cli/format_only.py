@@ -12,12 +12,7 @@ from mmpose.registry import METRICS
 
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
-from ..evaluation.submission import (
-    NUM_VALUES,
-    check_name,
-    submission_name,
-    write_submission,
-)
+from ..evaluation.submission import NUM_VALUES, check_name, submission_name, write_submission
 from ..preflight import check_detections, read_images
 from ..utils.files import check_writable_file
 from .options import as_list
@@ -40,8 +35,7 @@ class CocoSubmission:
     @property
     def prefix(self) -> str:
         """Where the metric is to write its results."""
-        return str(Path(self.folder,
-                        submission_name(self.image_list, self.name)))
+        return str(Path(self.folder, submission_name(self.image_list, self.name)))
 
     def check_dataset(self, dataset) -> None:
         """Refuse a data set with other key points than COCO's.
@@ -56,7 +50,8 @@ class CocoSubmission:
         if count != NUM_VALUES // 3:
             raise DatasetError(
                 f'--format-only: the server of COCO takes {NUM_VALUES // 3} '
-                f'key points, but the data set has {count}')
+                f'key points, but the data set has {count}'
+            )
 
     @property
     def _results(self) -> Path:
@@ -89,10 +84,12 @@ class CocoSubmission:
             DatasetError: If the server would refuse them.
         """
         path, kept, left_out = write_submission(
-            str(self._results), self.image_list, self.folder, self.name)
+            str(self._results), self.image_list, self.folder, self.name
+        )
         note = f' ({left_out} left out: 20 an image are taken)'
-        print_log(f'{kept} results written to {path}'
-                  + (note if left_out else ''), logger='current')
+        print_log(
+            f'{kept} results written to {path}' + (note if left_out else ''), logger='current'
+        )
         return path
 
 
@@ -115,11 +112,8 @@ def enable_format_only(cfg: Config, name: str | None) -> CocoSubmission | None:
     kinds = [METRICS.get(metric['type']) for metric in metrics]
     if kinds == [MpiiPCKh]:
         if name is not None:
-            raise ConfigError(
-                f'--submission-name {name}: the file of MPII is called '
-                'pred.mat')
-        metrics[0].update(format_only=True,
-                          outfile=str(Path(cfg.work_dir, 'pred.mat')))
+            raise ConfigError(f'--submission-name {name}: the file of MPII is called pred.mat')
+        metrics[0].update(format_only=True, outfile=str(Path(cfg.work_dir, 'pred.mat')))
         # Nothing is measured by head boxes, which the test split lacks.
         cfg.test_dataloader.dataset.headbox_file = None
         return None
@@ -127,15 +121,18 @@ def enable_format_only(cfg: Config, name: str | None) -> CocoSubmission | None:
         raise ConfigError(
             '--format-only writes files for COCO (CocoMetric) and MPII '
             '(pose_backbones.MpiiPCKh), but the test_evaluator is '
-            + (', '.join(str(m['type']) for m in metrics) or 'empty'))
+            + (', '.join(str(m['type']) for m in metrics) or 'empty')
+        )
     iou_type = metrics[0].get('iou_type', 'keypoints')
     if iou_type != 'keypoints':
         raise ConfigError(
             f'--format-only: test_evaluator.iou_type is {iou_type!r}: the '
-            "server of COCO takes 'keypoints' (17 a person)")
+            "server of COCO takes 'keypoints' (17 a person)"
+        )
     dataset = cfg.test_dataloader.dataset
     image_list = metrics[0].get('ann_file') or str(
-        Path(dataset.get('data_root') or '.', dataset.ann_file))
+        Path(dataset.get('data_root') or '.', dataset.ann_file)
+    )
     name = name or Path(cfg.filename).stem
     check_name(name)
     submission = CocoSubmission(image_list, cfg.work_dir, name)
@@ -166,4 +163,5 @@ def check_image_list(cfg: Config, submission: CocoSubmission) -> None:
         raise DatasetError(
             f'{annotations} has {len(strange)} images (such as '
             f'{strange[0]}) that are not in the image list '
-            f'{submission.image_list}')
+            f'{submission.image_list}'
+        )

@@ -9,12 +9,7 @@ import cv2
 from ..errors import ConfigError, DatasetError, WorkDirError
 from ..inference.annotated_outputs import write_picture
 from ..inference.inferencer import PoseInferencer
-from ..utils.files import (
-    check_writable_dir,
-    file_problem,
-    read_text,
-    saying_why,
-)
+from ..utils.files import check_writable_dir, file_problem, read_text, saying_why
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -22,31 +17,36 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='top_down_img_demo.py',
         description='Draw the poses of people whose boxes are in a COCO '
-        'annotation file. For more, see tools/infer.py.')
+        'annotation file. For more, see tools/infer.py.',
+    )
     parser.add_argument('pose_config', metavar='CONFIG')
     parser.add_argument('pose_checkpoint', metavar='CHECKPOINT')
     parser.add_argument(
-        '--img-root', default='', metavar='DIR',
-        help='folder of the images (default: the current one)')
+        '--img-root',
+        default='',
+        metavar='DIR',
+        help='folder of the images (default: the current one)',
+    )
     parser.add_argument(
-        '--json-file', required=True, metavar='FILE',
-        help='images and annotations in COCO format')
+        '--json-file', required=True, metavar='FILE', help='images and annotations in COCO format'
+    )
     parser.add_argument(
-        '--show', action='store_true',
-        help='show each picture in a window until a key is pressed')
+        '--show', action='store_true', help='show each picture in a window until a key is pressed'
+    )
     parser.add_argument(
-        '--out-img-root', metavar='DIR',
-        help='folder for the pictures, vis_0.jpg, vis_1.jpg, …')
+        '--out-img-root', metavar='DIR', help='folder for the pictures, vis_0.jpg, vis_1.jpg, …'
+    )
+    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU, if there is one)')
     parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (default: a GPU, if there is '
-        'one)')
-    parser.add_argument(
-        '--kpt-thr', type=float, default=0.3, metavar='S',
-        help='draw key points from this score on (default: 0.3)')
+        '--kpt-thr',
+        type=float,
+        default=0.3,
+        metavar='S',
+        help='draw key points from this score on (default: 0.3)',
+    )
     args = parser.parse_args(argv)
     if not args.show and not args.out_img_root:
-        raise ConfigError('nothing to do: expected --show, --out-img-root '
-                          'DIR, or both')
+        raise ConfigError('nothing to do: expected --show, --out-img-root DIR, or both')
     return args
 
 
@@ -67,9 +67,9 @@ def main(argv: list[str] | None = None) -> None:
     if out is not None and any(out.glob('vis_*.jpg')):
         raise WorkDirError(
             f'--out-img-root {out} has pictures of another run: remove them, '
-            'or choose another folder')
-    inferencer = PoseInferencer(
-        args.pose_config, args.pose_checkpoint, device=args.device)
+            'or choose another folder'
+        )
+    inferencer = PoseInferencer(args.pose_config, args.pose_checkpoint, device=args.device)
     for result in inferencer(images, args.json_file, strict=True):
         picture = result.draw(threshold=args.kpt_thr)
         if out is not None:
@@ -85,8 +85,7 @@ def main(argv: list[str] | None = None) -> None:
 def _read(json_file: str) -> str:
     problem = file_problem(json_file)
     if problem is not None:
-        raise DatasetError(
-            f'--json-file {json_file} cannot be read: {problem}')
+        raise DatasetError(f'--json-file {json_file} cannot be read: {problem}')
     return read_text(json_file, '--json-file')
 
 
@@ -99,12 +98,13 @@ def _image_paths(json_file: str, folder: str) -> list[str]:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetError(
-            f'--json-file {json_file} is no COCO annotation file: expected '
-            'images and annotations') from error
+            f'--json-file {json_file} is no COCO annotation file: expected images and annotations'
+        ) from error
     paths = [str(Path(folder) / name) for name in names]
     for path in paths:
         if not Path(path).is_file():
             raise DatasetError(
                 f'{json_file} has the image {path}, which is not there: is '
-                f'--img-root {folder or "(the current folder)"} its folder?')
+                f'--img-root {folder or "(the current folder)"} its folder?'
+            )
     return paths

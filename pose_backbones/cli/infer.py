@@ -12,14 +12,7 @@ from ..errors import ConfigError, PoseBackbonesError, WorkDirError
 from ..inference.annotated_outputs import Drawings
 from ..inference.boxes import WHOLE_IMAGE
 from ..inference.detector import load_detector
-from ..inference.export import (
-    JOURNAL,
-    PREDICTIONS,
-    TABLE,
-    Journal,
-    write_predictions,
-    write_table,
-)
+from ..inference.export import JOURNAL, PREDICTIONS, TABLE, Journal, write_predictions, write_table
 from ..inference.inferencer import PoseInferencer
 from ..inference.inputs import Inputs
 from ..inference.paths import is_video
@@ -58,12 +51,13 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parse_args(argv)
     out = Path(args.out)
-    when_stopped(lambda: 'go on with --resume' if _is_run(out) else
-                 'nothing was done yet: start again')
+    when_stopped(
+        lambda: 'go on with --resume' if _is_run(out) else 'nothing was done yet: start again'
+    )
     _check_out(out, args.resume)
-    inputs = Inputs([
-        int(one) if one.isdecimal() and not Path(one).exists()
-        else one for one in args.inputs])
+    inputs = Inputs(
+        [int(one) if one.isdecimal() and not Path(one).exists() else one for one in args.inputs]
+    )
     with _taking(out):
         _check_out(out, args.resume)  # again, now under the lock
         return _infer(args, inputs, out)
@@ -72,14 +66,17 @@ def main(argv: list[str] | None = None) -> int:
 def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
     """Find the poses; the exit status."""
     drawings = Drawings(
-        out / PICTURES, inputs.parts, args.draw,
-        dict(threshold=args.threshold, boxes=args.draw_boxes,
-             ids=args.draw_ids))
+        out / PICTURES,
+        inputs.parts,
+        args.draw,
+        dict(threshold=args.threshold, boxes=args.draw_boxes, ids=args.draw_ids),
+    )
     files = [out / JOURNAL, out / PREDICTIONS, out / TABLE]
     check_no_input(
         [*files, *drawings.paths],
-        '--out', [*inputs.parts, args.boxes, args.weights, args.model,
-                  args.detector, args.detector_weights])
+        '--out',
+        [*inputs.parts, args.boxes, args.weights, args.model, args.detector, args.detector_weights],
+    )
     pictures = [out / PICTURES / name for name in drawings.names]
     check_no_link([*files, *(path.parent for path in pictures)], out, '--out')
     if args.resume:
@@ -87,15 +84,13 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
     results = _results(args, inputs.parts)
     names = results.skeleton.names
     with _writing_to(out):
-        journal = Journal(out, _settings(args, inputs.parts),
-                          args.save_every, args.resume)
+        journal = Journal(out, _settings(args, inputs.parts), args.save_every, args.resume)
         try:
             _run(results, journal, drawings)
         finally:
             with finishing():  # after a signal, too
                 journal.close()
-                people = write_predictions(out / PREDICTIONS,
-                                           journal.entries())
+                people = write_predictions(out / PREDICTIONS, journal.entries())
                 write_table(out / TABLE, journal.entries(), names)
                 print(f'{people} people in {out / PREDICTIONS}')
     return _report(journal, drawings.failures)
@@ -109,13 +104,15 @@ def _check_out(out: Path, resume: bool) -> None:
     check_writable_dir(out, '--out')
     if resume:
         if not _is_run(out):
-            raise WorkDirError(f'--resume: there is no {out / JOURNAL} to go '
-                               'on with: leave --resume out')
+            raise WorkDirError(
+                f'--resume: there is no {out / JOURNAL} to go on with: leave --resume out'
+            )
         return
     if out.is_dir() and any(file.name != LOCK for file in out.iterdir()):
         raise WorkDirError(
             f'--out {out} is not empty: choose another folder, or, if a run '
-            'was stopped, go on with --resume')
+            'was stopped, go on with --resume'
+        )
 
 
 @contextmanager
@@ -135,16 +132,24 @@ def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
     boxes = args.boxes or (WHOLE_IMAGE if args.whole_image else None)
     try:
         inferencer = PoseInferencer(
-            args.model, args.weights, device=args.device,
-            batch_size=args.batch_size, half=args.half,
-            flip_test=args.flip_test)
+            args.model,
+            args.weights,
+            device=args.device,
+            batch_size=args.batch_size,
+            half=args.half,
+            flip_test=args.flip_test,
+        )
         if args.detector:
-            boxes = load_detector(args.detector, args.detector_weights,
-                                  args.device)
+            boxes = load_detector(args.detector, args.detector_weights, args.device)
         return inferencer(
-            parts, boxes, min_score=_min_score(args), strict=args.strict,
-            keep_images=args.draw != 'none', track=args.track,
-            smooth=args.smooth)
+            parts,
+            boxes,
+            min_score=_min_score(args),
+            strict=args.strict,
+            keep_images=args.draw != 'none',
+            track=args.track,
+            smooth=args.smooth,
+        )
     except PoseBackbonesError:
         raise
     except (TypeError, ValueError) as error:
@@ -154,16 +159,25 @@ def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
 def _min_score(args: argparse.Namespace) -> float:
     if args.min_score is not None:
         return args.min_score
-    return 0.3 if args.detector else 0.
+    return 0.3 if args.detector else 0.0
 
 
 def _settings(args: argparse.Namespace, parts: list[str | int]) -> dict:
     """What the results of a run depend on."""
-    names = ('model', 'weights', 'boxes', 'detector', 'detector_weights',
-             'whole_image', 'min_score', 'half', 'flip_test', 'track',
-             'smooth')
-    return {**{name: getattr(args, name) for name in names},
-            'inputs': parts}
+    names = (
+        'model',
+        'weights',
+        'boxes',
+        'detector',
+        'detector_weights',
+        'whole_image',
+        'min_score',
+        'half',
+        'flip_test',
+        'track',
+        'smooth',
+    )
+    return {**{name: getattr(args, name) for name in names}, 'inputs': parts}
 
 
 @contextmanager
@@ -189,9 +203,11 @@ def _run(results: Results, journal: Journal, drawings: Drawings) -> None:
             drawings.close()
             journal.end_video(part, index)
 
-    with (drawings, closing(results.since(part, index)) as items,
-          tqdm(total=results.inputs.announced(), initial=index,
-               unit=' images', disable=None) as bar):
+    with (
+        drawings,
+        closing(results.since(part, index)) as items,
+        tqdm(total=results.inputs.announced(), initial=index, unit=' images', disable=None) as bar,
+    ):
         for of, item in items:
             if of != part:
                 end_part()
@@ -209,9 +225,10 @@ def _run(results: Results, journal: Journal, drawings: Drawings) -> None:
 def _report(journal: Journal, not_drawn: int) -> int:
     """Say what could not be done; the exit status."""
     if journal.failures:
-        print(f'{journal.failures} of the inputs could not be read; they are '
-              f'named in {journal.path}', file=sys.stderr)
+        print(
+            f'{journal.failures} of the inputs could not be read; they are named in {journal.path}',
+            file=sys.stderr,
+        )
     if not_drawn:
-        print(f'{not_drawn} could not be drawn, see above; their poses are '
-              'there', file=sys.stderr)
+        print(f'{not_drawn} could not be drawn, see above; their poses are there', file=sys.stderr)
     return SOME_FAILED if journal.failures or not_drawn else 0

@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> None:
         WorkDirError: If a file would be overwritten.
     """
     import mmpose
+
     check_outputs(argv)
     demo = Path(mmpose.__file__).parent / '.mim/demo/inferencer_demo.py'
     runpy.run_path(str(demo), run_name='__main__')
@@ -46,20 +47,24 @@ def check_outputs(argv: list[str] | None) -> None:
     if os.path.isdir(args.inputs):
         names = os.listdir(args.inputs)
     for option, folder, suffix in (
-            ('--vis-out-dir', args.vis_out_dir, None),
-            ('--pred-out-dir', args.pred_out_dir, '.json')):
+        ('--vis-out-dir', args.vis_out_dir, None),
+        ('--pred-out-dir', args.pred_out_dir, '.json'),
+    ):
         if not folder or is_url(folder):
             continue
         if suffix is None and os.path.splitext(folder)[1]:  # of one file
             folder, name = os.path.split(folder)
             outputs = [Path(folder, name)]
         else:
-            outputs = [Path(folder, name if suffix is None else
-                            os.path.splitext(name)[0] + suffix)
-                       for name in names if name]
+            outputs = [
+                Path(folder, name if suffix is None else os.path.splitext(name)[0] + suffix)
+                for name in names
+                if name
+            ]
         check_writable_dir(Path(folder), option)
         for path in outputs:
             if os.path.lexists(path):
                 raise WorkDirError(
                     f'{option} {folder}: {path} is there already and would '
-                    'be overwritten: choose another folder, or remove it')
+                    'be overwritten: choose another folder, or remove it'
+                )

@@ -17,13 +17,11 @@ def _number(name: str, default: int, smallest: int = 0) -> int:
     """A number from the environment."""
     text = os.environ.get(name, str(default))
     if not text.isdigit() or int(text) < smallest:
-        raise LaunchError(
-            f'{name}={text}: expected a whole number of at least {smallest}')
+        raise LaunchError(f'{name}={text}: expected a whole number of at least {smallest}')
     return int(text)
 
 
-def torchrun_arguments(script: str, processes: int,
-                       arguments: list[str]) -> list[str]:
+def torchrun_arguments(script: str, processes: int, arguments: list[str]) -> list[str]:
     """The command line of torchrun for this machine's part of a run.
 
     The environment says the rest: NNODES (1), NODE_RANK (0), MASTER_ADDR
@@ -44,14 +42,18 @@ def torchrun_arguments(script: str, processes: int,
     rank = _number('NODE_RANK', 0)
     if rank >= nodes:
         raise LaunchError(
-            f'NODE_RANK={rank} of NNODES={nodes}: nodes count from 0, so '
-            f'expected 0 to {nodes - 1}')
+            f'NODE_RANK={rank} of NNODES={nodes}: nodes count from 0, so expected 0 to {nodes - 1}'
+        )
     return [
-        f'--nnodes={nodes}', f'--node_rank={rank}',
+        f'--nnodes={nodes}',
+        f'--node_rank={rank}',
         f'--master_addr={os.environ.get("MASTER_ADDR", "127.0.0.1")}',
         f'--master_port={_number("PORT", 29500, 1)}',
-        f'--nproc_per_node={processes}', script, *arguments, '--launcher',
-        'pytorch'
+        f'--nproc_per_node={processes}',
+        script,
+        *arguments,
+        '--launcher',
+        'pytorch',
     ]
 
 
@@ -76,8 +78,8 @@ def launch(script: str, processes: str, arguments: list[str]) -> int:
     """
     if not processes.isdigit() or int(processes) < 1:
         raise LaunchError(
-            f'{processes!r} processes: expected how many to start on this '
-            'machine, one for each GPU')
+            f'{processes!r} processes: expected how many to start on this machine, one for each GPU'
+        )
     check_devices(int(processes))
     if not torch.cuda.is_available():
         # Share the cores; torchrun by itself gives each process one.
@@ -102,5 +104,4 @@ def main(argv: list[str] | None = None) -> int:
         usage = 'CONFIG GPUS' if count == 1 else 'CONFIG CHECKPOINT GPUS'
         name = Path(script).stem
         raise ConfigError(f'usage: dist_{name}.sh {usage} [OPTION ...]')
-    return launch(script, rest[count], rest[:count] + rest[count + 1:])
-
+    return launch(script, rest[count], rest[:count] + rest[count + 1 :])

@@ -20,27 +20,17 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ..errors import ConfigError, PoseBackbonesError
 from ..utils.files import FULL
-from .stopping import (
-    LOST,
-    NO_ANSWER,
-    NOTE,
-    STOPPED,
-    Stop,
-    Stopped,
-    lost_process,
-    say,
-)
+from .stopping import LOST, NO_ANSWER, NOTE, STOPPED, Stop, Stopped, lost_process, say
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 #: exit status for an error of the user's making, as argparse has it
 USER_ERROR = 2
 #: exit status if another process of the run is gone, or does not answer
 LOST_PROCESS = 3
-_GATHER = 2.  # seconds
+_GATHER = 2.0  # seconds
 
 
-def run(main: Callable[[list[str] | None], object],
-        stoppable: bool = True) -> None:
+def run(main: Callable[[list[str] | None], object], stoppable: bool = True) -> None:
     """Run a tool: a user's error becomes one message and exit status 2.
 
     So does what the system refuses, as on a full disk. Ctrl-C and SIGTERM
@@ -78,8 +68,7 @@ def run(main: Callable[[list[str] | None], object],
 def _print_any_name() -> None:
     """Let names of files be printed that the output's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, 'errors', None) == 'strict' and hasattr(
-                stream, 'reconfigure'):
+        if getattr(stream, 'errors', None) == 'strict' and hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
 
 
@@ -172,10 +161,12 @@ def _system_message(error: OSError) -> str:
     if error.errno is None or error.strerror is None:
         text = _message(error) or type(error).__name__
         return re.sub(r'^\[Errno \d+\] ', '', text)
-    names = [os.fsdecode(name) for name in (error.filename, error.filename2)
-             if isinstance(name, (str, bytes))]
-    text = ': '.join([' -> '.join(names), error.strerror] if names
-                     else [error.strerror])
+    names = [
+        os.fsdecode(name)
+        for name in (error.filename, error.filename2)
+        if isinstance(name, (str, bytes))
+    ]
+    text = ': '.join([' -> '.join(names), error.strerror] if names else [error.strerror])
     if error.errno in FULL:
         text += ': make room there, or choose another folder'
     return text
@@ -184,40 +175,49 @@ def _system_message(error: OSError) -> str:
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Options that training and testing share, named as MMPose names them."""
     parser.add_argument(
-        '--work-dir', help='folder of logs and results (default: '
-        'work_dirs/<name of the config>)')
+        '--work-dir', help='folder of logs and results (default: work_dirs/<name of the config>)'
+    )
     parser.add_argument(
-        '--data-root', metavar='DIR',
-        help="take the data set from this folder in place of the config's "
-        '`data_root`')
+        '--data-root',
+        metavar='DIR',
+        help="take the data set from this folder in place of the config's `data_root`",
+    )
     parser.add_argument(
-        '--non-strict', action='store_true',
+        '--non-strict',
+        action='store_true',
         help='load a checkpoint that fits in part, and list what was left '
-        'out; without it, every tensor has to fit')
+        'out; without it, every tensor has to fit',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(
-        '--amp', action='store_true', help='automatic mixed precision')
+        '--show-dir', metavar='DIR', help='draw predictions into pictures in this folder'
+    )
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument(
-        '--show-dir', metavar='DIR',
-        help='draw predictions into pictures in this folder')
+        '--interval', type=int, default=1, metavar='N', help='draw every Nth sample (default: 1)'
+    )
     parser.add_argument(
-        '--show', action='store_true', help='show predictions in a window')
+        '--wait-time',
+        type=float,
+        default=1,
+        metavar='S',
+        help='seconds that a window stays (default: 1)',
+    )
     parser.add_argument(
-        '--interval', type=int, default=1, metavar='N',
-        help='draw every Nth sample (default: 1)')
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='set values of the config, such as model.backbone.with_cp=True or out_indices="[0,3]"',
+    )
     parser.add_argument(
-        '--wait-time', type=float, default=1, metavar='S',
-        help='seconds that a window stays (default: 1)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='set values of the config, such as model.backbone.with_cp=True '
-        'or out_indices="[0,3]"')
-    parser.add_argument(
-        '--launcher', choices=LAUNCHERS, default='none',
-        help='how the processes were started (default: none, a single one)')
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='how the processes were started (default: none, a single one)',
+    )
     # torchrun hands it over in the environment, older launchers as this.
-    parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0,
-        help=argparse.SUPPRESS)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def check_counts(args: argparse.Namespace, *names: str) -> None:
@@ -233,8 +233,7 @@ def check_counts(args: argparse.Namespace, *names: str) -> None:
     for name in names:
         value = getattr(args, name)
         if value is not None and value < 1:
-            raise ConfigError(f'--{name.replace("_", "-")} {value}: expected '
-                              'at least 1')
+            raise ConfigError(f'--{name.replace("_", "-")} {value}: expected at least 1')
 
 
 def keep_local_rank(args: argparse.Namespace) -> None:

@@ -23,11 +23,9 @@ def documents(root: Path) -> dict[Path, str]:
     """
     families = read_families(root / 'configs')
     readme = root / 'README.md'
-    texts = {family.path.with_name('README.md'):
-             family_readme(family, root) for family in families}
+    texts = {family.path.with_name('README.md'): family_readme(family, root) for family in families}
     texts[root / 'docs/model_zoo.md'] = model_zoo(families)
-    texts[readme] = replace_summary(
-        readme.read_text(encoding='utf-8'), families)
+    texts[readme] = replace_summary(readme.read_text(encoding='utf-8'), families)
     return texts
 
 
@@ -40,8 +38,11 @@ def stale(root: Path) -> list[Path]:
     Returns:
         Their paths.
     """
-    found = [path for path, text in documents(root).items()
-             if not path.is_file() or path.read_text(encoding='utf-8') != text]
+    found = [
+        path
+        for path, text in documents(root).items()
+        if not path.is_file() or path.read_text(encoding='utf-8') != text
+    ]
     data = picture.points(read_families(root / 'configs'))
     image = root / 'docs/model_zoo.png'
     if picture.shown_digest(image) != picture.digest(data):
@@ -65,8 +66,7 @@ def make(root: Path) -> list[Path]:
             if path in texts:
                 draft.write_text(texts[path], encoding='utf-8')
             else:
-                picture.draw(picture.points(
-                    read_families(root / 'configs')), draft)
+                picture.draw(picture.points(read_families(root / 'configs')), draft)
     return written
 
 
@@ -75,31 +75,34 @@ def main(argv: list[str] | None = None, root: Path = _ROOT) -> None:
     parser = argparse.ArgumentParser(
         prog='make_model_zoo.py',
         description='Make the README of each family, docs/model_zoo.md, its '
-        "picture and the README's table from configs/*/metafile.yml.")
+        "picture and the README's table from configs/*/metafile.yml.",
+    )
     parser.add_argument(
-        '--measure', action='store_true',
+        '--measure',
+        action='store_true',
         help="first count every model's parameters and FLOPs anew and write "
-        'them into the metafiles')
+        'them into the metafiles',
+    )
     parser.add_argument(
-        '--check', action='store_true',
-        help='write nothing; fail if a document is stale')
+        '--check', action='store_true', help='write nothing; fail if a document is stale'
+    )
     args = parser.parse_args(argv)
     if args.check and args.measure:
         raise ConfigError('--check writes nothing, --measure does: give one')
     if not (root / 'model-index.yml').is_file():
-        raise ConfigError(
-            f'{root} is not the repository: run this in a checkout')
+        raise ConfigError(f'{root} is not the repository: run this in a checkout')
     if args.check:
         paths = stale(root)
         if paths:
             names = ', '.join(str(path.relative_to(root)) for path in paths)
-            raise ConfigError(
-                f'stale: {names}; run python tools/make_model_zoo.py')
+            raise ConfigError(f'stale: {names}; run python tools/make_model_zoo.py')
         print('every document shows what the metafiles say')
         return
     if args.measure:
         from ..zoo.measure import measure_families
-        print('\n'.join(measure_families(read_families(root / 'configs')))
-              or 'no figure has changed')
+
+        print(
+            '\n'.join(measure_families(read_families(root / 'configs'))) or 'no figure has changed'
+        )
     for path in make(root):
         print(f'written: {path.relative_to(root)}')

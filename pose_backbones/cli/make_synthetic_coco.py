@@ -9,8 +9,11 @@ from ..synthetic.crowdpose import make_synthetic_crowdpose
 from ..synthetic.mpii import make_synthetic_mpii
 
 #: --format → what makes it
-_MAKERS = {'coco': make_synthetic_coco, 'mpii': make_synthetic_mpii,
-           'crowdpose': make_synthetic_crowdpose}
+_MAKERS = {
+    'coco': make_synthetic_coco,
+    'mpii': make_synthetic_mpii,
+    'crowdpose': make_synthetic_crowdpose,
+}
 
 #: Least time between two lines of progress, in seconds.
 _INTERVAL = 3.0
@@ -29,8 +32,7 @@ class _Progress:
         self.last = now
         rate = done / (now - self.start)
         left = timedelta(seconds=round((total - done) / rate))
-        print(f'{done}/{total} images, {rate:.1f} images/s, {left} left',
-              flush=True)
+        print(f'{done}/{total} images, {rate:.1f} images/s, {left} left', flush=True)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -39,38 +41,63 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         description='Make a data set of drawn people in the layout of COCO '
         'keypoints (images, annotations and detections of persons), of MPII '
         'or of CrowdPose. The same options give the same files; a complete '
-        'data set made with the same options is left as it is.')
+        'data set made with the same options is left as it is.',
+    )
     parser.add_argument(
-        'out', metavar='OUT',
-        help='folder to write: a new one, an empty one, or an earlier output')
+        'out', metavar='OUT', help='folder to write: a new one, an empty one, or an earlier output'
+    )
     parser.add_argument(
-        '--format', choices=tuple(_MAKERS), default='coco',
+        '--format',
+        choices=tuple(_MAKERS),
+        default='coco',
         help="layout and key points: COCO's, MPII's in HRNet's JSON files "
-        "with head boxes, or CrowdPose's (default: coco)")
+        "with head boxes, or CrowdPose's (default: coco)",
+    )
     parser.add_argument(
-        '--train', type=int, default=1000, metavar='N',
-        help='number of training images (default: 1000)')
+        '--train',
+        type=int,
+        default=1000,
+        metavar='N',
+        help='number of training images (default: 1000)',
+    )
     parser.add_argument(
-        '--val', type=int, default=200, metavar='N',
-        help='number of validation images (default: 200)')
+        '--val',
+        type=int,
+        default=200,
+        metavar='N',
+        help='number of validation images (default: 200)',
+    )
     parser.add_argument(
-        '--seed', type=int, default=0, metavar='N',
-        help='seed of all randomness, 0 or more; another seed gives other '
-        'images (default: 0)')
+        '--seed',
+        type=int,
+        default=0,
+        metavar='N',
+        help='seed of all randomness, 0 or more; another seed gives other images (default: 0)',
+    )
     parser.add_argument(
-        '--image-size', type=int, nargs=2, default=(384, 288),
+        '--image-size',
+        type=int,
+        nargs=2,
+        default=(384, 288),
         metavar=('W', 'H'),
         help='nominal width and height in pixels, 64 to 4096; some images '
-        'are upright or up to 20 %% smaller (default: 384 288)')
+        'are upright or up to 20 %% smaller (default: 384 288)',
+    )
     parser.add_argument(
-        '--people', type=int, nargs=2, metavar=('MIN', 'MAX'),
+        '--people',
+        type=int,
+        nargs=2,
+        metavar=('MIN', 'MAX'),
         help='number of people in the foreground of an image, 0 to 12; they '
         'stand closer in some images than in others (default: 1 8 for '
-        'crowdpose; else up to 5, most of them apart)')
+        'crowdpose; else up to 5, most of them apart)',
+    )
     parser.add_argument(
-        '--overwrite', action='store_true',
+        '--overwrite',
+        action='store_true',
         help='replace what this tool wrote to OUT with other options; files '
-        'of others are never touched')
+        'of others are never touched',
+    )
     return parser.parse_args(argv)
 
 
@@ -86,9 +113,15 @@ def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
     options = {} if args.people is None else {'people': tuple(args.people)}
     result = _MAKERS[args.format](
-        args.out, args.train, args.val, seed=args.seed,
-        image_size=tuple(args.image_size), overwrite=args.overwrite,
-        progress=_Progress(), **options)
+        args.out,
+        args.train,
+        args.val,
+        seed=args.seed,
+        image_size=tuple(args.image_size),
+        overwrite=args.overwrite,
+        progress=_Progress(),
+        **options,
+    )
     text = f'{result.images} images, {result.people} people'
     if result.existed:
         print(f'already there: {text} in {result.out_dir}')

@@ -48,8 +48,9 @@ def record_kept(model: nn.Module) -> Iterator[dict[int, int]]:
     Yields:
         Address → bytes of each storage that was kept in the block, so far.
     """
-    own = {tensor.untyped_storage().data_ptr()
-           for tensor in (*model.parameters(), *model.buffers())}
+    own = {
+        tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())
+    }
     kept = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -79,8 +80,7 @@ def _tensors(outputs) -> Iterator[torch.Tensor]:
         yield from _tensors(output)
 
 
-def measure_step(model: nn.Module, image: torch.Tensor,
-                 repeat: int) -> StepCost:
+def measure_step(model: nn.Module, image: torch.Tensor, repeat: int) -> StepCost:
     """Measure a training step: forward, mean square of the output, backward.
 
     The optimizer's step, which is the same either way, is left out.
@@ -127,7 +127,8 @@ def _variants(cfg: Config) -> tuple[dict, dict]:
             f"{cfg.filename}: the model's backbone "
             f'({backbone.get("type", "none")}) has no activation '
             'checkpointing to measure: expected one with the argument '
-            'with_cp')
+            'with_cp'
+        )
     plain = {**backbone, 'with_cp': False}
     if 'use_checkpoint' in parameters:  # of some blocks, as UniFormer has it
         plain['use_checkpoint'] = False
@@ -136,8 +137,9 @@ def _variants(cfg: Config) -> tuple[dict, dict]:
     return plain, {**plain, 'with_cp': True}
 
 
-def measure(cfg: Config, shape: tuple[int, int], batch: int,
-            repeat: int = 3) -> tuple[StepCost, StepCost]:
+def measure(
+    cfg: Config, shape: tuple[int, int], batch: int, repeat: int = 3
+) -> tuple[StepCost, StepCost]:
     """Measure a config's training step, on a GPU if there is one.
 
     Args:
@@ -171,44 +173,52 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Measure a training step without and with activation '
         'checkpointing: the memory kept for the backward pass, the peak on '
-        'a GPU, the time.', prog='measure_memory.py')
+        'a GPU, the time.',
+        prog='measure_memory.py',
+    )
     parser.add_argument('config', help='a config file')
     parser.add_argument(
-        '--batch', type=int, default=4, metavar='N',
-        help='images in a batch (default: 4)')
+        '--batch', type=int, default=4, metavar='N', help='images in a batch (default: 4)'
+    )
     parser.add_argument(
-        '--shape', type=int, nargs=2, metavar=('H', 'W'),
-        help='height and width of the images (default: as the config says)')
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='height and width of the images (default: as the config says)',
+    )
     parser.add_argument(
-        '--repeat', type=int, default=3, metavar='N',
-        help='how often a step is timed; the median counts (default: 3)')
+        '--repeat',
+        type=int,
+        default=3,
+        metavar='N',
+        help='how often a step is timed; the median counts (default: 3)',
+    )
     return parser.parse_args(argv)
 
 
 def _check_args(args: argparse.Namespace) -> None:
     for name in ('batch', 'repeat'):
         if getattr(args, name) < 1:
-            raise ConfigError(f'--{name} {getattr(args, name)}: expected a '
-                              'number of at least 1')
+            raise ConfigError(f'--{name} {getattr(args, name)}: expected a number of at least 1')
     if args.shape and min(args.shape) < 1:
-        raise ConfigError(f'--shape {args.shape[0]} {args.shape[1]}: '
-                          'expected height and width in pixels')
+        raise ConfigError(
+            f'--shape {args.shape[0]} {args.shape[1]}: expected height and width in pixels'
+        )
 
 
 def report(plain: StepCost, checkpointed: StepCost) -> str:
     """Both costs and their ratios as a table of a line each."""
     rows = [('', 'without', 'with', 'ratio')]
-    for title, name in (('kept for backward', 'kept'),
-                        ('peak on the GPU', 'peak')):
+    for title, name in (('kept for backward', 'kept'), ('peak on the GPU', 'peak')):
         one, other = getattr(plain, name), getattr(checkpointed, name)
         if one is not None:
-            rows.append((title, f'{one / 2**20:.1f} MiB',
-                         f'{other / 2**20:.1f} MiB', f'{other / one:.2f}'))
+            rows.append(
+                (title, f'{one / 2**20:.1f} MiB', f'{other / 2**20:.1f} MiB', f'{other / one:.2f}')
+            )
     one, other = plain.seconds, checkpointed.seconds
-    rows.append(('time of a step', f'{one:.3f} s', f'{other:.3f} s',
-                 f'{other / one:.2f}'))
-    return '\n'.join(
-        f'{title:<18}{a:>14}{b:>14}{c:>8}' for title, a, b, c in rows)
+    rows.append(('time of a step', f'{one:.3f} s', f'{other:.3f} s', f'{other / one:.2f}'))
+    return '\n'.join(f'{title:<18}{a:>14}{b:>14}{c:>8}' for title, a, b, c in rows)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -218,8 +228,13 @@ def main(argv: list[str] | None = None) -> None:
     cfg = load_config(args.config)
     shape = tuple(args.shape) if args.shape else input_shape(cfg)
     costs = measure(cfg, shape, args.batch, args.repeat)
-    device = (torch.cuda.get_device_name() if torch.cuda.is_available() else
-              f'CPU, {torch.get_num_threads()} threads')
-    print(f'Training step of {args.batch} images of {shape[0]}x{shape[1]} '
-          f'(height x width) on {device}\n'
-          f'Activation checkpointing:\n{report(*costs)}')
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f'CPU, {torch.get_num_threads()} threads'
+    )
+    print(
+        f'Training step of {args.batch} images of {shape[0]}x{shape[1]} '
+        f'(height x width) on {device}\n'
+        f'Activation checkpointing:\n{report(*costs)}'
+    )

@@ -58,11 +58,10 @@ def _merge_values(cfg: Config, values: dict) -> None:
             part = part.get(key)
     try:
         cfg.merge_from_dict(values)
-    except (TypeError, KeyError, IndexError, ValueError,
-            AssertionError) as error:
+    except (TypeError, KeyError, IndexError, ValueError, AssertionError) as error:
         raise ConfigError(
-            '--cfg-options do not fit the config: '
-            f'{str(error).splitlines()[0]}') from error
+            f'--cfg-options do not fit the config: {str(error).splitlines()[0]}'
+        ) from error
 
 
 def _enable_drawing(cfg: Config, args: argparse.Namespace) -> None:
@@ -71,12 +70,14 @@ def _enable_drawing(cfg: Config, args: argparse.Namespace) -> None:
         raise ConfigError(
             '--show and --show-dir need the hook PoseVisualizationHook: add '
             "default_hooks=dict(visualization=dict(type='"
-            "PoseVisualizationHook')) to the config")
+            "PoseVisualizationHook')) to the config"
+        )
     hook.update(
         enable=True,
         show=args.show,
         out_dir=args.show_dir and str(Path(args.show_dir).absolute()),
-        interval=args.interval)
+        interval=args.interval,
+    )
     if args.show:
         hook.wait_time = args.wait_time
 
@@ -96,23 +97,27 @@ def set_data_root(cfg: Config, data_root: str) -> None:
     if old == '/':
         raise ConfigError(
             "--data-root: the config has no top-level 'data_root'; set the "
-            'paths by --cfg-options train_dataloader.dataset.data_root=…')
+            'paths by --cfg-options train_dataloader.dataset.data_root=…'
+        )
     new = data_root.rstrip('/') + '/'
 
     def move(text: str) -> str:
         if text + '/' == old:
             return new
-        return new + text[len(old):] if text.startswith(old) else text
+        return new + text[len(old) :] if text.startswith(old) else text
 
-    keys = [key for split in _SPLITS
-            for key in (f'{split}_dataloader', f'{split}_evaluator')
-            if cfg.get(key) is not None]
-    if not any(move(text) != text for key in keys
-               for text in strings_of(cfg[key])) and new != old:
+    keys = [
+        key
+        for split in _SPLITS
+        for key in (f'{split}_dataloader', f'{split}_evaluator')
+        if cfg.get(key) is not None
+    ]
+    if not any(move(text) != text for key in keys for text in strings_of(cfg[key])) and new != old:
         raise ConfigError(
             f'--data-root {data_root}: no path of the config lies in its '
             f'data_root, {old}: set the paths by --cfg-options '
-            'train_dataloader.dataset.data_root=…')
+            'train_dataloader.dataset.data_root=…'
+        )
     for key in keys:
         cfg[key] = _map_strings(cfg[key], move)
     cfg.data_root = new
@@ -123,8 +128,7 @@ def _map_strings(value, change: Callable[[str], str]):
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return type(value)(
-            {key: _map_strings(item, change) for key, item in value.items()})
+        return type(value)({key: _map_strings(item, change) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
         return type(value)(_map_strings(item, change) for item in value)
     return value

@@ -37,26 +37,34 @@ def read_scalars(work_dir: str) -> tuple[list[dict], list[dict]]:
             target[entry['step']] = entry
     if not training:
         raise DatasetError(
-            f'no training log under {work_dir}: expected '
-            '<time>/vis_data/scalars.json')
-    return ([training[step] for step in sorted(training)],
-            [evaluation[step] for step in sorted(evaluation)])
+            f'no training log under {work_dir}: expected <time>/vis_data/scalars.json'
+        )
+    return (
+        [training[step] for step in sorted(training)],
+        [evaluation[step] for step in sorted(evaluation)],
+    )
 
 
 def _read_entry(file: Path, line: str) -> dict:
     try:
         entry = json.loads(line)
-        if all(is_number(entry[key]) for key in (
-                'step', *({'loss', 'acc_pose', 'coco/AP'} & set(entry)))
-               ) and abs(entry['step']) < _LARGEST and not any(
-                   isinstance(value, int) and abs(value) > _LARGEST
-                   for value in entry.values()):
+        if (
+            all(
+                is_number(entry[key])
+                for key in ('step', *({'loss', 'acc_pose', 'coco/AP'} & set(entry)))
+            )
+            and abs(entry['step']) < _LARGEST
+            and not any(
+                isinstance(value, int) and abs(value) > _LARGEST for value in entry.values()
+            )
+        ):
             return entry
     except (ValueError, LookupError, TypeError, RecursionError):
         pass
     raise DatasetError(
         f'{file} has the line {line[:80]!r}: expected an entry of '
-        "MMEngine's log, with a step and numbers")
+        "MMEngine's log, with a step and numbers"
+    )
 
 
 def _finite(entry: dict, key: str) -> float:
@@ -81,33 +89,41 @@ def plot_training(work_dir: str, out: str, overwrite: bool = False) -> None:
     from matplotlib.figure import Figure
 
     if not out.endswith(_ENDINGS):
-        raise ConfigError(f'--out {out}: expected a name that ends with '
-                          f'{" or ".join(_ENDINGS)}')
+        raise ConfigError(f'--out {out}: expected a name that ends with {" or ".join(_ENDINGS)}')
     check_output_file(out, '--out', (), overwrite)
     training, evaluation = read_scalars(work_dir)
     steps = [entry['step'] for entry in training]
     figure = Figure(figsize=(7, 4), layout='constrained')
     axes = figure.add_subplot()
-    axes.plot(steps, [_finite(entry, 'loss') for entry in training],
-              color='tab:blue', label='loss')
+    axes.plot(steps, [_finite(entry, 'loss') for entry in training], color='tab:blue', label='loss')
     axes.set(xlabel='step', ylabel='loss (heat maps)', ylim=(0, None))
     axes.grid(alpha=0.3)
     second = axes.twinx()
     if any('acc_pose' in entry for entry in training):
-        second.plot(steps, [_finite(entry, 'acc_pose') for entry in training],
-                    color='tab:orange', label='accuracy in training')
-    points = [(entry['step'], entry['coco/AP']) for entry in evaluation
-              if isfinite(_finite(entry, 'coco/AP'))]
+        second.plot(
+            steps,
+            [_finite(entry, 'acc_pose') for entry in training],
+            color='tab:orange',
+            label='accuracy in training',
+        )
+    points = [
+        (entry['step'], entry['coco/AP'])
+        for entry in evaluation
+        if isfinite(_finite(entry, 'coco/AP'))
+    ]
     if points:
-        second.plot(*zip(*points), 'o-', color='tab:green',
-                    label='AP on the validation images')
-        second.annotate(f'{points[-1][1]:.3f}', points[-1],
-                        textcoords='offset points', xytext=(-4, 6),
-                        ha='right', color='tab:green')
+        second.plot(*zip(*points), 'o-', color='tab:green', label='AP on the validation images')
+        second.annotate(
+            f'{points[-1][1]:.3f}',
+            points[-1],
+            textcoords='offset points',
+            xytext=(-4, 6),
+            ha='right',
+            color='tab:green',
+        )
     second.set(ylim=(0, 1), ylabel='accuracy, AP')
     lines = [*axes.get_lines(), *second.get_lines()]
-    axes.legend(lines, [line.get_label() for line in lines],
-                loc='center right')
+    axes.legend(lines, [line.get_label() for line in lines], loc='center right')
     path = Path(out)
     with saying_why(out, '--out'):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,15 +134,15 @@ def plot_training(work_dir: str, out: str, overwrite: bool = False) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/plot_training.py`."""
     parser = argparse.ArgumentParser(
-        description='Plot the curves of a training run.',
-        prog='plot_training.py')
+        description='Plot the curves of a training run.', prog='plot_training.py'
+    )
     parser.add_argument('work_dir', help='of the run')
     parser.add_argument(
-        '--out', metavar='FILE',
-        help='the figure, .png, .svg or .pdf (default: training.png in the '
-        'work dir)')
-    parser.add_argument(
-        '--overwrite', action='store_true', help='replace an existing figure')
+        '--out',
+        metavar='FILE',
+        help='the figure, .png, .svg or .pdf (default: training.png in the work dir)',
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing figure')
     args = parser.parse_args(argv)
     out = args.out or str(Path(args.work_dir) / 'training.png')
     plot_training(args.work_dir, out, args.overwrite)

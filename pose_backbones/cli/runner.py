@@ -27,12 +27,7 @@ from torch.utils.data import DataLoader
 
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ..engine.checkpoint_hook import stand_in
-from ..engine.checkpoints import (
-    checkpoint_dir,
-    is_local,
-    latest_checkpoint,
-    newest_saved,
-)
+from ..engine.checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
 from ..engine.exact_resume import ExactResumeHook
 from ..engine.loops import use_resumable_loop
 from ..engine.non_finite import NonFiniteHook
@@ -49,12 +44,7 @@ from ..engine.resuming import (
 )
 from ..engine.saving import check_finite, make_plain, write_checkpoint
 from ..engine.seeded_loading import seed_loader
-from ..errors import (
-    CheckpointError,
-    ConfigError,
-    LaunchError,
-    PoseBackbonesError,
-)
+from ..errors import CheckpointError, ConfigError, LaunchError, PoseBackbonesError
 from ..utils.files import replacing, saying_why
 
 #: seconds; that of NCCL, where gloo by itself waits for half an hour
@@ -92,13 +82,12 @@ class PoseRunner(Runner):
         self.exact_resume = ExactResumeHook()
         self.register_hook(self.exact_resume)
         if self._train_dataloader is not None:
-            self.register_hook(
-                NonFiniteHook(self.cfg.get('non_finite', 'stop')))
+            self.register_hook(NonFiniteHook(self.cfg.get('non_finite', 'stop')))
 
     @staticmethod
-    def build_dataloader(dataloader: DataLoader | dict,
-                         seed: int | None = None,
-                         diff_rank_seed: bool = False) -> DataLoader:
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
         """Build a loader whose random numbers depend on the seed alone.
 
         Arguments: see MMEngine's.
@@ -115,22 +104,19 @@ class PoseRunner(Runner):
             loop = use_resumable_loop(loop)
         return super().build_train_loop(loop)
 
-    def wrap_model(self, model_wrapper_cfg: dict | None,
-                   model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Make the model distributed; on a CPU there are no device ids."""
-        if (not self.distributed or model_wrapper_cfg is not None
-                or get_device() != 'cpu'):
+        if not self.distributed or model_wrapper_cfg is not None or get_device() != 'cpu':
             return super().wrap_model(model_wrapper_cfg, model)
         return MMDistributedDataParallel(
             module=revert_sync_batchnorm(model),
             broadcast_buffers=False,
-            find_unused_parameters=self.cfg.get('find_unused_parameters',
-                                                False))
+            find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+        )
 
     def _init_model_weights(self) -> None:
         """Initialize, unless a checkpoint will fill every weight anyway."""
-        if self._resume or (self._load_from
-                            and self.cfg.get('strict_load', True)):
+        if self._resume or (self._load_from and self.cfg.get('strict_load', True)):
             return
         super()._init_model_weights()
 
@@ -138,12 +124,14 @@ class PoseRunner(Runner):
         """Register a hook; `SafeCheckpointHook` for MMEngine's."""
         super().register_hook(stand_in(hook), priority)
 
-    def load_checkpoint(self,
-                        filename: str,
-                        map_location='cpu',
-                        strict: bool | None = None,
-                        revise_keys: list | None = None,
-                        checkpoint: dict | None = None) -> dict:
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location='cpu',
+        strict: bool | None = None,
+        revise_keys: list | None = None,
+        checkpoint: dict | None = None,
+    ) -> dict:
         """Load weights; what does not fit is an error, or listed.
 
         Args:
@@ -162,36 +150,36 @@ class PoseRunner(Runner):
         """
         if revise_keys:
             raise CheckpointError(
-                f'revise_keys={revise_keys} is not supported: rename the '
-                'weights in the file')
+                f'revise_keys={revise_keys} is not supported: rename the weights in the file'
+            )
         if strict is None:
             strict = self.cfg.get('strict_load', True)
         if checkpoint is None:
             checkpoint = read_checkpoint(filename, map_location)
         try:
             self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        except (KeyError, TypeError, ValueError, AttributeError,
-                RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, PoseBackbonesError):
                 raise
             raise CheckpointError(
                 f'{filename} does not fit the hooks of the config: '
-                f'{str(error).strip() or type(error).__name__}') from error
+                f'{str(error).strip() or type(error).__name__}'
+            ) from error
         model = getattr(self.model, 'module', self.model)
         load_weights(
             model,
             get_weights(checkpoint),
             filename,
             strict=strict,
-            hint='To load what fits all the same, add --non-strict')
+            hint='To load what fits all the same, add --non-strict',
+        )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
 
-    def set_randomness(self,
-                       seed: int | None,
-                       diff_rank_seed: bool = False,
-                       deterministic: bool = False) -> None:
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
         """Seed the generators; a run that is resumed keeps its seed.
 
         Samplers take the seed when they are built, long before `resume`.
@@ -206,8 +194,9 @@ class PoseRunner(Runner):
 
     def _latest(self) -> str | None:
         """The newest checkpoint of the work dir."""
-        return latest_checkpoint(checkpoint_dir(self.cfg) if self.cfg.get(
-            'work_dir') else self.work_dir)
+        return latest_checkpoint(
+            checkpoint_dir(self.cfg) if self.cfg.get('work_dir') else self.work_dir
+        )
 
     def _keep_seed(self, meta: dict, seed: int | None) -> int | None:
         """The seed of a checkpoint, where it has one."""
@@ -215,29 +204,28 @@ class PoseRunner(Runner):
         if saved is None:
             return seed
         if seed is not None and seed != saved:
-            self._other_seed = [
-                f'randomness.seed: checkpoint {saved}, config {seed}']
+            self._other_seed = [f'randomness.seed: checkpoint {saved}, config {seed}']
         self._randomness_cfg = {**self._randomness_cfg, 'seed': saved}
         return saved
 
     def load_or_resume(self) -> None:
         """Load or resume the checkpoint that the config asks for."""
         if self._resume and self._load_from is None:
-            self._load_from = (self._resumed[0] if self._resumed else
-                               self._latest())
+            self._load_from = self._resumed[0] if self._resumed else self._latest()
             if self._load_from is None:
-                self.logger.info(f'{self.work_dir} holds no checkpoint: a '
-                                 'new training starts')
+                self.logger.info(f'{self.work_dir} holds no checkpoint: a new training starts')
                 self._resume = False
                 # No checkpoint has filled the weights.
                 self._init_model_weights()
         super().load_or_resume()
 
-    def resume(self,
-               filename: str,
-               resume_optimizer: bool = True,
-               resume_param_scheduler: bool = True,
-               map_location='default') -> None:
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location='default',
+    ) -> None:
         """Continue a run; needs a training checkpoint, not mere weights.
 
         The checkpoint is data: it is checked as a whole before any of it is
@@ -262,23 +250,22 @@ class PoseRunner(Runner):
         self._resumed = None  # its memory is free after this
         if checkpoint is None:
             checkpoint = read_checkpoint(
-                filename, 'cpu' if map_location == 'default' else
-                map_location)
+                filename, 'cpu' if map_location == 'default' else map_location
+            )
         meta = check_training_state(checkpoint, filename)
         check_limits(meta, self.cfg.get('train_cfg') or {}, filename)
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         if self.param_schedulers is not None:
-            self.param_schedulers = self.build_param_scheduler(
-                self.param_schedulers)
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
         settings = list(self._other_seed)
         if resume_optimizer:
             settings += check_optimizer(
-                self.optim_wrapper, checkpoint['optimizer'], filename,
-                meta['iter'])
+                self.optim_wrapper, checkpoint['optimizer'], filename, meta['iter']
+            )
         if resume_param_scheduler:
             settings += check_schedules(
-                self.param_schedulers, checkpoint.get('param_schedulers'),
-                filename)
+                self.param_schedulers, checkpoint.get('param_schedulers'), filename
+            )
         settings += self._averaged(checkpoint)
         self.load_checkpoint(filename, checkpoint=checkpoint)
 
@@ -289,38 +276,43 @@ class PoseRunner(Runner):
             super().set_randomness(**self._randomness_cfg)
         load_hub(self.message_hub, checkpoint['message_hub'])
         if resume_optimizer:
-            self.optim_wrapper.load_state_dict(
-                own_tensors(checkpoint['optimizer']))
+            self.optim_wrapper.load_state_dict(own_tensors(checkpoint['optimizer']))
         if resume_param_scheduler:
-            load_schedules(self.param_schedulers,
-                           checkpoint.get('param_schedulers'))
+            load_schedules(self.param_schedulers, checkpoint.get('param_schedulers'))
         self._has_loaded = True
         self.logger.info(f'resumed epoch: {self.epoch}, iter: {self.iter}')
         report = resume_report(
-            filename, settings,
-            other_data(meta.get('dataset_meta'),
-                       getattr(self.train_dataloader.dataset, 'metainfo',
-                               None)))
+            filename,
+            settings,
+            other_data(
+                meta.get('dataset_meta'), getattr(self.train_dataloader.dataset, 'metainfo', None)
+            ),
+        )
         if report:
             self.logger.warning(report)
 
     def _averaged(self, checkpoint: dict) -> list[str]:
         """Whether the checkpoint's weights are averages that go on as such."""
         if 'ema_state_dict' not in checkpoint or any(
-                isinstance(hook, EMAHook) for hook in self.hooks):
+            isinstance(hook, EMAHook) for hook in self.hooks
+        ):
             return []
-        return ['custom_hooks: the checkpoint is of a run with EMAHook, which '
-                'the config has not; its averaged weights are taken']
+        return [
+            'custom_hooks: the checkpoint is of a run with EMAHook, which '
+            'the config has not; its averaged weights are taken'
+        ]
 
-    def save_checkpoint(self,
-                        out_dir: str,
-                        filename: str,
-                        file_client_args: dict | None = None,
-                        save_optimizer: bool = True,
-                        save_param_scheduler: bool = True,
-                        meta: dict | None = None,
-                        by_epoch: bool = True,
-                        backend_args: dict | None = None) -> None:
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
         """Save a checkpoint: plain data, finite weights, a whole file.
 
         All processes call it, and the first one writes. Hooks add to what is
@@ -340,8 +332,7 @@ class PoseRunner(Runner):
         self.call_hook('gather_checkpoint', extra=extra)
         if self.rank != 0:
             return
-        checkpoint = self._collect(save_optimizer, save_param_scheduler,
-                                   dict(meta or {}), by_epoch)
+        checkpoint = self._collect(save_optimizer, save_param_scheduler, dict(meta or {}), by_epoch)
         checkpoint.update(extra)
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         check_finite(checkpoint, filename)
@@ -351,19 +342,23 @@ class PoseRunner(Runner):
                 checkpoint,
                 join_path(str(out_dir), filename, backend_args=backend_args),
                 file_client_args=file_client_args,
-                backend_args=backend_args)
+                backend_args=backend_args,
+            )
             return
 
         def hint() -> str:
             newest = newest_saved(out_dir)
-            return (f'. The newest whole checkpoint is {newest}; continue '
-                    'with --resume' if newest else
-                    '. There is no earlier checkpoint')
+            return (
+                f'. The newest whole checkpoint is {newest}; continue with --resume'
+                if newest
+                else '. There is no earlier checkpoint'
+            )
 
         write_checkpoint(checkpoint, Path(out_dir, filename), hint)
 
-    def _collect(self, save_optimizer: bool, save_param_scheduler: bool,
-                 meta: dict, by_epoch: bool) -> dict:
+    def _collect(
+        self, save_optimizer: bool, save_param_scheduler: bool, meta: dict, by_epoch: bool
+    ) -> dict:
         """What MMEngine saves, in its layout."""
         # Hooks save before the loop counts the epoch, or the iteration.
         meta.setdefault('epoch', self.epoch + int(by_epoch))
@@ -373,23 +368,25 @@ class PoseRunner(Runner):
             seed=self.seed,
             experiment_name=self.experiment_name,
             time=time.strftime('%Y%m%d_%H%M%S'),
-            mmengine_version=mmengine.__version__)
+            mmengine_version=mmengine.__version__,
+        )
         if hasattr(self.train_dataloader.dataset, 'metainfo'):
             meta['dataset_meta'] = self.train_dataloader.dataset.metainfo
         model = getattr(self.model, 'module', self.model)
         checkpoint = {
             'meta': meta,
             'state_dict': weights_to_cpu(model.state_dict()),
-            'message_hub': _to_cpu(self.message_hub.state_dict())}
+            'message_hub': _to_cpu(self.message_hub.state_dict()),
+        }
         if save_optimizer:
             checkpoint['optimizer'] = _to_cpu(self.optim_wrapper.state_dict())
         schedules = self.param_schedulers
         if save_param_scheduler and schedules is not None:
             checkpoint['param_schedulers'] = (
-                {name: [one.state_dict() for one in group]
-                 for name, group in schedules.items()}
-                if isinstance(schedules, dict) else
-                [one.state_dict() for one in schedules])
+                {name: [one.state_dict() for one in group] for name, group in schedules.items()}
+                if isinstance(schedules, dict)
+                else [one.state_dict() for one in schedules]
+            )
         return checkpoint
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -407,11 +404,9 @@ class PoseRunner(Runner):
         """Save the config in the work dir, whole or not at all."""
         if self.rank != 0:
             return
-        name = (Path(self.cfg.filename).name if self.cfg.filename else
-                f'{self.timestamp}.py')
+        name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
         path = Path(self.work_dir, name)
-        if self.cfg.filename and path.exists() and path.samefile(
-                self.cfg.filename):
+        if self.cfg.filename and path.exists() and path.samefile(self.cfg.filename):
             return  # the config is there already, as its author wrote it
         with saying_why(path, '--work-dir'), replacing(path) as draft:
             draft.write_text(self.cfg.pretty_text, encoding='utf-8')
@@ -426,17 +421,14 @@ def _raise_disk_error(record: logging.LogRecord) -> None:
 
 
 def _to_cpu(state: dict) -> dict:
-    return apply_to(state, lambda value: hasattr(value, 'cpu'),
-                    lambda value: value.cpu())
+    return apply_to(state, lambda value: hasattr(value, 'cpu'), lambda value: value.cpu())
 
 
 def _timeout(env_cfg: dict) -> timedelta:
     """How long a process waits for another one that does not answer."""
     value = (env_cfg.get('dist_cfg') or {}).get('timeout', _TIMEOUT)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (
-            0 < value < 1e9):
-        raise ConfigError(f'env_cfg.dist_cfg.timeout={value!r}: expected a '
-                          'number of seconds')
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < 1e9):
+        raise ConfigError(f'env_cfg.dist_cfg.timeout={value!r}: expected a number of seconds')
     return timedelta(seconds=value)
 
 
@@ -454,15 +446,19 @@ def check_devices(processes: int) -> None:
         raise LaunchError(
             f'{processes} processes were asked for, but this machine has '
             f'{devices} GPU{"s" if devices > 1 else ""}: ask for at most '
-            f'{devices}, or set CUDA_VISIBLE_DEVICES=-1 to run on the CPU')
+            f'{devices}, or set CUDA_VISIBLE_DEVICES=-1 to run on the CPU'
+        )
 
 
 #: launcher → its names of RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE
 _VARIABLES = {
-    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID',
-              'SLURM_NTASKS_PER_NODE'),
-    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE',
-            'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_LOCAL_SIZE'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_NTASKS_PER_NODE'),
+    'mpi': (
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+        'OMPI_COMM_WORLD_LOCAL_SIZE',
+    ),
 }
 
 
@@ -483,7 +479,8 @@ def translate_launcher(launcher: str) -> None:
             raise LaunchError(
                 f'--launcher {launcher}: the variable {theirs} is not set, '
                 f'so this process was not started by '
-                f'{"torchrun" if launcher == "pytorch" else launcher}')
+                f'{"torchrun" if launcher == "pytorch" else launcher}'
+            )
         os.environ[name] = os.environ[theirs]
     if launcher != 'pytorch':
         os.environ.setdefault('MASTER_PORT', os.environ.get('PORT', '29500'))
@@ -497,10 +494,11 @@ def _first_slurm_node() -> str:
         return '127.0.0.1'
     try:
         listed = subprocess.run(
-            ['scontrol', 'show', 'hostname', nodes],
-            check=True, capture_output=True, text=True)
+            ['scontrol', 'show', 'hostname', nodes], check=True, capture_output=True, text=True
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         raise LaunchError(
             f'the first node of SLURM_NODELIST={nodes} could not be found '
-            f'({error}): set MASTER_ADDR') from error
+            f'({error}): set MASTER_ADDR'
+        ) from error
     return listed.stdout.split()[0]

@@ -29,12 +29,12 @@ LAUNCHER = 'POSE_BACKBONES_LAUNCHER'
 NOTE, LOST = 'note-', 'lost-'
 NO_ANSWER = 'another process did not answer in time'
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_UNHEARD = 3.  # seconds until a main thread that does not listen is ended
-_UNWINDING = 10.  # seconds that it has for its `finally` blocks
+_UNHEARD = 3.0  # seconds until a main thread that does not listen is ended
+_UNWINDING = 10.0  # seconds that it has for its `finally` blocks
 #: seconds in which two signals are one; `timeout` sends its own twice
 ONE_PRESS = 0.2
 _QUIT, _AGAIN = b'\0', b'\xff'  # to the second thread; no signals' numbers
-_WAIT = 2.  # seconds in which the first process says what others say, too
+_WAIT = 2.0  # seconds in which the first process says what others say, too
 
 
 class Stopped(KeyboardInterrupt):
@@ -59,7 +59,7 @@ class Launcher:
         if process == str(self.process):
             self.folder = Path(folder)
 
-    def is_gone(self, wait: float = 0.) -> bool:
+    def is_gone(self, wait: float = 0.0) -> bool:
         """Whether it was one of ours and has ended.
 
         Args:
@@ -91,8 +91,7 @@ class Launcher:
                 time.sleep(_WAIT)
             return True
         try:
-            os.close(os.open(self.folder / digest,
-                             os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            os.close(os.open(self.folder / digest, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
             return False
         except OSError:
@@ -135,14 +134,14 @@ class Stop:
         for end in (self._read, self._write):
             os.set_blocking(end, False)
         self._before = {
-            number: signal.signal(number, self._handle) for number in SIGNALS
-            if signal.getsignal(number) not in (signal.SIG_IGN, None)}
-        self._wakeup = signal.set_wakeup_fd(
-            self._write, warn_on_full_buffer=False)
+            number: signal.signal(number, self._handle)
+            for number in SIGNALS
+            if signal.getsignal(number) not in (signal.SIG_IGN, None)
+        }
+        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._unraisable = sys.unraisablehook
         sys.unraisablehook = self._swallowed
-        self._thread = threading.Thread(target=self._watch, daemon=True,
-                                        name='signals')
+        self._thread = threading.Thread(target=self._watch, daemon=True, name='signals')
         self._thread.start()
         self._outer, _current = _current, self
         return self
@@ -174,10 +173,12 @@ class Stop:
         if self.launcher.folder is not None:
             self.leave_note(NOTE, note)
         # The kernel sends SIGTERM when the first thread of it ends.
-        if self.launcher.is_gone(1. * (self.number == signal.SIGTERM)):
+        if self.launcher.is_gone(1.0 * (self.number == signal.SIGTERM)):
             if rank() == 0:
-                say(f'stopped, because the launcher (process '
-                       f'{self.launcher.process}) has ended; {note}')
+                say(
+                    f'stopped, because the launcher (process '
+                    f'{self.launcher.process}) has ended; {note}'
+                )
             self.launcher.remove_folder()
         elif self.launcher.folder is None and rank() == 0:
             say(f'stopped; {note}')
@@ -236,7 +237,7 @@ class Stop:
         while True:
             wait = None
             if until not in (None, math.inf):
-                wait = max(0., until - time.monotonic())
+                wait = max(0.0, until - time.monotonic())
             if not select.select([self._read], [], [], wait)[0]:
                 # The main thread has more time once it has been told.
                 if self._until is None or self._until <= time.monotonic():
@@ -249,8 +250,7 @@ class Stop:
                 if number == _AGAIN[0]:
                     time.sleep(ONE_PRESS / 4)
                     echoes += 1
-                    signal.pthread_kill(threading.main_thread().ident,
-                                        self.number)
+                    signal.pthread_kill(threading.main_thread().ident, self.number)
                     continue
                 if signal.getsignal(number) != self._handle:
                     continue

@@ -22,50 +22,59 @@ OLD_METRICS = {
     'mAP': ('CocoMetric', 'CocoWholeBodyMetric', 'PoseTrack18Metric'),
     'PCK': ('PCKAccuracy', 'JhmdbPCKAccuracy'),
     'PCKh': ('pose_backbones.MpiiPCKh', 'MpiiPCKAccuracy'),
-    'tPCK': ('JhmdbPCKAccuracy', ),
-    'AUC': ('AUC', ),
-    'EPE': ('EPE', ),
-    'NME': ('NME', ),
+    'tPCK': ('JhmdbPCKAccuracy',),
+    'AUC': ('AUC',),
+    'EPE': ('EPE',),
+    'NME': ('NME',),
 }
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/test.py`."""
     parser = argparse.ArgumentParser(
-        description='Evaluate a checkpoint of a pose model.', prog='test.py')
+        description='Evaluate a checkpoint of a pose model.', prog='test.py'
+    )
     parser.add_argument('config', help='a config file')
     parser.add_argument(
-        'checkpoint', help='a checkpoint, file or URL; '
+        'checkpoint',
+        help='a checkpoint, file or URL; '
         f'{checks.NO_CHECKPOINT} for an ensemble, whose config names those '
-        'of its members')
+        'of its members',
+    )
     parser.add_argument(
-        '--out', metavar='FILE',
-        help='write the metrics here (.json, .yml or .pkl)')
+        '--out', metavar='FILE', help='write the metrics here (.json, .yml or .pkl)'
+    )
     parser.add_argument(
-        '--dump', metavar='FILE',
-        help='write the predictions here (.pkl), for offline evaluation')
+        '--dump', metavar='FILE', help='write the predictions here (.pkl), for offline evaluation'
+    )
     parser.add_argument(
-        '--eval', nargs='+', metavar='METRIC', choices=tuple(OLD_METRICS),
+        '--eval',
+        nargs='+',
+        metavar='METRIC',
+        choices=tuple(OLD_METRICS),
         help="compute only these of the config's metrics, by their names "
-        f'in MMPose 0.x: {", ".join(OLD_METRICS)}')
+        f'in MMPose 0.x: {", ".join(OLD_METRICS)}',
+    )
     parser.add_argument(
-        '--badcase', action='store_true',
-        help='collect the worst samples (BadCaseAnalysisHook)')
+        '--badcase', action='store_true', help='collect the worst samples (BadCaseAnalysisHook)'
+    )
     parser.add_argument(
-        '--format-only', action='store_true',
+        '--format-only',
+        action='store_true',
         help='measure nothing, and write the predictions into the work dir: '
         "for COCO's evaluation server, person_keypoints_<split>_<name>_"
-        'results.zip; of MPII, pred.mat')
+        'results.zip; of MPII, pred.mat',
+    )
     parser.add_argument(
-        '--submission-name', metavar='NAME',
-        help="with --format-only, the <name> of COCO's file (default: that "
-        'of the config)')
+        '--submission-name',
+        metavar='NAME',
+        help="with --format-only, the <name> of COCO's file (default: that of the config)",
+    )
     add_common_options(parser)
     return parser.parse_args(argv)
 
 
-def merge_test_options(cfg: Config, args: argparse.Namespace
-                       ) -> CocoSubmission | None:
+def merge_test_options(cfg: Config, args: argparse.Namespace) -> CocoSubmission | None:
     """Apply the options of `tools/test.py` to a config, in place.
 
     Args:
@@ -113,8 +122,9 @@ def _check_format_options(args: argparse.Namespace) -> None:
         return
     for option in ('out', 'eval', 'badcase'):
         if getattr(args, option):
-            raise ConfigError(f'--{option} and --format-only exclude each '
-                              'other: nothing is measured')
+            raise ConfigError(
+                f'--{option} and --format-only exclude each other: nothing is measured'
+            )
 
 
 def select_metrics(evaluator, names: list[str]) -> list[dict]:
@@ -134,13 +144,17 @@ def select_metrics(evaluator, names: list[str]) -> list[dict]:
     for name in names:
         known = [METRICS.get(kind) for kind in OLD_METRICS[name]]
         known = tuple(kind for kind in known if kind is not None)
-        found = [metric for metric in as_list(evaluator)
-                 if issubclass(METRICS.get(metric['type']), known)]
+        found = [
+            metric
+            for metric in as_list(evaluator)
+            if issubclass(METRICS.get(metric['type']), known)
+        ]
         if not found:
             has = ', '.join(str(m['type']) for m in as_list(evaluator))
             raise ConfigError(
                 f'--eval {name}: the config has no such metric, only '
-                f'{has or "none"} (test_evaluator)')
+                f'{has or "none"} (test_evaluator)'
+            )
         kept += [metric for metric in found if metric not in kept]
     return kept
 
@@ -155,28 +169,29 @@ def _enable_badcase(cfg: Config, args: argparse.Namespace) -> None:
     if hook is None:
         raise ConfigError(
             '--badcase needs the hook BadCaseAnalysisHook in default_hooks: '
-            "badcase=dict(type='BadCaseAnalysisHook', out_dir='badcase')")
+            "badcase=dict(type='BadCaseAnalysisHook', out_dir='badcase')"
+        )
     hook.update(enable=True, show=args.show, interval=args.interval)
     if args.show:
         hook.wait_time = args.wait_time
     if not hook.get('metric'):
         by_loss = hook.get('metric_type', 'loss') == 'loss'
-        hook.metric = (_key_point_loss(cfg) if by_loss else
-                       _accuracy_of_one(cfg))
+        hook.metric = _key_point_loss(cfg) if by_loss else _accuracy_of_one(cfg)
 
 
 def _accuracy_of_one(cfg: Config) -> dict:
     """The config's metric, which the hook asks for each person anew."""
     metrics = as_list(cfg.test_evaluator)
     if len(metrics) != 1 or not issubclass(
-            METRICS.get(metrics[0]['type']) or object,
-            METRICS.get('PCKAccuracy')):
+        METRICS.get(metrics[0]['type']) or object, METRICS.get('PCKAccuracy')
+    ):
         found = ', '.join(str(metric['type']) for metric in metrics)
         raise ConfigError(
             "--badcase with metric_type='accuracy' measures each person "
             f'alone, which test_evaluator ({found}) does not: set '
             "default_hooks.badcase.metric=dict(type='PCKAccuracy'), and "
-            'badcase_thr to the greatest accuracy of a bad case')
+            'badcase_thr to the greatest accuracy of a bad case'
+        )
     return metrics[0]
 
 
@@ -184,15 +199,14 @@ def _key_point_loss(cfg: Config) -> dict:
     """The head's, if it is one that takes points too; not every loss of
     heat maps does, and of an ensemble or an MSPN, none may be given."""
     loss = (cfg.model.get('head') or {}).get('loss')
-    if isinstance(loss, dict) and str(loss.get('type')).rpartition('.')[2] == (
-            'KeypointMSELoss'):
+    if isinstance(loss, dict) and str(loss.get('type')).rpartition('.')[2] == ('KeypointMSELoss'):
         return loss
     return dict(type='KeypointMSELoss', use_target_weight=True)
 
 
-def evaluate(cfg: Config,
-             out: str | None = None,
-             submission: CocoSubmission | None = None) -> dict[str, float]:
+def evaluate(
+    cfg: Config, out: str | None = None, submission: CocoSubmission | None = None
+) -> dict[str, float]:
     """Check a config and evaluate its `load_from` checkpoint.
 
     Args:
@@ -218,8 +232,7 @@ def evaluate(cfg: Config,
     checks.check_targets(cfg, runner.model, ['test'])
     dataset = load_dataset(runner, 'test')
     checks.check_keypoints(cfg, dataset, 'test')
-    checks.check_ensemble(
-        cfg, getattr(runner.model, 'module', runner.model), dataset)
+    checks.check_ensemble(cfg, getattr(runner.model, 'module', runner.model), dataset)
     if submission is not None:
         submission.check_dataset(dataset)
     outputs = TestOutputs(runner, out)
@@ -242,6 +255,5 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(cfg, args.out, args.dump, args.config, args.checkpoint)
     if submission is not None:
         submission.check_writable()
-    when_stopped(lambda: 'the results are not complete; run the command '
-                 'again')
+    when_stopped(lambda: 'the results are not complete; run the command again')
     evaluate(cfg, out=args.out, submission=submission)

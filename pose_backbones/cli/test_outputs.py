@@ -22,13 +22,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..errors import WorkDirError
-from ..utils.files import (
-    check_output_file,
-    check_writable_dir,
-    open_regular,
-    reason,
-    replacing,
-)
+from ..utils.files import check_output_file, check_writable_dir, open_regular, reason, replacing
 from .options import as_list
 
 _METRICS_BYTES = 1 << 16  # more than a file of metrics has
@@ -36,8 +30,9 @@ _METRICS_BYTES = 1 << 16  # more than a file of metrics has
 _OUTPUTS = ('out_file_path', 'outfile', 'outfile_prefix')
 
 
-def check_outputs(cfg: Config, out: str | None, dump: str | None,
-                  config: str, checkpoint: str) -> None:
+def check_outputs(
+    cfg: Config, out: str | None, dump: str | None, config: str, checkpoint: str
+) -> None:
     """Try everything that a test is to write, before any work.
 
     Args:
@@ -49,22 +44,29 @@ def check_outputs(cfg: Config, out: str | None, dump: str | None,
         WorkDirError: For what cannot be written, or would overwrite an input
             or another output.
     """
-    inputs = [config, checkpoint, *_files(cfg.model),
-              *_files(cfg.test_dataloader), *_files(cfg.test_evaluator)]
+    inputs = [
+        config,
+        checkpoint,
+        *_files(cfg.model),
+        *_files(cfg.test_dataloader),
+        *_files(cfg.test_evaluator),
+    ]
     files = [(out, '--out'), (dump, '--dump')]
     for metric in as_list(cfg.test_evaluator):
         prefix = metric.get('outfile_prefix')
-        files += [(metric.get('outfile'), 'outfile of the test_evaluator'),
-                  (prefix and f'{prefix}.keypoints.json',
-                   'outfile_prefix of the test_evaluator')]
+        files += [
+            (metric.get('outfile'), 'outfile of the test_evaluator'),
+            (prefix and f'{prefix}.keypoints.json', 'outfile_prefix of the test_evaluator'),
+        ]
     seen: dict[str, str] = {}
     for path, option in files:
         if path is None:
             continue
         real = os.path.realpath(path)
         if real in seen:
-            raise WorkDirError(f'{seen[real]} and {option} are the same '
-                               f'file, {path}: choose another name for one')
+            raise WorkDirError(
+                f'{seen[real]} and {option} are the same file, {path}: choose another name for one'
+            )
         seen[real] = option
         check_output_file(path, option, inputs, overwrite=True)
         _check_replaced(path, option)
@@ -73,10 +75,10 @@ def check_outputs(cfg: Config, out: str | None, dump: str | None,
     if hook.get('enable') and hook.get('out_dir'):
         folder = Path(cfg.work_dir, hook.out_dir)
         for one in inputs:
-            if os.path.isdir(one) and folder.is_dir() and (
-                    os.path.samefile(one, folder)):
-                raise WorkDirError(f'--show-dir {folder} is a directory of '
-                                   'the data set: choose another one')
+            if os.path.isdir(one) and folder.is_dir() and (os.path.samefile(one, folder)):
+                raise WorkDirError(
+                    f'--show-dir {folder} is a directory of the data set: choose another one'
+                )
         check_writable_dir(folder, '--show-dir')
 
 
@@ -104,18 +106,18 @@ def _check_replaced(path: str, option: str) -> None:
             own = not file.read(1) and _are_metrics(begin, ending)
     if not own:
         raise WorkDirError(
-            f'{option} {path} is a file that no test has written: choose '
-            'another name, or remove it')
+            f'{option} {path} is a file that no test has written: choose another name, or remove it'
+        )
 
 
 def _are_metrics(content: bytes, ending: str) -> bool:
     try:
-        found = mmengine.load(io.StringIO(content.decode()),
-                              file_format=ending[1:])
+        found = mmengine.load(io.StringIO(content.decode()), file_format=ending[1:])
     except Exception:  # of JSON's or YAML's parser
         return False
     return isinstance(found, dict) and all(
-        isinstance(value, (int, float)) for value in found.values())
+        isinstance(value, (int, float)) for value in found.values()
+    )
 
 
 def _files(value, root: str = '') -> Iterator[str]:
@@ -186,8 +188,7 @@ class TestOutputs:
             dist.all_gather_object(errors, self._errors)
         if any(errors):
             text = '; '.join(dict.fromkeys(chain(*errors)))
-            raise WorkDirError(f'{text}. The metrics were printed above and '
-                               'are not lost')
+            raise WorkDirError(f'{text}. The metrics were printed above and are not lost')
         return self._kept.metrics
 
     def _note(self, path, error: OSError) -> None:
@@ -257,15 +258,15 @@ class TestOutputs:
         for path, results in self._dumps:
             with self._whole(path) as draft:
                 mmengine.dump(results, draft, file_format='pkl')
-                print_log(f'Predictions are written to {path}',
-                          logger='current')
+                print_log(f'Predictions are written to {path}', logger='current')
         if self._out is not None:
             with self._whole(self._out) as draft:
-                mmengine.dump({name: float(value) for name, value
-                               in self._kept.metrics.items()}, draft,
-                              file_format=Path(self._out).suffix[1:])
-                print_log(f'Metrics are written to {self._out}',
-                          logger='current')
+                mmengine.dump(
+                    {name: float(value) for name, value in self._kept.metrics.items()},
+                    draft,
+                    file_format=Path(self._out).suffix[1:],
+                )
+                print_log(f'Metrics are written to {self._out}', logger='current')
 
     @contextmanager
     def _whole(self, path: str) -> Iterator[Path]:

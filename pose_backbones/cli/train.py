@@ -16,13 +16,7 @@ from ..configs import building, load_config
 from ..engine.checkpoints import checkpoint_dir, find_latest, latest_checkpoint
 from ..engine.non_finite import ACTIONS
 from ..engine.resuming import check_limits, check_training_state
-from ..engine.signals import (
-    SAVED_STATUS,
-    RunStopped,
-    SaveOnSignalHook,
-    SignalFlag,
-    signal_number,
-)
+from ..engine.signals import SAVED_STATUS, RunStopped, SaveOnSignalHook, SignalFlag, signal_number
 from ..errors import ConfigError, DatasetError, WorkDirError
 from ..utils.files import FULL, check_writable_dir, reason
 from ..utils.lock import only_run
@@ -32,42 +26,64 @@ from .runner import PoseRunner, translate_launcher
 from .stopping import when_stopped
 
 __all__ = [
-    'build_runner', 'is_complete', 'latest_checkpoint', 'load_dataset',
-    'main', 'merge_train_options', 'parse_args', 'require_gpu', 'train'
+    'build_runner',
+    'is_complete',
+    'latest_checkpoint',
+    'load_dataset',
+    'main',
+    'merge_train_options',
+    'parse_args',
+    'require_gpu',
+    'train',
 ]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/train.py`."""
-    parser = argparse.ArgumentParser(
-        description='Train a pose model.', prog='train.py')
+    parser = argparse.ArgumentParser(description='Train a pose model.', prog='train.py')
     parser.add_argument('config', help='a config file')
     parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
         help='continue from this checkpoint; without a name, from the '
-        'newest one in the work dir (from the start if there is none)')
+        'newest one in the work dir (from the start if there is none)',
+    )
     parser.add_argument(
-        '--load-from', metavar='CHECKPOINT',
+        '--load-from',
+        metavar='CHECKPOINT',
         help='start from the weights of this file or URL; with --resume, '
-        'only if there is nothing to continue')
+        'only if there is nothing to continue',
+    )
     parser.add_argument(
-        '--overwrite', action='store_true',
-        help="replace an earlier run's checkpoints in the work dir")
+        '--overwrite',
+        action='store_true',
+        help="replace an earlier run's checkpoints in the work dir",
+    )
     parser.add_argument(
-        '--no-validate', action='store_true',
-        help='do not evaluate during training')
+        '--no-validate', action='store_true', help='do not evaluate during training'
+    )
     parser.add_argument(
-        '--auto-scale-lr', action='store_true',
-        help='scale the learning rate by actual / original batch size')
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by actual / original batch size',
+    )
     parser.add_argument(
-        '--non-finite', choices=ACTIONS,
+        '--non-finite',
+        choices=ACTIONS,
         help='what to do where the loss or the norm of the gradients is NaN '
-        'or infinite: stop (default), or skip this step')
+        'or infinite: stop (default), or skip this step',
+    )
     parser.add_argument(
-        '--save-on-signal', nargs='?', const='SIGUSR1', metavar='SIGNAL',
+        '--save-on-signal',
+        nargs='?',
+        const='SIGUSR1',
+        metavar='SIGNAL',
         help='on this signal (default: SIGUSR1), such as the warning of a '
         'scheduler, save a checkpoint after the current iteration and end '
-        f'with exit status {SAVED_STATUS}; continue with --resume')
+        f'with exit status {SAVED_STATUS}; continue with --resume',
+    )
     add_common_options(parser)
     return parser.parse_args(argv)
 
@@ -93,7 +109,8 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
             raise ConfigError(
                 '--auto-scale-lr: the config does not say for which batch '
                 'size its learning rate is; add '
-                'auto_scale_lr=dict(base_batch_size=…)')
+                'auto_scale_lr=dict(base_batch_size=…)'
+            )
         cfg.auto_scale_lr.enable = True
     merge_options(cfg, args)
     _choose_start(cfg, args)
@@ -104,12 +121,14 @@ def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume is not None and args.overwrite:
         raise ConfigError(
             '--resume and --overwrite exclude each other: the one continues '
-            'the earlier run, the other removes it')
+            'the earlier run, the other removes it'
+        )
     if args.resume not in (None, 'auto'):
         if args.load_from is not None:
             raise ConfigError(
                 '--resume CHECKPOINT and --load-from exclude each other: '
-                'the one continues a run, the other begins one')
+                'the one continues a run, the other begins one'
+            )
         cfg.resume, cfg.load_from = True, args.resume
         return
     if args.load_from is not None:
@@ -122,16 +141,15 @@ def require_gpu() -> None:
     """Refuse `--amp` where MMEngine and MMPose cannot do it."""
     if not torch.cuda.is_available():
         raise ConfigError(
-            '--amp: mixed precision needs a GPU, and this machine has none '
-            'that PyTorch can use')
+            '--amp: mixed precision needs a GPU, and this machine has none that PyTorch can use'
+        )
 
 
 def _enable_amp(cfg: Config) -> None:
     require_gpu()
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ConfigError(
-            f'--amp: the config has an optimizer wrapper of its own, {kind}')
+        raise ConfigError(f'--amp: the config has an optimizer wrapper of its own, {kind}')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
@@ -157,13 +175,14 @@ def _find_start(cfg: Config) -> dict | None:
         None for a start without one.
     """
     checkpoint = None
-    if cfg.get('resume') == 'auto' or (cfg.get('resume')
-                                       and not cfg.get('load_from')):
+    if cfg.get('resume') == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
         found = find_latest(checkpoint_dir(cfg))
         cfg.resume = found is not None
         if found is None:
-            print_log(f'{cfg.work_dir} holds no checkpoint to resume: a new '
-                      'training starts', logger='current')
+            print_log(
+                f'{cfg.work_dir} holds no checkpoint to resume: a new training starts',
+                logger='current',
+            )
         else:
             cfg.load_from, checkpoint = str(found[0]), found[1]
     if cfg.get('load_from') and checkpoint is None:
@@ -198,12 +217,13 @@ def _full_disk(work_dir: str | Path) -> Iterator[None]:
         raise WorkDirError(
             f'{error.filename or work_dir} cannot be written: '
             f'{reason(error)}. Free some space. '
-            f'{checks.saved_summary(work_dir)}') from error
+            f'{checks.saved_summary(work_dir)}'
+        ) from error
 
 
-def train(cfg: Config,
-          overwrite: bool = False,
-          save_on: SignalFlag | None = None) -> PoseRunner | None:
+def train(
+    cfg: Config, overwrite: bool = False, save_on: SignalFlag | None = None
+) -> PoseRunner | None:
     """Check a config and train it.
 
     Args:
@@ -219,8 +239,7 @@ def train(cfg: Config,
             the disk is full, or weights are no longer finite.
         RunStopped: After the signal has arrived and a checkpoint is saved.
     """
-    splits = [split for split in ('train', 'val')
-              if cfg.get(f'{split}_dataloader') is not None]
+    splits = [split for split in ('train', 'val') if cfg.get(f'{split}_dataloader') is not None]
     checks.check_types(cfg)
     checks.check_trainable(cfg)
     checks.check_precision(cfg)
@@ -233,8 +252,9 @@ def train(cfg: Config,
         return _train_alone(cfg, overwrite, save_on, splits, first)
 
 
-def _train_alone(cfg: Config, overwrite: bool, save_on: SignalFlag | None,
-                 splits: list[str], first: bool) -> PoseRunner | None:
+def _train_alone(
+    cfg: Config, overwrite: bool, save_on: SignalFlag | None, splits: list[str], first: bool
+) -> PoseRunner | None:
     """The part of `train` in which no other run uses the work dir."""
     saved_in = checkpoint_dir(cfg)
     when_stopped(lambda: checks.saved_summary(saved_in))
@@ -314,8 +334,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parse_args(argv)
     keep_local_rank(args)
-    flag = (None if args.save_on_signal is None else
-            SignalFlag(signal_number(args.save_on_signal)))
+    flag = None if args.save_on_signal is None else SignalFlag(signal_number(args.save_on_signal))
     with flag or nullcontext():
         cfg = load_config(args.config)
         merge_train_options(cfg, args)

@@ -15,23 +15,19 @@ from pathlib import Path
 
 from torch.distributed import run
 from torch.distributed.elastic.agent.server import WorkerSpec
-from torch.distributed.elastic.agent.server.local_elastic_agent import (
-    LocalElasticAgent,
-)
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousParameters
-from torch.distributed.elastic.rendezvous.registry import (
-    get_rendezvous_handler,
-)
+from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from ..errors import LaunchError
 from .main import LOST_PROCESS, USER_ERROR
 from .stopping import LOST, NO_ANSWER, NOTE, ONE_PRESS, SIGNALS, STOPPED, say
 
 _PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
-_LOOK = 1.  # seconds between looks at the processes
-_STOPPED_FOR = 10.  # seconds until a stopped process is worth a warning
+_LOOK = 1.0  # seconds between looks at the processes
+_STOPPED_FOR = 10.0  # seconds until a stopped process is worth a warning
 
 
 class Workers:
@@ -45,7 +41,7 @@ class Workers:
     def __init__(self, options: list[str], folder: Path):
         self._folder = folder
         self._signal: int | None = None  # that ends the run
-        self._since = 0.
+        self._since = 0.0
         self._passed_on = False
         self._silent: dict[int, int] = {}  # rank → process that was stopped
         self._ended = threading.Event()
@@ -77,7 +73,8 @@ class Workers:
                 raise
             raise LaunchError(
                 f'port {self._agent.get_worker_group().spec.master_port} is '
-                'used by another process: set PORT to a free one') from error
+                'used by another process: set PORT to a free one'
+            ) from error
         finally:
             self._ended.set()
             self._send(signal.SIGKILL)  # to what is left
@@ -85,9 +82,11 @@ class Workers:
 
     def _processes(self) -> dict[int, int]:
         """Rank → process ID of those that were started."""
-        return {worker.global_rank: worker.id
-                for worker in self._agent.get_worker_group().workers
-                if worker.id is not None}
+        return {
+            worker.global_rank: worker.id
+            for worker in self._agent.get_worker_group().workers
+            if worker.id is not None
+        }
 
     def _send(self, number: int) -> None:
         """Send a signal to all processes that run, with their children."""
@@ -123,9 +122,11 @@ class Workers:
                         os.killpg(process, signal.SIGCONT)
                 elif now - since.setdefault(process, now) > _STOPPED_FOR:
                     since[process] = math.inf
-                    say(f'warning: rank {rank} (process {process}) is '
+                    say(
+                        f'warning: rank {rank} (process {process}) is '
                         'stopped, and the others wait for it; to continue '
-                        f'it: kill -CONT {process}')
+                        f'it: kill -CONT {process}'
+                    )
 
     def _notes(self, kind: str) -> dict[int, str]:
         """Rank → what it has left in the folder, in the ranks' order."""
@@ -136,8 +137,10 @@ class Workers:
 
     def _note(self) -> str:
         """What is kept of the run, and how to go on."""
-        return next(iter(self._notes(NOTE).values()),
-                    'run the command again; a training goes on with --resume')
+        return next(
+            iter(self._notes(NOTE).values()),
+            'run the command again; a training goes on with --resume',
+        )
 
     def _stopped(self) -> int:
         """Say that a signal has ended the run; its exit status."""
@@ -159,16 +162,20 @@ class Workers:
         lost = self._notes(LOST)
         if NO_ANSWER in lost.values():
             silent = self._silent or {
-                rank: process for rank, process in self._processes().items()
-                if rank not in lost}
-            names = ', '.join(f'rank {rank} (process {process})'
-                              for rank, process in silent.items())
-            say(f'error: {names or "a process on another machine"} did not '
-                f'answer in time; {self._note()}')
+                rank: process for rank, process in self._processes().items() if rank not in lost
+            }
+            names = ', '.join(
+                f'rank {rank} (process {process})' for rank, process in silent.items()
+            )
+            say(
+                f'error: {names or "a process on another machine"} did not '
+                f'answer in time; {self._note()}'
+            )
             return LOST_PROCESS
         rank, failure = next(
-            ((rank, failure) for rank, failure in failures.items()
-             if rank not in lost), next(iter(failures.items())))
+            ((rank, failure) for rank, failure in failures.items() if rank not in lost),
+            next(iter(failures.items())),
+        )
         status = failure.exitcode
         name = f'rank {rank} (process {failure.pid})'
         if status < 0 or status - STOPPED in SIGNALS:
@@ -177,8 +184,7 @@ class Workers:
             if self._passed_on and number == signal.SIGTERM:
                 self._say_stopped()
             else:
-                say(f'error: {name} was ended by '
-                    f'{signal.Signals(number).name}; {self._note()}')
+                say(f'error: {name} was ended by {signal.Signals(number).name}; {self._note()}')
         elif rank in lost:
             say(f'error: {lost[rank]}; {self._note()}')
         elif status != USER_ERROR:  # which the process has said
@@ -188,23 +194,35 @@ class Workers:
 
 def _make_agent(options: list[str]) -> LocalElasticAgent:
     """torchrun's agent, without its log files and its own signal handlers."""
-    config, command, arguments = run.config_from_args(run.parse_args(
-        ['--log-dir', os.devnull, *options]))
+    config, command, arguments = run.config_from_args(
+        run.parse_args(['--log-dir', os.devnull, *options])
+    )
     # It has to handle some signal, so one that is not handled here.
     os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = 'SIGQUIT'
     rendezvous = RendezvousParameters(
-        config.rdzv_backend, config.rdzv_endpoint, config.run_id,
-        config.min_nodes, config.max_nodes, **config.rdzv_configs)
+        config.rdzv_backend,
+        config.rdzv_endpoint,
+        config.run_id,
+        config.min_nodes,
+        config.max_nodes,
+        **config.rdzv_configs,
+    )
     address, _, port = config.rdzv_endpoint.rpartition(':')
     return LocalElasticAgent(
         WorkerSpec(
-            role=config.role, local_world_size=config.nproc_per_node,
-            entrypoint=command, args=tuple(arguments),
+            role=config.role,
+            local_world_size=config.nproc_per_node,
+            entrypoint=command,
+            args=tuple(arguments),
             rdzv_handler=get_rendezvous_handler(rendezvous),
-            max_restarts=0, monitor_interval=config.monitor_interval,
-            master_addr=address, master_port=int(port),
-            numa_options=config.numa_options),
-        logs_specs=config.logs_specs)
+            max_restarts=0,
+            monitor_interval=config.monitor_interval,
+            master_addr=address,
+            master_port=int(port),
+            numa_options=config.numa_options,
+        ),
+        logs_specs=config.logs_specs,
+    )
 
 
 def _is_stopped(process: int) -> bool:

@@ -9,7 +9,7 @@ from mmpose.codecs import MegviiHeatmap
 from ..registry import KEYPOINT_CODECS
 
 #: values of a map where it is sure of a key point
-PEAK = 255.
+PEAK = 255.0
 #: a score is this at a value of 0
 _SCORE_OF_NOTHING = 0.5
 #: zeros around a map when it is smoothed, in cells
@@ -44,25 +44,24 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         ValueError: For sizes that cannot be.
     """
 
-    def __init__(self,
-                 input_size: tuple[int, int],
-                 heatmap_size: tuple[int, int],
-                 kernel_sizes: Sequence[int] = (15, 11, 9, 7, 5),
-                 blur_kernel_size: int = 5):
+    def __init__(
+        self,
+        input_size: tuple[int, int],
+        heatmap_size: tuple[int, int],
+        kernel_sizes: Sequence[int] = (15, 11, 9, 7, 5),
+        blur_kernel_size: int = 5,
+    ):
         _check_kernels('kernel_sizes', kernel_sizes)
-        _check_kernels('blur_kernel_size', (blur_kernel_size, ))
+        _check_kernels('blur_kernel_size', (blur_kernel_size,))
         if list(kernel_sizes) != sorted(set(kernel_sizes), reverse=True):
             raise ValueError(
-                f'kernel_sizes is {tuple(kernel_sizes)}: expected different '
-                'sizes, the widest first')
-        super().__init__(
-            tuple(input_size), tuple(heatmap_size), blur_kernel_size)
+                f'kernel_sizes is {tuple(kernel_sizes)}: expected different sizes, the widest first'
+            )
+        super().__init__(tuple(input_size), tuple(heatmap_size), blur_kernel_size)
         self.kernel_sizes = tuple(kernel_sizes)
         self.blur_kernel_size = blur_kernel_size
 
-    def encode(self,
-               keypoints: np.ndarray,
-               keypoints_visible: np.ndarray | None = None) -> dict:
+    def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
         """Make the targets of one person.
 
         Args:
@@ -79,27 +78,26 @@ class CoarseToFineHeatmap(MegviiHeatmap):
             ValueError: For several people.
         """
         if len(keypoints) != 1:
-            raise ValueError(
-                f'keypoints are of {len(keypoints)} people: expected one')
+            raise ValueError(f'keypoints are of {len(keypoints)} people: expected one')
         count = keypoints.shape[1]
-        weights = (np.ones((1, count)) if keypoints_visible is None else
-                   np.array(keypoints_visible)).astype(np.float32)
+        weights = (
+            np.ones((1, count)) if keypoints_visible is None else np.array(keypoints_visible)
+        ).astype(np.float32)
         points, size = keypoints[0], np.array(self.input_size)
         inside = ((points >= 0) & (points <= size - 1)).all(-1)
         weights[0, ~inside] = 0
-        drawn, = np.nonzero(weights[0])
+        (drawn,) = np.nonzero(weights[0])
         cells = (points[drawn] * self.heatmap_size / size).astype(int)
         width, height = self.heatmap_size
-        maps = np.zeros(
-            (len(self.kernel_sizes), count, height, width), np.float32)
+        maps = np.zeros((len(self.kernel_sizes), count, height, width), np.float32)
         for level, kernel in zip(maps, self.kernel_sizes):
             # A Gaussian kernel is a product of one along x and one along y.
-            x, y = (_bumps(cells[:, axis], length, kernel)
-                    for axis, length in enumerate((width, height)))
+            x, y = (
+                _bumps(cells[:, axis], length, kernel)
+                for axis, length in enumerate((width, height))
+            )
             level[drawn] = PEAK * y[:, :, None] * x[:, None, :]
-        return dict(
-            heatmaps=maps.reshape(-1, height, width),
-            keypoint_weights=weights)
+        return dict(heatmaps=maps.reshape(-1, height, width), keypoint_weights=weights)
 
     def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the key points of one person.
@@ -112,18 +110,29 @@ class CoarseToFineHeatmap(MegviiHeatmap):
             (1, K), .5 and 1 for values of 0 and 255.
         """
         count, height, width = encoded.shape
-        maps = np.pad(encoded.astype(np.float64).transpose(1, 2, 0),
-                      ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)))
+        maps = np.pad(
+            encoded.astype(np.float64).transpose(1, 2, 0),
+            ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)),
+        )
         # OpenCV takes up to 512 channels at once.
-        maps = np.concatenate([
-            np.atleast_3d(cv2.GaussianBlur(
-                maps[..., start:start + 512],
-                (self.blur_kernel_size, self.blur_kernel_size), 0))
-            for start in range(0, count, 512)], axis=-1)
+        maps = np.concatenate(
+            [
+                np.atleast_3d(
+                    cv2.GaussianBlur(
+                        maps[..., start : start + 512],
+                        (self.blur_kernel_size, self.blur_kernel_size),
+                        0,
+                    )
+                )
+                for start in range(0, count, 512)
+            ],
+            axis=-1,
+        )
         span, flat = maps.shape[1], maps.reshape(-1, count)
         first, second = _two_peaks(flat)
-        peak, other = (np.stack((index % span, index // span), -1) - _BORDER
-                       for index in (first, second))
+        peak, other = (
+            np.stack((index % span, index // span), -1) - _BORDER for index in (first, second)
+        )
         way = (other - peak).astype(float)
         # No way at all where nothing but the peak is above zero.
         way /= np.linalg.norm(way, axis=-1).clip(min=1)[:, None]
@@ -136,11 +145,9 @@ class CoarseToFineHeatmap(MegviiHeatmap):
 
 
 def _check_kernels(name: str, sizes: Sequence[int]) -> None:
-    if not sizes or any(not isinstance(size, int) or size < 1 or size % 2 == 0
-                        for size in sizes):
+    if not sizes or any(not isinstance(size, int) or size < 1 or size % 2 == 0 for size in sizes):
         shown = tuple(sizes) if len(sizes) != 1 else sizes[0]
-        raise ValueError(f'{name} is {shown!r}: expected odd numbers of '
-                         'cells, such as 5')
+        raise ValueError(f'{name} is {shown!r}: expected odd numbers of cells, such as 5')
 
 
 def _bumps(cells: np.ndarray, length: int, kernel: int) -> np.ndarray:

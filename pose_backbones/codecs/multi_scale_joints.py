@@ -60,37 +60,39 @@ class MultiScaleJoints(BaseKeypointCodec):
     """
 
     auxiliary_encode_keys = {'area', 'sizes'}
-    field_mapping_table = dict(
-        heatmaps='heatmaps', heatmap_mask='heatmap_mask')
+    field_mapping_table = dict(heatmaps='heatmaps', heatmap_mask='heatmap_mask')
     label_mapping_table = dict(
-        target_joints='target_joints', target_areas='target_areas',
-        target_sizes='target_sizes')
+        target_joints='target_joints', target_areas='target_areas', target_sizes='target_sizes'
+    )
 
-    def __init__(self,
-                 input_size: tuple[int, int],
-                 heatmap_size: tuple[int, int],
-                 sigmas: str | Sequence[float] = COCO,
-                 max_num_people: int = 30,
-                 oks_threshold: float = 0.7,
-                 area_factor: float = 1.,
-                 score_threshold: float = 0.1,
-                 nms_distance: float = 0.05,
-                 nms_num_close: int = 8):
+    def __init__(
+        self,
+        input_size: tuple[int, int],
+        heatmap_size: tuple[int, int],
+        sigmas: str | Sequence[float] = COCO,
+        max_num_people: int = 30,
+        oks_threshold: float = 0.7,
+        area_factor: float = 1.0,
+        score_threshold: float = 0.1,
+        nms_distance: float = 0.05,
+        nms_num_close: int = 8,
+    ):
         super().__init__()
-        for name, size in (('input_size', input_size),
-                           ('heatmap_size', heatmap_size)):
+        for name, size in (('input_size', input_size), ('heatmap_size', heatmap_size)):
             check_ints(name, size, 2, each='width and height')
         check_positive_int('max_num_people', max_num_people)
-        for name, value in (('oks_threshold', oks_threshold),
-                            ('area_factor', area_factor),
-                            ('score_threshold', score_threshold)):
+        for name, value in (
+            ('oks_threshold', oks_threshold),
+            ('area_factor', area_factor),
+            ('score_threshold', score_threshold),
+        ):
             check_number(name, value)
         if not 0 < oks_threshold < 1:
-            raise ValueError(f'oks_threshold is {oks_threshold!r}: expected '
-                             'a number between 0 and 1')
+            raise ValueError(
+                f'oks_threshold is {oks_threshold!r}: expected a number between 0 and 1'
+            )
         if area_factor <= 0:
-            raise ValueError(f'area_factor is {area_factor!r}: expected a '
-                             'positive number')
+            raise ValueError(f'area_factor is {area_factor!r}: expected a positive number')
         self.input_size = tuple(input_size)
         self.heatmap_size = tuple(heatmap_size)
         self.scale_factor = np.divide(input_size, heatmap_size)
@@ -102,11 +104,13 @@ class MultiScaleJoints(BaseKeypointCodec):
         self.nms_distance = nms_distance
         self.nms_num_close = nms_num_close
 
-    def encode(self,
-               keypoints: np.ndarray,
-               keypoints_visible: np.ndarray | None = None,
-               area: np.ndarray | None = None,
-               sizes: np.ndarray | None = None) -> dict:
+    def encode(
+        self,
+        keypoints: np.ndarray,
+        keypoints_visible: np.ndarray | None = None,
+        area: np.ndarray | None = None,
+        sizes: np.ndarray | None = None,
+    ) -> dict:
         """Make the targets of an image.
 
         Args:
@@ -130,8 +134,9 @@ class MultiScaleJoints(BaseKeypointCodec):
         """
         joints = self._to_map(keypoints)
         shape = joints.shape[:2]
-        labelled = (np.ones(shape, bool) if keypoints_visible is None else
-                    np.asarray(keypoints_visible) > 0)
+        labelled = (
+            np.ones(shape, bool) if keypoints_visible is None else np.asarray(keypoints_visible) > 0
+        )
         width, height = self.heatmap_size
         inside = ((joints >= 0) & (joints < self.heatmap_size)).all(-1)
         inside &= labelled
@@ -142,20 +147,19 @@ class MultiScaleJoints(BaseKeypointCodec):
         lengths = lengths.clip(max=np.sqrt(width * height))
         chosen = self._choose(inside, areas)
         rows = slice(len(chosen))
-        target_joints = np.zeros(
-            (self.max_num_people, len(self.sigmas), 3), np.float32)
+        target_joints = np.zeros((self.max_num_people, len(self.sigmas), 3), np.float32)
         target_joints[rows, :, :2] = joints[chosen]
         target_joints[rows, :, 2] = 1
         target_joints[rows][~inside[chosen]] = 0
-        target_areas, target_sizes = np.zeros(
-            (2, self.max_num_people), np.float32)
+        target_areas, target_sizes = np.zeros((2, self.max_num_people), np.float32)
         target_areas[rows] = areas[chosen]
         target_sizes[rows] = lengths[chosen]
         return dict(
             heatmaps=self._draw(joints, inside, areas),
             target_joints=target_joints,
             target_areas=target_areas,
-            target_sizes=target_sizes)
+            target_sizes=target_sizes,
+        )
 
     def _to_map(self, keypoints: np.ndarray) -> np.ndarray:
         """(n, K, 2), from pixels of the input to those of the map."""
@@ -163,41 +167,45 @@ class MultiScaleJoints(BaseKeypointCodec):
             raise ValueError(
                 f'keypoints have the shape {keypoints.shape}: expected (n, '
                 f'{len(self.sigmas)}, 2), since there are '
-                f'{len(self.sigmas)} sigmas')
+                f'{len(self.sigmas)} sigmas'
+            )
         return keypoints / self.scale_factor
 
     def _choose(self, inside: np.ndarray, areas: np.ndarray) -> np.ndarray:
         """Indices of the people with targets: (M or less,)."""
-        there, = np.nonzero(inside.any(1))
+        (there,) = np.nonzero(inside.any(1))
         largest = np.argsort(-areas[there], kind='stable')
-        return np.sort(there[largest[:self.max_num_people]])
+        return np.sort(there[largest[: self.max_num_people]])
 
-    def _draw(self, joints: np.ndarray, inside: np.ndarray,
-              areas: np.ndarray) -> np.ndarray:
+    def _draw(self, joints: np.ndarray, inside: np.ndarray, areas: np.ndarray) -> np.ndarray:
         """Heat maps (K, height, width) of the joints that are inside."""
         width, height = self.heatmap_size
         maps = np.zeros((len(self.sigmas), height, width), np.float32)
         people, kinds = np.nonzero(inside)
         # OKS is exp(-d² / (2 area (2 sigma)²)).
-        radii = 2 * self.sigmas[kinds] * np.sqrt(
-            -2 * np.log(self.oks_threshold) * self.area_factor
-            * areas[people])
+        radii = (
+            2
+            * self.sigmas[kinds]
+            * np.sqrt(-2 * np.log(self.oks_threshold) * self.area_factor * areas[people])
+        )
         cells = joints[people, kinds].astype(int)
         reach = np.round(radii).astype(int)[:, None] + 1
         low = (cells - reach).clip(min=0)
         high = (cells + reach + 1).clip(max=self.heatmap_size)
         # A Gaussian is a product of one along x and one along y.
-        x, y = (_bells(cells[:, axis], radii / 3, size)
-                for axis, size in enumerate(self.heatmap_size))
+        x, y = (
+            _bells(cells[:, axis], radii / 3, size) for axis, size in enumerate(self.heatmap_size)
+        )
         for kind, (x0, y0), (x1, y1), row, column in zip(
-                kinds.tolist(), low.tolist(), high.tolist(), x, y):
+            kinds.tolist(), low.tolist(), high.tolist(), x, y
+        ):
             window = maps[kind, y0:y1, x0:x1]
             np.maximum(window, column[y0:y1, None] * row[x0:x1], out=window)
         return maps
 
-    def decode(self, outputs: Sequence[Mapping],
-               scale_factors: Sequence[float] = (1, )
-               ) -> list[tuple[Tensor, Tensor]]:
+    def decode(
+        self, outputs: Sequence[Mapping], scale_factors: Sequence[float] = (1,)
+    ) -> list[tuple[Tensor, Tensor]]:
         """Find the people in a batch of images.
 
         Args:
@@ -223,28 +231,29 @@ class MultiScaleJoints(BaseKeypointCodec):
         if len(scale_factors) != len(outputs) or scale_factors[0] != 1:
             raise ValueError(
                 f'scale_factors is {tuple(scale_factors)}: expected 1, then '
-                f'others, one for each of {len(outputs)} outputs')
+                f'others, one for each of {len(outputs)} outputs'
+            )
         maps = average_heatmaps([output['heatmaps'] for output in outputs])
-        found = [self._find(output, heatmaps, factor) for
-                 output, heatmaps, factor in zip(outputs, maps, scale_factors)]
+        found = [
+            self._find(output, heatmaps, factor)
+            for output, heatmaps, factor in zip(outputs, maps, scale_factors)
+        ]
         people = []
         for scales in zip(*found):
             poses, scores = map(torch.cat, zip(*scales))
             if len(scales) > 1:
-                kept = pose_nms(poses, scores, self.nms_distance,
-                                self.nms_num_close)
+                kept = pose_nms(poses, scores, self.nms_distance, self.nms_num_close)
                 poses, scores = poses[kept], scores[kept]
             people.append((poses, scores))
         return people
 
-    def _find(self, output: Mapping, heatmaps: Tensor,
-              factor: float) -> list[tuple[Tensor, Tensor]]:
+    def _find(
+        self, output: Mapping, heatmaps: Tensor, factor: float
+    ) -> list[tuple[Tensor, Tensor]]:
         """Poses and joint scores of each image at one scale."""
-        logits = torch.cat(
-            [one.flatten(1) for one in output['confidences']], 1)
+        logits = torch.cat([one.flatten(1) for one in output['confidences']], 1)
         queries = torch.cat([one.flatten(1, 2) for one in output['joints']], 1)
-        chosen, confidences = select_queries(
-            logits.float().sigmoid(), self.max_num_people)
+        chosen, confidences = select_queries(logits.float().sigmoid(), self.max_num_people)
         images = torch.arange(len(chosen), device=chosen.device)[:, None]
         poses = queries[images, chosen].float()
         if 'refine' in output:
@@ -252,12 +261,10 @@ class MultiScaleJoints(BaseKeypointCodec):
         scores = confidences[..., None] * look_up(heatmaps, poses)
         poses = poses * poses.new_tensor(self.scale_factor) / factor
         sure = confidences > self.score_threshold
-        return [(pose[keep], score[keep])
-                for pose, score, keep in zip(poses, scores, sure)]
+        return [(pose[keep], score[keep]) for pose, score, keep in zip(poses, scores, sure)]
 
 
-def select_queries(confidences: Tensor,
-                   max_num_people: int) -> tuple[Tensor, Tensor]:
+def select_queries(confidences: Tensor, max_num_people: int) -> tuple[Tensor, Tensor]:
     """Choose the queries of the highest confidence.
 
     Args:
@@ -311,21 +318,17 @@ def _resize(maps: Tensor, like: Tensor) -> Tensor:
     size = like.shape[-2:]
     if maps.shape[-2:] == size:
         return maps
-    return F.interpolate(
-        maps.float(), size, mode='bilinear', align_corners=False)
+    return F.interpolate(maps.float(), size, mode='bilinear', align_corners=False)
 
 
-def _per_person(name: str, values: np.ndarray | None,
-                count: int) -> np.ndarray:
-    if values is None or np.shape(values) != (count, ):
+def _per_person(name: str, values: np.ndarray | None, count: int) -> np.ndarray:
+    if values is None or np.shape(values) != (count,):
         shown = None if values is None else f'of the shape {np.shape(values)}'
-        raise ValueError(f'{name} is {shown}: expected a number for each of '
-                         f'{count} people')
+        raise ValueError(f'{name} is {shown}: expected a number for each of {count} people')
     return np.asarray(values, float)
 
 
-def _bells(centres: np.ndarray, sigmas: np.ndarray,
-           size: int) -> np.ndarray:
+def _bells(centres: np.ndarray, sigmas: np.ndarray, size: int) -> np.ndarray:
     """A Gaussian about each place, 1 at its peak: (n, size) float32."""
     ways = np.arange(size, dtype=np.float32) - centres[:, None].astype('f4')
     ways /= sigmas[:, None].astype('f4')

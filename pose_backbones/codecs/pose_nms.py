@@ -5,10 +5,9 @@ import torch
 from torch import Tensor
 
 
-def pose_nms(poses: Tensor,
-             joint_scores: Tensor,
-             max_distance: float = 0.05,
-             num_close: int = 8) -> Tensor:
+def pose_nms(
+    poses: Tensor, joint_scores: Tensor, max_distance: float = 0.05, num_close: int = 8
+) -> Tensor:
     """Keep one of the poses that are about the same.
 
     Two poses are the same where more than `num_close` of their joints are
@@ -34,8 +33,8 @@ def pose_nms(poses: Tensor,
     """
     if num_close >= poses.shape[1]:
         raise ValueError(
-            f'num_close is {num_close}: expected less than '
-            f'{poses.shape[1]}, the number of joints')
+            f'num_close is {num_close}: expected less than {poses.shape[1]}, the number of joints'
+        )
     if not len(poses):
         return torch.zeros(0, dtype=torch.long, device=poses.device)
     extent = poses.amax(1) - poses.amin(1)

@@ -59,18 +59,20 @@ class MpiiDataset(BaseCocoStyleDataset):
 
     METAINFO = HostMpiiDataset.METAINFO
 
-    def __init__(self,
-                 ann_file: str,
-                 data_root: str | None = None,
-                 data_prefix: dict = dict(img=''),  # noqa: B006
-                 headbox_file: str | None = None,
-                 metainfo: dict | None = None,
-                 indices: int | Sequence[int] | None = None,
-                 serialize_data: bool = True,
-                 pipeline: Sequence[dict | Callable] = (),
-                 test_mode: bool = False,
-                 lazy_init: bool = False,
-                 max_refetch: int = 1000) -> None:
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str | None = None,
+        data_prefix: dict = dict(img=''),  # noqa: B006
+        headbox_file: str | None = None,
+        metainfo: dict | None = None,
+        indices: int | Sequence[int] | None = None,
+        serialize_data: bool = True,
+        pipeline: Sequence[dict | Callable] = (),
+        test_mode: bool = False,
+        lazy_init: bool = False,
+        max_refetch: int = 1000,
+    ) -> None:
         self.headbox_file = headbox_file
         super().__init__(
             ann_file=ann_file,
@@ -82,7 +84,8 @@ class MpiiDataset(BaseCocoStyleDataset):
             pipeline=list(pipeline),
             test_mode=test_mode,
             lazy_init=lazy_init,
-            max_refetch=max_refetch)
+            max_refetch=max_refetch,
+        )
 
     def load_data_list(self) -> list[dict]:
         """Read the annotations.
@@ -101,14 +104,17 @@ class MpiiDataset(BaseCocoStyleDataset):
             if lost:
                 raise DatasetError(
                     f'{self.ann_file}: person {lost[0]} has no place '
-                    '(center or scale is -1), so nothing can be predicted')
+                    '(center or scale is -1), so nothing can be predicted'
+                )
         else:
             if any(person['joints'] is None for person in people):
                 raise DatasetError(
                     f'{self.ann_file}: people without joints, as in the '
-                    'test split, cannot be trained on')
-            chosen = [n for n in chosen if people[n]['box'] is not None
-                      and people[n]['labelled'].any()]
+                    'test split, cannot be trained on'
+                )
+            chosen = [
+                n for n in chosen if people[n]['box'] is not None and people[n]['labelled'].any()
+            ]
         return [self._sample(n, people[n]) for n in chosen]
 
     def _sample(self, number: int, person: dict) -> dict:
@@ -147,16 +153,20 @@ def read_people(path: str, headbox_file: str | None = None) -> list[dict]:
     try:
         content = json.loads(Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise DatasetError(
-            f'cannot read the annotations {path}: {error}') from error
-    if not isinstance(content, list) or not content or not all(
-            isinstance(entry, dict) for entry in content):
+        raise DatasetError(f'cannot read the annotations {path}: {error}') from error
+    if (
+        not isinstance(content, list)
+        or not content
+        or not all(isinstance(entry, dict) for entry in content)
+    ):
         raise DatasetError(
             f'{path} is no list of people as HRNet writes MPII: expected '
             "[{'image': …, 'center': [x, y], 'scale': …, 'joints': [16 "
-            "times [x, y]], 'joints_vis': [16 times 0 or 1]}, …]")
-    people = [_read_person(f'{path}, person {number}', entry)
-              for number, entry in enumerate(content)]
+            "times [x, y]], 'joints_vis': [16 times 0 or 1]}, …]"
+        )
+    people = [
+        _read_person(f'{path}, person {number}', entry) for number, entry in enumerate(content)
+    ]
     if headbox_file is not None:
         sizes = _read_head_sizes(headbox_file, path, len(people))
         for person, size in zip(people, sizes):
@@ -167,9 +177,10 @@ def read_people(path: str, headbox_file: str | None = None) -> list[dict]:
 def _read_person(where: str, entry: dict) -> dict:
     image = entry.get('image')
     if not isinstance(image, str) or not Path(image).stem.isdigit():
-        raise DatasetError(f'{where}: image is {image!r}: expected a file '
-                           'name such as 015601864.jpg')
-    center = _numbers(where, 'center', entry.get('center'), (2, ))
+        raise DatasetError(
+            f'{where}: image is {image!r}: expected a file name such as 015601864.jpg'
+        )
+    center = _numbers(where, 'center', entry.get('center'), (2,))
     scale = _numbers(where, 'scale', entry.get('scale'), ())
     box = None
     if center[0] != -1 and scale > 0:  # -1 marks what is not known
@@ -178,16 +189,13 @@ def _read_person(where: str, entry: dict) -> dict:
         box = np.concatenate([center - half, center + half]) - 1
     joints, labelled = None, np.zeros(NUM_JOINTS, bool)
     if 'joints' in entry:
-        joints = _numbers(where, 'joints', entry['joints'],
-                          (NUM_JOINTS, 2)) - 1
-        labelled = _numbers(where, 'joints_vis', entry.get('joints_vis'),
-                            (NUM_JOINTS, )) > 0
+        joints = _numbers(where, 'joints', entry['joints'], (NUM_JOINTS, 2)) - 1
+        labelled = _numbers(where, 'joints_vis', entry.get('joints_vis'), (NUM_JOINTS,)) > 0
     head = None
     if 'headbox' in entry:
-        corners = _numbers(where, 'headbox', entry['headbox'], (4, ))
+        corners = _numbers(where, 'headbox', entry['headbox'], (4,))
         head = _head_size(where, corners.reshape(2, 2))
-    return dict(image=image, box=box, joints=joints, labelled=labelled,
-                head_size=head)
+    return dict(image=image, box=box, joints=joints, labelled=labelled, head_size=head)
 
 
 def _numbers(where: str, name: str, value, shape: tuple) -> np.ndarray:
@@ -198,8 +206,8 @@ def _numbers(where: str, name: str, value, shape: tuple) -> np.ndarray:
     if array.shape != shape or not np.isfinite(array).all():
         raise DatasetError(
             f'{where}: {name} is {value}: expected '
-            + (' x '.join(map(str, shape)) + ' numbers' if shape
-               else 'a number'))
+            + (' x '.join(map(str, shape)) + ' numbers' if shape else 'a number')
+        )
     return array
 
 
@@ -209,7 +217,8 @@ def _head_size(where: str, corners: np.ndarray) -> float:
     if not (extent > 0).all():
         raise DatasetError(
             f'{where}: the head box {corners.ravel().tolist()} is empty: '
-            'expected x1, y1, x2, y2 with x1 < x2 and y1 < y2')
+            'expected x1, y1, x2, y2 with x1 < x2 and y1 < y2'
+        )
     return HEAD_SHARE * float(np.linalg.norm(extent))
 
 
@@ -217,16 +226,16 @@ def _read_head_sizes(path: str, ann_file: str, count: int) -> list[float]:
     """One a person, from a MATLAB file."""
     try:
         boxes = np.asarray(loadmat(path)['headboxes_src'], float)
-    except (OSError, ValueError, KeyError, TypeError,
-            MatReadError) as error:
+    except (OSError, ValueError, KeyError, TypeError, MatReadError) as error:
         raise DatasetError(
             f'cannot read head boxes: {path} is no MATLAB file with '
-            f'headboxes_src ({type(error).__name__}: {error})') from error
+            f'headboxes_src ({type(error).__name__}: {error})'
+        ) from error
     if boxes.shape != (2, 2, count):
         raise DatasetError(
             f'the head boxes are of other people: {path} has headboxes_src '
             f'of shape {boxes.shape}, but {ann_file} has {count} people '
             f'(expected (2, 2, {count})). mpii_gt_val.mat is for '
-            'mpii_val.json')
-    return [_head_size(f'{path}, person {number}', boxes[..., number])
-            for number in range(count)]
+            'mpii_val.json'
+        )
+    return [_head_size(f'{path}, person {number}', boxes[..., number]) for number in range(count)]

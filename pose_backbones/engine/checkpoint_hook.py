@@ -57,14 +57,16 @@ class SafeCheckpointHook(CheckpointHook):
                 self.best_ckpt_path = self._own(info.get('best_ckpt'))
             else:
                 self.best_ckpt_path_dict = {
-                    key: self._own(info.get(f'best_ckpt_{key}'))
-                    for key in self.key_indicators}
+                    key: self._own(info.get(f'best_ckpt_{key}')) for key in self.key_indicators
+                }
         if keep > 0:
             # Of what the earlier session has saved, what is still there.
             done = runner.epoch if self.by_epoch else runner.iter
             self.keep_ckpt_ids = [
-                step for step in info.get('keep_ckpt_ids', [])
-                if step <= done and self._exists(self._path(step))]
+                step
+                for step in info.get('keep_ckpt_ids', [])
+                if step <= done and self._exists(self._path(step))
+            ]
         if self._local and is_main_process():
             for folder in (runner.work_dir, self.out_dir):
                 remove_partial(folder)
@@ -72,12 +74,10 @@ class SafeCheckpointHook(CheckpointHook):
     @property
     def _local(self) -> bool:
         """Whether checkpoints are files of this machine."""
-        return is_local(self.out_dir, self.file_client_args,
-                        self.backend_args)
+        return is_local(self.out_dir, self.file_client_args, self.backend_args)
 
     def _path(self, step: int) -> str:
-        return self.file_backend.join_path(
-            self.out_dir, self.filename_tmpl.format(step))
+        return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
 
     def _own(self, path: str | None) -> str | None:
         """The best checkpoint of that name in this run's directory."""
@@ -87,8 +87,7 @@ class SafeCheckpointHook(CheckpointHook):
         return self.file_backend.join_path(self.out_dir, name)
 
     def _exists(self, path: str) -> bool:
-        return (self.file_backend.isfile(path)
-                or self.file_backend.isdir(path))
+        return self.file_backend.isfile(path) or self.file_backend.isdir(path)
 
     def _remove(self, path: str) -> bool:
         """Remove an old checkpoint; that it cannot be is no error."""
@@ -102,31 +101,29 @@ class SafeCheckpointHook(CheckpointHook):
         except OSError as error:
             print_log(
                 f'the old checkpoint {path} cannot be removed: {error}',
-                logger='current', level=logging.WARNING)
+                logger='current',
+                level=logging.WARNING,
+            )
             return False
         return True
 
-    def before_save_checkpoint(self, runner: Runner,
-                               checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Record names of files, which stay right when a run is copied."""
         info = checkpoint['message_hub']['runtime_info']
         for key, value in info.items():
             if key.startswith(_PATHS) and isinstance(value, str):
                 info[key] = value if is_url(value) else Path(value).name
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int,
-                                   meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save a checkpoint, name it as the newest, then remove old ones."""
         if self.max_keep_ckpts > 0:
-            self.keep_ckpt_ids = [
-                *(old for old in self.keep_ckpt_ids if old != step), step]
+            self.keep_ckpt_ids = [*(old for old in self.keep_ckpt_ids if old != step), step]
             # With those to be removed: after a kill it is made up for.
-            runner.message_hub.update_info('keep_ckpt_ids',
-                                           list(self.keep_ckpt_ids))
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         self._save_and_point(runner, self.filename_tmpl.format(step), meta)
         if self.max_keep_ckpts > 0:
-            outdated = self.keep_ckpt_ids[:-self.max_keep_ckpts]
-            self.keep_ckpt_ids = self.keep_ckpt_ids[-self.max_keep_ckpts:]
+            outdated = self.keep_ckpt_ids[: -self.max_keep_ckpts]
+            self.keep_ckpt_ids = self.keep_ckpt_ids[-self.max_keep_ckpts :]
             paths = [self._path(old) for old in outdated]
             info = runner.message_hub.runtime_info
             if _STOPPED in info:
@@ -137,8 +134,7 @@ class SafeCheckpointHook(CheckpointHook):
                 for path in paths:
                     self._remove(path)
 
-    def _save_and_point(self, runner: Runner, name: str,
-                        meta: dict) -> None:
+    def _save_and_point(self, runner: Runner, name: str, meta: dict) -> None:
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
@@ -150,7 +146,8 @@ class SafeCheckpointHook(CheckpointHook):
             meta=meta,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
-            **self.args)
+            **self.args,
+        )
         if is_main_process():
             named = name if self._local else self.last_ckpt
             folders = {str(runner.work_dir)}
@@ -183,8 +180,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Save the best checkpoint, then remove the previous best one."""
         if not self.save_best:
             return
-        unknown = [key for key in self.key_indicators
-                   if key != 'auto' and key not in metrics]
+        unknown = [key for key in self.key_indicators if key != 'auto' and key not in metrics]
         if unknown:
             raise ConfigError(unknown_key(unknown[0], metrics))
         # super() removes what it finds here before it saves.
@@ -201,20 +197,20 @@ class SafeCheckpointHook(CheckpointHook):
         else:
             after = list(self.best_ckpt_path_dict.values())
             self.best_ckpt_path_dict = {
-                key: new or old for key, new, old in zip(
-                    self.key_indicators, after, before)}
+                key: new or old for key, new, old in zip(self.key_indicators, after, before)
+            }
         for old, new in zip(before, after):
-            if (old and new and old != new and is_main_process()
-                    and self._remove(old)):
-                runner.logger.info(
-                    f'The previous best checkpoint {old} is removed')
+            if old and new and old != new and is_main_process() and self._remove(old):
+                runner.logger.info(f'The previous best checkpoint {old} is removed')
 
     def after_train(self, runner: Runner) -> None:
         """Publish the checkpoints that there are."""
         if self.published_keys is None:
             return
-        best = (getattr(self, 'best_ckpt_path', None),
-                *getattr(self, 'best_ckpt_path_dict', {}).values())
+        best = (
+            getattr(self, 'best_ckpt_path', None),
+            *getattr(self, 'best_ckpt_path_dict', {}).values(),
+        )
         for path in (self.last_ckpt if self.save_last else None, *best):
             if path is not None:
                 self._publish_model(runner, path)
@@ -236,8 +232,7 @@ class SafeCheckpointHook(CheckpointHook):
         path = path.with_name(f'{path.stem}-{digest[:8]}.pth')
         write_checkpoint(content, path)
         left = f' without {", ".join(left_out)}' if left_out else ''
-        print_log(f'The checkpoint {ckpt_path} is published as {path}{left}',
-                  logger='current')
+        print_log(f'The checkpoint {ckpt_path} is published as {path}{left}', logger='current')
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
@@ -251,9 +246,10 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
         The message, with what is meant, perhaps.
     """
     known = list(known)
-    return (f'default_hooks.checkpoint.save_best={key!r}: the evaluation '
-            f'gives no such metric, but {", ".join(known)}'
-            + closest(key, known))
+    return (
+        f'default_hooks.checkpoint.save_best={key!r}: the evaluation '
+        f'gives no such metric, but {", ".join(known)}' + closest(key, known)
+    )
 
 
 def is_checkpoint_hook(hook) -> bool:
@@ -263,9 +259,10 @@ def is_checkpoint_hook(hook) -> bool:
         hook: A hook's config, or a hook.
     """
     return isinstance(hook, dict) and (
-        hook.get('type') is CheckpointHook or hook.get('type') in (
-            'CheckpointHook', 'mmengine.CheckpointHook',
-            'mmpose.CheckpointHook'))
+        hook.get('type') is CheckpointHook
+        or hook.get('type')
+        in ('CheckpointHook', 'mmengine.CheckpointHook', 'mmpose.CheckpointHook')
+    )
 
 
 def stand_in(hook):

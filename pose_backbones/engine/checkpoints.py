@@ -35,16 +35,14 @@ def checkpoint_dir(cfg: Config) -> Path:
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     out_dir = hook.get('out_dir')
-    if not out_dir or not is_local(out_dir, hook.get('file_client_args'),
-                                   hook.get('backend_args')):
+    if not out_dir or not is_local(out_dir, hook.get('file_client_args'), hook.get('backend_args')):
         return Path(cfg.work_dir)
     if str(out_dir) == cfg.work_dir:
         return Path(out_dir)
     return Path(out_dir, Path(cfg.work_dir).name)
 
 
-def is_local(folder: str | Path, file_client_args: dict | None,
-             backend_args: dict | None) -> bool:
+def is_local(folder: str | Path, file_client_args: dict | None, backend_args: dict | None) -> bool:
     """Whether checkpoints are written as files of this machine.
 
     Args:
@@ -140,15 +138,18 @@ def _in_order(folder: str | Path) -> Iterator[Path]:
     it: the run ended before it could name that one.
     """
     found = numbered_checkpoints(folder)
-    files = [by_number[number] for by_number in found.values()
-             for number in sorted(by_number, reverse=True)]
+    files = [
+        by_number[number]
+        for by_number in found.values()
+        for number in sorted(by_number, reverse=True)
+    ]
     if all(found.values()):
         files.sort(key=_saved_at, reverse=True)
     named = read_pointer(folder)
     first = Path(folder, named) if named else None
     if first is not None and (first.is_file() or first in files):
         written = _saved_at(Path(folder, POINTER))
-        later = files[:files.index(first)] if first in files else []
+        later = files[: files.index(first)] if first in files else []
         yield from (file for file in later if _saved_at(file) > written)
         yield first
     yield from files
@@ -178,9 +179,7 @@ def find_latest(folder: str | Path) -> tuple[Path, dict] | None:
     named = read_pointer(folder)
     problems = {}
     if named is not None and not (named and Path(folder, named).is_file()):
-        problems[POINTER] = (
-            f'names {named}, which is missing' if named else
-            'is empty or damaged')
+        problems[POINTER] = f'names {named}, which is missing' if named else 'is empty or damaged'
     tried = set()
     for file in _in_order(folder):
         if file in tried:
@@ -195,7 +194,9 @@ def find_latest(folder: str | Path) -> tuple[Path, dict] | None:
             print_log(
                 f'{Path(folder, name)} cannot be used ({problem}); training '
                 f'continues from the newest whole checkpoint, {file.name}',
-                logger='current', level=logging.WARNING)
+                logger='current',
+                level=logging.WARNING,
+            )
         return file, content
     if not problems:
         return None
@@ -203,7 +204,8 @@ def find_latest(folder: str | Path) -> tuple[Path, dict] | None:
     raise CheckpointError(
         f'{folder} holds a run, but no checkpoint of it can be read '
         f'({listed}). Copy a whole checkpoint there, or start anew with '
-        '--overwrite or in another --work-dir')
+        '--overwrite or in another --work-dir'
+    )
 
 
 def latest_checkpoint(folder: str | Path) -> str | None:

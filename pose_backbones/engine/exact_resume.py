@@ -18,11 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..errors import CheckpointError
-from .random_states import (
-    check_random_states,
-    get_random_states,
-    set_random_states,
-)
+from .random_states import check_random_states, get_random_states, set_random_states
 from .seeded_loading import find_batches
 
 KEY = 'exact_resume'
@@ -60,7 +56,8 @@ class ExactResumeHook(Hook):
             data_seed=None,
             sampler_seed=None,
             gradients=None,
-            buffers=None)
+            buffers=None,
+        )
         loader = runner.train_dataloader
         draws = find_batches(loader)
         if draws is not None:
@@ -69,20 +66,22 @@ class ExactResumeHook(Hook):
             mine['sampler_seed'] = None if seed is None else int(seed)
         if is_accumulating(runner.optim_wrapper):
             mine['gradients'] = {
-                name: parameter.grad.cpu() for name, parameter
-                in _model(runner).named_parameters()
-                if parameter.grad is not None}
+                name: parameter.grad.cpu()
+                for name, parameter in _model(runner).named_parameters()
+                if parameter.grad is not None
+            }
         if get_rank():  # those of the first process are in the state dict
             mine['buffers'] = {
-                name: buffer.cpu() for name, buffer
-                in _buffers(_model(runner)).items()}
+                name: buffer.cpu() for name, buffer in _buffers(_model(runner)).items()
+            }
         extra[KEY] = dict(
             version=_VERSION,
             workers=loader.num_workers,
             batch_size=_batch_size(loader),
             batches=len(loader),
             validated=runner.message_hub.get_info('loop_stage') == 'val',
-            ranks=_gather(mine))
+            ranks=_gather(mine),
+        )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take what was saved from a checkpoint that is resumed.
@@ -96,20 +95,20 @@ class ExactResumeHook(Hook):
         if self._saved is None:
             runner.logger.info(
                 'The checkpoint has no random states: the resumed run is not '
-                'bit-identical to an uninterrupted one.')
+                'bit-identical to an uninterrupted one.'
+            )
             return
         try:
             _check(self._saved, _model(runner))
         except ValueError as error:
             self._saved = None
             raise CheckpointError(
-                f'{runner._load_from} cannot be resumed, its entry '
-                f'{KEY!r} is damaged: {error}') from error
+                f'{runner._load_from} cannot be resumed, its entry {KEY!r} is damaged: {error}'
+            ) from error
         if self._gradients() is not None:
             MMLogger.get_current_instance().addFilter(_gradients_are_kept)
 
-    def batches_of_epoch(self, epoch: int, iteration: int,
-                         length: int) -> int:
+    def batches_of_epoch(self, epoch: int, iteration: int, length: int) -> int:
         """How many batches of a resumed epoch are done.
 
         Args:
@@ -147,7 +146,8 @@ class ExactResumeHook(Hook):
             raise CheckpointError(
                 f'the checkpoint was saved with {before:,} images in an '
                 f'iteration, now there are {now}: to go on from its weights, '
-                'use --load-from')
+                'use --load-from'
+            )
         return iteration * before // now
 
     def restore(self, runner) -> None:
@@ -167,18 +167,21 @@ class ExactResumeHook(Hook):
             runner.logger.warning(
                 f'The checkpoint was saved by {len(ranks)} processes, now '
                 f'there are {get_world_size()}: the resumed run is not '
-                'bit-identical to an uninterrupted one.')
+                'bit-identical to an uninterrupted one.'
+            )
         if workers != loader.num_workers:
             runner.logger.info(
                 f'The checkpoint was saved with {workers} data workers, now '
                 f'there are {loader.num_workers}: this changes no result, '
-                'since every sample has its own seed.')
+                'since every sample has its own seed.'
+            )
         if self._saved['batch_size'] != _batch_size(loader):
             runner.logger.warning(
                 f'The checkpoint was saved with batches of '
                 f'{self._saved["batch_size"]}, now they are of '
                 f'{_batch_size(loader)}: the resumed run is not '
-                'bit-identical to an uninterrupted one.')
+                'bit-identical to an uninterrupted one.'
+            )
         draws = find_batches(loader)
         if draws is not None and mine['data_seed'] is not None:
             draws.seed = mine['data_seed']
@@ -203,14 +206,15 @@ class ExactResumeHook(Hook):
         if len(ranks) == get_world_size():
             return ranks[get_rank()]['gradients']
         gradients = [rank['gradients'] for rank in ranks]
-        return {name: sum(one.get(name, 0) for one in gradients) / len(ranks)
-                for name in dict.fromkeys(chain(*gradients))}
+        return {
+            name: sum(one.get(name, 0) for one in gradients) / len(ranks)
+            for name in dict.fromkeys(chain(*gradients))
+        }
 
 
 def _gradients_are_kept(record: logging.LogRecord) -> bool:
     """Drops MMEngine's warning that accumulated gradients are lost."""
-    return 'Resumed iteration number is not divisible' not in (
-        record.getMessage())
+    return 'Resumed iteration number is not divisible' not in (record.getMessage())
 
 
 def _model(runner) -> nn.Module:
@@ -221,8 +225,11 @@ def _buffers(model: nn.Module) -> dict[str, torch.Tensor]:
     """What a state dict holds beside the parameters: statistics of batch
     norms, for example, which each process has of its own."""
     parameters = dict(model.named_parameters())
-    return {name: value for name, value in model.state_dict().items()
-            if name not in parameters and isinstance(value, torch.Tensor)}
+    return {
+        name: value
+        for name, value in model.state_dict().items()
+        if name not in parameters and isinstance(value, torch.Tensor)
+    }
 
 
 def _batch_size(loader: DataLoader) -> int:
@@ -235,8 +242,10 @@ def is_accumulating(optim_wrapper) -> bool:
     Args:
         optim_wrapper: Of MMEngine, or a dict of them.
     """
-    return any(isinstance(one, OptimWrapper) and not one.should_update()
-               for one in optim_wrappers(optim_wrapper))
+    return any(
+        isinstance(one, OptimWrapper) and not one.should_update()
+        for one in optim_wrappers(optim_wrapper)
+    )
 
 
 def optim_wrappers(optim_wrapper) -> list:
@@ -263,27 +272,22 @@ def _check(saved: object, model: nn.Module) -> None:
     """
     if not isinstance(saved, dict) or saved.get('version') != _VERSION:
         version = saved.get('version') if isinstance(saved, dict) else saved
-        raise ValueError(f'its version is {version!r:.60}; expected '
-                         f'{_VERSION}')
+        raise ValueError(f'its version is {version!r:.60}; expected {_VERSION}')
     for name, low in (('workers', 0), ('batch_size', 1), ('batches', 1)):
         _check_integer(saved.get(name), name, low)
     if type(saved.get('validated')) is not bool:
-        raise ValueError(f"validated is {saved.get('validated')!r:.60}; "
-                         'expected True or False')
+        raise ValueError(f'validated is {saved.get("validated")!r:.60}; expected True or False')
     for name in ('workers', 'batch_size', 'batches'):
         if saved[name] > _LARGEST:
-            raise ValueError(f'{name} is {saved[name]}; expected at most '
-                             f'{_LARGEST:,}')
+            raise ValueError(f'{name} is {saved[name]}; expected at most {_LARGEST:,}')
     ranks = saved.get('ranks')
     if not isinstance(ranks, list) or not ranks:
-        raise ValueError(f'ranks is {ranks!r:.60}; expected a list with a '
-                         'dict of each process')
+        raise ValueError(f'ranks is {ranks!r:.60}; expected a list with a dict of each process')
     parameters = dict(model.named_parameters())
     buffers = _buffers(model)
     for number, rank in enumerate(ranks):
         if not isinstance(rank, dict):
-            raise ValueError(f'rank {number} is {rank!r:.60}; expected a '
-                             'dict')
+            raise ValueError(f'rank {number} is {rank!r:.60}; expected a dict')
         check_random_states(rank.get('random_states'))
         for name in ('data_seed', 'sampler_seed'):
             if rank.get(name) is not None:
@@ -296,25 +300,24 @@ def _check(saved: object, model: nn.Module) -> None:
 
 def _check_integer(value: object, name: str, low: int) -> None:
     if type(value) is not int or not low <= value < 2**63:
-        raise ValueError(f'{name} is {value!r:.60}; expected an integer of '
-                         f'at least {low}')
+        raise ValueError(f'{name} is {value!r:.60}; expected an integer of at least {low}')
 
 
-def _check_tensors(saved: object, kind: str,
-                   own: dict[str, torch.Tensor]) -> None:
+def _check_tensors(saved: object, kind: str, own: dict[str, torch.Tensor]) -> None:
     if saved is None:
         return
     if not isinstance(saved, dict):
-        raise ValueError(f'{kind} is {saved!r:.60}; expected a dict of '
-                         'tensors')
+        raise ValueError(f'{kind} is {saved!r:.60}; expected a dict of tensors')
     for name, value in saved.items():
         if name not in own:
             raise ValueError(f'{kind}: {name!r:.60} is not in the model')
-        if (not isinstance(value, torch.Tensor)
-                or value.dtype.is_floating_point
-                != own[name].dtype.is_floating_point
-                or value.shape != own[name].shape):
-            raise ValueError(f'{kind}: {name} is not a tensor of shape '
-                             f'{tuple(own[name].shape)} and its kind')
+        if (
+            not isinstance(value, torch.Tensor)
+            or value.dtype.is_floating_point != own[name].dtype.is_floating_point
+            or value.shape != own[name].shape
+        ):
+            raise ValueError(
+                f'{kind}: {name} is not a tensor of shape {tuple(own[name].shape)} and its kind'
+            )
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f'{kind}: {name} is not finite')

@@ -11,8 +11,7 @@ from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 _OPTIONS = ('decay_rate', 'decay_type')
 _TYPES = ('layer_wise', 'stage_wise')
 #: what has no weight decay though it is no vector: positions and tokens
-_TABLES = ('pos_embed', 'absolute_pos_embed', 'relative_position_bias_table',
-           'reg_token')
+_TABLES = ('pos_embed', 'absolute_pos_embed', 'relative_position_bias_table', 'reg_token')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -55,18 +54,22 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 raise ValueError(
                     f'paramwise_cfg has {key}={cfg[key]!r}: expected '
                     f'{" and ".join(_OPTIONS)} alone (options of a base '
-                    f'config go with _delete_=True){closest(key, _OPTIONS)}')
+                    f'config go with _delete_=True){closest(key, _OPTIONS)}'
+                )
         rate = cfg.get('decay_rate')
         if not isinstance(rate, (int, float)) or not 0 < rate <= 1:
-            raise ValueError(f'paramwise_cfg has decay_rate={rate!r}: '
-                             'expected a number, 0 < decay_rate <= 1')
+            raise ValueError(
+                f'paramwise_cfg has decay_rate={rate!r}: expected a number, 0 < decay_rate <= 1'
+            )
         kind = cfg.get('decay_type', _TYPES[0])
         if kind not in _TYPES:
-            raise ValueError(f'paramwise_cfg has decay_type={kind!r}: '
-                             f'expected {" or ".join(_TYPES)}')
+            raise ValueError(
+                f'paramwise_cfg has decay_type={kind!r}: expected {" or ".join(_TYPES)}'
+            )
         if self.base_lr is None:
-            raise ValueError('optimizer.lr is missing: the learning rates of '
-                             'the layers are fractions of it')
+            raise ValueError(
+                'optimizer.lr is missing: the learning rates of the layers are fractions of it'
+            )
 
     def add_params(self, params: list[dict], module: nn.Module) -> None:
         """Put all parameters that are trained into groups.
@@ -80,10 +83,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if not isinstance(backbone, BaseBackbone):
             raise TypeError(
                 'layer-wise learning-rate decay needs a model whose backbone '
-                f'is of pose_backbones: it is {type(backbone).__name__}')
+                f'is of pose_backbones: it is {type(backbone).__name__}'
+            )
         rate = self.paramwise_cfg['decay_rate']
-        layers, top = parameter_layers(
-            backbone, self.paramwise_cfg.get('decay_type', _TYPES[0]))
+        layers, top = parameter_layers(backbone, self.paramwise_cfg.get('decay_type', _TYPES[0]))
         groups = {}
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
@@ -94,7 +97,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for (layer, decays), members in sorted(groups.items()):
             group = dict(
                 params=[parameter for _, parameter in members],
-                lr=self.base_lr * rate**(top - layer))
+                lr=self.base_lr * rate ** (top - layer),
+            )
             if not decays:
                 group['weight_decay'] = 0.0
             params.append(group)
@@ -102,11 +106,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'layer {layer} of {top}, lr {group["lr"]:.3g}'
                 f'{"" if decays else ", no weight decay"}: {len(members)} '
                 f'tensors, {members[0][0]} to {members[-1][0]}',
-                logger='current')
+                logger='current',
+            )
 
 
-def parameter_layers(backbone: BaseBackbone,
-                     decay_type: str) -> tuple[dict[str, int], int]:
+def parameter_layers(backbone: BaseBackbone, decay_type: str) -> tuple[dict[str, int], int]:
     """Number a backbone's layers, from the image on.
 
     Args:
@@ -119,25 +123,25 @@ def parameter_layers(backbone: BaseBackbone,
         are. What starts from nothing has this number, as has the head.
     """
     if decay_type == 'stage_wise':
-        groups = [list(backbone.stage_modules(stage))
-                  for stage in range(backbone.num_stages)]
+        groups = [list(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
     elif hasattr(backbone, 'layer_groups'):
         groups = backbone.layer_groups()
     else:
         groups = _blocks(backbone)
-    while groups and not any(parameter.requires_grad for module in groups[-1]
-                             for parameter in module.parameters()):
+    while groups and not any(
+        parameter.requires_grad for module in groups[-1] for parameter in module.parameters()
+    ):
         groups.pop()  # behind the last of out_indices
     layers = {
         parameter: number
         for number, group in enumerate(groups)
-        for module in group for parameter in module.parameters()
+        for module in group
+        for parameter in module.parameters()
     }
     new = backbone.pretrained_missing
     # What stands beside the modules, such as position embeddings, is first.
     return {
-        f'backbone.{name}':
-        len(groups) if name.startswith(new) else layers.get(parameter, 0)
+        f'backbone.{name}': len(groups) if name.startswith(new) else layers.get(parameter, 0)
         for name, parameter in backbone.named_parameters()
     }, len(groups)
 
@@ -166,5 +170,4 @@ def _blocks(backbone: BaseBackbone) -> list[list[nn.Module]]:
 def _is_vector(name: str, parameter: nn.Parameter) -> bool:
     """Whether a parameter is a vector, whatever its shape, or a table."""
     sides = sum(side > 1 for side in parameter.shape)
-    return (sides <= 1 or name.endswith('.bias')
-            or name.rsplit('.', 1)[-1] in _TABLES)
+    return sides <= 1 or name.endswith('.bias') or name.rsplit('.', 1)[-1] in _TABLES

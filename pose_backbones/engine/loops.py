@@ -58,7 +58,8 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         """Train; returns the model."""
         self.runner.call_hook('before_train')
         self._skip = self.exact_resume.batches_of_epoch(
-            self._epoch, self._iter, len(self.dataloader))
+            self._epoch, self._iter, len(self.dataloader)
+        )
         if not self._skip:
             self.exact_resume.restore(self.runner)
             self._validate_again()
@@ -88,8 +89,8 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
 
     def _validation_is_due(self) -> bool:
         return self._epoch >= self.val_begin and (
-            self._epoch % self.val_interval == 0
-            or self._epoch == self._max_epochs)
+            self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        )
 
 
 class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
@@ -98,14 +99,15 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
     Its data workers start with the training, not when it is built.
     """
 
-    def __init__(self,
-                 runner,
-                 dataloader: DataLoader | dict,
-                 max_iters: int,
-                 val_begin: int = 1,
-                 val_interval: int = 1000,
-                 dynamic_intervals: list[tuple[int, int]] | None = None
-                 ) -> None:
+    def __init__(
+        self,
+        runner,
+        dataloader: DataLoader | dict,
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
         # Not IterBasedTrainLoop's, which draws the first batches.
         BaseLoop.__init__(self, runner, dataloader)
         if int(max_iters) != max_iters:
@@ -116,11 +118,11 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         self.val_begin = val_begin
         self.val_interval = val_interval
         self.stop_training = False  # EarlyStoppingHook sets it
-        self.dynamic_milestones, self.dynamic_intervals = (
-            calc_dynamic_intervals(val_interval, dynamic_intervals))
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
+            val_interval, dynamic_intervals
+        )
         self.dataloader_iterator: Generator | None = None
-        runner.visualizer.dataset_meta = getattr(
-            self.dataloader.dataset, 'metainfo', None)
+        runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
         seed_loader(self.dataloader, runner.seed, runner.rank)
         self.exact_resume = runner.exact_resume
 
@@ -131,7 +133,8 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         self.exact_resume.restore(self.runner)
         self._validate_again()
         self.dataloader_iterator = self._batches(
-            self.exact_resume.batches_done(self._iter, self.dataloader))
+            self.exact_resume.batches_done(self._iter, self.dataloader)
+        )
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
@@ -145,8 +148,7 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         """Batches without an end, but for the first `skip`."""
         draws = find_batches(self.dataloader)
         if draws is None:  # nothing to skip by: load and drop
-            yield from islice(_InfiniteDataloaderIterator(self.dataloader),
-                              skip, None)
+            yield from islice(_InfiniteDataloaderIterator(self.dataloader), skip, None)
             return
         draws.skip(skip)
         while len(self.dataloader):
@@ -155,8 +157,8 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
 
     def _validation_is_due(self) -> bool:
         return self._iter >= self.val_begin and (
-            self._iter % self.val_interval == 0
-            or self._iter == self._max_iters)
+            self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        )
 
 
 def use_resumable_loop(train_cfg: dict) -> dict:
@@ -174,6 +176,5 @@ def use_resumable_loop(train_cfg: dict) -> dict:
         by_epoch = train_cfg.pop('by_epoch', True)
         kind = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
     name = kind if isinstance(kind, str) else kind.__name__
-    ours = {'EpochBasedTrainLoop': ResumableEpochLoop,
-            'IterBasedTrainLoop': ResumableIterLoop}
+    ours = {'EpochBasedTrainLoop': ResumableEpochLoop, 'IterBasedTrainLoop': ResumableIterLoop}
     return dict(train_cfg, type=ours.get(name.split('.')[-1], kind))

@@ -44,7 +44,8 @@ class NonFiniteHook(Hook):
         if action not in ACTIONS:
             raise ConfigError(
                 f'non_finite={action!r}: expected one of '
-                f'{", ".join(ACTIONS)}{closest(str(action), ACTIONS)}')
+                f'{", ".join(ACTIONS)}{closest(str(action), ACTIONS)}'
+            )
         self.action = action
         self.max_skips = max_skips
         self._wrappers: dict = {}  # by the id of their optimizer
@@ -88,27 +89,34 @@ class NonFiniteHook(Hook):
             return
         self._stepped = True
         if not (self._found or self._drop):
-            self._lr = next((
-                group['lr'] for group in optimizer.param_groups
-                if isinstance(group['lr'], float)
-                and not math.isfinite(group['lr'])), None)
+            self._lr = next(
+                (
+                    group['lr']
+                    for group in optimizer.param_groups
+                    if isinstance(group['lr'], float) and not math.isfinite(group['lr'])
+                ),
+                None,
+            )
             self._norm = self._gradient_norm(optimizer)
             self._decide(self._lr is not None)
         if self._found or self._drop:
             _drop_gradients(optimizer)
 
-    def _gradient_norm(self,
-                       optimizer: Optimizer) -> float | torch.Tensor | None:
+    def _gradient_norm(self, optimizer: Optimizer) -> float | torch.Tensor | None:
         wrapper = self._wrappers[id(optimizer)]
-        if (getattr(wrapper, 'clip_grad_kwargs', None)
-                and wrapper.grad_name == 'grad_norm'
-                and 'train/grad_norm' in self._hub.log_scalars):
+        if (
+            getattr(wrapper, 'clip_grad_kwargs', None)
+            and wrapper.grad_name == 'grad_norm'
+            and 'train/grad_norm' in self._hub.log_scalars
+        ):
             # Measured before the clipping, which hides an infinite norm.
             return float(self._hub.get_scalar('train/grad_norm').current())
         gradients = [
-            parameter.grad.coalesce().values() if parameter.grad.is_sparse
-            else parameter.grad for group in optimizer.param_groups
-            for parameter in group['params'] if parameter.grad is not None]
+            parameter.grad.coalesce().values() if parameter.grad.is_sparse else parameter.grad
+            for group in optimizer.param_groups
+            for parameter in group['params']
+            if parameter.grad is not None
+        ]
         return get_total_norm(gradients) if gradients else None
 
     def _decide(self, bad: bool) -> None:
@@ -117,8 +125,7 @@ class NonFiniteHook(Hook):
         Args:
             bad: Whether something else is known not to be finite.
         """
-        values = [value for value in (self._loss, self._norm)
-                  if isinstance(value, torch.Tensor)]
+        values = [value for value in (self._loss, self._norm) if isinstance(value, torch.Tensor)]
         if isinstance(self._norm, float):
             bad = bad or not math.isfinite(self._norm)
         device = values[0].device if values else 'cpu'
@@ -131,11 +138,9 @@ class NonFiniteHook(Hook):
             dist.all_reduce(flag, dist.ReduceOp.MAX)
         self._found = bool(flag)
 
-    def after_train_iter(self,
-                         runner,
-                         batch_idx: int,
-                         data_batch=None,
-                         outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
         """Stop, or say what was skipped.
 
         Raises:
@@ -173,44 +178,56 @@ class NonFiniteHook(Hook):
                 return scale
         return None
 
-    def _report(self, runner, data_batch, outputs: dict,
-                scale: float | None) -> None:
+    def _report(self, runner, data_batch, outputs: dict, scale: float | None) -> None:
         """Gather what the processes know; raise it or log it."""
-        losses = {name: float(torch.as_tensor(value).detach())
-                  for name, value in outputs.items() if 'loss' in name}
-        losses = {name: value for name, value in losses.items()
-                  if not math.isfinite(value)}
+        losses = {
+            name: float(torch.as_tensor(value).detach())
+            for name, value in outputs.items()
+            if 'loss' in name
+        }
+        losses = {name: value for name, value in losses.items() if not math.isfinite(value)}
         images = _image_names(data_batch)
         if not losses:  # it may be of any batch since the last step
             images = self._images + images
-        broken = [] if self.action == 'stop' else not_finite(
-            getattr(runner.model, 'module', runner.model).state_dict())
+        broken = (
+            []
+            if self.action == 'stop'
+            else not_finite(getattr(runner.model, 'module', runner.model).state_dict())
+        )
         reports = all_gather_object(
-            dict(rank=get_rank(), losses=losses, images=images,
-                 broken=broken))
+            dict(rank=get_rank(), losses=losses, images=images, broken=broken)
+        )
         guilty = [one for one in reports if one['losses']] or reports
         broken = [name for one in reports for name in one['broken']]
-        message = (f'iteration {runner.iter + 1}: '
-                   f'{self._cause(guilty, scale)}; images: '
-                   f'{"; ".join(map(_show_images, guilty))}. ')
+        message = (
+            f'iteration {runner.iter + 1}: '
+            f'{self._cause(guilty, scale)}; images: '
+            f'{"; ".join(map(_show_images, guilty))}. '
+        )
         if self.action == 'stop' or self._lr is not None or scale is not None:
             raise TrainingError(
                 message + 'This step was not taken, and nothing was saved '
                 'after it. Check these images, their annotations, the '
                 'learning rate and the normalization'
-                + ('' if self._lr is not None or scale is not None else
-                   ', or leave such steps out: --non-finite skip'))
+                + (
+                    ''
+                    if self._lr is not None or scale is not None
+                    else ', or leave such steps out: --non-finite skip'
+                )
+            )
         if broken:
             raise TrainingError(
                 message + f'Skipping the step does not help, since '
                 f'{broken[0]} of the model is not finite any more'
                 + (f' ({len(broken)} such tensors)' if len(broken) > 1 else '')
-                + ': resume from the last checkpoint')
+                + ': resume from the last checkpoint'
+            )
         self._skips += 1
         if self._skips >= self.max_skips:
             raise TrainingError(
                 message + f'These were {self._skips} skipped steps in a row: '
-                'check the data and the learning rate')
+                'check the data and the learning rate'
+            )
         runner.logger.warning(message + 'The step is skipped.')
         # One NaN would hide the mean of all that is logged with it.
         for name in losses:
@@ -219,16 +236,22 @@ class NonFiniteHook(Hook):
         if norms is not None and not math.isfinite(norms.current()):
             values, counts = norms.data
             self._hub.log_scalars['train/grad_norm'] = HistoryBuffer(
-                values[:-1], counts[:-1], norms.max_length)
+                values[:-1], counts[:-1], norms.max_length
+            )
 
     def _cause(self, reports: list[dict], scale: float | None) -> str:
         if self._lr is not None:
             return f'the learning rate is {self._lr}'
         if scale is not None:
-            return (f'the loss scale has fallen to {scale:g}, as gradients '
-                    'were not finite in mixed precision time and again')
-        shown = [f'{name}={value} on rank {one["rank"]}' for one in reports
-                 for name, value in one['losses'].items()]
+            return (
+                f'the loss scale has fallen to {scale:g}, as gradients '
+                'were not finite in mixed precision time and again'
+            )
+        shown = [
+            f'{name}={value} on rank {one["rank"]}'
+            for one in reports
+            for name, value in one['losses'].items()
+        ]
         if shown:
             return f'the loss is not finite ({", ".join(shown)})'
         norm = 'not finite' if self._norm is None else float(self._norm)
@@ -243,8 +266,7 @@ def _drop_gradients(optimizer: Optimizer) -> None:
 
 def _image_names(data_batch) -> list[str]:
     """What a batch's images are called: ids, with paths where known."""
-    samples = (data_batch.get('data_samples')
-               if isinstance(data_batch, dict) else None)
+    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     names = []
     for sample in samples if isinstance(samples, (list, tuple)) else ():
         known = getattr(sample, 'metainfo', {})
@@ -259,6 +281,8 @@ def _image_names(data_batch) -> list[str]:
 def _show_images(report: dict) -> str:
     images = list(dict.fromkeys(report['images']))
     more = len(images) - _NAMED
-    return (f'rank {report["rank"]}: '
-            + (', '.join(images[:_NAMED]) or 'unknown')
-            + (f' and {more} more' if more > 0 else ''))
+    return (
+        f'rank {report["rank"]}: '
+        + (', '.join(images[:_NAMED]) or 'unknown')
+        + (f' and {more} more' if more > 0 else '')
+    )

@@ -33,9 +33,11 @@ def get_random_states() -> dict:
             key=torch.from_numpy(key.astype(np.int64)),
             position=int(position),
             has_gauss=int(has_gauss),
-            gauss=float(cached)),
+            gauss=float(cached),
+        ),
         torch=torch.get_rng_state(),
-        cuda=torch.cuda.get_rng_state() if _uses_cuda() else None)
+        cuda=torch.cuda.get_rng_state() if _uses_cuda() else None,
+    )
 
 
 def set_random_states(states: dict) -> None:
@@ -48,8 +50,14 @@ def set_random_states(states: dict) -> None:
     python, numpy = states['python'], states['numpy']
     random.setstate((3, tuple(python['key'].tolist()), python['gauss']))
     np.random.set_state(
-        ('MT19937', numpy['key'].cpu().numpy().astype(np.uint32),
-         numpy['position'], numpy['has_gauss'], numpy['gauss']))
+        (
+            'MT19937',
+            numpy['key'].cpu().numpy().astype(np.uint32),
+            numpy['position'],
+            numpy['has_gauss'],
+            numpy['gauss'],
+        )
+    )
     torch.set_rng_state(states['torch'].cpu())
     if states['cuda'] is not None and _uses_cuda():
         torch.cuda.set_rng_state(states['cuda'].cpu())
@@ -93,17 +101,14 @@ def check_random_states(states: object) -> None:
     _check_key(numpy['key'], 'numpy', _KEY)
     if not 1 <= int(python['key'][-1]) <= _KEY:
         raise ValueError(
-            f"python: the key's position is {int(python['key'][-1])}; "
-            f'expected 1 to {_KEY}')
+            f"python: the key's position is {int(python['key'][-1])}; expected 1 to {_KEY}"
+        )
     for name, low, high in (('position', 0, _KEY), ('has_gauss', 0, 1)):
         value = numpy[name]
         if type(value) is not int or not low <= value <= high:
-            raise ValueError(f'numpy: {name} is {value!r}; expected {low} to '
-                             f'{high}')
-    for kind, gauss in (('python', python['gauss']),
-                        ('numpy', numpy['gauss'])):
-        if type(gauss) is not float and not (kind == 'python'
-                                             and gauss is None):
+            raise ValueError(f'numpy: {name} is {value!r}; expected {low} to {high}')
+    for kind, gauss in (('python', python['gauss']), ('numpy', numpy['gauss'])):
+        if type(gauss) is not float and not (kind == 'python' and gauss is None):
             raise ValueError(f'{kind}: gauss is {gauss!r}; expected a float')
     _check_bytes(states['torch'], 'torch', torch.get_rng_state().numel())
     if states['cuda'] is not None:
@@ -120,26 +125,34 @@ def _uses_cuda() -> bool:
 
 def _check_dict(value: object, what: str, *keys: str) -> None:
     if not isinstance(value, dict) or set(value) != set(keys):
-        shown = (f'the keys {sorted(map(str, value))}'
-                 if isinstance(value, dict) else type(value).__name__)
-        raise ValueError(f'{what}: found {shown}; expected a dict of '
-                         f'{", ".join(keys)}')
+        shown = (
+            f'the keys {sorted(map(str, value))}'
+            if isinstance(value, dict)
+            else type(value).__name__
+        )
+        raise ValueError(f'{what}: found {shown}; expected a dict of {", ".join(keys)}')
 
 
 def _check_key(value: object, what: str, length: int) -> None:
-    if (not isinstance(value, torch.Tensor) or value.dtype != torch.int64
-            or value.shape != (length, )):
-        raise ValueError(f'{what}: key is {_shown(value)}; expected a tensor '
-                         f'of {length} integers (int64)')
+    if (
+        not isinstance(value, torch.Tensor)
+        or value.dtype != torch.int64
+        or value.shape != (length,)
+    ):
+        raise ValueError(
+            f'{what}: key is {_shown(value)}; expected a tensor of {length} integers (int64)'
+        )
     if value.min() < 0 or value.max() >= 2**32:
         raise ValueError(f'{what}: key holds values outside of 32 bits')
 
 
 def _check_bytes(value: object, what: str, length: int) -> None:
-    if (not isinstance(value, torch.Tensor) or value.dtype != torch.uint8
-            or value.shape != (length, )):
-        raise ValueError(f'{what} is {_shown(value)}; expected a tensor of '
-                         f'{length} bytes (uint8)')
+    if (
+        not isinstance(value, torch.Tensor)
+        or value.dtype != torch.uint8
+        or value.shape != (length,)
+    ):
+        raise ValueError(f'{what} is {_shown(value)}; expected a tensor of {length} bytes (uint8)')
 
 
 def _shown(value: object) -> str:

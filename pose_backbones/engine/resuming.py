@@ -22,8 +22,16 @@ from .saving import not_finite, plain, some
 #: what a run has in its own message hub, and does not take from a file
 _OWN_INFO = ('cfg', 'experiment_name', 'mmengine_version')
 #: steps that a schedule has done, in place of how it is configured
-_PROGRESS = ('last_step', '_global_step', '_last_value', 'best',
-             'num_bad_epochs', 'cooldown_counter', 'base_values', 'verbose')
+_PROGRESS = (
+    'last_step',
+    '_global_step',
+    '_last_value',
+    'best',
+    'num_bad_epochs',
+    'cooldown_counter',
+    'base_values',
+    'verbose',
+)
 _SEEDS = 2**32  # NumPy's
 #: settings of optimizers: none of a real one is larger, or negative
 _LARGEST = 1e18
@@ -48,34 +56,40 @@ def check_training_state(checkpoint: dict, source: str) -> dict:
     if isinstance(meta, dict) and not ('iter' in meta and 'epoch' in meta):
         raise CheckpointError(
             f'{source} holds weights but no state of training, so it cannot '
-            f'be resumed. {_from_weights(source)}')
+            f'be resumed. {_from_weights(source)}'
+        )
     _check_kind(meta, dict, source, 'meta')
     for key in ('iter', 'epoch'):
         _check_count(meta[key], source, f'meta.{key}')
     seed = meta.get('seed')
     if seed is not None:
         _check_count(seed, source, 'meta.seed', _SEEDS)
-    if not checkpoint.get('optimizer') and 'param_schedulers' not in (
-            checkpoint):
+    if not checkpoint.get('optimizer') and 'param_schedulers' not in (checkpoint):
         raise CheckpointError(
             f'{source} holds no state of optimizer and schedule (best_*.pth '
             'and published checkpoints hold weights alone), so it cannot be '
             f'resumed. Resume iter_*.pth or epoch_*.pth instead. '
-            f'{_from_weights(source)}')
+            f'{_from_weights(source)}'
+        )
     if not checkpoint.get('optimizer'):
         raise CheckpointError(
-            f'{source} holds no optimizer state, so it cannot be resumed. '
-            f'{_from_weights(source)}')
+            f'{source} holds no optimizer state, so it cannot be resumed. {_from_weights(source)}'
+        )
     _check_kind(checkpoint['optimizer'], dict, source, 'optimizer')
     _check_kind(checkpoint.get('state_dict'), dict, source, 'state_dict')
     _check_hub(checkpoint.get('message_hub'), source)
     broken = not_finite(
-        {key: checkpoint[key] for key in ('state_dict', 'ema_state_dict',
-                                          'optimizer') if key in checkpoint})
+        {
+            key: checkpoint[key]
+            for key in ('state_dict', 'ema_state_dict', 'optimizer')
+            if key in checkpoint
+        }
+    )
     if broken:
         raise CheckpointError(
             f'{source} cannot be resumed: NaN or infinity in {some(broken)}. '
-            'Resume an earlier checkpoint')
+            'Resume an earlier checkpoint'
+        )
     return meta
 
 
@@ -96,21 +110,21 @@ def check_limits(meta: dict, train_cfg: Mapping, source: str) -> None:
             raise CheckpointError(
                 f'{source} is at {key} {meta[key]}, after the end of the '
                 f'training, train_cfg.{limit}={end}: raise {limit}, or '
-                'resume an earlier checkpoint')
+                'resume an earlier checkpoint'
+            )
 
 
 def _from_weights(source: str) -> str:
-    return ('To start a new training from its weights: '
-            f'--load-from {source}')
+    return f'To start a new training from its weights: --load-from {source}'
 
 
 def _unfit(source: str, text: str) -> CheckpointError:
-    return CheckpointError(f'{source} does not fit the config: {text}. '
-                           f'{_from_weights(source)}')
+    return CheckpointError(f'{source} does not fit the config: {text}. {_from_weights(source)}')
 
 
-def _paired(saved, own: Sequence, source: str, name: str, what: str
-            ) -> Iterator[tuple[str, dict, object]]:
+def _paired(
+    saved, own: Sequence, source: str, name: str, what: str
+) -> Iterator[tuple[str, dict, object]]:
     """Pair the dicts of a list in a checkpoint with what the run has.
 
     Args:
@@ -125,8 +139,7 @@ def _paired(saved, own: Sequence, source: str, name: str, what: str
     """
     _check_kind(saved, list, source, name)
     if len(saved) != len(own):
-        raise _unfit(source, f'it was trained with {len(saved)} {what}, the '
-                     f'config has {len(own)}')
+        raise _unfit(source, f'it was trained with {len(saved)} {what}, the config has {len(own)}')
     for number, (item, mine) in enumerate(zip(saved, own)):
         place = f'{name}[{number}]'
         _check_kind(item, dict, source, place)
@@ -134,18 +147,17 @@ def _paired(saved, own: Sequence, source: str, name: str, what: str
 
 
 def _malformed(source: str, name: str, value, expected: str):
-    shown = (f'a tensor {tuple(value.shape)}' if torch.is_tensor(value) else
-             f'{value!r:.60}')
+    shown = f'a tensor {tuple(value.shape)}' if torch.is_tensor(value) else f'{value!r:.60}'
     return CheckpointError(
         f'{source} is damaged or not a checkpoint of MMEngine: {name} is '
-        f'{shown}; expected {expected}')
+        f'{shown}; expected {expected}'
+    )
 
 
 def _check_kind(value, kind: type | tuple, source: str, name: str) -> None:
     if not isinstance(value, kind):
-        kinds = kind if isinstance(kind, tuple) else (kind, )
-        raise _malformed(source, name, value,
-                         ' or '.join(one.__name__ for one in kinds))
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        raise _malformed(source, name, value, ' or '.join(one.__name__ for one in kinds))
 
 
 def _check_count(value, source: str, name: str, end: int = 2**63) -> None:
@@ -168,8 +180,7 @@ def _check_hub(hub, source: str) -> None:
         _check_kind(value, bool, source, f'message_hub.resumed_keys.{key}')
     for key, value in hub['runtime_info'].items():
         place = f'message_hub.runtime_info.{key}'
-        plain(value, place, lambda entry, value=value: _refuse(
-            source, entry, value))
+        plain(value, place, lambda entry, value=value: _refuse(source, entry, value))
         _check_record(key, value, source, place)
 
 
@@ -180,21 +191,24 @@ def _refuse(source: str, name: str, value) -> None:
 def _check_history(buffer: HistoryBuffer, source: str, name: str) -> None:
     try:
         logs, counts = buffer.data
-        right = (logs.ndim == counts.ndim == 1 and len(logs) == len(counts)
-                 and logs.dtype.kind in 'biuf' and counts.dtype.kind in 'biuf'
-                 and type(buffer.max_length) is int and buffer.max_length > 0)
+        right = (
+            logs.ndim == counts.ndim == 1
+            and len(logs) == len(counts)
+            and logs.dtype.kind in 'biuf'
+            and counts.dtype.kind in 'biuf'
+            and type(buffer.max_length) is int
+            and buffer.max_length > 0
+        )
     except (AttributeError, TypeError, ValueError):
         right = False
     if not right:
-        raise _malformed(source, name, type(buffer).__name__,
-                         'two rows of numbers of one length')
+        raise _malformed(source, name, type(buffer).__name__, 'two rows of numbers of one length')
 
 
 def _check_record(key: str, value, source: str, name: str) -> None:
     """Check what is recorded of other checkpoints (`SafeCheckpointHook`)."""
     if key.startswith('best_score'):
-        value = value.item() if isinstance(value, torch.Tensor) and (
-            value.numel() == 1) else value
+        value = value.item() if isinstance(value, torch.Tensor) and (value.numel() == 1) else value
         if not _is_number(value) or math.isnan(value):
             raise _malformed(source, name, value, 'a number')
     elif key.startswith(('best_ckpt', 'last_ckpt')):
@@ -208,8 +222,7 @@ def _check_record(key: str, value, source: str, name: str) -> None:
 
 
 def _is_number(value) -> bool:
-    return (isinstance(value, (int, float, np.number))
-            and not isinstance(value, bool))
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def load_hub(hub: MessageHub, saved: dict) -> None:
@@ -220,27 +233,32 @@ def load_hub(hub: MessageHub, saved: dict) -> None:
             the config's text of the earlier run.
         saved: From a checkpoint.
     """
-    own = {key: hub.get_info(key) for key in _OWN_INFO
-           if key in hub.runtime_info}
-    known = {*saved['runtime_info'], *(
-        key for key, value in saved['log_scalars'].items()
-        if isinstance(value, HistoryBuffer))}
-    hub.load_state_dict({
-        'log_scalars': {
-            key: HistoryBuffer(*value.data, value.max_length)
-            for key, value in saved['log_scalars'].items()
-            if isinstance(value, HistoryBuffer)},
-        'runtime_info': {
-            key: value for key, value in saved['runtime_info'].items()
-            if key not in _OWN_INFO},
-        'resumed_keys': {
-            key: value for key, value in saved['resumed_keys'].items()
-            if key in known and key not in _OWN_INFO}})
+    own = {key: hub.get_info(key) for key in _OWN_INFO if key in hub.runtime_info}
+    known = {
+        *saved['runtime_info'],
+        *(key for key, value in saved['log_scalars'].items() if isinstance(value, HistoryBuffer)),
+    }
+    hub.load_state_dict(
+        {
+            'log_scalars': {
+                key: HistoryBuffer(*value.data, value.max_length)
+                for key, value in saved['log_scalars'].items()
+                if isinstance(value, HistoryBuffer)
+            },
+            'runtime_info': {
+                key: value for key, value in saved['runtime_info'].items() if key not in _OWN_INFO
+            },
+            'resumed_keys': {
+                key: value
+                for key, value in saved['resumed_keys'].items()
+                if key in known and key not in _OWN_INFO
+            },
+        }
+    )
     hub.update_info_dict(own)
 
 
-def check_optimizer(wrapper: OptimWrapper, state: dict, source: str,
-                    steps: int) -> list[str]:
+def check_optimizer(wrapper: OptimWrapper, state: dict, source: str, steps: int) -> list[str]:
     """Compare an optimizer's state with the optimizer of the config.
 
     Args:
@@ -258,13 +276,15 @@ def check_optimizer(wrapper: OptimWrapper, state: dict, source: str,
     """
     if isinstance(wrapper, OptimWrapperDict):
         _check_names(state, wrapper.keys(), source, 'optimizer')
-        return [f'{name}: {line}' for name, one in wrapper.items()
-                for line in check_optimizer(one, state[name], source, steps)]
+        return [
+            f'{name}: {line}'
+            for name, one in wrapper.items()
+            for line in check_optimizer(one, state[name], source, steps)
+        ]
     _check_kind(state, dict, source, 'optimizer')
     optimizer = wrapper.optimizer
     _check_groups(optimizer, state.get('param_groups'), source)
-    _check_states(optimizer, state, source,
-                  steps // getattr(wrapper, '_accumulative_counts', 1))
+    _check_states(optimizer, state, source, steps // getattr(wrapper, '_accumulative_counts', 1))
     _check_wrapper(wrapper, state, source)
     return _other_settings(optimizer, state['param_groups'])
 
@@ -276,7 +296,8 @@ def _check_names(found, expected, source: str, name: str) -> None:
         raise CheckpointError(
             f'{source} does not fit the config: {name} has '
             f'{", ".join(map(str, found)) or "nothing"}; the config has '
-            f'{", ".join(map(str, expected))}')
+            f'{", ".join(map(str, expected))}'
+        )
 
 
 def _check_groups(optimizer: Optimizer, groups, source: str) -> None:
@@ -284,13 +305,15 @@ def _check_groups(optimizer: Optimizer, groups, source: str) -> None:
     name = 'optimizer.param_groups'
     numbers = []
     for place, saved, group in _paired(
-            groups, optimizer.param_groups, source, name,
-            'groups of parameters'):
+        groups, optimizer.param_groups, source, name, 'groups of parameters'
+    ):
         params = saved.get('params')
         _check_kind(params, list, source, f'{place}.params')
         if len(params) != len(group['params']):
-            raise _unfit(source, f'{place} has {len(params)} parameters, '
-                         f'that of the config {len(group["params"])}')
+            raise _unfit(
+                source,
+                f'{place} has {len(params)} parameters, that of the config {len(group["params"])}',
+            )
         for index in params:
             _check_count(index, source, f'{place}.params')
         numbers += params
@@ -305,34 +328,35 @@ def _check_groups(optimizer: Optimizer, groups, source: str) -> None:
             _check_range(key, saved[key], source, f'{place}.{key}')
         for key, value in saved.items():
             _check_kind(key, str, source, f'a key of {place}')
-            plain(value, f'{place}.{key}', lambda entry, value=value: _refuse(
-                source, entry, value))
+            plain(value, f'{place}.{key}', lambda entry, value=value: _refuse(source, entry, value))
     if len(set(numbers)) != len(numbers):
-        raise _malformed(source, f'{name}.params', numbers[:5],
-                         'each number once')
+        raise _malformed(source, f'{name}.params', numbers[:5], 'each number once')
 
 
-def _check_states(optimizer: Optimizer, state: dict, source: str,
-                  steps: int) -> None:
+def _check_states(optimizer: Optimizer, state: dict, source: str, steps: int) -> None:
     """Check what the optimizer has stored for each parameter."""
     states = state.get('state')
     _check_kind(states, dict, source, 'optimizer.state')
     params = {}
     for saved, group in zip(state['param_groups'], optimizer.param_groups):
-        params.update((index, (param, saved)) for index, param in zip(
-            saved['params'], group['params']))
+        params.update(
+            (index, (param, saved)) for index, param in zip(saved['params'], group['params'])
+        )
     for index in states:
         if index not in params or type(index) is not int:
-            raise _malformed(source, 'a key of optimizer.state', index,
-                             f'the number of a parameter, 0 to '
-                             f'{len(params) - 1}')
+            raise _malformed(
+                source,
+                'a key of optimizer.state',
+                index,
+                f'the number of a parameter, 0 to {len(params) - 1}',
+            )
     if not states and steps > 0:
         expected = _probe(optimizer, state['param_groups'][0], 1)
-        if expected and any(torch.is_tensor(value)
-                            for value in expected.values()):
+        if expected and any(torch.is_tensor(value) for value in expected.values()):
             raise CheckpointError(
                 f'{source} holds no optimizer state (optimizer.state is '
-                f'empty), so it cannot be resumed. {_from_weights(source)}')
+                f'empty), so it cannot be resumed. {_from_weights(source)}'
+            )
     probes: dict = {}
     for index, entries in states.items():
         place = f'optimizer.state.{index}'
@@ -344,31 +368,32 @@ def _check_states(optimizer: Optimizer, state: dict, source: str,
         _check_state(entries, param, probes[key], source, place)
 
 
-def _check_state(entries: dict, param: torch.Tensor, probe: dict | None,
-                 source: str, place: str) -> None:
+def _check_state(
+    entries: dict, param: torch.Tensor, probe: dict | None, source: str, place: str
+) -> None:
     for name, value in entries.items():
         _check_kind(name, str, source, f'a key of {place}')
-        plain(value, f'{place}.{name}', lambda entry, value=value: _refuse(
-            source, entry, value))
+        plain(value, f'{place}.{name}', lambda entry, value=value: _refuse(source, entry, value))
         if isinstance(value, float) and not math.isfinite(value):
-            raise _malformed(source, f'{place}.{name}', value,
-                             'a finite number')
+            raise _malformed(source, f'{place}.{name}', value, 'a finite number')
         if name == 'step':
             _check_range(name, value, source, f'{place}.{name}')
     if probe is None:
         return
     if set(entries) != set(probe):
-        raise _unfit(source, f'{place} has {", ".join(entries) or "nothing"}'
-                     '; the optimizer of the config stores '
-                     f'{", ".join(probe) or "nothing"}')
+        raise _unfit(
+            source,
+            f'{place} has {", ".join(entries) or "nothing"}'
+            '; the optimizer of the config stores '
+            f'{", ".join(probe) or "nothing"}',
+        )
     for name, value in entries.items():
         expected = probe[name]
         if value is None or expected is None:
             continue
         if torch.is_tensor(expected) != torch.is_tensor(value):
             if not (_is_scalar(expected) and _is_scalar(value)):
-                raise _malformed(source, f'{place}.{name}', value,
-                                 f'a {type(expected).__name__}')
+                raise _malformed(source, f'{place}.{name}', value, f'a {type(expected).__name__}')
         elif torch.is_tensor(value):
             _check_tensor(value, expected, param, source, f'{place}.{name}')
         else:
@@ -377,25 +402,27 @@ def _check_state(entries: dict, param: torch.Tensor, probe: dict | None,
 
 def _is_scalar(value) -> bool:
     """Whether something is a number, or a tensor of one."""
-    return _is_number(value) or (torch.is_tensor(value)
-                                 and value.numel() == 1)
+    return _is_number(value) or (torch.is_tensor(value) and value.numel() == 1)
 
 
-def _check_tensor(value: torch.Tensor, expected: torch.Tensor,
-                  param: torch.Tensor, source: str, name: str) -> None:
+def _check_tensor(
+    value: torch.Tensor, expected: torch.Tensor, param: torch.Tensor, source: str, name: str
+) -> None:
     shape = None
     if expected.shape == _shape(expected.dim()) and expected.dim():
         shape = param.shape
     elif expected.numel() == 1 and not expected.dim():
         shape = expected.shape
-    if shape is not None and value.shape != shape and not (
-            value.numel() == 1 and expected.numel() == 1):
+    if (
+        shape is not None
+        and value.shape != shape
+        and not (value.numel() == 1 and expected.numel() == 1)
+    ):
         raise _malformed(source, name, value, f'a tensor {tuple(shape)}')
     if value.is_floating_point() != expected.is_floating_point() or (
-            value.layout != expected.layout or (value.is_floating_point()
-            and value.itemsize < 2)):  # float8
-        raise _malformed(source, name, value.dtype,
-                         f'a tensor of {expected.dtype}')
+        value.layout != expected.layout or (value.is_floating_point() and value.itemsize < 2)
+    ):  # float8
+        raise _malformed(source, name, value.dtype, f'a tensor of {expected.dtype}')
 
 
 def own_tensors(state: dict) -> dict:
@@ -411,20 +438,22 @@ def own_tensors(state: dict) -> dict:
         A copy.
     """
     return apply_to(
-        state, torch.is_tensor,
-        lambda value: value.clone(memory_format=torch.contiguous_format))
+        state, torch.is_tensor, lambda value: value.clone(memory_format=torch.contiguous_format)
+    )
 
 
 def _check_range(key: str, value, source: str, name: str) -> None:
     """Check settings and counts whose values break an optimizer."""
-    numbers = value if isinstance(value, (tuple, list)) else (value, )
+    numbers = value if isinstance(value, (tuple, list)) else (value,)
     low, high = {'betas': (0, 1), 'step': (0, 2**53)}.get(
-        key, (0, _LARGEST) if key in _NOT_NEGATIVE else (-_LARGEST, _LARGEST))
+        key, (0, _LARGEST) if key in _NOT_NEGATIVE else (-_LARGEST, _LARGEST)
+    )
     for number in numbers:
         if isinstance(number, bool) or not _is_scalar(number):
             continue
-        if not low <= float(min(max(number, -2 * _LARGEST), 2 * _LARGEST)
-                            ) <= high or (key == 'betas' and number == 1):
+        if not low <= float(min(max(number, -2 * _LARGEST), 2 * _LARGEST)) <= high or (
+            key == 'betas' and number == 1
+        ):
             raise _malformed(source, name, value, f'{low} to {high:g}')
 
 
@@ -446,8 +475,7 @@ def _probe(optimizer: Optimizer, group: dict, dims: int) -> dict | None:
     """
     param = torch.nn.Parameter(torch.zeros(_shape(dims)))
     param.grad = torch.zeros_like(param)
-    settings = {key: deepcopy(value) for key, value in group.items()
-                if key in optimizer.defaults}
+    settings = {key: deepcopy(value) for key, value in group.items() if key in optimizer.defaults}
     for key in ('fused', 'capturable', 'foreach'):
         if key in settings:
             settings[key] = False
@@ -469,8 +497,7 @@ def _check_wrapper(wrapper: OptimWrapper, state: dict, source: str) -> None:
             _check_alike(state[key], own[key], source, f'optimizer.{key}')
 
 
-def _check_alike(value, own, source: str, name: str,
-                 fixed: bool = False) -> None:
+def _check_alike(value, own, source: str, name: str, fixed: bool = False) -> None:
     """Check that a value is of the kind of the run's own.
 
     Any number stands for a number. Lists, other than tuples, may have
@@ -482,13 +509,15 @@ def _check_alike(value, own, source: str, name: str,
         source, name: For the message.
         fixed: Whether text has to be the same.
     """
-    if (isinstance(value, float) and not math.isfinite(value)
-            and not (value == value and own in (math.inf, -math.inf))):
+    if (
+        isinstance(value, float)
+        and not math.isfinite(value)
+        and not (value == value and own in (math.inf, -math.inf))
+    ):
         raise _malformed(source, name, value, 'a finite number')
     if value is None or own is None:
         other = own if value is None else value
-        alike = other is None or isinstance(other, bool) or (
-            own is None and _is_scalar(value))
+        alike = other is None or isinstance(other, bool) or (own is None and _is_scalar(value))
     elif isinstance(own, bool) or isinstance(value, bool):
         alike = isinstance(own, bool) and isinstance(value, bool)
     elif _is_scalar(own):
@@ -497,34 +526,41 @@ def _check_alike(value, own, source: str, name: str,
         alike = isinstance(value, str) and (value == own or not fixed)
     elif isinstance(own, (list, tuple)):
         alike = isinstance(value, (list, tuple)) and (
-            isinstance(own, list) or len(value) == len(own))
+            isinstance(own, list) or len(value) == len(own)
+        )
         for number, item in enumerate(value if alike and own else ()):
-            _check_alike(item, own[min(number, len(own) - 1)], source,
-                         f'{name}[{number}]', True)
+            _check_alike(item, own[min(number, len(own) - 1)], source, f'{name}[{number}]', True)
     elif isinstance(own, dict):
         alike = isinstance(value, dict)
         counted = alike and all(map(_is_number, [*own, *value]))
         if alike and not counted:
             _check_names(value, own, source, name)
         for key in value if alike else ():
-            _check_alike(value[key], next(iter(own.values()), 0) if counted
-                         else own[key], source, f'{name}.{key}', True)
+            _check_alike(
+                value[key],
+                next(iter(own.values()), 0) if counted else own[key],
+                source,
+                f'{name}.{key}',
+                True,
+            )
     elif torch.is_tensor(own):
         alike = torch.is_tensor(value) and value.shape == own.shape
     else:
         alike = type(value) is type(own)
     if not alike:
-        raise _malformed(source, name, value,
-                         repr(own)[:60] if isinstance(own, str) else
-                         f'a {type(own).__name__}')
+        raise _malformed(
+            source,
+            name,
+            value,
+            repr(own)[:60] if isinstance(own, str) else f'a {type(own).__name__}',
+        )
 
 
 def _other_settings(optimizer: Optimizer, groups: list[dict]) -> list[str]:
     """Settings of the optimizer that differ in config and checkpoint."""
     lines = []
     for saved, own in zip(groups, optimizer.param_groups):
-        scheduled = {key.removeprefix('initial_') for key in own
-                     if key.startswith('initial_')}
+        scheduled = {key.removeprefix('initial_') for key in own if key.startswith('initial_')}
         if 'momentum' in scheduled:  # of Adam, it is the first of the two
             scheduled.add('betas')
         for key in own:
@@ -533,7 +569,8 @@ def _other_settings(optimizer: Optimizer, groups: list[dict]) -> list[str]:
             if not _same(saved[key], own[key]):
                 lines.append(
                     f'optimizer {key.removeprefix("initial_")}: checkpoint '
-                    f'{saved[key]!r:.60}, config {own[key]!r:.60}')
+                    f'{saved[key]!r:.60}, config {own[key]!r:.60}'
+                )
     return list(dict.fromkeys(lines))
 
 
@@ -554,42 +591,49 @@ def check_schedules(own, saved, source: str) -> list[str]:
     """
     if isinstance(own, dict):
         _check_names(saved, own, source, 'param_schedulers')
-        return [f'{name}: {line}' for name in own
-                for line in check_schedules(own[name], saved[name], source)]
+        return [
+            f'{name}: {line}'
+            for name in own
+            for line in check_schedules(own[name], saved[name], source)
+        ]
     if not own:
-        return ['param_scheduler: none in the config; the learning rate stays '
-                "as in the checkpoint's last step"] if saved else []
+        return (
+            [
+                'param_scheduler: none in the config; the learning rate stays '
+                "as in the checkpoint's last step"
+            ]
+            if saved
+            else []
+        )
     if saved is None:
         raise CheckpointError(
             f'{source} holds no state of the schedule (param_schedulers), so '
-            f'it cannot be resumed with this config. {_from_weights(source)}')
+            f'it cannot be resumed with this config. {_from_weights(source)}'
+        )
     lines = []
-    for number, (place, state, schedule) in enumerate(_paired(
-            saved, own, source, 'param_schedulers',
-            'schedules (param_scheduler)')):
+    for number, (place, state, schedule) in enumerate(
+        _paired(saved, own, source, 'param_schedulers', 'schedules (param_scheduler)')
+    ):
         expected = plain(schedule.state_dict())
         if set(state) != set(expected):
             raise _unfit(
                 source,
                 f'{place} has {", ".join(map(str, state)) or "nothing"}; a '
                 f'{type(schedule).__name__}, as in the config, has '
-                f'{", ".join(expected)}')
+                f'{", ".join(expected)}',
+            )
         for key, value in state.items():
-            _check_alike(value, expected[key], source, f'{place}.{key}',
-                         key == 'param_name')
-            if key in ('last_step', '_global_step') and type(
-                    value) is not int:
-                raise _malformed(source, f'{place}.{key}', value,
-                                 'a whole number')
-            if key in ('_last_value', 'base_values') and len(
-                    value) != len(expected[key]):
-                raise _malformed(source, f'{place}.{key}', value,
-                                 f'{len(expected[key])} numbers')
+            _check_alike(value, expected[key], source, f'{place}.{key}', key == 'param_name')
+            if key in ('last_step', '_global_step') and type(value) is not int:
+                raise _malformed(source, f'{place}.{key}', value, 'a whole number')
+            if key in ('_last_value', 'base_values') and len(value) != len(expected[key]):
+                raise _malformed(source, f'{place}.{key}', value, f'{len(expected[key])} numbers')
             if key not in _PROGRESS and not _same(value, expected[key]):
                 lines.append(
                     f'param_scheduler[{number}] {type(schedule).__name__} '
                     f'{key}: checkpoint {value!r:.60}, config '
-                    f'{expected[key]!r:.60}')
+                    f'{expected[key]!r:.60}'
+                )
     return lines
 
 
@@ -609,8 +653,7 @@ def load_schedules(own, saved) -> None:
         for key, value in state.items():
             mine = getattr(schedule, key)
             # `MultiStepLR` counts its milestones in a Counter.
-            state[key] = (type(mine)(value) if isinstance(mine, dict)
-                          else value)
+            state[key] = type(mine)(value) if isinstance(mine, dict) else value
         schedule.load_state_dict(state)
 
 
@@ -618,8 +661,7 @@ def _same(first, second) -> bool:
     """Whether two values are equal: arrays by value, lists as tuples."""
     first, second = _as_lists(first), _as_lists(second)
     if isinstance(first, dict) and isinstance(second, dict):
-        return set(first) == set(second) and all(
-            _same(first[key], second[key]) for key in first)
+        return set(first) == set(second) and all(_same(first[key], second[key]) for key in first)
     if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
         return len(first) == len(second) and all(map(_same, first, second))
     return bool(first == second)
@@ -627,8 +669,7 @@ def _same(first, second) -> bool:
 
 def _as_lists(value):
     """The values of an array."""
-    return (value.tolist() if isinstance(value, (np.ndarray, torch.Tensor))
-            else value)
+    return value.tolist() if isinstance(value, (np.ndarray, torch.Tensor)) else value
 
 
 def other_data(saved, own) -> list[str]:
@@ -649,8 +690,7 @@ def other_data(saved, own) -> list[str]:
         first, second = saved.get(key), own.get(key)
         if not _same(first, second):
             first, second = _first_difference(first, second)
-            lines.append(f'{key}: checkpoint {first!r:.60}, config '
-                         f'{second!r:.60}')
+            lines.append(f'{key}: checkpoint {first!r:.60}, config {second!r:.60}')
     return lines
 
 
@@ -659,13 +699,18 @@ def _first_difference(first, second) -> tuple:
     while True:
         first, second = _as_lists(first), _as_lists(second)
         if isinstance(first, dict) and isinstance(second, dict):
-            keys = [key for key in dict.fromkeys([*second, *first])
-                    if not _same(first.get(key), second.get(key))]
+            keys = [
+                key
+                for key in dict.fromkeys([*second, *first])
+                if not _same(first.get(key), second.get(key))
+            ]
             pair = first.get(keys[0]), second.get(keys[0])
-        elif (isinstance(first, (list, tuple)) and isinstance(
-                second, (list, tuple)) and len(first) == len(second)):
-            pair = next((a, b) for a, b in zip(first, second)
-                        if not _same(a, b))
+        elif (
+            isinstance(first, (list, tuple))
+            and isinstance(second, (list, tuple))
+            and len(first) == len(second)
+        ):
+            pair = next((a, b) for a, b in zip(first, second) if not _same(a, b))
         else:
             return first, second
         first, second = pair
@@ -688,10 +733,12 @@ def resume_report(source: str, settings: list[str], data: list[str]) -> str:
             f'{source} is resumed with its own settings; those of the config '
             'are not used:\n  ' + _listed(settings) + '\nTo train with the '
             "config's, start a new run from the weights: --load-from "
-            f'{source}, with another --work-dir')
+            f'{source}, with another --work-dir'
+        )
     if data:
-        parts.append(f'{source} was trained on a data set of another '
-                     'description:\n  ' + _listed(data))
+        parts.append(
+            f'{source} was trained on a data set of another description:\n  ' + _listed(data)
+        )
     return '\n'.join(parts)
 
 

@@ -19,8 +19,7 @@ _NAMED = 5  # tensors that an error names at most
 _DROPPED = object()
 
 
-def write_checkpoint(content: dict, path: Path,
-                     hint: Callable[[], str] = str) -> None:
+def write_checkpoint(content: dict, path: Path, hint: Callable[[], str] = str) -> None:
     """Write a checkpoint so that its name stands for a whole file, always.
 
     It is written under `path` + `.partial`, forced to the disk and renamed.
@@ -40,7 +39,8 @@ def write_checkpoint(content: dict, path: Path,
     except OSError as error:
         raise WorkDirError(
             f'the checkpoint {path} cannot be written: {reason(error)}. '
-            f'{_what_to_do(error)}{hint()}') from error
+            f'{_what_to_do(error)}{hint()}'
+        ) from error
 
 
 def _what_to_do(error: OSError) -> str:
@@ -62,13 +62,15 @@ def check_finite(checkpoint: dict, name: str) -> None:
     broken = [
         *not_finite(checkpoint['state_dict']),
         *not_finite(checkpoint.get('ema_state_dict') or {}, 'EMA of '),
-        *not_finite(checkpoint.get('optimizer') or {}, 'optimizer ')]
+        *not_finite(checkpoint.get('optimizer') or {}, 'optimizer '),
+    ]
     if broken:
         raise TrainingError(
             f'{name} is not saved, for training has diverged: NaN or '
             f'infinity in {some(broken)}. Earlier checkpoints are kept; '
             'continue from one of them with a lower learning rate or with '
-            'gradient clipping (optim_wrapper.clip_grad)')
+            'gradient clipping (optim_wrapper.clip_grad)'
+        )
 
 
 def some(names: list[str]) -> str:
@@ -88,13 +90,14 @@ def not_finite(value, prefix: str = '') -> list[str]:
     Returns:
         Their names, such as `optimizer state.3.exp_avg`.
     """
-    return [name for name, tensor in tensors_of(value, prefix)
-            if not torch.isfinite(tensor if tensor.itemsize > 1 else
-                                  tensor.float()).all()]
+    return [
+        name
+        for name, tensor in tensors_of(value, prefix)
+        if not torch.isfinite(tensor if tensor.itemsize > 1 else tensor.float()).all()
+    ]
 
 
-def tensors_of(value,
-               prefix: str = '') -> Iterator[tuple[str, torch.Tensor]]:
+def tensors_of(value, prefix: str = '') -> Iterator[tuple[str, torch.Tensor]]:
     """The floating-point and complex tensors in nested dicts and lists.
 
     Args:
@@ -152,18 +155,15 @@ def _plain(value, place: str, dropped: Callable[[str], object]):
         return str(value)
     if isinstance(value, Mapping):
         return _plain_dict(value, place, dropped)
-    if isinstance(value, (list, tuple, set, frozenset)) or hasattr(
-            value, 'appendleft'):
-        items = [_plain(item, f'{place}[{number}]', dropped)
-                 for number, item in enumerate(value)]
+    if isinstance(value, (list, tuple, set, frozenset)) or hasattr(value, 'appendleft'):
+        items = [_plain(item, f'{place}[{number}]', dropped) for number, item in enumerate(value)]
         items = [item for item in items if item is not _DROPPED]
         return tuple(items) if isinstance(value, tuple) else items
     dropped(place)
     return _DROPPED
 
 
-def _plain_dict(value: Mapping, place: str,
-                dropped: Callable[[str], object]) -> dict:
+def _plain_dict(value: Mapping, place: str, dropped: Callable[[str], object]) -> dict:
     result = {}
     for key, item in value.items():
         name = f'{place}.{key}' if place else str(key)
@@ -186,11 +186,10 @@ def make_plain(checkpoint: dict) -> None:
     for key in list(checkpoint):
         if key not in ('state_dict', 'ema_state_dict'):
             schedule = key == 'param_schedulers'
-            checkpoint[key] = plain(checkpoint[key], key,
-                                    len if schedule else lost.append)
+            checkpoint[key] = plain(checkpoint[key], key, len if schedule else lost.append)
     if lost:
         print_log(
             f'not saved, for these are no plain data: {", ".join(lost)}',
-            logger='current', level=logging.WARNING)
-
-
+            logger='current',
+            level=logging.WARNING,
+        )

@@ -66,8 +66,7 @@ class SeededBatchSampler:
         for batch in batches:
             batch = SeededIndices(batch)
             key = (self.seed % 2**64, self.rank, self.epoch, number)
-            batch.seeds = np.random.SeedSequence(key).generate_state(
-                _WORDS * len(batch)).tolist()
+            batch.seeds = np.random.SeedSequence(key).generate_state(_WORDS * len(batch)).tolist()
             yield batch
             number += 1
 
@@ -133,17 +132,18 @@ def seed_loader(loader: DataLoader, seed: int, rank: int = 0) -> None:
         # Otherwise each iterator draws its workers' seed from the global
         # generator.
         loader.generator = torch.Generator().manual_seed(seed % 2**63)
-    if (isinstance(loader.dataset, IterableDataset)
-            or loader.batch_sampler is None
-            or find_batches(loader) is not None):
+    if (
+        isinstance(loader.dataset, IterableDataset)
+        or loader.batch_sampler is None
+        or find_batches(loader) is not None
+    ):
         return
     # DataLoader refuses a new batch sampler through its own __setattr__.
     object.__setattr__(
-        loader, 'batch_sampler',
-        SeededBatchSampler(loader.batch_sampler, seed, rank))
+        loader, 'batch_sampler', SeededBatchSampler(loader.batch_sampler, seed, rank)
+    )
     # PyTorch fetches a batch through this method where a data set has it.
-    loader.dataset.__getitems__ = functools.partial(
-        fetch_seeded, loader.dataset)
+    loader.dataset.__getitems__ = functools.partial(fetch_seeded, loader.dataset)
 
 
 def find_batches(loader: DataLoader) -> SeededBatchSampler | None:
@@ -169,15 +169,18 @@ def fetch_seeded(dataset, indices: SeededIndices) -> list:
     """
     load_all = getattr(type(dataset), '__getitems__', None)
     if not isinstance(indices, SeededIndices):
-        return (load_all(dataset, indices) if load_all is not None else
-                [dataset[index] for index in indices])
+        return (
+            load_all(dataset, indices)
+            if load_all is not None
+            else [dataset[index] for index in indices]
+        )
     with preserved_random_states(cuda=False):
         if load_all is not None:
             _seed(indices.seeds[:_WORDS])
             return load_all(dataset, list(indices))
         samples = []
         for number, index in enumerate(indices):
-            _seed(indices.seeds[number * _WORDS:][:_WORDS])
+            _seed(indices.seeds[number * _WORDS :][:_WORDS])
             samples.append(dataset[index])
         return samples
 

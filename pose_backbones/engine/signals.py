@@ -44,12 +44,12 @@ def signal_number(name: str) -> signal.Signals:
     full = full if full.startswith('SIG') else f'SIG{full}'
     found = signal.Signals.__members__.get(full)
     if found is None and name.isdigit():
-        found = next((one for one in signal.Signals if one == int(name)),
-                     None)
+        found = next((one for one in signal.Signals if one == int(name)), None)
     if found is None or found.name in _NOT_HANDLED:
         raise ConfigError(
             f'--save-on-signal {name}: expected a signal that a process can '
-            'handle, such as SIGUSR1, SIGUSR2 or SIGTERM')
+            'handle, such as SIGUSR1, SIGUSR2 or SIGTERM'
+        )
     return found
 
 
@@ -67,8 +67,7 @@ class SignalFlag:
 
     def __enter__(self) -> 'SignalFlag':
         if threading.current_thread() is not threading.main_thread():
-            raise ConfigError('--save-on-signal: signals can only be handled '
-                              'in the main thread')
+            raise ConfigError('--save-on-signal: signals can only be handled in the main thread')
         self._before = signal.signal(self.number, self._note)
         return self
 
@@ -102,21 +101,20 @@ class SaveOnSignalHook(Hook):
         if not self._agreed():
             return
         name = self.flag.number.name
-        hook = next((hook for hook in runner.hooks
-                     if isinstance(hook, SafeCheckpointHook)), None)
+        hook = next((hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)), None)
         if hook is None:
-            raise RunStopped(f'stopped by {name}; nothing was saved, for '
-                             'the config has no CheckpointHook')
-        runner.logger.info(f'{name} has arrived: saving a checkpoint at '
-                           f'{runner.iter + 1} iterations')
+            raise RunStopped(
+                f'stopped by {name}; nothing was saved, for the config has no CheckpointHook'
+            )
+        runner.logger.info(
+            f'{name} has arrived: saving a checkpoint at {runner.iter + 1} iterations'
+        )
         path = hook.save_now(runner)
-        raise RunStopped(
-            f'stopped by {name}: {path} is saved; continue with --resume')
+        raise RunStopped(f'stopped by {name}: {path} is saved; continue with --resume')
 
     def _agreed(self) -> bool:
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return self.flag.arrived
-        arrived = torch.tensor(int(self.flag.arrived),
-                               device=get_comm_device())
+        arrived = torch.tensor(int(self.flag.arrived), device=get_comm_device())
         dist.all_reduce(arrived, dist.ReduceOp.MAX)
         return bool(arrived)

@@ -13,8 +13,14 @@ from ..utils.files import replacing
 
 #: row of the table → indices of its joints
 JOINT_GROUPS = {
-    'Head': (9, ), 'Shoulder': (12, 13), 'Elbow': (11, 14),
-    'Wrist': (10, 15), 'Hip': (2, 3), 'Knee': (1, 4), 'Ankle': (0, 5)}
+    'Head': (9,),
+    'Shoulder': (12, 13),
+    'Elbow': (11, 14),
+    'Wrist': (10, 15),
+    'Hip': (2, 3),
+    'Knee': (1, 4),
+    'Ankle': (0, 5),
+}
 NUM_JOINTS = 16
 #: pelvis and thorax, which the mean leaves out
 NOT_COUNTED = (6, 7)
@@ -22,8 +28,9 @@ NOT_COUNTED = (6, 7)
 STRICT = 0.1
 
 
-def joint_rates(distances: np.ndarray, labelled: np.ndarray,
-                thr: float) -> tuple[np.ndarray, np.ndarray]:
+def joint_rates(
+    distances: np.ndarray, labelled: np.ndarray, thr: float
+) -> tuple[np.ndarray, np.ndarray]:
     """How often each joint is found.
 
     Args:
@@ -38,7 +45,7 @@ def joint_rates(distances: np.ndarray, labelled: np.ndarray,
     counts = labelled.sum(axis=0)
     found = ((distances <= thr) & labelled).sum(axis=0)
     rates = np.full(len(counts), np.nan)
-    np.divide(100. * found, counts, out=rates, where=counts > 0)
+    np.divide(100.0 * found, counts, out=rates, where=counts > 0)
     return rates, counts
 
 
@@ -60,8 +67,7 @@ def mean_rate(rates: np.ndarray, counts: np.ndarray) -> float:
     return float(np.average(rates[known], weights=counts[known]))
 
 
-def pckh_table(distances: np.ndarray, labelled: np.ndarray,
-               thr: float = 0.5) -> dict[str, float]:
+def pckh_table(distances: np.ndarray, labelled: np.ndarray, thr: float = 0.5) -> dict[str, float]:
     """The table of MPII's results.
 
     Args:
@@ -80,8 +86,7 @@ def pckh_table(distances: np.ndarray, labelled: np.ndarray,
         sides = [rates[j] for j in joints if counts[j]]
         table[name] = float(np.mean(sides)) if sides else float('nan')
     table['Mean'] = mean_rate(rates, counts)
-    table[f'Mean@{STRICT}'] = mean_rate(
-        *joint_rates(distances, labelled, STRICT))
+    table[f'Mean@{STRICT}'] = mean_rate(*joint_rates(distances, labelled, STRICT))
     return table
 
 
@@ -118,28 +123,26 @@ class MpiiPCKh(BaseMetric):
 
     default_prefix = 'PCKh'
 
-    def __init__(self,
-                 thr: float = 0.5,
-                 format_only: bool = False,
-                 outfile: str | None = None,
-                 collect_device: str = 'cpu',
-                 prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        thr: float = 0.5,
+        format_only: bool = False,
+        outfile: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if not thr > 0:
-            raise ValueError(f'thr={thr}: expected a positive number of '
-                             'head sizes')
+            raise ValueError(f'thr={thr}: expected a positive number of head sizes')
         if outfile is not None and not outfile.endswith('.mat'):
-            raise ValueError(
-                f'outfile={outfile!r}: expected a name that ends with .mat')
+            raise ValueError(f'outfile={outfile!r}: expected a name that ends with .mat')
         if format_only and outfile is None:
-            raise ValueError('format_only=True needs outfile, the .mat file '
-                             'to write')
+            raise ValueError('format_only=True needs outfile, the .mat file to write')
         self.thr = thr
         self.format_only = format_only
         self.outfile = outfile
 
-    def process(self, data_batch: Sequence[dict],
-                data_samples: Sequence[dict]) -> None:
+    def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         """Keep what is compared of a batch.
 
         Args:
@@ -154,8 +157,8 @@ class MpiiPCKh(BaseMetric):
         for sample in data_samples:
             kept = dict(
                 id=sample['id'],
-                predicted=np.asarray(
-                    sample['pred_instances']['keypoints'], float)[0])
+                predicted=np.asarray(sample['pred_instances']['keypoints'], float)[0],
+            )
             if not self.format_only:
                 kept.update(self._compare(sample, kept['predicted']))
             self.results.append(kept)
@@ -167,13 +170,13 @@ class MpiiPCKh(BaseMetric):
             raise ValueError(
                 f'person {sample["id"]} has no head_size, which PCKh is '
                 'measured by: use pose_backbones.MpiiDataset with '
-                'headbox_file, or annotations with a headbox')
-        distances = np.linalg.norm(
-            predicted - np.asarray(truth['keypoints'], float)[0], axis=-1)
+                'headbox_file, or annotations with a headbox'
+            )
+        distances = np.linalg.norm(predicted - np.asarray(truth['keypoints'], float)[0], axis=-1)
         return dict(
             distances=distances / np.asarray(truth['head_size']).item(),
-            labelled=np.asarray(
-                truth['keypoints_visible'])[0].reshape(NUM_JOINTS) > 0)
+            labelled=np.asarray(truth['keypoints_visible'])[0].reshape(NUM_JOINTS) > 0,
+        )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Put the table together and write the predictions.
@@ -185,21 +188,24 @@ class MpiiPCKh(BaseMetric):
             The rows of `pckh_table`; empty with `format_only`.
         """
         # Several processes may repeat a person to share the work evenly.
-        people = [person for _, person in sorted(
-            {person['id']: person for person in results}.items())]
+        people = [
+            person for _, person in sorted({person['id']: person for person in results}.items())
+        ]
         if self.outfile is not None:
             points = np.stack([person['predicted'] for person in people])
             with replacing(Path(self.outfile)) as draft:
                 savemat(draft, dict(preds=points + 1), appendmat=False)
-            print_log(f'Predictions of {len(people)} people written to '
-                      f'{self.outfile}', logger='current')
+            print_log(
+                f'Predictions of {len(people)} people written to {self.outfile}', logger='current'
+            )
         if self.format_only:
             return {}
         table = pckh_table(
             np.stack([person['distances'] for person in people]),
-            np.stack([person['labelled'] for person in people]), self.thr)
-        print_log(f'PCKh@{self.thr} of {len(people)} people\n'
-                  + _as_text(table), logger='current')
+            np.stack([person['labelled'] for person in people]),
+            self.thr,
+        )
+        print_log(f'PCKh@{self.thr} of {len(people)} people\n' + _as_text(table), logger='current')
         return table
 
 
@@ -207,6 +213,9 @@ def _as_text(table: dict[str, float]) -> str:
     """Two lines: names above figures."""
     widths = [max(len(name), 6) for name in table]
     return '\n'.join(
-        '| ' + ' | '.join(cells) + ' |' for cells in (
+        '| ' + ' | '.join(cells) + ' |'
+        for cells in (
             [f'{name:>{w}}' for name, w in zip(table, widths)],
-            [f'{v:>{w}.2f}' for v, w in zip(table.values(), widths)]))
+            [f'{v:>{w}.2f}' for v, w in zip(table.values(), widths)],
+        )
+    )

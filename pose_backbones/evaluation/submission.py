@@ -31,7 +31,8 @@ def check_name(name: str) -> None:
     if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9._-]*', name):
         raise ConfigError(
             f'--submission-name {name!r}: expected letters, digits and '
-            "'.', '_' or '-' behind the first of them")
+            "'.', '_' or '-' behind the first of them"
+        )
 
 
 def submission_name(image_list: str, name: str) -> str:
@@ -48,14 +49,14 @@ def submission_name(image_list: str, name: str) -> str:
     Raises:
         ConfigError: If the file's name says no split.
     """
-    found = re.fullmatch(r'(?:image_info|person_keypoints)_(.+)\.json',
-                         Path(image_list).name)
+    found = re.fullmatch(r'(?:image_info|person_keypoints)_(.+)\.json', Path(image_list).name)
     if found is None:
         raise ConfigError(
             f'--format-only: the split is not to be seen from {image_list} '
             '(test_evaluator.ann_file): expected image_info_<split>.json, '
             'such as image_info_test-dev2017.json, or '
-            'person_keypoints_<split>.json')
+            'person_keypoints_<split>.json'
+        )
     # MMPose's copy of the list is called ..._test-dev-2017.json.
     split = re.sub(r'-(\d+)$', r'\1', found[1])
     return f'person_keypoints_{split}_{name}_results'
@@ -77,8 +78,7 @@ def best_people(results: list[dict]) -> list[dict]:
     kept = set()
     for places in by_image.values():
         # The sort is stable: of equal scores, the first ones stay.
-        kept.update(sorted(places, key=lambda p: -results[p]['score']
-                           )[:MOST_PEOPLE])
+        kept.update(sorted(places, key=lambda p: -results[p]['score'])[:MOST_PEOPLE])
     return [result for place, result in enumerate(results) if place in kept]
 
 
@@ -97,29 +97,33 @@ def check_results(results: list[dict], images: Collection[int]) -> None:
         if fault is not None:
             raise DatasetError(
                 f'the server would refuse result {number}, of image '
-                f'{result.get("image_id")}: {fault}')
+                f'{result.get("image_id")}: {fault}'
+            )
     counts = Counter(result['image_id'] for result in results)
     for image, count in counts.most_common(1):
         if count > MOST_PEOPLE:
             raise DatasetError(
                 f'the server would refuse the results of image {image}: '
-                f'{count} people, expected {MOST_PEOPLE} at most')
+                f'{count} people, expected {MOST_PEOPLE} at most'
+            )
 
 
 def _fault(result: dict, images: Collection[int]) -> str | None:
     wanted = {'image_id', 'category_id', 'keypoints', 'score'}
     if set(result) != wanted:
-        return (f'it has the fields {", ".join(sorted(result))}; expected '
-                f'{", ".join(sorted(wanted))}')
+        return (
+            f'it has the fields {", ".join(sorted(result))}; expected {", ".join(sorted(wanted))}'
+        )
     if result['image_id'] not in images:
         return 'its image_id is not in the image list'
     if result['category_id'] != PERSON:
-        return (f'its category_id is {result["category_id"]}; expected '
-                f'{PERSON}, a person')
+        return f'its category_id is {result["category_id"]}; expected {PERSON}, a person'
     values = result['keypoints']
     if len(values) != NUM_VALUES:
-        return (f'it has {len(values)} numbers in keypoints; expected '
-                f'{NUM_VALUES}, x, y and v of 17 key points')
+        return (
+            f'it has {len(values)} numbers in keypoints; expected '
+            f'{NUM_VALUES}, x, y and v of 17 key points'
+        )
     if not all(_is_finite(value) for value in values):
         return 'its keypoints are not all finite numbers'
     if not _is_finite(result['score']):
@@ -131,8 +135,9 @@ def _is_finite(value) -> bool:
     return isinstance(value, (int, float)) and isfinite(value)
 
 
-def write_submission(results_file: str, image_list: str, folder: str,
-                     name: str) -> tuple[Path, int, int]:
+def write_submission(
+    results_file: str, image_list: str, folder: str, name: str
+) -> tuple[Path, int, int]:
     """Make the file that is uploaded.
 
     Args:
@@ -152,16 +157,20 @@ def write_submission(results_file: str, image_list: str, folder: str,
     check_name(name)
     stem = submission_name(image_list, name)
     fields = ('image_id', 'category_id', 'keypoints', 'score')
-    everyone = [{field: result[field] for field in fields} for result in
-                json.loads(Path(results_file).read_text(encoding='utf-8'))]
+    everyone = [
+        {field: result[field] for field in fields}
+        for result in json.loads(Path(results_file).read_text(encoding='utf-8'))
+    ]
     images = json.loads(Path(image_list).read_text(encoding='utf-8'))['images']
     # First the numbers: scores that are not finite cannot be sorted.
-    results = best_people(everyone) if all(
-        _is_finite(result['score']) for result in everyone) else everyone
+    results = (
+        best_people(everyone)
+        if all(_is_finite(result['score']) for result in everyone)
+        else everyone
+    )
     check_results(results, {image['id'] for image in images})
     path = Path(folder, f'{stem}.zip')
     text = json.dumps(results, separators=(',', ':'), allow_nan=False)
-    with replacing(path) as draft, zipfile.ZipFile(
-            draft, 'w', zipfile.ZIP_DEFLATED) as archive:
+    with replacing(path) as draft, zipfile.ZipFile(draft, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f'{stem}.json', text)
     return path, len(results), len(everyone) - len(results)

@@ -6,6 +6,10 @@ from .pose_result import PoseResult
 from .prediction_stream import Results
 
 __all__ = [
-    'DETECTORS', 'PersonDetector', 'PoseInferencer', 'PoseResult', 'Results',
-    'load_detector'
+    'DETECTORS',
+    'PersonDetector',
+    'PoseInferencer',
+    'PoseResult',
+    'Results',
+    'load_detector',
 ]

@@ -20,7 +20,7 @@ from .pose_result import PoseResult
 from .video import USUAL_FPS, VideoWriter, read_video
 
 _PICTURES = ('.jpg', '.jpeg', '.png')  # endings that are kept
-_VIDEOS = ('.mp4', )
+_VIDEOS = ('.mp4',)
 _LONGEST = 240  # bytes of a name; a video is written under a longer one
 
 
@@ -42,8 +42,7 @@ class Drawings:
         failures: How many could not be drawn.
     """
 
-    def __init__(self, folder: Path, parts: list[str | int], what: str,
-                 style: dict):
+    def __init__(self, folder: Path, parts: list[str | int], what: str, style: dict):
         self.folder, self.parts = folder, parts
         self.what, self.style = what, style
         self.names = picture_names(parts)
@@ -63,8 +62,11 @@ class Drawings:
     @property
     def paths(self) -> list[Path]:
         """The files that will be written, if there is something to draw."""
-        return [self.folder / name for part, name in zip(
-            self.parts, self.names) if self._is_drawn(is_video(part))]
+        return [
+            self.folder / name
+            for part, name in zip(self.parts, self.names)
+            if self._is_drawn(is_video(part))
+        ]
 
     def _is_drawn(self, in_video: bool) -> bool:
         return self.what == 'all' or (self.what == 'videos' and in_video)
@@ -118,12 +120,10 @@ class Drawings:
         else:
             return
         self.failures += 1
-        print_log(f'not drawn: {path}: {first_line(problem)}', 'current',
-                  logging.WARNING)
+        print_log(f'not drawn: {path}: {first_line(problem)}', 'current', logging.WARNING)
 
 
-def _open(path: Path, source: str | int, size: tuple[int, int]
-          ) -> VideoWriter:
+def _open(path: Path, source: str | int, size: tuple[int, int]) -> VideoWriter:
     if is_live(source):
         return VideoWriter(path, size, USUAL_FPS, overwrite=True)
     with read_video(source) as video:
@@ -143,16 +143,16 @@ def picture_names(parts: list[str | int]) -> list[str]:
     Returns:
         Relative paths.
     """
-    files = [os.path.abspath(part) for part in parts
-             if not isinstance(part, int) and not is_url(part)]
+    files = [
+        os.path.abspath(part) for part in parts if not isinstance(part, int) and not is_url(part)
+    ]
     common = commonpath(map(os.path.dirname, files)) if files else ''
     used, names = set(), []
     for part in parts:
         if isinstance(part, int):
             path = Path(f'camera{part}.mp4')
         elif is_url(part):
-            path = Path(part.split('?')[0].rstrip('/').split('/')[-1]
-                        or 'picture')
+            path = Path(part.split('?')[0].rstrip('/').split('/')[-1] or 'picture')
         else:
             path = Path(os.path.relpath(part, common))
         endings = _VIDEOS if is_video(part) else _PICTURES
@@ -179,10 +179,14 @@ def shorter(path: Path, more: str = '') -> Path:
         The path.
     """
     ending = os.fsencode(more + path.suffix)
-    stem = os.fsencode(path.stem)[:_LONGEST - len(ending)]
-    return path.with_name(stem.decode(errors='surrogateescape' if len(
-        stem) == len(os.fsencode(path.stem)) else 'ignore')
-        + more + path.suffix)
+    stem = os.fsencode(path.stem)[: _LONGEST - len(ending)]
+    return path.with_name(
+        stem.decode(
+            errors='surrogateescape' if len(stem) == len(os.fsencode(path.stem)) else 'ignore'
+        )
+        + more
+        + path.suffix
+    )
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
@@ -198,7 +202,8 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     """
     done, data = cv2.imencode(path.suffix, picture)
     if not done:
-        raise ValueError(f'OpenCV cannot write {picture.shape[1]} x '
-                         f'{picture.shape[0]} pixels as {path.suffix}')
+        raise ValueError(
+            f'OpenCV cannot write {picture.shape[1]} x {picture.shape[0]} pixels as {path.suffix}'
+        )
     with replacing(path) as draft:
         draft.write_bytes(data.tobytes())

@@ -20,6 +20,7 @@ def half_precision(model: nn.Module, device: torch.device) -> Iterator[None]:
             others, float16.
     """
     from mmpose.models.heads.base_head import BaseHead
+
     kind = torch.bfloat16 if device.type == 'cpu' else torch.float16
     with ExitStack() as stack:
         for module in model.modules():
@@ -32,8 +33,7 @@ def half_precision(model: nn.Module, device: torch.device) -> Iterator[None]:
 @contextmanager
 def _single_outputs(head: nn.Module) -> Iterator[None]:
     forward = head.forward
-    head.forward = lambda *args, **kwargs: _to_single(
-        forward(*args, **kwargs))
+    head.forward = lambda *args, **kwargs: _to_single(forward(*args, **kwargs))
     try:
         yield
     finally:
@@ -43,8 +43,7 @@ def _single_outputs(head: nn.Module) -> Iterator[None]:
 def _to_single(value):
     """Tensors of half precision, in any nest, as float32."""
     if isinstance(value, torch.Tensor):
-        return value.float() if value.dtype in (
-            torch.float16, torch.bfloat16) else value
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
     if isinstance(value, (list, tuple)):
         return type(value)(map(_to_single, value))
     if isinstance(value, Mapping):

@@ -41,31 +41,30 @@ class BoxFile:
         if isinstance(content, dict):
             images = content.get('images')
             records = content.get('annotations')
-        if not _is_list(images, 'id', 'file_name') or not _is_list(
-                records, 'image_id', 'bbox') or not all(
-                    _is_box(one['bbox']) for one in records):
+        if (
+            not _is_list(images, 'id', 'file_name')
+            or not _is_list(records, 'image_id', 'bbox')
+            or not all(_is_box(one['bbox']) for one in records)
+        ):
             raise DatasetError(
                 f'{path} is not a COCO file of boxes: expected a list of '
                 'detections, each with image_id and bbox (x, y, width, '
-                'height), or a file with images and annotations')
+                'height), or a file with images and annotations'
+            )
         self._boxes = defaultdict(list)
         self._ids = {str(one['image_id']): one['image_id'] for one in records}
         named = {one['file_name']: one['id'] for one in images}
         for one in records:
             if 'file_name' in one:
                 named.setdefault(one['file_name'], one['image_id'])
-            if one.get('category_id', _PERSON) == _PERSON and not one.get(
-                    'iscrowd'):
-                self._boxes[one['image_id']].append(
-                    (*one['bbox'], one.get('score', 1.)))
+            if one.get('category_id', _PERSON) == _PERSON and not one.get('iscrowd'):
+                self._boxes[one['image_id']].append((*one['bbox'], one.get('score', 1.0)))
         self._named = defaultdict(list)
         for name, number in named.items():
-            self._named[PurePath(name).name].append(
-                (PurePath(name).parts[::-1], number))
+            self._named[PurePath(name).name].append((PurePath(name).parts[::-1], number))
         self.names = list(named) or list(self._ids)
 
-    def find(self, name: str, number: int | str, is_file: bool
-             ) -> int | str | None:
+    def find(self, name: str, number: int | str, is_file: bool) -> int | str | None:
         """The id of an image.
 
         Args:
@@ -97,8 +96,10 @@ class BoxFile:
         parts = PurePath(name).parts[::-1]
         common = {}
         for other, number in self._named.get(PurePath(name).name, ()):
-            same = next((i for i, (a, b) in enumerate(zip(parts, other))
-                         if a != b), min(len(parts), len(other)))
+            same = next(
+                (i for i, (a, b) in enumerate(zip(parts, other)) if a != b),
+                min(len(parts), len(other)),
+            )
             common.setdefault(same, {})[number] = other
         if not common:
             return None
@@ -107,7 +108,8 @@ class BoxFile:
             names = ['/'.join(other[::-1]) for other in best.values()]
             raise DatasetError(
                 f'{name} may be {" or ".join(names[:3])} in {self.path}: give '
-                'paths that end as the file names there')
+                'paths that end as the file names there'
+            )
         return next(iter(best))
 
     def boxes(self, image_id: int | str | None) -> list[tuple[float, ...]]:
@@ -118,13 +120,16 @@ class BoxFile:
 def _is_list(value, *keys: str) -> bool:
     """Whether it is a list of dicts with these keys."""
     return isinstance(value, list) and all(
-        isinstance(one, dict) and all(key in one for key in keys)
-        for one in value)
+        isinstance(one, dict) and all(key in one for key in keys) for one in value
+    )
 
 
 def _is_box(value) -> bool:
-    return (isinstance(value, list) and len(value) == 4
-            and all(isinstance(one, (int, float)) for one in value))
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(isinstance(one, (int, float)) for one in value)
+    )
 
 
 def _read_json(path: str):
@@ -135,5 +140,4 @@ def _read_json(path: str):
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DatasetError(
-            f'the file of boxes {path} is unreadable: {error}') from error
+        raise DatasetError(f'the file of boxes {path} is unreadable: {error}') from error

@@ -37,8 +37,9 @@ class Boxes:
 BoxSource = Callable[[Frame], Boxes]
 
 
-def find_box_source(boxes, inputs: Inputs, box_format: str = 'xyxy',
-                    min_score: float = 0.) -> BoxSource:
+def find_box_source(
+    boxes, inputs: Inputs, box_format: str = 'xyxy', min_score: float = 0.0
+) -> BoxSource:
     """Make what a user gave as boxes a function of the frame.
 
     Boxes that have no pixel of the picture, or a NaN, are left out, and
@@ -64,14 +65,16 @@ def find_box_source(boxes, inputs: Inputs, box_format: str = 'xyxy',
             images.
     """
     if box_format not in FORMATS:
-        raise ValueError(f'box_format is {box_format!r}: expected '
-                         f'{" or ".join(map(repr, FORMATS))}')
+        raise ValueError(
+            f'box_format is {box_format!r}: expected {" or ".join(map(repr, FORMATS))}'
+        )
     check_number('min_score', min_score)
     if isinstance(boxes, str) and boxes == WHOLE_IMAGE:
         source = _whole_image
     elif isinstance(boxes, (str, PathLike)):
         source = _of_file(BoxFile(fspath(boxes)), inputs)
     elif callable(boxes):
+
         def source(frame: Frame) -> Boxes:
             return _parse(boxes(frame.image), box_format, frame.name)
     elif isinstance(boxes, Mapping):
@@ -82,29 +85,34 @@ def find_box_source(boxes, inputs: Inputs, box_format: str = 'xyxy',
         raise TypeError(
             f'boxes is a {type(boxes).__name__}: expected '
             f'{WHOLE_IMAGE!r}, a COCO file, a function of an image, a '
-            'mapping, or arrays')
+            'mapping, or arrays'
+        )
     return lambda frame: _usable(source(frame), frame, min_score)
 
 
 def _whole_image(frame: Frame) -> Boxes:
     height, width = frame.image.shape[:2]
-    return Boxes(np.array([[0, 0, width, height]], np.float32),
-                 np.ones(1, np.float32))
+    return Boxes(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
 
 
 def _usable(found: Boxes, frame: Frame, min_score: float) -> Boxes:
     """Leave out what has no pixel of the picture, and say so."""
     height, width = frame.image.shape[:2]
     x0, y0, x1, y1 = found.corners.T
-    usable = np.isfinite(found.corners).all(1) & np.isfinite(found.scores) & (
-        (x1 > x0) & (y1 > y0) & (x1 > 0) & (y1 > 0)
-        & (x0 < width) & (y0 < height))
+    usable = (
+        np.isfinite(found.corners).all(1)
+        & np.isfinite(found.scores)
+        & ((x1 > x0) & (y1 > y0) & (x1 > 0) & (y1 > 0) & (x0 < width) & (y0 < height))
+    )
     for corners in found.corners[~usable]:
         shown = ', '.join(f'{value:g}' for value in corners)
         print_log(
             f'{frame.name}: the box {shown} (left, top, right, bottom) is '
             f'left out: it is empty, not of numbers, or outside the picture '
-            f'of {width} x {height} pixels', 'current', logging.WARNING)
+            f'of {width} x {height} pixels',
+            'current',
+            logging.WARNING,
+        )
     kept = usable & (found.scores >= min_score)
     return Boxes(found.corners[kept], found.scores[kept], found.image_id)
 
@@ -117,8 +125,8 @@ def _parse(values, box_format: str, name: str) -> Boxes:
         array = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f'the boxes of {name} are {values!r}: expected numbers, (n, 4) '
-            'or, with a score, (n, 5)') from error
+            f'the boxes of {name} are {values!r}: expected numbers, (n, 4) or, with a score, (n, 5)'
+        ) from error
     if not array.size:
         array = array.reshape(0, 4)
     if array.ndim == 1:
@@ -126,7 +134,8 @@ def _parse(values, box_format: str, name: str) -> Boxes:
     if array.ndim != 2 or array.shape[1] not in (4, 5):
         raise ValueError(
             f'the boxes of {name} have the shape {array.shape}: expected '
-            '(n, 4) or, with a score, (n, 5)')
+            '(n, 4) or, with a score, (n, 5)'
+        )
     corners = array[:, :4].copy()
     if box_format == 'xywh':
         corners[:, 2:] += corners[:, :2]
@@ -141,19 +150,24 @@ def _of_sequence(boxes, inputs: Inputs, box_format: str) -> BoxSource:
     if isinstance(boxes, np.ndarray):
         is_one = boxes.ndim != 3
     else:
-        is_one = count == 1 and isinstance(boxes, Sequence) and (
-            not boxes or isinstance(boxes[0], (int, float))
-            or (np.ndim(boxes[0]) == 1 and np.size(boxes[0]) in (4, 5)))
+        is_one = (
+            count == 1
+            and isinstance(boxes, Sequence)
+            and (
+                not boxes
+                or isinstance(boxes[0], (int, float))
+                or (np.ndim(boxes[0]) == 1 and np.size(boxes[0]) in (4, 5))
+            )
+        )
     if is_one and count != 1:
         raise ValueError(
             f'boxes has the shape {np.shape(boxes)}: expected a list of such '
-            'arrays, one for each image')
+            'arrays, one for each image'
+        )
     if is_one:
         boxes = [boxes]
-    elif count is not None and not isinstance(boxes, Iterator) and (
-            len(boxes) != count):
-        raise ValueError(f'boxes has {len(boxes)} entries for {count} '
-                         'images: expected as many')
+    elif count is not None and not isinstance(boxes, Iterator) and (len(boxes) != count):
+        raise ValueError(f'boxes has {len(boxes)} entries for {count} images: expected as many')
     entries = iter(boxes)
     taken = 0
 
@@ -166,9 +180,11 @@ def _of_sequence(boxes, inputs: Inputs, box_format: str) -> BoxSource:
             except StopIteration:
                 raise ValueError(
                     f'there are no boxes for {frame.name}: expected an entry '
-                    f'for each image, found {taken}') from None
+                    f'for each image, found {taken}'
+                ) from None
             taken += 1
         return _parse(entry, box_format, frame.name)
+
     return source
 
 
@@ -183,8 +199,8 @@ def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> BoxSource:
 
     def source(frame: Frame) -> Boxes:
         key = find(frame.name, frame.image_id, frame.is_file)
-        return _parse(boxes[key] if key is not None else None, box_format,
-                      frame.name)
+        return _parse(boxes[key] if key is not None else None, box_format, frame.name)
+
     return source
 
 
@@ -193,14 +209,13 @@ def _of_file(file: BoxFile, inputs: Inputs) -> BoxSource:
 
     def source(frame: Frame) -> Boxes:
         image_id = file.find(frame.name, frame.image_id, frame.is_file)
-        found = _parse(file.boxes(image_id), 'xywh',
-                       f'image {image_id} in {file.path}')
+        found = _parse(file.boxes(image_id), 'xywh', f'image {image_id} in {file.path}')
         return Boxes(found.corners, found.scores, image_id)
+
     return source
 
 
-def _check_files(find: Callable, inputs: Inputs, what: str,
-                 names: list[str]) -> None:
+def _check_files(find: Callable, inputs: Inputs, what: str, names: list[str]) -> None:
     """Refuse boxes that are of none of the files, or of two the same.
 
     Args:
@@ -219,14 +234,19 @@ def _check_files(find: Callable, inputs: Inputs, what: str,
         elif owners.setdefault(key, path) != path:
             raise DatasetError(
                 f'{what} has the same boxes for {owners[key]} and {path}: '
-                'expected names with their folders, or images of one folder')
+                'expected names with their folders, or images of one folder'
+            )
     if missing and not owners:
         raise DatasetError(
             f'{what} has boxes of {len(names)} images, but of none of the '
             f'{len(paths)} given, such as {paths[0]}'
             f'{closest(Path(paths[0]).name, names)}; images are found by '
-            'file_name, or by names that are their ids')
+            'file_name, or by names that are their ids'
+        )
     if missing:
         print_log(
             f'{what} has no boxes of {len(missing)} of the {len(paths)} '
-            f'images, such as {missing[0]}', 'current', logging.INFO)
+            f'images, such as {missing[0]}',
+            'current',
+            logging.INFO,
+        )

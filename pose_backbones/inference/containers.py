@@ -8,20 +8,38 @@ from typing import BinaryIO
 from ..utils.files import open_regular
 
 _EBML, _SEGMENT = bytes.fromhex('1a45dfa3'), bytes.fromhex('18538067')
-_BOXES = (b'ftyp', b'styp', b'moov', b'moof', b'mdat', b'free', b'skip',
-          b'wide', b'pnot')
+_BOXES = (b'ftyp', b'styp', b'moov', b'moof', b'mdat', b'free', b'skip', b'wide', b'pnot')
 #: how the other containers begin
 _MARKS = (
-    _EBML, b'FLV\x01', b'OggS', b'GIF87a', b'GIF89a', b'YUV4MPEG2 ', b'DKIF',
-    b'.RMF', b'\x06\x0e\x2b\x34',  # RealMedia, MXF
+    _EBML,
+    b'FLV\x01',
+    b'OggS',
+    b'GIF87a',
+    b'GIF89a',
+    b'YUV4MPEG2 ',
+    b'DKIF',
+    b'.RMF',
+    b'\x06\x0e\x2b\x34',  # RealMedia, MXF
     b'\x30\x26\xb2\x75\x8e\x66\xcf\x11',  # ASF, WMV
-    b'\0\0\1', b'\0\0\0\1',  # MPEG streams and files, H.264, H.265
-    b'\x1f\x07\0')  # DV
+    b'\0\0\1',
+    b'\0\0\0\1',  # MPEG streams and files, H.264, H.265
+    b'\x1f\x07\0',
+)  # DV
 #: bytes between the packets of a transport stream, and before the first one
 _PACKETS = ((188, 0), (192, 4), (204, 0))
 #: how files begin that name other files, to be played in their place
-_PLAYLISTS = (b'#extm3u', b'ffconcat', b'[playlist]', b'[reference]',
-              b'rtsptext', b'smil', b'<', b'v=0', b'file ', b'# vobsub')
+_PLAYLISTS = (
+    b'#extm3u',
+    b'ffconcat',
+    b'[playlist]',
+    b'[reference]',
+    b'rtsptext',
+    b'smil',
+    b'<',
+    b'v=0',
+    b'file ',
+    b'# vobsub',
+)
 _START = 1024  # bytes to look at
 
 
@@ -45,8 +63,8 @@ def is_container(path: Path) -> bool:
     if start[:4] == b'RIFF':
         return start[8:11] == b'AVI'
     return not start.startswith(b'ID3') and any(
-        len(start) > first and set(start[first::step]) == {ord('G')}
-        for step, first in _PACKETS)
+        len(start) > first and set(start[first::step]) == {ord('G')} for step, first in _PACKETS
+    )
 
 
 def is_playlist(path: Path) -> bool:

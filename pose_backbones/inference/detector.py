@@ -13,13 +13,7 @@ from mmengine.registry import DefaultScope
 
 from ..checkpoints.loading import check_checkpoint_path, read_checkpoint
 from ..configs import building, load_config
-from ..errors import (
-    CheckpointError,
-    ConfigError,
-    ImageError,
-    closest,
-    first_line,
-)
+from ..errors import CheckpointError, ConfigError, ImageError, closest, first_line
 from ..utils.files import is_url
 from .loading import choose_device
 
@@ -55,7 +49,8 @@ class PersonDetector:
             raise ConfigError(
                 f'the detector knows {", ".join(classes[:8])}'
                 f'{"…" if len(classes) > 8 else ""}: expected one with the '
-                f'class {_PERSON!r}')
+                f'class {_PERSON!r}'
+            )
         self.person = classes.index(_PERSON)
         steps = get_test_pipeline_cfg(model.cfg.copy())
         steps[0].type = 'mmdet.LoadImageFromNDArray'
@@ -85,20 +80,19 @@ class PersonDetector:
             height, width = image.shape[:2]
             raise ImageError(
                 f'the detector cannot take an image of {width} x {height} '
-                f'pixels: {first_line(error)}') from error
+                f'pixels: {first_line(error)}'
+            ) from error
         data['inputs'] = [data['inputs']]
         data['data_samples'] = [data['data_samples']]
         found = self.model.test_step(data)[0].pred_instances
         found = found[found.labels == self.person]
         found = found[nms(found.bboxes, found.scores, self.nms_iou)]
-        return torch.cat(
-            (found.bboxes, found.scores[:, None]), 1).float().cpu().numpy()
+        return torch.cat((found.bboxes, found.scores[:, None]), 1).float().cpu().numpy()
 
 
-def load_detector(name: str,
-                  weights: str | None = None,
-                  device: str | torch.device | None = None
-                  ) -> PersonDetector:
+def load_detector(
+    name: str, weights: str | None = None, device: str | torch.device | None = None
+) -> PersonDetector:
     """Build a detector with its trained weights.
 
     Args:
@@ -120,8 +114,8 @@ def load_detector(name: str,
         from mmdet.utils import register_all_modules
     except ImportError as error:
         raise ConfigError(
-            f'a detector needs MMDetection: pip install mmdet, or give boxes '
-            f'({error})') from error
+            f'a detector needs MMDetection: pip install mmdet, or give boxes ({error})'
+        ) from error
     if weights is not None:
         check_checkpoint_path(weights)
     if name in DETECTORS:
@@ -132,18 +126,18 @@ def load_detector(name: str,
     else:
         raise ConfigError(
             f'unknown detector {name!r}: expected {", ".join(DETECTORS)}, or '
-            f'a config of MMDetection{closest(name, list(DETECTORS))}')
+            f'a config of MMDetection{closest(name, list(DETECTORS))}'
+        )
     if weights is None:
         raise CheckpointError(
-            f'the detector {name} has no weights: expected the path or URL '
-            'of a checkpoint')
+            f'the detector {name} has no weights: expected the path or URL of a checkpoint'
+        )
     register_all_modules(init_default_scope=False)
     checkpoint = _read(name, weights)
     with building(config), DefaultScope.overwrite_default_scope('mmdet'):
         model = revert_sync_batchnorm(MODELS.build(config.model))
     model.cfg = config
-    model.dataset_meta = dict(
-        classes=_classes(checkpoint) or get_classes('coco'))
+    model.dataset_meta = dict(classes=_classes(checkpoint) or get_classes('coco'))
     _load(model, checkpoint.get('state_dict', checkpoint), weights)
     return PersonDetector(model.to(choose_device(device)))
 
@@ -151,6 +145,7 @@ def load_detector(name: str,
 def _released(name: str) -> tuple[Config, str]:
     """A detector's config and the URL of its weights."""
     from mmengine.hub import get_config
+
     config = get_config(DETECTORS[name], pretrained=True)
     return config, config.model_path
 
@@ -165,7 +160,8 @@ def _read(name: str, weights: str) -> dict:
             f'the weights of the detector {name} cannot be had: {weights} '
             f'({error.__cause__}). Without a network, download them '
             'elsewhere and give the file (--detector-weights FILE), or give '
-            'boxes') from error
+            'boxes'
+        ) from error
 
 
 def _classes(checkpoint: dict) -> list[str] | None:
@@ -185,12 +181,11 @@ def _load(model: torch.nn.Module, weights: dict, source: str) -> None:
         wrong = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         first = str(error).strip().split('\n')[-1].strip()
-        raise CheckpointError(
-            f'{source} is not of this detector: {first}') from error
+        raise CheckpointError(f'{source} is not of this detector: {first}') from error
     odd = [*wrong.missing_keys, *wrong.unexpected_keys]
     odd = [key for key in odd if key not in extra]
     if odd:
         raise CheckpointError(
-            f'{source} is not of this detector: {len(odd)} names do not '
-            f'match, such as {odd[0]}')
+            f'{source} is not of this detector: {len(odd)} names do not match, such as {odd[0]}'
+        )
     print_log(f'detector: {source}', 'current', logging.INFO)

@@ -12,8 +12,10 @@ import numpy as np
 from ..errors import PoseBackbonesError
 
 #: demuxers for sound: none of them opens a file that another one names
-_SOUND = ('mov,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg,mxf,dv,rm,mp3,wav,'
-          'flac,aac,ac3,amr,aiff,au,w64,caf,gif,h264,hevc,m4v,mpegvideo,ivf')
+_SOUND = (
+    'mov,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg,mxf,dv,rm,mp3,wav,'
+    'flac,aac,ac3,amr,aiff,au,w64,caf,gif,h264,hevc,m4v,mpegvideo,ivf'
+)
 _QUIET = ('-hide_banner', '-loglevel', 'error', '-y')
 
 
@@ -40,8 +42,9 @@ class FFmpegEncoder:
         fps: Frames a second.
     """
 
-    def __init__(self, ffmpeg: str, codec: str, path: Path,
-                 size: tuple[int, int], fps: float) -> None:
+    def __init__(
+        self, ffmpeg: str, codec: str, path: Path, size: tuple[int, int], fps: float
+    ) -> None:
         rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
         quality = {
             'libx264': ('-preset', 'veryfast', '-crf', '18'),
@@ -50,16 +53,32 @@ class FFmpegEncoder:
         }[codec]
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [ffmpeg, *_QUIET, *_raw(size), '-r', str(rate),
-             '-i', 'pipe:0', '-c:v', codec, *quality,
-             '-pix_fmt', 'yuv420p',
-             '-movflags', '+empty_moov+default_base_moof',
-             '-frag_duration', '1000000', '-f', 'mp4',
-             f'file:{path.absolute()}'],
+            [
+                ffmpeg,
+                *_QUIET,
+                *_raw(size),
+                '-r',
+                str(rate),
+                '-i',
+                'pipe:0',
+                '-c:v',
+                codec,
+                *quality,
+                '-pix_fmt',
+                'yuv420p',
+                '-movflags',
+                '+empty_moov+default_base_moof',
+                '-frag_duration',
+                '1000000',
+                '-f',
+                'mp4',
+                f'file:{path.absolute()}',
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._log,
-            start_new_session=True)
+            start_new_session=True,
+        )
 
     def write(self, frame: np.ndarray) -> None:
         """Add a frame.
@@ -92,8 +111,7 @@ class FFmpegEncoder:
         self._log.seek(0)
         lines = self._log.read().decode(errors='replace').split('\n')
         lines = [line.strip() for line in lines if line.strip()]
-        return lines[-1] if lines else (
-            f'exit status {self._process.returncode}')
+        return lines[-1] if lines else (f'exit status {self._process.returncode}')
 
 
 class OpenCVEncoder:
@@ -107,19 +125,19 @@ class OpenCVEncoder:
         VideoError: If there is no codec or the file cannot be made.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int],
-                 fps: float) -> None:
+    def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         for codec in ('mp4v', 'avc1'):
             self._writer = cv2.VideoWriter(
-                str(path.absolute()), cv2.VideoWriter_fourcc(*codec),
-                max(round(fps, 2), 0.01), size)
+                str(path.absolute()), cv2.VideoWriter_fourcc(*codec), max(round(fps, 2), 0.01), size
+            )
             if self._writer.isOpened():
                 return
         raise VideoError(
             f'{path} cannot be written: OpenCV has neither of the codecs '
             'mp4v and avc1, or refuses '
             f'{size[0]} x {size[1]} pixels at {fps:g} frames a second; '
-            'install ffmpeg, or write pictures instead of a video')
+            'install ffmpeg, or write pictures instead of a video'
+        )
 
     def write(self, frame: np.ndarray) -> None:
         """Add a frame.
@@ -147,11 +165,24 @@ def find_codec(ffmpeg: str) -> str | None:
     for codec in ('libx264', 'libopenh264', 'mpeg4'):
         try:
             run = subprocess.run(
-                [ffmpeg, *_QUIET, *_raw((64, 64)), '-i', 'pipe:0', '-c:v',
-                 codec, '-pix_fmt', 'yuv420p', '-f', 'null', '-'],
+                [
+                    ffmpeg,
+                    *_QUIET,
+                    *_raw((64, 64)),
+                    '-i',
+                    'pipe:0',
+                    '-c:v',
+                    codec,
+                    '-pix_fmt',
+                    'yuv420p',
+                    '-f',
+                    'null',
+                    '-',
+                ],
                 input=bytes(64 * 64 * 3),
                 capture_output=True,
-                timeout=30)
+                timeout=30,
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         if not run.returncode:
@@ -159,8 +190,7 @@ def find_codec(ffmpeg: str) -> str | None:
     return None
 
 
-def remux(ffmpeg: str, video: Path, sound: Path | None, seconds: float,
-          out: Path) -> str | None:
+def remux(ffmpeg: str, video: Path, sound: Path | None, seconds: float, out: Path) -> str | None:
     """Copy a video to an MP4 file with its index in front, and add sound.
 
     The sound becomes AAC, which is what players of MP4 files know.
@@ -178,17 +208,43 @@ def remux(ffmpeg: str, video: Path, sound: Path | None, seconds: float,
     """
     inputs = ['-i', f'file:{video.absolute()}']
     if sound is not None:
-        inputs += ['-protocol_whitelist', 'file', '-format_whitelist', _SOUND,
-                   '-i', f'file:{sound.absolute()}', '-map', '0:v', '-map',
-                   '1:a?', '-c:a', 'aac', '-b:a', '192k']
+        inputs += [
+            '-protocol_whitelist',
+            'file',
+            '-format_whitelist',
+            _SOUND,
+            '-i',
+            f'file:{sound.absolute()}',
+            '-map',
+            '0:v',
+            '-map',
+            '1:a?',
+            '-c:a',
+            'aac',
+            '-b:a',
+            '192k',
+        ]
     done = False
     try:
         run = subprocess.run(
-            [ffmpeg, *_QUIET, '-nostdin', *inputs, '-c:v', 'copy',
-             '-t', f'{seconds:.6f}', '-movflags', '+faststart', '-f', 'mp4',
-             f'file:{out.absolute()}'],
+            [
+                ffmpeg,
+                *_QUIET,
+                '-nostdin',
+                *inputs,
+                '-c:v',
+                'copy',
+                '-t',
+                f'{seconds:.6f}',
+                '-movflags',
+                '+faststart',
+                '-f',
+                'mp4',
+                f'file:{out.absolute()}',
+            ],
             capture_output=True,
-            start_new_session=True)
+            start_new_session=True,
+        )
         done = not run.returncode
     finally:
         if not done:
@@ -208,5 +264,4 @@ def plays(path: Path) -> bool:
 
 def _raw(size: tuple[int, int]) -> tuple[str, ...]:
     """How ffmpeg is told of frames in OpenCV's layout."""
-    return ('-f', 'rawvideo', '-pix_fmt', 'bgr24', '-video_size',
-            f'{size[0]}x{size[1]}')
+    return ('-f', 'rawvideo', '-pix_fmt', 'bgr24', '-video_size', f'{size[0]}x{size[1]}')

@@ -44,8 +44,7 @@ class Journal:
             lines that such a run would not have written.
     """
 
-    def __init__(self, folder: Path, settings: dict, save_every: int,
-                 resume: bool = False):
+    def __init__(self, folder: Path, settings: dict, save_every: int, resume: bool = False):
         self.path = folder / JOURNAL
         self.save_every = save_every
         self.next_part = self.next_index = self.failures = 0
@@ -68,13 +67,13 @@ class Journal:
                 entry = _parse_line(line)
                 if entry is None:
                     break
-                problem = ('it is not of this tool' if not _is_entry(entry)
-                           else order.problem(entry))
+                problem = 'it is not of this tool' if not _is_entry(entry) else order.problem(entry)
                 if problem:
                     raise WorkDirError(
                         f'--resume: line {number} of {self.path} cannot be '
                         f'gone on with: {problem} ({_short(entry)}): choose '
-                        'another --out')
+                        'another --out'
+                    )
                 failures += 'error' in entry
                 # A video is written anew, so that its lines are as well.
                 if 'frame' not in entry:
@@ -92,8 +91,7 @@ class Journal:
             result: Its people.
             part: See `Frame`.
         """
-        entry = dict(index=result.index, part=part, name=result.name,
-                     people=result.to_coco())
+        entry = dict(index=result.index, part=part, name=result.name, people=result.to_coco())
         if result.track_ids is not None:
             for person, track in zip(entry['people'], result.track_ids):
                 person['track_id'] = int(track)
@@ -104,8 +102,9 @@ class Journal:
     def add_failure(self, failure: Failure) -> None:
         """Add a picture, or the rest of a video, that could not be read."""
         self.failures += 1
-        entry = dict(index=failure.index, part=failure.part,
-                     name=failure.name, error=str(failure.error))
+        entry = dict(
+            index=failure.index, part=failure.part, name=failure.name, error=str(failure.error)
+        )
         if failure.in_video:
             entry.update(frame=None)
         self._append(entry)
@@ -124,7 +123,7 @@ class Journal:
         start = self._file.tell()
         try:
             while line:  # a write may end early
-                line = line[self._file.write(line):]
+                line = line[self._file.write(line) :]
         except BaseException:
             self._file.truncate(start)
             self._file.seek(start)
@@ -172,28 +171,31 @@ class _Order:
         if self._part == len(self._inputs):
             return f'there are only {self._part} inputs'
         source, end = self._inputs[self._part], 'end' in entry
-        if (entry['part'], entry['index']) != (
-                self._part, self._index - end) or (
-                    end and self._index == self._first):
-            return (f'expected part {self._part} and index {self._index}, as '
-                    'a line is missing, double, or of another run')
+        if (entry['part'], entry['index']) != (self._part, self._index - end) or (
+            end and self._index == self._first
+        ):
+            return (
+                f'expected part {self._part} and index {self._index}, as '
+                'a line is missing, double, or of another run'
+            )
         if not end:
             if ('frame' in entry) != is_video(source):
                 return f'{_short(source)} is {_KINDS[is_video(source)]}'
             name = name_of(source, entry['index'])
             frame = self._index - self._first
             names = [name, f'{name}, frame {frame}']
-            if entry['name'] not in names[:1 + ('frame' in entry)]:
+            if entry['name'] not in names[: 1 + ('frame' in entry)]:
                 return f'the name of this input is {_short(name)}'
-            if 'frame' in entry and entry['frame'] != (
-                    None if 'error' in entry else frame):
+            if 'frame' in entry and entry['frame'] != (None if 'error' in entry else frame):
                 return f'expected frame {frame}'
             for person in entry.get('people', ()):
                 count = len(person['keypoints'])
                 self._values = self._values or count
                 if count % 3 or count != self._values:
-                    return (f'a person has {count} values of key points: '
-                            f'expected {self._values}, 3 for each')
+                    return (
+                        f'a person has {count} values of key points: '
+                        f'expected {self._values}, 3 for each'
+                    )
             self._index += 1
         if end or 'frame' not in entry:
             self._part, self._first = self._part + 1, self._index
@@ -214,34 +216,41 @@ def _parse_line(line: bytes):
 def _is_entry(entry) -> bool:
     """Whether a line's content is as `Journal` writes it."""
     if not isinstance(entry, dict) or not all(
-            type(entry.get(key)) is int and 0 <= entry[key] < 2**53
-            for key in ('part', 'index')):
+        type(entry.get(key)) is int and 0 <= entry[key] < 2**53 for key in ('part', 'index')
+    ):
         return False
     if 'end' in entry:
         return entry['end'] is True and len(entry) == 3
     people = entry.get('people', [])
-    return (isinstance(entry.get('name'), str) and isinstance(people, list)
-            and ('people' in entry) != isinstance(entry.get('error'), str)
-            and (entry.get('frame') is None or type(entry['frame']) is int)
-            and (entry.get('time') is None or _are_numbers([entry['time']]))
-            and all(map(_is_person, people)))
+    return (
+        isinstance(entry.get('name'), str)
+        and isinstance(people, list)
+        and ('people' in entry) != isinstance(entry.get('error'), str)
+        and (entry.get('frame') is None or type(entry['frame']) is int)
+        and (entry.get('time') is None or _are_numbers([entry['time']]))
+        and all(map(_is_person, people))
+    )
 
 
 def _is_person(person) -> bool:
-    return (isinstance(person, dict)
-            and type(person.get('image_id')) in (int, str)
-            and type(person.get('track_id', 0)) is int
-            and _are_numbers(person.get('bbox'), 4)
-            and _are_numbers(person.get('keypoints'))
-            and len(person['keypoints']) > 0
-            and _are_numbers([person.get('score')]))
+    return (
+        isinstance(person, dict)
+        and type(person.get('image_id')) in (int, str)
+        and type(person.get('track_id', 0)) is int
+        and _are_numbers(person.get('bbox'), 4)
+        and _are_numbers(person.get('keypoints'))
+        and len(person['keypoints']) > 0
+        and _are_numbers([person.get('score')])
+    )
 
 
 def _are_numbers(values, count: int | None = None) -> bool:
     """Whether it is a list of so many finite numbers."""
-    return (isinstance(values, list) and count in (None, len(values))
-            and all(is_number(value) and -inf < value < inf
-                    for value in values))
+    return (
+        isinstance(values, list)
+        and count in (None, len(values))
+        and all(is_number(value) and -inf < value < inf for value in values)
+    )
 
 
 def _compare(found: dict | None, settings: dict, path: Path) -> None:
@@ -249,16 +258,15 @@ def _compare(found: dict | None, settings: dict, path: Path) -> None:
     if found == expected:
         return
     if not isinstance(found, dict):
-        raise WorkDirError(f'--resume: {path} does not say what it is of: '
-                           'choose another --out')
+        raise WorkDirError(f'--resume: {path} does not say what it is of: choose another --out')
     for key, value in expected.items():
         if found.get(key) != value:
             raise WorkDirError(
                 f'--resume: {path} is of a run with {key} '
                 f'{_short(found.get(key))}, and now it is {_short(value)}: '
-                'go on with the same options, or choose another --out')
-    raise WorkDirError(f'--resume: {path} is of another version of this '
-                       'tool: choose another --out')
+                'go on with the same options, or choose another --out'
+            )
+    raise WorkDirError(f'--resume: {path} is of another version of this tool: choose another --out')
 
 
 def _short(value) -> str:
@@ -277,8 +285,7 @@ def write_predictions(path: Path, entries: Iterable[dict]) -> int:
         How many people.
     """
     count = 0
-    with replacing(path) as draft, open(
-            draft, 'w', newline='', encoding='utf-8') as file:
+    with replacing(path) as draft, open(draft, 'w', newline='', encoding='utf-8') as file:
         file.write('[')
         for entry in entries:
             for person in entry.get('people', ()):
@@ -289,8 +296,7 @@ def write_predictions(path: Path, entries: Iterable[dict]) -> int:
     return count
 
 
-def write_table(path: Path, entries: Iterable[dict],
-                names: Sequence[str]) -> None:
+def write_table(path: Path, entries: Iterable[dict], names: Sequence[str]) -> None:
     """Write a table (CSV), one line for each person.
 
     A name that is not UTF-8 is written as it is, byte by byte; what is no
@@ -300,22 +306,42 @@ def write_table(path: Path, entries: Iterable[dict],
         path, entries: As for `write_predictions`.
         names: Of the key points.
     """
-    columns = ['file_name', 'image_id', 'person', 'track_id', 'frame', 'time',
-               'score', 'left', 'top', 'width', 'height']
+    columns = [
+        'file_name',
+        'image_id',
+        'person',
+        'track_id',
+        'frame',
+        'time',
+        'score',
+        'left',
+        'top',
+        'width',
+        'height',
+    ]
     for name in names:
         columns += [f'{name}_x', f'{name}_y', f'{name}_score']
-    with replacing(path) as draft, open(
-            draft, 'w', newline='', encoding='utf-8',
-            errors='surrogateescape') as file:
+    with (
+        replacing(path) as draft,
+        open(draft, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file,
+    ):
         table = csv.writer(file)
         table.writerow(columns)
         for entry in entries:
             for number, person in enumerate(entry.get('people', ())):
-                table.writerow([
-                    _text(entry['name']), _text(person['image_id']), number,
-                    person.get('track_id'), entry.get('frame'),
-                    entry.get('time'), person['score'], *person['bbox'],
-                    *person['keypoints']])
+                table.writerow(
+                    [
+                        _text(entry['name']),
+                        _text(person['image_id']),
+                        number,
+                        person.get('track_id'),
+                        entry.get('frame'),
+                        entry.get('time'),
+                        person['score'],
+                        *person['bbox'],
+                        *person['keypoints'],
+                    ]
+                )
 
 
 def _text(value):

@@ -9,12 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DatasetError
-from ..utils.images import (
-    NoImageError,
-    describe_unknown,
-    open_image,
-    read_image_bytes,
-)
+from ..utils.images import NoImageError, describe_unknown, open_image, read_image_bytes
 
 #: What OpenCV reads as its viewers show it: 8 bits, three channels or one.
 _PLAIN_MODES = ('RGB', 'L')
@@ -66,12 +61,14 @@ def _bytes(source) -> bytes:
     if not hasattr(source, 'read'):
         raise TypeError(
             f'the input is a {type(source).__name__}: expected a path, an '
-            'array, a PIL image, bytes or a binary stream')
+            'array, a PIL image, bytes or a binary stream'
+        )
     data = source.read()
     if not isinstance(data, bytes):
         raise TypeError(
             f'{describe(source)} gives {type(data).__name__}: expected bytes; '
-            "open files with the mode 'rb'")
+            "open files with the mode 'rb'"
+        )
     return data
 
 
@@ -102,22 +99,25 @@ def decode(data: bytes, name: str) -> np.ndarray:
     try:
         with open_image(io.BytesIO(data)) as image:
             if _is_plain(image, data):
-                found = cv2.imdecode(
-                    np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
                 if found is not None:
                     return found
             return _from_pil(image)
     except UnidentifiedImageError as error:
         raise NoImageError(describe_unknown(name, data[:64])) from error
     except Exception as error:  # of any of Pillow's formats, and OpenCV's
-        raise DatasetError(f'cannot read the image {name}: '
-                           f'{error or type(error).__name__}') from error
+        raise DatasetError(
+            f'cannot read the image {name}: {error or type(error).__name__}'
+        ) from error
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
     """Whether OpenCV reads this file as a viewer shows it, and whole."""
-    if (image.mode not in _PLAIN_MODES or image.format not in _PLAIN_FORMATS
-            or 'transparency' in image.info):
+    if (
+        image.mode not in _PLAIN_MODES
+        or image.format not in _PLAIN_FORMATS
+        or 'transparency' in image.info
+    ):
         return False
     if image.format in ('JPEG', 'MPO'):  # OpenCV takes half a file as well
         return data.rfind(_END) > data.rfind(_SCAN)
@@ -128,8 +128,7 @@ def _from_pil(image: Image.Image) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith('I') or image.mode == 'F':
         return from_array(_to_unit(np.asarray(image), image.mode))
-    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or (
-            'transparency' in image.info):
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or ('transparency' in image.info):
         return from_array(np.asarray(image.convert('RGBA')), rgb=True)
     return from_array(np.asarray(image.convert('RGB')), rgb=True)
 
@@ -159,11 +158,15 @@ def from_array(image: np.ndarray, rgb: bool = False) -> np.ndarray:
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
-        hint = (' (channels come last: use image.transpose(1, 2, 0))'
-                if len(shape) == 3 and shape[0] in (1, 3, 4) else '')
+        hint = (
+            ' (channels come last: use image.transpose(1, 2, 0))'
+            if len(shape) == 3 and shape[0] in (1, 3, 4)
+            else ''
+        )
         raise ValueError(
             f'an image has the shape {shape}: expected (H, W), (H, W, 3) or '
-            f'(H, W, 4), with at least one pixel{hint}')
+            f'(H, W, 4), with at least one pixel{hint}'
+        )
     image = _to_bytes(image)
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2)
@@ -196,11 +199,13 @@ def _to_bytes(image: np.ndarray) -> np.ndarray:
     if not np.issubdtype(image.dtype, np.floating):
         raise ValueError(
             f'an image is of {image.dtype}: expected uint8, uint16, bool, or '
-            'floats from 0 to 1; of 0 to 255, use image.astype(numpy.uint8)')
+            'floats from 0 to 1; of 0 to 255, use image.astype(numpy.uint8)'
+        )
     image = np.nan_to_num(image)
     low, high = float(image.min()), float(image.max())
     if low < 0 or high > 1:
         raise ValueError(
             f'an image of floats has values from {low:g} to {high:g}: '
-            'expected 0 to 1; of 0 to 255, use image.astype(numpy.uint8)')
+            'expected 0 to 1; of 0 to 255, use image.astype(numpy.uint8)'
+        )
     return np.rint(image * 255).astype(np.uint8)

@@ -67,23 +67,27 @@ class PoseInferencer:
         TypeError, ValueError: For another value of an argument.
     """
 
-    def __init__(self,
-                 model: str | PathLike | Config | nn.Module,
-                 weights: str | PathLike | None = None,
-                 *,
-                 device: str | torch.device | None = None,
-                 batch_size: int | None = None,
-                 half: bool = False,
-                 flip_test: bool | None = None,
-                 detector=None):
+    def __init__(
+        self,
+        model: str | PathLike | Config | nn.Module,
+        weights: str | PathLike | None = None,
+        *,
+        device: str | torch.device | None = None,
+        batch_size: int | None = None,
+        half: bool = False,
+        flip_test: bool | None = None,
+        detector=None,
+    ):
         check_flag('half', half)
         if batch_size is not None:
             check_positive_int('batch_size', batch_size)
         if flip_test is not None:
             check_flag('flip_test', flip_test)
         if detector is not None and not callable(detector):
-            raise TypeError(f'detector is {detector!r}: expected a function '
-                            'of an image, see pose_backbones.inference')
+            raise TypeError(
+                f'detector is {detector!r}: expected a function '
+                'of an image, see pose_backbones.inference'
+            )
         if device is not None or not isinstance(model, nn.Module):
             device = choose_device(device)  # before the weights are loaded
         built = revert_sync_batchnorm(load_model(model, weights))
@@ -108,8 +112,11 @@ class PoseInferencer:
             return 1
         if self.device.type != 'cpu':
             return _CROPS
-        sizes = [step['input_size'] for step in
-                 test_dataset(self.cfg)['pipeline'] if 'input_size' in step]
+        sizes = [
+            step['input_size']
+            for step in test_dataset(self.cfg)['pipeline']
+            if 'input_size' in step
+        ]
         width, height = sizes[-1] if sizes else (192, 256)
         return min(_CROPS, max(1, _CPU_PIXELS // (width * height)))
 
@@ -117,24 +124,26 @@ class PoseInferencer:
         if getattr(self.model, 'test_cfg', None) is None:
             raise ConfigError(
                 f'flip_test is {value}, but {type(self.model).__name__} has '
-                'no test_cfg: expected None')
+                'no test_cfg: expected None'
+            )
         self.model.test_cfg = {**self.model.test_cfg, 'flip_test': value}
 
     def _finds_people(self, expected: str) -> str:
-        return (f'{type(self.model).__name__} finds people by itself: '
-                f'expected {expected}')
+        return f'{type(self.model).__name__} finds people by itself: expected {expected}'
 
-    def __call__(self,
-                 inputs,
-                 boxes=None,
-                 *,
-                 box_format: str = 'xyxy',
-                 min_score: float = 0.,
-                 rgb: bool = False,
-                 keep_images: bool = True,
-                 strict: bool = False,
-                 track: bool = False,
-                 smooth: bool = False) -> Results:
+    def __call__(
+        self,
+        inputs,
+        boxes=None,
+        *,
+        box_format: str = 'xyxy',
+        min_score: float = 0.0,
+        rgb: bool = False,
+        keep_images: bool = True,
+        strict: bool = False,
+        track: bool = False,
+        smooth: bool = False,
+    ) -> Results:
         """Find the poses.
 
         Args:
@@ -160,13 +169,18 @@ class PoseInferencer:
             DatasetError: If there are no such files, or boxes of none.
             TypeError, ValueError: For another value of an argument.
         """
-        for name, value in (('strict', strict), ('track', track),
-                            ('keep_images', keep_images),
-                            ('smooth', smooth)):
+        for name, value in (
+            ('strict', strict),
+            ('track', track),
+            ('keep_images', keep_images),
+            ('smooth', smooth),
+        ):
             check_flag(name, value)
         if smooth and not track:
-            raise ValueError('smooth is True, but track is False: expected '
-                             'both, since a movement is that of one person')
+            raise ValueError(
+                'smooth is True, but track is False: expected '
+                'both, since a movement is that of one person'
+            )
         inputs = Inputs(inputs, rgb)
         source = None
         if self.is_top_down:
@@ -174,18 +188,16 @@ class PoseInferencer:
                 boxes = self.detector or WHOLE_IMAGE
             source = find_box_source(boxes, inputs, box_format, min_score)
         elif boxes is not None or min_score or box_format != 'xyxy':
-            raise ConfigError(self._finds_people(
-                'boxes=None, with neither min_score nor box_format'))
+            raise ConfigError(
+                self._finds_people('boxes=None, with neither min_score nor box_format')
+            )
         follower = None
         if track:
             sigmas = self.metainfo.get('sigmas')
-            follower = Follower(
-                sigmas if sigmas is not None and len(sigmas) else None,
-                smooth)
+            follower = Follower(sigmas if sigmas is not None and len(sigmas) else None, smooth)
         return Results(self, inputs, source, follower, strict, keep_images)
 
-    def prepare(self, frame: Frame, box: np.ndarray | None = None,
-                score: float = 1.) -> dict:
+    def prepare(self, frame: Frame, box: np.ndarray | None = None, score: float = 1.0) -> dict:
         """What the model gets of a frame, or of a person in it.
 
         Args:
@@ -198,11 +210,10 @@ class PoseInferencer:
             The end of the config's test pipeline.
         """
         data = dict(
-            self.metainfo, img=frame.image, img_path=frame.name,
-            img_id=frame.index, id=frame.index)
+            self.metainfo, img=frame.image, img_path=frame.name, img_id=frame.index, id=frame.index
+        )
         if box is not None:
-            data.update(bbox=box[None],
-                        bbox_score=np.array([score], np.float32))
+            data.update(bbox=box[None], bbox_score=np.array([score], np.float32))
         return self.pipeline(data)
 
     @torch.inference_mode()
@@ -215,7 +226,6 @@ class PoseInferencer:
         Returns:
             MMPose's instances of each.
         """
-        with (half_precision(self.model, self.device) if self.half else
-              nullcontext()):
+        with half_precision(self.model, self.device) if self.half else nullcontext():
             samples = self.model.test_step(pseudo_collate(batch))
         return [sample.pred_instances for sample in samples]

@@ -13,13 +13,7 @@ from ..errors import DatasetError
 from ..utils.arguments import check_flag
 from ..utils.files import is_url
 from .images import UNNAMED, decode, describe, read_image
-from .paths import (
-    check_some_there,
-    expand,
-    is_live,
-    is_video,
-    numbers_of_names,
-)
+from .paths import check_some_there, expand, is_live, is_video, numbers_of_names
 from .video import read_video
 
 
@@ -126,8 +120,7 @@ class Inputs:
     @property
     def files(self) -> list[str] | None:
         """The paths, if all inputs are image files; else None."""
-        if self.count is None or not all(
-                isinstance(part, str) for part in self.parts):
+        if self.count is None or not all(isinstance(part, str) for part in self.parts):
             return None
         return self.parts
 
@@ -143,8 +136,8 @@ class Inputs:
         many frames as they say; None if something does not say, or is far
         away."""
         if self.parts is None or any(
-                is_video(part) and (is_live(part) or is_url(part))
-                for part in self.parts):
+            is_video(part) and (is_live(part) or is_url(part)) for part in self.parts
+        ):
             return None
         total = 0
         for part in self.parts:
@@ -158,8 +151,7 @@ class Inputs:
         """Read them, one by one."""
         return self.since()
 
-    def since(self, part: int = 0, index: int = 0
-              ) -> Iterator[Frame | Failure]:
+    def since(self, part: int = 0, index: int = 0) -> Iterator[Frame | Failure]:
         """Read from somewhere on.
 
         Args:
@@ -169,8 +161,7 @@ class Inputs:
         Yields:
             Pictures, and what could not be read.
         """
-        for number, source in enumerate(
-                islice(self._each(), part, None), part):
+        for number, source in enumerate(islice(self._each(), part, None), part):
             if is_video(source):
                 for item in _frames(source, number, index):
                     yield item
@@ -198,13 +189,16 @@ class Inputs:
         except Exception as error:  # of a file or object of any kind
             return Failure(index, name, part, error)
         return Frame(
-            index, name, part, image,
+            index,
+            name,
+            part,
+            image,
             index + 1 if self.ids is None else self.ids[index],
-            source if isinstance(source, str) else None)
+            source if isinstance(source, str) else None,
+        )
 
 
-def _frames(source: str | int, part: int, start: int
-            ) -> Iterator[Frame | Failure]:
+def _frames(source: str | int, part: int, start: int) -> Iterator[Frame | Failure]:
     """The frames of a video or camera, and what stopped it."""
     live = is_live(source)
     name = name_of(source, start)
@@ -213,8 +207,16 @@ def _frames(source: str | int, part: int, start: int
         with read_video(source) as video:
             for number, time, image in video:
                 yield Frame(
-                    index, f'{name}, frame {number}', part, image, index + 1,
-                    None if live else source, number, time, live)
+                    index,
+                    f'{name}, frame {number}',
+                    part,
+                    image,
+                    index + 1,
+                    None if live else source,
+                    number,
+                    time,
+                    live,
+                )
                 index += 1
     except Exception as error:  # of OpenCV as well
         yield Failure(index, name, part, error, in_video=True)
@@ -232,9 +234,12 @@ def _announced(path: str) -> int | None:
 def _is_iterable(inputs) -> bool:
     """Whether inputs are taken from an iterable as they come."""
     return isinstance(inputs, Iterable) and not (
-        isinstance(inputs, (str, bytes, bytearray, memoryview, PathLike, list,
-                            tuple, np.ndarray, Image.Image))
-        or hasattr(inputs, 'read'))
+        isinstance(
+            inputs,
+            (str, bytes, bytearray, memoryview, PathLike, list, tuple, np.ndarray, Image.Image),
+        )
+        or hasattr(inputs, 'read')
+    )
 
 
 def name_of(source, index: int) -> str:
@@ -265,6 +270,5 @@ def _read(source, rgb: bool) -> np.ndarray:
     try:
         data = fileio.get(source)
     except Exception as error:  # of any of the back ends
-        raise DatasetError(
-            f'cannot read the image {source}: {error}') from error
+        raise DatasetError(f'cannot read the image {source}: {error}') from error
     return decode(data, source)

@@ -9,19 +9,15 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
-from ..checkpoints.loading import (
-    check_checkpoint_path,
-    get_weights,
-    load_weights,
-    read_checkpoint,
-)
+from ..checkpoints.loading import check_checkpoint_path, get_weights, load_weights, read_checkpoint
 from ..configs import building, load_config
 from ..errors import CheckpointError, ConfigError
 from ..zoo.models import build, find_name, without_weights
 
 
-def load_model(model: str | PathLike | Config | nn.Module,
-               weights: str | PathLike | None = None) -> nn.Module:
+def load_model(
+    model: str | PathLike | Config | nn.Module, weights: str | PathLike | None = None
+) -> nn.Module:
     """Build a pose estimator with trained weights.
 
     Args:
@@ -50,12 +46,14 @@ def load_model(model: str | PathLike | Config | nn.Module,
     if not isinstance(model, (str, PathLike)):
         raise TypeError(
             f'model is a {type(model).__name__}: expected a name of '
-            'pose_backbones.list_models(), a config, or an estimator')
+            'pose_backbones.list_models(), a config, or an estimator'
+        )
     text = fspath(model)
     if Path(text).is_dir():
         raise ConfigError(
             f'model {text} is a folder: expected a config file, or a name of '
-            'pose_backbones.list_models()')
+            'pose_backbones.list_models()'
+        )
     if Path(text).is_file() or text.endswith(('.py', '.json', '.yml')):
         return _build(load_config(text), weights)
     return build(find_name(text), pretrained=weights or True)
@@ -65,12 +63,14 @@ def _check_built(model: nn.Module, weights: str | None) -> nn.Module:
     if weights is not None:
         raise TypeError(
             f'weights is {weights!r}, but the model is built already: '
-            'expected a name or a config, or no weights')
+            'expected a name or a config, or no weights'
+        )
     for name in ('cfg', 'dataset_meta'):
         if getattr(model, name, None) is None:
             raise TypeError(
                 f'the model has no {name}: expected one of '
-                'pose_backbones.build or mmpose.apis.init_model')
+                'pose_backbones.build or mmpose.apis.init_model'
+            )
     return model.eval()
 
 
@@ -83,7 +83,8 @@ def _build(cfg: Config, weights: str | None) -> nn.Module:
     if weights is None:
         raise CheckpointError(
             f'weights is None: expected the path or URL of a checkpoint of '
-            f'{cfg.filename or "the config"}')
+            f'{cfg.filename or "the config"}'
+        )
     register_all_modules()
     checkpoint = read_checkpoint(weights)
     cfg = without_weights(cfg.copy())
@@ -95,7 +96,8 @@ def _build(cfg: Config, weights: str | None) -> nn.Module:
         raise ConfigError(
             f'{cfg.filename or "the config"} does not describe the key '
             'points: expected train_dataloader.dataset.metainfo, or a type '
-            'of data set that does')
+            'of data set that does'
+        )
     load_weights(model, get_weights(checkpoint), weights)
     return model
 
@@ -121,7 +123,8 @@ def test_dataset(cfg: Config) -> dict:
         raise ConfigError(
             f'{cfg.filename or "the config"} has no '
             'test_dataloader.dataset.pipeline: it says how an image is '
-            'brought to the model')
+            'brought to the model'
+        )
     return dataset
 
 
@@ -162,5 +165,6 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         reason = str(error).strip().split('\n')[0]
         raise ValueError(
             f'device is {str(device)!r}: expected cpu, or a device that this '
-            f'machine has, such as cuda:0 ({reason})') from error
+            f'machine has, such as cuda:0 ({reason})'
+        ) from error
     return found

@@ -41,31 +41,27 @@ class OneEuroFilter:
             number, or `beta` is negative.
     """
 
-    def __init__(self,
-                 min_cutoff: float = 1.0,
-                 beta: float = 20.0,
-                 d_cutoff: float = 1.0) -> None:
-        for name, value in (('min_cutoff', min_cutoff),
-                            ('d_cutoff', d_cutoff)):
+    def __init__(self, min_cutoff: float = 1.0, beta: float = 20.0, d_cutoff: float = 1.0) -> None:
+        for name, value in (('min_cutoff', min_cutoff), ('d_cutoff', d_cutoff)):
             check_number(name, value, 'a positive number, in Hz')
             if value <= 0:
-                raise ValueError(
-                    f'{name} is {value!r}: expected a positive number, in Hz')
+                raise ValueError(f'{name} is {value!r}: expected a positive number, in Hz')
         check_number('beta', beta, 'a number of at least 0')
         if beta < 0:
-            raise ValueError(f'beta is {beta!r}: expected a number of at '
-                             'least 0')
+            raise ValueError(f'beta is {beta!r}: expected a number of at least 0')
         self.min_cutoff, self.beta = min_cutoff, beta
         self.d_cutoff = d_cutoff
         self._states: dict[int, _State] = {}
         self._time = -math.inf
 
-    def __call__(self,
-                 time: float,
-                 keypoints: np.ndarray,
-                 ids: np.ndarray,
-                 boxes: np.ndarray,
-                 alive: Iterable[int] = ()) -> np.ndarray:
+    def __call__(
+        self,
+        time: float,
+        keypoints: np.ndarray,
+        ids: np.ndarray,
+        boxes: np.ndarray,
+        alive: Iterable[int] = (),
+    ) -> np.ndarray:
         """Smooth the people of a frame.
 
         Args:
@@ -89,26 +85,27 @@ class OneEuroFilter:
         ids = np.asarray(ids).tolist()
         _check_people(keypoints, ids, boxes)
         if not (math.isfinite(time) and time > self._time):
-            raise ValueError(f'time is {time!r}: expected seconds, more than '
-                             f'those of the last frame, {self._time:g}')
+            raise ValueError(
+                f'time is {time!r}: expected seconds, more than '
+                f'those of the last frame, {self._time:g}'
+            )
         self._time = time
         sides = boxes[:, 2:].astype(float) - boxes[:, :2]
         sizes = np.sqrt(np.fmax(sides, 1).prod(1))
         kept = {*ids, *alive}
-        states = {track: state for track, state in self._states.items()
-                  if track in kept}
+        states = {track: state for track, state in self._states.items() if track in kept}
         smoothed = keypoints.copy()
         for row, (track, size) in enumerate(zip(ids, sizes)):
             points = keypoints[row].astype(float)
             seen = np.isfinite(points).all(1, keepdims=True)
-            states[track] = state = self._step(
-                states.get(track), time, points, seen, size)
+            states[track] = state = self._step(states.get(track), time, points, seen, size)
             smoothed[row] = np.where(seen, state.value, keypoints[row])
         self._states = states
         return smoothed
 
-    def _step(self, state: _State | None, time: float, points: np.ndarray,
-              seen: np.ndarray, size: float) -> _State:
+    def _step(
+        self, state: _State | None, time: float, points: np.ndarray, seen: np.ndarray, size: float
+    ) -> _State:
         """Algorithm 1 for the joints of a track.
 
         Args:
@@ -122,14 +119,13 @@ class OneEuroFilter:
             The new state.
         """
         if state is None:
-            state = _State(np.full(seen.shape, np.nan),
-                           np.full(points.shape, np.nan),
-                           np.zeros(points.shape))
+            state = _State(
+                np.full(seen.shape, np.nan), np.full(points.shape, np.nan), np.zeros(points.shape)
+            )
         elapsed = time - state.time
         first = np.isnan(elapsed)
         with np.errstate(invalid='ignore'):  # joints that are not finite
-            speed = _low_pass((points - state.value) / elapsed, state.speed,
-                              elapsed, self.d_cutoff)
+            speed = _low_pass((points - state.value) / elapsed, state.speed, elapsed, self.d_cutoff)
             cutoff = self.min_cutoff + self.beta * np.abs(speed) / size
             value = _low_pass(points, state.value, elapsed, cutoff)
         speed = np.where(first, 0, speed)
@@ -137,25 +133,26 @@ class OneEuroFilter:
         return _State(
             time=np.where(seen, time, state.time),
             value=np.where(seen, value, state.value),
-            speed=np.where(seen, speed, state.speed))
+            speed=np.where(seen, speed, state.speed),
+        )
 
 
-def _low_pass(new: np.ndarray, old: np.ndarray, elapsed: np.ndarray,
-              cutoff: np.ndarray | float) -> np.ndarray:
+def _low_pass(
+    new: np.ndarray, old: np.ndarray, elapsed: np.ndarray, cutoff: np.ndarray | float
+) -> np.ndarray:
     """Algorithms 2 and 3: exponential smoothing with a cutoff in Hz."""
     alpha = 1 / (1 + 1 / (2 * np.pi * cutoff * elapsed))
     return old + alpha * (new - old)
 
 
-def _check_people(keypoints: np.ndarray, ids: list[int],
-                  boxes: np.ndarray) -> None:
+def _check_people(keypoints: np.ndarray, ids: list[int], boxes: np.ndarray) -> None:
     """Refuse arrays that are not of the same people."""
     count = len(ids)
-    if (keypoints.ndim != 3 or keypoints.shape[::2] != (count, 2)
-            or boxes.shape != (count, 4)):
+    if keypoints.ndim != 3 or keypoints.shape[::2] != (count, 2) or boxes.shape != (count, 4):
         raise ValueError(
             f'keypoints have the shape {keypoints.shape} and boxes '
             f'{boxes.shape} for {count} ids: expected ({count}, K, 2) and '
-            f'({count}, 4)')
+            f'({count}, 4)'
+        )
     if len(set(ids)) < count:
         raise ValueError(f'ids are {ids}: expected each track once')

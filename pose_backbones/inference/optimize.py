@@ -12,8 +12,12 @@ from ..models.layers.replace_children import with_modules
 
 _KEPT = 256 << 20  # bytes of freed memory
 #: by these, a user has said what the allocator is to do
-_SETTINGS = ('GLIBC_TUNABLES', 'MALLOC_MMAP_MAX_', 'MALLOC_MMAP_THRESHOLD_',
-             'MALLOC_TRIM_THRESHOLD_')
+_SETTINGS = (
+    'GLIBC_TUNABLES',
+    'MALLOC_MMAP_MAX_',
+    'MALLOC_MMAP_THRESHOLD_',
+    'MALLOC_TRIM_THRESHOLD_',
+)
 
 
 def prepare(model: nn.Module, device: torch.device) -> nn.Module:
@@ -32,8 +36,7 @@ def prepare(model: nn.Module, device: torch.device) -> nn.Module:
     if device.type == 'cpu':
         _keep_freed_memory()
     backbone = getattr(model.to(device), 'backbone', None)
-    fused = ({'backbone': backbone.fused()}
-             if isinstance(backbone, BaseBackbone) else {})
+    fused = {'backbone': backbone.fused()} if isinstance(backbone, BaseBackbone) else {}
     return with_modules(model, fused)
 
 
@@ -44,8 +47,7 @@ def _keep_freed_memory() -> None:
     again takes about as long as a small net computes. Settings of the user's
     in the environment are left alone.
     """
-    if not sys.platform.startswith('linux') or any(
-            name in os.environ for name in _SETTINGS):
+    if not sys.platform.startswith('linux') or any(name in os.environ for name in _SETTINGS):
         return
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is not None:  # glibc

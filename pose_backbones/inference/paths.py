@@ -16,21 +16,21 @@ from ..utils.files import is_url
 # Pillow reads .heic where its plug-in is; elsewhere it is told as unreadable.
 IMAGE_SUFFIXES = frozenset(
     '.avif .bmp .dib .gif .heic .heif .jfif .jpe .jpeg .jpg .jp2 .pbm .pgm '
-    '.png .pnm .ppm .tif .tiff .webp'.split())
+    '.png .pnm .ppm .tif .tiff .webp'.split()
+)
 VIDEO_SUFFIXES = frozenset(
-    '.avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm '
-    '.wmv'.split())
+    '.avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'.split()
+)
 #: of URLs of what goes on while it is watched
-STREAM_SCHEMES = frozenset(
-    'mms rtmp rtmps rtp rtsp rtsps srt tcp udp'.split())
+STREAM_SCHEMES = frozenset('mms rtmp rtmps rtp rtsp rtsps srt tcp udp'.split())
 _SINGLE = (int, np.ndarray, Image.Image, bytes, bytearray, memoryview)
 
 
 def is_live(source) -> bool:
     """Whether a single input is a camera or a stream: it does not wait."""
     return isinstance(source, int) or (
-        is_url(source)
-        and source.partition('://')[0].lower() in STREAM_SCHEMES)
+        is_url(source) and source.partition('://')[0].lower() in STREAM_SCHEMES
+    )
 
 
 def is_video(source) -> bool:
@@ -38,8 +38,7 @@ def is_video(source) -> bool:
     if is_live(source):
         return True
     path = urlsplit(source).path if is_url(source) else source
-    return (isinstance(path, str)
-            and Path(path).suffix.lower() in VIDEO_SUFFIXES)
+    return isinstance(path, str) and Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def expand(source) -> list:
@@ -60,12 +59,12 @@ def expand(source) -> list:
     if isinstance(source, np.ndarray) and source.ndim == 4:
         return list(source)
     if not isinstance(source, (str, PathLike)):
-        if isinstance(source, bool) or not (
-                isinstance(source, _SINGLE) or hasattr(source, 'read')):
+        if isinstance(source, bool) or not (isinstance(source, _SINGLE) or hasattr(source, 'read')):
             raise TypeError(
                 f'an input is a {type(source).__name__}: expected a path, a '
                 'folder, a pattern, an array, a PIL image, bytes, a binary '
-                'stream, a video, or the number of a camera')
+                'stream, a video, or the number of a camera'
+            )
         return [source]
     path = fspath(source)
     if is_url(path):
@@ -74,8 +73,7 @@ def expand(source) -> list:
     if os.path.isdir(path):
         found = _of_folder(path)
     elif has_magic(path) and not os.path.exists(path):
-        found = [file for file in glob(path, recursive=True)
-                 if not os.path.isdir(file)]
+        found = [file for file in glob(path, recursive=True) if not os.path.isdir(file)]
         if not found:
             raise DatasetError(f'no file is like {path}')
     else:
@@ -87,23 +85,29 @@ def _of_folder(path: str) -> list[str]:
     try:
         names = os.listdir(path)
     except OSError as error:
-        raise DatasetError(
-            f'cannot read the folder {path}: {error.strerror}') from error
-    found = [os.path.join(path, name) for name in names
-             if not name.startswith('.') and os.path.splitext(name)[1].lower()
-             in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+        raise DatasetError(f'cannot read the folder {path}: {error.strerror}') from error
+    found = [
+        os.path.join(path, name)
+        for name in names
+        if not name.startswith('.')
+        and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    ]
     found = [file for file in found if not os.path.isdir(file)]
     if not found:
         raise DatasetError(
             f'there is no picture or video in the folder {path}: for those '
-            f"in folders below, give '{os.path.join(path, '**', '*.jpg')}'")
+            f"in folders below, give '{os.path.join(path, '**', '*.jpg')}'"
+        )
     return found
 
 
 def _as_people_count(path: str) -> list:
     """A key that sorts `2.jpg` before `10.jpg`."""
-    return [(0, int(part), '') if part.isdecimal() else (1, 0, part)
-            for part in re.split(r'(\d+)', path) if part]
+    return [
+        (0, int(part), '') if part.isdecimal() else (1, 0, part)
+        for part in re.split(r'(\d+)', path)
+        if part
+    ]
 
 
 def check_some_there(parts: list) -> None:
@@ -116,11 +120,10 @@ def check_some_there(parts: list) -> None:
         DatasetError: With the first.
     """
     if parts and not any(
-            not isinstance(part, str) or is_url(part)
-            or os.path.lexists(part) for part in parts):
+        not isinstance(part, str) or is_url(part) or os.path.lexists(part) for part in parts
+    ):
         others = f', nor the {len(parts) - 1} others' * (len(parts) > 1)
-        raise DatasetError(
-            f'there is no such file or folder: {parts[0]}{others}')
+        raise DatasetError(f'there is no such file or folder: {parts[0]}{others}')
 
 
 def numbers_of_names(parts: list) -> list[int] | None:
@@ -133,8 +136,7 @@ def numbers_of_names(parts: list) -> list[int] | None:
         One for each; None if they are not all numbers of image files, and
         different.
     """
-    if not parts or not all(isinstance(part, str) and not is_video(part)
-                            for part in parts):
+    if not parts or not all(isinstance(part, str) and not is_video(part) for part in parts):
         return None
     stems = [Path(part).stem for part in parts]
     if not all(stem.isdecimal() for stem in stems):

@@ -55,8 +55,14 @@ class PoseResult:
 
     def __post_init__(self) -> None:
         n, k = len(self.keypoints), len(self.skeleton.names)
-        shapes = dict(keypoints=(n, k, 2), scores=(n, k), boxes=(n, 4),
-                      box_scores=(n, ), visible=(n, k), track_ids=(n, ))
+        shapes = dict(
+            keypoints=(n, k, 2),
+            scores=(n, k),
+            boxes=(n, 4),
+            box_scores=(n,),
+            visible=(n, k),
+            track_ids=(n,),
+        )
         for field, shape in shapes.items():
             value = getattr(self, field)
             if value is None and field in ('visible', 'track_ids'):
@@ -68,7 +74,8 @@ class PoseResult:
             if value.shape != shape:
                 raise ValueError(
                     f'{field} of {self.name} has the shape {value.shape}: '
-                    f'expected {shape}, for {n} people with {k} key points')
+                    f'expected {shape}, for {n} people with {k} key points'
+                )
             setattr(self, field, value)
         self.size = tuple(int(length) for length in self.size)
 
@@ -77,21 +84,25 @@ class PoseResult:
 
     def __repr__(self) -> str:
         width, height = self.size
-        return (f'PoseResult({self.name!r}, {width} x {height} pixels, people:'
-                f' {len(self)}, key points: {len(self.names)})')
+        return (
+            f'PoseResult({self.name!r}, {width} x {height} pixels, people:'
+            f' {len(self)}, key points: {len(self.names)})'
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the key points."""
         return self.skeleton.names
 
-    def draw(self,
-             image: np.ndarray | None = None,
-             *,
-             threshold: float = 0.3,
-             boxes: bool = False,
-             ids: bool = False,
-             width: float = 1.0) -> np.ndarray:
+    def draw(
+        self,
+        image: np.ndarray | None = None,
+        *,
+        threshold: float = 0.3,
+        boxes: bool = False,
+        ids: bool = False,
+        width: float = 1.0,
+    ) -> np.ndarray:
         """Draw the people on a copy of the image.
 
         Args:
@@ -112,29 +123,38 @@ class PoseResult:
                 or `width` is not above 0.
         """
         if not width > 0:
-            raise ValueError(
-                f'width is {width}: expected a factor above 0, 1 by default')
+            raise ValueError(f'width is {width}: expected a factor above 0, 1 by default')
         if image is None:
             image = self.image
         if image is None:
             raise ValueError(
                 f'the result of {self.name} holds no image: give it to draw() '
-                'or let the inferencer keep the images')
+                'or let the inferencer keep the images'
+            )
         picture = to_bgr(image)
         if picture.shape[1::-1] != self.size:
             raise ValueError(
                 f'the image to draw on has {picture.shape[1]} x '
                 f'{picture.shape[0]} pixels, and {self.name} {self.size[0]} x '
                 f'{self.size[1]}: give the same image, or scale the picture '
-                'that draw() returns')
+                'that draw() returns'
+            )
         numbers = range(len(self))
         if self.track_ids is not None:
             numbers = self.track_ids.tolist()
         draw_people(
-            picture, self.keypoints, self.scores, self.skeleton,
-            boxes=self.boxes, ids=numbers,
-            visible=self.visible, threshold=threshold, show_boxes=boxes,
-            show_ids=ids, width=width)
+            picture,
+            self.keypoints,
+            self.scores,
+            self.skeleton,
+            boxes=self.boxes,
+            ids=numbers,
+            visible=self.visible,
+            threshold=threshold,
+            show_boxes=boxes,
+            show_ids=ids,
+            width=width,
+        )
         return picture
 
     def to_dict(self) -> dict:
@@ -148,25 +168,30 @@ class PoseResult:
             known, `track_id` and `visible`. Numbers that are not finite are
             None.
         """
-        found = dict(name=str(self.name), index=int(self.index),
-                     image_id=_plain_id(self.image_id), width=self.size[0],
-                     height=self.size[1])
+        found = dict(
+            name=str(self.name),
+            index=int(self.index),
+            image_id=_plain_id(self.image_id),
+            width=self.size[0],
+            height=self.size[1],
+        )
         if self.time is not None:
             found['time'] = float(self.time)
         if self.frame is not None:
             found['frame'] = int(self.frame)
         found['keypoint_names'] = list(self.names)
-        found['skeleton'] = [list(map(int, limb))
-                             for limb in self.skeleton.limbs]
-        columns = dict(keypoints=_plain(self.keypoints),
-                       scores=_plain(self.scores), box=_plain(self.boxes),
-                       box_score=_plain(self.box_scores))
+        found['skeleton'] = [list(map(int, limb)) for limb in self.skeleton.limbs]
+        columns = dict(
+            keypoints=_plain(self.keypoints),
+            scores=_plain(self.scores),
+            box=_plain(self.boxes),
+            box_score=_plain(self.box_scores),
+        )
         if self.track_ids is not None:
             columns['track_id'] = self.track_ids.tolist()
         if self.visible is not None:
             columns['visible'] = _plain(self.visible)
-        found['people'] = [dict(zip(columns, person))
-                           for person in zip(*columns.values())]
+        found['people'] = [dict(zip(columns, person)) for person in zip(*columns.values())]
         return found
 
     def to_coco(self, category_id: int = 1) -> list[dict]:
@@ -194,10 +219,17 @@ class PoseResult:
         means = (scores * sure).sum(1) / np.maximum(sure.sum(1), 1)
         keypoints = joints.reshape(len(self), 3 * len(self.names))
         return [
-            dict(image_id=_plain_id(self.image_id), category_id=category_id,
-                 keypoints=flat, bbox=box, score=score)
-            for flat, box, score in zip(_plain(keypoints), _plain(boxes),
-                                        (box_scores * means).tolist())]
+            dict(
+                image_id=_plain_id(self.image_id),
+                category_id=category_id,
+                keypoints=flat,
+                bbox=box,
+                score=score,
+            )
+            for flat, box, score in zip(
+                _plain(keypoints), _plain(boxes), (box_scores * means).tolist()
+            )
+        ]
 
 
 def _plain(values: np.ndarray) -> list:

@@ -45,8 +45,9 @@ class _Waiting:
     def fail(self, error: Exception) -> None:
         """Note that the picture cannot be used."""
         frame = self.frame
-        self.frame = Failure(frame.index, frame.name, frame.part, error,
-                             in_video=frame.frame is not None)
+        self.frame = Failure(
+            frame.index, frame.name, frame.part, error, in_video=frame.frame is not None
+        )
 
     @property
     def bytes(self) -> int:
@@ -77,8 +78,15 @@ class Results(Iterator[PoseResult]):
         skeleton: Of the people.
     """
 
-    def __init__(self, inferencer, inputs: Inputs, source: BoxSource | None,
-                 follower: Follower | None, strict: bool, keep_images: bool):
+    def __init__(
+        self,
+        inferencer,
+        inputs: Inputs,
+        source: BoxSource | None,
+        follower: Follower | None,
+        strict: bool,
+        keep_images: bool,
+    ):
         self.failures: list[Failure] = []
         self.inputs = inputs
         self.skeleton: Skeleton = inferencer.skeleton
@@ -97,8 +105,7 @@ class Results(Iterator[PoseResult]):
         """Stop; what is open is closed."""
         self._items.close()
 
-    def since(self, part: int = 0, index: int = 0
-              ) -> Iterator[tuple[int, PoseResult | Failure]]:
+    def since(self, part: int = 0, index: int = 0) -> Iterator[tuple[int, PoseResult | Failure]]:
         """Everything in the order of the inputs, from somewhere on.
 
         Args:
@@ -109,13 +116,15 @@ class Results(Iterator[PoseResult]):
         """
         inputs = self.inputs.since(part, index)
         # An iterator of the user's stays in the user's thread.
-        with (closing(inputs) if self.inputs.parts is None else prefetch(
-                inputs, AHEAD if self.inputs.may_prefetch else 0)) as items:
+        with (
+            closing(inputs)
+            if self.inputs.parts is None
+            else prefetch(inputs, AHEAD if self.inputs.may_prefetch else 0)
+        ) as items:
             for entry in self._finished(items):
                 yield self._deliver(entry)
 
-    def _finished(self, items: Iterable[Frame | Failure]
-                  ) -> Iterator[_Waiting]:
+    def _finished(self, items: Iterable[Frame | Failure]) -> Iterator[_Waiting]:
         """Inputs in their order, when the model has seen all of each."""
         size = self._inferencer.batch_size
         waiting: deque[_Waiting] = deque()
@@ -129,16 +138,18 @@ class Results(Iterator[PoseResult]):
                     self._predict(batch)
                 continue
             waiting.append(entry)
-            if getattr(entry.frame, 'live', False) or len(waiting) > size or (
-                    sum(one.bytes for one in waiting) > _HELD):
+            if (
+                getattr(entry.frame, 'live', False)
+                or len(waiting) > size
+                or (sum(one.bytes for one in waiting) > _HELD)
+            ):
                 self._predict(batch)
             while waiting and not waiting[0].missing:
                 yield waiting.popleft()
         self._predict(batch)
         yield from waiting
 
-    def _samples(self, items: Iterable[Frame | Failure]
-                 ) -> Iterator[tuple[_Waiting, dict | None]]:
+    def _samples(self, items: Iterable[Frame | Failure]) -> Iterator[tuple[_Waiting, dict | None]]:
         """What the model gets of each input, and None behind the last."""
         try:
             for frame in items:
@@ -167,9 +178,12 @@ class Results(Iterator[PoseResult]):
             try:
                 sample = self._inferencer.prepare(frame, *person)
             except Exception as error:  # of any transform of the config
-                entry.fail(ImageError(
-                    f'cannot use the image {frame.name}, of {width} x '
-                    f'{height} pixels: {first_line(error)}'))
+                entry.fail(
+                    ImageError(
+                        f'cannot use the image {frame.name}, of {width} x '
+                        f'{height} pixels: {first_line(error)}'
+                    )
+                )
                 return
             yield sample
         if not self._keep_images:
@@ -199,22 +213,19 @@ class Results(Iterator[PoseResult]):
         if isinstance(frame, Frame):
             result = _gather(entry, self.skeleton)
             if self._follower is not None and not frame.is_file:
-                self._follower.follow(
-                    result, None if frame.frame is None else frame.part)
+                self._follower.follow(result, None if frame.frame is None else frame.part)
             return frame.part, result
         if self._strict:
             raise frame.error
         self.failures.append(frame)
-        print_log(f'skipped: {frame.name}: {frame.error}', 'current',
-                  logging.WARNING)
+        print_log(f'skipped: {frame.name}: {frame.error}', 'current', logging.WARNING)
         return frame.part, frame
 
 
 def _shape(sample: dict) -> list[torch.Size]:
     """Of a model's input, which may be a pyramid of several sizes."""
     inputs = sample['inputs']
-    return [one.shape for one in (
-        [inputs] if isinstance(inputs, torch.Tensor) else inputs)]
+    return [one.shape for one in ([inputs] if isinstance(inputs, torch.Tensor) else inputs)]
 
 
 def _gather(entry: _Waiting, skeleton: Skeleton) -> PoseResult:
@@ -224,8 +235,7 @@ def _gather(entry: _Waiting, skeleton: Skeleton) -> PoseResult:
 
     def gather(name: str, *shape: int) -> np.ndarray:
         found = [_array(one[name]) for one in entry.found]
-        return (np.concatenate(found) if found else
-                np.zeros((0, *shape), np.float32))
+        return np.concatenate(found) if found else np.zeros((0, *shape), np.float32)
 
     known = {name for one in entry.found for name in one.keys()}
     keypoints = gather('keypoints', count, 2)[..., :2]
@@ -237,10 +247,11 @@ def _gather(entry: _Waiting, skeleton: Skeleton) -> PoseResult:
             visible = None
     if boxes is None:
         boxes = Boxes(
-            gather('bboxes', 4) if 'bboxes' in known else
-            np.concatenate((keypoints.min(1), keypoints.max(1)), 1),
-            gather('bbox_scores') if 'bbox_scores' in known else
-            scores.mean(1))
+            gather('bboxes', 4)
+            if 'bboxes' in known
+            else np.concatenate((keypoints.min(1), keypoints.max(1)), 1),
+            gather('bbox_scores') if 'bbox_scores' in known else scores.mean(1),
+        )
     return PoseResult(
         keypoints=keypoints,
         scores=scores,
@@ -254,7 +265,8 @@ def _gather(entry: _Waiting, skeleton: Skeleton) -> PoseResult:
         image=frame.image,
         visible=visible,
         time=frame.time,
-        frame=frame.frame)
+        frame=frame.frame,
+    )
 
 
 def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:

@@ -46,23 +46,25 @@ class PoseTracker:
         TypeError, ValueError: If an argument is out of range.
     """
 
-    def __init__(self,
-                 sigmas: Sequence[float] | None = None,
-                 *,
-                 max_age: int = 30,
-                 min_oks: float = 0.3,
-                 min_iou: float = 0.3,
-                 min_score: float = 0.3) -> None:
+    def __init__(
+        self,
+        sigmas: Sequence[float] | None = None,
+        *,
+        max_age: int = 30,
+        min_oks: float = 0.3,
+        min_iou: float = 0.3,
+        min_score: float = 0.3,
+    ) -> None:
         check_positive_int('max_age', max_age)
-        for name, value in (('min_oks', min_oks), ('min_iou', min_iou),
-                            ('min_score', min_score)):
+        for name, value in (('min_oks', min_oks), ('min_iou', min_iou), ('min_score', min_score)):
             check_rate(name, value, 'a number, 0 <= number < 1')
         self._sigmas = None if sigmas is None else np.array(sigmas, float)
         if self._sigmas is not None and not (
-                self._sigmas.ndim == 1 and len(self._sigmas)
-                and (self._sigmas > 0).all()):
-            raise ValueError(f'sigmas are {sigmas!r}: expected a positive '
-                             'number for each key point, or None')
+            self._sigmas.ndim == 1 and len(self._sigmas) and (self._sigmas > 0).all()
+        ):
+            raise ValueError(
+                f'sigmas are {sigmas!r}: expected a positive number for each key point, or None'
+            )
         self.max_age, self.min_score = max_age, min_score
         self.min_oks, self.min_iou = min_oks, min_iou
         self._tracks: dict[int, _Track] = {}
@@ -72,8 +74,7 @@ class PoseTracker:
     def alive(self) -> tuple[int, ...]:
         return tuple(self._tracks)
 
-    def update(self, keypoints: np.ndarray, scores: np.ndarray,
-               boxes: np.ndarray) -> np.ndarray:
+    def update(self, keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """Take the people of the next frame.
 
         Args:
@@ -88,17 +89,16 @@ class PoseTracker:
         Raises:
             ValueError: If the shapes do not fit.
         """
-        keypoints, scores, boxes = (
-            np.array(array, float) for array in (keypoints, scores, boxes))
+        keypoints, scores, boxes = (np.array(array, float) for array in (keypoints, scores, boxes))
         self._check_shapes(keypoints, scores, boxes)
         keypoints[~(scores >= self.min_score)] = np.nan
         self._frame += 1
-        for track in [name for name, old in self._tracks.items()
-                      if self._frame - old.frame > self.max_age]:
+        for track in [
+            name for name, old in self._tracks.items() if self._frame - old.frame > self.max_age
+        ]:
             del self._tracks[track]
         ids = np.zeros(len(boxes), np.int64)
-        self._match(ids, self._pose_similarity(keypoints, boxes),
-                    self.min_oks)
+        self._match(ids, self._pose_similarity(keypoints, boxes), self.min_oks)
         self._match(ids, self._overlap(boxes), self.min_iou)
         for row in np.flatnonzero(ids == 0):
             self._last_id += 1
@@ -107,8 +107,7 @@ class PoseTracker:
             self._note(track, keypoints[row], boxes[row])
         return ids
 
-    def _match(self, ids: np.ndarray, similarity: np.ndarray,
-               least: float) -> None:
+    def _match(self, ids: np.ndarray, similarity: np.ndarray, least: float) -> None:
         """Give tracks that are free to rows that have none, in place.
 
         Args:
@@ -125,8 +124,7 @@ class PoseTracker:
             if values[row, column]:
                 ids[rows[row]] = names[free[column]]
 
-    def _pose_similarity(self, keypoints: np.ndarray,
-                         boxes: np.ndarray) -> np.ndarray:
+    def _pose_similarity(self, keypoints: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """OKS of people and tracks, (n, tracks); 0 if not comparable."""
         tracks = self._tracks.values()
         sigmas = self._sigmas
@@ -135,7 +133,7 @@ class PoseTracker:
         result = np.zeros((len(boxes), len(tracks)))
         for column, track in enumerate(tracks):
             moved = track.velocity * (self._frame - track.frame)
-            squares = ((keypoints - track.keypoints - moved)**2).sum(-1)
+            squares = ((keypoints - track.keypoints - moved) ** 2).sum(-1)
             area = _AREA / 2 * (_areas(boxes) + _areas(track.box))
             with np.errstate(divide='ignore', invalid='ignore'):
                 oks = np.exp(-squares / (8 * sigmas**2 * area[:, None]))
@@ -143,8 +141,7 @@ class PoseTracker:
             count = common.sum(1)
             total = np.where(common, oks, 0).sum(1)
             needed = min(_COMMON, len(sigmas))
-            result[:, column] = np.where(count >= needed,
-                                         total / np.maximum(count, 1), 0)
+            result[:, column] = np.where(count >= needed, total / np.maximum(count, 1), 0)
         return result
 
     def _overlap(self, boxes: np.ndarray) -> np.ndarray:
@@ -159,8 +156,7 @@ class PoseTracker:
         with np.errstate(divide='ignore', invalid='ignore'):
             return np.nan_to_num(common / union)
 
-    def _note(self, name: int, keypoints: np.ndarray,
-              box: np.ndarray) -> None:
+    def _note(self, name: int, keypoints: np.ndarray, box: np.ndarray) -> None:
         """Remember how a track was seen in this frame."""
         velocity, old = np.zeros(2), self._tracks.get(name)
         if old is not None:
@@ -172,8 +168,7 @@ class PoseTracker:
             velocity = (old.velocity + np.nan_to_num(latest)) / 2
         self._tracks[name] = _Track(keypoints, box, self._frame, velocity)
 
-    def _check_shapes(self, keypoints: np.ndarray, scores: np.ndarray,
-                      boxes: np.ndarray) -> None:
+    def _check_shapes(self, keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> None:
         count = len(boxes)
         joints = keypoints.shape[1] if keypoints.ndim == 3 else -1
         if self._sigmas is not None and joints != len(self._sigmas):
@@ -184,8 +179,10 @@ class PoseTracker:
         given = (keypoints.shape, scores.shape, boxes.shape)
         if given != expected:
             shown = ', '.join(map(str, expected)).replace('-1', 'K')
-            raise ValueError('keypoints, scores and boxes have the shapes '
-                             f'{", ".join(map(str, given))}: expected {shown}')
+            raise ValueError(
+                'keypoints, scores and boxes have the shapes '
+                f'{", ".join(map(str, given))}: expected {shown}'
+            )
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:

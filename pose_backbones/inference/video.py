@@ -39,10 +39,10 @@ def read_video(source: str | os.PathLike | int) -> 'Video':
         TypeError: If `source` is neither.
         DatasetError: If it cannot be opened or gives no frame.
     """
-    if isinstance(source, bool) or not isinstance(source,
-                                                  (str, os.PathLike, int)):
-        raise TypeError(f'source is {source!r}: expected the path or URL of a '
-                        "video or a camera's number")
+    if isinstance(source, bool) or not isinstance(source, (str, os.PathLike, int)):
+        raise TypeError(
+            f"source is {source!r}: expected the path or URL of a video or a camera's number"
+        )
     return Video(source)
 
 
@@ -71,19 +71,17 @@ class Video:
     """
 
     def __init__(self, source: str | os.PathLike | int) -> None:
-        self._source = (source if isinstance(source, int) else
-                        os.fspath(source))
+        self._source = source if isinstance(source, int) else os.fspath(source)
         self._live = is_live(self._source)
-        self.name = f'camera {source}' if isinstance(
-            source, int) else self._source
+        self.name = f'camera {source}' if isinstance(source, int) else self._source
         self._capture = _open_capture(self._source, self.name)
         self._check_size()
         frame = self._read()
         if frame is None:
             self.close()
             raise DatasetError(
-                f'{self.name} gives no frame{_cut(self._source)}: '
-                f'{_advice(self._source)}')
+                f'{self.name} gives no frame{_cut(self._source)}: {_advice(self._source)}'
+            )
         self._first: np.ndarray | None = frame
         self._began = time.monotonic()
         self.size = (frame.shape[1], frame.shape[0])
@@ -95,8 +93,9 @@ class Video:
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
         frame, self._first = self._first, None
         if frame is None:
-            raise RuntimeError(f'{self.name} has been read or closed: open '
-                               'it again with read_video')
+            raise RuntimeError(
+                f'{self.name} has been read or closed: open it again with read_video'
+            )
         index, now = 0, -math.inf
         with self:
             while frame is not None:
@@ -124,15 +123,20 @@ class Video:
 
     def _check_size(self) -> None:
         """Refuse frames that take too much memory, before one is decoded."""
-        width, height = (int(size) if 0 < size < math.inf else 0 for size in (
-            self._capture.get(cv2.CAP_PROP_FRAME_WIDTH),
-            self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+        width, height = (
+            int(size) if 0 < size < math.inf else 0
+            for size in (
+                self._capture.get(cv2.CAP_PROP_FRAME_WIDTH),
+                self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
+            )
+        )
         if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
             self._capture.release()
             raise DatasetError(
                 f'{self.name} has frames of {width} x {height} pixels: '
                 f'expected at most {MAX_PIXELS:,} pixels, and {MAX_SIDE:,} a '
-                'side')
+                'side'
+            )
 
     def _time(self, before: float) -> float:
         """Of the frame that was read last, in seconds."""
@@ -148,27 +152,32 @@ class Video:
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         if math.isfinite(fps) and fps > 0:
             return fps
-        print_log(f'{self.name} does not say how many frames a second it has:'
-                  f' {USUAL_FPS:g} are assumed', 'current', logging.WARNING)
+        print_log(
+            f'{self.name} does not say how many frames a second it has: {USUAL_FPS:g} are assumed',
+            'current',
+            logging.WARNING,
+        )
         return USUAL_FPS
 
     def _check_end(self, count: int, now: float) -> None:
         """See whether these were all frames."""
         if self._live:
-            raise DatasetError(f'{self.name} gave no more frames after '
-                               f'{count}: {_advice(self._source)}')
+            raise DatasetError(
+                f'{self.name} gave no more frames after {count}: {_advice(self._source)}'
+            )
         announced = self.frame_count or math.inf
         of = f'{count}' + (f' of {announced}' if self.frame_count else '')
         if any(self._capture.grab() for _ in range(_ATTEMPTS)):
-            raise DatasetError(f'{self.name} is damaged after {of} frames, '
-                               f'at {now:.2f} s: {_advice(self._source)}')
+            raise DatasetError(
+                f'{self.name} is damaged after {of} frames, at {now:.2f} s: {_advice(self._source)}'
+            )
         cut = _cut(self._source)
         if cut and count < announced:
-            raise DatasetError(f'{self.name} gave {of} frames{cut}: '
-                               f'{_advice(self._source)}')
+            raise DatasetError(f'{self.name} gave {of} frames{cut}: {_advice(self._source)}')
         if count < _WHOLE * (self.frame_count or 0):
-            print_log(f'{self.name} gave {of} frames: it may be damaged',
-                      'current', logging.WARNING)
+            print_log(
+                f'{self.name} gave {of} frames: it may be damaged', 'current', logging.WARNING
+            )
 
 
 def _open_capture(source: str | int, name: str) -> cv2.VideoCapture:
@@ -182,11 +191,9 @@ def _open_capture(source: str | int, name: str) -> cv2.VideoCapture:
             source = str(path.absolute())
         backends = cv2.videoio_registry.getStreamBackends()
         ffmpeg = cv2.CAP_FFMPEG in backends
-        capture = cv2.VideoCapture(
-            source, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
+        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG if ffmpeg else cv2.CAP_ANY)
     if not capture.isOpened():
-        raise DatasetError(f'{name} cannot be opened as a video'
-                           f'{_cut(source)}: {_advice(source)}')
+        raise DatasetError(f'{name} cannot be opened as a video{_cut(source)}: {_advice(source)}')
     # On by default up to OpenCV 4.10, off in 4.11.
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return capture
@@ -195,18 +202,18 @@ def _open_capture(source: str | int, name: str) -> cv2.VideoCapture:
 def _check_file(path: Path, name: str) -> None:
     """Refuse what is no video file by itself, without FFmpeg."""
     if not path.is_file():
-        what = ('a folder' if path.is_dir() else 'not there'
-                if not path.exists() else 'no regular file')
+        what = (
+            'a folder' if path.is_dir() else 'not there' if not path.exists() else 'no regular file'
+        )
         raise DatasetError(f'{name} is {what}: expected a video file')
     check_regular_file(path, 'video')
     if not path.stat().st_size or is_container(path):
         return  # of an empty file, OpenCV says what is to be said
     if is_playlist(path):
         raise DatasetError(
-            f'{name} is a playlist or script that names other files: give '
-            'the videos themselves')
-    raise DatasetError(f'{name} cannot be opened as a video: '
-                       f'{_advice(str(path))}')
+            f'{name} is a playlist or script that names other files: give the videos themselves'
+        )
+    raise DatasetError(f'{name} cannot be opened as a video: {_advice(str(path))}')
 
 
 def _cut(source: str | int) -> str:

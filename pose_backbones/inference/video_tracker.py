@@ -8,7 +8,7 @@ from .one_euro import OneEuroFilter
 from .pose_result import PoseResult
 from .tracking import PoseTracker
 
-_RATE = 30.  # frames a second of pictures that do not say when they are
+_RATE = 30.0  # frames a second of pictures that do not say when they are
 
 
 class Follower:
@@ -40,9 +40,8 @@ class Follower:
             self._filter = OneEuroFilter()
         time = self._count / _RATE if result.time is None else result.time
         self._count += 1
-        result.track_ids = self._tracker.update(
-            result.keypoints, result.scores, result.boxes)
+        result.track_ids = self._tracker.update(result.keypoints, result.scores, result.boxes)
         if self.smooth:
             result.keypoints = self._filter(
-                time, result.keypoints, result.track_ids,
-                result.boxes, self._tracker.alive).astype(np.float32)
+                time, result.keypoints, result.track_ids, result.boxes, self._tracker.alive
+            ).astype(np.float32)

@@ -10,12 +10,7 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
-from ..errors import (
-    ConfigError,
-    DatasetError,
-    PoseBackbonesError,
-    WorkDirError,
-)
+from ..errors import ConfigError, DatasetError, PoseBackbonesError, WorkDirError
 from ..utils.arguments import check_flag, check_ints, is_number
 from ..utils.files import check_no_input, check_regular_file, force
 from .encoders import (
@@ -60,13 +55,15 @@ class VideoWriter:
         VideoError: If no codec works.
     """
 
-    def __init__(self,
-                 path: str | os.PathLike,
-                 size: tuple[int, int],
-                 fps: float,
-                 sound_from: str | os.PathLike | None = None,
-                 *,
-                 overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        size: tuple[int, int],
+        fps: float,
+        sound_from: str | os.PathLike | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         check_flag('overwrite', overwrite)
         check_ints('size', size, 2, each='width and height')
         if not is_number(fps) or not 0 < fps < math.inf:
@@ -75,8 +72,9 @@ class VideoWriter:
         self._check_path()
         self._sound = None if sound_from is None else Path(sound_from)
         if self._sound is not None and not self._sound.is_file():
-            raise DatasetError(f'sound_from is {str(sound_from)!r}, which is '
-                               'no file: expected a video, or None')
+            raise DatasetError(
+                f'sound_from is {str(sound_from)!r}, which is no file: expected a video, or None'
+            )
         if self._sound is not None:
             check_regular_file(self._sound, 'sound of')
             check_no_input(self.path, 'path', [self._sound])
@@ -112,7 +110,8 @@ class VideoWriter:
         if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
             raise ValueError(
                 f'frame has the shape {frame.shape} and the type '
-                f'{frame.dtype}: expected ({height}, {width}, 3) and uint8')
+                f'{frame.dtype}: expected ({height}, {width}, 3) and uint8'
+            )
         if self._encoder is None:
             raise ValueError(f'{self.path} is closed: no frame can be added')
         free = shutil.disk_usage(self._spare.parent).free
@@ -120,10 +119,10 @@ class VideoWriter:
             raise DiskFullError(
                 f'{self._spare.parent} has {free >> 10} KiB left, but '
                 f'{self.path} needs {_RESERVE >> 10} to be finished: make '
-                'room')
+                'room'
+            )
         if width % 2 or height % 2:
-            frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2,
-                                       cv2.BORDER_REPLICATE)
+            frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         self._encoder.write(frame)
         self.frames += 1
 
@@ -145,8 +144,9 @@ class VideoWriter:
             else:
                 self._deliver()
             if problem:
-                raise VideoError(f'{self.path} holds the frames so far, since '
-                                 f'ffmpeg has stopped: {problem}')
+                raise VideoError(
+                    f'{self.path} holds the frames so far, since ffmpeg has stopped: {problem}'
+                )
         return self.path if self.frames else None
 
     def discard(self) -> None:
@@ -155,24 +155,23 @@ class VideoWriter:
 
     def _check_path(self) -> None:
         if self.path.suffix.lower() != '.mp4':
-            raise ConfigError(f'path is {str(self.path)!r}: expected the name '
-                              'of an MP4 file, ending in .mp4')
+            raise ConfigError(
+                f'path is {str(self.path)!r}: expected the name of an MP4 file, ending in .mp4'
+            )
         if self.path.exists() and not self._overwrite:
-            raise WorkDirError(f'{self.path} exists: choose another name, or '
-                               'set overwrite to replace it')
+            raise WorkDirError(
+                f'{self.path} exists: choose another name, or set overwrite to replace it'
+            )
 
     def _make_encoder(self) -> FFmpegEncoder | OpenCVEncoder:
         size = tuple(length + length % 2 for length in self._size)
         self._ffmpeg = shutil.which('ffmpeg')
         codec = self._ffmpeg and find_codec(self._ffmpeg)
         if codec:
-            return FFmpegEncoder(self._ffmpeg, codec, self._spare, size,
-                                 self._fps)
+            return FFmpegEncoder(self._ffmpeg, codec, self._spare, size, self._fps)
         if self._sound is not None:
-            why = (f'{self._ffmpeg} does not work' if self._ffmpeg else
-                   'ffmpeg is not on the PATH')
-            print_log(f'{self.path} gets no sound: {why}', 'current',
-                      logging.WARNING)
+            why = f'{self._ffmpeg} does not work' if self._ffmpeg else 'ffmpeg is not on the PATH'
+            print_log(f'{self.path} gets no sound: {why}', 'current', logging.WARNING)
         self._ffmpeg = None
         return OpenCVEncoder(self._spare, size, self._fps)
 
@@ -181,11 +180,14 @@ class VideoWriter:
         if self._ffmpeg:
             self._add_sound()
         if not plays(self._spare):
-            raise VideoError(f'{self.path} could not be finished: is the disk '
-                             f'full? What there is of it is {self._spare}')
+            raise VideoError(
+                f'{self.path} could not be finished: is the disk '
+                f'full? What there is of it is {self._spare}'
+            )
         if self.path.exists() and not self._overwrite:
-            raise WorkDirError(f'{self.path} was made by something else '
-                               f'meanwhile: the video is {self._spare}')
+            raise WorkDirError(
+                f'{self.path} was made by something else meanwhile: the video is {self._spare}'
+            )
         force(self._spare)
         os.replace(self._spare, self.path)
         force(self.path.parent)
@@ -196,8 +198,7 @@ class VideoWriter:
         length = self.frames / self._fps
         problem = remux(self._ffmpeg, self._spare, self._sound, length, out)
         if problem and self._sound is not None:
-            print_log(f'{self.path} gets no sound: {problem}', 'current',
-                      logging.WARNING)
+            print_log(f'{self.path} gets no sound: {problem}', 'current', logging.WARNING)
             problem = remux(self._ffmpeg, self._spare, None, length, out)
         if problem is None:
             os.replace(out, self._spare)

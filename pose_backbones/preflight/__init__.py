@@ -10,12 +10,7 @@ from .datasets import (
     check_keypoints,
     read_images,
 )
-from .ensemble import (
-    NO_CHECKPOINT,
-    check_checkpoint_argument,
-    check_ensemble,
-    check_trainable,
-)
+from .ensemble import NO_CHECKPOINT, check_checkpoint_argument, check_ensemble, check_trainable
 from .registry_names import check_type, check_types
 from .work_dir import (
     check_output,
@@ -27,11 +22,27 @@ from .work_dir import (
 )
 
 __all__ = [
-    'NO_CHECKPOINT', 'check_badcase', 'check_checkpoint_argument',
-    'check_data_mode', 'check_datasets', 'check_detections',
-    'check_ensemble', 'check_input_size', 'check_keypoints', 'check_output',
-    'check_overwrite', 'check_precision', 'check_same_start',
-    'check_save_best', 'check_saving', 'check_targets', 'check_trainable',
-    'check_type', 'check_types', 'check_work_dir', 'clear_work_dir',
-    'read_images', 'saved_summary'
+    'NO_CHECKPOINT',
+    'check_badcase',
+    'check_checkpoint_argument',
+    'check_data_mode',
+    'check_datasets',
+    'check_detections',
+    'check_ensemble',
+    'check_input_size',
+    'check_keypoints',
+    'check_output',
+    'check_overwrite',
+    'check_precision',
+    'check_same_start',
+    'check_save_best',
+    'check_saving',
+    'check_targets',
+    'check_trainable',
+    'check_type',
+    'check_types',
+    'check_work_dir',
+    'clear_work_dir',
+    'read_images',
+    'saved_summary',
 ]

@@ -41,27 +41,26 @@ def check_data_mode(cfg: Config, splits: Sequence[str]) -> None:
                 f'{place}.data_mode is {mode!r}, of which a sample is '
                 f'{_SAMPLES.get(mode, "something else")}; {cfg.model.type} '
                 f'takes {_SAMPLES[wanted]}: use a data set of mode '
-                f'{wanted!r}, with a pipeline for it')
+                f'{wanted!r}, with a pipeline for it'
+            )
         if mode != 'bottomup':
             continue
         if dataset.get('bbox_file'):
             raise ConfigError(
                 f'{place}.bbox_file is {dataset.bbox_file!r}: detections are '
                 'of single people; a bottom-up model finds them itself. '
-                'Leave it out')
+                'Leave it out'
+            )
         _check_scales(cfg, dataset, place)
 
 
 def _data_mode(cfg: Config) -> str | None:
     """What the model takes; None where its class does not tell."""
     # Not above: they import MMPose's models, which takes seconds.
-    from mmpose.models.pose_estimators import (
-        BottomupPoseEstimator,
-        TopdownPoseEstimator,
-    )
+    from mmpose.models.pose_estimators import BottomupPoseEstimator, TopdownPoseEstimator
+
     kind = MODELS.get(cfg.model.type)
-    for mode, base in (('bottomup', BottomupPoseEstimator),
-                       ('topdown', TopdownPoseEstimator)):
+    for mode, base in (('bottomup', BottomupPoseEstimator), ('topdown', TopdownPoseEstimator)):
         if isinstance(kind, type) and issubclass(kind, base):
             return mode
     return None
@@ -74,22 +73,22 @@ def _check_scales(cfg: Config, dataset: dict, place: str) -> None:
     for number, step in enumerate(dataset.get('pipeline', [])):
         if TRANSFORMS.get(step['type']) is not ResizeAlign:
             continue
-        factors = step.get('scale_factors', (1, ))
+        factors = step.get('scale_factors', (1,))
         try:
             check_scale_factors(factors)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f'{place}.pipeline[{number}]: {error}'
-                              ) from error
+            raise ConfigError(f'{place}.pipeline[{number}]: {error}') from error
         preprocessor = (cfg.model.get('data_preprocessor') or {}).get('type')
         kind = MODELS.get(str(preprocessor))
         if len(factors) > 1 and not (
-                isinstance(kind, type)
-                and issubclass(kind, PyramidDataPreprocessor)):
+            isinstance(kind, type) and issubclass(kind, PyramidDataPreprocessor)
+        ):
             raise ConfigError(
                 f'{place}.pipeline[{number}]: an image at the scale_factors '
                 f'{tuple(factors)} is more than one; '
                 f'model.data_preprocessor.type {preprocessor!r} takes one: '
-                "expected 'pose_backbones.PyramidDataPreprocessor'")
+                "expected 'pose_backbones.PyramidDataPreprocessor'"
+            )
 
 
 def check_badcase(cfg: Config) -> None:
@@ -106,7 +105,8 @@ def check_badcase(cfg: Config) -> None:
         raise ConfigError(
             '--badcase (default_hooks.badcase) compares the people of a '
             'sample with its predictions one by one, but those of a '
-            'bottom-up model belong to nobody: --show-dir draws them all')
+            'bottom-up model belong to nobody: --show-dir draws them all'
+        )
 
 
 def check_image_sizes(dataset: dict, annotations: str) -> None:
@@ -123,15 +123,15 @@ def check_image_sizes(dataset: dict, annotations: str) -> None:
     """
     from ..datasets.transforms.bottomup import ResizeAlign
 
-    steps = [step for step in dataset.get('pipeline', [])
-             if TRANSFORMS.get(step['type']) is ResizeAlign]
+    steps = [
+        step for step in dataset.get('pipeline', []) if TRANSFORMS.get(step['type']) is ResizeAlign
+    ]
     if not steps:
         return
     try:
         resize = TRANSFORMS.build(steps[0])
     except (TypeError, ValueError) as error:
-        raise ConfigError(f'the pipeline of {annotations}: {error}'
-                          ) from error
+        raise ConfigError(f'the pipeline of {annotations}: {error}') from error
     content = read_json(annotations, 'annotations')
     if not isinstance(content, dict):
         return  # what reads it says so
@@ -154,8 +154,7 @@ def check_sigmas(cfg: Config, declared: int, where: str) -> None:
         ConfigError: If it cannot be built.
     """
     decoder = (cfg.model.get('head') or {}).get('decoder')
-    for place, codec in (('codec', cfg.get('codec')),
-                         ('model.head.decoder', decoder)):
+    for place, codec in (('codec', cfg.get('codec')), ('model.head.decoder', decoder)):
         if not isinstance(codec, dict) or 'sigmas' not in codec:
             continue
         with building(cfg):
@@ -163,7 +162,8 @@ def check_sigmas(cfg: Config, declared: int, where: str) -> None:
         if len(sigmas) != declared:
             raise DatasetError(
                 f'{place}.sigmas={codec["sigmas"]!r} is of {len(sigmas)} key '
-                f'points, but {where} has {declared}')
+                f'points, but {where} has {declared}'
+            )
 
 
 def check_precision(cfg: Config) -> None:
@@ -181,4 +181,5 @@ def check_precision(cfg: Config) -> None:
             f'{cfg.filename} trains in mixed precision (optim_wrapper.type '
             f'is {kind!r}), which needs a GPU, and this machine has none '
             'that PyTorch can use: --cfg-options '
-            'optim_wrapper.type=OptimWrapper')
+            'optim_wrapper.type=OptimWrapper'
+        )

@@ -9,32 +9,44 @@ from ..cli.options import as_list
 from ..engine.checkpoint_hook import is_checkpoint_hook, unknown_key
 from ..errors import ConfigError
 
-_COCO = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5',
-         'AR .75', 'AR (M)', 'AR (L)')
-_CROWD = ('AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75', 'AP(E)',
-          'AP(M)', 'AP(H)')
+_COCO = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
+_CROWD = ('AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75', 'AP(E)', 'AP(M)', 'AP(H)')
 _LIMBS = ('Shoulder', 'Elbow', 'Wrist', 'Hip', 'Knee', 'Ankle')
 _SHORT = ('Head', 'Sho', 'Elb', 'Wri', 'Hip', 'Knee', 'Ank')
 #: what a metric gives by `norm_item`
 _BY_NORM = {
-    'PCKAccuracy': dict(bbox=('PCK', ), head=('PCKh', ), torso=('tPCK', )),
+    'PCKAccuracy': dict(bbox=('PCK',), head=('PCKh',), torso=('tPCK',)),
     'MpiiPCKAccuracy': dict(
-        bbox=('PCK', ), torso=('tPCK', ),
-        head=(*(f'{name} PCK' for name in ('Head', *_LIMBS)), 'PCK',
-              'PCK@0.1')),
+        bbox=('PCK',),
+        torso=('tPCK',),
+        head=(*(f'{name} PCK' for name in ('Head', *_LIMBS)), 'PCK', 'PCK@0.1'),
+    ),
     'JhmdbPCKAccuracy': dict(
-        head=('PCKh', ),
+        head=('PCKh',),
         bbox=(*(f'{name} PCK' for name in _SHORT), 'PCK'),
-        torso=(*(f'{name} tPCK' for name in _SHORT), 'tPCK'))}
+        torso=(*(f'{name} tPCK' for name in _SHORT), 'tPCK'),
+    ),
+}
 #: what others give, whatever their arguments
 _ALWAYS = {
-    'CocoWholeBodyMetric': _COCO, 'AUC': ('AUC', ), 'EPE': ('EPE', ),
-    'NME': ('NME', ), 'MpiiPCKh': ('Head', *_LIMBS, 'Mean', 'Mean@0.1'),
-    'PoseTrack18Metric': ('Head AP', 'Shou AP', 'Elb AP', 'Wri AP', 'Hip AP',
-                          'Knee AP', 'Ankl AP', 'AP')}
+    'CocoWholeBodyMetric': _COCO,
+    'AUC': ('AUC',),
+    'EPE': ('EPE',),
+    'NME': ('NME',),
+    'MpiiPCKh': ('Head', *_LIMBS, 'Mean', 'Mean@0.1'),
+    'PoseTrack18Metric': (
+        'Head AP',
+        'Shou AP',
+        'Elb AP',
+        'Wri AP',
+        'Hip AP',
+        'Knee AP',
+        'Ankl AP',
+        'AP',
+    ),
+}
 #: their `norm_item` by default
-_NORM = dict(PCKAccuracy='bbox', MpiiPCKAccuracy='head',
-             JhmdbPCKAccuracy='bbox')
+_NORM = dict(PCKAccuracy='bbox', MpiiPCKAccuracy='head', JhmdbPCKAccuracy='bbox')
 
 
 def known_metrics(evaluator) -> list[str] | None:
@@ -49,8 +61,11 @@ def known_metrics(evaluator) -> list[str] | None:
     """
     names = []
     for metric in as_list(evaluator):
-        kind = host.METRICS.get(metric['type']) if isinstance(
-            metric.get('type'), str) else metric.get('type')
+        kind = (
+            host.METRICS.get(metric['type'])
+            if isinstance(metric.get('type'), str)
+            else metric.get('type')
+        )
         own = None if kind is None else _keys_of(kind.__name__, metric)
         if own is None:
             return None
@@ -120,13 +135,13 @@ def check_saving(cfg: Config) -> None:
     if 'val_begin' in train:
         _check_count(train['val_begin'], 'train_cfg.val_begin', 0)
     sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
-    if 'max_epochs' in train and str(sampler.get('type')).endswith(
-            'InfiniteSampler'):
+    if 'max_epochs' in train and str(sampler.get('type')).endswith('InfiniteSampler'):
         raise ConfigError(
             f'train_dataloader.sampler.type={sampler["type"]!r} has no end, '
             'so that the first epoch would have none, and nothing would be '
             'saved: use DefaultSampler, or train by iterations '
-            '(train_cfg.max_iters)')
+            '(train_cfg.max_iters)'
+        )
     hooks = list(_checkpoint_hooks(cfg))
     for place, hook in hooks:
         _check_hook(place, hook, train)
@@ -134,37 +149,43 @@ def check_saving(cfg: Config) -> None:
         raise ConfigError(
             'default_hooks.checkpoint=None: nothing would be saved. To save '
             'the last checkpoint only, set default_hooks.checkpoint='
-            "dict(type='CheckpointHook', interval=-1)")
+            "dict(type='CheckpointHook', interval=-1)"
+        )
 
 
 def _check_hook(place: str, hook: dict, train: dict) -> None:
     interval = hook.get('interval', -1)
     if interval != -1:
-        _check_count(interval, f'{place}.interval', 1,
-                     ', or -1 for the last checkpoint only')
+        _check_count(interval, f'{place}.interval', 1, ', or -1 for the last checkpoint only')
     if hook.get('max_keep_ckpts', -1) != -1:
-        _check_count(hook['max_keep_ckpts'], f'{place}.max_keep_ckpts', 1,
-                     ', or -1 to keep all checkpoints')
+        _check_count(
+            hook['max_keep_ckpts'], f'{place}.max_keep_ckpts', 1, ', or -1 to keep all checkpoints'
+        )
     _check_count(hook.get('save_begin', 0), f'{place}.save_begin', 0)
     if interval == -1 and not hook.get('save_last', True):
         raise ConfigError(
             f'{place}: with interval=-1 and save_last=False, nothing would '
-            'be saved: set one of the two')
+            'be saved: set one of the two'
+        )
     template = hook.get('filename_tmpl')
     if template is not None and (
-            not isinstance(template, str) or template.count('{}') != 1
-            or '/' in template or not template.endswith('.pth')):
+        not isinstance(template, str)
+        or template.count('{}') != 1
+        or '/' in template
+        or not template.endswith('.pth')
+    ):
         raise ConfigError(
             f'{place}.filename_tmpl={template!r}: expected the name of a '
-            "file with one {}, such as 'iter_{}.pth'")
+            "file with one {}, such as 'iter_{}.pth'"
+        )
     by_iterations = train.get('by_epoch') is False or 'max_iters' in train
     if by_iterations and hook.get('by_epoch', True) and interval != -1:
         raise ConfigError(
             f'{place}: the training goes by iterations, so that by_epoch='
-            'True would save nothing before its end: set by_epoch=False')
+            'True would save nothing before its end: set by_epoch=False'
+        )
 
 
 def _check_count(value, name: str, least: int = 1, more: str = '') -> None:
     if type(value) is not int or value < least:
-        raise ConfigError(f'{name}={value!r}: expected a whole number of at '
-                          f'least {least}{more}')
+        raise ConfigError(f'{name}={value!r}: expected a whole number of at least {least}{more}')

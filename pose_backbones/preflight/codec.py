@@ -12,8 +12,7 @@ from ..configs import building
 from ..errors import ConfigError
 
 
-def check_targets(cfg: Config, model: nn.Module,
-                  splits: Sequence[str]) -> None:
+def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
     """Refuse pipelines whose crops or targets are not the decoder's.
 
     Args:
@@ -32,8 +31,7 @@ def check_targets(cfg: Config, model: nn.Module,
         for place, step in _steps(cfg, split):
             kind = str(step['type']).rpartition('.')[2]
             if kind == 'TopdownAffine':
-                _compare(f'{place}.input_size', step['input_size'], decoder,
-                         'input_size')
+                _compare(f'{place}.input_size', step['input_size'], decoder, 'input_size')
             if kind == 'GenerateTarget':
                 for encoder in as_list(step.get('encoder')):
                     with building(cfg):
@@ -47,24 +45,25 @@ def _steps(cfg: Config, split: str) -> Iterator[tuple[str, dict]]:
         yield f'{split}_dataloader.dataset.pipeline[{number}]', step
 
 
-def _compare(place: str, size: Sequence[int], decoder: BaseKeypointCodec,
-             name: str) -> None:
+def _compare(place: str, size: Sequence[int], decoder: BaseKeypointCodec, name: str) -> None:
     expected = tuple(getattr(decoder, name, size))
     if tuple(size) != expected:
         raise ConfigError(
             f'{place} is {tuple(size)}, but {name} of model.head.decoder is '
-            f'{expected} (width, height): the two have to be the same')
+            f'{expected} (width, height): the two have to be the same'
+        )
 
 
-def _check_encoder(place: str, codec: BaseKeypointCodec,
-                   decoder: BaseKeypointCodec, head: nn.Module) -> None:
+def _check_encoder(
+    place: str, codec: BaseKeypointCodec, decoder: BaseKeypointCodec, head: nn.Module
+) -> None:
     for name in ('input_size', 'heatmap_size'):
         if hasattr(codec, name):
             _compare(f'{place}.{name}', getattr(codec, name), decoder, name)
-    kernels, levels = (getattr(codec, 'kernel_sizes', None),
-                       getattr(head, 'levels', None))
+    kernels, levels = (getattr(codec, 'kernel_sizes', None), getattr(head, 'levels', None))
     if None not in (kernels, levels) and len(kernels) <= max(levels):
         raise ConfigError(
             f'{place}.kernel_sizes is {tuple(kernels)}: expected at least '
             f'{max(levels) + 1} sizes, since the units of the head learn the '
-            f'levels {tuple(levels)}')
+            f'levels {tuple(levels)}'
+        )

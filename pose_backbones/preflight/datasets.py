@@ -20,16 +20,19 @@ _GET_COCO = (
     'COCO 2017 is at https://cocodataset.org/#download (train2017, val2017, '
     'annotations, to stand in data/coco); a synthetic set is made by: '
     'python tools/make_synthetic_coco.py data/synthetic --train 2000 '
-    '--val 200')
+    '--val 200'
+)
 _GET_MPII = (
     'MPII is at http://human-pose.mpi-inf.mpg.de (docs/mpii.md has the '
     'annotations); a synthetic set is made by: python tools/'
-    'make_synthetic_coco.py data/synthetic-mpii --format mpii')
+    'make_synthetic_coco.py data/synthetic-mpii --format mpii'
+)
 _GET_DETECTIONS = (
     'Detections of COCO val2017 are linked at https://mmpose.readthedocs.io/'
     'en/latest/dataset_zoo/2d_body_keypoint.html#coco; to use the boxes of '
     'the annotations instead: --cfg-options '
-    "{split}_dataloader.dataset.bbox_file=''")
+    "{split}_dataloader.dataset.bbox_file=''"
+)
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
@@ -58,14 +61,16 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
                 f'({split}_dataloader.dataset.headbox_file). PCKh is '
                 'measured against them; mpii_gt_val.mat comes with the '
                 'annotations that https://mmpose.readthedocs.io/en/latest/'
-                'dataset_zoo/2d_body_keypoint.html#mpii links to')
+                'dataset_zoo/2d_body_keypoint.html#mpii links to'
+            )
         metrics = as_list(cfg.get(f'{split}_evaluator'))
         for metric in metrics if split != 'train' else ():
             truth = metric.get('ann_file')
             if truth and not Path(truth).is_file():
                 raise DatasetError(
                     f'ground truth of the {split} metric not found: {truth} '
-                    f'({split}_evaluator.ann_file). {_how_to_get(dataset)}')
+                    f'({split}_evaluator.ann_file). {_how_to_get(dataset)}'
+                )
             check_truth(metric, split, dataset)
 
 
@@ -80,31 +85,29 @@ def _check_files(dataset: dict, split: str) -> Path:
     root = Path(dataset.get('data_root') or '.')
     annotations = root / dataset['ann_file']
     if not annotations.is_file():
-        raise DatasetError(
-            f'{split} annotations not found: {annotations}. '
-            + _how_to_get(dataset))
+        raise DatasetError(f'{split} annotations not found: {annotations}. ' + _how_to_get(dataset))
     for prefix in (dataset.get('data_prefix') or {}).values():
         if not (root / prefix).is_dir():
             raise DatasetError(
                 f'{split} images not found: there is no folder '
-                f'{root / prefix}. {_how_to_get(dataset)}')
+                f'{root / prefix}. {_how_to_get(dataset)}'
+            )
     return annotations
 
 
 def _check_boxes(dataset: dict, split: str, annotations: str) -> None:
-    """Refuse detections that are missing, or lacking where they are needed.
-    """
+    """Refuse detections that are missing, or lacking where they are needed."""
     boxes = dataset.get('bbox_file')
     how = _GET_DETECTIONS.format(split=split)
     if boxes and not Path(boxes).is_file():
         raise DatasetError(f'{split} detections not found: {boxes}. {how}')
     if boxes:
         check_detections(boxes, annotations)
-    elif (split == 'test' and not is_bottomup(dataset)
-          and is_image_list(annotations)):
+    elif split == 'test' and not is_bottomup(dataset) and is_image_list(annotations):
         raise DatasetError(
             f'{annotations} is a list of images without people: give '
-            f'detections ({split}_dataloader.dataset.bbox_file). {how}')
+            f'detections ({split}_dataloader.dataset.bbox_file). {how}'
+        )
 
 
 def check_keypoints(cfg: Config, dataset, split: str) -> None:
@@ -130,20 +133,21 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
                 f'{_first(person.get("id"))}), but '
                 f'{type(dataset).__name__} has {declared}. Use the data set '
                 'type, or a metainfo file (tools/make_dataset_info.py writes '
-                'one), that describes these key points')
+                'one), that describes these key points'
+            )
     check_sigmas(cfg, declared, where)
     head = cfg.model.get('head') or {}
     key = 'out_channels' if 'out_channels' in head else 'num_keypoints'
     predicted = head.get(key)
     decoder = head.get('decoder')
-    if isinstance(decoder, dict) and decoder.get(
-            'heatmap_type') == 'combined':
+    if isinstance(decoder, dict) and decoder.get('heatmap_type') == 'combined':
         predicted //= 3  # each point has a map and two of offsets
     if isinstance(predicted, int) and predicted != declared:
         raise DatasetError(
             f'the model predicts {predicted} key points (model.head), but '
             f'{where} has {declared}: set --cfg-options '
-            f'model.head.{key}={declared}')
+            f'model.head.{key}={declared}'
+        )
 
 
 def _first(number):
@@ -170,13 +174,13 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
     backbone.eval()
     try:
         with torch.no_grad():
-            backbone(next(backbone.parameters()).new_zeros(
-                1, 3, height, width))
+            backbone(next(backbone.parameters()).new_zeros(1, 3, height, width))
     except ValueError as error:
         raise ConfigError(
             f'{cfg.filename}: the input of {height}x{width} (codec.'
             f'input_size, height x width) does not suit the backbone: '
-            f'{error}') from error
+            f'{error}'
+        ) from error
     finally:
         backbone.train(training)
 
@@ -194,21 +198,22 @@ def check_detections(path: str, ann_file: str) -> None:
     boxes = read_json(path, 'detections')
     wanted = {'image_id', 'category_id', 'bbox', 'score'}
     if not isinstance(boxes, list) or not all(
-            isinstance(box, dict) and wanted <= set(box) for box in boxes):
+        isinstance(box, dict) and wanted <= set(box) for box in boxes
+    ):
         raise DatasetError(
             f'detections unreadable: {path} is no list of boxes in COCO '
-            'results format ({image_id, category_id, bbox, score})')
+            'results format ({image_id, category_id, bbox, score})'
+        )
     if not boxes:
-        raise DatasetError(
-            f'{path} has no detections, so there is nobody to predict for')
+        raise DatasetError(f'{path} has no detections, so there is nobody to predict for')
     known = read_images(ann_file)
-    strange = [box['image_id'] for box in boxes
-               if box['image_id'] not in known]
+    strange = [box['image_id'] for box in boxes if box['image_id'] not in known]
     if strange:
         raise DatasetError(
             f'{path} has detections of other images: {len(strange)} of '
             f'{len(boxes)} boxes (such as of image {strange[0]}) are of no '
-            f'image in {ann_file}')
+            f'image in {ann_file}'
+        )
 
 
 def read_images(path: str) -> set[int]:
@@ -226,6 +231,6 @@ def read_images(path: str) -> set[int]:
     content = read_json(path, 'annotations')
     if not isinstance(content, dict) or 'images' not in content:
         raise DatasetError(
-            f"annotations unreadable: {path} has no list 'images', as files "
-            "in COCO's format have")
+            f"annotations unreadable: {path} has no list 'images', as files in COCO's format have"
+        )
     return {image['id'] for image in content['images']}

@@ -44,7 +44,8 @@ def check_trainable(cfg: Config) -> None:
         raise ConfigError(
             f'{cfg.filename}: model.type is {cfg.model.type}, and an '
             'ensemble is not trained: train its members, each by its own '
-            'config')
+            'config'
+        )
 
 
 def check_checkpoint_argument(cfg: Config) -> None:
@@ -61,15 +62,16 @@ def check_checkpoint_argument(cfg: Config) -> None:
         if cfg.load_from is None:
             raise CheckpointError(
                 f'CHECKPOINT {NO_CHECKPOINT} is for ensembles, whose config '
-                f'names the checkpoints; of {cfg.model.type}, give one')
+                f'names the checkpoints; of {cfg.model.type}, give one'
+            )
         return
     if cfg.load_from is not None:
         raise CheckpointError(
             f'CHECKPOINT {cfg.load_from}: the config of an ensemble names '
-            f'those of its members; give {NO_CHECKPOINT} instead')
+            f'those of its members; give {NO_CHECKPOINT} instead'
+        )
     if not cfg.get('strict_load', True):
-        raise ConfigError(
-            '--non-strict: the members of an ensemble load strictly')
+        raise ConfigError('--non-strict: the members of an ensemble load strictly')
 
 
 def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
@@ -84,10 +86,7 @@ def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
         ConfigError: With what differs.
     """
     from ..models.ensembles.heatmap_grid import crop_lattice
-    from ..models.ensembles.pipeline_geometry import (
-        compare_metainfo,
-        read_crop,
-    )
+    from ..models.ensembles.pipeline_geometry import compare_metainfo, read_crop
     from ..models.pose_estimators import HeatmapEnsemble
 
     if not isinstance(model, HeatmapEnsemble):
@@ -97,7 +96,8 @@ def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
     if difference:
         raise ConfigError(
             f'{cfg.filename} tests on {difference[0]}, but its members '
-            f'(such as {first.name}) are of {difference[1]}')
+            f'(such as {first.name}) are of {difference[1]}'
+        )
     crop = read_crop(cfg)
     if crop_lattice(crop.size, crop.use_udp) != model.pixels:
         codec = model.head.decoder
@@ -106,7 +106,8 @@ def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
             f'pipeline has input_size={crop.size}, use_udp={crop.use_udp}; '
             f'model.head.decoder is {type(codec).__name__} with input_size='
             f'{tuple(codec.input_size)}: sizes have to be the same, and '
-            'use_udp is True for UDPHeatmap alone')
+            'use_udp is True for UDPHeatmap alone'
+        )
     _check_padding(cfg, crop, model.backbone)
 
 
@@ -125,7 +126,8 @@ def _check_padding(cfg: Config, crop, members: nn.ModuleList) -> None:
             'times the box (padding of GetBBoxCenterScale, times x and y of '
             f'ExtendBBox), but {worst.name} has to see '
             f'{_by_axis(worst.crop.padding_of_larger(crop.aspect))} times: '
-            f'set padding to at least {enough}')
+            f'set padding to at least {enough}'
+        )
 
 
 def _by_axis(factors: tuple[float, float]) -> str:

@@ -33,25 +33,25 @@ def check_truth(metric: dict, split: str, dataset: dict) -> None:
                 f'{truth} is a list of images without annotations, so there '
                 f'is nothing to compare with ({split}_evaluator.ann_file): '
                 'tools/test.py --format-only writes the predictions for '
-                "COCO's server")
+                "COCO's server"
+            )
         if truth:
             _check_measures(metric, split, dataset, truth)
     elif issubclass(kind, (MpiiPCKh, MpiiPCKAccuracy)):
         _check_mpii(dataset, split, kind)
 
 
-def _check_measures(metric: dict, split: str, dataset: dict,
-                    truth: str) -> None:
+def _check_measures(metric: dict, split: str, dataset: dict, truth: str) -> None:
     """Refuse annotations without areas, or CrowdPose's levels, if needed."""
     content = read_json(truth, 'annotations')
     people = content.get('annotations', [])
-    counts = sorted({len(p['keypoints']) // 3 for p in people
-                     if 'keypoints' in p})
+    counts = sorted({len(p['keypoints']) // 3 for p in people if 'keypoints' in p})
     images = content.get('images', [])
     crowd = metric.get('iou_type') == 'keypoints_crowd'
     for wanted, key, entries, what in (
-            (crowd, 'crowdIndex', images, 'images'),
-            (metric.get('use_area', True), 'area', people, 'people')):
+        (crowd, 'crowdIndex', images, 'images'),
+        (metric.get('use_area', True), 'area', people, 'people'),
+    ):
         lacking = [entry['id'] for entry in entries if key not in entry]
         if wanted and lacking:
             raise DatasetError(
@@ -60,8 +60,8 @@ def _check_measures(metric: dict, split: str, dataset: dict,
                 f'measures; its people have '
                 f'{" or ".join(map(str, counts))} key points. Give '
                 f'annotations of the kind that {dataset["type"]} reads, or '
-                'set ' + ("iou_type='keypoints'" if key == 'crowdIndex'
-                          else 'use_area=False'))
+                'set ' + ("iou_type='keypoints'" if key == 'crowdIndex' else 'use_area=False')
+            )
 
 
 def _check_mpii(dataset: dict, split: str, kind: type) -> None:
@@ -70,9 +70,10 @@ def _check_mpii(dataset: dict, split: str, kind: type) -> None:
         raise ConfigError(
             f'{split}_evaluator: {kind.__name__} does not go with '
             f'{dataset["type"]}: pixels count from 0 in '
-            "pose_backbones.MpiiDataset and pose_backbones.MpiiPCKh, but "
+            'pose_backbones.MpiiDataset and pose_backbones.MpiiPCKh, but '
             "from 1 in the labels of MMPose's MpiiDataset and in "
-            'MpiiPCKAccuracy')
+            'MpiiPCKAccuracy'
+        )
     if not ours:
         return
     annotations = Path(dataset.get('data_root') or '.', dataset['ann_file'])
@@ -81,16 +82,17 @@ def _check_mpii(dataset: dict, split: str, kind: type) -> None:
         raise DatasetError(
             f'{annotations} has no labelled joints, as those of the test '
             'split, so there is nothing to compare with: tools/test.py '
-            '--format-only writes the predictions')
-    bare = [number for number, person in enumerate(people)
-            if person['head_size'] is None]
+            '--format-only writes the predictions'
+        )
+    bare = [number for number, person in enumerate(people) if person['head_size'] is None]
     if bare:
         raise DatasetError(
             f'{annotations} has no head boxes ({len(bare)} of {len(people)} '
             f'people, such as number {bare[0]}), and PCKh is measured by '
             f'them: give {split}_dataloader.dataset.headbox_file '
             '(mpii_gt_val.mat), or each person a headbox, [x1, y1, x2, y2]. '
-            'tools/test.py --format-only writes predictions without them')
+            'tools/test.py --format-only writes predictions without them'
+        )
 
 
 def is_image_list(path: str) -> bool:
@@ -106,8 +108,7 @@ def is_image_list(path: str) -> bool:
         DatasetError: If it is no JSON file.
     """
     content = read_json(path, 'annotations')
-    return (isinstance(content, dict) and 'images' in content
-            and not content.get('annotations'))
+    return isinstance(content, dict) and 'images' in content and not content.get('annotations')
 
 
 def read_json(path: str, what: str):
@@ -126,5 +127,4 @@ def read_json(path: str, what: str):
     try:
         return load_file(path, file_format='json')
     except ValueError as error:
-        raise DatasetError(
-            f'{what} unreadable: {path} is no JSON file ({error})') from error
+        raise DatasetError(f'{what} unreadable: {path} is no JSON file ({error})') from error

@@ -8,14 +8,7 @@ from mmpose import registry as host
 
 from ..cli.options import as_list
 from ..errors import ConfigError, closest
-from ..registry import (
-    DATASETS,
-    METRICS,
-    MODELS,
-    OPTIM_WRAPPER_CONSTRUCTORS,
-    SCOPE,
-    TRANSFORMS,
-)
+from ..registry import DATASETS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, SCOPE, TRANSFORMS
 
 
 def check_types(cfg: Config) -> None:
@@ -29,8 +22,7 @@ def check_types(cfg: Config) -> None:
         ConfigError: With the place, the name and the closest known names.
     """
     if cfg.get('model') is None:
-        raise ConfigError(
-            f"{cfg.filename} has no 'model': is it a config of a model?")
+        raise ConfigError(f"{cfg.filename} has no 'model': is it a config of a model?")
     for place, part in _model_parts(cfg.model, 'model'):
         check_type(part, place, host.MODELS, MODELS)
     head = cfg.model.get('head') or {}
@@ -43,12 +35,10 @@ def check_types(cfg: Config) -> None:
             place = f'{split}_dataloader.dataset'
             check_type(dataset, place, host.DATASETS, DATASETS)
             for number, step in enumerate(dataset.get('pipeline', [])):
-                check_type(step, f'{place}.pipeline[{number}]',
-                           host.TRANSFORMS, TRANSFORMS)
+                check_type(step, f'{place}.pipeline[{number}]', host.TRANSFORMS, TRANSFORMS)
         for metric in as_list(cfg.get(f'{split}_evaluator')):
             if host.EVALUATORS.get(str(metric.get('type'))) is None:
-                check_type(metric, f'{split}_evaluator', host.METRICS,
-                           METRICS)
+                check_type(metric, f'{split}_evaluator', host.METRICS, METRICS)
     _check_training_types(cfg)
 
 
@@ -57,13 +47,14 @@ def _check_training_types(cfg: Config) -> None:
     if wrapper.get('type'):
         check_type(wrapper, 'optim_wrapper', host.OPTIM_WRAPPERS)
     if wrapper.get('optimizer'):
-        check_type(wrapper.optimizer, 'optim_wrapper.optimizer',
-                   host.OPTIMIZERS)
+        check_type(wrapper.optimizer, 'optim_wrapper.optimizer', host.OPTIMIZERS)
     if wrapper.get('constructor'):
-        check_type(dict(type=wrapper.constructor),
-                   'optim_wrapper.constructor',
-                   host.OPTIM_WRAPPER_CONSTRUCTORS,
-                   OPTIM_WRAPPER_CONSTRUCTORS)
+        check_type(
+            dict(type=wrapper.constructor),
+            'optim_wrapper.constructor',
+            host.OPTIM_WRAPPER_CONSTRUCTORS,
+            OPTIM_WRAPPER_CONSTRUCTORS,
+        )
     for scheduler in as_list(cfg.get('param_scheduler')):
         check_type(scheduler, 'param_scheduler', host.PARAM_SCHEDULERS)
     hooks = cfg.get('default_hooks') or {}
@@ -81,10 +72,7 @@ def _model_parts(model: dict, place: str) -> Iterator[tuple[str, dict]]:
             yield f'{place}.{key}', model[key]
 
 
-def check_type(part: dict,
-               place: str,
-               registry: Registry,
-               ours: Registry | None = None) -> None:
+def check_type(part: dict, place: str, registry: Registry, ours: Registry | None = None) -> None:
     """Refuse a `type` that a registry does not have.
 
     Args:
@@ -110,5 +98,4 @@ def check_type(part: dict,
         ours.import_from_location()
         shown.update({name: f'{SCOPE}.{name}' for name in ours.module_dict})
     what = registry.name.lower().replace('_', ' ').removesuffix('s')
-    raise ConfigError(f'{place}: unknown {what} {kind!r}'
-                      + closest(kind.rsplit('.', 1)[-1], shown))
+    raise ConfigError(f'{place}: unknown {what} {kind!r}' + closest(kind.rsplit('.', 1)[-1], shown))

@@ -40,17 +40,20 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
             f'{folder} holds the run of another config, {earlier[0].name} '
             f'({len(checkpoints)} checkpoints, such as '
             f'{checkpoints[0].name}). Choose another --work-dir, or replace '
-            'it with --overwrite')
+            'it with --overwrite'
+        )
     if resume and same and not _same_model(cfg, folder / name):
         raise WorkDirError(
             f'{folder} holds a run of {name} with another model, so it '
             'cannot be resumed with this one. Choose another --work-dir, or '
-            'replace it with --overwrite')
+            'replace it with --overwrite'
+        )
     if not resume:
         raise WorkDirError(
             f'{folder} already holds a run ({len(checkpoints)} checkpoints, '
             f'such as {checkpoints[0].name}). Continue it with --resume, '
-            'choose another --work-dir, or replace it with --overwrite')
+            'choose another --work-dir, or replace it with --overwrite'
+        )
 
 
 def _same_model(cfg: Config, dumped: Path) -> bool:
@@ -69,8 +72,9 @@ def _same_model(cfg: Config, dumped: Path) -> bool:
 def _plain(value):
     """Lists for tuples; without what does not change the weights."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()
-                if key not in ('init_cfg', 'test_cfg')}
+        return {
+            key: _plain(item) for key, item in value.items() if key not in ('init_cfg', 'test_cfg')
+        }
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
@@ -79,13 +83,18 @@ def _plain(value):
 def _earlier_run(folder: str | Path) -> list[Path]:
     """Files of an earlier run: checkpoints, saved configs, their pointer."""
     work = Path(folder)
-    files = [file for pattern in ('*.pth', '*.partial', 'last_checkpoint')
-             for file in work.glob(pattern)]
+    files = [
+        file for pattern in ('*.pth', '*.partial', 'last_checkpoint') for file in work.glob(pattern)
+    ]
     # MMEngine saves a config with these two, which nobody writes by hand.
     return files + [
-        file for file in work.glob('*.py') if all(
+        file
+        for file in work.glob('*.py')
+        if all(
             re.search(f'^{name} = ', file.read_text(), re.MULTILINE)
-            for name in ('launcher', 'work_dir'))]
+            for name in ('launcher', 'work_dir')
+        )
+    ]
 
 
 def check_overwrite(cfg: Config) -> None:
@@ -97,13 +106,17 @@ def check_overwrite(cfg: Config) -> None:
     Raises:
         WorkDirError: With the file that would be lost.
     """
-    removed = {file.resolve() for folder in (cfg.work_dir, checkpoint_dir(cfg))
-               for file in _earlier_run(folder)}
+    removed = {
+        file.resolve()
+        for folder in (cfg.work_dir, checkpoint_dir(cfg))
+        for file in _earlier_run(folder)
+    }
     for text in strings_of([cfg.get('load_from'), cfg.model]):
         if Path(text).expanduser().resolve() in removed:
             raise WorkDirError(
                 f'--overwrite would remove {text}, which the training is to '
-                'start from: move it elsewhere, or choose another --work-dir')
+                'start from: move it elsewhere, or choose another --work-dir'
+            )
 
 
 def check_same_start(cfg: Config) -> None:
@@ -129,7 +142,8 @@ def check_same_start(cfg: Config) -> None:
         raise WorkDirError(
             f'the processes would not start together, but from '
             f'{", ".join(starts)}: put --work-dir {cfg.work_dir} on a disk '
-            'that all machines share, or copy the checkpoint to each')
+            'that all machines share, or copy the checkpoint to each'
+        )
 
 
 def clear_work_dir(folder: str | Path) -> None:
@@ -158,9 +172,7 @@ def check_output(path: str | None, option: str, endings: Sequence[str]):
     if path is None:
         return
     if not path.endswith(tuple(endings)):
-        raise ConfigError(
-            f'{option} {path}: expected a name that ends with '
-            f'{" or ".join(endings)}')
+        raise ConfigError(f'{option} {path}: expected a name that ends with {" or ".join(endings)}')
     if Path(path).is_dir():
         raise ConfigError(f'{option} {path}: a folder has this name')
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -38,11 +38,14 @@ class Precision:
     curves: np.ndarray | None
 
 
-def average_precision(poses: Poses, oks: np.ndarray,
-                      ignored: np.ndarray | None = None,
-                      areas: tuple[float, float] | None = None,
-                      scores: np.ndarray | None = None,
-                      dropped: np.ndarray | None = None) -> Precision:
+def average_precision(
+    poses: Poses,
+    oks: np.ndarray,
+    ignored: np.ndarray | None = None,
+    areas: tuple[float, float] | None = None,
+    scores: np.ndarray | None = None,
+    dropped: np.ndarray | None = None,
+) -> Precision:
     """COCO's AP of a subset of the people.
 
     Args:
@@ -60,10 +63,8 @@ def average_precision(poses: Poses, oks: np.ndarray,
     scores = detections.scores if scores is None else scores
     outside = np.zeros(len(scores), bool)
     if areas is not None:
-        ignored = ignored | (people.areas < areas[0]) | (
-            people.areas > areas[1])
-        outside = (detections.areas < areas[0]) | (
-            detections.areas > areas[1])
+        ignored = ignored | (people.areas < areas[0]) | (people.areas > areas[1])
+        outside = (detections.areas < areas[0]) | (detections.areas > areas[1])
     if dropped is not None:
         oks = np.where(dropped[poses.pairs[0]], -1, oks)
         outside = outside | dropped
@@ -72,31 +73,30 @@ def average_precision(poses: Poses, oks: np.ndarray,
     rows = []
     for category in np.unique(poses.categories[people.group[~ignored]]):
         mine = poses.categories[detections.group] == category
-        total = int((~ignored & (poses.categories[people.group] == category)
-                     ).sum())
+        total = int((~ignored & (poses.categories[people.group] == category)).sum())
         order = np.argsort(-scores[mine], kind='stable')
-        rows.append(_curve((matches.person >= 0)[:, mine][:, order],
-                           off[:, mine][:, order], total))
+        rows.append(_curve((matches.person >= 0)[:, mine][:, order], off[:, mine][:, order], total))
     if not rows:
         return Precision(*[float('nan')] * 4, 0, None)
     curves, recall = (np.mean(part, axis=0) for part in zip(*rows))
     precision = curves.mean(axis=1)
-    return Precision(float(precision.mean()), float(precision[0]),
-                     float(precision[5]), float(recall.mean()),
-                     int((~ignored).sum()), curves)
+    return Precision(
+        float(precision.mean()),
+        float(precision[0]),
+        float(precision[5]),
+        float(recall.mean()),
+        int((~ignored).sum()),
+        curves,
+    )
 
 
-def _curve(matched: np.ndarray, off: np.ndarray, total: int
-           ) -> tuple[np.ndarray, np.ndarray]:
+def _curve(matched: np.ndarray, off: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
     """(T, 101) precision at the recalls, and (T,) the last recall."""
     right = np.cumsum(matched & ~off, axis=1, dtype=float)
     wrong = np.cumsum(~matched & ~off, axis=1, dtype=float)
     precision = right / (right + wrong + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    padded = np.concatenate(
-        [precision, np.zeros((len(precision), 1))], axis=1)
-    recall = np.concatenate(
-        [np.zeros((len(right), 1)), right / total], axis=1)
-    curves = [row[np.searchsorted(reached[1:], RECALLS)]
-              for row, reached in zip(padded, recall)]
+    padded = np.concatenate([precision, np.zeros((len(precision), 1))], axis=1)
+    recall = np.concatenate([np.zeros((len(right), 1)), right / total], axis=1)
+    curves = [row[np.searchsorted(reached[1:], RECALLS)] for row, reached in zip(padded, recall)]
     return np.array(curves), recall[:, -1]

@@ -53,7 +53,7 @@ def calibrate(poses: Poses, diagnosis: Diagnosis) -> Calibration:
     counted = diagnosis.counted
     scores = poses.detections.scores[counted]
     oks, right = diagnosis.oks[counted], diagnosis.right[counted]
-    scale = max(1., float(scores.max(initial=0)))
+    scale = max(1.0, float(scores.max(initial=0)))
     shown = np.clip(scores / scale, 0, 1)
     place = np.minimum((shown * BINS).astype(int), BINS - 1)
     counts = np.bincount(place, minlength=BINS)
@@ -66,22 +66,26 @@ def calibrate(poses: Poses, diagnosis: Diagnosis) -> Calibration:
     table = np.zeros((BINS, BINS), int)
     np.add.at(table, (place, column), 1)
     return Calibration(
-        *means, counts, error, scale, table,
-        *_working_point(scores, right, int((~poses.people.ignored).sum())))
+        *means,
+        counts,
+        error,
+        scale,
+        table,
+        *_working_point(scores, right, int((~poses.people.ignored).sum())),
+    )
 
 
-def _mean(place: np.ndarray, values: np.ndarray,
-          counts: np.ndarray) -> np.ndarray:
+def _mean(place: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     sums = np.bincount(place, weights=values, minlength=BINS)
-    return np.divide(sums, counts, out=np.full(BINS, np.nan),
-                     where=counts > 0)
+    return np.divide(sums, counts, out=np.full(BINS, np.nan), where=counts > 0)
 
 
-def _working_point(scores: np.ndarray, right: np.ndarray,
-                   people: int) -> tuple[float, float, float]:
+def _working_point(
+    scores: np.ndarray, right: np.ndarray, people: int
+) -> tuple[float, float, float]:
     """Score, precision and recall where F1 is best."""
     if not right.any():
-        return float('nan'), float('nan'), 0.
+        return float('nan'), float('nan'), 0.0
     order = np.argsort(-scores, kind='stable')
     found = np.cumsum(right[order])
     number = np.arange(1, len(order) + 1)
@@ -89,5 +93,8 @@ def _working_point(scores: np.ndarray, right: np.ndarray,
     # A threshold takes all detections of one score.
     ends = np.append(np.diff(scores[order]) != 0, True)
     best = np.where(ends, f1, -1).argmax()
-    return (float(scores[order][best]), float(found[best] / number[best]),
-            float(found[best] / people))
+    return (
+        float(scores[order][best]),
+        float(found[best] / number[best]),
+        float(found[best] / people),
+    )

@@ -22,16 +22,14 @@ COCO_ROWS = {
     'AR (L)': 'share of large people found',
 }
 CROWD_ROWS = {
-    **{name: COCO_ROWS[name] for name in (
-        'AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75')},
+    **{name: COCO_ROWS[name] for name in ('AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75')},
     'AP (E)': 'easy images: crowd index below .2',
     'AP (M)': 'images of a crowd index from .2 to .8',
     'AP (H)': 'hard images: crowd index of .8 and more',
 }
 
 
-def load_results(truth: dict, results: list[dict], ann_file: str
-                 ) -> tuple[COCO, COCO]:
+def load_results(truth: dict, results: list[dict], ann_file: str) -> tuple[COCO, COCO]:
     """Hand both to xtcocotools; it adds `area` and `id` to the results.
 
     Args:
@@ -50,8 +48,9 @@ def load_results(truth: dict, results: list[dict], ann_file: str
         return coco, coco.loadRes(results)
 
 
-def coco_table(coco: COCO, detected: COCO, sigmas: np.ndarray,
-               iou_type: str, use_area: bool) -> Mapping[str, float]:
+def coco_table(
+    coco: COCO, detected: COCO, sigmas: np.ndarray, iou_type: str, use_area: bool
+) -> Mapping[str, float]:
     """The table that a test prints.
 
     Args:
@@ -70,5 +69,7 @@ def coco_table(coco: COCO, detected: COCO, sigmas: np.ndarray,
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return {name: float(value) if value >= 0 else float('nan')
-            for name, value in zip(rows, evaluation.stats)}
+    return {
+        name: float(value) if value >= 0 else float('nan')
+        for name, value in zip(rows, evaluation.stats)
+    }

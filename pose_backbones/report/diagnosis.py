@@ -53,9 +53,9 @@ class Joints:
     def main_kind(self) -> np.ndarray:
         """(Q,), the kind of error that costs the most similarity."""
         lost = np.nan_to_num(1 - self.similarity)
-        return 1 + np.stack([
-            np.where(self.kinds == kind, lost, 0).sum(axis=1)
-            for kind in range(1, len(KINDS))]).argmax(axis=0)
+        return 1 + np.stack(
+            [np.where(self.kinds == kind, lost, 0).sum(axis=1) for kind in range(1, len(KINDS))]
+        ).argmax(axis=0)
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ class Diagnosis:
     missed: np.ndarray
 
 
-def classify(poses: Poses, partners: np.ndarray, detection: np.ndarray,
-             person: np.ndarray) -> Joints:
+def classify(
+    poses: Poses, partners: np.ndarray, detection: np.ndarray, person: np.ndarray
+) -> Joints:
     """Hold the joints of detections against all people of their groups.
 
     Args:
@@ -96,26 +97,25 @@ def classify(poses: Poses, partners: np.ndarray, detection: np.ndarray,
     """
     shape = (len(person), len(poses.sigmas))
     kinds, own = np.full(shape, -1), np.empty(shape)
-    for part, points, labels, areas, same in _neighbours(
-            poses, detection, person):
+    for part, points, labels, areas, same in _neighbours(poses, detection, person):
         near = _similarity_to(labels, points, areas, poses.sigmas)
-        mirrored = _similarity_to(labels[..., partners, :], points, areas,
-                                  poses.sigmas)
+        mirrored = _similarity_to(labels[..., partners, :], points, areas, poses.sigmas)
         own[part] = _pick(near, same)
-        others = np.where(same[..., None], -1,
-                          np.maximum(near, mirrored)).max(axis=1)
+        others = np.where(same[..., None], -1, np.maximum(near, mirrored)).max(axis=1)
         kinds[part] = _kinds(own[part], _pick(mirrored, same), others)
     labels = poses.people.keypoints[person]
     known = labels[..., 2] > 0
-    distance = np.linalg.norm(
-        poses.detections.keypoints[detection] - labels[..., :2], axis=-1)
-    return Joints(detection, person, np.where(known, kinds, -1),
-                  np.where(known, own, np.nan),
-                  np.where(known, distance, np.nan))
+    distance = np.linalg.norm(poses.detections.keypoints[detection] - labels[..., :2], axis=-1)
+    return Joints(
+        detection,
+        person,
+        np.where(known, kinds, -1),
+        np.where(known, own, np.nan),
+        np.where(known, distance, np.nan),
+    )
 
 
-def _neighbours(poses: Poses, detection: np.ndarray, person: np.ndarray
-                ) -> Iterator[tuple]:
+def _neighbours(poses: Poses, detection: np.ndarray, person: np.ndarray) -> Iterator[tuple]:
     """Some pairs at a time, with all G people of their groups.
 
     Yields:
@@ -131,13 +131,18 @@ def _neighbours(poses: Poses, detection: np.ndarray, person: np.ndarray
         there = column < counts[group][:, None]
         member = np.where(there, first[group][:, None] + column, 0)
         labels = people.keypoints[member] * there[..., None, None]
-        yield (part, poses.detections.keypoints[detection[part]][:, None],
-               labels, people.areas[member],
-               there & (member == person[part][:, None]))
+        yield (
+            part,
+            poses.detections.keypoints[detection[part]][:, None],
+            labels,
+            people.areas[member],
+            there & (member == person[part][:, None]),
+        )
 
 
-def _similarity_to(labels: np.ndarray, points: np.ndarray, areas: np.ndarray,
-                   sigmas: np.ndarray) -> np.ndarray:
+def _similarity_to(
+    labels: np.ndarray, points: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
+) -> np.ndarray:
     """(q, G, K), -1 where a joint is not labelled."""
     near = key_point_similarity(points, labels[..., :2], areas, sigmas)
     return np.where(labels[..., 2] > 0, near, -1)
@@ -148,17 +153,16 @@ def _pick(values: np.ndarray, same: np.ndarray) -> np.ndarray:
     return np.where(same[..., None], values, -1).max(axis=1)
 
 
-def _kinds(own: np.ndarray, mirrored: np.ndarray,
-           others: np.ndarray) -> np.ndarray:
+def _kinds(own: np.ndarray, mirrored: np.ndarray, others: np.ndarray) -> np.ndarray:
     best = np.maximum(np.maximum(own, mirrored), others)
     return np.select(
-        [own >= GOOD_FROM, best < NEAR_FROM, own >= best,
-         mirrored >= others],
-        [GOOD, MISS, JITTER, INVERSION], SWAP)
+        [own >= GOOD_FROM, best < NEAR_FROM, own >= best, mirrored >= others],
+        [GOOD, MISS, JITTER, INVERSION],
+        SWAP,
+    )
 
 
-def diagnose(poses: Poses, oks: np.ndarray,
-             partners: np.ndarray) -> Diagnosis:
+def diagnose(poses: Poses, oks: np.ndarray, partners: np.ndarray) -> Diagnosis:
     """Find the errors of a test run.
 
     Args:
@@ -169,8 +173,7 @@ def diagnose(poses: Poses, oks: np.ndarray,
     Returns:
         The errors.
     """
-    loose, strict = (match(poses, oks, [level])
-                     for level in (LOCALISED, RIGHT))
+    loose, strict = (match(poses, oks, [level]) for level in (LOCALISED, RIGHT))
     person, counted = loose.person[0], ~(loose.ignored | strict.ignored)[0]
     stands = np.nonzero((person >= 0) & counted)[0]
     value = np.zeros(len(person))
@@ -184,19 +187,27 @@ def diagnose(poses: Poses, oks: np.ndarray,
     taken[strict.person[0][right]] = True
     regular = ~poses.people.ignored[pair_person]
     return Diagnosis(
-        joints, value, counted, right,
+        joints,
+        value,
+        counted,
+        right,
         _faults(poses, oks, regular, partners, counted & ~right, taken),
-        _missed(poses, oks, regular, partners, right, taken))
+        _missed(poses, oks, regular, partners, right, taken),
+    )
 
 
-def _faults(poses: Poses, oks: np.ndarray, regular: np.ndarray,
-            partners: np.ndarray, false: np.ndarray,
-            taken: np.ndarray) -> np.ndarray:
+def _faults(
+    poses: Poses,
+    oks: np.ndarray,
+    regular: np.ndarray,
+    partners: np.ndarray,
+    false: np.ndarray,
+    taken: np.ndarray,
+) -> np.ndarray:
     """Why each false detection is one, by the person most like it."""
     detection, person = poses.pairs
     fault = np.where(false, BACKGROUND, -1)
-    best = _best_pairs(detection, oks, regular & (oks >= LOCALISED)
-                       & false[detection])
+    best = _best_pairs(detection, oks, regular & (oks >= LOCALISED) & false[detection])
     fault[detection[best]] = DUPLICATE
     best = best[~taken[person[best]]]
     joints = classify(poses, partners, detection[best], person[best])
@@ -204,26 +215,31 @@ def _faults(poses: Poses, oks: np.ndarray, regular: np.ndarray,
     return fault
 
 
-def _missed(poses: Poses, oks: np.ndarray, regular: np.ndarray,
-            partners: np.ndarray, right: np.ndarray,
-            taken: np.ndarray) -> np.ndarray:
+def _missed(
+    poses: Poses,
+    oks: np.ndarray,
+    regular: np.ndarray,
+    partners: np.ndarray,
+    right: np.ndarray,
+    taken: np.ndarray,
+) -> np.ndarray:
     """Why each person is missed, by the detection most like it."""
     detection, person = poses.pairs
     open_to = ~taken & ~poses.people.ignored
     missed = np.where(open_to, NOT_FOUND, -1)
-    best = _best_pairs(person, oks, regular & (oks >= LOCALISED)
-                       & open_to[person] & ~right[detection])
+    best = _best_pairs(
+        person, oks, regular & (oks >= LOCALISED) & open_to[person] & ~right[detection]
+    )
     joints = classify(poses, partners, detection[best], person[best])
     missed[joints.person] = joints.main_kind()
     return missed
 
 
-def _best_pairs(keys: np.ndarray, oks: np.ndarray,
-                allowed: np.ndarray) -> np.ndarray:
+def _best_pairs(keys: np.ndarray, oks: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """Of each key, the allowed pair of the greatest OKS."""
     pairs = np.nonzero(allowed)[0]
     pairs = pairs[np.lexsort((oks[pairs], keys[pairs]))]
-    last = np.append(np.diff(keys[pairs]) != 0, True)[:len(pairs)]
+    last = np.append(np.diff(keys[pairs]) != 0, True)[: len(pairs)]
     return pairs[last]
 
 
@@ -231,6 +247,5 @@ def repaired_keypoints(poses: Poses, joints: Joints, kind: int) -> np.ndarray:
     """(M, K, 2), the detections with joints of a kind put in their place."""
     keypoints = poses.detections.keypoints.copy()
     row, joint = np.nonzero(joints.kinds == kind)
-    keypoints[joints.detection[row], joint] = poses.people.keypoints[
-        joints.person[row], joint, :2]
+    keypoints[joints.detection[row], joint] = poses.people.keypoints[joints.person[row], joint, :2]
     return keypoints

@@ -33,7 +33,9 @@ def tag(name: str, *content, **attributes) -> Html:
     """
     given = ''.join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
-        for key, value in attributes.items() if value is not None)
+        for key, value in attributes.items()
+        if value is not None
+    )
     inside = ''.join(map(text, content))
     return Html(f'<{name}{given}>{inside}</{name}>')
 
@@ -43,8 +45,9 @@ def join(parts: Iterable) -> Html:
     return Html('\n'.join(map(text, parts)))
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence],
-          name: str | None = None) -> Html:
+def table(
+    caption: str, head: Sequence[str], rows: Iterable[Sequence], name: str | None = None
+) -> Html:
     """A table; the first cell of a row is its header.
 
     Args:
@@ -56,15 +59,24 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence],
     Returns:
         The table in a frame that scrolls if it has to.
     """
-    body = [tag('tr', tag('th', row[0], scope='row'),
-                *[tag('td', cell) for cell in row[1:]]) for row in rows]
+    body = [
+        tag('tr', tag('th', row[0], scope='row'), *[tag('td', cell) for cell in row[1:]])
+        for row in rows
+    ]
     return tag(
         'div',
-        tag('table', tag('caption', caption),
-            tag('thead', tag('tr', *[tag('th', cell, scope='col')
-                                     for cell in head])),
-            tag('tbody', join(body)), id=name),
-        class_='scroll', tabindex='0', role='region', aria_label=caption)
+        tag(
+            'table',
+            tag('caption', caption),
+            tag('thead', tag('tr', *[tag('th', cell, scope='col') for cell in head])),
+            tag('tbody', join(body)),
+            id=name,
+        ),
+        class_='scroll',
+        tabindex='0',
+        role='region',
+        aria_label=caption,
+    )
 
 
 def details(summary: str, content: Html) -> Html:

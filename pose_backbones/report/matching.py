@@ -29,9 +29,9 @@ class Matches:
     ignored: np.ndarray
 
 
-def key_point_similarity(points: np.ndarray, labels: np.ndarray,
-                         areas: np.ndarray,
-                         sigmas: np.ndarray) -> np.ndarray:
+def key_point_similarity(
+    points: np.ndarray, labels: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
+) -> np.ndarray:
     """exp(−d² / (2 s² (2σ)²)), COCO's similarity of a point to its label.
 
     Args:
@@ -42,14 +42,13 @@ def key_point_similarity(points: np.ndarray, labels: np.ndarray,
     Returns:
         (…, K), 0 to 1.
     """
-    squares = ((points - labels)**2).sum(axis=-1)
+    squares = ((points - labels) ** 2).sum(axis=-1)
     return _similarity(squares, areas, sigmas)
 
 
-def _similarity(squares: np.ndarray, areas: np.ndarray,
-                sigmas: np.ndarray) -> np.ndarray:
+def _similarity(squares: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
     scale = (areas + np.spacing(1))[..., None]
-    return np.exp(-squares / (2 * sigmas)**2 / scale / 2)
+    return np.exp(-squares / (2 * sigmas) ** 2 / scale / 2)
 
 
 def all_oks(poses: Poses, keypoints: np.ndarray | None = None) -> np.ndarray:
@@ -74,25 +73,29 @@ def all_oks(poses: Poses, keypoints: np.ndarray | None = None) -> np.ndarray:
         labels = people.keypoints[who]
         known = (labels[..., 2] > 0).astype(float)
         bare = people.labelled[who] == 0
-        squares = ((points - labels[..., :2])**2).sum(axis=-1)
+        squares = ((points - labels[..., :2]) ** 2).sum(axis=-1)
         squares[bare] = _outside(points[bare], people.boxes[who[bare]])
         known[bare] = 1
-        oks[part] = (_similarity(squares, people.areas[who], poses.sigmas)
-                     * known).sum(axis=1) / known.sum(axis=1)
+        oks[part] = (_similarity(squares, people.areas[who], poses.sigmas) * known).sum(
+            axis=1
+        ) / known.sum(axis=1)
     return oks
 
 
 def _outside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """(…, K) squared distances from boxes with as much again all round."""
     corner, size = boxes[:, None, :2], boxes[:, None, 2:]
-    gaps = (np.maximum(0, corner - size - points)
-            + np.maximum(0, points - corner - 2 * size))
+    gaps = np.maximum(0, corner - size - points) + np.maximum(0, points - corner - 2 * size)
     return (gaps**2).sum(axis=-1)
 
 
-def match(poses: Poses, oks: np.ndarray, thresholds: Sequence[float],
-          ignored: np.ndarray | None = None,
-          scores: np.ndarray | None = None) -> Matches:
+def match(
+    poses: Poses,
+    oks: np.ndarray,
+    thresholds: Sequence[float],
+    ignored: np.ndarray | None = None,
+    scores: np.ndarray | None = None,
+) -> Matches:
     """Give each detection, the best score first, the most similar person.
 
     Args:
@@ -114,8 +117,7 @@ def match(poses: Poses, oks: np.ndarray, thresholds: Sequence[float],
     matches = Matches(np.full(shape, -1), np.zeros(shape, bool))
     ranks = _ranks(poses, scores)
     for groups, pairs in _chunks(poses):
-        _match_chunk(poses, oks, limits, ignored, ranks, groups, pairs,
-                     matches)
+        _match_chunk(poses, oks, limits, ignored, ranks, groups, pairs, matches)
     return matches
 
 
@@ -125,8 +127,7 @@ def _ranks(poses: Poses, scores: np.ndarray) -> np.ndarray:
     order = np.lexsort((-scores, group))
     counts = np.bincount(group, minlength=len(poses.images))
     ranks = np.empty(len(group), int)
-    ranks[order] = (np.arange(len(group))
-                    - (np.cumsum(counts) - counts)[group[order]])
+    ranks[order] = np.arange(len(group)) - (np.cumsum(counts) - counts)[group[order]]
     return ranks
 
 
@@ -138,17 +139,22 @@ def _chunks(poses: Poses) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     chunk[order] = np.arange(len(order)) // _GROUPS
     of_pair = chunk[poses.people.group[poses.pairs[1]]]
     sorted_pairs = np.argsort(of_pair, kind='stable')
-    ends = np.searchsorted(of_pair[sorted_pairs],
-                           np.arange(len(order) // _GROUPS + 2))
+    ends = np.searchsorted(of_pair[sorted_pairs], np.arange(len(order) // _GROUPS + 2))
     for number, (start, end) in enumerate(pairwise(ends)):
         if end > start:
-            yield (order[number * _GROUPS:(number + 1) * _GROUPS],
-                   sorted_pairs[start:end])
+            yield (order[number * _GROUPS : (number + 1) * _GROUPS], sorted_pairs[start:end])
 
 
-def _match_chunk(poses: Poses, oks: np.ndarray, limits: np.ndarray,
-                 ignored: np.ndarray, ranks: np.ndarray, groups: np.ndarray,
-                 pairs: np.ndarray, matches: Matches) -> None:
+def _match_chunk(
+    poses: Poses,
+    oks: np.ndarray,
+    limits: np.ndarray,
+    ignored: np.ndarray,
+    ranks: np.ndarray,
+    groups: np.ndarray,
+    pairs: np.ndarray,
+    matches: Matches,
+) -> None:
     """Fill in the matches of some groups: rank by rank, all groups at once."""
     first, counts = poses.people_of
     detection, person = (side[pairs] for side in poses.pairs)
@@ -157,7 +163,7 @@ def _match_chunk(poses: Poses, oks: np.ndarray, limits: np.ndarray,
     slot = slots[poses.people.group[person]]
     column = person - first[groups][slot]
     shape = (len(groups), ranks[detection].max() + 1, counts[groups].max())
-    table, who = np.full(shape, -1.), np.full(shape[:2], -1)
+    table, who = np.full(shape, -1.0), np.full(shape[:2], -1)
     table[slot, ranks[detection], column] = oks[pairs]
     who[slot, ranks[detection]] = detection
     spare, crowds = np.zeros((2, shape[0], shape[2]), bool)
@@ -177,8 +183,9 @@ def _match_chunk(poses: Poses, oks: np.ndarray, limits: np.ndarray,
         free[at, level, place] = crowds[at, place]
 
 
-def _best(open_to: np.ndarray, row: np.ndarray, limits: np.ndarray
-          ) -> tuple[np.ndarray, np.ndarray]:
+def _best(
+    open_to: np.ndarray, row: np.ndarray, limits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(I, T): is anyone near enough, and the nearest; of equals the last."""
     values = np.where(open_to, row, -1)
     place = values.shape[2] - 1 - values[..., ::-1].argmax(axis=2)

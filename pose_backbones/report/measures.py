@@ -9,14 +9,7 @@ import numpy as np
 from .average_precision import Precision, average_precision
 from .calibration import Calibration, calibrate
 from .coco_table import coco_table, load_results
-from .diagnosis import (
-    DUPLICATE,
-    GOOD,
-    KINDS,
-    Diagnosis,
-    diagnose,
-    repaired_keypoints,
-)
+from .diagnosis import DUPLICATE, GOOD, KINDS, Diagnosis, diagnose, repaired_keypoints
 from .matching import all_oks
 from .poses import Poses, read_poses
 from .results import Run
@@ -59,28 +52,31 @@ def measure(run: Run) -> Measures:
     Returns:
         The figures.
     """
-    coco, detected = load_results(run.truth, run.results,
-                                  str(run.sources.annotations))
+    coco, detected = load_results(run.truth, run.results, str(run.sources.annotations))
     crowd = run.iou_type == 'keypoints_crowd'
-    poses = read_poses(run.truth, run.results, run.sigmas, run.use_area,
-                       'num_keypoints' if crowd else 'labelled')
+    poses = read_poses(
+        run.truth, run.results, run.sigmas, run.use_area, 'num_keypoints' if crowd else 'labelled'
+    )
     oks = all_oks(poses)
     diagnosis = diagnose(poses, oks, run.partners)
     return Measures(
         coco_table(coco, detected, run.sigmas, run.iou_type, run.use_area),
-        poses, average_precision(poses, oks), _by_size(poses, oks),
-        _by_labels(poses, oks), _repairs(poses, oks, diagnosis), diagnosis,
-        calibrate(poses, diagnosis))
+        poses,
+        average_precision(poses, oks),
+        _by_size(poses, oks),
+        _by_labels(poses, oks),
+        _repairs(poses, oks, diagnosis),
+        diagnosis,
+        calibrate(poses, diagnosis),
+    )
 
 
 def _by_size(poses: Poses, oks: np.ndarray) -> dict[str, Precision]:
     found = {}
     for low, high in pairwise(SIZES):
         name = f'{low} to {high}' if high < 1e5 else f'from {low}'
-        found[name] = average_precision(
-            poses, oks, areas=(low**2, high**2))
-    return {name: figures for name, figures in found.items()
-            if figures.people}
+        found[name] = average_precision(poses, oks, areas=(low**2, high**2))
+    return {name: figures for name, figures in found.items() if figures.people}
 
 
 def label_ranges(count: int) -> list[tuple[int, int]]:
@@ -92,8 +88,7 @@ def label_ranges(count: int) -> list[tuple[int, int]]:
     Returns:
         First and last number of each.
     """
-    ends = sorted({max(1, round(count * part)) for part in (.3, .6, .9)}
-                  | {count})
+    ends = sorted({max(1, round(count * part)) for part in (0.3, 0.6, 0.9)} | {count})
     starts = [1, *[end + 1 for end in ends[:-1]]]
     return list(zip(starts, ends))
 
@@ -103,22 +98,19 @@ def _by_labels(poses: Poses, oks: np.ndarray) -> dict[str, Precision]:
     for low, high in label_ranges(len(poses.sigmas)):
         name = f'{low} to {high}' if high > low else f'{low}'
         found[name] = average_precision(
-            poses, oks, people.ignored | (people.labelled < low)
-            | (people.labelled > high))
-    return {name: figures for name, figures in found.items()
-            if figures.people}
+            poses, oks, people.ignored | (people.labelled < low) | (people.labelled > high)
+        )
+    return {name: figures for name, figures in found.items() if figures.people}
 
 
-def _repairs(poses: Poses, oks: np.ndarray,
-             diagnosis: Diagnosis) -> dict[str, float]:
+def _repairs(poses: Poses, oks: np.ndarray, diagnosis: Diagnosis) -> dict[str, float]:
     repairs = {}
     for kind, name in enumerate(KINDS):
         if kind != GOOD:
             points = repaired_keypoints(poses, diagnosis.joints, kind)
-            repairs[f'no {name}'] = average_precision(
-                poses, all_oks(poses, points)).ap
+            repairs[f'no {name}'] = average_precision(poses, all_oks(poses, points)).ap
     repairs['no background'] = average_precision(
-        poses, oks, dropped=diagnosis.fault >= DUPLICATE).ap
-    repairs['best scores'] = average_precision(
-        poses, oks, scores=diagnosis.oks).ap
+        poses, oks, dropped=diagnosis.fault >= DUPLICATE
+    ).ap
+    repairs['best scores'] = average_precision(poses, oks, scores=diagnosis.oks).ap
     return repairs

@@ -16,11 +16,9 @@ from .style import style
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def make_report(sources: Sources,
-                out: str,
-                title: str | None = None,
-                pictures: int = 6,
-                overwrite: bool = False) -> Measures:
+def make_report(
+    sources: Sources, out: str, title: str | None = None, pictures: int = 6, overwrite: bool = False
+) -> Measures:
     """Write a page about a test run: figures, errors, pictures.
 
     Args:
@@ -50,54 +48,76 @@ def make_report(sources: Sources,
     with saying_why(target, '--out'):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as draft:
-            draft.write_text(content, encoding='utf-8',
-                             errors='surrogateescape')
+            draft.write_text(content, encoding='utf-8', errors='surrogateescape')
     return measures
 
 
 def _page(run: Run, measures: Measures, title: str, pictures: int) -> str:
     parts = {
-        'table': ('Average precision',
-                  precisions.coco_section(run, measures)),
+        'table': ('Average precision', precisions.coco_section(run, measures)),
         'subsets': ('Size and labels', precisions.subsets_section(measures)),
         'joint-errors': ('Joints', errors.joints_section(run, measures)),
         'errors': ('Errors', errors.errors_section(measures)),
         'calibration': ('Scores', errors.calibration_section(measures)),
-        'pictures': ('Pictures', background.pictures_section(
-            run, measures, pictures)),
+        'pictures': ('Pictures', background.pictures_section(run, measures, pictures)),
         'training': ('Training', background.training_section(run)),
-        'about': ('About this page', background.about_section(run,
-                                                              measures)),
+        'about': ('About this page', background.about_section(run, measures)),
     }
     body = tag(
-        'body', _header(run, title, parts),
-        tag('main', *[tag('p', note, class_='note') for note in run.notes],
-            precisions.tiles(measures), join(
-                tag('section', tag('h2', name, id=f'{key}-title'), content,
-                    id=key, aria_labelledby=f'{key}-title')
-                for key, (name, content) in parts.items())))
-    return ('<!DOCTYPE html>\n'
-            f'{tag("html", _head(title), body, lang="en")}\n')
+        'body',
+        _header(run, title, parts),
+        tag(
+            'main',
+            *[tag('p', note, class_='note') for note in run.notes],
+            precisions.tiles(measures),
+            join(
+                tag(
+                    'section',
+                    tag('h2', name, id=f'{key}-title'),
+                    content,
+                    id=key,
+                    aria_labelledby=f'{key}-title',
+                )
+                for key, (name, content) in parts.items()
+            ),
+        ),
+    )
+    return f'<!DOCTYPE html>\n{tag("html", _head(title), body, lang="en")}\n'
 
 
 def _head(title: str) -> Html:
-    return tag('head', Html(
-        '<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, '
-        'initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<link rel="icon" href="data:,">'), tag('title', title),
-        tag('style', Html(style())))
+    return tag(
+        'head',
+        Html(
+            '<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, '
+            'initial-scale=1">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+            '<link rel="icon" href="data:,">'
+        ),
+        tag('title', title),
+        tag('style', Html(style())),
+    )
 
 
 def _header(run: Run, title: str, parts: dict[str, tuple]) -> Html:
     images = len(run.truth['images'])
     return tag(
-        'header', tag('h1', title),
-        tag('p', f'{count(len(run.results), "prediction")} in '
+        'header',
+        tag('h1', title),
+        tag(
+            'p',
+            f'{count(len(run.results), "prediction")} in '
             f'{count(images, "image")}, '
-            f'{count(len(run.sigmas), "key point")} each', class_='soft'),
-        tag('nav', tag('ul', *[
-            tag('li', tag('a', name, href=f'#{key}'))
-            for key, (name, _) in parts.items()]),
-            aria_label='Parts of the page'))
+            f'{count(len(run.sigmas), "key point")} each',
+            class_='soft',
+        ),
+        tag(
+            'nav',
+            tag(
+                'ul',
+                *[tag('li', tag('a', name, href=f'#{key}')) for key, (name, _) in parts.items()],
+            ),
+            aria_label='Parts of the page',
+        ),
+    )

@@ -89,14 +89,17 @@ class Poses:
         each = counts[self.detections.group]
         detection = np.repeat(np.arange(len(each)), each)
         before = np.repeat(np.cumsum(each) - each, each)
-        person = (first[self.detections.group[detection]]
-                  + np.arange(len(detection)) - before)
+        person = first[self.detections.group[detection]] + np.arange(len(detection)) - before
         return detection, person
 
 
-def read_poses(truth: Mapping, results: Sequence[Mapping],
-               sigmas: np.ndarray, use_area: bool,
-               counted: str = 'labelled') -> Poses:
+def read_poses(
+    truth: Mapping,
+    results: Sequence[Mapping],
+    sigmas: np.ndarray,
+    use_area: bool,
+    counted: str = 'labelled',
+) -> Poses:
     """Arrays of what COCO's evaluation compares.
 
     Args:
@@ -113,29 +116,33 @@ def read_poses(truth: Mapping, results: Sequence[Mapping],
         The arrays.
     """
     annotations, results = truth['annotations'], _with_points(results)
-    keys = sorted({(e['category_id'], e['image_id'])
-                   for entries in (annotations, results) for e in entries})
+    keys = sorted(
+        {(e['category_id'], e['image_id']) for entries in (annotations, results) for e in entries}
+    )
     places = {key: place for place, key in enumerate(keys)}
     return Poses(
         [image for _, image in keys],
         np.array([category for category, _ in keys]),
         _people(annotations, places, len(sigmas), use_area, counted),
-        _detections(results, places, len(sigmas)), np.asarray(sigmas, float))
+        _detections(results, places, len(sigmas)),
+        np.asarray(sigmas, float),
+    )
 
 
 def _with_points(results: Sequence[Mapping]) -> list[Mapping]:
     """COCO leaves out results whose third values are all 0."""
-    return [entry for entry in results
-            if max(entry['keypoints'][2::3], default=0) > 0]
+    return [entry for entry in results if max(entry['keypoints'][2::3], default=0) > 0]
 
 
 def _groups(entries: Sequence[Mapping], places: Mapping) -> np.ndarray:
-    return np.array([places[entry['category_id'], entry['image_id']]
-                     for entry in entries], dtype=int)
+    return np.array(
+        [places[entry['category_id'], entry['image_id']] for entry in entries], dtype=int
+    )
 
 
-def _people(annotations: Sequence[Mapping], places: Mapping, count: int,
-            use_area: bool, counted: str) -> People:
+def _people(
+    annotations: Sequence[Mapping], places: Mapping, count: int, use_area: bool, counted: str
+) -> People:
     group = _groups(annotations, places)
     order = np.argsort(group, kind='stable')
     entries = [annotations[place] for place in order]
@@ -143,18 +150,15 @@ def _people(annotations: Sequence[Mapping], places: Mapping, count: int,
     areas = AREA_OF_BOX * boxes[:, 2] * boxes[:, 3]
     if use_area:
         areas = np.array([e['area'] for e in entries], float)
-    keypoints = np.array([e['keypoints'] for e in entries], float
-                         ).reshape(-1, count, 3)
+    keypoints = np.array([e['keypoints'] for e in entries], float).reshape(-1, count, 3)
     crowds = np.array([bool(e['iscrowd']) for e in entries], bool)
     present = (keypoints[..., 2] > 0).any(axis=1)
     if counted == 'num_keypoints':
         present = np.array([e['num_keypoints'] > 0 for e in entries], bool)
-    return People(group[order], keypoints, areas, boxes, crowds | ~present,
-                  crowds)
+    return People(group[order], keypoints, areas, boxes, crowds | ~present, crowds)
 
 
-def _detections(results: Sequence[Mapping], places: Mapping,
-                count: int) -> Detections:
+def _detections(results: Sequence[Mapping], places: Mapping, count: int) -> Detections:
     group = _groups(results, places)
     scores = np.array([entry['score'] for entry in results], float)
     order = np.lexsort((-scores, group))
@@ -162,8 +166,8 @@ def _detections(results: Sequence[Mapping], places: Mapping,
     first = np.cumsum(counts) - counts
     rank = np.arange(len(order)) - first[group[order]]
     order = order[rank < MOST_DETECTIONS]
-    keypoints = np.array([results[place]['keypoints'] for place in order],
-                         float).reshape(-1, count, 3)
+    keypoints = np.array([results[place]['keypoints'] for place in order], float).reshape(
+        -1, count, 3
+    )
     areas = np.array([results[place]['area'] for place in order], float)
-    return Detections(group[order], keypoints[..., :2], keypoints[..., 2],
-                      scores[order], areas)
+    return Detections(group[order], keypoints[..., :2], keypoints[..., 2], scores[order], areas)

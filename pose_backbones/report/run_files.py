@@ -15,8 +15,7 @@ from ..utils.files import check_regular_file, file_problem, read_text
 from ..utils.literals import read_assignments
 
 _SUFFIX = '.keypoints.json'
-_HOW = ('tools/test.py writes it with --cfg-options '
-        'test_evaluator.outfile_prefix=DIR/predictions')
+_HOW = 'tools/test.py writes it with --cfg-options test_evaluator.outfile_prefix=DIR/predictions'
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,14 @@ class Sources:
         return self.results, self.annotations
 
 
-def find_sources(results: str,
-                 annotations: str | None = None,
-                 images: str | None = None,
-                 logs: str | None = None,
-                 metainfo: str | None = None,
-                 config: str | None = None) -> Sources:
+def find_sources(
+    results: str,
+    annotations: str | None = None,
+    images: str | None = None,
+    logs: str | None = None,
+    metainfo: str | None = None,
+    config: str | None = None,
+) -> Sources:
     """Find the files of a test run.
 
     Args:
@@ -81,7 +82,8 @@ def find_sources(results: str,
     if not place.exists():
         raise DatasetError(
             f'{results} is not there: expected a file of key points in '
-            f"COCO's results format, or the work dir of a test; {_HOW}")
+            f"COCO's results format, or the work dir of a test; {_HOW}"
+        )
     folder = place if place.is_dir() else place.parent
     content: Mapping = {}
     if config is not None:
@@ -99,25 +101,25 @@ def find_sources(results: str,
     if annotations is not None:  # of other images, perhaps
         said['images'] = None
     return Sources(
-        results=place, logs=_logs(logs, folder),
+        results=place,
+        logs=_logs(logs, folder),
         annotations=_annotations(annotations, said['annotations'], folder),
-        images=_images(images, said['images']), **known)
+        images=_images(images, said['images']),
+        **known,
+    )
 
 
-def _annotations(given: str | None, known: str | None,
-                 folder: Path) -> Path:
+def _annotations(given: str | None, known: str | None, folder: Path) -> Path:
     found = given or known
     if found is None:
         raise ConfigError(
-            f'no annotations: expected --ann FILE, or the config of the test '
-            f'in {folder}')
+            f'no annotations: expected --ann FILE, or the config of the test in {folder}'
+        )
     problem = file_problem(found)
     if problem is not None:
-        advice = '' if given else (
-            ' (said by the config): give the file with --ann')
+        advice = '' if given else (' (said by the config): give the file with --ann')
         if Path(found).exists():
-            raise DatasetError(f'cannot read the annotations {found}: '
-                               f'{problem}{advice}')
+            raise DatasetError(f'cannot read the annotations {found}: {problem}{advice}')
         raise DatasetError(f'the annotations {found} are not there{advice}')
     return Path(found)
 
@@ -150,9 +152,10 @@ def _find_config(folder: Path) -> dict:
     """What that of the test says, which a run leaves in its work dir."""
     for place in (folder / 'test', folder):
         for pattern in ('*.py', '*/vis_data/config.py'):
-            files = sorted((file for file in place.glob(pattern)
-                            if file_problem(file) is None),
-                           key=lambda file: file.stat().st_mtime)
+            files = sorted(
+                (file for file in place.glob(pattern) if file_problem(file) is None),
+                key=lambda file: file.stat().st_mtime,
+            )
             for file in reversed(files):
                 if 'test_evaluator' in _text(file):
                     return _read_config(file)
@@ -165,7 +168,8 @@ def _read_config(file: Path) -> dict:
         raise ConfigError(
             f'config unreadable: {file} does not give test_evaluator as a '
             'plain value, and its Python is not run: give it with --config, '
-            'or the annotations with --ann')
+            'or the annotations with --ann'
+        )
     return found
 
 
@@ -185,9 +189,13 @@ def _find_results(folder: Path, config: Mapping) -> Path:
     if len(found) != 1:
         names = ', '.join(file.name for file in found)
         raise ConfigError(
-            f'{folder} has ' + (f'several results ({names}): give one of '
-                                'them' if found else
-                                f'no results, *{_SUFFIX}: {_HOW}'))
+            f'{folder} has '
+            + (
+                f'several results ({names}): give one of them'
+                if found
+                else f'no results, *{_SUFFIX}: {_HOW}'
+            )
+        )
     return found[0]
 
 
@@ -195,8 +203,11 @@ def _metrics(config: Mapping) -> list[Mapping]:
     """Of the evaluator, those that measure key points as COCO does."""
     found = config.get('test_evaluator') or []
     found = found if isinstance(found, (list, tuple)) else [found]
-    return [metric for metric in found if isinstance(metric, Mapping)
-            and str(metric.get('type')).endswith('CocoMetric')]
+    return [
+        metric
+        for metric in found
+        if isinstance(metric, Mapping) and str(metric.get('type')).endswith('CocoMetric')
+    ]
 
 
 def _dict(parent: Mapping, key: str) -> Mapping:
@@ -242,6 +253,7 @@ def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
     """The description of a data set's key points, by its class or file."""
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
     from mmpose.registry import DATASETS
+
     name = _name(dataset, 'type').rpartition('.')[2]
     # Not `DATASETS.get`, which imports what a name with dots stands for.
     kind = DATASETS.module_dict.get(name)
@@ -266,6 +278,7 @@ def _described(file: str) -> dict:
     """What names a description that nobody vouches for: MMPose's own, where
     it ships one of this name; else its content, read and not run."""
     import mmpose
+
     folder = file.rpartition('/')[0]
     shipped = Path(mmpose.__file__).parent / '.mim' / file
     if folder == 'configs/_base_/datasets' and shipped.is_file():
@@ -275,12 +288,13 @@ def _described(file: str) -> dict:
 
 def _read_metainfo(path: str) -> dict:
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
+
     if Path(path).exists():
         check_regular_file(path, 'description')
     try:
         return parse_pose_metainfo(dict(from_file=path))
-    except (OSError, AssertionError, AttributeError, KeyError,
-            SyntaxError) as error:
+    except (OSError, AssertionError, AttributeError, KeyError, SyntaxError) as error:
         raise DatasetError(
             f'--metainfo {path} is no description of a data set, as '
-            f'tools/make_dataset_info.py writes one: {error}') from error
+            f'tools/make_dataset_info.py writes one: {error}'
+        ) from error

@@ -137,15 +137,14 @@ footer { padding: 8px 16px 32px; font-size: .9rem; }
 @media print { section { break-inside: avoid; border: 0; } }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
 """
-_KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss', 'duplicate',
-          'background', 'not-found')
+_KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss', 'duplicate', 'background', 'not-found')
 
 
 def style() -> str:
     """The style sheet, with the colours of the kinds of errors."""
-    rules = [f'.k-{kind} {{ fill: var(--{kind}); background: var(--{kind}); }}'
-             for kind in _KINDS]
-    rules += [f'.r-{kind} {{ border: 3px solid {colour}; border-radius: 50%; '
-              'width: 1em; height: 1em; }'
-              for kind, colour in ring_colours().items()]
+    rules = [f'.k-{kind} {{ fill: var(--{kind}); background: var(--{kind}); }}' for kind in _KINDS]
+    rules += [
+        f'.r-{kind} {{ border: 3px solid {colour}; border-radius: 50%; width: 1em; height: 1em; }}'
+        for kind, colour in ring_colours().items()
+    ]
     return _CSS + '\n'.join(rules)

@@ -12,13 +12,17 @@ from torch import Tensor
 COCO = 'configs/_base_/datasets/coco.py'
 #: the limbs of HRCoMer's limb cost and loss, by names of key points: those
 #: of COCO (from the nose, of arms and legs) and of CrowdPose (neck to head)
-_HEAD = (('nose', 'left_eye'), ('nose', 'right_eye'), ('nose', 'left_ear'),
-         ('nose', 'right_ear'), ('neck', 'top_head'))
-_ARMS_AND_LEGS = (('shoulder', 'elbow'), ('hip', 'knee'), ('elbow', 'wrist'),
-                  ('knee', 'ankle'))
+_HEAD = (
+    ('nose', 'left_eye'),
+    ('nose', 'right_eye'),
+    ('nose', 'left_ear'),
+    ('nose', 'right_ear'),
+    ('neck', 'top_head'),
+)
+_ARMS_AND_LEGS = (('shoulder', 'elbow'), ('hip', 'knee'), ('elbow', 'wrist'), ('knee', 'ankle'))
 _LIMBS = _HEAD + tuple(
-    (f'{side}_{a}', f'{side}_{b}')
-    for a, b in _ARMS_AND_LEGS for side in ('left', 'right'))
+    (f'{side}_{a}', f'{side}_{b}') for a, b in _ARMS_AND_LEGS for side in ('left', 'right')
+)
 
 
 def read_sigmas(sigmas: str | Sequence[float]) -> np.ndarray:
@@ -39,8 +43,10 @@ def read_sigmas(sigmas: str | Sequence[float]) -> np.ndarray:
         sigmas = _describe(sigmas)['sigmas']
     values = np.asarray(sigmas, float)
     if values.ndim != 1 or not len(values) or not (values > 0).all():
-        raise ValueError(f'sigmas is {sigmas!r}: expected a positive number '
-                         "for each key point, or a data set's description")
+        raise ValueError(
+            f'sigmas is {sigmas!r}: expected a positive number '
+            "for each key point, or a data set's description"
+        )
     return values
 
 
@@ -62,13 +68,15 @@ def read_limbs(limbs: str | Sequence[Sequence[int]]) -> Tensor:
     if isinstance(limbs, str | os.PathLike):
         described = _describe(limbs)
         index = described['keypoint_name2id']
-        limbs = [(index[a], index[b]) for a, b in _LIMBS
-                 if a in index and b in index] or described['skeleton_links']
+        limbs = [(index[a], index[b]) for a, b in _LIMBS if a in index and b in index] or described[
+            'skeleton_links'
+        ]
     pairs = np.asarray(limbs)
-    if (pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in 'iu'
-            or pairs.min() < 0):
-        raise ValueError(f'limbs is {limbs!r}: expected pairs of indices of '
-                         "key points, or a data set's description")
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in 'iu' or pairs.min() < 0:
+        raise ValueError(
+            f'limbs is {limbs!r}: expected pairs of indices of '
+            "key points, or a data set's description"
+        )
     return torch.from_numpy(pairs.astype(np.int64))
 
 
@@ -85,14 +93,15 @@ def check_limbs(highest: int, count: int) -> None:
     if highest >= count:
         raise ValueError(
             f'limbs go up to key point {highest}: expected indices below '
-            f'{count}, the number of key points')
+            f'{count}, the number of key points'
+        )
 
 
 def _describe(path: str | os.PathLike) -> dict:
     try:
         return parse_pose_metainfo(dict(from_file=os.fspath(path)))
-    except (OSError, AssertionError, AttributeError, KeyError,
-            SyntaxError) as error:
+    except (OSError, AssertionError, AttributeError, KeyError, SyntaxError) as error:
         raise ValueError(
             f"{path} is no description of a data set, as MMPose's "
-            f'configs/_base_/datasets/coco.py is one: {error}') from error
+            f'configs/_base_/datasets/coco.py is one: {error}'
+        ) from error

@@ -4,9 +4,7 @@ import re
 from collections.abc import Sequence
 
 #: side → colour as (red, green, blue)
-SIDE_COLOURS = {
-    'left': (255, 150, 60), 'right': (40, 160, 240), 'middle': (110, 220, 110)
-}
+SIDE_COLOURS = {'left': (255, 150, 60), 'right': (40, 160, 240), 'middle': (110, 220, 110)}
 _OTHER = {'left': 'right', 'right': 'left', 'l': 'r', 'r': 'l'}
 #: sides written together with the rest: lefteye, eyeright; lsho, Rshoulder
 _JOINED = ('^(left|right)|(left|right)$', '^([lrLR])(?=[a-z]{3})')
@@ -43,14 +41,11 @@ def find_pairs(names: Sequence[str]) -> dict[str, str]:
     pairs = {}
     for name in names:
         guesses = [mirrored_name(name)]
-        guesses += [re.sub(pattern, lambda found: _turn(found[0]), name)
-                    for pattern in _JOINED]
-        found = [other for other in guesses
-                 if other != name and other in names]
+        guesses += [re.sub(pattern, lambda found: _turn(found[0]), name) for pattern in _JOINED]
+        found = [other for other in guesses if other != name and other in names]
         if found:
             pairs[name] = found[0]
-    return {name: other for name, other in pairs.items()
-            if pairs.get(other) == name}
+    return {name: other for name, other in pairs.items() if pairs.get(other) == name}
 
 
 def find_sides(names: Sequence[str]) -> tuple[str, ...]:
@@ -87,6 +82,6 @@ def without_side(name: str, paired: bool) -> str:
     """
     words = [word.lower() for word in _words(name) if word.isalpha()]
     rest = '_'.join(word for word in words if word not in _OTHER)
-    for pattern in _JOINED[:1 + paired]:
+    for pattern in _JOINED[: 1 + paired]:
         rest = re.sub(pattern, '', rest)
     return rest

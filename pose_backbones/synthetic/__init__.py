@@ -3,11 +3,7 @@ demos."""
 
 from .annotations import encode_person, sample_detections
 from .coco import make_synthetic_coco
-from .crowdpose import (
-    crowd_index,
-    encode_crowdpose_person,
-    make_synthetic_crowdpose,
-)
+from .crowdpose import crowd_index, encode_crowdpose_person, make_synthetic_crowdpose
 from .figure import Figure, Midline, draw_figure
 from .folder import GENERATOR_VERSION, SyntheticSummary
 from .look import Look, sample_look
@@ -29,14 +25,37 @@ from .skeleton import (
 )
 
 __all__ = [
-    'ACTIONS', 'BONES', 'GENERATOR_VERSION', 'JOINT_LIMITS',
-    'KEYPOINT_NAMES', 'Body', 'Crowding', 'Figure', 'Look', 'Midline',
-    'PosedBody', 'Projection',
-    'Scene', 'ScenePerson', 'SyntheticSummary', 'crowd_index', 'draw_figure',
-    'encode_crowdpose_person', 'encode_mpii_person', 'encode_person',
-    'encode_polygons', 'encode_rle',
-    'forward_kinematics', 'limit', 'make_synthetic_coco',
-    'make_synthetic_crowdpose', 'make_synthetic_mpii', 'project',
+    'ACTIONS',
+    'BONES',
+    'GENERATOR_VERSION',
+    'JOINT_LIMITS',
+    'KEYPOINT_NAMES',
+    'Body',
+    'Crowding',
+    'Figure',
+    'Look',
+    'Midline',
+    'PosedBody',
+    'Projection',
+    'Scene',
+    'ScenePerson',
+    'SyntheticSummary',
+    'crowd_index',
+    'draw_figure',
+    'encode_crowdpose_person',
+    'encode_mpii_person',
+    'encode_person',
+    'encode_polygons',
+    'encode_rle',
+    'forward_kinematics',
+    'limit',
+    'make_synthetic_coco',
+    'make_synthetic_crowdpose',
+    'make_synthetic_mpii',
+    'project',
     'render_scene',
-    'sample_body', 'sample_detections', 'sample_look', 'sample_pose',
+    'sample_body',
+    'sample_detections',
+    'sample_look',
+    'sample_pose',
 ]

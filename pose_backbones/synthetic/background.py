@@ -8,8 +8,9 @@ from .outdoors import draw_outdoors
 from .props import draw_props
 
 
-def draw_background(rng: np.random.Generator, size: tuple[int, int]
-                    ) -> tuple[np.ndarray, int, bool]:
+def draw_background(
+    rng: np.random.Generator, size: tuple[int, int]
+) -> tuple[np.ndarray, int, bool]:
     """Draws surroundings without people.
 
     Args:

@@ -63,9 +63,7 @@ def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     elif blur < 0.40:
         kernel = np.zeros((5, 5), np.float32)
         kernel[2] = 0.2
-        image = cv2.filter2D(image, -1, kernel if rng.random() < .5
-                             else kernel.T.copy())
+        image = cv2.filter2D(image, -1, kernel if rng.random() < 0.5 else kernel.T.copy())
     grain = grey_piece(rng, 'fine', w, h)
     amount = float(rng.choice((0.0, 0.02, 0.04, 0.08)))
-    return cv2.addWeighted(image, 1, cv2.merge((grain,) * 3), amount,
-                           -128 * amount)
+    return cv2.addWeighted(image, 1, cv2.merge((grain,) * 3), amount, -128 * amount)

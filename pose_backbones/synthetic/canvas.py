@@ -26,8 +26,8 @@ _COS, _SIN = np.cos(_TURN), np.sin(_TURN)
 _RIGHT = np.array((-1.0, 1.0))
 #: Strips along a tube: their middles across it, normals and edges.
 _ACROSS = np.array((-0.9, -0.62, -0.3, 0.0, 0.3, 0.62, 0.9))
-_OUTWARD = np.sqrt(1 - _ACROSS ** 2)
-_ENDS = np.array((-1, -.78, -.46, -.15, .15, .46, .78, 1))[:, None, None]
+_OUTWARD = np.sqrt(1 - _ACROSS**2)
+_ENDS = np.array((-1, -0.78, -0.46, -0.15, 0.15, 0.46, 0.78, 1))[:, None, None]
 
 
 class _Tube(NamedTuple):
@@ -57,8 +57,7 @@ class Canvas:
         light: (3,) unit vector: x right, y down, z to the camera.
     """
 
-    def __init__(self, box: tuple[int, int, int, int],
-                 light: np.ndarray) -> None:
+    def __init__(self, box: tuple[int, int, int, int], light: np.ndarray) -> None:
         x0, y0, x1, y1 = box
         shape = ((y1 - y0) * SUPERSAMPLING, (x1 - x0) * SUPERSAMPLING)
         self.corner = np.array((x0, y0), np.float64)
@@ -77,8 +76,7 @@ class Canvas:
         Returns:
             (..., 2) float64 pixel positions on the canvas.
         """
-        return (np.asarray(xy) - self.corner) * SUPERSAMPLING + (
-            SUPERSAMPLING - 1) / 2
+        return (np.asarray(xy) - self.corner) * SUPERSAMPLING + (SUPERSAMPLING - 1) / 2
 
     def call(self, draw: Callable[[], None]) -> None:
         """Queues a function that draws.
@@ -88,8 +86,7 @@ class Canvas:
         """
         self._queue.append(draw)
 
-    def fill(self, points: np.ndarray, colour: tuple, label: int,
-             shade: float = 1.0) -> None:
+    def fill(self, points: np.ndarray, colour: tuple, label: int, shade: float = 1.0) -> None:
         """Queues a polygon.
 
         Args:
@@ -99,13 +96,18 @@ class Canvas:
             shade: Brightness; 1 leaves the colour.
         """
         pts = np.rint(points * 16).astype(np.int32)
-        self.call(lambda: self._fill(pts, colour, label,
-                                     int(NEUTRAL * shade)))
+        self.call(lambda: self._fill(pts, colour, label, int(NEUTRAL * shade)))
 
-    def tube(self, points: np.ndarray, radii: np.ndarray, colour: tuple,
-             label: int, rim: float = 0.0,
-             caps: tuple[float, float] = (1.0, 1.0), soft: bool = False
-             ) -> None:
+    def tube(
+        self,
+        points: np.ndarray,
+        radii: np.ndarray,
+        colour: tuple,
+        label: int,
+        rim: float = 0.0,
+        caps: tuple[float, float] = (1.0, 1.0),
+        soft: bool = False,
+    ) -> None:
         """Queues a tapered, shaded tube along a line.
 
         Args:
@@ -117,8 +119,7 @@ class Canvas:
             caps: Roundness of the two ends, 0 for flat.
             soft: Whether the sides are as bright as the middle.
         """
-        self._queue.append(
-            _Tube(points, radii, colour, label, rim, caps, soft))
+        self._queue.append(_Tube(points, radii, colour, label, rim, caps, soft))
 
     def flush(self) -> None:
         """Draws what was queued; tubes are computed all at once."""
@@ -128,9 +129,13 @@ class Canvas:
                 groups.setdefault(len(item.radii), []).append(i)
         shapes = {}
         for members in groups.values():
-            shapes.update(zip(members, zip(*_tube_shapes(
-                [self._queue[i] for i in members], self.light),
-                strict=True), strict=True))
+            shapes.update(
+                zip(
+                    members,
+                    zip(*_tube_shapes([self._queue[i] for i in members], self.light), strict=True),
+                    strict=True,
+                )
+            )
         for i, item in enumerate(self._queue):
             if isinstance(item, _Tube):
                 self._tube(item, *shapes[i])
@@ -138,17 +143,18 @@ class Canvas:
                 item()
         self._queue = []
 
-    def _fill(self, pts: np.ndarray, colour: tuple, label: int, shade: int
-              ) -> None:
+    def _fill(self, pts: np.ndarray, colour: tuple, label: int, shade: int) -> None:
         cv2.fillPoly(self.colour, [pts], colour, cv2.LINE_8, 4)
         cv2.fillPoly(self.label, [pts], label, cv2.LINE_8, 4)
         cv2.fillPoly(self.shade, [pts], shade, cv2.LINE_8, 4)
 
-    def _tube(self, tube: _Tube, outline: np.ndarray, strips: np.ndarray,
-              bright: list[int], thick: float) -> None:
+    def _tube(
+        self, tube: _Tube, outline: np.ndarray, strips: np.ndarray, bright: list[int], thick: float
+    ) -> None:
         if tube.rim >= 1:
-            cv2.polylines(self.shade, [outline], True, int(0.55 * NEUTRAL),
-                          round(tube.rim), cv2.LINE_8, 4)
+            cv2.polylines(
+                self.shade, [outline], True, int(0.55 * NEUTRAL), round(tube.rim), cv2.LINE_8, 4
+            )
         self._fill(outline, tube.colour, tube.label, bright[3])
         if tube.soft or thick < 3:
             return
@@ -172,17 +178,19 @@ def _tube_shapes(tubes: list[_Tube], light: np.ndarray) -> tuple:
     ahead /= np.sqrt((ahead * ahead).sum(2, keepdims=True)) + 1e-6
     side = ahead[..., ::-1] * _RIGHT
     reach, tip = side * radii, ahead * radii
-    first = points[:, :1] - _COS * reach[:, :1] - _SIN * (
-        caps[:, 0] * tip[:, :1])
-    last = points[:, -1:] + _COS * reach[:, -1:] + _SIN * (
-        caps[:, 1] * tip[:, -1:])
-    outline = np.concatenate((points + reach, last,
-                              (points - reach)[:, ::-1], first), 1)
+    first = points[:, :1] - _COS * reach[:, :1] - _SIN * (caps[:, 0] * tip[:, :1])
+    last = points[:, -1:] + _COS * reach[:, -1:] + _SIN * (caps[:, 1] * tip[:, -1:])
+    outline = np.concatenate((points + reach, last, (points - reach)[:, ::-1], first), 1)
     mean = side[:, side.shape[1] // 2]
-    bright = NEUTRAL * (AMBIENT + DIFFUSE * np.maximum(
-        0.0, (mean @ light[:2])[:, None] * _ACROSS + _OUTWARD * light[2]))
+    bright = NEUTRAL * (
+        AMBIENT
+        + DIFFUSE * np.maximum(0.0, (mean @ light[:2])[:, None] * _ACROSS + _OUTWARD * light[2])
+    )
     edges = points[:, None] + _ENDS * reach[:, None]
     strips = np.concatenate((edges[:, :-1], edges[:, 1:, ::-1]), 2)
-    return (np.rint(outline * 16).astype(np.int32),
-            np.rint(strips * 16).astype(np.int32),
-            bright.astype(int).tolist(), radii.max((1, 2)).tolist())
+    return (
+        np.rint(outline * 16).astype(np.int32),
+        np.rint(strips * 16).astype(np.int32),
+        bright.astype(int).tolist(),
+        radii.max((1, 2)).tolist(),
+    )

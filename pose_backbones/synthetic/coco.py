@@ -30,22 +30,30 @@ def _own_files(counts: dict[str, int]) -> Iterator[str]:
 
 
 def _annotate(scene: Scene, image: int, first: int) -> tuple[list, dict]:
-    return [encode_person(person, first + k, image)
-            for k, person in enumerate(scene.people)], {'license': 1}
+    return [encode_person(person, first + k, image) for k, person in enumerate(scene.people)], {
+        'license': 1
+    }
 
 
-def _write_split(out: Path, split: str, wanted: dict,
-                 tick: Callable[[], None]) -> int:
+def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) -> int:
     """Writes the images and annotations of a split; counts its people."""
     images, annotations, detections = draw_split(
-        out, split, wanted, f'{split}/{{:012d}}.jpg', _annotate, tick)
-    write_json(out / f'annotations/person_keypoints_{split}.json', {
-        'info': {'description': 'Synthetic people with COCO keypoints',
-                 'version': str(GENERATOR_VERSION), 'year': 2024},
-        'licenses': [{'id': 1, 'name': 'Synthetic, no rights reserved',
-                      'url': ''}],
-        'images': images, 'annotations': annotations,
-        'categories': [PERSON_CATEGORY]})
+        out, split, wanted, f'{split}/{{:012d}}.jpg', _annotate, tick
+    )
+    write_json(
+        out / f'annotations/person_keypoints_{split}.json',
+        {
+            'info': {
+                'description': 'Synthetic people with COCO keypoints',
+                'version': str(GENERATOR_VERSION),
+                'year': 2024,
+            },
+            'licenses': [{'id': 1, 'name': 'Synthetic, no rights reserved', 'url': ''}],
+            'images': images,
+            'annotations': annotations,
+            'categories': [PERSON_CATEGORY],
+        },
+    )
     if split == 'val':
         write_json(out / _DETECTIONS, detections)
     return len(annotations)
@@ -57,15 +65,21 @@ def _write(out: Path, wanted: dict, tick: Callable[[], None]) -> int:
 
 _LAYOUT = Layout(
     'pose_backbones.synthetic',
-    (*SPLITS, 'annotations', 'person_detection_results'), _own_files, _write)
+    (*SPLITS, 'annotations', 'person_detection_results'),
+    _own_files,
+    _write,
+)
 
 
 def make_synthetic_coco(
-        out_dir: str | os.PathLike, num_train: int, num_val: int,
-        seed: int = 0, image_size: tuple[int, int] = (384, 288),
-        overwrite: bool = False,
-        progress: Callable[[int, int], None] | None = None,
-        people: tuple[int, int] | None = None,
+    out_dir: str | os.PathLike,
+    num_train: int,
+    num_val: int,
+    seed: int = 0,
+    image_size: tuple[int, int] = (384, 288),
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    people: tuple[int, int] | None = None,
 ) -> SyntheticSummary:
     """Makes a data set of drawn people in the layout of COCO keypoints.
 
@@ -98,5 +112,6 @@ def make_synthetic_coco(
         DatasetError: A count or a size is out of range, the folder holds
             something else, or something could not be written.
     """
-    return make_data_set(_LAYOUT, out_dir, num_train, num_val, seed,
-                         image_size, overwrite, progress, people)
+    return make_data_set(
+        _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people
+    )

@@ -18,11 +18,15 @@ def _patterns() -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(5)
     spots = np.zeros((128, 128), np.float32)
     spots[rng.integers(0, 128, 260), rng.integers(0, 128, 260)] = 1
-    spots = cv2.GaussianBlur(np.tile(spots, (3, 3)), (0, 0), 4)[128:256,
-                                                               128:256]
-    masks = (y % 16 < 6, y % 32 < 16, (x % 16 < 3) | (y % 16 < 3),
-             (x % 16 - 8) ** 2 + (y % 16 - 8) ** 2 < 14,
-             spots > np.median(spots), x % 16 < 3)
+    spots = cv2.GaussianBlur(np.tile(spots, (3, 3)), (0, 0), 4)[128:256, 128:256]
+    masks = (
+        y % 16 < 6,
+        y % 32 < 16,
+        (x % 16 < 3) | (y % 16 < 3),
+        (x % 16 - 8) ** 2 + (y % 16 - 8) ** 2 < 14,
+        spots > np.median(spots),
+        x % 16 < 3,
+    )
     return tuple(m.astype(np.uint8) * 255 for m in masks)
 
 
@@ -47,24 +51,23 @@ def apply_patterns(painter: Painter) -> None:
     canvas, look = painter.canvas, painter.look
     up = painter.xy['neck'] - painter.xy['pelvis']
     for number, mark, colour in (
-            (look.pattern[0], CLOTH_TOP, look.top_second),
-            (look.pattern[1], CLOTH_BOTTOM, look.bottom_second)):
+        (look.pattern[0], CLOTH_TOP, look.top_second),
+        (look.pattern[1], CLOTH_BOTTOM, look.bottom_second),
+    ):
         if number < 0:
             continue
         grow = max(painter.unit / 420, 0.12)
-        turn = cv2.getRotationMatrix2D((0, 0), -degrees(
-            atan2(up[0], -up[1])), grow)
+        turn = cv2.getRotationMatrix2D((0, 0), -degrees(atan2(up[0], -up[1])), grow)
         turn[:, 2] = painter.xy['neck']
         size = canvas.label.shape[1::-1]
-        mask = cv2.warpAffine(_patterns()[number], turn, size,
-                              flags=cv2.INTER_NEAREST,
-                              borderMode=cv2.BORDER_WRAP)
+        mask = cv2.warpAffine(
+            _patterns()[number], turn, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP
+        )
         mask = cv2.bitwise_and(mask, cv2.bitwise_and(canvas.label, mark))
         cv2.copyTo(np.full_like(canvas.colour, colour), mask, canvas.colour)
 
 
-def shaded(canvas: Canvas, look: Look, unit: float
-           ) -> tuple[np.ndarray, np.ndarray]:
+def shaded(canvas: Canvas, look: Look, unit: float) -> tuple[np.ndarray, np.ndarray]:
     """Shades a drawing and brings it to the picture's resolution.
 
     Args:
@@ -80,12 +83,13 @@ def shaded(canvas: Canvas, look: Look, unit: float
     sigma = max(0.7, 0.008 * unit)
     shade = cv2.GaussianBlur(canvas.shade, (0, 0), sigma)
     y, x = look.grain // 256 * 2, look.grain % 256 * 2
-    grain = _grain()[y:y + h, x:x + w]
+    grain = _grain()[y : y + h, x : x + w]
     if grain.shape == shade.shape:
         shade = cv2.addWeighted(shade, 1.0, grain, 0.16, -0.16 * 128)
-    image = cv2.multiply(canvas.colour, cv2.merge((shade,) * 3),
-                         scale=1 / NEUTRAL)
+    image = cv2.multiply(canvas.colour, cv2.merge((shade,) * 3), scale=1 / NEUTRAL)
     mask = cv2.compare(canvas.label, 0, cv2.CMP_GT)
     small = (w // SUPERSAMPLING, h // SUPERSAMPLING)
-    return (cv2.resize(image, small, interpolation=cv2.INTER_AREA),
-            cv2.resize(mask, small, interpolation=cv2.INTER_AREA))
+    return (
+        cv2.resize(image, small, interpolation=cv2.INTER_AREA),
+        cv2.resize(mask, small, interpolation=cv2.INTER_AREA),
+    )

@@ -75,12 +75,20 @@ def _shows(name: str) -> np.ndarray:
         table[[HEAD, HAIR]] = True
         return table | np.roll(table, 32) | np.roll(table, 64)
     base = LIMBS[side]
-    parts = {'shoulder': (SHOULDER, UPPER), 'elbow': (UPPER, FORE),
-             'wrist': (FORE, HAND), 'hip': (THIGH,), 'knee': (THIGH, SHANK),
-             'ankle': (SHANK, FOOT)}[joint]
-    extra = {'shoulder': (TORSO, NECK, HAIR, BAG),
-             'hip': (PELVIS, TORSO, SKIRT), 'knee': (SKIRT,),
-             'ankle': (SKIRT,)}.get(joint, ())
+    parts = {
+        'shoulder': (SHOULDER, UPPER),
+        'elbow': (UPPER, FORE),
+        'wrist': (FORE, HAND),
+        'hip': (THIGH,),
+        'knee': (THIGH, SHANK),
+        'ankle': (SHANK, FOOT),
+    }[joint]
+    extra = {
+        'shoulder': (TORSO, NECK, HAIR, BAG),
+        'hip': (PELVIS, TORSO, SKIRT),
+        'knee': (SKIRT,),
+        'ankle': (SKIRT,),
+    }.get(joint, ())
     table[[*(base + p for p in parts), *extra]] = True
     return table | np.roll(table, 32) | np.roll(table, 64)
 
@@ -133,15 +141,15 @@ def _joints(painter: Painter) -> np.ndarray:
         joints[i] = *proj.xy[name], _own_visibility(name, proj, painter.look)
         cx, cy = np.round(painter.xy[name]).astype(int)
         if joints[i, 2] == 2 and 0 <= cx < w and 0 <= cy < h:
-            patch = label[max(0, cy - reach):cy + reach + 1,
-                          max(0, cx - reach):cx + reach + 1]
+            patch = label[max(0, cy - reach) : cy + reach + 1, max(0, cx - reach) : cx + reach + 1]
             if _shows(name)[patch].mean() < 0.4:
                 joints[i, 2] = 1
     return joints
 
 
-def draw_figure(proj: Projection, body: Body, look: Look,
-                light: np.ndarray, size: tuple[int, int]) -> Figure | None:
+def draw_figure(
+    proj: Projection, body: Body, look: Look, light: np.ndarray, size: tuple[int, int]
+) -> Figure | None:
     """Draws a person.
 
     Args:
@@ -167,5 +175,4 @@ def draw_figure(proj: Projection, body: Body, look: Look,
     image, alpha = shaded(canvas, look, painter.unit)
     ends, head_box = head_places(proj, body)
     middle = np.stack((proj.xy['pelvis'], proj.xy['neck'], *ends))
-    return Figure((int(x0), int(y0)), image, alpha, _joints(painter),
-                  Midline(middle, head_box))
+    return Figure((int(x0), int(y0)), image, alpha, _joints(painter), Midline(middle, head_box))

@@ -49,16 +49,14 @@ class SyntheticSummary:
     existed: bool
 
 
-def _image_size(rng: np.random.Generator, size: tuple[int, int]
-                ) -> tuple[int, int]:
+def _image_size(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int]:
     """The nominal size, sometimes upright or cut."""
     kind = rng.random()
     if kind < 0.15:
         return size[1], size[0]
     if kind < 0.3:
         cut = rng.uniform(0.8, 1.0, 2)
-        return tuple(max(64, int(c * v)) for c, v in zip(
-            cut, size, strict=True))
+        return tuple(max(64, int(c * v)) for c, v in zip(cut, size, strict=True))
     return size
 
 
@@ -68,8 +66,9 @@ def render(wanted: dict, split: str, index: int) -> Scene:
     size = _image_size(rng, tuple(wanted['image_size']))
     if wanted['people_per_image'] is None:
         return render_scene(rng, size)
-    return render_scene(rng, size, Crowding(
-        tuple(wanted['people_per_image']), float(rng.choice(_CLOSE))))
+    return render_scene(
+        rng, size, Crowding(tuple(wanted['people_per_image']), float(rng.choice(_CLOSE)))
+    )
 
 
 def image_id(split: str, index: int) -> int:
@@ -105,7 +104,8 @@ def _access(path: Path) -> Iterator[None]:
         raise DatasetError(
             f'cannot write {error.filename or path}: '
             f'{error.strerror or error}; choose a folder with permission to '
-            f'write and free space') from error
+            f'write and free space'
+        ) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -126,7 +126,8 @@ def _read_manifest(out: Path, layout: Layout) -> dict | None:
         found = json.loads((out / _MANIFEST).read_text(encoding='utf-8'))
         counts = found['counts']
         if found['generator'] == layout.generator and all(
-                isinstance(counts[s], int) for s in SPLITS):
+            isinstance(counts[s], int) for s in SPLITS
+        ):
             return found
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -134,44 +135,48 @@ def _read_manifest(out: Path, layout: Layout) -> dict | None:
 
 
 def _is_complete(out: Path, layout: Layout, found: dict) -> bool:
-    return (found.get('complete') is True
-            and isinstance(found.get('people'), int)
-            and all((out / name).is_file()
-                    for name in layout.own_files(found['counts'])))
+    return (
+        found.get('complete') is True
+        and isinstance(found.get('people'), int)
+        and all((out / name).is_file() for name in layout.own_files(found['counts']))
+    )
 
 
-def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool
-             ) -> dict | None:
+def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict | None:
     """Makes room for the data set; returns its manifest if complete."""
     if out.exists() and not out.is_dir():
-        raise DatasetError(f'{out} exists and is not a folder; choose '
-                           f'another one')
+        raise DatasetError(f'{out} exists and is not a folder; choose another one')
     if not out.exists() or not any(out.iterdir()):
         return None
     found = _read_manifest(out, layout)
     if found is None:
         raise DatasetError(
             f'{out} is not empty and holds no synthetic data set of this '
-            f'layout; choose another folder')
+            f'layout; choose another folder'
+        )
     same = all(found.get(k) == v for k, v in wanted.items())
     if same and not overwrite and _is_complete(out, layout, found):
         return found
     if not same and not overwrite:
         raise DatasetError(
             f'{out} holds a synthetic data set made with other parameters; '
-            f'choose another folder or pass --overwrite')
+            f'choose another folder or pass --overwrite'
+        )
     for name in layout.folders:
         if (out / name).is_symlink():
             raise DatasetError(
                 f'{out / name} is a link: files of another folder are not '
-                'replaced; choose another folder')
+                'replaced; choose another folder'
+            )
     for name in layout.own_files(found['counts']):
         (out / name).unlink(missing_ok=True)
     for name in layout.own_files(wanted['counts']):
         if (out / name).exists():
-            raise DatasetError(f'{out / name} is in the way and was not '
-                               f'written by this generator; choose another '
-                               f'folder')
+            raise DatasetError(
+                f'{out / name} is in the way and was not '
+                f'written by this generator; choose another '
+                f'folder'
+            )
     return None
 
 
@@ -181,9 +186,14 @@ def write_image(path: Path, image: np.ndarray) -> None:
     write_bytes(path, content.tobytes())
 
 
-def draw_split(out: Path, split: str, wanted: dict, path: str,
-               annotate: Callable[[Scene, int, int], tuple[list, dict]],
-               tick: Callable[[], None]) -> tuple[list, list, list]:
+def draw_split(
+    out: Path,
+    split: str,
+    wanted: dict,
+    path: str,
+    annotate: Callable[[Scene, int, int], tuple[list, dict]],
+    tick: Callable[[], None],
+) -> tuple[list, list, list]:
     """Draws the images of a split in a layout with COCO's kind of lists.
 
     Args:
@@ -206,19 +216,20 @@ def draw_split(out: Path, split: str, wanted: dict, path: str,
         write_image(file, scene.image)
         people, more = annotate(scene, number, (number - 1) * _SLOTS + 1)
         height, width = scene.image.shape[:2]
-        images.append({'id': number, 'file_name': file.name, 'width': width,
-                       'height': height, **more})
+        images.append(
+            {'id': number, 'file_name': file.name, 'width': width, 'height': height, **more}
+        )
         annotations += people
         if split == 'val':
-            rng = np.random.default_rng(
-                [wanted['seed'], len(SPLITS), index])
+            rng = np.random.default_rng([wanted['seed'], len(SPLITS), index])
             detections += sample_detections(rng, scene, number)
         tick()
     return images, annotations, detections
 
 
-def _write(out: Path, layout: Layout, wanted: dict,
-           progress: Callable[[int, int], None] | None) -> int:
+def _write(
+    out: Path, layout: Layout, wanted: dict, progress: Callable[[int, int], None] | None
+) -> int:
     """Writes the data set of a manifest; counts its people."""
     for name in layout.folders:
         with _access(out / name):
@@ -233,40 +244,50 @@ def _write(out: Path, layout: Layout, wanted: dict,
             progress(made, total)
 
     people = layout.write(out, wanted, tick)
-    write_json(out / _MANIFEST, {**wanted, 'complete': True,
-                                 'people': people})
+    write_json(out / _MANIFEST, {**wanted, 'complete': True, 'people': people})
     return people
 
 
-def _check(num_train: int, num_val: int, seed: int,
-           image_size: tuple[int, int],
-           people: tuple[int, int] | None) -> None:
-    for name, value in (('num_train', num_train), ('num_val', num_val),
-                        ('seed', seed)):
+def _check(
+    num_train: int,
+    num_val: int,
+    seed: int,
+    image_size: tuple[int, int],
+    people: tuple[int, int] | None,
+) -> None:
+    for name, value in (('num_train', num_train), ('num_val', num_val), ('seed', seed)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f'expected an int for {name}, got {value!r}')
         if value < 0:
             raise DatasetError(f'expected {name} >= 0, got {value}')
     if num_train + num_val == 0:
-        raise DatasetError('expected at least one image, got num_train = '
-                           'num_val = 0')
-    if len(image_size) != 2 or not all(
-            isinstance(v, int) and 64 <= v <= 4096 for v in image_size):
-        raise DatasetError(f'expected image_size as width and height from '
-                           f'64 to 4096 pixels, got {image_size!r}')
+        raise DatasetError('expected at least one image, got num_train = num_val = 0')
+    if len(image_size) != 2 or not all(isinstance(v, int) and 64 <= v <= 4096 for v in image_size):
+        raise DatasetError(
+            f'expected image_size as width and height from 64 to 4096 pixels, got {image_size!r}'
+        )
     if people is not None and not (
-            len(people) == 2 and all(isinstance(v, int) for v in people)
-            and 0 <= people[0] <= people[1] <= MAX_PEOPLE):
-        raise DatasetError(f'expected people as the least and the greatest '
-                           f'number an image, 0 to {MAX_PEOPLE}, got '
-                           f'{people!r}')
+        len(people) == 2
+        and all(isinstance(v, int) for v in people)
+        and 0 <= people[0] <= people[1] <= MAX_PEOPLE
+    ):
+        raise DatasetError(
+            f'expected people as the least and the greatest '
+            f'number an image, 0 to {MAX_PEOPLE}, got '
+            f'{people!r}'
+        )
 
 
 def make_data_set(
-        layout: Layout, out_dir: str | os.PathLike, num_train: int,
-        num_val: int, seed: int, image_size: tuple[int, int],
-        overwrite: bool, progress: Callable[[int, int], None] | None,
-        people: tuple[int, int] | None,
+    layout: Layout,
+    out_dir: str | os.PathLike,
+    num_train: int,
+    num_val: int,
+    seed: int,
+    image_size: tuple[int, int],
+    overwrite: bool,
+    progress: Callable[[int, int], None] | None,
+    people: tuple[int, int] | None,
 ) -> SyntheticSummary:
     """Makes a data set of drawn people.
 
@@ -294,14 +315,17 @@ def make_data_set(
     people = None if people is None else tuple(people)
     _check(num_train, num_val, seed, image_size, people)
     out, start = Path(out_dir), time.perf_counter()
-    wanted = {'generator': layout.generator,
-              'version': GENERATOR_VERSION, 'seed': seed,
-              'counts': {'train': num_train, 'val': num_val},
-              'image_size': list(image_size),
-              'people_per_image': None if people is None else list(people)}
+    wanted = {
+        'generator': layout.generator,
+        'version': GENERATOR_VERSION,
+        'seed': seed,
+        'counts': {'train': num_train, 'val': num_val},
+        'image_size': list(image_size),
+        'people_per_image': None if people is None else list(people),
+    }
     with _access(out):
         done = _prepare(out, layout, wanted, overwrite)
-    drawn = done['people'] if done else _write(
-        out, layout, wanted, progress)
-    return SyntheticSummary(out, num_train + num_val, drawn,
-                            time.perf_counter() - start, done is not None)
+    drawn = done['people'] if done else _write(out, layout, wanted, progress)
+    return SyntheticSummary(
+        out, num_train + num_val, drawn, time.perf_counter() - start, done is not None
+    )

@@ -6,8 +6,9 @@ import numpy as np
 from .textures import textures, tint
 
 
-def lay_ground(image: np.ndarray, rng: np.random.Generator, horizon: int,
-               kind: str, colour: np.ndarray) -> None:
+def lay_ground(
+    image: np.ndarray, rng: np.random.Generator, horizon: int, kind: str, colour: np.ndarray
+) -> None:
     """Lays a texture in perspective below the horizon.
 
     Args:
@@ -20,13 +21,13 @@ def lay_ground(image: np.ndarray, rng: np.random.Generator, horizon: int,
     h, w = image.shape[:2]
     near, far = rng.uniform(110, 260), rng.uniform(500, 1100)
     middle, deep = rng.uniform(0, 512), rng.uniform(700, 1400)
-    source = np.float32([[middle - far, 0], [middle + far, 0],
-                         [middle + near, deep], [middle - near, deep]])
-    target = np.float32([[0, 0], [w, 0], [w, h - horizon],
-                         [0, h - horizon]])
+    source = np.float32(
+        [[middle - far, 0], [middle + far, 0], [middle + near, deep], [middle - near, deep]]
+    )
+    target = np.float32([[0, 0], [w, 0], [w, h - horizon], [0, h - horizon]])
     warp = cv2.getPerspectiveTransform(source, target)
-    grey = cv2.warpPerspective(textures()[kind], warp, (w, h - horizon),
-                               flags=cv2.INTER_AREA,
-                               borderMode=cv2.BORDER_WRAP)
+    grey = cv2.warpPerspective(
+        textures()[kind], warp, (w, h - horizon), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_WRAP
+    )
     grey = cv2.blur(grey, (3, 1))
     image[horizon:] = tint(grey, colour * 0.72, colour * 1.2)

@@ -10,22 +10,25 @@ from .skeleton import SIDES, Body, Projection
 #: Hair that hangs behind the head, by style: places along it in the frame
 #: of the head, and radii there, both in heads of 1.
 _HANGING_HAIR = {
-    'long': (((0, .01, -.03), (0, -.06, -.04), (0, -.125, -.035)),
-             (.05, .052, .04)),
-    'bob': (((0, .01, -.02), (0, -.03, -.03), (0, -.055, -.025)),
-            (.05, .054, .048)),
-    'pony': (((0, .03, -.05), (0, -.01, -.085), (0, -.08, -.075)),
-             (.018, .026, .012)),
-    'bun': (((0, .045, -.055), (0, .05, -.065), (0, .055, -.07)),
-            (.024, .026, .024))}
-_BRIM = ((-.046, .030, .030), (-.034, .028, .075), (0, .027, .098),
-         (.034, .028, .075), (.046, .030, .030), (0, .034, .05))
+    'long': (((0, 0.01, -0.03), (0, -0.06, -0.04), (0, -0.125, -0.035)), (0.05, 0.052, 0.04)),
+    'bob': (((0, 0.01, -0.02), (0, -0.03, -0.03), (0, -0.055, -0.025)), (0.05, 0.054, 0.048)),
+    'pony': (((0, 0.03, -0.05), (0, -0.01, -0.085), (0, -0.08, -0.075)), (0.018, 0.026, 0.012)),
+    'bun': (((0, 0.045, -0.055), (0, 0.05, -0.065), (0, 0.055, -0.07)), (0.024, 0.026, 0.024)),
+}
+_BRIM = (
+    (-0.046, 0.030, 0.030),
+    (-0.034, 0.028, 0.075),
+    (0, 0.027, 0.098),
+    (0.034, 0.028, 0.075),
+    (0.046, 0.030, 0.030),
+    (0, 0.034, 0.05),
+)
 _COVERED_EARS = ('long', 'bob')
 #: Centre and radii of the two ellipsoids of a head, in heads of 1.
-_SKULL = ((0, .018, -.007), (.049, .051, .058))
-_FACE = ((0, -.016, .013), (.041, .054, .046))
+_SKULL = ((0, 0.018, -0.007), (0.049, 0.051, 0.058))
+_FACE = ((0, -0.016, 0.013), (0.041, 0.054, 0.046))
 #: Where MPII puts the upper neck and the top of the head, in heads of 1.
-_NECK, _TOP = (0, -.065, -.005), (0, .069, -.007)
+_NECK, _TOP = (0, -0.065, -0.005), (0, 0.069, -0.007)
 
 
 def draw_head(painter: Painter) -> None:
@@ -36,8 +39,7 @@ def draw_head(painter: Painter) -> None:
     """
     look, z = painter.look, painter.proj.z['head'] + 0.03
     facing = painter.proj.head[2, 2]
-    painter.later(z, lambda: painter.canvas.call(
-        lambda: _draw_skull(painter)))
+    painter.later(z, lambda: painter.canvas.call(lambda: _draw_skull(painter)))
     if look.style in _HANGING_HAIR:
         _hair(painter, z)
     if look.style not in _COVERED_EARS:
@@ -46,13 +48,13 @@ def draw_head(painter: Painter) -> None:
         painter.later(z + 0.002, lambda: _draw_nose(painter))
     if look.hat == 'cap':
         brim = np.stack([_in_head(painter, *p) for p in _BRIM])
-        painter.later(z + (0.003 if facing > -0.2 else -0.003),
-                      lambda: painter.canvas.fill(brim, look.top_second,
-                                                  HAIR, 0.75))
+        painter.later(
+            z + (0.003 if facing > -0.2 else -0.003),
+            lambda: painter.canvas.fill(brim, look.top_second, HAIR, 0.75),
+        )
 
 
-def head_places(proj: Projection, body: Body
-                ) -> tuple[np.ndarray, np.ndarray]:
+def head_places(proj: Projection, body: Body) -> tuple[np.ndarray, np.ndarray]:
     """Finds the ends of a head and the box around it, without the hair.
 
     Args:
@@ -71,8 +73,7 @@ def head_places(proj: Projection, body: Body
         extent = np.linalg.norm(proj.head[:2] * radii, axis=1)
         corners += [middle - extent, middle + extent]
     corners = proj.xy['head'] + size * np.stack(corners)
-    return (proj.xy['head'] + size * ends,
-            np.concatenate([corners.min(0), corners.max(0)]))
+    return (proj.xy['head'] + size * ends, np.concatenate([corners.min(0), corners.max(0)]))
 
 
 def _in_head(painter: Painter, *place: float) -> np.ndarray:
@@ -90,7 +91,11 @@ def _hair(painter: Painter, z: float) -> None:
     def draw() -> None:
         painter.canvas.tube(
             np.stack([_in_head(painter, *p) for p in places]),
-            np.array(radii) * size, look.hair, HAIR, painter.rim)
+            np.array(radii) * size,
+            look.hair,
+            HAIR,
+            painter.rim,
+        )
 
     painter.later(z + 1.5 * behind - 0.02, draw)
 
@@ -104,9 +109,16 @@ def _ears(painter: Painter, z: float) -> None:
 
         def draw(sign: float = sign) -> None:
             painter.canvas.tube(
-                np.stack((_in_head(painter, .047 * sign, .008, -.006),
-                          _in_head(painter, .044 * sign, -.012, -.002))),
-                np.array((.010, .007)) * size, skin, HEAD)
+                np.stack(
+                    (
+                        _in_head(painter, 0.047 * sign, 0.008, -0.006),
+                        _in_head(painter, 0.044 * sign, -0.012, -0.002),
+                    )
+                ),
+                np.array((0.010, 0.007)) * size,
+                skin,
+                HEAD,
+            )
 
         painter.later(z + 0.001 * (1 if turn > 0.12 else -1), draw)
 
@@ -115,15 +127,19 @@ def _draw_nose(painter: Painter) -> None:
     """Draws the nose and the shade below it."""
     size = painter.unit * painter.body.head
     skin = painter.look.skin
-    pts = np.stack((_in_head(painter, 0, .006, .052),
-                    _in_head(painter, 0, -.012, .064)))
-    painter.canvas.tube(pts + (0, 0.004 * size), (.005 * size, .0092 * size),
-                        tuple(int(0.82 * v) for v in skin), HEAD)
-    painter.canvas.tube(pts, (.005 * size, .008 * size), skin, HEAD)
+    pts = np.stack((_in_head(painter, 0, 0.006, 0.052), _in_head(painter, 0, -0.012, 0.064)))
+    painter.canvas.tube(
+        pts + (0, 0.004 * size),
+        (0.005 * size, 0.0092 * size),
+        tuple(int(0.82 * v) for v in skin),
+        HEAD,
+    )
+    painter.canvas.tube(pts, (0.005 * size, 0.008 * size), skin, HEAD)
 
 
-def _surface(painter: Painter, x: np.ndarray, y: np.ndarray, centre: tuple,
-             radii: tuple) -> tuple[np.ndarray, np.ndarray]:
+def _surface(
+    painter: Painter, x: np.ndarray, y: np.ndarray, centre: tuple, radii: tuple
+) -> tuple[np.ndarray, np.ndarray]:
     """Depths (h, w) and brightness of an ellipsoid of the head.
 
     ``x`` (1, w), ``y`` (h, 1), the centre and the radii are in heads of 1;
@@ -150,8 +166,7 @@ def _surface(painter: Painter, x: np.ndarray, y: np.ndarray, centre: tuple,
 def _draw_skull(painter: Painter) -> None:
     """Draws the head itself, pixel by pixel, with the face on it."""
     c, size = painter.canvas, painter.unit * painter.body.head
-    volume = {'bald': 0.98, 'buzz': 1.0, 'afro': 1.32}.get(
-        painter.look.style, 1.08)
+    volume = {'bald': 0.98, 'buzz': 1.0, 'afro': 1.32}.get(painter.look.style, 1.08)
     if painter.look.hat:
         volume = 1.06
     half = int(np.ceil(0.082 * size * max(1.0, 0.95 * volume))) + 1
@@ -163,15 +178,13 @@ def _draw_skull(painter: Painter) -> None:
         return
     x = ((np.arange(x0, x1) - cx) / size).astype(np.float32)[None]
     y = ((cy - np.arange(y0, y1)) / size).astype(np.float32)[:, None]
-    skull, lit_a = _surface(painter, x, y, _SKULL[0],
-                            tuple(r * volume for r in _SKULL[1]))
+    skull, lit_a = _surface(painter, x, y, _SKULL[0], tuple(r * volume for r in _SKULL[1]))
     face, lit_b = _surface(painter, x, y, *_FACE)
     z = np.maximum(skull, face)
     inside = np.isfinite(z)
     z = np.where(inside, z, 0)
     r = painter.proj.head.astype(np.float32)
-    hx, hy, hz = (r[0, i] * x + r[1, i] * y + r[2, i] * z
-                  for i in range(3))
+    hx, hy, hz = (r[0, i] * x + r[1, i] * y + r[2, i] * z for i in range(3))
     colour, kind = _face_colours(painter.look, hx, hy, hz)
     area = (slice(y0, y1), slice(x0, x1))
     c.colour[area][inside] = colour[inside]
@@ -180,8 +193,9 @@ def _draw_skull(painter: Painter) -> None:
     c.shade[area][inside] = np.minimum(lit * NEUTRAL, 255)[inside]
 
 
-def _face_colours(look: Look, hx: np.ndarray, hy: np.ndarray, hz: np.ndarray
-                  ) -> tuple[np.ndarray, np.ndarray]:
+def _face_colours(
+    look: Look, hx: np.ndarray, hy: np.ndarray, hz: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Colours (h, w, 3) and labels (h, w) of points of the head.
 
     The points are given in the frame of the head, in heads of 1.
@@ -192,29 +206,38 @@ def _face_colours(look: Look, hx: np.ndarray, hy: np.ndarray, hz: np.ndarray
     kind = np.full(hx.shape, HEAD, np.uint8)
     ax, front = np.abs(hx), hz > 0
     dx = ax - 0.019
-    colour[front & (np.abs(hy + 0.012) < 0.01) & (np.abs(dx - .004)
-                                                  < .01)] = np.clip(
-        skin * (0.96, 0.95, 1.04), 0, 255)
+    colour[front & (np.abs(hy + 0.012) < 0.01) & (np.abs(dx - 0.004) < 0.01)] = np.clip(
+        skin * (0.96, 0.95, 1.04), 0, 255
+    )
     if look.beard:
-        colour[front & (hy < -0.024 - 0.3 * (ax > .02) * (.03 - ax))
-               ] = look.hair
-    colour[front & (ax < 0.016 - 40 * (hy + 0.036) ** 2)
-           & (np.abs(hy + 0.036) < 0.0045)] = skin * (0.62, 0.6, 0.8)
+        colour[front & (hy < -0.024 - 0.3 * (ax > 0.02) * (0.03 - ax))] = look.hair
+    colour[front & (ax < 0.016 - 40 * (hy + 0.036) ** 2) & (np.abs(hy + 0.036) < 0.0045)] = skin * (
+        0.62,
+        0.6,
+        0.8,
+    )
     eye = front & ((dx / 0.0098) ** 2 + ((hy - 0.006) / 0.005) ** 2 < 1)
     colour[eye] = 0.25 * skin + 150
-    colour[front & (dx ** 2 + (hy - 0.006) ** 2 < 0.0048 ** 2)
-           ] = (40, 36, 34)
-    colour[front & (np.abs(hy - 0.019 + 8 * dx ** 2) < 0.0028)
-           & (np.abs(dx) < 0.013)] = 0.4 * skin + 0.4 * np.array(look.hair)
+    colour[front & (dx**2 + (hy - 0.006) ** 2 < 0.0048**2)] = (40, 36, 34)
+    colour[front & (np.abs(hy - 0.019 + 8 * dx**2) < 0.0028) & (np.abs(dx) < 0.013)] = (
+        0.4 * skin + 0.4 * np.array(look.hair)
+    )
     if look.glasses:
         ring = (dx / 0.016) ** 2 + ((hy - 0.005) / 0.012) ** 2
-        colour[front & (ring < 1) & (
-            (look.glasses == 'sun') | (ring > 0.62))] = (28, 26, 26)
+        colour[front & (ring < 1) & ((look.glasses == 'sun') | (ring > 0.62))] = (28, 26, 26)
     fringe = 0.030 if look.style in ('bob', 'long') else 0.040
     drop = -0.07 if look.style in ('bob', 'long') else -0.012
-    line = np.interp(hz, (-0.05, -0.015, 0.006, 0.02, 0.036), (
-        min(drop, -0.045), drop, max(drop, -0.02) if drop > -.05
-        else drop, drop if drop < -.05 else 0.022, fringe))
+    line = np.interp(
+        hz,
+        (-0.05, -0.015, 0.006, 0.02, 0.036),
+        (
+            min(drop, -0.045),
+            drop,
+            max(drop, -0.02) if drop > -0.05 else drop,
+            drop if drop < -0.05 else 0.022,
+            fringe,
+        ),
+    )
     if look.style != 'bald':
         hair = hy > line
         colour[hair], kind[hair] = look.hair, HAIR

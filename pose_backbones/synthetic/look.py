@@ -11,10 +11,26 @@ import numpy as np
 
 from .skeleton import Body
 
-_SKINS = ((188, 208, 238), (166, 192, 230), (144, 176, 220), (120, 158, 206),
-          (92, 130, 180), (66, 98, 146), (48, 72, 112), (40, 54, 82))
-_HAIRS = ((24, 22, 24), (32, 36, 46), (38, 56, 84), (60, 96, 140),
-          (96, 150, 196), (40, 60, 150), (150, 150, 152), (210, 212, 214))
+_SKINS = (
+    (188, 208, 238),
+    (166, 192, 230),
+    (144, 176, 220),
+    (120, 158, 206),
+    (92, 130, 180),
+    (66, 98, 146),
+    (48, 72, 112),
+    (40, 54, 82),
+)
+_HAIRS = (
+    (24, 22, 24),
+    (32, 36, 46),
+    (38, 56, 84),
+    (60, 96, 140),
+    (96, 150, 196),
+    (40, 60, 150),
+    (150, 150, 152),
+    (210, 212, 214),
+)
 
 
 @dataclass(frozen=True)
@@ -81,11 +97,9 @@ def _cloth_colour(rng: np.random.Generator) -> tuple[int, int, int]:
         v = _pick(rng, (30, 45, 70, 110, 150, 190, 225)) + rng.normal(0, 8)
         hsv = (rng.integers(180), rng.integers(0, 28), v)
     elif kind < 0.6:
-        hsv = (rng.normal(110, 8), rng.integers(70, 170),
-               rng.integers(60, 190))
+        hsv = (rng.normal(110, 8), rng.integers(70, 170), rng.integers(60, 190))
     else:
-        hsv = (rng.integers(180), rng.triangular(50, 90, 200),
-               rng.integers(70, 215))
+        hsv = (rng.integers(180), rng.triangular(50, 90, 200), rng.integers(70, 215))
     pixel = np.uint8([[np.clip(hsv, 0, (179, 255, 250))]])
     return tuple(int(v) for v in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0])
 
@@ -94,8 +108,7 @@ def _far_colour(rng: np.random.Generator, *others: tuple) -> tuple:
     """A colour of clothes unlike the others, if one is found soon."""
     for _ in range(8):
         colour = _cloth_colour(rng)
-        if all(sum(abs(a - b) for a, b in zip(colour, o, strict=True)) > 110
-               for o in others):
+        if all(sum(abs(a - b) for a, b in zip(colour, o, strict=True)) > 110 for o in others):
             break
     return colour
 
@@ -113,8 +126,11 @@ def sample_look(rng: np.random.Generator, body: Body) -> Look:
     skin = np.array(_SKINS[rng.integers(len(_SKINS))]) + rng.normal(0, 6, 3)
     skin = tuple(int(v) for v in np.clip(skin, 20, 250))
     male = rng.random() < 0.1 + 0.8 * body.masculine
-    styles = (('bald', 'buzz', 'short', 'short', 'short', 'afro') if male else
-              ('short', 'bob', 'bob', 'long', 'long', 'pony', 'bun', 'afro'))
+    styles = (
+        ('bald', 'buzz', 'short', 'short', 'short', 'afro')
+        if male
+        else ('short', 'bob', 'bob', 'long', 'long', 'pony', 'bun', 'afro')
+    )
     top = _far_colour(rng, skin)
     bottom = _far_colour(rng, skin, top)
     skirt, leg = 0.0, 1.0
@@ -126,18 +142,28 @@ def sample_look(rng: np.random.Generator, body: Body) -> Look:
     elif rng.random() < 0.3:
         leg = float(rng.uniform(0.25, 0.5))
     return Look(
-        skin=skin, hair=_HAIRS[int(len(_HAIRS) * rng.beta(1, 1.8))], top=top,
-        top_second=_far_colour(rng, top), bottom=bottom,
+        skin=skin,
+        hair=_HAIRS[int(len(_HAIRS) * rng.beta(1, 1.8))],
+        top=top,
+        top_second=_far_colour(rng, top),
+        bottom=bottom,
         bottom_second=tuple(int(0.75 * v) for v in bottom),
-        shoes=_far_colour(rng, bottom), style=_pick(rng, styles),
+        shoes=_far_colour(rng, bottom),
+        style=_pick(rng, styles),
         sleeve=_pick(rng, (0.0, 0.22, 0.3, 0.5, 1.0, 1.0, 1.0)),
-        leg=leg, skirt=skirt,
-        pattern=(int(rng.integers(6)) if rng.random() < 0.45 else -1,
-                 int(rng.integers(6)) if rng.random() < 0.12 else -1),
+        leg=leg,
+        skirt=skirt,
+        pattern=(
+            int(rng.integers(6)) if rng.random() < 0.45 else -1,
+            int(rng.integers(6)) if rng.random() < 0.12 else -1,
+        ),
         hem=float(rng.uniform(-0.16, 0.06)),
-        loose=float(rng.uniform(1.04, 1.22)), jacket=rng.random() < 0.2,
+        loose=float(rng.uniform(1.04, 1.22)),
+        jacket=rng.random() < 0.2,
         tucked=rng.random() < 0.3,
         hat=_pick(rng, ('', '', '', '', '', '', 'cap', 'beanie')),
         glasses=_pick(rng, ('', '', '', '', '', 'clear', 'sun')),
         beard=male and not body.child and rng.random() < 0.25,
-        backpack=rng.random() < 0.08, grain=int(rng.integers(1 << 16)))
+        backpack=rng.random() < 0.08,
+        grain=int(rng.integers(1 << 16)),
+    )

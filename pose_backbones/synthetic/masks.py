@@ -29,11 +29,10 @@ def _bridge(outer: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Joins a hole to the outline around it by an edge used twice."""
     gap = ((outer[:, None] - hole[None]) ** 2).sum(2)
     i, j = np.unravel_index(int(gap.argmin()), gap.shape)
-    return np.concatenate((outer[:i + 1], hole[j:], hole[:j + 1], outer[i:]))
+    return np.concatenate((outer[: i + 1], hole[j:], hole[: j + 1], outer[i:]))
 
 
-def _outline(found: tuple[np.ndarray, ...], tree: np.ndarray, i: int,
-             near: float) -> np.ndarray:
+def _outline(found: tuple[np.ndarray, ...], tree: np.ndarray, i: int, near: float) -> np.ndarray:
     """Contour i and its holes as one line (n, 2), simplified to `near`."""
     outline = cv2.approxPolyDP(found[i], near, True)[:, 0]
     if len(outline) < 3:
@@ -41,15 +40,14 @@ def _outline(found: tuple[np.ndarray, ...], tree: np.ndarray, i: int,
     child = tree[i][2]
     while child >= 0:
         if _size(found[child]) >= 1.5:
-            outline = _bridge(outline, cv2.approxPolyDP(
-                found[child], near, True)[:, 0])
+            outline = _bridge(outline, cv2.approxPolyDP(found[child], near, True)[:, 0])
         child = tree[child][0]
     return outline
 
 
 def _size(contour: np.ndarray) -> float:
     """Area of a contour in pixels of the mask."""
-    return cv2.contourArea(contour) / _FINER ** 2
+    return cv2.contourArea(contour) / _FINER**2
 
 
 def encode_polygons(mask: np.ndarray) -> list[list[float]]:
@@ -74,14 +72,11 @@ def encode_polygons(mask: np.ndarray) -> list[list[float]]:
     if w == 0:
         raise ValueError('expected a mask with pixels, got an empty one')
     part = np.zeros((h * _FINER + 2, w * _FINER + 2), np.uint8)
-    part[1:-1, 1:-1] = grey[y:y + h, x:x + w].repeat(_FINER, 0).repeat(
-        _FINER, 1)
-    found, tree = cv2.findContours(part, cv2.RETR_CCOMP,
-                                   cv2.CHAIN_APPROX_SIMPLE)
+    part[1:-1, 1:-1] = grey[y : y + h, x : x + w].repeat(_FINER, 0).repeat(_FINER, 1)
+    found, tree = cv2.findContours(part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     tree = tree[0]
     tops = [i for i in range(len(found)) if tree[i][3] < 0]
-    keep = [i for i in tops if _size(found[i]) >= 4] or [
-        max(tops, key=lambda i: _size(found[i]))]
+    keep = [i for i in tops if _size(found[i]) >= 4] or [max(tops, key=lambda i: _size(found[i]))]
     near = 2.3 if np.count_nonzero(grey) > 1500 else 1.0
     polygons = []
     for i in keep:

@@ -24,9 +24,23 @@ from .scene import ScenePerson
 #: MPII's joints: their names in its MATLAB files, and where they come from,
 #: COCO's joints (0 to 16) or those of the midline (17 to 20).
 _JOINTS = {
-    'rank': 16, 'rkne': 14, 'rhip': 12, 'lhip': 11, 'lkne': 13, 'lank': 15,
-    'pelv': 17, 'thor': 18, 'neck': 19, 'head': 20, 'rwri': 10, 'relb': 8,
-    'rsho': 6, 'lsho': 5, 'lelb': 7, 'lwri': 9}
+    'rank': 16,
+    'rkne': 14,
+    'rhip': 12,
+    'lhip': 11,
+    'lkne': 13,
+    'lank': 15,
+    'pelv': 17,
+    'thor': 18,
+    'neck': 19,
+    'head': 20,
+    'rwri': 10,
+    'relb': 8,
+    'rsho': 6,
+    'lsho': 5,
+    'lelb': 7,
+    'lwri': 9,
+}
 #: A file's place of a joint that is not labelled.
 _NOWHERE = -1.0
 _HEAD_BOXES = 'annotations/mpii_gt_val.mat'
@@ -56,11 +70,13 @@ def encode_mpii_person(person: ScenePerson, image: str) -> dict:
     # Readers move the centre down by 15 pixels a scale, then count from 0.
     centre = x + (w - 1) / 2 + 1, y + (h - 1) / 2 + 1 - 15 * scale
     return {
-        'image': image, 'scale': round(scale, 4),
+        'image': image,
+        'scale': round(scale, 4),
         'center': [round(float(v), 2) for v in centre],
         'joints': np.round(points, 2).tolist(),
         'joints_vis': known[order].astype(int).tolist(),
-        'headbox': np.round(person.midline.head_box + 1, 2).tolist()}
+        'headbox': np.round(person.midline.head_box + 1, 2).tolist(),
+    }
 
 
 def _mat_file(people: list[dict]) -> bytes:
@@ -71,12 +87,16 @@ def _mat_file(people: list[dict]) -> bytes:
     names = np.empty((1, len(_JOINTS)), object)
     names[0] = list(_JOINTS)
     content = io.BytesIO()
-    savemat(content, {
-        'headboxes_src': boxes.transpose(1, 2, 0),
-        'pos_gt_src': joints.transpose(1, 2, 0),
-        'jnt_missing': (1 - seen.T).astype(np.uint8),
-        'dataset_joints': names})
-    return _MAT_TEXT + content.getvalue()[len(_MAT_TEXT):]
+    savemat(
+        content,
+        {
+            'headboxes_src': boxes.transpose(1, 2, 0),
+            'pos_gt_src': joints.transpose(1, 2, 0),
+            'jnt_missing': (1 - seen.T).astype(np.uint8),
+            'dataset_joints': names,
+        },
+    )
+    return _MAT_TEXT + content.getvalue()[len(_MAT_TEXT) :]
 
 
 def _own_files(counts: dict[str, int]) -> Iterator[str]:
@@ -89,16 +109,18 @@ def _own_files(counts: dict[str, int]) -> Iterator[str]:
     yield _HEAD_BOXES
 
 
-def _write_split(out: Path, split: str, wanted: dict,
-                 tick: Callable[[], None]) -> list[dict]:
+def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) -> list[dict]:
     """Writes the images and annotations of a split; returns its people."""
     people = []
     for index in range(wanted['counts'][split]):
         scene = render(wanted, split, index)
         name = f'{image_id(split, index):09d}.jpg'
         write_image(out / 'images' / name, scene.image)
-        people += [encode_mpii_person(person, name)
-                   for person in scene.people if person.midline is not None]
+        people += [
+            encode_mpii_person(person, name)
+            for person in scene.people
+            if person.midline is not None
+        ]
         tick()
     write_json(out / f'annotations/mpii_{split}.json', people)
     return people
@@ -107,22 +129,25 @@ def _write_split(out: Path, split: str, wanted: dict,
 def _write(out: Path, wanted: dict, tick: Callable[[], None]) -> int:
     train, val = (_write_split(out, split, wanted, tick) for split in SPLITS)
     write_bytes(out / _HEAD_BOXES, _mat_file(val))
-    write_json(out / 'annotations/mpii_test.json', [
-        {field: person[field] for field in ('image', 'center', 'scale')}
-        for person in val])
+    write_json(
+        out / 'annotations/mpii_test.json',
+        [{field: person[field] for field in ('image', 'center', 'scale')} for person in val],
+    )
     return len(train) + len(val)
 
 
-_LAYOUT = Layout('pose_backbones.synthetic.mpii', ('images', 'annotations'),
-                 _own_files, _write)
+_LAYOUT = Layout('pose_backbones.synthetic.mpii', ('images', 'annotations'), _own_files, _write)
 
 
 def make_synthetic_mpii(
-        out_dir: str | os.PathLike, num_train: int, num_val: int,
-        seed: int = 0, image_size: tuple[int, int] = (384, 288),
-        overwrite: bool = False,
-        progress: Callable[[int, int], None] | None = None,
-        people: tuple[int, int] | None = None,
+    out_dir: str | os.PathLike,
+    num_train: int,
+    num_val: int,
+    seed: int = 0,
+    image_size: tuple[int, int] = (384, 288),
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    people: tuple[int, int] | None = None,
 ) -> SyntheticSummary:
     """Makes a data set of drawn people in MPII's layout.
 
@@ -150,5 +175,6 @@ def make_synthetic_mpii(
         DatasetError: A count or a size is out of range, the folder holds
             something else, or something could not be written.
     """
-    return make_data_set(_LAYOUT, out_dir, num_train, num_val, seed,
-                         image_size, overwrite, progress, people)
+    return make_data_set(
+        _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people
+    )

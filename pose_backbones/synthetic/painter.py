@@ -18,8 +18,9 @@ def _profile(profile: tuple, upto: float) -> tuple[np.ndarray, np.ndarray]:
     return t[:, None], np.interp(t, where, radius)
 
 
-def _part(a: np.ndarray, b: np.ndarray, profile: tuple, unit: float,
-          upto: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def _part(
+    a: np.ndarray, b: np.ndarray, profile: tuple, unit: float, upto: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Points and radii of a limb's first part, from (place, radius)s."""
     t, radius = _profile(profile, upto)
     return a + t * (b - a), radius * unit
@@ -44,8 +45,7 @@ class Painter:
         look: Colours and clothes.
     """
 
-    def __init__(self, canvas: Canvas, proj: Projection, body: Body,
-                 look: Look) -> None:
+    def __init__(self, canvas: Canvas, proj: Projection, body: Body, look: Look) -> None:
         self.canvas, self.proj = canvas, proj
         self.body, self.look = body, look
         self.xy = {k: canvas.place(v) for k, v in proj.xy.items()}
@@ -62,9 +62,19 @@ class Painter:
         """
         self._parts.append((depth, len(self._parts), draw))
 
-    def limb(self, depth: float, a: str, b: str, profile: tuple, label: int,
-             skin: tuple, cloth: tuple | None = None, cover: float = 0.0,
-             widen: float = 1.0, mark: int = 0) -> None:
+    def limb(
+        self,
+        depth: float,
+        a: str,
+        b: str,
+        profile: tuple,
+        label: int,
+        skin: tuple,
+        cloth: tuple | None = None,
+        cover: float = 0.0,
+        widen: float = 1.0,
+        mark: int = 0,
+    ) -> None:
         """Queues a limb between two joints, with cloth over its first part.
 
         Args:
@@ -80,21 +90,30 @@ class Painter:
             widen: Radius of the cloth in radii of the limb.
             mark: Bits of the label for the pattern of the cloth.
         """
-        thick = (self.body.girth * (0.92 + 0.12 * self.body.masculine)
-                 * SUPERSAMPLING
-                 * 0.5 * (self.proj.scale[a] + self.proj.scale[b]))
+        thick = (
+            self.body.girth
+            * (0.92 + 0.12 * self.body.masculine)
+            * SUPERSAMPLING
+            * 0.5
+            * (self.proj.scale[a] + self.proj.scale[b])
+        )
 
         def draw() -> None:
             if cover < 1:
-                self.canvas.tube(*_part(self.xy[a], self.xy[b], profile,
-                                        thick), skin, label, self.rim)
+                self.canvas.tube(
+                    *_part(self.xy[a], self.xy[b], profile, thick), skin, label, self.rim
+                )
             if cover > 0:
-                pts, radii = _part(self.xy[a], self.xy[b], profile, thick,
-                                   min(cover, 1.0))
+                pts, radii = _part(self.xy[a], self.xy[b], profile, thick, min(cover, 1.0))
                 wide = np.linspace(0.6 + 0.4 * widen, widen, len(radii))
-                self.canvas.tube(pts, radii * wide, cloth, label | mark,
-                                 self.rim if cover >= 1 else 0,
-                                 (1.0, 1.0 if cover >= 1 else 0.25))
+                self.canvas.tube(
+                    pts,
+                    radii * wide,
+                    cloth,
+                    label | mark,
+                    self.rim if cover >= 1 else 0,
+                    (1.0, 1.0 if cover >= 1 else 0.25),
+                )
 
         self.later(depth, draw)
 

@@ -11,9 +11,19 @@ from .skeleton import SIDES, limit
 
 #: Share of each action among the people of a scene.
 ACTIONS = {
-    'stand': 0.44, 'walk': 0.28, 'run': 0.04, 'reach': 0.06,
-    'arms_up': 0.05, 'lunge': 0.02, 'kick': 0.015, 'bend': 0.01,
-    'sit': 0.045, 'crouch': 0.02, 'lie': 0.01, 'handstand': 0.01}
+    'stand': 0.44,
+    'walk': 0.28,
+    'run': 0.04,
+    'reach': 0.06,
+    'arms_up': 0.05,
+    'lunge': 0.02,
+    'kick': 0.015,
+    'bend': 0.01,
+    'sit': 0.045,
+    'crouch': 0.02,
+    'lie': 0.01,
+    'handstand': 0.01,
+}
 #: What a pose holds beside the angles of joints.
 _WHOLE_BODY = ('yaw', 'pitch', 'roll', 'lift')
 
@@ -26,10 +36,18 @@ def _both(pose: dict, name: str, left: float, right: float) -> None:
 def _relaxed(rng: np.random.Generator) -> dict[str, float]:
     """Relaxed standing with hanging arms."""
     n = rng.normal
-    pose = {'yaw': 0.0, 'pitch': n(0, 2), 'roll': n(0, 2), 'lift': 0.0,
-            'spine_flex': n(3, 4), 'spine_side': n(0, 3),
-            'spine_twist': n(0, 6), 'neck_yaw': n(0, 14),
-            'neck_pitch': n(4, 10), 'neck_roll': n(0, 5)}
+    pose = {
+        'yaw': 0.0,
+        'pitch': n(0, 2),
+        'roll': n(0, 2),
+        'lift': 0.0,
+        'spine_flex': n(3, 4),
+        'spine_side': n(0, 3),
+        'spine_twist': n(0, 6),
+        'neck_yaw': n(0, 14),
+        'neck_pitch': n(4, 10),
+        'neck_roll': n(0, 5),
+    }
     for side, _ in SIDES:
         pose[f'{side}_shoulder_flex'] = n(2, 9)
         pose[f'{side}_shoulder_abd'] = abs(n(9, 6))
@@ -42,11 +60,14 @@ def _relaxed(rng: np.random.Generator) -> dict[str, float]:
     return pose
 
 
-def _arm(pose: dict, side: str, flex: float, abd: float, rot: float,
-         elbow: float) -> None:
+def _arm(pose: dict, side: str, flex: float, abd: float, rot: float, elbow: float) -> None:
     """Sets all angles of an arm."""
-    for name, value in (('shoulder_flex', flex), ('shoulder_abd', abd),
-                        ('shoulder_rot', rot), ('elbow', elbow)):
+    for name, value in (
+        ('shoulder_flex', flex),
+        ('shoulder_abd', abd),
+        ('shoulder_rot', rot),
+        ('elbow', elbow),
+    ):
         pose[f'{side}_{name}'] = value
 
 
@@ -68,8 +89,7 @@ def _arm_gesture(rng: np.random.Generator, pose: dict, side: str) -> None:
         _arm(pose, side, n(15, 10), n(85, 20), n(-70, 20), n(95, 25))
 
 
-def _stand(rng: np.random.Generator, pose: dict, side: str, other: str
-           ) -> None:
+def _stand(rng: np.random.Generator, pose: dict, side: str, other: str) -> None:
     n = rng.normal
     for s in ('left', 'right'):
         if rng.random() < 0.25:
@@ -91,8 +111,7 @@ def _gait(rng: np.random.Generator, pose: dict, run: bool) -> None:
     for s, u in (('left', sin(t)), ('right', -sin(t))):
         v = cos(t) if s == 'left' else -cos(t)
         pose[f'{s}_hip_flex'] = 8 * run + reach * u
-        pose[f'{s}_knee'] = 8 + (75 if run else 45) * max(0.0, v) + (
-            25 * run * max(0.0, -u))
+        pose[f'{s}_knee'] = 8 + (75 if run else 45) * max(0.0, v) + (25 * run * max(0.0, -u))
         pose[f'{s}_shoulder_flex'] = -swing * u
         pose[f'{s}_elbow'] = bend + 8 * max(0.0, -u)
     pose['lift'] = 0.04 * run * rng.random()
@@ -106,8 +125,7 @@ def _run(rng: np.random.Generator, pose: dict, *_: str) -> None:
     _gait(rng, pose, True)
 
 
-def _reach(rng: np.random.Generator, pose: dict, side: str, other: str
-           ) -> None:
+def _reach(rng: np.random.Generator, pose: dict, side: str, other: str) -> None:
     n = rng.normal
     _arm(pose, side, n(115, 35), n(12, 15), n(0, 20), abs(n(20, 20)))
     if rng.random() < 0.5:
@@ -122,8 +140,7 @@ def _arms_up(rng: np.random.Generator, pose: dict, *_: str) -> None:
     _both(pose, 'hip_abd', n(12, 8), n(12, 8))
 
 
-def _lunge(rng: np.random.Generator, pose: dict, side: str, other: str
-           ) -> None:
+def _lunge(rng: np.random.Generator, pose: dict, side: str, other: str) -> None:
     n = rng.normal
     pose[f'{side}_hip_flex'], pose[f'{side}_knee'] = n(65, 12), n(70, 12)
     pose[f'{other}_hip_flex'], pose[f'{other}_knee'] = n(-18, 6), n(25, 9)
@@ -132,8 +149,7 @@ def _lunge(rng: np.random.Generator, pose: dict, side: str, other: str
     _arm_gesture(rng, pose, other)
 
 
-def _kick(rng: np.random.Generator, pose: dict, side: str, other: str
-          ) -> None:
+def _kick(rng: np.random.Generator, pose: dict, side: str, other: str) -> None:
     n = rng.normal
     pose[f'{side}_hip_flex'] = n(60, 18)
     pose[f'{side}_knee'] = abs(n(20, 20))
@@ -194,11 +210,17 @@ def _handstand(rng: np.random.Generator, pose: dict) -> None:
 
 
 #: Each changes relaxed standing into its action; these have a leading side.
-_UPRIGHT = {'stand': _stand, 'walk': _walk, 'run': _run, 'reach': _reach,
-            'arms_up': _arms_up, 'lunge': _lunge, 'kick': _kick,
-            'bend': _bend}
-_OTHER = {'sit': _sit, 'crouch': _crouch, 'lie': _lie,
-          'handstand': _handstand}
+_UPRIGHT = {
+    'stand': _stand,
+    'walk': _walk,
+    'run': _run,
+    'reach': _reach,
+    'arms_up': _arms_up,
+    'lunge': _lunge,
+    'kick': _kick,
+    'bend': _bend,
+}
+_OTHER = {'sit': _sit, 'crouch': _crouch, 'lie': _lie, 'handstand': _handstand}
 
 
 def _turn(rng: np.random.Generator, pose: dict, action: str) -> None:
@@ -232,12 +254,10 @@ def sample_pose(rng: np.random.Generator, action: str) -> dict[str, float]:
         ValueError: The action is unknown.
     """
     if action not in ACTIONS:
-        raise ValueError(f'unknown action {action!r}; expected one of '
-                         f'{sorted(ACTIONS)}')
+        raise ValueError(f'unknown action {action!r}; expected one of {sorted(ACTIONS)}')
     pose = _relaxed(rng)
     if action in _UPRIGHT:
-        sides = ('left', 'right') if rng.random() < 0.5 else (
-            'right', 'left')
+        sides = ('left', 'right') if rng.random() < 0.5 else ('right', 'left')
         _UPRIGHT[action](rng, pose, *sides)
     else:
         _OTHER[action](rng, pose)

@@ -91,22 +91,29 @@ class _Drawn:
     stature: float
 
 
-def _draw_person(stage: Stage, rng: np.random.Generator, camera: Camera,
-                 x: float, foot: float, height: float, upright: bool = False
-                 ) -> _Drawn | None:
+def _draw_person(
+    stage: Stage,
+    rng: np.random.Generator,
+    camera: Camera,
+    x: float,
+    foot: float,
+    height: float,
+    upright: bool = False,
+) -> _Drawn | None:
     """Draws one person; height is that of a standing adult in pixels."""
     body = sample_body(rng)
     look = sample_look(rng, body)
-    action = 'stand' if upright else str(rng.choice(_ACTION_NAMES,
-                                                    p=_ACTION_SHARES))
+    action = 'stand' if upright else str(rng.choice(_ACTION_NAMES, p=_ACTION_SHARES))
     pose = sample_pose(rng, action)
-    grown = rng.uniform(0.6, 0.8) if body.child else (
-        0.93 + 0.08 * body.masculine + rng.normal(0, 0.02))
+    grown = (
+        rng.uniform(0.6, 0.8)
+        if body.child
+        else (0.93 + 0.08 * body.masculine + rng.normal(0, 0.02))
+    )
     stature = max(height * grown, _MIN_HEIGHT if not upright else 8.0)
     h, w = stage.owner.shape
     posed = forward_kinematics(body, pose)
-    proj = project(posed, (x, foot), stature, camera.tilt,
-                   float(rng.uniform(4.0, 9.0)))
+    proj = project(posed, (x, foot), stature, camera.tilt, float(rng.uniform(4.0, 9.0)))
     figure = draw_figure(proj, body, look, stage.light, (w, h))
     if figure is None or not (figure.alpha > 127).any():
         return None
@@ -126,23 +133,28 @@ def _joints(figure: Figure, number: int, owner: np.ndarray) -> np.ndarray:
             joint[:] = 0
             continue
         cx, cy = round(x), round(y)
-        around = owner[max(0, cy - 1):cy + 2, max(0, cx - 1):cx + 2]
+        around = owner[max(0, cy - 1) : cy + 2, max(0, cx - 1) : cx + 2]
         if (around > number).mean() > 0.5:
             joint[2] = 1
     joints[:, :2] = np.round(joints[:, :2], 2)
     return joints
 
 
-def _annotated(mask: np.ndarray, joints: np.ndarray, crowd: bool, action: str,
-               yaw: float, stature: float, midline: Midline | None = None
-               ) -> ScenePerson | None:
+def _annotated(
+    mask: np.ndarray,
+    joints: np.ndarray,
+    crowd: bool,
+    action: str,
+    yaw: float,
+    stature: float,
+    midline: Midline | None = None,
+) -> ScenePerson | None:
     """A person or group, or None where too little of it is seen."""
     x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
-    piece = mask[y:y + h, x:x + w]
+    piece = mask[y : y + h, x : x + w]
     if np.count_nonzero(piece) < 12:
         return None
-    _, parts, stats, _ = cv2.connectedComponentsWithStats(
-        piece.astype(np.uint8), connectivity=4)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(piece.astype(np.uint8), connectivity=4)
     sizes = stats[1:, cv2.CC_STAT_AREA]
     if sizes.max() < 12:
         return None
@@ -150,13 +162,20 @@ def _annotated(mask: np.ndarray, joints: np.ndarray, crowd: bool, action: str,
         piece[parts == i + 1] = False
     area = int(np.count_nonzero(mask))
     box = cv2.boundingRect(mask.view(np.uint8))
-    return ScenePerson(joints, mask, tuple(int(v) for v in box), area, crowd,
-                       action, float((yaw + 180) % 360 - 180), stature,
-                       midline)
+    return ScenePerson(
+        joints,
+        mask,
+        tuple(int(v) for v in box),
+        area,
+        crowd,
+        action,
+        float((yaw + 180) % 360 - 180),
+        stature,
+        midline,
+    )
 
 
-def _crowd(stage: Stage, rng: np.random.Generator, camera: Camera
-           ) -> tuple[list[int], float]:
+def _crowd(stage: Stage, rng: np.random.Generator, camera: Camera) -> tuple[list[int], float]:
     """A distant group: the numbers of its members, and their height."""
     h, w = stage.owner.shape
     x, numbers = rng.uniform(0.15, 0.85) * w, []
@@ -168,8 +187,7 @@ def _crowd(stage: Stage, rng: np.random.Generator, camera: Camera
         place = x + rng.normal(0, spread) * height
         foot = camera.ground(height) + lower
         if k < 4:
-            done = _draw_person(stage, rng, camera, place, foot, height,
-                                True)
+            done = _draw_person(stage, rng, camera, place, foot, height, True)
             if done is not None:
                 models.append(done.figure)
                 numbers.append(done.number)
@@ -180,8 +198,9 @@ def _crowd(stage: Stage, rng: np.random.Generator, camera: Camera
     return numbers, height
 
 
-def _copy(rng: np.random.Generator, models: list[Figure], x: float,
-          foot: float, size: tuple[int, int]) -> Figure | None:
+def _copy(
+    rng: np.random.Generator, models: list[Figure], x: float, foot: float, size: tuple[int, int]
+) -> Figure | None:
     """Another member of a group, made from one that is there already."""
     if not models:
         return None
@@ -193,14 +212,15 @@ def _copy(rng: np.random.Generator, models: list[Figure], x: float,
     image, alpha = model.image, model.alpha
     if rng.random() < 0.5:
         image, alpha = cv2.flip(image, 1), cv2.flip(alpha, 1)
-    gain = cv2.merge([cv2.convertScaleAbs(alpha, alpha=float(v))
-                      for v in rng.uniform(0.7, 1.0, 3)])
-    return Figure((x0, y0), cv2.multiply(image, gain, scale=1 / 255), alpha,
-                  model.joints, model.midline)
+    gain = cv2.merge([cv2.convertScaleAbs(alpha, alpha=float(v)) for v in rng.uniform(0.7, 1.0, 3)])
+    return Figure(
+        (x0, y0), cv2.multiply(image, gain, scale=1 / 255), alpha, model.joints, model.midline
+    )
 
 
-def _places(rng: np.random.Generator, camera: Camera, size: tuple[int, int]
-            ) -> list[tuple[float, float, float]]:
+def _places(
+    rng: np.random.Generator, camera: Camera, size: tuple[int, int]
+) -> list[tuple[float, float, float]]:
     """Foot (x, y) and height of the people in front, far ones first."""
     w, h = size
     count = int(rng.choice(len(_PEOPLE_SHARES), p=_PEOPLE_SHARES))
@@ -212,16 +232,19 @@ def _places(rng: np.random.Generator, camera: Camera, size: tuple[int, int]
         y = camera.ground(height)
         tries = 1 if rng.random() < 0.07 else 10
         options = rng.uniform(0.06, 0.94, tries) * w
-        gaps = [min((abs(x - p[0]) / (0.2 * (height + p[2]))
-                     for p in places), default=9.0) for x in options]
+        gaps = [
+            min((abs(x - p[0]) / (0.2 * (height + p[2])) for p in places), default=9.0)
+            for x in options
+        ]
         if tries > 1 and max(gaps) < 1.0:
             continue  # no room: most people do not stand before others
         places.append((float(options[int(np.argmax(gaps))]), y, height))
     return sorted(places, key=lambda p: p[1])
 
 
-def _crowded(rng: np.random.Generator, camera: Camera, size: tuple[int, int],
-             crowding: Crowding) -> list[tuple[float, float, float]]:
+def _crowded(
+    rng: np.random.Generator, camera: Camera, size: tuple[int, int], crowding: Crowding
+) -> list[tuple[float, float, float]]:
     """As `_places`, for a number of people that is given."""
     w, h = size
     tallest = max(80.0, min(h, 0.98 * (h - camera.horizon) / camera.drop))
@@ -232,28 +255,39 @@ def _crowded(rng: np.random.Generator, camera: Camera, size: tuple[int, int],
             height *= rng.uniform(0.85, 1.1)
             x += rng.choice((-1, 1)) * rng.uniform(0.08, 0.25) * height
         else:
-            options = np.stack((
-                rng.uniform(0.06, 0.94, 20) * w,
-                np.exp(rng.uniform(np.log(70), np.log(tallest), 20))), 1)
-            gaps = [min((abs(x - p[0]) / (height + p[2]) for p in places),
-                        default=9.0) for x, height in options]
+            options = np.stack(
+                (
+                    rng.uniform(0.06, 0.94, 20) * w,
+                    np.exp(rng.uniform(np.log(70), np.log(tallest), 20)),
+                ),
+                1,
+            )
+            gaps = [
+                min((abs(x - p[0]) / (height + p[2]) for p in places), default=9.0)
+                for x, height in options
+            ]
             x, height = options[int(np.argmax(np.minimum(gaps, 0.4)))]
         places.append((float(x), camera.ground(height), float(height)))
     return sorted(places, key=lambda p: p[1])
 
 
-def _tiny(stage: Stage, rng: np.random.Generator, camera: Camera
-          ) -> _Drawn | None:
+def _tiny(stage: Stage, rng: np.random.Generator, camera: Camera) -> _Drawn | None:
     """Someone far away, too small for keypoints."""
     height = rng.uniform(14, 24)
     return _draw_person(
-        stage, rng, camera, rng.uniform(0.05, 0.95) * stage.owner.shape[1],
-        camera.ground(height), height, True)
+        stage,
+        rng,
+        camera,
+        rng.uniform(0.05, 0.95) * stage.owner.shape[1],
+        camera.ground(height),
+        height,
+        True,
+    )
 
 
-def render_scene(rng: np.random.Generator,
-                 size: tuple[int, int] = (384, 288),
-                 crowding: Crowding | None = None) -> Scene:
+def render_scene(
+    rng: np.random.Generator, size: tuple[int, int] = (384, 288), crowding: Crowding | None = None
+) -> Scene:
     """Draws a picture of people in surroundings.
 
     Args:
@@ -269,51 +303,64 @@ def render_scene(rng: np.random.Generator,
         ValueError: The size is out of range.
     """
     if len(size) != 2 or not all(64 <= v <= 4096 for v in size):
-        raise ValueError(f'expected a width and a height from 64 to 4096 '
-                         f'pixels, got {size}')
+        raise ValueError(f'expected a width and a height from 64 to 4096 pixels, got {size}')
     image, horizon, outdoors = draw_background(rng, size)
     camera = Camera(horizon, rng.uniform(0.7, 1.05), rng.uniform(1, 14))
-    light = np.array((rng.normal(0, 0.5), -rng.uniform(0.4, 0.9),
-                      rng.uniform(0.5, 0.9)))
-    stage = Stage(image, light / np.linalg.norm(light),
-                  rng.uniform(0.3, 0.9) * (outdoors
-                                           and rng.random() < 0.6))
+    light = np.array((rng.normal(0, 0.5), -rng.uniform(0.4, 0.9), rng.uniform(0.5, 0.9)))
+    stage = Stage(
+        image,
+        light / np.linalg.norm(light),
+        rng.uniform(0.3, 0.9) * (outdoors and rng.random() < 0.6),
+    )
     groups: list[tuple[list[int], float]] = []
     if rng.random() < _CROWD_SHARE:
         groups.append(_crowd(stage, rng, camera))
     tiny = _tiny(stage, rng, camera) if rng.random() < _TINY_SHARE else None
     drawn: list[_Drawn] = []
-    places = (_places(rng, camera, size) if crowding is None
-              else _crowded(rng, camera, size, crowding))
+    places = (
+        _places(rng, camera, size) if crowding is None else _crowded(rng, camera, size, crowding)
+    )
     for x, y, height in places:
         done = _draw_person(stage, rng, camera, x, y, height)
         if done is not None:
             drawn.append(done)
         if rng.random() < 0.06:
             stage.cover(draw_occluder(stage.image, rng, x, y, height))
-    return Scene(photograph(stage.image, rng),
-                 _collect(stage.owner, drawn, tiny, groups))
+    return Scene(photograph(stage.image, rng), _collect(stage.owner, drawn, tiny, groups))
 
 
-def _collect(owner: np.ndarray, drawn: list[_Drawn], tiny: _Drawn | None,
-             groups: list[tuple[list[int], float]]) -> list[ScenePerson]:
+def _collect(
+    owner: np.ndarray,
+    drawn: list[_Drawn],
+    tiny: _Drawn | None,
+    groups: list[tuple[list[int], float]],
+) -> list[ScenePerson]:
     """Annotated people of a finished picture, near ones first."""
     people = []
     nothing = np.zeros((17, 3))
     for one in drawn[::-1]:
         joints = _joints(one.figure, one.number, owner)
         mask = owner == one.number
-        seen = np.count_nonzero(mask) / max(
-            1, np.count_nonzero(one.figure.alpha > 127))
+        seen = np.count_nonzero(mask) / max(1, np.count_nonzero(one.figure.alpha > 127))
         if seen < 0.15 or not (joints[:, 2] == 2).any():
             joints = nothing.copy()
-        people.append(_annotated(
-            mask, joints, False, one.action, one.yaw, one.stature,
-            one.figure.midline if joints.any() else None))
+        people.append(
+            _annotated(
+                mask,
+                joints,
+                False,
+                one.action,
+                one.yaw,
+                one.stature,
+                one.figure.midline if joints.any() else None,
+            )
+        )
     if tiny is not None:
-        people.append(_annotated(owner == tiny.number, nothing.copy(), False,
-                                 tiny.action, tiny.yaw, tiny.stature))
+        people.append(
+            _annotated(
+                owner == tiny.number, nothing.copy(), False, tiny.action, tiny.yaw, tiny.stature
+            )
+        )
     for numbers, height in groups:
-        people.append(_annotated(np.isin(owner, numbers), nothing.copy(),
-                                 True, '', 0.0, height))
+        people.append(_annotated(np.isin(owner, numbers), nothing.copy(), True, '', 0.0, height))
     return [p for p in people if p is not None]

@@ -13,10 +13,24 @@ import numpy as np
 
 #: The 17 keypoints in COCO's order.
 KEYPOINT_NAMES = (
-    'nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear',
-    'left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow',
-    'left_wrist', 'right_wrist', 'left_hip', 'right_hip',
-    'left_knee', 'right_knee', 'left_ankle', 'right_ankle')
+    'nose',
+    'left_eye',
+    'right_eye',
+    'left_ear',
+    'right_ear',
+    'left_shoulder',
+    'right_shoulder',
+    'left_elbow',
+    'right_elbow',
+    'left_wrist',
+    'right_wrist',
+    'left_hip',
+    'right_hip',
+    'left_knee',
+    'right_knee',
+    'left_ankle',
+    'right_ankle',
+)
 
 #: Sides of the body and the sign of x on each.
 SIDES = (('left', 1.0), ('right', -1.0))
@@ -24,32 +38,63 @@ SIDES = (('left', 1.0), ('right', -1.0))
 #: Joint limits in degrees, by the name of the angle. Angles of paired
 #: joints appear in a pose with the prefixes ``left_`` and ``right_``.
 JOINT_LIMITS = {
-    'spine_flex': (-25.0, 70.0), 'spine_side': (-30.0, 30.0),
-    'spine_twist': (-35.0, 35.0), 'neck_yaw': (-70.0, 70.0),
-    'neck_pitch': (-40.0, 45.0), 'neck_roll': (-30.0, 30.0),
-    'shoulder_flex': (-50.0, 180.0), 'shoulder_abd': (-35.0, 175.0),
-    'shoulder_rot': (-90.0, 90.0), 'elbow': (0.0, 150.0),
-    'hip_flex': (-30.0, 125.0), 'hip_abd': (-20.0, 60.0),
-    'hip_rot': (-40.0, 50.0), 'knee': (0.0, 150.0),
-    'ankle': (-30.0, 50.0)}
+    'spine_flex': (-25.0, 70.0),
+    'spine_side': (-30.0, 30.0),
+    'spine_twist': (-35.0, 35.0),
+    'neck_yaw': (-70.0, 70.0),
+    'neck_pitch': (-40.0, 45.0),
+    'neck_roll': (-30.0, 30.0),
+    'shoulder_flex': (-50.0, 180.0),
+    'shoulder_abd': (-35.0, 175.0),
+    'shoulder_rot': (-90.0, 90.0),
+    'elbow': (0.0, 150.0),
+    'hip_flex': (-30.0, 125.0),
+    'hip_abd': (-20.0, 60.0),
+    'hip_rot': (-40.0, 50.0),
+    'knee': (0.0, 150.0),
+    'ankle': (-30.0, 50.0),
+}
 #: The angles that each side of the body has.
-_PAIRED = ('shoulder_flex', 'shoulder_abd', 'shoulder_rot', 'elbow',
-           'hip_flex', 'hip_abd', 'hip_rot', 'knee', 'ankle')
+_PAIRED = (
+    'shoulder_flex',
+    'shoulder_abd',
+    'shoulder_rot',
+    'elbow',
+    'hip_flex',
+    'hip_abd',
+    'hip_rot',
+    'knee',
+    'ankle',
+)
 
 #: Bones whose length no pose changes.
 BONES = tuple(
-    (f'{s}_{a}', f'{s}_{b}') for s in ('left', 'right') for a, b in (
-        ('shoulder', 'elbow'), ('elbow', 'wrist'), ('hip', 'knee'),
-        ('knee', 'ankle'), ('ankle', 'toe'))) + (
-    ('left_hip', 'right_hip'), ('neck', 'left_shoulder'),
+    (f'{s}_{a}', f'{s}_{b}')
+    for s in ('left', 'right')
+    for a, b in (
+        ('shoulder', 'elbow'),
+        ('elbow', 'wrist'),
+        ('hip', 'knee'),
+        ('knee', 'ankle'),
+        ('ankle', 'toe'),
+    )
+) + (
+    ('left_hip', 'right_hip'),
+    ('neck', 'left_shoulder'),
     ('neck', 'right_shoulder'),
-    ('left_eye', 'right_eye'), ('nose', 'left_ear'), ('neck', 'head'))
+    ('left_eye', 'right_eye'),
+    ('nose', 'left_ear'),
+    ('neck', 'head'),
+)
 
 #: Positions of facial points in the frame of the head, in heads of 1.
-_FACE = {'nose': (0.0, -0.012, 0.066), 'left_eye': (0.019, 0.006, 0.052),
-         'right_eye': (-0.019, 0.006, 0.052),
-         'left_ear': (0.048, -0.002, -0.004),
-         'right_ear': (-0.048, -0.002, -0.004)}
+_FACE = {
+    'nose': (0.0, -0.012, 0.066),
+    'left_eye': (0.019, 0.006, 0.052),
+    'right_eye': (-0.019, 0.006, 0.052),
+    'left_ear': (0.048, -0.002, -0.004),
+    'right_ear': (-0.048, -0.002, -0.004),
+}
 
 
 @dataclass(frozen=True)
@@ -143,8 +188,7 @@ def limit(name: str) -> tuple[float, float]:
     """
     base = name.removeprefix('left_').removeprefix('right_')
     if base not in JOINT_LIMITS:
-        raise ValueError(f'unknown joint angle {name!r}; expected one of '
-                         f'{sorted(JOINT_LIMITS)}')
+        raise ValueError(f'unknown joint angle {name!r}; expected one of {sorted(JOINT_LIMITS)}')
     return JOINT_LIMITS[base]
 
 
@@ -164,14 +208,21 @@ def sample_body(rng: np.random.Generator) -> Body:
     head = rng.normal(1.0, 0.03) * (1.3 if child else 1.0)
     wide = rng.normal(1.0, 0.03)
     return Body(
-        head=head, neck=0.105 + 0.02 * (head - 1),
+        head=head,
+        neck=0.105 + 0.02 * (head - 1),
         torso=0.300 * rng.normal(1.0, 0.015),
         shoulder_half=(0.102 + 0.018 * masculine) * wide,
         hip_half=(0.060 - 0.004 * masculine) * wide,
-        upper_arm=0.172 * arm, forearm=0.150 * arm, hand=0.06 * arm,
-        thigh=0.245 * leg, shank=0.242 * leg, foot=0.108,
+        upper_arm=0.172 * arm,
+        forearm=0.150 * arm,
+        hand=0.06 * arm,
+        thigh=0.245 * leg,
+        shank=0.242 * leg,
+        foot=0.108,
         girth=float(np.clip(rng.lognormal(0.02, 0.13), 0.82, 1.5)),
-        masculine=masculine, child=child)
+        masculine=masculine,
+        child=child,
+    )
 
 
 def _rx(a: float) -> np.ndarray:
@@ -192,18 +243,20 @@ def _rz(a: float) -> np.ndarray:
     return np.array(((c, -s, 0), (s, c, 0), (0, 0, 1.0)))
 
 
-def _add_limbs(points: dict, body: Body, pose: dict, pelvis: np.ndarray,
-               chest: np.ndarray) -> None:
+def _add_limbs(points: dict, body: Body, pose: dict, pelvis: np.ndarray, chest: np.ndarray) -> None:
     """Adds the points of the arms and legs."""
     for side, sign in SIDES:
         a = {k: pose[f'{side}_{k}'] for k in _PAIRED}
-        upper = (chest @ _rz(sign * a['shoulder_abd'])
-                 @ _rx(-a['shoulder_flex'])
-                 @ _ry(-sign * a['shoulder_rot']))
+        upper = (
+            chest
+            @ _rz(sign * a['shoulder_abd'])
+            @ _rx(-a['shoulder_flex'])
+            @ _ry(-sign * a['shoulder_rot'])
+        )
         lower = upper @ _rx(-a['elbow'])
         raised = max(0.0, a['shoulder_abd'] - 60, a['shoulder_flex'] - 70)
         up = -0.022 + 0.0003 * raised
-        out = (body.shoulder_half ** 2 + 0.022 ** 2 - up ** 2) ** 0.5
+        out = (body.shoulder_half**2 + 0.022**2 - up**2) ** 0.5
         p = points['neck'] + chest @ np.array((sign * out, up, 0.0))
         points[f'{side}_shoulder'] = p
         p = p - body.upper_arm * upper[:, 1]
@@ -211,8 +264,7 @@ def _add_limbs(points: dict, body: Body, pose: dict, pelvis: np.ndarray,
         p = p - body.forearm * lower[:, 1]
         points[f'{side}_wrist'] = p
         points[f'{side}_hand'] = p - body.hand * lower[:, 1]
-        thigh = (pelvis @ _rz(sign * a['hip_abd']) @ _rx(-a['hip_flex'])
-                 @ _ry(sign * a['hip_rot']))
+        thigh = pelvis @ _rz(sign * a['hip_abd']) @ _rx(-a['hip_flex']) @ _ry(sign * a['hip_rot'])
         shank = thigh @ _rx(a['knee'])
         foot = shank @ _rx(a['ankle'])
         p = points['pelvis'] + sign * body.hip_half * pelvis[:, 0]
@@ -222,8 +274,7 @@ def _add_limbs(points: dict, body: Body, pose: dict, pelvis: np.ndarray,
         p = p - body.shank * shank[:, 1]
         points[f'{side}_ankle'] = p
         points[f'{side}_heel'] = p + foot @ np.array((0, -0.03, -0.022))
-        points[f'{side}_toe'] = p + foot @ np.array(
-            (0, -0.034, body.foot - 0.015))
+        points[f'{side}_toe'] = p + foot @ np.array((0, -0.034, body.foot - 0.015))
 
 
 def forward_kinematics(body: Body, pose: dict[str, float]) -> PosedBody:
@@ -237,12 +288,19 @@ def forward_kinematics(body: Body, pose: dict[str, float]) -> PosedBody:
         The posed skeleton, its lowest point at y = ``pose['lift']``.
     """
     pelvis = _ry(pose['yaw']) @ _rx(pose['pitch']) @ _rz(pose['roll'])
-    middle = pelvis @ _rx(0.5 * pose['spine_flex']) @ _rz(
-        0.5 * pose['spine_side']) @ _ry(0.5 * pose['spine_twist'])
-    chest = pelvis @ _rx(pose['spine_flex']) @ _rz(
-        pose['spine_side']) @ _ry(pose['spine_twist'])
-    head = chest @ _rx(pose['neck_pitch'] - 0.5 * pose['spine_flex']) @ _rz(
-        pose['neck_roll']) @ _ry(pose['neck_yaw'])
+    middle = (
+        pelvis
+        @ _rx(0.5 * pose['spine_flex'])
+        @ _rz(0.5 * pose['spine_side'])
+        @ _ry(0.5 * pose['spine_twist'])
+    )
+    chest = pelvis @ _rx(pose['spine_flex']) @ _rz(pose['spine_side']) @ _ry(pose['spine_twist'])
+    head = (
+        chest
+        @ _rx(pose['neck_pitch'] - 0.5 * pose['spine_flex'])
+        @ _rz(pose['neck_roll'])
+        @ _ry(pose['neck_yaw'])
+    )
     points = {'pelvis': np.zeros(3)}
     points['waist'] = 0.36 * body.torso * pelvis[:, 1]
     points['chest'] = points['waist'] + 0.36 * body.torso * middle[:, 1]
@@ -253,18 +311,30 @@ def forward_kinematics(body: Body, pose: dict[str, float]) -> PosedBody:
     for name, place in _FACE.items():
         points[name] = points['head'] + head @ (np.array(place) * body.head)
     _add_limbs(points, body, pose, pelvis, chest)
-    thickness = {'pelvis': 0.085, 'chest': 0.09, 'head': 0.06,
-                 'left_knee': 0.04, 'right_knee': 0.04,
-                 'left_hand': 0.015, 'right_hand': 0.015,
-                 'left_elbow': 0.02, 'right_elbow': 0.02}
+    thickness = {
+        'pelvis': 0.085,
+        'chest': 0.09,
+        'head': 0.06,
+        'left_knee': 0.04,
+        'right_knee': 0.04,
+        'left_hand': 0.015,
+        'right_hand': 0.015,
+        'left_elbow': 0.02,
+        'right_elbow': 0.02,
+    }
     floor = min(p[1] - thickness.get(k, 0.005) for k, p in points.items())
     shift = np.array((0.0, pose['lift'] - floor, 0.0))
     points = {k: p + shift for k, p in points.items()}
     return PosedBody(points, pelvis, chest, head)
 
 
-def project(posed: PosedBody, origin: tuple[float, float], scale: float,
-            tilt: float = 5.0, distance: float = 5.0) -> Projection:
+def project(
+    posed: PosedBody,
+    origin: tuple[float, float],
+    scale: float,
+    tilt: float = 5.0,
+    distance: float = 5.0,
+) -> Projection:
     """Projects a posed skeleton into the picture.
 
     Args:
@@ -281,8 +351,7 @@ def project(posed: PosedBody, origin: tuple[float, float], scale: float,
         ValueError: The scale or the distance is out of range.
     """
     if not scale > 0 or not distance > 1.5:
-        raise ValueError(f'expected scale > 0 and distance > 1.5, got '
-                         f'{scale} and {distance}')
+        raise ValueError(f'expected scale > 0 and distance > 1.5, got {scale} and {distance}')
     camera = _rx(tilt)
     names = list(posed.points)
     places = np.stack([posed.points[n] for n in names])
@@ -290,10 +359,12 @@ def project(posed: PosedBody, origin: tuple[float, float], scale: float,
     places[:, [0, 2]] -= middle
     places = places @ camera.T
     near = scale * distance / (distance - places[:, 2])
-    xy = np.stack((origin[0] + near * places[:, 0],
-                   origin[1] - near * places[:, 1]), 1)
+    xy = np.stack((origin[0] + near * places[:, 0], origin[1] - near * places[:, 1]), 1)
     return Projection(
         dict(zip(names, xy, strict=True)),
         dict(zip(names, places[:, 2].tolist(), strict=True)),
         dict(zip(names, near.tolist(), strict=True)),
-        camera @ posed.pelvis, camera @ posed.chest, camera @ posed.head)
+        camera @ posed.pelvis,
+        camera @ posed.chest,
+        camera @ posed.head,
+    )

@@ -22,14 +22,12 @@ class Stage:
         shadows: Darkness of shadows, 0 to 1.
     """
 
-    def __init__(self, image: np.ndarray, light: np.ndarray,
-                 shadows: float) -> None:
+    def __init__(self, image: np.ndarray, light: np.ndarray, shadows: float) -> None:
         self.image, self.light, self.shadows = image, light, shadows
         self.owner = np.zeros(image.shape[:2], np.int16)
         self._count = 0
 
-    def cover(self, mask: np.ndarray, corner: tuple[int, int] = (0, 0)
-              ) -> int:
+    def cover(self, mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> int:
         """Marks pixels as belonging to a new object.
 
         Args:
@@ -42,7 +40,7 @@ class Stage:
         self._count += 1
         h, w = mask.shape
         x, y = corner
-        self.owner[y:y + h, x:x + w][mask > 127] = self._count
+        self.owner[y : y + h, x : x + w][mask > 127] = self._count
         return self._count
 
     def shadow(self, figure: Figure, foot: float, height: float) -> None:
@@ -65,20 +63,29 @@ class Stage:
             return
         mask = np.zeros((bottom - top, right - left), np.uint8)
         if self.shadows > 0:
-            warp = np.float64([[1, -push, x0 - left + push * (foot - y0)],
-                               [0, 0.2, foot - top - 0.2 * (foot - y0)]])
+            warp = np.float64(
+                [
+                    [1, -push, x0 - left + push * (foot - y0)],
+                    [0, 0.2, foot - top - 0.2 * (foot - y0)],
+                ]
+            )
             mask = cv2.warpAffine(figure.alpha, warp, mask.shape[::-1])
             mask = cv2.convertScaleAbs(mask, alpha=self.shadows)
         feet = [tuple(p) for p in figure.joints[15:, :2]]
         for x, y in feet:
             if abs(y - foot) < 0.12 * height:
-                cv2.ellipse(mask, (int(x - left), int(
-                    min(y + 0.03 * height, foot) - top)),
-                    (int(0.075 * height), int(0.02 * height)), 0, 0, 360,
-                    225, -1)
+                cv2.ellipse(
+                    mask,
+                    (int(x - left), int(min(y + 0.03 * height, foot) - top)),
+                    (int(0.075 * height), int(0.02 * height)),
+                    0,
+                    0,
+                    360,
+                    225,
+                    -1,
+                )
         sigma = max(0.8, 0.011 * height)
-        self._darken(cv2.GaussianBlur(mask, (0, 0), sigma),
-                    (left, top, right, bottom), 0.62)
+        self._darken(cv2.GaussianBlur(mask, (0, 0), sigma), (left, top, right, bottom), 0.62)
 
     def add(self, figure: Figure) -> int:
         """Composites a figure.
@@ -91,10 +98,9 @@ class Stage:
         """
         x, y = figure.origin
         h, w = figure.alpha.shape
-        part = self.image[y:y + h, x:x + w]
+        part = self.image[y : y + h, x : x + w]
         rest = cv2.merge((cv2.bitwise_not(figure.alpha),) * 3)
-        part[:] = cv2.add(cv2.multiply(part, rest, scale=1 / 255),
-                          figure.image)
+        part[:] = cv2.add(cv2.multiply(part, rest, scale=1 / 255), figure.image)
         return self.cover(figure.alpha, (x, y))
 
     def _darken(self, mask: np.ndarray, box: tuple, strength: float) -> None:

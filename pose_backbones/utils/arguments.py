@@ -35,8 +35,9 @@ def check_positive_int(name: str, value: int) -> None:
         raise ValueError(message)
 
 
-def check_ints(name: str, values: Sequence[int], count: int,
-               least: int = 1, each: str = 'one a stage') -> None:
+def check_ints(
+    name: str, values: Sequence[int], count: int, least: int = 1, each: str = 'one a stage'
+) -> None:
     """Refuse what is not so many whole numbers.
 
     Args:
@@ -49,8 +50,7 @@ def check_ints(name: str, values: Sequence[int], count: int,
         TypeError: If it is no sequence, or not of whole numbers.
         ValueError: If there are more or fewer, or one is less.
     """
-    message = (f'{name} is {values!r}: expected {count} whole numbers of at '
-               f'least {least}, {each}')
+    message = f'{name} is {values!r}: expected {count} whole numbers of at least {least}, {each}'
     if not _is_sequence(values) or not all(map(_is_int, values)):
         raise TypeError(message)
     if len(values) != count or min(values) < least:
@@ -89,8 +89,9 @@ def check_number(name: str, value: float, expected: str = 'a number') -> None:
         raise ValueError(message)
 
 
-def check_positive_numbers(name: str, values: Sequence[float], count: int,
-                           each: str = 'one a stage') -> None:
+def check_positive_numbers(
+    name: str, values: Sequence[float], count: int, each: str = 'one a stage'
+) -> None:
     """Refuse what is not so many positive, finite numbers.
 
     Args:
@@ -100,17 +101,14 @@ def check_positive_numbers(name: str, values: Sequence[float], count: int,
         TypeError: If it is no sequence, or not of numbers.
         ValueError: If there are more or fewer, or one is not positive.
     """
-    message = (f'{name} is {values!r}: expected {count} positive numbers, '
-               f'{each}')
+    message = f'{name} is {values!r}: expected {count} positive numbers, {each}'
     if not _is_sequence(values) or not all(map(is_number, values)):
         raise TypeError(message)
-    if len(values) != count or not all(
-            0 < value < math.inf for value in values):
+    if len(values) != count or not all(0 < value < math.inf for value in values):
         raise ValueError(message)
 
 
-def check_rate(name: str, value: float,
-               expected: str = 'a probability, 0 <= rate < 1') -> None:
+def check_rate(name: str, value: float, expected: str = 'a probability, 0 <= rate < 1') -> None:
     """Refuse what is not a probability below 1.
 
     Args:

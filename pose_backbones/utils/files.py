@@ -25,14 +25,20 @@ TRIED = 'try'
 _NO_NAME = 'its name is not one that a file can have'
 _LONGEST = 255  # bytes of a file's name
 #: names of files that were being written: `replacing`, and `VideoWriter`
-_DRAFT = re.compile(r'(?P<file>.+)\.\d+\.part|'
-                    r'(?P<video>.+)\.part\d+(\.whole)?\.mp4', re.DOTALL)
+_DRAFT = re.compile(
+    r'(?P<file>.+)\.\d+\.part|'
+    r'(?P<video>.+)\.part\d+(\.whole)?\.mp4',
+    re.DOTALL,
+)
 #: what the system says when a disk is full
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OTHER_KINDS = (
-    (stat.S_ISDIR, 'a directory'), (stat.S_ISFIFO, 'a named pipe (FIFO)'),
-    (stat.S_ISSOCK, 'a socket'), (stat.S_ISCHR, 'a character device'),
-    (stat.S_ISBLK, 'a block device'))
+    (stat.S_ISDIR, 'a directory'),
+    (stat.S_ISFIFO, 'a named pipe (FIFO)'),
+    (stat.S_ISSOCK, 'a socket'),
+    (stat.S_ISCHR, 'a character device'),
+    (stat.S_ISBLK, 'a block device'),
+)
 #: what some file systems answer to fsync of a folder
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
 
@@ -64,8 +70,7 @@ def file_problem(path: str | PathLike) -> str | None:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         if os.path.islink(path):
-            return ('there is no such file: it is a link to '
-                    f'{os.readlink(path)}')
+            return f'there is no such file: it is a link to {os.readlink(path)}'
         return 'there is no such file'
     except OSError as error:
         return reason(error)
@@ -81,13 +86,12 @@ def _other_kind(mode: int) -> str | None:
     """What something is that is no regular file."""
     if stat.S_ISREG(mode):
         return None
-    return next((name for test, name in _OTHER_KINDS if test(mode)),
-                'no regular file')
+    return next((name for test, name in _OTHER_KINDS if test(mode)), 'no regular file')
 
 
 def check_regular_file(
-        path: str | PathLike, what: str = 'file',
-        error: type[PoseBackbonesError] = DatasetError) -> None:
+    path: str | PathLike, what: str = 'file', error: type[PoseBackbonesError] = DatasetError
+) -> None:
     """Refuse a path that is no regular, readable file, without opening it.
 
     Args:
@@ -105,8 +109,8 @@ def check_regular_file(
 
 
 def open_regular(
-        path: str | PathLike, what: str = 'file',
-        error: type[PoseBackbonesError] = DatasetError) -> BinaryIO:
+    path: str | PathLike, what: str = 'file', error: type[PoseBackbonesError] = DatasetError
+) -> BinaryIO:
     """Open a regular file for reading; never waits for another process.
 
     Args:
@@ -124,8 +128,7 @@ def open_regular(
         # It may have become a FIFO since it was looked at.
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as found:
-        raise error(f'cannot read the {what} {fspath(path)}: '
-                    f'{reason(found)}') from found
+        raise error(f'cannot read the {what} {fspath(path)}: {reason(found)}') from found
     problem = _other_kind(os.fstat(number).st_mode)
     if problem is not None:
         os.close(number)
@@ -133,9 +136,12 @@ def open_regular(
     return open(number, 'rb')
 
 
-def read_text(path: str | PathLike, what: str = 'file',
-              error: type[PoseBackbonesError] = DatasetError,
-              errors: str = 'strict') -> str:
+def read_text(
+    path: str | PathLike,
+    what: str = 'file',
+    error: type[PoseBackbonesError] = DatasetError,
+    errors: str = 'strict',
+) -> str:
     """The text of a regular file, in UTF-8.
 
     Args:
@@ -153,20 +159,22 @@ def read_text(path: str | PathLike, what: str = 'file',
         with open_regular(path, what, error) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_TEXT:
-                raise error(f'cannot read the {what} {fspath(path)}: it has '
-                            f'{size:,} bytes: expected at most {MAX_TEXT:,}')
+                raise error(
+                    f'cannot read the {what} {fspath(path)}: it has '
+                    f'{size:,} bytes: expected at most {MAX_TEXT:,}'
+                )
             return file.read().decode('utf-8-sig', errors)
     except UnicodeDecodeError as found:
-        raise error(f'cannot read the {what} {fspath(path)}: {found}'
-                    ) from found
+        raise error(f'cannot read the {what} {fspath(path)}: {found}') from found
     except OSError as found:
-        raise error(f'cannot read the {what} {fspath(path)}: '
-                    f'{reason(found)}') from found
+        raise error(f'cannot read the {what} {fspath(path)}: {reason(found)}') from found
 
 
-def check_no_input(outputs: str | PathLike | Iterable[str | PathLike],
-                   option: str,
-                   inputs: Iterable[str | PathLike | None]) -> None:
+def check_no_input(
+    outputs: str | PathLike | Iterable[str | PathLike],
+    option: str,
+    inputs: Iterable[str | PathLike | None],
+) -> None:
     """Refuse to overwrite files that are read.
 
     They are compared as files, so that links, `..` and case do not matter.
@@ -182,8 +190,11 @@ def check_no_input(outputs: str | PathLike | Iterable[str | PathLike],
     """
     if isinstance(outputs, (str, PathLike)):
         outputs = [outputs]
-    known = {_identity(one): one for one in inputs
-             if isinstance(one, (str, PathLike)) and not is_url(one)}
+    known = {
+        _identity(one): one
+        for one in inputs
+        if isinstance(one, (str, PathLike)) and not is_url(one)
+    }
     known.pop(None, None)
     for path in outputs if known else ():
         found = known.get(_identity(path))
@@ -191,7 +202,8 @@ def check_no_input(outputs: str | PathLike | Iterable[str | PathLike],
             raise WorkDirError(
                 f'{option}: {fspath(path)} is an input of this command, '
                 f'{fspath(found)}, which would be overwritten: choose '
-                'another name')
+                'another name'
+            )
 
 
 def _identity(path: str | PathLike) -> tuple[int, int] | None:
@@ -203,9 +215,12 @@ def _identity(path: str | PathLike) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def check_output_file(path: str | PathLike, option: str,
-                      inputs: Iterable[str | PathLike | None] = (),
-                      overwrite: bool = False) -> None:
+def check_output_file(
+    path: str | PathLike,
+    option: str,
+    inputs: Iterable[str | PathLike | None] = (),
+    overwrite: bool = False,
+) -> None:
     """Refuse an output that would overwrite something, or cannot be written.
 
     Call it before any work.
@@ -222,7 +237,8 @@ def check_output_file(path: str | PathLike, option: str,
     if os.path.lexists(path) and not overwrite and not os.path.isdir(path):
         raise WorkDirError(
             f'{option} {fspath(path)} is there already: choose another name '
-            f'with {option}, or replace it with --overwrite')
+            f'with {option}, or replace it with --overwrite'
+        )
     check_writable_file(Path(path), option)
 
 
@@ -244,8 +260,7 @@ def check_writable_file(path: Path, option: str) -> None:
         if os.path.lexists(path):
             kind = _other_kind(os.stat(path).st_mode)
             if kind is not None:
-                raise WorkDirError(f'{option} {path} is {kind}: expected the '
-                                   'name of a file')
+                raise WorkDirError(f'{option} {path} is {kind}: expected the name of a file')
         elif len(os.fsencode(path.name)) > _LONGEST:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         _try(path)
@@ -266,8 +281,7 @@ def check_writable_dir(path: Path, option: str) -> None:
     with saying_why(path, option):
         _check_name(path)
         if os.path.lexists(path) and not stat.S_ISDIR(os.stat(path).st_mode):
-            raise WorkDirError(f'{option} {path} is a file: expected a '
-                               'folder')
+            raise WorkDirError(f'{option} {path} is a file: expected a folder')
         _try(path / TRIED)
 
 
@@ -309,12 +323,10 @@ def make_folder(path: Path) -> list[Path]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        file = next(place for place in (path, *path.parents)
-                    if os.path.lexists(place))
+        file = next(place for place in (path, *path.parents) if os.path.lexists(place))
         raise OSError(errno.ENOTDIR, f'{file} is no directory') from error
     except FileNotFoundError as error:  # of /proc and the like
-        raise OSError(errno.ENOENT, 'no directory can be made in '
-                      f'{path.parent}') from error
+        raise OSError(errno.ENOENT, f'no directory can be made in {path.parent}') from error
     return new
 
 
@@ -326,8 +338,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def saying_why(path: str | PathLike, option: str,
-               then: str = '') -> Iterator[None]:
+def saying_why(path: str | PathLike, option: str, then: str = '') -> Iterator[None]:
     """Let what the system refuses to write be one message.
 
     Args:
@@ -344,14 +355,11 @@ def saying_why(path: str | PathLike, option: str,
         raise
     except OSError as error:
         name = f'{option} {fspath(path)}'.lstrip()
-        raise WorkDirError(f'{name} cannot be written: {reason(error)}{then}'
-                           ) from error
+        raise WorkDirError(f'{name} cannot be written: {reason(error)}{then}') from error
 
 
 @contextmanager
-def replacing(path: Path,
-              durable: bool = True,
-              draft: Path | None = None) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True, draft: Path | None = None) -> Iterator[Path]:
     """Have a file written beside the one that it replaces when it is whole.
 
     Args:
@@ -382,7 +390,7 @@ def replacing(path: Path,
 def _draft(path: Path) -> Path:
     """The file that is written in place of another one, by this process."""
     ending = f'.{os.getpid()}.part'
-    name = os.fsencode(path.name)[:_LONGEST - len(ending)]
+    name = os.fsencode(path.name)[: _LONGEST - len(ending)]
     return path.with_name(os.fsdecode(name) + ending)
 
 
@@ -425,7 +433,8 @@ def check_no_link(paths: Iterable[Path], below: Path, option: str) -> None:
                 raise WorkDirError(
                     f'{option}: {path} is a link to {os.readlink(path)}, '
                     'where files would be overwritten: remove the link, or '
-                    f'choose another {option}')
+                    f'choose another {option}'
+                )
             path = path.parent
 
 
@@ -445,7 +454,6 @@ def remove_drafts(paths: Iterable[Path]) -> None:
         with suppress(OSError):
             for found in set(os.listdir(folder)) - names:
                 draft = _DRAFT.fullmatch(found)
-                if draft and (draft['file'] or f'{draft["video"]}.mp4'
-                              ) in names:
+                if draft and (draft['file'] or f'{draft["video"]}.mp4') in names:
                     with suppress(OSError):
                         os.unlink(folder / found)

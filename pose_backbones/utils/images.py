@@ -26,14 +26,37 @@ MAX_BYTES = 1 << 30
 _MOST_READS = 100_000
 #: Pillow's names of the formats that are opened; none runs a program, or
 #: reads another file
-FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'HEIF', 'ICO', 'JPEG', 'JPEG2000',
-           'MPO', 'PCX', 'PNG', 'PPM', 'PSD', 'QOI', 'SGI', 'SUN', 'TGA',
-           'TIFF', 'WEBP')
+FORMATS = (
+    'AVIF',
+    'BMP',
+    'DIB',
+    'GIF',
+    'HEIF',
+    'ICO',
+    'JPEG',
+    'JPEG2000',
+    'MPO',
+    'PCX',
+    'PNG',
+    'PPM',
+    'PSD',
+    'QOI',
+    'SGI',
+    'SUN',
+    'TGA',
+    'TIFF',
+    'WEBP',
+)
 #: how files begin that are of no raster format, and what they are
-_OTHERS = ((b'%!', 'PostScript'), (b'\xc5\xd0\xd3\xc6', 'PostScript'),
-           (b'%PDF', 'PDF'), (b'<svg', 'SVG'), (b'<?xml', 'XML, such as SVG'),
-           (b'<', 'HTML or XML'), (b'version https://git-lfs', 'a Git LFS '
-           'pointer: fetch the file with git lfs pull'))
+_OTHERS = (
+    (b'%!', 'PostScript'),
+    (b'\xc5\xd0\xd3\xc6', 'PostScript'),
+    (b'%PDF', 'PDF'),
+    (b'<svg', 'SVG'),
+    (b'<?xml', 'XML, such as SVG'),
+    (b'<', 'HTML or XML'),
+    (b'version https://git-lfs', 'a Git LFS pointer: fetch the file with git lfs pull'),
+)
 
 
 class NoImageError(ImageError):
@@ -72,15 +95,14 @@ def open_image(file: BinaryIO) -> Image.Image:
     """
     Image.init()
     counted = _Counted(file)
-    image = Image.open(counted, formats=[
-        name for name in FORMATS if name in Image.OPEN])
+    image = Image.open(counted, formats=[name for name in FORMATS if name in Image.OPEN])
     counted.left = sys.maxsize  # of the pixels
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
         raise Image.DecompressionBombError(
-            f'it has {width} x {height} pixels: expected at most '
-            f'{MAX_PIXELS:,}')
+            f'it has {width} x {height} pixels: expected at most {MAX_PIXELS:,}'
+        )
     return image
 
 
@@ -102,8 +124,7 @@ def read_image_bytes(path: str | PathLike) -> bytes:
         with _open(path) as file:
             return file.read(MAX_BYTES)
     except OSError as error:
-        raise DatasetError(
-            f'cannot read the image {name}: {reason(error)}') from error
+        raise DatasetError(f'cannot read the image {name}: {reason(error)}') from error
 
 
 def _open(path: str | PathLike) -> BinaryIO:
@@ -111,8 +132,9 @@ def _open(path: str | PathLike) -> BinaryIO:
     file = open_regular(path, 'image')
     if os.fstat(file.fileno()).st_size > MAX_BYTES:
         file.close()
-        raise DatasetError(f'cannot read the image {fspath(path)}: it has '
-                           f'more than {MAX_BYTES:,} bytes')
+        raise DatasetError(
+            f'cannot read the image {fspath(path)}: it has more than {MAX_BYTES:,} bytes'
+        )
     return file
 
 
@@ -134,8 +156,7 @@ def check_image_file(path: str | PathLike) -> None:
     except DatasetError:
         raise
     except Exception as error:  # of any of Pillow's formats
-        raise DatasetError(f'cannot read the image {fspath(path)}: '
-                           f'{first_line(error)}') from error
+        raise DatasetError(f'cannot read the image {fspath(path)}: {first_line(error)}') from error
     check_sides(fspath(path), *size)
 
 
@@ -153,7 +174,8 @@ def check_sides(name: str, width: int, height: int) -> None:
         raise ImageError(
             f'cannot use the image {name}: it has {width} x {height} pixels, '
             f'and OpenCV takes at most {MAX_SIDE:,} a side: cut it into '
-            'parts')
+            'parts'
+        )
 
 
 def describe_unknown(name: str | PathLike, start: bytes | None = None) -> str:
@@ -172,7 +194,11 @@ def describe_unknown(name: str | PathLike, start: bytes | None = None) -> str:
     start = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
     for mark, kind in _OTHERS:
         if start.startswith(mark.lower()):
-            return (f'cannot read the image {fspath(name)}: it is no image '
-                    f'of a raster format, but {kind}')
-    return (f'cannot read the image {fspath(name)}: it is no picture of a '
-            'format that Pillow knows; convert it to JPEG or PNG')
+            return (
+                f'cannot read the image {fspath(name)}: it is no image '
+                f'of a raster format, but {kind}'
+            )
+    return (
+        f'cannot read the image {fspath(name)}: it is no picture of a '
+        'format that Pillow knows; convert it to JPEG or PNG'
+    )

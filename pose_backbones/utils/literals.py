@@ -36,13 +36,13 @@ def read_assignments(path: str | PathLike) -> dict:
     with open_regular(path, 'config', ConfigError) as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
-        raise ConfigError(f'config unreadable: {fspath(path)} has more than '
-                          f'{_MOST_BYTES:,} bytes')
+        raise ConfigError(f'config unreadable: {fspath(path)} has more than {_MOST_BYTES:,} bytes')
     try:
         statements = ast.parse(content).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ConfigError(f'config unreadable: {fspath(path)} '
-                          f'({type(error).__name__}: {error})') from error
+        raise ConfigError(
+            f'config unreadable: {fspath(path)} ({type(error).__name__}: {error})'
+        ) from error
     found, room = {}, _Room()
     for statement in statements:
         for name in _changed(statement):
@@ -91,22 +91,24 @@ def _value(node: ast.expr, room: _Room):
 def _dict(node: ast.Dict, room: _Room) -> dict:
     if None in node.keys:
         raise ValueError(f'line {node.lineno} takes another dict')
-    return {_value(key, room): _value(value, room)
-            for key, value in zip(node.keys, node.values)}
+    return {_value(key, room): _value(value, room) for key, value in zip(node.keys, node.values)}
 
 
 def _call(node: ast.Call, room: _Room) -> dict:
     """`dict(a=1)`."""
-    if (not isinstance(node.func, ast.Name) or node.func.id != 'dict'
-            or node.args or any(one.arg is None for one in node.keywords)):
+    if (
+        not isinstance(node.func, ast.Name)
+        or node.func.id != 'dict'
+        or node.args
+        or any(one.arg is None for one in node.keywords)
+    ):
         raise ValueError(f'line {node.lineno} calls a function')
     return {one.arg: _value(one.value, room) for one in node.keywords}
 
 
 def _signed(node: ast.UnaryOp, room: _Room):
     value = _value(node.operand, room)
-    if type(value) not in (int, float) or not isinstance(
-            node.op, (ast.USub, ast.UAdd)):
+    if type(value) not in (int, float) or not isinstance(node.op, (ast.USub, ast.UAdd)):
         raise ValueError(f'line {node.lineno} computes')
     return -value if isinstance(node.op, ast.USub) else value
 
@@ -114,8 +116,12 @@ def _signed(node: ast.UnaryOp, room: _Room):
 def _repeated(node: ast.BinOp, room: _Room):
     """`[1.0] * 17`."""
     value, count = _value(node.left, room), _value(node.right, room)
-    if not (isinstance(node.op, ast.Mult) and isinstance(value, (list, tuple))
-            and type(count) is int and len(value) * count <= room.items):
+    if not (
+        isinstance(node.op, ast.Mult)
+        and isinstance(value, (list, tuple))
+        and type(count) is int
+        and len(value) * count <= room.items
+    ):
         raise ValueError(f'line {node.lineno} computes')
     room.items -= max(len(value) * count, 0)
     return value * count
@@ -124,8 +130,7 @@ def _repeated(node: ast.BinOp, room: _Room):
 _KINDS: dict[type, Callable] = {
     ast.Constant: lambda node, room: node.value,
     ast.List: lambda node, room: [_value(one, room) for one in node.elts],
-    ast.Tuple: lambda node, room: tuple(
-        _value(one, room) for one in node.elts),
+    ast.Tuple: lambda node, room: tuple(_value(one, room) for one in node.elts),
     ast.Dict: _dict,
     ast.Call: _call,
     ast.UnaryOp: _signed,

@@ -23,7 +23,7 @@ except ImportError:  # not a POSIX system
 #: file that a run holds a lock of
 LOCK = '.lock'
 #: seconds until a process that is just being killed has let go
-_PATIENCE = 3.
+_PATIENCE = 3.0
 #: flags that this system may not have
 _NO_LINK = getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)
 _BEGIN = b'process '  # of what a lock file says
@@ -31,8 +31,7 @@ _HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def only_run(folder: str | Path, option: str = '--work-dir'
-             ) -> Iterator[None]:
+def only_run(folder: str | Path, option: str = '--work-dir') -> Iterator[None]:
     """Let no second run write into a folder.
 
     The lock is one of POSIX (`fcntl.lockf`): it ends with its process, however
@@ -75,25 +74,28 @@ def _acquire(path: Path, option: str) -> int | None:
             os.close(handle)
             if error.errno not in _HELD:
                 print_log(
-                    f'{path.parent} cannot be locked ({reason(error)}): '
-                    'start no second run there',
-                    logger='current', level=logging.WARNING)
+                    f'{path.parent} cannot be locked ({reason(error)}): start no second run there',
+                    logger='current',
+                    level=logging.WARNING,
+                )
                 return None
             if time.monotonic() > until:
                 raise WorkDirError(
                     f'another run is writing into {path.parent}'
                     f'{holder and f" ({holder})"}: wait until it has ended, '
-                    f'stop it, or choose another {option}') from error
+                    f'stop it, or choose another {option}'
+                ) from error
             time.sleep(0.1)
             continue
         if _is(handle, path):
             break
         os.close(handle)  # the run before has just removed it
-    holder = (f'process {os.getpid()} on {socket.gethostname()}, since '
-              f'{time.strftime("%Y-%m-%d %H:%M:%S")}')
+    holder = (
+        f'process {os.getpid()} on {socket.gethostname()}, since '
+        f'{time.strftime("%Y-%m-%d %H:%M:%S")}'
+    )
     try:
-        with saying_why(path.parent, option,
-                        f'. Make room there, or choose another {option}'):
+        with saying_why(path.parent, option, f'. Make room there, or choose another {option}'):
             os.ftruncate(handle, 0)
             os.pwrite(handle, holder.encode(), 0)
     except WorkDirError:
@@ -110,11 +112,9 @@ def _open(path: Path) -> int:
         WorkDirError: If the name is that of a link or of another file.
     """
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-                         | _NO_LINK, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o644)
         found = os.fstat(handle)
-        begin = os.pread(handle, len(_BEGIN), 0) if stat.S_ISREG(
-            found.st_mode) else None
+        begin = os.pread(handle, len(_BEGIN), 0) if stat.S_ISREG(found.st_mode) else None
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise
@@ -123,8 +123,9 @@ def _open(path: Path) -> int:
         return handle
     if handle is not None:
         os.close(handle)
-    raise WorkDirError(f'{path} is not the lock file of a run, which would '
-                       'have this name: move it away')
+    raise WorkDirError(
+        f'{path} is not the lock file of a run, which would have this name: move it away'
+    )
 
 
 def _is(handle: int, path: Path) -> bool:

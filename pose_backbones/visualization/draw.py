@@ -10,8 +10,17 @@ from .overlay import Layer
 from .skeleton import FINE, LEFT, MIDDLE, RIGHT, Skeleton
 
 __all__ = [
-    'FAINTEST', 'LEFT', 'MIDDLE', 'RIGHT', 'Skeleton', 'draw_people',
-    'draw_pose', 'line_width', 'opacity', 'to_bgr']
+    'FAINTEST',
+    'LEFT',
+    'MIDDLE',
+    'RIGHT',
+    'Skeleton',
+    'draw_people',
+    'draw_pose',
+    'line_width',
+    'opacity',
+    'to_bgr',
+]
 
 POINT = (250, 250, 250)  # the inside of a key point
 FAINTEST = 0.25  # opacity of a key point at the threshold
@@ -32,8 +41,7 @@ def opacity(scores: np.ndarray, threshold: float) -> np.ndarray:
     """
     scores = np.nan_to_num(np.asarray(scores, float), nan=-np.inf)
     shown = scores >= threshold
-    way = (np.where(shown, scores, threshold) - threshold) / max(
-        0.6 * (1 - threshold), 1e-6)
+    way = (np.where(shown, scores, threshold) - threshold) / max(0.6 * (1 - threshold), 1e-6)
     way = np.clip(way, 0, 1)
     return shown * (FAINTEST + (1 - FAINTEST) * way * way * (3 - 2 * way))
 
@@ -52,25 +60,32 @@ def to_bgr(image: np.ndarray) -> np.ndarray:
     """
     image = np.asarray(image)
     channels = image.shape[2] if image.ndim == 3 else 1
-    if (image.dtype != np.uint8 or image.ndim not in (2, 3)
-            or channels not in (1, 3, 4) or not image.size):
+    if (
+        image.dtype != np.uint8
+        or image.ndim not in (2, 3)
+        or channels not in (1, 3, 4)
+        or not image.size
+    ):
         raise ValueError(
             f'cannot draw on an array of {image.dtype} of the shape '
             f'{image.shape}: expected uint8 and (H, W, 3) BGR, (H, W, 4) '
-            'BGRA or (H, W) grey')
+            'BGRA or (H, W) grey'
+        )
     if channels == 1:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     return image[..., :3].copy()
 
 
-def draw_pose(image: np.ndarray,
-              keypoints: np.ndarray,
-              skeleton: Skeleton,
-              shown: Sequence[bool],
-              occluded: Sequence[bool] | None = None,
-              opacities: Sequence[float] | None = None,
-              width: float = 1.0,
-              extent: float = 0.0) -> None:
+def draw_pose(
+    image: np.ndarray,
+    keypoints: np.ndarray,
+    skeleton: Skeleton,
+    shown: Sequence[bool],
+    occluded: Sequence[bool] | None = None,
+    opacities: Sequence[float] | None = None,
+    width: float = 1.0,
+    extent: float = 0.0,
+) -> None:
     """Draw one person, in place.
 
     Lines are as wide as suits the person's size and the image's, with a dark
@@ -97,12 +112,13 @@ def draw_pose(image: np.ndarray,
     count = len(skeleton.names)
     if keypoints.shape != (count, 2):
         raise ValueError(
-            f'keypoints has the shape {keypoints.shape}: expected '
-            f'({count}, 2) for this skeleton')
+            f'keypoints has the shape {keypoints.shape}: expected ({count}, 2) for this skeleton'
+        )
     if (image.dtype, image.ndim, image.shape[-1]) != (np.uint8, 3, 3):
         raise ValueError(
             f'cannot draw on an array of {image.dtype} of the shape '
-            f'{image.shape}: expected uint8 and (H, W, 3), see to_bgr')
+            f'{image.shape}: expected uint8 and (H, W, 3), see to_bgr'
+        )
     shown = np.asarray(shown, bool) & np.isfinite(keypoints).all(1)
     strengths = np.ones(count) if opacities is None else opacities
     strengths = np.where(shown, np.nan_to_num(strengths), 0)
@@ -119,14 +135,25 @@ def draw_pose(image: np.ndarray,
     layer.blend()
 
 
-def _paint(layer: Layer, keypoints: np.ndarray, skeleton: Skeleton,
-           strengths: np.ndarray, occluded: Sequence[bool],
-           line: float) -> None:
+def _paint(
+    layer: Layer,
+    keypoints: np.ndarray,
+    skeleton: Skeleton,
+    strengths: np.ndarray,
+    occluded: Sequence[bool],
+    line: float,
+) -> None:
     """Limbs and key points: the surer, the later; limbs before their ends."""
-    parts = [(k, ) for k in range(len(keypoints))] + list(skeleton.limbs)
-    parts = [(min(strengths[k] for k in points), len(points) == 1,
-              min(skeleton.sizes[k] for k in points), points)
-             for points in parts]
+    parts = [(k,) for k in range(len(keypoints))] + list(skeleton.limbs)
+    parts = [
+        (
+            min(strengths[k] for k in points),
+            len(points) == 1,
+            min(skeleton.sizes[k] for k in points),
+            points,
+        )
+        for points in parts
+    ]
     for strength, is_point, size, points in sorted(parts):
         if strength <= 0:
             continue
@@ -136,8 +163,7 @@ def _paint(layer: Layer, keypoints: np.ndarray, skeleton: Skeleton,
         elif occluded[points[0]]:
             layer.ring(keypoints[points[0]], *style)
         else:
-            layer.dot(keypoints[points[0]], *style,
-                      None if size == FINE else POINT)
+            layer.dot(keypoints[points[0]], *style, None if size == FINE else POINT)
 
 
 def line_width(extent: float, shape: tuple[int, ...]) -> float:
@@ -157,18 +183,20 @@ def line_width(extent: float, shape: tuple[int, ...]) -> float:
     return float(np.clip(extent / 55, max(least, 0.7), most))
 
 
-def draw_people(image: np.ndarray,
-                keypoints: np.ndarray,
-                scores: np.ndarray,
-                skeleton: Skeleton,
-                *,
-                boxes: np.ndarray,
-                ids: Sequence[int],
-                visible: np.ndarray | None = None,
-                threshold: float = 0.3,
-                show_boxes: bool = False,
-                show_ids: bool = False,
-                width: float = 1.0) -> None:
+def draw_people(
+    image: np.ndarray,
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    skeleton: Skeleton,
+    *,
+    boxes: np.ndarray,
+    ids: Sequence[int],
+    visible: np.ndarray | None = None,
+    threshold: float = 0.3,
+    show_boxes: bool = False,
+    show_ids: bool = False,
+    width: float = 1.0,
+) -> None:
     """Draw people, in place: boxes, then poses, large ones first, then ids.
 
     Args:
@@ -195,8 +223,16 @@ def draw_people(image: np.ndarray,
             draw_box(image, box, number, width)
     for person in np.argsort(-extents, kind='stable'):
         occluded = None if visible is None else visible[person] < 0.5
-        draw_pose(image, keypoints[person], skeleton, strengths[person] > 0,
-                  occluded, strengths[person], width, extents[person])
+        draw_pose(
+            image,
+            keypoints[person],
+            skeleton,
+            strengths[person] > 0,
+            occluded,
+            strengths[person],
+            width,
+            extents[person],
+        )
     if show_ids:
         places = _around(keypoints, strengths > 0)
         if show_boxes:

@@ -16,8 +16,7 @@ _LEAST, _USUAL = 7, 11  # pixels of a font that can be, and is well, read
 
 def identity_colour(number: int) -> tuple[int, int, int]:
     """A light colour (blue, green, red) that neighbours do not share."""
-    colour = np.array(colorsys.hsv_to_rgb(
-        (0.14 + number * _TURN) % 1, 0.62, 1.0))
+    colour = np.array(colorsys.hsv_to_rgb((0.14 + number * _TURN) % 1, 0.62, 1.0))
     light = colour @ (0.299, 0.587, 0.114)
     if light < _LIGHT:  # towards white, so that dark text can be read on it
         colour += (1 - colour) * (_LIGHT - light) / (1 - light)
@@ -25,8 +24,7 @@ def identity_colour(number: int) -> tuple[int, int, int]:
     return blue, green, red
 
 
-def draw_box(image: np.ndarray, box: np.ndarray, number: int,
-             width: float = 1.0) -> None:
+def draw_box(image: np.ndarray, box: np.ndarray, number: int, width: float = 1.0) -> None:
     """Draw a thin frame with a dark rim around it, in place.
 
     Args:
@@ -41,17 +39,13 @@ def draw_box(image: np.ndarray, box: np.ndarray, number: int,
     diagonal = float(np.hypot(*image.shape[:2]))
     line = max(round(width * (0.8 + diagonal / 800)), 1)
     limit = np.tile(image.shape[1::-1], 2) + 10 * line
-    left, top, right, bottom = np.rint(
-        np.clip(box, -10 * line, limit)).astype(int).tolist()
-    _frame(image, (left, top, right, bottom), line, identity_colour(number),
-           1)
+    left, top, right, bottom = np.rint(np.clip(box, -10 * line, limit)).astype(int).tolist()
+    _frame(image, (left, top, right, bottom), line, identity_colour(number), 1)
     rim = max(round(line / 2), 1)
-    _frame(image, (left - rim, top - rim, right + rim, bottom + rim), rim,
-           RIM, 0.5)
+    _frame(image, (left - rim, top - rim, right + rim, bottom + rim), rim, RIM, 0.5)
 
 
-def draw_tags(image: np.ndarray, places: np.ndarray,
-              numbers: Sequence[int]) -> None:
+def draw_tags(image: np.ndarray, places: np.ndarray, numbers: Sequence[int]) -> None:
     """Write numbers at people, in place.
 
     A number is as large as suits the image and the person. It stands above
@@ -78,15 +72,14 @@ def draw_tags(image: np.ndarray, places: np.ndarray,
         if tag is None:
             continue
         x, y = _corner(place, tag.shape, (height, width), taken)
-        region = image[y:y + tag.shape[0], x:x + tag.shape[1]]
+        region = image[y : y + tag.shape[0], x : x + tag.shape[1]]
         taken.append((x, y, x + tag.shape[1], y + tag.shape[0]))
         share = tag[..., None] / np.float32(255)
         ground = np.float32(identity_colour(number))
         region[:] = np.rint(ground + share * (np.float32(RIM) - ground))
 
 
-def _fitting_tag(text: str, size: float, image: tuple[int, int]
-                 ) -> np.ndarray | None:
+def _fitting_tag(text: str, size: float, image: tuple[int, int]) -> np.ndarray | None:
     """A tag no larger than the image; None if it could not be read."""
     while size >= _LEAST:
         tag = _tag(text, round(size))
@@ -108,31 +101,46 @@ def _tag(text: str, size: int) -> np.ndarray:
     return np.array(tag)
 
 
-def _corner(place: np.ndarray, size: tuple[int, int], image: tuple[int, int],
-            taken: list[tuple[int, ...]]) -> tuple[int, int]:
+def _corner(
+    place: np.ndarray, size: tuple[int, int], image: tuple[int, int], taken: list[tuple[int, ...]]
+) -> tuple[int, int]:
     """The left top corner of a tag: the first place without another."""
     high, wide = size
     left, top, right, bottom = place
-    wished = [(left, top - high), (left, top), (right - wide, top - high),
-              (left, bottom - high), (left, bottom), (right - wide, top)]
+    wished = [
+        (left, top - high),
+        (left, top),
+        (right - wide, top - high),
+        (left, bottom - high),
+        (left, bottom),
+        (right - wide, top),
+    ]
     limit = np.array([image[1] - wide, image[0] - high])
-    corners = [tuple(np.clip(np.rint(corner), 0, limit).astype(int).tolist())
-               for corner in wished]
+    corners = [tuple(np.clip(np.rint(corner), 0, limit).astype(int).tolist()) for corner in wished]
     for x, y in corners:
-        if not any(x < other[2] and other[0] < x + wide and
-                   y < other[3] and other[1] < y + high for other in taken):
+        if not any(
+            x < other[2] and other[0] < x + wide and y < other[3] and other[1] < y + high
+            for other in taken
+        ):
             return x, y
     return corners[0]
 
 
-def _frame(image: np.ndarray, box: tuple[int, int, int, int], line: int,
-           colour: tuple[int, int, int], opacity: float) -> None:
+def _frame(
+    image: np.ndarray,
+    box: tuple[int, int, int, int],
+    line: int,
+    colour: tuple[int, int, int],
+    opacity: float,
+) -> None:
     """Four bars inside a box, its last row and column included."""
     left, top, right, bottom = box
-    bars = [(left, top, right + 1, top + line),
-            (left, bottom + 1 - line, right + 1, bottom + 1),
-            (left, top + line, left + line, bottom + 1 - line),
-            (right + 1 - line, top + line, right + 1, bottom + 1 - line)]
+    bars = [
+        (left, top, right + 1, top + line),
+        (left, bottom + 1 - line, right + 1, bottom + 1),
+        (left, top + line, left + line, bottom + 1 - line),
+        (right + 1 - line, top + line, right + 1, bottom + 1 - line),
+    ]
     for bar in bars:
         x0, y0, x1, y1 = np.maximum(bar, 0)
         region = image[y0:y1, x0:x1]

@@ -26,14 +26,13 @@ class Layer:
         width: Of the widest line, in pixels; sets that of the rims.
     """
 
-    def __init__(self, image: np.ndarray, points: np.ndarray,
-                 width: float) -> None:
+    def __init__(self, image: np.ndarray, points: np.ndarray, width: float) -> None:
         self._rim = float(np.clip(0.2 * width, 0.6, 6))
         margin = 2 * width + self._rim + 2
         size = np.array(image.shape[1::-1])
         low = np.clip(points.min(0) - margin, 0, size).astype(int)
         high = np.clip(points.max(0) + margin + 1, 0, size).astype(int)
-        self._region = image[low[1]:high[1], low[0]:high[0]]
+        self._region = image[low[1] : high[1], low[0] : high[0]]
         self._scale = 4 if width < 2 else 2 if width < 4 else 1
         while self._scale > 1 and self._region.size * self._scale**2 > _MOST:
             self._scale //= 2
@@ -48,33 +47,39 @@ class Layer:
         """Whether all of it is out of the image."""
         return not self._alpha.size
 
-    def line(self, start: np.ndarray, end: np.ndarray, width: float,
-             colour: Colour, opacity: float) -> None:
+    def line(
+        self, start: np.ndarray, end: np.ndarray, width: float, colour: Colour, opacity: float
+    ) -> None:
         """A line between two points, `width` pixels wide without rims."""
         rim = self._rim_of(width)
         ends = self._clip(start, end)
         if ends is None:
             return
         start, end = (self._at(point) for point in ends)
-        wide, narrow = (max(round(full * self._scale), 1)
-                        for full in (width + 2 * rim, width))
+        wide, narrow = (max(round(full * self._scale), 1) for full in (width + 2 * rim, width))
         for plane, value, thickness in (
-                (self._alpha, _grey(opacity), wide), (self._colour, RIM, wide),
-                (self._colour, colour, narrow)):
+            (self._alpha, _grey(opacity), wide),
+            (self._colour, RIM, wide),
+            (self._colour, colour, narrow),
+        ):
             cv2.line(plane, start, end, value, thickness, cv2.LINE_AA, _SHIFT)
 
-    def dot(self, centre: np.ndarray, radius: float, colour: Colour,
-            opacity: float, inside: Colour | None = None) -> None:
+    def dot(
+        self,
+        centre: np.ndarray,
+        radius: float,
+        colour: Colour,
+        opacity: float,
+        inside: Colour | None = None,
+    ) -> None:
         """A disc; with a colour `inside`, one with a coloured edge."""
-        self._disc(self._alpha, centre, radius + self._rim_of(radius),
-                   _grey(opacity))
+        self._disc(self._alpha, centre, radius + self._rim_of(radius), _grey(opacity))
         self._disc(self._colour, centre, radius + self._rim_of(radius), RIM)
         self._disc(self._colour, centre, radius, colour)
         if inside is not None:
             self._disc(self._colour, centre, _INSIDE * radius, inside)
 
-    def ring(self, centre: np.ndarray, radius: float, colour: Colour,
-             opacity: float) -> None:
+    def ring(self, centre: np.ndarray, radius: float, colour: Colour, opacity: float) -> None:
         """A ring that shows the image in its middle."""
         rim = self._rim_of(radius)
         self.dot(centre, radius, colour, opacity, RIM)
@@ -85,10 +90,10 @@ class Layer:
         alpha, colour = self._alpha, self._colour
         if self._scale > 1:
             size = self._region.shape[1::-1]
-            alpha, colour = (cv2.resize(plane, size,
-                                        interpolation=cv2.INTER_AREA)
-                             for plane in (alpha, colour))
-        alpha = cv2.merge((alpha, ) * 3)
+            alpha, colour = (
+                cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (alpha, colour)
+            )
+        alpha = cv2.merge((alpha,) * 3)
         drawn = cv2.multiply(colour, alpha, scale=1 / 255)
         ground = cv2.multiply(self._region, 255 - alpha, scale=1 / 255)
         self._region[:] = cv2.add(drawn, ground)
@@ -98,22 +103,23 @@ class Layer:
 
     def _at(self, point: Sequence[float]) -> tuple[int, int]:
         """Pixels of the image → OpenCV's fixed-point ones of the layer."""
-        x, y = (round(((float(place) - low + 0.5) * self._scale - 0.5)
-                      * (1 << _SHIFT))
-                for place, low in zip(point, self._low))
+        x, y = (
+            round(((float(place) - low + 0.5) * self._scale - 0.5) * (1 << _SHIFT))
+            for place, low in zip(point, self._low)
+        )
         return x, y
 
-    def _disc(self, plane: np.ndarray, centre: Sequence[float], radius: float,
-              value: Colour | int) -> None:
-        if not all(low <= place <= high for low, place, high
-                   in zip(self._near[0], centre, self._near[1])):
+    def _disc(
+        self, plane: np.ndarray, centre: Sequence[float], radius: float, value: Colour | int
+    ) -> None:
+        if not all(
+            low <= place <= high for low, place, high in zip(self._near[0], centre, self._near[1])
+        ):
             return  # also since far places are beyond OpenCV's numbers
         radius = round(radius * self._scale * (1 << _SHIFT))
-        cv2.circle(plane, self._at(centre), max(radius, 0), value, -1,
-                   cv2.LINE_AA, _SHIFT)
+        cv2.circle(plane, self._at(centre), max(radius, 0), value, -1, cv2.LINE_AA, _SHIFT)
 
-    def _clip(self, start: np.ndarray, end: np.ndarray
-              ) -> tuple[np.ndarray, np.ndarray] | None:
+    def _clip(self, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """The piece of a line that is in the region or near it."""
         low, high = self._near
         way = end - start
@@ -123,14 +129,14 @@ class Layer:
                 if not low[axis] <= start[axis] <= high[axis]:
                     return None
                 continue
-            near, far = sorted((bound - start[axis]) / way[axis]
-                               for bound in (low[axis], high[axis]))
+            near, far = sorted(
+                (bound - start[axis]) / way[axis] for bound in (low[axis], high[axis])
+            )
             first, last = max(first, near), min(last, far)
         if first > last:
             return None
         # Within bounds also where way is so long that digits are lost.
-        return (np.clip(start + first * way, low, high),
-                np.clip(start + last * way, low, high))
+        return (np.clip(start + first * way, low, high), np.clip(start + last * way, low, high))
 
 
 def _grey(opacity: float) -> int:

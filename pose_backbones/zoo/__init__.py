@@ -8,6 +8,12 @@ from .metafile import Family, Model, read_families, read_models
 from .models import build, find_name, get_config, list_models
 
 __all__ = [
-    'Family', 'Model', 'build', 'find_name', 'get_config', 'list_models',
-    'read_families', 'read_models'
+    'Family',
+    'Model',
+    'build',
+    'find_name',
+    'get_config',
+    'list_models',
+    'read_families',
+    'read_models',
 ]

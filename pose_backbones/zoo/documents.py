@@ -25,25 +25,47 @@ def family_readme(family: Family, root: Path) -> str:
     lines = [_MADE.format('metafile.yml'), '', f'# {_names(family)}', '']
     for collection in family.collections:
         paper, backbone = collection['Paper'], collection['Backbone']
-        code = (f'[backbone]({link(backbone, folder)})'
-                if (root / backbone).is_file() else "MMPose's backbone")
+        code = (
+            f'[backbone]({link(backbone, folder)})'
+            if (root / backbone).is_file()
+            else "MMPose's backbone"
+        )
         lines += [
             f'**{collection["Name"]}**: [{paper["Title"]}]({paper["URL"]}) '
             f'([original code]({collection["Code"]["URL"]}), {code}). '
-            f'{collection["Description"]}', '']
+            f'{collection["Description"]}',
+            '',
+        ]
     first = family.models[0]
     weights = ', pretrained=True' if first.weights else ''
     data = link('README.md', folder) + '#training-and-testing-on-coco'
     lines += [
-        '## Models', '', READING, '', *sections(family, folder),
-        '## Training and testing', '',
+        '## Models',
+        '',
+        READING,
+        '',
+        *sections(family, folder),
+        '## Training and testing',
+        '',
         f'In the repository; the data goes where the [README]({data}) says.',
-        '', '```bash', f'CONFIG={first.config}',
+        '',
+        '```bash',
+        f'CONFIG={first.config}',
         'bash tools/dist_train.sh $CONFIG 8',
-        'python tools/test.py $CONFIG CHECKPOINT', '```', '',
-        'From Python:', '', '```python', 'import pose_backbones', '',
-        f"model = pose_backbones.build('{first.name}'{weights})", '```', '',
-        '## Notes', '']
+        'python tools/test.py $CONFIG CHECKPOINT',
+        '```',
+        '',
+        'From Python:',
+        '',
+        '```python',
+        'import pose_backbones',
+        '',
+        f"model = pose_backbones.build('{first.name}'{weights})",
+        '```',
+        '',
+        '## Notes',
+        '',
+    ]
     for collection in family.collections:
         lines += [f'- {note}' for note in collection['Notes']]
     return '\n'.join([*lines, ''])
@@ -60,18 +82,31 @@ def model_zoo(families: Iterable[Family]) -> str:
     """
     folder = Path('docs')
     lines = [
-        _MADE.format('configs/*/metafile.yml'), '', '# Model zoo', '',
-        '![AP against FLOPs, one mark a model](model_zoo.png)', '',
+        _MADE.format('configs/*/metafile.yml'),
+        '',
+        '# Model zoo',
+        '',
+        '![AP against FLOPs, one mark a model](model_zoo.png)',
+        '',
         '*AP on COCO val2017, as the sources state it, against measured '
-        'FLOPs, attention included.*', '', READING, '',
+        'FLOPs, attention included.*',
+        '',
+        READING,
+        '',
         'By name from Python: `pose_backbones.list_models()`, '
         '`get_config(name)`, `build(name, num_keypoints=…, pretrained=…)`; '
-        'the name of a model is that of its config.', '']
+        'the name of a model is that of its config.',
+        '',
+    ]
     for family in families:
         readme = link(f'configs/{family.name}/README.md', folder)
-        lines += [f'## {_names(family)}', '',
-                  f'Paper, notes and licences: [{family.name}]({readme}).',
-                  '', *sections(family, folder)]
+        lines += [
+            f'## {_names(family)}',
+            '',
+            f'Paper, notes and licences: [{family.name}]({readme}).',
+            '',
+            *sections(family, folder),
+        ]
     return '\n'.join(lines)
 
 
@@ -84,13 +119,17 @@ def summary(families: Iterable[Family]) -> str:
     Returns:
         Markdown, with the markers around it.
     """
-    lines = [BEGIN, '| family | models | inputs | params | FLOPs | AP |',
-             '| --- | --- | --- | :-: | :-: | :-: |']
+    lines = [
+        BEGIN,
+        '| family | models | inputs | params | FLOPs | AP |',
+        '| --- | --- | --- | :-: | :-: | :-: |',
+    ]
     for family in families:
         for collection in family.collections:
             name = collection['Name']
-            models = [model for model in family.models
-                      if model.collection == name and not model.is_demo]
+            models = [
+                model for model in family.models if model.collection == name and not model.is_demo
+            ]
             titles = unique(_short(model.title, name) for model in models)
             columns = (
                 f'[{name}](configs/{family.name}/README.md)',
@@ -98,7 +137,8 @@ def summary(families: Iterable[Family]) -> str:
                 ', '.join(sorted({model.size for model in models})),
                 _range([model.params / 1e6 for model in models], ' M'),
                 _range([model.total_flops / 1e9 for model in models], ' G'),
-                _range([100 * value for value in _scores(models)]))
+                _range([100 * value for value in _scores(models)]),
+            )
             lines.append(f'| {" | ".join(columns)} |')
     return '\n'.join([*lines, END])
 
@@ -106,8 +146,8 @@ def summary(families: Iterable[Family]) -> str:
 def _scores(models: Iterable[Model]) -> list[float]:
     """AP of the released models; without any, what the source states."""
     return [model.metrics['AP'] for model in models if model.metrics] or [
-        model.stated['val']['AP'] for model in models
-        if 'AP' in model.stated.get('val', {})]
+        model.stated['val']['AP'] for model in models if 'AP' in model.stated.get('val', {})
+    ]
 
 
 def replace_summary(text: str, families: Iterable[Family]) -> str:
@@ -127,8 +167,8 @@ def replace_summary(text: str, families: Iterable[Family]) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after:
         raise ConfigError(
-            f'README.md: expected {BEGIN} and {END}, once each, around the '
-            'table of models')
+            f'README.md: expected {BEGIN} and {END}, once each, around the table of models'
+        )
     return before + summary(families) + after
 
 

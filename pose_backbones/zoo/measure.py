@@ -66,14 +66,15 @@ def measure_config(cfg: Config) -> Size:
     """
     without_weights(cfg)
     counter = FlopCounterMode(display=False)
-    with (torch.device('meta'), _RealLinspace(),
-          sdpa_kernel(SDPBackend.MATH), counter):
+    with torch.device('meta'), _RealLinspace(), sdpa_kernel(SDPBackend.MATH), counter:
         layers, params = flops.measure(cfg, flops.input_shape(cfg))
     # Not what building has run: timm's models are tried for their shapes.
     counts = counter.get_flop_counts()[flops.TensorForward.__name__]
     # The counter takes a multiply-add for two.
-    products = sum(count for kind, count in counts.items()
-                   if str(kind) in ('aten.bmm', 'aten.baddbmm')) // 2
+    products = (
+        sum(count for kind, count in counts.items() if str(kind) in ('aten.bmm', 'aten.baddbmm'))
+        // 2
+    )
     return Size(params, round(layers), products)
 
 
@@ -93,9 +94,10 @@ def measure_families(families: list[Family]) -> list[str]:
             size = measure_config(get_config(model.name))
             new = set_size(text, model.name, size)
             if new != text:
-                changes.append(f'{model.name}: ' + ', '.join(
-                    f'{key} {value:,}'
-                    for key, value in size.entries().items()))
+                changes.append(
+                    f'{model.name}: '
+                    + ', '.join(f'{key} {value:,}' for key, value in size.entries().items())
+                )
             text = new
         with saying_why(family.path, ''), replacing(family.path) as draft:
             draft.write_text(text, encoding='utf-8')
@@ -116,18 +118,20 @@ def set_size(text: str, name: str, size: Size) -> str:
     Raises:
         ConfigError: If the model, or its figures' lines, are not in it.
     """
-    found = re.search(
-        rf'^- Name: {re.escape(name)}\n(?:(?!- ).*\n?)*', text, re.M)
+    found = re.search(rf'^- Name: {re.escape(name)}\n(?:(?!- ).*\n?)*', text, re.M)
     if found is None:
         raise ConfigError(f'the metafile has no model {name}')
     # One block for all figures: attention's line comes and goes.
-    lines = ''.join(f'    {key}: {value}\n'
-                    for key, value in size.entries().items())
+    lines = ''.join(f'    {key}: {value}\n' for key, value in size.entries().items())
     block, count = re.subn(
         r'^    Parameters: .*\n    FLOPs: .*\n(?:    Attention FLOPs: .*\n)?',
-        lines, found.group(), flags=re.M)
+        lines,
+        found.group(),
+        flags=re.M,
+    )
     if count != 1:
         raise ConfigError(
             f'{name}: expected the lines "Parameters: …" and "FLOPs: …", one '
-            'under the other, in its Metadata')
-    return text[:found.start()] + block + text[found.end():]
+            'under the other, in its Metadata'
+        )
+    return text[: found.start()] + block + text[found.end() :]

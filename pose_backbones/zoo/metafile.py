@@ -19,10 +19,18 @@ from .._compat.config import config_folder
 from ..errors import ConfigError
 
 _REQUIRED = ('Name', 'In Collection', 'Config', 'Metadata')
-_KNOWN = (*_REQUIRED, 'Results', 'Weights', 'Log', 'Licence', 'Upstream',
-          'Explanation', 'Notes', 'Alternatives')
-_METADATA = ('Architecture', 'Training Data', 'Input Size', 'Parameters',
-             'FLOPs')
+_KNOWN = (
+    *_REQUIRED,
+    'Results',
+    'Weights',
+    'Log',
+    'Licence',
+    'Upstream',
+    'Explanation',
+    'Notes',
+    'Alternatives',
+)
+_METADATA = ('Architecture', 'Training Data', 'Input Size', 'Parameters', 'FLOPs')
 
 
 @dataclass(frozen=True)
@@ -106,20 +114,19 @@ class Family:
     models: tuple[Model, ...]
 
 
-def _model(entry: Mapping, family: str, path: Path,
-           stated: Mapping[str, Mapping]) -> Model:
+def _model(entry: Mapping, family: str, path: Path, stated: Mapping[str, Mapping]) -> Model:
     """An entry of `Models`, checked for the keys it should have."""
     name = entry.get('Name', '(without Name)')
     metadata = entry.get('Metadata') or {}
     missing = [key for key in _REQUIRED if key not in entry]
-    missing += [f'Metadata: {key}' for key in _METADATA
-                if key not in metadata]
+    missing += [f'Metadata: {key}' for key in _METADATA if key not in metadata]
     unknown = set(entry) - set(_KNOWN)
     unknown |= set(metadata) - {*_METADATA, 'Attention FLOPs'}
     if missing or unknown:
         raise ConfigError(
             f'{path}: {name} lacks {", ".join(missing) or "nothing"} and has '
-            f'the unknown keys {", ".join(sorted(unknown)) or "(none)"}')
+            f'the unknown keys {", ".join(sorted(unknown)) or "(none)"}'
+        )
     result = (entry.get('Results') or [{}])[0]
     return Model(
         name=name,
@@ -141,7 +148,8 @@ def _model(entry: Mapping, family: str, path: Path,
         stated=stated.get(name, {}),
         explanation=entry.get('Explanation', ''),
         notes=tuple(entry.get('Notes', ())),
-        alternatives=tuple(entry.get('Alternatives', ())))
+        alternatives=tuple(entry.get('Alternatives', ())),
+    )
 
 
 def read_families(folder: Path | None = None) -> list[Family]:
@@ -158,26 +166,31 @@ def read_families(folder: Path | None = None) -> list[Family]:
             results are of a model that is not in the file.
     """
     folder = config_folder() if folder is None else Path(folder)
-    index = yaml.safe_load(
-        (folder.parent / 'model-index.yml').read_text(encoding='utf-8'))
+    index = yaml.safe_load((folder.parent / 'model-index.yml').read_text(encoding='utf-8'))
     families = []
     for line in index['Import']:
         path = folder.parent / line
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        stated = {name: splits for item in content['Collections'] for
-                  name, splits in item.get('Upstream Results', {}).items()}
-        models = tuple(_model(entry, path.parent.name, path, stated)
-                       for entry in content['Models'])
+        stated = {
+            name: splits
+            for item in content['Collections']
+            for name, splits in item.get('Upstream Results', {}).items()
+        }
+        models = tuple(_model(entry, path.parent.name, path, stated) for entry in content['Models'])
         lost = set(stated) - {model.name for model in models}
         if lost:
             raise ConfigError(
                 f'{path}: Upstream Results are of {", ".join(sorted(lost))}: '
-                'expected names of Models in the same file')
-        families.append(Family(
-            name=path.parent.name,
-            path=path,
-            collections=tuple(content['Collections']),
-            models=models))
+                'expected names of Models in the same file'
+            )
+        families.append(
+            Family(
+                name=path.parent.name,
+                path=path,
+                collections=tuple(content['Collections']),
+                models=models,
+            )
+        )
     return families
 
 
@@ -193,5 +206,4 @@ def read_models(folder: Path | None = None) -> dict[str, Model]:
     Raises:
         ConfigError: See `read_families`.
     """
-    return {model.name: model for family in read_families(folder)
-            for model in family.models}
+    return {model.name: model for family in read_families(folder) for model in family.models}

@@ -56,12 +56,13 @@ def find_name(text: str) -> str:
         return found[0]
     if found:
         raise ConfigError(
-            f'model {text!r} may be {", ".join(found[:-1])} or {found[-1]}: '
-            'give the whole name')
+            f'model {text!r} may be {", ".join(found[:-1])} or {found[-1]}: give the whole name'
+        )
     raise ConfigError(
         f'unknown model {text!r}: expected a config file, or one of the '
         f'{len(names)} of pose_backbones.list_models()'
-        f'{closest(text, names)}')
+        f'{closest(text, names)}'
+    )
 
 
 def _has_parts(name: list[str], parts: list[str]) -> bool:
@@ -72,8 +73,9 @@ def _has_parts(name: list[str], parts: list[str]) -> bool:
 
 def _config_files() -> dict:
     """Name → path of every config that is not a base."""
-    return {path.stem: path for path in config_folder().glob('*/*.py')
-            if path.parent.name != '_base_'}
+    return {
+        path.stem: path for path in config_folder().glob('*/*.py') if path.parent.name != '_base_'
+    }
 
 
 def get_config(name: str) -> Config:
@@ -92,7 +94,8 @@ def get_config(name: str) -> Config:
     if name not in files:
         raise ConfigError(
             f'unknown model {name!r}: expected one of the {len(files)} of '
-            f'pose_backbones.list_models(){closest(str(name), sorted(files))}')
+            f'pose_backbones.list_models(){closest(str(name), sorted(files))}'
+        )
     return load_config(str(files[name]))
 
 
@@ -116,9 +119,9 @@ def without_weights(cfg: Config) -> Config:
     return cfg
 
 
-def build(name: str,
-          num_keypoints: int | None = None,
-          pretrained: bool | str = False) -> torch.nn.Module:
+def build(
+    name: str, num_keypoints: int | None = None, pretrained: bool | str = False
+) -> torch.nn.Module:
     """Build a pose estimator that is ready to predict.
 
     The model is like one of `mmpose.apis.init_model`, for
@@ -152,18 +155,22 @@ def build(name: str,
     meta = _dataset_meta(cfg, num_keypoints, checkpoint)
 
     from mmpose.apis import init_model
+
     with building(cfg):
         model = init_model(cfg, device='cpu')
     model.dataset_meta = meta
     weights = get_weights(checkpoint) if source else {}
-    renewed = num_keypoints is not None and not _same_count(
-        weights, num_keypoints)
+    renewed = num_keypoints is not None and not _same_count(weights, num_keypoints)
     if renewed or not source:
         _init_quietly(model)
     if source:
-        load_weights(model, weights, source,
-                     ignore=_LAST if renewed else (),
-                     optional=_LAST[:1] if renewed else ())
+        load_weights(
+            model,
+            weights,
+            source,
+            ignore=_LAST if renewed else (),
+            optional=_LAST[:1] if renewed else (),
+        )
     return model
 
 
@@ -185,7 +192,8 @@ def _source(name: str, pretrained: bool | str) -> str | None:
     if not isinstance(pretrained, bool):
         raise TypeError(
             f'pretrained is {pretrained!r}: expected False, True, or the '
-            'path or URL of a checkpoint')
+            'path or URL of a checkpoint'
+        )
     if not pretrained:
         return None
     models = read_models()
@@ -194,18 +202,19 @@ def _source(name: str, pretrained: bool | str) -> str | None:
         raise CheckpointError(
             f'{name} has no released weights: expected a path in place of '
             f'pretrained=True, or a model that has'
-            f'{closest(name, others) or ", such as " + others[0]}')
+            f'{closest(name, others) or ", such as " + others[0]}'
+        )
     return models[name].weights
 
 
 def _same_count(weights: dict, num_keypoints: int) -> bool:
     """Whether the last layer of a checkpoint has so many key points."""
-    return any(len(value) == num_keypoints for key, value in weights.items()
-               if key.startswith(_LAST))
+    return any(
+        len(value) == num_keypoints for key, value in weights.items() if key.startswith(_LAST)
+    )
 
 
-def _dataset_meta(cfg: Config, num_keypoints: int | None,
-                  checkpoint: dict) -> dict:
+def _dataset_meta(cfg: Config, num_keypoints: int | None, checkpoint: dict) -> dict:
     """What describes the key points; sets their number in the config.
 
     A checkpoint's own description comes first, as in `init_model`.
@@ -218,17 +227,15 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None,
     # A bottom-up head calls it by another name.
     key = 'num_keypoints' if 'num_keypoints' in head else 'out_channels'
     if num_keypoints is not None:
-        if isinstance(num_keypoints, bool) or not isinstance(
-                num_keypoints, int):
+        if isinstance(num_keypoints, bool) or not isinstance(num_keypoints, int):
             raise TypeError(
                 f'num_keypoints is {num_keypoints!r}: expected a whole '
-                f'number, or None for the {head[key]} of the config')
+                f'number, or None for the {head[key]} of the config'
+            )
         if num_keypoints < 1:
-            raise ValueError(
-                f'num_keypoints is {num_keypoints}: expected at least 1')
+            raise ValueError(f'num_keypoints is {num_keypoints}: expected at least 1')
         head[key] = num_keypoints
-    for meta in ((checkpoint.get('meta') or {}).get('dataset_meta'),
-                 dataset_meta_from_config(cfg)):
+    for meta in ((checkpoint.get('meta') or {}).get('dataset_meta'), dataset_meta_from_config(cfg)):
         if meta and meta.get('num_keypoints') == head[key]:
             return meta
     cfg.model.test_cfg.flip_test = False
@@ -239,12 +246,15 @@ def _nameless(count: int) -> dict:
     """A description of key points of which only the number is known."""
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-    return parse_pose_metainfo(dict(
-        dataset_name=f'{count} key points',
-        keypoint_info={
-            k: dict(name=str(k), id=k, color=[0, 128, 255], type='', swap='')
-            for k in range(count)
-        },
-        skeleton_info={},
-        joint_weights=[1.0] * count,
-        sigmas=[]))
+    return parse_pose_metainfo(
+        dict(
+            dataset_name=f'{count} key points',
+            keypoint_info={
+                k: dict(name=str(k), id=k, color=[0, 128, 255], type='', swap='')
+                for k in range(count)
+            },
+            skeleton_info={},
+            joint_weights=[1.0] * count,
+            sigmas=[],
+        )
+    )

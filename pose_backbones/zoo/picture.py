@@ -24,11 +24,18 @@ def points(families: Iterable[Family]) -> list[tuple]:
         Collection, title, input size, FLOPs in billions (attention
         included), AP in percent.
     """
-    return [(model.collection, model.title, model.size,
-             round(model.total_flops / 1e9, 3),
-             round(100 * model.metrics['AP'], 1))
-            for family in families for model in family.models
-            if 'AP' in model.metrics]
+    return [
+        (
+            model.collection,
+            model.title,
+            model.size,
+            round(model.total_flops / 1e9, 3),
+            round(100 * model.metrics['AP'], 1),
+        )
+        for family in families
+        for model in family.models
+        if 'AP' in model.metrics
+    ]
 
 
 def digest(data: list[tuple]) -> str:
@@ -75,24 +82,32 @@ def draw(data: list[tuple], path: Path) -> None:
     for kind, title, size, flops, score in data:
         colour = colours.setdefault(kind, f'C{len(colours)}')
         axes.plot(flops, score, _MARKERS[size], color=colour, markersize=6)
-        axes.annotate(title.rpartition('-')[2], (flops, score), fontsize=8,
-                      textcoords='offset points', xytext=(5, 3), color=colour)
+        axes.annotate(
+            title.rpartition('-')[2],
+            (flops, score),
+            fontsize=8,
+            textcoords='offset points',
+            xytext=(5, 3),
+            color=colour,
+        )
     for kind, colour in colours.items():
         for size in _MARKERS:
-            line = sorted((x, y) for family, _, input_size, x, y in data
-                          if (family, input_size) == (kind, size))
-            axes.plot(*zip(*line) if line else ((), ()), color=colour,
-                      linewidth=0.8, alpha=0.5)
+            line = sorted(
+                (x, y)
+                for family, _, input_size, x, y in data
+                if (family, input_size) == (kind, size)
+            )
+            axes.plot(*zip(*line) if line else ((), ()), color=colour, linewidth=0.8, alpha=0.5)
     axes.set_xscale('log')
     ticks = [2, 3, 5, 10, 20, 30, 50, 90]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.set(xlabel='FLOPs (G), attention included',
-             ylabel='AP on COCO val2017 (upstream)')
+    axes.set(xlabel='FLOPs (G), attention included', ylabel='AP on COCO val2017 (upstream)')
     axes.grid(alpha=0.3)
-    handles = [Line2D([], [], color=colour, label=kind)
-               for kind, colour in colours.items()]
-    handles += [Line2D([], [], color='grey', marker=marker, linestyle='',
-                       label=size) for size, marker in _MARKERS.items()]
+    handles = [Line2D([], [], color=colour, label=kind) for kind, colour in colours.items()]
+    handles += [
+        Line2D([], [], color='grey', marker=marker, linestyle='', label=size)
+        for size, marker in _MARKERS.items()
+    ]
     axes.legend(handles=handles, loc='lower right', fontsize=9)
     figure.savefig(path, dpi=100, format='png', metadata={_KEY: digest(data)})

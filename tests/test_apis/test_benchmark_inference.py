@@ -15,17 +15,35 @@ MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 def test_ways_agree(tmp_path, capfd):
     """Of random weights; speeds are not compared here."""
     torch.manual_seed(0)
-    torch.save(dict(state_dict=pose_backbones.build(MODEL).state_dict()),
-               tmp_path / 'weights.pth')
-    main(['--weights', str(tmp_path / 'weights.pth'), '--images', '3',
-          '--repeat', '2', '--people', '2', '3', '--batch-size', '4',
-          '--data', str(tmp_path / 'data')])
+    torch.save(dict(state_dict=pose_backbones.build(MODEL).state_dict()), tmp_path / 'weights.pth')
+    main(
+        [
+            '--weights',
+            str(tmp_path / 'weights.pth'),
+            '--images',
+            '3',
+            '--repeat',
+            '2',
+            '--people',
+            '2',
+            '3',
+            '--batch-size',
+            '4',
+            '--data',
+            str(tmp_path / 'data'),
+        ]
+    )
     ours, host, last = capfd.readouterr().out.strip().split('\n')[-3:]
-    counts = [int(re.match(rf'{way}: (\d+) crops in', line)[1])
-              for way, line in (('ours', ours), ('host', host))]
+    counts = [
+        int(re.match(rf'{way}: (\d+) crops in', line)[1])
+        for way, line in (('ours', ours), ('host', host))
+    ]
     assert counts[0] == counts[1] >= 8
-    away = re.fullmatch(r'ours is [\d.]+ times as fast; the key points are '
-                        r'at most ([\d.]+) pixels apart', last)[1]
+    away = re.fullmatch(
+        r'ours is [\d.]+ times as fast; the key points are '
+        r'at most ([\d.]+) pixels apart',
+        last,
+    )[1]
     assert float(away) < 0.01
 
 

@@ -49,8 +49,8 @@ def configs(tmp_path_factory) -> dict[str, Path]:
     """A config by iterations and one by epochs, with drop path."""
     folder = tmp_path_factory.mktemp('configs')
     text = TINY.format(
-        root=ROOT, base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py',
-        iters=6 + 8 * KILLS).replace('max_keep_ckpts=-1', 'max_keep_ckpts=1')
+        root=ROOT, base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py', iters=6 + 8 * KILLS
+    ).replace('max_keep_ckpts=-1', 'max_keep_ckpts=1')
     text = text.replace('backbone=dict(', 'backbone=dict(drop_path_rate=0.2,')
     paths = {name: folder / f'{name}.py' for name in ('iterations', 'epochs')}
     paths['iterations'].write_text(text)
@@ -60,8 +60,7 @@ def configs(tmp_path_factory) -> dict[str, Path]:
 
 def newest(work: Path) -> Path:
     """The last checkpoint of a run that is complete."""
-    return max(work.glob('[ie]*_*.pth'),
-               key=lambda file: int(file.stem.split('_')[1]))
+    return max(work.glob('[ie]*_*.pth'), key=lambda file: int(file.stem.split('_')[1]))
 
 
 def assert_same(found: Path, expected: Path) -> None:
@@ -76,21 +75,26 @@ def assert_same(found: Path, expected: Path) -> None:
     assert states[0].keys() == states[1].keys()
     for number, moments in states[1].items():
         for name, value in moments.items():
-            assert torch.equal(torch.as_tensor(states[0][number][name]),
-                               torch.as_tensor(value)), (number, name)
+            assert torch.equal(torch.as_tensor(states[0][number][name]), torch.as_tensor(value)), (
+                number,
+                name,
+            )
 
 
 def row(kind: str, kill: int, after: float, where: str, work: Path) -> None:
     """Print a line of the table of kills."""
-    files = sorted(file.name for file in work.glob('*')
-                   if file.suffix in ('.pth', '.part', '.partial'))
-    print(f'| {kind} | {kill} | {after:.2f} s | {where} | '
-          f'{" ".join(files)} |', flush=True)
+    files = sorted(
+        file.name for file in work.glob('*') if file.suffix in ('.pth', '.part', '.partial')
+    )
+    print(f'| {kind} | {kill} | {after:.2f} s | {where} | {" ".join(files)} |', flush=True)
 
 
 def last_step(text: str) -> str:
-    steps = [line for line in text.splitlines()
-             if '(train)' in line or 'Saving' in line or '(val)' in line]
+    steps = [
+        line
+        for line in text.splitlines()
+        if '(train)' in line or 'Saving' in line or '(val)' in line
+    ]
     return steps[-1].split(' - ')[-1][:40] if steps else 'before training'
 
 
@@ -100,8 +104,7 @@ def killed_training(kind: str, begin, work: Path) -> None:
     for kill in range(KILLS + 1):
         process = begin()
         if kill < KILLS:
-            process.wait_for('Checkpoints will be saved', '(train)',
-                             'is complete')
+            process.wait_for('Checkpoints will be saved', '(train)', 'is complete')
             began = time.monotonic()
             wait = moments.random() * 2
             while time.monotonic() < began + wait and process.runs():
@@ -120,8 +123,9 @@ def trained(server, configs, synthetic, tmp_path_factory) -> dict[str, Path]:
     works = {}
     for kind, config in configs.items():
         works[kind] = tmp_path_factory.mktemp(kind) / 'work'
-        process = server.start('train.py', config, '--data-root', synthetic,
-                               '--work-dir', works[kind])
+        process = server.start(
+            'train.py', config, '--data-root', synthetic, '--work-dir', works[kind]
+        )
         assert process.wait() == 0, process.output
     return works
 
@@ -129,19 +133,29 @@ def trained(server, configs, synthetic, tmp_path_factory) -> dict[str, Path]:
 @pytest.mark.parametrize('kind', ['iterations', 'epochs'])
 def test_training(server, configs, trained, synthetic, tmp_path, kind):
     work = tmp_path / 'work'
-    killed_training(kind, lambda: server.start(
-        'train.py', configs[kind], '--data-root', synthetic, '--work-dir',
-        work, '--resume'), work)
+    killed_training(
+        kind,
+        lambda: server.start(
+            'train.py', configs[kind], '--data-root', synthetic, '--work-dir', work, '--resume'
+        ),
+        work,
+    )
     assert_same(newest(work), newest(trained[kind]))
     assert not list(work.glob('*.part*'))
 
 
 def test_training_in_two_processes(configs, synthetic, tmp_path):
     """One of them is killed, and the launcher ends the other one."""
-    command = ['bash', ROOT / 'tools/dist_train.sh', configs['iterations'],
-               '2', '--data-root', synthetic, '--work-dir']
-    unbroken = start([*command, tmp_path / 'unbroken'],
-                     tmp_path / 'unbroken.log', PORT=free_port())
+    command = [
+        'bash',
+        ROOT / 'tools/dist_train.sh',
+        configs['iterations'],
+        '2',
+        '--data-root',
+        synthetic,
+        '--work-dir',
+    ]
+    unbroken = start([*command, tmp_path / 'unbroken'], tmp_path / 'unbroken.log', PORT=free_port())
     moments = random.Random(3)
     work, log = tmp_path / 'work', tmp_path / 'work.log'
     for kill in range(KILLS + 1):
@@ -154,11 +168,11 @@ def test_training_in_two_processes(configs, synthetic, tmp_path):
             if len(workers) == 2:
                 os.kill(workers[which], signal.SIGKILL)
                 assert process.wait() == 128 + signal.SIGKILL
-                assert process.said() == [line for line in process.said()
-                                          if 'was ended by SIGKILL' in line]
+                assert process.said() == [
+                    line for line in process.said() if 'was ended by SIGKILL' in line
+                ]
                 assert not any(map(runs, workers))
-                row('one of two processes', kill + 1, wait,
-                    last_step(process.output), work)
+                row('one of two processes', kill + 1, wait, last_step(process.output), work)
                 continue
         assert process.wait() == 0, process.output
     assert unbroken.wait() == 0, unbroken.output
@@ -167,8 +181,7 @@ def test_training_in_two_processes(configs, synthetic, tmp_path):
 
 def killed(process, seed: int, span: float, *texts: str) -> bool:
     """Kill a tool after its start, or some output; whether in time."""
-    while texts and process.runs() and not any(
-            text in process.output for text in texts):
+    while texts and process.runs() and not any(text in process.output for text in texts):
         time.sleep(0.005)
     until = time.monotonic() + random.Random(seed + 1).random() * span
     while time.monotonic() < until and process.runs():
@@ -188,11 +201,21 @@ def test_testing(server, configs, trained, synthetic, tmp_path):
 
     def begin():
         return server.start(
-            'test.py', configs['iterations'], checkpoint, '--data-root',
-            synthetic, '--work-dir', tmp_path / 'work', '--out', out,
-            '--dump', dump, '--cfg-options',
+            'test.py',
+            configs['iterations'],
+            checkpoint,
+            '--data-root',
+            synthetic,
+            '--work-dir',
+            tmp_path / 'work',
+            '--out',
+            out,
+            '--dump',
+            dump,
+            '--cfg-options',
             'test_dataloader.batch_size=1',
-            'default_hooks.logger.interval=1')
+            'default_hooks.logger.interval=1',
+        )
 
     assert begin().wait() == 0
     expected = out.read_bytes(), dump.read_bytes()
@@ -206,17 +229,27 @@ def test_testing(server, configs, trained, synthetic, tmp_path):
 
 
 def test_inferring(server, configs, trained, synthetic, tmp_path):
-    command = ['infer.py', synthetic / 'val', '--model',
-               configs['iterations'], '--weights',
-               newest(trained['iterations']), '--whole-image', '--batch-size',
-               '1', '--save-every', '1', '--out']
+    command = [
+        'infer.py',
+        synthetic / 'val',
+        '--model',
+        configs['iterations'],
+        '--weights',
+        newest(trained['iterations']),
+        '--whole-image',
+        '--batch-size',
+        '1',
+        '--save-every',
+        '1',
+        '--out',
+    ]
     unbroken, work = tmp_path / 'unbroken', tmp_path / 'work'
     process = server.start(*command, unbroken)
     assert process.wait() == 0, process.output
     for kill in range(KILLS):
         resume = ['--resume'] if (work / 'journal.jsonl').is_file() else []
         began = time.monotonic()
-        if killed(server.start(*command, work, *resume), kill, 1.):
+        if killed(server.start(*command, work, *resume), kill, 1.0):
             row('infer', kill + 1, time.monotonic() - began, '', work)
         elif (work / 'predictions.json').is_file():
             shutil.rmtree(work)  # it was complete: from the start
@@ -232,11 +265,23 @@ def test_reporting(server, trained, synthetic, tmp_path):
     page = tmp_path / 'page.html'
     truth = synthetic / 'annotations/person_keypoints_val.json'
     people = json.loads(truth.read_text())['annotations']
-    (work / 'predictions.keypoints.json').write_text(json.dumps([
-        dict(image_id=one['image_id'], category_id=1, score=.5,
-             keypoints=one['keypoints']) for one in people]))
-    command = ['report.py', work / 'predictions.keypoints.json', '--ann',
-               truth, '--out', page, '--overwrite']
+    (work / 'predictions.keypoints.json').write_text(
+        json.dumps(
+            [
+                dict(image_id=one['image_id'], category_id=1, score=0.5, keypoints=one['keypoints'])
+                for one in people
+            ]
+        )
+    )
+    command = [
+        'report.py',
+        work / 'predictions.keypoints.json',
+        '--ann',
+        truth,
+        '--out',
+        page,
+        '--overwrite',
+    ]
     process = server.start(*command)
     assert process.wait() == 0, process.output
     size = page.stat().st_size

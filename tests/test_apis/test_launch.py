@@ -17,21 +17,32 @@ from pose_backbones.errors import ConfigError, LaunchError
 
 
 def test_torchrun_gets_the_nodes_from_the_environment(monkeypatch):
-    for name, value in dict(NNODES='3', NODE_RANK='2', PORT='29001',
-                            MASTER_ADDR='10.0.0.7').items():
+    for name, value in dict(
+        NNODES='3', NODE_RANK='2', PORT='29001', MASTER_ADDR='10.0.0.7'
+    ).items():
         monkeypatch.setenv(name, value)
     assert launch.torchrun_arguments('train.py', 8, ['c.py', '--amp']) == [
-        '--nnodes=3', '--node_rank=2', '--master_addr=10.0.0.7',
-        '--master_port=29001', '--nproc_per_node=8', 'train.py', 'c.py',
-        '--amp', '--launcher', 'pytorch'
+        '--nnodes=3',
+        '--node_rank=2',
+        '--master_addr=10.0.0.7',
+        '--master_port=29001',
+        '--nproc_per_node=8',
+        'train.py',
+        'c.py',
+        '--amp',
+        '--launcher',
+        'pytorch',
     ]
 
 
-@pytest.mark.parametrize(('name', 'value', 'message'), [
-    ('NNODES', '0', 'NNODES=0: expected a whole number of at least 1'),
-    ('NODE_RANK', '1', 'NODE_RANK=1 of NNODES=1'),
-    ('PORT', 'auto', 'PORT=auto'),
-])
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('NNODES', '0', 'NNODES=0: expected a whole number of at least 1'),
+        ('NODE_RANK', '1', 'NODE_RANK=1 of NNODES=1'),
+        ('PORT', 'auto', 'PORT=auto'),
+    ],
+)
 def test_numbers_that_make_no_sense(monkeypatch, name, value, message):
     monkeypatch.setenv(name, value)
     with pytest.raises(LaunchError, match=message):
@@ -42,8 +53,7 @@ def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     runner.check_devices(2)
-    with pytest.raises(
-            LaunchError, match='3 processes .* this machine has 2 GPUs'):
+    with pytest.raises(LaunchError, match='3 processes .* this machine has 2 GPUs'):
         runner.check_devices(3)
 
 
@@ -54,13 +64,20 @@ def test_more_processes_than_gpus_in_a_real_process():
         'torch.cuda.device_count = lambda: 1\n'
         'from pose_backbones.cli import cli, launch\n'
         'sys.argv = ["launch", "tools/train.py", "1", "config.py", "8"]\n'
-        'cli.run(launch.main)\n')
-    done = subprocess.run([sys.executable, '-c', code], env=tool_env(),
-                          capture_output=True, text=True, check=False,
-                          cwd=ROOT)
+        'cli.run(launch.main)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env=tool_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
-        'error: 8 processes were asked for, but this machine has 1 GPU: ')
+        'error: 8 processes were asked for, but this machine has 1 GPU: '
+    )
 
 
 @pytest.mark.parametrize('processes', ['0', 'two', '-1'])
@@ -69,11 +86,13 @@ def test_processes_that_are_no_number(processes):
         launch.main(['tools/train.py', '1', 'config.py', processes])
 
 
-@pytest.mark.parametrize(('arguments', 'usage'), [
-    (['tools/train.py', '1', 'c.py'], 'dist_train.sh CONFIG GPUS'),
-    (['tools/test.py', '2', 'c.py', 'w.pth'],
-     'dist_test.sh CONFIG CHECKPOINT GPUS'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'usage'),
+    [
+        (['tools/train.py', '1', 'c.py'], 'dist_train.sh CONFIG GPUS'),
+        (['tools/test.py', '2', 'c.py', 'w.pth'], 'dist_test.sh CONFIG CHECKPOINT GPUS'),
+    ],
+)
 def test_too_few_arguments_show_the_usage(arguments, usage):
     with pytest.raises(ConfigError, match=usage):
         launch.main(arguments)
@@ -121,9 +140,11 @@ def launched(tmp_path):
 
     def launch_two(*arguments) -> tuple[Process, list[int]]:
         process = start(
-            [sys.executable, ROOT / 'tools/_launch.py', script, 0, 2,
-             *arguments], tmp_path / 'log.txt', PORT=free_port(),
-            TMPDIR=str(temporary))
+            [sys.executable, ROOT / 'tools/_launch.py', script, 0, 2, *arguments],
+            tmp_path / 'log.txt',
+            PORT=free_port(),
+            TMPDIR=str(temporary),
+        )
         if arguments[0] == 'error':
             return process, []
         process.wait_for('together')
@@ -136,8 +157,7 @@ def launched(tmp_path):
     assert left <= {'torchinductor_root'}
 
 
-@pytest.mark.parametrize(('number', 'group'), [
-    (signal.SIGINT, True), (signal.SIGTERM, False)])
+@pytest.mark.parametrize(('number', 'group'), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_signal_ends_all_processes_with_one_line(launched, number, group):
     process, workers = launched('go')
     process.send(number, group)
@@ -153,8 +173,8 @@ def test_a_process_that_was_ended_is_named(launched, number):
     os.kill(workers[1], number)
     assert process.wait() == 128 + number
     assert process.said() == [
-        f'error: rank 1 (process {workers[1]}) was ended by {number.name}; '
-        'step 7 is saved']
+        f'error: rank 1 (process {workers[1]}) was ended by {number.name}; step 7 is saved'
+    ]
     assert 'Traceback' not in process.output
     assert not any(map(runs, workers))
 
@@ -164,8 +184,8 @@ def test_a_process_that_does_not_answer_is_named(launched):
     os.kill(workers[1], signal.SIGSTOP)
     assert process.wait() == 3
     assert process.said() == [
-        f'error: rank 1 (process {workers[1]}) did not answer in time; '
-        'step 7 is saved']
+        f'error: rank 1 (process {workers[1]}) did not answer in time; step 7 is saved'
+    ]
     assert 'Traceback' not in process.output
     assert not any(map(runs, workers))
 
@@ -179,18 +199,29 @@ def test_errors_are_said_once_each(launched):
     assert 1 <= len(set(process.said())) == len(process.said())
 
 
-def test_the_processes_of_a_killed_launcher_end(tiny_config, synthetic,
-                                                tmp_path):
+def test_the_processes_of_a_killed_launcher_end(tiny_config, synthetic, tmp_path):
     (tmp_path / 'tmp').mkdir()
     process = start(
-        ['bash', ROOT / 'tools/dist_train.sh', tiny_config, 2, '--data-root',
-         synthetic, '--work-dir', tmp_path / 'work', '--cfg-options',
-         'train_cfg.max_iters=2000', 'train_dataloader.num_workers=1'],
-        tmp_path / 'log.txt', PORT=free_port(), TMPDIR=str(tmp_path / 'tmp'))
+        [
+            'bash',
+            ROOT / 'tools/dist_train.sh',
+            tiny_config,
+            2,
+            '--data-root',
+            synthetic,
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            'train_cfg.max_iters=2000',
+            'train_dataloader.num_workers=1',
+        ],
+        tmp_path / 'log.txt',
+        PORT=free_port(),
+        TMPDIR=str(tmp_path / 'tmp'),
+    )
     process.wait_for('Saving checkpoint at 2 ')
     workers = children(process.pid)
-    everyone = workers + [one for worker in workers
-                          for one in children(worker)]
+    everyone = workers + [one for worker in workers for one in children(worker)]
     assert len(everyone) == 4
     process.send(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -199,6 +230,7 @@ def test_the_processes_of_a_killed_launcher_end(tiny_config, synthetic,
         time.sleep(0.05)
     assert not any(map(runs, everyone))
     assert len(process.said()) == 1
-    assert process.said()[0].startswith('stopped, because the launcher ('
-                                        f'process {process.pid}) has ended; ')
+    assert process.said()[0].startswith(
+        f'stopped, because the launcher (process {process.pid}) has ended; '
+    )
     assert not list((tmp_path / 'tmp').glob('pose_backbones*'))

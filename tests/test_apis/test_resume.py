@@ -35,11 +35,17 @@ def saved(tmp_path_factory):
 
 def state_of(runner: PoseRunner) -> list:
     """Everything that a resume may change."""
-    return copy.deepcopy([
-        runner.iter, runner.epoch, runner.seed, runner.model.state_dict(),
-        runner.optim_wrapper.state_dict(),
-        [one.state_dict() for one in runner.param_schedulers],
-        list(runner.message_hub.runtime_info.items())])
+    return copy.deepcopy(
+        [
+            runner.iter,
+            runner.epoch,
+            runner.seed,
+            runner.model.state_dict(),
+            runner.optim_wrapper.state_dict(),
+            [one.state_dict() for one in runner.param_schedulers],
+            list(runner.message_hub.runtime_info.items()),
+        ]
+    )
 
 
 @pytest.fixture(scope='module')
@@ -48,8 +54,7 @@ def runner(tmp_path_factory):
     runner = PoseRunner.from_cfg(toy_config(tmp_path_factory.mktemp('work')))
     runner.train_loop  # noqa: B018  (it is built now)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.param_schedulers = runner.build_param_scheduler(
-        runner.param_schedulers)
+    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     return runner
 
 
@@ -58,8 +63,7 @@ DELETE = object()
 
 def put(content: dict, place: str, value) -> None:
     """Set or delete a nested entry, such as `optimizer/state/0/step`."""
-    *keys, last = (int(key) if key.isdigit() else key
-                   for key in place.split('/'))
+    *keys, last = (int(key) if key.isdigit() else key for key in place.split('/'))
     for key in keys:
         content = content[key]
     if value is DELETE:
@@ -69,24 +73,25 @@ def put(content: dict, place: str, value) -> None:
 
 
 NAN = math.nan
-BUFFER = HistoryBuffer([1.], [1])
+BUFFER = HistoryBuffer([1.0], [1])
 BUFFER._log_history = np.zeros((2, 2))
 #: place, value, what the error names
 REFUSED = [
-    ('meta', None, 'meta is None'), ('meta', [1], r'meta is \[1\]'),
-    ('meta', 'iter epoch', "meta is 'iter epoch'"), ('meta', 5, 'meta is 5'),
+    ('meta', None, 'meta is None'),
+    ('meta', [1], r'meta is \[1\]'),
+    ('meta', 'iter epoch', "meta is 'iter epoch'"),
+    ('meta', 5, 'meta is 5'),
     ('meta', {}, 'no state of training'),
     ('meta/iter', DELETE, 'no state of training'),
-    *((f'meta/{key}', value, f'meta.{key} is {value!r}')
-      for key in ('iter', 'epoch')
-      for value in ('x', -5, 6.5, NAN, None, True, 2**70)),
+    *(
+        (f'meta/{key}', value, f'meta.{key} is {value!r}')
+        for key in ('iter', 'epoch')
+        for value in ('x', -5, 6.5, NAN, None, True, 2**70)
+    ),
     ('meta/iter', 10**12, 'after the end of the training'),
-    *(('meta/seed', value, f'meta.seed is {value!r}')
-      for value in ('abc', -1, 2**32, 1.5)),
-    ('state_dict/linear.weight', torch.full((1, 3), NAN),
-     'state_dict.linear.weight'),
-    ('state_dict/norm.running_var', torch.full((3, ), math.inf),
-     'state_dict.norm.running_var'),
+    *(('meta/seed', value, f'meta.seed is {value!r}') for value in ('abc', -1, 2**32, 1.5)),
+    ('state_dict/linear.weight', torch.full((1, 3), NAN), 'state_dict.linear.weight'),
+    ('state_dict/norm.running_var', torch.full((3,), math.inf), 'state_dict.norm.running_var'),
     ('state_dict/linear.weight', torch.zeros(2, 3), 'linear.weight'),
     ('state_dict', [1], 'state_dict is'),
     ('optimizer', DELETE, 'holds no optimizer state'),
@@ -103,15 +108,14 @@ REFUSED = [
     ('optimizer/param_groups/0/lr', math.inf, 'lr is inf'),
     ('optimizer/param_groups/0/lr', None, 'lr is None'),
     ('optimizer/param_groups/0/lr', 'x', "lr is 'x'"),
-    ('optimizer/param_groups/0/betas', (.9, ), 'betas is'),
-    ('optimizer/param_groups/0/betas', (.9, NAN), 'betas'),
-    ('optimizer/param_groups/0/betas', (2., 3.), 'betas is'),
-    ('optimizer/param_groups/0/lr', -1., 'lr is -1.0'),
+    ('optimizer/param_groups/0/betas', (0.9,), 'betas is'),
+    ('optimizer/param_groups/0/betas', (0.9, NAN), 'betas'),
+    ('optimizer/param_groups/0/betas', (2.0, 3.0), 'betas is'),
+    ('optimizer/param_groups/0/lr', -1.0, 'lr is -1.0'),
     ('optimizer/param_groups/0/lr', 10**400, 'lr is 1000'),
-    ('optimizer/state/0/step', torch.tensor(-5.), 'step is a tensor'),
+    ('optimizer/state/0/step', torch.tensor(-5.0), 'step is a tensor'),
     ('optimizer/state/0/step', torch.tensor(1e30), 'step is a tensor'),
-    ('optimizer/state/0/exp_avg', torch.ones(3).to(torch.float8_e4m3fn),
-     'exp_avg is'),
+    ('optimizer/state/0/exp_avg', torch.ones(3).to(torch.float8_e4m3fn), 'exp_avg is'),
     ('optimizer/param_groups/0/amsgrad', True, 'stores step'),
     ('optimizer/state', DELETE, 'optimizer.state is None'),
     ('optimizer/state', {}, 'optimizer.state is empty'),
@@ -119,11 +123,11 @@ REFUSED = [
     ('optimizer/state/0', 5, 'optimizer.state.0 is 5'),
     ('optimizer/state/0', {}, 'optimizer.state.0 has nothing'),
     ('optimizer/state/0/exp_avg', torch.zeros(4), 'exp_avg is a tensor'),
-    ('optimizer/state/0/exp_avg', torch.full((3, ), NAN), 'state.0.exp_avg'),
+    ('optimizer/state/0/exp_avg', torch.full((3,), NAN), 'state.0.exp_avg'),
     ('optimizer/state/0/exp_avg', DELETE, 'state.0 has step, exp_avg_sq'),
     ('optimizer/state/0/exp_avg', 'x', "exp_avg is 'x'"),
     ('optimizer/state/0/exp_avg', torch.zeros(3).int(), 'exp_avg'),
-    ('optimizer/state/0/step', torch.tensor([1., 2.]), 'step is a tensor'),
+    ('optimizer/state/0/step', torch.tensor([1.0, 2.0]), 'step is a tensor'),
     ('optimizer/state/0/extra', 1, 'has step, exp_avg, exp_avg_sq, extra'),
     ('optimizer/state/9', {}, 'a key of optimizer.state is 9'),
     ('message_hub', DELETE, 'message_hub is None'),
@@ -156,8 +160,10 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(
-    ('place', 'value', 'message'), REFUSED,
-    ids=[f'{number}-{place}' for number, (place, *_) in enumerate(REFUSED)])
+    ('place', 'value', 'message'),
+    REFUSED,
+    ids=[f'{number}-{place}' for number, (place, *_) in enumerate(REFUSED)],
+)
 def test_what_is_refused(runner, saved, tmp_path, place, value, message):
     """One error that names the entry, and the run is as it was."""
     content = read_checkpoint(saved)
@@ -178,8 +184,9 @@ def test_what_is_refused(runner, saved, tmp_path, place, value, message):
 def test_tensors_of_an_optimizer_are_its_own():
     """A file may have views of one storage, which a step would write to."""
     one = torch.ones(3)
-    state = own_tensors({'state': {0: {
-        'exp_avg': one, 'exp_avg_sq': one, 'wide': one[:1].expand(4)}}})
+    state = own_tensors(
+        {'state': {0: {'exp_avg': one, 'exp_avg_sq': one, 'wide': one[:1].expand(4)}}}
+    )
     first, second, wide = state['state'][0].values()
     first[0] = 5
     wide[1] = 7
@@ -225,45 +232,55 @@ def test_nothing_is_reported_without_a_difference(saved, tmp_path, report):
 def test_settings_that_are_not_the_configs(saved, tmp_path, report):
     """Each is listed once with both values, and the checkpoint's is used."""
     runner = train_toy(
-        tmp_path, resume=saved, randomness=dict(seed=4),
-        optim_wrapper__optimizer=dict(
-            type='Adam', lr=0.5, betas=(0.8, 0.999), weight_decay=0.1),
-        param_scheduler=[dict(type='MultiStepLR', milestones=[5],
-                              by_epoch=False, gamma=0.2)])
-    text, = report
-    for line in ('randomness.seed: checkpoint 3, config 4',
-                 'optimizer lr: checkpoint 0.01, config 0.5',
-                 'optimizer betas: checkpoint (0.9, 0.999), config (0.8, '
-                 '0.999)', 'optimizer weight_decay: checkpoint 0, config 0.1',
-                 'MultiStepLR milestones: checkpoint {3: 1, 6: 1}, config '
-                 '{5: 1}', 'MultiStepLR gamma: checkpoint 0.1, config 0.2'):
+        tmp_path,
+        resume=saved,
+        randomness=dict(seed=4),
+        optim_wrapper__optimizer=dict(type='Adam', lr=0.5, betas=(0.8, 0.999), weight_decay=0.1),
+        param_scheduler=[dict(type='MultiStepLR', milestones=[5], by_epoch=False, gamma=0.2)],
+    )
+    (text,) = report
+    for line in (
+        'randomness.seed: checkpoint 3, config 4',
+        'optimizer lr: checkpoint 0.01, config 0.5',
+        'optimizer betas: checkpoint (0.9, 0.999), config (0.8, 0.999)',
+        'optimizer weight_decay: checkpoint 0, config 0.1',
+        'MultiStepLR milestones: checkpoint {3: 1, 6: 1}, config {5: 1}',
+        'MultiStepLR gamma: checkpoint 0.1, config 0.2',
+    ):
         assert text.count(line) == 1, line
     assert f'--load-from {saved}' in text
     assert runner.seed == 3
     straight = train_toy(tmp_path / 'straight', randomness=dict(seed=3))
-    assert (runner.optim_wrapper.get_lr() == straight.optim_wrapper.get_lr())
+    assert runner.optim_wrapper.get_lr() == straight.optim_wrapper.get_lr()
     for name, value in straight.model.state_dict().items():
         assert torch.equal(runner.model.state_dict()[name], value), name
 
 
 def test_another_optimizer_or_schedule_does_not_fit(saved, tmp_path):
     with pytest.raises(CheckpointError, match='momentum'):
-        train_toy(tmp_path, resume=saved, optim_wrapper__optimizer=dict(
-            type='SGD', lr=0.01, momentum=0.9))
+        train_toy(
+            tmp_path, resume=saved, optim_wrapper__optimizer=dict(type='SGD', lr=0.01, momentum=0.9)
+        )
     with pytest.raises(CheckpointError, match='a CosineAnnealingLR'):
-        train_toy(tmp_path, resume=saved, param_scheduler=[dict(
-            type='CosineAnnealingLR', T_max=8, by_epoch=False)])
+        train_toy(
+            tmp_path,
+            resume=saved,
+            param_scheduler=[dict(type='CosineAnnealingLR', T_max=8, by_epoch=False)],
+        )
 
 
 def test_a_best_checkpoint_is_not_resumed(tmp_path):
-    train_toy(tmp_path, train_cfg__max_iters=4, **with_validation(),
-              default_hooks__checkpoint__save_best='toy/growing',
-              default_hooks__checkpoint__rule='greater')
+    train_toy(
+        tmp_path,
+        train_cfg__max_iters=4,
+        **with_validation(),
+        default_hooks__checkpoint__save_best='toy/growing',
+        default_hooks__checkpoint__rule='greater',
+    )
     best = tmp_path / 'best_toy_growing_iter_4.pth'
     with pytest.raises(CheckpointError) as caught:
         train_toy(tmp_path, resume=best)
-    assert 'no state of optimizer and schedule (best_*.pth' in str(
-        caught.value)
+    assert 'no state of optimizer and schedule (best_*.pth' in str(caught.value)
     assert f'--load-from {best}' in str(caught.value)
 
 
@@ -281,37 +298,46 @@ def test_the_seed_is_known_when_the_data_loader_is_built(tmp_path):
 
 
 INFO = dict(
-    dataset_name='toy', sigmas=np.array([0.1, 0.2]), empty=np.zeros((0, 2)),
-    keypoint_id2name={0: 'nose', 1: 'ear'}, flip_pairs=[(0, 1)])
+    dataset_name='toy',
+    sigmas=np.array([0.1, 0.2]),
+    empty=np.zeros((0, 2)),
+    keypoint_id2name={0: 'nose', 1: 'ear'},
+    flip_pairs=[(0, 1)],
+)
 
 
 def test_the_same_data_set_is_not_reported(tmp_path, report, monkeypatch):
     """Arrays are compared by value, empty ones too."""
     monkeypatch.setattr(
-        ToyData, '__init__', lambda self: setattr(
-            self, 'metainfo', copy.deepcopy(INFO)))
+        ToyData, '__init__', lambda self: setattr(self, 'metainfo', copy.deepcopy(INFO))
+    )
     train_toy(tmp_path)
     train_toy(tmp_path, resume=tmp_path / 'iter_2.pth')
     train_toy(tmp_path, resume=tmp_path / 'iter_6.pth')
     assert report == []
 
 
-@pytest.mark.parametrize(('key', 'value', 'line'), [
-    ('sigmas', np.array([0.1, 0.3]),
-     'sigmas: checkpoint 0.2, config 0.3'),
-    ('keypoint_id2name', {0: 'nose', 1: 'eye'},
-     "keypoint_id2name: checkpoint 'ear', config 'eye'"),
-    ('empty', np.zeros((1, 2)), 'empty: checkpoint'),
-])
-def test_another_data_set_is_reported(tmp_path, report, monkeypatch, key,
-                                      value, line):
+@pytest.mark.parametrize(
+    ('key', 'value', 'line'),
+    [
+        ('sigmas', np.array([0.1, 0.3]), 'sigmas: checkpoint 0.2, config 0.3'),
+        (
+            'keypoint_id2name',
+            {0: 'nose', 1: 'eye'},
+            "keypoint_id2name: checkpoint 'ear', config 'eye'",
+        ),
+        ('empty', np.zeros((1, 2)), 'empty: checkpoint'),
+    ],
+)
+def test_another_data_set_is_reported(tmp_path, report, monkeypatch, key, value, line):
     infos = [INFO, {**INFO, key: value}]
-    monkeypatch.setattr(ToyData, '__init__', lambda self: setattr(
-        self, 'metainfo', copy.deepcopy(infos[0])))
+    monkeypatch.setattr(
+        ToyData, '__init__', lambda self: setattr(self, 'metainfo', copy.deepcopy(infos[0]))
+    )
     train_toy(tmp_path)
     infos.pop(0)
     train_toy(tmp_path, resume=tmp_path / 'iter_4.pth')
-    text, = report
+    (text,) = report
     assert line in text
 
 
@@ -326,17 +352,27 @@ def schedules() -> list:
         dict(type='StepLR', step_size=3, **common),
         dict(type='PolyLR', eta_min=1e-4, **common),
         dict(type='OneCycleLR', eta_max=0.1, total_steps=8, by_epoch=False),
-        dict(type='OneCycleLR', eta_max=0.1, total_steps=8, by_epoch=False,
-             three_phase=True, anneal_strategy='linear'),
-        dict(type='CosineRestartLR', periods=[3, 5], restart_weights=[1, .5],
-             eta_min=0, by_epoch=False),
+        dict(
+            type='OneCycleLR',
+            eta_max=0.1,
+            total_steps=8,
+            by_epoch=False,
+            three_phase=True,
+            anneal_strategy='linear',
+        ),
+        dict(
+            type='CosineRestartLR',
+            periods=[3, 5],
+            restart_weights=[1, 0.5],
+            eta_min=0,
+            by_epoch=False,
+        ),
         dict(type='LinearMomentum', start_factor=0.1, **common),
-        dict(type='ReduceOnPlateauLR', monitor='toy/sum', rule='less',
-             patience=0)]
+        dict(type='ReduceOnPlateauLR', monitor='toy/sum', rule='less', patience=0),
+    ]
 
 
-@pytest.mark.parametrize('schedule', schedules(),
-                         ids=lambda schedule: schedule['type'])
+@pytest.mark.parametrize('schedule', schedules(), ids=lambda schedule: schedule['type'])
 def test_each_schedule_goes_on(tmp_path, report, schedule):
     """The learning rates of a resumed run are those of an unbroken one."""
     options = dict(param_scheduler=[schedule], randomness=dict(seed=1))
@@ -347,38 +383,46 @@ def test_each_schedule_goes_on(tmp_path, report, schedule):
     train_toy(work, resume=tmp_path / 'straight/iter_4.pth', **options)
     assert report == []
     for key in ('state_dict', 'optimizer', 'param_schedulers'):
-        one, other = (read_checkpoint(folder / 'iter_8.pth')[key]
-                      for folder in (work, tmp_path / 'straight'))
+        one, other = (
+            read_checkpoint(folder / 'iter_8.pth')[key] for folder in (work, tmp_path / 'straight')
+        )
         assert repr(one) == repr(other), key
     assert straight.iter == 8
 
 
-@pytest.mark.parametrize('wrapper', [
-    dict(type='OptimWrapper', accumulative_counts=2,
-         optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
-    dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01)),
-    dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01,
-                                             amsgrad=True),
-         clip_grad=dict(max_norm=1.),
-         paramwise_cfg=dict(custom_keys={'norm': dict(lr_mult=0.1)})),
-    dict(type='OptimWrapper', optimizer=dict(type='Adamax', lr=0.01)),
-    dict(type='OptimWrapper', optimizer=dict(type='RMSprop', lr=0.01,
-                                             momentum=0.9)),
-    dict(type='OptimWrapper', optimizer=dict(type='NAdam', lr=0.01)),
-    dict(type='OptimWrapper', optimizer=dict(type='Adadelta')),
-    dict(type='OptimWrapper', optimizer=dict(type='ASGD', lr=0.01)),
-    dict(type='OptimWrapper', optimizer=dict(type='Rprop', lr=0.01)),
-], ids=lambda wrapper: wrapper['optimizer']['type'])
+@pytest.mark.parametrize(
+    'wrapper',
+    [
+        dict(
+            type='OptimWrapper',
+            accumulative_counts=2,
+            optimizer=dict(type='SGD', lr=0.01, momentum=0.9),
+        ),
+        dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01)),
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=0.01, amsgrad=True),
+            clip_grad=dict(max_norm=1.0),
+            paramwise_cfg=dict(custom_keys={'norm': dict(lr_mult=0.1)}),
+        ),
+        dict(type='OptimWrapper', optimizer=dict(type='Adamax', lr=0.01)),
+        dict(type='OptimWrapper', optimizer=dict(type='RMSprop', lr=0.01, momentum=0.9)),
+        dict(type='OptimWrapper', optimizer=dict(type='NAdam', lr=0.01)),
+        dict(type='OptimWrapper', optimizer=dict(type='Adadelta')),
+        dict(type='OptimWrapper', optimizer=dict(type='ASGD', lr=0.01)),
+        dict(type='OptimWrapper', optimizer=dict(type='Rprop', lr=0.01)),
+    ],
+    ids=lambda wrapper: wrapper['optimizer']['type'],
+)
 def test_each_optimizer_goes_on(tmp_path, report, wrapper):
-    options = dict(randomness=dict(seed=1),
-                   optim_wrapper={**wrapper, '_delete_': True})
+    options = dict(randomness=dict(seed=1), optim_wrapper={**wrapper, '_delete_': True})
     train_toy(tmp_path / 'straight', **options)
-    train_toy(tmp_path / 'work', resume=tmp_path / 'straight/iter_4.pth',
-              **options)
+    train_toy(tmp_path / 'work', resume=tmp_path / 'straight/iter_4.pth', **options)
     assert report == []
     for key in ('state_dict', 'optimizer'):
-        one, other = (read_checkpoint(tmp_path / name / 'iter_8.pth')[key]
-                      for name in ('work', 'straight'))
+        one, other = (
+            read_checkpoint(tmp_path / name / 'iter_8.pth')[key] for name in ('work', 'straight')
+        )
         assert repr(one) == repr(other), key
 
 
@@ -387,15 +431,18 @@ class Scaled(OptimWrapper):
 
     def state_dict(self) -> dict:
         """With the scale of the loss."""
-        return dict(super().state_dict(),
-                    loss_scaler=dict(scale=65536., _growth_tracker=3))
+        return dict(super().state_dict(), loss_scaler=dict(scale=65536.0, _growth_tracker=3))
 
 
-@pytest.mark.parametrize(('scaler', 'message'), [
-    (dict(scale=NAN, _growth_tracker=3), 'loss_scaler.scale is nan'),
-    (dict(scale='x', _growth_tracker=3), "loss_scaler.scale is 'x'"),
-    (dict(scale=1.), 'loss_scaler has scale; the config has scale, _growth'),
-    (5, 'loss_scaler is 5')])
+@pytest.mark.parametrize(
+    ('scaler', 'message'),
+    [
+        (dict(scale=NAN, _growth_tracker=3), 'loss_scaler.scale is nan'),
+        (dict(scale='x', _growth_tracker=3), "loss_scaler.scale is 'x'"),
+        (dict(scale=1.0), 'loss_scaler has scale; the config has scale, _growth'),
+        (5, 'loss_scaler is 5'),
+    ],
+)
 def test_the_scale_of_mixed_precision(scaler, message):
     wrapper = Scaled(torch.optim.Adam(torch.nn.Linear(2, 1).parameters()))
     state = wrapper.state_dict()
@@ -406,6 +453,7 @@ def test_the_scale_of_mixed_precision(scaler, message):
 
 def test_several_optimizers():
     """Each state belongs to the optimizer of its name."""
+
     def build(**lrs: float) -> OptimWrapperDict:
         model = torch.nn.Linear(2, 1)
         wrappers = {}
@@ -416,15 +464,19 @@ def test_several_optimizers():
             wrappers[name].step()
         return OptimWrapperDict(**wrappers)
 
-    saved = build(weight=.1, bias=.2).state_dict()
-    assert check_optimizer(build(weight=.1, bias=.3), saved, 'x.pth', 1) == [
-        'bias: optimizer lr: checkpoint 0.2, config 0.3']
-    with pytest.raises(CheckpointError, match='optimizer has weight, bias; '
-                       'the config has weight'):
-        check_optimizer(build(weight=.1), saved, 'x.pth', 1)
+    saved = build(weight=0.1, bias=0.2).state_dict()
+    assert check_optimizer(build(weight=0.1, bias=0.3), saved, 'x.pth', 1) == [
+        'bias: optimizer lr: checkpoint 0.2, config 0.3'
+    ]
+    with pytest.raises(CheckpointError, match='optimizer has weight, bias; the config has weight'):
+        check_optimizer(build(weight=0.1), saved, 'x.pth', 1)
     with pytest.raises(CheckpointError, match='exp_avg is a tensor'):
-        check_optimizer(build(weight=.1, bias=.2), {
-            'weight': saved['bias'], 'bias': saved['weight']}, 'x.pth', 1)
+        check_optimizer(
+            build(weight=0.1, bias=0.2),
+            {'weight': saved['bias'], 'bias': saved['weight']},
+            'x.pth',
+            1,
+        )
 
 
 EMA = dict(custom_hooks=[dict(type='EMAHook')])
@@ -437,8 +489,9 @@ def test_averaged_weights(tmp_path, report):
     middle = tmp_path / 'straight/iter_4.pth'
     train_toy(tmp_path / 'work', resume=middle, **options)
     for key in ('state_dict', 'ema_state_dict'):
-        one, other = (read_checkpoint(tmp_path / name / 'iter_8.pth')[key]
-                      for name in ('work', 'straight'))
+        one, other = (
+            read_checkpoint(tmp_path / name / 'iter_8.pth')[key] for name in ('work', 'straight')
+        )
         assert repr(one) == repr(other), key
     assert report == []
     train_toy(tmp_path / 'plain', resume=middle, randomness=dict(seed=1))
@@ -447,8 +500,7 @@ def test_averaged_weights(tmp_path, report):
     content['ema_state_dict']['module.other'] = torch.zeros(1)
     torch.save(content, tmp_path / 'changed.pth')
     with pytest.raises(CheckpointError, match='hooks of the config'):
-        train_toy(tmp_path / 'third', resume=tmp_path / 'changed.pth',
-                  **options)
+        train_toy(tmp_path / 'third', resume=tmp_path / 'changed.pth', **options)
 
 
 def test_functions_are_not_saved(tmp_path):
@@ -458,53 +510,79 @@ def test_functions_are_not_saved(tmp_path):
     runner.message_hub.update_info('what', len)
     runner.message_hub.update_info('path', tmp_path)
     runner.train()
-    info = read_checkpoint(tmp_path / 'iter_2.pth')['message_hub'][
-        'runtime_info']
+    info = read_checkpoint(tmp_path / 'iter_2.pth')['message_hub']['runtime_info']
     assert 'what' not in info
     assert info['path'] == str(tmp_path)
 
 
-def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes,
-                                 report):
+def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes, report):
     """What `--resume` does in an empty, a whole and a damaged work dir."""
     work = tmp_path / 'work'
 
     def train(*options: str, iters: int = 2) -> int:
-        return train_api.main([
-            str(tiny_config), '--data-root', str(synthetic), '--work-dir',
-            str(work), '--no-validate', *map(str, options), '--cfg-options',
-            f'train_cfg.max_iters={iters}'])
+        return train_api.main(
+            [
+                str(tiny_config),
+                '--data-root',
+                str(synthetic),
+                '--work-dir',
+                str(work),
+                '--no-validate',
+                *map(str, options),
+                '--cfg-options',
+                f'train_cfg.max_iters={iters}',
+            ]
+        )
 
     with pytest.raises(ConfigError, match='nope/AP'):
-        train_api.main([
-            str(tiny_config), '--data-root', str(synthetic), '--work-dir',
-            str(work), '--cfg-options',
-            'default_hooks.checkpoint.save_best=nope/AP'])
+        train_api.main(
+            [
+                str(tiny_config),
+                '--data-root',
+                str(synthetic),
+                '--work-dir',
+                str(work),
+                '--cfg-options',
+                'default_hooks.checkpoint.save_best=nope/AP',
+            ]
+        )
     assert not work.exists()
     assert train('--resume') == 0
-    assert f'{work} holds no checkpoint to resume: a new training' in (
-        notes.text)
+    assert f'{work} holds no checkpoint to resume: a new training' in (notes.text)
     assert (work / 'last_checkpoint').read_text() == 'iter_2.pth'
     assert {file.name for file in work.iterdir() if file.is_file()} == {
-        'iter_2.pth', 'last_checkpoint', 'tiny.py'}
+        'iter_2.pth',
+        'last_checkpoint',
+        'tiny.py',
+    }
     before = (work / 'iter_2.pth').read_bytes()
     assert train('--resume') == 0  # is complete
-    with pytest.raises(CheckpointError, match='iter 2, after the end of the '
-                       'training, train_cfg.max_iters=1'):
+    with pytest.raises(
+        CheckpointError, match='iter 2, after the end of the training, train_cfg.max_iters=1'
+    ):
         train('--resume', iters=1)
-    torch.save(read_checkpoint(work / 'iter_2.pth')['state_dict'],
-               tmp_path / 'weights.pth')
+    torch.save(read_checkpoint(work / 'iter_2.pth')['state_dict'], tmp_path / 'weights.pth')
     with pytest.raises(CheckpointError, match='holds weights but no state'):
         train('--resume', tmp_path / 'weights.pth', iters=4)
     assert (work / 'iter_2.pth').read_bytes() == before
 
     # The config asks for a longer schedule with another rate.
-    train_api.main([
-        str(tiny_config), '--data-root', str(synthetic), '--work-dir',
-        str(work), '--no-validate', '--resume', '--cfg-options',
-        'train_cfg.max_iters=4', 'optim_wrapper.optimizer.lr=1e-3',
-        'param_scheduler.0.end=8'])
-    text, = report
+    train_api.main(
+        [
+            str(tiny_config),
+            '--data-root',
+            str(synthetic),
+            '--work-dir',
+            str(work),
+            '--no-validate',
+            '--resume',
+            '--cfg-options',
+            'train_cfg.max_iters=4',
+            'optim_wrapper.optimizer.lr=1e-3',
+            'param_scheduler.0.end=8',
+        ]
+    )
+    (text,) = report
     assert 'optimizer lr: checkpoint 0.0005, config 0.001' in text
     assert 'LinearLR end: checkpoint 4, config 8' in text
     assert 'data set' not in text
@@ -512,8 +590,10 @@ def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes,
 
     for file in work.glob('*.pth'):
         file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(CheckpointError, match='no checkpoint of it can be '
-                       'read.*iter_4.pth.*start anew with --overwrite'):
+    with pytest.raises(
+        CheckpointError,
+        match='no checkpoint of it can be read.*iter_4.pth.*start anew with --overwrite',
+    ):
         train('--resume', iters=6)
 
 
@@ -535,22 +615,36 @@ def test_the_config_in_a_work_dir_is_not_run(tiny_config, tmp_path):
     assert not mark.exists()
 
 
-def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path,
-                                  monkeypatch):
+def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path, monkeypatch):
     """It is refused while the first one trains, and changes nothing."""
     work = tmp_path / 'work'
-    arguments = [str(tiny_config), '--data-root', str(synthetic),
-                 '--work-dir', str(work), '--overwrite']
+    arguments = [
+        str(tiny_config),
+        '--data-root',
+        str(synthetic),
+        '--work-dir',
+        str(work),
+        '--overwrite',
+    ]
     work.mkdir()
     (work / 'iter_2.pth').write_bytes(b'of the first run')
     holder = subprocess.Popen(
-        [sys.executable, '-c', 'import sys, time\n'
-         'from pose_backbones.utils.lock import only_run\n'
-         'with only_run(sys.argv[1]):\n print(1, flush=True)\n'
-         ' time.sleep(100)', str(work)],
-        cwd=ROOT, env=tool_env(), stdout=subprocess.PIPE, text=True)
+        [
+            sys.executable,
+            '-c',
+            'import sys, time\n'
+            'from pose_backbones.utils.lock import only_run\n'
+            'with only_run(sys.argv[1]):\n print(1, flush=True)\n'
+            ' time.sleep(100)',
+            str(work),
+        ],
+        cwd=ROOT,
+        env=tool_env(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     holder.stdout.readline()
-    monkeypatch.setattr(lock, '_PATIENCE', 0.)
+    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
     try:
         with pytest.raises(WorkDirError, match='another run is writing'):
             train_api.main(arguments)

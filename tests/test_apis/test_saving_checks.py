@@ -9,23 +9,29 @@ from pose_backbones.preflight import check_save_best, check_saving
 from pose_backbones.preflight.checkpoints import known_metrics
 
 
-@pytest.mark.parametrize(('key', 'value', 'message'), [
-    *((f'train_cfg.{key}', value, f'train_cfg.{key}={value!r}')
-      for key in ('max_iters', 'val_interval')
-      for value in (0, -1, 1.5, True, '2')),
-    ('train_cfg.val_begin', -1, 'train_cfg.val_begin=-1'),
-    *((f'default_hooks.checkpoint.{key}', value, f'checkpoint.{key}={value}')
-      for key in ('interval', 'max_keep_ckpts') for value in (0, -2, 2.5)),
-    ('default_hooks.checkpoint.save_begin', -1, 'save_begin=-1'),
-    ('default_hooks.checkpoint.filename_tmpl', '../x{}.pth',
-     "filename_tmpl='../x{}.pth'"),
-    ('default_hooks.checkpoint.filename_tmpl', 'last.pth', 'with one {}'),
-    ('default_hooks.checkpoint.by_epoch', True, 'set by_epoch=False'),
-    ('default_hooks.checkpoint', dict(interval=-1, save_last=False),
-     'nothing would be saved'),
-    ('default_hooks.checkpoint', None, 'nothing would be saved'),
-    ('default_hooks', None, 'set by_epoch=False'),
-])
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        *(
+            (f'train_cfg.{key}', value, f'train_cfg.{key}={value!r}')
+            for key in ('max_iters', 'val_interval')
+            for value in (0, -1, 1.5, True, '2')
+        ),
+        ('train_cfg.val_begin', -1, 'train_cfg.val_begin=-1'),
+        *(
+            (f'default_hooks.checkpoint.{key}', value, f'checkpoint.{key}={value}')
+            for key in ('interval', 'max_keep_ckpts')
+            for value in (0, -2, 2.5)
+        ),
+        ('default_hooks.checkpoint.save_begin', -1, 'save_begin=-1'),
+        ('default_hooks.checkpoint.filename_tmpl', '../x{}.pth', "filename_tmpl='../x{}.pth'"),
+        ('default_hooks.checkpoint.filename_tmpl', 'last.pth', 'with one {}'),
+        ('default_hooks.checkpoint.by_epoch', True, 'set by_epoch=False'),
+        ('default_hooks.checkpoint', dict(interval=-1, save_last=False), 'nothing would be saved'),
+        ('default_hooks.checkpoint', None, 'nothing would be saved'),
+        ('default_hooks', None, 'set by_epoch=False'),
+    ],
+)
 def test_settings_that_save_too_little(tiny_config, key, value, message):
     cfg = load_config(str(tiny_config))
     check_saving(cfg)
@@ -37,8 +43,7 @@ def test_settings_that_save_too_little(tiny_config, key, value, message):
         entry[last] = None
     else:
         cfg.merge_from_dict({key: value})
-    with pytest.raises(ConfigError, match=message.replace('.', r'\.')
-                       .replace('{}', r'\{\}')):
+    with pytest.raises(ConfigError, match=message.replace('.', r'\.').replace('{}', r'\{\}')):
         check_saving(cfg)
 
 
@@ -53,20 +58,25 @@ def test_epochs_without_an_end(tiny_config):
     check_saving(cfg)
 
 
-@pytest.mark.parametrize(('evaluator', 'right', 'wrong'), [
-    (dict(type='CocoMetric'), 'coco/AP .75', 'coco/mAP'),
-    (dict(type='CocoMetric', prefix='mine'), 'mine/AR (L)', 'coco/AP'),
-    (dict(type='CocoMetric', iou_type='keypoints_crowd',
-          prefix='crowdpose'), 'crowdpose/AP(H)', 'crowdpose/AP (L)'),
-    (dict(type='PCKAccuracy', norm_item=['bbox', 'torso']), 'tPCK', 'PCKh'),
-    (dict(type='MpiiPCKAccuracy'), 'PCK@0.1', 'coco/AP'),
-    (dict(type='pose_backbones.MpiiPCKh'), 'PCKh/Mean@0.1', 'Mean'),
-    ([dict(type='AUC'), dict(type='EPE', prefix='hand')], 'hand/EPE', 'EPE'),
-])
+@pytest.mark.parametrize(
+    ('evaluator', 'right', 'wrong'),
+    [
+        (dict(type='CocoMetric'), 'coco/AP .75', 'coco/mAP'),
+        (dict(type='CocoMetric', prefix='mine'), 'mine/AR (L)', 'coco/AP'),
+        (
+            dict(type='CocoMetric', iou_type='keypoints_crowd', prefix='crowdpose'),
+            'crowdpose/AP(H)',
+            'crowdpose/AP (L)',
+        ),
+        (dict(type='PCKAccuracy', norm_item=['bbox', 'torso']), 'tPCK', 'PCKh'),
+        (dict(type='MpiiPCKAccuracy'), 'PCK@0.1', 'coco/AP'),
+        (dict(type='pose_backbones.MpiiPCKh'), 'PCKh/Mean@0.1', 'Mean'),
+        ([dict(type='AUC'), dict(type='EPE', prefix='hand')], 'hand/EPE', 'EPE'),
+    ],
+)
 def test_the_metric_of_save_best(evaluator, right, wrong):
     hook = dict(type='CheckpointHook', save_best=['auto', right])
-    cfg = Config(dict(val_evaluator=evaluator,
-                      default_hooks=dict(checkpoint=hook)))
+    cfg = Config(dict(val_evaluator=evaluator, default_hooks=dict(checkpoint=hook)))
     check_save_best(cfg)
     cfg.default_hooks.checkpoint.save_best = wrong
     with pytest.raises(ConfigError, match='gives no such metric') as caught:

@@ -34,8 +34,7 @@ def forked(tmp_path):
         log.touch()
         pid = os.fork()
         if pid:
-            return Process(pid, log, lambda: os.waitstatus_to_exitcode(
-                os.waitpid(pid, 0)[1]))
+            return Process(pid, log, lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         end = os.open(log, os.O_WRONLY | os.O_APPEND)
         os.dup2(end, 1)
@@ -60,30 +59,43 @@ def say_go() -> None:
     print('go', flush=True)
 
 
-@pytest.mark.parametrize(('tool', 'number'), [
-    ('train.py', signal.SIGINT), ('test.py', signal.SIGTERM),
-    ('get_flops.py', signal.SIGINT), ('_launch.py', signal.SIGINT)])
+@pytest.mark.parametrize(
+    ('tool', 'number'),
+    [
+        ('train.py', signal.SIGINT),
+        ('test.py', signal.SIGTERM),
+        ('get_flops.py', signal.SIGINT),
+        ('_launch.py', signal.SIGINT),
+    ],
+)
 def test_while_the_tool_is_loading(tmp_path, tool, number):
-    process = start([sys.executable, ROOT / 'tools' / tool],
-                    tmp_path / 'log.txt')
+    process = start([sys.executable, ROOT / 'tools' / tool], tmp_path / 'log.txt')
     time.sleep(0.6)
     process.send(number)
     assert process.wait() == 128 + number
-    assert process.output == ('stopped while loading; nothing was read or '
-                              'written\n')
+    assert process.output == ('stopped while loading; nothing was read or written\n')
 
 
-@pytest.mark.parametrize(('number', 'group', 'persistent'), [
-    (signal.SIGINT, True, False), (signal.SIGTERM, False, True),
-    (signal.SIGHUP, False, False)])
-def test_training_with_data_workers(server, tiny_config, synthetic, tmp_path,
-                                    number, group, persistent):
+@pytest.mark.parametrize(
+    ('number', 'group', 'persistent'),
+    [(signal.SIGINT, True, False), (signal.SIGTERM, False, True), (signal.SIGHUP, False, False)],
+)
+def test_training_with_data_workers(
+    server, tiny_config, synthetic, tmp_path, number, group, persistent
+):
     work = tmp_path / 'work'
     process = server.start(
-        'train.py', tiny_config, '--data-root', synthetic, '--work-dir', work,
-        '--cfg-options', 'train_cfg.max_iters=2000',
+        'train.py',
+        tiny_config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        work,
+        '--cfg-options',
+        'train_cfg.max_iters=2000',
         'train_dataloader.num_workers=2',
-        f'train_dataloader.persistent_workers={persistent}')
+        f'train_dataloader.persistent_workers={persistent}',
+    )
     process.wait_for('Saving checkpoint at 4 ')
     workers = children(process.pid)
     assert len(workers) == 2
@@ -101,25 +113,35 @@ def test_training_with_data_workers(server, tiny_config, synthetic, tmp_path,
         assert read_checkpoint(file)['meta']['iter'] >= 2
 
 
-def test_a_test_says_that_nothing_was_written(server, tiny_config, synthetic,
-                                              tmp_path):
+def test_a_test_says_that_nothing_was_written(server, tiny_config, synthetic, tmp_path):
     from mmengine.config import Config
     from mmpose.registry import MODELS
     from mmpose.utils import register_all_modules
+
     register_all_modules()
-    torch.save({'state_dict': MODELS.build(Config.fromfile(
-        str(tiny_config)).model).state_dict()}, tmp_path / 'w.pth')
+    torch.save(
+        {'state_dict': MODELS.build(Config.fromfile(str(tiny_config)).model).state_dict()},
+        tmp_path / 'w.pth',
+    )
     (tmp_path / 'm.json').write_text('{"coco/AP": 0.5}')
     process = server.start(
-        'test.py', tiny_config, tmp_path / 'w.pth', '--data-root', synthetic,
-        '--work-dir', tmp_path / 'work', '--out', tmp_path / 'm.json',
-        '--cfg-options', 'test_dataloader.batch_size=1',
-        'default_hooks.logger.interval=1')
+        'test.py',
+        tiny_config,
+        tmp_path / 'w.pth',
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--out',
+        tmp_path / 'm.json',
+        '--cfg-options',
+        'test_dataloader.batch_size=1',
+        'default_hooks.logger.interval=1',
+    )
     process.wait_for('Iter(test)')
     process.send(signal.SIGTERM)
     assert process.wait() == 143
-    assert process.said() == ['stopped; the results are not complete; run '
-                              'the command again']
+    assert process.said() == ['stopped; the results are not complete; run the command again']
     assert (tmp_path / 'm.json').read_text() == '{"coco/AP": 0.5}'
 
 
@@ -197,8 +219,7 @@ def test_where_python_ignores_exceptions(forked):
     assert process.output == 'go\nstopped; run the command again\n'
 
 
-def test_what_must_be_written_after_a_stop_has_its_time(forked, tmp_path,
-                                                        monkeypatch):
+def test_what_must_be_written_after_a_stop_has_its_time(forked, tmp_path, monkeypatch):
     monkeypatch.setattr(stopping, '_UNWINDING', 0.5)
 
     def main(_):
@@ -241,25 +262,34 @@ def raising(error):
     return main
 
 
-@pytest.mark.parametrize(('error', 'line'), [
-    (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/a/b'),
-     '/a/b: No space left on device: make room there, or choose another '
-     'folder'),
-    (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
-     'Disk quota exceeded: make room there, or choose another folder'),
-    (PermissionError(errno.EACCES, 'Permission denied', '/a'),
-     '/a: Permission denied'),
-    (OSError(errno.EROFS, 'Read-only file system', b'/a'),
-     '/a: Read-only file system'),
-    (OSError(errno.ENAMETOOLONG, 'File name too long', '/n'),
-     '/n: File name too long'),
-    (OSError(errno.EXDEV, 'Cross-device link', '/a', None, '/b'),
-     '/a -> /b: Cross-device link'),
-    (OSError('Caught OSError in DataLoader worker process 0.\nOriginal '
-             'Traceback\n  more\nOSError: [Errno 5] Input/output error'),
-     'Input/output error'),
-    (ConfigError('a=1: expected 2'), 'a=1: expected 2'),
-])
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/a/b'),
+            '/a/b: No space left on device: make room there, or choose another folder',
+        ),
+        (
+            OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+            'Disk quota exceeded: make room there, or choose another folder',
+        ),
+        (PermissionError(errno.EACCES, 'Permission denied', '/a'), '/a: Permission denied'),
+        (OSError(errno.EROFS, 'Read-only file system', b'/a'), '/a: Read-only file system'),
+        (OSError(errno.ENAMETOOLONG, 'File name too long', '/n'), '/n: File name too long'),
+        (
+            OSError(errno.EXDEV, 'Cross-device link', '/a', None, '/b'),
+            '/a -> /b: Cross-device link',
+        ),
+        (
+            OSError(
+                'Caught OSError in DataLoader worker process 0.\nOriginal '
+                'Traceback\n  more\nOSError: [Errno 5] Input/output error'
+            ),
+            'Input/output error',
+        ),
+        (ConfigError('a=1: expected 2'), 'a=1: expected 2'),
+    ],
+)
 def test_what_the_system_refuses_is_one_line(forked, error, line):
     process = forked(raising(error))
     assert process.wait() == 2

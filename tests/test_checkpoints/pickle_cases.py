@@ -24,8 +24,7 @@ class Pickle:
     def value(self, value) -> 'Pickle':
         """Any plain value, by Python's own pickler."""
         code = pickle.dumps(value, 2)[2:-1]
-        return self.op(code) if b'q' not in code else self._without_memo(
-            value)
+        return self.op(code) if b'q' not in code else self._without_memo(value)
 
     def _without_memo(self, value) -> 'Pickle':
         if isinstance(value, str):
@@ -39,8 +38,8 @@ class Pickle:
         if isinstance(value, bytes):
             return self.op(b'B' + struct.pack('<I', len(value)) + value)
         return self.op(
-            {dict: b'}', list: b']'}[type(value)]
-            if not value else pickle.dumps(value, 2)[2:-1])
+            {dict: b'}', list: b']'}[type(value)] if not value else pickle.dumps(value, 2)[2:-1]
+        )
 
     def call(self, path: str, *arguments) -> 'Pickle':
         """A call with plain arguments or pickles."""
@@ -85,37 +84,50 @@ def a_tuple(*parts) -> Pickle:
 
 def a_dtype(name: str, subarray=None, names=None, fields=None) -> Pickle:
     """A number type of NumPy with any state."""
-    return Pickle().call('numpy.dtype', name, False, True).build(a_tuple(
-        3, '<', subarray, names, fields, -1, -1, 0))
+    return (
+        Pickle()
+        .call('numpy.dtype', name, False, True)
+        .build(a_tuple(3, '<', subarray, names, fields, -1, -1, 0))
+    )
 
 
 def an_array(dtype: Pickle, shape: tuple, content) -> Pickle:
     """An array of NumPy."""
-    return Pickle().call(
-        'numpy.core.multiarray._reconstruct', Pickle().name('numpy.ndarray'),
-        (0, ), b'b').build(a_tuple(1, shape, dtype, False, content))
+    return (
+        Pickle()
+        .call('numpy.core.multiarray._reconstruct', Pickle().name('numpy.ndarray'), (0,), b'b')
+        .build(a_tuple(1, shape, dtype, False, content))
+    )
 
 
-def a_tensor(shape=(4, ), count=4, offset=0, stride=None, key='0',
-             kind='FloatStorage') -> Pickle:
+def a_tensor(shape=(4,), count=4, offset=0, stride=None, key='0', kind='FloatStorage') -> Pickle:
     """A tensor that says anything about its storage."""
     if stride is None:
-        stride = (1, ) * len(shape)
-    storage = a_tuple('storage', Pickle().name(f'torch.{kind}'), key, 'cpu',
-                      count).op(b'Q')
+        stride = (1,) * len(shape)
+    storage = a_tuple('storage', Pickle().name(f'torch.{kind}'), key, 'cpu', count).op(b'Q')
     return Pickle().call(
-        'torch._utils._rebuild_tensor_v2', storage, offset, shape, stride,
-        False, Pickle().call('collections.OrderedDict'))
+        'torch._utils._rebuild_tensor_v2',
+        storage,
+        offset,
+        shape,
+        stride,
+        False,
+        Pickle().call('collections.OrderedDict'),
+    )
 
 
-def save(path: Path, content: Pickle | bytes,
-         storages: dict[str, bytes] | None = None,
-         compress: bool = False) -> Path:
+def save(
+    path: Path,
+    content: Pickle | bytes,
+    storages: dict[str, bytes] | None = None,
+    compress: bool = False,
+) -> Path:
     """Write the zip format around a pickle."""
     method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with zipfile.ZipFile(path, 'w', method) as archive:
-        archive.writestr('archive/data.pkl', content if isinstance(
-            content, bytes) else content.bytes())
+        archive.writestr(
+            'archive/data.pkl', content if isinstance(content, bytes) else content.bytes()
+        )
         archive.writestr('archive/version', '3\n')
         for key, data in (storages or {}).items():
             archive.writestr(f'archive/data/{key}', data)

@@ -25,11 +25,16 @@ FOLDER = Path(mmpose.__file__).parent / '.mim/configs/_base_/datasets'
 DESCRIPTIONS = sorted(file.stem for file in FOLDER.glob('*.py'))
 #: keypoints of a user's own, without a skeleton
 OWN = dict(
-    dataset_name='own', paper_info={}, skeleton_info={},
+    dataset_name='own',
+    paper_info={},
+    skeleton_info={},
     keypoint_info={
-        number: dict(name=f'point {number}', id=number, color=[0, 0, 255],
-                     type='', swap='') for number in range(3)},
-    joint_weights=[1., 1., 1.], sigmas=[])
+        number: dict(name=f'point {number}', id=number, color=[0, 0, 255], type='', swap='')
+        for number in range(3)
+    },
+    joint_weights=[1.0, 1.0, 1.0],
+    sigmas=[],
+)
 
 CONFIG = """
 _base_ = '{tiny}'
@@ -63,14 +68,15 @@ experiment_name = None
 @pytest.fixture(autouse=True)
 def _quick(one_thread, monkeypatch):
     """The maps are of a few pixels; the text of a config is not formatted."""
-    monkeypatch.setattr(config_module, 'FormatCode',
-                        lambda text, **options: (text, True))
+    monkeypatch.setattr(config_module, 'FormatCode', lambda text, **options: (text, True))
     monkeypatch.setattr(runner_module, 'collect_env', dict)
 
 
 def _keypoint_count(metainfo: dict) -> int:
-    info = metainfo.get('keypoint_info') or Config.fromfile(
-        metainfo['from_file']).dataset_info.keypoint_info
+    info = (
+        metainfo.get('keypoint_info')
+        or Config.fromfile(metainfo['from_file']).dataset_info.keypoint_info
+    )
     return len(info)
 
 
@@ -85,23 +91,34 @@ def make_config(tiny_config, tmp_path):
         rng = np.random.default_rng(0)
         images, people = [], []
         for number in (1, 2):
-            cv2.imwrite(str(data / f'images/{number}.png'),
-                        rng.integers(0, 255, (64, 48, 3), np.uint8))
-            images.append(dict(id=number, file_name=f'{number}.png',
-                               width=48, height=64))
-            points = np.stack((rng.uniform(4, 44, count),
-                               rng.uniform(4, 60, count),
-                               np.full(count, 2.)), 1)
-            people.append(dict(
-                id=number, image_id=number, category_id=1, iscrowd=0,
-                bbox=[2., 2., 44., 60.], area=2640., num_keypoints=count,
-                keypoints=points.ravel().tolist()))
-        (data / 'all.json').write_text(json.dumps(dict(
-            images=images, annotations=people,
-            categories=[dict(id=1, name='person')])))
+            cv2.imwrite(
+                str(data / f'images/{number}.png'), rng.integers(0, 255, (64, 48, 3), np.uint8)
+            )
+            images.append(dict(id=number, file_name=f'{number}.png', width=48, height=64))
+            points = np.stack(
+                (rng.uniform(4, 44, count), rng.uniform(4, 60, count), np.full(count, 2.0)), 1
+            )
+            people.append(
+                dict(
+                    id=number,
+                    image_id=number,
+                    category_id=1,
+                    iscrowd=0,
+                    bbox=[2.0, 2.0, 44.0, 60.0],
+                    area=2640.0,
+                    num_keypoints=count,
+                    keypoints=points.ravel().tolist(),
+                )
+            )
+        (data / 'all.json').write_text(
+            json.dumps(
+                dict(images=images, annotations=people, categories=[dict(id=1, name='person')])
+            )
+        )
         config = tmp_path / 'described.py'
-        config.write_text(CONFIG.format(
-            tiny=tiny_config, metainfo=metainfo, count=count, data=data))
+        config.write_text(
+            CONFIG.format(tiny=tiny_config, metainfo=metainfo, count=count, data=data)
+        )
         return config, data
 
     return make
@@ -110,8 +127,14 @@ def make_config(tiny_config, tmp_path):
 def _run(main, config: Path, *arguments) -> None:
     # Runs of one process within a second would share MMEngine's records.
     _run.number += 1
-    main([*map(str, (config, *arguments)), '--cfg-options',
-          f'experiment_name=described_{_run.number}', *_run.options])
+    main(
+        [
+            *map(str, (config, *arguments)),
+            '--cfg-options',
+            f'experiment_name=described_{_run.number}',
+            *_run.options,
+        ]
+    )
 
 
 _run.number, _run.options = 0, ()
@@ -119,25 +142,30 @@ _run.number, _run.options = 0, ()
 
 @pytest.mark.parametrize('name', [*DESCRIPTIONS, 'own keypoints'])
 def test_train_test_resume_twice_and_infer(make_config, tmp_path, name):
-    metainfo = OWN if name == 'own keypoints' else dict(
-        from_file=str(FOLDER / f'{name}.py'))
+    metainfo = OWN if name == 'own keypoints' else dict(from_file=str(FOLDER / f'{name}.py'))
     config, data = make_config(metainfo)
     work = tmp_path / 'work'
     for step in (1, 2, 3):
-        _run.options = (f'train_cfg.max_iters={step}', )
+        _run.options = (f'train_cfg.max_iters={step}',)
         resume = ['--resume'] if step > 1 else []
-        _run(train_api.main, config, '--work-dir', work, '--no-validate',
-             *resume)
+        _run(train_api.main, config, '--work-dir', work, '--no-validate', *resume)
         content = read_checkpoint(work / f'iter_{step}.pth')
         assert content['meta']['iter'] == step
         moments = content['optimizer']['state'][0]
         assert int(moments['step']) == step  # resumed, not begun anew
     _run.options = ()
-    _run(test_api.main, config, work / 'iter_3.pth', '--work-dir',
-         tmp_path / 'test', '--out', tmp_path / 'metrics.json')
+    _run(
+        test_api.main,
+        config,
+        work / 'iter_3.pth',
+        '--work-dir',
+        tmp_path / 'test',
+        '--out',
+        tmp_path / 'metrics.json',
+    )
     assert 0 <= json.loads((tmp_path / 'metrics.json').read_text())['PCK'] <= 1
     inferencer = PoseInferencer(str(config), str(work / 'iter_3.pth'))
-    result, = list(inferencer(str(data / 'images/1.png')))
+    (result,) = list(inferencer(str(data / 'images/1.png')))
     count = _keypoint_count(metainfo)
     assert result.keypoints.shape == (1, count, 2)
     assert len(inferencer.skeleton.names) == count

@@ -9,73 +9,120 @@ from mmpose.registry import MODELS
 from safetensors.torch import save_file
 from torch import nn
 
-from pose_backbones.checkpoints.loading import (
-    get_weights,
-    load_weights,
-    read_checkpoint,
-)
+from pose_backbones.checkpoints.loading import get_weights, load_weights, read_checkpoint
 
 LOSS = dict(type='KeypointMSELoss', use_target_weight=True)
 POINTS = 5
 TOPDOWN = {
     'HeatmapHead': dict(
-        type='HeatmapHead', in_channels=64, out_channels=POINTS,
-        deconv_out_channels=(8, ), deconv_kernel_sizes=(4, ),
-        conv_out_channels=(8, 8), conv_kernel_sizes=(3, 3), loss=LOSS),
+        type='HeatmapHead',
+        in_channels=64,
+        out_channels=POINTS,
+        deconv_out_channels=(8,),
+        deconv_kernel_sizes=(4,),
+        conv_out_channels=(8, 8),
+        conv_kernel_sizes=(3, 3),
+        loss=LOSS,
+    ),
     'CPMHead': dict(
-        type='CPMHead', in_channels=64, out_channels=POINTS, num_stages=1,
-        deconv_out_channels=None, loss=LOSS),
+        type='CPMHead',
+        in_channels=64,
+        out_channels=POINTS,
+        num_stages=1,
+        deconv_out_channels=None,
+        loss=LOSS,
+    ),
     'ViPNASHead': dict(
-        type='ViPNASHead', in_channels=64, out_channels=POINTS,
-        deconv_out_channels=(16, ), deconv_kernel_sizes=(4, ),
-        deconv_num_groups=(16, ), conv_out_channels=(8, ),
-        conv_kernel_sizes=(3, ), loss=LOSS),
+        type='ViPNASHead',
+        in_channels=64,
+        out_channels=POINTS,
+        deconv_out_channels=(16,),
+        deconv_kernel_sizes=(4,),
+        deconv_num_groups=(16,),
+        conv_out_channels=(8,),
+        conv_kernel_sizes=(3,),
+        loss=LOSS,
+    ),
     'SimCCHead': dict(
-        type='SimCCHead', in_channels=64, out_channels=POINTS,
-        input_size=(64, 64), in_featuremap_size=(2, 2),
-        deconv_out_channels=(8, ), deconv_kernel_sizes=(4, ),
-        deconv_num_groups=(1, ), loss=dict(type='KLDiscretLoss')),
+        type='SimCCHead',
+        in_channels=64,
+        out_channels=POINTS,
+        input_size=(64, 64),
+        in_featuremap_size=(2, 2),
+        deconv_out_channels=(8,),
+        deconv_kernel_sizes=(4,),
+        deconv_num_groups=(1,),
+        loss=dict(type='KLDiscretLoss'),
+    ),
     'RTMCCHead': dict(
-        type='RTMCCHead', in_channels=64, out_channels=POINTS,
-        input_size=(64, 64), in_featuremap_size=(2, 2),
-        simcc_split_ratio=2., final_layer_kernel_size=1,
-        gau_cfg=dict(hidden_dims=16, s=8, expansion_factor=2,
-                     dropout_rate=0., drop_path=0., act_fn='SiLU',
-                     use_rel_bias=False, pos_enc=False),
-        loss=dict(type='KLDiscretLoss')),
+        type='RTMCCHead',
+        in_channels=64,
+        out_channels=POINTS,
+        input_size=(64, 64),
+        in_featuremap_size=(2, 2),
+        simcc_split_ratio=2.0,
+        final_layer_kernel_size=1,
+        gau_cfg=dict(
+            hidden_dims=16,
+            s=8,
+            expansion_factor=2,
+            dropout_rate=0.0,
+            drop_path=0.0,
+            act_fn='SiLU',
+            use_rel_bias=False,
+            pos_enc=False,
+        ),
+        loss=dict(type='KLDiscretLoss'),
+    ),
     'RegressionHead': dict(
-        type='RegressionHead', in_channels=64, num_joints=POINTS,
-        loss=dict(type='SmoothL1Loss')),
-    'RLEHead': dict(
-        type='RLEHead', in_channels=64, num_joints=POINTS,
-        loss=dict(type='RLELoss')),
+        type='RegressionHead', in_channels=64, num_joints=POINTS, loss=dict(type='SmoothL1Loss')
+    ),
+    'RLEHead': dict(type='RLEHead', in_channels=64, num_joints=POINTS, loss=dict(type='RLELoss')),
     'IntegralRegressionHead': dict(
-        type='IntegralRegressionHead', in_channels=64, num_joints=POINTS,
-        in_featuremap_size=(2, 2), deconv_out_channels=(8, ),
-        deconv_kernel_sizes=(4, ), loss=dict(type='SmoothL1Loss')),
+        type='IntegralRegressionHead',
+        in_channels=64,
+        num_joints=POINTS,
+        in_featuremap_size=(2, 2),
+        deconv_out_channels=(8,),
+        deconv_kernel_sizes=(4,),
+        loss=dict(type='SmoothL1Loss'),
+    ),
     'DSNTHead': dict(
-        type='DSNTHead', in_channels=64, num_joints=POINTS,
-        in_featuremap_size=(2, 2), deconv_out_channels=(8, ),
-        deconv_kernel_sizes=(4, ),
-        loss=dict(type='MultipleLossWrapper', losses=[
-            dict(type='SmoothL1Loss'), LOSS])),
+        type='DSNTHead',
+        in_channels=64,
+        num_joints=POINTS,
+        in_featuremap_size=(2, 2),
+        deconv_out_channels=(8,),
+        deconv_kernel_sizes=(4,),
+        loss=dict(type='MultipleLossWrapper', losses=[dict(type='SmoothL1Loss'), LOSS]),
+    ),
 }
 RESCORE = dict(in_channels=74, norm_indexes=(0, 1))
 BOTTOMUP = {
     'DEKRHead': dict(
-        type='DEKRHead', in_channels=64, num_keypoints=POINTS,
-        heatmap_loss=LOSS, displacement_loss=dict(
-            type='SoftWeightSmoothL1Loss')),
+        type='DEKRHead',
+        in_channels=64,
+        num_keypoints=POINTS,
+        heatmap_loss=LOSS,
+        displacement_loss=dict(type='SoftWeightSmoothL1Loss'),
+    ),
     'DEKRHead with rescoring': dict(
-        type='DEKRHead', in_channels=64, num_keypoints=POINTS,
-        heatmap_loss=LOSS, displacement_loss=dict(
-            type='SoftWeightSmoothL1Loss'), rescore_cfg=RESCORE),
+        type='DEKRHead',
+        in_channels=64,
+        num_keypoints=POINTS,
+        heatmap_loss=LOSS,
+        displacement_loss=dict(type='SoftWeightSmoothL1Loss'),
+        rescore_cfg=RESCORE,
+    ),
     'CIDHead': dict(
-        type='CIDHead', in_channels=64, gfd_channels=8,
-        num_keypoints=POINTS, coupled_heatmap_loss=dict(
-            type='FocalHeatmapLoss'), decoupled_heatmap_loss=dict(
-                type='FocalHeatmapLoss'), contrastive_loss=dict(
-                    type='InfoNCELoss')),
+        type='CIDHead',
+        in_channels=64,
+        gfd_channels=8,
+        num_keypoints=POINTS,
+        coupled_heatmap_loss=dict(type='FocalHeatmapLoss'),
+        decoupled_heatmap_loss=dict(type='FocalHeatmapLoss'),
+        contrastive_loss=dict(type='InfoNCELoss'),
+    ),
 }
 HEADS = {**TOPDOWN, **BOTTOMUP}
 
@@ -83,15 +130,21 @@ HEADS = {**TOPDOWN, **BOTTOMUP}
 def build(name: str) -> nn.Module:
     """An estimator with a head, with weights that all differ."""
     init_default_scope('mmpose')
-    kind = 'TopdownPoseEstimator' if name in TOPDOWN else (
-        'BottomupPoseEstimator')
-    pool = dict(neck=dict(type='GlobalAveragePooling')) if name in (
-        'RegressionHead', 'RLEHead') else {}
-    model = MODELS.build(dict(
-        type=kind, backbone=dict(
-            type='ResNet', depth=18, stem_channels=8, base_channels=8), **pool,
-        head=HEADS[name],
-        data_preprocessor=dict(type='PoseDataPreprocessor')))
+    kind = 'TopdownPoseEstimator' if name in TOPDOWN else ('BottomupPoseEstimator')
+    pool = (
+        dict(neck=dict(type='GlobalAveragePooling'))
+        if name in ('RegressionHead', 'RLEHead')
+        else {}
+    )
+    model = MODELS.build(
+        dict(
+            type=kind,
+            backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+            **pool,
+            head=HEADS[name],
+            data_preprocessor=dict(type='PoseDataPreprocessor'),
+        )
+    )
     with torch.no_grad():
         for value in model.state_dict().values():
             if value.is_floating_point():
@@ -117,8 +170,7 @@ def _forms(model: nn.Module, folder):
     state = model.state_dict()
     torch.save({'state_dict': state, 'meta': {}}, folder / 'mmengine.pth')
     yield 'mmengine.pth'
-    torch.save(read_checkpoint(folder / 'mmengine.pth'),
-               folder / 'read and saved.pth')
+    torch.save(read_checkpoint(folder / 'mmengine.pth'), folder / 'read and saved.pth')
     yield 'read and saved.pth'
     torch.save(dict(state), folder / 'without versions.pth')
     yield 'without versions.pth'
@@ -126,11 +178,11 @@ def _forms(model: nn.Module, folder):
     wrapped.module = model
     torch.save({'state_dict': wrapped.state_dict()}, folder / 'parallel.pth')
     yield 'parallel.pth'
-    torch.save({'model': state}, folder / 'old format.pth',
-               _use_new_zipfile_serialization=False)
+    torch.save({'model': state}, folder / 'old format.pth', _use_new_zipfile_serialization=False)
     yield 'old format.pth'
-    save_file({name: value.contiguous() for name, value in state.items()},
-              folder / 'plain.safetensors')
+    save_file(
+        {name: value.contiguous() for name, value in state.items()}, folder / 'plain.safetensors'
+    )
     yield 'plain.safetensors'
 
 

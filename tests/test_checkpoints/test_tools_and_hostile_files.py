@@ -15,8 +15,13 @@ from pose_backbones.errors import CheckpointError
 
 
 def _code(path):
-    save(path, a_dict(state_dict=Pickle().op(b'}'), x=Pickle().call(
-        'os.system', f'touch {path.with_name("it_ran")}')))
+    save(
+        path,
+        a_dict(
+            state_dict=Pickle().op(b'}'),
+            x=Pickle().call('os.system', f'touch {path.with_name("it_ran")}'),
+        ),
+    )
 
 
 def _cut(path):
@@ -34,52 +39,56 @@ FILES = {
     'contains itself': (_itself, 'contains itself'),
     'html': (lambda path: path.write_text('<html>404</html>'), 'HTML page'),
     'fifo': (os.mkfifo, 'a named pipe'),
-    'a list': (lambda path: torch.save([1], path),
-               'holds a list|No state_dict'),
-    'no weights': (lambda path: torch.save({'a': 1}, path),
-                   'no weights|no state of training|key|family|missing'),
+    'a list': (lambda path: torch.save([1], path), 'holds a list|No state_dict'),
+    'no weights': (
+        lambda path: torch.save({'a': 1}, path),
+        'no weights|no state of training|key|family|missing',
+    ),
 }
 
 
 def _train(config, data, folder, *options):
-    train_api.main([config, '--data-root', data, '--work-dir', folder,
-                    '--no-validate', *options])
+    train_api.main([config, '--data-root', data, '--work-dir', folder, '--no-validate', *options])
 
 
 ENTRIES = {
     'test': lambda file, config, data, folder: test_api.main(
-        [config, file, '--data-root', data, '--work-dir', folder]),
-    'resume': lambda file, config, data, folder: _train(
-        config, data, folder, '--resume', file),
+        [config, file, '--data-root', data, '--work-dir', folder]
+    ),
+    'resume': lambda file, config, data, folder: _train(config, data, folder, '--resume', file),
     'load-from': lambda file, config, data, folder: _train(
-        config, data, folder, '--load-from', file),
+        config, data, folder, '--load-from', file
+    ),
     'init_cfg': lambda file, config, data, folder: _train(
-        config, data, folder, '--cfg-options',
+        config,
+        data,
+        folder,
+        '--cfg-options',
         'model.backbone.init_cfg.type=Pretrained',
-        f'model.backbone.init_cfg.checkpoint={file}'),
-    'convert': lambda file, config, data, folder: convert_api.main(
-        [file, f'{folder}.pth']),
+        f'model.backbone.init_cfg.checkpoint={file}',
+    ),
+    'convert': lambda file, config, data, folder: convert_api.main([file, f'{folder}.pth']),
     'infer': lambda file, config, data, folder: infer_api.main(
-        [f'{data}/val', '--model', config, '--weights', file, '--out',
-         folder]),
-    'init_model': lambda file, config, data, folder: init_model(
-        config, file, device='cpu'),
+        [f'{data}/val', '--model', config, '--weights', file, '--out', folder]
+    ),
+    'init_model': lambda file, config, data, folder: init_model(config, file, device='cpu'),
 }
 
 
 @pytest.mark.parametrize('entry', ENTRIES)
-def test_each_ends_with_one_error_and_leaves_nothing(entry, tiny_config,
-                                                     synthetic, tmp_path):
+def test_each_ends_with_one_error_and_leaves_nothing(entry, tiny_config, synthetic, tmp_path):
     for kind, (make, message) in FILES.items():
         file = tmp_path / f'{kind.replace(" ", "-")}.pth'
         make(file)
         folder = tmp_path / f'out of {kind}'
         error = RuntimeError if kind == 'a list' else CheckpointError
         with pytest.raises(error, match=message) as caught:
-            ENTRIES[entry](str(file), str(tiny_config), str(synthetic),
-                           str(folder))
+            ENTRIES[entry](str(file), str(tiny_config), str(synthetic), str(folder))
         assert '\n' not in str(caught.value)
-        left = [one for one in folder.rglob('*') if one.suffix in (
-            '.pth', '.partial', '.json')] if folder.exists() else []
+        left = (
+            [one for one in folder.rglob('*') if one.suffix in ('.pth', '.partial', '.json')]
+            if folder.exists()
+            else []
+        )
         assert not left
     assert not (tmp_path / 'it_ran').exists()

@@ -17,12 +17,11 @@ from pose_backbones.errors import CheckpointError
 
 
 class _Attack:
-
     def __init__(self, path):
         self.path = path
 
     def __reduce__(self):
-        return os.system, (f'touch {self.path}', )
+        return os.system, (f'touch {self.path}',)
 
 
 @pytest.fixture
@@ -32,7 +31,6 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, '_hub_dir', None)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
-
         def log_message(self, *args):
             pass
 
@@ -51,12 +49,11 @@ def _save(path, number: float) -> None:
 
 
 def _cached(tmp_path) -> list[str]:
-    return sorted(file.name for file in (
-        tmp_path / 'cache/hub/checkpoints').glob('*'))
+    return sorted(file.name for file in (tmp_path / 'cache/hub/checkpoints').glob('*'))
 
 
 def test_downloads_are_read_as_data(tmp_path, server):
-    _save(tmp_path / 'good.pth', 4.)
+    _save(tmp_path / 'good.pth', 4.0)
     assert read_checkpoint(f'{server}/good.pth')['a'] == 4
     (tmp_path / 'good.pth').unlink()
     assert read_checkpoint(f'{server}/good.pth')['a'] == 4
@@ -69,15 +66,14 @@ def test_downloads_are_read_as_data(tmp_path, server):
 
 
 def test_two_urls_with_one_file_name(tmp_path, server):
-    for folder, number in (('a', 1.), ('b', 2.)):
+    for folder, number in (('a', 1.0), ('b', 2.0)):
         _save(tmp_path / folder / 'm.pth', number)
         assert read_checkpoint(f'{server}/{folder}/m.pth')['a'] == number
     assert read_checkpoint(f'{server}/a/m.pth?download=1')['a'] == 1
     assert len(_cached(tmp_path)) == 3
 
 
-@pytest.mark.parametrize('content', [
-    'cut', b'<!DOCTYPE html><html>', b'', 'safetensors'])
+@pytest.mark.parametrize('content', ['cut', b'<!DOCTYPE html><html>', b'', 'safetensors'])
 def test_a_damaged_download_is_removed(tmp_path, server, content):
     name = 'w.safetensors' if content == 'safetensors' else 'w.pth'
     if content in ('cut', 'safetensors'):
@@ -88,18 +84,21 @@ def test_a_damaged_download_is_removed(tmp_path, server, content):
             save_file({'a': torch.randn(999)}, tmp_path / name)
         content = (tmp_path / name).read_bytes()[:2000]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match=(
+    with pytest.raises(
+        CheckpointError,
+        match=(
             rf'unreadable: {server}/{name}.*downloaded file, .*{name}, was '
-            'removed')):
+            'removed'
+        ),
+    ):
         read_checkpoint(f'{server}/{name}')
     assert not _cached(tmp_path)
-    save_file({'a': torch.tensor(3.)}, tmp_path / name)
+    save_file({'a': torch.tensor(3.0)}, tmp_path / name)
     assert read_checkpoint(f'{server}/{name}')['a'] == 3
 
 
-def test_files_that_torch_hub_has_are_used_if_their_hash_is_right(tmp_path,
-                                                                  server):
-    _save(tmp_path / 'x.pth', 5.)
+def test_files_that_torch_hub_has_are_used_if_their_hash_is_right(tmp_path, server):
+    _save(tmp_path / 'x.pth', 5.0)
     content = (tmp_path / 'x.pth').read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:8]
     if digest.isdigit():  # would be a date
@@ -107,14 +106,12 @@ def test_files_that_torch_hub_has_are_used_if_their_hash_is_right(tmp_path,
     hub = tmp_path / 'cache/hub/checkpoints'
     hub.mkdir(parents=True)
     (hub / f'net-{digest}_20230724.pth').write_bytes(content)
-    assert read_checkpoint(
-        f'{server}/nowhere/net-{digest}_20230724.pth')['a'] == 5
-    _save(tmp_path / 'plain.pth', 6.)
+    assert read_checkpoint(f'{server}/nowhere/net-{digest}_20230724.pth')['a'] == 5
+    _save(tmp_path / 'plain.pth', 6.0)
     (hub / 'plain.pth').write_bytes(content)
     assert read_checkpoint(f'{server}/plain.pth')['a'] == 6
     (hub / 'net-deadbeef.pth').write_bytes(content)
-    assert cached_file(f'{server}/net-deadbeef.pth') != (
-        hub / 'net-deadbeef.pth')
+    assert cached_file(f'{server}/net-deadbeef.pth') != (hub / 'net-deadbeef.pth')
 
 
 def test_files_by_url_are_read_in_place(tmp_path, monkeypatch):
@@ -130,8 +127,7 @@ def test_files_by_url_are_read_in_place(tmp_path, monkeypatch):
 
 
 def test_an_unreachable_url_says_what_to_do(tmp_path, monkeypatch, server):
-    with pytest.raises(
-            CheckpointError, match=r'out of reach: http://127\.0\.0\.1:9'):
+    with pytest.raises(CheckpointError, match=r'out of reach: http://127\.0\.0\.1:9'):
         read_checkpoint('http://127.0.0.1:9/weights.pth')
     with pytest.raises(CheckpointError, match=r'out of reach: .*404'):
         read_checkpoint(f'{server}/none.pth')

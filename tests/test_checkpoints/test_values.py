@@ -7,11 +7,7 @@ import torch
 from mmpose.apis import init_model
 from safetensors import safe_open
 
-from pose_backbones.checkpoints.loading import (
-    get_weights,
-    load_weights,
-    read_checkpoint,
-)
+from pose_backbones.checkpoints.loading import get_weights, load_weights, read_checkpoint
 from pose_backbones.cli.convert import convert_checkpoint
 from pose_backbones.errors import CheckpointError
 
@@ -34,15 +30,19 @@ def model(config):
 def trained(model) -> dict[str, torch.Tensor]:
     """Weights of which none is the initial one."""
     generator = torch.Generator().manual_seed(3)
-    return {name: torch.rand(value.shape, generator=generator) + .5
-            if value.is_floating_point() else value + 7
-            for name, value in model.state_dict().items()}
+    return {
+        name: torch.rand(value.shape, generator=generator) + 0.5
+        if value.is_floating_point()
+        else value + 7
+        for name, value in model.state_dict().items()
+    }
 
 
 def _floats(change):
     return lambda trained: {
         name: change(value) if value.is_floating_point() else value
-        for name, value in trained.items()}
+        for name, value in trained.items()
+    }
 
 
 def _first(change):
@@ -59,19 +59,25 @@ UNFIT = {
     'int': (_floats(lambda v: v.int()), 'int32 in place of float32'),
     'bool': (_floats(lambda v: v > 1), 'bool in place of float32'),
     'complex': (_floats(lambda v: v + 1j), 'complex64 in place of float32'),
-    'float8': (_floats(lambda v: v.to(torch.float8_e4m3fn)),
-               'float8_e4m3fn in place of float32'),
+    'float8': (_floats(lambda v: v.to(torch.float8_e4m3fn)), 'float8_e4m3fn in place of float32'),
     'NaN': (_floats(lambda v: v * torch.nan), 'values are NaN or infinite'),
     'one NaN': (_first(_one_nan), r'1 of \d+ values are NaN or infinite'),
     'infinite': (_first(lambda v: v / 0), 'values are NaN or infinite'),
-    'beyond float32': (_first(lambda v: v.double() * 1e300),
-                       'values are NaN or infinite'),
-    'negative variances': (lambda trained: {
-        name: -value if name.endswith('running_var') else value
-        for name, value in trained.items()}, 'a negative variance'),
-    'counts of floats': (lambda trained: {
-        name: value + .5 if name.endswith('batches_tracked') else value
-        for name, value in trained.items()}, 'float32 in place of int64'),
+    'beyond float32': (_first(lambda v: v.double() * 1e300), 'values are NaN or infinite'),
+    'negative variances': (
+        lambda trained: {
+            name: -value if name.endswith('running_var') else value
+            for name, value in trained.items()
+        },
+        'a negative variance',
+    ),
+    'counts of floats': (
+        lambda trained: {
+            name: value + 0.5 if name.endswith('batches_tracked') else value
+            for name, value in trained.items()
+        },
+        'float32 in place of int64',
+    ),
 }
 FIT = {
     'float16': _floats(lambda v: v.half()),
@@ -80,17 +86,16 @@ FIT = {
     'parameters': _floats(torch.nn.Parameter),
     'whole numbers as floats': lambda trained: {
         name: value.float() if name.endswith('batches_tracked') else value
-        for name, value in trained.items()},
+        for name, value in trained.items()
+    },
 }
 
 
 @pytest.mark.parametrize('case', UNFIT)
-def test_values_that_cannot_be_right_are_refused(model, trained, tmp_path,
-                                                 case, config):
+def test_values_that_cannot_be_right_are_refused(model, trained, tmp_path, case, config):
     change, message = UNFIT[case]
     torch.save({'state_dict': change(trained)}, tmp_path / 'x.pth')
-    before = {name: value.clone()
-              for name, value in model.state_dict().items()}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     weights = get_weights(read_checkpoint(tmp_path / 'x.pth'))
     with pytest.raises(CheckpointError, match=message):
         load_weights(model, weights, 'x.pth')
@@ -117,15 +122,16 @@ def test_non_strict_leaves_such_values_out(model, trained, notes):
 
 
 @pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', 'averaged'])
-def test_init_model_finds_the_weights_of_wrappers(config, trained, tmp_path,
-                                                  prefix):
+def test_init_model_finds_the_weights_of_wrappers(config, trained, tmp_path, prefix):
     if prefix == 'averaged':
-        content = {'ema_state_dict': {
-            **{f'module.{name}': value for name, value in trained.items()},
-            'steps': torch.tensor(3)}}
+        content = {
+            'ema_state_dict': {
+                **{f'module.{name}': value for name, value in trained.items()},
+                'steps': torch.tensor(3),
+            }
+        }
     else:
-        content = {'state_dict': {prefix + name: value
-                                  for name, value in trained.items()}}
+        content = {'state_dict': {prefix + name: value for name, value in trained.items()}}
     torch.save(content, tmp_path / 'x.pth')
     loaded = init_model(config, str(tmp_path / 'x.pth'), device='cpu')
     for name, value in loaded.state_dict().items():
@@ -133,11 +139,14 @@ def test_init_model_finds_the_weights_of_wrappers(config, trained, tmp_path,
 
 
 @pytest.mark.parametrize('part', ['head', 'backbone', 'nothing'])
-def test_init_model_does_not_go_on_with_random_weights(config, trained,
-                                                       tmp_path, part):
-    torch.save({'state_dict': {
-        name: value for name, value in trained.items()
-        if name.startswith(part)} or {'a': torch.ones(1)}}, tmp_path / 'x.pth')
+def test_init_model_does_not_go_on_with_random_weights(config, trained, tmp_path, part):
+    torch.save(
+        {
+            'state_dict': {name: value for name, value in trained.items() if name.startswith(part)}
+            or {'a': torch.ones(1)}
+        },
+        tmp_path / 'x.pth',
+    )
     with pytest.raises(CheckpointError, match='missing in the file'):
         init_model(config, str(tmp_path / 'x.pth'), device='cpu')
 
@@ -145,23 +154,27 @@ def test_init_model_does_not_go_on_with_random_weights(config, trained,
 def test_pytorch_does_not_leave_a_backbone_random(model, trained):
     """Whoever loads: a file in which the backbone has another prefix."""
     with pytest.raises(CheckpointError, match='missing in the file'):
-        model.load_state_dict({f'_orig_mod.{name}': value
-                               for name, value in trained.items()},
-                              strict=False)
+        model.load_state_dict(
+            {f'_orig_mod.{name}': value for name, value in trained.items()}, strict=False
+        )
 
 
-@pytest.mark.parametrize(('key', 'shown'), [
-    (5, 'key 5, a int'), (None, 'key None'), (('a', 1), r"\('a', 1\)"),
-    (b'x', "key b'x', a bytes")])
+@pytest.mark.parametrize(
+    ('key', 'shown'),
+    [
+        (5, 'key 5, a int'),
+        (None, 'key None'),
+        (('a', 1), r"\('a', 1\)"),
+        (b'x', "key b'x', a bytes"),
+    ],
+)
 def test_keys_that_are_no_names(tmp_path, trained, key, shown):
-    torch.save({'state_dict': {**trained, key: torch.zeros(1)}},
-               tmp_path / 'x.pth')
+    torch.save({'state_dict': {**trained, key: torch.zeros(1)}}, tmp_path / 'x.pth')
     with pytest.raises(CheckpointError, match=shown):
         get_weights(read_checkpoint(tmp_path / 'x.pth'))
 
 
-@pytest.mark.parametrize('key', [
-    '', 'a\nerror: fake\x1b[31m', 'a\ud800', 'x' * 10**6, '..'])
+@pytest.mark.parametrize('key', ['', 'a\nerror: fake\x1b[31m', 'a\ud800', 'x' * 10**6, '..'])
 def test_names_in_messages_are_one_short_line(model, trained, key):
     with pytest.raises(CheckpointError, match='unknown to') as caught:
         load_weights(model, {**trained, key: torch.zeros(1)}, 'x.pth')
@@ -186,5 +199,4 @@ def test_a_conversion_keeps_the_versions(model, tmp_path, ending, config):
     assert read._metadata['head'] == {'version': 2}
     if ending == '.safetensors':
         with safe_open(target, 'pt') as opened:
-            assert json.loads(opened.metadata()['state_dict_metadata'])[
-                'head'] == {'version': 2}
+            assert json.loads(opened.metadata()['state_dict_metadata'])['head'] == {'version': 2}

@@ -14,29 +14,29 @@ KERNELS = (15, 11, 9, 7, 5)
 
 def codec(**kwargs) -> CoarseToFineHeatmap:
     """For inputs of 192x256 (width x height)."""
-    return CoarseToFineHeatmap(**{
-        'input_size': (192, 256), 'heatmap_size': (48, 64), **kwargs})
+    return CoarseToFineHeatmap(**{'input_size': (192, 256), 'heatmap_size': (48, 64), **kwargs})
 
 
 @pytest.mark.parametrize(('data', 'joints'), [('coco', 2), ('mpii', 1)])
 def test_decoding_is_the_originals(data, joints):
     """Some of each sample's key points, those at the border among them."""
     with np.load(GOLDEN) as golden:
-        record = {name.removeprefix(f'{data}_'): golden[name]
-                  for name in golden if name.startswith(data)}
+        record = {
+            name.removeprefix(f'{data}_'): golden[name] for name in golden if name.startswith(data)
+        }
     maps, size = record['heatmaps'], record['input_hw'][::-1]
     assert maps.shape[:2] == (4, joints)
-    own = codec(input_size=tuple(map(int, size)),
-                heatmap_size=maps.shape[:1:-1],
-                blur_kernel_size=int(record['blur_kernel']))
+    own = codec(
+        input_size=tuple(map(int, size)),
+        heatmap_size=maps.shape[:1:-1],
+        blur_kernel_size=int(record['blur_kernel']),
+    )
     for number, box in enumerate(record['sizes']):
         points, scores = own.decode(maps[number])
         assert points.shape == (1, joints, 2)
         points = (points[0] / size - 0.5) * box + record['centers'][number]
-        np.testing.assert_allclose(points, record['keypoints'][number],
-                                   atol=1e-9)
-        np.testing.assert_allclose(scores[0], record['scores'][number],
-                                   atol=1e-6)
+        np.testing.assert_allclose(points, record['keypoints'][number], atol=1e-9)
+        np.testing.assert_allclose(scores[0], record['scores'][number], atol=1e-6)
 
 
 def drawn_by_hand(point, kernel: int) -> np.ndarray:
@@ -56,22 +56,20 @@ def test_targets_of_every_kernel():
     assert maps.dtype == np.float32
     for level, kernel in zip(maps, KERNELS):
         for target, point in zip(level, points[0]):
-            np.testing.assert_allclose(
-                target, drawn_by_hand(point, kernel), atol=1e-3)
+            np.testing.assert_allclose(target, drawn_by_hand(point, kernel), atol=1e-3)
     assert maps.max((2, 3)) == pytest.approx(255)
     assert (encoded['keypoint_weights'] == 1).all()
 
 
 def test_what_is_not_labelled_or_outside_has_no_target():
-    points = np.array([[[50, 50], [60, 60], [70, 70], [-1, 9], [9, 255.5],
-                        [191.2, 9]]], float)
-    visible = np.array([[1, .5, 0, 1, 1, 1]])
+    points = np.array([[[50, 50], [60, 60], [70, 70], [-1, 9], [9, 255.5], [191.2, 9]]], float)
+    visible = np.array([[1, 0.5, 0, 1, 1, 1]])
     encoded = codec().encode(points, visible)
-    assert encoded['keypoint_weights'].tolist() == [[1, .5, 0, 0, 0, 0]]
+    assert encoded['keypoint_weights'].tolist() == [[1, 0.5, 0, 0, 0, 0]]
     peaks = encoded['heatmaps'].reshape(5, 6, -1).max(-1)
     assert (peaks[:, 2:] == 0).all()
     assert (peaks[:, :2] > 254).all()
-    assert visible.tolist() == [[1, .5, 0, 1, 1, 1]]
+    assert visible.tolist() == [[1, 0.5, 0, 1, 1, 1]]
     nobody = codec().encode(points, np.zeros((1, 6)))
     assert not nobody['heatmaps'].any()
 
@@ -100,18 +98,21 @@ def test_many_key_points_at_once():
     maps = rng.random((513, 64, 48), np.float32)
     points, scores = codec().decode(maps)
     for index in (0, 511, 512):
-        alone = codec().decode(maps[index:index + 1])
+        alone = codec().decode(maps[index : index + 1])
         assert points[0, index].tolist() == alone[0][0, 0].tolist()
         assert scores[0, index] == alone[1][0, 0]
 
 
-@pytest.mark.parametrize(('argument', 'value', 'message'), [
-    ('kernel_sizes', (), r'kernel_sizes is \(\): expected odd'),
-    ('kernel_sizes', (15, 10), r'kernel_sizes is \(15, 10\): expected odd'),
-    ('kernel_sizes', (5, 9), r'\(5, 9\): .*the widest first'),
-    ('kernel_sizes', (9, 9), r'\(9, 9\): expected different sizes'),
-    ('blur_kernel_size', 4, 'blur_kernel_size is 4: expected odd'),
-])
+@pytest.mark.parametrize(
+    ('argument', 'value', 'message'),
+    [
+        ('kernel_sizes', (), r'kernel_sizes is \(\): expected odd'),
+        ('kernel_sizes', (15, 10), r'kernel_sizes is \(15, 10\): expected odd'),
+        ('kernel_sizes', (5, 9), r'\(5, 9\): .*the widest first'),
+        ('kernel_sizes', (9, 9), r'\(9, 9\): expected different sizes'),
+        ('blur_kernel_size', 4, 'blur_kernel_size is 4: expected odd'),
+    ],
+)
 def test_kernels_that_cannot_be(argument, value, message):
     with pytest.raises(ValueError, match=message):
         codec(**{argument: value})

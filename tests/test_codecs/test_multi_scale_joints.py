@@ -10,15 +10,13 @@ from mmpose.registry import KEYPOINT_CODECS, TRANSFORMS
 from pose_backbones.codecs import MultiScaleJoints
 from pose_backbones.codecs.multi_scale_joints import average_heatmaps
 
-GOLDEN = np.load(
-    Path(__file__).parents[1] / 'golden' / 'hrcomer_losses.npz')
+GOLDEN = np.load(Path(__file__).parents[1] / 'golden' / 'hrcomer_losses.npz')
 CROWDPOSE = 'configs/_base_/datasets/crowdpose.py'
 
 
 def make(**options) -> MultiScaleJoints:
     """A codec of 40x32 maps."""
-    return MultiScaleJoints(
-        **{'input_size': (160, 128), 'heatmap_size': (40, 32), **options})
+    return MultiScaleJoints(**{'input_size': (160, 128), 'heatmap_size': (40, 32), **options})
 
 
 def small(**options) -> MultiScaleJoints:
@@ -30,22 +28,24 @@ def encode(codec, joints, visible=None, areas=None, sizes=None) -> dict:
     """Encode joints, areas and sizes in pixels of the map."""
     joints = np.array(joints, np.float32)
     count = len(joints)
-    areas = np.full(count, 100.) if areas is None else np.array(areas)
-    sizes = np.full(count, 10.) if sizes is None else np.array(sizes)
-    return codec.encode(joints * 4, visible, areas * 16., sizes * 4.)
+    areas = np.full(count, 100.0) if areas is None else np.array(areas)
+    sizes = np.full(count, 10.0) if sizes is None else np.array(sizes)
+    return codec.encode(joints * 4, visible, areas * 16.0, sizes * 4.0)
 
 
-@pytest.mark.parametrize(('name', 'factor'), [('coco', 1.),
-                                              ('crowdpose', 0.53)])
+@pytest.mark.parametrize(('name', 'factor'), [('coco', 1.0), ('crowdpose', 0.53)])
 def test_golden_targets(name, factor):
     joints = GOLDEN['enc_joints']
     encoded = encode(
-        make(max_num_people=5, area_factor=factor), joints[..., :2],
-        joints[..., 2], GOLDEN['enc_areas'], GOLDEN['enc_sizes'])
+        make(max_num_people=5, area_factor=factor),
+        joints[..., :2],
+        joints[..., 2],
+        GOLDEN['enc_areas'],
+        GOLDEN['enc_sizes'],
+    )
     for key in ('target_joints', 'target_areas', 'target_sizes'):
         assert encoded[key].dtype == np.float32
-        np.testing.assert_allclose(
-            encoded[key], GOLDEN[f'enc_{key}'], rtol=1e-6)
+        np.testing.assert_allclose(encoded[key], GOLDEN[f'enc_{key}'], rtol=1e-6)
     maps = GOLDEN[f'enc_{name}_heatmaps']
     np.testing.assert_allclose(encoded['heatmaps'], maps, atol=1e-6)
     # The loss asks for peaks of exactly 1, and the window ends the same.
@@ -54,13 +54,13 @@ def test_golden_targets(name, factor):
 
 
 def test_person_out_of_view_gives_no_row():
-    out, first, last = ([(-3, 5), (50, 5)], [(5, 6), (7, 8)],
-                        [(9, 9), (41, 9)])
-    encoded = encode(small(max_num_people=3), [out, first, last],
-                     areas=[1000, 200, 300], sizes=[1, 2, 3])
+    out, first, last = ([(-3, 5), (50, 5)], [(5, 6), (7, 8)], [(9, 9), (41, 9)])
+    encoded = encode(
+        small(max_num_people=3), [out, first, last], areas=[1000, 200, 300], sizes=[1, 2, 3]
+    )
     np.testing.assert_allclose(
-        encoded['target_joints'],
-        [[(5, 6, 1), (7, 8, 1)], [(9, 9, 1), (0, 0, 0)], np.zeros((2, 3))])
+        encoded['target_joints'], [[(5, 6, 1), (7, 8, 1)], [(9, 9, 1), (0, 0, 0)], np.zeros((2, 3))]
+    )
     np.testing.assert_allclose(encoded['target_areas'], [200, 300, 0])
     np.testing.assert_allclose(encoded['target_sizes'], [2, 3, 0])
     # Nothing is drawn for (41, 9), whose Gaussian would reach the map.
@@ -70,8 +70,7 @@ def test_person_out_of_view_gives_no_row():
 def test_view_ends_with_the_map():
     joints = [[(0, 0), (-0.01, 5)], [(39.9, 31.9), (40, 5)]]
     encoded = encode(small(), joints)
-    np.testing.assert_allclose(
-        encoded['target_joints'][:2, :, 2], [(1, 0), (1, 0)])
+    np.testing.assert_allclose(encoded['target_joints'][:2, :, 2], [(1, 0), (1, 0)])
     assert encoded['heatmaps'][0, 0, 0] == encoded['heatmaps'][0, 31, 39] == 1
     assert encoded['heatmaps'][1].max() == 0
 
@@ -79,16 +78,16 @@ def test_view_ends_with_the_map():
 def test_joints_that_are_not_labelled():
     joints = [[(5, 6), (7, 8)], [(9, 9), (11, 9)]]
     encoded = encode(small(), joints, visible=np.array([(0, 2), (0, 0)]))
-    np.testing.assert_allclose(encoded['target_joints'][:2],
-                               [[(0, 0, 0), (7, 8, 1)], np.zeros((2, 3))])
+    np.testing.assert_allclose(
+        encoded['target_joints'][:2], [[(0, 0, 0), (7, 8, 1)], np.zeros((2, 3))]
+    )
     assert encoded['heatmaps'][0].max() == 0
     assert (encoded['heatmaps'][1] == 1).sum() == 1
 
 
 def test_more_people_than_the_limit():
     joints = [[(k, k), (k, 2)] for k in range(1, 6)]
-    encoded = encode(small(max_num_people=3), joints,
-                     areas=[50, 90, 10, 70, 60])
+    encoded = encode(small(max_num_people=3), joints, areas=[50, 90, 10, 70, 60])
     np.testing.assert_allclose(encoded['target_areas'], [90, 70, 60])
     np.testing.assert_allclose(encoded['target_joints'][:, 0, 0], [2, 4, 5])
     # All of them are on the heat maps.
@@ -98,8 +97,8 @@ def test_more_people_than_the_limit():
 def test_no_people():
     encoded = encode(small(max_num_people=2), np.zeros((0, 2, 2)))
     assert {key: value.shape for key, value in encoded.items()} == dict(
-        heatmaps=(2, 32, 40), target_joints=(2, 2, 3), target_areas=(2, ),
-        target_sizes=(2, ))
+        heatmaps=(2, 32, 40), target_joints=(2, 2, 3), target_areas=(2,), target_sizes=(2,)
+    )
     assert not any(value.any() for value in encoded.values())
 
 
@@ -107,27 +106,28 @@ def test_highest_of_two_gaussians():
     joints = [[(10.7, 10.2), (0, 0)], [(14, 10), (0, 0)]]
     maps = encode(small(), joints, areas=[400, 100])['heatmaps'][0]
     # Of radius r, where exp(-r² / (2 area (2 sigma)²)) is .7.
-    wide, narrow = (2 * 0.05 * side * np.sqrt(-2 * np.log(0.7)) / 3
-                    for side in (20, 10))
+    wide, narrow = (2 * 0.05 * side * np.sqrt(-2 * np.log(0.7)) / 3 for side in (20, 10))
 
     def bell(way, sigma):
-        return np.exp(-way**2 / (2 * sigma**2))
+        return np.exp(-(way**2) / (2 * sigma**2))
+
     assert maps[10, 10] == maps[10, 14] == 1
     np.testing.assert_allclose(
         maps[10, 11:14],
-        [bell(1, wide), max(bell(2, wide), bell(2, narrow)),
-         max(bell(3, wide), bell(1, narrow))], rtol=1e-5)
+        [bell(1, wide), max(bell(2, wide), bell(2, narrow)), max(bell(3, wide), bell(1, narrow))],
+        rtol=1e-5,
+    )
     np.testing.assert_allclose(maps[11, 9], bell(np.sqrt(2), wide), rtol=1e-5)
 
 
-@pytest.mark.parametrize(('options', 'reach'), [
-    ({}, 3), ({'oks_threshold': 0.3}, 4), ({'area_factor': 9.}, 6)])
+@pytest.mark.parametrize(
+    ('options', 'reach'), [({}, 3), ({'oks_threshold': 0.3}, 4), ({'area_factor': 9.0}, 6)]
+)
 def test_radius_of_options(options, reach):
     # .1 * 20 * sqrt(-2 log(.7)) is 1.7; .3: 3.1; nine times the area: 5.1.
-    maps = encode(small(**options), [[(15, 15), (0, 0)]],
-                  areas=[400])['heatmaps'][0]
+    maps = encode(small(**options), [[(15, 15), (0, 0)]], areas=[400])['heatmaps'][0]
     expected = np.zeros(40, bool)
-    expected[15 - reach:16 + reach] = True
+    expected[15 - reach : 16 + reach] = True
     np.testing.assert_array_equal(maps[15] > 0, expected)
 
 
@@ -139,45 +139,53 @@ def test_area_of_nothing_counts_as_a_pixel():
 
 def test_strides_of_other_sizes():
     codec = small(input_size=(80, 128))
-    encoded = codec.encode(np.array([[(20., 40.), (2., 4.)]]), None,
-                           np.array([800.]), np.array([np.sqrt(32.)]))
-    np.testing.assert_allclose(encoded['target_joints'][0],
-                               [(10, 10, 1), (1, 1, 1)])
+    encoded = codec.encode(
+        np.array([[(20.0, 40.0), (2.0, 4.0)]]), None, np.array([800.0]), np.array([np.sqrt(32.0)])
+    )
+    np.testing.assert_allclose(encoded['target_joints'][0], [(10, 10, 1), (1, 1, 1)])
     np.testing.assert_allclose(encoded['target_areas'][0], 100)
     np.testing.assert_allclose(encoded['target_sizes'][0], 2)
 
 
 def test_through_the_hosts_transforms():
-    codec = dict(type='pose_backbones.MultiScaleJoints',
-                 input_size=(160, 128), heatmap_size=(40, 32),
-                 sigmas=(0.05, 0.1), max_num_people=3)
+    codec = dict(
+        type='pose_backbones.MultiScaleJoints',
+        input_size=(160, 128),
+        heatmap_size=(40, 32),
+        sigmas=(0.05, 0.1),
+        max_num_people=3,
+    )
     results = dict(
         img=np.zeros((128, 160, 3), np.uint8),
-        keypoints=np.array([[(20., 40.), (2., 4.)]]),
-        keypoints_visible=np.ones((1, 2)), area=np.array([1600.]),
-        sizes=np.array([40.]), heatmap_mask=np.ones((32, 40), bool))
-    for step in (dict(type='GenerateTarget', encoder=codec),
-                 dict(type='PackPoseInputs')):
+        keypoints=np.array([[(20.0, 40.0), (2.0, 4.0)]]),
+        keypoints_visible=np.ones((1, 2)),
+        area=np.array([1600.0]),
+        sizes=np.array([40.0]),
+        heatmap_mask=np.ones((32, 40), bool),
+    )
+    for step in (dict(type='GenerateTarget', encoder=codec), dict(type='PackPoseInputs')):
         results = TRANSFORMS.build(step)(results)
     sample = results['data_samples']
     labels = sample.gt_instance_labels
     assert labels.target_joints[0].tolist() == [[5, 10, 1], [0.5, 1, 1]]
     assert labels.target_areas.tolist() == [100, 0, 0]
     assert labels.target_sizes.tolist() == [10, 0, 0]
-    assert sample.gt_fields.heatmaps[:, [10, 1], [5, 0]].tolist() == [
-        [1, 0], [0, 1]]
+    assert sample.gt_fields.heatmaps[:, [10, 1], [5, 0]].tolist() == [[1, 0], [0, 1]]
     assert sample.gt_fields.heatmap_mask.all()
 
 
-@pytest.mark.parametrize(('options', 'error', 'words'), [
-    ({'input_size': (160, )}, ValueError, 'input_size is .160,.: expected 2'),
-    ({'heatmap_size': 40}, TypeError, 'heatmap_size is 40: expected 2'),
-    ({'max_num_people': 0}, ValueError, 'max_num_people is 0: expected'),
-    ({'oks_threshold': 1}, ValueError, 'oks_threshold is 1: expected a'),
-    ({'area_factor': 0}, ValueError, 'area_factor is 0: expected a positive'),
-    ({'score_threshold': '.1'}, TypeError, "score_threshold is '.1'"),
-    ({'sigmas': (0.1, -1)}, ValueError, 'sigmas is'),
-])
+@pytest.mark.parametrize(
+    ('options', 'error', 'words'),
+    [
+        ({'input_size': (160,)}, ValueError, 'input_size is .160,.: expected 2'),
+        ({'heatmap_size': 40}, TypeError, 'heatmap_size is 40: expected 2'),
+        ({'max_num_people': 0}, ValueError, 'max_num_people is 0: expected'),
+        ({'oks_threshold': 1}, ValueError, 'oks_threshold is 1: expected a'),
+        ({'area_factor': 0}, ValueError, 'area_factor is 0: expected a positive'),
+        ({'score_threshold': '.1'}, TypeError, "score_threshold is '.1'"),
+        ({'sigmas': (0.1, -1)}, ValueError, 'sigmas is'),
+    ],
+)
 def test_options_that_cannot_be(options, error, words):
     with pytest.raises(error, match=words):
         make(**options)
@@ -193,8 +201,7 @@ def test_other_number_of_key_points():
 
 def test_areas_and_sizes_are_needed():
     joints = np.zeros((2, 2, 2))
-    with pytest.raises(ValueError, match='area is None: expected a number '
-                       'for each of 2 people'):
+    with pytest.raises(ValueError, match='area is None: expected a number for each of 2 people'):
         small().encode(joints, sizes=np.ones(2))
     with pytest.raises(ValueError, match=r'sizes is of the shape \(1,\)'):
         small().encode(joints, area=np.ones(2), sizes=np.ones(1))
@@ -202,30 +209,33 @@ def test_areas_and_sizes_are_needed():
 
 def outputs_at(scale: str) -> dict:
     """Golden outputs of one image."""
-    values = {key: torch.from_numpy(GOLDEN[f'decode_{scale}_{key}'])
-              for key in ('heatmaps', *(f'{kind}{k}' for k in range(3)
-                                        for kind in ('confidence', 'joints')))}
+    values = {
+        key: torch.from_numpy(GOLDEN[f'decode_{scale}_{key}'])
+        for key in (
+            'heatmaps',
+            *(f'{kind}{k}' for k in range(3) for kind in ('confidence', 'joints')),
+        )
+    }
     return dict(
         confidences=[values[f'confidence{k}'].logit() for k in range(3)],
         joints=[values[f'joints{k}'] for k in range(3)],
-        heatmaps=values['heatmaps'])
+        heatmaps=values['heatmaps'],
+    )
 
 
-@pytest.mark.parametrize(('name', 'scales'), [
-    ('single', ['1']), ('multi', ['1', '0.75', '1.25'])])
+@pytest.mark.parametrize(('name', 'scales'), [('single', ['1']), ('multi', ['1', '0.75', '1.25'])])
 def test_golden_poses(name, scales):
     codec = make(max_num_people=12)
-    (poses, scores), = codec.decode(
-        [outputs_at(scale) for scale in scales], list(map(float, scales)))
+    ((poses, scores),) = codec.decode(
+        [outputs_at(scale) for scale in scales], list(map(float, scales))
+    )
     expected = GOLDEN[f'decode_{name}_poses']
     assert poses.shape == expected[..., :2].shape
     cut = 200 * GOLDEN['decode_scale']
-    found = (poses.numpy() / GOLDEN['decode_base_size'] * cut
-             + GOLDEN['decode_center'] - cut / 2)
+    found = poses.numpy() / GOLDEN['decode_base_size'] * cut + GOLDEN['decode_center'] - cut / 2
     np.testing.assert_allclose(found, expected[..., :2], atol=1e-4)
     np.testing.assert_allclose(scores, expected[..., 2], atol=1e-6)
-    np.testing.assert_allclose(
-        scores.mean(1), GOLDEN[f'decode_{name}_scores'], atol=1e-6)
+    np.testing.assert_allclose(scores.mean(1), GOLDEN[f'decode_{name}_scores'], atol=1e-6)
 
 
 def test_images_of_a_batch_are_apart():
@@ -234,18 +244,22 @@ def test_images_of_a_batch_are_apart():
     for scale in ('1', '0.75'):
         first = outputs_at(scale)
         second = dict(
-            confidences=[torch.randn(c.shape, generator=rng)
-                         for c in first['confidences']],
+            confidences=[torch.randn(c.shape, generator=rng) for c in first['confidences']],
             joints=[j.flip(1) for j in first['joints']],
-            heatmaps=first['heatmaps'].flip(2))
+            heatmaps=first['heatmaps'].flip(2),
+        )
         one.append((first, second))
-        batches.append({
-            key: torch.cat((first[key], second[key])) if key == 'heatmaps'
-            else [torch.cat(pair) for pair in zip(first[key], second[key])]
-            for key in first})
+        batches.append(
+            {
+                key: torch.cat((first[key], second[key]))
+                if key == 'heatmaps'
+                else [torch.cat(pair) for pair in zip(first[key], second[key])]
+                for key in first
+            }
+        )
     found = codec.decode(batches, (1, 0.75))
     for image in range(2):
-        (alone, ) = codec.decode([pair[image] for pair in one], (1, 0.75))
+        (alone,) = codec.decode([pair[image] for pair in one], (1, 0.75))
         for a, b in zip(found[image], alone):
             torch.testing.assert_close(a, b)
     assert not torch.equal(found[0][0], found[1][0])
@@ -256,36 +270,38 @@ def tiny_outputs(logits, joints, **more) -> dict:
     return dict(
         confidences=[torch.tensor(logits).reshape(1, 1, 2, 2)],
         joints=[torch.tensor(joints).reshape(1, 2, 2, 2, 2)],
-        heatmaps=torch.arange(32.).reshape(1, 2, 4, 4) / 32, **more)
+        heatmaps=torch.arange(32.0).reshape(1, 2, 4, 4) / 32,
+        **more,
+    )
 
 
-LOGITS = [0., -1., 3., -9.]
+LOGITS = [0.0, -1.0, 3.0, -9.0]
 # Of the third query: in the pixel (1, 2), and right of the last row.
-JOINTS = [[[1., 1.], [2., 2.]], [[3., 0.], [3., 3.]],
-          [[1.9, 2.1], [7., 3.5]], [[0., 0.], [0., 0.]]]
+JOINTS = [
+    [[1.0, 1.0], [2.0, 2.0]],
+    [[3.0, 0.0], [3.0, 3.0]],
+    [[1.9, 2.1], [7.0, 3.5]],
+    [[0.0, 0.0], [0.0, 0.0]],
+]
 
 
 def tiny_codec(**options) -> MultiScaleJoints:
     """For `tiny_outputs`."""
-    return MultiScaleJoints((16, 16), (4, 4), (0.1, 0.1), nms_num_close=1,
-                            **options)
+    return MultiScaleJoints((16, 16), (4, 4), (0.1, 0.1), nms_num_close=1, **options)
 
 
 def test_threshold_order_and_values():
-    (poses, scores), = tiny_codec().decode([tiny_outputs(LOGITS, JOINTS)])
+    ((poses, scores),) = tiny_codec().decode([tiny_outputs(LOGITS, JOINTS)])
+    torch.testing.assert_close(poses, 4 * torch.tensor(JOINTS)[[2, 0, 1]])
+    sure = torch.tensor([3.0, 0.0, -1.0]).sigmoid()
     torch.testing.assert_close(
-        poses, 4 * torch.tensor(JOINTS)[[2, 0, 1]])
-    sure = torch.tensor([3., 0., -1.]).sigmoid()
-    torch.testing.assert_close(scores, sure[:, None] * torch.tensor(
-        [(9, 16 + 15), (5, 16 + 10), (3, 16 + 15)]) / 32)
-    (poses, _), = tiny_codec(score_threshold=0.5).decode(
-        [tiny_outputs(LOGITS, JOINTS)])
+        scores, sure[:, None] * torch.tensor([(9, 16 + 15), (5, 16 + 10), (3, 16 + 15)]) / 32
+    )
+    ((poses, _),) = tiny_codec(score_threshold=0.5).decode([tiny_outputs(LOGITS, JOINTS)])
     torch.testing.assert_close(poses, 4 * torch.tensor(JOINTS)[[2]])
-    (poses, _), = tiny_codec(max_num_people=2).decode(
-        [tiny_outputs(LOGITS, JOINTS)])
+    ((poses, _),) = tiny_codec(max_num_people=2).decode([tiny_outputs(LOGITS, JOINTS)])
     torch.testing.assert_close(poses, 4 * torch.tensor(JOINTS)[[2, 0]])
-    (poses, scores), = tiny_codec(score_threshold=0.99).decode(
-        [tiny_outputs(LOGITS, JOINTS)])
+    ((poses, scores),) = tiny_codec(score_threshold=0.99).decode([tiny_outputs(LOGITS, JOINTS)])
     assert poses.shape == (0, 2, 2)
     assert scores.shape == (0, 2)
 
@@ -296,68 +312,77 @@ def test_only_the_chosen_are_refined():
     def refine(joints):
         asked.append(joints)
         return joints + 1
-    (poses, scores), = tiny_codec(max_num_people=1).decode(
-        [tiny_outputs(LOGITS, JOINTS, refine=refine)])
+
+    ((poses, scores),) = tiny_codec(max_num_people=1).decode(
+        [tiny_outputs(LOGITS, JOINTS, refine=refine)]
+    )
     torch.testing.assert_close(asked[0], torch.tensor(JOINTS)[None, [2]])
     torch.testing.assert_close(poses, 4 * torch.tensor(JOINTS)[[2]] + 4)
     # The refined joints' pixels: (2, 3) and, cut to the map, (3, 3).
-    torch.testing.assert_close(
-        scores, torch.tensor([[14, 31]]) / 32 * torch.tensor(3.).sigmoid())
+    torch.testing.assert_close(scores, torch.tensor([[14, 31]]) / 32 * torch.tensor(3.0).sigmoid())
 
 
 def test_one_pose_of_two_scales_is_kept():
-    high, low = [9., -9., -9., -9.], [-9.] * 4
+    high, low = [9.0, -9.0, -9.0, -9.0], [-9.0] * 4
     joints = 2 * torch.tensor(JOINTS).flip(0)
-    (poses, _), = tiny_codec().decode(
-        [tiny_outputs(low, JOINTS), tiny_outputs(high, joints.tolist())],
-        (1, 2))
+    ((poses, _),) = tiny_codec().decode(
+        [tiny_outputs(low, JOINTS), tiny_outputs(high, joints.tolist())], (1, 2)
+    )
     torch.testing.assert_close(poses, 2 * joints[:1])
 
 
 def test_same_pose_at_two_scales_is_found_once():
     double = (2 * torch.tensor(JOINTS)).tolist()
-    both = [tiny_outputs([9., -9., -9., -9.], JOINTS),
-            tiny_outputs([7., -9., -9., -9.], double)]
-    (poses, scores), = tiny_codec(nms_distance=0.1).decode(both, (1, 2))
+    both = [
+        tiny_outputs([9.0, -9.0, -9.0, -9.0], JOINTS),
+        tiny_outputs([7.0, -9.0, -9.0, -9.0], double),
+    ]
+    ((poses, scores),) = tiny_codec(nms_distance=0.1).decode(both, (1, 2))
     assert len(poses) == 1
     both[1]['joints'][0] = both[1]['joints'][0] + 2
-    (poses, scores), = tiny_codec(nms_distance=0.1).decode(both, (1, 2))
+    ((poses, scores),) = tiny_codec(nms_distance=0.1).decode(both, (1, 2))
     assert len(poses) == len(scores) == 2
 
 
 def test_half_precision_and_what_is_no_number():
     outputs = tiny_outputs(LOGITS, JOINTS)
-    half = {key: value.half() if key == 'heatmaps' else
-            [one.half() for one in value] for key, value in outputs.items()}
-    (poses, scores), = tiny_codec().decode([half])
-    (exact, exact_scores), = tiny_codec().decode([outputs])
+    half = {
+        key: value.half() if key == 'heatmaps' else [one.half() for one in value]
+        for key, value in outputs.items()
+    }
+    ((poses, scores),) = tiny_codec().decode([half])
+    ((exact, exact_scores),) = tiny_codec().decode([outputs])
     assert poses.dtype == scores.dtype == torch.float32
     torch.testing.assert_close(poses, exact, rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(scores, exact_scores, rtol=1e-2, atol=1e-2)
     outputs['joints'][0][0, 1, 0] = float('nan')
-    (poses, scores), = tiny_codec().decode([outputs])
+    ((poses, scores),) = tiny_codec().decode([outputs])
     assert poses[0].isnan().all()
     torch.testing.assert_close(poses[1:], exact[1:])
 
 
 def test_average_of_heat_maps():
-    ones, twos = torch.ones(1, 2, 4, 4), torch.full((1, 2, 2, 2), 2.)
+    ones, twos = torch.ones(1, 2, 4, 4), torch.full((1, 2, 2, 2), 2.0)
     twos[0, 0] = 4
     for maps, size in zip(average_heatmaps([ones, twos]), (4, 2)):
         assert maps.shape[-2:] == (size, size)
         torch.testing.assert_close(maps[0, :, 0, 0], torch.tensor([2.5, 1.5]))
 
 
-@pytest.mark.parametrize('factors', [(0.75, ), (1, 0.75), ()])
+@pytest.mark.parametrize('factors', [(0.75,), (1, 0.75), ()])
 def test_scales_that_do_not_fit(factors):
-    with pytest.raises(ValueError, match='expected 1, then others, one for '
-                       'each of 1 outputs'):
+    with pytest.raises(ValueError, match='expected 1, then others, one for each of 1 outputs'):
         tiny_codec().decode([tiny_outputs(LOGITS, JOINTS)], factors)
 
 
 def test_is_in_the_registry():
-    codec = KEYPOINT_CODECS.build(dict(
-        type='pose_backbones.MultiScaleJoints', input_size=(8, 8),
-        heatmap_size=(2, 2), sigmas=CROWDPOSE))
+    codec = KEYPOINT_CODECS.build(
+        dict(
+            type='pose_backbones.MultiScaleJoints',
+            input_size=(8, 8),
+            heatmap_size=(2, 2),
+            sigmas=CROWDPOSE,
+        )
+    )
     assert isinstance(codec, MultiScaleJoints)
     assert len(codec.sigmas) == 14

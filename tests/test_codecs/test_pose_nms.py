@@ -22,8 +22,7 @@ def in_plain_loops(poses, joint_scores, max_distance=0.05, num_close=8):
         near = max_distance * np.hypot(width, height)
         same = []
         for j, other in enumerate(poses):
-            close = sum(np.hypot(*(a - b)) < near
-                        for a, b in zip(pose, other))
+            close = sum(np.hypot(*(a - b)) < near for a, b in zip(pose, other))
             if close > num_close:
                 same.append(j)
         winner = max(same, key=lambda j: (scores[j], -j))
@@ -36,23 +35,21 @@ def in_plain_loops(poses, joint_scores, max_distance=0.05, num_close=8):
 def crowd(seed: int, joints: int = 17):
     """Copies of a few poses of many sizes, shifted and noisy."""
     rng = np.random.default_rng(seed)
-    people = rng.uniform(0, 100, (6, 1, 2)) + rng.uniform(
-        10, 60, (6, 1, 1)) * rng.uniform(size=(6, joints, 2))
+    people = rng.uniform(0, 100, (6, 1, 2)) + rng.uniform(10, 60, (6, 1, 1)) * rng.uniform(
+        size=(6, joints, 2)
+    )
     poses = people[rng.integers(0, 6, 25)]
-    poses = poses + rng.normal(size=poses.shape) * rng.uniform(
-        0, 2.5, (25, 1, 1))
+    poses = poses + rng.normal(size=poses.shape) * rng.uniform(0, 2.5, (25, 1, 1))
     return poses, rng.uniform(size=(25, joints))
 
 
 def test_golden():
     data = np.load(GOLDEN)
-    kept = pose_nms(*(torch.from_numpy(data[f'nms_{key}'])
-                      for key in ('poses', 'scores')))
+    kept = pose_nms(*(torch.from_numpy(data[f'nms_{key}']) for key in ('poses', 'scores')))
     assert kept.tolist() == data['nms_keep'].tolist()
 
 
-@pytest.mark.parametrize('options', [{}, {'max_distance': 0.1},
-                                     {'num_close': 3}])
+@pytest.mark.parametrize('options', [{}, {'max_distance': 0.1}, {'num_close': 3}])
 def test_same_as_plain_loops(options):
     counts = []
     for seed in range(30):
@@ -82,6 +79,7 @@ def test_pose_without_extent_is_kept():
 
 
 def test_too_few_joints():
-    with pytest.raises(ValueError, match='num_close is 8: expected less '
-                       'than 8, the number of joints'):
+    with pytest.raises(
+        ValueError, match='num_close is 8: expected less than 8, the number of joints'
+    ):
         pose_nms(torch.rand(2, 8, 2), torch.rand(2, 8))

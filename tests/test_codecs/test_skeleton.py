@@ -5,20 +5,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose_backbones.structures.skeleton import (
-    check_limbs,
-    read_limbs,
-    read_sigmas,
-)
+from pose_backbones.structures.skeleton import check_limbs, read_limbs, read_sigmas
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'hrcomer_losses.npz'
 COCO = 'configs/_base_/datasets/coco.py'
 CROWDPOSE = 'configs/_base_/datasets/crowdpose.py'
 # The original's tables.
-COCO_LIMBS = [(0, 1), (0, 2), (0, 3), (0, 4), (5, 7), (6, 8), (11, 13),
-              (12, 14), (7, 9), (8, 10), (13, 15), (14, 16)]
-CROWDPOSE_LIMBS = [(13, 12), (0, 2), (1, 3), (2, 4), (3, 5), (6, 8), (7, 9),
-                   (8, 10), (9, 11)]
+COCO_LIMBS = [
+    (0, 1),
+    (0, 2),
+    (0, 3),
+    (0, 4),
+    (5, 7),
+    (6, 8),
+    (11, 13),
+    (12, 14),
+    (7, 9),
+    (8, 10),
+    (13, 15),
+    (14, 16),
+]
+CROWDPOSE_LIMBS = [(13, 12), (0, 2), (1, 3), (2, 4), (3, 5), (6, 8), (7, 9), (8, 10), (9, 11)]
 OTHER = """
 dataset_info = dict(
     dataset_name='other',
@@ -33,8 +40,7 @@ dataset_info = dict(
 """
 
 
-@pytest.mark.parametrize(('name', 'limbs'), [(COCO, COCO_LIMBS),
-                                             (CROWDPOSE, CROWDPOSE_LIMBS)])
+@pytest.mark.parametrize(('name', 'limbs'), [(COCO, COCO_LIMBS), (CROWDPOSE, CROWDPOSE_LIMBS)])
 def test_limbs_are_the_originals(name, limbs):
     assert sorted(map(tuple, read_limbs(name).tolist())) == sorted(limbs)
 
@@ -43,8 +49,7 @@ def test_sigmas_of_data_sets():
     golden = np.load(GOLDEN)['sigmas']
     np.testing.assert_allclose(read_sigmas(COCO), golden)
     # CrowdPose's joints but for the last two, head and neck, are COCO's.
-    np.testing.assert_allclose(read_sigmas(CROWDPOSE),
-                               [*golden[5:], 0.079, 0.079])
+    np.testing.assert_allclose(read_sigmas(CROWDPOSE), [*golden[5:], 0.079, 0.079])
 
 
 def test_other_names_use_the_drawn_limbs(tmp_path):
@@ -65,7 +70,7 @@ def test_limbs_that_are_none(limbs):
         read_limbs(limbs)
 
 
-@pytest.mark.parametrize('sigmas', [[], [0.1, 0], [float('nan')], [[1.]]])
+@pytest.mark.parametrize('sigmas', [[], [0.1, 0], [float('nan')], [[1.0]]])
 def test_sigmas_that_are_none(sigmas):
     with pytest.raises(ValueError, match=r'sigmas is .*a positive number'):
         read_sigmas(sigmas)
@@ -73,13 +78,13 @@ def test_sigmas_that_are_none(sigmas):
 
 @pytest.mark.parametrize('read', [read_sigmas, read_limbs])
 def test_files_that_are_no_description(read, tmp_path):
-    with pytest.raises(ValueError, match='no_such.py is no description of a '
-                       'data set.*does not exist'):
+    with pytest.raises(
+        ValueError, match='no_such.py is no description of a data set.*does not exist'
+    ):
         read(str(tmp_path / 'no_such.py'))
     path = tmp_path / 'config.py'
     path.write_text('model = dict()')
-    with pytest.raises(ValueError, match='config.py is no description.*'
-                       'dataset_info'):
+    with pytest.raises(ValueError, match='config.py is no description.*dataset_info'):
         read(str(path))
 
 

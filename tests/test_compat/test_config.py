@@ -23,10 +23,8 @@ def plain(config: Config) -> dict:
 
 def test_a_name_means_the_file():
     named = Config.fromfile(f'pose_backbones::moganet/{NAME}')
-    assert plain(named) == plain(
-        Config.fromfile(str(ROOT / 'configs/moganet' / NAME)))
-    assert plain(load_config(f'pose_backbones::moganet/{NAME}')) == plain(
-        named)
+    assert plain(named) == plain(Config.fromfile(str(ROOT / 'configs/moganet' / NAME)))
+    assert plain(load_config(f'pose_backbones::moganet/{NAME}')) == plain(named)
 
 
 def test_a_base_by_name_is_not_marked_with_a_scope(tmp_path):
@@ -34,7 +32,8 @@ def test_a_base_by_name_is_not_marked_with_a_scope(tmp_path):
     path.write_text(
         f"_base_ = 'pose_backbones::moganet/{NAME}'\n"
         'model = dict(test_cfg=dict(flip_test=False))\n'
-        'val_dataloader = _base_.val_dataloader\n')
+        'val_dataloader = _base_.val_dataloader\n'
+    )
     expected = plain(Config.fromfile(f'pose_backbones::moganet/{NAME}'))
     expected['model']['test_cfg']['flip_test'] = False
     assert plain(Config.fromfile(str(path))) == expected
@@ -79,35 +78,54 @@ print(MODELS.build(user.model).head.final_layer.weight.shape[0])
 def test_a_wheel_alone_ships_the_configs(tmp_path):
     """In another environment, which has the dependencies and the wheel."""
     source = shutil.copytree(
-        ROOT, tmp_path / 'source', symlinks=True,
+        ROOT,
+        tmp_path / 'source',
+        symlinks=True,
         ignore=shutil.ignore_patterns(
-            '.git', '.venv*', 'data', 'work_dirs', 'docs', 'build',
-            '*.egg-info', '__pycache__'))
+            '.git', '.venv*', 'data', 'work_dirs', 'docs', 'build', '*.egg-info', '__pycache__'
+        ),
+    )
     run = dict(check=True, capture_output=True, text=True, cwd=tmp_path)
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps',
-                    '--no-build-isolation', '-w', tmp_path, source], **run)
-    wheel, = tmp_path.glob('pose_backbones-*.whl')
+    subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'wheel',
+            '-q',
+            '--no-deps',
+            '--no-build-isolation',
+            '-w',
+            tmp_path,
+            source,
+        ],
+        **run,
+    )
+    (wheel,) = tmp_path.glob('pose_backbones-*.whl')
     shutil.rmtree(source)
 
     environment = tmp_path / 'environment'
-    subprocess.run([sys.executable, '-m', 'venv', '--without-pip',
-                    environment], **run)
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', environment], **run)
     python = environment / 'bin/python'
-    site, = environment.glob('lib/python*/site-packages')
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps',
-                    '--target', site, wheel], **run)
+    (site,) = environment.glob('lib/python*/site-packages')
+    subprocess.run(
+        [sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', site, wheel], **run
+    )
     # Behind its own packages: those that this environment has.
     (site / 'dependencies.pth').write_text(sysconfig.get_path('purelib'))
 
     (tmp_path / 'user.py').write_text(
         f"_base_ = 'pose_backbones::moganet/{NAME}'\n"
         'model = dict(backbone=dict(init_cfg=None), '
-        'head=dict(out_channels=5))\n')
+        'head=dict(out_channels=5))\n'
+    )
     env = tool_env()
     del env['PYTHONPATH']
     done = subprocess.run(
-        [python, '-W', 'ignore', '-c', USE.replace('NAME', NAME)], env=env,
-        **{**run, 'check': False})
+        [python, '-W', 'ignore', '-c', USE.replace('NAME', NAME)],
+        env=env,
+        **{**run, 'check': False},
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == str(site / 'pose_backbones/__init__.py')

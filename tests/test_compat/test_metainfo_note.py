@@ -33,5 +33,4 @@ def test_what_mmpose_names_itself_is_no_news(caught):
 def test_a_name_of_the_users_is_warned_of(caught):
     metainfo.install()
     assert parse('mine/coco.py') == 17
-    assert 'The metainfo config file "mine/coco.py" does' in str(
-        caught[0].message)
+    assert 'The metainfo config file "mine/coco.py" does' in str(caught[0].message)

@@ -11,8 +11,8 @@ import torch
 from pose_backbones._compat import mmcv_ops
 
 lite_only = pytest.mark.skipif(
-    not mmcv_ops.is_stand_in(),
-    reason='full mmcv is installed, so its own operators are in use')
+    not mmcv_ops.is_stand_in(), reason='full mmcv is installed, so its own operators are in use'
+)
 
 
 def _nms_by_hand(boxes, scores, threshold, offset):
@@ -25,8 +25,7 @@ def _nms_by_hand(boxes, scores, threshold, offset):
             low = np.maximum(boxes[best, :2], boxes[other, :2])
             high = np.minimum(boxes[best, 2:], boxes[other, 2:])
             inter = np.prod(np.maximum(high - low + offset, 0))
-            areas = [np.prod(boxes[i, 2:] - boxes[i, :2] + offset)
-                     for i in (best, other)]
+            areas = [np.prod(boxes[i, 2:] - boxes[i, :2] + offset) for i in (best, other)]
             if inter / (sum(areas) - inter) <= threshold:
                 rest.append(other)
         order = rest
@@ -39,9 +38,7 @@ def test_nms_equals_the_definition(offset):
     corner = rng.uniform(0, 60, (80, 2))
     boxes = np.hstack([corner, corner + rng.uniform(5, 40, (80, 2))])
     scores = rng.permutation(80) / 80
-    _, kept = mmcv.ops.nms(
-        boxes.astype(np.float32), scores.astype(np.float32), 0.4,
-        offset=offset)
+    _, kept = mmcv.ops.nms(boxes.astype(np.float32), scores.astype(np.float32), 0.4, offset=offset)
     assert list(kept) == _nms_by_hand(boxes, scores, 0.4, offset)
 
 
@@ -49,14 +46,15 @@ def test_nms_equals_the_definition(offset):
 def test_a_missing_operator_is_named_when_called():
     features, rois = torch.zeros(1, 4, 8, 8), torch.zeros(1, 5)
     with pytest.raises(
-            mmcv_ops.MissingOperatorError,
-            match="'roi_align_forward' needs .* pip uninstall mmcv-lite"):
+        mmcv_ops.MissingOperatorError, match="'roi_align_forward' needs .* pip uninstall mmcv-lite"
+    ):
         mmcv.ops.roi_align(features, rois, (2, 2))
 
 
 @lite_only
 def test_the_stand_in_does_not_pretend_to_be_compiled():
     from mmcv.utils import ext_loader
+
     assert not ext_loader.check_ops_exist()
     with pytest.raises(AttributeError):
         sys.modules['mmcv._ext'].__wrapped__  # noqa: B018
@@ -69,6 +67,7 @@ def test_a_real_extension_is_left_alone(tmp_path, monkeypatch):
     mmcv_ops.install()
     assert 'mmcv._ext' not in sys.modules
     import importlib
+
     assert importlib.import_module('mmcv._ext').compiled
     assert not mmcv_ops.is_stand_in()
 
@@ -78,6 +77,7 @@ def test_rtmdet_detects():
     from mmdet.structures import DetDataSample
     from mmengine.hub import get_config
     from mmengine.registry import init_default_scope
+
     config = get_config('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
     config.model.backbone.init_cfg = None
     config.model.test_cfg.score_thr = 0.0
@@ -85,11 +85,16 @@ def test_rtmdet_detects():
     try:
         torch.manual_seed(0)
         model = MODELS.build(config.model).eval()
-        sample = DetDataSample(metainfo=dict(
-            img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1, 1),
-            batch_input_shape=(64, 64)))
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=(64, 64),
+                ori_shape=(64, 64),
+                scale_factor=(1, 1),
+                batch_input_shape=(64, 64),
+            )
+        )
         with torch.no_grad():
-            result, = model.predict(torch.randn(1, 3, 64, 64), [sample])
+            (result,) = model.predict(torch.randn(1, 3, 64, 64), [sample])
     finally:
         init_default_scope('mmpose')
     instances = result.pred_instances

@@ -1,6 +1,5 @@
 """Names and shapes of released files, small, with random values."""
 
-
 import torch
 
 DIMS, DEPTHS = (8, 16, 24, 32), (1, 2, 1, 1)
@@ -9,8 +8,9 @@ DIMS, DEPTHS = (8, 16, 24, 32), (1, 2, 1, 1)
 def fill(shapes, seed=0):
     """Name → random tensor; variances are positive."""
     generator = torch.Generator().manual_seed(seed)
-    weights = {name: .1 + torch.rand(shape, generator=generator) / 2
-               for name, shape in shapes.items()}
+    weights = {
+        name: 0.1 + torch.rand(shape, generator=generator) / 2 for name, shape in shapes.items()
+    }
     for name in weights:
         if name.endswith('num_batches_tracked'):
             weights[name] = torch.tensor(7)
@@ -22,13 +22,15 @@ def _layer(name, *shape):
 
 
 def _batch_norm(name, width):
-    return {**_layer(name, width), f'{name}.running_mean': (width, ),
-            f'{name}.running_var': (width, ),
-            f'{name}.num_batches_tracked': ()}
+    return {
+        **_layer(name, width),
+        f'{name}.running_mean': (width,),
+        f'{name}.running_var': (width,),
+        f'{name}.num_batches_tracked': (),
+    }
 
 
-def uniformer_imagenet(layer_scale=False, token_labels=False,
-                       conv_stem=False):
+def uniformer_imagenet(layer_scale=False, token_labels=False, conv_stem=False):
     """A classifier of Sense-X/UniFormer, image_classification."""
     shapes, previous = {}, 3
     for stage, (width, depth) in enumerate(zip(DIMS, DEPTHS), 1):
@@ -36,10 +38,12 @@ def uniformer_imagenet(layer_scale=False, token_labels=False,
         side = 4 if stage == 1 else 2
         if conv_stem and stage == 1:
             half = width // 2
-            shapes |= (_layer(f'{embed}.proj.0', half, 3, 3, 3)
-                       | _batch_norm(f'{embed}.proj.1', half)
-                       | _layer(f'{embed}.proj.3', width, half, 3, 3)
-                       | _batch_norm(f'{embed}.proj.4', width))
+            shapes |= (
+                _layer(f'{embed}.proj.0', half, 3, 3, 3)
+                | _batch_norm(f'{embed}.proj.1', half)
+                | _layer(f'{embed}.proj.3', width, half, 3, 3)
+                | _batch_norm(f'{embed}.proj.4', width)
+            )
         elif conv_stem:
             shapes |= _layer(f'{embed}.proj.0', width, previous, 3, 3)
             shapes |= _batch_norm(f'{embed}.proj.1', width)
@@ -62,7 +66,7 @@ def uniformer_imagenet(layer_scale=False, token_labels=False,
                 shapes |= _layer(f'{name}.attn.qkv', 3 * width, width)
                 shapes |= _layer(f'{name}.attn.proj', width, width)
             if layer_scale:
-                scale = (1, width, 1, 1) if conv else (width, )
+                scale = (1, width, 1, 1) if conv else (width,)
                 shapes |= {f'{name}.gamma_1': scale, f'{name}.gamma_2': scale}
         previous = width
     shapes |= _batch_norm('norm', previous) | _layer('head', 10, previous)
@@ -74,10 +78,8 @@ def uniformer_imagenet(layer_scale=False, token_labels=False,
 #: the parts of a block: original, mmpretrain and MMPose 0.x, timm
 _BLOCK = {
     'original': ('dwconv', 'pwconv1', 'pwconv2', 'grn.gamma', 'grn.beta'),
-    'mmpretrain': ('depthwise_conv', 'pointwise_conv1', 'pointwise_conv2',
-                   'grn.gamma', 'grn.beta'),
-    'timm': ('conv_dw', 'mlp.fc1', 'mlp.fc2', 'mlp.grn.weight',
-             'mlp.grn.bias'),
+    'mmpretrain': ('depthwise_conv', 'pointwise_conv1', 'pointwise_conv2', 'grn.gamma', 'grn.beta'),
+    'timm': ('conv_dw', 'mlp.fc1', 'mlp.fc2', 'mlp.grn.weight', 'mlp.grn.bias'),
 }
 
 
@@ -97,17 +99,15 @@ def convnext_backbone(naming, v2=False):
         for index in range(depth):
             block = 'blocks.' if naming == 'timm' else ''
             name = f'stages.{stage}.{block}{index}'
-            response = ((1, 1, 1, 4 * width) if naming == 'original' else
-                        (4 * width, ))
+            response = (1, 1, 1, 4 * width) if naming == 'original' else (4 * width,)
             shapes |= _layer(f'{name}.{parts[0]}', width, 1, 7, 7)
             shapes |= _layer(f'{name}.norm', width)
             shapes |= _layer(f'{name}.{parts[1]}', 4 * width, width)
             if v2:
-                shapes |= {f'{name}.{parts[3]}': response,
-                           f'{name}.{parts[4]}': response}
+                shapes |= {f'{name}.{parts[3]}': response, f'{name}.{parts[4]}': response}
             shapes |= _layer(f'{name}.{parts[2]}', width, 4 * width)
             if not v2:
-                shapes[f'{name}.gamma'] = (width, )
+                shapes[f'{name}.gamma'] = (width,)
         previous = width
     last = {'original': 'norm', 'mmpretrain': 'norm3', 'timm': 'head.norm'}
     shapes |= _layer(last[naming], previous)
@@ -124,18 +124,22 @@ def convnext_fcmae():
     Sparse, as trained: the encoder in MinkowskiEngine's layers, whose cells
     of a kernel are counted column by column, and a decoder.
     """
-    dense = {name: value[0, 0] if '.grn.' in name else value
-             for name, value in convnext_backbone('original', True).items()
-             if not name.startswith(('norm.', 'head.'))}
+    dense = {
+        name: value[0, 0] if '.grn.' in name else value
+        for name, value in convnext_backbone('original', True).items()
+        if not name.startswith(('norm.', 'head.'))
+    }
     sparse = {}
     for name, value in dense.items():
         layer, leaf = name.rsplit('.', 1)
         if name.startswith('downsample_layers.0.') or '.grn.' in name:
             sparse[f'encoder.{name}'] = value
         elif value.ndim == 4:
-            columns = [value[:, :, row, column].T
-                       for column in range(value.shape[3])
-                       for row in range(value.shape[2])]
+            columns = [
+                value[:, :, row, column].T
+                for column in range(value.shape[3])
+                for row in range(value.shape[2])
+            ]
             kernel = torch.stack(columns)
             if layer.endswith('dwconv'):
                 kernel = kernel[:, 0]
@@ -165,8 +169,7 @@ def old_head(width, conv_layers=0):
             shapes |= _layer(f'final_layer.{index}', 8, 8, 3, 3)
             shapes |= _batch_norm(f'final_layer.{index + 1}', 8)
         shapes |= _layer(f'final_layer.{3 * conv_layers}', 17, 8, 1, 1)
-    return fill({f'keypoint_head.{name}': shape
-                 for name, shape in shapes.items()}, seed=1)
+    return fill({f'keypoint_head.{name}': shape for name, shape in shapes.items()}, seed=1)
 
 
 def with_prefix(prefix, weights):
@@ -179,21 +182,18 @@ def original_swin():
 
     Two stages; the map is larger than a window in each.
     """
-    from timm.models.swin_transformer import (
-        SwinTransformer,
-        get_relative_position_index,
-    )
+    from timm.models.swin_transformer import SwinTransformer, get_relative_position_index
+
     torch.manual_seed(0)
     net = SwinTransformer(
-        img_size=64, embed_dim=16, depths=(2, 2), num_heads=(2, 4),
-        window_size=4, num_classes=3).eval()
+        img_size=64, embed_dim=16, depths=(2, 2), num_heads=(2, 4), window_size=4, num_classes=3
+    ).eval()
     weights = {}
     for name, value in net.state_dict().items():
-        value.copy_(torch.randn_like(value) * .3)
+        value.copy_(torch.randn_like(value) * 0.3)
         name = name.replace('layers.1.downsample', 'layers.0.downsample')
         weights[name.replace('head.fc', 'head')] = value
         if name.endswith('relative_position_bias_table'):
-            weights[name.replace('bias_table', 'index')] = (
-                get_relative_position_index(4, 4))
+            weights[name.replace('bias_table', 'index')] = get_relative_position_index(4, 4)
     weights['layers.0.blocks.1.attn_mask'] = torch.zeros(16, 16, 16)
     return net, weights

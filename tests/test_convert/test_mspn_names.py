@@ -10,16 +10,8 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 
 from pose_backbones.checkpoints.conversion import convert_state_dict
-from pose_backbones.checkpoints.loading import (
-    get_weights,
-    load_weights,
-    read_checkpoint,
-)
-from pose_backbones.checkpoints.names.mspn import (
-    convert_estimator,
-    to_mmpose,
-    to_original,
-)
+from pose_backbones.checkpoints.loading import get_weights, load_weights, read_checkpoint
+from pose_backbones.checkpoints.names.mspn import convert_estimator, to_mmpose, to_original
 from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import MSPN
 
@@ -37,21 +29,27 @@ def ours(stages=2, **kwargs) -> dict:
     """A config of our estimator."""
     return dict(
         type='pose_backbones.MSPNEstimator',
-        backbone=dict(type='pose_backbones.MSPN', stages=stages, **SIZE,
-                      **kwargs),
-        head=dict(type='pose_backbones.MSPNHead', stages=stages,
-                  out_shape=(16, 12), unit_channels=WIDTH))
+        backbone=dict(type='pose_backbones.MSPN', stages=stages, **SIZE, **kwargs),
+        head=dict(
+            type='pose_backbones.MSPNHead', stages=stages, out_shape=(16, 12), unit_channels=WIDTH
+        ),
+    )
 
 
 def hosts(stages=2) -> dict:
     """The same of MMPose."""
     return dict(
         type='TopdownPoseEstimator',
-        backbone=dict(type='MSPN', num_stages=stages, num_blocks=list(BLOCKS),
-                      unit_channels=WIDTH),
-        head=dict(type='MSPNHead', num_stages=stages, out_shape=(16, 12),
-                  unit_channels=WIDTH, level_indices=[0] * 4 * stages,
-                  loss=dict(type='KeypointMSELoss')))
+        backbone=dict(type='MSPN', num_stages=stages, num_blocks=list(BLOCKS), unit_channels=WIDTH),
+        head=dict(
+            type='MSPNHead',
+            num_stages=stages,
+            out_shape=(16, 12),
+            unit_channels=WIDTH,
+            level_indices=[0] * 4 * stages,
+            loss=dict(type='KeypointMSELoss'),
+        ),
+    )
 
 
 def build(config: dict, seed: int = 0):
@@ -62,7 +60,7 @@ def build(config: dict, seed: int = 0):
         if 'running_var' in name:
             value.uniform_(1, 3)
         elif name.endswith(('bias', 'running_mean')):
-            value.normal_(std=.1)
+            value.normal_(std=0.1)
     return model
 
 
@@ -70,11 +68,9 @@ def units_of(model) -> list[torch.Tensor]:
     """Heat maps of every unit."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        feats = model.extract_feat(
-            torch.randn(1, 3, 64, 48, generator=generator))
+        feats = model.extract_feat(torch.randn(1, 3, 64, 48, generator=generator))
         head = model.head
-        return (head.unit_maps(feats) if hasattr(head, 'unit_maps') else
-                head(feats))
+        return head.unit_maps(feats) if hasattr(head, 'unit_maps') else head(feats)
 
 
 def assert_same(found, expected) -> None:
@@ -102,18 +98,18 @@ def test_names_of_the_original_are_the_golden_files():
         weights = {name: torch.empty(shape) for name, shape in names.items()}
     there = convert_estimator(weights)
     assert {name: value.shape for name, value in there.items()} == {
-        name: value.shape for name, value in today.items()}
+        name: value.shape for name, value in today.items()
+    }
     back = to_original(there)
     assert {name: tuple(v.shape) for name, v in back.items()} == names
 
 
 LOADERS = {
     'load_state_dict': lambda model, path: model.load_state_dict(
-        get_weights(read_checkpoint(path)), strict=True),
-    'the file itself': lambda model, path: model.load_state_dict(
-        torch.load(path), strict=True),
-    'the tools': lambda model, path: load_weights(
-        model, get_weights(read_checkpoint(path)), path),
+        get_weights(read_checkpoint(path)), strict=True
+    ),
+    'the file itself': lambda model, path: model.load_state_dict(torch.load(path), strict=True),
+    'the tools': lambda model, path: load_weights(model, get_weights(read_checkpoint(path)), path),
 }
 
 
@@ -129,8 +125,7 @@ def test_original_checkpoints_load_strictly(loader, tmp_path):
     missing = next(name for name in weights if 'res_conv2.conv.w' in name)
     del weights[missing]
     torch.save(dict(model=weights), path)
-    with pytest.raises(RuntimeError,
-                       match=r'predict_layers\.0\.conv_layers\.1\.conv\.w'):
+    with pytest.raises(RuntimeError, match=r'predict_layers\.0\.conv_layers\.1\.conv\.w'):
         LOADERS[loader](build(ours(), seed=1), path)
 
 
@@ -142,18 +137,20 @@ def test_init_model_takes_every_release(naming, tmp_path):
         source = build(hosts())
         expected, weights = units_of(source), source.state_dict()
         if naming == 'MMPose 0.x':
-            weights = {re.sub('^head', 'keypoint_head', name): value
-                       for name, value in weights.items()}
+            weights = {
+                re.sub('^head', 'keypoint_head', name): value for name, value in weights.items()
+            }
         content = dict(state_dict=weights, meta={})
     path, config = tmp_path / 'weights.pth', tmp_path / 'config.py'
     torch.save(content, path)
-    config.write_text(f'model = {ours()}\n'
-                      "test_dataloader = dict(dataset=dict(type='Coco'))\n"
-                      "default_scope = 'mmpose'\n")
+    config.write_text(
+        f'model = {ours()}\n'
+        "test_dataloader = dict(dataset=dict(type='Coco'))\n"
+        "default_scope = 'mmpose'\n"
+    )
     model = init_model(str(config), str(path), device='cpu')
     assert_same(units_of(model), expected)
-    biases = [value for name, value in model.state_dict().items()
-              if name.endswith('conv.bias')]
+    biases = [value for name, value in model.state_dict().items() if name.endswith('conv.bias')]
     assert len(biases) > 50
     assert any(b.any() for b in biases) == (naming == 'original')
 
@@ -167,16 +164,18 @@ def test_mmposes_weights_there_and_back():
 
     other = build(ours(), seed=2)
     back = build(hosts(), seed=3)
-    assert any(value.any() for name, value in other.state_dict().items()
-               if name.endswith('conv.bias'))
+    assert any(
+        value.any() for name, value in other.state_dict().items() if name.endswith('conv.bias')
+    )
     back.load_state_dict(to_mmpose(other.state_dict()), strict=True)
     assert_same(units_of(back), units_of(other))
 
 
 def test_a_bias_without_batch_norm_has_no_place_in_mmpose():
     model = MODELS.build(ours(norm_cfg=dict(type='GN', num_groups=4)))
-    with pytest.raises(ValueError, match=(
-            r"backbone\.top\.conv\.conv\.bias has no place in MMPose's")):
+    with pytest.raises(
+        ValueError, match=(r"backbone\.top\.conv\.conv\.bias has no place in MMPose's")
+    ):
         to_mmpose(model.state_dict())
 
 
@@ -198,16 +197,20 @@ def test_converted_release_of_mmpose():
 def resnet(naming: str) -> dict[str, torch.Tensor]:
     """A ResNet of one block a layer, with a classifier."""
     from torchvision.models.resnet import Bottleneck, ResNet
+
     torch.manual_seed(4)
     weights = ResNet(Bottleneck, (1, 1, 1, 1), num_classes=3).state_dict()
     if naming == 'torchvision':
         return weights
     renamed = {}
     for name, value in weights.items():
-        for old, new in ((r'^conv1\.', 'conv.conv.'), (r'^bn1\.', 'conv.bn.'),
-                         (r'\.(conv|bn)(\d)\.', r'.conv_bn_relu\2.\1.'),
-                         ('downsample.0', 'downsample.conv'),
-                         ('downsample.1', 'downsample.bn')):
+        for old, new in (
+            (r'^conv1\.', 'conv.conv.'),
+            (r'^bn1\.', 'conv.bn.'),
+            (r'\.(conv|bn)(\d)\.', r'.conv_bn_relu\2.\1.'),
+            ('downsample.0', 'downsample.conv'),
+            ('downsample.1', 'downsample.bn'),
+        ):
             name = re.sub(old, new, name)
         if naming == 'with the stage':
             name = re.sub('^layer', 'stage0.downsample.layer', name)
@@ -216,38 +219,38 @@ def resnet(naming: str) -> dict[str, torch.Tensor]:
     return renamed
 
 
-@pytest.mark.parametrize('naming', ['torchvision', 'renamed',
-                                    'with the stage'])
+@pytest.mark.parametrize('naming', ['torchvision', 'renamed', 'with the stage'])
 def test_imagenet_weights_start_every_stage(naming, tmp_path):
     path = str(tmp_path / 'resnet.pth')
     torch.save(resnet(naming), path)
-    net = MSPN(3, num_blocks=(1, 1, 1, 1), unit_channels=8,
-               init_cfg=dict(type='Pretrained', checkpoint=path))
+    net = MSPN(
+        3,
+        num_blocks=(1, 1, 1, 1),
+        unit_channels=8,
+        init_cfg=dict(type='Pretrained', checkpoint=path),
+    )
     net.init_weights()
     theirs, own = resnet('torchvision'), net.state_dict()
     assert torch.equal(own['top.conv.conv.weight'], theirs['conv1.weight'])
-    assert torch.equal(own['top.conv.bn.running_var'],
-                       theirs['bn1.running_var'])
+    assert torch.equal(own['top.conv.bn.running_var'], theirs['bn1.running_var'])
     for stage in range(3):
         for layer in range(1, 5):
             block = f'stage{stage}.downsample.layer{layer}.0'
             given = f'layer{layer}.0'
             for name, source in (
-                    ('conv_bn_relu2.conv.weight', 'conv2.weight'),
-                    ('conv_bn_relu3.bn.bias', 'bn3.bias'),
-                    ('downsample.conv.weight', 'downsample.0.weight'),
-                    ('downsample.bn.running_mean',
-                     'downsample.1.running_mean')):
-                assert torch.equal(own[f'{block}.{name}'],
-                                   theirs[f'{given}.{source}'])
+                ('conv_bn_relu2.conv.weight', 'conv2.weight'),
+                ('conv_bn_relu3.bn.bias', 'bn3.bias'),
+                ('downsample.conv.weight', 'downsample.0.weight'),
+                ('downsample.bn.running_mean', 'downsample.1.running_mean'),
+            ):
+                assert torch.equal(own[f'{block}.{name}'], theirs[f'{given}.{source}'])
             assert not own[f'{block}.conv_bn_relu1.conv.bias'].any()
 
 
 def test_an_imagenet_file_of_another_depth_is_refused(tmp_path):
     path = str(tmp_path / 'resnet.pth')
     torch.save(resnet('torchvision'), path)
-    net = MSPN(2, unit_channels=8,
-               init_cfg=dict(type='Pretrained', checkpoint=path))
+    net = MSPN(2, unit_channels=8, init_cfg=dict(type='Pretrained', checkpoint=path))
     with pytest.raises(CheckpointError, match='missing in the file: stage0'):
         net.init_weights()
 
@@ -264,7 +267,11 @@ def test_a_checkpoint_starts_a_training_without_its_head(tmp_path):
 
 def test_another_number_of_stages_is_named():
     weights = to_original(build(ours(1)).state_dict())
-    with pytest.raises(CheckpointError, match=(
+    with pytest.raises(
+        CheckpointError,
+        match=(
             'other.pth is not a checkpoint of this model: .*'
-            'The file looks like an MSPN of 1 stage, the model has 2 stages')):
+            'The file looks like an MSPN of 1 stage, the model has 2 stages'
+        ),
+    ):
         load_weights(build(ours(2)), weights, 'other.pth')

@@ -4,11 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pose_backbones.checkpoints.loading import (
-    WRAPPERS,
-    get_weights,
-    read_checkpoint,
-)
+from pose_backbones.checkpoints.loading import WRAPPERS, get_weights, read_checkpoint
 from pose_backbones.errors import CheckpointError
 
 ONE = {'a.weight': torch.ones(2), 'b.bias': torch.zeros(1)}
@@ -17,16 +13,19 @@ TWO = {'a.weight': torch.ones(2) * 2, 'b.bias': torch.zeros(1)}
 
 @pytest.mark.parametrize('key', WRAPPERS)
 def test_weights_are_found_under_every_entry(key):
-    content = {'epoch': 3, 'optimizer': {'lr': .1}, key: {**ONE, 'n': 4}}
+    content = {'epoch': 3, 'optimizer': {'lr': 0.1}, key: {**ONE, 'n': 4}}
     assert get_weights(content) == ONE
 
 
-@pytest.mark.parametrize(('entries', 'expected'), [
-    (('state_dict_ema', 'state_dict'), 'state_dict'),
-    (('model_ema', 'model'), 'model'),
-    (('student', 'teacher'), 'teacher'),
-    (('teacher', 'model'), 'model'),
-])
+@pytest.mark.parametrize(
+    ('entries', 'expected'),
+    [
+        (('state_dict_ema', 'state_dict'), 'state_dict'),
+        (('model_ema', 'model'), 'model'),
+        (('student', 'teacher'), 'teacher'),
+        (('teacher', 'model'), 'model'),
+    ],
+)
 def test_the_first_of_several_entries_counts(entries, expected):
     content = {key: ONE if key == expected else TWO for key in entries}
     assert get_weights(content)['a.weight'] is ONE['a.weight']
@@ -39,8 +38,9 @@ def test_entries_in_entries():
     assert get_weights({'state_dict': {'model': ONE}}) == ONE
 
 
-@pytest.mark.parametrize('prefix', [
-    'module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.'])
+@pytest.mark.parametrize(
+    'prefix', ['module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.']
+)
 def test_wrappers_of_the_model_leave_the_names(prefix):
     wrapped = {prefix + name: value for name, value in ONE.items()}
     assert get_weights({'state_dict': wrapped}) == ONE
@@ -57,13 +57,18 @@ def test_a_module_of_that_name_stays():
     assert get_weights(weights) == weights
 
 
-@pytest.mark.parametrize(('content', 'key', 'message'), [
-    ({'state_dict': ONE}, 'model_ema',
-     "no weights under 'model_ema' in the checkpoint: expected state_dict"),
-    (ONE, 'model', 'expected none, they stand at the top'),
-    ({'model': {'n': 3}}, None, 'no weights in the checkpoint: it has the '
-     'keys model'),
-])
+@pytest.mark.parametrize(
+    ('content', 'key', 'message'),
+    [
+        (
+            {'state_dict': ONE},
+            'model_ema',
+            "no weights under 'model_ema' in the checkpoint: expected state_dict",
+        ),
+        (ONE, 'model', 'expected none, they stand at the top'),
+        ({'model': {'n': 3}}, None, 'no weights in the checkpoint: it has the keys model'),
+    ],
+)
 def test_weights_that_are_not_there(content, key, message):
     with pytest.raises(CheckpointError, match=message):
         get_weights(content, key)
@@ -81,9 +86,13 @@ def test_damaged_safetensors(tmp_path):
     path = tmp_path / 'net.safetensors'
     save_file(ONE, path)
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(CheckpointError, match=(
+    with pytest.raises(
+        CheckpointError,
+        match=(
             r'unreadable: .*net\.safetensors is a safetensors file that is '
-            'damaged')):
+            'damaged'
+        ),
+    ):
         read_checkpoint(str(path))
     with pytest.raises(CheckpointError, match=r'did you mean net\.saf'):
         read_checkpoint(str(tmp_path / 'nte.safetensors'))

@@ -15,11 +15,7 @@ from releases import (
 )
 from torch.nn import functional as F
 
-from pose_backbones.checkpoints.conversion import (
-    Conversion,
-    convert_state_dict,
-    inspect_state_dict,
-)
+from pose_backbones.checkpoints.conversion import Conversion, convert_state_dict, inspect_state_dict
 from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import ConvNeXt, MogaNet, UniFormer
 
@@ -31,28 +27,29 @@ CONVNEXT = dict(embed_dims=DIMS, depths=DEPTHS, use_grn=False)
 def backbone_part(weights):
     """The backbone's weights, without prefix; there must be no others."""
     assert all(name.startswith('backbone.') for name in weights)
-    return {name[len('backbone.'):]: weights[name] for name in weights}
+    return {name[len('backbone.') :]: weights[name] for name in weights}
 
 
 def assert_same_values(converted, original):
     """Each tensor of one is one of the other: none lost, none twice."""
+
     def contents(weights):
-        return sorted(
-            (value.numel(), *value.flatten().tolist()[:64])
-            for value in weights.values())
+        return sorted((value.numel(), *value.flatten().tolist()[:64]) for value in weights.values())
 
     assert contents(converted) == contents(original)
 
 
-@pytest.mark.parametrize(('case', 'build'), [
-    ('moganet_x-tiny', lambda: MogaNet('x-tiny')),
-    ('uniformer_small', lambda: UniFormer('small')),
-    ('uniformer_small_384', lambda: UniFormer('small')),
-    ('uniformer_small_hybrid', lambda: UniFormer(
-        'small', attention='hybrid')),
-    ('convnext_tiny', lambda: ConvNeXt('tiny')),
-    ('convnext_v2_atto', lambda: ConvNeXt('v2-atto')),
-])
+@pytest.mark.parametrize(
+    ('case', 'build'),
+    [
+        ('moganet_x-tiny', lambda: MogaNet('x-tiny')),
+        ('uniformer_small', lambda: UniFormer('small')),
+        ('uniformer_small_384', lambda: UniFormer('small')),
+        ('uniformer_small_hybrid', lambda: UniFormer('small', attention='hybrid')),
+        ('convnext_tiny', lambda: ConvNeXt('tiny')),
+        ('convnext_v2_atto', lambda: ConvNeXt('v2-atto')),
+    ],
+)
 def test_every_name_of_the_golden_files_is_mapped(case, build):
     record = golden_values.load(case)
     weights = fill(dict(record['state']))
@@ -82,11 +79,10 @@ def test_the_values_arrive_where_they_belong():
 def test_imagenet_release_of_moganet():
     torch.manual_seed(0)
     own = MogaNet(MOGANET).state_dict()
-    classifier = {'head.weight': torch.ones(10, 32),
-                  'head.bias': torch.ones(10)}
+    classifier = {'head.weight': torch.ones(10, 32), 'head.bias': torch.ones(10)}
     done = inspect_state_dict(
-        {'arch': 'moganet', 'state_dict': {**own, **classifier},
-         'metric': 1.0})
+        {'arch': 'moganet', 'state_dict': {**own, **classifier}, 'metric': 1.0}
+    )
     assert (done.family, done.naming) == ('MogaNet', 'ImageNet release')
     assert done.left_out == dict.fromkeys(classifier, 'of the classifier')
     assert backbone_part(done.weights).keys() == own.keys()
@@ -95,53 +91,60 @@ def test_imagenet_release_of_moganet():
 
 
 @pytest.mark.parametrize('token_labels', [False, True])
-@pytest.mark.parametrize(('layer_scale', 'conv_stem'), [
-    (False, False), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ('layer_scale', 'conv_stem'), [(False, False), (True, False), (False, True)]
+)
 def test_imagenet_releases_of_uniformer(token_labels, layer_scale, conv_stem):
     weights = uniformer_imagenet(layer_scale, token_labels, conv_stem)
     done = inspect_state_dict({'model': weights})
     assert (done.family, done.naming) == ('UniFormer', 'ImageNet release')
-    classifier = {name for name in weights
-                  if name.startswith(('norm.', 'head.', 'aux_head.'))}
+    classifier = {name for name in weights if name.startswith(('norm.', 'head.', 'aux_head.'))}
     assert len(classifier) == (9 if token_labels else 7)
     assert set(done.left_out) == classifier
-    assert set(done.added) == {f'backbone.norm{stage}.{leaf}'
-                               for stage in range(1, 5)
-                               for leaf in ('weight', 'bias')}
+    assert set(done.added) == {
+        f'backbone.norm{stage}.{leaf}' for stage in range(1, 5) for leaf in ('weight', 'bias')
+    }
     for name in weights.keys() - classifier:
         assert done.weights[f'backbone.{name}'] is weights[name]
-    net = UniFormer({**UNIFORMER, 'conv_stem': conv_stem}, head_dim=8,
-                    layer_scale_init_value=1e-6 if layer_scale else None)
+    net = UniFormer(
+        {**UNIFORMER, 'conv_stem': conv_stem},
+        head_dim=8,
+        layer_scale_init_value=1e-6 if layer_scale else None,
+    )
     net.load_state_dict(backbone_part(done.weights), strict=True)
 
 
 @pytest.mark.parametrize('v2', [False, True])
-@pytest.mark.parametrize(('naming', 'label'), [
-    ('original', 'ImageNet release'), ('timm', 'timm')])
+@pytest.mark.parametrize(('naming', 'label'), [('original', 'ImageNet release'), ('timm', 'timm')])
 def test_releases_of_convnext(naming, label, v2):
     weights = convnext_backbone(naming, v2)
     done = inspect_state_dict(weights)
     assert (done.family, done.naming) == ('ConvNeXt', label)
     head = 'head.fc' if naming == 'timm' else 'head'
     assert set(done.left_out) == {f'{head}.weight', f'{head}.bias'}
-    kept = {name: value for name, value in weights.items()
-            if name not in done.left_out}
+    kept = {name: value for name, value in weights.items() if name not in done.left_out}
     assert_same_values(done.weights, kept)
     net = ConvNeXt({**CONVNEXT, 'use_grn': v2})
     result = net.load_state_dict(backbone_part(done.weights), strict=False)
     assert result.unexpected_keys == []
-    assert set(result.missing_keys) == {f'norm{stage}.{leaf}'
-                                        for stage in range(3)
-                                        for leaf in ('weight', 'bias')}
+    assert set(result.missing_keys) == {
+        f'norm{stage}.{leaf}' for stage in range(3) for leaf in ('weight', 'bias')
+    }
 
 
 @pytest.mark.parametrize('v2', [False, True])
 def test_the_namings_of_convnext_agree(v2):
-    results = [convert_state_dict(weights) for weights in (
-        convnext_backbone('timm', v2),
-        convnext_backbone('original', v2),
-        {**with_prefix('backbone', convnext_backbone('mmpretrain', v2)),
-         'head.fc.weight': torch.ones(10, 32)})]
+    results = [
+        convert_state_dict(weights)
+        for weights in (
+            convnext_backbone('timm', v2),
+            convnext_backbone('original', v2),
+            {
+                **with_prefix('backbone', convnext_backbone('mmpretrain', v2)),
+                'head.fc.weight': torch.ones(10, 32),
+            },
+        )
+    ]
     for weights in results[1:]:
         assert weights.keys() == results[0].keys()
         for name, value in results[0].items():
@@ -151,13 +154,14 @@ def test_the_namings_of_convnext_agree(v2):
 @pytest.mark.parametrize('v2', [False, True])
 def test_timms_own_convnext_gives_the_same_maps(v2):
     from timm.models.convnext import ConvNeXt as TimmConvNeXt
+
     torch.manual_seed(0)
     theirs = TimmConvNeXt(
-        dims=DIMS, depths=DEPTHS, num_classes=5, use_grn=v2,
-        ls_init_value=None if v2 else 1.).eval()
+        dims=DIMS, depths=DEPTHS, num_classes=5, use_grn=v2, ls_init_value=None if v2 else 1.0
+    ).eval()
     for value in theirs.parameters():
-        value.data += .2 * torch.rand_like(value)
-    ours = ConvNeXt({**CONVNEXT, 'use_grn': v2}, out_indices=(3, )).eval()
+        value.data += 0.2 * torch.rand_like(value)
+    ours = ConvNeXt({**CONVNEXT, 'use_grn': v2}, out_indices=(3,)).eval()
     done = inspect_state_dict(theirs.state_dict())
     assert done.naming == 'timm'
     ours.load_state_dict(backbone_part(done.weights), strict=False)
@@ -165,16 +169,15 @@ def test_timms_own_convnext_gives_the_same_maps(v2):
     with torch.no_grad():
         expected = theirs.forward_features(image).permute(0, 2, 3, 1)
         norm = theirs.head.norm
-        expected = F.layer_norm(expected, (32, ), norm.weight, norm.bias,
-                                norm.eps).permute(0, 3, 1, 2)
-        torch.testing.assert_close(
-            ours(image)[0], expected, rtol=1e-5, atol=1e-5)
+        expected = F.layer_norm(expected, (32,), norm.weight, norm.bias, norm.eps).permute(
+            0, 3, 1, 2
+        )
+        torch.testing.assert_close(ours(image)[0], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_classifier_of_mmpretrain():
     weights = with_prefix('backbone', convnext_backbone('mmpretrain'))
-    head = {'head.fc.weight': torch.ones(10, 32), 'head.fc.bias':
-            torch.ones(10)}
+    head = {'head.fc.weight': torch.ones(10, 32), 'head.fc.bias': torch.ones(10)}
     done = inspect_state_dict({'state_dict': {**weights, **head}})
     assert done.naming == 'mmpretrain'
     assert done.left_out == dict.fromkeys(head, 'of the classifier')
@@ -191,32 +194,37 @@ def test_releases_of_swin(timm):
     if timm:
         weights = net.state_dict()
     done = inspect_state_dict({'model': weights})
-    assert (done.family, done.naming) == (
-        'SwinTransformer', 'timm' if timm else 'ImageNet release')
+    assert (done.family, done.naming) == ('SwinTransformer', 'timm' if timm else 'ImageNet release')
     assert set(done.left_out) == (
-        {'head.fc.weight', 'head.fc.bias'} if timm else
-        {'head.weight', 'head.bias', 'layers.0.blocks.1.attn_mask'})
+        {'head.fc.weight', 'head.fc.bias'}
+        if timm
+        else {'head.weight', 'head.bias', 'layers.0.blocks.1.attn_mask'}
+    )
     assert len(done.added) == (4 if timm else 0)
     host = SwinTransformer(
-        embed_dims=16, depths=(2, 2), num_heads=(2, 4), window_size=4,
-        strides=(4, 2), out_indices=(1, ))
+        embed_dims=16,
+        depths=(2, 2),
+        num_heads=(2, 4),
+        window_size=4,
+        strides=(4, 2),
+        out_indices=(1,),
+    )
     host.eval()
     host.load_state_dict(backbone_part(done.weights), strict=True)
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(
-            host(image)[0], net.forward_features(image).permute(0, 3, 1, 2),
-            rtol=1e-4, atol=1e-5)
+            host(image)[0], net.forward_features(image).permute(0, 3, 1, 2), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize('convs', [0, 1, 2])
 def test_heads_of_mmpose_0x(convs):
     """The last convolution is the final layer, whatever its number."""
     head = old_head(32, convs)
-    done = inspect_state_dict({
-        'state_dict': {**with_prefix('backbone',
-                                     convnext_backbone('mmpretrain')),
-                       **head}})
+    done = inspect_state_dict(
+        {'state_dict': {**with_prefix('backbone', convnext_backbone('mmpretrain')), **head}}
+    )
     assert done.naming == 'MMPose 0.x'
     numbered = f'.{3 * convs}' if convs else ''
     for name, value in head.items():
@@ -232,14 +240,15 @@ def every_release():
     """Name → what a file of it holds."""
     moganet = MogaNet(MOGANET).state_dict()
     yield 'moganet', moganet
-    yield 'moganet 0.x', {**with_prefix('backbone', moganet),
-                          **old_head(32, 1)}
+    yield 'moganet 0.x', {**with_prefix('backbone', moganet), **old_head(32, 1)}
     yield 'uniformer', uniformer_imagenet(True, True)
     for naming in ('original', 'timm', 'mmpretrain'):
         yield f'convnext {naming}', convnext_backbone(naming, v2=True)
     yield 'swin', original_swin()[1]
-    yield 'timm model', {'backbone.model.conv1.weight': torch.ones(1),
-                         'head.final_layer.weight': torch.ones(1)}
+    yield (
+        'timm model',
+        {'backbone.model.conv1.weight': torch.ones(1), 'head.final_layer.weight': torch.ones(1)},
+    )
 
 
 @pytest.mark.parametrize('name', [name for name, _ in every_release()])
@@ -255,17 +264,18 @@ def test_converting_twice_changes_nothing(name):
 def test_a_trainers_prefix_is_taken_off():
     """PyTorch Lightning's `model.`, which timm's wrapper has, too."""
     weights = uniformer_imagenet(token_labels=True)
-    done = inspect_state_dict(
-        {'state_dict': with_prefix('model', weights), 'epoch': 3})
+    done = inspect_state_dict({'state_dict': with_prefix('model', weights), 'epoch': 3})
     plain = inspect_state_dict(weights)
     assert (done.family, done.naming) == ('UniFormer', 'ImageNet release')
     assert done.weights.keys() == plain.weights.keys()
-    assert all(done.weights[f'backbone.{name}'] is weights[name]
-               for name in weights if f'backbone.{name}' in done.weights)
+    assert all(
+        done.weights[f'backbone.{name}'] is weights[name]
+        for name in weights
+        if f'backbone.{name}' in done.weights
+    )
     assert done.left_out == with_prefix('model', plain.left_out)
 
-    whole = {**with_prefix('backbone', convnext_backbone('mmpretrain')),
-             **old_head(32)}
+    whole = {**with_prefix('backbone', convnext_backbone('mmpretrain')), **old_head(32)}
     done = inspect_state_dict(with_prefix('model', whole))
     assert (done.family, done.naming) == ('ConvNeXt', 'MMPose 0.x')
     assert done.weights.keys() == convert_state_dict(whole).keys()
@@ -278,48 +288,70 @@ def test_a_trainers_prefix_is_taken_off():
 def test_mmpose_1x_is_left_as_it_is():
     weights = {
         **with_prefix('backbone', convert_backbone_of('timm')),
-        'neck.conv.weight': torch.ones(1), 'head.cls_x.weight': torch.ones(1)
+        'neck.conv.weight': torch.ones(1),
+        'head.cls_x.weight': torch.ones(1),
     }
     constants = {'data_preprocessor.mean': torch.ones(3, 1, 1)}
     done = inspect_state_dict({'state_dict': {**weights, **constants}})
     assert done.naming == 'MMPose 1.x'
     assert done.weights.keys() == weights.keys()
     assert all(done.weights[name] is weights[name] for name in weights)
-    assert done.left_out == {
-        'data_preprocessor.mean': 'constant, from the config'}
+    assert done.left_out == {'data_preprocessor.mean': 'constant, from the config'}
 
 
 def convert_backbone_of(naming):
     return backbone_part(convert_state_dict(convnext_backbone(naming)))
 
 
-@pytest.mark.parametrize(('weights', 'message'), [
-    ({'conv1.weight': 1, 'layer1.0.bn1.weight': 1},
-     'a backbone of no known family (MogaNet, UniFormer, ConvNeXt, '
-     'SwinTransformer, MSPN, HRCoMer, TimmBackbone). Not recognised: '
-     'conv1.weight, layer1.0.bn1.weight. Weights of a timm model need no '
-     "conversion: model.backbone=dict(type='TimmBackbone', model_name=NAME, "
-     "init_cfg=dict(type='Pretrained', checkpoint=FILE)) takes them"),
-    ({'model.foo.weight': 1}, 'no known family (MogaNet, UniFormer, ConvNeXt,'
-     ' SwinTransformer, MSPN, HRCoMer, TimmBackbone). Not recognised: '
-     'model.foo.weight. '),
-    ({'model.foo.weight': 1, 'head.final_layer.weight': 1},
-     'Not recognised: model.foo.weight, head.final_layer.weight'),
-    ({'model.stages.0.0.dwconv.weight': 1, 'model.new.weight': 1},
-     'of a ConvNeXt. Not recognised: backbone.new.weight'),
-    ({'model.backbone.foo.weight': 1, 'model.loss.weight': 1},
-     'Not recognised: model.backbone.foo.weight, model.loss.weight'),
-    ({'backbone.conv1.weight': 1, 'head.final_layer.weight': 1},
-     'no known family (MogaNet, UniFormer, ConvNeXt, SwinTransformer, '
-     'MSPN, HRCoMer, TimmBackbone). Not recognised: backbone.conv1.weight'),
-    ({'stages.0.0.dwconv.weight': 1, 'stages.0.0.new.weight': 1},
-     '1 of 2 names are known, of a ConvNeXt. Not recognised: '
-     'backbone.stages.0.blocks.0.new.weight'),
-    ({'backbone.stages.0.0.dwconv.weight': 1, 'extra.weight': 1},
-     '1 of 2 names are known, of a ConvNeXt. Not recognised: extra.weight'),
-    ({'stages.0.0.dwconv.weight': 1, 'stages.0.blocks.0.conv_dw.weight': 1},
-     'Different names stand for one and the same weight'),
-])
+@pytest.mark.parametrize(
+    ('weights', 'message'),
+    [
+        (
+            {'conv1.weight': 1, 'layer1.0.bn1.weight': 1},
+            'a backbone of no known family (MogaNet, UniFormer, ConvNeXt, '
+            'SwinTransformer, MSPN, HRCoMer, TimmBackbone). Not recognised: '
+            'conv1.weight, layer1.0.bn1.weight. Weights of a timm model need no '
+            "conversion: model.backbone=dict(type='TimmBackbone', model_name=NAME, "
+            "init_cfg=dict(type='Pretrained', checkpoint=FILE)) takes them",
+        ),
+        (
+            {'model.foo.weight': 1},
+            'no known family (MogaNet, UniFormer, ConvNeXt,'
+            ' SwinTransformer, MSPN, HRCoMer, TimmBackbone). Not recognised: '
+            'model.foo.weight. ',
+        ),
+        (
+            {'model.foo.weight': 1, 'head.final_layer.weight': 1},
+            'Not recognised: model.foo.weight, head.final_layer.weight',
+        ),
+        (
+            {'model.stages.0.0.dwconv.weight': 1, 'model.new.weight': 1},
+            'of a ConvNeXt. Not recognised: backbone.new.weight',
+        ),
+        (
+            {'model.backbone.foo.weight': 1, 'model.loss.weight': 1},
+            'Not recognised: model.backbone.foo.weight, model.loss.weight',
+        ),
+        (
+            {'backbone.conv1.weight': 1, 'head.final_layer.weight': 1},
+            'no known family (MogaNet, UniFormer, ConvNeXt, SwinTransformer, '
+            'MSPN, HRCoMer, TimmBackbone). Not recognised: backbone.conv1.weight',
+        ),
+        (
+            {'stages.0.0.dwconv.weight': 1, 'stages.0.0.new.weight': 1},
+            '1 of 2 names are known, of a ConvNeXt. Not recognised: '
+            'backbone.stages.0.blocks.0.new.weight',
+        ),
+        (
+            {'backbone.stages.0.0.dwconv.weight': 1, 'extra.weight': 1},
+            '1 of 2 names are known, of a ConvNeXt. Not recognised: extra.weight',
+        ),
+        (
+            {'stages.0.0.dwconv.weight': 1, 'stages.0.blocks.0.conv_dw.weight': 1},
+            'Different names stand for one and the same weight',
+        ),
+    ],
+)
 def test_unknown_releases_are_refused(weights, message):
     weights = {name: torch.ones(1) for name in weights}
     with pytest.raises(CheckpointError) as caught:

@@ -14,15 +14,30 @@ from pose_backbones.structures import symmetry as sides
 from pose_backbones.structures.coco_annotations import read_keypoint_file
 
 GOOD = {
-    'categories': [{'id': 2, 'name': 'lamp',
-                    'keypoints': ['foot', 'joint', 'bulb'],
-                    'skeleton': [[1, 2], [2, 3]]}],
-    'images': [{'id': 1, 'file_name': 'a/1.jpg', 'width': 64, 'height': 48},
-               {'id': 2, 'file_name': 'a/2.jpg', 'width': 64, 'height': 48}],
+    'categories': [
+        {
+            'id': 2,
+            'name': 'lamp',
+            'keypoints': ['foot', 'joint', 'bulb'],
+            'skeleton': [[1, 2], [2, 3]],
+        }
+    ],
+    'images': [
+        {'id': 1, 'file_name': 'a/1.jpg', 'width': 64, 'height': 48},
+        {'id': 2, 'file_name': 'a/2.jpg', 'width': 64, 'height': 48},
+    ],
     'annotations': [
-        {'id': n, 'image_id': 1 + n % 2, 'category_id': 2, 'iscrowd': 0,
-         'bbox': [4, 4, 30, 40], 'area': 400.,
-         'keypoints': [5, 40, 2, 8, 20, 1, 30, 6, 2]} for n in range(1, 4)],
+        {
+            'id': n,
+            'image_id': 1 + n % 2,
+            'category_id': 2,
+            'iscrowd': 0,
+            'bbox': [4, 4, 30, 40],
+            'area': 400.0,
+            'keypoints': [5, 40, 2, 8, 20, 1, 30, 6, 2],
+        }
+        for n in range(1, 4)
+    ],
 }
 
 
@@ -64,45 +79,66 @@ def put(place, key, value):
     return lambda content: content[place][0].update({key: value})
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (lambda content: [1], 'holds a list: expected an object of COCO'),
-    (lambda content: content.pop('categories') and None,
-     r"has no categories: expected .* 'keypoints': \[names\]"),
-    (lambda content: content.update(images=[]), 'has no images'),
-    (lambda content: content.update(annotations={}), 'has no annotations'),
-    (lack('categories', 'keypoints'),
-     r'none of the categories \(lamp\) has key points'),
-    (lambda content: content['categories'].append(
-        {'id': 3, 'name': 'chair', 'keypoints': ['seat']}),
-     r"'lamp' and 'chair' have different key points \(3 and 1\).*split"),
-    (put('categories', 'keypoints', ['foot', 'joint', 'foot']),
-     "2 key points are called 'foot'"),
-    (put('categories', 'keypoints', ['foot', '', 'bulb']),
-     "called '': expected a name"),
-    (put('categories', 'skeleton', [[0, 1]]),
-     r'limb \[0, 1\]: expected two numbers from 1 to 3; COCO counts'),
-    (put('categories', 'skeleton', [[3, 4]]),
-     r'limb \[3, 4\]: expected two numbers from 1 to 3\. Correct'),
-    (put('images', 'id', 2), r'two images have the id 2 \(a/1.jpg and a/2'),
-    (lack('images', 'width'), 'an entry of images has no width: .*a/1.jpg'),
-    (put('annotations', 'keypoints', [1, 2, 2]),
-     'annotation 1 has 3 numbers in keypoints: expected 9'),
-    (put('annotations', 'keypoints', [1, None, 2] * 3),
-     'annotation 1 has something else than numbers'),
-    (put('annotations', 'keypoints', [5, 5, 0.7] * 3),
-     'a key point of visibility 0.7: expected 0'),
-    (put('annotations', 'keypoints', [0.5, 0.5, 2] * 3),
-     'coordinates from 0 to 1: expected pixels'),
-    (put('annotations', 'image_id', 9), 'annotation 1 has the image_id 9'),
-    (lack('annotations', 'bbox'), r'annotation 1 has no bbox: expected \[x'),
-    (put('annotations', 'bbox', [1, 2, 0, 5]),
-     r'annotation 1 has the bbox \[1, 2, 0, 5\]: expected'),
-    (lack('annotations', 'area'), 'no area: expected .*53'),
-    (lack('annotations', 'iscrowd'), 'no iscrowd: expected 0'),
-    (lack('annotations', 'category_id'), 'no category_id'),
-    (put('annotations', 'id', 2),
-     'annotation 2 has the id of another: give each'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda content: [1], 'holds a list: expected an object of COCO'),
+        (
+            lambda content: content.pop('categories') and None,
+            r"has no categories: expected .* 'keypoints': \[names\]",
+        ),
+        (lambda content: content.update(images=[]), 'has no images'),
+        (lambda content: content.update(annotations={}), 'has no annotations'),
+        (lack('categories', 'keypoints'), r'none of the categories \(lamp\) has key points'),
+        (
+            lambda content: content['categories'].append(
+                {'id': 3, 'name': 'chair', 'keypoints': ['seat']}
+            ),
+            r"'lamp' and 'chair' have different key points \(3 and 1\).*split",
+        ),
+        (
+            put('categories', 'keypoints', ['foot', 'joint', 'foot']),
+            "2 key points are called 'foot'",
+        ),
+        (put('categories', 'keypoints', ['foot', '', 'bulb']), "called '': expected a name"),
+        (
+            put('categories', 'skeleton', [[0, 1]]),
+            r'limb \[0, 1\]: expected two numbers from 1 to 3; COCO counts',
+        ),
+        (
+            put('categories', 'skeleton', [[3, 4]]),
+            r'limb \[3, 4\]: expected two numbers from 1 to 3\. Correct',
+        ),
+        (put('images', 'id', 2), r'two images have the id 2 \(a/1.jpg and a/2'),
+        (lack('images', 'width'), 'an entry of images has no width: .*a/1.jpg'),
+        (
+            put('annotations', 'keypoints', [1, 2, 2]),
+            'annotation 1 has 3 numbers in keypoints: expected 9',
+        ),
+        (
+            put('annotations', 'keypoints', [1, None, 2] * 3),
+            'annotation 1 has something else than numbers',
+        ),
+        (
+            put('annotations', 'keypoints', [5, 5, 0.7] * 3),
+            'a key point of visibility 0.7: expected 0',
+        ),
+        (
+            put('annotations', 'keypoints', [0.5, 0.5, 2] * 3),
+            'coordinates from 0 to 1: expected pixels',
+        ),
+        (put('annotations', 'image_id', 9), 'annotation 1 has the image_id 9'),
+        (lack('annotations', 'bbox'), r'annotation 1 has no bbox: expected \[x'),
+        (
+            put('annotations', 'bbox', [1, 2, 0, 5]),
+            r'annotation 1 has the bbox \[1, 2, 0, 5\]: expected',
+        ),
+        (lack('annotations', 'area'), 'no area: expected .*53'),
+        (lack('annotations', 'iscrowd'), 'no iscrowd: expected 0'),
+        (lack('annotations', 'category_id'), 'no category_id'),
+        (put('annotations', 'id', 2), 'annotation 2 has the id of another: give each'),
+    ],
+)
 def test_what_is_wrong_is_said(write, change, message):
     path = write(change)
     with pytest.raises(DatasetError, match=message) as caught:
@@ -115,8 +151,11 @@ def test_how_many_are_like_the_first(write):
         for entry in content['annotations'][1:]:
             del entry['area']
 
-    with pytest.raises(DatasetError, match=r'annotation 2 has no area '
-                       r'\(2 of 3 are like this\)'):
+    with pytest.raises(
+        DatasetError,
+        match=r'annotation 2 has no area '
+        r'\(2 of 3 are like this\)',
+    ):
         read_keypoint_file(write(change))
 
 
@@ -134,19 +173,26 @@ def test_missing_files_and_images(write, tmp_path):
         read_keypoint_file(str(tmp_path / 'none.json'))
     (tmp_path / 'a').mkdir()
     (tmp_path / 'a/1.jpg').touch()
-    with pytest.raises(DatasetError, match='1 of 2 images are not in the '
-                       'folder .*such as a/2.jpg'):
+    with pytest.raises(DatasetError, match='1 of 2 images are not in the folder .*such as a/2.jpg'):
         read_keypoint_file(write(), str(tmp_path))
     (tmp_path / 'a/2.jpg').touch()
     assert len(read_keypoint_file(write(), str(tmp_path)).images) == 2
 
 
-@pytest.mark.parametrize(('left', 'right', 'rest'), [
-    ('left_eye', 'right_eye', 'eye'), ('L_Eye', 'R_Eye', 'eye'),
-    ('eyeLeft', 'eyeRight', 'eye'), ('LEFT EYE', 'RIGHT EYE', 'eye'),
-    ('lefteye', 'righteye', 'eye'), ('LEye', 'REye', 'eye'),
-    ('lsho', 'rsho', 'sho'), ('hand.l', 'hand.r', 'hand'),
-    ('Left_front_paw', 'Right_front_paw', 'front_paw')])
+@pytest.mark.parametrize(
+    ('left', 'right', 'rest'),
+    [
+        ('left_eye', 'right_eye', 'eye'),
+        ('L_Eye', 'R_Eye', 'eye'),
+        ('eyeLeft', 'eyeRight', 'eye'),
+        ('LEFT EYE', 'RIGHT EYE', 'eye'),
+        ('lefteye', 'righteye', 'eye'),
+        ('LEye', 'REye', 'eye'),
+        ('lsho', 'rsho', 'sho'),
+        ('hand.l', 'hand.r', 'hand'),
+        ('Left_front_paw', 'Right_front_paw', 'front_paw'),
+    ],
+)
 def test_left_and_right(left, right, rest):
     names = ['tail', right, left, 'upright']
     assert sides.find_pairs(names) == {left: right, right: left}
@@ -158,8 +204,7 @@ def test_left_and_right(left, right, rest):
 def test_names_that_only_look_like_sides():
     names = ['ring', 'rail', 'leftover', 'l1', 'left_horn', 'bright']
     assert sides.find_pairs(names) == {}
-    assert sides.find_sides(names) == (
-        'middle', 'middle', 'middle', 'left', 'left', 'middle')
+    assert sides.find_sides(names) == ('middle', 'middle', 'middle', 'left', 'left', 'middle')
     assert sides.without_side('ring', False) == 'ring'
 
 
@@ -171,12 +216,10 @@ def test_limbs_between_sides_are_in_the_middle():
 
 def test_default_sigmas_are_those_of_coco():
     """The host's COCO, name by name; others get the default."""
-    coco = parse_pose_metainfo(
-        dict(from_file='configs/_base_/datasets/coco.py'))
+    coco = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/coco.py'))
     names = list(coco['keypoint_name2id'])
     found = metainfo.default_sigmas([*names, 'tail'])
-    assert [found[name].value for name in names] == pytest.approx(
-        coco['sigmas'].tolist())
+    assert [found[name].value for name in names] == pytest.approx(coco['sigmas'].tolist())
     assert found['tail'] == metainfo.Sigma(0.05, 'a default, not measured')
     assert found['left_hip'].origin == "COCO's hip"
 
@@ -185,9 +228,14 @@ def labelled(points, area):
     """GOOD with these objects: points (N, K, 3), areas (N)."""
     content = copy.deepcopy(GOOD)
     content['annotations'] = [
-        {**content['annotations'][0], 'id': n + 1, 'area': float(area[n]),
-         'keypoints': [float(v) for v in p.ravel()]}
-        for n, p in enumerate(points)]
+        {
+            **content['annotations'][0],
+            'id': n + 1,
+            'area': float(area[n]),
+            'keypoints': [float(v) for v in p.ravel()],
+        }
+        for n, p in enumerate(points)
+    ]
     return content
 
 
@@ -196,8 +244,7 @@ def test_sigmas_are_measured_from_two_labellings(write):
     rng = np.random.default_rng(0)
     count, true = 4000, np.array([0.03, 0.1, 0.06])
     area = rng.uniform(400, 9000, count)
-    base = np.concatenate([rng.uniform(100, 900, (count, 3, 2)),
-                           np.full((count, 3, 1), 2)], 2)
+    base = np.concatenate([rng.uniform(100, 900, (count, 3, 2)), np.full((count, 3, 1), 2)], 2)
     files = []
     for name in ('first.json', 'second.json'):
         # σ is of the distance in the plane: each axis has a half of σ².
@@ -205,12 +252,10 @@ def test_sigmas_are_measured_from_two_labellings(write):
         points = base.copy()
         points[..., :2] += rng.normal(0, 1, (count, 3, 2)) * scale
         points[9:, 2, 2] = 0  # the bulb was labelled nine times
-        files.append(read_keypoint_file(
-            write(lambda content, p=points: labelled(p, area), name)))
+        files.append(read_keypoint_file(write(lambda content, p=points: labelled(p, area), name)))
     found = metainfo.measure_sigmas(*files)
     assert set(found) == {'foot', 'joint'}  # nine are too few for a bulb
-    assert [found['foot'].value, found['joint'].value] == pytest.approx(
-        true[:2], rel=0.03)
+    assert [found['foot'].value, found['joint'].value] == pytest.approx(true[:2], rel=0.03)
     assert found['foot'].origin == 'measured on 4000 objects'
 
 
@@ -218,10 +263,10 @@ def test_labellings_that_do_not_fit(write):
     first = read_keypoint_file(write())
     with pytest.raises(DatasetError, match='has 3 objects of .*expected 10'):
         metainfo.measure_sigmas(first, first)
-    other = read_keypoint_file(write(
-        put('categories', 'keypoints', ['a', 'b', 'c']), 'other.json'))
-    with pytest.raises(DatasetError, match='has the key points a, b, c: '
-                       'expected those of .*, foot, joint, bulb'):
+    other = read_keypoint_file(write(put('categories', 'keypoints', ['a', 'b', 'c']), 'other.json'))
+    with pytest.raises(
+        DatasetError, match='has the key points a, b, c: expected those of .*, foot, joint, bulb'
+    ):
         metainfo.measure_sigmas(first, other)
 
 
@@ -236,7 +281,7 @@ def test_the_description_is_the_hosts(write, tmp_path, capsys):
     assert info['flip_indices'] == [1, 0, 2]
     assert info['skeleton_links'] == [(0, 1), (1, 2)]
     assert info['dataset_keypoint_weights'].tolist() == [1, 1, 1]
-    assert info['sigmas'] == pytest.approx([.05] * 3)
+    assert info['sigmas'] == pytest.approx([0.05] * 3)
     assert info['upper_body_ids'] == info['lower_body_ids'] == []
     printed = capsys.readouterr().out
     assert 'train.json: 2 images, 3 objects' in printed
@@ -259,10 +304,13 @@ def test_options_that_do_not_fit(write, tmp_path):
         metainfo.main([train, str(tmp_path / 'out.txt')])
     with pytest.raises(ConfigError, match='--images: 2 folders for 1'):
         metainfo.main([train, str(out), '--images', 'a', 'b'])
-    turned = write(lambda content: content['categories'][0].update(
-        keypoints=['bulb', 'joint', 'foot']), 'val.json')
-    with pytest.raises(DatasetError, match='val.json has the key points bulb'
-                       ', joint, foot: expected .*order: foot'):
+    turned = write(
+        lambda content: content['categories'][0].update(keypoints=['bulb', 'joint', 'foot']),
+        'val.json',
+    )
+    with pytest.raises(
+        DatasetError, match='val.json has the key points bulb, joint, foot: expected .*order: foot'
+    ):
         metainfo.main([train, turned, str(out)])
     assert not out.exists()
     out.write_text('mine')
@@ -274,8 +322,7 @@ def test_options_that_do_not_fit(write, tmp_path):
 
 
 def test_the_tool_says_it_in_one_line(write, tmp_path):
-    done = run_tool('make_dataset_info.py', write(lack('images', 'height')),
-                    tmp_path / 'out.py')
+    done = run_tool('make_dataset_info.py', write(lack('images', 'height')), tmp_path / 'out.py')
     assert done.returncode == 2
     assert done.stdout.startswith('error: ')
     assert 'no height' in done.stdout
@@ -283,10 +330,10 @@ def test_the_tool_says_it_in_one_line(write, tmp_path):
 
 
 def test_second_labels_of_the_tool(write, tmp_path):
-    points = np.tile([[40., 40, 2], [80, 80, 2], [20, 90, 2]], (12, 1, 1))
-    first = write(lambda content: labelled(points, [100.] * 12))
+    points = np.tile([[40.0, 40, 2], [80, 80, 2], [20, 90, 2]], (12, 1, 1))
+    first = write(lambda content: labelled(points, [100.0] * 12))
     points[..., 0] += 1
-    second = write(lambda content: labelled(points, [100.] * 12), 'two.json')
+    second = write(lambda content: labelled(points, [100.0] * 12), 'two.json')
     out = tmp_path / 'out.py'
     metainfo.main([first, str(out), '--second-labels', second])
     info = parse_pose_metainfo(dict(from_file=str(out)))

@@ -17,8 +17,7 @@ from pose_backbones.synthetic import make_synthetic_mpii
 
 SEED = 3  # that of the fixture `synthetic`
 #: MPII's joints that COCO has too → COCO's
-SHARED = {0: 16, 1: 14, 2: 12, 3: 11, 4: 13, 5: 15, 10: 10, 11: 8, 12: 6,
-          13: 5, 14: 7, 15: 9}
+SHARED = {0: 16, 1: 14, 2: 12, 3: 11, 4: 13, 5: 15, 10: 10, 11: 8, 12: 6, 13: 5, 14: 7, 15: 9}
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -54,16 +53,22 @@ def read(folder, split):
 
 
 def load(folder, split, **settings):
-    return DATASETS.build({**dict(
-        type='pose_backbones.MpiiDataset', data_root=str(folder),
-        ann_file=f'annotations/mpii_{split}.json',
-        data_prefix=dict(img='images/')), **settings})
+    return DATASETS.build(
+        {
+            **dict(
+                type='pose_backbones.MpiiDataset',
+                data_root=str(folder),
+                ann_file=f'annotations/mpii_{split}.json',
+                data_prefix=dict(img='images/'),
+            ),
+            **settings,
+        }
+    )
 
 
 def coco_people(synthetic):
     """The same drawn people in COCO's file, image by image."""
-    content = json.loads(
-        (synthetic / 'annotations/person_keypoints_val.json').read_text())
+    content = json.loads((synthetic / 'annotations/person_keypoints_val.json').read_text())
     return [a for a in content['annotations'] if a['num_keypoints']]
 
 
@@ -109,16 +114,16 @@ def test_the_matlab_file_holds_the_same(mpii):
     people = read(mpii, 'val')
     content = loadmat(mpii / 'annotations/mpii_gt_val.mat')
     assert [str(name[0]) for name in content['dataset_joints'][0]] == (
-        'rank rkne rhip lhip lkne lank pelv thor neck head rwri relb rsho '
-        'lsho lelb lwri'.split())
+        'rank rkne rhip lhip lkne lank pelv thor neck head rwri relb rsho lsho lelb lwri'.split()
+    )
     for number, person in enumerate(people):
         np.testing.assert_array_equal(
-            content['headboxes_src'][..., number].ravel(), person['headbox'])
+            content['headboxes_src'][..., number].ravel(), person['headbox']
+        )
+        np.testing.assert_array_equal(content['pos_gt_src'][..., number], person['joints'])
         np.testing.assert_array_equal(
-            content['pos_gt_src'][..., number], person['joints'])
-        np.testing.assert_array_equal(
-            content['jnt_missing'][:, number],
-            1 - np.array(person['joints_vis']))
+            content['jnt_missing'][:, number], 1 - np.array(person['joints_vis'])
+        )
 
 
 def test_the_same_seed_gives_the_same_files(mpii, tmp_path):
@@ -129,8 +134,7 @@ def test_the_same_seed_gives_the_same_files(mpii, tmp_path):
     for name in names:
         assert (mpii / name).read_bytes() == (again / name).read_bytes()
     assert make_synthetic_mpii(again, 6, 10, seed=SEED).existed
-    assert make_synthetic_mpii(
-        again, 1, 1, seed=SEED, overwrite=True).images == 2
+    assert make_synthetic_mpii(again, 1, 1, seed=SEED, overwrite=True).images == 2
     assert len(list((again / 'images').iterdir())) == 2
 
 
@@ -140,19 +144,27 @@ def test_layouts_do_not_overwrite_each_other(synthetic):
 
 
 def test_the_tool_writes_it(mpii, tmp_path):
-    done = run_tool('make_synthetic_coco.py', tmp_path / 'a', '--format',
-                    'mpii', '--train', 1, '--val', 2, '--seed', SEED)
+    done = run_tool(
+        'make_synthetic_coco.py',
+        tmp_path / 'a',
+        '--format',
+        'mpii',
+        '--train',
+        1,
+        '--val',
+        2,
+        '--seed',
+        SEED,
+    )
     assert done.returncode == 0, done.stdout
     some = read(tmp_path / 'a', 'val')
-    assert some == read(mpii, 'val')[:len(some)]
+    assert some == read(mpii, 'val')[: len(some)]
     assert '3 images' in done.stdout
 
 
 def test_pixels_count_from_0(mpii):
     """Boxes as the host has them, joints one less; order of the file."""
-    settings = dict(
-        test_mode=True,
-        headbox_file=str(mpii / 'annotations/mpii_gt_val.mat'))
+    settings = dict(test_mode=True, headbox_file=str(mpii / 'annotations/mpii_gt_val.mat'))
     ours = load(mpii, 'val', **settings)
     hosts = load(mpii, 'val', type='MpiiDataset', **settings)
     people = read(mpii, 'val')
@@ -164,8 +176,7 @@ def test_pixels_count_from_0(mpii):
             assert mine[name] == theirs[name]
         for name in ('bbox', 'head_size', 'keypoints_visible'):
             np.testing.assert_allclose(mine[name], theirs[name], atol=1e-3)
-        np.testing.assert_allclose(
-            mine['keypoints'], theirs['keypoints'] - 1, atol=1e-4)
+        np.testing.assert_allclose(mine['keypoints'], theirs['keypoints'] - 1, atol=1e-4)
         # The box is around what is seen of the person.
         x1, y1, x2, y2 = mine['bbox'][0]
         seen = np.array(person['joints_vis'], bool)
@@ -176,15 +187,15 @@ def test_pixels_count_from_0(mpii):
 
 
 def test_head_boxes_from_either_file(mpii):
-    by_mat = load(mpii, 'val', test_mode=True, headbox_file=str(
-        mpii / 'annotations/mpii_gt_val.mat'))
+    by_mat = load(
+        mpii, 'val', test_mode=True, headbox_file=str(mpii / 'annotations/mpii_gt_val.mat')
+    )
     by_json = load(mpii, 'val', test_mode=True)
     for number, person in enumerate(read(mpii, 'val')):
         x1, y1, x2, y2 = person['headbox']
         size = 0.6 * np.hypot(x2 - x1, y2 - y1)
         for dataset in (by_mat, by_json):
-            assert dataset.get_data_info(number)['head_size'] == (
-                pytest.approx(np.array([[size]])))
+            assert dataset.get_data_info(number)['head_size'] == (pytest.approx(np.array([[size]])))
 
 
 def test_the_test_split(mpii):
@@ -194,16 +205,16 @@ def test_the_test_split(mpii):
     assert len(dataset) == len(val)
     for number in range(len(val)):
         person = dataset.get_data_info(number)
-        np.testing.assert_array_equal(
-            person['bbox'], val.get_data_info(number)['bbox'])
+        np.testing.assert_array_equal(person['bbox'], val.get_data_info(number)['bbox'])
         assert not person['keypoints_visible'].any()
         assert 'head_size' not in person
     with pytest.raises(DatasetError, match='people without joints'):
         load(mpii, 'test')
 
 
-@pytest.mark.parametrize('changes', [
-    dict(joints_vis=[0] * 16), dict(scale=-1), dict(center=[-1, -1])])
+@pytest.mark.parametrize(
+    'changes', [dict(joints_vis=[0] * 16), dict(scale=-1), dict(center=[-1, -1])]
+)
 def test_people_that_cannot_be_trained_on(mpii, spoilt, changes):
     path = spoilt(**changes)
     count = len(read(mpii, 'val'))
@@ -215,17 +226,20 @@ def test_people_that_cannot_be_trained_on(mpii, spoilt, changes):
             load(mpii, 'val', ann_file=path, test_mode=True)
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    (dict(image='figure.jpg'), "image is 'figure.jpg': expected a file name"),
-    (dict(center=[4]), r'center is \[4\]: expected 2 numbers'),
-    (dict(scale='big'), 'scale is big: expected a number'),
-    (dict(joints=[[1, 2]] * 17), 'joints is .*: expected 16 x 2 numbers'),
-    (dict(joints_vis=[1] * 15), 'joints_vis is .*: expected 16 numbers'),
-    (dict(joints=[[1, float('nan')]] * 16), 'joints .*: expected 16 x 2'),
-    (dict(joints_vis=None), 'joints_vis is None: expected 16 numbers'),
-    (dict(headbox=[5, 5, 5, 9]), r'the head box \[5.*\] is empty'),
-    (dict(headbox=[5, 5, 9]), 'headbox is .*: expected 4 numbers'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(image='figure.jpg'), "image is 'figure.jpg': expected a file name"),
+        (dict(center=[4]), r'center is \[4\]: expected 2 numbers'),
+        (dict(scale='big'), 'scale is big: expected a number'),
+        (dict(joints=[[1, 2]] * 17), 'joints is .*: expected 16 x 2 numbers'),
+        (dict(joints_vis=[1] * 15), 'joints_vis is .*: expected 16 numbers'),
+        (dict(joints=[[1, float('nan')]] * 16), 'joints .*: expected 16 x 2'),
+        (dict(joints_vis=None), 'joints_vis is None: expected 16 numbers'),
+        (dict(headbox=[5, 5, 5, 9]), r'the head box \[5.*\] is empty'),
+        (dict(headbox=[5, 5, 9]), 'headbox is .*: expected 4 numbers'),
+    ],
+)
 def test_entries_that_are_wrong(spoilt, changes, message):
     with pytest.raises(DatasetError, match=f'person 2: {message}'):
         read_people(spoilt(**changes))
@@ -233,8 +247,7 @@ def test_entries_that_are_wrong(spoilt, changes, message):
 
 def test_files_that_are_no_mpii(mpii, synthetic, tmp_path):
     with pytest.raises(DatasetError, match='is no list of people as HRNet'):
-        read_people(
-            str(synthetic / 'annotations/person_keypoints_val.json'))
+        read_people(str(synthetic / 'annotations/person_keypoints_val.json'))
     with pytest.raises(DatasetError, match='cannot read the annotations'):
         read_people(str(tmp_path / 'none.json'))
     boxes = str(mpii / 'annotations/mpii_gt_val.mat')

@@ -9,17 +9,12 @@ from mmpose.structures.bbox import get_warp_matrix
 from mmpose.utils import register_all_modules
 from scipy.stats import norm
 
-from pose_backbones.datasets.transforms import (
-    ExtendBBox,
-    HalfBody,
-    MarkHidden,
-    RandomScaleRotation,
-)
+from pose_backbones.datasets.transforms import ExtendBBox, HalfBody, MarkHidden, RandomScaleRotation
 from pose_backbones.zoo import get_config
 
 
 def test_fixed_factors():
-    box = dict(bbox_scale=np.array([[100., 200.]], np.float32))
+    box = dict(bbox_scale=np.array([[100.0, 200.0]], np.float32))
     done = ExtendBBox(x=1.09, y=1.135).transform(box)
     np.testing.assert_allclose(done['bbox_scale'], [[109, 227]])
 
@@ -27,34 +22,51 @@ def test_fixed_factors():
 def test_drawn_factors_fill_their_range():
     np.random.seed(0)
     extend = ExtendBBox(x=(0.84, 1.344), y=(0.84, 1.512))
-    drawn = np.concatenate([
-        extend.transform(dict(bbox_scale=np.ones((1, 2))))['bbox_scale']
-        for _ in range(500)])
+    drawn = np.concatenate(
+        [extend.transform(dict(bbox_scale=np.ones((1, 2))))['bbox_scale'] for _ in range(500)]
+    )
     np.testing.assert_allclose(drawn.min(0), [0.84, 0.84], atol=0.01)
     np.testing.assert_allclose(drawn.max(0), [1.344, 1.512], atol=0.01)
     np.testing.assert_allclose(drawn.mean(0), [1.092, 1.176], atol=0.02)
     assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.15
 
 
-@pytest.mark.parametrize('value', [0, -1., (1, ), (2, 1), (0, 1)])
+@pytest.mark.parametrize('value', [0, -1.0, (1,), (2, 1), (0, 1)])
 def test_factors_that_cannot_be(value):
     with pytest.raises(ValueError, match='y is .*: expected a positive'):
-        ExtendBBox(x=1., y=value)
+        ExtendBBox(x=1.0, y=value)
 
 
 #: the original's settings: config, input (width, height), and its names
 COCO = dict(
-    config='td-hm_mspn-2stg_8xb32-96k_coco-256x192', input=(192, 256),
-    upper=range(0, 13), joints=17, basic=0.05, random=True, extend=(0.6, 0.8),
-    shrink=0.8, rotation=45, more_than=3, prob_half=0.3,
-    extend_half=(0.6, 0.8))
-COCO_LARGE = dict(
-    COCO, config='td-hm_mspn-4stg_8xb32-96k_coco-384x288', input=(288, 384))
+    config='td-hm_mspn-2stg_8xb32-96k_coco-256x192',
+    input=(192, 256),
+    upper=range(0, 13),
+    joints=17,
+    basic=0.05,
+    random=True,
+    extend=(0.6, 0.8),
+    shrink=0.8,
+    rotation=45,
+    more_than=3,
+    prob_half=0.3,
+    extend_half=(0.6, 0.8),
+)
+COCO_LARGE = dict(COCO, config='td-hm_mspn-4stg_8xb32-96k_coco-384x288', input=(288, 384))
 MPII = dict(
-    config='td-hm_mspn-2stg_8xb32-28k_mpii-256x256', input=(256, 256),
-    upper=range(7, 16), joints=16, basic=0., random=False, extend=(.25, .25),
-    shrink=1., rotation=60, more_than=8, prob_half=0.5,
-    extend_half=(0.6, 0.6))
+    config='td-hm_mspn-2stg_8xb32-28k_mpii-256x256',
+    input=(256, 256),
+    upper=range(7, 16),
+    joints=16,
+    basic=0.0,
+    random=False,
+    extend=(0.25, 0.25),
+    shrink=1.0,
+    rotation=60,
+    more_than=8,
+    prob_half=0.5,
+    extend_half=(0.6, 0.6),
+)
 
 
 def as_the_original(settings, box, joints, visible, width, random):
@@ -66,16 +78,14 @@ def as_the_original(settings, box, joints, visible, width, random):
     ratio = settings['input'][0] / settings['input'][1]
     x1, y1, x2, y2 = box
     center = [(x1 + x2) / 2, (y1 + y2) / 2]
-    size = [(x2 - x1) * (1 + settings['basic']),
-            (y2 - y1) * (1 + settings['basic'])]
+    size = [(x2 - x1) * (1 + settings['basic']), (y2 - y1) * (1 + settings['basic'])]
     for axis in (0, 1):
-        drawn = random.rand() if settings['random'] else 1.
+        drawn = random.rand() if settings['random'] else 1.0
         size[axis] *= 1 + drawn * settings['extend'][axis]
     size = fit(size, ratio)
 
     whether, which, *spans = random.rand(4)
-    if sum(v > 0 for v in visible) > settings['more_than'] and (
-            whether < settings['prob_half']):
+    if sum(v > 0 for v in visible) > settings['more_than'] and (whether < settings['prob_half']):
         halves = {True: [], False: []}
         for k in range(settings['joints']):
             if visible[k] > 0:
@@ -89,15 +99,18 @@ def as_the_original(settings, box, joints, visible, width, random):
         if len(half) >= 3:
             low, high = np.min(half, 0), np.max(half, 0)
             center = list((low + high) / 2)
-            size = fit([
-                (high[axis] - low[axis])
-                * (1 + spans[axis] * settings['extend_half'][axis])
-                for axis in (0, 1)], ratio)
+            size = fit(
+                [
+                    (high[axis] - low[axis]) * (1 + spans[axis] * settings['extend_half'][axis])
+                    for axis in (0, 1)
+                ],
+                ratio,
+            )
 
     scaled, whether, turn = random.rand(3)
     factor = settings['shrink'] * (0.75 + (1.25 - 0.75) * scaled)
     size = [factor * side for side in size]
-    rotation = 0.
+    rotation = 0.0
     if whether <= 0.5:
         largest = settings['rotation']
         rotation = -largest + 2 * largest * turn
@@ -110,8 +123,7 @@ def as_the_original(settings, box, joints, visible, width, random):
 def fit(size, ratio):
     """The sides of a box of width / height `ratio` around that size."""
     width, height = size
-    return ([width, width / ratio] if width > ratio * height
-            else [height * ratio, height])
+    return [width, width / ratio] if width > ratio * height else [height * ratio, height]
 
 
 def person(settings, random):
@@ -119,8 +131,7 @@ def person(settings, random):
     corner, extent = random.uniform(0, 150, 2), random.uniform(50, 300, 2)
     count = settings['joints']
     joints = corner + random.rand(count, 2) * extent
-    visible = random.choice(
-        3, count, p=[0.7, 0, 0.3] if random.rand() < .4 else [0.1, .2, .7])
+    visible = random.choice(3, count, p=[0.7, 0, 0.3] if random.rand() < 0.4 else [0.1, 0.2, 0.7])
     return np.concatenate([corner, corner + extent]), joints, visible
 
 
@@ -136,7 +147,7 @@ def test_augmentation_is_the_originals(settings):
     """The crop of 500 people, by the configs' pipelines: same draws."""
     steps = get_config(settings['config']).train_dataloader.dataset.pipeline
     kinds = [step.type for step in steps]
-    pipeline = Compose(steps[:kinds.index('TopdownAffine') + 1])
+    pipeline = Compose(steps[: kinds.index('TopdownAffine') + 1])
     width, height = 500, 450
     people, seen = np.random.RandomState(0), []
     for seed in range(500):
@@ -146,29 +157,27 @@ def test_augmentation_is_the_originals(settings):
             bbox=box[None].astype(np.float32),
             keypoints=joints[None].astype(np.float32),
             keypoints_visible=(visible[None] > 0).astype(np.float32),
-            flip_indices=list(range(settings['joints'])))
+            flip_indices=list(range(settings['joints'])),
+        )
         np.random.seed(seed)
         done = pipeline(sample)
         center, size, rotation, mirrored = as_the_original(
-            settings, box, joints, visible, width,
-            np.random.RandomState(seed))
+            settings, box, joints, visible, width, np.random.RandomState(seed)
+        )
         assert done['flip'] == mirrored
         np.testing.assert_allclose(done['input_center'], center, atol=1e-3)
         np.testing.assert_allclose(done['input_scale'], size, rtol=1e-5)
-        np.testing.assert_allclose(
-            done['bbox_rotation'], [rotation], atol=1e-9)
+        np.testing.assert_allclose(done['bbox_rotation'], [rotation], atol=1e-9)
         middle = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]
         if mirrored:
             middle[0] = width - middle[0] - 1
-        seen.append((not np.allclose(center, middle), rotation != 0,
-                     mirrored))
-        warp = get_warp_matrix(np.array(center), np.array(size), rotation,
-                               settings['input'])
+        seen.append((not np.allclose(center, middle), rotation != 0, mirrored))
+        warp = get_warp_matrix(np.array(center), np.array(size), rotation, settings['input'])
         if mirrored:
             joints[:, 0] = width - joints[:, 0] - 1
         np.testing.assert_allclose(
-            done['transformed_keypoints'][0],
-            joints @ warp[:, :2].T + warp[:, 2], atol=0.02)
+            done['transformed_keypoints'][0], joints @ warp[:, :2].T + warp[:, 2], atol=0.02
+        )
     # All of it has happened, and some of it not.
     shares = np.mean(seen, 0)
     assert 0.1 < shares[0] < settings['prob_half']
@@ -177,36 +186,44 @@ def test_augmentation_is_the_originals(settings):
 
 def halves(prob_upper=0.691462, **other):
     """`HalfBody` of COCO, certain to be done, with boxes of the points."""
-    return HalfBody(**{
-        **dict(upper=range(13), x=1., y=1., prob=1., min_points=4,
-               prob_upper=prob_upper), **other})
+    return HalfBody(
+        **{
+            **dict(upper=range(13), x=1.0, y=1.0, prob=1.0, min_points=4, prob_upper=prob_upper),
+            **other,
+        }
+    )
 
 
 def with_points(*people):
     """People with these key points labelled, k at (10 k, k * k)."""
-    k = np.arange(17.)
+    k = np.arange(17.0)
     visible = np.array([[float(n in chosen) for n in k] for chosen in people])
     count = len(people)
     return dict(
         keypoints=np.tile(np.stack([10 * k, k * k], -1), (count, 1, 1)),
         keypoints_visible=visible,
-        bbox_center=np.full((count, 2), 7.),
-        bbox_scale=np.full((count, 2), 9.))
+        bbox_center=np.full((count, 2), 7.0),
+        bbox_scale=np.full((count, 2), 9.0),
+    )
 
 
-@pytest.mark.parametrize(('prob_upper', 'points', 'box'), [
-    # at least four in both: as drawn
-    (1., (0, 4, 8, 12, 13, 14, 15, 16), (0, 0, 120, 144)),
-    (0., (0, 4, 8, 12, 13, 14, 15, 16), (130, 169, 160, 256)),
-    # the lower half has three: the upper one
-    (0., (0, 4, 8, 12, 13, 14, 15), (0, 0, 120, 144)),
-    # the upper half has three: the lower one, or itself
-    (1., (1, 3, 5, 13, 14, 15, 16), (130, 169, 160, 256)),
-    (1., (1, 3, 5, 13), (10, 1, 50, 25)),
-    # two: none
-    (1., (1, 3, 13, 14), None),
-    # fewer than min_points
-    (1., (1, 3, 5), None)])
+@pytest.mark.parametrize(
+    ('prob_upper', 'points', 'box'),
+    [
+        # at least four in both: as drawn
+        (1.0, (0, 4, 8, 12, 13, 14, 15, 16), (0, 0, 120, 144)),
+        (0.0, (0, 4, 8, 12, 13, 14, 15, 16), (130, 169, 160, 256)),
+        # the lower half has three: the upper one
+        (0.0, (0, 4, 8, 12, 13, 14, 15), (0, 0, 120, 144)),
+        # the upper half has three: the lower one, or itself
+        (1.0, (1, 3, 5, 13, 14, 15, 16), (130, 169, 160, 256)),
+        (1.0, (1, 3, 5, 13), (10, 1, 50, 25)),
+        # two: none
+        (1.0, (1, 3, 13, 14), None),
+        # fewer than min_points
+        (1.0, (1, 3, 5), None),
+    ],
+)
 def test_which_half(prob_upper, points, box):
     done = halves(prob_upper).transform(with_points(points))
     x1, y1, x2, y2 = box or (2.5, 2.5, 11.5, 11.5)
@@ -244,28 +261,31 @@ def test_shares_of_halves():
     x = done['bbox_center'][:, 0]
     assert set(x) == {7, 60, 145}
     assert np.mean(x == 7) == pytest.approx(0.7, abs=0.01)
-    assert (np.sum(x == 60) / np.sum(x != 7)
-            == pytest.approx(norm.cdf(0.5), abs=0.015))
+    assert np.sum(x == 60) / np.sum(x != 7) == pytest.approx(norm.cdf(0.5), abs=0.015)
 
 
-@pytest.mark.parametrize(('wrong', 'message'), [
-    (dict(upper=()), r'upper is \(\): expected indices of key points'),
-    (dict(upper=(1, 1)), r'upper is \(1, 1\): expected indices .* once'),
-    (dict(upper=(-1, 2)), r'upper is \(-1, 2\): expected indices'),
-    (dict(min_points=0), 'min_points is 0: expected a number of key points'),
-    (dict(prob=1.5), 'prob is 1.5: expected a probability, 0 to 1'),
-    (dict(prob_upper=-1), 'prob_upper is -1: expected a probability'),
-    (dict(x=0), 'x is 0: expected a positive factor'),
-    (dict(y=(2, 1)), r'y is \(2, 1\): expected a positive factor')])
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (dict(upper=()), r'upper is \(\): expected indices of key points'),
+        (dict(upper=(1, 1)), r'upper is \(1, 1\): expected indices .* once'),
+        (dict(upper=(-1, 2)), r'upper is \(-1, 2\): expected indices'),
+        (dict(min_points=0), 'min_points is 0: expected a number of key points'),
+        (dict(prob=1.5), 'prob is 1.5: expected a probability, 0 to 1'),
+        (dict(prob_upper=-1), 'prob_upper is -1: expected a probability'),
+        (dict(x=0), 'x is 0: expected a positive factor'),
+        (dict(y=(2, 1)), r'y is \(2, 1\): expected a positive factor'),
+    ],
+)
 def test_halves_that_cannot_be(wrong, message):
     with pytest.raises(ValueError, match=message):
         halves(**wrong)
 
 
 def test_upper_half_of_other_key_points():
-    with pytest.raises(ValueError, match=(
-            'upper has 40, but people have 17 key points: expected indices '
-            'up to 16')):
+    with pytest.raises(
+        ValueError, match=('upper has 40, but people have 17 key points: expected indices up to 16')
+    ):
         halves(upper=(1, 40)).transform(with_points((1, 2, 3, 4)))
 
 
@@ -273,9 +293,9 @@ def test_scale_and_rotation_fill_their_range():
     """Evenly: the quarters of the range are as frequent."""
     np.random.seed(0)
     size = np.tile(np.array([[100, 200]], np.float32), (20000, 1))
-    done = RandomScaleRotation(
-        scale=(0.6, 1.), degrees=45, prob=0.5).transform(
-            dict(bbox_scale=size))
+    done = RandomScaleRotation(scale=(0.6, 1.0), degrees=45, prob=0.5).transform(
+        dict(bbox_scale=size)
+    )
     assert done['bbox_scale'].dtype == np.float32
     x, y = done['bbox_scale'].T
     np.testing.assert_allclose(2 * x, y)
@@ -290,20 +310,24 @@ def test_scale_and_rotation_fill_their_range():
 
 def test_fixed_scale_without_rotation():
     done = RandomScaleRotation(scale=2, degrees=45, prob=0).transform(
-        dict(bbox_scale=np.ones((2, 2))))
+        dict(bbox_scale=np.ones((2, 2)))
+    )
     assert done['bbox_scale'].tolist() == [[2, 2], [2, 2]]
     assert done['bbox_rotation'].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(('wrong', 'message'), [
-    (dict(scale=(1, 0.5)), r'scale is \(1, 0.5\): expected a positive'),
-    (dict(degrees=-1), 'degrees is -1: expected the greatest rotation'),
-    (dict(degrees=181), 'degrees is 181: expected .*, 0 to 180'),
-    (dict(prob=2), 'prob is 2: expected a probability, 0 to 1')])
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (dict(scale=(1, 0.5)), r'scale is \(1, 0.5\): expected a positive'),
+        (dict(degrees=-1), 'degrees is -1: expected the greatest rotation'),
+        (dict(degrees=181), 'degrees is 181: expected .*, 0 to 180'),
+        (dict(prob=2), 'prob is 2: expected a probability, 0 to 1'),
+    ],
+)
 def test_scale_and_rotation_that_cannot_be(wrong, message):
     with pytest.raises(ValueError, match=message):
-        RandomScaleRotation(**{
-            **dict(scale=(0.75, 1.25), degrees=60, prob=0.5), **wrong})
+        RandomScaleRotation(**{**dict(scale=(0.75, 1.25), degrees=60, prob=0.5), **wrong})
 
 
 def annotated() -> dict:
@@ -312,25 +336,29 @@ def annotated() -> dict:
     return dict(
         raw_ann_info=dict(keypoints=points.ravel().tolist()),
         keypoints=points[None, :, :2].astype(np.float32),
-        keypoints_visible=np.array([[1., 1., 0., 1.]], np.float32))
+        keypoints_visible=np.array([[1.0, 1.0, 0.0, 1.0]], np.float32),
+    )
 
 
 def test_hidden_key_points_are_marked():
     done = MarkHidden().transform(annotated())
-    assert done['keypoints_visible'].tolist() == [[1, .5, 0, .5]]
+    assert done['keypoints_visible'].tolist() == [[1, 0.5, 0, 0.5]]
     assert done['keypoints_visible'].dtype == np.float32
 
 
 def test_marks_follow_the_flip():
-    sample = dict(MarkHidden().transform(annotated()), flip_indices=[
-        1, 0, 3, 2], img=np.zeros((50, 40, 3), np.uint8), img_shape=(50, 40))
-    done = RandomFlip(prob=1.).transform(sample)
-    assert done['keypoints_visible'].tolist() == [[.5, 1, .5, 0]]
+    sample = dict(
+        MarkHidden().transform(annotated()),
+        flip_indices=[1, 0, 3, 2],
+        img=np.zeros((50, 40, 3), np.uint8),
+        img_shape=(50, 40),
+    )
+    done = RandomFlip(prob=1.0).transform(sample)
+    assert done['keypoints_visible'].tolist() == [[0.5, 1, 0.5, 0]]
     assert done['keypoints'][0, 0].tolist() == [19, 6]
 
 
-@pytest.mark.parametrize('raw', [{}, dict(raw_ann_info=None),
-                                 dict(raw_ann_info=dict(area=3))])
+@pytest.mark.parametrize('raw', [{}, dict(raw_ann_info=None), dict(raw_ann_info=dict(area=3))])
 def test_without_marks_all_stay_visible(raw):
     sample = {**annotated(), 'raw_ann_info': None, **raw}
     before = sample['keypoints_visible'].copy()

@@ -35,8 +35,30 @@ from pose_backbones.synthetic import (
 )
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'make_synthetic_coco.py'
-SIGMAS = np.array([.26, .25, .25, .35, .35, .79, .79, .72, .72, .62, .62,
-                   1.07, 1.07, .87, .87, .89, .89]) / 10.0
+SIGMAS = (
+    np.array(
+        [
+            0.26,
+            0.25,
+            0.25,
+            0.35,
+            0.35,
+            0.79,
+            0.79,
+            0.72,
+            0.72,
+            0.62,
+            0.62,
+            1.07,
+            1.07,
+            0.87,
+            0.87,
+            0.89,
+            0.89,
+        ]
+    )
+    / 10.0
+)
 INDEX = {name: i for i, name in enumerate(KEYPOINT_NAMES)}
 TRAIN, VAL = 50, 50
 
@@ -45,8 +67,9 @@ TRAIN, VAL = 50, 50
 def data(tmp_path_factory):
     out = tmp_path_factory.mktemp('synthetic') / 'coco'
     calls = []
-    summary = make_synthetic_coco(out, TRAIN, VAL, seed=3, progress=lambda
-                                  done, total: calls.append((done, total)))
+    summary = make_synthetic_coco(
+        out, TRAIN, VAL, seed=3, progress=lambda done, total: calls.append((done, total))
+    )
     assert summary.images == TRAIN + VAL
     assert calls == [(i + 1, TRAIN + VAL) for i in range(TRAIN + VAL)]
     return out
@@ -54,8 +77,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def cocos(data):
-    return {s: COCO(str(data / f'annotations/person_keypoints_{s}.json'))
-            for s in ('train', 'val')}
+    return {s: COCO(str(data / f'annotations/person_keypoints_{s}.json')) for s in ('train', 'val')}
 
 
 @pytest.fixture(scope='module')
@@ -66,6 +88,7 @@ def scenes():
 @pytest.fixture
 def tool(capsys, monkeypatch):
     """Runs the tool in this process: exit status, stdout and stderr."""
+
     def start(*argv):
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, argv)])
         status = 0
@@ -83,8 +106,9 @@ def tool(capsys, monkeypatch):
 
 
 def _files(root):
-    return {str(p.relative_to(root)): p.read_bytes()
-            for p in sorted(root.rglob('*')) if p.is_file()}
+    return {
+        str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob('*')) if p.is_file()
+    }
 
 
 def _read(path):
@@ -111,20 +135,15 @@ def test_poses_keep_joint_limits(action):
                 assert lo <= value <= hi, name
         points = forward_kinematics(body, pose).points
         for side in ('left', 'right'):
-            s, e, w = (points[f'{side}_{n}'] for n in (
-                'shoulder', 'elbow', 'wrist'))
-            h, k, a, heel = (points[f'{side}_{n}'] for n in (
-                'hip', 'knee', 'ankle', 'heel'))
+            s, e, w = (points[f'{side}_{n}'] for n in ('shoulder', 'elbow', 'wrist'))
+            h, k, a, heel = (points[f'{side}_{n}'] for n in ('hip', 'knee', 'ankle', 'heel'))
             assert np.linalg.norm(e - s) == pytest.approx(body.upper_arm)
             assert np.linalg.norm(w - e) == pytest.approx(body.forearm)
             assert np.linalg.norm(k - h) == pytest.approx(body.thigh)
             assert np.linalg.norm(a - k) == pytest.approx(body.shank)
-            assert _angle(e - s, w - e) == pytest.approx(
-                pose[f'{side}_elbow'], abs=1e-4)
-            assert _angle(k - h, a - k) == pytest.approx(
-                pose[f'{side}_knee'], abs=1e-4)
-            assert np.linalg.norm(heel - a) == pytest.approx(
-                np.hypot(0.03, 0.022))
+            assert _angle(e - s, w - e) == pytest.approx(pose[f'{side}_elbow'], abs=1e-4)
+            assert _angle(k - h, a - k) == pytest.approx(pose[f'{side}_knee'], abs=1e-4)
+            assert np.linalg.norm(heel - a) == pytest.approx(np.hypot(0.03, 0.022))
 
 
 def test_bones_do_not_change_with_the_pose():
@@ -135,8 +154,7 @@ def test_bones_do_not_change_with_the_pose():
         for _ in range(5):
             p = forward_kinematics(body, sample_pose(rng, action)).points
             lengths.append([np.linalg.norm(p[a] - p[b]) for a, b in BONES])
-    np.testing.assert_allclose(lengths, [lengths[0]] * len(lengths),
-                               rtol=1e-9)
+    np.testing.assert_allclose(lengths, [lengths[0]] * len(lengths), rtol=1e-9)
 
 
 def test_knees_bend_backward_and_elbows_forward():
@@ -144,10 +162,8 @@ def test_knees_bend_backward_and_elbows_forward():
     pose = dict.fromkeys(sample_pose(np.random.default_rng(0), 'stand'), 0.0)
     pose['left_knee'] = pose['left_elbow'] = 90.0
     points = forward_kinematics(body, pose).points
-    assert points['left_ankle'][2] == pytest.approx(
-        points['left_knee'][2] - body.shank)
-    assert points['left_wrist'][2] == pytest.approx(
-        points['left_elbow'][2] + body.forearm)
+    assert points['left_ankle'][2] == pytest.approx(points['left_knee'][2] - body.shank)
+    assert points['left_wrist'][2] == pytest.approx(points['left_elbow'][2] + body.forearm)
     assert points['left_hip'][0] == pytest.approx(body.hip_half)
     assert points['right_hip'][0] == pytest.approx(-body.hip_half)
 
@@ -159,8 +175,7 @@ def test_natural_proportions_and_ground():
         points = forward_kinematics(body, sample_pose(rng, 'stand')).points
         top = points['head'][1] + 0.068 * body.head
         assert 0.88 < top < 1.08
-        assert min(p[1] for p in points.values()) == pytest.approx(
-            0.005, abs=1e-6)
+        assert min(p[1] for p in points.values()) == pytest.approx(0.005, abs=1e-6)
     with pytest.raises(ValueError, match='unknown action'):
         sample_pose(rng, 'fly')
     with pytest.raises(ValueError, match='unknown joint angle'):
@@ -177,8 +192,7 @@ def _figure(yaw, seed=5, **changes):
     pose = sample_pose(rng, 'stand')
     for name in pose:
         pose[name] = 0.0
-    pose.update(yaw=yaw, left_shoulder_abd=8.0, right_shoulder_abd=8.0,
-                **changes)
+    pose.update(yaw=yaw, left_shoulder_abd=8.0, right_shoulder_abd=8.0, **changes)
     look = sample_look(rng, body)
     proj = project(forward_kinematics(body, pose), (100, 280), 260)
     light = np.array((0.0, -0.6, 0.8))
@@ -189,10 +203,8 @@ def test_front_view_shows_every_joint():
     joints = _figure(0).joints
     ears = [INDEX['left_ear'], INDEX['right_ear']]
     assert (np.delete(joints[:, 2], ears) == 2).all()
-    for name in ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee',
-                 'ankle'):
-        left, right = (joints[INDEX[f'{s}_{name}']] for s in (
-            'left', 'right'))
+    for name in ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'):
+        left, right = (joints[INDEX[f'{s}_{name}']] for s in ('left', 'right'))
         assert left[0] > right[0] + 3
 
 
@@ -201,12 +213,10 @@ def test_back_view_has_no_face():
     assert joints[:3, 2].tolist() == [0, 0, 0]
     assert (joints[3:5, 2] > 0).all()
     assert (joints[5:7, 2] == 2).all()
-    assert joints[INDEX['left_shoulder'], 0] < joints[
-        INDEX['right_shoulder'], 0]
+    assert joints[INDEX['left_shoulder'], 0] < joints[INDEX['right_shoulder'], 0]
 
 
-@pytest.mark.parametrize(('yaw', 'far', 'near'), [(90, 'left', 'right'),
-                                                  (-90, 'right', 'left')])
+@pytest.mark.parametrize(('yaw', 'far', 'near'), [(90, 'left', 'right'), (-90, 'right', 'left')])
 def test_side_view_hides_the_far_side(yaw, far, near):
     joints = _figure(yaw).joints
     assert joints[INDEX[f'{far}_shoulder'], 2] == 1
@@ -219,10 +229,8 @@ def test_side_view_hides_the_far_side(yaw, far, near):
 
 
 def test_forearm_behind_the_back_is_hidden():
-    shown = _figure(0, left_shoulder_rot=80.0, left_elbow=100.0,
-                    left_shoulder_flex=10.0).joints
-    hidden = _figure(180, left_shoulder_rot=80.0, left_elbow=100.0,
-                     left_shoulder_flex=10.0).joints
+    shown = _figure(0, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0).joints
+    hidden = _figure(180, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0).joints
     assert shown[INDEX['left_wrist'], 2] == 2
     assert hidden[INDEX['left_wrist'], 2] == 1
 
@@ -231,8 +239,7 @@ def test_forearm_behind_the_back_is_hidden():
 
 
 def test_scene_is_deterministic_and_checks_its_size():
-    first, second = (render_scene(np.random.default_rng(8), (200, 160))
-                     for _ in range(2))
+    first, second = (render_scene(np.random.default_rng(8), (200, 160)) for _ in range(2))
     assert first.image.shape == (160, 200, 3)
     assert first.image.dtype == np.uint8
     np.testing.assert_array_equal(first.image, second.image)
@@ -250,10 +257,8 @@ def test_people_are_consistent(scenes):
             total += person.mask
             assert person.area == person.mask.sum()
             ys, xs = np.nonzero(person.mask)
-            assert person.bbox == (xs.min(), ys.min(), np.ptp(xs) + 1,
-                                   np.ptp(ys) + 1)
-            near = cv2.dilate(person.mask.astype(np.uint8),
-                              np.ones((5, 5), np.uint8))
+            assert person.bbox == (xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1)
+            near = cv2.dilate(person.mask.astype(np.uint8), np.ones((5, 5), np.uint8))
             for x, y, v in person.joints:
                 if v == 2:
                     on_body.append(near[round(y), round(x)])
@@ -266,8 +271,7 @@ def test_left_is_left(scenes):
     counts = {'front': [], 'back': []}
     for scene in scenes:
         for p in scene.people:
-            a, b = (p.joints[INDEX[f'{s}_shoulder']] for s in (
-                'left', 'right'))
+            a, b = (p.joints[INDEX[f'{s}_shoulder']] for s in ('left', 'right'))
             if p.action in ('lie', 'handstand') or not a[2] or not b[2]:
                 continue
             if abs(p.yaw) < 40:
@@ -291,16 +295,14 @@ def test_statistics(scenes):
     assert ((v[:, 5:] == 2).mean(1) < 0.5).mean() < 0.2
     crowds = sum(any(p.iscrowd for p in s.people) for s in scenes)
     assert 0.02 < crowds / len(scenes) < 0.18
-    bare = [p for p in people if not p.iscrowd
-            and not (p.joints[:, 2] > 0).any()]
+    bare = [p for p in people if not p.iscrowd and not (p.joints[:, 2] > 0).any()]
     assert 0.005 < len(bare) / len(people) < 0.12
     heights = np.array([p.stature for p in posed])
     assert heights.min() >= 45
     assert heights.max() < 1.6 * 288
     assert np.percentile(heights, 10) < 80
     assert np.percentile(heights, 90) > 160
-    upright = [p.action not in ('sit', 'crouch', 'lie', 'handstand')
-               for p in posed]
+    upright = [p.action not in ('sit', 'crouch', 'lie', 'handstand') for p in posed]
     assert 0.75 < np.mean(upright) < 0.97
 
 
@@ -325,12 +327,11 @@ def test_same_seed_same_bytes(tmp_path):
         name = f'annotations/person_keypoints_{split}.json'
         few, many = json.loads(a[name]), json.loads(d[name])
         ids = {i['id'] for i in few['images']}
-        assert many['images'][:len(ids)] == few['images']
-        assert [x for x in many['annotations'] if x['image_id'] in ids
-                ] == few['annotations']
+        assert many['images'][: len(ids)] == few['images']
+        assert [x for x in many['annotations'] if x['image_id'] in ids] == few['annotations']
     name = 'person_detection_results/val_detections.json'
     few, many = json.loads(a[name]), json.loads(d[name])
-    assert many[:len(few)] == few
+    assert many[: len(few)] == few
 
 
 def test_ids_and_images(data, cocos):
@@ -347,8 +348,7 @@ def test_ids_and_images(data, cocos):
         for info in coco.imgs.values():
             image = cv2.imread(str(data / split / info['file_name']))
             assert image.shape == (info['height'], info['width'], 3)
-    shapes = {(i['width'] > i['height']) for c in cocos.values()
-              for i in c.imgs.values()}
+    shapes = {(i['width'] > i['height']) for c in cocos.values() for i in c.imgs.values()}
     assert shapes == {True, False}
 
 
@@ -358,8 +358,7 @@ def test_annotations_are_true_to_the_masks(cocos):
         for ann in coco.anns.values():
             info = coco.imgs[ann['image_id']]
             mask = coco.annToMask(ann)
-            assert abs(int(mask.sum()) - ann['area']) <= max(
-                0.03 * ann['area'], 2)
+            assert abs(int(mask.sum()) - ann['area']) <= max(0.03 * ann['area'], 2)
             ys, xs = np.nonzero(mask)
             x, y, w, h = ann['bbox']
             box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
@@ -381,9 +380,11 @@ def test_annotations_are_true_to_the_masks(cocos):
 
 def test_perfect_predictions_score_one(cocos):
     coco = cocos['val']
-    results = [{'image_id': a['image_id'], 'category_id': 1,
-                'keypoints': a['keypoints'], 'score': 0.9}
-               for a in coco.anns.values() if a['num_keypoints']]
+    results = [
+        {'image_id': a['image_id'], 'category_id': 1, 'keypoints': a['keypoints'], 'score': 0.9}
+        for a in coco.anns.values()
+        if a['num_keypoints']
+    ]
     run = COCOeval(coco, coco.loadRes(results), 'keypoints', SIGMAS)
     run.evaluate()
     run.accumulate()
@@ -404,14 +405,24 @@ def test_detections(data, cocos):
     assert set(found[0]) == {'image_id', 'category_id', 'bbox', 'score'}
     assert len(coco.loadRes(found).anns) == len(found)
     people = [a for a in coco.anns.values() if a['num_keypoints']]
-    hits = [any(d['image_id'] == a['image_id']
-                and _iou(d['bbox'], a['bbox']) >= 0.5 for d in found)
-            for a in people]
+    hits = [
+        any(d['image_id'] == a['image_id'] and _iou(d['bbox'], a['bbox']) >= 0.5 for d in found)
+        for a in people
+    ]
     assert 0.90 <= np.mean(hits) < 1.0
-    best = np.array([max((_iou(d['bbox'], a['bbox'])
-                          for a in coco.anns.values()
-                          if a['image_id'] == d['image_id']), default=0)
-                     for d in found])
+    best = np.array(
+        [
+            max(
+                (
+                    _iou(d['bbox'], a['bbox'])
+                    for a in coco.anns.values()
+                    if a['image_id'] == d['image_id']
+                ),
+                default=0,
+            )
+            for d in found
+        ]
+    )
     scores = np.array([d['score'] for d in found])
     false = scores[best < 0.1]
     assert len(false) > 5
@@ -424,7 +435,7 @@ def test_detections(data, cocos):
 def test_polygons_keep_holes_and_crowds_round_trip():
     yy, xx = np.mgrid[0:60, 0:80]
     ring = (xx - 40) ** 2 + (yy - 30) ** 2
-    mask = (ring < 24 ** 2) & (ring > 12 ** 2)
+    mask = (ring < 24**2) & (ring > 12**2)
     mask[:4, :4] = True
     mask[58, 78] = True
     coco = COCO()
@@ -442,13 +453,16 @@ def test_polygons_keep_holes_and_crowds_round_trip():
         encode_polygons(np.zeros((4, 4), bool))
 
 
-@pytest.mark.parametrize(('changes', 'error', 'match'), [
-    ({'num_train': -1}, ValueError, 'num_train >= 0, got -1'),
-    ({'num_train': 0, 'num_val': 0}, ValueError, 'at least one image'),
-    ({'num_val': 1.5}, TypeError, 'num_val, got 1.5'),
-    ({'seed': -3}, ValueError, 'seed >= 0, got -3'),
-    ({'image_size': (20, 300)}, ValueError, 'got \\(20, 300\\)'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'error', 'match'),
+    [
+        ({'num_train': -1}, ValueError, 'num_train >= 0, got -1'),
+        ({'num_train': 0, 'num_val': 0}, ValueError, 'at least one image'),
+        ({'num_val': 1.5}, TypeError, 'num_val, got 1.5'),
+        ({'seed': -3}, ValueError, 'seed >= 0, got -3'),
+        ({'image_size': (20, 300)}, ValueError, 'got \\(20, 300\\)'),
+    ],
+)
 def test_bad_arguments(tmp_path, changes, error, match):
     arguments = {'num_train': 1, 'num_val': 1, **changes}
     with pytest.raises(error, match=match):
@@ -494,8 +508,7 @@ def test_tool_protects_and_overwrites(tool, tmp_path):
     assert _read(out / 'synthetic.json')['seed'] == 9
     fewer = (out, '--train', 1, '--val', 0, '--image-size', 96, 80)
     assert tool(*fewer, '--overwrite')[0] == 0
-    assert [p.name for p in sorted((out / 'train').iterdir())] == [
-        '000000000001.jpg']
+    assert [p.name for p in sorted((out / 'train').iterdir())] == ['000000000001.jpg']
     foreign = tmp_path / 'f'
     (foreign / 'train').mkdir(parents=True)
     (foreign / 'train' / '000000000001.jpg').write_bytes(b'mine')
@@ -506,12 +519,15 @@ def test_tool_protects_and_overwrites(tool, tmp_path):
     assert _files(foreign) == {'train/000000000001.jpg': b'mine'}
 
 
-@pytest.mark.parametrize(('argv', 'message'), [
-    (('--train', -1), 'expected num_train >= 0, got -1'),
-    (('--train', 0, '--val', 0), 'at least one image'),
-    (('--image-size', 8, 8), '64 to 4096'),
-    (('--seed', -1), 'expected seed >= 0, got -1'),
-])
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (('--train', -1), 'expected num_train >= 0, got -1'),
+        (('--train', 0, '--val', 0), 'at least one image'),
+        (('--image-size', 8, 8), '64 to 4096'),
+        (('--seed', -1), 'expected seed >= 0, got -1'),
+    ],
+)
 def test_tool_errors(tool, tmp_path, argv, message):
     status, out, err = tool(tmp_path / 'o', *argv)
     assert status == 2
@@ -554,13 +570,13 @@ def test_tool_shows_progress(tool, tmp_path, monkeypatch):
     # One second passes at each look at the clock.
     clock = itertools.count()
     monkeypatch.setattr('time.monotonic', lambda: float(next(clock)))
-    status, text, err = tool(tmp_path / 'o', '--train', 5, '--val', 3,
-                             '--image-size', 96, 80)
+    status, text, err = tool(tmp_path / 'o', '--train', 5, '--val', 3, '--image-size', 96, 80)
     assert status == 0
     assert err == ''
     assert text.splitlines()[:-1] == [
         '3/8 images, 1.0 images/s, 0:00:05 left',
-        '6/8 images, 1.0 images/s, 0:00:02 left']
+        '6/8 images, 1.0 images/s, 0:00:02 left',
+    ]
 
 
 def test_tool_as_a_program(tmp_path):
@@ -568,7 +584,10 @@ def test_tool_as_a_program(tmp_path):
     done = subprocess.run(
         [sys.executable, str(TOOL), str(tmp_path / 'file'), '--train', '1'],
         env={**os.environ, 'PYTHONPATH': str(TOOL.parents[1])},
-        capture_output=True, text=True, check=False)
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stderr.startswith('error: ')
     assert 'is not a folder' in done.stderr

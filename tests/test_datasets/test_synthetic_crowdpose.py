@@ -47,8 +47,9 @@ def truth(data):
 def levels(images):
     """How many images are easy, medium and hard to xtcocotools."""
     values = np.array([image['crowdIndex'] for image in images])
-    return [int(part.sum()) for part in (
-        values < .2, (values >= .2) & (values < .8), values >= .8)]
+    return [
+        int(part.sum()) for part in (values < 0.2, (values >= 0.2) & (values < 0.8), values >= 0.8)
+    ]
 
 
 def test_layout_is_that_of_the_config(data, root):
@@ -66,15 +67,22 @@ def test_layout_is_that_of_the_config(data, root):
 
 def test_key_points_are_those_of_mmpose(data, truth):
     dataset = CrowdPoseDataset(
-        data_root=str(data), data_mode='bottomup', ann_file=TEST,
-        data_prefix=dict(img='images/'))
+        data_root=str(data), data_mode='bottomup', ann_file=TEST, data_prefix=dict(img='images/')
+    )
     names = list(dataset.metainfo['keypoint_id2name'].values())
     assert truth.cats[1]['keypoints'] == names
     assert len(dataset) == len({a['image_id'] for a in truth.anns.values()})
     for one in truth.anns.values():
         joints = np.array(one['keypoints']).reshape(14, 3)
-        assert set(one) == {'id', 'image_id', 'category_id', 'iscrowd',
-                            'num_keypoints', 'keypoints', 'bbox'}
+        assert set(one) == {
+            'id',
+            'image_id',
+            'category_id',
+            'iscrowd',
+            'num_keypoints',
+            'keypoints',
+            'bbox',
+        }
         assert one['num_keypoints'] == (joints[:, 2] == 2).sum()
         assert one['iscrowd'] == 0
         assert (joints[joints[:, 2] == 0] == 0).all()
@@ -84,15 +92,13 @@ def test_limbs_are_coco_s_and_the_head_is_above_the_neck():
     names = KEYPOINT_NAMES
     upright = 0
     for seed in range(8):
-        scene = render_scene(
-            np.random.default_rng(seed), (192, 160), Crowding((2, 3), 0.))
+        scene = render_scene(np.random.default_rng(seed), (192, 160), Crowding((2, 3), 0.0))
         for person in scene.people:
             if person.iscrowd:
                 continue
             encoded = encode_crowdpose_person(person, 5, 6)
             joints = np.array(encoded['keypoints']).reshape(14, 3)
-            np.testing.assert_allclose(
-                joints[:12], person.joints[names.index('left_shoulder'):])
+            np.testing.assert_allclose(joints[:12], person.joints[names.index('left_shoulder') :])
             top, neck = joints[12:]
             if person.midline is None:
                 assert not joints.any()
@@ -100,24 +106,24 @@ def test_limbs_are_coco_s_and_the_head_is_above_the_neck():
                 upright += 1
                 assert top[1] < neck[1] < joints[6:8, 1].max()
                 np.testing.assert_allclose(
-                    (top[:2], neck[:2]), person.midline.points[[3, 2]],
-                    atol=.01)
+                    (top[:2], neck[:2]), person.midline.points[[3, 2]], atol=0.01
+                )
     assert upright > 3
 
 
 def annotation(box, *points):
     keypoints = np.zeros((14, 3))
-    keypoints[:len(points)] = np.reshape(points, (-1, 3))
+    keypoints[: len(points)] = np.reshape(points, (-1, 3))
     return {'bbox': box, 'keypoints': keypoints.ravel().tolist()}
 
 
 def test_crowd_index_is_others_in_the_box_over_own():
-    first = annotation([0, 0, 10, 10], (1, 1, 2), (9, 9, 1), (5, 5, 2),
-                       (50, 50, 2))  # three of its own inside
+    first = annotation(
+        [0, 0, 10, 10], (1, 1, 2), (9, 9, 1), (5, 5, 2), (50, 50, 2)
+    )  # three of its own inside
     second = annotation([4, 4, 10, 10], (5, 4, 2), (12, 12, 2))
     # In the first's box: one of the second's; in the second's: two.
-    assert crowd_index([first, second]) == pytest.approx(
-        (1 / 3 + 2 / 2) / 2)
+    assert crowd_index([first, second]) == pytest.approx((1 / 3 + 2 / 2) / 2)
     assert crowd_index([first]) == 0
     assert crowd_index([]) == 0
     nobody = annotation([0, 0, 99, 99])
@@ -128,67 +134,75 @@ def test_crowd_index_is_others_in_the_box_over_own():
 
 def test_every_level_of_crowding_is_there(data):
     for name, least in (('trainval', 1), ('test', 5)):
-        content = json.loads(
-            (data / f'annotations/mmpose_crowdpose_{name}.json').read_text())
+        content = json.loads((data / f'annotations/mmpose_crowdpose_{name}.json').read_text())
         assert min(levels(content['images'])) >= least
         for image in content['images']:
-            people = [a for a in content['annotations']
-                      if a['image_id'] == image['id']]
-            assert image['crowdIndex'] == pytest.approx(
-                crowd_index(people), abs=1e-4)
+            people = [a for a in content['annotations'] if a['image_id'] == image['id']]
+            assert image['crowdIndex'] == pytest.approx(crowd_index(people), abs=1e-4)
 
 
 def evaluate(truth, path, move=lambda image, one, points: points):
     """AP of the labelled points, after `move`."""
-    metric = CocoMetric(str(path), iou_type='keypoints_crowd',
-                        use_area=False, nms_mode='none',
-                        score_mode='keypoint', prefix='crowdpose')
-    metric.dataset_meta = CrowdPoseDataset(
-        ann_file='', lazy_init=True).metainfo
+    metric = CocoMetric(
+        str(path),
+        iou_type='keypoints_crowd',
+        use_area=False,
+        nms_mode='none',
+        score_mode='keypoint',
+        prefix='crowdpose',
+    )
+    metric.dataset_meta = CrowdPoseDataset(ann_file='', lazy_init=True).metainfo
     for number, image in truth.imgs.items():
         people = truth.loadAnns(truth.getAnnIds(imgIds=number))
-        points = [move(image, one,
-                       np.array(one['keypoints'], float).reshape(14, 3))
-                  for one in people if one['num_keypoints']]
+        points = [
+            move(image, one, np.array(one['keypoints'], float).reshape(14, 3))
+            for one in people
+            if one['num_keypoints']
+        ]
         points = np.array(points).reshape(-1, 14, 3)
-        metric.process({}, [dict(
-            id=[one['id'] for one in people], img_id=number,
-            pred_instances=dict(
-                keypoints=points[..., :2],
-                keypoint_scores=np.full(points.shape[:2], .9)),
-            gt_instances={})])
+        metric.process(
+            {},
+            [
+                dict(
+                    id=[one['id'] for one in people],
+                    img_id=number,
+                    pred_instances=dict(
+                        keypoints=points[..., :2], keypoint_scores=np.full(points.shape[:2], 0.9)
+                    ),
+                    gt_instances={},
+                )
+            ],
+        )
     result = metric.evaluate(len(truth.imgs))
-    return [result[f'crowdpose/AP{level}']
-            for level in ('', '(E)', '(M)', '(H)')]
+    return [result[f'crowdpose/AP{level}'] for level in ('', '(E)', '(M)', '(H)')]
 
 
 def test_perfect_predictions_score_one_at_each_level(data, truth):
     assert evaluate(truth, data / TEST) == pytest.approx([1] * 4)
 
 
-@pytest.mark.parametrize(('level', 'low', 'high'), [
-    (1, 0, .2), (2, .2, .8), (3, .8, 2)])
+@pytest.mark.parametrize(('level', 'low', 'high'), [(1, 0, 0.2), (2, 0.2, 0.8), (3, 0.8, 2)])
 def test_errors_lower_their_level_alone(data, truth, level, low, high):
     def move(image, one, points):
         if low <= image['crowdIndex'] < high:
-            points = points + (.3 * one['bbox'][2], 0, 0)
+            points = points + (0.3 * one['bbox'][2], 0, 0)
         return points
 
     found = evaluate(truth, data / TEST, move)
     wrong = found.pop(level)
-    assert wrong < .7
-    assert found.pop(0) < .97
+    assert wrong < 0.7
+    assert found.pop(0) < 0.97
     assert found == pytest.approx([1] * 2)
 
 
 def test_people_an_image_can_be_chosen(tmp_path):
     coco = tmp_path / 'coco'
     make_synthetic_coco(coco, 8, 0, people=(5, 5), image_size=(256, 192))
-    content = json.loads(
-        (coco / 'annotations/person_keypoints_train.json').read_text())
-    counts = [sum(a['image_id'] == image['id'] and not a['iscrowd']
-                  for a in content['annotations'])
-              for image in content['images']]
+    content = json.loads((coco / 'annotations/person_keypoints_train.json').read_text())
+    counts = [
+        sum(a['image_id'] == image['id'] and not a['iscrowd'] for a in content['annotations'])
+        for image in content['images']
+    ]
     # One may be hidden or far away.
     assert np.mean(counts) > 4
     assert max(counts) <= 6
@@ -203,19 +217,33 @@ def test_closeness_is_what_it_says():
     def crowding(close):
         values = []
         for seed in range(12):
-            scene = render_scene(np.random.default_rng(seed), (192, 160),
-                                 Crowding((3, 3), close))
-            values.append(crowd_index(
-                [encode_crowdpose_person(p, 1, 1) for p in scene.people
-                 if not p.iscrowd]))
+            scene = render_scene(np.random.default_rng(seed), (192, 160), Crowding((3, 3), close))
+            values.append(
+                crowd_index(
+                    [encode_crowdpose_person(p, 1, 1) for p in scene.people if not p.iscrowd]
+                )
+            )
         return np.mean(values)
 
-    assert crowding(0.) + .2 < crowding(1.)
+    assert crowding(0.0) + 0.2 < crowding(1.0)
 
 
 def test_tool_writes_crowdpose(tmp_path, capsys):
-    argv = [str(tmp_path / 'o'), '--format', 'crowdpose', '--train', '1',
-            '--val', '1', '--image-size', '96', '80', '--people', '2', '3']
+    argv = [
+        str(tmp_path / 'o'),
+        '--format',
+        'crowdpose',
+        '--train',
+        '1',
+        '--val',
+        '1',
+        '--image-size',
+        '96',
+        '80',
+        '--people',
+        '2',
+        '3',
+    ]
     main(argv)
     assert capsys.readouterr().out.startswith('2 images, ')
     manifest = json.loads((tmp_path / 'o/synthetic.json').read_text())

@@ -23,35 +23,46 @@ def executed(tmp_path_factory):
         patch.setenv('WEIGHTS', str(folder / 'weights.pth'))
         notebook = nbformat.read(NOTEBOOK, as_version=4)
         client.NotebookClient(
-            notebook, timeout=300, kernel_name='python3',
-            resources=dict(metadata=dict(path=str(NOTEBOOK.parent)))
+            notebook,
+            timeout=300,
+            kernel_name='python3',
+            resources=dict(metadata=dict(path=str(NOTEBOOK.parent))),
         ).execute()
     return notebook
 
 
 def outputs(notebook, kind: str) -> list:
-    return [output for cell in notebook.cells if cell.cell_type == 'code'
-            for output in cell.outputs if output.output_type == kind]
+    return [
+        output
+        for cell in notebook.cells
+        if cell.cell_type == 'code'
+        for output in cell.outputs
+        if output.output_type == kind
+    ]
 
 
 def test_no_cell_complains(executed):
     assert not outputs(executed, 'error')
-    assert not [output.text for output in outputs(executed, 'stream')
-                if output.name == 'stderr' and 'Error' in output.text]
+    assert not [
+        output.text
+        for output in outputs(executed, 'stream')
+        if output.name == 'stderr' and 'Error' in output.text
+    ]
 
 
 def test_every_picture_is_shown(executed):
-    shown = [output for output in outputs(executed, 'display_data')
-             if 'image/png' in output.data]
+    shown = [output for output in outputs(executed, 'display_data') if 'image/png' in output.data]
     assert len(shown) == 4
 
 
 def test_numbers_are_printed(executed):
-    text = ''.join(output.text for output in outputs(executed, 'stream')
-                   if output.name == 'stdout')
+    text = ''.join(output.text for output in outputs(executed, 'stream') if output.name == 'stdout')
     lines = [line.split() for line in text.splitlines()]
-    joints = {line[0]: tuple(map(float, line[1:])) for line in lines
-              if len(line) == 4 and line[0] in ('nose', 'left_wrist')}
+    joints = {
+        line[0]: tuple(map(float, line[1:]))
+        for line in lines
+        if len(line) == 4 and line[0] in ('nose', 'left_wrist')
+    }
     assert set(joints) == {'nose', 'left_wrist'}
     assert all(0 <= score <= 1 for _, _, score in joints.values())
 
@@ -60,5 +71,4 @@ def test_notebook_is_stored_without_outputs():
     nbformat = pytest.importorskip('nbformat')
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
-    assert not any(cell.outputs for cell in notebook.cells
-                   if cell.cell_type == 'code')
+    assert not any(cell.outputs for cell in notebook.cells if cell.cell_type == 'code')

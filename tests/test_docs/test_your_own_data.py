@@ -27,10 +27,15 @@ PAGE = (ROOT / 'docs/your_own_data.md').read_text()
 CONFIG = 'projects/dancers/td-hm_moganet-s_dancers-256x192.py'
 BASE = "_base_ = '../../configs/moganet/(.*)'"
 #: ours → the key point of the drawn people that it is
-POINTS = {'crown': 'nose', 'left_hand': 'left_wrist',
-          'right_hand': 'right_wrist', 'left_knee': 'left_knee',
-          'right_knee': 'right_knee', 'left_foot': 'left_ankle',
-          'right_foot': 'right_ankle'}
+POINTS = {
+    'crown': 'nose',
+    'left_hand': 'left_wrist',
+    'right_hand': 'right_wrist',
+    'left_knee': 'left_knee',
+    'right_knee': 'right_knee',
+    'left_foot': 'left_ankle',
+    'right_foot': 'right_ankle',
+}
 LIMBS = [[1, 2], [1, 3], [4, 6], [5, 7], [4, 5]]
 CATEGORY = 3
 SMALL = """
@@ -63,11 +68,11 @@ def relabel(source: Path, target: Path):
     order = [names.index(name) for name in POINTS.values()]
     for entry in content['annotations']:
         points = np.reshape(entry['keypoints'], (-1, 3))[order]
-        entry.update(keypoints=points.ravel().tolist(),
-                     category_id=CATEGORY)
+        entry.update(keypoints=points.ravel().tolist(), category_id=CATEGORY)
         del entry['num_keypoints']  # few labelling tools write it
-    content['categories'] = [dict(
-        id=CATEGORY, name='dancer', keypoints=list(POINTS), skeleton=LIMBS)]
+    content['categories'] = [
+        dict(id=CATEGORY, name='dancer', keypoints=list(POINTS), skeleton=LIMBS)
+    ]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(content))
 
@@ -80,14 +85,18 @@ def finished(synthetic, tmp_path_factory):
     data = folder / 'data/dancers'
     (data / 'images').mkdir(parents=True)
     for split in ('train', 'val'):
-        relabel(synthetic / f'annotations/person_keypoints_{split}.json',
-                data / f'annotations/{split}.json')
+        relabel(
+            synthetic / f'annotations/person_keypoints_{split}.json',
+            data / f'annotations/{split}.json',
+        )
         for file in (synthetic / split).iterdir():
             (data / 'images' / file.name).symlink_to(file)
-    config, = blocks('python')
+    (config,) = blocks('python')
     base = re.search(BASE, config)[1]
-    for path, text in ((f'configs/moganet/{base}',
-                        SMALL.format(root=ROOT, name=base)), (CONFIG, config)):
+    for path, text in (
+        (f'configs/moganet/{base}', SMALL.format(root=ROOT, name=base)),
+        (CONFIG, config),
+    ):
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text(text)
     assert CONFIG in PAGE
@@ -96,23 +105,27 @@ def finished(synthetic, tmp_path_factory):
     env = tool_env()
     python = Path(env['PYTHON']).parent
     done = subprocess.run(
-        ['bash', '-c', commands], cwd=folder, text=True, check=False,
-        env={**env, 'PATH': f'{python}:{env["PATH"]}'}, timeout=300,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        ['bash', '-c', commands],
+        cwd=folder,
+        text=True,
+        check=False,
+        env={**env, 'PATH': f'{python}:{env["PATH"]}'},
+        timeout=300,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0, done.stdout
     return folder, done.stdout
 
 
 def test_the_description(finished):
     folder, printed = finished
-    info = parse_pose_metainfo(
-        dict(from_file=str(folder / 'projects/dancers/metainfo.py')))
+    info = parse_pose_metainfo(dict(from_file=str(folder / 'projects/dancers/metainfo.py')))
     assert info['dataset_name'] == 'dancers'
     assert info['keypoint_id2name'] == dict(enumerate(POINTS))
     assert info['flip_indices'] == [0, 2, 1, 4, 3, 6, 5]
     assert info['skeleton_links'] == [(a - 1, b - 1) for a, b in LIMBS]
-    assert info['sigmas'] == pytest.approx(
-        [.05, .05, .05, .087, .087, .05, .05])
+    assert info['sigmas'] == pytest.approx([0.05, 0.05, 0.05, 0.087, 0.087, 0.05, 0.05])
     assert info['lower_body_ids'] == [3, 4]
     left, right = (tuple(info['keypoint_colors'][k]) for k in (1, 2))
     assert (left, right) == (draw.LEFT[::-1], draw.RIGHT[::-1])
@@ -130,19 +143,19 @@ def test_the_model_and_its_metrics(finished):
     shown = re.findall(r'coco/AP: ([\d.]+)', printed)
     assert float(shown[-1]) == pytest.approx(metrics['coco/AP'], abs=1e-4)
     results = json.loads((work / 'predictions.keypoints.json').read_text())
-    truth = json.loads((folder / 'data/dancers/annotations/val.json'
-                        ).read_text())
-    labelled = [entry for entry in truth['annotations']
-                if any(entry['keypoints'][2::3]) and not entry['iscrowd']]
+    truth = json.loads((folder / 'data/dancers/annotations/val.json').read_text())
+    labelled = [
+        entry
+        for entry in truth['annotations']
+        if any(entry['keypoints'][2::3]) and not entry['iscrowd']
+    ]
     assert 8 < len(results) <= len(labelled)  # equal poses are one
     assert all(len(result['keypoints']) == 21 for result in results)
     assert {result['category_id'] for result in results} == {CATEGORY}
 
 
-@pytest.mark.parametrize(('similarity', 'expected'), [
-    (1, 1.), (0.72, 0.5), (0.49, 0.)])
-def test_the_metric_measures_by_the_sigmas(finished, monkeypatch, similarity,
-                                           expected):
+@pytest.mark.parametrize(('similarity', 'expected'), [(1, 1.0), (0.72, 0.5), (0.49, 0.0)])
+def test_the_metric_measures_by_the_sigmas(finished, monkeypatch, similarity, expected):
     """Every key point wrong by so many sigmas that each object has this OKS;
     AP is the share of COCO's ten thresholds, .5 to .95, that it passes."""
     monkeypatch.chdir(finished[0])
@@ -157,14 +170,20 @@ def test_the_metric_measures_by_the_sigmas(finished, monkeypatch, similarity,
         if person['iscrowd'] or not any(person['keypoints'][2::3]):
             continue
         points = np.reshape(person['keypoints'], (1, -1, 3))[..., :2]
-        error = info['sigmas'] * np.sqrt(
-            -8 * np.log(similarity) * person['area'])
+        error = info['sigmas'] * np.sqrt(-8 * np.log(similarity) * person['area'])
         points[0, :, 0] += error
-        metric.process([], [dict(
-            id=person['id'], img_id=person['image_id'],
-            category_id=person['category_id'], gt_instances={},
-            pred_instances=dict(keypoints=points,
-                                keypoint_scores=np.ones((1, 7))))])
+        metric.process(
+            [],
+            [
+                dict(
+                    id=person['id'],
+                    img_id=person['image_id'],
+                    category_id=person['category_id'],
+                    gt_instances={},
+                    pred_instances=dict(keypoints=points, keypoint_scores=np.ones((1, 7))),
+                )
+            ],
+        )
     assert metric.evaluate(len(people))['coco/AP'] == pytest.approx(expected)
 
 
@@ -173,8 +192,7 @@ def test_the_pictures_show_the_own_skeleton(finished):
     work = folder / 'work_dirs/dancers'
     assert cv2.imread(str(work / 'training.png')).size
     assert cv2.imread(str(work / 'pictures/overview.jpg')).size
-    truth = read_keypoint_file(
-        str(folder / 'data/dancers/annotations/val.json'))
+    truth = read_keypoint_file(str(folder / 'data/dancers/annotations/val.json'))
     hits = []
     for person in truth.objects:
         points = np.reshape(person['keypoints'], (-1, 3))
@@ -190,7 +208,7 @@ def test_the_pictures_show_the_own_skeleton(finished):
 
 
 def test_the_example_of_the_format_is_valid(tmp_path):
-    example, = blocks('json')
+    (example,) = blocks('json')
     (tmp_path / 'example.json').write_text(example)
     found = read_keypoint_file(str(tmp_path / 'example.json'))
     assert found.names == ('crown', 'left_hand', 'right_hand')
@@ -205,8 +223,7 @@ def test_the_options_for_small_sets():
     assert len(options) == 4
     base = str(ROOT / 'configs/moganet' / re.search(BASE, PAGE)[1])
     config = Config.fromfile(base)
-    args = train_api.parse_args([base, '--auto-scale-lr', '--cfg-options',
-                                 *options])
+    args = train_api.parse_args([base, '--auto-scale-lr', '--cfg-options', *options])
     train_api.merge_train_options(config, args)
     assert config.train_cfg.max_epochs == 60
     assert config.param_scheduler[1].milestones == [45, 55]

@@ -25,8 +25,7 @@ def kill(*_) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def at(owner, name: str, count: int, before=None, after=None,
-       where=lambda *args: True) -> None:
+def at(owner, name: str, count: int, before=None, after=None, where=lambda *args: True) -> None:
     """Call something before or after the Nth call of a function."""
     function = getattr(owner, name)
     calls = []
@@ -46,7 +45,7 @@ def at(owner, name: str, count: int, before=None, after=None,
 
 def half(writer, content) -> None:
     """Write half of a piece, and be killed."""
-    os.write(writer.fileno(), bytes(content)[:len(content) // 2])
+    os.write(writer.fileno(), bytes(content)[: len(content) // 2])
     kill()
 
 
@@ -69,8 +68,10 @@ def prepare(point: str) -> None:
     if point == 'before_writing':
         at(torch, 'save', COUNT, before=kill)
     elif point == 'half_written':
+
         def start(*_):
             at(writing._Writer, 'write', 8, before=half)
+
         at(torch, 'save', COUNT, before=start)
     elif point == 'written':
         at(Path, 'replace', COUNT, before=kill, where=is_draft)
@@ -95,8 +96,7 @@ def main(folder: str, *points: str) -> None:
         child = os.fork()
         if not child:
             prepare(point)
-            train_toy(Path(folder, point),
-                      default_hooks__checkpoint__max_keep_ckpts=1)
+            train_toy(Path(folder, point), default_hooks__checkpoint__max_keep_ckpts=1)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         with Path(folder, 'signals').open('a') as file:

@@ -20,17 +20,20 @@ from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.cli.train import _full_disk
 from pose_backbones.engine.checkpoints import find_latest, latest_checkpoint
 from pose_backbones.engine.saving import plain, write_checkpoint
-from pose_backbones.errors import (
-    CheckpointError,
-    ConfigError,
-    TrainingError,
-    WorkDirError,
-)
+from pose_backbones.errors import CheckpointError, ConfigError, TrainingError, WorkDirError
 from pose_backbones.preflight import saved_summary
 
 HERE = Path(__file__).resolve().parent
-POINTS = ('before_writing', 'half_written', 'written', 'renamed',
-          'pointer_written', 'pointed', 'before_removal', 'removed')
+POINTS = (
+    'before_writing',
+    'half_written',
+    'written',
+    'renamed',
+    'pointer_written',
+    'pointed',
+    'before_removal',
+    'removed',
+)
 KEEP_ONE = dict(default_hooks__checkpoint__max_keep_ckpts=1)
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -38,8 +41,7 @@ pytestmark = pytest.mark.usefixtures('one_thread')
 
 def names(folder: Path) -> set[str]:
     """The files of a run, but for its config."""
-    return {file.name for file in folder.iterdir()
-            if file.is_file() and file.suffix != '.py'}
+    return {file.name for file in folder.iterdir() if file.is_file() and file.suffix != '.py'}
 
 
 def assert_same(first: Path, second: Path) -> None:
@@ -80,19 +82,22 @@ def killed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('killed')
     path = os.pathsep.join((str(HERE.parent), tool_env()['PYTHONPATH']))
     done = subprocess.run(
-        [sys.executable, str(HERE / 'killed_training.py'), str(folder),
-         *POINTS], env={**tool_env(), 'PYTHONPATH': path}, text=True,
-        capture_output=True, timeout=240, check=False)
+        [sys.executable, str(HERE / 'killed_training.py'), str(folder), *POINTS],
+        env={**tool_env(), 'PYTHONPATH': path},
+        text=True,
+        capture_output=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert (folder / 'signals').read_text().split() == [
-        word for point in POINTS
-        for word in (point, str(int(signal.SIGKILL)))], done.stderr
+        word for point in POINTS for word in (point, str(int(signal.SIGKILL)))
+    ], done.stderr
     return folder
 
 
 @pytest.mark.parametrize('point', POINTS)
-def test_a_kill_while_saving_leaves_a_whole_checkpoint(
-        killed, tmp_path, point):
+def test_a_kill_while_saving_leaves_a_whole_checkpoint(killed, tmp_path, point):
     """With `max_keep_ckpts=1`; the resumed run is that of no kill."""
     work = shutil.copytree(killed / point, tmp_path / 'work')
     path, content = find_latest(work)
@@ -110,8 +115,7 @@ def test_files_of_a_run(unbroken):
     """One checkpoint is kept; the pointer is its name alone."""
     assert names(unbroken) == {'iter_8.pth', 'last_checkpoint'}
     assert (unbroken / 'last_checkpoint').read_text() == 'iter_8.pth'
-    info = read_checkpoint(unbroken / 'iter_8.pth')['message_hub'][
-        'runtime_info']
+    info = read_checkpoint(unbroken / 'iter_8.pth')['message_hub']['runtime_info']
     assert info['last_ckpt'] == 'iter_8.pth'
 
 
@@ -122,14 +126,13 @@ def disk(tmp_path) -> Path:
         yield folder
 
 
-@pytest.mark.parametrize('sizes', [(100_000, ), (1000, ) * 60])
+@pytest.mark.parametrize('sizes', [(100_000,), (1000,) * 60])
 def test_a_full_disk(disk, sizes):
     """One error, nothing half written, and the earlier file as it was."""
     path = disk / 'iter_2.pth'
     write_checkpoint(dict(weight=torch.ones(3)), path)
     before = path.read_bytes()
-    content = {str(number): torch.zeros(size)
-               for number, size in enumerate(sizes)}
+    content = {str(number): torch.zeros(size) for number, size in enumerate(sizes)}
     with pytest.raises(WorkDirError, match='No space left on device. Free'):
         write_checkpoint(content, path)
     assert os.listdir(disk) == ['iter_2.pth']
@@ -163,9 +166,12 @@ def test_a_log_on_a_full_disk_is_one_error(disk):
     """Python's logging would print a traceback for each line."""
     cfg = toy_config(disk / 'work', log_level='INFO')
     runner = PoseRunner.from_cfg(cfg)
-    with (pytest.raises(WorkDirError, match='No space left on device. Free '
-                        'some space. nothing was saved yet'),
-          _full_disk(disk / 'work')):
+    with (
+        pytest.raises(
+            WorkDirError, match='No space left on device. Free some space. nothing was saved yet'
+        ),
+        _full_disk(disk / 'work'),
+    ):
         runner.logger.info('x' * 100_000)
 
 
@@ -182,14 +188,14 @@ def test_diverged_weights_replace_no_checkpoint(tmp_path):
     train_toy(tmp_path, train_cfg__max_iters=4, **KEEP_ONE)
     before = (tmp_path / 'iter_4.pth').read_bytes()
     with pytest.raises(TrainingError, match='norm.running_var'):
-        train_toy(tmp_path, resume=True,
-                  custom_hooks=[dict(type='Spoil')], **KEEP_ONE)
+        train_toy(tmp_path, resume=True, custom_hooks=[dict(type='Spoil')], **KEEP_ONE)
     assert names(tmp_path) == {'iter_4.pth', 'last_checkpoint'}
     assert (tmp_path / 'iter_4.pth').read_bytes() == before
 
 
-BEST = dict(default_hooks__checkpoint__save_best='toy/growing',
-            default_hooks__checkpoint__rule='greater')
+BEST = dict(
+    default_hooks__checkpoint__save_best='toy/growing', default_hooks__checkpoint__rule='greater'
+)
 
 
 def test_a_copied_run_leaves_the_original_alone(tmp_path):
@@ -208,12 +214,10 @@ def test_a_copied_run_leaves_the_original_alone(tmp_path):
     before = {file: file.read_bytes() for file in first.glob('*.pth')}
     assert latest_checkpoint(second) == str(second / 'iter_4.pth')
 
-    options = dict(**with_validation(sign=10.), **BEST, **KEEP_ONE)
+    options = dict(**with_validation(sign=10.0), **BEST, **KEEP_ONE)
     train_toy(second, resume=True, **options)
-    assert {file: file.read_bytes()
-            for file in first.glob('*.pth')} == before
-    assert names(second) == {'iter_8.pth', 'best_toy_growing_iter_8.pth',
-                             'last_checkpoint'}
+    assert {file: file.read_bytes() for file in first.glob('*.pth')} == before
+    assert names(second) == {'iter_8.pth', 'best_toy_growing_iter_8.pth', 'last_checkpoint'}
 
 
 @pytest.mark.parametrize('name', ['victim', 'best_victim.pth'])
@@ -226,7 +230,7 @@ def test_a_record_of_another_directory_removes_nothing(tmp_path, name):
     path = tmp_path / 'work/iter_4.pth'
     content = read_checkpoint(path)
     hub = content['message_hub']
-    hub['runtime_info'].update(best_ckpt=str(victim), best_score=-1.)
+    hub['runtime_info'].update(best_ckpt=str(victim), best_score=-1.0)
     hub['resumed_keys'].update(best_ckpt=True, best_score=True)
     torch.save(content, path)
     train_toy(tmp_path / 'work', resume=path, **with_validation(), **BEST)
@@ -236,12 +240,13 @@ def test_a_record_of_another_directory_removes_nothing(tmp_path, name):
 
 def test_several_best_checkpoints(tmp_path):
     """Each has one file, also over a resumed run."""
-    options = {**with_validation(), **BEST,
-               'default_hooks__checkpoint__save_best': ['toy/growing',
-                                                        'toy/sum']}
+    options = {
+        **with_validation(),
+        **BEST,
+        'default_hooks__checkpoint__save_best': ['toy/growing', 'toy/sum'],
+    }
     train_toy(tmp_path, train_cfg__max_iters=4, **options)
-    train_toy(tmp_path, resume=True, **{
-        **options, **with_validation(sign=10.)})
+    train_toy(tmp_path, resume=True, **{**options, **with_validation(sign=10.0)})
     best = sorted(file.name for file in tmp_path.glob('best_*'))
     assert len(best) == 2
     assert best[0] == 'best_toy_growing_iter_8.pth'
@@ -252,8 +257,7 @@ def test_old_checkpoints_go_after_a_resume_too(tmp_path):
     train_toy(tmp_path, train_cfg__max_iters=4, **keep_two)
     (tmp_path / 'iter_3.pth').write_bytes(b'of the user')
     train_toy(tmp_path, resume=True, **keep_two)
-    assert names(tmp_path) == {'iter_3.pth', 'iter_6.pth', 'iter_8.pth',
-                               'last_checkpoint'}
+    assert names(tmp_path) == {'iter_3.pth', 'iter_6.pth', 'iter_8.pth', 'last_checkpoint'}
 
 
 def test_epochs_and_published_weights(tmp_path):
@@ -261,21 +265,23 @@ def test_epochs_and_published_weights(tmp_path):
         train_cfg=dict(by_epoch=True, max_epochs=3, _delete_=True),
         train_dataloader__sampler__type='DefaultSampler',
         default_hooks__checkpoint=dict(
-            type='CheckpointHook', interval=1, max_keep_ckpts=2,
+            type='CheckpointHook',
+            interval=1,
+            max_keep_ckpts=2,
             by_epoch=True,
-            published_keys=['state_dict']))
+            published_keys=['state_dict'],
+        ),
+    )
     train_toy(tmp_path, **epochs)
-    published, = tmp_path.glob('epoch_3-*.pth')
+    (published,) = tmp_path.glob('epoch_3-*.pth')
     assert set(read_checkpoint(published)) == {'state_dict'}
-    assert names(tmp_path) == {'epoch_2.pth', 'epoch_3.pth', published.name,
-                               'last_checkpoint'}
+    assert names(tmp_path) == {'epoch_2.pth', 'epoch_3.pth', published.name, 'last_checkpoint'}
     content = read_checkpoint(tmp_path / 'epoch_3.pth')
     assert (content['meta']['epoch'], content['meta']['iter']) == (3, 9)
 
 
 def test_an_unknown_metric_is_named(tmp_path):
-    options = {**with_validation(), **BEST,
-               'default_hooks__checkpoint__save_best': 'toy/AP'}
+    options = {**with_validation(), **BEST, 'default_hooks__checkpoint__save_best': 'toy/AP'}
     with pytest.raises(ConfigError, match="save_best='toy/AP'.*toy/sum"):
         train_toy(tmp_path, **options)
 
@@ -286,7 +292,7 @@ def damage(path: Path, how: str) -> None:
     if how == 'empty':
         content = b''
     elif how == 'cut':
-        content = content[:len(content) // 2]
+        content = content[: len(content) // 2]
     else:
         with zipfile.ZipFile(path) as archive:
             record = max(archive.infolist(), key=lambda one: one.file_size)
@@ -301,8 +307,7 @@ def test_a_damaged_checkpoint_falls_back(tmp_path, request, how):
     notes = request.getfixturevalue('notes')  # of the run's logger
     path, content = find_latest(tmp_path)
     assert (path.name, content['meta']['iter']) == ('iter_2.pth', 2)
-    warning, = (record.message for record in notes.records
-                if record.levelname == 'WARNING')
+    (warning,) = (record.message for record in notes.records if record.levelname == 'WARNING')
     assert str(tmp_path / 'iter_4.pth') in warning
     assert 'newest whole checkpoint, iter_2.pth' in warning
 
@@ -344,8 +349,7 @@ def test_the_order_of_checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize('left', ['pointer', 'damaged'])
-def test_a_run_without_a_whole_checkpoint_does_not_start_anew(
-        tmp_path, left):
+def test_a_run_without_a_whole_checkpoint_does_not_start_anew(tmp_path, left):
     (tmp_path / 'last_checkpoint').write_text('iter_2.pth')
     if left == 'damaged':
         (tmp_path / 'iter_2.pth').write_bytes(b'PK')
@@ -357,16 +361,26 @@ def test_values_that_are_no_data_are_left_out():
     from collections import Counter, deque
 
     import numpy as np
+
     dropped = []
     value = plain(
-        dict(a=np.float32(0.5), b=Path('/x'), c=deque([1, 2]), d=len,
-             e=Counter([3, 3]), f=np.array(['left', 'right']),
-             g=np.arange(2), h=(1, print)), 'top', dropped.append)
+        dict(
+            a=np.float32(0.5),
+            b=Path('/x'),
+            c=deque([1, 2]),
+            d=len,
+            e=Counter([3, 3]),
+            f=np.array(['left', 'right']),
+            g=np.arange(2),
+            h=(1, print),
+        ),
+        'top',
+        dropped.append,
+    )
     array = value.pop('g')
     assert isinstance(array, np.ndarray)
     assert array.tolist() == [0, 1]
-    assert value == dict(a=0.5, b='/x', c=[1, 2], e={3: 2},
-                         f=['left', 'right'], h=(1, ))
+    assert value == dict(a=0.5, b='/x', c=[1, 2], e={3: 2}, f=['left', 'right'], h=(1,))
     assert type(value['a']) is float
     assert dropped == ['top.d', 'top.h[1]']
 
@@ -374,7 +388,6 @@ def test_values_that_are_no_data_are_left_out():
 def test_what_a_stopped_run_has_saved(tmp_path):
     assert saved_summary(tmp_path) == f'nothing was saved yet in {tmp_path}'
     train_toy(tmp_path, train_cfg__max_iters=4)
-    assert saved_summary(tmp_path) == (
-        f'{tmp_path}/iter_4.pth is saved; continue with --resume')
+    assert saved_summary(tmp_path) == (f'{tmp_path}/iter_4.pth is saved; continue with --resume')
     damage(tmp_path / 'iter_4.pth', 'cut')
     assert f'{tmp_path}/iter_2.pth is saved' in saved_summary(tmp_path)

@@ -10,8 +10,7 @@ from torch import nn
 from pose_backbones.models.backbones import ConvNeXt, MogaNet, TimmBackbone
 
 LR, WEIGHT_DECAY, RATE = 1e-3, 0.05, 0.8
-CONVNEXT = dict(arch=dict(
-    embed_dims=(8, 16, 24, 32), depths=(1, 2, 7, 2), use_grn=True))
+CONVNEXT = dict(arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 7, 2), use_grn=True))
 
 
 class Model(nn.Module):
@@ -24,30 +23,34 @@ class Model(nn.Module):
 
 
 def optimizer_of(model, optimizer=None, **paramwise_cfg):
-    return build_optim_wrapper(model, dict(
-        type='OptimWrapper',
-        optimizer=optimizer or dict(
-            type='AdamW', lr=LR, weight_decay=WEIGHT_DECAY),
-        constructor='pose_backbones.LayerDecayOptimWrapperConstructor',
-        paramwise_cfg=paramwise_cfg)).optimizer
+    return build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            optimizer=optimizer or dict(type='AdamW', lr=LR, weight_decay=WEIGHT_DECAY),
+            constructor='pose_backbones.LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=paramwise_cfg,
+        ),
+    ).optimizer
 
 
 def settings_of(model, **paramwise_cfg):
     """Parameter name → (learning rate / LR, weight decay)."""
     paramwise_cfg = paramwise_cfg or dict(decay_rate=RATE)
     groups = optimizer_of(model, **paramwise_cfg).param_groups
-    found = {id(p): (group['lr'] / LR, group['weight_decay'])
-             for group in groups for p in group['params']}
+    found = {
+        id(p): (group['lr'] / LR, group['weight_decay'])
+        for group in groups
+        for p in group['params']
+    }
     assert len(found) == sum(len(group['params']) for group in groups)
-    return {name: found[id(p)] for name, p in model.named_parameters()
-            if id(p) in found}
+    return {name: found[id(p)] for name, p in model.named_parameters() if id(p) in found}
 
 
 def layers_of(settings, top):
     """Parameter name → layer, from the rates."""
-    rates = {round(RATE**(top - layer), 9): layer for layer in range(top + 1)}
-    return {name: rates[round(rate, 9)] for name, (rate, _)
-            in settings.items()}
+    rates = {round(RATE ** (top - layer), 9): layer for layer in range(top + 1)}
+    return {name: rates[round(rate, 9)] for name, (rate, _) in settings.items()}
 
 
 def original_layer(name: str, num_layers: int) -> int:
@@ -67,8 +70,7 @@ def original_name(name: str) -> str:
     return name.replace('.blocks.', '.')
 
 
-@pytest.mark.parametrize(('arch', 'num_layers'), [
-    ('tiny', 6), ('small', 12), ('base', 12)])
+@pytest.mark.parametrize(('arch', 'num_layers'), [('tiny', 6), ('small', 12), ('base', 12)])
 def test_convnext_has_the_layers_of_the_original(arch, num_layers):
     with torch.device('meta'):
         model = Model(ConvNeXt(arch))
@@ -76,7 +78,7 @@ def test_convnext_has_the_layers_of_the_original(arch, num_layers):
     assert set(settings) == {name for name, _ in model.named_parameters()}
     for name, (rate, _) in settings.items():
         layer = original_layer(original_name(name), num_layers)
-        assert rate == pytest.approx(RATE**(num_layers + 1 - layer)), name
+        assert rate == pytest.approx(RATE ** (num_layers + 1 - layer)), name
 
 
 def test_no_weight_decay_for_vectors():
@@ -104,8 +106,7 @@ def test_stage_wise():
 
 
 def test_any_backbone_has_a_layer_for_each_block():
-    net = MogaNet(dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 3, 1),
-                       ffn_ratios=(4, 4, 2, 2)))
+    net = MogaNet(dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 3, 1), ffn_ratios=(4, 4, 2, 2)))
     layers = layers_of(settings_of(Model(net)), top=7)
     first = {1: 0, 2: 1, 3: 3, 4: 6}  # of a stage's blocks
     last = {1: 0, 2: 2, 3: 5, 4: 6}
@@ -115,15 +116,21 @@ def test_any_backbone_has_a_layer_for_each_block():
             assert layer == 7
             continue
         part, stage = match[1], int(match[2])
-        expected = dict(patch_embed=first, norm=last).get(part, {}).get(
-            stage, first[stage] + int(match[3] or 0))
+        expected = (
+            dict(patch_embed=first, norm=last)
+            .get(part, {})
+            .get(stage, first[stage] + int(match[3] or 0))
+        )
         assert layer == expected, name
 
 
 def test_a_transformer_of_timm():
     net = TimmBackbone(
-        'vit_tiny_patch16_224', img_size=32, out_indices=(2, ),
-        model_args=dict(depth=4, embed_dim=48, num_heads=2))
+        'vit_tiny_patch16_224',
+        img_size=32,
+        out_indices=(2,),
+        model_args=dict(depth=4, embed_dim=48, num_heads=2),
+    )
     settings = settings_of(Model(net))
     layers = layers_of(settings, top=3)
     for name, layer in layers.items():
@@ -137,7 +144,7 @@ def test_a_transformer_of_timm():
 def test_stages_without_use_do_not_count():
     """The last stage that is used has the same rate, whatever follows."""
     every = settings_of(Model(ConvNeXt(**CONVNEXT)))
-    few = settings_of(Model(ConvNeXt(**CONVNEXT, out_indices=(1, ))))
+    few = settings_of(Model(ConvNeXt(**CONVNEXT, out_indices=(1,))))
     name = 'backbone.stages.1.blocks.0.conv_dw.weight'
     assert few[name][0] == pytest.approx(RATE)
     assert every[name][0] == pytest.approx(RATE**5)
@@ -148,46 +155,51 @@ def test_frozen_stages_are_left_out_and_change_no_rate():
     every = settings_of(Model(ConvNeXt(**CONVNEXT)))
     some = settings_of(Model(ConvNeXt(**CONVNEXT, frozen_stages=1)))
     left = {name for name in every if name not in some}
-    assert left == {name for name in every if re.match(
-        r'backbone\.(stem|stages\.[01]|norm[01])', name)}
+    assert left == {
+        name for name in every if re.match(r'backbone\.(stem|stages\.[01]|norm[01])', name)
+    }
     assert some == {name: every[name] for name in some}
 
 
 def test_a_step_moves_weights_by_their_rates():
     """SGD on equal gradients: differences are the learning rates."""
     model = Model(ConvNeXt(**CONVNEXT))
-    optimizer = optimizer_of(
-        model, dict(type='SGD', lr=LR), decay_rate=RATE)
+    optimizer = optimizer_of(model, dict(type='SGD', lr=LR), decay_rate=RATE)
     before = {k: p.detach().clone() for k, p in model.named_parameters()}
     for value in model.parameters():
         value.grad = torch.ones_like(value)
     optimizer.step()
     for name, (rate, _) in settings_of(model).items():
         moved = before[name] - model.get_parameter(name).detach()
-        torch.testing.assert_close(
-            moved, torch.full_like(moved, LR * rate), rtol=1e-2, atol=1e-7)
+        torch.testing.assert_close(moved, torch.full_like(moved, LR * rate), rtol=1e-2, atol=1e-7)
 
 
 def test_a_run_of_the_host_finds_it():
     from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS
-    kind = OPTIM_WRAPPER_CONSTRUCTORS.get(
-        'pose_backbones.LayerDecayOptimWrapperConstructor')
+
+    kind = OPTIM_WRAPPER_CONSTRUCTORS.get('pose_backbones.LayerDecayOptimWrapperConstructor')
     assert kind.__module__ == 'pose_backbones.engine.layer_decay'
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({}, 'decay_rate=None: expected a number'),
-    (dict(decay_rate=0), 'decay_rate=0: expected'),
-    (dict(decay_rate=1.1), 'decay_rate=1.1'),
-    (dict(decay_rate='fast'), "decay_rate='fast'"),
-    (dict(decay_rate=.9, decay_type='layers'),
-     "decay_type='layers': expected layer_wise or stage_wise"),
-    (dict(decay_rat=.9), 'decay_rat=0.9.*did you mean decay_rate'),
-    (dict(decay_rate=.9, num_layers=12), 'num_layers=12: expected decay_rate '
-     'and decay_type alone'),
-    (dict(decay_rate=.9, norm_decay_mult=0.0),
-     'norm_decay_mult=0.0.*_delete_=True'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({}, 'decay_rate=None: expected a number'),
+        (dict(decay_rate=0), 'decay_rate=0: expected'),
+        (dict(decay_rate=1.1), 'decay_rate=1.1'),
+        (dict(decay_rate='fast'), "decay_rate='fast'"),
+        (
+            dict(decay_rate=0.9, decay_type='layers'),
+            "decay_type='layers': expected layer_wise or stage_wise",
+        ),
+        (dict(decay_rat=0.9), 'decay_rat=0.9.*did you mean decay_rate'),
+        (
+            dict(decay_rate=0.9, num_layers=12),
+            'num_layers=12: expected decay_rate and decay_type alone',
+        ),
+        (dict(decay_rate=0.9, norm_decay_mult=0.0), 'norm_decay_mult=0.0.*_delete_=True'),
+    ],
+)
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         optimizer_of(Model(ConvNeXt(**CONVNEXT)), **options)
@@ -195,11 +207,9 @@ def test_wrong_options_are_refused(options, message):
 
 def test_an_optimizer_without_lr_is_refused():
     with pytest.raises(ValueError, match='optimizer.lr is missing'):
-        optimizer_of(Model(ConvNeXt(**CONVNEXT)), dict(type='AdamW'),
-                     decay_rate=.9)
+        optimizer_of(Model(ConvNeXt(**CONVNEXT)), dict(type='AdamW'), decay_rate=0.9)
 
 
 def test_a_backbone_of_others_is_refused():
-    with pytest.raises(TypeError, match='needs a model whose backbone .*'
-                       'it is Conv2d'):
-        optimizer_of(Model(nn.Conv2d(3, 4, 3)), decay_rate=.9)
+    with pytest.raises(TypeError, match='needs a model whose backbone .*it is Conv2d'):
+        optimizer_of(Model(nn.Conv2d(3, 4, 3)), decay_rate=0.9)

@@ -19,12 +19,7 @@ from toy_runs import toy_config, train_toy
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.engine.checkpoints import find_latest
-from pose_backbones.engine.signals import (
-    RunStopped,
-    SaveOnSignalHook,
-    SignalFlag,
-    signal_number,
-)
+from pose_backbones.engine.signals import RunStopped, SaveOnSignalHook, SignalFlag, signal_number
 from pose_backbones.errors import ConfigError, WorkDirError
 from pose_backbones.utils import lock
 from pose_backbones.utils.lock import only_run
@@ -45,22 +40,25 @@ with only_run(sys.argv[1]):
 @pytest.fixture
 def quick(monkeypatch):
     """A held lock is refused at once."""
-    monkeypatch.setattr(lock, '_PATIENCE', 0.)
+    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
 
 
 def test_a_second_run_is_refused(tmp_path, monkeypatch):
     """Until the first one is killed, though its workers live on."""
     work = tmp_path / 'work'
     holder = subprocess.Popen(
-        [sys.executable, '-c', HOLDER, str(work)], cwd=ROOT, env=tool_env(),
-        stdout=subprocess.PIPE, text=True)
+        [sys.executable, '-c', HOLDER, str(work)],
+        cwd=ROOT,
+        env=tool_env(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     child = int(holder.stdout.readline())
     try:
-        monkeypatch.setattr(lock, '_PATIENCE', 0.)
-        with (pytest.raises(WorkDirError) as caught, only_run(work)):
+        monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+        with pytest.raises(WorkDirError) as caught, only_run(work):
             pass
-        assert f'another run is writing into {work} (process {holder.pid} ' \
-               'on ' in str(caught.value)
+        assert f'another run is writing into {work} (process {holder.pid} on ' in str(caught.value)
         monkeypatch.undo()
         holder.kill()  # and at once:
         with only_run(work):
@@ -81,8 +79,7 @@ def test_a_lock_ends_with_its_block(tmp_path, quick):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize('kind', ['link', 'hard link', 'file', 'fifo',
-                                  'folder'])
+@pytest.mark.parametrize('kind', ['link', 'hard link', 'file', 'fifo', 'folder'])
 def test_no_other_file_is_taken_for_the_lock(tmp_path, kind):
     """A work dir of another person may hold anything under that name."""
     work, mine, name = tmp_path / 'w', tmp_path / 'mine', tmp_path / 'w/.lock'
@@ -98,8 +95,10 @@ def test_no_other_file_is_taken_for_the_lock(tmp_path, kind):
         os.mkfifo(name)
     else:
         name.mkdir()
-    with pytest.raises(WorkDirError, match=(
-            r'\.lock is not the lock file of a run')), only_run(work):
+    with (
+        pytest.raises(WorkDirError, match=(r'\.lock is not the lock file of a run')),
+        only_run(work),
+    ):
         pass
     assert mine.read_text() == 'precious'
     assert os.path.lexists(name)
@@ -118,8 +117,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, notes):
 @pytest.mark.parametrize('place', ['file', 'file/below', '/proc/work'])
 def test_a_work_dir_that_cannot_be_written(tmp_path, place):
     (tmp_path / 'file').write_text('')
-    with (pytest.raises(WorkDirError, match='--work-dir'),
-          only_run(tmp_path / place)):
+    with pytest.raises(WorkDirError, match='--work-dir'), only_run(tmp_path / place):
         pass
 
 
@@ -128,15 +126,22 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(lock.os, 'pwrite', refuse)
-    with (pytest.raises(WorkDirError, match='No space left on device. Make '
-                        'room there'), only_run(tmp_path)):
+    with (
+        pytest.raises(WorkDirError, match='No space left on device. Make room there'),
+        only_run(tmp_path),
+    ):
         pass
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(('name', 'number'), [
-    ('SIGUSR1', signal.SIGUSR1), ('usr2', signal.SIGUSR2),
-    (str(int(signal.SIGTERM)), signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ('name', 'number'),
+    [
+        ('SIGUSR1', signal.SIGUSR1),
+        ('usr2', signal.SIGUSR2),
+        (str(int(signal.SIGTERM)), signal.SIGTERM),
+    ],
+)
 def test_names_of_signals(name, number):
     assert signal_number(name) == number
 
@@ -162,9 +167,7 @@ class Warn(Hook):
 
 def stopped(work, iteration: int, **options) -> str:
     """Train until a signal; returns what is said."""
-    cfg = toy_config(work, custom_hooks=[dict(type='Warn',
-                                              iteration=iteration)],
-                     **options)
+    cfg = toy_config(work, custom_hooks=[dict(type='Warn', iteration=iteration)], **options)
     runner = PoseRunner.from_cfg(cfg)
     with SignalFlag(signal.SIGUSR1) as flag:
         runner.register_hook(SaveOnSignalHook(flag))
@@ -176,17 +179,16 @@ def stopped(work, iteration: int, **options) -> str:
 @pytest.mark.parametrize('keep', [-1, 1])
 def test_a_signal_saves_and_stops(tmp_path, keep):
     """The resumed run equals one that was not stopped."""
-    options = dict(randomness=dict(seed=2),
-                   default_hooks__checkpoint__max_keep_ckpts=keep)
+    options = dict(randomness=dict(seed=2), default_hooks__checkpoint__max_keep_ckpts=keep)
     work = tmp_path / 'work'
     message = stopped(work, 4, **options)
-    assert message == (f'stopped by SIGUSR1: {work}/iter_5.pth is saved; '
-                       'continue with --resume')
+    assert message == (f'stopped by SIGUSR1: {work}/iter_5.pth is saved; continue with --resume')
     assert (work / 'last_checkpoint').read_text() == 'iter_5.pth'
     train_toy(work, resume=True, **options)
     train_toy(tmp_path / 'straight', **options)
-    one, other = (read_checkpoint(folder / 'iter_8.pth')
-                  for folder in (work, tmp_path / 'straight'))
+    one, other = (
+        read_checkpoint(folder / 'iter_8.pth') for folder in (work, tmp_path / 'straight')
+    )
     for key in ('state_dict', 'optimizer', 'param_schedulers'):
         assert repr(one[key]) == repr(other[key]), key
     if keep == 1:
@@ -200,15 +202,15 @@ def test_a_signal_in_the_middle_of_an_epoch(tmp_path):
         train_cfg=dict(by_epoch=True, max_epochs=3, _delete_=True),
         train_dataloader__sampler__type='DefaultSampler',
         default_hooks__checkpoint=dict(
-            type='CheckpointHook', interval=1, by_epoch=True,
-            max_keep_ckpts=1))
+            type='CheckpointHook', interval=1, by_epoch=True, max_keep_ckpts=1
+        ),
+    )
     message = stopped(tmp_path, 4, **options)
     assert 'iter_5.pth is saved' in message
     path, content = find_latest(tmp_path)
     assert path.name == 'iter_5.pth'
     assert (content['meta']['epoch'], content['meta']['iter']) == (1, 5)
-    assert {file.name for file in tmp_path.glob('*.pth')} == {
-        'epoch_1.pth', 'iter_5.pth'}
+    assert {file.name for file in tmp_path.glob('*.pth')} == {'epoch_1.pth', 'iter_5.pth'}
     runner = train_toy(tmp_path, resume=True, **options)
     assert runner.epoch == 3
     assert {file.name for file in tmp_path.glob('*.pth')} == {'epoch_3.pth'}
@@ -253,17 +255,36 @@ def test_two_processes_stop_together(tiny_config, synthetic, tmp_path):
     log = tmp_path / 'log.txt'
     with log.open('w') as out:
         for rank in range(2):
-            env = dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2',
-                       LOCAL_WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-                       MASTER_PORT=port)
-            workers.append(subprocess.Popen(
-                [sys.executable, str(ROOT / 'tools/train.py'),
-                 str(tiny_config), '--data-root', str(synthetic),
-                 '--work-dir', str(work), '--launcher', 'pytorch',
-                 '--save-on-signal', '--cfg-options',
-                 'train_cfg.max_iters=2000',
-                 'default_hooks.checkpoint.interval=1000'],
-                env=tool_env(**env), stdout=out, stderr=out))
+            env = dict(
+                RANK=str(rank),
+                LOCAL_RANK=str(rank),
+                WORLD_SIZE='2',
+                LOCAL_WORLD_SIZE='2',
+                MASTER_ADDR='127.0.0.1',
+                MASTER_PORT=port,
+            )
+            workers.append(
+                subprocess.Popen(
+                    [
+                        sys.executable,
+                        str(ROOT / 'tools/train.py'),
+                        str(tiny_config),
+                        '--data-root',
+                        str(synthetic),
+                        '--work-dir',
+                        str(work),
+                        '--launcher',
+                        'pytorch',
+                        '--save-on-signal',
+                        '--cfg-options',
+                        'train_cfg.max_iters=2000',
+                        'default_hooks.checkpoint.interval=1000',
+                    ],
+                    env=tool_env(**env),
+                    stdout=out,
+                    stderr=out,
+                )
+            )
         until = time.monotonic() + 200
         while 'Iter(train) [   3/' not in log.read_text():
             assert all(one.poll() is None for one in workers), log.read_text()
@@ -281,15 +302,25 @@ def test_two_processes_stop_together(tiny_config, synthetic, tmp_path):
     assert not (work / '.lock').exists()
 
 
-def test_a_stopped_training_says_what_is_saved(tiny_config, synthetic,
-                                               tmp_path):
+def test_a_stopped_training_says_what_is_saved(tiny_config, synthetic, tmp_path):
     work, log = tmp_path / 'work', tmp_path / 'log.txt'
     with log.open('w') as out:
         tool = subprocess.Popen(
-            [sys.executable, str(ROOT / 'tools/train.py'), str(tiny_config),
-             '--data-root', str(synthetic), '--work-dir', str(work),
-             '--cfg-options', 'train_cfg.max_iters=2000'],
-            env=tool_env(), stdout=out, stderr=out)
+            [
+                sys.executable,
+                str(ROOT / 'tools/train.py'),
+                str(tiny_config),
+                '--data-root',
+                str(synthetic),
+                '--work-dir',
+                str(work),
+                '--cfg-options',
+                'train_cfg.max_iters=2000',
+            ],
+            env=tool_env(),
+            stdout=out,
+            stderr=out,
+        )
         until = time.monotonic() + 200
         while not (work / 'last_checkpoint').exists():
             assert tool.poll() is None, log.read_text()

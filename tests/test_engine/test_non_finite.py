@@ -43,8 +43,7 @@ def assert_finite(runner) -> None:
     for name, value in runner.model.state_dict().items():
         assert value.isfinite().all(), name
     for state in runner.optim_wrapper.optimizer.state.values():
-        assert all(torch.as_tensor(value).isfinite().all()
-                   for value in state.values())
+        assert all(torch.as_tensor(value).isfinite().all() for value in state.values())
 
 
 def saved_steps(work) -> list[int]:
@@ -52,15 +51,12 @@ def saved_steps(work) -> list[int]:
 
 
 @pytest.mark.parametrize('by_epoch', [False, True])
-def test_a_nan_loss_stops_before_anything_is_saved(by_epoch, runners,
-                                                   tmp_path):
-    options = {'train_cfg': dict(_delete_=True, by_epoch=True,
-                                 max_epochs=2)} if by_epoch else {}
+def test_a_nan_loss_stops_before_anything_is_saved(by_epoch, runners, tmp_path):
+    options = {'train_cfg': dict(_delete_=True, by_epoch=True, max_epochs=2)} if by_epoch else {}
     with pytest.raises(TrainingError) as error:
         train(tmp_path, **NAN, **options)
     message = str(error.value)
-    assert 'iteration 2: the loss is not finite (loss=nan on rank 0)' in (
-        message)
+    assert 'iteration 2: the loss is not finite (loss=nan on rank 0)' in (message)
     assert 'rank 0: 104 (images/4.jpg), 105 (images/5.jpg)' in message
     assert '103' not in message
     assert '108' not in message
@@ -75,15 +71,18 @@ def test_a_nan_loss_stops_before_anything_is_saved(by_epoch, runners,
 @pytest.mark.parametrize('clip', [False, True])
 def test_skipping_leaves_the_step_out(clip, runners, tmp_path):
     """The weights are those of a run without these iterations."""
-    options = {'optim_wrapper__clip_grad': dict(max_norm=.1)} if clip else {}
+    options = {'optim_wrapper__clip_grad': dict(max_norm=0.1)} if clip else {}
     train(tmp_path, **NAN, **options, non_finite='skip')
     assert_finite(runners[0])
-    files = {step: read_checkpoint(str(tmp_path / f'iter_{step}.pth'))
-             for step in saved_steps(tmp_path)}
+    files = {
+        step: read_checkpoint(str(tmp_path / f'iter_{step}.pth')) for step in saved_steps(tmp_path)
+    }
     assert list(files) == [1, 2, 3, 4, 5, 6, 7, 8]
     for step in range(2, 9):
-        same = torch.equal(files[step]['state_dict']['linear.weight'],
-                           files[step - 1]['state_dict']['linear.weight'])
+        same = torch.equal(
+            files[step]['state_dict']['linear.weight'],
+            files[step - 1]['state_dict']['linear.weight'],
+        )
         assert same == (step in (2, 5, 8))  # not even weight decay
     states = files[8]['optimizer']['state']
     assert {float(state['step']) for state in states.values()} == {5}
@@ -92,39 +91,43 @@ def test_skipping_leaves_the_step_out(clip, runners, tmp_path):
         values = logged[f'train/{name}'].data[0]
         assert len(values) == 5
         assert all(math.isfinite(value) for value in values)
-    log, = tmp_path.glob('*/*.log')
-    assert re.findall(r'(iteration \d): .*The step is skipped',
-                      log.read_text()) == [
-        'iteration 2', 'iteration 5', 'iteration 8']
+    (log,) = tmp_path.glob('*/*.log')
+    assert re.findall(r'(iteration \d): .*The step is skipped', log.read_text()) == [
+        'iteration 2',
+        'iteration 5',
+        'iteration 8',
+    ]
 
 
 def test_skipping_drops_the_whole_accumulated_step(runners, tmp_path):
     """Of iterations 1 and 2, the second is NaN; likewise 5 and 6, 7 and 8."""
-    train(tmp_path, **NAN, non_finite='skip',
-          optim_wrapper__accumulative_counts=2)
-    weights = [read_checkpoint(str(tmp_path / f'iter_{step}.pth'))
-               ['state_dict']['linear.weight'] for step in range(1, 9)]
-    changed = [step for step in range(2, 9)
-               if not torch.equal(weights[step - 1], weights[step - 2])]
+    train(tmp_path, **NAN, non_finite='skip', optim_wrapper__accumulative_counts=2)
+    weights = [
+        read_checkpoint(str(tmp_path / f'iter_{step}.pth'))['state_dict']['linear.weight']
+        for step in range(1, 9)
+    ]
+    changed = [
+        step for step in range(2, 9) if not torch.equal(weights[step - 1], weights[step - 2])
+    ]
     assert changed == [4]
     assert_finite(runners[0])
 
 
 def test_too_many_skips_in_a_row_stop(runners, tmp_path, monkeypatch):
     monkeypatch.setattr(NonFiniteHook.__init__, '__defaults__', ('stop', 3))
-    with pytest.raises(TrainingError, match='iteration 3: .* 3 skipped steps '
-                                            'in a row'):
-        train(tmp_path, non_finite='skip',
-              train_dataloader__dataset__targets=dict.fromkeys(
-                  range(12), math.inf))
+    with pytest.raises(TrainingError, match='iteration 3: .* 3 skipped steps in a row'):
+        train(
+            tmp_path,
+            non_finite='skip',
+            train_dataloader__dataset__targets=dict.fromkeys(range(12), math.inf),
+        )
     assert_finite(runners[0])
 
 
 def test_skipping_stops_where_statistics_are_not_finite(tmp_path):
     """A NaN in an image goes into the running mean of the batch norm."""
     with pytest.raises(TrainingError) as error:
-        train(tmp_path, non_finite='skip',
-              train_dataloader__dataset__inputs={5: math.nan})
+        train(tmp_path, non_finite='skip', train_dataloader__dataset__inputs={5: math.nan})
     assert 'iteration 2' in str(error.value)
     assert 'norm.running_mean of the model is not finite' in str(error.value)
     assert saved_steps(tmp_path) == [1]
@@ -132,22 +135,23 @@ def test_skipping_stops_where_statistics_are_not_finite(tmp_path):
 
 @pytest.mark.parametrize('action', ['stop', 'skip'])
 def test_an_infinite_learning_rate_stops(action, runners, tmp_path):
-    with pytest.raises(TrainingError, match='iteration 1: the learning rate '
-                                            'is inf'):
-        train(tmp_path, non_finite=action,
-              optim_wrapper__optimizer__lr=math.inf)
+    with pytest.raises(TrainingError, match='iteration 1: the learning rate is inf'):
+        train(tmp_path, non_finite=action, optim_wrapper__optimizer__lr=math.inf)
     assert_finite(runners[0])
 
 
 @pytest.mark.parametrize('clip', [False, True])
-def test_an_infinite_gradient_of_a_finite_loss_stops(clip, runners,
-                                                     tmp_path):
+def test_an_infinite_gradient_of_a_finite_loss_stops(clip, runners, tmp_path):
     """The loss is finite in single precision, its gradients' norm is not."""
-    options = {'optim_wrapper__clip_grad': dict(max_norm=.1)} if clip else {}
+    options = {'optim_wrapper__clip_grad': dict(max_norm=0.1)} if clip else {}
     with pytest.raises(TrainingError) as error:
-        train(tmp_path, **options, model__type='SteepModel',
-              train_dataloader__dataset__type='ToyData',
-              train_dataloader__collate_fn__type='default_collate')
+        train(
+            tmp_path,
+            **options,
+            model__type='SteepModel',
+            train_dataloader__dataset__type='ToyData',
+            train_dataloader__collate_fn__type='default_collate',
+        )
     assert 'the norm of the gradients is inf' in str(error.value)
     assert_finite(runners[0])
 
@@ -170,8 +174,7 @@ def test_an_accuracy_may_be_nan(tmp_path, monkeypatch):
     forward = NamedModel.forward
 
     def with_accuracy(self, inputs, data_samples, mode):
-        return {**forward(self, inputs, data_samples, mode),
-                'acc': torch.tensor(math.nan)}
+        return {**forward(self, inputs, data_samples, mode), 'acc': torch.tensor(math.nan)}
 
     monkeypatch.setattr(NamedModel, 'forward', with_accuracy)
     train(tmp_path)
@@ -179,8 +182,9 @@ def test_an_accuracy_may_be_nan(tmp_path, monkeypatch):
 
 
 def test_the_action_is_checked(tmp_path):
-    with pytest.raises(ConfigError, match="non_finite='skp': expected one of "
-                                          'stop, skip; did you mean skip'):
+    with pytest.raises(
+        ConfigError, match="non_finite='skp': expected one of stop, skip; did you mean skip"
+    ):
         train(tmp_path, non_finite='skp')
 
 
@@ -190,20 +194,24 @@ def test_only_the_second_process_has_a_nan_loss(tmp_path):
     assert done.returncode == 0, done.stdout
     for rank in (0, 1):
         text = (tmp_path / f'stop-rank{rank}.txt').read_text()
-        assert 'iteration 2: the loss is not finite (loss=nan on rank 1' in (
-            text)
+        assert 'iteration 2: the loss is not finite (loss=nan on rank 1' in (text)
         assert 'rank 1: 105 (images/5.jpg), 107 (images/7.jpg)' in text
         assert 'rank 0' not in text
     assert saved_steps(tmp_path / 'stop') == [1]
     for work, steps in (('skip', [2, 5]), ('accumulate', [2, 3, 5, 6])):
-        files = [read_checkpoint(str(tmp_path / f'{work}/iter_{step}.pth'))
-                 for step in range(1, 7)]
-        same = [step for step in range(2, 7) if torch.equal(
-            files[step - 1]['state_dict']['linear.weight'],
-            files[step - 2]['state_dict']['linear.weight'])]
+        files = [read_checkpoint(str(tmp_path / f'{work}/iter_{step}.pth')) for step in range(1, 7)]
+        same = [
+            step
+            for step in range(2, 7)
+            if torch.equal(
+                files[step - 1]['state_dict']['linear.weight'],
+                files[step - 2]['state_dict']['linear.weight'],
+            )
+        ]
         assert same == steps
-        weights = [torch.load(tmp_path / f'{work}-rank{rank}.pt',
-                              weights_only=True) for rank in (0, 1)]
+        weights = [
+            torch.load(tmp_path / f'{work}-rank{rank}.pt', weights_only=True) for rank in (0, 1)
+        ]
         assert torch.equal(*weights)
         assert weights[0].isfinite().all()
 
@@ -211,7 +219,7 @@ def test_only_the_second_process_has_a_nan_loss(tmp_path):
 class FakeScaler:
     """A loss scaler that finds each step's gradients infinite."""
 
-    scale = 65536.
+    scale = 65536.0
 
     def get_scale(self) -> float:
         return self.scale
@@ -220,6 +228,7 @@ class FakeScaler:
 def test_a_collapsed_loss_scale_stops(tmp_path, monkeypatch):
     """As in mixed precision: the optimizer is not even asked."""
     from mmengine.optim import OptimWrapper
+
     scaler = FakeScaler()
     steps = []
 
@@ -229,7 +238,6 @@ def test_a_collapsed_loss_scale_stops(tmp_path, monkeypatch):
         steps.append(scaler.scale)
 
     monkeypatch.setattr(OptimWrapper, 'step', step)
-    with pytest.raises(TrainingError, match='the loss scale has fallen to '
-                                            '0.000488281'):
+    with pytest.raises(TrainingError, match='the loss scale has fallen to 0.000488281'):
         train(tmp_path, train_cfg__max_iters=100)
     assert len(steps) == 27

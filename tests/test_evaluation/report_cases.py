@@ -6,18 +6,73 @@ from pathlib import Path
 
 import numpy as np
 
-NAMES = ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear',
-         'left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow',
-         'left_wrist', 'right_wrist', 'left_hip', 'right_hip', 'left_knee',
-         'right_knee', 'left_ankle', 'right_ankle')
-SIGMAS = np.array([.26, .25, .25, .35, .35, .79, .79, .72, .72, .62, .62,
-                   1.07, 1.07, .87, .87, .89, .89]) / 10
+NAMES = (
+    'nose',
+    'left_eye',
+    'right_eye',
+    'left_ear',
+    'right_ear',
+    'left_shoulder',
+    'right_shoulder',
+    'left_elbow',
+    'right_elbow',
+    'left_wrist',
+    'right_wrist',
+    'left_hip',
+    'right_hip',
+    'left_knee',
+    'right_knee',
+    'left_ankle',
+    'right_ankle',
+)
+SIGMAS = (
+    np.array(
+        [
+            0.26,
+            0.25,
+            0.25,
+            0.35,
+            0.35,
+            0.79,
+            0.79,
+            0.72,
+            0.72,
+            0.62,
+            0.62,
+            1.07,
+            1.07,
+            0.87,
+            0.87,
+            0.89,
+            0.89,
+        ]
+    )
+    / 10
+)
 #: standing, 100 wide and 300 high; every joint far from every other
-POSE = np.array([
-    (50, 10), (62, 0), (38, 0), (74, 12), (26, 12), (85, 60), (15, 60),
-    (98, 110), (2, 110), (100, 160), (0, 160), (75, 165), (25, 165),
-    (80, 230), (20, 230), (85, 300), (15, 300)], float)
-AREA = 12_000.
+POSE = np.array(
+    [
+        (50, 10),
+        (62, 0),
+        (38, 0),
+        (74, 12),
+        (26, 12),
+        (85, 60),
+        (15, 60),
+        (98, 110),
+        (2, 110),
+        (100, 160),
+        (0, 160),
+        (75, 165),
+        (25, 165),
+        (80, 230),
+        (20, 230),
+        (85, 300),
+        (15, 300),
+    ],
+    float,
+)
+AREA = 12_000.0
 
 
 class Case:
@@ -29,36 +84,54 @@ class Case:
 
     def image(self, name: str | None = None, **more) -> int:
         number = len(self.images) + 1
-        self.images.append(dict(id=number, width=900, height=500,
-                                file_name=name or f'{number}.jpg', **more))
+        self.images.append(
+            dict(id=number, width=900, height=500, file_name=name or f'{number}.jpg', **more)
+        )
         return number
 
-    def person(self, image: int, points, visible=None, area=AREA, crowd=0,
-               category=1) -> np.ndarray:
+    def person(
+        self, image: int, points, visible=None, area=AREA, crowd=0, category=1
+    ) -> np.ndarray:
         points = np.array(points, float)
         visible = np.full(len(points), 2) if visible is None else visible
         points = points * (np.asarray(visible) > 0)[:, None]
         low, size = points.min(axis=0), np.ptp(points, axis=0)
-        self.people.append(dict(
-            id=len(self.people) + 1, image_id=image, category_id=category,
-            iscrowd=crowd, area=area, bbox=[*low.tolist(), *size.tolist()],
-            num_keypoints=int((np.asarray(visible) > 0).sum()),
-            keypoints=np.c_[points, visible].ravel().tolist()))
+        self.people.append(
+            dict(
+                id=len(self.people) + 1,
+                image_id=image,
+                category_id=category,
+                iscrowd=crowd,
+                area=area,
+                bbox=[*low.tolist(), *size.tolist()],
+                num_keypoints=int((np.asarray(visible) > 0).sum()),
+                keypoints=np.c_[points, visible].ravel().tolist(),
+            )
+        )
         return points
 
-    def predict(self, image: int, points, score=.9, category=1) -> None:
+    def predict(self, image: int, points, score=0.9, category=1) -> None:
         points = np.array(points, float)
-        self.results.append(dict(
-            image_id=image, category_id=category, score=score,
-            keypoints=np.c_[points, np.full(len(points), .8)
-                            ].ravel().tolist()))
+        self.results.append(
+            dict(
+                image_id=image,
+                category_id=category,
+                score=score,
+                keypoints=np.c_[points, np.full(len(points), 0.8)].ravel().tolist(),
+            )
+        )
 
     @property
     def truth(self) -> dict:
         categories = sorted({p['category_id'] for p in self.people} | {1})
-        return dict(images=self.images, annotations=self.people, categories=[
-            dict(id=number, name=f'c{number}', keypoints=list(self.names),
-                 skeleton=[[1, 2]]) for number in categories])
+        return dict(
+            images=self.images,
+            annotations=self.people,
+            categories=[
+                dict(id=number, name=f'c{number}', keypoints=list(self.names), skeleton=[[1, 2]])
+                for number in categories
+            ],
+        )
 
     def write(self, folder: Path) -> tuple[str, str]:
         """The paths of the results and of the annotations."""
@@ -73,8 +146,9 @@ def at_similarity(value: float, sigma, area: float = AREA):
     return np.sqrt(-2 * np.log(value) * area) * 2 * sigma
 
 
-def crowded_case(seed: int, images: int = 12, categories: int = 1,
-                 crowd_index: bool = False) -> Case:
+def crowded_case(
+    seed: int, images: int = 12, categories: int = 1, crowd_index: bool = False
+) -> Case:
     """People of all sizes, crowds, hidden and unlabelled ones; predictions
     of them, of none, of some twice, and many of one score."""
     rng = np.random.default_rng(seed)
@@ -84,23 +158,27 @@ def crowded_case(seed: int, images: int = 12, categories: int = 1,
         image = case.image(**more)
         truths = []
         for _ in range(number % 5):
-            scale = rng.uniform(.1, 1.4)
+            scale = rng.uniform(0.1, 1.4)
             points = POSE * scale + rng.uniform(0, 300, 2)
-            visible = rng.choice([0, 1, 2], 17, p=[.3, .2, .5])
+            visible = rng.choice([0, 1, 2], 17, p=[0.3, 0.2, 0.5])
             kind = rng.random()
-            if kind < .15:
+            if kind < 0.15:
                 visible[:] = 0
             category = int(rng.integers(categories)) + 1
-            case.person(image, points, visible,
-                        area=AREA * scale**2 * rng.uniform(.8, 1.2),
-                        crowd=int(.15 < kind < .25), category=category)
+            case.person(
+                image,
+                points,
+                visible,
+                area=AREA * scale**2 * rng.uniform(0.8, 1.2),
+                crowd=int(0.15 < kind < 0.25),
+                category=category,
+            )
             if not visible.any():  # such a box is of something
-                case.people[-1]['bbox'] = [*points.min(axis=0).tolist(),
-                                           100 * scale, 300 * scale]
+                case.people[-1]['bbox'] = [*points.min(axis=0).tolist(), 100 * scale, 300 * scale]
             truths.append((points, scale, category))
         for _ in range(int(rng.integers(0, 27))):
             points, category = rng.uniform(0, 400, (17, 2)), 1
-            if truths and rng.random() < .8:
+            if truths and rng.random() < 0.8:
                 truth, scale, category = truths[rng.integers(len(truths))]
                 spread = rng.exponential(9) * scale
                 points = truth + rng.normal(0, spread, (17, 2))
@@ -142,8 +220,7 @@ class Page(HTMLParser):
             self.table[-1][-1] += data
 
     def all(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements
-                if name == tag]
+        return [attributes for name, attributes in self.elements if name == tag]
 
     @property
     def text(self) -> str:

@@ -15,22 +15,31 @@ from pose_backbones.errors import DatasetError, WorkDirError
 def _log(work_dir, start, entries):
     folder = work_dir / start / 'vis_data'
     folder.mkdir(parents=True)
-    folder.joinpath('scalars.json').write_text(
-        '\n'.join(json.dumps(entry) for entry in entries))
+    folder.joinpath('scalars.json').write_text('\n'.join(json.dumps(entry) for entry in entries))
 
 
 def test_a_resumed_run_reads_as_one(tmp_path):
-    _log(tmp_path, '20240101_000000', [
-        dict(step=10, loss=3., lr=.1), dict(step=20, loss=9., lr=.1),
-        {'step': 20, 'coco/AP': .1}])
-    _log(tmp_path, '20240101_000500', [
-        dict(step=20, loss=2., lr=.1), dict(step=30, loss=1., lr=.1),
-        {'step': 30, 'coco/AP': .4}])
+    _log(
+        tmp_path,
+        '20240101_000000',
+        [
+            dict(step=10, loss=3.0, lr=0.1),
+            dict(step=20, loss=9.0, lr=0.1),
+            {'step': 20, 'coco/AP': 0.1},
+        ],
+    )
+    _log(
+        tmp_path,
+        '20240101_000500',
+        [
+            dict(step=20, loss=2.0, lr=0.1),
+            dict(step=30, loss=1.0, lr=0.1),
+            {'step': 30, 'coco/AP': 0.4},
+        ],
+    )
     training, evaluation = read_scalars(str(tmp_path))
-    assert [(e['step'], e['loss']) for e in training] == [
-        (10, 3.), (20, 2.), (30, 1.)]
-    assert [(e['step'], e['coco/AP']) for e in evaluation] == [
-        (20, .1), (30, .4)]
+    assert [(e['step'], e['loss']) for e in training] == [(10, 3.0), (20, 2.0), (30, 1.0)]
+    assert [(e['step'], e['coco/AP']) for e in evaluation] == [(20, 0.1), (30, 0.4)]
     out = tmp_path / 'new' / 'curves.png'
     plot_training(str(tmp_path), str(out))
     picture = cv2.imread(str(out))
@@ -44,30 +53,50 @@ def test_a_folder_without_logs(tmp_path):
         plot_training(str(tmp_path), str(tmp_path / 'x.png'))
 
 
-def test_values_that_are_missing_or_no_numbers_are_gaps(tmp_path,
-                                                        monkeypatch):
+def test_values_that_are_missing_or_no_numbers_are_gaps(tmp_path, monkeypatch):
     drawn = []
     plot = Axes.plot
-    monkeypatch.setattr(Axes, 'plot', lambda self, *args, **more: (
-        drawn.append([list(one) for one in args if not isinstance(one, str)]),
-        plot(self, *args, **more))[1])
-    _log(tmp_path, '1', [
-        dict(step=1, loss=3., acc_pose=.5), dict(step=2, loss=math.inf),
-        dict(step=3, loss=1e300, acc_pose=math.nan),
-        dict(step=4, loss=1., acc_pose=.7), {'step': 4, 'coco/AP': math.nan},
-        {'step': 3, 'coco/AP': .25}])
+    monkeypatch.setattr(
+        Axes,
+        'plot',
+        lambda self, *args, **more: (
+            drawn.append([list(one) for one in args if not isinstance(one, str)]),
+            plot(self, *args, **more),
+        )[1],
+    )
+    _log(
+        tmp_path,
+        '1',
+        [
+            dict(step=1, loss=3.0, acc_pose=0.5),
+            dict(step=2, loss=math.inf),
+            dict(step=3, loss=1e300, acc_pose=math.nan),
+            dict(step=4, loss=1.0, acc_pose=0.7),
+            {'step': 4, 'coco/AP': math.nan},
+            {'step': 3, 'coco/AP': 0.25},
+        ],
+    )
     plot_training(str(tmp_path), str(tmp_path / 'x.png'))
-    expected = [[[1, 2, 3, 4], [3, math.nan, math.nan, 1]],
-                [[1, 2, 3, 4], [.5, math.nan, math.nan, .7]], [[3], [.25]]]
+    expected = [
+        [[1, 2, 3, 4], [3, math.nan, math.nan, 1]],
+        [[1, 2, 3, 4], [0.5, math.nan, math.nan, 0.7]],
+        [[3], [0.25]],
+    ]
     assert len(drawn) == len(expected)
     for one, other in zip(drawn, expected):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize('entry', [
-    dict(step=10**400, loss=1), dict(step=1, loss=10**400),
-    dict(step=math.nan, loss=1), dict(step=True, loss=1),
-    {'step': 1, 'coco/AR': -10**400}])
+@pytest.mark.parametrize(
+    'entry',
+    [
+        dict(step=10**400, loss=1),
+        dict(step=1, loss=10**400),
+        dict(step=math.nan, loss=1),
+        dict(step=True, loss=1),
+        {'step': 1, 'coco/AR': -(10**400)},
+    ],
+)
 def test_numbers_that_cannot_be_drawn(tmp_path, entry):
     _log(tmp_path, '1', [dict(step=1, loss=1), entry])
     with pytest.raises(DatasetError, match='scalars.json has the line'):

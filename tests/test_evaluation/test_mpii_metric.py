@@ -11,7 +11,7 @@ from pose_backbones.evaluation.mpii import MpiiPCKh, pckh_table
 REAL = ROOT.parent / 'shared' / 'data' / 'mpii/detections_our_format.mat'
 
 
-def sample(number, predicted, truth, labelled=None, head=10.):
+def sample(number, predicted, truth, labelled=None, head=10.0):
     labelled = np.ones(16) if labelled is None else labelled
     return dict(
         id=number,
@@ -19,7 +19,9 @@ def sample(number, predicted, truth, labelled=None, head=10.):
         gt_instances=dict(
             keypoints=np.asarray(truth, float)[None],
             keypoints_visible=np.asarray(labelled)[None],
-            head_size=np.full((1, 1), head)))
+            head_size=np.full((1, 1), head),
+        ),
+    )
 
 
 def test_the_table_by_hand():
@@ -34,8 +36,17 @@ def test_the_table_by_hand():
     labelled[1:, 5] = False  # one left ankle, found; four right ones, none
     distances[0, 5] = 0.05
     table = pckh_table(distances, labelled)
-    assert list(table) == ['Head', 'Shoulder', 'Elbow', 'Wrist', 'Hip',
-                           'Knee', 'Ankle', 'Mean', 'Mean@0.1']
+    assert list(table) == [
+        'Head',
+        'Shoulder',
+        'Elbow',
+        'Wrist',
+        'Hip',
+        'Knee',
+        'Ankle',
+        'Mean',
+        'Mean@0.1',
+    ]
     assert table['Head'] == 75
     assert table['Shoulder'] == 50
     assert table['Elbow'] == table['Hip'] == table['Knee'] == 0
@@ -51,17 +62,18 @@ def test_the_table_by_hand():
 
 
 def test_distances_are_in_head_sizes():
-    truth = np.full((16, 2), 50.)
+    truth = np.full((16, 2), 50.0)
     metric = MpiiPCKh()
-    metric.process([], [
-        sample(0, truth + [3, 4], truth, head=10.01),
-        sample(1, truth + [3, 4], truth, head=9.99)])
+    metric.process(
+        [],
+        [sample(0, truth + [3, 4], truth, head=10.01), sample(1, truth + [3, 4], truth, head=9.99)],
+    )
     figures = metric.evaluate(2)
     assert figures['PCKh/Mean'] == figures['PCKh/Knee'] == 50
 
 
 def test_joints_that_are_not_labelled_do_not_count():
-    truth = np.full((16, 2), 50.)
+    truth = np.full((16, 2), 50.0)
     labelled = np.arange(16) != 9
     predicted = truth + 40 * ~labelled[:, None]
     metric = MpiiPCKh(prefix='mine')
@@ -73,39 +85,40 @@ def test_joints_that_are_not_labelled_do_not_count():
 
 def test_people_that_two_processes_share_count_once(tmp_path):
     """A sampler fills up the last batch with people it has had."""
-    truth = np.full((16, 2), 50.)
+    truth = np.full((16, 2), 50.0)
     out = tmp_path / 'pred.mat'
     metric = MpiiPCKh(outfile=str(out))
     kept = []
     for number in (2, 0, 1, 2):
-        metric.process([], [sample(
-            number, truth + number * 5.5, truth)])
+        metric.process([], [sample(number, truth + number * 5.5, truth)])
     kept = metric.results
     figures = metric.compute_metrics(kept)
     assert figures['Mean'] == pytest.approx(100 / 3)
     preds = loadmat(out)['preds']
     assert preds.shape == (3, 16, 2)
     # In the order of the ids, in pixels from 1.
-    np.testing.assert_allclose(
-        preds[:, 4], [[51, 51], [56.5, 56.5], [62, 62]])
+    np.testing.assert_allclose(preds[:, 4], [[51, 51], [56.5, 56.5], [62, 62]])
 
 
 def test_format_only_needs_no_truth(tmp_path):
     out = tmp_path / 'pred.mat'
     metric = MpiiPCKh(format_only=True, outfile=str(out))
-    points = np.arange(32.).reshape(16, 2)
-    metric.process([], [dict(
-        id=0, pred_instances=dict(keypoints=points[None]),
-        gt_instances=dict())])
+    points = np.arange(32.0).reshape(16, 2)
+    metric.process(
+        [], [dict(id=0, pred_instances=dict(keypoints=points[None]), gt_instances=dict())]
+    )
     assert metric.evaluate(1) == {}
     np.testing.assert_array_equal(loadmat(out)['preds'][0], points + 1)
 
 
-@pytest.mark.parametrize(('settings', 'message'), [
-    (dict(thr=0), 'thr=0: expected a positive'),
-    (dict(outfile='pred.json'), "outfile='pred.json': expected .* .mat"),
-    (dict(format_only=True), 'format_only=True needs outfile'),
-])
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(thr=0), 'thr=0: expected a positive'),
+        (dict(outfile='pred.json'), "outfile='pred.json': expected .* .mat"),
+        (dict(format_only=True), 'format_only=True needs outfile'),
+    ],
+)
 def test_settings_that_cannot_work(settings, message):
     with pytest.raises(ValueError, match=message):
         MpiiPCKh(**settings)
@@ -131,9 +144,12 @@ def test_a_released_model(thr):
     hosts = METRICS.build(dict(type='MpiiPCKAccuracy', thr=thr))
     for number, size in enumerate(sizes):
         person = sample(
-            number, content['pos_pred_src'][..., number] - 1,
+            number,
+            content['pos_pred_src'][..., number] - 1,
             content['pos_gt_src'][..., number] - 1,
-            1 - content['jnt_missing'][:, number], size)
+            1 - content['jnt_missing'][:, number],
+            size,
+        )
         ours.process([], [person])
         person['gt_instances']['keypoints'] += 1
         hosts.process([], [person])
@@ -145,5 +161,4 @@ def test_a_released_model(thr):
     assert len(figures) == len(theirs) == 9
     for name, value in figures.items():
         name = name.removeprefix('PCKh/')
-        assert value == pytest.approx(
-            theirs[renamed.get(name, f'{name} PCK')], abs=1e-4), name
+        assert value == pytest.approx(theirs[renamed.get(name, f'{name} PCK')], abs=1e-4), name

@@ -27,24 +27,33 @@ FACTS = 5e-7  # the figures are known to six decimals
 
 #: evaluator's example → config, and the figures of its SOURCES.md
 ROWS = {
-    'coco': ('coco-256x192', {
-        'coco/AP': .860890, 'coco/AP .5': .993145, 'coco/AP .75': .910891,
-        'coco/AR': .875}),
-    'crowdpose': ('crowdpose-256x192', {
-        'crowdpose/AP': .787722, 'crowdpose/AP .5': .988119,
-        'crowdpose/AP .75': .731436, 'crowdpose/AR': .822222,
-        'crowdpose/AP(E)': 1., 'crowdpose/AP(M)': .9802,
-        'crowdpose/AP(H)': .4116}),
-    'wholebody': ('coco-wholebody-256x192', {'coco-wholebody/AP': .642076}),
+    'coco': (
+        'coco-256x192',
+        {'coco/AP': 0.860890, 'coco/AP .5': 0.993145, 'coco/AP .75': 0.910891, 'coco/AR': 0.875},
+    ),
+    'crowdpose': (
+        'crowdpose-256x192',
+        {
+            'crowdpose/AP': 0.787722,
+            'crowdpose/AP .5': 0.988119,
+            'crowdpose/AP .75': 0.731436,
+            'crowdpose/AR': 0.822222,
+            'crowdpose/AP(E)': 1.0,
+            'crowdpose/AP(M)': 0.9802,
+            'crowdpose/AP(H)': 0.4116,
+        },
+    ),
+    'wholebody': ('coco-wholebody-256x192', {'coco-wholebody/AP': 0.642076}),
 }
 #: COCO-WholeBody's parts in the metric's order: their field of the results,
 #: how many key points, AP
 PARTS = {
-    'body': ('keypoints', 17, .853922), 'foot': ('foot_kpts', 6, .957105),
-    'face': ('face_kpts', 68, .727013),
-    'lefthand': ('lefthand_kpts', 21, .548743),
-    'righthand': ('righthand_kpts', 21, .497841),
-    'wholebody': (None, 133, .642076),
+    'body': ('keypoints', 17, 0.853922),
+    'foot': ('foot_kpts', 6, 0.957105),
+    'face': ('face_kpts', 68, 0.727013),
+    'lefthand': ('lefthand_kpts', 21, 0.548743),
+    'righthand': ('righthand_kpts', 21, 0.497841),
+    'wholebody': (None, 133, 0.642076),
 }
 FIELDS = [field for field, _, _ in PARTS.values() if field]
 
@@ -69,8 +78,9 @@ def results_of(name: str) -> list[dict]:
 
 def points_of(result: dict) -> np.ndarray:
     """(K, 3): x, y and score of all parts."""
-    return np.concatenate([np.reshape(result[field], (-1, 3))
-                           for field in FIELDS if field in result])
+    return np.concatenate(
+        [np.reshape(result[field], (-1, 3)) for field in FIELDS if field in result]
+    )
 
 
 def metainfo_of(config) -> dict:
@@ -87,21 +97,20 @@ def evaluate(name: str, box_score, **settings) -> dict:
         settings: In place of the config's.
     """
     config = load_config(CONFIG.format(ROWS[name][0]))
-    metric = METRICS.build(
-        {**config.val_evaluator, 'ann_file': path(name, 'val'), **settings})
+    metric = METRICS.build({**config.val_evaluator, 'ann_file': path(name, 'val'), **settings})
     metric.dataset_meta = metainfo_of(config)
     results = results_of(name)
     for number, result in enumerate(results):
         points = points_of(result)
         sample = dict(
-            id=number, img_id=result['image_id'],
+            id=number,
+            img_id=result['image_id'],
             category_id=result['category_id'],
             gt_instances=dict(bbox_scores=np.array([box_score(result)])),
-            pred_instances=dict(keypoints=points[None, :, :2],
-                                keypoint_scores=points[None, :, 2]))
+            pred_instances=dict(keypoints=points[None, :, :2], keypoint_scores=points[None, :, 2]),
+        )
         if 'scale' in result:  # the box's size, in units of 200 pixels
-            sample['gt_instances']['bbox_scales'] = (
-                200 * np.array([result['scale']]))
+            sample['gt_instances']['bbox_scales'] = 200 * np.array([result['scale']])
         metric.process([], [sample])
     return metric.evaluate(len(results))
 
@@ -110,7 +119,7 @@ def score_before_rescoring(result: dict) -> float:
     """What the metric multiplies with the mean of the good key points."""
     scores = points_of(result)[:, 2]
     good = scores[scores > 0.2]
-    return result['score'] / good.mean() if len(good) else 0.
+    return result['score'] / good.mean() if len(good) else 0.0
 
 
 @pytest.mark.parametrize('name', ROWS)
@@ -125,8 +134,12 @@ def test_the_settings_of_the_configs(name):
 def test_results_that_are_final_pass_unchanged(name, tmp_path):
     """Neither rescored nor suppressed, every number reaches the evaluator."""
     metrics = evaluate(
-        name, lambda result: result['score'], score_mode='bbox',
-        nms_mode='none', outfile_prefix=str(tmp_path / 'out'))
+        name,
+        lambda result: result['score'],
+        score_mode='bbox',
+        nms_mode='none',
+        outfile_prefix=str(tmp_path / 'out'),
+    )
     for figure, value in ROWS[name][1].items():
         assert metrics[figure] == pytest.approx(value, abs=FACTS), figure
     written = json.loads((tmp_path / 'out.keypoints.json').read_text())
@@ -140,26 +153,22 @@ def test_results_that_are_final_pass_unchanged(name, tmp_path):
 
 def test_scores_matter():
     """The figures would show it if scores did not arrive."""
-    flat = evaluate('coco', lambda result: 1., score_mode='bbox',
-                    nms_mode='none')
+    flat = evaluate('coco', lambda result: 1.0, score_mode='bbox', nms_mode='none')
     assert flat['coco/AP'] < ROWS['coco'][1]['coco/AP'] - 0.01
 
 
-@pytest.mark.parametrize('settings', [
-    {}, dict(score_mode='bbox', nms_mode='none')])
+@pytest.mark.parametrize('settings', [{}, dict(score_mode='bbox', nms_mode='none')])
 def test_parts_of_the_whole_body(monkeypatch, settings):
     """The metric reports the whole; each part's AP is what it printed."""
     found = {}
 
     class Recording(COCOeval):
-
         def summarize(self):
             super().summarize()
             found[self.params.iouType] = self.stats[0]
 
     monkeypatch.setattr(coco_wholebody_metric, 'COCOeval', Recording)
-    score = score_before_rescoring if not settings else (
-        lambda result: result['score'])
+    score = score_before_rescoring if not settings else (lambda result: result['score'])
     evaluate('wholebody', score, **settings)
     assert list(found) == [f'keypoints_{part}' for part in PARTS]
     for part, (_, _, value) in PARTS.items():
@@ -168,8 +177,7 @@ def test_parts_of_the_whole_body(monkeypatch, settings):
 
 def run_xtcocotools(name: str, kind: str, sigmas, use_area: bool = True):
     truth = COCO(path(name, 'val'))
-    evaluation = COCOeval(truth, truth.loadRes(path(name, 'preds')), kind,
-                          sigmas, use_area)
+    evaluation = COCOeval(truth, truth.loadRes(path(name, 'preds')), kind, sigmas, use_area)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -180,17 +188,16 @@ def test_xtcocotools_alone():
     """With the sigmas of the configs' data sets."""
     for name, kind, columns in (
         ('coco', 'keypoints', (0, 1, 2, 5)),
-        ('crowdpose', 'keypoints_crowd', (0, 1, 2, 3, 6, 7, 8))):
+        ('crowdpose', 'keypoints_crowd', (0, 1, 2, 3, 6, 7, 8)),
+    ):
         row, figures = ROWS[name]
         sigmas = metainfo_of(load_config(CONFIG.format(row)))['sigmas']
         stats = run_xtcocotools(name, kind, sigmas, name != 'crowdpose')
-        assert [stats[c] for c in columns] == pytest.approx(
-            list(figures.values()), abs=FACTS)
-    sigmas = metainfo_of(
-        load_config(CONFIG.format('coco-wholebody-256x192')))['sigmas']
+        assert [stats[c] for c in columns] == pytest.approx(list(figures.values()), abs=FACTS)
+    sigmas = metainfo_of(load_config(CONFIG.format('coco-wholebody-256x192')))['sigmas']
     start = 0
     for part, (field, count, value) in PARTS.items():
-        own = sigmas[start:start + count] if field else sigmas
+        own = sigmas[start : start + count] if field else sigmas
         stats = run_xtcocotools('wholebody', f'keypoints_{part}', own)
         assert stats[0] == pytest.approx(value, abs=FACTS)
         start += count

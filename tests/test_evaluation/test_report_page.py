@@ -44,27 +44,28 @@ def images(tmp_path, case):
 def report(case, folder, *options) -> Page:
     results, truth = case.write(folder)
     out = folder / 'page.html'
-    main([results, '--ann', truth, '--out', str(out), '--overwrite',
-          *map(str, options)])
+    main([results, '--ann', truth, '--out', str(out), '--overwrite', *map(str, options)])
     return Page(out.read_text(encoding='utf-8'))
 
 
 def test_everything_is_in_the_one_file(case, images, tmp_path):
     page = report(case, tmp_path, '--images', images)
     assert page.all('script') == []
-    urls = [value for _, attributes in page.elements
-            for name, value in attributes.items()
-            if name in ('src', 'href', 'srcset', 'xlink:href')]
+    urls = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ('src', 'href', 'srcset', 'xlink:href')
+    ]
     assert len(urls) > 10
     assert all(url.startswith(('data:', '#')) for url in urls)
-    style, = [words for words in page.words if ':root' in words]
+    (style,) = [words for words in page.words if ':root' in words]
     assert '@import' not in style
     assert 'url(' not in style
     pictures = page.all('img')
     assert len(pictures) == 4  # two images, twice
     assert all(picture['alt'] for picture in pictures)
-    assert all((picture['width'], picture['height']) == ('560', '311')
-               for picture in pictures)
+    assert all((picture['width'], picture['height']) == ('560', '311') for picture in pictures)
 
 
 def test_names_are_escaped(case, images, tmp_path):
@@ -73,10 +74,11 @@ def test_names_are_escaped(case, images, tmp_path):
     assert page.all('script') == []
     assert len(page.all('img')) == 4
     assert page.all('img')[0]['alt'] == f'{ODD}, annotated'
-    oks = np.exp(-2 / (2 * AREA * (2 * SIGMAS)**2)).mean()
+    oks = np.exp(-2 / (2 * AREA * (2 * SIGMAS) ** 2)).mean()
     assert page.tables['worst'][1:] == [
         [ODD, '0.000', '1', '1', '0'],
-        ['plain.jpg', f'{oks:.3f}', '1', '0', '0']]
+        ['plain.jpg', f'{oks:.3f}', '1', '0', '0'],
+    ]
     assert page.words.count(title) == 2  # title and heading
 
 
@@ -94,8 +96,7 @@ def test_headings_tables_and_charts_can_be_read_aloud(case, tmp_path):
     for chart in charts:
         assert chart['role'] == 'img'
         assert len(chart['aria-label']) > 20
-    ids = [attributes['id'] for _, attributes in page.elements
-           if 'id' in attributes]
+    ids = [attributes['id'] for _, attributes in page.elements if 'id' in attributes]
     assert len(ids) == len(set(ids))
     for link in page.all('a'):
         assert link['href'][1:] in ids
@@ -109,14 +110,13 @@ def test_the_numbers_of_the_page(case, tmp_path):
     assert coco['AR'] == '0.500'
     assert coco['AP (L)'] == f'{51 / 101:.3f}'
     assert coco['AP (M)'] == 'n/a'
-    assert page.tables['by-size'][1] == [
-        '96 to 192', '2', '0.505', '0.505', '0.505', '0.500']
+    assert page.tables['by-size'][1] == ['96 to 192', '2', '0.505', '0.505', '0.505', '0.500']
     assert [row[0] for row in page.tables['joints'][1:]] == [
-        name.replace('_', ' ') for name in NAMES]
+        name.replace('_', ' ') for name in NAMES
+    ]
     hip = page.tables['joints'][1 + NAMES.index('left_hip')]
     assert hip[1:2] + hip[3:] == ['1', '1.4', '0.0', '0.0', '0.0', '0.0']
-    assert page.tables['missed'][-2:] == [['not found', '1'],
-                                          ['together', '1']]
+    assert page.tables['missed'][-2:] == [['not found', '1'], ['together', '1']]
     assert page.tables['false'][-1] == ['together', '0', '0']
     assert page.tables['repairs'][1][:2] == ['as it is', '0.505']
     assert page.tables['reliability'][10][:3] == ['0.9 to 1.0', '1', '0.900']
@@ -130,14 +130,16 @@ def test_the_worst_image_is_the_first(images, tmp_path):
     for number in range(3):
         image = case.image('plain.jpg')
         points = case.person(image, POSE + 50)
-        case.predict(image, points, .5)
+        case.predict(image, points, 0.5)
         if number == 1:  # somebody who is not there
-            case.predict(image, POSE + 5000, .9)
+            case.predict(image, POSE + 5000, 0.9)
         if number == 2:  # the same, with a score below the best threshold
-            case.predict(image, POSE + 5000, .1)
+            case.predict(image, POSE + 5000, 0.1)
     page = report(case, tmp_path, '--images', images)
     assert [row[1:] for row in page.tables['worst'][1:]] == [
-        ['0.500', '1', '0', '1'], *[['1.000', '1', '0', '0']] * 2]
+        ['0.500', '1', '0', '1'],
+        *[['1.000', '1', '0', '0']] * 2,
+    ]
     assert len(page.all('img')) == 6  # each of the three once
 
 
@@ -168,8 +170,7 @@ def test_own_key_points(tmp_path):
     case.predict(image, points[[1, 0, 2, 3, 4]])
     page = report(case, tmp_path)
     rows = {row[0]: row[1:] for row in page.tables['joints'][1:]}
-    assert list(rows) == ['tip left', 'tip right', 'tail', 'fin left',
-                          'fin right']
+    assert list(rows) == ['tip left', 'tip right', 'tail', 'fin left', 'fin right']
     assert rows['tip left'][-3:] == ['100.0', '0.0', '0.0']  # inversion
     assert rows['fin left'][-4:] == ['0.0'] * 4
     assert '.05 for others' in page.text
@@ -220,21 +221,28 @@ def work_dir(case, folder):
     work = folder / 'work'
     logs = work / '20240101_000000' / 'vis_data'
     logs.mkdir(parents=True)
-    logs.joinpath('scalars.json').write_text('\n'.join(map(json.dumps, [
-        dict(step=10, loss=3., acc_pose=.2), dict(step=20, loss=1.5,
-                                                  acc_pose=.7),
-        {'step': 10, 'coco/AP': .1}, {'step': 20, 'coco/AP': .45},
-        dict(step=30, loss=float('nan'), acc_pose=.8)])))
+    logs.joinpath('scalars.json').write_text(
+        '\n'.join(
+            map(
+                json.dumps,
+                [
+                    dict(step=10, loss=3.0, acc_pose=0.2),
+                    dict(step=20, loss=1.5, acc_pose=0.7),
+                    {'step': 10, 'coco/AP': 0.1},
+                    {'step': 20, 'coco/AP': 0.45},
+                    dict(step=30, loss=float('nan'), acc_pose=0.8),
+                ],
+            )
+        )
+    )
     test = work / 'test'
     test.mkdir()
-    test.joinpath('config.py').write_text(
-        CONFIG.format(folder=folder, prefix=work / 'predictions'))
+    test.joinpath('config.py').write_text(CONFIG.format(folder=folder, prefix=work / 'predictions'))
     shutil.move(folder / 'results.json', work / 'predictions.keypoints.json')
     return work
 
 
-@pytest.mark.parametrize('start', [
-    '', 'test', 'predictions.keypoints.json'])
+@pytest.mark.parametrize('start', ['', 'test', 'predictions.keypoints.json'])
 def test_a_work_dir_says_where_the_rest_is(case, images, tmp_path, start):
     work = work_dir(case, tmp_path)
     out = tmp_path / 'out' / 'page.html'
@@ -248,10 +256,15 @@ def test_a_work_dir_says_where_the_rest_is(case, images, tmp_path, start):
     assert 'CocoDataset of the config' in facts['sigmas']
     assert len(page.all('img')) == 4
     assert [line['class'] for line in page.all('polyline')] == [
-        'line dash-0', 'line dash-1', 'line dash-2', 'line', 'line', 'line']
+        'line dash-0',
+        'line dash-1',
+        'line dash-2',
+        'line',
+        'line',
+        'line',
+    ]
     assert 'Loss of the training images, at the end 1.5.' in page.words
-    assert ('coco/AP on the validation images, at the end 0.45.'
-            in page.words)
+    assert 'coco/AP on the validation images, at the end 0.45.' in page.words
 
 
 def test_a_log_that_was_cut_short(case, tmp_path):
@@ -268,8 +281,9 @@ def test_the_tool(case, tmp_path):
     out = tmp_path / 'page.html'
     out.touch()
     arguments = [results, '--ann', truth, '--out', str(out)]
-    with pytest.raises(WorkDirError, match='choose another name with --out, '
-                       'or replace it with --overwrite'):
+    with pytest.raises(
+        WorkDirError, match='choose another name with --out, or replace it with --overwrite'
+    ):
         main(arguments)
     done = run_tool('report.py', *arguments, '--overwrite')
     assert done.returncode == 0, done.stdout
@@ -289,7 +303,10 @@ def test_nothing_is_replaced_or_left_half_written(case, tmp_path):
     make_report(sources, str(out), overwrite=True)
     assert out.read_text().startswith('<!DOCTYPE html>')
     assert sorted(file.name for file in tmp_path.iterdir()) == [
-        'page.html', 'results.json', 'truth.json']
+        'page.html',
+        'results.json',
+        'truth.json',
+    ]
 
 
 def _other_images(case):
@@ -337,22 +354,29 @@ def _nowhere(case):
     case.people[1]['image_id'] = 9
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (_other_images, r'1 of 1 results are of images that .*truth.json does '
-     r'not have, such as 77: are they of the same data set'),
-    (_fewer_points, 'result 0, of image 1, has 1 key points: expected the '
-     '17 of the annotations'),
-    (_nan, 'result 0, of image 1, has key points or a score that are not '
-     'all finite numbers'),
-    (_word, 'not all finite numbers'),
-    (_no_score, 'holds no results of key points: expected a list of'),
-    (_category, r'the category_id 3: expected one of the annotations, \[1\]'),
-    (_some_boxes, 'result 1, of image 1, has a bbox, unlike the first'),
-    (_no_labels, 'nobody has a labelled key point'),
-    (_no_box, 'annotation 2 has no bbox, which the evaluation needs'),
-    (_short_labels, 'annotation 2 has 3 numbers in keypoints: expected 51'),
-    (_nowhere, 'annotation 2 has the image_id 9, which is not among'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            _other_images,
+            r'1 of 1 results are of images that .*truth.json does '
+            r'not have, such as 77: are they of the same data set',
+        ),
+        (
+            _fewer_points,
+            'result 0, of image 1, has 1 key points: expected the 17 of the annotations',
+        ),
+        (_nan, 'result 0, of image 1, has key points or a score that are not all finite numbers'),
+        (_word, 'not all finite numbers'),
+        (_no_score, 'holds no results of key points: expected a list of'),
+        (_category, r'the category_id 3: expected one of the annotations, \[1\]'),
+        (_some_boxes, 'result 1, of image 1, has a bbox, unlike the first'),
+        (_no_labels, 'nobody has a labelled key point'),
+        (_no_box, 'annotation 2 has no bbox, which the evaluation needs'),
+        (_short_labels, 'annotation 2 has 3 numbers in keypoints: expected 51'),
+        (_nowhere, 'annotation 2 has the image_id 9, which is not among'),
+    ],
+)
 def test_wrong_contents(case, tmp_path, change, message):
     change(case)
     with pytest.raises(DatasetError, match=message):
@@ -371,21 +395,30 @@ def test_wrong_files(case, tmp_path):
         ([results], ConfigError, 'no annotations: expected --ann FILE'),
         (['none.json'], DatasetError, 'none.json is not there: expected a '),
         ([str(empty)], ConfigError, 'has no results, .*outfile_prefix='),
-        ([results, '--ann', 'no.json'], DatasetError,
-         'the annotations no.json are not there$'),
-        ([results, '--ann', results], DatasetError,
-         'holds no annotations of key points'),
-        ([str(broken), '--ann', truth], DatasetError,
-         'cannot read the results .*broken.json'),
+        ([results, '--ann', 'no.json'], DatasetError, 'the annotations no.json are not there$'),
+        ([results, '--ann', results], DatasetError, 'holds no annotations of key points'),
+        ([str(broken), '--ann', truth], DatasetError, 'cannot read the results .*broken.json'),
         ([truth, '--ann', truth], DatasetError, 'holds no results'),
-        ([results, '--ann', truth, '--images', 'no'], DatasetError,
-         '--images no: there is no such folder'),
-        ([results, '--ann', truth, '--logs', 'no'], DatasetError,
-         '--logs no: there is no such folder'),
-        ([results, '--ann', truth, '--metainfo', 'no.py'], DatasetError,
-         '--metainfo no.py is no description of a data set'),
-        ([results, '--ann', truth, '--pictures', '-2'], ConfigError,
-         '--pictures -2: expected a number from 0 on'),
+        (
+            [results, '--ann', truth, '--images', 'no'],
+            DatasetError,
+            '--images no: there is no such folder',
+        ),
+        (
+            [results, '--ann', truth, '--logs', 'no'],
+            DatasetError,
+            '--logs no: there is no such folder',
+        ),
+        (
+            [results, '--ann', truth, '--metainfo', 'no.py'],
+            DatasetError,
+            '--metainfo no.py is no description of a data set',
+        ),
+        (
+            [results, '--ann', truth, '--pictures', '-2'],
+            ConfigError,
+            '--pictures -2: expected a number from 0 on',
+        ),
     ):
         with pytest.raises(kind, match=message):
             main([*arguments, *out])
@@ -401,8 +434,11 @@ def test_wrong_files(case, tmp_path):
 def test_a_config_whose_annotations_are_gone(case, images, tmp_path):
     work = work_dir(case, tmp_path)
     (tmp_path / 'truth.json').unlink()
-    with pytest.raises(DatasetError, match=r'truth.json are not there \(said '
-                       r'by the config\): give the file with --ann'):
+    with pytest.raises(
+        DatasetError,
+        match=r'truth.json are not there \(said '
+        r'by the config\): give the file with --ann',
+    ):
         main([str(work), '--out', str(tmp_path / 'page.html')])
 
 
@@ -410,5 +446,4 @@ def test_with_annotations_no_config_is_looked_for(case, tmp_path):
     tmp_path.joinpath('mine.py').write_text('raise Wrong  # test_evaluator')
     assert report(case, tmp_path).tables['coco'][1][1] == '0.505'
     with pytest.raises(ConfigError, match=r'config unreadable: .*mine\.py'):
-        main([str(tmp_path / 'results.json'), '--out',
-              str(tmp_path / 'new.html')])
+        main([str(tmp_path / 'results.json'), '--out', str(tmp_path / 'new.html')])

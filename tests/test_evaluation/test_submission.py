@@ -17,20 +17,27 @@ from pose_backbones.evaluation.submission import (
 
 
 def result(image=1, score=0.5, **changes) -> dict:
-    return {'image_id': image, 'category_id': 1, 'score': score,
-            'keypoints': [float(v) for v in range(51)], **changes}
+    return {
+        'image_id': image,
+        'category_id': 1,
+        'score': score,
+        'keypoints': [float(v) for v in range(51)],
+        **changes,
+    }
 
 
-@pytest.mark.parametrize(('image_list', 'split'), [
-    ('a/image_info_test-dev2017.json', 'test-dev2017'),
-    ('person_keypoints_val2017.json', 'val2017'),
-    ('image_info_test2017.json', 'test2017'),
-    # MMPose's own copy of the list
-    ('person_keypoints_test-dev-2017.json', 'test-dev2017'),
-])
+@pytest.mark.parametrize(
+    ('image_list', 'split'),
+    [
+        ('a/image_info_test-dev2017.json', 'test-dev2017'),
+        ('person_keypoints_val2017.json', 'val2017'),
+        ('image_info_test2017.json', 'test2017'),
+        # MMPose's own copy of the list
+        ('person_keypoints_test-dev-2017.json', 'test-dev2017'),
+    ],
+)
 def test_the_name_says_the_split(image_list, split):
-    assert submission_name(image_list, 'us-1') == (
-        f'person_keypoints_{split}_us-1_results')
+    assert submission_name(image_list, 'us-1') == (f'person_keypoints_{split}_us-1_results')
 
 
 def test_a_list_that_says_no_split():
@@ -46,10 +53,9 @@ def test_names_that_the_server_cannot_read(name):
 
 def test_the_best_twenty_of_an_image_stay():
     scores = [(7 * k % 23) / 23 for k in range(23)]
-    results = [result(1, score) for score in scores] + [result(2, 0.)] * 20
+    results = [result(1, score) for score in scores] + [result(2, 0.0)] * 20
     kept = best_people(results)
-    assert kept == [r for r in results
-                    if r['image_id'] == 2 or r['score'] > 2.5 / 23]
+    assert kept == [r for r in results if r['image_id'] == 2 or r['score'] > 2.5 / 23]
     assert len(kept) == 40
     check_results(kept, {1, 2})
     with pytest.raises(DatasetError, match='image 1: 23 people, expected 20'):
@@ -61,15 +67,18 @@ def test_of_equal_scores_the_first_stay():
     assert [r['note'] for r in best_people(results)] == list(range(20))
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    (dict(image_id=4), 'of image 4: its image_id is not in the image list'),
-    (dict(category_id=2), 'its category_id is 2; expected 1'),
-    (dict(keypoints=[0.] * 42), '42 numbers in keypoints; expected 51'),
-    (dict(keypoints=[0.] * 50 + [float('nan')]), 'not all finite numbers'),
-    (dict(keypoints=[0.] * 50 + ['x']), 'not all finite numbers'),
-    (dict(score=float('inf')), 'its score is inf; expected a finite'),
-    (dict(bbox=[0, 0, 1, 1]), 'has the fields bbox, category_id'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(image_id=4), 'of image 4: its image_id is not in the image list'),
+        (dict(category_id=2), 'its category_id is 2; expected 1'),
+        (dict(keypoints=[0.0] * 42), '42 numbers in keypoints; expected 51'),
+        (dict(keypoints=[0.0] * 50 + [float('nan')]), 'not all finite numbers'),
+        (dict(keypoints=[0.0] * 50 + ['x']), 'not all finite numbers'),
+        (dict(score=float('inf')), 'its score is inf; expected a finite'),
+        (dict(bbox=[0, 0, 1, 1]), 'has the fields bbox, category_id'),
+    ],
+)
 def test_every_rule(changes, message):
     good = [result(1), result(2)]
     check_results(good, {1, 2, 3})
@@ -83,21 +92,18 @@ def files(tmp_path):
     images = tmp_path / 'image_info_test-dev2017.json'
     images.write_text(json.dumps(dict(images=[dict(id=1), dict(id=2)])))
     results = tmp_path / 'x.keypoints.json'
-    content = [result(1 + k % 2, k / 50, bbox=[0., 0., 5., 5.])
-               for k in range(50)]
+    content = [result(1 + k % 2, k / 50, bbox=[0.0, 0.0, 5.0, 5.0]) for k in range(50)]
     results.write_text(json.dumps(content))
     return results, images, content
 
 
 def test_the_archive(files, tmp_path):
     results, images, content = files
-    path, kept, left_out = write_submission(
-        str(results), str(images), str(tmp_path), 'us')
+    path, kept, left_out = write_submission(str(results), str(images), str(tmp_path), 'us')
     assert path.name == 'person_keypoints_test-dev2017_us_results.zip'
     assert (kept, left_out) == (40, 10)
     with zipfile.ZipFile(path) as archive:
-        assert archive.namelist() == [
-            'person_keypoints_test-dev2017_us_results.json']
+        assert archive.namelist() == ['person_keypoints_test-dev2017_us_results.json']
         written = json.loads(archive.read(archive.namelist()[0]))
     expected = copy.deepcopy(content[10:])
     for entry in expected:

@@ -15,11 +15,7 @@ from torchvision.ops import nms
 from pose_backbones import PoseInferencer
 from pose_backbones.errors import CheckpointError, ConfigError
 from pose_backbones.inference import detector as detectors
-from pose_backbones.inference.detector import (
-    DETECTORS,
-    PersonDetector,
-    load_detector,
-)
+from pose_backbones.inference.detector import DETECTORS, PersonDetector, load_detector
 
 CLASSES = ('cat', 'person', 'dog')
 
@@ -29,14 +25,13 @@ def small(tmp_path_factory):
     """A config of three classes and a checkpoint with sure boxes."""
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
+
     register_all_modules(init_default_scope=False)
     folder = tmp_path_factory.mktemp('detector')
     config = get_config(DETECTORS['rtmdet-tiny'])
-    config.model.backbone.update(deepen_factor=.05, widen_factor=.0625)
-    config.model.neck.update(in_channels=[16, 32, 64], out_channels=16,
-                             num_csp_blocks=1)
-    config.model.bbox_head.update(in_channels=16, feat_channels=16,
-                                  num_classes=3)
+    config.model.backbone.update(deepen_factor=0.05, widen_factor=0.0625)
+    config.model.neck.update(in_channels=[16, 32, 64], out_channels=16, num_csp_blocks=1)
+    config.model.bbox_head.update(in_channels=16, feat_channels=16, num_classes=3)
     config.model.test_cfg.max_per_img = 400
     for step in config.test_dataloader.dataset.pipeline:
         if step.type in ('Resize', 'Pad'):
@@ -47,40 +42,40 @@ def small(tmp_path_factory):
         model = MODELS.build(config.model)
     with torch.no_grad():
         for layer in model.bbox_head.rtm_cls:
-            layer.weight.normal_(std=2.)
+            layer.weight.normal_(std=2.0)
         for layer in model.bbox_head.rtm_reg:  # boxes overlap
             layer.bias.fill_(1.5)
-    torch.save(dict(state_dict=model.state_dict(),
-                    meta=dict(dataset_meta=dict(CLASSES=CLASSES))),
-               folder / 'small.pth')
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(CLASSES=CLASSES))),
+        folder / 'small.pth',
+    )
     return str(folder / 'small.py'), str(folder / 'small.pth')
 
 
 def test_boxes_are_those_of_mmdetection(small):
     from mmdet.apis import inference_detector, init_detector
+
     detect = load_detector(*small, device='cpu')
     image = picture(4, 90, 70)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        model = init_detector(Config.fromfile(small[0]), small[1],
-                              device='cpu')
+        model = init_detector(Config.fromfile(small[0]), small[1], device='cpu')
         found = inference_detector(model, image).pred_instances
     people = found[found.labels == 1]
-    people = people[nms(people.bboxes, people.scores, .7)]
+    people = people[nms(people.bboxes, people.scores, 0.7)]
     boxes = detect(image)
     assert 3 < len(boxes) < len(found)
     assert boxes.dtype == np.float32
     np.testing.assert_allclose(boxes[:, :4], people.bboxes, atol=1e-3)
     np.testing.assert_allclose(boxes[:, 4], people.scores, atol=1e-5)
     assert (np.diff(boxes[:, 4]) <= 0).all()
-    assert len(PersonDetector(detect.model, nms_iou=.1)(image)) < len(boxes)
+    assert len(PersonDetector(detect.model, nms_iou=0.1)(image)) < len(boxes)
 
 
 def test_with_the_inferencer_and_without_a_trace(small):
     init_default_scope('mmpose')
-    pose = PoseInferencer(estimator(), detector=load_detector(
-        *small, device='cpu'))
+    pose = PoseInferencer(estimator(), detector=load_detector(*small, device='cpu'))
     image = picture(4, 90, 70)
-    result, = pose(image)
+    (result,) = pose(image)
     np.testing.assert_array_equal(result.boxes, pose.detector(image)[:, :4])
     assert DefaultScope.get_current_instance().scope_name == 'mmpose'
 
@@ -94,30 +89,38 @@ def test_weights_have_to_fit(small, tmp_path):
     assert detect.person == 0  # COCO's classes, where there are none
     name = next(iter(weights))
     for change, message in (
-            (lambda w: w.pop(name), f'1 names do not match, such as {name}'),
-            (lambda w: w.update(extra=torch.zeros(1)), 'such as extra'),
-            (lambda w: w.update({name: torch.zeros(1)}), 'size mismatch')):
+        (lambda w: w.pop(name), f'1 names do not match, such as {name}'),
+        (lambda w: w.update(extra=torch.zeros(1)), 'such as extra'),
+        (lambda w: w.update({name: torch.zeros(1)}), 'size mismatch'),
+    ):
         changed = copy.copy(weights)
         change(changed)
         torch.save(changed, tmp_path / 'changed.pth')
-        with pytest.raises(CheckpointError, match=f'is not of this detector: '
-                           f'.*{message}'):
+        with pytest.raises(CheckpointError, match=f'is not of this detector: .*{message}'):
             load_detector(small[0], str(tmp_path / 'changed.pth'))
 
 
 def test_a_detector_without_people(small):
     detect = load_detector(*small)
     detect.model.dataset_meta = dict(classes=('cat', 'dog'))
-    with pytest.raises(ConfigError, match='the detector knows cat, dog: '
-                       "expected one with the class 'person'"):
+    with pytest.raises(
+        ConfigError, match="the detector knows cat, dog: expected one with the class 'person'"
+    ):
         PersonDetector(detect.model)
 
 
-@pytest.mark.parametrize(('name', 'weights', 'error', 'message'), [
-    ('rtmdet-n', None, ConfigError, "unknown detector 'rtmdet-n': expected "
-     'rtmdet-tiny, rtmdet-s, .*did you mean rtmdet-'),
-    ('rtmdet-m', 'nowhere.pth', CheckpointError, 'checkpoint not found'),
-])
+@pytest.mark.parametrize(
+    ('name', 'weights', 'error', 'message'),
+    [
+        (
+            'rtmdet-n',
+            None,
+            ConfigError,
+            "unknown detector 'rtmdet-n': expected rtmdet-tiny, rtmdet-s, .*did you mean rtmdet-",
+        ),
+        ('rtmdet-m', 'nowhere.pth', CheckpointError, 'checkpoint not found'),
+    ],
+)
 def test_wrong_names(name, weights, error, message):
     with pytest.raises(error, match=message):
         load_detector(name, weights)
@@ -135,9 +138,12 @@ def test_without_a_network(monkeypatch, tmp_path):
     monkeypatch.setattr(urllib.request, 'urlopen', refuse)
     monkeypatch.setattr(torch.hub, 'urlopen', refuse)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    with pytest.raises(CheckpointError, match='weights of the detector '
-                       'rtmdet-m cannot be had: https://.*rtmdet_m.*no '
-                       'network.*--detector-weights FILE'):
+    with pytest.raises(
+        CheckpointError,
+        match='weights of the detector '
+        'rtmdet-m cannot be had: https://.*rtmdet_m.*no '
+        'network.*--detector-weights FILE',
+    ):
         load_detector('rtmdet-m')
 
 

@@ -10,14 +10,12 @@ from pose_backbones.cli import draw_results as compare
 from pose_backbones.errors import DatasetError
 from pose_backbones.visualization import draw
 
-SKELETON = draw.Skeleton(('left_hand', 'right_hand', 'nose'),
-                         ((0, 2), (1, 2), (0, 1)))
+SKELETON = draw.Skeleton(('left_hand', 'right_hand', 'nose'), ((0, 2), (1, 2), (0, 1)))
 
 
 def test_coco_category_counts_from_one():
-    skeleton = draw.Skeleton.from_coco(
-        dict(keypoints=['a', 'b'], skeleton=[[1, 2]]))
-    assert skeleton.limbs == ((0, 1), )
+    skeleton = draw.Skeleton.from_coco(dict(keypoints=['a', 'b'], skeleton=[[1, 2]]))
+    assert skeleton.limbs == ((0, 1),)
 
 
 def test_colours_are_by_side():
@@ -29,8 +27,7 @@ def test_colours_are_by_side():
 def test_points_and_limbs_are_where_they_should_be():
     image = np.full((200, 200, 3), 90, np.uint8)
     points = np.array([[20, 40], [180, 40], [100, 160]])
-    draw.draw_pose(image, points, SKELETON, [True, True, False],
-                   [False, True, False], width=3)
+    draw.draw_pose(image, points, SKELETON, [True, True, False], [False, True, False], width=3)
     assert tuple(image[40, 20]) == draw.POINT  # seen: filled
     assert tuple(image[40, 180]) == (90, 90, 90)  # occluded: a ring
     edge = round(3 * draw.line_width(160, image.shape) * 0.81)
@@ -44,14 +41,16 @@ def test_points_and_limbs_are_where_they_should_be():
 
 def test_a_pose_of_another_skeleton_is_refused():
     with pytest.raises(ValueError, match=r'\(17, 2\): expected \(3, 2\)'):
-        draw.draw_pose(np.zeros((9, 9, 3), np.uint8), np.zeros((17, 2)),
-                       SKELETON, [True] * 17)
+        draw.draw_pose(np.zeros((9, 9, 3), np.uint8), np.zeros((17, 2)), SKELETON, [True] * 17)
 
 
-@pytest.mark.parametrize(('image', 'message'), [
-    (np.zeros((9, 9, 3), np.uint16), r'array of uint16 .* \(9, 9, 3\)'),
-    (np.zeros((9, 9), np.uint8), r'array of uint8 .* \(9, 9\): expected'),
-])
+@pytest.mark.parametrize(
+    ('image', 'message'),
+    [
+        (np.zeros((9, 9, 3), np.uint16), r'array of uint16 .* \(9, 9, 3\)'),
+        (np.zeros((9, 9), np.uint8), r'array of uint8 .* \(9, 9\): expected'),
+    ],
+)
 def test_an_image_of_another_kind_is_refused(image, message):
     with pytest.raises(ValueError, match=message):
         draw.draw_pose(image, np.zeros((3, 2)), SKELETON, [True] * 3)
@@ -60,12 +59,18 @@ def test_an_image_of_another_kind_is_refused(image, message):
 def test_predictions_beside_the_ground_truth(synthetic, tmp_path):
     truth = synthetic / 'annotations/person_keypoints_val.json'
     content = json.loads(truth.read_text())
-    results = [dict(image_id=a['image_id'], keypoints=a['keypoints'],
-                    score=1.) for a in content['annotations']]
+    results = [
+        dict(image_id=a['image_id'], keypoints=a['keypoints'], score=1.0)
+        for a in content['annotations']
+    ]
     (tmp_path / 'results.json').write_text(json.dumps(results))
     written = compare.compare(
-        str(truth), str(synthetic / 'val'), str(tmp_path / 'results.json'),
-        str(tmp_path / 'out'), count=3)
+        str(truth),
+        str(synthetic / 'val'),
+        str(tmp_path / 'results.json'),
+        str(tmp_path / 'out'),
+        count=3,
+    )
     assert [p.name for p in written][-1] == 'overview.jpg'
     assert len(written) == 4
     names = {image['file_name'][:-4]: image for image in content['images']}
@@ -73,7 +78,7 @@ def test_predictions_beside_the_ground_truth(synthetic, tmp_path):
         image = names[path.stem]
         picture = cv2.imread(str(path))
         assert picture.shape[1] == 2 * image['width']
-        left, right = np.split(picture[compare._BAR:].astype(int), 2, axis=1)
+        left, right = np.split(picture[compare._BAR :].astype(int), 2, axis=1)
         # Equal results look equal, but for hollow points.
         assert (abs(left - right).max(2) > 60).mean() < 0.01
 
@@ -84,5 +89,4 @@ def test_missing_files(synthetic, tmp_path, name):
     files = dict(ann_file=truth, results=truth)
     files[name] = str(tmp_path / 'none.json')
     with pytest.raises(DatasetError, match='cannot read the .*none.json'):
-        compare.compare(images=str(synthetic / 'val'),
-                        out_dir=str(tmp_path), **files)
+        compare.compare(images=str(synthetic / 'val'), out_dir=str(tmp_path), **files)

@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-from pose_backbones.visualization.labels import (
-    draw_box,
-    draw_tags,
-    identity_colour,
-)
+from pose_backbones.visualization.labels import draw_box, draw_tags, identity_colour
 from pose_backbones.visualization.overlay import RIM
 
 GREY = 90
@@ -18,8 +14,7 @@ def ground(height=480, width=640):
 
 
 def tagged(image, *places, numbers=None):
-    draw_tags(image, np.array(places, float),
-              range(len(places)) if numbers is None else numbers)
+    draw_tags(image, np.array(places, float), range(len(places)) if numbers is None else numbers)
     return image
 
 
@@ -37,7 +32,7 @@ def test_a_box_is_where_it_should_be():
     for y, x in ((50, 150), (300, 150), (170, 100), (170, 200)):
         assert tuple(image[y, x]) == colour
     for y, x in ((49, 150), (301, 150), (170, 99), (170, 201), (49, 99)):
-        assert tuple(image[y, x]) == (rim, ) * 3  # once, also at a corner
+        assert tuple(image[y, x]) == (rim,) * 3  # once, also at a corner
     outside = image.copy()
     outside[48:303, 98:203] = GREY
     assert (outside == GREY).all()
@@ -79,23 +74,23 @@ def test_a_number_stands_on_its_box():
     image = tagged(ground(), (100, 80, 200, 300))
     left, top, right, bottom = extent(image)
     assert (left, bottom) == (100, 79)
-    tag = image[top:80, 100:right + 1].astype(int)
+    tag = image[top:80, 100 : right + 1].astype(int)
     assert 12 <= tag.shape[0] <= 40
-    text = (abs(tag - RIM).max(2) < 60)  # dark on light, in the middle
+    text = abs(tag - RIM).max(2) < 60  # dark on light, in the middle
     rows, columns = np.nonzero(text)
     assert text.sum() > 10
     assert not text[0].any()
     assert not text[:, 0].any()
     assert abs((rows.min() + rows.max() - tag.shape[0] + 1) / 2) <= 1.5
     assert abs((columns.min() + columns.max() - tag.shape[1] + 1) / 2) <= 1.5
-    image[top:80, left:right + 1] = GREY
+    image[top:80, left : right + 1] = GREY
     assert (image == GREY).all()
 
 
 @pytest.mark.parametrize('size', [(128, 96), (640, 480), (4000, 3000)])
-@pytest.mark.parametrize('place', [
-    (-0.2, -0.3, 0.4, 0.7), (0.8, 0.6, 1.4, 2), (0, 0, 1, 1),
-    (0.97, 0.97, 1.2, 1.2)])
+@pytest.mark.parametrize(
+    'place', [(-0.2, -0.3, 0.4, 0.7), (0.8, 0.6, 1.4, 2), (0, 0, 1, 1), (0.97, 0.97, 1.2, 1.2)]
+)
 def test_numbers_are_inside_and_readable_in_any_image(size, place):
     image = ground(*size[::-1])
     tagged(image, np.multiply(place, size * 2), numbers=[3])
@@ -103,9 +98,11 @@ def test_numbers_are_inside_and_readable_in_any_image(size, place):
     height = bottom - top + 1
     assert max(12, size[1] / 60) <= height <= max(22, size[1] / 20)
     # All of it: as wide as one that stands free.
-    free = tagged(ground(*size[::-1]), np.multiply(
-        (0.3, 0.3, 0.3 + place[2] - place[0], 0.3 + place[3] - place[1]),
-        size * 2), numbers=[3])
+    free = tagged(
+        ground(*size[::-1]),
+        np.multiply((0.3, 0.3, 0.3 + place[2] - place[0], 0.3 + place[3] - place[1]), size * 2),
+        numbers=[3],
+    )
     box = extent(free, 3)
     assert (right - left, bottom - top) == (box[2] - box[0], box[3] - box[1])
 
@@ -123,12 +120,16 @@ def test_numbers_make_room_for_each_other():
 
 
 def test_who_gets_no_number():
-    for place in ([np.nan] * 4, (-90, 0, -10, 50), (641, 0, 700, 50),
-                  (0, 500, 90, 600), (0, -50, 20, -4)):
+    for place in (
+        [np.nan] * 4,
+        (-90, 0, -10, 50),
+        (641, 0, 700, 50),
+        (0, 500, 90, 600),
+        (0, -50, 20, -4),
+    ):
         assert (tagged(ground(), place) == GREY).all()
     assert (tagged(ground(1, 1), (0, 0, 1, 1)) == GREY).all()
     # A small image has room for a short number alone.
-    small = tagged(ground(14, 14), (0, 0, 9, 9), (0, 0, 9, 9),
-                   numbers=[12345, 7])
+    small = tagged(ground(14, 14), (0, 0, 9, 9), (0, 0, 9, 9), numbers=[12345, 7])
     assert not (small == identity_colour(12345)).all(2).any()
     assert (small == identity_colour(7)).all(2).any()

@@ -10,7 +10,7 @@ from pose_backbones.visualization import draw
 from pose_backbones.visualization.labels import identity_colour
 from pose_backbones.visualization.skeleton import FINE
 
-BAR = draw.Skeleton(('left_hip', 'left_knee'), ((0, 1), ))
+BAR = draw.Skeleton(('left_hip', 'left_knee'), ((0, 1),))
 GREY = 100
 
 
@@ -20,19 +20,18 @@ def ground(height=300, width=200):
 
 def bar(opacities=None, points=((100, 50), (100, 250)), **kwargs):
     image = ground()
-    draw.draw_pose(image, np.array(points), BAR, [True, True],
-                   opacities=opacities, **kwargs)
+    draw.draw_pose(image, np.array(points), BAR, [True, True], opacities=opacities, **kwargs)
     return image
 
 
 def skeleton_of(name):
-    return draw.Skeleton.from_metainfo(parse_pose_metainfo(
-        dict(from_file=f'configs/_base_/datasets/{name}.py')))
+    return draw.Skeleton.from_metainfo(
+        parse_pose_metainfo(dict(from_file=f'configs/_base_/datasets/{name}.py'))
+    )
 
 
 def test_opacity_scales_the_contrast():
-    whole, half = (bar(opacities).astype(int) - GREY
-                   for opacities in (None, [0.5, 1]))
+    whole, half = (bar(opacities).astype(int) - GREY for opacities in (None, [0.5, 1]))
     # A limb and its fainter end are at a half, the other end is whole.
     assert abs(half[150, 100] - whole[150, 100] / 2).max() <= 1.5
     assert abs(half[50, 100] - whole[50, 100] / 2).max() <= 1.5
@@ -45,8 +44,9 @@ def test_the_surer_limb_lies_on_top_wherever_it_is_listed():
     points = np.array([[20, 150], [180, 150], [100, 70], [100, 230]])
     for limbs in (((0, 1), (2, 3)), ((2, 3), (0, 1))):
         image = ground()
-        draw.draw_pose(image, points, draw.Skeleton(names, limbs), [True] * 4,
-                       opacities=[1, 1, 0.4, 0.4])
+        draw.draw_pose(
+            image, points, draw.Skeleton(names, limbs), [True] * 4, opacities=[1, 1, 0.4, 0.4]
+        )
         assert tuple(image[150, 100]) == draw.LEFT
 
 
@@ -73,21 +73,18 @@ def test_lines_suit_the_person_and_the_image():
     assert draw.line_width(0, (3000, 4000, 3)) == pytest.approx(6.25)
 
 
-@pytest.mark.parametrize(('width', 'pixels'),
-                         [(0.5, 1.82), (1, 3.64), (3, 10.9)])
+@pytest.mark.parametrize(('width', 'pixels'), [(0.5, 1.82), (1, 3.64), (3, 10.9)])
 def test_limbs_are_as_wide_as_they_should_be(width, pixels):
     """Also of fractions of a pixel, whichever way they are drawn."""
     row = bar(width=width)[150, 80:120].astype(float)
     # On the blue side, limb and rim are both darker than the ground.
     rim = min(max(0.2 * pixels, 0.6), 0.3 * pixels)
-    drawn = ((GREY - row[:, 0]).sum()
-             - 2 * rim * (GREY - 20)) / (GREY - draw.LEFT[0])
+    drawn = ((GREY - row[:, 0]).sum() - 2 * rim * (GREY - 20)) / (GREY - draw.LEFT[0])
     assert abs(drawn - pixels) < 1.6 + 0.1 * pixels
 
 
 def test_only_the_persons_region_changes():
-    image = np.random.default_rng(0).integers(
-        0, 256, (300, 200, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
     before = image.copy()
     draw.draw_pose(image, np.array([[100, 120], [110, 180]]), BAR, [1, 1])
     changed = np.argwhere((image != before).any(2))
@@ -117,8 +114,7 @@ def test_places_that_are_none():
 
 def test_parts_of_an_array_are_drawn_on_in_place():
     image = ground(300, 400)
-    draw.draw_pose(image[:, ::2], np.array([[100, 50], [100, 250]]), BAR,
-                   [1, 1])
+    draw.draw_pose(image[:, ::2], np.array([[100, 50], [100, 250]]), BAR, [1, 1])
     assert tuple(image[150, 200]) == draw.LEFT
     assert (image[:, 1::2] == GREY).all()
 
@@ -133,8 +129,7 @@ def test_hands_and_faces_beside_a_body_are_fine():
         assert sizes[name] == 1
     assert FINE < sizes['left_heel'] == sizes['nose'] < 1
     # A hand alone is drawn as a body is; a large face is finer.
-    hand = tuple(name for name in whole.names if 'left_' in name
-                 and FINE == sizes[name])
+    hand = tuple(name for name in whole.names if 'left_' in name and FINE == sizes[name])
     assert set(draw.Skeleton(hand, ()).sizes) == {1}
     face = draw.Skeleton(tuple(f'kpt-{k}' for k in range(96)), ())
     assert set(face.sizes) == {0.5}
@@ -164,8 +159,12 @@ def test_mpii_has_sixteen_key_points():
     assert (len(mpii.names), len(mpii.limbs)) == (16, 15)
     image = ground()
     points = np.full((16, 2), np.nan)
-    for name, place in (('left_hip', (60, 40)), ('left_knee', (60, 250)),
-                        ('right_hip', (140, 40)), ('right_knee', (140, 250))):
+    for name, place in (
+        ('left_hip', (60, 40)),
+        ('left_knee', (60, 250)),
+        ('right_hip', (140, 40)),
+        ('right_knee', (140, 250)),
+    ):
         points[mpii.names.index(name)] = place
     draw.draw_pose(image, points, mpii, np.ones(16, bool))
     assert tuple(image[150, 60]) == draw.LEFT
@@ -175,26 +174,35 @@ def test_mpii_has_sixteen_key_points():
 def people(keypoints, boxes, **kwargs):
     image = ground()
     keypoints = np.array(keypoints, float)
-    draw.draw_people(image, keypoints, np.ones(keypoints.shape[:2]), BAR,
-                     boxes=np.array(boxes, float), ids=range(len(boxes)),
-                     **kwargs)
+    draw.draw_people(
+        image,
+        keypoints,
+        np.ones(keypoints.shape[:2]),
+        BAR,
+        boxes=np.array(boxes, float),
+        ids=range(len(boxes)),
+        **kwargs,
+    )
     return image
 
 
 def test_small_people_lie_over_large_ones():
     large = [[100, 20], [100, 280]], [90, 10, 110, 290]
     small = [[100, 150], [130, 150]], [95, 145, 135, 155]
-    one, other = (people(*zip(*order), width=3)
-                  for order in ((large, small), (small, large)))
+    one, other = (people(*zip(*order), width=3) for order in ((large, small), (small, large)))
     assert (one == other).all()
     assert tuple(one[150, 100]) == draw.POINT  # of the small one
 
 
 def test_a_box_tells_the_size_of_who_is_seen_in_part():
     points = [[100, 150], [110, 150]]
-    spot, point = ((image != GREY).any(2).sum() for image in (
-        people([points], [[95, 145, 115, 155]]),
-        people([points], [[40, 20, 160, 280]])))
+    spot, point = (
+        (image != GREY).any(2).sum()
+        for image in (
+            people([points], [[95, 145, 115, 155]]),
+            people([points], [[40, 20, 160, 280]]),
+        )
+    )
     assert point > 1.5 * spot
     unknown = people([points], [[np.nan, 0, 9, np.inf]])
     assert (unknown == bar(points=points)).all()
@@ -217,31 +225,43 @@ def test_many_people_in_a_large_image_take_a_moment():
     boxes = np.hstack([low, low + (400, 900)])
     image = ground(3000, 4000)
     start = time.process_time()
-    draw.draw_people(image, keypoints, rng.uniform(0.3, 1, (30, 17)), coco,
-                     boxes=boxes, ids=range(30), show_boxes=True,
-                     show_ids=True)
+    draw.draw_people(
+        image,
+        keypoints,
+        rng.uniform(0.3, 1, (30, 17)),
+        coco,
+        boxes=boxes,
+        ids=range(30),
+        show_boxes=True,
+        show_ids=True,
+    )
     assert time.process_time() - start < 1.2
     assert (image != GREY).any(2).sum() > 1e5
 
 
 def test_probably_hidden_joints_are_rings():
     for visible, centre in ((0.4, GREY), (0.6, draw.POINT[0])):
-        image = people([[[100, 50], [100, 250]]], [[90, 40, 110, 260]],
-                       visible=np.array([[visible, 1]]), width=3)
-        assert tuple(image[50, 100]) == (centre, ) * 3
+        image = people(
+            [[[100, 50], [100, 250]]],
+            [[90, 40, 110, 260]],
+            visible=np.array([[visible, 1]]),
+            width=3,
+        )
+        assert tuple(image[50, 100]) == (centre,) * 3
         assert tuple(image[250, 100]) == draw.POINT
 
 
 def test_copies_to_draw_on():
     grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    for image in (grey, grey[..., None], np.dstack([grey] * 3),
-                  np.dstack([grey] * 4)):
+    for image in (grey, grey[..., None], np.dstack([grey] * 3), np.dstack([grey] * 4)):
         copy = draw.to_bgr(image)
         assert copy.shape == (2, 3, 3)
         assert (copy == grey[..., None]).all()
         assert not np.shares_memory(copy, image)
-    for image, words in ((grey.astype(float), 'float64 of the shape .2, 3.'),
-                         (np.dstack([grey] * 2), 'uint8 .*expected uint8 and'),
-                         (grey[:0], r'\(0, 3\)')):
+    for image, words in (
+        (grey.astype(float), 'float64 of the shape .2, 3.'),
+        (np.dstack([grey] * 2), 'uint8 .*expected uint8 and'),
+        (grey[:0], r'\(0, 3\)'),
+    ):
         with pytest.raises(ValueError, match=f'cannot draw on .*{words}'):
             draw.to_bgr(image)

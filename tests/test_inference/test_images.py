@@ -75,8 +75,7 @@ def test_exif_orientation(kind, orientation):
     plain = encode(pil(stored), kind, **options.get(kind, {}))
     expected = TURNS[orientation](read_image(plain))
     np.testing.assert_array_equal(read_image(data), expected)
-    np.testing.assert_array_equal(
-        read_image(Image.open(io.BytesIO(data))), expected)
+    np.testing.assert_array_equal(read_image(Image.open(io.BytesIO(data))), expected)
 
 
 def test_16_bits_are_the_high_ones():
@@ -106,8 +105,7 @@ def test_transparent_parts_are_white():
     np.testing.assert_array_equal(found, np.rint(expected))
     bgra = np.dstack((colours, alpha))
     np.testing.assert_array_equal(read_image(bgra), found)
-    np.testing.assert_array_equal(
-        read_image(np.asarray(image), rgb=True), found)
+    np.testing.assert_array_equal(read_image(np.asarray(image), rgb=True), found)
 
 
 def test_grey_with_transparency():
@@ -122,8 +120,7 @@ def test_palette_with_a_transparent_colour():
     image.putpalette([200, 10, 20, 0, 0, 0, 1, 2, 3])
     image.putdata([0, 1, 2])
     data = encode(image, 'PNG', transparency=1)
-    assert read_image(data).tolist() == [
-        [[20, 10, 200], [255] * 3, [3, 2, 1]]]
+    assert read_image(data).tolist() == [[[20, 10, 200], [255] * 3, [3, 2, 1]]]
 
 
 def test_cmyk_jpeg():
@@ -134,12 +131,15 @@ def test_cmyk_jpeg():
     assert np.abs(found.astype(int) - picture(3)).mean() < 8
 
 
-@pytest.mark.parametrize(('image', 'expected'), [
-    (Image.new('1', (1, 1), 1), 255),
-    (Image.fromarray(np.full((1, 1), 300, np.int32)), 1),
-    (Image.fromarray(np.full((1, 1), .5, np.float32)), 128),
-    (Image.fromarray(np.full((1, 1), 40, np.float32)), 40),
-])
+@pytest.mark.parametrize(
+    ('image', 'expected'),
+    [
+        (Image.new('1', (1, 1), 1), 255),
+        (Image.fromarray(np.full((1, 1), 300, np.int32)), 1),
+        (Image.fromarray(np.full((1, 1), 0.5, np.float32)), 128),
+        (Image.fromarray(np.full((1, 1), 40, np.float32)), 40),
+    ],
+)
 def test_one_pixel_of_a_rare_kind(image, expected):
     assert read_image(image).tolist() == [[[expected] * 3]]
     kind = 'PNG' if image.mode == '1' else 'TIFF'
@@ -155,8 +155,7 @@ def test_the_first_of_several_frames():
 
 def test_two_pictures_in_a_jpeg_of_a_telephone():
     first = cv2.imencode('.jpg', picture(6))[1].tobytes()
-    both = encode(pil(picture(6)), 'MPO', save_all=True,
-                  append_images=[pil(picture(7))])
+    both = encode(pil(picture(6)), 'MPO', save_all=True, append_images=[pil(picture(7))])
     assert Image.open(io.BytesIO(both)).format == 'MPO'
     expected = cv2.imdecode(np.frombuffer(both, np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(read_image(both), expected)
@@ -164,13 +163,12 @@ def test_two_pictures_in_a_jpeg_of_a_telephone():
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
-@pytest.mark.parametrize('part', [.2, .6, .95])
+@pytest.mark.parametrize('part', [0.2, 0.6, 0.95])
 def test_truncated_files(tmp_path, suffix, part):
     data = cv2.imencode(suffix, picture(0, 200, 160))[1].tobytes()
     path = tmp_path / f'half{suffix}'
-    path.write_bytes(data[:int(part * len(data))])
-    with pytest.raises(DatasetError, match=f'cannot read the image .*half'
-                       f'{suffix}: '):
+    path.write_bytes(data[: int(part * len(data))])
+    with pytest.raises(DatasetError, match=f'cannot read the image .*half{suffix}: '):
         read_image(path)
 
 
@@ -186,14 +184,22 @@ def test_a_truncated_jpeg_with_a_whole_thumbnail():
         read_image(data[:-200])
 
 
-@pytest.mark.parametrize(('data', 'message'), [
-    (b'', 'it is empty'),
-    (b'just some words', 'no picture of a format.*convert it to JPEG'),
-    (b'\xff\xd8\xff\xe0', 'cannot read the image bytes'),
-    (b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + b'IHDR' + struct.pack(
-        '>IIBBBBB', 10**6, 10**6, 8, 2, 0, 0, 0) + struct.pack(
-            '>I', zlib.crc32(b'IHDR')), 'cannot read the image bytes'),
-])
+@pytest.mark.parametrize(
+    ('data', 'message'),
+    [
+        (b'', 'it is empty'),
+        (b'just some words', 'no picture of a format.*convert it to JPEG'),
+        (b'\xff\xd8\xff\xe0', 'cannot read the image bytes'),
+        (
+            b'\x89PNG\r\n\x1a\n'
+            + struct.pack('>I', 13)
+            + b'IHDR'
+            + struct.pack('>IIBBBBB', 10**6, 10**6, 8, 2, 0, 0, 0)
+            + struct.pack('>I', zlib.crc32(b'IHDR')),
+            'cannot read the image bytes',
+        ),
+    ],
+)
 def test_what_is_no_picture(data, message):
     with pytest.raises(DatasetError, match=message):
         read_image(data)
@@ -206,13 +212,16 @@ def test_files_that_are_not_there(tmp_path):
         read_image(tmp_path)
 
 
-@pytest.mark.parametrize(('image', 'expected'), [
-    (np.array([[True, False]]), [255, 0]),
-    (np.array([[0, 256, 65535]], np.uint16), [0, 1, 255]),
-    (np.array([[0., .5, 1.]]), [0, 128, 255]),
-    (np.array([[np.nan, 1.]], np.float16), [0, 255]),
-    (np.array([[[7], [9]]], np.uint8), [7, 9]),
-])
+@pytest.mark.parametrize(
+    ('image', 'expected'),
+    [
+        (np.array([[True, False]]), [255, 0]),
+        (np.array([[0, 256, 65535]], np.uint16), [0, 1, 255]),
+        (np.array([[0.0, 0.5, 1.0]]), [0, 128, 255]),
+        (np.array([[np.nan, 1.0]], np.float16), [0, 255]),
+        (np.array([[[7], [9]]], np.uint8), [7, 9]),
+    ],
+)
 def test_arrays_of_other_types(image, expected):
     found = read_image(image)
     assert found.dtype == np.uint8
@@ -222,23 +231,31 @@ def test_arrays_of_other_types(image, expected):
 def test_colours_of_arrays():
     image = picture(0)
     assert np.shares_memory(read_image(image), image)
-    np.testing.assert_array_equal(
-        read_image(image[..., ::-1], rgb=True), image)
+    np.testing.assert_array_equal(read_image(image[..., ::-1], rgb=True), image)
     np.testing.assert_array_equal(read_image(pil(image)), image)
     assert read_image(image[::2, ::2]).flags.c_contiguous
 
 
-@pytest.mark.parametrize(('image', 'error', 'message'), [
-    (np.zeros((3, 40, 50), np.uint8), ValueError,
-     r'shape \(3, 40, 50\): expected .*use image.transpose\(1, 2, 0\)'),
-    (np.zeros((0, 5, 3), np.uint8), ValueError, 'at least one pixel'),
-    (np.zeros((4, 5, 2), np.uint8), ValueError, r'shape \(4, 5, 2\)'),
-    (np.zeros((4, 5), np.int64), ValueError,
-     r'of int64: expected uint8.*astype\(numpy.uint8\)'),
-    (np.full((4, 5), 200.), ValueError, 'from 200 to 200: expected 0 to 1'),
-    (7, TypeError, 'the input is a int: expected a path'),
-    (io.StringIO('x'), TypeError, "gives str: expected bytes.*mode 'rb'"),
-])
+@pytest.mark.parametrize(
+    ('image', 'error', 'message'),
+    [
+        (
+            np.zeros((3, 40, 50), np.uint8),
+            ValueError,
+            r'shape \(3, 40, 50\): expected .*use image.transpose\(1, 2, 0\)',
+        ),
+        (np.zeros((0, 5, 3), np.uint8), ValueError, 'at least one pixel'),
+        (np.zeros((4, 5, 2), np.uint8), ValueError, r'shape \(4, 5, 2\)'),
+        (
+            np.zeros((4, 5), np.int64),
+            ValueError,
+            r'of int64: expected uint8.*astype\(numpy.uint8\)',
+        ),
+        (np.full((4, 5), 200.0), ValueError, 'from 200 to 200: expected 0 to 1'),
+        (7, TypeError, 'the input is a int: expected a path'),
+        (io.StringIO('x'), TypeError, "gives str: expected bytes.*mode 'rb'"),
+    ],
+)
 def test_what_is_refused(image, error, message):
     with pytest.raises(error, match=message):
         read_image(image)

@@ -41,18 +41,18 @@ def pictures() -> list[np.ndarray]:
 
 
 def people() -> list[np.ndarray]:
-    return [boxes_in(k, count, *size)
-            for k, (count, size) in enumerate(zip(PEOPLE, SIZES))]
+    return [boxes_in(k, count, *size) for k, (count, size) in enumerate(zip(PEOPLE, SIZES))]
 
 
 def of_host(model, image, boxes) -> tuple[np.ndarray, np.ndarray]:
     """MMPose's own key points and scores."""
     if not len(boxes):
         return np.zeros((0, 17, 2)), np.zeros((0, 17))
-    found = [one.pred_instances for one in
-             inference_topdown(model, image, boxes)]
-    return (np.concatenate([one.keypoints for one in found]),
-            np.concatenate([one.keypoint_scores for one in found]))
+    found = [one.pred_instances for one in inference_topdown(model, image, boxes)]
+    return (
+        np.concatenate([one.keypoints for one in found]),
+        np.concatenate([one.keypoint_scores for one in found]),
+    )
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 32])
@@ -78,11 +78,10 @@ def test_top_down_is_mmposes(batch_size):
 def test_box_scores_and_the_whole_picture():
     pose = PoseInferencer(estimator())
     image = picture(0)
-    result, = pose(image, [[1, 2, 50, 55, .25]])
-    assert result.box_scores.tolist() == [.25]
-    whole, = pose(image)
-    keypoints, _ = of_host(estimator(), image,
-                           np.array([[0, 0, 80, 60]], np.float32))
+    (result,) = pose(image, [[1, 2, 50, 55, 0.25]])
+    assert result.box_scores.tolist() == [0.25]
+    (whole,) = pose(image)
+    keypoints, _ = of_host(estimator(), image, np.array([[0, 0, 80, 60]], np.float32))
     np.testing.assert_allclose(whole.keypoints, keypoints, atol=1e-3)
     np.testing.assert_array_equal(whole.boxes, [[0, 0, 80, 60]])
 
@@ -92,29 +91,29 @@ def test_flip_test_is_an_option_of_the_inferencer_alone():
     flipping = copy.copy(model)
     flipping.test_cfg = {**model.test_cfg, 'flip_test': True}
     image, boxes = picture(1), boxes_in(1, 3)
-    found, = PoseInferencer(model, flip_test=True)([image], [boxes])
+    (found,) = PoseInferencer(model, flip_test=True)([image], [boxes])
     keypoints, scores = of_host(flipping, image, boxes)
     np.testing.assert_allclose(found.keypoints, keypoints, atol=1e-3)
     np.testing.assert_allclose(found.scores, scores, atol=1e-5)
-    plain, = PoseInferencer(flipping, flip_test=False)([image], [boxes])
-    assert np.abs(plain.scores - scores).max() > .01
+    (plain,) = PoseInferencer(flipping, flip_test=False)([image], [boxes])
+    assert np.abs(plain.scores - scores).max() > 0.01
     assert model.test_cfg['flip_test'] is False
 
 
 def test_half_precision_on_a_cpu_is_bfloat16():
     model = estimator()
     kinds = []
-    convolution = next(one for one in model.backbone.modules()
-                       if isinstance(one, torch.nn.Conv2d))
+    convolution = next(one for one in model.backbone.modules() if isinstance(one, torch.nn.Conv2d))
     hook = convolution.register_forward_hook(
-        lambda module, args, output: kinds.append(output.dtype))
+        lambda module, args, output: kinds.append(output.dtype)
+    )
     image, boxes = picture(1), boxes_in(1, 3)
-    whole, = PoseInferencer(model)([image], [boxes])
-    half, = PoseInferencer(model, half=True)([image], [boxes])
+    (whole,) = PoseInferencer(model)([image], [boxes])
+    (half,) = PoseInferencer(model, half=True)([image], [boxes])
     hook.remove()
     assert kinds == [torch.float32, torch.bfloat16]
     difference = np.abs(half.scores - whole.scores)
-    assert 0 < difference.max() < .1 * np.ptp(whole.scores)
+    assert 0 < difference.max() < 0.1 * np.ptp(whole.scores)
     assert half.keypoints.dtype == np.float32
     assert 'forward' not in vars(model.head)
 
@@ -124,24 +123,22 @@ def test_bottom_up_is_mmposes(batch_size):
     model = estimator(BOTTOM_UP)
     pose = PoseInferencer(model, batch_size=batch_size)
     assert pose.batch_size == (batch_size or 1)
-    images = [picture(k, *size) for k, size in enumerate((
-        (96, 64), (96, 64), (64, 64), (64, 128), (64, 128), (64, 128),
-        (64, 128), (1, 1)))]
+    images = [
+        picture(k, *size)
+        for k, size in enumerate(
+            ((96, 64), (96, 64), (64, 64), (64, 128), (64, 128), (64, 128), (64, 128), (1, 1))
+        )
+    ]
     found = list(pose(images))
     assert [one.index for one in found] == list(range(8))
     assert sum(map(len, found)) > 8
     for result, image in zip(found, images):
         expected = inference_bottomup(model, image)[0].pred_instances
-        np.testing.assert_allclose(result.keypoints, expected.keypoints,
-                                   rtol=2e-4, atol=1e-2)
-        np.testing.assert_allclose(result.scores, expected.keypoint_scores,
-                                   atol=1e-4)
-        np.testing.assert_allclose(result.boxes, expected.bboxes, rtol=2e-4,
-                                   atol=1e-2)
-        np.testing.assert_allclose(result.box_scores, expected.bbox_scores,
-                                   atol=1e-4)
-    assert found[0].names == ('nose', 'left_eye', 'right_eye', 'left_ear',
-                              'right_ear')
+        np.testing.assert_allclose(result.keypoints, expected.keypoints, rtol=2e-4, atol=1e-2)
+        np.testing.assert_allclose(result.scores, expected.keypoint_scores, atol=1e-4)
+        np.testing.assert_allclose(result.boxes, expected.bboxes, rtol=2e-4, atol=1e-2)
+        np.testing.assert_allclose(result.box_scores, expected.bbox_scores, atol=1e-4)
+    assert found[0].names == ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')
 
 
 def test_pictures_of_one_shape_share_a_batch(monkeypatch):
@@ -153,9 +150,7 @@ def test_pictures_of_one_shape_share_a_batch(monkeypatch):
 
 def note_batches(pose, monkeypatch) -> list[int]:
     sizes, predict = [], pose.predict
-    monkeypatch.setattr(
-        pose, 'predict',
-        lambda batch: sizes.append(len(batch)) or predict(batch))
+    monkeypatch.setattr(pose, 'predict', lambda batch: sizes.append(len(batch)) or predict(batch))
     return sizes
 
 
@@ -189,8 +184,9 @@ def test_memory_does_not_grow(keep):
     found.close()
 
 
-@pytest.mark.parametrize(('size', 'count'), [
-    ((192, 256), 8), ((288, 384), 3), ((48, 64), 32), ((2000, 2000), 1)])
+@pytest.mark.parametrize(
+    ('size', 'count'), [((192, 256), 8), ((288, 384), 3), ((48, 64), 32), ((2000, 2000), 1)]
+)
 def test_batches_of_a_cpu_are_of_so_many_pixels(size, count):
     model = copy.copy(estimator())
     model.cfg = copy.deepcopy(model.cfg)
@@ -208,8 +204,7 @@ def test_large_pictures_do_not_wait_for_a_full_batch(monkeypatch):
     next(found)
     assert taken == [0, 1, 2, 3]
     taken.clear()
-    found = pose((taken.append(n) or picture(n) for n in itertools.count()),
-                 keep_images=False)
+    found = pose((taken.append(n) or picture(n) for n in itertools.count()), keep_images=False)
     next(found)
     assert len(taken) == 32
 
@@ -217,8 +212,7 @@ def test_large_pictures_do_not_wait_for_a_full_batch(monkeypatch):
 def test_pictures_without_people_come_at_once():
     taken = []
     pose = PoseInferencer(estimator())
-    found = pose((taken.append(n) or picture(n) for n in itertools.count()),
-                 lambda image: [])
+    found = pose((taken.append(n) or picture(n) for n in itertools.count()), lambda image: [])
     assert len(next(found)) == 0
     assert taken == [0]
 
@@ -228,8 +222,7 @@ def test_a_camera_is_answered_at_once(monkeypatch):
 
     class Camera:
         def __enter__(self):
-            return ((n, n / 10, taken.append(n) or picture(n))
-                    for n in itertools.count())
+            return ((n, n / 10, taken.append(n) or picture(n)) for n in itertools.count())
 
         def __exit__(self, *error):
             taken.append('closed')
@@ -238,8 +231,7 @@ def test_a_camera_is_answered_at_once(monkeypatch):
     found = PoseInferencer(estimator())(0)
     first, second = next(found), next(found)
     assert taken == [0, 1]
-    assert (first.name, first.time, second.frame) == (
-        'camera 0, frame 0', 0., 1)
+    assert (first.name, first.time, second.frame) == ('camera 0, frame 0', 0.0, 1)
     found.close()
     assert taken == [0, 1, 'closed']
 
@@ -260,16 +252,16 @@ def test_what_cannot_be_read_is_skipped_and_listed(notes):
     pose = PoseInferencer(estimator())
     found = pose([picture(0), b'no picture', picture(2)])
     assert [one.index for one in found] == [0, 2]
-    failure, = found.failures
+    (failure,) = found.failures
     assert (failure.index, failure.name) == (1, 'bytes 2')
-    message, = [one.getMessage() for one in notes.records
-                if one.levelno >= logging.WARNING]
+    (message,) = [one.getMessage() for one in notes.records if one.levelno >= logging.WARNING]
     assert message.startswith('skipped: bytes 2: cannot read the image')
 
 
 def test_strict_stops_there_and_loses_nothing():
     found = PoseInferencer(estimator())(
-        [picture(0), picture(1), b'no picture', picture(2)], strict=True)
+        [picture(0), picture(1), b'no picture', picture(2)], strict=True
+    )
     assert [next(found).index, next(found).index] == [0, 1]
     with pytest.raises(DatasetError, match='no picture of a format'):
         next(found)
@@ -294,8 +286,10 @@ def test_an_error_of_the_users_comes_in_its_place(fault):
     boxes = iter([[[1, 2, 50, 60]]] * 3) if fault == 'boxes' else detect
     found = pose(images(), boxes)
     assert [next(found).index for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(ValueError if fault == 'boxes' else ZeroDivisionError,
-                       match='found 3' if fault == 'boxes' else 'third'):
+    with pytest.raises(
+        ValueError if fault == 'boxes' else ZeroDivisionError,
+        match='found 3' if fault == 'boxes' else 'third',
+    ):
         next(found)
 
 
@@ -304,13 +298,13 @@ def test_a_detector_is_the_default_of_boxes():
 
     def detect(image):
         calls.append(image.shape)
-        return np.array([[1, 2, 50, 55, .9], [3, 4, 9, 12, .1]])
+        return np.array([[1, 2, 50, 55, 0.9], [3, 4, 9, 12, 0.1]])
 
     pose = PoseInferencer(estimator(), detector=detect)
-    result, = pose(picture(0), min_score=.3)
+    (result,) = pose(picture(0), min_score=0.3)
     np.testing.assert_array_equal(result.boxes, [[1, 2, 50, 55]])
     assert calls == [(60, 80, 3)]
-    other, = pose(picture(0), [[0, 0, 9, 9]])
+    (other,) = pose(picture(0), [[0, 0, 9, 9]])
     assert other.boxes.tolist() == [[0, 0, 9, 9]]
     assert len(calls) == 1
 
@@ -318,8 +312,9 @@ def test_a_detector_is_the_default_of_boxes():
 def test_ids_of_the_boxes_file_and_of_numbers(tmp_path):
     for name in ('12', '7'):
         cv2.imwrite(str(tmp_path / f'{name}.png'), picture(0))
-    (tmp_path / 'boxes.json').write_text(json.dumps(
-        [dict(image_id=99, file_name='12.png', bbox=[1, 2, 30, 40])]))
+    (tmp_path / 'boxes.json').write_text(
+        json.dumps([dict(image_id=99, file_name='12.png', bbox=[1, 2, 30, 40])])
+    )
     pose = PoseInferencer(estimator())
     found = list(pose(tmp_path, str(tmp_path / 'boxes.json')))
     assert [(one.image_id, len(one)) for one in found] == [(7, 0), (99, 1)]
@@ -333,17 +328,17 @@ def test_visibility_is_taken_where_the_model_has_it(monkeypatch):
     def seeing(batch):
         found = predict(batch)
         for one in found:
-            one.keypoints_visible = one.keypoint_scores * 0 + .75
+            one.keypoints_visible = one.keypoint_scores * 0 + 0.75
         return found
 
     monkeypatch.setattr(pose, 'predict', seeing)
-    result, = pose(picture(0))
-    assert result.visible.tolist() == [[.75] * 17]
+    (result,) = pose(picture(0))
+    assert result.visible.tolist() == [[0.75] * 17]
 
 
 def test_a_bottom_up_model_without_boxes(monkeypatch):
     pose = PoseInferencer(estimator(BOTTOM_UP))
-    expected, = pose(picture(0))
+    (expected,) = pose(picture(0))
     predict = pose.predict
 
     def bare(batch):
@@ -353,12 +348,10 @@ def test_a_bottom_up_model_without_boxes(monkeypatch):
         return found
 
     monkeypatch.setattr(pose, 'predict', bare)
-    result, = pose(picture(0))
+    (result,) = pose(picture(0))
     assert len(result) > 0
-    np.testing.assert_array_equal(result.boxes[:, :2],
-                                  expected.keypoints.min(1))
-    np.testing.assert_array_equal(result.boxes[:, 2:],
-                                  expected.keypoints.max(1))
+    np.testing.assert_array_equal(result.boxes[:, :2], expected.keypoints.min(1))
+    np.testing.assert_array_equal(result.boxes[:, 2:], expected.keypoints.max(1))
     np.testing.assert_allclose(result.box_scores, expected.scores.mean(1))
 
 
@@ -369,7 +362,7 @@ def test_every_way_to_a_model(tmp_path):
     expected, _ = of_host(estimator(), image, boxes)
     for model in (str(config), config, Config.fromstring(TOP_DOWN, '.py')):
         pose = PoseInferencer(model, weights, device='cpu')
-        found, = pose([image], [boxes])
+        (found,) = pose([image], [boxes])
         np.testing.assert_allclose(found.keypoints, expected, atol=1e-3)
     given = estimator()
     pose = PoseInferencer(given)
@@ -379,29 +372,41 @@ def test_every_way_to_a_model(tmp_path):
     assert isinstance(given.backbone, MogaNet)
 
 
-@pytest.mark.parametrize(('arguments', 'error', 'message'), [
-    (dict(model='nowhere.py', weights='w'), CheckpointError,
-     'checkpoint not found: w'),
-    (dict(model='nowhere.py'), ConfigError, r'config not found: nowhere\.py'),
-    (dict(model='moganet-z_coco-256x192'), ConfigError,
-     "unknown model 'moganet-z_coco-256x192'"),
-    (dict(model='td-hm_moganet-xt_1xb8-demo_synthetic-128x96'),
-     CheckpointError, 'has no released weights'),
-    (dict(model=Config(dict(model={}))), CheckpointError,
-     'weights is None: expected the path or URL'),
-    (dict(model=3), TypeError, 'model is a int: expected a name'),
-    (dict(model=torch.nn.ReLU()), TypeError, 'the model has no cfg'),
-    (dict(device='tpu9'), ValueError, "device is 'tpu9': expected cpu"),
-    (dict(device='cuda:99'), ValueError, "device is 'cuda:99': expected"),
-    (dict(batch_size=0), ValueError, 'batch_size is 0'),
-    (dict(batch_size=2.5), TypeError, 'batch_size is 2.5'),
-    (dict(half=1), TypeError, 'half is 1'),
-    (dict(flip_test='no'), TypeError, "flip_test is 'no'"),
-    (dict(detector='rtmdet-m'), TypeError, "detector is 'rtmdet-m'"),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (dict(model='nowhere.py', weights='w'), CheckpointError, 'checkpoint not found: w'),
+        (dict(model='nowhere.py'), ConfigError, r'config not found: nowhere\.py'),
+        (
+            dict(model='moganet-z_coco-256x192'),
+            ConfigError,
+            "unknown model 'moganet-z_coco-256x192'",
+        ),
+        (
+            dict(model='td-hm_moganet-xt_1xb8-demo_synthetic-128x96'),
+            CheckpointError,
+            'has no released weights',
+        ),
+        (
+            dict(model=Config(dict(model={}))),
+            CheckpointError,
+            'weights is None: expected the path or URL',
+        ),
+        (dict(model=3), TypeError, 'model is a int: expected a name'),
+        (dict(model=torch.nn.ReLU()), TypeError, 'the model has no cfg'),
+        (dict(device='tpu9'), ValueError, "device is 'tpu9': expected cpu"),
+        (dict(device='cuda:99'), ValueError, "device is 'cuda:99': expected"),
+        (dict(batch_size=0), ValueError, 'batch_size is 0'),
+        (dict(batch_size=2.5), TypeError, 'batch_size is 2.5'),
+        (dict(half=1), TypeError, 'half is 1'),
+        (dict(flip_test='no'), TypeError, "flip_test is 'no'"),
+        (dict(detector='rtmdet-m'), TypeError, "detector is 'rtmdet-m'"),
+    ],
+)
 def test_wrong_arguments_of_the_inferencer(arguments, error, message):
-    arguments = dict(dict(model=estimator()), **arguments) if (
-        'model' not in arguments) else arguments
+    arguments = (
+        dict(dict(model=estimator()), **arguments) if ('model' not in arguments) else arguments
+    )
     with pytest.raises(error, match=message):
         PoseInferencer(**arguments)
 
@@ -412,27 +417,31 @@ def test_weights_for_a_model_that_is_built(tmp_path):
     with pytest.raises(ConfigError, match='is a folder: expected a config'):
         PoseInferencer(str(tmp_path))
     with pytest.raises(CheckpointError, match='not a checkpoint of this'):
-        PoseInferencer(write_config(tmp_path, BOTTOM_UP),
-                       write_checkpoint(tmp_path))
+        PoseInferencer(write_config(tmp_path, BOTTOM_UP), write_checkpoint(tmp_path))
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(smooth=True), 'smooth is True, but track is False'),
-    (dict(strict=1), 'strict is 1: expected True or False'),
-    (dict(keep_images=None), 'keep_images is None'),
-    (dict(boxes=2), 'boxes is a int'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(smooth=True), 'smooth is True, but track is False'),
+        (dict(strict=1), 'strict is 1: expected True or False'),
+        (dict(keep_images=None), 'keep_images is None'),
+        (dict(boxes=2), 'boxes is a int'),
+    ],
+)
 def test_wrong_arguments_of_a_call(options, message):
     with pytest.raises((TypeError, ValueError), match=message):
         PoseInferencer(estimator())(picture(0), **options)
 
 
-@pytest.mark.parametrize('options', [
-    dict(boxes=[[1, 2, 3, 4]]), dict(min_score=.5), dict(box_format='xywh')])
+@pytest.mark.parametrize(
+    'options', [dict(boxes=[[1, 2, 3, 4]]), dict(min_score=0.5), dict(box_format='xywh')]
+)
 def test_a_bottom_up_model_takes_no_boxes(options):
     pose = PoseInferencer(estimator(BOTTOM_UP))
-    with pytest.raises(ConfigError, match='HRCoMerEstimator finds people by '
-                       'itself: expected boxes=None'):
+    with pytest.raises(
+        ConfigError, match='HRCoMerEstimator finds people by itself: expected boxes=None'
+    ):
         pose(picture(0), **options)
     with pytest.raises(ConfigError, match='expected detector=None'):
         PoseInferencer(estimator(BOTTOM_UP), detector=lambda image: [])

@@ -30,8 +30,7 @@ class Scalar:
             slope = (value - self.value) * rate
             a = self.alpha(rate, self.d_cutoff)
             self.speed = a * slope + (1 - a) * self.speed
-            cutoff = (self.min_cutoff
-                      + self.beta * abs(self.speed / self.unit))
+            cutoff = self.min_cutoff + self.beta * abs(self.speed / self.unit)
             a = self.alpha(rate, cutoff)
             self.value = a * value + (1 - a) * self.value
         self.time = time
@@ -53,13 +52,16 @@ def walk(rng, steps, shape):
 @pytest.mark.parametrize('parameters', PARAMETERS)
 def test_as_in_the_paper(parameters):
     times, points = walk(np.random.default_rng(0), 60, (2, 3, 2))
-    scalars = [[[Scalar(*parameters, unit) for _ in 'xy'] for _ in range(3)]
-               for unit in (UNIT, 2 * UNIT)]
+    scalars = [
+        [[Scalar(*parameters, unit) for _ in 'xy'] for _ in range(3)] for unit in (UNIT, 2 * UNIT)
+    ]
     boxes = np.array([BOX, np.multiply(BOX, 2)], np.float32)
     smooth = OneEuroFilter(*parameters)
     for time, people in zip(times, points):
-        expected = [[[scalars[n][k][c].filter(time, people[n, k, c])
-                      for c in range(2)] for k in range(3)] for n in range(2)]
+        expected = [
+            [[scalars[n][k][c].filter(time, people[n, k, c]) for c in range(2)] for k in range(3)]
+            for n in range(2)
+        ]
         found = smooth(time, people, np.array([4, 9]), boxes)
         np.testing.assert_allclose(found, expected, rtol=1e-9)
 
@@ -70,7 +72,8 @@ def test_defaults_are_those_documented():
     plain = OneEuroFilter()
     for time, people in zip(times, points):
         np.testing.assert_array_equal(
-            plain(time, people, [1], [BOX]), named(time, people, [1], [BOX]))
+            plain(time, people, [1], [BOX]), named(time, people, [1], [BOX])
+        )
 
 
 def test_each_joint_waits_for_itself():
@@ -86,8 +89,7 @@ def test_each_joint_waits_for_itself():
         for k in range(4):
             expected = people[0, k]
             if np.isfinite(expected).all():
-                expected = [scalars[k][c].filter(time, expected[c])
-                            for c in range(2)]
+                expected = [scalars[k][c].filter(time, expected[c]) for c in range(2)]
             np.testing.assert_allclose(found[0, k], expected, rtol=1e-9)
 
 
@@ -97,7 +99,9 @@ def test_the_size_of_the_image_does_not_matter():
     for time, people in zip(times, points):
         np.testing.assert_allclose(
             8 * small(time, people, [1], [BOX]),
-            large(time, 8 * people, [1], 8 * np.array([BOX])), rtol=1e-9)
+            large(time, 8 * people, [1], 8 * np.array([BOX])),
+            rtol=1e-9,
+        )
 
 
 def test_state_follows_the_track_not_the_row():
@@ -129,8 +133,13 @@ def test_state_goes_with_the_track():
 def test_state_does_not_grow():
     smooth = OneEuroFilter()
     for step in range(100):
-        smooth(step, np.zeros((2, 3, 2)), [2 * step, 2 * step + 1], [BOX] * 2,
-               alive=[2 * step - 1, 10**6])
+        smooth(
+            step,
+            np.zeros((2, 3, 2)),
+            [2 * step, 2 * step + 1],
+            [BOX] * 2,
+            alive=[2 * step - 1, 10**6],
+        )
     assert len(smooth._states) == 3
 
 
@@ -141,8 +150,7 @@ def test_a_joint_at_rest_trembles_less_and_a_fast_one_keeps_up():
     truth[:, 0, 1, 0] = UNIT * 2 * times  # two sizes a second
     noisy = truth + rng.normal(0, 0.01 * UNIT, truth.shape)
     smooth = OneEuroFilter()
-    found = np.stack([smooth(time, people, [1], [BOX])
-                      for time, people in zip(times, noisy)])
+    found = np.stack([smooth(time, people, [1], [BOX]) for time, people in zip(times, noisy)])
     trembling = np.abs(np.diff(found[60:, 0, 0], axis=0)).mean()
     before = np.abs(np.diff(noisy[60:, 0, 0], axis=0)).mean()
     assert trembling < before / 2
@@ -150,15 +158,15 @@ def test_a_joint_at_rest_trembles_less_and_a_fast_one_keeps_up():
     assert abs(behind) < 0.01 * UNIT
 
 
-@pytest.mark.parametrize('box', [(5, 5, 5, 5), (9, 9, 2, 2),
-                                 (math.nan, 0, 5, 5)])
+@pytest.mark.parametrize('box', [(5, 5, 5, 5), (9, 9, 2, 2), (math.nan, 0, 5, 5)])
 def test_boxes_without_size(box):
     times, points = walk(np.random.default_rng(7), 5, (1, 3, 2))
     smooth, one = OneEuroFilter(), OneEuroFilter()
     sides = (0, 0, 1, 5 if math.isnan(box[0]) else 1)
     for time, people in zip(times, points):
-        np.testing.assert_array_equal(smooth(time, people, [1], [box]),
-                                      one(time, people, [1], [sides]))
+        np.testing.assert_array_equal(
+            smooth(time, people, [1], [box]), one(time, people, [1], [sides])
+        )
 
 
 def test_input_is_kept_and_its_type_too():
@@ -171,13 +179,16 @@ def test_input_is_kept_and_its_type_too():
     assert (found < 4).all()
 
 
-@pytest.mark.parametrize(('options', 'error', 'message'), [
-    ({'min_cutoff': 0}, ValueError, 'min_cutoff is 0: expected a positive'),
-    ({'d_cutoff': -1.0}, ValueError, 'd_cutoff is -1.0: expected a positive'),
-    ({'beta': -0.1}, ValueError, 'beta is -0.1: expected a number of at'),
-    ({'beta': 'high'}, TypeError, "beta is 'high': expected a number"),
-    ({'min_cutoff': math.inf}, ValueError, 'min_cutoff is inf'),
-])
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        ({'min_cutoff': 0}, ValueError, 'min_cutoff is 0: expected a positive'),
+        ({'d_cutoff': -1.0}, ValueError, 'd_cutoff is -1.0: expected a positive'),
+        ({'beta': -0.1}, ValueError, 'beta is -0.1: expected a number of at'),
+        ({'beta': 'high'}, TypeError, "beta is 'high': expected a number"),
+        ({'min_cutoff': math.inf}, ValueError, 'min_cutoff is inf'),
+    ],
+)
 def test_bad_options(options, error, message):
     with pytest.raises(error, match=message):
         OneEuroFilter(**options)
@@ -188,8 +199,10 @@ def test_bad_people():
     people = np.zeros((2, 3, 2))
     smooth(5.0, people, [1, 2], [BOX] * 2)
     for time in (5.0, 4, math.nan):
-        with pytest.raises(ValueError, match=f'time is {time}: expected '
-                           'seconds, more than those of the last frame, 5'):
+        with pytest.raises(
+            ValueError,
+            match=f'time is {time}: expected seconds, more than those of the last frame, 5',
+        ):
             smooth(time, people, [1, 2], [BOX] * 2)
     with pytest.raises(ValueError, match=r'ids are \[1, 1\]: expected each'):
         smooth(6, people, [1, 1], [BOX] * 2)

@@ -10,8 +10,7 @@ from pose_backbones.inference.prefetch import prefetch
 
 
 def threads() -> list[str]:
-    return [one.name for one in threading.enumerate()
-            if one.name == 'prefetch']
+    return [one.name for one in threading.enumerate() if one.name == 'prefetch']
 
 
 def test_items_come_in_order_from_another_thread():
@@ -47,8 +46,8 @@ def test_not_more_is_read_than_may_wait():
         assert next(ready) == 0
         deadline = time.monotonic() + 5
         while len(taken) < 5 and time.monotonic() < deadline:
-            time.sleep(.01)
-        time.sleep(.05)
+            time.sleep(0.01)
+        time.sleep(0.05)
         # One was taken, three wait, and one waits to be put.
         assert taken == [0, 1, 2, 3, 4]
     assert not threads()
@@ -79,11 +78,11 @@ def test_nothing_is_read_before_it_is_asked_for():
             yield n
 
     with prefetch(items(), 0) as ready:
-        time.sleep(.3)
+        time.sleep(0.3)
         assert taken == []
         for n in range(3):
             assert next(ready) == n
-            time.sleep(.15)
+            time.sleep(0.15)
             assert taken == list(range(n + 1))
     assert not threads()
     with prefetch(iter('ab'), 0) as ready:
@@ -104,12 +103,12 @@ def test_a_reader_that_never_comes_back_is_given_up(ahead):
         if ahead == 0:  # the second one is being waited for
             taker = threading.Thread(target=lambda: list(ready), daemon=True)
             taker.start()
-            time.sleep(.3)
+            time.sleep(0.3)
     assert 1 < time.monotonic() - start < 10
     assert threads() == ['prefetch']
     release.set()
     for _ in range(100):
         if not threads():
             break
-        time.sleep(.05)
+        time.sleep(0.05)
     assert not threads()

@@ -53,14 +53,20 @@ def test_other_backbones_stay():
     assert prepare(model, CPU).backbone is model.backbone
 
 
-@pytest.mark.skipif(not sys.platform.startswith('linux'),
-                    reason='elsewhere, memory is not given back like this')
+@pytest.mark.skipif(
+    not sys.platform.startswith('linux'), reason='elsewhere, memory is not given back like this'
+)
 @pytest.mark.parametrize('setting', [{}, {'MALLOC_TRIM_THRESHOLD_': '131072'}])
 def test_freed_memory_is_kept(setting):
     """Unless the user has said something else."""
-    run = subprocess.run([sys.executable, '-W', 'ignore', '-c', KEPT],
-                         cwd=ROOT, env={**tool_env(), **setting},
-                         capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', KEPT],
+        cwd=ROOT,
+        env={**tool_env(), **setting},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     before, after = map(float, run.stdout.split())
     assert before < 10
     assert (after > 50) is not bool(setting)

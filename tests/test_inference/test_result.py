@@ -10,20 +10,23 @@ from pose_backbones.inference.pose_result import PoseResult
 from pose_backbones.visualization import draw
 from pose_backbones.visualization.labels import identity_colour
 
-SKELETON = draw.Skeleton(('nose', 'left_hand', 'right_hand'),
-                         ((0, 1), (0, 2)))
+SKELETON = draw.Skeleton(('nose', 'left_hand', 'right_hand'), ((0, 1), (0, 2)))
 
 
 def result(**changes):
     """Two people in an image of 200 x 120 pixels."""
     fields = dict(
-        keypoints=[[[30, 20], [30, 100], [60, 100.25]],
-                   [[130, 20], [130, 100], [160, 100]]],
+        keypoints=[[[30, 20], [30, 100], [60, 100.25]], [[130, 20], [130, 100], [160, 100]]],
         scores=[[0.9, 0.8, 0.1], [0.7, 0.2, 0.5]],
         boxes=[[20, 10, 70, 110], [120, 10, 170, 110]],
-        box_scores=[0.5, 1], skeleton=SKELETON, size=(200, 120),
-        name='a/b.jpg', index=4, image_id=17,
-        image=np.full((120, 200, 3), 80, np.uint8))
+        box_scores=[0.5, 1],
+        skeleton=SKELETON,
+        size=(200, 120),
+        name='a/b.jpg',
+        index=4,
+        image_id=17,
+        image=np.full((120, 200, 3), 80, np.uint8),
+    )
     return PoseResult(**{**fields, **changes})
 
 
@@ -37,68 +40,84 @@ def test_what_a_result_says_of_itself():
     assert found.names == SKELETON.names
     assert found.scores.dtype == found.boxes.dtype == np.float32
     assert found.track_ids.tolist() == [7, 9]
-    assert repr(found) == ("PoseResult('a/b.jpg', 200 x 120 pixels, people: "
-                           '2, key points: 3)')
+    assert repr(found) == ("PoseResult('a/b.jpg', 200 x 120 pixels, people: 2, key points: 3)")
 
 
-@pytest.mark.parametrize(('field', 'value', 'message'), [
-    ('scores', np.zeros((2, 4)), r'scores of a/b.jpg has the shape \(2, 4\): '
-     r'expected \(2, 3\), for 2 people with 3 key points'),
-    ('keypoints', np.zeros((2, 3, 3)), r'\(2, 3, 3\): expected \(2, 3, 2\)'),
-    ('boxes', np.zeros((1, 4)), r'boxes .* \(1, 4\): expected \(2, 4\)'),
-    ('box_scores', 1.0, r'box_scores .* \(\): expected \(2,\)'),
-    ('visible', np.zeros(2), r'visible .* \(2,\): expected \(2, 3\)'),
-    ('track_ids', [1, 2, 3], r'track_ids .* \(3,\): expected \(2,\)'),
-])
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        (
+            'scores',
+            np.zeros((2, 4)),
+            r'scores of a/b.jpg has the shape \(2, 4\): '
+            r'expected \(2, 3\), for 2 people with 3 key points',
+        ),
+        ('keypoints', np.zeros((2, 3, 3)), r'\(2, 3, 3\): expected \(2, 3, 2\)'),
+        ('boxes', np.zeros((1, 4)), r'boxes .* \(1, 4\): expected \(2, 4\)'),
+        ('box_scores', 1.0, r'box_scores .* \(\): expected \(2,\)'),
+        ('visible', np.zeros(2), r'visible .* \(2,\): expected \(2, 3\)'),
+        ('track_ids', [1, 2, 3], r'track_ids .* \(3,\): expected \(2,\)'),
+    ],
+)
 def test_fields_that_do_not_fit(field, value, message):
     with pytest.raises(ValueError, match=message):
         result(**{field: value})
 
 
 def test_as_plain_python():
-    found = result(track_ids=np.array([7, 9]), time=0.5, frame=12,
-                   visible=[[1, 0.25, 0], [1, 1, 1]]).to_dict()
+    found = result(
+        track_ids=np.array([7, 9]), time=0.5, frame=12, visible=[[1, 0.25, 0], [1, 1, 1]]
+    ).to_dict()
     people = found.pop('people')
     assert found == dict(
-        name='a/b.jpg', index=4, image_id=17, width=200, height=120, time=0.5,
-        frame=12, keypoint_names=['nose', 'left_hand', 'right_hand'],
-        skeleton=[[0, 1], [0, 2]])
+        name='a/b.jpg',
+        index=4,
+        image_id=17,
+        width=200,
+        height=120,
+        time=0.5,
+        frame=12,
+        keypoint_names=['nose', 'left_hand', 'right_hand'],
+        skeleton=[[0, 1], [0, 2]],
+    )
     assert people[0] == dict(
-        keypoints=[[30, 20], [30, 100], [60, 100.25]], scores=[0.9, 0.8, 0.1],
-        box=[20, 10, 70, 110], box_score=0.5, track_id=7,
-        visible=[1, 0.25, 0])
+        keypoints=[[30, 20], [30, 100], [60, 100.25]],
+        scores=[0.9, 0.8, 0.1],
+        box=[20, 10, 70, 110],
+        box_score=0.5,
+        track_id=7,
+        visible=[1, 0.25, 0],
+    )
     assert [person['track_id'] for person in people] == [7, 9]
     bare = result().to_dict()
     assert not {'time', 'frame'} & set(bare)
-    assert set(bare['people'][0]) == {'keypoints', 'scores', 'box',
-                                      'box_score'}
+    assert set(bare['people'][0]) == {'keypoints', 'scores', 'box', 'box_score'}
 
 
 def test_json_holds_all_digits_and_no_nan():
     rng = np.random.default_rng(0)
     values = rng.normal(0, 300, (2, 3, 2)).astype(np.float32)
     values[0, 1] = np.nan, np.inf
-    found = result(keypoints=values, scores=np.full((2, 3), np.nan),
-                   image_id=np.int64(17))
+    found = result(keypoints=values, scores=np.full((2, 3), np.nan), image_id=np.int64(17))
     text = json.dumps(found.to_dict(), allow_nan=False)
     read = json.loads(text)
     assert read == found.to_dict()
     assert read['people'][0]['keypoints'][1] == [None, None]
     assert read['people'][1]['scores'] == [None] * 3
-    back = np.array([person['keypoints'] for person in read['people']],
-                    np.float32)
-    np.testing.assert_array_equal(back, np.where(
-        np.isfinite(values), values, np.nan))
-    assert json.loads(json.dumps(found.to_coco(), allow_nan=False)
-                      ) == found.to_coco()
+    back = np.array([person['keypoints'] for person in read['people']], np.float32)
+    np.testing.assert_array_equal(back, np.where(np.isfinite(values), values, np.nan))
+    assert json.loads(json.dumps(found.to_coco(), allow_nan=False)) == found.to_coco()
 
 
 def test_as_coco_has_it():
     first, second = result().to_coco()
     assert first.pop('score') == pytest.approx(0.5 * (0.9 + 0.8) / 2)
     assert first == dict(
-        image_id=17, category_id=1, bbox=[20, 10, 50, 100],
-        keypoints=[30, 20, 0.9, 30, 100, 0.8, 60, 100.25, 0.1])
+        image_id=17,
+        category_id=1,
+        bbox=[20, 10, 50, 100],
+        keypoints=[30, 20, 0.9, 30, 100, 0.8, 60, 100.25, 0.1],
+    )
     # In float32, 0.2 is a little more than 0.2, so it counts, as in MMPose.
     assert second['score'] == pytest.approx((0.7 + 0.2 + 0.5) / 3)
     other = result(image_id='a/b').to_coco(category_id=3)[0]
@@ -109,8 +128,8 @@ def test_what_is_not_finite_does_not_reach_coco():
     points = result().keypoints
     points[0, 0, 1] = np.nan
     found = result(
-        keypoints=points, boxes=[[np.nan] * 4, [np.inf, 0, np.inf, 9]],
-        box_scores=[1, np.nan])
+        keypoints=points, boxes=[[np.nan] * 4, [np.inf, 0, np.inf, 9]], box_scores=[1, np.nan]
+    )
     with np.errstate(all='raise'):
         first, second = found.to_coco()
         found.draw(boxes=True, ids=True)
@@ -127,18 +146,38 @@ def test_equal_to_mmposes_metric(tmp_path):
     scores[1, :4] = 0.2
     names = tuple(f'k{k}' for k in range(17))
     found = PoseResult(
-        rng.uniform(0, 400, (5, 17, 2)), scores, rng.uniform(0, 400, (5, 4)),
-        rng.uniform(0, 1, 5), draw.Skeleton(names, ()), (400, 400), 'x', 0, 3)
+        rng.uniform(0, 400, (5, 17, 2)),
+        scores,
+        rng.uniform(0, 400, (5, 4)),
+        rng.uniform(0, 1, 5),
+        draw.Skeleton(names, ()),
+        (400, 400),
+        'x',
+        0,
+        3,
+    )
     metric = CocoMetric(
-        score_mode='bbox_keypoint', nms_mode='none', format_only=True,
-        ann_file=annotations(tmp_path), outfile_prefix=str(tmp_path / 'host'))
+        score_mode='bbox_keypoint',
+        nms_mode='none',
+        format_only=True,
+        ann_file=annotations(tmp_path),
+        outfile_prefix=str(tmp_path / 'host'),
+    )
     metric.dataset_meta = dict(num_keypoints=17, sigmas=np.ones(17) / 20)
     metric.results = [
-        (dict(id=person, img_id=3, category_id=1,
-              keypoints=found.keypoints[person:person + 1],
-              keypoint_scores=found.scores[person:person + 1],
-              bbox_scores=found.box_scores[person:person + 1]), {})
-        for person in range(5)]
+        (
+            dict(
+                id=person,
+                img_id=3,
+                category_id=1,
+                keypoints=found.keypoints[person : person + 1],
+                keypoint_scores=found.scores[person : person + 1],
+                bbox_scores=found.box_scores[person : person + 1],
+            ),
+            {},
+        )
+        for person in range(5)
+    ]
     metric.compute_metrics(metric.results)
     host = json.loads((tmp_path / 'host.keypoints.json').read_text())
     assert len(host) == 5
@@ -146,13 +185,20 @@ def test_equal_to_mmposes_metric(tmp_path):
         assert ours['image_id'] == theirs['image_id']
         np.testing.assert_allclose(ours['score'], theirs['score'], rtol=1e-6)
         np.testing.assert_array_equal(
-            np.float32(ours['keypoints']), np.float32(theirs['keypoints']))
+            np.float32(ours['keypoints']), np.float32(theirs['keypoints'])
+        )
 
 
 def annotations(folder):
-    (folder / 'truth.json').write_text(json.dumps(dict(
-        images=[dict(id=3, width=400, height=400)], annotations=[],
-        categories=[dict(id=1, name='person')])))
+    (folder / 'truth.json').write_text(
+        json.dumps(
+            dict(
+                images=[dict(id=3, width=400, height=400)],
+                annotations=[],
+                categories=[dict(id=1, name='person')],
+            )
+        )
+    )
     return str(folder / 'truth.json')
 
 
@@ -170,8 +216,7 @@ def test_drawing_leaves_the_image_alone():
 
 def test_what_is_drawn_is_asked_for():
     found = result(track_ids=[7, 9])
-    plain, boxes, ids = (found.draw(), found.draw(boxes=True),
-                         found.draw(ids=True))
+    plain, boxes, ids = (found.draw(), found.draw(boxes=True), found.draw(ids=True))
 
     def has(picture, number):
         return (picture == identity_colour(number)).all(2).any()
@@ -180,8 +225,12 @@ def test_what_is_drawn_is_asked_for():
     assert tuple(boxes[60, 120]) == identity_colour(9)
     for picture in (plain, ids):
         assert (picture[60, 20] == 80).all()
-    assert [has(picture, number) for picture in (plain, ids)
-            for number in (7, 9)] == [False, False, True, True]
+    assert [has(picture, number) for picture in (plain, ids) for number in (7, 9)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert has(result().draw(ids=True), 1)  # in order, without tracks
     assert tuple(result().draw(boxes=True)[60, 120]) == identity_colour(1)
 
@@ -204,8 +253,9 @@ def test_images_of_other_kinds():
     assert tuple(picture[60, 30]) == draw.LEFT
     with pytest.raises(ValueError, match='result of a/b.jpg holds no image'):
         result(image=None).draw()
-    with pytest.raises(ValueError, match='has 100 x 120 pixels, and a/b.jpg '
-                       '200 x 120: give the same'):
+    with pytest.raises(
+        ValueError, match='has 100 x 120 pixels, and a/b.jpg 200 x 120: give the same'
+    ):
         result().draw(grey[:, :100])
     with pytest.raises(ValueError, match='uint16 .*expected uint8'):
         result().draw(grey.astype(np.uint16))
@@ -219,9 +269,12 @@ def test_nobody_and_one_pixel():
     assert found.keypoints.shape == (0, 3, 2)
     assert found.to_coco() == found.to_dict()['people'] == []
     assert (found.draw(boxes=True, ids=True) == 80).all()
-    pixel = result(size=(1, 1), image=np.full((1, 1, 3), 80, np.uint8),
-                   keypoints=np.zeros((2, 3, 2)), boxes=[[0, 0, 0, 0]] * 2)
+    pixel = result(
+        size=(1, 1),
+        image=np.full((1, 1, 3), 80, np.uint8),
+        keypoints=np.zeros((2, 3, 2)),
+        boxes=[[0, 0, 0, 0]] * 2,
+    )
     assert pixel.draw(boxes=True, ids=True).shape == (1, 1, 3)
-    lost = result(keypoints=np.full((2, 3, 2), np.nan),
-                  boxes=np.full((2, 4), np.nan))
+    lost = result(keypoints=np.full((2, 3, 2), np.nan), boxes=np.full((2, 4), np.nan))
     assert (lost.draw(boxes=True, ids=True) == 80).all()

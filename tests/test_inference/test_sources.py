@@ -33,8 +33,9 @@ def test_folders_are_read_in_the_order_of_people(tmp_path):
     write(tmp_path / '._9.png')
     (tmp_path / 'notes.txt').write_text('nothing')
     (tmp_path / 'folder.jpg').mkdir()
-    expected = [str(tmp_path / name) for name in (
-        '9.png', '10.png', 'B1.jpeg', 'b2.JPG', 'b10.jpg')]
+    expected = [
+        str(tmp_path / name) for name in ('9.png', '10.png', 'B1.jpeg', 'b2.JPG', 'b10.jpg')
+    ]
     for source in (tmp_path, str(tmp_path)):
         inputs = Inputs(source)
         assert inputs.files == inputs.parts == expected
@@ -44,22 +45,23 @@ def test_folders_are_read_in_the_order_of_people(tmp_path):
 
 def test_patterns_lists_and_a_folder_in_a_list(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    paths = [write(tmp_path / name) for name in (
-        'a/2.jpg', 'a/10.jpg', 'b/1.png', 'odd[1].jpg')]
+    paths = [write(tmp_path / name) for name in ('a/2.jpg', 'a/10.jpg', 'b/1.png', 'odd[1].jpg')]
     assert Inputs(f'{tmp_path}/**/*.jpg').parts == [*paths[:2], paths[3]]
     assert Inputs('a/*').parts == ['a/2.jpg', 'a/10.jpg']
-    assert Inputs([paths[2], tmp_path / 'a']).parts == [
-        paths[2], paths[0], paths[1]]
-    assert Inputs((paths[3], )).parts == paths[3:]
+    assert Inputs([paths[2], tmp_path / 'a']).parts == [paths[2], paths[0], paths[1]]
+    assert Inputs((paths[3],)).parts == paths[3:]
     assert Inputs([]).parts == list(Inputs([])) == []
 
 
-@pytest.mark.parametrize(('files', 'ids'), [
-    (('000000000785.jpg', '12.png'), [785, 12]),
-    (('7.jpg', '07.jpg'), [1, 2]),
-    (('7.jpg', 'a8.jpg'), [1, 2]),
-    (('7.jpg', 'other/7.jpg'), [1, 2]),
-])
+@pytest.mark.parametrize(
+    ('files', 'ids'),
+    [
+        (('000000000785.jpg', '12.png'), [785, 12]),
+        (('7.jpg', '07.jpg'), [1, 2]),
+        (('7.jpg', 'a8.jpg'), [1, 2]),
+        (('7.jpg', 'other/7.jpg'), [1, 2]),
+    ],
+)
 def test_ids_are_names_if_all_are_different_numbers(tmp_path, files, ids):
     paths = [write(tmp_path / name) for name in files]
     assert [frame.image_id for frame in Inputs(paths)] == ids
@@ -70,8 +72,7 @@ def test_ids_are_names_if_all_are_different_numbers(tmp_path, files, ids):
 def test_an_array_of_pictures_and_colours():
     images = np.stack([picture(seed) for seed in range(3)])
     frames = list(Inputs(images[..., ::-1], rgb=True))
-    assert [frame.name for frame in frames] == [
-        'array 1', 'array 2', 'array 3']
+    assert [frame.name for frame in frames] == ['array 1', 'array 2', 'array 3']
     for frame, image in zip(frames, images):
         np.testing.assert_array_equal(frame.image, image)
     assert [frame.index for frame in frames] == [0, 1, 2]
@@ -83,11 +84,19 @@ def test_an_array_of_pictures_and_colours():
 def test_every_kind_in_one_list(tmp_path):
     path = write(tmp_path / 'a.png')
     data = (tmp_path / 'a.png').read_bytes()
-    items = list(Inputs([
-        path, data, io.BytesIO(data), Image.open(path),
-        Image.new('L', (2, 2)), picture(0, 16, 12)]))
-    assert names(items) == [path, 'bytes 2', 'bytes 3', path, 'image 5',
-                            'array 6']
+    items = list(
+        Inputs(
+            [
+                path,
+                data,
+                io.BytesIO(data),
+                Image.open(path),
+                Image.new('L', (2, 2)),
+                picture(0, 16, 12),
+            ]
+        )
+    )
+    assert names(items) == [path, 'bytes 2', 'bytes 3', path, 'image 5', 'array 6']
     for item in items[:4] + items[5:]:
         np.testing.assert_array_equal(item.image, picture(0, 16, 12))
 
@@ -120,15 +129,22 @@ def test_what_cannot_be_read_is_told_in_its_place(tmp_path):
     (tmp_path / 'b.png').write_bytes(b'nothing')
     (tmp_path / 'c.png').unlink()
     (tmp_path / 'e.png').symlink_to(tmp_path / 'nowhere')
-    items = list(Inputs([*paths, tmp_path / 'e.png', np.zeros((3, 9, 9)),
-                         b'']))
+    items = list(Inputs([*paths, tmp_path / 'e.png', np.zeros((3, 9, 9)), b'']))
     assert [type(item) for item in items] == [
-        Frame, Failure, Failure, Frame, Failure, Failure, Failure]
+        Frame,
+        Failure,
+        Failure,
+        Frame,
+        Failure,
+        Failure,
+        Failure,
+    ]
     assert [item.index for item in items] == list(range(7))
     assert [item.part for item in items] == list(range(7))
-    for item, message in zip(items[1:3] + items[4:], (
-            'no picture', 'no such file', 'no such file',
-            r'transpose', 'it is empty')):
+    for item, message in zip(
+        items[1:3] + items[4:],
+        ('no picture', 'no such file', 'no such file', r'transpose', 'it is empty'),
+    ):
         assert message in str(item.error)
     assert items[1].name == paths[1]
     assert not items[1].in_video
@@ -136,25 +152,30 @@ def test_what_cannot_be_read_is_told_in_its_place(tmp_path):
     assert in_folder == [Frame, Failure, Frame, Failure]
 
 
-@pytest.mark.parametrize(('name', 'message'), [
-    ('a.jpg', r'no such file or folder: .*a\.jpg$'),
-    (['a.jpg', 'b.jpg'], r'folder: .*a\.jpg, nor the 1 others'),
-    ('*.jpg', r'no file is like .*\*\.jpg'),
-    ('', r'no picture or video in the folder .*\*\*/\*\.jpg'),
-])
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('a.jpg', r'no such file or folder: .*a\.jpg$'),
+        (['a.jpg', 'b.jpg'], r'folder: .*a\.jpg, nor the 1 others'),
+        ('*.jpg', r'no file is like .*\*\.jpg'),
+        ('', r'no picture or video in the folder .*\*\*/\*\.jpg'),
+    ],
+)
 def test_nothing_is_there(tmp_path, name, message):
-    inputs = [str(tmp_path / one) for one in (
-        name if isinstance(name, list) else [name])]
+    inputs = [str(tmp_path / one) for one in (name if isinstance(name, list) else [name])]
     with pytest.raises(DatasetError, match=message):
         Inputs(inputs)
 
 
-@pytest.mark.parametrize(('inputs', 'message'), [
-    (None, 'an input is a NoneType: expected a path, a folder'),
-    ([['a.jpg']], 'an input is a list'),
-    (True, 'an input is a bool'),
-    ([3.5], 'an input is a float'),
-])
+@pytest.mark.parametrize(
+    ('inputs', 'message'),
+    [
+        (None, 'an input is a NoneType: expected a path, a folder'),
+        ([['a.jpg']], 'an input is a list'),
+        (True, 'an input is a bool'),
+        ([3.5], 'an input is a float'),
+    ],
+)
 def test_other_objects(inputs, message):
     with pytest.raises(TypeError, match=message):
         Inputs(inputs)
@@ -163,7 +184,7 @@ def test_other_objects(inputs, message):
 
 
 def test_videos_among_pictures(tmp_path):
-    clip = str(make_video(tmp_path / 'clip.mp4', 5, 10.))
+    clip = str(make_video(tmp_path / 'clip.mp4', 5, 10.0))
     image = write(tmp_path / '1.png')
     inputs = Inputs([image, clip, image])
     assert inputs.count is inputs.files is inputs.ids is None
@@ -176,7 +197,7 @@ def test_videos_among_pictures(tmp_path):
     assert [item.frame for item in items] == [None, 0, 1, 2, 3, 4, None]
     assert items[3].name == f'{clip}, frame 2'
     assert items[3].path == clip
-    assert items[3].time == pytest.approx(.2)
+    assert items[3].time == pytest.approx(0.2)
     assert [read_index(item.image) for item in items[1:6]] == list(range(5))
     again = list(inputs.since(1, 1))
     assert [item.index for item in again] == list(range(1, 7))
@@ -189,7 +210,7 @@ def test_broken_videos(tmp_path):
     (tmp_path / 'no.mp4').write_bytes(b'nothing')
     clip = make_video(tmp_path / 'clip.avi', 20, codec='MJPG')
     data = clip.read_bytes()
-    clip.write_bytes(data[:len(data) // 2])
+    clip.write_bytes(data[: len(data) // 2])
     image = write(tmp_path / 'a.png')
     inputs = Inputs([tmp_path / 'no.mp4', clip, image])
     first, *frames, damage, last = inputs
@@ -199,8 +220,7 @@ def test_broken_videos(tmp_path):
     assert isinstance(damage, Failure)
     assert (damage.part, damage.in_video) == (1, True)
     assert 0 < len(frames) < 20
-    assert [item.index for item in (first, *frames, damage, last)] == list(
-        range(len(frames) + 3))
+    assert [item.index for item in (first, *frames, damage, last)] == list(range(len(frames) + 3))
     assert last.path == image
 
 
@@ -210,7 +230,7 @@ def test_a_camera_is_live_and_is_not_opened_to_count(monkeypatch):
     class Camera:
         def __enter__(self):
             opened.append(self)
-            return iter([(0, .5, picture(0)), (1, .7, picture(1))])
+            return iter([(0, 0.5, picture(0)), (1, 0.7, picture(1))])
 
         def __exit__(self, *error):
             opened.remove(self)
@@ -224,7 +244,11 @@ def test_a_camera_is_live_and_is_not_opened_to_count(monkeypatch):
     first = next(items)
     assert opened
     assert (first.name, first.live, first.time, first.path) == (
-        'camera 0, frame 0', True, .5, None)
+        'camera 0, frame 0',
+        True,
+        0.5,
+        None,
+    )
     items.close()
     assert not opened
 
@@ -242,5 +266,4 @@ def test_addresses(monkeypatch, tmp_path):
     found, lost = Inputs([address, 'https://example.org/b.png'])
     np.testing.assert_array_equal(found.image, picture(0, 16, 12))
     assert found.name == address
-    assert str(lost.error) == (
-        'cannot read the image https://example.org/b.png: not found')
+    assert str(lost.error) == ('cannot read the image https://example.org/b.png: not found')

@@ -6,8 +6,10 @@ import pytest
 from pose_backbones.inference.tracking import PoseTracker
 
 # A standing figure of 40 x 100 pixels around its middle.
-FIGURE = np.array([[0, -50], [-15, -30], [15, -30], [-20, 0], [20, 0],
-                   [-10, 10], [10, 10], [-12, 50], [12, 50]], float)
+FIGURE = np.array(
+    [[0, -50], [-15, -30], [15, -30], [-20, 0], [20, 0], [-10, 10], [10, 10], [-12, 50], [12, 50]],
+    float,
+)
 COUNT = len(FIGURE)
 
 
@@ -17,8 +19,11 @@ def people(*middles, figure=FIGURE):
     keypoints = middles + figure
     if not len(middles):
         return np.zeros((0, COUNT, 2)), np.zeros((0, COUNT)), np.zeros((0, 4))
-    return (keypoints, np.ones(keypoints.shape[:2]),
-            np.concatenate([keypoints.min(1), keypoints.max(1)], 1))
+    return (
+        keypoints,
+        np.ones(keypoints.shape[:2]),
+        np.concatenate([keypoints.min(1), keypoints.max(1)], 1),
+    )
 
 
 def test_numbers_count_up_from_one():
@@ -56,8 +61,7 @@ def test_people_who_cross(hidden):
             assert ids.tolist() == [1]
         else:
             order = [0, 1] if step == 0 else rng.permutation(2)
-            ids = tracker.update(
-                *people(*(both[row] for row in order), figure=figure))
+            ids = tracker.update(*people(*(both[row] for row in order), figure=figure))
             assert ids.tolist() == [row + 1 for row in order], step
 
 
@@ -102,8 +106,10 @@ def test_poses_decide_before_boxes():
 
 def test_boxes_decide_where_poses_are_not_known():
     keypoints, scores, boxes = people((50, 60), (150, 60))
-    for blurred in (np.full_like(scores, 0.1),  # not sure
-                    np.pad(scores[:, :2], ((0, 0), (0, COUNT - 2)))):
+    for blurred in (
+        np.full_like(scores, 0.1),  # not sure
+        np.pad(scores[:, :2], ((0, 0), (0, COUNT - 2))),
+    ):
         tracker = PoseTracker()
         tracker.update(keypoints, scores, boxes)
         ids = tracker.update(keypoints[::-1], blurred, boxes[::-1] + 5)
@@ -126,8 +132,8 @@ def test_the_best_sum_wins():
 def similar(first, second, sigma):
     """OKS after COCO's evaluation, of figures of the same size."""
     area = 0.53 * 40 * 100
-    squares = ((first - second)**2).sum(-1)
-    return np.exp(-squares / (2 * area * (2 * sigma)**2)).mean()
+    squares = ((first - second) ** 2).sum(-1)
+    return np.exp(-squares / (2 * area * (2 * sigma) ** 2)).mean()
 
 
 @pytest.mark.parametrize('sigmas', [None, np.linspace(0.03, 0.1, COUNT)])
@@ -155,7 +161,7 @@ def test_iou(least, expected):
     assert ids.tolist() == [expected]
 
 
-@pytest.mark.parametrize('box', [(5, 5, 5, 5), (9, 9, 2, 2), (np.nan, ) * 4])
+@pytest.mark.parametrize('box', [(5, 5, 5, 5), (9, 9, 2, 2), (np.nan,) * 4])
 def test_boxes_without_size_are_no_one_else(box):
     tracker = PoseTracker()
     keypoints, scores, boxes = people((50, 60), (150, 60))
@@ -184,14 +190,17 @@ def test_memory_does_not_grow():
     assert tracker.alive == tuple(range(589, 601))
 
 
-@pytest.mark.parametrize(('options', 'error', 'message'), [
-    ({'max_age': 0}, ValueError, 'max_age is 0: expected a whole number'),
-    ({'min_oks': 1.0}, ValueError, 'min_oks is 1.0: expected a number, 0 <='),
-    ({'min_iou': 'x'}, TypeError, "min_iou is 'x': expected a number"),
-    ({'min_score': -1}, ValueError, 'min_score is -1: expected a number'),
-    ({'sigmas': [0.1, 0]}, ValueError, r'sigmas are \[0.1, 0\]: expected a'),
-    ({'sigmas': []}, ValueError, r'sigmas are \[\]: expected a positive'),
-])
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        ({'max_age': 0}, ValueError, 'max_age is 0: expected a whole number'),
+        ({'min_oks': 1.0}, ValueError, 'min_oks is 1.0: expected a number, 0 <='),
+        ({'min_iou': 'x'}, TypeError, "min_iou is 'x': expected a number"),
+        ({'min_score': -1}, ValueError, 'min_score is -1: expected a number'),
+        ({'sigmas': [0.1, 0]}, ValueError, r'sigmas are \[0.1, 0\]: expected a'),
+        ({'sigmas': []}, ValueError, r'sigmas are \[\]: expected a positive'),
+    ],
+)
 def test_bad_options(options, error, message):
     with pytest.raises(error, match=message):
         PoseTracker(**options)
@@ -200,10 +209,14 @@ def test_bad_options(options, error, message):
 def test_bad_shapes():
     keypoints, scores, boxes = people((50, 60), (150, 60))
     tracker = PoseTracker()
-    for bad in ((keypoints[0], scores, boxes), (keypoints, scores[:1], boxes),
-                (keypoints, scores, boxes[:1])):
-        with pytest.raises(ValueError, match='keypoints, scores and boxes '
-                           'have the shapes .*: expected '):
+    for bad in (
+        (keypoints[0], scores, boxes),
+        (keypoints, scores[:1], boxes),
+        (keypoints, scores, boxes[:1]),
+    ):
+        with pytest.raises(
+            ValueError, match='keypoints, scores and boxes have the shapes .*: expected '
+        ):
             tracker.update(*bad)
     with pytest.raises(ValueError, match=r'expected \(2, 4, 2\), \(2, 4\), '):
         PoseTracker([0.1] * 4).update(keypoints, scores, boxes)

@@ -16,21 +16,19 @@ def make_frame(index: int, width: int = 96, height: int = 64) -> np.ndarray:
     for number, colour in enumerate(COLOURS):
         rows = slice(y) if number < 2 else slice(y, None)
         frame[rows, slice(x, None) if number % 2 else slice(x)] = colour
-    frame[y - 16:y + 16, x - 16:x + 16] = 8 * index
+    frame[y - 16 : y + 16, x - 16 : x + 16] = 8 * index
     return frame
 
 
 def read_index(frame: np.ndarray) -> int:
     """The number that `make_frame` has put into a frame."""
     y, x = frame.shape[0] // 2, frame.shape[1] // 2
-    return round(frame[y - 8:y + 8, x - 8:x + 8].mean() / 8)
+    return round(frame[y - 8 : y + 8, x - 8 : x + 8].mean() / 8)
 
 
-def make_video(path: Path, count: int = 30, fps: float = 29.97,
-               codec: str = 'mp4v') -> Path:
+def make_video(path: Path, count: int = 30, fps: float = 29.97, codec: str = 'mp4v') -> Path:
     """A video of `make_frame`'s frames."""
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*codec), fps, (96, 64))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, (96, 64))
     for index in range(count):
         writer.write(make_frame(index))
     writer.release()
@@ -44,8 +42,7 @@ def rotate(path: Path, matrix: tuple[int, int, int, int]) -> Path:
     # Version and flags, times, track, duration, layer, group and volume.
     start = data.index(b'tkhd') + 4 + 40
     plain = struct.pack('>9i', 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    assert data[start:start + 36] == plain
-    data[start:start + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0,
-                                         1 << 30)
+    assert data[start : start + 36] == plain
+    data[start : start + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path

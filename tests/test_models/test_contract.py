@@ -14,34 +14,54 @@ from pose_backbones.registry import MODELS
 SIZE = (64, 96)
 #: name of the case → class, and what makes it small
 CASES = {
-    'MogaNet': ('MogaNet', dict(
-        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1),
-                  ffn_ratios=(4, 4, 2, 2)))),
-    'UniFormer': ('UniFormer', dict(
-        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1),
-                  conv_stem=False), head_dim=8)),
-    'UniFormer, hybrid': ('UniFormer', dict(
-        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 1, 4, 1),
-                  conv_stem=True), head_dim=8, attention='hybrid',
-        window_size=4, layer_scale_init_value=0.5)),
-    'ConvNeXt': ('ConvNeXt', dict(
-        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1),
-                  use_grn=False))),
-    'ConvNeXt, V2': ('ConvNeXt', dict(
-        arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1),
-                  use_grn=True))),
-    'MSPN': ('MSPN', dict(
-        stages=2, num_blocks=(1, 1, 1, 1), base_channels=8,
-        unit_channels=16)),
-    'HRCoMer': ('HRCoMer', dict(
-        arch=dict(base_net=dict(embed_dims=(8, 16, 24, 32),
-                                depths=(1, 2, 2, 1), use_grn=True),
-                  embed_dims=(8, 12, 16, 24), stage1_channels=8,
-                  num_modules=(1, 1, 2, 1), depths=(1, 2, 2, 2)))),
+    'MogaNet': (
+        'MogaNet',
+        dict(arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), ffn_ratios=(4, 4, 2, 2))),
+    ),
+    'UniFormer': (
+        'UniFormer',
+        dict(
+            arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), conv_stem=False), head_dim=8
+        ),
+    ),
+    'UniFormer, hybrid': (
+        'UniFormer',
+        dict(
+            arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 1, 4, 1), conv_stem=True),
+            head_dim=8,
+            attention='hybrid',
+            window_size=4,
+            layer_scale_init_value=0.5,
+        ),
+    ),
+    'ConvNeXt': (
+        'ConvNeXt',
+        dict(arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), use_grn=False)),
+    ),
+    'ConvNeXt, V2': (
+        'ConvNeXt',
+        dict(arch=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), use_grn=True)),
+    ),
+    'MSPN': ('MSPN', dict(stages=2, num_blocks=(1, 1, 1, 1), base_channels=8, unit_channels=16)),
+    'HRCoMer': (
+        'HRCoMer',
+        dict(
+            arch=dict(
+                base_net=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), use_grn=True),
+                embed_dims=(8, 12, 16, 24),
+                stage1_channels=8,
+                num_modules=(1, 1, 2, 1),
+                depths=(1, 2, 2, 2),
+            )
+        ),
+    ),
     'TimmBackbone': ('TimmBackbone', dict(model_name='resnet10t')),
-    'TimmBackbone, transformer': ('TimmBackbone', dict(
-        model_name='vit_tiny_patch16_224', img_size=SIZE,
-        model_args=dict(depth=4, embed_dim=48))),
+    'TimmBackbone, transformer': (
+        'TimmBackbone',
+        dict(
+            model_name='vit_tiny_patch16_224', img_size=SIZE, model_args=dict(depth=4, embed_dim=48)
+        ),
+    ),
 }
 #: what a class has none of, and so no test
 WITHOUT = {'MSPN': ('drop_path_rate', 'arch')}
@@ -53,15 +73,14 @@ def build(case: str, seed: int = 0, **kwargs) -> BaseBackbone:
     A drop path rate is left out where there is none.
     """
     name, settings = CASES[case]
-    kwargs = {key: value for key, value in kwargs.items()
-              if key not in WITHOUT.get(name, ())}
+    kwargs = {key: value for key, value in kwargs.items() if key not in WITHOUT.get(name, ())}
     torch.manual_seed(seed)
     net = MODELS.get(name)(**{**settings, **kwargs})
     for name, value in net.named_parameters():
         if any(part in name for part in ('scale', 'gamma', 'grn')):
-            value.data.uniform_(.2, .6)
+            value.data.uniform_(0.2, 0.6)
         elif value.dim() == 1 and name.endswith('weight'):
-            value.data.uniform_(.5, 1.5)  # of norms; timm has zeros
+            value.data.uniform_(0.5, 1.5)  # of norms; timm has zeros
     return net
 
 
@@ -86,8 +105,7 @@ def assert_close(found, expected, **tolerance) -> None:
 
 def test_every_backbone_has_a_case():
     MODELS.import_from_location()
-    registered = {name for name, cls in MODELS.module_dict.items()
-                  if issubclass(cls, BaseBackbone)}
+    registered = {name for name, cls in MODELS.module_dict.items() if issubclass(cls, BaseBackbone)}
     assert {name for name, _ in CASES.values()} == registered
 
 
@@ -107,8 +125,7 @@ def test_maps_have_the_declared_channels_and_strides(case):
     assert len(maps) == len(net.out_indices)
     for index, output in zip(net.out_indices, maps):
         stride = net.strides[index]
-        assert output.shape == (2, net.embed_dims[index], SIZE[0] // stride,
-                                SIZE[1] // stride)
+        assert output.shape == (2, net.embed_dims[index], SIZE[0] // stride, SIZE[1] // stride)
         assert torch.isfinite(output).all()
         assert output.std() > 0
 
@@ -119,9 +136,8 @@ def test_evaluation_treats_each_image_alone_and_always_the_same(case):
     both = forward(net, images())
     assert_close(forward(net, images()), both, rtol=0, atol=0)
     for number in range(2):
-        alone = forward(net, images()[number:number + 1])
-        assert_close(alone, [m[number:number + 1] for m in both],
-                     rtol=1e-4, atol=1e-5)
+        alone = forward(net, images()[number : number + 1])
+        assert_close(alone, [m[number : number + 1] for m in both], rtol=1e-4, atol=1e-5)
 
 
 @each
@@ -144,8 +160,7 @@ def test_channels_last_gives_the_same_values(case):
     net = build(case).eval()
     expected = forward(net, images())
     net.to(memory_format=torch.channels_last)
-    found = forward(
-        net, images().contiguous(memory_format=torch.channels_last))
+    found = forward(net, images().contiguous(memory_format=torch.channels_last))
     assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -167,11 +182,9 @@ def test_a_saved_net_is_the_same_net(case):
     torch.save(net.state_dict(), file)
     file.seek(0)
     other = build(case, seed=1).eval()
-    assert not torch.allclose(forward(other, images())[-1],
-                              forward(net, images())[-1])
+    assert not torch.allclose(forward(other, images())[-1], forward(net, images())[-1])
     other.load_state_dict(torch.load(file, weights_only=True), strict=True)
-    assert_close(forward(other, images()), forward(net, images()),
-                 rtol=0, atol=0)
+    assert_close(forward(other, images()), forward(net, images()), rtol=0, atol=0)
 
 
 @each
@@ -182,15 +195,13 @@ def test_out_indices_choose_maps(case):
     chosen = (0, -1)
     fewer = build(case, out_indices=chosen).eval()
     own = fewer.state_dict()
-    fewer.load_state_dict({name: value for name, value
-                           in net.state_dict().items() if name in own})
-    assert_close(forward(fewer, images()), [every[0], every[-1]],
-                 rtol=0, atol=0)
+    fewer.load_state_dict({name: value for name, value in net.state_dict().items() if name in own})
+    assert_close(forward(fewer, images()), [every[0], every[-1]], rtol=0, atol=0)
 
 
 @each
 def test_stages_behind_the_last_output_take_no_gradient(case):
-    net = build(case, out_indices=(0, )).train()
+    net = build(case, out_indices=(0,)).train()
     sum(m.mean() for m in net(images())).backward()
     trained = [p.grad is not None for p in net.parameters()]
     assert trained == [p.requires_grad for p in net.parameters()]
@@ -206,9 +217,12 @@ def frozen_stages(case: str) -> list[int]:
 def test_frozen_stages_do_not_change_in_training(case):
     for frozen in frozen_stages(case):
         net = build(case, frozen_stages=frozen).train()
-        still = {id(value) for stage in range(frozen + 1)
-                 for module in net.stage_modules(stage)
-                 for value in (*module.parameters(), *module.buffers())}
+        still = {
+            id(value)
+            for stage in range(frozen + 1)
+            for module in net.stage_modules(stage)
+            for value in (*module.parameters(), *module.buffers())
+        }
         named = {**dict(net.named_parameters()), **dict(net.named_buffers())}
         before = {name: value.clone() for name, value in named.items()}
         loss = sum(m.square().mean() for m in net(images()))
@@ -216,16 +230,18 @@ def test_frozen_stages_do_not_change_in_training(case):
         trainable = [p for p in net.parameters() if p.requires_grad]
         for value in trainable:  # far enough to differ, however small
             value.data += 0.1 * value.grad.sign()
-        changed = {name for name, value in named.items()
-                   if not torch.equal(value, before[name])}
+        changed = {name for name, value in named.items() if not torch.equal(value, before[name])}
         assert still
         assert not [n for n in changed if id(named[n]) in still]
         moved = {id(named[name]) for name in changed}
         assert {id(p) for p in trainable if p.grad.any()} <= moved
         net.eval().train()
-        assert not any(m.training for stage in range(frozen + 1)
-                       for part in net.stage_modules(stage)
-                       for m in part.modules())
+        assert not any(
+            m.training
+            for stage in range(frozen + 1)
+            for part in net.stage_modules(stage)
+            for m in part.modules()
+        )
 
 
 def _step(net: nn.Module) -> tuple[dict, dict, int]:
@@ -258,22 +274,23 @@ def test_with_cp_saves_memory_and_changes_nothing_else(case):
     assert plain[0]
     for kind in (0, 1):
         for name, value in plain[kind].items():
-            torch.testing.assert_close(checkpointed[kind][name], value,
-                                       msg=name)
+            torch.testing.assert_close(checkpointed[kind][name], value, msg=name)
     assert checkpointed[2] < 0.7 * plain[2]
 
 
 @each
-@pytest.mark.parametrize(('argument', 'value', 'error', 'message'), [
-    ('out_indices', (9, ), ValueError, r'out_indices is \(9,\): expected'),
-    ('out_indices', (1, 0), ValueError, r'\(1, 0\): .*rising'),
-    ('out_indices', 3, TypeError, 'out_indices is 3'),
-    ('frozen_stages', 9, ValueError, 'frozen_stages is 9: expected -1'),
-    ('with_cp', 'yes', TypeError, "with_cp is 'yes'"),
-    ('drop_path_rate', 1.5, ValueError, 'drop_path_rate is 1.5'),
-])
-def test_wrong_arguments_fail_at_construction(case, argument, value, error,
-                                              message):
+@pytest.mark.parametrize(
+    ('argument', 'value', 'error', 'message'),
+    [
+        ('out_indices', (9,), ValueError, r'out_indices is \(9,\): expected'),
+        ('out_indices', (1, 0), ValueError, r'\(1, 0\): .*rising'),
+        ('out_indices', 3, TypeError, 'out_indices is 3'),
+        ('frozen_stages', 9, ValueError, 'frozen_stages is 9: expected -1'),
+        ('with_cp', 'yes', TypeError, "with_cp is 'yes'"),
+        ('drop_path_rate', 1.5, ValueError, 'drop_path_rate is 1.5'),
+    ],
+)
+def test_wrong_arguments_fail_at_construction(case, argument, value, error, message):
     skip_without(case, argument)
     with pytest.raises(error, match=message):
         build(case, **{argument: value})
@@ -290,9 +307,7 @@ def test_unknown_names_show_the_closest(case):
     skip_without(case, 'arch')
     name, _ = CASES[case]
     wrong = dict(
-        TimmBackbone=('model_name', 'resnet5O', 'resnet50'),
-        HRCoMer=('arch', 'larg', 'large')).get(
-            name, ('arch', 'smal', 'small'))
-    with pytest.raises(ValueError, match=f'{wrong[1]}.*did you mean.*'
-                       f'{wrong[2]}'):
+        TimmBackbone=('model_name', 'resnet5O', 'resnet50'), HRCoMer=('arch', 'larg', 'large')
+    ).get(name, ('arch', 'smal', 'small'))
+    with pytest.raises(ValueError, match=f'{wrong[1]}.*did you mean.*{wrong[2]}'):
         MODELS.get(name)(**{wrong[0]: wrong[1]})

@@ -13,24 +13,27 @@ from pose_backbones.models.backbones import ConvNeXt, HRCoMer
 from pose_backbones.models.backbones.hrcomer import BaseNet
 from pose_backbones.models.heads import HRCoMerHead
 from pose_backbones.models.heads.hrcomer_branches import sample
-from pose_backbones.models.layers.adaptive_conv import (
-    AdaptiveActivationBlock,
-    PointReader,
-    deform,
-)
+from pose_backbones.models.layers.adaptive_conv import AdaptiveActivationBlock, PointReader, deform
 from pose_backbones.models.layers.conv_norm import conv_norm
 from pose_backbones.models.layers.shortcuts import plain
 
 ARCH = dict(
-    base_net=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 3, 2),
-                  use_grn=True),
-    embed_dims=(8, 12, 16, 24), stage1_channels=8, num_modules=(1, 1, 2, 1),
-    depths=(1, 2, 2, 2))
+    base_net=dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 3, 2), use_grn=True),
+    embed_dims=(8, 12, 16, 24),
+    stage1_channels=8,
+    num_modules=(1, 1, 2, 1),
+    depths=(1, 2, 2, 2),
+)
 FLIP = [1, 0, 2, 4, 3]
-SIGMAS = [.1, .1, .05, .2, .2]
+SIGMAS = [0.1, 0.1, 0.05, 0.2, 0.2]
 DECODER = dict(
-    type='pose_backbones.MultiScaleJoints', input_size=(96, 64),
-    heatmap_size=(24, 16), sigmas=SIGMAS, max_num_people=6, nms_num_close=3)
+    type='pose_backbones.MultiScaleJoints',
+    input_size=(96, 64),
+    heatmap_size=(24, 16),
+    sigmas=SIGMAS,
+    max_num_people=6,
+    nms_num_close=3,
+)
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -40,33 +43,39 @@ def stir(module: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     for name, value in module.state_dict().items():
         if name.endswith('running_var'):
-            value.uniform_(.5, 2, generator=generator)
+            value.uniform_(0.5, 2, generator=generator)
         elif value.is_floating_point() and 'matrix_conv' in name:
-            value.normal_(std=.2, generator=generator)
+            value.normal_(std=0.2, generator=generator)
         elif value.is_floating_point() and value.ndim > 1:
-            scale = (1.5 / value[0].numel())**.5
+            scale = (1.5 / value[0].numel()) ** 0.5
             value.normal_(std=scale, generator=generator)
         elif value.is_floating_point():
-            value.normal_(mean=name.endswith('weight'), std=.3,
-                          generator=generator)
+            value.normal_(mean=name.endswith('weight'), std=0.3, generator=generator)
     return module.eval()
 
 
 def head(**kwargs) -> HRCoMerHead:
     """A small head of 5 joints; every third query or so is a person."""
-    settings = dict(in_channels=ARCH['embed_dims'], num_keypoints=5,
-                    confidence_channels=4, heatmap_channels=4,
-                    joint_channels=2, refine_channels=2, decoder=DECODER,
-                    limbs=[[0, 1], [1, 2]])
+    settings = dict(
+        in_channels=ARCH['embed_dims'],
+        num_keypoints=5,
+        confidence_channels=4,
+        heatmap_channels=4,
+        joint_channels=2,
+        refine_channels=2,
+        decoder=DECODER,
+        limbs=[[0, 1], [1, 2]],
+    )
     return stir(HRCoMerHead(**{**settings, **kwargs}))
 
 
 def maps(count: int = 2, seed: int = 1) -> list[torch.Tensor]:
     """Of strides 4 to 32, of images of 64x96."""
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(count, channels, 16 // 2**i, 24 // 2**i,
-                        generator=generator)
-            for i, channels in enumerate(ARCH['embed_dims'])]
+    return [
+        torch.randn(count, channels, 16 // 2**i, 24 // 2**i, generator=generator)
+        for i, channels in enumerate(ARCH['embed_dims'])
+    ]
 
 
 @pytest.fixture(scope='module')
@@ -77,18 +86,21 @@ def golden() -> dict:
     backbone, head = HRCoMer('base').eval(), HRCoMerHead().eval()
     part = 'backbone.'
     backbone.load_state_dict(
-        {name.removeprefix(part): value for name, value in weights.items()
-         if name.startswith(part)})
+        {name.removeprefix(part): value for name, value in weights.items() if name.startswith(part)}
+    )
     head.load_state_dict(
-        {name: value for name, value in weights.items()
-         if not name.startswith(part)})
+        {name: value for name, value in weights.items() if not name.startswith(part)}
+    )
     with torch.no_grad():
         feats = backbone(golden_values.image(record))
         outputs = head(feats)
-    count = sum(p.numel() for net in (backbone, head)
-                for p in net.parameters())
-    found = [*feats, *(one.sigmoid() for one in outputs['confidences']),
-             *outputs['joints_refined'], outputs['heatmaps']]
+    count = sum(p.numel() for net in (backbone, head) for p in net.parameters())
+    found = [
+        *feats,
+        *(one.sigmoid() for one in outputs['confidences']),
+        *outputs['joints_refined'],
+        outputs['heatmaps'],
+    ]
     return dict(record=record, params=count, found=found)
 
 
@@ -99,15 +111,13 @@ def test_size_is_the_originals(golden):
 @pytest.mark.parametrize('index', range(11))
 def test_values_are_the_originals(golden, index):
     assert len(golden['found']) == len(golden['record']['outputs']) == 11
-    found, expected = (golden['found'][index],
-                       golden['record']['outputs'][index])
+    found, expected = (golden['found'][index], golden['record']['outputs'][index])
     assert list(found.shape) == expected['shape']
     values = found.flatten()[expected['idx']].numpy()
     worst = np.abs(values - expected['values']).max()
     assert worst <= 1e-4 * expected['absmax']
     assert found.mean().item() == pytest.approx(expected['mean'], rel=1e-4)
-    assert found.std(correction=0).item() == pytest.approx(
-        expected['std'], rel=1e-4)
+    assert found.std(correction=0).item() == pytest.approx(expected['std'], rel=1e-4)
 
 
 def test_deformed_taps_are_torchvisions():
@@ -116,11 +126,9 @@ def test_deformed_taps_are_torchvisions():
     affine = 3 * torch.randn(2, 3 * 6, 7, 9)
     taps = AdaptiveActivationBlock(12, 3, dict(type='BN')).regular_matrix
     # For each pixel and group, taps moved by the affine map of their places.
-    offsets = torch.einsum('ngdahw,at->ngtdhw',
-                           affine.unflatten(1, (3, 2, 3)), taps)
+    offsets = torch.einsum('ngdahw,at->ngtdhw', affine.unflatten(1, (3, 2, 3)), taps)
     expected = deform_conv2d(x, offsets.flatten(1, 3), weight, padding=1)
-    torch.testing.assert_close(deform(x, affine, taps, weight), expected,
-                               rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(deform(x, affine, taps, weight), expected, rtol=1e-4, atol=1e-4)
     with plain():
         torch.testing.assert_close(deform(x, affine, taps, weight), expected)
 
@@ -129,32 +137,33 @@ def test_adaptive_block_starts_as_a_plain_residual_convolution():
     torch.manual_seed(0)
     block = AdaptiveActivationBlock(6, 3, dict(type='BN')).eval()
     x = torch.randn(1, 6, 5, 8)
-    plain = nn.functional.conv2d(x, block.adapt_conv.weight, padding=1,
-                                 groups=3)
-    expected = nn.functional.relu(plain / (1 + 1e-5)**.5 + x)
+    plain = nn.functional.conv2d(x, block.adapt_conv.weight, padding=1, groups=3)
+    expected = nn.functional.relu(plain / (1 + 1e-5) ** 0.5 + x)
     torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="'GN'.*expected a batch norm"):
         AdaptiveActivationBlock(6, 3, dict(type='GN', num_groups=3))
 
 
 def test_points_are_those_of_the_whole_map():
-    blocks = [stir(AdaptiveActivationBlock(6, 3, dict(type='BN')), seed)
-              for seed in (1, 2)]
+    blocks = [stir(AdaptiveActivationBlock(6, 3, dict(type='BN')), seed) for seed in (1, 2)]
     x = torch.randn(2, 6, 7, 9, generator=torch.Generator().manual_seed(3))
     whole = blocks[1](blocks[0](x)).unflatten(1, (3, 2))
     reader = PointReader(x, 3, blocks)
-    y, x_ = (side.flatten() for side in torch.meshgrid(
-        torch.arange(7), torch.arange(9), indexing='ij'))
+    y, x_ = (
+        side.flatten() for side in torch.meshgrid(torch.arange(7), torch.arange(9), indexing='ij')
+    )
     points = torch.stack((x_, y), -1).expand(2, 3, -1, 2)
     found = reader.at(points).transpose(2, 3).unflatten(3, (7, 9))
     torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-4)
     outside = points[:, :, :4] - 8
     assert not reader.at(outside).any()
-    between = torch.rand(2, 3, 50, 2) * torch.tensor((12., 10)) - 2
+    between = torch.rand(2, 3, 50, 2) * torch.tensor((12.0, 10)) - 2
     torch.testing.assert_close(
         reader.sample(between),
         PointReader(whole.flatten(1, 2), 3, []).sample(between),
-        rtol=1e-4, atol=1e-4)
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_a_fixed_norm_goes_into_the_convolution():
@@ -166,40 +175,36 @@ def test_a_fixed_norm_goes_into_the_convolution():
         torch.testing.assert_close(conv_norm(x, conv, norm), expected)
         norm.train()
         batch = conv_norm(x, conv, norm)
-    assert abs(batch.mean() - expected.mean()) > .01
+    assert abs(batch.mean() - expected.mean()) > 0.01
     torch.testing.assert_close(batch.mean((0, 2, 3)), norm.bias)
 
 
 @pytest.mark.parametrize('use_grn', [True, False])
 def test_blocks_without_gradient_are_timms(use_grn):
     arch = dict(ARCH['base_net'], use_grn=use_grn)
-    net = stir(BaseNet(arch, 0., False, False, None))
+    net = stir(BaseNet(arch, 0.0, False, False, None))
     x = torch.randn(2, 3, 64, 96)
     for index in range(4):
         expected = net.stage(x, index)
         with torch.no_grad():
-            torch.testing.assert_close(net.stage(x, index), expected,
-                                       rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(net.stage(x, index), expected, rtol=1e-4, atol=1e-4)
         x = expected.detach()
 
 
 def test_drop_rates_rise_from_the_first_to_the_last_block():
-    net = HRCoMer(ARCH, drop_path_rate=(.1, .45)).base_net
-    rates = [block.drop_path.drop_prob for stage in net.stages
-             for block in stage.blocks]
-    np.testing.assert_allclose(rates, np.linspace(.1, .45, 8))
+    net = HRCoMer(ARCH, drop_path_rate=(0.1, 0.45)).base_net
+    rates = [block.drop_path.drop_prob for stage in net.stages for block in stage.blocks]
+    np.testing.assert_allclose(rates, np.linspace(0.1, 0.45, 8))
     assert [dropout.p for dropout in net.dropouts] == [0] * 4
-    net = HRCoMer(ARCH, drop_path_rate=(.1, .45),
-                  dropout_after_downsampling=True).base_net
-    np.testing.assert_allclose([dropout.p for dropout in net.dropouts],
-                               [.1, .15, .25, .4])
+    net = HRCoMer(ARCH, drop_path_rate=(0.1, 0.45), dropout_after_downsampling=True).base_net
+    np.testing.assert_allclose([dropout.p for dropout in net.dropouts], [0.1, 0.15, 0.25, 0.4])
     x = torch.ones(1, 3, 64, 64)
     for block in net.stages[0].blocks:
         block.forward = lambda x: x
     zeros = (net.train().stage(x, 0) == 0).float().mean()
-    assert .02 < zeros < .25
+    assert 0.02 < zeros < 0.25
     assert (net.eval().stage(x, 0) != 0).all()
-    for wrong in ((.1, .2, .3), 'half'):
+    for wrong in ((0.1, 0.2, 0.3), 'half'):
         with pytest.raises(TypeError, match='drop_path_rate is'):
             HRCoMer(ARCH, drop_path_rate=wrong)
 
@@ -208,21 +213,28 @@ def test_upstream_freezes_every_second_block():
     net = HRCoMer(ARCH, frozen_stages=2, freeze_every_second_block=True)
     net.train()
     blocks = [list(stage.blocks) for stage in net.base_net.stages]
-    frozen = [[not any(p.requires_grad for p in block.parameters())
-               and not block.training for block in stage] for stage in blocks]
-    assert frozen == [[False], [False, True], [False, True, False],
-                      [False, False]]
+    frozen = [
+        [
+            not any(p.requires_grad for p in block.parameters()) and not block.training
+            for block in stage
+        ]
+        for stage in blocks
+    ]
+    assert frozen == [[False], [False, True], [False, True, False], [False, False]]
     assert all(p.requires_grad for p in net.base_net.stem.parameters())
     whole = HRCoMer(ARCH, frozen_stages=2)
-    assert not any(p.requires_grad for stage in range(3)
-                   for p in whole.base_net.stages[stage].parameters())
+    assert not any(
+        p.requires_grad for stage in range(3) for p in whole.base_net.stages[stage].parameters()
+    )
     assert not any(p.requires_grad for p in whole.base_net.stem.parameters())
     assert all(p.requires_grad for p in whole.hr_adapter.parameters())
 
 
 def test_norms_are_those_of_the_config():
-    parts = (HRCoMer(ARCH, norm_cfg=dict(type='SyncBN')).hr_adapter,
-             head(norm_cfg=dict(type='SyncBN')))
+    parts = (
+        HRCoMer(ARCH, norm_cfg=dict(type='SyncBN')).hr_adapter,
+        head(norm_cfg=dict(type='SyncBN')),
+    )
     for part in parts:
         norms = [m for m in part.modules() if isinstance(m, _BatchNorm)]
         assert norms
@@ -239,54 +251,51 @@ def test_convolutions_before_norms_start_as_asked(how):
     torch.manual_seed(0)
     net = HRCoMer(ARCH, conv_init=how)
     net.init_weights()
-    head = HRCoMerHead(ARCH['embed_dims'], 5, decoder=DECODER,
-                       limbs=[(0, 1)], conv_init=how)
+    head = HRCoMerHead(ARCH['embed_dims'], 5, decoder=DECODER, limbs=[(0, 1)], conv_init=how)
 
     def expected(conv):
         if how == 'small' or conv.bias is not None:
-            return .001
-        return (2 / (conv.out_channels * conv.kernel_size[0]**2))**.5
+            return 0.001
+        return (2 / (conv.out_channels * conv.kernel_size[0] ** 2)) ** 0.5
 
-    for conv in (net.hr_adapter.stage2[0].branches[1][0].conv1,
-                 net.hr_adapter.trans_b2h[3].conv[0],
-                 head.confidences_head.filter_blocks[0].conv2,
-                 head.joints_head.trans_blocks[1][0],
-                 head.joints_head.reg_layer):
-        assert conv.weight.std().item() == pytest.approx(
-            expected(conv), rel=.2)
+    for conv in (
+        net.hr_adapter.stage2[0].branches[1][0].conv1,
+        net.hr_adapter.trans_b2h[3].conv[0],
+        head.confidences_head.filter_blocks[0].conv2,
+        head.joints_head.trans_blocks[1][0],
+        head.joints_head.reg_layer,
+    ):
+        assert conv.weight.std().item() == pytest.approx(expected(conv), rel=0.2)
     for block in head.refine_head.filter_block:
         assert not block.transform_matrix_conv.weight.any()
     # An output of a branch stays near what it is without any evidence.
-    assert head.confidences_head.cls_layer.bias.item() == pytest.approx(
-        -np.log(99), rel=1e-5)
+    assert head.confidences_head.cls_layer.bias.item() == pytest.approx(-np.log(99), rel=1e-5)
 
 
-@pytest.mark.parametrize('make', [
-    lambda: HRCoMer(ARCH, conv_init='xavier'),
-    lambda: HRCoMerHead(conv_init='xavier')])
+@pytest.mark.parametrize(
+    'make', [lambda: HRCoMer(ARCH, conv_init='xavier'), lambda: HRCoMerHead(conv_init='xavier')]
+)
 def test_unknown_start_values_are_refused(make):
-    with pytest.raises(ValueError, match="conv_init is 'xavier': expected "
-                                         "'small' or 'kaiming'"):
+    with pytest.raises(ValueError, match="conv_init is 'xavier': expected 'small' or 'kaiming'"):
         make()
 
 
 def test_parts_start_from_imagenet_weights(tmp_path, caplog):
     source = stir(HRCoMer(ARCH), seed=3)
     base = {f'norm.{leaf}': torch.ones(32) for leaf in ('weight', 'bias')}
-    base.update({'head.weight': torch.ones(9, 32)},
-                **source.base_net.state_dict())
-    hrnet = {f'layer1{name[6:]}' if name.startswith('stage1.') else name:
-             value for name, value in source.hr_adapter.state_dict().items()
-             if name.startswith(('stage1.0', 'stage2', 'stage3'))}
-    hrnet.update({'transition1.0.0.weight': torch.ones(3),
-                  'layer1.1.conv1.weight': torch.ones(3)})
+    base.update({'head.weight': torch.ones(9, 32)}, **source.base_net.state_dict())
+    hrnet = {
+        f'layer1{name[6:]}' if name.startswith('stage1.') else name: value
+        for name, value in source.hr_adapter.state_dict().items()
+        if name.startswith(('stage1.0', 'stage2', 'stage3'))
+    }
+    hrnet.update({'transition1.0.0.weight': torch.ones(3), 'layer1.1.conv1.weight': torch.ones(3)})
     torch.save({'model': base}, tmp_path / 'base.pth')
     torch.save(hrnet, tmp_path / 'hrnet.pth')
     parts = dict(
-        base_init_cfg=dict(type='Pretrained',
-                           checkpoint=str(tmp_path / 'base.pth')),
-        adapter_init_cfg=dict(type='Pretrained',
-                              checkpoint=str(tmp_path / 'hrnet.pth')))
+        base_init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'base.pth')),
+        adapter_init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'hrnet.pth')),
+    )
     net = HRCoMer(ARCH, **parts)
     with caplog.at_level('INFO', 'mmengine'):
         net.init_weights()
@@ -303,14 +312,18 @@ def test_parts_start_from_imagenet_weights(tmp_path, caplog):
         HRCoMer(wide, **parts).init_weights()
     other = dict(type='Pretrained', checkpoint=str(tmp_path / 'other.pth'))
     torch.save(ConvNeXt('v2-femto').state_dict(), other['checkpoint'])
-    with pytest.raises(CheckpointError, match=(
+    with pytest.raises(
+        CheckpointError,
+        match=(
             r"other.pth is not .* like BaseNet 'v2-femto', the model is "
-            "'v2-atto'")):
+            "'v2-atto'"
+        ),
+    ):
         HRCoMer('atto', base_init_cfg=other).init_weights()
-    with pytest.raises(CheckpointError, match='hrnet.pth is not a checkpoint'
-                       '.* missing in the file: stem'):
-        HRCoMer('atto', base_init_cfg=parts['adapter_init_cfg']
-                ).init_weights()
+    with pytest.raises(
+        CheckpointError, match='hrnet.pth is not a checkpoint.* missing in the file: stem'
+    ):
+        HRCoMer('atto', base_init_cfg=parts['adapter_init_cfg']).init_weights()
     with pytest.raises(ValueError, match='either it, or base_init_cfg'):
         HRCoMer(ARCH, init_cfg=parts['base_init_cfg'], **parts)
     with pytest.raises(ValueError, match='adapter is .*expected None or'):
@@ -319,15 +332,18 @@ def test_parts_start_from_imagenet_weights(tmp_path, caplog):
 
 def test_what_did_not_match_is_listed(tmp_path, monkeypatch):
     lines = []
-    monkeypatch.setattr('pose_backbones.checkpoints.loading.print_log',
-                        lambda text, **_: lines.append(text))
+    monkeypatch.setattr(
+        'pose_backbones.checkpoints.loading.print_log', lambda text, **_: lines.append(text)
+    )
     adapter = HRCoMer(ARCH).hr_adapter
-    weights = {'layer1.0.conv1.weight':
-               torch.ones_like(adapter.stage1[0].conv1.weight),
-               'transition1.0.0.weight': torch.ones(3)}
+    weights = {
+        'layer1.0.conv1.weight': torch.ones_like(adapter.stage1[0].conv1.weight),
+        'transition1.0.0.weight': torch.ones(3),
+    }
     torch.save(weights, tmp_path / 'hrnet.pth')
-    adapter = HRCoMer(ARCH, adapter_init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'hrnet.pth'))).hr_adapter
+    adapter = HRCoMer(
+        ARCH, adapter_init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'hrnet.pth'))
+    ).hr_adapter
     adapter.init_weights()
     assert (adapter.stage1[0].conv1.weight == 1).all()
     assert 'unknown to the model: transition1.0.0.weight' in lines[0]
@@ -338,16 +354,15 @@ def test_what_did_not_match_is_listed(tmp_path, monkeypatch):
 def test_joints_are_offsets_from_the_middle_of_their_query():
     net = head()
     net.joints_head.reg_layer.weight.data.zero_()
-    bias = torch.tensor((.25, -1.)).repeat(5)
+    bias = torch.tensor((0.25, -1.0)).repeat(5)
     net.joints_head.reg_layer.bias.data = bias
     with torch.no_grad():
         joints = net(maps())['joints']
     for level, one in enumerate(joints):
         assert one.shape == (2, 8 // 2**level, 12 // 2**level, 5, 2)
-        cell = 2**(level + 1)
-        expected = ((3 // 2**level + .75) * cell, (1 - .5) * cell)
-        assert one[0, 1, 3 // 2**level, 2].tolist() == pytest.approx(
-            expected, abs=1e-5)
+        cell = 2 ** (level + 1)
+        expected = ((3 // 2**level + 0.75) * cell, (1 - 0.5) * cell)
+        assert one[0, 1, 3 // 2**level, 2].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_joints_are_refined_as_one_by_one():
@@ -357,14 +372,16 @@ def test_joints_are_refined_as_one_by_one():
         outputs, short = net(feats), net.refine_head(feats[0])
     for joints, refined in zip(outputs['joints'], outputs['joints_refined']):
         for k in range(5):
-            place = joints[:, :, :, k] / torch.tensor((24., 16.)) * 2 - 1
+            place = joints[:, :, :, k] / torch.tensor((24.0, 16.0)) * 2 - 1
             away = nn.functional.grid_sample(
-                short[:, k], place, padding_mode='border',
-                align_corners=False)
+                short[:, k], place, padding_mode='border', align_corners=False
+            )
             torch.testing.assert_close(
                 refined[:, :, :, k],
                 joints[:, :, :, k] + away.permute(0, 2, 3, 1),
-                rtol=1e-4, atol=1e-4)
+                rtol=1e-4,
+                atol=1e-4,
+            )
 
 
 def test_refinement_does_not_teach_the_joints():
@@ -397,7 +414,7 @@ def test_only_sure_queries_are_computed():
         values = net.find(feats)['confidences'][0].sigmoid().flatten(1)
         net.decoder.score_threshold = values[:, 2].max().item()
         few = net.find(feats)
-        net.decoder.score_threshold = .9999
+        net.decoder.score_threshold = 0.9999
         none = net.find(feats)
     expected = (values > values[:, 2].max()).sum(1)
     assert few['joints'][0].shape == (2, 1, expected.max(), 5, 2)
@@ -411,21 +428,20 @@ def test_mirrored_images_are_averaged():
     other = maps(1, seed=9)[0]
     with torch.no_grad():
         alone, mirrored = net([first, *others]), net([other, *others])
-        both = net([torch.cat((first, other)),
-                    *(torch.cat((x, x)) for x in others)], FLIP)
+        both = net([torch.cat((first, other)), *(torch.cat((x, x)) for x in others)], FLIP)
         shorts = [net.refine_head(x) for x in (first, other)]
     maps_ = mirrored['heatmaps'].flip(-1)[:, FLIP]
-    torch.testing.assert_close(both['heatmaps'],
-                               (alone['heatmaps'] + maps_) / 2)
-    back = shorts[1].flip(-1)[:, FLIP] * torch.tensor(
-        (-1., 1)).view(2, 1, 1)
+    torch.testing.assert_close(both['heatmaps'], (alone['heatmaps'] + maps_) / 2)
+    back = shorts[1].flip(-1)[:, FLIP] * torch.tensor((-1.0, 1)).view(2, 1, 1)
     mean = (shorts[0] + back) / 2
     joints = alone['joints'][0]
     torch.testing.assert_close(both['joints'][0], joints)
     torch.testing.assert_close(
         both['joints_refined'][0].flatten(1, 2),
         joints.flatten(1, 2) + sample(mean, joints.flatten(1, 2)),
-        rtol=1e-4, atol=1e-4)
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_half_precision_keeps_outputs_in_float32():
@@ -438,17 +454,17 @@ def test_half_precision_keeps_outputs_in_float32():
         for one, other in zip(found[name], expected[name]):
             assert one.dtype == torch.float32
             error = (one - other).abs().mean()
-            assert 0 < error < .02 * other.abs().max(), name
+            assert 0 < error < 0.02 * other.abs().max(), name
     assert found['heatmaps'].dtype == torch.float32
 
 
 def targets() -> dict:
     """Two people in the first image, none in the second: (2, 3, …)."""
     joints = torch.zeros(2, 3, 5, 3)
-    joints[0, 0] = torch.tensor((5., 4, 1))
-    joints[0, 1] = torch.tensor((17., 9, 1))
+    joints[0, 0] = torch.tensor((5.0, 4, 1))
+    joints[0, 1] = torch.tensor((17.0, 9, 1))
     joints[0, 1, 3] = 0
-    areas = torch.tensor([[30., 60, 0], [0, 0, 0]])
+    areas = torch.tensor([[30.0, 60, 0], [0, 0, 0]])
     return dict(joints=joints, areas=areas, sizes=areas.sqrt())
 
 
@@ -460,62 +476,63 @@ def test_losses_are_those_of_the_assigned_queries():
     heatmaps[0, :, 4, 5] = 1
     mask[1, :, 12:] = 0
     losses = net.compute_losses(outputs, goal, heatmaps, mask)
-    assert set(losses) == {'loss_confidence', 'loss_joint', 'loss_limb',
-                           'loss_oks', 'loss_heatmap'}
+    assert set(losses) == {'loss_confidence', 'loss_joint', 'loss_limb', 'loss_oks', 'loss_heatmap'}
     joints = torch.cat([x.flatten(1, 2) for x in outputs['joints']], 1)
-    refined = torch.cat([x.flatten(1, 2) for x in
-                         outputs['joints_refined']], 1)
+    refined = torch.cat([x.flatten(1, 2) for x in outputs['joints_refined']], 1)
     logits = torch.cat([x.flatten(1) for x in outputs['confidences']], 1)
     valid = torch.ones_like(logits)
     for start, (h, w) in zip((0, 96, 120), ((8, 12), (4, 6), (2, 3))):
-        valid[1, start:start + h * w].view(h, w)[:, (w + 1) // 2:] = 0
+        valid[1, start : start + h * w].view(h, w)[:, (w + 1) // 2 :] = 0
     image, query, person = net.assigner(
-        dict(confidences=logits[..., None], joints=joints),
-        [(8, 12), (4, 6), (2, 3)], goal, valid)
+        dict(confidences=logits[..., None], joints=joints), [(8, 12), (4, 6), (2, 3)], goal, valid
+    )
     assert image.tolist() == [0, 0]
     assert len(set(query.tolist())) == 2
     area = goal['areas'][image, person]
     wanted = goal['joints'][image, person]
     away = (joints[image, query] - wanted[..., :2]).abs().sum(-1)
     away = away / area.sqrt()[:, None] * wanted[..., 2]
-    torch.testing.assert_close(losses['loss_joint'],
-                               2e-3 * away.sum() / 9, rtol=1e-3, atol=0)
+    torch.testing.assert_close(losses['loss_joint'], 2e-3 * away.sum() / 9, rtol=1e-3, atol=0)
     square = (refined[image, query] - wanted[..., :2]).square().sum(-1)
-    oks = torch.exp(-square / (2 * area[:, None] * 4 * torch.tensor(
-        SIGMAS)**2)) * wanted[..., 2]
+    oks = torch.exp(-square / (2 * area[:, None] * 4 * torch.tensor(SIGMAS) ** 2)) * wanted[..., 2]
     torch.testing.assert_close(
         losses['loss_oks'],
         1e-3 * (1 - (oks.sum(1) / wanted[..., 2].sum(1)).mean()),
-        rtol=1e-3, atol=0)
+        rtol=1e-3,
+        atol=0,
+    )
     sure = logits.sigmoid()
     person = torch.zeros_like(sure)
     person[image, query] = 1
-    each = -(.25 * person * (1 - sure)**2 * sure.log()
-             + .75 * (1 - person) * sure**2 * (1 - sure).log())
-    torch.testing.assert_close(
-        losses['loss_confidence'], .5625 * each[valid > 0].mean())
+    each = -(
+        0.25 * person * (1 - sure) ** 2 * sure.log()
+        + 0.75 * (1 - person) * sure**2 * (1 - sure).log()
+    )
+    torch.testing.assert_close(losses['loss_confidence'], 0.5625 * each[valid > 0].mean())
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in net.parameters())
 
 
 def test_losses_are_chosen_by_name():
-    net = head(losses=dict(oks=dict(type='pose_backbones.OKSLoss',
-                                    loss_weight=2.)))
-    losses = net.compute_losses(net(maps()), targets(), torch.zeros(
-        2, 5, 16, 24), torch.ones(2, 16, 24))
+    net = head(losses=dict(oks=dict(type='pose_backbones.OKSLoss', loss_weight=2.0)))
+    losses = net.compute_losses(
+        net(maps()), targets(), torch.zeros(2, 5, 16, 24), torch.ones(2, 16, 24)
+    )
     assert set(losses) == {'loss_oks'}
-    assert losses['loss_oks'] > .1
-    assert net.loss_modules['oks'].variances.tolist() == pytest.approx(
-        [4 * s * s for s in SIGMAS])
+    assert losses['loss_oks'] > 0.1
+    assert net.loss_modules['oks'].variances.tolist() == pytest.approx([4 * s * s for s in SIGMAS])
 
 
-@pytest.mark.parametrize(('settings', 'message'), [
-    (dict(losses=dict(box=dict())), 'losses has the names box: expected'),
-    (dict(num_keypoints=7), 'num_keypoints is 7: expected 5'),
-    (dict(in_channels=(8, 16)), r'in_channels is \(8, 16\)'),
-    (dict(joint_channels=0), 'joint_channels is 0'),
-    (dict(norm_cfg=dict(type='GN', num_groups=2)), 'expected a batch norm'),
-])
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(losses=dict(box=dict())), 'losses has the names box: expected'),
+        (dict(num_keypoints=7), 'num_keypoints is 7: expected 5'),
+        (dict(in_channels=(8, 16)), r'in_channels is \(8, 16\)'),
+        (dict(joint_channels=0), 'joint_channels is 0'),
+        (dict(norm_cfg=dict(type='GN', num_groups=2)), 'expected a batch norm'),
+    ],
+)
 def test_wrong_arguments_of_the_head(settings, message):
     with pytest.raises(ValueError, match=message):
         head(**settings)

@@ -31,8 +31,7 @@ RECIPES = {
     'l-flip_8xb16-2e': ('large', 1e-4, 16, 2),
     'l-flip-ms_8xb16-2e': ('large', 1e-4, 16, 2),
 }
-NAMES = [f'bu_hrcomer-{recipe}_{data}-768' for data in ('coco', 'crowdpose')
-         for recipe in RECIPES]
+NAMES = [f'bu_hrcomer-{recipe}_{data}-768' for data in ('coco', 'crowdpose') for recipe in RECIPES]
 SOURCE = ROOT.parent / 'shared/sources/convnextpose.md'
 SIZE = 64  # of the inputs in tests
 
@@ -50,8 +49,7 @@ def steps_of(config, split: str) -> dict:
 
 
 def test_there_are_the_sources_models():
-    assert [name for name in read_models()
-            if 'hrcomer' in name and 'demo' not in name] == NAMES
+    assert [name for name in read_models() if 'hrcomer' in name and 'demo' not in name] == NAMES
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -68,14 +66,13 @@ def test_parts_fit_each_other(name):
     for size in (config.codec, affine):
         assert tuple(size.input_size) == (side, side)
         assert tuple(size.heatmap_size) == (side // 4, side // 4)
-    scales = (1, 0.75, 1.25) if '-ms_' in name else (1, )
+    scales = (1, 0.75, 1.25) if '-ms_' in name else (1,)
     for split in ('val', 'test'):
         resize = steps_of(config, split)['pose_backbones.ResizeAlign']
         assert (resize.short_side, resize.size_divisor) == (side, 64)
-        assert tuple(resize.get('scale_factors', (1, ))) == scales
+        assert tuple(resize.get('scale_factors', (1,))) == scales
     crowd = 'crowdpose' in name
-    assert config.default_hooks.checkpoint.save_best == (
-        'crowdpose/AP' if crowd else 'coco/AP')
+    assert config.default_hooks.checkpoint.save_best == ('crowdpose/AP' if crowd else 'coco/AP')
     assert head.num_keypoints == (14 if crowd else 17)
     with torch.device('meta'):
         model = MODELS.build(without_weights(config).model)
@@ -93,8 +90,7 @@ def test_original_recipe(name):
     config, flip = get_config(name), 'flip' in recipe
     backbone, wrapper = config.model.backbone, config.optim_wrapper
     assert backbone.arch == arch
-    assert wrapper.get('type', 'OptimWrapper') == (
-        'OptimWrapper' if flip else 'AmpOptimWrapper')
+    assert wrapper.get('type', 'OptimWrapper') == ('OptimWrapper' if flip else 'AmpOptimWrapper')
     assert (wrapper.optimizer.type, wrapper.optimizer.lr) == ('AdamW', rate)
     assert config.train_dataloader.batch_size == batch
     assert config.auto_scale_lr.base_batch_size == 8 * batch
@@ -108,15 +104,13 @@ def test_original_recipe(name):
     affine = steps_of(config, 'train')['pose_backbones.RandomAffine']
     assert tuple(affine.get('scale_factor', (0.75, 1.5))) == (0.75, 1.5)
     if flip:
-        step, = config.param_scheduler
+        (step,) = config.param_scheduler
         assert list(step.milestones) == [1]
-        folder = name.replace('-flip-ms', '-flip').replace(
-            '-flip_8xb16-2e', '_8xb8-70e')
+        folder = name.replace('-flip-ms', '-flip').replace('-flip_8xb16-2e', '_8xb8-70e')
         assert config.load_from == f'work_dirs/{folder}/epoch_70.pth'
         return
     assert wrapper.optimizer.weight_decay == 1e-4
-    assert wrapper.paramwise_cfg.custom_keys == {
-        'backbone.base_net': dict(lr_mult=0.1)}
+    assert wrapper.paramwise_cfg.custom_keys == {'backbone.base_net': dict(lr_mult=0.1)}
     warmup, step = config.param_scheduler
     assert (warmup.end, warmup.start_factor) == (500, 0.001)
     assert list(step.milestones) == [40, 60]
@@ -124,32 +118,29 @@ def test_original_recipe(name):
     assert backbone.dropout_after_downsampling
     assert backbone.freeze_every_second_block
     assert backbone.frozen_stages == 3
-    assert backbone.base_init_cfg.checkpoint.endswith(
-        f'/convnextv2_{arch}_22k_384_ema.pt')
-    assert backbone.adapter_init_cfg.checkpoint.rpartition('/')[2] == dict(
-        base='hrnet_w32-36af842e.pth', large='hrnet_w48-8ef0771d.pth')[arch]
+    assert backbone.base_init_cfg.checkpoint.endswith(f'/convnextv2_{arch}_22k_384_ema.pt')
+    assert (
+        backbone.adapter_init_cfg.checkpoint.rpartition('/')[2]
+        == dict(base='hrnet_w32-36af842e.pth', large='hrnet_w48-8ef0771d.pth')[arch]
+    )
 
 
 def test_weights_of_the_losses():
     """The original's, of all five and of the flip test's fine-tuning."""
-    weights = dict(confidence=2.25 / 4, joint=2e-3, limb=1e-3, oks=1e-3,
-                   heatmap=1e-3)
+    weights = dict(confidence=2.25 / 4, joint=2e-3, limb=1e-3, oks=1e-3, heatmap=1e-3)
     for name in NAMES:
         with torch.device('meta'):
             model = MODELS.build(without_weights(get_config(name)).model)
-        found = {key: loss.loss_weight
-                 for key, loss in model.head.loss_modules.items()}
+        found = {key: loss.loss_weight for key, loss in model.head.loss_modules.items()}
         names = ('oks', 'heatmap') if 'flip' in name else weights
         assert found == {key: weights[key] for key in names}
 
 
 def shrink(value):
     """A config's part, for inputs of the tests' size."""
-    sizes = {'input_size': (SIZE, SIZE), 'heatmap_size': (SIZE // 4, ) * 2,
-             'short_side': SIZE}
+    sizes = {'input_size': (SIZE, SIZE), 'heatmap_size': (SIZE // 4,) * 2, 'short_side': SIZE}
     if isinstance(value, dict):
-        return type(value)({key: sizes.get(key, shrink(one))
-                            for key, one in value.items()})
+        return type(value)({key: sizes.get(key, shrink(one)) for key, one in value.items()})
     if isinstance(value, (list, tuple)):
         return [shrink(one) for one in value]
     return value
@@ -163,7 +154,8 @@ def folders(synthetic, tmp_path_factory) -> dict:
     for split in ('train', 'val'):
         (coco / f'{split}2017').symlink_to(synthetic / split)
         (coco / f'annotations/person_keypoints_{split}2017.json').symlink_to(
-            synthetic / f'annotations/person_keypoints_{split}.json')
+            synthetic / f'annotations/person_keypoints_{split}.json'
+        )
     crowd = tmp_path_factory.mktemp('crowd') / 'data'
     make_synthetic_crowdpose(crowd, 4, 2, seed=1)
     return {'coco': coco, 'crowdpose': crowd, 'synthetic': synthetic}
@@ -174,9 +166,11 @@ def cut(backbone: ConfigDict) -> None:
     network. The adapter's width, which the head must fit, stays."""
     settings = OURS.get(backbone.type).arch_settings[backbone.arch]
     backbone.arch = dict(
-        settings, num_modules=(1, 1, 1, 1), depths=(1, 1, 1, 1),
-        base_net=dict(embed_dims=(16, 24, 32, 48), depths=(1, 2, 2, 1),
-                      use_grn=True))
+        settings,
+        num_modules=(1, 1, 1, 1),
+        depths=(1, 1, 1, 1),
+        base_net=dict(embed_dims=(16, 24, 32, 48), depths=(1, 2, 2, 1), use_grn=True),
+    )
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -191,31 +185,30 @@ def test_config_trains_a_step_and_predicts(name, folders):
     np.random.seed(0)
     model = MODELS.build(config.model)
     model.init_weights()
-    train, val = (DATASETS.build(config[f'{split}_dataloader'].dataset)
-                  for split in ('train', 'val'))
+    train, val = (
+        DATASETS.build(config[f'{split}_dataloader'].dataset) for split in ('train', 'val')
+    )
     config.optim_wrapper.type = 'OptimWrapper'  # no GPU, no mixed precision
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     before = copy.deepcopy(model.state_dict())
     model.train()
     log = model.train_step(pseudo_collate([train[0], train[1]]), wrapper)
     assert all(value > 0 and value.isfinite() for value in log.values()), log
-    changed = {key for key, value in model.state_dict().items()
-               if not torch.equal(value, before[key])}
-    learned = {key for key, value in model.named_parameters()
-               if value.requires_grad}
+    changed = {
+        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    }
+    learned = {key for key, value in model.named_parameters() if value.requires_grad}
     assert len(learned & changed) > 0.9 * len(learned)
     if 'flip' in name:
         assert changed <= learned  # and no statistics of norms
-        assert {key.split('.')[1] for key in changed} == {
-            'heatmaps_head', 'refine_head'}
-    frozen = {key for key in changed - learned
-              if key in dict(model.named_parameters())}
+        assert {key.split('.')[1] for key in changed} == {'heatmaps_head', 'refine_head'}
+    frozen = {key for key in changed - learned if key in dict(model.named_parameters())}
     assert not frozen
 
     model.eval()
-    model.head.decoder.score_threshold = -1.  # of one step, all are unsure
+    model.head.decoder.score_threshold = -1.0  # of one step, all are unsure
     with torch.no_grad():
-        result, = model.val_step(pseudo_collate([val[0]]))
+        (result,) = model.val_step(pseudo_collate([val[0]]))
     found = result.pred_instances
     assert 30 <= len(found.keypoints) <= (90 if '-ms_' in name else 30)
     assert found.keypoints.shape[1:] == (config.model.head.num_keypoints, 2)
@@ -230,25 +223,28 @@ def test_mmpose_s_inferencer(name, folders, tmp_path):
         config[key] = ConfigDict(shrink(config[key].to_dict()))
     set_data_root(config, str(folders[name.split('_')[-1].split('-')[0]]))
     cut(without_weights(config).model.backbone)
-    config.model.head.decoder.update(score_threshold=-1., max_num_people=3)
+    config.model.head.decoder.update(score_threshold=-1.0, max_num_people=3)
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     model.init_weights()
     weights = str(tmp_path / 'model.pth')
     torch.save({'state_dict': model.state_dict()}, weights)
-    inferencer = MMPoseInferencer(pose2d=config, pose2d_weights=weights,
-                                  device='cpu')
+    inferencer = MMPoseInferencer(pose2d=config, pose2d_weights=weights, device='cpu')
     dataset = DATASETS.build(config.val_dataloader.dataset)
     sample = dataset[0]
     path = sample['data_samples'].img_path
     with torch.no_grad():
         expected = model.eval().val_step(pseudo_collate([sample]))[0]
     for image in (path, cv2.imread(path)):
-        found, = next(inferencer(image, draw_heatmap=True, return_vis=True,
-                                 vis_out_dir=str(tmp_path)))['predictions']
+        (found,) = next(
+            inferencer(image, draw_heatmap=True, return_vis=True, vis_out_dir=str(tmp_path))
+        )['predictions']
         np.testing.assert_allclose(
             [person['keypoints'] for person in found],
-            expected.pred_instances.keypoints, rtol=1e-4, atol=1e-3)
+            expected.pred_instances.keypoints,
+            rtol=1e-4,
+            atol=1e-3,
+        )
     assert len(found) >= 3
     assert cv2.imread(str(tmp_path / path.rpartition('/')[2])) is not None
 
@@ -272,10 +268,10 @@ def test_metric_tells_right_from_wrong(data, folders):
             seen = (truth['keypoints_visible'] > 0).any(1)
             points = truth['keypoints'][seen] + [move, 0]
             sample['pred_instances'] = dict(
-                keypoints=points, keypoint_scores=np.ones(points.shape[:2]))
+                keypoints=points, keypoint_scores=np.ones(points.shape[:2])
+            )
             metric.process([sample])
-        found.append(metric.evaluate(len(dataset))[
-            config.default_hooks.checkpoint.save_best])
+        found.append(metric.evaluate(len(dataset))[config.default_hooks.checkpoint.save_best])
     right, wrong = found
     assert right > 0.99
     assert wrong < 0.5
@@ -293,28 +289,35 @@ def tables() -> list[tuple]:
             if not heads:
                 heads = cells
             elif '---' not in line:
-                rows.append((title, *cells[:3], dict(zip(
-                    heads[3:], cells[3:]))))
+                rows.append((title, *cells[:3], dict(zip(heads[3:], cells[3:]))))
     return rows
 
 
 @pytest.mark.skipif(not SOURCE.is_file(), reason='the source is not here')
 def test_figures_of_the_source():
-    places = {('COCO val2017', 'coco'): 'val', ('COCO test-dev2017', 'coco'):
-              'test-dev', ('CrowdPose test', 'crowdpose'): 'test'}
-    collection, = (item for family in read_families()
-                   for item in family.collections if item['Name'] == 'HRCoMer')
+    places = {
+        ('COCO val2017', 'coco'): 'val',
+        ('COCO test-dev2017', 'coco'): 'test-dev',
+        ('CrowdPose test', 'crowdpose'): 'test',
+    }
+    (collection,) = (
+        item
+        for family in read_families()
+        for item in family.collections
+        if item['Name'] == 'HRCoMer'
+    )
     results, rows = collection['Upstream Results'], tables()
     for title, backbone, flip, scales, figures in rows:
-        (data, split), = ((data, split) for (name, data), split in
-                          places.items() if name == title)
-        recipe = {'**ConvNeXt-Base**': 'b_8xb12-70e',
-                  '**ConvNeXt-Large**': 'l_8xb8-70e'}[backbone]
+        ((data, split),) = (
+            (data, split) for (name, data), split in places.items() if name == title
+        )
+        recipe = {'**ConvNeXt-Base**': 'b_8xb12-70e', '**ConvNeXt-Large**': 'l_8xb8-70e'}[backbone]
         assert flip == scales
         if flip == '&#10004;':
             recipe = 'l-flip-ms_8xb16-2e'
         printed = results[f'bu_hrcomer-{recipe}_{data}-768'].pop(split)
-        assert {key.replace('AP@0', 'AP '): f'{100 * value:.1f}' for
-                key, value in printed.items()} == figures
+        assert {
+            key.replace('AP@0', 'AP '): f'{100 * value:.1f}' for key, value in printed.items()
+        } == figures
     assert len(rows) == 9
     assert not any(results.values())

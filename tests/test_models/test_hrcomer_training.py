@@ -1,6 +1,5 @@
 """HRCoMer learns to find people: half a minute's training of a small one."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -29,22 +28,22 @@ def config(tmp_path_factory) -> ConfigDict:
     register_all_modules()
     init_default_scope('mmpose')
     folder = tmp_path_factory.mktemp('data') / 'crowdpose'
-    make_synthetic_crowdpose(folder, 1, IMAGES, seed=5, people=(1, 2),
-                             image_size=(128, 128))
+    make_synthetic_crowdpose(folder, 1, IMAGES, seed=5, people=(1, 2), image_size=(128, 128))
     config = get_config(DEMO)
     set_data_root(config, str(folder))
     test = config.val_dataloader.dataset
     config.train_dataloader.dataset.ann_file = test.ann_file
-    for pipeline in (config.train_dataloader.dataset.pipeline, test.pipeline,
-                     config.ms_pipeline):
+    for pipeline in (config.train_dataloader.dataset.pipeline, test.pipeline, config.ms_pipeline):
         for step in pipeline:
             _shrink(step)
     _shrink(config.model.head.decoder)
     config.model.backbone.arch = dict(
-        base_net=dict(embed_dims=(16, 32, 48, 64), depths=(1, 1, 1, 1),
-                      use_grn=True),
-        embed_dims=(8, 16, 24, 32), stage1_channels=16,
-        num_modules=(1, 1, 1, 1), depths=(1, 1, 1, 1))
+        base_net=dict(embed_dims=(16, 32, 48, 64), depths=(1, 1, 1, 1), use_grn=True),
+        embed_dims=(8, 16, 24, 32),
+        stage1_channels=16,
+        num_modules=(1, 1, 1, 1),
+        depths=(1, 1, 1, 1),
+    )
     config.model.head.update(in_channels=(8, 16, 24, 32))
     config.optim_wrapper.optimizer.lr = 4e-3
     return config
@@ -53,13 +52,14 @@ def config(tmp_path_factory) -> ConfigDict:
 def _shrink(step: ConfigDict) -> None:
     """Set the sizes of a pipeline's step, or of a codec; no augmentation but
     flips."""
-    sizes = dict(input_size=(SIZE, SIZE), heatmap_size=(SIZE // 4, ) * 2,
-                 short_side=SIZE, size_divisor=32)
+    sizes = dict(
+        input_size=(SIZE, SIZE), heatmap_size=(SIZE // 4,) * 2, short_side=SIZE, size_divisor=32
+    )
     step.update({key: sizes[key] for key in sizes if key in step})
     if 'encoder' in step:
         _shrink(step.encoder)
     if step.type == 'pose_backbones.RandomAffine':
-        step.update(scale_factor=(1., 1.), rotate_factor=0., shift_factor=0.)
+        step.update(scale_factor=(1.0, 1.0), rotate_factor=0.0, shift_factor=0.0)
 
 
 @pytest.fixture(scope='module')
@@ -76,8 +76,12 @@ def trained(config) -> tuple[torch.nn.Module, list[dict]]:
     log = []
     for step in range(STEPS):
         batch = [data[(step * BATCH + i) % len(data)] for i in range(BATCH)]
-        log.append({key: value.item() for key, value in model.train_step(
-            pseudo_collate(batch), wrapper).items()})
+        log.append(
+            {
+                key: value.item()
+                for key, value in model.train_step(pseudo_collate(batch), wrapper).items()
+            }
+        )
         schedule.step()
     return model.eval(), log
 
@@ -85,19 +89,17 @@ def trained(config) -> tuple[torch.nn.Module, list[dict]]:
 def rate(step: int) -> float:
     """The share of the learning rate: up, then down to nothing."""
     warmup = STEPS * 0.15
-    return min((step + 1) / warmup,
-               np.cos(np.pi / 2 * max(0, step - warmup) / (STEPS - warmup)))
+    return min((step + 1) / warmup, np.cos(np.pi / 2 * max(0, step - warmup) / (STEPS - warmup)))
 
 
 def measure(model, config, pipeline: list) -> float:
     """AP on the images that were learned."""
-    dataset = DATASETS.build(dict(
-        config.val_dataloader.dataset, pipeline=pipeline))
+    dataset = DATASETS.build(dict(config.val_dataloader.dataset, pipeline=pipeline))
     metric = Evaluator(as_list(config.val_evaluator))
     metric.dataset_meta = dataset.metainfo
     with torch.no_grad():
         for sample in dataset:
-            result, = model.test_step(pseudo_collate([sample]))
+            (result,) = model.test_step(pseudo_collate([sample]))
             metric.process([result.to_dict()])
     return metric.evaluate(len(dataset))['crowdpose/AP']
 
@@ -111,8 +113,7 @@ def test_every_loss_falls(trained):
 
 def test_people_are_found_and_told_apart(trained, config):
     model, _ = trained
-    assert measure(model, config, config.val_dataloader.dataset.pipeline
-                   ) > 0.6
+    assert measure(model, config, config.val_dataloader.dataset.pipeline) > 0.6
 
 
 def test_flips_and_scales_hold(trained, config, monkeypatch):
@@ -120,5 +121,4 @@ def test_flips_and_scales_hold(trained, config, monkeypatch):
     model, _ = trained
     assert measure(model, config, config.ms_pipeline) > 0.6
     monkeypatch.setitem(model.test_cfg, 'flip_test', True)
-    assert measure(model, config, config.val_dataloader.dataset.pipeline
-                   ) > 0.6
+    assert measure(model, config, config.val_dataloader.dataset.pipeline) > 0.6

@@ -9,8 +9,7 @@ from torch import nn
 from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import MogaNet
 
-SMALL = dict(
-    embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), ffn_ratios=(4, 4, 2, 2))
+SMALL = dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), ffn_ratios=(4, 4, 2, 2))
 
 
 def random_net(seed=0, **kwargs) -> MogaNet:
@@ -19,24 +18,31 @@ def random_net(seed=0, **kwargs) -> MogaNet:
     net = MogaNet(**{'arch': SMALL, **kwargs})
     for name, value in net.named_parameters():
         if 'scale' in name:
-            value.data.uniform_(.2, .6)
+            value.data.uniform_(0.2, 0.6)
     return net
 
 
 def test_outputs_equal_those_of_the_original():
     record = golden_values.load('moganet_x-tiny')
     net = MogaNet('x-tiny').eval()
-    net.load_state_dict(
-        golden_values.weights(record, 'backbone.'), strict=True)
+    net.load_state_dict(golden_values.weights(record, 'backbone.'), strict=True)
     assert sum(p.numel() for p in net.parameters()) == record['params']
     with torch.no_grad():
         outputs = net(golden_values.image(record))
     golden_values.assert_reproduced(outputs, record)
 
 
-@pytest.mark.parametrize(('arch', 'millions'), [
-    ('x-tiny', 2.97), ('tiny', 5.20), ('small', 25.3), ('base', 43.9),
-    ('large', 82.5), ('x-large', 180.8)])
+@pytest.mark.parametrize(
+    ('arch', 'millions'),
+    [
+        ('x-tiny', 2.97),
+        ('tiny', 5.20),
+        ('small', 25.3),
+        ('base', 43.9),
+        ('large', 82.5),
+        ('x-large', 180.8),
+    ],
+)
 def test_sizes_of_the_six_architectures(arch, millions):
     """Against the paper's classifiers, less their 1000-class layer."""
     with torch.device('meta'):
@@ -52,8 +58,7 @@ def test_short_names(alias, arch):
         assert MogaNet(alias).depths == MogaNet(arch).depths
 
 
-@pytest.mark.parametrize('size', [(64, 48), (33, 47), (32, 32), (1, 1),
-                                  (100, 7)])
+@pytest.mark.parametrize('size', [(64, 48), (33, 47), (32, 32), (1, 1), (100, 7)])
 def test_any_size_gives_ceil_of_side_over_stride(size):
     net = random_net().eval()
     with torch.no_grad():
@@ -67,8 +72,7 @@ def test_any_size_gives_ceil_of_side_over_stride(size):
 @pytest.mark.parametrize('norm_eval', [False, True])
 def test_norm_eval_keeps_the_statistics(norm_eval):
     net = random_net(norm_eval=norm_eval).train()
-    before = {k: v.clone() for k, v in net.state_dict().items()
-              if 'running' in k}
+    before = {k: v.clone() for k, v in net.state_dict().items() if 'running' in k}
     net(torch.randn(2, 3, 32, 32) + 3)
     same = [torch.equal(net.state_dict()[k], v) for k, v in before.items()]
     assert all(same) if norm_eval else not any(same)
@@ -92,8 +96,7 @@ def _step(net, image):
     size = sum(n for where, n in kept.items() if where not in own)
     loss.backward()
     gradients = {k: p.grad for k, p in net.named_parameters()}
-    statistics = {k: v for k, v in net.state_dict().items() if 'runn' in k
-                  or 'tracked' in k}
+    statistics = {k: v for k, v in net.state_dict().items() if 'runn' in k or 'tracked' in k}
     return gradients, statistics, size
 
 
@@ -102,9 +105,7 @@ def test_with_cp_saves_memory_and_changes_nothing_else(norm):
     image = torch.randn(2, 3, 64, 64)
     results = []
     for with_cp in (False, True):
-        net = random_net(
-            with_cp=with_cp, drop_path_rate=0.3,
-            norm_cfg=dict(type=norm)).train()
+        net = random_net(with_cp=with_cp, drop_path_rate=0.3, norm_cfg=dict(type=norm)).train()
         torch.manual_seed(7)
         results.append(_step(net, image))
     plain, checkpointed = results
@@ -137,12 +138,9 @@ def test_init_from_nothing_keeps_the_signal():
     net = MogaNet(SMALL)
     net.init_weights()
     block = net.blocks4[0]
-    for conv, fan_out in ((block.attn.value.DW_conv0, 25),
-                          (block.mlp.fc1, 64)):
-        assert conv.weight.std().item() == pytest.approx(
-            (2 / fan_out)**.5, rel=0.1)
-    assert all((m.bias == 0).all() for m in net.modules()
-               if isinstance(m, nn.Conv2d))
+    for conv, fan_out in ((block.attn.value.DW_conv0, 25), (block.mlp.fc1, 64)):
+        assert conv.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1)
+    assert all((m.bias == 0).all() for m in net.modules() if isinstance(m, nn.Conv2d))
 
 
 @pytest.mark.parametrize('prefix', [None, 'backbone'])
@@ -156,10 +154,8 @@ def test_init_cfg_loads_pretrained_weights(tmp_path, prefix):
     torch.save({'state_dict': weights}, tmp_path / 'net.pth')
     net = random_net(
         seed=2,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint=str(tmp_path / 'net.pth'),
-            prefix=prefix))
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'net.pth'), prefix=prefix),
+    )
     net.init_weights()
     for name, value in source.state_dict().items():
         assert torch.equal(net.state_dict()[name], value)
@@ -168,51 +164,72 @@ def test_init_cfg_loads_pretrained_weights(tmp_path, prefix):
 def test_init_cfg_of_another_size_is_refused(tmp_path):
     other = MogaNet({**SMALL, 'embed_dims': (8, 16, 24, 40)})
     torch.save({'state_dict': other.state_dict()}, tmp_path / 'other.pth')
-    net = random_net(init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'other.pth')))
-    with pytest.raises(CheckpointError, match=r'other\.pth .*not a checkpoint '
-                       r'of this model: .*\(40.* in the file and \(32'):
+    net = random_net(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'other.pth')))
+    with pytest.raises(
+        CheckpointError,
+        match=r'other\.pth .*not a checkpoint '
+        r'of this model: .*\(40.* in the file and \(32',
+    ):
         net.init_weights()
 
 
-@pytest.mark.parametrize(('argument', 'value', 'error', 'message'), [
-    ('arch', 'smal', ValueError, "'smal': expected .*did you mean small"),
-    ('arch', 3, TypeError, 'arch is 3: expected a name'),
-    ('arch', dict(depths=(1, )), ValueError, 'keys depths: .*embed_dims'),
-    ('arch', {**SMALL, 'depths': (1, 1)}, ValueError,
-     r"arch\['depths'\] is \(1, 1\): expected 4 whole"),
-    ('arch', {**SMALL, 'embed_dims': (8, 16, 20, 32)}, ValueError,
-     'multiples of 8'),
-    ('out_indices', (), ValueError, 'different stages'),
-    ('frozen_stages', 'all', ValueError, "'all'"),
-    ('norm_eval', 'yes', TypeError, "norm_eval is 'yes'"),
-    ('arch', {**SMALL, 'ffn_ratios': (8, 8, 4, 0)}, ValueError,
-     r"arch\['ffn_ratios'\] is \(8, 8, 4, 0\): expected 4 positive"),
-    ('arch', {**SMALL, 'ffn_ratios': 4}, TypeError, 'is 4: expected 4 pos'),
-    ('in_channels', -3, ValueError, 'in_channels is -3: expected a whole'),
-    ('drop_path_rate', None, TypeError, 'drop_path_rate is None: expected'),
-    ('layer_scale_init_value', 'a', TypeError,
-     "layer_scale_init_value is 'a': expected a number"),
-    ('dilations', (1, 2), ValueError, r'dilations is \(1, 2\): expected 3 '
-     'whole numbers of at least 1, one a convolution'),
-    ('dilations', 3, TypeError, 'dilations is 3: expected 3 whole'),
-    ('dilations', (1, 2, 2.5), TypeError, r'dilations is \(1, 2, 2\.5\)'),
-    ('norm_cfg', dict(type='SyncBM'), ValueError,
-     "'SyncBM'.*SyncBN.*did you mean SyncBN"),
-    ('norm_cfg', 'BN', ValueError, "norm_cfg is 'BN': expected a dict"),
-])
-def test_wrong_arguments_fail_at_construction(argument, value, error,
-                                              message):
+@pytest.mark.parametrize(
+    ('argument', 'value', 'error', 'message'),
+    [
+        ('arch', 'smal', ValueError, "'smal': expected .*did you mean small"),
+        ('arch', 3, TypeError, 'arch is 3: expected a name'),
+        ('arch', dict(depths=(1,)), ValueError, 'keys depths: .*embed_dims'),
+        (
+            'arch',
+            {**SMALL, 'depths': (1, 1)},
+            ValueError,
+            r"arch\['depths'\] is \(1, 1\): expected 4 whole",
+        ),
+        ('arch', {**SMALL, 'embed_dims': (8, 16, 20, 32)}, ValueError, 'multiples of 8'),
+        ('out_indices', (), ValueError, 'different stages'),
+        ('frozen_stages', 'all', ValueError, "'all'"),
+        ('norm_eval', 'yes', TypeError, "norm_eval is 'yes'"),
+        (
+            'arch',
+            {**SMALL, 'ffn_ratios': (8, 8, 4, 0)},
+            ValueError,
+            r"arch\['ffn_ratios'\] is \(8, 8, 4, 0\): expected 4 positive",
+        ),
+        ('arch', {**SMALL, 'ffn_ratios': 4}, TypeError, 'is 4: expected 4 pos'),
+        ('in_channels', -3, ValueError, 'in_channels is -3: expected a whole'),
+        ('drop_path_rate', None, TypeError, 'drop_path_rate is None: expected'),
+        (
+            'layer_scale_init_value',
+            'a',
+            TypeError,
+            "layer_scale_init_value is 'a': expected a number",
+        ),
+        (
+            'dilations',
+            (1, 2),
+            ValueError,
+            r'dilations is \(1, 2\): expected 3 '
+            'whole numbers of at least 1, one a convolution',
+        ),
+        ('dilations', 3, TypeError, 'dilations is 3: expected 3 whole'),
+        ('dilations', (1, 2, 2.5), TypeError, r'dilations is \(1, 2, 2\.5\)'),
+        ('norm_cfg', dict(type='SyncBM'), ValueError, "'SyncBM'.*SyncBN.*did you mean SyncBN"),
+        ('norm_cfg', 'BN', ValueError, "norm_cfg is 'BN': expected a dict"),
+    ],
+)
+def test_wrong_arguments_fail_at_construction(argument, value, error, message):
     with pytest.raises(error, match=message):
         MogaNet(**{'arch': SMALL, argument: value})
 
 
-@pytest.mark.parametrize('init_cfg', [
-    dict(type='Pretrained'),
-    dict(type='Pretrained', checkpoint='x.pth', strict=False),
-    [dict(type='Pretrained', checkpoint='x.pth'),
-     dict(type='Constant', val=1, layer='Conv2d')],
-])
+@pytest.mark.parametrize(
+    'init_cfg',
+    [
+        dict(type='Pretrained'),
+        dict(type='Pretrained', checkpoint='x.pth', strict=False),
+        [dict(type='Pretrained', checkpoint='x.pth'), dict(type='Constant', val=1, layer='Conv2d')],
+    ],
+)
 def test_init_cfg_that_cannot_work_is_refused(init_cfg):
     with pytest.raises(ValueError, match='init_cfg'):
         random_net(init_cfg=init_cfg).init_weights()
@@ -232,11 +249,11 @@ def stirred(**kwargs) -> MogaNet:
     """In evaluation mode, each value of each layer counts."""
     net = random_net(**kwargs).eval()
     for value in net.parameters():
-        nn.init.normal_(value, std=.3)
+        nn.init.normal_(value, std=0.3)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, .5, 2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
     return net
 
 
@@ -260,7 +277,7 @@ def test_fused_runs_without_the_blocks(monkeypatch):
         expected = fused(x)
         nn.init.zeros_(net.blocks1[0].mlp.fc1.weight)
         torch.testing.assert_close(fused(x), expected)
-        assert (net(x)[0] - expected[0]).abs().max() > .01
+        assert (net(x)[0] - expected[0]).abs().max() > 0.01
     monkeypatch.setattr(type(net.blocks1[0]), 'forward', None)
     fused(x)
     with pytest.raises(TypeError):
@@ -283,4 +300,4 @@ def test_fused_in_half_precision():
         with torch.autocast('cpu', torch.bfloat16):
             found = net.fused()(x)
     for one, other in zip(found, expected):
-        assert (one - other).abs().max() < .05 * other.abs().max()
+        assert (one - other).abs().max() < 0.05 * other.abs().max()

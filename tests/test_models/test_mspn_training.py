@@ -23,18 +23,28 @@ def people(tmp_path_factory):
 def test_two_small_stages_reach_their_ap(people, tmp_path):
     """The demo's config, half as wide, a quarter as long."""
     done = run_tool(
-        'train.py', CONFIG, '--data-root', people, '--work-dir', tmp_path,
-        '--cfg-options', 'model.backbone.base_channels=16',
-        'model.backbone.unit_channels=32', 'model.head.unit_channels=32',
-        f'train_cfg.max_iters={STEPS}', f'train_cfg.val_interval={STEPS}',
-        'optim_wrapper.optimizer.lr=0.005', 'param_scheduler.0.end=20',
-        'param_scheduler.1.begin=20', f'param_scheduler.1.end={STEPS}',
-        timeout=600)
+        'train.py',
+        CONFIG,
+        '--data-root',
+        people,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'model.backbone.base_channels=16',
+        'model.backbone.unit_channels=32',
+        'model.head.unit_channels=32',
+        f'train_cfg.max_iters={STEPS}',
+        f'train_cfg.val_interval={STEPS}',
+        'optim_wrapper.optimizer.lr=0.005',
+        'param_scheduler.0.end=20',
+        'param_scheduler.1.begin=20',
+        f'param_scheduler.1.end={STEPS}',
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout
-    reached, = re.findall(r'coco/AP: ([\d.]+)', done.stdout)
+    (reached,) = re.findall(r'coco/AP: ([\d.]+)', done.stdout)
     assert float(reached) > AP, reached
-    losses = [float(loss) for loss in
-              re.findall(r'loss_kpt: ([\d.]+)', done.stdout)]
+    losses = [float(loss) for loss in re.findall(r'loss_kpt: ([\d.]+)', done.stdout)]
     assert len(losses) == STEPS / 20
     assert losses[-1] < 0.97 * losses[0]
     assert list(tmp_path.glob(f'best_coco_AP_iter_{STEPS}.pth'))

@@ -16,19 +16,20 @@ from pose_backbones.models.losses import (
 )
 
 GOLDEN = {
-    key: torch.from_numpy(np.asarray(value)) for key, value in np.load(
-        Path(__file__).parents[1] / 'golden' / 'hrcomer_losses.npz').items()}
-PEOPLE_LOSSES = [
-    JointL1Loss(), LimbL1Loss(limbs=[(0, 2)]), OKSLoss(sigmas=[.1, .2, .3])]
+    key: torch.from_numpy(np.asarray(value))
+    for key, value in np.load(Path(__file__).parents[1] / 'golden' / 'hrcomer_losses.npz').items()
+}
+PEOPLE_LOSSES = [JointL1Loss(), LimbL1Loss(limbs=[(0, 2)]), OKSLoss(sigmas=[0.1, 0.2, 0.3])]
 
 
 def golden_people(kind: str):
     """Joints found, targets and areas of the people assigned."""
-    image, query, person = (GOLDEN[f'match_{key}']
-                            for key in ('batch', 'query', 'target'))
-    return (GOLDEN[f'loss_pred_{kind}'][image, query],
-            GOLDEN['loss_target_joints'][image, person],
-            GOLDEN['loss_target_areas'][image, person])
+    image, query, person = (GOLDEN[f'match_{key}'] for key in ('batch', 'query', 'target'))
+    return (
+        GOLDEN[f'loss_pred_{kind}'][image, query],
+        GOLDEN['loss_target_joints'][image, person],
+        GOLDEN['loss_target_areas'][image, person],
+    )
 
 
 def people(count: int = 4, seed: int = 0):
@@ -40,106 +41,113 @@ def people(count: int = 4, seed: int = 0):
     return joints, targets, 50 + 90 * torch.rand(count, generator=rng)
 
 
-@pytest.mark.parametrize(('name', 'loss', 'kind'), [
-    ('joint', JointL1Loss(loss_weight=2e-3), 'joints'),
-    ('limb', LimbL1Loss(loss_weight=1e-3), 'joints'),
-    ('oks', OKSLoss(loss_weight=1e-3), 'joints_refined'),
-    ('oks_bbox', OKSLoss(area_factor=0.53, loss_weight=1e-3),
-     'joints_refined')])
+@pytest.mark.parametrize(
+    ('name', 'loss', 'kind'),
+    [
+        ('joint', JointL1Loss(loss_weight=2e-3), 'joints'),
+        ('limb', LimbL1Loss(loss_weight=1e-3), 'joints'),
+        ('oks', OKSLoss(loss_weight=1e-3), 'joints_refined'),
+        ('oks_bbox', OKSLoss(area_factor=0.53, loss_weight=1e-3), 'joints_refined'),
+    ],
+)
 def test_golden_of_people(name, loss, kind):
     value = loss(*golden_people(kind))
-    assert value.item() == pytest.approx(
-        GOLDEN[f'value_loss_{name}'].item(), rel=1e-5)
+    assert value.item() == pytest.approx(GOLDEN[f'value_loss_{name}'].item(), rel=1e-5)
 
 
 def test_golden_of_queries():
     logits = GOLDEN['loss_pred_logits'][..., 0]
     targets = torch.zeros_like(logits)
     targets[GOLDEN['match_batch'], GOLDEN['match_query']] = 1
-    valid = torch.cat([
-        torch.nn.functional.interpolate(
-            GOLDEN['loss_mask'][:, None], shape, mode='bilinear',
-            align_corners=False).flatten(1)
-        for shape in GOLDEN['loss_query_shapes'].tolist()], 1)
+    valid = torch.cat(
+        [
+            torch.nn.functional.interpolate(
+                GOLDEN['loss_mask'][:, None], shape, mode='bilinear', align_corners=False
+            ).flatten(1)
+            for shape in GOLDEN['loss_query_shapes'].tolist()
+        ],
+        1,
+    )
     value = BinaryFocalLoss(loss_weight=0.5625)(logits, targets, valid)
-    assert value.item() == pytest.approx(
-        GOLDEN['value_loss_cls'].item(), rel=1e-5)
+    assert value.item() == pytest.approx(GOLDEN['value_loss_cls'].item(), rel=1e-5)
 
 
 def test_golden_of_heat_maps():
     value = HeatmapFocalLoss(loss_weight=1e-3)(
-        GOLDEN['loss_pred_heatmaps'], GOLDEN['loss_target_heatmaps'],
-        GOLDEN['loss_mask'])
-    assert value.item() == pytest.approx(
-        GOLDEN['value_loss_hms'].item(), rel=1e-5)
+        GOLDEN['loss_pred_heatmaps'], GOLDEN['loss_target_heatmaps'], GOLDEN['loss_mask']
+    )
+    assert value.item() == pytest.approx(GOLDEN['value_loss_hms'].item(), rel=1e-5)
 
 
 def test_focal_loss_by_its_options():
-    logits = torch.tensor([0.5, -2.])
+    logits = torch.tensor([0.5, -2.0])
     one, zero = torch.ones(2), torch.zeros(2)
     p = logits.double().sigmoid()
-    loss = BinaryFocalLoss(gamma=3, alpha=0.4, loss_weight=2.)
+    loss = BinaryFocalLoss(gamma=3, alpha=0.4, loss_weight=2.0)
     torch.testing.assert_close(
         loss(logits, one, one).double(),
-        (2 * 0.4 * (1 - p)**3 * -p.log()).mean(), check_dtype=False,
-        rtol=1e-5, atol=0)
+        (2 * 0.4 * (1 - p) ** 3 * -p.log()).mean(),
+        check_dtype=False,
+        rtol=1e-5,
+        atol=0,
+    )
     torch.testing.assert_close(
         loss(logits, zero, one).double(),
-        (2 * 0.6 * p**3 * -(1 - p).log()).mean(), rtol=1e-5, atol=0)
+        (2 * 0.6 * p**3 * -(1 - p).log()).mean(),
+        rtol=1e-5,
+        atol=0,
+    )
     # What is not valid does not count, in the mean either.
     first = loss(logits[:1], one[:1], one[:1])
-    torch.testing.assert_close(
-        loss(logits, one, torch.tensor([0.5, 0.])), first)
+    torch.testing.assert_close(loss(logits, one, torch.tensor([0.5, 0.0])), first)
     # Without an exponent it is cross entropy.
     torch.testing.assert_close(
-        BinaryFocalLoss(gamma=0, alpha=0.5)(logits, one, one),
-        (-0.5 * p.log()).mean().float())
+        BinaryFocalLoss(gamma=0, alpha=0.5)(logits, one, one), (-0.5 * p.log()).mean().float()
+    )
 
 
 def test_joint_loss_by_hand():
-    joints = torch.tensor([[[1., 2.], [5., 5.]], [[0., 0.], [4., 4.]]])
-    targets = torch.tensor(
-        [[[2., 4., 1.], [0., 0., 0.]], [[3., 0., 1.], [4., 6., 1.]]])
-    areas = torch.tensor([4., 25.])
+    joints = torch.tensor([[[1.0, 2.0], [5.0, 5.0]], [[0.0, 0.0], [4.0, 4.0]]])
+    targets = torch.tensor([[[2.0, 4.0, 1.0], [0.0, 0.0, 0.0]], [[3.0, 0.0, 1.0], [4.0, 6.0, 1.0]]])
+    areas = torch.tensor([4.0, 25.0])
     # (1 + 2) / 2, 3 / 5 and 2 / 5, of three joints
-    assert JointL1Loss(loss_weight=3.)(
-        joints, targets, areas).item() == pytest.approx(2.5, rel=1e-4)
+    assert JointL1Loss(loss_weight=3.0)(joints, targets, areas).item() == pytest.approx(
+        2.5, rel=1e-4
+    )
     # Only the second has both ends: ((-4, -4) - (-1, -6)) is (-3, 2).
-    assert LimbL1Loss([(0, 1)], loss_weight=3.)(
-        joints, targets, areas).item() == pytest.approx(3, rel=1e-4)
+    assert LimbL1Loss([(0, 1)], loss_weight=3.0)(joints, targets, areas).item() == pytest.approx(
+        3, rel=1e-4
+    )
 
 
 def test_oks_loss_by_hand():
-    joints = torch.tensor([[[3., 4.], [1., 1.]], [[2., 2.], [7., 7.]]])
-    targets = torch.tensor(
-        [[[0., 0., 1.], [1., 1., 1.]], [[2., 2., 1.], [9., 9., 0.]]])
-    loss = OKSLoss(sigmas=[0.5, 0.1], area_factor=0.5, loss_weight=3.)
+    joints = torch.tensor([[[3.0, 4.0], [1.0, 1.0]], [[2.0, 2.0], [7.0, 7.0]]])
+    targets = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 1.0]], [[2.0, 2.0, 1.0], [9.0, 9.0, 0.0]]])
+    loss = OKSLoss(sigmas=[0.5, 0.1], area_factor=0.5, loss_weight=3.0)
     # exp(-25 / (2 * .5 * 10 * 1)) and 1, of two joints; 1 of one
     expected = 3 * (1 - ((np.exp(-2.5) + 1) / 2 + 1) / 2)
-    assert loss(joints, targets, torch.tensor([10., 10.])).item() == (
-        pytest.approx(expected, rel=1e-4))
+    assert loss(joints, targets, torch.tensor([10.0, 10.0])).item() == (
+        pytest.approx(expected, rel=1e-4)
+    )
 
 
 def test_heat_map_loss_by_hand():
     found = torch.tensor([[[[0.8, 0.3], [0.4, 0.9]]]])
-    targets = torch.tensor([[[[1., 0.5], [0., 1.]]]])
-    valid = torch.tensor([[[1., 1.], [0., 1.]]])
-    loss = HeatmapFocalLoss(alpha=3., beta=2., loss_weight=5.)
-    expected = -5 / 2 * (0.2**3 * np.log(0.8) + 0.1**3 * np.log(0.9)
-                         + 0.3**3 * 0.5**2 * np.log(0.7))
-    assert loss(found, targets, valid).item() == pytest.approx(
-        expected, rel=1e-5)
+    targets = torch.tensor([[[[1.0, 0.5], [0.0, 1.0]]]])
+    valid = torch.tensor([[[1.0, 1.0], [0.0, 1.0]]])
+    loss = HeatmapFocalLoss(alpha=3.0, beta=2.0, loss_weight=5.0)
+    expected = (
+        -5 / 2 * (0.2**3 * np.log(0.8) + 0.1**3 * np.log(0.9) + 0.3**3 * 0.5**2 * np.log(0.7))
+    )
+    assert loss(found, targets, valid).item() == pytest.approx(expected, rel=1e-5)
     # A joint counts where the image is not labelled, too; without any, the
     # sum is not divided.
     targets[0, 0, 0, 0] = targets[0, 0, 1, 1] = 0
-    expected = -5 * (0.8**3 * np.log(0.2) + 0.9**3 * np.log(0.1)
-                     + 0.3**3 * 0.5**2 * np.log(0.7))
-    assert loss(found, targets, valid).item() == pytest.approx(
-        expected, rel=1e-5)
+    expected = -5 * (0.8**3 * np.log(0.2) + 0.9**3 * np.log(0.1) + 0.3**3 * 0.5**2 * np.log(0.7))
+    assert loss(found, targets, valid).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize('loss', PEOPLE_LOSSES,
-                         ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize('loss', PEOPLE_LOSSES, ids=lambda loss: type(loss).__name__)
 def test_nobody_gives_zero_gradients(loss):
     outputs = torch.rand(2, 9, 3, 2, requires_grad=True)
     none = torch.zeros(0, dtype=torch.long)
@@ -149,8 +157,7 @@ def test_nobody_gives_zero_gradients(loss):
     assert outputs.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize('loss', PEOPLE_LOSSES,
-                         ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize('loss', PEOPLE_LOSSES, ids=lambda loss: type(loss).__name__)
 def test_joints_that_do_not_count(loss):
     joints, targets, areas = people()
     targets[..., 2] = 0
@@ -172,33 +179,28 @@ def test_joints_that_do_not_count(loss):
 def test_all_masked_gives_zero_gradients(masked):
     logits = torch.randn(2, 5, requires_grad=True)
     maps = torch.rand(2, 3, 4, 4, requires_grad=True)
-    part = 0. if masked else 1.
-    value = BinaryFocalLoss()(logits, torch.zeros(2, 5),
-                              torch.full((2, 5), part))
-    other = HeatmapFocalLoss()(maps, torch.zeros(2, 3, 4, 4),
-                               torch.full((2, 4, 4), part))
+    part = 0.0 if masked else 1.0
+    value = BinaryFocalLoss()(logits, torch.zeros(2, 5), torch.full((2, 5), part))
+    other = HeatmapFocalLoss()(maps, torch.zeros(2, 3, 4, 4), torch.full((2, 4, 4), part))
     (value + other).backward()
     for one, grad in ((value, logits.grad), (other, maps.grad)):
         assert (one.item() == 0) == masked
         assert (grad.abs().max() == 0) == masked
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16,
-                                   torch.float32])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
 def test_saturated_outputs(dtype):
-    logits = torch.tensor([-1e4, 1e4, -1e4, 1e4, 0.], dtype=dtype,
-                          requires_grad=True)
-    targets = torch.tensor([0., 1., 1., 0., 1.])
+    logits = torch.tensor([-1e4, 1e4, -1e4, 1e4, 0.0], dtype=dtype, requires_grad=True)
+    targets = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
     value = BinaryFocalLoss()(logits, targets, torch.ones(5))
     value.backward()
     assert value.isfinite()
     assert logits.grad.isfinite().all()
     # What is sure and wrong is moved to the right side.
     assert logits.grad[2] < 0 < logits.grad[3]
-    maps = torch.tensor([0., 1., 0., 1., 0.5], dtype=dtype)
+    maps = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.5], dtype=dtype)
     maps = maps.reshape(1, 1, 1, 5).requires_grad_()
-    value = HeatmapFocalLoss()(maps, targets.reshape(1, 1, 1, 5),
-                               torch.ones(1, 1, 5))
+    value = HeatmapFocalLoss()(maps, targets.reshape(1, 1, 1, 5), torch.ones(1, 1, 5))
     value.backward()
     # Wrong by all but eps: a joint at 0, and none at 1, of three joints.
     expected = (-2 * np.log(1e-6) - 0.25 * np.log(0.5)) / 3
@@ -206,26 +208,23 @@ def test_saturated_outputs(dtype):
     assert maps.grad.isfinite().all()
 
 
-@pytest.mark.parametrize('loss', PEOPLE_LOSSES,
-                         ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize('loss', PEOPLE_LOSSES, ids=lambda loss: type(loss).__name__)
 def test_half_precision_is_computed_in_single(loss):
     joints, targets, areas = people()
     # The squares of these are beyond half precision.
     joints = (joints * 30).half().requires_grad_()
-    targets = targets * torch.tensor([30., 30., 1.])
+    targets = targets * torch.tensor([30.0, 30.0, 1.0])
     value = loss(joints, targets, areas * 900)
     value.backward()
     assert value.dtype == torch.float32
     assert joints.grad.isfinite().all()
-    torch.testing.assert_close(
-        value, loss(joints.detach().float(), targets, areas * 900))
+    torch.testing.assert_close(value, loss(joints.detach().float(), targets, areas * 900))
     # And so with areas that are.
     half = loss(joints, targets, (areas * 900).clamp(max=6e4).half())
     assert half.isfinite()
 
 
-@pytest.mark.parametrize('loss', PEOPLE_LOSSES,
-                         ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize('loss', PEOPLE_LOSSES, ids=lambda loss: type(loss).__name__)
 def test_gradients_are_bounded(loss):
     joints, targets, areas = people()
     joints[0] = targets[0, :, :2]
@@ -245,8 +244,9 @@ def test_autocast():
 
 def test_learning_lowers_every_loss():
     joints, targets, areas = people()
-    joints = (targets[..., :2] + 0.4 * torch.randn(
-        joints.shape, generator=torch.Generator().manual_seed(1)))
+    joints = targets[..., :2] + 0.4 * torch.randn(
+        joints.shape, generator=torch.Generator().manual_seed(1)
+    )
     for loss in PEOPLE_LOSSES:
         start = loss(joints, targets, areas).item()
         moved = joints.clone().requires_grad_()
@@ -259,17 +259,19 @@ def test_learning_lowers_every_loss():
 
 
 def test_from_configs():
-    loss = MODELS.build(dict(
-        type='pose_backbones.OKSLoss', area_factor=0.53,
-        sigmas='configs/_base_/datasets/crowdpose.py'))
+    loss = MODELS.build(
+        dict(
+            type='pose_backbones.OKSLoss',
+            area_factor=0.53,
+            sigmas='configs/_base_/datasets/crowdpose.py',
+        )
+    )
     assert isinstance(loss, OKSLoss)
     assert len(loss.variances) == 14
     # A checkpoint needs no sigmas.
     assert not loss.state_dict()
-    for name in ('BinaryFocalLoss', 'JointL1Loss', 'LimbL1Loss',
-                 'HeatmapFocalLoss'):
-        built = MODELS.build(dict(
-            type=f'pose_backbones.{name}', loss_weight=7.))
+    for name in ('BinaryFocalLoss', 'JointL1Loss', 'LimbL1Loss', 'HeatmapFocalLoss'):
+        built = MODELS.build(dict(type=f'pose_backbones.{name}', loss_weight=7.0))
         assert built.loss_weight == 7
 
 
@@ -277,8 +279,7 @@ def test_errors():
     joints, targets, areas = people()
     with pytest.raises(ValueError, match=r'\(4, 3, 2\) and targets .4, 3, 2'):
         JointL1Loss()(joints, targets[..., :2], areas)
-    with pytest.raises(ValueError, match='limbs go up to key point 16: '
-                       'expected indices below 3'):
+    with pytest.raises(ValueError, match='limbs go up to key point 16: expected indices below 3'):
         LimbL1Loss()(joints, targets, areas)
     with pytest.raises(ValueError, match='there are 17 sigmas: expected 3'):
         OKSLoss()(joints, targets, areas)
@@ -288,8 +289,11 @@ def test_errors():
         HeatmapFocalLoss(alpha=-1)
     with pytest.raises(TypeError, match="loss_weight is '1': expected a"):
         JointL1Loss('1')
-    with pytest.raises(ValueError, match=r'valid has the shape \(2,\): '
-                       r'expected \(3,\)'):
+    with pytest.raises(
+        ValueError,
+        match=r'valid has the shape \(2,\): '
+        r'expected \(3,\)',
+    ):
         BinaryFocalLoss()(torch.zeros(3), torch.zeros(3), torch.zeros(2))
     maps = torch.zeros(1, 2, 4, 4)
     with pytest.raises(ValueError, match=r'valid has the shape \(1, 2, 4, 4'):

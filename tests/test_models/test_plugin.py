@@ -28,9 +28,14 @@ BACKBONE = """dict(
 
 def run_code(code: str) -> str:
     """Run code in a fresh Python; returns what it prints."""
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
-                          env=tool_env(), capture_output=True, text=True,
-                          timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        env=tool_env(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -53,8 +58,9 @@ def test_mmpose_config_with_custom_imports(tmp_path, kind):
     config = tmp_path / 'config.py'
     config.write_text(
         "default_scope = 'mmpose'\n"
-        "custom_imports = dict(imports=['pose_backbones'])\n" +
-        POSE.replace('BACKBONE', BACKBONE.format(type=kind, out=(3, ))))
+        "custom_imports = dict(imports=['pose_backbones'])\n"
+        + POSE.replace('BACKBONE', BACKBONE.format(type=kind, out=(3,)))
+    )
     printed = run_code(
         textwrap.dedent(f"""
         from mmengine.config import Config
@@ -66,16 +72,17 @@ def test_mmpose_config_with_custom_imports(tmp_path, kind):
         model = MODELS.build(config.model)
         maps = model(torch.zeros(1, 3, 64, 64), None, mode='tensor')
         print(type(model.backbone).__module__, tuple(maps.shape))
-        """))
-    assert printed.split('\n')[-2] == (
-        'pose_backbones.models.backbones.moganet (1, 17, 16, 16)')
+        """)
+    )
+    assert printed.split('\n')[-2] == ('pose_backbones.models.backbones.moganet (1, 17, 16, 16)')
 
 
 def test_mmpose_config_by_prefix_without_import():
-    model = POSE.replace(
-        'BACKBONE', BACKBONE.format(type='pose_backbones.MogaNet', out=(3, )))
+    model = POSE.replace('BACKBONE', BACKBONE.format(type='pose_backbones.MogaNet', out=(3,)))
     printed = run_code(
-        FULL_MMCV + model + textwrap.dedent("""
+        FULL_MMCV
+        + model
+        + textwrap.dedent("""
         import torch
         from mmengine.registry import init_default_scope
         from mmpose.registry import MODELS
@@ -84,15 +91,17 @@ def test_mmpose_config_by_prefix_without_import():
         maps = MODELS.build(model)(
             torch.zeros(1, 3, 64, 64), None)
         print(tuple(maps.shape))
-        """))
+        """)
+    )
     assert printed.split('\n')[-2] == '(1, 17, 16, 16)'
 
 
 def test_detector_with_fpn_by_prefix_without_import():
-    backbone = BACKBONE.format(
-        type='pose_backbones.MogaNet', out=(0, 1, 2, 3))
+    backbone = BACKBONE.format(type='pose_backbones.MogaNet', out=(0, 1, 2, 3))
     printed = run_code(
-        FULL_MMCV + f'backbone = {backbone}' + textwrap.dedent("""
+        FULL_MMCV
+        + f'backbone = {backbone}'
+        + textwrap.dedent("""
         import torch
         from mmengine.hub import get_config
         from mmengine.registry import init_default_scope
@@ -127,15 +136,17 @@ def test_detector_with_fpn_by_prefix_without_import():
         print(bool(total.isfinite()), len(losses['loss_cls']),
               float(gradients[0].abs().sum()) > 0,
               all(g is not None for g in gradients))
-        """))
+        """)
+    )
     assert printed.split('\n')[-2] == 'True 5 True True'
 
 
 def test_segmentor_by_prefix_without_import():
-    backbone = BACKBONE.format(
-        type='pose_backbones.MogaNet', out=(0, 1, 2, 3))
+    backbone = BACKBONE.format(type='pose_backbones.MogaNet', out=(0, 1, 2, 3))
     printed = run_code(
-        FULL_MMCV + f'backbone = {backbone}' + textwrap.dedent("""
+        FULL_MMCV
+        + f'backbone = {backbone}'
+        + textwrap.dedent("""
         import torch
         from mmengine.config import ConfigDict
         from mmengine.registry import init_default_scope
@@ -168,7 +179,8 @@ def test_segmentor_by_prefix_without_import():
         print(finite, all(g is not None for g in gradients),
               float(gradients[0].abs().sum()) > 0,
               tuple(result[0].pred_sem_seg.data.shape))
-        """))
+        """)
+    )
     assert printed.split('\n')[-2] == 'True True True (1, 64, 64)'
 
 
@@ -177,6 +189,7 @@ def test_a_name_of_the_host_is_never_replaced():
 
     from pose_backbones._compat.mmpose_registry import add_names
     from pose_backbones.registry import MODELS as OURS
+
     theirs = MODELS.get('ResNet')
     OURS.import_from_location()
     OURS._module_dict['ResNet'] = object

@@ -9,12 +9,20 @@ from pose_backbones.models.backbones import ConvNeXt
 from pose_backbones.models.pose_estimators import TopdownPoseEstimator
 
 ARCH = dict(embed_dims=(8, 16, 24, 32), depths=(1, 1, 1, 1), use_grn=False)
-HEAD = dict(type='HeatmapHead', out_channels=3, deconv_out_channels=(8, ),
-            deconv_kernel_sizes=(4, ),
-            loss=dict(type='KeypointMSELoss', use_target_weight=True))
-SIMCC = dict(type='RTMCCHead', out_channels=3, input_size=(64, 64),
-             in_featuremap_size=(2, 2), decoder=dict(
-                 type='SimCCLabel', input_size=(64, 64), sigma=2.0))
+HEAD = dict(
+    type='HeatmapHead',
+    out_channels=3,
+    deconv_out_channels=(8,),
+    deconv_kernel_sizes=(4,),
+    loss=dict(type='KeypointMSELoss', use_target_weight=True),
+)
+SIMCC = dict(
+    type='RTMCCHead',
+    out_channels=3,
+    input_size=(64, 64),
+    in_featuremap_size=(2, 2),
+    decoder=dict(type='SimCCLabel', input_size=(64, 64), sigma=2.0),
+)
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -27,13 +35,12 @@ def estimator(backbone=None, **kwargs) -> TopdownPoseEstimator:
     backbone = backbone or {}
     if 'type' not in backbone:
         backbone = dict(backbone, type='pose_backbones.ConvNeXt', arch=ARCH)
-    return MODELS.build(dict(
-        type='pose_backbones.TopdownPoseEstimator', backbone=backbone,
-        **kwargs))
+    return MODELS.build(
+        dict(type='pose_backbones.TopdownPoseEstimator', backbone=backbone, **kwargs)
+    )
 
 
-@pytest.mark.parametrize(('indices', 'channels'), [
-    ((3, ), 32), ((0, 1), 16), ((0, 1, 2, 3), 32)])
+@pytest.mark.parametrize(('indices', 'channels'), [((3,), 32), ((0, 1), 16), ((0, 1, 2, 3), 32)])
 @pytest.mark.parametrize('given', [{}, dict(in_channels=None)])
 def test_a_head_gets_the_channels_of_the_last_map(indices, channels, given):
     head = {**HEAD, **given}
@@ -46,38 +53,40 @@ def test_a_head_gets_the_channels_of_the_last_map(indices, channels, given):
 
 
 def test_any_head_gets_them():
-    model = estimator(dict(out_indices=(2, )), head={
-        **SIMCC, 'in_featuremap_size': (4, 4)})
+    model = estimator(dict(out_indices=(2,)), head={**SIMCC, 'in_featuremap_size': (4, 4)})
     assert model.head.in_channels == 24
 
 
 def test_a_model_of_timm_fits_by_its_name():
     model = estimator(
-        dict(type='pose_backbones.TimmBackbone', model_name='resnet10t',
-             out_indices=(3, )), head=HEAD)
+        dict(type='pose_backbones.TimmBackbone', model_name='resnet10t', out_indices=(3,)),
+        head=HEAD,
+    )
     assert model.head.in_channels == 256
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 8, 8)
 
 
 def test_a_neck_gets_all_of_them():
     neck = dict(type='FPN', out_channels=8, num_outs=2)
-    model = estimator(dict(out_indices=(1, 3)), neck=neck,
-                      head=dict(HEAD, in_channels=8))
+    model = estimator(dict(out_indices=(1, 3)), neck=neck, head=dict(HEAD, in_channels=8))
     assert model.neck.in_channels == [16, 32]
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 4, 4)
     # This one has no in_channels of its own.
     neck = dict(type='FeatureMapProcessor', concat=True)
-    model = estimator(dict(out_indices=(0, 1)), neck=neck,
-                      head=dict(HEAD, in_channels=24))
+    model = estimator(dict(out_indices=(0, 1)), neck=neck, head=dict(HEAD, in_channels=24))
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 32, 32)
 
 
 def test_it_is_the_hosts_model_otherwise():
     ours = estimator(head=HEAD, test_cfg=dict(flip_test=False))
-    theirs = MODELS.build(dict(
-        type='TopdownPoseEstimator',
-        backbone=dict(type='pose_backbones.ConvNeXt', arch=ARCH),
-        head=dict(HEAD, in_channels=32), test_cfg=dict(flip_test=False)))
+    theirs = MODELS.build(
+        dict(
+            type='TopdownPoseEstimator',
+            backbone=dict(type='pose_backbones.ConvNeXt', arch=ARCH),
+            head=dict(HEAD, in_channels=32),
+            test_cfg=dict(flip_test=False),
+        )
+    )
     assert isinstance(ours, type(theirs))
     assert type(ours) is TopdownPoseEstimator is not type(theirs)
     assert isinstance(ours.backbone, ConvNeXt)
@@ -89,27 +98,43 @@ def test_it_is_the_hosts_model_otherwise():
 
 def test_names_of_mmpose_0_are_still_read():
     source = estimator(head=HEAD)
-    old = {name.replace('head.', 'keypoint_head.'): value
-           for name, value in source.state_dict().items()}
+    old = {
+        name.replace('head.', 'keypoint_head.'): value
+        for name, value in source.state_dict().items()
+    }
     other = estimator(head=HEAD)
     other.load_state_dict(old, strict=True)
-    assert torch.equal(other.head.final_layer.weight,
-                       source.head.final_layer.weight)
+    assert torch.equal(other.head.final_layer.weight, source.head.final_layer.weight)
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(head=dict(HEAD, in_channels=64)),
-     r'head.in_channels is 64: maps \(0, 1, 2, 3\) of ConvNeXt have 32'),
-    (dict(head=dict(HEAD, in_channels=(8, 16))),
-     r'head.in_channels is \(8, 16\): .*have \[8, 16, 24, 32\]'),
-    (dict(neck=dict(type='FPN', in_channels=[8, 16], out_channels=8,
-                    num_outs=2), head=dict(HEAD, in_channels=8)),
-     r'neck.in_channels is \[8, 16\]: .*have \[8, 16, 24, 32\]'),
-    (dict(neck=dict(type='FeatureMapProcessor', concat=True), head=HEAD),
-     'head.in_channels is missing: behind a neck'),
-    (dict(backbone=dict(type='mmpose.ResNet', depth=18),
-          head=HEAD), 'head.in_channels is missing: ResNet is not of'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            dict(head=dict(HEAD, in_channels=64)),
+            r'head.in_channels is 64: maps \(0, 1, 2, 3\) of ConvNeXt have 32',
+        ),
+        (
+            dict(head=dict(HEAD, in_channels=(8, 16))),
+            r'head.in_channels is \(8, 16\): .*have \[8, 16, 24, 32\]',
+        ),
+        (
+            dict(
+                neck=dict(type='FPN', in_channels=[8, 16], out_channels=8, num_outs=2),
+                head=dict(HEAD, in_channels=8),
+            ),
+            r'neck.in_channels is \[8, 16\]: .*have \[8, 16, 24, 32\]',
+        ),
+        (
+            dict(neck=dict(type='FeatureMapProcessor', concat=True), head=HEAD),
+            'head.in_channels is missing: behind a neck',
+        ),
+        (
+            dict(backbone=dict(type='mmpose.ResNet', depth=18), head=HEAD),
+            'head.in_channels is missing: ResNet is not of',
+        ),
+    ],
+)
 def test_channels_that_do_not_fit_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         estimator(**arguments)

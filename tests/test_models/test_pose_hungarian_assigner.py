@@ -25,8 +25,8 @@ QUERIES = 106
 def make_assigner(**options) -> PoseHungarianAssigner:
     """For three joints and two limbs."""
     return PoseHungarianAssigner(
-        [BinaryFocalCost(), JointL1Cost(), LimbL1Cost(limbs=LIMBS)],
-        **options)
+        [BinaryFocalCost(), JointL1Cost(), LimbL1Cost(limbs=LIMBS)], **options
+    )
 
 
 def make_batch(seed: int, people=(4, 0, 7, 1), rows: int = 8):
@@ -35,16 +35,16 @@ def make_batch(seed: int, people=(4, 0, 7, 1), rows: int = 8):
 
     def rand(*shape):
         return torch.rand(shape, generator=rng)
+
     count = len(people)
-    joints = torch.cat((20 * rand(count, rows, 3, 2),
-                        (rand(count, rows, 3, 1) > 0.3).float()), -1)
+    joints = torch.cat((20 * rand(count, rows, 3, 2), (rand(count, rows, 3, 1) > 0.3).float()), -1)
     joints[:, :, 0, 2] = 1
     for image, number in enumerate(people):
         joints[image, number:] = 0
-    targets = dict(joints=joints, areas=1 + 80 * rand(count, rows),
-                   sizes=17 * rand(count, rows))
-    outputs = dict(confidences=4 * rand(count, QUERIES, 1) - 4,
-                   joints=20 * rand(count, QUERIES, 3, 2))
+    targets = dict(joints=joints, areas=1 + 80 * rand(count, rows), sizes=17 * rand(count, rows))
+    outputs = dict(
+        confidences=4 * rand(count, QUERIES, 1) - 4, joints=20 * rand(count, QUERIES, 3, 2)
+    )
     return outputs, targets, rand(count, QUERIES) > 0.2
 
 
@@ -57,17 +57,14 @@ def costs_in_numpy(outputs, targets, image):
     total = np.zeros((len(logits), len(wanted)))
     for q, logit in enumerate(logits):
         p = 1 / (1 + np.exp(-logit))
-        focal = (-0.25 * (1 - p)**2 * np.log(p + 1e-5)
-                 + 0.75 * p**2 * np.log(1 - p + 1e-5))
+        focal = -0.25 * (1 - p) ** 2 * np.log(p + 1e-5) + 0.75 * p**2 * np.log(1 - p + 1e-5)
         for m, goal in enumerate(wanted):
             seen = goal[:, 2] > 0
             if not seen.any():
                 continue
             error = found[q] - goal[:, :2]
-            total[q, m] = focal + 4 * np.abs(
-                error[seen]).sum() / seen.sum() / roots[m]
-            ways = [error[a] - error[b] for a, b in LIMBS
-                    if seen[a] and seen[b]]
+            total[q, m] = focal + 4 * np.abs(error[seen]).sum() / seen.sum() / roots[m]
+            ways = [error[a] - error[b] for a, b in LIMBS if seen[a] and seen[b]]
             if ways:
                 total[q, m] += 2 * np.abs(ways).sum() / len(ways) / roots[m]
     return total
@@ -76,23 +73,28 @@ def costs_in_numpy(outputs, targets, image):
 def limits_of_queries():
     """The largest size of a person for each query."""
     size = 2 * np.sqrt(8 * 10)
-    return np.repeat([size / 4, size / 2, np.inf],
-                     [h * w for h, w in SHAPES])
+    return np.repeat([size / 4, size / 2, np.inf], [h * w for h, w in SHAPES])
 
 
 def test_golden():
-    data = {key: torch.from_numpy(np.asarray(value))
-            for key, value in np.load(GOLDEN).items()}
+    data = {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(GOLDEN).items()}
     shapes = [tuple(shape) for shape in data['loss_query_shapes'].tolist()]
-    valid = torch.cat([
-        F.interpolate(data['loss_mask'][:, None], shape, mode='bilinear',
-                      align_corners=False).flatten(1) for shape in shapes], 1)
+    valid = torch.cat(
+        [
+            F.interpolate(
+                data['loss_mask'][:, None], shape, mode='bilinear', align_corners=False
+            ).flatten(1)
+            for shape in shapes
+        ],
+        1,
+    )
     assert valid.min() == 0
     found = PoseHungarianAssigner()(
-        dict(confidences=data['loss_pred_logits'],
-             joints=data['loss_pred_joints']), shapes,
-        {key: data[f'loss_target_{key}']
-         for key in ('joints', 'areas', 'sizes')}, valid > 0)
+        dict(confidences=data['loss_pred_logits'], joints=data['loss_pred_joints']),
+        shapes,
+        {key: data[f'loss_target_{key}'] for key in ('joints', 'areas', 'sizes')},
+        valid > 0,
+    )
     for name, indices in zip(('batch', 'query', 'target'), found):
         assert indices.tolist() == data[f'match_{name}'].tolist()
 
@@ -101,8 +103,7 @@ def test_golden():
 @pytest.mark.parametrize('seed', range(5))
 def test_same_as_the_assignment_of_all_costs(seed, constrain):
     outputs, targets, valid = make_batch(seed)
-    found = make_assigner(constrain_sizes=constrain)(
-        outputs, SHAPES, targets, valid)
+    found = make_assigner(constrain_sizes=constrain)(outputs, SHAPES, targets, valid)
     expected = []
     for image, number in enumerate((4, 0, 7, 1)):
         costs = costs_in_numpy(outputs, targets, image)[:, :number]
@@ -110,31 +111,32 @@ def test_same_as_the_assignment_of_all_costs(seed, constrain):
         if constrain:
             sizes = targets['sizes'][image, :number].numpy()
             costs[sizes > limits_of_queries()[:, None]] = 1e5
-        expected += [(image, query, person) for query, person in
-                     zip(*linear_sum_assignment(costs))
-                     if costs[query, person] < 1e5]
+        expected += [
+            (image, query, person)
+            for query, person in zip(*linear_sum_assignment(costs))
+            if costs[query, person] < 1e5
+        ]
     assert list(zip(*(index.tolist() for index in found))) == expected
 
 
 def test_people_who_want_the_same_query():
     # The nearest query of all is for one of them; two are one too many.
-    outputs, targets, _ = make_batch(0, people=(3, ), rows=3)
+    outputs, targets, _ = make_batch(0, people=(3,), rows=3)
     targets['joints'][0] = targets['joints'][0, 0]
     outputs['confidences'][:] = 0
-    outputs['joints'] = targets['joints'][0, 0, :, :2] + torch.arange(
-        106.)[None, :, None, None]
-    targets['areas'][:] = torch.tensor([4., 1., 100.])
+    outputs['joints'] = targets['joints'][0, 0, :, :2] + torch.arange(106.0)[None, :, None, None]
+    targets['areas'][:] = torch.tensor([4.0, 1.0, 100.0])
     _, queries, people = make_assigner(constrain_sizes=False)(
-        outputs, SHAPES, targets, torch.ones(1, QUERIES))
+        outputs, SHAPES, targets, torch.ones(1, QUERIES)
+    )
     # The smaller a person, the more it costs to be far from it.
     assert (queries.tolist(), people.tolist()) == ([0, 1, 2], [1, 0, 2])
 
 
 def test_size_decides_the_map():
-    outputs, targets, valid = make_batch(1, people=(3, ), rows=3)
+    outputs, targets, valid = make_batch(1, people=(3,), rows=3)
     size = 2 * np.sqrt(80)
-    targets['sizes'][0] = torch.tensor(
-        [size / 4 + 0.01, size / 2 + 0.01, 2 * size])
+    targets['sizes'][0] = torch.tensor([size / 4 + 0.01, size / 2 + 0.01, 2 * size])
     valid[:] = True
     # All queries of the finest map find everyone.
     joints = targets['joints'][0, :, :, :2]
@@ -144,8 +146,7 @@ def test_size_decides_the_map():
     assert ways[0] >= 80
     assert ways[1] >= 100
     assert ways[2] >= 100
-    _, queries, _ = make_assigner(constrain_sizes=False)(
-        outputs, SHAPES, targets, valid)
+    _, queries, _ = make_assigner(constrain_sizes=False)(outputs, SHAPES, targets, valid)
     assert queries.max() < 80
 
 
@@ -180,11 +181,10 @@ def test_all_masked():
 
 
 def test_more_people_than_queries():
-    outputs, targets, valid = make_batch(3, people=(8, ))
+    outputs, targets, valid = make_batch(3, people=(8,))
     valid[:] = False
     valid[0, [7, 90, 103]] = True
-    _, queries, people = make_assigner(constrain_sizes=False)(
-        outputs, SHAPES, targets, valid)
+    _, queries, people = make_assigner(constrain_sizes=False)(outputs, SHAPES, targets, valid)
     costs = costs_in_numpy(outputs, targets, 0)[[7, 90, 103]]
     assert queries.tolist() == [7, 90, 103]
     assert people.tolist() == linear_sum_assignment(costs)[1].tolist()
@@ -211,63 +211,71 @@ def test_half_precision_is_computed_in_single():
     half = {key: value.half() for key, value in outputs.items()}
     single = {key: value.float() for key, value in half.items()}
     for one, other in zip(
-            make_assigner()(half, SHAPES, targets, valid),
-            make_assigner()(single, SHAPES, targets, valid)):
+        make_assigner()(half, SHAPES, targets, valid),
+        make_assigner()(single, SHAPES, targets, valid),
+    ):
         assert one.tolist() == other.tolist()
 
 
 def test_costs_of_many_blocks(monkeypatch):
     outputs, targets, _ = make_batch(6)
     whole = JointL1Cost()(outputs, targets)
-    monkeypatch.setattr(
-        'pose_backbones.models.task_modules.match_costs._BLOCK', 8 * 9)
+    monkeypatch.setattr('pose_backbones.models.task_modules.match_costs._BLOCK', 8 * 9)
     torch.testing.assert_close(JointL1Cost()(outputs, targets), whole)
 
 
 def test_each_cost_by_its_options():
-    outputs, targets, _ = make_batch(7, people=(2, ), rows=2)
+    outputs, targets, _ = make_batch(7, people=(2,), rows=2)
     p = outputs['confidences'][..., 0].double().sigmoid()[:, None]
-    expected = 3 * (-0.4 * (1 - p)**1.5 * (p + 1e-5).log()
-                    + 0.6 * p**1.5 * (1 - p + 1e-5).log())
+    expected = 3 * (-0.4 * (1 - p) ** 1.5 * (p + 1e-5).log() + 0.6 * p**1.5 * (1 - p + 1e-5).log())
     torch.testing.assert_close(
-        BinaryFocalCost(weight=3, gamma=1.5, alpha=0.4)(outputs, targets),
-        expected.float())
+        BinaryFocalCost(weight=3, gamma=1.5, alpha=0.4)(outputs, targets), expected.float()
+    )
     joints = targets['joints']
     joints[..., 2] = 1
-    error = (outputs['joints'][:, None] - joints[:, :, None, :, :2])
+    error = outputs['joints'][:, None] - joints[:, :, None, :, :2]
     roots = targets['areas'].sqrt()[..., None]
     torch.testing.assert_close(
         JointL1Cost(weight=3)(outputs, targets),
-        3 * error.abs().sum(-1).mean(-1) / roots, rtol=1e-4, atol=1e-4)
+        3 * error.abs().sum(-1).mean(-1) / roots,
+        rtol=1e-4,
+        atol=1e-4,
+    )
     way = error[..., 2, :] - error[..., 0, :]
     torch.testing.assert_close(
         LimbL1Cost(weight=3, limbs=[(2, 0)])(outputs, targets),
-        3 * way.abs().sum(-1) / roots, rtol=1e-4, atol=1e-4)
+        3 * way.abs().sum(-1) / roots,
+        rtol=1e-4,
+        atol=1e-4,
+    )
     # A limb does not count unless both its joints do.
     joints[..., 0, 2] = 0
     assert LimbL1Cost(limbs=[(2, 0)])(outputs, targets).abs().max() == 0
 
 
 def test_costs_of_ones_own():
-    outputs, targets, valid = make_batch(8, people=(1, ))
+    outputs, targets, valid = make_batch(8, people=(1,))
     valid[:] = True
 
     def last_is_best(outputs, _targets):
         return -torch.arange(QUERIES).float().expand(1, 1, QUERIES)
-    _, queries, people = PoseHungarianAssigner([last_is_best])(
-        outputs, SHAPES, targets, valid)
+
+    _, queries, people = PoseHungarianAssigner([last_is_best])(outputs, SHAPES, targets, valid)
     assert (queries.tolist(), people.tolist()) == ([QUERIES - 1], [0])
 
 
 def test_from_a_config():
-    assigner = TASK_UTILS.build(dict(
-        type='pose_backbones.PoseHungarianAssigner',
-        costs=[dict(type='pose_backbones.JointL1Cost', weight=2.)],
-        constrain_sizes=False))
+    assigner = TASK_UTILS.build(
+        dict(
+            type='pose_backbones.PoseHungarianAssigner',
+            costs=[dict(type='pose_backbones.JointL1Cost', weight=2.0)],
+            constrain_sizes=False,
+        )
+    )
     assert isinstance(assigner, PoseHungarianAssigner)
-    assert [cost.weight for cost in assigner.costs] == [2.]
+    assert [cost.weight for cost in assigner.costs] == [2.0]
     defaults = PoseHungarianAssigner().costs
-    assert [cost.weight for cost in defaults] == [1., 4., 2.]
+    assert [cost.weight for cost in defaults] == [1.0, 4.0, 2.0]
 
 
 def test_gradients_are_none():
@@ -279,8 +287,11 @@ def test_gradients_are_none():
 
 def test_errors():
     outputs, targets, valid = make_batch(0)
-    with pytest.raises(ValueError, match=r'shapes are \[\(8, 10\)\]: '
-                       'expected maps of 106 queries'):
+    with pytest.raises(
+        ValueError,
+        match=r'shapes are \[\(8, 10\)\]: '
+        'expected maps of 106 queries',
+    ):
         make_assigner()(outputs, SHAPES[:1], targets, valid)
     with pytest.raises(ValueError, match=r'costs is \[\]: expected one'):
         PoseHungarianAssigner([])
@@ -288,6 +299,5 @@ def test_errors():
         PoseHungarianAssigner(constrain_sizes=1)
     with pytest.raises(TypeError, match="weight is '4': expected a number"):
         JointL1Cost('4')
-    with pytest.raises(ValueError, match='limbs go up to key point 16: '
-                       'expected indices below 3'):
+    with pytest.raises(ValueError, match='limbs go up to key point 16: expected indices below 3'):
         PoseHungarianAssigner()(outputs, SHAPES, targets, valid)

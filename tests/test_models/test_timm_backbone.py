@@ -14,10 +14,16 @@ from pose_backbones.models.backbones.timm_features import TimmModel
 
 CONV = dict(model_name='resnet10t')
 #: four blocks of patches of 16
-VIT = dict(model_name='vit_tiny_patch16_224', img_size=(64, 48),
-           model_args=dict(depth=4, embed_dim=48, num_heads=2))
-SWIN = dict(model_name='swin_tiny_patch4_window7_224', img_size=(64, 96),
-            model_args=dict(window_size=4, embed_dim=24, depths=(1, 1, 1, 1)))
+VIT = dict(
+    model_name='vit_tiny_patch16_224',
+    img_size=(64, 48),
+    model_args=dict(depth=4, embed_dim=48, num_heads=2),
+)
+SWIN = dict(
+    model_name='swin_tiny_patch4_window7_224',
+    img_size=(64, 96),
+    model_args=dict(window_size=4, embed_dim=24, depths=(1, 1, 1, 1)),
+)
 
 
 def random_net(settings=CONV, seed=0, **kwargs) -> TimmBackbone:
@@ -26,35 +32,36 @@ def random_net(settings=CONV, seed=0, **kwargs) -> TimmBackbone:
     net = TimmBackbone(**{**settings, **kwargs})
     for value in net.parameters():
         if value.ndim == 1:
-            value.data.uniform_(.3, .6)
+            value.data.uniform_(0.3, 0.6)
     return net
 
 
-@pytest.mark.parametrize(('name', 'size', 'arguments'), [
-    ('resnet10t', (64, 96), {}),
-    ('hrnet_w18_small', (64, 96), {}),
-    ('efficientvit_b0', (64, 96), {}),
-    ('mobilenetv4_conv_small', (64, 96), {}),
-    ('convnextv2_atto', (64, 96), {}),
-    (VIT['model_name'], VIT['img_size'], VIT['model_args']),
-    (SWIN['model_name'], SWIN['img_size'], SWIN['model_args']),
-])
+@pytest.mark.parametrize(
+    ('name', 'size', 'arguments'),
+    [
+        ('resnet10t', (64, 96), {}),
+        ('hrnet_w18_small', (64, 96), {}),
+        ('efficientvit_b0', (64, 96), {}),
+        ('mobilenetv4_conv_small', (64, 96), {}),
+        ('convnextv2_atto', (64, 96), {}),
+        (VIT['model_name'], VIT['img_size'], VIT['model_args']),
+        (SWIN['model_name'], SWIN['img_size'], SWIN['model_args']),
+    ],
+)
 def test_maps_equal_timms(name, size, arguments):
     """And have the channels and strides that are read from the model."""
     img_size = size if arguments else None
     net = TimmBackbone(name, img_size=img_size, model_args=arguments).eval()
     given = dict(arguments, img_size=size) if arguments else {}
     count = net.num_stages
-    theirs = timm.create_model(name, features_only=True,
-                               out_indices=tuple(range(count)), **given)
+    theirs = timm.create_model(name, features_only=True, out_indices=tuple(range(count)), **given)
     net.model.load_state_dict(theirs.eval().state_dict())
     image = torch.randn(1, 3, *size)
     with torch.no_grad():
         expected, found = theirs(image), net(image)
     assert len(found) == len(expected) == count == len(net.embed_dims)
     assert list(net.strides) == theirs.feature_info.reduction()
-    for one, other, width, stride in zip(found, expected, net.embed_dims,
-                                         net.strides):
+    for one, other, width, stride in zip(found, expected, net.embed_dims, net.strides):
         if other.shape[1:3] == (size[0] // stride, size[1] // stride):
             other = other.permute(0, 3, 1, 2)
             assert name == SWIN['model_name']
@@ -67,15 +74,14 @@ def test_a_name_may_carry_a_tag_of_weights():
     assert net.embed_dims == TimmBackbone('resnet10t').embed_dims
 
 
-@pytest.mark.parametrize(('indices', 'chosen'), [
-    ((0, ), (0, )), ((-1, ), (4, )), ((1, -2), (1, 3)),
-    (None, (0, 1, 2, 3, 4))])
+@pytest.mark.parametrize(
+    ('indices', 'chosen'), [((0,), (0,)), ((-1,), (4,)), ((1, -2), (1, 3)), (None, (0, 1, 2, 3, 4))]
+)
 def test_out_indices(indices, chosen):
     net = random_net(out_indices=indices).eval()
     every = random_net().eval()
     own = net.state_dict()
-    net.load_state_dict({name: value for name, value
-                         in every.state_dict().items() if name in own})
+    net.load_state_dict({name: value for name, value in every.state_dict().items() if name in own})
     assert net.out_indices == chosen
     image = torch.randn(1, 3, 64, 32)
     with torch.no_grad():
@@ -93,8 +99,7 @@ def _train_a_step(net, image):
     for value in net.parameters():
         if value.grad is not None:
             value.data += 1e-3 * value.grad.sign() + 1e-4
-    return {k for k, v in net.state_dict().items()
-            if not torch.equal(v, before[k])}
+    return {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
 
 
 @pytest.mark.parametrize('frozen', [-1, 0, 2])
@@ -117,25 +122,26 @@ def test_frozen_stages_are_what_their_maps_come_from(settings, frozen):
 
 def test_position_embeddings_are_frozen_with_the_first_stage():
     net = random_net(VIT, frozen_stages=0)
-    frozen = {k.split('model.')[-1].split('.')[0]
-              for k, v in net.named_parameters() if not v.requires_grad}
+    frozen = {
+        k.split('model.')[-1].split('.')[0]
+        for k, v in net.named_parameters()
+        if not v.requires_grad
+    }
     assert frozen == {'cls_token', 'pos_embed', 'patch_embed', 'blocks'}
     net.train()
-    assert [b.training for b in net.model.model.blocks] == [
-        False, True, True, True]
+    assert [b.training for b in net.model.model.blocks] == [False, True, True, True]
 
 
 def test_every_map_of_hrnet_but_the_first_needs_the_whole():
-    net = TimmBackbone('hrnet_w18_small', out_indices=(1, ), frozen_stages=0)
+    net = TimmBackbone('hrnet_w18_small', out_indices=(1,), frozen_stages=0)
     trained = {k for k, v in net.named_parameters() if v.requires_grad}
     assert not any(name.startswith('model.conv1.') for name in trained)
     assert any(name.startswith('model.stage4.') for name in trained)
     # What leads to the other maps alone is not trained.
     assert not any('incre_modules.1' in name for name in trained)
     sum(one.mean() for one in net(torch.randn(2, 3, 64, 64))).backward()
-    assert {k for k, v in net.named_parameters()
-            if v.grad is not None} == trained
-    net = TimmBackbone('hrnet_w18_small', out_indices=(1, ), frozen_stages=1)
+    assert {k for k, v in net.named_parameters() if v.grad is not None} == trained
+    net = TimmBackbone('hrnet_w18_small', out_indices=(1,), frozen_stages=1)
     assert not any(v.requires_grad for v in net.parameters())
 
 
@@ -160,8 +166,12 @@ def test_recomputed_batches_count_once():
         assert net.with_cp == with_cp
         for _ in range(2):
             sum(one.square().mean() for one in net(image)).backward()
-        results.append({**dict(net.named_buffers()), **{
-            f'{k}.grad': v.grad for k, v in net.named_parameters()}})
+        results.append(
+            {
+                **dict(net.named_buffers()),
+                **{f'{k}.grad': v.grad for k, v in net.named_parameters()},
+            }
+        )
     counts = [v.item() for k, v in results[1].items() if 'batches' in k]
     assert counts
     assert set(counts) == {2}
@@ -186,11 +196,14 @@ def test_pretrained_weights_are_loaded_when_training_begins(tmp_path):
     torch.save(source.state_dict(), tmp_path / 'timm.pth')
     overlay = dict(file=str(tmp_path / 'timm.pth'), num_classes=5)
     net = TimmBackbone(
-        'resnet10t', pretrained=True, in_channels=4, out_indices=(2, ),
-        model_args=dict(pretrained_cfg_overlay=overlay))
+        'resnet10t',
+        pretrained=True,
+        in_channels=4,
+        out_indices=(2,),
+        model_args=dict(pretrained_cfg_overlay=overlay),
+    )
     own, theirs = net.model.state_dict(), source.state_dict()
-    assert not torch.equal(own['layer2.0.conv1.weight'],
-                           theirs['layer2.0.conv1.weight'])
+    assert not torch.equal(own['layer2.0.conv1.weight'], theirs['layer2.0.conv1.weight'])
     net.init_weights()
     first = 'conv1.0.weight'
     assert own[first].shape[1] == 4
@@ -205,41 +218,49 @@ def test_pretrained_weights_are_loaded_when_training_begins(tmp_path):
 
 def test_pretrained_resizes_position_embeddings(tmp_path):
     arguments = VIT['model_args']
-    source = timm.create_model(VIT['model_name'], img_size=(64, 64),
-                               num_classes=0, **arguments)
-    source.pos_embed.data.fill_(.7)
+    source = timm.create_model(VIT['model_name'], img_size=(64, 64), num_classes=0, **arguments)
+    source.pos_embed.data.fill_(0.7)
     torch.save(source.state_dict(), tmp_path / 'vit.pth')
     net = TimmBackbone(
-        VIT['model_name'], pretrained=True, img_size=(96, 64),
-        model_args=dict(arguments, pretrained_cfg_overlay=dict(
-            file=str(tmp_path / 'vit.pth'), num_classes=0)))
+        VIT['model_name'],
+        pretrained=True,
+        img_size=(96, 64),
+        model_args=dict(
+            arguments, pretrained_cfg_overlay=dict(file=str(tmp_path / 'vit.pth'), num_classes=0)
+        ),
+    )
     net.init_weights()
     inner = net.model.model
     assert inner.pos_embed.shape == (1, 1 + 6 * 4, 48)
-    torch.testing.assert_close(
-        inner.pos_embed, torch.full_like(inner.pos_embed, .7))
-    assert torch.equal(inner.blocks[3].attn.qkv.weight,
-                       source.blocks[3].attn.qkv.weight)
+    torch.testing.assert_close(inner.pos_embed, torch.full_like(inner.pos_embed, 0.7))
+    assert torch.equal(inner.blocks[3].attn.qkv.weight, source.blocks[3].attn.qkv.weight)
 
 
 def test_without_a_network_pretrained_says_what_to_do(monkeypatch, tmp_path):
     from huggingface_hub import constants
+
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
     net = TimmBackbone('resnet10t.c3_in1k', pretrained=True)
-    with pytest.raises(CheckpointError, match=(
+    with pytest.raises(
+        CheckpointError,
+        match=(
             r"timm's resnet10t\.c3_in1k cannot be had .*Without a network.*"
-            r'pretrained_cfg_overlay=dict\(file=PATH\).*pretrained=False')):
+            r'pretrained_cfg_overlay=dict\(file=PATH\).*pretrained=False'
+        ),
+    ):
         net.init_weights()
 
 
 def test_checkpoints_of_our_own_begin_a_training(tmp_path):
     source = random_net(seed=1)
-    torch.save({'state_dict': {f'backbone.{k}': v for k, v
-                               in source.state_dict().items()}},
-               tmp_path / 'ours.pth')
-    net = random_net(seed=2, init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'ours.pth')))
+    torch.save(
+        {'state_dict': {f'backbone.{k}': v for k, v in source.state_dict().items()}},
+        tmp_path / 'ours.pth',
+    )
+    net = random_net(
+        seed=2, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'ours.pth'))
+    )
     net.init_weights()
     for name, value in source.state_dict().items():
         assert torch.equal(net.state_dict()[name], value)
@@ -248,26 +269,31 @@ def test_checkpoints_of_our_own_begin_a_training(tmp_path):
         other.init_weights()
 
 
-@pytest.mark.parametrize(('settings', 'renamed', 'left_out'), [
-    (CONV, {}, {'fc'}),
-    (SWIN, {'layers.1.blocks.0.mlp.fc1.weight':
-            'layers_1.blocks.0.mlp.fc1.weight'}, {'layers', 'norm', 'head'}),
-    (VIT, {'pos_embed': 'model.pos_embed'}, {'blocks', 'norm', 'head'}),
-])
-def test_weights_of_timms_own_models_load_strictly(tmp_path, settings,
-                                                   renamed, left_out):
+@pytest.mark.parametrize(
+    ('settings', 'renamed', 'left_out'),
+    [
+        (CONV, {}, {'fc'}),
+        (
+            SWIN,
+            {'layers.1.blocks.0.mlp.fc1.weight': 'layers_1.blocks.0.mlp.fc1.weight'},
+            {'layers', 'norm', 'head'},
+        ),
+        (VIT, {'pos_embed': 'model.pos_embed'}, {'blocks', 'norm', 'head'}),
+    ],
+)
+def test_weights_of_timms_own_models_load_strictly(tmp_path, settings, renamed, left_out):
     """A classifier of any number of classes, whoever loads them."""
     out_indices = None if settings is CONV else (0, 2)
     torch.manual_seed(6)
     given = dict(settings.get('model_args', {}))
     if 'img_size' in settings:
         given['img_size'] = settings['img_size']
-    source = timm.create_model(
-        settings['model_name'], num_classes=7, **given).state_dict()
+    source = timm.create_model(settings['model_name'], num_classes=7, **given).state_dict()
     path = str(tmp_path / 'timm.pth')
     torch.save(source, path)
-    net = random_net(settings, out_indices=out_indices, init_cfg=dict(
-        type='Pretrained', checkpoint=path))
+    net = random_net(
+        settings, out_indices=out_indices, init_cfg=dict(type='Pretrained', checkpoint=path)
+    )
     net.init_weights()
     other = random_net(settings, out_indices=out_indices, seed=1)
     other.load_state_dict(source, strict=True)
@@ -281,26 +307,39 @@ def test_weights_of_timms_own_models_load_strictly(tmp_path, settings,
     for name, place in renamed.items():
         assert torch.equal(own[place], source[name])
     used = net.convert_names(source)
-    assert {name.split('.')[0] for name, value in source.items()
-            if not any(value is one for one in used.values())} == left_out
+    assert {
+        name.split('.')[0]
+        for name, value in source.items()
+        if not any(value is one for one in used.values())
+    } == left_out
 
 
-@pytest.mark.parametrize(('damage', 'message'), [
-    (lambda w: w.pop('layer3.0.conv2.weight'),
-     r'1 missing in the file: model\.layer3\.0\.conv2\.weight'),
-    (lambda w: w.update({'layer3.0.new': torch.ones(1)}),
-     r'1 unknown to the model: layer3\.0\.new\. .*If they are weights of '
-     r'resnet10t that timm has to adapt .*backbone\.pretrained=True and '
-     r'backbone\.model_args=dict\(pretrained_cfg_overlay=dict\(file=PATH'),
-    (lambda w: w.update({'conv1.0.weight': torch.ones(24, 1, 3, 3)}),
-     r'1 of another shape: .*that timm has to adapt'),
-])
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (
+            lambda w: w.pop('layer3.0.conv2.weight'),
+            r'1 missing in the file: model\.layer3\.0\.conv2\.weight',
+        ),
+        (
+            lambda w: w.update({'layer3.0.new': torch.ones(1)}),
+            r'1 unknown to the model: layer3\.0\.new\. .*If they are weights of '
+            r'resnet10t that timm has to adapt .*backbone\.pretrained=True and '
+            r'backbone\.model_args=dict\(pretrained_cfg_overlay=dict\(file=PATH',
+        ),
+        (
+            lambda w: w.update({'conv1.0.weight': torch.ones(24, 1, 3, 3)}),
+            r'1 of another shape: .*that timm has to adapt',
+        ),
+    ],
+)
 def test_weights_of_timms_that_do_not_fit(tmp_path, damage, message):
     weights = timm.create_model('resnet10t').state_dict()
     damage(weights)
     torch.save(weights, tmp_path / 'timm.pth')
-    net = TimmBackbone('resnet10t', init_cfg=dict(
-        type='Pretrained', checkpoint=str(tmp_path / 'timm.pth')))
+    net = TimmBackbone(
+        'resnet10t', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'timm.pth'))
+    )
     with pytest.raises(CheckpointError, match=message) as caught:
         net.init_weights()
     adapts = 'timm has to adapt' in message
@@ -335,12 +374,15 @@ def test_building_leaves_the_random_numbers_alone():
 
 def test_images_that_the_windows_cannot_take_are_refused():
     net = random_net(VIT).eval()
-    with pytest.raises(ValueError, match=(
+    with pytest.raises(
+        ValueError,
+        match=(
             r"the image is 48x64 \(height x width\), which timm's vit_tiny_"
-            r"patch16_224, built for 64x48, cannot take .*doesn't match")):
+            r"patch16_224, built for 64x48, cannot take .*doesn't match"
+        ),
+    ):
         net(torch.randn(1, 3, 48, 64))
-    net = random_net(VIT, model_args=dict(
-        VIT['model_args'], dynamic_img_size=True)).eval()
+    net = random_net(VIT, model_args=dict(VIT['model_args'], dynamic_img_size=True)).eval()
     with torch.no_grad():
         assert net(torch.randn(1, 3, 96, 32))[0].shape == (1, 48, 6, 2)
     with pytest.raises(ValueError, match='is 90x32 .*divisible'):
@@ -353,50 +395,94 @@ def test_other_faults_of_a_forward_pass_are_not_called_a_size():
         net(torch.randn(1, 4, 64, 64))
 
 
-@pytest.mark.parametrize(('arguments', 'error', 'message'), [
-    (dict(model_name='hrnet_w33'), ValueError,
-     r"no model 'hrnet_w33' .*did you mean hrnet_w32"),
-    (dict(model_name='resnet10t.c4_in1k'), ValueError,
-     "no weights 'resnet10t.c4_in1k': .*resnet10t.c3_in1k"),
-    (dict(model_name=18), TypeError, 'model_name is 18: expected a name'),
-    (dict(model_name='tresnet_m'), ValueError,
-     'tresnet_m cannot be built as a backbone that gives feature maps'),
-    (dict(out_indices=(5, )), ValueError, r'\(5,\): .*0, 1, 2, 3, 4'),
-    (dict(out_indices=()), ValueError, r'\(\): expected different'),
-    (dict(img_size=64), ValueError,
-     r"img_size is \(64, 64\): timm's resnet10t is not built for one size"),
-    (dict(img_size=(64, 0)), ValueError, r'img_size is \(64, 0\): expected'),
-    (dict(img_size='64'), ValueError, "img_size is '64': expected"),
-    ({**VIT, 'img_size': (250, 192)}, ValueError,
-     r'is \(250, 192\): expected multiples of .*\(16, 16\)'),
-    (dict(model_args=dict(windows=3)), ValueError,
-     "resnet10t refuses .*'windows': 3.*unexpected keyword"),
-    (dict(model_args=dict(out_indices=(1, ))), ValueError,
-     r"out_indices=\(1,\): give the backbone's"),
-    (dict(model_args=dict(depth=None)), ValueError, 'depth=None: leave it'),
-    (dict(model_args='depth'), TypeError, "model_args is 'depth'"),
-    (dict(drop_path_rate=1.0), ValueError, 'drop_path_rate is 1.0'),
-    (dict(drop_path_rate='a'), TypeError,
-     "drop_path_rate is 'a': .*or None for timm's default"),
-    (dict(in_channels=0), ValueError, 'in_channels is 0: expected a whole'),
-    (dict(img_size=True), ValueError, 'img_size is True: expected the side'),
-    (dict(model_name='vgg11', drop_path_rate=.1), ValueError,
-     "vgg11 refuses .*'drop_path_rate': 0.1"),
-    (dict(VIT, norm_eval=True), ValueError, 'has no batch norm'),
-    (dict(model_name='hrnet_w18_small', with_cp=True), ValueError,
-     'hrnet_w18_small has no activation checkpointing'),
-    # timm accepts the option here, and does not use it
-    (dict(model_name='coat_tiny', with_cp=True), ValueError,
-     'coat_tiny has no activation checkpointing'),
-    (dict(pretrained='yes'), TypeError, "pretrained is 'yes'"),
-    (dict(model_name='resnet14t', pretrained=True,
-          init_cfg=dict(type='Pretrained', checkpoint='x.pth')), ValueError,
-     'pretrained=True and init_cfg both'),
-    (dict(model_name='hrnet_w18.untrained', pretrained=True), ValueError,
-     'no weights'),
-    (dict(model_name='botnet50ts_256', pretrained=True), ValueError,
-     'no weights of botnet50ts_256; expected False, or .*botnet26t'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (
+            dict(model_name='hrnet_w33'),
+            ValueError,
+            r"no model 'hrnet_w33' .*did you mean hrnet_w32",
+        ),
+        (
+            dict(model_name='resnet10t.c4_in1k'),
+            ValueError,
+            "no weights 'resnet10t.c4_in1k': .*resnet10t.c3_in1k",
+        ),
+        (dict(model_name=18), TypeError, 'model_name is 18: expected a name'),
+        (
+            dict(model_name='tresnet_m'),
+            ValueError,
+            'tresnet_m cannot be built as a backbone that gives feature maps',
+        ),
+        (dict(out_indices=(5,)), ValueError, r'\(5,\): .*0, 1, 2, 3, 4'),
+        (dict(out_indices=()), ValueError, r'\(\): expected different'),
+        (
+            dict(img_size=64),
+            ValueError,
+            r"img_size is \(64, 64\): timm's resnet10t is not built for one size",
+        ),
+        (dict(img_size=(64, 0)), ValueError, r'img_size is \(64, 0\): expected'),
+        (dict(img_size='64'), ValueError, "img_size is '64': expected"),
+        (
+            {**VIT, 'img_size': (250, 192)},
+            ValueError,
+            r'is \(250, 192\): expected multiples of .*\(16, 16\)',
+        ),
+        (
+            dict(model_args=dict(windows=3)),
+            ValueError,
+            "resnet10t refuses .*'windows': 3.*unexpected keyword",
+        ),
+        (
+            dict(model_args=dict(out_indices=(1,))),
+            ValueError,
+            r"out_indices=\(1,\): give the backbone's",
+        ),
+        (dict(model_args=dict(depth=None)), ValueError, 'depth=None: leave it'),
+        (dict(model_args='depth'), TypeError, "model_args is 'depth'"),
+        (dict(drop_path_rate=1.0), ValueError, 'drop_path_rate is 1.0'),
+        (
+            dict(drop_path_rate='a'),
+            TypeError,
+            "drop_path_rate is 'a': .*or None for timm's default",
+        ),
+        (dict(in_channels=0), ValueError, 'in_channels is 0: expected a whole'),
+        (dict(img_size=True), ValueError, 'img_size is True: expected the side'),
+        (
+            dict(model_name='vgg11', drop_path_rate=0.1),
+            ValueError,
+            "vgg11 refuses .*'drop_path_rate': 0.1",
+        ),
+        (dict(VIT, norm_eval=True), ValueError, 'has no batch norm'),
+        (
+            dict(model_name='hrnet_w18_small', with_cp=True),
+            ValueError,
+            'hrnet_w18_small has no activation checkpointing',
+        ),
+        # timm accepts the option here, and does not use it
+        (
+            dict(model_name='coat_tiny', with_cp=True),
+            ValueError,
+            'coat_tiny has no activation checkpointing',
+        ),
+        (dict(pretrained='yes'), TypeError, "pretrained is 'yes'"),
+        (
+            dict(
+                model_name='resnet14t',
+                pretrained=True,
+                init_cfg=dict(type='Pretrained', checkpoint='x.pth'),
+            ),
+            ValueError,
+            'pretrained=True and init_cfg both',
+        ),
+        (dict(model_name='hrnet_w18.untrained', pretrained=True), ValueError, 'no weights'),
+        (
+            dict(model_name='botnet50ts_256', pretrained=True),
+            ValueError,
+            'no weights of botnet50ts_256; expected False, or .*botnet26t',
+        ),
+    ],
+)
 def test_wrong_arguments_fail_at_construction(arguments, error, message):
     with pytest.raises(error, match=message):
         TimmBackbone(**{**CONV, **arguments})

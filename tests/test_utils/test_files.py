@@ -38,11 +38,14 @@ def make_odd(folder: Path) -> dict[str, str]:
     (folder / 'folder').mkdir()
     (folder / 'to_fifo').symlink_to('fifo')
     return dict(
-        fifo=r'it is a named pipe \(FIFO\)', to_fifo='it is a named pipe',
+        fifo=r'it is a named pipe \(FIFO\)',
+        to_fifo='it is a named pipe',
         loop='Too many levels of symbolic links',
         dangling='there is no such file: it is a link to nowhere',
-        device='it is a character device', folder='it is a directory',
-        missing='there is no such file')
+        device='it is a character device',
+        folder='it is a directory',
+        missing='there is no such file',
+    )
 
 
 def test_what_is_no_regular_file_is_refused_without_opening(tmp_path):
@@ -50,8 +53,9 @@ def test_what_is_no_regular_file_is_refused_without_opening(tmp_path):
     for name, message in make_odd(tmp_path).items():
         path = tmp_path / name
         for check in (check_regular_file, open_regular, read_text):
-            with pytest.raises(CheckpointError, match=(
-                    f'cannot read the weights {path}: {message}')):
+            with pytest.raises(
+                CheckpointError, match=(f'cannot read the weights {path}: {message}')
+            ):
                 check(path, 'weights', CheckpointError)
     with pytest.raises(DatasetError, match='its name is not one that'):
         check_regular_file('a\0b')
@@ -68,9 +72,13 @@ def test_a_text_has_a_limit(tmp_path, monkeypatch):
     path = tmp_path / 'log'
     with open(path, 'wb') as file:
         file.truncate(40 << 30)  # of holes
-    with pytest.raises(CheckpointError, match=(
+    with pytest.raises(
+        CheckpointError,
+        match=(
             f'cannot read the log {path}: it has 42,949,672,960 bytes: '
-            'expected at most 2,147,483,648')):
+            'expected at most 2,147,483,648'
+        ),
+    ):
         read_text(path, 'log', CheckpointError)
     with pytest.raises(DatasetError, match='42,949,672,960 bytes'):
         _text(path)
@@ -91,13 +99,19 @@ def test_a_file_without_permission(tmp_path, as_user):
     path.write_text('x')
     path.chmod(0)
     tmp_path.chmod(0o755)
-    code = ('import os, sys\n'
-            'from pose_backbones.utils.files import file_problem\n'
-            f'{"os.setuid(12345)" if as_user else ""}\n'
-            'print(file_problem(sys.argv[1]))')
+    code = (
+        'import os, sys\n'
+        'from pose_backbones.utils.files import file_problem\n'
+        f'{"os.setuid(12345)" if as_user else ""}\n'
+        'print(file_problem(sys.argv[1]))'
+    )
     done = subprocess.run(
-        [sys.executable, '-c', code, path], env=tool_env(), text=True,
-        capture_output=True, check=True)
+        [sys.executable, '-c', code, path],
+        env=tool_env(),
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     root = os.getuid() == 0 and not as_user
     assert done.stdout.strip() == ('None' if root else 'Permission denied')
 
@@ -110,19 +124,29 @@ def test_an_input_is_no_output_however_it_is_called(tmp_path, monkeypatch):
     (tmp_path / 'd').mkdir()
     (tmp_path / 'e').symlink_to('d')
     monkeypatch.chdir(tmp_path / 'd')
-    for name in (source, '../Source.json', tmp_path / 'hard.json',
-                 '../soft.json', '../e/../Source.json', './/../hard.json'):
-        with pytest.raises(WorkDirError, match='--out: .* is an input of this '
-                           'command, .*Source.json, which would be'):
-            check_output_file(name, '--out', [None, 'https://a/b', source],
-                              overwrite=True)
+    for name in (
+        source,
+        '../Source.json',
+        tmp_path / 'hard.json',
+        '../soft.json',
+        '../e/../Source.json',
+        './/../hard.json',
+    ):
+        with pytest.raises(
+            WorkDirError,
+            match='--out: .* is an input of this command, .*Source.json, which would be',
+        ):
+            check_output_file(name, '--out', [None, 'https://a/b', source], overwrite=True)
     check_no_input('other.json', '--out', [source])
     check_output_file('other.json', '--out', [source])
     assert not Path('other.json').exists()
     Path('other.json').write_text('mine')
-    with pytest.raises(WorkDirError, match='other.json is there already: '
-                       'choose another name with --out, or replace it with '
-                       '--overwrite'):
+    with pytest.raises(
+        WorkDirError,
+        match='other.json is there already: '
+        'choose another name with --out, or replace it with '
+        '--overwrite',
+    ):
         check_output_file('other.json', '--out', [source])
     check_output_file('other.json', '--out', [source], overwrite=True)
     assert Path('other.json').read_text() == 'mine'
@@ -135,15 +159,16 @@ def test_outputs_are_tried_and_nothing_is_left(tmp_path):
     file.write_text('mine')
     before = sorted(tmp_path.iterdir())
     for path, message in (
-            (file / 'x', 'file is no directory'),
-            (tmp_path / 'loop', 'Too many levels of symbolic links'),
-            (tmp_path / 'loop/x', 'loop is no directory'),
-            (tmp_path / 'fifo', 'is a named pipe'),
-            (tmp_path / 'device', 'is a character device'),
-            (tmp_path / 'folder', 'is a directory'),
-            (tmp_path / ('n' * 256), 'File name too long'),
-            (tmp_path / ('n' * 256) / 'x', 'File name too long'),
-            (Path('/proc/none/x'), 'no directory can be made in /proc')):
+        (file / 'x', 'file is no directory'),
+        (tmp_path / 'loop', 'Too many levels of symbolic links'),
+        (tmp_path / 'loop/x', 'loop is no directory'),
+        (tmp_path / 'fifo', 'is a named pipe'),
+        (tmp_path / 'device', 'is a character device'),
+        (tmp_path / 'folder', 'is a directory'),
+        (tmp_path / ('n' * 256), 'File name too long'),
+        (tmp_path / ('n' * 256) / 'x', 'File name too long'),
+        (Path('/proc/none/x'), 'no directory can be made in /proc'),
+    ):
         with pytest.raises(WorkDirError, match=message):
             check_writable_file(path, '--out')
         if path.name not in ('folder', 'loop'):
@@ -158,11 +183,11 @@ def test_outputs_are_tried_and_nothing_is_left(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['a\0b', 'a\0/b', 'a\ud800'])
-@pytest.mark.parametrize('check', [
-    check_writable_file, check_writable_dir, check_output_file])
+@pytest.mark.parametrize('check', [check_writable_file, check_writable_dir, check_output_file])
 def test_a_name_that_no_file_can_have(tmp_path, check, name):
-    with pytest.raises(WorkDirError, match='cannot be written: its name is '
-                       'not one that a file can have'):
+    with pytest.raises(
+        WorkDirError, match='cannot be written: its name is not one that a file can have'
+    ):
         check(tmp_path / name, '--out')
     assert not list(tmp_path.iterdir())
 
@@ -183,28 +208,30 @@ def fill(folder: Path) -> None:
 def test_a_full_disk_leaves_the_old_file_and_no_new_one(disk):
     path = disk / 'page.html'
     path.write_text('old')
-    with pytest.raises(WorkDirError, match='--out .*page.html cannot be '
-                       'written: No space left on device'), \
-            saying_why(path, '--out'), replacing(path) as draft:
+    with (
+        pytest.raises(
+            WorkDirError, match='--out .*page.html cannot be written: No space left on device'
+        ),
+        saying_why(path, '--out'),
+        replacing(path) as draft,
+    ):
         draft.write_bytes(bytes(1 << 20))
     assert [one.name for one in disk.iterdir()] == ['page.html']
     assert path.read_text() == 'old'
     fill(disk)
-    for check, at in ((check_writable_file, path),
-                      (check_writable_dir, disk)):
+    for check, at in ((check_writable_file, path), (check_writable_dir, disk)):
         with pytest.raises(WorkDirError, match='No space left on device'):
             check(at, '--out')
-    assert {one.name for one in disk.iterdir()} == {'page.html',
-                                                          'filler'}
+    assert {one.name for one in disk.iterdir()} == {'page.html', 'filler'}
 
 
-def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(
-        tmp_path, monkeypatch):
+def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(tmp_path, monkeypatch):
     events = []
     for name in ('fsync', 'replace'):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *args, real=real, name=name: (
-            events.append(name), real(*args))[1])
+        monkeypatch.setattr(
+            os, name, lambda *args, real=real, name=name: (events.append(name), real(*args))[1]
+        )
     path = tmp_path / ('n' * 255)
     with replacing(path) as draft:
         assert draft.parent == tmp_path
@@ -218,18 +245,31 @@ def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(
 def test_drafts_of_killed_processes_are_removed_and_no_others(tmp_path):
     for name in ('a', 'b'):
         (tmp_path / name).mkdir()
-    kept = ['mine.part', 'a/b.part', 'c.json.partial', 'c.json.1.part.txt',
-            'movie.1.part', 'movie.part1.mp4', 'a/movie.part1.mp4',
-            'a/c.json.12.part', 'b/c.json.12.part', 'a/b.part1.mp4']
-    written = [tmp_path / name for name in (
-        'c.json', 'a/b.mp4', 'a/b.part1.mp4', 'none/d.png')]
-    for name in (*kept, 'c.json.12.part', 'a/b.mp4.7.part',
-                 'a/b.part34.mp4', 'a/b.part34.whole.mp4'):
+    kept = [
+        'mine.part',
+        'a/b.part',
+        'c.json.partial',
+        'c.json.1.part.txt',
+        'movie.1.part',
+        'movie.part1.mp4',
+        'a/movie.part1.mp4',
+        'a/c.json.12.part',
+        'b/c.json.12.part',
+        'a/b.part1.mp4',
+    ]
+    written = [tmp_path / name for name in ('c.json', 'a/b.mp4', 'a/b.part1.mp4', 'none/d.png')]
+    for name in (
+        *kept,
+        'c.json.12.part',
+        'a/b.mp4.7.part',
+        'a/b.part34.mp4',
+        'a/b.part34.whole.mp4',
+    ):
         (tmp_path / name).touch()
     remove_drafts(written)
-    assert sorted(str(file.relative_to(tmp_path))
-                  for file in tmp_path.rglob('*') if file.is_file()
-                  ) == sorted(kept)
+    assert sorted(
+        str(file.relative_to(tmp_path)) for file in tmp_path.rglob('*') if file.is_file()
+    ) == sorted(kept)
 
 
 def test_links_of_a_folder_are_refused(tmp_path):
@@ -239,8 +279,9 @@ def test_links_of_a_folder_are_refused(tmp_path):
     out.symlink_to('real')
     (out / 'pictures').symlink_to(tmp_path / 'photographs')
     check_no_link([out / 'a/b.png', out / 'c.json'], out, '--out')
-    with pytest.raises(WorkDirError, match='--out: .*out/pictures is a link '
-                       'to .*photographs, where files would'):
+    with pytest.raises(
+        WorkDirError, match='--out: .*out/pictures is a link to .*photographs, where files would'
+    ):
         check_no_link([out / 'c.json', out / 'pictures/b/c'], out, '--out')
 
 
@@ -249,8 +290,11 @@ def test_a_limit_of_file_sizes_is_one_message(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(WorkDirError, match=os.strerror(errno.EFBIG)), \
-                saying_why(path, 'OUT'), replacing(path) as draft:
+        with (
+            pytest.raises(WorkDirError, match=os.strerror(errno.EFBIG)),
+            saying_why(path, 'OUT'),
+            replacing(path) as draft,
+        ):
             draft.write_bytes(bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -40,19 +40,21 @@ def test_changed_metafile_makes_documents_stale(copy, capsys):
     assert 'every document' in capsys.readouterr().out
     path = copy / 'configs/moganet/metafile.yml'
     before, start, after = path.read_text().partition(f'- Name: {NAME}\n')
-    path.write_text(before + start + after.replace('AP: 0.749', 'AP: 0.987',
-                                                   1))
+    path.write_text(before + start + after.replace('AP: 0.749', 'AP: 0.987', 1))
     with pytest.raises(ConfigError, match='^stale: ') as error:
         main(['--check'], copy)
     # 98.7 is the family's best, too.
-    for name in ('configs/moganet/README.md', 'docs/model_zoo.md',
-                 'README.md', 'docs/model_zoo.png'):
+    for name in (
+        'configs/moganet/README.md',
+        'docs/model_zoo.md',
+        'README.md',
+        'docs/model_zoo.png',
+    ):
         assert name in str(error.value)
     assert 'uniformer' not in str(error.value)
     assert '98.7' not in (copy / 'README.md').read_text()
     main([], copy)
-    for name in ('configs/moganet/README.md', 'docs/model_zoo.md',
-                 'README.md'):
+    for name in ('configs/moganet/README.md', 'docs/model_zoo.md', 'README.md'):
         assert '98.7' in (copy / name).read_text()
     main(['--check'], copy)
 
@@ -92,9 +94,10 @@ def test_outside_a_checkout(tmp_path):
         main(['--check'], tmp_path)
 
 
-@pytest.mark.parametrize('text', [
-    'no table', f'{BEGIN}', f'{END} {BEGIN}', f'{BEGIN} {BEGIN} {END}',
-    f'{BEGIN} {END} {END}'])
+@pytest.mark.parametrize(
+    'text',
+    ['no table', f'{BEGIN}', f'{END} {BEGIN}', f'{BEGIN} {BEGIN} {END}', f'{BEGIN} {END} {END}'],
+)
 def test_readme_without_markers(text):
     with pytest.raises(ConfigError, match='README.md: expected <!-- models'):
         replace_summary(text, read_families())
@@ -112,8 +115,7 @@ def test_links_lead_somewhere_and_tables_are_even():
         for target in re.findall(r'\]\(((?!https?:)[^)#]+)', text):
             assert (path.parent / target).exists(), (path, target)
         for block in re.findall(r'(?:^\|.*\n)+', text, re.M):
-            counts = {len(re.findall(r'(?<!\\)\|', line))
-                      for line in block.splitlines()}
+            counts = {len(re.findall(r'(?<!\\)\|', line)) for line in block.splitlines()}
             assert len(counts) == 1, block
 
 
@@ -121,10 +123,16 @@ def test_table_has_the_models_figures():
     """Measured beside the source's, attention apart."""
     text = (ROOT / 'configs/uniformer/README.md').read_text()
     model = read_models()['td-hm_uniformer-b_8xb32-210e_coco-384x288']
-    row, = (line for line in text.splitlines() if model.name in line)
+    (row,) = (line for line in text.splitlines() if model.name in line)
     assert row.split(' | ')[1:8] == [
-        '384x288', '53.46 (53.5)', '19.66 + 2.47 (14.8)', '76.7', '90.8',
-        '84.1', '81.9']
+        '384x288',
+        '53.46 (53.5)',
+        '19.66 + 2.47 (14.8)',
+        '76.7',
+        '90.8',
+        '84.1',
+        '81.9',
+    ]
     assert model.weights in row
     assert model.explanation in text
     for other in model.alternatives:

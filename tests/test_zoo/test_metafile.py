@@ -10,26 +10,30 @@ from conftest import ROOT
 
 from pose_backbones.cli import flops
 from pose_backbones.errors import ConfigError
-from pose_backbones.zoo import (
-    get_config,
-    list_models,
-    read_families,
-    read_models,
-)
+from pose_backbones.zoo import get_config, list_models, read_families, read_models
 
 MODELS = read_models()
 SOURCES = ROOT.parent / 'shared/sources'
 DATA = {
-    'COCO': 'CocoDataset', 'CrowdPose': 'CrowdPoseDataset',
+    'COCO': 'CocoDataset',
+    'CrowdPose': 'CrowdPoseDataset',
     'MPII': 'pose_backbones.MpiiDataset',
     'COCO-WholeBody': 'CocoWholeBodyDataset',
-    'AP-10K': 'AP10KDataset', "any in COCO's layout": 'CocoDataset',
+    'AP-10K': 'AP10KDataset',
+    "any in COCO's layout": 'CocoDataset',
     'synthetic people': 'CocoDataset',
     'synthetic people (CrowdPose)': 'CrowdPoseDataset',
-    'synthetic people (MPII)': 'pose_backbones.MpiiDataset'}
-COLUMNS = {'AP': 'AP', 'AP<sup>50</sup>': 'AP@0.5', 'AP<sup>75</sup>':
-           'AP@0.75', 'AR': 'AR', 'AR<sup>50</sup>': 'AR@0.5',
-           'AR<sup>M</sup>': 'AR (M)', 'AR<sup>L</sup>': 'AR (L)'}
+    'synthetic people (MPII)': 'pose_backbones.MpiiDataset',
+}
+COLUMNS = {
+    'AP': 'AP',
+    'AP<sup>50</sup>': 'AP@0.5',
+    'AP<sup>75</sup>': 'AP@0.75',
+    'AR': 'AR',
+    'AR<sup>50</sup>': 'AR@0.5',
+    'AR<sup>M</sup>': 'AR (M)',
+    'AR<sup>L</sup>': 'AR (L)',
+}
 
 
 @cache
@@ -40,14 +44,15 @@ def config_of(name: str):
 def start_weights(name: str) -> list:
     """What the backbone, or its parts, start from."""
     backbone = config_of(name).model.backbone
-    found = [(backbone.get(key) or {}).get('checkpoint') for key in (
-        'init_cfg', 'base_init_cfg', 'adapter_init_cfg')]
+    found = [
+        (backbone.get(key) or {}).get('checkpoint')
+        for key in ('init_cfg', 'base_init_cfg', 'adapter_init_cfg')
+    ]
     return [one for one in (*found, backbone.get('pretrained')) if one]
 
 
 def test_every_config_has_one_entry():
-    names = [model.name for family in read_families()
-             for model in family.models]
+    names = [model.name for family in read_families() for model in family.models]
     assert sorted(names) == list_models()
 
 
@@ -64,10 +69,14 @@ def test_entry_says_what_the_config_says(name):
     if isinstance(arch, str):
         # XT is x-tiny, V2-Atto v2-atto, S small.
         # Behind a blank: which V2, or how HRCoMer is tested.
-        short = (model.title.split(' ')[1] if ' V2' in model.title else
-                 model.title.split('-', 1)[-1].split(' ')[0])
-        assert (arch == short.lower() or short
-                == ''.join(part[0] for part in arch.split('-')).upper())
+        short = (
+            model.title.split(' ')[1]
+            if ' V2' in model.title
+            else model.title.split('-', 1)[-1].split(' ')[0]
+        )
+        assert (
+            arch == short.lower() or short == ''.join(part[0] for part in arch.split('-')).upper()
+        )
 
 
 @pytest.mark.parametrize('name', MODELS)
@@ -82,8 +91,7 @@ def test_entry_is_complete(name):
     if model.weights:
         assert model.weights.endswith('.pth')
         assert model.log.endswith('.log.json')
-        assert model.upstream['FLOPs Count'] in (
-            'layers', 'layers and attention')
+        assert model.upstream['FLOPs Count'] in ('layers', 'layers and attention')
 
 
 def test_collections_are_complete():
@@ -99,16 +107,15 @@ def test_collections_are_complete():
 def test_weights_that_may_not_be_sold_are_marked():
     for model in MODELS.values():
         assert (model.licence.get('Backbone') == 'CC-BY-NC-4.0') == any(
-            'convnextv2' in str(source)
-            for source in start_weights(model.name))
+            'convnextv2' in str(source) for source in start_weights(model.name)
+        )
 
 
 def source_rows(file: str) -> list[dict]:
     """Rows of a source's tables of models: head → cell."""
     rows, heads = [], []
     for line in (SOURCES / file).read_text().splitlines():
-        cells = [cell.strip() for cell in
-                 re.split(r'(?<!\\)\|', line.strip())[1:-1]]
+        cells = [cell.strip() for cell in re.split(r'(?<!\\)\|', line.strip())[1:-1]]
         if 'Input Size' in cells:
             heads = cells
         elif len(cells) == len(heads) > 0 and re.match(r'\d+x\d+$', cells[1]):
@@ -125,28 +132,32 @@ def percent(metrics) -> dict[str, float]:
 
 
 def printed(row: dict) -> dict[str, float]:
-    return {key: float(row[head]) for head, key in COLUMNS.items()
-            if head in row}
+    return {key: float(row[head]) for head, key in COLUMNS.items() if head in row}
 
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason='the sources are not here')
-@pytest.mark.parametrize(('file', 'count'), [
-    ('moganet_pose.md', 23), ('uniformer_mmpose_project.md', 12)])
+@pytest.mark.parametrize(
+    ('file', 'count'), [('moganet_pose.md', 23), ('uniformer_mmpose_project.md', 12)]
+)
 def test_every_row_of_the_sources_is_here(file, count):
     """Figures and addresses, as the model's own or as an alternative's."""
     rows = source_rows(file)
     assert len(rows) == count
     for row in rows:
-        found, = (model for model in MODELS.values() if model.metrics and
-                  (model.title, model.size) == (title_of(row),
-                                                row['Input Size']))
+        (found,) = (
+            model
+            for model in MODELS.values()
+            if model.metrics and (model.title, model.size) == (title_of(row), row['Input Size'])
+        )
         releases = [(found.weights, found.log, found.metrics)]
-        releases += [(other['Weights'], other['Log'], other['Metrics'])
-                     for other in found.alternatives]
-        urls = re.findall(r'\]\((https://[^)]+)\)', ' '.join(
-            row[head] for head in ('Download', 'Model', 'Log')
-            if head in row))
-        release, = (item for item in releases if item[0] in urls)
+        releases += [
+            (other['Weights'], other['Log'], other['Metrics']) for other in found.alternatives
+        ]
+        urls = re.findall(
+            r'\]\((https://[^)]+)\)',
+            ' '.join(row[head] for head in ('Download', 'Model', 'Log') if head in row),
+        )
+        (release,) = (item for item in releases if item[0] in urls)
         assert release[1] in urls
         assert percent(release[2]) == printed(row)
         if 'Params' in row:
@@ -167,12 +178,15 @@ def copy(tmp_path):
 
 def test_wrong_key_is_said(copy):
     path = copy / 'configs/timm/metafile.yml'
-    path.write_text(path.read_text().replace('    Input Size:',
-                                             '    Input size:', 1))
+    path.write_text(path.read_text().replace('    Input Size:', '    Input size:', 1))
     name = yaml.safe_load(path.read_text())['Models'][0]['Name']
-    with pytest.raises(ConfigError, match=(
+    with pytest.raises(
+        ConfigError,
+        match=(
             f'timm/metafile.yml: {name} lacks Metadata: Input Size and has '
-            'the unknown keys Input size')):
+            'the unknown keys Input size'
+        ),
+    ):
         read_models(copy / 'configs')
 
 
@@ -180,9 +194,13 @@ def test_results_of_no_model_are_said(copy):
     path = copy / 'configs/mspn/metafile.yml'
     name = 'td-hm_mspn-1stg_8xb32-96k_coco-256x192'
     path.write_text(path.read_text().replace(f'    {name}:', '    other:', 1))
-    with pytest.raises(ConfigError, match=(
+    with pytest.raises(
+        ConfigError,
+        match=(
             'mspn/metafile.yml: Upstream Results are of other: expected '
-            'names of Models in the same file')):
+            'names of Models in the same file'
+        ),
+    ):
         read_models(copy / 'configs')
 
 
@@ -191,8 +209,9 @@ def test_stated_results_are_of_models_without_weights():
     assert any(model.family == 'mspn' for model in stated)
     for model in stated:
         assert not model.weights
-        assert all(0.5 < value < 1 for metrics in model.stated.values()
-                   for value in metrics.values())
+        assert all(
+            0.5 < value < 1 for metrics in model.stated.values() for value in metrics.values()
+        )
 
 
 def test_format_is_openmmlabs(copy):

@@ -51,7 +51,8 @@ def test_list_models():
     assert names == sorted(files)
     assert pose_backbones.list_models('*swin-l*') == [
         'td-hm_swin-l-p4-w7_8xb32-210e_coco-256x192',
-        'td-hm_swin-l-p4-w7_8xb32-210e_coco-384x288']
+        'td-hm_swin-l-p4-w7_8xb32-210e_coco-384x288',
+    ]
     assert pose_backbones.list_models('swin') == []
 
 
@@ -66,8 +67,9 @@ def test_get_config_reads_the_file_anew():
 @pytest.mark.parametrize('function', ['get_config', 'build'])
 def test_unknown_name_shows_the_closest(function):
     wrong = 'td-hm_moganet-xt_coco-256x192'
-    with pytest.raises(ConfigError, match=(
-            f"unknown model '{wrong}': .*list_models.*did you mean {NAME}")):
+    with pytest.raises(
+        ConfigError, match=(f"unknown model '{wrong}': .*list_models.*did you mean {NAME}")
+    ):
         getattr(pose_backbones, function)(wrong)
 
 
@@ -75,15 +77,18 @@ def test_a_name_is_known_by_its_parts():
     name = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
     assert find_name('moganet-s_coco-256x192') == find_name(name) == name
     assert all(find_name(one) == one for one in pose_backbones.list_models())
-    with pytest.raises(ConfigError, match="model 'mspn-2stg_coco-256x192' may "
-                       'be td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_'
-                       '.*: give the whole name'):
+    with pytest.raises(
+        ConfigError,
+        match="model 'mspn-2stg_coco-256x192' may "
+        'be td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_'
+        '.*: give the whole name',
+    ):
         find_name('mspn-2stg_coco-256x192')
-    with pytest.raises(ConfigError, match="unknown model 'moganet-s_256': "
-                       'expected a config file, or one of the'):
+    with pytest.raises(
+        ConfigError, match="unknown model 'moganet-s_256': expected a config file, or one of the"
+    ):
         find_name('moganet-s_256')
-    with pytest.raises(ConfigError, match='did you mean td-hm_moganet-s_8xb32'
-                       '-210e_coco-256x192'):
+    with pytest.raises(ConfigError, match='did you mean td-hm_moganet-s_8xb32-210e_coco-256x192'):
         find_name('td-hm_moganet-s_8xb3-210e_coco-256x192')
 
 
@@ -95,14 +100,17 @@ def test_attributes_of_the_package():
 
 
 def test_importing_stays_light():
-    code = ('import sys, pose_backbones\n'
-            'print([name for name in ("mmpose.models", "mmpose.apis", "timm", '
-            '"matplotlib", "pose_backbones.models", "pose_backbones.zoo") '
-            'if name in sys.modules])\n'
-            'pose_backbones.list_models("*")\n'
-            'print("mmpose.models" in sys.modules)')
-    done = subprocess.run([sys.executable, '-c', code], env=tool_env(),
-                          capture_output=True, text=True, check=True)
+    code = (
+        'import sys, pose_backbones\n'
+        'print([name for name in ("mmpose.models", "mmpose.apis", "timm", '
+        '"matplotlib", "pose_backbones.models", "pose_backbones.zoo") '
+        'if name in sys.modules])\n'
+        'pose_backbones.list_models("*")\n'
+        'print("mmpose.models" in sys.modules)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=tool_env(), capture_output=True, text=True, check=True
+    )
     assert done.stdout.split('\n')[:2] == ['[]', 'False']
 
 
@@ -111,8 +119,7 @@ def test_build_equals_a_model_built_by_hand(by_hand, checkpoint):
     assert not model.training
     image = torch.randn(2, 3, 256, 192)
     with torch.no_grad():
-        assert torch.equal(model(image, None, mode='tensor'),
-                           by_hand(image, None, mode='tensor'))
+        assert torch.equal(model(image, None, mode='tensor'), by_hand(image, None, mode='tensor'))
 
 
 def test_predictions_are_those_of_init_model(checkpoint):
@@ -120,16 +127,12 @@ def test_predictions_are_those_of_init_model(checkpoint):
     image = rng.integers(0, 255, (240, 320, 3), np.uint8)
     boxes = [[20, 10, 120, 220], [150, 40, 300, 230]]
     ours = pose_backbones.build(NAME, pretrained=str(checkpoint))
-    theirs = init_model(str(ROOT / f'configs/moganet/{NAME}.py'),
-                        str(checkpoint), device='cpu')
-    assert ours.dataset_meta['flip_indices'] == theirs.dataset_meta[
-        'flip_indices']
-    found, expected = (inference_topdown(model, image, boxes)
-                       for model in (ours, theirs))
+    theirs = init_model(str(ROOT / f'configs/moganet/{NAME}.py'), str(checkpoint), device='cpu')
+    assert ours.dataset_meta['flip_indices'] == theirs.dataset_meta['flip_indices']
+    found, expected = (inference_topdown(model, image, boxes) for model in (ours, theirs))
     assert len(found) == 2
     for one, other in zip(found, expected):
-        np.testing.assert_array_equal(one.pred_instances.keypoints,
-                                      other.pred_instances.keypoints)
+        np.testing.assert_array_equal(one.pred_instances.keypoints, other.pred_instances.keypoints)
 
 
 def test_start_values_are_the_backbones_own(capsys):
@@ -168,7 +171,7 @@ def test_nameless_key_points_predict_without_flipping():
     model = pose_backbones.build(NAME, 5)
     assert model.dataset_meta['num_keypoints'] == 5
     assert not model.test_cfg['flip_test']
-    result, = inference_topdown(model, np.zeros((64, 64, 3), np.uint8))
+    (result,) = inference_topdown(model, np.zeros((64, 64, 3), np.uint8))
     assert result.pred_instances.keypoints.shape == (1, 5, 2)
     same = pose_backbones.build(NAME, 17)
     assert same.test_cfg['flip_test']
@@ -197,12 +200,10 @@ def test_released_weights(checkpoint, tmp_path, monkeypatch, by_hand):
     folder = tmp_path / 'hub/checkpoints'
     folder.mkdir(parents=True)
     monkeypatch.setattr(torch.hub, '_hub_dir', None)
-    cached_file(read_models()[NAME].weights).write_bytes(
-        checkpoint.read_bytes())
+    cached_file(read_models()[NAME].weights).write_bytes(checkpoint.read_bytes())
     model = pose_backbones.build(NAME, pretrained=True)
     expected = by_hand.state_dict()
-    assert all(torch.equal(value, expected[name])
-               for name, value in model.state_dict().items())
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
 def test_without_a_network(tmp_path, monkeypatch):
@@ -212,27 +213,37 @@ def test_without_a_network(tmp_path, monkeypatch):
         raise URLError('no network')
 
     monkeypatch.setattr('torch.hub.urlopen', unreachable)
-    with pytest.raises(CheckpointError, match=(
-            'checkpoint out of reach: https://github.com/Westlake-AI/.*'
-            'moganet_xt_coco_256x192.pth')):
+    with pytest.raises(
+        CheckpointError,
+        match=(
+            'checkpoint out of reach: https://github.com/Westlake-AI/.*moganet_xt_coco_256x192.pth'
+        ),
+    ):
         pose_backbones.build(NAME, pretrained=True)
 
 
 def test_model_without_released_weights():
     name = 'td-hm_moganet-s_8xb32-210e_crowdpose-256x192'
-    with pytest.raises(CheckpointError, match=(
+    with pytest.raises(
+        CheckpointError,
+        match=(
             f'{name} has no released weights: .*did you mean '
-            'td-hm_moganet-s_8xb32-210e_coco-256x192')):
+            'td-hm_moganet-s_8xb32-210e_coco-256x192'
+        ),
+    ):
         pose_backbones.build(name, pretrained=True)
 
 
-@pytest.mark.parametrize(('arguments', 'error', 'message'), [
-    (dict(num_keypoints=0), ValueError, 'num_keypoints is 0: expected at'),
-    (dict(num_keypoints='5'), TypeError, "num_keypoints is '5': expected a"),
-    (dict(num_keypoints=True), TypeError, 'num_keypoints is True: expected'),
-    (dict(pretrained=1), TypeError, 'pretrained is 1: expected False, True'),
-    (dict(pretrained='x.pth'), CheckpointError, 'not found: x.pth'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (dict(num_keypoints=0), ValueError, 'num_keypoints is 0: expected at'),
+        (dict(num_keypoints='5'), TypeError, "num_keypoints is '5': expected a"),
+        (dict(num_keypoints=True), TypeError, 'num_keypoints is True: expected'),
+        (dict(pretrained=1), TypeError, 'pretrained is 1: expected False, True'),
+        (dict(pretrained='x.pth'), CheckpointError, 'not found: x.pth'),
+    ],
+)
 def test_wrong_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         pose_backbones.build(NAME, **arguments)
@@ -240,7 +251,5 @@ def test_wrong_arguments(arguments, error, message):
 
 def test_weights_of_another_size(checkpoint):
     """Strictly: nothing is left out silently."""
-    with pytest.raises(CheckpointError, match=(
-            "looks like MogaNet 'x-tiny', the model is 'tiny'")):
-        pose_backbones.build('td-hm_moganet-t_8xb32-210e_coco-256x192',
-                             pretrained=str(checkpoint))
+    with pytest.raises(CheckpointError, match=("looks like MogaNet 'x-tiny', the model is 'tiny'")):
+        pose_backbones.build('td-hm_moganet-t_8xb32-210e_coco-256x192', pretrained=str(checkpoint))

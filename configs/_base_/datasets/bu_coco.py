@@ -14,7 +14,9 @@ train_dataloader = dict(
         data_root=data_root,
         data_mode=data_mode,
         ann_file='annotations/person_keypoints_train2017.json',
-        data_prefix=dict(img='train2017/')))
+        data_prefix=dict(img='train2017/'),
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
@@ -27,7 +29,9 @@ val_dataloader = dict(
         data_mode=data_mode,
         ann_file='annotations/person_keypoints_val2017.json',
         data_prefix=dict(img='val2017/'),
-        test_mode=True))
+        test_mode=True,
+    ),
+)
 test_dataloader = val_dataloader
 
 # The score of a person is the mean of its joints' scores; the decoder has
@@ -36,5 +40,6 @@ val_evaluator = dict(
     type='CocoMetric',
     ann_file=f'{data_root}annotations/person_keypoints_val2017.json',
     nms_mode='none',
-    score_mode='keypoint')
+    score_mode='keypoint',
+)
 test_evaluator = val_evaluator

@@ -10,22 +10,27 @@ train_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         ann_file='annotations/ap10k-train-split1.json',
-        data_prefix=dict(img='data/')))
+        data_prefix=dict(img='data/'),
+    )
+)
 val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
         ann_file='annotations/ap10k-val-split1.json',
         bbox_file=None,
-        data_prefix=dict(img='data/')))
+        data_prefix=dict(img='data/'),
+    )
+)
 test_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
         ann_file='annotations/ap10k-test-split1.json',
         bbox_file=None,
-        data_prefix=dict(img='data/')))
+        data_prefix=dict(img='data/'),
+    )
+)
 
 val_evaluator = dict(ann_file=f'{data_root}annotations/ap10k-val-split1.json')
-test_evaluator = dict(
-    ann_file=f'{data_root}annotations/ap10k-test-split1.json')
+test_evaluator = dict(ann_file=f'{data_root}annotations/ap10k-test-split1.json')

@@ -12,7 +12,9 @@ train_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         ann_file='annotations/mpii_train.json',
-        data_prefix=dict(img='images/')))
+        data_prefix=dict(img='images/'),
+    )
+)
 val_dataloader = dict(
     dataset=dict(
         _delete_=True,
@@ -21,7 +23,9 @@ val_dataloader = dict(
         ann_file='annotations/mpii_val.json',
         headbox_file=f'{data_root}annotations/mpii_gt_val.mat',
         data_prefix=dict(img='images/'),
-        test_mode=True))
+        test_mode=True,
+    )
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(_delete_=True, type='pose_backbones.MpiiPCKh')

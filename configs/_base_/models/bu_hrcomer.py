@@ -12,13 +12,16 @@ model = dict(
         type='pose_backbones.PyramidDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
+        bgr_to_rgb=True,
+    ),
     backbone=dict(
         type='pose_backbones.HRCoMer',
         drop_path_rate=(0.1, 0.3),
         dropout_after_downsampling=True,
         frozen_stages=3,
         freeze_every_second_block=True,
-        with_cp=True),
+        with_cp=True,
+    ),
     head=dict(type='pose_backbones.HRCoMerHead', num_keypoints=17),
-    test_cfg=dict(flip_test=False))
+    test_cfg=dict(flip_test=False),
+)

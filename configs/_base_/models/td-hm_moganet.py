@@ -2,11 +2,8 @@
 # in_channels and decoder.
 _base_ = './td-hm.py'
 
-imagenet_weights = ('https://github.com/Westlake-AI/MogaNet/releases/download/'
-                    'moganet-in1k-weights/')
+imagenet_weights = 'https://github.com/Westlake-AI/MogaNet/releases/download/moganet-in1k-weights/'
 
 model = dict(
-    backbone=dict(
-        type='pose_backbones.MogaNet',
-        out_indices=(3, ),
-        init_cfg=dict(type='Pretrained')))
+    backbone=dict(type='pose_backbones.MogaNet', out_indices=(3,), init_cfg=dict(type='Pretrained'))
+)

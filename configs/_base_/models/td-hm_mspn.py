@@ -5,12 +5,12 @@ model = dict(
     type='pose_backbones.MSPNEstimator',
     # The original's channels are BGR.
     data_preprocessor=dict(
-        mean=[103.53, 116.28, 123.675],
-        std=[57.375, 57.12, 58.395],
-        bgr_to_rgb=False),
+        mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr_to_rgb=False
+    ),
     backbone=dict(
         type='pose_backbones.MSPN',
-        init_cfg=dict(
-            type='Pretrained', checkpoint='torchvision://resnet50')),
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
+    ),
     head=dict(_delete_=True, type='pose_backbones.MSPNHead', out_channels=17),
-    test_cfg=dict(shift_heatmap=False))
+    test_cfg=dict(shift_heatmap=False),
+)

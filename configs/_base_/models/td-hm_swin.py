@@ -2,13 +2,14 @@
 # in_channels and decoder.
 _base_ = './td-hm.py'
 
-imagenet_weights = ('https://github.com/SwinTransformer/storage/releases/'
-                    'download/v1.0.0/')
+imagenet_weights = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/'
 
 model = dict(
     backbone=dict(
         type='SwinTransformer',
         window_size=7,
-        out_indices=(3, ),
+        out_indices=(3,),
         convert_weights=True,
-        init_cfg=dict(type='Pretrained')))
+        init_cfg=dict(type='Pretrained'),
+    )
+)

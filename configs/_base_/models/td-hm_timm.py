@@ -4,4 +4,5 @@ _base_ = './td-hm.py'
 
 model = dict(
     type='pose_backbones.TopdownPoseEstimator',
-    backbone=dict(type='pose_backbones.TimmBackbone', pretrained=True))
+    backbone=dict(type='pose_backbones.TimmBackbone', pretrained=True),
+)

@@ -2,12 +2,11 @@
 # head's decoder.
 _base_ = './td-hm.py'
 
-imagenet_weights = ('https://download.openmmlab.com/mmpose/v1/projects/'
-                    'uniformer/')
+imagenet_weights = 'https://download.openmmlab.com/mmpose/v1/projects/uniformer/'
 
 model = dict(
     backbone=dict(
-        type='pose_backbones.UniFormer',
-        out_indices=(3, ),
-        init_cfg=dict(type='Pretrained')),
-    head=dict(in_channels=512))
+        type='pose_backbones.UniFormer', out_indices=(3,), init_cfg=dict(type='Pretrained')
+    ),
+    head=dict(in_channels=512),
+)

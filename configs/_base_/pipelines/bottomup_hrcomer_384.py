@@ -8,7 +8,8 @@ codec = dict(
     input_size=(384, 384),
     heatmap_size=(96, 96),
     sigmas='configs/_base_/datasets/crowdpose.py',
-    area_factor=0.53)
+    area_factor=0.53,
+)
 
 train_pipeline = [
     *_base_.load_people,
@@ -17,8 +18,9 @@ train_pipeline = [
         input_size=codec['input_size'],
         heatmap_size=codec['heatmap_size'],
         scale_factor=(0.75, 1.15),
-        rotate_factor=10.,
-        shift_factor=0.1),
+        rotate_factor=10.0,
+        shift_factor=0.1,
+    ),
     dict(type='GenerateTarget', encoder=codec),
     dict(type='pose_backbones.PackBottomupInputs'),
 ]
@@ -26,7 +28,8 @@ resize = dict(
     type='pose_backbones.ResizeAlign',
     short_side=codec['input_size'][0],
     size_divisor=64,
-    max_pixels=16 * 384 * 384)
+    max_pixels=16 * 384 * 384,
+)
 val_pipeline = [
     dict(type='pose_backbones.LoadImage'),
     resize,

@@ -2,10 +2,7 @@
 # augmentation of the original. Tests are on images whose shorter side is 768;
 # ms_pipeline makes three sizes of each. An image of more than max_pixels, one
 # of a narrow strip, is refused.
-codec = dict(
-    type='pose_backbones.MultiScaleJoints',
-    input_size=(768, 768),
-    heatmap_size=(192, 192))
+codec = dict(type='pose_backbones.MultiScaleJoints', input_size=(768, 768), heatmap_size=(192, 192))
 
 load_people = [
     dict(type='pose_backbones.LoadImage'),
@@ -17,7 +14,8 @@ train_pipeline = [
     dict(
         type='pose_backbones.RandomAffine',
         input_size=codec['input_size'],
-        heatmap_size=codec['heatmap_size']),
+        heatmap_size=codec['heatmap_size'],
+    ),
     dict(type='GenerateTarget', encoder=codec),
     dict(type='pose_backbones.PackBottomupInputs'),
 ]
@@ -25,7 +23,8 @@ resize = dict(
     type='pose_backbones.ResizeAlign',
     short_side=codec['input_size'][0],
     size_divisor=64,
-    max_pixels=16 * 768 * 768)
+    max_pixels=16 * 768 * 768,
+)
 val_pipeline = [
     dict(type='pose_backbones.LoadImage'),
     resize,

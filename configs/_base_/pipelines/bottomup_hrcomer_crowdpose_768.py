@@ -7,14 +7,16 @@ codec = dict(
     input_size=(768, 768),
     heatmap_size=(192, 192),
     sigmas='configs/_base_/datasets/crowdpose.py',
-    area_factor=0.53)
+    area_factor=0.53,
+)
 
 train_pipeline = [
     *_base_.load_people,
     dict(
         type='pose_backbones.RandomAffine',
         input_size=codec['input_size'],
-        heatmap_size=codec['heatmap_size']),
+        heatmap_size=codec['heatmap_size'],
+    ),
     dict(type='GenerateTarget', encoder=codec),
     dict(type='pose_backbones.PackBottomupInputs'),
 ]

@@ -5,16 +5,12 @@
 # 3 * sigma is a whole number: with another sigma, the UDP targets of
 # MMPose 1.3.2 lie a cell off near the left and the upper border.
 codec = dict(
-    type='UDPHeatmap',
-    input_size=(96, 128),
-    heatmap_size=(24, 32),
-    sigma=4 / 3,
-    blur_kernel_size=5)
+    type='UDPHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=4 / 3, blur_kernel_size=5
+)
 
 crop = [
     dict(type='GetBBoxCenterScale', padding=1.1),
-    dict(
-        type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
+    dict(type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
 ]
 train_pipeline = [
     dict(type='pose_backbones.LoadImage'),
@@ -23,8 +19,4 @@ train_pipeline = [
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPoseInputs'),
 ]
-val_pipeline = [
-    dict(type='pose_backbones.LoadImage'),
-    *crop,
-    dict(type='PackPoseInputs'),
-]
+val_pipeline = [dict(type='pose_backbones.LoadImage'), *crop, dict(type='PackPoseInputs')]

@@ -1,8 +1,7 @@
 # Heat maps at a quarter of 256x256 pixels.
 _base_ = './topdown_heatmap_256x192.py'
 
-codec = dict(
-    type='MSRAHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2)
+codec = dict(type='MSRAHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2)
 
 train_pipeline = [
     *_base_.augmentation,

@@ -1,8 +1,7 @@
 # Heat maps at a quarter of 384x288 pixels, sigma as at 256x192.
 _base_ = './topdown_heatmap_256x192.py'
 
-codec = dict(
-    type='MSRAHeatmap', input_size=(288, 384), heatmap_size=(72, 96), sigma=2)
+codec = dict(type='MSRAHeatmap', input_size=(288, 384), heatmap_size=(72, 96), sigma=2)
 
 train_pipeline = [
     *_base_.augmentation,

@@ -8,7 +8,8 @@ codec = dict(
     input_size=(192, 256),
     heatmap_size=(48, 64),
     kernel_sizes=(15, 11, 9, 7, 5),
-    blur_kernel_size=5)
+    blur_kernel_size=5,
+)
 _encoder = {key: codec[key] for key in codec if key != '_delete_'}
 
 train_pipeline = [

@@ -12,24 +12,27 @@ codec = dict(
     input_size=(192, 256),
     heatmap_size=(48, 64),
     kernel_sizes=(15, 11, 9, 7, 5),
-    blur_kernel_size=5)
+    blur_kernel_size=5,
+)
 
 augmentation = [
     dict(type='pose_backbones.LoadImage'),
     dict(type='GetBBoxCenterScale', padding=1.05),
-    dict(type='pose_backbones.ExtendBBox', x=(1., 1.6), y=(1., 1.8)),
+    dict(type='pose_backbones.ExtendBBox', x=(1.0, 1.6), y=(1.0, 1.8)),
     dict(
         type='pose_backbones.HalfBody',
         upper=tuple(range(13)),
-        x=(1., 1.6),
-        y=(1., 1.8),
+        x=(1.0, 1.6),
+        y=(1.0, 1.8),
         prob=0.3,
-        min_points=4),
+        min_points=4,
+    ),
     dict(
         type='pose_backbones.RandomScaleRotation',
         scale=(0.8 * 0.75, 0.8 * 1.25),
         degrees=45,
-        prob=0.5),
+        prob=0.5,
+    ),
     dict(type='pose_backbones.MarkHidden'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
 ]
@@ -41,7 +44,7 @@ train_pipeline = [
 ]
 crop = [
     dict(type='pose_backbones.LoadImage'),
-    dict(type='GetBBoxCenterScale', padding=1.),
+    dict(type='GetBBoxCenterScale', padding=1.0),
     dict(type='pose_backbones.ExtendBBox', x=1.09, y=1.135),
 ]
 val_pipeline = [

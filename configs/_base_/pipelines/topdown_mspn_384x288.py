@@ -6,7 +6,8 @@ codec = dict(
     input_size=(288, 384),
     heatmap_size=(72, 96),
     kernel_sizes=(15, 11, 9, 7, 5),
-    blur_kernel_size=5)
+    blur_kernel_size=5,
+)
 
 train_pipeline = [
     *_base_.augmentation,

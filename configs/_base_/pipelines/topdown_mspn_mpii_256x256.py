@@ -7,7 +7,8 @@ codec = dict(
     input_size=(256, 256),
     heatmap_size=(64, 64),
     kernel_sizes=(15, 11, 9, 7, 5),
-    blur_kernel_size=9)
+    blur_kernel_size=9,
+)
 
 train_pipeline = [
     dict(type='pose_backbones.LoadImage'),
@@ -15,15 +16,12 @@ train_pipeline = [
     dict(
         type='pose_backbones.HalfBody',
         upper=tuple(range(7, 16)),
-        x=(1., 1.6),
-        y=(1., 1.6),
+        x=(1.0, 1.6),
+        y=(1.0, 1.6),
         prob=0.5,
-        min_points=9),
-    dict(
-        type='pose_backbones.RandomScaleRotation',
-        scale=(0.75, 1.25),
-        degrees=60,
-        prob=0.5),
+        min_points=9,
+    ),
+    dict(type='pose_backbones.RandomScaleRotation', scale=(0.75, 1.25), degrees=60, prob=0.5),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=codec),

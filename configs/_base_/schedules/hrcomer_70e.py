@@ -10,19 +10,11 @@ test_cfg = dict()
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
-    paramwise_cfg=dict(
-        custom_keys={'backbone.base_net': dict(lr_mult=0.1)}))
+    paramwise_cfg=dict(custom_keys={'backbone.base_net': dict(lr_mult=0.1)}),
+)
 param_scheduler = [
-    dict(
-        type='LinearLR', begin=0, end=500, start_factor=0.001,
-        by_epoch=False),
-    dict(
-        type='MultiStepLR',
-        begin=0,
-        end=70,
-        milestones=[40, 60],
-        gamma=0.1,
-        by_epoch=True)
+    dict(type='LinearLR', begin=0, end=500, start_factor=0.001, by_epoch=False),
+    dict(type='MultiStepLR', begin=0, end=70, milestones=[40, 60], gamma=0.1, by_epoch=True),
 ]
 auto_scale_lr = dict(base_batch_size=8 * 12)
 # As the original; a run of one process keeps its own.

@@ -9,13 +9,7 @@ test_cfg = dict()
 
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-4))
 param_scheduler = [
-    dict(
-        type='MultiStepLR',
-        begin=0,
-        end=2,
-        milestones=[1],
-        gamma=0.1,
-        by_epoch=True)
+    dict(type='MultiStepLR', begin=0, end=2, milestones=[1], gamma=0.1, by_epoch=True)
 ]
 auto_scale_lr = dict(base_batch_size=8 * 16)
 sync_bn = 'torch'

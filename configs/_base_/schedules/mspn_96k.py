@@ -16,21 +16,18 @@ test_cfg = dict()
 
 optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=8 * 5e-4, weight_decay=1e-5),
-    paramwise_cfg=dict(custom_keys={'.bias': dict(decay_mult=0.)}))
+    paramwise_cfg=dict(custom_keys={'.bias': dict(decay_mult=0.0)}),
+)
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        begin=0,
-        end=warmup + 1,
-        start_factor=0.1,
-        by_epoch=False),
+    dict(type='LinearLR', begin=0, end=warmup + 1, start_factor=0.1, by_epoch=False),
     dict(
         type='LinearLR',
         begin=warmup,
         end=max_iters + 1,
-        start_factor=1.,
-        end_factor=0.,
-        by_epoch=False),
+        start_factor=1.0,
+        end_factor=0.0,
+        by_epoch=False,
+    ),
 ]
 auto_scale_lr = dict(base_batch_size=256)
 

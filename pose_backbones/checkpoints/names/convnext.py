@@ -7,19 +7,22 @@ from torch import Tensor
 
 #: pattern → name here, applied one after the other; none of them matches a
 #: name that is today's
-_NAMES = tuple((re.compile(pattern), name) for pattern, name in (
-    (r'^encoder\.', ''),
-    (r'\.(?:ln|linear)\.(weight|bias)$', r'.\1'),
-    (r'\.kernel$', '.weight'),
-    (r'^downsample_layers\.0\.', 'stem.'),
-    (r'^downsample_layers\.(\d+)\.', r'stages.\1.downsample.'),
-    (r'^stages\.(\d+)\.(\d+)\.', r'stages.\1.blocks.\2.'),
-    (r'(?<=\.)(?:dwconv|depthwise_conv)\.', 'conv_dw.'),
-    (r'(?<=\.)(?:pwconv|pointwise_conv)([12])\.', r'mlp.fc\1.'),
-    (r'(blocks\.\d+)\.grn\.gamma$', r'\1.mlp.grn.weight'),
-    (r'(blocks\.\d+)\.grn\.beta$', r'\1.mlp.grn.bias'),
-    (r'^(?:head\.)?norm\.', 'norm3.'),
-))
+_NAMES = tuple(
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r'^encoder\.', ''),
+        (r'\.(?:ln|linear)\.(weight|bias)$', r'.\1'),
+        (r'\.kernel$', '.weight'),
+        (r'^downsample_layers\.0\.', 'stem.'),
+        (r'^downsample_layers\.(\d+)\.', r'stages.\1.downsample.'),
+        (r'^stages\.(\d+)\.(\d+)\.', r'stages.\1.blocks.\2.'),
+        (r'(?<=\.)(?:dwconv|depthwise_conv)\.', 'conv_dw.'),
+        (r'(?<=\.)(?:pwconv|pointwise_conv)([12])\.', r'mlp.fc\1.'),
+        (r'(blocks\.\d+)\.grn\.gamma$', r'\1.mlp.grn.weight'),
+        (r'(blocks\.\d+)\.grn\.beta$', r'\1.mlp.grn.bias'),
+        (r'^(?:head\.)?norm\.', 'norm3.'),
+    )
+)
 #: classifier, and what reconstructs masked images in V2's pretraining
 _LEFT_OUT = re.compile(r'head\.|(?:decoder|proj|pred)\.|mask_token$')
 

@@ -22,8 +22,7 @@ def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         Name → tensor, without a prefix.
     """
     numbered = {name: _IN_SEQUENCE.fullmatch(name) for name in weights}
-    last = max((int(found[1]) for found in numbered.values() if found),
-               default=None)
+    last = max((int(found[1]) for found in numbered.values() if found), default=None)
     converted = {}
     for name, value in weights.items():
         found = numbered[name]

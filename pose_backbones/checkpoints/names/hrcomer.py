@@ -10,8 +10,7 @@ from . import convnext
 _BASE = 'base_net.'
 _NORM = re.compile(r'norm\d\.')
 #: the parts of the head; in the original they stand beside the backbone
-_HEADS = ('confidences_head.', 'joints_head.', 'heatmaps_head.',
-          'refine_head.')
+_HEADS = ('confidences_head.', 'joints_head.', 'heatmaps_head.', 'refine_head.')
 _BLOCK_NORM = re.compile(r'(filter_blocks?(?:\.\d)?)\.norm(\d)\.')
 #: a constant that the original's checkpoints may hold
 _CONSTANT = '.regular_matrix'
@@ -27,8 +26,7 @@ def convert_base_net(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         Name → tensor; without the norms behind the stages.
     """
     converted = convnext.convert_backbone(weights)
-    return {name: converted[name] for name in converted
-            if not _NORM.match(name)}
+    return {name: converted[name] for name in converted if not _NORM.match(name)}
 
 
 def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -40,12 +38,13 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Name → tensor; names that are today's or unknown stay as they are.
     """
-    base = {name.removeprefix(_BASE): value
-            for name, value in weights.items() if name.startswith(_BASE)}
-    return {**{_BASE + name: value
-               for name, value in convert_base_net(base).items()},
-            **{name: value for name, value in weights.items()
-               if not name.startswith(_BASE)}}
+    base = {
+        name.removeprefix(_BASE): value for name, value in weights.items() if name.startswith(_BASE)
+    }
+    return {
+        **{_BASE + name: value for name, value in convert_base_net(base).items()},
+        **{name: value for name, value in weights.items() if not name.startswith(_BASE)},
+    }
 
 
 def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -57,9 +56,11 @@ def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Name → tensor; without the constants of the original.
     """
-    return {_BLOCK_NORM.sub(r'\1.bn\2.', name): value
-            for name, value in weights.items()
-            if not is_constant(name)}
+    return {
+        _BLOCK_NORM.sub(r'\1.bn\2.', name): value
+        for name, value in weights.items()
+        if not is_constant(name)
+    }
 
 
 def is_constant(name: str) -> bool:
@@ -93,11 +94,9 @@ def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         else:
             others[name] = value
     return {
-        **{f'backbone.{name}': value
-           for name, value in convert_backbone(backbone).items()},
-        **{f'head.{name}': value
-           for name, value in convert_head(head).items()},
-        **others
+        **{f'backbone.{name}': value for name, value in convert_backbone(backbone).items()},
+        **{f'head.{name}': value for name, value in convert_head(head).items()},
+        **others,
     }
 
 

@@ -17,5 +17,7 @@ def convert_adapter(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Name → tensor: `layer1` is `stage1`; every other name stays as it is.
     """
-    return {_FIRST.sub('stage1.', name.removeprefix('backbone.')): value
-            for name, value in weights.items()}
+    return {
+        _FIRST.sub('stage1.', name.removeprefix('backbone.')): value
+        for name, value in weights.items()
+    }

@@ -52,8 +52,7 @@ _CONV = re.compile(r'(.*conv)\.weight')
 _UNITS = 4
 
 
-def convert_backbone(weights: dict[str, Tensor],
-                     stages: int = 1) -> dict[str, Tensor]:
+def convert_backbone(weights: dict[str, Tensor], stages: int = 1) -> dict[str, Tensor]:
     """Rename an MSPN backbone's weights to those of `MSPN`.
 
     Takes the original's and MMPose's, and ImageNet weights of a ResNet
@@ -68,12 +67,12 @@ def convert_backbone(weights: dict[str, Tensor],
     Returns:
         Name → tensor; unknown names stay as they are.
     """
-    imagenet = (any(_RESNET_LAYER.fullmatch(name) for name in weights)
-                and not any('.upsample.' in name for name in weights))
+    imagenet = any(_RESNET_LAYER.fullmatch(name) for name in weights) and not any(
+        '.upsample.' in name for name in weights
+    )
     converted = {}
     for name, value in weights.items():
-        if _HEAD.fullmatch(name) or (imagenet and
-                                     name.startswith(_CLASSIFIER)):
+        if _HEAD.fullmatch(name) or (imagenet and name.startswith(_CLASSIFIER)):
             continue
         name = _rename(name, _RESNET if imagenet else _MMPOSE)
         converted[name] = value
@@ -116,24 +115,24 @@ def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if found:
             stage, unit, layer, leaf = found.groups()
             index = _UNITS * int(stage) + int(unit) - 1
-            head[f'predict_layers.{index}.conv_layers.{int(layer) - 1}.'
-                 f'{leaf}'] = value
+            head[f'predict_layers.{index}.conv_layers.{int(layer) - 1}.{leaf}'] = value
         elif part in ('head', 'keypoint_head'):
             head[rest] = value
         elif part == 'top' or part.startswith(('stage', 'multi_stage_mspn')):
             backbone[name] = value
         else:
             others[given] = value
-    return {**_prefixed('backbone', convert_backbone(backbone)),
-            **_prefixed('head', convert_head(head)), **others}
+    return {
+        **_prefixed('backbone', convert_backbone(backbone)),
+        **_prefixed('head', convert_head(head)),
+        **others,
+    }
 
 
 def is_mspn(names: Iterable[str]) -> bool:
     """Whether names, without prefix, are of an MSPN and not of an ImageNet
     ResNet."""
-    return any(
-        re.match(r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.', name)
-        for name in names)
+    return any(re.match(r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.', name) for name in names)
 
 
 def to_original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -152,8 +151,7 @@ def to_original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if found:
             index, layer, leaf = found.groups()
             stage, unit = divmod(int(index), _UNITS)
-            name = (f'stage{stage}.upsample.up{unit + 1}.'
-                    f'res_conv{int(layer) + 1}.{leaf}')
+            name = f'stage{stage}.upsample.up{unit + 1}.res_conv{int(layer) + 1}.{leaf}'
         converted[name] = value
     return converted
 
@@ -180,7 +178,8 @@ def to_mmpose(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             if mean not in weights:
                 raise ValueError(
                     f"{name} has no place in MMPose's MSPN, and no batch "
-                    'norm whose running mean could take it')
+                    'norm whose running mean could take it'
+                )
             continue
         if name.endswith('.bn.running_mean'):
             bias = name.replace('.bn.running_mean', '.conv.bias')

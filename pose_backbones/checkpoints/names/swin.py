@@ -38,8 +38,7 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Name → tensor; `weights` itself if the names are today's.
     """
-    stages = [int(name.split('.')[1]) for name in weights
-              if re.match(r'layers\.\d+\.', name)]
+    stages = [int(name.split('.')[1]) for name in weights if re.match(r'layers\.\d+\.', name)]
     if not stages:
         return weights
     # timm's first stage has nothing to merge, the original's last.
@@ -51,8 +50,7 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if '.downsample.' in name:
             value = _neighbours_last(value)
             if merges_first:
-                name = re.sub(r'\d+', lambda n: str(int(n[0]) - 1), name,
-                              count=1)
+                name = re.sub(r'\d+', lambda n: str(int(n[0]) - 1), name, count=1)
         for part, today in _PARTS:
             name = re.sub(part, today, name)
         name = re.sub(r'^norm\.', f'norm{max(stages)}.', name)

@@ -26,14 +26,11 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     last_norms = [f'blocks{stage}.0.norm2.weight' for stage in _STAGES]
     stage_norms = tuple(f'norm{stage}.' for stage in _STAGES)
-    if (not all(name in weights for name in last_norms)
-            or any(name.startswith(stage_norms) for name in weights)):
+    if not all(name in weights for name in last_norms) or any(
+        name.startswith(stage_norms) for name in weights
+    ):
         return weights
-    converted = {
-        name: value
-        for name, value in weights.items()
-        if not name.startswith(_CLASSIFIER)
-    }
+    converted = {name: value for name, value in weights.items() if not name.startswith(_CLASSIFIER)}
     for norm, like in zip(stage_norms, last_norms):
         converted[f'{norm}weight'] = torch.ones_like(weights[like])
         converted[f'{norm}bias'] = torch.zeros_like(weights[like])

@@ -3,6 +3,4 @@
 from .loading import LoadImage
 from .person import ExtendBBox, HalfBody, MarkHidden, RandomScaleRotation
 
-__all__ = [
-    'ExtendBBox', 'HalfBody', 'LoadImage', 'MarkHidden', 'RandomScaleRotation'
-]
+__all__ = ['ExtendBBox', 'HalfBody', 'LoadImage', 'MarkHidden', 'RandomScaleRotation']

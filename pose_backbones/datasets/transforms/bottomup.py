@@ -12,11 +12,7 @@ from mmpose.datasets.transforms.formatting import image_to_tensor
 
 from ...errors import DatasetError
 from ...registry import TRANSFORMS
-from ...utils.arguments import (
-    check_number,
-    check_positive_int,
-    check_positive_numbers,
-)
+from ...utils.arguments import check_number, check_positive_int, check_positive_numbers
 
 #: OpenCV writes no image with a longer side.
 _MAX_SIDE = 32766
@@ -61,16 +57,16 @@ class GetPeople(BaseTransform):
                 keypoints=np.zeros((0, count, 2), np.float32),
                 keypoints_visible=np.zeros((0, count), np.float32),
                 bbox=np.zeros((0, 4), np.float32),
-                bbox_score=np.zeros(0, np.float32))
+                bbox_score=np.zeros(0, np.float32),
+            )
         visible = results['keypoints_visible']
         visible = (visible[..., 0] if visible.ndim == 3 else visible) > 0
         boxes = [float(np.prod(person['bbox'][2:])) for person in people]
         sizes = np.sqrt(_extent_areas(results['keypoints'], visible))
-        results['sizes'] = np.where(
-            sizes > 0, sizes, np.sqrt(boxes)).astype(np.float32)
+        results['sizes'] = np.where(sizes > 0, sizes, np.sqrt(boxes)).astype(np.float32)
         results['area'] = np.array(
-            [person.get('area', box) for person, box in zip(
-                people, boxes, strict=True)], np.float32)
+            [person.get('area', box) for person, box in zip(people, boxes, strict=True)], np.float32
+        )
         results['img_mask'] = _valid_mask(people, results)
         return results
 
@@ -80,10 +76,8 @@ def _extent_areas(keypoints: np.ndarray, visible: np.ndarray) -> np.ndarray:
     shown = visible[..., None]
     if not shown.any():
         return np.zeros(len(keypoints))
-    extent = (np.where(shown, keypoints, -np.inf).max(1)
-              - np.where(shown, keypoints, np.inf).min(1))
-    return np.where(visible.any(1), np.prod(
-        np.where(np.isfinite(extent), extent, 0), axis=1), 0)
+    extent = np.where(shown, keypoints, -np.inf).max(1) - np.where(shown, keypoints, np.inf).min(1)
+    return np.where(visible.any(1), np.prod(np.where(np.isfinite(extent), extent, 0), axis=1), 0)
 
 
 def _valid_mask(people: list[dict], results: dict) -> np.ndarray:
@@ -100,9 +94,9 @@ def _valid_mask(people: list[dict], results: dict) -> np.ndarray:
                 f'{results.get("img_path")} is {shape[1]}x{shape[0]} pixels '
                 f'(width x height), but the segmentation of annotation '
                 f'{person.get("id")} is of an image of '
-                f'{outline["size"][1]}x{outline["size"][0]}')
-        if not isinstance(outline, dict) or isinstance(
-                outline['counts'], list):
+                f'{outline["size"][1]}x{outline["size"][0]}'
+            )
+        if not isinstance(outline, dict) or isinstance(outline['counts'], list):
             outline = run_lengths.frPyObjects(outline, *shape)
         parts += outline if isinstance(outline, list) else [outline]
     if not parts:
@@ -143,36 +137,34 @@ class RandomAffine(BaseTransform):
         TypeError, ValueError: If an argument is none of these.
     """
 
-    def __init__(self,
-                 input_size: Sequence[int],
-                 heatmap_size: Sequence[int],
-                 scale_factor: Sequence[float] = (0.75, 1.5),
-                 scale_type: str = 'short',
-                 rotate_factor: float = 30.,
-                 shift_factor: float = 0.2):
-        for name, size in (('input_size', input_size),
-                           ('heatmap_size', heatmap_size)):
+    def __init__(
+        self,
+        input_size: Sequence[int],
+        heatmap_size: Sequence[int],
+        scale_factor: Sequence[float] = (0.75, 1.5),
+        scale_type: str = 'short',
+        rotate_factor: float = 30.0,
+        shift_factor: float = 0.2,
+    ):
+        for name, size in (('input_size', input_size), ('heatmap_size', heatmap_size)):
             check_positive_numbers(name, size, 2, 'width and height')
         ratio = np.divide(input_size, heatmap_size)
         if ratio[0] != ratio[1]:
             raise ValueError(
-                f'heatmap_size is {heatmap_size!r}: expected the shape of '
-                f'input_size={input_size!r}')
-        check_positive_numbers(
-            'scale_factor', scale_factor, 2, 'the least and the greatest')
+                f'heatmap_size is {heatmap_size!r}: expected the shape of input_size={input_size!r}'
+            )
+        check_positive_numbers('scale_factor', scale_factor, 2, 'the least and the greatest')
         if scale_factor[0] > scale_factor[1]:
             raise ValueError(
                 f'scale_factor is {scale_factor!r}: expected the least and '
-                'the greatest, in this order')
+                'the greatest, in this order'
+            )
         if scale_type not in ('short', 'long'):
-            raise ValueError(f'scale_type is {scale_type!r}: expected '
-                             "'short' or 'long'")
-        for name, value in (('rotate_factor', rotate_factor),
-                            ('shift_factor', shift_factor)):
+            raise ValueError(f"scale_type is {scale_type!r}: expected 'short' or 'long'")
+        for name, value in (('rotate_factor', rotate_factor), ('shift_factor', shift_factor)):
             check_number(name, value, 'a number of at least 0')
             if value < 0:
-                raise ValueError(
-                    f'{name} is {value!r}: expected a number of at least 0')
+                raise ValueError(f'{name} is {value!r}: expected a number of at least 0')
         self.input_size, self.heatmap_size = input_size, heatmap_size
         self.scale_factor, self.scale_type = scale_factor, scale_type
         self.rotate_factor, self.shift_factor = rotate_factor, shift_factor
@@ -185,34 +177,33 @@ class RandomAffine(BaseTransform):
         shift = np.random.uniform(-1, 1, 2) * self.shift_factor * size
         choose = np.max if self.scale_type == 'short' else np.min
         factor = choose(np.divide(self.input_size, size))
-        return affine_matrix(image_size / 2 + shift, factor, angle,
-                             self.input_size)
+        return affine_matrix(image_size / 2 + shift, factor, angle, self.input_size)
 
     def transform(self, results: dict) -> dict:
         """Draw the cut and make it."""
         matrix = self._matrix(np.array(results['img_shape'][1::-1], float))
-        results['img'] = cv2.warpAffine(
-            results['img'], matrix, tuple(map(int, self.input_size)))
+        results['img'] = cv2.warpAffine(results['img'], matrix, tuple(map(int, self.input_size)))
         mask = cv2.warpAffine(
-            results.pop('img_mask'), matrix / self._stride,
-            tuple(map(int, self.heatmap_size)))
+            results.pop('img_mask'), matrix / self._stride, tuple(map(int, self.heatmap_size))
+        )
         results['heatmap_mask'] = mask[None] > 127
         results['keypoints'] = _moved(results['keypoints'], matrix)
-        corners = _moved(
-            results['bbox'][:, [[0, 1], [2, 1], [2, 3], [0, 3]]], matrix)
-        results['bbox'] = np.concatenate(
-            (corners.min(1), corners.max(1)), 1)
+        corners = _moved(results['bbox'][:, [[0, 1], [2, 1], [2, 3], [0, 3]]], matrix)
+        results['bbox'] = np.concatenate((corners.min(1), corners.max(1)), 1)
         factor = np.float32(np.linalg.det(matrix[:, :2]))
         results['area'] = results['area'] * factor
         results['sizes'] = results['sizes'] * np.sqrt(factor)
         results.update(
-            img_shape=tuple(self.input_size[::-1]), warp_mat=matrix,
-            input_size=tuple(self.input_size))
+            img_shape=tuple(self.input_size[::-1]),
+            warp_mat=matrix,
+            input_size=tuple(self.input_size),
+        )
         return results
 
 
-def affine_matrix(center: np.ndarray, factor: float, angle: float,
-                  size: Sequence[float]) -> np.ndarray:
+def affine_matrix(
+    center: np.ndarray, factor: float, angle: float, size: Sequence[float]
+) -> np.ndarray:
     """The transform that turns and scales an image around a point.
 
     Args:
@@ -225,8 +216,8 @@ def affine_matrix(center: np.ndarray, factor: float, angle: float,
         (2, 3) float64, from pixels of the image to those of the result.
     """
     turn = factor * np.array(
-        ((cos(radians(angle)), sin(radians(angle))),
-         (-sin(radians(angle)), cos(radians(angle)))))
+        ((cos(radians(angle)), sin(radians(angle))), (-sin(radians(angle)), cos(radians(angle))))
+    )
     offset = np.asarray(size) / 2 - turn @ np.asarray(center)
     return np.concatenate((turn, offset[:, None]), 1)
 
@@ -261,11 +252,13 @@ class ResizeAlign(BaseTransform):
         TypeError, ValueError: If an argument is none of these.
     """
 
-    def __init__(self,
-                 short_side: int,
-                 size_divisor: int = 64,
-                 scale_factors: Sequence[float] = (1., ),
-                 max_pixels: int | None = None):
+    def __init__(
+        self,
+        short_side: int,
+        size_divisor: int = 64,
+        scale_factors: Sequence[float] = (1.0,),
+        max_pixels: int | None = None,
+    ):
         check_positive_int('short_side', short_side)
         check_positive_int('size_divisor', size_divisor)
         check_scale_factors(scale_factors)
@@ -292,29 +285,35 @@ class ResizeAlign(BaseTransform):
         center = np.array([round(side / 2) for side in size.tolist()], float)
         levels = self._levels(sides)
         images = [
-            cv2.warpAffine(image, affine_matrix(
-                center, level[size.argmin()] / shorter, 0, level), level)
-            for level in levels]
+            cv2.warpAffine(
+                image, affine_matrix(center, level[size.argmin()] / shorter, 0, level), level
+            )
+            for level in levels
+        ]
         results.update(
             img=images if len(images) > 1 else images[0],
-            img_shape=levels[0][::-1], input_size=levels[0],
+            img_shape=levels[0][::-1],
+            input_size=levels[0],
             input_center=center,
             input_scale=sides * (shorter / self.short_side),
-            scale_factors=self.scale_factors)
+            scale_factors=self.scale_factors,
+        )
         return results
 
     def _sides(self, size: np.ndarray) -> np.ndarray:
         """Width and height (2,) of the input for those of an image."""
-        sides = (np.ceil(size * (self.short_side / size.min())
-                         / self.size_divisor).astype(int)
-                 * self.size_divisor)
+        sides = (
+            np.ceil(size * (self.short_side / size.min()) / self.size_divisor).astype(int)
+            * self.size_divisor
+        )
         sides[size.argmin()] = self.short_side
         return sides
 
     def _levels(self, sides: np.ndarray) -> list[tuple[int, int]]:
         """Width and height at each scale."""
-        return [tuple(int(side * factor) for side in sides.tolist())
-                for factor in self.scale_factors]
+        return [
+            tuple(int(side * factor) for side in sides.tolist()) for factor in self.scale_factors
+        ]
 
     def check_size(self, size: Sequence[int], path: str | None) -> None:
         """Refuse an image that would become too large.
@@ -331,8 +330,10 @@ class ResizeAlign(BaseTransform):
             if max(level) > _MAX_SIDE:
                 reason = f'OpenCV makes no side of more than {_MAX_SIDE}'
             elif limit is not None and level[0] * level[1] > limit:
-                reason = (f'{level[0] * level[1]} pixels are more than '
-                          f'max_pixels={limit}, the limit on memory')
+                reason = (
+                    f'{level[0] * level[1]} pixels are more than '
+                    f'max_pixels={limit}, the limit on memory'
+                )
             else:
                 continue
             raise DatasetError(
@@ -340,7 +341,8 @@ class ResizeAlign(BaseTransform):
                 f'(width x height) would be resized to {level[0]}x{level[1]} '
                 f'for a shorter side of {self.short_side} and scale factors '
                 f'{self.scale_factors}: {reason}. Take it out of the data, '
-                'or set another short_side or max_pixels (ResizeAlign)')
+                'or set another short_side or max_pixels (ResizeAlign)'
+            )
 
 
 def check_scale_factors(factors: Sequence[float]) -> None:
@@ -352,14 +354,17 @@ def check_scale_factors(factors: Sequence[float]) -> None:
     Raises:
         TypeError, ValueError: With the factors and what was expected.
     """
-    message = (f'scale_factors is {factors!r}: expected positive numbers of '
-               'which the first is 1, such as (1, 0.75, 1.25)')
-    if not isinstance(factors, Sequence) or isinstance(factors, str) or any(
-            isinstance(f, bool) or not isinstance(f, (int, float))
-            for f in factors):
+    message = (
+        f'scale_factors is {factors!r}: expected positive numbers of '
+        'which the first is 1, such as (1, 0.75, 1.25)'
+    )
+    if (
+        not isinstance(factors, Sequence)
+        or isinstance(factors, str)
+        or any(isinstance(f, bool) or not isinstance(f, (int, float)) for f in factors)
+    ):
         raise TypeError(message)
-    if not factors or factors[0] != 1 or not all(
-            0 < f < float('inf') for f in factors):
+    if not factors or factors[0] != 1 or not all(0 < f < float('inf') for f in factors):
         raise ValueError(message)
 
 
@@ -376,11 +381,26 @@ class PackBottomupInputs(PackPoseInputs):
         meta_keys: Of the results, those that the data sample keeps.
     """
 
-    def __init__(self, meta_keys: Sequence[str] = (
-            'id', 'img_id', 'img_path', 'crowd_index', 'ori_shape',
-            'img_shape', 'input_size', 'input_center', 'input_scale',
-            'scale_factors', 'flip', 'flip_direction', 'flip_indices',
-            'raw_ann_info', 'dataset_name')):
+    def __init__(
+        self,
+        meta_keys: Sequence[str] = (
+            'id',
+            'img_id',
+            'img_path',
+            'crowd_index',
+            'ori_shape',
+            'img_shape',
+            'input_size',
+            'input_center',
+            'input_scale',
+            'scale_factors',
+            'flip',
+            'flip_direction',
+            'flip_indices',
+            'raw_ann_info',
+            'dataset_name',
+        ),
+    ):
         super().__init__(meta_keys=tuple(meta_keys))
 
     def transform(self, results: dict) -> dict:

@@ -41,8 +41,7 @@ class LoadImage(LoadImageFromFile):
             problem = f'cannot read the image {path}: there is no such file'
             cause = error
         except Exception as error:
-            problem = (f'cannot read the image {path}: it is no image that '
-                       'OpenCV can read')
+            problem = f'cannot read the image {path}: it is no image that OpenCV can read'
             cause = error
         if self.ignore_empty:
             return None
@@ -50,8 +49,7 @@ class LoadImage(LoadImageFromFile):
 
     def _check(self, path: str) -> None:
         """Refuse a local file that could block, or fill the memory."""
-        backend = (self.backend_args or self.file_client_args or {}).get(
-            'backend', 'local')
+        backend = (self.backend_args or self.file_client_args or {}).get('backend', 'local')
         if is_url(path) or backend not in ('local', 'disk'):
             return
         try:

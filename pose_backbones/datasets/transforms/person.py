@@ -38,24 +38,23 @@ class ExtendBBox(BaseTransform):
             the first.
     """
 
-    def __init__(self, x: float | Sequence[float],
-                 y: float | Sequence[float]):
+    def __init__(self, x: float | Sequence[float], y: float | Sequence[float]):
         self.x = _span('x', x)
         self.y = _span('y', y)
 
     def transform(self, results: dict) -> dict:
         """Enlarge the boxes."""
         factors = [np.random.uniform(*span) for span in (self.x, self.y)]
-        results['bbox_scale'] = results['bbox_scale'] * np.array(
-            factors, np.float32)
+        results['bbox_scale'] = results['bbox_scale'] * np.array(factors, np.float32)
         return results
 
 
 def _span(name: str, value: float | Sequence[float]) -> tuple[float, float]:
-    span = (tuple(value) if isinstance(value, Sequence) else (value, value))
+    span = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(span) != 2 or not 0 < span[0] <= span[1]:
-        raise ValueError(f'{name} is {value!r}: expected a positive factor, '
-                         'or the least and the greatest')
+        raise ValueError(
+            f'{name} is {value!r}: expected a positive factor, or the least and the greatest'
+        )
     return span
 
 
@@ -97,19 +96,21 @@ class HalfBody(BaseTransform):
             the key points `upper`.
     """
 
-    def __init__(self,
-                 upper: Sequence[int],
-                 x: float | Sequence[float],
-                 y: float | Sequence[float],
-                 prob: float,
-                 min_points: int,
-                 prob_upper: float = 0.691462):
+    def __init__(
+        self,
+        upper: Sequence[int],
+        x: float | Sequence[float],
+        y: float | Sequence[float],
+        prob: float,
+        min_points: int,
+        prob_upper: float = 0.691462,
+    ):
         if not upper or min(upper) < 0 or len(set(upper)) < len(upper):
-            raise ValueError(f'upper is {tuple(upper)}: expected indices of '
-                             'key points, each once')
+            raise ValueError(f'upper is {tuple(upper)}: expected indices of key points, each once')
         if min_points < 1:
-            raise ValueError(f'min_points is {min_points}: expected a number '
-                             'of key points, at least 1')
+            raise ValueError(
+                f'min_points is {min_points}: expected a number of key points, at least 1'
+            )
         self.upper = tuple(upper)
         self.x = _span('x', x)
         self.y = _span('y', y)
@@ -127,13 +128,16 @@ class HalfBody(BaseTransform):
             return results
         low, high = (
             reduce(np.where(chosen[..., None], points, fill), axis=1)
-            for reduce, fill in ((np.min, np.inf), (np.max, -np.inf)))
-        done, = np.nonzero((high > low).any(1))
+            for reduce, fill in ((np.min, np.inf), (np.max, -np.inf))
+        )
+        (done,) = np.nonzero((high > low).any(1))
         low, high = low[done], high[done]
         least, most = np.transpose((self.x, self.y))
         factors = least + draws[done, 2:] * (most - least)
-        for key, value in (('bbox_center', (low + high) / 2),
-                           ('bbox_scale', (high - low) * factors)):
+        for key, value in (
+            ('bbox_center', (low + high) / 2),
+            ('bbox_scale', (high - low) * factors),
+        ):
             results[key] = results[key].copy()
             results[key][done] = value
         return results
@@ -144,18 +148,19 @@ class HalfBody(BaseTransform):
         if max(self.upper) >= count:
             raise ValueError(
                 f'upper has {max(self.upper)}, but people have {count} key '
-                f'points: expected indices up to {count - 1}')
+                f'points: expected indices up to {count - 1}'
+            )
         is_upper = np.zeros(count, bool)
         is_upper[list(self.upper)] = True
         upper, lower = labelled & is_upper, labelled & ~is_upper
-        many_upper, many_lower = (
-            half.sum(1) >= _FEWEST_OF_HALF for half in (upper, lower))
-        take_upper = ((draws[:, 1] < self.prob_upper) & many_upper
-                      | ~many_lower)
+        many_upper, many_lower = (half.sum(1) >= _FEWEST_OF_HALF for half in (upper, lower))
+        take_upper = (draws[:, 1] < self.prob_upper) & many_upper | ~many_lower
         chosen = np.where(take_upper[:, None], upper, lower)
-        done = ((labelled.sum(1) >= self.min_points)
-                & (draws[:, 0] < self.prob)
-                & (chosen.sum(1) >= _FEWEST_OF_UPPER))
+        done = (
+            (labelled.sum(1) >= self.min_points)
+            & (draws[:, 0] < self.prob)
+            & (chosen.sum(1) >= _FEWEST_OF_UPPER)
+        )
         return chosen & done[:, None]
 
 
@@ -182,11 +187,9 @@ class RandomScaleRotation(BaseTransform):
         ValueError: If an argument is not as above.
     """
 
-    def __init__(self, scale: float | Sequence[float], degrees: float,
-                 prob: float):
+    def __init__(self, scale: float | Sequence[float], degrees: float, prob: float):
         if not 0 <= degrees <= 180:
-            raise ValueError(f'degrees is {degrees!r}: expected the greatest '
-                             'rotation, 0 to 180')
+            raise ValueError(f'degrees is {degrees!r}: expected the greatest rotation, 0 to 180')
         self.scale = _span('scale', scale)
         self.degrees = degrees
         self.prob = _probability('prob', prob)
@@ -199,15 +202,13 @@ class RandomScaleRotation(BaseTransform):
         low, high = self.scale
         factor = (low + factor * (high - low)).astype(np.float32)
         results['bbox_scale'] = size * factor[:, None]
-        results['bbox_rotation'] = np.where(
-            rotated < self.prob, self.degrees * (2 * turn - 1), 0)
+        results['bbox_rotation'] = np.where(rotated < self.prob, self.degrees * (2 * turn - 1), 0)
         return results
 
 
 def _probability(name: str, value: float) -> float:
     if not 0 <= value <= 1:
-        raise ValueError(f'{name} is {value!r}: expected a probability, 0 to '
-                         '1')
+        raise ValueError(f'{name} is {value!r}: expected a probability, 0 to 1')
     return value
 
 
@@ -227,6 +228,5 @@ class MarkHidden(BaseTransform):
         if raw is not None:
             marks = np.array(raw, np.float32).reshape(1, -1, 3)[..., 2]
             visible = results['keypoints_visible']
-            results['keypoints_visible'] = np.where(
-                (visible > 0) & (marks == 1), HIDDEN, visible)
+            results['keypoints_visible'] = np.where((visible > 0) & (marks == 1), HIDDEN, visible)
         return results

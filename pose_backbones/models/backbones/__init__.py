@@ -8,7 +8,4 @@ from .mspn import MSPN
 from .timm_backbone import TimmBackbone
 from .uniformer import UniFormer
 
-__all__ = [
-    'MSPN', 'BaseBackbone', 'ConvNeXt', 'HRCoMer', 'MogaNet', 'TimmBackbone',
-    'UniFormer'
-]
+__all__ = ['MSPN', 'BaseBackbone', 'ConvNeXt', 'HRCoMer', 'MogaNet', 'TimmBackbone', 'UniFormer']

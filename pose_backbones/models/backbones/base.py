@@ -16,8 +16,7 @@ from ...errors import CheckpointError, closest
 from ...utils.arguments import check_flag
 
 
-def choose_arch(arch: str | dict, settings: Mapping[str, dict],
-                aliases: Mapping[str, str]) -> dict:
+def choose_arch(arch: str | dict, settings: Mapping[str, dict], aliases: Mapping[str, str]) -> dict:
     """Look up a named architecture, or check one given as a dict.
 
     Args:
@@ -39,16 +38,19 @@ def choose_arch(arch: str | dict, settings: Mapping[str, dict],
         if name not in settings:
             raise ValueError(
                 f'unknown arch {arch!r}: expected one of '
-                f'{", ".join(settings)}{closest(name, list(settings))}')
+                f'{", ".join(settings)}{closest(name, list(settings))}'
+            )
         return settings[name]
     if not isinstance(arch, Mapping):
         raise TypeError(
             f'arch is {arch!r}: expected a name ({", ".join(settings)}) or '
-            f'a dict with the keys {", ".join(sorted(keys))}')
+            f'a dict with the keys {", ".join(sorted(keys))}'
+        )
     if set(arch) != keys:
         raise ValueError(
             f'arch has the keys {", ".join(sorted(arch)) or "(none)"}: '
-            f'expected {", ".join(sorted(keys))}')
+            f'expected {", ".join(sorted(keys))}'
+        )
     return dict(arch)
 
 
@@ -86,7 +88,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     """
 
     #: prefixes of weights in pretrained files that a backbone has no use for
-    pretrained_extras: tuple[str, ...] = ('head.', )
+    pretrained_extras: tuple[str, ...] = ('head.',)
     #: prefixes of the backbone's weights that pretrained files may lack
     pretrained_missing: tuple[str, ...] = ()
     #: weights in the names of any release → in those of this class; a
@@ -97,21 +99,23 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     #: `pose_backbones._compat.checkpoint`.
     loads_strictly = True
 
-    def __init__(self,
-                 num_stages: int,
-                 out_indices: Sequence[int],
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        num_stages: int,
+        out_indices: Sequence[int],
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(init_cfg=init_cfg)
         self.num_stages = num_stages
         self.out_indices = self._check_out_indices(out_indices)
-        if (not isinstance(frozen_stages, int)
-                or not -1 <= frozen_stages < num_stages):
+        if not isinstance(frozen_stages, int) or not -1 <= frozen_stages < num_stages:
             raise ValueError(
                 f'frozen_stages is {frozen_stages!r}: expected -1 (none) or '
-                f'the last stage to freeze, 0 to {num_stages - 1}')
+                f'the last stage to freeze, 0 to {num_stages - 1}'
+            )
         check_flag('norm_eval', norm_eval)
         check_flag('with_cp', with_cp)
         self.frozen_stages = frozen_stages
@@ -122,16 +126,14 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     def _check_out_indices(self, indices: Sequence[int]) -> tuple[int, ...]:
         count = self.num_stages
         if isinstance(indices, str) or not isinstance(indices, Sequence):
-            raise TypeError(
-                f'out_indices is {indices!r}: expected a sequence of stages')
-        valid = all(
-            isinstance(index, int) and -count <= index < count
-            for index in indices)
+            raise TypeError(f'out_indices is {indices!r}: expected a sequence of stages')
+        valid = all(isinstance(index, int) and -count <= index < count for index in indices)
         stages = tuple(index % count for index in indices) if valid else ()
         if not stages or list(stages) != sorted(set(stages)):
             raise ValueError(
                 f'out_indices is {indices!r}: expected different stages in '
-                f'rising order out of {", ".join(map(str, range(count)))}')
+                f'rising order out of {", ".join(map(str, range(count)))}'
+            )
         return stages
 
     @abstractmethod
@@ -165,7 +167,8 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         if found and len(configs) > 1:
             raise ValueError(
                 "init_cfg combines 'Pretrained' with other initializers, "
-                'which it would overwrite: give one of them')
+                'which it would overwrite: give one of them'
+            )
         if not found:
             return None
         known = {'type', 'checkpoint', 'prefix'}
@@ -173,33 +176,29 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
             raise ValueError(
                 f'init_cfg is {dict(found[0])}: expected '
                 "dict(type='Pretrained', checkpoint=PATH_OR_URL, "
-                'prefix=None)')
+                'prefix=None)'
+            )
         return found[0]
 
     def _load_pretrained(self, init_cfg: dict) -> None:
         path = init_cfg['checkpoint']
         weights = get_weights(read_checkpoint(path))
         prefix = init_cfg.get('prefix') or ''
-        if not prefix and any(name.startswith('backbone.')
-                              for name in weights):
+        if not prefix and any(name.startswith('backbone.') for name in weights):
             prefix = 'backbone'
         if prefix:
             prefix = prefix.rstrip('.') + '.'
             weights = {
-                name[len(prefix):]: value
-                for name, value in weights.items() if name.startswith(prefix)
+                name[len(prefix) :]: value
+                for name, value in weights.items()
+                if name.startswith(prefix)
             }
             if not weights:
-                raise CheckpointError(
-                    f"{path} has no weight whose name begins with '{prefix}'")
+                raise CheckpointError(f"{path} has no weight whose name begins with '{prefix}'")
         load_weights(
-            self,
-            weights,
-            path,
-            ignore=self.pretrained_extras,
-            optional=self.pretrained_missing)
-        print_log(f'{type(self).__name__}: pretrained weights of {path}',
-                  logger='current')
+            self, weights, path, ignore=self.pretrained_extras, optional=self.pretrained_missing
+        )
+        print_log(f'{type(self).__name__}: pretrained weights of {path}', logger='current')
 
     def unused_weights(self) -> tuple[str, ...]:
         """Prefixes of weights that no map of `out_indices` depends on.
@@ -242,13 +241,13 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
             A sentence for an error message, or an empty string where the
             sizes are equal or unknown.
         """
-        theirs, ours = self.guess_arch(weights), self.guess_arch(
-            self.state_dict())
+        theirs, ours = self.guess_arch(weights), self.guess_arch(self.state_dict())
         if theirs is None or theirs == ours:
             return ''
         kind = type(self).__name__
-        return (f'The file looks like {kind} {theirs!r}, the model is '
-                + (f'{ours!r}' if ours else 'of no named size'))
+        return f'The file looks like {kind} {theirs!r}, the model is ' + (
+            f'{ours!r}' if ours else 'of no named size'
+        )
 
     def fused(self) -> 'BaseBackbone':
         """The same function of an image, in evaluation mode, in less time.
@@ -291,8 +290,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         return self
 
 
-def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str,
-                     *_rest) -> None:
+def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str, *_rest) -> None:
     """Rename what is loaded, in place, and refuse another size.
 
     PyTorch and MMEngine call it, whoever loads. MMEngine loads what fits and
@@ -300,31 +298,35 @@ def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str,
     was meant. Who does mean it uses `load_weights(…, strict=False)`.
     """
     names = [name for name in state_dict if name.startswith(prefix)]
-    own = {name[len(prefix):]: state_dict.pop(name) for name in names}
+    own = {name[len(prefix) :]: state_dict.pop(name) for name in names}
     if backbone.convert_names is not None:
         own = backbone.convert_names(own)
     if own:
         unused = backbone.unused_weights()
-        own.update({name: value for name, value
-                    in backbone.state_dict().items()
-                    if name not in own and name.startswith(unused)})
+        own.update(
+            {
+                name: value
+                for name, value in backbone.state_dict().items()
+                if name not in own and name.startswith(unused)
+            }
+        )
     state_dict.update({prefix + name: own[name] for name in own})
     if is_compared():
         return
-    problems = compare(
-        backbone, own, optional=backbone.pretrained_missing).problems()
+    problems = compare(backbone, own, optional=backbone.pretrained_missing).problems()
     if problems:
-        parts = (f'the checkpoint is not of this {type(backbone).__name__}: '
-                 f'{problems}', backbone.compare_arch(own),
-                 'To load a part all the same: pose_backbones.utils.'
-                 'checkpoint.load_weights(model, weights, source, '
-                 'strict=False)')
+        parts = (
+            f'the checkpoint is not of this {type(backbone).__name__}: {problems}',
+            backbone.compare_arch(own),
+            'To load a part all the same: pose_backbones.utils.'
+            'checkpoint.load_weights(model, weights, source, '
+            'strict=False)',
+        )
         raise CheckpointError('. '.join(part for part in parts if part))
 
 
 @cache
-def _shapes_of(backbone: type[BaseBackbone],
-               arch: str) -> dict[str, torch.Size]:
+def _shapes_of(backbone: type[BaseBackbone], arch: str) -> dict[str, torch.Size]:
     """Name → shape of every tensor of a named architecture."""
     with torch.device('meta'):
         weights = backbone(arch).state_dict()

@@ -19,7 +19,8 @@ def _arch(width: int, depths: Sequence[int], use_grn: bool) -> dict:
     return dict(
         embed_dims=tuple(width * 2**stage for stage in range(4)),
         depths=tuple(depths),
-        use_grn=use_grn)
+        use_grn=use_grn,
+    )
 
 
 @MODELS.register_module()
@@ -94,21 +95,24 @@ class ConvNeXt(BaseBackbone):
     #: an ImageNet release has the last of them at most
     pretrained_missing = ('norm0.', 'norm1.', 'norm2.', 'norm3.')
 
-    def __init__(self,
-                 arch: str | dict = 'tiny',
-                 in_channels: int = 3,
-                 drop_path_rate: float = 0.0,
-                 layer_scale_init_value: float | None = None,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
-                 frozen_stages: int = -1,
-                 with_cp: bool = False,
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float | None = None,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(
             num_stages=4,
             out_indices=out_indices,
             frozen_stages=frozen_stages,
             with_cp=with_cp,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
         arguments.check_stages(settings, self.num_stages)
         arguments.check_flag("arch['use_grn']", settings['use_grn'])
@@ -121,10 +125,10 @@ class ConvNeXt(BaseBackbone):
             num_classes=0,
             depths=self.depths,
             dims=self.embed_dims,
-            ls_init_value=self._layer_scale(settings['use_grn'],
-                                            layer_scale_init_value),
+            ls_init_value=self._layer_scale(settings['use_grn'], layer_scale_init_value),
             use_grn=settings['use_grn'],
-            drop_path_rate=drop_path_rate)
+            drop_path_rate=drop_path_rate,
+        )
         self.stem, self.stages = net.stem, net.stages
         for stage, channels in enumerate(self.embed_dims):
             self.add_module(f'norm{stage}', LayerNorm2d(channels))
@@ -135,14 +139,14 @@ class ConvNeXt(BaseBackbone):
         if use_grn and value is not None:
             raise ValueError(
                 f'layer_scale_init_value is {value!r}: ConvNeXt V2 has no '
-                'layer scale, expected None')
+                'layer scale, expected None'
+            )
         if value is None:
             return None if use_grn else 1.0
         expected = 'a positive number, or None for 1'
         arguments.check_number('layer_scale_init_value', value, expected)
         if value <= 0:
-            raise ValueError(
-                f'layer_scale_init_value is {value!r}: expected {expected}')
+            raise ValueError(f'layer_scale_init_value is {value!r}: expected {expected}')
         return float(value)
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
@@ -164,12 +168,9 @@ class ConvNeXt(BaseBackbone):
             The modules of each layer, from the image on.
         """
         third = self.stages[2]
-        threes = [
-            list(third.blocks[i:i + 3]) for i in range(0, self.depths[2], 3)
-        ]
+        threes = [list(third.blocks[i : i + 3]) for i in range(0, self.depths[2], 3)]
         threes[0].insert(0, third.downsample)
-        return [[self.stem], [self.stages[0]], [self.stages[1]], *threes,
-                [self.stages[3]]]
+        return [[self.stem], [self.stages[0]], [self.stages[1]], *threes, [self.stages[3]]]
 
     def freeze_stages(self) -> None:
         """As in the base; norms of maps that nobody gets are frozen too."""
@@ -178,8 +179,7 @@ class ConvNeXt(BaseBackbone):
             getattr(self, name).requires_grad_(False)
 
     def _unused_norms(self) -> list[str]:
-        return [f'norm{stage}' for stage in range(self.num_stages)
-                if stage not in self.out_indices]
+        return [f'norm{stage}' for stage in range(self.num_stages) if stage not in self.out_indices]
 
     def unused_weights(self) -> tuple[str, ...]:
         """As in the base: norms of maps that nobody gets."""
@@ -229,4 +229,5 @@ class ConvNeXt(BaseBackbone):
             raise ValueError(
                 f'the image is {height}x{width} (height x width): stage '
                 f'{self.out_indices[-1]} of ConvNeXt has stride {stride}, '
-                f'expected sides of at least {stride}')
+                f'expected sides of at least {stride}'
+            )

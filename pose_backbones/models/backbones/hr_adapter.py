@@ -29,12 +29,19 @@ class ConvNorm(nn.Sequential):
         relu: Whether a ReLU follows.
     """
 
-    def __init__(self, in_channels: int, channels: int, norm_cfg: dict,
-                 kernel: int = 1, stride: int = 1, relu: bool = False):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        norm_cfg: dict,
+        kernel: int = 1,
+        stride: int = 1,
+        relu: bool = False,
+    ):
         super().__init__(
-            nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2,
-                      bias=False),
-            build_norm(norm_cfg, channels))
+            nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=False),
+            build_norm(norm_cfg, channels),
+        )
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,21 +111,21 @@ class HRModule(nn.Module):
             backward pass.
     """
 
-    def __init__(self, channels: Sequence[int], depth: int, norm_cfg: dict,
-                 with_cp: bool):
+    def __init__(self, channels: Sequence[int], depth: int, norm_cfg: dict, with_cp: bool):
         super().__init__()
         self.with_cp = with_cp
         self.branches = nn.ModuleList(
-            nn.Sequential(*(BasicBlock(width, norm_cfg)
-                            for _ in range(depth))) for width in channels)
+            nn.Sequential(*(BasicBlock(width, norm_cfg) for _ in range(depth)))
+            for width in channels
+        )
         self.fuse_layers = nn.ModuleList(
             nn.ModuleList(
-                _fuse_layer(channels, source, target, norm_cfg)
-                for source in range(len(channels)))
-            for target in range(len(channels)))
+                _fuse_layer(channels, source, target, norm_cfg) for source in range(len(channels))
+            )
+            for target in range(len(channels))
+        )
 
-    def forward(self, maps: Sequence[Tensor],
-                targets: Sequence[int] | None = None) -> list[Tensor]:
+    def forward(self, maps: Sequence[Tensor], targets: Sequence[int] | None = None) -> list[Tensor]:
         """Run the branches and fuse them.
 
         Args:
@@ -129,8 +136,10 @@ class HRModule(nn.Module):
             The same shapes, for each of `targets`.
         """
         again = self.with_cp and self.training
-        maps = [checkpointed(branch, x) if again else branch(x)
-                for branch, x in zip(self.branches, maps)]
+        maps = [
+            checkpointed(branch, x) if again else branch(x)
+            for branch, x in zip(self.branches, maps)
+        ]
         if targets is None:
             targets = range(len(maps))
         return [self._fuse(maps, target) for target in targets]
@@ -140,26 +149,31 @@ class HRModule(nn.Module):
         for source, layer in enumerate(self.fuse_layers[target]):
             x = maps[source] if source == target else layer(maps[source])
             if source > target:
-                x = F.interpolate(
-                    x, scale_factor=2**(source - target), mode='bilinear')
+                x = F.interpolate(x, scale_factor=2 ** (source - target), mode='bilinear')
             total = x if total is None else total + x
         return F.relu(total)
 
 
-def _fuse_layer(channels: Sequence[int], source: int, target: int,
-                norm_cfg: dict) -> nn.Module:
+def _fuse_layer(channels: Sequence[int], source: int, target: int, norm_cfg: dict) -> nn.Module:
     """From one branch's map to another's channels, and down to its size."""
     if source == target:
         return nn.Identity()
     if source > target:
         return ConvNorm(channels[source], channels[target], norm_cfg)
     steps = target - source
-    return nn.Sequential(*(
-        ConvNorm(
-            channels[source],
-            channels[target if step == steps - 1 else source],
-            norm_cfg, kernel=3, stride=2, relu=step < steps - 1)
-        for step in range(steps)))
+    return nn.Sequential(
+        *(
+            ConvNorm(
+                channels[source],
+                channels[target if step == steps - 1 else source],
+                norm_cfg,
+                kernel=3,
+                stride=2,
+                relu=step < steps - 1,
+            )
+            for step in range(steps)
+        )
+    )
 
 
 class Transition(nn.Module):
@@ -202,43 +216,53 @@ class HRAdapter(BaseModule):
         ValueError: For another `conv_init` or `init_cfg`.
     """
 
-    def __init__(self,
-                 base_channels: Sequence[int],
-                 channels: Sequence[int],
-                 stage1_channels: int,
-                 num_modules: Sequence[int],
-                 depths: Sequence[int],
-                 norm_cfg: dict,
-                 with_cp: bool = False,
-                 conv_init: str = 'small',
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        base_channels: Sequence[int],
+        channels: Sequence[int],
+        stage1_channels: int,
+        num_modules: Sequence[int],
+        depths: Sequence[int],
+        norm_cfg: dict,
+        with_cp: bool = False,
+        conv_init: str = 'small',
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         check_conv_init(conv_init)
         if init_cfg is not None and (
-                not isinstance(init_cfg, Mapping)
-                or set(init_cfg) != {'type', 'checkpoint'}
-                or init_cfg['type'] != 'Pretrained'):
+            not isinstance(init_cfg, Mapping)
+            or set(init_cfg) != {'type', 'checkpoint'}
+            or init_cfg['type'] != 'Pretrained'
+        ):
             raise ValueError(
                 f'init_cfg of the adapter is {init_cfg!r}: expected None or '
-                "dict(type='Pretrained', checkpoint=PATH_OR_URL)")
+                "dict(type='Pretrained', checkpoint=PATH_OR_URL)"
+            )
         widths = (stage1_channels, *channels[1:])
         self.with_cp, self.conv_init = with_cp, conv_init
         self.trans_b2h = nn.ModuleList(
-            Transition(base, width, norm_cfg)
-            for base, width in zip(base_channels, widths))
+            Transition(base, width, norm_cfg) for base, width in zip(base_channels, widths)
+        )
         self.trans_h2b = nn.ModuleList(
-            Transition(width, base, norm_cfg)
-            for base, width in zip(base_channels[:-1], widths))
+            Transition(width, base, norm_cfg) for base, width in zip(base_channels[:-1], widths)
+        )
         self.stage1 = _first_stage(stage1_channels, depths[0], norm_cfg)
         for s in range(1, STAGES):
-            self.add_module(f'stage{s + 1}', nn.Sequential(*(
-                HRModule(channels[:s + 1], depths[s], norm_cfg, with_cp)
-                for _ in range(num_modules[s]))))
-        self.stage1_trans = ConvNorm(
-            stage1_channels, channels[0], norm_cfg, relu=True)
+            self.add_module(
+                f'stage{s + 1}',
+                nn.Sequential(
+                    *(
+                        HRModule(channels[: s + 1], depths[s], norm_cfg, with_cp)
+                        for _ in range(num_modules[s])
+                    )
+                ),
+            )
+        self.stage1_trans = ConvNorm(stage1_channels, channels[0], norm_cfg, relu=True)
 
-    def stage(self, maps: list[Tensor], index: int,
-              targets: Sequence[int] | None = None) -> list[Tensor]:
+    def stage(
+        self, maps: list[Tensor], index: int, targets: Sequence[int] | None = None
+    ) -> list[Tensor]:
         """Run a stage.
 
         Args:
@@ -252,8 +276,7 @@ class HRAdapter(BaseModule):
         modules = getattr(self, f'stage{index + 1}')
         if index == 0:
             again = self.with_cp and self.training
-            return [checkpointed(modules, maps[0]) if again else
-                    modules(maps[0])]
+            return [checkpointed(modules, maps[0]) if again else modules(maps[0])]
         for module in modules[:-1]:
             maps = module(maps)
         return modules[-1](maps, targets)
@@ -274,8 +297,8 @@ class HRAdapter(BaseModule):
         fit = compare(self, weights)
         if fit.reshaped or not fit.matching:
             raise CheckpointError(
-                f'{path} is not an HRNet of the width of this adapter: '
-                f'{fit.problems()}')
+                f'{path} is not an HRNet of the width of this adapter: {fit.problems()}'
+            )
         load_weights(self, weights, path, strict=False)
         print_log(f'HRAdapter: starts from {path}', logger='current')
 
@@ -283,7 +306,5 @@ class HRAdapter(BaseModule):
 def _first_stage(channels: int, depth: int, norm_cfg: dict) -> nn.Sequential:
     """Bottlenecks, and a convolution back to their input's channels."""
     wide = _EXPANSION * channels
-    blocks = [Bottleneck(wide if i else channels, wide, norm_cfg)
-              for i in range(depth)]
-    return nn.Sequential(
-        *blocks, ConvNorm(wide, channels, norm_cfg, relu=True))
+    blocks = [Bottleneck(wide if i else channels, wide, norm_cfg) for i in range(depth)]
+    return nn.Sequential(*blocks, ConvNorm(wide, channels, norm_cfg, relu=True))

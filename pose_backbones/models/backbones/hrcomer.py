@@ -21,16 +21,21 @@ from .hr_adapter import STAGES, HRAdapter
 _PIECE = 2**21
 
 
-def _arch(base_net: str, width: int, stage1_channels: int = 64,
-          num_modules: Sequence[int] = (1, 1, 4, 3),
-          depths: Sequence[int] = (1, 4, 4, 4)) -> dict:
+def _arch(
+    base_net: str,
+    width: int,
+    stage1_channels: int = 64,
+    num_modules: Sequence[int] = (1, 1, 4, 3),
+    depths: Sequence[int] = (1, 4, 4, 4),
+) -> dict:
     """An architecture whose width doubles from branch to branch."""
     return dict(
         base_net=base_net,
         embed_dims=tuple(width * 2**stage for stage in range(STAGES)),
         stage1_channels=stage1_channels,
         num_modules=tuple(num_modules),
-        depths=tuple(depths))
+        depths=tuple(depths),
+    )
 
 
 class BaseNet(ConvNeXt):
@@ -46,12 +51,14 @@ class BaseNet(ConvNeXt):
     convert_names = staticmethod(convert_base_net)
     pretrained_missing = ()
 
-    def __init__(self,
-                 arch: str | dict,
-                 drop_path_rate: float | Sequence[float] = 0.0,
-                 dropout_after_downsampling: bool = False,
-                 with_cp: bool = False,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        arch: str | dict,
+        drop_path_rate: float | Sequence[float] = 0.0,
+        dropout_after_downsampling: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(arch, with_cp=with_cp, init_cfg=init_cfg)
         for stage in range(STAGES):
             delattr(self, f'norm{stage}')
@@ -61,8 +68,8 @@ class BaseNet(ConvNeXt):
             block.drop_path = DropPath(rate) if rate else nn.Identity()
         firsts = accumulate((0, *self.depths[:-1]))
         self.dropouts = nn.ModuleList(
-            nn.Dropout(rates[first] if dropout_after_downsampling else 0)
-            for first in firsts)
+            nn.Dropout(rates[first] if dropout_after_downsampling else 0) for first in firsts
+        )
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
         """The modules of stage 0 to 3: the stem first, blocks."""
@@ -97,9 +104,12 @@ class BaseNet(ConvNeXt):
 def _is_lean(blocks: nn.Sequential, x: Tensor) -> bool:
     """Whether `_run_lean` may stand for the blocks."""
     return not (
-        torch.is_grad_enabled() or not may_shorten(x) or blocks.training
+        torch.is_grad_enabled()
+        or not may_shorten(x)
+        or blocks.training
         or torch.is_autocast_enabled(x.device.type)
-        or blocks[0].gamma is not None)
+        or blocks[0].gamma is not None
+    )
 
 
 def _run_lean(blocks: nn.Sequential, x: Tensor) -> Tensor:
@@ -140,8 +150,7 @@ def _mix_channels(block: nn.Module, x: Tensor, hidden: Tensor) -> None:
     rows = max(1, _PIECE // hidden.shape[1])
     energy = hidden.new_zeros(hidden.shape[1])
     for given, wide in zip(x.split(rows), hidden.split(rows)):
-        torch.addmm(mlp.fc1.bias, block.norm(given), mlp.fc1.weight.T,
-                    out=wide)
+        torch.addmm(mlp.fc1.bias, block.norm(given), mlp.fc1.weight.T, out=wide)
         torch.ops.aten.gelu_(wide)
         energy += wide.square().sum(0)
     response = energy.sqrt()
@@ -153,17 +162,16 @@ def _mix_channels(block: nn.Module, x: Tensor, hidden: Tensor) -> None:
 
 def _drop_rates(rate: float | Sequence[float], count: int) -> list[float]:
     """The rate of each block, rising evenly."""
-    pair = (0., rate) if arguments.is_number(rate) else rate
-    if (isinstance(pair, str) or not isinstance(pair, Sequence)
-            or len(pair) != 2):
+    pair = (0.0, rate) if arguments.is_number(rate) else rate
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
         raise TypeError(
             f'drop_path_rate is {rate!r}: expected the rate of the last '
-            'block, or the rates of the first and the last')
+            'block, or the rates of the first and the last'
+        )
     for value in pair:
         arguments.check_rate('drop_path_rate', value)
     first, last = pair
-    return [first + (last - first) * i / max(count - 1, 1)
-            for i in range(count)]
+    return [first + (last - first) * i / max(count - 1, 1) for i in range(count)]
 
 
 @MODELS.register_module()
@@ -234,51 +242,60 @@ class HRCoMer(BaseBackbone):
     strides = (4, 8, 16, 32)
     convert_names = staticmethod(convert_backbone)
 
-    def __init__(self,
-                 arch: str | dict = 'base',
-                 drop_path_rate: float | Sequence[float] = 0.0,
-                 dropout_after_downsampling: bool = False,
-                 norm_cfg: dict | None = None,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
-                 frozen_stages: int = -1,
-                 freeze_every_second_block: bool = False,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 conv_init: str = 'small',
-                 base_init_cfg: dict | None = None,
-                 adapter_init_cfg: dict | None = None,
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        drop_path_rate: float | Sequence[float] = 0.0,
+        dropout_after_downsampling: bool = False,
+        norm_cfg: dict | None = None,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        freeze_every_second_block: bool = False,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        conv_init: str = 'small',
+        base_init_cfg: dict | None = None,
+        adapter_init_cfg: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(
             num_stages=STAGES,
             out_indices=out_indices,
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
         arguments.check_stages(settings, STAGES)
-        arguments.check_ints("arch['num_modules']", settings['num_modules'],
-                             STAGES)
-        arguments.check_positive_int("arch['stage1_channels']",
-                                     settings['stage1_channels'])
+        arguments.check_ints("arch['num_modules']", settings['num_modules'], STAGES)
+        arguments.check_positive_int("arch['stage1_channels']", settings['stage1_channels'])
         for name, value in (
-                ('dropout_after_downsampling', dropout_after_downsampling),
-                ('freeze_every_second_block', freeze_every_second_block)):
+            ('dropout_after_downsampling', dropout_after_downsampling),
+            ('freeze_every_second_block', freeze_every_second_block),
+        ):
             arguments.check_flag(name, value)
         if init_cfg and (base_init_cfg or adapter_init_cfg):
             raise ValueError(
                 'init_cfg is of the whole backbone: expected either it, or '
-                'base_init_cfg and adapter_init_cfg')
+                'base_init_cfg and adapter_init_cfg'
+            )
         self.freeze_every_second_block = freeze_every_second_block
         self.embed_dims = tuple(settings['embed_dims'])
         self.base_net = BaseNet(
-            settings['base_net'], drop_path_rate, dropout_after_downsampling,
-            with_cp, base_init_cfg)
+            settings['base_net'], drop_path_rate, dropout_after_downsampling, with_cp, base_init_cfg
+        )
         self.hr_adapter = HRAdapter(
-            self.base_net.embed_dims, self.embed_dims,
-            settings['stage1_channels'], settings['num_modules'],
-            settings['depths'], norm_cfg or dict(type='BN'), with_cp,
-            conv_init, adapter_init_cfg)
+            self.base_net.embed_dims,
+            self.embed_dims,
+            settings['stage1_channels'],
+            settings['num_modules'],
+            settings['depths'],
+            norm_cfg or dict(type='BN'),
+            with_cp,
+            conv_init,
+            adapter_init_cfg,
+        )
         self.freeze_stages()
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
@@ -304,8 +321,9 @@ class HRCoMer(BaseBackbone):
     def unused_weights(self) -> tuple[str, ...]:
         """As in the base: the last sums of the maps that nobody gets."""
         last = len(self.hr_adapter.stage4) - 1
-        return tuple(f'hr_adapter.stage4.{last}.fuse_layers.{branch}.'
-                     for branch in self._unwanted())
+        return tuple(
+            f'hr_adapter.stage4.{last}.fuse_layers.{branch}.' for branch in self._unwanted()
+        )
 
     def init_from_nothing(self) -> None:
         """Both parts have start values of their own, see `init_cfg`."""
@@ -343,4 +361,5 @@ class HRCoMer(BaseBackbone):
         if height % self.strides[-1] or width % self.strides[-1]:
             raise ValueError(
                 f'the images are {height}x{width} (height x width): expected '
-                f'multiples of {self.strides[-1]}')
+                f'multiples of {self.strides[-1]}'
+            )

@@ -26,8 +26,7 @@ class ChannelScale(nn.Module):
 
     def __init__(self, channels: int, init_value: float):
         super().__init__()
-        self.scale = nn.Parameter(
-            torch.full((1, channels, 1, 1), float(init_value)))
+        self.scale = nn.Parameter(torch.full((1, channels, 1, 1), float(init_value)))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale
@@ -62,12 +61,12 @@ class MultiOrderDWConv(nn.Module):
             kernel,
             padding=kernel // 2 * dilation,
             dilation=dilation,
-            groups=channels)
+            groups=channels,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         small, middle, large = self.DW_conv0(x).split(self.split, dim=1)
-        x = torch.cat(
-            (small, self.DW_conv1(middle), self.DW_conv2(large)), dim=1)
+        x = torch.cat((small, self.DW_conv1(middle), self.DW_conv2(large)), dim=1)
         return self.PW_conv(x)
 
 
@@ -113,11 +112,8 @@ class ChannelAggregationFFN(nn.Module):
         super().__init__()
         self.fc1 = nn.Conv2d(channels, hidden_channels, 1)
         self.dwconv = nn.Conv2d(
-            hidden_channels,
-            hidden_channels,
-            3,
-            padding=1,
-            groups=hidden_channels)
+            hidden_channels, hidden_channels, 3, padding=1, groups=hidden_channels
+        )
         self.fc2 = nn.Conv2d(hidden_channels, channels, 1)
         self.decompose = nn.Conv2d(hidden_channels, 1, 1)
         self.sigma = ChannelScale(hidden_channels, 1e-5)
@@ -140,9 +136,15 @@ class MogaBlock(nn.Module):
         dilations: Of the three depth-wise convolutions.
     """
 
-    def __init__(self, channels: int, ffn_ratio: float, drop_path: float,
-                 norm_cfg: dict, layer_scale: float,
-                 dilations: Sequence[int]):
+    def __init__(
+        self,
+        channels: int,
+        ffn_ratio: float,
+        drop_path: float,
+        norm_cfg: dict,
+        layer_scale: float,
+        dilations: Sequence[int],
+    ):
         super().__init__()
         self.norm1 = build_norm(norm_cfg, channels)
         self.attn = MultiOrderGatedAggregation(channels, dilations)
@@ -163,8 +165,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
         super().__init__()
-        self.projection = nn.Conv2d(
-            in_channels, channels, 3, stride=2, padding=1)
+        self.projection = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
         self.norm = build_norm(norm_cfg, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -179,9 +180,11 @@ class StemPatchEmbed(nn.Module):
         half = channels // 2
         self.projection = nn.Sequential(
             nn.Conv2d(in_channels, half, 3, stride=2, padding=1),
-            build_norm(norm_cfg, half), nn.GELU(),
+            build_norm(norm_cfg, half),
+            nn.GELU(),
             nn.Conv2d(half, channels, 3, stride=2, padding=1),
-            build_norm(norm_cfg, channels))
+            build_norm(norm_cfg, channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.projection(x)
@@ -230,30 +233,18 @@ class MogaNet(BaseBackbone):
     """
 
     arch_settings = {
-        'x-tiny': dict(
-            embed_dims=(32, 64, 96, 192),
-            depths=(3, 3, 10, 2),
-            ffn_ratios=(8, 8, 4, 4)),
-        'tiny': dict(
-            embed_dims=(32, 64, 128, 256),
-            depths=(3, 3, 12, 2),
-            ffn_ratios=(8, 8, 4, 4)),
+        'x-tiny': dict(embed_dims=(32, 64, 96, 192), depths=(3, 3, 10, 2), ffn_ratios=(8, 8, 4, 4)),
+        'tiny': dict(embed_dims=(32, 64, 128, 256), depths=(3, 3, 12, 2), ffn_ratios=(8, 8, 4, 4)),
         'small': dict(
-            embed_dims=(64, 128, 320, 512),
-            depths=(2, 3, 12, 2),
-            ffn_ratios=(8, 8, 4, 4)),
-        'base': dict(
-            embed_dims=(64, 160, 320, 512),
-            depths=(4, 6, 22, 3),
-            ffn_ratios=(8, 8, 4, 4)),
+            embed_dims=(64, 128, 320, 512), depths=(2, 3, 12, 2), ffn_ratios=(8, 8, 4, 4)
+        ),
+        'base': dict(embed_dims=(64, 160, 320, 512), depths=(4, 6, 22, 3), ffn_ratios=(8, 8, 4, 4)),
         'large': dict(
-            embed_dims=(64, 160, 320, 640),
-            depths=(4, 6, 44, 4),
-            ffn_ratios=(8, 8, 4, 4)),
+            embed_dims=(64, 160, 320, 640), depths=(4, 6, 44, 4), ffn_ratios=(8, 8, 4, 4)
+        ),
         'x-large': dict(
-            embed_dims=(96, 192, 480, 960),
-            depths=(6, 6, 44, 4),
-            ffn_ratios=(8, 8, 4, 4)),
+            embed_dims=(96, 192, 480, 960), depths=(6, 6, 44, 4), ffn_ratios=(8, 8, 4, 4)
+        ),
     }
     arch_aliases = {
         'xt': 'x-tiny', 'xtiny': 'x-tiny', 't': 'tiny', 's': 'small',
@@ -262,33 +253,34 @@ class MogaNet(BaseBackbone):
     #: strides of the maps of the four stages
     strides = (4, 8, 16, 32)
 
-    def __init__(self,
-                 arch: str | dict = 'tiny',
-                 in_channels: int = 3,
-                 drop_path_rate: float = 0.0,
-                 layer_scale_init_value: float = 1e-5,
-                 dilations: Sequence[int] = (1, 2, 3),
-                 norm_cfg: dict | None = None,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-5,
+        dilations: Sequence[int] = (1, 2, 3),
+        norm_cfg: dict | None = None,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(
             num_stages=4,
             out_indices=out_indices,
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
         self._check_settings(settings)
         arguments.check_positive_int('in_channels', in_channels)
         arguments.check_rate('drop_path_rate', drop_path_rate)
-        arguments.check_number(
-            'layer_scale_init_value', layer_scale_init_value)
-        arguments.check_ints(
-            'dilations', dilations, 3, each='one a convolution')
+        arguments.check_number('layer_scale_init_value', layer_scale_init_value)
+        arguments.check_ints('dilations', dilations, 3, each='one a convolution')
         norm_cfg = dict(type='BN') if norm_cfg is None else norm_cfg
         self.embed_dims = tuple(settings['embed_dims'])
         self.depths = tuple(settings['depths'])
@@ -297,30 +289,38 @@ class MogaNet(BaseBackbone):
         drop_paths = (drop_path_rate * i / last for i in count())
         previous = in_channels
         for stage, (channels, depth, ffn_ratio) in enumerate(
-                zip(self.embed_dims, self.depths, settings['ffn_ratios'])):
+            zip(self.embed_dims, self.depths, settings['ffn_ratios'])
+        ):
             embed = StemPatchEmbed if stage == 0 else PatchEmbed
             blocks = nn.ModuleList(
-                MogaBlock(channels, ffn_ratio, next(drop_paths), norm_cfg,
-                          float(layer_scale_init_value), dilations)
-                for _ in range(depth))
+                MogaBlock(
+                    channels,
+                    ffn_ratio,
+                    next(drop_paths),
+                    norm_cfg,
+                    float(layer_scale_init_value),
+                    dilations,
+                )
+                for _ in range(depth)
+            )
             number = stage + 1  # released weights count stages from 1
-            self.add_module(f'patch_embed{number}',
-                            embed(previous, channels, norm_cfg))
+            self.add_module(f'patch_embed{number}', embed(previous, channels, norm_cfg))
             self.add_module(f'blocks{number}', blocks)
-            self.add_module(f'norm{number}',
-                            build_norm(norm_cfg, channels))
+            self.add_module(f'norm{number}', build_norm(norm_cfg, channels))
             previous = channels
         self.freeze_stages()
 
     def _check_settings(self, settings: dict) -> None:
         arguments.check_stages(settings, self.num_stages)
         arguments.check_positive_numbers(
-            "arch['ffn_ratios']", settings['ffn_ratios'], self.num_stages)
+            "arch['ffn_ratios']", settings['ffn_ratios'], self.num_stages
+        )
         widths = tuple(settings['embed_dims'])
         if any(width % 8 for width in widths):
             raise ValueError(
                 f'arch has embed_dims={widths}: expected multiples of 8, '
-                'since channels are split 1 : 3 : 4')
+                'since channels are split 1 : 3 : 4'
+            )
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
         """The modules of stage 0 to 3: embedding, blocks, norm."""
@@ -340,10 +340,8 @@ class MogaNet(BaseBackbone):
         for stage in range(self.num_stages):
             _, blocks, norm = self.stage_modules(stage)
             if all(map(can_fuse, blocks)):
-                fused[f'blocks{stage + 1}'] = nn.ModuleList(
-                    map(FusedMogaBlock, blocks))
-                fused[f'norm{stage + 1}'] = nn.Sequential(
-                    norm, ChannelsFirst())
+                fused[f'blocks{stage + 1}'] = nn.ModuleList(map(FusedMogaBlock, blocks))
+                fused[f'norm{stage + 1}'] = nn.Sequential(norm, ChannelsFirst())
         return with_modules(self, fused).eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

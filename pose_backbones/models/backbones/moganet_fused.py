@@ -38,11 +38,9 @@ class FusedMogaBlock(nn.Module):
     def __init__(self, block: nn.Module):
         super().__init__()
         self._fuse_aggregation(
-            block.attn, *scale_and_shift(block.norm1),
-            block.layer_scale_1.flatten())
-        self._fuse_ffn(
-            block.mlp, *scale_and_shift(block.norm2),
-            block.layer_scale_2.flatten())
+            block.attn, *scale_and_shift(block.norm1), block.layer_scale_1.flatten()
+        )
+        self._fuse_ffn(block.mlp, *scale_and_shift(block.norm2), block.layer_scale_2.flatten())
 
     def _set(self, **layers: tuple[Tensor, Tensor]) -> None:
         """Hold weights and biases of point-wise layers."""
@@ -50,8 +48,9 @@ class FusedMogaBlock(nn.Module):
             self.register_buffer(f'{name}_weight', weight.contiguous())
             self.register_buffer(f'{name}_bias', bias)
 
-    def _fuse_aggregation(self, attn: nn.Module, scale: Tensor, shift: Tensor,
-                          layer_scale: Tensor) -> None:
+    def _fuse_aggregation(
+        self, attn: nn.Module, scale: Tensor, shift: Tensor, layer_scale: Tensor
+    ) -> None:
         weight, bias = point_wise(attn.proj_1)
         weight, bias = weight * scale, bias + weight @ shift
         sigma = attn.sigma.scale.flatten()
@@ -61,14 +60,13 @@ class FusedMogaBlock(nn.Module):
             mean=(sigma[:, None] * weight, sigma * bias),
             gate=point_wise(attn.gate),
             mix=point_wise(attn.value.PW_conv),
-            proj_2=(layer_scale[:, None] * last,
-                    layer_scale * (last_bias + shift)))
+            proj_2=(layer_scale[:, None] * last, layer_scale * (last_bias + shift)),
+        )
         # The residual of the block and that of the normed map within it.
         self.register_buffer('residual', 1 + layer_scale * scale)
         self.value = attn.value
 
-    def _fuse_ffn(self, mlp: nn.Module, scale: Tensor, shift: Tensor,
-                  layer_scale: Tensor) -> None:
+    def _fuse_ffn(self, mlp: nn.Module, scale: Tensor, shift: Tensor, layer_scale: Tensor) -> None:
         weight, bias = point_wise(mlp.fc1)
         last, last_bias = point_wise(mlp.fc2)
         summary, summary_bias = point_wise(mlp.decompose)
@@ -76,14 +74,16 @@ class FusedMogaBlock(nn.Module):
         last = layer_scale[:, None] * last
         self._set(
             fc1=(weight * scale, bias + weight @ shift),
-            fc2=(torch.cat((last * (1 + sigma), summary)),
-                 torch.cat((layer_scale * last_bias, summary_bias))))
+            fc2=(
+                torch.cat((last * (1 + sigma), summary)),
+                torch.cat((layer_scale * last_bias, summary_bias)),
+            ),
+        )
         self.register_buffer('less', last @ sigma)
         self.dwconv = mlp.dwconv
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
-        return F.linear(x, getattr(self, f'{name}_weight'),
-                        getattr(self, f'{name}_bias'))
+        return F.linear(x, getattr(self, f'{name}_weight'), getattr(self, f'{name}_bias'))
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -105,11 +105,18 @@ class FusedMogaBlock(nn.Module):
         y = self._linear('proj_1', x)
         y -= self._linear('mean', x.mean((1, 2)))[:, None, None]
         y = F.silu(y, inplace=True)
-        small, middle, large = depth_wise(y, self.value.DW_conv0).split(
-            self.value.split, -1)
-        value = self._linear('mix', torch.cat(
-            (small, depth_wise(middle, self.value.DW_conv1),
-             depth_wise(large, self.value.DW_conv2)), -1))
+        small, middle, large = depth_wise(y, self.value.DW_conv0).split(self.value.split, -1)
+        value = self._linear(
+            'mix',
+            torch.cat(
+                (
+                    small,
+                    depth_wise(middle, self.value.DW_conv1),
+                    depth_wise(large, self.value.DW_conv2),
+                ),
+                -1,
+            ),
+        )
         gate = F.silu(self._linear('gate', y), inplace=True)
         gate *= F.silu(value, inplace=True)
         return torch.addcmul(self._linear('proj_2', gate), x, self.residual)
@@ -117,8 +124,7 @@ class FusedMogaBlock(nn.Module):
     def _feed_forward(self, x: Tensor) -> None:
         """In place."""
         hidden = F.gelu(depth_wise(self._linear('fc1', x), self.dwconv))
-        out, summary = self._linear('fc2', hidden).split(
-            (x.shape[-1], 1), -1)
+        out, summary = self._linear('fc2', hidden).split((x.shape[-1], 1), -1)
         x += out
         x.addcmul_(F.gelu(summary), self.less, value=-1)
 

@@ -29,11 +29,17 @@ class ConvNorm(nn.Module):
         relu: Whether a ReLU follows.
     """
 
-    def __init__(self, in_channels: int, channels: int, kernel: int,
-                 norm_cfg: dict, stride: int = 1, relu: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int,
+        norm_cfg: dict,
+        stride: int = 1,
+        relu: bool = True,
+    ):
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, channels, kernel, stride, kernel // 2)
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2)
         self.bn = build_norm(norm_cfg, channels)
         self.relu = relu
 
@@ -41,8 +47,12 @@ class ConvNorm(nn.Module):
     def is_affine(self) -> bool:
         """Whether each output is an affine function of the inputs, the same
         at every place: a batch norm with fixed statistics, and no ReLU."""
-        return (isinstance(self.bn, _BatchNorm) and not self.bn.training
-                and self.bn.track_running_stats and not self.relu)
+        return (
+            isinstance(self.bn, _BatchNorm)
+            and not self.bn.training
+            and self.bn.track_running_stats
+            and not self.relu
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.bn(self.conv(x))
@@ -59,18 +69,15 @@ class Bottleneck(nn.Module):
         stride: Of the 3x3 convolution.
     """
 
-    def __init__(self, in_channels: int, width: int, norm_cfg: dict,
-                 stride: int = 1):
+    def __init__(self, in_channels: int, width: int, norm_cfg: dict, stride: int = 1):
         super().__init__()
         channels = _EXPANSION * width
         self.conv_bn_relu1 = ConvNorm(in_channels, width, 1, norm_cfg)
         self.conv_bn_relu2 = ConvNorm(width, width, 3, norm_cfg, stride)
-        self.conv_bn_relu3 = ConvNorm(
-            width, channels, 1, norm_cfg, relu=False)
+        self.conv_bn_relu3 = ConvNorm(width, channels, 1, norm_cfg, relu=False)
         self.downsample = None
         if stride != 1 or in_channels != channels:
-            self.downsample = ConvNorm(
-                in_channels, channels, 1, norm_cfg, stride, relu=False)
+            self.downsample = ConvNorm(in_channels, channels, 1, norm_cfg, stride, relu=False)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv_bn_relu3(self.conv_bn_relu2(self.conv_bn_relu1(x)))
@@ -91,19 +98,24 @@ class Upsampling(nn.Module):
             gives it; else 0.
     """
 
-    def __init__(self, in_channels: int, channels: int, norm_cfg: dict,
-                 first: bool, skip: bool, cross_channels: int):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        norm_cfg: dict,
+        first: bool,
+        skip: bool,
+        cross_channels: int,
+    ):
         super().__init__()
         self.u_skip = ConvNorm(in_channels, channels, 1, norm_cfg, relu=False)
         if not first:
-            self.up_conv = ConvNorm(
-                channels, channels, 1, norm_cfg, relu=False)
+            self.up_conv = ConvNorm(channels, channels, 1, norm_cfg, relu=False)
         if skip:
             self.skip1 = ConvNorm(in_channels, in_channels, 1, norm_cfg)
             self.skip2 = ConvNorm(channels, in_channels, 1, norm_cfg)
         if cross_channels:
-            self.cross_conv = ConvNorm(
-                channels, cross_channels, 1, norm_cfg)
+            self.cross_conv = ConvNorm(channels, cross_channels, 1, norm_cfg)
 
 
 class Stage(nn.Module):
@@ -118,8 +130,14 @@ class Stage(nn.Module):
         last: Whether no stage follows.
     """
 
-    def __init__(self, base_channels: int, num_blocks: Sequence[int],
-                 unit_channels: int, norm_cfg: dict, last: bool):
+    def __init__(
+        self,
+        base_channels: int,
+        num_blocks: Sequence[int],
+        unit_channels: int,
+        norm_cfg: dict,
+        last: bool,
+    ):
         super().__init__()
         self.downsample, self.upsample = nn.Module(), nn.Module()
         previous = base_channels
@@ -132,9 +150,17 @@ class Stage(nn.Module):
             self.downsample.add_module(f'layer{i + 1}', layer)
         for i in range(UNITS):
             cross = base_channels if i == UNITS - 1 and not last else 0
-            self.upsample.add_module(f'up{i + 1}', Upsampling(
-                previous // 2**i, unit_channels, norm_cfg, first=i == 0,
-                skip=not last, cross_channels=cross))
+            self.upsample.add_module(
+                f'up{i + 1}',
+                Upsampling(
+                    previous // 2**i,
+                    unit_channels,
+                    norm_cfg,
+                    first=i == 0,
+                    skip=not last,
+                    cross_channels=cross,
+                ),
+            )
 
     @property
     def layers(self) -> list[nn.Sequential]:
@@ -211,40 +237,43 @@ class MSPN(BaseBackbone):
     #: ImageNet weights have the way down alone
     pretrained_missing = tuple(f'stage{s}.upsample.' for s in range(9))
 
-    def __init__(self,
-                 stages: int = 2,
-                 num_blocks: Sequence[int] = (3, 4, 6, 3),
-                 base_channels: int = 64,
-                 unit_channels: int = 256,
-                 in_channels: int = 3,
-                 norm_cfg: dict | None = None,
-                 out_indices: Sequence[int] | None = None,
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        stages: int = 2,
+        num_blocks: Sequence[int] = (3, 4, 6, 3),
+        base_channels: int = 64,
+        unit_channels: int = 256,
+        in_channels: int = 3,
+        norm_cfg: dict | None = None,
+        out_indices: Sequence[int] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
         check_stages(stages)
         super().__init__(
             num_stages=UNITS * stages,
-            out_indices=(range(UNITS * stages) if out_indices is None else
-                         out_indices),
+            out_indices=(range(UNITS * stages) if out_indices is None else out_indices),
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         check_ints('num_blocks', num_blocks, UNITS, each='one a layer')
         check_positive_int('base_channels', base_channels)
         check_positive_int('unit_channels', unit_channels)
         norm_cfg = norm_cfg or dict(type='BN')
         self.stages = stages
         self.unit_channels = unit_channels
-        self.embed_dims = (unit_channels, ) * self.num_stages
+        self.embed_dims = (unit_channels,) * self.num_stages
         self.strides = (32, 16, 8, 4) * stages
         self.top = Top(in_channels, base_channels, norm_cfg)
         for s in range(stages):
-            self.add_module(f'stage{s}', Stage(
-                base_channels, num_blocks, unit_channels, norm_cfg,
-                last=s == stages - 1))
+            self.add_module(
+                f'stage{s}',
+                Stage(base_channels, num_blocks, unit_channels, norm_cfg, last=s == stages - 1),
+            )
         self.freeze_stages()
 
     def convert_names(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -293,8 +322,7 @@ class MSPN(BaseBackbone):
         Returns:
             The argument `stages`; None if they are not MSPN's.
         """
-        numbers = [int(name[5]) for name in weights
-                   if re.match(r'stage\d\.', name)]
+        numbers = [int(name[5]) for name in weights if re.match(r'stage\d\.', name)]
         return max(numbers) + 1 if numbers else None
 
     def compare_arch(self, weights: Mapping[str, Tensor]) -> str:
@@ -309,16 +337,18 @@ class MSPN(BaseBackbone):
         theirs = self.guess_arch(weights)
         if theirs in (None, self.stages):
             return ''
-        return (f'The file looks like an MSPN of {_count(theirs)}, the model '
-                f'has {_count(self.stages)}')
+        return (
+            f'The file looks like an MSPN of {_count(theirs)}, the model has {_count(self.stages)}'
+        )
 
     def _run(self, module: nn.Module, x: Tensor) -> Tensor:
         if self.with_cp and self.training:
             return checkpointed(module, x)
         return module(x)
 
-    def _down(self, stage: Stage, x: Tensor,
-              skips: Sequence[tuple[Tensor, Tensor]] | None) -> list[Tensor]:
+    def _down(
+        self, stage: Stage, x: Tensor, skips: Sequence[tuple[Tensor, Tensor]] | None
+    ) -> list[Tensor]:
         """Maps of strides 32, 16, 8, 4."""
         maps = []
         for i, layer in enumerate(stage.layers):
@@ -330,8 +360,7 @@ class MSPN(BaseBackbone):
             maps.append(x)
         return maps[::-1]
 
-    def _up(self, unit: Upsampling, x: Tensor, below: Tensor | None
-            ) -> Tensor:
+    def _up(self, unit: Upsampling, x: Tensor, below: Tensor | None) -> Tensor:
         """One unit: a map on the way down, and the unit's before, half as
         large → the unit's map."""
         out = self._run(unit.u_skip, x)
@@ -367,8 +396,7 @@ class MSPN(BaseBackbone):
                 below = self._up(unit, down, below)
                 outputs.append(below)
                 if goes_on:
-                    skips.append((self._run(unit.skip1, down),
-                                  self._run(unit.skip2, below)))
+                    skips.append((self._run(unit.skip1, down), self._run(unit.skip2, below)))
             if goes_on:
                 x = self._run(stage.units[-1].cross_conv, below)
         return tuple(outputs[i] for i in self.out_indices)
@@ -383,11 +411,10 @@ def check_stages(stages: int) -> None:
     Raises:
         ValueError: With the value.
     """
-    if isinstance(stages, bool) or not isinstance(stages, int) or not (
-            1 <= stages <= 9):
+    if isinstance(stages, bool) or not isinstance(stages, int) or not (1 <= stages <= 9):
         raise ValueError(
-            f'stages is {stages!r}: expected a number of stages, 1 to 4 in '
-            'the paper, at most 9')
+            f'stages is {stages!r}: expected a number of stages, 1 to 4 in the paper, at most 9'
+        )
 
 
 def _count(stages: int) -> str:

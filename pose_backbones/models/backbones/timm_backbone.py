@@ -84,25 +84,29 @@ class TimmBackbone(BaseBackbone):
             value and the choices or timm's reason.
     """
 
-    def __init__(self,
-                 model_name: str,
-                 pretrained: bool = False,
-                 in_channels: int = 3,
-                 img_size: int | Sequence[int] | None = None,
-                 drop_path_rate: float | None = None,
-                 model_args: dict | None = None,
-                 out_indices: Sequence[int] | None = None,
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        model_name: str,
+        pretrained: bool = False,
+        in_channels: int = 3,
+        img_size: int | Sequence[int] | None = None,
+        drop_path_rate: float | None = None,
+        model_args: dict | None = None,
+        out_indices: Sequence[int] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
         self._check_arguments(model_name, pretrained, model_args, init_cfg)
         check_positive_int('in_channels', in_channels)
         arguments = dict(model_args or {})
         if drop_path_rate is not None:
             check_rate(
-                'drop_path_rate', drop_path_rate,
-                "a probability, 0 <= rate < 1, or None for timm's default")
+                'drop_path_rate',
+                drop_path_rate,
+                "a probability, 0 <= rate < 1, or None for timm's default",
+            )
             arguments['drop_path_rate'] = drop_path_rate
         source = TimmModel(model_name, in_channels, _pair(img_size), arguments)
         features = inspect(source)
@@ -113,7 +117,8 @@ class TimmBackbone(BaseBackbone):
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         self._source = source
         self.pretrained = pretrained
         self.embed_dims = features.channels
@@ -125,33 +130,32 @@ class TimmBackbone(BaseBackbone):
         #: parameter of `model` → the first stage that depends on it
         self._first_stage = features.users(names, stages)
         self._in_use = set(features.users(names, self.out_indices[::-1]))
-        if norm_eval and not any(
-                isinstance(m, _BatchNorm) for m in self.model.modules()):
-            raise ValueError(
-                f"norm_eval is True: timm's {model_name} has no batch norm")
+        if norm_eval and not any(isinstance(m, _BatchNorm) for m in self.model.modules()):
+            raise ValueError(f"norm_eval is True: timm's {model_name} has no batch norm")
         if with_cp:
             checkpoint_activations(self.model)
         self.freeze_stages()
 
     @staticmethod
-    def _check_arguments(model_name: str, pretrained: bool,
-                         model_args: dict | None,
-                         init_cfg: dict | list | None) -> None:
+    def _check_arguments(
+        model_name: str, pretrained: bool, model_args: dict | None, init_cfg: dict | list | None
+    ) -> None:
         if not isinstance(model_name, str):
-            raise TypeError(f'model_name is {model_name!r}: expected a name '
-                            "of timm's, such as 'hrnet_w32'")
+            raise TypeError(
+                f"model_name is {model_name!r}: expected a name of timm's, such as 'hrnet_w32'"
+            )
         check_flag('pretrained', pretrained)
         if pretrained and init_cfg:
             raise ValueError(
-                'pretrained=True and init_cfg both say what training starts '
-                'from: give one of them')
+                'pretrained=True and init_cfg both say what training starts from: give one of them'
+            )
         if not isinstance(model_args, (Mapping, type(None))):
-            raise TypeError(f'model_args is {model_args!r}: expected a dict '
-                            'of arguments for the timm model')
+            raise TypeError(
+                f'model_args is {model_args!r}: expected a dict of arguments for the timm model'
+            )
         for key, value in (model_args or {}).items():
             if key in _RESERVED:
-                raise ValueError(
-                    f'model_args has {key}={value!r}: {_RESERVED[key]}')
+                raise ValueError(f'model_args has {key}={value!r}: {_RESERVED[key]}')
             if value is None:  # timm leaves these out without a word
                 raise ValueError(f'model_args has {key}=None: leave it out')
 
@@ -162,11 +166,13 @@ class TimmBackbone(BaseBackbone):
             others = timm.list_models(f'{arch[:6]}*', pretrained=True)
             raise ValueError(
                 f'pretrained is True: timm has no weights of {source.name}; '
-                f'expected False, or a model such as {", ".join(others[:3])}')
+                f'expected False, or a model such as {", ".join(others[:3])}'
+            )
         if self.with_cp and not can_checkpoint(source):
             raise ValueError(
                 f"with_cp is True: timm's {source.name} has no activation "
-                'checkpointing; expected False')
+                'checkpointing; expected False'
+            )
 
     def convert_names(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the weights of timm's own model to those of this backbone.
@@ -196,24 +202,21 @@ class TimmBackbone(BaseBackbone):
         timm adapts weights, and knows older names of them.
         """
         own = self.state_dict()
-        if all(name in own and own[name].shape == value.shape
-               for name, value in weights.items()):
+        if all(name in own and own[name].shape == value.shape for name, value in weights.items()):
             return ''
         return (
             f'If they are weights of {self._source.name} that timm has to '
             'adapt (names, in_channels, img_size), give '
             'backbone.pretrained=True and backbone.model_args='
             'dict(pretrained_cfg_overlay=dict(file=PATH)) in place of '
-            'init_cfg')
+            'init_cfg'
+        )
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
         """The largest modules that only this and later stages depend on."""
 
         def visit(module: nn.Module, prefix: str) -> Iterator[nn.Module]:
-            stages = {
-                self._first_stage.get(prefix + name)
-                for name, _ in module.named_parameters()
-            }
+            stages = {self._first_stage.get(prefix + name) for name, _ in module.named_parameters()}
             if stages == {stage}:
                 yield module
             elif stage in stages:
@@ -230,8 +233,7 @@ class TimmBackbone(BaseBackbone):
         """
         super().freeze_stages()
         for name, parameter in self.model.named_parameters():
-            if (name not in self._in_use
-                    or self._first_stage[name] <= self.frozen_stages):
+            if name not in self._in_use or self._first_stage[name] <= self.frozen_stages:
                 parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
@@ -250,19 +252,18 @@ class TimmBackbone(BaseBackbone):
             return
         name = self._source.name
         try:
-            pretrained = self._source.create(
-                self.out_indices, pretrained=True)
+            pretrained = self._source.create(self.out_indices, pretrained=True)
         except Exception as error:  # each kind of transport has its own
             raise CheckpointError(
                 f"pretrained weights of timm's {name} cannot be had "
                 f'({first_line(error)}). Without a network, download them '
                 'elsewhere and give backbone.model_args=dict('
                 'pretrained_cfg_overlay=dict(file=PATH)), or start without: '
-                'backbone.pretrained=False') from error
+                'backbone.pretrained=False'
+            ) from error
         self.model.load_state_dict(pretrained.state_dict())
         self._is_init = True
-        print_log(f"TimmBackbone: timm's pretrained weights of {name}",
-                  logger='current')
+        print_log(f"TimmBackbone: timm's pretrained weights of {name}", logger='current')
 
     def init_from_nothing(self) -> None:
         """As timm does it: it has, at construction."""
@@ -291,7 +292,8 @@ class TimmBackbone(BaseBackbone):
                 f'the image is {size[0]}x{size[1]} (height x width), which '
                 f"timm's {self._source.name}, built for "
                 f'{"x".join(map(str, self._source.size))}, cannot take '
-                f'({problem}); see img_size') from error
+                f'({problem}); see img_size'
+            ) from error
         if self._channels_last:
             maps = [one.permute(0, 3, 1, 2) for one in maps]
         return tuple(maps)
@@ -301,18 +303,22 @@ def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
     pair = (size, size) if isinstance(size, int) else size
-    if (isinstance(pair, str) or not isinstance(pair, Sequence)
-            or len(pair) != 2
-            or not all(type(s) is int and s > 0 for s in pair)):
-        raise ValueError(f'img_size is {size!r}: expected the side of the '
-                         'image in pixels, or (height, width)')
+    if (
+        isinstance(pair, str)
+        or not isinstance(pair, Sequence)
+        or len(pair) != 2
+        or not all(type(s) is int and s > 0 for s in pair)
+    ):
+        raise ValueError(
+            f'img_size is {size!r}: expected the side of the image in pixels, or (height, width)'
+        )
     return tuple(pair)
 
 
 def _flat(name: str) -> str:
     """A name as timm's own model and its feature extractors have it alike."""
     while name.startswith('model.'):
-        name = name[len('model.'):]
+        name = name[len('model.') :]
     return name.replace('.', '_')
 
 

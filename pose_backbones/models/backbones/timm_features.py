@@ -16,8 +16,16 @@ from torch import Tensor, nn
 from ...errors import closest
 
 #: what timm raises where a model, its arguments or an image do not fit
-TIMM_ERRORS = (AssertionError, AttributeError, IndexError, KeyError,
-               NotImplementedError, RuntimeError, TypeError, ValueError)
+TIMM_ERRORS = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -44,20 +52,24 @@ class TimmModel:
         if not timm.is_model(arch):
             raise ValueError(
                 f'timm {timm.__version__} has no model {self.name!r} (names: '
-                f'timm.list_models()){closest(arch, timm.list_models())}')
+                f'timm.list_models()){closest(arch, timm.list_models())}'
+            )
         try:
             timm.get_pretrained_cfg(self.name)
         except RuntimeError as error:
             tagged = timm.list_models(f'{arch}.*', pretrained=True)
             raise ValueError(
                 f'timm {timm.__version__} has no weights {self.name!r}: '
-                f'expected {arch!r} or one of {", ".join(tagged)}') from error
+                f'expected {arch!r} or one of {", ".join(tagged)}'
+            ) from error
 
     @property
     def has_weights(self) -> bool:
         """Whether timm knows where pretrained weights of it are."""
-        return ('pretrained_cfg_overlay' in self.arguments
-                or timm.get_pretrained_cfg(self.name).has_weights)
+        return (
+            'pretrained_cfg_overlay' in self.arguments
+            or timm.get_pretrained_cfg(self.name).has_weights
+        )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,9 +77,9 @@ class TimmModel:
         default = timm.get_pretrained_cfg(self.name).input_size[-2:]
         return self.img_size or tuple(default)
 
-    def create(self,
-               out_indices: Sequence[int] | None = None,
-               pretrained: bool = False) -> nn.Module:
+    def create(
+        self, out_indices: Sequence[int] | None = None, pretrained: bool = False
+    ) -> nn.Module:
         """Build the model; it returns its feature maps as a list.
 
         Args:
@@ -83,34 +95,37 @@ class TimmModel:
         if out_indices is not None:
             given['out_indices'] = tuple(out_indices)
         try:
-            return timm.create_model(
-                self.name, pretrained=pretrained, features_only=True, **given)
+            return timm.create_model(self.name, pretrained=pretrained, features_only=True, **given)
         except TypeError as error:
             if "argument 'img_size'" in str(error):
                 raise ValueError(
                     f"img_size is {self.img_size}: timm's {self.name} is "
-                    'not built for one size; leave img_size out') from error
+                    'not built for one size; leave img_size out'
+                ) from error
             raise ValueError(
-                f"timm's {self.name} refuses the arguments "
-                f'{dict(self.arguments)} ({error})') from error
+                f"timm's {self.name} refuses the arguments {dict(self.arguments)} ({error})"
+            ) from error
         except TIMM_ERRORS as error:
             if pretrained:
                 raise
             raise ValueError(
                 f"timm's {self.name} cannot be built as a backbone that "
-                f'gives feature maps ({first_line(error)})') from error
-
+                f'gives feature maps ({first_line(error)})'
+            ) from error
 
     def names(self) -> set[str]:
         """Of all the tensors of the whole model, its classifier included."""
-        arguments = {key: value for key, value in self.arguments.items()
-                     if key != 'feature_cls'}  # of a backbone only
+        arguments = {
+            key: value for key, value in self.arguments.items() if key != 'feature_cls'
+        }  # of a backbone only
         if self.img_size is not None:
             arguments['img_size'] = self.img_size
         return _without_values(
-            lambda model: set(timm.create_model(
-                model.name, in_chans=model.in_channels, **arguments
-            ).state_dict()), self)
+            lambda model: set(
+                timm.create_model(model.name, in_chans=model.in_channels, **arguments).state_dict()
+            ),
+            self,
+        )
 
 
 @dataclass(frozen=True)
@@ -136,8 +151,7 @@ class Features:
         return tuple(one.shape[axis] for one in self.maps)
 
     @torch.enable_grad()
-    def users(self, names: Sequence[str],
-              stages: Sequence[int]) -> dict[str, int]:
+    def users(self, names: Sequence[str], stages: Sequence[int]) -> dict[str, int]:
         """Which map depends on a parameter.
 
         Args:
@@ -150,17 +164,20 @@ class Features:
         """
         found = {}
         for stage in stages:
-            rest = [name for name in names if name not in found
-                    and self.parameters[name].requires_grad]
+            rest = [
+                name for name in names if name not in found and self.parameters[name].requires_grad
+            ]
             if not rest or not self.maps[stage].requires_grad:
                 continue
             gradients = torch.autograd.grad(
                 self.maps[stage].sum(),
                 [self.parameters[name] for name in rest],
                 retain_graph=True,
-                allow_unused=True)
-            found.update({name: stage for name, gradient
-                          in zip(rest, gradients) if gradient is not None})
+                allow_unused=True,
+            )
+            found.update(
+                {name: stage for name, gradient in zip(rest, gradients) if gradient is not None}
+            )
         return found
 
 
@@ -194,20 +211,23 @@ def _inspect(model: TimmModel) -> Features:
     try:
         maps = net(torch.zeros(1, model.in_channels, *model.size))
     except TIMM_ERRORS as error:
-        what = (f"timm's {model.name} gives no feature maps"
-                if model.img_size is None else
-                f"img_size is {model.img_size}: timm's {model.name} cannot "
-                'take it')
+        what = (
+            f"timm's {model.name} gives no feature maps"
+            if model.img_size is None
+            else f"img_size is {model.img_size}: timm's {model.name} cannot take it"
+        )
         raise ValueError(f'{what} ({first_line(error)})') from error
     if any(one.ndim != 4 for one in maps):
         raise ValueError(
             f"timm's {model.name} gives no feature maps, but tensors of "
-            f'shapes {", ".join(str(tuple(one.shape)) for one in maps)}')
+            f'shapes {", ".join(str(tuple(one.shape)) for one in maps)}'
+        )
     return Features(
         maps=maps,
         parameters=dict(net.named_parameters()),
         strides=tuple(net.feature_info.reduction()),
-        channels_last=getattr(net, 'output_fmt', None) == Format.NHWC)
+        channels_last=getattr(net, 'output_fmt', None) == Format.NHWC,
+    )
 
 
 def _check_patches(net: nn.Module, model: TimmModel) -> None:
@@ -219,7 +239,8 @@ def _check_patches(net: nn.Module, model: TimmModel) -> None:
         if any(side % patch for side, patch in zip(sides, module.patch_size)):
             raise ValueError(
                 f'img_size is {model.img_size}: expected multiples of the '
-                f"patches of timm's {model.name}, {module.patch_size}")
+                f"patches of timm's {model.name}, {module.patch_size}"
+            )
 
 
 def size_problem(model: TimmModel, size: tuple[int, int]) -> str:
@@ -273,8 +294,7 @@ def _can_checkpoint(model: TimmModel) -> bool:
         checkpoint_activations(checkpointing)
     except (AssertionError, AttributeError):
         return False
-    return (_kept_for_backward(checkpointing, model)
-            < _kept_for_backward(plain, model))
+    return _kept_for_backward(checkpointing, model) < _kept_for_backward(plain, model)
 
 
 def _kept_for_backward(net: nn.Module, model: TimmModel) -> int:
@@ -294,5 +314,4 @@ def _kept_for_backward(net: nn.Module, model: TimmModel) -> int:
 def first_line(error: BaseException) -> str:
     """An error's class and the first line of its message."""
     text = str(error).strip().split('\n')[0].rstrip('.')
-    return f'{type(error).__name__}: {text}' if text else type(
-        error).__name__
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__

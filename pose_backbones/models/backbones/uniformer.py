@@ -49,8 +49,7 @@ class ConvPatchEmbed(nn.Module):
         norm_cfg: Norm layer.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int,
-                 norm_cfg: dict):
+    def __init__(self, in_channels: int, channels: int, stride: int, norm_cfg: dict):
         super().__init__()
         widths = [in_channels, channels]
         if stride == 4:
@@ -78,8 +77,7 @@ class Attention(nn.Module):
             added are attended to as well. None: one window, the whole map.
     """
 
-    def __init__(self, channels: int, head_dim: int, qkv_bias: bool,
-                 window_size: int | None):
+    def __init__(self, channels: int, head_dim: int, qkv_bias: bool, window_size: int | None):
         super().__init__()
         self.heads = channels // head_dim
         self.window_size = window_size
@@ -106,8 +104,7 @@ class Attention(nn.Module):
         windows = x.transpose(2, 3).reshape(-1, side * side, channels)
         x = self._attend(windows)
         x = x.view(batch, rows, columns, side, side, channels)
-        x = x.transpose(2, 3).reshape(batch, rows * side, columns * side,
-                                      channels)
+        x = x.transpose(2, 3).reshape(batch, rows * side, columns * side, channels)
         return x[:, :height, :width]
 
 
@@ -124,17 +121,15 @@ class Block(nn.Module):
     """
 
     #: of the factors, -1 for C; the released weights have it
-    scale_shape: tuple[int, ...] = (-1, )
+    scale_shape: tuple[int, ...] = (-1,)
 
-    def __init__(self, channels: int, drop_path: float,
-                 layer_scale: float | None):
+    def __init__(self, channels: int, drop_path: float, layer_scale: float | None):
         super().__init__()
-        self.pos_embed = nn.Conv2d(
-            channels, channels, 3, padding=1, groups=channels)
+        self.pos_embed = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.drop_path = DropPath(drop_path)
         self.gamma_1 = self.gamma_2 = None
         if layer_scale is not None:
-            start = torch.full((channels, ), float(layer_scale))
+            start = torch.full((channels,), float(layer_scale))
             start = start.reshape(self.scale_shape)
             self.gamma_1 = nn.Parameter(start)
             self.gamma_2 = nn.Parameter(start.clone())
@@ -153,14 +148,12 @@ class ConvBlock(Block):
 
     scale_shape = (1, -1, 1, 1)
 
-    def __init__(self, channels: int, drop_path: float,
-                 layer_scale: float | None, norm_cfg: dict):
+    def __init__(self, channels: int, drop_path: float, layer_scale: float | None, norm_cfg: dict):
         super().__init__(channels, drop_path, layer_scale)
         self.norm1 = build_norm(norm_cfg, channels)
         self.conv1 = nn.Conv2d(channels, channels, 1)
         self.conv2 = nn.Conv2d(channels, channels, 1)
-        self.attn = nn.Conv2d(
-            channels, channels, 5, padding=2, groups=channels)
+        self.attn = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.norm2 = build_norm(norm_cfg, channels)
         self.mlp = Mlp(channels, 4 * channels, use_conv=True)
 
@@ -180,9 +173,15 @@ class AttentionBlock(Block):
         head_dim, qkv_bias, window_size: See `Attention`.
     """
 
-    def __init__(self, channels: int, drop_path: float,
-                 layer_scale: float | None, head_dim: int, qkv_bias: bool,
-                 window_size: int | None):
+    def __init__(
+        self,
+        channels: int,
+        drop_path: float,
+        layer_scale: float | None,
+        head_dim: int,
+        qkv_bias: bool,
+        window_size: int | None,
+    ):
         super().__init__(channels, drop_path, layer_scale)
         self.norm1 = nn.LayerNorm(channels, eps=EPS)
         self.attn = Attention(channels, head_dim, qkv_bias, window_size)
@@ -265,7 +264,8 @@ class UniFormer(BaseBackbone):
             ('small', (64, 128, 320, 512), (3, 4, 8, 3), False),
             ('small-plus', (64, 128, 320, 512), (3, 5, 9, 3), True),
             ('base', (64, 128, 320, 512), (5, 8, 20, 7), False),
-            ('large', (128, 192, 448, 640), (5, 10, 24, 7), False))
+            ('large', (128, 192, 448, 640), (5, 10, 24, 7), False),
+        )
     }
     arch_aliases = {
         's': 'small', 's+': 'small-plus', 'small_plus': 'small-plus',
@@ -276,30 +276,33 @@ class UniFormer(BaseBackbone):
     strides = (4, 8, 16, 32)
     convert_names = staticmethod(convert_backbone)
 
-    def __init__(self,
-                 arch: str | dict = 'small',
-                 in_channels: int = 3,
-                 attention: str = 'global',
-                 window_size: int | None = None,
-                 head_dim: int = 64,
-                 qkv_bias: bool = True,
-                 drop_path_rate: float = 0.0,
-                 layer_scale_init_value: float | Sequence | None = None,
-                 norm_cfg: dict | None = None,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 use_checkpoint: bool = False,
-                 checkpoint_num: Sequence[int] | None = None,
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        arch: str | dict = 'small',
+        in_channels: int = 3,
+        attention: str = 'global',
+        window_size: int | None = None,
+        head_dim: int = 64,
+        qkv_bias: bool = True,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float | Sequence | None = None,
+        norm_cfg: dict | None = None,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        use_checkpoint: bool = False,
+        checkpoint_num: Sequence[int] | None = None,
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(
             num_stages=4,
             out_indices=out_indices,
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         settings = choose_arch(arch, self.arch_settings, self.arch_aliases)
         arguments.check_stages(settings, self.num_stages)
         arguments.check_flag("arch['conv_stem']", settings['conv_stem'])
@@ -320,15 +323,16 @@ class UniFormer(BaseBackbone):
         previous = in_channels
         for stage, channels in enumerate(self.embed_dims):
             sizes = (previous, channels, 2 if stage else 4)
-            embed = (ConvPatchEmbed(*sizes, norm_cfg)
-                     if self.conv_stem else PatchEmbed(*sizes))
+            embed = ConvPatchEmbed(*sizes, norm_cfg) if self.conv_stem else PatchEmbed(*sizes)
             blocks = nn.ModuleList()
             for index in range(self.depths[stage]):
                 window = windows[index % len(windows)] if stage == 2 else None
                 shared = (channels, next(drop_paths), scales[stage])
                 blocks.append(
-                    ConvBlock(*shared, norm_cfg) if stage < 2 else
-                    AttentionBlock(*shared, head_dim, qkv_bias, window))
+                    ConvBlock(*shared, norm_cfg)
+                    if stage < 2
+                    else AttentionBlock(*shared, head_dim, qkv_bias, window)
+                )
             number = stage + 1  # released weights count stages from 1
             self.add_module(f'patch_embed{number}', embed)
             self.add_module(f'blocks{number}', blocks)
@@ -341,50 +345,54 @@ class UniFormer(BaseBackbone):
         if any(width % head_dim for width in self.embed_dims[2:]):
             raise ValueError(
                 f'head_dim is {head_dim!r}: expected a number that divides '
-                f'the widths of the last two stages, {self.embed_dims[2:]}')
+                f'the widths of the last two stages, {self.embed_dims[2:]}'
+            )
 
-    def _set_checkpointing(self, use_checkpoint: bool,
-                           numbers: Sequence[int] | None) -> None:
+    def _set_checkpointing(self, use_checkpoint: bool, numbers: Sequence[int] | None) -> None:
         """Which blocks are computed again, if `with_cp`."""
         arguments.check_flag('use_checkpoint', use_checkpoint)
         if use_checkpoint and self.with_cp:
-            raise ValueError('with_cp=True (every block) and use_checkpoint='
-                             'True (some): expected one of them')
+            raise ValueError(
+                'with_cp=True (every block) and use_checkpoint=True (some): expected one of them'
+            )
         numbers = self.depths if numbers is None else numbers
         arguments.check_ints('checkpoint_num', numbers, 4, least=0)
         fits = all(n <= depth for n, depth in zip(numbers, self.depths))
         if not fits or (use_checkpoint and not any(numbers)):
             raise ValueError(
                 f'checkpoint_num is {numbers!r}: expected, for each stage, '
-                f'how many of its {self.depths} blocks, and not 0 for all')
+                f'how many of its {self.depths} blocks, and not 0 for all'
+            )
         self.checkpoint_num = tuple(numbers if use_checkpoint else self.depths)
         self.with_cp = self.with_cp or use_checkpoint
 
-    def _windows(self, attention: str,
-                 window_size: int | None) -> list[int | None]:
+    def _windows(self, attention: str, window_size: int | None) -> list[int | None]:
         """Window sizes of stage 2's blocks, in turn; None is global."""
         if attention not in self.attentions:
             raise ValueError(
                 f'attention is {attention!r}: expected one of '
                 f'{", ".join(self.attentions)}'
-                f'{closest(str(attention), self.attentions)}')
+                f'{closest(str(attention), self.attentions)}'
+            )
         side = 14 if window_size is None else window_size
         arguments.check_positive_int('window_size', side)
         if window_size is not None and attention == 'global':
             raise ValueError(
                 f'window_size is {side!r} with attention={attention!r}: '
-                "expected None, or attention='windows' or 'hybrid'")
-        return {'global': [None], 'windows': [side],
-                'hybrid': [side, side, side, None]}[attention]
+                "expected None, or attention='windows' or 'hybrid'"
+            )
+        return {'global': [None], 'windows': [side], 'hybrid': [side, side, side, None]}[attention]
 
     def _layer_scales(self, value) -> list[float | None]:
         """What the layer scale starts at in each stage; None: has none."""
         values = value if isinstance(value, Sequence) else [value] * 4
         if len(values) != 4 or not all(
-                item is None or arguments.is_number(item) for item in values):
+            item is None or arguments.is_number(item) for item in values
+        ):
             raise ValueError(
                 f'layer_scale_init_value is {value!r}: expected a number, '
-                'None, or one of them for each of 4 stages')
+                'None, or one of them for each of 4 stages'
+            )
         return [None if item is None else float(item) for item in values]
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
@@ -399,8 +407,9 @@ class UniFormer(BaseBackbone):
             getattr(self, name).requires_grad_(False)
 
     def _unused_norms(self) -> list[str]:
-        return [f'norm{stage + 1}' for stage in range(self.num_stages)
-                if stage not in self.out_indices]
+        return [
+            f'norm{stage + 1}' for stage in range(self.num_stages) if stage not in self.out_indices
+        ]
 
     def unused_weights(self) -> tuple[str, ...]:
         """As in the base: norms of maps that nobody gets."""
@@ -437,14 +446,14 @@ class UniFormer(BaseBackbone):
         if min(height, width) < shortest:
             raise ValueError(
                 f'image of {height}x{width} (height x width): expected sides '
-                f'of at least {shortest}, the stride of stage {last}')
+                f'of at least {shortest}, the stride of stage {last}'
+            )
         outputs = []
         for stage in range(last + 1):
             embed, blocks, norm = self.stage_modules(stage)
             x = embed(x)
             for index, block in enumerate(blocks):
-                if (self.with_cp and self.training
-                        and index < self.checkpoint_num[stage]):
+                if self.with_cp and self.training and index < self.checkpoint_num[stage]:
                     x = checkpointed(block, x)
                 else:
                     x = block(x)

@@ -38,8 +38,8 @@ class PyramidDataPreprocessor(PoseDataPreprocessor):
         if not isinstance(levels[0], (list, tuple)):
             return super().forward(data, training)
         # The first comes last, so that the meta items are its own.
-        done = [super(PyramidDataPreprocessor, self).forward(
-            {**data, 'inputs': list(level)}, training)
-            for level in levels[::-1]]
-        return {**done[-1],
-                'inputs': tuple(one['inputs'] for one in done[::-1])}
+        done = [
+            super(PyramidDataPreprocessor, self).forward({**data, 'inputs': list(level)}, training)
+            for level in levels[::-1]
+        ]
+        return {**done[-1], 'inputs': tuple(one['inputs'] for one in done[::-1])}

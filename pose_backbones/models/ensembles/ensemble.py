@@ -12,13 +12,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...registry import MODELS
-from .heatmap_grid import (
-    crop_lattice,
-    map_lattice,
-    map_unit,
-    resample_crops,
-    resample_maps,
-)
+from .heatmap_grid import crop_lattice, map_lattice, map_unit, resample_crops, resample_maps
 from .members import EnsembleMembers, Member
 from .pipeline_geometry import check_codec
 
@@ -65,41 +59,51 @@ class HeatmapEnsemble(HostEstimator):
         CheckpointError: See `EnsembleMembers`.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 head: dict | None = None,
-                 neck: None = None,
-                 train_cfg: None = None,
-                 test_cfg: dict | None = None,
-                 data_preprocessor: None = None,
-                 metainfo: dict | None = None):
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict | None = None,
+        neck: None = None,
+        train_cfg: None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: None = None,
+        metainfo: dict | None = None,
+    ):
         _check_arguments(head, neck, train_cfg, test_cfg, data_preprocessor)
         members = HOST_MODELS.build(backbone)
         if not isinstance(members, EnsembleMembers):
             raise ConfigError(
                 f'model.backbone is a {type(members).__name__}: that of an '
                 "ensemble is dict(type='pose_backbones.EnsembleMembers', "
-                'members=[…])')
+                'members=[…])'
+            )
         # The members say how many channels the head has, and the host builds
         # both at once; so it gets a function that returns what is built.
         count = members.metainfo['num_keypoints']
         super().__init__(
             backbone=dict(type=lambda: members),
             head=dict(
-                dict(in_channels=count, out_channels=count,
-                     deconv_out_channels=None, final_layer=None), **head),
+                dict(
+                    in_channels=count,
+                    out_channels=count,
+                    deconv_out_channels=None,
+                    final_layer=None,
+                ),
+                **head,
+            ),
             test_cfg=test_cfg,
             data_preprocessor=dict(type='mmpose.PoseDataPreprocessor'),
-            metainfo=metainfo)
+            metainfo=metainfo,
+        )
         if next(self.head.parameters(), None) is not None:
             raise ConfigError(
                 'model.head has weights, which an ensemble has no checkpoint '
-                "for: expected dict(type='HeatmapHead', decoder=…) alone")
+                "for: expected dict(type='HeatmapHead', decoder=…) alone"
+            )
         codec = self.head.decoder
         check_codec(codec, 'model.head.decoder')
         self.cells = map_lattice(codec)
-        self.pixels = crop_lattice(
-            tuple(codec.input_size), isinstance(codec, UDPHeatmap))
+        self.pixels = crop_lattice(tuple(codec.input_size), isinstance(codec, UDPHeatmap))
 
     def init_weights(self) -> None:
         """Nothing: the members have their weights."""
@@ -110,9 +114,7 @@ class HeatmapEnsemble(HostEstimator):
 
     @torch.no_grad()
     def extract_feat(
-        self,
-        inputs: Tensor,
-        data_samples: Sequence[PoseDataSample] | None = None
+        self, inputs: Tensor, data_samples: Sequence[PoseDataSample] | None = None
     ) -> tuple[Tensor]:
         """Average the members' maps, which are added up one by one.
 
@@ -130,21 +132,24 @@ class HeatmapEnsemble(HostEstimator):
                 f'the crops are {inputs.shape[3]}x{inputs.shape[2]}, the '
                 f"ensemble's codec (model.head.decoder) is for "
                 f'{width}x{height} (width x height): set the input_size of '
-                'TopdownAffine to the same')
+                'TopdownAffine to the same'
+            )
         total = 0
         for member, weight in zip(self.backbone, self.backbone.weights):
             if weight:
-                total = self._maps(member, inputs, data_samples) * (
-                    weight * map_unit(self.head.decoder) /
-                    map_unit(member.codec)) + total
-        return total / sum(self.backbone.weights),
+                total = (
+                    self._maps(member, inputs, data_samples)
+                    * (weight * map_unit(self.head.decoder) / map_unit(member.codec))
+                    + total
+                )
+        return (total / sum(self.backbone.weights),)
 
-    def _maps(self, member: Member, inputs: Tensor,
-              data_samples: Sequence[PoseDataSample] | None) -> Tensor:
+    def _maps(
+        self, member: Member, inputs: Tensor, data_samples: Sequence[PoseDataSample] | None
+    ) -> Tensor:
         """A member's maps at the ensemble's cells."""
         if data_samples is None:
-            zoom, flip_indices, flip_test = np.ones((len(inputs), 2)), None, (
-                False)
+            zoom, flip_indices, flip_test = np.ones((len(inputs), 2)), None, (False)
         else:
             zoom = _zoom(member, data_samples)
             flip_indices = self.backbone.metainfo['flip_indices']
@@ -153,8 +158,7 @@ class HeatmapEnsemble(HostEstimator):
         maps = member(crops, flip_indices, flip_test)
         return resample_maps(maps.float(), member.cells, self.cells, 1 / zoom)
 
-    def predict(self, inputs: Tensor,
-                data_samples: list[PoseDataSample]) -> list[PoseDataSample]:
+    def predict(self, inputs: Tensor, data_samples: list[PoseDataSample]) -> list[PoseDataSample]:
         """Key points of people.
 
         Args:
@@ -170,42 +174,43 @@ class HeatmapEnsemble(HostEstimator):
         """
         _check_samples(data_samples, self.backbone.metainfo)
         predictions = self.head.predict(
-            self.extract_feat(inputs, data_samples), data_samples,
-            test_cfg=dict(
-                output_heatmaps=self.test_cfg.get('output_heatmaps', False)))
+            self.extract_feat(inputs, data_samples),
+            data_samples,
+            test_cfg=dict(output_heatmaps=self.test_cfg.get('output_heatmaps', False)),
+        )
         fields = None
         if isinstance(predictions, tuple):
             predictions, fields = predictions
         return self.add_pred_to_datasample(predictions, fields, data_samples)
 
 
-def _check_arguments(head: dict | None, neck: None, train_cfg: None,
-                     test_cfg: dict | None, data_preprocessor: None) -> None:
+def _check_arguments(
+    head: dict | None, neck: None, train_cfg: None, test_cfg: dict | None, data_preprocessor: None
+) -> None:
     if train_cfg:
-        raise ConfigError(
-            f'train_cfg={train_cfg!r}: an ensemble is not trained, its '
-            'members are')
-    for name, value in dict(
-            neck=neck, data_preprocessor=data_preprocessor).items():
+        raise ConfigError(f'train_cfg={train_cfg!r}: an ensemble is not trained, its members are')
+    for name, value in dict(neck=neck, data_preprocessor=data_preprocessor).items():
         if value is not None:
             raise ConfigError(
                 f'model.{name} is {value!r}: an ensemble has none, its '
                 'members have theirs; expected `model` to have _delete_=True,'
-                ' so that nothing of _base_ is left in it')
+                ' so that nothing of _base_ is left in it'
+            )
     if head is None:
         raise ConfigError(
             'model has no head: that of an ensemble is '
             "dict(type='HeatmapHead', decoder=…), with the codec of its "
-            'crops')
+            'crops'
+        )
     for option in test_cfg or {}:
         if option not in _TEST_OPTIONS:
             raise ConfigError(
                 f'model.test_cfg has {option!r}: of an ensemble, it has '
-                f'{", ".join(_TEST_OPTIONS)}; the rest is up to the members')
+                f'{", ".join(_TEST_OPTIONS)}; the rest is up to the members'
+            )
 
 
-def _check_samples(data_samples: Sequence[PoseDataSample],
-                   metainfo: dict) -> None:
+def _check_samples(data_samples: Sequence[PoseDataSample], metainfo: dict) -> None:
     """Refuse samples whose key points are not those of the members."""
     for key in ('dataset_name', 'flip_indices'):
         for sample in data_samples:
@@ -216,21 +221,20 @@ def _check_samples(data_samples: Sequence[PoseDataSample],
                     f'the samples have {key}={found!r}, the members of the '
                     f'ensemble {metainfo[key]!r}: give it data with their '
                     'key points (in inference, train_dataloader.dataset says '
-                    'which these are)')
+                    'which these are)'
+                )
 
 
-def _zoom(member: Member,
-          data_samples: Sequence[PoseDataSample]) -> np.ndarray:
+def _zoom(member: Member, data_samples: Sequence[PoseDataSample]) -> np.ndarray:
     """Sizes of a member's boxes, in sizes of the crops': (N, 2)."""
-    boxes = np.concatenate(
-        [sample.gt_instances.bboxes for sample in data_samples])
-    cut = np.stack([sample.metainfo['input_scale']
-                    for sample in data_samples])
+    boxes = np.concatenate([sample.gt_instances.bboxes for sample in data_samples])
+    cut = np.stack([sample.metainfo['input_scale'] for sample in data_samples])
     zoom = member.crop.box(boxes[:, 2:] - boxes[:, :2]) / cut
     if zoom.max() > 1 + _TOLERANCE:
         raise ConfigError(
             f'{member.name} sees {zoom.max():.3f} times the box that the '
             "ensemble's pipeline cuts out: raise `padding` of "
-            'GetBBoxCenterScale in test_dataloader.dataset.pipeline')
+            'GetBBoxCenterScale in test_dataloader.dataset.pipeline'
+        )
     # Rounding makes no difference in size.
-    return np.where(np.abs(zoom - 1) < 1e-5, 1., zoom.astype(float))
+    return np.where(np.abs(zoom - 1) < 1e-5, 1.0, zoom.astype(float))

@@ -46,10 +46,9 @@ class Lattice:
 
     size: tuple[int, int]
     length: tuple[int, int]
-    offset: float = 0.
+    offset: float = 0.0
 
-    def indices_in(self, other: 'Lattice',
-                   zoom: np.ndarray) -> list[np.ndarray]:
+    def indices_in(self, other: 'Lattice', zoom: np.ndarray) -> list[np.ndarray]:
         """Where these points are among another lattice's.
 
         Args:
@@ -61,8 +60,7 @@ class Lattice:
         """
         found = []
         for axis in (0, 1):
-            place = (np.arange(self.size[axis]) +
-                     self.offset) / self.length[axis]
+            place = (np.arange(self.size[axis]) + self.offset) / self.length[axis]
             place = 0.5 + (place - 0.5) * zoom[:, axis, None]
             found.append(place * other.length[axis] - other.offset)
         return found
@@ -101,15 +99,14 @@ def map_lattice(codec: BaseKeypointCodec) -> Lattice:
 
 def map_unit(codec: BaseKeypointCodec) -> float:
     """The value of a heat map where it is sure of a key point."""
-    return 255. if isinstance(codec, MegviiHeatmap) else 1.
+    return 255.0 if isinstance(codec, MegviiHeatmap) else 1.0
 
 
 def _is_same(target: Lattice, source: Lattice, zoom: np.ndarray) -> bool:
     return target == source and bool((zoom == 1).all())
 
 
-def resample_crops(crops: Tensor, source: Lattice, target: Lattice,
-                   zoom: np.ndarray) -> Tensor:
+def resample_crops(crops: Tensor, source: Lattice, target: Lattice, zoom: np.ndarray) -> Tensor:
     """Cut smaller crops out of crops.
 
     Pixels are interpolated as `TopdownAffine` does, between the nearest four
@@ -131,19 +128,14 @@ def resample_crops(crops: Tensor, source: Lattice, target: Lattice,
     places = []
     for index, count in zip(target.indices_in(source, zoom), source.size):
         place = index * (2 / (count - 1)) - 1  # as grid_sample counts
-        places.append(torch.as_tensor(place, dtype=crops.dtype,
-                                      device=crops.device))
+        places.append(torch.as_tensor(place, dtype=crops.dtype, device=crops.device))
     x, y = places
     shape = len(crops), target.size[1], target.size[0]
-    grid = torch.stack(
-        (x[:, None, :].expand(shape), y[:, :, None].expand(shape)), dim=-1)
-    return F.grid_sample(
-        crops, grid, mode='bilinear', padding_mode='border',
-        align_corners=True)
+    grid = torch.stack((x[:, None, :].expand(shape), y[:, :, None].expand(shape)), dim=-1)
+    return F.grid_sample(crops, grid, mode='bilinear', padding_mode='border', align_corners=True)
 
 
-def resample_maps(maps: Tensor, source: Lattice, target: Lattice,
-                  zoom: np.ndarray) -> Tensor:
+def resample_maps(maps: Tensor, source: Lattice, target: Lattice, zoom: np.ndarray) -> Tensor:
     """Read heat maps at other points.
 
     By cubic interpolation, which keeps the place of a peak between cells.
@@ -162,10 +154,10 @@ def resample_maps(maps: Tensor, source: Lattice, target: Lattice,
     """
     if _is_same(target, source, zoom):
         return maps
-    x, y = (torch.as_tensor(_cubic(index, count), dtype=maps.dtype,
-                            device=maps.device)
-            for index, count in zip(target.indices_in(source, zoom),
-                                    source.size))
+    x, y = (
+        torch.as_tensor(_cubic(index, count), dtype=maps.dtype, device=maps.device)
+        for index, count in zip(target.indices_in(source, zoom), source.size)
+    )
     return y[:, None] @ maps @ x[:, None].transpose(-1, -2)
 
 

@@ -10,12 +10,7 @@ from mmpose.models.utils.tta import flip_heatmaps
 from mmpose.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 
-from ...checkpoints.loading import (
-    check_checkpoint_path,
-    get_weights,
-    load_weights,
-    read_checkpoint,
-)
+from ...checkpoints.loading import check_checkpoint_path, get_weights, load_weights, read_checkpoint
 from ...configs import building, load_config
 from ...errors import ConfigError, closest
 from ...registry import MODELS
@@ -48,7 +43,8 @@ class Member(nn.Module):
         if not isinstance(self.model, HostEstimator):
             raise ConfigError(
                 f'{self.name} is a {type(self.model).__name__}: the members '
-                'of an ensemble are of TopdownPoseEstimator')
+                'of an ensemble are of TopdownPoseEstimator'
+            )
         head = getattr(self.model, 'head', None)
         self.codec = getattr(head, 'decoder', None)
         check_codec(self.codec, f'{self.name}: model.head.decoder')
@@ -56,20 +52,22 @@ class Member(nn.Module):
             raise ConfigError(
                 f'{self.name}: its pipeline makes crops of '
                 f'{_size(self.crop.size)}, its codec is for '
-                f'{_size(self.codec.input_size)} (width x height)')
+                f'{_size(self.codec.input_size)} (width x height)'
+            )
         if head.out_channels != metainfo['num_keypoints']:
             raise ConfigError(
                 f'{self.name}: model.head.out_channels is '
                 f'{head.out_channels}, its data set '
                 f'{metainfo["dataset_name"]} has '
-                f'{metainfo["num_keypoints"]} key points')
-        load_weights(self.model, get_weights(read_checkpoint(checkpoint)),
-                     checkpoint)
+                f'{metainfo["num_keypoints"]} key points'
+            )
+        load_weights(self.model, get_weights(read_checkpoint(checkpoint)), checkpoint)
         self.pixels = crop_lattice(self.crop.size, self.crop.use_udp)
         self.cells = map_lattice(self.codec)
 
-    def forward(self, crops: Tensor, flip_indices: Sequence[int] | None,
-                flip_test: bool | None) -> Tensor:
+    def forward(
+        self, crops: Tensor, flip_indices: Sequence[int] | None, flip_test: bool | None
+    ) -> Tensor:
         """Heat maps of crops, as they are before this detector's decoding.
 
         Args:
@@ -82,17 +80,16 @@ class Member(nn.Module):
         Returns:
             (N, K, height, width), as the codec says.
         """
-        inputs = self.model.data_preprocessor(
-            dict(inputs=crops, data_samples=[]))['inputs']
+        inputs = self.model.data_preprocessor(dict(inputs=crops, data_samples=[]))['inputs']
         test_cfg = self.model.test_cfg
         maps = self._maps(inputs)
-        if test_cfg.get('flip_test', False) if flip_test is None else (
-                flip_test):
+        if test_cfg.get('flip_test', False) if flip_test is None else (flip_test):
             mirrored = flip_heatmaps(
                 self._maps(inputs.flip(-1)),
                 flip_mode=test_cfg.get('flip_mode', 'heatmap'),
                 flip_indices=flip_indices,
-                shift_heatmap=test_cfg.get('shift_heatmap', False))
+                shift_heatmap=test_cfg.get('shift_heatmap', False),
+            )
             maps = (maps + mirrored) * 0.5
         return maps
 
@@ -103,7 +100,8 @@ class Member(nn.Module):
         if maps.shape[:1:-1] != self.cells.size:
             raise ConfigError(
                 f'{self.name} makes maps of {_size(maps.shape[:1:-1])}, its '
-                f'codec is for {_size(self.cells.size)} (width x height)')
+                f'codec is for {_size(self.cells.size)} (width x height)'
+            )
         return maps
 
 
@@ -138,15 +136,15 @@ class EnsembleMembers(nn.ModuleList):
         super().__init__()
         if isinstance(members, (dict, str)) or not members:
             raise ConfigError(
-                f'members={members!r}: expected a list of dicts with '
-                f'{", ".join(_KEYS)}')
+                f'members={members!r}: expected a list of dicts with {", ".join(_KEYS)}'
+            )
         for number, member in enumerate(members):
             _check_entry(member, f'members[{number}]')
         self.weights = [member.get('weight', 1) for member in members]
         if not sum(self.weights):
             raise ConfigError(
-                f'the weights of the members are {self.weights}: at least '
-                'one has to be above 0')
+                f'the weights of the members are {self.weights}: at least one has to be above 0'
+            )
         cfgs = [load_config(member['config']) for member in members]
         for cfg in cfgs:
             _check_model(cfg)
@@ -159,33 +157,34 @@ class EnsembleMembers(nn.ModuleList):
 
 def _check_model(cfg: Config) -> None:
     if cfg.get('model') is None:
-        raise ConfigError(
-            f"{cfg.filename} has no 'model': is it a config of a model?")
+        raise ConfigError(f"{cfg.filename} has no 'model': is it a config of a model?")
     kind = (cfg.model.get('backbone') or {}).get('type')
     if isinstance(kind, str):
         kind = HOST_MODELS.get(kind)
     if isinstance(kind, type) and issubclass(kind, EnsembleMembers):
         raise ConfigError(
-            f'{cfg.filename} is itself an ensemble: name its members here, '
-            'with their weights')
+            f'{cfg.filename} is itself an ensemble: name its members here, with their weights'
+        )
 
 
 def _check_entry(member: dict, place: str) -> None:
     if not isinstance(member, dict):
-        raise ConfigError(
-            f'{place} is {member!r}: expected a dict with {", ".join(_KEYS)}')
+        raise ConfigError(f'{place} is {member!r}: expected a dict with {", ".join(_KEYS)}')
     for key in member:
         if key not in _KEYS:
             raise ConfigError(
                 f'{place} has an unknown key {key!r}: expected '
-                f'{", ".join(_KEYS)}{closest(key, _KEYS)}')
+                f'{", ".join(_KEYS)}{closest(key, _KEYS)}'
+            )
     for key in _KEYS[:2]:
         if not isinstance(member.get(key), str):
             raise ConfigError(
-                f'{place} has {key}={member.get(key)!r}: expected the path '
-                f'of a {key}')
+                f'{place} has {key}={member.get(key)!r}: expected the path of a {key}'
+            )
     weight = member.get('weight', 1)
-    if (isinstance(weight, bool) or not isinstance(weight, (int, float))
-            or not 0 <= weight < math.inf):
-        raise ConfigError(
-            f'{place} has weight={weight!r}: expected a number of at least 0')
+    if (
+        isinstance(weight, bool)
+        or not isinstance(weight, (int, float))
+        or not 0 <= weight < math.inf
+    ):
+        raise ConfigError(f'{place} has weight={weight!r}: expected a number of at least 0')

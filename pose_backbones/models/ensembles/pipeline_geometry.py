@@ -31,7 +31,7 @@ class Crop:
     size: tuple[int, int]
     use_udp: bool
     uniform: float
-    factors: tuple[float, float] = (1., 1.)
+    factors: tuple[float, float] = (1.0, 1.0)
 
     @property
     def aspect(self) -> float:
@@ -47,8 +47,7 @@ class Crop:
 
     def box(self, person: np.ndarray) -> np.ndarray:
         """Width and height of the crop's box: (N, 2), as the persons'."""
-        return TopdownAffine._fix_aspect_ratio(
-            person * np.array(self.padding), self.aspect)
+        return TopdownAffine._fix_aspect_ratio(person * np.array(self.padding), self.aspect)
 
     def padding_of_larger(self, aspect: float) -> tuple[float, float]:
         """The least padding with which crops of another aspect hold these,
@@ -66,8 +65,7 @@ class Crop:
             Along x and y.
         """
         x, y = self.padding
-        return (x * max(1, aspect / self.aspect),
-                y * max(1, self.aspect / aspect))
+        return (x * max(1, aspect / self.aspect), y * max(1, self.aspect / aspect))
 
 
 def read_crop(cfg: Config) -> Crop:
@@ -92,14 +90,18 @@ def read_crop(cfg: Config) -> Crop:
         raise ConfigError(
             f'{cfg.filename} has no GetBBoxCenterScale, or no TopdownAffine '
             f'after it, in {_PLACE}, so it is unknown how it cuts people '
-            'out: an ensemble is of top-down models') from error
-    factors = [_factors(cfg, pipeline[number], number)
-               for number in range(start + 1, end)]
+            'out: an ensemble is of top-down models'
+        ) from error
+    factors = [_factors(cfg, pipeline[number], number) for number in range(start + 1, end)]
     with building(cfg):
         padded = HOST_TRANSFORMS.build(pipeline[start])
         affine = HOST_TRANSFORMS.build(pipeline[end])
-    return Crop(tuple(affine.input_size), affine.use_udp, padded.padding,
-                tuple(map(math.prod, zip((1., 1.), *factors))))
+    return Crop(
+        tuple(affine.input_size),
+        affine.use_udp,
+        padded.padding,
+        tuple(map(math.prod, zip((1.0, 1.0), *factors))),
+    )
 
 
 def _name(step: dict) -> str:
@@ -115,14 +117,15 @@ def _factors(cfg: Config, step: dict, number: int) -> tuple[float, float]:
         raise ConfigError(
             f'{place} is {_name(step)}, and what it does to the box is '
             'unknown: between GetBBoxCenterScale and TopdownAffine, only '
-            'ExtendBBox is expected')
+            'ExtendBBox is expected'
+        )
     with building(cfg):
         extend = HOST_TRANSFORMS.build(step)
     for axis, span in dict(x=extend.x, y=extend.y).items():
         if span[0] != span[1]:
             raise ConfigError(
-                f'{place} has {axis}={span}, drawn anew for each person: '
-                'expected one factor')
+                f'{place} has {axis}={span}, drawn anew for each person: expected one factor'
+            )
     return extend.x[0], extend.y[0]
 
 
@@ -139,12 +142,12 @@ def check_codec(codec, place: str) -> None:
     names = ', '.join(kind.__name__ for kind in CODECS)
     if not isinstance(codec, CODECS):
         found = 'None' if codec is None else type(codec).__name__
-        raise ConfigError(
-            f'{place} is {found}: an ensemble averages heat maps of {names}')
+        raise ConfigError(f'{place} is {found}: an ensemble averages heat maps of {names}')
     if getattr(codec, 'heatmap_type', 'gaussian') != 'gaussian':
         raise ConfigError(
-            f"{place} has heatmap_type={codec.heatmap_type!r}, maps of "
-            "offsets, which have no average: expected 'gaussian'")
+            f'{place} has heatmap_type={codec.heatmap_type!r}, maps of '
+            "offsets, which have no average: expected 'gaussian'"
+        )
 
 
 def common_metainfo(cfgs: Sequence[Config]) -> dict:
@@ -164,15 +167,16 @@ def common_metainfo(cfgs: Sequence[Config]) -> dict:
         meta = dataset_meta_from_config(cfg, dataset_mode='test')
         if meta is None:
             raise ConfigError(
-                f'{cfg.filename} has no test_dataloader.dataset, so its key '
-                'points are unknown')
+                f'{cfg.filename} has no test_dataloader.dataset, so its key points are unknown'
+            )
         first = first or meta
         difference = compare_metainfo(first, meta)
         if difference:
             raise ConfigError(
                 'the members of an ensemble have to agree: '
                 f'{cfgs[0].filename} is of {difference[0]}, '
-                f'{cfg.filename} of {difference[1]}')
+                f'{cfg.filename} of {difference[1]}'
+            )
     return first
 
 
@@ -198,6 +202,5 @@ def compare_metainfo(one: dict, other: dict) -> tuple[str, str] | None:
         return f'{len(points)} key points', f'{len(others)} key points'
     for number, pair in enumerate(zip(points, others)):
         if pair[0] != pair[1]:
-            return tuple(f'key points whose number {number} is {point}'
-                         for point in pair)
+            return tuple(f'key points whose number {number} is {point}' for point in pair)
     return None

@@ -8,17 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backbones.hr_adapter import BasicBlock, ConvNorm
-from ..layers.adaptive_conv import (
-    AdaptiveActivationBlock,
-    PointReader,
-    full_precision,
-)
+from ..layers.adaptive_conv import AdaptiveActivationBlock, PointReader, full_precision
 from ..layers.conv_norm import init_convolution
 
 #: what few outputs are positive starts at
 _PRIOR = 0.01
 #: factors of x and y of a mirrored vector
-MIRROR = (-1., 1.)
+MIRROR = (-1.0, 1.0)
 
 
 class ConfidenceBranch(nn.Module):
@@ -31,14 +27,12 @@ class ConfidenceBranch(nn.Module):
         conv_init: See `HRCoMerHead`.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int,
-                 norm_cfg: dict, conv_init: str):
+    def __init__(self, in_channels: Sequence[int], channels: int, norm_cfg: dict, conv_init: str):
         super().__init__()
         self.trans_blocks = nn.ModuleList(
-            ConvNorm(width, channels, norm_cfg, relu=True)
-            for width in in_channels)
-        self.filter_blocks = nn.ModuleList(
-            BasicBlock(channels, norm_cfg) for _ in in_channels)
+            ConvNorm(width, channels, norm_cfg, relu=True) for width in in_channels
+        )
+        self.filter_blocks = nn.ModuleList(BasicBlock(channels, norm_cfg) for _ in in_channels)
         self.cls_layer = nn.Conv2d(channels, 1, 1)
         _init_convolutions(self, conv_init)
         nn.init.constant_(self.cls_layer.bias, -log(1 / _PRIOR - 1))
@@ -46,8 +40,9 @@ class ConfidenceBranch(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """(N, in_channels[i], h, w) of each → logits (N, 1, h, w)."""
         return [
-            self.cls_layer(block(trans(x))).float() for x, trans, block in
-            zip(maps, self.trans_blocks, self.filter_blocks)]
+            self.cls_layer(block(trans(x))).float()
+            for x, trans, block in zip(maps, self.trans_blocks, self.filter_blocks)
+        ]
 
 
 class HeatmapBranch(nn.Module):
@@ -61,11 +56,11 @@ class HeatmapBranch(nn.Module):
         conv_init: See `HRCoMerHead`.
     """
 
-    def __init__(self, in_channels: int, num_keypoints: int, channels: int,
-                 norm_cfg: dict, conv_init: str):
+    def __init__(
+        self, in_channels: int, num_keypoints: int, channels: int, norm_cfg: dict, conv_init: str
+    ):
         super().__init__()
-        self.trans_block = ConvNorm(
-            in_channels, channels, norm_cfg, relu=True)
+        self.trans_block = ConvNorm(in_channels, channels, norm_cfg, relu=True)
         self.filter_block = BasicBlock(channels, norm_cfg)
         self.heatmap_layer = nn.Conv2d(channels, num_keypoints, 1)
         _init_convolutions(self, conv_init)
@@ -88,17 +83,23 @@ class JointBranch(nn.Module):
         conv_init: See `HRCoMerHead`.
     """
 
-    def __init__(self, in_channels: Sequence[int], num_keypoints: int,
-                 channels: int, norm_cfg: dict, conv_init: str):
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_keypoints: int,
+        channels: int,
+        norm_cfg: dict,
+        conv_init: str,
+    ):
         super().__init__()
         width = num_keypoints * channels
         self.trans_blocks = nn.ModuleList(
-            ConvNorm(given, width, norm_cfg, relu=True)
-            for given in in_channels)
+            ConvNorm(given, width, norm_cfg, relu=True) for given in in_channels
+        )
         self.filter_blocks = nn.ModuleList(
-            _adaptive(width, num_keypoints, norm_cfg) for _ in in_channels)
-        self.reg_layer = nn.Conv2d(
-            width, 2 * num_keypoints, 1, groups=num_keypoints)
+            _adaptive(width, num_keypoints, norm_cfg) for _ in in_channels
+        )
+        self.reg_layer = nn.Conv2d(width, 2 * num_keypoints, 1, groups=num_keypoints)
         _init_convolutions(self, conv_init)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -116,10 +117,10 @@ class JointBranch(nn.Module):
             x = self.filter_blocks[level](self.trans_blocks[level](x))
             offsets = _regress(self.reg_layer, x).permute(0, 3, 4, 1, 2)
             y, x = torch.meshgrid(
-                *(torch.arange(side, device=x.device)
-                  for side in x.shape[-2:]), indexing='ij')
+                *(torch.arange(side, device=x.device) for side in x.shape[-2:]), indexing='ij'
+            )
             cells = torch.stack((x, y), -1)[:, :, None]
-            joints.append((offsets + cells + 0.5) * 2**(level + 1))
+            joints.append((offsets + cells + 0.5) * 2 ** (level + 1))
         return joints
 
     def of(self, maps: Sequence[Tensor], chosen: Tensor) -> Tensor:
@@ -133,32 +134,31 @@ class JointBranch(nn.Module):
             (N, P, K, 2), what `forward` has there in evaluation.
         """
         images = torch.arange(len(chosen), device=chosen.device)[:, None]
-        joints = torch.zeros(*chosen.shape, self.reg_layer.groups, 2,
-                             device=chosen.device)
+        joints = torch.zeros(*chosen.shape, self.reg_layer.groups, 2, device=chosen.device)
         start = 0
         for level, x in enumerate(maps):
             count, width = x[0, 0].numel(), x.shape[-1]
             here = (chosen >= start) & (chosen < start + count)
             most = int(here.sum(1).max()) if here.numel() else 0
             if most:
-                order = here.int().argsort(
-                    dim=1, descending=True, stable=True)[:, :most]
+                order = here.int().argsort(dim=1, descending=True, stable=True)[:, :most]
                 cells = (chosen[images, order] - start).clamp(0, count - 1)
                 points = torch.stack((cells % width, cells // width), -1)
                 joints[images, order] = torch.where(
                     here[images, order][..., None, None],
-                    self._at(x, level, points), joints[images, order])
+                    self._at(x, level, points),
+                    joints[images, order],
+                )
             start += count
         return joints
 
     def _at(self, x: Tensor, level: int, points: Tensor) -> Tensor:
         """Joints (N, P, K, 2) of queries at points (N, P, 2), x, y."""
         groups = self.reg_layer.groups
-        reader = PointReader(self.trans_blocks[level](x), groups,
-                             list(self.filter_blocks[level]))
+        reader = PointReader(self.trans_blocks[level](x), groups, list(self.filter_blocks[level]))
         values = reader.at(points[:, None].expand(-1, groups, -1, -1))
         offsets = _regress_values(self.reg_layer, values)
-        return (offsets + points[:, :, None] + 0.5) * 2**(level + 1)
+        return (offsets + points[:, :, None] + 0.5) * 2 ** (level + 1)
 
 
 class RefineBranch(nn.Module):
@@ -172,23 +172,21 @@ class RefineBranch(nn.Module):
         conv_init: See `HRCoMerHead`.
     """
 
-    def __init__(self, in_channels: int, num_keypoints: int, channels: int,
-                 norm_cfg: dict, conv_init: str):
+    def __init__(
+        self, in_channels: int, num_keypoints: int, channels: int, norm_cfg: dict, conv_init: str
+    ):
         super().__init__()
         width = num_keypoints * channels
         self.trans_block = ConvNorm(in_channels, width, norm_cfg, relu=True)
         self.filter_block = _adaptive(width, num_keypoints, norm_cfg)
-        self.reg_layer = nn.Conv2d(
-            width, 2 * num_keypoints, 1, groups=num_keypoints)
+        self.reg_layer = nn.Conv2d(width, 2 * num_keypoints, 1, groups=num_keypoints)
         _init_convolutions(self, conv_init)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → (N, K, 2, H, W), x and y in pixels."""
-        return _regress(self.reg_layer,
-                        self.filter_block(self.trans_block(x)))
+        return _regress(self.reg_layer, self.filter_block(self.trans_block(x)))
 
-    def at(self, x: Tensor, joints: Tensor,
-           flip_indices: Sequence[int] | None = None) -> Tensor:
+    def at(self, x: Tensor, joints: Tensor, flip_indices: Sequence[int] | None = None) -> Tensor:
         """Compute the offsets at some joints, and nowhere else.
 
         Args:
@@ -215,8 +213,7 @@ class RefineBranch(nn.Module):
         groups = self.reg_layer.groups
         last = joints.new_tensor(x.shape[:-3:-1]) - 1
         positions = (joints.transpose(1, 2) - 0.5).clamp(min=0).minimum(last)
-        reader = PointReader(
-            self.trans_block(x), groups, list(self.filter_block))
+        reader = PointReader(self.trans_block(x), groups, list(self.filter_block))
         return _regress_values(self.reg_layer, reader.sample(positions))
 
 
@@ -233,8 +230,7 @@ def sample(offsets: Tensor, joints: Tensor) -> Tensor:
     count, groups = offsets.shape[:2]
     size = joints.new_tensor(offsets.shape[:-3:-1])
     grid = (2 * joints / size - 1).transpose(1, 2).flatten(0, 1)[:, None]
-    values = F.grid_sample(offsets.flatten(0, 1), grid,
-                           padding_mode='border', align_corners=False)
+    values = F.grid_sample(offsets.flatten(0, 1), grid, padding_mode='border', align_corners=False)
     return values[:, :, 0].unflatten(0, (count, groups)).permute(0, 3, 1, 2)
 
 
@@ -248,15 +244,13 @@ def without_padding(logits: Tensor, sizes: Tensor) -> Tensor:
     Returns:
         The logits, minus infinity where a pixel's middle is beyond.
     """
-    x, y = (torch.arange(side, device=logits.device) + 0.5
-            for side in logits.shape[:-3:-1])
+    x, y = (torch.arange(side, device=logits.device) + 0.5 for side in logits.shape[:-3:-1])
     beyond = (x >= sizes[:, :1])[:, None] | (y >= sizes[:, 1:])[..., None]
     return logits.masked_fill(beyond[:, None], -torch.inf)
 
 
 def _adaptive(width: int, groups: int, norm_cfg: dict) -> nn.Sequential:
-    return nn.Sequential(*(AdaptiveActivationBlock(width, groups, norm_cfg)
-                           for _ in range(2)))
+    return nn.Sequential(*(AdaptiveActivationBlock(width, groups, norm_cfg) for _ in range(2)))
 
 
 def _regress(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -275,9 +269,12 @@ def _regress_values(layer: nn.Conv2d, values: Tensor) -> Tensor:
 
 def _init_convolutions(branch: nn.Module, how: str) -> None:
     """Set start values; adaptive blocks have their own, outputs are small."""
-    adaptive = {id(conv) for block in branch.modules()
-                if isinstance(block, AdaptiveActivationBlock)
-                for conv in block.modules()}
+    adaptive = {
+        id(conv)
+        for block in branch.modules()
+        if isinstance(block, AdaptiveActivationBlock)
+        for conv in block.modules()
+    }
     for module in branch.modules():
         if isinstance(module, nn.Conv2d) and id(module) not in adaptive:
             # One with a bias has no norm behind it.

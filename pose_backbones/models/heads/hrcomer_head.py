@@ -33,7 +33,8 @@ _LOSSES = dict(
     joint=('JointL1Loss', 2e-3),
     limb=('LimbL1Loss', 1e-3),
     oks=('OKSLoss', 1e-3),
-    heatmap=('HeatmapFocalLoss', 1e-3))
+    heatmap=('HeatmapFocalLoss', 1e-3),
+)
 
 
 @MODELS.register_module()
@@ -79,50 +80,57 @@ class HRCoMerHead(BaseHead):
             choices.
     """
 
-    def __init__(self,
-                 in_channels: Sequence[int] = (32, 64, 128, 256),
-                 num_keypoints: int = 17,
-                 confidence_channels: int = 32,
-                 heatmap_channels: int = 32,
-                 joint_channels: int = 12,
-                 refine_channels: int = 8,
-                 norm_cfg: dict | None = None,
-                 decoder: dict | None = None,
-                 limbs: str | Sequence[Sequence[int]] = COCO,
-                 assigner: dict | None = None,
-                 losses: dict | None = None,
-                 conv_init: str = 'small',
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (32, 64, 128, 256),
+        num_keypoints: int = 17,
+        confidence_channels: int = 32,
+        heatmap_channels: int = 32,
+        joint_channels: int = 12,
+        refine_channels: int = 8,
+        norm_cfg: dict | None = None,
+        decoder: dict | None = None,
+        limbs: str | Sequence[Sequence[int]] = COCO,
+        assigner: dict | None = None,
+        losses: dict | None = None,
+        conv_init: str = 'small',
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(init_cfg)
         check_ints('in_channels', in_channels, 4, each='one a map')
-        for name, value in (('num_keypoints', num_keypoints),
-                            ('confidence_channels', confidence_channels),
-                            ('heatmap_channels', heatmap_channels),
-                            ('joint_channels', joint_channels),
-                            ('refine_channels', refine_channels)):
+        for name, value in (
+            ('num_keypoints', num_keypoints),
+            ('confidence_channels', confidence_channels),
+            ('heatmap_channels', heatmap_channels),
+            ('joint_channels', joint_channels),
+            ('refine_channels', refine_channels),
+        ):
             check_positive_int(name, value)
         check_conv_init(conv_init)
         norm_cfg = norm_cfg or dict(type='BN')
         self.in_channels = tuple(in_channels)
         self.num_keypoints = num_keypoints
         first, others = self.in_channels[0], self.in_channels[1:]
-        self.confidences_head = ConfidenceBranch(
-            others, confidence_channels, norm_cfg, conv_init)
-        self.joints_head = JointBranch(
-            others, num_keypoints, joint_channels, norm_cfg, conv_init)
+        self.confidences_head = ConfidenceBranch(others, confidence_channels, norm_cfg, conv_init)
+        self.joints_head = JointBranch(others, num_keypoints, joint_channels, norm_cfg, conv_init)
         self.heatmaps_head = HeatmapBranch(
-            first, num_keypoints, heatmap_channels, norm_cfg, conv_init)
-        self.refine_head = RefineBranch(
-            first, num_keypoints, refine_channels, norm_cfg, conv_init)
+            first, num_keypoints, heatmap_channels, norm_cfg, conv_init
+        )
+        self.refine_head = RefineBranch(first, num_keypoints, refine_channels, norm_cfg, conv_init)
         self.decoder = KEYPOINT_CODECS.build(decoder) if decoder else None
         self._check_decoder()
-        self.assigner = TASK_UTILS.build(assigner or dict(
-            type='pose_backbones.PoseHungarianAssigner',
-            costs=[dict(type='pose_backbones.BinaryFocalCost'),
-                   dict(type='pose_backbones.JointL1Cost'),
-                   dict(type='pose_backbones.LimbL1Cost', limbs=limbs)]))
-        self.loss_modules = torch.nn.ModuleDict(
-            self._build_losses(losses, limbs))
+        self.assigner = TASK_UTILS.build(
+            assigner
+            or dict(
+                type='pose_backbones.PoseHungarianAssigner',
+                costs=[
+                    dict(type='pose_backbones.BinaryFocalCost'),
+                    dict(type='pose_backbones.JointL1Cost'),
+                    dict(type='pose_backbones.LimbL1Cost', limbs=limbs),
+                ],
+            )
+        )
+        self.loss_modules = torch.nn.ModuleDict(self._build_losses(losses, limbs))
         convert_when_loaded(self, convert_head)
 
     def _check_decoder(self) -> None:
@@ -130,33 +138,38 @@ class HRCoMerHead(BaseHead):
         if sigmas is not None and len(sigmas) != self.num_keypoints:
             raise ValueError(
                 f'num_keypoints is {self.num_keypoints}: expected '
-                f'{len(sigmas)}, since the decoder has as many sigmas')
+                f'{len(sigmas)}, since the decoder has as many sigmas'
+            )
 
     def _build_losses(self, losses: Mapping | None, limbs) -> dict:
         """Name → loss."""
         if losses is None:
             losses = {
                 name: dict(type=f'pose_backbones.{kind}', loss_weight=weight)
-                for name, (kind, weight) in _LOSSES.items()}
+                for name, (kind, weight) in _LOSSES.items()
+            }
         if not losses or set(losses) - set(_LOSSES):
             raise ValueError(
                 f'losses has the names {", ".join(losses) or "(none)"}: '
-                f'expected some of {", ".join(_LOSSES)}')
-        known = dict(limb=dict(limbs=limbs), oks=dict(
-            sigmas=self.decoder.sigmas,
-            area_factor=self.decoder.area_factor) if self.decoder else {})
-        return {name: HOST_MODELS.build({**known.get(name, {}), **config})
-                for name, config in losses.items()}
+                f'expected some of {", ".join(_LOSSES)}'
+            )
+        known = dict(
+            limb=dict(limbs=limbs),
+            oks=dict(sigmas=self.decoder.sigmas, area_factor=self.decoder.area_factor)
+            if self.decoder
+            else {},
+        )
+        return {
+            name: HOST_MODELS.build({**known.get(name, {}), **config})
+            for name, config in losses.items()
+        }
 
     def _check_feats(self, feats: Sequence[Tensor]) -> None:
         found = tuple(x.shape[1] for x in feats)
         if found != self.in_channels:
-            raise ValueError(
-                f'the head got maps of {found} channels: expected '
-                f'{self.in_channels}')
+            raise ValueError(f'the head got maps of {found} channels: expected {self.in_channels}')
 
-    def forward(self, feats: Sequence[Tensor],
-                flip_indices: Sequence[int] | None = None) -> dict:
+    def forward(self, feats: Sequence[Tensor], flip_indices: Sequence[int] | None = None) -> dict:
         """Compute everything, for all queries.
 
         Args:
@@ -181,32 +194,33 @@ class HRCoMerHead(BaseHead):
             short = (images + mirrored * sign) / 2
         joints = self.joints_head(queries)
         flat = torch.cat([one.flatten(1, 2) for one in joints], 1).detach()
-        refined = (flat + sample(short, flat)).split(
-            [x[0, 0].numel() for x in queries], 1)
+        refined = (flat + sample(short, flat)).split([x[0, 0].numel() for x in queries], 1)
         return dict(
             confidences=self.confidences_head(queries),
             joints=joints,
-            joints_refined=[one.view_as(other) for one, other in
-                            zip(refined, joints)],
-            heatmaps=self._heatmaps(feats[0], flip_indices))
+            joints_refined=[one.view_as(other) for one, other in zip(refined, joints)],
+            heatmaps=self._heatmaps(feats[0], flip_indices),
+        )
 
-    def _of_queries(self, feats: Sequence[Tensor],
-                    flip_indices: Sequence[int] | None) -> list[Tensor]:
+    def _of_queries(
+        self, feats: Sequence[Tensor], flip_indices: Sequence[int] | None
+    ) -> list[Tensor]:
         """The maps of the queries, without the mirrored images'."""
-        return [x if flip_indices is None else x.chunk(2)[0]
-                for x in feats[1:]]
+        return [x if flip_indices is None else x.chunk(2)[0] for x in feats[1:]]
 
-    def _heatmaps(self, x: Tensor,
-                  flip_indices: Sequence[int] | None) -> Tensor:
+    def _heatmaps(self, x: Tensor, flip_indices: Sequence[int] | None) -> Tensor:
         maps = self.heatmaps_head(x)
         if flip_indices is None:
             return maps
         images, mirrored = maps.chunk(2)
         return (images + mirrored.flip(-1)[:, list(flip_indices)]) / 2
 
-    def find(self, feats: Sequence[Tensor],
-             flip_indices: Sequence[int] | None = None,
-             sizes: Tensor | None = None) -> dict:
+    def find(
+        self,
+        feats: Sequence[Tensor],
+        flip_indices: Sequence[int] | None = None,
+        sizes: Tensor | None = None,
+    ) -> dict:
         """Compute what the decoder needs to know, in evaluation.
 
         Args:
@@ -224,24 +238,28 @@ class HRCoMerHead(BaseHead):
         queries = self._of_queries(feats, flip_indices)
         logits = self.confidences_head(queries)
         if sizes is not None:
-            logits = [without_padding(one, sizes / 2**(level + 1))
-                      for level, one in enumerate(logits)]
+            logits = [
+                without_padding(one, sizes / 2 ** (level + 1)) for level, one in enumerate(logits)
+            ]
         logits = torch.cat([one.flatten(1) for one in logits], 1)
-        chosen, values = select_queries(
-            logits.sigmoid(), self.decoder.max_num_people)
+        chosen, values = select_queries(logits.sigmoid(), self.decoder.max_num_people)
         sure = values > self.decoder.score_threshold
-        chosen = chosen[:, :int(sure.sum(1).max())]
+        chosen = chosen[:, : int(sure.sum(1).max())]
         joints = self.joints_head.of(queries, chosen)
         if chosen.shape[1]:
-            joints = joints + self.refine_head.at(
-                feats[0], joints, flip_indices)
+            joints = joints + self.refine_head.at(feats[0], joints, flip_indices)
         return dict(
             confidences=[logits.gather(1, chosen)[:, None, None]],
             joints=[joints[:, None]],
-            heatmaps=self._heatmaps(feats[0], flip_indices))
+            heatmaps=self._heatmaps(feats[0], flip_indices),
+        )
 
-    def predict(self, feats: Iterable[Sequence[Tensor]],
-                batch_data_samples: list, test_cfg: dict | None = None):
+    def predict(
+        self,
+        feats: Iterable[Sequence[Tensor]],
+        batch_data_samples: list,
+        test_cfg: dict | None = None,
+    ):
         """Find people.
 
         Args:
@@ -267,13 +285,12 @@ class HRCoMerHead(BaseHead):
         if self.decoder is None:
             raise ValueError(
                 'decoder is None: expected a codec, such as '
-                "dict(type='pose_backbones.MultiScaleJoints', …)")
+                "dict(type='pose_backbones.MultiScaleJoints', …)"
+            )
         test_cfg, metainfo = test_cfg or {}, batch_data_samples[0].metainfo
         factors = scale_factors(metainfo)
-        flip = (metainfo['flip_indices'] if test_cfg.get('flip_test', False)
-                else None)
-        sizes = [sample.metainfo['input_size'] for sample in
-                 batch_data_samples]
+        flip = metainfo['flip_indices'] if test_cfg.get('flip_test', False) else None
+        sizes = [sample.metainfo['input_size'] for sample in batch_data_samples]
         outputs = []
         for index, maps in enumerate(feats):
             limits = None
@@ -284,13 +301,14 @@ class HRCoMerHead(BaseHead):
         instances = [_pack(*found) for found in people]
         if test_cfg.get('output_heatmaps', False):
             return instances, [
-                PixelData(heatmaps=one[:, :-(-height // 4), :-(-width // 4)])
-                for one, (width, height) in zip(
-                    outputs[0]['heatmaps'], sizes)]
+                PixelData(heatmaps=one[:, : -(-height // 4), : -(-width // 4)])
+                for one, (width, height) in zip(outputs[0]['heatmaps'], sizes)
+            ]
         return instances
 
-    def loss(self, feats: Sequence[Tensor], batch_data_samples: list,
-             train_cfg: dict | None = None) -> dict:
+    def loss(
+        self, feats: Sequence[Tensor], batch_data_samples: list, train_cfg: dict | None = None
+    ) -> dict:
         """Assign people to queries, and compute the losses.
 
         Args:
@@ -306,8 +324,8 @@ class HRCoMerHead(BaseHead):
         """
         flip = (train_cfg or {}).get('flip', False)
         outputs = self.forward(
-            feats, batch_data_samples[0].metainfo['flip_indices'] if flip
-            else None)
+            feats, batch_data_samples[0].metainfo['flip_indices'] if flip else None
+        )
         fields = [sample.gt_fields for sample in batch_data_samples]
         labels = [sample.gt_instance_labels for sample in batch_data_samples]
         heatmaps = torch.stack([one.heatmaps for one in fields])
@@ -315,13 +333,15 @@ class HRCoMerHead(BaseHead):
         if 'heatmap_mask' in fields[0]:
             mask = torch.stack([one.heatmap_mask for one in fields])
             mask = mask.view_as(heatmaps[:, 0]).float()
-        targets = {name: torch.stack([one[f'target_{name}']
-                                      for one in labels])
-                   for name in ('joints', 'areas', 'sizes')}
+        targets = {
+            name: torch.stack([one[f'target_{name}'] for one in labels])
+            for name in ('joints', 'areas', 'sizes')
+        }
         return self.compute_losses(outputs, targets, heatmaps, mask)
 
-    def compute_losses(self, outputs: Mapping, targets: Mapping,
-                       heatmaps: Tensor, mask: Tensor) -> dict:
+    def compute_losses(
+        self, outputs: Mapping, targets: Mapping, heatmaps: Tensor, mask: Tensor
+    ) -> dict:
         """Compute the losses.
 
         Args:
@@ -336,17 +356,27 @@ class HRCoMerHead(BaseHead):
             As `loss`.
         """
         shapes = [one.shape[-2:] for one in outputs['confidences']]
-        logits = torch.cat(
-            [one.flatten(2) for one in outputs['confidences']], 2)[:, 0]
+        logits = torch.cat([one.flatten(2) for one in outputs['confidences']], 2)[:, 0]
         joints, refined = (
             torch.cat([one.flatten(1, 2) for one in outputs[name]], 1)
-            for name in ('joints', 'joints_refined'))
-        valid = torch.cat([
-            F.interpolate(mask[:, None], shape, mode='bilinear').flatten(1)
-            for shape in shapes], 1) > 0
+            for name in ('joints', 'joints_refined')
+        )
+        valid = (
+            torch.cat(
+                [
+                    F.interpolate(mask[:, None], shape, mode='bilinear').flatten(1)
+                    for shape in shapes
+                ],
+                1,
+            )
+            > 0
+        )
         image, query, person = self.assigner(
-            dict(confidences=logits.detach()[..., None],
-                 joints=joints.detach()), shapes, targets, valid)
+            dict(confidences=logits.detach()[..., None], joints=joints.detach()),
+            shapes,
+            targets,
+            valid,
+        )
         found = torch.zeros_like(logits)
         found[image, query] = 1
         goal = targets['joints'][image, person]
@@ -356,9 +386,11 @@ class HRCoMerHead(BaseHead):
             joint=(joints[image, query], goal, area),
             limb=(joints[image, query], goal, area),
             oks=(refined[image, query], goal, area),
-            heatmap=(outputs['heatmaps'], heatmaps, mask))
-        return {f'loss_{name}': module(*arguments[name])
-                for name, module in self.loss_modules.items()}
+            heatmap=(outputs['heatmaps'], heatmaps, mask),
+        )
+        return {
+            f'loss_{name}': module(*arguments[name]) for name, module in self.loss_modules.items()
+        }
 
 
 def scale_factors(metainfo: Mapping) -> tuple[float, ...]:
@@ -382,4 +414,5 @@ def _pack(poses: Tensor, scores: Tensor) -> InstanceData:
         keypoints=poses.cpu().numpy(),
         keypoint_scores=scores.cpu().numpy(),
         bboxes=boxes.cpu().numpy(),
-        bbox_scores=scores.mean(1).cpu().numpy())
+        bbox_scores=scores.mean(1).cpu().numpy(),
+    )

@@ -58,18 +58,20 @@ class MSPNHead(BaseHead):
             a size, that does not fit.
     """
 
-    def __init__(self,
-                 stages: int = 2,
-                 out_shape: tuple[int, int] = (64, 48),
-                 unit_channels: int = 256,
-                 out_channels: int = 17,
-                 norm_cfg: dict | None = None,
-                 levels: Sequence[int] | None = None,
-                 loss: dict | None = None,
-                 last_loss: dict | None = None,
-                 with_cp: bool = False,
-                 decoder: dict | None = None,
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        stages: int = 2,
+        out_shape: tuple[int, int] = (64, 48),
+        unit_channels: int = 256,
+        out_channels: int = 17,
+        norm_cfg: dict | None = None,
+        levels: Sequence[int] | None = None,
+        loss: dict | None = None,
+        last_loss: dict | None = None,
+        with_cp: bool = False,
+        decoder: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(init_cfg)
         check_stages(stages)
         self.stages = stages
@@ -81,19 +83,22 @@ class MSPNHead(BaseHead):
         if self.decoder is not None:
             self._check_size(self.decoder.heatmap_size)
         self.levels = self._check_levels(levels)
-        self.loss_module = (HOST_MODELS.build(loss) if loss else
-                            VisibleKeypointsMSELoss(loss_weight=0.25))
-        self.last_loss_module = (HOST_MODELS.build(last_loss) if last_loss
-                                 else HardKeypointsMSELoss())
+        self.loss_module = (
+            HOST_MODELS.build(loss) if loss else VisibleKeypointsMSELoss(loss_weight=0.25)
+        )
+        self.last_loss_module = (
+            HOST_MODELS.build(last_loss) if last_loss else HardKeypointsMSELoss()
+        )
         topk = getattr(self.last_loss_module, 'topk', 0)
         if topk > out_channels:
             raise ValueError(
                 f'last_loss has topk={topk}: expected at most '
-                f'{out_channels}, the number of key points')
+                f'{out_channels}, the number of key points'
+            )
         norm_cfg = norm_cfg or dict(type='BN')
         self.predict_layers = nn.ModuleList(
-            _unit_head(unit_channels, out_channels, norm_cfg)
-            for _ in range(UNITS * stages))
+            _unit_head(unit_channels, out_channels, norm_cfg) for _ in range(UNITS * stages)
+        )
         self.register_load_state_dict_pre_hook(_add_biases)
 
     def _check_size(self, heatmap_size: Sequence[int]) -> None:
@@ -102,32 +107,36 @@ class MSPNHead(BaseHead):
             raise ValueError(
                 f'out_shape is {self.out_shape}: expected '
                 f'{(height, width)}, height and width of the maps of the '
-                'decoder')
+                'decoder'
+            )
 
     def _check_levels(self, levels: Sequence[int] | None) -> tuple[int, ...]:
         count = UNITS * self.stages
         if levels is None:
-            levels = [unit + (stage == self.stages - 1)
-                      for stage in range(self.stages)
-                      for unit in range(UNITS)]
+            levels = [
+                unit + (stage == self.stages - 1)
+                for stage in range(self.stages)
+                for unit in range(UNITS)
+            ]
         if len(levels) != count or min(levels) < 0:
             raise ValueError(
                 f'levels is {tuple(levels)}: expected {count} numbers of '
-                f'kernels, {UNITS} for each of {self.stages} stages')
+                f'kernels, {UNITS} for each of {self.stages} stages'
+            )
         kernels = getattr(self.decoder, 'kernel_sizes', None)
         if kernels is not None and len(kernels) <= max(levels):
             raise ValueError(
                 f'the decoder has {len(kernels)} kernel_sizes, '
                 f'{tuple(kernels)}: expected at least {max(levels) + 1}, '
-                f'since the units learn the levels {tuple(levels)}')
+                f'since the units learn the levels {tuple(levels)}'
+            )
         return tuple(levels)
 
     def _maps_of(self, index: int, feats: Sequence[Tensor]) -> Tensor:
         """Heat maps (N, K, *out_shape) of one unit."""
         layer, x = self.predict_layers[index], feats[index]
         again = self.with_cp and self.training
-        return resize(checkpointed(layer, x) if again else layer(x),
-                      self.out_shape)
+        return resize(checkpointed(layer, x) if again else layer(x), self.out_shape)
 
     def _check_feats(self, feats: Sequence[Tensor]) -> None:
         expected = len(self.predict_layers), self.unit_channels
@@ -136,7 +145,8 @@ class MSPNHead(BaseHead):
             raise ValueError(
                 f'the head got {found[0]} maps of {found[1]} channels: '
                 f'expected {expected[0]} of {expected[1]}, {UNITS} for each '
-                f'of its {self.stages} stages')
+                f'of its {self.stages} stages'
+            )
 
     def unit_maps(self, feats: Sequence[Tensor]) -> list[Tensor]:
         """Compute the heat maps of every unit.
@@ -167,8 +177,7 @@ class MSPNHead(BaseHead):
         self._check_feats(feats)
         return self._maps_of(len(feats) - 1, feats)
 
-    def predict(self, feats, batch_data_samples: list,
-                test_cfg: dict | None = None):
+    def predict(self, feats, batch_data_samples: list, test_cfg: dict | None = None):
         """Find key points.
 
         Args:
@@ -187,11 +196,15 @@ class MSPNHead(BaseHead):
         feats, mirrored = feats if flip else (feats, None)
         maps = self._last(feats)
         if flip:
-            maps = 0.5 * (maps + flip_heatmaps(
-                self._last(mirrored),
-                flip_mode=test_cfg.get('flip_mode', 'heatmap'),
-                flip_indices=batch_data_samples[0].metainfo['flip_indices'],
-                shift_heatmap=test_cfg.get('shift_heatmap', False)))
+            maps = 0.5 * (
+                maps
+                + flip_heatmaps(
+                    self._last(mirrored),
+                    flip_mode=test_cfg.get('flip_mode', 'heatmap'),
+                    flip_indices=batch_data_samples[0].metainfo['flip_indices'],
+                    shift_heatmap=test_cfg.get('shift_heatmap', False),
+                )
+            )
         found = self.decode(maps)
         if test_cfg.get('output_heatmaps', False):
             return found, [PixelData(heatmaps=one) for one in maps.detach()]
@@ -199,18 +212,19 @@ class MSPNHead(BaseHead):
 
     def _targets(self, batch_data_samples: list) -> Tensor:
         """(N, L, K, height, width), for L kernels."""
-        maps = torch.stack([sample.gt_fields.heatmaps
-                            for sample in batch_data_samples])
+        maps = torch.stack([sample.gt_fields.heatmaps for sample in batch_data_samples])
         levels, rest = divmod(maps.shape[1], self.out_channels)
         if rest or levels <= max(self.levels):
             raise ValueError(
                 f'the targets are {maps.shape[1]} maps: expected '
                 f'{self.out_channels} key points for each of at least '
-                f'{max(self.levels) + 1} kernels')
+                f'{max(self.levels) + 1} kernels'
+            )
         return maps.unflatten(1, (levels, self.out_channels))
 
-    def loss(self, feats: Sequence[Tensor], batch_data_samples: list,
-             train_cfg: dict | None = None) -> dict:
+    def loss(
+        self, feats: Sequence[Tensor], batch_data_samples: list, train_cfg: dict | None = None
+    ) -> dict:
         """Compute the loss of every unit.
 
         Args:
@@ -226,20 +240,20 @@ class MSPNHead(BaseHead):
         """
         maps = self.unit_maps(feats)
         targets = self._targets(batch_data_samples)
-        weights = torch.cat([sample.gt_instance_labels.keypoint_weights
-                             for sample in batch_data_samples])
+        weights = torch.cat(
+            [sample.gt_instance_labels.keypoint_weights for sample in batch_data_samples]
+        )
         losses = dict(loss_kpt=self.unit_losses(maps, targets, weights))
         if (train_cfg or {}).get('compute_acc', True):
             _, accuracy, _ = pose_pck_accuracy(
                 output=to_numpy(maps[-1]),
                 target=to_numpy(targets[:, self.levels[-1]]),
-                mask=to_numpy(weights) > 0)
-            losses['acc_pose'] = torch.tensor(
-                accuracy, device=targets.device)
+                mask=to_numpy(weights) > 0,
+            )
+            losses['acc_pose'] = torch.tensor(accuracy, device=targets.device)
         return losses
 
-    def unit_losses(self, maps: Sequence[Tensor], targets: Tensor,
-                    weights: Tensor) -> Tensor:
+    def unit_losses(self, maps: Sequence[Tensor], targets: Tensor, weights: Tensor) -> Tensor:
         """Add up the losses of the units.
 
         Args:
@@ -258,19 +272,20 @@ class MSPNHead(BaseHead):
         return total
 
 
-def _unit_head(unit_channels: int, out_channels: int,
-               norm_cfg: dict) -> nn.Module:
+def _unit_head(unit_channels: int, out_channels: int, norm_cfg: dict) -> nn.Module:
     """Two convolutions: map of a unit → heat maps."""
     layers = nn.Sequential(
         ConvNorm(unit_channels, unit_channels, 1, norm_cfg),
-        ConvNorm(unit_channels, out_channels, 3, norm_cfg, relu=False))
+        ConvNorm(unit_channels, out_channels, 3, norm_cfg, relu=False),
+    )
     return nn.Sequential(OrderedDict(conv_layers=layers))
 
 
-def _add_biases(_head: MSPNHead, state_dict: dict, prefix: str,
-                *_reports) -> None:
+def _add_biases(_head: MSPNHead, state_dict: dict, prefix: str, *_reports) -> None:
     """Take the weights of MMPose's head, which has no biases, in place."""
-    own = {name[len(prefix):]: value for name, value in state_dict.items()
-           if name.startswith(f'{prefix}predict_layers.')}
-    state_dict.update({prefix + name: value
-                       for name, value in convert_head(own).items()})
+    own = {
+        name[len(prefix) :]: value
+        for name, value in state_dict.items()
+        if name.startswith(f'{prefix}predict_layers.')
+    }
+    state_dict.update({prefix + name: value for name, value in convert_head(own).items()})

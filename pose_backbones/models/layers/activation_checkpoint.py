@@ -12,11 +12,11 @@ from torch.utils.checkpoint import checkpoint
 def _statistics_kept(module: nn.Module):
     """Batch norms of `module` work as in training, but record nothing."""
     norms = [
-        child for child in module.modules()
+        child
+        for child in module.modules()
         if isinstance(child, _BatchNorm) and child.track_running_stats
     ]
-    recorded = [(norm.momentum, norm.num_batches_tracked.clone())
-                for norm in norms]
+    recorded = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
@@ -45,7 +45,5 @@ def checkpointed(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     if not torch.is_grad_enabled():
         return module(x)
     return checkpoint(
-        module,
-        x,
-        use_reentrant=False,
-        context_fn=lambda: (nullcontext(), _statistics_kept(module)))
+        module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(module))
+    )

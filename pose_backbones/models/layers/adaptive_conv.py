@@ -39,21 +39,18 @@ class AdaptiveActivationBlock(nn.Module):
     def __init__(self, channels: int, groups: int, norm_cfg: dict):
         super().__init__()
         self.groups = groups
-        steps = torch.tensor((-1., 0., 1.))
+        steps = torch.tensor((-1.0, 0.0, 1.0))
         taps = torch.cartesian_prod(steps, steps)  # (9, 2) as y, x
         self.register_buffer(
             'regular_matrix',
             torch.cat((taps, torch.ones(_TAPS, 1)), dim=1).T.contiguous(),
-            persistent=False)
-        self.transform_matrix_conv = nn.Conv2d(
-            channels, 6 * groups, 3, padding=1, groups=groups)
-        self.adapt_conv = nn.Conv2d(
-            channels, channels, 3, padding=1, groups=groups, bias=False)
+            persistent=False,
+        )
+        self.transform_matrix_conv = nn.Conv2d(channels, 6 * groups, 3, padding=1, groups=groups)
+        self.adapt_conv = nn.Conv2d(channels, channels, 3, padding=1, groups=groups, bias=False)
         self.norm = build_norm(norm_cfg, channels)
         if not isinstance(self.norm, _BatchNorm):
-            raise ValueError(
-                f'norm_cfg is {norm_cfg!r}: expected a batch norm, BN or '
-                'SyncBN')
+            raise ValueError(f'norm_cfg is {norm_cfg!r}: expected a batch norm, BN or SyncBN')
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -73,8 +70,9 @@ class AdaptiveActivationBlock(nn.Module):
         """
         with full_precision(x):
             x = x.float().contiguous()
-            out = deform(x, self.transform_matrix_conv(x),
-                         self.regular_matrix, self.adapt_conv.weight)
+            out = deform(
+                x, self.transform_matrix_conv(x), self.regular_matrix, self.adapt_conv.weight
+            )
             return F.relu(self.norm(out) + x)
 
 
@@ -86,8 +84,7 @@ def full_precision(x: Tensor) -> AbstractContextManager:
     return nullcontext()  # such as the meta device
 
 
-def deform(x: Tensor, affine: Tensor, taps: Tensor,
-           weight: Tensor) -> Tensor:
+def deform(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
     """Deformable 3x3 convolution, padded, with groups.
 
     Torchvision's operator on a GPU. On a CPU it has one thread and places
@@ -121,7 +118,8 @@ def deform(x: Tensor, affine: Tensor, taps: Tensor,
     sampled = F.grid_sample(
         x.view(count * groups, -1, height, width),
         torch.stack((x_, y), -1).view(-1, _TAPS * height, width, 2),
-        align_corners=False)
+        align_corners=False,
+    )
     columns = sampled.view(count, groups, -1, height * width)
     weight = weight.reshape(groups, -1, columns.shape[2])  # any layout
     return (weight @ columns).view_as(x)
@@ -140,14 +138,11 @@ class PointReader:
             statistics.
     """
 
-    def __init__(self, x: Tensor, groups: int,
-                 blocks: list[AdaptiveActivationBlock]):
+    def __init__(self, x: Tensor, groups: int, blocks: list[AdaptiveActivationBlock]):
         self.size = x.shape[-2:]
         self.block = blocks[-1] if blocks else None
-        self.source = (PointReader(x, groups, blocks[:-1]) if blocks else
-                       None)
-        self.map = None if blocks else (
-            x.float().contiguous().unflatten(1, (groups, -1)))
+        self.source = PointReader(x, groups, blocks[:-1]) if blocks else None
+        self.map = None if blocks else (x.float().contiguous().unflatten(1, (groups, -1)))
 
     def at(self, points: Tensor) -> Tensor:
         """Read pixels.
@@ -184,10 +179,9 @@ class PointReader:
             last = positions.new_tensor(self.size[::-1])
             grid = (2 * positions + 1) / last - 1
             values = F.grid_sample(
-                self.map.flatten(0, 1), grid.flatten(0, 1)[:, None],
-                align_corners=False)
-            return values[:, :, 0].transpose(1, 2).unflatten(
-                0, positions.shape[:2])
+                self.map.flatten(0, 1), grid.flatten(0, 1)[:, None], align_corners=False
+            )
+            return values[:, :, 0].transpose(1, 2).unflatten(0, positions.shape[:2])
         return _interpolate(self.at, positions)
 
     def _evaluate(self, points: Tensor) -> Tensor:

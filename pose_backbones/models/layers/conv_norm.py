@@ -14,8 +14,7 @@ CONV_INITS = ('small', 'kaiming')
 def check_conv_init(value: str) -> None:
     """Refuse what `init_convolution` does not know."""
     if value not in CONV_INITS:
-        raise ValueError(f'conv_init is {value!r}: expected '
-                         f'{" or ".join(map(repr, CONV_INITS))}')
+        raise ValueError(f'conv_init is {value!r}: expected {" or ".join(map(repr, CONV_INITS))}')
 
 
 def init_convolution(conv: nn.Conv2d, how: str) -> None:
@@ -28,8 +27,7 @@ def init_convolution(conv: nn.Conv2d, how: str) -> None:
             the scale changes no output, but how far a step of Adam goes.
     """
     if how == 'kaiming':
-        nn.init.kaiming_normal_(
-            conv.weight, mode='fan_out', nonlinearity='relu')
+        nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
     else:
         nn.init.normal_(conv.weight, std=0.001)
     if conv.bias is not None:
@@ -68,12 +66,23 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     Returns:
         (N, channels of conv, H', W').
     """
-    if (torch.is_grad_enabled() or not may_shorten(x)
-            or not isinstance(norm, _BatchNorm) or norm.training
-            or norm.running_mean is None):
+    if (
+        torch.is_grad_enabled()
+        or not may_shorten(x)
+        or not isinstance(norm, _BatchNorm)
+        or norm.training
+        or norm.running_mean is None
+    ):
         return norm(conv(x))
     scale, shift = scale_and_shift(norm)
     if conv.bias is not None:
         shift = shift + conv.bias * scale
-    return F.conv2d(x, conv.weight * scale.view(-1, 1, 1, 1), shift,
-                    conv.stride, conv.padding, conv.dilation, conv.groups)
+    return F.conv2d(
+        x,
+        conv.weight * scale.view(-1, 1, 1, 1),
+        shift,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+    )

@@ -44,20 +44,28 @@ def depth_wise(x: Tensor, conv: nn.Conv2d) -> Tensor:
     Returns:
         (N, H, W, C).
     """
-    step, = set(conv.dilation)
+    (step,) = set(conv.dilation)
     if step == 1 or x.device.type != 'cpu':
         return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     count, height, width, channels = x.shape
     rows, columns = -(-height // step), -(-width // step)
     if (rows * step, columns * step) != (height, width):
-        x = nn.functional.pad(
-            x, (0, 0, 0, columns * step - width, 0, rows * step - height))
-    grids = x.view(count, rows, step, columns, step, channels).permute(
-        0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, channels)
+        x = nn.functional.pad(x, (0, 0, 0, columns * step - width, 0, rows * step - height))
+    grids = (
+        x.view(count, rows, step, columns, step, channels)
+        .permute(0, 2, 4, 1, 3, 5)
+        .reshape(-1, rows, columns, channels)
+    )
     grids = nn.functional.conv2d(
-        grids.permute(0, 3, 1, 2), conv.weight, conv.bias,
+        grids.permute(0, 3, 1, 2),
+        conv.weight,
+        conv.bias,
         padding=tuple(side // 2 for side in conv.kernel_size),
-        groups=channels).permute(0, 2, 3, 1)
-    x = grids.reshape(count, step, step, rows, columns, channels).permute(
-        0, 3, 1, 4, 2, 5).reshape(count, rows * step, columns * step, channels)
+        groups=channels,
+    ).permute(0, 2, 3, 1)
+    x = (
+        grids.reshape(count, step, step, rows, columns, channels)
+        .permute(0, 3, 1, 4, 2, 5)
+        .reshape(count, rows * step, columns * step, channels)
+    )
     return x[:, :height, :width]

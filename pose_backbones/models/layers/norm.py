@@ -23,11 +23,14 @@ def build_norm(norm_cfg: dict, channels: int) -> nn.Module:
     """
     kind = norm_cfg.get('type') if isinstance(norm_cfg, dict) else None
     if kind is None or (isinstance(kind, str) and MODELS.get(kind) is None):
-        known = [name for name, layer in MODELS.module_dict.items()
-                 if issubclass(layer, nn.Module)
-                 and 'norm' in layer.__name__.lower()]
+        known = [
+            name
+            for name, layer in MODELS.module_dict.items()
+            if issubclass(layer, nn.Module) and 'norm' in layer.__name__.lower()
+        ]
         hint = closest(str(kind), known)
         raise ValueError(
             f'norm_cfg is {norm_cfg!r}: expected a dict whose type is one of '
-            f'{", ".join(sorted(known))}{hint}')
+            f'{", ".join(sorted(known))}{hint}'
+        )
     return build_norm_layer(norm_cfg, channels)[1]

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from torch import nn
 
 
-def with_modules(module: nn.Module, others: Mapping[str, nn.Module]
-                 ) -> nn.Module:
+def with_modules(module: nn.Module, others: Mapping[str, nn.Module]) -> nn.Module:
     """A module like another, but for some of its children.
 
     Args:

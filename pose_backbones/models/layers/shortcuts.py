@@ -19,8 +19,7 @@ def may_shorten(x: Tensor) -> bool:
     Returns:
         False on other devices, in a trace and in `plain`.
     """
-    return not (x.device.type != 'cpu' or torch.jit.is_tracing()
-                or _PLAIN.get())
+    return not (x.device.type != 'cpu' or torch.jit.is_tracing() or _PLAIN.get())
 
 
 @contextmanager

@@ -27,8 +27,7 @@ class VisibleKeypointsMSELoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, output: Tensor, target: Tensor,
-                weights: Tensor) -> Tensor:
+    def forward(self, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -65,13 +64,11 @@ class HardKeypointsMSELoss(nn.Module):
     def __init__(self, topk: int = 8, loss_weight: float = 1.0):
         super().__init__()
         if isinstance(topk, bool) or not isinstance(topk, int) or topk < 1:
-            raise ValueError(f'topk is {topk!r}: expected a positive number '
-                             'of key points')
+            raise ValueError(f'topk is {topk!r}: expected a positive number of key points')
         self.topk = topk
         self.loss_weight = loss_weight
 
-    def forward(self, output: Tensor, target: Tensor,
-                weights: Tensor) -> Tensor:
+    def forward(self, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -86,8 +83,9 @@ class HardKeypointsMSELoss(nn.Module):
             ValueError: If there are fewer key points than `topk`.
         """
         if output.shape[1] < self.topk:
-            raise ValueError(f'topk is {self.topk}: expected at most '
-                             f'{output.shape[1]}, the number of key points')
+            raise ValueError(
+                f'topk is {self.topk}: expected at most {output.shape[1]}, the number of key points'
+            )
         errors = F.mse_loss(output, target, reduction='none')
         errors = errors.flatten(2).mean(-1) * (weights > 0)
         return self.loss_weight * errors.topk(self.topk, dim=1)[0].mean()

@@ -35,8 +35,7 @@ class BinaryFocalLoss(nn.Module):
         ValueError: For an exponent with which gradients have no bound.
     """
 
-    def __init__(self, gamma: float = 2., alpha: float = 0.25,
-                 loss_weight: float = 1.):
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.25, loss_weight: float = 1.0):
         super().__init__()
         _check_exponent('gamma', gamma)
         for name, value in (('alpha', alpha), ('loss_weight', loss_weight)):
@@ -44,8 +43,7 @@ class BinaryFocalLoss(nn.Module):
         self.gamma, self.alpha = gamma, alpha
         self.loss_weight = loss_weight
 
-    def forward(self, logits: Tensor, targets: Tensor,
-                valid: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
         """Compute the mean loss of the valid queries.
 
         Args:
@@ -62,10 +60,8 @@ class BinaryFocalLoss(nn.Module):
         wrong = (1 - sure) * targets + sure * (1 - targets)
         weights = self.alpha * targets + (1 - self.alpha) * (1 - targets)
         losses = weights * wrong**self.gamma
-        losses = losses * F.binary_cross_entropy_with_logits(
-            logits, targets, reduction='none')
-        return self.loss_weight * (
-            (losses * counts).sum() / counts.sum().clamp(min=1))
+        losses = losses * F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
+        return self.loss_weight * ((losses * counts).sum() / counts.sum().clamp(min=1))
 
 
 class _PeopleLoss(nn.Module):
@@ -76,8 +72,7 @@ class _PeopleLoss(nn.Module):
         check_number('loss_weight', loss_weight)
         self.loss_weight = loss_weight
 
-    def forward(self, joints: Tensor, targets: Tensor,
-                areas: Tensor) -> Tensor:
+    def forward(self, joints: Tensor, targets: Tensor, areas: Tensor) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -91,13 +86,14 @@ class _PeopleLoss(nn.Module):
         if targets.shape != (*joints.shape[:2], 3) or joints.shape[2] != 2:
             raise ValueError(
                 f'joints have the shape {tuple(joints.shape)} and targets '
-                f'{tuple(targets.shape)}: expected (P, K, 2) and (P, K, 3)')
+                f'{tuple(targets.shape)}: expected (P, K, 2) and (P, K, 3)'
+            )
         counts = (targets[..., 2] > 0).float()
         return self.loss_weight * self._compute(
-            joints.float(), targets[..., :2].float(), counts, areas.float())
+            joints.float(), targets[..., :2].float(), counts, areas.float()
+        )
 
-    def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor,
-                 areas: Tensor) -> Tensor:
+    def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
         """The loss before the factor, of (P, K, 2), (P, K, 2), (P, K) and
         (P,)."""
         raise NotImplementedError
@@ -112,11 +108,10 @@ class JointL1Loss(_PeopleLoss):
         loss_weight: Factor.
     """
 
-    def __init__(self, loss_weight: float = 1.):
+    def __init__(self, loss_weight: float = 1.0):
         super().__init__(loss_weight)
 
-    def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor,
-                 areas: Tensor) -> Tensor:
+    def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
         away = (joints - targets).abs().sum(-1)
         away = away / (areas.sqrt() + _EPS)[:, None]
         return (away * counts).sum() / (counts.sum() + _EPS)
@@ -134,21 +129,21 @@ class LimbL1Loss(JointL1Loss):
         loss_weight: Factor.
     """
 
-    def __init__(self, limbs: str | Sequence[Sequence[int]] = COCO,
-                 loss_weight: float = 1.):
+    def __init__(self, limbs: str | Sequence[Sequence[int]] = COCO, loss_weight: float = 1.0):
         super().__init__(loss_weight)
         self.register_buffer('limbs', read_limbs(limbs), persistent=False)
         # Known here, since to ask the device would be to wait for it.
         self.highest = int(self.limbs.max())
 
-    def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor,
-                 areas: Tensor) -> Tensor:
+    def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
         check_limbs(self.highest, joints.shape[1])
         start, end = self.limbs.T
         return super()._compute(
             joints[:, start] - joints[:, end],
             targets[:, start] - targets[:, end],
-            counts[:, start] * counts[:, end], areas)
+            counts[:, start] * counts[:, end],
+            areas,
+        )
 
 
 @MODELS.register_module()
@@ -163,20 +158,24 @@ class OKSLoss(_PeopleLoss):
         loss_weight: Factor.
     """
 
-    def __init__(self, sigmas: str | Sequence[float] = COCO,
-                 area_factor: float = 1., loss_weight: float = 1.):
+    def __init__(
+        self,
+        sigmas: str | Sequence[float] = COCO,
+        area_factor: float = 1.0,
+        loss_weight: float = 1.0,
+    ):
         super().__init__(loss_weight)
         check_number('area_factor', area_factor)
         self.area_factor = area_factor
-        variances = (2 * torch.from_numpy(read_sigmas(sigmas)).float())**2
+        variances = (2 * torch.from_numpy(read_sigmas(sigmas)).float()) ** 2
         self.register_buffer('variances', variances, persistent=False)
 
-    def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor,
-                 areas: Tensor) -> Tensor:
+    def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
         if len(self.variances) != joints.shape[1]:
             raise ValueError(
                 f'there are {len(self.variances)} sigmas: expected '
-                f'{joints.shape[1]}, one for each joint')
+                f'{joints.shape[1]}, one for each joint'
+            )
         away = (joints - targets).square().sum(-1)
         scales = self.area_factor * areas[:, None] * self.variances
         alike = torch.exp(-away / (2 * scales + _EPS))
@@ -204,18 +203,17 @@ class HeatmapFocalLoss(nn.Module):
         ValueError: For an exponent with which gradients have no bound.
     """
 
-    def __init__(self, alpha: float = 2., beta: float = 4.,
-                 loss_weight: float = 1., eps: float = 1e-6):
+    def __init__(
+        self, alpha: float = 2.0, beta: float = 4.0, loss_weight: float = 1.0, eps: float = 1e-6
+    ):
         super().__init__()
         _check_exponent('alpha', alpha)
-        for name, value in (('beta', beta), ('loss_weight', loss_weight),
-                            ('eps', eps)):
+        for name, value in (('beta', beta), ('loss_weight', loss_weight), ('eps', eps)):
             check_number(name, value)
         self.alpha, self.beta = alpha, beta
         self.loss_weight, self.eps = loss_weight, eps
 
-    def forward(self, heatmaps: Tensor, targets: Tensor,
-                valid: Tensor) -> Tensor:
+    def forward(self, heatmaps: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -232,11 +230,10 @@ class HeatmapFocalLoss(nn.Module):
         targets = targets.float()
         joints = (targets == 1).float()
         labelled = (valid == 1)[:, None]
-        yes = (1 - found)**self.alpha * found.log() * joints
+        yes = (1 - found) ** self.alpha * found.log() * joints
         no = found**self.alpha * torch.log1p(-found)
-        no = no * (1 - targets)**self.beta * labelled * (1 - joints)
-        return -self.loss_weight * (
-            (yes.sum() + no.sum()) / joints.sum().clamp(min=1))
+        no = no * (1 - targets) ** self.beta * labelled * (1 - joints)
+        return -self.loss_weight * ((yes.sum() + no.sum()) / joints.sum().clamp(min=1))
 
 
 def _check_exponent(name: str, value: float) -> None:
@@ -249,5 +246,6 @@ def _check_exponent(name: str, value: float) -> None:
 def _check_shapes(like: Tensor, **others: Tensor) -> None:
     for name, value in others.items():
         if value.shape != like.shape:
-            raise ValueError(f'{name} has the shape {tuple(value.shape)}: '
-                             f'expected {tuple(like.shape)}')
+            raise ValueError(
+                f'{name} has the shape {tuple(value.shape)}: expected {tuple(like.shape)}'
+            )

@@ -5,7 +5,4 @@ from ..ensembles.members import EnsembleMembers
 from .hrcomer import HRCoMerEstimator
 from .topdown import TopdownPoseEstimator
 
-__all__ = [
-    'EnsembleMembers', 'HRCoMerEstimator', 'HeatmapEnsemble',
-    'TopdownPoseEstimator'
-]
+__all__ = ['EnsembleMembers', 'HRCoMerEstimator', 'HeatmapEnsemble', 'TopdownPoseEstimator']

@@ -42,16 +42,18 @@ class HRCoMerEstimator(BottomupPoseEstimator):
             `test_cfg`.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 neck: dict | None = None,
-                 head: dict | None = None,
-                 train_cfg: dict | None = None,
-                 test_cfg: dict | None = None,
-                 use_syncbn: bool = False,
-                 finetune_flip: bool = False,
-                 data_preprocessor: dict | None = None,
-                 init_cfg: dict | list | None = None):
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        head: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        use_syncbn: bool = False,
+        finetune_flip: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(
             backbone=backbone,
             neck=neck,
@@ -60,19 +62,20 @@ class HRCoMerEstimator(BottomupPoseEstimator):
             test_cfg=test_cfg,
             use_syncbn=use_syncbn,
             data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         check_flag('finetune_flip', finetune_flip)
         unknown = set(self.test_cfg) - _TEST_CFG
         if unknown:
             raise ValueError(
                 f'test_cfg has {", ".join(sorted(unknown))}: expected '
                 f'{", ".join(sorted(_TEST_CFG))}; scales are those of the '
-                'images')
+                'images'
+            )
         given = getattr(self.backbone, 'embed_dims', None)
         wanted = getattr(self.head, 'in_channels', None) if head else None
         if neck is None and None not in (given, wanted) and given != wanted:
-            raise ValueError(f'head.in_channels is {wanted}: expected '
-                             f"{given}, the backbone's")
+            raise ValueError(f"head.in_channels is {wanted}: expected {given}, the backbone's")
         self.finetune_flip = finetune_flip
         if finetune_flip:
             self._freeze()
@@ -80,8 +83,7 @@ class HRCoMerEstimator(BottomupPoseEstimator):
 
     def _freeze(self) -> None:
         """Let only short offsets and heat maps learn, without norms."""
-        learning = {id(value) for branch in self._learning()
-                    for value in branch.parameters()}
+        learning = {id(value) for branch in self._learning() for value in branch.parameters()}
         for value in self.parameters():
             if id(value) not in learning:
                 value.requires_grad_(False)
@@ -117,11 +119,11 @@ class HRCoMerEstimator(BottomupPoseEstimator):
         lacking = -height % last, -width % last
         if not any(lacking):
             return self.extract_feat(images)
-        maps = self.extract_feat(
-            F.pad(images, (0, lacking[1], 0, lacking[0])))
+        maps = self.extract_feat(F.pad(images, (0, lacking[1], 0, lacking[0])))
         return tuple(
-            x[..., :-(-height // stride), :-(-width // stride)]
-            for x, stride in zip(maps, _STRIDES))
+            x[..., : -(-height // stride), : -(-width // stride)]
+            for x, stride in zip(maps, _STRIDES)
+        )
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict:
         """Compute the losses.
@@ -137,11 +139,9 @@ class HRCoMerEstimator(BottomupPoseEstimator):
             return super().loss(inputs, data_samples)
         with torch.no_grad():
             maps = self._maps(inputs, flip=True)
-        return self.head.loss(maps, data_samples,
-                              train_cfg={**self.train_cfg, 'flip': True})
+        return self.head.loss(maps, data_samples, train_cfg={**self.train_cfg, 'flip': True})
 
-    def predict(self, inputs: Tensor | Sequence[Tensor],
-                data_samples: list) -> list:
+    def predict(self, inputs: Tensor | Sequence[Tensor], data_samples: list) -> list:
         """Find people.
 
         Args:
@@ -159,14 +159,12 @@ class HRCoMerEstimator(BottomupPoseEstimator):
         if len(images) != len(factors):
             raise ValueError(
                 f'there are images of {len(images)} scales: expected '
-                f'{len(factors)}, since scale_factors is {factors}')
-        found = self.head.predict(self._every_scale(images), data_samples,
-                                  test_cfg=self.test_cfg)
-        instances, fields = found if isinstance(found, tuple) else (
-            found, None)
+                f'{len(factors)}, since scale_factors is {factors}'
+            )
+        found = self.head.predict(self._every_scale(images), data_samples, test_cfg=self.test_cfg)
+        instances, fields = found if isinstance(found, tuple) else (found, None)
         return self.add_pred_to_datasample(instances, fields, data_samples)
 
-    def _every_scale(self, images: Sequence[Tensor]
-                     ) -> Iterator[tuple[Tensor, ...]]:
+    def _every_scale(self, images: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         for one in images:
             yield self._maps(one, self.test_cfg.get('flip_test', False))

@@ -1,5 +1,4 @@
-"""The estimator of MSPN: whole checkpoints of the original, parts that fit.
-"""
+"""The estimator of MSPN: whole checkpoints of the original, parts that fit."""
 
 from torch import nn
 
@@ -26,15 +25,17 @@ class MSPNEstimator(TopdownPoseEstimator):
             stages or channels, or the backbone keeps units from the head.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 neck: dict | None = None,
-                 head: dict | None = None,
-                 train_cfg: dict | None = None,
-                 test_cfg: dict | None = None,
-                 data_preprocessor: dict | None = None,
-                 init_cfg: dict | list | None = None,
-                 metainfo: dict | None = None):
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        head: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | list | None = None,
+        metainfo: dict | None = None,
+    ):
         super().__init__(
             backbone=backbone,
             neck=neck,
@@ -43,19 +44,18 @@ class MSPNEstimator(TopdownPoseEstimator):
             test_cfg=test_cfg,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
-            metainfo=metainfo)
+            metainfo=metainfo,
+        )
         for name in ('stages', 'unit_channels'):
             ours, heads = _fact(self.backbone, name), _fact(self.head, name)
             if None not in (ours, heads) and ours != heads:
-                raise ValueError(
-                    f'head.{name} is {heads}: expected {ours}, the '
-                    f"backbone's")
-        units, given = (_fact(self.backbone, name)
-                        for name in ('num_stages', 'out_indices'))
+                raise ValueError(f"head.{name} is {heads}: expected {ours}, the backbone's")
+        units, given = (_fact(self.backbone, name) for name in ('num_stages', 'out_indices'))
         if given is not None and len(given) != units:
             raise ValueError(
                 f'backbone.out_indices is {tuple(given)}: expected None, all '
-                f'{units} units, of which the head makes maps')
+                f'{units} units, of which the head makes maps'
+            )
         convert_when_loaded(self, convert_estimator, whole=True)
 
 

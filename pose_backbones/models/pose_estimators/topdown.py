@@ -28,15 +28,17 @@ class TopdownPoseEstimator(HostEstimator):
             missing where it cannot be read.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 neck: dict | None = None,
-                 head: dict | None = None,
-                 train_cfg: dict | None = None,
-                 test_cfg: dict | None = None,
-                 data_preprocessor: dict | None = None,
-                 init_cfg: dict | list | None = None,
-                 metainfo: dict | None = None):
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        head: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | list | None = None,
+        metainfo: dict | None = None,
+    ):
         net = HOST_MODELS.build(backbone)
         if neck is not None:
             neck = _with_in_channels(neck, 'neck', net, every_map=True)
@@ -51,32 +53,29 @@ class TopdownPoseEstimator(HostEstimator):
             test_cfg=test_cfg,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
-            metainfo=metainfo)
+            metainfo=metainfo,
+        )
 
 
 def _takes_in_channels(cfg: dict) -> bool:
     """Whether a module has the argument at all."""
     kind = cfg.get('type')
     kind = HOST_MODELS.get(kind) if isinstance(kind, str) else kind
-    return (kind is not None
-            and 'in_channels' in inspect.signature(kind).parameters)
+    return kind is not None and 'in_channels' in inspect.signature(kind).parameters
 
 
 def _refuse_missing(head: dict | None, reason: str) -> None:
-    if (head is not None and head.get('in_channels') is None
-            and _takes_in_channels(head)):
+    if head is not None and head.get('in_channels') is None and _takes_in_channels(head):
         raise ValueError(
-            f'head.in_channels is missing: {reason}, it cannot be read from '
-            'the backbone')
+            f'head.in_channels is missing: {reason}, it cannot be read from the backbone'
+        )
 
 
-def _with_in_channels(cfg: dict, place: str, backbone: nn.Module,
-                      every_map: bool) -> dict:
+def _with_in_channels(cfg: dict, place: str, backbone: nn.Module, every_map: bool) -> dict:
     """`cfg` with the channels that `backbone` gives, or an error."""
     if not isinstance(backbone, BaseBackbone):
         if place == 'head':
-            _refuse_missing(cfg, f'{type(backbone).__name__} is not of '
-                            'pose_backbones')
+            _refuse_missing(cfg, f'{type(backbone).__name__} is not of pose_backbones')
         return cfg
     if not _takes_in_channels(cfg):
         return cfg
@@ -91,5 +90,6 @@ def _with_in_channels(cfg: dict, place: str, backbone: nn.Module,
         raise ValueError(
             f'{place}.in_channels is {given!r}: maps {backbone.out_indices} '
             f'of {type(backbone).__name__} have {expected} channels; expected '
-            'these, or no in_channels')
+            'these, or no in_channels'
+        )
     return cfg

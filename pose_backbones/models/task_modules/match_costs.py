@@ -31,10 +31,8 @@ class BinaryFocalCost:
         alpha: Weight of a person in it; 1 - alpha is that of none.
     """
 
-    def __init__(self, weight: float = 1., gamma: float = 2.,
-                 alpha: float = 0.25):
-        for name, value in (('weight', weight), ('gamma', gamma),
-                            ('alpha', alpha)):
+    def __init__(self, weight: float = 1.0, gamma: float = 2.0, alpha: float = 0.25):
+        for name, value in (('weight', weight), ('gamma', gamma), ('alpha', alpha)):
             check_number(name, value)
         self.weight, self.gamma, self.alpha = weight, gamma, alpha
 
@@ -56,7 +54,7 @@ class JointL1Cost:
         weight: Factor.
     """
 
-    def __init__(self, weight: float = 4.):
+    def __init__(self, weight: float = 4.0):
         check_number('weight', weight)
         self.weight = weight
 
@@ -64,8 +62,8 @@ class JointL1Cost:
         """Get the costs: (N, M, Q)."""
         joints = targets['joints']
         return self.weight * _mean_distance(
-            outputs['joints'], joints[..., :2], joints[..., 2] > 0,
-            targets['areas'])
+            outputs['joints'], joints[..., :2], joints[..., 2] > 0, targets['areas']
+        )
 
 
 @TASK_UTILS.register_module()
@@ -80,8 +78,7 @@ class LimbL1Cost:
             data set.
     """
 
-    def __init__(self, weight: float = 2.,
-                 limbs: str | Sequence[Sequence[int]] = COCO):
+    def __init__(self, weight: float = 2.0, limbs: str | Sequence[Sequence[int]] = COCO):
         check_number('weight', weight)
         self.weight = weight
         self.limbs = read_limbs(limbs)
@@ -101,18 +98,19 @@ class LimbL1Cost:
         return self.weight * _mean_distance(
             found[:, :, start] - found[:, :, end],
             ways[:, :, start] - ways[:, :, end],
-            counts[:, :, start] & counts[:, :, end], targets['areas'])
+            counts[:, :, start] & counts[:, :, end],
+            targets['areas'],
+        )
 
 
-def _mean_distance(found: Tensor, wanted: Tensor, counts: Tensor,
-                   areas: Tensor) -> Tensor:
+def _mean_distance(found: Tensor, wanted: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
     """Mean L1 distance (N, M, Q) of vectors (N, Q, V, 2) to (N, M, V, 2),
     where it counts (N, M, V), over the square root of the area (N, M)."""
     weights = counts / (counts.sum(-1, keepdim=True) + _EPS)
     weights = weights / (areas.float().sqrt() + _EPS)[..., None]
     return _weighted_l1(
-        found.float().flatten(2), wanted.float().flatten(2),
-        weights.repeat_interleave(2, dim=-1))
+        found.float().flatten(2), wanted.float().flatten(2), weights.repeat_interleave(2, dim=-1)
+    )
 
 
 def _weighted_l1(found: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
@@ -120,16 +118,24 @@ def _weighted_l1(found: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
     (N, M, C), with weights (N, M, C)."""
     # In this order: to copy (C, N, Q) at once takes several times as long.
     found = found.transpose(1, 2).contiguous().transpose(0, 1)[:, :, None]
-    wanted, weights = (values.permute(2, 0, 1)[..., None].contiguous()
-                       for values in (wanted, weights))
+    wanted, weights = (
+        values.permute(2, 0, 1)[..., None].contiguous() for values in (wanted, weights)
+    )
     if found.is_cuda:
         return _add_up(found, wanted, weights)
     step = max(1, _BLOCK // wanted.shape[2])
-    return torch.cat([torch.cat(
-        [_add_up(part, wanted[:, image:image + 1],
-                 weights[:, image:image + 1])
-         for part in found[:, image:image + 1].split(step, -1)], -1)
-        for image in range(found.shape[1])])
+    return torch.cat(
+        [
+            torch.cat(
+                [
+                    _add_up(part, wanted[:, image : image + 1], weights[:, image : image + 1])
+                    for part in found[:, image : image + 1].split(step, -1)
+                ],
+                -1,
+            )
+            for image in range(found.shape[1])
+        ]
+    )
 
 
 def _add_up(found: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:

@@ -49,23 +49,24 @@ class PoseHungarianAssigner:
         ValueError: If there are no costs.
     """
 
-    def __init__(self,
-                 costs: Sequence[dict | Callable] | None = None,
-                 constrain_sizes: bool = True):
+    def __init__(
+        self, costs: Sequence[dict | Callable] | None = None, constrain_sizes: bool = True
+    ):
         check_flag('constrain_sizes', constrain_sizes)
         if costs is None:
-            costs = [dict(type=f'pose_backbones.{name}') for name in (
-                'BinaryFocalCost', 'JointL1Cost', 'LimbL1Cost')]
+            costs = [
+                dict(type=f'pose_backbones.{name}')
+                for name in ('BinaryFocalCost', 'JointL1Cost', 'LimbL1Cost')
+            ]
         if not costs:
             raise ValueError(f'costs is {costs!r}: expected one at least')
-        self.costs = [TASK_UTILS.build(cost) if isinstance(cost, dict) else
-                      cost for cost in costs]
+        self.costs = [TASK_UTILS.build(cost) if isinstance(cost, dict) else cost for cost in costs]
         self.constrain_sizes = constrain_sizes
 
     @torch.no_grad()
-    def __call__(self, outputs: Mapping, shapes: Sequence[tuple[int, int]],
-                 targets: Mapping,
-                 valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(
+        self, outputs: Mapping, shapes: Sequence[tuple[int, int]], targets: Mapping, valid: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Assign the people of a batch.
 
         Args:
@@ -89,12 +90,12 @@ class PoseHungarianAssigner:
         if sum(map(prod, shapes)) != queries:
             raise ValueError(
                 f'shapes are {[tuple(shape) for shape in shapes]}: expected '
-                f'maps of {queries} queries altogether, as in the outputs')
+                f'maps of {queries} queries altogether, as in the outputs'
+            )
         there = (targets['joints'][..., 2] > 0).any(-1)
         order = torch.arange(1, there.shape[1] + 1, device=there.device)
         people = int((there * order).max()) if there.numel() else 0
-        targets = {key: targets[key][:, :people]
-                   for key in ('joints', 'areas', 'sizes')}
+        targets = {key: targets[key][:, :people] for key in ('joints', 'areas', 'sizes')}
         found = [np.empty((3, 0), np.int64)]
         if people:
             costs = self._compute(outputs, targets)
@@ -103,20 +104,21 @@ class PoseHungarianAssigner:
                 barred |= _too_large(targets['sizes'], shapes)
             costs.masked_fill_(barred, torch.inf)
             best = costs.topk(min(people, queries), largest=False)
-            values, indices = torch.stack(
-                (best.values.double(), best.indices.double())).cpu().numpy()
-            found += [_assign(image, *one) for image, one in enumerate(
-                zip(values, indices.astype(np.int64)))]
+            values, indices = (
+                torch.stack((best.values.double(), best.indices.double())).cpu().numpy()
+            )
+            found += [
+                _assign(image, *one)
+                for image, one in enumerate(zip(values, indices.astype(np.int64)))
+            ]
         result = torch.from_numpy(np.concatenate(found, axis=1))
         return tuple(result.to(there.device))
 
     def _compute(self, outputs: Mapping, targets: Mapping) -> Tensor:
         """Sum of the costs (N, M, Q), infinite for what is not finite."""
-        shape = (len(targets['areas']), targets['areas'].shape[1],
-                 outputs['joints'].shape[1])
+        shape = (len(targets['areas']), targets['areas'].shape[1], outputs['joints'].shape[1])
         total = sum(cost(outputs, targets) for cost in self.costs)
-        return total.expand(shape).nan_to_num(
-            nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
+        return total.expand(shape).nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
 
 
 def _too_large(sizes: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
@@ -130,8 +132,7 @@ def _too_large(sizes: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
     return torch.cat(flags, -1)
 
 
-def _assign(image: int, costs: np.ndarray,
-            queries: np.ndarray) -> np.ndarray:
+def _assign(image: int, costs: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Assign the people of one image.
 
     Args:
@@ -142,7 +143,7 @@ def _assign(image: int, costs: np.ndarray,
     Returns:
         Indices of the image, queries and people: (3, n), by query.
     """
-    people, = np.nonzero(np.isfinite(costs).any(1))
+    (people,) = np.nonzero(np.isfinite(costs).any(1))
     count = len(people)
     if not count:
         return np.empty((3, 0), np.int64)
@@ -152,10 +153,8 @@ def _assign(image: int, costs: np.ndarray,
     never = 1 + 2 * count * np.abs(costs[finite]).max()
     columns, where = np.unique(queries, return_inverse=True)
     matrix = np.full((count, len(columns)), never)
-    np.put_along_axis(matrix, where.reshape(queries.shape),
-                      np.where(finite, costs, never), axis=1)
+    np.put_along_axis(matrix, where.reshape(queries.shape), np.where(finite, costs, never), axis=1)
     rows, picked = linear_sum_assignment(matrix)
     real = matrix[rows, picked] < never
-    found = np.stack((np.full(real.sum(), image), columns[picked[real]],
-                      people[rows[real]]))
+    found = np.stack((np.full(real.sum(), image), columns[picked[real]], people[rows[real]]))
     return found[:, found[1].argsort()]
