@@ -1,4 +1,4 @@
-"""HRCoMer's times and memory: what `tools/benchmark_hrcomer.py` runs."""
+"""HRCoMer's times and memory: what `benchmarks/hrcomer.py` runs."""
 
 import argparse
 import statistics
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pose_backbones.cli.main import run
 from pose_backbones.codecs import MultiScaleJoints
 from pose_backbones.errors import ConfigError
 from pose_backbones.models.backbones.hrcomer import HRCoMer
@@ -250,14 +251,14 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `tools/benchmark_hrcomer.py`."""
+    """Read the command line of `benchmarks/hrcomer.py`."""
     parser = argparse.ArgumentParser(
         description="HRCoMer's prediction beside the original's way of "
         'computing it (eager: each layer by its own operator, joints and '
         'short offsets of all queries), with random weights and as many '
         'people as are found at most; the encoding of an image; the '
         'assigner.',
-        prog='benchmark_hrcomer.py',
+        prog='python -m benchmarks.hrcomer',
     )
     parser.add_argument(
         '--arch',
@@ -301,7 +302,7 @@ def _check_args(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/benchmark_hrcomer.py`."""
+    """Entry point of `benchmarks/hrcomer.py`."""
     args = parse_args(argv)
     _check_args(args)
     if args.threads:
@@ -333,3 +334,7 @@ def main(argv: list[str] | None = None) -> None:
             f'3 scales, output {output}, on {place}: '
             f'{_milliseconds(measure_assigner(args.size, args.repeat))} ms'
         )
+
+
+if __name__ == '__main__':
+    run(main)

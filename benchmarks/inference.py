@@ -1,4 +1,4 @@
-"""`PoseInferencer` beside the host's: what `tools/benchmark_inference.py`
+"""`PoseInferencer` beside the host's: what `benchmarks/inference.py`
 runs."""
 
 import argparse
@@ -10,20 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from pose_backbones.cli.main import check_counts
+from pose_backbones.cli.main import check_counts, run
 from pose_backbones.inference.loading import load_model
 from pose_backbones.synthetic import make_synthetic_coco
 from pose_backbones.zoo import find_name, get_config
 
 from .inference_worker import WAYS
 
+_WORKER = Path(__file__).with_name('inference_worker.py')
 _DEMO = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `tools/benchmark_inference.py`."""
+    """Read the command line of `benchmarks/inference.py`."""
     parser = argparse.ArgumentParser(
-        prog='benchmark_inference.py',
+        prog='python -m benchmarks.inference',
         description="Time PoseInferencer and MMPose's MMPoseInferencer on "
         'drawn people: the same images, boxes and weights, one after the '
         'other, on the CPU, each in a process of its own. Reports crops a '
@@ -69,7 +70,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/benchmark_inference.py`.
+    """Entry point of `benchmarks/inference.py`.
 
     Args:
         argv: The arguments; None stands for those of the command line.
@@ -89,16 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         for way in args.ways:
             out = f'{folder}/{way}.npz'
             subprocess.run(
-                [
-                    sys.executable,
-                    '-W',
-                    'ignore',
-                    '-m',
-                    'benchmarks.inference_worker',
-                    way,
-                    str(file),
-                    out,
-                ],
+                [sys.executable, '-W', 'ignore', str(_WORKER), way, str(file), out],
                 check=True,
                 stdout=subprocess.DEVNULL,
             )
@@ -150,3 +142,7 @@ def _compare(found: dict) -> str:
     away = np.abs(ours['keypoints'] - host['keypoints']).max(initial=0)
     ratio = float(host['seconds'] / ours['seconds'])
     return f'ours is {ratio:.2f} times as fast; the key points are at most {away:.5f} pixels apart'
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,6 +1,6 @@
 """One way of finding poses, measured in a process of its own.
 
-`python -m benchmarks.inference_worker WAY TASK.json OUT.npz`
+`python benchmarks/inference_worker.py WAY TASK.json OUT.npz`
 """
 
 import json

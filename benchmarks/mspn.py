@@ -1,4 +1,4 @@
-"""MSPN beside MMPose's: what `tools/benchmark_mspn.py` runs."""
+"""MSPN beside MMPose's: what `benchmarks/mspn.py` runs."""
 
 import argparse
 import copy
@@ -14,6 +14,7 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 from torch import nn
 
+from pose_backbones.cli.main import run
 from pose_backbones.errors import ConfigError
 
 from .mspn_reference import batches, configs
@@ -239,12 +240,12 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `tools/benchmark_mspn.py`."""
+    """Read the command line of `benchmarks/mspn.py`."""
     parser = argparse.ArgumentParser(
         description='Params, FLOPs and times of MSPN, by stages, and of '
         "MMPose's in the same run; a training step is forward, loss and "
         'backward.',
-        prog='benchmark_mspn.py',
+        prog='python -m benchmarks.mspn',
     )
     parser.add_argument(
         '--stages', type=int, nargs='+', metavar='N', default=[1, 2, 3, 4], help='default: 1 2 3 4'
@@ -267,7 +268,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/benchmark_mspn.py`."""
+    """Entry point of `benchmarks/mspn.py`."""
     args = parse_args(argv)
     for name in ('batch', 'repeat'):
         if getattr(args, name) < 1:
@@ -291,3 +292,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = (measure(number, tuple(args.shape), args.batch, args.repeat) for number in args.stages)
     for line in table(rows):
         print(line, flush=True)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,5 +1,11 @@
-"""Weights of other releases, by the names that they have here."""
+"""Deprecated: use `pose_backbones.checkpoints`. Removed in the next release."""
 
-from .checkpoints.conversion import Conversion, convert_state_dict, inspect_state_dict
+from ._deprecation import moved
 
-__all__ = ['Conversion', 'convert_state_dict', 'inspect_state_dict']
+__getattr__ = moved(
+    __name__,
+    'pose_backbones.checkpoints.conversion',
+    'Conversion',
+    'convert_state_dict',
+    'inspect_state_dict',
+)

@@ -1,0 +1,1 @@
+"""Timings; run one as `python -m benchmarks.NAME` in the repository."""

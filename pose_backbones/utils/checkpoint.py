@@ -1,0 +1,12 @@
+"""Deprecated: use `pose_backbones.checkpoints`. Removed in the next release."""
+
+from .._deprecation import moved
+
+__getattr__ = moved(
+    __name__,
+    'pose_backbones.checkpoints.loading',
+    'check_checkpoint_path',
+    'get_weights',
+    'load_weights',
+    'read_checkpoint',
+)

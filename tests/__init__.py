@@ -1,0 +1,1 @@
+"""Tests; `tests.helpers` is shared by them."""

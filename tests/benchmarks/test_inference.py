@@ -1,0 +1,56 @@
+"""benchmarks/inference.py: both ways find the same."""
+
+import re
+
+import pytest
+import torch
+
+import pose_backbones
+from benchmarks.inference import main
+from pose_backbones.errors import CheckpointError, ConfigError
+
+MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
+
+
+def test_ways_agree(tmp_path, capfd):
+    """Of random weights; speeds are not compared here."""
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=pose_backbones.build(MODEL).state_dict()), tmp_path / 'weights.pth')
+    main(
+        [
+            '--weights',
+            str(tmp_path / 'weights.pth'),
+            '--images',
+            '3',
+            '--repeat',
+            '2',
+            '--people',
+            '2',
+            '3',
+            '--batch-size',
+            '4',
+            '--data',
+            str(tmp_path / 'data'),
+        ]
+    )
+    ours, host, last = capfd.readouterr().out.strip().split('\n')[-3:]
+    counts = [
+        int(re.match(rf'{way}: (\d+) crops in', line)[1])
+        for way, line in (('ours', ours), ('host', host))
+    ]
+    assert counts[0] == counts[1] >= 8
+    away = re.fullmatch(
+        r'ours is [\d.]+ times as fast; the key points are '
+        r'at most ([\d.]+) pixels apart',
+        last,
+    )[1]
+    assert float(away) < 0.01
+
+
+def test_wrong_options_are_refused_before_images_are_drawn(tmp_path):
+    data = tmp_path / 'data'
+    with pytest.raises(ConfigError, match='--images 0: expected at least 1'):
+        main(['--weights', 'none.pth', '--images', '0'])
+    with pytest.raises(CheckpointError, match='checkpoint not found: none'):
+        main(['--weights', 'none.pth', '--data', str(data)])
+    assert not data.exists()

@@ -1,0 +1,111 @@
+"""Names of HRCoMer's checkpoints, and of what its training starts from."""
+
+import pytest
+import torch
+
+from pose_backbones.checkpoints.conversion import inspect_state_dict
+from pose_backbones.checkpoints.names.hrcomer import (
+    convert_backbone,
+    convert_base_net,
+    convert_estimator,
+    is_hrcomer,
+)
+from pose_backbones.checkpoints.names.hrnet import convert_adapter
+from pose_backbones.models.backbones import ConvNeXt, HRCoMer
+from pose_backbones.models.heads import HRCoMerHead
+from tests.helpers import golden_values
+
+
+@pytest.fixture(scope='module')
+def shapes() -> dict[str, torch.Tensor]:
+    """The original's weights of the base model, without values."""
+    record = golden_values.load('hrcomer_base_coco')
+    return {name: torch.empty(shape, device='meta') for name, shape in record['state']}
+
+
+@pytest.fixture(scope='module')
+def today() -> dict[str, torch.Size]:
+    """Names and shapes of today's base model."""
+    with torch.device('meta'):
+        parts = dict(backbone=HRCoMer('base'), head=HRCoMerHead())
+    return {
+        f'{part}.{name}': value.shape
+        for part, net in parts.items()
+        for name, value in net.state_dict().items()
+    }
+
+
+def test_every_name_of_the_original_has_its_place(shapes, today):
+    converted = convert_estimator(shapes)
+    assert len(converted) == len(shapes)
+    assert {name: value.shape for name, value in converted.items()} == today
+
+
+def test_names_of_today_stay(shapes):
+    converted = convert_estimator(shapes)
+    again = convert_estimator(converted)
+    assert list(again) == list(converted)
+    assert all(
+        again[name] is converted[name] or again[name].shape == converted[name].shape
+        for name in again
+    )
+
+
+def test_a_whole_file_converts_with_an_account(shapes, today):
+    """As tools/convert_checkpoint.py does it."""
+    constant = 'refine_head.filter_block.0.regular_matrix'
+    done = inspect_state_dict({'model': {**shapes, constant: torch.empty(3, 9, device='meta')}})
+    assert {name: value.shape for name, value in done.weights.items()} == today
+    assert (done.family, done.naming) == ('HRCoMer', 'ConvNeXtPose')
+    assert inspect_state_dict(done.weights).naming == 'MMPose 1.x'
+    assert done.left_out == {constant: 'constant, from the constructor'}
+
+
+def test_constants_and_other_parts():
+    weights = {
+        'backbone.hr_adapter.stage1_trans.0.weight': torch.ones(1),
+        'joints_head.filter_blocks.0.1.regular_matrix': torch.ones(3, 9),
+        'joints_head.filter_blocks.0.1.norm.weight': torch.ones(2),
+        'heatmaps_head.filter_block.norm2.bias': torch.ones(3),
+        'data_preprocessor.mean': torch.ones(4),
+    }
+    assert list(convert_estimator(weights)) == [
+        'backbone.hr_adapter.stage1_trans.0.weight',
+        'head.joints_head.filter_blocks.0.1.norm.weight',
+        'head.heatmaps_head.filter_block.bn2.bias',
+        'data_preprocessor.mean',
+    ]
+
+
+def test_weights_of_other_models_stay():
+    weights = {'backbone.stages.0.0.dwconv.weight': torch.ones(1)}
+    assert not is_hrcomer(weights)
+    assert convert_estimator(weights) is weights
+
+
+def test_base_net_takes_every_release_of_convnext():
+    with torch.device('meta'):
+        net, base = ConvNeXt('v2-atto'), HRCoMer('atto').base_net
+    own = {name: value.shape for name, value in base.state_dict().items()}
+    weights = net.state_dict()
+    assert {name: value.shape for name, value in convert_base_net(weights).items()} == own
+    original = {
+        'downsample_layers.0.1.bias': torch.ones(4),
+        'stages.2.1.grn.gamma': torch.full((1, 1, 1, 8), 3.0),
+        'norm.weight': torch.ones(4),
+        'head.weight': torch.ones(4),
+    }
+    converted = convert_backbone({f'base_net.{name}': value for name, value in original.items()})
+    assert list(converted) == ['base_net.stem.1.bias', 'base_net.stages.2.blocks.1.mlp.grn.weight']
+    assert converted['base_net.stages.2.blocks.1.mlp.grn.weight'].tolist() == [3.0] * 8
+
+
+def test_hrnet_names():
+    names = (
+        'layer1.0.conv1.weight',
+        'backbone.layer1.0.bn1.bias',
+        'stage3.2.fuse_layers.1.0.0.0.weight',
+        'transition2.2.0.0.weight',
+    )
+    found = convert_adapter({name: torch.ones(1) for name in names})
+    assert list(found) == ['stage1.0.conv1.weight', 'stage1.0.bn1.bias', names[2], names[3]]

@@ -1,0 +1,113 @@
+"""demo/top_down_img_demo.py: the people of a COCO file, drawn."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from pose_backbones import PoseInferencer
+from pose_backbones.cli.image_demo import main
+from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
+from pose_backbones.inference.annotated_outputs import write_picture
+from tests.helpers.pose_cases import picture, write_checkpoint, write_config
+from tests.helpers.tools import ROOT, tool_env
+
+BOXES = {7: [[10, 8, 30, 50], [50, 12, 28, 44]], 9: []}
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """Config, checkpoint, folder of images, COCO file."""
+    folder = tmp_path_factory.mktemp('demo')
+    images = [dict(id=number, file_name=f'{number}.png') for number in BOXES]
+    for image in images:
+        cv2.imwrite(str(folder / image['file_name']), picture(image['id'], 96, 64))
+    people = [
+        dict(image_id=number, category_id=1, bbox=box, iscrowd=0)
+        for number, boxes in BOXES.items()
+        for box in boxes
+    ]
+    file = folder / 'people.json'
+    file.write_text(json.dumps(dict(images=images, annotations=people)))
+    return (str(write_config(folder)), str(write_checkpoint(folder)), str(folder), str(file))
+
+
+def test_script_draws_every_image(files, tmp_path):
+    config, weights, folder, file = files
+    subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / 'demo/top_down_img_demo.py'),
+            config,
+            weights,
+            '--img-root',
+            folder,
+            '--json-file',
+            file,
+            '--out-img-root',
+            str(tmp_path / 'out'),
+            '--device',
+            'cpu',
+            '--kpt-thr',
+            '0',
+        ],
+        check=True,
+        env=tool_env(),
+        cwd=ROOT / 'demo',
+        capture_output=True,
+    )
+    pose = PoseInferencer(config, weights, device='cpu')
+    paths = [f'{folder}/{number}.png' for number in BOXES]
+    for index, result in enumerate(pose(paths, file)):
+        write_picture(tmp_path / 'expected.jpg', result.draw(threshold=0.0))
+        expected, found = (
+            cv2.imread(str(tmp_path / name)).astype(int)
+            for name in ('expected.jpg', f'out/vis_{index}.jpg')
+        )
+        # Of a pixel's colour, a batch of another size may change the last
+        # bit.
+        assert np.abs(found - expected).mean() < 0.1
+        assert len(result) == len(BOXES[result.image_id])
+    assert sorted(one.name for one in (tmp_path / 'out').iterdir()) == ['vis_0.jpg', 'vis_1.jpg']
+
+
+def test_pictures_of_another_run_stay(files, tmp_path):
+    config, weights, folder, file = files
+    (tmp_path / 'vis_3.jpg').write_bytes(b'mine')
+    with pytest.raises(WorkDirError, match='has pictures of another run'):
+        main(
+            [
+                config,
+                weights,
+                '--img-root',
+                folder,
+                '--json-file',
+                file,
+                '--out-img-root',
+                str(tmp_path),
+            ]
+        )
+    assert (tmp_path / 'vis_3.jpg').read_bytes() == b'mine'
+
+
+def test_errors_come_before_the_model_is_loaded(files, tmp_path):
+    _, _, _, file = files
+    start = ['none.py', 'none.pth']
+    with pytest.raises(ConfigError, match='nothing to do: expected --show'):
+        main([*start, '--json-file', file])
+    out = ['--out-img-root', str(tmp_path / 'out')]
+    with pytest.raises(DatasetError, match='missing.json cannot be read'):
+        main([*start, '--json-file', 'missing.json', *out])
+    with pytest.raises(
+        DatasetError,
+        match=r'7\.png, which is not there: is '
+        '--img-root .*its folder',
+    ):
+        main([*start, '--json-file', file, '--img-root', str(tmp_path), *out])
+    other = tmp_path / 'list.json'
+    other.write_text('[]')
+    with pytest.raises(DatasetError, match='no COCO annotation file'):
+        main([*start, '--json-file', str(other), *out])

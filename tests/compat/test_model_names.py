@@ -1,0 +1,123 @@
+"""The host's inferencers on our models, by name, config and script."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.infer import BaseInferencer
+from mmpose.apis import MMPoseInferencer
+
+import pose_backbones
+from pose_backbones import PoseInferencer
+from pose_backbones._compat import model_names
+from tests.helpers.pose_cases import picture, write_checkpoint, write_config
+from tests.helpers.tools import ROOT, tool_env
+
+NAME = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = str(tmp_path / 'image.png')
+    assert cv2.imwrite(path, picture(1))
+    return path
+
+
+def host(image: str, **arguments) -> np.ndarray:
+    """Key points (people, K, 2) of the host, in the whole image."""
+    inferencer = MMPoseInferencer(device='cpu', det_model='whole_image', **arguments)
+    (found,) = next(inferencer(image))['predictions']
+    return np.array([person['keypoints'] for person in found])
+
+
+def ours(image: str, *arguments) -> np.ndarray:
+    return next(PoseInferencer(*arguments, device='cpu')(image)).keypoints
+
+
+@pytest.mark.parametrize(
+    'name', [NAME, 'moganet-xt_synthetic-128x96', f'pose_backbones::moganet/{NAME}.py']
+)
+def test_names_of_the_zoo(name, image, tmp_path):
+    torch.manual_seed(0)
+    weights = str(tmp_path / 'weights.pth')
+    torch.save(dict(state_dict=pose_backbones.build(NAME).state_dict()), weights)
+    found = host(image, pose2d=name, pose2d_weights=weights)
+    np.testing.assert_allclose(found, ours(image, NAME, weights), atol=1e-2)
+
+
+def test_a_config(image, tmp_path):
+    config, weights = write_config(tmp_path), write_checkpoint(tmp_path)
+    found = host(image, pose2d=str(config), pose2d_weights=str(weights))
+    assert found.shape == (1, 17, 2)
+    np.testing.assert_allclose(found, ours(image, config, weights), atol=1e-2)
+
+
+def test_the_demo_of_the_host(image, tmp_path):
+    config, weights = write_config(tmp_path), write_checkpoint(tmp_path)
+    out = tmp_path / 'out'
+    run = subprocess.run(
+        [
+            sys.executable,
+            'demo/inferencer_demo.py',
+            image,
+            '--pose2d',
+            str(config),
+            '--pose2d-weights',
+            str(weights),
+            '--det-model',
+            'whole_image',
+            '--device',
+            'cpu',
+            '--vis-out-dir',
+            str(out),
+            '--pred-out-dir',
+            str(out),
+        ],
+        cwd=ROOT,
+        env=tool_env(),
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    (person,) = json.loads((out / 'image.json').read_text())
+    np.testing.assert_allclose([person['keypoints']], ours(image, config, weights), atol=1e-2)
+    drawn = cv2.imread(str(out / 'image.png')).astype(int)
+    assert np.abs(drawn - picture(1)).max() > 50
+
+
+def test_weights_that_are_released():
+    """Their address comes along, as for the host's own names."""
+    model = pose_backbones.zoo.read_models()['td-hm_moganet-s_8xb32-210e_coco-256x192']
+    inferencer = BaseInferencer.__new__(MMPoseInferencer)
+    inferencer.scope = 'mmpose'
+    config, weights = inferencer._load_model_from_metafile('moganet-s_coco-256x192')
+    assert weights.startswith('http')
+    assert weights == model.weights
+    assert config.filename.endswith(f'{model.name}.py')
+
+
+def test_names_of_nothing():
+    with pytest.raises(
+        ValueError,
+        match="Cannot find model: moganet-q in mmpose; unknown model 'moganet-q': expected",
+    ):
+        MMPoseInferencer(pose2d='moganet-q')
+    with pytest.raises(ValueError, match='pose_backbones::moganet/q.py'):
+        MMPoseInferencer(pose2d='pose_backbones::moganet/q.py')
+
+
+def test_other_scopes_stay_as_they_are():
+    inferencer = BaseInferencer.__new__(MMPoseInferencer)
+    inferencer.scope = 'pose_backbones'
+    with pytest.raises(ValueError, match='^Cannot find model: q in pose_backbones$'):
+        inferencer._load_model_from_metafile('q')
+
+
+def test_installing_again_changes_nothing():
+    before = BaseInferencer._load_model_from_metafile
+    model_names.install()
+    assert BaseInferencer._load_model_from_metafile is before

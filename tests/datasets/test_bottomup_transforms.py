@@ -1,0 +1,631 @@
+"""Tests of the transforms of images with all their people."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import xtcocotools.mask as run_lengths
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmpose.datasets import CocoDataset, CrowdPoseDataset
+from mmpose.datasets.transforms import RandomFlip
+from mmpose.registry import MODELS
+from mmpose.utils import register_all_modules
+
+from pose_backbones.datasets.transforms import bottomup
+from pose_backbones.datasets.transforms.bottomup import (
+    GetPeople,
+    PackBottomupInputs,
+    RandomAffine,
+    ResizeAlign,
+    affine_matrix,
+)
+from pose_backbones.errors import DatasetError
+from pose_backbones.models.data_preprocessors import PyramidDataPreprocessor
+from pose_backbones.synthetic import encode_rle, make_synthetic_coco, make_synthetic_crowdpose
+from tests.helpers.tools import ROOT
+
+SHARED = ROOT.parent / 'shared' / 'data'
+PIPELINES = ROOT / 'configs/_base_/pipelines'
+#: (y, x) windows of an image of 60x80 pixels
+CROWD, BARE = np.s_[10:30, 5:25], np.s_[40:55, 50:70]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _host():
+    register_all_modules()
+
+
+def window(where, shape=(60, 80)):
+    mask = np.zeros(shape, bool)
+    mask[where] = True
+    return mask
+
+
+def outline(where):
+    rows, columns = where
+    return [
+        [
+            columns.start,
+            rows.start,
+            columns.stop,
+            rows.start,
+            columns.stop,
+            rows.stop,
+            columns.start,
+            rows.stop,
+        ]
+    ]
+
+
+def person(points, segmentation=None, crowd=0, **entries):
+    """An annotation with labelled points {joint: (x, y)} of 4."""
+    keypoints = np.zeros((4, 3))
+    for joint, place in points.items():
+        keypoints[joint] = *place, 2
+    return {
+        'id': 7,
+        'iscrowd': crowd,
+        'bbox': [4, 6, 20, 30],
+        'keypoints': keypoints.ravel().tolist(),
+        **({'segmentation': segmentation} if segmentation else {}),
+        **entries,
+    }
+
+
+def image_of(*people, shape=(60, 80)):
+    """What MMPose's data set gives of an image, and the image."""
+    joints = np.array([p['keypoints'] for p in people], np.float32)
+    joints = joints.reshape(len(people), 4, 3)
+    boxes = np.array([p['bbox'] for p in people], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return {
+        'img': np.zeros((*shape, 3), np.uint8),
+        'img_shape': shape,
+        'img_path': 'a.jpg',
+        'raw_ann_info': list(people) or None,
+        'keypoints': joints[..., :2],
+        'bbox': boxes,
+        'keypoints_visible': np.minimum(joints[..., 2], 1),
+        'flip_indices': [1, 0, 3, 2],
+    }
+
+
+def fixed(monkeypatch, *values):
+    """Let the next draws of a transform be these, in units of their range."""
+    left = list(values)
+
+    def draw(low, high, size=None):
+        value = np.array(left.pop(0))
+        return low + (value + 1) / 2 * (high - low)
+
+    monkeypatch.setattr(np.random, 'uniform', draw)
+
+
+# People
+
+
+def test_sizes_are_of_the_labelled_extent_else_of_the_box():
+    people = [
+        person({0: (10, 20), 3: (26, 56)}),
+        person({1: (10, 20)}),
+        person({0: (10, 20), 1: (30, 20)}),
+        person({}),
+    ]
+    results = GetPeople().transform(image_of(*people))
+    box = (20 * 30) ** 0.5
+    np.testing.assert_allclose(results['sizes'], [(16 * 36) ** 0.5, box, box, box], rtol=1e-6)
+
+
+def test_areas_are_annotated_or_the_whole_box():
+    """The data set's own would be .53 of the box inside the image."""
+    results = GetPeople().transform(
+        image_of(person({0: (1, 2)}, area=123.5), person({0: (1, 2)}, bbox=[-10, 0, 40, 100]))
+    )
+    assert results['area'].tolist() == [123.5, 4000]
+
+
+@pytest.mark.parametrize('form', ['counts', 'compressed'])
+def test_mask_is_of_crowds_and_people_without_points(form):
+    rle = encode_rle(window(CROWD))
+    if form == 'compressed':
+        rle = run_lengths.encode(np.asfortranarray(window(CROWD).astype(np.uint8)))
+        rle['counts'] = rle['counts'].decode()
+    results = GetPeople().transform(
+        image_of(
+            person({}, rle, crowd=1),
+            person({}, outline(BARE)),
+            person({2: (30, 30)}, outline(np.s_[30:38, 28:44])),
+            person({}),
+        )
+    )
+    expected = ~(window(CROWD) | window(BARE))
+    assert set(np.unique(results['img_mask'])) == {0, 255}
+    np.testing.assert_array_equal(results['img_mask'] > 0, expected)
+
+
+def test_segmentation_of_another_image_is_refused():
+    rle = encode_rle(np.ones((30, 80), bool))
+    with pytest.raises(
+        DatasetError,
+        match=r'a.jpg is 80x60 pixels .* anno'
+        r'tation 7 is of an image of 80x30',
+    ):
+        GetPeople().transform(image_of(person({}, rle, crowd=1)))
+
+
+def test_image_without_people_has_empty_arrays(monkeypatch):
+    results = image_of()
+    for key in ('keypoints', 'keypoints_visible', 'bbox'):
+        del results[key]
+    results = GetPeople().transform(results)
+    assert results['keypoints'].shape == (0, 4, 2)
+    assert results['keypoints_visible'].shape == (0, 4)
+    assert results['area'].shape == results['sizes'].shape == (0,)
+    assert (results['img_mask'] == 255).all()
+    fixed(monkeypatch, 0, 0, (0, 0))
+    results = RandomAffine((64, 64), (16, 16)).transform(RandomFlip(prob=1.0).transform(results))
+    assert results['keypoints'].shape == (0, 4, 2)
+    assert results['bbox'].shape == (0, 4)
+
+
+# Random affine
+
+
+def affine(**options):
+    return RandomAffine(**{'input_size': (128, 128), 'heatmap_size': (32, 32), **options})
+
+
+def prepared(*people, shape=(60, 80)):
+    return GetPeople().transform(image_of(*people, shape=shape))
+
+
+@pytest.mark.parametrize(
+    ('options', 'draws', 'factor'),
+    [
+        ({}, (0, 0, (0, 0)), 128 / 60 / 1.125),
+        ({}, (-1, 0, (0, 0)), 128 / 60 / 0.75),
+        ({}, (1, 0, (0, 0)), 128 / 60 / 1.5),
+        ({'scale_type': 'long'}, (0, 0, (0, 0)), 128 / 80 / 1.125),
+        ({'scale_factor': (2, 2)}, (0, 0, (0, 0)), 128 / 60 / 2),
+        ({'input_size': (256, 128), 'heatmap_size': (64, 32)}, (0, 0, (0, 0)), 256 / 80 / 1.125),
+    ],
+)
+def test_scale_is_of_the_shorter_or_longer_side(monkeypatch, options, draws, factor):
+    fixed(monkeypatch, *draws)
+    results = affine(**options).transform(prepared(person({0: (40, 30), 1: (50, 34)}, area=100.0)))
+    width, height = results['input_size']
+    np.testing.assert_allclose(
+        results['keypoints'][0, :2],
+        [(width / 2, height / 2), (width / 2 + 10 * factor, height / 2 + 4 * factor)],
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(results['area'], 100 * factor**2, rtol=1e-5)
+    np.testing.assert_allclose(results['sizes'], 40**0.5 * factor, rtol=1e-5)
+    assert results['img'].shape == (height, width, 3)
+    assert results['heatmap_mask'].shape == (1, height // 4, width // 4)
+
+
+@pytest.mark.parametrize(
+    ('options', 'draw', 'angle'), [({}, 1, 30), ({}, -1, -30), ({'rotate_factor': 90}, 1, 90)]
+)
+def test_rotation_and_shift(monkeypatch, options, draw, angle):
+    """A shift of the cut to the right takes the content to the left."""
+    fixed(monkeypatch, 0, draw, (0.5, -1))
+    centre = np.array((40 + 0.5 * 0.2 * 80 * 1.125, 30 - 0.2 * 60 * 1.125))
+    results = affine(**options).transform(prepared(person({0: centre, 1: centre + (6, 0)})))
+    first, second = results['keypoints'][0, :2]
+    np.testing.assert_allclose(first, (64, 64), atol=1e-3)
+    x, y = second - first
+    # y points down: what turns to the left goes up
+    assert np.degrees(np.arctan2(-y, x)) == pytest.approx(angle, abs=1e-3)
+
+
+def test_image_mask_box_and_points_move_together(monkeypatch):
+    """Spots on the image are found at the moved key points, flipped too."""
+    for flips in (0, 1):
+        fixed(monkeypatch, -0.2, 0.6, (0.3, -0.2))
+        spots = np.array([(32, 36), (50, 22), (41, 44)])
+        results = prepared(
+            person({0: spots[0], 2: spots[1], 3: spots[2]}, bbox=[32, 22, 18, 22]),
+            person({}, encode_rle(window(CROWD)), crowd=1),
+        )
+        results['img'][...] = 100
+        for colour, (x, y) in enumerate(spots):
+            results['img'][y - 1 : y + 2, x - 1 : x + 2, colour] = 255
+        results['img'][CROWD] = 10
+        results = affine().transform(RandomFlip(prob=float(flips)).transform(results))
+        order = [0, 2, 3] if not flips else [1, 3, 2]
+        for colour, joint in enumerate(order):
+            x, y = results['keypoints'][0, joint]
+            spot = results['img'][..., colour] > 180
+            np.testing.assert_allclose((x, y), np.argwhere(spot).mean(0)[::-1], atol=0.8)
+            assert (results['bbox'][0, :2] <= (x + 0.01, y + 0.01)).all()
+            assert (results['bbox'][0, 2:] >= (x - 1.01, y - 0.01)).all()
+        assert results['keypoints_visible'][0, order].tolist() == [1, 1, 1]
+        small = cv2.resize(results['img'], (32, 32), interpolation=cv2.INTER_AREA)
+        labelled = small.min(2) > 55  # neither crowd nor outside
+        near = cv2.dilate(labelled.astype(np.uint8), np.ones((3, 3)))
+        far = cv2.erode(
+            labelled.astype(np.uint8),
+            np.ones((3, 3)),
+            borderType=cv2.BORDER_CONSTANT,
+            borderValue=0,
+        )
+        (mask,) = results['heatmap_mask']
+        assert mask.dtype == bool
+        assert not mask[near == 0].any()
+        assert mask[far == 1].all()
+        assert 0.1 < mask.mean() < 0.9
+        assert 'img_mask' not in results
+
+
+def test_draws_are_even_within_their_ranges():
+    np.random.seed(0)
+    factors, angles, shifts = [], [], []
+    for _ in range(400):
+        matrix = affine()._matrix(np.array((80.0, 60.0)))
+        factor = np.linalg.det(matrix[:, :2]) ** 0.5
+        centre = np.linalg.solve(matrix[:, :2], (64, 64) - matrix[:, 2])
+        scale = 128 / 60 / factor
+        factors.append(scale)
+        angles.append(np.degrees(np.arctan2(matrix[0, 1], matrix[0, 0])))
+        shifts.append((centre - (40, 30)) / (80, 60) / scale)
+    for values, low, high in ((factors, 0.75, 1.5), (angles, -30, 30), (shifts, -0.2, 0.2)):
+        values = np.array(values)
+        assert low <= values.min() < low + 0.02 * (high - low)
+        assert high - 0.02 * (high - low) < values.max() <= high
+        np.testing.assert_allclose(values.mean(0), (low + high) / 2, atol=0.06 * (high - low))
+
+
+@pytest.mark.parametrize('shape', [(50, 1), (1, 50), (1, 1)])
+def test_narrow_images_are_taken(monkeypatch, shape):
+    fixed(monkeypatch, 0, 0, (1, -1))
+    results = affine().transform(prepared(person({0: (0, 0)}, bbox=[0, 0, 1, 1]), shape=shape))
+    factor = 128 / 1.125
+    np.testing.assert_allclose(
+        results['keypoints'][0, 0],
+        64 - factor * np.array((shape[1] * (0.5 + 0.2 * 1.125), shape[0] * (0.5 - 0.2 * 1.125))),
+        rtol=1e-4,
+    )
+    assert np.isfinite(results['sizes']).all()
+    assert results['sizes'][0] == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        ({'input_size': 128}, TypeError, 'input_size is 128: expected 2'),
+        ({'heatmap_size': (32, 16)}, ValueError, r'heatmap_size is \(32, 16\)'),
+        ({'scale_factor': (1.5, 0.75)}, ValueError, 'the least and the greatest'),
+        ({'scale_type': 'width'}, ValueError, "scale_type is 'width'"),
+        ({'rotate_factor': -1}, ValueError, 'rotate_factor is -1: expected'),
+        ({'shift_factor': '1'}, TypeError, "shift_factor is '1': expected"),
+    ],
+)
+def test_affine_refuses(options, error, message):
+    with pytest.raises(error, match=message):
+        affine(**options)
+
+
+# Sizes of a test
+
+
+@pytest.mark.parametrize(
+    ('shape', 'size', 'centre', 'scale'),
+    [
+        ((480, 640), (1024, 768), (320, 240), (640, 480)),
+        ((427, 640), (1152, 768), (320, 214), (640.5, 427)),
+        ((333, 501), (1216, 768), (250, 166), (527.25, 333)),
+        ((501, 333), (768, 1216), (166, 250), (333, 527.25)),
+        ((100, 100), (768, 768), (50, 50), (100, 100)),
+        ((30, 1), (768, 23040), (0, 15), (1, 30)),
+    ],
+)
+def test_resize_has_the_sizes_of_the_original(shape, size, centre, scale):
+    results = ResizeAlign(768).transform({'img': np.zeros((*shape, 3), np.uint8)})
+    assert results['input_size'] == size
+    assert results['img_shape'] == size[::-1] == results['img'].shape[:2]
+    assert results['input_center'].tolist() == list(centre)
+    np.testing.assert_allclose(results['input_scale'], scale)
+    assert results['scale_factors'] == (1,)
+
+
+def to_image(points, results):
+    """What MMPose's estimators do with predictions."""
+    size, scale = results['input_size'], results['input_scale']
+    return points / size * scale + results['input_center'] - 0.5 * np.array(scale)
+
+
+@pytest.mark.parametrize('shape', [(60, 100), (101, 61), (64, 64)])
+def test_places_come_back_from_every_scale(shape):
+    """Spots are found in each size, and their places lead back."""
+    image = np.zeros((*shape, 3), np.uint8)
+    spots = np.array([(20, 30), (55, 12), (40, 50)])
+    for channel, (x, y) in enumerate(spots):
+        image[y - 1 : y + 2, x - 1 : x + 2, channel] = 255
+    results = ResizeAlign(256, scale_factors=(1, 0.75, 1.25)).transform({'img': image})
+    width, height = results['input_size']
+    for level, factor in zip(results['img'], (1, 0.75, 1.25), strict=True):
+        assert level.shape[:2] == (height * factor, width * factor)
+        for channel, spot in enumerate(spots):
+            weight = level[..., channel].astype(float)
+            ys, xs = np.mgrid[: level.shape[0], : level.shape[1]]
+            place = np.array([(xs * weight).sum(), (ys * weight).sum()])
+            found = to_image(place / weight.sum() / factor, results)
+            np.testing.assert_allclose(found, spot, atol=0.3)
+
+
+def test_size_divisor_and_short_side_are_kept():
+    results = ResizeAlign(100, size_divisor=32).transform({'img': np.zeros((50, 70, 3), np.uint8)})
+    assert results['input_size'] == (192, 128)  # 128 * 70 / 50 = 179.2
+
+
+@pytest.mark.parametrize(
+    ('factors', 'error'),
+    [
+        ((0.75, 1), ValueError),
+        ((), ValueError),
+        ((1, -1), ValueError),
+        ((1, float('inf')), ValueError),
+        (1, TypeError),
+        (('1',), TypeError),
+        ((True,), TypeError),
+    ],
+)
+def test_scale_factors_begin_with_1(factors, error):
+    with pytest.raises(error, match='scale_factors is .* the first is 1'):
+        ResizeAlign(64, scale_factors=factors)
+
+
+def test_too_large_an_image_is_refused_with_its_sizes():
+    image = {'img': np.zeros((1, 3, 3), np.uint8), 'img_path': 'thin.png'}
+    limit = 192 * 64
+    ResizeAlign(64, max_pixels=limit).transform(dict(image))
+    with pytest.raises(
+        DatasetError,
+        match=(
+            r'thin.png of 3x1 pixels .* resized to 192x64 for a shorter side '
+            r'of 64 .* 12288 pixels are more than max_pixels=12287'
+        ),
+    ):
+        ResizeAlign(64, max_pixels=limit - 1).transform(dict(image))
+    with pytest.raises(DatasetError, match='resized to 240x80 .* 19200'):
+        ResizeAlign(64, scale_factors=(1, 1.25), max_pixels=limit).transform(dict(image))
+    with pytest.raises(DatasetError, match='64x64000 .* more than 32766'):
+        ResizeAlign(64).transform({'img': np.zeros((1000, 1, 3), np.uint8)})
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'short_side': 0}, 'short_side is 0'),
+        ({'size_divisor': 0}, 'size_divisor is 0'),
+        ({'max_pixels': 0}, 'max_pixels is 0'),
+    ],
+)
+def test_resize_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        ResizeAlign(**{'short_side': 64, **options})
+
+
+def test_affine_matrix_turns_around_its_centre():
+    matrix = affine_matrix((3, 5), 2, 90, (10, 20))
+    points = np.array([(3, 5, 1), (4, 5, 1), (3, 6, 1)])
+    np.testing.assert_allclose(points @ matrix.T, [(5, 10), (5, 8), (7, 10)], atol=1e-12)
+
+
+# Batches
+
+
+def packed(shape, level, **options):
+    results = ResizeAlign(64, **options).transform(
+        {'img': np.full((*shape, 3), level, np.uint8), 'img_id': level, 'category_id': [1, 1]}
+    )
+    return PackBottomupInputs().transform(results)
+
+
+def test_packed_image_keeps_what_the_estimator_needs():
+    one = packed((40, 50), 9)
+    assert one['inputs'].shape == (3, 64, 128)
+    sample = one['data_samples']
+    assert sample.metainfo['scale_factors'] == (1,)
+    assert sample.metainfo['input_size'] == (128, 64)
+    assert sample.metainfo['input_center'].tolist() == [25, 20]
+    assert sample.metainfo['input_scale'].tolist() == [80, 40]
+    assert 'category_id' not in sample.metainfo
+    several = packed((40, 50), 9, scale_factors=(1, 0.5))
+    assert [tuple(x.shape) for x in several['inputs']] == [(3, 64, 128), (3, 32, 64)]
+    torch.testing.assert_close(several['inputs'][0], one['inputs'])
+
+
+@pytest.mark.parametrize('factors', [(1,), (1, 0.75, 1.25)])
+def test_batches_of_other_shapes_are_padded_right_and_below(factors):
+    preprocessor = MODELS.build(
+        dict(
+            type='pose_backbones.PyramidDataPreprocessor',
+            mean=[1.0, 2, 3],
+            std=[2.0, 4, 5],
+            bgr_to_rgb=True,
+        )
+    )
+    assert isinstance(preprocessor, PyramidDataPreprocessor)
+    images = [
+        packed(shape, level, scale_factors=factors)
+        for level, shape in ((80, (40, 40)), (90, (40, 70)), (110, (90, 40)))
+    ]
+    batch = preprocessor(pseudo_collate(images))
+    inputs = batch['inputs'] if len(factors) > 1 else [batch['inputs']]
+    assert len(inputs) == len(factors)
+    for number, (level, factor) in enumerate(zip(inputs, factors)):
+        assert level.shape == (3, 3, int(192 * factor), int(128 * factor))
+        for row, one in enumerate(images):
+            image = one['inputs']
+            image = image[number] if len(factors) > 1 else image
+            height, width = image.shape[1:]
+            expected = (
+                image.flip(0).float() - torch.tensor([1.0, 2, 3])[:, None, None]
+            ) / torch.tensor([2.0, 4, 5])[:, None, None]
+            torch.testing.assert_close(level[row, :, :height, :width], expected)
+            assert not level[row, :, height:].any()
+            assert not level[row, :, :, width:].any()
+    for sample, size in zip(batch['data_samples'], [(64, 64), (128, 64), (64, 192)]):
+        assert sample.metainfo['input_size'] == size
+        assert sample.metainfo['batch_input_shape'] == (192, 128)
+
+
+# Data sets
+
+
+def dataset(kind, folder, ann_file, images, pipeline, **options):
+    return kind(
+        data_root=str(folder),
+        data_mode='bottomup',
+        ann_file=ann_file,
+        data_prefix=dict(img=images),
+        pipeline=pipeline,
+        **options,
+    )
+
+
+def read_pipelines(name):
+    return Config.fromfile(str(PIPELINES / name))
+
+
+def small(pipelines):
+    """With an input of a quarter, so that a test is fast."""
+    train = pipelines.train_pipeline
+    for step in train:
+        codec = step.get('encoder', {})
+        for part in (step, codec):
+            if 'heatmap_size' in part:
+                part.update(input_size=(192, 192), heatmap_size=(48, 48))
+    return train
+
+
+@pytest.mark.parametrize('kind', ['coco', 'crowdpose'])
+def test_training_samples_of_the_configs(kind, tmp_path):
+    if kind == 'coco':
+        make_synthetic_coco(tmp_path, 6, 0, people=(3, 6), seed=2)
+        data = dataset(
+            CocoDataset,
+            tmp_path,
+            'annotations/person_keypoints_train.json',
+            'train/',
+            small(read_pipelines('bottomup_hrcomer_768.py')),
+        )
+    else:
+        make_synthetic_crowdpose(tmp_path, 6, 0, seed=2)
+        data = dataset(
+            CrowdPoseDataset,
+            tmp_path,
+            'annotations/mmpose_crowdpose_trainval.json',
+            'images/',
+            small(read_pipelines('bottomup_hrcomer_crowdpose_768.py')),
+        )
+    count = data.metainfo['num_keypoints']
+    people = 0
+    for number in range(len(data)):
+        sample = data[number]
+        assert sample['inputs'].shape == (3, 192, 192)
+        labels = sample['data_samples'].gt_instance_labels
+        fields = sample['data_samples'].gt_fields
+        assert fields.heatmaps.shape == (count, 48, 48)
+        assert fields.heatmap_mask.shape == (1, 48, 48)
+        assert fields.heatmap_mask.dtype == torch.bool
+        shown = labels.target_joints[..., 2] > 0
+        # Where a joint is, its heat map is 1.
+        for row, joint in shown.nonzero().tolist():
+            x, y = labels.target_joints[row, joint, :2].int().tolist()
+            assert fields.heatmaps[joint, y, x] == 1
+        # Targets are of the image, in its units: OKS areas fit extents.
+        points = labels.target_joints[shown.all(1)][..., :2]
+        extent = points.amax(1) - points.amin(1)
+        torch.testing.assert_close(
+            labels.target_sizes[shown.all(1)].square().clamp(max=48 * 48.0),
+            extent.prod(1).clamp(max=48 * 48.0),
+            rtol=0.5,
+            atol=9.0,
+        )
+        people += int(shown.any(1).sum())
+    assert people > 8
+
+
+def test_configs_have_the_augmentation_of_the_original():
+    config = read_pipelines('bottomup_hrcomer_768.py')
+    flip = RandomFlip(**{k: v for k, v in config.train_pipeline[2].items() if k != 'type'})
+    assert (flip.prob, flip.direction) == (0.5, 'horizontal')
+    cut = RandomAffine(**{k: v for k, v in config.train_pipeline[3].items() if k != 'type'})
+    assert tuple(cut.input_size) == (768, 768)
+    assert tuple(cut.heatmap_size) == (192, 192)
+    assert cut.scale_factor == (0.75, 1.5)
+    assert cut.scale_type == 'short'
+    assert cut.rotate_factor == 30
+    assert cut.shift_factor == 40 / 200
+    assert config.val_pipeline[1].size_divisor == 64
+    assert config.val_pipeline[1].short_side == 768
+    assert tuple(config.ms_pipeline[1].scale_factors) == (1, 0.75, 1.25)
+    crowd = read_pipelines('bottomup_hrcomer_crowdpose_768.py')
+    assert crowd.codec.area_factor == 0.53
+    assert crowd.train_pipeline[4].encoder == crowd.codec
+    assert crowd.ms_pipeline == config.ms_pipeline
+    narrow = read_pipelines('bottomup_hrcomer_384.py')
+    assert narrow.val_pipeline[1].short_side == 384
+    assert tuple(narrow.train_pipeline[3].heatmap_size) == (96, 96)
+
+
+@pytest.mark.skipif(not (SHARED / 'coco').is_dir(), reason='no COCO images')
+def test_coco_photographs_have_their_crowds_masked():
+    folder = SHARED / 'coco'
+    data = dataset(
+        CocoDataset,
+        folder,
+        'test_coco.json',
+        '',
+        [dict(type='pose_backbones.LoadImage'), dict(type='pose_backbones.GetPeople')],
+    )
+    masked = 0
+    for number in range(len(data)):
+        results = data[number]
+        shape = results['img_shape']
+        expected = np.zeros(shape, bool)
+        for one in results['raw_ann_info']:
+            if one['iscrowd'] or not one['num_keypoints']:
+                rle = run_lengths.frPyObjects(one['segmentation'], *shape)
+                part = run_lengths.decode(rle)
+                expected |= part.reshape(*shape, -1).any(-1)
+        np.testing.assert_array_equal(results['img_mask'] == 0, expected)
+        masked += expected.any()
+        assert results['area'].tolist() == pytest.approx(
+            [one['area'] for one in results['raw_ann_info']]
+        )
+    assert masked
+
+
+@pytest.mark.skipif(not (SHARED / 'crowdpose').is_dir(), reason='no CrowdPose images')
+def test_crowdpose_photographs_have_box_areas():
+    folder = SHARED / 'crowdpose'
+    (ann_file,) = (path.name for path in Path(folder).glob('*.json') if 'det' not in path.name)
+    data = dataset(
+        CrowdPoseDataset,
+        folder,
+        ann_file,
+        '',
+        [dict(type='pose_backbones.LoadImage'), dict(type='pose_backbones.GetPeople')],
+    )
+    for number in range(len(data)):
+        results = data[number]
+        boxes = np.array([one['bbox'] for one in results['raw_ann_info']])
+        np.testing.assert_allclose(results['area'], boxes[:, 2] * boxes[:, 3], rtol=1e-6)
+        assert (results['img_mask'] == 255).all()
+
+
+def test_transforms_are_reached_by_their_scoped_names():
+    from mmpose.registry import TRANSFORMS
+
+    for kind in (GetPeople, RandomAffine, ResizeAlign, PackBottomupInputs):
+        name = kind.__name__
+        assert TRANSFORMS.get(f'pose_backbones.{name}') is kind
+        assert getattr(bottomup, name) is kind

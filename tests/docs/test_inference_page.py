@@ -1,0 +1,94 @@
+"""The Python of docs/inference.md and of the README, as it stands.
+
+Only what would be downloaded is made here: the weights and the detector.
+"""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import pose_backbones
+from pose_backbones import inference
+from pose_backbones.zoo import find_name, models
+from tests.helpers.pose_cases import picture
+from tests.helpers.tools import ROOT
+
+NAME = 'moganet-s_coco-256x192'
+BOX = [10, 5, 40, 50]  # left, top, width, height
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+def blocks(page: str) -> list[str]:
+    """The Python that is about the package's own inferencer."""
+    text = (ROOT / page).read_text(encoding='utf-8')
+    return [
+        code
+        for code in re.findall('```python\n(.*?)```', text, re.DOTALL)
+        if ' PoseInferencer' in code or ' load_detector' in code
+    ]
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = str(tmp_path_factory.mktemp('weights') / 'weights.pth')
+    model = pose_backbones.build(find_name(NAME))
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
+
+
+@pytest.fixture
+def folder(weights, tmp_path, monkeypatch):
+    """What the page has: photographs, detections and a video."""
+    (tmp_path / 'photographs').mkdir()
+    for number in (7, 12):
+        assert cv2.imwrite(str(tmp_path / f'photographs/{number:012}.jpg'), picture(number))
+    (tmp_path / 'detections.json').write_text(
+        json.dumps([dict(image_id=12, category_id=1, bbox=BOX, score=0.9)])
+    )
+    writer = cv2.VideoWriter(
+        str(tmp_path / 'street.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 10.0, (80, 60)
+    )
+    for number in range(2):
+        writer.write(picture(number))
+    writer.release()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, '_source', lambda name, pretrained: weights)
+    x, y, width, height = BOX
+    monkeypatch.setattr(
+        inference,
+        'load_detector',
+        lambda name: (
+            lambda image: np.array([[x, y, x + width, y + height, 0.8], [0, 0, 9, 9, 0.1]])
+        ),
+    )
+
+
+def test_the_page(folder):
+    own, detector = blocks('docs/inference.md')
+    names: dict = {}
+    exec(own, names)
+    result = names['result']
+    assert result.name.endswith('000000000012.jpg')
+    assert result.keypoints.shape == (1, 17, 2)
+    np.testing.assert_array_equal([names['x'], names['y']], result.keypoints[0, 9])
+    assert names['scores'].shape == (17,)
+    exec(detector, names)
+    result = names['result']
+    assert (result.frame, result.track_ids.tolist()) == (1, [1])
+
+
+def test_the_readme(folder, capsys):
+    (code,) = blocks('README.md')
+    names: dict = {}
+    exec(code, names)
+    assert [line.split(' ', 1)[1] for line in capsys.readouterr().out.splitlines()] == [
+        '0 (0, 17, 2)',
+        '1 (1, 17, 2)',
+    ]
+    np.testing.assert_array_equal(names['picture'], names['result'].draw())

@@ -1,0 +1,137 @@
+"""Measured figures: those of the metafiles, of the sources, and real ones."""
+
+import pytest
+import torch
+from mmpose.utils import register_all_modules
+
+from pose_backbones.cli import flops
+from pose_backbones.errors import ConfigError
+from pose_backbones.zoo import get_config, read_families, read_models
+from pose_backbones.zoo.measure import Size, measure_config, measure_families, set_size
+from tests.helpers.tools import ROOT
+
+MODELS = read_models()
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _host():
+    register_all_modules()
+
+
+def agrees(measured: float, printed: str) -> bool:
+    """Within 2 % of a figure of a source, or equal as far as it is rounded."""
+    figure = float(printed[:-1])
+    digits = len(printed[:-1].partition('.')[2])
+    return measured == pytest.approx(figure, rel=0.02) or round(measured, digits) == figure
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_metafile_has_what_is_measured(name):
+    """At full size, every model; the sources' figures agree, or it is said
+    why not."""
+    model = MODELS[name]
+    size = measure_config(get_config(name))
+    assert size == Size(model.params, model.flops, model.attention_flops)
+    counted = size.flops
+    if model.upstream.get('FLOPs Count') == 'layers and attention':
+        counted += size.attention_flops
+    same = all(
+        agrees(figure, model.upstream[key])
+        for key, figure in (('Params', size.params / 1e6), ('FLOPs', counted / 1e9))
+        if key in model.upstream
+    )
+    assert same == (not model.explanation)
+
+
+def test_what_the_explanations_say():
+    """Swin-B with windows of 7; the misprint is UniFormer-S at 448x320."""
+    config = get_config('td-hm_swin-b-p4-w12_8xb32-210e_coco-384x288')
+    config.model.backbone.window_size = 7
+    size = measure_config(config)
+    assert round(size.params / 1e6, 1) == 93.0
+    assert round(size.flops / 1e9, 1) == 40.1
+    small = MODELS['td-hm_uniformer-s_8xb64-210e_coco-448x320']
+    base = MODELS['td-hm_uniformer-b_8xb32-210e_coco-384x288']
+    assert f'{small.total_flops / 1e9:.1f}G' == base.upstream['FLOPs']
+
+
+SMALL = {
+    'td-hm_uniformer-s_8xb128-210e_coco-256x192': dict(
+        arch=dict(embed_dims=(8, 8, 64, 128), depths=(1, 1, 2, 1), conv_stem=False)
+    ),
+    'td-hm_swin-t-p4-w7_8xb32-210e_coco-256x192': dict(
+        embed_dims=16, depths=(1, 1, 1, 2), num_heads=(1, 2, 4, 8)
+    ),
+}
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_without_values_as_with(name):
+    """Real tensors give the same count of layers and parameters."""
+    config = get_config(name)
+    config.model.backbone.update(SMALL[name], init_cfg=None)
+    config.model.head.update(in_channels=128, deconv_out_channels=(8,), deconv_kernel_sizes=(4,))
+    real = flops.measure(config, flops.input_shape(config))
+    size = measure_config(config)
+    assert (size.flops, size.params) == real
+    assert not torch.zeros(1).is_meta
+
+
+def test_products_of_attention():
+    """Of N cells of C channels: N·N·C for the weights, as much for the sum."""
+    name = 'td-hm_uniformer-s_8xb128-210e_coco-256x192'
+    config = get_config(name)
+    config.model.backbone.update(SMALL[name])
+    config.model.head.in_channels = 128
+    cells = 16 * 12, 8 * 6
+    assert measure_config(config).attention_flops == (
+        2 * 2 * cells[0] ** 2 * 64 + 2 * cells[1] ** 2 * 128
+    )
+
+
+TEXT = """Models:
+- Name: a
+  Metadata:
+    Parameters: 1
+    FLOPs: 2
+  Log: x  # a remark
+- Name: a-b
+  Metadata:
+    Parameters: 3
+    FLOPs: 4
+    Attention FLOPs: 5
+  Upstream:
+    Params: 3M
+    FLOPs: 4G
+"""
+
+
+def test_figures_are_put_into_the_text():
+    assert set_size(TEXT, 'a', Size(10, 20, 30)) == TEXT.replace(
+        'Parameters: 1\n    FLOPs: 2\n', 'Parameters: 10\n    FLOPs: 20\n    Attention FLOPs: 30\n'
+    )
+    assert set_size(TEXT, 'a-b', Size(30, 40, 0)) == TEXT.replace(
+        'Parameters: 3\n    FLOPs: 4\n    Attention FLOPs: 5\n', 'Parameters: 30\n    FLOPs: 40\n'
+    )
+
+
+def test_no_place_for_figures_is_said():
+    with pytest.raises(ConfigError, match='has no model b'):
+        set_size(TEXT, 'b', Size(1, 1, 0))
+    with pytest.raises(ConfigError, match='a: expected the lines "Param'):
+        set_size(TEXT.replace('Parameters: 1', 'Params: 1'), 'a', Size(1, 1, 0))
+
+
+def test_a_wrong_figure_is_measured_anew(tmp_path):
+    name = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
+    family = read_families()[0]
+    path = tmp_path / 'metafile.yml'
+    text = (ROOT / 'configs/moganet/metafile.yml').read_text()
+    model = MODELS[name]
+    path.write_text(set_size(text, name, Size(7, model.flops, 0)))
+    one = type(family)('moganet', path, (), (model,))
+    assert measure_families([one]) == [
+        f'{name}: Parameters {model.params:,}, FLOPs {model.flops:,}'
+    ]
+    assert path.read_text() == text
+    assert measure_families([one]) == []

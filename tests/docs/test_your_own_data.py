@@ -1,0 +1,232 @@
+"""The tutorial, as it stands: its commands and config on seven key points.
+
+Only the model that its config inherits is another, smaller one.
+"""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.registry import METRICS
+from mmpose.utils import register_all_modules
+
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import train as train_api
+from pose_backbones.structures.coco_annotations import read_keypoint_file
+from pose_backbones.visualization import draw
+from tests.helpers.tools import ROOT, tool_env
+
+PAGE = (ROOT / 'docs/your_own_data.md').read_text()
+CONFIG = 'projects/dancers/td-hm_moganet-s_dancers-256x192.py'
+BASE = "_base_ = '../../configs/moganet/(.*)'"
+#: ours → the key point of the drawn people that it is
+POINTS = {
+    'crown': 'nose',
+    'left_hand': 'left_wrist',
+    'right_hand': 'right_wrist',
+    'left_knee': 'left_knee',
+    'right_knee': 'right_knee',
+    'left_foot': 'left_ankle',
+    'right_foot': 'right_ankle',
+}
+LIMBS = [[1, 2], [1, 3], [4, 6], [5, 7], [4, 5]]
+CATEGORY = 3
+SMALL = """
+_base_ = '{root}/configs/moganet/{name}'
+
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=(8, 16, 16, 32),
+                  depths=(1, 1, 1, 1), ffn_ratios=(2, 2, 2, 2)),
+        init_cfg=None),
+    head=dict(in_channels=32, deconv_out_channels=(16, 16, 16)))
+train_cfg = dict(max_epochs=1, val_interval=1)
+train_dataloader = dict(
+    batch_size=4, num_workers=0, persistent_workers=False,
+    dataset=dict(indices=12))
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+test_dataloader = val_dataloader
+default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(f'```{language}\n(.*?)```', PAGE, re.DOTALL)
+
+
+def relabel(source: Path, target: Path):
+    """COCO's people with other key points and another category."""
+    content = json.loads(source.read_text())
+    names = content['categories'][0]['keypoints']
+    order = [names.index(name) for name in POINTS.values()]
+    for entry in content['annotations']:
+        points = np.reshape(entry['keypoints'], (-1, 3))[order]
+        entry.update(keypoints=points.ravel().tolist(), category_id=CATEGORY)
+        del entry['num_keypoints']  # few labelling tools write it
+    content['categories'] = [
+        dict(id=CATEGORY, name='dancer', keypoints=list(POINTS), skeleton=LIMBS)
+    ]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(content))
+
+
+@pytest.fixture(scope='module')
+def finished(synthetic, tmp_path_factory):
+    """The folder in which the page was followed, and what was printed."""
+    folder = tmp_path_factory.mktemp('tutorial')
+    (folder / 'tools').symlink_to(ROOT / 'tools')
+    data = folder / 'data/dancers'
+    (data / 'images').mkdir(parents=True)
+    for split in ('train', 'val'):
+        relabel(
+            synthetic / f'annotations/person_keypoints_{split}.json',
+            data / f'annotations/{split}.json',
+        )
+        for file in (synthetic / split).iterdir():
+            (data / 'images' / file.name).symlink_to(file)
+    (config,) = blocks('python')
+    base = re.search(BASE, config)[1]
+    for path, text in (
+        (f'configs/moganet/{base}', SMALL.format(root=ROOT, name=base)),
+        (CONFIG, config),
+    ):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_text(text)
+    assert CONFIG in PAGE
+    commands = '\n'.join(['set -euo pipefail', *blocks('bash')])
+    assert commands.count('python tools/') == 5
+    env = tool_env()
+    python = Path(env['PYTHON']).parent
+    done = subprocess.run(
+        ['bash', '-c', commands],
+        cwd=folder,
+        text=True,
+        check=False,
+        env={**env, 'PATH': f'{python}:{env["PATH"]}'},
+        timeout=300,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, done.stdout
+    return folder, done.stdout
+
+
+def test_the_description(finished):
+    folder, printed = finished
+    info = parse_pose_metainfo(dict(from_file=str(folder / 'projects/dancers/metainfo.py')))
+    assert info['dataset_name'] == 'dancers'
+    assert info['keypoint_id2name'] == dict(enumerate(POINTS))
+    assert info['flip_indices'] == [0, 2, 1, 4, 3, 6, 5]
+    assert info['skeleton_links'] == [(a - 1, b - 1) for a, b in LIMBS]
+    assert info['sigmas'] == pytest.approx([0.05, 0.05, 0.05, 0.087, 0.087, 0.05, 0.05])
+    assert info['lower_body_ids'] == [3, 4]
+    left, right = (tuple(info['keypoint_colors'][k]) for k in (1, 2))
+    assert (left, right) == (draw.LEFT[::-1], draw.RIGHT[::-1])
+    assert 'left_hand / right_hand' in printed
+    assert "sigma 0.087 for left_knee (COCO's knee)" in printed
+
+
+def test_the_model_and_its_metrics(finished):
+    folder, printed = finished
+    work = folder / 'work_dirs/dancers'
+    weights = read_checkpoint(work / 'epoch_1.pth')
+    assert weights['state_dict']['head.final_layer.weight'].shape[0] == 7
+    assert list(work.glob('best_coco_AP_epoch_1.pth'))
+    metrics = json.loads((work / 'metrics.json').read_text())
+    shown = re.findall(r'coco/AP: ([\d.]+)', printed)
+    assert float(shown[-1]) == pytest.approx(metrics['coco/AP'], abs=1e-4)
+    results = json.loads((work / 'predictions.keypoints.json').read_text())
+    truth = json.loads((folder / 'data/dancers/annotations/val.json').read_text())
+    labelled = [
+        entry
+        for entry in truth['annotations']
+        if any(entry['keypoints'][2::3]) and not entry['iscrowd']
+    ]
+    assert 8 < len(results) <= len(labelled)  # equal poses are one
+    assert all(len(result['keypoints']) == 21 for result in results)
+    assert {result['category_id'] for result in results} == {CATEGORY}
+
+
+@pytest.mark.parametrize(('similarity', 'expected'), [(1, 1.0), (0.72, 0.5), (0.49, 0.0)])
+def test_the_metric_measures_by_the_sigmas(finished, monkeypatch, similarity, expected):
+    """Every key point wrong by so many sigmas that each object has this OKS;
+    AP is the share of COCO's ten thresholds, .5 to .95, that it passes."""
+    monkeypatch.chdir(finished[0])
+    register_all_modules()
+    init_default_scope('mmpose')
+    config = Config.fromfile(CONFIG)
+    metric = METRICS.build(config.test_evaluator)
+    info = parse_pose_metainfo(config.metainfo)
+    metric.dataset_meta = info
+    people = read_keypoint_file(config.test_evaluator.ann_file).objects
+    for person in people:
+        if person['iscrowd'] or not any(person['keypoints'][2::3]):
+            continue
+        points = np.reshape(person['keypoints'], (1, -1, 3))[..., :2]
+        error = info['sigmas'] * np.sqrt(-8 * np.log(similarity) * person['area'])
+        points[0, :, 0] += error
+        metric.process(
+            [],
+            [
+                dict(
+                    id=person['id'],
+                    img_id=person['image_id'],
+                    category_id=person['category_id'],
+                    gt_instances={},
+                    pred_instances=dict(keypoints=points, keypoint_scores=np.ones((1, 7))),
+                )
+            ],
+        )
+    assert metric.evaluate(len(people))['coco/AP'] == pytest.approx(expected)
+
+
+def test_the_pictures_show_the_own_skeleton(finished):
+    folder, _ = finished
+    work = folder / 'work_dirs/dancers'
+    assert cv2.imread(str(work / 'training.png')).size
+    assert cv2.imread(str(work / 'pictures/overview.jpg')).size
+    truth = read_keypoint_file(str(folder / 'data/dancers/annotations/val.json'))
+    hits = []
+    for person in truth.objects:
+        points = np.reshape(person['keypoints'], (-1, 3))
+        name = Path(truth.images[person['image_id']]['file_name']).name
+        picture = cv2.imread(str(work / 'pictures' / name))
+        if not points[[0, 1], 2].all():
+            continue
+        x, y = points[[0, 1], :2].mean(0)  # half way from crown to hand
+        there = picture[round(y) + 22, round(x)].astype(int)
+        hits.append(abs(there - draw.LEFT).max() < 60)
+    assert len(hits) > 3
+    assert np.mean(hits) > 0.5  # others stand before them
+
+
+def test_the_example_of_the_format_is_valid(tmp_path):
+    (example,) = blocks('json')
+    (tmp_path / 'example.json').write_text(example)
+    found = read_keypoint_file(str(tmp_path / 'example.json'))
+    assert found.names == ('crown', 'left_hand', 'right_hand')
+    assert len(found.objects) == 1
+
+
+def test_the_options_for_small_sets():
+    text = ' '.join(PAGE.split())
+    options = re.search('`--cfg-options ([^`]+)`', text)[1].split()
+    options += re.findall('(optim_wrapper.optimizer.lr=[^`]+)`', text)
+    options += re.findall('(train_dataloader.batch_size=[^`]+)`', text)
+    assert len(options) == 4
+    base = str(ROOT / 'configs/moganet' / re.search(BASE, PAGE)[1])
+    config = Config.fromfile(base)
+    args = train_api.parse_args([base, '--auto-scale-lr', '--cfg-options', *options])
+    train_api.merge_train_options(config, args)
+    assert config.train_cfg.max_epochs == 60
+    assert config.param_scheduler[1].milestones == [45, 55]
+    assert config.optim_wrapper.optimizer.lr == 1e-4
+    assert config.train_dataloader.batch_size == 16
+    assert config.auto_scale_lr.enable

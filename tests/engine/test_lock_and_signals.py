@@ -1,0 +1,332 @@
+"""One run per work dir, and a checkpoint when a scheduler warns."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli.runner import PoseRunner
+from pose_backbones.engine.checkpoints import find_latest
+from pose_backbones.engine.signals import RunStopped, SaveOnSignalHook, SignalFlag, signal_number
+from pose_backbones.errors import ConfigError, WorkDirError
+from pose_backbones.utils import lock
+from pose_backbones.utils.lock import only_run
+from tests.helpers.tools import ROOT, free_port, tool_env
+from tests.helpers.toy_runs import toy_config, train_toy
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+HOLDER = """
+import os, sys, time
+from pose_backbones.utils.lock import only_run
+with only_run(sys.argv[1]):
+    child = os.fork()  # as a data worker that outlives its run
+    if child:
+        print(child, flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A held lock is refused at once."""
+    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+
+
+def test_a_second_run_is_refused(tmp_path, monkeypatch):
+    """Until the first one is killed, though its workers live on."""
+    work = tmp_path / 'work'
+    holder = subprocess.Popen(
+        [sys.executable, '-c', HOLDER, str(work)],
+        cwd=ROOT,
+        env=tool_env(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    child = int(holder.stdout.readline())
+    try:
+        monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+        with pytest.raises(WorkDirError) as caught, only_run(work):
+            pass
+        assert f'another run is writing into {work} (process {holder.pid} on ' in str(caught.value)
+        monkeypatch.undo()
+        holder.kill()  # and at once:
+        with only_run(work):
+            os.kill(child, 0)  # the worker is alive
+            assert f'process {os.getpid()}' in (work / '.lock').read_text()
+        assert not (work / '.lock').exists()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.kill()
+        holder.wait()
+
+
+def test_a_lock_ends_with_its_block(tmp_path, quick):
+    with pytest.raises(ZeroDivisionError), only_run(tmp_path):
+        1 / 0  # noqa: B018
+    with only_run(tmp_path):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize('kind', ['link', 'hard link', 'file', 'fifo', 'folder'])
+def test_no_other_file_is_taken_for_the_lock(tmp_path, kind):
+    """A work dir of another person may hold anything under that name."""
+    work, mine, name = tmp_path / 'w', tmp_path / 'mine', tmp_path / 'w/.lock'
+    work.mkdir()
+    mine.write_text('precious')
+    if kind == 'link':
+        name.symlink_to(mine)
+    elif kind == 'hard link':
+        os.link(mine, name)
+    elif kind == 'file':
+        name.write_text('precious')
+    elif kind == 'fifo':
+        os.mkfifo(name)
+    else:
+        name.mkdir()
+    with (
+        pytest.raises(WorkDirError, match=(r'\.lock is not the lock file of a run')),
+        only_run(work),
+    ):
+        pass
+    assert mine.read_text() == 'precious'
+    assert os.path.lexists(name)
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch, notes):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(lock.fcntl, 'lockf', refuse)
+    with only_run(tmp_path):
+        pass
+    assert f'{tmp_path} cannot be locked (No locks available)' in notes.text
+
+
+@pytest.mark.parametrize('place', ['file', 'file/below', '/proc/work'])
+def test_a_work_dir_that_cannot_be_written(tmp_path, place):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(WorkDirError, match='--work-dir'), only_run(tmp_path / place):
+        pass
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(lock.os, 'pwrite', refuse)
+    with (
+        pytest.raises(WorkDirError, match='No space left on device. Make room there'),
+        only_run(tmp_path),
+    ):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'number'),
+    [
+        ('SIGUSR1', signal.SIGUSR1),
+        ('usr2', signal.SIGUSR2),
+        (str(int(signal.SIGTERM)), signal.SIGTERM),
+    ],
+)
+def test_names_of_signals(name, number):
+    assert signal_number(name) == number
+
+
+@pytest.mark.parametrize('name', ['SIGKILL', 'STOP', 'config.py', '0', ''])
+def test_what_is_no_signal(name):
+    with pytest.raises(ConfigError, match='--save-on-signal'):
+        signal_number(name)
+
+
+@HOOKS.register_module()
+class Warn(Hook):
+    """Sends this process a signal in an iteration."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, *args, **kwargs) -> None:
+        """Send it."""
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def stopped(work, iteration: int, **options) -> str:
+    """Train until a signal; returns what is said."""
+    cfg = toy_config(work, custom_hooks=[dict(type='Warn', iteration=iteration)], **options)
+    runner = PoseRunner.from_cfg(cfg)
+    with SignalFlag(signal.SIGUSR1) as flag:
+        runner.register_hook(SaveOnSignalHook(flag))
+        with pytest.raises(RunStopped) as caught:
+            runner.train()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize('keep', [-1, 1])
+def test_a_signal_saves_and_stops(tmp_path, keep):
+    """The resumed run equals one that was not stopped."""
+    options = dict(randomness=dict(seed=2), default_hooks__checkpoint__max_keep_ckpts=keep)
+    work = tmp_path / 'work'
+    message = stopped(work, 4, **options)
+    assert message == (f'stopped by SIGUSR1: {work}/iter_5.pth is saved; continue with --resume')
+    assert (work / 'last_checkpoint').read_text() == 'iter_5.pth'
+    train_toy(work, resume=True, **options)
+    train_toy(tmp_path / 'straight', **options)
+    one, other = (
+        read_checkpoint(folder / 'iter_8.pth') for folder in (work, tmp_path / 'straight')
+    )
+    for key in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert repr(one[key]) == repr(other[key]), key
+    if keep == 1:
+        assert [file.name for file in work.glob('*.pth')] == ['iter_8.pth']
+
+
+def test_a_signal_in_the_middle_of_an_epoch(tmp_path):
+    """The checkpoint counts whole epochs and all iterations; it goes when
+    the next epoch is saved."""
+    options = dict(
+        train_cfg=dict(by_epoch=True, max_epochs=3, _delete_=True),
+        train_dataloader__sampler__type='DefaultSampler',
+        default_hooks__checkpoint=dict(
+            type='CheckpointHook', interval=1, by_epoch=True, max_keep_ckpts=1
+        ),
+    )
+    message = stopped(tmp_path, 4, **options)
+    assert 'iter_5.pth is saved' in message
+    path, content = find_latest(tmp_path)
+    assert path.name == 'iter_5.pth'
+    assert (content['meta']['epoch'], content['meta']['iter']) == (1, 5)
+    assert {file.name for file in tmp_path.glob('*.pth')} == {'epoch_1.pth', 'iter_5.pth'}
+    runner = train_toy(tmp_path, resume=True, **options)
+    assert runner.epoch == 3
+    assert {file.name for file in tmp_path.glob('*.pth')} == {'epoch_3.pth'}
+
+
+def test_a_signal_while_starting_is_remembered(tmp_path):
+    with SignalFlag(signal.SIGUSR1) as flag:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        runner = PoseRunner.from_cfg(toy_config(tmp_path))
+        runner.register_hook(SaveOnSignalHook(flag))
+        with pytest.raises(RunStopped, match='iter_1.pth is saved'):
+            runner.train()
+
+
+def test_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGUSR1)
+    with SignalFlag(signal.SIGUSR1):
+        assert signal.getsignal(signal.SIGUSR1) != before
+    assert signal.getsignal(signal.SIGUSR1) == before
+    errors = []
+
+    def elsewhere():
+        try:
+            with SignalFlag(signal.SIGUSR1):
+                pass
+        except ConfigError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert 'main thread' in str(errors[0])
+
+
+def test_two_processes_stop_together(tiny_config, synthetic, tmp_path):
+    """The signal goes to one of them; both end at the same iteration."""
+    work = tmp_path / 'work'
+    port = free_port()
+    workers = []
+    log = tmp_path / 'log.txt'
+    with log.open('w') as out:
+        for rank in range(2):
+            env = dict(
+                RANK=str(rank),
+                LOCAL_RANK=str(rank),
+                WORLD_SIZE='2',
+                LOCAL_WORLD_SIZE='2',
+                MASTER_ADDR='127.0.0.1',
+                MASTER_PORT=port,
+            )
+            workers.append(
+                subprocess.Popen(
+                    [
+                        sys.executable,
+                        str(ROOT / 'tools/train.py'),
+                        str(tiny_config),
+                        '--data-root',
+                        str(synthetic),
+                        '--work-dir',
+                        str(work),
+                        '--launcher',
+                        'pytorch',
+                        '--save-on-signal',
+                        '--cfg-options',
+                        'train_cfg.max_iters=2000',
+                        'default_hooks.checkpoint.interval=1000',
+                    ],
+                    env=tool_env(**env),
+                    stdout=out,
+                    stderr=out,
+                )
+            )
+        until = time.monotonic() + 200
+        while 'Iter(train) [   3/' not in log.read_text():
+            assert all(one.poll() is None for one in workers), log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+        workers[1].send_signal(signal.SIGUSR1)
+        codes = [one.wait(60) for one in workers]
+    text = log.read_text()
+    assert codes == [143, 143], text
+    newest, content = find_latest(work)
+    assert text.count(f'stopped by SIGUSR1: {newest} is saved') == 1
+    assert content['meta']['iter'] >= 3
+    assert 'Traceback' not in text
+    assert torch.isfinite(next(iter(content['state_dict'].values()))).all()
+    assert not (work / '.lock').exists()
+
+
+def test_a_stopped_training_says_what_is_saved(tiny_config, synthetic, tmp_path):
+    work, log = tmp_path / 'work', tmp_path / 'log.txt'
+    with log.open('w') as out:
+        tool = subprocess.Popen(
+            [
+                sys.executable,
+                str(ROOT / 'tools/train.py'),
+                str(tiny_config),
+                '--data-root',
+                str(synthetic),
+                '--work-dir',
+                str(work),
+                '--cfg-options',
+                'train_cfg.max_iters=2000',
+            ],
+            env=tool_env(),
+            stdout=out,
+            stderr=out,
+        )
+        until = time.monotonic() + 200
+        while not (work / 'last_checkpoint').exists():
+            assert tool.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+        tool.terminate()
+        assert tool.wait(60) == 143, log.read_text()
+    newest, content = find_latest(work)
+    assert content['meta']['iter'] >= 2
+    last = log.read_text().splitlines()[-1]
+    assert last == f'stopped; {newest} is saved; continue with --resume'
+    assert not list(work.glob('*.partial'))

@@ -1,0 +1,164 @@
+"""PCKh: by hand, the table of a published model, the file of predictions."""
+
+import numpy as np
+import pytest
+from mmpose.registry import METRICS
+from scipy.io import loadmat
+
+from pose_backbones.evaluation.mpii import MpiiPCKh, pckh_table
+from tests.helpers.tools import ROOT
+
+REAL = ROOT.parent / 'shared' / 'data' / 'mpii/detections_our_format.mat'
+
+
+def sample(number, predicted, truth, labelled=None, head=10.0):
+    labelled = np.ones(16) if labelled is None else labelled
+    return dict(
+        id=number,
+        pred_instances=dict(keypoints=np.asarray(predicted, float)[None]),
+        gt_instances=dict(
+            keypoints=np.asarray(truth, float)[None],
+            keypoints_visible=np.asarray(labelled)[None],
+            head_size=np.full((1, 1), head),
+        ),
+    )
+
+
+def test_the_table_by_hand():
+    """Four people; each joint is found by as many as its place says."""
+    distances = np.ones((4, 16))
+    distances[:3, 9] = 0.5  # the head, at exactly the threshold
+    distances[0, 13] = 0.2  # left shoulder 1 of 4, right shoulder 3 of 4
+    distances[:3, 12] = 0.1
+    distances[:, [6, 7]] = 0  # pelvis and thorax do not count
+    labelled = np.ones((4, 16), bool)
+    labelled[:, [10, 15]] = False  # no wrists
+    labelled[1:, 5] = False  # one left ankle, found; four right ones, none
+    distances[0, 5] = 0.05
+    table = pckh_table(distances, labelled)
+    assert list(table) == [
+        'Head',
+        'Shoulder',
+        'Elbow',
+        'Wrist',
+        'Hip',
+        'Knee',
+        'Ankle',
+        'Mean',
+        'Mean@0.1',
+    ]
+    assert table['Head'] == 75
+    assert table['Shoulder'] == 50
+    assert table['Elbow'] == table['Hip'] == table['Knee'] == 0
+    assert np.isnan(table['Wrist'])
+    assert table['Ankle'] == 50
+    counted = 11 * 4 + 1
+    assert table['Mean'] == pytest.approx(100 * (3 + 1 + 3 + 1) / counted)
+    assert table['Mean@0.1'] == pytest.approx(100 * (3 + 1) / counted)
+    assert pckh_table(distances, labelled, 0.15)['Shoulder'] == 37.5
+    # A side that nobody has labelled does not lower the other.
+    labelled[:, 13] = False
+    assert pckh_table(distances, labelled)['Shoulder'] == 75
+
+
+def test_distances_are_in_head_sizes():
+    truth = np.full((16, 2), 50.0)
+    metric = MpiiPCKh()
+    metric.process(
+        [],
+        [sample(0, truth + [3, 4], truth, head=10.01), sample(1, truth + [3, 4], truth, head=9.99)],
+    )
+    figures = metric.evaluate(2)
+    assert figures['PCKh/Mean'] == figures['PCKh/Knee'] == 50
+
+
+def test_joints_that_are_not_labelled_do_not_count():
+    truth = np.full((16, 2), 50.0)
+    labelled = np.arange(16) != 9
+    predicted = truth + 40 * ~labelled[:, None]
+    metric = MpiiPCKh(prefix='mine')
+    metric.process([], [sample(0, predicted, truth, labelled)])
+    figures = metric.evaluate(1)
+    assert figures['mine/Mean'] == 100
+    assert np.isnan(figures['mine/Head'])
+
+
+def test_people_that_two_processes_share_count_once(tmp_path):
+    """A sampler fills up the last batch with people it has had."""
+    truth = np.full((16, 2), 50.0)
+    out = tmp_path / 'pred.mat'
+    metric = MpiiPCKh(outfile=str(out))
+    kept = []
+    for number in (2, 0, 1, 2):
+        metric.process([], [sample(number, truth + number * 5.5, truth)])
+    kept = metric.results
+    figures = metric.compute_metrics(kept)
+    assert figures['Mean'] == pytest.approx(100 / 3)
+    preds = loadmat(out)['preds']
+    assert preds.shape == (3, 16, 2)
+    # In the order of the ids, in pixels from 1.
+    np.testing.assert_allclose(preds[:, 4], [[51, 51], [56.5, 56.5], [62, 62]])
+
+
+def test_format_only_needs_no_truth(tmp_path):
+    out = tmp_path / 'pred.mat'
+    metric = MpiiPCKh(format_only=True, outfile=str(out))
+    points = np.arange(32.0).reshape(16, 2)
+    metric.process(
+        [], [dict(id=0, pred_instances=dict(keypoints=points[None]), gt_instances=dict())]
+    )
+    assert metric.evaluate(1) == {}
+    np.testing.assert_array_equal(loadmat(out)['preds'][0], points + 1)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(thr=0), 'thr=0: expected a positive'),
+        (dict(outfile='pred.json'), "outfile='pred.json': expected .* .mat"),
+        (dict(format_only=True), 'format_only=True needs outfile'),
+    ],
+)
+def test_settings_that_cannot_work(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MpiiPCKh(**settings)
+
+
+def test_a_person_without_head_size():
+    metric = MpiiPCKh()
+    person = sample(3, np.zeros((16, 2)), np.zeros((16, 2)))
+    del person['gt_instances']['head_size']
+    with pytest.raises(ValueError, match='person 3 has no head_size'):
+        metric.process([], [person])
+
+
+@pytest.mark.parametrize('thr', [0.5, 0.2])
+def test_a_released_model(thr):
+    """The figure that is published, and all of the host's (1-based)."""
+    if not REAL.is_file():
+        pytest.skip(f'{REAL.name} is not at hand')
+    content = loadmat(REAL)
+    heads = content['headboxes_src']
+    sizes = 0.6 * np.linalg.norm(heads[1] - heads[0], axis=0)
+    ours = MpiiPCKh(thr=thr)
+    hosts = METRICS.build(dict(type='MpiiPCKAccuracy', thr=thr))
+    for number, size in enumerate(sizes):
+        person = sample(
+            number,
+            content['pos_pred_src'][..., number] - 1,
+            content['pos_gt_src'][..., number] - 1,
+            1 - content['jnt_missing'][:, number],
+            size,
+        )
+        ours.process([], [person])
+        person['gt_instances']['keypoints'] += 1
+        hosts.process([], [person])
+    figures = ours.evaluate(len(sizes))
+    theirs = hosts.evaluate(len(sizes))
+    if thr == 0.5:
+        assert figures['PCKh/Mean'] == pytest.approx(82.337, abs=5e-4)
+    renamed = {'Mean': 'PCK', 'Mean@0.1': 'PCK@0.1'}
+    assert len(figures) == len(theirs) == 9
+    for name, value in figures.items():
+        name = name.removeprefix('PCKh/')
+        assert value == pytest.approx(theirs[renamed.get(name, f'{name} PCK')], abs=1e-4), name

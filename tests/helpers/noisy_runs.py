@@ -1,0 +1,242 @@
+"""Small runs that draw random numbers wherever a run can.
+
+usage: noisy_runs.py killed|resume|non_finite DIR    see `main`
+"""
+
+import math
+import random
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.registry import DATASETS, METRICS, MODELS
+from mmengine.structures import BaseDataElement
+from torch.nn.functional import dropout
+
+from pose_backbones.errors import TrainingError
+from tests.helpers.tools import tool_env
+from tests.helpers.toy_runs import ToyData, ToyMetric, ToyModel, train_toy, with_validation
+
+NOISY = {'model__type': 'NoisyModel', 'train_dataloader__dataset__type': 'NoisyData'}
+#: three iterations per epoch, the last one with two samples
+EPOCHS = {
+    'train_dataloader__sampler__type': 'DefaultSampler',
+    'train_cfg': dict(_delete_=True, by_epoch=True, max_epochs=3, val_interval=100),
+    'param_scheduler': [dict(type='MultiStepLR', milestones=[1, 2], by_epoch=True)],
+    'default_hooks__checkpoint': dict(type='CheckpointHook', by_epoch=True, interval=1),
+}
+MID_EPOCH = {
+    **EPOCHS,
+    'default_hooks__checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=1),
+}
+WORKERS = {'train_dataloader__num_workers': 2}
+PERSISTENT = {**WORKERS, 'train_dataloader__persistent_workers': True}
+EMA = {'custom_hooks': [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1)]}
+ACCUMULATE = {
+    'optim_wrapper__accumulative_counts': 3,
+    'optim_wrapper__clip_grad': dict(max_norm=1.0),
+}
+SEED = {'randomness': dict(seed=5)}
+VALIDATE = {
+    **with_validation(2),
+    'val_evaluator__type': 'NoisyMetric',
+    'val_dataloader__dataset__type': 'NoisyData',
+}
+#: the schedule depends on the evaluation
+PLATEAU = {
+    **VALIDATE,
+    'param_scheduler': [
+        dict(type='ReduceOnPlateauLR', monitor='toy/sum', rule='less', patience=0, factor=0.5)
+    ],
+}
+
+#: samples 0 to 3, 4 to 7, 8 to 11, and again
+NAMED = {
+    'model__type': 'NamedModel',
+    'train_dataloader__collate_fn__type': 'pseudo_collate',
+    'train_dataloader__dataset__type': 'NamedData',
+    'train_dataloader__sampler': dict(_delete_=True, type='DefaultSampler', shuffle=False),
+    'default_hooks__checkpoint__interval': 1,
+    'optim_wrapper__optimizer': dict(type='AdamW', lr=0.01, weight_decay=0.5),
+}
+_runs = count()
+
+
+@DATASETS.register_module(force=True)
+class NoisyData(ToyData):
+    """Ten vectors, changed by numbers of all three global generators."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> dict:
+        sample = super().__getitem__(index)
+        sample['inputs'] = (
+            sample['inputs']
+            + random.random()
+            + random.gauss(0, 1)
+            + np.random.rand()
+            + np.random.randn()
+            + torch.rand(3)
+        )
+        return sample
+
+
+@MODELS.register_module(force=True)
+class NoisyModel(ToyModel):
+    """With dropout, and numbers of the other two generators."""
+
+    def forward(self, inputs, data_samples, mode: str):
+        """The loss, or a prediction for each vector."""
+        if self.training:
+            inputs = dropout(inputs, 0.3)
+        # In the evaluation too: it must not change the training.
+        inputs = inputs + random.gauss(0, 1) + np.random.randn()
+        inputs = inputs + torch.rand(1)
+        return super().forward(inputs, data_samples, mode)
+
+
+@METRICS.register_module(force=True)
+class NoisyMetric(ToyMetric):
+    """The sum alone, which depends on nothing but the predictions."""
+
+    def compute_metrics(self, results: list) -> dict:
+        """The sum of the predictions."""
+        return dict(sum=sum(results))
+
+
+@DATASETS.register_module(force=True)
+class NamedData(ToyData):
+    """Vectors that have names, in order; some are spoilt.
+
+    Args:
+        targets: Of the samples with another target than their sum.
+        inputs: Of the samples with another input.
+    """
+
+    def __init__(self, targets: dict | None = None, inputs: dict | None = None) -> None:
+        super().__init__()
+        self.targets, self.inputs = targets or {}, inputs or {}
+
+    def __getitem__(self, index: int) -> dict:
+        sample = super().__getitem__(index)
+        target = self.targets.get(index, float(sample['data_samples']))
+        return dict(
+            inputs=sample['inputs'] + self.inputs.get(index, 0.0),
+            data_samples=BaseDataElement(
+                metainfo=dict(img_id=100 + index, img_path=f'images/{index}.jpg'),
+                target=torch.tensor(float(target)),
+            ),
+        )
+
+
+@MODELS.register_module(force=True)
+class NamedModel(ToyModel):
+    """The toy model on `NamedData`."""
+
+    def forward(self, inputs, data_samples, mode: str):
+        """The loss, or a prediction for each vector."""
+        targets = torch.stack([one.target for one in data_samples])
+        return super().forward(torch.stack(inputs), targets, mode)
+
+
+@MODELS.register_module(force=True)
+class SteepModel(ToyModel):
+    """Its loss is finite, and its gradient too large for its norm."""
+
+    def forward(self, inputs, data_samples, mode: str):
+        """The loss, or a prediction for each vector."""
+        if mode != 'loss':
+            return super().forward(inputs, data_samples, mode)
+        return dict(loss=(self.linear(inputs) * 1e30).mean())
+
+
+def train_noisy(work: Path, resume=None, **options):
+    """Train a noisy run; see `train_toy`."""
+    # MMEngine shares loggers between runs of one name.
+    name = f'noisy{next(_runs)}'
+    runner = train_toy(
+        work,
+        resume,
+        experiment_name=name,
+        visualizer=dict(type='Visualizer', name=name, vis_backends=[dict(type='LocalVisBackend')]),
+        **{**NOISY, **options},
+    )
+    runner.train_dataloader._iterator = None  # ends persistent workers
+    return runner
+
+
+def run_script(case: str, folder: Path, processes: int = 1, wait: bool = True):
+    """Run this file in a process, or in several that train together.
+
+    Args:
+        case: See `main`.
+        folder: For its results.
+        processes: How many.
+        wait: Whether to wait for the end.
+
+    Returns:
+        The process; its output is in `stdout`, if it was waited for.
+    """
+    here = Path(__file__).resolve()
+    start = (
+        []
+        if processes == 1
+        else ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
+    )
+    options = dict(env=tool_env(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    command = [sys.executable, *start, str(here), case, str(folder)]
+    if wait:
+        return subprocess.run(command, **options, timeout=240, check=False)
+    options['stdout'] = subprocess.DEVNULL
+    return subprocess.Popen(command, **options, start_new_session=True)
+
+
+def main(case: str, folder: Path) -> None:
+    """Run a case of the tests, in this process or in each of two."""
+    torch.set_num_threads(1)
+    if case == 'killed':
+        train_noisy(folder, **WORKERS, **ACCUMULATE, train_cfg__max_iters=24)
+        return
+    two = dict(launcher='pytorch', train_dataloader__batch_size=2)
+    if case == 'resume':
+        options = {
+            **two,
+            **MID_EPOCH,
+            **ACCUMULATE,
+            **WORKERS,
+            'train_dataloader__drop_last': True,
+            'randomness': dict(seed=5, diff_rank_seed=True),
+            # at the end, it averages the statistics of both
+            'custom_hooks': [dict(type='SyncBuffersHook'), *EMA['custom_hooks']],
+        }
+        train_noisy(folder / 'unbroken', **options)
+        for stop in (1, 4):
+            train_noisy(folder / f'{stop}', folder / f'unbroken/iter_{stop}.pth', **options)
+        return
+    # Sample 5 is in the second and the fifth iteration of the second process.
+    options = {
+        **NAMED,
+        **two,
+        'train_cfg__max_iters': 6,
+        'train_dataloader__dataset__targets': {5: math.nan},
+    }
+    try:
+        train_noisy(folder / 'stop', **options)
+    except TrainingError as error:
+        (folder / f'stop-rank{get_rank()}.txt').write_text(str(error))
+    for name, steps in (('skip', 1), ('accumulate', 2)):
+        runner = train_noisy(
+            folder / name, **options, non_finite='skip', optim_wrapper__accumulative_counts=steps
+        )
+        torch.save(
+            runner.model.module.linear.weight.detach(), folder / f'{name}-rank{get_rank()}.pt'
+        )
+
+
+if __name__ == '__main__':
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,321 @@
+"""Whose boxes are whose, and which are left out."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from pose_backbones.errors import DatasetError
+from pose_backbones.inference.box_file import BoxFile
+from pose_backbones.inference.boxes import find_box_source
+from pose_backbones.inference.inputs import Inputs
+from tests.helpers.pose_cases import picture
+
+
+def boxes_of(boxes, inputs, **options) -> list[tuple[list, list]]:
+    """Corners and scores of each picture."""
+    inputs = Inputs(inputs)
+    source = find_box_source(boxes, inputs, **options)
+    found = map(source, inputs)
+    return [(one.corners.tolist(), one.scores.tolist()) for one in found]
+
+
+IMAGE = picture(0)  # 80 x 60
+
+
+@pytest.mark.parametrize(
+    ('boxes', 'options', 'corners', 'scores'),
+    [
+        ('whole-image', {}, [[0, 0, 80, 60]], [1]),
+        (np.array([[1, 2, 30, 40]]), {}, [[1, 2, 30, 40]], [1]),
+        (
+            [[1, 2, 30, 40], [5, 6, 7, 8]],
+            dict(box_format='xywh'),
+            [[1, 2, 31, 42], [5, 6, 12, 14]],
+            [1, 1],
+        ),
+        ([[1, 2, 30, 40, 0.5], [5, 6, 7, 8, 0.25]], dict(min_score=0.3), [[1, 2, 30, 40]], [0.5]),
+        ([1, 2, 30, 40], {}, [[1, 2, 30, 40]], [1]),
+        ([[[1, 2, 30, 40]]], {}, [[1, 2, 30, 40]], [1]),
+        ([np.array([[1, 2, 30, 40]])], {}, [[1, 2, 30, 40]], [1]),
+        ([[-9, -8, 99, 98]], {}, [[-9, -8, 99, 98]], [1]),
+        ([], {}, [], []),
+        ([None], {}, [], []),
+        (np.zeros((0, 5)), {}, [], []),
+        (lambda image: [[1, 2, *image.shape[1::-1], 0.5]], {}, [[1, 2, 80, 60]], [0.5]),
+        (lambda image: [1, 2, 3, 4], dict(box_format='xywh'), [[1, 2, 4, 6]], [1]),
+        (iter([[[1, 2, 30, 40]]]), {}, [[1, 2, 30, 40]], [1]),
+    ],
+)
+def test_boxes_of_one_picture(boxes, options, corners, scores):
+    assert boxes_of(boxes, IMAGE, **options) == [(corners, scores)]
+
+
+NAN = float('nan')
+
+
+@pytest.mark.parametrize(
+    'box',
+    [
+        [NAN, 2, 30, 40],
+        [1, 2, float('inf'), 40],
+        [1e300, 2, 3, 4],
+        [5, 5, 5, 9],
+        [9, 9, 5, 12],
+        [80, 0, 90, 10],
+        [0, 60, 10, 90],
+        [-9, 0, 0, 10],
+        [0, -9, 10, 0],
+        [1, 2, 30, 40, NAN],
+    ],
+)
+@pytest.mark.filterwarnings('error')
+def test_boxes_without_a_pixel_are_left_out_and_logged(box, notes):
+    box = box if len(box) == 5 else [*box, 1]
+    (found,) = boxes_of([box, [1, 2, 3, 4, 0.5]], IMAGE)
+    assert found == ([[1, 2, 3, 4]], [0.5])
+    (message,) = notes.messages
+    assert f'array 1: the box {box[0]:g}, {box[1]:g}, ' in message.replace(
+        'inf, ', '1e+300, ' if box[0] == 1e300 else 'inf, '
+    )
+    assert '80 x 60 pixels' in message
+
+
+def test_a_mapping(tmp_path):
+    paths = [str(tmp_path / f'{name}.png') for name in ('a', 'b', 'c', '9')]
+    for path in paths:
+        cv2.imwrite(path, IMAGE)
+    boxes = {
+        paths[0]: [[1, 2, 3, 4]],
+        'b.png': np.array([[5, 6, 7, 8.0]]),
+        tmp_path / '9.png': None,
+    }
+    corners = [one[0] for one in boxes_of(boxes, paths)]
+    assert corners == [[[1, 2, 3, 4]], [[5, 6, 7, 8]], [], []]
+    assert boxes_of({9: [[1, 2, 3, 4]]}, paths[3])[0][0] == [[1, 2, 3, 4]]
+    assert boxes_of({2: [[1, 2, 3, 4]], 'array 1': [[0, 0, 5, 5]]}, [IMAGE, IMAGE]) == [
+        ([[0, 0, 5, 5]], [1]),
+        ([[1, 2, 3, 4]], [1]),
+    ]
+    with pytest.raises(
+        DatasetError,
+        match='boxes has boxes of 1 images, but '
+        r'of none of the 4 given.*did you mean b\.jpg',
+    ):
+        boxes_of({'b.jpg': []}, paths)
+
+
+def test_sequences_go_with_all_images_read_or_not(tmp_path):
+    boxes = [[[k, 0, 50, 50]] for k in range(1, 4)]
+    for given in (boxes, np.array(boxes), iter(boxes), (b for b in boxes)):
+        inputs = Inputs([IMAGE, b'no picture', IMAGE])
+        source = find_box_source(given, inputs)
+        first, _, last = inputs
+        assert source(first).corners.tolist() == boxes[0]
+        assert source(last).corners.tolist() == boxes[2]
+
+
+@pytest.mark.parametrize(
+    ('boxes', 'inputs', 'error', 'message'),
+    [
+        (
+            [[[1, 2, 3, 4]]],
+            [IMAGE] * 2,
+            ValueError,
+            'boxes has 1 entries for 2 images: expected as many',
+        ),
+        (
+            np.zeros((3, 4)),
+            [IMAGE] * 2,
+            ValueError,
+            r'boxes has the shape \(3, 4\): expected a list of such arrays',
+        ),
+        (
+            np.zeros((2, 1, 3)),
+            [IMAGE] * 2,
+            ValueError,
+            r'boxes of array 1 have the shape \(1, 3\): expected \(n, 4\)',
+        ),
+        ([[1, 2, 3]], IMAGE, ValueError, r'have the shape \(1, 3\)'),
+        ([['a', 2, 3, 4]], IMAGE, TypeError, 'boxes of array 1 are .*expected numbers'),
+        (
+            iter([[]]),
+            [IMAGE] * 2,
+            ValueError,
+            'no boxes for array 2: expected an entry for each image, found 1',
+        ),
+        (3, IMAGE, TypeError, "boxes is a int: expected 'whole-image', a COCO"),
+        ('nowhere.json', IMAGE, DatasetError, 'no file of boxes nowhere.json'),
+    ],
+)
+def test_boxes_that_do_not_fit(boxes, inputs, error, message):
+    with pytest.raises(error, match=message):
+        boxes_of(boxes, inputs)
+
+
+def test_wrong_options():
+    with pytest.raises(ValueError, match="box_format is 'cxcywh': expected 'xyxy' or 'xywh'"):
+        boxes_of('whole-image', IMAGE, box_format='cxcywh')
+    with pytest.raises(ValueError, match='min_score is nan'):
+        boxes_of('whole-image', IMAGE, min_score=NAN)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Writes pictures and a COCO file; returns the paths and the file."""
+
+    def write(names, content):
+        paths = []
+        for name in names:
+            path = tmp_path / 'images' / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), IMAGE)
+            paths.append(str(path))
+        file = tmp_path / 'boxes.json'
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        return paths, str(file)
+
+    return write
+
+
+def detection(image_id, x, score=0.5, **more) -> dict:
+    return dict(image_id=image_id, bbox=[x, 2, 10, 20], score=score, **more)
+
+
+def found_in(paths, file, **options) -> list[tuple]:
+    """Id and left edges of each picture."""
+    inputs = Inputs(paths)
+    source = find_box_source(file, inputs, **options)
+    found = map(source, inputs)
+    return [(one.image_id, one.corners[:, 0].tolist()) for one in found]
+
+
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['000000000785.jpg', '000000001000.jpg'],
+        ['785.png', '1000.png'],
+        ['COCO_val2014_000000000785.jpg', 'COCO_val2014_000000001000.jpg'],
+    ],
+)
+def test_detections_by_the_numbers_in_names(names, files):
+    paths, file = files(
+        names,
+        [
+            detection(1000, 5),
+            detection(785, 1, 0.9, category_id=1),
+            detection(785, 2, category_id=3),
+            detection(785, 3, 0.1),
+        ],
+    )
+    assert found_in(paths, file) == [(785, [1, 3]), (1000, [5])]
+    assert found_in(paths, file, min_score=0.3) == [(785, [1]), (1000, [5])]
+    frame = next(iter(Inputs(paths)))
+    boxes = find_box_source(file, Inputs(paths))(frame)
+    assert boxes.corners.tolist() == [[1, 2, 11, 22], [3, 2, 13, 22]]
+    np.testing.assert_allclose(boxes.scores, [0.9, 0.1])
+
+
+def test_numbers_in_names_need_no_company(files):
+    """One picture without a number does not change the others' ids."""
+    paths, file = files(
+        ['785.png', 'other.png', '0.png'], [detection(785, 1), detection(2, 4), detection(0, 6)]
+    )
+    assert found_in(paths, file) == [(785, [1]), (None, []), (0, [6])]
+
+
+def test_detections_by_name(files):
+    paths, file = files(['a.png', 'b.png'], [detection('b.png', 1), detection('a', 2)])
+    assert found_in(paths, file) == [('a', [2]), ('b.png', [1])]
+    paths, file = files(
+        ['a.png', 'b.png'], [detection(1, 1, file_name='b.png'), detection(7, 2, file_name='a.png')]
+    )
+    assert found_in(paths, file) == [(7, [2]), (1, [1])]
+
+
+def test_arrays_and_frames_by_their_number(files):
+    _, file = files([], [detection(2, 3)])
+    assert found_in([IMAGE, IMAGE], file) == [(None, []), (2, [3])]
+
+
+def test_annotations_without_crowds(files, notes):
+    paths, file = files(
+        ['5.png', 'b.png', 'c.png'],
+        dict(
+            images=[dict(id=7, file_name='5.png'), dict(id=5, file_name='b.png')],
+            annotations=[
+                dict(image_id=7, bbox=[1, 2, 3, 4], iscrowd=0, category_id=1),
+                dict(image_id=7, bbox=[2, 2, 3, 4], iscrowd=1, category_id=1),
+                dict(image_id=5, bbox=[3, 2, 3, 4]),
+            ],
+        ),
+    )
+    assert found_in(paths, file) == [(7, [1]), (5, [3]), (None, [])]
+    (message,) = notes.messages
+    assert f'no boxes of 1 of the 3 images, such as {paths[2]}' in message
+
+
+def test_names_with_folders(files):
+    images = [
+        dict(id=1, file_name='a/1.png'),
+        dict(id=2, file_name='b/1.png'),
+        dict(id=3, file_name='c/2.png'),
+    ]
+    people = [dict(image_id=k, bbox=[k, 2, 3, 4]) for k in (1, 2, 3)]
+    content = dict(images=images, annotations=people)
+    paths, file = files(['b/1.png', 'a/1.png', '2.png'], content)
+    assert found_in(paths, file) == [(2, [2]), (1, [1]), (3, [3])]
+    paths, file = files(['1.png'], content)
+    with pytest.raises(
+        DatasetError,
+        match=r'1\.png may be a/1\.png or '
+        r'b/1\.png in .*boxes\.json: give paths',
+    ):
+        found_in(paths, file)
+    paths, file = files(['x/2.png', 'y/2.png'], content)
+    with pytest.raises(
+        DatasetError,
+        match=r'the same boxes for .*x/2\.png '
+        r'and .*y/2\.png',
+    ):
+        found_in(paths, file)
+
+
+def test_a_file_of_other_images(files):
+    paths, file = files(
+        ['cat1.png'], dict(images=[dict(id=1, file_name='cat_1.png')], annotations=[])
+    )
+    with pytest.raises(
+        DatasetError,
+        match=r'boxes\.json has boxes of 1 '
+        r'images, but of none of the 1 given, such as '
+        r'.*cat1\.png; did you mean cat_1\.png',
+    ):
+        find_box_source(file, Inputs(paths))
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        '{"a": 1}',
+        '[1]',
+        '[{"image_id": 1}]',
+        '{"annotations": []}',
+        '[{"image_id": 1, "bbox": [1, 2, 3]}]',
+        '"text"',
+        '[{"image_id": 1, "bbox": [1, 2, 3, "4"]}]',
+    ],
+)
+def test_what_is_no_file_of_boxes(files, content):
+    _, file = files([], content)
+    with pytest.raises(
+        DatasetError, match='is not a COCO file of boxes: expected a list of detections'
+    ):
+        BoxFile(file)
+
+
+def test_a_file_that_is_cut_off(files):
+    _, file = files([], '[{"image_id": 1, ')
+    with pytest.raises(DatasetError, match='the file of boxes .* is unreadable: '):
+        BoxFile(file)

@@ -1,0 +1,155 @@
+"""MMDetection's detectors as a source of people's boxes."""
+
+import copy
+import urllib.request
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import DefaultScope, init_default_scope
+from torchvision.ops import nms
+
+from pose_backbones import PoseInferencer
+from pose_backbones.errors import CheckpointError, ConfigError
+from pose_backbones.inference import detector as detectors
+from pose_backbones.inference.detector import DETECTORS, PersonDetector, load_detector
+from tests.helpers.pose_cases import estimator, picture
+
+CLASSES = ('cat', 'person', 'dog')
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    """A config of three classes and a checkpoint with sure boxes."""
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    folder = tmp_path_factory.mktemp('detector')
+    config = get_config(DETECTORS['rtmdet-tiny'])
+    config.model.backbone.update(deepen_factor=0.05, widen_factor=0.0625)
+    config.model.neck.update(in_channels=[16, 32, 64], out_channels=16, num_csp_blocks=1)
+    config.model.bbox_head.update(in_channels=16, feat_channels=16, num_classes=3)
+    config.model.test_cfg.max_per_img = 400
+    for step in config.test_dataloader.dataset.pipeline:
+        if step.type in ('Resize', 'Pad'):
+            step['scale' if step.type == 'Resize' else 'size'] = (64, 64)
+    config.dump(folder / 'small.py')
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(config.model)
+    with torch.no_grad():
+        for layer in model.bbox_head.rtm_cls:
+            layer.weight.normal_(std=2.0)
+        for layer in model.bbox_head.rtm_reg:  # boxes overlap
+            layer.bias.fill_(1.5)
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(CLASSES=CLASSES))),
+        folder / 'small.pth',
+    )
+    return str(folder / 'small.py'), str(folder / 'small.pth')
+
+
+def test_boxes_are_those_of_mmdetection(small):
+    from mmdet.apis import inference_detector, init_detector
+
+    detect = load_detector(*small, device='cpu')
+    image = picture(4, 90, 70)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = init_detector(Config.fromfile(small[0]), small[1], device='cpu')
+        found = inference_detector(model, image).pred_instances
+    people = found[found.labels == 1]
+    people = people[nms(people.bboxes, people.scores, 0.7)]
+    boxes = detect(image)
+    assert 3 < len(boxes) < len(found)
+    assert boxes.dtype == np.float32
+    np.testing.assert_allclose(boxes[:, :4], people.bboxes, atol=1e-3)
+    np.testing.assert_allclose(boxes[:, 4], people.scores, atol=1e-5)
+    assert (np.diff(boxes[:, 4]) <= 0).all()
+    assert len(PersonDetector(detect.model, nms_iou=0.1)(image)) < len(boxes)
+
+
+def test_with_the_inferencer_and_without_a_trace(small):
+    init_default_scope('mmpose')
+    pose = PoseInferencer(estimator(), detector=load_detector(*small, device='cpu'))
+    image = picture(4, 90, 70)
+    (result,) = pose(image)
+    np.testing.assert_array_equal(result.boxes, pose.detector(image)[:, :4])
+    assert DefaultScope.get_current_instance().scope_name == 'mmpose'
+
+
+def test_weights_have_to_fit(small, tmp_path):
+    content = torch.load(small[1])
+    weights = content['state_dict']
+    weights['data_preprocessor.mean'] = torch.zeros(3, 1, 1)
+    torch.save(dict(state_dict=weights), tmp_path / 'plain.pth')
+    detect = load_detector(small[0], str(tmp_path / 'plain.pth'))
+    assert detect.person == 0  # COCO's classes, where there are none
+    name = next(iter(weights))
+    for change, message in (
+        (lambda w: w.pop(name), f'1 names do not match, such as {name}'),
+        (lambda w: w.update(extra=torch.zeros(1)), 'such as extra'),
+        (lambda w: w.update({name: torch.zeros(1)}), 'size mismatch'),
+    ):
+        changed = copy.copy(weights)
+        change(changed)
+        torch.save(changed, tmp_path / 'changed.pth')
+        with pytest.raises(CheckpointError, match=f'is not of this detector: .*{message}'):
+            load_detector(small[0], str(tmp_path / 'changed.pth'))
+
+
+def test_a_detector_without_people(small):
+    detect = load_detector(*small)
+    detect.model.dataset_meta = dict(classes=('cat', 'dog'))
+    with pytest.raises(
+        ConfigError, match="the detector knows cat, dog: expected one with the class 'person'"
+    ):
+        PersonDetector(detect.model)
+
+
+@pytest.mark.parametrize(
+    ('name', 'weights', 'error', 'message'),
+    [
+        (
+            'rtmdet-n',
+            None,
+            ConfigError,
+            "unknown detector 'rtmdet-n': expected rtmdet-tiny, rtmdet-s, .*did you mean rtmdet-",
+        ),
+        ('rtmdet-m', 'nowhere.pth', CheckpointError, 'checkpoint not found'),
+    ],
+)
+def test_wrong_names(name, weights, error, message):
+    with pytest.raises(error, match=message):
+        load_detector(name, weights)
+
+
+def test_a_config_needs_weights(small):
+    with pytest.raises(CheckpointError, match='has no weights: expected'):
+        load_detector(small[0])
+
+
+def test_without_a_network(monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise urllib.request.URLError('no network')
+
+    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr(torch.hub, 'urlopen', refuse)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    with pytest.raises(
+        CheckpointError,
+        match='weights of the detector '
+        'rtmdet-m cannot be had: https://.*rtmdet_m.*no '
+        'network.*--detector-weights FILE',
+    ):
+        load_detector('rtmdet-m')
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_released_detectors(name):
+    config, weights = detectors._released(name)
+    assert config.model.type == 'RTMDet'
+    assert weights.startswith('https://download.openmmlab.com/mmdetection/')
+    assert weights.endswith('.pth')

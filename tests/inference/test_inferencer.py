@@ -1,0 +1,447 @@
+"""The inferencer: MMPose's values, in order, in a bounded memory."""
+
+import copy
+import itertools
+import json
+import logging
+import threading
+import weakref
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpose.apis import inference_bottomup, inference_topdown
+
+from pose_backbones import PoseInferencer
+from pose_backbones.errors import CheckpointError, ConfigError, DatasetError
+from pose_backbones.inference import inputs as sources
+from pose_backbones.inference import prediction_stream as results
+from pose_backbones.models.backbones import MogaNet
+from tests.helpers.pose_cases import (
+    BOTTOM_UP,
+    TOP_DOWN,
+    boxes_in,
+    estimator,
+    picture,
+    write_checkpoint,
+    write_config,
+)
+
+#: people and size of each of the pictures
+PEOPLE = (2, 0, 7, 1, 0, 3)
+SIZES = ((80, 60), (30, 90), (64, 64), (200, 50), (1, 1), (80, 60))
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+def pictures() -> list[np.ndarray]:
+    return [picture(k, *size) for k, size in enumerate(SIZES)]
+
+
+def people() -> list[np.ndarray]:
+    return [boxes_in(k, count, *size) for k, (count, size) in enumerate(zip(PEOPLE, SIZES))]
+
+
+def of_host(model, image, boxes) -> tuple[np.ndarray, np.ndarray]:
+    """MMPose's own key points and scores."""
+    if not len(boxes):
+        return np.zeros((0, 17, 2)), np.zeros((0, 17))
+    found = [one.pred_instances for one in inference_topdown(model, image, boxes)]
+    return (
+        np.concatenate([one.keypoints for one in found]),
+        np.concatenate([one.keypoint_scores for one in found]),
+    )
+
+
+@pytest.mark.parametrize('batch_size', [1, 3, 32])
+def test_top_down_is_mmposes(batch_size):
+    pose = PoseInferencer(estimator(), batch_size=batch_size)
+    found = list(pose(pictures(), people()))
+    assert [result.index for result in found] == list(range(6))
+    assert [len(result) for result in found] == list(PEOPLE)
+    for result, image, boxes in zip(found, pictures(), people()):
+        keypoints, scores = of_host(estimator(), image, boxes)
+        np.testing.assert_allclose(result.keypoints, keypoints, atol=1e-3)
+        np.testing.assert_allclose(result.scores, scores, atol=1e-5)
+        np.testing.assert_array_equal(result.boxes, boxes)
+        np.testing.assert_array_equal(result.image, image)
+        assert result.size == image.shape[1::-1]
+        assert result.box_scores.tolist() == [1] * len(boxes)
+        assert result.visible is result.track_ids is result.frame is None
+        assert result.names[:2] == ('nose', 'left_eye')
+    places = np.concatenate([one.keypoints for one in found]).reshape(-1, 2)
+    assert len(np.unique(places.round(2), axis=0)) > 100
+
+
+def test_box_scores_and_the_whole_picture():
+    pose = PoseInferencer(estimator())
+    image = picture(0)
+    (result,) = pose(image, [[1, 2, 50, 55, 0.25]])
+    assert result.box_scores.tolist() == [0.25]
+    (whole,) = pose(image)
+    keypoints, _ = of_host(estimator(), image, np.array([[0, 0, 80, 60]], np.float32))
+    np.testing.assert_allclose(whole.keypoints, keypoints, atol=1e-3)
+    np.testing.assert_array_equal(whole.boxes, [[0, 0, 80, 60]])
+
+
+def test_flip_test_is_an_option_of_the_inferencer_alone():
+    model = estimator()
+    flipping = copy.copy(model)
+    flipping.test_cfg = {**model.test_cfg, 'flip_test': True}
+    image, boxes = picture(1), boxes_in(1, 3)
+    (found,) = PoseInferencer(model, flip_test=True)([image], [boxes])
+    keypoints, scores = of_host(flipping, image, boxes)
+    np.testing.assert_allclose(found.keypoints, keypoints, atol=1e-3)
+    np.testing.assert_allclose(found.scores, scores, atol=1e-5)
+    (plain,) = PoseInferencer(flipping, flip_test=False)([image], [boxes])
+    assert np.abs(plain.scores - scores).max() > 0.01
+    assert model.test_cfg['flip_test'] is False
+
+
+def test_half_precision_on_a_cpu_is_bfloat16():
+    model = estimator()
+    kinds = []
+    convolution = next(one for one in model.backbone.modules() if isinstance(one, torch.nn.Conv2d))
+    hook = convolution.register_forward_hook(
+        lambda module, args, output: kinds.append(output.dtype)
+    )
+    image, boxes = picture(1), boxes_in(1, 3)
+    (whole,) = PoseInferencer(model)([image], [boxes])
+    (half,) = PoseInferencer(model, half=True)([image], [boxes])
+    hook.remove()
+    assert kinds == [torch.float32, torch.bfloat16]
+    difference = np.abs(half.scores - whole.scores)
+    assert 0 < difference.max() < 0.1 * np.ptp(whole.scores)
+    assert half.keypoints.dtype == np.float32
+    assert 'forward' not in vars(model.head)
+
+
+@pytest.mark.parametrize('batch_size', [None, 3])
+def test_bottom_up_is_mmposes(batch_size):
+    model = estimator(BOTTOM_UP)
+    pose = PoseInferencer(model, batch_size=batch_size)
+    assert pose.batch_size == (batch_size or 1)
+    images = [
+        picture(k, *size)
+        for k, size in enumerate(
+            ((96, 64), (96, 64), (64, 64), (64, 128), (64, 128), (64, 128), (64, 128), (1, 1))
+        )
+    ]
+    found = list(pose(images))
+    assert [one.index for one in found] == list(range(8))
+    assert sum(map(len, found)) > 8
+    for result, image in zip(found, images):
+        expected = inference_bottomup(model, image)[0].pred_instances
+        np.testing.assert_allclose(result.keypoints, expected.keypoints, rtol=2e-4, atol=1e-2)
+        np.testing.assert_allclose(result.scores, expected.keypoint_scores, atol=1e-4)
+        np.testing.assert_allclose(result.boxes, expected.bboxes, rtol=2e-4, atol=1e-2)
+        np.testing.assert_allclose(result.box_scores, expected.bbox_scores, atol=1e-4)
+    assert found[0].names == ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')
+
+
+def test_pictures_of_one_shape_share_a_batch(monkeypatch):
+    pose = PoseInferencer(estimator(BOTTOM_UP), batch_size=2)
+    sizes = note_batches(pose, monkeypatch)
+    list(pose([picture(0, 96, 64)] * 3 + [picture(0, 64, 64)]))
+    assert sizes == [2, 1, 1]
+
+
+def note_batches(pose, monkeypatch) -> list[int]:
+    sizes, predict = [], pose.predict
+    monkeypatch.setattr(pose, 'predict', lambda batch: sizes.append(len(batch)) or predict(batch))
+    return sizes
+
+
+def test_crops_of_many_pictures_fill_a_batch(monkeypatch):
+    pose = PoseInferencer(estimator(), batch_size=5)
+    sizes = note_batches(pose, monkeypatch)
+    list(pose(pictures(), people()))
+    assert sizes == [5, 5, 3]
+
+
+@pytest.mark.parametrize('keep', [False, True])
+def test_memory_does_not_grow(keep):
+    alive, most = weakref.WeakSet(), 0
+
+    class Image(np.ndarray):  # hashed by identity
+        __hash__ = object.__hash__
+
+    def endless():
+        for number in itertools.count():
+            image = picture(number % 3, 20, 16).view(Image)
+            alive.add(image)
+            yield image
+
+    pose = PoseInferencer(estimator(), batch_size=8)
+    found = pose(endless(), keep_images=keep)
+    for number, result in enumerate(itertools.islice(found, 40)):
+        assert result.index == number
+        assert (result.image is None) is not keep
+        most = max(most, sum(1 for _ in alive))
+    assert most <= (10 if keep else 2)
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ('size', 'count'), [((192, 256), 8), ((288, 384), 3), ((48, 64), 32), ((2000, 2000), 1)]
+)
+def test_batches_of_a_cpu_are_of_so_many_pixels(size, count):
+    model = copy.copy(estimator())
+    model.cfg = copy.deepcopy(model.cfg)
+    for step in model.cfg.test_dataloader.dataset.pipeline:
+        if step.type == 'TopdownAffine':
+            step.input_size = size
+    assert PoseInferencer(model, device='cpu').batch_size == count
+
+
+def test_large_pictures_do_not_wait_for_a_full_batch(monkeypatch):
+    taken = []
+    monkeypatch.setattr(results, '_HELD', 3 * picture(0).nbytes)
+    pose = PoseInferencer(estimator(), batch_size=32)
+    found = pose(taken.append(n) or picture(n) for n in itertools.count())
+    next(found)
+    assert taken == [0, 1, 2, 3]
+    taken.clear()
+    found = pose((taken.append(n) or picture(n) for n in itertools.count()), keep_images=False)
+    next(found)
+    assert len(taken) == 32
+
+
+def test_pictures_without_people_come_at_once():
+    taken = []
+    pose = PoseInferencer(estimator())
+    found = pose((taken.append(n) or picture(n) for n in itertools.count()), lambda image: [])
+    assert len(next(found)) == 0
+    assert taken == [0]
+
+
+def test_a_camera_is_answered_at_once(monkeypatch):
+    taken = []
+
+    class Camera:
+        def __enter__(self):
+            return ((n, n / 10, taken.append(n) or picture(n)) for n in itertools.count())
+
+        def __exit__(self, *error):
+            taken.append('closed')
+
+    monkeypatch.setattr(sources, 'read_video', lambda number: Camera())
+    found = PoseInferencer(estimator())(0)
+    first, second = next(found), next(found)
+    assert taken == [0, 1]
+    assert (first.name, first.time, second.frame) == ('camera 0, frame 0', 0.0, 1)
+    found.close()
+    assert taken == [0, 1, 'closed']
+
+
+def test_leaving_early_ends_the_thread(tmp_path):
+    for k in range(20):
+        cv2.imwrite(str(tmp_path / f'{k}.png'), picture(k, 20, 16))
+    found = PoseInferencer(estimator(), batch_size=2)(tmp_path)
+    names = [one.name for one in itertools.islice(found, 3)]
+    assert names == [str(tmp_path / f'{k}.png') for k in range(3)]
+    assert 'prefetch' in [one.name for one in threading.enumerate()]
+    found.close()
+    assert 'prefetch' not in [one.name for one in threading.enumerate()]
+    assert list(found) == []
+
+
+def test_what_cannot_be_read_is_skipped_and_listed(notes):
+    pose = PoseInferencer(estimator())
+    found = pose([picture(0), b'no picture', picture(2)])
+    assert [one.index for one in found] == [0, 2]
+    (failure,) = found.failures
+    assert (failure.index, failure.name) == (1, 'bytes 2')
+    (message,) = [one.getMessage() for one in notes.records if one.levelno >= logging.WARNING]
+    assert message.startswith('skipped: bytes 2: cannot read the image')
+
+
+def test_strict_stops_there_and_loses_nothing():
+    found = PoseInferencer(estimator())(
+        [picture(0), picture(1), b'no picture', picture(2)], strict=True
+    )
+    assert [next(found).index, next(found).index] == [0, 1]
+    with pytest.raises(DatasetError, match='no picture of a format'):
+        next(found)
+    assert list(found) == []
+
+
+@pytest.mark.parametrize('fault', ['boxes', 'detector', 'inputs'])
+def test_an_error_of_the_users_comes_in_its_place(fault):
+    pose = PoseInferencer(estimator())
+
+    def images():
+        for number in range(5):
+            if number == 3 and fault == 'inputs':
+                raise ZeroDivisionError('third')
+            yield picture(number)
+
+    def detect(image):
+        if fault == 'detector' and (image == picture(3)).all():
+            raise ZeroDivisionError('third')
+        return [[1, 2, 50, 60]]
+
+    boxes = iter([[[1, 2, 50, 60]]] * 3) if fault == 'boxes' else detect
+    found = pose(images(), boxes)
+    assert [next(found).index for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(
+        ValueError if fault == 'boxes' else ZeroDivisionError,
+        match='found 3' if fault == 'boxes' else 'third',
+    ):
+        next(found)
+
+
+def test_a_detector_is_the_default_of_boxes():
+    calls = []
+
+    def detect(image):
+        calls.append(image.shape)
+        return np.array([[1, 2, 50, 55, 0.9], [3, 4, 9, 12, 0.1]])
+
+    pose = PoseInferencer(estimator(), detector=detect)
+    (result,) = pose(picture(0), min_score=0.3)
+    np.testing.assert_array_equal(result.boxes, [[1, 2, 50, 55]])
+    assert calls == [(60, 80, 3)]
+    (other,) = pose(picture(0), [[0, 0, 9, 9]])
+    assert other.boxes.tolist() == [[0, 0, 9, 9]]
+    assert len(calls) == 1
+
+
+def test_ids_of_the_boxes_file_and_of_numbers(tmp_path):
+    for name in ('12', '7'):
+        cv2.imwrite(str(tmp_path / f'{name}.png'), picture(0))
+    (tmp_path / 'boxes.json').write_text(
+        json.dumps([dict(image_id=99, file_name='12.png', bbox=[1, 2, 30, 40])])
+    )
+    pose = PoseInferencer(estimator())
+    found = list(pose(tmp_path, str(tmp_path / 'boxes.json')))
+    assert [(one.image_id, len(one)) for one in found] == [(7, 0), (99, 1)]
+    assert found[1].to_coco()[0]['bbox'] == [1, 2, 30, 40]
+
+
+def test_visibility_is_taken_where_the_model_has_it(monkeypatch):
+    pose = PoseInferencer(estimator())
+    predict = pose.predict
+
+    def seeing(batch):
+        found = predict(batch)
+        for one in found:
+            one.keypoints_visible = one.keypoint_scores * 0 + 0.75
+        return found
+
+    monkeypatch.setattr(pose, 'predict', seeing)
+    (result,) = pose(picture(0))
+    assert result.visible.tolist() == [[0.75] * 17]
+
+
+def test_a_bottom_up_model_without_boxes(monkeypatch):
+    pose = PoseInferencer(estimator(BOTTOM_UP))
+    (expected,) = pose(picture(0))
+    predict = pose.predict
+
+    def bare(batch):
+        found = predict(batch)
+        for one in found:
+            del one.bboxes, one.bbox_scores
+        return found
+
+    monkeypatch.setattr(pose, 'predict', bare)
+    (result,) = pose(picture(0))
+    assert len(result) > 0
+    np.testing.assert_array_equal(result.boxes[:, :2], expected.keypoints.min(1))
+    np.testing.assert_array_equal(result.boxes[:, 2:], expected.keypoints.max(1))
+    np.testing.assert_allclose(result.box_scores, expected.scores.mean(1))
+
+
+def test_every_way_to_a_model(tmp_path):
+    config = write_config(tmp_path)
+    weights = write_checkpoint(tmp_path)
+    image, boxes = picture(1), boxes_in(1, 2)
+    expected, _ = of_host(estimator(), image, boxes)
+    for model in (str(config), config, Config.fromstring(TOP_DOWN, '.py')):
+        pose = PoseInferencer(model, weights, device='cpu')
+        (found,) = pose([image], [boxes])
+        np.testing.assert_allclose(found.keypoints, expected, atol=1e-3)
+    given = estimator()
+    pose = PoseInferencer(given)
+    assert pose.device == torch.device('cpu')
+    assert pose.model is not given
+    assert pose.model.head is given.head
+    assert isinstance(given.backbone, MogaNet)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (dict(model='nowhere.py', weights='w'), CheckpointError, 'checkpoint not found: w'),
+        (dict(model='nowhere.py'), ConfigError, r'config not found: nowhere\.py'),
+        (
+            dict(model='moganet-z_coco-256x192'),
+            ConfigError,
+            "unknown model 'moganet-z_coco-256x192'",
+        ),
+        (
+            dict(model='td-hm_moganet-xt_1xb8-demo_synthetic-128x96'),
+            CheckpointError,
+            'has no released weights',
+        ),
+        (
+            dict(model=Config(dict(model={}))),
+            CheckpointError,
+            'weights is None: expected the path or URL',
+        ),
+        (dict(model=3), TypeError, 'model is a int: expected a name'),
+        (dict(model=torch.nn.ReLU()), TypeError, 'the model has no cfg'),
+        (dict(device='tpu9'), ValueError, "device is 'tpu9': expected cpu"),
+        (dict(device='cuda:99'), ValueError, "device is 'cuda:99': expected"),
+        (dict(batch_size=0), ValueError, 'batch_size is 0'),
+        (dict(batch_size=2.5), TypeError, 'batch_size is 2.5'),
+        (dict(half=1), TypeError, 'half is 1'),
+        (dict(flip_test='no'), TypeError, "flip_test is 'no'"),
+        (dict(detector='rtmdet-m'), TypeError, "detector is 'rtmdet-m'"),
+    ],
+)
+def test_wrong_arguments_of_the_inferencer(arguments, error, message):
+    arguments = (
+        dict(dict(model=estimator()), **arguments) if ('model' not in arguments) else arguments
+    )
+    with pytest.raises(error, match=message):
+        PoseInferencer(**arguments)
+
+
+def test_weights_for_a_model_that_is_built(tmp_path):
+    with pytest.raises(TypeError, match='but the model is built already'):
+        PoseInferencer(estimator(), write_checkpoint(tmp_path))
+    with pytest.raises(ConfigError, match='is a folder: expected a config'):
+        PoseInferencer(str(tmp_path))
+    with pytest.raises(CheckpointError, match='not a checkpoint of this'):
+        PoseInferencer(write_config(tmp_path, BOTTOM_UP), write_checkpoint(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(smooth=True), 'smooth is True, but track is False'),
+        (dict(strict=1), 'strict is 1: expected True or False'),
+        (dict(keep_images=None), 'keep_images is None'),
+        (dict(boxes=2), 'boxes is a int'),
+    ],
+)
+def test_wrong_arguments_of_a_call(options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        PoseInferencer(estimator())(picture(0), **options)
+
+
+@pytest.mark.parametrize(
+    'options', [dict(boxes=[[1, 2, 3, 4]]), dict(min_score=0.5), dict(box_format='xywh')]
+)
+def test_a_bottom_up_model_takes_no_boxes(options):
+    pose = PoseInferencer(estimator(BOTTOM_UP))
+    with pytest.raises(
+        ConfigError, match='HRCoMerEstimator finds people by itself: expected boxes=None'
+    ):
+        pose(picture(0), **options)
+    with pytest.raises(ConfigError, match='expected detector=None'):
+        PoseInferencer(estimator(BOTTOM_UP), detector=lambda image: [])

@@ -1,0 +1,117 @@
+"""People in videos: the same numbers, smoothed, each video anew."""
+
+import cv2
+import numpy as np
+import pytest
+
+from pose_backbones import PoseInferencer
+from pose_backbones.inference.one_euro import OneEuroFilter
+from pose_backbones.inference.pose_result import PoseResult
+from pose_backbones.inference.video_tracker import Follower
+from pose_backbones.visualization.skeleton import Skeleton
+from tests.helpers.pose_cases import estimator, picture
+from tests.helpers.video_cases import make_video
+
+SKELETON = Skeleton(('a', 'b', 'c'), ())
+
+
+def result(index: int, people: np.ndarray, frame: int | None) -> PoseResult:
+    """Of people at places (n, 2)."""
+    shape = np.array([(0, 0), (10, 20), (20, 0)])
+    keypoints = people[:, None] + shape
+    return PoseResult(
+        keypoints,
+        np.ones((len(people), 3)),
+        np.concatenate((keypoints.min(1), keypoints.max(1)), 1),
+        np.ones(len(people)),
+        SKELETON,
+        (400, 300),
+        f'{index}',
+        index,
+        index,
+        frame=frame,
+        time=None if frame is None else frame / 10,
+    )
+
+
+def test_numbers_stay_with_people_that_change_places_in_the_list():
+    follower = Follower(None, smooth=False)
+    first = np.array([(50.0, 50), (200.0, 50)])
+    for frame in range(5):
+        people = first + (3 * frame, 0)
+        one = result(frame, people[::-1] if frame % 2 else people, frame)
+        before = one.keypoints.copy()
+        follower.follow(one, part=0)
+        assert one.track_ids.tolist() == ([2, 1] if frame % 2 else [1, 2])
+        np.testing.assert_array_equal(one.keypoints, before)
+
+
+def test_another_video_begins_anew():
+    follower = Follower([0.1, 0.1, 0.1], smooth=True)
+    place = np.array([(50.0, 50)])
+    for index, (part, frame, ids) in enumerate(
+        ((0, 0, [1]), (0, 1, [1]), (None, None, [1]), (2, 0, [1]))
+    ):
+        one = result(index, place, frame)
+        follower.follow(one, part)
+        assert one.track_ids.tolist() == ids
+    far = result(9, place + 200, 1)
+    follower.follow(far, 2)
+    assert far.track_ids.tolist() == [2]
+
+
+def test_smoothing_is_the_one_euro_filters():
+    rng = np.random.default_rng(0)
+    follower, filters = Follower(None, smooth=True), OneEuroFilter()
+    differences = []
+    for frame in range(6):
+        place = np.array([(50.0, 50)]) + rng.normal(0, 2, (1, 2))
+        one, plain = (result(frame, place, frame) for _ in range(2))
+        follower.follow(one, 0)
+        expected = filters(frame / 10, plain.keypoints, np.array([1]), plain.boxes, (1,))
+        np.testing.assert_allclose(one.keypoints, expected, rtol=1e-6)
+        assert one.keypoints.dtype == np.float32
+        differences.append(np.abs(one.keypoints - plain.keypoints).max())
+    assert differences[0] == 0
+    assert min(differences[1:]) > 0.01
+
+
+@pytest.mark.parametrize('smooth', [False, True])
+def test_of_videos_in_a_list(tmp_path, smooth):
+    clips = [str(make_video(tmp_path / f'{name}.mp4', 4, 10.0)) for name in 'ab']
+    pose = PoseInferencer(estimator())
+    boxes = np.array([[5, 5, 40, 60], [50, 5, 90, 60.0]])
+    found = list(
+        pose([clips[0], picture(0), clips[1]], lambda image: boxes, track=True, smooth=smooth)
+    )
+    plain = list(pose([clips[0], picture(0), clips[1]], lambda image: boxes))
+    assert [one.frame for one in found] == [0, 1, 2, 3, None, 0, 1, 2, 3]
+    assert all(one.track_ids.tolist() == [1, 2] for one in found)
+    same = [np.array_equal(one.keypoints, other.keypoints) for one, other in zip(found, plain)]
+    assert all(same[k] for k in (0, 4, 5))
+    assert all(same) is not smooth
+    assert all(one.track_ids is None for one in plain)
+
+
+def test_arrays_are_frames_and_files_are_not(tmp_path):
+    """As a video of 30 frames a second, but for what the file loses."""
+    image, boxes = picture(0), np.array([(5.0, 5, 60, 50), (20, 10, 75, 55)])
+    frames = [np.roll(image, 2 * n, 1) for n in range(4)]
+    moved = [boxes + (2 * n, 0, 2 * n, 0) for n in range(4)]
+    pose = PoseInferencer(estimator(), device='cpu')
+    plain = [one.keypoints for one in pose(iter(frames), iter(moved))]
+    found = list(pose(iter(frames), iter(moved), track=True, smooth=True))
+    filters = OneEuroFilter()
+    for number, (one, keypoints, corners) in enumerate(zip(found, plain, moved)):
+        assert one.track_ids.tolist() == [1, 2]
+        assert one.frame is one.time is None
+        expected = filters(number / 30, keypoints, one.track_ids, corners, {1, 2})
+        np.testing.assert_allclose(one.keypoints, expected, atol=1e-3)
+    assert np.abs(found[3].keypoints - plain[3]).max() > 0.1
+    paths = []
+    for number, frame in enumerate(frames):
+        paths.append(str(tmp_path / f'{number}.png'))
+        assert cv2.imwrite(paths[-1], frame)
+    for one, keypoints in zip(pose(paths, moved, track=True, smooth=True), plain):
+        assert one.track_ids is None
+        np.testing.assert_allclose(one.keypoints, keypoints, atol=1e-3)

@@ -1,0 +1,776 @@
+"""Every error that a user meets: one message, status 2, nothing lost."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import flops as flops_api
+from pose_backbones.cli import main as cli
+from pose_backbones.cli import test as test_api
+from pose_backbones.cli import train as train_api
+from tests.helpers.hostile_images import png
+from tests.helpers.tools import run_tool
+
+
+class _Exit(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def fail(monkeypatch, capsys):
+    """Runs an entry point that must fail; returns its one line."""
+
+    def leave(status):
+        raise _Exit(status)
+
+    monkeypatch.setattr(cli.os, '_exit', leave)
+
+    def run(main, *arguments):
+        with pytest.raises(_Exit) as caught:
+            cli.run(lambda _: main([str(a) for a in arguments]))
+        assert caught.value.args == (2,)
+        lines = [
+            line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')
+        ]
+        assert len(lines) == 1
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def weights(tiny_config, tmp_path):
+    """A checkpoint of the tiny model, random weights."""
+    from mmengine.config import Config
+    from mmpose.registry import MODELS
+    from mmpose.utils import register_all_modules
+
+    register_all_modules()
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(str(tiny_config)).model)
+    path = tmp_path / 'weights.pth'
+    torch.save({'state_dict': model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def data(synthetic, tmp_path):
+    """A copy of the synthetic data that a test may spoil."""
+    return shutil.copytree(synthetic, tmp_path / 'data')
+
+
+def test_missing_data_set_in_a_real_process(root, tmp_path):
+    name = 'td-hm_moganet-s_8xb32-210e_coco-256x192.py'
+    done = run_tool(
+        'train.py',
+        root / 'configs/moganet' / name,
+        '--data-root',
+        tmp_path / 'nothing',
+        '--work-dir',
+        tmp_path / 'work',
+    )
+    assert done.returncode == 2
+    errors = [line for line in done.stdout.splitlines() if 'rror' in line]
+    assert len(errors) == 1
+    assert errors[0].startswith(
+        'error: train annotations not found: '
+        f'{tmp_path}/nothing/annotations/person_keypoints_train2017.json.'
+    )
+    for hint in ('cocodataset.org', 'make_synthetic_coco.py', '--data-root'):
+        assert hint in errors[0]
+    assert not (tmp_path / 'work').exists()
+
+
+@pytest.mark.parametrize(
+    ('missing', 'message'),
+    [
+        ('train', 'train images not found: there is no folder .*/data/train'),
+        ('annotations/person_keypoints_val.json', 'val annotations not found'),
+    ],
+)
+def test_missing_parts_of_a_data_set(fail, tiny_config, data, tmp_path, missing, message):
+    path = data / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
+    assert re.search(message, line)
+    assert not (tmp_path / 'work').exists()
+
+
+def test_missing_detections(fail, tiny_config, synthetic, weights):
+    line = fail(
+        test_api.main,
+        tiny_config,
+        weights,
+        '--data-root',
+        synthetic,
+        '--cfg-options',
+        'test_dataloader.dataset.bbox_file=none.json',
+    )
+    assert 'test detections not found: none.json' in line
+    assert "test_dataloader.dataset.bbox_file=''" in line
+
+
+def test_missing_head_boxes(fail, tiny_config, synthetic, weights):
+    line = fail(
+        test_api.main,
+        tiny_config,
+        weights,
+        '--data-root',
+        synthetic,
+        '--cfg-options',
+        'test_dataloader.dataset.headbox_file=none.mat',
+    )
+    assert 'test head boxes not found: none.mat' in line
+
+
+def test_detections_of_other_images(fail, tiny_config, synthetic, weights, tmp_path):
+    boxes = tmp_path / 'boxes.json'
+    good = dict(image_id=2, category_id=1, bbox=[1, 1, 9, 9], score=1)
+    for content, message in (
+        (
+            json.dumps([good, {**good, 'image_id': 424242}]),
+            '1 of 2 boxes (such as of image 424242) are of no image in',
+        ),
+        ('{}', 'is no list of boxes in COCO results format'),
+        ('[]', 'has no detections, so there is nobody to predict for'),
+        ('[{', 'is no JSON file'),
+    ):
+        boxes.write_text(content)
+        line = fail(
+            test_api.main,
+            tiny_config,
+            weights,
+            '--data-root',
+            synthetic,
+            '--cfg-options',
+            f'test_dataloader.dataset.bbox_file={boxes}',
+        )
+        assert str(boxes) in line
+        assert message in line
+
+
+def test_missing_checkpoint_names_its_neighbours(fail, tiny_config, weights, synthetic):
+    line = fail(
+        test_api.main, tiny_config, weights.with_name('weihts.pth'), '--data-root', synthetic
+    )
+    assert 'checkpoint not found' in line
+    assert 'did you mean weights.pth?' in line
+
+
+def test_truncated_checkpoint_in_a_real_process(tiny_config, weights, synthetic, tmp_path):
+    half = tmp_path / 'half.pth'
+    content = weights.read_bytes()
+    half.write_bytes(content[: len(content) // 2])
+    out = tmp_path / 'metrics.json'
+    done = run_tool(
+        'test.py',
+        tiny_config,
+        half,
+        '--data-root',
+        synthetic,
+        '--out',
+        out,
+        '--work-dir',
+        tmp_path / 'work',
+    )
+    assert done.returncode == 2
+    assert f'error: checkpoint unreadable: {half} (' in done.stdout
+    assert 'is truncated or damaged: ' in done.stdout
+    assert 'Traceback' not in done.stdout
+    assert not out.exists()
+
+
+def test_checkpoint_of_another_model(fail, tiny_config, weights, synthetic, tmp_path):
+    content = read_checkpoint(weights)['state_dict']
+    content['backbone.extra'] = torch.ones(1)
+    name = 'backbone.patch_embed1.projection.0.weight'
+    content[name] = content[name][:2]
+    del content['head.final_layer.bias']
+    other = tmp_path / 'other.pth'
+    torch.save({'state_dict': content}, other)
+    arguments = (tiny_config, other, '--data-root', synthetic, '--work-dir', tmp_path / 'work')
+    line = fail(test_api.main, *arguments)
+    assert 'is not a checkpoint of this model' in line
+    for part in (
+        '1 missing in the file: head.final_layer.bias',
+        '1 unknown to the model: backbone.extra',
+        f'1 of another shape: {name} is (2, 3, 3, 3) in the file',
+        '--non-strict',
+    ):
+        assert part in line
+
+
+def test_non_strict_loads_the_rest_and_lists_it(tiny_config, weights, synthetic, tmp_path):
+    content = read_checkpoint(weights)['state_dict']
+    content['backbone.extra'] = torch.ones(1)
+    content.pop('head.final_layer.bias')
+    other = tmp_path / 'other.pth'
+    torch.save({'state_dict': content}, other)
+    work = tmp_path / 'work'
+    test_api.main(
+        [
+            str(a)
+            for a in (
+                tiny_config,
+                other,
+                '--data-root',
+                synthetic,
+                '--work-dir',
+                work,
+                # A logger of its own: MMEngine names them by the second.
+                '--non-strict',
+                '--cfg-options',
+                'experiment_name=non_strict',
+            )
+        ]
+    )
+    log = next(work.glob('*/*.log')).read_text()
+    assert 'unknown to the model: backbone.extra' in log
+    assert 'missing in the file: head.final_layer.bias' in log
+
+
+def test_checkpoint_of_nothing_alike_is_refused_even_so(fail, tiny_config, synthetic, tmp_path):
+    path = tmp_path / 'alien.pth'
+    torch.save({'state_dict': {'a.b': torch.ones(1)}}, path)
+    line = fail(
+        test_api.main,
+        tiny_config,
+        path,
+        '--data-root',
+        synthetic,
+        '--non-strict',
+        '--work-dir',
+        tmp_path / 'work',
+    )
+    assert '0 of ' in line
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({}, 'no weights in the checkpoint'),
+        ([1, 2], 'holds a list, not a checkpoint'),
+        ({'optimizer': {'lr': 1}}, 'it has the keys optimizer'),
+    ],
+)
+def test_files_without_weights(fail, tiny_config, synthetic, tmp_path, content, message):
+    path = tmp_path / 'strange.pth'
+    torch.save(content, path)
+    line = fail(
+        test_api.main, tiny_config, path, '--data-root', synthetic, '--work-dir', tmp_path / 'work'
+    )
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ('option', 'place', 'near'),
+    [
+        ('model.backbone.type=MogaNett', 'model.backbone: unknown model', 'pose_backbones.MogaNet'),
+        ('model.head.type=HeatMapHead', 'model.head: unknown model', 'HeatmapHead'),
+        (
+            'model.head.decoder.type=MSRAHeatMaps',
+            'model.head.decoder: unknown keypoint codec',
+            'MSRAHeatmap',
+        ),
+        (
+            'train_dataloader.dataset.type=CocoDataSets',
+            'train_dataloader.dataset: unknown dataset',
+            'CocoDataset',
+        ),
+        ('val_evaluator.type=CocoMetrik', 'val_evaluator: unknown metric', 'CocoMetric'),
+        (
+            'optim_wrapper.optimizer.type=Adamm',
+            'optim_wrapper.optimizer: unknown optimizer',
+            'Adam',
+        ),
+        (
+            'optim_wrapper.constructor=DefaultOptimWrapperConstructer',
+            'optim_wrapper.constructor: unknown optimizer wrapper constructor',
+            'DefaultOptimWrapperConstructor',
+        ),
+        (
+            'param_scheduler.0.type=LinearLRs',
+            'param_scheduler: unknown parameter scheduler',
+            'LinearLR',
+        ),
+        ('default_hooks.logger.type=LogerHook', 'default_hooks.logger: unknown hook', 'LoggerHook'),
+    ],
+)
+def test_unknown_names_show_the_closest(
+    fail, tiny_config, synthetic, tmp_path, option, place, near
+):
+    line = fail(
+        train_api.main,
+        tiny_config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        option,
+    )
+    assert place in line
+    assert 'did you mean' in line
+    assert near in line
+    assert not (tmp_path / 'work').exists()
+
+
+def test_a_model_that_refuses_an_argument(fail, tiny_config, synthetic, tmp_path):
+    line = fail(
+        train_api.main,
+        tiny_config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        'model.backbone.frozen_stages=9',
+    )
+    assert 'cannot be built' in line
+    assert 'frozen_stages is 9: expected -1 (none)' in line
+
+
+def test_an_image_size_that_the_backbone_cannot_take(
+    fail, tiny_config, synthetic, weights, tmp_path
+):
+    config = tmp_path / 'patches.py'
+    config.write_text(
+        f'_base_ = {str(tiny_config)!r}\n'
+        "model = dict(backbone=dict(_delete_=True, type='pose_backbones."
+        "TimmBackbone', model_name='vit_tiny_patch16_224', "
+        'img_size=(64, 64), model_args=dict(depth=3, embed_dim=48)), '
+        'head=dict(in_channels=48))\n'
+    )
+    line = fail(train_api.main, config, '--data-root', synthetic, '--work-dir', tmp_path / 'work')
+    assert 'the input of 128x96' in line
+    assert 'does not suit the backbone' in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
+    line = fail(flops_api.main, config, '--shape', '50', '64')
+    assert 'cannot take an image of 50x64' in line
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        (
+            '{}_dataloader.dataset.pipeline.{}.input_size=(64,64)',
+            'input_size is (64, 64), but input_size of model.head.decoder is (96, 128)',
+        ),
+        (
+            'model.head.decoder.heatmap_size=(48,64)',
+            'encoder.heatmap_size is (24, 32), but heatmap_size of model.head.decoder is (48, 64)',
+        ),
+    ],
+)
+def test_pipelines_of_another_size_than_the_decoder(
+    fail, tiny_config, synthetic, weights, tmp_path, option, message
+):
+    config = Config.fromfile(str(tiny_config))
+    steps = [step.type for step in config.train_pipeline]
+    line = fail(
+        train_api.main,
+        tiny_config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        option.format('train', steps.index('TopdownAffine')),
+    )
+    number = steps.index('TopdownAffine' if 'input' in option else 'GenerateTarget')
+    assert f'train_dataloader.dataset.pipeline[{number}].' in line
+    assert message in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
+    if 'input' in option:
+        steps = [step.type for step in config.val_pipeline]
+        line = fail(
+            test_api.main,
+            tiny_config,
+            weights,
+            '--data-root',
+            synthetic,
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            option.format('test', steps.index('TopdownAffine')),
+        )
+        assert message in line
+
+
+def test_kernels_that_the_units_do_not_find(fail, root, synthetic, tmp_path):
+    name = 'td-hm_mspn-2stg_1xb8-demo_synthetic-128x96.py'
+    line = fail(
+        train_api.main,
+        root / 'configs/mspn' / name,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        'train_dataloader.dataset.pipeline.5.encoder.kernel_sizes=(9,5)',
+    )
+    assert 'encoder.kernel_sizes is (9, 5): expected at least 5 sizes' in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'hint'),
+    [
+        (
+            'td-hm_moganet-s_8xb32-210e_coco-256x193.py',
+            'td-hm_moganet-s_8xb32-210e_coco-256x192.py',
+        ),
+        ('qqq.py', ''),
+    ],
+)
+def test_missing_config(fail, root, name, hint):
+    line = fail(train_api.main, root / 'configs/moganet' / name)
+    assert f'config not found: {root}/configs/moganet/{name}' in line
+    assert hint in line
+
+
+def test_broken_config(fail, tmp_path):
+    path = tmp_path / 'broken.py'
+    path.write_text('model = dict(\n')
+    assert f'config unreadable: {path} (SyntaxError' in fail(train_api.main, path)
+
+
+def test_wrong_key_point_count_of_the_model(fail, tiny_config, synthetic, tmp_path):
+    line = fail(
+        train_api.main,
+        tiny_config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        'model.head.out_channels=16',
+    )
+    assert 'the model predicts 16 key points' in line
+    assert 'has 17' in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_wrong_key_point_count_of_the_data(fail, tiny_config, data, tmp_path):
+    path = data / 'annotations/person_keypoints_train.json'
+    content = json.loads(path.read_text())
+    for person in content['annotations']:
+        person['keypoints'] = person['keypoints'][:-3]
+    path.write_text(json.dumps(content))
+    line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
+    assert 'has 16 key points a person' in line
+    assert 'but CocoDataset has 17' in line
+
+
+def test_empty_data_set(fail, tiny_config, data, tmp_path):
+    path = data / 'annotations/person_keypoints_train.json'
+    content = json.loads(path.read_text())
+    content['annotations'] = []
+    path.write_text(json.dumps(content))
+    line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
+    assert 'is empty: not one annotated person' in line
+
+
+@pytest.mark.parametrize(
+    ('workers', 'damage'),
+    [(0, 'missing'), (1, 'missing'), (0, 'text'), (1, 'text'), (1, 'fifo'), (0, 'wide')],
+)
+def test_unreadable_image(fail, tiny_config, data, weights, tmp_path, workers, damage):
+    from xtcocotools.coco import COCO
+
+    coco = COCO(str(data / 'annotations/person_keypoints_val.json'))
+    person = next(a for a in coco.anns.values() if a['num_keypoints'])
+    path = data / 'val' / coco.imgs[person['image_id']]['file_name']
+    path.unlink()
+    if damage == 'text':
+        path.write_text('no picture')
+    elif damage == 'fifo':
+        os.mkfifo(path)
+    elif damage == 'wide':
+        path.write_bytes(png(40000, 8))
+    line = fail(
+        test_api.main,
+        tiny_config,
+        weights,
+        '--data-root',
+        data,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        f'test_dataloader.num_workers={workers}',
+    )
+    what = {
+        'missing': 'there is no such file',
+        'text': 'it is no image',
+        'fifo': 'it is a named pipe (FIFO)',
+    }
+    if damage == 'wide':
+        assert f'cannot use the image {path}: it has 40000 x 8' in line
+    else:
+        assert f'cannot read the image {path}: {what[damage]}' in line
+
+
+def _pretend_run(folder, config):
+    folder.mkdir()
+    (folder / config).write_text("launcher = 'none'\nmodel = dict()\nwork_dir = 'w'\n")
+    (folder / 'iter_4.pth').write_bytes(b'kept')
+
+
+@pytest.mark.parametrize(
+    ('config', 'options', 'message'),
+    [
+        ('other.py', (), 'holds the run of another config, other.py'),
+        ('other.py', ('--resume',), 'holds the run of another config'),
+        ('tiny.py', (), 'Continue it with --resume'),
+        ('tiny.py', ('--resume',), 'with another model'),
+    ],
+)
+def test_work_dir_that_holds_a_run(
+    fail, tiny_config, synthetic, tmp_path, config, options, message
+):
+    work = tmp_path / 'work'
+    _pretend_run(work, config)
+    line = fail(train_api.main, tiny_config, '--data-root', synthetic, '--work-dir', work, *options)
+    assert message in line
+    assert '--overwrite' in line
+    assert (work / 'iter_4.pth').read_bytes() == b'kept'
+    assert sorted(p.name for p in work.iterdir()) == sorted(['iter_4.pth', config])
+
+
+def test_a_work_dir_that_is_a_file(fail, tiny_config, synthetic, tmp_path):
+    (tmp_path / 'work').write_text('')
+    line = fail(
+        train_api.main, tiny_config, '--data-root', synthetic, '--work-dir', tmp_path / 'work'
+    )
+    assert 'is a file, not a folder' in line
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('--out', 'results.txt'), '--out results.txt: expected a name'),
+        (('--dump', 'p.json'), '--dump p.json: expected a name that ends with'),
+        (('--eval', 'PCKh'), '--eval PCKh: the config has no such metric, only CocoMetric'),
+    ],
+)
+def test_options_that_do_not_fit(fail, tiny_config, weights, synthetic, options, message):
+    line = fail(test_api.main, tiny_config, weights, '--data-root', synthetic, *options)
+    assert message in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_mixed_precision_without_a_gpu(fail, tiny_config, weights):
+    for arguments in ((train_api.main, tiny_config), (test_api.main, tiny_config, weights)):
+        line = fail(*arguments, '--amp')
+        assert '--amp: mixed precision needs a GPU' in line
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_mixed_precision_on_a_gpu(tiny_config, weights, synthetic, tmp_path):
+    """Scores move a little, and only a little."""
+    scores = []
+    for name, options in (('full', ()), ('half', ('--amp',))):
+        dump = tmp_path / f'{name}.pkl'
+        test_api.main(
+            [
+                str(a)
+                for a in (
+                    tiny_config,
+                    weights,
+                    '--data-root',
+                    synthetic,
+                    '--work-dir',
+                    tmp_path / name,
+                    '--dump',
+                    dump,
+                    *options,
+                )
+            ]
+        )
+        with dump.open('rb') as file:
+            scores.append(
+                np.array(
+                    [entry['pred_instances']['keypoint_scores'] for entry in pickle.load(file)]
+                )
+            )
+    assert 0 < abs(scores[0] - scores[1]).max() < 0.05 * abs(scores[0]).max()
+
+
+def test_resuming_from_mere_weights(fail, tiny_config, weights, synthetic, tmp_path):
+    line = fail(
+        train_api.main,
+        tiny_config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--resume',
+        weights,
+    )
+    assert 'holds weights but no state of training' in line
+
+
+def test_data_root_needs_a_config_that_has_one(fail, tmp_path):
+    path = tmp_path / 'bare.py'
+    path.write_text('model = dict()\n')
+    line = fail(train_api.main, path, '--data-root', tmp_path)
+    assert "the config has no top-level 'data_root'" in line
+
+
+def test_data_root_needs_data_in_it(fail, tiny_config, tmp_path):
+    config = tmp_path / 'elsewhere.py'
+    config.write_text(f"_base_ = {str(tiny_config)!r}\ndata_root = 'none'\n")
+    line = fail(train_api.main, config, '--data-root', tmp_path)
+    assert (f'--data-root {tmp_path}: no path of the config lies in its data_root, none/') in line
+
+
+def test_resume_and_overwrite_exclude_each_other(fail, tiny_config):
+    line = fail(train_api.main, tiny_config, '--resume', '--overwrite')
+    assert '--resume and --overwrite exclude each other' in line
+
+
+@pytest.mark.parametrize('option', ['--load-from', 'init_cfg'])
+def test_overwrite_keeps_what_the_training_starts_from(
+    fail, tiny_config, synthetic, weights, tmp_path, option
+):
+    work = tmp_path / 'work'
+    work.mkdir()
+    start = shutil.copy(weights, work / 'iter_4.pth')
+    content = weights.read_bytes()
+    options = ['--load-from', start]
+    config = tiny_config
+    if option == 'init_cfg':
+        config, options = tmp_path / 'start.py', []
+        config.write_text(
+            f'_base_ = {str(tiny_config)!r}\nmodel = dict(backbone=dict('
+            f"init_cfg=dict(_delete_=True, type='Pretrained', "
+            f'checkpoint={str(start)!r})))'
+        )
+    line = fail(
+        train_api.main,
+        config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        work,
+        '--overwrite',
+        *options,
+    )
+    assert f'--overwrite would remove {start}' in line
+    assert start.read_bytes() == content
+
+
+def test_overwrite_removes_the_earlier_run(tiny_config, synthetic, tmp_path):
+    work = tmp_path / 'work'
+    _pretend_run(work, 'other.py')
+    (work / 'last_checkpoint').write_text('iter_4.pth')
+    (work / 'notes.txt').write_text('mine')
+    (work / 'notes.py').write_text('mine = 1')
+    train_api.main(
+        [
+            str(a)
+            for a in (
+                tiny_config,
+                '--data-root',
+                synthetic,
+                '--work-dir',
+                work,
+                '--overwrite',
+                '--no-validate',
+                '--cfg-options',
+                'train_cfg.max_iters=2',
+            )
+        ]
+    )
+    names = {p.name for p in work.iterdir() if p.is_file()}
+    assert names == {'iter_2.pth', 'last_checkpoint', 'tiny.py', 'notes.txt', 'notes.py'}
+
+
+def test_names_of_mmpose_0_are_understood(tiny_config, weights, synthetic, tmp_path):
+    content = read_checkpoint(weights)['state_dict']
+    old = {name.replace('head.', 'keypoint_head.', 1): value for name, value in content.items()}
+    torch.save({'state_dict': old}, tmp_path / 'old.pth')
+    results = []
+    for path in (weights, tmp_path / 'old.pth'):
+        out = tmp_path / 'metrics.yml'
+        test_api.main(
+            [
+                str(a)
+                for a in (
+                    tiny_config,
+                    path,
+                    '--data-root',
+                    synthetic,
+                    '--work-dir',
+                    tmp_path / path.stem,
+                    '--out',
+                    out,
+                    '--dump',
+                    tmp_path / f'{path.stem}.pkl',
+                )
+            ]
+        )
+        results.append(yaml.safe_load(out.read_text()))
+        with (tmp_path / f'{path.stem}.pkl').open('rb') as file:
+            results.append(pickle.load(file)[0]['pred_instances'])
+    assert results[0] == results[2]
+    assert (results[1]['keypoints'] == results[3]['keypoints']).all()
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('slurm', 'the variable SLURM_PROCID is not set'),
+        ('mpi', 'the variable OMPI_COMM_WORLD_RANK is not set'),
+        ('pytorch', 'was not started by torchrun'),
+    ],
+)
+def test_a_launcher_that_has_not_launched(
+    fail, tiny_config, synthetic, tmp_path, monkeypatch, name, expected
+):
+    for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(variable, raising=False)
+    line = fail(
+        train_api.main,
+        tiny_config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--launcher',
+        name,
+    )
+    assert expected in line
+
+
+def test_values_can_be_set_where_there_is_none(tiny_config):
+    """As the error of a backbone's file advises: init_cfg is None there."""
+    args = train_api.parse_args(
+        [
+            str(tiny_config),
+            '--cfg-options',
+            'model.backbone.init_cfg.type=Pretrained',
+            'model.backbone.init_cfg.checkpoint=x.pth',
+        ]
+    )
+    cfg = Config.fromfile(str(tiny_config))
+    assert cfg.model.backbone.init_cfg is None
+    train_api.merge_train_options(cfg, args)
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint='x.pth')
+
+
+@pytest.mark.parametrize(
+    'option', ['model.type.a=1', 'param_scheduler.9.end=1', 'param_scheduler.x=1']
+)
+def test_values_that_do_not_fit_the_config(tiny_config, fail, option):
+    line = fail(train_api.main, tiny_config, '--cfg-options', option)
+    assert '--cfg-options do not fit the config: ' in line

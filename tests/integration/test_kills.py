@@ -1,0 +1,293 @@
+"""Runs that are killed at random moments, go on, and lose nothing.
+
+POSE_BACKBONES_KILLS is how often each kind of training is killed (1); with
+it, a table of the kills is worth `-s`.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pose_backbones.checkpoints.loading import read_checkpoint
+from tests.helpers.processes import Server, children, runs, start
+from tests.helpers.tools import ROOT, TINY, free_port
+
+KILLS = int(os.environ.get('POSE_BACKBONES_KILLS', '1'))
+
+EPOCHS = """
+_base_ = '{base}'
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3,
+                 val_interval=1)
+default_hooks = dict(checkpoint=dict(
+    by_epoch=True, interval=1, max_keep_ckpts=1, save_best='coco/AP'))
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=2, start_factor=0.1)]
+log_processor = dict(by_epoch=True)
+train_dataloader = dict(
+    num_workers=2, persistent_workers=True,
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))
+"""
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp('server'))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope='module')
+def configs(tmp_path_factory) -> dict[str, Path]:
+    """A config by iterations and one by epochs, with drop path."""
+    folder = tmp_path_factory.mktemp('configs')
+    text = TINY.format(
+        root=ROOT, base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py', iters=6 + 8 * KILLS
+    ).replace('max_keep_ckpts=-1', 'max_keep_ckpts=1')
+    text = text.replace('backbone=dict(', 'backbone=dict(drop_path_rate=0.2,')
+    paths = {name: folder / f'{name}.py' for name in ('iterations', 'epochs')}
+    paths['iterations'].write_text(text)
+    paths['epochs'].write_text(EPOCHS.format(base=paths['iterations']))
+    return paths
+
+
+def newest(work: Path) -> Path:
+    """The last checkpoint of a run that is complete."""
+    return max(work.glob('[ie]*_*.pth'), key=lambda file: int(file.stem.split('_')[1]))
+
+
+def assert_same(found: Path, expected: Path) -> None:
+    """The weights and the optimizer's state, bit for bit."""
+    assert found.name == expected.name
+    one, other = read_checkpoint(found), read_checkpoint(expected)
+    assert one['meta']['iter'] == other['meta']['iter']
+    assert one['state_dict'].keys() == other['state_dict'].keys()
+    for name, value in other['state_dict'].items():
+        assert torch.equal(one['state_dict'][name], value), name
+    states = [content['optimizer']['state'] for content in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    for number, moments in states[1].items():
+        for name, value in moments.items():
+            assert torch.equal(torch.as_tensor(states[0][number][name]), torch.as_tensor(value)), (
+                number,
+                name,
+            )
+
+
+def row(kind: str, kill: int, after: float, where: str, work: Path) -> None:
+    """Print a line of the table of kills."""
+    files = sorted(
+        file.name for file in work.glob('*') if file.suffix in ('.pth', '.part', '.partial')
+    )
+    print(f'| {kind} | {kill} | {after:.2f} s | {where} | {" ".join(files)} |', flush=True)
+
+
+def last_step(text: str) -> str:
+    steps = [
+        line
+        for line in text.splitlines()
+        if '(train)' in line or 'Saving' in line or '(val)' in line
+    ]
+    return steps[-1].split(' - ')[-1][:40] if steps else 'before training'
+
+
+def killed_training(kind: str, begin, work: Path) -> None:
+    """Train with kills at moments of a fixed seed, until it is complete."""
+    moments = random.Random(20 + len(kind))
+    for kill in range(KILLS + 1):
+        process = begin()
+        if kill < KILLS:
+            process.wait_for('Checkpoints will be saved', '(train)', 'is complete')
+            began = time.monotonic()
+            wait = moments.random() * 2
+            while time.monotonic() < began + wait and process.runs():
+                time.sleep(0.005)
+            if process.runs():
+                process.send(signal.SIGKILL, group=True)
+                assert process.wait() == -signal.SIGKILL
+                row(kind, kill + 1, wait, last_step(process.output), work)
+                continue
+        assert process.wait() == 0, process.output
+
+
+@pytest.fixture(scope='module')
+def trained(server, configs, synthetic, tmp_path_factory) -> dict[str, Path]:
+    """The unbroken runs."""
+    works = {}
+    for kind, config in configs.items():
+        works[kind] = tmp_path_factory.mktemp(kind) / 'work'
+        process = server.start(
+            'train.py', config, '--data-root', synthetic, '--work-dir', works[kind]
+        )
+        assert process.wait() == 0, process.output
+    return works
+
+
+@pytest.mark.parametrize('kind', ['iterations', 'epochs'])
+def test_training(server, configs, trained, synthetic, tmp_path, kind):
+    work = tmp_path / 'work'
+    killed_training(
+        kind,
+        lambda: server.start(
+            'train.py', configs[kind], '--data-root', synthetic, '--work-dir', work, '--resume'
+        ),
+        work,
+    )
+    assert_same(newest(work), newest(trained[kind]))
+    assert not list(work.glob('*.part*'))
+
+
+def test_training_in_two_processes(configs, synthetic, tmp_path):
+    """One of them is killed, and the launcher ends the other one."""
+    command = [
+        'bash',
+        ROOT / 'tools/dist_train.sh',
+        configs['iterations'],
+        '2',
+        '--data-root',
+        synthetic,
+        '--work-dir',
+    ]
+    unbroken = start([*command, tmp_path / 'unbroken'], tmp_path / 'unbroken.log', PORT=free_port())
+    moments = random.Random(3)
+    work, log = tmp_path / 'work', tmp_path / 'work.log'
+    for kill in range(KILLS + 1):
+        process = start([*command, work, '--resume'], log, PORT=free_port())
+        if kill < KILLS:
+            process.wait_for('(train)', 'is complete')
+            wait, which = moments.random() * 1.5, moments.randrange(2)
+            time.sleep(wait)
+            workers = children(process.pid)
+            if len(workers) == 2:
+                os.kill(workers[which], signal.SIGKILL)
+                assert process.wait() == 128 + signal.SIGKILL
+                assert process.said() == [
+                    line for line in process.said() if 'was ended by SIGKILL' in line
+                ]
+                assert not any(map(runs, workers))
+                row('one of two processes', kill + 1, wait, last_step(process.output), work)
+                continue
+        assert process.wait() == 0, process.output
+    assert unbroken.wait() == 0, unbroken.output
+    assert_same(newest(work), newest(tmp_path / 'unbroken'))
+
+
+def killed(process, seed: int, span: float, *texts: str) -> bool:
+    """Kill a tool after its start, or some output; whether in time."""
+    while texts and process.runs() and not any(text in process.output for text in texts):
+        time.sleep(0.005)
+    until = time.monotonic() + random.Random(seed + 1).random() * span
+    while time.monotonic() < until and process.runs():
+        time.sleep(0.005)
+    if not process.runs():
+        assert process.wait() == 0
+        return False
+    process.send(signal.SIGKILL, group=True)
+    status = process.wait()
+    assert status in (0, -signal.SIGKILL)  # it may have ended just then
+    return status != 0
+
+
+def test_testing(server, configs, trained, synthetic, tmp_path):
+    checkpoint = newest(trained['iterations'])
+    out, dump = tmp_path / 'm.json', tmp_path / 'd.pkl'
+
+    def begin():
+        return server.start(
+            'test.py',
+            configs['iterations'],
+            checkpoint,
+            '--data-root',
+            synthetic,
+            '--work-dir',
+            tmp_path / 'work',
+            '--out',
+            out,
+            '--dump',
+            dump,
+            '--cfg-options',
+            'test_dataloader.batch_size=1',
+            'default_hooks.logger.interval=1',
+        )
+
+    assert begin().wait() == 0
+    expected = out.read_bytes(), dump.read_bytes()
+    for kill in range(KILLS):
+        began = time.monotonic()
+        if killed(begin(), kill, 0.7, 'Iter(test)'):
+            row('test', kill + 1, time.monotonic() - began, '', tmp_path)
+        assert (out.read_bytes(), dump.read_bytes()) == expected
+    assert begin().wait() == 0
+    assert (out.read_bytes(), dump.read_bytes()) == expected
+
+
+def test_inferring(server, configs, trained, synthetic, tmp_path):
+    command = [
+        'infer.py',
+        synthetic / 'val',
+        '--model',
+        configs['iterations'],
+        '--weights',
+        newest(trained['iterations']),
+        '--whole-image',
+        '--batch-size',
+        '1',
+        '--save-every',
+        '1',
+        '--out',
+    ]
+    unbroken, work = tmp_path / 'unbroken', tmp_path / 'work'
+    process = server.start(*command, unbroken)
+    assert process.wait() == 0, process.output
+    for kill in range(KILLS):
+        resume = ['--resume'] if (work / 'journal.jsonl').is_file() else []
+        began = time.monotonic()
+        if killed(server.start(*command, work, *resume), kill, 1.0):
+            row('infer', kill + 1, time.monotonic() - began, '', work)
+        elif (work / 'predictions.json').is_file():
+            shutil.rmtree(work)  # it was complete: from the start
+    resume = ['--resume'] if (work / 'journal.jsonl').is_file() else []
+    process = server.start(*command, work, *resume)
+    assert process.wait() == 0, process.output
+    for name in ('predictions.json', 'predictions.csv'):
+        assert (work / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+def test_reporting(server, trained, synthetic, tmp_path):
+    work = shutil.copytree(trained['epochs'], tmp_path / 'run')
+    page = tmp_path / 'page.html'
+    truth = synthetic / 'annotations/person_keypoints_val.json'
+    people = json.loads(truth.read_text())['annotations']
+    (work / 'predictions.keypoints.json').write_text(
+        json.dumps(
+            [
+                dict(image_id=one['image_id'], category_id=1, score=0.5, keypoints=one['keypoints'])
+                for one in people
+            ]
+        )
+    )
+    command = [
+        'report.py',
+        work / 'predictions.keypoints.json',
+        '--ann',
+        truth,
+        '--out',
+        page,
+        '--overwrite',
+    ]
+    process = server.start(*command)
+    assert process.wait() == 0, process.output
+    size = page.stat().st_size
+    for kill in range(KILLS):
+        began = time.monotonic()
+        if killed(server.start(*command), kill, 0.6):
+            row('report', kill + 1, time.monotonic() - began, '', tmp_path)
+        assert page.stat().st_size == size
+    assert server.start(*command).wait() == 0
+    assert page.stat().st_size == size

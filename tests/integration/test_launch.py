@@ -1,0 +1,235 @@
+"""Starting processes: what is refused, and with which command line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from pose_backbones.cli import launch, runner
+from pose_backbones.errors import ConfigError, LaunchError
+from tests.helpers.processes import Process, children, runs, start
+from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
+
+
+def test_torchrun_gets_the_nodes_from_the_environment(monkeypatch):
+    for name, value in dict(
+        NNODES='3', NODE_RANK='2', PORT='29001', MASTER_ADDR='10.0.0.7'
+    ).items():
+        monkeypatch.setenv(name, value)
+    assert launch.torchrun_arguments('train.py', 8, ['c.py', '--amp']) == [
+        '--nnodes=3',
+        '--node_rank=2',
+        '--master_addr=10.0.0.7',
+        '--master_port=29001',
+        '--nproc_per_node=8',
+        'train.py',
+        'c.py',
+        '--amp',
+        '--launcher',
+        'pytorch',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('NNODES', '0', 'NNODES=0: expected a whole number of at least 1'),
+        ('NODE_RANK', '1', 'NODE_RANK=1 of NNODES=1'),
+        ('PORT', 'auto', 'PORT=auto'),
+    ],
+)
+def test_numbers_that_make_no_sense(monkeypatch, name, value, message):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(LaunchError, match=message):
+        launch.torchrun_arguments('train.py', 1, [])
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    runner.check_devices(2)
+    with pytest.raises(LaunchError, match='3 processes .* this machine has 2 GPUs'):
+        runner.check_devices(3)
+
+
+def test_more_processes_than_gpus_in_a_real_process():
+    code = (
+        'import sys, torch\n'
+        'torch.cuda.is_available = lambda: True\n'
+        'torch.cuda.device_count = lambda: 1\n'
+        'from pose_backbones.cli import cli, launch\n'
+        'sys.argv = ["launch", "tools/train.py", "1", "config.py", "8"]\n'
+        'cli.run(launch.main)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env=tool_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        'error: 8 processes were asked for, but this machine has 1 GPU: '
+    )
+
+
+@pytest.mark.parametrize('processes', ['0', 'two', '-1'])
+def test_processes_that_are_no_number(processes):
+    with pytest.raises(LaunchError, match=f"'{processes}' processes"):
+        launch.main(['tools/train.py', '1', 'config.py', processes])
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'usage'),
+    [
+        (['tools/train.py', '1', 'c.py'], 'dist_train.sh CONFIG GPUS'),
+        (['tools/test.py', '2', 'c.py', 'w.pth'], 'dist_test.sh CONFIG CHECKPOINT GPUS'),
+    ],
+)
+def test_too_few_arguments_show_the_usage(arguments, usage):
+    with pytest.raises(ConfigError, match=usage):
+        launch.main(arguments)
+
+
+@pytest.mark.parametrize('name', ['slurm_train.sh', 'slurm_test.sh'])
+def test_slurm_scripts_show_their_usage(name):
+    done = run_tool(name, 'partition')
+    assert done.returncode == 2
+    assert f'usage: {name} PARTITION JOB CONFIG' in done.stdout
+
+
+WORKER = """
+import os, sys, time
+import torch
+import torch.distributed as dist
+from datetime import timedelta
+from pose_backbones.cli import stopping
+from pose_backbones.cli.main import run
+from pose_backbones.errors import ConfigError
+
+def main(argv):
+    stopping.when_stopped(lambda: 'step 7 is saved')
+    dist.init_process_group('gloo', timeout=timedelta(seconds=4))
+    value = torch.zeros(1)
+    if sys.argv[1] == 'error':
+        raise ConfigError(f'wrong in {sys.argv[2]}'
+                          if sys.argv[2] != 'each' else
+                          f'rank {dist.get_rank()} is wrong')
+    while True:
+        dist.all_reduce(value)
+        print('together', flush=True)
+        time.sleep(0.05)
+
+run(main)
+"""
+
+
+@pytest.fixture
+def launched(tmp_path):
+    """Starts two processes of a small tool; gives them when they run."""
+    script, temporary = tmp_path / 'worker.py', tmp_path / 'tmp'
+    script.write_text(WORKER)
+    temporary.mkdir()
+
+    def launch_two(*arguments) -> tuple[Process, list[int]]:
+        process = start(
+            [sys.executable, ROOT / 'tools/_launch.py', script, 0, 2, *arguments],
+            tmp_path / 'log.txt',
+            PORT=free_port(),
+            TMPDIR=str(temporary),
+        )
+        if arguments[0] == 'error':
+            return process, []
+        process.wait_for('together')
+        workers = sorted(children(process.pid))
+        assert len(workers) == 2
+        return process, workers
+
+    yield launch_two
+    left = {file.name.split('-')[0] for file in temporary.iterdir()}
+    assert left <= {'torchinductor_root'}
+
+
+@pytest.mark.parametrize(('number', 'group'), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_a_signal_ends_all_processes_with_one_line(launched, number, group):
+    process, workers = launched('go')
+    process.send(number, group)
+    assert process.wait() == 128 + number
+    assert process.said() == ['stopped; step 7 is saved']
+    assert 'Traceback' not in process.output
+    assert not any(map(runs, workers))
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_was_ended_is_named(launched, number):
+    process, workers = launched('go')
+    os.kill(workers[1], number)
+    assert process.wait() == 128 + number
+    assert process.said() == [
+        f'error: rank 1 (process {workers[1]}) was ended by {number.name}; step 7 is saved'
+    ]
+    assert 'Traceback' not in process.output
+    assert not any(map(runs, workers))
+
+
+def test_a_process_that_does_not_answer_is_named(launched):
+    process, workers = launched('go')
+    os.kill(workers[1], signal.SIGSTOP)
+    assert process.wait() == 3
+    assert process.said() == [
+        f'error: rank 1 (process {workers[1]}) did not answer in time; step 7 is saved'
+    ]
+    assert 'Traceback' not in process.output
+    assert not any(map(runs, workers))
+
+
+def test_errors_are_said_once_each(launched):
+    process, _ = launched('error', 'all')
+    assert process.wait() == 2
+    assert process.said() == ['error: wrong in all']
+    process, _ = launched('error', 'each')
+    assert process.wait() == 2
+    assert 1 <= len(set(process.said())) == len(process.said())
+
+
+def test_the_processes_of_a_killed_launcher_end(tiny_config, synthetic, tmp_path):
+    (tmp_path / 'tmp').mkdir()
+    process = start(
+        [
+            'bash',
+            ROOT / 'tools/dist_train.sh',
+            tiny_config,
+            2,
+            '--data-root',
+            synthetic,
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            'train_cfg.max_iters=2000',
+            'train_dataloader.num_workers=1',
+        ],
+        tmp_path / 'log.txt',
+        PORT=free_port(),
+        TMPDIR=str(tmp_path / 'tmp'),
+    )
+    process.wait_for('Saving checkpoint at 2 ')
+    workers = children(process.pid)
+    everyone = workers + [one for worker in workers for one in children(worker)]
+    assert len(everyone) == 4
+    process.send(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    until = time.monotonic() + 8
+    while any(map(runs, everyone)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(runs, everyone))
+    assert len(process.said()) == 1
+    assert process.said()[0].startswith(
+        f'stopped, because the launcher (process {process.pid}) has ended; '
+    )
+    assert not list((tmp_path / 'tmp').glob('pose_backbones*'))

@@ -1,0 +1,654 @@
+"""Resuming treats a checkpoint as data: what is refused, and what is said."""
+
+import copy
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+
+from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import train as train_api
+from pose_backbones.cli.runner import PoseRunner
+from pose_backbones.configs import load_config
+from pose_backbones.engine.resuming import check_optimizer, own_tensors
+from pose_backbones.errors import CheckpointError, ConfigError, WorkDirError
+from pose_backbones.preflight import check_work_dir
+from pose_backbones.utils import lock
+from tests.helpers.tools import ROOT, tool_env
+from tests.helpers.toy_runs import ToyData, toy_config, train_toy, with_validation
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+    """A checkpoint in the middle of a run."""
+    work = tmp_path_factory.mktemp('saved')
+    train_toy(work, randomness=dict(seed=3))
+    return work / 'iter_4.pth'
+
+
+def state_of(runner: PoseRunner) -> list:
+    """Everything that a resume may change."""
+    return copy.deepcopy(
+        [
+            runner.iter,
+            runner.epoch,
+            runner.seed,
+            runner.model.state_dict(),
+            runner.optim_wrapper.state_dict(),
+            [one.state_dict() for one in runner.param_schedulers],
+            list(runner.message_hub.runtime_info.items()),
+        ]
+    )
+
+
+@pytest.fixture(scope='module')
+def runner(tmp_path_factory):
+    """A runner that is ready to resume."""
+    runner = PoseRunner.from_cfg(toy_config(tmp_path_factory.mktemp('work')))
+    runner.train_loop  # noqa: B018  (it is built now)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    return runner
+
+
+DELETE = object()
+
+
+def put(content: dict, place: str, value) -> None:
+    """Set or delete a nested entry, such as `optimizer/state/0/step`."""
+    *keys, last = (int(key) if key.isdigit() else key for key in place.split('/'))
+    for key in keys:
+        content = content[key]
+    if value is DELETE:
+        del content[last]
+    else:
+        content[last] = value
+
+
+NAN = math.nan
+BUFFER = HistoryBuffer([1.0], [1])
+BUFFER._log_history = np.zeros((2, 2))
+#: place, value, what the error names
+REFUSED = [
+    ('meta', None, 'meta is None'),
+    ('meta', [1], r'meta is \[1\]'),
+    ('meta', 'iter epoch', "meta is 'iter epoch'"),
+    ('meta', 5, 'meta is 5'),
+    ('meta', {}, 'no state of training'),
+    ('meta/iter', DELETE, 'no state of training'),
+    *(
+        (f'meta/{key}', value, f'meta.{key} is {value!r}')
+        for key in ('iter', 'epoch')
+        for value in ('x', -5, 6.5, NAN, None, True, 2**70)
+    ),
+    ('meta/iter', 10**12, 'after the end of the training'),
+    *(('meta/seed', value, f'meta.seed is {value!r}') for value in ('abc', -1, 2**32, 1.5)),
+    ('state_dict/linear.weight', torch.full((1, 3), NAN), 'state_dict.linear.weight'),
+    ('state_dict/norm.running_var', torch.full((3,), math.inf), 'state_dict.norm.running_var'),
+    ('state_dict/linear.weight', torch.zeros(2, 3), 'linear.weight'),
+    ('state_dict', [1], 'state_dict is'),
+    ('optimizer', DELETE, 'holds no optimizer state'),
+    ('optimizer', {}, 'holds no optimizer state'),
+    ('optimizer', 'x', "optimizer is 'x'"),
+    ('optimizer', [1], r'optimizer is \[1\]'),
+    ('optimizer/param_groups', DELETE, 'optimizer.param_groups is None'),
+    ('optimizer/param_groups', [], '0 groups of parameters'),
+    ('optimizer/param_groups/0', 3, r'param_groups\[0\] is 3'),
+    ('optimizer/param_groups/0/params', [0, 1], 'has 2 parameters'),
+    ('optimizer/param_groups/0/params', [0, 1, 2, 'x'], "params is 'x'"),
+    ('optimizer/param_groups/0/params', [0, 0, 1, 2], 'each number once'),
+    ('optimizer/param_groups/0/lr', NAN, 'lr is nan'),
+    ('optimizer/param_groups/0/lr', math.inf, 'lr is inf'),
+    ('optimizer/param_groups/0/lr', None, 'lr is None'),
+    ('optimizer/param_groups/0/lr', 'x', "lr is 'x'"),
+    ('optimizer/param_groups/0/betas', (0.9,), 'betas is'),
+    ('optimizer/param_groups/0/betas', (0.9, NAN), 'betas'),
+    ('optimizer/param_groups/0/betas', (2.0, 3.0), 'betas is'),
+    ('optimizer/param_groups/0/lr', -1.0, 'lr is -1.0'),
+    ('optimizer/param_groups/0/lr', 10**400, 'lr is 1000'),
+    ('optimizer/state/0/step', torch.tensor(-5.0), 'step is a tensor'),
+    ('optimizer/state/0/step', torch.tensor(1e30), 'step is a tensor'),
+    ('optimizer/state/0/exp_avg', torch.ones(3).to(torch.float8_e4m3fn), 'exp_avg is'),
+    ('optimizer/param_groups/0/amsgrad', True, 'stores step'),
+    ('optimizer/state', DELETE, 'optimizer.state is None'),
+    ('optimizer/state', {}, 'optimizer.state is empty'),
+    ('optimizer/state', 5, 'optimizer.state is 5'),
+    ('optimizer/state/0', 5, 'optimizer.state.0 is 5'),
+    ('optimizer/state/0', {}, 'optimizer.state.0 has nothing'),
+    ('optimizer/state/0/exp_avg', torch.zeros(4), 'exp_avg is a tensor'),
+    ('optimizer/state/0/exp_avg', torch.full((3,), NAN), 'state.0.exp_avg'),
+    ('optimizer/state/0/exp_avg', DELETE, 'state.0 has step, exp_avg_sq'),
+    ('optimizer/state/0/exp_avg', 'x', "exp_avg is 'x'"),
+    ('optimizer/state/0/exp_avg', torch.zeros(3).int(), 'exp_avg'),
+    ('optimizer/state/0/step', torch.tensor([1.0, 2.0]), 'step is a tensor'),
+    ('optimizer/state/0/extra', 1, 'has step, exp_avg, exp_avg_sq, extra'),
+    ('optimizer/state/9', {}, 'a key of optimizer.state is 9'),
+    ('message_hub', DELETE, 'message_hub is None'),
+    ('message_hub', [], 'message_hub is'),
+    ('message_hub/log_scalars', 5, 'message_hub.log_scalars is 5'),
+    ('message_hub/log_scalars', DELETE, 'message_hub.log_scalars is None'),
+    ('message_hub/log_scalars/train/loss', BUFFER, 'HistoryBuffer'),
+    ('message_hub/runtime_info', [1], 'message_hub.runtime_info is'),
+    ('message_hub/resumed_keys/iter', 'yes', "resumed_keys.iter is 'yes'"),
+    ('message_hub/runtime_info/best_score', 'x', "best_score is 'x'"),
+    ('message_hub/runtime_info/best_score', NAN, 'best_score is nan'),
+    ('message_hub/runtime_info/best_ckpt', 5, 'best_ckpt is 5'),
+    ('message_hub/runtime_info/keep_ckpt_ids', ['/../x'], 'keep_ckpt_ids'),
+    ('param_schedulers', DELETE, 'no state of the schedule'),
+    ('param_schedulers', None, 'no state of the schedule'),
+    ('param_schedulers', [], 'trained with 0 schedules'),
+    ('param_schedulers', 'x', "param_schedulers is 'x'"),
+    ('param_schedulers/0', 5, r'param_schedulers\[0\] is 5'),
+    ('param_schedulers/0/last_step', DELETE, 'a MultiStepLR'),
+    ('param_schedulers/0/step', 5, 'a MultiStepLR'),
+    ('param_schedulers/0/optimizer', 5, 'a MultiStepLR'),
+    ('param_schedulers/0/last_step', 'x', "last_step is 'x'"),
+    ('param_schedulers/0/last_step', 1.5, 'last_step is 1.5'),
+    ('param_schedulers/0/gamma', NAN, 'gamma is nan'),
+    ('param_schedulers/0/gamma', [0.1], 'gamma is'),
+    ('param_schedulers/0/param_name', 'params', "param_name is 'params'"),
+    ('param_schedulers/0/_last_value', [0.1, 0.1], '_last_value is'),
+    ('param_schedulers/0/milestones', {'x': 1}, 'milestones'),
+]
+
+
+@pytest.mark.parametrize(
+    ('place', 'value', 'message'),
+    REFUSED,
+    ids=[f'{number}-{place}' for number, (place, *_) in enumerate(REFUSED)],
+)
+def test_what_is_refused(runner, saved, tmp_path, place, value, message):
+    """One error that names the entry, and the run is as it was."""
+    content = read_checkpoint(saved)
+    if place.startswith('message_hub/log_scalars/'):
+        content['message_hub']['log_scalars']['train/loss'] = value
+    else:
+        put(content, place, value)
+    path = tmp_path / 'changed.pth'
+    torch.save(content, path)
+    before = state_of(runner)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        runner.resume(str(path))
+    assert str(path) in str(caught.value)
+    after = state_of(runner)
+    assert str(after) == str(before)
+
+
+def test_tensors_of_an_optimizer_are_its_own():
+    """A file may have views of one storage, which a step would write to."""
+    one = torch.ones(3)
+    state = own_tensors(
+        {'state': {0: {'exp_avg': one, 'exp_avg_sq': one, 'wide': one[:1].expand(4)}}}
+    )
+    first, second, wide = state['state'][0].values()
+    first[0] = 5
+    wide[1] = 7
+    assert one.tolist() == second.tolist() == [1, 1, 1]
+    assert first.tolist() == [5, 1, 1]
+    assert wide.tolist() == [1, 7, 1, 1]
+
+
+def test_text_of_a_config_is_not_run(saved, tmp_path):
+    """Neither at once, nor from the next checkpoint by MMPose."""
+    mark = tmp_path / 'mark'
+    code = f"__import__('pathlib').Path({str(mark)!r}).touch()"
+    content = read_checkpoint(saved)
+    content['meta'].update(config=code, cfg=code)
+    content['message_hub']['runtime_info'].update(cfg=code, config=code)
+    torch.save(content, tmp_path / 'changed.pth')
+    runner = train_toy(tmp_path / 'work', resume=tmp_path / 'changed.pth')
+    assert runner.iter == 8
+    assert not mark.exists()
+    hub = read_checkpoint(tmp_path / 'work/iter_8.pth')['message_hub']
+    assert code not in hub['runtime_info']['cfg']
+
+
+@pytest.fixture
+def report(monkeypatch) -> list[str]:
+    """The warnings of a runner."""
+    found = []
+    resume = PoseRunner.resume
+
+    def watched(self, *args, **kwargs):
+        monkeypatch.setattr(self.logger, 'warning', found.append)
+        resume(self, *args, **kwargs)
+
+    monkeypatch.setattr(PoseRunner, 'resume', watched)
+    return found
+
+
+def test_nothing_is_reported_without_a_difference(saved, tmp_path, report):
+    train_toy(tmp_path, resume=saved, randomness=dict(seed=3))
+    assert report == []
+
+
+def test_settings_that_are_not_the_configs(saved, tmp_path, report):
+    """Each is listed once with both values, and the checkpoint's is used."""
+    runner = train_toy(
+        tmp_path,
+        resume=saved,
+        randomness=dict(seed=4),
+        optim_wrapper__optimizer=dict(type='Adam', lr=0.5, betas=(0.8, 0.999), weight_decay=0.1),
+        param_scheduler=[dict(type='MultiStepLR', milestones=[5], by_epoch=False, gamma=0.2)],
+    )
+    (text,) = report
+    for line in (
+        'randomness.seed: checkpoint 3, config 4',
+        'optimizer lr: checkpoint 0.01, config 0.5',
+        'optimizer betas: checkpoint (0.9, 0.999), config (0.8, 0.999)',
+        'optimizer weight_decay: checkpoint 0, config 0.1',
+        'MultiStepLR milestones: checkpoint {3: 1, 6: 1}, config {5: 1}',
+        'MultiStepLR gamma: checkpoint 0.1, config 0.2',
+    ):
+        assert text.count(line) == 1, line
+    assert f'--load-from {saved}' in text
+    assert runner.seed == 3
+    straight = train_toy(tmp_path / 'straight', randomness=dict(seed=3))
+    assert runner.optim_wrapper.get_lr() == straight.optim_wrapper.get_lr()
+    for name, value in straight.model.state_dict().items():
+        assert torch.equal(runner.model.state_dict()[name], value), name
+
+
+def test_another_optimizer_or_schedule_does_not_fit(saved, tmp_path):
+    with pytest.raises(CheckpointError, match='momentum'):
+        train_toy(
+            tmp_path, resume=saved, optim_wrapper__optimizer=dict(type='SGD', lr=0.01, momentum=0.9)
+        )
+    with pytest.raises(CheckpointError, match='a CosineAnnealingLR'):
+        train_toy(
+            tmp_path,
+            resume=saved,
+            param_scheduler=[dict(type='CosineAnnealingLR', T_max=8, by_epoch=False)],
+        )
+
+
+def test_a_best_checkpoint_is_not_resumed(tmp_path):
+    train_toy(
+        tmp_path,
+        train_cfg__max_iters=4,
+        **with_validation(),
+        default_hooks__checkpoint__save_best='toy/growing',
+        default_hooks__checkpoint__rule='greater',
+    )
+    best = tmp_path / 'best_toy_growing_iter_4.pth'
+    with pytest.raises(CheckpointError) as caught:
+        train_toy(tmp_path, resume=best)
+    assert 'no state of optimizer and schedule (best_*.pth' in str(caught.value)
+    assert f'--load-from {best}' in str(caught.value)
+
+
+def test_the_seed_is_known_when_the_data_loader_is_built(tmp_path):
+    """A run without a fixed seed goes on in the order of its first part."""
+    straight = train_toy(tmp_path)
+    for number in (6, 8):
+        (tmp_path / f'iter_{number}.pth').unlink()
+    runner = PoseRunner.from_cfg(toy_config(tmp_path, resume=True))
+    assert runner.seed == straight.seed
+    assert runner.train_loop.dataloader.sampler.seed == straight.seed
+    runner.train()
+    for name, value in straight.model.state_dict().items():
+        assert torch.equal(runner.model.state_dict()[name], value), name
+
+
+INFO = dict(
+    dataset_name='toy',
+    sigmas=np.array([0.1, 0.2]),
+    empty=np.zeros((0, 2)),
+    keypoint_id2name={0: 'nose', 1: 'ear'},
+    flip_pairs=[(0, 1)],
+)
+
+
+def test_the_same_data_set_is_not_reported(tmp_path, report, monkeypatch):
+    """Arrays are compared by value, empty ones too."""
+    monkeypatch.setattr(
+        ToyData, '__init__', lambda self: setattr(self, 'metainfo', copy.deepcopy(INFO))
+    )
+    train_toy(tmp_path)
+    train_toy(tmp_path, resume=tmp_path / 'iter_2.pth')
+    train_toy(tmp_path, resume=tmp_path / 'iter_6.pth')
+    assert report == []
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'line'),
+    [
+        ('sigmas', np.array([0.1, 0.3]), 'sigmas: checkpoint 0.2, config 0.3'),
+        (
+            'keypoint_id2name',
+            {0: 'nose', 1: 'eye'},
+            "keypoint_id2name: checkpoint 'ear', config 'eye'",
+        ),
+        ('empty', np.zeros((1, 2)), 'empty: checkpoint'),
+    ],
+)
+def test_another_data_set_is_reported(tmp_path, report, monkeypatch, key, value, line):
+    infos = [INFO, {**INFO, key: value}]
+    monkeypatch.setattr(
+        ToyData, '__init__', lambda self: setattr(self, 'metainfo', copy.deepcopy(infos[0]))
+    )
+    train_toy(tmp_path)
+    infos.pop(0)
+    train_toy(tmp_path, resume=tmp_path / 'iter_4.pth')
+    (text,) = report
+    assert line in text
+
+
+def schedules() -> list:
+    """A config of each schedule, for eight iterations."""
+    common = dict(by_epoch=False, begin=0, end=8)
+    return [
+        dict(type='ConstantLR', factor=0.5, **common),
+        dict(type='CosineAnnealingLR', T_max=8, **common),
+        dict(type='ExponentialLR', gamma=0.9, **common),
+        dict(type='LinearLR', start_factor=0.1, **common),
+        dict(type='StepLR', step_size=3, **common),
+        dict(type='PolyLR', eta_min=1e-4, **common),
+        dict(type='OneCycleLR', eta_max=0.1, total_steps=8, by_epoch=False),
+        dict(
+            type='OneCycleLR',
+            eta_max=0.1,
+            total_steps=8,
+            by_epoch=False,
+            three_phase=True,
+            anneal_strategy='linear',
+        ),
+        dict(
+            type='CosineRestartLR',
+            periods=[3, 5],
+            restart_weights=[1, 0.5],
+            eta_min=0,
+            by_epoch=False,
+        ),
+        dict(type='LinearMomentum', start_factor=0.1, **common),
+        dict(type='ReduceOnPlateauLR', monitor='toy/sum', rule='less', patience=0),
+    ]
+
+
+@pytest.mark.parametrize('schedule', schedules(), ids=lambda schedule: schedule['type'])
+def test_each_schedule_goes_on(tmp_path, report, schedule):
+    """The learning rates of a resumed run are those of an unbroken one."""
+    options = dict(param_scheduler=[schedule], randomness=dict(seed=1))
+    if 'Plateau' in schedule['type']:
+        options.update(with_validation(interval=3))
+    straight = train_toy(tmp_path / 'straight', **options)
+    work = tmp_path / 'work'
+    train_toy(work, resume=tmp_path / 'straight/iter_4.pth', **options)
+    assert report == []
+    for key in ('state_dict', 'optimizer', 'param_schedulers'):
+        one, other = (
+            read_checkpoint(folder / 'iter_8.pth')[key] for folder in (work, tmp_path / 'straight')
+        )
+        assert repr(one) == repr(other), key
+    assert straight.iter == 8
+
+
+@pytest.mark.parametrize(
+    'wrapper',
+    [
+        dict(
+            type='OptimWrapper',
+            accumulative_counts=2,
+            optimizer=dict(type='SGD', lr=0.01, momentum=0.9),
+        ),
+        dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01)),
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=0.01, amsgrad=True),
+            clip_grad=dict(max_norm=1.0),
+            paramwise_cfg=dict(custom_keys={'norm': dict(lr_mult=0.1)}),
+        ),
+        dict(type='OptimWrapper', optimizer=dict(type='Adamax', lr=0.01)),
+        dict(type='OptimWrapper', optimizer=dict(type='RMSprop', lr=0.01, momentum=0.9)),
+        dict(type='OptimWrapper', optimizer=dict(type='NAdam', lr=0.01)),
+        dict(type='OptimWrapper', optimizer=dict(type='Adadelta')),
+        dict(type='OptimWrapper', optimizer=dict(type='ASGD', lr=0.01)),
+        dict(type='OptimWrapper', optimizer=dict(type='Rprop', lr=0.01)),
+    ],
+    ids=lambda wrapper: wrapper['optimizer']['type'],
+)
+def test_each_optimizer_goes_on(tmp_path, report, wrapper):
+    options = dict(randomness=dict(seed=1), optim_wrapper={**wrapper, '_delete_': True})
+    train_toy(tmp_path / 'straight', **options)
+    train_toy(tmp_path / 'work', resume=tmp_path / 'straight/iter_4.pth', **options)
+    assert report == []
+    for key in ('state_dict', 'optimizer'):
+        one, other = (
+            read_checkpoint(tmp_path / name / 'iter_8.pth')[key] for name in ('work', 'straight')
+        )
+        assert repr(one) == repr(other), key
+
+
+class Scaled(OptimWrapper):
+    """Saves what mixed precision saves."""
+
+    def state_dict(self) -> dict:
+        """With the scale of the loss."""
+        return dict(super().state_dict(), loss_scaler=dict(scale=65536.0, _growth_tracker=3))
+
+
+@pytest.mark.parametrize(
+    ('scaler', 'message'),
+    [
+        (dict(scale=NAN, _growth_tracker=3), 'loss_scaler.scale is nan'),
+        (dict(scale='x', _growth_tracker=3), "loss_scaler.scale is 'x'"),
+        (dict(scale=1.0), 'loss_scaler has scale; the config has scale, _growth'),
+        (5, 'loss_scaler is 5'),
+    ],
+)
+def test_the_scale_of_mixed_precision(scaler, message):
+    wrapper = Scaled(torch.optim.Adam(torch.nn.Linear(2, 1).parameters()))
+    state = wrapper.state_dict()
+    assert check_optimizer(wrapper, state, 'x.pth', 0) == []
+    with pytest.raises(CheckpointError, match=message):
+        check_optimizer(wrapper, {**state, 'loss_scaler': scaler}, 'x.pth', 0)
+
+
+def test_several_optimizers():
+    """Each state belongs to the optimizer of its name."""
+
+    def build(**lrs: float) -> OptimWrapperDict:
+        model = torch.nn.Linear(2, 1)
+        wrappers = {}
+        for name, lr in lrs.items():
+            parameter = getattr(model, name)
+            parameter.grad = torch.ones_like(parameter)
+            wrappers[name] = OptimWrapper(torch.optim.Adam([parameter], lr))
+            wrappers[name].step()
+        return OptimWrapperDict(**wrappers)
+
+    saved = build(weight=0.1, bias=0.2).state_dict()
+    assert check_optimizer(build(weight=0.1, bias=0.3), saved, 'x.pth', 1) == [
+        'bias: optimizer lr: checkpoint 0.2, config 0.3'
+    ]
+    with pytest.raises(CheckpointError, match='optimizer has weight, bias; the config has weight'):
+        check_optimizer(build(weight=0.1), saved, 'x.pth', 1)
+    with pytest.raises(CheckpointError, match='exp_avg is a tensor'):
+        check_optimizer(
+            build(weight=0.1, bias=0.2),
+            {'weight': saved['bias'], 'bias': saved['weight']},
+            'x.pth',
+            1,
+        )
+
+
+EMA = dict(custom_hooks=[dict(type='EMAHook')])
+
+
+def test_averaged_weights(tmp_path, report):
+    """They go on; a config without them is told that it takes them."""
+    options = dict(randomness=dict(seed=1), **EMA)
+    train_toy(tmp_path / 'straight', **options)
+    middle = tmp_path / 'straight/iter_4.pth'
+    train_toy(tmp_path / 'work', resume=middle, **options)
+    for key in ('state_dict', 'ema_state_dict'):
+        one, other = (
+            read_checkpoint(tmp_path / name / 'iter_8.pth')[key] for name in ('work', 'straight')
+        )
+        assert repr(one) == repr(other), key
+    assert report == []
+    train_toy(tmp_path / 'plain', resume=middle, randomness=dict(seed=1))
+    assert 'EMAHook' in report[0]
+    content = read_checkpoint(middle)
+    content['ema_state_dict']['module.other'] = torch.zeros(1)
+    torch.save(content, tmp_path / 'changed.pth')
+    with pytest.raises(CheckpointError, match='hooks of the config'):
+        train_toy(tmp_path / 'third', resume=tmp_path / 'changed.pth', **options)
+
+
+def test_functions_are_not_saved(tmp_path):
+    """Values of hooks that are no data are left out of the file."""
+    cfg = toy_config(tmp_path, train_cfg__max_iters=2)
+    runner = PoseRunner.from_cfg(cfg)
+    runner.message_hub.update_info('what', len)
+    runner.message_hub.update_info('path', tmp_path)
+    runner.train()
+    info = read_checkpoint(tmp_path / 'iter_2.pth')['message_hub']['runtime_info']
+    assert 'what' not in info
+    assert info['path'] == str(tmp_path)
+
+
+def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes, report):
+    """What `--resume` does in an empty, a whole and a damaged work dir."""
+    work = tmp_path / 'work'
+
+    def train(*options: str, iters: int = 2) -> int:
+        return train_api.main(
+            [
+                str(tiny_config),
+                '--data-root',
+                str(synthetic),
+                '--work-dir',
+                str(work),
+                '--no-validate',
+                *map(str, options),
+                '--cfg-options',
+                f'train_cfg.max_iters={iters}',
+            ]
+        )
+
+    with pytest.raises(ConfigError, match='nope/AP'):
+        train_api.main(
+            [
+                str(tiny_config),
+                '--data-root',
+                str(synthetic),
+                '--work-dir',
+                str(work),
+                '--cfg-options',
+                'default_hooks.checkpoint.save_best=nope/AP',
+            ]
+        )
+    assert not work.exists()
+    assert train('--resume') == 0
+    assert f'{work} holds no checkpoint to resume: a new training' in (notes.text)
+    assert (work / 'last_checkpoint').read_text() == 'iter_2.pth'
+    assert {file.name for file in work.iterdir() if file.is_file()} == {
+        'iter_2.pth',
+        'last_checkpoint',
+        'tiny.py',
+    }
+    before = (work / 'iter_2.pth').read_bytes()
+    assert train('--resume') == 0  # is complete
+    with pytest.raises(
+        CheckpointError, match='iter 2, after the end of the training, train_cfg.max_iters=1'
+    ):
+        train('--resume', iters=1)
+    torch.save(read_checkpoint(work / 'iter_2.pth')['state_dict'], tmp_path / 'weights.pth')
+    with pytest.raises(CheckpointError, match='holds weights but no state'):
+        train('--resume', tmp_path / 'weights.pth', iters=4)
+    assert (work / 'iter_2.pth').read_bytes() == before
+
+    # The config asks for a longer schedule with another rate.
+    train_api.main(
+        [
+            str(tiny_config),
+            '--data-root',
+            str(synthetic),
+            '--work-dir',
+            str(work),
+            '--no-validate',
+            '--resume',
+            '--cfg-options',
+            'train_cfg.max_iters=4',
+            'optim_wrapper.optimizer.lr=1e-3',
+            'param_scheduler.0.end=8',
+        ]
+    )
+    (text,) = report
+    assert 'optimizer lr: checkpoint 0.0005, config 0.001' in text
+    assert 'LinearLR end: checkpoint 4, config 8' in text
+    assert 'data set' not in text
+    assert (work / 'last_checkpoint').read_text() == 'iter_4.pth'
+
+    for file in work.glob('*.pth'):
+        file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(
+        CheckpointError,
+        match='no checkpoint of it can be read.*iter_4.pth.*start anew with --overwrite',
+    ):
+        train('--resume', iters=6)
+
+
+def test_the_config_in_a_work_dir_is_not_run(tiny_config, tmp_path):
+    """It is compared with the one that is trained, as data."""
+    work, mark = tmp_path / 'work', tmp_path / 'mark'
+    cfg = load_config(str(tiny_config))
+    cfg.work_dir = str(work)
+    work.mkdir()
+    (work / 'iter_2.pth').write_bytes(b'')
+    code = f'__import__("pathlib").Path({str(mark)!r}).touch()\n'
+    (work / 'tiny.py').write_text(code + cfg.pretty_text)
+    check_work_dir(cfg, True, False)
+    text = cfg.pretty_text.replace('in_channels=72', 'in_channels=73')
+    assert text != cfg.pretty_text
+    (work / 'tiny.py').write_text(code + text)
+    with pytest.raises(WorkDirError, match='with another model'):
+        check_work_dir(cfg, True, False)
+    assert not mark.exists()
+
+
+def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path, monkeypatch):
+    """It is refused while the first one trains, and changes nothing."""
+    work = tmp_path / 'work'
+    arguments = [
+        str(tiny_config),
+        '--data-root',
+        str(synthetic),
+        '--work-dir',
+        str(work),
+        '--overwrite',
+    ]
+    work.mkdir()
+    (work / 'iter_2.pth').write_bytes(b'of the first run')
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            '-c',
+            'import sys, time\n'
+            'from pose_backbones.utils.lock import only_run\n'
+            'with only_run(sys.argv[1]):\n print(1, flush=True)\n'
+            ' time.sleep(100)',
+            str(work),
+        ],
+        cwd=ROOT,
+        env=tool_env(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    holder.stdout.readline()
+    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+    try:
+        with pytest.raises(WorkDirError, match='another run is writing'):
+            train_api.main(arguments)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert (work / 'iter_2.pth').read_bytes() == b'of the first run'

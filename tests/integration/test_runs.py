@@ -1,0 +1,414 @@
+"""Training and evaluation for real: one process, two, two nodes, killed."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from pose_backbones.checkpoints.loading import read_checkpoint
+from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
+
+METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
+
+
+def last_loss(work_dir) -> list[float]:
+    """The losses that a run has logged, step by step."""
+    losses = {}
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            entry = json.loads(line)
+            if 'loss' in entry:
+                losses[entry['step']] = entry['loss']
+    return [losses[step] for step in sorted(losses)]
+
+
+@pytest.fixture(scope='module')
+def trained(tiny_config, synthetic, tmp_path_factory):
+    """A run of six steps in one process."""
+    work = tmp_path_factory.mktemp('trained') / 'work'
+    done = run_tool('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
+    assert done.returncode == 0, done.stdout
+    return work
+
+
+def test_training_writes_what_it_should(trained):
+    names = {p.name for p in trained.iterdir()}
+    assert {'iter_2.pth', 'iter_4.pth', 'iter_6.pth', 'last_checkpoint', 'tiny.py'} <= names
+    assert not [name for name in names if 'partial' in name]
+    content = read_checkpoint(trained / 'iter_6.pth')
+    assert content['meta']['iter'] == 6
+    losses = last_loss(trained)
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+
+
+def test_a_killed_run_resumes_at_the_right_step(trained, tiny_config, synthetic, tmp_path):
+    """Killed after its fourth step, it goes on with the fifth."""
+    work = tmp_path / 'work'
+    command = [
+        sys.executable,
+        str(ROOT / 'tools/train.py'),
+        str(tiny_config),
+        '--data-root',
+        str(synthetic),
+        '--work-dir',
+        str(work),
+    ]
+    slow = ['--cfg-options', 'train_cfg.max_iters=2000']
+    log = tmp_path / 'log.txt'
+    with log.open('w') as out:
+        process = subprocess.Popen(
+            command + slow, env=tool_env(), stdout=out, stderr=out, start_new_session=True
+        )
+        deadline = time.monotonic() + 180
+        while (
+            not (work / 'last_checkpoint').exists()
+            or 'iter_4' not in (work / 'last_checkpoint').read_text()
+        ):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    for file in work.glob('iter_*.pth'):  # what it did after step 4
+        if int(re.findall(r'\d+', file.stem)[0]) > 4:
+            file.unlink()
+    (work / 'last_checkpoint').write_text(str(work / 'iter_4.pth'))
+
+    resumed = subprocess.run(
+        [*command, '--resume'],
+        env=tool_env(),
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=180,
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    text = resumed.stdout + resumed.stderr
+    assert 'resumed epoch: 0, iter: 4' in text
+    steps = re.findall(r'Iter\(train\) \[(\d)/6\]', text)
+    assert sorted(set(steps)) == ['5', '6']
+    straight = read_checkpoint(trained / 'iter_6.pth')
+    again = read_checkpoint(work / 'iter_6.pth')
+    assert again['meta']['iter'] == 6
+    for name, value in straight['optimizer']['state'].items():
+        assert again['optimizer']['state'][name]['step'] == value['step'] == 6
+    assert again['param_schedulers'][0]['last_step'] == straight['param_schedulers'][0]['last_step']
+
+
+def test_resuming_restores_everything(trained, tiny_config, synthetic, tmp_path):
+    """Weights, moments of the optimizer, learning rate, step."""
+    from pose_backbones.cli import options as config_api
+    from pose_backbones.cli import train as train_api
+    from pose_backbones.configs import load_config
+
+    config = load_config(str(tiny_config))
+    config_api.set_data_root(config, str(synthetic))
+    config.update(work_dir=str(tmp_path), resume=True, load_from=str(trained / 'iter_4.pth'))
+    saved = read_checkpoint(trained / 'iter_4.pth')
+    runner = train_api.build_runner(config)
+    assert runner.train_loop.iter == 0
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    runner.load_or_resume()
+    assert runner.train_loop.iter == runner.iter == 4
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value, saved['state_dict'][name]), name
+    moments = runner.optim_wrapper.state_dict()['state']
+    assert len(moments) == len(saved['optimizer']['state']) > 50
+    for number, moment in saved['optimizer']['state'].items():
+        for name in ('exp_avg', 'exp_avg_sq', 'step'):
+            assert torch.equal(moments[number][name], moment[name])
+    assert runner.optim_wrapper.get_lr()['lr'] == [
+        group['lr'] for group in saved['optimizer']['param_groups']
+    ]
+
+
+@pytest.fixture(scope='module')
+def single_metrics(trained, tiny_config, synthetic, tmp_path_factory):
+    """Metrics of the run's checkpoint, evaluated in one process."""
+    folder = tmp_path_factory.mktemp('single')
+    done = run_tool(
+        'test.py',
+        tiny_config,
+        trained / 'iter_6.pth',
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        folder / 'work',
+        '--out',
+        folder / 'metrics.json',
+        '--dump',
+        folder / 'predictions.pkl',
+        '--show-dir',
+        folder / 'pictures',
+        '--interval',
+        '5',
+    )
+    assert done.returncode == 0, done.stdout
+    assert 'Average Precision  (AP) @[ IoU=0.50:0.95' in done.stdout
+    return folder
+
+
+def test_evaluation_writes_metrics_predictions_and_pictures(single_metrics):
+    metrics = json.loads((single_metrics / 'metrics.json').read_text())
+    assert set(METRICS) <= set(metrics)
+    with (single_metrics / 'predictions.pkl').open('rb') as file:
+        predictions = pickle.load(file)
+    assert predictions[0]['pred_instances']['keypoints'].shape == (1, 17, 2)
+    assert list(single_metrics.rglob('pictures/*.jpg')) or list(
+        single_metrics.rglob('pictures/*.png')
+    )
+
+
+def _same_results(single, metrics: dict, dump) -> None:
+    """Metrics and every predicted point are those of the single process."""
+    alone = json.loads((single / 'metrics.json').read_text())
+    for name in METRICS:
+        assert metrics[name] == pytest.approx(alone[name], abs=1e-6), name
+    people = []
+    for path in (single / 'predictions.pkl', dump):
+        with path.open('rb') as file:
+            people.append({entry['id']: entry['pred_instances'] for entry in pickle.load(file)})
+    expected, found = people
+    assert len(expected) > 8
+    assert set(found) == set(expected)
+    for number, person in expected.items():
+        np.testing.assert_allclose(
+            found[number]['keypoint_scores'], person['keypoint_scores'], rtol=1e-4, atol=1e-6
+        )
+    close = [
+        np.allclose(found[n]['keypoints'], p['keypoints'], atol=0.05) for n, p in expected.items()
+    ]
+    assert np.mean(close) > 0.9  # a tie of two peaks may fall either way
+
+
+def test_two_processes_evaluate_to_the_same_results(
+    single_metrics, trained, tiny_config, synthetic, tmp_path
+):
+    """The command of MogaNet's own instructions, with its old options."""
+    out, dump = tmp_path / 'results.pkl', tmp_path / 'dump.pkl'
+    done = run_tool(
+        'dist_test.sh',
+        tiny_config,
+        trained / 'iter_6.pth',
+        2,
+        '--out',
+        out,
+        '--eval',
+        'mAP',
+        '--dump',
+        dump,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        PORT=free_port(),
+    )
+    assert done.returncode == 0, done.stdout
+    with out.open('rb') as file:
+        _same_results(single_metrics, pickle.load(file), dump)
+
+
+def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
+    done = run_tool(
+        'dist_train.sh',
+        tiny_config,
+        2,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--auto-scale-lr',
+        '--cfg-options',
+        'auto_scale_lr.base_batch_size=4',
+        PORT=free_port(),
+    )
+    assert done.returncode == 0, done.stdout
+    assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
+    content = read_checkpoint(tmp_path / 'work/iter_6.pth')
+    assert content['meta']['iter'] == 6
+    # 2 x 4 samples in place of 4: twice the rate of the config.
+    (group,) = content['optimizer']['param_groups']
+    assert group['initial_lr'] == pytest.approx(1e-3)
+
+
+def test_two_nodes_meet(tiny_config, synthetic, tmp_path):
+    port = free_port()
+    nodes = []
+    for rank in range(2):
+        env = tool_env(NNODES='2', NODE_RANK=str(rank), PORT=port, MASTER_ADDR='127.0.0.1')
+        nodes.append(
+            subprocess.Popen(
+                [
+                    'bash',
+                    str(ROOT / 'tools/dist_train.sh'),
+                    str(tiny_config),
+                    '1',
+                    '--data-root',
+                    str(synthetic),
+                    '--work-dir',
+                    str(tmp_path / 'work'),
+                ],
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    outputs = [node.communicate(timeout=240)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
+    assert 'Iter(train) [6/6]' in outputs[0]
+    assert 'Iter(train)' not in outputs[1]  # the first node's log has it
+    assert read_checkpoint(tmp_path / 'work/iter_6.pth')['meta']['iter'] == 6
+
+
+def test_nodes_that_find_different_checkpoints_do_not_start(
+    trained, tiny_config, synthetic, tmp_path
+):
+    """Work dirs that are not shared: one resumes, the other would not."""
+    port = free_port()
+    (tmp_path / 'first').mkdir()
+    for name in ('iter_4.pth', 'tiny.py'):
+        shutil.copy(trained / name, tmp_path / 'first')
+    nodes = []
+    for rank, folder in enumerate(('first', 'second')):
+        nodes.append(
+            subprocess.Popen(
+                [
+                    'bash',
+                    str(ROOT / 'tools/dist_train.sh'),
+                    str(tiny_config),
+                    '1',
+                    '--data-root',
+                    str(synthetic),
+                    '--work-dir',
+                    str(tmp_path / folder),
+                    '--resume',
+                ],
+                env=tool_env(NNODES='2', NODE_RANK=str(rank), PORT=port),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    outputs = [node.communicate(timeout=240)[0] for node in nodes]
+    assert all(node.returncode for node in nodes), outputs
+    assert (
+        'error: the processes would not start together, but from '
+        'iter_4.pth, the first step' in outputs[0] + outputs[1]
+    )
+    assert not list((tmp_path / 'second').glob('*.pth'))
+
+
+def test_an_error_in_two_processes_is_said_once(tiny_config, tmp_path):
+    done = run_tool(
+        'dist_train.sh', tiny_config, 2, '--data-root', tmp_path / 'nothing', PORT=free_port()
+    )
+    assert done.returncode == 2
+    assert done.stdout.count('error: train annotations not found') == 1
+    assert 'Traceback' not in done.stdout
+
+
+FAKE_SRUN = """#!/usr/bin/env bash
+# Stands for Slurm on this machine: starts the tasks, one after the other
+# in the background, with the variables that Slurm sets.
+for arg in "$@"; do
+    case $arg in --ntasks=*) tasks=${arg#*=} ;; esac
+done
+while [ "${1#-}" != "$1" ]; do shift; done
+for rank in $(seq 0 $((tasks - 1))); do
+    SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=$tasks \\
+        SLURM_NTASKS_PER_NODE=$tasks "$@" &
+done
+status=0
+for job in $(jobs -p); do wait "$job" || status=$?; done
+exit $status
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path) -> dict[str, str]:
+    """The environment of a machine with a Slurm of two processes."""
+    srun = tmp_path / 'bin/srun'
+    srun.parent.mkdir()
+    srun.write_text(FAKE_SRUN)
+    srun.chmod(0o755)
+    return dict(PATH=f'{srun.parent}:{os.environ["PATH"]}', GPUS='2', NO_GPU='1', PORT=free_port())
+
+
+def test_slurm_trains(slurm, tiny_config, synthetic, tmp_path):
+    work = tmp_path / 'work'
+    done = run_tool(
+        'slurm_train.sh',
+        'partition',
+        'job',
+        tiny_config,
+        work,
+        '--data-root',
+        synthetic,
+        '--cfg-options',
+        'train_cfg.max_iters=2',
+        **slurm,
+    )
+    assert done.returncode == 0, done.stdout
+    assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
+    assert read_checkpoint(work / 'iter_2.pth')['meta']['iter'] == 2
+
+
+def test_slurm_tests(slurm, single_metrics, trained, tiny_config, synthetic, tmp_path):
+    done = run_tool(
+        'slurm_test.sh',
+        'partition',
+        'job',
+        tiny_config,
+        trained / 'iter_6.pth',
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--out',
+        tmp_path / 'metrics.json',
+        '--dump',
+        tmp_path / 'dump.pkl',
+        **slurm,
+    )
+    assert done.returncode == 0, done.stdout
+    _same_results(
+        single_metrics, json.loads((tmp_path / 'metrics.json').read_text()), tmp_path / 'dump.pkl'
+    )
+
+
+def test_an_error_of_one_process_alone_is_said(trained, tiny_config, synthetic, tmp_path):
+    """An unreadable image that only the second process comes across."""
+    data = shutil.copytree(synthetic, tmp_path / 'data')
+    content = json.loads((data / 'annotations/person_keypoints_val.json').read_text())
+    people = [a for a in content['annotations'] if a['num_keypoints'] and not a['iscrowd']]
+    by_image = [person['image_id'] for person in people]
+    # The second of two processes takes every other person.
+    mine = next(image for image in by_image[1::2] if image not in by_image[0::2])
+    name = next(i['file_name'] for i in content['images'] if i['id'] == mine)
+    (data / 'val' / name).write_text('no picture')
+    done = run_tool(
+        'dist_test.sh',
+        tiny_config,
+        trained / 'iter_6.pth',
+        2,
+        '--data-root',
+        data,
+        '--work-dir',
+        tmp_path / 'work',
+        PORT=free_port(),
+    )
+    assert done.returncode == 2, done.stdout
+    assert done.stdout.count(f'error: cannot read the image {data}') == 1

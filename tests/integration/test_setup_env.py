@@ -1,0 +1,154 @@
+"""The set-up script: one clear line when something is missing."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.tools import ROOT
+
+TOOLS = ('bash', 'dirname', 'cat', 'grep', 'tail', 'sleep', 'touch', 'sed')
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of what the set-up needs, and a PATH with few commands."""
+    folder = tmp_path / 'project'
+    (folder / 'tools').mkdir(parents=True)
+    shutil.copy(ROOT / 'tools/setup_env.sh', folder / 'tools')
+    for name in ('requirements.txt', 'setup.py'):
+        shutil.copy(ROOT / name, folder)
+    commands = tmp_path / 'bin'
+    commands.mkdir()
+    for name in TOOLS:
+        (commands / name).symlink_to(shutil.which(name))
+    return folder, commands
+
+
+def run_setup(project, **env):
+    folder, commands = project
+    clean = {'PATH': str(commands), 'HOME': str(folder), **env}
+    return subprocess.run(
+        [shutil.which('bash'), 'tools/setup_env.sh'],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_no_python(project):
+    done = run_setup(project)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: no Python 3.10, 3.11 or 3.12 found')
+    assert len(done.stderr.splitlines()) == 1
+    assert not (project[0] / '.venv').exists()
+
+
+def test_an_interpreter_that_is_too_old(project):
+    old = project[1] / 'python3.9'
+    old.write_text('#!/bin/sh\nexit 1\n')
+    old.chmod(0o755)
+    done = run_setup(project, PYTHON='python3.9')
+    assert done.returncode == 2
+    assert 'PYTHON=python3.9 is not a Python of version 3.10' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_network(project):
+    done = run_setup(
+        project,
+        PYTHON=os.path.realpath(sys.executable),
+        PIP_CONFIG_FILE=os.devnull,
+        PIP_INDEX_URL='http://127.0.0.1:9/simple',
+        PIP_NO_CACHE_DIR='1',
+    )
+    assert done.returncode == 2
+    assert '[setup] installing what packages are built with' in done.stdout
+    assert done.stderr.startswith('error: the packages could not be downloaded: is there a network')
+    assert len(done.stderr.splitlines()) == 1
+    assert not (project[0] / '.venv/.ready').exists()
+
+
+@pytest.fixture
+def fake_python(project):
+    """An interpreter that makes an environment in two seconds, with a log.
+
+    Its environment's interpreter is this one, too. pip says what it does and
+    notes that it has started and ended.
+    """
+    folder, commands = project
+    python = commands / 'python3.11'
+    python.write_text(f"""#!{shutil.which('bash')}
+here={folder}
+case "$*" in
+    *"-m venv"*) {shutil.which('mkdir')} -p .venv/bin
+        {shutil.which('cp')} "$0" .venv/bin/python ;;
+    *"import pip"*) exit 1 ;;
+    *"-m pip"*) echo "start $PPID" >>"$here/events"; sleep 1
+        echo "Collecting all"; echo "end $PPID" >>"$here/events" ;;
+    *platform*) echo 3.11.7 ;;
+esac
+""")
+    python.chmod(0o755)
+    (folder / 'pose_backbones').mkdir()
+    (folder / 'pose_backbones/version.py').write_text('')
+    return project
+
+
+def start_setup(project):
+    folder, commands = project
+    return subprocess.Popen(
+        [shutil.which('bash'), 'tools/setup_env.sh'],
+        cwd=folder,
+        env={'PATH': str(commands), 'HOME': str(folder)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize('command', ['flock', None])
+def test_two_at_once(fake_python, command):
+    """The second waits, and finds the environment ready."""
+    folder, commands = fake_python
+    if command:
+        (commands / command).symlink_to(shutil.which(command))
+    else:
+        (commands / 'rm').symlink_to(shutil.which('rm'))
+    first = start_setup(fake_python)
+    while not (folder / 'events').exists():
+        assert first.poll() is None, first.communicate()
+    second = start_setup(fake_python)
+    outputs = [one.communicate(timeout=60) for one in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    assert [err for _, err in outputs] == ['', '']
+    assert '[setup] ready after' in outputs[0][0]
+    assert outputs[1][0].splitlines() == [
+        '[setup] another set-up of .venv is running: waiting',
+        '[setup] the other set-up has made .venv ready',
+    ]
+    events = [line.split() for line in (folder / 'events').read_text().splitlines()]
+    assert [name for name, _ in events] == ['start', 'end'] * 3
+    assert 'Collecting all' in (folder / '.venv.setup.log').read_text()
+    assert not (folder / '.venv.setup.lock').exists()
+
+
+@pytest.mark.parametrize('command', ['flock', None])
+def test_a_set_up_that_was_killed_does_not_hold_up_the_next(fake_python, command):
+    folder, commands = fake_python
+    if command:
+        (commands / command).symlink_to(shutil.which(command))
+    first = start_setup(fake_python)
+    while not (folder / 'events').exists():
+        assert first.poll() is None, first.communicate()
+    first.kill()
+    first.communicate()
+    done = run_setup(fake_python)
+    assert done.returncode == 0, done.stderr
+    assert '[setup] ready after' in done.stdout
+    assert (folder / '.venv/.ready').exists()

@@ -1,0 +1,258 @@
+"""The page of the report in a real browser, on a drawn data set.
+
+Needs the Python package selenium, and Chromium or Chrome with its
+chromedriver: on the PATH, or where CHROME_BIN and CHROMEDRIVER say.
+"""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from xtcocotools.coco import COCO
+from xtcocotools.cocoeval import COCOeval
+
+from pose_backbones.cli.report import main
+from tests.helpers.report_cases import SIGMAS
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
+ROWS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
+
+
+@pytest.fixture(scope='module')
+def browser():
+    webdriver = pytest.importorskip(
+        'selenium.webdriver', reason='the package selenium is not installed'
+    )
+    from selenium.webdriver.chrome.service import Service
+
+    binary = os.environ.get('CHROME_BIN') or next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = os.environ.get('CHROMEDRIVER') or shutil.which('chromedriver')
+    if binary is None or driver is None:
+        pytest.skip(
+            'no Chromium with its chromedriver is on the PATH; '
+            'CHROME_BIN and CHROMEDRIVER say where they are'
+        )
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
+    for argument in (
+        '--headless=new',
+        '--disable-gpu',
+        '--disable-dev-shm-usage',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-sync',
+        '--disable-component-update',
+        '--disable-quic',
+    ):
+        options.add_argument(argument)
+    if os.geteuid() == 0:
+        options.add_argument('--no-sandbox')
+    found = webdriver.Chrome(options=options, service=Service(driver))
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope='module')
+def run(synthetic, tmp_path_factory):
+    """Folder of a page, its annotations and results: the ground truth with
+    noise, some people turned round, some left out, some that are not there,
+    and logs of a training."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp('report')
+    truth = synthetic / 'annotations/person_keypoints_val.json'
+    results = []
+    for person in json.loads(truth.read_text())['annotations']:
+        points = np.reshape(person['keypoints'], (-1, 3)).astype(float)
+        noise = rng.choice([0.01, 0.03, 0.1]) * np.sqrt(person['area'])
+        points[:, :2] += rng.normal(0, noise, (17, 2))
+        points[:, 2] = rng.uniform(0.1, 1, 17)
+        if rng.random() < 0.2:
+            points[1:] = points[1:].reshape(8, 2, 3)[:, ::-1].reshape(16, 3)
+        if rng.random() < 0.15:
+            points[:, 0] += 150
+        if rng.random() < 0.9:
+            results.append(
+                dict(
+                    image_id=person['image_id'],
+                    category_id=1,
+                    keypoints=points.ravel().tolist(),
+                    score=rng.random(),
+                )
+            )
+    folder.joinpath('results.json').write_text(json.dumps(results))
+    logs = folder / 'run/20240101_000000/vis_data'
+    logs.mkdir(parents=True)
+    logs.joinpath('scalars.json').write_text(
+        '\n'.join(json.dumps(dict(step=step, loss=1 / step)) for step in range(1, 40))
+    )
+    main(
+        [
+            str(folder / 'results.json'),
+            '--ann',
+            str(truth),
+            '--images',
+            str(synthetic / 'val'),
+            '--logs',
+            str(folder / 'run'),
+            '--out',
+            str(folder / 'report.html'),
+            '--pictures',
+            '3',
+        ]
+    )
+    return folder, truth
+
+
+def show(browser, run, width: int, scheme: str) -> None:
+    browser.execute_cdp_cmd(
+        'Emulation.setDeviceMetricsOverride',
+        dict(width=width, height=800, deviceScaleFactor=1, mobile=width < 600),
+    )
+    browser.execute_cdp_cmd(
+        'Emulation.setEmulatedMedia',
+        dict(features=[dict(name='prefers-color-scheme', value=scheme)]),
+    )
+    browser.get((run[0] / 'report.html').as_uri())
+
+
+def cells(browser, name: str) -> list[list[str]]:
+    return browser.execute_script(
+        'return [...document.querySelectorAll(`#${arguments[0]} tr`)].map('
+        'row => [...row.cells].map(cell => cell.textContent))',
+        name,
+    )
+
+
+def test_the_table_is_the_evaluators(browser, run):
+    folder, truth = run
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(truth))
+        evaluation = COCOeval(coco, coco.loadRes(str(folder / 'results.json')), 'keypoints', SIGMAS)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    show(browser, run, 1280, 'light')
+    found = [(row[0], row[1]) for row in cells(browser, 'coco')[1:]]
+    assert found == [
+        (name, f'{value:.3f}' if value >= 0 else 'n/a')
+        for name, value in zip(ROWS, evaluation.stats)
+    ]
+    assert 0 < evaluation.stats[0] < 1
+    tile = browser.execute_script('return document.querySelector(".tiles dd").innerText')
+    assert tile == f'{evaluation.stats[0]:.3f}'
+    inversions = [float(row[5]) for row in cells(browser, 'joints')[1:]]
+    assert inversions[0] == 0  # a nose has no other side
+    assert max(inversions) > 5
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('width', [320, 360, 1280])
+def test_it_fits_and_is_whole(browser, run, width, scheme):
+    show(browser, run, width, scheme)
+    wide = browser.execute_script(
+        'const page = document.documentElement;'
+        'return [innerWidth, page.scrollWidth - page.clientWidth]'
+    )
+    assert wide == [width, 0]
+    if width >= 360:  # tables neither scroll nor are cut off
+        scrolling = browser.execute_script(
+            'document.querySelectorAll("details").forEach(d => d.open=true);'
+            'return [...document.querySelectorAll(".scroll")].filter('
+            'e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)'
+        )
+        assert scrolling == []
+    pictures = browser.execute_script(
+        'return [...document.images].map(i => [i.complete, i.naturalWidth, '
+        'i.naturalHeight, i.width > 0, i.alt !== ""])'
+    )
+    assert len(pictures) == 12
+    for complete, w, h, shown, described in pictures:
+        assert complete
+        assert max(w, h) <= 560
+        assert min(w, h) > 0
+        assert shown
+        assert described
+    assert browser.get_log('browser') == []
+    loaded = browser.execute_script(
+        'return performance.getEntriesByType("resource").map(e => e.name)'
+    )
+    assert [name for name in loaded if not name.startswith('data:')] == []
+
+
+COLOURS = """
+const style = getComputedStyle(document.documentElement);
+const found = {};
+for (const name of arguments[0])
+  found[name] = style.getPropertyValue('--' + name).trim();
+const chart = document.querySelector('rect.bar');
+found.shown = [document.body, document.querySelector('section'),
+               document.querySelector('svg text'), chart].map(
+  e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color,
+        getComputedStyle(e).fill]);
+return found;
+"""
+KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss', 'duplicate', 'background', 'not-found')
+NAMES = ('ground', 'card', 'ink', 'soft', 'accent', 'bar', 'on', *KINDS)
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of '#rrggbb' or 'rgb(r, g, b)'."""
+    if colour.startswith('#'):
+        values = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    else:
+        values = list(map(int, re.findall(r'\d+', colour)))[:3]
+    linear = [
+        v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in np.array(values) / 255
+    ]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def contrast(first: str, second: str) -> float:
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_colours_are_of_the_scheme_and_can_be_read(browser, run, scheme):
+    show(browser, run, 1280, scheme)
+    found = browser.execute_script(COLOURS, NAMES)
+    body, card, words, bar = found['shown']
+    for ground in (body[0], card[0]):
+        assert (luminance(ground) < 0.05) == (scheme == 'dark')
+        assert contrast(body[1], ground) >= 7
+    assert contrast(words[2], card[0]) >= 7
+    assert contrast(bar[2], card[0]) >= 3
+    for ground in (found['ground'], found['card']):
+        for name in ('ink', 'soft', 'accent'):
+            assert contrast(found[name], ground) >= 4.5, name
+    for kind in KINDS:
+        assert contrast(found[kind], found['card']) >= 3, kind
+        assert contrast(found['on'], found[kind]) >= 4.5, kind
+
+
+def test_numbers_of_every_chart_can_be_reached(browser, run):
+    show(browser, run, 360, 'light')
+    marks = browser.execute_script(
+        'return [...document.querySelectorAll("svg")].map(s => ['
+        's.ariaLabel, s.querySelectorAll("rect, circle").length, '
+        '[...s.querySelectorAll("rect, circle")].filter('
+        'r => !r.querySelector("title")).length, '
+        's.closest("section").querySelectorAll("table").length])'
+    )
+    assert len(marks) == 11
+    for name, number, silent, tables in marks:
+        assert number > 0, name
+        assert silent == 0, name
+        assert tables > 0, name
+    smallest = browser.execute_script(
+        'return Math.min(...[...document.querySelectorAll("svg text")].map('
+        't => parseFloat(getComputedStyle(t).fontSize) * '
+        't.closest("svg").clientWidth / 360))'
+    )
+    assert smallest >= 9

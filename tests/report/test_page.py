@@ -1,0 +1,449 @@
+"""The page of the report: what it holds, its sources, wrong input."""
+
+import json
+import re
+import shutil
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from pose_backbones.cli.report import main
+from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
+from pose_backbones.report.page import make_report
+from pose_backbones.report.run_files import find_sources
+from tests.helpers.report_cases import AREA, NAMES, POSE, SIGMAS, Case, Page
+from tests.helpers.tools import run_tool
+
+ODD = '<img src=x onerror=alert(1)> & "it\'s".jpg'
+
+
+@pytest.fixture
+def case():
+    """Two images: one person found, one missed; the second oddly named."""
+    case = Case()
+    for number, name in enumerate(['plain.jpg', ODD]):
+        image = case.image(name)
+        points = case.person(image, POSE + 50)
+        if number == 0:
+            case.predict(image, points + 1)
+    return case
+
+
+@pytest.fixture
+def images(tmp_path, case):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    _, jpeg = cv2.imencode('.jpg', np.full((500, 900, 3), 90, np.uint8))
+    for image in case.images:
+        folder.joinpath(image['file_name']).write_bytes(jpeg.tobytes())
+    return folder
+
+
+def report(case, folder, *options) -> Page:
+    results, truth = case.write(folder)
+    out = folder / 'page.html'
+    main([results, '--ann', truth, '--out', str(out), '--overwrite', *map(str, options)])
+    return Page(out.read_text(encoding='utf-8'))
+
+
+def test_everything_is_in_the_one_file(case, images, tmp_path):
+    page = report(case, tmp_path, '--images', images)
+    assert page.all('script') == []
+    urls = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ('src', 'href', 'srcset', 'xlink:href')
+    ]
+    assert len(urls) > 10
+    assert all(url.startswith(('data:', '#')) for url in urls)
+    (style,) = [words for words in page.words if ':root' in words]
+    assert '@import' not in style
+    assert 'url(' not in style
+    pictures = page.all('img')
+    assert len(pictures) == 4  # two images, twice
+    assert all(picture['alt'] for picture in pictures)
+    assert all((picture['width'], picture['height']) == ('560', '311') for picture in pictures)
+
+
+def test_names_are_escaped(case, images, tmp_path):
+    title = '<script>alert(1)</script> & "x"'
+    page = report(case, tmp_path, '--images', images, '--title', title)
+    assert page.all('script') == []
+    assert len(page.all('img')) == 4
+    assert page.all('img')[0]['alt'] == f'{ODD}, annotated'
+    oks = np.exp(-2 / (2 * AREA * (2 * SIGMAS) ** 2)).mean()
+    assert page.tables['worst'][1:] == [
+        [ODD, '0.000', '1', '1', '0'],
+        ['plain.jpg', f'{oks:.3f}', '1', '0', '0'],
+    ]
+    assert page.words.count(title) == 2  # title and heading
+
+
+def test_headings_tables_and_charts_can_be_read_aloud(case, tmp_path):
+    page = report(case, tmp_path)
+    assert page.all('html') == [{'lang': 'en'}]
+    levels = [tag for tag, _ in page.elements if re.fullmatch('h[1-6]', tag)]
+    assert levels[0] == 'h1'
+    assert levels.count('h1') == 1
+    assert all(int(b[1]) - int(a[1]) <= 1 for a, b in pairwise(levels))
+    assert len(page.all('caption')) == len(page.all('table'))
+    assert {th['scope'] for th in page.all('th')} == {'row', 'col'}
+    charts = page.all('svg')
+    assert len(charts) >= 8
+    for chart in charts:
+        assert chart['role'] == 'img'
+        assert len(chart['aria-label']) > 20
+    ids = [attributes['id'] for _, attributes in page.elements if 'id' in attributes]
+    assert len(ids) == len(set(ids))
+    for link in page.all('a'):
+        assert link['href'][1:] in ids
+
+
+def test_the_numbers_of_the_page(case, tmp_path):
+    page = report(case, tmp_path)
+    coco = {row[0]: row[1] for row in page.tables['coco'][1:]}
+    # One of two people found: precision 1 up to a recall of one half.
+    assert coco['AP'] == f'{51 / 101:.3f}'
+    assert coco['AR'] == '0.500'
+    assert coco['AP (L)'] == f'{51 / 101:.3f}'
+    assert coco['AP (M)'] == 'n/a'
+    assert page.tables['by-size'][1] == ['96 to 192', '2', '0.505', '0.505', '0.505', '0.500']
+    assert [row[0] for row in page.tables['joints'][1:]] == [
+        name.replace('_', ' ') for name in NAMES
+    ]
+    hip = page.tables['joints'][1 + NAMES.index('left_hip')]
+    assert hip[1:2] + hip[3:] == ['1', '1.4', '0.0', '0.0', '0.0', '0.0']
+    assert page.tables['missed'][-2:] == [['not found', '1'], ['together', '1']]
+    assert page.tables['false'][-1] == ['together', '0', '0']
+    assert page.tables['repairs'][1][:2] == ['as it is', '0.505']
+    assert page.tables['reliability'][10][:3] == ['0.9 to 1.0', '1', '0.900']
+    assert 'No pictures: the folder of the images is not known' in page.text
+    assert '1 of 2 images have no prediction at all.' in page.text
+    assert 'No logs of a training run' in page.text
+
+
+def test_the_worst_image_is_the_first(images, tmp_path):
+    case = Case()
+    for number in range(3):
+        image = case.image('plain.jpg')
+        points = case.person(image, POSE + 50)
+        case.predict(image, points, 0.5)
+        if number == 1:  # somebody who is not there
+            case.predict(image, POSE + 5000, 0.9)
+        if number == 2:  # the same, with a score below the best threshold
+            case.predict(image, POSE + 5000, 0.1)
+    page = report(case, tmp_path, '--images', images)
+    assert [row[1:] for row in page.tables['worst'][1:]] == [
+        ['0.500', '1', '0', '1'],
+        *[['1.000', '1', '0', '0']] * 2,
+    ]
+    assert len(page.all('img')) == 6  # each of the three once
+
+
+def test_images_that_are_missing_are_named(case, images, tmp_path):
+    images.joinpath('plain.jpg').unlink()
+    images.joinpath(ODD).write_bytes(b'no image')
+    shutil.copy(__file__, images / 'other.jpg')
+    page = report(case, tmp_path, '--images', images)
+    assert page.all('img') == []
+    assert f'2 images of 2 cannot be read in {images}' in page.text
+    assert ODD in page.text
+    page = report(case, tmp_path, '--images', images, '--pictures', 0)
+    assert 'No pictures were asked for.' in page.text
+
+
+def test_an_empty_run_has_a_page(case, tmp_path):
+    case.results.clear()
+    page = report(case, tmp_path)
+    assert 'The results are empty' in page.text
+    assert page.tables['coco'][1][:2] == ['AP', '0.000']
+    assert page.tables['missed'][-1] == ['together', '2']
+
+
+def test_own_key_points(tmp_path):
+    case = Case(('tip_left', 'tip_right', 'tail', 'fin_left', 'fin_right'))
+    image = case.image()
+    points = case.person(image, POSE[:5] * 4)
+    case.predict(image, points[[1, 0, 2, 3, 4]])
+    page = report(case, tmp_path)
+    rows = {row[0]: row[1:] for row in page.tables['joints'][1:]}
+    assert list(rows) == ['tip left', 'tip right', 'tail', 'fin left', 'fin right']
+    assert rows['tip left'][-3:] == ['100.0', '0.0', '0.0']  # inversion
+    assert rows['fin left'][-4:] == ['0.0'] * 4
+    assert '.05 for others' in page.text
+
+
+META = """
+dataset_info = dict(
+    dataset_name='fish', keypoint_info={{
+        0: dict(name='a', id=0, swap='', type='', color=[0, 0, 0]),
+        1: dict(name='b', id=1, swap='{swap}', type='', color=[0, 0, 0]),
+        2: dict(name='c', id=2, swap='{back}', type='', color=[0, 0, 0])}},
+    skeleton_info={{0: dict(link=('a', 'b'), id=0, color=[0, 0, 0])}},
+    joint_weights=[1.] * 3, sigmas=[.1, .2, .3])
+"""
+
+
+def test_a_description_of_the_key_points(tmp_path):
+    case = Case(('x', 'y', 'z'))
+    image = case.image()
+    points = case.person(image, POSE[[0, 9, 15]])
+    case.predict(image, points[[0, 2, 1]])
+    meta = tmp_path / 'fish.py'
+    meta.write_text(META.format(swap='c', back='b'))
+    page = report(case, tmp_path, '--metainfo', meta)
+    joints = page.tables['joints'][1:]
+    assert [row[0] for row in joints] == ['a', 'b', 'c']
+    assert [row[5] for row in joints] == ['0.0', '100.0', '100.0']
+    facts = dict(page.tables['facts'][1:])
+    assert facts['sigmas'] == f'{meta}: a 0.100, b 0.200, c 0.300'
+    meta.write_text(META.format(swap='', back=''))
+    page = report(case, tmp_path, '--metainfo', meta)
+    assert [row[5] for row in page.tables['joints'][1:]] == ['0.0'] * 3
+
+
+CONFIG = """
+default_scope = 'mmpose'
+test_dataloader = dict(dataset=dict(
+    type='CocoDataset', data_root='{folder}', ann_file='truth.json',
+    data_prefix=dict(img='images/')))
+test_evaluator = [dict(type='CocoMetric', ann_file='{folder}/truth.json',
+                       outfile_prefix='{prefix}')]
+"""
+
+
+def work_dir(case, folder):
+    """As training with a test behind it leaves it."""
+    case.write(folder)
+    work = folder / 'work'
+    logs = work / '20240101_000000' / 'vis_data'
+    logs.mkdir(parents=True)
+    logs.joinpath('scalars.json').write_text(
+        '\n'.join(
+            map(
+                json.dumps,
+                [
+                    dict(step=10, loss=3.0, acc_pose=0.2),
+                    dict(step=20, loss=1.5, acc_pose=0.7),
+                    {'step': 10, 'coco/AP': 0.1},
+                    {'step': 20, 'coco/AP': 0.45},
+                    dict(step=30, loss=float('nan'), acc_pose=0.8),
+                ],
+            )
+        )
+    )
+    test = work / 'test'
+    test.mkdir()
+    test.joinpath('config.py').write_text(CONFIG.format(folder=folder, prefix=work / 'predictions'))
+    shutil.move(folder / 'results.json', work / 'predictions.keypoints.json')
+    return work
+
+
+@pytest.mark.parametrize('start', ['', 'test', 'predictions.keypoints.json'])
+def test_a_work_dir_says_where_the_rest_is(case, images, tmp_path, start):
+    work = work_dir(case, tmp_path)
+    out = tmp_path / 'out' / 'page.html'
+    main([str(work / start), '--out', str(out)])
+    page = Page(out.read_text(encoding='utf-8'))
+    facts = dict(page.tables['facts'][1:])
+    assert facts['results'] == str(work / 'predictions.keypoints.json')
+    assert facts['annotations'] == str(tmp_path / 'truth.json')
+    assert facts['images'] == str(images)
+    assert facts['training logs'] == str(work)
+    assert 'CocoDataset of the config' in facts['sigmas']
+    assert len(page.all('img')) == 4
+    assert [line['class'] for line in page.all('polyline')] == [
+        'line dash-0',
+        'line dash-1',
+        'line dash-2',
+        'line',
+        'line',
+        'line',
+    ]
+    assert 'Loss of the training images, at the end 1.5.' in page.words
+    assert 'coco/AP on the validation images, at the end 0.45.' in page.words
+
+
+def test_a_log_that_was_cut_short(case, tmp_path):
+    work = work_dir(case, tmp_path)
+    log = next(work.glob('*/vis_data/scalars.json'))
+    log.write_text(log.read_text() + '\n{"step": 40, "lo')
+    main([str(work), '--out', str(tmp_path / 'page.html')])
+    page = Page((tmp_path / 'page.html').read_text(encoding='utf-8'))
+    assert 'The logs of the training cannot be read' in page.text
+
+
+def test_the_tool(case, tmp_path):
+    results, truth = case.write(tmp_path)
+    out = tmp_path / 'page.html'
+    out.touch()
+    arguments = [results, '--ann', truth, '--out', str(out)]
+    with pytest.raises(
+        WorkDirError, match='choose another name with --out, or replace it with --overwrite'
+    ):
+        main(arguments)
+    done = run_tool('report.py', *arguments, '--overwrite')
+    assert done.returncode == 0, done.stdout
+    assert f'AP 0.505, AR 0.500; the page is {out}' in done.stdout
+
+
+def test_nothing_is_replaced_or_left_half_written(case, tmp_path):
+    results, truth = case.write(tmp_path)
+    out = tmp_path / 'page.html'
+    out.write_text('mine')
+    sources = find_sources(results, truth)
+    with pytest.raises(WorkDirError, match='is there already'):
+        make_report(sources, str(out))
+    assert out.read_text() == 'mine'
+    with pytest.raises(ValueError, match='pictures=-1: expected a number'):
+        make_report(sources, str(tmp_path / 'x.html'), pictures=-1)
+    make_report(sources, str(out), overwrite=True)
+    assert out.read_text().startswith('<!DOCTYPE html>')
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        'page.html',
+        'results.json',
+        'truth.json',
+    ]
+
+
+def _other_images(case):
+    case.results[0]['image_id'] = 77
+
+
+def _fewer_points(case):
+    del case.results[0]['keypoints'][3:]
+
+
+def _nan(case):
+    case.results[0]['keypoints'][0] = float('nan')
+
+
+def _word(case):
+    case.results[0]['score'] = 'high'
+
+
+def _no_score(case):
+    del case.results[0]['score']
+
+
+def _category(case):
+    case.results[0]['category_id'] = 3
+
+
+def _some_boxes(case):
+    case.results += [{**case.results[0], 'bbox': [0, 0, 9, 9]}]
+
+
+def _no_labels(case):
+    for person in case.people:
+        person['keypoints'] = [0] * 51
+
+
+def _no_box(case):
+    del case.people[1]['bbox']
+
+
+def _short_labels(case):
+    case.people[1]['keypoints'] = [1, 1, 2]
+
+
+def _nowhere(case):
+    case.people[1]['image_id'] = 9
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            _other_images,
+            r'1 of 1 results are of images that .*truth.json does '
+            r'not have, such as 77: are they of the same data set',
+        ),
+        (
+            _fewer_points,
+            'result 0, of image 1, has 1 key points: expected the 17 of the annotations',
+        ),
+        (_nan, 'result 0, of image 1, has key points or a score that are not all finite numbers'),
+        (_word, 'not all finite numbers'),
+        (_no_score, 'holds no results of key points: expected a list of'),
+        (_category, r'the category_id 3: expected one of the annotations, \[1\]'),
+        (_some_boxes, 'result 1, of image 1, has a bbox, unlike the first'),
+        (_no_labels, 'nobody has a labelled key point'),
+        (_no_box, 'annotation 2 has no bbox, which the evaluation needs'),
+        (_short_labels, 'annotation 2 has 3 numbers in keypoints: expected 51'),
+        (_nowhere, 'annotation 2 has the image_id 9, which is not among'),
+    ],
+)
+def test_wrong_contents(case, tmp_path, change, message):
+    change(case)
+    with pytest.raises(DatasetError, match=message):
+        report(case, tmp_path)
+    assert not (tmp_path / 'page.html').exists()
+
+
+def test_wrong_files(case, tmp_path):
+    results, truth = case.write(tmp_path)
+    out = ['--out', str(tmp_path / 'page.html')]
+    broken = tmp_path / 'broken.json'
+    broken.write_text('[{')
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    for arguments, kind, message in (
+        ([results], ConfigError, 'no annotations: expected --ann FILE'),
+        (['none.json'], DatasetError, 'none.json is not there: expected a '),
+        ([str(empty)], ConfigError, 'has no results, .*outfile_prefix='),
+        ([results, '--ann', 'no.json'], DatasetError, 'the annotations no.json are not there$'),
+        ([results, '--ann', results], DatasetError, 'holds no annotations of key points'),
+        ([str(broken), '--ann', truth], DatasetError, 'cannot read the results .*broken.json'),
+        ([truth, '--ann', truth], DatasetError, 'holds no results'),
+        (
+            [results, '--ann', truth, '--images', 'no'],
+            DatasetError,
+            '--images no: there is no such folder',
+        ),
+        (
+            [results, '--ann', truth, '--logs', 'no'],
+            DatasetError,
+            '--logs no: there is no such folder',
+        ),
+        (
+            [results, '--ann', truth, '--metainfo', 'no.py'],
+            DatasetError,
+            '--metainfo no.py is no description of a data set',
+        ),
+        (
+            [results, '--ann', truth, '--pictures', '-2'],
+            ConfigError,
+            '--pictures -2: expected a number from 0 on',
+        ),
+    ):
+        with pytest.raises(kind, match=message):
+            main([*arguments, *out])
+    with pytest.raises(ConfigError, match='--out p.pdf: expected the name'):
+        main([results, '--ann', truth, '--out', 'p.pdf'])
+    for name in ('a', 'b'):
+        shutil.copy(results, empty / f'{name}.keypoints.json')
+    with pytest.raises(ConfigError, match=r'several results \(a\.keypoints'):
+        main([str(empty), '--ann', truth, *out])
+    assert not (tmp_path / 'page.html').exists()
+
+
+def test_a_config_whose_annotations_are_gone(case, images, tmp_path):
+    work = work_dir(case, tmp_path)
+    (tmp_path / 'truth.json').unlink()
+    with pytest.raises(
+        DatasetError,
+        match=r'truth.json are not there \(said '
+        r'by the config\): give the file with --ann',
+    ):
+        main([str(work), '--out', str(tmp_path / 'page.html')])
+
+
+def test_with_annotations_no_config_is_looked_for(case, tmp_path):
+    tmp_path.joinpath('mine.py').write_text('raise Wrong  # test_evaluator')
+    assert report(case, tmp_path).tables['coco'][1][1] == '0.505'
+    with pytest.raises(ConfigError, match=r'config unreadable: .*mine\.py'):
+        main([str(tmp_path / 'results.json'), '--out', str(tmp_path / 'new.html')])

@@ -1,0 +1,254 @@
+"""Results from somebody else: no file beside them is run."""
+
+import json
+import os
+import time
+
+import pytest
+
+from pose_backbones.cli.report import main
+from pose_backbones.errors import ConfigError, DatasetError
+from tests.helpers.report_cases import POSE, Case
+
+#: what a file does if it is run
+RUN = "__import__('os').system('touch RAN')"
+
+CONFIG = """
+data_root = '{folder}/'
+test_dataloader = dict(dataset=dict(
+    type='CocoDataset', data_root=data_root_, ann_file='truth.json',
+    data_prefix=dict(img='images/'){more}))
+test_evaluator = dict(type='CocoMetric', ann_file='{folder}/truth.json')
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Results, annotations and a config, as a test run leaves them."""
+    case = Case()
+    image = case.image()
+    case.person(image, POSE + 50)
+    case.predict(image, POSE + 52)
+    results, _ = case.write(tmp_path)
+    os.rename(results, tmp_path / 'predictions.keypoints.json')
+    write_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_config(folder, more: str = '', extra: str = '') -> None:
+    text = CONFIG.format(folder=folder, more=more).replace('data_root_', repr(f'{folder}/'))
+    (folder / 'config.py').write_text(text + extra)
+
+
+def make(folder, *more: str) -> str:
+    main(
+        [
+            str(folder / 'predictions.keypoints.json'),
+            '--out',
+            str(folder / 'page.html'),
+            '--overwrite',
+            *more,
+        ]
+    )
+    return (folder / 'page.html').read_text()
+
+
+@pytest.mark.parametrize(
+    'extra',
+    [
+        f'\n{RUN}\n',
+        f'\nvalue = {RUN}\n',
+        f'\nif True:\n    {RUN}\n',
+        f'\ndef f(x={RUN}):\n    pass\n',
+        f'\nclass C:\n    x = {RUN}\n',
+        f'\ncustom_imports = dict(imports=["evil"])\ntest_cfg = f"{{{RUN}}}"\n',
+        f'\nimport evil\nfrom evil import *\n_base_ = {RUN}\n',
+    ],
+)
+def test_a_config_beside_results_is_not_run(folder, extra):
+    (folder / 'evil.py').write_text(f'{RUN}\n')
+    write_config(folder, extra=extra)
+    page = make(folder)
+    assert 'CocoDataset of the config' in page
+    assert not (folder / 'RAN').exists()
+    page = make(folder, '--title', 'x')
+    assert not (folder / 'RAN').exists()
+
+
+@pytest.mark.parametrize('name', ['anything.py', 'a/vis_data/config.py'])
+def test_another_file_of_that_word_is_not_run(folder, name):
+    """The newest one counts, and says so if it is no config."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'# test_evaluator\n{RUN}\n')
+    later = time.time() + 60
+    os.utime(path, (later, later))
+    if '/' not in name:
+        with pytest.raises(
+            ConfigError,
+            match=(
+                r'config unreadable: .*anything\.py does not give '
+                r'test_evaluator as a plain value, and its Python is not '
+                r'run: give it with --config, or the annotations'
+            ),
+        ):
+            make(folder)
+    else:
+        make(folder)
+    assert not (folder / 'RAN').exists()
+    make(folder, '--ann', str(folder / 'truth.json'))
+    assert not (folder / 'RAN').exists()
+
+
+def test_a_named_config_is_run(folder):
+    write_config(folder, extra='\nopen("RAN", "w").close()\n')
+    make(folder)
+    assert not (folder / 'RAN').exists()
+    make(folder, '--config', str(folder / 'config.py'))
+    assert (folder / 'RAN').exists()
+
+
+@pytest.mark.parametrize(
+    'place',
+    ['description.py', 'configs/_base_/datasets/mine.py', 'configs/_base_/datasets/coco.py'],
+)
+def test_a_description_that_the_config_names_is_not_run(folder, place):
+    import mmpose
+
+    shipped = f'{os.path.dirname(mmpose.__file__)}/.mim/configs/_base_/datasets/coco.py'
+    path = folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(open(shipped).read() + f'\n{RUN}\n')
+    write_config(folder, f', metainfo=dict(from_file={place!r})')
+    assert 'CocoDataset of the config' in make(folder)
+    # By its class, whose description is looked for in the current folder.
+    write_config(folder)
+    assert 'CocoDataset of the config' in make(folder)
+    assert not (folder / 'RAN').exists()
+
+
+@pytest.mark.parametrize(
+    'place',
+    [
+        'configs/_base_/datasets/../../../evil.py',
+        'none.py',
+        '/dev/zero',
+        'fifo.py',
+        'config.py',
+        'truth.json',
+    ],
+)
+def test_descriptions_that_are_none(folder, place):
+    os.mkfifo(folder / 'fifo.py')
+    (folder / 'evil.py').write_text(f'{RUN}\n')
+    write_config(folder, f', metainfo=dict(from_file={place!r})')
+    with pytest.raises(
+        ConfigError,
+        match='describes its key points .* in a '
+        'way that cannot be read: .*: give the description '
+        'with --metainfo',
+    ):
+        make(folder)
+    assert not (folder / 'RAN').exists()
+
+
+@pytest.mark.parametrize('kind', ['evil.Data', 'os.system', 'mmpose.evil', 'NoSuchDataset', ''])
+def test_a_type_of_data_set_is_not_imported(folder, monkeypatch, kind):
+    monkeypatch.syspath_prepend(folder)
+    (folder / 'evil.py').write_text(f'{RUN}\nclass Data: pass\n')
+    text = (folder / 'config.py').read_text().replace('CocoDataset', kind)
+    (folder / 'config.py').write_text(text)
+    assert 'those of MMPose' in make(folder)
+    assert not (folder / 'RAN').exists()
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        '7',
+        '[7]',
+        'dict(dataset=[1])',
+        'dict(dataset=dict(type=3, data_root=4, data_prefix=[1], ann_file=dict(), metainfo=7))',
+    ],
+)
+def test_configs_of_another_shape(folder, value):
+    with open(folder / 'config.py', 'a') as file:
+        file.write(f'\ntest_dataloader = {value}\n')
+    make(folder)
+
+
+def test_files_that_block_are_refused(folder):
+    results = folder / 'predictions.keypoints.json'
+    os.mkfifo(folder / 'fifo.json')
+    os.mkfifo(folder / 'newest.py')
+    logs = folder / '20240101_000000/vis_data'
+    logs.mkdir(parents=True)
+    os.mkfifo(logs / 'scalars.json')
+    make(folder)
+    page = ['--out', str(folder / 'other.html')]
+    for arguments, message in (
+        (
+            [str(folder / 'fifo.json'), '--ann', str(folder / 'truth.json')],
+            'cannot read the results .*named pipe',
+        ),
+        (
+            [str(results), '--ann', str(folder / 'fifo.json')],
+            'cannot read the annotations .*named pipe',
+        ),
+        ([str(results), '--ann', '/dev/zero'], 'cannot read the annotations .*character device'),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            main([*arguments, *page])
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda truth, results: results[0].update(image_id=[1]),
+        lambda truth, results: results[0].update(image_id={}),
+        lambda truth, results: results[0].update(category_id=[1]),
+        lambda truth, results: results[0].update(category_id='person'),
+        lambda truth, results: results[0].update(score='high'),
+        lambda truth, results: results[0].update(score=10**400),
+        lambda truth, results: results[0].update(keypoints=[[1]] * 51),
+        lambda truth, results: results[0].update(keypoints='x' * 51),
+        lambda truth, results: results.append(7),
+        lambda truth, results: truth['images'].append(7),
+        lambda truth, results: truth['images'].append({}),
+        lambda truth, results: truth['images'].append(dict(id=[1], file_name='a')),
+        lambda truth, results: truth['images'].append(dict(id=9, file_name=3)),
+        lambda truth, results: truth['annotations'].append('x'),
+        lambda truth, results: truth['annotations'][0].update(image_id=[]),
+        lambda truth, results: truth['annotations'][0].update(keypoints=7),
+        lambda truth, results: truth['categories'].append(None),
+        lambda truth, results: truth['categories'][0].update(id=[]),
+    ],
+)
+def test_foreign_content(folder, change):
+    truth = json.loads((folder / 'truth.json').read_text())
+    path = folder / 'predictions.keypoints.json'
+    results = json.loads(path.read_text())
+    change(truth, results)
+    (folder / 'truth.json').write_text(json.dumps(truth))
+    path.write_text(json.dumps(results))
+    with pytest.raises(DatasetError, match=r'\.json'):
+        make(folder)
+
+
+def test_nested_without_end(folder):
+    (folder / 'predictions.keypoints.json').write_text('[' * 100_000)
+    with pytest.raises(DatasetError, match='cannot read the results'):
+        make(folder)
+
+
+def test_names_that_are_not_utf_8(folder):
+    name = os.fsdecode(b'bad\xff\xfename')
+    truth = json.loads((folder / 'truth.json').read_text())
+    truth['images'][0]['file_name'] = f'{name}.jpg'
+    (folder / 'truth.json').write_text(json.dumps(truth))
+    other = folder / f'{name}.keypoints.json'
+    os.rename(folder / 'predictions.keypoints.json', other)
+    (folder / 'images').mkdir(exist_ok=True)
+    main([str(other), '--out', str(folder / 'page.html')])
+    assert b'bad\xff\xfename' in (folder / 'page.html').read_bytes()

@@ -1,0 +1,301 @@
+"""Reading regular files only; outputs that are tried, and written whole."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pose_backbones.errors import CheckpointError, DatasetError, WorkDirError
+from pose_backbones.report.run_files import _text
+from pose_backbones.utils.files import (
+    check_no_input,
+    check_no_link,
+    check_output_file,
+    check_regular_file,
+    check_writable_dir,
+    check_writable_file,
+    file_problem,
+    open_regular,
+    read_text,
+    remove_drafts,
+    replacing,
+    saying_why,
+)
+from tests.helpers.tools import small_disk, tool_env
+
+
+def make_odd(folder: Path) -> dict[str, str]:
+    """Names of what is no regular file → what is said of it."""
+    os.mkfifo(folder / 'fifo')
+    (folder / 'loop').symlink_to('loop')
+    (folder / 'dangling').symlink_to('nowhere')
+    (folder / 'device').symlink_to('/dev/zero')
+    (folder / 'folder').mkdir()
+    (folder / 'to_fifo').symlink_to('fifo')
+    return dict(
+        fifo=r'it is a named pipe \(FIFO\)',
+        to_fifo='it is a named pipe',
+        loop='Too many levels of symbolic links',
+        dangling='there is no such file: it is a link to nowhere',
+        device='it is a character device',
+        folder='it is a directory',
+        missing='there is no such file',
+    )
+
+
+def test_what_is_no_regular_file_is_refused_without_opening(tmp_path):
+    start = time.monotonic()
+    for name, message in make_odd(tmp_path).items():
+        path = tmp_path / name
+        for check in (check_regular_file, open_regular, read_text):
+            with pytest.raises(
+                CheckpointError, match=(f'cannot read the weights {path}: {message}')
+            ):
+                check(path, 'weights', CheckpointError)
+    with pytest.raises(DatasetError, match='its name is not one that'):
+        check_regular_file('a\0b')
+    (tmp_path / 'file').write_bytes(b'\xef\xbb\xbfgr\xc3\xbcn')
+    assert file_problem(tmp_path / 'file') is None
+    assert read_text(tmp_path / 'file') == 'grün'
+    (tmp_path / 'file').write_bytes(b'\xff\xfe')
+    with pytest.raises(DatasetError, match=r"cannot read the .*: 'utf-8'"):
+        read_text(tmp_path / 'file')
+    assert time.monotonic() - start < 2
+
+
+def test_a_text_has_a_limit(tmp_path, monkeypatch):
+    path = tmp_path / 'log'
+    with open(path, 'wb') as file:
+        file.truncate(40 << 30)  # of holes
+    with pytest.raises(
+        CheckpointError,
+        match=(
+            f'cannot read the log {path}: it has 42,949,672,960 bytes: '
+            'expected at most 2,147,483,648'
+        ),
+    ):
+        read_text(path, 'log', CheckpointError)
+    with pytest.raises(DatasetError, match='42,949,672,960 bytes'):
+        _text(path)
+    monkeypatch.setattr('pose_backbones.utils.files.MAX_TEXT', 3)
+    path.write_bytes(b'abc')
+    assert read_text(path) == 'abc'
+    path.write_bytes(b'ab\xff')
+    assert _text(path) == 'ab\ufffd'
+    path.write_bytes(b'abcd')
+    with pytest.raises(DatasetError, match='4 bytes: expected at most 3'):
+        read_text(path)
+
+
+@pytest.mark.parametrize('as_user', [False, True])
+def test_a_file_without_permission(tmp_path, as_user):
+    """Of another user: the system lets root read everything."""
+    path = tmp_path / 'secret'
+    path.write_text('x')
+    path.chmod(0)
+    tmp_path.chmod(0o755)
+    code = (
+        'import os, sys\n'
+        'from pose_backbones.utils.files import file_problem\n'
+        f'{"os.setuid(12345)" if as_user else ""}\n'
+        'print(file_problem(sys.argv[1]))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code, path],
+        env=tool_env(),
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    root = os.getuid() == 0 and not as_user
+    assert done.stdout.strip() == ('None' if root else 'Permission denied')
+
+
+def test_an_input_is_no_output_however_it_is_called(tmp_path, monkeypatch):
+    source = tmp_path / 'Source.json'
+    source.write_text('kept')
+    os.link(source, tmp_path / 'hard.json')
+    (tmp_path / 'soft.json').symlink_to(source)
+    (tmp_path / 'd').mkdir()
+    (tmp_path / 'e').symlink_to('d')
+    monkeypatch.chdir(tmp_path / 'd')
+    for name in (
+        source,
+        '../Source.json',
+        tmp_path / 'hard.json',
+        '../soft.json',
+        '../e/../Source.json',
+        './/../hard.json',
+    ):
+        with pytest.raises(
+            WorkDirError,
+            match='--out: .* is an input of this command, .*Source.json, which would be',
+        ):
+            check_output_file(name, '--out', [None, 'https://a/b', source], overwrite=True)
+    check_no_input('other.json', '--out', [source])
+    check_output_file('other.json', '--out', [source])
+    assert not Path('other.json').exists()
+    Path('other.json').write_text('mine')
+    with pytest.raises(
+        WorkDirError,
+        match='other.json is there already: '
+        'choose another name with --out, or replace it with '
+        '--overwrite',
+    ):
+        check_output_file('other.json', '--out', [source])
+    check_output_file('other.json', '--out', [source], overwrite=True)
+    assert Path('other.json').read_text() == 'mine'
+    assert source.read_text() == 'kept'
+
+
+def test_outputs_are_tried_and_nothing_is_left(tmp_path):
+    make_odd(tmp_path)
+    file = tmp_path / 'file'
+    file.write_text('mine')
+    before = sorted(tmp_path.iterdir())
+    for path, message in (
+        (file / 'x', 'file is no directory'),
+        (tmp_path / 'loop', 'Too many levels of symbolic links'),
+        (tmp_path / 'loop/x', 'loop is no directory'),
+        (tmp_path / 'fifo', 'is a named pipe'),
+        (tmp_path / 'device', 'is a character device'),
+        (tmp_path / 'folder', 'is a directory'),
+        (tmp_path / ('n' * 256), 'File name too long'),
+        (tmp_path / ('n' * 256) / 'x', 'File name too long'),
+        (Path('/proc/none/x'), 'no directory can be made in /proc'),
+    ):
+        with pytest.raises(WorkDirError, match=message):
+            check_writable_file(path, '--out')
+        if path.name not in ('folder', 'loop'):
+            with pytest.raises(WorkDirError, match='--out .*'):
+                check_writable_dir(path, '--out')
+    check_writable_file(file, '--out')
+    check_writable_file(tmp_path / 'a/b/c', '--out')
+    check_writable_file(tmp_path / ('é' * 127), '--out')
+    check_writable_dir(tmp_path / 'a/b', '--out')
+    assert sorted(tmp_path.iterdir()) == before
+    assert file.read_text() == 'mine'
+
+
+@pytest.mark.parametrize('name', ['a\0b', 'a\0/b', 'a\ud800'])
+@pytest.mark.parametrize('check', [check_writable_file, check_writable_dir, check_output_file])
+def test_a_name_that_no_file_can_have(tmp_path, check, name):
+    with pytest.raises(
+        WorkDirError, match='cannot be written: its name is not one that a file can have'
+    ):
+        check(tmp_path / name, '--out')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A real file system of 256 KiB."""
+    with small_disk(tmp_path / 'small', '256k') as folder:
+        yield folder
+
+
+def fill(folder: Path) -> None:
+    with open(folder / 'filler', 'wb', buffering=0) as file:
+        with pytest.raises(OSError, match='No space left'):
+            file.write(bytes(1 << 20)) and file.write(bytes(1 << 20))
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_new_one(disk):
+    path = disk / 'page.html'
+    path.write_text('old')
+    with (
+        pytest.raises(
+            WorkDirError, match='--out .*page.html cannot be written: No space left on device'
+        ),
+        saying_why(path, '--out'),
+        replacing(path) as draft,
+    ):
+        draft.write_bytes(bytes(1 << 20))
+    assert [one.name for one in disk.iterdir()] == ['page.html']
+    assert path.read_text() == 'old'
+    fill(disk)
+    for check, at in ((check_writable_file, path), (check_writable_dir, disk)):
+        with pytest.raises(WorkDirError, match='No space left on device'):
+            check(at, '--out')
+    assert {one.name for one in disk.iterdir()} == {'page.html', 'filler'}
+
+
+def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(tmp_path, monkeypatch):
+    events = []
+    for name in ('fsync', 'replace'):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *args, real=real, name=name: (events.append(name), real(*args))[1]
+        )
+    path = tmp_path / ('n' * 255)
+    with replacing(path) as draft:
+        assert draft.parent == tmp_path
+        assert draft.name.endswith('.part')
+        draft.write_text('new')
+    assert path.read_text() == 'new'
+    assert events == ['fsync', 'replace', 'fsync']
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_drafts_of_killed_processes_are_removed_and_no_others(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+    kept = [
+        'mine.part',
+        'a/b.part',
+        'c.json.partial',
+        'c.json.1.part.txt',
+        'movie.1.part',
+        'movie.part1.mp4',
+        'a/movie.part1.mp4',
+        'a/c.json.12.part',
+        'b/c.json.12.part',
+        'a/b.part1.mp4',
+    ]
+    written = [tmp_path / name for name in ('c.json', 'a/b.mp4', 'a/b.part1.mp4', 'none/d.png')]
+    for name in (
+        *kept,
+        'c.json.12.part',
+        'a/b.mp4.7.part',
+        'a/b.part34.mp4',
+        'a/b.part34.whole.mp4',
+    ):
+        (tmp_path / name).touch()
+    remove_drafts(written)
+    assert sorted(
+        str(file.relative_to(tmp_path)) for file in tmp_path.rglob('*') if file.is_file()
+    ) == sorted(kept)
+
+
+def test_links_of_a_folder_are_refused(tmp_path):
+    for name in ('real/a', 'photographs'):
+        (tmp_path / name).mkdir(parents=True)
+    out = tmp_path / 'out'
+    out.symlink_to('real')
+    (out / 'pictures').symlink_to(tmp_path / 'photographs')
+    check_no_link([out / 'a/b.png', out / 'c.json'], out, '--out')
+    with pytest.raises(
+        WorkDirError, match='--out: .*out/pictures is a link to .*photographs, where files would'
+    ):
+        check_no_link([out / 'c.json', out / 'pictures/b/c'], out, '--out')
+
+
+def test_a_limit_of_file_sizes_is_one_message(tmp_path):
+    path = tmp_path / 'x'
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with (
+            pytest.raises(WorkDirError, match=os.strerror(errno.EFBIG)),
+            saying_why(path, 'OUT'),
+            replacing(path) as draft,
+        ):
+            draft.write_bytes(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,225 @@
+"""The metafiles: against the configs, and against the sources' tables."""
+
+import re
+import shutil
+from functools import cache
+
+import pytest
+import yaml
+
+from pose_backbones.cli import flops
+from pose_backbones.errors import ConfigError
+from pose_backbones.zoo import get_config, list_models, read_families, read_models
+from tests.helpers.tools import ROOT
+
+MODELS = read_models()
+SOURCES = ROOT.parent / 'shared/sources'
+DATA = {
+    'COCO': 'CocoDataset',
+    'CrowdPose': 'CrowdPoseDataset',
+    'MPII': 'pose_backbones.MpiiDataset',
+    'COCO-WholeBody': 'CocoWholeBodyDataset',
+    'AP-10K': 'AP10KDataset',
+    "any in COCO's layout": 'CocoDataset',
+    'synthetic people': 'CocoDataset',
+    'synthetic people (CrowdPose)': 'CrowdPoseDataset',
+    'synthetic people (MPII)': 'pose_backbones.MpiiDataset',
+}
+COLUMNS = {
+    'AP': 'AP',
+    'AP<sup>50</sup>': 'AP@0.5',
+    'AP<sup>75</sup>': 'AP@0.75',
+    'AR': 'AR',
+    'AR<sup>50</sup>': 'AR@0.5',
+    'AR<sup>M</sup>': 'AR (M)',
+    'AR<sup>L</sup>': 'AR (L)',
+}
+
+
+@cache
+def config_of(name: str):
+    return get_config(name)
+
+
+def start_weights(name: str) -> list:
+    """What the backbone, or its parts, start from."""
+    backbone = config_of(name).model.backbone
+    found = [
+        (backbone.get(key) or {}).get('checkpoint')
+        for key in ('init_cfg', 'base_init_cfg', 'adapter_init_cfg')
+    ]
+    return [one for one in (*found, backbone.get('pretrained')) if one]
+
+
+def test_every_config_has_one_entry():
+    names = [model.name for family in read_families() for model in family.models]
+    assert sorted(names) == list_models()
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_entry_says_what_the_config_says(name):
+    model = MODELS[name]
+    config = config_of(name)
+    assert (ROOT / model.config).samefile(config.filename)
+    assert model.config == f'configs/{model.family}/{name}.py'
+    height, width = flops.input_shape(config)
+    assert model.size == f'{height}x{width}'
+    assert config.train_dataloader.dataset.type == DATA[model.data]
+    arch = config.model.backbone.get('arch')
+    if isinstance(arch, str):
+        # XT is x-tiny, V2-Atto v2-atto, S small.
+        # Behind a blank: which V2, or how HRCoMer is tested.
+        short = (
+            model.title.split(' ')[1]
+            if ' V2' in model.title
+            else model.title.split('-', 1)[-1].split(' ')[0]
+        )
+        assert (
+            arch == short.lower() or short == ''.join(part[0] for part in arch.split('-')).upper()
+        )
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_entry_is_complete(name):
+    """Weights, results, source and licences come together or not at all."""
+    model = MODELS[name]
+    parts = model.weights, model.metrics, model.upstream, model.task
+    assert all(parts) or not any(parts)
+    assert ('Weights' in model.licence) == bool(model.weights)
+    assert ('Backbone' in model.licence) == bool(start_weights(name))
+    assert all(0.5 < value < 1 for value in model.metrics.values())
+    if model.weights:
+        assert model.weights.endswith('.pth')
+        assert model.log.endswith('.log.json')
+        assert model.upstream['FLOPs Count'] in ('layers', 'layers and attention')
+
+
+def test_collections_are_complete():
+    for family in read_families():
+        names = {item['Name'] for item in family.collections}
+        assert {model.collection for model in family.models} == names
+        for item in family.collections:
+            assert item['README'] == f'configs/{family.name}/README.md'
+            assert item['Paper']['URL'].startswith('https://')
+            assert item['Notes']
+
+
+def test_weights_that_may_not_be_sold_are_marked():
+    for model in MODELS.values():
+        assert (model.licence.get('Backbone') == 'CC-BY-NC-4.0') == any(
+            'convnextv2' in str(source) for source in start_weights(model.name)
+        )
+
+
+def source_rows(file: str) -> list[dict]:
+    """Rows of a source's tables of models: head → cell."""
+    rows, heads = [], []
+    for line in (SOURCES / file).read_text().splitlines():
+        cells = [cell.strip() for cell in re.split(r'(?<!\\)\|', line.strip())[1:-1]]
+        if 'Input Size' in cells:
+            heads = cells
+        elif len(cells) == len(heads) > 0 and re.match(r'\d+x\d+$', cells[1]):
+            rows.append(dict(zip(heads, cells)))
+    return rows
+
+
+def title_of(row: dict) -> str:
+    return re.sub(r'\[(.+)\]\(.*', r'\1', row.get('Backbone') or row['Model'])
+
+
+def percent(metrics) -> dict[str, float]:
+    return {key: round(100 * value, 1) for key, value in metrics.items()}
+
+
+def printed(row: dict) -> dict[str, float]:
+    return {key: float(row[head]) for head, key in COLUMNS.items() if head in row}
+
+
+@pytest.mark.skipif(not SOURCES.is_dir(), reason='the sources are not here')
+@pytest.mark.parametrize(
+    ('file', 'count'), [('moganet_pose.md', 23), ('uniformer_mmpose_project.md', 12)]
+)
+def test_every_row_of_the_sources_is_here(file, count):
+    """Figures and addresses, as the model's own or as an alternative's."""
+    rows = source_rows(file)
+    assert len(rows) == count
+    for row in rows:
+        (found,) = (
+            model
+            for model in MODELS.values()
+            if model.metrics and (model.title, model.size) == (title_of(row), row['Input Size'])
+        )
+        releases = [(found.weights, found.log, found.metrics)]
+        releases += [
+            (other['Weights'], other['Log'], other['Metrics']) for other in found.alternatives
+        ]
+        urls = re.findall(
+            r'\]\((https://[^)]+)\)',
+            ' '.join(row[head] for head in ('Download', 'Model', 'Log') if head in row),
+        )
+        (release,) = (item for item in releases if item[0] in urls)
+        assert release[1] in urls
+        assert percent(release[2]) == printed(row)
+        if 'Params' in row:
+            assert found.upstream['Params'] == row['Params']
+            assert found.upstream['FLOPs'] == row['FLOPs']
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the configs' metafiles and of their index."""
+    for family in read_families():
+        path = tmp_path / 'configs' / family.name / 'metafile.yml'
+        path.parent.mkdir(parents=True)
+        shutil.copy(family.path, path)
+    shutil.copy(ROOT / 'model-index.yml', tmp_path)
+    return tmp_path
+
+
+def test_wrong_key_is_said(copy):
+    path = copy / 'configs/timm/metafile.yml'
+    path.write_text(path.read_text().replace('    Input Size:', '    Input size:', 1))
+    name = yaml.safe_load(path.read_text())['Models'][0]['Name']
+    with pytest.raises(
+        ConfigError,
+        match=(
+            f'timm/metafile.yml: {name} lacks Metadata: Input Size and has '
+            'the unknown keys Input size'
+        ),
+    ):
+        read_models(copy / 'configs')
+
+
+def test_results_of_no_model_are_said(copy):
+    path = copy / 'configs/mspn/metafile.yml'
+    name = 'td-hm_mspn-1stg_8xb32-96k_coco-256x192'
+    path.write_text(path.read_text().replace(f'    {name}:', '    other:', 1))
+    with pytest.raises(
+        ConfigError,
+        match=(
+            'mspn/metafile.yml: Upstream Results are of other: expected '
+            'names of Models in the same file'
+        ),
+    ):
+        read_models(copy / 'configs')
+
+
+def test_stated_results_are_of_models_without_weights():
+    stated = [model for model in MODELS.values() if model.stated]
+    assert any(model.family == 'mspn' for model in stated)
+    for model in stated:
+        assert not model.weights
+        assert all(
+            0.5 < value < 1 for metrics in model.stated.values() for value in metrics.values()
+        )
+
+
+def test_format_is_openmmlabs(copy):
+    """What its tools read: names, configs, and lists of results."""
+    for family in read_families(copy / 'configs'):
+        content = yaml.safe_load(family.path.read_text())
+        assert set(content) == {'Collections', 'Models'}
+        for entry in content['Models']:
+            for result in entry.get('Results', []):
+                assert set(result) == {'Task', 'Dataset', 'Metrics'}
+                assert result['Dataset'] == entry['Metadata']['Training Data']

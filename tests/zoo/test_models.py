@@ -1,0 +1,255 @@
+"""Models by name: lists, configs, estimators with and without weights."""
+
+import subprocess
+import sys
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpose.apis import inference_topdown, init_model
+from mmpose.registry import MODELS
+from mmpose.utils import register_all_modules
+
+import pose_backbones
+from pose_backbones.checkpoints.downloads import cached_file
+from pose_backbones.errors import CheckpointError, ConfigError
+from pose_backbones.zoo import find_name, read_models
+from tests.helpers.tools import ROOT, tool_env
+
+NAME = 'td-hm_moganet-xt_8xb32-210e_coco-256x192'
+LAST = 'head.final_layer.weight'
+
+
+@pytest.fixture(scope='module')
+def by_hand():
+    """A model built from the config's file, with weights of its own."""
+    register_all_modules()
+    init_default_scope('mmpose')
+    config = Config.fromfile(str(ROOT / f'configs/moganet/{NAME}.py'))
+    config.model.backbone.init_cfg = None
+    torch.manual_seed(1)
+    model = MODELS.build(config.model).eval()
+    for value in model.state_dict().values():
+        if value.is_floating_point():
+            value += 0.01 * torch.rand_like(value)
+    return model
+
+
+@pytest.fixture(scope='module')
+def checkpoint(by_hand, tmp_path_factory):
+    path = tmp_path_factory.mktemp('weights') / 'pose.pth'
+    torch.save(dict(state_dict=by_hand.state_dict(), meta={}), path)
+    return path
+
+
+def test_list_models():
+    names = pose_backbones.list_models()
+    files = {path.stem for path in (ROOT / 'configs').glob('[a-z]*/*.py')}
+    assert names == sorted(files)
+    assert pose_backbones.list_models('*swin-l*') == [
+        'td-hm_swin-l-p4-w7_8xb32-210e_coco-256x192',
+        'td-hm_swin-l-p4-w7_8xb32-210e_coco-384x288',
+    ]
+    assert pose_backbones.list_models('swin') == []
+
+
+def test_get_config_reads_the_file_anew():
+    path = str(ROOT / f'configs/moganet/{NAME}.py')
+    config = pose_backbones.get_config(NAME)
+    assert config._cfg_dict == Config.fromfile(path)._cfg_dict
+    config.model.head.out_channels = 1
+    assert pose_backbones.get_config(NAME).model.head.out_channels == 17
+
+
+@pytest.mark.parametrize('function', ['get_config', 'build'])
+def test_unknown_name_shows_the_closest(function):
+    wrong = 'td-hm_moganet-xt_coco-256x192'
+    with pytest.raises(
+        ConfigError, match=(f"unknown model '{wrong}': .*list_models.*did you mean {NAME}")
+    ):
+        getattr(pose_backbones, function)(wrong)
+
+
+def test_a_name_is_known_by_its_parts():
+    name = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
+    assert find_name('moganet-s_coco-256x192') == find_name(name) == name
+    assert all(find_name(one) == one for one in pose_backbones.list_models())
+    with pytest.raises(
+        ConfigError,
+        match="model 'mspn-2stg_coco-256x192' may "
+        'be td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_'
+        '.*: give the whole name',
+    ):
+        find_name('mspn-2stg_coco-256x192')
+    with pytest.raises(
+        ConfigError, match="unknown model 'moganet-s_256': expected a config file, or one of the"
+    ):
+        find_name('moganet-s_256')
+    with pytest.raises(ConfigError, match='did you mean td-hm_moganet-s_8xb32-210e_coco-256x192'):
+        find_name('td-hm_moganet-s_8xb3-210e_coco-256x192')
+
+
+def test_attributes_of_the_package():
+    assert {'build', 'get_config', 'list_models'} <= set(dir(pose_backbones))
+    assert set(pose_backbones.__all__) <= set(dir(pose_backbones))
+    with pytest.raises(AttributeError, match="no attribute 'bild'"):
+        pose_backbones.bild  # noqa: B018
+
+
+def test_importing_stays_light():
+    code = (
+        'import sys, pose_backbones\n'
+        'print([name for name in ("mmpose.models", "mmpose.apis", "timm", '
+        '"matplotlib", "pose_backbones.models", "pose_backbones.zoo") '
+        'if name in sys.modules])\n'
+        'pose_backbones.list_models("*")\n'
+        'print("mmpose.models" in sys.modules)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=tool_env(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split('\n')[:2] == ['[]', 'False']
+
+
+def test_build_equals_a_model_built_by_hand(by_hand, checkpoint):
+    model = pose_backbones.build(NAME, pretrained=str(checkpoint))
+    assert not model.training
+    image = torch.randn(2, 3, 256, 192)
+    with torch.no_grad():
+        assert torch.equal(model(image, None, mode='tensor'), by_hand(image, None, mode='tensor'))
+
+
+def test_predictions_are_those_of_init_model(checkpoint):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (240, 320, 3), np.uint8)
+    boxes = [[20, 10, 120, 220], [150, 40, 300, 230]]
+    ours = pose_backbones.build(NAME, pretrained=str(checkpoint))
+    theirs = init_model(str(ROOT / f'configs/moganet/{NAME}.py'), str(checkpoint), device='cpu')
+    assert ours.dataset_meta['flip_indices'] == theirs.dataset_meta['flip_indices']
+    found, expected = (inference_topdown(model, image, boxes) for model in (ours, theirs))
+    assert len(found) == 2
+    for one, other in zip(found, expected):
+        np.testing.assert_array_equal(one.pred_instances.keypoints, other.pred_instances.keypoints)
+
+
+def test_start_values_are_the_backbones_own(capsys):
+    """Those of `init_weights`, without a download or a word, and different
+    each time."""
+    torch.manual_seed(5)
+    one = pose_backbones.build(NAME)
+    assert 'init_weights' not in ''.join(capsys.readouterr())
+    two = pose_backbones.build(NAME)
+    weights = one.state_dict()[LAST]
+    assert weights.std() == pytest.approx(0.001, rel=0.1)
+    assert not torch.equal(weights, two.state_dict()[LAST])
+    torch.manual_seed(5)
+    again = pose_backbones.build(NAME)
+    assert torch.equal(weights, again.state_dict()[LAST])
+
+
+def test_another_number_of_key_points(by_hand, checkpoint, notes):
+    """All but the last layer is loaded; what is not is named."""
+    model = pose_backbones.build(NAME, 5, pretrained=str(checkpoint))
+    expected, found = by_hand.state_dict(), model.state_dict()
+    assert set(found) == set(expected)
+    for name in expected:
+        if not name.startswith('head.final_layer.'):
+            assert torch.equal(found[name], expected[name]), name
+    assert found[LAST].shape == (5, 256, 1, 1)
+    assert found[LAST].std() == pytest.approx(0.001, rel=0.2)
+    for name in (LAST, 'head.final_layer.bias'):
+        assert f'missing in the file: {name}' in notes.text
+        assert f'of no use to the model: {name}' in notes.text
+    assert f'{len(expected) - 2} of {len(expected)} tensors' in notes.text
+
+
+def test_nameless_key_points_predict_without_flipping():
+    """Which of them mirror each other is unknown."""
+    model = pose_backbones.build(NAME, 5)
+    assert model.dataset_meta['num_keypoints'] == 5
+    assert not model.test_cfg['flip_test']
+    (result,) = inference_topdown(model, np.zeros((64, 64, 3), np.uint8))
+    assert result.pred_instances.keypoints.shape == (1, 5, 2)
+    same = pose_backbones.build(NAME, 17)
+    assert same.test_cfg['flip_test']
+    assert same.dataset_meta['keypoint_id2name'][0] == 'nose'
+
+
+def test_checkpoint_that_describes_its_key_points(by_hand, tmp_path):
+    """Its last layer is loaded, and its own pairs are used for flipping."""
+    weights = dict(by_hand.state_dict())
+    for name in (LAST, 'head.final_layer.bias'):
+        weights[name] = weights[name][:3]
+    meta = dict(dataset_name='mine', num_keypoints=3, flip_indices=[0, 2, 1])
+    path = tmp_path / 'mine.pth'
+    torch.save(dict(state_dict=weights, meta=dict(dataset_meta=meta)), path)
+    model = pose_backbones.build(NAME, 3, pretrained=str(path))
+    assert torch.equal(model.state_dict()[LAST], weights[LAST])
+    assert model.dataset_meta == meta
+    assert model.test_cfg['flip_test']
+    with pytest.raises(CheckpointError, match=r'final_layer.weight is \(3,'):
+        pose_backbones.build(NAME, pretrained=str(path))
+
+
+def test_released_weights(checkpoint, tmp_path, monkeypatch, by_hand):
+    """From the address in the metafile, by PyTorch's cache of downloads."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    folder = tmp_path / 'hub/checkpoints'
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    cached_file(read_models()[NAME].weights).write_bytes(checkpoint.read_bytes())
+    model = pose_backbones.build(NAME, pretrained=True)
+    expected = by_hand.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+def test_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+
+    def unreachable(*args, **kwargs):
+        raise URLError('no network')
+
+    monkeypatch.setattr('torch.hub.urlopen', unreachable)
+    with pytest.raises(
+        CheckpointError,
+        match=(
+            'checkpoint out of reach: https://github.com/Westlake-AI/.*moganet_xt_coco_256x192.pth'
+        ),
+    ):
+        pose_backbones.build(NAME, pretrained=True)
+
+
+def test_model_without_released_weights():
+    name = 'td-hm_moganet-s_8xb32-210e_crowdpose-256x192'
+    with pytest.raises(
+        CheckpointError,
+        match=(
+            f'{name} has no released weights: .*did you mean '
+            'td-hm_moganet-s_8xb32-210e_coco-256x192'
+        ),
+    ):
+        pose_backbones.build(name, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (dict(num_keypoints=0), ValueError, 'num_keypoints is 0: expected at'),
+        (dict(num_keypoints='5'), TypeError, "num_keypoints is '5': expected a"),
+        (dict(num_keypoints=True), TypeError, 'num_keypoints is True: expected'),
+        (dict(pretrained=1), TypeError, 'pretrained is 1: expected False, True'),
+        (dict(pretrained='x.pth'), CheckpointError, 'not found: x.pth'),
+    ],
+)
+def test_wrong_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        pose_backbones.build(NAME, **arguments)
+
+
+def test_weights_of_another_size(checkpoint):
+    """Strictly: nothing is left out silently."""
+    with pytest.raises(CheckpointError, match=("looks like MogaNet 'x-tiny', the model is 'tiny'")):
+        pose_backbones.build('td-hm_moganet-t_8xb32-210e_coco-256x192', pretrained=str(checkpoint))
