@@ -1,11 +1,12 @@
 """Merging into a config what the command line says."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from ..configs import strings_of
 from ..errors import ConfigError
 
 _SPLITS = ('train', 'val', 'test')
@@ -132,22 +133,3 @@ def _map_strings(value, change: Callable[[str], str]):
     if isinstance(value, (list, tuple)):
         return type(value)(_map_strings(item, change) for item in value)
     return value
-
-
-def strings_of(value) -> Iterator[str]:
-    """Every string in a config entry, however deep."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from strings_of(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from strings_of(item)
-
-
-def as_list(value) -> list:
-    """A config entry that may be one dict or a list of them, as a list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]

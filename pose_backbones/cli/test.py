@@ -8,11 +8,11 @@ from mmpose.registry import METRICS
 
 from .. import preflight as checks
 from ..checkpoints.loading import read_checkpoint
-from ..configs import load_config
+from ..configs import as_list, load_config
 from ..errors import ConfigError
 from .format_only import CocoSubmission, check_image_list, enable_format_only
 from .main import add_common_options, keep_local_rank
-from .options import as_list, merge_options
+from .options import merge_options
 from .stopping import when_stopped
 from .test_outputs import TestOutputs, check_outputs
 from .train import build_runner, load_dataset, require_gpu

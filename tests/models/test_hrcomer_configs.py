@@ -17,7 +17,8 @@ from mmpose.utils import register_all_modules
 
 from pose_backbones import preflight as checks
 from pose_backbones.cli import flops
-from pose_backbones.cli.options import as_list, set_data_root
+from pose_backbones.cli.options import set_data_root
+from pose_backbones.configs import as_list
 from pose_backbones.registry import MODELS as OURS
 from pose_backbones.synthetic import make_synthetic_crowdpose
 from pose_backbones.zoo import get_config, read_families, read_models

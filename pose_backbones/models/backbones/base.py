@@ -96,7 +96,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     convert_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
     convert_names = None
     #: Inference functions of OpenMMLab load models with it strictly; see
-    #: `pose_backbones._compat.checkpoint`.
+    #: `pose_backbones._compat.checkpoint_loading`.
     loads_strictly = True
 
     def __init__(
