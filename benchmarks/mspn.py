@@ -14,7 +14,7 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 from torch import nn
 
-from pose_backbones.cli.main import run
+from pose_backbones.cli.entry_point import run
 from pose_backbones.errors import ConfigError
 
 from .mspn_reference import batches, configs

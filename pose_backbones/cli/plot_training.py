@@ -133,9 +133,7 @@ def plot_training(work_dir: str, out: str, overwrite: bool = False) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/plot_training.py`."""
-    parser = argparse.ArgumentParser(
-        description='Plot the curves of a training run.', prog='plot_training.py'
-    )
+    parser = argparse.ArgumentParser(description='Plot the curves of a training run.')
     parser.add_argument('work_dir', help='of the run')
     parser.add_argument(
         '--out',

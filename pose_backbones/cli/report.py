@@ -10,9 +10,8 @@ from ..report.run_files import find_sources
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/report.py`."""
     parser = argparse.ArgumentParser(
-        prog='report.py',
         description='Make one HTML page about a test run: tables, kinds of '
-        'errors, calibration of scores, pictures, training curves.',
+        'errors, calibration of scores, pictures, training curves.'
     )
     parser.add_argument(
         'results',

@@ -14,9 +14,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.cli.train import _full_disk
 from pose_backbones.engine.checkpoints import find_latest, latest_checkpoint
+from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.saving import plain, write_checkpoint
 from pose_backbones.errors import CheckpointError, ConfigError, TrainingError, WorkDirError
 from pose_backbones.preflight import saved_summary

@@ -14,8 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.engine.checkpoints import find_latest
+from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.signals import RunStopped, SaveOnSignalHook, SignalFlag, signal_number
 from pose_backbones.errors import ConfigError, WorkDirError
 from pose_backbones.utils import lock

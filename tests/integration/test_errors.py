@@ -13,8 +13,8 @@ import yaml
 from mmengine.config import Config
 
 from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import flops as flops_api
-from pose_backbones.cli import main as cli
 from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
 from tests.helpers.hostile_images import png

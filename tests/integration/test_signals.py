@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from pose_backbones.cli import main as cli
+from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import stopping
 from pose_backbones.errors import ConfigError
 from tests.helpers.processes import Process, Server, children, runs, start
