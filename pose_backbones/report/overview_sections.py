@@ -5,7 +5,6 @@ from importlib.metadata import version
 
 import numpy as np
 
-from ..cli.plot_training import read_scalars
 from ..errors import DatasetError
 from ..version import __version__
 from . import charts
@@ -13,6 +12,7 @@ from .examples import UNSURE, Pair, Ranking, draw_pairs, rank_images, ring_colou
 from .markup import Html, count, details, figure, join, table, tag
 from .measures import Measures
 from .results import Run
+from .training import read_scalars
 
 _ROWS = 30  # of a table of training
 _POINTS = 300  # of a curve
