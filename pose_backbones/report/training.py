@@ -1,8 +1,11 @@
 """Training logs of MMEngine: reading them and plotting their curves."""
 
 import json
+from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import ConfigError, DatasetError
 from ..utils.arguments import is_number
@@ -10,6 +13,39 @@ from ..utils.files import check_output_file, read_text, replacing, saying_why
 
 _LARGEST = 2**53  # larger numbers are not plotted
 _SUFFIXES = ('.png', '.svg', '.pdf')
+_MAX_POINTS = 300  # of a `Curve`
+#: last part of the names of validation metrics that have a curve
+_METRICS = ('AP', 'AR', 'PCK', 'Mean')
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A logged value over the steps of a training run.
+
+    Args:
+        name: Name of the value.
+        data: What it was measured on.
+        steps: Training steps.
+        values: Value at each step, finite.
+    """
+
+    name: str
+    data: str
+    steps: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """What a training run has logged.
+
+    Args:
+        curves: Loss, accuracy and validation metrics, those with at least two points.
+        problem: Why the log could not be read; None if it was read or there is none.
+    """
+
+    curves: list[Curve]
+    problem: str | None = None
 
 
 def read_scalars(work_dir: str) -> tuple[list[dict], list[dict]]:
@@ -64,6 +100,45 @@ def _read_entry(file: Path, line: str) -> dict:
         f'{file} has the line {line[:80]!r}: expected an entry of '
         "MMEngine's log, with a step and numbers"
     )
+
+
+def read_log(work_dir: Path | None) -> TrainingLog:
+    """Read loss, accuracy and validation metrics of a training run.
+
+    Args:
+        work_dir: Work dir of the run; None: there is no log.
+
+    Returns:
+        The curves; of a long one, 300 evenly spaced points.
+    """
+    if work_dir is None:
+        return TrainingLog([])
+    try:
+        training, evaluation = read_scalars(str(work_dir))
+    except DatasetError as error:
+        return TrainingLog([], str(error))
+    logged = dict.fromkeys(name for entry in evaluation for name in entry)
+    curves = [
+        _curve('Loss', 'training images', training, 'loss'),
+        _curve('Accuracy', 'training images', training, 'acc_pose'),
+        *[
+            _curve(name, 'validation images', evaluation, name)
+            for name in logged
+            if name.rpartition('/')[2] in _METRICS
+        ],
+    ]
+    return TrainingLog([curve for curve in curves if len(curve.steps) > 1])
+
+
+def _curve(name: str, data: str, entries: list[dict], key: str) -> Curve:
+    points = [
+        (entry['step'], entry[key])
+        for entry in entries
+        if isinstance(entry.get(key), (int, float)) and np.isfinite(entry[key])
+    ]
+    count = min(len(points), _MAX_POINTS)
+    kept = np.unique(np.linspace(0, len(points) - 1, count).round().astype(int))
+    return Curve(name, data, [points[i][0] for i in kept], [points[i][1] for i in kept])
 
 
 def _finite(entry: dict, key: str) -> float:
