@@ -5,6 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..utils.files import check_output_file, replacing, saying_why
+from . import charts
 from .examples import draw_examples
 from .measures import Measures, measure
 from .results import read_run
@@ -61,6 +62,7 @@ def render(view: dict) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals['charts'] = charts
     return environment.get_template('report.html.j2').render(view).lstrip()
 
 
