@@ -18,7 +18,7 @@ setup(
     long_description_content_type='text/markdown',
     packages=find_packages(include=['pose_backbones', 'pose_backbones.*']),
     # Links to the configs and their index; a wheel gets the files.
-    package_data={'pose_backbones': ['.mim/*.yml', '.mim/configs/**/*']},
+    package_data={'pose_backbones': ['.mim/*.yml', '.mim/configs/**/*', 'report/templates/*']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'torch>=2.6',  # add_safe_globals takes names since then
@@ -29,6 +29,7 @@ setup(
         'timm>=1.0',
         'safetensors',
         'xtcocotools>=1.14.3',
+        'jinja2',
         'matplotlib',
         'pillow>=10.1',  # its default font has sizes since then
         'tqdm',

@@ -376,7 +376,7 @@ def test_repairs(tmp_path):
             'no swap': ap,
             'no miss': after(0, 0.7, 16 / 17, 1),
             'no background': after(0.7, 16 / 17, 10 / 17),
-            'best scores': after(16 / 17, 0.7, 10 / 17, 0),
+            'optimal scores': after(16 / 17, 0.7, 10 / 17, 0),
         }
     )
 
