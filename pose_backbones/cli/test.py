@@ -9,6 +9,7 @@ from mmpose.registry import METRICS
 from .. import preflight as checks
 from ..checkpoints.loading import read_checkpoint
 from ..configs import as_list, load_config
+from ..engine.fused_evaluation import FusedTestHook
 from ..errors import ConfigError
 from .format_only import CocoSubmission, check_image_list, enable_format_only
 from .main import add_common_options, keep_local_rank
@@ -228,6 +229,7 @@ def evaluate(
     if cfg.load_from is not None:
         read_checkpoint(cfg.load_from)
     runner = build_runner(cfg)
+    runner.register_hook(FusedTestHook())
     checks.check_input_size(cfg, runner.model)
     checks.check_targets(cfg, runner.model, ['test'])
     dataset = load_dataset(runner, 'test')
