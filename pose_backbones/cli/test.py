@@ -9,6 +9,7 @@ from mmpose.registry import METRICS
 from .. import preflight
 from ..checkpoints.loading import read_checkpoint
 from ..configs import as_list, load_config
+from ..engine.fused_evaluation import FusedTestHook
 from ..engine.runner import build_runner, load_dataset
 from ..errors import ConfigError
 from .format_only import CocoSubmission, check_image_list, enable_format_only
@@ -223,6 +224,7 @@ def evaluate(
     if cfg.load_from is not None:
         read_checkpoint(cfg.load_from)
     runner = build_runner(cfg)
+    runner.register_hook(FusedTestHook())
     dataset = load_dataset(runner, 'test')
     preflight.check_model(cfg, runner.model, {'test': dataset})
     if submission is not None:
