@@ -38,6 +38,7 @@ $(VENV)/.dev-ready: requirements-dev.txt $(VENV)/.ready
 lint: $(VENV)/.dev-ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 
 # Pins that are already in a file stay unless they no longer fit. To raise all:
 # make lock UPGRADE=--upgrade

@@ -9,10 +9,15 @@ Import it before `mmpose` where only `mmcv-lite` is installed.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ._compat.mmpose_registry import register_in_mmpose
 from .registry import MODELS, TRANSFORMS
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .inference import PoseInferencer
+    from .zoo import build, get_config, list_models
 
 register_in_mmpose()
 
@@ -30,7 +35,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name in _LATER:
         return getattr(import_module(f'.{_LATER[name]}', __name__), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
