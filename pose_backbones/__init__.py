@@ -9,6 +9,7 @@ images and videos.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ._compat import mmcv_ops
 
@@ -25,6 +26,10 @@ from ._compat import (  # noqa: E402
 from .checkpoints import read_file, read_url  # noqa: E402
 from .registry import MODELS, TRANSFORMS  # noqa: E402
 from .version import __version__  # noqa: E402
+
+if TYPE_CHECKING:
+    from .inference import PoseInferencer
+    from .zoo import build, get_config, list_models
 
 #: name → module that has it, which is imported when the name is used for the first time
 _LAZY = dict(PoseInferencer='inference', build='zoo', get_config='zoo', list_models='zoo')
@@ -64,7 +69,7 @@ model_names.install(_find_model)
 mmpose_registry.install(MODELS)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name in _LAZY:
         return getattr(import_module(f'.{_LAZY[name]}', __name__), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
