@@ -11,21 +11,18 @@ images and videos.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ._compat import mmcv_ops
-
-mmcv_ops.install()  # before MMPose is imported
-
-from . import configs  # noqa: E402
-from ._compat import (  # noqa: E402
+from . import configs
+from ._compat import (
     checkpoint_loading,
     config_names,
     metainfo_warning,
+    mmcv_ops,
     mmpose_registry,
     model_names,
 )
-from .checkpoints import read_file, read_url  # noqa: E402
-from .registry import MODELS, TRANSFORMS  # noqa: E402
-from .version import __version__  # noqa: E402
+from .checkpoints import read_file, read_url
+from .registry import MODELS, TRANSFORMS
+from .version import __version__
 
 if TYPE_CHECKING:
     from .inference import PoseInferencer
@@ -62,6 +59,7 @@ def _find_model(name: str) -> tuple:
     return zoo.get_config(name), model.weights if model else None
 
 
+mmcv_ops.install()
 config_names.install(__name__, configs.resolve)
 checkpoint_loading.install(read_file, read_url, _load_strictly)
 metainfo_warning.install()
