@@ -25,6 +25,9 @@ from .registry import MODELS, TRANSFORMS
 from .version import __version__
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
     from .inference import PoseInferencer
     from .zoo import build, get_config, list_models
 
@@ -42,13 +45,13 @@ __all__ = [
 ]
 
 
-def _load_strictly(module, checkpoint) -> None:
+def _load_strictly(module: 'nn.Module', checkpoint: dict) -> None:
     from .checkpoints.loading import get_weights, load_weights
 
     load_weights(module, get_weights(checkpoint), 'the checkpoint')
 
 
-def _find_model(name: str) -> tuple:
+def _find_model(name: str) -> 'tuple[Config, str | None]':
     path = configs.resolve(name)
     if path is not None:
         return configs.load_config(path), None
