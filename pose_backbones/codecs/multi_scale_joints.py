@@ -212,10 +212,7 @@ class MultiScaleJoints(BaseKeypointCodec):
             outputs: For each scale of the test, the head's outputs:
                 `confidences`, logits (N, 1, h, w) of each of its maps;
                 `joints`, (N, h, w, K, 2) of each, x and y in pixels of the
-                output map; `heatmaps` (N, K, height, width), from 0 to 1;
-                and, if joints are still to be refined, `refine`: called with
-                joints of the chosen queries (N, P, K, 2), it returns as many
-                refined ones.
+                output map; and `heatmaps` (N, K, height, width), from 0 to 1.
             scale_factors: Of the images at each scale, the first of which is
                 1.
 
@@ -256,8 +253,6 @@ class MultiScaleJoints(BaseKeypointCodec):
         chosen, confidences = select_queries(logits.float().sigmoid(), self.max_num_people)
         images = torch.arange(len(chosen), device=chosen.device)[:, None]
         poses = queries[images, chosen].float()
-        if 'refine' in output:
-            poses = output['refine'](poses).float()
         scores = confidences[..., None] * look_up(heatmaps, poses)
         poses = poses * poses.new_tensor(self.scale_factor) / factor
         sure = confidences > self.score_threshold
