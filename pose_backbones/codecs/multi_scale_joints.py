@@ -9,6 +9,7 @@ from mmpose.codecs.base import BaseKeypointCodec
 from torch import Tensor
 
 from ..registry import KEYPOINT_CODECS
+from ..structures.oks import distance_at
 from ..structures.skeleton import COCO, read_sigmas
 from ..utils.arguments import check_ints, check_number, check_positive_int
 from .pose_nms import pose_nms
@@ -182,11 +183,8 @@ class MultiScaleJoints(BaseKeypointCodec):
         width, height = self.heatmap_size
         maps = np.zeros((len(self.sigmas), height, width), np.float32)
         people, kinds = np.nonzero(inside)
-        # OKS is exp(-d² / (2 area (2 sigma)²)).
-        radii = (
-            2
-            * self.sigmas[kinds]
-            * np.sqrt(-2 * np.log(self.oks_threshold) * self.area_factor * areas[people])
+        radii = distance_at(
+            self.oks_threshold, self.area_factor * areas[people], self.sigmas[kinds]
         )
         cells = joints[people, kinds].astype(int)
         reach = np.round(radii).astype(int)[:, None] + 1
