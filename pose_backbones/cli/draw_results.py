@@ -13,13 +13,8 @@ import numpy as np
 from ..errors import DatasetError, WorkDirError, first_line
 from ..inference.annotated_outputs import shorter, write_picture
 from ..inference.images import read_image
-from ..utils.files import (
-    check_no_input,
-    check_regular_file,
-    check_writable_dir,
-    read_text,
-    saying_why,
-)
+from ..structures.metainfo import read_metainfo
+from ..utils.files import check_no_input, check_writable_dir, read_text, saying_why
 from ..visualization.draw import Skeleton, draw_pose
 
 _OVERVIEW = 'overview.jpg'
@@ -173,17 +168,7 @@ def _skeleton(ann_file: str, truth, metainfo: str | None) -> Skeleton:
         )
     if metainfo is None:
         return Skeleton.from_coco(found[0])
-    from mmpose.datasets.datasets.utils import parse_pose_metainfo
-
-    if Path(metainfo).exists():
-        check_regular_file(metainfo, 'description')
-    try:
-        return Skeleton.from_metainfo(parse_pose_metainfo(dict(from_file=metainfo)))
-    except (OSError, AssertionError, AttributeError, KeyError, SyntaxError) as error:
-        raise DatasetError(
-            f'--metainfo {metainfo} is no description of a data set, as '
-            f'tools/make_dataset_info.py writes one: {error}'
-        ) from error
+    return Skeleton.from_metainfo(read_metainfo(metainfo, '--metainfo'))
 
 
 def _check_results(path: str, results, skeleton: Skeleton) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .._compat.metainfo import shipped_metainfo
 from ..errors import DatasetError, first_line
-from ..structures.metainfo import default_sigmas
+from ..structures.metainfo import default_sigmas, read_metainfo
 from ..structures.symmetry import find_pairs
 from ..utils.files import read_text
 from ..visualization.draw import Skeleton
@@ -161,15 +162,11 @@ def _key_points(sources: Sources, truth: Mapping, crowd: bool) -> tuple[Skeleton
 
 def _known(names: Sequence[str], crowd: bool) -> tuple[dict | None, str]:
     """MMPose's description of a data set with these key points."""
-    import mmpose
-    from mmpose.datasets.datasets.utils import parse_pose_metainfo
-
-    folder = Path(mmpose.__file__).parent / '.mim/configs/_base_/datasets'
     for name in _KNOWN:
-        file = folder / f'{name}.py'
+        file = shipped_metainfo(f'{name}.py')
         if not file.is_file():
             continue
-        parsed = parse_pose_metainfo(dict(from_file=str(file)))
+        parsed = read_metainfo(file)
         own = tuple(parsed['keypoint_id2name'][k] for k in range(parsed['num_keypoints']))
         # CrowdPose's files call one joint otherwise.
         if own == names or (

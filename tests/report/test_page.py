@@ -412,7 +412,7 @@ def test_wrong_files(case, tmp_path):
         (
             [results, '--ann', truth, '--metainfo', 'no.py'],
             DatasetError,
-            '--metainfo no.py is no description of a data set',
+            '--metainfo no.py is not a description of a data set',
         ),
         (
             [results, '--ann', truth, '--pictures', '-2'],
