@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from ..errors import ConfigError, DatasetError, WorkDirError
-from ..structures.coco_annotations import KeypointFile, read_keypoint_file
+from ..structures.coco_keypoints import KeypointFile, read_keypoint_file
 from ..structures.metainfo import Sigma, default_sigmas, measure_sigmas, write_metainfo
 from ..structures.symmetry import find_pairs, find_sides, mirrored_name
 from ..utils.files import check_no_input, check_writable_file

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import DatasetError, first_line
 from ..utils.files import check_regular_file, replacing, saying_why
-from .coco_annotations import KeypointFile
+from .coco_keypoints import KeypointFile
 from .symmetry import SIDE_COLOURS, find_pairs, find_sides, limb_side, without_side
 
 #: COCO's joints: sigma, and the half of the body

@@ -5,7 +5,18 @@ from functools import partial
 import pytest
 
 from pose_backbones.errors import DatasetError
-from pose_backbones.structures.coco_annotations import read_keypoint_file
+from pose_backbones.structures.coco import (
+    CocoFile,
+    are_numbers,
+    box,
+    check_entries,
+    has,
+    keypoints,
+    one_of,
+    read_json,
+    score,
+)
+from pose_backbones.structures.coco_keypoints import read_keypoint_file
 from tests.helpers.lamps import lack, put, write_lamps
 
 
@@ -34,7 +45,7 @@ def test_objects_without_key_points_are_not_counted(write):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda content: [1], 'holds a list: expected an object of COCO'),
+        (lambda content: [1], 'holds no annotations but a list: expected an object in COCO'),
         (
             lambda content: content.pop('categories') and None,
             r"has no categories: expected .* 'keypoints': \[names\]",
@@ -61,15 +72,15 @@ def test_objects_without_key_points_are_not_counted(write):
             put('categories', 'skeleton', [[3, 4]]),
             r'limb \[3, 4\]: expected two numbers from 1 to 3\. Correct',
         ),
-        (put('images', 'id', 2), r'two images have the id 2 \(a/1.jpg and a/2'),
-        (lack('images', 'width'), 'an entry of images has no width: .*a/1.jpg'),
+        (put('images', 'id', 2), r'image 2 \(a/2.jpg\) has the id of another: give each'),
+        (lack('images', 'width'), r'image 1 \(a/1.jpg\) has no width: expected'),
         (
             put('annotations', 'keypoints', [1, 2, 2]),
             'annotation 1 has 3 numbers in keypoints: expected 9',
         ),
         (
             put('annotations', 'keypoints', [1, None, 2] * 3),
-            'annotation 1 has something else than numbers',
+            'annotation 1 has something else than finite numbers',
         ),
         (
             put('annotations', 'keypoints', [5, 5, 0.7] * 3),
@@ -129,3 +140,98 @@ def test_missing_files_and_images(write, tmp_path):
         read_keypoint_file(write(), str(tmp_path))
     (tmp_path / 'a/2.jpg').touch()
     assert len(read_keypoint_file(write(), str(tmp_path)).images) == 2
+
+
+def test_lists_of_a_file(write, tmp_path):
+    file = CocoFile(write())
+    assert [image['id'] for image in file.entries('images')] == [1, 2]
+    assert file.image_ids() == {1, 2}
+    assert not file.is_image_list
+    assert CocoFile(write(lambda content: content.pop('annotations') and None)).is_image_list
+    (tmp_path / 'results.json').write_text('[{"image_id": 1}]')
+    results = CocoFile(tmp_path / 'results.json', 'results')
+    assert results.entries() == [{'image_id': 1}]
+    assert not results.is_image_list
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{"a": ', 'cannot read the results .*r.json: Expecting value'),
+        ('[' * 100_000, 'cannot read the results .*r.json: maximum recursion depth'),
+        ('{}', "r.json holds no results: expected COCO's results format, a list of"),
+        ('[1]', 'r.json holds no results: expected'),
+    ],
+)
+def test_files_that_are_no_results(tmp_path, text, message):
+    (tmp_path / 'r.json').write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        CocoFile(tmp_path / 'r.json', 'results').entries()
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    (tmp_path / 'x.json').write_bytes(b'\xef\xbb\xbf[1]')
+    assert read_json(tmp_path / 'x.json') == [1]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"images": 1}', 'x.json has no images: expected a list'),
+        ('{"images": [1]}', 'x.json: images has the entry 1: expected an object'),
+        ('{"images": [{}]}', 'x.json: image 0 has no id: give'),
+        ('{"images": [{"id": []}]}', r'x.json: image \[\] has the id \[\]: give'),
+    ],
+)
+def test_ids_of_images_that_are_none(tmp_path, content, message):
+    (tmp_path / 'x.json').write_text(content)
+    with pytest.raises(DatasetError, match=message):
+        CocoFile(tmp_path / 'x.json').image_ids()
+
+
+GOOD_RESULT = dict(image_id=7, category_id=1, score=0.5, bbox=[1, 2, 3, 4], keypoints=[1, 2.5, 0])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(image_id=None), 'result 1 has no image_id|of image None, has no image_id'),
+        (dict(image_id=8), 'result 1, of image 8, has the image_id 8: expected one of mine'),
+        (dict(image_id=[7]), r'has the image_id \[7\]: expected the id of an'),
+        (dict(score='high'), "result 1, of image 7, has the score 'high': expected a number"),
+        (dict(score=float('nan')), 'has the score nan: expected a finite number'),
+        (dict(score=10**400), 'has the score 1000.*…: expected a finite number'),
+        (dict(bbox=[1, 2, 3]), r'has the bbox \[1, 2, 3\]: expected \[x, y, width, height\]'),
+        (dict(bbox=[1, 2, 3, '4']), r"has the bbox \[1, 2, 3, '4'\]: expected"),
+        (dict(keypoints=[1, 2]), 'has 2 numbers in keypoints: expected 3, three for each of the 1'),
+        (dict(keypoints=[1, 2, None]), 'something else than finite numbers in keypoints .*None'),
+        (dict(keypoints=[[1, 2, 3]]), 'something else than finite numbers in keypoints'),
+        (dict(keypoints='123'), "has the keypoints '123': expected a list"),
+    ],
+)
+def test_every_check(change, message):
+    checks = (
+        has('image_id', 'score', 'bbox', 'keypoints'),
+        one_of('image_id', {7}, 'expected one of mine'),
+        score,
+        box,
+        keypoints(1),
+    )
+    check_entries('r.json', 'result', [GOOD_RESULT] * 2, *checks)
+    with pytest.raises(DatasetError, match=f'^r.json: .*{message}'):
+        check_entries('r.json', 'result', [GOOD_RESULT, {**GOOD_RESULT, **change}], *checks)
+
+
+def test_entries_with_the_same_fault_are_counted():
+    entries = [{}, dict(score=1), dict(score='a'), dict(score=[])]
+    with pytest.raises(
+        DatasetError,
+        match=r'^x: result 0 has no score \(3 of 4 are like this\): expected a number$',
+    ):
+        check_entries('x', 'result', entries, has('score'))
+
+
+def test_numbers():
+    assert are_numbers([1, 2.5, True, -1e300])
+    for other in ([float('inf')], [10**400], ['1'], [None], [[1]], (1, 2), '12', 3):
+        assert not are_numbers(other), other

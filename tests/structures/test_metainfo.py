@@ -7,7 +7,7 @@ import pytest
 
 from pose_backbones.errors import DatasetError
 from pose_backbones.structures import metainfo
-from pose_backbones.structures.coco_annotations import read_keypoint_file
+from pose_backbones.structures.coco_keypoints import read_keypoint_file
 from pose_backbones.utils.literals import read_assignments
 from tests.helpers.lamps import labelled, put, write_lamps
 
