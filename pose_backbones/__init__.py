@@ -15,7 +15,7 @@ from . import configs
 from ._compat import (
     checkpoint_loading,
     config_names,
-    metainfo_warning,
+    metainfo,
     mmcv_ops,
     mmpose_registry,
     model_names,
@@ -65,7 +65,7 @@ def _find_model(name: str) -> 'tuple[Config, str | None]':
 mmcv_ops.install()
 config_names.install(__name__, configs.resolve)
 checkpoint_loading.install(read_file, read_url, _load_strictly)
-metainfo_warning.install()
+metainfo.install()
 model_names.install(_find_model)
 mmpose_registry.install(MODELS)
 

@@ -18,6 +18,7 @@ COMMANDS = {
     'memory': ('memory', 'measure what activation checkpointing saves and costs'),
     'plot': ('plot_training', 'plot the curves of a training run'),
     'draw': ('draw_results', 'draw predictions beside the ground truth'),
+    'dataset-info': ('make_dataset_info', 'write the description of a data set'),
     'synthesize': ('make_synthetic_coco', 'make a synthetic data set'),
 }
 

@@ -1,7 +1,6 @@
 """What `demo/top_down_img_demo.py` runs."""
 
 import argparse
-import json
 from pathlib import Path
 
 import cv2
@@ -9,7 +8,8 @@ import cv2
 from ..errors import ConfigError, DatasetError, WorkDirError
 from ..inference.annotated_outputs import write_picture
 from ..inference.inferencer import PoseInferencer
-from ..utils.files import check_writable_dir, file_problem, read_text, saying_why
+from ..structures.coco import CocoFile, has
+from ..utils.files import check_writable_dir, saying_why
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -81,25 +81,12 @@ def main(argv: list[str] | None = None) -> None:
             cv2.destroyWindow(result.name)
 
 
-def _read(json_file: str) -> str:
-    problem = file_problem(json_file)
-    if problem is not None:
-        raise DatasetError(f'--json-file {json_file} cannot be read: {problem}')
-    return read_text(json_file, '--json-file')
-
-
 def _image_paths(json_file: str, folder: str) -> list[str]:
     """Of the images of a COCO file."""
-    try:
-        content = json.loads(_read(json_file))
-        names = [image['file_name'] for image in content['images']]
-    except DatasetError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DatasetError(
-            f'--json-file {json_file} is no COCO annotation file: expected images and annotations'
-        ) from error
-    paths = [str(Path(folder) / name) for name in names]
+    file = CocoFile(json_file)
+    images = file.entries('images')
+    file.check('image', images, has('file_name'))
+    paths = [str(Path(folder) / image['file_name']) for image in images]
     for path in paths:
         if not Path(path).is_file():
             raise DatasetError(

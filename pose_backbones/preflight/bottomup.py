@@ -1,13 +1,13 @@
 """Whether a model and its data are both top-down, or both bottom-up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mmengine.config import Config
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 
 from ..configs import building
 from ..errors import ConfigError, DatasetError
-from .ground_truth import read_json
+from ..structures.coco import CocoFile
 
 _SAMPLES = {'topdown': 'one person', 'bottomup': 'an image with its people'}
 
@@ -108,13 +108,14 @@ def check_badcase(cfg: Config) -> None:
         )
 
 
-def check_image_sizes(dataset: dict, annotations: str) -> None:
+def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], CocoFile]) -> None:
     """Refuse images that the pipeline of a data set would refuse later.
 
     Args:
         dataset: The config of a data set whose types are known.
         annotations: In COCO's format; images whose size they do not have
             are left to the pipeline.
+        read: Reads annotations.
 
     Raises:
         DatasetError: With the first image that would become too large.
@@ -131,10 +132,7 @@ def check_image_sizes(dataset: dict, annotations: str) -> None:
         resize = TRANSFORMS.build(steps[0])
     except (TypeError, ValueError) as error:
         raise ConfigError(f'the pipeline of {annotations}: {error}') from error
-    content = read_json(annotations, 'annotations')
-    if not isinstance(content, dict):
-        return  # what reads it says so
-    for image in content.get('images', []):
+    for image in read(annotations).entries('images'):
         size = image.get('width'), image.get('height')
         if all(size):
             resize.check_size(size, image.get('file_name'))

@@ -6,10 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
+from ..structures.oks import AREA_OF_BOX
+
 #: detections of an image (and category) that COCO looks at
 MOST_DETECTIONS = 20
-#: a person's area over that of the box, where areas are not annotated
-AREA_OF_BOX = 0.53
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_errors_come_before_the_model_is_loaded(files, tmp_path):
     with pytest.raises(ConfigError, match='nothing to do: expected --show'):
         main([*start, '--json-file', file])
     out = ['--out-img-root', str(tmp_path / 'out')]
-    with pytest.raises(DatasetError, match='missing.json cannot be read'):
+    with pytest.raises(DatasetError, match='annotations missing.json: there is no such'):
         main([*start, '--json-file', 'missing.json', *out])
     with pytest.raises(
         DatasetError,
@@ -109,5 +109,5 @@ def test_errors_come_before_the_model_is_loaded(files, tmp_path):
         main([*start, '--json-file', file, '--img-root', str(tmp_path), *out])
     other = tmp_path / 'list.json'
     other.write_text('[]')
-    with pytest.raises(DatasetError, match='no COCO annotation file'):
+    with pytest.raises(DatasetError, match='list.json holds no annotations but a list'):
         main([*start, '--json-file', str(other), *out])

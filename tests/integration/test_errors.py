@@ -138,11 +138,11 @@ def test_detections_of_other_images(fail, tiny_config, synthetic, weights, tmp_p
     for content, message in (
         (
             json.dumps([good, {**good, 'image_id': 424242}]),
-            '1 of 2 boxes (such as of image 424242) are of no image in',
+            'detection 1, of image 424242, has the image_id 424242: expected the id of an image of',
         ),
-        ('{}', 'is no list of boxes in COCO results format'),
+        ('{}', "holds no detections: expected COCO's results format, a list of objects with"),
         ('[]', 'has no detections, so there is nobody to predict for'),
-        ('[{', 'is no JSON file'),
+        ('[{', 'cannot read the detections'),
     ):
         boxes.write_text(content)
         line = fail(

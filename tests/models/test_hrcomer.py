@@ -502,7 +502,7 @@ def test_losses_are_chosen_by_name():
     )
     assert set(losses) == {'loss_oks'}
     assert losses['loss_oks'] > 0.1
-    assert net.loss_modules['oks'].variances.tolist() == pytest.approx([4 * s * s for s in SIGMAS])
+    assert net.loss_modules['oks'].sigmas.tolist() == pytest.approx(list(SIGMAS))
 
 
 @pytest.mark.parametrize(

@@ -253,13 +253,13 @@ OTHER = {
         (
             'coco',
             'crowdpose',
-            r'no area of \d+ of \d+ people .* have 14 key '
+            r'annotation \d+ has no area \(\d+ of \d+ are like this\): .* have 14 key '
             'points.* CocoDataset reads, or set use_area=False',
         ),
         (
             'crowdpose',
             'coco',
-            r'no crowdIndex of 8 of 8 images .* have 17 key '
+            r'image \d+ .* has no crowdIndex \(8 of 8 are like this\): .* have 17 key '
             "points.* CrowdPoseDataset reads, or set iou_type='keypoints'",
         ),
     ],

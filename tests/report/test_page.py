@@ -360,22 +360,22 @@ def _nowhere(case):
     [
         (
             _other_images,
-            r'1 of 1 results are of images that .*truth.json does '
-            r'not have, such as 77: are they of the same data set',
+            r'results.json: result 0, of image 77, has the image_id 77: expected the id of an '
+            r'image of .*truth.json: are they of the same data set',
         ),
         (
             _fewer_points,
-            'result 0, of image 1, has 1 key points: expected the 17 of the annotations',
+            'result 0, of image 1, has 3 numbers in keypoints: expected 51, .* of the annotations',
         ),
-        (_nan, 'result 0, of image 1, has key points or a score that are not all finite numbers'),
-        (_word, 'not all finite numbers'),
-        (_no_score, 'holds no results of key points: expected a list of'),
+        (_nan, 'result 0, of image 1, has something else than finite numbers in keypoints'),
+        (_word, "result 0, of image 1, has the score 'high': expected a number"),
+        (_no_score, 'result 0, of image 1, has no score: expected a number'),
         (_category, r'the category_id 3: expected one of the annotations, \[1\]'),
         (_some_boxes, 'result 1, of image 1, has a bbox, unlike the first'),
         (_no_labels, 'nobody has a labelled key point'),
-        (_no_box, 'annotation 2 has no bbox, which the evaluation needs'),
+        (_no_box, 'annotation 2 has no bbox: expected '),
         (_short_labels, 'annotation 2 has 3 numbers in keypoints: expected 51'),
-        (_nowhere, 'annotation 2 has the image_id 9, which is not among'),
+        (_nowhere, "annotation 2 has the image_id 9: expected the id of an entry of 'images'"),
     ],
 )
 def test_wrong_contents(case, tmp_path, change, message):
@@ -397,7 +397,7 @@ def test_wrong_files(case, tmp_path):
         (['none.json'], DatasetError, 'none.json is not there: expected a '),
         ([str(empty)], ConfigError, 'has no results, .*outfile_prefix='),
         ([results, '--ann', 'no.json'], DatasetError, 'the annotations no.json are not there$'),
-        ([results, '--ann', results], DatasetError, 'holds no annotations of key points'),
+        ([results, '--ann', results], DatasetError, 'results.json holds no annotations but a list'),
         ([str(broken), '--ann', truth], DatasetError, 'cannot read the results .*broken.json'),
         ([truth, '--ann', truth], DatasetError, 'holds no results'),
         (
@@ -413,7 +413,7 @@ def test_wrong_files(case, tmp_path):
         (
             [results, '--ann', truth, '--metainfo', 'no.py'],
             DatasetError,
-            '--metainfo no.py is no description of a data set',
+            '--metainfo no.py is not a description of a data set',
         ),
         (
             [results, '--ann', truth, '--examples', '-2'],

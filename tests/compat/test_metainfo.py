@@ -5,7 +5,7 @@ import warnings
 import pytest
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-from pose_backbones._compat import metainfo_warning
+from pose_backbones._compat import metainfo
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def parse(path: str) -> int:
 def test_what_mmpose_names_itself_is_no_news(caught):
     assert parse('configs/_base_/datasets/crowdpose.py') == 14
     assert len(caught) == 1
-    metainfo_warning.install()
-    metainfo_warning.install()
+    metainfo.install()
+    metainfo.install()
     assert parse('configs/_base_/datasets/crowdpose.py') == 14
     assert len(caught) == 1
 
 
 def test_a_name_of_the_users_is_warned_of(caught):
-    metainfo_warning.install()
+    metainfo.install()
     assert parse('mine/coco.py') == 17
     assert 'The metainfo config file "mine/coco.py" does' in str(caught[0].message)
