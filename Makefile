@@ -1,5 +1,5 @@
 # make demo   synthetic data → training → evaluation → pictures
-# make test   the whole test suite
+# make test   the whole test suite, a process for each core (JOBS)
 # make lint   style
 # make setup  only the environment (.venv); the others do it when needed
 #
@@ -9,6 +9,7 @@
 VENV ?= .venv
 DATA ?=
 INIT ?=
+JOBS ?= logical
 BIN = $(abspath $(VENV))/bin
 
 .PHONY: help setup demo test lint
@@ -26,7 +27,8 @@ demo: $(VENV)/.ready
 	@PYTHON=$(BIN)/python bash tools/demo.sh "$(DATA)" "$(INIT)"
 
 test: $(VENV)/.ready
-	@PATH="$(BIN):$$PATH" python -m pytest
+	@PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest \
+		-n $(JOBS) --maxprocesses=8 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.ready
 	@$(BIN)/ruff check .
