@@ -22,8 +22,6 @@ from tests.helpers.tools import ROOT, tool_env
 
 PEOPLE = (2, 0, 3, 1, 2, 1)
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> list[str]:

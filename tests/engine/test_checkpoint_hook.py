@@ -36,8 +36,6 @@ POINTS = (
 )
 KEEP_ONE = dict(default_hooks__checkpoint__max_keep_ckpts=1)
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 def names(folder: Path) -> set[str]:
     """The files of a run, but for its config."""

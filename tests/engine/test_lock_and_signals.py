@@ -23,8 +23,6 @@ from pose_backbones.utils.lock import only_run
 from tests.helpers.tools import ROOT, free_port, tool_env
 from tests.helpers.toy_runs import toy_config, train_toy
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 HOLDER = """
 import os, sys, time
 from pose_backbones.utils.lock import only_run

@@ -24,8 +24,6 @@ from tests.helpers.hostile_images import write_hostile
 from tests.helpers.pose_cases import model_options, picture
 from tests.helpers.tools import ROOT, small_disk, tool_env
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> list[str]:

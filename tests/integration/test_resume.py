@@ -22,8 +22,6 @@ from pose_backbones.utils import lock
 from tests.helpers.tools import ROOT, tool_env
 from tests.helpers.toy_runs import ToyData, toy_config, train_toy, with_validation
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory):

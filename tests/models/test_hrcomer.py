@@ -22,8 +22,6 @@ from pose_backbones.models.layers.fuse import fuse
 from tests.helpers import golden_values
 from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, SIGMAS, stir
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 def head(**kwargs) -> HRCoMerHead:
     """A small head of 5 joints; every third query or so is a person."""
