@@ -8,8 +8,6 @@ wrong. `install` ignores this warning and no other.
 import warnings
 from pathlib import Path
 
-__all__ = ['install', 'shipped_metainfo']
-
 _MESSAGE = (
     r'The metainfo config file "configs/_base_/datasets/\w+\.py" does '
     r'not exist\. A matched config file'

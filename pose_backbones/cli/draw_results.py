@@ -247,9 +247,7 @@ def overview(
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/draw_results.py`."""
-    parser = argparse.ArgumentParser(
-        description='Draw predictions beside the ground truth.', prog='draw_results.py'
-    )
+    parser = argparse.ArgumentParser(description='Draw predictions beside the ground truth.')
     parser.add_argument('ann_file', help='annotations in COCO format')
     parser.add_argument('results', help='key points in COCO results format')
     parser.add_argument('--images', required=True, metavar='DIR')

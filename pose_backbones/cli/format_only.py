@@ -10,13 +10,13 @@ from mmengine.logging import print_log
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 
+from ..configs import as_list
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
 from ..evaluation.submission import NUM_VALUES, check_name, submission_name, write_submission
 from ..preflight import check_detections, read_coco
 from ..structures.coco import has, one_of
 from ..utils.files import check_writable_file
-from .options import as_list
 
 
 @dataclass(frozen=True)

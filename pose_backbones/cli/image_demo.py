@@ -15,9 +15,8 @@ from ..utils.files import check_writable_dir, saying_why
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line, named as in MMPose 0.x."""
     parser = argparse.ArgumentParser(
-        prog='top_down_img_demo.py',
         description='Draw the poses of people whose boxes are in a COCO '
-        'annotation file. For more, see tools/infer.py.',
+        'annotation file. For more, see tools/infer.py.'
     )
     parser.add_argument('pose_config', metavar='CONFIG')
     parser.add_argument('pose_checkpoint', metavar='CHECKPOINT')

@@ -13,9 +13,8 @@ from ..utils.files import check_no_input, check_writable_file
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='make_dataset_info.py',
         description="Check annotations in COCO's format, and write MMPose's "
-        'description of their key points.',
+        'description of their key points.'
     )
     parser.add_argument(
         'annotations', nargs='+', help='of training, validation, …: all with the same key points'

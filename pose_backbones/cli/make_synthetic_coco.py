@@ -41,11 +41,10 @@ class _Progress:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='make_synthetic_coco.py',
         description='Make a data set of drawn people in the layout of COCO '
         'keypoints (images, annotations and detections of persons), of MPII '
         'or of CrowdPose. The same options give the same files; a complete '
-        'data set made with the same options is left as it is.',
+        'data set made with the same options is left as it is.'
     )
     parser.add_argument(
         'out', metavar='OUT', help='folder to write: a new one, an empty one, or an earlier output'

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 from mmengine.config import Config
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 
@@ -162,22 +161,3 @@ def check_sigmas(cfg: Config, declared: int, where: str) -> None:
                 f'{place}.sigmas={codec["sigmas"]!r} is of {len(sigmas)} key '
                 f'points, but {where} has {declared}'
             )
-
-
-def check_precision(cfg: Config) -> None:
-    """Refuse to train in mixed precision without a GPU.
-
-    Args:
-        cfg: A config.
-
-    Raises:
-        ConfigError: With what to set instead.
-    """
-    kind = (cfg.get('optim_wrapper') or {}).get('type')
-    if kind == 'AmpOptimWrapper' and not torch.cuda.is_available():
-        raise ConfigError(
-            f'{cfg.filename} trains in mixed precision (optim_wrapper.type '
-            f'is {kind!r}), which needs a GPU, and this machine has none '
-            'that PyTorch can use: --cfg-options '
-            'optim_wrapper.type=OptimWrapper'
-        )

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ..cli.options import as_list
+from ..configs import as_list
 from ..datasets.mpii import MpiiDataset
 from ..errors import ConfigError, DatasetError
 from ..models.backbones import BaseBackbone

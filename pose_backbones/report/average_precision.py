@@ -18,7 +18,7 @@ RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
-class Precision:
+class AveragePrecision:
     """Average precision and recall; NaN where no people count.
 
     Args:
@@ -26,8 +26,7 @@ class Precision:
         ap50, ap75: At .5 and .75.
         ar: The recall, mean over the thresholds.
         people: How many people count.
-        curves: (10, 101), precision at the `RECALLS` by threshold; None
-            where no people count.
+        curves: (10, 101), precision at the `RECALLS` by threshold.
     """
 
     ap: float
@@ -35,7 +34,7 @@ class Precision:
     ap75: float
     ar: float
     people: int
-    curves: np.ndarray | None
+    curves: np.ndarray
 
 
 def average_precision(
@@ -45,7 +44,7 @@ def average_precision(
     areas: tuple[float, float] | None = None,
     scores: np.ndarray | None = None,
     dropped: np.ndarray | None = None,
-) -> Precision:
+) -> AveragePrecision:
     """COCO's AP of a subset of the people.
 
     Args:
@@ -77,10 +76,11 @@ def average_precision(
         order = np.argsort(-scores[mine], kind='stable')
         rows.append(_curve((matches.person >= 0)[:, mine][:, order], off[:, mine][:, order], total))
     if not rows:
-        return Precision(*[float('nan')] * 4, 0, None)
+        nothing = np.full((len(THRESHOLDS), len(RECALLS)), np.nan)
+        return AveragePrecision(*[float('nan')] * 4, 0, nothing)
     curves, recall = (np.mean(part, axis=0) for part in zip(*rows))
     precision = curves.mean(axis=1)
-    return Precision(
+    return AveragePrecision(
         float(precision.mean()),
         float(precision[0]),
         float(precision[5]),

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .matching import key_point_similarity, match
+from .matching import label_similarity, match
 from .poses import Poses
 
 #: of a joint: near its label; near, but not within a person's error; near
 #: the same person's mirrored joint; near another person's; near none
 KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss')
 GOOD, JITTER, INVERSION, SWAP, MISS = range(5)
-#: of key-point similarity: a good joint's least, and that of being near
+#: of keypoint similarity: a good joint's least, and that of being near
 GOOD_FROM, NEAR_FROM = 0.85, 0.5
 #: of OKS: the least that connects a detection with a person
 LOCALISED = 0.1
@@ -30,6 +30,10 @@ LOCALISED = 0.1
 RIGHT = 0.5
 #: why a detection is false, or a person missed, besides `KINDS`
 DUPLICATE, BACKGROUND, NOT_FOUND = 5, 6, 7
+_ERRORS = {name: code for code, name in enumerate(KINDS) if code != GOOD}
+#: name → code of why a detection is false, and of why a person is missed
+FALSE_KINDS = {**_ERRORS, 'duplicate': DUPLICATE, 'background': BACKGROUND}
+MISSED_KINDS = {**_ERRORS, 'not found': NOT_FOUND}
 _CHUNK = 1000
 
 
@@ -88,7 +92,7 @@ def classify(
     """Hold the joints of detections against all people of their groups.
 
     Args:
-        poses: K key points.
+        poses: K keypoints.
         partners: (K,), the joint that a mirror puts in its place, or itself.
         detection, person: (Q,), what is compared.
 
@@ -144,7 +148,7 @@ def _similarity_to(
     labels: np.ndarray, points: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
     """(q, G, K), -1 where a joint is not labelled."""
-    near = key_point_similarity(points, labels[..., :2], areas, sigmas)
+    near = label_similarity(points, labels[..., :2], areas, sigmas)
     return np.where(labels[..., 2] > 0, near, -1)
 
 

@@ -1,4 +1,4 @@
-"""Object key-point similarity and matching by COCO's rules.
+"""Object keypoint similarity and matching by COCO's rules.
 
 For all images at once, so that a page can ask for the average precision of
 many subsets.
@@ -31,7 +31,7 @@ class Matches:
     ignored: np.ndarray
 
 
-def key_point_similarity(
+def label_similarity(
     points: np.ndarray, labels: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
     """Compute the similarity of keypoints to their labels.
@@ -54,7 +54,7 @@ def all_oks(poses: Poses, keypoints: np.ndarray | None = None) -> np.ndarray:
     For a person without labels, distances are to the box twice as large.
 
     Args:
-        poses: K key points.
+        poses: K keypoints.
         keypoints: (M, K, 2) in place of those of the detections.
 
     Returns:

@@ -6,10 +6,10 @@ from fnmatch import fnmatchcase
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModule
 
-from .._compat.config import config_folder
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
-from ..configs import building, load_config
+from ..configs import building, config_folder, load_config
 from ..errors import CheckpointError, ConfigError, closest
 from .metafile import read_models
 
@@ -174,7 +174,7 @@ def build(
     return model
 
 
-def _init_quietly(model: torch.nn.Module) -> None:
+def _init_quietly(model: BaseModule) -> None:
     """Set start values without MMEngine's report of every parameter."""
     logger = MMLogger.get_current_instance()
     level = logger.level

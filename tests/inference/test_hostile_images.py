@@ -19,8 +19,6 @@ from tests.helpers.hostile_images import EPS, large, png, write_hostile
 from tests.helpers.pose_cases import estimator, picture
 from tests.helpers.tools import tool_env
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def hostile(tmp_path_factory):

@@ -13,8 +13,8 @@ import yaml
 from mmengine.config import Config
 
 from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import flops as flops_api
-from pose_backbones.cli import main as cli
 from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
 from tests.helpers.hostile_images import png
@@ -77,6 +77,7 @@ def test_missing_data_set_in_a_real_process(root, tmp_path):
         tmp_path / 'nothing',
         '--work-dir',
         tmp_path / 'work',
+        real=True,
     )
     assert done.returncode == 2
     errors = [line for line in done.stdout.splitlines() if 'rror' in line]
@@ -181,6 +182,7 @@ def test_truncated_checkpoint_in_a_real_process(tiny_config, weights, synthetic,
         out,
         '--work-dir',
         tmp_path / 'work',
+        real=True,
     )
     assert done.returncode == 2
     assert f'error: checkpoint unreadable: {half} (' in done.stdout

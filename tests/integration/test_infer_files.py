@@ -24,8 +24,6 @@ from tests.helpers.hostile_images import write_hostile
 from tests.helpers.pose_cases import model_options, picture
 from tests.helpers.tools import ROOT, small_disk, tool_env
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> list[str]:
@@ -460,7 +458,7 @@ def test_names_that_cannot_be_printed(encoding, tmp_path):
     """A tool's last line names its output."""
     folder = tmp_path / os.fsdecode('\u00fc'.encode() + b'\xff')
     code = (
-        'import sys\nfrom pose_backbones.cli.main import run\n'
+        'import sys\nfrom pose_backbones.cli.entry_point import run\n'
         'run(lambda argv: print(f"the page is {sys.argv[1]}"))'
     )
     done = subprocess.run(

@@ -110,7 +110,7 @@ import torch
 import torch.distributed as dist
 from datetime import timedelta
 from pose_backbones.cli import stopping
-from pose_backbones.cli.main import run
+from pose_backbones.cli.entry_point import run
 from pose_backbones.errors import ConfigError
 
 def main(argv):

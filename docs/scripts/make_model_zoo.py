@@ -1,13 +1,15 @@
-"""What `tools/make_model_zoo.py` runs."""
+"""Write the tables and the figure of the model zoo: see `--help`."""
 
 import argparse
 from pathlib import Path
 
-from ..errors import ConfigError
-from ..utils.files import replacing, saying_why
-from ..zoo import picture
-from ..zoo.documents import family_readme, model_zoo, replace_summary
-from ..zoo.metafile import read_families
+from model_zoo import figure
+from model_zoo.documents import family_readme, model_zoo, replace_summary
+from model_zoo.measure import measure_families
+from pose_backbones.cli.entry_point import run
+from pose_backbones.errors import ConfigError
+from pose_backbones.utils.files import replacing, saying_why
+from pose_backbones.zoo import read_families
 
 _ROOT = Path(__file__).parents[2]
 
@@ -43,9 +45,9 @@ def stale(root: Path) -> list[Path]:
         for path, text in documents(root).items()
         if not path.is_file() or path.read_text(encoding='utf-8') != text
     ]
-    data = picture.points(read_families(root / 'configs'))
+    data = figure.points(read_families(root / 'configs'))
     image = root / 'docs/model_zoo.png'
-    if picture.shown_digest(image) != picture.digest(data):
+    if figure.shown_digest(image) != figure.digest(data):
         found.append(image)
     return found
 
@@ -66,12 +68,12 @@ def make(root: Path) -> list[Path]:
             if path in texts:
                 draft.write_text(texts[path], encoding='utf-8')
             else:
-                picture.draw(picture.points(read_families(root / 'configs')), draft)
+                figure.draw(figure.points(read_families(root / 'configs')), draft)
     return written
 
 
 def main(argv: list[str] | None = None, root: Path = _ROOT) -> None:
-    """Entry point of `tools/make_model_zoo.py`; `root` is the repository."""
+    """Entry point of `docs/scripts/make_model_zoo.py`; `root` is the repository."""
     parser = argparse.ArgumentParser(
         prog='make_model_zoo.py',
         description='Make the README of each family, docs/model_zoo.md, its '
@@ -95,14 +97,16 @@ def main(argv: list[str] | None = None, root: Path = _ROOT) -> None:
         paths = stale(root)
         if paths:
             names = ', '.join(str(path.relative_to(root)) for path in paths)
-            raise ConfigError(f'stale: {names}; run python tools/make_model_zoo.py')
+            raise ConfigError(f'stale: {names}; run python docs/scripts/make_model_zoo.py')
         print('every document shows what the metafiles say')
         return
     if args.measure:
-        from ..zoo.measure import measure_families
-
         print(
             '\n'.join(measure_families(read_families(root / 'configs'))) or 'no figure has changed'
         )
     for path in make(root):
         print(f'written: {path.relative_to(root)}')
+
+
+if __name__ == '__main__':
+    run(main)

@@ -8,7 +8,8 @@ import sysconfig
 import pytest
 from mmengine.config import Config
 
-from pose_backbones._compat import config as compat_config
+from pose_backbones import configs
+from pose_backbones._compat import config_names
 from pose_backbones.configs import load_config
 from pose_backbones.errors import ConfigError
 from tests.helpers.tools import ROOT, tool_env
@@ -55,7 +56,7 @@ def test_a_name_that_is_no_config_shows_the_closest():
 
 def test_installing_again_changes_nothing():
     before = Config.fromfile, Config._get_cfg_path
-    compat_config.install()
+    config_names.install('pose_backbones', configs.resolve)
     assert (Config.fromfile, Config._get_cfg_path) == before
 
 

@@ -1,19 +1,22 @@
 """Measuring every config's model, and writing the figures into metafiles."""
 
-import re
 from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..cli import flops
-from ..errors import ConfigError
-from ..utils.files import replacing, saying_why
-from .metafile import Family
-from .models import get_config, without_weights
+from pose_backbones.cli import flops
+from pose_backbones.utils.files import replacing, saying_why
+from pose_backbones.zoo import Family, get_config
+from pose_backbones.zoo.models import without_weights
+
+#: keys of a metafile's `Metadata`
+KEYS = ('Parameters', 'FLOPs', 'Attention FLOPs')
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,10 @@ class Size:
 
     def entries(self) -> dict[str, int]:
         """Key of a metafile's `Metadata` → value."""
-        entries = {'Parameters': self.params, 'FLOPs': self.flops}
-        if self.attention_flops:
-            entries['Attention FLOPs'] = self.attention_flops
-        return entries
+        figures = dict(zip(KEYS, (self.params, self.flops, self.attention_flops)))
+        if not self.attention_flops:
+            del figures[KEYS[-1]]
+        return figures
 
 
 class _RealLinspace(TorchFunctionMode):
@@ -79,59 +82,50 @@ def measure_config(cfg: Config) -> Size:
 
 
 def measure_families(families: list[Family]) -> list[str]:
-    """Measure every model of some families and write what has changed.
+    """Measure every model and write the changed figures into the metafiles.
 
     Args:
         families: Their metafiles are written.
 
     Returns:
-        A line for each model whose entry has changed.
+        A line for each model whose figures have changed.
     """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # keep long lines
     changes = []
     for family in families:
-        text = family.path.read_text(encoding='utf-8')
+        content = yaml.load(family.path)
+        metadata = {model['Name']: model['Metadata'] for model in content['Models']}
         for model in family.models:
             size = measure_config(get_config(model.name))
-            new = set_size(text, model.name, size)
-            if new != text:
-                changes.append(
-                    f'{model.name}: '
-                    + ', '.join(f'{key} {value:,}' for key, value in size.entries().items())
-                )
-            text = new
+            if update(metadata[model.name], size):
+                figures = ', '.join(f'{key} {value:,}' for key, value in size.entries().items())
+                changes.append(f'{model.name}: {figures}')
         with saying_why(family.path, ''), replacing(family.path) as draft:
-            draft.write_text(text, encoding='utf-8')
+            yaml.dump(content, draft)
     return changes
 
 
-def set_size(text: str, name: str, size: Size) -> str:
-    """Put figures into the text of a metafile, of which the rest stays.
+def update(metadata: CommentedMap, size: Size) -> bool:
+    """Set the figures in the `Metadata` of a metafile's model, in place.
 
     Args:
-        text: Of the metafile.
-        name: Of the model.
-        size: Its figures.
+        metadata: As ruamel.yaml loads it; the order of its keys is kept, and the figures stand
+            one after the other.
+        size: The measured figures.
 
     Returns:
-        The new text.
-
-    Raises:
-        ConfigError: If the model, or its figures' lines, are not in it.
+        Whether a figure has changed.
     """
-    found = re.search(rf'^- Name: {re.escape(name)}\n(?:(?!- ).*\n?)*', text, re.M)
-    if found is None:
-        raise ConfigError(f'the metafile has no model {name}')
-    # One block for all figures: attention's line comes and goes.
-    lines = ''.join(f'    {key}: {value}\n' for key, value in size.entries().items())
-    block, count = re.subn(
-        r'^    Parameters: .*\n    FLOPs: .*\n(?:    Attention FLOPs: .*\n)?',
-        lines,
-        found.group(),
-        flags=re.M,
-    )
-    if count != 1:
-        raise ConfigError(
-            f'{name}: expected the lines "Parameters: …" and "FLOPs: …", one '
-            'under the other, in its Metadata'
-        )
-    return text[: found.start()] + block + text[found.end() :]
+    new = size.entries()
+    old = {key: metadata.get(key) for key in KEYS if key in metadata}
+    if old == new:
+        return False
+    keys = list(metadata)
+    place = min((keys.index(key) for key in old), default=0)
+    for key in old:
+        del metadata[key]
+    for offset, (key, value) in enumerate(new.items()):
+        metadata.insert(place + offset, key, value)
+    return True

@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..utils.files import open_regular
-from ..utils.images import open_image
-from .metafile import Family
+from pose_backbones.utils.files import open_regular
+from pose_backbones.utils.images import open_image
+from pose_backbones.zoo import Family
 
 #: what the picture's file says of the data that it shows
 _KEY = 'Data'

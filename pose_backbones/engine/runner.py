@@ -1,8 +1,7 @@
-"""MMEngine's runner, strict about weights and at home on a CPU."""
+"""MMEngine's runner with strict loading, safe checkpoints, exact resume and CPU support."""
 
 import logging
 import os
-import subprocess
 import sys
 import time
 from datetime import timedelta
@@ -11,6 +10,7 @@ from pathlib import Path
 import mmengine
 import torch
 import torch.distributed as dist
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank
 from mmengine.fileio import join_path
@@ -26,12 +26,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
-from ..engine.checkpoint_hook import stand_in
-from ..engine.checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
-from ..engine.exact_resume import ExactResumeHook
-from ..engine.loops import use_resumable_loop
-from ..engine.non_finite import NonFiniteHook
-from ..engine.resuming import (
+from ..configs import building
+from ..errors import CheckpointError, ConfigError, DatasetError, PoseBackbonesError
+from ..utils.files import replacing, saying_why
+from .checkpoint_hook import stand_in
+from .checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
+from .distributed import check_devices, translate_launcher
+from .exact_resume import ExactResumeHook
+from .loops import use_resumable_loop
+from .non_finite import NonFiniteHook
+from .resuming import (
     check_limits,
     check_optimizer,
     check_schedules,
@@ -42,10 +46,8 @@ from ..engine.resuming import (
     own_tensors,
     resume_report,
 )
-from ..engine.saving import check_finite, make_plain, write_checkpoint
-from ..engine.seeded_loading import seed_loader
-from ..errors import CheckpointError, ConfigError, LaunchError, PoseBackbonesError
-from ..utils.files import replacing, saying_why
+from .saving import check_finite, make_plain, write_checkpoint
+from .seeded_loading import seed_loader
 
 #: seconds; that of NCCL, where gloo by itself waits for half an hour
 _TIMEOUT = 600
@@ -432,73 +434,42 @@ def _timeout(env_cfg: dict) -> timedelta:
     return timedelta(seconds=value)
 
 
-def check_devices(processes: int) -> None:
-    """Refuse more processes on this machine than it has GPUs.
+def load_dataset(runner: PoseRunner, split: str):
+    """Load the data set of a split now, and not when its loop starts.
 
     Args:
-        processes: On this machine.
+        runner: Its loop of the split is built.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Returns:
+        The data set.
 
     Raises:
-        LaunchError: If there are GPUs, but fewer.
+        DatasetError: If nobody is annotated in it.
     """
-    devices = torch.cuda.device_count()
-    if torch.cuda.is_available() and processes > devices:
-        raise LaunchError(
-            f'{processes} processes were asked for, but this machine has '
-            f'{devices} GPU{"s" if devices > 1 else ""}: ask for at most '
-            f'{devices}, or set CUDA_VISIBLE_DEVICES=-1 to run on the CPU'
-        )
-
-
-#: launcher → its names of RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE
-_VARIABLES = {
-    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_NTASKS_PER_NODE'),
-    'mpi': (
-        'OMPI_COMM_WORLD_RANK',
-        'OMPI_COMM_WORLD_SIZE',
-        'OMPI_COMM_WORLD_LOCAL_RANK',
-        'OMPI_COMM_WORLD_LOCAL_SIZE',
-    ),
-}
-
-
-def translate_launcher(launcher: str) -> None:
-    """Set the variables of torchrun from those of another launcher.
-
-    Args:
-        launcher: `'pytorch'` (nothing to do), `'slurm'` or `'mpi'`.
-
-    Raises:
-        LaunchError: If the launcher has not started this process.
-    """
-    ours = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE')
-    for name, theirs in zip(ours, _VARIABLES.get(launcher, ours)):
-        if name == 'LOCAL_WORLD_SIZE':  # not every launcher tells
-            os.environ.setdefault(theirs, '1')
-        if theirs not in os.environ:
-            raise LaunchError(
-                f'--launcher {launcher}: the variable {theirs} is not set, '
-                f'so this process was not started by '
-                f'{"torchrun" if launcher == "pytorch" else launcher}'
-            )
-        os.environ[name] = os.environ[theirs]
-    if launcher != 'pytorch':
-        os.environ.setdefault('MASTER_PORT', os.environ.get('PORT', '29500'))
-        os.environ.setdefault('MASTER_ADDR', _first_slurm_node())
-
-
-def _first_slurm_node() -> str:
-    """The machine of the first process, as Slurm's own tool names it."""
-    nodes = os.environ.get('SLURM_NODELIST')
-    if not nodes:
-        return '127.0.0.1'
     try:
-        listed = subprocess.run(
-            ['scontrol', 'show', 'hostname', nodes], check=True, capture_output=True, text=True
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise LaunchError(
-            f'the first node of SLURM_NODELIST={nodes} could not be found '
-            f'({error}): set MASTER_ADDR'
+        return getattr(runner, f'{split}_loop').dataloader.dataset
+    except ValueError as error:
+        if 'need at least one array' not in str(error):
+            raise
+        # MMEngine packs the list of people into one array.
+        raise DatasetError(
+            f'the {split} data is empty: not one annotated person is in '
+            f'{runner.cfg[f"{split}_dataloader"].dataset.ann_file}'
         ) from error
-    return listed.stdout.split()[0]
+
+
+def build_runner(cfg: Config) -> PoseRunner:
+    """Build the runner, the model with it.
+
+    Args:
+        cfg: A config.
+
+    Returns:
+        The runner.
+
+    Raises:
+        ConfigError: If the model refuses an argument.
+    """
+    with building(cfg):
+        return PoseRunner.from_cfg(cfg)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .metafile import Family, Model
+from pose_backbones.zoo import Family, Model
 
 #: how the tables are to be read
 READING = (

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import ConfigError
-from .metafile import Family, Model
+from pose_backbones.errors import ConfigError
+from pose_backbones.zoo import Family, Model
+
 from .tables import READING, link, sections, unique
 
 BEGIN, END = '<!-- models -->', '<!-- /models -->'
-_MADE = '<!-- Made from {} by tools/make_model_zoo.py: edit that. -->'
+_MADE = '<!-- Made from {} by docs/scripts/make_model_zoo.py: edit that. -->'
 
 
 def family_readme(family: Family, root: Path) -> str:

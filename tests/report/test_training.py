@@ -1,4 +1,4 @@
-"""Curves of training runs."""
+"""Reading and plotting training logs."""
 
 import json
 import math
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from pose_backbones.cli.plot_training import plot_training, read_scalars
 from pose_backbones.errors import DatasetError, WorkDirError
+from pose_backbones.report.training import plot_training, read_scalars
 
 
 def _log(work_dir, start, entries):
