@@ -9,7 +9,7 @@ from .._compat.metainfo import shipped_metainfo
 from ..errors import DatasetError, first_line
 from ..structures.coco import CocoFile, Fault, box, check_entries, has, keypoints, one_of, score
 from ..structures.metainfo import default_sigmas, read_metainfo
-from ..structures.symmetry import find_pairs
+from ..structures.symmetry import flip_indices
 from ..visualization.draw import Skeleton
 from .run_files import Sources
 
@@ -103,10 +103,11 @@ def _read_run(sources: Sources) -> Run:
 
 def _read_truth(file: CocoFile) -> dict:
     """Get the annotations with keypoints, with `iscrowd` in all of them."""
-    images, annotations, _ = (
+    images, annotations, categories = (
         file.entries(name, empty=False) for name in ('images', 'annotations', 'categories')
     )
     file.check('image', images, has('id', 'file_name'))
+    file.check('category', categories, has('id'))
     people = [{'iscrowd': 0, **entry} for entry in annotations if entry.get('keypoints')]
     return {**file.content, 'annotations': people}
 
@@ -152,8 +153,7 @@ def _known(names: Sequence[str], crowd: bool) -> tuple[dict | None, str]:
 def _partners(metainfo: Mapping | None, skeleton: Skeleton) -> np.ndarray:
     if metainfo is not None:
         return np.array(metainfo['flip_indices'])
-    pairs = find_pairs(skeleton.names)
-    return np.array([skeleton.names.index(pairs.get(name, name)) for name in skeleton.names])
+    return np.array(flip_indices(skeleton.names))
 
 
 def _check_truth(

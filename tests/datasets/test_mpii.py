@@ -12,7 +12,7 @@ from scipy.io import loadmat
 
 from pose_backbones.datasets.mpii import read_people
 from pose_backbones.errors import DatasetError
-from pose_backbones.synthetic import make_synthetic_mpii
+from pose_backbones.synthetic import SyntheticDataError, make_synthetic_mpii
 from tests.helpers.tools import run_tool
 
 SEED = 3  # that of the fixture `synthetic`
@@ -139,7 +139,7 @@ def test_the_same_seed_gives_the_same_files(mpii, tmp_path):
 
 
 def test_layouts_do_not_overwrite_each_other(synthetic):
-    with pytest.raises(DatasetError, match='no synthetic data set of this'):
+    with pytest.raises(SyntheticDataError, match='no synthetic data set of this'):
         make_synthetic_mpii(synthetic, 2, 2, overwrite=True)
 
 

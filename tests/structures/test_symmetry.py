@@ -2,7 +2,13 @@
 
 import pytest
 
-from pose_backbones.structures.symmetry import find_pairs, find_sides, limb_side, without_side
+from pose_backbones.structures.symmetry import (
+    find_pairs,
+    find_sides,
+    flip_indices,
+    limb_side,
+    without_side,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +28,7 @@ from pose_backbones.structures.symmetry import find_pairs, find_sides, limb_side
 def test_left_and_right(left, right, rest):
     names = ['tail', right, left, 'upright']
     assert find_pairs(names) == {left: right, right: left}
+    assert flip_indices(names) == [0, 2, 1, 3]
     assert find_sides(names) == ('middle', 'right', 'left', 'middle')
     assert without_side(left, True) == rest
     assert without_side(right, True) == rest
