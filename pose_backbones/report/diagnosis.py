@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .matching import keypoint_similarity, match
+from .matching import key_point_similarity, match
 from .poses import Poses
 
 #: of a joint: near its label; near, but not within a person's error; near
@@ -148,7 +148,7 @@ def _similarity_to(
     labels: np.ndarray, points: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
     """(q, G, K), -1 where a joint is not labelled."""
-    near = keypoint_similarity(points, labels[..., :2], areas, sigmas)
+    near = key_point_similarity(points, labels[..., :2], areas, sigmas)
     return np.where(labels[..., 2] > 0, near, -1)
 
 

@@ -1,4 +1,4 @@
-"""Object keypoint similarity and matching by COCO's rules.
+"""Object key-point similarity and matching by COCO's rules.
 
 For all images at once, so that a page can ask for the average precision of
 many subsets.
@@ -29,7 +29,7 @@ class Matches:
     ignored: np.ndarray
 
 
-def keypoint_similarity(
+def key_point_similarity(
     points: np.ndarray, labels: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
     """exp(−d² / (2 s² (2σ)²)), COCO's similarity of a point to its label.
@@ -57,7 +57,7 @@ def all_oks(poses: Poses, keypoints: np.ndarray | None = None) -> np.ndarray:
     For a person without labels, distances are to the box twice as large.
 
     Args:
-        poses: K keypoints.
+        poses: K key points.
         keypoints: (M, K, 2) in place of those of the detections.
 
     Returns:
