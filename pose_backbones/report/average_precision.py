@@ -1,7 +1,7 @@
-"""Average precision of any subset, by COCO's rules.
+"""Average precision of any subset of the people, as COCO's evaluation computes it.
 
-The page's COCO table is by `xtcocotools` itself (`coco_table`); of the same
-people both give the same.
+`coco_table` computes the metrics of all people with xtcocotools. For subsets and for repaired
+detections, xtcocotools would need changed files. For all people, both give the same values.
 """
 
 from dataclasses import dataclass
@@ -11,22 +11,23 @@ import numpy as np
 from .matching import match
 from .poses import Poses
 
-#: of OKS, over which AP is the mean
+#: OKS thresholds over which AP is the mean.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-#: at which precision is read
+#: Recalls at which the precision is sampled.
 RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Average precision and recall; NaN where no people count.
+    """Average precision and recall of a subset of the people; NaN without people.
 
     Args:
-        ap: Mean over the thresholds of OKS.
-        ap50, ap75: At .5 and .75.
-        ar: The recall, mean over the thresholds.
-        people: How many people count.
-        curves: (10, 101), precision at the `RECALLS` by threshold.
+        ap: AP, mean over the OKS thresholds.
+        ap50: AP at an OKS threshold of .5.
+        ap75: AP at an OKS threshold of .75.
+        ar: Recall, mean over the OKS thresholds.
+        people: Number of people in the subset.
+        curves: (10, 101), precision by OKS threshold and recall (`RECALLS`).
     """
 
     ap: float
@@ -45,14 +46,16 @@ def average_precision(
     scores: np.ndarray | None = None,
     dropped: np.ndarray | None = None,
 ) -> AveragePrecision:
-    """COCO's AP of a subset of the people.
+    """Compute COCO's average precision and recall for a subset of the people.
 
     Args:
-        poses, oks, scores: See `match`.
-        ignored: (N,) bool, people outside of the subset; None: as annotated.
-        areas: Least and largest area of the subset; detections outside of
-            it that match nobody do not count.
-        dropped: (M,) bool, detections that are taken out.
+        poses: N people and M detections.
+        oks: (P,), OKS of the pairs in `poses.pairs`.
+        ignored: (N,) bool, the people outside of the subset (default: as annotated).
+        areas: Minimum and maximum area of the subset. Unmatched detections with another area are
+            ignored.
+        scores: (M,), scores to use instead of those of the detections.
+        dropped: (M,) bool, detections to leave out.
 
     Returns:
         The mean over the categories that have people.
@@ -91,7 +94,13 @@ def average_precision(
 
 
 def _curve(matched: np.ndarray, off: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """(T, 101) precision at the recalls, and (T,) the last recall."""
+    """Compute (T, 101) precisions at `RECALLS` and (T,) the highest recall.
+
+    Args:
+        matched: (T, M) bool by threshold, the detections that match a person, sorted by score.
+        off: (T, M) bool, the ignored detections.
+        total: Number of people.
+    """
     right = np.cumsum(matched & ~off, axis=1, dtype=float)
     wrong = np.cumsum(~matched & ~off, axis=1, dtype=float)
     precision = right / (right + wrong + np.spacing(1))

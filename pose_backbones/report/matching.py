@@ -1,4 +1,4 @@
-"""Object keypoint similarity and matching by COCO's rules.
+"""Object key-point similarity and matching by COCO's rules.
 
 For all images at once, so that a page can ask for the average precision of
 many subsets.
@@ -54,7 +54,7 @@ def all_oks(poses: Poses, keypoints: np.ndarray | None = None) -> np.ndarray:
     For a person without labels, distances are to the box twice as large.
 
     Args:
-        poses: K keypoints.
+        poses: K key points.
         keypoints: (M, K, 2) in place of those of the detections.
 
     Returns:

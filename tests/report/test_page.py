@@ -479,7 +479,9 @@ def test_the_template_and_the_style_sheet_are_in_the_wheel(monkeypatch):
     import setuptools  # noqa: F401  (provides distutils)
 
     monkeypatch.chdir(ROOT)
-    build = run_setup('setup.py', stop_after='config').get_command_obj('build_py')
+    distribution = run_setup('setup.py', stop_after='config')
+    distribution.include_package_data = False  # otherwise it writes an egg-info folder
+    build = distribution.get_command_obj('build_py')
     build.ensure_finalized()
     files = {f'{source}/{name}' for _, source, _, names in build.data_files for name in names}
     templates = 'pose_backbones/report/templates'
