@@ -14,10 +14,9 @@ from mmengine.logging import print_log
 
 from ..errors import DatasetError, first_line
 from ..utils.files import is_url, replacing
-from .encoders import DiskFullError, VideoError
-from .paths import is_live, is_video
 from .pose_result import PoseResult
-from .video import USUAL_FPS, VideoWriter, read_video
+from .video_reader import DEFAULT_FPS, is_live, is_video, read_video
+from .video_writer import DiskFullError, VideoError, VideoWriter
 
 _PICTURES = ('.jpg', '.jpeg', '.png')  # endings that are kept
 _VIDEOS = ('.mp4',)
@@ -101,7 +100,7 @@ class Drawings:
             self._failed = part  # until the frame is written
             if self._writer is None:
                 self._writer = _open(path, self.parts[part], result.size)
-            self._writer.write(picture)
+            self._writer.write(picture, result.time)
             self._failed = None
 
     @contextmanager
@@ -125,7 +124,7 @@ class Drawings:
 
 def _open(path: Path, source: str | int, size: tuple[int, int]) -> VideoWriter:
     if is_live(source):
-        return VideoWriter(path, size, USUAL_FPS, overwrite=True)
+        return VideoWriter(path, size, DEFAULT_FPS, overwrite=True)
     with read_video(source) as video:
         rate = video.fps
     sound = None if is_url(source) else source
