@@ -43,7 +43,7 @@ setup(
         'openmmlab': ['mmpose>=1.3.2,<1.4', 'mmcv>=2.1,<2.2'],
         'detection': ['mmdet>=3.3,<3.4'],
         # Its wheels contain FFmpeg, with x264 under the GPL.
-        'video': ['av>=15'],
+        'video': ['av>=17'],
     },
     classifiers=[
         'Programming Language :: Python :: 3.10',
