@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 
 from ..errors import ConfigError, DatasetError, WorkDirError
-from ..inference.annotated_outputs import write_picture
 from ..inference.inferencer import PoseInferencer
 from ..utils.files import check_writable_dir, file_problem, read_text, saying_why
+from ..utils.images import write_image
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         if out is not None:
             with saying_why(out, '--out-img-root'):
                 out.mkdir(parents=True, exist_ok=True)
-                write_picture(out / f'vis_{result.index}.jpg', picture)
+                write_image(out / f'vis_{result.index}.jpg', picture)
         if args.show:
             cv2.imshow(result.name, picture)
             cv2.waitKey(0)

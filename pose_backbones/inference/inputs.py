@@ -12,7 +12,7 @@ from PIL import Image
 from ..errors import DatasetError
 from ..utils.arguments import check_flag
 from ..utils.files import is_url
-from .images import UNNAMED, decode, describe, read_image
+from ..utils.images import UNNAMED, decode_image, describe_source, read_image
 from .paths import check_some_there, expand, numbers_of_names
 from .video_reader import import_av, is_live, is_video, read_video
 
@@ -268,7 +268,7 @@ def name_of(source, index: int) -> str:
         return f'camera {source}'
     if isinstance(source, Exception):
         return f'input {index + 1}'
-    name = describe(source)
+    name = describe_source(source)
     return f'{name} {index + 1}' if name in UNNAMED else name
 
 
@@ -281,4 +281,4 @@ def _read(source, rgb: bool) -> np.ndarray:
         data = fileio.get(source)
     except Exception as error:  # of any of the back ends
         raise DatasetError(f'cannot read the image {source}: {error}') from error
-    return decode(data, source)
+    return decode_image(data, source)

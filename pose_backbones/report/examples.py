@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ..errors import DatasetError
-from ..inference.images import read_image
+from ..utils.images import read_image
 from ..visualization.draw import Skeleton, draw_pose
 from .calibration import Calibration
 from .diagnosis import BACKGROUND, KINDS, MISS, Diagnosis
