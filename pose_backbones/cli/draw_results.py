@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 
 from ..errors import DatasetError, WorkDirError, first_line
-from ..inference.annotated_outputs import shorter, write_picture
-from ..inference.images import read_image
 from ..structures.coco import CocoFile, Fault, has, keypoints
 from ..structures.metainfo import read_metainfo
-from ..utils.files import check_no_input, check_writable_dir, saying_why
+from ..utils.files import check_no_input, check_writable_dir, saying_why, shorten_name
+from ..utils.images import read_image, write_image
 from ..visualization.draw import Skeleton, draw_pose
 
 _OVERVIEW = 'overview.jpg'
@@ -100,11 +99,11 @@ def _flat(images: list[dict]) -> Iterator[str]:
     used = {_OVERVIEW}
     for image in images:
         flat = Path(image['file_name']).with_suffix('').as_posix().lstrip('/')
-        flat = shorter(Path(flat.replace('/', '_') + '.jpg'))
+        flat = shorten_name(Path(flat.replace('/', '_') + '.jpg'))
         unique, number = flat, 1
         while unique.name in used:
             number += 1
-            unique = shorter(flat, f'-{number}')
+            unique = shorten_name(flat, f'-{number}')
         used.add(unique.name)
         yield unique.name
 
@@ -131,7 +130,7 @@ def _check_pictures(paths: list[Path], inputs: list, overwrite: bool) -> None:
 
 def _write(path: Path, picture: np.ndarray) -> None:
     try:
-        write_picture(path, picture)
+        write_image(path, picture)
     except (ValueError, cv2.error) as error:
         raise DatasetError(f'{path} cannot be drawn: {first_line(error)}') from error
 

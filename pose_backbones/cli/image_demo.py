@@ -6,10 +6,10 @@ from pathlib import Path
 import cv2
 
 from ..errors import ConfigError, DatasetError, WorkDirError
-from ..inference.annotated_outputs import write_picture
 from ..inference.inferencer import PoseInferencer
 from ..structures.coco import CocoFile, has
 from ..utils.files import check_writable_dir, saying_why
+from ..utils.images import write_image
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         if out is not None:
             with saying_why(out, '--out-img-root'):
                 out.mkdir(parents=True, exist_ok=True)
-                write_picture(out / f'vis_{result.index}.jpg', picture)
+                write_image(out / f'vis_{result.index}.jpg', picture)
         if args.show:
             cv2.imshow(result.name, picture)
             cv2.waitKey(0)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..errors import DatasetError
-from ..inference.images import read_image
+from ..utils.images import read_image
 from ..visualization.draw import Skeleton, draw_pose
 from .diagnosis import BACKGROUND, MISS
 from .measures import Measures

@@ -11,7 +11,7 @@ import pytest
 from pose_backbones import PoseInferencer
 from pose_backbones.cli.image_demo import main
 from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
-from pose_backbones.inference.annotated_outputs import write_picture
+from pose_backbones.utils.images import write_image
 from tests.helpers.pose_cases import picture, write_checkpoint, write_config
 from tests.helpers.tools import ROOT, tool_env
 
@@ -62,7 +62,7 @@ def test_script_draws_every_image(files, tmp_path):
     pose = PoseInferencer(config, weights, device='cpu')
     paths = [f'{folder}/{number}.png' for number in BOXES]
     for index, result in enumerate(pose(paths, file)):
-        write_picture(tmp_path / 'expected.jpg', result.draw(threshold=0.0))
+        write_image(tmp_path / 'expected.jpg', result.draw(threshold=0.0))
         expected, found = (
             cv2.imread(str(tmp_path / name)).astype(int)
             for name in ('expected.jpg', f'out/vis_{index}.jpg')

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pose_backbones.errors import DatasetError
-from pose_backbones.inference.images import describe, from_array, read_image
+from pose_backbones.utils.images import describe_source, image_from_array, read_image, write_image
 from tests.helpers.pose_cases import picture
 
 WHITE = 255
@@ -86,7 +86,7 @@ def test_16_bits_are_the_high_ones():
     for suffix in ('.png', '.tiff'):
         data = cv2.imencode(suffix, deep)[1].tobytes()
         np.testing.assert_array_equal(read_image(data), expected)
-    np.testing.assert_array_equal(from_array(deep), expected)
+    np.testing.assert_array_equal(image_from_array(deep), expected)
     colour = rng.integers(0, 2**16, (9, 7, 3), np.uint16)
     for suffix in ('.png', '.tiff'):
         data = cv2.imencode(suffix, colour)[1].tobytes()
@@ -265,7 +265,24 @@ def test_names_of_inputs(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(encode(pil(picture(0)), 'PNG'))
     with open(path, 'rb') as file, Image.open(path) as image:
-        assert describe(file) == describe(image) == describe(path) == str(path)
-    assert describe(np.zeros(1)) == 'array'
-    assert describe(b'') == describe(io.BytesIO()) == 'bytes'
-    assert describe(Image.new('L', (1, 1))) == 'image'
+        assert describe_source(file) == describe_source(image) == describe_source(path) == str(path)
+    assert describe_source(np.zeros(1)) == 'array'
+    assert describe_source(b'') == describe_source(io.BytesIO()) == 'bytes'
+    assert describe_source(Image.new('L', (1, 1))) == 'image'
+
+
+def test_an_image_is_complete_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / 'a.png'
+    write_image(path, np.zeros((4, 5, 3), np.uint8))
+    before = path.read_bytes()
+    real = type(path).write_bytes
+
+    def full(self, data):
+        real(self, data[:10])
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(type(path), 'write_bytes', full)
+    with pytest.raises(OSError, match='No space left'):
+        write_image(path, np.ones((4, 5, 3), np.uint8))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -12,9 +12,9 @@ from PIL import EpsImagePlugin, Image
 from pose_backbones import PoseInferencer
 from pose_backbones.datasets.transforms.loading import LoadImage
 from pose_backbones.errors import DatasetError
-from pose_backbones.inference.images import read_image
 from pose_backbones.report.examples import _read
 from pose_backbones.utils import images
+from pose_backbones.utils.images import read_image
 from tests.helpers.hostile_images import EPS, large, png, write_hostile
 from tests.helpers.pose_cases import estimator, picture
 from tests.helpers.tools import tool_env
@@ -53,7 +53,7 @@ def test_memory_is_bounded(hostile):
     code = """
 import resource, sys
 from pose_backbones.datasets.transforms.loading import LoadImage
-from pose_backbones.inference.images import read_image
+from pose_backbones.utils.images import read_image
 from pose_backbones.errors import DatasetError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
@@ -94,7 +94,7 @@ def test_large_images_with_alpha_are_those_of_small_parts(monkeypatch):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (40, 30, 4), np.uint8)
     expected = read_image(image)
-    monkeypatch.setattr('pose_backbones.inference.images._STRIP', 100)
+    monkeypatch.setattr('pose_backbones.utils.images._STRIP', 100)
     np.testing.assert_array_equal(read_image(image), expected)
 
 
