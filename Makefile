@@ -43,6 +43,11 @@ lint: $(VENV)/.dev-ready
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+# The variable silences a notice about the future of the theme.
+docs: $(VENV)/.dev-ready
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 # Pins that are already in a file stay unless they no longer fit. To raise all:
 # make lock UPGRADE=--upgrade
 UPGRADE ?=

@@ -70,7 +70,8 @@ class Results(Iterator[PoseResult]):
         inputs: What it gets.
         source: Of the boxes of a top-down model; None for a bottom-up one.
         follower: Of people in videos, if they are to be followed.
-        strict, keep_images: See `PoseInferencer.__call__`.
+        strict: See `PoseInferencer.__call__`.
+        keep_images: See `PoseInferencer.__call__`.
 
     Attributes:
         failures: The inputs that could not be read, up to now.
@@ -109,7 +110,8 @@ class Results(Iterator[PoseResult]):
         """Everything in the order of the inputs, from somewhere on.
 
         Args:
-            part, index: See `Inputs.since`.
+            part: See `Inputs.since`.
+            index: See `Inputs.since`.
 
         Yields:
             Numbers of parts, with results and with what could not be read.
