@@ -175,7 +175,8 @@ def test_a_type_of_data_set_is_not_imported(folder, monkeypatch, kind):
 def test_configs_of_another_shape(folder, value):
     with open(folder / 'config.py', 'a') as file:
         file.write(f'\ntest_dataloader = {value}\n')
-    make(folder)
+    figures = {row[0]: row[1] for row in Page(make(folder)).tables['coco'][1:]}
+    assert float(figures['AP']) > 0.9
 
 
 def test_files_that_block_are_refused(folder):
