@@ -39,19 +39,19 @@ class CocoSubmission:
         return str(Path(self.folder, submission_name(self.image_list, self.name)))
 
     def check_dataset(self, dataset) -> None:
-        """Refuse a data set with other key points than COCO's.
+        """Refuse a data set with other keypoints than COCO's.
 
         Args:
             dataset: The one that is tested on.
 
         Raises:
-            DatasetError: With the number of key points.
+            DatasetError: With the number of keypoints.
         """
         count = dataset.metainfo['num_keypoints']
         if count != NUM_VALUES // 3:
             raise DatasetError(
                 f'--format-only: the server of COCO takes {NUM_VALUES // 3} '
-                f'key points, but the data set has {count}'
+                f'keypoints, but the data set has {count}'
             )
 
     @property

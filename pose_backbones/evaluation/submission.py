@@ -13,9 +13,9 @@ from ..utils.files import replacing
 
 #: how many people of an image the server looks at
 MOST_PEOPLE = 20
-#: the only category of COCO's key points
+#: the only category of COCO's keypoints
 PERSON = 1
-#: x, y and score (any number) of 17 key points
+#: x, y and score (any number) of 17 keypoints
 NUM_VALUES = 51
 _FIELDS = ('image_id', 'category_id', 'keypoints', 'score')
 

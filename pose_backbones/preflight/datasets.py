@@ -118,7 +118,7 @@ def _check_boxes(
 
 
 def check_keypoints(cfg: Config, dataset, split: str) -> None:
-    """Refuse a data set whose key points are not those of the model.
+    """Refuse a data set whose keypoints are not those of the model.
 
     Args:
         cfg: The config.
@@ -126,7 +126,7 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
         split: Its name, for the message.
 
     Raises:
-        DatasetError: If the numbers of key points differ.
+        DatasetError: If the numbers of keypoints differ.
     """
     declared = dataset.metainfo['num_keypoints']
     source = cfg[f'{split}_dataloader'].dataset
@@ -136,11 +136,11 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
         found = np.shape(person.get('keypoints', ()))
         if len(found) > 1 and found[1] != declared:
             raise DatasetError(
-                f'{where} has {found[1]} key points a person (annotation '
+                f'{where} has {found[1]} keypoints a person (annotation '
                 f'{_first(person.get("id"))}), but '
                 f'{type(dataset).__name__} has {declared}. Use the data set '
                 'type, or a metainfo file (tools/make_dataset_info.py writes '
-                'one), that describes these key points'
+                'one), that describes these keypoints'
             )
     check_sigmas(cfg, declared, where)
     head = cfg.model.get('head') or {}
@@ -151,7 +151,7 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
         predicted //= 3  # each point has a map and two of offsets
     if isinstance(predicted, int) and predicted != declared:
         raise DatasetError(
-            f'the model predicts {predicted} key points (model.head), but '
+            f'the model predicts {predicted} keypoints (model.head), but '
             f'{where} has {declared}: set --cfg-options '
             f'model.head.{key}={declared}'
         )

@@ -56,7 +56,7 @@ def _check_measures(metric: dict, split: str, dataset: dict, truth: CocoFile) ->
     ):
         expected = (
             f'{split}_evaluator measures by it. The people of the file have '
-            f'{" or ".join(map(str, counts))} key points. Give annotations of the kind that '
+            f'{" or ".join(map(str, counts))} keypoints. Give annotations of the kind that '
             f'{dataset["type"]} reads, or set {instead}'
         )
         if wanted:

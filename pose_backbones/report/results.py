@@ -13,7 +13,7 @@ from ..structures.symmetry import flip_indices
 from ..visualization.draw import Skeleton
 from .run_files import Sources
 
-#: data sets known by the names of their key points
+#: data sets known by the names of their keypoints
 _KNOWN = ('coco', 'crowdpose', 'ap10k', 'aic')
 
 
@@ -23,9 +23,9 @@ class Run:
 
     Args:
         sources: The files.
-        truth: COCO's annotations, those with key points.
+        truth: COCO's annotations, those with keypoints.
         results: COCO's results.
-        skeleton: K key points and their limbs.
+        skeleton: K keypoints and their limbs.
         sigmas: (K,).
         sigma_origin: Where they are from, for the reader.
         partners: (K,), the joint that a mirror puts in each one's place.
@@ -135,7 +135,7 @@ def _key_points(sources: Sources, truth: Mapping, crowd: bool) -> tuple[Skeleton
 
 
 def _known(names: Sequence[str], crowd: bool) -> tuple[dict | None, str]:
-    """MMPose's description of a data set with these key points."""
+    """MMPose's description of a data set with these keypoints."""
     for name in _KNOWN:
         file = shipped_metainfo(f'{name}.py')
         if not file.is_file():
@@ -175,7 +175,7 @@ def _check_truth(
     )
     if not any(any(entry['keypoints'][2::3]) for entry in people):
         raise DatasetError(
-            f'{path}: nobody has a labelled key point: there is nothing to measure predictions by'
+            f'{path}: nobody has a labelled keypoint: there is nothing to measure predictions by'
         )
 
 

@@ -25,11 +25,11 @@ class Sources:
     """Files of a test run, and how it was evaluated.
 
     Args:
-        results: Key points in COCO's results format.
+        results: Keypoints in COCO's results format.
         annotations: COCO's annotations.
         images: Folder of the images; None: there are no pictures.
         logs: Folder in which there may be training logs.
-        metainfo: MMPose's description of the key points, parsed; None:
+        metainfo: MMPose's description of the keypoints, parsed; None:
             not known from the config.
         metainfo_origin: Where it is from.
         iou_type: Of the evaluation; None: not known from the config.
@@ -68,7 +68,7 @@ def find_sources(
             is read, and not run.
         annotations, images, logs: Files and folders in place of the
             config's.
-        metainfo: MMPose's description of the key points, a `.py` file, which
+        metainfo: MMPose's description of the keypoints, a `.py` file, which
             is run.
         config: The config of the test, which is loaded as all tools do, in
             place of the one that is looked for.
@@ -83,7 +83,7 @@ def find_sources(
     place = Path(results)
     if not place.exists():
         raise DatasetError(
-            f'{results} is not there: expected a file of key points in '
+            f'{results} is not there: expected a file of keypoints in '
             f"COCO's results format, or the work dir of a test; {_HOW}"
         )
     folder = place if place.is_dir() else place.parent
@@ -202,7 +202,7 @@ def _find_results(folder: Path, config: Mapping) -> Path:
 
 
 def _metrics(config: Mapping) -> list[Mapping]:
-    """Of the evaluator, those that measure key points as COCO does."""
+    """Of the evaluator, those that measure keypoints as COCO does."""
     found = config.get('test_evaluator') or []
     found = found if isinstance(found, (list, tuple)) else [found]
     return [
@@ -252,7 +252,7 @@ def _from_config(config: Mapping, trusted: bool) -> dict:
 
 
 def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
-    """The description of a data set's key points, by its class or file."""
+    """The description of a data set's keypoints, by its class or file."""
     from mmpose.registry import DATASETS
 
     name = _name(dataset, 'type').rpartition('.')[2]
@@ -269,7 +269,7 @@ def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
         return read_metainfo(given) if given else None
     except Exception as error:  # of a description that is none
         raise ConfigError(
-            f'the config describes its key points ({file or "metainfo"}) in '
+            f'the config describes its keypoints ({file or "metainfo"}) in '
             f'a way that cannot be read: {first_line(error)}: give the '
             'description with --metainfo, or the config with --config'
         ) from error

@@ -457,7 +457,7 @@ def test_wrong_key_point_count_of_the_model(fail, tiny_config, synthetic, tmp_pa
         '--cfg-options',
         'model.head.out_channels=16',
     )
-    assert 'the model predicts 16 key points' in line
+    assert 'the model predicts 16 keypoints' in line
     assert 'has 17' in line
     assert not list((tmp_path / 'work').glob('*.pth'))
 
@@ -469,7 +469,7 @@ def test_wrong_key_point_count_of_the_data(fail, tiny_config, data, tmp_path):
         person['keypoints'] = person['keypoints'][:-3]
     path.write_text(json.dumps(content))
     line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
-    assert 'has 16 key points a person' in line
+    assert 'has 16 keypoints a person' in line
     assert 'but CocoDataset has 17' in line
 
 
