@@ -188,7 +188,7 @@ def test_several_processes_write_the_same(written, test_dev, weights, tmp_path):
     archive = tmp_path / 'person_keypoints_test-dev2017_tiny_test-dev_results.zip'
     assert re.search(
         rf'{len(written)} results written to {archive} '
-        r'\(\d+ left out: 20 an image are taken\)',
+        r'\(\d+ left out: at most 20 per image are accepted\)',
         done.stdout,
     )
     theirs = read_archive(archive)
@@ -464,7 +464,7 @@ def test_mpii_without_head_boxes(mpii, tmp_path, monkeypatch):
     path.write_text(json.dumps(people))
     message = (
         rf'{path} has no head boxes \(1 of {len(people)} people, such '
-        r'as number 1\), and PCKh is measured by them: give '
+        r'as number 1\), which PCKh needs: give '
         '{}_dataloader.dataset.headbox_file'
     )
     bare = [
@@ -501,7 +501,7 @@ def test_mpii_without_labels(mpii, tmp_path, monkeypatch):
     monkeypatch.setattr(test_api, 'build_runner', None)
     refused(
         DatasetError,
-        'mpii_test.json has no labelled joints, as those of the test split',
+        'mpii_test.json has no labelled joints, like the test split',
         config,
         'none.pth',
         data,
@@ -527,11 +527,11 @@ def test_missing_mpii_says_how_to_get_it(mpii, tmp_path):
     [
         (
             'test_evaluator.type=MpiiPCKAccuracy',
-            'MpiiPCKAccuracy does not go with pose_backbones.MpiiDataset: pixels count from 0',
+            'MpiiPCKAccuracy does not fit pose_backbones.MpiiDataset: pixels count from 0',
         ),
         (
             'test_dataloader.dataset.type=MpiiDataset',
-            'MpiiPCKh does not go with MpiiDataset: pixels count from 0',
+            'MpiiPCKh does not fit MpiiDataset: pixels count from 0',
         ),
     ],
 )

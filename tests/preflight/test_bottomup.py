@@ -278,7 +278,7 @@ def test_annotations_of_other_key_points(tool, data, monkeypatch, name, other, l
     with pytest.raises(
         DatasetError,
         match=(
-            rf'has {count[0]} keypoints a person \(annotation {number}\), '
+            rf'has {count[0]} keypoints per person \(annotation {number}\), '
             rf'but C.*Dataset has {count[1]}'
         ),
     ):
