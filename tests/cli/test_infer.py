@@ -16,7 +16,7 @@ from pose_backbones import PoseInferencer
 from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import infer
 from pose_backbones.errors import CheckpointError, ConfigError, DatasetError, WorkDirError
-from pose_backbones.inference.export import Journal
+from pose_backbones.inference.journal import Journal
 from tests.helpers.pose_cases import boxes_in, estimator, model_options, picture
 from tests.helpers.tools import ROOT, tool_env
 

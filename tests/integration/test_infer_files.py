@@ -17,7 +17,7 @@ import pytest
 
 from pose_backbones.cli import infer
 from pose_backbones.errors import WorkDirError
-from pose_backbones.inference.export import JOURNAL
+from pose_backbones.inference.journal import JOURNAL
 from pose_backbones.inference.video_writer import VideoWriter
 from pose_backbones.utils import lock
 from tests.helpers.hostile_images import write_hostile
@@ -292,7 +292,7 @@ def test_what_cannot_be_drawn_is_counted(good, model, tmp_path, monkeypatch, cap
     def refuse(path, image):
         raise cv2.error('too large')
 
-    monkeypatch.setattr('pose_backbones.inference.annotated_outputs.write_image', refuse)
+    monkeypatch.setattr('pose_backbones.inference.export.write_image', refuse)
     out = tmp_path / 'out'
     assert infer.main([str(good), *model, '--out', str(out)]) == 1
     assert len(json.loads((out / 'predictions.json').read_text())) == 1
