@@ -1,5 +1,5 @@
 # make demo   synthetic data → training → evaluation → figures
-# make test   the whole test suite
+# make test   the whole test suite, a process for each core (JOBS)
 # make lint   style and types
 # make docs   the documentation site, in site/
 # make setup  only the environment (.venv); the others do it when needed
@@ -11,6 +11,7 @@
 VENV ?= .venv
 DATA ?=
 INIT ?=
+JOBS ?= logical
 BIN = $(abspath $(VENV))/bin
 
 .PHONY: help setup demo test lint docs lock
@@ -28,7 +29,8 @@ demo: $(VENV)/.ready
 	@PYTHON=$(BIN)/python bash tools/demo.sh "$(DATA)" "$(INIT)"
 
 test: $(VENV)/.ready
-	@PATH="$(BIN):$$PATH" python -m pytest
+	@PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest \
+		-n $(JOBS) --maxprocesses=8 --dist loadfile --no-loadscope-reorder
 
 # What only developers need, on top of the environment.
 $(VENV)/.dev-ready: requirements-dev.txt $(VENV)/.ready
@@ -39,6 +41,7 @@ lint: $(VENV)/.dev-ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 # The variable silences a notice about the future of the theme.
 docs: $(VENV)/.dev-ready

@@ -1,37 +1,41 @@
 """HRCoMer's times and memory: what `benchmarks/hrcomer.py` runs."""
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pose_backbones.cli.main import run
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
 from pose_backbones.codecs import MultiScaleJoints
 from pose_backbones.errors import ConfigError
 from pose_backbones.models.backbones.hrcomer import HRCoMer
 from pose_backbones.models.task_modules import PoseHungarianAssigner
 
+from ._measure import (
+    device,
+    device_name,
+    markdown_head,
+    markdown_row,
+    median_ratio,
+    milliseconds,
+    timed,
+)
 from .hrcomer_variants import (
     MAX_PEOPLE,
+    VARIANTS,
     build,
     decode,
-    device,
     difference,
     fill,
-    forward,
-    forward_eagerly,
-    peak_memory,
+    prediction_memory,
 )
 
-#: the ways, and how each makes the decoder's input
-WAYS = {'ours': forward, 'eager': forward_eagerly}
 PARTS = ('prediction', 'memory', 'encoding', 'assigner')
-#: pixels that the poses of both ways may be apart
+#: largest allowed distance between the poses of the variants, in pixels
 TOLERANCE = 1e-2
 #: images of a batch in training, as in the paper
 TRAINING_BATCH = 12
@@ -39,13 +43,13 @@ TRAINING_BATCH = 12
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is measured of a prediction.
+    """Measurements of a prediction.
 
-    Args:
-        people: Found in each image.
-        difference: Pixels between the poses of both ways, at most.
-        forward, decode: Way → seconds of each round.
-        memory: Way → the most bytes above the weights; None: not measured.
+    Attributes:
+        people: Number of people found in each image.
+        difference: Largest distance between the poses of the variants, in pixels.
+        forward, decode: Variant → seconds of each round.
+        memory: Variant → peak bytes above those of the model; None: not measured.
     """
 
     people: int
@@ -56,35 +60,24 @@ class Prediction:
 
     @property
     def together(self) -> dict[str, list[float]]:
-        """Way → seconds of each round, forward and decoding."""
-        return {way: [a + b for a, b in zip(self.forward[way], self.decode[way])] for way in WAYS}
+        """Variant → seconds of each round, forward and decoding."""
+        return {
+            name: [a + b for a, b in zip(self.forward[name], self.decode[name])]
+            for name in VARIANTS
+        }
 
 
 def ratio(seconds: dict[str, list[float]]) -> float:
-    """How long the eager way takes, in times of ours in the same round; the
-    middle one of the rounds."""
-    return statistics.median(eager / ours for eager, ours in zip(seconds['eager'], seconds['ours']))
-
-
-def _timed(task: Callable, *arguments) -> tuple[object, float]:
-    """What a task returns, and its seconds."""
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    result = task(*arguments)
-    if on_gpu:
-        torch.cuda.synchronize()
-    return result, time.perf_counter() - start
+    """Return the time of the eager variant divided by that of the fused one."""
+    return median_ratio(seconds['eager'], seconds['fused'])
 
 
 def measure_prediction(
     arch: str = 'base', size: int = 768, batch: int = 1, repeat: int = 5, memory: bool = True
 ) -> Prediction:
-    """Measure a prediction in both ways, on a GPU if there is one.
+    """Measure both variants of a prediction, on a GPU if there is one.
 
-    They take turns, so that what else the machine does meets both. The
-    weights are random.
+    They take turns, so that other work of the machine slows down both. The weights are random.
 
     Args:
         arch: Of `HRCoMer`.
@@ -97,7 +90,7 @@ def measure_prediction(
         What was measured.
 
     Raises:
-        RuntimeError: If both ways do not find the same poses.
+        RuntimeError: If the variants find different poses.
     """
     model = build(arch, size)
     fill(model, seed=0)
@@ -106,33 +99,34 @@ def measure_prediction(
     images = images.to(device())
     # In full precision on a GPU as well, so that poses can be compared.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        times, people = _both_ways(model, images, repeat)
-    apart = difference(people['ours'], people['eager'])
+        times, people = _every_variant(model, images, repeat)
+    apart = difference(people['fused'], people['eager'])
     if not apart <= TOLERANCE:
         raise RuntimeError(
-            f'the poses of both ways are {apart:.3g} pixels apart: expected at most {TOLERANCE}'
+            f'the poses of the variants are {apart:.3g} pixels apart: expected at most {TOLERANCE}'
         )
     peaks = None
     if memory:
         peaks = {
-            way: peak_memory(task, arch, size, batch, torch.get_num_threads())
-            for way, task in WAYS.items()
+            name: prediction_memory(variant, arch, size, batch, torch.get_num_threads())
+            for name, variant in VARIANTS.items()
         }
-    return Prediction(len(people['ours'][0][0]), apart, **times, memory=peaks)
+    return Prediction(len(people['fused'][0][0]), apart, **times, memory=peaks)
 
 
-def _both_ways(model: nn.Module, images: Tensor, repeat: int) -> tuple[dict, dict]:
-    """Seconds of `forward` and `decode`, and people: of each way."""
-    times = {'forward': {way: [] for way in WAYS}, 'decode': {way: [] for way in WAYS}}
+def _every_variant(model: nn.Module, images: Tensor, repeat: int) -> tuple[dict, dict]:
+    """Seconds of `forward` and `decode`, and people, of each variant."""
+    models = {name: variant.prepare(model) for name, variant in VARIANTS.items()}
+    times = {part: {name: [] for name in VARIANTS} for part in ('forward', 'decode')}
     people = {}
     for number in range(repeat + 1):
-        for way, task in WAYS.items():
-            outputs, forward_time = _timed(task, model, images)
-            people[way], decode_time = _timed(decode, model, outputs)
+        for name, variant in VARIANTS.items():
+            outputs, forward_time = timed(variant.forward, models[name], images)
+            people[name], decode_time = timed(decode, models[name], outputs)
             del outputs
             if number:  # the first round warms up
-                times['forward'][way].append(forward_time)
-                times['decode'][way].append(decode_time)
+                times['forward'][name].append(forward_time)
+                times['decode'][name].append(decode_time)
     return times, people
 
 
@@ -165,7 +159,7 @@ def _codec(size: int) -> MultiScaleJoints:
 
 def _rounds(task: Callable, *arguments, repeat: int) -> list[float]:
     task(*arguments)  # warms up
-    return [_timed(task, *arguments)[1] for _ in range(repeat)]
+    return [timed(task, *arguments)[1] for _ in range(repeat)]
 
 
 def measure_encoding(size: int = 768, repeat: int = 5) -> list[float]:
@@ -212,52 +206,30 @@ def measure_assigner(size: int = 768, repeat: int = 5) -> list[float]:
 
 
 def table(found: Prediction) -> Iterator[str]:
-    """A prediction as a table in Markdown; times in milliseconds.
+    """Format a prediction as a Markdown table, with times in milliseconds.
 
     Args:
         found: As measured.
 
     Yields:
-        Lines; that of the eager way divided by ours has ratios of the same
-        round, and says how many times faster ours is.
+        Lines. The ratios in the last one are those of times of the same round, and say how many
+        times faster the fused variant is.
     """
-    heads = ('', 'forward, ms', 'decode, ms', 'together, ms', 'memory, MiB')
-    yield _line(heads)
-    yield _line(['---:'] * len(heads))
+    yield from markdown_head(('', 'forward, ms', 'decode, ms', 'together, ms', 'memory, MiB'))
     parts = (found.forward, found.decode, found.together)
-    for way in WAYS:
-        yield _line(
-            (
-                way,
-                *(_milliseconds(part[way]) for part in parts),
-                f'{found.memory[way] / 2**20:.0f}' if found.memory else '-',
-            )
-        )
-    yield _line(
-        (
-            'eager / ours',
-            *(f'{ratio(part):.2f}' for part in parts),
-            f'{found.memory["eager"] / found.memory["ours"]:.2f}' if found.memory else '-',
-        )
-    )
-
-
-def _milliseconds(seconds: Sequence[float]) -> str:
-    return f'{1e3 * statistics.median(seconds):.1f}'
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
+    for name in VARIANTS:
+        memory = f'{found.memory[name] / 2**20:.0f}' if found.memory else '-'
+        yield markdown_row((name, *(milliseconds(part[name]) for part in parts), memory))
+    memory = f'{found.memory["eager"] / found.memory["fused"]:.2f}' if found.memory else '-'
+    yield markdown_row(('eager / fused', *(f'{ratio(part):.2f}' for part in parts), memory))
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `benchmarks/hrcomer.py`."""
     parser = argparse.ArgumentParser(
-        description="HRCoMer's prediction beside the original's way of "
-        'computing it (eager: each layer by its own operator, joints and '
-        'short offsets of all queries), with random weights and as many '
-        'people as are found at most; the encoding of an image; the '
-        'assigner.',
+        description="Time HRCoMer's prediction, fused for inference and as the original computes "
+        'it (eager: each layer by its own operator, joints and short offsets of all queries), with '
+        'random weights and the largest number of people; the encoding of an image; the assigner.',
         prog='python -m benchmarks.hrcomer',
     )
     parser.add_argument(
@@ -285,16 +257,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=[],
         metavar='PART',
         help=f'do not measure some of {", ".join(PARTS)}; memory is that of '
-        'the prediction, each way in a process of its own',
+        'the prediction, each variant in a process of its own',
     )
     return parser.parse_args(argv)
 
 
 def _check_args(args: argparse.Namespace) -> None:
-    for name in ('batch', 'repeat', 'threads'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise ConfigError(f'--{name} {value}: expected a number of at least 1')
+    check_counts(args, 'batch', 'repeat', 'threads')
     if args.size < 64 or args.size % 32:
         raise ConfigError(f'--size {args.size}: expected a multiple of 32, at least 64')
     if not set(PARTS) - {'memory'} - set(args.skip):
@@ -307,8 +276,7 @@ def main(argv: list[str] | None = None) -> None:
     _check_args(args)
     if args.threads:
         torch.set_num_threads(args.threads)
-    cpu = f'a CPU, threads: {torch.get_num_threads()}'
-    place = torch.cuda.get_device_name() if device() == 'cuda' else cpu
+    place = device_name()
     print(f'HRCoMer {args.arch}, median of {args.repeat} rounds', flush=True)
     if 'prediction' not in args.skip:
         found = measure_prediction(
@@ -325,14 +293,14 @@ def main(argv: list[str] | None = None) -> None:
         print(
             f'\nEncoding of an image of {MAX_PEOPLE} people, output '
             f'{output}, on a CPU: '
-            f'{_milliseconds(measure_encoding(args.size, args.repeat))} ms',
+            f'{milliseconds(measure_encoding(args.size, args.repeat))} ms',
             flush=True,
         )
     if 'assigner' not in args.skip:
         print(
             f'\nAssigner, {TRAINING_BATCH} images of {MAX_PEOPLE} people, '
             f'3 scales, output {output}, on {place}: '
-            f'{_milliseconds(measure_assigner(args.size, args.repeat))} ms'
+            f'{milliseconds(measure_assigner(args.size, args.repeat))} ms'
         )
 
 

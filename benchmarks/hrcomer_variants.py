@@ -1,12 +1,10 @@
-"""HRCoMer's prediction, ours and as the original computes it."""
+"""Two variants of HRCoMer's prediction: fused for inference, and as the original computes it."""
 
-import re
-import resource
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +14,14 @@ from mmpose.utils import register_all_modules
 from torch import Tensor, nn
 
 from pose_backbones.models.backbones.hrcomer import HRCoMer
-from pose_backbones.models.layers.shortcuts import plain
+from pose_backbones.models.layers import adaptive_conv
+from pose_backbones.models.layers.fuse import fuse
+
+from ._measure import device, in_new_process, peak_memory
 
 MAX_PEOPLE = 30
 #: of a random convolution; beside it there is a residual in most cases
 _GAIN = 0.5
-
-
-def device() -> str:
-    """A GPU if there is one."""
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def build(arch: str, size: int) -> nn.Module:
@@ -83,26 +79,34 @@ def fill(model: nn.Module, seed: int) -> None:
 
 @torch.no_grad()
 def forward(model: nn.Module, images: Tensor) -> dict:
-    """What the decoder needs of images, as our prediction computes it."""
+    """Compute what the decoder needs, as our prediction does.
+
+    Args:
+        model: An estimator, which may be fused.
+        images: (N, 3, H, W).
+
+    Returns:
+        See `HRCoMerHead.find`.
+    """
     return model.head.find(model.extract_feat(images))
 
 
 @torch.no_grad()
 def forward_eagerly(model: nn.Module, images: Tensor) -> dict:
-    """The same as the original computes it.
+    """Compute what the decoder needs, as the original does.
 
-    Each layer by its own operator, the joints of all queries, and of these
-    the short offsets, joint by joint.
+    Each layer is computed by its own operator, and so are the joints of all queries and, joint by
+    joint, their short offsets.
 
     Args:
-        model: The same estimator.
+        model: An estimator, not fused.
         images: (N, 3, H, W).
 
     Returns:
         As `forward`, but for all queries.
     """
     head = model.head
-    with plain():
+    with mock.patch.object(adaptive_conv, 'deform', adaptive_conv.deform_by_operator):
         feats = model.extract_feat(images)
         short = head.refine_head(feats[0])
         return dict(
@@ -110,6 +114,27 @@ def forward_eagerly(model: nn.Module, images: Tensor) -> dict:
             joints=[_refine(joints, short) for joints in head.joints_head(feats[1:])],
             heatmaps=head.heatmaps_head(feats[0]),
         )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a prediction is computed.
+
+    Attributes:
+        prepare: Estimator → the estimator that is given to `forward`.
+        forward: Estimator and images (N, 3, H, W) → input of the decoder.
+    """
+
+    prepare: Callable[[nn.Module], nn.Module]
+    forward: Callable[[nn.Module, Tensor], dict]
+
+
+def unchanged(model: nn.Module) -> nn.Module:
+    """Return the model itself."""
+    return model
+
+
+VARIANTS = {'fused': Variant(fuse, forward), 'eager': Variant(unchanged, forward_eagerly)}
 
 
 def _refine(joints: Tensor, short: Tensor) -> Tensor:
@@ -131,7 +156,7 @@ def decode(model: nn.Module, outputs: dict) -> list[tuple[Tensor, Tensor]]:
 
 
 def difference(people: list, others: list) -> float:
-    """How far the people found in two ways are apart.
+    """Measure how far the people that two variants found are apart.
 
     Args:
         people, others: Of `decode`.
@@ -151,45 +176,33 @@ def difference(people: list, others: list) -> float:
     return worst
 
 
-def peak_memory(
-    way: Callable[[nn.Module, Tensor], dict], arch: str, size: int, batch: int, threads: int
-) -> int:
+def prediction_memory(variant: Variant, arch: str, size: int, batch: int, threads: int) -> int:
     """Measure the memory of a prediction, in a new process.
 
     Args:
-        way: `forward` or `forward_eagerly`.
+        variant: What is measured.
         arch, size: See `build`.
-        batch: How many images.
-        threads: Of PyTorch.
+        batch: Number of images.
+        threads: Number of PyTorch's threads.
 
     Returns:
-        The most bytes in use at a time, above those with the weights: on a
-        GPU, allocated; on a CPU, resident.
+        Peak of the memory in bytes, above that of the model: on a GPU, allocated; on a CPU,
+        resident.
     """
-    with ProcessPoolExecutor(1, get_context('spawn')) as pool:
-        return pool.submit(_peak, way, arch, size, batch, threads).result()
+    return in_new_process(_prediction_memory, variant, arch, size, batch, threads)
 
 
-def _peak(way: Callable, arch: str, size: int, batch: int, threads: int) -> int:
+def _prediction_memory(variant: Variant, arch: str, size: int, batch: int, threads: int) -> int:
     torch.set_num_threads(threads)
-    model = build(arch, size).to(device())
+    model = variant.prepare(build(arch, size).to(device()))
     images = torch.randn(batch, 3, size, size).to(device())
     if device() == 'cuda':
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        decode(model, way(model, images))
+        decode(model, variant.forward(model, images))
         return torch.cuda.max_memory_allocated() - before
-    with suppress(OSError):  # where it cannot be, the peak so far counts
+    with suppress(OSError):  # if the peak cannot be reset, the peak so far counts
         Path('/proc/self/clear_refs').write_text('5')
-    before = _most_resident()
-    decode(model, way(model, images))
-    return _most_resident() - before
-
-
-def _most_resident() -> int:
-    """The most bytes of this process in memory so far, or since a reset."""
-    status = Path('/proc/self/status')
-    if status.exists():  # where getrusage counts what the parent had, too
-        peak = re.search(r'^VmHWM:\s+(\d+) kB$', status.read_text(), re.M)
-        return 1024 * int(peak[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
+    decode(model, variant.forward(model, images))
+    return peak_memory() - before

@@ -1,23 +1,21 @@
-"""`PoseInferencer` beside the host's: what `benchmarks/inference.py`
-runs."""
+"""Speed and memory of `PoseInferencer` and of MMPose's inferencer."""
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from pose_backbones.cli.main import check_counts, run
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
 from pose_backbones.inference.loading import load_model
 from pose_backbones.synthetic import make_synthetic_coco
 from pose_backbones.zoo import find_name, get_config
 
-from .inference_worker import WAYS
+from ._measure import in_new_process
+from .inference_worker import VARIANTS, measure
 
-_WORKER = Path(__file__).with_name('inference_worker.py')
 _DEMO = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 
 
@@ -26,9 +24,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.inference',
         description="Time PoseInferencer and MMPose's MMPoseInferencer on "
-        'drawn people: the same images, boxes and weights, one after the '
-        'other, on the CPU, each in a process of its own. Reports crops a '
-        'second, the difference of the key points, and memory.',
+        'synthetic people: the same images, boxes and weights, one after the other, on the CPU, '
+        'each in a process of its own. Reports crops per second, the difference of the keypoints, '
+        'and memory.',
     )
     parser.add_argument(
         '--model',
@@ -60,7 +58,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--batch-size', type=int, metavar='N', help="of ours (default: PoseInferencer's own)"
     )
-    parser.add_argument('--ways', nargs='+', choices=WAYS, default=list(WAYS))
+    parser.add_argument(
+        '--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS), help='what to measure'
+    )
     parser.add_argument(
         '--data',
         metavar='DIR',
@@ -84,24 +84,16 @@ def main(argv: list[str] | None = None) -> None:
     load_model(args.model, args.weights)  # refuses what does not fit, early
     with tempfile.TemporaryDirectory() as folder:
         task = _make_task(args, config, args.data or f'{folder}/data')
-        file = Path(folder, 'task.json')
-        file.write_text(json.dumps(task))
         found = {}
-        for way in args.ways:
-            out = f'{folder}/{way}.npz'
-            subprocess.run(
-                [sys.executable, '-W', 'ignore', str(_WORKER), way, str(file), out],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-            found[way] = dict(np.load(out))
-            print(_line(way, found[way]), flush=True)
-    if len(found) == len(WAYS):
+        for variant in args.variants:
+            found[variant] = in_new_process(measure, variant, task)
+            print(_line(variant, found[variant]), flush=True)
+    if len(found) == len(VARIANTS):
         print(_compare(found))
 
 
 def _make_task(args: argparse.Namespace, config: str, data: str) -> dict:
-    """See `inference_ways.measure`."""
+    """What `inference_worker.measure` is given."""
     make_synthetic_coco(data, 1, args.images, people=tuple(args.people))
     content = json.loads(Path(data, 'annotations/person_keypoints_val.json').read_text())
     paths = {image['id']: f'{data}/val/{image["file_name"]}' for image in content['images']}
@@ -110,7 +102,7 @@ def _make_task(args: argparse.Namespace, config: str, data: str) -> dict:
         x, y, width, height = person['bbox']
         if not person['iscrowd']:
             boxes[paths[person['image_id']]].append([x, y, x + width, y + height])
-    # Without boxes, the host takes the whole image.
+    # Without boxes, MMPose takes the whole image.
     images = [path for path in paths.values() if boxes[path]]
     return dict(
         config=config,
@@ -122,26 +114,27 @@ def _make_task(args: argparse.Namespace, config: str, data: str) -> dict:
     )
 
 
-def _line(way: str, found: dict) -> str:
-    people, seconds = len(found['keypoints']), float(found['seconds'])
-    memory = ' '.join(f'{value:.0f}' for value in found['memory'])
+def _line(variant: str, found: dict) -> str:
+    people, seconds = len(found['keypoints']), found['seconds']
+    memory = ' '.join(f'{value / 2**20:.0f}' for value in found['memory'])
     return (
-        f'{way}: {people} crops in {seconds:.1f} s, '
-        f'{people / seconds:.1f} crops/s; peak {float(found["peak"]):.0f} '
-        f'MiB; MiB after each tenth: {memory}'
+        f'{variant}: {people} crops in {seconds:.1f} s, {people / seconds:.1f} crops/s; '
+        f'peak {found["peak"] / 2**20:.0f} MiB; MiB after each tenth: {memory}'
     )
 
 
 def _compare(found: dict) -> str:
-    ours, host = (found[way] for way in WAYS)
-    if ours['keypoints'].shape != host['keypoints'].shape:
+    ours, mmpose = (found[variant] for variant in VARIANTS)
+    if ours['keypoints'].shape != mmpose['keypoints'].shape:
         return (
-            f'the key points are of other people: '
-            f'{ours["keypoints"].shape} and {host["keypoints"].shape}'
+            f'the keypoints are of other people: '
+            f'{ours["keypoints"].shape} and {mmpose["keypoints"].shape}'
         )
-    away = np.abs(ours['keypoints'] - host['keypoints']).max(initial=0)
-    ratio = float(host['seconds'] / ours['seconds'])
-    return f'ours is {ratio:.2f} times as fast; the key points are at most {away:.5f} pixels apart'
+    distance = np.abs(ours['keypoints'] - mmpose['keypoints']).max(initial=0)
+    ratio = mmpose['seconds'] / ours['seconds']
+    return (
+        f'ours is {ratio:.2f} times as fast; the keypoints are at most {distance:.5f} pixels apart'
+    )
 
 
 if __name__ == '__main__':

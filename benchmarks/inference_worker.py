@@ -1,44 +1,25 @@
-"""One way of finding poses, measured in a process of its own.
+"""One of the inferencers, measured in a process of its own."""
 
-`python benchmarks/inference_worker.py WAY TASK.json OUT.npz`
-"""
-
-import json
-import resource
-import sys
+import os
 import time
+import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import redirect_stdout
 
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 
-WAYS = ('ours', 'host')
-_MIB = 2**20
+import pose_backbones  # noqa: F401  makes MMPose importable without mmcv's compiled operators
 
-
-def peak_memory() -> float:
-    """Of this process up to now, in MiB."""
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used / (_MIB if sys.platform == 'darwin' else 2**10)
-
-
-def current_memory() -> float:
-    """Of this process, in MiB; of Linux alone, else the peak."""
-    status = Path('/proc/self/statm')
-    if not status.is_file():
-        return peak_memory()
-    pages = int(status.read_text().split()[1])
-    return pages * resource.getpagesize() / _MIB
+from ._measure import current_memory, peak_memory
 
 
 class _GivenBoxes:
-    """In the place of the host's detector: the boxes of a file.
+    """Given boxes in place of MMPose's detector.
 
-    The host drops boxes by their scores and orders them; scores that fall
-    keep their order.
+    MMPose drops boxes by their scores and sorts them; decreasing scores keep their order.
     """
 
     def __init__(self, boxes: dict[str, list]):
@@ -68,7 +49,7 @@ def _ours(task: dict) -> Iterator[np.ndarray]:
         yield result.keypoints
 
 
-def _host(task: dict) -> Iterator[np.ndarray]:
+def _mmpose(task: dict) -> Iterator[np.ndarray]:
     from mmpose.apis import MMPoseInferencer
 
     pose = MMPoseInferencer(
@@ -84,28 +65,39 @@ def _host(task: dict) -> Iterator[np.ndarray]:
 
 
 def _warm(runs: Iterator) -> Iterator[None]:
-    """Do what only the first pictures cost; a None says that it is done."""
+    """Take the first images, which take longer, and yield None after them."""
     for run in runs:
         for _ in run:
             pass
     yield None
 
 
-def measure(way: str, task: dict, out: str) -> None:
-    """Time one way.
+#: name → generator of the keypoints (people, K, 2) of each image
+VARIANTS = {'ours': _ours, 'mmpose': _mmpose}
+
+
+def measure(variant: str, task: dict) -> dict:
+    """Time one of the inferencers.
 
     Args:
-        way: One of `WAYS`.
-        task: `config`, `weights`, `batch_size` (of ours, or None), `images`
-            (paths), `boxes` (path → corners), `warm` (paths for a start that
-            is not timed).
-        out: File for `keypoints` (people, K, 2), `seconds`, `peak` and
-            `memory`, which is that after each tenth of the images.
+        variant: One of `VARIANTS`.
+        task: `config`, `weights`, `batch_size` (of ours, or None), `images` (paths), `boxes`
+            (path → corners), `warm` (paths for a start that is not timed).
+
+    Returns:
+        `keypoints` (people, K, 2), `seconds`, `peak` in bytes, and `memory` in bytes after each
+        tenth of the images.
     """
+    warnings.simplefilter('ignore')
+    with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere):
+        return _measure(variant, task)
+
+
+def _measure(variant: str, task: dict) -> dict:
     found, memory = [], []
     count = len(task['images'])
     marks = {max(1, count * part // 10) for part in range(1, 11)}
-    keypoints = dict(ours=_ours, host=_host)[way](task)
+    keypoints = VARIANTS[variant](task)
     next(keypoints)
     start = time.perf_counter()
     for number, people in enumerate(keypoints, 1):
@@ -113,10 +105,4 @@ def measure(way: str, task: dict, out: str) -> None:
         if number in marks:
             memory.append(current_memory())
     seconds = time.perf_counter() - start
-    np.savez(
-        out, keypoints=np.concatenate(found), seconds=seconds, peak=peak_memory(), memory=memory
-    )
-
-
-if __name__ == '__main__':
-    measure(sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), sys.argv[3])
+    return dict(keypoints=np.concatenate(found), seconds=seconds, peak=peak_memory(), memory=memory)

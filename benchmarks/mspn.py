@@ -2,8 +2,6 @@
 
 import argparse
 import copy
-import statistics
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,9 +12,19 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 from torch import nn
 
-from pose_backbones.cli.main import run
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
 from pose_backbones.errors import ConfigError
 
+from ._measure import (
+    device,
+    device_name,
+    markdown_head,
+    markdown_row,
+    median_ratio,
+    milliseconds,
+    timed,
+)
 from .mspn_reference import batches, configs
 
 #: what is timed; `all units` is our prediction as MMPose's computes it
@@ -53,14 +61,10 @@ class Row:
     flops_host: float
     seconds: dict[str, list[float]]
 
-    def median(self, task: str) -> float:
-        """Seconds of a task, the middle one of the rounds."""
-        return statistics.median(self.seconds[task])
-
     def ratio(self, task: str, other: str) -> float:
         """How long a task takes, in times of another one of the same round;
         the middle one of the rounds."""
-        return statistics.median(a / b for a, b in zip(self.seconds[task], self.seconds[other]))
+        return median_ratio(self.seconds[task], self.seconds[other])
 
 
 class _Maps(nn.Module):
@@ -119,17 +123,6 @@ def _tasks(
     )
 
 
-def _seconds(task: Callable[[], object]) -> float:
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    task()
-    if on_gpu:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def _flops(config: dict, shape: tuple[int, int], every_unit: bool = False) -> tuple[float, int]:
     """Multiply-adds of a prediction, and parameters; nothing is computed."""
     with torch.device('meta'):
@@ -169,14 +162,13 @@ def measure(
     flops_all, flops_host = (
         _flops(config, shape, every)[0] for config, every in ((ours, True), (host, False))
     )
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     torch.manual_seed(0)
-    models = [MODELS.build(config).to(device) for config in (ours, host)]
+    models = [MODELS.build(config).to(device()) for config in (ours, host)]
     tasks = _tasks(*models, shape, batch)
     seconds = {name: [] for name in tasks}
     for number in range(repeat + 1):
         for name, task in tasks.items():
-            taken = _seconds(task)
+            taken = timed(task)[1]
             if number:  # the first round warms up
                 seconds[name].append(taken)
     return Row(stages, int(params), flops, flops_all, flops_host, seconds)
@@ -209,13 +201,12 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
         "MMPose's",
         "ours / MMPose's",
     )
-    yield _line(heads)
-    yield _line(['---:'] * len(heads))
+    yield from markdown_head(heads)
     for row in rows:
         train, train_host, predict, predict_host, net, every, net_host = (
-            f'{1e3 * row.median(task):.0f}' for task in TASKS
+            milliseconds(row.seconds[task], digits=0) for task in TASKS
         )
-        yield _line(
+        yield markdown_row(
             (
                 str(row.stages),
                 f'{row.params / 1e6:.1f}',
@@ -233,10 +224,6 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
                 f'{row.ratio("network", "network, MMPose"):.2f}',
             )
         )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -270,9 +257,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `benchmarks/mspn.py`."""
     args = parse_args(argv)
-    for name in ('batch', 'repeat'):
-        if getattr(args, name) < 1:
-            raise ConfigError(f'--{name} {getattr(args, name)}: expected a number of at least 1')
+    check_counts(args, 'batch', 'repeat')
     if not all(1 <= number <= 9 for number in args.stages):
         raise ConfigError(
             f'--stages {" ".join(map(str, args.stages))}: expected numbers '
@@ -280,14 +265,9 @@ def main(argv: list[str] | None = None) -> None:
         )
     if any(side < 32 or side % 32 for side in args.shape):
         raise ConfigError(f'--shape {args.shape[0]} {args.shape[1]}: expected multiples of 32')
-    device = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f'a CPU, {torch.get_num_threads()} threads'
-    )
     print(
         f'{args.batch} images of {args.shape[0]}x{args.shape[1]} on '
-        f'{device}, median of {args.repeat} rounds\n'
+        f'{device_name()}, median of {args.repeat} rounds\n'
     )
     rows = (measure(number, tuple(args.shape), args.batch, args.repeat) for number in args.stages)
     for line in table(rows):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.dataset import Compose, pseudo_collate
 
-from pose_backbones.models.backbones.mspn import UNITS
+from pose_backbones.models.layers.mspn import UNITS
 
 KERNELS = (15, 11, 9, 7, 5)
 _KEYPOINTS = 17

@@ -1,28 +1,38 @@
-"""Pose backbones for MMPose: MogaNet, UniFormer, ConvNeXt, any of timm.
+"""Pose estimation models for MMPose: MogaNet, UniFormer, ConvNeXt, Swin, MSPN, HRCoMer and timm's.
 
-Importing the package registers its modules and mends known faults of the
-host on a current PyTorch (see `pose_backbones._compat`); it does nothing else.
-Import it before `mmpose` where only `mmcv-lite` is installed.
+Importing the package registers its modules in MMEngine's registries and patches known faults of
+OpenMMLab's packages (see `pose_backbones._compat`); it has no other effect. Where only
+`mmcv-lite` is installed, import it before `mmpose`.
 
-`list_models`, `get_config` and `build` give its models by name;
-`PoseInferencer` applies them to pictures and videos.
+`list_models`, `get_config` and `build` find its models by name; `PoseInferencer` applies them to
+images and videos.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ._compat.mmpose_registry import register_in_mmpose
+from . import configs
+from ._compat import (
+    checkpoint_loading,
+    config_names,
+    metainfo,
+    mmcv_ops,
+    mmpose_registry,
+    model_names,
+)
+from .checkpoints import read_file, read_url
 from .registry import MODELS, TRANSFORMS
 from .version import __version__
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
     from .inference import PoseInferencer
     from .zoo import build, get_config, list_models
 
-register_in_mmpose()
-
-#: name → module it is from, which is imported when it is first asked for
-_LATER = dict(PoseInferencer='inference', build='zoo', get_config='zoo', list_models='zoo')
+#: name → module that has it, which is imported when the name is used for the first time
+_LAZY = dict(PoseInferencer='inference', build='zoo', get_config='zoo', list_models='zoo')
 
 __all__ = [
     'MODELS',
@@ -35,11 +45,36 @@ __all__ = [
 ]
 
 
+def _load_strictly(module: 'nn.Module', checkpoint: dict) -> None:
+    from .checkpoints.loading import get_weights, load_weights
+
+    load_weights(module, get_weights(checkpoint), 'the checkpoint')
+
+
+def _find_model(name: str) -> 'tuple[Config, str | None]':
+    path = configs.resolve(name)
+    if path is not None:
+        return configs.load_config(path), None
+    from . import zoo
+
+    name = zoo.find_name(name)
+    model = zoo.read_models().get(name)
+    return zoo.get_config(name), model.weights if model else None
+
+
+mmcv_ops.install()
+config_names.install(__name__, configs.resolve)
+checkpoint_loading.install(read_file, read_url, _load_strictly)
+metainfo.install()
+model_names.install(_find_model)
+mmpose_registry.install(MODELS)
+
+
 def __getattr__(name: str) -> object:
-    if name in _LATER:
-        return getattr(import_module(f'.{_LATER[name]}', __name__), name)
+    if name in _LAZY:
+        return getattr(import_module(f'.{_LAZY[name]}', __name__), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LAZY})

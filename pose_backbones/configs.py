@@ -1,27 +1,59 @@
-"""Reading a config file, and saying in its name what cannot be built."""
+"""Finding, loading and reading configs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
-from ._compat.config import resolve
 from .errors import ConfigError, PoseBackbonesError, closest
+
+_PREFIX = 'pose_backbones::'
+
+
+def config_folder() -> Path:
+    """Return the folder of the configs that the package ships."""
+    return Path(__file__).parent / '.mim' / 'configs'
+
+
+def resolve(name: object) -> str | None:
+    """Return the path of a config that is named with the prefix `pose_backbones::`.
+
+    Args:
+        name: Anything that `Config.fromfile` or `_base_` accepts.
+
+    Returns:
+        The path of the file, or None for a name without the prefix.
+
+    Raises:
+        FileNotFoundError: If the package has no such config; the message names similar ones.
+    """
+    if not str(name).startswith(_PREFIX):
+        return None
+    path = config_folder() / str(name)[len(_PREFIX) :]
+    if not path.is_file():
+        known = {
+            file.name: _PREFIX + str(file.relative_to(config_folder()))
+            for file in config_folder().glob('*/*.py')
+        }
+        raise FileNotFoundError(f'{name}{closest(path.name, known)}')
+    return str(path)
 
 
 def load_config(path: str) -> Config:
-    """Read a config file.
+    """Load a config file.
 
     Args:
-        path: A `.py`, `.yml` or `.json` file, or a config that the package
-            ships, as `pose_backbones::moganet/….py`.
+        path: A `.py`, `.yml` or `.json` file, or the name of a config that the package ships,
+            such as `pose_backbones::moganet/….py`.
 
     Returns:
-        The config, with its bases.
+        The config, merged with its bases.
 
     Raises:
-        ConfigError: If it is missing (shows the closest names) or broken.
+        ConfigError: If the file does not exist (the message names similar ones) or cannot be
+            read.
     """
     try:
         path = resolve(path) or path
@@ -39,11 +71,10 @@ def load_config(path: str) -> Config:
 
 
 def _similar(path: str) -> str:
-    """Name configs like the one that is missing, near it or in configs/."""
+    """Name configs with a similar file name in the same folder or in configs/."""
     name = Path(path).name
     for files in (Path(path).parent.glob('*.py'), Path('configs').glob('*/*.py')):
-        found = {file.name: str(file) for file in files}
-        near = closest(name, found)
+        near = closest(name, {file.name: str(file) for file in files})
         if near:
             return near
     return ''
@@ -51,13 +82,13 @@ def _similar(path: str) -> str:
 
 @contextmanager
 def building(cfg: Config) -> Iterator[None]:
-    """What a constructor refuses in here is said as an error of the config.
+    """Raise errors of constructors as errors of the config.
 
     Args:
         cfg: The config that is being built.
 
     Raises:
-        ConfigError: With the config's name and what was refused.
+        ConfigError: With the name of the config and the message of the constructor.
     """
     try:
         yield
@@ -65,3 +96,22 @@ def building(cfg: Config) -> Iterator[None]:
         raise
     except (TypeError, ValueError, KeyError) as error:
         raise ConfigError(f'{cfg.filename} cannot be built: {error}') from error
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a config entry that may be None, one value or a list of values, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def strings_of(value: Any) -> Iterator[str]:
+    """Iterate over every string in a config entry, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from strings_of(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from strings_of(item)

@@ -14,14 +14,25 @@ def run_module(name: str) -> None:
     Args:
         name: Of a module in the repository.
     """
-    warnings.warn(
-        f'{sys.argv[0]} will be removed in the next release: use python -m {name} in {_ROOT}',
-        FutureWarning,
-        stacklevel=2,
-    )
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get('PYTHONPATH'))))
+    _run('-m', name, PYTHONPATH=path)
+
+
+def run_script(path: str) -> None:
+    """Replace this process by `python path` with the same arguments.
+
+    Args:
+        path: Of a script, relative to the repository.
+    """
+    _run(str(_ROOT / path))
+
+
+def _run(*command: str, **environment: str) -> None:
+    warnings.warn(
+        f'{sys.argv[0]} will be removed in the next release: use python {" ".join(command)}',
+        FutureWarning,
+        stacklevel=3,
+    )
     os.execve(
-        sys.executable,
-        [sys.executable, '-m', name, *sys.argv[1:]],
-        {**os.environ, 'PYTHONPATH': path},
+        sys.executable, [sys.executable, *command, *sys.argv[1:]], {**os.environ, **environment}
     )

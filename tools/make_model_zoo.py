@@ -1,9 +1,6 @@
-"""Make the tables and the picture of all models: see `--help`."""
+"""Make the tables and the figure of all models: see `--help`."""
 
-import _start  # noqa: F401  (first: signals end it while it loads)
-
-from pose_backbones.cli.main import run
-from pose_backbones.cli.make_model_zoo import main
+from _moved import run_script
 
 if __name__ == '__main__':
-    run(main)
+    run_script('docs/scripts/make_model_zoo.py')

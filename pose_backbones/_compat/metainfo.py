@@ -1,14 +1,12 @@
-"""MMPose's descriptions of its data sets, found where it ships them.
+"""The dataset descriptions that MMPose ships.
 
-Its data sets name them as `configs/_base_/datasets/coco.py`, a file of its
-repository. Installed as a package it takes the copy that it brings along, and
-warns of that in every run, though nobody has named a file and nothing is
-wrong. That warning, and no other, is left out.
+MMPose's data sets name them by a path in its repository, `configs/_base_/datasets/coco.py`. The
+installed package reads its own copy instead, and warns about that in every run, although nothing is
+wrong. `install` ignores this warning and no other.
 """
 
 import warnings
-
-__all__ = ['install']
+from pathlib import Path
 
 _MESSAGE = (
     r'The metainfo config file "configs/_base_/datasets/\w+\.py" does '
@@ -16,6 +14,20 @@ _MESSAGE = (
 )
 
 
+def shipped_metainfo(name: str) -> Path:
+    """Get the path of a description in the installed MMPose.
+
+    Args:
+        name: Name of the file, such as `coco.py`.
+
+    Returns:
+        Its path; whether the file exists is not checked.
+    """
+    import mmpose
+
+    return Path(mmpose.__file__).parent / '.mim/configs/_base_/datasets' / name
+
+
 def install() -> None:
-    """Leave the warning out; calling it again changes nothing."""
+    """Ignore the warning. Calling this again changes nothing."""
     warnings.filterwarnings('ignore', _MESSAGE, UserWarning)

@@ -1,7 +1,7 @@
-"""Imported by MMPose's model registry, after MMPose's own models."""
+"""Imported by MMPose's registry of models, after MMPose's own modules."""
 
 from mmpose.registry import MODELS
 
-from .mmpose_registry import add_names
+from .mmpose_registry import register_in
 
-add_names(MODELS)
+register_in(MODELS)

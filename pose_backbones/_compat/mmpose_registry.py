@@ -1,46 +1,51 @@
-"""How the package's modules appear in MMPose's own registries."""
+"""Register the modules of this package in MMPose's registry, under names that are free."""
 
 import importlib
 import importlib.util
 
-from ..registry import MODELS
+from mmengine.registry import Registry
+
 from .swin import mend as mend_swin
 
 _LOCATION = 'pose_backbones._compat.mmpose_locations'
-#: parts of `pose_backbones.models` that stand on MMPose
+#: parts of `pose_backbones.models` that need MMPose
 _WITH_MMPOSE = ('data_preprocessors', 'heads', 'pose_estimators', 'pose_estimators.mspn')
+_own: list[Registry] = []
 
 
-def register_in_mmpose() -> None:
-    """Make bare names, `type='MogaNet'`, work in MMPose's configs.
+def install(models: Registry) -> None:
+    """Make bare names such as `type='MogaNet'` work in MMPose's configs.
 
-    MMPose's registry imports its modules when it is first asked for a name;
-    ours are put behind them, so that a name that MMPose itself uses, now or
-    in a later release, stays MMPose's (ours is then reached with the prefix
-    `pose_backbones.`), and importing this package stays fast. Without MMPose
-    there is nothing to do.
-    """
-    if importlib.util.find_spec('mmpose') is None:
-        return
-    from mmpose.registry import MODELS as HOST_MODELS
-
-    if _LOCATION not in HOST_MODELS._locations:
-        HOST_MODELS._locations.append(_LOCATION)
-    if HOST_MODELS._imported:
-        add_names(HOST_MODELS)
-
-
-def add_names(host) -> None:
-    """Register our modules under their bare names where these are free, and
-    mend what of MMPose's own models our configs need.
+    MMPose's registry imports its modules when a name is looked up for the first time. Ours are
+    registered after them: a name that MMPose uses, now or in a later release, remains MMPose's,
+    and our module of that name needs the prefix `pose_backbones.`. Nothing is imported before the
+    first lookup. Without MMPose, this does nothing.
 
     Args:
-        host: A registry of MMPose.
+        models: The package's registry of models.
     """
-    MODELS.import_from_location()
+    _own[:] = [models]
+    if importlib.util.find_spec('mmpose') is None:
+        return
+    from mmpose.registry import MODELS
+
+    if _LOCATION not in MODELS._locations:
+        MODELS._locations.append(_LOCATION)
+    if MODELS._imported:
+        register_in(MODELS)
+
+
+def register_in(registry: Registry) -> None:
+    """Register the package's models under the names that are free.
+
+    Args:
+        registry: MMPose's registry of models.
+    """
+    (own,) = _own
+    own.import_from_location()
     for name in _WITH_MMPOSE:
         importlib.import_module(f'pose_backbones.models.{name}')
-    for name, module in MODELS.module_dict.items():
-        if name not in host.module_dict:
-            host.register_module(name=name, module=module)
-    mend_swin(host.module_dict['SwinTransformer'])
+    for name, module in own.module_dict.items():
+        if name not in registry.module_dict:
+            registry.register_module(name=name, module=module)
+    mend_swin(registry.module_dict['SwinTransformer'])

@@ -1,36 +1,26 @@
-"""The package's models by name in the inferencers of OpenMMLab.
+"""Patch the inferencers of OpenMMLab to know the models of this package by name.
 
-`MMPoseInferencer(pose2d='a name')` and its kin look a name up in the
-metafiles of one package, their scope, which is MMPose where a pose model is
-asked for. A name that MMPose does not have is looked for here, as
-`PoseInferencer` does; `pose_backbones::…` means a config file.
+`MMPoseInferencer(pose2d='name')` and the other inferencers look a name up in the metafiles of one
+package, their scope. With the patch, names that MMPose does not have are looked up in this
+package.
 """
 
+from collections.abc import Callable
 from functools import wraps
 
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
 from ..errors import ConfigError
-from .config import resolve
-
-__all__ = ['install']
 
 
-def _find(text: str) -> tuple[Config, str | None]:
-    """The config of a name, and the address of its weights if there are."""
-    path = resolve(text)
-    if path is not None:
-        return Config.fromfile(path), None
-    from ..zoo import find_name, get_config, read_models
+def install(find: Callable[[str], tuple[Config, str | None]]) -> None:
+    """Install the patch; calling it again changes nothing.
 
-    name = find_name(text)
-    model = read_models().get(name)
-    return get_config(name), model.weights if model else None
-
-
-def install() -> None:
-    """Make the names known; calling it again changes nothing."""
+    Args:
+        find: Returns the config of a model and the URL of its weights, or None; raises
+            `ConfigError` or `FileNotFoundError` for an unknown name.
+    """
     original = BaseInferencer._load_model_from_metafile
     if getattr(original, 'knows_pose_backbones', False):
         return
@@ -43,7 +33,7 @@ def install() -> None:
             if self.scope != 'mmpose':
                 raise
             try:
-                return _find(model)
+                return find(model)
             except (ConfigError, FileNotFoundError) as unknown:
                 raise ValueError(f'{error}; {unknown}') from None
 

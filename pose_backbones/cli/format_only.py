@@ -10,12 +10,13 @@ from mmengine.logging import print_log
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 
+from ..configs import as_list
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
 from ..evaluation.submission import NUM_VALUES, check_name, submission_name, write_submission
-from ..preflight import check_detections, read_images
+from ..preflight import check_detections, read_coco
+from ..structures.coco import has, one_of
 from ..utils.files import check_writable_file
-from .options import as_list
 
 
 @dataclass(frozen=True)
@@ -155,13 +156,13 @@ def check_image_list(cfg: Config, submission: CocoSubmission) -> None:
     if Path(annotations).resolve() == Path(submission.image_list).resolve():
         return  # the detections were compared with it already
     if dataset.get('bbox_file'):
-        check_detections(dataset.bbox_file, submission.image_list)
+        boxes = read_coco(dataset.bbox_file, 'detections')
+        check_detections(boxes, read_coco(submission.image_list))
         return
-    known = read_images(submission.image_list)
-    strange = sorted(read_images(annotations) - known)
-    if strange:
-        raise DatasetError(
-            f'{annotations} has {len(strange)} images (such as '
-            f'{strange[0]}) that are not in the image list '
-            f'{submission.image_list}'
-        )
+    images, known = read_coco(annotations), read_coco(submission.image_list)
+    images.check(
+        'image',
+        images.entries('images'),
+        has('id'),
+        one_of('id', known.image_ids(), f'expected an image of the image list {known.path}'),
+    )

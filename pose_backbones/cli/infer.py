@@ -15,9 +15,9 @@ from ..inference.detector import load_detector
 from ..inference.export import JOURNAL, PREDICTIONS, TABLE, Journal, write_predictions, write_table
 from ..inference.inferencer import PoseInferencer
 from ..inference.inputs import Inputs
-from ..inference.paths import is_video
 from ..inference.pose_result import PoseResult
 from ..inference.prediction_stream import Results
+from ..inference.video_reader import is_video
 from ..utils.files import (
     TRIED,
     check_no_input,

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..inference.detector import DETECTORS
 from ..inference.export import JOURNAL, PREDICTIONS, TABLE
-from .main import check_counts
+from .options import check_counts
 
 #: folder of drawn pictures and videos
 PICTURES = 'pictures'
@@ -25,7 +25,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         ConfigError: If they cannot work together.
     """
     parser = argparse.ArgumentParser(
-        prog='infer.py',
         description='Find the poses of people in pictures and videos. OUT '
         f'gets {PREDICTIONS} (COCO results), {TABLE} (a line for each '
         f'person), drawn {PICTURES} and videos, and {JOURNAL}, from which '

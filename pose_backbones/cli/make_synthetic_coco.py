@@ -4,9 +4,13 @@ import argparse
 import time
 from datetime import timedelta
 
-from ..synthetic.coco import make_synthetic_coco
-from ..synthetic.crowdpose import make_synthetic_crowdpose
-from ..synthetic.mpii import make_synthetic_mpii
+from ..errors import DatasetError
+from ..synthetic import (
+    SyntheticDataError,
+    make_synthetic_coco,
+    make_synthetic_crowdpose,
+    make_synthetic_mpii,
+)
 
 #: --format → what makes it
 _MAKERS = {
@@ -37,11 +41,10 @@ class _Progress:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='make_synthetic_coco.py',
         description='Make a data set of drawn people in the layout of COCO '
         'keypoints (images, annotations and detections of persons), of MPII '
         'or of CrowdPose. The same options give the same files; a complete '
-        'data set made with the same options is left as it is.',
+        'data set made with the same options is left as it is.'
     )
     parser.add_argument(
         'out', metavar='OUT', help='folder to write: a new one, an empty one, or an earlier output'
@@ -112,16 +115,19 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = _parse(argv)
     options = {} if args.people is None else {'people': tuple(args.people)}
-    result = _MAKERS[args.format](
-        args.out,
-        args.train,
-        args.val,
-        seed=args.seed,
-        image_size=tuple(args.image_size),
-        overwrite=args.overwrite,
-        progress=_Progress(),
-        **options,
-    )
+    try:
+        result = _MAKERS[args.format](
+            args.out,
+            args.train,
+            args.val,
+            seed=args.seed,
+            image_size=tuple(args.image_size),
+            overwrite=args.overwrite,
+            progress=_Progress(),
+            **options,
+        )
+    except SyntheticDataError as error:
+        raise DatasetError(str(error)) from error
     text = f'{result.images} images, {result.people} people'
     if result.existed:
         print(f'already there: {text} in {result.out_dir}')

@@ -21,9 +21,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..configs import as_list
 from ..errors import WorkDirError
 from ..utils.files import check_output_file, check_writable_dir, open_regular, reason, replacing
-from .options import as_list
 
 _METRICS_BYTES = 1 << 16  # more than a file of metrics has
 #: what metrics are told to write to; all other paths of a config are read

@@ -5,10 +5,10 @@ import re
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Collection
-from math import isfinite
 from pathlib import Path
 
 from ..errors import ConfigError, DatasetError
+from ..structures.coco import CocoFile, Fault, check_entries, has, keypoints, one_of, score
 from ..utils.files import replacing
 
 #: how many people of an image the server looks at
@@ -17,6 +17,7 @@ MOST_PEOPLE = 20
 PERSON = 1
 #: x, y and score (any number) of 17 key points
 NUM_VALUES = 51
+_FIELDS = ('image_id', 'category_id', 'keypoints', 'score')
 
 
 def check_name(name: str) -> None:
@@ -82,57 +83,42 @@ def best_people(results: list[dict]) -> list[dict]:
     return [result for place, result in enumerate(results) if place in kept]
 
 
-def check_results(results: list[dict], images: Collection[int]) -> None:
+def check_results(path: str, results: list[dict], images: Collection[int]) -> None:
     """Refuse results that the server would refuse.
 
     Args:
+        path: File that the results are from, for the message.
         results: A list of `{image_id, category_id, keypoints, score}`.
         images: Ids of the images of the split.
 
     Raises:
         DatasetError: With the first result that breaks a rule.
     """
-    for number, result in enumerate(results):
-        fault = _fault(result, images)
-        if fault is not None:
-            raise DatasetError(
-                f'the server would refuse result {number}, of image '
-                f'{result.get("image_id")}: {fault}'
-            )
+    check_entries(
+        f'the server of COCO would refuse {path}',
+        'result',
+        results,
+        has(*_FIELDS),
+        _no_others,
+        one_of('image_id', images, 'expected the id of an image of the image list'),
+        one_of('category_id', [PERSON], f'expected {PERSON}, a person'),
+        keypoints(NUM_VALUES // 3),
+        score,
+    )
     counts = Counter(result['image_id'] for result in results)
     for image, count in counts.most_common(1):
         if count > MOST_PEOPLE:
             raise DatasetError(
-                f'the server would refuse the results of image {image}: '
-                f'{count} people, expected {MOST_PEOPLE} at most'
+                f'the server of COCO would refuse {path}: image {image} has {count} people: '
+                f'expected at most {MOST_PEOPLE}'
             )
 
 
-def _fault(result: dict, images: Collection[int]) -> str | None:
-    wanted = {'image_id', 'category_id', 'keypoints', 'score'}
-    if set(result) != wanted:
-        return (
-            f'it has the fields {", ".join(sorted(result))}; expected {", ".join(sorted(wanted))}'
-        )
-    if result['image_id'] not in images:
-        return 'its image_id is not in the image list'
-    if result['category_id'] != PERSON:
-        return f'its category_id is {result["category_id"]}; expected {PERSON}, a person'
-    values = result['keypoints']
-    if len(values) != NUM_VALUES:
-        return (
-            f'it has {len(values)} numbers in keypoints; expected '
-            f'{NUM_VALUES}, x, y and v of 17 key points'
-        )
-    if not all(_is_finite(value) for value in values):
-        return 'its keypoints are not all finite numbers'
-    if not _is_finite(result['score']):
-        return f'its score is {result["score"]}; expected a finite number'
-    return None
-
-
-def _is_finite(value) -> bool:
-    return isinstance(value, (int, float)) and isfinite(value)
+def _no_others(result: dict) -> Fault | None:
+    """Check that there are no other fields."""
+    if set(result) == set(_FIELDS):
+        return None
+    return f'the fields {", ".join(sorted(result))}', f'expected {", ".join(_FIELDS)}'
 
 
 def write_submission(
@@ -156,19 +142,11 @@ def write_submission(
     """
     check_name(name)
     stem = submission_name(image_list, name)
-    fields = ('image_id', 'category_id', 'keypoints', 'score')
-    everyone = [
-        {field: result[field] for field in fields}
-        for result in json.loads(Path(results_file).read_text(encoding='utf-8'))
-    ]
-    images = json.loads(Path(image_list).read_text(encoding='utf-8'))['images']
-    # First the numbers: scores that are not finite cannot be sorted.
-    results = (
-        best_people(everyone)
-        if all(_is_finite(result['score']) for result in everyone)
-        else everyone
-    )
-    check_results(results, {image['id'] for image in images})
+    file = CocoFile(results_file, 'results')
+    file.check('result', file.entries(), has(*_FIELDS), score)  # cannot be sorted without
+    everyone = [{field: result[field] for field in _FIELDS} for result in file.entries()]
+    results = best_people(everyone)
+    check_results(file.path, results, CocoFile(image_list, 'image list').image_ids())
     path = Path(folder, f'{stem}.zip')
     text = json.dumps(results, separators=(',', ':'), allow_nan=False)
     with replacing(path) as draft, zipfile.ZipFile(draft, 'w', zipfile.ZIP_DEFLATED) as archive:

@@ -9,19 +9,17 @@ from os.path import commonpath
 from pathlib import Path
 
 import cv2
-import numpy as np
 from mmengine.logging import print_log
 
 from ..errors import DatasetError, first_line
-from ..utils.files import is_url, replacing
-from .encoders import DiskFullError, VideoError
-from .paths import is_live, is_video
+from ..utils.files import is_url, shorten_name
+from ..utils.images import write_image
 from .pose_result import PoseResult
-from .video import USUAL_FPS, VideoWriter, read_video
+from .video_reader import DEFAULT_FPS, is_live, is_video, read_video
+from .video_writer import DiskFullError, VideoError, VideoWriter
 
 _PICTURES = ('.jpg', '.jpeg', '.png')  # endings that are kept
 _VIDEOS = ('.mp4',)
-_LONGEST = 240  # bytes of a name; a video is written under a longer one
 
 
 class Drawings:
@@ -96,12 +94,12 @@ class Drawings:
             picture = result.draw(**self.style)
             if not in_video:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_picture(path, picture)
+                write_image(path, picture)
                 return
             self._failed = part  # until the frame is written
             if self._writer is None:
                 self._writer = _open(path, self.parts[part], result.size)
-            self._writer.write(picture)
+            self._writer.write(picture, result.time)
             self._failed = None
 
     @contextmanager
@@ -125,7 +123,7 @@ class Drawings:
 
 def _open(path: Path, source: str | int, size: tuple[int, int]) -> VideoWriter:
     if is_live(source):
-        return VideoWriter(path, size, USUAL_FPS, overwrite=True)
+        return VideoWriter(path, size, DEFAULT_FPS, overwrite=True)
     with read_video(source) as video:
         rate = video.fps
     sound = None if is_url(source) else source
@@ -158,52 +156,11 @@ def picture_names(parts: list[str | int]) -> list[str]:
         endings = _VIDEOS if is_video(part) else _PICTURES
         if path.suffix.lower() not in endings:
             path = path.with_name(path.name + endings[0])
-        path = unique = shorter(path)
+        path = unique = shorten_name(path)
         number = 1
         while unique in used:
             number += 1
-            unique = shorter(path, f'-{number}')
+            unique = shorten_name(path, f'-{number}')
         used.add(unique)
         names.append(str(unique))
     return names
-
-
-def shorter(path: Path, more: str = '') -> Path:
-    """A name that a file can have, with something behind the stem.
-
-    Args:
-        path: Whose last part may be too long.
-        more: What comes between the stem and the ending.
-
-    Returns:
-        The path.
-    """
-    ending = os.fsencode(more + path.suffix)
-    stem = os.fsencode(path.stem)[: _LONGEST - len(ending)]
-    return path.with_name(
-        stem.decode(
-            errors='surrogateescape' if len(stem) == len(os.fsencode(path.stem)) else 'ignore'
-        )
-        + more
-        + path.suffix
-    )
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a picture, whole or not at all.
-
-    Args:
-        path: With the ending of a format.
-        picture: (H, W, 3), uint8, BGR.
-
-    Raises:
-        OSError: If there is no room.
-        ValueError, cv2.error: If the format does not take such a picture.
-    """
-    done, data = cv2.imencode(path.suffix, picture)
-    if not done:
-        raise ValueError(
-            f'OpenCV cannot write {picture.shape[1]} x {picture.shape[0]} pixels as {path.suffix}'
-        )
-    with replacing(path) as draft:
-        draft.write_bytes(data.tobytes())

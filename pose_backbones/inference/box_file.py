@@ -1,13 +1,12 @@
 """Boxes of people in a COCO file."""
 
-import json
 import re
 from collections import defaultdict
 from os import fspath
 from pathlib import Path, PurePath
 
 from ..errors import DatasetError
-from ..utils.files import read_text
+from ..structures.coco import CocoFile, box, has
 
 #: names of COCO's images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
@@ -36,21 +35,20 @@ class BoxFile:
 
     def __init__(self, path: str):
         self.path = fspath(path)
-        content = _read_json(self.path)
-        images, records = [], content
-        if isinstance(content, dict):
-            images = content.get('images')
-            records = content.get('annotations')
-        if (
-            not _is_list(images, 'id', 'file_name')
-            or not _is_list(records, 'image_id', 'bbox')
-            or not all(_is_box(one['bbox']) for one in records)
-        ):
+        file = CocoFile(Path(path).expanduser(), 'boxes')
+        images, content = [], file.content
+        if isinstance(content, list):
+            kind, records = 'detection', file.entries()
+        elif isinstance(content, dict) and {'images', 'annotations'} <= set(content):
+            images = file.entries('images')
+            kind, records = 'annotation', file.entries('annotations')
+        else:
             raise DatasetError(
-                f'{path} is not a COCO file of boxes: expected a list of '
-                'detections, each with image_id and bbox (x, y, width, '
-                'height), or a file with images and annotations'
+                f'{path} holds no boxes: expected a list of detections, each with image_id and '
+                "bbox [x, y, width, height], or images and annotations, in COCO's format"
             )
+        file.check('image', images, has('id', 'file_name'))
+        file.check(kind, records, has('image_id', 'bbox'), box)
         self._boxes = defaultdict(list)
         self._ids = {str(one['image_id']): one['image_id'] for one in records}
         named = {one['file_name']: one['id'] for one in images}
@@ -115,29 +113,3 @@ class BoxFile:
     def boxes(self, image_id: int | str | None) -> list[tuple[float, ...]]:
         """Of one image: x, y, width, height and score; none for None."""
         return [] if image_id is None else self._boxes.get(image_id, [])
-
-
-def _is_list(value, *keys: str) -> bool:
-    """Whether it is a list of dicts with these keys."""
-    return isinstance(value, list) and all(
-        isinstance(one, dict) and all(key in one for key in keys) for one in value
-    )
-
-
-def _is_box(value) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and all(isinstance(one, (int, float)) for one in value)
-    )
-
-
-def _read_json(path: str):
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise DatasetError(f'there is no file of boxes {path}')
-    text = read_text(path, 'file of boxes')
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f'the file of boxes {path} is unreadable: {error}') from error

@@ -11,8 +11,8 @@ from ..errors import WorkDirError
 from ..utils.arguments import is_number
 from ..utils.files import force, replacing
 from .inputs import Failure, name_of
-from .paths import is_video
 from .pose_result import PoseResult
+from .video_reader import is_video
 
 JOURNAL = 'journal.jsonl'
 PREDICTIONS = 'predictions.json'

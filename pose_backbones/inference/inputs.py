@@ -12,9 +12,9 @@ from PIL import Image
 from ..errors import DatasetError
 from ..utils.arguments import check_flag
 from ..utils.files import is_url
-from .images import UNNAMED, decode, describe, read_image
-from .paths import check_some_there, expand, is_live, is_video, numbers_of_names
-from .video import read_video
+from ..utils.images import UNNAMED, decode_image, describe_source, read_image
+from .paths import check_some_there, expand, numbers_of_names
+from .video_reader import import_av, is_live, is_video, read_video
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ class Inputs:
         ids: Of the pictures, where their names are numbers; else None.
 
     Raises:
+        ConfigError: If there is a video and PyAV is not installed.
         DatasetError: If nothing is in a folder or like a pattern, or none of
             the files exists. One file of several that is missing, and what
             is wrong in an iterator, is a `Failure` when its turn comes.
@@ -109,6 +110,8 @@ class Inputs:
             several = inputs if isinstance(inputs, (list, tuple)) else [inputs]
             self.parts = [part for one in several for part in expand(one)]
             check_some_there(self.parts)
+            for part in self.parts:
+                _check_reader(part)
             self.ids = numbers_of_names(self.parts)
 
     @property
@@ -200,6 +203,7 @@ class Inputs:
 
 def _frames(source: str | int, part: int, start: int) -> Iterator[Frame | Failure]:
     """The frames of a video or camera, and what stopped it."""
+    _check_reader(source)
     live = is_live(source)
     name = name_of(source, start)
     index = start
@@ -231,6 +235,12 @@ def _announced(path: str) -> int | None:
         return 1
 
 
+def _check_reader(source) -> None:
+    """Raise if a video cannot be read because PyAV is not installed."""
+    if is_video(source) and not isinstance(source, int):
+        import_av()
+
+
 def _is_iterable(inputs) -> bool:
     """Whether inputs are taken from an iterable as they come."""
     return isinstance(inputs, Iterable) and not (
@@ -258,7 +268,7 @@ def name_of(source, index: int) -> str:
         return f'camera {source}'
     if isinstance(source, Exception):
         return f'input {index + 1}'
-    name = describe(source)
+    name = describe_source(source)
     return f'{name} {index + 1}' if name in UNNAMED else name
 
 
@@ -271,4 +281,4 @@ def _read(source, rgb: bool) -> np.ndarray:
         data = fileio.get(source)
     except Exception as error:  # of any of the back ends
         raise DatasetError(f'cannot read the image {source}: {error}') from error
-    return decode(data, source)
+    return decode_image(data, source)

@@ -7,8 +7,7 @@ import sys
 import torch
 from torch import nn
 
-from ..models.backbones.base import BaseBackbone
-from ..models.layers.replace_children import with_modules
+from ..models.layers.fuse import fuse
 
 _KEPT = 256 << 20  # bytes of freed memory
 #: by these, a user has said what the allocator is to do
@@ -23,7 +22,7 @@ _SETTINGS = (
 def prepare(model: nn.Module, device: torch.device) -> nn.Module:
     """Bring a pose estimator to a device, for prediction alone.
 
-    Backbones of the package are fused, see `BaseBackbone.fused`.
+    Backbones and heads of the package are fused, see `pose_backbones.models.layers.fuse`.
 
     Args:
         model: In evaluation mode; it stays as it is, but for its device.
@@ -35,9 +34,7 @@ def prepare(model: nn.Module, device: torch.device) -> nn.Module:
     """
     if device.type == 'cpu':
         _keep_freed_memory()
-    backbone = getattr(model.to(device), 'backbone', None)
-    fused = {'backbone': backbone.fused()} if isinstance(backbone, BaseBackbone) else {}
-    return with_modules(model, fused)
+    return fuse(model.to(device))
 
 
 def _keep_freed_memory() -> None:

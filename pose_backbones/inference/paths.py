@@ -5,40 +5,20 @@ import re
 from glob import glob, has_magic
 from os import PathLike, fspath
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
 
 from ..errors import DatasetError
 from ..utils.files import is_url
+from .video_reader import VIDEO_SUFFIXES, is_video
 
 # Pillow reads .heic where its plug-in is; elsewhere it is told as unreadable.
 IMAGE_SUFFIXES = frozenset(
     '.avif .bmp .dib .gif .heic .heif .jfif .jpe .jpeg .jpg .jp2 .pbm .pgm '
     '.png .pnm .ppm .tif .tiff .webp'.split()
 )
-VIDEO_SUFFIXES = frozenset(
-    '.avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'.split()
-)
-#: of URLs of what goes on while it is watched
-STREAM_SCHEMES = frozenset('mms rtmp rtmps rtp rtsp rtsps srt tcp udp'.split())
 _SINGLE = (int, np.ndarray, Image.Image, bytes, bytearray, memoryview)
-
-
-def is_live(source) -> bool:
-    """Whether a single input is a camera or a stream: it does not wait."""
-    return isinstance(source, int) or (
-        is_url(source) and source.partition('://')[0].lower() in STREAM_SCHEMES
-    )
-
-
-def is_video(source) -> bool:
-    """Whether a single input is live or, by its name, a video."""
-    if is_live(source):
-        return True
-    path = urlsplit(source).path if is_url(source) else source
-    return isinstance(path, str) and Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def expand(source) -> list:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ..structures.oks import AREA_OF_BOX, keypoint_similarity
 from ..utils.arguments import check_positive_int, check_rate
 
 _SIGMA = 0.067  # the mean of COCO's
-_AREA = 0.53  # of a box that a person fills, as MMPose takes it
 _COMMON = 3  # joints that two poses need in common to be compared
 
 
@@ -134,12 +134,12 @@ class PoseTracker:
         for column, track in enumerate(tracks):
             moved = track.velocity * (self._frame - track.frame)
             squares = ((keypoints - track.keypoints - moved) ** 2).sum(-1)
-            area = _AREA / 2 * (_areas(boxes) + _areas(track.box))
+            areas = AREA_OF_BOX / 2 * (_areas(boxes) + _areas(track.box))
             with np.errstate(divide='ignore', invalid='ignore'):
-                oks = np.exp(-squares / (8 * sigmas**2 * area[:, None]))
-            common = np.isfinite(oks)
+                similarity = keypoint_similarity(squares, areas, sigmas)
+            common = np.isfinite(similarity)
             count = common.sum(1)
-            total = np.where(common, oks, 0).sum(1)
+            total = np.where(common, similarity, 0).sum(1)
             needed = min(_COMMON, len(sigmas))
             result[:, column] = np.where(count >= needed, total / np.maximum(count, 1), 0)
         return result

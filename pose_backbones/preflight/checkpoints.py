@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from mmengine.config import Config
 from mmpose import registry as host
 
-from ..cli.options import as_list
+from ..configs import as_list
 from ..engine.checkpoint_hook import is_checkpoint_hook, unknown_key
 from ..errors import ConfigError
 

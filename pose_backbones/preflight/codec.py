@@ -7,8 +7,7 @@ from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from torch import nn
 
-from ..cli.options import as_list
-from ..configs import building
+from ..configs import as_list, building
 from ..errors import ConfigError
 
 

@@ -1,6 +1,8 @@
 """Data sets that are missing, of another kind, or do not fit the model."""
 
-from collections.abc import Sequence
+from codecs import BOM_UTF8
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,14 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from ..cli.options import as_list
+from ..configs import as_list
 from ..datasets.mpii import MpiiDataset
 from ..errors import ConfigError, DatasetError
 from ..models.backbones import BaseBackbone
+from ..structures.coco import CocoFile, has, one_of
+from ..utils.files import open_regular
 from .bottomup import check_image_sizes, check_sigmas, is_bottomup
-from .ground_truth import check_truth, is_image_list, read_json
+from .ground_truth import check_truth
 
 _GET_DATA = 'Give the folder of the data set with --data-root. '
 _GET_COCO = (
@@ -50,10 +54,11 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
         if not dataset or 'ann_file' not in dataset:
             continue
-        annotations = _check_files(dataset, split)
-        _check_boxes(dataset, split, str(annotations))
+        read = cache(read_coco)  # the ground truth is often the annotations
+        annotations = str(_check_files(dataset, split))
+        _check_boxes(dataset, split, annotations, read)
         if is_bottomup(dataset):
-            check_image_sizes(dataset, str(annotations))
+            check_image_sizes(dataset, annotations, read)
         heads = dataset.get('headbox_file')
         if split != 'train' and heads and not Path(heads).is_file():
             raise DatasetError(
@@ -71,7 +76,7 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
                     f'ground truth of the {split} metric not found: {truth} '
                     f'({split}_evaluator.ann_file). {_how_to_get(dataset)}'
                 )
-            check_truth(metric, split, dataset)
+            check_truth(metric, split, dataset, read)
 
 
 def _how_to_get(dataset: dict) -> str:
@@ -95,15 +100,17 @@ def _check_files(dataset: dict, split: str) -> Path:
     return annotations
 
 
-def _check_boxes(dataset: dict, split: str, annotations: str) -> None:
+def _check_boxes(
+    dataset: dict, split: str, annotations: str, read: Callable[[str], CocoFile]
+) -> None:
     """Refuse detections that are missing, or lacking where they are needed."""
     boxes = dataset.get('bbox_file')
     how = _GET_DETECTIONS.format(split=split)
     if boxes and not Path(boxes).is_file():
         raise DatasetError(f'{split} detections not found: {boxes}. {how}')
     if boxes:
-        check_detections(boxes, annotations)
-    elif split == 'test' and not is_bottomup(dataset) and is_image_list(annotations):
+        check_detections(read_coco(boxes, 'detections'), read(annotations))
+    elif split == 'test' and not is_bottomup(dataset) and read(annotations).is_image_list:
         raise DatasetError(
             f'{annotations} is a list of images without people: give '
             f'detections ({split}_dataloader.dataset.bbox_file). {how}'
@@ -185,52 +192,44 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
         backbone.train(training)
 
 
-def check_detections(path: str, ann_file: str) -> None:
+def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
     """Refuse a detections file that is of other images.
 
     Args:
-        path: COCO results, a list of `{image_id, category_id, bbox, score}`.
-        ann_file: The annotations, in COCO's format.
+        boxes: Detections in COCO's results format.
+        annotations: Annotations or an image list in COCO's format.
 
     Raises:
-        DatasetError: If a box is of another image, or it is no such list.
+        DatasetError: If there are no detections, or one lacks a field or is of another image.
     """
-    boxes = read_json(path, 'detections')
-    wanted = {'image_id', 'category_id', 'bbox', 'score'}
-    if not isinstance(boxes, list) or not all(
-        isinstance(box, dict) and wanted <= set(box) for box in boxes
-    ):
-        raise DatasetError(
-            f'detections unreadable: {path} is no list of boxes in COCO '
-            'results format ({image_id, category_id, bbox, score})'
-        )
-    if not boxes:
-        raise DatasetError(f'{path} has no detections, so there is nobody to predict for')
-    known = read_images(ann_file)
-    strange = [box['image_id'] for box in boxes if box['image_id'] not in known]
-    if strange:
-        raise DatasetError(
-            f'{path} has detections of other images: {len(strange)} of '
-            f'{len(boxes)} boxes (such as of image {strange[0]}) are of no '
-            f'image in {ann_file}'
-        )
+    detections, known = boxes.entries(), annotations.image_ids()
+    if not detections:
+        raise DatasetError(f'{boxes.path} has no detections, so there is nobody to predict for')
+    boxes.check(
+        'detection',
+        detections,
+        has('image_id', 'category_id', 'bbox', 'score'),
+        one_of('image_id', known, f'expected the id of an image of {annotations.path}'),
+    )
 
 
-def read_images(path: str) -> set[int]:
-    """The ids of the images of a file in COCO's format.
+def read_coco(path: str, what: str = 'annotations') -> CocoFile:
+    """Read a COCO-style file that MMPose is going to read as well.
 
     Args:
-        path: Annotations, or a mere list of images.
+        path: The file.
+        what: What it holds, for the message.
 
     Returns:
-        The ids.
+        Its content.
 
     Raises:
-        DatasetError: If it is no such file.
+        DatasetError: If it is not JSON, or begins with a byte order mark, which MMPose cannot read.
     """
-    content = read_json(path, 'annotations')
-    if not isinstance(content, dict) or 'images' not in content:
-        raise DatasetError(
-            f"annotations unreadable: {path} has no list 'images', as files in COCO's format have"
-        )
-    return {image['id'] for image in content['images']}
+    with open_regular(path, what) as file:
+        if file.read(len(BOM_UTF8)) == BOM_UTF8:
+            raise DatasetError(
+                f'cannot read the {what} {path}: it begins with a byte order mark, which MMPose '
+                'cannot read: save it as UTF-8 without one'
+            )
+    return CocoFile(path, what)

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from mmpose import registry as host
 
-from ..cli.options import as_list
+from ..configs import as_list
 from ..errors import ConfigError, closest
 from ..registry import DATASETS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, SCOPE, TRANSFORMS
 

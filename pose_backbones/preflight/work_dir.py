@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
-from ..cli.options import strings_of
+from ..configs import strings_of
 from ..engine.checkpoints import checkpoint_dir, newest_saved
 from ..errors import ConfigError, WorkDirError
 from ..utils.literals import read_assignments

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._compat.metainfo import shipped_metainfo
 from ..configs import load_config
 from ..errors import ConfigError, DatasetError, first_line
+from ..structures.metainfo import read_metainfo
 from ..utils.files import check_regular_file, file_problem, read_text
 from ..utils.literals import read_assignments
 
@@ -95,7 +97,7 @@ def find_sources(
         place = _find_results(folder, content)
     check_regular_file(place, 'results')
     if metainfo is not None:
-        known['metainfo'] = _read_metainfo(metainfo)
+        known['metainfo'] = read_metainfo(metainfo, '--metainfo')
         known['metainfo_origin'] = metainfo
     said = {name: known.pop(name, None) for name in ('annotations', 'images')}
     if annotations is not None:  # of other images, perhaps
@@ -251,7 +253,6 @@ def _from_config(config: Mapping, trusted: bool) -> dict:
 
 def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
     """The description of a data set's key points, by its class or file."""
-    from mmpose.datasets.datasets.utils import parse_pose_metainfo
     from mmpose.registry import DATASETS
 
     name = _name(dataset, 'type').rpartition('.')[2]
@@ -264,8 +265,8 @@ def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
     file = given.get('from_file')
     try:
         if isinstance(file, str):
-            given = dict(from_file=file) if trusted else _described(file)
-        return parse_pose_metainfo(dict(given)) if given else None
+            given = file if trusted else _described(file)
+        return read_metainfo(given) if given else None
     except Exception as error:  # of a description that is none
         raise ConfigError(
             f'the config describes its key points ({file or "metainfo"}) in '
@@ -274,27 +275,14 @@ def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
         ) from error
 
 
-def _described(file: str) -> dict:
-    """What names a description that nobody vouches for: MMPose's own, where
-    it ships one of this name; else its content, read and not run."""
-    import mmpose
+def _described(file: str) -> Path | dict:
+    """A description that an untrusted config names.
 
-    folder = file.rpartition('/')[0]
-    shipped = Path(mmpose.__file__).parent / '.mim' / file
+    Returns:
+        The file of this name that MMPose ships; or the content of `file`, read as data.
+    """
+    folder, _, name = file.rpartition('/')
+    shipped = shipped_metainfo(name)
     if folder == 'configs/_base_/datasets' and shipped.is_file():
-        return dict(from_file=str(shipped))
+        return shipped
     return read_assignments(file)['dataset_info']
-
-
-def _read_metainfo(path: str) -> dict:
-    from mmpose.datasets.datasets.utils import parse_pose_metainfo
-
-    if Path(path).exists():
-        check_regular_file(path, 'description')
-    try:
-        return parse_pose_metainfo(dict(from_file=path))
-    except (OSError, AssertionError, AttributeError, KeyError, SyntaxError) as error:
-        raise DatasetError(
-            f'--metainfo {path} is no description of a data set, as '
-            f'tools/make_dataset_info.py writes one: {error}'
-        ) from error

@@ -1,17 +1,16 @@
-"""MMPose's description of a data set, made from COCO-format annotations."""
+"""Dataset descriptions (metainfo) of MMPose: reading them, and writing one for own keypoints."""
 
-import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, DatasetError, WorkDirError
-from ..utils.files import check_no_input, check_writable_file, replacing, saying_why
-from .coco_annotations import KeypointFile, read_keypoint_file
-from .symmetry import SIDE_COLOURS, find_pairs, find_sides, limb_side, mirrored_name, without_side
+from ..errors import DatasetError, first_line
+from ..utils.files import check_regular_file, replacing, saying_why
+from .coco_keypoints import KeypointFile
+from .symmetry import SIDE_COLOURS, find_pairs, find_sides, limb_side, without_side
 
 #: COCO's joints: sigma, and the half of the body
 _COCO = {
@@ -28,6 +27,39 @@ _COCO = {
 #: for key points that COCO does not have; its own are from .025 to .107
 DEFAULT_SIGMA = 0.05
 _FEWEST = 10  # objects labelled twice that a sigma is measured from
+
+
+def read_metainfo(source: str | os.PathLike | Mapping, option: str = '') -> dict:
+    """Read a dataset description and parse it as MMPose does.
+
+    Args:
+        source: A `.py` file, which is run, with `dataset_info`; or that content. Of a file that
+            does not exist, such as `configs/_base_/datasets/coco.py`, the one that MMPose ships
+            under this name is read.
+        option: Command-line option that named the file, for the error message.
+
+    Returns:
+        What `mmpose.datasets.datasets.utils.parse_pose_metainfo` returns: `num_keypoints`,
+        `keypoint_id2name`, `flip_indices`, `skeleton_links`, `sigmas`, and more.
+
+    Raises:
+        DatasetError: If it is not such a description.
+    """
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo
+
+    name = 'metainfo'
+    if not isinstance(source, Mapping):
+        name = f'{option} {os.fspath(source)}'.lstrip()
+        if os.path.exists(source):
+            check_regular_file(source, 'description')
+        source = dict(from_file=os.fspath(source))
+    try:
+        return parse_pose_metainfo(dict(source))
+    except Exception as error:  # a description is Python code, which may raise anything
+        raise DatasetError(
+            f'{name} is not a description of a data set, such as '
+            f'tools/make_dataset_info.py writes: {first_line(error)}'
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -155,96 +187,3 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         with replacing(Path(out)) as draft:
             draft.write_text('\n'.join([*lines, '    ])', '']), encoding='utf-8')
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='make_dataset_info.py',
-        description="Check annotations in COCO's format, and write MMPose's "
-        'description of their key points.',
-    )
-    parser.add_argument(
-        'annotations', nargs='+', help='of training, validation, …: all with the same key points'
-    )
-    parser.add_argument('out', help='the description to write, a .py file')
-    parser.add_argument(
-        '--images',
-        nargs='+',
-        metavar='DIR',
-        help='folder of the images, or one for each file; all are looked for',
-    )
-    parser.add_argument('--name', help='of the data set (default: the name of the folder of OUT)')
-    parser.add_argument(
-        '--second-labels',
-        metavar='FILE',
-        help='objects of the first file, by their ids, labelled by a second '
-        'person: sigmas are measured on them',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT')
-    return parser.parse_args(argv)
-
-
-def _read_all(paths: list[str], folders: list[str] | None) -> list[KeypointFile]:
-    folders = folders or [None]
-    if len(folders) == 1:
-        folders = folders * len(paths)
-    if len(folders) != len(paths):
-        raise ConfigError(
-            f'--images: {len(folders)} folders for {len(paths)} annotation '
-            'files: expected one, or one for each'
-        )
-    files = [read_keypoint_file(path, folder) for path, folder in zip(paths, folders)]
-    for file in files[1:]:
-        if file.names != files[0].names:
-            raise DatasetError(
-                f'{file.path} has the key points {", ".join(file.names)}: '
-                f'expected those of {files[0].path}, in its order: '
-                f'{", ".join(files[0].names)}'
-            )
-    return files
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/make_dataset_info.py`."""
-    args = _parse(argv)
-    if not args.out.endswith('.py'):
-        raise ConfigError(f'{args.out}: expected the name of a .py file to write')
-    inputs = [*args.annotations, args.second_labels]
-    check_no_input(args.out, 'OUT', inputs)
-    if os.path.lexists(args.out) and not args.overwrite:
-        raise WorkDirError(
-            f'{args.out} is there already, perhaps with changes of yours: '
-            'choose another name, or replace it with --overwrite'
-        )
-    check_writable_file(Path(args.out), 'OUT')
-    files = _read_all(args.annotations, args.images)
-    names = files[0].names
-    sigmas = default_sigmas(names)
-    if args.second_labels is not None:
-        second = read_keypoint_file(args.second_labels)
-        sigmas.update(measure_sigmas(files[0], second))
-    name = args.name or Path(args.out).absolute().parent.name
-    write_metainfo(args.out, name, files[0], sigmas)
-    _report(files, sigmas)
-    print(f'{args.out}: {len(names)} key points (out_channels of the head)')
-
-
-def _report(files: list[KeypointFile], sigmas: dict[str, Sigma]) -> None:
-    names = files[0].names
-    for file in files:
-        print(f'{file.path}: {len(file.images)} images, {len(file.objects)} objects')
-    pairs = find_pairs(names)
-    shown = [
-        f'{name} / {other}'
-        for name, other in pairs.items()
-        if names.index(name) < names.index(other)
-    ]
-    print(f'mirrored: {", ".join(shown) or "none"}')
-    for name, side in zip(names, find_sides(names)):
-        if side != 'middle' and name not in pairs:
-            print(
-                f'note: {name} is of the {side}, but there is no '
-                f'{mirrored_name(name)}: it is mirrored onto itself'
-            )
-    for name, sigma in sigmas.items():
-        print(f'sigma {sigma.value:g} for {name} ({sigma.origin})')

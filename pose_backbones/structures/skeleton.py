@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from torch import Tensor
+
+from .metainfo import read_metainfo
 
 #: MMPose's description of COCO
 COCO = 'configs/_base_/datasets/coco.py'
@@ -40,7 +41,7 @@ def read_sigmas(sigmas: str | Sequence[float]) -> np.ndarray:
         ValueError: For what are no positive numbers, or no such file.
     """
     if isinstance(sigmas, str | os.PathLike):
-        sigmas = _describe(sigmas)['sigmas']
+        sigmas = read_metainfo(sigmas)['sigmas']
     values = np.asarray(sigmas, float)
     if values.ndim != 1 or not len(values) or not (values > 0).all():
         raise ValueError(
@@ -66,9 +67,9 @@ def read_limbs(limbs: str | Sequence[Sequence[int]]) -> Tensor:
         ValueError: For what are no pairs of indices, or no such file.
     """
     if isinstance(limbs, str | os.PathLike):
-        described = _describe(limbs)
-        index = described['keypoint_name2id']
-        limbs = [(index[a], index[b]) for a, b in _LIMBS if a in index and b in index] or described[
+        metainfo = read_metainfo(limbs)
+        index = metainfo['keypoint_name2id']
+        limbs = [(index[a], index[b]) for a, b in _LIMBS if a in index and b in index] or metainfo[
             'skeleton_links'
         ]
     pairs = np.asarray(limbs)
@@ -95,13 +96,3 @@ def check_limbs(highest: int, count: int) -> None:
             f'limbs go up to key point {highest}: expected indices below '
             f'{count}, the number of key points'
         )
-
-
-def _describe(path: str | os.PathLike) -> dict:
-    try:
-        return parse_pose_metainfo(dict(from_file=os.fspath(path)))
-    except (OSError, AssertionError, AttributeError, KeyError, SyntaxError) as error:
-        raise ValueError(
-            f"{path} is no description of a data set, as MMPose's "
-            f'configs/_base_/datasets/coco.py is one: {error}'
-        ) from error

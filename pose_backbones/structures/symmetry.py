@@ -48,6 +48,19 @@ def find_pairs(names: Sequence[str]) -> dict[str, str]:
     return {name: other for name, other in pairs.items() if pairs.get(other) == name}
 
 
+def flip_indices(names: Sequence[str]) -> list[int]:
+    """Get the index of the keypoint that takes the place of each one in a mirror image.
+
+    Args:
+        names: As of `find_pairs`.
+
+    Returns:
+        Indices into `names`; of a keypoint without a partner, its own.
+    """
+    pairs = find_pairs(names)
+    return [names.index(pairs.get(name, name)) for name in names]
+
+
 def find_sides(names: Sequence[str]) -> tuple[str, ...]:
     """On which side of the object the key points are.
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from .body import KEYPOINT_NAMES
 from .masks import encode_polygons, encode_rle
 from .scene import Scene, ScenePerson
-from .skeleton import KEYPOINT_NAMES
 
 #: The only category of COCO's person keypoints.
 PERSON_CATEGORY = {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .body import KEYPOINT_NAMES
 from .folder import (
     GENERATOR_VERSION,
     SPLITS,
@@ -17,7 +18,6 @@ from .folder import (
     write_json,
 )
 from .scene import Scene, ScenePerson
-from .skeleton import KEYPOINT_NAMES
 
 #: CrowdPose's joints: COCO's without the face, then head top and neck.
 _FACE = 5
@@ -204,7 +204,7 @@ def make_synthetic_crowdpose(
 
     Raises:
         TypeError: A count or the seed is no int.
-        DatasetError: A count or a size is out of range, the folder holds
+        SyntheticDataError: A count or a size is out of range, the folder holds
             something else, or something could not be written.
     """
     return make_data_set(

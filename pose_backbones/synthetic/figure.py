@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from .body import KEYPOINT_NAMES, SIDES, Body, Projection
 from .canvas import (
     BAG,
     FOOT,
@@ -28,7 +29,6 @@ from .head import draw_head, head_places
 from .limbs import draw_arm, draw_leg
 from .look import Look
 from .painter import Painter
-from .skeleton import KEYPOINT_NAMES, SIDES, Body, Projection
 from .torso import draw_skirt, draw_torso
 
 

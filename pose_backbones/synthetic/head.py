@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from .body import SIDES, Body, Projection
 from .canvas import AMBIENT, DIFFUSE, HAIR, HEAD, NEUTRAL
 from .look import Look
 from .painter import Painter
-from .skeleton import SIDES, Body, Projection
 
 #: Hair that hangs behind the head, by style: places along it in the frame
 #: of the head, and radii there, both in heads of 1.

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .skeleton import Body
+from .body import Body
 
 _SKINS = (
     (188, 208, 238),

@@ -172,7 +172,7 @@ def make_synthetic_mpii(
 
     Raises:
         TypeError: A count or the seed is no int.
-        DatasetError: A count or a size is out of range, the folder holds
+        SyntheticDataError: A count or a size is out of range, the folder holds
             something else, or something could not be written.
     """
     return make_data_set(

@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from .body import Body, Projection
 from .canvas import SUPERSAMPLING, Canvas
 from .look import Look
-from .skeleton import Body, Projection
 
 
 @lru_cache(maxsize=4096)

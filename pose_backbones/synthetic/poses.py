@@ -7,7 +7,7 @@ from math import cos, sin
 
 import numpy as np
 
-from .skeleton import SIDES, limit
+from .body import SIDES, limit
 
 #: Share of each action among the people of a scene.
 ACTIONS = {

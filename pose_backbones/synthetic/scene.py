@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 
 from .background import draw_background
+from .body import forward_kinematics, project, sample_body
 from .camera import Camera, photograph
 from .figure import Figure, Midline, draw_figure
 from .look import sample_look
 from .poses import ACTIONS, sample_pose
 from .props import draw_occluder, draw_seat
-from .skeleton import forward_kinematics, project, sample_body
 from .stage import Stage
 
 #: Share of images by their number of people in the foreground.

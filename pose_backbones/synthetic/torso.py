@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
+from .body import SIDES
 from .canvas import BAG, CLOTH_BOTTOM, CLOTH_TOP, LIMBS, NECK, PELVIS, SHOULDER, SKIRT, TORSO
 from .painter import Painter
-from .skeleton import SIDES
 
 
 def _ring(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from .._compat.config import config_folder
+from ..configs import config_folder
 from ..errors import ConfigError
 
 _REQUIRED = ('Name', 'In Collection', 'Config', 'Metadata')

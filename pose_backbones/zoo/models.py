@@ -8,9 +8,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 
-from .._compat.config import config_folder
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
-from ..configs import building, load_config
+from ..configs import building, config_folder, load_config
 from ..errors import CheckpointError, ConfigError, closest
 from .metafile import read_models
 

@@ -1,4 +1,4 @@
-"""HRCoMer in two ways: the same poses, other work, and what is printed."""
+"""Variants of HRCoMer's prediction: the same poses, other work, and what is printed."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks import hrcomer as benchmark_hrcomer
-from benchmarks import hrcomer_variants as hrcomer_ways
+from benchmarks import hrcomer_variants
 from benchmarks.hrcomer import (
     Prediction,
     crowd,
@@ -19,23 +19,24 @@ from benchmarks.hrcomer import (
 )
 from benchmarks.hrcomer_variants import (
     MAX_PEOPLE,
+    VARIANTS,
+    Variant,
     build,
     decode,
     difference,
     fill,
     forward,
     forward_eagerly,
-    peak_memory,
+    prediction_memory,
+    unchanged,
 )
 from pose_backbones.errors import ConfigError
 from pose_backbones.models.backbones import hrcomer
 from pose_backbones.models.layers import adaptive_conv
-from pose_backbones.models.layers.shortcuts import may_shorten, plain
+from pose_backbones.models.layers.fuse import fuse
 from tests.helpers.tools import run_tool
 
 _BIG = 2**28
-
-pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')
@@ -62,8 +63,11 @@ def count_calls(monkeypatch, module, name: str) -> list[None]:
     return calls
 
 
-def test_both_ways_find_the_same_poses(model, images):
-    ours, eager = (decode(model, way(model, images)) for way in (forward, forward_eagerly))
+def test_variants_find_the_same_poses(model, images):
+    ours, eager = (
+        decode(model, variant.forward(variant.prepare(model), images))
+        for variant in VARIANTS.values()
+    )
     assert len(ours) == 2
     for (poses, scores), (other_poses, other_scores) in zip(ours, eager):
         assert poses.shape == (MAX_PEOPLE, 17, 2)
@@ -76,7 +80,7 @@ def test_both_ways_find_the_same_poses(model, images):
     assert difference(ours[:1], eager[1:]) > 1
 
 
-def test_the_eager_way_is_that_of_all_queries(model, images):
+def test_eager_variant_computes_all_queries(model, images):
     found = forward_eagerly(model, images)
     with torch.no_grad():
         expected = model.head(model.extract_feat(images))
@@ -85,37 +89,24 @@ def test_the_eager_way_is_that_of_all_queries(model, images):
     assert [one.shape[1:3] for one in found['joints']] == [(8, 8), (4, 4), (2, 2)]
 
 
-def test_the_eager_way_takes_no_shortcuts(model, images, monkeypatch):
-    lean = count_calls(monkeypatch, hrcomer, '_run_lean')
+def test_eager_variant_is_not_fused(model, images, monkeypatch):
+    mixed = count_calls(monkeypatch, hrcomer, '_mix_channels')
     deformed = count_calls(monkeypatch, adaptive_conv, 'deform_conv2d')
-    sampled = count_calls(monkeypatch, hrcomer_ways.F, 'grid_sample')
+    sampled = count_calls(monkeypatch, hrcomer_variants.F, 'grid_sample')
     norms = []
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.register_forward_hook(lambda *_: norms.append(None))
     count = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    forward(model, images)
-    assert (len(lean), len(deformed), len(norms)) == (4, 0, 0)
-    lean.clear()
+    forward(fuse(model), images)
+    blocks = sum(len(stage.blocks) for stage in model.backbone.base_net.stages)
+    assert (len(mixed), len(deformed), len(norms)) == (len(images) * blocks, 0, 0)
+    mixed.clear()
     sampled.clear()
     forward_eagerly(model, images)
     # Two blocks for each of three scales and the short offsets; 17 joints.
-    assert (len(lean), len(deformed), len(sampled)) == (0, 8, 3 * 17)
+    assert (len(mixed), len(deformed), len(sampled)) == (0, 8, 3 * 17)
     assert len(norms) == count > 100
-
-
-def test_plain_ends():
-    x = torch.zeros(1)
-
-    @plain()
-    def fail():
-        raise KeyError(may_shorten(x))
-
-    assert may_shorten(x)
-    with pytest.raises(KeyError, match='False'):
-        fail()
-    assert may_shorten(x)
-    assert not may_shorten(x.to('meta'))
 
 
 def test_difference_is_that_of_the_farthest_person():
@@ -137,7 +128,7 @@ def test_prediction():
     assert found.difference < 1e-3
     assert found.memory is None
     for part in (found.forward, found.decode, found.together):
-        assert set(part) == {'ours', 'eager'}
+        assert set(part) == {'fused', 'eager'}
         assert all(len(times) == 2 and min(times) > 0 for times in part.values())
 
 
@@ -147,13 +138,13 @@ def test_other_poses_are_an_error(monkeypatch):
         outputs['joints'] = [one + 0.01 for one in outputs['joints']]
         return outputs
 
-    monkeypatch.setitem(benchmark_hrcomer.WAYS, 'ours', shifted)
+    monkeypatch.setitem(VARIANTS, 'fused', Variant(unchanged, shifted))
     with pytest.raises(RuntimeError, match='are 0.04 pixels apart: expected'):
         measure_prediction('atto', 64, repeat=1, memory=False)
 
 
 def hungry(model, images):
-    """A way that needs 256 MiB more."""
+    """Compute a prediction that needs 256 MiB more."""
     more = torch.ones(_BIG, dtype=torch.uint8)
     outputs = forward(model, images)
     assert more.all()
@@ -163,7 +154,7 @@ def hungry(model, images):
 def test_memory_is_that_of_the_prediction_alone():
     """Not what this process, or the one that measures, had before."""
     large = torch.ones(4 * _BIG, dtype=torch.uint8)
-    peak = peak_memory(hungry, 'atto', 64, 1, 1)
+    peak = prediction_memory(Variant(unchanged, hungry), 'atto', 64, 1, 1)
     assert large.all()
     assert _BIG < peak < 1.5 * _BIG
 
@@ -173,18 +164,18 @@ def test_ratios_are_of_the_same_round():
     found = Prediction(
         30,
         1e-5,
-        forward=dict(ours=[0.1, 0.2, 0.9], eager=[0.2, 0.4, 1.8]),
-        decode=dict(ours=[0.001, 0.002, 0.004], eager=[0.004, 0.002, 0.006]),
-        memory=dict(ours=100 * 2**20, eager=250 * 2**20),
+        forward=dict(fused=[0.1, 0.2, 0.9], eager=[0.2, 0.4, 1.8]),
+        decode=dict(fused=[0.001, 0.002, 0.004], eager=[0.004, 0.002, 0.006]),
+        memory=dict(fused=100 * 2**20, eager=250 * 2**20),
     )
     assert ratio(found.forward) == 2
     assert ratio(found.decode) == pytest.approx(1.5)
     lines = [[cell.strip() for cell in line.strip('|').split('|')] for line in table(found)]
     assert lines[0] == ['', 'forward, ms', 'decode, ms', 'together, ms', 'memory, MiB']
     assert lines[2:] == [
-        ['ours', '200.0', '2.0', '202.0', '100'],
+        ['fused', '200.0', '2.0', '202.0', '100'],
         ['eager', '400.0', '4.0', '402.0', '250'],
-        ['eager / ours', '2.00', '1.50', '2.00', '2.50'],
+        ['eager / fused', '2.00', '1.50', '2.00', '2.50'],
     ]
     bare = Prediction(30, 0.0, found.forward, found.decode, None)
     assert [line.split('|')[-2].strip() for line in table(bare)][2:] == ['-'] * 3
@@ -224,7 +215,7 @@ def test_what_is_printed(monkeypatch, capsys):
         benchmark_hrcomer,
         'measure_prediction',
         lambda *_: Prediction(
-            7, 2e-5, dict(ours=[1.0], eager=[2.0]), dict(ours=[0.1], eager=[0.1]), None
+            7, 2e-5, dict(fused=[1.0], eager=[2.0]), dict(fused=[0.1], eager=[0.1]), None
         ),
     )
     monkeypatch.setattr(benchmark_hrcomer, 'measure_encoding', lambda *_: [0.001, 0.002, 0.004])
@@ -235,7 +226,7 @@ def test_what_is_printed(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert threads == [3]
     assert 'batch 1, 96x96, 7 people in each image' in text
-    assert '| eager / ours | 2.00 | 1.00 | 1.91 | - |' in text
+    assert '| eager / fused | 2.00 | 1.00 | 1.91 | - |' in text
     assert 'Poses are 2e-05 pixels apart at most.' in text
     assert 'Encoding of an image of 30 people, output 24, on' in text
     assert ': 2.0 ms' in text
@@ -253,7 +244,7 @@ def test_what_is_printed(monkeypatch, capsys):
     [
         (['--size', '100'], '--size 100: expected a multiple of 32, at least 64'),
         (['--size', '32'], '--size 32: expected'),
-        (['--batch', '0'], '--batch 0: expected a number of at least 1'),
+        (['--batch', '0'], '--batch 0: expected at least 1'),
         (['--repeat', '0'], '--repeat 0: expected'),
         (['--threads', '-1'], '--threads -1: expected'),
         (

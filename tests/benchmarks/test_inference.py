@@ -1,4 +1,4 @@
-"""benchmarks/inference.py: both ways find the same."""
+"""benchmarks/inference.py: both inferencers find the same."""
 
 import re
 
@@ -12,7 +12,7 @@ from pose_backbones.errors import CheckpointError, ConfigError
 MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 
 
-def test_ways_agree(tmp_path, capfd):
+def test_variants_agree(tmp_path, capfd):
     """Of random weights; speeds are not compared here."""
     torch.manual_seed(0)
     torch.save(dict(state_dict=pose_backbones.build(MODEL).state_dict()), tmp_path / 'weights.pth')
@@ -33,14 +33,14 @@ def test_ways_agree(tmp_path, capfd):
             str(tmp_path / 'data'),
         ]
     )
-    ours, host, last = capfd.readouterr().out.strip().split('\n')[-3:]
+    ours, mmpose, last = capfd.readouterr().out.strip().split('\n')[-3:]
     counts = [
-        int(re.match(rf'{way}: (\d+) crops in', line)[1])
-        for way, line in (('ours', ours), ('host', host))
+        int(re.match(rf'{name}: (\d+) crops in', line)[1])
+        for name, line in (('ours', ours), ('mmpose', mmpose))
     ]
     assert counts[0] == counts[1] >= 8
     away = re.fullmatch(
-        r'ours is [\d.]+ times as fast; the key points are '
+        r'ours is [\d.]+ times as fast; the keypoints are '
         r'at most ([\d.]+) pixels apart',
         last,
     )[1]

@@ -262,9 +262,9 @@ def test_what_cannot_be_is_damage(tmp_path, case):
 
 def test_no_class_is_changed_by_a_file(tmp_path):
     mean, statistics = torch.Tensor.mean, dict(HistoryBuffer()._statistics_methods)
-    for number, case in enumerate(REFUSED):
-        path = save(tmp_path / f'{number}.pth', _in_meta(REFUSED[case][0]))
-        with pytest.raises(CheckpointError):
+    for number, (content, message) in enumerate(REFUSED.values()):
+        path = save(tmp_path / f'{number}.pth', _in_meta(content))
+        with pytest.raises(CheckpointError, match=message):
             read_file(path)
     path = save(
         tmp_path / 'ok.pth',

@@ -15,7 +15,7 @@ from torch import nn
 from pose_backbones.cli import flops
 from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
-from pose_backbones.cli.runner import PoseRunner
+from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import CheckpointError, ConfigError
 from tests.helpers.tools import ROOT, free_port, run_tool
 

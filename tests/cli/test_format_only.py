@@ -272,7 +272,7 @@ def test_images_that_are_not_in_the_list(
     # Detections of an image that the data set's own list lacks.
     refused(
         DatasetError,
-        'has detections of other images',
+        'detection .* has the image_id .* expected the id of an image of',
         config,
         weights,
         data,
@@ -284,7 +284,7 @@ def test_images_that_are_not_in_the_list(
     # Of one that only the metric's list lacks.
     refused(
         DatasetError,
-        f'such as of image {gone}\\) are of no image in {short}',
+        f'has the image_id {gone}( .*)?: expected the id of an image of {short}',
         config,
         weights,
         data,
@@ -296,7 +296,7 @@ def test_images_that_are_not_in_the_list(
     # Labelled people in place of detections.
     refused(
         DatasetError,
-        f'has 1 images \\(such as {gone}\\) that are not in the image list',
+        f'image {gone} .* has the id {gone}: expected an image of the image list',
         tiny_config,
         weights,
         synthetic,

@@ -13,16 +13,14 @@ import numpy as np
 import pytest
 
 from pose_backbones import PoseInferencer
+from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import infer
-from pose_backbones.cli import main as cli
 from pose_backbones.errors import CheckpointError, ConfigError, DatasetError, WorkDirError
 from pose_backbones.inference.export import Journal
 from tests.helpers.pose_cases import boxes_in, estimator, model_options, picture
 from tests.helpers.tools import ROOT, tool_env
 
 PEOPLE = (2, 0, 3, 1, 2, 1)
-
-pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

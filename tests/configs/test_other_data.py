@@ -16,8 +16,8 @@ from scipy.io import savemat
 
 from pose_backbones import preflight as checks
 from pose_backbones.cli import flops
-from pose_backbones.cli.options import as_list, set_data_root
-from pose_backbones.configs import load_config
+from pose_backbones.cli.options import set_data_root
+from pose_backbones.configs import as_list, load_config
 from tests.helpers.tools import ROOT
 
 #: config → key points, input (height, width), the metric that is watched

@@ -6,10 +6,11 @@ import shutil
 import pytest
 from PIL import Image
 
-from pose_backbones.cli.make_model_zoo import documents, main, make, stale
+from make_model_zoo import documents, main, make, stale
+from model_zoo import figure
+from model_zoo.documents import BEGIN, END, replace_summary
 from pose_backbones.errors import ConfigError
-from pose_backbones.zoo import picture, read_families, read_models
-from pose_backbones.zoo.documents import BEGIN, END, replace_summary
+from pose_backbones.zoo import read_families, read_models
 from tests.helpers.tools import ROOT, run_tool
 
 NAME = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
@@ -28,7 +29,7 @@ def copy(tmp_path):
 
 
 def test_documents_are_up_to_date():
-    """If this fails: python tools/make_model_zoo.py."""
+    """If this fails: python docs/scripts/make_model_zoo.py."""
     assert stale(ROOT) == []
 
 
@@ -62,16 +63,16 @@ def test_changed_metafile_makes_documents_stale(copy, capsys):
 def test_picture_of_other_data_is_stale(copy):
     image = copy / 'docs/model_zoo.png'
     families = read_families(copy / 'configs')
-    picture.draw(picture.points(families)[1:], image)
+    figure.draw(figure.points(families)[1:], image)
     assert image in stale(copy)
     Image.new('RGB', (4, 4)).save(image)
-    assert picture.shown_digest(image) is None
+    assert figure.shown_digest(image) is None
     assert image in make(copy)
     assert image not in stale(copy)
 
 
 def test_picture_has_a_mark_for_each_result():
-    data = picture.points(read_families())
+    data = figure.points(read_families())
     models = read_models().values()
     assert len(data) == sum(bool(model.metrics) for model in models) == 29
     assert ('UniFormer', 'UniFormer-B', '256x192', 9.225, 75.0) in data

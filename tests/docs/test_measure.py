@@ -1,13 +1,15 @@
 """Measured figures: those of the metafiles, of the sources, and real ones."""
 
+import io
+
 import pytest
 import torch
 from mmpose.utils import register_all_modules
+from ruamel.yaml import YAML
 
+from model_zoo.measure import Size, measure_config, measure_families, update
 from pose_backbones.cli import flops
-from pose_backbones.errors import ConfigError
 from pose_backbones.zoo import get_config, read_families, read_models
-from pose_backbones.zoo.measure import Size, measure_config, measure_families, set_size
 from tests.helpers.tools import ROOT
 
 MODELS = read_models()
@@ -89,37 +91,29 @@ def test_products_of_attention():
     )
 
 
-TEXT = """Models:
-- Name: a
-  Metadata:
-    Parameters: 1
-    FLOPs: 2
-  Log: x  # a remark
-- Name: a-b
-  Metadata:
-    Parameters: 3
-    FLOPs: 4
-    Attention FLOPs: 5
-  Upstream:
-    Params: 3M
-    FLOPs: 4G
-"""
-
-
-def test_figures_are_put_into_the_text():
-    assert set_size(TEXT, 'a', Size(10, 20, 30)) == TEXT.replace(
-        'Parameters: 1\n    FLOPs: 2\n', 'Parameters: 10\n    FLOPs: 20\n    Attention FLOPs: 30\n'
-    )
-    assert set_size(TEXT, 'a-b', Size(30, 40, 0)) == TEXT.replace(
-        'Parameters: 3\n    FLOPs: 4\n    Attention FLOPs: 5\n', 'Parameters: 30\n    FLOPs: 40\n'
-    )
-
-
-def test_no_place_for_figures_is_said():
-    with pytest.raises(ConfigError, match='has no model b'):
-        set_size(TEXT, 'b', Size(1, 1, 0))
-    with pytest.raises(ConfigError, match='a: expected the lines "Param'):
-        set_size(TEXT.replace('Parameters: 1', 'Params: 1'), 'a', Size(1, 1, 0))
+@pytest.mark.parametrize(
+    ('text', 'size', 'expected'),
+    [
+        (
+            'A: x\nParameters: 1\nFLOPs: 2\nB: y # why\n',
+            Size(10, 20, 30),
+            'A: x\nParameters: 10\nFLOPs: 20\nAttention FLOPs: 30\nB: y # why\n',
+        ),
+        (
+            'A: x\nParameters: 3\nFLOPs: 4\nAttention FLOPs: 5\nB: y\n',
+            Size(30, 40, 0),
+            'A: x\nParameters: 30\nFLOPs: 40\nB: y\n',
+        ),
+        ('A: x\n', Size(1, 2, 0), 'Parameters: 1\nFLOPs: 2\nA: x\n'),
+    ],
+)
+def test_update_replaces_the_figures_alone(text, size, expected):
+    metadata = YAML().load(text)
+    assert update(metadata, size)
+    out = io.StringIO()
+    YAML().dump(metadata, out)
+    assert out.getvalue() == expected
+    assert not update(metadata, size)
 
 
 def test_a_wrong_figure_is_measured_anew(tmp_path):
@@ -128,7 +122,10 @@ def test_a_wrong_figure_is_measured_anew(tmp_path):
     path = tmp_path / 'metafile.yml'
     text = (ROOT / 'configs/moganet/metafile.yml').read_text()
     model = MODELS[name]
-    path.write_text(set_size(text, name, Size(7, model.flops, 0)))
+    before, start, after = text.partition(f'- Name: {name}\n')
+    after = after.replace(f'Parameters: {model.params}\n', 'Parameters: 7\n', 1)
+    path.write_text(before + start + after)
+    assert path.read_text() != text
     one = type(family)('moganet', path, (), (model,))
     assert measure_families([one]) == [
         f'{name}: Parameters {model.params:,}, FLOPs {model.flops:,}'

@@ -14,16 +14,14 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.engine.checkpoints import find_latest
+from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.signals import RunStopped, SaveOnSignalHook, SignalFlag, signal_number
 from pose_backbones.errors import ConfigError, WorkDirError
 from pose_backbones.utils import lock
 from pose_backbones.utils.lock import only_run
 from tests.helpers.tools import ROOT, free_port, tool_env
 from tests.helpers.toy_runs import toy_config, train_toy
-
-pytestmark = pytest.mark.usefixtures('one_thread')
 
 HOLDER = """
 import os, sys, time

@@ -4,11 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.fork_server import shared_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,18 +90,31 @@ def tool_env(**extra: str) -> dict[str, str]:
     return {**env, **extra}
 
 
-def run_tool(*command, timeout: float = 240, **env: str):
-    """Run a script of tools/; returns the finished process, output merged.
+def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
+    """Run a script of tools/ in a process; returns the finished one, output merged.
+
+    The process is forked from one that has imported PyTorch already.
 
     Args:
         command: The script's name and its arguments.
         timeout: Seconds.
+        real: Whether an interpreter is started, which imports everything,
+            as it always is for shell scripts.
         env: More environment variables.
     """
     name, *arguments = map(str, command)
+    script = str(ROOT / 'tools' / name)
+    if not real and name.endswith('.py'):
+        server = shared_server()
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder, 'log.txt')
+            pid = server.start([script, *arguments], log, tool_env(**env))
+            status = server.wait(pid, timeout)
+            output = log.read_text(errors='replace')
+        return subprocess.CompletedProcess([script, *arguments], status, output)
     start = ['bash'] if name.endswith('.sh') else [sys.executable]
     return subprocess.run(
-        [*start, str(ROOT / 'tools' / name), *arguments],
+        [*start, script, *arguments],
         env=tool_env(**env),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

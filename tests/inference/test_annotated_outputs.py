@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pose_backbones import PoseInferencer
-from pose_backbones.inference.annotated_outputs import Drawings, picture_names, write_picture
+from pose_backbones.inference.annotated_outputs import Drawings, picture_names
 from tests.helpers.pose_cases import estimator, picture
 
 
@@ -48,20 +48,3 @@ def test_what_is_drawn(tmp_path):
         drawn = cv2.imread(str(tmp_path / 'all' / name))
         np.testing.assert_array_equal(drawn, one.draw(**style))
         assert (drawn != one.image).any()
-
-
-def test_a_picture_is_whole_or_not_there(tmp_path, monkeypatch):
-    path = tmp_path / 'a.png'
-    write_picture(path, picture(0))
-    before = path.read_bytes()
-    real = type(path).write_bytes
-
-    def full(self, data):
-        real(self, data[:10])
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr(type(path), 'write_bytes', full)
-    with pytest.raises(OSError, match='No space left'):
-        write_picture(path, picture(1))
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]

@@ -11,7 +11,7 @@ from PIL import Image
 from pose_backbones.errors import DatasetError
 from pose_backbones.inference import inputs as sources
 from pose_backbones.inference.inputs import Failure, Frame, Inputs
-from pose_backbones.inference.paths import is_video
+from pose_backbones.inference.video_reader import is_video
 from tests.helpers.pose_cases import picture
 from tests.helpers.video_cases import make_video, read_index
 

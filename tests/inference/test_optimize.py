@@ -16,14 +16,14 @@ CPU = torch.device('cpu')
 #: MiB that stay when 64 are freed, without and with the allocator set
 KEPT = """
 import torch
-from benchmarks.inference_worker import current_memory
+from benchmarks._measure import current_memory
 from pose_backbones.inference.optimize import prepare
 def kept():
     before = current_memory()
     x = torch.ones(64 << 18)
-    assert current_memory() > before + 60
+    assert current_memory() > before + (60 << 20)
     del x
-    return current_memory() - before
+    return (current_memory() - before) / 2**20
 kept()  # what torch loads at its first use stays
 print(kept())
 prepare(torch.nn.Identity(), torch.device('cpu'))
@@ -39,11 +39,12 @@ def test_predicts_the_same(text):
     x = torch.randn(3, 3, 64, 96)
     with torch.inference_mode():
         maps, expected = ready.extract_feat(x), model.extract_feat(x)
-        torch.testing.assert_close(maps, expected)
+        for one, other in zip(maps, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
     assert model.backbone is backbone
+    assert ready.backbone is not backbone
     assert model.state_dict().keys() == weights.keys()
     assert all(one is not ready for one in model.modules())
-    assert ready.head is model.head
     assert not ready.training
 
 

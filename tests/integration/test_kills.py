@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from tests.helpers.processes import Server, children, runs, start
+from tests.helpers.processes import children, runs, start
 from tests.helpers.tools import ROOT, TINY, free_port
 
 KILLS = int(os.environ.get('POSE_BACKBONES_KILLS', '1'))
@@ -34,13 +34,6 @@ train_dataloader = dict(
     num_workers=2, persistent_workers=True,
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))
 """
-
-
-@pytest.fixture(scope='module')
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp('server'))
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope='module')

@@ -13,16 +13,14 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.cli import train as train_api
-from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.configs import load_config
 from pose_backbones.engine.resuming import check_optimizer, own_tensors
+from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import CheckpointError, ConfigError, WorkDirError
 from pose_backbones.preflight import check_work_dir
 from pose_backbones.utils import lock
 from tests.helpers.tools import ROOT, tool_env
 from tests.helpers.toy_runs import ToyData, toy_config, train_toy, with_validation
-
-pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

@@ -7,8 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -35,7 +33,9 @@ def last_loss(work_dir) -> list[float]:
 def trained(tiny_config, synthetic, tmp_path_factory):
     """A run of six steps in one process."""
     work = tmp_path_factory.mktemp('trained') / 'work'
-    done = run_tool('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
+    done = run_tool(
+        'train.py', tiny_config, '--data-root', synthetic, '--work-dir', work, real=True
+    )
     assert done.returncode == 0, done.stdout
     return work
 
@@ -51,52 +51,24 @@ def test_training_writes_what_it_should(trained):
     assert losses[-1] < losses[0]
 
 
-def test_a_killed_run_resumes_at_the_right_step(trained, tiny_config, synthetic, tmp_path):
+def test_a_killed_run_resumes_at_the_right_step(server, trained, tiny_config, synthetic, tmp_path):
     """Killed after its fourth step, it goes on with the fifth."""
     work = tmp_path / 'work'
-    command = [
-        sys.executable,
-        str(ROOT / 'tools/train.py'),
-        str(tiny_config),
-        '--data-root',
-        str(synthetic),
-        '--work-dir',
-        str(work),
-    ]
-    slow = ['--cfg-options', 'train_cfg.max_iters=2000']
-    log = tmp_path / 'log.txt'
-    with log.open('w') as out:
-        process = subprocess.Popen(
-            command + slow, env=tool_env(), stdout=out, stderr=out, start_new_session=True
-        )
-        deadline = time.monotonic() + 180
-        while (
-            not (work / 'last_checkpoint').exists()
-            or 'iter_4' not in (work / 'last_checkpoint').read_text()
-        ):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+    command = ('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
+    process = server.start(*command, '--cfg-options', 'train_cfg.max_iters=2000')
+    pointer = work / 'last_checkpoint'
+    process.wait_until(lambda: pointer.exists() and 'iter_4' in pointer.read_text())
+    process.send(signal.SIGKILL, group=True)
+    assert process.wait() == -signal.SIGKILL
     for file in work.glob('iter_*.pth'):  # what it did after step 4
         if int(re.findall(r'\d+', file.stem)[0]) > 4:
             file.unlink()
-    (work / 'last_checkpoint').write_text(str(work / 'iter_4.pth'))
+    pointer.write_text(str(work / 'iter_4.pth'))
 
-    resumed = subprocess.run(
-        [*command, '--resume'],
-        env=tool_env(),
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=180,
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    text = resumed.stdout + resumed.stderr
-    assert 'resumed epoch: 0, iter: 4' in text
-    steps = re.findall(r'Iter\(train\) \[(\d)/6\]', text)
+    resumed = run_tool(*command, '--resume')
+    assert resumed.returncode == 0, resumed.stdout
+    assert 'resumed epoch: 0, iter: 4' in resumed.stdout
+    steps = re.findall(r'Iter\(train\) \[(\d)/6\]', resumed.stdout)
     assert sorted(set(steps)) == ['5', '6']
     straight = read_checkpoint(trained / 'iter_6.pth')
     again = read_checkpoint(work / 'iter_6.pth')

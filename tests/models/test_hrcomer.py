@@ -12,13 +12,15 @@ from pose_backbones.models.backbones import ConvNeXt, HRCoMer
 from pose_backbones.models.backbones.hrcomer import BaseNet
 from pose_backbones.models.heads import HRCoMerHead
 from pose_backbones.models.heads.hrcomer_branches import sample
-from pose_backbones.models.layers.adaptive_conv import AdaptiveActivationBlock, PointReader, deform
-from pose_backbones.models.layers.conv_norm import conv_norm
-from pose_backbones.models.layers.shortcuts import plain
+from pose_backbones.models.layers.adaptive_conv import (
+    AdaptiveActivationBlock,
+    PointReader,
+    deform,
+    deform_by_operator,
+)
+from pose_backbones.models.layers.fuse import fuse
 from tests.helpers import golden_values
 from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, SIGMAS, stir
-
-pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def head(**kwargs) -> HRCoMerHead:
@@ -96,8 +98,7 @@ def test_deformed_taps_are_torchvisions():
     offsets = torch.einsum('ngdahw,at->ngtdhw', affine.unflatten(1, (3, 2, 3)), taps)
     expected = deform_conv2d(x, offsets.flatten(1, 3), weight, padding=1)
     torch.testing.assert_close(deform(x, affine, taps, weight), expected, rtol=1e-4, atol=1e-4)
-    with plain():
-        torch.testing.assert_close(deform(x, affine, taps, weight), expected)
+    torch.testing.assert_close(deform_by_operator(x, affine, taps, weight), expected)
 
 
 def test_adaptive_block_starts_as_a_plain_residual_convolution():
@@ -133,29 +134,41 @@ def test_points_are_those_of_the_whole_map():
     )
 
 
-def test_a_fixed_norm_goes_into_the_convolution():
-    torch.manual_seed(0)
-    conv, norm = nn.Conv2d(3, 4, 3), stir(nn.BatchNorm2d(4))
-    x = torch.randn(2, 3, 6, 6)
-    expected = norm(conv(x))
-    with torch.no_grad():
-        torch.testing.assert_close(conv_norm(x, conv, norm), expected)
-        norm.train()
-        batch = conv_norm(x, conv, norm)
-    assert abs(batch.mean() - expected.mean()) > 0.01
-    torch.testing.assert_close(batch.mean((0, 2, 3)), norm.bias)
-
-
 @pytest.mark.parametrize('use_grn', [True, False])
-def test_blocks_without_gradient_are_timms(use_grn):
+def test_fused_stages_are_timms(use_grn):
     arch = dict(ARCH['base_net'], use_grn=use_grn)
     net = stir(BaseNet(arch, 0.0, False, False, None))
+    fused = net.fused()
     x = torch.randn(2, 3, 64, 96)
     for index in range(4):
-        expected = net.stage(x, index)
+        same = fused.stages[index] is net.stages[index]
+        assert same is not use_grn  # layer scale is not fused
         with torch.no_grad():
-            torch.testing.assert_close(net.stage(x, index), expected, rtol=1e-4, atol=1e-4)
-        x = expected.detach()
+            expected = net.stage(x, index)
+            torch.testing.assert_close(fused.stage(x, index), expected, rtol=1e-4, atol=1e-4)
+        x = expected
+
+
+def test_fused_backbone_and_head_compute_the_same():
+    """Also in mixed precision; and no batch norm of the backbone is left."""
+    backbone, net = stir(HRCoMer(ARCH)), head()
+    fused, fused_head = fuse(backbone), fuse(net)
+    norms = [name for name, module in fused.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    assert not norms
+    left = [name for name, module in fused_head.named_modules() if isinstance(module, _BatchNorm)]
+    assert left
+    assert all('.filter_block' in name for name in left)  # of adaptive blocks
+    x = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        feats = backbone(x)
+        torch.testing.assert_close(fused(x), feats, rtol=1e-3, atol=1e-3)
+        found, expected = fused_head.find(feats), net.find(feats)
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-3)
+        with torch.autocast('cpu', torch.bfloat16):
+            half = fused(x)
+    for one, other in zip(half, feats):
+        assert (one - other).abs().max() < 0.1 * other.abs().max()
 
 
 def test_drop_rates_rise_from_the_first_to_the_last_block():
@@ -487,7 +500,7 @@ def test_losses_are_chosen_by_name():
     )
     assert set(losses) == {'loss_oks'}
     assert losses['loss_oks'] > 0.1
-    assert net.loss_modules['oks'].variances.tolist() == pytest.approx([4 * s * s for s in SIGMAS])
+    assert net.loss_modules['oks'].sigmas.tolist() == pytest.approx(list(SIGMAS))
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,13 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS, MODELS
 from mmpose.utils import register_all_modules
 
-from pose_backbones.cli.options import as_list, set_data_root
+from pose_backbones.cli.options import set_data_root
+from pose_backbones.configs import as_list
 from pose_backbones.synthetic import make_synthetic_crowdpose
 from pose_backbones.zoo import get_config
 
 DEMO = 'bu_hrcomer-atto_1xb2-demo_synthetic-384'
 SIZE, IMAGES, STEPS, BATCH = 96, 6, 250, 4
-
-pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(scope='module')

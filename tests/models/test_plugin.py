@@ -188,14 +188,14 @@ def test_segmentor_by_prefix_without_import():
 def test_a_name_of_the_host_is_never_replaced():
     from mmpose.registry import MODELS
 
-    from pose_backbones._compat.mmpose_registry import add_names
+    from pose_backbones._compat.mmpose_registry import register_in
     from pose_backbones.registry import MODELS as OURS
 
     theirs = MODELS.get('ResNet')
     OURS.import_from_location()
     OURS._module_dict['ResNet'] = object
     try:
-        add_names(MODELS)
+        register_in(MODELS)
         assert MODELS.get('ResNet') is theirs
         assert MODELS.get('pose_backbones.ResNet') is object
     finally:

@@ -15,12 +15,12 @@ import pytest
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from pose_backbones.errors import DatasetError
 from pose_backbones.synthetic import (
     ACTIONS,
     BONES,
     JOINT_LIMITS,
     KEYPOINT_NAMES,
+    SyntheticDataError,
     draw_figure,
     encode_polygons,
     encode_rle,
@@ -560,9 +560,9 @@ def test_tool_says_what_it_cannot_write(tool, tmp_path):
 
 def test_errors_of_users_have_their_class(tmp_path):
     (tmp_path / 'mine').write_text('x')
-    with pytest.raises(DatasetError, match='choose another folder'):
+    with pytest.raises(SyntheticDataError, match='choose another folder'):
         make_synthetic_coco(tmp_path, 1, 1)
-    with pytest.raises(DatasetError, match='num_val >= 0, got -2'):
+    with pytest.raises(SyntheticDataError, match='num_val >= 0, got -2'):
         make_synthetic_coco(tmp_path / 'o', 1, -2)
 
 

@@ -14,6 +14,7 @@ from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ...checkpoints.matching import compare, is_compared
 from ...errors import CheckpointError, closest
 from ...utils.arguments import check_flag
+from ..layers.fuse import fuse_children
 
 
 def choose_arch(arch: str | dict, settings: Mapping[str, dict], aliases: Mapping[str, str]) -> dict:
@@ -96,7 +97,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
     convert_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
     convert_names = None
     #: Inference functions of OpenMMLab load models with it strictly; see
-    #: `pose_backbones._compat.checkpoint`.
+    #: `pose_backbones._compat.checkpoint_loading`.
     loads_strictly = True
 
     def __init__(
@@ -250,14 +251,15 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         )
 
     def fused(self) -> 'BaseBackbone':
-        """The same function of an image, in evaluation mode, in less time.
+        """Return a backbone that computes the same for inference, in less time.
 
         Returns:
-            A backbone for prediction alone. It does not see later changes of
-            this one's weights, and has not their names. This one itself,
-            where nothing can be won.
+            A backbone for inference alone, which computes what this one computes in evaluation
+            mode. It shares the weights that need no change, does not follow later changes of the
+            others, and its state dict has other names. This backbone itself if nothing can be
+            fused.
         """
-        return self
+        return fuse_children(self)
 
     def freeze_stages(self) -> None:
         """Put stages 0 to `frozen_stages` in evaluation, without gradient.

@@ -11,96 +11,18 @@ from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ...checkpoints.matching import compare
 from ...checkpoints.names.hrnet import convert_adapter
 from ...errors import CheckpointError
-from ..layers import build_norm, checkpointed
-from ..layers.conv_norm import check_conv_init, conv_norm, init_convolution
+from ..layers import checkpointed
+from ..layers.conv_norm import EXPANSION, BasicBlock, Bottleneck, ConvNorm
+from ..layers.initialization import check_conv_init, init_convolution
 
 STAGES = 4
-_EXPANSION = 4  # of the channels of a bottleneck
-
-
-class ConvNorm(nn.Sequential):
-    """Convolution without bias, norm and, if asked for, ReLU.
-
-    Args:
-        in_channels, channels: Of input and output.
-        norm_cfg: Norm layer.
-        kernel: Side of the kernel; padded to keep the size.
-        stride: Of the convolution.
-        relu: Whether a ReLU follows.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        norm_cfg: dict,
-        kernel: int = 1,
-        stride: int = 1,
-        relu: bool = False,
-    ):
-        super().__init__(
-            nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=False),
-            build_norm(norm_cfg, channels),
-        )
-        self.relu = relu
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = conv_norm(x, self[0], self[1])
-        return F.relu(x, inplace=True) if self.relu else x
-
-
-class Bottleneck(nn.Module):
-    """Residual block: 1x1 to a quarter, 3x3, 1x1.
-
-    Args:
-        in_channels, channels: Of input and output.
-        norm_cfg: Norm layer.
-    """
-
-    def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
-        super().__init__()
-        width = channels // _EXPANSION
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
-        self.bn1 = build_norm(norm_cfg, width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = build_norm(norm_cfg, width)
-        self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
-        self.bn3 = build_norm(norm_cfg, channels)
-        self.downsample = None
-        if in_channels != channels:
-            self.downsample = ConvNorm(in_channels, channels, norm_cfg)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(conv_norm(x, self.conv1, self.bn1), inplace=True)
-        out = F.relu(conv_norm(out, self.conv2, self.bn2), inplace=True)
-        out = conv_norm(out, self.conv3, self.bn3)
-        out = out + (x if self.downsample is None else self.downsample(x))
-        return F.relu(out, inplace=True)
-
-
-class BasicBlock(nn.Module):
-    """Residual block of two 3x3 convolutions.
-
-    Args:
-        channels: Of input and output.
-        norm_cfg: Norm layer.
-    """
-
-    def __init__(self, channels: int, norm_cfg: dict):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn1 = build_norm(norm_cfg, channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = build_norm(norm_cfg, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(conv_norm(x, self.conv1, self.bn1), inplace=True)
-        out = conv_norm(out, self.conv2, self.bn2) + x
-        return F.relu(out, inplace=True)
 
 
 class HRModule(nn.Module):
     """Branches of several resolutions, then each summed up with all others.
+
+    MMPose's `HRModule` is not used, since its parameters have other names, and it has neither
+    activation checkpointing nor a choice of the branches that are computed.
 
     Args:
         channels: Of the branches; each has half the resolution of the one
@@ -159,7 +81,7 @@ def _fuse_layer(channels: Sequence[int], source: int, target: int, norm_cfg: dic
     if source == target:
         return nn.Identity()
     if source > target:
-        return ConvNorm(channels[source], channels[target], norm_cfg)
+        return ConvNorm(channels[source], channels[target], norm_cfg, relu=False)
     steps = target - source
     return nn.Sequential(
         *(
@@ -186,7 +108,7 @@ class Transition(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
         super().__init__()
-        self.conv = ConvNorm(in_channels, channels, norm_cfg, relu=True)
+        self.conv = ConvNorm(in_channels, channels, norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
@@ -258,7 +180,7 @@ class HRAdapter(BaseModule):
                     )
                 ),
             )
-        self.stage1_trans = ConvNorm(stage1_channels, channels[0], norm_cfg, relu=True)
+        self.stage1_trans = ConvNorm(stage1_channels, channels[0], norm_cfg)
 
     def stage(
         self, maps: list[Tensor], index: int, targets: Sequence[int] | None = None
@@ -305,6 +227,6 @@ class HRAdapter(BaseModule):
 
 def _first_stage(channels: int, depth: int, norm_cfg: dict) -> nn.Sequential:
     """Bottlenecks, and a convolution back to their input's channels."""
-    wide = _EXPANSION * channels
+    wide = EXPANSION * channels
     blocks = [Bottleneck(wide if i else channels, wide, norm_cfg) for i in range(depth)]
-    return nn.Sequential(*blocks, ConvNorm(wide, channels, norm_cfg, relu=True))
+    return nn.Sequential(*blocks, ConvNorm(wide, channels, norm_cfg))

@@ -12,7 +12,8 @@ from ...checkpoints.names.hrcomer import convert_backbone, convert_base_net
 from ...registry import MODELS
 from ...utils import arguments
 from ..layers import checkpointed
-from ..layers.shortcuts import may_shorten
+from ..layers.fuse import fuse_children
+from ..layers.replace_children import replace_children
 from .base import BaseBackbone, choose_arch
 from .convnext import ConvNeXt
 from .hr_adapter import STAGES, HRAdapter
@@ -77,6 +78,11 @@ class BaseNet(ConvNeXt):
             yield self.stem
         yield self.stages[stage]
 
+    def fused(self) -> 'BaseNet':
+        """Fuse the blocks of ConvNeXt V2, see `BaseBackbone.fused`."""
+        stages = nn.Sequential(*map(_fuse_stage, self.stages))
+        return fuse_children(self, {'stages': stages})
+
     def stage(self, x: Tensor, index: int) -> Tensor:
         """Run a stage.
 
@@ -90,10 +96,7 @@ class BaseNet(ConvNeXt):
         if index == 0:
             x = self.stem(x)
         x = self.dropouts[index](self.stages[index].downsample(x))
-        blocks = self.stages[index].blocks
-        if _is_lean(blocks, x):
-            return _run_lean(blocks, x)
-        for block in blocks:
+        for block in self.stages[index].blocks:
             if self.with_cp and self.training:
                 x = checkpointed(block, x)
             else:
@@ -101,41 +104,50 @@ class BaseNet(ConvNeXt):
         return x
 
 
-def _is_lean(blocks: nn.Sequential, x: Tensor) -> bool:
-    """Whether `_run_lean` may stand for the blocks."""
-    return not (
-        torch.is_grad_enabled()
-        or not may_shorten(x)
-        or blocks.training
-        or torch.is_autocast_enabled(x.device.type)
-        or blocks[0].gamma is not None
-    )
+def _fuse_stage(stage: nn.Module) -> nn.Module:
+    """Fuse the blocks of timm's stage if they have no layer scale, which those of V1 have."""
+    if any(block.gamma is not None for block in stage.blocks):
+        return stage
+    return replace_children(stage, {'blocks': nn.Sequential(FusedBlocks(stage.blocks))})
 
 
-def _run_lean(blocks: nn.Sequential, x: Tensor) -> Tensor:
-    """Run timm's blocks of ConvNeXt V2 on a CPU without gradient.
+class FusedBlocks(nn.Module):
+    """timm's ConvNeXt V2 blocks of one stage, for inference.
 
-    The same numbers with less traffic to memory. The response norm
-    multiplies each channel of an image by one factor; this goes into the
-    weights behind it. What is left to do on the widest map is done in pieces
-    that stay in the cache, in one buffer for all blocks.
+    On a CPU, they are computed with less memory traffic. The response norm multiplies each channel
+    of an image by one factor, which is folded into the weights behind it. What is left to do on
+    the widest map is done in pieces that fit into the cache, in one buffer for all blocks. On a
+    GPU and in mixed precision, the blocks are computed as they are.
 
     Args:
-        blocks: Of one stage.
-        x: (N, C, H, W).
-
-    Returns:
-        The same shape, channels last in memory.
+        blocks: Blocks of one stage, without layer scale. Their weights are shared.
     """
-    x = x.contiguous(memory_format=torch.channels_last)
-    height, width = x.shape[-2:]
-    hidden = x.new_empty(height * width, blocks[0].mlp.fc1.out_features)
-    for block in blocks:
-        out = block.conv_dw(x).contiguous(memory_format=torch.channels_last)
-        for pixels in out.permute(0, 2, 3, 1):  # (H, W, C) of an image
-            _mix_channels(block, pixels.flatten(0, 1), hidden)
-        x = out.add_(x)
-    return x
+
+    def __init__(self, blocks: nn.Sequential):
+        super().__init__()
+        self.blocks = blocks
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the blocks.
+
+        Args:
+            x: (N, C, H, W).
+
+        Returns:
+            The same shape; on a CPU, channels last in memory.
+        """
+        if x.device.type != 'cpu' or torch.is_autocast_enabled('cpu'):
+            return self.blocks(x)
+        x = x.contiguous(memory_format=torch.channels_last)
+        height, width = x.shape[-2:]
+        hidden = x.new_empty(height * width, self.blocks[0].mlp.fc1.out_features)
+        for block in self.blocks:
+            out = block.conv_dw(x).contiguous(memory_format=torch.channels_last)
+            for pixels in out.permute(0, 2, 3, 1):  # (H, W, C) of an image
+                _mix_channels(block, pixels.flatten(0, 1), hidden)
+            x = out.add_(x)
+        return x
 
 
 def _mix_channels(block: nn.Module, x: Tensor, hidden: Tensor) -> None:

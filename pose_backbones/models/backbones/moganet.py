@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from ...utils import arguments
 from ..layers import build_norm, checkpointed, init_conv_fan_out
-from ..layers.replace_children import with_modules
+from ..layers.fuse import fuse_children
 from .base import BaseBackbone, choose_arch
 from .moganet_fused import ChannelsFirst, FusedMogaBlock, can_fuse
 
@@ -335,14 +335,14 @@ class MogaNet(BaseBackbone):
         init_conv_fan_out(self)
 
     def fused(self) -> 'MogaNet':
-        """See `BaseBackbone.fused`; with norms other than BN, it stays."""
-        fused = {}
+        """Fuse the blocks whose norms are batch norms, see `BaseBackbone.fused`."""
+        replaced = {}
         for stage in range(self.num_stages):
             _, blocks, norm = self.stage_modules(stage)
             if all(map(can_fuse, blocks)):
-                fused[f'blocks{stage + 1}'] = nn.ModuleList(map(FusedMogaBlock, blocks))
-                fused[f'norm{stage + 1}'] = nn.Sequential(norm, ChannelsFirst())
-        return with_modules(self, fused).eval()
+                replaced[f'blocks{stage + 1}'] = nn.ModuleList(map(FusedMogaBlock, blocks))
+                replaced[f'norm{stage + 1}'] = nn.Sequential(norm, ChannelsFirst())
+        return fuse_children(self, replaced)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute feature maps.

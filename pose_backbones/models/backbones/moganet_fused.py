@@ -4,14 +4,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.folding import depth_wise, is_linear, point_wise, scale_and_shift
+from ..layers.depthwise import depth_wise
+from ..layers.fuse import has_fixed_statistics, scale_and_shift
 
 _CACHED = 6 << 20  # bytes of hidden maps
 
 
 def can_fuse(block: nn.Module) -> bool:
     """Whether a `MogaBlock` has norms that can be folded."""
-    return is_linear(block.norm1) and is_linear(block.norm2)
+    return has_fixed_statistics(block.norm1) and has_fixed_statistics(block.norm2)
+
+
+def _point_wise(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Return the matrix (C_out, C_in) and the bias (C_out,) of a 1x1 convolution."""
+    return conv.weight[:, :, 0, 0], conv.bias
 
 
 class ChannelsFirst(nn.Module):
@@ -51,15 +57,15 @@ class FusedMogaBlock(nn.Module):
     def _fuse_aggregation(
         self, attn: nn.Module, scale: Tensor, shift: Tensor, layer_scale: Tensor
     ) -> None:
-        weight, bias = point_wise(attn.proj_1)
+        weight, bias = _point_wise(attn.proj_1)
         weight, bias = weight * scale, bias + weight @ shift
         sigma = attn.sigma.scale.flatten()
-        last, last_bias = point_wise(attn.proj_2)
+        last, last_bias = _point_wise(attn.proj_2)
         self._set(
             proj_1=((1 + sigma)[:, None] * weight, (1 + sigma) * bias),
             mean=(sigma[:, None] * weight, sigma * bias),
-            gate=point_wise(attn.gate),
-            mix=point_wise(attn.value.PW_conv),
+            gate=_point_wise(attn.gate),
+            mix=_point_wise(attn.value.PW_conv),
             proj_2=(layer_scale[:, None] * last, layer_scale * (last_bias + shift)),
         )
         # The residual of the block and that of the normed map within it.
@@ -67,9 +73,9 @@ class FusedMogaBlock(nn.Module):
         self.value = attn.value
 
     def _fuse_ffn(self, mlp: nn.Module, scale: Tensor, shift: Tensor, layer_scale: Tensor) -> None:
-        weight, bias = point_wise(mlp.fc1)
-        last, last_bias = point_wise(mlp.fc2)
-        summary, summary_bias = point_wise(mlp.decompose)
+        weight, bias = _point_wise(mlp.fc1)
+        last, last_bias = _point_wise(mlp.fc2)
+        summary, summary_bias = _point_wise(mlp.decompose)
         sigma = mlp.sigma.scale.flatten()
         last = layer_scale[:, None] * last
         self._set(

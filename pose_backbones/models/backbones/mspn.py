@@ -5,62 +5,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...checkpoints.names.mspn import convert_backbone
 from ...registry import MODELS
 from ...utils.arguments import check_ints, check_positive_int
-from ..layers import build_norm, checkpointed, init_conv_fan_out
+from ..layers import checkpointed, init_conv_fan_out
+from ..layers.conv_norm import EXPANSION
+from ..layers.mspn import UNITS, BiasedConvNorm, check_stages, resize
 from .base import BaseBackbone
 
-#: maps of a stage, from stride 32 to stride 4
-UNITS = 4
-_EXPANSION = 4  # of the channels of a bottleneck
 
-
-class ConvNorm(nn.Module):
-    """Convolution with bias, norm and, if asked for, ReLU.
-
-    Args:
-        in_channels, channels: Of input and output.
-        kernel: Side of the kernel; padded to keep the size.
-        norm_cfg: Norm layer.
-        stride: Of the convolution.
-        relu: Whether a ReLU follows.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        kernel: int,
-        norm_cfg: dict,
-        stride: int = 1,
-        relu: bool = True,
-    ):
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2)
-        self.bn = build_norm(norm_cfg, channels)
-        self.relu = relu
-
-    @property
-    def is_affine(self) -> bool:
-        """Whether each output is an affine function of the inputs, the same
-        at every place: a batch norm with fixed statistics, and no ReLU."""
-        return (
-            isinstance(self.bn, _BatchNorm)
-            and not self.bn.training
-            and self.bn.track_running_stats
-            and not self.relu
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.bn(self.conv(x))
-        return F.relu(x, inplace=True) if self.relu else x
-
-
-class Bottleneck(nn.Module):
-    """A residual block: 1x1 to `width`, 3x3, 1x1 to four times as many.
+class MSPNBottleneck(nn.Module):
+    """Residual block: 1x1 convolution to `width` channels, 3x3, 1x1 to four times as many.
 
     Args:
         in_channels: Of the input.
@@ -71,13 +27,15 @@ class Bottleneck(nn.Module):
 
     def __init__(self, in_channels: int, width: int, norm_cfg: dict, stride: int = 1):
         super().__init__()
-        channels = _EXPANSION * width
-        self.conv_bn_relu1 = ConvNorm(in_channels, width, 1, norm_cfg)
-        self.conv_bn_relu2 = ConvNorm(width, width, 3, norm_cfg, stride)
-        self.conv_bn_relu3 = ConvNorm(width, channels, 1, norm_cfg, relu=False)
+        channels = EXPANSION * width
+        self.conv_bn_relu1 = BiasedConvNorm(in_channels, width, norm_cfg)
+        self.conv_bn_relu2 = BiasedConvNorm(width, width, norm_cfg, kernel=3, stride=stride)
+        self.conv_bn_relu3 = BiasedConvNorm(width, channels, norm_cfg, relu=False)
         self.downsample = None
         if stride != 1 or in_channels != channels:
-            self.downsample = ConvNorm(in_channels, channels, 1, norm_cfg, stride, relu=False)
+            self.downsample = BiasedConvNorm(
+                in_channels, channels, norm_cfg, stride=stride, relu=False
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv_bn_relu3(self.conv_bn_relu2(self.conv_bn_relu1(x)))
@@ -108,14 +66,14 @@ class Upsampling(nn.Module):
         cross_channels: int,
     ):
         super().__init__()
-        self.u_skip = ConvNorm(in_channels, channels, 1, norm_cfg, relu=False)
+        self.u_skip = BiasedConvNorm(in_channels, channels, norm_cfg, relu=False)
         if not first:
-            self.up_conv = ConvNorm(channels, channels, 1, norm_cfg, relu=False)
+            self.up_conv = BiasedConvNorm(channels, channels, norm_cfg, relu=False)
         if skip:
-            self.skip1 = ConvNorm(in_channels, in_channels, 1, norm_cfg)
-            self.skip2 = ConvNorm(channels, in_channels, 1, norm_cfg)
+            self.skip1 = BiasedConvNorm(in_channels, in_channels, norm_cfg)
+            self.skip2 = BiasedConvNorm(channels, in_channels, norm_cfg)
         if cross_channels:
-            self.cross_conv = ConvNorm(channels, cross_channels, 1, norm_cfg)
+            self.cross_conv = BiasedConvNorm(channels, cross_channels, norm_cfg)
 
 
 class Stage(nn.Module):
@@ -145,8 +103,8 @@ class Stage(nn.Module):
             width, layer = base_channels * 2**i, nn.Sequential()
             for block in range(depth):
                 stride = 2 if i and not block else 1
-                layer.append(Bottleneck(previous, width, norm_cfg, stride))
-                previous = _EXPANSION * width
+                layer.append(MSPNBottleneck(previous, width, norm_cfg, stride))
+                previous = EXPANSION * width
             self.downsample.add_module(f'layer{i + 1}', layer)
         for i in range(UNITS):
             cross = base_channels if i == UNITS - 1 and not last else 0
@@ -178,7 +136,7 @@ class Top(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
         super().__init__()
-        self.conv = ConvNorm(in_channels, channels, 7, norm_cfg, stride=2)
+        self.conv = BiasedConvNorm(in_channels, channels, norm_cfg, kernel=7, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool2d(self.conv(x), 3, stride=2, padding=1)
@@ -402,35 +360,5 @@ class MSPN(BaseBackbone):
         return tuple(outputs[i] for i in self.out_indices)
 
 
-def check_stages(stages: int) -> None:
-    """Refuse what is no number of stages.
-
-    Args:
-        stages: The argument of a backbone or a head.
-
-    Raises:
-        ValueError: With the value.
-    """
-    if isinstance(stages, bool) or not isinstance(stages, int) or not (1 <= stages <= 9):
-        raise ValueError(
-            f'stages is {stages!r}: expected a number of stages, 1 to 4 in the paper, at most 9'
-        )
-
-
 def _count(stages: int) -> str:
     return f'{stages} stage' + ('s' if stages > 1 else '')
-
-
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate bilinearly, corner on corner.
-
-    Args:
-        x: (N, C, h, w).
-        size: Height and width.
-
-    Returns:
-        (N, C, *size); `x` itself where the size is right.
-    """
-    if tuple(x.shape[-2:]) == tuple(size):
-        return x
-    return F.interpolate(x, tuple(size), mode='bilinear', align_corners=True)

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones.hr_adapter import BasicBlock, ConvNorm
 from ..layers.adaptive_conv import AdaptiveActivationBlock, PointReader, full_precision
-from ..layers.conv_norm import init_convolution
+from ..layers.conv_norm import BasicBlock, ConvNorm
+from ..layers.initialization import init_convolution
 
 #: what few outputs are positive starts at
 _PRIOR = 0.01
@@ -30,7 +30,7 @@ class ConfidenceBranch(nn.Module):
     def __init__(self, in_channels: Sequence[int], channels: int, norm_cfg: dict, conv_init: str):
         super().__init__()
         self.trans_blocks = nn.ModuleList(
-            ConvNorm(width, channels, norm_cfg, relu=True) for width in in_channels
+            ConvNorm(width, channels, norm_cfg) for width in in_channels
         )
         self.filter_blocks = nn.ModuleList(BasicBlock(channels, norm_cfg) for _ in in_channels)
         self.cls_layer = nn.Conv2d(channels, 1, 1)
@@ -60,7 +60,7 @@ class HeatmapBranch(nn.Module):
         self, in_channels: int, num_keypoints: int, channels: int, norm_cfg: dict, conv_init: str
     ):
         super().__init__()
-        self.trans_block = ConvNorm(in_channels, channels, norm_cfg, relu=True)
+        self.trans_block = ConvNorm(in_channels, channels, norm_cfg)
         self.filter_block = BasicBlock(channels, norm_cfg)
         self.heatmap_layer = nn.Conv2d(channels, num_keypoints, 1)
         _init_convolutions(self, conv_init)
@@ -93,9 +93,7 @@ class JointBranch(nn.Module):
     ):
         super().__init__()
         width = num_keypoints * channels
-        self.trans_blocks = nn.ModuleList(
-            ConvNorm(given, width, norm_cfg, relu=True) for given in in_channels
-        )
+        self.trans_blocks = nn.ModuleList(ConvNorm(given, width, norm_cfg) for given in in_channels)
         self.filter_blocks = nn.ModuleList(
             _adaptive(width, num_keypoints, norm_cfg) for _ in in_channels
         )
@@ -177,7 +175,7 @@ class RefineBranch(nn.Module):
     ):
         super().__init__()
         width = num_keypoints * channels
-        self.trans_block = ConvNorm(in_channels, width, norm_cfg, relu=True)
+        self.trans_block = ConvNorm(in_channels, width, norm_cfg)
         self.filter_block = _adaptive(width, num_keypoints, norm_cfg)
         self.reg_layer = nn.Conv2d(width, 2 * num_keypoints, 1, groups=num_keypoints)
         _init_convolutions(self, conv_init)

@@ -16,7 +16,7 @@ from ...codecs.multi_scale_joints import select_queries
 from ...registry import MODELS, TASK_UTILS
 from ...structures.skeleton import COCO
 from ...utils.arguments import check_ints, check_positive_int
-from ..layers.conv_norm import check_conv_init
+from ..layers.initialization import check_conv_init
 from .hrcomer_branches import (
     MIRROR,
     ConfidenceBranch,

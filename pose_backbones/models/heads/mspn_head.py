@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ...checkpoints.names.mspn import convert_head
 from ...registry import MODELS
-from ..backbones.mspn import UNITS, ConvNorm, check_stages, resize
 from ..layers import checkpointed
+from ..layers.mspn import UNITS, BiasedConvNorm, check_stages, resize
 from ..losses import HardKeypointsMSELoss, VisibleKeypointsMSELoss
 
 
@@ -275,8 +275,8 @@ class MSPNHead(BaseHead):
 def _unit_head(unit_channels: int, out_channels: int, norm_cfg: dict) -> nn.Module:
     """Two convolutions: map of a unit → heat maps."""
     layers = nn.Sequential(
-        ConvNorm(unit_channels, unit_channels, 1, norm_cfg),
-        ConvNorm(unit_channels, out_channels, 3, norm_cfg, relu=False),
+        BiasedConvNorm(unit_channels, unit_channels, norm_cfg),
+        BiasedConvNorm(unit_channels, out_channels, norm_cfg, kernel=3, relu=False),
     )
     return nn.Sequential(OrderedDict(conv_layers=layers))
 

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.ops import deform_conv2d
 
-from .conv_norm import scale_and_shift
+from .fuse import scale_and_shift
 from .norm import build_norm
-from .shortcuts import may_shorten
 
 _TAPS = 9  # of a 3x3 kernel
 
@@ -85,11 +84,11 @@ def full_precision(x: Tensor) -> AbstractContextManager:
 
 
 def deform(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
-    """Deformable 3x3 convolution, padded, with groups.
+    """Compute a padded deformable 3x3 convolution with groups.
 
-    Torchvision's operator on a GPU. On a CPU it has one thread and places
-    each channel's taps anew; sampled group by group, the same takes half the
-    time, and a sixth of it in the backward pass.
+    On a GPU and in traces, this is torchvision's `deform_conv2d`. On a CPU, that operator uses one
+    thread and computes the tap positions again for each channel; `grid_sample` for each group
+    takes half the time, and a sixth of it in the backward pass.
 
     Args:
         x: (N, C, H, W).
@@ -101,13 +100,11 @@ def deform(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
     Returns:
         (N, C, H, W).
     """
+    if x.device.type != 'cpu' or torch.jit.is_tracing():
+        return deform_by_operator(x, affine, taps, weight)
     count, _, height, width = x.shape
     groups = affine.shape[1] // 6
     affine = affine.reshape(count * groups, 2, 3, height * width)
-    if not may_shorten(x):
-        offsets = (taps.T @ affine).transpose(1, 2)
-        offsets = offsets.reshape(count, -1, height, width)
-        return deform_conv2d(x, offsets, weight, padding=1)
     # Places as grid_sample has them, of which the map is 2 wide.
     size = taps.new_tensor((height, width)).view(2, 1, 1)
     rows = torch.arange(height, device=x.device).repeat_interleave(width)
@@ -123,6 +120,14 @@ def deform(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
     columns = sampled.view(count, groups, -1, height * width)
     weight = weight.reshape(groups, -1, columns.shape[2])  # any layout
     return (weight @ columns).view_as(x)
+
+
+def deform_by_operator(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
+    """Compute `deform` by torchvision's operator."""
+    count, _, height, width = x.shape
+    affine = affine.reshape(-1, 2, 3, height * width)
+    offsets = (taps.T @ affine).transpose(1, 2).reshape(count, -1, height, width)
+    return deform_conv2d(x, offsets, weight, padding=1)
 
 
 class PointReader:

@@ -1,88 +1,110 @@
-"""Convolutions and their norms: start values, and computed as one."""
+"""Convolution and norm as one module, and residual blocks of convolutions and norms."""
 
-import torch
+from collections import OrderedDict
+
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from .shortcuts import may_shorten
+from .fuse import FusesConvNorm, has_fixed_statistics
+from .norm import build_norm
 
-#: ways to start convolutions, see `init_convolution`
-CONV_INITS = ('small', 'kaiming')
-
-
-def check_conv_init(value: str) -> None:
-    """Refuse what `init_convolution` does not know."""
-    if value not in CONV_INITS:
-        raise ValueError(f'conv_init is {value!r}: expected {" or ".join(map(repr, CONV_INITS))}')
+#: channels of the output of a bottleneck / channels in its middle
+EXPANSION = 4
 
 
-def init_convolution(conv: nn.Conv2d, how: str) -> None:
-    """Set start values, in place.
+class ConvNorm(nn.Sequential, FusesConvNorm):
+    """Convolution, norm and an optional ReLU.
 
     Args:
-        conv: Its bias, if it has one, becomes 0.
-        how: `'small'`: normal, with a standard deviation of .001; or
-            `'kaiming'`: normal, by the fan-out, before a ReLU. Behind a norm
-            the scale changes no output, but how far a step of Adam goes.
+        in_channels, channels: Channels of input and output.
+        norm_cfg: Config of the norm layer.
+        kernel: Size of the kernel; the padding keeps the size of the map.
+        stride: Stride of the convolution.
+        relu: Whether a ReLU follows.
+        bias: Whether the convolution has a bias.
+        names: Names of convolution and norm in the state dict.
     """
-    if how == 'kaiming':
-        nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
-    else:
-        nn.init.normal_(conv.weight, std=0.001)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
 
-
-def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """A batch norm with fixed statistics as `x * scale + shift`.
-
-    Args:
-        norm: With running statistics.
-
-    Returns:
-        Scale and shift, each (C, ).
-    """
-    scale = torch.rsqrt(norm.running_var + norm.eps)
-    if norm.affine:
-        scale = norm.weight * scale
-        return scale, norm.bias - norm.running_mean * scale
-    return scale, -norm.running_mean * scale
-
-
-def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """Compute `norm(conv(x))`.
-
-    On a CPU, without gradient and with fixed statistics, the norm goes into
-    the convolution's weights first: one pass over the map instead of two.
-    Weights are few beside pixels, so this is done anew each time and nothing
-    can become outdated. (On a GPU, the launches would cost more.)
-
-    Args:
-        x: (N, C, H, W).
-        conv: A convolution, padded with zeros if at all.
-        norm: Any norm layer.
-
-    Returns:
-        (N, channels of conv, H', W').
-    """
-    if (
-        torch.is_grad_enabled()
-        or not may_shorten(x)
-        or not isinstance(norm, _BatchNorm)
-        or norm.training
-        or norm.running_mean is None
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        norm_cfg: dict,
+        kernel: int = 1,
+        stride: int = 1,
+        relu: bool = True,
+        bias: bool = False,
+        names: tuple[str, str] = ('0', '1'),
     ):
-        return norm(conv(x))
-    scale, shift = scale_and_shift(norm)
-    if conv.bias is not None:
-        shift = shift + conv.bias * scale
-    return F.conv2d(
-        x,
-        conv.weight * scale.view(-1, 1, 1, 1),
-        shift,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-    )
+        conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=bias)
+        super().__init__(OrderedDict(zip(names, (conv, build_norm(norm_cfg, channels)))))
+        self.relu = relu
+        self.conv_norm_pairs = (names,)
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether each output is an affine function of the inputs, the same at every pixel.
+
+        That is the case for a batch norm with fixed statistics and no ReLU.
+        """
+        norm = self[1]
+        fixed = has_fixed_statistics(norm) and not norm.training
+        return (fixed or isinstance(norm, nn.Identity)) and not self.relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        return F.relu(x, inplace=True) if self.relu else x
+
+
+class Bottleneck(FusesConvNorm):
+    """Residual block of HRNet: 1x1 convolution to a quarter of the channels, 3x3, 1x1.
+
+    Args:
+        in_channels, channels: Channels of input and output.
+        norm_cfg: Config of the norm layer.
+    """
+
+    conv_norm_pairs = (('conv1', 'bn1'), ('conv2', 'bn2'), ('conv3', 'bn3'))
+
+    def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
+        super().__init__()
+        width = channels // EXPANSION
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = build_norm(norm_cfg, width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = build_norm(norm_cfg, width)
+        self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
+        self.bn3 = build_norm(norm_cfg, channels)
+        self.downsample = None
+        if in_channels != channels:
+            self.downsample = ConvNorm(in_channels, channels, norm_cfg, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.bn3(self.conv3(out))
+        out = out + (x if self.downsample is None else self.downsample(x))
+        return F.relu(out, inplace=True)
+
+
+class BasicBlock(FusesConvNorm):
+    """Residual block of HRNet: two 3x3 convolutions.
+
+    Args:
+        channels: Channels of input and output.
+        norm_cfg: Config of the norm layer.
+    """
+
+    conv_norm_pairs = (('conv1', 'bn1'), ('conv2', 'bn2'))
+
+    def __init__(self, channels: int, norm_cfg: dict):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = build_norm(norm_cfg, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = build_norm(norm_cfg, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out)) + x
+        return F.relu(out, inplace=True)

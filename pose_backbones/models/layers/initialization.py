@@ -1,8 +1,34 @@
-"""Weight initialization shared by the convolutional backbones."""
+"""Weight initialization shared by backbones and heads."""
 
 import math
 
 from torch import nn
+
+#: names of initializations, see `init_convolution`
+CONV_INITS = ('small', 'kaiming')
+
+
+def check_conv_init(value: str) -> None:
+    """Raise `ValueError` if `init_convolution` does not know the initialization."""
+    if value not in CONV_INITS:
+        raise ValueError(f'conv_init is {value!r}: expected {" or ".join(map(repr, CONV_INITS))}')
+
+
+def init_convolution(conv: nn.Conv2d, how: str) -> None:
+    """Initialize a convolution, in place.
+
+    Args:
+        conv: Its bias, if it has one, becomes 0.
+        how: `'small'`: normal, with a standard deviation of .001; or `'kaiming'`: normal, by the
+            fan-out, for a ReLU behind it. Before a norm, the scale changes no output, but how far
+            a step of Adam goes.
+    """
+    if how == 'kaiming':
+        nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
+    else:
+        nn.init.normal_(conv.weight, std=0.001)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
 
 
 def init_conv_fan_out(module: nn.Module) -> None:

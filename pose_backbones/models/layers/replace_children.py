@@ -1,4 +1,4 @@
-"""Modules of PyTorch that have parts in common."""
+"""Copies of modules in which some children are replaced."""
 
 import copy
 from collections.abc import Mapping
@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from torch import nn
 
 
-def with_modules(module: nn.Module, others: Mapping[str, nn.Module]) -> nn.Module:
-    """A module like another, but for some of its children.
+def replace_children(module: nn.Module, children: Mapping[str, nn.Module]) -> nn.Module:
+    """Return a shallow copy of a module with other children.
 
     Args:
-        module: It stays as it is.
-        others: Name of a child → what takes its place.
+        module: It is not changed.
+        children: Name of a child → module that takes its place.
 
     Returns:
-        A copy that has all else in common with the module.
+        A copy that shares everything else, parameters included, with `module`.
     """
-    twin = copy.copy(module)
-    twin._modules = {**module._modules, **others}
-    return twin
+    replaced = copy.copy(module)
+    # PyTorch has no public way to make a copy that shares the other children.
+    replaced._modules = {**module._modules, **children}
+    return replaced

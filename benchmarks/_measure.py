@@ -1,0 +1,95 @@
+"""Timing, peak memory and Markdown tables of the benchmarks."""
+
+import re
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+
+def device() -> str:
+    """Return the device of the benchmarks: a GPU if there is one."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def device_name() -> str:
+    """Return a description of the device for the reader of a table."""
+    if device() == 'cuda':
+        return torch.cuda.get_device_name()
+    return f'a CPU, threads: {torch.get_num_threads()}'
+
+
+def timed(task: Callable, *args) -> tuple[object, float]:
+    """Run a task.
+
+    Args:
+        task: What is timed, called with `args`.
+
+    Returns:
+        Its result and the seconds it took, work of the GPU included.
+    """
+    _synchronize()
+    start = time.perf_counter()
+    result = task(*args)
+    _synchronize()
+    return result, time.perf_counter() - start
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def median_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
+    """Return the median of the ratios of times that were measured in the same round."""
+    return statistics.median(one / other for one, other in zip(seconds, others, strict=True))
+
+
+def milliseconds(seconds: Sequence[float], digits: int = 1) -> str:
+    """Return the median of times in seconds as text, in milliseconds."""
+    return f'{1e3 * statistics.median(seconds):.{digits}f}'
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """Return a row of a Markdown table."""
+    return f'| {" | ".join(cells)} |'
+
+
+def markdown_head(titles: Sequence[str]) -> list[str]:
+    """Return the first two lines of a Markdown table with right-aligned columns."""
+    return [markdown_row(titles), markdown_row(['---:'] * len(titles))]
+
+
+def in_new_process(task: Callable, *args):
+    """Return the result of a function that runs in a new process.
+
+    Args:
+        task: A function of a module.
+        args: Its arguments; like the result, they must be picklable.
+    """
+    with ProcessPoolExecutor(1, get_context('spawn')) as pool:
+        return pool.submit(task, *args).result()
+
+
+def peak_memory() -> int:
+    """Return the largest number of resident bytes of this process so far, or since a reset."""
+    status = Path('/proc/self/status')
+    if status.exists():  # getrusage would count the parent's memory, too
+        peak = re.search(r'^VmHWM:\s+(\d+) kB$', status.read_text(), re.M)
+        return 1024 * int(peak[1])
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == 'darwin' else 1024 * used
+
+
+def current_memory() -> int:
+    """Return the resident bytes of this process; the peak where only that is known."""
+    status = Path('/proc/self/statm')
+    if not status.is_file():
+        return peak_memory()
+    return int(status.read_text().split()[1]) * resource.getpagesize()

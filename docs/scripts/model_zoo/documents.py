@@ -1,0 +1,191 @@
+"""The documents that are made from the metafiles."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pose_backbones.errors import ConfigError
+from pose_backbones.zoo import Family, Model
+
+from .tables import READING, link, sections, unique
+
+BEGIN, END = '<!-- models -->', '<!-- /models -->'
+_MADE = '<!-- Made from {} by docs/scripts/make_model_zoo.py: edit that. -->'
+
+
+def family_readme(family: Family, root: Path) -> str:
+    """The README of a family's folder.
+
+    Args:
+        family: The family.
+        root: Of the repository; its files are linked where they exist.
+
+    Returns:
+        Markdown.
+    """
+    folder = Path('configs', family.name)
+    lines = [_MADE.format('metafile.yml'), '', f'# {_names(family)}', '']
+    for collection in family.collections:
+        paper, backbone = collection['Paper'], collection['Backbone']
+        code = (
+            f'[backbone]({link(backbone, folder)})'
+            if (root / backbone).is_file()
+            else "MMPose's backbone"
+        )
+        lines += [
+            f'**{collection["Name"]}**: [{paper["Title"]}]({paper["URL"]}) '
+            f'([original code]({collection["Code"]["URL"]}), {code}). '
+            f'{collection["Description"]}',
+            '',
+        ]
+    first = family.models[0]
+    weights = ', pretrained=True' if first.weights else ''
+    data = link('README.md', folder) + '#training-and-testing-on-coco'
+    lines += [
+        '## Models',
+        '',
+        READING,
+        '',
+        *sections(family, folder),
+        '## Training and testing',
+        '',
+        f'In the repository; the data goes where the [README]({data}) says.',
+        '',
+        '```bash',
+        f'CONFIG={first.config}',
+        'bash tools/dist_train.sh $CONFIG 8',
+        'python tools/test.py $CONFIG CHECKPOINT',
+        '```',
+        '',
+        'From Python:',
+        '',
+        '```python',
+        'import pose_backbones',
+        '',
+        f"model = pose_backbones.build('{first.name}'{weights})",
+        '```',
+        '',
+        '## Notes',
+        '',
+    ]
+    for collection in family.collections:
+        lines += [f'- {note}' for note in collection['Notes']]
+    return '\n'.join([*lines, ''])
+
+
+def model_zoo(families: Iterable[Family]) -> str:
+    """The page of all models, `docs/model_zoo.md`.
+
+    Args:
+        families: The families.
+
+    Returns:
+        Markdown.
+    """
+    folder = Path('docs')
+    lines = [
+        _MADE.format('configs/*/metafile.yml'),
+        '',
+        '# Model zoo',
+        '',
+        '![AP against FLOPs, one mark a model](model_zoo.png)',
+        '',
+        '*AP on COCO val2017, as the sources state it, against measured '
+        'FLOPs, attention included.*',
+        '',
+        READING,
+        '',
+        'By name from Python: `pose_backbones.list_models()`, '
+        '`get_config(name)`, `build(name, num_keypoints=…, pretrained=…)`; '
+        'the name of a model is that of its config.',
+        '',
+    ]
+    for family in families:
+        readme = link(f'configs/{family.name}/README.md', folder)
+        lines += [
+            f'## {_names(family)}',
+            '',
+            f'Paper, notes and licences: [{family.name}]({readme}).',
+            '',
+            *sections(family, folder),
+        ]
+    return '\n'.join(lines)
+
+
+def summary(families: Iterable[Family]) -> str:
+    """The README's table, one line for each collection.
+
+    Args:
+        families: The families.
+
+    Returns:
+        Markdown, with the markers around it.
+    """
+    lines = [
+        BEGIN,
+        '| family | models | inputs | params | FLOPs | AP |',
+        '| --- | --- | --- | :-: | :-: | :-: |',
+    ]
+    for family in families:
+        for collection in family.collections:
+            name = collection['Name']
+            models = [
+                model for model in family.models if model.collection == name and not model.is_demo
+            ]
+            titles = unique(_short(model.title, name) for model in models)
+            columns = (
+                f'[{name}](configs/{family.name}/README.md)',
+                ', '.join(titles),
+                ', '.join(sorted({model.size for model in models})),
+                _range([model.params / 1e6 for model in models], ' M'),
+                _range([model.total_flops / 1e9 for model in models], ' G'),
+                _range([100 * value for value in _scores(models)]),
+            )
+            lines.append(f'| {" | ".join(columns)} |')
+    return '\n'.join([*lines, END])
+
+
+def _scores(models: Iterable[Model]) -> list[float]:
+    """AP of the released models; without any, what the source states."""
+    return [model.metrics['AP'] for model in models if model.metrics] or [
+        model.stated['val']['AP'] for model in models if 'AP' in model.stated.get('val', {})
+    ]
+
+
+def replace_summary(text: str, families: Iterable[Family]) -> str:
+    """A README with its table made anew.
+
+    Args:
+        text: The README.
+        families: The families.
+
+    Returns:
+        The README.
+
+    Raises:
+        ConfigError: If it has not each marker once, in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        raise ConfigError(
+            f'README.md: expected {BEGIN} and {END}, once each, around the table of models'
+        )
+    return before + summary(families) + after
+
+
+def _names(family: Family) -> str:
+    return ' and '.join(item['Name'] for item in family.collections)
+
+
+def _short(title: str, collection: str) -> str:
+    """A model's title without the name of its collection."""
+    head, dash, tail = title.partition('-')
+    return tail if dash and collection.startswith(head) else title
+
+
+def _range(values: list[float], unit: str = '') -> str:
+    """Least and greatest, with one decimal."""
+    if not values:
+        return 'none'
+    ends = unique(f'{value:.1f}' for value in (min(values), max(values)))
+    return ' to '.join(ends) + unit

@@ -1,0 +1,58 @@
+"""Patch MMEngine to read checkpoints as data, and strictly for inference.
+
+Since PyTorch 2.6, `torch.load` refuses the training checkpoints that MMEngine writes, and an
+allow-list of classes is not safe: methods of the allowed classes run on values from the file.
+MMEngine's loaders of paths and URLs, which MMPose, MMDetection and MMSegmentation call, are
+replaced by the given functions.
+
+Inference functions such as MMPose's `init_model` load the matching parameters and leave the others
+randomly initialized. For a model with a backbone of this package, all parameters must match.
+Runners, which may initialize a model from a part of a checkpoint, are not affected.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+
+import mmengine.runner.checkpoint as mmengine_checkpoint
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+
+def _strict_for_inference(original: Callable, load_strictly: Callable) -> Callable:
+    """Wrap MMEngine's `load_state_dict`."""
+
+    @wraps(original)
+    def load_state_dict(module: nn.Module, state_dict, strict=False, logger=None):
+        # Runners pass their logger; inference functions pass none.
+        if logger is not None or not any(
+            getattr(part, 'loads_strictly', False) for part in module.modules()
+        ):
+            original(module, state_dict, strict, logger)
+        else:
+            load_strictly(module, state_dict)
+
+    load_state_dict.is_strict_for_inference = True
+    return load_state_dict
+
+
+def install(read_file: Callable, read_url: Callable, load_strictly: Callable) -> None:
+    """Install the patch; calling it again changes nothing.
+
+    Args:
+        read_file: `(path, map_location) -> checkpoint`.
+        read_url: `(url, map_location) -> checkpoint`.
+        load_strictly: `(module, checkpoint)`; loads all parameters or raises an error.
+    """
+    if not hasattr(mmengine_checkpoint.load_state_dict, 'is_strict_for_inference'):
+        mmengine_checkpoint.load_state_dict = _strict_for_inference(
+            mmengine_checkpoint.load_state_dict, load_strictly
+        )
+
+    def load_from_local(filename: str, map_location=None):
+        # The parameters have the names that MMEngine passes.
+        return read_file(filename, map_location)
+
+    CheckpointLoader.register_scheme(('http://', 'https://', 'file://'), read_url, force=True)
+    # The loaders of model zoos (open-mmlab://, torchvision://, …) call it, too.
+    mmengine_checkpoint.load_from_http = read_url
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
