@@ -73,7 +73,7 @@ def test_license_is_apache_2():
 
 def test_changelog_names_what_is_deprecated():
     text = (ROOT / 'CHANGELOG.md').read_text()
-    assert text.split('\n## ')[1].startswith('[Unreleased]')
+    assert text.split('\n## ')[1].startswith('Unreleased')
     deprecated = text.split('### Deprecated')[1].split('###')[0]
     for path in (ROOT / 'tools').glob('*.py'):
         if 'run_module(' in path.read_text() and path.name != '_moved.py':
