@@ -97,7 +97,7 @@ def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
     dist_*.sh that is the launcher, which starts real interpreters.
 
     Args:
-        command: The script's name and its arguments.
+        command: The script's name, or its absolute path, and its arguments.
         timeout: Seconds.
         real: Whether an interpreter is started, which imports everything,
             as it always is for the other shell scripts.
@@ -126,6 +126,25 @@ def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
     )
 
 
+def run_code(code: str, *arguments, **env: str):
+    """Run Python code as a script; see `run_tool`."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, 'script.py')
+        script.write_text(code)
+        return run_tool(script, *arguments, **env)
+
+
+def process_group(count: int) -> list[dict[str, str]]:
+    """The variables that torchrun sets for each of several processes."""
+    together = dict(
+        WORLD_SIZE=str(count),
+        LOCAL_WORLD_SIZE=str(count),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=free_port(),
+    )
+    return [dict(together, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]
+
+
 def run_together(*commands: tuple, timeout: float = 240):
     """Run a process for each command, as torchrun would; see `run_tool`.
 
@@ -133,15 +152,7 @@ def run_together(*commands: tuple, timeout: float = 240):
         commands: The first process's script and arguments, the second's, …
         timeout: Seconds.
     """
-    together = dict(
-        WORLD_SIZE=str(len(commands)),
-        LOCAL_WORLD_SIZE=str(len(commands)),
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=free_port(),
-    )
-    envs = [
-        tool_env(**together, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(len(commands))
-    ]
+    envs = [tool_env(**env) for env in process_group(len(commands))]
     starts = [
         [str(ROOT / 'tools' / name), *map(str, arguments), '--launcher', 'pytorch']
         for name, *arguments in commands
