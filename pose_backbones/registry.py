@@ -10,6 +10,8 @@ MMEngine imports `pose_backbones.registry` when it finds the prefix, and a regis
 """
 
 import importlib.util
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine import registry as root
 
@@ -22,7 +24,11 @@ def _child(parent: root.Registry, *locations: str) -> root.Registry:
 
 
 #: backbones, heads, losses, pose estimators
-MODELS = _child(root.MODELS, 'pose_backbones.models')
+MODELS = _child(
+    root.MODELS,
+    'pose_backbones.models',
+    *(['pose_backbones.models.mmpose_models'] if _HAS_MMPOSE else []),
+)
 #: data transforms; the bottom-up ones are based on MMPose's
 TRANSFORMS = _child(
     root.TRANSFORMS,
@@ -46,3 +52,17 @@ if _HAS_MMPOSE:
 
     #: encoding of keypoints to targets and decoding of outputs; only MMPose has this registry
     KEYPOINT_CODECS = _child(mmpose_registry.KEYPOINT_CODECS, 'pose_backbones.codecs')
+
+
+def class_attribute(cfg: Mapping, name: str, default: Any) -> Any:
+    """Return an attribute of the class that the config of a model or a part of one names.
+
+    Args:
+        cfg: A config with `type`: a class, or a name in MMPose's registry of models.
+        name: Name of the attribute.
+        default: What to return if there is no such class or attribute.
+    """
+    kind = cfg.get('type')
+    if isinstance(kind, str):
+        kind = mmpose_registry.MODELS.get(kind)
+    return getattr(kind, name, default)

@@ -1,15 +1,10 @@
 """Register the modules of this package in MMPose's registry, under names that are free."""
 
-import importlib
 import importlib.util
 
 from mmengine.registry import Registry
 
-from .swin import mend as mend_swin
-
 _LOCATION = 'pose_backbones._compat.mmpose_locations'
-#: parts of `pose_backbones.models` that need MMPose
-_WITH_MMPOSE = ('data_preprocessors', 'heads', 'pose_estimators', 'pose_estimators.mspn')
 _own: list[Registry] = []
 
 
@@ -43,9 +38,6 @@ def register_in(registry: Registry) -> None:
     """
     (own,) = _own
     own.import_from_location()
-    for name in _WITH_MMPOSE:
-        importlib.import_module(f'pose_backbones.models.{name}')
     for name, module in own.module_dict.items():
         if name not in registry.module_dict:
             registry.register_module(name=name, module=module)
-    mend_swin(registry.module_dict['SwinTransformer'])

@@ -13,7 +13,15 @@ from torch import nn
 
 from ..errors import CheckpointError, closest
 from ..utils.files import is_url
-from .matching import compare, compare_arch, compared, is_backbone_alone, printable, rename, renamed
+from .matching import (
+    already_matched,
+    compare_arch,
+    convert_by_hooks,
+    is_backbone_alone,
+    match_state_dict,
+    printable,
+    renamed,
+)
 
 #: What a file may wrap its weights in; of several, the first one counts.
 #: Trained weights come before their running averages, as in the code that
@@ -221,11 +229,11 @@ def load_weights(
             {name: f'backbone.{name}' for name in weights},
             lambda module: f'backbone.{module}'.rstrip('.'),
         )
-    with compared():
-        rename(model, weights, source)
-    fit = compare(model, weights, optional)
-    if not fit.matching or (strict and fit.problems()):
-        if alone and fit.matching:
+    with already_matched():
+        convert_by_hooks(model, weights, source)
+    match = match_state_dict(model, weights, optional)
+    if not match.num_matching or (strict and match.problems()):
+        if alone and match.num_matching:
             hint = (
                 'It holds a backbone alone; to start training from it: '
                 '--cfg-options model.backbone.init_cfg.type=Pretrained '
@@ -233,23 +241,23 @@ def load_weights(
             )
         parts = (
             f'{source} is not a checkpoint of this model: '
-            f'{fit.matching} of {fit.total} tensors fit; '
-            f'{fit.problems()}',
+            f'{match.num_matching} of {match.total} tensors fit; '
+            f'{match.problems()}',
             compare_arch(model, weights),
             hint,
         )
         raise CheckpointError('. '.join(part for part in parts if part))
-    left_out = fit.left_out()
+    left_out = match.left_out()
     left_out += [f'of no use to the model: {printable(name)}' for name in ignored]
     if left_out:
         print_log(
-            f'{source} was loaded in part, {fit.matching} of {fit.total} '
+            f'{source} was loaded in part, {match.num_matching} of {match.total} '
             'tensors. Left out:\n  ' + '\n  '.join(left_out),
             logger='current',
         )
     own = model.state_dict()
-    fitting = OrderedDict((name, weights[name]) for name in own if name in fit.usable)
+    fitting = OrderedDict((name, weights[name]) for name in own if name in match.matching_keys)
     # The names are today's now: no hook has to rename them again.
     fitting._metadata = own._metadata
-    with compared():
+    with already_matched():
         model.load_state_dict(fitting, strict=False)

@@ -129,10 +129,9 @@ def _variants(cfg: Config) -> tuple[dict, dict]:
             'checkpointing to measure: expected one with the argument '
             'with_cp'
         )
-    plain = {**backbone, 'with_cp': False}
-    if 'use_checkpoint' in parameters:  # of some blocks, as UniFormer has it
-        plain['use_checkpoint'] = False
-    if backbone.get('with_cp') or backbone.get('use_checkpoint'):
+    without = getattr(kind, 'without_checkpointing', {'with_cp': False})
+    plain = {**backbone, **without}
+    if any(backbone.get(name) for name in without):
         return plain, dict(backbone)
     return plain, {**plain, 'with_cp': True}
 

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ..configs import building, config_folder, load_config
 from ..errors import CheckpointError, ConfigError, closest
+from ..registry import class_attribute
 from .metafile import read_models
 
 #: the layer that has a channel for each key point, now and in MMPose 0.x
@@ -111,11 +112,8 @@ def without_weights(cfg: Config) -> Config:
     """
     backbone = cfg.model.backbone
     backbone.init_cfg = None
-    for part in ('base_init_cfg', 'adapter_init_cfg'):  # of HRCoMer
-        if part in backbone:
-            backbone[part] = None
-    if 'pretrained' in backbone:
-        backbone.pretrained = False
+    changes = class_attribute(backbone, 'without_pretrained', {})
+    backbone.update({name: value for name, value in changes.items() if name in backbone})
     return cfg
 
 

@@ -18,7 +18,7 @@ from pose_backbones.cli.options import set_data_root
 from pose_backbones.configs import load_config
 from pose_backbones.errors import ConfigError, DatasetError
 from pose_backbones.synthetic import make_synthetic_mpii
-from tests.helpers.tools import ROOT, free_port, run_tool
+from tests.helpers.tools import ROOT, run_together, run_tool
 
 LIST = 'annotations/image_info_test-dev2017.json'
 BOXES = 'person_detection_results/val_detections.json'
@@ -171,19 +171,10 @@ def test_the_archive_has_what_the_host_evaluates(
 
 
 def test_several_processes_write_the_same(written, test_dev, weights, tmp_path):
-    done = run_tool(
-        'dist_test.sh',
-        test_dev[1],
-        weights,
-        2,
-        '--data-root',
-        test_dev[0],
-        '--work-dir',
-        tmp_path,
-        '--format-only',
-        PORT=free_port(),
-    )
-    assert done.returncode == 0, done.stdout
+    options = ('--data-root', test_dev[0], '--work-dir', tmp_path, '--format-only')
+    command = ('test.py', test_dev[1], weights, *options)
+    done, other = run_together(command, command)
+    assert [done.returncode, other.returncode] == [0, 0], done.stdout + other.stdout
     # The name is the config's where none is given.
     archive = tmp_path / 'person_keypoints_test-dev2017_tiny_test-dev_results.zip'
     assert re.search(

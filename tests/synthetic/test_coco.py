@@ -5,7 +5,6 @@ import json
 import os
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +35,7 @@ from pose_backbones.synthetic import (
     sample_look,
     sample_pose,
 )
+from tests.helpers.tools import run_tool
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'make_synthetic_coco.py'
 SIGMAS = (
@@ -582,14 +582,8 @@ def test_tool_shows_progress(tool, tmp_path, monkeypatch):
 
 def test_tool_as_a_program(tmp_path):
     (tmp_path / 'file').write_text('x')
-    done = subprocess.run(
-        [sys.executable, str(TOOL), str(tmp_path / 'file'), '--train', '1'],
-        env={**os.environ, 'PYTHONPATH': str(TOOL.parents[1])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_tool('make_synthetic_coco.py', tmp_path / 'file', '--train', '1')
     assert done.returncode == 2
-    assert done.stderr.startswith('error: ')
-    assert 'is not a folder' in done.stderr
-    assert 'Traceback' not in done.stderr
+    assert done.stdout.startswith('error: ')
+    assert 'is not a folder' in done.stdout
+    assert 'Traceback' not in done.stdout

@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
-from ...checkpoints.matching import compare
+from ...checkpoints.matching import match_state_dict
 from ...checkpoints.names.hrnet import convert_adapter
 from ...errors import CheckpointError
 from ..layers import checkpointed
@@ -216,10 +216,10 @@ class HRAdapter(BaseModule):
 
     def _load_hrnet(self, path: str) -> None:
         weights = convert_adapter(get_weights(read_checkpoint(path)))
-        fit = compare(self, weights)
-        if fit.reshaped or not fit.matching:
+        match = match_state_dict(self, weights)
+        if match.mismatched or not match.num_matching:
             raise CheckpointError(
-                f'{path} is not an HRNet of the width of this adapter: {fit.problems()}'
+                f'{path} is not an HRNet of the width of this adapter: {match.problems()}'
             )
         load_weights(self, weights, path, strict=False)
         print_log(f'HRAdapter: starts from {path}', logger='current')

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -253,6 +254,11 @@ class HRCoMer(BaseBackbone):
     #: strides of the maps of the four branches
     strides = (4, 8, 16, 32)
     convert_names = staticmethod(convert_backbone)
+    without_pretrained: ClassVar = {
+        'init_cfg': None,
+        'base_init_cfg': None,
+        'adapter_init_cfg': None,
+    }
 
     def __init__(
         self,

@@ -271,6 +271,16 @@ class MSPN(BaseBackbone):
         init_conv_fan_out(self)
 
     @classmethod
+    def naming_variants(cls) -> list[dict]:
+        """Return arguments of a backbone that has every name, up to the numbers in it."""
+        return [dict(stages=2, num_blocks=(1, 1, 1, 1))]
+
+    @classmethod
+    def guess_config(cls, weights: Mapping[str, Tensor]) -> dict:
+        """Return the arguments of a backbone that has these weights, see `BaseBackbone`."""
+        return dict(stages=cls.guess_arch(weights))
+
+    @classmethod
     def guess_arch(cls, weights: Mapping[str, Tensor]) -> int | None:
         """How many stages weights are of.
 

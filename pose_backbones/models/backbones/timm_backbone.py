@@ -1,6 +1,7 @@
 """Any model of timm that gives feature maps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import timm
 import torch
@@ -83,6 +84,8 @@ class TimmBackbone(BaseBackbone):
         ValueError, TypeError: For a wrong argument; the message has the
             value and the choices or timm's reason.
     """
+
+    without_pretrained: ClassVar = {'init_cfg': None, 'pretrained': False}
 
     def __init__(
         self,
@@ -211,6 +214,16 @@ class TimmBackbone(BaseBackbone):
             'dict(pretrained_cfg_overlay=dict(file=PATH)) in place of '
             'init_cfg'
         )
+
+    @classmethod
+    def unknown_names(cls, names: Iterable[str]) -> list[str]:
+        """Return the names that no backbone of this class has."""
+        return [name for name in names if not name.startswith('model.')]
+
+    @classmethod
+    def guess_config(cls, weights: Mapping[str, Tensor]) -> dict:
+        """Raise `ValueError`, since the names of weights do not tell a model of timm."""
+        raise ValueError('it is of a timm model')
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
         """The largest modules that only this and later stages depend on."""

@@ -1,7 +1,8 @@
 """UniFormer: convolutions in the early stages, self-attention in the late."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -275,6 +276,7 @@ class UniFormer(BaseBackbone):
     #: strides of the maps of the four stages
     strides = (4, 8, 16, 32)
     convert_names = staticmethod(convert_backbone)
+    without_checkpointing: ClassVar = {'with_cp': False, 'use_checkpoint': False}
 
     def __init__(
         self,
@@ -339,6 +341,17 @@ class UniFormer(BaseBackbone):
             self.add_module(f'norm{number}', nn.LayerNorm(channels, eps=EPS))
             previous = channels
         self.freeze_stages()
+
+    @classmethod
+    def naming_variants(cls) -> list[dict]:
+        """Return arguments of backbones that have every name, up to the numbers in it."""
+        return [*super().naming_variants(), dict(layer_scale_init_value=1.0)]
+
+    @classmethod
+    def guess_config(cls, weights: Mapping[str, Tensor]) -> dict:
+        """Return the arguments of a backbone that has these weights, see `BaseBackbone`."""
+        scales = [0.0 if f'blocks{stage}.0.gamma_1' in weights else None for stage in range(1, 5)]
+        return dict(super().guess_config(weights), layer_scale_init_value=scales)
 
     def _check_head_dim(self, head_dim: int) -> None:
         arguments.check_positive_int('head_dim', head_dim)

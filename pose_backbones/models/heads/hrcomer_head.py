@@ -10,7 +10,7 @@ from mmpose.registry import KEYPOINT_CODECS
 from mmpose.registry import MODELS as HOST_MODELS
 from torch import Tensor
 
-from ...checkpoints.conversion_hook import convert_when_loaded
+from ...checkpoints.conversion_hook import register_state_dict_conversion
 from ...checkpoints.names.hrcomer import convert_head
 from ...codecs.multi_scale_joints import select_queries
 from ...registry import MODELS, TASK_UTILS
@@ -133,7 +133,7 @@ class HRCoMerHead(BaseHead):
             )
         )
         self.loss_modules = torch.nn.ModuleDict(self._build_losses(losses, limbs))
-        convert_when_loaded(self, convert_head)
+        register_state_dict_conversion(self, convert_head)
 
     def _check_decoder(self) -> None:
         sigmas = getattr(self.decoder, 'sigmas', None)

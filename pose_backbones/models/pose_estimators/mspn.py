@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ...checkpoints.conversion_hook import convert_when_loaded
+from ...checkpoints.conversion_hook import register_state_dict_conversion
 from ...checkpoints.names.mspn import convert_estimator
 from ...registry import MODELS
 from .topdown import TopdownPoseEstimator
@@ -56,7 +56,7 @@ class MSPNEstimator(TopdownPoseEstimator):
                 f'backbone.out_indices is {tuple(given)}: expected None, all '
                 f'{units} units, of which the head makes maps'
             )
-        convert_when_loaded(self, convert_estimator, whole=True)
+        register_state_dict_conversion(self, convert_estimator, whole=True)
 
 
 def _fact(module: nn.Module, name: str):

@@ -15,7 +15,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PREFIX = 'repository/'
 #: pages of the navigation that nothing else may link to
 ENTRIES = ('CONTRIBUTING.md', 'CHANGELOG.md')
