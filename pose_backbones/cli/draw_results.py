@@ -139,9 +139,8 @@ def _skeleton(truth: CocoFile, metainfo: str | None) -> Skeleton:
     """Get the skeleton of the description, or of the first category with keypoints."""
     if metainfo is not None:
         return Skeleton.from_metainfo(read_metainfo(metainfo, '--metainfo'))
-    for category in truth.entries('categories'):
-        if category.get('keypoints'):
-            return Skeleton.from_coco(category)
+    for category in truth.keypoint_categories():
+        return Skeleton.from_coco(category)
     raise DatasetError(
         f'{truth.path}: no category has keypoints, their names: give a description of the data set '
         'with --metainfo'
