@@ -7,7 +7,7 @@ import sys
 import torch
 from torch import nn
 
-from ..models.layers.fuse import fuse
+from ..models.layers import fuse
 
 _KEPT = 256 << 20  # bytes of freed memory
 #: by these, a user has said what the allocator is to do
