@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pose_backbones.cli.main import check_counts, run
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
 from pose_backbones.codecs import MultiScaleJoints
 from pose_backbones.errors import ConfigError
 from pose_backbones.models.backbones.hrcomer import HRCoMer

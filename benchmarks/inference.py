@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pose_backbones.cli.main import check_counts, run
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
 from pose_backbones.inference.loading import load_model
 from pose_backbones.synthetic import make_synthetic_coco
 from pose_backbones.zoo import find_name, get_config

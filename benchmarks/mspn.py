@@ -12,7 +12,8 @@ from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
 from torch import nn
 
-from pose_backbones.cli.main import check_counts, run
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
 from pose_backbones.errors import ConfigError
 
 from ._measure import (

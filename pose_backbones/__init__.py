@@ -9,22 +9,27 @@ images and videos.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from ._compat import mmcv_ops
-
-mmcv_ops.install()  # before MMPose is imported
-
-from . import configs  # noqa: E402
-from ._compat import (  # noqa: E402
+from . import configs
+from ._compat import (
     checkpoint_loading,
     config_names,
-    metainfo_warning,
+    metainfo,
+    mmcv_ops,
     mmpose_registry,
     model_names,
 )
-from .checkpoints import read_file, read_url  # noqa: E402
-from .registry import MODELS, TRANSFORMS  # noqa: E402
-from .version import __version__  # noqa: E402
+from .checkpoints import read_file, read_url
+from .registry import MODELS, TRANSFORMS
+from .version import __version__
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+    from .inference import PoseInferencer
+    from .zoo import build, get_config, list_models
 
 #: name → module that has it, which is imported when the name is used for the first time
 _LAZY = dict(PoseInferencer='inference', build='zoo', get_config='zoo', list_models='zoo')
@@ -40,13 +45,13 @@ __all__ = [
 ]
 
 
-def _load_strictly(module, checkpoint) -> None:
+def _load_strictly(module: 'nn.Module', checkpoint: dict) -> None:
     from .checkpoints.loading import get_weights, load_weights
 
     load_weights(module, get_weights(checkpoint), 'the checkpoint')
 
 
-def _find_model(name: str) -> tuple:
+def _find_model(name: str) -> 'tuple[Config, str | None]':
     path = configs.resolve(name)
     if path is not None:
         return configs.load_config(path), None
@@ -57,14 +62,15 @@ def _find_model(name: str) -> tuple:
     return zoo.get_config(name), model.weights if model else None
 
 
+mmcv_ops.install()
 config_names.install(__name__, configs.resolve)
 checkpoint_loading.install(read_file, read_url, _load_strictly)
-metainfo_warning.install()
+metainfo.install()
 model_names.install(_find_model)
 mmpose_registry.install(MODELS)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name in _LAZY:
         return getattr(import_module(f'.{_LAZY[name]}', __name__), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -16,7 +17,7 @@ def config_folder() -> Path:
     return Path(__file__).parent / '.mim' / 'configs'
 
 
-def resolve(name) -> str | None:
+def resolve(name: object) -> str | None:
     """Return the path of a config that is named with the prefix `pose_backbones::`.
 
     Args:
@@ -97,14 +98,14 @@ def building(cfg: Config) -> Iterator[None]:
         raise ConfigError(f'{cfg.filename} cannot be built: {error}') from error
 
 
-def as_list(value) -> list:
+def as_list(value: Any) -> list[Any]:
     """Return a config entry that may be None, one value or a list of values, as a list."""
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def strings_of(value) -> Iterator[str]:
+def strings_of(value: Any) -> Iterator[str]:
     """Iterate over every string in a config entry, at any depth."""
     if isinstance(value, str):
         yield value

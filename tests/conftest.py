@@ -1,19 +1,43 @@
 """Fixtures shared by the tests: tiny data, a tiny config, running tools."""
 
+import gc
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import config as config_module
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+from mmengine.runner import runner as runner_module
 from mmengine.visualization import Visualizer
 
 import pose_backbones  # noqa: F401  (before mmpose, for mmcv-lite)
+from tests.helpers.processes import Server
 from tests.helpers.tools import ROOT, TINY
 
-torch.set_num_threads(2)
+# One for each process of pytest-xdist; the models here are too small for more.
+torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what is imported from garbage collection; MMEngine collects often."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _quick_runs() -> Iterator[None]:
+    """Skip what takes MMEngine's runner a second for its log.
+
+    Configs are written without formatting, and no compiler is asked for its
+    version. The tools in processes of their own do both.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_module, 'FormatCode', lambda text, **options: (text, True))
+        patch.setattr(runner_module, 'collect_env', dict)
+        yield
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -21,15 +45,6 @@ def _nothing_of_other_runs() -> None:
     """MMEngine takes the visualizer and the scope of any run before."""
     Visualizer._instance_dict.clear()
     DefaultScope._instance_dict.clear()
-
-
-@pytest.fixture(scope='module')
-def one_thread() -> Iterator[None]:
-    """Threads cost more than they bring for maps of a few pixels."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 @pytest.fixture
@@ -56,6 +71,14 @@ def synthetic(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('data') / 'synthetic'
     make_synthetic_coco(folder, 24, 10, seed=3)
     return folder
+
+
+@pytest.fixture(scope='session')
+def server(tmp_path_factory) -> Iterator[Server]:
+    """Starts tools in forked processes, which get signals."""
+    server = Server(tmp_path_factory.mktemp('server'))
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope='session')

@@ -5,7 +5,7 @@ traceback then. A process that tools/dist_*.sh have started also asks the
 kernel for SIGTERM when its launcher ends, however that happens.
 
 It imports nothing of the package, which is what takes the seconds. From
-`pose_backbones.cli.main.run` on, `pose_backbones.cli.stopping` handles the
+`pose_backbones.cli.entry_point.run` on, `pose_backbones.cli.stopping` handles the
 signals.
 """
 

@@ -3,7 +3,7 @@
 import _start  # noqa: F401  (first: signals end it while it loads)
 
 from pose_backbones.cli.convert import main
-from pose_backbones.cli.main import run
+from pose_backbones.cli.entry_point import run
 
 if __name__ == '__main__':
     run(main)

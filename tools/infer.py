@@ -2,8 +2,8 @@
 
 import _start  # noqa: F401  (first: signals end it while it loads)
 
+from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.infer import main
-from pose_backbones.cli.main import run
 
 if __name__ == '__main__':
     run(main)

@@ -2,7 +2,7 @@
 
 import _start  # noqa: F401  (first: signals end it while it loads)
 
-from pose_backbones.cli.main import run
+from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.report import main
 
 if __name__ == '__main__':

@@ -39,7 +39,7 @@ find_python() {
 # ready: whether the environment is newer than what it is made from.
 ready() {
     local file
-    for file in requirements.txt setup.py pose_backbones/version.py; do
+    for file in requirements.txt pyproject.toml pose_backbones/version.py; do
         [ "$venv/.ready" -nt "$file" ] || return 1
     done
 }

@@ -1,10 +1,4 @@
-_base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/schedules/adam_210e.py',
-    '../_base_/datasets/td_coco.py',
-    '../_base_/pipelines/topdown_heatmap_256x192.py',
-    '../_base_/models/td-hm_convnext.py',
-]
+_base_ = ['../_base_/recipes/td-hm_adam-210e_coco-256x192.py', '../_base_/models/td-hm_convnext.py']
 
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 
@@ -19,7 +13,3 @@ model = dict(
     ),
     head=dict(in_channels=1024, decoder=_base_.codec),
 )
-
-train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader

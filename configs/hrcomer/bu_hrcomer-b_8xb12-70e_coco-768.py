@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/schedules/hrcomer_70e.py',
-    '../_base_/datasets/bu_coco.py',
-    '../_base_/pipelines/bottomup_hrcomer_768.py',
-    '../_base_/models/bu_hrcomer.py',
-]
+_base_ = ['../_base_/recipes/bu_hrcomer-70e_coco-768.py', '../_base_/models/bu_hrcomer.py']
 
 model = dict(
     backbone=dict(
@@ -17,7 +12,3 @@ model = dict(
     ),
     head=dict(in_channels=(32, 64, 128, 256), decoder=_base_.codec),
 )
-
-train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader

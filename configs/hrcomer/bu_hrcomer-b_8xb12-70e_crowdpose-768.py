@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/schedules/hrcomer_70e.py',
-    '../_base_/datasets/bu_crowdpose.py',
-    '../_base_/pipelines/bottomup_hrcomer_crowdpose_768.py',
-    '../_base_/models/bu_hrcomer.py',
-]
+_base_ = ['../_base_/recipes/bu_hrcomer-70e_crowdpose-768.py', '../_base_/models/bu_hrcomer.py']
 
 model = dict(
     backbone=dict(
@@ -22,9 +17,3 @@ model = dict(
         limbs=_base_.codec.sigmas,
     ),
 )
-
-train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader
-
-default_hooks = dict(checkpoint=dict(save_best='crowdpose/AP'))

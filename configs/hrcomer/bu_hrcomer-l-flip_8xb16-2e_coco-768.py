@@ -1,11 +1,6 @@
 # HRCoMer-L, trained for the flip test: from the checkpoint that 70 epochs
 # leave, or what --load-from names. Tests are with the flip test.
-_base_ = [
-    '../_base_/schedules/hrcomer_flip_2e.py',
-    '../_base_/datasets/bu_coco.py',
-    '../_base_/pipelines/bottomup_hrcomer_768.py',
-    '../_base_/models/bu_hrcomer.py',
-]
+_base_ = ['../_base_/recipes/bu_hrcomer-flip-2e_coco-768.py', '../_base_/models/bu_hrcomer.py']
 
 load_from = 'work_dirs/bu_hrcomer-l_8xb8-70e_coco-768/epoch_70.pth'
 
@@ -23,6 +18,4 @@ model = dict(
     test_cfg=dict(flip_test=True),
 )
 
-train_dataloader = dict(batch_size=16, dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader
+train_dataloader = dict(batch_size=16)

@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/schedules/hrcomer_70e.py',
-    '../_base_/datasets/bu_coco.py',
-    '../_base_/pipelines/bottomup_hrcomer_768.py',
-    '../_base_/models/bu_hrcomer.py',
-]
+_base_ = ['../_base_/recipes/bu_hrcomer-70e_coco-768.py', '../_base_/models/bu_hrcomer.py']
 
 model = dict(
     backbone=dict(
@@ -20,6 +15,4 @@ model = dict(
 
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 auto_scale_lr = dict(base_batch_size=8 * 8)
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader
+train_dataloader = dict(batch_size=8)

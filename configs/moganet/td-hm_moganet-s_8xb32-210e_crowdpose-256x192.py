@@ -1,8 +1,5 @@
 _base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/schedules/adam_210e.py',
-    '../_base_/datasets/td_crowdpose.py',
-    '../_base_/pipelines/topdown_heatmap_256x192.py',
+    '../_base_/recipes/td-hm_adam-210e_crowdpose-256x192.py',
     '../_base_/models/td-hm_moganet.py',
 ]
 
@@ -16,9 +13,3 @@ model = dict(
     ),
     head=dict(in_channels=512, out_channels=14, decoder=_base_.codec),
 )
-
-train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader
-
-default_hooks = dict(checkpoint=dict(save_best='crowdpose/AP'))

@@ -1,15 +1,3 @@
-_base_ = [
-    '../_base_/schedules/mspn_96k.py',
-    '../_base_/datasets/td_coco.py',
-    '../_base_/pipelines/topdown_mspn_256x192.py',
-    '../_base_/models/td-hm_mspn.py',
-]
+_base_ = ['../_base_/recipes/td-hm_mspn-96k_coco-256x192.py', '../_base_/models/td-hm_mspn.py']
 
 model = dict(backbone=dict(stages=1), head=dict(stages=1, out_shape=(64, 48), decoder=_base_.codec))
-
-train_dataloader = dict(sampler=_base_.sampler, dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader
-
-val_evaluator = dict(nms_mode='none')
-test_evaluator = val_evaluator

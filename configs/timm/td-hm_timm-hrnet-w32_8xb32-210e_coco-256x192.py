@@ -1,11 +1,5 @@
 # A convolutional net that keeps a map of stride 4: no deconvolutions.
-_base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/schedules/adamw_210e.py',
-    '../_base_/datasets/td_coco.py',
-    '../_base_/pipelines/topdown_heatmap_256x192.py',
-    '../_base_/models/td-hm_timm.py',
-]
+_base_ = ['../_base_/recipes/td-hm_adamw-210e_coco-256x192.py', '../_base_/models/td-hm_timm.py']
 
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))
 
@@ -13,7 +7,3 @@ model = dict(
     backbone=dict(model_name='hrnet_w32.ms_in1k', out_indices=(1,)),
     head=dict(deconv_out_channels=None, decoder=_base_.codec),
 )
-
-train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader

@@ -1,12 +1,6 @@
 # A plain vision transformer at a size that is no square: one map, stride 16,
 # so two deconvolutions.
-_base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/schedules/adamw_210e.py',
-    '../_base_/datasets/td_coco.py',
-    '../_base_/pipelines/topdown_heatmap_256x192.py',
-    '../_base_/models/td-hm_timm.py',
-]
+_base_ = ['../_base_/recipes/td-hm_adamw-210e_coco-256x192.py', '../_base_/models/td-hm_timm.py']
 
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))
 
@@ -18,7 +12,3 @@ model = dict(
     ),
     head=dict(deconv_out_channels=(256, 256), deconv_kernel_sizes=(4, 4), decoder=_base_.codec),
 )
-
-train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader

@@ -1,8 +1,5 @@
 _base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/schedules/adamw_210e.py',
-    '../_base_/datasets/td_coco.py',
-    '../_base_/pipelines/topdown_heatmap_448x320.py',
+    '../_base_/recipes/td-hm_adamw-210e_coco-448x320.py',
     '../_base_/models/td-hm_uniformer.py',
 ]
 
@@ -14,7 +11,3 @@ model = dict(
     ),
     head=dict(decoder=_base_.codec),
 )
-
-train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
-test_dataloader = val_dataloader

@@ -6,7 +6,7 @@ from pathlib import Path
 from model_zoo import figure
 from model_zoo.documents import family_readme, model_zoo, replace_summary
 from model_zoo.measure import measure_families
-from pose_backbones.cli.main import run
+from pose_backbones.cli.entry_point import run
 from pose_backbones.errors import ConfigError
 from pose_backbones.utils.files import replacing, saying_why
 from pose_backbones.zoo import read_families

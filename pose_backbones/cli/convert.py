@@ -26,8 +26,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write a checkpoint of another release (MMPose 0.x, '
         "ImageNet, mmpretrain, timm) in today's names, and verify it by a "
-        'strict load. Training and testing take such files without it.',
-        prog='convert_checkpoint.py',
+        'strict load. Training and testing take such files without it.'
     )
     parser.add_argument('source', metavar='SRC', help='file or URL')
     parser.add_argument('destination', metavar='DST', help=f'file to write, {" or ".join(ENDINGS)}')

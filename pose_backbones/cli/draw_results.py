@@ -1,7 +1,6 @@
 """Pictures of predictions beside the ground truth: `draw_results.py`."""
 
 import argparse
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,15 +10,10 @@ import cv2
 import numpy as np
 
 from ..errors import DatasetError, WorkDirError, first_line
-from ..inference.annotated_outputs import shorter, write_picture
-from ..inference.images import read_image
-from ..utils.files import (
-    check_no_input,
-    check_regular_file,
-    check_writable_dir,
-    read_text,
-    saying_why,
-)
+from ..structures.coco import CocoFile, Fault, has, keypoints
+from ..structures.metainfo import read_metainfo
+from ..utils.files import check_no_input, check_writable_dir, saying_why, shorten_name
+from ..utils.images import read_image, write_image
 from ..visualization.draw import Skeleton, draw_pose
 
 _OVERVIEW = 'overview.jpg'
@@ -43,13 +37,13 @@ def compare(
     Args:
         ann_file: Annotations in COCO's format.
         images: Folder of the images.
-        results: Key points in COCO's results format, as `tools/test.py`
+        results: Keypoints in COCO's results format, as `tools/test.py`
             writes them with `test_evaluator.outfile_prefix`.
         out_dir: Where the pictures go; `overview.jpg` shows them together.
         count: How many images, drawn by lot among those with people.
-        score_thr: Key points below this score are not drawn.
+        score_thr: Keypoints below this score are not drawn.
         seed: Of the lot.
-        metainfo: MMPose's description of the data set, whose key points and
+        metainfo: MMPose's description of the data set, whose keypoints and
             limbs are drawn; None: those of the annotations' categories.
         overwrite: Whether pictures of these names are replaced, unless they
             are among the images.
@@ -63,21 +57,16 @@ def compare(
             `overwrite`, any other file, or cannot be written.
     """
     check_writable_dir(Path(out_dir), '--out')
-    truth = _read(ann_file, 'annotations')
-    skeleton = _skeleton(ann_file, truth, metainfo)
-    predictions = _read(results, 'results')
-    _check_results(results, predictions, skeleton)
-    predictions = _by_image(predictions)
-    people = _by_image(truth['annotations'])
+    truth = CocoFile(ann_file)
+    skeleton = _skeleton(truth, metainfo)
+    pictures, people, predictions = _entries(truth, CocoFile(results, 'results'), skeleton)
     chosen = [
-        image
-        for image in truth['images']
-        if any(_is_labelled(person) for person in people[image['id']])
+        image for image in pictures if any(_is_labelled(person) for person in people[image['id']])
     ]
     order = np.random.default_rng(seed).permutation(len(chosen))[:count]
     chosen = [chosen[index] for index in sorted(order)]
     folder = Path(out_dir)
-    written = [folder / name for name in _flat(ann_file, chosen)]
+    written = [folder / name for name in _flat(chosen)]
     if chosen:
         written.append(folder / _OVERVIEW)
     _check_pictures(
@@ -87,7 +76,7 @@ def compare(
             ann_file,
             results,
             metainfo,
-            *(Path(images, image['file_name']) for image in truth['images']),
+            *(Path(images, image['file_name']) for image in pictures),
         ],
         overwrite,
     )
@@ -105,21 +94,16 @@ def compare(
     return written
 
 
-def _flat(ann_file: str, images: list[dict]) -> Iterator[str]:
+def _flat(images: list[dict]) -> Iterator[str]:
     """Names in one folder for images of several, no two the same."""
     used = {_OVERVIEW}
     for image in images:
-        name = image.get('file_name')
-        if not isinstance(name, str) or not Path(name).name:
-            raise DatasetError(
-                f'{ann_file}: image {image.get("id")} has the file_name {name!r}: expected a path'
-            )
-        flat = Path(name).with_suffix('').as_posix().lstrip('/')
-        flat = shorter(Path(flat.replace('/', '_') + '.jpg'))
+        flat = Path(image['file_name']).with_suffix('').as_posix().lstrip('/')
+        flat = shorten_name(Path(flat.replace('/', '_') + '.jpg'))
         unique, number = flat, 1
         while unique.name in used:
             number += 1
-            unique = shorter(flat, f'-{number}')
+            unique = shorten_name(flat, f'-{number}')
         used.add(unique.name)
         yield unique.name
 
@@ -146,72 +130,61 @@ def _check_pictures(paths: list[Path], inputs: list, overwrite: bool) -> None:
 
 def _write(path: Path, picture: np.ndarray) -> None:
     try:
-        write_picture(path, picture)
+        write_image(path, picture)
     except (ValueError, cv2.error) as error:
         raise DatasetError(f'{path} cannot be drawn: {first_line(error)}') from error
 
 
-def _read(path: str, what: str):
-    text = read_text(path, what)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f'cannot read the {what} {path}: {error}') from error
+def _skeleton(truth: CocoFile, metainfo: str | None) -> Skeleton:
+    """Get the skeleton of the description, or of the first category with keypoints."""
+    if metainfo is not None:
+        return Skeleton.from_metainfo(read_metainfo(metainfo, '--metainfo'))
+    for category in truth.entries('categories'):
+        if category.get('keypoints'):
+            return Skeleton.from_coco(category)
+    raise DatasetError(
+        f'{truth.path}: no category has keypoints, their names: give a description of the data set '
+        'with --metainfo'
+    )
 
 
-def _skeleton(ann_file: str, truth, metainfo: str | None) -> Skeleton:
-    """Of the description, or of the first category with key points."""
-    found = []
-    if isinstance(truth, dict) and {'images', 'annotations'} <= set(truth):
-        found = [
-            entry for entry in truth.get('categories', []) if entry.get('keypoints') or metainfo
-        ]
-    if not found:
-        raise DatasetError(
-            f'{ann_file} holds no annotations of key points: expected '
-            "COCO's format, with images, annotations and categories"
-        )
-    if metainfo is None:
-        return Skeleton.from_coco(found[0])
-    from mmpose.datasets.datasets.utils import parse_pose_metainfo
-
-    if Path(metainfo).exists():
-        check_regular_file(metainfo, 'description')
-    try:
-        return Skeleton.from_metainfo(parse_pose_metainfo(dict(from_file=metainfo)))
-    except (OSError, AssertionError, AttributeError, KeyError, SyntaxError) as error:
-        raise DatasetError(
-            f'--metainfo {metainfo} is no description of a data set, as '
-            f'tools/make_dataset_info.py writes one: {error}'
-        ) from error
-
-
-def _check_results(path: str, results, skeleton: Skeleton) -> None:
-    if not isinstance(results, list) or not all(
-        isinstance(entry, dict) and {'image_id', 'keypoints'} <= set(entry) for entry in results
-    ):
-        raise DatasetError(
-            f'{path} holds no key points: expected a list of {{image_id, keypoints, score}}'
-        )
+def _entries(
+    truth: CocoFile, results: CocoFile, skeleton: Skeleton
+) -> tuple[list[dict], dict[int | str, list[dict]], dict[int | str, list[dict]]]:
+    """Get the images, and their annotated and their predicted people."""
+    images, people, predictions = (
+        truth.entries('images'),
+        truth.entries('annotations'),
+        results.entries(),
+    )
     count = len(skeleton.names)
-    for entry in results:
-        if len(entry['keypoints']) != 3 * count:
-            raise DatasetError(
-                f'{path} has {len(entry["keypoints"]) // 3} key points an '
-                f'object, and the annotations {count}: are they of the same '
-                'data set?'
-            )
+    truth.check('image', images, has('id', 'file_name'), _has_name)
+    truth.check('annotation', people, has('image_id'))
+    labelled = [person for person in people if person.get('keypoints')]
+    truth.check('annotation', labelled, keypoints(count, 'that are drawn'))
+    results.check(
+        'result',
+        predictions,
+        has('image_id', 'keypoints'),
+        keypoints(count, 'of the annotations: are they of the same data set?'),
+    )
+    return images, _by_image(people), _by_image(predictions)
 
 
-def _is_labelled(person: dict) -> bool:
-    return any(person.get('keypoints', [])[2::3])
+def _has_name(image: dict) -> Fault | None:
+    name = image['file_name']
+    return None if Path(name).name else (f'the file_name {name!r}', 'expected a path')
 
 
-def _by_image(entries: list[dict]) -> dict[int, list[dict]]:
+def _by_image(entries: list[dict]) -> dict[int | str, list[dict]]:
     found = defaultdict(list)
     for entry in entries:
         found[entry['image_id']].append(entry)
     return found
+
+
+def _is_labelled(person: dict) -> bool:
+    return any((person.get('keypoints') or [])[2::3])
 
 
 def _pair(
@@ -273,11 +246,9 @@ def overview(
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/draw_results.py`."""
-    parser = argparse.ArgumentParser(
-        description='Draw predictions beside the ground truth.', prog='draw_results.py'
-    )
+    parser = argparse.ArgumentParser(description='Draw predictions beside the ground truth.')
     parser.add_argument('ann_file', help='annotations in COCO format')
-    parser.add_argument('results', help='key points in COCO results format')
+    parser.add_argument('results', help='keypoints in COCO results format')
     parser.add_argument('--images', required=True, metavar='DIR')
     parser.add_argument('--out', required=True, metavar='DIR')
     parser.add_argument('--count', type=int, default=12, metavar='N')
@@ -286,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
         type=float,
         default=0.3,
         metavar='S',
-        help='leave out key points below this score (default: 0.3)',
+        help='leave out keypoints below this score (default: 0.3)',
     )
     parser.add_argument(
         '--metainfo',

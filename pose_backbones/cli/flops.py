@@ -81,8 +81,7 @@ def _thawed(model: dict) -> dict:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/get_flops.py`."""
     parser = argparse.ArgumentParser(
-        description="Count a model's parameters and FLOPs (a multiply-add is one).",
-        prog='get_flops.py',
+        description="Count a model's parameters and FLOPs (a multiply-add is one)."
     )
     parser.add_argument('config', help='a config file')
     parser.add_argument(

@@ -1,23 +1,22 @@
 """What `demo/top_down_img_demo.py` runs."""
 
 import argparse
-import json
 from pathlib import Path
 
 import cv2
 
 from ..errors import ConfigError, DatasetError, WorkDirError
-from ..inference.annotated_outputs import write_picture
 from ..inference.inferencer import PoseInferencer
-from ..utils.files import check_writable_dir, file_problem, read_text, saying_why
+from ..structures.coco import CocoFile, has
+from ..utils.files import check_writable_dir, saying_why
+from ..utils.images import write_image
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line, named as in MMPose 0.x."""
     parser = argparse.ArgumentParser(
-        prog='top_down_img_demo.py',
         description='Draw the poses of people whose boxes are in a COCO '
-        'annotation file. For more, see tools/infer.py.',
+        'annotation file. For more, see tools/infer.py.'
     )
     parser.add_argument('pose_config', metavar='CONFIG')
     parser.add_argument('pose_checkpoint', metavar='CHECKPOINT')
@@ -75,32 +74,19 @@ def main(argv: list[str] | None = None) -> None:
         if out is not None:
             with saying_why(out, '--out-img-root'):
                 out.mkdir(parents=True, exist_ok=True)
-                write_picture(out / f'vis_{result.index}.jpg', picture)
+                write_image(out / f'vis_{result.index}.jpg', picture)
         if args.show:
             cv2.imshow(result.name, picture)
             cv2.waitKey(0)
             cv2.destroyWindow(result.name)
 
 
-def _read(json_file: str) -> str:
-    problem = file_problem(json_file)
-    if problem is not None:
-        raise DatasetError(f'--json-file {json_file} cannot be read: {problem}')
-    return read_text(json_file, '--json-file')
-
-
 def _image_paths(json_file: str, folder: str) -> list[str]:
     """Of the images of a COCO file."""
-    try:
-        content = json.loads(_read(json_file))
-        names = [image['file_name'] for image in content['images']]
-    except DatasetError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DatasetError(
-            f'--json-file {json_file} is no COCO annotation file: expected images and annotations'
-        ) from error
-    paths = [str(Path(folder) / name) for name in names]
+    file = CocoFile(json_file)
+    images = file.entries('images')
+    file.check('image', images, has('file_name'))
+    paths = [str(Path(folder) / image['file_name']) for image in images]
     for path in paths:
         if not Path(path).is_file():
             raise DatasetError(

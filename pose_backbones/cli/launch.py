@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from ..engine.distributed import check_devices
 from ..errors import ConfigError, LaunchError
-from .runner import check_devices
 from .stopping import LAUNCHER
 from .workers import Workers
 

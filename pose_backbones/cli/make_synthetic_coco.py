@@ -1,12 +1,16 @@
 """The command line of `tools/make_synthetic_coco.py`."""
 
 import argparse
-import time
-from datetime import timedelta
 
-from ..synthetic.coco import make_synthetic_coco
-from ..synthetic.crowdpose import make_synthetic_crowdpose
-from ..synthetic.mpii import make_synthetic_mpii
+from tqdm import tqdm
+
+from ..errors import DatasetError
+from ..synthetic import (
+    SyntheticDataError,
+    make_synthetic_coco,
+    make_synthetic_crowdpose,
+    make_synthetic_mpii,
+)
 
 #: --format → what makes it
 _MAKERS = {
@@ -15,33 +19,13 @@ _MAKERS = {
     'crowdpose': make_synthetic_crowdpose,
 }
 
-#: Least time between two lines of progress, in seconds.
-_INTERVAL = 3.0
-
-
-class _Progress:
-    """Prints how many images are done, how fast, and the time left."""
-
-    def __init__(self) -> None:
-        self.start = self.last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.last < _INTERVAL:
-            return
-        self.last = now
-        rate = done / (now - self.start)
-        left = timedelta(seconds=round((total - done) / rate))
-        print(f'{done}/{total} images, {rate:.1f} images/s, {left} left', flush=True)
-
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='make_synthetic_coco.py',
         description='Make a data set of drawn people in the layout of COCO '
         'keypoints (images, annotations and detections of persons), of MPII '
         'or of CrowdPose. The same options give the same files; a complete '
-        'data set made with the same options is left as it is.',
+        'data set made with the same options is left as it is.'
     )
     parser.add_argument(
         'out', metavar='OUT', help='folder to write: a new one, an empty one, or an earlier output'
@@ -108,20 +92,29 @@ def main(argv: list[str] | None = None) -> None:
         argv: The arguments; None stands for those of the command line.
 
     Raises:
-        DatasetError: An option is out of range, or OUT cannot be written.
+        DatasetError: If an option is out of range, or OUT cannot be written.
     """
     args = _parse(argv)
     options = {} if args.people is None else {'people': tuple(args.people)}
-    result = _MAKERS[args.format](
-        args.out,
-        args.train,
-        args.val,
-        seed=args.seed,
-        image_size=tuple(args.image_size),
-        overwrite=args.overwrite,
-        progress=_Progress(),
-        **options,
-    )
+    with tqdm(unit=' images', disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            result = _MAKERS[args.format](
+                args.out,
+                args.train,
+                args.val,
+                seed=args.seed,
+                image_size=tuple(args.image_size),
+                overwrite=args.overwrite,
+                progress=show,
+                **options,
+            )
+        except SyntheticDataError as error:
+            raise DatasetError(str(error)) from error
     text = f'{result.images} images, {result.people} people'
     if result.existed:
         print(f'already there: {text} in {result.out_dir}')

@@ -172,8 +172,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Measure a training step without and with activation '
         'checkpointing: the memory kept for the backward pass, the peak on '
-        'a GPU, the time.',
-        prog='measure_memory.py',
+        'a GPU, the time.'
     )
     parser.add_argument('config', help='a config file')
     parser.add_argument(

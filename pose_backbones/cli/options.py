@@ -1,15 +1,86 @@
-"""Merging into a config what the command line says."""
+"""Options that several command-line tools share, and how they change a config."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 
 from ..configs import strings_of
 from ..errors import ConfigError
 
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 _SPLITS = ('train', 'val', 'test')
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Options that training and testing share, named as MMPose names them."""
+    parser.add_argument(
+        '--work-dir', help='folder of logs and results (default: work_dirs/<name of the config>)'
+    )
+    parser.add_argument(
+        '--data-root',
+        metavar='DIR',
+        help="take the data set from this folder in place of the config's `data_root`",
+    )
+    parser.add_argument(
+        '--non-strict',
+        action='store_true',
+        help='load a checkpoint that fits in part, and list what was left '
+        'out; without it, every tensor has to fit',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--show-dir', metavar='DIR', help='draw predictions into pictures in this folder'
+    )
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument(
+        '--interval', type=int, default=1, metavar='N', help='draw every Nth sample (default: 1)'
+    )
+    parser.add_argument(
+        '--wait-time',
+        type=float,
+        default=1,
+        metavar='S',
+        help='seconds that a window stays (default: 1)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='set values of the config, such as model.backbone.with_cp=True or out_indices="[0,3]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='how the processes were started (default: none, a single one)',
+    )
+    # torchrun hands it over in the environment, older launchers as this.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def check_counts(args: argparse.Namespace, *names: str) -> None:
+    """Refuse numbers of things that are below one.
+
+    Args:
+        args: A command line.
+        names: Of options, with underscores; None is left alone.
+
+    Raises:
+        ConfigError: With the option and its value.
+    """
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f'--{name.replace("_", "-")} {value}: expected at least 1')
+
+
+def keep_local_rank(args: argparse.Namespace) -> None:
+    """Put `--local-rank` where MMEngine looks for it."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
 
 def merge_options(cfg: Config, args: argparse.Namespace) -> None:

@@ -1,149 +1,24 @@
-"""Training curves from the logs of a run: `plot_training.py`."""
+"""Command line of `tools/plot_training.py`."""
 
 import argparse
-import json
-from math import isfinite, nan
 from pathlib import Path
 
-from ..errors import ConfigError, DatasetError
-from ..utils.arguments import is_number
-from ..utils.files import check_output_file, read_text, replacing, saying_why
-
-_LARGEST = 2**53  # number that is drawn
-_ENDINGS = ('.png', '.svg', '.pdf')
-
-
-def read_scalars(work_dir: str) -> tuple[list[dict], list[dict]]:
-    """Collect what a run has logged, over all its resumptions.
-
-    Args:
-        work_dir: Of the run; each start has a folder of its time in it.
-
-    Returns:
-        Training entries (`step`, `loss`, `lr`, …) and evaluation entries
-        (`step`, `coco/AP`, …), a later start's in place of an earlier one's
-        of the same step.
-
-    Raises:
-        DatasetError: If nothing was logged there, or something else than
-            MMEngine's lines.
-    """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
-    training, evaluation = {}, {}
-    for file in files:
-        for line in read_text(file, 'log').splitlines():
-            entry = _read_entry(file, line)
-            target = training if 'loss' in entry else evaluation
-            target[entry['step']] = entry
-    if not training:
-        raise DatasetError(
-            f'no training log under {work_dir}: expected <time>/vis_data/scalars.json'
-        )
-    return (
-        [training[step] for step in sorted(training)],
-        [evaluation[step] for step in sorted(evaluation)],
-    )
-
-
-def _read_entry(file: Path, line: str) -> dict:
-    try:
-        entry = json.loads(line)
-        if (
-            all(
-                is_number(entry[key])
-                for key in ('step', *({'loss', 'acc_pose', 'coco/AP'} & set(entry)))
-            )
-            and abs(entry['step']) < _LARGEST
-            and not any(
-                isinstance(value, int) and abs(value) > _LARGEST for value in entry.values()
-            )
-        ):
-            return entry
-    except (ValueError, LookupError, TypeError, RecursionError):
-        pass
-    raise DatasetError(
-        f'{file} has the line {line[:80]!r}: expected an entry of '
-        "MMEngine's log, with a step and numbers"
-    )
-
-
-def _finite(entry: dict, key: str) -> float:
-    """A value that can be drawn; NaN, which leaves a gap, if it is none."""
-    value = entry.get(key, nan)
-    return value if abs(value) < _LARGEST else nan
-
-
-def plot_training(work_dir: str, out: str, overwrite: bool = False) -> None:
-    """Plot loss, learning rate and AP against the training step.
-
-    Args:
-        work_dir: Of the run.
-        out: The figure, `.png`, `.svg` or `.pdf`.
-        overwrite: Whether an existing file is replaced.
-
-    Raises:
-        ConfigError: For another ending of `out`.
-        DatasetError: As `read_scalars`.
-        WorkDirError: If `out` exists, or cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    if not out.endswith(_ENDINGS):
-        raise ConfigError(f'--out {out}: expected a name that ends with {" or ".join(_ENDINGS)}')
-    check_output_file(out, '--out', (), overwrite)
-    training, evaluation = read_scalars(work_dir)
-    steps = [entry['step'] for entry in training]
-    figure = Figure(figsize=(7, 4), layout='constrained')
-    axes = figure.add_subplot()
-    axes.plot(steps, [_finite(entry, 'loss') for entry in training], color='tab:blue', label='loss')
-    axes.set(xlabel='step', ylabel='loss (heat maps)', ylim=(0, None))
-    axes.grid(alpha=0.3)
-    second = axes.twinx()
-    if any('acc_pose' in entry for entry in training):
-        second.plot(
-            steps,
-            [_finite(entry, 'acc_pose') for entry in training],
-            color='tab:orange',
-            label='accuracy in training',
-        )
-    points = [
-        (entry['step'], entry['coco/AP'])
-        for entry in evaluation
-        if isfinite(_finite(entry, 'coco/AP'))
-    ]
-    if points:
-        second.plot(*zip(*points), 'o-', color='tab:green', label='AP on the validation images')
-        second.annotate(
-            f'{points[-1][1]:.3f}',
-            points[-1],
-            textcoords='offset points',
-            xytext=(-4, 6),
-            ha='right',
-            color='tab:green',
-        )
-    second.set(ylim=(0, 1), ylabel='accuracy, AP')
-    lines = [*axes.get_lines(), *second.get_lines()]
-    axes.legend(lines, [line.get_label() for line in lines], loc='center right')
-    path = Path(out)
-    with saying_why(out, '--out'):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as draft:
-            figure.savefig(draft, dpi=120, format=path.suffix[1:])
+from ..report.training import plot_training
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/plot_training.py`."""
+    """Plot the curves of a training run: entry point of `tools/plot_training.py`."""
     parser = argparse.ArgumentParser(
-        description='Plot the curves of a training run.', prog='plot_training.py'
+        description='Plot loss, accuracy and validation AP of a training run.'
     )
-    parser.add_argument('work_dir', help='of the run')
+    parser.add_argument('work_dir', help='work dir of the run')
     parser.add_argument(
         '--out',
         metavar='FILE',
-        help='the figure, .png, .svg or .pdf (default: training.png in the work dir)',
+        help='path of the figure, .png, .svg or .pdf (default: training.png in the work dir)',
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace an existing figure')
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     args = parser.parse_args(argv)
     out = args.out or str(Path(args.work_dir) / 'training.png')
     plot_training(args.work_dir, out, args.overwrite)
-    print(f'curves in {out}')
+    print(f'wrote the training curves to {out}')

@@ -1,6 +1,7 @@
 """Command line of `tools/report.py`."""
 
 import argparse
+import warnings
 
 from ..errors import ConfigError
 from ..report.page import make_report
@@ -8,69 +9,77 @@ from ..report.run_files import find_sources
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `tools/report.py`."""
+    """Parse the command line of `tools/report.py`."""
     parser = argparse.ArgumentParser(
-        prog='report.py',
-        description='Make one HTML page about a test run: tables, kinds of '
-        'errors, calibration of scores, pictures, training curves.',
+        description='Write an HTML report about a test run: metrics, kinds of errors, '
+        'calibration of scores, example images, training curves.'
     )
     parser.add_argument(
-        'results',
-        help="key points in COCO's results format, or the work dir of a test that has them",
+        'results', help="results file in COCO's format, or the work dir of a test that has one"
     )
     parser.add_argument(
         '--ann',
         metavar='FILE',
-        help="annotations in COCO's format "
-        '(default: those of the config beside the results, which is read '
-        'and not run)',
+        help="annotations in COCO's format (default: those that the config beside the results "
+        'names; the config is read, not executed)',
     )
     parser.add_argument(
         '--config',
         metavar='FILE',
-        help='config of the test, which is run '
-        'as tools/test.py runs it, in place of the one beside the results',
+        help='config of the test, executed as by tools/test.py (default: the one beside the '
+        'results, which is read, not executed)',
     )
     parser.add_argument(
         '--images', metavar='DIR', help='folder of the images (default: that of the config)'
     )
     parser.add_argument(
-        '--out', metavar='FILE', default='report.html', help='the page (default: report.html)'
+        '--out',
+        metavar='FILE',
+        default='report.html',
+        help='path of the page (default: report.html)',
     )
-    parser.add_argument('--title', help='of the page (default: the name of the results)')
+    parser.add_argument('--title', help='title of the page (default: name of the results file)')
     parser.add_argument(
         '--metainfo',
         metavar='FILE',
-        help="MMPose's description of the key points, a .py file: names, "
-        'limbs and sigmas (default: by the config, or by the names of the '
-        'key points)',
+        help='dataset metainfo file of MMPose (.py), executed: names, limbs and sigmas of the '
+        'keypoints (default: from the config, or by the names of the keypoints)',
     )
     parser.add_argument(
         '--logs',
         metavar='DIR',
-        help='work dir of the training run, for '
-        'its curves (default: that of the results, or the folder above)',
+        help='work dir of the training run, for its curves (default: that of the results, or its '
+        'parent)',
     )
     parser.add_argument(
-        '--pictures',
+        '--examples',
         type=int,
         default=6,
         metavar='N',
-        help='how many of the worst and of the best images are drawn (default: 6)',
+        help='how many of the worst and how many of the best images to draw (default: 6)',
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace the page')
+    parser.add_argument('--pictures', type=int, help=argparse.SUPPRESS)  # deprecated
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing page')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/report.py`."""
+    """Write a report: entry point of `tools/report.py`."""
     args = parse_args(argv)
+    if args.pictures is not None:
+        warnings.warn(
+            'report.py: --pictures is now called --examples; the old name will be removed in the '
+            'next release',
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        args.examples = args.pictures
     if not args.out.endswith(('.html', '.htm')):
         raise ConfigError(f'--out {args.out}: expected the name of an .html file')
-    if args.pictures < 0:
-        raise ConfigError(f'--pictures {args.pictures}: expected a number from 0 on')
+    if args.examples < 0:
+        raise ConfigError(f'--examples {args.examples}: expected a number of at least 0')
     sources = find_sources(
         args.results, args.ann, args.images, args.logs, args.metainfo, args.config
     )
-    measures = make_report(sources, args.out, args.title, args.pictures, args.overwrite)
-    print(f'AP {measures.table["AP"]:.3f}, AR {measures.table["AR"]:.3f}; the page is {args.out}')
+    measures = make_report(sources, args.out, args.title, args.examples, args.overwrite)
+    print(f'AP {measures.table["AP"]:.3f}, AR {measures.table["AR"]:.3f}; wrote {args.out}')

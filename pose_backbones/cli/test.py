@@ -6,17 +6,16 @@ from pathlib import Path
 from mmengine.config import Config
 from mmpose.registry import METRICS
 
-from .. import preflight as checks
+from .. import preflight
 from ..checkpoints.loading import read_checkpoint
 from ..configs import as_list, load_config
 from ..engine.fused_evaluation import FusedTestHook
+from ..engine.runner import build_runner, load_dataset
 from ..errors import ConfigError
 from .format_only import CocoSubmission, check_image_list, enable_format_only
-from .main import add_common_options, keep_local_rank
-from .options import merge_options
+from .options import add_common_options, keep_local_rank, merge_options
 from .stopping import when_stopped
 from .test_outputs import TestOutputs, check_outputs
-from .train import build_runner, load_dataset, require_gpu
 
 #: names of metrics in MMPose 0.x → today's classes
 OLD_METRICS = {
@@ -32,14 +31,12 @@ OLD_METRICS = {
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/test.py`."""
-    parser = argparse.ArgumentParser(
-        description='Evaluate a checkpoint of a pose model.', prog='test.py'
-    )
+    parser = argparse.ArgumentParser(description='Evaluate a checkpoint of a pose model.')
     parser.add_argument('config', help='a config file')
     parser.add_argument(
         'checkpoint',
         help='a checkpoint, file or URL; '
-        f'{checks.NO_CHECKPOINT} for an ensemble, whose config names those '
+        f'{preflight.NO_CHECKPOINT} for an ensemble, whose config names those '
         'of its members',
     )
     parser.add_argument(
@@ -90,18 +87,18 @@ def merge_test_options(cfg: Config, args: argparse.Namespace) -> CocoSubmission 
     """
     _check_format_options(args)
     if args.amp:
-        require_gpu()
+        preflight.require_gpu('--amp')
         cfg.test_cfg.fp16 = True
     if args.work_dir is None and cfg.get('work_dir') is None:
         # Beside, not among, the files of a training run.
         args.work_dir = str(Path('work_dirs', Path(args.config).stem, 'test'))
     merge_options(cfg, args)
     cfg.load_from = args.checkpoint
-    if args.checkpoint == checks.NO_CHECKPOINT:
+    if args.checkpoint == preflight.NO_CHECKPOINT:
         cfg.load_from = None
     cfg.resume = False
-    checks.check_types(cfg)
-    checks.check_checkpoint_argument(cfg)
+    preflight.check_types(cfg)
+    preflight.check_checkpoint_argument(cfg)
     submission = None
     if args.format_only:
         submission = enable_format_only(cfg, args.submission_name)
@@ -221,20 +218,15 @@ def evaluate(
     Raises:
         PoseBackbonesError: If something is wrong that shows before the test.
     """
-    checks.check_data_mode(cfg, ['test'])
-    checks.check_badcase(cfg)
-    checks.check_datasets(cfg, ['test'])
+    preflight.check_config(cfg, ['test'])
     if submission is not None:
         check_image_list(cfg, submission)
     if cfg.load_from is not None:
         read_checkpoint(cfg.load_from)
     runner = build_runner(cfg)
     runner.register_hook(FusedTestHook())
-    checks.check_input_size(cfg, runner.model)
-    checks.check_targets(cfg, runner.model, ['test'])
     dataset = load_dataset(runner, 'test')
-    checks.check_keypoints(cfg, dataset, 'test')
-    checks.check_ensemble(cfg, getattr(runner.model, 'module', runner.model), dataset)
+    preflight.check_model(cfg, runner.model, {'test': dataset})
     if submission is not None:
         submission.check_dataset(dataset)
     outputs = TestOutputs(runner, out)
@@ -250,8 +242,8 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/test.py`."""
     args = parse_args(argv)
     keep_local_rank(args)
-    checks.check_output(args.out, '--out', ('.json', '.yml', '.yaml', '.pkl'))
-    checks.check_output(args.dump, '--dump', ('.pkl', '.pickle'))
+    preflight.check_output(args.out, '--out', ('.json', '.yml', '.yaml', '.pkl'))
+    preflight.check_output(args.dump, '--dump', ('.pkl', '.pickle'))
     cfg = load_config(args.config)
     submission = merge_test_options(cfg, args)
     check_outputs(cfg, args.out, args.dump, args.config, args.checkpoint)

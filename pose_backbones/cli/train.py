@@ -6,41 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from .. import preflight as checks
+from .. import preflight
 from ..checkpoints.loading import read_checkpoint
-from ..configs import building, load_config
-from ..engine.checkpoints import checkpoint_dir, find_latest, latest_checkpoint
+from ..configs import load_config
+from ..engine.checkpoints import checkpoint_dir, find_latest
+from ..engine.distributed import translate_launcher
 from ..engine.non_finite import ACTIONS
 from ..engine.resuming import check_limits, check_training_state
+from ..engine.runner import PoseRunner, build_runner, load_dataset
 from ..engine.signals import SAVED_STATUS, RunStopped, SaveOnSignalHook, SignalFlag, signal_number
-from ..errors import ConfigError, DatasetError, WorkDirError
+from ..errors import ConfigError, WorkDirError
 from ..utils.files import FULL, check_writable_dir, reason
 from ..utils.lock import only_run
-from .main import add_common_options, keep_local_rank
-from .options import merge_options
-from .runner import PoseRunner, translate_launcher
+from .options import add_common_options, keep_local_rank, merge_options
 from .stopping import when_stopped
-
-__all__ = [
-    'build_runner',
-    'is_complete',
-    'latest_checkpoint',
-    'load_dataset',
-    'main',
-    'merge_train_options',
-    'parse_args',
-    'require_gpu',
-    'train',
-]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/train.py`."""
-    parser = argparse.ArgumentParser(description='Train a pose model.', prog='train.py')
+    parser = argparse.ArgumentParser(description='Train a pose model.')
     parser.add_argument('config', help='a config file')
     parser.add_argument(
         '--resume',
@@ -137,16 +124,8 @@ def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
         cfg.resume = 'auto'  # before `load_from`; see `_find_start`
 
 
-def require_gpu() -> None:
-    """Refuse `--amp` where MMEngine and MMPose cannot do it."""
-    if not torch.cuda.is_available():
-        raise ConfigError(
-            '--amp: mixed precision needs a GPU, and this machine has none that PyTorch can use'
-        )
-
-
 def _enable_amp(cfg: Config) -> None:
-    require_gpu()
+    preflight.require_gpu('--amp')
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ConfigError(f'--amp: the config has an optimizer wrapper of its own, {kind}')
@@ -217,7 +196,7 @@ def _full_disk(work_dir: str | Path) -> Iterator[None]:
         raise WorkDirError(
             f'{error.filename or work_dir} cannot be written: '
             f'{reason(error)}. Free some space. '
-            f'{checks.saved_summary(work_dir)}'
+            f'{preflight.saved_summary(work_dir)}'
         ) from error
 
 
@@ -240,13 +219,7 @@ def train(
         RunStopped: After the signal has arrived and a checkpoint is saved.
     """
     splits = [split for split in ('train', 'val') if cfg.get(f'{split}_dataloader') is not None]
-    checks.check_types(cfg)
-    checks.check_trainable(cfg)
-    checks.check_precision(cfg)
-    checks.check_data_mode(cfg, splits)
-    checks.check_datasets(cfg, splits)
-    checks.check_saving(cfg)
-    checks.check_save_best(cfg)
+    preflight.check_config(cfg, splits)
     first = _is_first(cfg)
     with only_run(cfg.work_dir) if first else nullcontext():
         return _train_alone(cfg, overwrite, save_on, splits, first)
@@ -257,72 +230,30 @@ def _train_alone(
 ) -> PoseRunner | None:
     """The part of `train` in which no other run uses the work dir."""
     saved_in = checkpoint_dir(cfg)
-    when_stopped(lambda: checks.saved_summary(saved_in))
+    when_stopped(lambda: preflight.saved_summary(saved_in))
     if first:
         check_writable_dir(saved_in, 'the directory of checkpoints')
-    checks.check_work_dir(cfg, bool(cfg.get('resume')), overwrite)
+    preflight.check_work_dir(cfg, bool(cfg.get('resume')), overwrite)
     checkpoint = _find_start(cfg)
     if cfg.get('resume') and is_complete(cfg, checkpoint):
         print_log(f'The run in {cfg.work_dir} is complete.')
         return None
     del checkpoint
     if overwrite:
-        checks.check_overwrite(cfg)
+        preflight.check_overwrite(cfg)
         if first:
             for folder in {Path(cfg.work_dir), saved_in}:
-                checks.clear_work_dir(folder)
+                preflight.clear_work_dir(folder)
     runner = build_runner(cfg)
-    checks.check_same_start(cfg)
-    checks.check_input_size(cfg, runner.model)
-    checks.check_targets(cfg, runner.model, splits)
-    for split in splits:
-        checks.check_keypoints(cfg, load_dataset(runner, split), split)
+    preflight.check_same_start(cfg)
+    preflight.check_model(
+        cfg, runner.model, {split: load_dataset(runner, split) for split in splits}
+    )
     if save_on is not None:
         runner.register_hook(SaveOnSignalHook(save_on))
     with _full_disk(saved_in):
         runner.train()
     return runner
-
-
-def load_dataset(runner: PoseRunner, split: str):
-    """Load the data set of a split now, and not when its loop starts.
-
-    Args:
-        runner: Its loop of the split is built.
-        split: `'train'`, `'val'` or `'test'`.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DatasetError: If nobody is annotated in it.
-    """
-    try:
-        return getattr(runner, f'{split}_loop').dataloader.dataset
-    except ValueError as error:
-        if 'need at least one array' not in str(error):
-            raise
-        # MMEngine packs the list of people into one array.
-        raise DatasetError(
-            f'the {split} data is empty: not one annotated person is in '
-            f'{runner.cfg[f"{split}_dataloader"].dataset.ann_file}'
-        ) from error
-
-
-def build_runner(cfg: Config) -> PoseRunner:
-    """Build the runner, the model with it.
-
-    Args:
-        cfg: A config.
-
-    Returns:
-        The runner.
-
-    Raises:
-        ConfigError: If the model refuses an argument.
-    """
-    with building(cfg):
-        return PoseRunner.from_cfg(cfg)
 
 
 def main(argv: list[str] | None = None) -> int:

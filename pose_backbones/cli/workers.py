@@ -22,7 +22,7 @@ from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from ..errors import LaunchError
-from .main import LOST_PROCESS, USER_ERROR
+from .entry_point import LOST_PROCESS, USER_ERROR
 from .stopping import LOST, NO_ANSWER, NOTE, ONE_PRESS, SIGNALS, STOPPED, say
 
 _PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)

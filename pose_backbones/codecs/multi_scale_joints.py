@@ -9,6 +9,7 @@ from mmpose.codecs.base import BaseKeypointCodec
 from torch import Tensor
 
 from ..registry import KEYPOINT_CODECS
+from ..structures.oks import distance_at
 from ..structures.skeleton import COCO, read_sigmas
 from ..utils.arguments import check_ints, check_number, check_positive_int
 from .pose_nms import pose_nms
@@ -23,7 +24,7 @@ class MultiScaleJoints(BaseKeypointCodec):
 
     A heat map is the highest of the Gaussians of a joint of all people, 1 in
     the joint's pixel. The Gaussian's radius, three of its sigmas, is where
-    the object key-point similarity (OKS) of the joint falls to
+    the object keypoint similarity (OKS) of the joint falls to
     `oks_threshold`; it ends one pixel past that.
 
     Poses are decoded from the most confident queries of each scale of the
@@ -44,7 +45,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         input_size: Width and height of the image that the network gets in
             training.
         heatmap_size: Width and height of the output map.
-        sigmas: Labelling errors of the K key points, or MMPose's description
+        sigmas: Labelling errors of the K keypoints, or MMPose's description
             of the data set, a file.
         max_num_people: How many people of an image give targets, and how
             many are found at most at each scale.
@@ -115,11 +116,11 @@ class MultiScaleJoints(BaseKeypointCodec):
 
         Args:
             keypoints: (n, K, 2), x and y in pixels of the input.
-            keypoints_visible: (n, K), above 0 for labelled key points; None:
+            keypoints_visible: (n, K), above 0 for labelled keypoints; None:
                 all are.
             area: (n,), areas of the people in square pixels of the input.
             sizes: (n,), square roots of the areas of the boxes around their
-                key points, in pixels of the input.
+                keypoints, in pixels of the input.
 
         Returns:
             float32 arrays: `heatmaps` (K, height, width); and for up to
@@ -129,7 +130,7 @@ class MultiScaleJoints(BaseKeypointCodec):
             `target_sizes` (M,), at most that of the map.
 
         Raises:
-            ValueError: For another number of key points than sigmas, or
+            ValueError: For another number of keypoints than sigmas, or
                 without areas or sizes.
         """
         joints = self._to_map(keypoints)
@@ -182,11 +183,8 @@ class MultiScaleJoints(BaseKeypointCodec):
         width, height = self.heatmap_size
         maps = np.zeros((len(self.sigmas), height, width), np.float32)
         people, kinds = np.nonzero(inside)
-        # OKS is exp(-d² / (2 area (2 sigma)²)).
-        radii = (
-            2
-            * self.sigmas[kinds]
-            * np.sqrt(-2 * np.log(self.oks_threshold) * self.area_factor * areas[people])
+        radii = distance_at(
+            self.oks_threshold, self.area_factor * areas[people], self.sigmas[kinds]
         )
         cells = joints[people, kinds].astype(int)
         reach = np.round(radii).astype(int)[:, None] + 1
@@ -212,10 +210,7 @@ class MultiScaleJoints(BaseKeypointCodec):
             outputs: For each scale of the test, the head's outputs:
                 `confidences`, logits (N, 1, h, w) of each of its maps;
                 `joints`, (N, h, w, K, 2) of each, x and y in pixels of the
-                output map; `heatmaps` (N, K, height, width), from 0 to 1;
-                and, if joints are still to be refined, `refine`: called with
-                joints of the chosen queries (N, P, K, 2), it returns as many
-                refined ones.
+                output map; and `heatmaps` (N, K, height, width), from 0 to 1.
             scale_factors: Of the images at each scale, the first of which is
                 1.
 
@@ -256,8 +251,6 @@ class MultiScaleJoints(BaseKeypointCodec):
         chosen, confidences = select_queries(logits.float().sigmoid(), self.max_num_people)
         images = torch.arange(len(chosen), device=chosen.device)[:, None]
         poses = queries[images, chosen].float()
-        if 'refine' in output:
-            poses = output['refine'](poses).float()
         scores = confidences[..., None] * look_up(heatmaps, poses)
         poses = poses * poses.new_tensor(self.scale_factor) / factor
         sure = confidences > self.score_threshold

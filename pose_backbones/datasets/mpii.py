@@ -1,6 +1,5 @@
 """MPII in HRNet's JSON files, with pixels that count from 0 inside."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from scipy.io.matlab import MatReadError
 
 from ..errors import DatasetError
 from ..registry import DATASETS
+from ..structures.coco import read_json
 
 NUM_JOINTS = 16
 #: pixels that a scale of 1 stands for
@@ -150,10 +150,7 @@ def read_people(path: str, headbox_file: str | None = None) -> list[dict]:
     Raises:
         DatasetError: With the person that is wrong and what was expected.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f'cannot read the annotations {path}: {error}') from error
+    content = read_json(path, 'annotations')
     if (
         not isinstance(content, list)
         or not content

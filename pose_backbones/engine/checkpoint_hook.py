@@ -29,8 +29,8 @@ _STOPPED = 'stopped_ckpt'
 class SafeCheckpointHook(CheckpointHook):
     """Save checkpoints; never be without a whole one.
 
-    It stands in for MMEngine's `CheckpointHook` in every run of this
-    package, with the same arguments. Deviations:
+    It replaces MMEngine's `CheckpointHook` in every run of this package and
+    takes the same arguments. Deviations:
 
     - A checkpoint is written, and named in `last_checkpoint`, before old
       ones are removed; MMEngine removes them first. Between the two there is
@@ -40,9 +40,6 @@ class SafeCheckpointHook(CheckpointHook):
       files of this run's own directory are removed, so that a copied run
       does not touch the original.
     - Half-written files of killed processes are removed at the start.
-
-    Args:
-        *args, **kwargs: See MMEngine's.
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -37,10 +37,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     too, and its downsamplings count as the stem; here a stage, with what
     leads to it, is a layer.
 
-    Args:
-        optim_wrapper_cfg: MMEngine's; its optimizer has an `lr`.
-        paramwise_cfg: `decay_rate`, above 0 and at most 1, and `decay_type`,
-            `'layer_wise'` (default) or `'stage_wise'`. No other options.
+    It takes the arguments of MMEngine's constructors. The optimizer of
+    `optim_wrapper_cfg` needs an `lr`. `paramwise_cfg` has two options:
+    `decay_rate`, above 0 and at most 1, and `decay_type`, `'layer_wise'`
+    (default) or `'stage_wise'`.
 
     Raises:
         ValueError: For a wrong option, or if the optimizer has no lr.

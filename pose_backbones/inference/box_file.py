@@ -1,56 +1,54 @@
-"""Boxes of people in a COCO file."""
+"""Bounding boxes of people from a COCO file."""
 
-import json
 import re
 from collections import defaultdict
 from os import fspath
 from pathlib import Path, PurePath
 
 from ..errors import DatasetError
-from ..utils.files import read_text
+from ..structures.coco import CocoFile, box, has
 
 #: names of COCO's images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
-_PERSON = 1  # COCO's category
+_PERSON = 1  # category of COCO
 
 
 class BoxFile:
-    """A COCO file: a list of detections, or images with annotations.
+    """Bounding boxes from a COCO file: a list of detections, or images with annotations.
 
-    Images are found by `file_name` where the file has any: the one that has
-    the most of a path's last parts in common, at least the name. Elsewhere
-    they are found by ids, which are the numbers in the names of image files,
-    or the numbers of the pictures.
+    An image is found by its `file_name`, if the file has any: the entry that has the most trailing
+    parts of the path in common with the image, at least the name. Otherwise it is found by its id,
+    which is the number in the name of the image file, or the number of the input.
 
-    Crowds, and objects of another category than 1, a person, are left out.
+    Crowds and objects of another category than 1 (person) are ignored.
 
     Args:
         path: The file.
 
     Attributes:
         path: As given.
+        names: File names in the file, or ids if there are none.
 
     Raises:
-        DatasetError: If it is missing or not like that.
+        DatasetError: If the file is missing or has another content.
     """
 
     def __init__(self, path: str):
         self.path = fspath(path)
-        content = _read_json(self.path)
-        images, records = [], content
-        if isinstance(content, dict):
-            images = content.get('images')
-            records = content.get('annotations')
-        if (
-            not _is_list(images, 'id', 'file_name')
-            or not _is_list(records, 'image_id', 'bbox')
-            or not all(_is_box(one['bbox']) for one in records)
-        ):
+        file = CocoFile(Path(path).expanduser(), 'boxes')
+        images, content = [], file.content
+        if isinstance(content, list):
+            kind, records = 'detection', file.entries()
+        elif isinstance(content, dict) and {'images', 'annotations'} <= set(content):
+            images = file.entries('images')
+            kind, records = 'annotation', file.entries('annotations')
+        else:
             raise DatasetError(
-                f'{path} is not a COCO file of boxes: expected a list of '
-                'detections, each with image_id and bbox (x, y, width, '
-                'height), or a file with images and annotations'
+                f'{path} holds no boxes: expected a list of detections, each with image_id and '
+                "bbox [x, y, width, height], or images and annotations, in COCO's format"
             )
+        file.check('image', images, has('id', 'file_name'))
+        file.check(kind, records, has('image_id', 'bbox'), box)
         self._boxes = defaultdict(list)
         self._ids = {str(one['image_id']): one['image_id'] for one in records}
         named = {one['file_name']: one['id'] for one in images}
@@ -65,19 +63,18 @@ class BoxFile:
         self.names = list(named) or list(self._ids)
 
     def find(self, name: str, number: int | str, is_file: bool) -> int | str | None:
-        """The id of an image.
+        """Find the id of an image.
 
         Args:
-            name: Path of an image file, or what else the picture is called.
-            number: Of the picture.
-            is_file: Whether it is an image file, so that its number is not
-                looked for.
+            name: Path of an image file, or the name of another input.
+            number: Number of the input.
+            is_file: Whether the input is an image file; then its number is not used.
 
         Returns:
-            The id, or None if the file has nothing of it.
+            The id, or None if the image is not in the file.
 
         Raises:
-            DatasetError: If several images may be meant.
+            DatasetError: If several entries match equally well.
         """
         if self._named:
             return self._find_name(name)
@@ -113,31 +110,5 @@ class BoxFile:
         return next(iter(best))
 
     def boxes(self, image_id: int | str | None) -> list[tuple[float, ...]]:
-        """Of one image: x, y, width, height and score; none for None."""
+        """Get the boxes of an image: x, y, width, height and score; none for None."""
         return [] if image_id is None else self._boxes.get(image_id, [])
-
-
-def _is_list(value, *keys: str) -> bool:
-    """Whether it is a list of dicts with these keys."""
-    return isinstance(value, list) and all(
-        isinstance(one, dict) and all(key in one for key in keys) for one in value
-    )
-
-
-def _is_box(value) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and all(isinstance(one, (int, float)) for one in value)
-    )
-
-
-def _read_json(path: str):
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise DatasetError(f'there is no file of boxes {path}')
-    text = read_text(path, 'file of boxes')
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f'the file of boxes {path} is unreadable: {error}') from error

@@ -1,58 +1,73 @@
-"""Frames to a video file that is whole whatever happens."""
+"""Write frames to an MP4 file that plays whatever happens, with the sound of another video."""
 
 import logging
 import math
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from fractions import Fraction
+from heapq import merge
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from mmengine.logging import print_log
 
-from ..errors import ConfigError, DatasetError, PoseBackbonesError, WorkDirError
+from ..errors import ConfigError, DatasetError, PoseBackbonesError, WorkDirError, first_line
 from ..utils.arguments import check_flag, check_ints, is_number
-from ..utils.files import check_no_input, check_regular_file, force
-from .encoders import (
-    DiskFullError,
-    FFmpegEncoder,
-    OpenCVEncoder,
-    VideoError,
-    find_codec,
-    plays,
-    remux,
-)
+from ..utils.files import FULL, check_no_input, check_regular_file, force
+from .video_reader import import_av, open_container
 
-# OpenCV does not tell of a full disk, and a video ends with its index.
-_RESERVE = 16 << 20
+_RESERVE = 16 << 20  # bytes that are kept free to finish a video
+#: H.264 encoders first; each with its options for frames of so many pixels a second
+_ENCODERS = {
+    'libx264': lambda rate: {'preset': 'veryfast', 'crf': '18', 'bf': '0'},
+    'libopenh264': lambda rate: {'b': str(int(rate * 0.15))},
+    'mpeg4': lambda rate: {'q': '3'},
+}
+#: audio codecs that players of MP4 files know; others are encoded again, as AAC
+_COPIED = ('aac', 'mp3', 'mp2', 'ac3', 'eac3', 'alac', 'opus', 'flac')
+#: A file that plays however it ends: fragments of a second, without an index at its end.
+_FRAGMENTS = {'movflags': 'empty_moov+default_base_moof', 'frag_duration': '1000000'}
+_TICKS = 100  # of the time base, per unit of the frame rate's numerator
+
+
+class VideoError(PoseBackbonesError, OSError):
+    """A video cannot be written."""
+
+
+class DiskFullError(VideoError):
+    """There is too little disk space to finish a video."""
 
 
 class VideoWriter:
-    """Frames to an MP4 file, with the sound of another video.
+    """Write frames to an H.264 MP4 file, with the sound of another video.
 
-    With ffmpeg on the PATH the video is H.264 (MPEG-4 if ffmpeg lacks that)
-    with sound; else it is OpenCV's MPEG-4 without. It is written as
-    NAME.partPROCESS.mp4 and renamed by `close`. In a `with` statement an
-    error or Ctrl-C leaves a video of the frames so far.
+    It is written as NAME.partPROCESS.mp4 and renamed by `close`. In a `with` statement an error
+    or Ctrl-C leaves a video of the frames so far. Audio packets are copied without encoding
+    them again where players of MP4 files know their codec.
 
     Args:
-        path: Of the file, ending in .mp4; folders are made.
-        size: Width and height of the frames in pixels; the video repeats the
-            last column or row where it is odd, as codecs need even ones.
-        fps: Frames a second, for example `Video.fps`.
-        sound_from: File whose sound is added, from its beginning and for as
-            long as there are frames; None for no sound.
+        path: Of the file, ending in .mp4; directories are made.
+        size: Width and height of the frames in pixels; the video repeats the last column or row
+            where it is odd, as codecs need even ones.
+        fps: Frames per second, for example `Video.fps`.
+        sound_from: File whose sound is added, for as long as there are frames; None for no
+            sound.
         overwrite: Whether an existing file is replaced.
 
     Attributes:
-        frames: How many have been written.
+        frames: Number of frames that have been written.
 
     Raises:
-        TypeError, ValueError: If an argument cannot be right.
+        TypeError, ValueError: If an argument is not valid.
+        ConfigError: If PyAV is not installed.
         DatasetError: If there is no file `sound_from`.
-        WorkDirError: If the file exists and `overwrite` is not set, or it is
-            `sound_from`.
-        VideoError: If no codec works.
+        WorkDirError: If the file exists and `overwrite` is not set, or it is `sound_from`.
+        VideoError: If the file cannot be made or encoded.
     """
 
     def __init__(
@@ -78,15 +93,17 @@ class VideoWriter:
         if self._sound is not None:
             check_regular_file(self._sound, 'sound of')
             check_no_input(self.path, 'path', [self._sound])
+        self._av = import_av()
         self._size, self._fps, self.frames = tuple(size), fps, 0
-        self._spare = self.path.with_suffix(f'.part{os.getpid()}.mp4')
+        self._part = self.path.with_suffix(f'.part{os.getpid()}.mp4')
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._encoder = self._make_encoder()
+        self._output: Any = None
+        self._open()
 
     def __enter__(self) -> 'VideoWriter':
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             self.close()
         except PoseBackbonesError as problem:
@@ -94,64 +111,69 @@ class VideoWriter:
                 raise
             print_log(str(problem), 'current', logging.WARNING)
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: np.ndarray, time: float | None = None) -> None:
         """Add a frame.
 
         Args:
             frame: (H, W, 3), uint8, BGR, of the size given.
+            time: When it is shown, in seconds from the first frame, later than the frame before;
+                None: one frame after it, at the rate `fps`.
 
         Raises:
-            ValueError: For another shape or type, or if it is closed.
-            DiskFullError: If the disk is nearly full, while there is room to
-                finish the video.
-            VideoError: If ffmpeg has stopped.
+            ValueError: For another shape or type, or if the writer is closed.
+            DiskFullError: If the disk is nearly full, while there is space to finish the video.
+            VideoError: If the frame cannot be encoded or written.
         """
         width, height = self._size
         if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
             raise ValueError(
-                f'frame has the shape {frame.shape} and the type '
-                f'{frame.dtype}: expected ({height}, {width}, 3) and uint8'
+                f'frame has the shape {frame.shape} and the type {frame.dtype}: expected '
+                f'({height}, {width}, 3) and uint8'
             )
-        if self._encoder is None:
+        if self._output is None:
             raise ValueError(f'{self.path} is closed: no frame can be added')
-        free = shutil.disk_usage(self._spare.parent).free
+        free = shutil.disk_usage(self._part.parent).free
         if free < _RESERVE:
             raise DiskFullError(
-                f'{self._spare.parent} has {free >> 10} KiB left, but '
-                f'{self.path} needs {_RESERVE >> 10} to be finished: make '
-                'room'
+                f'{self._part.parent} has {free >> 10} KiB left, but {self.path} needs '
+                f'{_RESERVE >> 10} to be finished: make room'
             )
         if width % 2 or height % 2:
             frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        self._encoder.write(frame)
+        coded = self._av.VideoFrame.from_ndarray(frame, format='bgr24')
+        step = self._step if self.frames else 0
+        ticks = self._last + step if time is None else round(time / self._time_base)
+        self._last = coded.pts = max(ticks, self._last + 1)
+        coded.time_base = self._time_base
+        self._encode(coded)
         self.frames += 1
 
     def close(self) -> Path | None:
-        """Finish the file; more often than once is fine.
+        """Finish the file; may be called more than once.
 
         Returns:
             The path; None if there was no frame, which leaves no file.
 
         Raises:
-            WorkDirError: If another file took the name meanwhile.
+            WorkDirError: If another file has taken the name meanwhile.
             VideoError: If the file could not be finished.
         """
-        encoder, self._encoder = self._encoder, None
-        if encoder is not None:
-            problem = encoder.finish()
+        if self._output is not None:
+            problem = self._finish()
             if not self.frames:
-                self._spare.unlink(missing_ok=True)
+                self._part.unlink(missing_ok=True)
+            elif problem is not None:
+                raise VideoError(
+                    f'{self.path} could not be finished: {first_line(problem)}. What there is of '
+                    f'it is {self._part}'
+                ) from problem
             else:
                 self._deliver()
-            if problem:
-                raise VideoError(
-                    f'{self.path} holds the frames so far, since ffmpeg has stopped: {problem}'
-                )
         return self.path if self.frames else None
 
     def discard(self) -> None:
         """Remove what could not be finished, if there is anything."""
-        self._spare.unlink(missing_ok=True)
+        self._part.unlink(missing_ok=True)
 
     def _check_path(self) -> None:
         if self.path.suffix.lower() != '.mp4':
@@ -163,42 +185,158 @@ class VideoWriter:
                 f'{self.path} exists: choose another name, or set overwrite to replace it'
             )
 
-    def _make_encoder(self) -> FFmpegEncoder | OpenCVEncoder:
-        size = tuple(length + length % 2 for length in self._size)
-        self._ffmpeg = shutil.which('ffmpeg')
-        codec = self._ffmpeg and find_codec(self._ffmpeg)
-        if codec:
-            return FFmpegEncoder(self._ffmpeg, codec, self._spare, size, self._fps)
-        if self._sound is not None:
-            why = f'{self._ffmpeg} does not work' if self._ffmpeg else 'ffmpeg is not on the PATH'
-            print_log(f'{self.path} gets no sound: {why}', 'current', logging.WARNING)
-        self._ffmpeg = None
-        return OpenCVEncoder(self._spare, size, self._fps)
+    def _open(self) -> None:
+        """Start the encoder and its file."""
+        av = self._av
+        width, height = (length + length % 2 for length in self._size)
+        rate = max(Fraction(self._fps).limit_denominator(1001), Fraction(1, 1001))
+        self._time_base = Fraction(1, rate.numerator * _TICKS)
+        self._step, self._last = rate.denominator * _TICKS, -1
+        codec = next(name for name in _ENCODERS if name in av.codecs_available)
+        self._file = open(self._part, 'wb', buffering=0)
+        try:
+            self._output = av.open(self._file, 'w', format='mp4', options=_FRAGMENTS)
+            options = _ENCODERS[codec](width * height * self._fps)
+            self._stream = self._output.add_stream(codec, rate=rate, options=options)
+            self._stream.width, self._stream.height = width, height
+            self._stream.pix_fmt = 'yuv420p'
+            self._stream.codec_context.time_base = self._time_base
+            self._output.start_encoding()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            self._file.close()
+            self.discard()
+            raise VideoError(
+                f'{self.path} cannot be written: {codec} refuses {width} x {height} pixels at '
+                f'{self._fps:g} frames a second ({first_line(error)}); write images instead of a '
+                'video'
+            ) from error
+
+    def _encode(self, frame: Any) -> None:
+        """Encode a frame, or the last ones for None, and write what is ready."""
+        try:
+            self._output.mux(self._stream.encode(frame))
+        except (self._av.FFmpegError, OSError) as error:
+            kind = DiskFullError if getattr(error, 'errno', None) in FULL else VideoError
+            raise kind(f'{self.path} cannot be written: {first_line(error)}') from error
+
+    def _finish(self) -> Exception | None:
+        """Write what the encoder still holds and close the file; returns what failed."""
+        problem: Exception | None = None
+        try:
+            if self.frames:
+                self._encode(None)
+        except VideoError as error:
+            problem = error
+        output, self._output = self._output, None
+        try:
+            output.close()
+        except (self._av.FFmpegError, OSError) as error:
+            problem = problem or error
+        self._file.close()
+        return problem
 
     def _deliver(self) -> None:
-        """From the spare file to the file asked for."""
-        if self._ffmpeg:
-            self._add_sound()
-        if not plays(self._spare):
-            raise VideoError(
-                f'{self.path} could not be finished: is the disk '
-                f'full? What there is of it is {self._spare}'
+        """Turn the fragments into an ordinary file with sound, and give it its name."""
+        problem = self._remux(self._sound)
+        if problem is not None and self._sound is not None:
+            print_log(
+                f'{self.path} gets no sound: {first_line(problem)}', 'current', logging.WARNING
             )
+            self._remux(None)  # if this fails as well, the fragments are the video
         if self.path.exists() and not self._overwrite:
             raise WorkDirError(
-                f'{self.path} was made by something else meanwhile: the video is {self._spare}'
+                f'{self.path} was made by something else meanwhile: the video is {self._part}'
             )
-        force(self._spare)
-        os.replace(self._spare, self.path)
+        force(self._part)
+        os.replace(self._part, self.path)
         force(self.path.parent)
 
-    def _add_sound(self) -> None:
-        """Make the fragments an ordinary file, with sound where there is."""
-        out = self._spare.with_suffix('.whole.mp4')
-        length = self.frames / self._fps
-        problem = remux(self._ffmpeg, self._spare, self._sound, length, out)
-        if problem and self._sound is not None:
-            print_log(f'{self.path} gets no sound: {problem}', 'current', logging.WARNING)
-            problem = remux(self._ffmpeg, self._spare, None, length, out)
-        if problem is None:
-            os.replace(out, self._spare)
+    def _remux(self, sound: Path | None) -> Exception | None:
+        """Copy the fragments to a file with its index in front; returns what failed."""
+        whole = self._part.with_suffix('.whole.mp4')
+        try:
+            with open(self._part, 'rb') as source, open(whole.absolute(), 'w+b') as target:
+                self._copy(source, target, sound)
+            os.replace(whole, self._part)
+        except (self._av.FFmpegError, PoseBackbonesError, OSError, ValueError) as error:
+            return error
+        finally:
+            whole.unlink(missing_ok=True)
+        return None
+
+    def _copy(self, source: Any, target: Any, sound: Path | None) -> None:
+        with (
+            self._av.open(source) as video,
+            self._av.open(target, 'w', format='mp4', options={'movflags': 'faststart'}) as output,
+            ExitStack() as stack,
+        ):
+            frames = video.streams.video[0]
+            copy = output.add_stream_from_template(frames)
+            packets = [_shifted(_packets(video, frames), copy, _start(frames))]
+            if sound is not None:
+                file, container = open_container(str(sound))
+                stack.enter_context(file)
+                stack.enter_context(container)
+                length = (self._last + self._step) * self._time_base
+                packets.append(
+                    takewhile(lambda one: _seconds(one) < length, _audio(container, output))
+                )
+            for packet in merge(*packets, key=_seconds):
+                output.mux(packet)
+
+
+def _audio(container: Any, output: Any) -> Iterator[Any]:
+    """Add the sound of a container to an output; returns its packets, from the first frame on."""
+    if not container.streams.audio:
+        return iter(())
+    source = container.streams.audio[0]
+    start = _start(container.streams.video[0] if container.streams.video else source)
+    if source.codec_context.name.removesuffix('float') in _COPIED:
+        target = output.add_stream_from_template(source)
+        packets = _packets(container, source)
+    else:
+        target = output.add_stream('aac', rate=source.codec_context.sample_rate)
+        target.layout = 'mono' if source.codec_context.channels == 1 else 'stereo'
+        packets = _encoded(container, source, target)
+    return (packet for packet in _shifted(packets, target, start) if packet.pts >= 0)
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a stream that have a time, up to where a damaged file ends."""
+    with suppress(import_av().FFmpegError):
+        for packet in container.demux(stream):
+            if packet.pts is not None and packet.dts is not None:
+                yield packet
+
+
+def _encoded(container: Any, source: Any, target: Any) -> Iterator[Any]:
+    """Yield the packets of a stream, encoded again for another stream."""
+    frames = _decoded(container, source)
+    for frame in frames:
+        yield from target.encode(frame)
+    yield from target.encode(None)
+
+
+def _decoded(container: Any, source: Any) -> Iterator[Any]:
+    with suppress(import_av().FFmpegError):
+        yield from container.decode(source)
+
+
+def _shifted(packets: Iterator[Any], stream: Any, start: Fraction) -> Iterator[Any]:
+    """Yield packets for another stream, with times from `start`, in seconds, on."""
+    for packet in packets:
+        offset = round(start / packet.time_base)
+        packet.pts -= offset
+        packet.dts -= offset
+        packet.stream = stream
+        yield packet
+
+
+def _start(stream: Any) -> Fraction:
+    """Return the time of a stream's first packet, in seconds."""
+    return (stream.start_time or 0) * stream.time_base
+
+
+def _seconds(packet: Any) -> Fraction:
+    """Return the time at which a packet is decoded, in seconds."""
+    return packet.dts * packet.time_base

@@ -1,15 +1,16 @@
-"""What is looked at before a run starts, so that no work is lost in it."""
+"""Checks of a run before it starts: one call before the model is built, one after it."""
 
-from .bottomup import check_badcase, check_data_mode, check_precision
+from collections.abc import Mapping, Sequence
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from torch import nn
+
+from .amp import check_amp, require_gpu
+from .bottomup import check_badcase, check_data_mode
 from .checkpoints import check_save_best, check_saving
 from .codec import check_targets
-from .datasets import (
-    check_datasets,
-    check_detections,
-    check_input_size,
-    check_keypoints,
-    read_images,
-)
+from .datasets import check_datasets, check_detections, check_input_size, check_keypoints, read_coco
 from .ensemble import NO_CHECKPOINT, check_checkpoint_argument, check_ensemble, check_trainable
 from .registry_names import check_type, check_types
 from .work_dir import (
@@ -23,26 +24,61 @@ from .work_dir import (
 
 __all__ = [
     'NO_CHECKPOINT',
-    'check_badcase',
     'check_checkpoint_argument',
-    'check_data_mode',
-    'check_datasets',
+    'check_config',
     'check_detections',
-    'check_ensemble',
-    'check_input_size',
-    'check_keypoints',
+    'check_model',
     'check_output',
     'check_overwrite',
-    'check_precision',
     'check_same_start',
-    'check_save_best',
-    'check_saving',
-    'check_targets',
-    'check_trainable',
     'check_type',
     'check_types',
     'check_work_dir',
     'clear_work_dir',
-    'read_images',
+    'read_coco',
+    'require_gpu',
     'saved_summary',
 ]
+
+
+def check_config(cfg: Config, splits: Sequence[str]) -> None:
+    """Check a config and the files of its data sets, before the model is built.
+
+    Args:
+        cfg: A config.
+        splits: The splits that the run uses: `'train'` and `'val'`, or `'test'`.
+
+    Raises:
+        PoseBackbonesError: With the entry or the file at fault, and what was expected.
+    """
+    trains = 'train' in splits
+    check_types(cfg)
+    if trains:
+        check_trainable(cfg)
+        check_amp(cfg)
+    check_data_mode(cfg, splits)
+    if 'test' in splits:
+        check_badcase(cfg)
+    check_datasets(cfg, splits)
+    if trains:
+        check_saving(cfg)
+        check_save_best(cfg)
+
+
+def check_model(cfg: Config, model: nn.Module, datasets: Mapping[str, BaseDataset]) -> None:
+    """Check that a model fits its config and the data sets of the run.
+
+    Args:
+        cfg: The config.
+        model: Built from it; may be wrapped for distributed runs.
+        datasets: Split → data set.
+
+    Raises:
+        PoseBackbonesError: With the values that do not fit.
+    """
+    check_input_size(cfg, model)
+    check_targets(cfg, model, list(datasets))
+    for split, dataset in datasets.items():
+        check_keypoints(cfg, dataset, split)
+    if 'test' in datasets:
+        check_ensemble(cfg, getattr(model, 'module', model), datasets['test'])

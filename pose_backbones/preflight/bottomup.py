@@ -1,14 +1,13 @@
 """Whether a model and its data are both top-down, or both bottom-up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import torch
 from mmengine.config import Config
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 
 from ..configs import building
 from ..errors import ConfigError, DatasetError
-from .ground_truth import read_json
+from ..structures.coco import CocoFile
 
 _SAMPLES = {'topdown': 'one person', 'bottomup': 'an image with its people'}
 
@@ -109,13 +108,14 @@ def check_badcase(cfg: Config) -> None:
         )
 
 
-def check_image_sizes(dataset: dict, annotations: str) -> None:
+def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], CocoFile]) -> None:
     """Refuse images that the pipeline of a data set would refuse later.
 
     Args:
         dataset: The config of a data set whose types are known.
         annotations: In COCO's format; images whose size they do not have
             are left to the pipeline.
+        read: Reads annotations.
 
     Raises:
         DatasetError: With the first image that would become too large.
@@ -132,10 +132,7 @@ def check_image_sizes(dataset: dict, annotations: str) -> None:
         resize = TRANSFORMS.build(steps[0])
     except (TypeError, ValueError) as error:
         raise ConfigError(f'the pipeline of {annotations}: {error}') from error
-    content = read_json(annotations, 'annotations')
-    if not isinstance(content, dict):
-        return  # what reads it says so
-    for image in content.get('images', []):
+    for image in read(annotations).entries('images'):
         size = image.get('width'), image.get('height')
         if all(size):
             resize.check_size(size, image.get('file_name'))
@@ -164,22 +161,3 @@ def check_sigmas(cfg: Config, declared: int, where: str) -> None:
                 f'{place}.sigmas={codec["sigmas"]!r} is of {len(sigmas)} key '
                 f'points, but {where} has {declared}'
             )
-
-
-def check_precision(cfg: Config) -> None:
-    """Refuse to train in mixed precision without a GPU.
-
-    Args:
-        cfg: A config.
-
-    Raises:
-        ConfigError: With what to set instead.
-    """
-    kind = (cfg.get('optim_wrapper') or {}).get('type')
-    if kind == 'AmpOptimWrapper' and not torch.cuda.is_available():
-        raise ConfigError(
-            f'{cfg.filename} trains in mixed precision (optim_wrapper.type '
-            f'is {kind!r}), which needs a GPU, and this machine has none '
-            'that PyTorch can use: --cfg-options '
-            'optim_wrapper.type=OptimWrapper'
-        )

@@ -1,6 +1,8 @@
-"""Data sets that are missing, of another kind, or do not fit the model."""
+"""Checks of the data sets of a run: files, detections, keypoints, input size."""
 
-from collections.abc import Sequence
+from codecs import BOM_UTF8
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,15 @@ from ..configs import as_list
 from ..datasets.mpii import MpiiDataset
 from ..errors import ConfigError, DatasetError
 from ..models.backbones import BaseBackbone
+from ..structures.coco import CocoFile, has, one_of
+from ..utils.files import open_regular
 from .bottomup import check_image_sizes, check_sigmas, is_bottomup
-from .ground_truth import check_truth, is_image_list, read_json
+from .ground_truth import check_truth
 
 _GET_DATA = 'Give the folder of the data set with --data-root. '
 _GET_COCO = (
     'COCO 2017 is at https://cocodataset.org/#download (train2017, val2017, '
-    'annotations, to stand in data/coco); a synthetic set is made by: '
+    'annotations, in the folder data/coco); a synthetic set is made by: '
     'python tools/make_synthetic_coco.py data/synthetic --train 2000 '
     '--val 200'
 )
@@ -36,24 +40,25 @@ _GET_DETECTIONS = (
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
-    """Refuse a config whose data sets are not where it says.
+    """Check that the files of the data sets exist and belong together.
 
     Args:
         cfg: A config.
-        splits: Of `'train'`, `'val'`, `'test'`; those that will be used.
+        splits: The splits that will be used, of `'train'`, `'val'` and `'test'`.
 
     Raises:
-        DatasetError: With the missing path and how to get the data, or
-            with an image that a bottom-up model's pipeline would refuse.
+        DatasetError: With the missing path and how to get the data, or with the entry of a file
+            that does not fit.
     """
     for split in splits:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
         if not dataset or 'ann_file' not in dataset:
             continue
-        annotations = _check_files(dataset, split)
-        _check_boxes(dataset, split, str(annotations))
+        read = cache(read_coco)  # the ground truth is often the annotations
+        annotations = str(_check_files(dataset, split))
+        _check_boxes(dataset, split, annotations, read)
         if is_bottomup(dataset):
-            check_image_sizes(dataset, str(annotations))
+            check_image_sizes(dataset, annotations, read)
         heads = dataset.get('headbox_file')
         if split != 'train' and heads and not Path(heads).is_file():
             raise DatasetError(
@@ -71,7 +76,7 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
                     f'ground truth of the {split} metric not found: {truth} '
                     f'({split}_evaluator.ann_file). {_how_to_get(dataset)}'
                 )
-            check_truth(metric, split, dataset)
+            check_truth(metric, split, dataset, read)
 
 
 def _how_to_get(dataset: dict) -> str:
@@ -80,8 +85,11 @@ def _how_to_get(dataset: dict) -> str:
 
 
 def _check_files(dataset: dict, split: str) -> Path:
-    """Refuse a data set without annotations or images; returns the path of
-    the annotations."""
+    """Check that annotations and images exist.
+
+    Returns:
+        The path of the annotations.
+    """
     root = Path(dataset.get('data_root') or '.')
     annotations = root / dataset['ann_file']
     if not annotations.is_file():
@@ -95,15 +103,17 @@ def _check_files(dataset: dict, split: str) -> Path:
     return annotations
 
 
-def _check_boxes(dataset: dict, split: str, annotations: str) -> None:
-    """Refuse detections that are missing, or lacking where they are needed."""
+def _check_boxes(
+    dataset: dict, split: str, annotations: str, read: Callable[[str], CocoFile]
+) -> None:
+    """Check that detections exist where they are needed, and belong to the images."""
     boxes = dataset.get('bbox_file')
     how = _GET_DETECTIONS.format(split=split)
     if boxes and not Path(boxes).is_file():
         raise DatasetError(f'{split} detections not found: {boxes}. {how}')
     if boxes:
-        check_detections(boxes, annotations)
-    elif split == 'test' and not is_bottomup(dataset) and is_image_list(annotations):
+        check_detections(read_coco(boxes, 'detections'), read(annotations))
+    elif split == 'test' and not is_bottomup(dataset) and read(annotations).is_image_list:
         raise DatasetError(
             f'{annotations} is a list of images without people: give '
             f'detections ({split}_dataloader.dataset.bbox_file). {how}'
@@ -111,15 +121,15 @@ def _check_boxes(dataset: dict, split: str, annotations: str) -> None:
 
 
 def check_keypoints(cfg: Config, dataset, split: str) -> None:
-    """Refuse a data set whose key points are not those of the model.
+    """Check that the annotations, the dataset description and the model have as many keypoints.
 
     Args:
         cfg: The config.
         dataset: A data set that was built from it.
-        split: Its name, for the message.
+        split: Name of its split, for the message.
 
     Raises:
-        DatasetError: If the numbers of key points differ.
+        DatasetError: If the numbers of keypoints differ.
     """
     declared = dataset.metainfo['num_keypoints']
     source = cfg[f'{split}_dataloader'].dataset
@@ -129,11 +139,11 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
         found = np.shape(person.get('keypoints', ()))
         if len(found) > 1 and found[1] != declared:
             raise DatasetError(
-                f'{where} has {found[1]} key points a person (annotation '
+                f'{where} has {found[1]} keypoints per person (annotation '
                 f'{_first(person.get("id"))}), but '
                 f'{type(dataset).__name__} has {declared}. Use the data set '
                 'type, or a metainfo file (tools/make_dataset_info.py writes '
-                'one), that describes these key points'
+                'one), that describes these keypoints'
             )
     check_sigmas(cfg, declared, where)
     head = cfg.model.get('head') or {}
@@ -141,29 +151,29 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
     predicted = head.get(key)
     decoder = head.get('decoder')
     if isinstance(decoder, dict) and decoder.get('heatmap_type') == 'combined':
-        predicted //= 3  # each point has a map and two of offsets
+        predicted //= 3  # a heat map and two maps of offsets per keypoint
     if isinstance(predicted, int) and predicted != declared:
         raise DatasetError(
-            f'the model predicts {predicted} key points (model.head), but '
+            f'the model predicts {predicted} keypoints (model.head), but '
             f'{where} has {declared}: set --cfg-options '
             f'model.head.{key}={declared}'
         )
 
 
 def _first(number):
-    """A person's number, or the first of an image's people."""
+    """Get the id of a person, or of the first person of an image."""
     return number[0] if isinstance(number, list) and number else number
 
 
 def check_input_size(cfg: Config, model: nn.Module) -> None:
-    """Refuse an input size that the backbone's strides or windows cannot take.
+    """Check that the input size fits the strides and windows of the backbone.
 
     Args:
-        cfg: The config; the size is its codec's.
-        model: What was built from it, perhaps wrapped for several processes.
+        cfg: The config, with the input size in its codec.
+        model: The model that was built from it; may be wrapped for distributed training.
 
     Raises:
-        ConfigError: With the size and what the backbone says.
+        ConfigError: With the size and the error of the backbone.
     """
     backbone = getattr(getattr(model, 'module', model), 'backbone', None)
     codec = as_list(cfg.get('codec'))
@@ -178,59 +188,51 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
     except ValueError as error:
         raise ConfigError(
             f'{cfg.filename}: the input of {height}x{width} (codec.'
-            f'input_size, height x width) does not suit the backbone: '
+            f'input_size, height x width) does not fit the backbone: '
             f'{error}'
         ) from error
     finally:
         backbone.train(training)
 
 
-def check_detections(path: str, ann_file: str) -> None:
-    """Refuse a detections file that is of other images.
+def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
+    """Check that detections have all fields and belong to the images.
 
     Args:
-        path: COCO results, a list of `{image_id, category_id, bbox, score}`.
-        ann_file: The annotations, in COCO's format.
+        boxes: Detections in COCO's results format.
+        annotations: Annotations or an image list in COCO's format.
 
     Raises:
-        DatasetError: If a box is of another image, or it is no such list.
+        DatasetError: If there are no detections, or one lacks a field or is of another image.
     """
-    boxes = read_json(path, 'detections')
-    wanted = {'image_id', 'category_id', 'bbox', 'score'}
-    if not isinstance(boxes, list) or not all(
-        isinstance(box, dict) and wanted <= set(box) for box in boxes
-    ):
-        raise DatasetError(
-            f'detections unreadable: {path} is no list of boxes in COCO '
-            'results format ({image_id, category_id, bbox, score})'
-        )
-    if not boxes:
-        raise DatasetError(f'{path} has no detections, so there is nobody to predict for')
-    known = read_images(ann_file)
-    strange = [box['image_id'] for box in boxes if box['image_id'] not in known]
-    if strange:
-        raise DatasetError(
-            f'{path} has detections of other images: {len(strange)} of '
-            f'{len(boxes)} boxes (such as of image {strange[0]}) are of no '
-            f'image in {ann_file}'
-        )
+    detections, known = boxes.entries(), annotations.image_ids()
+    if not detections:
+        raise DatasetError(f'{boxes.path} has no detections, so there is nothing to predict')
+    boxes.check(
+        'detection',
+        detections,
+        has('image_id', 'category_id', 'bbox', 'score'),
+        one_of('image_id', known, f'expected the id of an image of {annotations.path}'),
+    )
 
 
-def read_images(path: str) -> set[int]:
-    """The ids of the images of a file in COCO's format.
+def read_coco(path: str, what: str = 'annotations') -> CocoFile:
+    """Read a COCO-style file that MMPose will read as well.
 
     Args:
-        path: Annotations, or a mere list of images.
+        path: The file.
+        what: What it holds, for the message.
 
     Returns:
-        The ids.
+        Its content.
 
     Raises:
-        DatasetError: If it is no such file.
+        DatasetError: If it is not JSON, or begins with a byte order mark, which MMPose cannot read.
     """
-    content = read_json(path, 'annotations')
-    if not isinstance(content, dict) or 'images' not in content:
-        raise DatasetError(
-            f"annotations unreadable: {path} has no list 'images', as files in COCO's format have"
-        )
-    return {image['id'] for image in content['images']}
+    with open_regular(path, what) as file:
+        if file.read(len(BOM_UTF8)) == BOM_UTF8:
+            raise DatasetError(
+                f'cannot read the {what} {path}: it begins with a byte order mark, which MMPose '
+                'cannot read: save it as UTF-8 without one'
+            )
+    return CocoFile(path, what)

@@ -1,7 +1,9 @@
-"""A page about a test run: figures, errors, calibration, pictures.
+"""An HTML report about a test run: metrics, kinds of errors, calibration, example images.
 
-`sources` and `reading` find and check the files; `measure` asks `coco_table`,
-`precision`, `diagnosis` and `calibration`; `page` shows it all.
+`run_files` finds the files of the run and `results` reads them; `measures` computes the numbers,
+with `poses`, `matching`, `average_precision`, `coco_table`, `diagnosis` and `calibration`;
+`examples` draws images and `training` reads the training log; `view` formats it all for the
+template, with `charts`; `page` renders the template and writes the page.
 """
 
 from .page import make_report

@@ -1,7 +1,7 @@
-"""Average precision of any subset, by COCO's rules.
+"""Average precision of any subset of the people, as COCO's evaluation computes it.
 
-The page's COCO table is by `xtcocotools` itself (`coco_table`); of the same
-people both give the same.
+`coco_table` computes the metrics of all people with xtcocotools. For subsets and for repaired
+detections, xtcocotools would need changed files. For all people, both give the same values.
 """
 
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ import numpy as np
 from .matching import match
 from .poses import Poses
 
-#: of OKS, over which AP is the mean
+#: OKS thresholds over which AP is the mean.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-#: at which precision is read
+#: Recalls at which the precision is sampled.
 RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
-class Precision:
-    """Average precision and recall; NaN where no people count.
+class AveragePrecision:
+    """Average precision and recall of a subset of the people; NaN without people.
 
     Args:
-        ap: Mean over the thresholds of OKS.
-        ap50, ap75: At .5 and .75.
-        ar: The recall, mean over the thresholds.
-        people: How many people count.
-        curves: (10, 101), precision at the `RECALLS` by threshold; None
-            where no people count.
+        ap: AP, mean over the OKS thresholds.
+        ap50: AP at an OKS threshold of .5.
+        ap75: AP at an OKS threshold of .75.
+        ar: Recall, mean over the OKS thresholds.
+        people: Number of people in the subset.
+        curves: (10, 101), precision by OKS threshold and recall (`RECALLS`).
     """
 
     ap: float
@@ -35,7 +35,7 @@ class Precision:
     ap75: float
     ar: float
     people: int
-    curves: np.ndarray | None
+    curves: np.ndarray
 
 
 def average_precision(
@@ -45,15 +45,17 @@ def average_precision(
     areas: tuple[float, float] | None = None,
     scores: np.ndarray | None = None,
     dropped: np.ndarray | None = None,
-) -> Precision:
-    """COCO's AP of a subset of the people.
+) -> AveragePrecision:
+    """Compute COCO's average precision and recall for a subset of the people.
 
     Args:
-        poses, oks, scores: See `match`.
-        ignored: (N,) bool, people outside of the subset; None: as annotated.
-        areas: Least and largest area of the subset; detections outside of
-            it that match nobody do not count.
-        dropped: (M,) bool, detections that are taken out.
+        poses: N people and M detections.
+        oks: (P,), OKS of the pairs in `poses.pairs`.
+        ignored: (N,) bool, the people outside of the subset (default: as annotated).
+        areas: Minimum and maximum area of the subset. Unmatched detections with another area are
+            ignored.
+        scores: (M,), scores to use instead of those of the detections.
+        dropped: (M,) bool, detections to leave out.
 
     Returns:
         The mean over the categories that have people.
@@ -77,10 +79,11 @@ def average_precision(
         order = np.argsort(-scores[mine], kind='stable')
         rows.append(_curve((matches.person >= 0)[:, mine][:, order], off[:, mine][:, order], total))
     if not rows:
-        return Precision(*[float('nan')] * 4, 0, None)
+        nothing = np.full((len(THRESHOLDS), len(RECALLS)), np.nan)
+        return AveragePrecision(*[float('nan')] * 4, 0, nothing)
     curves, recall = (np.mean(part, axis=0) for part in zip(*rows))
     precision = curves.mean(axis=1)
-    return Precision(
+    return AveragePrecision(
         float(precision.mean()),
         float(precision[0]),
         float(precision[5]),
@@ -91,7 +94,13 @@ def average_precision(
 
 
 def _curve(matched: np.ndarray, off: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
-    """(T, 101) precision at the recalls, and (T,) the last recall."""
+    """Compute (T, 101) precisions at `RECALLS` and (T,) the highest recall.
+
+    Args:
+        matched: (T, M) bool by threshold, the detections that match a person, sorted by score.
+        off: (T, M) bool, the ignored detections.
+        total: Number of people.
+    """
     right = np.cumsum(matched & ~off, axis=1, dtype=float)
     wrong = np.cumsum(~matched & ~off, axis=1, dtype=float)
     precision = right / (right + wrong + np.spacing(1))

@@ -1,4 +1,4 @@
-"""Do scores say how good detections are?"""
+"""Calibration of scores: how well they predict the OKS of detections."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,20 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores held against OKS.
+    """Relation of scores and OKS in B bins of scores.
 
     Args:
-        score: (B,), mean score of the detections of each bin, NaN if empty.
-        oks: (B,), their mean OKS.
-        right: (B,), the share of them with OKS .5 or better.
-        counts: (B,), how many there are.
-        error: Expected calibration error: the mean of |score − OKS| of the
-            bins, by their counts; NaN without detections.
-        scale: What scores were divided by to be at most 1.
-        table: (B, B), detections by score (rows) and OKS (columns).
-        threshold: The score from which F1 is best.
-        precision, recall: There, at OKS .5.
+        score: (B,), mean score of the detections in each bin; NaN if it is empty.
+        oks: (B,), their mean OKS; NaN likewise.
+        right: (B,), the share of them with an OKS of at least .5; NaN likewise.
+        counts: (B,), number of detections.
+        error: Expected calibration error: the mean of |score − OKS| over the bins, weighted by
+            `counts`; NaN without detections.
+        scale: Divisor that limits scores to 1.
+        table: (B, B), number of detections by score (rows) and OKS (columns).
+        threshold: Score threshold of the best F1 at an OKS of .5.
+        precision: Precision at this threshold.
+        recall: Recall at this threshold.
     """
 
     score: np.ndarray
@@ -40,15 +41,15 @@ class Calibration:
 
 
 def calibrate(poses: Poses, diagnosis: Diagnosis) -> Calibration:
-    """Hold scores against OKS, 0 for a detection that stands for nobody.
+    """Compare scores with OKS, which is 0 for unmatched detections.
 
     Args:
-        poses: Of the run.
-        diagnosis: Of them.
+        poses: People and detections.
+        diagnosis: Their diagnosis.
 
     Returns:
-        Ten bins of equal width from 0 to 1; scores above 1 are divided by
-        the greatest, negative ones count as 0.
+        The comparison in ten bins of equal width from 0 to 1. If a score is above 1, all are
+        divided by the highest; negative ones count as 0.
     """
     counted = diagnosis.counted
     scores = poses.detections.scores[counted]
@@ -83,14 +84,14 @@ def _mean(place: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarr
 def _working_point(
     scores: np.ndarray, right: np.ndarray, people: int
 ) -> tuple[float, float, float]:
-    """Score, precision and recall where F1 is best."""
+    """Return the score threshold with the best F1, and its precision and recall."""
     if not right.any():
         return float('nan'), float('nan'), 0.0
     order = np.argsort(-scores, kind='stable')
     found = np.cumsum(right[order])
     number = np.arange(1, len(order) + 1)
     f1 = 2 * found / (number + people)
-    # A threshold takes all detections of one score.
+    # A threshold cannot separate detections with equal scores.
     ends = np.append(np.diff(scores[order]) != 0, True)
     best = np.where(ends, f1, -1).argmax()
     return (

@@ -1,316 +1,297 @@
-"""Charts as SVG in the page; each mark has its numbers as a tooltip."""
+"""SVG charts for the report page.
+
+Every mark of a chart has a `<title>` with its numbers, which browsers show as a tooltip without a
+script. Colors are CSS classes of the page, so that charts follow its dark mode.
+
+Libraries that were considered and do not fit a page with the Content-Security-Policy
+`default-src 'none'`: altair and plotly draw with JavaScript; pygal needs a script for its
+tooltips; matplotlib writes SVG without tooltips and with fixed colors.
+"""
 
 import math
 from collections.abc import Sequence
+from xml.etree import ElementTree
 
 import numpy as np
+from markupsafe import Markup
 
-from .markup import Html, figure, join, tag
+from .formatting import number
 
-#: units; a chart is as wide as its column, and 1 unit about 1 pixel
+# Lengths are in units of the view box. A chart is as wide as its column, so that one unit is
+# about one pixel.
 WIDTH = 360
-_LABEL, _RIGHT, _ROW = 112, 312, 22
+#: Bar charts: left and right end of the bars, and height of a row.
+_BAR_LEFT, _BAR_RIGHT, _ROW = 112, 312, 22
+#: Plots with two axes: left and top end, and width of the plot area.
+_LEFT, _TOP, _SIZE = 44, 8, 290
+_HEIGHT = _SIZE * 0.72
+_TICKS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 
 
-def _svg(title: str, about: str, height: float, *content) -> Html:
-    return tag(
-        'svg',
-        tag('title', title),
-        tag('desc', about),
-        *content,
-        viewBox=f'0 0 {WIDTH} {height:g}',
-        role='img',
-        aria_label=f'{title}. {about}',
-    )
+class _Svg:
+    """An SVG image to which shapes are added.
+
+    Args:
+        title: Title of the chart.
+        description: What the chart shows, for screen readers.
+        height: Height of the chart; its width is `WIDTH`.
+    """
+
+    def __init__(self, title: str, description: str, height: float):
+        self._root = ElementTree.Element('svg')
+        self._root.attrib.update(
+            {
+                'viewBox': f'0 0 {WIDTH} {height:g}',
+                'role': 'img',
+                'aria-label': f'{title}. {description}',
+            }
+        )
+        ElementTree.SubElement(self._root, 'title').text = title
+        ElementTree.SubElement(self._root, 'desc').text = description
+
+    def _add(self, tag: str, css: str | None, **attributes: float | str) -> ElementTree.Element:
+        """Add an element; an underscore in the name of an attribute stands for a hyphen."""
+        element = ElementTree.SubElement(self._root, tag)
+        if css is not None:
+            element.set('class', css)
+        for name, value in attributes.items():
+            text = value if isinstance(value, str) else _coordinate(value)
+            element.set(name.replace('_', '-'), text)
+        return element
+
+    def _tooltip(self, element: ElementTree.Element, tooltip: str) -> None:
+        ElementTree.SubElement(element, 'title').text = tooltip
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        anchor: str = 'start',
+        css: str | None = None,
+        **attributes: str,
+    ) -> None:
+        """Add a line of text; `anchor` is the part of it at `x`: start, middle or end."""
+        self._add('text', css, x=x, y=y, text_anchor=anchor, **attributes).text = text
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, css: str) -> None:
+        """Add a straight line."""
+        self._add('line', css, x1=x1, y1=y1, x2=x2, y2=y2)
+
+    def rect(
+        self, x: float, y: float, width: float, height: float, tooltip: str, css: str, **more: str
+    ) -> None:
+        """Add a rectangle."""
+        width = max(width, 0)
+        self._tooltip(self._add('rect', css, x=x, y=y, width=width, height=height, **more), tooltip)
+
+    def dot(self, x: float, y: float, radius: float, tooltip: str) -> None:
+        """Add a filled circle."""
+        self._tooltip(self._add('circle', 'dot', cx=x, cy=y, r=radius), tooltip)
+
+    def polyline(self, points: Sequence[tuple[float, float]], css: str, tooltip: str = '') -> None:
+        """Add a line through several points."""
+        path = ' '.join(f'{_coordinate(x)},{_coordinate(y)}' for x, y in points)
+        element = self._add('polyline', css, points=path)
+        if tooltip:
+            self._tooltip(element, tooltip)
+
+    def axes(self, x_label: str, y_label: str) -> None:
+        """Add a grid and axes from 0 to 1, with their labels."""
+        self.text(_LEFT + _SIZE / 2, _TOP + _HEIGHT + 32, x_label, 'middle')
+        middle = _TOP + _HEIGHT / 2
+        self.text(12, middle, y_label, 'middle', transform=f'rotate(-90 12 {middle:.1f})')
+        for tick in _TICKS:
+            x, y = _point(tick, tick)
+            self.line(_LEFT, y, _LEFT + _SIZE, y, 'grid')
+            self.text(_LEFT - 5, y + 4, f'{tick:g}', 'end', 'small')
+            self.text(x, _TOP + _HEIGHT + 15, f'{tick:g}', 'middle', 'small')
+
+    def markup(self) -> Markup:
+        """Return the `<svg>` element; all text in it is escaped."""
+        return Markup(ElementTree.tostring(self._root, encoding='unicode'))
 
 
-def _text(x: float, y: float, words, anchor: str = 'start', kind: str | None = None) -> Html:
-    return tag('text', words, x=_at(x), y=_at(y), text_anchor=anchor, class_=kind)
-
-
-def _at(value: float) -> str:
+def _coordinate(value: float) -> str:
     return f'{value:.1f}'.removesuffix('.0')
 
 
-def _box(x: float, y: float, w: float, h: float, about: str, kind: str, **more) -> Html:
-    return tag(
-        'rect',
-        tag('title', about),
-        x=_at(x),
-        y=_at(y),
-        width=_at(max(w, 0)),
-        height=_at(h),
-        class_=kind,
-        **more,
-    )
+def _point(x: float, y: float) -> tuple[float, float]:
+    """Return where values between 0 and 1 are in a plot with two axes."""
+    return _LEFT + _SIZE * x, _TOP + _HEIGHT * (1 - y)
 
 
-def _short(name: str, most: int = 17) -> str:
-    return name if len(name) <= most else name[: most - 1] + '…'
+def _plot(title: str, description: str, x_label: str, y_label: str) -> _Svg:
+    """Return a plot with axes from 0 to 1."""
+    svg = _Svg(title, description, _TOP + _HEIGHT + 40)
+    svg.axes(x_label, y_label)
+    return svg
+
+
+def _shorten(name: str, length: int = 17) -> str:
+    return name if len(name) <= length else name[: length - 1] + '…'
 
 
 def bars(
     title: str,
-    about: str,
+    description: str,
     rows: Sequence[tuple[str, float, str]],
-    most: float = 1,
-    digits: int = 3,
-    mark: int | None = None,
-) -> Html:
-    """Horizontal bars.
+    maximum: float = 1,
+    reference: int | None = None,
+) -> Markup:
+    """Draw horizontal bars.
 
     Args:
-        title, about: For those who cannot see it.
-        rows: Name, value (NaN draws nothing) and more for the tooltip.
-        most: The value of a bar as long as there is room.
-        digits: Of the values beside the bars.
-        mark: A row whose value is marked down the chart.
-
-    Returns:
-        The chart.
+        title: Title of the chart.
+        description: What the chart shows, for screen readers.
+        rows: Name, value (a NaN has no bar) and further text for the tooltip of each bar.
+        maximum: Value of a bar of the full length.
+        reference: Index of a row whose value is marked by a line through all rows.
     """
-    scale, parts = (_RIGHT - _LABEL) / (most or 1), []
+    scale = (_BAR_RIGHT - _BAR_LEFT) / (maximum or 1)
     height = _ROW * len(rows) + 6
-    for number, (name, value, more) in enumerate(rows):
-        y = 3 + _ROW * number
+    svg = _Svg(title, description, height)
+    for index, (name, value, more) in enumerate(rows):
+        y = 3 + _ROW * index
         length = 0 if math.isnan(value) else scale * value
-        parts += [
-            _text(_LABEL - 6, y + 15, _short(name), 'end'),
-            _box(
-                _LABEL, y + 3, length, _ROW - 6, f'{name}: {figure(value, digits)}. {more}', 'bar'
-            ),
-            _text(_LABEL + length + 5, y + 15, figure(value, digits)),
-        ]
-    if mark is not None and not math.isnan(rows[mark][1]):
-        x = _at(_LABEL + scale * rows[mark][1])
-        parts.append(tag('line', x1=x, x2=x, y1=0, y2=_at(height), class_='mark'))
-    return _svg(title, about, height, *parts)
+        svg.text(_BAR_LEFT - 6, y + 15, _shorten(name), 'end')
+        svg.rect(_BAR_LEFT, y + 3, length, _ROW - 6, f'{name}: {number(value)}. {more}', 'bar')
+        svg.text(_BAR_LEFT + length + 5, y + 15, number(value))
+    if reference is not None and not math.isnan(rows[reference][1]):
+        x = _BAR_LEFT + scale * rows[reference][1]
+        svg.line(x, 0, x, height, 'mark')
+    return svg.markup()
 
 
-def stacks(
-    title: str, about: str, rows: Sequence[tuple[str, Sequence[float]]], kinds: Sequence[str]
-) -> Html:
-    """Horizontal bars of 100%, in parts.
+def stacked_bars(
+    title: str, description: str, rows: Sequence[tuple[str, Sequence[int]]], kinds: Sequence[str]
+) -> Markup:
+    """Draw horizontal bars of 100 %, split into parts.
 
     Args:
-        title, about: For those who cannot see it.
-        rows: Name and a count for each of `kinds`.
-        kinds: Names, which are their classes too.
-
-    Returns:
-        The chart; an empty row draws nothing.
+        title: Title of the chart.
+        description: What the chart shows, for screen readers.
+        rows: Name of each bar, and a count for each of `kinds`; a bar without counts is empty.
+        kinds: Names of the parts. The CSS class of a part is `k-` and its name.
     """
-    parts = []
-    for number, (name, values) in enumerate(rows):
-        x, y, whole = _LABEL, 3 + _ROW * number, sum(values)
-        parts.append(_text(_LABEL - 6, y + 15, _short(name), 'end'))
+    svg = _Svg(title, description, _ROW * len(rows) + 6)
+    for index, (name, values) in enumerate(rows):
+        x, y, total = _BAR_LEFT, 3 + _ROW * index, sum(values)
+        svg.text(_BAR_LEFT - 6, y + 15, _shorten(name), 'end')
         for kind, value in zip(kinds, values):
-            length = (WIDTH - 4 - _LABEL) * value / whole if whole else 0
-            if not length:
+            if not value:
                 continue
-            percent = 100 * value / whole
-            parts.append(
-                _box(
-                    x,
-                    y + 2,
-                    length,
-                    _ROW - 4,
-                    f'{name}, {kind}: {value:,} of {whole:,} ({percent:.1f}%)',
-                    f'k-{kind.replace(" ", "-")}',
-                )
-            )
+            percent = 100 * value / total
+            length = (WIDTH - 4 - _BAR_LEFT) * value / total
+            tooltip = f'{name}, {kind}: {value:,} of {total:,} ({percent:.1f}%)'
+            svg.rect(x, y + 2, length, _ROW - 4, tooltip, f'k-{kind.replace(" ", "-")}')
             if length > 34:
-                parts.append(_text(x + length / 2, y + 15, f'{percent:.0f}%', 'middle', 'on'))
+                svg.text(x + length / 2, y + 15, f'{percent:.0f}%', 'middle', 'on')
             x += length
-    return _svg(title, about, _ROW * len(rows) + 6, *parts)
-
-
-def legend(kinds: Sequence[tuple[str, str]]) -> Html:
-    """Colours of `stacks` with what they mean.
-
-    Args:
-        kinds: Name and explanation.
-    """
-    return tag(
-        'dl',
-        *[
-            tag(
-                'div',
-                tag('dt', tag('span', class_='key k-' + kind.replace(' ', '-')), kind),
-                tag('dd', about),
-            )
-            for kind, about in kinds
-        ],
-        class_='legend',
-    )
-
-
-_LEFT, _TOP, _SIZE = 44, 8, 290
-
-
-def _frame(x_name: str, y_name: str, ticks: Sequence[float], height: float) -> list[Html]:
-    """Axes from 0 to 1, or of other values that are labelled so."""
-    parts = [
-        _text(_LEFT + _SIZE / 2, _TOP + height + 32, x_name, 'middle'),
-        tag(
-            'text',
-            y_name,
-            text_anchor='middle',
-            transform=(f'translate(12 {_at(_TOP + height / 2)}) rotate(-90)'),
-        ),
-    ]
-    for tick in ticks:
-        x, y = _LEFT + _SIZE * tick, _TOP + height * (1 - tick)
-        parts += [
-            tag('line', x1=_LEFT, x2=_LEFT + _SIZE, y1=_at(y), y2=_at(y), class_='grid'),
-            _text(_LEFT - 5, y + 4, f'{tick:g}', 'end', 'small'),
-            _text(x, _TOP + height + 15, f'{tick:g}', 'middle', 'small'),
-        ]
-    return parts
+    return svg.markup()
 
 
 def reliability(
-    title: str, about: str, score: np.ndarray, oks: np.ndarray, counts: np.ndarray
-) -> Html:
-    """Mean OKS of each bin of scores, beside the line of equal values.
+    title: str, description: str, scores: np.ndarray, oks: np.ndarray, counts: np.ndarray
+) -> Markup:
+    """Draw the mean OKS of each bin of scores, and the line where both are equal.
 
     Args:
-        title, about: For those who cannot see it.
-        score, oks: (B,), means of the bins.
-        counts: (B,), of their detections.
+        title: Title of the chart.
+        description: What the chart shows, for screen readers.
+        scores: (B,), mean score of each bin.
+        oks: (B,), mean OKS of each bin.
+        counts: (B,), number of detections of each bin; empty bins have no bar.
     """
-    height = _SIZE * 0.72
-    parts = _frame('score', 'mean OKS', (0, 0.2, 0.4, 0.6, 0.8, 1), height)
+    svg = _plot(title, description, 'score', 'mean OKS')
     width = _SIZE / len(counts)
-    for number, (mean, value, n) in enumerate(zip(score, oks, counts)):
-        if not n:
-            continue
-        parts.append(
-            _box(
-                _LEFT + width * number + 1,
-                _TOP + height * (1 - value),
-                width - 2,
-                height * value,
-                f'{n:,} detections of mean score {mean:.2f}: mean OKS {value:.2f}',
-                'bar',
-            )
-        )
-    parts.append(
-        tag('line', x1=_LEFT, y1=_at(_TOP + height), x2=_LEFT + _SIZE, y2=_TOP, class_='mark')
-    )
-    return _svg(title, about, _TOP + height + 40, *parts)
+    for index, (score, value, n) in enumerate(zip(scores, oks, counts)):
+        if n:
+            x, y = _point(index / len(counts), value)
+            tooltip = f'{n:,} detections with a mean score of {score:.2f}: mean OKS {value:.2f}'
+            svg.rect(x + 1, y, width - 2, _HEIGHT * value, tooltip, 'bar')
+    svg.line(*_point(0, 0), *_point(1, 1), 'mark')
+    return svg.markup()
 
 
-def density(title: str, about: str, cells: np.ndarray) -> Html:
-    """How many detections there are by score and OKS.
+def density(title: str, description: str, counts: np.ndarray) -> Markup:
+    """Draw how many detections there are by score and OKS.
 
     Args:
-        title, about: For those who cannot see it.
-        cells: (B, B) counts, scores in rows; darker is more.
+        title: Title of the chart.
+        description: What the chart shows, for screen readers.
+        counts: (B, B) numbers of detections by score (rows) and OKS (columns).
     """
-    height = _SIZE * 0.72
-    parts = _frame('score', 'OKS', (0, 0.2, 0.4, 0.6, 0.8, 1), height)
-    bins = len(cells)
-    w, h = _SIZE / bins, height / bins
-    for i, j in zip(*np.nonzero(cells)):
-        strength = 0.12 + 0.88 * math.sqrt(cells[i, j] / cells.max())
-        parts.append(
-            _box(
-                _LEFT + w * i,
-                _TOP + height - h * (j + 1),
-                w,
-                h,
-                f'{cells[i, j]:,} detections of scores {i / bins:.1f} to '
-                f'{(i + 1) / bins:.1f} and OKS {j / bins:.1f} to '
-                f'{(j + 1) / bins:.1f}',
-                'bar',
-                fill_opacity=f'{strength:.2f}',
-            )
+    svg = _plot(title, description, 'score', 'OKS')
+    bins = len(counts)
+    for i, j in zip(*np.nonzero(counts)):
+        opacity = 0.12 + 0.88 * math.sqrt(counts[i, j] / counts.max())
+        x, y = _point(i / bins, (j + 1) / bins)
+        svg.rect(
+            x,
+            y,
+            _SIZE / bins,
+            _HEIGHT / bins,
+            f'{counts[i, j]:,} detections with scores from {i / bins:.1f} to {(i + 1) / bins:.1f} '
+            f'and OKS from {j / bins:.1f} to {(j + 1) / bins:.1f}',
+            'bar',
+            fill_opacity=f'{opacity:.2f}',
         )
-    return _svg(title, about, _TOP + height + 40, *parts)
+    return svg.markup()
 
 
-def curves(
-    title: str, about: str, recalls: np.ndarray, lines: Sequence[tuple[str, np.ndarray]]
-) -> Html:
-    """Precision over recall.
+def precision_recall(
+    title: str, description: str, recalls: np.ndarray, lines: Sequence[tuple[str, np.ndarray]]
+) -> Markup:
+    """Draw precision-recall curves.
 
     Args:
-        title, about: For those who cannot see it.
+        title: Title of the chart.
+        description: What the chart shows, for screen readers.
         recalls: (R,).
-        lines: Name and (R,) precisions of each; a name's last word stands
-            in the chart.
+        lines: Name and (R,) precisions of each curve, which is left out if they are NaN. The
+            last word of the name is its label.
     """
-    height = _SIZE * 0.72
-    parts = _frame('recall', 'precision', (0, 0.2, 0.4, 0.6, 0.8, 1), height)
-    for number, (name, values) in enumerate(lines):
-        points = [(_LEFT + _SIZE * x, _TOP + height * (1 - y)) for x, y in zip(recalls, values)]
-        path = ' '.join(f'{_at(x)},{_at(y)}' for x, y in points)
-        parts.append(tag('polyline', tag('title', name), points=path, class_=f'line dash-{number}'))
-        parts += [
-            tag(
-                'circle',
-                tag('title', f'{name}: precision {value:.3f} at a recall of {recall:.1f}'),
-                cx=_at(x),
-                cy=_at(y),
-                r=2.5,
-                class_='dot',
-            )
-            for (x, y), recall, value in list(zip(points, recalls, values))[::10]
-        ]
-        drop = max((x for (x, _), value in zip(points, values) if value > 0), default=0)
-        parts.append(
-            _text(
-                max(drop - 5, _LEFT + 28),
-                _TOP + height * (0.6 + 0.1 * number),
-                name.split()[-1],
-                'end',
-                'small',
-            )
-        )
-    return _svg(title, about, _TOP + height + 40, *parts)
+    svg = _plot(title, description, 'recall', 'precision')
+    for index, (name, precisions) in enumerate(lines):
+        if np.isnan(precisions).any():
+            continue
+        points = [_point(x, y) for x, y in zip(recalls, precisions)]
+        svg.polyline(points, f'line dash-{index}', name)
+        for (x, y), recall, value in list(zip(points, recalls, precisions))[::10]:
+            svg.dot(x, y, 2.5, f'{name}: precision {value:.3f} at a recall of {recall:.1f}')
+        end = max((x for (x, _), value in zip(points, precisions) if value > 0), default=0)
+        x, y = max(end - 5, _LEFT + 28), _TOP + _HEIGHT * (0.6 + 0.1 * index)
+        svg.text(x, y, name.split()[-1], 'end', 'small')
+    return svg.markup()
 
 
-def curve(
-    title: str, about: str, steps: Sequence[float], values: Sequence[float], digits: int = 3
-) -> Html:
-    """A value over the steps of a training, from 0 up.
+def training_curve(
+    title: str, description: str, steps: Sequence[float], values: Sequence[float]
+) -> Markup:
+    """Draw a value over the steps of a training run, from 0 to its maximum.
 
     Args:
-        title, about: For those who cannot see it.
-        steps, values: Of its points, finite.
-        digits: Of the labels.
+        title: Title of the chart.
+        description: What the chart shows, for screen readers.
+        steps: Step of each point.
+        values: Value of each point, finite.
     """
-    height, bottom = 150, 158
-    most, last = max(*values, 1e-12), max(*steps, 1)
+    top, bottom = 8, 158
+    maximum, last = max(*values, 1e-12), max(*steps, 1)
+    svg = _Svg(title, description, 194)
+    for share, label in ((1, f'{maximum:.2g}'), (0.5, f'{maximum / 2:.2g}'), (0, '0')):
+        y = bottom - (bottom - top) * share
+        svg.line(_LEFT, y, _LEFT + _SIZE, y, 'grid')
+        svg.text(_LEFT - 5, y + 4, label, 'end', 'small')
+    svg.text(_LEFT, bottom + 16, '0', 'middle', 'small')
+    svg.text(_LEFT + _SIZE, bottom + 16, f'{last:,}', 'end', 'small')
+    svg.text(_LEFT + _SIZE / 2, bottom + 30, 'step', 'middle')
     points = [
-        (_LEFT + _SIZE * step / last, bottom - height * value / most)
+        (_LEFT + _SIZE * step / last, bottom - (bottom - top) * value / maximum)
         for step, value in zip(steps, values)
     ]
-    path = ' '.join(f'{_at(x)},{_at(y)}' for x, y in points)
-    dots = [
-        tag(
-            'circle',
-            tag('title', f'step {step:,}: {value:.{digits}g}'),
-            cx=_at(x),
-            cy=_at(y),
-            r=3 if len(points) < 60 else 1.5,
-            class_='dot',
-        )
-        for (x, y), step, value in zip(points, steps, values)
-    ]
-    axes = join(
-        [
-            *[
-                tag('line', x1=_LEFT, x2=_LEFT + _SIZE, y1=y, y2=y, class_='grid')
-                for y in (8, 83, 158)
-            ],
-            _text(_LEFT - 5, 12, f'{most:.2g}', 'end', 'small'),
-            _text(_LEFT - 5, 87, f'{most / 2:.2g}', 'end', 'small'),
-            _text(_LEFT - 5, 162, '0', 'end', 'small'),
-            _text(_LEFT, 174, '0', 'middle', 'small'),
-            _text(_LEFT + _SIZE, 174, f'{last:,}', 'end', 'small'),
-            _text(_LEFT + _SIZE / 2, 188, 'step', 'middle'),
-        ]
-    )
-    return _svg(title, about, 194, axes, tag('polyline', points=path, class_='line'), *dots)
+    svg.polyline(points, 'line')
+    for (x, y), step, value in zip(points, steps, values):
+        svg.dot(x, y, 3 if len(points) < 60 else 1.5, f'step {step:,}: {value:.3g}')
+    return svg.markup()

@@ -1,4 +1,4 @@
-"""COCO's and CrowdPose's tables, by xtcocotools itself."""
+"""COCO's and CrowdPose's metrics, computed by xtcocotools."""
 
 import contextlib
 import io
@@ -8,38 +8,37 @@ import numpy as np
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-#: metric → what it says, in the evaluator's order
+#: metric → its meaning, in the order in which the evaluator returns them
 COCO_ROWS = {
-    'AP': 'mean of AP over OKS thresholds .50, .55, …, .95: the main figure',
-    'AP .5': 'a detection is right from OKS .50 on',
-    'AP .75': 'a detection is right from OKS .75 on',
-    'AP (M)': 'people of medium size: area of 32² to 96² pixels',
-    'AP (L)': 'large people: area above 96² pixels',
+    'AP': 'mean AP over the OKS thresholds .50, .55, …, .95: the primary metric',
+    'AP .5': 'AP at an OKS threshold of .50',
+    'AP .75': 'AP at an OKS threshold of .75',
+    'AP (M)': 'AP of medium people: area from 32² to 96² pixels',
+    'AP (L)': 'AP of large people: area above 96² pixels',
     'AR': 'share of people found, mean over the thresholds',
-    'AR .5': 'share of people found with OKS .50 or better',
-    'AR .75': 'share of people found with OKS .75 or better',
-    'AR (M)': 'share of people of medium size found',
+    'AR .5': 'share of people found at an OKS threshold of .50',
+    'AR .75': 'share of people found at an OKS threshold of .75',
+    'AR (M)': 'share of medium people found',
     'AR (L)': 'share of large people found',
 }
 CROWD_ROWS = {
     **{name: COCO_ROWS[name] for name in ('AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75')},
     'AP (E)': 'easy images: crowd index below .2',
-    'AP (M)': 'images of a crowd index from .2 to .8',
-    'AP (H)': 'hard images: crowd index of .8 and more',
+    'AP (M)': 'medium images: crowd index from .2 to .8',
+    'AP (H)': 'hard images: crowd index of .8 or more',
 }
 
 
 def load_results(truth: dict, results: list[dict], ann_file: str) -> tuple[COCO, COCO]:
-    """Hand both to xtcocotools; it adds `area` and `id` to the results.
+    """Load annotations and results into xtcocotools, which adds `area` and `id` to the results.
 
     Args:
-        truth: COCO's annotations.
-        results: COCO's results.
-        ann_file: The file of `truth`, which CrowdPose's levels are read
-            from once more.
+        truth: Annotations in COCO's format.
+        results: Results in COCO's format.
+        ann_file: Path of the annotations. CrowdPose's evaluation reads the crowd indices from it.
 
     Returns:
-        Its two objects.
+        xtcocotools' objects of the annotations and of the results.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
@@ -51,17 +50,17 @@ def load_results(truth: dict, results: list[dict], ann_file: str) -> tuple[COCO,
 def coco_table(
     coco: COCO, detected: COCO, sigmas: np.ndarray, iou_type: str, use_area: bool
 ) -> Mapping[str, float]:
-    """The table that a test prints.
+    """Compute the metrics that an evaluation prints.
 
     Args:
-        coco, detected: From `load_results`.
-        sigmas: (K,).
+        coco: Annotations, from `load_results`.
+        detected: Results, from `load_results`.
+        sigmas: (K,), standard deviation of each keypoint's labels.
         iou_type: `'keypoints'` or `'keypoints_crowd'`.
-        use_area: Measure distances by `area`, or else by .53 of the box.
+        use_area: Scale distances by the annotated `area`; else by .53 of the area of the box.
 
     Returns:
-        A value for each of `COCO_ROWS` or `CROWD_ROWS`; NaN where there is
-        nobody to find.
+        Metric → value, for each of `COCO_ROWS` or `CROWD_ROWS`; NaN without people.
     """
     rows = CROWD_ROWS if iou_type == 'keypoints_crowd' else COCO_ROWS
     with contextlib.redirect_stdout(io.StringIO()):

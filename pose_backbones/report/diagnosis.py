@@ -1,13 +1,13 @@
-"""What is wrong with detections: of joints, of detections, of people.
+"""Error diagnosis: kinds of errors of keypoints, false detections and missed people.
 
 Paper: M. R. Ronchi, P. Perona, "Benchmarking and Error Diagnosis in
 Multi-Instance Pose Estimation", ICCV 2017 (arXiv 1707.05388).
 
-Deviations: a joint within the range of a good one is good, though a mirrored
-or another person's joint may be nearer still (eyes and ears of small people);
-people of any size are looked at, theirs from 32² pixels on; AP after a repair
-is of joints put where they are labelled, theirs where the error ends, and of
-one kind at a time, theirs one after the other.
+Deviations: a keypoint that is near enough to its label to be good is good, even if the label of the
+mirrored keypoint or of another person is nearer (eyes and ears of small people); people of all
+sizes are included, in the paper those from 32² pixels on; for the AP after a repair, keypoints move
+to their labels and one kind of error is repaired at a time, in the paper keypoints move to where
+the error ends and the repairs accumulate.
 """
 
 from collections.abc import Iterator
@@ -15,33 +15,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .matching import key_point_similarity, match
+from .matching import label_similarity, match
 from .poses import Poses
 
-#: of a joint: near its label; near, but not within a person's error; near
-#: the same person's mirrored joint; near another person's; near none
+#: Kinds of errors of a keypoint: at its label; near its label; near the label of the mirrored
+#: keypoint; near a label of another person; near none of these.
 KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss')
 GOOD, JITTER, INVERSION, SWAP, MISS = range(5)
-#: of key-point similarity: a good joint's least, and that of being near
+#: Minimum similarity to the label of a good keypoint, and to a label that is near.
 GOOD_FROM, NEAR_FROM = 0.85, 0.5
-#: of OKS: the least that connects a detection with a person
+#: Minimum OKS of a detection that is matched to a person.
 LOCALISED = 0.1
-#: of OKS: from here on a detection is right, COCO's most lenient threshold
+#: Minimum OKS of a correct detection, COCO's lowest threshold.
 RIGHT = 0.5
-#: why a detection is false, or a person missed, besides `KINDS`
+#: Further kinds of errors of false detections and missed people.
 DUPLICATE, BACKGROUND, NOT_FOUND = 5, 6, 7
+_ERRORS = {name: code for code, name in enumerate(KINDS) if code != GOOD}
+#: Name → code of the kinds of errors of false detections, and of missed people.
+FALSE_KINDS = {**_ERRORS, 'duplicate': DUPLICATE, 'background': BACKGROUND}
+MISSED_KINDS = {**_ERRORS, 'not found': NOT_FOUND}
 _CHUNK = 1000
 
 
 @dataclass(frozen=True)
 class Joints:
-    """Q detections held against people.
+    """Keypoints of Q pairs of a detection and a person.
 
     Args:
-        detection, person: (Q,) indices.
-        kinds: (Q, K) of `KINDS`; -1 where a joint is not labelled.
-        similarity: (Q, K), to the joint's label; NaN where there is none.
-        distance: (Q, K), to it in pixels; NaN where there is none.
+        detection: (Q,), index of the detection.
+        person: (Q,), index of the person.
+        kinds: (Q, K), index into `KINDS`; -1 for a keypoint without a label.
+        similarity: (Q, K), similarity to the label; NaN without a label.
+        distance: (Q, K), distance to the label in pixels; NaN without a label.
     """
 
     detection: np.ndarray
@@ -51,7 +56,7 @@ class Joints:
     distance: np.ndarray
 
     def main_kind(self) -> np.ndarray:
-        """(Q,), the kind of error that costs the most similarity."""
+        """Return (Q,), the kind of error that costs the most similarity."""
         lost = np.nan_to_num(1 - self.similarity)
         return 1 + np.stack(
             [np.where(self.kinds == kind, lost, 0).sum(axis=1) for kind in range(1, len(KINDS))]
@@ -63,15 +68,14 @@ class Diagnosis:
     """Errors of a test run.
 
     Args:
-        joints: Of detections with the people that they stand for, from OKS
-            .1 on.
-        oks: (M,), to that person; 0 for a detection that stands for nobody.
-        counted: (M,) bool, those that do not stand for an ignored person.
-        right: (M,) bool, those that find a person with OKS .5 or better.
-        fault: (M,), why a detection is false: of `KINDS`, `DUPLICATE` or
-            `BACKGROUND`; -1 for one that is right or not counted.
-        missed: (N,), why a person is not found with OKS .5: of `KINDS` or
-            `NOT_FOUND`; -1 for one that is found or does not count.
+        joints: Keypoints of the detections that match a person with an OKS of at least .1.
+        oks: (M,), OKS of each detection with this person; 0 for unmatched detections.
+        counted: (M,) bool, the detections that do not match an ignored person.
+        right: (M,) bool, the detections that match a person with an OKS of at least .5.
+        fault: (M,), why a detection is false: a code of `FALSE_KINDS`; -1 for a correct or
+            ignored one.
+        missed: (N,), why no detection matches a person with an OKS of at least .5: a code of
+            `MISSED_KINDS`; -1 for a person that is matched or ignored.
     """
 
     joints: Joints
@@ -85,15 +89,16 @@ class Diagnosis:
 def classify(
     poses: Poses, partners: np.ndarray, detection: np.ndarray, person: np.ndarray
 ) -> Joints:
-    """Hold the joints of detections against all people of their groups.
+    """Classify the errors of keypoints, by the labels of all people of the image.
 
     Args:
-        poses: K key points.
-        partners: (K,), the joint that a mirror puts in its place, or itself.
-        detection, person: (Q,), what is compared.
+        poses: People and detections with K keypoints.
+        partners: (K,), index of the mirrored keypoint, or its own index.
+        detection: (Q,), index of the detection of each pair.
+        person: (Q,), index of the person of each pair.
 
     Returns:
-        The kinds of the joints.
+        The keypoints of the pairs with their kinds of errors.
     """
     shape = (len(person), len(poses.sigmas))
     kinds, own = np.full(shape, -1), np.empty(shape)
@@ -116,11 +121,11 @@ def classify(
 
 
 def _neighbours(poses: Poses, detection: np.ndarray, person: np.ndarray) -> Iterator[tuple]:
-    """Some pairs at a time, with all G people of their groups.
+    """Iterate over chunks of pairs, with all people of their groups, up to G.
 
     Yields:
-        The slice of the pairs; points (q, 1, K, 2); labels (q, G, K, 3),
-        zeros for nobody; areas (q, G); and (q, G) bool, is it the person.
+        The slice of the pairs; points (q, 1, K, 2); labels (q, G, K, 3), padded with zeros; areas
+        (q, G); and (q, G) bool, which of the people is that of the pair.
     """
     people = poses.people
     first, counts = poses.people_of
@@ -143,13 +148,13 @@ def _neighbours(poses: Poses, detection: np.ndarray, person: np.ndarray) -> Iter
 def _similarity_to(
     labels: np.ndarray, points: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
-    """(q, G, K), -1 where a joint is not labelled."""
-    near = key_point_similarity(points, labels[..., :2], areas, sigmas)
+    """Return (q, G, K) similarities, -1 for a keypoint without a label."""
+    near = label_similarity(points, labels[..., :2], areas, sigmas)
     return np.where(labels[..., 2] > 0, near, -1)
 
 
 def _pick(values: np.ndarray, same: np.ndarray) -> np.ndarray:
-    """(q, K) of (q, G, K), those of the one person that is the same."""
+    """Select the values of the pair's own person: (q, K) of (q, G, K)."""
     return np.where(same[..., None], values, -1).max(axis=1)
 
 
@@ -163,15 +168,15 @@ def _kinds(own: np.ndarray, mirrored: np.ndarray, others: np.ndarray) -> np.ndar
 
 
 def diagnose(poses: Poses, oks: np.ndarray, partners: np.ndarray) -> Diagnosis:
-    """Find the errors of a test run.
+    """Diagnose the errors of a test run.
 
     Args:
-        poses: Of the run.
+        poses: People and detections.
         oks: (P,), from `all_oks`.
-        partners: (K,), see `classify`.
+        partners: (K,), index of the mirrored keypoint, or its own index.
 
     Returns:
-        The errors.
+        The errors of keypoints, detections and people.
     """
     loose, strict = (match(poses, oks, [level]) for level in (LOCALISED, RIGHT))
     person, counted = loose.person[0], ~(loose.ignored | strict.ignored)[0]
@@ -204,7 +209,7 @@ def _faults(
     false: np.ndarray,
     taken: np.ndarray,
 ) -> np.ndarray:
-    """Why each false detection is one, by the person most like it."""
+    """Classify false detections, each by the person with which it has the highest OKS."""
     detection, person = poses.pairs
     fault = np.where(false, BACKGROUND, -1)
     best = _best_pairs(detection, oks, regular & (oks >= LOCALISED) & false[detection])
@@ -223,7 +228,7 @@ def _missed(
     right: np.ndarray,
     taken: np.ndarray,
 ) -> np.ndarray:
-    """Why each person is missed, by the detection most like it."""
+    """Classify missed people, each by the unmatched detection with the highest OKS."""
     detection, person = poses.pairs
     open_to = ~taken & ~poses.people.ignored
     missed = np.where(open_to, NOT_FOUND, -1)
@@ -236,7 +241,7 @@ def _missed(
 
 
 def _best_pairs(keys: np.ndarray, oks: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Of each key, the allowed pair of the greatest OKS."""
+    """Return the allowed pair with the highest OKS for each key."""
     pairs = np.nonzero(allowed)[0]
     pairs = pairs[np.lexsort((oks[pairs], keys[pairs]))]
     last = np.append(np.diff(keys[pairs]) != 0, True)[: len(pairs)]
@@ -244,7 +249,7 @@ def _best_pairs(keys: np.ndarray, oks: np.ndarray, allowed: np.ndarray) -> np.nd
 
 
 def repaired_keypoints(poses: Poses, joints: Joints, kind: int) -> np.ndarray:
-    """(M, K, 2), the detections with joints of a kind put in their place."""
+    """Return (M, K, 2), the detections with all keypoints of a kind moved to their labels."""
     keypoints = poses.detections.keypoints.copy()
     row, joint = np.nonzero(joints.kinds == kind)
     keypoints[joints.detection[row], joint] = poses.people.keypoints[joints.person[row], joint, :2]

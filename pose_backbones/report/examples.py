@@ -1,154 +1,151 @@
-"""The worst and the best images of a test run, drawn into the page."""
+"""The worst and the best images of a test run, with their annotations and predictions drawn."""
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..errors import DatasetError
-from ..inference.images import read_image
+from ..utils.images import read_image
 from ..visualization.draw import Skeleton, draw_pose
-from .calibration import Calibration
-from .diagnosis import BACKGROUND, KINDS, MISS, Diagnosis
-from .poses import Poses
+from .diagnosis import BACKGROUND, MISS
+from .measures import Measures
+from .results import Run
 
-#: longest side of a picture, in pixels, and its JPEG quality
+#: Longest side of a drawn image in pixels, and its JPEG quality.
 LONGEST, QUALITY = 560, 80
-#: score below which a predicted joint is drawn hollow
-UNSURE = 0.2
-#: kind of a joint's error → colour of the ring around it, (B, G, R)
+#: Keypoints that are predicted with a lower score are drawn hollow.
+LOW_SCORE = 0.2
+#: Kind of error → color of the ring around such a keypoint, (blue, green, red).
 RINGS = {1: (0, 190, 250), 2: (230, 130, 20), 3: (200, 80, 190), MISS: (40, 40, 230)}
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """How well each image is predicted.
+class RankedImage:
+    """How well the people of an image are predicted.
 
     Args:
-        images: Ids of the images with people or confident false detections.
-        quality: Σ OKS of the people over how many there are, false
-            detections above the threshold of the best F1 counted as people
-            of OKS 0.
-        people, missed, false: Counts of each image.
-    """
-
-    images: list
-    quality: np.ndarray
-    people: np.ndarray
-    missed: np.ndarray
-    false: np.ndarray
-
-    def order(self) -> np.ndarray:
-        """Indices, the worst first; of equals, that with more people."""
-        return np.lexsort((-self.people, self.quality))
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image twice, as data URIs.
-
-    Args:
+        id: ID of the image in the annotations.
         name: File name.
-        truth, predicted: JPEG, annotations and predictions drawn.
-        width, height: In pixels.
-        quality, people, missed, false: See `Ranking`.
+        mean_oks: Mean OKS of the people. A missed person, and a background detection whose
+            score is at least the threshold of the best F1, count as an OKS of 0.
+        people: Number of annotated people.
+        missed: Number of people missed at an OKS of .5.
+        false: Number of false detections from that score on.
     """
 
+    id: int | str
     name: str
-    truth: str
-    predicted: str
-    width: int
-    height: int
-    quality: float
+    mean_oks: float
     people: int
     missed: int
     false: int
 
 
-def rank_images(poses: Poses, diagnosis: Diagnosis, calibration: Calibration) -> Ranking:
-    """Order the images by how well their people are found."""
-    images = list(dict.fromkeys(poses.images))
-    places = {image: place for place, image in enumerate(images)}
-    place = np.array([places[image] for image in poses.images], int)
-    people = poses.people
-
-    def count(groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return np.bincount(place[groups], weights=weights, minlength=len(images))
-
-    found = count(poses.detections.group, np.where(diagnosis.counted, diagnosis.oks, 0))
-    there = count(people.group, ~people.ignored)
-    missed = count(people.group, diagnosis.missed >= 0)
-    false = count(
-        poses.detections.group,
-        (diagnosis.fault >= 0) & (poses.detections.scores >= calibration.threshold),
-    )
-    strays = count(
-        poses.detections.group,
-        (diagnosis.fault == BACKGROUND) & (poses.detections.scores >= calibration.threshold),
-    )
-    kept = there + strays > 0
-    quality = found[kept] / (there + strays)[kept]
-    return Ranking(
-        [image for image, keep in zip(images, kept) if keep],
-        quality,
-        *[values[kept].astype(int) for values in (there, missed, false)],
-    )
-
-
-def draw_pairs(
-    folder: Path,
-    names: Mapping,
-    poses: Poses,
-    diagnosis: Diagnosis,
-    calibration: Calibration,
-    skeleton: Skeleton,
-    ranking: Ranking,
-    chosen: np.ndarray,
-) -> tuple[list[Pair], list[str]]:
-    """Draw annotations and predictions of some images.
+@dataclass(frozen=True)
+class Example:
+    """An image with its annotations, and the same image with its predictions.
 
     Args:
-        folder: Of the images.
-        names: Image id → file name.
-        poses, diagnosis, calibration, skeleton: Of the run.
-        ranking: Of its images.
-        chosen: Indices into it.
+        image: The image and how well it is predicted.
+        annotated: JPEG with the annotated people, as a data URI.
+        predicted: JPEG with the predicted people, as a data URI.
+        width: Width of both in pixels.
+        height: Height of both in pixels.
+    """
+
+    image: RankedImage
+    annotated: str
+    predicted: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The example images of a report.
+
+    Args:
+        requested: How many of the worst and of the best images were asked for.
+        ranking: All images with people or with confident false detections, the worst first;
+            empty if no images are drawn.
+        worst: Examples of the worst images.
+        best: Examples of the best images.
+        unreadable: Names of the images that could not be read.
+    """
+
+    requested: int
+    ranking: list[RankedImage] = field(default_factory=list)
+    worst: list[Example] = field(default_factory=list)
+    best: list[Example] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def draw_examples(run: Run, measures: Measures, number: int) -> Examples:
+    """Draw the worst and the best images of a test run.
+
+    Args:
+        run: The test run; without a folder of images, nothing is drawn.
+        measures: Its measures.
+        number: How many of the worst and how many of the best images.
 
     Returns:
-        The pictures, and the names of images that cannot be read.
+        The drawn images; no image is among both the worst and the best.
     """
-    pairs, absent = [], []
-    for place in chosen:
-        image = ranking.images[place]
-        name = str(names[image])
-        picture = _read(folder / name)
-        if picture is None:
-            absent.append(name)
-            continue
-        scale = min(1, LONGEST / max(picture.shape[:2]))
-        size = [max(1, round(scale * length)) for length in picture.shape[1::-1]]
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        groups = [g for g, other in enumerate(poses.images) if other == image]
-        truth, predicted = picture.copy(), picture
-        _draw_truth(truth, poses, groups, skeleton, scale)
-        _draw_predicted(predicted, poses, diagnosis, groups, skeleton, scale, calibration.threshold)
-        pairs.append(
-            Pair(
-                name,
-                _uri(truth),
-                _uri(predicted),
-                picture.shape[1],
-                picture.shape[0],
-                float(ranking.quality[place]),
-                int(ranking.people[place]),
-                int(ranking.missed[place]),
-                int(ranking.false[place]),
-            )
+    folder, unreadable = run.sources.images, []
+    if number == 0 or folder is None:
+        return Examples(number)
+
+    def draw(images: list[RankedImage]) -> list[Example]:
+        examples = []
+        for image in images:
+            pixels = _read(folder / image.name)
+            if pixels is None:
+                unreadable.append(image.name)
+            else:
+                examples.append(_draw(image, pixels, measures, run.skeleton))
+        return examples
+
+    ranking = rank_images(run, measures)
+    worst, others = ranking[:number], ranking[number:]
+    return Examples(number, ranking, draw(worst), draw(others[::-1][:number]), unreadable)
+
+
+def rank_images(run: Run, measures: Measures) -> list[RankedImage]:
+    """Sort the images of a test run by how well their people are predicted.
+
+    Returns:
+        The images, the worst first; of equally good ones, that with more people.
+    """
+    poses, diagnosis = measures.poses, measures.diagnosis
+    names = {image['id']: image['file_name'] for image in run.truth['images']}
+    ids = list(dict.fromkeys(poses.images))
+    index = {image_id: place for place, image_id in enumerate(ids)}
+    image_of_group = np.array([index[image_id] for image_id in poses.images], int)
+
+    def total(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return np.bincount(image_of_group[groups], weights=values, minlength=len(ids))
+
+    person_group, detection_group = poses.people.group, poses.detections.group
+    confident = poses.detections.scores >= measures.calibration.threshold
+    people = total(person_group, ~poses.people.ignored)
+    missed = total(person_group, diagnosis.missed >= 0)
+    false = total(detection_group, (diagnosis.fault >= 0) & confident)
+    background = total(detection_group, (diagnosis.fault == BACKGROUND) & confident)
+    oks = total(detection_group, np.where(diagnosis.counted, diagnosis.oks, 0))
+    ranked = [
+        RankedImage(
+            image_id,
+            str(names[image_id]),
+            float(oks[place] / (people[place] + background[place])),
+            *[int(values[place]) for values in (people, missed, false)],
         )
-    return pairs, absent
+        for place, image_id in enumerate(ids)
+        if people[place] + background[place] > 0
+    ]
+    return sorted(ranked, key=lambda image: (image.mean_oks, -image.people))
 
 
 def _read(path: Path) -> np.ndarray | None:
@@ -158,39 +155,46 @@ def _read(path: Path) -> np.ndarray | None:
         return None
 
 
-def _draw_truth(
-    picture: np.ndarray, poses: Poses, groups: list[int], skeleton: Skeleton, scale: float
+def _draw(
+    image: RankedImage, pixels: np.ndarray, measures: Measures, skeleton: Skeleton
+) -> Example:
+    scale = min(1, LONGEST / max(pixels.shape[:2]))
+    size = [max(1, round(scale * length)) for length in pixels.shape[1::-1]]
+    annotated = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    predicted = annotated.copy()
+    groups = [g for g, image_id in enumerate(measures.poses.images) if image_id == image.id]
+    _draw_annotations(annotated, measures, groups, skeleton, scale)
+    _draw_predictions(predicted, measures, groups, skeleton, scale)
+    return Example(image, _data_uri(annotated), _data_uri(predicted), *size)
+
+
+def _draw_annotations(
+    canvas: np.ndarray, measures: Measures, groups: list[int], skeleton: Skeleton, scale: float
 ) -> None:
-    people = poses.people
+    people = measures.poses.people
     for person in np.nonzero(np.isin(people.group, groups))[0]:
         points = people.keypoints[person]
         draw_pose(
-            picture, _scaled(points[:, :2], scale), skeleton, points[:, 2] > 0, points[:, 2] == 1
+            canvas, _scaled(points[:, :2], scale), skeleton, points[:, 2] > 0, points[:, 2] == 1
         )
 
 
-def _draw_predicted(
-    picture: np.ndarray,
-    poses: Poses,
-    diagnosis: Diagnosis,
-    groups: list[int],
-    skeleton: Skeleton,
-    scale: float,
-    threshold: float,
+def _draw_predictions(
+    canvas: np.ndarray, measures: Measures, groups: list[int], skeleton: Skeleton, scale: float
 ) -> None:
-    """Detections that stand for people, and others of a good score."""
-    detections = poses.detections
+    """Draw the detections that match a person or are confident, with rings around errors."""
+    detections, diagnosis = measures.poses.detections, measures.diagnosis
     shown = np.isin(detections.group, groups) & (
-        (diagnosis.oks > 0) | (detections.scores >= threshold)
+        (diagnosis.oks > 0) | (detections.scores >= measures.calibration.threshold)
     )
-    everything = np.ones(len(skeleton.names), bool)
+    all_keypoints = np.ones(len(skeleton.names), bool)
     for number in np.nonzero(shown)[0]:
         draw_pose(
-            picture,
+            canvas,
             _scaled(detections.keypoints[number], scale),
             skeleton,
-            everything,
-            detections.point_scores[number] < UNSURE,
+            all_keypoints,
+            detections.point_scores[number] < LOW_SCORE,
         )
     joints = diagnosis.joints
     for row in np.nonzero(shown[joints.detection])[0]:
@@ -198,26 +202,15 @@ def _draw_predicted(
         radius = int(np.clip(np.ptp(points, axis=0).max() / 24, 3, 9))
         for (x, y), kind in zip(points, joints.kinds[row]):
             if kind > 0:
-                cv2.circle(
-                    picture,
-                    (round(x), round(y)),
-                    radius,
-                    RINGS[kind],
-                    1 + (radius > 4),
-                    cv2.LINE_AA,
-                )
+                center, width = (round(x), round(y)), 1 + (radius > 4)
+                cv2.circle(canvas, center, radius, RINGS[kind], width, cv2.LINE_AA)
 
 
 def _scaled(points: np.ndarray, scale: float) -> np.ndarray:
-    """Of the picture made smaller; kept within what OpenCV can draw."""
+    """Return points of the resized image, limited to coordinates that OpenCV can draw."""
     return np.clip((points + 0.5) * scale - 0.5, -9999, 9999)
 
 
-def _uri(picture: np.ndarray) -> str:
-    _, data = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+def _data_uri(image: np.ndarray) -> str:
+    _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
-
-
-def ring_colours() -> dict[str, str]:
-    """Name of a kind of error → its colour in the pictures, for CSS."""
-    return {KINDS[kind]: f'rgb({r},{g},{b})' for kind, (b, g, r) in RINGS.items()}

@@ -10,8 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..structures.oks import keypoint_similarity
 from .poses import Poses
 
+_EPS = np.spacing(1)  # added to areas, as by COCO's evaluation
 _CHUNK = 50_000  # pairs at a time
 _GROUPS = 256  # groups at a time, of like numbers of people
 
@@ -29,10 +31,10 @@ class Matches:
     ignored: np.ndarray
 
 
-def key_point_similarity(
+def label_similarity(
     points: np.ndarray, labels: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
-    """exp(−d² / (2 s² (2σ)²)), COCO's similarity of a point to its label.
+    """Compute the similarity of keypoints to their labels.
 
     Args:
         points, labels: (…, K, 2), in pixels.
@@ -43,12 +45,7 @@ def key_point_similarity(
         (…, K), 0 to 1.
     """
     squares = ((points - labels) ** 2).sum(axis=-1)
-    return _similarity(squares, areas, sigmas)
-
-
-def _similarity(squares: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    scale = (areas + np.spacing(1))[..., None]
-    return np.exp(-squares / (2 * sigmas) ** 2 / scale / 2)
+    return keypoint_similarity(squares, areas + _EPS, sigmas)
 
 
 def all_oks(poses: Poses, keypoints: np.ndarray | None = None) -> np.ndarray:
@@ -76,9 +73,8 @@ def all_oks(poses: Poses, keypoints: np.ndarray | None = None) -> np.ndarray:
         squares = ((points - labels[..., :2]) ** 2).sum(axis=-1)
         squares[bare] = _outside(points[bare], people.boxes[who[bare]])
         known[bare] = 1
-        oks[part] = (_similarity(squares, people.areas[who], poses.sigmas) * known).sum(
-            axis=1
-        ) / known.sum(axis=1)
+        similarity = keypoint_similarity(squares, people.areas[who] + _EPS, poses.sigmas)
+        oks[part] = (similarity * known).sum(axis=1) / known.sum(axis=1)
     return oks
 
 

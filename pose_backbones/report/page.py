@@ -1,123 +1,74 @@
-"""One self-contained HTML page about a test run."""
+"""Write the report of a test run as one self-contained HTML page."""
 
 from pathlib import Path
 
-from ..utils.files import check_output_file, replacing, saying_why
-from . import error_sections as errors
-from . import overview_sections as background
-from . import precision_sections as precisions
-from .markup import Html, count, join, tag
-from .measures import Measures, measure
-from .results import Run, read_run
-from .run_files import Sources
-from .style import style
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-#: nothing is loaded and nothing is run
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+from ..utils.files import check_output_file, replacing, saying_why
+from . import charts
+from .examples import draw_examples
+from .measures import Measures, measure
+from .results import read_run
+from .run_files import Sources
+from .training import read_log
+from .view import build_view
 
 
 def make_report(
-    sources: Sources, out: str, title: str | None = None, pictures: int = 6, overwrite: bool = False
+    sources: Sources, out: str, title: str | None = None, examples: int = 6, overwrite: bool = False
 ) -> Measures:
-    """Write a page about a test run: figures, errors, pictures.
+    """Write a page about a test run: metrics, kinds of errors, calibration, example images.
 
     Args:
         sources: Files of the run, from `find_sources`.
-        out: The page, an `.html` file.
-        title: Of the page; None: the name of the results.
-        pictures: How many of the worst and of the best images are drawn.
-        overwrite: Replace a file that is there, unless it is one of the
-            run's.
+        out: Path of the page, an `.html` file.
+        title: Title of the page (default: the name of the results file).
+        examples: How many of the worst and how many of the best images to draw.
+        overwrite: Replace an existing file, unless it is one of the run's files.
 
     Returns:
-        What the page says, as numbers.
+        The measures that the page shows.
 
     Raises:
-        DatasetError: If the files do not fit.
-        WorkDirError: If `out` is there already, is one of the files of the
-            run, or cannot be written.
-        ValueError: If `pictures` is negative.
+        DatasetError: If the files do not fit together.
+        WorkDirError: If `out` exists, is one of the files of the run, or cannot be written.
+        ValueError: If `examples` is negative.
     """
-    if pictures < 0:
-        raise ValueError(f'pictures={pictures}: expected a number from 0 on')
-    target = Path(out)
-    check_output_file(target, '--out', sources.files, overwrite)
+    if examples < 0:
+        raise ValueError(f'examples={examples}: expected a number of at least 0')
+    check_output_file(out, '--out', sources.files, overwrite)
     run = read_run(sources)
     measures = measure(run)
-    content = _page(run, measures, title or sources.results.name, pictures)
-    with saying_why(target, '--out'):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as draft:
-            draft.write_text(content, encoding='utf-8', errors='surrogateescape')
+    drawn = draw_examples(run, measures, examples)
+    training = read_log(sources.logs)
+    view = build_view(run, measures, drawn, training, title or sources.results.name)
+    _write(Path(out), render(view))
     return measures
 
 
-def _page(run: Run, measures: Measures, title: str, pictures: int) -> str:
-    parts = {
-        'table': ('Average precision', precisions.coco_section(run, measures)),
-        'subsets': ('Size and labels', precisions.subsets_section(measures)),
-        'joint-errors': ('Joints', errors.joints_section(run, measures)),
-        'errors': ('Errors', errors.errors_section(measures)),
-        'calibration': ('Scores', errors.calibration_section(measures)),
-        'pictures': ('Pictures', background.pictures_section(run, measures, pictures)),
-        'training': ('Training', background.training_section(run)),
-        'about': ('About this page', background.about_section(run, measures)),
-    }
-    body = tag(
-        'body',
-        _header(run, title, parts),
-        tag(
-            'main',
-            *[tag('p', note, class_='note') for note in run.notes],
-            precisions.tiles(measures),
-            join(
-                tag(
-                    'section',
-                    tag('h2', name, id=f'{key}-title'),
-                    content,
-                    id=key,
-                    aria_labelledby=f'{key}-title',
-                )
-                for key, (name, content) in parts.items()
-            ),
-        ),
+def render(view: dict) -> str:
+    """Render the page.
+
+    Args:
+        view: Variables of the template, from `build_view`.
+
+    Returns:
+        The HTML, with the style sheet in it. All text is escaped.
+    """
+    environment = Environment(
+        loader=PackageLoader('pose_backbones.report'),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return f'<!DOCTYPE html>\n{tag("html", _head(title), body, lang="en")}\n'
+    environment.globals['charts'] = charts
+    return environment.get_template('report.html.j2').render(view).lstrip()
 
 
-def _head(title: str) -> Html:
-    return tag(
-        'head',
-        Html(
-            '<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, '
-            'initial-scale=1">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-            '<link rel="icon" href="data:,">'
-        ),
-        tag('title', title),
-        tag('style', Html(style())),
-    )
-
-
-def _header(run: Run, title: str, parts: dict[str, tuple]) -> Html:
-    images = len(run.truth['images'])
-    return tag(
-        'header',
-        tag('h1', title),
-        tag(
-            'p',
-            f'{count(len(run.results), "prediction")} in '
-            f'{count(images, "image")}, '
-            f'{count(len(run.sigmas), "key point")} each',
-            class_='soft',
-        ),
-        tag(
-            'nav',
-            tag(
-                'ul',
-                *[tag('li', tag('a', name, href=f'#{key}')) for key, (name, _) in parts.items()],
-            ),
-            aria_label='Parts of the page',
-        ),
-    )
+def _write(path: Path, html: str) -> None:
+    with saying_why(path, '--out'):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as draft:
+            # Names of files that are not UTF-8 keep their bytes.
+            draft.write_text(html, encoding='utf-8', errors='surrogateescape')

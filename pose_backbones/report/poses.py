@@ -1,4 +1,4 @@
-"""Annotated people and detections of a test run, as arrays."""
+"""Annotated people and detections of a test run as arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
+from ..structures.oks import AREA_OF_BOX
+
 #: detections of an image (and category) that COCO looks at
 MOST_DETECTIONS = 20
-#: a person's area over that of the box, where areas are not annotated
-AREA_OF_BOX = 0.53
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class People:
     """N annotated people, sorted by group.
 
     Args:
-        group: (N,) indices into `Poses.images`.
+        group: (N,), index into `Poses.images`.
         keypoints: (N, K, 3), x, y in pixels and visibility (0: not labelled).
-        areas: (N,), in square pixels, by which distances are measured.
-        boxes: (N, 4), x, y, width, height.
-        ignored: (N,) bool, neither counted as found nor as missed: crowds,
-            and people without a labelled key point.
-        crowds: (N,) bool; several detections may match one.
+        areas: (N,), area in square pixels that scales distances.
+        boxes: (N, 4), bounding boxes: x, y, width, height.
+        ignored: (N,) bool, people that count neither as found nor as missed: crowds, and people
+            without a labelled keypoint.
+        crowds: (N,) bool, annotations of crowds, which several detections may match.
     """
 
     group: np.ndarray
@@ -35,20 +35,20 @@ class People:
 
     @cached_property
     def labelled(self) -> np.ndarray:
-        """(N,), how many key points are labelled."""
+        """(N,), number of labelled keypoints."""
         return (self.keypoints[..., 2] > 0).sum(axis=1)
 
 
 @dataclass(frozen=True)
 class Detections:
-    """M predicted people, sorted by group and falling score.
+    """M detected people, sorted by group and descending score.
 
     Args:
-        group: (M,) indices into `Poses.images`.
+        group: (M,), index into `Poses.images`.
         keypoints: (M, K, 2), in pixels.
-        point_scores: (M, K).
-        scores: (M,).
-        areas: (M,), in square pixels, for COCO's ranges of size.
+        point_scores: (M, K), scores of the keypoints.
+        scores: (M,), scores of the people.
+        areas: (M,), area in square pixels, for COCO's ranges of size.
     """
 
     group: np.ndarray
@@ -60,14 +60,17 @@ class Detections:
 
 @dataclass(frozen=True)
 class Poses:
-    """Both, where a group is what is compared: a category of an image.
+    """Annotated people and detections of a test run.
+
+    They are in I groups, one for each category of an image. Only people and detections of the same
+    group are compared.
 
     Args:
-        images: Image id of each group.
-        categories: (I,), category of each group.
-        people: See there.
-        detections: See there.
-        sigmas: (K,), the labelling error over the square root of the area.
+        images: Image ID of each group.
+        categories: (I,), category ID of each group.
+        people: The annotated people.
+        detections: The detected people.
+        sigmas: (K,), standard deviation of the labels, relative to the square root of the area.
     """
 
     images: Sequence
@@ -78,13 +81,13 @@ class Poses:
 
     @cached_property
     def people_of(self) -> tuple[np.ndarray, np.ndarray]:
-        """(I,) first person of each group and (I,) how many there are."""
+        """(I,) index of the first person and (I,) number of people of each group."""
         counts = np.bincount(self.people.group, minlength=len(self.images))
         return np.cumsum(counts) - counts, counts
 
     @cached_property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """(P,) and (P,): detection and person of every pair of a group."""
+        """(P,) detection and (P,) person of all pairs within the groups."""
         first, counts = self.people_of
         each = counts[self.detections.group]
         detection = np.repeat(np.arange(len(each)), each)
@@ -100,17 +103,16 @@ def read_poses(
     use_area: bool,
     counted: str = 'labelled',
 ) -> Poses:
-    """Arrays of what COCO's evaluation compares.
+    """Convert annotations and results to arrays, as COCO's evaluation selects them.
 
     Args:
-        truth: COCO's annotations.
-        results: As `xtcocotools`' loadRes leaves them, with `area`; at most
-            the 20 of the best scores of an image and category are taken.
-        sigmas: (K,).
-        use_area: Measure distances by `area`, or else by .53 of the box.
-        counted: `'labelled'`: people with a labelled key point count;
-            `'num_keypoints'`: those whose entry of that name is not 0, as
-            in CrowdPose's evaluation.
+        truth: Annotations in COCO's format.
+        results: Results in COCO's format with the `area` that `loadRes` of xtcocotools adds. Of
+            each image and category, the 20 with the highest scores are used.
+        sigmas: (K,), see `Poses`.
+        use_area: Scale distances by the annotated `area`; else by .53 of the area of the box.
+        counted: Which people count: `'labelled'`, those with a labelled keypoint;
+            `'num_keypoints'`, those whose `num_keypoints` is not 0, as in CrowdPose's evaluation.
 
     Returns:
         The arrays.
@@ -130,7 +132,7 @@ def read_poses(
 
 
 def _with_points(results: Sequence[Mapping]) -> list[Mapping]:
-    """COCO leaves out results whose third values are all 0."""
+    """Leave out results whose keypoint scores are all 0, as COCO's evaluation does."""
     return [entry for entry in results if max(entry['keypoints'][2::3], default=0) > 0]
 
 

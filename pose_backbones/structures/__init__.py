@@ -1,1 +1,1 @@
-"""Skeletons, left/right symmetry, data set descriptions, COCO annotations."""
+"""What sets of keypoints have in common: COCO files, dataset descriptions, symmetry, and OKS."""

@@ -1,19 +1,18 @@
-"""MMPose's description of a data set, made from COCO-format annotations."""
+"""Dataset descriptions (metainfo) of MMPose: reading, and writing one for other keypoints."""
 
-import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, DatasetError, WorkDirError
-from ..utils.files import check_no_input, check_writable_file, replacing, saying_why
-from .coco_annotations import KeypointFile, read_keypoint_file
-from .symmetry import SIDE_COLOURS, find_pairs, find_sides, limb_side, mirrored_name, without_side
+from ..errors import DatasetError, first_line
+from ..utils.files import check_regular_file, replacing, saying_why
+from .coco_keypoints import KeypointFile, check_same_keypoints
+from .symmetry import SIDE_COLOURS, find_pairs, find_sides, limb_side, without_side
 
-#: COCO's joints: sigma, and the half of the body
+#: keypoints of COCO: sigma, and half of the body
 _COCO = {
     'nose': (0.026, 'upper'),
     'eye': (0.025, 'upper'),
@@ -25,18 +24,51 @@ _COCO = {
     'knee': (0.087, 'lower'),
     'ankle': (0.089, 'lower'),
 }
-#: for key points that COCO does not have; its own are from .025 to .107
+#: sigma of keypoints that COCO does not have; those of COCO are from 0.025 to 0.107
 DEFAULT_SIGMA = 0.05
-_FEWEST = 10  # objects labelled twice that a sigma is measured from
+_FEWEST = 10  # objects that must be labelled twice to measure a sigma
+
+
+def read_metainfo(source: str | os.PathLike | Mapping, option: str = '') -> dict:
+    """Read a dataset description and parse it as MMPose does.
+
+    Args:
+        source: A `.py` file, which is run, with `dataset_info`; or that content. Of a file that
+            does not exist, such as `configs/_base_/datasets/coco.py`, the one that MMPose ships
+            under this name is read.
+        option: Command-line option that named the file, for the error message.
+
+    Returns:
+        What `mmpose.datasets.datasets.utils.parse_pose_metainfo` returns: `num_keypoints`,
+        `keypoint_id2name`, `flip_indices`, `skeleton_links`, `sigmas`, and more.
+
+    Raises:
+        DatasetError: If it is not such a description.
+    """
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo
+
+    name = 'metainfo'
+    if not isinstance(source, Mapping):
+        name = f'{option} {os.fspath(source)}'.lstrip()
+        if os.path.exists(source):
+            check_regular_file(source, 'description')
+        source = dict(from_file=os.fspath(source))
+    try:
+        return parse_pose_metainfo(dict(source))
+    except Exception as error:  # a description is Python code, which may raise anything
+        raise DatasetError(
+            f'{name} is not a description of a data set, such as '
+            f'tools/make_dataset_info.py writes: {first_line(error)}'
+        ) from error
 
 
 @dataclass(frozen=True)
 class Sigma:
-    """How exactly a key point can be labelled.
+    """Labelling error of a keypoint.
 
     Args:
-        value: Standard deviation over the square root of the object's area.
-        origin: Where it is from, for the reader.
+        value: Standard deviation over the square root of the area of the object.
+        origin: Where the value is from, as text.
     """
 
     value: float
@@ -44,10 +76,10 @@ class Sigma:
 
 
 def default_sigmas(names: Sequence[str]) -> dict[str, Sigma]:
-    """COCO's sigmas of the joints of these names, or a middling one.
+    """Get COCO's sigmas of the keypoints that COCO has, and `DEFAULT_SIGMA` for others.
 
     Args:
-        names: Of the key points.
+        names: Names of the keypoints.
 
     Returns:
         Name → sigma.
@@ -64,31 +96,27 @@ def default_sigmas(names: Sequence[str]) -> dict[str, Sigma]:
 def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma]:
     """Measure sigmas on objects that two people have labelled.
 
-    As COCO defines them: σ² is the mean of d² / s², with d the distance of a
-    label from the mean of all labels, here estimated from two without bias
-    (|a − b|² / 2), and s² the object's area.
+    COCO defines σ² as the mean of d² / s², where d is the distance of a label from the mean of all
+    labels, and s² is the area of the object. With two labels a and b, |a − b|² / 2 is an unbiased
+    estimate of d².
 
     Args:
         first: Annotations; their areas are used.
-        second: The same objects by the same ids, labelled anew.
+        second: The same objects, with the same ids, labelled again.
 
     Returns:
-        Name → sigma, of the key points labelled twice at least ten times.
+        Name → sigma, for keypoints that are labelled in both on at least ten objects.
 
     Raises:
-        DatasetError: If the key points differ, or too few ids are in both.
+        DatasetError: If the keypoints differ, or fewer than ten ids are in both files.
     """
-    if first.names != second.names:
-        raise DatasetError(
-            f'{second.path} has the key points {", ".join(second.names)}: '
-            f'expected those of {first.path}, {", ".join(first.names)}'
-        )
+    check_same_keypoints(first, second)
     others = {entry['id']: entry for entry in second.objects}
     both = [entry for entry in first.objects if entry['id'] in others]
     if len(both) < _FEWEST:
         raise DatasetError(
             f'{second.path} has {len(both)} objects of {first.path}, by '
-            f'their ids: expected {_FEWEST} at least, labelled anew'
+            f'their ids: expected at least {_FEWEST}, labelled again'
         )
     a, b = (
         np.reshape([entry['keypoints'] for entry in entries], (len(both), -1, 3)).astype(float)
@@ -108,19 +136,22 @@ def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma
 
 
 def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, Sigma]) -> None:
-    """Write MMPose's description of a data set.
+    """Write a dataset description for MMPose.
 
     Args:
-        out: A `.py` file, for `metainfo=dict(from_file=…)` of a config.
-        name: Of the data set.
-        source: Its key points.
-        sigmas: Name → sigma, for every key point.
+        out: A `.py` file, for `metainfo=dict(from_file=…)` in a config.
+        name: Name of the data set.
+        source: Annotations with its keypoints.
+        sigmas: Name → sigma, for every keypoint.
+
+    Raises:
+        WorkDirError: If the file cannot be written.
     """
     names, pairs = source.names, find_pairs(source.names)
     sides = find_sides(names)
     lines = [
-        f'# Key points of {name}, by tools/make_dataset_info.py; yours to edit.',
-        '# swap: the key point that takes its place in a mirror.',
+        f'# Keypoints of {name}, by tools/make_dataset_info.py; can be edited.',
+        '# swap: the keypoint that it is exchanged with when an image is flipped.',
         "# type: 'upper' or 'lower', the halves for RandomHalfBody.",
         'dataset_info = dict(',
         f'    dataset_name={name!r},',
@@ -145,7 +176,7 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
     lines += [
         '    },',
         f'    joint_weights=[1.0] * {len(names)},',
-        '    # The labelling error over the square root of the area.',
+        '    # Labelling errors over the square root of the area of the object.',
         '    sigmas=[',
     ]
     lines += [
@@ -155,96 +186,3 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         with replacing(Path(out)) as draft:
             draft.write_text('\n'.join([*lines, '    ])', '']), encoding='utf-8')
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='make_dataset_info.py',
-        description="Check annotations in COCO's format, and write MMPose's "
-        'description of their key points.',
-    )
-    parser.add_argument(
-        'annotations', nargs='+', help='of training, validation, …: all with the same key points'
-    )
-    parser.add_argument('out', help='the description to write, a .py file')
-    parser.add_argument(
-        '--images',
-        nargs='+',
-        metavar='DIR',
-        help='folder of the images, or one for each file; all are looked for',
-    )
-    parser.add_argument('--name', help='of the data set (default: the name of the folder of OUT)')
-    parser.add_argument(
-        '--second-labels',
-        metavar='FILE',
-        help='objects of the first file, by their ids, labelled by a second '
-        'person: sigmas are measured on them',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT')
-    return parser.parse_args(argv)
-
-
-def _read_all(paths: list[str], folders: list[str] | None) -> list[KeypointFile]:
-    folders = folders or [None]
-    if len(folders) == 1:
-        folders = folders * len(paths)
-    if len(folders) != len(paths):
-        raise ConfigError(
-            f'--images: {len(folders)} folders for {len(paths)} annotation '
-            'files: expected one, or one for each'
-        )
-    files = [read_keypoint_file(path, folder) for path, folder in zip(paths, folders)]
-    for file in files[1:]:
-        if file.names != files[0].names:
-            raise DatasetError(
-                f'{file.path} has the key points {", ".join(file.names)}: '
-                f'expected those of {files[0].path}, in its order: '
-                f'{", ".join(files[0].names)}'
-            )
-    return files
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/make_dataset_info.py`."""
-    args = _parse(argv)
-    if not args.out.endswith('.py'):
-        raise ConfigError(f'{args.out}: expected the name of a .py file to write')
-    inputs = [*args.annotations, args.second_labels]
-    check_no_input(args.out, 'OUT', inputs)
-    if os.path.lexists(args.out) and not args.overwrite:
-        raise WorkDirError(
-            f'{args.out} is there already, perhaps with changes of yours: '
-            'choose another name, or replace it with --overwrite'
-        )
-    check_writable_file(Path(args.out), 'OUT')
-    files = _read_all(args.annotations, args.images)
-    names = files[0].names
-    sigmas = default_sigmas(names)
-    if args.second_labels is not None:
-        second = read_keypoint_file(args.second_labels)
-        sigmas.update(measure_sigmas(files[0], second))
-    name = args.name or Path(args.out).absolute().parent.name
-    write_metainfo(args.out, name, files[0], sigmas)
-    _report(files, sigmas)
-    print(f'{args.out}: {len(names)} key points (out_channels of the head)')
-
-
-def _report(files: list[KeypointFile], sigmas: dict[str, Sigma]) -> None:
-    names = files[0].names
-    for file in files:
-        print(f'{file.path}: {len(file.images)} images, {len(file.objects)} objects')
-    pairs = find_pairs(names)
-    shown = [
-        f'{name} / {other}'
-        for name, other in pairs.items()
-        if names.index(name) < names.index(other)
-    ]
-    print(f'mirrored: {", ".join(shown) or "none"}')
-    for name, side in zip(names, find_sides(names)):
-        if side != 'middle' and name not in pairs:
-            print(
-                f'note: {name} is of the {side}, but there is no '
-                f'{mirrored_name(name)}: it is mirrored onto itself'
-            )
-    for name, sigma in sigmas.items():
-        print(f'sigma {sigma.value:g} for {name} ({sigma.origin})')

@@ -2,16 +2,7 @@
 demos."""
 
 from .annotations import encode_person, sample_detections
-from .coco import make_synthetic_coco
-from .crowdpose import crowd_index, encode_crowdpose_person, make_synthetic_crowdpose
-from .figure import Figure, Midline, draw_figure
-from .folder import GENERATOR_VERSION, SyntheticSummary
-from .look import Look, sample_look
-from .masks import encode_polygons, encode_rle
-from .mpii import encode_mpii_person, make_synthetic_mpii
-from .poses import ACTIONS, sample_pose
-from .scene import Crowding, Scene, ScenePerson, render_scene
-from .skeleton import (
+from .body import (
     BONES,
     JOINT_LIMITS,
     KEYPOINT_NAMES,
@@ -23,6 +14,15 @@ from .skeleton import (
     project,
     sample_body,
 )
+from .coco import make_synthetic_coco
+from .crowdpose import crowd_index, encode_crowdpose_person, make_synthetic_crowdpose
+from .figure import Figure, Midline, draw_figure
+from .folder import GENERATOR_VERSION, SyntheticDataError, SyntheticSummary
+from .look import Look, sample_look
+from .masks import encode_polygons, encode_rle
+from .mpii import encode_mpii_person, make_synthetic_mpii
+from .poses import ACTIONS, sample_pose
+from .scene import Crowding, Scene, ScenePerson, render_scene
 
 __all__ = [
     'ACTIONS',
@@ -39,6 +39,7 @@ __all__ = [
     'Projection',
     'Scene',
     'ScenePerson',
+    'SyntheticDataError',
     'SyntheticSummary',
     'crowd_index',
     'draw_figure',

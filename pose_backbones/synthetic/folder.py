@@ -11,8 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import DatasetError
-from ..utils.files import replacing
 from .annotations import sample_detections
 from .scene import Crowding, Scene, render_scene
 
@@ -29,9 +27,13 @@ MAX_PEOPLE = 12
 _CLOSE = (0.0, 0.5, 0.95)
 
 
+class SyntheticDataError(ValueError):
+    """An argument is out of range, or the data set cannot be written to the folder."""
+
+
 @dataclass(frozen=True)
 class SyntheticSummary:
-    """What the making of a data set did.
+    """Summary of a generated data set.
 
     Attributes:
         out_dir: Folder of the data set.
@@ -50,7 +52,7 @@ class SyntheticSummary:
 
 
 def _image_size(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int]:
-    """The nominal size, sometimes upright or cut."""
+    """Sample the size of an image: the nominal size, rotated, or slightly smaller."""
     kind = rng.random()
     if kind < 0.15:
         return size[1], size[0]
@@ -61,7 +63,7 @@ def _image_size(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, i
 
 
 def render(wanted: dict, split: str, index: int) -> Scene:
-    """The scene of one image of a manifest; its counts do not matter."""
+    """Render the scene of one image. The counts of the manifest have no influence on it."""
     rng = np.random.default_rng([wanted['seed'], SPLITS.index(split), index])
     size = _image_size(rng, tuple(wanted['image_size']))
     if wanted['people_per_image'] is None:
@@ -72,7 +74,7 @@ def render(wanted: dict, split: str, index: int) -> Scene:
 
 
 def image_id(split: str, index: int) -> int:
-    """Odd for train and even for val: neither depends on the counts."""
+    """Get the id of an image: odd for train and even for val, independent of the counts."""
     return 2 * index + 1 + SPLITS.index(split)
 
 
@@ -97,11 +99,11 @@ class Layout:
 
 @contextmanager
 def _access(path: Path) -> Iterator[None]:
-    """Tells the user where files cannot be read or written."""
+    """Turn an OSError into an error that names the path."""
     try:
         yield
     except OSError as error:
-        raise DatasetError(
+        raise SyntheticDataError(
             f'cannot write {error.filename or path}: '
             f'{error.strerror or error}; choose a folder with permission to '
             f'write and free space'
@@ -109,19 +111,30 @@ def _access(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that is there either as a whole or not at all."""
-    with _access(path), replacing(path) as draft:
-        draft.write_bytes(content)
+    """Write a file that exists either as a whole or not at all.
+
+    `utils.files.replacing` does the same; this subpackage imports nothing of the others.
+    """
+    draft = path.with_name(f'{path.name}.{os.getpid()}.part')
+    with _access(path):
+        try:
+            with open(draft, 'wb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object) -> None:
-    """Writes a JSON file, as `write_bytes` does."""
+    """Write a JSON file, as `write_bytes` does."""
     text = json.dumps(content, separators=(',', ':')) + '\n'
     write_bytes(path, text.encode())
 
 
 def _read_manifest(out: Path, layout: Layout) -> dict | None:
-    """What this generator wrote to a folder before; None if nothing."""
+    """Read the manifest of an earlier output in the folder; None if there is none."""
     try:
         found = json.loads((out / _MANIFEST).read_text(encoding='utf-8'))
         counts = found['counts']
@@ -143,14 +156,14 @@ def _is_complete(out: Path, layout: Layout, found: dict) -> bool:
 
 
 def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict | None:
-    """Makes room for the data set; returns its manifest if complete."""
+    """Make room for the data set; return its manifest if complete."""
     if out.exists() and not out.is_dir():
-        raise DatasetError(f'{out} exists and is not a folder; choose another one')
+        raise SyntheticDataError(f'{out} exists and is not a folder; choose another one')
     if not out.exists() or not any(out.iterdir()):
         return None
     found = _read_manifest(out, layout)
     if found is None:
-        raise DatasetError(
+        raise SyntheticDataError(
             f'{out} is not empty and holds no synthetic data set of this '
             f'layout; choose another folder'
         )
@@ -158,13 +171,13 @@ def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict |
     if same and not overwrite and _is_complete(out, layout, found):
         return found
     if not same and not overwrite:
-        raise DatasetError(
+        raise SyntheticDataError(
             f'{out} holds a synthetic data set made with other parameters; '
             f'choose another folder or pass --overwrite'
         )
     for name in layout.folders:
         if (out / name).is_symlink():
-            raise DatasetError(
+            raise SyntheticDataError(
                 f'{out / name} is a link: files of another folder are not '
                 'replaced; choose another folder'
             )
@@ -172,7 +185,7 @@ def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict |
         (out / name).unlink(missing_ok=True)
     for name in layout.own_files(wanted['counts']):
         if (out / name).exists():
-            raise DatasetError(
+            raise SyntheticDataError(
                 f'{out / name} is in the way and was not '
                 f'written by this generator; choose another '
                 f'folder'
@@ -181,7 +194,7 @@ def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict |
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes a JPEG file of a (h, w, 3) BGR image, as `write_bytes` does."""
+    """Write a JPEG file of a (h, w, 3) BGR image, as `write_bytes` does."""
     _, content = cv2.imencode('.jpg', image, _QUALITY)
     write_bytes(path, content.tobytes())
 
@@ -194,7 +207,7 @@ def draw_split(
     annotate: Callable[[Scene, int, int], tuple[list, dict]],
     tick: Callable[[], None],
 ) -> tuple[list, list, list]:
-    """Draws the images of a split in a layout with COCO's kind of lists.
+    """Draw the images of a split in a layout with COCO's kind of lists.
 
     Args:
         out: Folder of the data set.
@@ -230,7 +243,7 @@ def draw_split(
 def _write(
     out: Path, layout: Layout, wanted: dict, progress: Callable[[int, int], None] | None
 ) -> int:
-    """Writes the data set of a manifest; counts its people."""
+    """Write the data set of a manifest; count its people."""
     for name in layout.folders:
         with _access(out / name):
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -259,11 +272,11 @@ def _check(
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f'expected an int for {name}, got {value!r}')
         if value < 0:
-            raise DatasetError(f'expected {name} >= 0, got {value}')
+            raise SyntheticDataError(f'expected {name} >= 0, got {value}')
     if num_train + num_val == 0:
-        raise DatasetError('expected at least one image, got num_train = num_val = 0')
+        raise SyntheticDataError('expected at least one image, got num_train = num_val = 0')
     if len(image_size) != 2 or not all(isinstance(v, int) and 64 <= v <= 4096 for v in image_size):
-        raise DatasetError(
+        raise SyntheticDataError(
             f'expected image_size as width and height from 64 to 4096 pixels, got {image_size!r}'
         )
     if people is not None and not (
@@ -271,7 +284,7 @@ def _check(
         and all(isinstance(v, int) for v in people)
         and 0 <= people[0] <= people[1] <= MAX_PEOPLE
     ):
-        raise DatasetError(
+        raise SyntheticDataError(
             f'expected people as the least and the greatest '
             f'number an image, 0 to {MAX_PEOPLE}, got '
             f'{people!r}'
@@ -289,12 +302,12 @@ def make_data_set(
     progress: Callable[[int, int], None] | None,
     people: tuple[int, int] | None,
 ) -> SyntheticSummary:
-    """Makes a data set of drawn people.
+    """Make a data set of drawn people.
 
     Args:
         layout: Its files.
         out_dir: As the other arguments, see
-            :func:`~.coco.make_synthetic_coco`.
+            `make_synthetic_coco`.
         num_train: Number of training images.
         num_val: Number of validation images.
         seed: Seed of all randomness, 0 or more.
@@ -308,7 +321,7 @@ def make_data_set(
 
     Raises:
         TypeError: A count or the seed is no int.
-        DatasetError: A count or a size is out of range, the folder holds
+        SyntheticDataError: A count or a size is out of range, the folder holds
             something else, or something could not be written.
     """
     image_size = tuple(image_size)

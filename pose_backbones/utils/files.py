@@ -24,6 +24,7 @@ MAX_TEXT = 2 << 30
 TRIED = 'try'
 _NO_NAME = 'its name is not one that a file can have'
 _LONGEST = 255  # bytes of a file's name
+_LONGEST_STEM = 240  # bytes of a name that a draft's suffix may be added to
 #: names of files that were being written: `replacing`, and `VideoWriter`
 _DRAFT = re.compile(
     r'(?P<file>.+)\.\d+\.part|'
@@ -392,6 +393,20 @@ def _draft(path: Path) -> Path:
     ending = f'.{os.getpid()}.part'
     name = os.fsencode(path.name)[: _LONGEST - len(ending)]
     return path.with_name(os.fsdecode(name) + ending)
+
+
+def shorten_name(path: Path, more: str = '') -> Path:
+    """Shorten a file's name to one that file systems take, also with the suffix of a draft.
+
+    Args:
+        path: Its last part may be too long.
+        more: Text that is added to the stem, such as a number.
+    """
+    suffix = os.fsencode(more + path.suffix)
+    stem = os.fsencode(path.stem)
+    cut = stem[: _LONGEST_STEM - len(suffix)]
+    errors = 'surrogateescape' if cut == stem else 'ignore'
+    return path.with_name(cut.decode(errors=errors) + more + path.suffix)
 
 
 def force(path: Path) -> None:

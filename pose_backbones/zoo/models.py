@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModule
 
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ..configs import building, config_folder, load_config
@@ -171,7 +172,7 @@ def build(
     return model
 
 
-def _init_quietly(model: torch.nn.Module) -> None:
+def _init_quietly(model: BaseModule) -> None:
     """Set start values without MMEngine's report of every parameter."""
     logger = MMLogger.get_current_instance()
     level = logger.level

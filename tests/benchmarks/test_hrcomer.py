@@ -38,8 +38,6 @@ from tests.helpers.tools import run_tool
 
 _BIG = 2**28
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def model() -> nn.Module:

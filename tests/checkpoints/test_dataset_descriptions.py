@@ -13,8 +13,6 @@ import mmpose
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.config import config as config_module
-from mmengine.runner import runner as runner_module
 
 from pose_backbones import PoseInferencer
 from pose_backbones.checkpoints.loading import read_checkpoint
@@ -63,13 +61,6 @@ train_cfg = dict(max_iters=1)
 default_hooks = dict(checkpoint=dict(interval=1))
 experiment_name = None
 """
-
-
-@pytest.fixture(autouse=True)
-def _quick(one_thread, monkeypatch):
-    """The maps are of a few pixels; the text of a config is not formatted."""
-    monkeypatch.setattr(config_module, 'FormatCode', lambda text, **options: (text, True))
-    monkeypatch.setattr(runner_module, 'collect_env', dict)
 
 
 def _keypoint_count(metainfo: dict) -> int:

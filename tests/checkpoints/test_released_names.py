@@ -44,7 +44,6 @@ def assert_same_values(converted, original):
     [
         ('moganet_x-tiny', lambda: MogaNet('x-tiny')),
         ('uniformer_small', lambda: UniFormer('small')),
-        ('uniformer_small_384', lambda: UniFormer('small')),
         ('uniformer_small_hybrid', lambda: UniFormer('small', attention='hybrid')),
         ('convnext_tiny', lambda: ConvNeXt('tiny')),
         ('convnext_v2_atto', lambda: ConvNeXt('v2-atto')),
@@ -268,11 +267,9 @@ def test_a_trainers_prefix_is_taken_off():
     plain = inspect_state_dict(weights)
     assert (done.family, done.naming) == ('UniFormer', 'ImageNet release')
     assert done.weights.keys() == plain.weights.keys()
-    assert all(
-        done.weights[f'backbone.{name}'] is weights[name]
-        for name in weights
-        if f'backbone.{name}' in done.weights
-    )
+    kept = [name for name in weights if f'backbone.{name}' in done.weights]
+    assert len(kept) > len(weights) // 2
+    assert all(done.weights[f'backbone.{name}'] is weights[name] for name in kept)
     assert done.left_out == with_prefix('model', plain.left_out)
 
     whole = {**with_prefix('backbone', convnext_backbone('mmpretrain')), **old_head(32)}

@@ -1,8 +1,6 @@
 """demo/top_down_img_demo.py: the people of a COCO file, drawn."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -11,9 +9,9 @@ import pytest
 from pose_backbones import PoseInferencer
 from pose_backbones.cli.image_demo import main
 from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
-from pose_backbones.inference.annotated_outputs import write_picture
+from pose_backbones.utils.images import write_image
 from tests.helpers.pose_cases import picture, write_checkpoint, write_config
-from tests.helpers.tools import ROOT, tool_env
+from tests.helpers.tools import ROOT, run_tool
 
 BOXES = {7: [[10, 8, 30, 50], [50, 12, 28, 44]], 9: []}
 
@@ -37,32 +35,26 @@ def files(tmp_path_factory):
 
 def test_script_draws_every_image(files, tmp_path):
     config, weights, folder, file = files
-    subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / 'demo/top_down_img_demo.py'),
-            config,
-            weights,
-            '--img-root',
-            folder,
-            '--json-file',
-            file,
-            '--out-img-root',
-            str(tmp_path / 'out'),
-            '--device',
-            'cpu',
-            '--kpt-thr',
-            '0',
-        ],
-        check=True,
-        env=tool_env(),
-        cwd=ROOT / 'demo',
-        capture_output=True,
+    done = run_tool(
+        ROOT / 'demo/top_down_img_demo.py',
+        config,
+        weights,
+        '--img-root',
+        folder,
+        '--json-file',
+        file,
+        '--out-img-root',
+        tmp_path / 'out',
+        '--device',
+        'cpu',
+        '--kpt-thr',
+        '0',
     )
+    assert done.returncode == 0, done.stdout
     pose = PoseInferencer(config, weights, device='cpu')
     paths = [f'{folder}/{number}.png' for number in BOXES]
     for index, result in enumerate(pose(paths, file)):
-        write_picture(tmp_path / 'expected.jpg', result.draw(threshold=0.0))
+        write_image(tmp_path / 'expected.jpg', result.draw(threshold=0.0))
         expected, found = (
             cv2.imread(str(tmp_path / name)).astype(int)
             for name in ('expected.jpg', f'out/vis_{index}.jpg')
@@ -99,7 +91,7 @@ def test_errors_come_before_the_model_is_loaded(files, tmp_path):
     with pytest.raises(ConfigError, match='nothing to do: expected --show'):
         main([*start, '--json-file', file])
     out = ['--out-img-root', str(tmp_path / 'out')]
-    with pytest.raises(DatasetError, match='missing.json cannot be read'):
+    with pytest.raises(DatasetError, match='annotations missing.json: there is no such'):
         main([*start, '--json-file', 'missing.json', *out])
     with pytest.raises(
         DatasetError,
@@ -109,5 +101,5 @@ def test_errors_come_before_the_model_is_loaded(files, tmp_path):
         main([*start, '--json-file', file, '--img-root', str(tmp_path), *out])
     other = tmp_path / 'list.json'
     other.write_text('[]')
-    with pytest.raises(DatasetError, match='no COCO annotation file'):
+    with pytest.raises(DatasetError, match='list.json holds no annotations but a list'):
         main([*start, '--json-file', str(other), *out])

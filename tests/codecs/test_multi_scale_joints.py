@@ -265,13 +265,12 @@ def test_images_of_a_batch_are_apart():
     assert not torch.equal(found[0][0], found[1][0])
 
 
-def tiny_outputs(logits, joints, **more) -> dict:
+def tiny_outputs(logits, joints) -> dict:
     """Of an image with 2x2 queries of one scale and 4x4 heat maps."""
     return dict(
         confidences=[torch.tensor(logits).reshape(1, 1, 2, 2)],
         joints=[torch.tensor(joints).reshape(1, 2, 2, 2, 2)],
         heatmaps=torch.arange(32.0).reshape(1, 2, 4, 4) / 32,
-        **more,
     )
 
 
@@ -304,22 +303,6 @@ def test_threshold_order_and_values():
     ((poses, scores),) = tiny_codec(score_threshold=0.99).decode([tiny_outputs(LOGITS, JOINTS)])
     assert poses.shape == (0, 2, 2)
     assert scores.shape == (0, 2)
-
-
-def test_only_the_chosen_are_refined():
-    asked = []
-
-    def refine(joints):
-        asked.append(joints)
-        return joints + 1
-
-    ((poses, scores),) = tiny_codec(max_num_people=1).decode(
-        [tiny_outputs(LOGITS, JOINTS, refine=refine)]
-    )
-    torch.testing.assert_close(asked[0], torch.tensor(JOINTS)[None, [2]])
-    torch.testing.assert_close(poses, 4 * torch.tensor(JOINTS)[[2]] + 4)
-    # The refined joints' pixels: (2, 3) and, cut to the map, (3, 3).
-    torch.testing.assert_close(scores, torch.tensor([[14, 31]]) / 32 * torch.tensor(3.0).sigmoid())
 
 
 def test_one_pose_of_two_scales_is_kept():

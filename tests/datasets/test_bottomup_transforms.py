@@ -1,6 +1,6 @@
 """Tests of the transforms of images with all their people."""
 
-from pathlib import Path
+import json
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from pose_backbones.models.data_preprocessors import PyramidDataPreprocessor
 from pose_backbones.synthetic import encode_rle, make_synthetic_coco, make_synthetic_crowdpose
 from tests.helpers.tools import ROOT
 
-SHARED = ROOT.parent / 'shared' / 'data'
+LOADING = [dict(type='pose_backbones.LoadImage'), dict(type='pose_backbones.GetPeople')]
 PIPELINES = ROOT / 'configs/_base_/pipelines'
 #: (y, x) windows of an image of 60x80 pixels
 CROWD, BARE = np.s_[10:30, 5:25], np.s_[40:55, 50:70]
@@ -576,16 +576,24 @@ def test_configs_have_the_augmentation_of_the_original():
     assert tuple(narrow.train_pipeline[3].heatmap_size) == (96, 96)
 
 
-@pytest.mark.skipif(not (SHARED / 'coco').is_dir(), reason='no COCO images')
-def test_coco_photographs_have_their_crowds_masked():
-    folder = SHARED / 'coco'
-    data = dataset(
-        CocoDataset,
-        folder,
-        'test_coco.json',
-        '',
-        [dict(type='pose_backbones.LoadImage'), dict(type='pose_backbones.GetPeople')],
-    )
+def test_coco_images_have_their_crowds_masked(tmp_path):
+    make_synthetic_coco(tmp_path, 12, 0, people=(3, 6), seed=2)
+    path = tmp_path / 'annotations/person_keypoints_train.json'
+    content = json.loads(path.read_text())
+    for number, one in enumerate(content['annotations']):
+        if number % 3 == 0:  # outlined, and labelled as a person without keypoints
+            one.update(keypoints=[0] * 51, num_keypoints=0)
+        elif number % 3 == 1:  # run lengths
+            shape = next(
+                (image['height'], image['width'])
+                for image in content['images']
+                if image['id'] == one['image_id']
+            )
+            rle = run_lengths.frPyObjects(one['segmentation'], *shape)
+            mask = run_lengths.decode(rle).reshape(*shape, -1).any(-1)
+            one.update(iscrowd=1, segmentation=encode_rle(mask))
+    path.write_text(json.dumps(content))
+    data = dataset(CocoDataset, tmp_path, f'annotations/{path.name}', 'train/', LOADING)
     masked = 0
     for number in range(len(data)):
         results = data[number]
@@ -594,27 +602,20 @@ def test_coco_photographs_have_their_crowds_masked():
         for one in results['raw_ann_info']:
             if one['iscrowd'] or not one['num_keypoints']:
                 rle = run_lengths.frPyObjects(one['segmentation'], *shape)
-                part = run_lengths.decode(rle)
-                expected |= part.reshape(*shape, -1).any(-1)
+                expected |= run_lengths.decode(rle).reshape(*shape, -1).any(-1)
         np.testing.assert_array_equal(results['img_mask'] == 0, expected)
         masked += expected.any()
         assert results['area'].tolist() == pytest.approx(
             [one['area'] for one in results['raw_ann_info']]
         )
-    assert masked
+    assert masked == len(data) == 12
 
 
-@pytest.mark.skipif(not (SHARED / 'crowdpose').is_dir(), reason='no CrowdPose images')
-def test_crowdpose_photographs_have_box_areas():
-    folder = SHARED / 'crowdpose'
-    (ann_file,) = (path.name for path in Path(folder).glob('*.json') if 'det' not in path.name)
-    data = dataset(
-        CrowdPoseDataset,
-        folder,
-        ann_file,
-        '',
-        [dict(type='pose_backbones.LoadImage'), dict(type='pose_backbones.GetPeople')],
-    )
+def test_crowdpose_images_have_box_areas(tmp_path):
+    make_synthetic_crowdpose(tmp_path, 6, 0, seed=2)
+    ann_file = 'annotations/mmpose_crowdpose_trainval.json'
+    data = dataset(CrowdPoseDataset, tmp_path, ann_file, 'images/', LOADING)
+    assert len(data) == 6
     for number in range(len(data)):
         results = data[number]
         boxes = np.array([one['bbox'] for one in results['raw_ann_info']])

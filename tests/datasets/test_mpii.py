@@ -12,7 +12,7 @@ from scipy.io import loadmat
 
 from pose_backbones.datasets.mpii import read_people
 from pose_backbones.errors import DatasetError
-from pose_backbones.synthetic import make_synthetic_mpii
+from pose_backbones.synthetic import SyntheticDataError, make_synthetic_mpii
 from tests.helpers.tools import run_tool
 
 SEED = 3  # that of the fixture `synthetic`
@@ -90,7 +90,10 @@ def test_the_drawn_people_are_those_of_coco(mpii, synthetic):
 def test_the_middle_of_the_drawn_people(mpii, synthetic):
     """Pelvis between the hips, the neck below the head, the nose in it."""
     people = read(mpii, 'val')
-    for ours, theirs in zip(people, coco_people(synthetic)):
+    shown = np.array([one['joints_vis'] for one in people]) > 0
+    assert shown[:, [2, 3, 6]].all(1).sum() > 3
+    assert shown[:, [7, 8, 9]].all(1).sum() > 3
+    for ours, theirs in zip(people, coco_people(synthetic), strict=True):
         joints, seen = np.array(ours['joints']), np.array(ours['joints_vis'])
         x1, y1, x2, y2 = ours['headbox']
         height = max(joints[seen > 0, 1]) - y1
@@ -139,7 +142,7 @@ def test_the_same_seed_gives_the_same_files(mpii, tmp_path):
 
 
 def test_layouts_do_not_overwrite_each_other(synthetic):
-    with pytest.raises(DatasetError, match='no synthetic data set of this'):
+    with pytest.raises(SyntheticDataError, match='no synthetic data set of this'):
         make_synthetic_mpii(synthetic, 2, 2, overwrite=True)
 
 

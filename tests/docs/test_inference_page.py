@@ -20,8 +20,6 @@ from tests.helpers.tools import ROOT
 NAME = 'moganet-s_coco-256x192'
 BOX = [10, 5, 40, 50]  # left, top, width, height
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 def blocks(page: str) -> list[str]:
     """The Python that is about the package's own inferencer."""

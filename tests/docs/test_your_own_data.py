@@ -19,7 +19,7 @@ from mmpose.utils import register_all_modules
 
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.cli import train as train_api
-from pose_backbones.structures.coco_annotations import read_keypoint_file
+from pose_backbones.structures.coco_keypoints import read_keypoint_file
 from pose_backbones.visualization import draw
 from tests.helpers.tools import ROOT, tool_env
 

@@ -14,9 +14,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.cli.train import _full_disk
 from pose_backbones.engine.checkpoints import find_latest, latest_checkpoint
+from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.saving import plain, write_checkpoint
 from pose_backbones.errors import CheckpointError, ConfigError, TrainingError, WorkDirError
 from pose_backbones.preflight import saved_summary
@@ -35,8 +35,6 @@ POINTS = (
     'removed',
 )
 KEEP_ONE = dict(default_hooks__checkpoint__max_keep_ckpts=1)
-
-pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def names(folder: Path) -> set[str]:

@@ -29,8 +29,6 @@ from tests.helpers.noisy_runs import (
     train_noisy,
 )
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 #: changes of the config, and the checkpoints to resume from
 CASES = {
     'iterations': ({}, [2, 6]),

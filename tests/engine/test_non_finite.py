@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from pose_backbones.cli.runner import PoseRunner
 from pose_backbones.engine.non_finite import NonFiniteHook
+from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import ConfigError, TrainingError
 from tests.helpers.noisy_runs import NAMED, NamedModel, run_script, train_noisy
 from tests.helpers.toy_runs import ToyModel
-
-pytestmark = pytest.mark.usefixtures('one_thread')
 
 #: sample 5 is in iterations 2, 5 and 8
 NAN = {'train_dataloader__dataset__targets': {5: math.nan}}

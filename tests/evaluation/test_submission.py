@@ -41,7 +41,7 @@ def test_the_name_says_the_split(image_list, split):
 
 
 def test_a_list_that_says_no_split():
-    with pytest.raises(ConfigError, match='not to be seen from a/mine.json'):
+    with pytest.raises(ConfigError, match='file name a/mine.json .* contains no split'):
         submission_name('a/mine.json', 'us')
 
 
@@ -57,9 +57,9 @@ def test_the_best_twenty_of_an_image_stay():
     kept = best_people(results)
     assert kept == [r for r in results if r['image_id'] == 2 or r['score'] > 2.5 / 23]
     assert len(kept) == 40
-    check_results(kept, {1, 2})
-    with pytest.raises(DatasetError, match='image 1: 23 people, expected 20'):
-        check_results(results, {1, 2})
+    check_results('r.json', kept, {1, 2})
+    with pytest.raises(DatasetError, match='image 1 has 23 people: expected at most 20'):
+        check_results('r.json', results, {1, 2})
 
 
 def test_of_equal_scores_the_first_stay():
@@ -70,20 +70,20 @@ def test_of_equal_scores_the_first_stay():
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(image_id=4), 'of image 4: its image_id is not in the image list'),
-        (dict(category_id=2), 'its category_id is 2; expected 1'),
-        (dict(keypoints=[0.0] * 42), '42 numbers in keypoints; expected 51'),
-        (dict(keypoints=[0.0] * 50 + [float('nan')]), 'not all finite numbers'),
-        (dict(keypoints=[0.0] * 50 + ['x']), 'not all finite numbers'),
-        (dict(score=float('inf')), 'its score is inf; expected a finite'),
+        (dict(image_id=4), 'of image 4, has the image_id 4: expected .* of the image list'),
+        (dict(category_id=2), 'has the category_id 2: expected 1'),
+        (dict(keypoints=[0.0] * 42), '42 numbers in keypoints: expected 51'),
+        (dict(keypoints=[0.0] * 50 + [float('nan')]), 'something else than finite numbers'),
+        (dict(keypoints=[0.0] * 50 + ['x']), 'something else than finite numbers'),
+        (dict(score=float('inf')), 'has the score inf: expected a finite'),
         (dict(bbox=[0, 0, 1, 1]), 'has the fields bbox, category_id'),
     ],
 )
 def test_every_rule(changes, message):
     good = [result(1), result(2)]
-    check_results(good, {1, 2, 3})
-    with pytest.raises(DatasetError, match=f'refuse result 2, .*{message}'):
-        check_results([*good, {**result(3), **changes}], {1, 2, 3})
+    check_results('r.json', good, {1, 2, 3})
+    with pytest.raises(DatasetError, match=f'reject r.json: result 2, .*{message}'):
+        check_results('r.json', [*good, {**result(3), **changes}], {1, 2, 3})
 
 
 @pytest.fixture

@@ -20,6 +20,11 @@ def load(case: str) -> dict:
     return json.loads((FOLDER / f'{case}.json').read_text())
 
 
+def published_figures(family: str) -> list[dict]:
+    """The rows of a family's tables, as `tests/golden/figures.py` reads them."""
+    return json.loads((FOLDER / 'published_figures.json').read_text())[family]['rows']
+
+
 def weights(record: dict, prefix: str = '') -> dict[str, torch.Tensor]:
     """The original checkpoint's weights, their names without the prefix."""
     return {

@@ -1,53 +1,14 @@
 """Tools as processes that get signals."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.helpers.fork_server import shared_server
 from tests.helpers.tools import ROOT, tool_env
-
-#: Imports everything and forks a process for each request: a start takes a
-#: tenth of a second and not ten. Requests and answers are lines of JSON.
-_SERVER = """
-import json, os, runpy, signal, sys
-import torch
-import pose_backbones
-import pose_backbones.cli.infer, pose_backbones.cli.test
-import pose_backbones.cli.train, pose_backbones.cli.report
-for line in sys.stdin:
-    request = json.loads(line)
-    if 'wait' in request:
-        answer = os.waitstatus_to_exitcode(os.waitpid(request['wait'], 0)[1])
-    else:
-        answer = os.fork()
-        if answer == 0:
-            os.setsid()
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            log = os.open(request['log'], os.O_WRONLY | os.O_CREAT
-                          | os.O_TRUNC, 0o600)
-            null = os.open(os.devnull, os.O_RDONLY)
-            for number, end in ((0, null), (1, log), (2, log)):
-                os.dup2(end, number)
-            sys.argv = request['command']
-            sys.path[0] = os.path.dirname(sys.argv[0])
-            status = 0
-            try:
-                runpy.run_path(sys.argv[0], run_name='__main__')
-            except SystemExit as left:
-                status = left.code or 0
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-                status = 1
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    print(json.dumps(answer), flush=True)
-"""
 
 
 class Process:
@@ -127,7 +88,7 @@ def start(command: list, log: Path, **env: str) -> Process:
 
 
 class Server:
-    """Starts tools fast, after it has loaded everything once.
+    """Starts tools in forked processes that get signals.
 
     Args:
         folder: For logs, and for temporary files of the tools.
@@ -137,29 +98,24 @@ class Server:
         self.folder, self.temporary = folder, folder / 'tmp'
         self.temporary.mkdir()
         self._started: list[int] = []
-        self._process = subprocess.Popen(
-            [sys.executable, '-c', _SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=tool_env(TMPDIR=str(self.temporary)),
-        )
+        self._server = shared_server()
 
-    def _ask(self, **request) -> int:
-        self._process.stdin.write(json.dumps(request) + '\n')
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def start(self, name: str, *arguments) -> Process:
-        """Start a script of tools/."""
+    def start(self, name: str | Path, *arguments, env: dict[str, str] | None = None) -> Process:
+        """Start a script of tools/, or at an absolute path."""
         log = self.folder / f'{len(self._started)}.log'
         log.touch()
-        pid = self._ask(log=str(log), command=[str(ROOT / 'tools' / name), *map(str, arguments)])
+        command = [str(ROOT / 'tools' / name), *map(str, arguments)]
+        pid = self._server.start(command, log, tool_env(TMPDIR=str(self.temporary), **(env or {})))
         self._started.append(pid)
-        return Process(pid, log, lambda: self._ask(wait=pid))
+        return Process(pid, log, lambda: self._server.wait(pid))
+
+    def start_code(self, code: str, *arguments) -> Process:
+        """Start Python code as a script."""
+        script = self.folder / f'{len(self._started)}.py'
+        script.write_text(code)
+        return self.start(script, *arguments)
 
     def close(self) -> None:
-        for pid in filter(runs, self._started):  # after a failure
+        """End what a failed test has left."""
+        for pid in filter(runs, self._started):
             os.killpg(pid, signal.SIGKILL)
-        self._process.stdin.close()
-        self._process.wait()

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, METRICS, MODELS
 from torch.utils.data import Dataset
 
-from pose_backbones.cli.runner import PoseRunner
+from pose_backbones.engine.runner import PoseRunner
 
 #: loggers of one name are one, with the file of the first
 _NUMBERS = itertools.count()

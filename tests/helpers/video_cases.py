@@ -1,16 +1,20 @@
-"""Videos for tests, written by OpenCV."""
+"""Videos for tests: frames that carry their number, written by OpenCV or PyAV."""
 
 import struct
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
 COLOURS = ((0, 0, 220), (0, 200, 0), (220, 0, 0), (230, 230, 230))
+SAMPLE_RATE = 44_100
 
 
 def make_frame(index: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """Four coloured quarters and, in the middle, a grey of 8 × the index."""
+    """Draw four coloured quarters and, in the middle, a grey of 8 × the index."""
     frame = np.zeros((height, width, 3), np.uint8)
     x, y = width // 2, height // 2
     for number, colour in enumerate(COLOURS):
@@ -21,18 +25,73 @@ def make_frame(index: int, width: int = 96, height: int = 64) -> np.ndarray:
 
 
 def read_index(frame: np.ndarray) -> int:
-    """The number that `make_frame` has put into a frame."""
+    """Read the number that `make_frame` has put into a frame."""
     y, x = frame.shape[0] // 2, frame.shape[1] // 2
     return round(frame[y - 8 : y + 8, x - 8 : x + 8].mean() / 8)
 
 
 def make_video(path: Path, count: int = 30, fps: float = 29.97, codec: str = 'mp4v') -> Path:
-    """A video of `make_frame`'s frames."""
+    """Write the frames of `make_frame` with OpenCV."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, (96, 64))
     for index in range(count):
         writer.write(make_frame(index))
     writer.release()
     return path
+
+
+def encode_video(
+    path: Path,
+    codec: str = 'libx264',
+    *,
+    times: Sequence[float] = tuple(np.arange(30) / 25),
+    size: tuple[int, int] = (96, 64),
+    pix_fmt: str = 'yuv420p',
+    sound: str | None = None,
+    seconds: float = 4.0,
+    container: dict[str, str] | None = None,
+    stream: dict[str, str] | None = None,
+) -> Path:
+    """Write the frames of `make_frame` with PyAV.
+
+    Args:
+        path: Of the file.
+        codec: FFmpeg's name of the encoder.
+        times: When each frame is shown, in seconds.
+        size: Width and height of the frames.
+        pix_fmt: FFmpeg's name of the pixel format.
+        sound: Encoder of a tone; None for a video without sound.
+        seconds: Length of the sound.
+        container, stream: Options of the container and of the video's encoder.
+    """
+    with av.open(str(path), 'w', options=container or {}) as output:
+        video = output.add_stream(codec, rate=25, options=stream or {})
+        video.width, video.height = size
+        video.pix_fmt = pix_fmt
+        video.codec_context.time_base = Fraction(1, 1000 if codec == 'libx264' else 25)
+        if sound is not None:
+            audio = output.add_stream(sound, rate=SAMPLE_RATE, layout='mono')
+            for frame in _tone(seconds):
+                output.mux(audio.encode(frame))
+            output.mux(audio.encode(None))
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(make_frame(index, *size), format='bgr24')
+            frame.time_base = video.codec_context.time_base
+            frame.pts = round(time / frame.time_base)
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    return path
+
+
+def _tone(seconds: float):
+    samples = np.sin(np.arange(round(SAMPLE_RATE * seconds)) * 2 * np.pi * 440 / SAMPLE_RATE)
+    samples = (8000 * samples).astype(np.int16)[None]
+    for start in range(0, samples.shape[1], 1024):
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples[:, start : start + 1024]), format='s16', layout='mono'
+        )
+        frame.sample_rate, frame.pts = SAMPLE_RATE, start
+        frame.time_base = Fraction(1, SAMPLE_RATE)
+        yield frame
 
 
 def rotate(path: Path, matrix: tuple[int, int, int, int]) -> Path:

@@ -146,7 +146,7 @@ def test_sequences_go_with_all_images_read_or_not(tmp_path):
             'no boxes for array 2: expected an entry for each image, found 1',
         ),
         (3, IMAGE, TypeError, "boxes is a int: expected 'whole-image', a COCO"),
-        ('nowhere.json', IMAGE, DatasetError, 'no file of boxes nowhere.json'),
+        ('nowhere.json', IMAGE, DatasetError, 'the boxes nowhere.json: there is no such file'),
     ],
 )
 def test_boxes_that_do_not_fit(boxes, inputs, error, message):
@@ -296,26 +296,33 @@ def test_a_file_of_other_images(files):
 
 
 @pytest.mark.parametrize(
-    'content',
+    ('content', 'message'),
     [
-        '{"a": 1}',
-        '[1]',
-        '[{"image_id": 1}]',
-        '{"annotations": []}',
-        '[{"image_id": 1, "bbox": [1, 2, 3]}]',
-        '"text"',
-        '[{"image_id": 1, "bbox": [1, 2, 3, "4"]}]',
+        ('{"a": 1}', 'holds no boxes: expected a list of detections, .*, or images and annot'),
+        ('{"annotations": []}', 'holds no boxes: expected'),
+        ('"text"', 'holds no boxes: expected'),
+        ('[1]', 'holds no boxes: expected'),
+        ('{"images": [1], "annotations": []}', 'images has the entry 1: expected an object'),
+        ('{"images": 1, "annotations": []}', 'has no images: expected a list'),
+        ('{"images": [{"id": 7}], "annotations": []}', 'image 7 has no file_name: expected'),
+        ('[{"image_id": 1}]', 'detection 0, of image 1, has no bbox: expected .x, y'),
+        (
+            '[{"image_id": 1, "bbox": [1, 2, 3]}]',
+            'detection 0, of image 1, has the bbox .1, 2, 3.: expected .x, y',
+        ),
+        (
+            '{"images": [], "annotations": [{"id": 5, "image_id": 1, "bbox": [1, 2, 3, "4"]}]}',
+            "annotation 5 has the bbox .1, 2, 3, '4'.: expected",
+        ),
     ],
 )
-def test_what_is_no_file_of_boxes(files, content):
+def test_what_is_no_file_of_boxes(files, content, message):
     _, file = files([], content)
-    with pytest.raises(
-        DatasetError, match='is not a COCO file of boxes: expected a list of detections'
-    ):
+    with pytest.raises(DatasetError, match=f'boxes.json:? {message}'):
         BoxFile(file)
 
 
 def test_a_file_that_is_cut_off(files):
     _, file = files([], '[{"image_id": 1, ')
-    with pytest.raises(DatasetError, match='the file of boxes .* is unreadable: '):
+    with pytest.raises(DatasetError, match='cannot read the boxes .*boxes.json: Expecting'):
         BoxFile(file)

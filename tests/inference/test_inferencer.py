@@ -33,8 +33,6 @@ from tests.helpers.pose_cases import (
 PEOPLE = (2, 0, 7, 1, 0, 3)
 SIZES = ((80, 60), (30, 90), (64, 64), (200, 50), (1, 1), (80, 60))
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 def pictures() -> list[np.ndarray]:
     return [picture(k, *size) for k, size in enumerate(SIZES)]

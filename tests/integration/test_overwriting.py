@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from pose_backbones.cli import draw_results as compare
-from pose_backbones.cli import image_demo, inferencer_demo, report
+from pose_backbones.cli import image_demo, inferencer_demo, make_dataset_info, report
 from pose_backbones.cli import plot_training as curves
 from pose_backbones.errors import ConfigError, DatasetError, PoseBackbonesError, WorkDirError
-from pose_backbones.structures import metainfo
 from pose_backbones.synthetic import make_synthetic_coco
 from tests.helpers.pose_cases import picture
 from tests.helpers.tools import small_disk
@@ -161,7 +160,7 @@ def outputs(case: Path):
             (),
         ),
         'make_dataset_info': (
-            lambda out, *more: metainfo.main([str(truth), str(out), *more]),
+            lambda out, *more: make_dataset_info.main([str(truth), str(out), *more]),
             '.py',
             (truth,),
         ),

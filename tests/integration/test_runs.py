@@ -7,15 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
+from tests.helpers.tools import ROOT, free_port, run_together, run_tool, tool_env
 
 METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
 
@@ -35,7 +33,9 @@ def last_loss(work_dir) -> list[float]:
 def trained(tiny_config, synthetic, tmp_path_factory):
     """A run of six steps in one process."""
     work = tmp_path_factory.mktemp('trained') / 'work'
-    done = run_tool('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
+    done = run_tool(
+        'train.py', tiny_config, '--data-root', synthetic, '--work-dir', work, real=True
+    )
     assert done.returncode == 0, done.stdout
     return work
 
@@ -51,52 +51,24 @@ def test_training_writes_what_it_should(trained):
     assert losses[-1] < losses[0]
 
 
-def test_a_killed_run_resumes_at_the_right_step(trained, tiny_config, synthetic, tmp_path):
+def test_a_killed_run_resumes_at_the_right_step(server, trained, tiny_config, synthetic, tmp_path):
     """Killed after its fourth step, it goes on with the fifth."""
     work = tmp_path / 'work'
-    command = [
-        sys.executable,
-        str(ROOT / 'tools/train.py'),
-        str(tiny_config),
-        '--data-root',
-        str(synthetic),
-        '--work-dir',
-        str(work),
-    ]
-    slow = ['--cfg-options', 'train_cfg.max_iters=2000']
-    log = tmp_path / 'log.txt'
-    with log.open('w') as out:
-        process = subprocess.Popen(
-            command + slow, env=tool_env(), stdout=out, stderr=out, start_new_session=True
-        )
-        deadline = time.monotonic() + 180
-        while (
-            not (work / 'last_checkpoint').exists()
-            or 'iter_4' not in (work / 'last_checkpoint').read_text()
-        ):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+    command = ('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
+    process = server.start(*command, '--cfg-options', 'train_cfg.max_iters=2000')
+    pointer = work / 'last_checkpoint'
+    process.wait_until(lambda: pointer.exists() and 'iter_4' in pointer.read_text())
+    process.send(signal.SIGKILL, group=True)
+    assert process.wait() == -signal.SIGKILL
     for file in work.glob('iter_*.pth'):  # what it did after step 4
         if int(re.findall(r'\d+', file.stem)[0]) > 4:
             file.unlink()
-    (work / 'last_checkpoint').write_text(str(work / 'iter_4.pth'))
+    pointer.write_text(str(work / 'iter_4.pth'))
 
-    resumed = subprocess.run(
-        [*command, '--resume'],
-        env=tool_env(),
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=180,
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    text = resumed.stdout + resumed.stderr
-    assert 'resumed epoch: 0, iter: 4' in text
-    steps = re.findall(r'Iter\(train\) \[(\d)/6\]', text)
+    resumed = run_tool(*command, '--resume')
+    assert resumed.returncode == 0, resumed.stdout
+    assert 'resumed epoch: 0, iter: 4' in resumed.stdout
+    steps = re.findall(r'Iter\(train\) \[(\d)/6\]', resumed.stdout)
     assert sorted(set(steps)) == ['5', '6']
     straight = read_checkpoint(trained / 'iter_6.pth')
     again = read_checkpoint(work / 'iter_6.pth')
@@ -214,6 +186,7 @@ def test_two_processes_evaluate_to_the_same_results(
         '--work-dir',
         tmp_path / 'work',
         PORT=free_port(),
+        real=True,
     )
     assert done.returncode == 0, done.stdout
     with out.open('rb') as file:
@@ -277,33 +250,13 @@ def test_nodes_that_find_different_checkpoints_do_not_start(
     trained, tiny_config, synthetic, tmp_path
 ):
     """Work dirs that are not shared: one resumes, the other would not."""
-    port = free_port()
     (tmp_path / 'first').mkdir()
     for name in ('iter_4.pth', 'tiny.py'):
         shutil.copy(trained / name, tmp_path / 'first')
-    nodes = []
-    for rank, folder in enumerate(('first', 'second')):
-        nodes.append(
-            subprocess.Popen(
-                [
-                    'bash',
-                    str(ROOT / 'tools/dist_train.sh'),
-                    str(tiny_config),
-                    '1',
-                    '--data-root',
-                    str(synthetic),
-                    '--work-dir',
-                    str(tmp_path / folder),
-                    '--resume',
-                ],
-                env=tool_env(NNODES='2', NODE_RANK=str(rank), PORT=port),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    outputs = [node.communicate(timeout=240)[0] for node in nodes]
-    assert all(node.returncode for node in nodes), outputs
+    command = ('train.py', tiny_config, '--data-root', synthetic, '--resume', '--work-dir')
+    nodes = run_together((*command, tmp_path / 'first'), (*command, tmp_path / 'second'))
+    outputs = [node.stdout for node in nodes]
+    assert [node.returncode for node in nodes] == [2, 2], outputs
     assert (
         'error: the processes would not start together, but from '
         'iter_4.pth, the first step' in outputs[0] + outputs[1]

@@ -18,7 +18,7 @@ def project(tmp_path):
     folder = tmp_path / 'project'
     (folder / 'tools').mkdir(parents=True)
     shutil.copy(ROOT / 'tools/setup_env.sh', folder / 'tools')
-    for name in ('requirements.txt', 'setup.py'):
+    for name in ('requirements.txt', 'pyproject.toml'):
         shutil.copy(ROOT / name, folder)
     commands = tmp_path / 'bin'
     commands.mkdir()

@@ -11,18 +11,11 @@ import torch
 import torch.distributed as dist
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from pose_backbones.cli import main as cli
+from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import stopping
 from pose_backbones.errors import ConfigError
-from tests.helpers.processes import Process, Server, children, runs, start
+from tests.helpers.processes import Process, children, runs, start
 from tests.helpers.tools import ROOT
-
-
-@pytest.fixture(scope='module')
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp('server'))
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pose_backbones.registry import MODELS as OURS
 from pose_backbones.synthetic import make_synthetic_crowdpose
 from pose_backbones.zoo import get_config, read_families, read_models
 from pose_backbones.zoo.models import without_weights
-from tests.helpers.tools import ROOT
+from tests.helpers.golden_values import published_figures
 
 #: without data set and size: arch, learning rate, images a GPU, epochs
 RECIPES = {
@@ -33,7 +33,6 @@ RECIPES = {
     'l-flip-ms_8xb16-2e': ('large', 1e-4, 16, 2),
 }
 NAMES = [f'bu_hrcomer-{recipe}_{data}-768' for data in ('coco', 'crowdpose') for recipe in RECIPES]
-SOURCE = ROOT.parent / 'shared/sources/convnextpose.md'
 SIZE = 64  # of the inputs in tests
 
 
@@ -278,47 +277,24 @@ def test_metric_tells_right_from_wrong(data, folders):
     assert wrong < 0.5
 
 
-def tables() -> list[tuple]:
-    """Rows of the source: where, backbone, tested with flips and scales, and
-    figures in percent."""
-    rows, title, heads = [], '', []
-    for line in SOURCE.read_text().splitlines():
-        if line.startswith('###'):
-            title, heads = line.partition(' on ')[2].strip(), []
-        elif line.startswith('|') and title:
-            cells = [cell.strip() for cell in line.strip('| ').split('|')]
-            if not heads:
-                heads = cells
-            elif '---' not in line:
-                rows.append((title, *cells[:3], dict(zip(heads[3:], cells[3:]))))
-    return rows
-
-
-@pytest.mark.skipif(not SOURCE.is_file(), reason='the source is not here')
-def test_figures_of_the_source():
+def test_published_figures():
     places = {
-        ('COCO val2017', 'coco'): 'val',
-        ('COCO test-dev2017', 'coco'): 'test-dev',
-        ('CrowdPose test', 'crowdpose'): 'test',
+        'Results on COCO val2017': ('coco', 'val'),
+        'Results on COCO test-dev2017': ('coco', 'test-dev'),
+        'Results on CrowdPose test': ('crowdpose', 'test'),
     }
+    recipes = {'ConvNeXt-Base': 'b_8xb12-70e', 'ConvNeXt-Large': 'l_8xb8-70e'}
     (collection,) = (
         item
         for family in read_families()
         for item in family.collections
         if item['Name'] == 'HRCoMer'
     )
-    results, rows = collection['Upstream Results'], tables()
-    for title, backbone, flip, scales, figures in rows:
-        ((data, split),) = (
-            (data, split) for (name, data), split in places.items() if name == title
-        )
-        recipe = {'**ConvNeXt-Base**': 'b_8xb12-70e', '**ConvNeXt-Large**': 'l_8xb8-70e'}[backbone]
-        assert flip == scales
-        if flip == '&#10004;':
-            recipe = 'l-flip-ms_8xb16-2e'
-        printed = results[f'bu_hrcomer-{recipe}_{data}-768'].pop(split)
-        assert {
-            key.replace('AP@0', 'AP '): f'{100 * value:.1f}' for key, value in printed.items()
-        } == figures
+    results, rows = collection['Upstream Results'], published_figures('hrcomer')
     assert len(rows) == 9
+    for row in rows:
+        data, split = places[row['section']]
+        recipe = 'l-flip-ms_8xb16-2e' if row['multi_scale'] else recipes[row['model']]
+        stated = results[f'bu_hrcomer-{recipe}_{data}-768'].pop(split)
+        assert {key: round(100 * value, 1) for key, value in stated.items()} == row['figures']
     assert not any(results.values())

@@ -16,8 +16,6 @@ from pose_backbones.checkpoints.loading import load_weights, read_checkpoint
 from pose_backbones.errors import CheckpointError
 from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, stir
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 def model(seed: int = 0, **kwargs):
     """A small estimator of 5 joints."""

@@ -19,8 +19,6 @@ from pose_backbones.zoo import get_config
 DEMO = 'bu_hrcomer-atto_1xb2-demo_synthetic-384'
 SIZE, IMAGES, STEPS, BATCH = 96, 6, 250, 4
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory) -> ConfigDict:

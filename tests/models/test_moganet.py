@@ -280,7 +280,7 @@ def test_fused_runs_without_the_blocks(monkeypatch):
         assert (net(x)[0] - expected[0]).abs().max() > 0.01
     monkeypatch.setattr(type(net.blocks1[0]), 'forward', None)
     fused(x)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         net(x)
 
 

@@ -14,13 +14,13 @@ from mmpose.utils import register_all_modules
 
 from pose_backbones import preflight as checks
 from pose_backbones.zoo import get_config, read_families, read_models
+from tests.helpers.golden_values import published_figures
 from tests.helpers.tools import ROOT
 
 NAMES = [name for name in read_models() if '_mspn-' in name]
 ORIGINAL = [name for name in NAMES if '-96k_' in name or '-28k_' in name]
 DEMO = 'td-hm_mspn-2stg_1xb8-demo_synthetic-128x96'
 MPII_DEMO = 'td-hm_mspn-2stg_1xb8-demo_synthetic-mpii-128x128'
-SOURCE = ROOT.parent / 'shared/sources/mspn.md'
 
 #: the original's numbers, as a person is loaded and as the crop is made
 COCO_AUGMENTATION = [
@@ -254,39 +254,16 @@ def test_loss_falls(people):
     assert losses[-1] < 0.96 * losses[0], losses
 
 
-def tables() -> dict[tuple[str, str, str], dict]:
-    """(split, model, size) → figures of the source's page, in percent."""
-    rows, section, heads = {}, '', []
-    for line in SOURCE.read_text().splitlines():
-        if line.startswith('#'):
-            section, heads = line if 'Results on' in line else '', []
-        elif line.startswith('| ') and section:
-            cells = [cell.strip() for cell in line.strip('| ').split('|')]
-            if not heads:
-                heads = cells
-            elif '---' not in line:
-                row = dict(zip(heads, cells))
-                split = row.get('Split', section.split()[4])
-                rows[split, row['Model'], row['Input Size']] = row
-    return rows
-
-
-@pytest.mark.skipif(not SOURCE.is_file(), reason='the source is not here')
-def test_figures_of_the_source():
-    names = {
-        'AP@0.5': 'AP<sup>50</sup>',
-        'AP@0.75': 'AP<sup>75</sup>',
-        'AP (M)': 'AP<sup>M</sup>',
-        'AP (L)': 'AP<sup>L</sup>',
-        'AR@0.5': 'AR<sup>50</sup>',
-        'AR@0.75': 'AR<sup>75</sup>',
-        'AR (M)': 'AR<sup>M</sup>',
-        'AR (L)': 'AR<sup>L</sup>',
-    }
+def test_published_figures():
     (collection,) = (
         item for family in read_families() for item in family.collections if item['Name'] == 'MSPN'
     )
-    rows = tables()
+    rows = {}
+    for row in published_figures('mspn'):
+        data = row['section'].split()[3]
+        split = row.get('split', data)
+        rows[split, row['model'], row['size'], row.get('ensemble', False)] = row['figures']
+    assert len(rows) == 9
     pages = [(ROOT / page).read_text() for page in ('configs/mspn/README.md', 'docs/model_zoo.md')]
     for name, splits in collection['Upstream Results'].items():
         assert name in ORIGINAL
@@ -294,18 +271,13 @@ def test_figures_of_the_source():
         for split, figures in splits.items():
             data, _, ensemble = split.partition(', ')
             assert ensemble in ('', 'ensemble')
-            row = rows.pop(
-                (data, model + r'<sup>\+</sup>' * bool(ensemble), read_models()[name].size)
-            )
-            shown = {names.get(k, k): f'{100 * v:.1f}' for k, v in figures.items()}
-            assert shown == {
-                k: v for k, v in row.items() if k not in ('Model', 'Input Size', 'Split')
-            }
+            published = rows.pop((data, model, read_models()[name].size, bool(ensemble)))
+            assert {key: round(100 * value, 1) for key, value in figures.items()} == published
             for page in pages:
                 (line,) = (
                     line
                     for line in page.splitlines()
                     if f'/{name}.py)' in line.replace('](', '](/') and f'| {split} |' in line
                 )
-                assert f' | {" | ".join(shown.values())} |' in line
+                assert f' | {" | ".join(map(str, published.values()))} |' in line
     assert not rows

@@ -267,7 +267,7 @@ def test_from_configs():
         )
     )
     assert isinstance(loss, OKSLoss)
-    assert len(loss.variances) == 14
+    assert len(loss.sigmas) == 14
     # A checkpoint needs no sigmas.
     assert not loss.state_dict()
     for name in ('BinaryFocalLoss', 'JointL1Loss', 'LimbL1Loss', 'HeatmapFocalLoss'):

@@ -253,14 +253,14 @@ OTHER = {
         (
             'coco',
             'crowdpose',
-            r'no area of \d+ of \d+ people .* have 14 key '
-            'points.* CocoDataset reads, or set use_area=False',
+            r'annotation \d+ has no area \(\d+ of \d+ are like this\): .* have 14 '
+            'keypoints.* CocoDataset reads, or set use_area=False',
         ),
         (
             'crowdpose',
             'coco',
-            r'no crowdIndex of 8 of 8 images .* have 17 key '
-            "points.* CrowdPoseDataset reads, or set iou_type='keypoints'",
+            r'image \d+ .* has no crowdIndex \(8 of 8 are like this\): .* have 17 '
+            "keypoints.* CrowdPoseDataset reads, or set iou_type='keypoints'",
         ),
     ],
 )
@@ -278,7 +278,7 @@ def test_annotations_of_other_key_points(tool, data, monkeypatch, name, other, l
     with pytest.raises(
         DatasetError,
         match=(
-            rf'has {count[0]} key points a person \(annotation {number}\), '
+            rf'has {count[0]} keypoints per person \(annotation {number}\), '
             rf'but C.*Dataset has {count[1]}'
         ),
     ):
@@ -405,6 +405,9 @@ def test_one_scale_suits_mmpose_s_preprocessor(configs):
     config = load_config(str(configs / 'coco.py'))
     config.model.data_preprocessor.type = 'PoseDataPreprocessor'
     checks.check_data_mode(config, ['train', 'val', 'test'])
+    config.test_dataloader.dataset.pipeline[1].scale_factors = (1, 2)
+    with pytest.raises(ConfigError, match=r'scale_factors \(1, 2\) is more than one'):
+        checks.check_data_mode(config, ['train', 'val', 'test'])
 
 
 def test_training_checks_the_same(configs, data, tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ def run(synthetic, tmp_path_factory):
             str(folder / 'run'),
             '--out',
             str(folder / 'report.html'),
-            '--pictures',
+            '--examples',
             '3',
         ]
     )
@@ -146,7 +146,7 @@ def test_the_table_is_the_evaluators(browser, run):
     assert 0 < evaluation.stats[0] < 1
     tile = browser.execute_script('return document.querySelector(".tiles dd").innerText')
     assert tile == f'{evaluation.stats[0]:.3f}'
-    inversions = [float(row[5]) for row in cells(browser, 'joints')[1:]]
+    inversions = [float(row[5]) for row in cells(browser, 'keypoints')[1:]]
     assert inversions[0] == 0  # a nose has no other side
     assert max(inversions) > 5
 

@@ -8,13 +8,14 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
 from pose_backbones.cli.report import main
 from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
-from pose_backbones.report.page import make_report
+from pose_backbones.report.page import make_report, render
 from pose_backbones.report.run_files import find_sources
 from tests.helpers.report_cases import AREA, NAMES, POSE, SIGMAS, Case, Page
-from tests.helpers.tools import run_tool
+from tests.helpers.tools import ROOT, run_tool
 
 ODD = '<img src=x onerror=alert(1)> & "it\'s".jpg'
 
@@ -73,7 +74,7 @@ def test_names_are_escaped(case, images, tmp_path):
     page = report(case, tmp_path, '--images', images, '--title', title)
     assert page.all('script') == []
     assert len(page.all('img')) == 4
-    assert page.all('img')[0]['alt'] == f'{ODD}, annotated'
+    assert page.all('img')[0]['alt'] == f'{ODD}, annotations'
     oks = np.exp(-2 / (2 * AREA * (2 * SIGMAS) ** 2)).mean()
     assert page.tables['worst'][1:] == [
         [ODD, '0.000', '1', '1', '0'],
@@ -111,18 +112,18 @@ def test_the_numbers_of_the_page(case, tmp_path):
     assert coco['AP (L)'] == f'{51 / 101:.3f}'
     assert coco['AP (M)'] == 'n/a'
     assert page.tables['by-size'][1] == ['96 to 192', '2', '0.505', '0.505', '0.505', '0.500']
-    assert [row[0] for row in page.tables['joints'][1:]] == [
+    assert [row[0] for row in page.tables['keypoints'][1:]] == [
         name.replace('_', ' ') for name in NAMES
     ]
-    hip = page.tables['joints'][1 + NAMES.index('left_hip')]
+    hip = page.tables['keypoints'][1 + NAMES.index('left_hip')]
     assert hip[1:2] + hip[3:] == ['1', '1.4', '0.0', '0.0', '0.0', '0.0']
-    assert page.tables['missed'][-2:] == [['not found', '1'], ['together', '1']]
-    assert page.tables['false'][-1] == ['together', '0', '0']
-    assert page.tables['repairs'][1][:2] == ['as it is', '0.505']
+    assert page.tables['missed'][-2:] == [['not found', '1'], ['total', '1']]
+    assert page.tables['false'][-1] == ['total', '0', '0']
+    assert page.tables['repairs'][1][:2] == ['uncorrected', '0.505']
     assert page.tables['reliability'][10][:3] == ['0.9 to 1.0', '1', '0.900']
-    assert 'No pictures: the folder of the images is not known' in page.text
+    assert 'No example images: the folder of the images is not known' in page.text
     assert '1 of 2 images have no prediction at all.' in page.text
-    assert 'No logs of a training run' in page.text
+    assert 'no training log' in page.text
 
 
 def test_the_worst_image_is_the_first(images, tmp_path):
@@ -149,10 +150,10 @@ def test_images_that_are_missing_are_named(case, images, tmp_path):
     shutil.copy(__file__, images / 'other.jpg')
     page = report(case, tmp_path, '--images', images)
     assert page.all('img') == []
-    assert f'2 images of 2 cannot be read in {images}' in page.text
+    assert f'2 images of 2 in {images} cannot be read' in page.text
     assert ODD in page.text
-    page = report(case, tmp_path, '--images', images, '--pictures', 0)
-    assert 'No pictures were asked for.' in page.text
+    page = report(case, tmp_path, '--images', images, '--examples', 0)
+    assert 'No example images were requested.' in page.text
 
 
 def test_an_empty_run_has_a_page(case, tmp_path):
@@ -160,7 +161,7 @@ def test_an_empty_run_has_a_page(case, tmp_path):
     page = report(case, tmp_path)
     assert 'The results are empty' in page.text
     assert page.tables['coco'][1][:2] == ['AP', '0.000']
-    assert page.tables['missed'][-1] == ['together', '2']
+    assert page.tables['missed'][-1] == ['total', '2']
 
 
 def test_own_key_points(tmp_path):
@@ -169,7 +170,7 @@ def test_own_key_points(tmp_path):
     points = case.person(image, POSE[:5] * 4)
     case.predict(image, points[[1, 0, 2, 3, 4]])
     page = report(case, tmp_path)
-    rows = {row[0]: row[1:] for row in page.tables['joints'][1:]}
+    rows = {row[0]: row[1:] for row in page.tables['keypoints'][1:]}
     assert list(rows) == ['tip left', 'tip right', 'tail', 'fin left', 'fin right']
     assert rows['tip left'][-3:] == ['100.0', '0.0', '0.0']  # inversion
     assert rows['fin left'][-4:] == ['0.0'] * 4
@@ -195,14 +196,14 @@ def test_a_description_of_the_key_points(tmp_path):
     meta = tmp_path / 'fish.py'
     meta.write_text(META.format(swap='c', back='b'))
     page = report(case, tmp_path, '--metainfo', meta)
-    joints = page.tables['joints'][1:]
+    joints = page.tables['keypoints'][1:]
     assert [row[0] for row in joints] == ['a', 'b', 'c']
     assert [row[5] for row in joints] == ['0.0', '100.0', '100.0']
     facts = dict(page.tables['facts'][1:])
     assert facts['sigmas'] == f'{meta}: a 0.100, b 0.200, c 0.300'
     meta.write_text(META.format(swap='', back=''))
     page = report(case, tmp_path, '--metainfo', meta)
-    assert [row[5] for row in page.tables['joints'][1:]] == ['0.0'] * 3
+    assert [row[5] for row in page.tables['keypoints'][1:]] == ['0.0'] * 3
 
 
 CONFIG = """
@@ -263,8 +264,8 @@ def test_a_work_dir_says_where_the_rest_is(case, images, tmp_path, start):
         'line',
         'line',
     ]
-    assert 'Loss of the training images, at the end 1.5.' in page.words
-    assert 'coco/AP on the validation images, at the end 0.45.' in page.words
+    assert 'Loss on training images; last value 1.5.' in page.words
+    assert 'coco/AP on validation images; last value 0.45.' in page.words
 
 
 def test_a_log_that_was_cut_short(case, tmp_path):
@@ -273,7 +274,7 @@ def test_a_log_that_was_cut_short(case, tmp_path):
     log.write_text(log.read_text() + '\n{"step": 40, "lo')
     main([str(work), '--out', str(tmp_path / 'page.html')])
     page = Page((tmp_path / 'page.html').read_text(encoding='utf-8'))
-    assert 'The logs of the training cannot be read' in page.text
+    assert 'The training log cannot be read' in page.text
 
 
 def test_the_tool(case, tmp_path):
@@ -287,7 +288,7 @@ def test_the_tool(case, tmp_path):
         main(arguments)
     done = run_tool('report.py', *arguments, '--overwrite')
     assert done.returncode == 0, done.stdout
-    assert f'AP 0.505, AR 0.500; the page is {out}' in done.stdout
+    assert f'AP 0.505, AR 0.500; wrote {out}' in done.stdout
 
 
 def test_nothing_is_replaced_or_left_half_written(case, tmp_path):
@@ -298,8 +299,8 @@ def test_nothing_is_replaced_or_left_half_written(case, tmp_path):
     with pytest.raises(WorkDirError, match='is there already'):
         make_report(sources, str(out))
     assert out.read_text() == 'mine'
-    with pytest.raises(ValueError, match='pictures=-1: expected a number'):
-        make_report(sources, str(tmp_path / 'x.html'), pictures=-1)
+    with pytest.raises(ValueError, match='examples=-1: expected a number'):
+        make_report(sources, str(tmp_path / 'x.html'), examples=-1)
     make_report(sources, str(out), overwrite=True)
     assert out.read_text().startswith('<!DOCTYPE html>')
     assert sorted(file.name for file in tmp_path.iterdir()) == [
@@ -359,22 +360,22 @@ def _nowhere(case):
     [
         (
             _other_images,
-            r'1 of 1 results are of images that .*truth.json does '
-            r'not have, such as 77: are they of the same data set',
+            r'results.json: result 0, of image 77, has the image_id 77: expected the id of an '
+            r'image of .*truth.json: are they of the same data set',
         ),
         (
             _fewer_points,
-            'result 0, of image 1, has 1 key points: expected the 17 of the annotations',
+            'result 0, of image 1, has 3 numbers in keypoints: expected 51, .* of the annotations',
         ),
-        (_nan, 'result 0, of image 1, has key points or a score that are not all finite numbers'),
-        (_word, 'not all finite numbers'),
-        (_no_score, 'holds no results of key points: expected a list of'),
+        (_nan, 'result 0, of image 1, has something else than finite numbers in keypoints'),
+        (_word, "result 0, of image 1, has the score 'high': expected a number"),
+        (_no_score, 'result 0, of image 1, has no score: expected a number'),
         (_category, r'the category_id 3: expected one of the annotations, \[1\]'),
         (_some_boxes, 'result 1, of image 1, has a bbox, unlike the first'),
-        (_no_labels, 'nobody has a labelled key point'),
-        (_no_box, 'annotation 2 has no bbox, which the evaluation needs'),
+        (_no_labels, 'no annotation has a labelled keypoint'),
+        (_no_box, 'annotation 2 has no bbox: expected '),
         (_short_labels, 'annotation 2 has 3 numbers in keypoints: expected 51'),
-        (_nowhere, 'annotation 2 has the image_id 9, which is not among'),
+        (_nowhere, "annotation 2 has the image_id 9: expected the id of an entry of 'images'"),
     ],
 )
 def test_wrong_contents(case, tmp_path, change, message):
@@ -396,7 +397,7 @@ def test_wrong_files(case, tmp_path):
         (['none.json'], DatasetError, 'none.json is not there: expected a '),
         ([str(empty)], ConfigError, 'has no results, .*outfile_prefix='),
         ([results, '--ann', 'no.json'], DatasetError, 'the annotations no.json are not there$'),
-        ([results, '--ann', results], DatasetError, 'holds no annotations of key points'),
+        ([results, '--ann', results], DatasetError, 'results.json holds no annotations but a list'),
         ([str(broken), '--ann', truth], DatasetError, 'cannot read the results .*broken.json'),
         ([truth, '--ann', truth], DatasetError, 'holds no results'),
         (
@@ -412,12 +413,12 @@ def test_wrong_files(case, tmp_path):
         (
             [results, '--ann', truth, '--metainfo', 'no.py'],
             DatasetError,
-            '--metainfo no.py is no description of a data set',
+            '--metainfo no.py is not a description of a data set',
         ),
         (
-            [results, '--ann', truth, '--pictures', '-2'],
+            [results, '--ann', truth, '--examples', '-2'],
             ConfigError,
-            '--pictures -2: expected a number from 0 on',
+            '--examples -2: expected a number of at least 0',
         ),
     ):
         with pytest.raises(kind, match=message):
@@ -447,3 +448,41 @@ def test_with_annotations_no_config_is_looked_for(case, tmp_path):
     assert report(case, tmp_path).tables['coco'][1][1] == '0.505'
     with pytest.raises(ConfigError, match=r'config unreadable: .*mine\.py'):
         main([str(tmp_path / 'results.json'), '--out', str(tmp_path / 'new.html')])
+
+
+def test_people_who_are_all_ignored(tmp_path):
+    case = Case()
+    image = case.image()
+    case.predict(image, case.person(image, POSE, crowd=1))
+    page = report(case, tmp_path)
+    assert page.tables['coco'][1][:2] == ['AP', 'n/a']
+    assert page.tables['repairs'][1:3] == [['uncorrected', 'n/a', ''], ['no jitter', 'n/a', 'n/a']]
+    assert page.tables['curves'][1] == ['0.0', 'n/a', 'n/a', 'n/a']
+    assert dict(page.tables['facts'][1:])['ignored people'].startswith('1 (crowds')
+
+
+def test_the_old_name_of_an_option(case, images, tmp_path):
+    with pytest.warns(DeprecationWarning, match='--pictures is now called --examples'):
+        page = report(case, tmp_path, '--images', images, '--pictures', 1)
+    assert len(page.all('img')) == 4  # one of the worst, one of the best
+
+
+def test_a_variable_that_the_template_lacks_is_an_error():
+    with pytest.raises(UndefinedError, match="'title' is undefined"):
+        render({'notes': []})
+
+
+def test_the_template_and_the_style_sheet_are_in_the_wheel(monkeypatch):
+    """They are among the data files that setuptools collects for the package."""
+    from distutils.core import run_setup
+
+    import setuptools  # noqa: F401  (provides distutils)
+
+    monkeypatch.chdir(ROOT)
+    distribution = run_setup('setup.py', stop_after='config')
+    distribution.include_package_data = False  # otherwise it writes an egg-info folder
+    build = distribution.get_command_obj('build_py')
+    build.ensure_finalized()
+    files = {f'{source}/{name}' for _, source, _, names in build.data_files for name in names}
+    templates = 'pose_backbones/report/templates'
+    assert {f'{templates}/report.html.j2', f'{templates}/report.css'} <= files

@@ -8,7 +8,7 @@ import pytest
 
 from pose_backbones.cli.report import main
 from pose_backbones.errors import ConfigError, DatasetError
-from tests.helpers.report_cases import POSE, Case
+from tests.helpers.report_cases import NAMES, POSE, Case, Page
 
 #: what a file does if it is run
 RUN = "__import__('os').system('touch RAN')"
@@ -145,7 +145,7 @@ def test_descriptions_that_are_none(folder, place):
     write_config(folder, f', metainfo=dict(from_file={place!r})')
     with pytest.raises(
         ConfigError,
-        match='describes its key points .* in a '
+        match='describes its keypoints .* in a '
         'way that cannot be read: .*: give the description '
         'with --metainfo',
     ):
@@ -175,7 +175,8 @@ def test_a_type_of_data_set_is_not_imported(folder, monkeypatch, kind):
 def test_configs_of_another_shape(folder, value):
     with open(folder / 'config.py', 'a') as file:
         file.write(f'\ntest_dataloader = {value}\n')
-    make(folder)
+    figures = {row[0]: row[1] for row in Page(make(folder)).tables['coco'][1:]}
+    assert float(figures['AP']) > 0.9
 
 
 def test_files_that_block_are_refused(folder):
@@ -252,3 +253,35 @@ def test_names_that_are_not_utf_8(folder):
     (folder / 'images').mkdir(exist_ok=True)
     main([str(other), '--out', str(folder / 'page.html')])
     assert b'bad\xff\xfename' in (folder / 'page.html').read_bytes()
+
+
+def test_markup_in_names_stays_text(tmp_path):
+    """In names of files, keypoints, logged metrics and in the title."""
+    evil = '</style></svg></title><script>alert(1)</script><img src=x onerror="a()">{{ 7 * 7 }}'
+    names = [f'{evil} {number}' for number in range(len(NAMES))]
+    case = Case(names)
+    image = case.image(f'{evil}.jpg')
+    case.predict(image, case.person(image, POSE + 50))
+    results, truth = case.write(tmp_path)
+    logs = tmp_path / 'logs/1/vis_data'
+    logs.mkdir(parents=True)
+    entries = [{'step': step, 'loss': 1 / step} for step in (1, 2)]
+    entries += [{'step': step, f'{evil}/AP': step / 2} for step in (1, 2)]
+    (logs / 'scalars.json').write_text('\n'.join(map(json.dumps, entries)))
+    (tmp_path / 'images').mkdir()
+    options = ['--images', str(tmp_path / 'images'), '--logs', str(tmp_path / 'logs')]
+    out = tmp_path / 'page.html'
+    main([results, '--ann', truth, '--title', evil, '--out', str(out), *options])
+    page = Page(out.read_text())
+    tags = {tag for tag, _ in page.elements}
+    assert tags & {'script', 'img'} == set()
+    assert not [name for _, attributes in page.elements for name in attributes if name[:2] == 'on']
+    assert [row[0] for row in page.tables['keypoints'][1:]] == [
+        name.replace('_', ' ') for name in names
+    ]
+    assert page.words.count(evil) == 2  # title and heading
+    assert f'{evil}/AP' in page.words
+    assert page.tables['worst'][1][0] == f'{evil}.jpg'
+    assert [meta['content'] for meta in page.all('meta') if 'http-equiv' in meta] == [
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    ]

@@ -79,16 +79,16 @@ def test_sigmas_that_are_none(sigmas):
 @pytest.mark.parametrize('read', [read_sigmas, read_limbs])
 def test_files_that_are_no_description(read, tmp_path):
     with pytest.raises(
-        ValueError, match='no_such.py is no description of a data set.*does not exist'
+        ValueError, match='no_such.py is not a description of a data set.*does not exist'
     ):
         read(str(tmp_path / 'no_such.py'))
     path = tmp_path / 'config.py'
     path.write_text('model = dict()')
-    with pytest.raises(ValueError, match='config.py is no description.*dataset_info'):
+    with pytest.raises(ValueError, match='config.py is not a description.*dataset_info'):
         read(str(path))
 
 
 def test_limbs_of_joints_that_are_not_there():
     check_limbs(16, 17)
-    with pytest.raises(ValueError, match='up to key point 16.*below 14'):
+    with pytest.raises(ValueError, match='up to keypoint 16.*below 14'):
         check_limbs(16, 14)

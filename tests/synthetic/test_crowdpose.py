@@ -15,6 +15,7 @@ from pose_backbones.errors import DatasetError
 from pose_backbones.synthetic import (
     KEYPOINT_NAMES,
     Crowding,
+    SyntheticDataError,
     crowd_index,
     encode_crowdpose_person,
     make_synthetic_coco,
@@ -206,10 +207,10 @@ def test_people_an_image_can_be_chosen(tmp_path):
     # One may be hidden or far away.
     assert np.mean(counts) > 4
     assert max(counts) <= 6
-    with pytest.raises(DatasetError, match='other parameters'):
+    with pytest.raises(SyntheticDataError, match='other parameters'):
         make_synthetic_coco(coco, 8, 0, image_size=(256, 192))
     for people in ((3, 2), (-1, 2), (1, 13), (1, 2, 3)):
-        with pytest.raises(DatasetError, match='expected people as the lea'):
+        with pytest.raises(SyntheticDataError, match='expected people as the lea'):
             make_synthetic_coco(tmp_path / 'x', 1, 0, people=people)
 
 

@@ -1,6 +1,5 @@
-"""The metafiles: against the configs, and against the sources' tables."""
+"""The metafiles: against the configs, and against the original projects' tables."""
 
-import re
 import shutil
 from functools import cache
 
@@ -10,10 +9,10 @@ import yaml
 from pose_backbones.cli import flops
 from pose_backbones.errors import ConfigError
 from pose_backbones.zoo import get_config, list_models, read_families, read_models
+from tests.helpers.golden_values import published_figures
 from tests.helpers.tools import ROOT
 
 MODELS = read_models()
-SOURCES = ROOT.parent / 'shared/sources'
 DATA = {
     'COCO': 'CocoDataset',
     'CrowdPose': 'CrowdPoseDataset',
@@ -24,15 +23,6 @@ DATA = {
     'synthetic people': 'CocoDataset',
     'synthetic people (CrowdPose)': 'CrowdPoseDataset',
     'synthetic people (MPII)': 'pose_backbones.MpiiDataset',
-}
-COLUMNS = {
-    'AP': 'AP',
-    'AP<sup>50</sup>': 'AP@0.5',
-    'AP<sup>75</sup>': 'AP@0.75',
-    'AR': 'AR',
-    'AR<sup>50</sup>': 'AR@0.5',
-    'AR<sup>M</sup>': 'AR (M)',
-    'AR<sup>L</sup>': 'AR (L)',
 }
 
 
@@ -111,58 +101,31 @@ def test_weights_that_may_not_be_sold_are_marked():
         )
 
 
-def source_rows(file: str) -> list[dict]:
-    """Rows of a source's tables of models: head → cell."""
-    rows, heads = [], []
-    for line in (SOURCES / file).read_text().splitlines():
-        cells = [cell.strip() for cell in re.split(r'(?<!\\)\|', line.strip())[1:-1]]
-        if 'Input Size' in cells:
-            heads = cells
-        elif len(cells) == len(heads) > 0 and re.match(r'\d+x\d+$', cells[1]):
-            rows.append(dict(zip(heads, cells)))
-    return rows
-
-
-def title_of(row: dict) -> str:
-    return re.sub(r'\[(.+)\]\(.*', r'\1', row.get('Backbone') or row['Model'])
-
-
 def percent(metrics) -> dict[str, float]:
     return {key: round(100 * value, 1) for key, value in metrics.items()}
 
 
-def printed(row: dict) -> dict[str, float]:
-    return {key: float(row[head]) for head, key in COLUMNS.items() if head in row}
-
-
-@pytest.mark.skipif(not SOURCES.is_dir(), reason='the sources are not here')
-@pytest.mark.parametrize(
-    ('file', 'count'), [('moganet_pose.md', 23), ('uniformer_mmpose_project.md', 12)]
-)
-def test_every_row_of_the_sources_is_here(file, count):
-    """Figures and addresses, as the model's own or as an alternative's."""
-    rows = source_rows(file)
+@pytest.mark.parametrize(('family', 'count'), [('moganet', 23), ('uniformer', 12)])
+def test_every_published_row_is_here(family, count):
+    """Figures and URLs, as the model's own or as an alternative's."""
+    rows = published_figures(family)
     assert len(rows) == count
     for row in rows:
         (found,) = (
             model
             for model in MODELS.values()
-            if model.metrics and (model.title, model.size) == (title_of(row), row['Input Size'])
+            if model.metrics and (model.title, model.size) == (row['model'], row['size'])
         )
         releases = [(found.weights, found.log, found.metrics)]
         releases += [
             (other['Weights'], other['Log'], other['Metrics']) for other in found.alternatives
         ]
-        urls = re.findall(
-            r'\]\((https://[^)]+)\)',
-            ' '.join(row[head] for head in ('Download', 'Model', 'Log') if head in row),
-        )
-        (release,) = (item for item in releases if item[0] in urls)
-        assert release[1] in urls
-        assert percent(release[2]) == printed(row)
-        if 'Params' in row:
-            assert found.upstream['Params'] == row['Params']
-            assert found.upstream['FLOPs'] == row['FLOPs']
+        (release,) = (item for item in releases if item[0] in row['urls'])
+        assert release[1] in row['urls']
+        assert percent(release[2]) == row['figures']
+        if 'params' in row:
+            assert found.upstream['Params'] == row['params']
+            assert found.upstream['FLOPs'] == row['flops']
 
 
 @pytest.fixture

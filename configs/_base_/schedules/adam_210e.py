@@ -1,4 +1,6 @@
 # Adam at 1e-3, 210 epochs, steps at 170 and 200.
+_base_ = '../default_runtime.py'
+
 train_cfg = dict(by_epoch=True, max_epochs=210, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()

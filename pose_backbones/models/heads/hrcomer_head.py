@@ -55,10 +55,12 @@ class HRCoMerHead(BaseHead):
     its checkpoints, but for the norms of residual blocks (`bn1`, `bn2`).
 
     Args:
-        in_channels: Of the four maps.
-        num_keypoints: K.
-        confidence_channels, heatmap_channels: In these branches.
-        joint_channels, refine_channels: In these branches, for each joint.
+        in_channels: Channels of the four maps.
+        num_keypoints: Number of keypoints, K.
+        confidence_channels: Channels in the confidence branch.
+        heatmap_channels: Channels in the heatmap branch.
+        joint_channels: Channels for each joint in the joint branches.
+        refine_channels: Channels for each joint in the refinement branch.
         norm_cfg: `dict(type='BN')` or `dict(type='SyncBN')`; None: the
             former.
         decoder: The codec, `MultiScaleJoints`.
@@ -224,7 +226,8 @@ class HRCoMerHead(BaseHead):
         """Compute what the decoder needs to know, in evaluation.
 
         Args:
-            feats, flip_indices: As for `forward`.
+            feats: As for `forward`.
+            flip_indices: As for `forward`.
             sizes: (N, 2), width and height of the images in pixels of the
                 map of stride 4, where what is beyond is padding.
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...registry import MODELS
+from ...structures.oks import keypoint_similarity
 from ...structures.skeleton import COCO, check_limbs, read_limbs, read_sigmas
 from ...utils.arguments import check_number
 
@@ -148,7 +149,7 @@ class LimbL1Loss(JointL1Loss):
 
 @MODELS.register_module()
 class OKSLoss(_PeopleLoss):
-    """1 less the object key-point similarity (OKS), mean of the people.
+    """1 less the object keypoint similarity (OKS), mean of the people.
 
     Args:
         sigmas: As for `read_sigmas`: one for each joint, or the description
@@ -167,20 +168,19 @@ class OKSLoss(_PeopleLoss):
         super().__init__(loss_weight)
         check_number('area_factor', area_factor)
         self.area_factor = area_factor
-        variances = (2 * torch.from_numpy(read_sigmas(sigmas)).float()) ** 2
-        self.register_buffer('variances', variances, persistent=False)
+        values = torch.from_numpy(read_sigmas(sigmas)).float()
+        self.register_buffer('sigmas', values, persistent=False)
 
     def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
-        if len(self.variances) != joints.shape[1]:
+        if len(self.sigmas) != joints.shape[1]:
             raise ValueError(
-                f'there are {len(self.variances)} sigmas: expected '
+                f'there are {len(self.sigmas)} sigmas: expected '
                 f'{joints.shape[1]}, one for each joint'
             )
-        away = (joints - targets).square().sum(-1)
-        scales = self.area_factor * areas[:, None] * self.variances
-        alike = torch.exp(-away / (2 * scales + _EPS))
-        alike = (alike * counts).sum(-1) / (counts.sum(-1) + _EPS)
-        return (1 - alike).sum() / max(len(alike), 1)
+        squares = (joints - targets).square().sum(-1)
+        similarity = keypoint_similarity(squares, self.area_factor * areas, self.sigmas, _EPS)
+        oks = (similarity * counts).sum(-1) / (counts.sum(-1) + _EPS)
+        return (1 - oks).sum() / max(len(oks), 1)
 
 
 @MODELS.register_module()

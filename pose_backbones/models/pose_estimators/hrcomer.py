@@ -31,12 +31,17 @@ class HRCoMerEstimator(BottomupPoseEstimator):
     Source: https://github.com/CR320/ConvNeXtPose
 
     Args:
-        backbone, neck, head, train_cfg, use_syncbn, data_preprocessor,
-        init_cfg: MMPose's.
+        backbone: Config of an `HRCoMer`.
+        neck: As in MMPose; none by default.
+        head: Config of an `HRCoMerHead`.
+        train_cfg: As in MMPose.
         test_cfg: `flip_test` and `output_heatmaps`, both False by default.
+        use_syncbn: As in MMPose.
         finetune_flip: Whether to train for the flip test: heat maps and
             short offsets, averaged with the mirrored images', learn, with
             fixed batch norms; everything else is frozen.
+        data_preprocessor: As in MMPose.
+        init_cfg: As in MMPose.
 
     Raises:
         ValueError: If backbone and head do not fit, or for an unknown key of

@@ -20,8 +20,14 @@ class TopdownPoseEstimator(MMPoseTopdownEstimator):
     compared. Behind a neck, the head's is up to the config.
 
     Args:
-        backbone, neck, head, train_cfg, test_cfg, data_preprocessor,
-        init_cfg, metainfo: MMPose's.
+        backbone: Config of a backbone.
+        neck: Config of a neck; none by default.
+        head: Config of a head.
+        train_cfg: As in MMPose.
+        test_cfg: As in MMPose.
+        data_preprocessor: As in MMPose.
+        init_cfg: As in MMPose.
+        metainfo: As in MMPose.
 
     Raises:
         ValueError: If `in_channels` is not what the backbone gives, or is

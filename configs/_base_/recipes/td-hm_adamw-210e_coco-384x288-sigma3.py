@@ -1,0 +1,10 @@
+# Top-down heatmaps on COCO at 384x288, sigma 3, 210 epochs with AdamW.
+_base_ = [
+    '../schedules/adamw_210e.py',
+    '../datasets/td_coco.py',
+    '../pipelines/topdown_heatmap_384x288_sigma3.py',
+]
+
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline))
+test_dataloader = val_dataloader

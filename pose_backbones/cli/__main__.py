@@ -1,0 +1,50 @@
+"""The `pose-backbones` command, also `python -m pose_backbones.cli`."""
+
+import argparse
+import sys
+from importlib import import_module
+
+from ..version import __version__
+from .entry_point import run
+
+#: name of a command → its module in `pose_backbones.cli`, and what it does
+COMMANDS = {
+    'train': ('train', 'train a model'),
+    'test': ('test', 'evaluate a checkpoint'),
+    'infer': ('infer', 'predict poses in images and videos'),
+    'report': ('report', 'make an HTML report about the results of a test'),
+    'convert': ('convert', 'convert a checkpoint of another project'),
+    'flops': ('flops', 'count the parameters and FLOPs of a model'),
+    'memory': ('memory', 'measure what activation checkpointing saves and costs'),
+    'plot': ('plot_training', 'plot the curves of a training run'),
+    'draw': ('draw_results', 'draw predictions beside the ground truth'),
+    'dataset-info': ('make_dataset_info', 'write the description of a data set'),
+    'synthesize': ('make_synthetic_coco', 'make a synthetic data set'),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command in this process and end the process with its exit status.
+
+    Args:
+        argv: The name of the command and its arguments; None stands for those of the process.
+    """
+    parser = argparse.ArgumentParser(
+        prog='pose-backbones',
+        description='Pose estimation models for MMPose.',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='commands:\n'
+        + '\n'.join(f'  {name:14}{text}' for name, (_, text) in COMMANDS.items())
+        + '\n\npose-backbones COMMAND --help shows the arguments of a command',
+    )
+    parser.add_argument('--version', action='version', version=__version__)
+    parser.add_argument('command', choices=COMMANDS, metavar='COMMAND')
+    parser.add_argument('arguments', nargs=argparse.REMAINDER, metavar='...')
+    args = parser.parse_args(argv)
+    module = import_module(f'.{COMMANDS[args.command][0]}', __package__)
+    sys.argv = [f'{parser.prog} {args.command}', *args.arguments]
+    run(module.main)
+
+
+if __name__ == '__main__':
+    main()

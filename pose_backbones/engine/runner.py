@@ -1,0 +1,475 @@
+"""MMEngine's runner with strict loading, safe checkpoints, exact resume and CPU support."""
+
+import logging
+import os
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import mmengine
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import get_rank
+from mmengine.fileio import join_path
+from mmengine.hooks import EMAHook
+from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.runner import Runner
+from mmengine.runner import save_checkpoint as save_by_backend
+from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner.checkpoint import weights_to_cpu
+from mmengine.utils import apply_to
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
+from ..configs import building
+from ..errors import CheckpointError, ConfigError, DatasetError, PoseBackbonesError
+from ..utils.files import replacing, saying_why
+from .checkpoint_hook import stand_in
+from .checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
+from .distributed import check_devices, translate_launcher
+from .exact_resume import ExactResumeHook
+from .loops import use_resumable_loop
+from .non_finite import NonFiniteHook
+from .resuming import (
+    check_limits,
+    check_optimizer,
+    check_schedules,
+    check_training_state,
+    load_hub,
+    load_schedules,
+    other_data,
+    own_tensors,
+    resume_report,
+)
+from .saving import check_finite, make_plain, write_checkpoint
+from .seeded_loading import seed_loader
+
+#: seconds; that of NCCL, where gloo by itself waits for half an hour
+_TIMEOUT = 600
+
+
+class PoseRunner(Runner):
+    """The runner behind the tools.
+
+    It differs from MMEngine's in these places: weights load strictly unless
+    the config says `strict_load=False`; a checkpoint appears under its name
+    only when it is complete, and is never removed before the next one is; a
+    checkpoint is resumed as data (see `resume`); distributed runs work
+    without GPUs, over gloo; and more processes than GPUs are refused.
+    """
+
+    #: the checkpoint to resume, as it is read before the model is built
+    _resumed: tuple[str, dict] | None = None
+    #: how the config's seed differs from the one of the checkpoint
+    _other_seed: list[str] = []
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Join the other processes, over gloo where there is no GPU."""
+        if self.distributed and not dist.is_initialized():
+            translate_launcher(self.launcher)
+            if torch.cuda.is_available():
+                check_devices(int(os.environ['LOCAL_WORLD_SIZE']))
+            else:
+                dist.init_process_group('gloo', timeout=_timeout(env_cfg))
+        super().setup_env(env_cfg)
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        """Register the config's hooks, and those of every run."""
+        super().register_hooks(*args, **kwargs)
+        self.exact_resume = ExactResumeHook()
+        self.register_hook(self.exact_resume)
+        if self._train_dataloader is not None:
+            self.register_hook(NonFiniteHook(self.cfg.get('non_finite', 'stop')))
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a loader whose random numbers depend on the seed alone.
+
+        Arguments: see MMEngine's.
+        """
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if seed is not None:
+            seed_loader(loader, seed, get_rank())
+        return loader
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop; MMEngine's own give way to ones that resume
+        exactly."""
+        if isinstance(loop, dict):
+            loop = use_resumable_loop(loop)
+        return super().build_train_loop(loop)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Make the model distributed; on a CPU there are no device ids."""
+        if not self.distributed or model_wrapper_cfg is not None or get_device() != 'cpu':
+            return super().wrap_model(model_wrapper_cfg, model)
+        return MMDistributedDataParallel(
+            module=revert_sync_batchnorm(model),
+            broadcast_buffers=False,
+            find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+        )
+
+    def _init_model_weights(self) -> None:
+        """Initialize, unless a checkpoint will fill every weight anyway."""
+        if self._resume or (self._load_from and self.cfg.get('strict_load', True)):
+            return
+        super()._init_model_weights()
+
+    def register_hook(self, hook, priority=None) -> None:
+        """Register a hook; `SafeCheckpointHook` for MMEngine's."""
+        super().register_hook(stand_in(hook), priority)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location='cpu',
+        strict: bool | None = None,
+        revise_keys: list | None = None,
+        checkpoint: dict | None = None,
+    ) -> dict:
+        """Load weights; what does not fit is an error, or listed.
+
+        Args:
+            filename: A file or a URL.
+            map_location: As in `torch.load`.
+            strict: Whether everything has to fit; None: as the config's
+                `strict_load` says, by default True.
+            revise_keys: Of MMEngine; not supported here.
+            checkpoint: What the file holds, where it has been read.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            CheckpointError: If it cannot be read or does not fit.
+        """
+        if revise_keys:
+            raise CheckpointError(
+                f'revise_keys={revise_keys} is not supported: rename the weights in the file'
+            )
+        if strict is None:
+            strict = self.cfg.get('strict_load', True)
+        if checkpoint is None:
+            checkpoint = read_checkpoint(filename, map_location)
+        try:
+            self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, PoseBackbonesError):
+                raise
+            raise CheckpointError(
+                f'{filename} does not fit the hooks of the config: '
+                f'{str(error).strip() or type(error).__name__}'
+            ) from error
+        model = getattr(self.model, 'module', self.model)
+        load_weights(
+            model,
+            get_weights(checkpoint),
+            filename,
+            strict=strict,
+            hint='To load what fits all the same, add --non-strict',
+        )
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Seed the generators; a run that is resumed keeps its seed.
+
+        Samplers take the seed when they are built, long before `resume`.
+        """
+        if self._resumed is None and self.cfg.get('resume'):
+            start = self.cfg.get('load_from') or self._latest()
+            if start:
+                self._resumed = start, read_checkpoint(start)
+                meta = check_training_state(self._resumed[1], start)
+                seed = self._keep_seed(meta, seed)
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+
+    def _latest(self) -> str | None:
+        """The newest checkpoint of the work dir."""
+        return latest_checkpoint(
+            checkpoint_dir(self.cfg) if self.cfg.get('work_dir') else self.work_dir
+        )
+
+    def _keep_seed(self, meta: dict, seed: int | None) -> int | None:
+        """The seed of a checkpoint, where it has one."""
+        saved = meta.get('seed')
+        if saved is None:
+            return seed
+        if seed is not None and seed != saved:
+            self._other_seed = [f'randomness.seed: checkpoint {saved}, config {seed}']
+        self._randomness_cfg = {**self._randomness_cfg, 'seed': saved}
+        return saved
+
+    def load_or_resume(self) -> None:
+        """Load or resume the checkpoint that the config asks for."""
+        if self._resume and self._load_from is None:
+            self._load_from = self._resumed[0] if self._resumed else self._latest()
+            if self._load_from is None:
+                self.logger.info(f'{self.work_dir} holds no checkpoint: a new training starts')
+                self._resume = False
+                # No checkpoint has filled the weights.
+                self._init_model_weights()
+        super().load_or_resume()
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location='default',
+    ) -> None:
+        """Continue a run; needs a training checkpoint, not mere weights.
+
+        The checkpoint is data: it is checked as a whole before any of it is
+        applied, and no code from it runs. Where its settings differ from the
+        config's, a warning lists them.
+
+        Args:
+            filename: A file or a URL.
+            resume_optimizer: Whether to take the state of the optimizer.
+            resume_param_scheduler: Whether to take that of the schedules.
+            map_location: As in `torch.load`; the default is the CPU, from
+                which values are copied to where the model is.
+
+        Raises:
+            CheckpointError: If it is malformed, of another model, optimizer
+                or schedule, or without their state. The run is then
+                unchanged.
+        """
+        checkpoint = None
+        if self._resumed is not None and self._resumed[0] == filename:
+            checkpoint = self._resumed[1]
+        self._resumed = None  # its memory is free after this
+        if checkpoint is None:
+            checkpoint = read_checkpoint(
+                filename, 'cpu' if map_location == 'default' else map_location
+            )
+        meta = check_training_state(checkpoint, filename)
+        check_limits(meta, self.cfg.get('train_cfg') or {}, filename)
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        if self.param_schedulers is not None:
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+        settings = list(self._other_seed)
+        if resume_optimizer:
+            settings += check_optimizer(
+                self.optim_wrapper, checkpoint['optimizer'], filename, meta['iter']
+            )
+        if resume_param_scheduler:
+            settings += check_schedules(
+                self.param_schedulers, checkpoint.get('param_schedulers'), filename
+            )
+        settings += self._averaged(checkpoint)
+        self.load_checkpoint(filename, checkpoint=checkpoint)
+
+        self.train_loop._epoch = meta['epoch']
+        self.train_loop._iter = meta['iter']
+        if meta.get('seed') not in (None, self._randomness_cfg.get('seed')):
+            self._keep_seed(meta, None)
+            super().set_randomness(**self._randomness_cfg)
+        load_hub(self.message_hub, checkpoint['message_hub'])
+        if resume_optimizer:
+            self.optim_wrapper.load_state_dict(own_tensors(checkpoint['optimizer']))
+        if resume_param_scheduler:
+            load_schedules(self.param_schedulers, checkpoint.get('param_schedulers'))
+        self._has_loaded = True
+        self.logger.info(f'resumed epoch: {self.epoch}, iter: {self.iter}')
+        report = resume_report(
+            filename,
+            settings,
+            other_data(
+                meta.get('dataset_meta'), getattr(self.train_dataloader.dataset, 'metainfo', None)
+            ),
+        )
+        if report:
+            self.logger.warning(report)
+
+    def _averaged(self, checkpoint: dict) -> list[str]:
+        """Whether the checkpoint's weights are averages that go on as such."""
+        if 'ema_state_dict' not in checkpoint or any(
+            isinstance(hook, EMAHook) for hook in self.hooks
+        ):
+            return []
+        return [
+            'custom_hooks: the checkpoint is of a run with EMAHook, which '
+            'the config has not; its averaged weights are taken'
+        ]
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Save a checkpoint: plain data, finite weights, a whole file.
+
+        All processes call it, and the first one writes. Hooks add to what is
+        saved in `gather_checkpoint(runner, extra)`, which runs in all
+        processes and may fill the dict `extra`, and then in MMEngine's
+        `before_save_checkpoint(runner, checkpoint)` in the first one.
+
+        Args:
+            See MMEngine's.
+
+        Raises:
+            TrainingError: If weights or optimizer are not finite.
+            WorkDirError: If the disk is full or refuses. In both cases,
+                earlier checkpoints stay.
+        """
+        extra: dict = {}
+        self.call_hook('gather_checkpoint', extra=extra)
+        if self.rank != 0:
+            return
+        checkpoint = self._collect(save_optimizer, save_param_scheduler, dict(meta or {}), by_epoch)
+        checkpoint.update(extra)
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        check_finite(checkpoint, filename)
+        make_plain(checkpoint)
+        if not is_local(out_dir, file_client_args, backend_args):
+            save_by_backend(
+                checkpoint,
+                join_path(str(out_dir), filename, backend_args=backend_args),
+                file_client_args=file_client_args,
+                backend_args=backend_args,
+            )
+            return
+
+        def hint() -> str:
+            newest = newest_saved(out_dir)
+            return (
+                f'. The newest whole checkpoint is {newest}; continue with --resume'
+                if newest
+                else '. There is no earlier checkpoint'
+            )
+
+        write_checkpoint(checkpoint, Path(out_dir, filename), hint)
+
+    def _collect(
+        self, save_optimizer: bool, save_param_scheduler: bool, meta: dict, by_epoch: bool
+    ) -> dict:
+        """What MMEngine saves, in its layout."""
+        # Hooks save before the loop counts the epoch, or the iteration.
+        meta.setdefault('epoch', self.epoch + int(by_epoch))
+        meta.setdefault('iter', self.iter + int(not by_epoch))
+        meta.update(
+            cfg=self.cfg.pretty_text,
+            seed=self.seed,
+            experiment_name=self.experiment_name,
+            time=time.strftime('%Y%m%d_%H%M%S'),
+            mmengine_version=mmengine.__version__,
+        )
+        if hasattr(self.train_dataloader.dataset, 'metainfo'):
+            meta['dataset_meta'] = self.train_dataloader.dataset.metainfo
+        model = getattr(self.model, 'module', self.model)
+        checkpoint = {
+            'meta': meta,
+            'state_dict': weights_to_cpu(model.state_dict()),
+            'message_hub': _to_cpu(self.message_hub.state_dict()),
+        }
+        if save_optimizer:
+            checkpoint['optimizer'] = _to_cpu(self.optim_wrapper.state_dict())
+        schedules = self.param_schedulers
+        if save_param_scheduler and schedules is not None:
+            checkpoint['param_schedulers'] = (
+                {name: [one.state_dict() for one in group] for name, group in schedules.items()}
+                if isinstance(schedules, dict)
+                else [one.state_dict() for one in schedules]
+            )
+        return checkpoint
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger; that its file cannot be written is an error.
+
+        Python's logging would print a traceback and go on.
+        """
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = _raise_disk_error
+        return logger
+
+    def dump_config(self) -> None:
+        """Save the config in the work dir, whole or not at all."""
+        if self.rank != 0:
+            return
+        name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
+        path = Path(self.work_dir, name)
+        if self.cfg.filename and path.exists() and path.samefile(self.cfg.filename):
+            return  # the config is there already, as its author wrote it
+        with saying_why(path, '--work-dir'), replacing(path) as draft:
+            draft.write_text(self.cfg.pretty_text, encoding='utf-8')
+
+
+def _raise_disk_error(record: logging.LogRecord) -> None:
+    """Raise what a log's file has refused; called where it is handled."""
+    error = sys.exc_info()[1]
+    if isinstance(error, OSError):
+        raise error
+    logging.Handler().handleError(record)
+
+
+def _to_cpu(state: dict) -> dict:
+    return apply_to(state, lambda value: hasattr(value, 'cpu'), lambda value: value.cpu())
+
+
+def _timeout(env_cfg: dict) -> timedelta:
+    """How long a process waits for another one that does not answer."""
+    value = (env_cfg.get('dist_cfg') or {}).get('timeout', _TIMEOUT)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < 1e9):
+        raise ConfigError(f'env_cfg.dist_cfg.timeout={value!r}: expected a number of seconds')
+    return timedelta(seconds=value)
+
+
+def load_dataset(runner: PoseRunner, split: str):
+    """Load the data set of a split now, and not when its loop starts.
+
+    Args:
+        runner: Its loop of the split is built.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DatasetError: If nobody is annotated in it.
+    """
+    try:
+        return getattr(runner, f'{split}_loop').dataloader.dataset
+    except ValueError as error:
+        if 'need at least one array' not in str(error):
+            raise
+        # MMEngine packs the list of people into one array.
+        raise DatasetError(
+            f'the {split} data is empty: not one annotated person is in '
+            f'{runner.cfg[f"{split}_dataloader"].dataset.ann_file}'
+        ) from error
+
+
+def build_runner(cfg: Config) -> PoseRunner:
+    """Build the runner, the model with it.
+
+    Args:
+        cfg: A config.
+
+    Returns:
+        The runner.
+
+    Raises:
+        ConfigError: If the model refuses an argument.
+    """
+    with building(cfg):
+        return PoseRunner.from_cfg(cfg)

@@ -1,0 +1,62 @@
+"""The `pose-backbones` command."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from pose_backbones import __version__
+from pose_backbones.cli.__main__ import COMMANDS, main
+from tests.helpers.tools import tool_env
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, '-m', 'pose_backbones.cli', *map(str, arguments)],
+        env=tool_env(),
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_each_command_shows_its_help(name, capsys, monkeypatch):
+    """The usage has the words with which the command is called."""
+    with pytest.raises(SystemExit) as end:
+        main([name, '--help'])
+    assert end.value.code == 0
+    out = ' '.join(capsys.readouterr().out.split())
+    assert out.startswith(f'usage: pose-backbones {name} [-h]')
+    assert callable(import_module(f'pose_backbones.cli.{COMMANDS[name][0]}').main)
+
+
+def test_version_and_list_of_commands(capsys):
+    with pytest.raises(SystemExit):
+        main(['--version'])
+    assert capsys.readouterr().out.strip() == __version__
+    with pytest.raises(SystemExit):
+        main(['--help'])
+    out = capsys.readouterr().out
+    assert all(f'  {name:14}{text}' in out for name, (_, text) in COMMANDS.items())
+
+
+def test_unknown_command(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(['trian'])
+    assert end.value.code == 2
+    assert "invalid choice: 'trian'" in capsys.readouterr().err
+
+
+def test_a_command_gets_its_arguments_and_its_exit_status(tmp_path):
+    folder = tmp_path / 'data'
+    done = command('synthesize', folder, '--train', 2, '--val', 1)
+    assert done.returncode == 0, done.stderr
+    truth = json.loads((folder / 'annotations/person_keypoints_train.json').read_text())
+    assert len(truth['images']) == 2
+    done = command('synthesize', folder, '--train', 3, '--val', 1)
+    assert done.returncode == 2
+    assert 'error: ' in done.stderr
+    assert str(folder) in done.stderr

@@ -1,0 +1,140 @@
+"""Run the scripts of tools/ without importing PyTorch for each of them.
+
+The server is a process that has imported everything. It forks a process for
+each tool, which takes milliseconds where the imports take seconds. Requests
+and answers are lines of JSON. Started as a module, this file is the server.
+"""
+
+import atexit
+import functools
+import gc
+import json
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+class ForkServer:
+    """The client's side of a server.
+
+    Args:
+        env: Environment of the server; the tools get their own.
+    """
+
+    def __init__(self, env: dict[str, str]):
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+
+    def _ask(self, **request) -> int | None:
+        self._process.stdin.write(json.dumps(request) + '\n')
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, command: list[str], log: Path, env: dict[str, str]) -> int:
+        """Start a script in a session of its own; returns the process ID.
+
+        Args:
+            command: Path of the script and its arguments.
+            log: File for what it prints.
+            env: Its environment.
+        """
+        return self._ask(command=command, log=str(log), env=env, cwd=os.getcwd())
+
+    def wait(self, pid: int, timeout: float = 120) -> int:
+        """Wait for a process to end; returns its exit status.
+
+        Args:
+            pid: Process ID.
+            timeout: Seconds; then the process is killed.
+
+        Raises:
+            TimeoutError: If the process was killed.
+        """
+        until = time.monotonic() + timeout
+        while (status := self._ask(poll=pid)) is None:
+            if time.monotonic() > until:
+                os.killpg(pid, signal.SIGKILL)
+                raise TimeoutError(f'process {pid} has not ended in {timeout} s')
+            time.sleep(0.01)
+        return status
+
+    def close(self) -> None:
+        """End the server."""
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@functools.cache
+def shared_server() -> ForkServer:
+    """The server of this test process, started by the first call."""
+    from tests.helpers.tools import tool_env
+
+    server = ForkServer(tool_env())
+    atexit.register(server.close)
+    return server
+
+
+def _serve() -> None:
+    import pose_backbones.cli.infer
+    import pose_backbones.cli.report
+    import pose_backbones.cli.test
+    import pose_backbones.cli.train  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # no process walks through what all of them share
+    for line in sys.stdin:
+        request = json.loads(line)
+        if 'poll' in request:
+            pid, status = os.waitpid(request['poll'], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            answer = os.fork()
+            if answer == 0:
+                _run_tool(**request)
+        print(json.dumps(answer), flush=True)
+
+
+def _run_tool(command: list[str], log: str, env: dict[str, str], cwd: str) -> None:
+    """Be the tool, in the forked process; does not return."""
+    import numpy as np
+
+    os.setsid()
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    tempfile.tempdir = None  # decided again, from the environment
+    random.seed()  # the server's state would be the same for each tool
+    np.random.seed()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for number, end in ((0, null), (1, output), (2, output)):
+        os.dup2(end, number)
+    sys.argv = command
+    sys.path[0] = os.path.dirname(command[0])
+    status = 0
+    try:
+        runpy.run_path(command[0], run_name='__main__')
+    except SystemExit as left:
+        status = left.code or 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == '__main__':
+    _serve()

@@ -1,0 +1,77 @@
+"""Annotations in COCO's format of three lamps on two images, with keypoints of their own."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+GOOD = {
+    'categories': [
+        {
+            'id': 2,
+            'name': 'lamp',
+            'keypoints': ['foot', 'joint', 'bulb'],
+            'skeleton': [[1, 2], [2, 3]],
+        }
+    ],
+    'images': [
+        {'id': 1, 'file_name': 'a/1.jpg', 'width': 64, 'height': 48},
+        {'id': 2, 'file_name': 'a/2.jpg', 'width': 64, 'height': 48},
+    ],
+    'annotations': [
+        {
+            'id': n,
+            'image_id': 1 + n % 2,
+            'category_id': 2,
+            'iscrowd': 0,
+            'bbox': [4, 4, 30, 40],
+            'area': 400.0,
+            'keypoints': [5, 40, 2, 8, 20, 1, 30, 6, 2],
+        }
+        for n in range(1, 4)
+    ],
+}
+
+
+def write_lamps(
+    folder: Path, change: Callable[[dict], dict | None] | None = None, name: str = 'train.json'
+) -> str:
+    """Write the annotations, changed by a function.
+
+    Args:
+        folder: Where to write.
+        change: Changes the content in place, or returns another one.
+        name: Name of the file.
+
+    Returns:
+        Path of the file.
+    """
+    content = copy.deepcopy(GOOD)
+    content = (change(content) or content) if change else content
+    (folder / name).write_text(json.dumps(content))
+    return str(folder / name)
+
+
+def lack(place: str, key: str):
+    """A change that removes a key from the first entry of a list."""
+    return lambda content: content[place][0].pop(key) and None
+
+
+def put(place: str, key: str, value):
+    """A change that sets a key of the first entry of a list."""
+    return lambda content: content[place][0].update({key: value})
+
+
+def labelled(points, area) -> dict:
+    """Annotations of these objects: points (N, K, 3), areas (N,)."""
+    content = copy.deepcopy(GOOD)
+    content['annotations'] = [
+        {
+            **content['annotations'][0],
+            'id': n + 1,
+            'area': float(area[n]),
+            'keypoints': [float(v) for v in p.ravel()],
+        }
+        for n, p in enumerate(points)
+    ]
+    return content

@@ -1,0 +1,142 @@
+"""The source distribution and the wheel: their files, and the package in an installed wheel."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email import message_from_string
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tests.helpers.tools import ROOT
+
+BUILD = """
+import sys
+from setuptools import build_meta
+print(getattr(build_meta, sys.argv[1])(sys.argv[2]))
+"""
+
+
+def run(code: str, *arguments: str, cwd: Path, path: Path | None = None) -> str:
+    """Run Python in a folder.
+
+    Args:
+        code: What to run.
+        *arguments: `sys.argv[1:]` of it.
+        cwd: The folder.
+        path: A folder to import from first.
+
+    Returns:
+        The last line of its output.
+    """
+    done = subprocess.run(
+        [sys.executable, '-c', code, *arguments],
+        cwd=cwd,
+        env={**os.environ, 'PYTHONPATH': str(path or ''), 'PYTHONDONTWRITEBYTECODE': '1'},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory) -> tuple[Path, Path]:
+    """The source distribution, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp('distribution')
+    source = folder / 'source'
+    source.mkdir()
+    for name in ('pose_backbones', 'configs'):
+        ignored = shutil.ignore_patterns('__pycache__')
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
+    for name in ('pyproject.toml', 'setup.py', 'README.md', 'LICENSE', 'NOTICE', 'model-index.yml'):
+        shutil.copy(ROOT / name, source)
+    sdist = folder / run(BUILD, 'build_sdist', str(folder), cwd=source)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / 'unpacked', filter='data')
+    (unpacked,) = (folder / 'unpacked').iterdir()
+    return sdist, folder / run(BUILD, 'build_wheel', str(folder), cwd=unpacked)
+
+
+def shipped() -> dict[str, bytes]:
+    """Path in the package → content, for each file that is not a module."""
+    files = {'pose_backbones/py.typed': b''}
+    for path in sorted((ROOT / 'configs').rglob('*')):
+        if path.is_file() and '__pycache__' not in path.parts:
+            files[f'pose_backbones/.mim/{path.relative_to(ROOT)}'] = path.read_bytes()
+    files['pose_backbones/.mim/model-index.yml'] = (ROOT / 'model-index.yml').read_bytes()
+    for pattern in ('*.css', '*.j2'):
+        for path in (ROOT / 'pose_backbones').rglob(pattern):
+            files[str(path.relative_to(ROOT))] = path.read_bytes()
+    return files
+
+
+def test_sdist_contains_configs_as_files(built):
+    with tarfile.open(built[0]) as archive:
+        members = {str(PurePosixPath(*Path(m.name).parts[1:])): m for m in archive.getmembers()}
+        assert not [name for name, member in members.items() if member.issym() or member.islnk()]
+        for name, content in shipped().items():
+            assert archive.extractfile(members[name]).read() == content, name
+    assert {'LICENSE', 'NOTICE', 'README.md', 'pyproject.toml'} <= members.keys()
+
+
+def test_wheel_contains_configs_as_files_and_no_others(built):
+    with zipfile.ZipFile(built[1]) as archive:
+        names = set(archive.namelist())
+        for name, content in shipped().items():
+            assert archive.read(name) == content, name
+    modules = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / 'pose_backbones').rglob('*.py')
+        if '.mim' not in path.parts
+    }
+    rest = {name for name in names - modules - shipped().keys() if '.dist-info/' not in name}
+    assert modules <= names
+    assert rest == set()
+
+
+def test_metadata(built):
+    with zipfile.ZipFile(built[1]) as archive:
+        info = built[1].name.rsplit('-', 3)[0] + '.dist-info'
+        metadata = message_from_string(archive.read(f'{info}/METADATA').decode())
+        entries = archive.read(f'{info}/entry_points.txt').decode()
+        for name in ('LICENSE', 'NOTICE'):
+            assert archive.read(f'{info}/licenses/{name}') == (ROOT / name).read_bytes()
+    version = run(
+        'import runpy; print(runpy.run_path("version.py")["__version__"])',
+        cwd=ROOT / 'pose_backbones',
+    )
+    assert metadata['Version'] == version
+    assert metadata['License-Expression'] == 'Apache-2.0'
+    assert metadata['Requires-Python'] == '<3.13,>=3.10'
+    assert metadata.get_all('Provides-Extra') == [
+        'openmmlab',
+        'openmmlab-lite',
+        'detection',
+        'video',
+    ]
+    assert 'pose-backbones = pose_backbones.cli.__main__:main' in entries.splitlines()
+
+
+def test_installed_wheel_finds_its_configs(built, tmp_path):
+    with zipfile.ZipFile(built[1]) as archive:
+        archive.extractall(tmp_path / 'site')
+    code = """
+import json, pose_backbones
+names = pose_backbones.list_models()
+config = pose_backbones.get_config('td-hm_moganet-s_8xb32-210e_coco-256x192')
+print(json.dumps([pose_backbones.__file__, names, config.filename, config.model.backbone.arch]))
+"""
+    package = tmp_path / 'site/pose_backbones'
+    file, names, config, arch = json.loads(run(code, cwd=tmp_path, path=tmp_path / 'site'))
+    assert Path(file) == package / '__init__.py'
+    name = 'moganet/td-hm_moganet-s_8xb32-210e_coco-256x192.py'
+    assert Path(config) == package / '.mim/configs' / name
+    assert names == sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*/*.py'))
+    assert arch == 'small'

@@ -1,0 +1,109 @@
+"""Reading and plotting training logs."""
+
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from pose_backbones.errors import DatasetError, WorkDirError
+from pose_backbones.report.training import plot_training, read_scalars
+
+
+def _log(work_dir, start, entries):
+    folder = work_dir / start / 'vis_data'
+    folder.mkdir(parents=True)
+    folder.joinpath('scalars.json').write_text('\n'.join(json.dumps(entry) for entry in entries))
+
+
+def test_a_resumed_run_reads_as_one(tmp_path):
+    _log(
+        tmp_path,
+        '20240101_000000',
+        [
+            dict(step=10, loss=3.0, lr=0.1),
+            dict(step=20, loss=9.0, lr=0.1),
+            {'step': 20, 'coco/AP': 0.1},
+        ],
+    )
+    _log(
+        tmp_path,
+        '20240101_000500',
+        [
+            dict(step=20, loss=2.0, lr=0.1),
+            dict(step=30, loss=1.0, lr=0.1),
+            {'step': 30, 'coco/AP': 0.4},
+        ],
+    )
+    training, evaluation = read_scalars(str(tmp_path))
+    assert [(e['step'], e['loss']) for e in training] == [(10, 3.0), (20, 2.0), (30, 1.0)]
+    assert [(e['step'], e['coco/AP']) for e in evaluation] == [(20, 0.1), (30, 0.4)]
+    out = tmp_path / 'new' / 'curves.png'
+    plot_training(str(tmp_path), str(out))
+    picture = cv2.imread(str(out))
+    assert picture.shape == (480, 840, 3)
+    # matplotlib's blue of the loss is there
+    assert (abs(picture.astype(int) - (180, 119, 31)).sum(2) < 9).sum() > 50
+
+
+def test_a_folder_without_logs(tmp_path):
+    with pytest.raises(DatasetError, match='no training log under'):
+        plot_training(str(tmp_path), str(tmp_path / 'x.png'))
+
+
+def test_values_that_are_missing_or_no_numbers_are_gaps(tmp_path, monkeypatch):
+    drawn = []
+    plot = Axes.plot
+    monkeypatch.setattr(
+        Axes,
+        'plot',
+        lambda self, *args, **more: (
+            drawn.append([list(one) for one in args if not isinstance(one, str)]),
+            plot(self, *args, **more),
+        )[1],
+    )
+    _log(
+        tmp_path,
+        '1',
+        [
+            dict(step=1, loss=3.0, acc_pose=0.5),
+            dict(step=2, loss=math.inf),
+            dict(step=3, loss=1e300, acc_pose=math.nan),
+            dict(step=4, loss=1.0, acc_pose=0.7),
+            {'step': 4, 'coco/AP': math.nan},
+            {'step': 3, 'coco/AP': 0.25},
+        ],
+    )
+    plot_training(str(tmp_path), str(tmp_path / 'x.png'))
+    expected = [
+        [[1, 2, 3, 4], [3, math.nan, math.nan, 1]],
+        [[1, 2, 3, 4], [0.5, math.nan, math.nan, 0.7]],
+        [[3], [0.25]],
+    ]
+    assert len(drawn) == len(expected)
+    for one, other in zip(drawn, expected):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    'entry',
+    [
+        dict(step=10**400, loss=1),
+        dict(step=1, loss=10**400),
+        dict(step=math.nan, loss=1),
+        dict(step=True, loss=1),
+        {'step': 1, 'coco/AR': -(10**400)},
+    ],
+)
+def test_numbers_that_cannot_be_drawn(tmp_path, entry):
+    _log(tmp_path, '1', [dict(step=1, loss=1), entry])
+    with pytest.raises(DatasetError, match='scalars.json has the line'):
+        plot_training(str(tmp_path), str(tmp_path / 'x.png'))
+
+
+def test_a_figure_of_a_name_that_no_file_can_have(tmp_path):
+    _log(tmp_path, '1', [dict(step=1, loss=1)])
+    with pytest.raises(WorkDirError, match='cannot be written: its name'):
+        plot_training(str(tmp_path), f'{tmp_path}/a\0.png')

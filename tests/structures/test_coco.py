@@ -1,0 +1,243 @@
+"""COCO-style JSON files: reading and validation."""
+
+from functools import partial
+
+import pytest
+
+from pose_backbones.errors import DatasetError
+from pose_backbones.structures.coco import (
+    CocoFile,
+    are_numbers,
+    box,
+    check_entries,
+    has,
+    keypoints,
+    one_of,
+    read_json,
+    score,
+)
+from pose_backbones.structures.coco_keypoints import read_keypoint_file
+from tests.helpers.lamps import lack, put, write_lamps
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write annotations, changed by a function; returns the path."""
+    return partial(write_lamps, tmp_path)
+
+
+def test_reading(write):
+    found = read_keypoint_file(write())
+    assert found.names == ('foot', 'joint', 'bulb')
+    assert found.skeleton == ((0, 1), (1, 2))
+    assert [entry['id'] for entry in found.objects] == [1, 2, 3]
+    assert found.images[2]['file_name'] == 'a/2.jpg'
+
+
+def test_objects_without_key_points_are_not_counted(write):
+    def change(content):
+        del content['annotations'][0]['keypoints']
+        content['categories'].append({'id': 5, 'name': 'table'})
+
+    assert len(read_keypoint_file(write(change)).objects) == 2
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda content: [1], 'holds no annotations but a list: expected an object in COCO'),
+        (
+            lambda content: content.pop('categories') and None,
+            r"has no categories: expected .* 'keypoints': \[names\]",
+        ),
+        (lambda content: content.update(images=[]), 'has no images'),
+        (lambda content: content.update(annotations={}), 'has no annotations'),
+        (lack('categories', 'keypoints'), r'none of the categories \(lamp\) has keypoints'),
+        (
+            lambda content: content['categories'].append(
+                {'id': 3, 'name': 'chair', 'keypoints': ['seat']}
+            ),
+            r"'lamp' and 'chair' have different keypoints \(3 and 1\).*split",
+        ),
+        (
+            put('categories', 'keypoints', ['foot', 'joint', 'foot']),
+            "2 keypoints are called 'foot'",
+        ),
+        (put('categories', 'keypoints', ['foot', '', 'bulb']), "called '': expected a name"),
+        (
+            put('categories', 'skeleton', [[0, 1]]),
+            r'limb \[0, 1\]: expected two numbers from 1 to 3; COCO counts',
+        ),
+        (
+            put('categories', 'skeleton', [[3, 4]]),
+            r'limb \[3, 4\]: expected two numbers from 1 to 3\. Correct',
+        ),
+        (
+            put('images', 'id', 2),
+            r"image 2 \('a/2.jpg'\) has the id of another: expected a different",
+        ),
+        (lack('images', 'width'), r"image 1 \('a/1.jpg'\) has no width: expected"),
+        (
+            put('annotations', 'keypoints', [1, 2, 2]),
+            'annotation 1 has 3 numbers in keypoints: expected 9',
+        ),
+        (
+            put('annotations', 'keypoints', [1, None, 2] * 3),
+            'annotation 1 has something else than finite numbers',
+        ),
+        (
+            put('annotations', 'keypoints', [5, 5, 0.7] * 3),
+            'a keypoint of visibility 0.7: expected 0',
+        ),
+        (
+            put('annotations', 'keypoints', [0.5, 0.5, 2] * 3),
+            'coordinates from 0 to 1: expected pixels',
+        ),
+        (put('annotations', 'image_id', 9), 'annotation 1 has the image_id 9'),
+        (lack('annotations', 'bbox'), r'annotation 1 has no bbox: expected \[x'),
+        (
+            put('annotations', 'bbox', [1, 2, 0, 5]),
+            r'annotation 1 has the bbox \[1, 2, 0, 5\]: expected',
+        ),
+        (lack('annotations', 'area'), 'no area: expected .*53'),
+        (lack('annotations', 'iscrowd'), 'no iscrowd: expected 0'),
+        (lack('annotations', 'category_id'), 'no category_id'),
+        (
+            put('annotations', 'id', 2),
+            'annotation 2 has the id of another: expected a different id',
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(write, change, message):
+    path = write(change)
+    with pytest.raises(DatasetError, match=message) as caught:
+        read_keypoint_file(path)
+    assert path in str(caught.value)
+
+
+def test_how_many_are_like_the_first(write):
+    def change(content):
+        for entry in content['annotations'][1:]:
+            del entry['area']
+
+    with pytest.raises(
+        DatasetError,
+        match=r'annotation 2 has no area '
+        r'\(2 of 3 are like this\)',
+    ):
+        read_keypoint_file(write(change))
+
+
+def test_nothing_labelled(write):
+    def change(content):
+        for entry in content['annotations']:
+            entry['keypoints'] = [0] * 9
+
+    with pytest.raises(DatasetError, match='no annotation has a labelled'):
+        read_keypoint_file(write(change))
+
+
+def test_missing_files_and_images(write, tmp_path):
+    with pytest.raises(DatasetError, match='cannot read .*none.json'):
+        read_keypoint_file(str(tmp_path / 'none.json'))
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a/1.jpg').touch()
+    with pytest.raises(DatasetError, match='1 of 2 images are not in the folder .*such as a/2.jpg'):
+        read_keypoint_file(write(), str(tmp_path))
+    (tmp_path / 'a/2.jpg').touch()
+    assert len(read_keypoint_file(write(), str(tmp_path)).images) == 2
+
+
+def test_lists_of_a_file(write, tmp_path):
+    file = CocoFile(write())
+    assert [image['id'] for image in file.entries('images')] == [1, 2]
+    assert file.image_ids() == {1, 2}
+    assert not file.is_image_list
+    assert CocoFile(write(lambda content: content.pop('annotations') and None)).is_image_list
+    (tmp_path / 'results.json').write_text('[{"image_id": 1}]')
+    results = CocoFile(tmp_path / 'results.json', 'results')
+    assert results.entries() == [{'image_id': 1}]
+    assert not results.is_image_list
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{"a": ', 'cannot read the results .*r.json: Expecting value'),
+        ('[' * 100_000, 'cannot read the results .*r.json: maximum recursion depth'),
+        ('{}', "r.json holds no results: expected COCO's results format, a list of"),
+        ('[1]', 'r.json holds no results: expected'),
+    ],
+)
+def test_files_that_are_no_results(tmp_path, text, message):
+    (tmp_path / 'r.json').write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        CocoFile(tmp_path / 'r.json', 'results').entries()
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    (tmp_path / 'x.json').write_bytes(b'\xef\xbb\xbf[1]')
+    assert read_json(tmp_path / 'x.json') == [1]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"images": 1}', 'x.json has no images: expected a list'),
+        ('{"images": [1]}', 'x.json: images has the entry 1: expected an object'),
+        ('{"images": [{}]}', 'x.json: image 0 has no id: expected'),
+        ('{"images": [{"id": []}]}', r'x.json: image \[\] has the id \[\]: expected'),
+    ],
+)
+def test_ids_of_images_that_are_none(tmp_path, content, message):
+    (tmp_path / 'x.json').write_text(content)
+    with pytest.raises(DatasetError, match=message):
+        CocoFile(tmp_path / 'x.json').image_ids()
+
+
+GOOD_RESULT = dict(image_id=7, category_id=1, score=0.5, bbox=[1, 2, 3, 4], keypoints=[1, 2.5, 0])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(image_id=None), 'result 1 has no image_id|of image None, has no image_id'),
+        (dict(image_id=8), 'result 1, of image 8, has the image_id 8: expected one of mine'),
+        (dict(image_id=[7]), r'has the image_id \[7\]: expected the id of an'),
+        (dict(score='high'), "result 1, of image 7, has the score 'high': expected a number"),
+        (dict(score=float('nan')), 'has the score nan: expected a finite number'),
+        (dict(score=10**400), 'has the score 1000.*…: expected a finite number'),
+        (dict(bbox=[1, 2, 3]), r'has the bbox \[1, 2, 3\]: expected \[x, y, width, height\]'),
+        (dict(bbox=[1, 2, 3, '4']), r"has the bbox \[1, 2, 3, '4'\]: expected"),
+        (dict(keypoints=[1, 2]), 'has 2 numbers in keypoints: expected 3, three for each of the 1'),
+        (dict(keypoints=[1, 2, None]), 'something else than finite numbers in keypoints .*None'),
+        (dict(keypoints=[[1, 2, 3]]), 'something else than finite numbers in keypoints'),
+        (dict(keypoints='123'), "has the keypoints '123': expected a list"),
+    ],
+)
+def test_every_check(change, message):
+    checks = (
+        has('image_id', 'score', 'bbox', 'keypoints'),
+        one_of('image_id', {7}, 'expected one of mine'),
+        score,
+        box,
+        keypoints(1),
+    )
+    check_entries('r.json', 'result', [GOOD_RESULT] * 2, *checks)
+    with pytest.raises(DatasetError, match=f'^r.json: .*{message}'):
+        check_entries('r.json', 'result', [GOOD_RESULT, {**GOOD_RESULT, **change}], *checks)
+
+
+def test_entries_with_the_same_fault_are_counted():
+    entries = [{}, dict(score=1), dict(score='a'), dict(score=[])]
+    with pytest.raises(
+        DatasetError,
+        match=r'^x: result 0 has no score \(3 of 4 are like this\): expected a number$',
+    ):
+        check_entries('x', 'result', entries, has('score'))
+
+
+def test_numbers():
+    assert are_numbers([1, 2.5, True, -1e300])
+    for other in ([float('inf')], [10**400], ['1'], [None], [[1]], (1, 2), '12', 3):
+        assert not are_numbers(other), other

@@ -1,0 +1,168 @@
+"""Images that are none, too large, or no files: refused, and no run ends."""
+
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import EpsImagePlugin, Image
+
+from pose_backbones import PoseInferencer
+from pose_backbones.datasets.transforms.loading import LoadImage
+from pose_backbones.errors import DatasetError
+from pose_backbones.report.examples import _read
+from pose_backbones.utils import images
+from pose_backbones.utils.images import read_image
+from tests.helpers.hostile_images import EPS, large, png, write_hostile
+from tests.helpers.pose_cases import estimator, picture
+from tests.helpers.tools import tool_env
+
+
+@pytest.fixture(scope='module')
+def hostile(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('hostile')
+    return folder, write_hostile(folder)
+
+
+def test_each_is_one_error_that_names_it(hostile):
+    folder, messages = hostile
+    readable = {'wide.png', 'high.png'}  # as arrays; no model takes them
+    for name, message in messages.items():
+        path = folder / name
+        if name not in readable:
+            with pytest.raises(DatasetError) as error:
+                read_image(path)
+            assert re.search(message, str(error.value)), name
+            assert str(path) in str(error.value)
+            assert '\n' not in str(error.value)
+        with pytest.raises(DatasetError) as error:
+            LoadImage().transform(dict(img_path=str(path)))
+        assert str(path) in str(error.value), name
+        assert '. Restore the file, or take its entry out of' in str(error.value)
+        assert LoadImage(ignore_empty=True).transform(dict(img_path=str(path))) is None
+        if name not in readable:
+            assert _read(path) is None
+    assert read_image(folder / 'wide.png').shape == (40, 65500, 3)
+
+
+def test_memory_is_bounded(hostile):
+    """In a process that may not take more than an image within the limit."""
+    folder, _ = hostile
+    code = """
+import resource, sys
+from pose_backbones.datasets.transforms.loading import LoadImage
+from pose_backbones.utils.images import read_image
+from pose_backbones.errors import DatasetError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    for read in (read_image, lambda path: LoadImage().transform(
+            dict(img_path=path))):
+        try:
+            read(path)
+        except DatasetError:
+            continue
+        raise SystemExit(path)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+    names = ('bomb.png', 'lie.png', 'lie2.png', 'device.jpg', 'fifo.jpg')
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code, *(folder / name for name in names)],
+        env=tool_env(),
+        text=True,
+        capture_output=True,
+        timeout=100,
+        check=True,
+    )
+    assert int(done.stdout.split()[-1]) < 100  # MiB
+
+
+def test_the_limit_is_that_of_the_docs(monkeypatch, root, tmp_path):
+    text = (root / 'docs/inference.md').read_text()
+    assert f'{images.MAX_PIXELS:,}' in text
+    assert f'{images.MAX_SIDE:,}' in text
+    monkeypatch.setattr(images, 'MAX_PIXELS', 100 * 50)
+    (tmp_path / 'a.png').write_bytes(png(100, 50))
+    (tmp_path / 'b.png').write_bytes(png(100, 51))
+    assert read_image(tmp_path / 'a.png').shape == (50, 100, 3)
+    with pytest.raises(DatasetError, match='100 x 51 pixels: expected at most 5,000'):
+        read_image(tmp_path / 'b.png')
+
+
+def test_large_images_with_alpha_are_those_of_small_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 30, 4), np.uint8)
+    expected = read_image(image)
+    monkeypatch.setattr('pose_backbones.utils.images._STRIP', 100)
+    np.testing.assert_array_equal(read_image(image), expected)
+
+
+@pytest.mark.parametrize('data', [EPS, b'\xc5\xd0\xd3\xc6' + bytes(28) + EPS])
+def test_ghostscript_is_never_started(tmp_path, monkeypatch, data):
+    started = []
+    monkeypatch.setattr(
+        EpsImagePlugin, 'Ghostscript', lambda *args, **options: started.append(args)
+    )
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(data)
+    for kind in ('pillow', 'cv2'):
+        with pytest.raises(DatasetError, match='a.jpg'):
+            LoadImage(imdecode_backend=kind).transform(dict(img_path=str(path)))
+    with pytest.raises(DatasetError, match='but PostScript'):
+        read_image(data)
+    assert not started
+    assert not {'EPS', 'FITS', 'WMF', 'PDF'} & set(images.FORMATS)
+    Image.init()
+    assert {'JPEG', 'PNG', 'TIFF', 'WEBP', 'GIF', 'BMP'} <= (set(images.FORMATS) & set(Image.OPEN))
+
+
+def test_what_opencv_reads_alone_is_read_for_training(tmp_path):
+    path = tmp_path / 'a.hdr'
+    image = picture(0).astype(np.float32) / 255
+    cv2.imwrite(str(path), image)
+    found = LoadImage(color_type='color').transform(dict(img_path=str(path)))
+    assert found['img'].shape == image.shape
+
+
+def test_good_images_between_hostile_ones_have_their_poses(hostile, tmp_path):
+    """And each has its own boxes."""
+    folder, _ = hostile
+    good = tmp_path / 'good.png'
+    cv2.imwrite(str(good), picture(2))
+    inputs, boxes = [], []
+    for number, name in enumerate(('wide.png', 'fifo.jpg', 'high.png')):
+        inputs += [str(folder / name), str(good)]
+        boxes.append([[0, 0, 20, 20]])
+        boxes.append([[number, 0, 60, 40]])
+    inputs.append(large(33000, 4))
+    boxes.append([[0, 0, 4, 4], [0, 0, 3, 3]])
+    pose = PoseInferencer(estimator(), batch_size=4)
+    results = pose(inputs, boxes)
+    found = list(results)
+    assert [one.index for one in found] == [1, 3, 5]
+    assert [one.boxes[0, 0] for one in found] == [0, 1, 2]
+    expected = next(pose([str(good)], [[[1, 0, 60, 40]]]))
+    np.testing.assert_allclose(found[1].keypoints, expected.keypoints, atol=1e-3)
+    assert [one.index for one in results.failures] == [0, 2, 4, 6]
+    assert all('cannot' in str(one.error) for one in results.failures)
+    with pytest.raises(DatasetError, match='wide.png'):
+        list(pose(inputs[:1], boxes[:1], strict=True))
+
+
+def test_a_transform_that_fails_skips_its_image(monkeypatch):
+    pose = PoseInferencer(estimator(), batch_size=4)
+    real = pose.prepare
+
+    def prepare(frame, *person):
+        if frame.index == 1 and person[0][0] > 5:
+            raise cv2.error('OpenCV(4) resize.cpp: error: (-215)\nmore')
+        return real(frame, *person)
+
+    monkeypatch.setattr(pose, 'prepare', prepare)
+    results = pose([picture(k) for k in range(3)], [[[0, 0, 30, 30], [9, 0, 30, 30]]] * 3)
+    assert [(one.index, len(one)) for one in results] == [(0, 2), (2, 2)]
+    (failure,) = results.failures
+    assert str(failure.error) == (
+        'cannot use the image array 2, of 80 x 60 pixels: OpenCV(4) resize.cpp: error: (-215)'
+    )

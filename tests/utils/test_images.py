@@ -1,0 +1,288 @@
+"""Reading pictures: the pixels a viewer shows, whatever the file."""
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from pose_backbones.errors import DatasetError
+from pose_backbones.utils.images import describe_source, image_from_array, read_image, write_image
+from tests.helpers.pose_cases import picture
+
+WHITE = 255
+
+
+def encode(image: Image.Image, kind: str, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def pil(image: np.ndarray) -> Image.Image:
+    """Of BGR."""
+    return Image.fromarray(image[..., ::-1])
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
+def test_files_are_as_opencv_reads_them(tmp_path, suffix):
+    path = tmp_path / f'a{suffix}'
+    cv2.imwrite(str(path), picture(0))
+    expected = cv2.imread(str(path))
+    assert np.ptp(expected) > 100
+    data = path.read_bytes()
+    for source in (path, str(path), data, bytearray(data), io.BytesIO(data)):
+        found = read_image(source)
+        assert found.dtype == np.uint8
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(found, expected)
+    with open(path, 'rb') as file:
+        np.testing.assert_array_equal(read_image(file), expected)
+
+
+def test_grey_jpeg_and_an_unusual_name(tmp_path):
+    path = tmp_path / 'grey.dat'
+    path.write_bytes(encode(pil(picture(0)).convert('L'), 'JPEG'))
+    found = read_image(path)
+    np.testing.assert_array_equal(found, cv2.imread(str(path)))
+    assert (found[..., 0] == found[..., 2]).all()
+
+
+#: EXIF orientation → the upright picture of the stored one
+TURNS = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda a: np.rot90(a),
+}
+
+
+@pytest.mark.parametrize('orientation', TURNS)
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
+def test_exif_orientation(kind, orientation):
+    stored = picture(1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = dict(JPEG=dict(quality=95), WEBP=dict(lossless=True))
+    data = encode(pil(stored), kind, exif=exif, **options.get(kind, {}))
+    plain = encode(pil(stored), kind, **options.get(kind, {}))
+    expected = TURNS[orientation](read_image(plain))
+    np.testing.assert_array_equal(read_image(data), expected)
+    np.testing.assert_array_equal(read_image(Image.open(io.BytesIO(data))), expected)
+
+
+def test_16_bits_are_the_high_ones():
+    rng = np.random.default_rng(0)
+    deep = rng.integers(0, 2**16, (9, 7), np.uint16)
+    deep[0, :3] = 0, 255, 2**16 - 1
+    expected = np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, 2)
+    for suffix in ('.png', '.tiff'):
+        data = cv2.imencode(suffix, deep)[1].tobytes()
+        np.testing.assert_array_equal(read_image(data), expected)
+    np.testing.assert_array_equal(image_from_array(deep), expected)
+    colour = rng.integers(0, 2**16, (9, 7, 3), np.uint16)
+    for suffix in ('.png', '.tiff'):
+        data = cv2.imencode(suffix, colour)[1].tobytes()
+        np.testing.assert_array_equal(read_image(data), colour >> 8)
+
+
+def test_transparent_parts_are_white():
+    colours, alpha = picture(2, 4, 3), np.full((3, 4), 255, np.uint8)
+    alpha[0], alpha[1] = 0, 128
+    image = pil(colours).convert('RGBA')
+    image.putalpha(Image.fromarray(alpha))
+    expected = colours.astype(float)
+    expected[0] = WHITE
+    expected[1] = (expected[1] * 128 + WHITE * 127) / 255
+    found = read_image(encode(image, 'PNG'))
+    np.testing.assert_array_equal(found, np.rint(expected))
+    bgra = np.dstack((colours, alpha))
+    np.testing.assert_array_equal(read_image(bgra), found)
+    np.testing.assert_array_equal(read_image(np.asarray(image), rgb=True), found)
+
+
+def test_grey_with_transparency():
+    image = Image.new('LA', (2, 1))
+    image.putdata([(100, 255), (100, 0)])
+    found = read_image(encode(image, 'PNG'))
+    assert found.tolist() == [[[100] * 3, [255] * 3]]
+
+
+def test_palette_with_a_transparent_colour():
+    image = Image.new('P', (3, 1))
+    image.putpalette([200, 10, 20, 0, 0, 0, 1, 2, 3])
+    image.putdata([0, 1, 2])
+    data = encode(image, 'PNG', transparency=1)
+    assert read_image(data).tolist() == [[[20, 10, 200], [255] * 3, [3, 2, 1]]]
+
+
+def test_cmyk_jpeg():
+    data = encode(pil(picture(3)).convert('CMYK'), 'JPEG', quality=95)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert('RGB'))
+    found = read_image(data)
+    np.testing.assert_array_equal(found, expected[..., ::-1])
+    assert np.abs(found.astype(int) - picture(3)).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ('image', 'expected'),
+    [
+        (Image.new('1', (1, 1), 1), 255),
+        (Image.fromarray(np.full((1, 1), 300, np.int32)), 1),
+        (Image.fromarray(np.full((1, 1), 0.5, np.float32)), 128),
+        (Image.fromarray(np.full((1, 1), 40, np.float32)), 40),
+    ],
+)
+def test_one_pixel_of_a_rare_kind(image, expected):
+    assert read_image(image).tolist() == [[[expected] * 3]]
+    kind = 'PNG' if image.mode == '1' else 'TIFF'
+    assert read_image(encode(image, kind)).tolist() == [[[expected] * 3]]
+
+
+def test_the_first_of_several_frames():
+    frames = [pil(picture(seed)).convert('P') for seed in (4, 5)]
+    data = encode(frames[0], 'GIF', save_all=True, append_images=frames[1:])
+    expected = np.asarray(frames[0].convert('RGB'))[..., ::-1]
+    np.testing.assert_array_equal(read_image(data), expected)
+
+
+def test_two_pictures_in_a_jpeg_of_a_telephone():
+    first = cv2.imencode('.jpg', picture(6))[1].tobytes()
+    both = encode(pil(picture(6)), 'MPO', save_all=True, append_images=[pil(picture(7))])
+    assert Image.open(io.BytesIO(both)).format == 'MPO'
+    expected = cv2.imdecode(np.frombuffer(both, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read_image(both), expected)
+    assert np.abs(expected.astype(int) - read_image(first)).mean() < 8
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
+@pytest.mark.parametrize('part', [0.2, 0.6, 0.95])
+def test_truncated_files(tmp_path, suffix, part):
+    data = cv2.imencode(suffix, picture(0, 200, 160))[1].tobytes()
+    path = tmp_path / f'half{suffix}'
+    path.write_bytes(data[: int(part * len(data))])
+    with pytest.raises(DatasetError, match=f'cannot read the image .*half{suffix}: '):
+        read_image(path)
+
+
+def test_a_truncated_jpeg_with_a_whole_thumbnail():
+    """The preview ends with the same marker as the picture."""
+    exif = Image.Exif()
+    thumbnail = cv2.imencode('.jpg', picture(1, 16, 12))[1].tobytes()
+    data = encode(pil(picture(0, 200, 160)), 'JPEG', exif=exif)
+    segment = b'\xff\xe1' + struct.pack('>H', len(thumbnail) + 2) + thumbnail
+    data = data[:2] + segment + data[2:]
+    assert read_image(data).shape == (160, 200, 3)
+    with pytest.raises(DatasetError, match='cannot read the image bytes'):
+        read_image(data[:-200])
+
+
+@pytest.mark.parametrize(
+    ('data', 'message'),
+    [
+        (b'', 'it is empty'),
+        (b'just some words', 'no picture of a format.*convert it to JPEG'),
+        (b'\xff\xd8\xff\xe0', 'cannot read the image bytes'),
+        (
+            b'\x89PNG\r\n\x1a\n'
+            + struct.pack('>I', 13)
+            + b'IHDR'
+            + struct.pack('>IIBBBBB', 10**6, 10**6, 8, 2, 0, 0, 0)
+            + struct.pack('>I', zlib.crc32(b'IHDR')),
+            'cannot read the image bytes',
+        ),
+    ],
+)
+def test_what_is_no_picture(data, message):
+    with pytest.raises(DatasetError, match=message):
+        read_image(data)
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(DatasetError, match=r'a\.jpg: there is no such file'):
+        read_image(tmp_path / 'a.jpg')
+    with pytest.raises(DatasetError, match='directory'):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('image', 'expected'),
+    [
+        (np.array([[True, False]]), [255, 0]),
+        (np.array([[0, 256, 65535]], np.uint16), [0, 1, 255]),
+        (np.array([[0.0, 0.5, 1.0]]), [0, 128, 255]),
+        (np.array([[np.nan, 1.0]], np.float16), [0, 255]),
+        (np.array([[[7], [9]]], np.uint8), [7, 9]),
+    ],
+)
+def test_arrays_of_other_types(image, expected):
+    found = read_image(image)
+    assert found.dtype == np.uint8
+    assert found.tolist() == [[[value] * 3 for value in expected]]
+
+
+def test_colours_of_arrays():
+    image = picture(0)
+    assert np.shares_memory(read_image(image), image)
+    np.testing.assert_array_equal(read_image(image[..., ::-1], rgb=True), image)
+    np.testing.assert_array_equal(read_image(pil(image)), image)
+    assert read_image(image[::2, ::2]).flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ('image', 'error', 'message'),
+    [
+        (
+            np.zeros((3, 40, 50), np.uint8),
+            ValueError,
+            r'shape \(3, 40, 50\): expected .*use image.transpose\(1, 2, 0\)',
+        ),
+        (np.zeros((0, 5, 3), np.uint8), ValueError, 'at least one pixel'),
+        (np.zeros((4, 5, 2), np.uint8), ValueError, r'shape \(4, 5, 2\)'),
+        (
+            np.zeros((4, 5), np.int64),
+            ValueError,
+            r'of int64: expected uint8.*astype\(numpy.uint8\)',
+        ),
+        (np.full((4, 5), 200.0), ValueError, 'from 200 to 200: expected 0 to 1'),
+        (7, TypeError, 'the input is a int: expected a path'),
+        (io.StringIO('x'), TypeError, "gives str: expected bytes.*mode 'rb'"),
+    ],
+)
+def test_what_is_refused(image, error, message):
+    with pytest.raises(error, match=message):
+        read_image(image)
+
+
+def test_names_of_inputs(tmp_path):
+    path = tmp_path / 'a.png'
+    path.write_bytes(encode(pil(picture(0)), 'PNG'))
+    with open(path, 'rb') as file, Image.open(path) as image:
+        assert describe_source(file) == describe_source(image) == describe_source(path) == str(path)
+    assert describe_source(np.zeros(1)) == 'array'
+    assert describe_source(b'') == describe_source(io.BytesIO()) == 'bytes'
+    assert describe_source(Image.new('L', (1, 1))) == 'image'
+
+
+def test_an_image_is_complete_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / 'a.png'
+    write_image(path, np.zeros((4, 5, 3), np.uint8))
+    before = path.read_bytes()
+    real = type(path).write_bytes
+
+    def full(self, data):
+        real(self, data[:10])
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(type(path), 'write_bytes', full)
+    with pytest.raises(OSError, match='No space left'):
+        write_image(path, np.ones((4, 5, 3), np.uint8))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
