@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from ..models.layers.fuse import fuse
+from ..models.layers import fuse
 
 
 def optimize_for_inference(model: nn.Module, device: torch.device) -> nn.Module:
