@@ -15,6 +15,8 @@ import torch
 from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 
+import pose_backbones  # noqa: F401  (for mmcv-lite)
+
 WAYS = ('ours', 'host')
 _MIB = 2**20
 
