@@ -11,6 +11,7 @@ MMEngine imports `pose_backbones.registry` when it finds the prefix, and a regis
 
 import importlib.util
 from collections.abc import Mapping
+from typing import Any
 
 from mmengine import registry as root
 
@@ -53,7 +54,7 @@ if _HAS_MMPOSE:
     KEYPOINT_CODECS = _child(mmpose_registry.KEYPOINT_CODECS, 'pose_backbones.codecs')
 
 
-def class_attribute(cfg: Mapping, name: str, default: object) -> object:
+def class_attribute(cfg: Mapping, name: str, default: object) -> Any:
     """Return an attribute of the class that the config of a model or a part of one names.
 
     Args:
