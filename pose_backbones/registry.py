@@ -54,7 +54,7 @@ if _HAS_MMPOSE:
     KEYPOINT_CODECS = _child(mmpose_registry.KEYPOINT_CODECS, 'pose_backbones.codecs')
 
 
-def class_attribute(cfg: Mapping, name: str, default: object) -> Any:
+def class_attribute(cfg: Mapping, name: str, default: Any) -> Any:
     """Return an attribute of the class that the config of a model or a part of one names.
 
     Args:

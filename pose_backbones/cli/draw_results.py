@@ -37,13 +37,13 @@ def compare(
     Args:
         ann_file: Annotations in COCO's format.
         images: Folder of the images.
-        results: Key points in COCO's results format, as `tools/test.py`
+        results: Keypoints in COCO's results format, as `tools/test.py`
             writes them with `test_evaluator.outfile_prefix`.
         out_dir: Where the pictures go; `overview.jpg` shows them together.
         count: How many images, drawn by lot among those with people.
-        score_thr: Key points below this score are not drawn.
+        score_thr: Keypoints below this score are not drawn.
         seed: Of the lot.
-        metainfo: MMPose's description of the data set, whose key points and
+        metainfo: MMPose's description of the data set, whose keypoints and
             limbs are drawn; None: those of the annotations' categories.
         overwrite: Whether pictures of these names are replaced, unless they
             are among the images.
@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/draw_results.py`."""
     parser = argparse.ArgumentParser(description='Draw predictions beside the ground truth.')
     parser.add_argument('ann_file', help='annotations in COCO format')
-    parser.add_argument('results', help='key points in COCO results format')
+    parser.add_argument('results', help='keypoints in COCO results format')
     parser.add_argument('--images', required=True, metavar='DIR')
     parser.add_argument('--out', required=True, metavar='DIR')
     parser.add_argument('--count', type=int, default=12, metavar='N')
@@ -257,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
         type=float,
         default=0.3,
         metavar='S',
-        help='leave out key points below this score (default: 0.3)',
+        help='leave out keypoints below this score (default: 0.3)',
     )
     parser.add_argument(
         '--metainfo',

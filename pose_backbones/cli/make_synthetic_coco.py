@@ -1,8 +1,8 @@
 """The command line of `tools/make_synthetic_coco.py`."""
 
 import argparse
-import time
-from datetime import timedelta
+
+from tqdm import tqdm
 
 from ..errors import DatasetError
 from ..synthetic import (
@@ -18,25 +18,6 @@ _MAKERS = {
     'mpii': make_synthetic_mpii,
     'crowdpose': make_synthetic_crowdpose,
 }
-
-#: Least time between two lines of progress, in seconds.
-_INTERVAL = 3.0
-
-
-class _Progress:
-    """Prints how many images are done, how fast, and the time left."""
-
-    def __init__(self) -> None:
-        self.start = self.last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.last < _INTERVAL:
-            return
-        self.last = now
-        rate = done / (now - self.start)
-        left = timedelta(seconds=round((total - done) / rate))
-        print(f'{done}/{total} images, {rate:.1f} images/s, {left} left', flush=True)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -111,23 +92,29 @@ def main(argv: list[str] | None = None) -> None:
         argv: The arguments; None stands for those of the command line.
 
     Raises:
-        DatasetError: An option is out of range, or OUT cannot be written.
+        DatasetError: If an option is out of range, or OUT cannot be written.
     """
     args = _parse(argv)
     options = {} if args.people is None else {'people': tuple(args.people)}
-    try:
-        result = _MAKERS[args.format](
-            args.out,
-            args.train,
-            args.val,
-            seed=args.seed,
-            image_size=tuple(args.image_size),
-            overwrite=args.overwrite,
-            progress=_Progress(),
-            **options,
-        )
-    except SyntheticDataError as error:
-        raise DatasetError(str(error)) from error
+    with tqdm(unit=' images', disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            result = _MAKERS[args.format](
+                args.out,
+                args.train,
+                args.val,
+                seed=args.seed,
+                image_size=tuple(args.image_size),
+                overwrite=args.overwrite,
+                progress=show,
+                **options,
+            )
+        except SyntheticDataError as error:
+            raise DatasetError(str(error)) from error
     text = f'{result.images} images, {result.people} people'
     if result.existed:
         print(f'already there: {text} in {result.out_dir}')

@@ -8,7 +8,7 @@ from mmpose.codecs import MegviiHeatmap
 
 from ..registry import KEYPOINT_CODECS
 
-#: values of a map where it is sure of a key point
+#: values of a map where it is sure of a keypoint
 PEAK = 255.0
 #: a score is this at a value of 0
 _SCORE_OF_NOTHING = 0.5
@@ -18,9 +18,9 @@ _BORDER = 10
 
 @KEYPOINT_CODECS.register_module()
 class CoarseToFineHeatmap(MegviiHeatmap):
-    """Heat maps of MSPN, one for each key point and kernel size.
+    """Heat maps of MSPN, one for each keypoint and kernel size.
 
-    A target is 1 in the cell of the key point, smoothed by a Gaussian
+    A target is 1 in the cell of the keypoint, smoothed by a Gaussian
     kernel and scaled to a peak of 255. A map is decoded by smoothing it and
     moving from its peak a quarter of a cell towards the second highest
     cell; the score is value / 255 + .5 of the map itself at that place.
@@ -67,12 +67,12 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         Args:
             keypoints: (1, K, 2), x and y in pixels of the input.
             keypoints_visible: (1, K): 0 for what is not labelled, 1/2 for
-                hidden, 1 for visible key points; None: all visible.
+                hidden, 1 for visible keypoints; None: all visible.
 
         Returns:
             `heatmaps` (L * K, height, width), those of the first of L
             kernels first; `keypoint_weights` (1, K), the visibility, 0 for
-            key points outside of the input.
+            keypoints outside of the input.
 
         Raises:
             ValueError: For several people.
@@ -100,13 +100,13 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         return dict(heatmaps=maps.reshape(-1, height, width), keypoint_weights=weights)
 
     def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find the key points of one person.
+        """Find the keypoints of one person.
 
         Args:
             encoded: (K, height, width), maps of the network.
 
         Returns:
-            Key points (1, K, 2), x and y in pixels of the input, and scores
+            Keypoints (1, K, 2), x and y in pixels of the input, and scores
             (1, K), .5 and 1 for values of 0 and 255.
         """
         count, height, width = encoded.shape

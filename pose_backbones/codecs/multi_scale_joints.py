@@ -24,7 +24,7 @@ class MultiScaleJoints(BaseKeypointCodec):
 
     A heat map is the highest of the Gaussians of a joint of all people, 1 in
     the joint's pixel. The Gaussian's radius, three of its sigmas, is where
-    the object key-point similarity (OKS) of the joint falls to
+    the object keypoint similarity (OKS) of the joint falls to
     `oks_threshold`; it ends one pixel past that.
 
     Poses are decoded from the most confident queries of each scale of the
@@ -45,7 +45,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         input_size: Width and height of the image that the network gets in
             training.
         heatmap_size: Width and height of the output map.
-        sigmas: Labelling errors of the K key points, or MMPose's description
+        sigmas: Labelling errors of the K keypoints, or MMPose's description
             of the data set, a file.
         max_num_people: How many people of an image give targets, and how
             many are found at most at each scale.
@@ -116,11 +116,11 @@ class MultiScaleJoints(BaseKeypointCodec):
 
         Args:
             keypoints: (n, K, 2), x and y in pixels of the input.
-            keypoints_visible: (n, K), above 0 for labelled key points; None:
+            keypoints_visible: (n, K), above 0 for labelled keypoints; None:
                 all are.
             area: (n,), areas of the people in square pixels of the input.
             sizes: (n,), square roots of the areas of the boxes around their
-                key points, in pixels of the input.
+                keypoints, in pixels of the input.
 
         Returns:
             float32 arrays: `heatmaps` (K, height, width); and for up to
@@ -130,7 +130,7 @@ class MultiScaleJoints(BaseKeypointCodec):
             `target_sizes` (M,), at most that of the map.
 
         Raises:
-            ValueError: For another number of key points than sigmas, or
+            ValueError: For another number of keypoints than sigmas, or
                 without areas or sizes.
         """
         joints = self._to_map(keypoints)

@@ -14,13 +14,12 @@ from torch import nn
 from ..errors import ConfigError
 from ..utils.arguments import check_flag, check_positive_int
 from ..visualization.skeleton import Skeleton
-from .autocast import half_precision
 from .boxes import WHOLE_IMAGE, find_box_source
 from .inputs import Frame, Inputs
 from .loading import build_pipeline, choose_device, load_model, test_dataset
-from .optimize import prepare
+from .optimize import half_precision, optimize_for_inference
 from .prediction_stream import Results
-from .video_tracker import Follower
+from .tracking import VideoTracker
 
 _CROPS = 32  # of a batch
 _CPU_PIXELS = 8 * 256 * 192  # of a batch: the caches of a CPU are small
@@ -92,7 +91,7 @@ class PoseInferencer:
             device = choose_device(device)  # before the weights are loaded
         built = revert_sync_batchnorm(load_model(model, weights))
         self.device = device or next(built.parameters()).device
-        self.model = prepare(built, self.device)
+        self.model = optimize_for_inference(built, self.device)
         self.cfg = self.model.cfg
         self.half = half
         self.detector = detector
@@ -191,11 +190,11 @@ class PoseInferencer:
             raise ConfigError(
                 self._finds_people('boxes=None, with neither min_score nor box_format')
             )
-        follower = None
+        tracker = None
         if track:
             sigmas = self.metainfo.get('sigmas')
-            follower = Follower(sigmas if sigmas is not None and len(sigmas) else None, smooth)
-        return Results(self, inputs, source, follower, strict, keep_images)
+            tracker = VideoTracker(sigmas if sigmas is not None and len(sigmas) else None, smooth)
+        return Results(self, inputs, source, tracker, strict, keep_images)
 
     def prepare(self, frame: Frame, box: np.ndarray | None = None, score: float = 1.0) -> dict:
         """What the model gets of a frame, or of a person in it.

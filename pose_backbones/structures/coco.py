@@ -27,7 +27,7 @@ Check = Callable[[dict], Fault | None]
 _ID, _NUMBER = (int, float, str), (int, float)
 #: field -> its types, and what is expected of it
 _FIELDS: dict[str, tuple[Any, str]] = {
-    'id': (_ID, 'give each object a number of its own'),
+    'id': (_ID, 'expected a different id for each entry'),
     'image_id': (_ID, "expected the id of an entry of 'images'"),
     'category_id': (_ID, "expected the id of an entry of 'categories'"),
     'file_name': (str, 'expected the path of the image file'),
@@ -137,8 +137,8 @@ class CocoFile:
             checks: Each returns None for a good entry; later ones may rely on earlier ones.
 
         Raises:
-            DatasetError: With the first entry that fails, what it has, how many others fail for
-                the same reason, and what was expected.
+            DatasetError: With the first entry that fails, what is wrong with it, how many entries
+                fail for the same reason, and what was expected.
         """
         check_entries(self.path, kind, entries, *checks)
 
@@ -160,7 +160,12 @@ class CocoFile:
 
 
 def check_entries(where: str, kind: str, entries: Sequence[dict], *checks: Check) -> None:
-    """Check entries, see `CocoFile.check`; `where` is named in the message."""
+    """Check entries, see `CocoFile.check`.
+
+    Args:
+        where: Start of the message, such as the path of the file.
+        kind, entries, checks: See `CocoFile.check`.
+    """
     faults: dict[str, tuple[str, int]] = {}  # by what was expected
     for number, entry in enumerate(entries):
         fault = next(filter(None, (check(entry) for check in checks)), None)
@@ -168,7 +173,8 @@ def check_entries(where: str, kind: str, entries: Sequence[dict], *checks: Check
             what, expected = fault
             first, count = faults.get(expected, ('', 0))
             faults[expected] = (first or f'{_label(kind, number, entry)} has {what}', count + 1)
-    for expected, (first, count) in faults.items():
+    if faults:
+        expected, (first, count) = next(iter(faults.items()))
         others = f' ({count} of {len(entries)} are like this)' if count > 1 else ''
         raise DatasetError(f'{where}: {first}{others}: {expected}')
 
@@ -176,7 +182,7 @@ def check_entries(where: str, kind: str, entries: Sequence[dict], *checks: Check
 def _label(kind: str, number: int, entry: dict) -> str:
     """Name an entry: by its id, else by its place in the list."""
     if 'file_name' in entry:
-        return f'{kind} {entry.get("id", number)} ({str(entry["file_name"])[:_LONGEST]})'
+        return f'{kind} {entry.get("id", number)} ({_shown(entry["file_name"])})'
     if 'id' not in entry and 'image_id' in entry:
         return f'{kind} {number}, of image {_shown(entry["image_id"])},'
     return f'{kind} {_shown(entry.get("id", number))}'
@@ -210,7 +216,7 @@ def has(*fields: str, expected: str = '') -> Check:
 
 
 def unique(field: str) -> Check:
-    """Check that no two entries have the same value."""
+    """Check that no two entries have the same value in a field."""
     seen = set()
 
     def check(entry: dict) -> Fault | None:
@@ -224,7 +230,7 @@ def unique(field: str) -> Check:
 
 
 def one_of(field: str, values: Collection, expected: str) -> Check:
-    """Check that the field has one of some values, such as the ids of the images."""
+    """Check that a field has one of the given values, such as the ids of the images."""
 
     def check(entry: dict) -> Fault | None:
         value = entry[field]
@@ -245,7 +251,7 @@ def keypoints(count: int, of: str = '') -> Check:
     Returns:
         The check.
     """
-    expected = f'expected {3 * count}, three for each of the {count} key points {of}'.rstrip()
+    expected = f'expected {3 * count}, three for each of the {count} keypoints {of}'.rstrip()
 
     def check(entry: dict) -> Fault | None:
         values = entry['keypoints']
@@ -263,7 +269,7 @@ def visibility(entry: dict) -> Fault | None:
     for value in entry['keypoints'][2::3]:
         if value not in (0, 1, 2):
             return (
-                f'a key point of visibility {value}',
+                f'a keypoint of visibility {value}',
                 'expected 0 (not labelled), 1 (hidden) or 2 (visible)',
             )
     return None
@@ -291,7 +297,7 @@ def filled_box(entry: dict) -> Fault | None:
     if not are_numbers(found) or len(found) != 4 or min(found[2:]) <= 0:
         return (
             f'the bbox {_shown(found)}',
-            f'{_FIELDS["bbox"][1]}; the model is shown what is inside of it',
+            f'{_FIELDS["bbox"][1]}; the model sees only what is inside',
         )
     return None
 

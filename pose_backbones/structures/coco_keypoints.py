@@ -79,10 +79,28 @@ def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
     )
     if not any(any(entry['keypoints'][2::3]) for entry in objects):
         raise DatasetError(
-            f'{path}: no annotation has a labelled key point: expected '
+            f'{path}: no annotation has a labelled keypoint: expected '
             f"'keypoints', {len(names)} times x, y and visibility"
         )
     return KeypointFile(path, names, skeleton, by_id, tuple(objects))
+
+
+def check_same_keypoints(first: KeypointFile, *others: KeypointFile) -> None:
+    """Check that files have the same keypoints in the same order.
+
+    Args:
+        first: The file that others are compared with.
+        others: The others.
+
+    Raises:
+        DatasetError: With the file that differs, and both lists of names.
+    """
+    for file in others:
+        if file.names != first.names:
+            raise DatasetError(
+                f'{file.path} has the keypoints {", ".join(file.names)}: '
+                f'expected those of {first.path}, in its order: {", ".join(first.names)}'
+            )
 
 
 def _check_folder(path: str, images: Sequence[dict], folder: str) -> None:
@@ -104,13 +122,13 @@ def _find_category(path: str, categories: Sequence[dict]) -> dict:
         raise DatasetError(
             f'{path}: none of the categories ('
             f'{", ".join(str(entry.get("name")) for entry in categories)}) '
-            f'has key points: expected {CATEGORY}'
+            f'has keypoints: expected {CATEGORY}'
         )
     for entry in found[1:]:
         if entry['keypoints'] != found[0]['keypoints']:
             raise DatasetError(
                 f'{path}: the categories {found[0].get("name")!r} and '
-                f'{entry.get("name")!r} have different key points '
+                f'{entry.get("name")!r} have different keypoints '
                 f'({len(found[0]["keypoints"])} and '
                 f'{len(entry["keypoints"])}). A model predicts one set: '
                 'split the file by category'
@@ -121,10 +139,10 @@ def _find_category(path: str, categories: Sequence[dict]) -> dict:
 def _check_names(path: str, names: Sequence) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not name.strip():
-            raise DatasetError(f'{path}: a key point is called {name!r}: expected a name')
+            raise DatasetError(f'{path}: a keypoint is called {name!r}: expected a name')
         if names.count(name) > 1:
             raise DatasetError(
-                f'{path}: {names.count(name)} key points are called '
+                f'{path}: {names.count(name)} keypoints are called '
                 f'{name!r}: give each a name of its own'
             )
     return tuple(names)
@@ -141,7 +159,7 @@ def _check_skeleton(
             or not all(isinstance(point, int) for point in limb)
             or not all(1 <= point <= len(names) for point in limb)
         ):
-            hint = '; COCO counts key points from 1' if isinstance(limb, list) and 0 in limb else ''
+            hint = '; COCO counts keypoints from 1' if isinstance(limb, list) and 0 in limb else ''
             raise DatasetError(
                 f'{path}: the skeleton has the limb {limb}: expected two '
                 f'numbers from 1 to {len(names)}{hint}. Correct it, or '

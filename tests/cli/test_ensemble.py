@@ -17,7 +17,7 @@ from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
 from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import CheckpointError, ConfigError
-from tests.helpers.tools import ROOT, free_port, run_tool
+from tests.helpers.tools import ROOT, run_together
 
 PAGE = (ROOT / 'docs/ensemble.md').read_text()
 #: names on the page → what stands for them here
@@ -95,15 +95,9 @@ def single(folder, synthetic, tmp_path_factory):
 
 
 def test_two_processes_give_the_same(single, folder, synthetic, tmp_path):
-    done = run_tool(
-        'dist_test.sh',
-        folder / 'ensemble.py',
-        'none',
-        2,
-        *arguments(synthetic, tmp_path),
-        PORT=free_port(),
-    )
-    assert done.returncode == 0, done.stdout
+    command = ('test.py', folder / 'ensemble.py', 'none', *arguments(synthetic, tmp_path))
+    for done in run_together(command, command):
+        assert done.returncode == 0, done.stdout
     metrics, people = results(tmp_path)
     assert 'coco/AP' in metrics
     assert metrics == pytest.approx(single[0], abs=1e-6)

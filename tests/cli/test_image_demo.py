@@ -1,8 +1,6 @@
 """demo/top_down_img_demo.py: the people of a COCO file, drawn."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -13,7 +11,7 @@ from pose_backbones.cli.image_demo import main
 from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
 from pose_backbones.utils.images import write_image
 from tests.helpers.pose_cases import picture, write_checkpoint, write_config
-from tests.helpers.tools import ROOT, tool_env
+from tests.helpers.tools import ROOT, run_tool
 
 BOXES = {7: [[10, 8, 30, 50], [50, 12, 28, 44]], 9: []}
 
@@ -37,28 +35,22 @@ def files(tmp_path_factory):
 
 def test_script_draws_every_image(files, tmp_path):
     config, weights, folder, file = files
-    subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / 'demo/top_down_img_demo.py'),
-            config,
-            weights,
-            '--img-root',
-            folder,
-            '--json-file',
-            file,
-            '--out-img-root',
-            str(tmp_path / 'out'),
-            '--device',
-            'cpu',
-            '--kpt-thr',
-            '0',
-        ],
-        check=True,
-        env=tool_env(),
-        cwd=ROOT / 'demo',
-        capture_output=True,
+    done = run_tool(
+        ROOT / 'demo/top_down_img_demo.py',
+        config,
+        weights,
+        '--img-root',
+        folder,
+        '--json-file',
+        file,
+        '--out-img-root',
+        tmp_path / 'out',
+        '--device',
+        'cpu',
+        '--kpt-thr',
+        '0',
     )
+    assert done.returncode == 0, done.stdout
     pose = PoseInferencer(config, weights, device='cpu')
     paths = [f'{folder}/{number}.png' for number in BOXES]
     for index, result in enumerate(pose(paths, file)):

@@ -57,7 +57,7 @@ def test_options_that_do_not_fit(write, tmp_path):
         'val.json',
     )
     with pytest.raises(
-        DatasetError, match='val.json has the key points bulb, joint, foot: expected .*order: foot'
+        DatasetError, match='val.json has the keypoints bulb, joint, foot: expected .*order: foot'
     ):
         main([train, turned, str(out)])
     assert not out.exists()

@@ -93,28 +93,30 @@ def tool_env(**extra: str) -> dict[str, str]:
 def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
     """Run a script of tools/ in a process; returns the finished one, output merged.
 
-    The process is forked from one that has imported PyTorch already.
+    The process is forked from one that has imported PyTorch already. For
+    dist_*.sh that is the launcher, which starts real interpreters.
 
     Args:
-        command: The script's name and its arguments.
+        command: The script's name, or its absolute path, and its arguments.
         timeout: Seconds.
         real: Whether an interpreter is started, which imports everything,
-            as it always is for shell scripts.
+            as it always is for the other shell scripts.
         env: More environment variables.
     """
     name, *arguments = map(str, command)
-    script = str(ROOT / 'tools' / name)
-    if not real and name.endswith('.py'):
-        server = shared_server()
-        with tempfile.TemporaryDirectory() as folder:
-            log = Path(folder, 'log.txt')
-            pid = server.start([script, *arguments], log, tool_env(**env))
-            status = server.wait(pid, timeout)
-            output = log.read_text(errors='replace')
-        return subprocess.CompletedProcess([script, *arguments], status, output)
-    start = ['bash'] if name.endswith('.sh') else [sys.executable]
+    start = [str(ROOT / 'tools' / name), *arguments]
+    if name.startswith('dist_') and not real:
+        tool, count = ('train', '1') if 'train' in name else ('test', '2')
+        tools = ROOT / 'tools'
+        start = [str(tools / '_launch.py'), str(tools / f'{tool}.py'), count, *arguments]
+    elif name.endswith('.sh'):
+        start, real = ['bash', *start], True
+    if not real:
+        return _forked([start], [tool_env(**env)], timeout)[0]
+    if name.endswith('.py'):
+        start = [sys.executable, *start]
     return subprocess.run(
-        [*start, script, *arguments],
+        start,
         env=tool_env(**env),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -122,3 +124,47 @@ def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
         timeout=timeout,
         check=False,
     )
+
+
+def run_code(code: str, *arguments, **env: str):
+    """Run Python code as a script; see `run_tool`."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, 'script.py')
+        script.write_text(code)
+        return run_tool(script, *arguments, **env)
+
+
+def process_group(count: int) -> list[dict[str, str]]:
+    """The variables that torchrun sets for each of several processes."""
+    together = dict(
+        WORLD_SIZE=str(count),
+        LOCAL_WORLD_SIZE=str(count),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=free_port(),
+    )
+    return [dict(together, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]
+
+
+def run_together(*commands: tuple, timeout: float = 240):
+    """Run a process for each command, as torchrun would; see `run_tool`.
+
+    Args:
+        commands: The first process's script and arguments, the second's, …
+        timeout: Seconds.
+    """
+    envs = [tool_env(**env) for env in process_group(len(commands))]
+    starts = [
+        [str(ROOT / 'tools' / name), *map(str, arguments), '--launcher', 'pytorch']
+        for name, *arguments in commands
+    ]
+    return _forked(starts, envs, timeout)
+
+
+def _forked(starts: list[list[str]], envs: list[dict], timeout: float) -> list:
+    server = shared_server()
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder, f'{number}.txt') for number in range(len(starts))]
+        pids = [server.start(*one) for one in zip(starts, logs, envs, strict=True)]
+        statuses = [server.wait(pid, timeout) for pid in pids]
+        outputs = [log.read_text(errors='replace') for log in logs]
+    return list(map(subprocess.CompletedProcess, starts, statuses, outputs))

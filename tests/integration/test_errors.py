@@ -142,7 +142,7 @@ def test_detections_of_other_images(fail, tiny_config, synthetic, weights, tmp_p
             'detection 1, of image 424242, has the image_id 424242: expected the id of an image of',
         ),
         ('{}', "holds no detections: expected COCO's results format, a list of objects with"),
-        ('[]', 'has no detections, so there is nobody to predict for'),
+        ('[]', 'has no detections, so there is nothing to predict'),
         ('[{', 'cannot read the detections'),
     ):
         boxes.write_text(content)
@@ -354,7 +354,7 @@ def test_an_image_size_that_the_backbone_cannot_take(
     )
     line = fail(train_api.main, config, '--data-root', synthetic, '--work-dir', tmp_path / 'work')
     assert 'the input of 128x96' in line
-    assert 'does not suit the backbone' in line
+    assert 'does not fit the backbone' in line
     assert not list((tmp_path / 'work').glob('*.pth'))
     line = fail(flops_api.main, config, '--shape', '50', '64')
     assert 'cannot take an image of 50x64' in line
@@ -457,7 +457,7 @@ def test_wrong_key_point_count_of_the_model(fail, tiny_config, synthetic, tmp_pa
         '--cfg-options',
         'model.head.out_channels=16',
     )
-    assert 'the model predicts 16 key points' in line
+    assert 'the model predicts 16 keypoints' in line
     assert 'has 17' in line
     assert not list((tmp_path / 'work').glob('*.pth'))
 
@@ -469,7 +469,7 @@ def test_wrong_key_point_count_of_the_data(fail, tiny_config, data, tmp_path):
         person['keypoints'] = person['keypoints'][:-3]
     path.write_text(json.dumps(content))
     line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
-    assert 'has 16 key points a person' in line
+    assert 'has 16 keypoints per person' in line
     assert 'but CocoDataset has 17' in line
 
 

@@ -17,12 +17,12 @@ import pytest
 
 from pose_backbones.cli import infer
 from pose_backbones.errors import WorkDirError
-from pose_backbones.inference.export import JOURNAL
+from pose_backbones.inference.journal import JOURNAL
 from pose_backbones.inference.video_writer import VideoWriter
 from pose_backbones.utils import lock
 from tests.helpers.hostile_images import write_hostile
 from tests.helpers.pose_cases import model_options, picture
-from tests.helpers.tools import ROOT, small_disk, tool_env
+from tests.helpers.tools import small_disk, tool_env
 
 
 @pytest.fixture(scope='module')
@@ -181,21 +181,18 @@ with only_run(sys.argv[1]):
 """
 
 
-def test_one_run_at_a_time_writes_to_a_folder(good, model, tmp_path, monkeypatch):
+def test_one_run_at_a_time_writes_to_a_folder(server, good, model, tmp_path, monkeypatch):
     out = tmp_path / 'out'
     monkeypatch.setattr(lock, '_PATIENCE', 0.0)
-    with subprocess.Popen(
-        [sys.executable, '-c', HOLD, out], env=tool_env(), cwd=ROOT, stdout=subprocess.PIPE
-    ) as holder:
-        holder.stdout.readline()
-        with pytest.raises(
-            WorkDirError,
-            match=(
-                f'another run is writing into {out} .process {holder.pid} .*choose another --out'
-            ),
-        ):
-            infer.main([str(good), *model, '--out', str(out)])
-        holder.kill()
+    holder = server.start_code(HOLD, out)
+    holder.wait_for('held')
+    with pytest.raises(
+        WorkDirError,
+        match=f'another run is writing into {out} .process {holder.pid} .*choose another --out',
+    ):
+        infer.main([str(good), *model, '--out', str(out)])
+    holder.send(signal.SIGKILL)
+    holder.wait()
     assert infer.main([str(good), *model, '--out', str(out)]) == 0
 
 
@@ -292,7 +289,7 @@ def test_what_cannot_be_drawn_is_counted(good, model, tmp_path, monkeypatch, cap
     def refuse(path, image):
         raise cv2.error('too large')
 
-    monkeypatch.setattr('pose_backbones.inference.annotated_outputs.write_image', refuse)
+    monkeypatch.setattr('pose_backbones.inference.export.write_image', refuse)
     out = tmp_path / 'out'
     assert infer.main([str(good), *model, '--out', str(out)]) == 1
     assert len(json.loads((out / 'predictions.json').read_text())) == 1
@@ -310,7 +307,8 @@ def test_a_video_is_not_written_over_the_one_of_its_sound(tmp_path):
 SLOW = """
 import sys, time
 from pose_backbones.inference import inputs
-from pose_backbones.cli import infer, main as cli
+from pose_backbones.cli import infer
+from pose_backbones.cli import entry_point as cli
 
 class Camera:
     '''Gives one frame, and then nothing for ever.'''
@@ -348,43 +346,21 @@ cli.run(infer.main)
     ('kind', 'number'),
     [('file', signal.SIGTERM), ('camera', signal.SIGINT), ('load', signal.SIGTERM)],
 )
-def test_a_signal_ends_a_run_that_waits(good, model, tmp_path, kind, number):
+def test_a_signal_ends_a_run_that_waits(server, good, model, tmp_path, kind, number):
     cv2.imwrite(str(good / '2-slow.png'), picture(1))
     out = tmp_path / 'out'
     source = ['0'] if kind == 'camera' else [str(good)]
-    with subprocess.Popen(
-        [
-            sys.executable,
-            '-W',
-            'ignore',
-            '-c',
-            SLOW,
-            kind,
-            *source,
-            *model,
-            '--out',
-            str(out),
-            '--draw',
-            'none',
-            '--batch-size',
-            '1',
-        ],
-        env=tool_env(),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as process:
-        assert process.stdout.readline() == 'waiting\n'
-        time.sleep(0.5)
-        start = time.monotonic()
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+    options = ('--out', out, '--draw', 'none', '--batch-size', '1')
+    process = server.start_code(SLOW, kind, *source, *model, *options)
+    process.wait_for('waiting')
+    time.sleep(0.5)
+    start = time.monotonic()
+    process.send(number)
+    status = process.wait()
     assert time.monotonic() - start < 20
-    assert process.returncode == 128 + number
-    assert 'Traceback' not in errors
-    lines = [line for line in errors.splitlines() if 'stopped' in line]
+    assert status == 128 + number
+    assert 'Traceback' not in process.output
+    lines = [line for line in process.output.splitlines() if 'stopped' in line]
     assert len(lines) == 1
     if kind == 'load':
         assert not out.exists() or not list(out.iterdir())

@@ -62,7 +62,7 @@ def test_more_processes_than_gpus_in_a_real_process():
         'import sys, torch\n'
         'torch.cuda.is_available = lambda: True\n'
         'torch.cuda.device_count = lambda: 1\n'
-        'from pose_backbones.cli import cli, launch\n'
+        'from pose_backbones.cli import launch, main as cli\n'
         'sys.argv = ["launch", "tools/train.py", "1", "config.py", "8"]\n'
         'cli.run(launch.main)\n'
     )

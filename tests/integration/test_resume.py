@@ -2,8 +2,7 @@
 
 import copy
 import math
-import subprocess
-import sys
+import signal
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import CheckpointError, ConfigError, WorkDirError
 from pose_backbones.preflight import check_work_dir
 from pose_backbones.utils import lock
-from tests.helpers.tools import ROOT, tool_env
 from tests.helpers.toy_runs import ToyData, toy_config, train_toy, with_validation
 
 
@@ -613,7 +611,7 @@ def test_the_config_in_a_work_dir_is_not_run(tiny_config, tmp_path):
     assert not mark.exists()
 
 
-def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path, monkeypatch):
+def test_a_second_run_of_the_tool(server, tiny_config, synthetic, tmp_path, monkeypatch):
     """It is refused while the first one trains, and changes nothing."""
     work = tmp_path / 'work'
     arguments = [
@@ -626,27 +624,18 @@ def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path, monkeypatch)
     ]
     work.mkdir()
     (work / 'iter_2.pth').write_bytes(b'of the first run')
-    holder = subprocess.Popen(
-        [
-            sys.executable,
-            '-c',
-            'import sys, time\n'
-            'from pose_backbones.utils.lock import only_run\n'
-            'with only_run(sys.argv[1]):\n print(1, flush=True)\n'
-            ' time.sleep(100)',
-            str(work),
-        ],
-        cwd=ROOT,
-        env=tool_env(),
-        stdout=subprocess.PIPE,
-        text=True,
+    holder = server.start_code(
+        'import sys, time\n'
+        'from pose_backbones.utils.lock import only_run\n'
+        'with only_run(sys.argv[1]):\n print("held", flush=True)\n time.sleep(100)',
+        work,
     )
-    holder.stdout.readline()
+    holder.wait_for('held')
     monkeypatch.setattr(lock, '_PATIENCE', 0.0)
     try:
         with pytest.raises(WorkDirError, match='another run is writing'):
             train_api.main(arguments)
     finally:
-        holder.kill()
+        holder.send(signal.SIGKILL)
         holder.wait()
     assert (work / 'iter_2.pth').read_bytes() == b'of the first run'

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
+from tests.helpers.tools import ROOT, free_port, run_together, run_tool, tool_env
 
 METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
 
@@ -186,6 +186,7 @@ def test_two_processes_evaluate_to_the_same_results(
         '--work-dir',
         tmp_path / 'work',
         PORT=free_port(),
+        real=True,
     )
     assert done.returncode == 0, done.stdout
     with out.open('rb') as file:
@@ -249,33 +250,13 @@ def test_nodes_that_find_different_checkpoints_do_not_start(
     trained, tiny_config, synthetic, tmp_path
 ):
     """Work dirs that are not shared: one resumes, the other would not."""
-    port = free_port()
     (tmp_path / 'first').mkdir()
     for name in ('iter_4.pth', 'tiny.py'):
         shutil.copy(trained / name, tmp_path / 'first')
-    nodes = []
-    for rank, folder in enumerate(('first', 'second')):
-        nodes.append(
-            subprocess.Popen(
-                [
-                    'bash',
-                    str(ROOT / 'tools/dist_train.sh'),
-                    str(tiny_config),
-                    '1',
-                    '--data-root',
-                    str(synthetic),
-                    '--work-dir',
-                    str(tmp_path / folder),
-                    '--resume',
-                ],
-                env=tool_env(NNODES='2', NODE_RANK=str(rank), PORT=port),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    outputs = [node.communicate(timeout=240)[0] for node in nodes]
-    assert all(node.returncode for node in nodes), outputs
+    command = ('train.py', tiny_config, '--data-root', synthetic, '--resume', '--work-dir')
+    nodes = run_together((*command, tmp_path / 'first'), (*command, tmp_path / 'second'))
+    outputs = [node.stdout for node in nodes]
+    assert [node.returncode for node in nodes] == [2, 2], outputs
     assert (
         'error: the processes would not start together, but from '
         'iter_4.pth, the first step' in outputs[0] + outputs[1]

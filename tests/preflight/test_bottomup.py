@@ -253,14 +253,14 @@ OTHER = {
         (
             'coco',
             'crowdpose',
-            r'annotation \d+ has no area \(\d+ of \d+ are like this\): .* have 14 key '
-            'points.* CocoDataset reads, or set use_area=False',
+            r'annotation \d+ has no area \(\d+ of \d+ are like this\): .* have 14 '
+            'keypoints.* CocoDataset reads, or set use_area=False',
         ),
         (
             'crowdpose',
             'coco',
-            r'image \d+ .* has no crowdIndex \(8 of 8 are like this\): .* have 17 key '
-            "points.* CrowdPoseDataset reads, or set iou_type='keypoints'",
+            r'image \d+ .* has no crowdIndex \(8 of 8 are like this\): .* have 17 '
+            "keypoints.* CrowdPoseDataset reads, or set iou_type='keypoints'",
         ),
     ],
 )
@@ -278,7 +278,7 @@ def test_annotations_of_other_key_points(tool, data, monkeypatch, name, other, l
     with pytest.raises(
         DatasetError,
         match=(
-            rf'has {count[0]} key points a person \(annotation {number}\), '
+            rf'has {count[0]} keypoints per person \(annotation {number}\), '
             rf'but C.*Dataset has {count[1]}'
         ),
     ):

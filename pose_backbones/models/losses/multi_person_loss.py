@@ -149,7 +149,7 @@ class LimbL1Loss(JointL1Loss):
 
 @MODELS.register_module()
 class OKSLoss(_PeopleLoss):
-    """1 less the object key-point similarity (OKS), mean of the people.
+    """1 less the object keypoint similarity (OKS), mean of the people.
 
     Args:
         sigmas: As for `read_sigmas`: one for each joint, or the description
