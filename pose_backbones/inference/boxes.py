@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from mmengine.logging import print_log
 
 from ..errors import DatasetError, closest
@@ -33,12 +35,46 @@ class Boxes:
     image_id: int | str | None = None
 
 
+#: Boxes of one image: (n, 4), or (n, 5) with scores; None for no boxes.
+BoxArray: TypeAlias = npt.ArrayLike | None
+
+
+class Detector(Protocol):
+    """A function that finds the bounding boxes of persons in an image.
+
+    `PersonDetector` is one, and so is any function of this signature.
+    """
+
+    def __call__(self, image: np.ndarray, /) -> BoxArray:
+        """Find persons.
+
+        Args:
+            image: (H, W, 3), uint8, BGR.
+
+        Returns:
+            (n, 4) or, with scores, (n, 5): left, top, right, bottom in pixels; None for no box.
+        """
+        ...
+
+
+#: What says where the persons are, see `find_box_source`: `'whole-image'` or the path of a COCO
+#: file, a detector, boxes by path, name or image ID, or boxes for each image in turn.
+BoxesLike: TypeAlias = (
+    str
+    | PathLike[str]
+    | Detector
+    | Mapping[Any, BoxArray]
+    | np.ndarray
+    | Sequence[BoxArray]
+    | Iterator[BoxArray]
+)
+
 #: Gives the boxes of a frame.
 BoxSource = Callable[[Frame], Boxes]
 
 
 def find_box_source(
-    boxes, inputs: Inputs, box_format: str = 'xyxy', min_score: float = 0.0
+    boxes: BoxesLike, inputs: Inputs, box_format: str = 'xyxy', min_score: float = 0.0
 ) -> BoxSource:
     """Make what a user gave as boxes a function of the frame.
 

@@ -8,6 +8,7 @@ from glob import glob, has_magic
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from mmengine import fileio
@@ -25,6 +26,12 @@ IMAGE_SUFFIXES = frozenset(
     '.png .pnm .ppm .tif .tiff .webp'.split()
 )
 _SINGLE = (int, np.ndarray, Image.Image, bytes, bytearray, memoryview)
+
+#: One input: a path, URL, folder or pattern; an array; a PIL image; the bytes of a file or a
+#: binary stream; the number of a camera.
+ImageSource: TypeAlias = (
+    str | PathLike[str] | np.ndarray | Image.Image | bytes | bytearray | memoryview | BinaryIO | int
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ class Inputs:
         TypeError: For an object of another kind.
     """
 
-    def __init__(self, inputs, rgb: bool = False):
+    def __init__(self, inputs: ImageSource | Iterable[ImageSource], rgb: bool = False) -> None:
         check_flag('rgb', rgb)
         self.rgb = rgb
         self._iterable = inputs if _is_iterable(inputs) else None

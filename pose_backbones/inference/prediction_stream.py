@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from .boxes import Boxes, BoxSource
 from .inputs import Failure, Frame, Inputs
 from .pose_result import PoseResult
 from .tracking import VideoTracker
+
+if TYPE_CHECKING:
+    from .inferencer import PoseInferencer
 
 _HELD = 256 << 20  # bytes of images that wait for a batch to be full
 _AHEAD = 4  # images that are read ahead
@@ -85,7 +89,7 @@ class Results(Iterator[PoseResult]):
 
     def __init__(
         self,
-        inferencer,
+        inferencer: 'PoseInferencer',
         inputs: Inputs,
         source: BoxSource | None,
         tracker: VideoTracker | None,
