@@ -106,13 +106,11 @@ def find_box_source(
         )
     check_number('min_score', min_score)
     if isinstance(boxes, str) and boxes == WHOLE_IMAGE:
-        source = _whole_image
+        source: BoxSource = _whole_image
     elif isinstance(boxes, (str, PathLike)):
         source = _of_file(BoxFile(fspath(boxes)), inputs)
     elif callable(boxes):
-
-        def source(frame: Frame) -> Boxes:
-            return _parse(boxes(frame.image), box_format, frame.name)
+        source = _of_detector(boxes, box_format)
     elif isinstance(boxes, Mapping):
         source = _of_mapping(boxes, inputs, box_format)
     elif isinstance(boxes, (Sequence, np.ndarray, Iterator)):
@@ -129,6 +127,10 @@ def find_box_source(
 def _whole_image(frame: Frame) -> Boxes:
     height, width = frame.image.shape[:2]
     return Boxes(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
+
+
+def _of_detector(detector: Detector, box_format: str) -> BoxSource:
+    return lambda frame: _parse(detector(frame.image), box_format, frame.name)
 
 
 def _usable(found: Boxes, frame: Frame, min_score: float) -> Boxes:
@@ -153,7 +155,7 @@ def _usable(found: Boxes, frame: Frame, min_score: float) -> Boxes:
     return Boxes(found.corners[kept], found.scores[kept], found.image_id)
 
 
-def _parse(values, box_format: str, name: str) -> Boxes:
+def _parse(values: BoxArray, box_format: str, name: str) -> Boxes:
     """Boxes (n, 4) or (n, 5) as `Boxes`."""
     if values is None:
         values = np.zeros((0, 4))
@@ -180,7 +182,7 @@ def _parse(values, box_format: str, name: str) -> Boxes:
         return Boxes(corners.astype(np.float32), scores.astype(np.float32))
 
 
-def _of_sequence(boxes, inputs: Inputs, box_format: str) -> BoxSource:
+def _of_sequence(boxes: Any, inputs: Inputs, box_format: str) -> BoxSource:
     """One entry for each image; of an only image, its boxes."""
     count = inputs.count
     if isinstance(boxes, np.ndarray):
@@ -225,8 +227,8 @@ def _of_sequence(boxes, inputs: Inputs, box_format: str) -> BoxSource:
 
 
 def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> BoxSource:
-    def find(name: str, number: int | str, is_file: bool):
-        keys = [name, number]
+    def find(name: str, number: int | str, is_file: bool) -> Any:
+        keys: list[Any] = [name, number]
         if is_file:
             keys += [Path(name), Path(name).name]
         return next((key for key in keys if key in boxes), None)
@@ -262,7 +264,8 @@ def _check_files(find: Callable, inputs: Inputs, what: str, names: list[str]) ->
     """
     paths = inputs.files or []
     numbers = inputs.ids or range(1, len(paths) + 1)
-    owners, missing = {}, []
+    owners: dict[Any, str] = {}
+    missing = []
     for path, number in zip(paths, numbers):
         key = find(path, number, True)
         if key is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,7 +56,7 @@ def _single_outputs(head: nn.Module) -> Iterator[None]:
         del head.forward
 
 
-def _to_single(value):
+def _to_single(value: Any) -> Any:
     """Tensors of half precision, in any nest, as float32."""
     if isinstance(value, torch.Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

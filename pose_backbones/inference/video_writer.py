@@ -98,6 +98,7 @@ class VideoWriter:
         self._part = self.path.with_suffix(f'.part{os.getpid()}.mp4')
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._output: Any = None
+        self._last: int
         self._open()
 
     def __enter__(self) -> 'VideoWriter':
