@@ -253,7 +253,8 @@ def test_nodes_that_find_different_checkpoints_do_not_start(
     (tmp_path / 'first').mkdir()
     for name in ('iter_4.pth', 'tiny.py'):
         shutil.copy(trained / name, tmp_path / 'first')
-    command = ('train.py', tiny_config, '--data-root', synthetic, '--resume', '--work-dir')
+    command = ('train.py', tiny_config, '--data-root', synthetic, '--resume')
+    command += ('--launcher', 'pytorch', '--work-dir')
     nodes = run_together((*command, tmp_path / 'first'), (*command, tmp_path / 'second'))
     outputs = [node.stdout for node in nodes]
     assert [node.returncode for node in nodes] == [2, 2], outputs
