@@ -19,6 +19,8 @@ from pose_backbones.checkpoints.loading import read_checkpoint
 from tests.helpers.processes import children, runs
 from tests.helpers.tools import ROOT, TINY, free_port, run_together
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get('POSE_BACKBONES_KILLS', '1'))
 
 EPOCHS = """

@@ -14,6 +14,8 @@ from pose_backbones.errors import ConfigError, LaunchError
 from tests.helpers.processes import Process, children, runs
 from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
 
+pytestmark = pytest.mark.slow
+
 
 def test_torchrun_gets_the_nodes_from_the_environment(monkeypatch):
     for name, value in dict(

@@ -15,6 +15,8 @@ import torch
 from pose_backbones.checkpoints.loading import read_checkpoint
 from tests.helpers.tools import ROOT, free_port, run_together, run_tool, tool_env
 
+pytestmark = pytest.mark.slow
+
 METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
 
 
