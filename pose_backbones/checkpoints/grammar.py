@@ -102,7 +102,7 @@ class StorageId:
         self.key, self.dtype, self.count, self.view = key, dtype, count, view
 
 
-def storage_id(value, place: str = 'one of its tensors') -> StorageId:
+def storage_id(value: Any, place: str = 'one of its tensors') -> StorageId:
     """What a reference to a storage says.
 
     Args:
@@ -132,7 +132,7 @@ def storage_id(value, place: str = 'one of its tensors') -> StorageId:
     return StorageId(str(key), _STORAGES[path], _whole(count, place), part)
 
 
-def resolve(value, load: Callable[[StorageId], Tensor], size: int) -> Any:
+def resolve(value: Any, load: Callable[[StorageId], Tensor], size: int) -> Any:
     """Make plain objects of what the pickle machine returns.
 
     Args:
@@ -160,7 +160,7 @@ class _Resolver:
         self._where: list = []
         self._count = 0
 
-    def plain(self, value) -> Any:
+    def plain(self, value: Any) -> Any:
         """A plain object; its path in the file is added to errors."""
         kind = type(value)
         if kind in _ATOMS:
@@ -192,7 +192,7 @@ class _Resolver:
 
     # Containers
 
-    def _list(self, value: list) -> list:
+    def _list(self, value: list | tuple) -> list:
         return [self._item(index, item) for index, item in enumerate(value)]
 
     def _tuple(self, value: tuple) -> tuple:
@@ -205,7 +205,7 @@ class _Resolver:
         self._grow(len(value))  # of scalars, see the machine
         return value
 
-    def _item(self, key, value) -> Any:
+    def _item(self, key: Any, value: Any) -> Any:
         self._where.append(key)
         found = self.plain(value)
         self._where.pop()
@@ -240,40 +240,48 @@ class _Resolver:
                 return Refused(f'{self._place()} is {what}')
         return UnknownName(f'{self._place()} is a {_short(path)}')
 
-    def _whole(self, value, least: int = 0) -> int:
+    def _whole(self, value: Any, least: int = 0) -> int:
         return _whole(value, self._place(), least)
 
     def _tensor(
         self,
         record: Record,
-        storage,
-        offset,
-        size,
-        stride,
-        requires_grad=False,
-        _hooks=None,
-        metadata=None,
+        storage: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any = False,
+        _hooks: Any = None,
+        metadata: Any = None,
     ) -> Tensor:
         return self._view(record, storage, None, offset, size, stride, requires_grad, metadata)
 
     def _typed_tensor(
         self,
         record: Record,
-        storage,
-        offset,
-        size,
-        stride,
-        requires_grad,
-        _hooks,
-        dtype,
-        metadata=None,
+        storage: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any,
+        _hooks: Any,
+        dtype: Any,
+        metadata: Any = None,
     ) -> Tensor:
         return self._view(
             record, storage, self.plain(dtype), offset, size, stride, requires_grad, metadata
         )
 
     def _view(
-        self, record: Record, storage, dtype, offset, size, stride, requires_grad, metadata
+        self,
+        record: Record,
+        storage: Any,
+        dtype: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any,
+        metadata: Any,
     ) -> Tensor:
         self._no_state(record)
         if metadata:
@@ -308,17 +316,19 @@ class _Resolver:
             tensor.requires_grad_()
         return tensor
 
-    def _sizes(self, value) -> tuple[int, ...]:
+    def _sizes(self, value: Any) -> tuple[int, ...]:
         if type(value) is Record:  # torch.Size
             value = tuple(self.plain(value))
         if type(value) is not tuple or len(value) > _MOST_SIZES:
             raise Damaged(f'{self._place()}: a shape is {_short(value)}')
         return tuple(self._whole(number) for number in value)
 
-    def _storage(self, value) -> Tensor:
+    def _storage(self, value: Any) -> Tensor:
         return self._load(storage_id(value, self._place()))
 
-    def _parameter(self, record: Record, data, requires_grad, *_rest) -> nn.Parameter:
+    def _parameter(
+        self, record: Record, data: Any, requires_grad: Any, *_rest: Any
+    ) -> nn.Parameter:
         self._no_state(record)
         value = self.plain(data)
         if not isinstance(value, Tensor):
@@ -326,7 +336,7 @@ class _Resolver:
         return nn.Parameter(value.detach(), requires_grad is True and value.is_floating_point())
 
     def _tensor_with_attributes(
-        self, record: Record, function, kind, arguments, _attributes
+        self, record: Record, function: Any, kind: Any, arguments: Any, _attributes: Any
     ) -> Tensor:
         """The tensor alone; attributes of Python are left out."""
         path = kind.path if type(kind) is Name else _short(kind)
@@ -340,17 +350,17 @@ class _Resolver:
         self._no_state(record)
         return self._record(Record(function.path, arguments))
 
-    def _size(self, record: Record, sizes) -> torch.Size:
+    def _size(self, record: Record, sizes: Any) -> torch.Size:
         self._no_state(record)
         return torch.Size(self._sizes(tuple(sizes) if type(sizes) is list else sizes))
 
-    def _device(self, record: Record, kind, index=None) -> torch.device:
+    def _device(self, record: Record, kind: Any, index: Any = None) -> torch.device:
         self._no_state(record)
         if kind not in ('cpu', 'cuda', 'meta', 'mps', 'xpu'):
             raise Damaged(f'{self._place()} is the device {_short(kind)}')
         return torch.device(kind, *(() if index is None else (self._whole(index),)))
 
-    def _bytes(self, record: Record, content=b'', encoding='latin1') -> bytes:
+    def _bytes(self, record: Record, content: Any = b'', encoding: Any = 'latin1') -> bytes:
         """What the machine has not made bytes of."""
         self._no_state(record)
         if type(content) is str and encoding in ('latin1', 'latin-1'):
@@ -360,7 +370,7 @@ class _Resolver:
         self._take(len(content))
         return content
 
-    def _bytearray(self, record: Record, content=b'', encoding='latin1') -> bytearray:
+    def _bytearray(self, record: Record, content: Any = b'', encoding: Any = 'latin1') -> bytearray:
         return bytearray(self._bytes(record, content, encoding))
 
     def _take(self, count: int) -> None:
@@ -369,7 +379,7 @@ class _Resolver:
         if self._room < 0:
             raise Damaged('it unpacks to more bytes than it has')
 
-    def _set_of(self, record: Record, items) -> set:
+    def _set_of(self, record: Record, items: Any) -> set:
         self._no_state(record)
         if type(items) is not list:
             raise Damaged(f'{self._place()}: a set of {_short(items)}')
@@ -382,20 +392,20 @@ class _Resolver:
             raise Refused(f'{self._place()}: a set of {len(items):,} items')
         return set(items)
 
-    def _frozen_set_of(self, record: Record, items) -> frozenset:
+    def _frozen_set_of(self, record: Record, items: Any) -> frozenset:
         return frozenset(self._set_of(record, items))
 
-    def _complex(self, record: Record, real, imaginary) -> complex:
+    def _complex(self, record: Record, real: Any, imaginary: Any) -> complex:
         self._no_state(record)
         if {type(real), type(imaginary)} - {int, float}:
             raise Damaged(f'{self._place()}: a complex number of {_short(real)}')
         return complex(real, imaginary)
 
-    def _ordered(self, record: Record, *pairs) -> OrderedDict:
-        found = OrderedDict()
-        pairs = self._pairs(pairs[0]) if pairs else ()
-        self._grow(len(pairs))
-        for key, value in pairs:
+    def _ordered(self, record: Record, *pairs: Any) -> OrderedDict:
+        found: OrderedDict = OrderedDict()
+        first = self._pairs(pairs[0]) if pairs else []
+        self._grow(len(first))
+        for key, value in first:
             found[key] = self._item(key, value)
         for key, value in record.items:
             found[key] = self._item(key, value)
@@ -405,10 +415,10 @@ class _Resolver:
                 raise Refused(f'attributes of {self._place()}: {_short(list(state))}')
             metadata = state.get('_metadata')
             if metadata is not None:
-                found._metadata = self._metadata(metadata)
+                found._metadata = self._metadata(metadata)  # type: ignore[attr-defined]
         return found
 
-    def _pairs(self, pairs) -> list[tuple]:
+    def _pairs(self, pairs: Any) -> list[tuple]:
         """Of Python 2's ordered dicts: a list of keys and values."""
         if type(pairs) is not list or not all(
             type(pair) in (list, tuple) and len(pair) == 2 and type(pair[0]) in (str, int)
@@ -417,29 +427,29 @@ class _Resolver:
             raise Damaged(f'{self._place()}: a dict of {_short(pairs)}')
         return pairs
 
-    def _metadata(self, value) -> OrderedDict:
+    def _metadata(self, value: Any) -> OrderedDict:
         """Module → its version and the like, of a state dict."""
         if not is_metadata(value):
             raise Damaged(f'{self._place()} has a malformed _metadata')
         return OrderedDict(value)
 
-    def _default_dict(self, record: Record, *_factory) -> dict:
+    def _default_dict(self, record: Record, *_factory: Any) -> dict:
         """A dict; what makes its missing values is left out."""
         self._no_state(record)
         return {key: self._item(key, value) for key, value in record.items}
 
-    def _text(self, record: Record, text='') -> str:
+    def _text(self, record: Record, text: Any = '') -> str:
         self._no_state(record)
         if type(text) is not str:
             raise Damaged(f'{self._place()}: a text of {_short(text)}')
         return text
 
-    def _path(self, record: Record, *parts) -> str:
+    def _path(self, record: Record, *parts: Any) -> str:
         """A path, as text."""
         self._no_state(record)
         return '/'.join(self._text(record, part) for part in parts).replace('//', '/')
 
-    def _counter(self, record: Record, counts=None) -> Counter:
+    def _counter(self, record: Record, counts: Any = None) -> Counter:
         self._no_state(record)
         found = {} if counts is None else self.plain(counts)
         if type(found) is not dict or not all(type(number) is int for number in found.values()):
@@ -452,7 +462,7 @@ class _Resolver:
 
     # NumPy
 
-    def _empty_array(self, record: Record, kind, _shape, _code) -> np.ndarray:
+    def _empty_array(self, record: Record, kind: Any, _shape: Any, _code: Any) -> np.ndarray:
         if type(kind) is not Name or kind.path not in _ARRAYS:
             raise Refused(f'{self._place()} is an array of the kind {_short(kind)}')
         state = _parts(record.state, self._place())
@@ -461,13 +471,15 @@ class _Resolver:
         _version, shape, dtype, columns_first, content = state
         return self._array(content, dtype, shape, 'F' if columns_first is True else 'C')
 
-    def _array_of_buffer(self, record: Record, content, dtype, shape, order) -> np.ndarray:
+    def _array_of_buffer(
+        self, record: Record, content: Any, dtype: Any, shape: Any, order: Any
+    ) -> np.ndarray:
         self._no_state(record)
         if order not in ('C', 'F'):
             raise Damaged(f'{self._place()}: an array in the order {_short(order)}')
         return self._array(content, dtype, shape, order)
 
-    def _array(self, content, dtype, shape, order) -> np.ndarray:
+    def _array(self, content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
         number, shape = self._dtype(dtype), self._sizes(shape)
         content = self.plain(content)
         if type(content) is str:  # of Python 2
@@ -486,11 +498,11 @@ class _Resolver:
         values = np.frombuffer(content, number).copy()
         return values.reshape(shape, order=order)
 
-    def _scalar(self, record: Record, dtype, content) -> np.generic:
+    def _scalar(self, record: Record, dtype: Any, content: Any) -> Any:
         self._no_state(record)
         return self._array(content, dtype, (), 'C')[()]
 
-    def _dtype(self, value) -> np.dtype:
+    def _dtype(self, value: Any) -> np.dtype:
         """The number type of an array: name, byte order and size."""
         if type(value) is not Record or value.path != 'numpy.dtype':
             raise Damaged(f'{self._place()} has no number type')
@@ -500,7 +512,7 @@ class _Resolver:
                 f'{self._place()} is an array of the type '
                 f'{_short(name)}; only numbers and text are read'
             )
-        order = '|'
+        order: Any = '|'
         if value.state is not Record.UNSET:
             state = _parts(value.state, self._place())
             if len(state) not in (8, 9) or any(
@@ -517,7 +529,7 @@ class _Resolver:
 
     # MMEngine and training scripts
 
-    def _history(self, record: Record, *arguments) -> HistoryBuffer:
+    def _history(self, record: Record, *arguments: Any) -> HistoryBuffer:
         if arguments or type(record.state) is not dict:
             raise Refused(f'{self._place()} is a HistoryBuffer that was not written by MMEngine')
         state = dict(record.state)
@@ -544,14 +556,14 @@ class _Resolver:
         history._log_history, history._count_history = values, counts
         return history
 
-    def _attribute(self, record: Record, owner, name):
+    def _attribute(self, record: Record, owner: Any, name: Any) -> Callable:
         """The two functions that OneCycle schedules keep."""
         self._no_state(record)
         if type(owner) is Name and owner.path == _ONE_CYCLE:
             return _one_cycle(name)
         raise Refused(f'{self._place()} asks for the attribute {_short(name)} of {_short(owner)}')
 
-    def _namespace(self, record: Record, *arguments) -> dict:
+    def _namespace(self, record: Record, *arguments: Any) -> dict:
         """The arguments of a training script, as a dict."""
         if arguments or record.state is Record.UNSET:
             return {}
@@ -562,7 +574,7 @@ class _Resolver:
 
 
 _ATOMS = frozenset((str, int, float, bool, type(None), bytes, bytearray))
-_CONTAINERS = {
+_CONTAINERS: dict[type, Callable[[_Resolver, Any], Any]] = {
     dict: _Resolver._dict,
     list: _Resolver._list,
     tuple: _Resolver._tuple,
@@ -608,7 +620,7 @@ _BUILDERS: dict[str, Callable] = {
 }
 
 
-def is_metadata(value) -> bool:
+def is_metadata(value: Any) -> bool:
     """Whether something is the `_metadata` of a state dict."""
     return isinstance(value, dict) and all(
         type(key) is str
@@ -618,7 +630,7 @@ def is_metadata(value) -> bool:
     )
 
 
-def _one_cycle(name) -> Callable:
+def _one_cycle(name: Any) -> Callable:
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     functions = dict(
@@ -630,19 +642,19 @@ def _one_cycle(name) -> Callable:
     return functions[name]
 
 
-def _whole(value, place: str, least: int = 0) -> int:
+def _whole(value: Any, place: str, least: int = 0) -> int:
     if type(value) is not int or not least <= value < _LARGEST_OFFSET:
         raise Damaged(f'{place}: a size or position is {_short(value)}')
     return value
 
 
-def _parts(value, place: str) -> tuple:
+def _parts(value: Any, place: str) -> tuple:
     if type(value) is not tuple:
         raise Damaged(f'{place} is malformed')
     return value
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     """A value for a message, cut off; of records and names, the path."""
     if isinstance(value, (Name, Record)):
         return value.path

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -163,7 +164,7 @@ def _read(opened: BinaryIO, file: Path, size: int, device: torch.device) -> Any:
     raise Damaged('it begins like no file of torch.save or safetensors')
 
 
-def _guarded(read, *arguments) -> Any:
+def _guarded(read: Callable, *arguments: object) -> Any:
     """Whatever else a malformed file leads to is damage, too."""
     try:
         return read(*arguments)
@@ -187,7 +188,7 @@ def _read_safetensors(file: Path, device: torch.device) -> dict:
             weights = OrderedDict((name, opened.get_tensor(name)) for name in opened.keys())
             versions = (opened.metadata() or {}).get(VERSIONS)
         if versions is not None:
-            weights._metadata = _versions(json.loads(versions))
+            weights._metadata = _versions(json.loads(versions))  # type: ignore[attr-defined]
         return weights
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise OtherKind(
@@ -195,7 +196,7 @@ def _read_safetensors(file: Path, device: torch.device) -> dict:
         ) from error
 
 
-def _versions(found) -> OrderedDict:
+def _versions(found: Any) -> OrderedDict:
     """The `_metadata` of a state dict: module → its version."""
     if not is_metadata(found):
         raise ValueError(f'{VERSIONS} is malformed')

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 import cv2
 from mmengine.logging import print_log
@@ -55,7 +56,7 @@ class AnnotatedOutputs:
     def __enter__(self) -> 'AnnotatedOutputs':
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._writer is not None:
             self._writer.__exit__(*error)
             self._writer.discard()
@@ -130,7 +131,7 @@ def _open(path: Path, source: str | int, size: tuple[int, int]) -> VideoWriter:
         return VideoWriter(path, size, DEFAULT_FPS, overwrite=True)
     with read_video(source) as video:
         rate = video.fps
-    sound = None if is_url(source) else source
+    sound = source if isinstance(source, str) and not is_url(source) else None
     return VideoWriter(path, size, rate, sound_from=sound, overwrite=True)
 
 
@@ -240,7 +241,7 @@ def write_table(path: Path, entries: Iterable[dict], names: Sequence[str]) -> No
                 )
 
 
-def _text(value):
+def _text(value: object) -> object:
     """A text as it can be written; anything else as it is."""
     if isinstance(value, str):
         try:

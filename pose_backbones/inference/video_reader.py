@@ -221,10 +221,11 @@ class Video:
 
     def _open(self) -> None:
         """Open the source, and check the size of its frames before one is decoded."""
-        if is_url(self._source):
-            self._container = _open_url(self._source)
+        source = str(self._source)  # a camera has an `_open` of its own
+        if is_url(source):
+            self._container = _open_url(source)
         else:
-            self._file, self._container = open_container(self._source)
+            self._file, self._container = open_container(source)
         streams = self._container.streams.video
         context = streams[0].codec_context if streams else None
         if context is None:

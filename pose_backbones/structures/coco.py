@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from math import isfinite
 from os import PathLike, fspath
+from typing import Any
 
 from ..errors import DatasetError
 from ..utils.files import read_text
@@ -25,7 +26,7 @@ Check = Callable[[dict], Fault | None]
 
 _ID, _NUMBER = (int, float, str), (int, float)
 #: field -> its types, and what is expected of it
-_FIELDS = {
+_FIELDS: dict[str, tuple[Any, str]] = {
     'id': (_ID, 'expected a different id for each entry'),
     'image_id': (_ID, "expected the id of an entry of 'images'"),
     'category_id': (_ID, "expected the id of an entry of 'categories'"),
@@ -49,7 +50,7 @@ _LONGEST = 80  # characters of a value that are shown
 CATEGORY = "{'id': 1, 'name': …, 'keypoints': [names], 'skeleton': [[1, 2], …]}"
 
 
-def read_json(path: str | PathLike, what: str = 'file'):
+def read_json(path: str | PathLike, what: str = 'file') -> Any:
     """Read a JSON file.
 
     Args:
@@ -201,7 +202,7 @@ def _label(kind: str, number: int, entry: dict) -> str:
     return f'{kind} {_shown(entry.get("id", number))}'
 
 
-def _shown(value) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
 
@@ -344,7 +345,7 @@ def score(entry: dict) -> Fault | None:
     return None
 
 
-def are_numbers(values) -> bool:
+def are_numbers(values: object) -> bool:
     """Whether this is a list of finite numbers."""
     try:
         return isinstance(values, list) and isfinite(sum(values))
