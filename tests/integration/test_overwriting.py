@@ -112,8 +112,7 @@ def test_pictures_of_others_are_kept(case):
     (out / '2.jpg').write_bytes(b'mine')
     with pytest.raises(
         WorkDirError,
-        match='1.jpg is there already, and more: '
-        'choose another folder, or replace the files with',
+        match='1.jpg is there already, and more: choose another folder, or replace the files with',
     ):
         draw(case, out)
     assert (out / '2.jpg').read_bytes() == b'mine'
