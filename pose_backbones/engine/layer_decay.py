@@ -138,7 +138,7 @@ def parameter_layers(backbone: BaseBackbone, decay_type: str) -> tuple[dict[str,
         for module in group
         for parameter in module.parameters()
     }
-    new = backbone.pretrained_missing
+    new = backbone.optional_keys
     # What stands beside the modules, such as position embeddings, is first.
     return {
         f'backbone.{name}': len(groups) if name.startswith(new) else layers.get(parameter, 0)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..models.layers.fuse import fuse
+from ..models.layers import fuse
 
 
 def optimize_for_inference(model: nn.Module, device: torch.device) -> nn.Module:

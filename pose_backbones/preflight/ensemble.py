@@ -85,8 +85,7 @@ def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
     Raises:
         ConfigError: With what differs.
     """
-    from ..models.ensembles.heatmap_grid import crop_lattice
-    from ..models.ensembles.pipeline_geometry import compare_metainfo, read_crop
+    from ..models.ensembles import compare_metainfo, crop_grid, read_crop
     from ..models.pose_estimators import HeatmapEnsemble
 
     if not isinstance(model, HeatmapEnsemble):
@@ -99,7 +98,7 @@ def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
             f'(such as {first.name}) are of {difference[1]}'
         )
     crop = read_crop(cfg)
-    if crop_lattice(crop.size, crop.use_udp) != model.pixels:
+    if crop_grid(crop.size, crop.use_udp) != model.pixels:
         codec = model.head.decoder
         raise ConfigError(
             f'{cfg.filename}: TopdownAffine in test_dataloader.dataset.'

@@ -96,6 +96,7 @@ def single(folder, synthetic, tmp_path_factory):
 
 def test_two_processes_give_the_same(single, folder, synthetic, tmp_path):
     command = ('test.py', folder / 'ensemble.py', 'none', *arguments(synthetic, tmp_path))
+    command += ('--launcher', 'pytorch')
     for done in run_together(command, command):
         assert done.returncode == 0, done.stdout
     metrics, people = results(tmp_path)

@@ -1,10 +1,8 @@
 """A resumed run equals the run that was never stopped, bit for bit."""
 
 import json
-import os
 import random
 import signal
-import time
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.errors import CheckpointError
+from tests.helpers import noisy_runs
 from tests.helpers.noisy_runs import (
     ACCUMULATE,
     EMA,
@@ -25,9 +24,9 @@ from tests.helpers.noisy_runs import (
     VALIDATE,
     WORKERS,
     NoisyData,
-    run_script,
     train_noisy,
 )
+from tests.helpers.tools import run_together
 
 #: changes of the config, and the checkpoints to resume from
 CASES = {
@@ -166,15 +165,12 @@ def test_a_resumed_run_equals_the_unbroken_one(case, tmp_path):
         assert_equal_runs(unbroken, tmp_path / f'{stop}')
 
 
-def test_a_killed_process_resumes_exactly(tmp_path):
+def test_a_killed_process_resumes_exactly(server, tmp_path):
     """SIGKILL at a moment that nobody chose, with data workers."""
-    process = run_script('killed', tmp_path / 'killed', wait=False)
-    deadline = time.monotonic() + 120
-    while not any(step >= 4 for step in numbered(tmp_path / 'killed')):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    work = tmp_path / 'killed'
+    process = server.start(noisy_runs.__file__, 'killed', work)
+    process.wait_until(lambda: any(step >= 4 for step in numbered(work)))
+    process.send(signal.SIGKILL, group=True)
     process.wait()
     newest = max(numbered(tmp_path / 'killed'))
     options = {**WORKERS, **ACCUMULATE, 'train_cfg__max_iters': 24}
@@ -187,8 +183,9 @@ def test_a_killed_process_resumes_exactly(tmp_path):
 def test_two_processes_resume_exactly(tmp_path):
     """Each has its own random states, and gradients of its own that were
     not yet averaged when the checkpoint was saved."""
-    done = run_script('resume', tmp_path, processes=2)
-    assert done.returncode == 0, done.stdout
+    command = (noisy_runs.__file__, 'resume', tmp_path)
+    for done in run_together(command, command):
+        assert done.returncode == 0, done.stdout
     for stop in (1, 4):
         saved = read_checkpoint(str(tmp_path / f'unbroken/iter_{stop}.pth'))
         first, second = saved['exact_resume']['ranks']

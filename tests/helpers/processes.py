@@ -105,7 +105,9 @@ class Server:
         log = self.folder / f'{len(self._started)}.log'
         log.touch()
         command = [str(ROOT / 'tools' / name), *map(str, arguments)]
-        pid = self._server.start(command, log, tool_env(TMPDIR=str(self.temporary), **(env or {})))
+        pid = self._server.start(
+            command, log, tool_env(**{'TMPDIR': str(self.temporary), **(env or {})})
+        )
         self._started.append(pid)
         return Process(pid, log, lambda: self._server.wait(pid))
 

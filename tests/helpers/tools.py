@@ -149,14 +149,12 @@ def run_together(*commands: tuple, timeout: float = 240):
     """Run a process for each command, as torchrun would; see `run_tool`.
 
     Args:
-        commands: The first process's script and arguments, the second's, …
+        commands: The first process's script and arguments, the second's, …;
+            tools need `'--launcher', 'pytorch'`.
         timeout: Seconds.
     """
     envs = [tool_env(**env) for env in process_group(len(commands))]
-    starts = [
-        [str(ROOT / 'tools' / name), *map(str, arguments), '--launcher', 'pytorch']
-        for name, *arguments in commands
-    ]
+    starts = [[str(ROOT / 'tools' / name), *map(str, arguments)] for name, *arguments in commands]
     return _forked(starts, envs, timeout)
 
 

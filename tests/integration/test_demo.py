@@ -9,6 +9,8 @@ import pytest
 
 from tests.helpers.tools import ROOT, tool_env
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def coco_folder(synthetic, tmp_path):

@@ -576,6 +576,7 @@ def test_mixed_precision_without_a_gpu(fail, tiny_config, weights):
         assert '--amp: mixed precision needs a GPU' in line
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_mixed_precision_on_a_gpu(tiny_config, weights, synthetic, tmp_path):
     """Scores move a little, and only a little."""

@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from tests.helpers.processes import children, runs, start
+from tests.helpers.processes import children, runs
 from tests.helpers.tools import ROOT, TINY, free_port, run_together
+
+pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get('POSE_BACKBONES_KILLS', '1'))
 
@@ -136,25 +138,18 @@ def test_training(server, configs, trained, synthetic, tmp_path, kind):
     assert not list(work.glob('*.part*'))
 
 
-def test_training_in_two_processes(configs, synthetic, tmp_path):
+def test_training_in_two_processes(server, configs, synthetic, tmp_path):
     """One of them is killed, and the launcher ends the other one."""
-    command = [
-        'bash',
-        ROOT / 'tools/dist_train.sh',
-        configs['iterations'],
-        '2',
-        '--data-root',
-        synthetic,
-        '--work-dir',
-    ]
+    options = ('--data-root', synthetic, '--work-dir')
+    command = ('_launch.py', ROOT / 'tools/train.py', 1, configs['iterations'], 2, *options)
     single = ('train.py', configs['iterations'], '--data-root', synthetic)
-    single += ('--work-dir', tmp_path / 'unbroken')
+    single += ('--work-dir', tmp_path / 'unbroken', '--launcher', 'pytorch')
     for done in run_together(single, single):
         assert done.returncode == 0, done.stdout
     moments = random.Random(3)
-    work, log = tmp_path / 'work', tmp_path / 'work.log'
+    work = tmp_path / 'work'
     for kill in range(KILLS + 1):
-        process = start([*command, work, '--resume'], log, PORT=free_port())
+        process = server.start(*command, work, '--resume', env=dict(PORT=free_port()))
         if kill < KILLS:
             process.wait_for('(train)', 'is complete')
             wait, which = moments.random() * 1.5, moments.randrange(2)

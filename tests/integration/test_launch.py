@@ -12,8 +12,10 @@ import torch
 from pose_backbones.cli import launch
 from pose_backbones.engine import distributed
 from pose_backbones.errors import ConfigError, LaunchError
-from tests.helpers.processes import Process, children, runs, start
+from tests.helpers.processes import Process, children, runs
 from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
+
+pytestmark = pytest.mark.slow
 
 
 def test_torchrun_gets_the_nodes_from_the_environment(monkeypatch):
@@ -132,19 +134,15 @@ run(main)
 
 
 @pytest.fixture
-def launched(tmp_path):
+def launched(server, tmp_path):
     """Starts two processes of a small tool; gives them when they run."""
     script, temporary = tmp_path / 'worker.py', tmp_path / 'tmp'
     script.write_text(WORKER)
     temporary.mkdir()
 
     def launch_two(*arguments) -> tuple[Process, list[int]]:
-        process = start(
-            [sys.executable, ROOT / 'tools/_launch.py', script, 0, 2, *arguments],
-            tmp_path / 'log.txt',
-            PORT=free_port(),
-            TMPDIR=str(temporary),
-        )
+        env = dict(PORT=free_port(), TMPDIR=str(temporary))
+        process = server.start('_launch.py', script, 0, 2, *arguments, env=env)
         if arguments[0] == 'error':
             return process, []
         process.wait_for('together')
@@ -199,25 +197,22 @@ def test_errors_are_said_once_each(launched):
     assert 1 <= len(set(process.said())) == len(process.said())
 
 
-def test_the_processes_of_a_killed_launcher_end(tiny_config, synthetic, tmp_path):
+def test_the_processes_of_a_killed_launcher_end(server, tiny_config, synthetic, tmp_path):
     (tmp_path / 'tmp').mkdir()
-    process = start(
-        [
-            'bash',
-            ROOT / 'tools/dist_train.sh',
-            tiny_config,
-            2,
-            '--data-root',
-            synthetic,
-            '--work-dir',
-            tmp_path / 'work',
-            '--cfg-options',
-            'train_cfg.max_iters=2000',
-            'train_dataloader.num_workers=1',
-        ],
-        tmp_path / 'log.txt',
-        PORT=free_port(),
-        TMPDIR=str(tmp_path / 'tmp'),
+    process = server.start(
+        '_launch.py',
+        ROOT / 'tools/train.py',
+        1,
+        tiny_config,
+        2,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        'train_cfg.max_iters=2000',
+        'train_dataloader.num_workers=1',
+        env=dict(PORT=free_port(), TMPDIR=str(tmp_path / 'tmp')),
     )
     process.wait_for('Saving checkpoint at 2 ')
     workers = children(process.pid)

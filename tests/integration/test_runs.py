@@ -15,6 +15,8 @@ import torch
 from pose_backbones.checkpoints.loading import read_checkpoint
 from tests.helpers.tools import ROOT, free_port, run_together, run_tool, tool_env
 
+pytestmark = pytest.mark.slow
+
 METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
 
 
@@ -253,7 +255,8 @@ def test_nodes_that_find_different_checkpoints_do_not_start(
     (tmp_path / 'first').mkdir()
     for name in ('iter_4.pth', 'tiny.py'):
         shutil.copy(trained / name, tmp_path / 'first')
-    command = ('train.py', tiny_config, '--data-root', synthetic, '--resume', '--work-dir')
+    command = ('train.py', tiny_config, '--data-root', synthetic, '--resume')
+    command += ('--launcher', 'pytorch', '--work-dir')
     nodes = run_together((*command, tmp_path / 'first'), (*command, tmp_path / 'second'))
     outputs = [node.stdout for node in nodes]
     assert [node.returncode for node in nodes] == [2, 2], outputs

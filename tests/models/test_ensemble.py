@@ -28,9 +28,9 @@ from pose_backbones.errors import CheckpointError, ConfigError
 from pose_backbones.models.ensembles import members as ensemble_members
 from pose_backbones.models.ensembles import pipeline_geometry as config_facts
 from pose_backbones.models.ensembles.heatmap_grid import (
-    Lattice,
-    crop_lattice,
-    map_lattice,
+    SamplingGrid,
+    crop_grid,
+    map_grid,
     resample_maps,
 )
 
@@ -253,10 +253,10 @@ def test_pixels_lie_where_the_crop_takes_them_from(use_udp):
         bbox_scale=np.array([[75.0, 100.0]]),
     )
     crop = TopdownAffine((48, 64), use_udp).transform(results)['img']
-    lattice = crop_lattice((48, 64), use_udp)
+    grid = crop_grid((48, 64), use_udp)
     for axis in (0, 1):
-        index = np.arange(lattice.size[axis])
-        place = index / lattice.length[axis]
+        index = np.arange(grid.size[axis])
+        place = index / grid.length[axis]
         image = [100, 90][axis] + (place - 0.5) * [75, 100][axis]
         found = (crop[0, :, 0], crop[:, 0, 1])[axis]
         np.testing.assert_allclose(found, image, atol=0.03)
@@ -266,11 +266,11 @@ def test_pixels_lie_where_the_crop_takes_them_from(use_udp):
 def test_cells_lie_where_the_codec_decodes_them(kind):
     """A symmetric peak at a cell is decoded to the cell's position."""
     decoder = KEYPOINT_CODECS.build(codec(kind, (48, 64)))
-    lattice = map_lattice(decoder)
+    grid = map_grid(decoder)
     y, x = np.mgrid[:16, :12]
     peak = np.exp(-((x - 4) ** 2 + (y - 9) ** 2) / 8.0)[None].astype(np.float32)
     found = decoder.decode(peak)[0][0, 0] / [48, 64]
-    cell = (np.array([4, 9]) + lattice.offset) / lattice.length
+    cell = (np.array([4, 9]) + grid.offset) / grid.length
     np.testing.assert_allclose(found, cell, atol=1e-3)
 
 
@@ -331,8 +331,8 @@ def test_sizes_and_kinds_together(picture, tmp_path):
 def test_maps_are_read_by_cubic_interpolation(zoom):
     """Of a parabola, what is read anywhere inside is its value; outside of
     the map, it is 0."""
-    source = Lattice((12, 16), (12, 16), 0.5)
-    target = Lattice((20, 18), (19, 17))
+    source = SamplingGrid((12, 16), (12, 16), 0.5)
+    target = SamplingGrid((20, 18), (19, 17))
     y, x = np.mgrid[:16, :12].astype(float)
     maps = torch.tensor(1 + x**2 - 3 * x * y + y**2 / 2)[None, None]
     found = resample_maps(maps, source, target, np.array([zoom]))[0, 0]
