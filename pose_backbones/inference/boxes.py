@@ -52,7 +52,7 @@ class Detector(Protocol):
             image: (H, W, 3), uint8, BGR.
 
         Returns:
-            (n, 4) or, with scores, (n, 5): left, top, right, bottom in pixels; None for no box.
+            Left, top, right, bottom in pixels, (n, 4); with scores, (n, 5); None for no box.
         """
         ...
 

@@ -36,7 +36,7 @@ class PoseInferencer:
     config's own test pipeline, and each batch goes through the model's
     `test_step`: key points are those of `tools/test.py`.
 
-    Example:
+    Examples:
         >>> pose = PoseInferencer('moganet-s_coco-256x192')
         >>> for result in pose('photographs/', boxes='detections.json'):
         ...     cv2.imwrite(f'{result.index}.jpg', result.draw())

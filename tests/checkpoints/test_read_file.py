@@ -1,8 +1,10 @@
 """Checkpoints of torch.save, MMEngine and safetensors as plain data."""
 
 import math
+import sys
 from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -230,13 +232,13 @@ class _PlainArray(np.ndarray):
     """As an earlier version of the reader left behind in files."""
 
 
-_PlainArray.__module__ = 'pose_backbones._compat.checkpoint'
+_PlainArray.__module__ = 'pose_backbones.compat.checkpoint'
 
 
 def test_files_with_the_arrays_of_earlier_readers_are_read(tmp_path, monkeypatch):
-    import pose_backbones._compat.checkpoint as module
-
-    monkeypatch.setattr(module, '_PlainArray', _PlainArray, raising=False)
+    module = ModuleType(_PlainArray.__module__)  # it existed in that version only
+    module._PlainArray = _PlainArray
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     sigmas = np.array([0.1, 0.2]).view(_PlainArray)
     history = HistoryBuffer([1.0, 2.0], [1, 1])
     history._log_history = history._log_history.view(_PlainArray)

@@ -16,8 +16,6 @@ from tests.helpers.tools import ROOT
 
 NAME = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
