@@ -43,7 +43,7 @@ try "$python" tools/train.py "$config" --data-root "$data" \
 checkpoint=$("$python" - "$work" <<'END'
 import sys
 
-from pose_backbones.cli.train import latest_checkpoint
+from pose_backbones.engine.checkpoints import latest_checkpoint
 
 found = latest_checkpoint(sys.argv[1])
 sys.exit(f'error: there is no checkpoint in {sys.argv[1]}') if (

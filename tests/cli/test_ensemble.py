@@ -281,8 +281,8 @@ def test_bad_cases_by_a_metric_of_all_people_are_refused(mspn, tmp_path):
     with pytest.raises(
         ConfigError,
         match=(
-            r"metric_type='accuracy' .* test_evaluator \(CocoMetric\) does "
-            r"not: set default_hooks.badcase.metric=dict\(type='PCKAcc"
+            r"metric_type='accuracy' .* test_evaluator is CocoMetric: "
+            r"set default_hooks.badcase.metric=dict\(type='PCKAcc"
         ),
     ):
         test_api.main(

@@ -69,7 +69,7 @@ def test_script_draws_every_image(files, tmp_path):
 def test_pictures_of_another_run_stay(files, tmp_path):
     config, weights, folder, file = files
     (tmp_path / 'vis_3.jpg').write_bytes(b'mine')
-    with pytest.raises(WorkDirError, match='has pictures of another run'):
+    with pytest.raises(WorkDirError, match='contains images of another run'):
         main(
             [
                 config,
@@ -95,8 +95,8 @@ def test_errors_come_before_the_model_is_loaded(files, tmp_path):
         main([*start, '--json-file', 'missing.json', *out])
     with pytest.raises(
         DatasetError,
-        match=r'7\.png, which is not there: is '
-        '--img-root .*its folder',
+        match=r'7\.png, which does not exist: check '
+        'that --img-root .*is the directory of the images',
     ):
         main([*start, '--json-file', file, '--img-root', str(tmp_path), *out])
     other = tmp_path / 'list.json'

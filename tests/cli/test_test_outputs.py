@@ -174,7 +174,7 @@ def test_no_input_is_overwritten(run, no_test, weights, synthetic, tmp_path):
 )
 def test_files_that_no_test_has_written_are_kept(run, no_test, tmp_path, option, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(WorkDirError, match='that no test has written'):
+    with pytest.raises(WorkDirError, match='is not an output of a test'):
         run(option, tmp_path / name)
     assert (tmp_path / name).read_bytes() == content
 

@@ -632,7 +632,7 @@ def test_data_root_needs_data_in_it(fail, tiny_config, tmp_path):
     config = tmp_path / 'elsewhere.py'
     config.write_text(f"_base_ = {str(tiny_config)!r}\ndata_root = 'none'\n")
     line = fail(train_api.main, config, '--data-root', tmp_path)
-    assert (f'--data-root {tmp_path}: no path of the config lies in its data_root, none/') in line
+    assert f'--data-root {tmp_path}: no path of the config starts with its data_root, none/' in line
 
 
 def test_resume_and_overwrite_exclude_each_other(fail, tiny_config):
@@ -775,4 +775,4 @@ def test_values_can_be_set_where_there_is_none(tiny_config):
 )
 def test_values_that_do_not_fit_the_config(tiny_config, fail, option):
     line = fail(train_api.main, tiny_config, '--cfg-options', option)
-    assert '--cfg-options do not fit the config: ' in line
+    assert '--cfg-options are not valid for the config: ' in line

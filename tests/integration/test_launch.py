@@ -184,7 +184,7 @@ def test_a_process_that_does_not_answer_is_named(launched):
     os.kill(workers[1], signal.SIGSTOP)
     assert process.wait() == 3
     assert process.said() == [
-        f'error: rank 1 (process {workers[1]}) did not answer in time; step 7 is saved'
+        f'error: rank 1 (process {workers[1]}) did not respond in time; step 7 is saved'
     ]
     assert 'Traceback' not in process.output
     assert not any(map(runs, workers))

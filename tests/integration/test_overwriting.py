@@ -279,7 +279,7 @@ def test_mmposes_demo(case, tmp_path, option, single):
     source = photographs / '2.jpg' if single else photographs
     (tmp_path / 'link').symlink_to(photographs)
     for folder in (photographs, tmp_path / 'link'):
-        with pytest.raises(WorkDirError, match='is there already and would be overwritten'):
+        with pytest.raises(WorkDirError, match='already exists and would be overwritten'):
             inferencer_demo.check_outputs([str(source), '--pose2d', 'x', f'{option}={folder}'])
     inferencer_demo.check_outputs([str(source), option, str(tmp_path / 'new'), '--pose2d', 'x'])
     with pytest.raises(WorkDirError, match='no directory'):

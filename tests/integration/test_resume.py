@@ -544,7 +544,7 @@ def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes, report
         )
     assert not work.exists()
     assert train('--resume') == 0
-    assert f'{work} holds no checkpoint to resume: a new training' in (notes.text)
+    assert f'No checkpoint to resume in {work}: starting a new run' in notes.text
     assert (work / 'last_checkpoint').read_text() == 'iter_2.pth'
     assert {file.name for file in work.iterdir() if file.is_file()} == {
         'iter_2.pth',

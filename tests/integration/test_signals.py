@@ -213,7 +213,7 @@ def test_where_python_ignores_exceptions(forked):
 
 
 def test_what_must_be_written_after_a_stop_has_its_time(forked, tmp_path, monkeypatch):
-    monkeypatch.setattr(stopping, '_UNWINDING', 0.5)
+    monkeypatch.setattr(stopping, '_UNWINDING_TIME', 0.5)
 
     def main(_):
         try:
@@ -260,11 +260,11 @@ def raising(error):
     [
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/a/b'),
-            '/a/b: No space left on device: make room there, or choose another folder',
+            '/a/b: No space left on device: free some space there, or choose another directory',
         ),
         (
             OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
-            'Disk quota exceeded: make room there, or choose another folder',
+            'Disk quota exceeded: free some space there, or choose another directory',
         ),
         (PermissionError(errno.EACCES, 'Permission denied', '/a'), '/a: Permission denied'),
         (OSError(errno.EROFS, 'Read-only file system', b'/a'), '/a: Read-only file system'),
