@@ -7,8 +7,8 @@ It runs the script that MMPose installs; `--help` shows all of its options. Exis
 are not overwritten.
 """
 
-from pose_backbones.cli.inferencer_demo import main
 from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.inferencer_demo import main
 
 if __name__ == '__main__':
     run(main)

@@ -306,7 +306,7 @@ def test_training_is_refused_before_anything_is_loaded(folder, tmp_path):
         ConfigError,
         match=(
             'ensemble.py: model.type is pose_backbones.HeatmapEnsemble, and '
-            'an ensemble is not trained: train its members'
+            'an ensemble cannot be trained: train each member'
         ),
     ):
         train_api.main(
@@ -360,36 +360,36 @@ def test_its_flops_are_counted(folder, capsys):
             'large.pth',
             [],
             CheckpointError,
-            'large.pth: the config of an ensemble names those of its members; give none instead',
+            'large.pth: the config of an ensemble contains the checkpoints .*: expected none',
         ),
         (
             'large.py',
             'none',
             [],
             CheckpointError,
-            'CHECKPOINT none is for ensembles, .*; of TopdownPoseEstimator, give ',
+            'CHECKPOINT is none, .* for ensembles: expected a checkpoint of TopdownPoseEstimator',
         ),
         (
             'ensemble.py',
             'none',
             ['--non-strict'],
             ConfigError,
-            '--non-strict: the members of an ensemble load strictly',
+            '--non-strict: the members of an ensemble always load strictly',
         ),
         (
             'ensemble.py',
             'none',
             ['--cfg-options', 'test_dataloader.dataset.pipeline.1.padding=1.0'],
             ConfigError,
-            'cuts people out with 1.0000 x 1.0000 times the box .*large.py has to '
-            'see 1.1000 x 1.1000 times: set padding to at least 1.1$',
+            'crops are 1.0000 x 1.0000 times the bounding box .*large.py needs '
+            '1.1000 x 1.1000 times: set padding to at least 1.1$',
         ),
         (
             'ensemble.py',
             'none',
             ['--cfg-options', 'model.head.decoder.type=MSRAHeatmap'],
             ConfigError,
-            'use_udp=True; model.head.decoder is MSRAHeatmap with input_size',
+            'use_udp=True, but model.head.decoder is MSRAHeatmap with input_size',
         ),
         (
             'ensemble.py',

@@ -530,8 +530,8 @@ def _pretend_run(folder, config):
 @pytest.mark.parametrize(
     ('config', 'options', 'message'),
     [
-        ('other.py', (), 'holds the run of another config, other.py'),
-        ('other.py', ('--resume',), 'holds the run of another config'),
+        ('other.py', (), 'contains a run of another config, other.py'),
+        ('other.py', ('--resume',), 'contains a run of another config'),
         ('tiny.py', (), 'Continue it with --resume'),
         ('tiny.py', ('--resume',), 'with another model'),
     ],
@@ -559,8 +559,8 @@ def test_a_work_dir_that_is_a_file(fail, tiny_config, synthetic, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (('--out', 'results.txt'), '--out results.txt: expected a name'),
-        (('--dump', 'p.json'), '--dump p.json: expected a name that ends with'),
+        (('--out', 'results.txt'), '--out results.txt: expected a file name'),
+        (('--dump', 'p.json'), '--dump p.json: expected a file name that ends with'),
         (('--eval', 'PCKh'), '--eval PCKh: the config has no such metric, only CocoMetric'),
     ],
 )

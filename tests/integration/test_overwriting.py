@@ -299,7 +299,7 @@ def test_a_synthetic_set_stays_in_its_folder(tmp_path):
 
 
 def test_a_figure_has_a_known_format(case, tmp_path):
-    with pytest.raises(ConfigError, match=r'--out .*\.jpg: expected a name'):
+    with pytest.raises(ConfigError, match=r'--out .*\.jpg: expected a file name'):
         curves.main([str(case / 'run'), '--out', str(tmp_path / 'a.jpg')])
     for suffix in ('.svg', '.pdf'):
         curves.main([str(case / 'run'), '--out', str(tmp_path / f'a{suffix}')])

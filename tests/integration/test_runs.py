@@ -258,8 +258,8 @@ def test_nodes_that_find_different_checkpoints_do_not_start(
     outputs = [node.stdout for node in nodes]
     assert [node.returncode for node in nodes] == [2, 2], outputs
     assert (
-        'error: the processes would not start together, but from '
-        'iter_4.pth, the first step' in outputs[0] + outputs[1]
+        'error: the processes would start from different checkpoints '
+        '(iter_4.pth, no checkpoint)' in outputs[0] + outputs[1]
     )
     assert not list((tmp_path / 'second').glob('*.pth'))
 

@@ -68,8 +68,8 @@ def test_no_network(project):
         PIP_NO_CACHE_DIR='1',
     )
     assert done.returncode == 2
-    assert '[setup] installing what packages are built with' in done.stdout
-    assert done.stderr.startswith('error: the packages could not be downloaded: is there a network')
+    assert '[setup] installing build requirements' in done.stdout
+    assert done.stderr.startswith('error: the packages could not be downloaded: check the network')
     assert len(done.stderr.splitlines()) == 1
     assert not (project[0] / '.venv/.ready').exists()
 
@@ -130,7 +130,7 @@ def test_two_at_once(fake_python, command):
     assert '[setup] ready after' in outputs[0][0]
     assert outputs[1][0].splitlines() == [
         '[setup] another set-up of .venv is running: waiting',
-        '[setup] the other set-up has made .venv ready',
+        '[setup] the other set-up has finished .venv',
     ]
     events = [line.split() for line in (folder / 'events').read_text().splitlines()]
     assert [name for name, _ in events] == ['start', 'end'] * 3

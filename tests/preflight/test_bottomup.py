@@ -364,7 +364,7 @@ def test_bad_cases_are_of_people_with_boxes(tool, monkeypatch):
     for options in (['--badcase'], ['--cfg-options', 'default_hooks.badcase.enable=True']):
         with pytest.raises(
             ConfigError,
-            match=('--badcase .*those of a bottom-up model belong to nobody: --show-dir'),
+            match='--badcase .*a bottom-up model are not matched to people: use --show-dir',
         ):
             tool('coco', *options)
 
@@ -374,24 +374,23 @@ def test_bad_cases_are_of_people_with_boxes(tool, monkeypatch):
     [
         (
             ('test_dataloader.dataset.bbox_file=boxes.json',),
-            "bbox_file is 'boxes.json': .* a bottom-up model finds them itself",
+            "bbox_file is 'boxes.json': a bottom-up model detects the people itself",
         ),
         (
             ('test_dataloader.dataset.data_mode=topdown',),
-            "data_mode is 'topdown', of which a sample is one person; "
-            'pose_backbones.LabelReader takes an image with its people',
+            "data_mode is 'topdown', whose samples are single people; "
+            'pose_backbones.LabelReader takes whole images',
         ),
         (
             ('model.type=TopdownPoseEstimator',),
-            "data_mode is 'bottomup', .* TopdownPoseEstimator takes one person",
+            "data_mode is 'bottomup', .* TopdownPoseEstimator takes single people",
         ),
         (
             (
                 'model.data_preprocessor.type=PoseDataPreprocessor',
                 'test_dataloader.dataset.pipeline.1.scale_factors=(1,2)',
             ),
-            r"scale_factors \(1, 2\) is more than one; .*'PoseDataPreprocessor' "
-            'takes one',
+            r"scale_factors=\(1, 2\) gives several inputs .* is 'PoseDataPreprocessor'",
         ),
     ],
 )
@@ -406,7 +405,7 @@ def test_one_scale_suits_mmpose_s_preprocessor(configs):
     config.model.data_preprocessor.type = 'PoseDataPreprocessor'
     checks.check_data_mode(config, ['train', 'val', 'test'])
     config.test_dataloader.dataset.pipeline[1].scale_factors = (1, 2)
-    with pytest.raises(ConfigError, match=r'scale_factors \(1, 2\) is more than one'):
+    with pytest.raises(ConfigError, match=r'scale_factors=\(1, 2\) gives several inputs'):
         checks.check_data_mode(config, ['train', 'val', 'test'])
 
 
@@ -447,7 +446,7 @@ def test_codec_of_other_key_points(configs):
             return 0
 
     with pytest.raises(
-        DatasetError, match=(r'codec.sigmas=.* is of 17 key points, but test data .* has 14')
+        DatasetError, match=r'codec.sigmas=.* is for 17 keypoints, but test data .* has 14'
     ):
         checks.check_keypoints(config, Data(), 'test')
     config.codec.sigmas = 'configs/_base_/datasets/crowdpose.py'

@@ -27,8 +27,12 @@ from pose_backbones.preflight.checkpoints import known_metrics
         ('default_hooks.checkpoint.filename_tmpl', '../x{}.pth', "filename_tmpl='../x{}.pth'"),
         ('default_hooks.checkpoint.filename_tmpl', 'last.pth', 'with one {}'),
         ('default_hooks.checkpoint.by_epoch', True, 'set by_epoch=False'),
-        ('default_hooks.checkpoint', dict(interval=-1, save_last=False), 'nothing would be saved'),
-        ('default_hooks.checkpoint', None, 'nothing would be saved'),
+        (
+            'default_hooks.checkpoint',
+            dict(interval=-1, save_last=False),
+            'no checkpoint would be saved',
+        ),
+        ('default_hooks.checkpoint', None, 'no checkpoint would be saved'),
         ('default_hooks', None, 'set by_epoch=False'),
     ],
 )

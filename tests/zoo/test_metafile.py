@@ -146,8 +146,8 @@ def test_wrong_key_is_said(copy):
     with pytest.raises(
         ConfigError,
         match=(
-            f'timm/metafile.yml: {name} lacks Metadata: Input Size and has '
-            'the unknown keys Input size'
+            f'timm/metafile.yml: entry {name}: missing keys: Metadata: Input Size; '
+            'unknown keys: Input size'
         ),
     ):
         read_models(copy / 'configs')
@@ -160,7 +160,7 @@ def test_results_of_no_model_are_said(copy):
     with pytest.raises(
         ConfigError,
         match=(
-            'mspn/metafile.yml: Upstream Results are of other: expected '
+            'mspn/metafile.yml: Upstream Results of other: expected '
             'names of Models in the same file'
         ),
     ):

@@ -79,13 +79,12 @@ def test_a_name_is_known_by_its_parts():
     assert all(find_name(one) == one for one in pose_backbones.list_models())
     with pytest.raises(
         ConfigError,
-        match="model 'mspn-2stg_coco-256x192' may "
-        'be td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_'
-        '.*: give the whole name',
+        match="model 'mspn-2stg_coco-256x192' is ambiguous: expected the full name, "
+        'td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_',
     ):
         find_name('mspn-2stg_coco-256x192')
     with pytest.raises(
-        ConfigError, match="unknown model 'moganet-s_256': expected a config file, or one of the"
+        ConfigError, match="unknown model 'moganet-s_256': expected the path of a config, or one of"
     ):
         find_name('moganet-s_256')
     with pytest.raises(ConfigError, match='did you mean td-hm_moganet-s_8xb32-210e_coco-256x192'):
