@@ -1,6 +1,6 @@
-"""The Python of docs/inference.md and of the README, as it stands.
+"""Tests of the Python code in docs/inference.md and README.md, which runs unchanged.
 
-Only what would be downloaded is made here: the weights and the detector.
+Only the downloads, which are the weights and the detector, are replaced.
 """
 
 import json
@@ -22,7 +22,7 @@ BOX = [10, 5, 40, 50]  # left, top, width, height
 
 
 def blocks(page: str) -> list[str]:
-    """The Python that is about the package's own inferencer."""
+    """Return the Python code blocks that use `PoseInferencer`."""
     text = (ROOT / page).read_text(encoding='utf-8')
     return [
         code
@@ -42,7 +42,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def folder(weights, tmp_path, monkeypatch):
-    """What the page has: photographs, detections and a video."""
+    """Directory with the files that the page uses: photographs, detections and a video."""
     (tmp_path / 'photographs').mkdir()
     for number in (7, 12):
         assert cv2.imwrite(str(tmp_path / f'photographs/{number:012}.jpg'), picture(number))
@@ -67,7 +67,7 @@ def folder(weights, tmp_path, monkeypatch):
     )
 
 
-def test_the_page(folder):
+def test_inference_page(folder):
     own, detector = blocks('docs/inference.md')
     names: dict = {}
     exec(own, names)
@@ -81,7 +81,7 @@ def test_the_page(folder):
     assert (result.frame, result.track_ids.tolist()) == (1, [1])
 
 
-def test_the_readme(folder, capsys):
+def test_readme_example(folder, capsys):
     (code,) = blocks('README.md')
     names: dict = {}
     exec(code, names)

@@ -38,7 +38,7 @@ train_dataloader = dict(
 
 @pytest.fixture(scope='module')
 def configs(tmp_path_factory) -> dict[str, Path]:
-    """A config by iterations and one by epochs, with drop path."""
+    """Configs that train by iterations and by epochs, with drop path."""
     folder = tmp_path_factory.mktemp('configs')
     text = TINY.format(
         root=ROOT, base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py', iters=6 + 8 * KILLS
@@ -51,12 +51,12 @@ def configs(tmp_path_factory) -> dict[str, Path]:
 
 
 def newest(work: Path) -> Path:
-    """The last checkpoint of a run that is complete."""
+    """Return the last checkpoint of a complete run."""
     return max(work.glob('[ie]*_*.pth'), key=lambda file: int(file.stem.split('_')[1]))
 
 
 def assert_same(found: Path, expected: Path) -> None:
-    """The weights and the optimizer's state, bit for bit."""
+    """Check that weights and optimizer states are bit-identical."""
     assert found.name == expected.name
     one, other = read_checkpoint(found), read_checkpoint(expected)
     assert one['meta']['iter'] == other['meta']['iter']
@@ -74,7 +74,7 @@ def assert_same(found: Path, expected: Path) -> None:
 
 
 def row(kind: str, kill: int, after: float, where: str, work: Path) -> None:
-    """Print a line of the table of kills."""
+    """Print a row of the table of kills."""
     files = sorted(
         file.name for file in work.glob('*') if file.suffix in ('.pth', '.part', '.partial')
     )
@@ -91,7 +91,7 @@ def last_step(text: str) -> str:
 
 
 def killed_training(kind: str, begin, work: Path) -> None:
-    """Train with kills at moments of a fixed seed, until it is complete."""
+    """Train with kills at random times with a fixed seed until the run is complete."""
     moments = random.Random(20 + len(kind))
     for kill in range(KILLS + 1):
         process = begin()
@@ -111,7 +111,7 @@ def killed_training(kind: str, begin, work: Path) -> None:
 
 @pytest.fixture(scope='module')
 def trained(server, configs, synthetic, tmp_path_factory) -> dict[str, Path]:
-    """The unbroken runs."""
+    """Uninterrupted runs."""
     works = {}
     for kind, config in configs.items():
         works[kind] = tmp_path_factory.mktemp(kind) / 'work'
@@ -123,7 +123,7 @@ def trained(server, configs, synthetic, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize('kind', ['iterations', 'epochs'])
-def test_training(server, configs, trained, synthetic, tmp_path, kind):
+def test_training_after_kills(server, configs, trained, synthetic, tmp_path, kind):
     work = tmp_path / 'work'
     killed_training(
         kind,
@@ -136,8 +136,8 @@ def test_training(server, configs, trained, synthetic, tmp_path, kind):
     assert not list(work.glob('*.part*'))
 
 
-def test_training_in_two_processes(configs, synthetic, tmp_path):
-    """One of them is killed, and the launcher ends the other one."""
+def test_training_in_two_processes_after_kills(configs, synthetic, tmp_path):
+    """One process is killed, and the launcher ends the other one."""
     command = [
         'bash',
         ROOT / 'tools/dist_train.sh',
@@ -174,7 +174,7 @@ def test_training_in_two_processes(configs, synthetic, tmp_path):
 
 
 def killed(process, seed: int, span: float, *texts: str) -> bool:
-    """Kill a tool after its start, or some output; whether in time."""
+    """Kill a tool some time after its start or some output; return whether it was still running."""
     while texts and process.runs() and not any(text in process.output for text in texts):
         time.sleep(0.005)
     until = time.monotonic() + random.Random(seed + 1).random() * span
@@ -189,7 +189,7 @@ def killed(process, seed: int, span: float, *texts: str) -> bool:
     return status != 0
 
 
-def test_testing(server, configs, trained, synthetic, tmp_path):
+def test_test_tool_after_kills(server, configs, trained, synthetic, tmp_path):
     checkpoint = newest(trained['iterations'])
     out, dump = tmp_path / 'm.json', tmp_path / 'd.pkl'
 
@@ -222,7 +222,7 @@ def test_testing(server, configs, trained, synthetic, tmp_path):
     assert (out.read_bytes(), dump.read_bytes()) == expected
 
 
-def test_inferring(server, configs, trained, synthetic, tmp_path):
+def test_inference_after_kills(server, configs, trained, synthetic, tmp_path):
     command = [
         'infer.py',
         synthetic / 'val',
@@ -254,7 +254,7 @@ def test_inferring(server, configs, trained, synthetic, tmp_path):
         assert (work / name).read_bytes() == (unbroken / name).read_bytes()
 
 
-def test_reporting(server, trained, synthetic, tmp_path):
+def test_report_after_kills(server, trained, synthetic, tmp_path):
     work = shutil.copytree(trained['epochs'], tmp_path / 'run')
     page = tmp_path / 'page.html'
     truth = synthetic / 'annotations/person_keypoints_val.json'
