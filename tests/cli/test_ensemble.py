@@ -110,7 +110,7 @@ def test_two_processes_give_equal_results(single, folder, synthetic, tmp_path):
     close = [
         np.allclose(people[n]['keypoints'], p['keypoints'], atol=0.05) for n, p in single[1].items()
     ]
-    assert np.mean(close) > 0.9  # a tie of two peaks may fall either way
+    assert np.mean(close) > 0.9  # two equal maxima may be decoded differently
 
 
 def test_equal_members_give_the_results_of_one_member(folder, synthetic, tmp_path):
@@ -237,8 +237,8 @@ def test_badcase_by_keypoint_loss(name, mspn, synthetic, tmp_path):
     assert sorted(case['KeypointMSELoss'] for case in cases) == pytest.approx(
         sorted(expected), rel=1e-4
     )
-    pictures = list(report.parent.glob('*KeypointMSELoss*.jpg'))
-    assert len(pictures) == len(cases)
+    images = list(report.parent.glob('*KeypointMSELoss*.jpg'))
+    assert len(images) == len(cases)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""Every config: its schedule, and that it trains and predicts.
+"""Tests of all configs: schedules, training and prediction.
 
-Sizes are measured, and compared with the sources', in test_zoo/.
+docs/test_measure.py compares parameters and FLOPs with those of the sources.
 """
 
 import copy
@@ -224,11 +224,11 @@ def test_schedule_equals_the_original(name):
 def cut_depth(backbone: Config) -> None:
     """Reduce each stage of a backbone to one block, and the third stage to two.
 
-    Width, windows (shifted ones, too) and strides stay. At full depth, every
-    model is built and run without values in docs/test_measure.py.
+    Widths, windows (including shifted windows) and strides are kept. docs/test_measure.py builds
+    all models at full depth on the meta device.
     """
     if backbone.type == 'pose_backbones.TimmBackbone':
-        return  # its depth is timm's, and the examples are small
+        return  # timm sets the depth, and the examples are small
     if backbone.type == 'pose_backbones.MSPN':
         backbone.num_blocks = [1, 1, 2, 1]
     elif 'depths' in backbone:

@@ -85,8 +85,10 @@ def box_of(points) -> list[float]:
 
 
 def coco_annotations(name, figures) -> dict:
-    """Annotations as the data set has them: CrowdPose without areas and with
-    crowd indices, COCO-WholeBody in parts, AP-10K with a category a species.
+    """Return annotations in the format of the data set.
+
+    CrowdPose has crowd indices and no areas, COCO-WholeBody has separate parts, and AP-10K has one
+    category per species.
     """
     categories = SPECIES if name.startswith('ap10k') else (1,)
     images, annotations = [], []
@@ -196,7 +198,7 @@ def evaluate(config, dataset, figures, move: float) -> dict:
 @pytest.mark.parametrize('name', ROWS)
 def test_config_trains_predicts_and_evaluates(name, tmp_path, monkeypatch):
     """The model trains and predicts, and the metric separates correct and wrong predictions."""
-    monkeypatch.chdir(tmp_path)  # where no config folder is
+    monkeypatch.chdir(tmp_path)  # this directory has no configs
     config = load(name)
     folder = tmp_path / 'data'
     figures = prepare(name, config, folder)

@@ -87,7 +87,7 @@ def original(name):
 released = {{original(name): value for name, value in net.state_dict().items()}}
 released['fc.weight'] = torch.zeros(10, 128)
 torch.save(released, 'toynet.pth')
-found = inspect_state_dict(released)
+result = inspect_state_dict(released)
 pretrained = ToyNet('tiny', init_cfg=dict(type='Pretrained', checkpoint='toynet.pth')).eval()
 pretrained.init_weights()
 loaded = ToyNet('tiny').eval()
@@ -98,19 +98,19 @@ with torch.no_grad():
 model = pose_backbones.build({NAME!r})
 size = measure_config(pose_backbones.get_config({NAME!r}))
 print(json.dumps(dict(
-    file=pose_backbones.__file__, family=found.family, naming=found.naming,
-    left_out=sorted(found.left_out), names=sorted(found.weights)[:1],
+    file=pose_backbones.__file__, family=result.family, naming=result.naming,
+    left_out=sorted(result.left_out), names=sorted(result.weights)[:1],
     equal=[torch.equal(maps[0], other) for other in maps[1:]],
     parameters=[size.params, sum(p.numel() for p in model.parameters() if p.requires_grad)])))
 """
     sys_path = "import sys; sys.path.append('docs/scripts')\n"
-    found = json.loads(run(copy, '-c', sys_path + code).splitlines()[-1])
-    assert found['file'] == str(copy / 'pose_backbones/__init__.py')
-    assert (found['family'], found['naming']) == ('ToyNet', 'ImageNet release')
-    assert found['left_out'] == ['fc.weight']
-    assert found['names'] == ['backbone.embeddings.0.0.weight']
-    assert found['equal'] == [True, True]
-    assert found['parameters'][0] == found['parameters'][1] > 1_000_000
+    result = json.loads(run(copy, '-c', sys_path + code).splitlines()[-1])
+    assert result['file'] == str(copy / 'pose_backbones/__init__.py')
+    assert (result['family'], result['naming']) == ('ToyNet', 'ImageNet release')
+    assert result['left_out'] == ['fc.weight']
+    assert result['names'] == ['backbone.embeddings.0.0.weight']
+    assert result['equal'] == [True, True]
+    assert result['parameters'][0] == result['parameters'][1] > 1_000_000
 
 
 @pytest.mark.slow

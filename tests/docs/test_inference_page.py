@@ -68,9 +68,9 @@ def folder(weights, tmp_path, monkeypatch):
 
 
 def test_inference_page(folder):
-    own, detector = blocks('docs/inference.md')
+    code, detector = blocks('docs/inference.md')
     names: dict = {}
-    exec(own, names)
+    exec(code, names)
     result = names['result']
     assert result.name.endswith('000000000012.jpg')
     assert result.keypoints.shape == (1, 17, 2)

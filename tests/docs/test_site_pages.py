@@ -45,12 +45,12 @@ def _files_of_the_pages(cache, tmp_path, monkeypatch):
 
 def run(page: str) -> list[dict]:
     """Run each Python code block and return the names that it defines."""
-    found = []
+    namespaces = []
     for code in re.findall('```python\n(.*?)```', (ROOT / page).read_text('utf-8'), re.DOTALL):
         names: dict = {}
         exec(code, names)
-        found.append(names)
-    return found
+        namespaces.append(names)
+    return namespaces
 
 
 def test_index_page(tmp_path, capsys):

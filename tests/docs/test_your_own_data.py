@@ -69,7 +69,7 @@ def relabel(source: Path, target: Path):
     for entry in content['annotations']:
         points = np.reshape(entry['keypoints'], (-1, 3))[order]
         entry.update(keypoints=points.ravel().tolist(), category_id=CATEGORY)
-        del entry['num_keypoints']  # few labelling tools write it
+        del entry['num_keypoints']  # many annotation tools do not write it
     content['categories'] = [
         dict(id=CATEGORY, name='dancer', keypoints=list(POINTS), skeleton=LIMBS)
     ]
@@ -149,15 +149,17 @@ def test_model_and_metrics(finished):
         for entry in truth['annotations']
         if any(entry['keypoints'][2::3]) and not entry['iscrowd']
     ]
-    assert 8 < len(results) <= len(labelled)  # equal poses are one
+    assert 8 < len(results) <= len(labelled)  # duplicates are removed
     assert all(len(result['keypoints']) == 21 for result in results)
     assert {result['category_id'] for result in results} == {CATEGORY}
 
 
 @pytest.mark.parametrize(('similarity', 'expected'), [(1, 1.0), (0.72, 0.5), (0.49, 0.0)])
 def test_metric_uses_the_sigmas(finished, monkeypatch, similarity, expected):
-    """All keypoints are shifted by a number of sigmas, so that each instance has the given OKS. AP
-    is then the fraction of the ten thresholds of COCO, .5 to .95, below this OKS."""
+    """All keypoints are shifted so that each instance has the given OKS.
+
+    AP is then the fraction of the ten thresholds of COCO, .5 to .95, below this OKS.
+    """
     monkeypatch.chdir(finished[0])
     register_all_modules()
     init_default_scope('mmpose')
@@ -197,22 +199,22 @@ def test_drawn_images_show_the_custom_skeleton(finished):
     for person in truth.objects:
         points = np.reshape(person['keypoints'], (-1, 3))
         name = Path(truth.images[person['image_id']]['file_name']).name
-        picture = cv2.imread(str(work / 'pictures' / name))
+        image = cv2.imread(str(work / 'pictures' / name))
         if not points[[0, 1], 2].all():
             continue
         x, y = points[[0, 1], :2].mean(0)  # half way from crown to hand
-        there = picture[round(y) + 22, round(x)].astype(int)
-        hits.append(abs(there - draw.LEFT).max() < 60)
+        colour = image[round(y) + 22, round(x)].astype(int)
+        hits.append(abs(colour - draw.LEFT).max() < 60)
     assert len(hits) > 3
-    assert np.mean(hits) > 0.5  # others stand before them
+    assert np.mean(hits) > 0.5  # other people may occlude the limb
 
 
 def test_format_example_is_valid(tmp_path):
     (example,) = blocks('json')
     (tmp_path / 'example.json').write_text(example)
-    found = read_keypoint_file(str(tmp_path / 'example.json'))
-    assert found.names == ('crown', 'left_hand', 'right_hand')
-    assert len(found.objects) == 1
+    annotations = read_keypoint_file(str(tmp_path / 'example.json'))
+    assert annotations.names == ('crown', 'left_hand', 'right_hand')
+    assert len(annotations.objects) == 1
 
 
 def test_options_for_small_data_sets():

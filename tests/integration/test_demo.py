@@ -51,7 +51,7 @@ def test_demo_with_coco_directory(coco_folder, tmp_path):
         assert cv2.imread(str(work / name)).size
     page = (work / 'report.html').read_text(encoding='utf-8')
     assert f'{metrics["coco/AP"]:.3f}' in page
-    assert 'loss' in page  # the training's curves
+    assert 'loss' in page  # curves of the training run
     # A second call does not repeat the complete training run.
     written = (work / 'iter_2.pth').stat().st_mtime_ns
     again = run_demo(coco_folder, WORK=str(work), TRAIN_OPTIONS=short)

@@ -25,13 +25,13 @@ def run(code: str, *arguments: str, cwd: Path, path: Path | None = None) -> str:
     """Run Python in a directory.
 
     Args:
-        code: What to run.
-        *arguments: `sys.argv[1:]` of it.
-        cwd: The folder.
-        path: A folder to import from first.
+        code: Python code.
+        *arguments: `sys.argv[1:]` of the code.
+        cwd: Working directory.
+        path: Directory to import from first.
 
     Returns:
-        The last line of its output.
+        The last line of the output.
     """
     done = subprocess.run(
         [sys.executable, '-c', code, *arguments],

@@ -494,7 +494,7 @@ def test_unreadable_image(fail, tiny_config, data, weights, tmp_path, workers, d
     path = data / 'val' / coco.imgs[person['image_id']]['file_name']
     path.unlink()
     if damage == 'text':
-        path.write_text('no picture')
+        path.write_text('not an image')
     elif damage == 'fifo':
         os.mkfifo(path)
     elif damage == 'wide':

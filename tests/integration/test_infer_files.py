@@ -48,7 +48,7 @@ def test_hostile_files_are_skipped(model, tmp_path, capsys):
     folder = tmp_path / 'mixed'
     folder.mkdir()
     messages = write_hostile(folder)
-    (folder / 'directory.jpg').mkdir()  # is no image, and not listed
+    (folder / 'directory.jpg').mkdir()  # not an image, and not listed
     names = [
         'good.png',
         os.fsdecode(b'bad\xff\xfename.png'),
@@ -63,8 +63,8 @@ def test_hostile_files_are_skipped(model, tmp_path, capsys):
     assert set(errors) == set(messages)
     for name, message in messages.items():
         assert re.search(message, errors[name]), (name, errors[name])
-    found = json.loads((out / 'predictions.json').read_text())
-    assert {Path(one['file_name']).name for one in found} == set(names)
+    records = json.loads((out / 'predictions.json').read_text())
+    assert {Path(record['file_name']).name for record in records} == set(names)
     with open(
         out / 'predictions.csv', encoding='utf-8', newline='', errors='surrogateescape'
     ) as file:

@@ -1,7 +1,7 @@
-"""Runs that are killed at random moments, go on, and lose nothing.
+"""Tests of runs that are killed at random times and continue without losing results.
 
-POSE_BACKBONES_KILLS is how often each kind of training is killed (1); with
-it, a table of the kills is worth `-s`.
+The environment variable POSE_BACKBONES_KILLS (default 1) is the number of kills of each training
+run. Use `-s` to print a table of the kills.
 """
 
 import json
@@ -55,10 +55,10 @@ def newest(work: Path) -> Path:
     return max(work.glob('[ie]*_*.pth'), key=lambda file: int(file.stem.split('_')[1]))
 
 
-def assert_same(found: Path, expected: Path) -> None:
+def assert_same(actual: Path, expected: Path) -> None:
     """Check that weights and optimizer states are bit-identical."""
-    assert found.name == expected.name
-    one, other = read_checkpoint(found), read_checkpoint(expected)
+    assert actual.name == expected.name
+    one, other = read_checkpoint(actual), read_checkpoint(expected)
     assert one['meta']['iter'] == other['meta']['iter']
     assert one['state_dict'].keys() == other['state_dict'].keys()
     for name, value in other['state_dict'].items():
@@ -185,7 +185,7 @@ def killed(process, seed: int, span: float, *texts: str) -> bool:
         return False
     process.send(signal.SIGKILL, group=True)
     status = process.wait()
-    assert status in (0, -signal.SIGKILL)  # it may have ended just then
+    assert status in (0, -signal.SIGKILL)  # it may have ended before the signal
     return status != 0
 
 
@@ -246,7 +246,7 @@ def test_inference_after_kills(server, configs, trained, synthetic, tmp_path):
         if killed(server.start(*command, work, *resume), kill, 1.0):
             row('infer', kill + 1, time.monotonic() - began, '', work)
         elif (work / 'predictions.json').is_file():
-            shutil.rmtree(work)  # it was complete: from the start
+            shutil.rmtree(work)  # it was complete: start again
     resume = ['--resume'] if (work / 'journal.jsonl').is_file() else []
     process = server.start(*command, work, *resume)
     assert process.wait() == 0, process.output

@@ -202,7 +202,7 @@ def test_unwritable_outputs_raise(case, tool, tmp_path, monkeypatch):
     os.symlink(tmp_path / f'loop{suffix}', tmp_path / f'loop{suffix}')
     os.mkfifo(tmp_path / f'fifo{suffix}')
     before = sorted(tmp_path.rglob('*'))
-    monkeypatch.setattr(json, 'loads', None)  # nothing is read
+    monkeypatch.setattr(json, 'loads', None)  # no file is read
     for out, message in (
         (tmp_path / f'file/x{suffix}', 'file is no directory'),
         (tmp_path / f'loop{suffix}', 'symbolic links|is there already'),

@@ -11,10 +11,10 @@ from tests.helpers.tools import ROOT
 
 def pins(name: str) -> dict[str, set[str]]:
     """Return package → pinned versions in a requirements file."""
-    found: dict[str, set[str]] = {}
+    versions: dict[str, set[str]] = {}
     for package, version in re.findall(r'^([\w.-]+)==([^\s;]+)', (ROOT / name).read_text(), re.M):
-        found.setdefault(package, set()).add(version)
-    return found
+        versions.setdefault(package, set()).add(version)
+    return versions
 
 
 def collections() -> list[dict]:
@@ -25,9 +25,9 @@ def collections() -> list[dict]:
 
 def test_pre_commit_has_the_pinned_versions():
     hooks = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())['repos'][0]['hooks']
-    used = {one for hook in hooks for one in hook['additional_dependencies']}
+    used = {pin for hook in hooks for pin in hook['additional_dependencies']}
     (version,) = pins('requirements-dev.txt')['ruff']
-    assert {one for one in used if one.startswith('ruff==')} == {f'ruff=={version}'}
+    assert {pin for pin in used if pin.startswith('ruff==')} == {f'ruff=={version}'}
 
 
 def test_development_requirements_include_the_pinned_requirements():

@@ -209,15 +209,15 @@ def test_config_text_is_not_executed(saved, tmp_path):
 @pytest.fixture
 def report(monkeypatch) -> list[str]:
     """Warnings that a runner logs."""
-    found = []
+    warnings = []
     resume = PoseRunner.resume
 
     def watched(self, *args, **kwargs):
-        monkeypatch.setattr(self.logger, 'warning', found.append)
+        monkeypatch.setattr(self.logger, 'warning', warnings.append)
         resume(self, *args, **kwargs)
 
     monkeypatch.setattr(PoseRunner, 'resume', watched)
-    return found
+    return warnings
 
 
 def test_equal_settings_log_no_warning(saved, tmp_path, report):
@@ -552,7 +552,7 @@ def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, repo
         'tiny.py',
     }
     before = (work / 'iter_2.pth').read_bytes()
-    assert train('--resume') == 0  # is complete
+    assert train('--resume') == 0  # the run is complete
     with pytest.raises(
         CheckpointError, match='iter 2, after the end of the training, train_cfg.max_iters=1'
     ):

@@ -60,7 +60,7 @@ def test_killed_run_resumes_at_the_next_step(server, trained, tiny_config, synth
     process.wait_until(lambda: pointer.exists() and 'iter_4' in pointer.read_text())
     process.send(signal.SIGKILL, group=True)
     assert process.wait() == -signal.SIGKILL
-    for file in work.glob('iter_*.pth'):  # what it did after step 4
+    for file in work.glob('iter_*.pth'):  # checkpoints after step 4
         if int(re.findall(r'\d+', file.stem)[0]) > 4:
             file.unlink()
     pointer.write_text(str(work / 'iter_4.pth'))
@@ -152,17 +152,17 @@ def _same_results(single, metrics: dict, dump) -> None:
     for path in (single / 'predictions.pkl', dump):
         with path.open('rb') as file:
             people.append({entry['id']: entry['pred_instances'] for entry in pickle.load(file)})
-    expected, found = people
+    expected, actual = people
     assert len(expected) > 8
-    assert set(found) == set(expected)
+    assert set(actual) == set(expected)
     for number, person in expected.items():
         np.testing.assert_allclose(
-            found[number]['keypoint_scores'], person['keypoint_scores'], rtol=1e-4, atol=1e-6
+            actual[number]['keypoint_scores'], person['keypoint_scores'], rtol=1e-4, atol=1e-6
         )
     close = [
-        np.allclose(found[n]['keypoints'], p['keypoints'], atol=0.05) for n, p in expected.items()
+        np.allclose(actual[n]['keypoints'], p['keypoints'], atol=0.05) for n, p in expected.items()
     ]
-    assert np.mean(close) > 0.9  # a tie of two peaks may fall either way
+    assert np.mean(close) > 0.9  # two equal maxima may be decoded differently
 
 
 def test_two_processes_give_equal_results(
@@ -242,7 +242,7 @@ def test_two_nodes_train_together(tiny_config, synthetic, tmp_path):
     outputs = [node.communicate(timeout=240)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], outputs
     assert 'Iter(train) [6/6]' in outputs[0]
-    assert 'Iter(train)' not in outputs[1]  # the first node's log has it
+    assert 'Iter(train)' not in outputs[1]  # only the first node logs it
     assert read_checkpoint(tmp_path / 'work/iter_6.pth')['meta']['iter'] == 6
 
 
@@ -267,7 +267,7 @@ def test_error_in_two_processes_is_printed_once(tiny_config, tmp_path):
         'dist_train.sh', tiny_config, 2, '--data-root', tmp_path / 'nothing', PORT=free_port()
     )
     assert done.returncode == 2
-    assert done.stdout.count('error: train annotations not found') == 1
+    assert done.stdout.count('error: train annotations not actual') == 1
     assert 'Traceback' not in done.stdout
 
 
@@ -349,7 +349,7 @@ def test_error_in_one_process_is_printed(trained, tiny_config, synthetic, tmp_pa
     # The second of two processes reads every other instance.
     mine = next(image for image in by_image[1::2] if image not in by_image[0::2])
     name = next(i['file_name'] for i in content['images'] if i['id'] == mine)
-    (data / 'val' / name).write_text('no picture')
+    (data / 'val' / name).write_text('not an image')
     done = run_tool(
         'dist_test.sh',
         tiny_config,

@@ -78,8 +78,8 @@ def test_missing_network(project):
 def fake_python(project):
     """Fake interpreter that creates an environment in two seconds and writes a log.
 
-    Its environment's interpreter is this one, too. pip says what it does and
-    notes that it has started and ended.
+    The interpreter of the environment is the same fake. Its pip prints messages, and logs its start
+    and its end.
     """
     folder, commands = project
     python = commands / 'python3.11'

@@ -57,8 +57,10 @@ test_dataloader = val_dataloader
 
 @MODELS.register_module()
 class LabelReader(BottomupPoseEstimator):
-    """Estimator that predicts the annotated keypoints; one person for an image without annotations;
-    no people if `blind` is set."""
+    """Estimator that predicts the annotated keypoints.
+
+    It predicts one person in an image without annotations, and no people if `blind` is set.
+    """
 
     blind = False
 
@@ -68,7 +70,7 @@ class LabelReader(BottomupPoseEstimator):
         self.metainfo = None
 
     def predict(self, inputs, data_samples):
-        found = []
+        instances = []
         for sample in data_samples:
             meta = sample.metainfo
             people = [
@@ -82,14 +84,14 @@ class LabelReader(BottomupPoseEstimator):
                 points = np.reshape(people, (len(people), -1, 3))[..., :2]
             size, scale = meta['input_size'], meta['input_scale']
             points = (points - meta['input_center'] + scale / 2) / scale * size
-            found.append(
+            instances.append(
                 InstanceData(keypoints=points, keypoint_scores=np.full(points.shape[:2], 0.8))
             )
         shapes = (
             [tuple(x.shape) for x in inputs] if isinstance(inputs, tuple) else tuple(inputs.shape)
         )
         SEEN.append((shapes, [s.metainfo for s in data_samples]))
-        return self.add_pred_to_datasample(found, None, data_samples)
+        return self.add_pred_to_datasample(instances, None, data_samples)
 
 
 @pytest.fixture(autouse=True, scope='module')

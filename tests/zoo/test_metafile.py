@@ -34,11 +34,11 @@ def config_of(name: str):
 def start_weights(name: str) -> list:
     """URLs of the pretrained weights of the backbone or its parts."""
     backbone = config_of(name).model.backbone
-    found = [
+    urls = [
         (backbone.get(key) or {}).get('checkpoint')
         for key in ('init_cfg', 'base_init_cfg', 'adapter_init_cfg')
     ]
-    return [one for one in (*found, backbone.get('pretrained')) if one]
+    return [url for url in (*urls, backbone.get('pretrained')) if url]
 
 
 def test_each_config_has_one_entry():
@@ -111,21 +111,21 @@ def test_all_published_results_are_included(family, count):
     rows = published_figures(family)
     assert len(rows) == count
     for row in rows:
-        (found,) = (
+        (model,) = (
             model
             for model in MODELS.values()
             if model.metrics and (model.title, model.size) == (row['model'], row['size'])
         )
-        releases = [(found.weights, found.log, found.metrics)]
+        releases = [(model.weights, model.log, model.metrics)]
         releases += [
-            (other['Weights'], other['Log'], other['Metrics']) for other in found.alternatives
+            (other['Weights'], other['Log'], other['Metrics']) for other in model.alternatives
         ]
         (release,) = (item for item in releases if item[0] in row['urls'])
         assert release[1] in row['urls']
         assert percent(release[2]) == row['figures']
         if 'params' in row:
-            assert found.upstream['Params'] == row['params']
-            assert found.upstream['FLOPs'] == row['flops']
+            assert model.upstream['Params'] == row['params']
+            assert model.upstream['FLOPs'] == row['flops']
 
 
 @pytest.fixture

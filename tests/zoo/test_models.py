@@ -128,9 +128,9 @@ def test_predictions_equal_those_of_init_model(checkpoint):
     ours = pose_backbones.build(NAME, pretrained=str(checkpoint))
     theirs = init_model(str(ROOT / f'configs/moganet/{NAME}.py'), str(checkpoint), device='cpu')
     assert ours.dataset_meta['flip_indices'] == theirs.dataset_meta['flip_indices']
-    found, expected = (inference_topdown(model, image, boxes) for model in (ours, theirs))
-    assert len(found) == 2
-    for one, other in zip(found, expected):
+    actual, expected = (inference_topdown(model, image, boxes) for model in (ours, theirs))
+    assert len(actual) == 2
+    for one, other in zip(actual, expected):
         np.testing.assert_array_equal(one.pred_instances.keypoints, other.pred_instances.keypoints)
 
 
@@ -151,13 +151,13 @@ def test_initial_weights_are_those_of_init_weights(capsys):
 def test_num_keypoints_replaces_the_final_layer(by_hand, checkpoint, notes):
     """All layers except the final one are loaded; the log names that one."""
     model = pose_backbones.build(NAME, 5, pretrained=str(checkpoint))
-    expected, found = by_hand.state_dict(), model.state_dict()
-    assert set(found) == set(expected)
+    expected, actual = by_hand.state_dict(), model.state_dict()
+    assert set(actual) == set(expected)
     for name in expected:
         if not name.startswith('head.final_layer.'):
-            assert torch.equal(found[name], expected[name]), name
-    assert found[LAST].shape == (5, 256, 1, 1)
-    assert found[LAST].std() == pytest.approx(0.001, rel=0.2)
+            assert torch.equal(actual[name], expected[name]), name
+    assert actual[LAST].shape == (5, 256, 1, 1)
+    assert actual[LAST].std() == pytest.approx(0.001, rel=0.2)
     for name in (LAST, 'head.final_layer.bias'):
         assert f'missing in the file: {name}' in notes.text
         assert f'of no use to the model: {name}' in notes.text
@@ -239,7 +239,7 @@ def test_model_without_released_weights_raises():
         (dict(num_keypoints='5'), TypeError, "num_keypoints is '5': expected a"),
         (dict(num_keypoints=True), TypeError, 'num_keypoints is True: expected'),
         (dict(pretrained=1), TypeError, 'pretrained is 1: expected False, True'),
-        (dict(pretrained='x.pth'), CheckpointError, 'not found: x.pth'),
+        (dict(pretrained='x.pth'), CheckpointError, 'not actual: x.pth'),
     ],
 )
 def test_invalid_arguments_raise(arguments, error, message):
