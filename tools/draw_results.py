@@ -1,4 +1,4 @@
-"""Draw predictions beside the ground truth: see `--help`."""
+"""Draw predictions and ground truth side by side: see `--help`."""
 
 import _start  # noqa: F401  (first, to handle signals while the tool loads)
 

@@ -1,4 +1,4 @@
-"""Poses of pictures and videos: see `--help`."""
+"""Predict poses in images and videos: see `--help`."""
 
 import _start  # noqa: F401  (first, to handle signals while the tool loads)
 

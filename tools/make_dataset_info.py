@@ -1,4 +1,4 @@
-"""Describe the key points of a data set for MMPose: see `--help`."""
+"""Write a dataset metainfo file for MMPose: see `--help`."""
 
 import _start  # noqa: F401  (first, to handle signals while the tool loads)
 

@@ -1,4 +1,4 @@
-"""Make a data set of drawn people: see `--help`."""
+"""Generate a data set of synthetic people: see `--help`."""
 
 import _start  # noqa: F401  (first, to handle signals while the tool loads)
 

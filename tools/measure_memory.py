@@ -1,4 +1,4 @@
-"""Measure what activation checkpointing saves and costs: see `--help`."""
+"""Measure memory and time of activation checkpointing: see `--help`."""
 
 import _start  # noqa: F401  (first, to handle signals while the tool loads)
 

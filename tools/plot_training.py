@@ -1,4 +1,4 @@
-"""Plot the curves of a training run: see `--help`."""
+"""Plot loss, accuracy and validation AP of a training run: see `--help`."""
 
 import _start  # noqa: F401  (first, to handle signals while the tool loads)
 

@@ -1,4 +1,4 @@
-"""Make a page about a test run: see `--help`."""
+"""Write an HTML report about a test run: see `--help`."""
 
 import _start  # noqa: F401  (first, to handle signals while the tool loads)
 

@@ -12,14 +12,14 @@ COMMANDS = {
     'train': ('train', 'train a model'),
     'test': ('test', 'evaluate a checkpoint'),
     'infer': ('infer', 'predict poses in images and videos'),
-    'report': ('report', 'make an HTML report about the results of a test'),
+    'report': ('report', 'write an HTML report about a test run'),
     'convert': ('convert', 'convert a checkpoint of another project'),
     'flops': ('flops', 'count the parameters and FLOPs of a model'),
     'memory': ('memory', 'measure memory and time of activation checkpointing'),
     'plot': ('plot_training', 'plot the curves of a training run'),
-    'draw': ('draw_results', 'draw predictions beside the ground truth'),
+    'draw': ('draw_results', 'draw predictions and ground truth side by side'),
     'dataset-info': ('make_dataset_info', 'write a dataset metainfo file'),
-    'synthesize': ('make_synthetic_coco', 'make a synthetic data set'),
+    'synthesize': ('make_synthetic_coco', 'generate a synthetic data set'),
 }
 
 
