@@ -92,7 +92,7 @@ def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
     if difference:
         raise ConfigError(
             f'{cfg.filename} tests on {difference[0]}, but its members (such as {first.name}) '
-            f'have {difference[1]}'
+            f'are for {difference[1]}'
         )
     crop = read_crop(cfg)
     if crop_lattice(crop.size, crop.use_udp) != model.pixels:
