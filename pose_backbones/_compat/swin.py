@@ -1,19 +1,17 @@
-"""Released weights of MMPose's Swin Transformer, which are not loaded.
+"""Patch MMPose's Swin Transformer to load its released weights.
 
-- With `convert_weights=True`, `SwinTransformer.init_weights` of MMPose 1.x
-  looks for the ImageNet weights at the top of the file, where the original
-  releases have the entry `model`, and puts `backbone.` before every converted
-  name, which the backbone's own names have not. It then loads what fits:
-  nothing, with a warning, and training starts from nothing. MMPose 0.x did
-  both right.
-- The pose releases of 0.x were trained with all four maps, and have a norm
-  for each; today's configs return one map, and the norms of the others are
-  unknown to the model.
+- With `convert_weights=True`, `SwinTransformer.init_weights` of MMPose 1.x looks for the ImageNet
+  weights at the top level of the file, but the original releases store them under `model`. It also
+  adds the prefix `backbone.` to every converted name, although the names of the backbone itself
+  have no prefix. It then loads the keys that match, which are none, logs a warning, and trains from
+  scratch. MMPose 0.x did both correctly.
+- The pose models of 0.x were trained with all four feature maps and have a norm for each. Today's
+  configs return a single map, and the norms of the others are unexpected keys.
 
-The remedy loads ImageNet weights through this package, strictly but for norms
-that a classifier lacks; windows of another size than the file's get its table
-of biases resized, as in MMPose. Norms of maps that are not returned are left
-out, whoever loads.
+The patch loads ImageNet weights through this package. The match is strict, except for the output
+norms, which classification weights do not contain. Relative position bias tables of another window
+size are resized as in MMPose. Norms of feature maps that are not returned are ignored by every
+loader.
 """
 
 import re
@@ -30,22 +28,22 @@ _NORMS = tuple(f'norm{stage}.' for stage in range(4))
 _TABLE = '.relative_position_bias_table'
 
 
-def mend(swin: type) -> None:
-    """Put the remedy into the class; doing it again changes nothing.
+def install(swin: type) -> None:
+    """Patch the class. Calling this function again has no effect.
 
     Args:
         swin: MMPose's `SwinTransformer`.
     """
     original, construct = swin.init_weights, swin.__init__
-    if getattr(original, 'mended', False):
+    if getattr(original, 'is_patched', False):
         return
 
     def __init__(self, *args, **kwargs):
         construct(self, *args, **kwargs)
-        self.register_load_state_dict_pre_hook(_leave_out_norms)
+        self.register_load_state_dict_pre_hook(_remove_unused_norms)
 
     def init_weights(self, pretrained: str | None = None) -> None:
-        """Initialize as `init_cfg` says, from a checkpoint if it says so."""
+        """Initialize according to `init_cfg`, which may refer to a checkpoint."""
         config = self.init_cfg
         if not isinstance(config, dict) or config['type'] != 'Pretrained':
             original(self, pretrained)
@@ -58,47 +56,47 @@ def mend(swin: type) -> None:
         weights = {
             name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)
         }
-        weights = _fit_windows(self, convert_backbone(weights))
+        weights = _resize_bias_tables(self, convert_backbone(weights))
         load_weights(self, weights, path, ignore=('head.',), optional=_NORMS)
 
-    init_weights.mended = True
+    init_weights.is_patched = True
     swin.init_weights, swin.__init__ = init_weights, __init__
 
 
-def _leave_out_norms(swin: nn.Module, state_dict: dict, prefix: str, *_rest) -> None:
-    """Take norms of maps that are not returned out of what is loaded."""
+def _remove_unused_norms(swin: nn.Module, state_dict: dict, prefix: str, *_rest) -> None:
+    """Remove the norms of feature maps that are not returned from a state dict."""
     for norm in _NORMS:
         if not hasattr(swin, norm[:-1]):
             for name in [n for n in state_dict if n.startswith(prefix + norm)]:
                 del state_dict[name]
 
 
-def _fit_windows(swin: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Resize tables of biases to the model's windows, as MMPose does.
+def _resize_bias_tables(swin: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Resize relative position bias tables to the window size of the model, as MMPose does.
 
-    A table has (2 * side - 1)² entries for each head. The indices into it
-    follow from the size of the windows; the model's own stay.
+    A table has (2 * window_size - 1)² entries for each head. The relative position indices are
+    determined by the window size, so those of the model are kept.
     """
-    own, fitted, resized = swin.state_dict(), dict(weights), 0
+    model_state, resized_weights, num_resized = swin.state_dict(), dict(weights), 0
     for name, table in weights.items():
         if (
             not name.endswith(_TABLE)
-            or name not in own
-            or table.shape[1] != own[name].shape[1]
-            or table.shape == own[name].shape
+            or name not in model_state
+            or table.shape[1] != model_state[name].shape[1]
+            or table.shape == model_state[name].shape
         ):
             continue
-        old, new = (round(len(t) ** 0.5) for t in (table, own[name]))
-        square = table.t().reshape(1, -1, old, old).float()
-        square = F.interpolate(square, (new, new), mode='bicubic')
-        fitted[name] = square.flatten(2)[0].t().contiguous()
+        old, new = (round(len(t) ** 0.5) for t in (table, model_state[name]))
+        grid = table.t().reshape(1, -1, old, old).float()
+        grid = F.interpolate(grid, (new, new), mode='bicubic')
+        resized_weights[name] = grid.flatten(2)[0].t().contiguous()
         index = re.sub('bias_table$', 'index', name)
-        fitted[index] = own[index]
-        resized += 1
-    if resized:
+        resized_weights[index] = model_state[index]
+        num_resized += 1
+    if num_resized:
         print_log(
-            f'SwinTransformer: {resized} tables of position biases resized '
-            'to windows of another size',
+            f'SwinTransformer: {num_resized} relative position bias tables were resized to '
+            'another window size',
             logger='current',
         )
-    return fitted
+    return resized_weights

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from pose_backbones._compat.swin import mend
+from pose_backbones._compat.swin import install
 from pose_backbones.checkpoints.conversion import convert_state_dict
 from pose_backbones.checkpoints.loading import load_weights
 from pose_backbones.errors import CheckpointError
@@ -257,7 +257,7 @@ def test_the_hosts_swin_takes_the_original_release(tmp_path):
     class Mended(SwinTransformer):
         pass
 
-    mend(Mended)
+    install(Mended)
     _, weights = original_swin()
     path = save(tmp_path / 'swin.pth', weights, 'model')
     settings = dict(
