@@ -15,7 +15,7 @@ def write_file(content: Any, path: Path) -> None:
     Args:
         content: What is saved.
         path: Of the file; write beside the final name and rename, see
-            `pose_backbones.utils.files.replacing`.
+            `pose_backbones.utils.files.atomic_write`.
 
     Raises:
         OSError: If the system refuses to write; PyTorch's own error, which

@@ -23,7 +23,13 @@ from mmengine.runner import Runner
 
 from ..configs import as_list
 from ..errors import WorkDirError
-from ..utils.files import check_output_file, check_writable_dir, open_regular, reason, replacing
+from ..utils.files import (
+    atomic_write,
+    check_output_file,
+    check_writable_dir,
+    open_regular,
+    os_error_reason,
+)
 
 _METRICS_BYTES = 1 << 16  # more than a file of metrics has
 #: what metrics are told to write to; all other paths of a config are read
@@ -192,7 +198,7 @@ class TestOutputs:
         return self._kept.metrics
 
     def _note(self, path, error: OSError) -> None:
-        self._errors.append(f'{path} cannot be written: {reason(error)}')
+        self._errors.append(f'{path} cannot be written: {os_error_reason(error)}')
 
     @contextmanager
     def _held_back(self) -> Iterator[dict[str, str]]:
@@ -236,7 +242,7 @@ class TestOutputs:
             path = Path(out_file)
             draft = path.with_name(f'.{os.getpid()}.part{path.suffix}')
             try:
-                with replacing(path, durable=False, draft=draft):
+                with atomic_write(path, durable=False, draft=draft):
                     return draw(*args, out_file=str(draft), **kwargs)
             except OSError as error:
                 full = True
@@ -273,7 +279,7 @@ class TestOutputs:
         """Write a file as a whole, or note why that is not possible."""
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with replacing(Path(path)) as draft:
+            with atomic_write(Path(path)) as draft:
                 yield draft
         except OSError as error:
             self._note(path, error)

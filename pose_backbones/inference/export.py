@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import WorkDirError
 from ..utils.arguments import is_number
-from ..utils.files import force, replacing
+from ..utils.files import atomic_write, fsync
 from .inputs import Failure, name_of
 from .pose_result import PoseResult
 from .video_reader import is_video
@@ -55,7 +55,7 @@ class Journal:
         self._file = open(self.path, 'xb', buffering=0)
         self._append(settings)
         self.save()
-        force(folder)  # the name, too
+        fsync(folder)  # the name, too
 
     def _reopen(self, settings: dict) -> None:
         """Check the settings, and cut off what is to be done again."""
@@ -285,7 +285,7 @@ def write_predictions(path: Path, entries: Iterable[dict]) -> int:
         How many people.
     """
     count = 0
-    with replacing(path) as draft, open(draft, 'w', newline='', encoding='utf-8') as file:
+    with atomic_write(path) as draft, open(draft, 'w', newline='', encoding='utf-8') as file:
         file.write('[')
         for entry in entries:
             for person in entry.get('people', ()):
@@ -322,7 +322,7 @@ def write_table(path: Path, entries: Iterable[dict], names: Sequence[str]) -> No
     for name in names:
         columns += [f'{name}_x', f'{name}_y', f'{name}_score']
     with (
-        replacing(path) as draft,
+        atomic_write(path) as draft,
         open(draft, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file,
     ):
         table = csv.writer(file)

@@ -3,7 +3,7 @@
 One home for what every tool needs: whether a path can be read without
 waiting for ever (`check_regular_file`, `open_regular`), whether an output can
 be written and is no input (`check_writable_file`, `check_writable_dir`,
-`check_output_file`), and writing without half files (`replacing`).
+`check_output_file`), and writing without half files (`atomic_write`).
 """
 
 import errno
@@ -21,11 +21,11 @@ from ..errors import DatasetError, PoseBackbonesError, WorkDirError
 #: most bytes of a file that is read as a text
 MAX_TEXT = 2 << 30
 #: what `check_writable_dir` writes for a moment
-TRIED = 'try'
+PROBE_FILE = 'try'
 _NO_NAME = 'its name is not one that a file can have'
 _LONGEST = 255  # bytes of a file's name
 _LONGEST_STEM = 240  # bytes of a name that a draft's suffix may be added to
-#: names of files that were being written: `replacing`, and `VideoWriter`
+#: names of files that were being written: `atomic_write`, and `VideoWriter`
 _DRAFT = re.compile(
     r'(?P<file>.+)\.\d+\.part|'
     r'(?P<video>.+)\.part\d+(\.whole)?\.mp4',
@@ -49,7 +49,7 @@ def is_url(name) -> bool:
     return isinstance(name, str) and '://' in name
 
 
-def reason(error: OSError) -> str:
+def os_error_reason(error: OSError) -> str:
     """What an error of the system says, without number and path."""
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return 'there is no such file or directory'
@@ -74,7 +74,7 @@ def file_problem(path: str | PathLike) -> str | None:
             return f'there is no such file: it is a link to {os.readlink(path)}'
         return 'there is no such file'
     except OSError as error:
-        return reason(error)
+        return os_error_reason(error)
     except ValueError:  # a NUL byte
         return _NO_NAME
     kind = _other_kind(mode)
@@ -129,7 +129,7 @@ def open_regular(
         # It may have become a FIFO since it was looked at.
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as found:
-        raise error(f'cannot read the {what} {fspath(path)}: {reason(found)}') from found
+        raise error(f'cannot read the {what} {fspath(path)}: {os_error_reason(found)}') from found
     problem = _other_kind(os.fstat(number).st_mode)
     if problem is not None:
         os.close(number)
@@ -168,10 +168,10 @@ def read_text(
     except UnicodeDecodeError as found:
         raise error(f'cannot read the {what} {fspath(path)}: {found}') from found
     except OSError as found:
-        raise error(f'cannot read the {what} {fspath(path)}: {reason(found)}') from found
+        raise error(f'cannot read the {what} {fspath(path)}: {os_error_reason(found)}') from found
 
 
-def check_no_input(
+def check_not_input(
     outputs: str | PathLike | Iterable[str | PathLike],
     option: str,
     inputs: Iterable[str | PathLike | None],
@@ -227,14 +227,14 @@ def check_output_file(
     Call it before any work.
 
     Args:
-        path, option, inputs: See `check_no_input`.
+        path, option, inputs: See `check_not_input`.
         overwrite: Whether a file that is there may be replaced; an input may
             not.
 
     Raises:
         WorkDirError: With the path and the reason.
     """
-    check_no_input(path, option, inputs)
+    check_not_input(path, option, inputs)
     if os.path.lexists(path) and not overwrite and not os.path.isdir(path):
         raise WorkDirError(
             f'{option} {fspath(path)} is there already: choose another name '
@@ -256,7 +256,7 @@ def check_writable_file(path: Path, option: str) -> None:
     Raises:
         WorkDirError: With the path and the reason.
     """
-    with saying_why(path, option):
+    with convert_write_errors(path, option):
         _check_name(path)
         if os.path.lexists(path):
             kind = _other_kind(os.stat(path).st_mode)
@@ -279,11 +279,11 @@ def check_writable_dir(path: Path, option: str) -> None:
     Raises:
         WorkDirError: With the path and the reason.
     """
-    with saying_why(path, option):
+    with convert_write_errors(path, option):
         _check_name(path)
         if os.path.lexists(path) and not stat.S_ISDIR(os.stat(path).st_mode):
             raise WorkDirError(f'{option} {path} is a file: expected a folder')
-        _try(path / TRIED)
+        _try(path / PROBE_FILE)
 
 
 def _check_name(path: Path) -> None:
@@ -339,7 +339,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def saying_why(path: str | PathLike, option: str, then: str = '') -> Iterator[None]:
+def convert_write_errors(path: str | PathLike, option: str, then: str = '') -> Iterator[None]:
     """Let what the system refuses to write be one message.
 
     Args:
@@ -356,11 +356,11 @@ def saying_why(path: str | PathLike, option: str, then: str = '') -> Iterator[No
         raise
     except OSError as error:
         name = f'{option} {fspath(path)}'.lstrip()
-        raise WorkDirError(f'{name} cannot be written: {reason(error)}{then}') from error
+        raise WorkDirError(f'{name} cannot be written: {os_error_reason(error)}{then}') from error
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = True, draft: Path | None = None) -> Iterator[Path]:
+def atomic_write(path: Path, durable: bool = True, draft: Path | None = None) -> Iterator[Path]:
     """Have a file written beside the one that it replaces when it is whole.
 
     Args:
@@ -379,10 +379,10 @@ def replacing(path: Path, durable: bool = True, draft: Path | None = None) -> It
     try:
         yield draft
         if durable:
-            force(draft)
+            fsync(draft)
         draft.replace(path)
         if durable:
-            force(path.parent)
+            fsync(path.parent)
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -409,7 +409,7 @@ def shorten_name(path: Path, more: str = '') -> Path:
     return path.with_name(cut.decode(errors=errors) + more + path.suffix)
 
 
-def force(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Force a file, or the names in a folder, to the disk.
 
     Args:
@@ -429,7 +429,7 @@ def force(path: Path) -> None:
         os.close(number)
 
 
-def check_no_link(paths: Iterable[Path], below: Path, option: str) -> None:
+def check_no_symlinks(paths: Iterable[Path], below: Path, option: str) -> None:
     """Refuse outputs that a symbolic link would put into another folder.
 
     Args:
@@ -459,7 +459,7 @@ def remove_drafts(paths: Iterable[Path]) -> None:
     Other files stay, whatever their names are.
 
     Args:
-        paths: Of the files that they have written, with `replacing` or
+        paths: Of the files that they have written, with `atomic_write` or
             `VideoWriter`, and nothing else writes now.
     """
     folders: dict[Path, set[str]] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..errors import WorkDirError
-from .files import reason, saying_why
+from .files import convert_write_errors, os_error_reason
 
 try:
     import fcntl
@@ -31,7 +31,7 @@ _HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def only_run(folder: str | Path, option: str = '--work-dir') -> Iterator[None]:
+def lock_directory(folder: str | Path, option: str = '--work-dir') -> Iterator[None]:
     """Let no second run write into a folder.
 
     The lock is one of POSIX (`fcntl.lockf`): it ends with its process, however
@@ -62,7 +62,7 @@ def _acquire(path: Path, option: str) -> int | None:
     """The open lock file; None where the file system has no locks."""
     until = time.monotonic() + _PATIENCE
     while True:
-        with saying_why(path.parent, option, f'. Choose another {option}'):
+        with convert_write_errors(path.parent, option, f'. Choose another {option}'):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = _open(path)
         try:
@@ -74,7 +74,7 @@ def _acquire(path: Path, option: str) -> int | None:
             os.close(handle)
             if error.errno not in _HELD:
                 print_log(
-                    f'{path.parent} cannot be locked ({reason(error)}): start no second run there',
+                    f'{path.parent} cannot be locked ({os_error_reason(error)}): start no second run there',
                     logger='current',
                     level=logging.WARNING,
                 )
@@ -95,7 +95,9 @@ def _acquire(path: Path, option: str) -> int | None:
         f'{time.strftime("%Y-%m-%d %H:%M:%S")}'
     )
     try:
-        with saying_why(path.parent, option, f'. Make room there, or choose another {option}'):
+        with convert_write_errors(
+            path.parent, option, f'. Make room there, or choose another {option}'
+        ):
             os.ftruncate(handle, 0)
             os.pwrite(handle, holder.encode(), 0)
     except WorkDirError:

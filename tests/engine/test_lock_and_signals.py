@@ -19,14 +19,14 @@ from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.signals import RunStopped, SaveOnSignalHook, SignalFlag, signal_number
 from pose_backbones.errors import ConfigError, WorkDirError
 from pose_backbones.utils import lock
-from pose_backbones.utils.lock import only_run
+from pose_backbones.utils.lock import lock_directory
 from tests.helpers.tools import ROOT, free_port, tool_env
 from tests.helpers.toy_runs import toy_config, train_toy
 
 HOLDER = """
 import os, sys, time
-from pose_backbones.utils.lock import only_run
-with only_run(sys.argv[1]):
+from pose_backbones.utils.lock import lock_directory
+with lock_directory(sys.argv[1]):
     child = os.fork()  # as a data worker that outlives its run
     if child:
         print(child, flush=True)
@@ -53,12 +53,12 @@ def test_a_second_run_is_refused(tmp_path, monkeypatch):
     child = int(holder.stdout.readline())
     try:
         monkeypatch.setattr(lock, '_PATIENCE', 0.0)
-        with pytest.raises(WorkDirError) as caught, only_run(work):
+        with pytest.raises(WorkDirError) as caught, lock_directory(work):
             pass
         assert f'another run is writing into {work} (process {holder.pid} on ' in str(caught.value)
         monkeypatch.undo()
         holder.kill()  # and at once:
-        with only_run(work):
+        with lock_directory(work):
             os.kill(child, 0)  # the worker is alive
             assert f'process {os.getpid()}' in (work / '.lock').read_text()
         assert not (work / '.lock').exists()
@@ -69,9 +69,9 @@ def test_a_second_run_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_lock_ends_with_its_block(tmp_path, quick):
-    with pytest.raises(ZeroDivisionError), only_run(tmp_path):
+    with pytest.raises(ZeroDivisionError), lock_directory(tmp_path):
         1 / 0  # noqa: B018
-    with only_run(tmp_path):
+    with lock_directory(tmp_path):
         pass
     assert os.listdir(tmp_path) == []
 
@@ -94,7 +94,7 @@ def test_no_other_file_is_taken_for_the_lock(tmp_path, kind):
         name.mkdir()
     with (
         pytest.raises(WorkDirError, match=(r'\.lock is not the lock file of a run')),
-        only_run(work),
+        lock_directory(work),
     ):
         pass
     assert mine.read_text() == 'precious'
@@ -106,7 +106,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, notes):
         raise OSError(errno.ENOLCK, 'No locks available')
 
     monkeypatch.setattr(lock.fcntl, 'lockf', refuse)
-    with only_run(tmp_path):
+    with lock_directory(tmp_path):
         pass
     assert f'{tmp_path} cannot be locked (No locks available)' in notes.text
 
@@ -114,7 +114,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, notes):
 @pytest.mark.parametrize('place', ['file', 'file/below', '/proc/work'])
 def test_a_work_dir_that_cannot_be_written(tmp_path, place):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(WorkDirError, match='--work-dir'), only_run(tmp_path / place):
+    with pytest.raises(WorkDirError, match='--work-dir'), lock_directory(tmp_path / place):
         pass
 
 
@@ -125,7 +125,7 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr(lock.os, 'pwrite', refuse)
     with (
         pytest.raises(WorkDirError, match='No space left on device. Make room there'),
-        only_run(tmp_path),
+        lock_directory(tmp_path),
     ):
         pass
     assert os.listdir(tmp_path) == []

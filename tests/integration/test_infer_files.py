@@ -174,8 +174,8 @@ def test_outputs_are_tried_before_the_model_is_loaded(good, tmp_path, monkeypatc
 
 HOLD = """
 import sys, time
-from pose_backbones.utils.lock import only_run
-with only_run(sys.argv[1]):
+from pose_backbones.utils.lock import lock_directory
+with lock_directory(sys.argv[1]):
     print('held', flush=True)
     time.sleep(600)
 """

@@ -631,8 +631,8 @@ def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path, monkeypatch)
             sys.executable,
             '-c',
             'import sys, time\n'
-            'from pose_backbones.utils.lock import only_run\n'
-            'with only_run(sys.argv[1]):\n print(1, flush=True)\n'
+            'from pose_backbones.utils.lock import lock_directory\n'
+            'with lock_directory(sys.argv[1]):\n print(1, flush=True)\n'
             ' time.sleep(100)',
             str(work),
         ],

@@ -13,18 +13,18 @@ import pytest
 from pose_backbones.errors import CheckpointError, DatasetError, WorkDirError
 from pose_backbones.report.run_files import _text
 from pose_backbones.utils.files import (
-    check_no_input,
-    check_no_link,
+    atomic_write,
+    check_no_symlinks,
+    check_not_input,
     check_output_file,
     check_regular_file,
     check_writable_dir,
     check_writable_file,
+    convert_write_errors,
     file_problem,
     open_regular,
     read_text,
     remove_drafts,
-    replacing,
-    saying_why,
 )
 from tests.helpers.tools import small_disk, tool_env
 
@@ -137,7 +137,7 @@ def test_an_input_is_no_output_however_it_is_called(tmp_path, monkeypatch):
             match='--out: .* is an input of this command, .*Source.json, which would be',
         ):
             check_output_file(name, '--out', [None, 'https://a/b', source], overwrite=True)
-    check_no_input('other.json', '--out', [source])
+    check_not_input('other.json', '--out', [source])
     check_output_file('other.json', '--out', [source])
     assert not Path('other.json').exists()
     Path('other.json').write_text('mine')
@@ -212,8 +212,8 @@ def test_a_full_disk_leaves_the_old_file_and_no_new_one(disk):
         pytest.raises(
             WorkDirError, match='--out .*page.html cannot be written: No space left on device'
         ),
-        saying_why(path, '--out'),
-        replacing(path) as draft,
+        convert_write_errors(path, '--out'),
+        atomic_write(path) as draft,
     ):
         draft.write_bytes(bytes(1 << 20))
     assert [one.name for one in disk.iterdir()] == ['page.html']
@@ -233,7 +233,7 @@ def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(tmp_path, monkeyp
             os, name, lambda *args, real=real, name=name: (events.append(name), real(*args))[1]
         )
     path = tmp_path / ('n' * 255)
-    with replacing(path) as draft:
+    with atomic_write(path) as draft:
         assert draft.parent == tmp_path
         assert draft.name.endswith('.part')
         draft.write_text('new')
@@ -278,11 +278,11 @@ def test_links_of_a_folder_are_refused(tmp_path):
     out = tmp_path / 'out'
     out.symlink_to('real')
     (out / 'pictures').symlink_to(tmp_path / 'photographs')
-    check_no_link([out / 'a/b.png', out / 'c.json'], out, '--out')
+    check_no_symlinks([out / 'a/b.png', out / 'c.json'], out, '--out')
     with pytest.raises(
         WorkDirError, match='--out: .*out/pictures is a link to .*photographs, where files would'
     ):
-        check_no_link([out / 'c.json', out / 'pictures/b/c'], out, '--out')
+        check_no_symlinks([out / 'c.json', out / 'pictures/b/c'], out, '--out')
 
 
 def test_a_limit_of_file_sizes_is_one_message(tmp_path):
@@ -292,8 +292,8 @@ def test_a_limit_of_file_sizes_is_one_message(tmp_path):
     try:
         with (
             pytest.raises(WorkDirError, match=os.strerror(errno.EFBIG)),
-            saying_why(path, 'OUT'),
-            replacing(path) as draft,
+            convert_write_errors(path, 'OUT'),
+            atomic_write(path) as draft,
         ):
             draft.write_bytes(bytes(2000))
     finally:
