@@ -161,10 +161,10 @@ def test_outputs_are_tried_before_the_model_is_loaded(good, tmp_path, monkeypatc
     file.write_text('mine')
     (tmp_path / 'loop').symlink_to('loop')
     for out, message in (
-        (file, 'is a file: expected a folder'),
-        (file / 'out', 'file is no directory'),
+        (file, 'is a file: expected a '),
+        (file / 'out', 'file is not a directory'),
         (tmp_path / 'loop', 'symbolic links'),
-        ('/proc/out', 'no directory can be made in /proc'),
+        ('/proc/out', 'cannot create a directory in /proc'),
         (tmp_path / ('n' * 256), 'File name too long'),
     ):
         with pytest.raises(WorkDirError, match=message):
@@ -183,16 +183,14 @@ with lock_directory(sys.argv[1]):
 
 def test_one_run_at_a_time_writes_to_a_folder(good, model, tmp_path, monkeypatch):
     out = tmp_path / 'out'
-    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+    monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
     with subprocess.Popen(
         [sys.executable, '-c', HOLD, out], env=tool_env(), cwd=ROOT, stdout=subprocess.PIPE
     ) as holder:
         holder.stdout.readline()
         with pytest.raises(
             WorkDirError,
-            match=(
-                f'another run is writing into {out} .process {holder.pid} .*choose another --out'
-            ),
+            match=(f'another run is writing to {out} .process {holder.pid} .*choose another --out'),
         ):
             infer.main([str(good), *model, '--out', str(out)])
         holder.kill()

@@ -175,7 +175,7 @@ def test_files_are_replaced_when_asked_and_inputs_never(case, tool, tmp_path, ca
     written = out.read_bytes()
     assert len(written) > 500
     out.write_text('mine')
-    with pytest.raises(WorkDirError, match='is there already'):
+    with pytest.raises(WorkDirError, match='is there already|already exists'):
         call(out)
     assert out.read_text() == 'mine'
     call(out, '--overwrite')
@@ -204,15 +204,15 @@ def test_outputs_that_cannot_be_written(case, tool, tmp_path, monkeypatch):
     before = sorted(tmp_path.rglob('*'))
     monkeypatch.setattr(json, 'loads', None)  # nothing is read
     for out, message in (
-        (tmp_path / f'file/x{suffix}', 'file is no directory'),
-        (tmp_path / f'loop{suffix}', 'symbolic links|is there already'),
-        (f'/proc/none/x{suffix}', 'no directory can be made in /proc'),
+        (tmp_path / f'file/x{suffix}', 'file is not a directory'),
+        (tmp_path / f'loop{suffix}', 'symbolic links|is there already|already exists'),
+        (f'/proc/none/x{suffix}', 'cannot create a directory in /proc'),
         (
             tmp_path
             / ('n' * 250 + '/' * (not suffix) + 'nnnnnn' + suffix if suffix else 'n' * 256),
             'File name too long',
         ),
-        (tmp_path / f'fifo{suffix}', 'named pipe|is a file|is there already'),
+        (tmp_path / f'fifo{suffix}', 'named pipe|is a file|is there already|already exists'),
     ):
         with pytest.raises(WorkDirError, match=message):
             call(out)
@@ -261,7 +261,7 @@ def test_the_picture_demo(case, tmp_path):
     ]
     for folder, message in (
         (case / 'truth.json/x', 'no directory'),
-        ('/proc/x', 'no directory can be made'),
+        ('/proc/x', 'cannot create a directory'),
     ):
         with pytest.raises(WorkDirError, match=message):
             image_demo.main([*options, str(folder)])

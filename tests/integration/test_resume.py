@@ -642,7 +642,7 @@ def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path, monkeypatch)
         text=True,
     )
     holder.stdout.readline()
-    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+    monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
     try:
         with pytest.raises(WorkDirError, match='another run is writing'):
             train_api.main(arguments)
