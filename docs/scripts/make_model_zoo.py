@@ -8,7 +8,7 @@ from model_zoo.documents import family_readme, model_zoo, replace_summary
 from model_zoo.measure import measure_families
 from pose_backbones.cli.entry_point import run
 from pose_backbones.errors import ConfigError
-from pose_backbones.utils.files import replacing, saying_why
+from pose_backbones.utils.files import atomic_write, convert_write_errors
 from pose_backbones.zoo import read_families
 
 _ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def make(root: Path) -> list[Path]:
     written = stale(root)
     texts = documents(root)
     for path in written:
-        with saying_why(path, ''), replacing(path) as draft:
+        with convert_write_errors(path, ''), atomic_write(path) as draft:
             if path in texts:
                 draft.write_text(texts[path], encoding='utf-8')
             else:

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DatasetError, WorkDirError, first_line
 from ..structures.coco import CocoFile, Fault, has, keypoints
 from ..structures.metainfo import read_metainfo
-from ..utils.files import check_no_input, check_writable_dir, saying_why, shorten_name
+from ..utils.files import check_not_input, check_writable_dir, convert_write_errors, shorten_name
 from ..utils.images import read_image, write_image
 from ..visualization.draw import Skeleton, draw_pose
 
@@ -80,7 +80,7 @@ def compare(
         overwrite,
     )
     pairs = []
-    with saying_why(out_dir, '--out'):
+    with convert_write_errors(out_dir, '--out'):
         folder.mkdir(parents=True, exist_ok=True)
         for image, path in zip(chosen, written):
             picture = read_image(Path(images) / image['file_name'])
@@ -117,7 +117,7 @@ def _files_of(folder: Path) -> list[Path]:
 
 def _check_pictures(paths: list[Path], inputs: list, overwrite: bool) -> None:
     """Check that no input image and, without `overwrite`, no other file is replaced."""
-    check_no_input(paths, '--out', inputs)
+    check_not_input(paths, '--out', inputs)
     there = [path for path in paths if os.path.lexists(path)]
     if there and not overwrite:
         raise WorkDirError(

@@ -8,7 +8,7 @@ import cv2
 from ..errors import ConfigError, DatasetError, WorkDirError
 from ..inference.inferencer import PoseInferencer
 from ..structures.coco import CocoFile, has
-from ..utils.files import check_writable_dir, saying_why
+from ..utils.files import check_writable_dir, convert_write_errors
 from ..utils.images import write_image
 
 
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     for result in inferencer(images, args.json_file, strict=True):
         image = result.draw(threshold=args.kpt_thr)
         if out is not None:
-            with saying_why(out, '--out-img-root'):
+            with convert_write_errors(out, '--out-img-root'):
                 out.mkdir(parents=True, exist_ok=True)
                 write_image(out / f'vis_{result.index}.jpg', image)
         if args.show:

@@ -23,7 +23,13 @@ from mmengine.runner import Runner
 
 from ..configs import as_list
 from ..errors import WorkDirError
-from ..utils.files import check_output_file, check_writable_dir, open_regular, reason, replacing
+from ..utils.files import (
+    atomic_write,
+    check_output_file,
+    check_writable_dir,
+    open_regular,
+    os_error_reason,
+)
 
 _METRICS_BYTES = 1 << 16  # upper bound of the size of a metrics file
 #: keys of metrics that name output paths; all other paths of a config are inputs
@@ -195,7 +201,7 @@ class TestOutputs:
         return self._metrics_hook.metrics
 
     def _note(self, path, error: OSError) -> None:
-        self._errors.append(f'{path} cannot be written: {reason(error)}')
+        self._errors.append(f'{path} cannot be written: {os_error_reason(error)}')
 
     @contextmanager
     def _deferred_outputs(self) -> Iterator[dict[str, str]]:
@@ -239,7 +245,7 @@ class TestOutputs:
             path = Path(out_file)
             draft = path.with_name(f'.{os.getpid()}.part{path.suffix}')
             try:
-                with replacing(path, durable=False, draft=draft):
+                with atomic_write(path, durable=False, draft=draft):
                     return draw(*args, out_file=str(draft), **kwargs)
             except OSError as error:
                 full = True
@@ -276,7 +282,7 @@ class TestOutputs:
         """Write a file atomically; on an `OSError`, record the error."""
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with replacing(Path(path)) as draft:
+            with atomic_write(Path(path)) as draft:
                 yield draft
         except OSError as error:
             self._note(path, error)

@@ -19,8 +19,8 @@ from ..engine.resuming import check_limits, check_training_state
 from ..engine.runner import PoseRunner, build_runner, load_dataset
 from ..engine.signals import SAVED_STATUS, RunStopped, SaveOnSignalHook, SignalFlag, signal_number
 from ..errors import ConfigError, WorkDirError
-from ..utils.files import FULL, check_writable_dir, reason
-from ..utils.lock import only_run
+from ..utils.files import FULL, check_writable_dir, os_error_reason
+from ..utils.lock import lock_directory
 from .options import add_common_options, keep_local_rank, merge_options
 from .stopping import when_stopped
 
@@ -193,7 +193,7 @@ def _full_disk(work_dir: str | Path) -> Iterator[None]:
             raise
         raise WorkDirError(
             f'{error.filename or work_dir} cannot be written: '
-            f'{reason(error)}. Free some space. '
+            f'{os_error_reason(error)}. Free some space. '
             f'{preflight.saved_summary(work_dir)}'
         ) from error
 
@@ -219,7 +219,7 @@ def train(
     splits = [split for split in ('train', 'val') if cfg.get(f'{split}_dataloader') is not None]
     preflight.check_config(cfg, splits)
     first = _is_first(cfg)
-    with only_run(cfg.work_dir) if first else nullcontext():
+    with lock_directory(cfg.work_dir) if first else nullcontext():
         return _train_alone(cfg, overwrite, save_on, splits, first)
 
 

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from scipy.io import savemat
 
 from ..registry import METRICS
-from ..utils.files import replacing
+from ..utils.files import atomic_write
 
 #: row of the table → indices of joints
 JOINT_GROUPS = {
@@ -188,7 +188,7 @@ class MpiiPCKh(BaseMetric):
         ]
         if self.outfile is not None:
             points = np.stack([person['predicted'] for person in people])
-            with replacing(Path(self.outfile)) as draft:
+            with atomic_write(Path(self.outfile)) as draft:
                 savemat(draft, dict(preds=points + 1), appendmat=False)
             print_log(
                 f'Predictions of {len(people)} people written to {self.outfile}', logger='current'

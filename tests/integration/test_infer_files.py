@@ -161,10 +161,10 @@ def test_outputs_are_checked_before_loading_the_model(good, tmp_path, monkeypatc
     file.write_text('mine')
     (tmp_path / 'loop').symlink_to('loop')
     for out, message in (
-        (file, 'is a file: expected a folder'),
-        (file / 'out', 'file is no directory'),
+        (file, 'is a file: expected a '),
+        (file / 'out', 'file is not a directory'),
         (tmp_path / 'loop', 'symbolic links'),
-        ('/proc/out', 'no directory can be made in /proc'),
+        ('/proc/out', 'cannot create a directory in /proc'),
         (tmp_path / ('n' * 256), 'File name too long'),
     ):
         with pytest.raises(WorkDirError, match=message):
@@ -174,8 +174,8 @@ def test_outputs_are_checked_before_loading_the_model(good, tmp_path, monkeypatc
 
 HOLD = """
 import sys, time
-from pose_backbones.utils.lock import only_run
-with only_run(sys.argv[1]):
+from pose_backbones.utils.lock import lock_directory
+with lock_directory(sys.argv[1]):
     print('held', flush=True)
     time.sleep(600)
 """

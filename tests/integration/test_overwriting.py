@@ -174,7 +174,7 @@ def test_overwrite_replaces_outputs_but_not_inputs(case, tool, tmp_path, capsys)
     written = out.read_bytes()
     assert len(written) > 500
     out.write_text('mine')
-    with pytest.raises(WorkDirError, match='is there already'):
+    with pytest.raises(WorkDirError, match='is there already|already exists'):
         call(out)
     assert out.read_text() == 'mine'
     call(out, '--overwrite')
@@ -203,15 +203,15 @@ def test_unwritable_outputs_raise(case, tool, tmp_path, monkeypatch):
     before = sorted(tmp_path.rglob('*'))
     monkeypatch.setattr(json, 'loads', None)  # no file is read
     for out, message in (
-        (tmp_path / f'file/x{suffix}', 'file is no directory'),
-        (tmp_path / f'loop{suffix}', 'symbolic links|is there already'),
-        (f'/proc/none/x{suffix}', 'no directory can be made in /proc'),
+        (tmp_path / f'file/x{suffix}', 'file is not a directory'),
+        (tmp_path / f'loop{suffix}', 'symbolic links|is there already|already exists'),
+        (f'/proc/none/x{suffix}', 'cannot create a directory in /proc'),
         (
             tmp_path
             / ('n' * 250 + '/' * (not suffix) + 'nnnnnn' + suffix if suffix else 'n' * 256),
             'File name too long',
         ),
-        (tmp_path / f'fifo{suffix}', 'named pipe|is a file|is there already'),
+        (tmp_path / f'fifo{suffix}', 'named pipe|is a file|is there already|already exists'),
     ):
         with pytest.raises(WorkDirError, match=message):
             call(out)
@@ -260,7 +260,7 @@ def test_image_demo_keeps_inputs(case, tmp_path):
     ]
     for folder, message in (
         (case / 'truth.json/x', 'no directory'),
-        ('/proc/x', 'no directory can be made'),
+        ('/proc/x', 'cannot create a directory'),
     ):
         with pytest.raises(WorkDirError, match=message):
             image_demo.main([*options, str(folder)])

@@ -628,8 +628,8 @@ def test_second_run_in_the_same_work_dir_raises(
     (work / 'iter_2.pth').write_bytes(b'of the first run')
     holder = server.start_code(
         'import sys, time\n'
-        'from pose_backbones.utils.lock import only_run\n'
-        'with only_run(sys.argv[1]):\n print("held", flush=True)\n time.sleep(100)',
+        'from pose_backbones.utils.lock import lock_directory\n'
+        'with lock_directory(sys.argv[1]):\n print("held", flush=True)\n time.sleep(100)',
         work,
     )
     holder.wait_for('held')

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pose_backbones.cli import flops
-from pose_backbones.utils.files import replacing, saying_why
+from pose_backbones.utils.files import atomic_write, convert_write_errors
 from pose_backbones.zoo import Family, get_config
 from pose_backbones.zoo.models import without_weights
 
@@ -100,7 +100,7 @@ def measure_families(families: list[Family]) -> list[str]:
             if update(metadata[model.name], size):
                 values = ', '.join(f'{key} {value:,}' for key, value in size.entries().items())
                 changes.append(f'{model.name}: {values}')
-        with saying_why(family.path, ''), replacing(family.path) as draft:
+        with convert_write_errors(family.path, ''), atomic_write(family.path) as draft:
             yaml.dump(content, draft)
     return changes
 
