@@ -8,7 +8,8 @@ from statistics import median
 
 import numpy as np
 
-from pose_backbones.cli.main import check_counts, run
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
 
 _MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 _PEOPLE = 8  # of each image
