@@ -1,4 +1,4 @@
-"""Imported by MMPose's registry of models, after MMPose's own modules."""
+"""Registers the models of this package; MMPose's model registry imports this module last."""
 
 from mmpose.registry import MODELS
 

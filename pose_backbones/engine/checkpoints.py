@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 
 from ..checkpoints.loading import read_checkpoint
 from ..errors import CheckpointError
-from ..utils.files import file_problem, is_url, replacing
+from ..utils.files import atomic_write, file_problem, is_url
 
 #: a file that is being written has this behind its name
 PARTIAL = '.partial'
@@ -60,7 +60,7 @@ def write_pointer(folder: str | Path, name: str) -> None:
         name: Of the checkpoint's file, without a directory.
     """
     path = Path(folder, POINTER)
-    with replacing(path, draft=Path(f'{path}{PARTIAL}')) as draft:
+    with atomic_write(path, draft=Path(f'{path}{PARTIAL}')) as draft:
         draft.write_text(name)
 
 

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ..configs import building
 from ..errors import CheckpointError, ConfigError, DatasetError, PoseBackbonesError
-from ..utils.files import replacing, saying_why
+from ..utils.files import atomic_write, convert_write_errors
 from .checkpoint_hook import stand_in
 from .checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
 from .distributed import check_devices, translate_launcher
@@ -410,7 +410,7 @@ class PoseRunner(Runner):
         path = Path(self.work_dir, name)
         if self.cfg.filename and path.exists() and path.samefile(self.cfg.filename):
             return  # the config is there already, as its author wrote it
-        with saying_why(path, '--work-dir'), replacing(path) as draft:
+        with convert_write_errors(path, '--work-dir'), atomic_write(path) as draft:
             draft.write_text(self.cfg.pretty_text, encoding='utf-8')
 
 

@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from ..checkpoints import write_file
 from ..errors import TrainingError, WorkDirError
-from ..utils.files import FULL, reason, replacing
+from ..utils.files import FULL, atomic_write, os_error_reason
 from .checkpoints import PARTIAL
 
 _NAMED = 5  # tensors that an error names at most
@@ -34,11 +34,11 @@ def write_checkpoint(content: dict, path: Path, hint: Callable[[], str] = str) -
             stays, and an earlier file of this name is as it was.
     """
     try:
-        with replacing(path, draft=Path(f'{path}{PARTIAL}')) as draft:
+        with atomic_write(path, draft=Path(f'{path}{PARTIAL}')) as draft:
             write_file(content, draft)
     except OSError as error:
         raise WorkDirError(
-            f'the checkpoint {path} cannot be written: {reason(error)}. '
+            f'the checkpoint {path} cannot be written: {os_error_reason(error)}. '
             f'{_what_to_do(error)}{hint()}'
         ) from error
 

@@ -15,7 +15,7 @@ import cv2
 from mmengine.logging import print_log
 
 from ..errors import DatasetError, first_line
-from ..utils.files import is_url, replacing, shorten_name
+from ..utils.files import atomic_write, is_url, shorten_name
 from ..utils.images import write_image
 from .pose_result import PoseResult
 from .video_reader import DEFAULT_FPS, is_live, is_video, read_video
@@ -182,7 +182,7 @@ def write_predictions(path: Path, entries: Iterable[dict]) -> int:
         How many people.
     """
     count = 0
-    with replacing(path) as draft, open(draft, 'w', newline='', encoding='utf-8') as file:
+    with atomic_write(path) as draft, open(draft, 'w', newline='', encoding='utf-8') as file:
         file.write('[')
         for entry in entries:
             for person in entry.get('people', ()):
@@ -219,7 +219,7 @@ def write_table(path: Path, entries: Iterable[dict], names: Sequence[str]) -> No
     for name in names:
         columns += [f'{name}_x', f'{name}_y', f'{name}_score']
     with (
-        replacing(path) as draft,
+        atomic_write(path) as draft,
         open(draft, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file,
     ):
         table = csv.writer(file)

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..errors import WorkDirError
 from ..utils.arguments import is_number
-from ..utils.files import force
 from .inputs import Failure, input_name
 from .pose_result import PoseResult
 from .video_reader import is_video
@@ -53,7 +52,7 @@ class Journal:
         self._file = open(self.path, 'xb', buffering=0)
         self._append(settings)
         self.save()
-        force(folder)  # the name, too
+        fsync(folder)  # the name, too
 
     def _reopen(self, settings: dict) -> None:
         """Check the settings, and cut off what is to be done again."""

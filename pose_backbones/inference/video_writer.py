@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 
 from ..errors import ConfigError, DatasetError, PoseBackbonesError, WorkDirError, first_line
 from ..utils.arguments import check_flag, check_ints, is_number
-from ..utils.files import FULL, check_no_input, check_regular_file, force
+from ..utils.files import FULL, check_not_input, check_regular_file, fsync
 from .video_reader import import_av, open_container
 
 _RESERVE = 16 << 20  # bytes that are kept free to finish a video
@@ -92,7 +92,7 @@ class VideoWriter:
             )
         if self._sound is not None:
             check_regular_file(self._sound, 'sound of')
-            check_no_input(self.path, 'path', [self._sound])
+            check_not_input(self.path, 'path', [self._sound])
         self._av = import_av()
         self._size, self._fps, self.frames = tuple(size), fps, 0
         self._part = self.path.with_suffix(f'.part{os.getpid()}.mp4')
@@ -248,9 +248,9 @@ class VideoWriter:
             raise WorkDirError(
                 f'{self.path} was made by something else meanwhile: the video is {self._part}'
             )
-        force(self._part)
+        fsync(self._part)
         os.replace(self._part, self.path)
-        force(self.path.parent)
+        fsync(self.path.parent)
 
     def _remux(self, sound: Path | None) -> Exception | None:
         """Copy the fragments to a file with its index in front; returns what failed."""

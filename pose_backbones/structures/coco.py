@@ -128,6 +128,20 @@ class CocoFile:
                 )
         return found
 
+    def keypoint_categories(self) -> list[dict]:
+        """Get the categories with keypoints, after a check of their names and limbs.
+
+        Returns:
+            Categories with `keypoints`, a list of names; and perhaps `skeleton`, a list of pairs of
+            integers, whose range is not checked.
+
+        Raises:
+            DatasetError: If a name or a limb is of another type.
+        """
+        found = [entry for entry in self.entries('categories') if entry.get('keypoints')]
+        self.check('category', found, has('keypoints'), _names, _limbs)
+        return found
+
     def check(self, kind: str, entries: Sequence[dict], *checks: Check) -> None:
         """Check entries of this file.
 
@@ -191,6 +205,28 @@ def _label(kind: str, number: int, entry: dict) -> str:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
+
+
+def _names(category: dict) -> Fault | None:
+    for name in category['keypoints']:
+        if not isinstance(name, str) or not name.strip():
+            return f'a keypoint called {_shown(name)}', 'expected a name'
+    return None
+
+
+def _limbs(category: dict) -> Fault | None:
+    limbs = category.get('skeleton') or []
+    for limb in limbs if isinstance(limbs, list) else [limbs]:
+        if (
+            not isinstance(limb, list)
+            or len(limb) != 2
+            or not all(isinstance(point, int) for point in limb)
+        ):
+            return (
+                f'the limb {_shown(limb)} in its skeleton',
+                'expected the numbers of two keypoints, counted from 1',
+            )
+    return None
 
 
 def has(*fields: str, expected: str = '') -> Check:

@@ -227,7 +227,7 @@ def test_what_is_refused_before_the_run(
         refused(error, message, config, weights, data, tmp_path, *options)
 
     only = '--format-only'
-    refuse(ConfigError, '--submission-name goes with --format-only', '--submission-name', 'us')
+    refuse(ConfigError, '--submission-name requires --format-only', '--submission-name', 'us')
     refuse(
         ConfigError, "--submission-name 'a b': expected letters", only, '--submission-name', 'a b'
     )

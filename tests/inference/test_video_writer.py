@@ -3,10 +3,8 @@
 import os
 import resource
 import shutil
-import signal
 import sys
 from collections import namedtuple
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -400,21 +398,16 @@ def test_no_sound_of_files_that_a_playlist_names(tmp_path, notes, text, name):
     assert len(streams(out)) == 1
 
 
-def write_and_die(path: Path) -> None:
-    writer = VideoWriter(path, (96, 64), 25)
-    for index in range(120):
-        writer.write(make_frame(index % 30))
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_a_killed_process_leaves_a_file_that_plays(tmp_path):
-    process = get_context('fork').Process(target=write_and_die, args=(tmp_path / 'out.mp4',))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
-    (part,) = tmp_path.iterdir()
-    found = indices(part)
-    assert len(found) >= 25
+    """What is on the disk while frames are written is what SIGKILL leaves."""
+    with VideoWriter(tmp_path / 'out.mp4', (96, 64), 25) as writer:
+        for index in range(120):
+            writer.write(make_frame(index % 30))
+        (part,) = tmp_path.iterdir()
+        left = tmp_path / 'left.mp4'
+        left.write_bytes(part.read_bytes())
+    found = indices(left)
+    assert 25 <= len(found) < 120
     assert found == [index % 30 for index in range(len(found))]
 
 

@@ -1064,14 +1064,14 @@ def test_inference_with_other_key_points_is_refused(other, message, flip_test, n
         (
             data((64, 64), metainfo=metainfo(POINTS_17, 'mine')),
             {},
-            'tests on the data set mine, but its members .such as .*net1.py. are of '
+            'tests on the data set mine, but its members .such as .*net1.py. are for '
             'the data set coco',
         ),
         (
             data((64, 64), use_udp=True),
             {},
-            r'input_size=\(64, 64\), use_udp=True;'
-            ' model.head.decoder is MSRAHeatmap',
+            r'input_size=\(64, 64\), use_udp=True, '
+            'but model.head.decoder is MSRAHeatmap',
         ),
         (
             data((64, 64)),
@@ -1081,30 +1081,30 @@ def test_inference_with_other_key_points_is_refused(other, message, flip_test, n
         (
             data((64, 64), padding=1.2),
             {},
-            'with 1.2000 x 1.2000 times the box .padding of GetBBoxCenterScale, '
-            'times x and y of ExtendBBox., but .*net1.py has to see 1.2500 x 1.2500 '
+            'crops are 1.2000 x 1.2000 times the bounding box .padding of GetBBoxCenterScale, '
+            'times x and y of ExtendBBox., but .*net1.py needs 1.2500 x 1.2500 '
             'times: set padding to at least 1.25$',
         ),
         (
             data((48, 64)),
             dict(input_size=(48, 64), heatmap_size=(12, 16)),
-            'net1.py has to see 1.2500 x 1.6667 times: .* at least 1.667$',
+            'net1.py needs 1.2500 x 1.6667 times: .* at least 1.667$',
         ),
         (
             data((64, 48)),
             dict(input_size=(64, 48), heatmap_size=(16, 12)),
-            'net1.py has to see 1.6667 x 1.2500 times: .* at least 1.667$',
+            'net1.py needs 1.6667 x 1.2500 times: .* at least 1.667$',
         ),
         (
             data((64, 64), padding=1.0, extend=[EXTEND]),
             {},
-            'with 1.0900 x 1.1350 times .* see 1.2500 x 1.2500 times: set padding '
+            'are 1.0900 x 1.1350 times .* needs 1.2500 x 1.2500 times: set padding '
             'to at least 1.147$',
         ),
         (
             data((64, 64), padding=1.0, extend=[dict(EXTEND, x=2.0)]),
             {},
-            'with 2.0000 x 1.1350 times .* at least 1.102$',
+            'are 2.0000 x 1.1350 times .* at least 1.102$',
         ),
     ],
 )
