@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import WorkDirError
 from ..utils.arguments import is_number
+from ..utils.files import fsync
 from .inputs import Failure, input_name
 from .pose_result import PoseResult
 from .video_reader import is_video
