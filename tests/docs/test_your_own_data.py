@@ -23,7 +23,7 @@ from pose_backbones.structures.coco_keypoints import read_keypoint_file
 from pose_backbones.visualization import draw
 from tests.helpers.tools import ROOT, tool_env
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PAGE = (ROOT / 'docs/your_own_data.md').read_text()
 CONFIG = 'projects/dancers/td-hm_moganet-s_dancers-256x192.py'

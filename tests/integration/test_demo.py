@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.tools import ROOT, tool_env
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pose_backbones.checkpoints.loading import read_checkpoint
 from tests.helpers.processes import children, runs
 from tests.helpers.tools import ROOT, TINY, free_port, run_together
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 KILLS = int(os.environ.get('POSE_BACKBONES_KILLS', '1'))
 

@@ -15,7 +15,7 @@ import torch
 from pose_backbones.checkpoints.loading import read_checkpoint
 from tests.helpers.tools import ROOT, free_port, run_together, run_tool, tool_env
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
 
