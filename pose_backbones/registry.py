@@ -1,7 +1,7 @@
 """Registries of the package: children of MMEngine's root registries, scope `pose_backbones`.
 
 Configs of MMPose, MMDetection, MMSegmentation or any other project that uses MMEngine can refer to
-the modules with the scope as a prefix, without an import::
+the modules with the scope as a prefix, without an import:
 
     backbone=dict(type='pose_backbones.MogaNet', arch='small')
 

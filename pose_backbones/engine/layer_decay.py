@@ -28,8 +28,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     decay for biases, norms and other vectors, nor for position embeddings
     and tokens.
 
-    Source: the detection and segmentation code of the `ConvNeXt repository
-    <https://github.com/facebookresearch/ConvNeXt>`_, whose layers
+    Source: the detection and segmentation code of the [ConvNeXt
+    repository](https://github.com/facebookresearch/ConvNeXt), whose layers
     `ConvNeXt.layer_groups` gives; other backbones have one for each block.
 
     Deviations: the number of layers is read from the backbone, where the
