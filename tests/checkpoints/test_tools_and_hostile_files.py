@@ -42,7 +42,7 @@ FILES = {
     'a list': (lambda path: torch.save([1], path), 'holds a list|No state_dict'),
     'no weights': (
         lambda path: torch.save({'a': 1}, path),
-        'no weights|no state of training|key|family|missing',
+        'no weights|no training state|key|family|missing',
     ),
 }
 

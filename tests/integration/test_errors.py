@@ -479,7 +479,7 @@ def test_empty_data_set(fail, tiny_config, data, tmp_path):
     content['annotations'] = []
     path.write_text(json.dumps(content))
     line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
-    assert 'is empty: not one annotated person' in line
+    assert 'is empty: no person is annotated' in line
 
 
 @pytest.mark.parametrize(
@@ -618,7 +618,7 @@ def test_resuming_from_mere_weights(fail, tiny_config, weights, synthetic, tmp_p
         '--resume',
         weights,
     )
-    assert 'holds weights but no state of training' in line
+    assert 'contains weights but no training state' in line
 
 
 def test_data_root_needs_a_config_that_has_one(fail, tmp_path):
@@ -731,8 +731,8 @@ def test_names_of_mmpose_0_are_understood(tiny_config, weights, synthetic, tmp_p
 @pytest.mark.parametrize(
     ('name', 'expected'),
     [
-        ('slurm', 'the variable SLURM_PROCID is not set'),
-        ('mpi', 'the variable OMPI_COMM_WORLD_RANK is not set'),
+        ('slurm', 'the environment variable SLURM_PROCID is not set'),
+        ('mpi', 'the environment variable OMPI_COMM_WORLD_RANK is not set'),
         ('pytorch', 'was not started by torchrun'),
     ],
 )
