@@ -243,7 +243,7 @@ class _Resolver:
         for part, what in _OTHER_TENSORS.items():
             if path.startswith('torch._utils._rebuild') and part in path:
                 return UnsafeContentError(f'{self._location()} is {what}')
-        return UnknownGlobalError(f'{self._location()} is a {_short(path)}')
+        return UnknownGlobalError(f'{self._location()} contains {_short(path)}')
 
     def _integer(self, value, least: int = 0) -> int:
         return _integer(value, self._location(), least)
@@ -345,7 +345,7 @@ class _Resolver:
             or type(arguments) is not tuple
             or not function.path.startswith('torch._utils._rebuild')
         ):
-            raise UnsafeContentError(f'{self._location()} is a {path}')
+            raise UnsafeContentError(f'{self._location()} contains {path}')
         self._no_state(record)
         return self._record(Record(function.path, arguments))
 
