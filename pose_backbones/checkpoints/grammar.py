@@ -125,9 +125,8 @@ def storage_id(value, place: str = 'one of its tensors') -> StorageId:
     path = kind.path if type(kind) is Name else _short(kind)
     path = path.replace('torch.cuda.', 'torch.')
     if path not in _STORAGES:
-        raise UnsafeContentError(
-            f'{place} is ' + ('a quantized tensor' if '.Q' in path else f'of {path}')
-        )
+        problem = 'is a quantized tensor' if '.Q' in path else f'has the storage type {path}'
+        raise UnsafeContentError(f'{place} {problem}')
     if type(key) not in (str, int):
         raise MalformedError(f'{place}: a storage is named {_short(key)}')
     part = None
