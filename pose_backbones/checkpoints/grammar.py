@@ -125,9 +125,8 @@ def storage_id(value: Any, place: str = 'one of its tensors') -> StorageId:
     path = kind.path if type(kind) is Name else _short(kind)
     path = path.replace('torch.cuda.', 'torch.')
     if path not in _STORAGES:
-        raise UnsafeContentError(
-            f'{place} is ' + ('a quantized tensor' if '.Q' in path else f'of {path}')
-        )
+        problem = 'is a quantized tensor' if '.Q' in path else f'has the storage type {path}'
+        raise UnsafeContentError(f'{place} {problem}')
     if type(key) not in (str, int):
         raise MalformedError(f'{place}: a storage is named {_short(key)}')
     part = None
@@ -243,7 +242,7 @@ class _Resolver:
         for part, what in _OTHER_TENSORS.items():
             if path.startswith('torch._utils._rebuild') and part in path:
                 return UnsafeContentError(f'{self._location()} is {what}')
-        return UnknownGlobalError(f'{self._location()} is a {_short(path)}')
+        return UnknownGlobalError(f'{self._location()} contains {_short(path)}')
 
     def _integer(self, value: Any, least: int = 0) -> int:
         return _integer(value, self._location(), least)
@@ -355,7 +354,7 @@ class _Resolver:
             or type(arguments) is not tuple
             or not function.path.startswith('torch._utils._rebuild')
         ):
-            raise UnsafeContentError(f'{self._location()} is a {path}')
+            raise UnsafeContentError(f'{self._location()} contains {path}')
         self._no_state(record)
         return self._record(Record(function.path, arguments))
 

@@ -28,7 +28,7 @@ def check_positive_int(name: str, value: int) -> None:
         TypeError: If the value is not an integer, such as `7.0` or `True`.
         ValueError: If it is less than 1.
     """
-    message = f'{name} is {value!r}: expected a whole number of at least 1'
+    message = f'{name} is {value!r}: expected an integer of at least 1'
     if not _is_int(value):
         raise TypeError(message)
     if value < 1:
@@ -50,7 +50,7 @@ def check_ints(
         TypeError: If the value is not a sequence of integers.
         ValueError: If the number of integers differs, or one is less than `least`.
     """
-    message = f'{name} is {values!r}: expected {count} whole numbers of at least {least}, {each}'
+    message = f'{name} is {values!r}: expected {count} integers of at least {least}, {each}'
     if not _is_sequence(values) or not all(map(_is_int, values)):
         raise TypeError(message)
     if len(values) != count or min(values) < least:

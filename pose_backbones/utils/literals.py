@@ -133,8 +133,8 @@ def _evaluate_repeated(node: ast.BinOp, budget: _Budget):
 
 _EVALUATORS: dict[type, Callable] = {
     ast.Constant: lambda node, budget: node.value,
-    ast.List: lambda node, budget: [_evaluate(one, budget) for one in node.elts],
-    ast.Tuple: lambda node, budget: tuple(_evaluate(one, budget) for one in node.elts),
+    ast.List: lambda node, budget: [_evaluate(item, budget) for item in node.elts],
+    ast.Tuple: lambda node, budget: tuple(_evaluate(item, budget) for item in node.elts),
     ast.Dict: _evaluate_dict,
     ast.Call: _evaluate_call,
     ast.UnaryOp: _evaluate_signed,

@@ -89,7 +89,7 @@ F8 = a_dtype('f8')
 NUMBERS = functools.partial(an_array, F8, (1,), bytes(8))
 UNSAFE = {
     # name: (pickle, pattern of the error message)
-    'os.system': (Pickle().call('os.system', 'touch /x'), 'is a os.system'),
+    'os.system': (Pickle().call('os.system', 'touch /x'), 'contains os.system'),
     'posix.system': (Pickle().call('posix.system', 'x'), 'posix.system'),
     'eval': (Pickle().call('builtins.eval', '1'), 'builtins.eval'),
     'eval of Python 2': (Pickle().call('__builtin__.eval', '1'), 'builtins.eval'),
@@ -141,7 +141,7 @@ UNSAFE = {
     ),
     # state of classes
     'state of a class': (_set_on_class(), 'sets the state of torch.Tensor'),
-    'attributes by type': (_set_by_type(), 'is a torch.Tensor|argparse'),
+    'attributes by type': (_set_by_type(), 'contains torch.Tensor|argparse'),
     'attributes of a namespace': (
         _subclass('argparse.Namespace', 'argparse.Namespace'),
         'argparse',

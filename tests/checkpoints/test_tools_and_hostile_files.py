@@ -34,7 +34,7 @@ def _write_recursive(path):
 
 
 FILES = {
-    'code': (_write_code, 'is a os.system'),
+    'code': (_write_code, 'contains os.system'),
     'cut': (_write_truncated, 'is truncated or damaged'),
     'contains itself': (_write_recursive, 'contains itself'),
     'html': (lambda path: path.write_text('<html>404</html>'), 'HTML page'),
@@ -42,7 +42,7 @@ FILES = {
     'a list': (lambda path: torch.save([1], path), 'holds a list|No state_dict'),
     'no weights': (
         lambda path: torch.save({'a': 1}, path),
-        'no weights|no state of training|key|family|missing',
+        'no weights|no training state|key|family|missing',
     ),
 }
 

@@ -479,7 +479,7 @@ def test_empty_data_set(fail, tiny_config, data, tmp_path):
     content['annotations'] = []
     path.write_text(json.dumps(content))
     line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
-    assert 'is empty: not one annotated person' in line
+    assert 'is empty: no person is annotated' in line
 
 
 @pytest.mark.parametrize(
@@ -619,7 +619,7 @@ def test_resuming_from_weights_only(fail, tiny_config, weights, synthetic, tmp_p
         '--resume',
         weights,
     )
-    assert 'holds weights but no state of training' in line
+    assert 'contains weights but no training state' in line
 
 
 def test_data_root_requires_data_root_in_the_config(fail, tmp_path):
@@ -732,8 +732,8 @@ def test_option_names_of_mmpose_0_x(tiny_config, weights, synthetic, tmp_path):
 @pytest.mark.parametrize(
     ('name', 'expected'),
     [
-        ('slurm', 'the variable SLURM_PROCID is not set'),
-        ('mpi', 'the variable OMPI_COMM_WORLD_RANK is not set'),
+        ('slurm', 'the environment variable SLURM_PROCID is not set'),
+        ('mpi', 'the environment variable OMPI_COMM_WORLD_RANK is not set'),
         ('pytorch', 'was not started by torchrun'),
     ],
 )

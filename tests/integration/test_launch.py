@@ -78,7 +78,7 @@ def test_more_processes_than_gpus_in_a_new_process():
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
-        'error: 8 processes were asked for, but this machine has 1 GPU: '
+        'error: 8 processes were requested, but this machine has 1 GPU: '
     )
 
 

@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.cli import train as train_api
 from pose_backbones.configs import load_config
-from pose_backbones.engine.resuming import check_optimizer, own_tensors
+from pose_backbones.engine.optimizer_states import check_optimizer, copy_tensors
 from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import CheckpointError, ConfigError, WorkDirError
 from pose_backbones.preflight import check_work_dir
@@ -77,8 +77,8 @@ REFUSED = [
     ('meta', [1], r'meta is \[1\]'),
     ('meta', 'iter epoch', "meta is 'iter epoch'"),
     ('meta', 5, 'meta is 5'),
-    ('meta', {}, 'no state of training'),
-    ('meta/iter', DELETE, 'no state of training'),
+    ('meta', {}, 'no training state'),
+    ('meta/iter', DELETE, 'no training state'),
     *(
         (f'meta/{key}', value, f'meta.{key} is {value!r}')
         for key in ('iter', 'epoch')
@@ -90,16 +90,16 @@ REFUSED = [
     ('state_dict/norm.running_var', torch.full((3,), math.inf), 'state_dict.norm.running_var'),
     ('state_dict/linear.weight', torch.zeros(2, 3), 'linear.weight'),
     ('state_dict', [1], 'state_dict is'),
-    ('optimizer', DELETE, 'holds no optimizer state'),
-    ('optimizer', {}, 'holds no optimizer state'),
+    ('optimizer', DELETE, 'contains no optimizer state'),
+    ('optimizer', {}, 'contains no optimizer state'),
     ('optimizer', 'x', "optimizer is 'x'"),
     ('optimizer', [1], r'optimizer is \[1\]'),
     ('optimizer/param_groups', DELETE, 'optimizer.param_groups is None'),
-    ('optimizer/param_groups', [], '0 groups of parameters'),
+    ('optimizer/param_groups', [], '0 parameter groups'),
     ('optimizer/param_groups/0', 3, r'param_groups\[0\] is 3'),
     ('optimizer/param_groups/0/params', [0, 1], 'has 2 parameters'),
     ('optimizer/param_groups/0/params', [0, 1, 2, 'x'], "params is 'x'"),
-    ('optimizer/param_groups/0/params', [0, 0, 1, 2], 'each number once'),
+    ('optimizer/param_groups/0/params', [0, 0, 1, 2], 'distinct indices'),
     ('optimizer/param_groups/0/lr', NAN, 'lr is nan'),
     ('optimizer/param_groups/0/lr', math.inf, 'lr is inf'),
     ('optimizer/param_groups/0/lr', None, 'lr is None'),
@@ -142,9 +142,9 @@ REFUSED = [
     ('param_schedulers', [], 'trained with 0 schedules'),
     ('param_schedulers', 'x', "param_schedulers is 'x'"),
     ('param_schedulers/0', 5, r'param_schedulers\[0\] is 5'),
-    ('param_schedulers/0/last_step', DELETE, 'a MultiStepLR'),
-    ('param_schedulers/0/step', 5, 'a MultiStepLR'),
-    ('param_schedulers/0/optimizer', 5, 'a MultiStepLR'),
+    ('param_schedulers/0/last_step', DELETE, 'the MultiStepLR'),
+    ('param_schedulers/0/step', 5, 'the MultiStepLR'),
+    ('param_schedulers/0/optimizer', 5, 'the MultiStepLR'),
     ('param_schedulers/0/last_step', 'x', "last_step is 'x'"),
     ('param_schedulers/0/last_step', 1.5, 'last_step is 1.5'),
     ('param_schedulers/0/gamma', NAN, 'gamma is nan'),
@@ -180,7 +180,7 @@ def test_invalid_checkpoint_entries_raise(runner, saved, tmp_path, place, value,
 def test_optimizer_tensors_do_not_share_storage():
     """A file may contain views of one storage, which an optimizer step would change together."""
     one = torch.ones(3)
-    state = own_tensors(
+    state = copy_tensors(
         {'state': {0: {'exp_avg': one, 'exp_avg_sq': one, 'wide': one[:1].expand(4)}}}
     )
     first, second, wide = state['state'][0].values()
@@ -257,7 +257,7 @@ def test_another_optimizer_or_schedule_raises(saved, tmp_path):
         train_toy(
             tmp_path, resume=saved, optim_wrapper__optimizer=dict(type='SGD', lr=0.01, momentum=0.9)
         )
-    with pytest.raises(CheckpointError, match='a CosineAnnealingLR'):
+    with pytest.raises(CheckpointError, match='the CosineAnnealingLR'):
         train_toy(
             tmp_path,
             resume=saved,
@@ -276,7 +276,7 @@ def test_best_checkpoint_is_not_resumed(tmp_path):
     best = tmp_path / 'best_toy_growing_iter_4.pth'
     with pytest.raises(CheckpointError) as caught:
         train_toy(tmp_path, resume=best)
-    assert 'no state of optimizer and schedule (best_*.pth' in str(caught.value)
+    assert 'no state of the optimizer and the schedule (best_*.pth' in str(caught.value)
     assert f'--load-from {best}' in str(caught.value)
 
 
@@ -558,7 +558,7 @@ def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, repo
     ):
         train('--resume', iters=1)
     torch.save(read_checkpoint(work / 'iter_2.pth')['state_dict'], tmp_path / 'weights.pth')
-    with pytest.raises(CheckpointError, match='holds weights but no state'):
+    with pytest.raises(CheckpointError, match='contains weights but no training state'):
         train('--resume', tmp_path / 'weights.pth', iters=4)
     assert (work / 'iter_2.pth').read_bytes() == before
 
@@ -581,14 +581,14 @@ def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, repo
     (text,) = report
     assert 'optimizer lr: checkpoint 0.0005, config 0.001' in text
     assert 'LinearLR end: checkpoint 4, config 8' in text
-    assert 'data set' not in text
+    assert 'dataset' not in text
     assert (work / 'last_checkpoint').read_text() == 'iter_4.pth'
 
     for file in work.glob('*.pth'):
         file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(
         CheckpointError,
-        match='no checkpoint of it can be read.*iter_4.pth.*start anew with --overwrite',
+        match='no checkpoint of it can be read.*iter_4.pth.*train from scratch with --overwrite',
     ):
         train('--resume', iters=6)
 

@@ -83,7 +83,7 @@ def test_save_best_must_be_a_metric(evaluator, right, wrong):
     cfg = Config(dict(val_evaluator=evaluator, default_hooks=dict(checkpoint=hook)))
     check_save_best(cfg)
     cfg.default_hooks.checkpoint.save_best = wrong
-    with pytest.raises(ConfigError, match='gives no such metric') as caught:
+    with pytest.raises(ConfigError, match='computes no such metric') as caught:
         check_save_best(cfg)
     assert f'save_best={wrong!r}' in str(caught.value)
     assert right in str(caught.value)
