@@ -1,4 +1,4 @@
-"""Deprecated names of modules that have moved."""
+"""Deprecation warnings for names that have moved to another module."""
 
 import warnings
 from collections.abc import Callable
@@ -6,16 +6,16 @@ from importlib import import_module
 
 
 def moved(old: str, new: str, *names: str) -> Callable[[str], object]:
-    """Make the `__getattr__` of a module whose names have moved.
+    """Return a module-level `__getattr__` for a module whose names have moved.
 
     Args:
         old: Name of the old module.
-        new: Name of the module that has the names now.
-        names: The names that keep working.
+        new: Name of the module that now contains the names.
+        names: The names that remain available.
 
     Returns:
-        A function that returns the object from the new module and issues a
-        `DeprecationWarning`; it raises `AttributeError` for any other name.
+        A function that returns the object from the new module and issues a `DeprecationWarning`. It
+        raises `AttributeError` for any other name.
     """
 
     def __getattr__(name: str) -> object:

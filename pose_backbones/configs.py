@@ -1,4 +1,4 @@
-"""Finding, loading and reading configs."""
+"""Find, load and inspect config files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ _PREFIX = 'pose_backbones::'
 
 
 def config_folder() -> Path:
-    """Return the folder of the configs that the package ships."""
+    """Return the directory of the configs that are shipped with the package."""
     return Path(__file__).parent / '.mim' / 'configs'
 
 
 def resolve(name: object) -> str | None:
-    """Return the path of a config that is named with the prefix `pose_backbones::`.
+    """Return the path of a config whose name has the prefix `pose_backbones::`.
 
     Args:
         name: Anything that `Config.fromfile` or `_base_` accepts.
@@ -27,17 +27,17 @@ def resolve(name: object) -> str | None:
         The path of the file, or None for a name without the prefix.
 
     Raises:
-        FileNotFoundError: If the package has no such config; the message names similar ones.
+        FileNotFoundError: If the package has no such config. The message suggests similar names.
     """
     if not str(name).startswith(_PREFIX):
         return None
     path = config_folder() / str(name)[len(_PREFIX) :]
     if not path.is_file():
-        known = {
+        shipped = {
             file.name: _PREFIX + str(file.relative_to(config_folder()))
             for file in config_folder().glob('*/*.py')
         }
-        raise FileNotFoundError(f'{name}{closest(path.name, known)}')
+        raise FileNotFoundError(f'{name}{closest(path.name, shipped)}')
     return str(path)
 
 
@@ -45,14 +45,14 @@ def load_config(path: str) -> Config:
     """Load a config file.
 
     Args:
-        path: A `.py`, `.yml` or `.json` file, or the name of a config that the package ships,
-            such as `pose_backbones::moganet/….py`.
+        path: A `.py`, `.yml` or `.json` file, or the name of a config that is shipped with the
+            package, such as `pose_backbones::moganet/….py`.
 
     Returns:
-        The config, merged with its bases.
+        The config, merged with its base configs.
 
     Raises:
-        ConfigError: If the file does not exist (the message names similar ones) or cannot be
+        ConfigError: If the file does not exist (the message suggests similar names) or cannot be
             read.
     """
     try:
@@ -71,7 +71,7 @@ def load_config(path: str) -> Config:
 
 
 def _similar(path: str) -> str:
-    """Name configs with a similar file name in the same folder or in configs/."""
+    """Suggest configs with a similar file name in the same directory or in `configs/`."""
     name = Path(path).name
     for files in (Path(path).parent.glob('*.py'), Path('configs').glob('*/*.py')):
         near = closest(name, {file.name: str(file) for file in files})
@@ -82,13 +82,13 @@ def _similar(path: str) -> str:
 
 @contextmanager
 def building(cfg: Config) -> Iterator[None]:
-    """Raise errors of constructors as errors of the config.
+    """Convert exceptions that are raised while objects are built from a config to `ConfigError`.
 
     Args:
         cfg: The config that is being built.
 
     Raises:
-        ConfigError: With the name of the config and the message of the constructor.
+        ConfigError: With the file name of the config and the message of the original exception.
     """
     try:
         yield
@@ -99,14 +99,14 @@ def building(cfg: Config) -> Iterator[None]:
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return a config entry that may be None, one value or a list of values, as a list."""
+    """Return a config entry as a list; the entry may be None, a single value, a list or a tuple."""
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def strings_of(value: Any) -> Iterator[str]:
-    """Iterate over every string in a config entry, at any depth."""
+    """Iterate over all strings in a config entry, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

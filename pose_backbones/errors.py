@@ -1,8 +1,8 @@
-"""Errors that a user meets, and how close names are suggested.
+"""Exceptions of the package, and suggestions of similar names.
 
-Each carries one message: the value that was given, what was expected and
-what to do. The tools print it as one line and end with status 2; from Python
-they are ordinary exceptions, with the built-in class as a second base.
+The message of each error contains the offending value, what was expected, and what to do. The
+command-line tools print it as one line and exit with status 2. From Python, they are ordinary
+exceptions, each of which also derives from a built-in exception class.
 """
 
 import difflib
@@ -10,53 +10,53 @@ from collections.abc import Iterable, Mapping
 
 
 class PoseBackbonesError(Exception):
-    """Base of the errors that the tools show without a traceback."""
+    """Base class of the errors that the command-line tools print without a traceback."""
 
 
 class ConfigError(PoseBackbonesError, ValueError):
-    """A config, or an option given beside it, cannot work."""
+    """A config, or an option that overrides it, is invalid."""
 
 
 class DatasetError(PoseBackbonesError, ValueError):
-    """Files of a data set are missing, unreadable or do not fit."""
+    """The files of a dataset are missing, unreadable or inconsistent."""
 
 
 class ImageError(DatasetError):
-    """One image cannot be used, whatever is the matter with the others."""
+    """A single image cannot be used; other images are not affected."""
 
 
 class CheckpointError(PoseBackbonesError, RuntimeError):
-    """A checkpoint is missing, damaged, unsafe or of another model."""
+    """A checkpoint is missing, damaged, unsafe, or does not match the model."""
 
 
 class WorkDirError(PoseBackbonesError, RuntimeError):
-    """A folder holds results that would be lost, or cannot be written."""
+    """An output directory cannot be written, or contains results that would be overwritten."""
 
 
 class TrainingError(PoseBackbonesError, RuntimeError):
-    """Training cannot go on: its loss or weights are no longer finite."""
+    """Training cannot continue because its loss or weights are not finite."""
 
 
 class LaunchError(PoseBackbonesError, RuntimeError):
-    """Processes, devices or nodes do not fit the machine."""
+    """The requested processes, devices or nodes do not match the machine."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or else its class."""
+    """Return the first line of an error's message, or the name of its class if it has none."""
     return str(error).strip().split('\n')[0] or type(error).__name__
 
 
 def closest(name: str, choices: Iterable[str] | Mapping[str, str], count: int = 3) -> str:
-    """Say which of `choices` are like `name`.
+    """Suggest names that are similar to `name`, for the end of an error message.
 
     Args:
-        name: What was asked for.
-        choices: What there is; of a mapping, the keys are compared and the
-            values shown.
-        count: How many to name at most.
+        name: The name that was not found.
+        choices: The names that exist. For a mapping, the keys are compared and the values are
+            shown.
+        count: Maximum number of suggestions.
 
     Returns:
-        `"; did you mean A or B?"`, or an empty string where nothing is near.
+        `"; did you mean A or B?"`, or an empty string if no choice is similar.
     """
     if not isinstance(choices, Mapping):
         choices = {choice: choice for choice in choices}

@@ -1,12 +1,12 @@
 """Registries of the package: children of MMEngine's root registries, scope `pose_backbones`.
 
-Configs of MMPose, MMDetection, MMSegmentation or any other project that uses MMEngine can name
-the modules with the prefix of the scope, without an import::
+Configs of MMPose, MMDetection, MMSegmentation or any other project that uses MMEngine can refer to
+the modules with the scope as a prefix, without an import:
 
     backbone=dict(type='pose_backbones.MogaNet', arch='small')
 
-MMEngine imports `pose_backbones.registry` when it finds the prefix, and a registry imports its
-`locations` when a name is looked up for the first time.
+MMEngine imports `pose_backbones.registry` when it encounters the prefix. A registry imports the
+modules in its `locations` when a name is looked up for the first time.
 """
 
 import importlib.util
@@ -24,23 +24,19 @@ def _child(parent: root.Registry, *locations: str) -> root.Registry:
 
 
 #: backbones, heads, losses, pose estimators
-MODELS = _child(
-    root.MODELS,
-    'pose_backbones.models',
-    *(['pose_backbones.models.mmpose_models'] if _HAS_MMPOSE else []),
-)
-#: data transforms; the bottom-up ones are based on MMPose's
+MODELS = _child(root.MODELS, 'pose_backbones.models')
+#: data transforms; the bottom-up transforms require MMPose
 TRANSFORMS = _child(
     root.TRANSFORMS,
     'pose_backbones.datasets.transforms',
     'pose_backbones.datasets.transforms.person',
     *(['pose_backbones.datasets.transforms.bottomup'] if _HAS_MMPOSE else []),
 )
-#: constructors of optimizer wrappers: parameter groups
+#: optimizer wrapper constructors, which build parameter groups
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backbones.engine')
 #: hooks of the runner
 HOOKS = _child(root.HOOKS, 'pose_backbones.engine')
-#: data sets
+#: datasets
 DATASETS = _child(root.DATASETS, 'pose_backbones.datasets.mpii')
 #: metrics
 METRICS = _child(root.METRICS, 'pose_backbones.evaluation.mpii')

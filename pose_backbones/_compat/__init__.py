@@ -1,17 +1,18 @@
-"""Patches of released OpenMMLab packages, which they need with a current PyTorch.
+"""Patches that released OpenMMLab packages need to work with current PyTorch and this package.
 
-One module for each fault; it can be deleted when the fault is fixed upstream:
+Each module works around one problem and can be deleted when the problem is fixed upstream:
 
-- `mmcv_ops`: MMPose and MMDetection import `mmcv.ops`, which needs mmcv's compiled extension;
-  `mmcv-lite` has none.
-- `checkpoint_loading`: PyTorch loads checkpoints with `weights_only=True`, which refuses those
-  that MMEngine writes.
-- `config_names`: MMEngine finds configs that a package ships only for the packages it lists.
-- `metainfo`: MMPose warns that it finds the descriptions of its data sets where it ships
-  them.
-- `model_names`: OpenMMLab's inferencers know the models of one package by name.
-- `mmpose_registry`: registers the modules of this package in MMPose, where their names are free.
+- `mmcv_ops`: MMPose and MMDetection import `mmcv.ops`, which requires mmcv's compiled extension;
+  `mmcv-lite` does not have it.
+- `checkpoint_loading`: PyTorch loads checkpoints with `weights_only=True`, which rejects the
+  checkpoints that MMEngine writes.
+- `config_names`: MMEngine finds the configs of a package by name only for a fixed list of packages.
+- `metainfo`: MMPose issues a warning when it reads the dataset descriptions that it ships.
+- `model_names`: OpenMMLab's inferencers look up model names in a single package.
+- `mmpose_registry`: registers the modules of this package in MMPose's registry, unless MMPose uses
+  the same name.
+- `swin`: MMPose's Swin Transformer does not load its released weights.
 
-The modules import nothing of the package but `errors`; `pose_backbones/__init__.py` passes them
-the functions that they need.
+`pose_backbones/__init__.py` passes the functions that the patches need to their `install`
+functions.
 """

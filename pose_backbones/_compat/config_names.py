@@ -1,13 +1,13 @@
-"""Patch MMEngine to find the configs of this package by name.
+"""Patch MMEngine to find the configs of this package by name, and cache formatted configs.
 
-MMEngine finds `_base_ = 'package::…'` only for the packages of a fixed table, and only if they
-are not installed in editable mode. It then marks every part of the config with the scope of the
-package, in which MMPose's modules are not registered. `Config.fromfile('package::…')` is not
+MMEngine resolves `_base_ = 'package::…'` only for packages in a fixed table, and only if they are
+not installed in editable mode. It also adds the scope of the package to every module of the config,
+although MMPose's modules are not registered in that scope. `Config.fromfile('package::…')` is not
 supported at all. With the patch, names with the prefix `pose_backbones::` are resolved to paths in
-both places, and no scope is added. `mmengine.hub.get_config` uses the table.
+both places, and no scope is added. The entry in the table is required by `mmengine.hub.get_config`.
 
-A runner formats the text of its config with yapf several times, for each checkpoint and for the
-log, which takes seconds for a long config; the patch caches the formatted text.
+A runner formats the text of its config with yapf several times, for the log and for each
+checkpoint, which takes seconds for a long config. The patch caches the formatted text.
 """
 
 from collections import OrderedDict
@@ -24,7 +24,7 @@ def _resolve_first(original, resolve: Callable[[str], str | None], on_path: Call
     """Wrap a static method whose first argument is the name of a config.
 
     Args:
-        original: Called for names that `resolve` does not know.
+        original: Called for names that `resolve` does not resolve.
         resolve: Returns the path of a config, or None.
         on_path: Called with the path instead of `original`.
     """
@@ -36,12 +36,12 @@ def _resolve_first(original, resolve: Callable[[str], str | None], on_path: Call
             return original(name, *args, **kwargs)
         return on_path(path, *args, **kwargs)
 
-    replacement.knows_pose_backbones = True
+    replacement.finds_pose_backbones = True
     return staticmethod(replacement)
 
 
 def _cached(format_code):
-    """Cache the last results of yapf's `FormatCode`."""
+    """Cache the most recent results of yapf's `FormatCode`."""
     texts: OrderedDict[tuple[str, str], tuple] = OrderedDict()
 
     @wraps(format_code)
@@ -57,18 +57,18 @@ def _cached(format_code):
 
 
 def install(package: str, resolve: Callable[[str], str | None]) -> None:
-    """Install the patch; calling it again changes nothing.
+    """Install the patch. Calling this function again has no effect.
 
     Args:
-        package: Name of the package, for the table of `mmengine.hub`.
+        package: Name of the package, for the table that `mmengine.hub` uses.
         resolve: Returns the path of a config of the package, or None for any other name.
     """
     utils.MODULE2PACKAGE[package] = package
-    if getattr(Config.fromfile, 'knows_pose_backbones', False):
+    if getattr(Config.fromfile, 'finds_pose_backbones', False):
         return
     module.FormatCode = _cached(module.FormatCode)
     Config.fromfile = _resolve_first(Config.fromfile, resolve, Config.fromfile)
-    # A path, and no scope.
+    # Return a path without a scope.
     Config._get_cfg_path = _resolve_first(
         Config._get_cfg_path, resolve, lambda path, _: (path, None)
     )

@@ -1,8 +1,8 @@
-"""The dataset descriptions that MMPose ships.
+"""Locate the dataset descriptions that MMPose ships, and ignore its warning about them.
 
-MMPose's data sets name them by a path in its repository, `configs/_base_/datasets/coco.py`. The
-installed package reads its own copy instead, and warns about that in every run, although nothing is
-wrong. `install` ignores this warning and no other.
+MMPose's datasets refer to the descriptions by their path in its repository, such as
+`configs/_base_/datasets/coco.py`. The installed package reads its own copy instead and issues a
+warning in every run, although nothing is wrong. `install` ignores this warning and no other.
 """
 
 import warnings
@@ -15,13 +15,13 @@ _MESSAGE = (
 
 
 def shipped_metainfo(name: str) -> Path:
-    """Get the path of a description in the installed MMPose.
+    """Return the path of a dataset description in the installed MMPose.
 
     Args:
-        name: Name of the file, such as `coco.py`.
+        name: File name, such as `coco.py`.
 
     Returns:
-        Its path; whether the file exists is not checked.
+        The path. The file may not exist.
     """
     import mmpose
 
@@ -29,5 +29,5 @@ def shipped_metainfo(name: str) -> Path:
 
 
 def install() -> None:
-    """Ignore the warning. Calling this again changes nothing."""
+    """Ignore the warning. Calling this function again has no effect."""
     warnings.filterwarnings('ignore', _MESSAGE, UserWarning)

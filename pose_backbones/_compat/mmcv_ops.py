@@ -1,10 +1,9 @@
-"""A stand-in for mmcv's compiled operators, for use with `mmcv-lite`.
+"""Stub of mmcv's compiled operators, for use with `mmcv-lite`.
 
-`import mmcv.ops`, which MMPose and MMDetection do, needs a module
-`mmcv._ext`. Where a full mmcv is installed it is there and stays untouched.
-Where it is not, this module takes its place: the operators that inference
-needs are computed by torchvision, every other one raises an error that names
-it as soon as it is called (not when it is imported).
+MMPose and MMDetection import `mmcv.ops`, which requires the module `mmcv._ext`. If a full mmcv is
+installed, its extension is used unchanged. Otherwise, this module replaces it: torchvision computes
+the operators that inference needs, and any other operator raises an error with its name when it is
+called (not when it is imported).
 """
 
 import importlib.util
@@ -14,28 +13,28 @@ from types import ModuleType
 
 import torch
 
-__all__ = ['MissingOperatorError', 'install', 'is_stand_in']
+__all__ = ['MissingOperatorError', 'install', 'is_stub_installed']
 
 _NAME = 'mmcv._ext'
 
 
 class MissingOperatorError(NotImplementedError):
-    """An operator was called that only a compiled mmcv has."""
+    """An operator was called that requires mmcv's compiled extension."""
 
 
 def nms(
     boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, offset: int
 ) -> torch.Tensor:
-    """Non-maximum suppression with the signature of mmcv's operator.
+    """Apply non-maximum suppression, with the signature of mmcv's operator.
 
     Args:
         boxes: (N, 4) as x1, y1, x2, y2.
         scores: (N, ).
-        iou_threshold: Boxes that overlap a better one by more are dropped.
+        iou_threshold: Boxes whose IoU with a box of higher score exceeds this value are dropped.
         offset: 0, or 1 for boxes whose width is x2 - x1 + 1.
 
     Returns:
-        Indices of the boxes kept, int64, best score first.
+        Indices of the remaining boxes, int64, in descending order of the scores.
     """
     from torchvision.ops import nms as torchvision_nms
 
@@ -45,42 +44,40 @@ def nms(
     return torchvision_nms(boxes, scores, iou_threshold)
 
 
-class _StandIn(ModuleType):
-    """A module that has a callable of every name."""
+class _OperatorStub(ModuleType):
+    """Module in which every public name is a callable."""
 
     nms = staticmethod(nms)
 
     def __getattr__(self, name: str):
         if name.startswith('__'):
-            raise AttributeError(f'module {_NAME!r} has no {name!r}')
+            raise AttributeError(f'module {_NAME!r} has no attribute {name!r}')
 
         def missing(*args, **kwargs):
             raise MissingOperatorError(
-                f"the operator '{name}' needs mmcv's compiled extension, "
-                'which mmcv-lite does not have. Install full mmcv in its '
-                'place: pip uninstall mmcv-lite, then MMCV_WITH_OPS=1 pip '
-                "install --no-build-isolation 'mmcv==2.1.0' (needs a "
-                'compiler, about 10 minutes), or use a model without this '
-                'operator.'
+                f"the operator '{name}' requires mmcv's compiled extension, which mmcv-lite does "
+                'not have. Replace mmcv-lite by the full mmcv: pip uninstall mmcv-lite, then '
+                "MMCV_WITH_OPS=1 pip install --no-build-isolation 'mmcv==2.1.0' (requires a "
+                'compiler, takes about 10 minutes), or use a model without this operator.'
             )
 
         missing.__name__ = name
         return missing
 
 
-def is_stand_in() -> bool:
-    """Whether `mmcv._ext` is the stand-in and not mmcv's own extension."""
-    return isinstance(sys.modules.get(_NAME), _StandIn)
+def is_stub_installed() -> bool:
+    """Return whether the stub replaces `mmcv._ext`."""
+    return isinstance(sys.modules.get(_NAME), _OperatorStub)
 
 
 def install() -> None:
-    """Put the stand-in in place if, and only if, mmcv has no extension."""
+    """Install the stub if, and only if, mmcv has no compiled extension."""
     if _NAME in sys.modules or importlib.util.find_spec('mmcv') is None:
         return
     if importlib.util.find_spec(_NAME) is not None:
         return
-    module = _StandIn(_NAME, 'Stand-in of pose_backbones._compat.mmcv_ops.')
-    # Without a loader, `mmcv.utils.check_ops_exist` rightly says no.
+    module = _OperatorStub(_NAME, 'Stub of pose_backbones._compat.mmcv_ops.')
+    # Without a loader, `mmcv.utils.check_ops_exist` returns False, as it should.
     module.__spec__ = ModuleSpec(_NAME, loader=None)
     sys.modules[_NAME] = module
     import mmcv

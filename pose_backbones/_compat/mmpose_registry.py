@@ -1,25 +1,26 @@
-"""Register the modules of this package in MMPose's registry, under names that are free."""
+"""Register the models of this package in MMPose's registry, unless MMPose uses the same name."""
 
 import importlib.util
 
 from mmengine.registry import Registry
 
 _LOCATION = 'pose_backbones._compat.mmpose_locations'
-_own: list[Registry] = []
+#: the model registry of this package, set by `install`
+_package_models: list[Registry] = []
 
 
 def install(models: Registry) -> None:
-    """Make bare names such as `type='MogaNet'` work in MMPose's configs.
+    """Make names without a prefix, such as `type='MogaNet'`, work in MMPose's configs.
 
-    MMPose's registry imports its modules when a name is looked up for the first time. Ours are
-    registered after them: a name that MMPose uses, now or in a later release, remains MMPose's,
-    and our module of that name needs the prefix `pose_backbones.`. Nothing is imported before the
-    first lookup. Without MMPose, this does nothing.
+    MMPose's registry imports its modules when a name is looked up for the first time. The modules
+    of this package are registered after them: if MMPose uses a name, now or in a later release, the
+    name remains MMPose's, and the module of this package requires the prefix `pose_backbones.`.
+    Nothing is imported before the first lookup. Without MMPose, this function does nothing.
 
     Args:
-        models: The package's registry of models.
+        models: The model registry of this package.
     """
-    _own[:] = [models]
+    _package_models[:] = [models]
     if importlib.util.find_spec('mmpose') is None:
         return
     from mmpose.registry import MODELS
@@ -31,13 +32,13 @@ def install(models: Registry) -> None:
 
 
 def register_in(registry: Registry) -> None:
-    """Register the package's models under the names that are free.
+    """Register the models of this package under names that are not in use.
 
     Args:
-        registry: MMPose's registry of models.
+        registry: MMPose's model registry.
     """
-    (own,) = _own
-    own.import_from_location()
-    for name, module in own.module_dict.items():
+    (models,) = _package_models
+    models.import_from_location()
+    for name, module in models.module_dict.items():
         if name not in registry.module_dict:
             registry.register_module(name=name, module=module)

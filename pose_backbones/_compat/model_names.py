@@ -1,7 +1,7 @@
-"""Patch the inferencers of OpenMMLab to know the models of this package by name.
+"""Patch OpenMMLab's inferencers to find the models of this package by name.
 
-`MMPoseInferencer(pose2d='name')` and the other inferencers look a name up in the metafiles of one
-package, their scope. With the patch, names that MMPose does not have are looked up in this
+`MMPoseInferencer(pose2d='name')` and the other inferencers look up a name in the metafiles of a
+single package, their scope. With the patch, names that MMPose does not have are looked up in this
 package.
 """
 
@@ -15,14 +15,14 @@ from ..errors import ConfigError
 
 
 def install(find: Callable[[str], tuple[Config, str | None]]) -> None:
-    """Install the patch; calling it again changes nothing.
+    """Install the patch. Calling this function again has no effect.
 
     Args:
-        find: Returns the config of a model and the URL of its weights, or None; raises
+        find: Returns the config of a model and the URL of its weights, or None as the URL; raises
             `ConfigError` or `FileNotFoundError` for an unknown name.
     """
     original = BaseInferencer._load_model_from_metafile
-    if getattr(original, 'knows_pose_backbones', False):
+    if getattr(original, 'finds_pose_backbones', False):
         return
 
     @wraps(original)
@@ -37,5 +37,5 @@ def install(find: Callable[[str], tuple[Config, str | None]]) -> None:
             except (ConfigError, FileNotFoundError) as unknown:
                 raise ValueError(f'{error}; {unknown}') from None
 
-    _load_model_from_metafile.knows_pose_backbones = True
+    _load_model_from_metafile.finds_pose_backbones = True
     BaseInferencer._load_model_from_metafile = _load_model_from_metafile

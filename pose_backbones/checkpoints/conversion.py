@@ -138,7 +138,7 @@ def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
     head = {**head, **convert_head(parts['keypoint_head'])}
     return Conversion(
         family=family.name,
-        naming=whole.naming if original else _naming(family, parts, head),
+        naming=whole.naming if whole and original else _naming(family, parts, head),
         weights=_with_versions(
             OrderedDict(
                 {
@@ -207,7 +207,7 @@ def _split(weights: dict[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], li
     """Part → its weights, without prefix; and names of no part."""
     if not _is_prefixed(weights):
         return {part: weights if part == 'backbone' else {} for part in _PARTS}, []
-    parts = {part: {} for part in _PARTS}
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
     others = []
     for name, value in weights.items():
         part, _, rest = name.partition('.')
@@ -239,7 +239,8 @@ def _with_versions(converted: OrderedDict, weights: dict[str, Tensor], outer: st
         name: entry for name, entry in versions.items() if name.split('.')[0] in ('neck', 'head')
     }
     if kept:
-        converted._metadata = OrderedDict({'': versions.get('', {}), **kept})
+        versioned = {'': versions.get('', {}), **kept}
+        converted._metadata = OrderedDict(versioned)  # type: ignore[attr-defined]
     return converted
 
 

@@ -29,7 +29,12 @@ def register_state_dict_conversion(
 
 
 def _convert(
-    _module: nn.Module, state_dict: dict, prefix: str, *_reports, convert: Callable, whole: bool
+    _module: nn.Module,
+    state_dict: dict,
+    prefix: str,
+    *_reports: object,
+    convert: Callable,
+    whole: bool,
 ) -> None:
     if whole and isinstance(state_dict.get(_WRAPPER), Mapping):
         content = state_dict[_WRAPPER]

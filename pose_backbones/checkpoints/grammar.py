@@ -1,10 +1,9 @@
-"""What a checkpoint may hold, and the plain object that each thing becomes.
+"""Create the plain objects of a checkpoint from the records of the pickle machine.
 
-Tensors, NumPy arrays and scalars of numbers or text, ordered dicts with the
-`_metadata` of a state dict, MMEngine's `HistoryBuffer`, and the arguments of
-a training script. Everything else is refused by name. The objects are made
-here from checked values; no constructor, `__setstate__` or attribute that a
-file names is used.
+Supported are tensors, NumPy arrays and scalars of numbers or text, ordered dicts with the
+`_metadata` of a state dict, MMEngine's `HistoryBuffer`, and the arguments of a training script.
+Anything else raises an error that names it. The objects are created here from checked values: no
+constructor, `__setstate__` or attribute that a file names is used.
 """
 
 import math
@@ -18,18 +17,22 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
-from .machine import Damaged, Name, Record, Refused, UnknownName
+from .machine import MalformedError, Name, Record, UnknownGlobalError, UnsafeContentError
 
 __all__ = ['StorageId', 'is_metadata', 'resolve', 'storage_id']
 
-#: levels of containers, and objects when shared ones are counted each time
-_MOST_IN_SET = 5000
-_DEEPEST, _MOST = 100, 5_000_000
+#: items of a set
+_MAX_SET_ITEMS = 5000
+#: levels of nested containers
+_MAX_DEPTH = 100
+#: objects, where shared objects are counted each time
+_MAX_OBJECTS = 5_000_000
 #: dimensions of a tensor or an array
-_MOST_SIZES = 64
+_MAX_DIMS = 64
 #: bytes of a tensor that repeats the values of a smaller storage
-_LARGEST_VIEW = 2**31
-_LARGEST_OFFSET = 2**62
+_MAX_EXPANDED_BYTES = 2**31
+#: sizes, strides and offsets
+_MAX_SIZE = 2**62
 _DTYPES = {
     str(value): value
     for name, value in vars(torch).items()
@@ -59,7 +62,7 @@ _STORAGES = {
     ).items()
 }
 _STORAGES['torch.storage.UntypedStorage'] = torch.uint8
-#: tensors without plain values: part of the name → what they are
+#: tensors without plain values: part of the function name → description
 _OTHER_TENSORS = {
     'qtensor': 'a quantized tensor',
     'sparse': 'a sparse tensor',
@@ -74,7 +77,7 @@ _NUMPY = (
     'numpy.core.numeric',
     'numpy._core.numeric',
 )
-#: Files that pose_backbones 0.x wrote after resuming have the second.
+#: The second appears in files that pose_backbones 0.x wrote after resuming.
 _ARRAYS = ('numpy.ndarray', 'pose_backbones.compat.checkpoint._PlainArray')
 _NUMBER = re.compile(
     r'b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|'
@@ -85,13 +88,13 @@ _ONE_CYCLE = 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'
 
 
 class StorageId:
-    """Bytes of a file that tensors are views of.
+    """Reference to a storage: the bytes in a file that tensors are views of.
 
     Attributes:
-        key: Their name in the file.
-        dtype: Of one element.
-        count: Elements.
-        view: None, or the first element and the count of a part.
+        key: Name of the storage in the file.
+        dtype: Data type of its elements.
+        count: Number of elements.
+        view: None, or the first element and the number of elements of a part.
     """
 
     __slots__ = ('count', 'dtype', 'key', 'view')
@@ -102,51 +105,52 @@ class StorageId:
         self.key, self.dtype, self.count, self.view = key, dtype, count, view
 
 
-def storage_id(value, place: str = 'one of its tensors') -> StorageId:
-    """What a reference to a storage says.
+def storage_id(value: Any, place: str = 'one of its tensors') -> StorageId:
+    """Parse a reference to a storage.
 
     Args:
-        value: From the pickle machine.
-        place: For messages.
+        value: Object from the pickle machine.
+        place: Location in the file, for error messages.
 
     Raises:
-        Refused: If it refers to a model, or to numbers of no plain type.
-        Damaged: If it is no reference, or malformed.
+        UnsafeContentError: If the reference is to a model, or the data type is not supported.
+        MalformedError: If the value is not a reference, or is malformed.
     """
     if type(value) is not Record or value.path != 'persistent' or (value.state is not Record.UNSET):
-        raise Damaged(f'{place} has no storage')
-    name, *rest = _parts(value.arguments[0], place) or ('',)
+        raise MalformedError(f'{place} has no storage')
+    name, *rest = _check_tuple(value.arguments[0], place) or ('',)
     if name != 'storage' or len(rest) not in (4, 5):
-        raise Damaged(f'{place} has no storage')
+        raise MalformedError(f'{place} has no storage')
     kind, key, _location, count, *view = rest
     path = kind.path if type(kind) is Name else _short(kind)
     path = path.replace('torch.cuda.', 'torch.')
     if path not in _STORAGES:
-        raise Refused(f'{place} is ' + ('a quantized tensor' if '.Q' in path else f'of {path}'))
+        problem = 'is a quantized tensor' if '.Q' in path else f'has the storage type {path}'
+        raise UnsafeContentError(f'{place} {problem}')
     if type(key) not in (str, int):
-        raise Damaged(f'{place}: a storage is named {_short(key)}')
+        raise MalformedError(f'{place}: a storage is named {_short(key)}')
     part = None
     if view and view[0] is not None:
-        _, first, length = _parts(view[0], place)
-        part = _whole(first, place), _whole(length, place)
-    return StorageId(str(key), _STORAGES[path], _whole(count, place), part)
+        _, first, length = _check_tuple(view[0], place)
+        part = _integer(first, place), _integer(length, place)
+    return StorageId(str(key), _STORAGES[path], _integer(count, place), part)
 
 
-def resolve(value, load: Callable[[StorageId], Tensor], size: int) -> Any:
-    """Make plain objects of what the pickle machine returns.
+def resolve(value: Any, load: Callable[[StorageId], Tensor], size: int) -> Any:
+    """Create plain objects from the result of the pickle machine.
 
     Args:
-        value: From `machine.run`.
-        load: Returns the elements of a storage as a tensor of one dimension.
-        size: Bytes of the pickle; arrays have no more together.
+        value: Object from `machine.run`.
+        load: Returns the elements of a storage as a one-dimensional tensor.
+        size: Size of the pickle in bytes, which limits the total size of arrays.
 
     Returns:
-        The same without records. Objects that were shared are shared.
+        The same structure without records. Shared objects remain shared.
 
     Raises:
-        Refused: If something is not data that this module knows.
-        Damaged: If a value does not fit its kind, or objects contain
-            themselves or are nested too deeply.
+        UnsafeContentError: If it contains something that is not supported.
+        MalformedError: If a value is invalid, or objects contain themselves or are nested too
+            deeply.
     """
     return _Resolver(load, size).plain(value)
 
@@ -154,14 +158,14 @@ def resolve(value, load: Callable[[StorageId], Tensor], size: int) -> Any:
 class _Resolver:
     def __init__(self, load: Callable[[StorageId], Tensor], size: int) -> None:
         self._load = load
-        self._room = size
+        self._bytes_left = size
         self._done: dict[int, tuple[Any, int]] = {}
         self._open: set[int] = set()
-        self._where: list = []
+        self._path_parts: list = []
         self._count = 0
 
-    def plain(self, value) -> Any:
-        """A plain object; its path in the file is added to errors."""
+    def plain(self, value: Any) -> Any:
+        """Return the plain object; errors contain its location in the file."""
         kind = type(value)
         if kind in _ATOMS:
             self._count += 1
@@ -169,30 +173,30 @@ class _Resolver:
         if kind is Name:
             return self._constant(value.path)
         if id(value) in self._done:
-            found, count = self._done[id(value)]
-            self._grow(count)
-            return found
+            result, count = self._done[id(value)]
+            self._count_objects(count)
+            return result
         if id(value) in self._open:
-            raise Damaged(f'{self._place()} contains itself')
-        if len(self._open) >= _DEEPEST:
-            raise Damaged(f'objects are nested more than {_DEEPEST} levels deep')
+            raise MalformedError(f'{self._location()} contains itself')
+        if len(self._open) >= _MAX_DEPTH:
+            raise MalformedError(f'objects are nested more than {_MAX_DEPTH} levels deep')
         self._open.add(id(value))
-        before = self._count
-        self._grow(1)
-        found = _CONTAINERS[kind](self, value)
+        count_before = self._count
+        self._count_objects(1)
+        result = _CONTAINERS[kind](self, value)
         self._open.remove(id(value))
-        self._done[id(value)] = found, self._count - before
-        return found
+        self._done[id(value)] = result, self._count - count_before
+        return result
 
-    def _grow(self, count: int) -> None:
-        """Count objects, shared ones each time."""
+    def _count_objects(self, count: int) -> None:
+        """Count objects, including repeated occurrences of shared ones."""
         self._count += count
-        if self._count > _MOST:
-            raise Damaged(f'more than {_MOST:,} objects')
+        if self._count > _MAX_OBJECTS:
+            raise MalformedError(f'it has more than {_MAX_OBJECTS:,} objects')
 
     # Containers
 
-    def _list(self, value: list) -> list:
+    def _list(self, value: list | tuple) -> list:
         return [self._item(index, item) for index, item in enumerate(value)]
 
     def _tuple(self, value: tuple) -> tuple:
@@ -202,18 +206,18 @@ class _Resolver:
         return {key: self._item(key, item) for key, item in value.items()}
 
     def _set(self, value: set | frozenset) -> set | frozenset:
-        self._grow(len(value))  # of scalars, see the machine
+        self._count_objects(len(value))  # The items are scalars; the machine has checked them.
         return value
 
-    def _item(self, key, value) -> Any:
-        self._where.append(key)
-        found = self.plain(value)
-        self._where.pop()
-        return found
+    def _item(self, key: Any, value: Any) -> Any:
+        self._path_parts.append(key)
+        result = self.plain(value)
+        self._path_parts.pop()
+        return result
 
-    def _place(self) -> str:
-        """Where in the file the value is, for messages."""
-        shown = [repr(key)[:60] for key in self._where[-3:]]
+    def _location(self) -> str:
+        """Return the location of the current value in the file, for error messages."""
+        shown = [repr(key)[:60] for key in self._path_parts[-3:]]
         return 'its entry ' + ' → '.join(shown) if shown else 'the file'
 
     # Records
@@ -223,7 +227,7 @@ class _Resolver:
         if builder is None:
             raise self._unknown(record.path)
         if record.items and record.path not in _MAPPINGS:
-            raise Refused(f'items of {record.path}')
+            raise UnsafeContentError(f'it sets items of a {record.path}')
         return builder(self, record, *record.arguments)
 
     def _constant(self, path: str) -> Any:
@@ -234,72 +238,84 @@ class _Resolver:
             return _one_cycle(function)
         raise self._unknown(path)
 
-    def _unknown(self, path: str) -> Refused:
+    def _unknown(self, path: str) -> UnsafeContentError:
         for part, what in _OTHER_TENSORS.items():
             if path.startswith('torch._utils._rebuild') and part in path:
-                return Refused(f'{self._place()} is {what}')
-        return UnknownName(f'{self._place()} is a {_short(path)}')
+                return UnsafeContentError(f'{self._location()} is {what}')
+        return UnknownGlobalError(f'{self._location()} contains {_short(path)}')
 
-    def _whole(self, value, least: int = 0) -> int:
-        return _whole(value, self._place(), least)
+    def _integer(self, value: Any, least: int = 0) -> int:
+        return _integer(value, self._location(), least)
 
     def _tensor(
         self,
         record: Record,
-        storage,
-        offset,
-        size,
-        stride,
-        requires_grad=False,
-        _hooks=None,
-        metadata=None,
+        storage: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any = False,
+        _hooks: Any = None,
+        metadata: Any = None,
     ) -> Tensor:
         return self._view(record, storage, None, offset, size, stride, requires_grad, metadata)
 
     def _typed_tensor(
         self,
         record: Record,
-        storage,
-        offset,
-        size,
-        stride,
-        requires_grad,
-        _hooks,
-        dtype,
-        metadata=None,
+        storage: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any,
+        _hooks: Any,
+        dtype: Any,
+        metadata: Any = None,
     ) -> Tensor:
         return self._view(
             record, storage, self.plain(dtype), offset, size, stride, requires_grad, metadata
         )
 
     def _view(
-        self, record: Record, storage, dtype, offset, size, stride, requires_grad, metadata
+        self,
+        record: Record,
+        storage: Any,
+        dtype: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any,
+        metadata: Any,
     ) -> Tensor:
         self._no_state(record)
         if metadata:
-            raise Refused(f'{self._place()} is a conjugate or negative view of a tensor')
+            raise UnsafeContentError(
+                f'{self._location()} is a conjugate or negative view of a tensor'
+            )
         values = self._storage(storage)
         if dtype is not None:
             if not isinstance(dtype, torch.dtype):
-                raise Damaged(f'{self._place()} has no number type')
+                raise MalformedError(f'{self._location()} has no dtype')
             values = values.view(torch.uint8)
             width = dtype.itemsize
             values = values[: len(values) // width * width].view(dtype)
-        offset = self._whole(offset)
+        offset = self._integer(offset)
         size, stride = self._sizes(size), self._sizes(stride)
         if len(size) != len(stride):
-            raise Damaged(f'{self._place()}: shape {_short(size)} and strides {_short(stride)}')
+            raise MalformedError(
+                f'{self._location()}: shape {_short(size)} and strides {_short(stride)}'
+            )
         count = math.prod(size)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride))
         if count and last >= len(values):
-            raise Damaged(
-                f'{self._place()} of shape {_short(size)} wants '
-                f'{last + 1:,} numbers of a storage of {len(values):,}'
+            raise MalformedError(
+                f'{self._location()} of shape {_short(size)} needs {last + 1:,} elements of a '
+                f'storage of {len(values):,}'
             )
-        if count > len(values) and (count * values.itemsize > _LARGEST_VIEW):
-            raise Refused(
-                f'{self._place()}: a storage of {len(values):,} '
-                f'numbers repeated to the shape {_short(size)}'
+        if count > len(values) and (count * values.itemsize > _MAX_EXPANDED_BYTES):
+            raise UnsafeContentError(
+                f'{self._location()}: a storage of {len(values):,} elements is expanded to the '
+                f'shape {_short(size)}'
             )
         if not count:
             offset = 0
@@ -308,27 +324,29 @@ class _Resolver:
             tensor.requires_grad_()
         return tensor
 
-    def _sizes(self, value) -> tuple[int, ...]:
+    def _sizes(self, value: Any) -> tuple[int, ...]:
         if type(value) is Record:  # torch.Size
             value = tuple(self.plain(value))
-        if type(value) is not tuple or len(value) > _MOST_SIZES:
-            raise Damaged(f'{self._place()}: a shape is {_short(value)}')
-        return tuple(self._whole(number) for number in value)
+        if type(value) is not tuple or len(value) > _MAX_DIMS:
+            raise MalformedError(f'{self._location()} has the shape {_short(value)}')
+        return tuple(self._integer(number) for number in value)
 
-    def _storage(self, value) -> Tensor:
-        return self._load(storage_id(value, self._place()))
+    def _storage(self, value: Any) -> Tensor:
+        return self._load(storage_id(value, self._location()))
 
-    def _parameter(self, record: Record, data, requires_grad, *_rest) -> nn.Parameter:
+    def _parameter(
+        self, record: Record, data: Any, requires_grad: Any, *_rest: Any
+    ) -> nn.Parameter:
         self._no_state(record)
         value = self.plain(data)
         if not isinstance(value, Tensor):
-            raise Damaged(f'{self._place()} is a parameter without values')
+            raise MalformedError(f'{self._location()} is a parameter without a tensor')
         return nn.Parameter(value.detach(), requires_grad is True and value.is_floating_point())
 
     def _tensor_with_attributes(
-        self, record: Record, function, kind, arguments, _attributes
+        self, record: Record, function: Any, kind: Any, arguments: Any, _attributes: Any
     ) -> Tensor:
-        """The tensor alone; attributes of Python are left out."""
+        """Return the tensor alone; its Python attributes are dropped."""
         path = kind.path if type(kind) is Name else _short(kind)
         if (
             path not in ('torch.Tensor', 'torch.nn.parameter.Parameter')
@@ -336,196 +354,202 @@ class _Resolver:
             or type(arguments) is not tuple
             or not function.path.startswith('torch._utils._rebuild')
         ):
-            raise Refused(f'{self._place()} is a {path}')
+            raise UnsafeContentError(f'{self._location()} contains {path}')
         self._no_state(record)
         return self._record(Record(function.path, arguments))
 
-    def _size(self, record: Record, sizes) -> torch.Size:
+    def _size(self, record: Record, sizes: Any) -> torch.Size:
         self._no_state(record)
         return torch.Size(self._sizes(tuple(sizes) if type(sizes) is list else sizes))
 
-    def _device(self, record: Record, kind, index=None) -> torch.device:
+    def _device(self, record: Record, kind: Any, index: Any = None) -> torch.device:
         self._no_state(record)
         if kind not in ('cpu', 'cuda', 'meta', 'mps', 'xpu'):
-            raise Damaged(f'{self._place()} is the device {_short(kind)}')
-        return torch.device(kind, *(() if index is None else (self._whole(index),)))
+            raise MalformedError(f'{self._location()} is the device {_short(kind)}')
+        return torch.device(kind, *(() if index is None else (self._integer(index),)))
 
-    def _bytes(self, record: Record, content=b'', encoding='latin1') -> bytes:
-        """What the machine has not made bytes of."""
+    def _bytes(self, record: Record, content: Any = b'', encoding: Any = 'latin1') -> bytes:
+        """Return bytes that the machine has not already encoded."""
         self._no_state(record)
         if type(content) is str and encoding in ('latin1', 'latin-1'):
             content = content.encode('latin1')
         if type(content) is not bytes:
-            raise Refused(f'{self._place()}: bytes of {_short(content)}')
-        self._take(len(content))
+            raise UnsafeContentError(f'{self._location()}: bytes are made of {_short(content)}')
+        self._count_bytes(len(content))
         return content
 
-    def _bytearray(self, record: Record, content=b'', encoding='latin1') -> bytearray:
+    def _bytearray(self, record: Record, content: Any = b'', encoding: Any = 'latin1') -> bytearray:
         return bytearray(self._bytes(record, content, encoding))
 
-    def _take(self, count: int) -> None:
-        """Count bytes that are copied; a shared object may be many times."""
-        self._room -= count
-        if self._room < 0:
-            raise Damaged('it unpacks to more bytes than it has')
+    def _count_bytes(self, count: int) -> None:
+        """Count bytes that are copied; a shared object may be copied many times."""
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            raise MalformedError('it expands to more bytes than the file has')
 
-    def _set_of(self, record: Record, items) -> set:
+    def _set_of(self, record: Record, items: Any) -> set:
         self._no_state(record)
         if type(items) is not list:
-            raise Damaged(f'{self._place()}: a set of {_short(items)}')
+            raise MalformedError(f'{self._location()}: a set of {_short(items)}')
         for item in items:
             for part in item if type(item) is tuple else (item,):
                 if type(part) not in _ATOMS - {bytearray}:
-                    raise Refused(f'{self._place()}: a set of {_short(part)}')
-        self._grow(len(items))
-        if len(items) > _MOST_IN_SET:
-            raise Refused(f'{self._place()}: a set of {len(items):,} items')
+                    raise UnsafeContentError(f'{self._location()}: a set of {_short(part)}')
+        self._count_objects(len(items))
+        if len(items) > _MAX_SET_ITEMS:
+            raise UnsafeContentError(f'{self._location()}: a set of {len(items):,} items')
         return set(items)
 
-    def _frozen_set_of(self, record: Record, items) -> frozenset:
+    def _frozen_set_of(self, record: Record, items: Any) -> frozenset:
         return frozenset(self._set_of(record, items))
 
-    def _complex(self, record: Record, real, imaginary) -> complex:
+    def _complex(self, record: Record, real: Any, imaginary: Any) -> complex:
         self._no_state(record)
         if {type(real), type(imaginary)} - {int, float}:
-            raise Damaged(f'{self._place()}: a complex number of {_short(real)}')
+            raise MalformedError(f'{self._location()}: a complex number of {_short(real)}')
         return complex(real, imaginary)
 
-    def _ordered(self, record: Record, *pairs) -> OrderedDict:
-        found = OrderedDict()
-        pairs = self._pairs(pairs[0]) if pairs else ()
-        self._grow(len(pairs))
-        for key, value in pairs:
-            found[key] = self._item(key, value)
+    def _ordered(self, record: Record, *pairs: Any) -> OrderedDict:
+        result: OrderedDict = OrderedDict()
+        first = self._pairs(pairs[0]) if pairs else []
+        self._count_objects(len(first))
+        for key, value in first:
+            result[key] = self._item(key, value)
         for key, value in record.items:
-            found[key] = self._item(key, value)
+            result[key] = self._item(key, value)
         if record.state is not Record.UNSET:
             state = self.plain(record.state)
             if type(state) is not dict or set(state) - {'_metadata'}:
-                raise Refused(f'attributes of {self._place()}: {_short(list(state))}')
+                raise UnsafeContentError(
+                    f'it sets attributes of {self._location()}: {_short(list(state))}'
+                )
             metadata = state.get('_metadata')
             if metadata is not None:
-                found._metadata = self._metadata(metadata)
-        return found
+                result._metadata = self._metadata(metadata)  # type: ignore[attr-defined]
+        return result
 
-    def _pairs(self, pairs) -> list[tuple]:
-        """Of Python 2's ordered dicts: a list of keys and values."""
+    def _pairs(self, pairs: Any) -> list[tuple]:
+        """Check the list of key and value pairs in an ordered dict of Python 2."""
         if type(pairs) is not list or not all(
             type(pair) in (list, tuple) and len(pair) == 2 and type(pair[0]) in (str, int)
             for pair in pairs
         ):
-            raise Damaged(f'{self._place()}: a dict of {_short(pairs)}')
+            raise MalformedError(f'{self._location()}: a dict of {_short(pairs)}')
         return pairs
 
-    def _metadata(self, value) -> OrderedDict:
-        """Module → its version and the like, of a state dict."""
+    def _metadata(self, value: Any) -> OrderedDict:
+        """Return the `_metadata` of a state dict: module name → version and the like."""
         if not is_metadata(value):
-            raise Damaged(f'{self._place()} has a malformed _metadata')
+            raise MalformedError(f'{self._location()} has a malformed _metadata')
         return OrderedDict(value)
 
-    def _default_dict(self, record: Record, *_factory) -> dict:
-        """A dict; what makes its missing values is left out."""
+    def _default_dict(self, record: Record, *_factory: Any) -> dict:
+        """Return a plain dict; the default factory is dropped."""
         self._no_state(record)
         return {key: self._item(key, value) for key, value in record.items}
 
-    def _text(self, record: Record, text='') -> str:
+    def _text(self, record: Record, text: Any = '') -> str:
         self._no_state(record)
         if type(text) is not str:
-            raise Damaged(f'{self._place()}: a text of {_short(text)}')
+            raise MalformedError(f'{self._location()}: a text of {_short(text)}')
         return text
 
-    def _path(self, record: Record, *parts) -> str:
-        """A path, as text."""
+    def _path(self, record: Record, *parts: Any) -> str:
+        """Return a path as text."""
         self._no_state(record)
         return '/'.join(self._text(record, part) for part in parts).replace('//', '/')
 
-    def _counter(self, record: Record, counts=None) -> Counter:
+    def _counter(self, record: Record, counts: Any = None) -> Counter:
         self._no_state(record)
-        found = {} if counts is None else self.plain(counts)
-        if type(found) is not dict or not all(type(number) is int for number in found.values()):
-            raise Damaged(f'{self._place()}: counts of {_short(found)}')
-        return Counter(found)
+        items = {} if counts is None else self.plain(counts)
+        if type(items) is not dict or not all(type(number) is int for number in items.values()):
+            raise MalformedError(f'{self._location()}: counts of {_short(items)}')
+        return Counter(items)
 
     def _no_state(self, record: Record) -> None:
         if record.state is not Record.UNSET:
-            raise Refused(f'{self._place()}: a state of {record.path}')
+            raise UnsafeContentError(f'it sets the state of {self._location()}, a {record.path}')
 
     # NumPy
 
-    def _empty_array(self, record: Record, kind, _shape, _code) -> np.ndarray:
+    def _empty_array(self, record: Record, kind: Any, _shape: Any, _code: Any) -> np.ndarray:
         if type(kind) is not Name or kind.path not in _ARRAYS:
-            raise Refused(f'{self._place()} is an array of the kind {_short(kind)}')
-        state = _parts(record.state, self._place())
+            raise UnsafeContentError(f'{self._location()} is an array of the class {_short(kind)}')
+        state = _check_tuple(record.state, self._location())
         if len(state) != 5:
-            raise Damaged(f'{self._place()} is an array without values')
+            raise MalformedError(f'{self._location()} is an array without values')
         _version, shape, dtype, columns_first, content = state
         return self._array(content, dtype, shape, 'F' if columns_first is True else 'C')
 
-    def _array_of_buffer(self, record: Record, content, dtype, shape, order) -> np.ndarray:
+    def _array_of_buffer(
+        self, record: Record, content: Any, dtype: Any, shape: Any, order: Any
+    ) -> np.ndarray:
         self._no_state(record)
         if order not in ('C', 'F'):
-            raise Damaged(f'{self._place()}: an array in the order {_short(order)}')
+            raise MalformedError(f'{self._location()}: an array in the order {_short(order)}')
         return self._array(content, dtype, shape, order)
 
-    def _array(self, content, dtype, shape, order) -> np.ndarray:
+    def _array(self, content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
         number, shape = self._dtype(dtype), self._sizes(shape)
         content = self.plain(content)
-        if type(content) is str:  # of Python 2
+        if type(content) is str:  # written by Python 2
             content = content.encode('latin1')
         if type(content) not in (bytes, bytearray):
-            raise Refused(f'{self._place()} is an array of Python objects')
+            raise UnsafeContentError(f'{self._location()} is an array of Python objects')
         if len(shape) > 32 or (math.prod(shape) * number.itemsize != len(content)):
-            raise Damaged(
-                f'{self._place()}: {len(content):,} bytes for an array of {number}, {_short(shape)}'
+            raise MalformedError(
+                f'{self._location()}: {len(content):,} bytes for an array of {number}, '
+                f'{_short(shape)}'
             )
-        self._take(len(content))
+        self._count_bytes(len(content))
         if not len(content):
             return np.empty(shape, number)
         if number.kind == 'U' and np.frombuffer(content, f'{number.byteorder}u4').max() > 0x10FFFF:
-            raise Damaged(f'{self._place()} is an array of text that is none')
+            raise MalformedError(f'{self._location()} is an array of invalid text')
         values = np.frombuffer(content, number).copy()
         return values.reshape(shape, order=order)
 
-    def _scalar(self, record: Record, dtype, content) -> np.generic:
+    def _scalar(self, record: Record, dtype: Any, content: Any) -> Any:
         self._no_state(record)
         return self._array(content, dtype, (), 'C')[()]
 
-    def _dtype(self, value) -> np.dtype:
-        """The number type of an array: name, byte order and size."""
+    def _dtype(self, value: Any) -> np.dtype:
+        """Return the data type of an array, from its name, byte order and size."""
         if type(value) is not Record or value.path != 'numpy.dtype':
-            raise Damaged(f'{self._place()} has no number type')
+            raise MalformedError(f'{self._location()} has no dtype')
         name = value.arguments[0] if value.arguments else None
         if type(name) is not str or not _NUMBER.fullmatch(name):
-            raise Refused(
-                f'{self._place()} is an array of the type '
-                f'{_short(name)}; only numbers and text are read'
+            raise UnsafeContentError(
+                f'{self._location()} is an array of the type {_short(name)}; only numbers and '
+                'text are supported'
             )
-        order = '|'
+        order: Any = '|'
         if value.state is not Record.UNSET:
-            state = _parts(value.state, self._place())
+            state = _check_tuple(value.state, self._location())
             if len(state) not in (8, 9) or any(
                 part is not None for part in (*state[2:5], *state[8:])
             ):
-                raise Refused(f'{self._place()} is an array of records')
+                raise UnsafeContentError(f'{self._location()} is an array of records or subarrays')
             order = state[1]
         if order not in ('<', '>', '|', '='):
-            raise Damaged(f'{self._place()} has the byte order {_short(order)}')
+            raise MalformedError(f'{self._location()} has the byte order {_short(order)}')
         try:
             return np.dtype(name).newbyteorder(order)
-        except TypeError as error:  # f16 where the machine has none
-            raise Refused(f'{self._place()}: {error}') from error
+        except TypeError as error:  # for example f16 on a platform without it
+            raise UnsafeContentError(f'{self._location()}: {error}') from error
 
     # MMEngine and training scripts
 
-    def _history(self, record: Record, *arguments) -> HistoryBuffer:
+    def _history(self, record: Record, *arguments: Any) -> HistoryBuffer:
         if arguments or type(record.state) is not dict:
-            raise Refused(f'{self._place()} is a HistoryBuffer that was not written by MMEngine')
+            raise UnsafeContentError(
+                f'{self._location()} is a HistoryBuffer that was not written by MMEngine'
+            )
         state = dict(record.state)
         state.pop('statistics_methods', None)
-        known = {'max_length', '_log_history', '_count_history'}
-        if set(state) != known:
-            raise Refused(
-                f'{self._place()}: a HistoryBuffer with {_short(sorted(map(str, state)))}'
+        if set(state) != {'max_length', '_log_history', '_count_history'}:
+            raise UnsafeContentError(
+                f'{self._location()}: a HistoryBuffer with {_short(sorted(map(str, state)))}'
             )
         values, counts = (self.plain(state[name]) for name in ('_log_history', '_count_history'))
         for array in (values, counts):
@@ -534,35 +558,38 @@ class _Resolver:
                 or array.ndim != 1
                 or (array.dtype.kind not in 'biuf')
             ):
-                raise Damaged(f'{self._place()}: a HistoryBuffer of {_short(array)}')
+                raise MalformedError(f'{self._location()}: a HistoryBuffer of {_short(array)}')
         if len(values) != len(counts):
-            raise Damaged(
-                f'{self._place()}: a HistoryBuffer of {len(values)} values and {len(counts)} counts'
+            raise MalformedError(
+                f'{self._location()}: a HistoryBuffer of {len(values)} values and '
+                f'{len(counts)} counts'
             )
         history = HistoryBuffer()
-        history.max_length = self._whole(state['max_length'], 1)
+        history.max_length = self._integer(state['max_length'], 1)
         history._log_history, history._count_history = values, counts
         return history
 
-    def _attribute(self, record: Record, owner, name):
-        """The two functions that OneCycle schedules keep."""
+    def _attribute(self, record: Record, owner: Any, name: Any) -> Any:
+        """Return one of the two functions that OneCycle schedules store."""
         self._no_state(record)
         if type(owner) is Name and owner.path == _ONE_CYCLE:
             return _one_cycle(name)
-        raise Refused(f'{self._place()} asks for the attribute {_short(name)} of {_short(owner)}')
+        raise UnsafeContentError(
+            f'{self._location()} reads the attribute {_short(name)} of {_short(owner)}'
+        )
 
-    def _namespace(self, record: Record, *arguments) -> dict:
-        """The arguments of a training script, as a dict."""
+    def _namespace(self, record: Record, *arguments: Any) -> dict:
+        """Return the arguments of a training script as a dict."""
         if arguments or record.state is Record.UNSET:
             return {}
         state = self.plain(record.state)
         if type(state) is not dict:
-            raise Damaged(f'{self._place()}: arguments of {_short(state)}')
+            raise MalformedError(f'{self._location()}: arguments of {_short(state)}')
         return state
 
 
 _ATOMS = frozenset((str, int, float, bool, type(None), bytes, bytearray))
-_CONTAINERS = {
+_CONTAINERS: dict[type, Callable[[_Resolver, Any], Any]] = {
     dict: _Resolver._dict,
     list: _Resolver._list,
     tuple: _Resolver._tuple,
@@ -608,8 +635,8 @@ _BUILDERS: dict[str, Callable] = {
 }
 
 
-def is_metadata(value) -> bool:
-    """Whether something is the `_metadata` of a state dict."""
+def is_metadata(value: Any) -> bool:
+    """Return whether a value is the `_metadata` of a state dict."""
     return isinstance(value, dict) and all(
         type(key) is str
         and isinstance(entry, dict)
@@ -618,7 +645,7 @@ def is_metadata(value) -> bool:
     )
 
 
-def _one_cycle(name) -> Callable:
+def _one_cycle(name: Any) -> Callable:
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     functions = dict(
@@ -626,24 +653,24 @@ def _one_cycle(name) -> Callable:
         _annealing_linear=OneCycleParamScheduler._annealing_linear,
     )
     if type(name) is not str or name not in functions:
-        raise Refused(f'{_ONE_CYCLE} has no schedule {_short(name)}')
+        raise UnsafeContentError(f'{_ONE_CYCLE} has no annealing function {_short(name)}')
     return functions[name]
 
 
-def _whole(value, place: str, least: int = 0) -> int:
-    if type(value) is not int or not least <= value < _LARGEST_OFFSET:
-        raise Damaged(f'{place}: a size or position is {_short(value)}')
+def _integer(value: Any, place: str, least: int = 0) -> int:
+    if type(value) is not int or not least <= value < _MAX_SIZE:
+        raise MalformedError(f'{place}: a size or offset is {_short(value)}')
     return value
 
 
-def _parts(value, place: str) -> tuple:
+def _check_tuple(value: Any, place: str) -> tuple:
     if type(value) is not tuple:
-        raise Damaged(f'{place} is malformed')
+        raise MalformedError(f'{place} is malformed')
     return value
 
 
-def _short(value) -> str:
-    """A value for a message, cut off; of records and names, the path."""
+def _short(value: Any) -> str:
+    """Shorten a value for an error message; return the path of a record or name."""
     if isinstance(value, (Name, Record)):
         return value.path
     if isinstance(value, (list, tuple, dict, set, frozenset)):

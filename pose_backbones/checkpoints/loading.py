@@ -3,7 +3,9 @@
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -73,7 +75,7 @@ def check_checkpoint_path(path: str | os.PathLike) -> None:
     raise CheckpointError(f'checkpoint not found: {path}{hint}')
 
 
-def read_checkpoint(path: str | os.PathLike, map_location='cpu') -> dict:
+def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
     """Read a checkpoint file or URL without running code from it.
 
     Args:
@@ -160,7 +162,7 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
             f'{type(odd[0]).__name__}: expected names'
         )
     if isinstance(metadata, Mapping):
-        weights._metadata = metadata
+        weights._metadata = metadata  # type: ignore[attr-defined]
     return _strip_model_prefixes(weights)
 
 
@@ -183,11 +185,13 @@ def _strip_model_prefixes(weights: OrderedDict) -> OrderedDict:
             weights = renamed(
                 weights,
                 {name: name[len(prefix) :] for name in names},
-                lambda module, prefix=prefix: (
-                    module[len(prefix) :] if f'{module}.'.startswith(prefix) else None
-                ),
+                partial(_without_prefix, prefix),
             )
     return weights
+
+
+def _without_prefix(prefix: str, module: str) -> str | None:
+    return module[len(prefix) :] if f'{module}.'.startswith(prefix) else None
 
 
 def load_weights(
@@ -258,6 +262,6 @@ def load_weights(
     own = model.state_dict()
     fitting = OrderedDict((name, weights[name]) for name in own if name in match.matching_keys)
     # The names are today's now: no hook has to rename them again.
-    fitting._metadata = own._metadata
+    fitting._metadata = getattr(own, '_metadata', None)  # type: ignore[attr-defined]
     with already_matched():
         model.load_state_dict(fitting, strict=False)

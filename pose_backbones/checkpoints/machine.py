@@ -1,51 +1,59 @@
-"""A pickle machine that builds containers and records, and nothing else.
+"""Execute a pickle that contains only data, without importing or calling anything.
 
-The format is described in Python's `pickletools`. `pickle.Unpickler` imports
-what a file names and calls it; overriding `find_class` does not close the
-other ways in (attributes set by BUILD, methods called by APPEND). Here, a
-name becomes a `Record` of the name, a call becomes a `Record` of the call,
-and a state is stored in it once. `grammar.resolve` then makes plain objects
-of the records that it knows.
+Python's `pickletools` describes the format. `pickle.Unpickler` imports the classes and functions
+that a file names, and calls them. Overriding `find_class` does not prevent everything: BUILD sets
+attributes, and APPEND calls methods. In this machine, a name becomes a `Name`, a call becomes a
+`Record` of the call, and a state is stored in the record once. `grammar.resolve` then creates plain
+objects from the records that it supports.
 """
 
 import struct
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ['Damaged', 'Name', 'OtherKind', 'Record', 'Refused', 'UnknownName', 'WholeModel', 'run']
+__all__ = [
+    'MalformedError',
+    'Name',
+    'PickledModelError',
+    'Record',
+    'UnknownGlobalError',
+    'UnsafeContentError',
+    'WrongFormatError',
+    'run',
+]
 
-#: Keys of these types have hashes that a file cannot choose.
-_KEYS = (str, bytes, bool)
-#: Of others, many may have one hash, so that a dict of them takes long.
-_LARGEST_KEY, _MOST_OTHER_KEYS = 2**63, 5000
-#: bytes of an integer; larger ones cannot be printed
-_LONGEST_INT = 1024
-#: containers and calls; a training checkpoint has some ten thousands
-_MOST_OBJECTS = 3_000_000
-
-
-class Refused(Exception):
-    """The file asks for more than data; the message names what."""
-
-
-class UnknownName(Refused):
-    """The file names a class or function that is not plain data."""
-
-
-class Damaged(Exception):
-    """The file is not what it should be; the message says where."""
+#: types of keys whose hash values a file cannot choose
+_SAFE_KEY_TYPES = (str, bytes, bool)
+#: Other keys may be chosen such that they share a hash value, which makes a dict slow.
+_MAX_INT_KEY, _MAX_OTHER_KEYS = 2**63, 5000
+#: bytes of an integer; Python cannot print larger ones
+_MAX_INT_BYTES = 1024
+#: containers and calls; a training checkpoint has tens of thousands
+_MAX_OBJECTS = 3_000_000
 
 
-class OtherKind(Damaged):
-    """The file is of another kind; the message says which: 'a folder'."""
+class UnsafeContentError(Exception):
+    """The file contains more than data; the message names what."""
 
 
-class WholeModel(UnknownName):
-    """The file is a pickled model, and not its weights."""
+class UnknownGlobalError(UnsafeContentError):
+    """The file refers to a class or function that does not represent plain data."""
+
+
+class MalformedError(Exception):
+    """The file is damaged; the message says where."""
+
+
+class WrongFormatError(MalformedError):
+    """The file has another format; the message names it, such as 'a folder'."""
+
+
+class PickledModelError(UnknownGlobalError):
+    """The file is a pickled model rather than a state dict."""
 
 
 class Name:
-    """A class or function that a file names. It is not imported.
+    """A class or function that a file refers to. It is not imported.
 
     Attributes:
         path: Module and name, joined by a dot.
@@ -58,14 +66,13 @@ class Name:
 
 
 class Record:
-    """A call that a file asks for, and the state that it sets.
+    """A call in a file, and the state that the file sets on the result.
 
     Attributes:
-        path: Of the `Name` that is called; `'persistent'` for a reference to
-            a storage.
-        arguments: Of the call.
-        state: That BUILD sets, or `Record.UNSET`.
-        items: Keys and values that are set one by one, for a mapping.
+        path: Path of the `Name` that is called; `'persistent'` for a reference to a storage.
+        arguments: Arguments of the call.
+        state: State that BUILD sets, or `Record.UNSET`.
+        items: Key and value pairs that are set on a mapping.
     """
 
     __slots__ = ('arguments', 'items', 'path', 'state')
@@ -77,12 +84,12 @@ class Record:
         self.items: list[tuple] = []
 
 
-#: marks the start of the arguments of a variadic instruction
+#: start of the arguments of a variadic instruction, on the stack
 _MARK = object()
 
 
 class _Machine:
-    def __init__(self, data, start: int) -> None:
+    def __init__(self, data: Any, start: int) -> None:
         self.data, self.position = data, start
         self.stack: list = []
         self.memo: dict[int, Any] = {}
@@ -93,11 +100,11 @@ class _Machine:
 
     def take(self, count: int) -> bytes:
         end = self.position + count
-        found = self.data[self.position : end]
-        if len(found) != count:
-            raise Damaged(f'the file ends {count - len(found)} bytes early')
+        content = self.data[self.position : end]
+        if len(content) != count:
+            raise MalformedError(f'the file ends {count - len(content)} bytes early')
         self.position = end
-        return found
+        return content
 
     def number(self, layout: str) -> int:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
@@ -105,59 +112,59 @@ class _Machine:
     def line(self) -> str:
         end = self.data.find(b'\n', self.position)
         if end < 0:
-            raise Damaged('a name has no end')
-        found = self.data[self.position : end]
+            raise MalformedError('a name is not terminated')
+        content = self.data[self.position : end]
         self.position = end + 1
-        return found.decode()
+        return content.decode()
 
     # The stack
 
-    def push(self, value) -> None:
+    def push(self, value: Any) -> None:
         self.stack.append(value)
 
-    def make(self, value) -> None:
+    def make(self, value: Any) -> None:
         """Push a new container or record."""
         self.objects += 1
-        if self.objects > _MOST_OBJECTS:
-            raise Damaged(f'it has more than {_MOST_OBJECTS:,} containers')
+        if self.objects > _MAX_OBJECTS:
+            raise MalformedError(f'it has more than {_MAX_OBJECTS:,} containers')
         self.stack.append(value)
 
     def pop_to_mark(self) -> list:
         for index in range(len(self.stack) - 1, -1, -1):
             if self.stack[index] is _MARK:
-                found = self.stack[index + 1 :]
+                values = self.stack[index + 1 :]
                 del self.stack[index:]
-                return found
-        raise Damaged('an instruction has no arguments')
+                return values
+        raise MalformedError('an instruction has no arguments')
 
-    def pop(self):
+    def pop(self) -> Any:
         value = self.stack.pop()
         if value is _MARK:
-            raise Damaged('an instruction has no arguments')
+            raise MalformedError('an instruction has no arguments')
         return value
 
-    def top(self):
+    def top(self) -> Any:
         if self.stack[-1] is _MARK:
-            raise Damaged('an instruction has no object')
+            raise MalformedError('an instruction has no object')
         return self.stack[-1]
 
-    # What instructions do
+    # Instructions
 
-    def call(self, function, arguments) -> None:
+    def call(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, Name) or type(arguments) is not tuple:
-            raise Refused(f'a call of {_kind(function)}')
+            raise UnsafeContentError(f'it contains an invalid call of {_kind(function)}')
         if function.path in _BYTES and all(type(part) is str for part in arguments):
             self.make(self.encode(*arguments))
         else:
             self.make(Record(function.path, arguments))
 
     def encode(self, text: str = '', encoding: str = 'latin1') -> bytes:
-        """Bytes, which protocol 2 writes as text."""
+        """Encode text as bytes; protocol 2 stores bytes as text."""
         if encoding not in ('latin1', 'latin-1'):
-            raise Damaged(f'bytes in the encoding {encoding[:40]!r}')
+            raise MalformedError(f'bytes in the encoding {encoding[:40]!r}')
         self.encoded += len(text)
         if self.encoded > len(self.data):
-            raise Damaged('it unpacks to more bytes than it has')
+            raise MalformedError('it expands to more bytes than the file has')
         return text.encode('latin1')
 
     def new_object(self) -> None:
@@ -167,44 +174,44 @@ class _Machine:
     def new_object_with_keywords(self) -> None:
         keywords, arguments, kind = self.pop(), self.pop(), self.pop()
         if keywords != {}:
-            raise Refused('a call with keyword arguments')
+            raise UnsafeContentError('it calls a function with keyword arguments')
         self.call(kind, arguments)
 
     def build(self) -> None:
         state, target = self.pop(), self.top()
         if type(target) is not Record:
-            raise Refused(f'a state for {_kind(target)}')
+            raise UnsafeContentError(f'it sets the state of {_kind(target)}')
         if target.state is not Record.UNSET:
-            raise Refused(f'a second state for one {target.path}')
+            raise UnsafeContentError(f'it sets the state of a {target.path} twice')
         target.state = state
 
     def append(self, values: list) -> None:
         target = self.top()
         if type(target) is not list:
-            raise Refused(f'values appended to {_kind(target)}')
+            raise UnsafeContentError(f'it appends values to {_kind(target)}')
         target.extend(values)
 
     def add(self, values: list) -> None:
         target = self.top()
         if type(target) is not set:
-            raise Refused(f'values added to {_kind(target)}')
+            raise UnsafeContentError(f'it adds values to {_kind(target)}')
         target.update(self.checked_keys(values))
 
     def set_items(self, values: list) -> None:
         target = self.top()
         if len(values) % 2:
-            raise Damaged('a key has no value')
+            raise MalformedError('a key has no value')
         keys = self.checked_keys(values[::2])
         if type(target) is dict:
             target.update(zip(keys, values[1::2]))
         elif type(target) is Record:
             target.items.extend(zip(keys, values[1::2]))
         else:
-            raise Refused(f'items of {_kind(target)}')
+            raise UnsafeContentError(f'it sets items of {_kind(target)}')
 
     def global_name(self, module: str, name: str) -> None:
         if type(module) is not str or type(name) is not str:
-            raise Damaged('a name is no text')
+            raise MalformedError('a name is not a string')
         self.push(Name(f'{_MODULES.get(module, module)}.{name}'))
 
     def stack_global(self) -> None:
@@ -214,8 +221,8 @@ class _Machine:
     def persistent(self) -> None:
         key = self.pop()
         if type(key) is tuple and key[:1] == ('module',):
-            raise WholeModel(
-                f'it is a whole model and not its weights: {", ".join(map(_kind, key[1:2]))}'
+            raise PickledModelError(
+                f'it is a whole model instead of its weights: {", ".join(map(_kind, key[1:2]))}'
             )
         reference = Record('persistent', (key,))
         self.references.append(reference)
@@ -231,7 +238,7 @@ class _Machine:
         self.push(str(self.take(count), 'utf-8', 'surrogatepass'))
 
     def old_text(self, count: int) -> None:
-        """A `str` of Python 2: text, or the bytes of an array."""
+        """Push a `str` of Python 2, which is text or the bytes of an array."""
         content = bytes(self.take(count))
         try:
             self.push(content.decode())
@@ -239,8 +246,8 @@ class _Machine:
             self.push(content)
 
     def integer(self, count: int) -> None:
-        if not 0 <= count <= _LONGEST_INT:
-            raise Refused(f'an integer of {count} bytes')
+        if not 0 <= count <= _MAX_INT_BYTES:
+            raise UnsafeContentError(f'it contains an integer of {count} bytes')
         self.push(int.from_bytes(self.take(count), 'little', signed=True))
 
     def dictionary(self) -> None:
@@ -256,29 +263,31 @@ class _Machine:
         self.make(tuple(reversed(values)))
 
     def checked_keys(self, keys: list) -> list:
-        """Keys that compare and hash as data: numbers, text, tuples."""
+        """Check that keys are compared and hashed as data: numbers, text, or tuples of them."""
         for key in keys:
-            if type(key) in _KEYS or key is None:
+            if type(key) in _SAFE_KEY_TYPES or key is None:
                 continue
             parts = key if type(key) is tuple else (key,)
             if type(key) is not int:
                 self.other_keys += 1
             for part in parts:
-                if type(part) not in (*_KEYS, int, float, type(None)):
-                    raise Refused(f'{_kind(part)} as a key')
-                if type(part) is int and abs(part) >= _LARGEST_KEY:
-                    raise Refused('an integer of more than 64 bits as a key')
-        if self.other_keys > _MOST_OTHER_KEYS:
-            raise Refused(f'more than {_MOST_OTHER_KEYS:,} keys that are floats or tuples')
+                if type(part) not in (*_SAFE_KEY_TYPES, int, float, type(None)):
+                    raise UnsafeContentError(f'it uses {_kind(part)} as a key')
+                if type(part) is int and abs(part) >= _MAX_INT_KEY:
+                    raise UnsafeContentError('it uses an integer of more than 64 bits as a key')
+        if self.other_keys > _MAX_OTHER_KEYS:
+            raise UnsafeContentError(
+                f'it has more than {_MAX_OTHER_KEYS:,} keys that are floats or tuples'
+            )
         return keys
 
 
-#: calls that make bytes of text
+#: functions that convert text to bytes
 _BYTES = ('_codecs.encode', 'builtins.bytes')
-#: modules of Python 2, as protocols before 3 name them
+#: Python 2 module name, used by protocols below 3, → Python 3 name
 _MODULES = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}
 
-#: code → what it does; STOP, 0x2e, is handled by the loop
+#: opcode → instruction; `run` handles STOP, 0x2e
 _INSTRUCTIONS: dict[int, Callable[[_Machine], object]] = {
     0x80: lambda m: m.take(1),  # PROTO
     0x95: lambda m: m.take(8),  # FRAME
@@ -335,21 +344,20 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], object]] = {
 }
 
 
-def run(data, start: int = 0) -> tuple[Any, int, list[Record]]:
-    """Run one pickle.
+def run(data: Any, start: int = 0) -> tuple[Any, int, list[Record]]:
+    """Execute one pickle.
 
     Args:
-        data: `bytes` or an `mmap` that holds it.
-        start: Where it begins.
+        data: `bytes` or an `mmap` that contains the pickle.
+        start: Position of its first byte.
 
     Returns:
-        The object, of str, bytes, numbers, None, dicts, lists, tuples, sets
-        and `Record`s; the position behind the pickle; and the references
-        to storages in it.
+        The object, which consists of str, bytes, numbers, None, dicts, lists, tuples, sets, `Name`s
+        and `Record`s; the position after the pickle; and its references to storages.
 
     Raises:
-        Refused: If it asks for anything that is not data.
-        Damaged: If it is cut off or malformed.
+        UnsafeContentError: If the pickle contains anything but data.
+        MalformedError: If it is truncated or malformed.
     """
     machine = _Machine(data, start)
     try:
@@ -359,17 +367,17 @@ def run(data, start: int = 0) -> tuple[Any, int, list[Record]]:
                 return machine.pop(), machine.position, machine.references
             instruction = _INSTRUCTIONS.get(code)
             if instruction is None:
-                raise Damaged(
-                    f'byte {machine.position - 1:,} is no instruction that torch.save writes'
+                raise MalformedError(
+                    f'byte {machine.position - 1:,} is not an instruction that torch.save writes'
                 )
             instruction(machine)
     except (LookupError, TypeError, ValueError, OverflowError, struct.error) as error:
-        raise Damaged(
+        raise MalformedError(
             f'the data at byte {machine.position:,} is malformed ({type(error).__name__})'
         ) from error
 
 
-def _kind(value) -> str:
+def _kind(value: Any) -> str:
     if isinstance(value, (Name, Record)):
         return value.path
     return f'a {type(value).__name__}'

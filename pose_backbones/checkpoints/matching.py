@@ -160,7 +160,7 @@ def _type(value: Tensor) -> str:
     return str(value.dtype).removeprefix('torch.')
 
 
-def printable(name) -> str:
+def printable(name: object) -> str:
     """Return a name from a file for messages: one line of at most 100 characters."""
     text = name if isinstance(name, str) and name.isprintable() else repr(name)
     return text if len(text) <= 100 else f'{text[:99]}…'
@@ -193,7 +193,7 @@ def renamed(
     found = OrderedDict((new, weights[name]) for name, new in names.items())
     metadata = getattr(weights, '_metadata', None)
     if metadata is not None:
-        found._metadata = OrderedDict(
+        found._metadata = OrderedDict(  # type: ignore[attr-defined]
             (module(name), entry) for name, entry in metadata.items() if module(name) is not None
         )
     return found

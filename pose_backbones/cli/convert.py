@@ -15,7 +15,7 @@ from ..checkpoints.loading import get_weights, read_checkpoint
 from ..checkpoints.reading import VERSIONS
 from ..errors import WorkDirError, first_line
 from ..preflight import check_output
-from ..utils.files import check_no_input, check_writable_file, replacing, saying_why
+from ..utils.files import atomic_write, check_not_input, check_writable_file, convert_write_errors
 from .verify_conversion import verify, verify_with_config
 
 ENDINGS = ('.pth', '.safetensors')
@@ -72,14 +72,14 @@ def convert_checkpoint(
     target = Path(destination)
     check_writable_file(target, 'DST')
     check_output(destination, 'DST', ENDINGS)
-    check_no_input(destination, 'DST', [source, config])
+    check_not_input(destination, 'DST', [source, config])
     if os.path.lexists(target) and not overwrite:
         raise WorkDirError(f'{destination} exists: --overwrite replaces it')
     content = read_checkpoint(source)
     conversion = inspect_state_dict(content, key)
-    with saying_why(target, 'DST'):
+    with convert_write_errors(target, 'DST'):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as draft:
+        with atomic_write(target) as draft:
             _write(draft, target.suffix, conversion, content, source)
             written = get_weights(read_checkpoint(str(draft)))
             if config is not None:

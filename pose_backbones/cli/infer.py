@@ -19,17 +19,17 @@ from ..inference.pose_result import PoseResult
 from ..inference.prediction_stream import Results
 from ..inference.video_reader import is_video
 from ..utils.files import (
-    TRIED,
-    check_no_input,
-    check_no_link,
+    PROBE_FILE,
+    check_no_symlinks,
+    check_not_input,
     check_writable_dir,
+    convert_write_errors,
     make_folder,
-    reason,
+    os_error_reason,
     remove_drafts,
     remove_empty,
-    saying_why,
 )
-from ..utils.lock import LOCK, only_run
+from ..utils.lock import LOCK, lock_directory
 from .allocator import keep_freed_memory
 from .infer_options import PICTURES, parse_args
 from .stopping import finishing, when_stopped
@@ -75,15 +75,15 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
         dict(threshold=args.threshold, boxes=args.draw_boxes, ids=args.draw_ids),
     )
     files = [out / JOURNAL, out / PREDICTIONS, out / TABLE]
-    check_no_input(
+    check_not_input(
         [*files, *annotated.paths],
         '--out',
         [*inputs.parts, args.boxes, args.weights, args.model, args.detector, args.detector_weights],
     )
     pictures = [out / PICTURES / name for name in annotated.names]
-    check_no_link([*files, *(path.parent for path in pictures)], out, '--out')
+    check_no_symlinks([*files, *(path.parent for path in pictures)], out, '--out')
     if args.resume:
-        remove_drafts([*files, out / TRIED, *pictures])
+        remove_drafts([*files, out / PROBE_FILE, *pictures])
     results = _results(args, inputs.parts)
     names = results.skeleton.names
     with _writing_to(out):
@@ -121,10 +121,10 @@ def _check_out(out: Path, resume: bool) -> None:
 @contextmanager
 def _taking(out: Path) -> Iterator[None]:
     """Make the folder, for this process alone; taken away if left empty."""
-    with saying_why(out, '--out'):
+    with convert_write_errors(out, '--out'):
         new = make_folder(out)
     try:
-        with only_run(out, '--out'):
+        with lock_directory(out, '--out'):
             yield
     finally:
         remove_empty(new)
@@ -192,7 +192,7 @@ def _writing_to(out: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise WorkDirError(
-            f'cannot write to {out}: {reason(error)}. Images that '
+            f'cannot write to {out}: {os_error_reason(error)}. Images that '
             f'are in {JOURNAL} are done: make room, and go on with --resume'
         ) from error
 

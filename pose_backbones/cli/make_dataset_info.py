@@ -8,7 +8,7 @@ from ..errors import ConfigError, WorkDirError
 from ..structures.coco_keypoints import KeypointFile, check_same_keypoints, read_keypoint_file
 from ..structures.metainfo import Sigma, default_sigmas, measure_sigmas, write_metainfo
 from ..structures.symmetry import find_pairs, find_sides, mirrored_name
-from ..utils.files import check_no_input, check_writable_file
+from ..utils.files import check_not_input, check_writable_file
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     if not args.out.endswith('.py'):
         raise ConfigError(f'{args.out}: expected the name of a .py file to write')
     inputs = [*args.annotations, args.second_labels]
-    check_no_input(args.out, 'OUT', inputs)
+    check_not_input(args.out, 'OUT', inputs)
     if os.path.lexists(args.out) and not args.overwrite:
         raise WorkDirError(
             f'{args.out} is there already, perhaps with changes of yours: '

@@ -67,7 +67,7 @@ def _part(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def _load_part(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    load_weights(module, weights, source, optional=getattr(module, 'pretrained_missing', ()))
+    load_weights(module, weights, source, optional=getattr(module, 'optional_keys', ()))
 
 
 def _needs_config(source: str, reason: str) -> CheckpointError:

@@ -1,4 +1,4 @@
-"""What training needs beside the model."""
+"""Training: runner, loops, hooks, checkpoints, exact resuming and layer-wise learning rates."""
 
 from .checkpoint_hook import SafeCheckpointHook
 from .layer_decay import LayerDecayOptimWrapperConstructor

@@ -1,4 +1,4 @@
-"""MMEngine's checkpoint hook, which removes a file only after the next."""
+"""Checkpoint hook that removes old checkpoints only after a new one is saved."""
 
 import hashlib
 import io
@@ -19,50 +19,50 @@ from ..utils.files import is_url
 from .checkpoints import is_local, remove_partial, write_pointer
 from .saving import write_checkpoint
 
-#: entries of the message hub that hold paths of checkpoints
-_PATHS = ('best_ckpt', 'last_ckpt')
-#: entry for the iteration at which an epoch was interrupted by a signal
+#: prefixes of the message hub's entries that contain paths of checkpoints
+_PATH_KEYS = ('best_ckpt', 'last_ckpt')
+#: entry of the message hub: the iteration at which a signal interrupted an epoch
 _STOPPED = 'stopped_ckpt'
 
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """Save checkpoints; never be without a whole one.
+    """Save checkpoints such that at least one complete checkpoint exists at any time.
 
-    It replaces MMEngine's `CheckpointHook` in every run of this package and
-    takes the same arguments. Deviations:
+    This hook replaces MMEngine's `CheckpointHook` in every run of this package and takes the same
+    arguments. Deviations:
 
-    - A checkpoint is written, and named in `last_checkpoint`, before old
-      ones are removed; MMEngine removes them first. Between the two there is
-      one checkpoint more than `max_keep_ckpts`.
-    - `last_checkpoint` holds the name of a file without a directory, as do
-      the checkpoint's records of the last and the best checkpoint. Only
-      files of this run's own directory are removed, so that a copied run
-      does not touch the original.
-    - Half-written files of killed processes are removed at the start.
+    - A checkpoint is written, and `last_checkpoint` is updated, before old checkpoints are removed;
+      MMEngine removes them first. For a short time, there is one checkpoint more than
+      `max_keep_ckpts`.
+    - `last_checkpoint` contains a file name without a directory, as do the records of the last and
+      the best checkpoint in the checkpoint itself. Only files in the directory of this run are
+      removed, so that a copied run does not affect the original.
+    - Partially written files of processes that were killed are removed when training starts.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Find the directory, and what an earlier session has saved there."""
+        """Set up the output directory and restore the records of an earlier session."""
         keep = self.max_keep_ckpts
-        self.max_keep_ckpts = -1  # super() would remove files here
+        self.max_keep_ckpts = -1  # prevents super() from removing files here
         super().before_train(runner)
         self.max_keep_ckpts = keep
         info = runner.message_hub.runtime_info
         if self.save_best is not None:
             if len(self.key_indicators) == 1:
-                self.best_ckpt_path = self._own(info.get('best_ckpt'))
+                self.best_ckpt_path = self._best_path_in_run(info.get('best_ckpt'))
             else:
                 self.best_ckpt_path_dict = {
-                    key: self._own(info.get(f'best_ckpt_{key}')) for key in self.key_indicators
+                    key: self._best_path_in_run(info.get(f'best_ckpt_{key}'))
+                    for key in self.key_indicators
                 }
         if keep > 0:
-            # Of what the earlier session has saved, what is still there.
-            done = runner.epoch if self.by_epoch else runner.iter
+            # checkpoints of the earlier session that still exist
+            completed = runner.epoch if self.by_epoch else runner.iter
             self.keep_ckpt_ids = [
                 step
                 for step in info.get('keep_ckpt_ids', [])
-                if step <= done and self._exists(self._path(step))
+                if step <= completed and self._exists(self._path(step))
             ]
         if self._local and is_main_process():
             for folder in (runner.work_dir, self.out_dir):
@@ -70,14 +70,14 @@ class SafeCheckpointHook(CheckpointHook):
 
     @property
     def _local(self) -> bool:
-        """Whether checkpoints are files of this machine."""
+        """Whether checkpoints are saved to the local file system."""
         return is_local(self.out_dir, self.file_client_args, self.backend_args)
 
     def _path(self, step: int) -> str:
         return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
 
-    def _own(self, path: str | None) -> str | None:
-        """The best checkpoint of that name in this run's directory."""
+    def _best_path_in_run(self, path: str | None) -> str | None:
+        """Return the path, in the directory of this run, of a recorded best checkpoint."""
         name = (path or '').replace('\\', '/').rsplit('/', 1)[-1]
         if not name.startswith('best_'):
             return None
@@ -87,17 +87,17 @@ class SafeCheckpointHook(CheckpointHook):
         return self.file_backend.isfile(path) or self.file_backend.isdir(path)
 
     def _remove(self, path: str) -> bool:
-        """Remove an old checkpoint; that it cannot be is no error."""
+        """Remove an old checkpoint; log a warning if that fails."""
         try:
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
-            elif self.file_backend.isdir(path):  # of DeepSpeed
+            elif self.file_backend.isdir(path):  # DeepSpeed saves directories.
                 self.file_backend.rmtree(path)
             else:
                 return False
         except OSError as error:
             print_log(
-                f'the old checkpoint {path} cannot be removed: {error}',
+                f'failed to remove the old checkpoint {path}: {error}',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -105,17 +105,18 @@ class SafeCheckpointHook(CheckpointHook):
         return True
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Record names of files, which stay right when a run is copied."""
+        """Record file names instead of paths, so that they remain valid if the run is copied."""
         info = checkpoint['message_hub']['runtime_info']
         for key, value in info.items():
-            if key.startswith(_PATHS) and isinstance(value, str):
+            if key.startswith(_PATH_KEYS) and isinstance(value, str):
                 info[key] = value if is_url(value) else Path(value).name
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """Save a checkpoint, name it as the newest, then remove old ones."""
+        """Save a checkpoint, record it as the newest, and remove old ones."""
         if self.max_keep_ckpts > 0:
             self.keep_ckpt_ids = [*(old for old in self.keep_ckpt_ids if old != step), step]
-            # With those to be removed: after a kill it is made up for.
+            # The record includes outdated checkpoints. If the process is killed before they are
+            # removed, a resumed run removes them.
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         self._save_and_point(runner, self.filename_tmpl.format(step), meta)
         if self.max_keep_ckpts > 0:
@@ -132,6 +133,7 @@ class SafeCheckpointHook(CheckpointHook):
                     self._remove(path)
 
     def _save_and_point(self, runner: Runner, name: str, meta: dict) -> None:
+        """Save a checkpoint and write its name to `last_checkpoint`."""
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
@@ -154,14 +156,14 @@ class SafeCheckpointHook(CheckpointHook):
                 write_pointer(folder, named)
 
     def save_now(self, runner: Runner) -> str:
-        """Save in the middle of things, at the end of an iteration.
+        """Save a checkpoint at the end of an iteration, independently of the interval.
 
         Args:
-            runner: In `after_train_iter`.
+            runner: The runner, in `after_train_iter`.
 
         Returns:
-            The path of the checkpoint, `iter_N.pth`; `--resume` goes on from
-            it, inside of an epoch, too.
+            The path of the checkpoint, `iter_N.pth`. `--resume` continues from it, even within an
+            epoch.
         """
         step = runner.iter + 1
         meta = dict(epoch=runner.epoch, iter=step)
@@ -180,7 +182,7 @@ class SafeCheckpointHook(CheckpointHook):
         unknown = [key for key in self.key_indicators if key != 'auto' and key not in metrics]
         if unknown:
             raise ConfigError(unknown_key(unknown[0], metrics))
-        # super() removes what it finds here before it saves.
+        # super() removes the checkpoints that are recorded here before it saves.
         if len(self.key_indicators) == 1:
             before = [self.best_ckpt_path]
             self.best_ckpt_path = None
@@ -198,10 +200,10 @@ class SafeCheckpointHook(CheckpointHook):
             }
         for old, new in zip(before, after):
             if old and new and old != new and is_main_process() and self._remove(old):
-                runner.logger.info(f'The previous best checkpoint {old} is removed')
+                runner.logger.info(f'Removed the previous best checkpoint {old}')
 
     def after_train(self, runner: Runner) -> None:
-        """Publish the checkpoints that there are."""
+        """Publish the last and the best checkpoints, if `published_keys` is set."""
         if self.published_keys is None:
             return
         best = (
@@ -214,7 +216,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     @master_only
     def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
-        """Save what `published_keys` names under a name with a hash."""
+        """Save the entries in `published_keys` to a file whose name contains a hash."""
         if not self._local:
             super()._publish_model(runner, ckpt_path)
             return
@@ -228,32 +230,32 @@ class SafeCheckpointHook(CheckpointHook):
         path = Path(ckpt_path)
         path = path.with_name(f'{path.stem}-{digest[:8]}.pth')
         write_checkpoint(content, path)
-        left = f' without {", ".join(left_out)}' if left_out else ''
-        print_log(f'The checkpoint {ckpt_path} is published as {path}{left}', logger='current')
+        without = f' without {", ".join(left_out)}' if left_out else ''
+        print_log(f'Published the checkpoint {ckpt_path} as {path}{without}', logger='current')
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The message for a metric that the evaluation does not give.
+def unknown_key(key: str, metrics: Iterable[str]) -> str:
+    """Return the error message for a metric that the evaluation does not compute.
 
     Args:
-        key: Of `save_best`.
-        known: What the evaluation gives.
+        key: Value of `save_best`.
+        metrics: Names of the metrics that the evaluation computes.
 
     Returns:
-        The message, with what is meant, perhaps.
+        The message, with similar names.
     """
-    known = list(known)
+    metrics = list(metrics)
     return (
-        f'default_hooks.checkpoint.save_best={key!r}: the evaluation '
-        f'gives no such metric, but {", ".join(known)}' + closest(key, known)
+        f'default_hooks.checkpoint.save_best={key!r}: the evaluation computes no such metric; '
+        f'expected one of {", ".join(metrics)}{closest(key, metrics)}'
     )
 
 
 def is_checkpoint_hook(hook) -> bool:
-    """Whether a hook's config is of MMEngine's `CheckpointHook`.
+    """Return whether a hook's config is of MMEngine's `CheckpointHook`.
 
     Args:
-        hook: A hook's config, or a hook.
+        hook: A hook or its config.
     """
     return isinstance(hook, dict) and (
         hook.get('type') is CheckpointHook
@@ -262,14 +264,14 @@ def is_checkpoint_hook(hook) -> bool:
     )
 
 
-def stand_in(hook):
-    """Put `SafeCheckpointHook` where a config says `CheckpointHook`.
+def use_safe_checkpoint_hook(hook):
+    """Replace `CheckpointHook` in the config of a hook by `SafeCheckpointHook`.
 
     Args:
-        hook: A hook's config, or a hook.
+        hook: A hook or its config.
 
     Returns:
-        The same, or a copy of the config with the other type.
+        A copy of the config with the other type; any other hook or config is returned unchanged.
     """
     if is_checkpoint_hook(hook):
         return {**hook, 'type': SafeCheckpointHook}

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which there are, and which one is the newest."""
+"""Find the checkpoints in a work directory, and the newest one that can be read."""
 
 import logging
 import os
@@ -12,26 +12,26 @@ from mmengine.logging import print_log
 
 from ..checkpoints.loading import read_checkpoint
 from ..errors import CheckpointError
-from ..utils.files import file_problem, is_url, replacing
+from ..utils.files import atomic_write, file_problem, is_url
 
-#: a file that is being written has this behind its name
+#: suffix of a file that is being written
 PARTIAL = '.partial'
-#: file of a work dir that names its newest checkpoint
+#: file in a work directory that contains the name of the newest checkpoint
 POINTER = 'last_checkpoint'
-#: names of MMEngine's checkpoints, by iteration and by epoch
+#: names of checkpoints, by iteration or by epoch
 _NUMBERED = re.compile(r'(iter|epoch)_(\d+)\.pth')
 
 
 def checkpoint_dir(cfg: Config) -> Path:
-    """The directory in which a run saves its checkpoints.
+    """Return the directory in which a run saves its checkpoints.
 
     Args:
-        cfg: A config with its `work_dir`.
+        cfg: A config with a `work_dir`.
 
     Returns:
-        The work dir or, below the `out_dir` of the checkpoint hook, a
-        directory of the same name. For one that is no local directory, the
-        work dir, which has the pointer.
+        The work directory or, if the checkpoint hook has an `out_dir`, a directory of the same name
+        in it. If `out_dir` is not a local directory, the work directory, which contains
+        `last_checkpoint`.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     out_dir = hook.get('out_dir')
@@ -43,37 +43,37 @@ def checkpoint_dir(cfg: Config) -> Path:
 
 
 def is_local(folder: str | Path, file_client_args: dict | None, backend_args: dict | None) -> bool:
-    """Whether checkpoints are written as files of this machine.
+    """Return whether checkpoints are saved to the local file system.
 
     Args:
-        folder: In which.
-        file_client_args, backend_args: Of MMEngine's storage backends.
+        folder: Output directory.
+        file_client_args, backend_args: Arguments of MMEngine's storage backends.
     """
     return not (file_client_args or backend_args or is_url(str(folder)))
 
 
 def write_pointer(folder: str | Path, name: str) -> None:
-    """Name the newest checkpoint of a run.
+    """Write the name of the newest checkpoint to `last_checkpoint`.
 
     Args:
-        folder: The work dir.
-        name: Of the checkpoint's file, without a directory.
+        folder: The work directory.
+        name: File name of the checkpoint, without a directory.
     """
     path = Path(folder, POINTER)
-    with replacing(path, draft=Path(f'{path}{PARTIAL}')) as draft:
+    with atomic_write(path, draft=Path(f'{path}{PARTIAL}')) as draft:
         draft.write_text(name)
 
 
 def read_pointer(folder: str | Path) -> str | None:
-    """The checkpoint that a run names as its newest.
+    """Read the name of the newest checkpoint from `last_checkpoint`.
 
     Args:
-        folder: The work dir.
+        folder: The work directory.
 
     Returns:
-        The name of a file in `folder`, which may be missing; of a path, as
-        MMEngine writes it, the last part. Empty if the pointer is empty or
-        damaged, None if there is none.
+        A file name in `folder`; the file may not exist. If the pointer contains a path, as MMEngine
+        writes it, the last component of the path. An empty string if the pointer is empty or
+        damaged, None if it does not exist.
     """
     pointer = Path(folder, POINTER)
     if not os.path.lexists(pointer):
@@ -87,26 +87,26 @@ def read_pointer(folder: str | Path) -> str | None:
 
 
 def numbered_checkpoints(folder: str | Path) -> dict[str, dict[int, Path]]:
-    """The checkpoints `iter_N.pth` and `epoch_N.pth` of a folder.
+    """Return the checkpoints `iter_N.pth` and `epoch_N.pth` in a directory.
 
     Args:
-        folder: The work dir.
+        folder: The work directory.
 
     Returns:
-        `'iter'` and `'epoch'` → number → file.
+        `'iter'` and `'epoch'` → number → path.
     """
-    found: dict[str, dict[int, Path]] = {'iter': {}, 'epoch': {}}
+    checkpoints: dict[str, dict[int, Path]] = {'iter': {}, 'epoch': {}}
     for file in Path(folder).glob('*.pth'):
         if match := _NUMBERED.fullmatch(file.name):
-            found[match[1]][int(match[2])] = file
-    return found
+            checkpoints[match[1]][int(match[2])] = file
+    return checkpoints
 
 
 def remove_partial(folder: str | Path) -> None:
-    """Remove what killed processes have left half written.
+    """Remove partially written files of processes that were killed.
 
     Args:
-        folder: In which no other process writes checkpoints now.
+        folder: Directory to which no other process is writing checkpoints.
     """
     for pattern in ('*.pth', POINTER):
         for file in Path(folder).glob(f'{pattern}{PARTIAL}'):
@@ -114,48 +114,48 @@ def remove_partial(folder: str | Path) -> None:
 
 
 def newest_saved(folder: str | Path) -> Path | None:
-    """The newest checkpoint whose file is complete, at a glance.
+    """Return the newest checkpoint whose file looks complete.
 
-    Only the table at the end of the file is looked at, so this is quick
-    enough for a process that is about to end.
+    Only the table at the end of the zip archive is read, which is fast enough for a process that is
+    about to exit.
 
     Args:
-        folder: The work dir.
+        folder: The work directory.
 
     Returns:
-        The file; None if there is none.
+        The path, or None if there is no such checkpoint.
     """
-    for file in _in_order(folder):
+    for file in _newest_first(folder):
         if not file_problem(file) and zipfile.is_zipfile(file):
             return file
     return None
 
 
-def _in_order(folder: str | Path) -> Iterator[Path]:
-    """Checkpoints, what was saved last first, as far as names tell.
+def _newest_first(folder: str | Path) -> Iterator[Path]:
+    """Iterate over the checkpoints in a directory, newest first according to their names.
 
-    The pointer comes first, but for a newer checkpoint that was saved after
-    it: the run ended before it could name that one.
+    The checkpoint in `last_checkpoint` comes first, unless a newer one was saved after the pointer
+    was written: then the run ended before it could update the pointer.
     """
-    found = numbered_checkpoints(folder)
+    numbered = numbered_checkpoints(folder)
     files = [
         by_number[number]
-        for by_number in found.values()
+        for by_number in numbered.values()
         for number in sorted(by_number, reverse=True)
     ]
-    if all(found.values()):
-        files.sort(key=_saved_at, reverse=True)
+    if all(numbered.values()):
+        files.sort(key=_modification_time, reverse=True)
     named = read_pointer(folder)
     first = Path(folder, named) if named else None
     if first is not None and (first.is_file() or first in files):
-        written = _saved_at(Path(folder, POINTER))
+        written = _modification_time(Path(folder, POINTER))
         later = files[: files.index(first)] if first in files else []
-        yield from (file for file in later if _saved_at(file) > written)
+        yield from (file for file in later if _modification_time(file) > written)
         yield first
     yield from files
 
 
-def _saved_at(file: Path) -> int:
+def _modification_time(file: Path) -> int:
     try:
         return file.stat().st_mtime_ns
     except OSError:
@@ -163,62 +163,64 @@ def _saved_at(file: Path) -> int:
 
 
 def find_latest(folder: str | Path) -> tuple[Path, dict] | None:
-    """The newest checkpoint of a run that can be read, with its content.
+    """Find the newest checkpoint in a work directory that can be read.
 
     Args:
-        folder: The work dir.
+        folder: The work directory.
 
     Returns:
-        The file and what it holds. None if no checkpoint was ever saved
-        there. A warning is logged for each newer one that is damaged.
+        The path and the content, or None if no checkpoint was ever saved there. A warning is logged
+        for each newer checkpoint that is damaged.
 
     Raises:
-        CheckpointError: If there are checkpoints, or was one, but none can
-            be read.
+        CheckpointError: If there are checkpoints, or `last_checkpoint` exists, but no checkpoint
+            can be read.
     """
     named = read_pointer(folder)
-    problems = {}
+    errors = {}
     if named is not None and not (named and Path(folder, named).is_file()):
-        problems[POINTER] = f'names {named}, which is missing' if named else 'is empty or damaged'
+        errors[POINTER] = (
+            f'it refers to {named}, which does not exist' if named else 'it is empty or damaged'
+        )
     tried = set()
-    for file in _in_order(folder):
+    for file in _newest_first(folder):
         if file in tried:
             continue
         tried.add(file)
         try:
             content = read_checkpoint(str(file))
         except CheckpointError as error:
-            problems[file.name] = str(error)
+            errors[file.name] = str(error)
             continue
-        for name, problem in problems.items():
+        for name, problem in errors.items():
             print_log(
-                f'{Path(folder, name)} cannot be used ({problem}); training '
-                f'continues from the newest whole checkpoint, {file.name}',
+                f'{Path(folder, name)} cannot be used ({problem}); training continues from the '
+                f'newest complete checkpoint, {file.name}',
                 logger='current',
                 level=logging.WARNING,
             )
         return file, content
-    if not problems:
+    if not errors:
         return None
-    listed = '; '.join(f'{name}: {why}' for name, why in problems.items())
+    listed = '; '.join(f'{name}: {problem}' for name, problem in errors.items())
     raise CheckpointError(
-        f'{folder} holds a run, but no checkpoint of it can be read '
-        f'({listed}). Copy a whole checkpoint there, or start anew with '
-        '--overwrite or in another --work-dir'
+        f'{folder} contains a run, but none of its checkpoints can be read ({listed}). Copy a '
+        'complete checkpoint to it, or train from scratch with --overwrite or in another '
+        '--work-dir'
     )
 
 
 def latest_checkpoint(folder: str | Path) -> str | None:
-    """The path of the checkpoint that `find_latest` finds.
+    """Return the path of the checkpoint that `find_latest` finds.
 
     Args:
-        folder: The work dir.
+        folder: The work directory.
 
     Returns:
-        The path; None if no checkpoint was ever saved there.
+        The path, or None if no checkpoint was ever saved there.
 
     Raises:
         CheckpointError: If there are checkpoints, but none can be read.
     """
-    found = find_latest(folder)
-    return None if found is None else str(found[0])
+    latest = find_latest(folder)
+    return None if latest is None else str(latest[0])

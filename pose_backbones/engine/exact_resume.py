@@ -1,8 +1,8 @@
-"""What a checkpoint needs beyond MMEngine's for a resumed run to be exact.
+"""Save and restore the state that makes a resumed run equal to an uninterrupted one.
 
-Each process has random states, seeds and statistics of batch norms of its own
-and, in the middle of a gradient accumulation, gradients. They are gathered
-while a checkpoint is saved, and stored under `exact_resume` as plain data.
+Each process has its own random states, seeds and batch norm statistics and, during gradient
+accumulation, its own gradients. They are gathered when a checkpoint is saved and stored under
+`exact_resume` as plain data.
 """
 
 import logging
@@ -19,20 +19,21 @@ from torch.utils.data import DataLoader
 
 from ..errors import CheckpointError
 from .random_states import check_random_states, get_random_states, set_random_states
-from .seeded_loading import find_batches
+from .seeded_loading import seeded_batch_sampler
 
 KEY = 'exact_resume'
 _VERSION = 1
-_MOST_TIMES = 1024
-#: workers, images of a batch, batches of an epoch: a real run has fewer
-_LARGEST = 2**31
+#: maximum ratio of the checkpoint's images per iteration to those of this run
+_MAX_BATCH_RATIO = 1024
+#: maximum number of workers, images per batch and batches per epoch
+_MAX_COUNT = 2**31
 
 
 class ExactResumeHook(Hook):
-    """Saves and restores what makes a resumed run equal an unbroken one.
+    """Save and restore the state of all processes.
 
-    `PoseRunner` registers it. The training loops of `loops.py` call
-    `restore` at the point at which the checkpoint was saved.
+    `PoseRunner` registers this hook. The training loops in `loops.py` call `restore` at the point
+    at which the checkpoint was saved.
     """
 
     def __init__(self) -> None:
@@ -40,18 +41,17 @@ class ExactResumeHook(Hook):
 
     @property
     def before_validation(self) -> bool:
-        """Whether the resumed checkpoint was saved before the validation
-        that was due at its iteration."""
+        """Whether the checkpoint was saved before the validation that was due at its iteration."""
         return self._saved is not None and not self._saved['validated']
 
     def gather_checkpoint(self, runner, extra: dict) -> None:
-        """Collect the states of all processes, which all call this.
+        """Gather the states of all processes; every process has to call this method.
 
         Args:
-            runner: A training runner, about to save a checkpoint.
-            extra: What the first process adds to it.
+            runner: A training runner that is about to save a checkpoint.
+            extra: Dict to which the first process adds the states.
         """
-        mine = dict(
+        state = dict(
             random_states=get_random_states(),
             data_seed=None,
             sampler_seed=None,
@@ -59,19 +59,19 @@ class ExactResumeHook(Hook):
             buffers=None,
         )
         loader = runner.train_dataloader
-        draws = find_batches(loader)
-        if draws is not None:
-            mine['data_seed'] = int(draws.seed)
-            seed = getattr(draws.sampler, 'seed', None)
-            mine['sampler_seed'] = None if seed is None else int(seed)
+        batch_sampler = seeded_batch_sampler(loader)
+        if batch_sampler is not None:
+            state['data_seed'] = int(batch_sampler.seed)
+            seed = getattr(batch_sampler.sampler, 'seed', None)
+            state['sampler_seed'] = None if seed is None else int(seed)
         if is_accumulating(runner.optim_wrapper):
-            mine['gradients'] = {
+            state['gradients'] = {
                 name: parameter.grad.cpu()
                 for name, parameter in _model(runner).named_parameters()
                 if parameter.grad is not None
             }
-        if get_rank():  # those of the first process are in the state dict
-            mine['buffers'] = {
+        if get_rank():  # The state dict contains the buffers of the first process.
+            state['buffers'] = {
                 name: buffer.cpu() for name, buffer in _buffers(_model(runner)).items()
             }
         extra[KEY] = dict(
@@ -80,22 +80,22 @@ class ExactResumeHook(Hook):
             batch_size=_batch_size(loader),
             batches=len(loader),
             validated=runner.message_hub.get_info('loop_stage') == 'val',
-            ranks=_gather(mine),
+            ranks=_gather(state),
         )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Take what was saved from a checkpoint that is resumed.
+        """Check the saved states of a checkpoint from which training is resumed.
 
         Raises:
-            CheckpointError: If it is not what `gather_checkpoint` saves.
+            CheckpointError: If the entry was not written by `gather_checkpoint`.
         """
         if not runner._resume:
             return
         self._saved = checkpoint.get(KEY)
         if self._saved is None:
             runner.logger.info(
-                'The checkpoint has no random states: the resumed run is not '
-                'bit-identical to an uninterrupted one.'
+                'The checkpoint has no random states: the resumed run is not bit-identical to an '
+                'uninterrupted one.'
             )
             return
         try:
@@ -103,103 +103,109 @@ class ExactResumeHook(Hook):
         except ValueError as error:
             self._saved = None
             raise CheckpointError(
-                f'{runner._load_from} cannot be resumed, its entry {KEY!r} is damaged: {error}'
+                f'{runner._load_from} cannot be resumed, since its entry {KEY!r} is damaged: '
+                f'{error}'
             ) from error
         if self._gradients() is not None:
-            MMLogger.get_current_instance().addFilter(_gradients_are_kept)
+            MMLogger.get_current_instance().addFilter(_is_not_lost_gradients_warning)
 
-    def batches_of_epoch(self, epoch: int, iteration: int, length: int) -> int:
-        """How many batches of a resumed epoch are done.
+    def completed_batches_of_epoch(self, epoch: int, iteration: int, length: int) -> int:
+        """Return how many batches of a resumed epoch are completed.
 
         Args:
-            epoch: The epochs that are done.
-            iteration: The iterations that are done.
-            length: Batches per epoch, now.
+            epoch: Number of completed epochs.
+            iteration: Number of completed iterations.
+            length: Batches per epoch of this run.
 
         Returns:
-            The count; 0 without a checkpoint or for a file of MMEngine's.
+            The number of batches; 0 without a checkpoint, or if MMEngine wrote it.
         """
         if self._saved is None:
             return 0
         before = self._saved['batches']
         done = iteration - epoch * before
         if not 0 <= done <= before:
-            return 0  # e.g. the number of batches changed before
+            return 0  # for example, if the number of batches has changed in an earlier session
         return done if length == before else done * length // before
 
-    def batches_done(self, iteration: int, loader: DataLoader) -> int:
-        """How many batches of a training by iterations are done.
+    def completed_batches(self, iteration: int, loader: DataLoader) -> int:
+        """Return how many batches of an iteration-based training are completed.
 
         Args:
-            iteration: The iterations that are done.
-            loader: Of the training data.
+            iteration: Number of completed iterations.
+            loader: Data loader of the training data.
 
         Returns:
-            The count: of today's batches, where they had another size or
-            went to another number of processes.
+            The number of batches, converted to the batch size and the number of processes of this
+            run.
+
+        Raises:
+            CheckpointError: If the checkpoint has more than 1024 times as many images per
+                iteration.
         """
         if self._saved is None:
             return iteration
         before = self._saved['batch_size'] * len(self._saved['ranks'])
         now = _batch_size(loader) * get_world_size()
-        if before > _MOST_TIMES * now:  # skipping would not end
+        if before > _MAX_BATCH_RATIO * now:  # Skipping the batches would take too long.
             raise CheckpointError(
-                f'the checkpoint was saved with {before:,} images in an '
-                f'iteration, now there are {now}: to go on from its weights, '
-                'use --load-from'
+                f'the checkpoint was saved with {before:,} images per iteration, but this run has '
+                f'{now}: to start a new training from its weights, use --load-from'
             )
         return iteration * before // now
 
     def restore(self, runner) -> None:
-        """Put back what was saved; called right before the next iteration.
+        """Restore the saved state; called right before the next iteration.
 
         Args:
-            runner: Of the resumed run. Nothing is done for a new one.
+            runner: The runner. Nothing is done unless it resumes a checkpoint.
         """
-        MMLogger.get_current_instance().removeFilter(_gradients_are_kept)
+        MMLogger.get_current_instance().removeFilter(_is_not_lost_gradients_warning)
         if self._saved is None:
             return
         ranks, workers = self._saved['ranks'], self._saved['workers']
         same = len(ranks) == get_world_size()
-        mine = ranks[get_rank()] if same else ranks[0]
+        state = ranks[get_rank()] if same else ranks[0]
         loader = runner.train_dataloader
         if not same:
             runner.logger.warning(
-                f'The checkpoint was saved by {len(ranks)} processes, now '
-                f'there are {get_world_size()}: the resumed run is not '
-                'bit-identical to an uninterrupted one.'
+                f'The checkpoint was saved by {len(ranks)} processes, but this run has '
+                f'{get_world_size()}: the resumed run is not bit-identical to an uninterrupted '
+                'one.'
             )
         if workers != loader.num_workers:
             runner.logger.info(
-                f'The checkpoint was saved with {workers} data workers, now '
-                f'there are {loader.num_workers}: this changes no result, '
-                'since every sample has its own seed.'
+                f'The checkpoint was saved with {workers} data workers, but this run has '
+                f'{loader.num_workers}: this does not change any result, since each sample has '
+                'its own seed.'
             )
         if self._saved['batch_size'] != _batch_size(loader):
             runner.logger.warning(
-                f'The checkpoint was saved with batches of '
-                f'{self._saved["batch_size"]}, now they are of '
-                f'{_batch_size(loader)}: the resumed run is not '
-                'bit-identical to an uninterrupted one.'
+                f'The checkpoint was saved with a batch size of {self._saved["batch_size"]}, but '
+                f'this run has {_batch_size(loader)}: the resumed run is not bit-identical to an '
+                'uninterrupted one.'
             )
-        draws = find_batches(loader)
-        if draws is not None and mine['data_seed'] is not None:
-            draws.seed = mine['data_seed']
-            if mine['sampler_seed'] is not None:
-                draws.sampler.seed = mine['sampler_seed']
+        batch_sampler = seeded_batch_sampler(loader)
+        if batch_sampler is not None and state['data_seed'] is not None:
+            batch_sampler.seed = state['data_seed']
+            if state['sampler_seed'] is not None:
+                batch_sampler.sampler.seed = state['sampler_seed']
         if self._gradients() is not None:
             parameters = dict(_model(runner).named_parameters())
             for name, gradient in self._gradients().items():
                 parameters[name].grad = gradient.to(parameters[name].device)
         if same:
             buffers = _buffers(_model(runner))
-            for name, value in (mine['buffers'] or {}).items():
+            for name, value in (state['buffers'] or {}).items():
                 buffers[name].copy_(value)
-            set_random_states(mine['random_states'])
+            set_random_states(state['random_states'])
 
     def _gradients(self) -> dict[str, torch.Tensor] | None:
-        """The accumulated gradients of this process; of another number of
-        processes, their mean, as it would have been taken."""
+        """Return the accumulated gradients of this process.
+
+        If the number of processes has changed, return their mean, as gradient synchronization would
+        have computed it.
+        """
         ranks = self._saved['ranks']
         if ranks[0]['gradients'] is None:
             return None
@@ -207,13 +213,13 @@ class ExactResumeHook(Hook):
             return ranks[get_rank()]['gradients']
         gradients = [rank['gradients'] for rank in ranks]
         return {
-            name: sum(one.get(name, 0) for one in gradients) / len(ranks)
+            name: sum(rank_gradients.get(name, 0) for rank_gradients in gradients) / len(ranks)
             for name in dict.fromkeys(chain(*gradients))
         }
 
 
-def _gradients_are_kept(record: logging.LogRecord) -> bool:
-    """Drops MMEngine's warning that accumulated gradients are lost."""
+def _is_not_lost_gradients_warning(record: logging.LogRecord) -> bool:
+    """Filter out MMEngine's warning that accumulated gradients are lost."""
     return 'Resumed iteration number is not divisible' not in (record.getMessage())
 
 
@@ -222,8 +228,10 @@ def _model(runner) -> nn.Module:
 
 
 def _buffers(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What a state dict holds beside the parameters: statistics of batch
-    norms, for example, which each process has of its own."""
+    """Return the entries of a state dict that are not parameters.
+
+    They include the statistics of batch norms, which differ between processes.
+    """
     parameters = dict(model.named_parameters())
     return {
         name: value
@@ -237,38 +245,38 @@ def _batch_size(loader: DataLoader) -> int:
 
 
 def is_accumulating(optim_wrapper) -> bool:
-    """Whether the next step has gradients of earlier iterations.
+    """Return whether the next optimizer step includes gradients of earlier iterations.
 
     Args:
-        optim_wrapper: Of MMEngine, or a dict of them.
+        optim_wrapper: MMEngine's `OptimWrapper` or `OptimWrapperDict`.
     """
     return any(
-        isinstance(one, OptimWrapper) and not one.should_update()
-        for one in optim_wrappers(optim_wrapper)
+        isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
+        for wrapper in optim_wrappers(optim_wrapper)
     )
 
 
 def optim_wrappers(optim_wrapper) -> list:
-    """The wrappers of an `OptimWrapperDict`, or the one there is."""
+    """Return the wrappers in an `OptimWrapperDict`, or a single wrapper as a list."""
     if isinstance(optim_wrapper, OptimWrapperDict):
         return list(optim_wrapper.values())
     return [optim_wrapper]
 
 
-def _gather(mine: dict) -> list[dict] | None:
-    """The dicts of all processes, in the first one."""
+def _gather(state: dict) -> list[dict] | None:
+    """Gather the dicts of all processes in the first one."""
     if get_world_size() == 1:
-        return [mine]
+        return [state]
     ranks = [None] * get_world_size() if get_rank() == 0 else None
-    dist.gather_object(mine, ranks)
+    dist.gather_object(state, ranks)
     return ranks
 
 
 def _check(saved: object, model: nn.Module) -> None:
-    """Refuse an entry of a file that `gather_checkpoint` has not written.
+    """Check an entry of a checkpoint that should have been written by `gather_checkpoint`.
 
     Raises:
-        ValueError: With the item and what it should be.
+        ValueError: With the invalid item and the expected value.
     """
     if not isinstance(saved, dict) or saved.get('version') != _VERSION:
         version = saved.get('version') if isinstance(saved, dict) else saved
@@ -278,11 +286,11 @@ def _check(saved: object, model: nn.Module) -> None:
     if type(saved.get('validated')) is not bool:
         raise ValueError(f'validated is {saved.get("validated")!r:.60}; expected True or False')
     for name in ('workers', 'batch_size', 'batches'):
-        if saved[name] > _LARGEST:
-            raise ValueError(f'{name} is {saved[name]}; expected at most {_LARGEST:,}')
+        if saved[name] > _MAX_COUNT:
+            raise ValueError(f'{name} is {saved[name]}; expected at most {_MAX_COUNT:,}')
     ranks = saved.get('ranks')
     if not isinstance(ranks, list) or not ranks:
-        raise ValueError(f'ranks is {ranks!r:.60}; expected a list with a dict of each process')
+        raise ValueError(f'ranks is {ranks!r:.60}; expected a list with a dict for each process')
     parameters = dict(model.named_parameters())
     buffers = _buffers(model)
     for number, rank in enumerate(ranks):
@@ -292,8 +300,8 @@ def _check(saved: object, model: nn.Module) -> None:
         for name in ('data_seed', 'sampler_seed'):
             if rank.get(name) is not None:
                 _check_integer(rank[name], name, 0)
-        for kind, own in (('gradients', parameters), ('buffers', buffers)):
-            _check_tensors(rank.get(kind), kind, own)
+        for kind, expected in (('gradients', parameters), ('buffers', buffers)):
+            _check_tensors(rank.get(kind), kind, expected)
     if len({rank.get('gradients') is None for rank in ranks}) > 1:
         raise ValueError('only some of the processes have gradients')
 
@@ -303,21 +311,22 @@ def _check_integer(value: object, name: str, low: int) -> None:
         raise ValueError(f'{name} is {value!r:.60}; expected an integer of at least {low}')
 
 
-def _check_tensors(saved: object, kind: str, own: dict[str, torch.Tensor]) -> None:
+def _check_tensors(saved: object, kind: str, expected: dict[str, torch.Tensor]) -> None:
     if saved is None:
         return
     if not isinstance(saved, dict):
         raise ValueError(f'{kind} is {saved!r:.60}; expected a dict of tensors')
     for name, value in saved.items():
-        if name not in own:
+        if name not in expected:
             raise ValueError(f'{kind}: {name!r:.60} is not in the model')
         if (
             not isinstance(value, torch.Tensor)
-            or value.dtype.is_floating_point != own[name].dtype.is_floating_point
-            or value.shape != own[name].shape
+            or value.dtype.is_floating_point != expected[name].dtype.is_floating_point
+            or value.shape != expected[name].shape
         ):
             raise ValueError(
-                f'{kind}: {name} is not a tensor of shape {tuple(own[name].shape)} and its kind'
+                f'{kind}: {name} is not a tensor of shape {tuple(expected[name].shape)} and type '
+                f'{expected[name].dtype}'
             )
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f'{kind}: {name} is not finite')

@@ -1,4 +1,4 @@
-"""Learning rates that fall from the head to the image."""
+"""Layer-wise learning rate decay: lower learning rates for the first layers of a backbone."""
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -10,41 +10,39 @@ from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 _OPTIONS = ('decay_rate', 'decay_type')
 _TYPES = ('layer_wise', 'stage_wise')
-#: what has no weight decay though it is no vector: positions and tokens
+#: parameters without weight decay although they are not vectors: position embeddings and tokens
 _TABLES = ('pos_embed', 'absolute_pos_embed', 'relative_position_bias_table', 'reg_token')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    r"""Give each layer of the backbone a learning rate of its own.
+    r"""Scale the learning rate of each layer of the backbone.
 
-    With L layers, numbered from the image on, the parameters of layer l have
+    With L layers, numbered from the input, the parameters of layer l have the learning rate
 
     .. math:: lr_l = lr \cdot decay\_rate^{\,L - l}, \quad l = 0, …, L - 1
 
-    and what stands behind them (neck, head, and norms of the backbone's
-    maps, which no ImageNet release has) has lr itself. Stages behind the
-    last of the backbone's `out_indices` do not count. There is no weight
-    decay for biases, norms and other vectors, nor for position embeddings
-    and tokens.
+    Parameters after the last layer have the learning rate lr: the neck, the head, and the norms of
+    the backbone's feature maps, which ImageNet weights do not contain. Stages after the last one of
+    the backbone's `out_indices` are not counted. Weight decay is not applied to biases, norms and
+    other vectors, position embeddings, or tokens.
 
-    Source: the detection and segmentation code of the `ConvNeXt repository
-    <https://github.com/facebookresearch/ConvNeXt>`_, whose layers
-    `ConvNeXt.layer_groups` gives; other backbones have one for each block.
+    Source: the detection and segmentation code of the [ConvNeXt
+    repository](https://github.com/facebookresearch/ConvNeXt). `ConvNeXt.layer_groups` defines the
+    same layers; for other backbones, each block is a layer.
 
-    Deviations: the number of layers is read from the backbone, where the
-    original has `num_layers`; its stage-wise rates depend on that number,
-    too, and its downsamplings count as the stem; here a stage, with what
-    leads to it, is a layer.
+    Deviations: the number of layers is determined from the backbone, whereas the original has the
+    option `num_layers`. With `'stage_wise'`, a layer is a stage together with the modules before
+    it; in the original, the stage-wise rates also depend on `num_layers`, and the downsampling
+    layers belong to the stem.
 
-    It takes the arguments of MMEngine's constructors. The optimizer of
-    `optim_wrapper_cfg` needs an `lr`. `paramwise_cfg` has two options:
-    `decay_rate`, above 0 and at most 1, and `decay_type`, `'layer_wise'`
-    (default) or `'stage_wise'`.
+    The class takes the arguments of MMEngine's constructors. The optimizer of `optim_wrapper_cfg`
+    needs an `lr`. `paramwise_cfg` has two options: `decay_rate`, greater than 0 and at most 1, and
+    `decay_type`, `'layer_wise'` (default) or `'stage_wise'`.
 
     Raises:
-        ValueError: For a wrong option, or if the optimizer has no lr.
-        TypeError: If the model's backbone is not one of this package.
+        ValueError: If an option is invalid, or if the optimizer has no `lr`.
+        TypeError: If the backbone of the model is not one of this package.
     """
 
     def _validate_cfg(self) -> None:
@@ -52,9 +50,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for key in cfg:
             if key not in _OPTIONS:
                 raise ValueError(
-                    f'paramwise_cfg has {key}={cfg[key]!r}: expected '
-                    f'{" and ".join(_OPTIONS)} alone (options of a base '
-                    f'config go with _delete_=True){closest(key, _OPTIONS)}'
+                    f'paramwise_cfg has {key}={cfg[key]!r}: expected only {" and ".join(_OPTIONS)} '
+                    f'(remove options of a base config with _delete_=True){closest(key, _OPTIONS)}'
                 )
         rate = cfg.get('decay_rate')
         if not isinstance(rate, (int, float)) or not 0 < rate <= 1:
@@ -68,22 +65,23 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
         if self.base_lr is None:
             raise ValueError(
-                'optimizer.lr is missing: the learning rates of the layers are fractions of it'
+                'optimizer.lr is missing: it is required, since the learning rates of the layers '
+                'are multiples of it'
             )
 
     def add_params(self, params: list[dict], module: nn.Module) -> None:
-        """Put all parameters that are trained into groups.
+        """Add the trainable parameters of a model to parameter groups.
 
         Args:
-            params: Groups, to which one is added for each layer, with and
-                without weight decay.
+            params: Parameter groups, to which a group with and a group without weight decay is
+                added for each layer.
             module: The model.
         """
         backbone = getattr(module, 'backbone', None)
         if not isinstance(backbone, BaseBackbone):
             raise TypeError(
-                'layer-wise learning-rate decay needs a model whose backbone '
-                f'is of pose_backbones: it is {type(backbone).__name__}'
+                'layer-wise learning rate decay needs a model whose backbone is part of '
+                f'pose_backbones: it is {type(backbone).__name__}'
             )
         rate = self.paramwise_cfg['decay_rate']
         layers, top = parameter_layers(backbone, self.paramwise_cfg.get('decay_type', _TYPES[0]))
@@ -111,16 +109,16 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def parameter_layers(backbone: BaseBackbone, decay_type: str) -> tuple[dict[str, int], int]:
-    """Number a backbone's layers, from the image on.
+    """Assign a layer number to each parameter of a backbone, starting from the input.
 
     Args:
-        backbone: Any; its own `layer_groups`, if it has some, count for
-            `'layer_wise'`.
+        backbone: Any backbone. With `'layer_wise'`, its method `layer_groups` is used if it exists.
         decay_type: `'layer_wise'` or `'stage_wise'`.
 
     Returns:
-        Parameter name, with `backbone.`, → layer; and how many layers there
-        are. What starts from nothing has this number, as has the head.
+        Mapping from parameter name, with the prefix `backbone.`, to layer; and the number of
+        layers. Parameters that are trained from scratch have this number as their layer, like the
+        head.
     """
     if decay_type == 'stage_wise':
         groups = [list(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
@@ -131,15 +129,15 @@ def parameter_layers(backbone: BaseBackbone, decay_type: str) -> tuple[dict[str,
     while groups and not any(
         parameter.requires_grad for module in groups[-1] for parameter in module.parameters()
     ):
-        groups.pop()  # behind the last of out_indices
+        groups.pop()  # a stage after the last of out_indices
     layers = {
         parameter: number
         for number, group in enumerate(groups)
         for module in group
         for parameter in module.parameters()
     }
-    new = backbone.pretrained_missing
-    # What stands beside the modules, such as position embeddings, is first.
+    new = backbone.optional_keys
+    # Parameters that belong to no module, such as position embeddings, are in the first layer.
     return {
         f'backbone.{name}': len(groups) if name.startswith(new) else layers.get(parameter, 0)
         for name, parameter in backbone.named_parameters()
@@ -147,27 +145,30 @@ def parameter_layers(backbone: BaseBackbone, decay_type: str) -> tuple[dict[str,
 
 
 def _blocks(backbone: BaseBackbone) -> list[list[nn.Module]]:
-    """A layer for each block; what leads to a block goes with it, what
-    follows the last one of a stage with that."""
+    """Return a layer for each block.
+
+    Modules before a block belong to its layer; modules after the last block of a stage belong to
+    the layer of that block.
+    """
     groups = []
     for stage in range(backbone.num_stages):
-        own, leading = [], []
+        stage_groups, leading = [], []
         for module in backbone.stage_modules(stage):
             if not isinstance(module, (nn.ModuleList, nn.Sequential)):
                 leading.append(module)
                 continue
             for block in module:
-                own.append([*leading, block])
+                stage_groups.append([*leading, block])
                 leading = []
-        if own:
-            own[-1] += leading
+        if stage_groups:
+            stage_groups[-1] += leading
         elif leading:
-            own = [leading]
-        groups += own
+            stage_groups = [leading]
+        groups += stage_groups
     return groups
 
 
 def _is_vector(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter is a vector, whatever its shape, or a table."""
-    sides = sum(side > 1 for side in parameter.shape)
-    return sides <= 1 or name.endswith('.bias') or name.rsplit('.', 1)[-1] in _TABLES
+    """Return whether a parameter is a vector, possibly with dimensions of size 1, or a table."""
+    long_dims = sum(size > 1 for size in parameter.shape)
+    return long_dims <= 1 or name.endswith('.bias') or name.rsplit('.', 1)[-1] in _TABLES

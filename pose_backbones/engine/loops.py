@@ -1,11 +1,14 @@
-"""MMEngine's training loops, which resume exactly and without loading again.
+"""MMEngine's training loops, with exact resuming.
 
-They differ from MMEngine's in three places: batches that a resumed run has
-had already are skipped by their indices, also in the middle of an epoch;
-seeds, random states and accumulated gradients are put back before the first
-resumed iteration (see `ExactResumeHook`); and validation leaves the random
-states alone. A validation that was due right after the checkpoint is run
-first: it can change the schedule and the best score.
+They differ from MMEngine's loops as follows:
+
+- Batches that were trained before a run was resumed are skipped by their indices, without loading
+  them, also within an epoch.
+- Seeds, random states and accumulated gradients are restored before the first resumed iteration,
+  see `ExactResumeHook`.
+- Validation does not change the random states.
+- A validation that was due right after the checkpoint was saved is run first, because it can change
+  the schedule and the best score.
 """
 
 from collections.abc import Generator
@@ -19,34 +22,34 @@ from torch.utils.data import DataLoader
 
 from .exact_resume import ExactResumeHook
 from .random_states import preserved_random_states
-from .seeded_loading import find_batches, seed_loader
+from .seeded_loading import seed_loader, seeded_batch_sampler
 
 
 class _ResumableLoop(BaseLoop):
-    """What both loops have in common."""
+    """Methods that both loops share."""
 
-    #: of the runner; set when the loop is built
+    #: the runner's hook, set when the loop is built
     exact_resume: ExactResumeHook
 
     def _validation_is_due(self) -> bool:
-        """Whether the loop validates at this point."""
+        """Return whether the loop validates after the current epoch or iteration."""
         raise NotImplementedError
 
     def _validate(self) -> None:
-        """Validate if it is time to; random states stay as they are."""
+        """Run the validation if it is due; preserve the random states."""
         self._decide_current_val_interval()
         if self.runner.val_loop is not None and self._validation_is_due():
             with preserved_random_states():
                 self.runner.val_loop.run()
 
-    def _validate_again(self) -> None:
-        """Run the validation that came after the resumed checkpoint."""
+    def _run_pending_validation(self) -> None:
+        """Run the validation that was due right after the resumed checkpoint was saved."""
         if self.exact_resume.before_validation:
             self._validate()
 
 
 class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
-    """Training by epochs; arguments as MMEngine's `EpochBasedTrainLoop`."""
+    """Epoch-based training loop with the arguments of MMEngine's `EpochBasedTrainLoop`."""
 
     def __init__(self, runner, dataloader, *args, **kwargs) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
@@ -55,14 +58,14 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         self._skip = 0
 
     def run(self):
-        """Train; returns the model."""
+        """Train, and return the model."""
         self.runner.call_hook('before_train')
-        self._skip = self.exact_resume.batches_of_epoch(
+        self._skip = self.exact_resume.completed_batches_of_epoch(
             self._epoch, self._iter, len(self.dataloader)
         )
         if not self._skip:
             self.exact_resume.restore(self.runner)
-            self._validate_again()
+            self._run_pending_validation()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._validate()
@@ -70,17 +73,17 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Train one epoch, or what is left of a resumed one."""
+        """Train for one epoch, or for the remaining part of a resumed one."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         skip, self._skip = self._skip, 0
         if skip:
             self.exact_resume.restore(self.runner)
-        draws = find_batches(self.dataloader)
-        if draws is not None:
-            draws.start_epoch(self._epoch, skip)
+        batch_sampler = seeded_batch_sampler(self.dataloader)
+        if batch_sampler is not None:
+            batch_sampler.start_epoch(self._epoch, skip)
         batches = iter(self.dataloader)
-        if draws is None:  # nothing to skip by: load and drop
+        if batch_sampler is None:  # Batches can only be skipped by loading them.
             batches = islice(batches, skip, None)
         for index, batch in enumerate(batches, skip):
             self.run_iter(index, batch)
@@ -94,9 +97,9 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
 
 
 class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
-    """Training by iterations; arguments as MMEngine's `IterBasedTrainLoop`.
+    """Iteration-based training loop with the arguments of MMEngine's `IterBasedTrainLoop`.
 
-    Its data workers start with the training, not when it is built.
+    Data workers are started when training starts, not when the loop is built.
     """
 
     def __init__(
@@ -108,12 +111,12 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         val_interval: int = 1000,
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
-        # Not IterBasedTrainLoop's, which draws the first batches.
+        # The constructor of IterBasedTrainLoop would load the first batches.
         BaseLoop.__init__(self, runner, dataloader)
         if int(max_iters) != max_iters:
             raise ValueError(f'max_iters={max_iters}: expected an integer')
         self._max_iters = int(max_iters)
-        self._max_epochs = 1  # as MMEngine's
+        self._max_epochs = 1  # as in MMEngine
         self._epoch = self._iter = 0
         self.val_begin = val_begin
         self.val_interval = val_interval
@@ -127,33 +130,33 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         self.exact_resume = runner.exact_resume
 
     def run(self):
-        """Train; returns the model."""
+        """Train, and return the model."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self.exact_resume.restore(self.runner)
-        self._validate_again()
+        self._run_pending_validation()
         self.dataloader_iterator = self._batches(
-            self.exact_resume.batches_done(self._iter, self.dataloader)
+            self.exact_resume.completed_batches(self._iter, self.dataloader)
         )
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
             self._validate()
-        self.dataloader_iterator.close()  # ends its workers
+        self.dataloader_iterator.close()  # stops its workers
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
 
     def _batches(self, skip: int) -> Generator:
-        """Batches without an end, but for the first `skip`."""
-        draws = find_batches(self.dataloader)
-        if draws is None:  # nothing to skip by: load and drop
+        """Iterate over batches without end, starting after the first `skip` batches."""
+        batch_sampler = seeded_batch_sampler(self.dataloader)
+        if batch_sampler is None:  # Batches can only be skipped by loading them.
             yield from islice(_InfiniteDataloaderIterator(self.dataloader), skip, None)
             return
-        draws.skip(skip)
+        batch_sampler.skip(skip)
         while len(self.dataloader):
             yield from self.dataloader
-            draws.next_epoch()
+            batch_sampler.next_epoch()
 
     def _validation_is_due(self) -> bool:
         return self._iter >= self.val_begin and (
@@ -162,13 +165,13 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
 
 
 def use_resumable_loop(train_cfg: dict) -> dict:
-    """Put these loops in the place of MMEngine's.
+    """Replace MMEngine's training loop in a config by the resumable one.
 
     Args:
-        train_cfg: Of a config. Another loop that it names stays.
+        train_cfg: The `train_cfg` of a config. Any other loop that it selects is kept.
 
     Returns:
-        A copy with the loop's class as its `type`.
+        A copy whose `type` is the class of the loop.
     """
     train_cfg = dict(train_cfg)
     kind = train_cfg.pop('type', None)
@@ -176,5 +179,5 @@ def use_resumable_loop(train_cfg: dict) -> dict:
         by_epoch = train_cfg.pop('by_epoch', True)
         kind = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
     name = kind if isinstance(kind, str) else kind.__name__
-    ours = {'EpochBasedTrainLoop': ResumableEpochLoop, 'IterBasedTrainLoop': ResumableIterLoop}
-    return dict(train_cfg, type=ours.get(name.split('.')[-1], kind))
+    resumable = {'EpochBasedTrainLoop': ResumableEpochLoop, 'IterBasedTrainLoop': ResumableIterLoop}
+    return dict(train_cfg, type=resumable.get(name.split('.')[-1], kind))

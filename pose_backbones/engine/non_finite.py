@@ -1,4 +1,4 @@
-"""Stops a training, or skips its step, where a loss or gradient is NaN."""
+"""Stop training, or skip a step, if a loss or gradient is NaN or infinite."""
 
 import math
 
@@ -12,33 +12,33 @@ from torch.optim import Optimizer
 
 from ..errors import ConfigError, TrainingError, closest
 from .exact_resume import is_accumulating, optim_wrappers
-from .saving import not_finite
+from .saving import non_finite_names
 
 ACTIONS = ('stop', 'skip')
-#: images of each process that a message names
-_NAMED = 64
-#: a loss scale that no healthy run reaches (it starts at 65536)
-_LOWEST_SCALE = 2**-10
-#: steps in a row that the loss scaler may leave out
-_SCALER_SKIPS = 30
+#: number of images of each process in a message
+_MAX_IMAGES = 64
+#: lower bound of the loss scale; it starts at 65536
+_MIN_SCALE = 2**-10
+#: number of consecutive steps that the loss scaler may skip
+_MAX_SCALER_SKIPS = 30
 
 
 class NonFiniteHook(Hook):
-    """Guards the weights against a loss or gradient norm that is NaN or
-    infinite: the step is not taken, and the run stops or goes on.
+    """Protect the weights from a loss or gradient norm that is NaN or infinite.
 
-    `PoseRunner` registers it. All processes decide alike, also if only one
-    has such a loss. In mixed precision, infinite gradients are left to the
-    loss scaler until its scale has collapsed.
+    The optimizer step is not taken, and training stops or continues with the next step.
+    `PoseRunner` registers this hook. All processes take the same decision, even if only one of them
+    has such a loss. In mixed precision, infinite gradients are handled by the loss scaler until its
+    scale has collapsed.
 
     Args:
-        action: `'stop'`: raise a `TrainingError` before anything of this
-            iteration is saved. `'skip'`: log a warning and go on; with
-            gradient accumulation, the whole accumulated step is dropped.
-        max_skips: Skipped steps in a row at which `'skip'` stops, too.
+        action: `'stop'`: raise a `TrainingError` before anything of this iteration is saved.
+            `'skip'`: log a warning and continue; with gradient accumulation, the whole accumulated
+            step is skipped.
+        max_skips: Number of consecutive skipped steps after which `'skip'` stops as well.
     """
 
-    priority = 'HIGHEST'  # before the losses are logged
+    priority = 'HIGHEST'  # runs before the losses are logged
 
     def __init__(self, action: str = 'stop', max_skips: int = 20) -> None:
         if action not in ACTIONS:
@@ -48,11 +48,11 @@ class NonFiniteHook(Hook):
             )
         self.action = action
         self.max_skips = max_skips
-        self._wrappers: dict = {}  # by the id of their optimizer
+        self._wrappers: dict = {}  # id of the optimizer → its wrapper
         self._hub = None
-        self._skips = self._scaler_skips = 0  # in a row
-        self._drop = False  # the step that is being accumulated
-        self._images: list[str] = []  # of earlier batches of that step
+        self._skips = self._scaler_skips = 0  # consecutive
+        self._drop = False  # whether to skip the step that is being accumulated
+        self._images: list[str] = []  # names of the images of earlier batches of that step
         self._start_iteration()
 
     def _start_iteration(self) -> None:
@@ -60,10 +60,10 @@ class NonFiniteHook(Hook):
         self._norm: float | torch.Tensor | None = None
         self._lr: float | None = None
         self._stepped = self._fused = False
-        self._found = False  # something that is not finite
+        self._non_finite = False
 
     def before_train(self, runner) -> None:
-        """Watch the losses of the model and the steps of the optimizers."""
+        """Register hooks on the forward pass of the model and the steps of the optimizers."""
         self._hub = runner.message_hub
         for wrapper in optim_wrappers(runner.optim_wrapper):
             self._wrappers[id(wrapper.optimizer)] = wrapper
@@ -72,23 +72,23 @@ class NonFiniteHook(Hook):
         model.register_forward_hook(self._after_forward, with_kwargs=True)
 
     def _after_forward(self, model, args, kwargs, output) -> None:
-        """Add up the losses of the iteration, without waiting for a GPU."""
+        """Sum up the losses of the iteration, without synchronizing with a GPU."""
         if kwargs.get('mode') != 'loss' or not isinstance(output, dict):
             return
         for name, value in output.items():
-            if 'loss' not in name:  # e.g. an accuracy
+            if 'loss' not in name:  # for example an accuracy
                 continue
             for part in value if isinstance(value, (list, tuple)) else [value]:
                 part = part.detach().float().mean()
                 self._loss = part if self._loss is None else self._loss + part
 
     def _before_step(self, optimizer: Optimizer, args, kwargs) -> None:
-        """Take the gradients away where the step must not be taken."""
+        """Remove the gradients if the step must not be taken."""
         if getattr(optimizer, 'found_inf', None) is not None:
-            self._fused = True  # it asks the loss scaler on its own
+            self._fused = True  # A fused optimizer handles the result of the loss scaler itself.
             return
         self._stepped = True
-        if not (self._found or self._drop):
+        if not (self._non_finite or self._drop):
             self._lr = next(
                 (
                     group['lr']
@@ -99,17 +99,18 @@ class NonFiniteHook(Hook):
             )
             self._norm = self._gradient_norm(optimizer)
             self._decide(self._lr is not None)
-        if self._found or self._drop:
+        if self._non_finite or self._drop:
             _drop_gradients(optimizer)
 
     def _gradient_norm(self, optimizer: Optimizer) -> float | torch.Tensor | None:
+        """Return the norm of the gradients; None if there are none."""
         wrapper = self._wrappers[id(optimizer)]
         if (
             getattr(wrapper, 'clip_grad_kwargs', None)
             and wrapper.grad_name == 'grad_norm'
             and 'train/grad_norm' in self._hub.log_scalars
         ):
-            # Measured before the clipping, which hides an infinite norm.
+            # The norm is measured before clipping, which hides an infinite norm.
             return float(self._hub.get_scalar('train/grad_norm').current())
         gradients = [
             parameter.grad.coalesce().values() if parameter.grad.is_sparse else parameter.grad
@@ -120,10 +121,10 @@ class NonFiniteHook(Hook):
         return get_total_norm(gradients) if gradients else None
 
     def _decide(self, bad: bool) -> None:
-        """Look at the loss and the norm, and agree with other processes.
+        """Check the loss and the gradient norm, and synchronize the result between processes.
 
         Args:
-            bad: Whether something else is known not to be finite.
+            bad: Whether another value is known not to be finite.
         """
         values = [value for value in (self._loss, self._norm) if isinstance(value, torch.Tensor)]
         if isinstance(self._norm, float):
@@ -136,24 +137,24 @@ class NonFiniteHook(Hook):
             if dist.get_backend() == 'nccl':
                 flag = flag.cuda()
             dist.all_reduce(flag, dist.ReduceOp.MAX)
-        self._found = bool(flag)
+        self._non_finite = bool(flag)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
-        """Stop, or say what was skipped.
+        """Stop training, or log the step that was skipped.
 
         Raises:
-            TrainingError: With the iteration and each process's images.
+            TrainingError: With the iteration and the images of each process.
         """
         accumulating = is_accumulating(runner.optim_wrapper)
         scale = None
-        if not self._stepped:  # accumulating, or the loss scaler said no
+        if not self._stepped:  # accumulating, or skipped by the loss scaler
             scale = None if accumulating else self._collapsed_scale()
             self._decide(scale is not None)
         elif not self._drop:
             self._scaler_skips = 0
-        if self._found:
+        if self._non_finite:
             self._report(runner, data_batch, outputs or {}, scale)
             if accumulating:
                 for wrapper in self._wrappers.values():
@@ -168,18 +169,18 @@ class NonFiniteHook(Hook):
         self._start_iteration()
 
     def _collapsed_scale(self) -> float | None:
-        """The loss scale of mixed precision, where it cannot recover."""
+        """Return the loss scale of mixed precision if it cannot recover, else None."""
         for wrapper in self._wrappers.values():
             if (scaler := getattr(wrapper, 'loss_scaler', None)) is None:
                 continue
             self._scaler_skips += not self._fused
             scale = scaler.get_scale()
-            if scale < _LOWEST_SCALE or self._scaler_skips > _SCALER_SKIPS:
+            if scale < _MIN_SCALE or self._scaler_skips > _MAX_SCALER_SKIPS:
                 return scale
         return None
 
     def _report(self, runner, data_batch, outputs: dict, scale: float | None) -> None:
-        """Gather what the processes know; raise it or log it."""
+        """Gather the information of all processes, and raise an error or log a warning."""
         losses = {
             name: float(torch.as_tensor(value).detach())
             for name, value in outputs.items()
@@ -187,49 +188,48 @@ class NonFiniteHook(Hook):
         }
         losses = {name: value for name, value in losses.items() if not math.isfinite(value)}
         images = _image_names(data_batch)
-        if not losses:  # it may be of any batch since the last step
+        if not losses:  # Any batch since the last step may be the cause.
             images = self._images + images
-        broken = (
+        broken_tensors = (
             []
             if self.action == 'stop'
-            else not_finite(getattr(runner.model, 'module', runner.model).state_dict())
+            else non_finite_names(getattr(runner.model, 'module', runner.model).state_dict())
         )
         reports = all_gather_object(
-            dict(rank=get_rank(), losses=losses, images=images, broken=broken)
+            dict(rank=get_rank(), losses=losses, images=images, broken_tensors=broken_tensors)
         )
-        guilty = [one for one in reports if one['losses']] or reports
-        broken = [name for one in reports for name in one['broken']]
+        causes = [report for report in reports if report['losses']] or reports
+        broken_tensors = [name for report in reports for name in report['broken_tensors']]
         message = (
             f'iteration {runner.iter + 1}: '
-            f'{self._cause(guilty, scale)}; images: '
-            f'{"; ".join(map(_show_images, guilty))}. '
+            f'{self._cause(causes, scale)}; images: '
+            f'{"; ".join(map(_show_images, causes))}. '
         )
         if self.action == 'stop' or self._lr is not None or scale is not None:
             raise TrainingError(
-                message + 'This step was not taken, and nothing was saved '
-                'after it. Check these images, their annotations, the '
-                'learning rate and the normalization'
+                message + 'This step was not taken, and nothing was saved after it. Check these '
+                'images, their annotations, the learning rate and the normalization'
                 + (
                     ''
                     if self._lr is not None or scale is not None
-                    else ', or leave such steps out: --non-finite skip'
+                    else ', or skip such steps with --non-finite skip'
                 )
             )
-        if broken:
+        if broken_tensors:
             raise TrainingError(
-                message + f'Skipping the step does not help, since '
-                f'{broken[0]} of the model is not finite any more'
-                + (f' ({len(broken)} such tensors)' if len(broken) > 1 else '')
+                message + f'Skipping the step does not help, since {broken_tensors[0]} of the '
+                'model is not finite'
+                + (f' ({len(broken_tensors)} such tensors)' if len(broken_tensors) > 1 else '')
                 + ': resume from the last checkpoint'
             )
         self._skips += 1
         if self._skips >= self.max_skips:
             raise TrainingError(
-                message + f'These were {self._skips} skipped steps in a row: '
-                'check the data and the learning rate'
+                message + f'These were {self._skips} skipped steps in a row: check the data and '
+                'the learning rate'
             )
         runner.logger.warning(message + 'The step is skipped.')
-        # One NaN would hide the mean of all that is logged with it.
+        # A single NaN would make the logged mean NaN.
         for name in losses:
             del outputs[name]
         norms = self._hub.log_scalars.get('train/grad_norm')
@@ -240,17 +240,18 @@ class NonFiniteHook(Hook):
             )
 
     def _cause(self, reports: list[dict], scale: float | None) -> str:
+        """Describe the value that is not finite."""
         if self._lr is not None:
             return f'the learning rate is {self._lr}'
         if scale is not None:
             return (
-                f'the loss scale has fallen to {scale:g}, as gradients '
-                'were not finite in mixed precision time and again'
+                f'the loss scale has fallen to {scale:g}, since gradients were repeatedly not '
+                'finite in mixed precision'
             )
         shown = [
-            f'{name}={value} on rank {one["rank"]}'
-            for one in reports
-            for name, value in one['losses'].items()
+            f'{name}={value} on rank {report["rank"]}'
+            for report in reports
+            for name, value in report['losses'].items()
         ]
         if shown:
             return f'the loss is not finite ({", ".join(shown)})'
@@ -265,24 +266,24 @@ def _drop_gradients(optimizer: Optimizer) -> None:
 
 
 def _image_names(data_batch) -> list[str]:
-    """What a batch's images are called: ids, with paths where known."""
+    """Return the IDs of the images in a batch, with their paths if available."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     names = []
     for sample in samples if isinstance(samples, (list, tuple)) else ():
-        known = getattr(sample, 'metainfo', {})
-        number, path = known.get('img_id'), known.get('img_path')
-        if number is not None and path is not None:
-            names.append(f'{number} ({path})')
-        elif number is not None or path is not None:
-            names.append(str(path if number is None else number))
+        metainfo = getattr(sample, 'metainfo', {})
+        image_id, path = metainfo.get('img_id'), metainfo.get('img_path')
+        if image_id is not None and path is not None:
+            names.append(f'{image_id} ({path})')
+        elif image_id is not None or path is not None:
+            names.append(str(path if image_id is None else image_id))
     return names
 
 
 def _show_images(report: dict) -> str:
     images = list(dict.fromkeys(report['images']))
-    more = len(images) - _NAMED
+    more = len(images) - _MAX_IMAGES
     return (
         f'rank {report["rank"]}: '
-        + (', '.join(images[:_NAMED]) or 'unknown')
+        + (', '.join(images[:_MAX_IMAGES]) or 'unknown')
         + (f' and {more} more' if more > 0 else '')
     )

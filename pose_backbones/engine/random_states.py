@@ -1,8 +1,8 @@
-"""The states of the global random generators, as plain data.
+"""Get, set and check the states of the global random number generators.
 
-Python, NumPy and PyTorch each have global generators, which dropout, drop
-path and augmentation draw from. Their states are turned into dicts of
-tensors, integers and floats, which any reader of checkpoints admits.
+Python, NumPy and PyTorch have global generators, which dropout, drop path and data augmentation
+use. Their states are converted to dicts of tensors, integers and floats, which any checkpoint
+reader supports.
 """
 
 import contextlib
@@ -12,18 +12,17 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-#: length of the Mersenne Twister's key in NumPy; Python adds a position
+#: length of the Mersenne Twister key in NumPy; Python appends the position
 _KEY = 624
 
 
 def get_random_states() -> dict:
-    """The states of this process's global generators.
+    """Return the states of the global generators of this process.
 
     Returns:
-        `python`: its key and position (625 integers) and the stored normal
-        number or None; `numpy`: key (624 integers), position, whether a
-        normal number is stored, that number; `torch`: a byte tensor; `cuda`:
-        a byte tensor of the current device, or None.
+        `python`: key and position (625 integers) and the cached normal number or None; `numpy`: key
+        (624 integers), position, whether a normal number is cached, and that number; `torch`: a
+        byte tensor; `cuda`: a byte tensor for the current device, or None.
     """
     _, python, gauss = random.getstate()
     _, key, position, has_gauss, cached = np.random.get_state()
@@ -41,11 +40,11 @@ def get_random_states() -> dict:
 
 
 def set_random_states(states: dict) -> None:
-    """Put back what `get_random_states` returned.
+    """Restore states that `get_random_states` has returned.
 
     Args:
-        states: Of this process. Values of a file are to be checked with
-            `check_random_states` beforehand.
+        states: States of this process. States from a file have to be checked with
+            `check_random_states` first.
     """
     python, numpy = states['python'], states['numpy']
     random.setstate((3, tuple(python['key'].tolist()), python['gauss']))
@@ -65,12 +64,13 @@ def set_random_states(states: dict) -> None:
 
 @contextlib.contextmanager
 def preserved_random_states(cuda: bool = True) -> Iterator[None]:
-    """What runs inside does not change the global random generators.
+    """Restore the states of the global generators at the end of a `with` block.
 
     Args:
-        cuda: Whether it may use the GPU's; looking there waits for the GPU.
+        cuda: Whether the block may use the generator of the GPU; reading its state synchronizes
+            with the GPU.
     """
-    # As they are: plain data would take ten times as long for each batch.
+    # The states are not converted to plain data, which would take ten times as long.
     python, numpy = random.getstate(), np.random.get_state()
     cpu = torch.get_rng_state()
     gpu = torch.cuda.get_rng_state() if cuda and _uses_cuda() else None
@@ -85,13 +85,13 @@ def preserved_random_states(cuda: bool = True) -> Iterator[None]:
 
 
 def check_random_states(states: object) -> None:
-    """Refuse values from a file that are no random states.
+    """Check that a value from a file is a dict of random states.
 
     Args:
-        states: What the file holds in their place.
+        states: The value.
 
     Raises:
-        ValueError: With the entry and what it should be.
+        ValueError: With the invalid entry and the expected value.
     """
     _check_dict(states, 'random states', 'python', 'numpy', 'torch', 'cuda')
     python, numpy = states['python'], states['numpy']
@@ -113,7 +113,7 @@ def check_random_states(states: object) -> None:
     _check_bytes(states['torch'], 'torch', torch.get_rng_state().numel())
     if states['cuda'] is not None:
         _check_bytes(states['cuda'], 'cuda', 16)  # seed and offset
-    try:  # the library itself decides whether the bytes are a state
+    try:  # PyTorch itself checks whether the bytes are a valid state.
         torch.Generator().set_state(states['torch'].cpu())
     except RuntimeError as error:
         raise ValueError(f'torch: {error}') from error
@@ -130,7 +130,7 @@ def _check_dict(value: object, what: str, *keys: str) -> None:
             if isinstance(value, dict)
             else type(value).__name__
         )
-        raise ValueError(f'{what}: found {shown}; expected a dict of {", ".join(keys)}')
+        raise ValueError(f'{what}: found {shown}; expected a dict with {", ".join(keys)}')
 
 
 def _check_key(value: object, what: str, length: int) -> None:
@@ -143,7 +143,7 @@ def _check_key(value: object, what: str, length: int) -> None:
             f'{what}: key is {_shown(value)}; expected a tensor of {length} integers (int64)'
         )
     if value.min() < 0 or value.max() >= 2**32:
-        raise ValueError(f'{what}: key holds values outside of 32 bits')
+        raise ValueError(f'{what}: key contains values of more than 32 bits')
 
 
 def _check_bytes(value: object, what: str, length: int) -> None:

@@ -28,48 +28,48 @@ from torch.utils.data import DataLoader
 from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ..configs import building
 from ..errors import CheckpointError, ConfigError, DatasetError, PoseBackbonesError
-from ..utils.files import replacing, saying_why
-from .checkpoint_hook import stand_in
+from ..utils.files import atomic_write, convert_write_errors
+from .checkpoint_hook import use_safe_checkpoint_hook
 from .checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
 from .distributed import check_devices, translate_launcher
 from .exact_resume import ExactResumeHook
 from .loops import use_resumable_loop
 from .non_finite import NonFiniteHook
+from .optimizer_states import check_optimizer, check_schedules, copy_tensors, load_schedules
 from .resuming import (
     check_limits,
-    check_optimizer,
-    check_schedules,
     check_training_state,
+    dataset_differences,
     load_hub,
-    load_schedules,
-    other_data,
-    own_tensors,
     resume_report,
 )
-from .saving import check_finite, make_plain, write_checkpoint
+from .saving import check_finite, make_checkpoint_plain, write_checkpoint
 from .seeded_loading import seed_loader
 
-#: seconds; that of NCCL, where gloo by itself waits for half an hour
+#: seconds; the default of NCCL, whereas that of gloo is 30 minutes
 _TIMEOUT = 600
 
 
 class PoseRunner(Runner):
-    """The runner behind the tools.
+    """Runner that the command-line tools use.
 
-    It differs from MMEngine's in these places: weights load strictly unless
-    the config says `strict_load=False`; a checkpoint appears under its name
-    only when it is complete, and is never removed before the next one is; a
-    checkpoint is resumed as data (see `resume`); distributed runs work
-    without GPUs, over gloo; and more processes than GPUs are refused.
+    It differs from MMEngine's runner as follows:
+
+    - Weights are loaded strictly, unless the config contains `strict_load=False`.
+    - A checkpoint gets its name only when it is complete, and is not removed before the next one is
+      complete.
+    - A checkpoint is resumed as data, see `resume`.
+    - Distributed training also works without GPUs, with gloo.
+    - More processes than GPUs raise an error.
     """
 
-    #: the checkpoint to resume, as it is read before the model is built
+    #: path and content of the checkpoint to resume, which is read before the model is built
     _resumed: tuple[str, dict] | None = None
-    #: how the config's seed differs from the one of the checkpoint
-    _other_seed: list[str] = []
+    #: how the seed of the config differs from that of the checkpoint
+    _seed_differences: list[str] = []
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Join the other processes, over gloo where there is no GPU."""
+        """Initialize the process group, with gloo if there is no GPU."""
         if self.distributed and not dist.is_initialized():
             translate_launcher(self.launcher)
             if torch.cuda.is_available():
@@ -79,7 +79,7 @@ class PoseRunner(Runner):
         super().setup_env(env_cfg)
 
     def register_hooks(self, *args, **kwargs) -> None:
-        """Register the config's hooks, and those of every run."""
+        """Register the hooks of the config, and those that every run has."""
         super().register_hooks(*args, **kwargs)
         self.exact_resume = ExactResumeHook()
         self.register_hook(self.exact_resume)
@@ -90,9 +90,9 @@ class PoseRunner(Runner):
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Build a loader whose random numbers depend on the seed alone.
+        """Build a data loader whose random numbers depend only on the seed.
 
-        Arguments: see MMEngine's.
+        The arguments are those of MMEngine's method.
         """
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if seed is not None:
@@ -100,14 +100,13 @@ class PoseRunner(Runner):
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the loop; MMEngine's own give way to ones that resume
-        exactly."""
+        """Build the training loop; MMEngine's loops are replaced by loops that resume exactly."""
         if isinstance(loop, dict):
             loop = use_resumable_loop(loop)
         return super().build_train_loop(loop)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Make the model distributed; on a CPU there are no device ids."""
+        """Wrap the model for distributed training; on a CPU, without device IDs."""
         if not self.distributed or model_wrapper_cfg is not None or get_device() != 'cpu':
             return super().wrap_model(model_wrapper_cfg, model)
         return MMDistributedDataParallel(
@@ -117,14 +116,14 @@ class PoseRunner(Runner):
         )
 
     def _init_model_weights(self) -> None:
-        """Initialize, unless a checkpoint will fill every weight anyway."""
+        """Initialize the weights, unless a checkpoint will replace all of them."""
         if self._resume or (self._load_from and self.cfg.get('strict_load', True)):
             return
         super()._init_model_weights()
 
     def register_hook(self, hook, priority=None) -> None:
-        """Register a hook; `SafeCheckpointHook` for MMEngine's."""
-        super().register_hook(stand_in(hook), priority)
+        """Register a hook; MMEngine's `CheckpointHook` is replaced by `SafeCheckpointHook`."""
+        super().register_hook(use_safe_checkpoint_hook(hook), priority)
 
     def load_checkpoint(
         self,
@@ -134,25 +133,24 @@ class PoseRunner(Runner):
         revise_keys: list | None = None,
         checkpoint: dict | None = None,
     ) -> dict:
-        """Load weights; what does not fit is an error, or listed.
+        """Load weights; keys that do not match raise an error, or are logged with `strict=False`.
 
         Args:
-            filename: A file or a URL.
-            map_location: As in `torch.load`.
-            strict: Whether everything has to fit; None: as the config's
-                `strict_load` says, by default True.
-            revise_keys: Of MMEngine; not supported here.
-            checkpoint: What the file holds, where it has been read.
+            filename: A path or URL.
+            map_location: See `torch.load`.
+            strict: Whether all keys have to match. Default: `strict_load` of the config, or True.
+            revise_keys: Not supported; MMEngine's option to rename keys.
+            checkpoint: Content of the file, if it has already been read.
 
         Returns:
             The checkpoint.
 
         Raises:
-            CheckpointError: If it cannot be read or does not fit.
+            CheckpointError: If the file cannot be read or does not match the model.
         """
         if revise_keys:
             raise CheckpointError(
-                f'revise_keys={revise_keys} is not supported: rename the weights in the file'
+                f'revise_keys={revise_keys} is not supported: rename the keys in the file'
             )
         if strict is None:
             strict = self.cfg.get('strict_load', True)
@@ -164,7 +162,7 @@ class PoseRunner(Runner):
             if isinstance(error, PoseBackbonesError):
                 raise
             raise CheckpointError(
-                f'{filename} does not fit the hooks of the config: '
+                f'{filename} does not match the hooks of the config: '
                 f'{str(error).strip() or type(error).__name__}'
             ) from error
         model = getattr(self.model, 'module', self.model)
@@ -173,7 +171,7 @@ class PoseRunner(Runner):
             get_weights(checkpoint),
             filename,
             strict=strict,
-            hint='To load what fits all the same, add --non-strict',
+            hint='To load the keys that match, add --non-strict',
         )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
@@ -182,9 +180,10 @@ class PoseRunner(Runner):
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
     ) -> None:
-        """Seed the generators; a run that is resumed keeps its seed.
+        """Seed the generators; a resumed run keeps its seed.
 
-        Samplers take the seed when they are built, long before `resume`.
+        The checkpoint is read here, because samplers use the seed when they are built, before
+        `resume`.
         """
         if self._resumed is None and self.cfg.get('resume'):
             start = self.cfg.get('load_from') or self._latest()
@@ -195,29 +194,31 @@ class PoseRunner(Runner):
         super().set_randomness(seed, diff_rank_seed, deterministic)
 
     def _latest(self) -> str | None:
-        """The newest checkpoint of the work dir."""
+        """Return the path of the newest checkpoint in the work directory."""
         return latest_checkpoint(
             checkpoint_dir(self.cfg) if self.cfg.get('work_dir') else self.work_dir
         )
 
     def _keep_seed(self, meta: dict, seed: int | None) -> int | None:
-        """The seed of a checkpoint, where it has one."""
+        """Return the seed of a checkpoint if it has one, else the given seed."""
         saved = meta.get('seed')
         if saved is None:
             return seed
         if seed is not None and seed != saved:
-            self._other_seed = [f'randomness.seed: checkpoint {saved}, config {seed}']
+            self._seed_differences = [f'randomness.seed: checkpoint {saved}, config {seed}']
         self._randomness_cfg = {**self._randomness_cfg, 'seed': saved}
         return saved
 
     def load_or_resume(self) -> None:
-        """Load or resume the checkpoint that the config asks for."""
+        """Load or resume the checkpoint that the config selects."""
         if self._resume and self._load_from is None:
             self._load_from = self._resumed[0] if self._resumed else self._latest()
             if self._load_from is None:
-                self.logger.info(f'{self.work_dir} holds no checkpoint: a new training starts')
+                self.logger.info(
+                    f'{self.work_dir} contains no checkpoint: training starts from scratch'
+                )
                 self._resume = False
-                # No checkpoint has filled the weights.
+                # No checkpoint replaces the weights.
                 self._init_model_weights()
         super().load_or_resume()
 
@@ -228,28 +229,26 @@ class PoseRunner(Runner):
         resume_param_scheduler: bool = True,
         map_location='default',
     ) -> None:
-        """Continue a run; needs a training checkpoint, not mere weights.
+        """Resume training; the checkpoint needs a training state in addition to weights.
 
-        The checkpoint is data: it is checked as a whole before any of it is
-        applied, and no code from it runs. Where its settings differ from the
-        config's, a warning lists them.
+        The checkpoint is treated as data: no code in it is run, and it is checked completely before
+        any of it is used. If its settings differ from those of the config, a warning lists them.
 
         Args:
-            filename: A file or a URL.
-            resume_optimizer: Whether to take the state of the optimizer.
-            resume_param_scheduler: Whether to take that of the schedules.
-            map_location: As in `torch.load`; the default is the CPU, from
-                which values are copied to where the model is.
+            filename: A path or URL.
+            resume_optimizer: Whether to restore the state of the optimizer.
+            resume_param_scheduler: Whether to restore the states of the schedules.
+            map_location: See `torch.load`. By default, the checkpoint is loaded to the CPU, and its
+                values are copied to the device of the model.
 
         Raises:
-            CheckpointError: If it is malformed, of another model, optimizer
-                or schedule, or without their state. The run is then
-                unchanged.
+            CheckpointError: If the checkpoint is malformed, belongs to another model, optimizer or
+                schedule, or does not contain their state. The run is not changed.
         """
         checkpoint = None
         if self._resumed is not None and self._resumed[0] == filename:
             checkpoint = self._resumed[1]
-        self._resumed = None  # its memory is free after this
+        self._resumed = None  # frees its memory at the end of this method
         if checkpoint is None:
             checkpoint = read_checkpoint(
                 filename, 'cpu' if map_location == 'default' else map_location
@@ -259,7 +258,7 @@ class PoseRunner(Runner):
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         if self.param_schedulers is not None:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-        settings = list(self._other_seed)
+        settings = list(self._seed_differences)
         if resume_optimizer:
             settings += check_optimizer(
                 self.optim_wrapper, checkpoint['optimizer'], filename, meta['iter']
@@ -268,7 +267,7 @@ class PoseRunner(Runner):
             settings += check_schedules(
                 self.param_schedulers, checkpoint.get('param_schedulers'), filename
             )
-        settings += self._averaged(checkpoint)
+        settings += self._ema_differences(checkpoint)
         self.load_checkpoint(filename, checkpoint=checkpoint)
 
         self.train_loop._epoch = meta['epoch']
@@ -278,7 +277,7 @@ class PoseRunner(Runner):
             super().set_randomness(**self._randomness_cfg)
         load_hub(self.message_hub, checkpoint['message_hub'])
         if resume_optimizer:
-            self.optim_wrapper.load_state_dict(own_tensors(checkpoint['optimizer']))
+            self.optim_wrapper.load_state_dict(copy_tensors(checkpoint['optimizer']))
         if resume_param_scheduler:
             load_schedules(self.param_schedulers, checkpoint.get('param_schedulers'))
         self._has_loaded = True
@@ -286,22 +285,22 @@ class PoseRunner(Runner):
         report = resume_report(
             filename,
             settings,
-            other_data(
+            dataset_differences(
                 meta.get('dataset_meta'), getattr(self.train_dataloader.dataset, 'metainfo', None)
             ),
         )
         if report:
             self.logger.warning(report)
 
-    def _averaged(self, checkpoint: dict) -> list[str]:
-        """Whether the checkpoint's weights are averages that go on as such."""
+    def _ema_differences(self, checkpoint: dict) -> list[str]:
+        """Return a line if the averaged weights of the checkpoint will not be averaged further."""
         if 'ema_state_dict' not in checkpoint or any(
             isinstance(hook, EMAHook) for hook in self.hooks
         ):
             return []
         return [
-            'custom_hooks: the checkpoint is of a run with EMAHook, which '
-            'the config has not; its averaged weights are taken'
+            'custom_hooks: the checkpoint is from a run with EMAHook, but the config has none; '
+            'the averaged weights are used'
         ]
 
     def save_checkpoint(
@@ -315,20 +314,20 @@ class PoseRunner(Runner):
         by_epoch: bool = True,
         backend_args: dict | None = None,
     ) -> None:
-        """Save a checkpoint: plain data, finite weights, a whole file.
+        """Save a checkpoint atomically, as plain data and with finite weights.
 
-        All processes call it, and the first one writes. Hooks add to what is
-        saved in `gather_checkpoint(runner, extra)`, which runs in all
-        processes and may fill the dict `extra`, and then in MMEngine's
-        `before_save_checkpoint(runner, checkpoint)` in the first one.
+        All processes have to call this method; the first one writes the file. Hooks can add to the
+        checkpoint in `gather_checkpoint(runner, extra)`, which is called in all processes and may
+        add entries to the dict `extra`, and then in MMEngine's `before_save_checkpoint(runner,
+        checkpoint)`, which is called in the first process.
 
         Args:
-            See MMEngine's.
+            See MMEngine's method.
 
         Raises:
-            TrainingError: If weights or optimizer are not finite.
-            WorkDirError: If the disk is full or refuses. In both cases,
-                earlier checkpoints stay.
+            TrainingError: If weights or optimizer state are not finite.
+            WorkDirError: If the disk is full or cannot be written. Earlier checkpoints are kept in
+                both cases.
         """
         extra: dict = {}
         self.call_hook('gather_checkpoint', extra=extra)
@@ -338,7 +337,7 @@ class PoseRunner(Runner):
         checkpoint.update(extra)
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         check_finite(checkpoint, filename)
-        make_plain(checkpoint)
+        make_checkpoint_plain(checkpoint)
         if not is_local(out_dir, file_client_args, backend_args):
             save_by_backend(
                 checkpoint,
@@ -351,7 +350,7 @@ class PoseRunner(Runner):
         def hint() -> str:
             newest = newest_saved(out_dir)
             return (
-                f'. The newest whole checkpoint is {newest}; continue with --resume'
+                f'. The newest complete checkpoint is {newest}; continue with --resume'
                 if newest
                 else '. There is no earlier checkpoint'
             )
@@ -361,8 +360,8 @@ class PoseRunner(Runner):
     def _collect(
         self, save_optimizer: bool, save_param_scheduler: bool, meta: dict, by_epoch: bool
     ) -> dict:
-        """What MMEngine saves, in its layout."""
-        # Hooks save before the loop counts the epoch, or the iteration.
+        """Return the content of a checkpoint in MMEngine's layout."""
+        # Hooks save before the loop increments the epoch or iteration.
         meta.setdefault('epoch', self.epoch + int(by_epoch))
         meta.setdefault('iter', self.iter + int(not by_epoch))
         meta.update(
@@ -385,16 +384,19 @@ class PoseRunner(Runner):
         schedules = self.param_schedulers
         if save_param_scheduler and schedules is not None:
             checkpoint['param_schedulers'] = (
-                {name: [one.state_dict() for one in group] for name, group in schedules.items()}
+                {
+                    name: [schedule.state_dict() for schedule in group]
+                    for name, group in schedules.items()
+                }
                 if isinstance(schedules, dict)
-                else [one.state_dict() for one in schedules]
+                else [schedule.state_dict() for schedule in schedules]
             )
         return checkpoint
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Build the logger; that its file cannot be written is an error.
+        """Build the logger; raise an error if its file cannot be written.
 
-        Python's logging would print a traceback and go on.
+        Python's logging would print a traceback and continue.
         """
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
@@ -403,19 +405,19 @@ class PoseRunner(Runner):
         return logger
 
     def dump_config(self) -> None:
-        """Save the config in the work dir, whole or not at all."""
+        """Save the config in the work directory atomically."""
         if self.rank != 0:
             return
         name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
         path = Path(self.work_dir, name)
         if self.cfg.filename and path.exists() and path.samefile(self.cfg.filename):
-            return  # the config is there already, as its author wrote it
-        with saying_why(path, '--work-dir'), replacing(path) as draft:
+            return  # The config is already in the work directory.
+        with convert_write_errors(path, '--work-dir'), atomic_write(path) as draft:
             draft.write_text(self.cfg.pretty_text, encoding='utf-8')
 
 
 def _raise_disk_error(record: logging.LogRecord) -> None:
-    """Raise what a log's file has refused; called where it is handled."""
+    """Raise the error of writing to a log file; called while the error is handled."""
     error = sys.exc_info()[1]
     if isinstance(error, OSError):
         raise error
@@ -427,7 +429,7 @@ def _to_cpu(state: dict) -> dict:
 
 
 def _timeout(env_cfg: dict) -> timedelta:
-    """How long a process waits for another one that does not answer."""
+    """Return how long a process waits for another one that does not respond."""
     value = (env_cfg.get('dist_cfg') or {}).get('timeout', _TIMEOUT)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < 1e9):
         raise ConfigError(f'env_cfg.dist_cfg.timeout={value!r}: expected a number of seconds')
@@ -435,32 +437,32 @@ def _timeout(env_cfg: dict) -> timedelta:
 
 
 def load_dataset(runner: PoseRunner, split: str):
-    """Load the data set of a split now, and not when its loop starts.
+    """Load the dataset of a split before its loop starts.
 
     Args:
-        runner: Its loop of the split is built.
+        runner: A runner whose loop for the split has been built.
         split: `'train'`, `'val'` or `'test'`.
 
     Returns:
-        The data set.
+        The dataset.
 
     Raises:
-        DatasetError: If nobody is annotated in it.
+        DatasetError: If the dataset contains no annotated person.
     """
     try:
         return getattr(runner, f'{split}_loop').dataloader.dataset
     except ValueError as error:
         if 'need at least one array' not in str(error):
             raise
-        # MMEngine packs the list of people into one array.
+        # MMEngine serializes the list of instances into one array.
         raise DatasetError(
-            f'the {split} data is empty: not one annotated person is in '
+            f'the {split} data is empty: no person is annotated in '
             f'{runner.cfg[f"{split}_dataloader"].dataset.ann_file}'
         ) from error
 
 
 def build_runner(cfg: Config) -> PoseRunner:
-    """Build the runner, the model with it.
+    """Build the runner and the model of a config.
 
     Args:
         cfg: A config.
@@ -469,7 +471,7 @@ def build_runner(cfg: Config) -> PoseRunner:
         The runner.
 
     Raises:
-        ConfigError: If the model refuses an argument.
+        ConfigError: If the constructor of the model raises an error.
     """
     with building(cfg):
         return PoseRunner.from_cfg(cfg)

@@ -1,4 +1,4 @@
-"""Writing checkpoints: plain data, finite weights, whole files only."""
+"""Save checkpoints as plain data, with finite weights, and atomically."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -11,98 +11,98 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from ..checkpoints import write_file
 from ..errors import TrainingError, WorkDirError
-from ..utils.files import FULL, reason, replacing
+from ..utils.files import FULL, atomic_write, os_error_reason
 from .checkpoints import PARTIAL
 
-_NAMED = 5  # tensors that an error names at most
-#: how a value is dropped that is no data
+#: maximum number of tensor names in an error message
+_MAX_NAMES = 5
+#: result of the conversion of a value that is not data
 _DROPPED = object()
 
 
 def write_checkpoint(content: dict, path: Path, hint: Callable[[], str] = str) -> None:
-    """Write a checkpoint so that its name stands for a whole file, always.
+    """Write a checkpoint atomically: a file of this name is complete at any time.
 
-    It is written under `path` + `.partial`, forced to the disk and renamed.
+    The checkpoint is written to `path` + `.partial`, flushed to the disk and renamed.
 
     Args:
-        content: What `torch.save` shall store.
-        path: Of the file, which may exist.
-        hint: Called for the end of an error: what the user can do.
+        content: Object for `torch.save`.
+        path: Path of the file, which may exist.
+        hint: Returns text for the end of an error message: what the user can do.
 
     Raises:
-        WorkDirError: If the disk is full or refuses. Nothing half written
-            stays, and an earlier file of this name is as it was.
+        WorkDirError: If the disk is full or cannot be written. The partial file is removed, and an
+            existing file at `path` is not modified.
     """
     try:
-        with replacing(path, draft=Path(f'{path}{PARTIAL}')) as draft:
+        with atomic_write(path, draft=Path(f'{path}{PARTIAL}')) as draft:
             write_file(content, draft)
     except OSError as error:
         raise WorkDirError(
-            f'the checkpoint {path} cannot be written: {reason(error)}. '
-            f'{_what_to_do(error)}{hint()}'
+            f'the checkpoint {path} cannot be written: {os_error_reason(error)}. '
+            f'{_advice(error)}{hint()}'
         ) from error
 
 
-def _what_to_do(error: OSError) -> str:
+def _advice(error: OSError) -> str:
     if error.errno in FULL:
         return 'Free some space, or choose a --work-dir on another disk'
     return 'Check the permissions and the disk'
 
 
 def check_finite(checkpoint: dict, name: str) -> None:
-    """Refuse to save weights or an optimizer state that is not finite.
+    """Check that weights and optimizer state are finite before they are saved.
 
     Args:
-        checkpoint: Of MMEngine's layout.
-        name: Of the file, for the message.
+        checkpoint: A checkpoint in MMEngine's layout.
+        name: File name, for the error message.
 
     Raises:
-        TrainingError: With the first tensors that have NaN or infinity.
+        TrainingError: With the names of the first tensors that contain NaN or infinity.
     """
-    broken = [
-        *not_finite(checkpoint['state_dict']),
-        *not_finite(checkpoint.get('ema_state_dict') or {}, 'EMA of '),
-        *not_finite(checkpoint.get('optimizer') or {}, 'optimizer '),
+    names = [
+        *non_finite_names(checkpoint['state_dict']),
+        *non_finite_names(checkpoint.get('ema_state_dict') or {}, 'EMA of '),
+        *non_finite_names(checkpoint.get('optimizer') or {}, 'optimizer '),
     ]
-    if broken:
+    if names:
         raise TrainingError(
-            f'{name} is not saved, for training has diverged: NaN or '
-            f'infinity in {some(broken)}. Earlier checkpoints are kept; '
-            'continue from one of them with a lower learning rate or with '
-            'gradient clipping (optim_wrapper.clip_grad)'
+            f'{name} is not saved, since training has diverged: NaN or infinity in '
+            f'{join_first_names(names)}. Earlier checkpoints are kept; continue from one of '
+            'them with a lower learning rate or with gradient clipping (optim_wrapper.clip_grad)'
         )
 
 
-def some(names: list[str]) -> str:
-    """The first names of a list, and how many follow."""
-    more = len(names) - _NAMED
-    shown = ', '.join(names[:_NAMED])
+def join_first_names(names: list[str]) -> str:
+    """Join the first names of a list, and state how many more there are."""
+    more = len(names) - _MAX_NAMES
+    shown = ', '.join(names[:_MAX_NAMES])
     return f'{shown} and {more} more tensors' if more > 0 else shown
 
 
-def not_finite(value, prefix: str = '') -> list[str]:
-    """The tensors with NaN or infinity in nested dicts.
+def non_finite_names(value, prefix: str = '') -> list[str]:
+    """Return the names of the tensors in nested dicts that contain NaN or infinity.
 
     Args:
-        value: Dicts, lists, tensors; anything else is left alone.
-        prefix: Of the names.
+        value: Dicts, lists and tensors; anything else is ignored.
+        prefix: Prefix of the names.
 
     Returns:
         Their names, such as `optimizer state.3.exp_avg`.
     """
     return [
         name
-        for name, tensor in tensors_of(value, prefix)
+        for name, tensor in iterate_tensors(value, prefix)
         if not torch.isfinite(tensor if tensor.itemsize > 1 else tensor.float()).all()
     ]
 
 
-def tensors_of(value, prefix: str = '') -> Iterator[tuple[str, torch.Tensor]]:
-    """The floating-point and complex tensors in nested dicts and lists.
+def iterate_tensors(value, prefix: str = '') -> Iterator[tuple[str, torch.Tensor]]:
+    """Iterate over the floating-point and complex tensors in nested dicts and lists.
 
     Args:
-        value: Dicts, lists, tensors; anything else is left alone.
-        prefix: Of the names.
+        value: Dicts, lists and tensors; anything else is ignored.
+        prefix: Prefix of the names.
 
     Yields:
         Name and tensor.
@@ -112,37 +112,37 @@ def tensors_of(value, prefix: str = '') -> Iterator[tuple[str, torch.Tensor]]:
             yield prefix.rstrip('.'), value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from tensors_of(item, f'{prefix}{key}.')
+            yield from iterate_tensors(item, f'{prefix}{key}.')
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
-            yield from tensors_of(item, f'{prefix}{number}.')
+            yield from iterate_tensors(item, f'{prefix}{number}.')
 
 
-def plain(value, place: str = '', dropped: Callable[[str], object] = len):
-    """Turn a value into plain data, which any reader of checkpoints admits.
+def to_plain(value, location: str = '', dropped: Callable[[str], object] = len):
+    """Convert a value to plain data, which any checkpoint reader supports.
 
     Args:
-        value: Anything.
-        place: Where it stands, for `dropped`.
-        dropped: Called with the place of each entry that is left out since
-            it is no data, such as a function.
+        value: Any value.
+        place: Location of the value, for `dropped`.
+        dropped: Called with the location of each entry that is dropped because it is not data, such
+            as a function.
 
     Returns:
-        None, numbers, strings, bytes, tensors, numeric arrays and history
-        buffers as they are; dicts, lists, tuples and sets of them; paths as
-        strings; numbers of NumPy as Python's; text arrays as lists.
+        None, numbers, strings, bytes, tensors, numeric arrays and history buffers unchanged; dicts,
+        lists, tuples and sets of them; paths as strings; NumPy numbers as Python numbers; text
+        arrays as lists.
     """
-    result = _plain(value, place, dropped)
+    result = _plain(value, location, dropped)
     return None if result is _DROPPED else result
 
 
-def _plain(value, place: str, dropped: Callable[[str], object]):
+def _plain(value, location: str, dropped: Callable[[str], object]):
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, (torch.Tensor, HistoryBuffer)):
         return value
     for kind in (bool, int, float, complex, str, bytes):
-        if isinstance(value, kind):  # of a subclass, the value alone
+        if isinstance(value, kind):  # Values of subclasses are converted.
             return value if type(value) is kind else kind(value)
     if isinstance(value, np.generic) and value.dtype.kind in 'biufcUS':
         item = value.item()
@@ -150,46 +150,48 @@ def _plain(value, place: str, dropped: Callable[[str], object]):
     if isinstance(value, np.ndarray):
         if value.dtype.kind in 'biufc':
             return np.asarray(value)
-        return _plain(value.tolist(), place, dropped)
+        return _plain(value.tolist(), location, dropped)
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return _plain_dict(value, place, dropped)
+        return _plain_dict(value, location, dropped)
     if isinstance(value, (list, tuple, set, frozenset)) or hasattr(value, 'appendleft'):
-        items = [_plain(item, f'{place}[{number}]', dropped) for number, item in enumerate(value)]
+        items = [
+            _plain(item, f'{location}[{number}]', dropped) for number, item in enumerate(value)
+        ]
         items = [item for item in items if item is not _DROPPED]
         return tuple(items) if isinstance(value, tuple) else items
-    dropped(place)
+    dropped(location)
     return _DROPPED
 
 
-def _plain_dict(value: Mapping, place: str, dropped: Callable[[str], object]) -> dict:
+def _plain_dict(value: Mapping, location: str, dropped: Callable[[str], object]) -> dict:
     result = {}
     for key, item in value.items():
-        name = f'{place}.{key}' if place else str(key)
+        name = f'{location}.{key}' if location else str(key)
         key, item = (_plain(part, name, dropped) for part in (key, item))
         if key is not _DROPPED and item is not _DROPPED:
             result[key] = item
     return result
 
 
-def make_plain(checkpoint: dict) -> None:
-    """Leave nothing but plain data in a checkpoint, in place.
+def make_checkpoint_plain(checkpoint: dict) -> None:
+    """Convert a checkpoint to plain data, in place.
 
-    Weights stay as they are. What is left out is logged, but for functions
-    of schedules (MMEngine's `OneCycleLR`), which the config gives anew.
+    Weights are not changed. Entries that are dropped are logged, except for functions of schedules
+    (MMEngine's `OneCycleLR`), which are created again from the config.
 
     Args:
-        checkpoint: Of MMEngine's layout.
+        checkpoint: A checkpoint in MMEngine's layout.
     """
-    lost: list[str] = []
+    dropped: list[str] = []
     for key in list(checkpoint):
         if key not in ('state_dict', 'ema_state_dict'):
-            schedule = key == 'param_schedulers'
-            checkpoint[key] = plain(checkpoint[key], key, len if schedule else lost.append)
-    if lost:
+            is_schedule = key == 'param_schedulers'
+            checkpoint[key] = to_plain(checkpoint[key], key, len if is_schedule else dropped.append)
+    if dropped:
         print_log(
-            f'not saved, for these are no plain data: {", ".join(lost)}',
+            f'not saved, since they are not plain data: {", ".join(dropped)}',
             logger='current',
             level=logging.WARNING,
         )

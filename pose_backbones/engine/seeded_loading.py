@@ -1,12 +1,12 @@
-"""Data loading whose random numbers do not depend on workers or restarts.
+"""Load data such that random numbers depend neither on the workers nor on restarts.
 
-Augmentation draws from the global generators of Python, NumPy and PyTorch.
-In a plain `DataLoader` what a sample gets depends on how many samples the
-same worker has loaded before, so a resumed run differs from an unbroken one.
-Here each sample has a seed made from the run's seed, the process, the epoch,
-the number of the batch and the place in it; the generators are seeded with
-it just before the sample is loaded. A run's data are then the same with any
-number of workers, and batches can be skipped without loading them.
+Data augmentation uses the global generators of Python, NumPy and PyTorch. With a plain
+`DataLoader`, the random numbers of a sample depend on how many samples the same worker has loaded
+before, so a resumed run differs from an uninterrupted one. Here, each sample has its own seed,
+which is derived from the seed of the run, the rank of the process, the epoch, the index of the
+batch, and the position in the batch. The generators are seeded right before the sample is loaded.
+The data of a run is then the same for any number of workers, and batches can be skipped without
+loading them.
 """
 
 import functools
@@ -21,27 +21,27 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from .random_states import preserved_random_states
 
-#: words of 32 bits that seed one sample
+#: number of 32-bit words that seed a sample
 _WORDS = 4
 
 
 class SeededIndices(list):
-    """The indices of one batch, with the seeds of its samples.
+    """Indices of a batch, with the seeds of its samples.
 
     Attributes:
-        seeds: `_WORDS` integers of 32 bits for each index.
+        seeds: `_WORDS` 32-bit integers for each index.
     """
 
     seeds: list[int]
 
 
 class SeededBatchSampler:
-    """A batch sampler whose batches carry seeds and can be skipped.
+    """Batch sampler whose batches contain seeds and can be skipped.
 
     Args:
-        batch_sampler: The one to wrap; attributes that are not here are its.
-        seed: Of the run.
-        rank: Of the process.
+        batch_sampler: The batch sampler to wrap. Its attributes are accessible.
+        seed: Seed of the run.
+        rank: Rank of the process.
     """
 
     def __init__(self, batch_sampler, seed: int, rank: int) -> None:
@@ -49,11 +49,11 @@ class SeededBatchSampler:
         self.seed = seed
         self.rank = rank
         self.epoch = 0
-        self._iterated = 0  # epochs that were begun
+        self._iterated = 0  # number of epochs that were started
         self._skipped = None  # the iterator of an epoch, and its position
 
     def __getattr__(self, name: str):
-        if name == 'batch_sampler':  # not there yet: while being copied
+        if name == 'batch_sampler':  # It does not exist yet while the object is being copied.
             raise AttributeError(name)
         return getattr(self.batch_sampler, name)
 
@@ -61,22 +61,22 @@ class SeededBatchSampler:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[SeededIndices]:
-        batches, number = self._skipped or (self._open(), 0)
+        batches, index = self._skipped or (self._open(), 0)
         self._skipped = None
         for batch in batches:
             batch = SeededIndices(batch)
-            key = (self.seed % 2**64, self.rank, self.epoch, number)
+            key = (self.seed % 2**64, self.rank, self.epoch, index)
             batch.seeds = np.random.SeedSequence(key).generate_state(_WORDS * len(batch)).tolist()
             yield batch
-            number += 1
+            index += 1
 
     def start_epoch(self, epoch: int, skip: int = 0) -> None:
-        """Choose what the next iteration yields.
+        """Select the batches that the next iteration yields.
 
         Args:
-            epoch: Its number, from 0. The epochs before it are drawn and
-                dropped if the sampler's order depends on them.
-            skip: Batches of the epoch to leave out.
+            epoch: Index of the epoch, from 0. If the order of the sampler depends on earlier
+                epochs, they are iterated over without loading data.
+            skip: Number of batches at the start of the epoch to skip.
         """
         if not isinstance(self.sampler, DefaultSampler):
             while self._iterated < epoch:
@@ -91,25 +91,25 @@ class SeededBatchSampler:
             self._skipped = batches, skip
 
     def skip(self, count: int) -> None:
-        """Leave out batches from the start on, over as many epochs as needed.
+        """Skip batches from the start on, over several epochs if necessary.
 
         Args:
-            count: How many.
+            count: Number of batches.
         """
-        batches, number = self._open(), 0
+        batches, index = self._open(), 0
         while count:
             if next(batches, None) is None:
-                if not number:
-                    break  # no batches at all
+                if not index:
+                    break  # The sampler yields no batches.
                 self.next_epoch()
-                batches, number = self._open(), 0
+                batches, index = self._open(), 0
                 continue
-            number += 1
+            index += 1
             count -= 1
-        self._skipped = batches, number
+        self._skipped = batches, index
 
     def next_epoch(self) -> None:
-        """Go on to the next epoch, with a sampler that has an end."""
+        """Advance to the next epoch of a finite sampler."""
         self.epoch += 1
         if hasattr(self.sampler, 'set_epoch'):
             self.sampler.set_epoch(self.epoch)
@@ -120,49 +120,48 @@ class SeededBatchSampler:
 
 
 def seed_loader(loader: DataLoader, seed: int, rank: int = 0) -> None:
-    """Make a loader's random numbers depend on the seed alone, in place.
+    """Make the random numbers of a loader depend only on the seed, in place.
 
     Args:
-        loader: Of a data set with indices. Of an `IterableDataset`, only the
-            seeds of the workers are fixed.
-        seed: Of the run.
-        rank: Of the process.
+        loader: Loader of a map-style dataset. For an `IterableDataset`, only the seeds of the
+            workers are set.
+        seed: Seed of the run.
+        rank: Rank of the process.
     """
     if loader.generator is None:
-        # Otherwise each iterator draws its workers' seed from the global
-        # generator.
+        # By default, each iterator takes the seed of its workers from the global generator.
         loader.generator = torch.Generator().manual_seed(seed % 2**63)
     if (
         isinstance(loader.dataset, IterableDataset)
         or loader.batch_sampler is None
-        or find_batches(loader) is not None
+        or seeded_batch_sampler(loader) is not None
     ):
         return
-    # DataLoader refuses a new batch sampler through its own __setattr__.
+    # DataLoader.__setattr__ does not allow the batch sampler to be replaced.
     object.__setattr__(
         loader, 'batch_sampler', SeededBatchSampler(loader.batch_sampler, seed, rank)
     )
-    # PyTorch fetches a batch through this method where a data set has it.
+    # PyTorch loads a batch with this method if the dataset has it.
     loader.dataset.__getitems__ = functools.partial(fetch_seeded, loader.dataset)
 
 
-def find_batches(loader: DataLoader) -> SeededBatchSampler | None:
-    """The seeded batch sampler of a loader; None if it has another."""
-    found = loader.batch_sampler
-    return found if isinstance(found, SeededBatchSampler) else None
+def seeded_batch_sampler(loader: DataLoader) -> SeededBatchSampler | None:
+    """Return the seeded batch sampler of a loader; None if it has another batch sampler."""
+    batch_sampler = loader.batch_sampler
+    return batch_sampler if isinstance(batch_sampler, SeededBatchSampler) else None
 
 
 def fetch_seeded(dataset, indices: SeededIndices) -> list:
-    """Load a batch; each sample with its seed.
+    """Load a batch, with a separate seed for each sample.
 
-    The global random generators are the same afterwards: without workers,
-    this runs in the process of the model.
+    The states of the global generators are restored afterwards, since without workers this function
+    runs in the process of the model.
 
     Args:
-        dataset: A data set. If its class loads whole batches, by
-            `__getitems__`, the batch is seeded once.
-        indices: Of a `SeededBatchSampler`; others, from a loader of a
-            user's own, are not seeded.
+        dataset: A dataset. If its class loads whole batches with `__getitems__`, the batch is
+            seeded once.
+        indices: Indices from a `SeededBatchSampler`. Other indices, from a user-defined loader, are
+            not seeded.
 
     Returns:
         The samples.
@@ -179,15 +178,17 @@ def fetch_seeded(dataset, indices: SeededIndices) -> list:
             _seed(indices.seeds[:_WORDS])
             return load_all(dataset, list(indices))
         samples = []
-        for number, index in enumerate(indices):
-            _seed(indices.seeds[number * _WORDS :][:_WORDS])
+        for position, index in enumerate(indices):
+            _seed(indices.seeds[position * _WORDS :][:_WORDS])
             samples.append(dataset[index])
         return samples
 
 
 def _seed(words: list[int]) -> None:
-    """Seed the generators with different numbers: two of them would give
-    the same sequence for the same one."""
+    """Seed the global generators, with different numbers.
+
+    With the same number, two of them would generate the same sequence.
+    """
     python, numpy, high, low = words
     random.seed(python)
     np.random.seed(numpy)

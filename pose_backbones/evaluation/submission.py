@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, DatasetError
 from ..structures.coco import CocoFile, Fault, check_entries, has, keypoints, one_of, score
-from ..utils.files import replacing
+from ..utils.files import atomic_write
 
 #: number of people in an image that the server evaluates
 MOST_PEOPLE = 20
@@ -147,6 +147,6 @@ def write_submission(
     check_results(file.path, results, CocoFile(image_list, 'image list').image_ids())
     path = Path(folder, f'{stem}.zip')
     text = json.dumps(results, separators=(',', ':'), allow_nan=False)
-    with replacing(path) as draft, zipfile.ZipFile(draft, 'w', zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(path) as draft, zipfile.ZipFile(draft, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f'{stem}.json', text)
     return path, len(results), len(everyone) - len(results)

@@ -91,7 +91,7 @@ class BoxFile:
 
     def _find_name(self, name: str) -> int | str | None:
         parts = PurePath(name).parts[::-1]
-        common = {}
+        common: dict[int, dict] = {}
         for other, number in self._named.get(PurePath(name).name, ()):
             same = next(
                 (i for i, (a, b) in enumerate(zip(parts, other)) if a != b),

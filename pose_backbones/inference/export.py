@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 import cv2
 from mmengine.logging import print_log
 
 from ..errors import DatasetError, first_line
-from ..utils.files import is_url, replacing, shorten_name
+from ..utils.files import atomic_write, is_url, shorten_name
 from ..utils.images import write_image
 from .pose_result import PoseResult
-from .video_reader import DEFAULT_FPS, is_live, is_video, read_video
+from .video_reader import DEFAULT_FPS, import_av, is_live, is_video, read_video
 from .video_writer import DiskFullError, VideoError, VideoWriter
 
 PREDICTIONS = 'predictions.json'
@@ -42,6 +43,9 @@ class AnnotatedOutputs:
     Attributes:
         names: Of the files, one for each part.
         failures: How many could not be drawn.
+
+    Raises:
+        ConfigError: If a video is to be drawn and PyAV is not installed.
     """
 
     def __init__(self, folder: Path, parts: list[str | int], what: str, style: dict):
@@ -51,11 +55,13 @@ class AnnotatedOutputs:
         self.failures = 0
         self._writer: VideoWriter | None = None
         self._failed: int | None = None  # the video that is not drawn
+        if self._is_drawn(in_video=True) and any(map(is_video, parts)):
+            import_av()  # fails before anything is done
 
     def __enter__(self) -> 'AnnotatedOutputs':
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._writer is not None:
             self._writer.__exit__(*error)
             self._writer.discard()
@@ -130,7 +136,7 @@ def _open(path: Path, source: str | int, size: tuple[int, int]) -> VideoWriter:
         return VideoWriter(path, size, DEFAULT_FPS, overwrite=True)
     with read_video(source) as video:
         rate = video.fps
-    sound = None if is_url(source) else source
+    sound = source if isinstance(source, str) and not is_url(source) else None
     return VideoWriter(path, size, rate, sound_from=sound, overwrite=True)
 
 
@@ -181,7 +187,7 @@ def write_predictions(path: Path, entries: Iterable[dict]) -> int:
         How many people.
     """
     count = 0
-    with replacing(path) as draft, open(draft, 'w', newline='', encoding='utf-8') as file:
+    with atomic_write(path) as draft, open(draft, 'w', newline='', encoding='utf-8') as file:
         file.write('[')
         for entry in entries:
             for person in entry.get('people', ()):
@@ -218,7 +224,7 @@ def write_table(path: Path, entries: Iterable[dict], names: Sequence[str]) -> No
     for name in names:
         columns += [f'{name}_x', f'{name}_y', f'{name}_score']
     with (
-        replacing(path) as draft,
+        atomic_write(path) as draft,
         open(draft, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file,
     ):
         table = csv.writer(file)
@@ -240,7 +246,7 @@ def write_table(path: Path, entries: Iterable[dict], names: Sequence[str]) -> No
                 )
 
 
-def _text(value):
+def _text(value: object) -> object:
     """A text as it can be written; anything else as it is."""
     if isinstance(value, str):
         try:

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from glob import glob, has_magic
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from mmengine import fileio
@@ -25,6 +26,12 @@ IMAGE_SUFFIXES = frozenset(
     '.png .pnm .ppm .tif .tiff .webp'.split()
 )
 _SINGLE = (int, np.ndarray, Image.Image, bytes, bytearray, memoryview)
+
+#: One input: a path, URL, folder or pattern; an array; a PIL image; the bytes of a file or a
+#: binary stream; the number of a camera.
+ImageSource: TypeAlias = (
+    str | PathLike[str] | np.ndarray | Image.Image | bytes | bytearray | memoryview | BinaryIO | int
+)
 
 
 @dataclass(frozen=True)
@@ -110,13 +117,15 @@ class Inputs:
         TypeError: For an object of another kind.
     """
 
-    def __init__(self, inputs, rgb: bool = False):
+    def __init__(self, inputs: ImageSource | Iterable[ImageSource], rgb: bool = False) -> None:
         check_flag('rgb', rgb)
         self.rgb = rgb
-        self._iterable = inputs if _is_iterable(inputs) else None
+        self._iterable: Iterable[ImageSource] = ()
         self.parts: list | None = None
         self.ids: list[int] | None = None
-        if self._iterable is None:
+        if _is_iterable(inputs):
+            self._iterable = inputs
+        else:
             several = inputs if isinstance(inputs, (list, tuple)) else [inputs]
             self.parts = [part for one in several for part in _expand(one)]
             _check_any_exists(self.parts)
@@ -133,9 +142,10 @@ class Inputs:
     @property
     def files(self) -> list[str] | None:
         """The paths, if all inputs are image files; else None."""
-        if self.count is None or not all(isinstance(part, str) for part in self.parts):
+        parts = self.parts
+        if parts is None or self.count is None or not all(isinstance(one, str) for one in parts):
             return None
-        return self.parts
+        return parts
 
     @property
     def count(self) -> int | None:
@@ -164,7 +174,7 @@ class Inputs:
         """Read them, one by one."""
         return self.iterate_from()
 
-    def iterate_from(self, part: int = 0, index: int = 0) -> Iterator[Frame | Failure]:
+    def iterate_from(self, part: int = 0, index: int = 0) -> Generator[Frame | Failure, None, None]:
         """Read from somewhere on.
 
         Args:
@@ -195,7 +205,7 @@ class Inputs:
                 found = [error]
             yield from found
 
-    def _picture(self, source, part: int, index: int) -> Frame | Failure:
+    def _picture(self, source: Any, part: int, index: int) -> Frame | Failure:
         name = input_name(source, index)
         try:
             image = _read(source, self.rgb)
@@ -226,7 +236,7 @@ def _frames(source: str | int, part: int, start: int) -> Iterator[Frame | Failur
                     part,
                     image,
                     index + 1,
-                    None if live else source,
+                    source if isinstance(source, str) and not live else None,
                     number,
                     time,
                     live,
@@ -245,13 +255,13 @@ def _announced(path: str) -> int | None:
         return 1
 
 
-def _check_reader(source) -> None:
+def _check_reader(source: object) -> None:
     """Raise if a video cannot be read because PyAV is not installed."""
     if is_video(source) and not isinstance(source, int):
         import_av()
 
 
-def _is_iterable(inputs) -> bool:
+def _is_iterable(inputs: ImageSource | Iterable[ImageSource]) -> TypeGuard[Iterable[ImageSource]]:
     """Whether inputs are taken from an iterable as they come."""
     return isinstance(inputs, Iterable) and not (
         isinstance(
@@ -262,7 +272,7 @@ def _is_iterable(inputs) -> bool:
     )
 
 
-def input_name(source, index: int) -> str:
+def input_name(source: Any, index: int) -> str:
     """What to call an input.
 
     Args:
@@ -282,7 +292,7 @@ def input_name(source, index: int) -> str:
     return f'{name} {index + 1}' if name in UNNAMED else name
 
 
-def _read(source, rgb: bool) -> np.ndarray:
+def _read(source: Any, rgb: bool) -> np.ndarray:
     if isinstance(source, Exception):
         raise source
     if not is_url(source):
@@ -294,7 +304,7 @@ def _read(source, rgb: bool) -> np.ndarray:
     return decode_image(data, source)
 
 
-def _expand(source) -> list:
+def _expand(source: Any) -> list:
     """The pictures, videos and cameras that one input stands for.
 
     Args:

@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from ..errors import WorkDirError
 from ..utils.arguments import is_number
-from ..utils.files import force
+from ..utils.files import fsync
 from .inputs import Failure, input_name
 from .pose_result import PoseResult
 from .video_reader import is_video
@@ -52,7 +53,7 @@ class Journal:
         self._file = open(self.path, 'xb', buffering=0)
         self._append(settings)
         self.save()
-        force(folder)  # the name, too
+        fsync(folder)  # the name, too
 
     def _reopen(self, settings: dict) -> None:
         """Check the settings, and cut off what is to be done again."""
@@ -88,9 +89,10 @@ class Journal:
             result: Its people.
             part: See `Frame`.
         """
-        entry = dict(index=result.index, part=part, name=result.name, people=result.to_coco())
+        people = result.to_coco()
+        entry: dict[str, Any] = dict(index=result.index, part=part, name=result.name, people=people)
         if result.track_ids is not None:
-            for person, track in zip(entry['people'], result.track_ids):
+            for person, track in zip(people, result.track_ids):
                 person['track_id'] = int(track)
         if result.frame is not None:
             entry.update(frame=result.frame, time=result.time)
@@ -199,7 +201,7 @@ class _Order:
         return None
 
 
-def _parse_line(line: bytes):
+def _parse_line(line: bytes) -> Any:
     """A line's content; None if it was cut off."""
     if not line.endswith(b'\n'):
         return None
@@ -210,7 +212,7 @@ def _parse_line(line: bytes):
     return 'null' if found is None else found
 
 
-def _is_entry(entry) -> bool:
+def _is_entry(entry: Any) -> bool:
     """Whether a line's content is as `Journal` writes it."""
     if not isinstance(entry, dict) or not all(
         type(entry.get(key)) is int and 0 <= entry[key] < 2**53 for key in ('part', 'index')
@@ -229,7 +231,7 @@ def _is_entry(entry) -> bool:
     )
 
 
-def _is_person(person) -> bool:
+def _is_person(person: Any) -> bool:
     return (
         isinstance(person, dict)
         and type(person.get('image_id')) in (int, str)
@@ -241,7 +243,7 @@ def _is_person(person) -> bool:
     )
 
 
-def _are_numbers(values, count: int | None = None) -> bool:
+def _are_numbers(values: Any, count: int | None = None) -> bool:
     """Whether it is a list of so many finite numbers."""
     return (
         isinstance(values, list)
@@ -266,6 +268,6 @@ def _compare(found: dict | None, settings: dict, path: Path) -> None:
     raise WorkDirError(f'--resume: {path} is of another version of this tool: choose another --out')
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) < 80 else f'{text[:77]}…'

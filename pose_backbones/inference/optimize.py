@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..models.layers.fuse import fuse
+from ..models.layers import fuse
 
 
 def optimize_for_inference(model: nn.Module, device: torch.device) -> nn.Module:
@@ -55,7 +56,7 @@ def _single_outputs(head: nn.Module) -> Iterator[None]:
         del head.forward
 
 
-def _to_single(value):
+def _to_single(value: Any) -> Any:
     """Tensors of half precision, in any nest, as float32."""
     if isinstance(value, torch.Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

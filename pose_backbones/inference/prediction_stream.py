@@ -4,9 +4,10 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from .boxes import Boxes, BoxSource
 from .inputs import Failure, Frame, Inputs
 from .pose_result import PoseResult
 from .tracking import VideoTracker
+
+if TYPE_CHECKING:
+    from .inferencer import PoseInferencer
 
 _HELD = 256 << 20  # bytes of images that wait for a batch to be full
 _AHEAD = 4  # images that are read ahead
@@ -47,9 +51,8 @@ class _Pending:
     missing: int = 0
     found: list[InstanceData] = field(default_factory=list)
 
-    def fail(self, error: Exception) -> None:
-        """Note that the picture cannot be used."""
-        frame = self.frame
+    def fail(self, frame: Frame, error: Exception) -> None:
+        """Note that the image cannot be used."""
         self.frame = Failure(
             frame.index, frame.name, frame.part, error, in_video=frame.frame is not None
         )
@@ -75,7 +78,8 @@ class Results(Iterator[PoseResult]):
         inputs: What it gets.
         source: Of the boxes of a top-down model; None for a bottom-up one.
         tracker: Of the persons in videos, if they are tracked.
-        strict, keep_images: See `PoseInferencer.__call__`.
+        strict: See `PoseInferencer.__call__`.
+        keep_images: See `PoseInferencer.__call__`.
 
     Attributes:
         failures: The inputs that could not be read, up to now.
@@ -85,7 +89,7 @@ class Results(Iterator[PoseResult]):
 
     def __init__(
         self,
-        inferencer,
+        inferencer: 'PoseInferencer',
         inputs: Inputs,
         source: BoxSource | None,
         tracker: VideoTracker | None,
@@ -112,11 +116,12 @@ class Results(Iterator[PoseResult]):
 
     def iterate_from(
         self, part: int = 0, index: int = 0
-    ) -> Iterator[tuple[int, PoseResult | Failure]]:
+    ) -> Generator[tuple[int, PoseResult | Failure], None, None]:
         """Everything in the order of the inputs, from somewhere on.
 
         Args:
-            part, index: See `Inputs.iterate_from`.
+            part: See `Inputs.iterate_from`.
+            index: See `Inputs.iterate_from`.
 
         Yields:
             Numbers of parts, with results and with what could not be read.
@@ -162,45 +167,45 @@ class Results(Iterator[PoseResult]):
             for frame in items:
                 entry = _Pending(frame)
                 if isinstance(frame, Frame):
-                    for sample in self._prepared(entry):
+                    for sample in self._prepared(entry, frame):
                         entry.missing += 1
                         yield entry, sample
                 yield entry, None
         except Exception as error:  # raised when its turn has come
             yield _Pending(error), None
 
-    def _prepared(self, entry: _Pending) -> Iterator[dict]:
+    def _prepared(self, entry: _Pending, frame: Frame) -> Iterator[dict]:
         """What the model gets of a picture, which may turn out unusable."""
-        frame = entry.frame
         height, width = frame.image.shape[:2]
         entry.size = width, height
         try:
             # First the people: their boxes may come one image after another.
-            people = self._people(entry)
+            people = self._people(entry, frame)
             check_sides(frame.name, width, height)
         except ImageError as error:
-            entry.fail(error)
+            entry.fail(frame, error)
             return
         for person in people:
             try:
                 sample = self._inferencer.prepare(frame, *person)
             except Exception as error:  # of any transform of the config
                 entry.fail(
+                    frame,
                     ImageError(
                         f'cannot use the image {frame.name}, of {width} x '
                         f'{height} pixels: {first_line(error)}'
-                    )
+                    ),
                 )
                 return
             yield sample
         if not self._keep_images:
-            entry.frame = replace(frame, image=None)
+            entry.frame = replace(frame, image=None)  # type: ignore[arg-type]
 
-    def _people(self, entry: _Pending) -> list[tuple]:
+    def _people(self, entry: _Pending, frame: Frame) -> list[tuple]:
         """What tells the inferencer's `prepare` where they are."""
         if self._source is None:
             return [()]
-        entry.boxes = self._source(entry.frame)
+        entry.boxes = self._source(frame)
         return list(zip(entry.boxes.corners, entry.boxes.scores.tolist()))
 
     def _predict(self, batch: list[tuple[_Pending, dict]]) -> None:
@@ -218,7 +223,7 @@ class Results(Iterator[PoseResult]):
         if isinstance(frame, Exception):
             raise frame
         if isinstance(frame, Frame):
-            result = _gather(entry, self.skeleton)
+            result = _gather(entry, frame, self.skeleton)
             if self._tracker is not None and not frame.is_file:
                 self._tracker.update(result, None if frame.frame is None else frame.part)
             return frame.part, result
@@ -235,9 +240,9 @@ def _shape(sample: dict) -> list[torch.Size]:
     return [one.shape for one in ([inputs] if isinstance(inputs, torch.Tensor) else inputs)]
 
 
-def _gather(entry: _Pending, skeleton: Skeleton) -> PoseResult:
+def _gather(entry: _Pending, frame: Frame, skeleton: Skeleton) -> PoseResult:
     """One result of all that was found in a picture."""
-    frame, boxes = entry.frame, entry.boxes
+    boxes = entry.boxes
     count = len(skeleton.names)
 
     def gather(name: str, *shape: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 
 from ..errors import ConfigError, DatasetError, PoseBackbonesError, WorkDirError, first_line
 from ..utils.arguments import check_flag, check_ints, is_number
-from ..utils.files import FULL, check_no_input, check_regular_file, force
+from ..utils.files import FULL, check_not_input, check_regular_file, fsync
 from .video_reader import import_av, open_container
 
 _RESERVE = 16 << 20  # bytes that are kept free to finish a video
@@ -92,12 +92,13 @@ class VideoWriter:
             )
         if self._sound is not None:
             check_regular_file(self._sound, 'sound of')
-            check_no_input(self.path, 'path', [self._sound])
+            check_not_input(self.path, 'path', [self._sound])
         self._av = import_av()
         self._size, self._fps, self.frames = tuple(size), fps, 0
         self._part = self.path.with_suffix(f'.part{os.getpid()}.mp4')
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._output: Any = None
+        self._last: int
         self._open()
 
     def __enter__(self) -> 'VideoWriter':
@@ -247,9 +248,9 @@ class VideoWriter:
             raise WorkDirError(
                 f'{self.path} was made by something else meanwhile: the video is {self._part}'
             )
-        force(self._part)
+        fsync(self._part)
         os.replace(self._part, self.path)
-        force(self.path.parent)
+        fsync(self.path.parent)
 
     def _remux(self, sound: Path | None) -> Exception | None:
         """Copy the fragments to a file with its index in front; returns what failed."""
@@ -295,7 +296,9 @@ def _audio(container: Any, output: Any) -> Iterator[Any]:
         target = output.add_stream_from_template(source)
         packets = _packets(container, source)
     else:
-        target = output.add_stream('aac', rate=source.codec_context.sample_rate)
+        rate = source.codec_context.sample_rate
+        rates = import_av().Codec('aac', 'w').audio_rates
+        target = output.add_stream('aac', rate=rate if rate in rates else 48_000)
         target.layout = 'mono' if source.codec_context.channels == 1 else 'stereo'
         packets = _encoded(container, source, target)
     return (packet for packet in _shifted(packets, target, start) if packet.pts >= 0)
@@ -311,8 +314,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
 
 def _encoded(container: Any, source: Any, target: Any) -> Iterator[Any]:
     """Yield the packets of a stream, encoded again for another stream."""
-    frames = _decoded(container, source)
-    for frame in frames:
+    for frame in _decoded(container, source):
         yield from target.encode(frame)
     yield from target.encode(None)
 

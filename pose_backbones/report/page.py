@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..utils.files import check_output_file, replacing, saying_why
+from ..utils.files import atomic_write, check_output_file, convert_write_errors
 from . import charts
 from .examples import draw_examples
 from .measures import Measures, measure
@@ -67,8 +67,8 @@ def render(view: dict) -> str:
 
 
 def _write(path: Path, html: str) -> None:
-    with saying_why(path, '--out'):
+    with convert_write_errors(path, '--out'):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as draft:
+        with atomic_write(path) as draft:
             # Names of files that are not UTF-8 keep their bytes.
             draft.write_text(html, encoding='utf-8', errors='surrogateescape')

@@ -71,7 +71,8 @@ def read_run(sources: Sources) -> Run:
 
 
 def _read_run(sources: Sources) -> Run:
-    truth = _read_truth(CocoFile(sources.annotations))
+    annotations = CocoFile(sources.annotations)
+    truth = _read_truth(annotations)
     file = CocoFile(sources.results, 'results')
     crowd = all('crowdIndex' in image for image in truth['images'])
     iou_type = sources.iou_type or ('keypoints_crowd' if crowd else 'keypoints')
@@ -80,7 +81,7 @@ def _read_run(sources: Sources) -> Run:
             f'the config measures {iou_type!r}: expected keypoints or '
             'keypoints_crowd, which is what is reported on'
         )
-    skeleton, sigmas, origin = _key_points(sources, truth, crowd)
+    skeleton, sigmas, origin = _key_points(sources, annotations, crowd)
     use_area = sources.use_area
     if use_area is None:
         use_area = not crowd and all('area' in entry for entry in truth['annotations'])
@@ -112,10 +113,14 @@ def _read_truth(file: CocoFile) -> dict:
     return {**file.content, 'annotations': people}
 
 
-def _key_points(sources: Sources, truth: Mapping, crowd: bool) -> tuple[Skeleton, np.ndarray, str]:
+def _key_points(
+    sources: Sources, annotations: CocoFile, crowd: bool
+) -> tuple[Skeleton, np.ndarray, str]:
     """Get skeleton, sigmas and their origin: as described, as in MMPose, or by the names."""
     metainfo, origin = sources.metainfo, sources.metainfo_origin
-    category = next((entry for entry in truth['categories'] if entry.get('keypoints')), None)
+    category = None
+    if metainfo is None or not len(metainfo['sigmas']):
+        category = next(iter(annotations.keypoint_categories()), None)
     if metainfo is None and category is not None:
         metainfo, origin = _known(tuple(category['keypoints']), crowd)
     if metainfo is not None and len(metainfo['sigmas']):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ConfigError, DatasetError
 from ..utils.arguments import is_number
-from ..utils.files import check_output_file, read_text, replacing, saying_why
+from ..utils.files import atomic_write, check_output_file, convert_write_errors, read_text
 
 _LARGEST = 2**53  # larger numbers are not plotted
 _SUFFIXES = ('.png', '.svg', '.pdf')
@@ -199,7 +199,7 @@ def plot_training(work_dir: str, out: str, overwrite: bool = False) -> None:
     lines = [*axes.get_lines(), *second.get_lines()]
     axes.legend(lines, [line.get_label() for line in lines], loc='center right')
     path = Path(out)
-    with saying_why(out, '--out'):
+    with convert_write_errors(out, '--out'):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as draft:
+        with atomic_write(path) as draft:
             figure.savefig(draft, dpi=120, format=path.suffix[1:])

@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from math import isfinite
 from os import PathLike, fspath
+from typing import Any
 
 from ..errors import DatasetError
 from ..utils.files import read_text
@@ -25,7 +26,7 @@ Check = Callable[[dict], Fault | None]
 
 _ID, _NUMBER = (int, float, str), (int, float)
 #: field -> its types, and what is expected of it
-_FIELDS = {
+_FIELDS: dict[str, tuple[Any, str]] = {
     'id': (_ID, 'expected a different id for each entry'),
     'image_id': (_ID, "expected the id of an entry of 'images'"),
     'category_id': (_ID, "expected the id of an entry of 'categories'"),
@@ -49,7 +50,7 @@ _LONGEST = 80  # characters of a value that are shown
 CATEGORY = "{'id': 1, 'name': …, 'keypoints': [names], 'skeleton': [[1, 2], …]}"
 
 
-def read_json(path: str | PathLike, what: str = 'file'):
+def read_json(path: str | PathLike, what: str = 'file') -> Any:
     """Read a JSON file.
 
     Args:
@@ -127,6 +128,20 @@ class CocoFile:
                 )
         return found
 
+    def keypoint_categories(self) -> list[dict]:
+        """Get the categories with keypoints, after a check of their names and limbs.
+
+        Returns:
+            Categories with `keypoints`, a list of names; and perhaps `skeleton`, a list of pairs of
+            integers, whose range is not checked.
+
+        Raises:
+            DatasetError: If a name or a limb is of another type.
+        """
+        found = [entry for entry in self.entries('categories') if entry.get('keypoints')]
+        self.check('category', found, has('keypoints'), _names, _limbs)
+        return found
+
     def check(self, kind: str, entries: Sequence[dict], *checks: Check) -> None:
         """Check entries of this file.
 
@@ -187,9 +202,31 @@ def _label(kind: str, number: int, entry: dict) -> str:
     return f'{kind} {_shown(entry.get("id", number))}'
 
 
-def _shown(value) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
+
+
+def _names(category: dict) -> Fault | None:
+    for name in category['keypoints']:
+        if not isinstance(name, str) or not name.strip():
+            return f'a keypoint called {_shown(name)}', 'expected a name'
+    return None
+
+
+def _limbs(category: dict) -> Fault | None:
+    limbs = category.get('skeleton') or []
+    for limb in limbs if isinstance(limbs, list) else [limbs]:
+        if (
+            not isinstance(limb, list)
+            or len(limb) != 2
+            or not all(isinstance(point, int) for point in limb)
+        ):
+            return (
+                f'the limb {_shown(limb)} in its skeleton',
+                'expected the numbers of two keypoints, counted from 1',
+            )
+    return None
 
 
 def has(*fields: str, expected: str = '') -> Check:
@@ -308,7 +345,7 @@ def score(entry: dict) -> Fault | None:
     return None
 
 
-def are_numbers(values) -> bool:
+def are_numbers(values: object) -> bool:
     """Whether this is a list of finite numbers."""
     try:
         return isinstance(values, list) and isfinite(sum(values))

@@ -56,7 +56,7 @@ def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
     categories, entries, objects = (
         file.entries(name, empty=False) for name in ('categories', 'images', 'annotations')
     )
-    category = _find_category(path, categories)
+    category = _find_category(file, categories)
     names = _check_names(path, category['keypoints'])
     skeleton = _check_skeleton(path, category.get('skeleton') or [], names)
     file.check('image', entries, has('id', 'file_name', 'width', 'height'), unique('id'))
@@ -115,9 +115,9 @@ def _check_folder(path: str, images: Sequence[dict], folder: str) -> None:
         )
 
 
-def _find_category(path: str, categories: Sequence[dict]) -> dict:
+def _find_category(file: CocoFile, categories: Sequence[dict]) -> dict:
     """Get the category with keypoints; if several have some, they must be the same."""
-    found = [entry for entry in categories if entry.get('keypoints')]
+    path, found = file.path, file.keypoint_categories()
     if not found:
         raise DatasetError(
             f'{path}: none of the categories ('
@@ -136,10 +136,8 @@ def _find_category(path: str, categories: Sequence[dict]) -> dict:
     return found[0]
 
 
-def _check_names(path: str, names: Sequence) -> tuple[str, ...]:
+def _check_names(path: str, names: list[str]) -> tuple[str, ...]:
     for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise DatasetError(f'{path}: a keypoint is called {name!r}: expected a name')
         if names.count(name) > 1:
             raise DatasetError(
                 f'{path}: {names.count(name)} keypoints are called '
@@ -149,17 +147,12 @@ def _check_names(path: str, names: Sequence) -> tuple[str, ...]:
 
 
 def _check_skeleton(
-    path: str, skeleton: Sequence, names: Sequence[str]
+    path: str, skeleton: Sequence[list[int]], names: Sequence[str]
 ) -> tuple[tuple[int, int], ...]:
     """Convert limbs to pairs of indices that count from 0; COCO's count from 1."""
     for limb in skeleton:
-        if (
-            not isinstance(limb, list)
-            or len(limb) != 2
-            or not all(isinstance(point, int) for point in limb)
-            or not all(1 <= point <= len(names) for point in limb)
-        ):
-            hint = '; COCO counts keypoints from 1' if isinstance(limb, list) and 0 in limb else ''
+        if not all(1 <= point <= len(names) for point in limb):
+            hint = '; COCO counts keypoints from 1' if 0 in limb else ''
             raise DatasetError(
                 f'{path}: the skeleton has the limb {limb}: expected two '
                 f'numbers from 1 to {len(names)}{hint}. Correct it, or '

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError, first_line
-from ..utils.files import check_regular_file, replacing, saying_why
+from ..utils.files import atomic_write, check_regular_file, convert_write_errors
 from .coco_keypoints import KeypointFile, check_same_keypoints
 from .symmetry import SIDE_COLOURS, find_pairs, find_sides, limb_side, without_side
 
@@ -182,7 +182,7 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
     lines += [
         f'        {sigmas[point].value},  # {point}: {sigmas[point].origin}' for point in names
     ]
-    with saying_why(out, 'OUT'):
+    with convert_write_errors(out, 'OUT'):
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(out)) as draft:
+        with atomic_write(Path(out)) as draft:
             draft.write_text('\n'.join([*lines, '    ])', '']), encoding='utf-8')

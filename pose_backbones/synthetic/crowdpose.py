@@ -100,7 +100,7 @@ def crowd_index(people: list[dict]) -> float:
 
     AP easy is that of images below .2, AP hard that of .8 and more.
 
-    A person's share is the number of other people's key points in its box,
+    A person's share is the number of other people's keypoints in its box,
     divided by that of its own; the index is the mean of all people's.
 
     Paper: CrowdPose: Efficient Crowded Scenes Pose Estimation and A New

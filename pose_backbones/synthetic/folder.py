@@ -113,7 +113,7 @@ def _access(path: Path) -> Iterator[None]:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file that exists either as a whole or not at all.
 
-    `utils.files.replacing` does the same; this subpackage imports nothing of the others.
+    `utils.files.atomic_write` does the same; this subpackage imports nothing of the others.
     """
     draft = path.with_name(f'{path.name}.{os.getpid()}.part')
     with _access(path):

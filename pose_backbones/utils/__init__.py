@@ -1,1 +1,1 @@
-"""What several parts of the package share: errors, files, names."""
+"""Utilities without dependencies on the rest of the package: files, images, arguments, locks."""

@@ -1,34 +1,34 @@
-"""Checks of arguments: the name, the value, and what was expected."""
+"""Check argument types and ranges, with the name and the value in the error message."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 
 def check_flag(name: str, value: bool) -> None:
-    """Refuse what is not True or False.
+    """Check that an argument is a bool.
 
     Args:
-        name: Of the argument, for the message.
-        value: What was given.
+        name: Name of the argument, for the error message.
+        value: Its value.
 
     Raises:
-        TypeError: If it is no bool.
+        TypeError: If the value is not True or False.
     """
     if not isinstance(value, bool):
         raise TypeError(f'{name} is {value!r}: expected True or False')
 
 
 def check_positive_int(name: str, value: int) -> None:
-    """Refuse what is not a whole number of at least 1.
+    """Check that an argument is an integer of at least 1.
 
     Args:
         name, value: See `check_flag`.
 
     Raises:
-        TypeError: If it is no whole number; `7.0` and `True` are none.
+        TypeError: If the value is not an integer, such as `7.0` or `True`.
         ValueError: If it is less than 1.
     """
-    message = f'{name} is {value!r}: expected a whole number of at least 1'
+    message = f'{name} is {value!r}: expected an integer of at least 1'
     if not _is_int(value):
         raise TypeError(message)
     if value < 1:
@@ -36,21 +36,21 @@ def check_positive_int(name: str, value: int) -> None:
 
 
 def check_ints(
-    name: str, values: Sequence[int], count: int, least: int = 1, each: str = 'one a stage'
+    name: str, values: Sequence[int], count: int, least: int = 1, each: str = 'one per stage'
 ) -> None:
-    """Refuse what is not so many whole numbers.
+    """Check that an argument is a sequence of a given number of integers.
 
     Args:
         name, values: See `check_flag`.
-        count: How many.
-        least: The least that each may be.
-        each: What each is for.
+        count: Expected number of integers.
+        least: Minimum value of each.
+        each: What each integer applies to, for the error message.
 
     Raises:
-        TypeError: If it is no sequence, or not of whole numbers.
-        ValueError: If there are more or fewer, or one is less.
+        TypeError: If the value is not a sequence of integers.
+        ValueError: If the number of integers differs, or one is less than `least`.
     """
-    message = f'{name} is {values!r}: expected {count} whole numbers of at least {least}, {each}'
+    message = f'{name} is {values!r}: expected {count} integers of at least {least}, {each}'
     if not _is_sequence(values) or not all(map(_is_int, values)):
         raise TypeError(message)
     if len(values) != count or min(values) < least:
@@ -58,29 +58,29 @@ def check_ints(
 
 
 def check_stages(arch: Mapping, count: int) -> None:
-    """Refuse an architecture without a width and a depth for each stage.
+    """Check that an architecture has a width and a depth for each stage.
 
     Args:
-        arch: With `embed_dims` and `depths`.
-        count: How many stages.
+        arch: Mapping with the keys `embed_dims` and `depths`.
+        count: Number of stages.
 
     Raises:
-        TypeError, ValueError: As `check_ints`.
+        TypeError, ValueError: See `check_ints`.
     """
     for key in ('embed_dims', 'depths'):
         check_ints(f'arch[{key!r}]', arch[key], count)
 
 
 def check_number(name: str, value: float, expected: str = 'a number') -> None:
-    """Refuse what is not a finite number.
+    """Check that an argument is a finite number.
 
     Args:
         name, value: See `check_flag`.
-        expected: What was, for the message.
+        expected: The expected value, for the error message.
 
     Raises:
-        TypeError: If it is no number; `True` is none.
-        ValueError: If it is infinite or not a number (nan).
+        TypeError: If the value is not a number; a bool is not a number.
+        ValueError: If it is infinite or NaN.
     """
     message = f'{name} is {value!r}: expected {expected}'
     if not is_number(value):
@@ -90,16 +90,16 @@ def check_number(name: str, value: float, expected: str = 'a number') -> None:
 
 
 def check_positive_numbers(
-    name: str, values: Sequence[float], count: int, each: str = 'one a stage'
+    name: str, values: Sequence[float], count: int, each: str = 'one per stage'
 ) -> None:
-    """Refuse what is not so many positive, finite numbers.
+    """Check that an argument is a sequence of a given number of positive, finite numbers.
 
     Args:
         name, values, count, each: See `check_ints`.
 
     Raises:
-        TypeError: If it is no sequence, or not of numbers.
-        ValueError: If there are more or fewer, or one is not positive.
+        TypeError: If the value is not a sequence of numbers.
+        ValueError: If the number of values differs, or one is not positive and finite.
     """
     message = f'{name} is {values!r}: expected {count} positive numbers, {each}'
     if not _is_sequence(values) or not all(map(is_number, values)):
@@ -109,13 +109,13 @@ def check_positive_numbers(
 
 
 def check_rate(name: str, value: float, expected: str = 'a probability, 0 <= rate < 1') -> None:
-    """Refuse what is not a probability below 1.
+    """Check that an argument is a probability below 1.
 
     Args:
         name, value, expected: See `check_number`.
 
     Raises:
-        TypeError: If it is no number.
+        TypeError: If the value is not a number.
         ValueError: If it is negative, or 1 or more.
     """
     check_number(name, value, expected)
@@ -124,7 +124,7 @@ def check_rate(name: str, value: float, expected: str = 'a probability, 0 <= rat
 
 
 def is_number(value) -> bool:
-    """Whether a value is an int or a float; a bool is none."""
+    """Return whether a value is an int or a float, but not a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

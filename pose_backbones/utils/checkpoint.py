@@ -1,4 +1,4 @@
-"""Deprecated: use `pose_backbones.checkpoints`. Removed in the next release."""
+"""Deprecated: use `pose_backbones.checkpoints`. Will be removed in the next release."""
 
 from .._deprecation import moved
 

@@ -1,9 +1,10 @@
-"""Files that are read, and files that are written whole or not at all.
+"""Check input and output files, and write files atomically.
 
-One home for what every tool needs: whether a path can be read without
-waiting for ever (`check_regular_file`, `open_regular`), whether an output can
-be written and is no input (`check_writable_file`, `check_writable_dir`,
-`check_output_file`), and writing without half files (`replacing`).
+- `check_regular_file` and `open_regular` check that a path can be read, without blocking on a named
+  pipe or a device.
+- `check_writable_file`, `check_writable_dir` and `check_output_file` check that an output can be
+  written and does not overwrite an input.
+- `atomic_write` replaces a file only when the new content is complete.
 """
 
 import errno
@@ -18,20 +19,20 @@ from typing import BinaryIO
 
 from ..errors import DatasetError, PoseBackbonesError, WorkDirError
 
-#: most bytes of a file that is read as a text
+#: maximum size in bytes of a file that is read as text
 MAX_TEXT = 2 << 30
-#: what `check_writable_dir` writes for a moment
-TRIED = 'try'
-_NO_NAME = 'its name is not one that a file can have'
-_LONGEST = 255  # bytes of a file's name
-_LONGEST_STEM = 240  # bytes of a name that a draft's suffix may be added to
-#: names of files that were being written: `replacing`, and `VideoWriter`
+#: name of the file that `check_writable_dir` writes and removes
+PROBE_FILE = 'try'
+_INVALID_NAME = 'its name is not a valid file name'
+_MAX_NAME = 255  # bytes of a file name
+_MAX_STEM = 240  # bytes of a file name to which the suffix of a partial file can be added
+#: names of partial files of `atomic_write` and `VideoWriter`
 _DRAFT = re.compile(
     r'(?P<file>.+)\.\d+\.part|'
     r'(?P<video>.+)\.part\d+(\.whole)?\.mp4',
     re.DOTALL,
 )
-#: what the system says when a disk is full
+#: error numbers of a full disk
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OTHER_KINDS = (
     (stat.S_ISDIR, 'a directory'),
@@ -40,32 +41,32 @@ _OTHER_KINDS = (
     (stat.S_ISCHR, 'a character device'),
     (stat.S_ISBLK, 'a block device'),
 )
-#: what some file systems answer to fsync of a folder
+#: error numbers of file systems that do not support fsync of a directory
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
 
 
 def is_url(name) -> bool:
-    """Whether a name is a URL, and not a path."""
+    """Return whether a name is a URL rather than a path."""
     return isinstance(name, str) and '://' in name
 
 
-def reason(error: OSError) -> str:
-    """What an error of the system says, without number and path."""
+def os_error_reason(error: OSError) -> str:
+    """Return the message of an operating system error, without its number and path."""
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         return 'there is no such file or directory'
     return error.strerror or str(error) or type(error).__name__
 
 
 def file_problem(path: str | PathLike) -> str | None:
-    """Why a path cannot be read as a file.
+    """Return why a path cannot be read as a regular file.
 
-    Nothing is opened: opening a FIFO or a device may block for ever.
+    The path is not opened, since opening a named pipe or a device may block forever.
 
     Args:
-        path: Of a local file; links are followed.
+        path: Path of a local file; symbolic links are followed.
 
     Returns:
-        The reason; None for a regular file that this process may read.
+        The reason, or None for a regular file that this process may read.
     """
     try:
         mode = os.stat(path).st_mode
@@ -74,9 +75,9 @@ def file_problem(path: str | PathLike) -> str | None:
             return f'there is no such file: it is a link to {os.readlink(path)}'
         return 'there is no such file'
     except OSError as error:
-        return reason(error)
+        return os_error_reason(error)
     except ValueError:  # a NUL byte
-        return _NO_NAME
+        return _INVALID_NAME
     kind = _other_kind(mode)
     if kind is not None:
         return f'it is {kind}'
@@ -84,25 +85,25 @@ def file_problem(path: str | PathLike) -> str | None:
 
 
 def _other_kind(mode: int) -> str | None:
-    """What something is that is no regular file."""
+    """Describe a file that is not a regular file; return None for a regular file."""
     if stat.S_ISREG(mode):
         return None
-    return next((name for test, name in _OTHER_KINDS if test(mode)), 'no regular file')
+    return next((name for test, name in _OTHER_KINDS if test(mode)), 'not a regular file')
 
 
 def check_regular_file(
     path: str | PathLike, what: str = 'file', error: type[PoseBackbonesError] = DatasetError
 ) -> None:
-    """Refuse a path that is no regular, readable file, without opening it.
+    """Check that a path is a regular, readable file, without opening it.
 
     Args:
-        path: Of a local file.
-        what: It holds, for the message, such as `'checkpoint'`.
-        error: Class of the error.
+        path: Path of a local file.
+        what: What the file contains, for the error message, such as `'checkpoint'`.
+        error: Class of the error to raise.
 
     Raises:
-        PoseBackbonesError: Of that class, with the path and the reason, such
-            as that it is a named pipe.
+        PoseBackbonesError: Of class `error`, with the path and the reason, such as that it is a
+            named pipe.
     """
     problem = file_problem(path)
     if problem is not None:
@@ -112,7 +113,7 @@ def check_regular_file(
 def open_regular(
     path: str | PathLike, what: str = 'file', error: type[PoseBackbonesError] = DatasetError
 ) -> BinaryIO:
-    """Open a regular file for reading; never waits for another process.
+    """Open a regular file for reading, without ever waiting for another process.
 
     Args:
         path, what, error: See `check_regular_file`.
@@ -121,15 +122,17 @@ def open_regular(
         The open file.
 
     Raises:
-        PoseBackbonesError: As `check_regular_file`.
+        PoseBackbonesError: See `check_regular_file`.
     """
     check_regular_file(path, what, error)
     problem: str | None = None
     try:
-        # It may have become a FIFO since it was looked at.
+        # It may have become a named pipe since the check.
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as found:
-        raise error(f'cannot read the {what} {fspath(path)}: {reason(found)}') from found
+    except OSError as os_error:
+        raise error(
+            f'cannot read the {what} {fspath(path)}: {os_error_reason(os_error)}'
+        ) from os_error
     problem = _other_kind(os.fstat(number).st_mode)
     if problem is not None:
         os.close(number)
@@ -143,77 +146,78 @@ def read_text(
     error: type[PoseBackbonesError] = DatasetError,
     errors: str = 'strict',
 ) -> str:
-    """The text of a regular file, in UTF-8.
+    """Read a regular file as UTF-8 text.
 
     Args:
         path, what, error: See `check_regular_file`.
-        errors: What to do about another encoding, see `bytes.decode`.
+        errors: How to handle invalid UTF-8, see `bytes.decode`.
 
     Returns:
         The text, without a byte order mark.
 
     Raises:
-        PoseBackbonesError: As `check_regular_file`, for another encoding, or
-            above `MAX_TEXT`.
+        PoseBackbonesError: See `check_regular_file`; also if the file is not valid UTF-8 or is
+            larger than `MAX_TEXT`.
     """
     try:
         with open_regular(path, what, error) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_TEXT:
                 raise error(
-                    f'cannot read the {what} {fspath(path)}: it has '
-                    f'{size:,} bytes: expected at most {MAX_TEXT:,}'
+                    f'cannot read the {what} {fspath(path)}: it has {size:,} bytes: expected at '
+                    f'most {MAX_TEXT:,}'
                 )
             return file.read().decode('utf-8-sig', errors)
-    except UnicodeDecodeError as found:
-        raise error(f'cannot read the {what} {fspath(path)}: {found}') from found
-    except OSError as found:
-        raise error(f'cannot read the {what} {fspath(path)}: {reason(found)}') from found
+    except UnicodeDecodeError as read_error:
+        raise error(f'cannot read the {what} {fspath(path)}: {read_error}') from read_error
+    except OSError as read_error:
+        raise error(
+            f'cannot read the {what} {fspath(path)}: {os_error_reason(read_error)}'
+        ) from read_error
 
 
-def check_no_input(
+def check_not_input(
     outputs: str | PathLike | Iterable[str | PathLike],
     option: str,
     inputs: Iterable[str | PathLike | None],
 ) -> None:
-    """Refuse to overwrite files that are read.
+    """Check that outputs do not overwrite files that are read.
 
-    They are compared as files, so that links, `..` and case do not matter.
+    The files themselves are compared, not their paths, so that links, `..` and letter case do not
+    matter.
 
     Args:
-        outputs: Path of the output, or several.
-        option: That named it, for the message.
-        inputs: Paths that are read; None, URLs and what is no path are left
-            out.
+        outputs: Path of an output, or several paths.
+        option: Command-line option that sets the outputs, for the error message.
+        inputs: Paths that are read. None, URLs and objects that are not paths are ignored.
 
     Raises:
         WorkDirError: With the input that would be overwritten.
     """
     if isinstance(outputs, (str, PathLike)):
         outputs = [outputs]
-    known = {
-        _identity(one): one
-        for one in inputs
-        if isinstance(one, (str, PathLike)) and not is_url(one)
+    input_ids = {
+        _identity(source): source
+        for source in inputs
+        if isinstance(source, (str, PathLike)) and not is_url(source)
     }
-    known.pop(None, None)
-    for path in outputs if known else ():
-        found = known.get(_identity(path))
-        if found is not None:
+    input_ids.pop(None, None)
+    for path in outputs if input_ids else ():
+        source = input_ids.get(_identity(path))
+        if source is not None:
             raise WorkDirError(
-                f'{option}: {fspath(path)} is an input of this command, '
-                f'{fspath(found)}, which would be overwritten: choose '
-                'another name'
+                f'{option}: {fspath(path)} is an input of this command, {fspath(source)}, which '
+                'would be overwritten: choose another name'
             )
 
 
 def _identity(path: str | PathLike) -> tuple[int, int] | None:
-    """What tells a file from all others; None if it is not there."""
+    """Return the device and inode number of a file; None if it does not exist."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def check_output_file(
@@ -222,56 +226,55 @@ def check_output_file(
     inputs: Iterable[str | PathLike | None] = (),
     overwrite: bool = False,
 ) -> None:
-    """Refuse an output that would overwrite something, or cannot be written.
+    """Check that an output can be written and would not overwrite another file.
 
-    Call it before any work.
+    Call it before any other work.
 
     Args:
-        path, option, inputs: See `check_no_input`.
-        overwrite: Whether a file that is there may be replaced; an input may
-            not.
+        path, option, inputs: See `check_not_input`.
+        overwrite: Whether to allow an existing file to be replaced; an input is never replaced.
 
     Raises:
         WorkDirError: With the path and the reason.
     """
-    check_no_input(path, option, inputs)
+    check_not_input(path, option, inputs)
     if os.path.lexists(path) and not overwrite and not os.path.isdir(path):
         raise WorkDirError(
-            f'{option} {fspath(path)} is there already: choose another name '
-            f'with {option}, or replace it with --overwrite'
+            f'{option} {fspath(path)} already exists: choose another name with {option}, or '
+            'replace it with --overwrite'
         )
     check_writable_file(Path(path), option)
 
 
 def check_writable_file(path: Path, option: str) -> None:
-    """Try whether a file can be written, before any work.
+    """Check that a file can be written, before any other work.
 
-    A file beside it is written and removed, and so are folders that are not
-    there yet. What is there under its name stays as it is.
+    The check writes and removes a file in the same directory, and the directory itself if it does
+    not exist. An existing file at `path` is not modified.
 
     Args:
-        path: Of the file.
-        option: That named it, for the message, such as `'--out'`.
+        path: Path of the file.
+        option: Command-line option that sets the path, for the error message, such as `'--out'`.
 
     Raises:
         WorkDirError: With the path and the reason.
     """
-    with saying_why(path, option):
+    with convert_write_errors(path, option):
         _check_name(path)
         if os.path.lexists(path):
             kind = _other_kind(os.stat(path).st_mode)
             if kind is not None:
-                raise WorkDirError(f'{option} {path} is {kind}: expected the name of a file')
-        elif len(os.fsencode(path.name)) > _LONGEST:
+                raise WorkDirError(f'{option} {path} is {kind}: expected a file name')
+        elif len(os.fsencode(path.name)) > _MAX_NAME:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-        _try(path)
+        _try_to_write(path)
 
 
 def check_writable_dir(path: Path, option: str) -> None:
-    """Try whether files can be written into a folder, before any work.
+    """Check that files can be written to a directory, before any other work.
 
-    A file in it is written and removed, and so is the folder, if it is not
-    there yet.
+    The check writes and removes a file in the directory, and the directory itself if it does not
+    exist.
 
     Args:
         path, option: See `check_writable_file`.
@@ -279,28 +282,28 @@ def check_writable_dir(path: Path, option: str) -> None:
     Raises:
         WorkDirError: With the path and the reason.
     """
-    with saying_why(path, option):
+    with convert_write_errors(path, option):
         _check_name(path)
         if os.path.lexists(path) and not stat.S_ISDIR(os.stat(path).st_mode):
-            raise WorkDirError(f'{option} {path} is a file: expected a folder')
-        _try(path / TRIED)
+            raise WorkDirError(f'{option} {path} is a file: expected a directory')
+        _try_to_write(path / PROBE_FILE)
 
 
 def _check_name(path: Path) -> None:
-    """Refuse a name that Python does not hand to the system."""
+    """Raise an `OSError` for a name that Python cannot pass to the operating system."""
     try:
-        known = '\0' not in os.fsdecode(os.fsencode(path))
-    except UnicodeEncodeError:  # half of a surrogate pair
-        known = False
-    if not known:
-        raise OSError(errno.EINVAL, _NO_NAME)
+        valid = '\0' not in os.fsdecode(os.fsencode(path))
+    except UnicodeEncodeError:  # a lone surrogate
+        valid = False
+    if not valid:
+        raise OSError(errno.EINVAL, _INVALID_NAME)
 
 
-def _try(path: Path) -> None:
-    """Write something beside a file, and remove it."""
+def _try_to_write(path: Path) -> None:
+    """Write and remove a partial file beside `path`."""
     draft, new = _draft(path), make_folder(path.parent)
     try:
-        # Some file systems are full only when there is something to write.
+        # On some file systems, only writing data fails if the disk is full.
         draft.write_bytes(bytes(64))
     finally:
         with suppress(OSError):
@@ -309,46 +312,46 @@ def _try(path: Path) -> None:
 
 
 def make_folder(path: Path) -> list[Path]:
-    """Make a folder and those above; what is in the way is named.
+    """Create a directory and its parents; an error names the path that prevents it.
 
     Args:
-        path: Of the folder, which may exist.
+        path: The directory, which may exist.
 
     Returns:
-        The folders that were not there, for `remove_empty`.
+        The directories that were created, for `remove_empty`.
 
     Raises:
-        OSError: If it cannot be made.
+        OSError: If it cannot be created.
     """
     new = [place for place in (path, *path.parents) if not place.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         file = next(place for place in (path, *path.parents) if os.path.lexists(place))
-        raise OSError(errno.ENOTDIR, f'{file} is no directory') from error
-    except FileNotFoundError as error:  # of /proc and the like
-        raise OSError(errno.ENOENT, f'no directory can be made in {path.parent}') from error
+        raise OSError(errno.ENOTDIR, f'{file} is not a directory') from error
+    except FileNotFoundError as error:  # in /proc and similar file systems
+        raise OSError(errno.ENOENT, f'cannot create a directory in {path.parent}') from error
     return new
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders that nothing was put into."""
+    """Remove those of the given directories that are empty."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
 
 @contextmanager
-def saying_why(path: str | PathLike, option: str, then: str = '') -> Iterator[None]:
-    """Let what the system refuses to write be one message.
+def convert_write_errors(path: str | PathLike, option: str, hint: str = '') -> Iterator[None]:
+    """Convert operating system errors in a `with` block to `WorkDirError`.
 
     Args:
-        path: What is written.
-        option: That named it, or an empty text.
-        then: What the user may do, for the end of the message.
+        path: The path that is written.
+        option: Command-line option that sets the path, or an empty string.
+        hint: Text for the end of the error message: what the user can do.
 
     Raises:
-        WorkDirError: For an OSError in the block, such as of a full disk.
+        WorkDirError: For an `OSError` in the block, such as a full disk.
     """
     try:
         yield
@@ -356,68 +359,68 @@ def saying_why(path: str | PathLike, option: str, then: str = '') -> Iterator[No
         raise
     except OSError as error:
         name = f'{option} {fspath(path)}'.lstrip()
-        raise WorkDirError(f'{name} cannot be written: {reason(error)}{then}') from error
+        raise WorkDirError(f'{name} cannot be written: {os_error_reason(error)}{hint}') from error
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = True, draft: Path | None = None) -> Iterator[Path]:
-    """Have a file written beside the one that it replaces when it is whole.
+def atomic_write(path: Path, durable: bool = True, draft: Path | None = None) -> Iterator[Path]:
+    """Provide a temporary file that replaces `path` when the `with` block ends.
+
+    If the block raises an exception, the temporary file is removed and `path` is not modified.
 
     Args:
-        path: The file.
-        durable: Whether the file is forced to the disk before it takes the
-            name, so that a loss of power leaves the old or the new one.
-        draft: Where to write, in the same folder; for a file that only one
+        path: The file to write.
+        durable: Whether to flush the file to the disk before it is renamed, so that after a power
+            failure either the old or the new file exists.
+        draft: Path of the temporary file, in the same directory; only for files that a single
             process writes.
 
     Yields:
-        Where to write; by default a file of the same folder whose name ends
-        in `.part`.
-        After an error, what was written is gone, and `path` is as it was.
+        The path to write to, by default a file in the same directory whose name ends with `.part`.
     """
     draft = draft or _draft(path)
     try:
         yield draft
         if durable:
-            force(draft)
+            fsync(draft)
         draft.replace(path)
         if durable:
-            force(path.parent)
+            fsync(path.parent)
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
 
 
 def _draft(path: Path) -> Path:
-    """The file that is written in place of another one, by this process."""
+    """Return the path of the temporary file that this process writes instead of `path`."""
     ending = f'.{os.getpid()}.part'
-    name = os.fsencode(path.name)[: _LONGEST - len(ending)]
+    name = os.fsencode(path.name)[: _MAX_NAME - len(ending)]
     return path.with_name(os.fsdecode(name) + ending)
 
 
 def shorten_name(path: Path, more: str = '') -> Path:
-    """Shorten a file's name to one that file systems take, also with the suffix of a draft.
+    """Shorten a file name so that it remains valid when the suffix of a partial file is added.
 
     Args:
-        path: Its last part may be too long.
-        more: Text that is added to the stem, such as a number.
+        path: Path whose last component may be too long.
+        more: Text that is appended to the stem, such as a number.
     """
     suffix = os.fsencode(more + path.suffix)
     stem = os.fsencode(path.stem)
-    cut = stem[: _LONGEST_STEM - len(suffix)]
+    cut = stem[: _MAX_STEM - len(suffix)]
     errors = 'surrogateescape' if cut == stem else 'ignore'
     return path.with_name(cut.decode(errors=errors) + more + path.suffix)
 
 
-def force(path: Path) -> None:
-    """Force a file, or the names in a folder, to the disk.
+def fsync(path: Path) -> None:
+    """Flush a file, or the entries of a directory, to the disk.
 
     Args:
-        path: Which exists.
+        path: An existing file or directory.
 
     Raises:
-        OSError: If the disk refuses; a file system that cannot force the
-            names in a folder is no error.
+        OSError: If the disk reports an error. File systems that cannot flush directories are
+            ignored.
     """
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -429,16 +432,16 @@ def force(path: Path) -> None:
         os.close(number)
 
 
-def check_no_link(paths: Iterable[Path], below: Path, option: str) -> None:
-    """Refuse outputs that a symbolic link would put into another folder.
+def check_no_symlinks(paths: Iterable[Path], below: Path, option: str) -> None:
+    """Check that no symbolic link redirects outputs to another directory.
 
     Args:
-        paths: Of the outputs, in `below`.
-        below: The folder, which may be a link itself.
-        option: That named it, for the message.
+        paths: Paths of the outputs, in `below`.
+        below: The output directory, which may itself be a link.
+        option: Command-line option that sets the directory, for the error message.
 
     Raises:
-        WorkDirError: With the link and where it leads.
+        WorkDirError: With the link and its target.
     """
     seen = {below}
     for path in paths:
@@ -446,29 +449,28 @@ def check_no_link(paths: Iterable[Path], below: Path, option: str) -> None:
             seen.add(path)
             if path.is_symlink():
                 raise WorkDirError(
-                    f'{option}: {path} is a link to {os.readlink(path)}, '
-                    'where files would be overwritten: remove the link, or '
-                    f'choose another {option}'
+                    f'{option}: {path} is a link to {os.readlink(path)}, where files would be '
+                    f'overwritten: remove the link, or choose another {option}'
                 )
             path = path.parent
 
 
 def remove_drafts(paths: Iterable[Path]) -> None:
-    """Remove what killed processes have left half written.
+    """Remove the partial files of processes that were killed.
 
-    Other files stay, whatever their names are.
+    Only partial files of the given paths are removed.
 
     Args:
-        paths: Of the files that they have written, with `replacing` or
-            `VideoWriter`, and nothing else writes now.
+        paths: Paths that `atomic_write` or `VideoWriter` may have been writing. No running process
+            may write them.
     """
     folders: dict[Path, set[str]] = {}
     for path in paths:
         folders.setdefault(path.parent, set()).add(path.name)
     for folder, names in folders.items():
         with suppress(OSError):
-            for found in set(os.listdir(folder)) - names:
-                draft = _DRAFT.fullmatch(found)
+            for name in set(os.listdir(folder)) - names:
+                draft = _DRAFT.fullmatch(name)
                 if draft and (draft['file'] or f'{draft["video"]}.mp4') in names:
                     with suppress(OSError):
-                        os.unlink(folder / found)
+                        os.unlink(folder / name)

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DatasetError, ImageError, first_line
-from .files import open_regular, reason, replacing
+from .files import atomic_write, open_regular, os_error_reason
 
 #: most pixels of an image; Pillow's own limit
 MAX_PIXELS = 178_956_970
@@ -138,7 +138,7 @@ def read_image_bytes(path: str | PathLike) -> bytes:
         with _open(path) as file:
             return file.read(MAX_BYTES)
     except OSError as error:
-        raise DatasetError(f'cannot read the image {name}: {reason(error)}') from error
+        raise DatasetError(f'cannot read the image {name}: {os_error_reason(error)}') from error
 
 
 def _open(path: str | PathLike) -> BinaryIO:
@@ -423,5 +423,5 @@ def write_image(path: Path, image: np.ndarray) -> None:
         raise ValueError(
             f'OpenCV cannot write {image.shape[1]} x {image.shape[0]} pixels as {path.suffix}'
         )
-    with replacing(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_bytes(data.tobytes())

@@ -1,4 +1,4 @@
-"""Values of a Python file, read and not run."""
+"""Read literal values from a Python file without running it."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -7,63 +7,64 @@ from os import PathLike, fspath
 from ..errors import ConfigError
 from .files import open_regular
 
-_MOST_BYTES = 16 << 20  # of a file
-_MOST_ITEMS = 1 << 20  # of all `[1.0] * 17` of a file
+_MAX_BYTES = 16 << 20  # size of a file
+_MAX_ITEMS = 1 << 20  # items of all repetitions such as `[1.0] * 17` in a file
 
 
-class _Room:
-    """How many items of products a file may still have."""
+class _Budget:
+    """Number of items that further repetitions in a file may have."""
 
-    items = _MOST_ITEMS
+    items = _MAX_ITEMS
 
 
 def read_assignments(path: str | PathLike) -> dict:
-    """The variables of a Python file that are plain values.
+    """Return the variables of a Python file that are assigned literal values.
 
-    No line of the file is run. Numbers, strings, lists, tuples, dicts (also
-    as `dict(a=1)`), signs and `[1.0] * 17` are read; a variable with anything
-    else in it is left out, and so is what is not at the top level.
+    The file is not run. Numbers, strings, lists, tuples, dicts (including the form `dict(a=1)`),
+    signs and repetitions such as `[1.0] * 17` are evaluated. A variable is ignored if its value
+    contains anything else, if the file modifies it later, or if it is not assigned at the top
+    level.
 
     Args:
         path: The file, such as a config that MMEngine has saved.
 
     Returns:
-        Name → value.
+        Mapping from name to value.
 
     Raises:
-        ConfigError: If it cannot be read, or is no Python.
+        ConfigError: If the file cannot be read or is not valid Python.
     """
     with open_regular(path, 'config', ConfigError) as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise ConfigError(f'config unreadable: {fspath(path)} has more than {_MOST_BYTES:,} bytes')
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ConfigError(f'config unreadable: {fspath(path)} has more than {_MAX_BYTES:,} bytes')
     try:
         statements = ast.parse(content).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(
             f'config unreadable: {fspath(path)} ({type(error).__name__}: {error})'
         ) from error
-    found, room = {}, _Room()
+    values, budget = {}, _Budget()
     for statement in statements:
-        for name in _changed(statement):
-            found.pop(name, None)
+        for name in _modified_names(statement):
+            values.pop(name, None)
         if isinstance(statement, ast.Assign):
             targets = statement.targets
         elif isinstance(statement, ast.AnnAssign) and statement.value:
             targets = [statement.target]
         else:
             continue
-        names = [one.id for one in targets if isinstance(one, ast.Name)]
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
         try:
-            value = _value(statement.value, room)
+            value = _evaluate(statement.value, budget)
         except (ValueError, TypeError, RecursionError, OverflowError):
             continue
-        found.update(dict.fromkeys(names, value))
-    return found
+        values.update(dict.fromkeys(names, value))
+    return values
 
 
-def _changed(statement: ast.stmt) -> Iterator[str]:
-    """Names that a statement may give another value, in any way."""
+def _modified_names(statement: ast.stmt) -> Iterator[str]:
+    """Iterate over the names of the variables that a statement may modify."""
     for node in ast.walk(statement):
         if isinstance(node, (ast.Subscript, ast.Attribute, ast.Name)):
             if isinstance(node.ctx, ast.Load):
@@ -80,59 +81,62 @@ def _changed(statement: ast.stmt) -> Iterator[str]:
             yield node.id
 
 
-def _value(node: ast.expr, room: _Room):
-    """Of an expression that says it by itself."""
-    read = _KINDS.get(type(node))
-    if read is None:
-        raise ValueError(f'line {node.lineno} is no plain value')
-    return read(node, room)
+def _evaluate(node: ast.expr, budget: _Budget):
+    """Evaluate a literal expression."""
+    evaluate = _EVALUATORS.get(type(node))
+    if evaluate is None:
+        raise ValueError(f'line {node.lineno} is not a literal')
+    return evaluate(node, budget)
 
 
-def _dict(node: ast.Dict, room: _Room) -> dict:
+def _evaluate_dict(node: ast.Dict, budget: _Budget) -> dict:
     if None in node.keys:
-        raise ValueError(f'line {node.lineno} takes another dict')
-    return {_value(key, room): _value(value, room) for key, value in zip(node.keys, node.values)}
+        raise ValueError(f'line {node.lineno} unpacks a dict')
+    return {
+        _evaluate(key, budget): _evaluate(value, budget)
+        for key, value in zip(node.keys, node.values)
+    }
 
 
-def _call(node: ast.Call, room: _Room) -> dict:
-    """`dict(a=1)`."""
+def _evaluate_call(node: ast.Call, budget: _Budget) -> dict:
+    """Evaluate a call of the form `dict(a=1)`."""
     if (
         not isinstance(node.func, ast.Name)
         or node.func.id != 'dict'
         or node.args
-        or any(one.arg is None for one in node.keywords)
+        or any(keyword.arg is None for keyword in node.keywords)
     ):
         raise ValueError(f'line {node.lineno} calls a function')
-    return {one.arg: _value(one.value, room) for one in node.keywords}
+    return {keyword.arg: _evaluate(keyword.value, budget) for keyword in node.keywords}
 
 
-def _signed(node: ast.UnaryOp, room: _Room):
-    value = _value(node.operand, room)
+def _evaluate_signed(node: ast.UnaryOp, budget: _Budget):
+    value = _evaluate(node.operand, budget)
     if type(value) not in (int, float) or not isinstance(node.op, (ast.USub, ast.UAdd)):
-        raise ValueError(f'line {node.lineno} computes')
+        raise ValueError(f'line {node.lineno} is an arithmetic expression')
     return -value if isinstance(node.op, ast.USub) else value
 
 
-def _repeated(node: ast.BinOp, room: _Room):
-    """`[1.0] * 17`."""
-    value, count = _value(node.left, room), _value(node.right, room)
+def _evaluate_repeated(node: ast.BinOp, budget: _Budget):
+    """Evaluate a repetition of the form `[1.0] * 17`."""
+    value, count = _evaluate(node.left, budget), _evaluate(node.right, budget)
     if not (
         isinstance(node.op, ast.Mult)
         and isinstance(value, (list, tuple))
         and type(count) is int
-        and len(value) * count <= room.items
+        and len(value) * count <= budget.items
     ):
-        raise ValueError(f'line {node.lineno} computes')
-    room.items -= max(len(value) * count, 0)
+        raise ValueError(f'line {node.lineno} is an arithmetic expression')
+    budget.items -= max(len(value) * count, 0)
     return value * count
 
 
-_KINDS: dict[type, Callable] = {
-    ast.Constant: lambda node, room: node.value,
-    ast.List: lambda node, room: [_value(one, room) for one in node.elts],
-    ast.Tuple: lambda node, room: tuple(_value(one, room) for one in node.elts),
-    ast.Dict: _dict,
-    ast.Call: _call,
-    ast.UnaryOp: _signed,
-    ast.BinOp: _repeated,
+_EVALUATORS: dict[type, Callable] = {
+    ast.Constant: lambda node, budget: node.value,
+    ast.List: lambda node, budget: [_evaluate(item, budget) for item in node.elts],
+    ast.Tuple: lambda node, budget: tuple(_evaluate(item, budget) for item in node.elts),
+    ast.Dict: _evaluate_dict,
+    ast.Call: _evaluate_call,
+    ast.UnaryOp: _evaluate_signed,
+    ast.BinOp: _evaluate_repeated,
 }

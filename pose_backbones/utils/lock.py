@@ -1,4 +1,4 @@
-"""One run per folder."""
+"""Lock a work directory, so that only one run writes to it."""
 
 import errno
 import logging
@@ -13,38 +13,39 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..errors import WorkDirError
-from .files import reason, saying_why
+from .files import convert_write_errors, os_error_reason
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system
     fcntl = None
 
-#: file that a run holds a lock of
+#: name of the lock file in the work directory
 LOCK = '.lock'
-#: seconds until a process that is just being killed has let go
-_PATIENCE = 3.0
-#: flags that this system may not have
+#: seconds to wait for the lock of a process that is being killed
+_TIMEOUT = 3.0
+#: flags that are not defined on all systems
 _NO_LINK = getattr(os, 'O_NOFOLLOW', 0) | getattr(os, 'O_NONBLOCK', 0)
-_BEGIN = b'process '  # of what a lock file says
+_PREFIX = b'process '  # the content of a lock file starts with it
+#: errors of `lockf` if another process holds the lock
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def only_run(folder: str | Path, option: str = '--work-dir') -> Iterator[None]:
-    """Let no second run write into a folder.
+def lock_directory(folder: str | Path, option: str = '--work-dir') -> Iterator[None]:
+    """Hold a lock on a directory, so that no other run writes to it.
 
-    The lock is one of POSIX (`fcntl.lockf`): it ends with its process, however
-    that ends, and workers that the process has forked do not inherit it.
-    File systems without such locks are used without one, with a warning.
+    The lock is a POSIX lock (`fcntl.lockf`). It is released when the process ends, for whatever
+    reason, and worker processes that are forked do not inherit it. If the file system does not
+    support such locks, a warning is logged and the directory is used without a lock.
 
     Args:
-        folder: The work dir, which is made if it does not exist.
-        option: That names it, for messages.
+        folder: The work directory, which is created if it does not exist.
+        option: Command-line option that sets the directory, for error messages.
 
     Raises:
-        WorkDirError: If another process holds it, with that process, or if
-            the folder cannot be written.
+        WorkDirError: If another process holds the lock, with the ID of that process, or if the
+            directory cannot be written.
     """
     path = Path(folder, LOCK)
     if path.parent.exists() and not path.parent.is_dir():
@@ -59,43 +60,44 @@ def only_run(folder: str | Path, option: str = '--work-dir') -> Iterator[None]:
 
 
 def _acquire(path: Path, option: str) -> int | None:
-    """The open lock file; None where the file system has no locks."""
-    until = time.monotonic() + _PATIENCE
+    """Return the locked file; None if the file system does not support locks."""
+    deadline = time.monotonic() + _TIMEOUT
     while True:
-        with saying_why(path.parent, option, f'. Choose another {option}'):
+        with convert_write_errors(path.parent, option, f'. Choose another {option}'):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = _open(path)
         try:
             if fcntl is None:
-                raise OSError(errno.ENOLCK, 'no locks on this system')
+                raise OSError(errno.ENOLCK, 'this system does not support file locks')
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.pread(handle, 200, 0).decode(errors='replace')
             os.close(handle)
             if error.errno not in _HELD:
                 print_log(
-                    f'{path.parent} cannot be locked ({reason(error)}): start no second run there',
+                    f'{path.parent} cannot be locked ({os_error_reason(error)}): do not start '
+                    'another run in it',
                     logger='current',
                     level=logging.WARNING,
                 )
                 return None
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise WorkDirError(
-                    f'another run is writing into {path.parent}'
-                    f'{holder and f" ({holder})"}: wait until it has ended, '
-                    f'stop it, or choose another {option}'
+                    f'another run is writing to {path.parent}{holder and f" ({holder})"}: wait '
+                    f'until it has ended, stop it, or choose another {option}'
                 ) from error
             time.sleep(0.1)
             continue
-        if _is(handle, path):
+        if _has_path(handle, path):
             break
-        os.close(handle)  # the run before has just removed it
+        os.close(handle)  # the previous run has just removed this file
     holder = (
         f'process {os.getpid()} on {socket.gethostname()}, since '
         f'{time.strftime("%Y-%m-%d %H:%M:%S")}'
     )
     try:
-        with saying_why(path.parent, option, f'. Make room there, or choose another {option}'):
+        hint = f'. Free some space, or choose another {option}'
+        with convert_write_errors(path.parent, option, hint):
             os.ftruncate(handle, 0)
             os.pwrite(handle, holder.encode(), 0)
     except WorkDirError:
@@ -106,30 +108,30 @@ def _acquire(path: Path, option: str) -> int | None:
 
 
 def _open(path: Path) -> int:
-    """Open or make the lock file; it is written to, so no other file is.
+    """Open or create the lock file. No other file is opened for writing.
 
     Raises:
-        WorkDirError: If the name is that of a link or of another file.
+        WorkDirError: If the path is a link or a file that is not a lock file.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o644)
-        found = os.fstat(handle)
-        begin = os.pread(handle, len(_BEGIN), 0) if stat.S_ISREG(found.st_mode) else None
+        status = os.fstat(handle)
+        prefix = os.pread(handle, len(_PREFIX), 0) if stat.S_ISREG(status.st_mode) else None
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise
-        begin, handle = None, None
-    if begin is not None and found.st_nlink <= 1 and begin in (b'', _BEGIN):
+        prefix, handle = None, None
+    if prefix is not None and status.st_nlink <= 1 and prefix in (b'', _PREFIX):
         return handle
     if handle is not None:
         os.close(handle)
     raise WorkDirError(
-        f'{path} is not the lock file of a run, which would have this name: move it away'
+        f'{path} is not the lock file of a run, but a lock file needs this name: move or rename it'
     )
 
 
-def _is(handle: int, path: Path) -> bool:
-    """Whether an open file is the one that has the name now."""
+def _has_path(handle: int, path: Path) -> bool:
+    """Return whether an open file still has the given path."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

@@ -1,8 +1,7 @@
-"""Every data set that MMPose describes: train, test, resume twice, infer.
+"""Train, test, resume twice and infer with every dataset description of MMPose.
 
-The images and annotations are drawn; names, flip pairs, skeleton, weights and
-sigmas of the keypoints are MMPose's. A training checkpoint holds them, as
-arrays that may be empty.
+The images and annotations are random. The names, flip pairs, skeleton, weights and sigmas of the
+keypoints are MMPose's; a training checkpoint contains them as arrays, which may be empty.
 """
 
 import json
@@ -21,9 +20,9 @@ from pose_backbones.cli import train as train_api
 
 FOLDER = Path(mmpose.__file__).parent / '.mim/configs/_base_/datasets'
 DESCRIPTIONS = sorted(file.stem for file in FOLDER.glob('*.py'))
-#: keypoints of a user's own, without a skeleton
-OWN = dict(
-    dataset_name='own',
+#: user-defined keypoints without a skeleton
+CUSTOM = dict(
+    dataset_name='custom',
     paper_info={},
     skeleton_info={},
     keypoint_info={
@@ -73,14 +72,14 @@ def _keypoint_count(metainfo: dict) -> int:
 
 @pytest.fixture
 def make_config(tiny_config, tmp_path):
-    """Writes data of a description, and a config of it."""
+    """Return a function that writes random data and a config for a dataset description."""
 
     def make(metainfo: dict) -> tuple[Path, Path]:
         count = _keypoint_count(metainfo)
         data = tmp_path / 'data'
         (data / 'images').mkdir(parents=True)
         rng = np.random.default_rng(0)
-        images, people = [], []
+        images, annotations = [], []
         for number in (1, 2):
             cv2.imwrite(
                 str(data / f'images/{number}.png'), rng.integers(0, 255, (64, 48, 3), np.uint8)
@@ -89,7 +88,7 @@ def make_config(tiny_config, tmp_path):
             points = np.stack(
                 (rng.uniform(4, 44, count), rng.uniform(4, 60, count), np.full(count, 2.0)), 1
             )
-            people.append(
+            annotations.append(
                 dict(
                     id=number,
                     image_id=number,
@@ -103,7 +102,7 @@ def make_config(tiny_config, tmp_path):
             )
         (data / 'all.json').write_text(
             json.dumps(
-                dict(images=images, annotations=people, categories=[dict(id=1, name='person')])
+                dict(images=images, annotations=annotations, categories=[dict(id=1, name='person')])
             )
         )
         config = tmp_path / 'described.py'
@@ -116,7 +115,7 @@ def make_config(tiny_config, tmp_path):
 
 
 def _run(main, config: Path, *arguments) -> None:
-    # Runs of one process within a second would share MMEngine's records.
+    # Runs in one process that start within the same second would share MMEngine's message hub.
     _run.number += 1
     main(
         [
@@ -131,9 +130,9 @@ def _run(main, config: Path, *arguments) -> None:
 _run.number, _run.options = 0, ()
 
 
-@pytest.mark.parametrize('name', [*DESCRIPTIONS, 'own keypoints'])
-def test_train_test_resume_twice_and_infer(make_config, tmp_path, name):
-    metainfo = OWN if name == 'own keypoints' else dict(from_file=str(FOLDER / f'{name}.py'))
+@pytest.mark.parametrize('name', [*DESCRIPTIONS, 'custom keypoints'])
+def test_description_works_in_every_tool(make_config, tmp_path, name):
+    metainfo = CUSTOM if name == 'custom keypoints' else dict(from_file=str(FOLDER / f'{name}.py'))
     config, data = make_config(metainfo)
     work = tmp_path / 'work'
     for step in (1, 2, 3):
@@ -143,7 +142,7 @@ def test_train_test_resume_twice_and_infer(make_config, tmp_path, name):
         content = read_checkpoint(work / f'iter_{step}.pth')
         assert content['meta']['iter'] == step
         moments = content['optimizer']['state'][0]
-        assert int(moments['step']) == step  # resumed, not begun anew
+        assert int(moments['step']) == step  # resumed, not restarted
     _run.options = ()
     _run(
         test_api.main,
@@ -163,5 +162,5 @@ def test_train_test_resume_twice_and_infer(make_config, tmp_path, name):
     assert np.isfinite(result.keypoints).all()
 
 
-def test_there_are_55_descriptions():
+def test_mmpose_has_55_descriptions():
     assert len(DESCRIPTIONS) == 55

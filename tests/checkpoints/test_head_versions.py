@@ -1,4 +1,4 @@
-"""The versions of a state dict's modules, by which heads know old names."""
+"""Tests of the module versions in a state dict, which MMPose's heads use to convert old names."""
 
 from collections import OrderedDict
 
@@ -12,12 +12,12 @@ from torch import nn
 from pose_backbones.checkpoints.loading import get_weights, load_weights, read_checkpoint
 
 LOSS = dict(type='KeypointMSELoss', use_target_weight=True)
-POINTS = 5
+NUM_KEYPOINTS = 5
 TOPDOWN = {
     'HeatmapHead': dict(
         type='HeatmapHead',
         in_channels=64,
-        out_channels=POINTS,
+        out_channels=NUM_KEYPOINTS,
         deconv_out_channels=(8,),
         deconv_kernel_sizes=(4,),
         conv_out_channels=(8, 8),
@@ -27,7 +27,7 @@ TOPDOWN = {
     'CPMHead': dict(
         type='CPMHead',
         in_channels=64,
-        out_channels=POINTS,
+        out_channels=NUM_KEYPOINTS,
         num_stages=1,
         deconv_out_channels=None,
         loss=LOSS,
@@ -35,7 +35,7 @@ TOPDOWN = {
     'ViPNASHead': dict(
         type='ViPNASHead',
         in_channels=64,
-        out_channels=POINTS,
+        out_channels=NUM_KEYPOINTS,
         deconv_out_channels=(16,),
         deconv_kernel_sizes=(4,),
         deconv_num_groups=(16,),
@@ -46,7 +46,7 @@ TOPDOWN = {
     'SimCCHead': dict(
         type='SimCCHead',
         in_channels=64,
-        out_channels=POINTS,
+        out_channels=NUM_KEYPOINTS,
         input_size=(64, 64),
         in_featuremap_size=(2, 2),
         deconv_out_channels=(8,),
@@ -57,7 +57,7 @@ TOPDOWN = {
     'RTMCCHead': dict(
         type='RTMCCHead',
         in_channels=64,
-        out_channels=POINTS,
+        out_channels=NUM_KEYPOINTS,
         input_size=(64, 64),
         in_featuremap_size=(2, 2),
         simcc_split_ratio=2.0,
@@ -75,13 +75,18 @@ TOPDOWN = {
         loss=dict(type='KLDiscretLoss'),
     ),
     'RegressionHead': dict(
-        type='RegressionHead', in_channels=64, num_joints=POINTS, loss=dict(type='SmoothL1Loss')
+        type='RegressionHead',
+        in_channels=64,
+        num_joints=NUM_KEYPOINTS,
+        loss=dict(type='SmoothL1Loss'),
     ),
-    'RLEHead': dict(type='RLEHead', in_channels=64, num_joints=POINTS, loss=dict(type='RLELoss')),
+    'RLEHead': dict(
+        type='RLEHead', in_channels=64, num_joints=NUM_KEYPOINTS, loss=dict(type='RLELoss')
+    ),
     'IntegralRegressionHead': dict(
         type='IntegralRegressionHead',
         in_channels=64,
-        num_joints=POINTS,
+        num_joints=NUM_KEYPOINTS,
         in_featuremap_size=(2, 2),
         deconv_out_channels=(8,),
         deconv_kernel_sizes=(4,),
@@ -90,7 +95,7 @@ TOPDOWN = {
     'DSNTHead': dict(
         type='DSNTHead',
         in_channels=64,
-        num_joints=POINTS,
+        num_joints=NUM_KEYPOINTS,
         in_featuremap_size=(2, 2),
         deconv_out_channels=(8,),
         deconv_kernel_sizes=(4,),
@@ -102,14 +107,14 @@ BOTTOMUP = {
     'DEKRHead': dict(
         type='DEKRHead',
         in_channels=64,
-        num_keypoints=POINTS,
+        num_keypoints=NUM_KEYPOINTS,
         heatmap_loss=LOSS,
         displacement_loss=dict(type='SoftWeightSmoothL1Loss'),
     ),
     'DEKRHead with rescoring': dict(
         type='DEKRHead',
         in_channels=64,
-        num_keypoints=POINTS,
+        num_keypoints=NUM_KEYPOINTS,
         heatmap_loss=LOSS,
         displacement_loss=dict(type='SoftWeightSmoothL1Loss'),
         rescore_cfg=RESCORE,
@@ -118,7 +123,7 @@ BOTTOMUP = {
         type='CIDHead',
         in_channels=64,
         gfd_channels=8,
-        num_keypoints=POINTS,
+        num_keypoints=NUM_KEYPOINTS,
         coupled_heatmap_loss=dict(type='FocalHeatmapLoss'),
         decoupled_heatmap_loss=dict(type='FocalHeatmapLoss'),
         contrastive_loss=dict(type='InfoNCELoss'),
@@ -127,8 +132,8 @@ BOTTOMUP = {
 HEADS = {**TOPDOWN, **BOTTOMUP}
 
 
-def build(name: str) -> nn.Module:
-    """An estimator with a head, with weights that all differ."""
+def build_estimator(name: str) -> nn.Module:
+    """Build a pose estimator with a head and random weights."""
     init_default_scope('mmpose')
     kind = 'TopdownPoseEstimator' if name in TOPDOWN else ('BottomupPoseEstimator')
     pool = (
@@ -153,20 +158,21 @@ def build(name: str) -> nn.Module:
 
 
 @pytest.fixture(scope='module')
-def models():
-    made = {}
+def get_models():
+    """Return a function that returns two models for a head."""
+    cache = {}
 
     def get(name: str) -> tuple[nn.Module, nn.Module]:
-        """A model to save and another to load into."""
-        if name not in made:
-            made[name] = build(name), build(name)
-        return made[name]
+        """Return a model to save and another one to load into."""
+        if name not in cache:
+            cache[name] = build_estimator(name), build_estimator(name)
+        return cache[name]
 
     return get
 
 
-def _forms(model: nn.Module, folder):
-    """The same weights as files of different tools."""
+def _save_variants(model: nn.Module, folder):
+    """Save the same weights in the formats of several tools; yield the file names."""
     state = model.state_dict()
     torch.save({'state_dict': state, 'meta': {}}, folder / 'mmengine.pth')
     yield 'mmengine.pth'
@@ -187,23 +193,23 @@ def _forms(model: nn.Module, folder):
 
 
 @pytest.mark.parametrize('name', HEADS)
-def test_a_heads_own_weights_come_back(models, tmp_path, name):
-    model, other = models(name)
+def test_saved_weights_are_loaded_unchanged(get_models, tmp_path, name):
+    model, other = get_models(name)
     expected = model.state_dict()
-    for form in _forms(model, tmp_path):
+    for file_name in _save_variants(model, tmp_path):
         with torch.no_grad():
             for value in other.state_dict().values():
                 value.zero_()
-        weights = get_weights(read_checkpoint(tmp_path / form))
-        load_weights(other, weights, form)
-        found = other.state_dict()
+        weights = get_weights(read_checkpoint(tmp_path / file_name))
+        load_weights(other, weights, file_name)
+        loaded = other.state_dict()
         for key, value in expected.items():
-            assert torch.equal(found[key], value), (form, key)
+            assert torch.equal(loaded[key], value), (file_name, key)
 
 
-def test_weights_of_mmpose_0x_are_renamed_once(models):
-    """DEKR's: opposite displacements, and the centre's map first."""
-    model, other = models('DEKRHead')
+def test_mmpose_0x_weights_are_converted_once(get_models):
+    """DEKR's displacements have the opposite sign, and its centre heatmap is the first."""
+    model, other = get_models('DEKRHead')
     old = OrderedDict()
     for key, value in model.state_dict().items():
         if 'displacement_conv_layers.3.' in key:

@@ -1,8 +1,10 @@
-"""Checkpoints of torch.save, MMEngine and safetensors as plain data."""
+"""Tests that checkpoints of torch.save, MMEngine and safetensors are read as plain data."""
 
 import math
+import sys
 from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ FORMATS = [
 ]
 
 
-class _Line(BaseModel):
+class _LinearModel(BaseModel):
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(2, 1)
@@ -38,10 +40,10 @@ class _Line(BaseModel):
 
 @pytest.fixture(scope='module')
 def training_checkpoint(tmp_path_factory):
-    """What MMEngine really writes, after three steps of training."""
+    """Train for three steps with MMEngine; return its checkpoint and the runner."""
     folder = tmp_path_factory.mktemp('run')
     runner = Runner(
-        model=_Line(),
+        model=_LinearModel(),
         work_dir=str(folder),
         train_dataloader=dict(
             dataset=[{'x': torch.ones(2)} for _ in range(3)],
@@ -61,43 +63,43 @@ def training_checkpoint(tmp_path_factory):
     return folder / 'epoch_1.pth', runner
 
 
-def same(one, other) -> bool:
-    """Whether two objects have the same classes, values and versions."""
-    if type(one) is not type(other):
+def is_identical(first, second) -> bool:
+    """Return whether two objects have the same classes, values and `_metadata`."""
+    if type(first) is not type(second):
         return False
-    if isinstance(one, torch.Tensor):
-        wide = torch.complex128 if one.is_complex() else torch.float64
+    if isinstance(first, torch.Tensor):
+        wide = torch.complex128 if first.is_complex() else torch.float64
         return (
-            one.dtype == other.dtype
-            and one.shape == other.shape
-            and one.stride() == other.stride()
-            and one.requires_grad == other.requires_grad
-            and torch.equal(one.to(wide), other.to(wide))
+            first.dtype == second.dtype
+            and first.shape == second.shape
+            and first.stride() == second.stride()
+            and first.requires_grad == second.requires_grad
+            and torch.equal(first.to(wide), second.to(wide))
         )
-    if isinstance(one, (np.ndarray, np.generic)):
+    if isinstance(first, (np.ndarray, np.generic)):
         return (
-            one.dtype == other.dtype
-            and one.shape == other.shape
-            and (one.tobytes() == other.tobytes())
+            first.dtype == second.dtype
+            and first.shape == second.shape
+            and (first.tobytes() == second.tobytes())
         )
-    if isinstance(one, HistoryBuffer):
-        return one.max_length == other.max_length and all(
-            same(*pair) for pair in zip(one.data, other.data)
+    if isinstance(first, HistoryBuffer):
+        return first.max_length == second.max_length and all(
+            is_identical(*pair) for pair in zip(first.data, second.data)
         )
-    if isinstance(one, dict):
+    if isinstance(first, dict):
         return (
-            list(one) == list(other)
-            and same(getattr(one, '_metadata', None), getattr(other, '_metadata', None))
-            and all(same(one[key], other[key]) for key in one)
+            list(first) == list(second)
+            and is_identical(getattr(first, '_metadata', None), getattr(second, '_metadata', None))
+            and all(is_identical(first[key], second[key]) for key in first)
         )
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, float) and math.isnan(one):
-        return math.isnan(other)
-    return one == other
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(is_identical, first, second))
+    if isinstance(first, float) and math.isnan(first):
+        return math.isnan(second)
+    return first == second
 
 
-def test_mmengines_own_checkpoint_is_read_back(training_checkpoint):
+def test_mmengine_checkpoint_is_read(training_checkpoint):
     path, runner = training_checkpoint
     content = read_checkpoint(path)
     assert content['meta']['iter'] == 3
@@ -115,18 +117,18 @@ def test_mmengines_own_checkpoint_is_read_back(training_checkpoint):
 
 
 @pytest.mark.parametrize('how', FORMATS, ids=str)
-def test_what_was_read_and_saved_is_read_again(training_checkpoint, tmp_path, how):
-    """Read, save, read, save, read: by a user's script as by a resume."""
+def test_mmengine_checkpoint_survives_two_round_trips(training_checkpoint, tmp_path, how):
+    """A user's script or a resumed run may save what was read."""
     content = read_checkpoint(training_checkpoint[0])
     for name in ('once.pth', 'twice.pth'):
         torch.save(content, tmp_path / name, **how)
         again = read_checkpoint(tmp_path / name)
-        assert same(content, again)
+        assert is_identical(content, again)
         content = again
 
 
-def _leaf(rng: np.random.Generator):
-    """One of everything that the reader admits, drawn."""
+def _random_leaf(rng: np.random.Generator):
+    """Return a random instance of a random supported type."""
     size = tuple(rng.integers(0, 4, rng.integers(0, 4)))
     numbers = rng.integers(0, 2, size)
     return rng.choice(
@@ -187,10 +189,10 @@ def _leaf(rng: np.random.Generator):
     )()
 
 
-def _tree(rng: np.random.Generator, depth: int = 0):
+def _random_tree(rng: np.random.Generator, depth: int = 0):
     if depth == 3 or rng.random() < 0.3:
-        return _leaf(rng)
-    parts = [_tree(rng, depth + 1) for _ in range(rng.integers(0, 5))]
+        return _random_leaf(rng)
+    parts = [_random_tree(rng, depth + 1) for _ in range(rng.integers(0, 5))]
     kind = rng.integers(4)
     if kind == 0:
         return parts
@@ -205,19 +207,19 @@ def _tree(rng: np.random.Generator, depth: int = 0):
 
 
 @pytest.mark.parametrize('how', FORMATS, ids=str)
-def test_whatever_is_admitted_survives_reading_and_saving(tmp_path, how):
-    """A property of 60 drawn objects for each format."""
+def test_supported_types_survive_round_trip(tmp_path, how):
+    """60 random objects for each format."""
     rng = np.random.default_rng(5)
     for number in range(60):
-        tree = {'part': _tree(rng), 'leaf': _leaf(rng)}
+        tree = {'part': _random_tree(rng), 'leaf': _random_leaf(rng)}
         torch.save(tree, tmp_path / 'one.pth', **how)
         read = read_file(tmp_path / 'one.pth')
-        assert same(tree, read), number
+        assert is_identical(tree, read), number
         torch.save(read, tmp_path / 'two.pth')
-        assert same(tree, read_file(tmp_path / 'two.pth')), number
+        assert is_identical(tree, read_file(tmp_path / 'two.pth')), number
 
 
-def test_shared_objects_are_shared(tmp_path):
+def test_shared_objects_remain_shared(tmp_path):
     weight = torch.ones(3)
     torch.save({'a': weight, 'b': weight, 'c': weight[1:], 'd': [weight]}, tmp_path / 'shared.pth')
     read = read_file(tmp_path / 'shared.pth')
@@ -227,16 +229,16 @@ def test_shared_objects_are_shared(tmp_path):
 
 
 class _PlainArray(np.ndarray):
-    """As an earlier version of the reader left behind in files."""
+    """Array class that files of pose_backbones 0.x may contain."""
 
 
-_PlainArray.__module__ = 'pose_backbones._compat.checkpoint'
+_PlainArray.__module__ = 'pose_backbones.compat.checkpoint'
 
 
-def test_files_with_the_arrays_of_earlier_readers_are_read(tmp_path, monkeypatch):
-    import pose_backbones._compat.checkpoint as module
-
-    monkeypatch.setattr(module, '_PlainArray', _PlainArray, raising=False)
+def test_arrays_of_pose_backbones_0x_are_read(tmp_path, monkeypatch):
+    for name in ('pose_backbones.compat', 'pose_backbones.compat.checkpoint'):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules['pose_backbones.compat.checkpoint']._PlainArray = _PlainArray
     sigmas = np.array([0.1, 0.2]).view(_PlainArray)
     history = HistoryBuffer([1.0, 2.0], [1, 1])
     history._log_history = history._log_history.view(_PlainArray)
@@ -249,8 +251,8 @@ def test_files_with_the_arrays_of_earlier_readers_are_read(tmp_path, monkeypatch
     assert read['h'].data[0].tolist() == [1, 2]
 
 
-def test_what_is_kept_as_text_or_as_a_dict(tmp_path):
-    """A value of the file's meta does not cost the weights."""
+def test_paths_versions_and_default_dicts_become_plain(tmp_path):
+    """Metadata of these types does not prevent the weights from being read."""
     torch.save(
         {'path': Path('a/b.py'), 'version': torch.__version__, 'counts': defaultdict(list, a=[1])},
         tmp_path / 'x.pth',
@@ -265,7 +267,7 @@ def test_what_is_kept_as_text_or_as_a_dict(tmp_path):
 @pytest.mark.parametrize(
     'metadata', [{'': {'version': '1'}}, {'': {'version': [2]}}, {'': 3}, {1: {}}, [1]]
 )
-def test_versions_that_are_none(tmp_path, metadata):
+def test_malformed_metadata_raises(tmp_path, metadata):
     weights = OrderedDict(a=torch.ones(1))
     weights._metadata = metadata
     torch.save(weights, tmp_path / 'x.pth')
@@ -273,13 +275,13 @@ def test_versions_that_are_none(tmp_path, metadata):
         read_file(tmp_path / 'x.pth')
 
 
-def test_text_of_no_characters(tmp_path):
+def test_array_of_invalid_text_raises(tmp_path):
     torch.save({'a': np.frombuffer(b'\xff' * 8, '<u4').view('<U2')}, tmp_path / 'x.pth')
-    with pytest.raises(CheckpointError, match='text that is none'):
+    with pytest.raises(CheckpointError, match='invalid text'):
         read_file(tmp_path / 'x.pth')
 
 
-def test_arguments_of_a_training_script_become_a_dict(tmp_path):
+def test_namespace_becomes_dict(tmp_path):
     from argparse import Namespace
 
     torch.save({'model': {}, 'args': Namespace(lr=0.1, as_subclass=3)}, tmp_path / 'timm.pth')
@@ -287,8 +289,8 @@ def test_arguments_of_a_training_script_become_a_dict(tmp_path):
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'complex64', 'int16'])
-def test_the_other_byte_order(tmp_path, dtype):
-    """A file of a big-endian machine, made from one of this machine."""
+def test_big_endian_file_is_read(tmp_path, dtype):
+    """The big-endian file is converted from one of this machine."""
     import zipfile
 
     values = torch.arange(1, 4).to(getattr(torch, dtype))
@@ -308,7 +310,7 @@ def test_the_other_byte_order(tmp_path, dtype):
     assert torch.equal(read_file(tmp_path / 'big.pth')['a'], values)
 
 
-def test_the_format_is_told_by_the_content(tmp_path):
+def test_format_is_determined_by_content(tmp_path):
     weights = {'a.weight': torch.ones(2)}
     save_file(weights, tmp_path / 'safetensors.pth')
     torch.save(weights, tmp_path / 'torch.safetensors')
@@ -316,19 +318,19 @@ def test_the_format_is_told_by_the_content(tmp_path):
         assert read_file(file)['a.weight'].tolist() == [1, 1]
 
 
-def test_loaders_of_mmengine_read_as_data_too(tmp_path):
+def test_mmengine_loaders_read_data_only(tmp_path):
     torch.save({'state_dict': {'a': torch.ones(1)}}, tmp_path / 'a.pth')
     read = CheckpointLoader.load_checkpoint(
         str(tmp_path / 'a.pth'), map_location='cpu', logger='silent'
     )
     assert read['state_dict']['a'].tolist() == [1]
-    torch.save(_Line(), tmp_path / 'model.pth')
-    with pytest.raises(CheckpointError, match=r'is a .*test_read_file\._Line'):
+    torch.save(_LinearModel(), tmp_path / 'model.pth')
+    with pytest.raises(CheckpointError, match=r'contains .*test_read_file\._LinearModel'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'model.pth'), logger='silent')
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.', '_orig_mod.module.'])
-def test_weights_keep_the_versions_of_their_modules(prefix):
+def test_get_weights_keeps_module_versions(prefix):
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     state = model.state_dict()
     outer = prefix.rstrip('.')

@@ -1,4 +1,4 @@
-"""Every tool that takes a checkpoint, and files that are none."""
+"""Tests of damaged and hostile checkpoints with each tool that loads a checkpoint."""
 
 import os
 
@@ -14,7 +14,7 @@ from pose_backbones.errors import CheckpointError
 from tests.helpers.pickle_cases import Pickle, a_dict, save
 
 
-def _code(path):
+def _write_code(path):
     save(
         path,
         a_dict(
@@ -24,25 +24,25 @@ def _code(path):
     )
 
 
-def _cut(path):
+def _write_truncated(path):
     torch.save({'state_dict': {'a': torch.ones(1000)}}, path)
     path.write_bytes(path.read_bytes()[:3000])
 
 
-def _itself(path):
+def _write_recursive(path):
     save(path, Pickle().op(b'}q\x00').value('state_dict').op(b'h\x00s'))
 
 
 FILES = {
-    'code': (_code, 'is a os.system'),
-    'cut': (_cut, 'is truncated or damaged'),
-    'contains itself': (_itself, 'contains itself'),
+    'code': (_write_code, 'contains os.system'),
+    'cut': (_write_truncated, 'is truncated or damaged'),
+    'contains itself': (_write_recursive, 'contains itself'),
     'html': (lambda path: path.write_text('<html>404</html>'), 'HTML page'),
     'fifo': (os.mkfifo, 'a named pipe'),
     'a list': (lambda path: torch.save([1], path), 'holds a list|No state_dict'),
     'no weights': (
         lambda path: torch.save({'a': 1}, path),
-        'no weights|no state of training|key|family|missing',
+        'no weights|no training state|key|family|missing',
     ),
 }
 
@@ -76,17 +76,17 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize('entry', ENTRIES)
-def test_each_ends_with_one_error_and_leaves_nothing(entry, tiny_config, synthetic, tmp_path):
+def test_tool_raises_one_error_and_leaves_no_files(entry, tiny_config, synthetic, tmp_path):
     for kind, (make, message) in FILES.items():
         file = tmp_path / f'{kind.replace(" ", "-")}.pth'
         make(file)
         folder = tmp_path / f'out of {kind}'
         error = RuntimeError if kind == 'a list' else CheckpointError
-        with pytest.raises(error, match=message) as caught:
+        with pytest.raises(error, match=message) as error_info:
             ENTRIES[entry](str(file), str(tiny_config), str(synthetic), str(folder))
-        assert '\n' not in str(caught.value)
+        assert '\n' not in str(error_info.value)
         left = (
-            [one for one in folder.rglob('*') if one.suffix in ('.pth', '.partial', '.json')]
+            [path for path in folder.rglob('*') if path.suffix in ('.pth', '.partial', '.json')]
             if folder.exists()
             else []
         )

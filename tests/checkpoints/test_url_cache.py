@@ -1,4 +1,4 @@
-"""Downloads: a file for each URL, and none that is damaged."""
+"""Tests of downloading checkpoints: one cached file per URL, damaged files are removed."""
 
 import functools
 import hashlib
@@ -17,6 +17,8 @@ from pose_backbones.errors import CheckpointError
 
 
 class _Attack:
+    """Object that runs a shell command when it is unpickled."""
+
     def __init__(self, path):
         self.path = path
 
@@ -26,15 +28,15 @@ class _Attack:
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A web server of this machine over `tmp_path`; yields its URL."""
+    """Serve `tmp_path` on localhost; yields the URL of the server."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     monkeypatch.setattr(torch.hub, '_hub_dir', None)
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
+    class QuietHandler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
             pass
 
-    handler = functools.partial(Quiet, directory=str(tmp_path))
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
     httpd = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
     thread = threading.Thread(target=httpd.serve_forever, daemon=True)
     thread.start()
@@ -43,16 +45,16 @@ def server(tmp_path, monkeypatch):
     thread.join()
 
 
-def _save(path, number: float) -> None:
+def _save(path, value: float) -> None:
     path.parent.mkdir(exist_ok=True)
-    torch.save({'a': torch.tensor(number)}, path)
+    torch.save({'a': torch.tensor(value)}, path)
 
 
 def _cached(tmp_path) -> list[str]:
     return sorted(file.name for file in (tmp_path / 'cache/hub/checkpoints').glob('*'))
 
 
-def test_downloads_are_read_as_data(tmp_path, server):
+def test_downloads_are_cached_and_read_as_data(tmp_path, server):
     _save(tmp_path / 'good.pth', 4.0)
     assert read_checkpoint(f'{server}/good.pth')['a'] == 4
     (tmp_path / 'good.pth').unlink()
@@ -60,21 +62,21 @@ def test_downloads_are_read_as_data(tmp_path, server):
     proof = tmp_path / 'it_ran'
     torch.save({'x': _Attack(proof)}, tmp_path / 'attack.pth')
     for read in (read_checkpoint, upstream.load_from_http):
-        with pytest.raises(CheckpointError, match='refused'):
+        with pytest.raises(CheckpointError, match='rejected'):
             read(f'{server}/attack.pth')
     assert not proof.exists()
 
 
-def test_two_urls_with_one_file_name(tmp_path, server):
-    for folder, number in (('a', 1.0), ('b', 2.0)):
-        _save(tmp_path / folder / 'm.pth', number)
-        assert read_checkpoint(f'{server}/{folder}/m.pth')['a'] == number
+def test_urls_with_same_file_name_do_not_collide(tmp_path, server):
+    for folder, value in (('a', 1.0), ('b', 2.0)):
+        _save(tmp_path / folder / 'm.pth', value)
+        assert read_checkpoint(f'{server}/{folder}/m.pth')['a'] == value
     assert read_checkpoint(f'{server}/a/m.pth?download=1')['a'] == 1
     assert len(_cached(tmp_path)) == 3
 
 
 @pytest.mark.parametrize('content', ['cut', b'<!DOCTYPE html><html>', b'', 'safetensors'])
-def test_a_damaged_download_is_removed(tmp_path, server, content):
+def test_damaged_download_is_removed(tmp_path, server, content):
     name = 'w.safetensors' if content == 'safetensors' else 'w.pth'
     if content in ('cut', 'safetensors'):
         torch.manual_seed(0)
@@ -97,12 +99,12 @@ def test_a_damaged_download_is_removed(tmp_path, server, content):
     assert read_checkpoint(f'{server}/{name}')['a'] == 3
 
 
-def test_files_that_torch_hub_has_are_used_if_their_hash_is_right(tmp_path, server):
+def test_torch_hub_file_with_matching_hash_is_used(tmp_path, server):
     _save(tmp_path / 'x.pth', 5.0)
     content = (tmp_path / 'x.pth').read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:8]
-    if digest.isdigit():  # would be a date
-        pytest.fail('draw other content')
+    if digest.isdigit():  # The name would contain a date instead of a hash.
+        pytest.fail('choose other content')
     hub = tmp_path / 'cache/hub/checkpoints'
     hub.mkdir(parents=True)
     (hub / f'net-{digest}_20230724.pth').write_bytes(content)
@@ -114,7 +116,7 @@ def test_files_that_torch_hub_has_are_used_if_their_hash_is_right(tmp_path, serv
     assert cached_file(f'{server}/net-deadbeef.pth') != (hub / 'net-deadbeef.pth')
 
 
-def test_files_by_url_are_read_in_place(tmp_path, monkeypatch):
+def test_file_urls_are_read_in_place(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     path = tmp_path / 'a net.safetensors'
     save_file({'a': torch.ones(2)}, path)
@@ -126,7 +128,7 @@ def test_files_by_url_are_read_in_place(tmp_path, monkeypatch):
         read_checkpoint(path.as_uri())
 
 
-def test_an_unreachable_url_says_what_to_do(tmp_path, monkeypatch, server):
+def test_unreachable_url_raises(tmp_path, monkeypatch, server):
     with pytest.raises(CheckpointError, match=r'out of reach: http://127\.0\.0\.1:9'):
         read_checkpoint('http://127.0.0.1:9/weights.pth')
     with pytest.raises(CheckpointError, match=r'out of reach: .*404'):

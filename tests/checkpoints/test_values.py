@@ -1,4 +1,4 @@
-"""Weights whose values cannot be what was trained."""
+"""Tests that loading rejects weights whose values are invalid."""
 
 import json
 
@@ -16,7 +16,7 @@ FIRST = 'backbone.patch_embed1.projection.0.weight'
 
 @pytest.fixture(scope='module')
 def config(tiny_config) -> str:
-    """Of a MogaNet of 40,000 parameters."""
+    """Return the path of a config with a MogaNet of 40,000 parameters."""
     return str(tiny_config)
 
 
@@ -28,7 +28,7 @@ def model(config):
 
 @pytest.fixture(scope='module')
 def trained(model) -> dict[str, torch.Tensor]:
-    """Weights of which none is the initial one."""
+    """Return weights that all differ from the initial ones."""
     generator = torch.Generator().manual_seed(3)
     return {
         name: torch.rand(value.shape, generator=generator) + 0.5
@@ -55,7 +55,7 @@ def _one_nan(value):
     return value
 
 
-UNFIT = {
+INVALID = {
     'int': (_floats(lambda v: v.int()), 'int32 in place of float32'),
     'bool': (_floats(lambda v: v > 1), 'bool in place of float32'),
     'complex': (_floats(lambda v: v + 1j), 'complex64 in place of float32'),
@@ -79,7 +79,7 @@ UNFIT = {
         'float32 in place of int64',
     ),
 }
-FIT = {
+VALID = {
     'float16': _floats(lambda v: v.half()),
     'bfloat16': _floats(lambda v: v.bfloat16()),
     'float64': _floats(lambda v: v.double()),
@@ -91,9 +91,9 @@ FIT = {
 }
 
 
-@pytest.mark.parametrize('case', UNFIT)
-def test_values_that_cannot_be_right_are_refused(model, trained, tmp_path, case, config):
-    change, message = UNFIT[case]
+@pytest.mark.parametrize('case', INVALID)
+def test_invalid_values_are_rejected(model, trained, tmp_path, case, config):
+    change, message = INVALID[case]
     torch.save({'state_dict': change(trained)}, tmp_path / 'x.pth')
     before = {name: value.clone() for name, value in model.state_dict().items()}
     weights = get_weights(read_checkpoint(tmp_path / 'x.pth'))
@@ -105,16 +105,16 @@ def test_values_that_cannot_be_right_are_refused(model, trained, tmp_path, case,
         init_model(config, str(tmp_path / 'x.pth'), device='cpu')
 
 
-@pytest.mark.parametrize('case', FIT)
-def test_other_precisions_are_loaded(model, trained, tmp_path, case, config):
-    changed = FIT[case](trained)
+@pytest.mark.parametrize('case', VALID)
+def test_other_dtypes_are_converted(model, trained, tmp_path, case, config):
+    changed = VALID[case](trained)
     torch.save({'state_dict': changed}, tmp_path / 'x.pth')
     loaded = init_model(config, str(tmp_path / 'x.pth'), device='cpu')
     for name, value in loaded.state_dict().items():
         assert torch.equal(value, changed[name].to(value.dtype)), name
 
 
-def test_non_strict_leaves_such_values_out(model, trained, notes):
+def test_non_strict_skips_invalid_values(model, trained, notes):
     load_weights(model, _first(_one_nan)(trained), 'x.pth', strict=False)
     text = ' '.join(record.getMessage() for record in notes.records)
     assert f'unusable values: {FIRST} (1 of' in text
@@ -122,7 +122,7 @@ def test_non_strict_leaves_such_values_out(model, trained, notes):
 
 
 @pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', 'averaged'])
-def test_init_model_finds_the_weights_of_wrappers(config, trained, tmp_path, prefix):
+def test_init_model_strips_wrapper_prefixes(config, trained, tmp_path, prefix):
     if prefix == 'averaged':
         content = {
             'ema_state_dict': {
@@ -139,7 +139,7 @@ def test_init_model_finds_the_weights_of_wrappers(config, trained, tmp_path, pre
 
 
 @pytest.mark.parametrize('part', ['head', 'backbone', 'nothing'])
-def test_init_model_does_not_go_on_with_random_weights(config, trained, tmp_path, part):
+def test_init_model_rejects_incomplete_weights(config, trained, tmp_path, part):
     torch.save(
         {
             'state_dict': {name: value for name, value in trained.items() if name.startswith(part)}
@@ -151,8 +151,8 @@ def test_init_model_does_not_go_on_with_random_weights(config, trained, tmp_path
         init_model(config, str(tmp_path / 'x.pth'), device='cpu')
 
 
-def test_pytorch_does_not_leave_a_backbone_random(model, trained):
-    """Whoever loads: a file in which the backbone has another prefix."""
+def test_load_state_dict_rejects_unmatched_backbone(model, trained):
+    """Also with `strict=False`, for a file whose backbone has another prefix."""
     with pytest.raises(CheckpointError, match='missing in the file'):
         model.load_state_dict(
             {f'_orig_mod.{name}': value for name, value in trained.items()}, strict=False
@@ -168,22 +168,22 @@ def test_pytorch_does_not_leave_a_backbone_random(model, trained):
         (b'x', "key b'x', a bytes"),
     ],
 )
-def test_keys_that_are_no_names(tmp_path, trained, key, shown):
+def test_keys_that_are_not_strings_raise(tmp_path, trained, key, shown):
     torch.save({'state_dict': {**trained, key: torch.zeros(1)}}, tmp_path / 'x.pth')
     with pytest.raises(CheckpointError, match=shown):
         get_weights(read_checkpoint(tmp_path / 'x.pth'))
 
 
 @pytest.mark.parametrize('key', ['', 'a\nerror: fake\x1b[31m', 'a\ud800', 'x' * 10**6, '..'])
-def test_names_in_messages_are_one_short_line(model, trained, key):
-    with pytest.raises(CheckpointError, match='unknown to') as caught:
+def test_error_shortens_and_escapes_names(model, trained, key):
+    with pytest.raises(CheckpointError, match='unknown to') as error_info:
         load_weights(model, {**trained, key: torch.zeros(1)}, 'x.pth')
-    text = str(caught.value)
+    text = str(error_info.value)
     assert len(text) < 1000
     assert text.isprintable()
 
 
-def test_wrappers_that_contain_themselves():
+def test_recursive_wrappers_raise():
     content = {}
     content['state_dict'] = content
     with pytest.raises(CheckpointError, match='within 10 levels'):
@@ -191,7 +191,7 @@ def test_wrappers_that_contain_themselves():
 
 
 @pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
-def test_a_conversion_keeps_the_versions(model, tmp_path, ending, config):
+def test_conversion_keeps_module_versions(model, tmp_path, ending, config):
     torch.save({'state_dict': model.state_dict()}, tmp_path / 'from.pth')
     target = tmp_path / f'to{ending}'
     convert_checkpoint(str(tmp_path / 'from.pth'), str(target), config)

@@ -1,4 +1,4 @@
-"""Freed memory that stays with the process, if the command line asks for it."""
+"""Tests of the option that keeps freed memory in the process."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 from pose_backbones.cli import infer
 from tests.helpers.tools import ROOT, tool_env
 
-#: MiB that stay of 64 that are freed: by default, with a PoseInferencer, and with the option
+#: prints how many of 64 freed MiB stay: by default, with a PoseInferencer, and with the option
 KEPT = """
 import torch
 from benchmarks.inference_worker import current_memory
@@ -21,7 +21,7 @@ def kept():
     assert current_memory() > before + 60
     del x
     return current_memory() - before
-kept()  # what torch loads at its first use stays
+kept()  # PyTorch keeps what it loads at its first use
 first = kept()
 PoseInferencer(estimator(), device='cpu')
 print(first, kept())
@@ -31,11 +31,11 @@ print(kept())
 
 
 @pytest.mark.skipif(
-    not sys.platform.startswith('linux'), reason='elsewhere, memory is not returned like this'
+    not sys.platform.startswith('linux'), reason='only glibc returns memory like this'
 )
 @pytest.mark.parametrize('setting', [{}, {'MALLOC_TRIM_THRESHOLD_': '131072'}])
-def test_freed_memory_is_kept(setting):
-    """By the function alone, unless the user has configured the allocator."""
+def test_keep_freed_memory(setting):
+    """Only the function changes the setting, unless the user has configured the allocator."""
     run = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', KEPT],
         cwd=ROOT,
@@ -52,7 +52,7 @@ def test_freed_memory_is_kept(setting):
 
 
 @pytest.mark.parametrize(('options', 'called'), [([], 0), (['--keep-freed-memory'], 1)])
-def test_only_the_option_sets_it(tmp_path, monkeypatch, options, called):
+def test_infer_option_sets_the_allocator(tmp_path, monkeypatch, options, called):
     calls = []
     monkeypatch.setattr(infer, 'keep_freed_memory', lambda: calls.append(1))
     monkeypatch.setattr(infer, '_infer', lambda *args: 0)

@@ -314,7 +314,7 @@ def test_an_existing_file_is_kept(released, tmp_path):
         (
             'net.pth/new.pth',
             WorkDirError,
-            r'new\.pth cannot be written: .*net\.pth is no directory',
+            r'new\.pth cannot be written: .*net\.pth is not a directory',
         ),
     ],
 )

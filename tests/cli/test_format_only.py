@@ -172,7 +172,7 @@ def test_the_archive_has_what_the_host_evaluates(
 
 def test_several_processes_write_the_same(written, test_dev, weights, tmp_path):
     options = ('--data-root', test_dev[0], '--work-dir', tmp_path, '--format-only')
-    command = ('test.py', test_dev[1], weights, *options)
+    command = ('test.py', test_dev[1], weights, *options, '--launcher', 'pytorch')
     done, other = run_together(command, command)
     assert [done.returncode, other.returncode] == [0, 0], done.stdout + other.stdout
     # The name is the config's where none is given.
@@ -227,7 +227,7 @@ def test_what_is_refused_before_the_run(
         refused(error, message, config, weights, data, tmp_path, *options)
 
     only = '--format-only'
-    refuse(ConfigError, '--submission-name goes with --format-only', '--submission-name', 'us')
+    refuse(ConfigError, '--submission-name requires --format-only', '--submission-name', 'us')
     refuse(
         ConfigError, "--submission-name 'a b': expected letters", only, '--submission-name', 'a b'
     )

@@ -379,7 +379,7 @@ def test_nothing_of_the_users_is_overwritten(photographs, model, tmp_path):
     options = [str(folder), *boxes, *model, '--draw', 'none', '--out']
     with pytest.raises(WorkDirError, match='is not empty: choose another'):
         infer.main([*options, str(folder)])
-    with pytest.raises(WorkDirError, match='is a file: expected a folder'):
+    with pytest.raises(WorkDirError, match='is a file: expected a '):
         infer.main([*options, boxes[1]])
     out = tmp_path / 'out'
     infer.main([*options, str(out)])

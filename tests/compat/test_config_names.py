@@ -1,4 +1,4 @@
-"""Configs of the package by name, in a checkout and from a wheel."""
+"""Tests of configs that are loaded by name, in a checkout and from a wheel."""
 
 import shutil
 import subprocess
@@ -17,36 +17,36 @@ from tests.helpers.tools import ROOT, tool_env
 NAME = 'td-hm_moganet-xt_8xb32-210e_coco-256x192.py'
 
 
-def plain(config: Config) -> dict:
-    """What a config says."""
+def to_dict(config: Config) -> dict:
+    """Return the content of a config as a plain dict."""
     return config._cfg_dict.to_dict()
 
 
-def test_a_name_means_the_file():
+def test_fromfile_resolves_prefixed_name():
     named = Config.fromfile(f'pose_backbones::moganet/{NAME}')
-    assert plain(named) == plain(Config.fromfile(str(ROOT / 'configs/moganet' / NAME)))
-    assert plain(load_config(f'pose_backbones::moganet/{NAME}')) == plain(named)
+    assert to_dict(named) == to_dict(Config.fromfile(str(ROOT / 'configs/moganet' / NAME)))
+    assert to_dict(load_config(f'pose_backbones::moganet/{NAME}')) == to_dict(named)
 
 
-def test_a_base_by_name_is_not_marked_with_a_scope(tmp_path):
+def test_base_config_by_name_adds_no_scope(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text(
         f"_base_ = 'pose_backbones::moganet/{NAME}'\n"
         'model = dict(test_cfg=dict(flip_test=False))\n'
         'val_dataloader = _base_.val_dataloader\n'
     )
-    expected = plain(Config.fromfile(f'pose_backbones::moganet/{NAME}'))
+    expected = to_dict(Config.fromfile(f'pose_backbones::moganet/{NAME}'))
     expected['model']['test_cfg']['flip_test'] = False
-    assert plain(Config.fromfile(str(path))) == expected
+    assert to_dict(Config.fromfile(str(path))) == expected
 
 
-def test_names_of_other_packages_stay_the_hosts(tmp_path):
+def test_names_of_other_packages_are_resolved_by_mmengine(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text("_base_ = 'mmpose::_base_/default_runtime.py'\n")
     assert Config.fromfile(str(path)).default_scope == 'mmpose'
 
 
-def test_a_name_that_is_no_config_shows_the_closest():
+def test_unknown_config_name_suggests_similar_names():
     wrong = 'pose_backbones::moganet/td-hm_moganet-xt_8xb32-210e_coco.py'
     with pytest.raises(FileNotFoundError, match=f'did you mean .*::.*{NAME}'):
         Config.fromfile(wrong)
@@ -54,7 +54,7 @@ def test_a_name_that_is_no_config_shows_the_closest():
         load_config(wrong)
 
 
-def test_installing_again_changes_nothing():
+def test_install_twice_has_no_effect():
     before = Config.fromfile, Config._get_cfg_path
     config_names.install('pose_backbones', configs.resolve)
     assert (Config.fromfile, Config._get_cfg_path) == before
@@ -76,8 +76,8 @@ print(MODELS.build(user.model).head.final_layer.weight.shape[0])
 """
 
 
-def test_a_wheel_alone_ships_the_configs(tmp_path):
-    """In another environment, which has the dependencies and the wheel."""
+def test_wheel_contains_configs(tmp_path):
+    """Install the wheel in another environment, which also has the dependencies."""
     source = shutil.copytree(
         ROOT,
         tmp_path / 'source',
@@ -112,7 +112,7 @@ def test_a_wheel_alone_ships_the_configs(tmp_path):
     subprocess.run(
         [sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', site, wheel], **run
     )
-    # Behind its own packages: those that this environment has.
+    # Packages of this environment are found after those of the new one.
     (site / 'dependencies.pth').write_text(sysconfig.get_path('purelib'))
 
     (tmp_path / 'user.py').write_text(

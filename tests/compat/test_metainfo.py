@@ -1,4 +1,4 @@
-"""The warning that MMPose's own descriptions are found where they are."""
+"""Tests that only MMPose's warning about its own dataset descriptions is ignored."""
 
 import warnings
 
@@ -9,28 +9,28 @@ from pose_backbones._compat import metainfo
 
 
 @pytest.fixture
-def caught(tmp_path, monkeypatch):
-    """Warnings, in a folder without configs."""
+def recorded_warnings(tmp_path, monkeypatch):
+    """Record warnings in a directory without configs."""
     monkeypatch.chdir(tmp_path)
-    with warnings.catch_warnings(record=True) as found:
+    with warnings.catch_warnings(record=True) as recorded:
         warnings.simplefilter('always')
-        yield found
+        yield recorded
 
 
-def parse(path: str) -> int:
+def parse_num_keypoints(path: str) -> int:
     return parse_pose_metainfo(dict(from_file=path))['num_keypoints']
 
 
-def test_what_mmpose_names_itself_is_no_news(caught):
-    assert parse('configs/_base_/datasets/crowdpose.py') == 14
-    assert len(caught) == 1
+def test_warning_about_shipped_description_is_ignored(recorded_warnings):
+    assert parse_num_keypoints('configs/_base_/datasets/crowdpose.py') == 14
+    assert len(recorded_warnings) == 1
     metainfo.install()
     metainfo.install()
-    assert parse('configs/_base_/datasets/crowdpose.py') == 14
-    assert len(caught) == 1
+    assert parse_num_keypoints('configs/_base_/datasets/crowdpose.py') == 14
+    assert len(recorded_warnings) == 1
 
 
-def test_a_name_of_the_users_is_warned_of(caught):
+def test_warning_about_user_path_is_kept(recorded_warnings):
     metainfo.install()
-    assert parse('mine/coco.py') == 17
-    assert 'The metainfo config file "mine/coco.py" does' in str(caught[0].message)
+    assert parse_num_keypoints('user/coco.py') == 17
+    assert 'The metainfo config file "user/coco.py" does' in str(recorded_warnings[0].message)

@@ -1,4 +1,4 @@
-"""The stand-in for mmcv's compiled operators."""
+"""Tests of the stub of mmcv's compiled operators."""
 
 import sys
 
@@ -11,11 +11,12 @@ import torch
 from pose_backbones._compat import mmcv_ops
 
 lite_only = pytest.mark.skipif(
-    not mmcv_ops.is_stand_in(), reason='full mmcv is installed, so its own operators are in use'
+    not mmcv_ops.is_stub_installed(),
+    reason='full mmcv is installed, so its own operators are in use',
 )
 
 
-def _nms_by_hand(boxes, scores, threshold, offset):
+def reference_nms(boxes, scores, threshold, offset):
     order, kept = list(np.argsort(-scores)), []
     while order:
         best = order.pop(0)
@@ -33,26 +34,27 @@ def _nms_by_hand(boxes, scores, threshold, offset):
 
 
 @pytest.mark.parametrize('offset', [0, 1])
-def test_nms_equals_the_definition(offset):
+def test_nms_matches_reference(offset):
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 60, (80, 2))
     boxes = np.hstack([corner, corner + rng.uniform(5, 40, (80, 2))])
     scores = rng.permutation(80) / 80
     _, kept = mmcv.ops.nms(boxes.astype(np.float32), scores.astype(np.float32), 0.4, offset=offset)
-    assert list(kept) == _nms_by_hand(boxes, scores, 0.4, offset)
+    assert list(kept) == reference_nms(boxes, scores, 0.4, offset)
 
 
 @lite_only
-def test_a_missing_operator_is_named_when_called():
+def test_missing_operator_raises_when_called():
     features, rois = torch.zeros(1, 4, 8, 8), torch.zeros(1, 5)
     with pytest.raises(
-        mmcv_ops.MissingOperatorError, match="'roi_align_forward' needs .* pip uninstall mmcv-lite"
+        mmcv_ops.MissingOperatorError,
+        match="'roi_align_forward' requires .* pip uninstall mmcv-lite",
     ):
         mmcv.ops.roi_align(features, rois, (2, 2))
 
 
 @lite_only
-def test_the_stand_in_does_not_pretend_to_be_compiled():
+def test_stub_is_not_reported_as_compiled():
     from mmcv.utils import ext_loader
 
     assert not ext_loader.check_ops_exist()
@@ -60,7 +62,7 @@ def test_the_stand_in_does_not_pretend_to_be_compiled():
         sys.modules['mmcv._ext'].__wrapped__  # noqa: B018
 
 
-def test_a_real_extension_is_left_alone(tmp_path, monkeypatch):
+def test_install_keeps_compiled_extension(tmp_path, monkeypatch):
     (tmp_path / '_ext.py').write_text('compiled = True\n')
     monkeypatch.setattr(mmcv, '__path__', [*mmcv.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
@@ -69,10 +71,10 @@ def test_a_real_extension_is_left_alone(tmp_path, monkeypatch):
     import importlib
 
     assert importlib.import_module('mmcv._ext').compiled
-    assert not mmcv_ops.is_stand_in()
+    assert not mmcv_ops.is_stub_installed()
 
 
-def test_rtmdet_detects():
+def test_rtmdet_runs_with_stub():
     from mmdet.registry import MODELS
     from mmdet.structures import DetDataSample
     from mmengine.hub import get_config

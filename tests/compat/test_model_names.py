@@ -1,4 +1,4 @@
-"""The host's inferencers on our models, by name, config and script."""
+"""Tests of MMPose's inferencers with models of this package, by name, by config and in its demo."""
 
 import json
 
@@ -25,36 +25,40 @@ def image(tmp_path):
     return path
 
 
-def host(image: str, **arguments) -> np.ndarray:
-    """Key points (people, K, 2) of the host, in the whole image."""
+def predict_with_mmpose(image: str, **arguments) -> np.ndarray:
+    """Return the keypoints (instances, K, 2) that MMPose predicts in the whole image."""
     inferencer = MMPoseInferencer(device='cpu', det_model='whole_image', **arguments)
-    (found,) = next(inferencer(image))['predictions']
-    return np.array([person['keypoints'] for person in found])
+    (instances,) = next(inferencer(image))['predictions']
+    return np.array([instance['keypoints'] for instance in instances])
 
 
-def ours(image: str, *arguments) -> np.ndarray:
+def predict_with_pose_backbones(image: str, *arguments) -> np.ndarray:
     return next(PoseInferencer(*arguments, device='cpu')(image)).keypoints
 
 
 @pytest.mark.parametrize(
     'name', [NAME, 'moganet-xt_synthetic-128x96', f'pose_backbones::moganet/{NAME}.py']
 )
-def test_names_of_the_zoo(name, image, tmp_path):
+def test_inferencer_accepts_model_name(name, image, tmp_path):
     torch.manual_seed(0)
     weights = str(tmp_path / 'weights.pth')
     torch.save(dict(state_dict=pose_backbones.build(NAME).state_dict()), weights)
-    found = host(image, pose2d=name, pose2d_weights=weights)
-    np.testing.assert_allclose(found, ours(image, NAME, weights), atol=1e-2)
+    keypoints = predict_with_mmpose(image, pose2d=name, pose2d_weights=weights)
+    np.testing.assert_allclose(
+        keypoints, predict_with_pose_backbones(image, NAME, weights), atol=1e-2
+    )
 
 
-def test_a_config(image, tmp_path):
+def test_inferencer_accepts_config(image, tmp_path):
     config, weights = write_config(tmp_path), write_checkpoint(tmp_path)
-    found = host(image, pose2d=str(config), pose2d_weights=str(weights))
-    assert found.shape == (1, 17, 2)
-    np.testing.assert_allclose(found, ours(image, config, weights), atol=1e-2)
+    keypoints = predict_with_mmpose(image, pose2d=str(config), pose2d_weights=str(weights))
+    assert keypoints.shape == (1, 17, 2)
+    np.testing.assert_allclose(
+        keypoints, predict_with_pose_backbones(image, config, weights), atol=1e-2
+    )
 
 
-def test_the_demo_of_the_host(image, tmp_path):
+def test_mmpose_demo_runs(image, tmp_path):
     config, weights = write_config(tmp_path), write_checkpoint(tmp_path)
     out = tmp_path / 'out'
     done = run_tool(
@@ -75,13 +79,15 @@ def test_the_demo_of_the_host(image, tmp_path):
     )
     assert done.returncode == 0, done.stdout
     (person,) = json.loads((out / 'image.json').read_text())
-    np.testing.assert_allclose([person['keypoints']], ours(image, config, weights), atol=1e-2)
+    np.testing.assert_allclose(
+        [person['keypoints']], predict_with_pose_backbones(image, config, weights), atol=1e-2
+    )
     drawn = cv2.imread(str(out / 'image.png')).astype(int)
     assert np.abs(drawn - picture(1)).max() > 50
 
 
-def test_weights_that_are_released():
-    """Their address comes along, as for the host's own names."""
+def test_model_name_selects_released_weights():
+    """The URL of the weights is found, as for MMPose's own model names."""
     model = pose_backbones.zoo.read_models()['td-hm_moganet-s_8xb32-210e_coco-256x192']
     inferencer = BaseInferencer.__new__(MMPoseInferencer)
     inferencer.scope = 'mmpose'
@@ -91,7 +97,7 @@ def test_weights_that_are_released():
     assert config.filename.endswith(f'{model.name}.py')
 
 
-def test_names_of_nothing():
+def test_unknown_model_name_raises():
     with pytest.raises(
         ValueError,
         match="Cannot find model: moganet-q in mmpose; unknown model 'moganet-q': expected",
@@ -101,14 +107,14 @@ def test_names_of_nothing():
         MMPoseInferencer(pose2d='pose_backbones::moganet/q.py')
 
 
-def test_other_scopes_stay_as_they_are():
+def test_other_scopes_are_not_changed():
     inferencer = BaseInferencer.__new__(MMPoseInferencer)
     inferencer.scope = 'pose_backbones'
     with pytest.raises(ValueError, match='^Cannot find model: q in pose_backbones$'):
         inferencer._load_model_from_metafile('q')
 
 
-def test_installing_again_changes_nothing():
+def test_install_twice_has_no_effect():
     before = BaseInferencer._load_model_from_metafile
     model_names.install(lambda name: (None, None))
     assert BaseInferencer._load_model_from_metafile is before

@@ -1,4 +1,4 @@
-"""The example of CONTRIBUTING.md: its files and diffs, applied to a copy of the repository."""
+"""Tests of the example in CONTRIBUTING.md, whose files and diffs are applied to a copy."""
 
 import json
 import re
@@ -15,7 +15,7 @@ NAME = 'td-hm_toynet-t_8xb32-210e_coco-256x192'
 
 
 def apply_diff(text: str, diff: str) -> str:
-    """Apply one hunk without line numbers; its old lines have to be unique in the text."""
+    """Apply a hunk without line numbers; its old lines must be unique in the text."""
     lines = diff.splitlines(keepends=True)
     old = ''.join(line[1:] for line in lines if line[0] in ' -')
     new = ''.join(line[1:] for line in lines if line[0] in ' +')
@@ -25,7 +25,7 @@ def apply_diff(text: str, diff: str) -> str:
 
 @pytest.fixture(scope='module')
 def copy(tmp_path_factory) -> Path:
-    """The repository with the backbone of CONTRIBUTING.md."""
+    """Copy of the repository with the backbone of CONTRIBUTING.md."""
     folder = tmp_path_factory.mktemp('copy')
     ignored = shutil.ignore_patterns('__pycache__')
     for name in ('pose_backbones', 'configs', 'tests', 'tools', 'docs'):
@@ -47,7 +47,7 @@ def copy(tmp_path_factory) -> Path:
 
 
 def run(copy: Path, *arguments: str) -> str:
-    """Run Python in the copy; return its output."""
+    """Run Python code in the copy and return its output."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=copy,
@@ -62,8 +62,8 @@ def run(copy: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_contract(copy):
-    """All tests of the case pass, and the set of registered backbones has the case."""
+def test_contract_test_of_the_example(copy):
+    """All contract tests of the backbone pass, and the backbone is registered."""
     command = ('-m', 'pytest', 'tests/models/test_contract.py', '-p', 'no:cacheprovider')
     output = run(copy, *command, '-k', 'ToyNet or test_every_backbone_has_a_case')
     (passed,) = re.findall(r'(\d+) passed', output)
@@ -71,7 +71,7 @@ def test_contract(copy):
     assert 'skipped' not in output
 
 
-def test_original_names_load_by_every_way(copy):
+def test_original_parameter_names_load(copy):
     code = f"""
 import json, re, torch, pose_backbones
 from model_zoo.measure import measure_config
@@ -87,7 +87,7 @@ def original(name):
 released = {{original(name): value for name, value in net.state_dict().items()}}
 released['fc.weight'] = torch.zeros(10, 128)
 torch.save(released, 'toynet.pth')
-found = inspect_state_dict(released)
+result = inspect_state_dict(released)
 pretrained = ToyNet('tiny', init_cfg=dict(type='Pretrained', checkpoint='toynet.pth')).eval()
 pretrained.init_weights()
 loaded = ToyNet('tiny').eval()
@@ -98,24 +98,24 @@ with torch.no_grad():
 model = pose_backbones.build({NAME!r})
 size = measure_config(pose_backbones.get_config({NAME!r}))
 print(json.dumps(dict(
-    file=pose_backbones.__file__, family=found.family, naming=found.naming,
-    left_out=sorted(found.left_out), names=sorted(found.weights)[:1],
+    file=pose_backbones.__file__, family=result.family, naming=result.naming,
+    left_out=sorted(result.left_out), names=sorted(result.weights)[:1],
     equal=[torch.equal(maps[0], other) for other in maps[1:]],
     parameters=[size.params, sum(p.numel() for p in model.parameters() if p.requires_grad)])))
 """
     sys_path = "import sys; sys.path.append('docs/scripts')\n"
-    found = json.loads(run(copy, '-c', sys_path + code).splitlines()[-1])
-    assert found['file'] == str(copy / 'pose_backbones/__init__.py')
-    assert (found['family'], found['naming']) == ('ToyNet', 'ImageNet release')
-    assert found['left_out'] == ['fc.weight']
-    assert found['names'] == ['backbone.embeddings.0.0.weight']
-    assert found['equal'] == [True, True]
-    assert found['parameters'][0] == found['parameters'][1] > 1_000_000
+    result = json.loads(run(copy, '-c', sys_path + code).splitlines()[-1])
+    assert result['file'] == str(copy / 'pose_backbones/__init__.py')
+    assert (result['family'], result['naming']) == ('ToyNet', 'ImageNet release')
+    assert result['left_out'] == ['fc.weight']
+    assert result['names'] == ['backbone.embeddings.0.0.weight']
+    assert result['equal'] == [True, True]
+    assert result['parameters'][0] == result['parameters'][1] > 1_000_000
 
 
 @pytest.mark.slow
-def test_training(copy, synthetic):
-    """An epoch on synthetic people; the checkpoint changes the weights and loads in the test."""
+def test_example_trains(copy, synthetic):
+    """An epoch on synthetic people changes the weights, and the checkpoint can be tested."""
     data = {
         'batch_size': 16,
         'num_workers': 0,

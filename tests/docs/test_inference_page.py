@@ -1,6 +1,6 @@
-"""The examples of docs/inference.md and of the README, unchanged.
+"""Tests of the Python code in docs/inference.md and README.md, which runs unchanged.
 
-Only the downloads are replaced: the weights and the detector.
+Only the downloads, which are the weights and the detector, are replaced.
 """
 
 import json
@@ -24,7 +24,7 @@ BOX = [10, 5, 40, 50]  # left, top, width, height
 
 
 def blocks(page: str) -> list[str]:
-    """Return the Python blocks of a page that use the package's own inferencer."""
+    """Return the Python code blocks that use `PoseInferencer`."""
     text = (ROOT / page).read_text(encoding='utf-8')
     return [
         code
@@ -44,7 +44,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def folder(weights, tmp_path, monkeypatch):
-    """The files that the examples name: photographs, detections and a video."""
+    """Directory with the files that the page uses: photographs, detections and a video."""
     (tmp_path / 'photographs').mkdir()
     for number in (7, 12):
         assert cv2.imwrite(str(tmp_path / f'photographs/{number:012}.jpg'), picture(number))
@@ -71,9 +71,9 @@ def folder(weights, tmp_path, monkeypatch):
 
 
 def test_inference_page(folder):
-    own, detector = blocks('docs/inference.md')
+    code, detector = blocks('docs/inference.md')
     names: dict = {}
-    exec(own, names)
+    exec(code, names)
     result = names['result']
     assert result.name.endswith('000000000012.jpg')
     assert result.keypoints.shape == (1, 17, 2)

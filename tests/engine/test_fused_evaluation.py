@@ -1,4 +1,4 @@
-"""`FusedTestHook`: the test runs a fused model, and the model is put back."""
+"""Tests that `FusedTestHook` runs the test with a fused model and restores the original one."""
 
 import torch
 from mmengine.config import Config
@@ -17,14 +17,14 @@ from tests.helpers.hrcomer_cases import stir
 
 @MODELS.register_module(force=True)
 class FusedTestModel(BaseModel):
-    """A convolution with a batch norm; notes whether it ran fused."""
+    """A convolution with a batch norm, which records whether it ran fused."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = stir(ConvNorm(2, 3, dict(type='BN')))
 
     def forward(self, inputs, data_samples=None, mode='predict'):
-        """Compute the outputs, or as a loss their sum."""
+        """Compute the outputs or, as a loss, their sum."""
         self.ran_fused.append(isinstance(self.conv[1], nn.Identity))
         outputs = self.conv(torch.stack(inputs))
         return dict(loss=outputs.sum()) if mode == 'loss' else list(outputs)
@@ -32,18 +32,18 @@ class FusedTestModel(BaseModel):
 
 @METRICS.register_module(force=True)
 class FusedTestMetric(BaseMetric):
-    """The sum of the outputs."""
+    """Sum of the outputs."""
 
     def process(self, data_batch, data_samples) -> None:
-        """Keep the sums."""
-        self.results.extend(float(one.sum()) for one in data_samples)
+        """Store the sum of each output."""
+        self.results.extend(float(output.sum()) for output in data_samples)
 
     def compute_metrics(self, results: list) -> dict:
-        """Add them up."""
+        """Return the total sum."""
         return dict(sum=sum(results))
 
 
-def run(tmp_path, hooks: list) -> tuple[float, Runner]:
+def run_test(tmp_path, hooks: list) -> tuple[float, Runner]:
     data = [dict(inputs=torch.randn(2, 4, 4), data_samples=0) for _ in range(3)]
     model = FusedTestModel()
     model.ran_fused = []
@@ -62,30 +62,30 @@ def run(tmp_path, hooks: list) -> tuple[float, Runner]:
 
 
 def _collate(samples: list[dict]) -> dict:
-    return {name: [one[name] for one in samples] for name in samples[0]}
+    return {name: [sample[name] for sample in samples] for name in samples[0]}
 
 
-def test_same_result_from_a_fused_model(tmp_path):
+def test_fused_model_gives_same_result(tmp_path):
     torch.manual_seed(0)
-    expected, plain = run(tmp_path, [])
+    expected, unfused = run_test(tmp_path, [])
     torch.manual_seed(0)
-    found, runner = run(tmp_path, [FusedTestHook()])
-    assert abs(found - expected) < 1e-4 * abs(expected)
-    assert plain.model.ran_fused == [False] * 3
+    result, runner = run_test(tmp_path, [FusedTestHook()])
+    assert abs(result - expected) < 1e-4 * abs(expected)
+    assert unfused.model.ran_fused == [False] * 3
     assert runner.model.ran_fused == [True] * 3
     assert isinstance(runner.model.conv[1], nn.BatchNorm2d)
-    assert list(runner.model.state_dict()) == list(plain.model.state_dict())
+    assert list(runner.model.state_dict()) == list(unfused.model.state_dict())
 
 
-def test_averaged_weights_are_fused(tmp_path):
-    """`EMAHook` exchanges the weights for the test, before they are fused."""
+def test_averaged_weights_are_swapped_before_fusing(tmp_path):
+    """`EMAHook` swaps the weights for the test before they are fused."""
     ema = EMAHook()
     hooks = [FusedTestHook(), ema]
     torch.manual_seed(0)
-    expected, _ = run(tmp_path, [])
+    expected, _ = run_test(tmp_path, [])
 
-    class Doubled(FusedTestHook):
-        priority = 'HIGH'  # before both
+    class DoubleAveragedWeights(FusedTestHook):
+        priority = 'HIGH'  # runs before the two other hooks
 
         def before_test_epoch(self, runner):
             for value in ema.ema_model.module.conv.parameters():
@@ -95,6 +95,6 @@ def test_averaged_weights_are_fused(tmp_path):
             pass
 
     torch.manual_seed(0)
-    found, runner = run(tmp_path, [*hooks, Doubled()])
+    result, runner = run_test(tmp_path, [*hooks, DoubleAveragedWeights()])
     assert runner.model.ran_fused == [True] * 3
-    assert abs(found - expected) > 0.1 * abs(expected)
+    assert abs(result - expected) > 0.1 * abs(expected)

@@ -1,4 +1,4 @@
-"""One run per work dir, and a checkpoint when a scheduler warns."""
+"""Tests of the work directory lock, and of saving a checkpoint when a signal arrives."""
 
 import errno
 import os
@@ -16,15 +16,15 @@ from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.signals import RunStopped, SaveOnSignalHook, SignalFlag, signal_number
 from pose_backbones.errors import ConfigError, WorkDirError
 from pose_backbones.utils import lock
-from pose_backbones.utils.lock import only_run
+from pose_backbones.utils.lock import lock_directory
 from tests.helpers.tools import process_group
 from tests.helpers.toy_runs import toy_config, train_toy
 
 HOLDER = """
 import os, sys, time
-from pose_backbones.utils.lock import only_run
-with only_run(sys.argv[1]):
-    child = os.fork()  # as a data worker that outlives its run
+from pose_backbones.utils.lock import lock_directory
+with lock_directory(sys.argv[1]):
+    child = os.fork()  # like a data worker that outlives its run
     if child:
         print(child, flush=True)
     time.sleep(100)
@@ -32,9 +32,9 @@ with only_run(sys.argv[1]):
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """A held lock is refused at once."""
-    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+def no_lock_timeout(monkeypatch):
+    """Raise the error for a held lock at once."""
+    monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
 
 
 def test_a_second_run_is_refused(server, tmp_path, monkeypatch):
@@ -44,13 +44,15 @@ def test_a_second_run_is_refused(server, tmp_path, monkeypatch):
     holder.wait_until(lambda: holder.output.endswith('\n'))
     child = int(holder.output)
     try:
-        monkeypatch.setattr(lock, '_PATIENCE', 0.0)
-        with pytest.raises(WorkDirError) as caught, only_run(work):
+        monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
+        with pytest.raises(WorkDirError) as error_info, lock_directory(work):
             pass
-        assert f'another run is writing into {work} (process {holder.pid} on ' in str(caught.value)
+        assert f'another run is writing to {work} (process {holder.pid} on ' in str(
+            error_info.value
+        )
         monkeypatch.undo()
         holder.send(signal.SIGKILL)  # and at once:
-        with only_run(work):
+        with lock_directory(work):
             os.kill(child, 0)  # the worker is alive
             assert f'process {os.getpid()}' in (work / '.lock').read_text()
         assert not (work / '.lock').exists()
@@ -60,64 +62,64 @@ def test_a_second_run_is_refused(server, tmp_path, monkeypatch):
         holder.wait()
 
 
-def test_a_lock_ends_with_its_block(tmp_path, quick):
-    with pytest.raises(ZeroDivisionError), only_run(tmp_path):
+def test_lock_is_released_after_block(tmp_path, no_lock_timeout):
+    with pytest.raises(ZeroDivisionError), lock_directory(tmp_path):
         1 / 0  # noqa: B018
-    with only_run(tmp_path):
+    with lock_directory(tmp_path):
         pass
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize('kind', ['link', 'hard link', 'file', 'fifo', 'folder'])
-def test_no_other_file_is_taken_for_the_lock(tmp_path, kind):
-    """A work dir of another person may hold anything under that name."""
-    work, mine, name = tmp_path / 'w', tmp_path / 'mine', tmp_path / 'w/.lock'
-    work.mkdir()
-    mine.write_text('precious')
+def test_lock_does_not_overwrite_other_file(tmp_path, kind):
+    """A work directory of another user may contain any file under the name of the lock."""
+    work_dir, target, lock_path = tmp_path / 'w', tmp_path / 'mine', tmp_path / 'w/.lock'
+    work_dir.mkdir()
+    target.write_text('content')
     if kind == 'link':
-        name.symlink_to(mine)
+        lock_path.symlink_to(target)
     elif kind == 'hard link':
-        os.link(mine, name)
+        os.link(target, lock_path)
     elif kind == 'file':
-        name.write_text('precious')
+        lock_path.write_text('content')
     elif kind == 'fifo':
-        os.mkfifo(name)
+        os.mkfifo(lock_path)
     else:
-        name.mkdir()
+        lock_path.mkdir()
     with (
         pytest.raises(WorkDirError, match=(r'\.lock is not the lock file of a run')),
-        only_run(work),
+        lock_directory(work_dir),
     ):
         pass
-    assert mine.read_text() == 'precious'
-    assert os.path.lexists(name)
+    assert target.read_text() == 'content'
+    assert os.path.lexists(lock_path)
 
 
-def test_a_file_system_without_locks(tmp_path, monkeypatch, notes):
+def test_file_system_without_locks_logs_warning(tmp_path, monkeypatch, notes):
     def refuse(*_):
         raise OSError(errno.ENOLCK, 'No locks available')
 
     monkeypatch.setattr(lock.fcntl, 'lockf', refuse)
-    with only_run(tmp_path):
+    with lock_directory(tmp_path):
         pass
     assert f'{tmp_path} cannot be locked (No locks available)' in notes.text
 
 
 @pytest.mark.parametrize('place', ['file', 'file/below', '/proc/work'])
-def test_a_work_dir_that_cannot_be_written(tmp_path, place):
+def test_unwritable_work_dir_raises(tmp_path, place):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(WorkDirError, match='--work-dir'), only_run(tmp_path / place):
+    with pytest.raises(WorkDirError, match='--work-dir'), lock_directory(tmp_path / place):
         pass
 
 
-def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
+def test_lock_reports_full_disk(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(lock.os, 'pwrite', refuse)
     with (
-        pytest.raises(WorkDirError, match='No space left on device. Make room there'),
-        only_run(tmp_path),
+        pytest.raises(WorkDirError, match='No space left on device. Free some space'),
+        lock_directory(tmp_path),
     ):
         pass
     assert os.listdir(tmp_path) == []
@@ -131,19 +133,19 @@ def test_a_disk_that_is_full_from_the_start(tmp_path, monkeypatch):
         (str(int(signal.SIGTERM)), signal.SIGTERM),
     ],
 )
-def test_names_of_signals(name, number):
+def test_signal_number_accepts_names_and_numbers(name, number):
     assert signal_number(name) == number
 
 
 @pytest.mark.parametrize('name', ['SIGKILL', 'STOP', 'config.py', '0', ''])
-def test_what_is_no_signal(name):
+def test_signal_number_rejects_invalid_names(name):
     with pytest.raises(ConfigError, match='--save-on-signal'):
         signal_number(name)
 
 
 @HOOKS.register_module()
-class Warn(Hook):
-    """Sends this process a signal in an iteration."""
+class SendSignal(Hook):
+    """Send a signal to this process at the start of an iteration."""
 
     def __init__(self, iteration: int) -> None:
         self.iteration = iteration
@@ -154,39 +156,38 @@ class Warn(Hook):
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def stopped(work, iteration: int, **options) -> str:
-    """Train until a signal; returns what is said."""
-    cfg = toy_config(work, custom_hooks=[dict(type='Warn', iteration=iteration)], **options)
+def train_until_signal(work, iteration: int, **options) -> str:
+    """Train until a signal arrives; return the message of `RunStopped`."""
+    cfg = toy_config(work, custom_hooks=[dict(type='SendSignal', iteration=iteration)], **options)
     runner = PoseRunner.from_cfg(cfg)
     with SignalFlag(signal.SIGUSR1) as flag:
         runner.register_hook(SaveOnSignalHook(flag))
-        with pytest.raises(RunStopped) as caught:
+        with pytest.raises(RunStopped) as error_info:
             runner.train()
-    return str(caught.value)
+    return str(error_info.value)
 
 
 @pytest.mark.parametrize('keep', [-1, 1])
-def test_a_signal_saves_and_stops(tmp_path, keep):
-    """The resumed run equals one that was not stopped."""
+def test_signal_saves_checkpoint_and_stops(tmp_path, keep):
+    """The resumed run equals a run that was not stopped."""
     options = dict(randomness=dict(seed=2), default_hooks__checkpoint__max_keep_ckpts=keep)
     work = tmp_path / 'work'
-    message = stopped(work, 4, **options)
+    message = train_until_signal(work, 4, **options)
     assert message == (f'stopped by SIGUSR1: {work}/iter_5.pth is saved; continue with --resume')
     assert (work / 'last_checkpoint').read_text() == 'iter_5.pth'
     train_toy(work, resume=True, **options)
     train_toy(tmp_path / 'straight', **options)
-    one, other = (
+    resumed, uninterrupted = (
         read_checkpoint(folder / 'iter_8.pth') for folder in (work, tmp_path / 'straight')
     )
     for key in ('state_dict', 'optimizer', 'param_schedulers'):
-        assert repr(one[key]) == repr(other[key]), key
+        assert repr(resumed[key]) == repr(uninterrupted[key]), key
     if keep == 1:
         assert [file.name for file in work.glob('*.pth')] == ['iter_8.pth']
 
 
-def test_a_signal_in_the_middle_of_an_epoch(tmp_path):
-    """The checkpoint counts whole epochs and all iterations; it goes when
-    the next epoch is saved."""
+def test_signal_within_epoch_saves_iteration_checkpoint(tmp_path):
+    """The checkpoint counts complete epochs and all iterations; the next epoch's replaces it."""
     options = dict(
         train_cfg=dict(by_epoch=True, max_epochs=3, _delete_=True),
         train_dataloader__sampler__type='DefaultSampler',
@@ -194,7 +195,7 @@ def test_a_signal_in_the_middle_of_an_epoch(tmp_path):
             type='CheckpointHook', interval=1, by_epoch=True, max_keep_ckpts=1
         ),
     )
-    message = stopped(tmp_path, 4, **options)
+    message = train_until_signal(tmp_path, 4, **options)
     assert 'iter_5.pth is saved' in message
     path, content = find_latest(tmp_path)
     assert path.name == 'iter_5.pth'
@@ -205,7 +206,7 @@ def test_a_signal_in_the_middle_of_an_epoch(tmp_path):
     assert {file.name for file in tmp_path.glob('*.pth')} == {'epoch_3.pth'}
 
 
-def test_a_signal_while_starting_is_remembered(tmp_path):
+def test_signal_before_training_is_handled_in_first_iteration(tmp_path):
     with SignalFlag(signal.SIGUSR1) as flag:
         os.kill(os.getpid(), signal.SIGUSR1)
         runner = PoseRunner.from_cfg(toy_config(tmp_path))
@@ -214,21 +215,21 @@ def test_a_signal_while_starting_is_remembered(tmp_path):
             runner.train()
 
 
-def test_handlers_are_put_back():
+def test_signal_handlers_are_restored():
     before = signal.getsignal(signal.SIGUSR1)
     with SignalFlag(signal.SIGUSR1):
         assert signal.getsignal(signal.SIGUSR1) != before
     assert signal.getsignal(signal.SIGUSR1) == before
     errors = []
 
-    def elsewhere():
+    def handle_in_thread():
         try:
             with SignalFlag(signal.SIGUSR1):
                 pass
         except ConfigError as error:
             errors.append(error)
 
-    thread = threading.Thread(target=elsewhere)
+    thread = threading.Thread(target=handle_in_thread)
     thread.start()
     thread.join()
     assert 'main thread' in str(errors[0])

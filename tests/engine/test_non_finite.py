@@ -1,4 +1,4 @@
-"""A NaN or infinite loss or gradient stops a run or is skipped."""
+"""Tests that training stops, or skips a step, if a loss or gradient is not finite."""
 
 import math
 import re
@@ -10,34 +10,36 @@ from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.engine.non_finite import NonFiniteHook
 from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import ConfigError, TrainingError
-from tests.helpers.noisy_runs import NAMED, NamedModel, run_script, train_noisy
+from tests.helpers import noisy_runs
+from tests.helpers.noisy_runs import NAMED, NamedModel, train_noisy
+from tests.helpers.tools import run_together
 from tests.helpers.toy_runs import ToyModel
 
-#: sample 5 is in iterations 2, 5 and 8
+#: sample 5 is part of iterations 2, 5 and 8
 NAN = {'train_dataloader__dataset__targets': {5: math.nan}}
 
 
 @pytest.fixture
 def runners(monkeypatch) -> list[PoseRunner]:
-    """The runners that a test has built."""
+    """Return a list to which each runner that the test builds is appended."""
     built = []
     from_cfg = PoseRunner.from_cfg
 
-    def keep(cfg):
+    def build_and_record(cfg):
         built.append(from_cfg(cfg))
         return built[-1]
 
-    monkeypatch.setattr(PoseRunner, 'from_cfg', keep)
+    monkeypatch.setattr(PoseRunner, 'from_cfg', build_and_record)
     return built
 
 
 def train(work, **options):
-    """Train a run on samples with names."""
+    """Train on samples that have names."""
     return train_noisy(work, **{**NAMED, **options})
 
 
 def assert_finite(runner) -> None:
-    """Weights and optimizer are finite."""
+    """Assert that weights and optimizer state are finite."""
     for name, value in runner.model.state_dict().items():
         assert value.isfinite().all(), name
     for state in runner.optim_wrapper.optimizer.state.values():
@@ -49,7 +51,7 @@ def saved_steps(work) -> list[int]:
 
 
 @pytest.mark.parametrize('by_epoch', [False, True])
-def test_a_nan_loss_stops_before_anything_is_saved(by_epoch, runners, tmp_path):
+def test_nan_loss_stops_before_saving(by_epoch, runners, tmp_path):
     options = {'train_cfg': dict(_delete_=True, by_epoch=True, max_epochs=2)} if by_epoch else {}
     with pytest.raises(TrainingError) as error:
         train(tmp_path, **NAN, **options)
@@ -67,8 +69,8 @@ def test_a_nan_loss_stops_before_anything_is_saved(by_epoch, runners, tmp_path):
 
 
 @pytest.mark.parametrize('clip', [False, True])
-def test_skipping_leaves_the_step_out(clip, runners, tmp_path):
-    """The weights are those of a run without these iterations."""
+def test_skip_leaves_weights_unchanged(clip, runners, tmp_path):
+    """The weights equal those of a run without these iterations."""
     options = {'optim_wrapper__clip_grad': dict(max_norm=0.1)} if clip else {}
     train(tmp_path, **NAN, **options, non_finite='skip')
     assert_finite(runners[0])
@@ -81,7 +83,7 @@ def test_skipping_leaves_the_step_out(clip, runners, tmp_path):
             files[step]['state_dict']['linear.weight'],
             files[step - 1]['state_dict']['linear.weight'],
         )
-        assert same == (step in (2, 5, 8))  # not even weight decay
+        assert same == (step in (2, 5, 8))  # Not even weight decay is applied.
     states = files[8]['optimizer']['state']
     assert {float(state['step']) for state in states.values()} == {5}
     logged = files[8]['message_hub']['log_scalars']
@@ -97,8 +99,8 @@ def test_skipping_leaves_the_step_out(clip, runners, tmp_path):
     ]
 
 
-def test_skipping_drops_the_whole_accumulated_step(runners, tmp_path):
-    """Of iterations 1 and 2, the second is NaN; likewise 5 and 6, 7 and 8."""
+def test_skip_drops_whole_accumulated_step(runners, tmp_path):
+    """Iterations 2, 5 and 8 are NaN, so the steps of 1 and 2, 5 and 6, 7 and 8 are skipped."""
     train(tmp_path, **NAN, non_finite='skip', optim_wrapper__accumulative_counts=2)
     weights = [
         read_checkpoint(str(tmp_path / f'iter_{step}.pth'))['state_dict']['linear.weight']
@@ -111,7 +113,7 @@ def test_skipping_drops_the_whole_accumulated_step(runners, tmp_path):
     assert_finite(runners[0])
 
 
-def test_too_many_skips_in_a_row_stop(runners, tmp_path, monkeypatch):
+def test_too_many_consecutive_skips_stop(runners, tmp_path, monkeypatch):
     monkeypatch.setattr(NonFiniteHook.__init__, '__defaults__', ('stop', 3))
     with pytest.raises(TrainingError, match='iteration 3: .* 3 skipped steps in a row'):
         train(
@@ -122,8 +124,8 @@ def test_too_many_skips_in_a_row_stop(runners, tmp_path, monkeypatch):
     assert_finite(runners[0])
 
 
-def test_skipping_stops_where_statistics_are_not_finite(tmp_path):
-    """A NaN in an image goes into the running mean of the batch norm."""
+def test_skip_stops_if_batch_norm_statistics_are_not_finite(tmp_path):
+    """A NaN in an image makes the running mean of the batch norm NaN."""
     with pytest.raises(TrainingError) as error:
         train(tmp_path, non_finite='skip', train_dataloader__dataset__inputs={5: math.nan})
     assert 'iteration 2' in str(error.value)
@@ -132,15 +134,15 @@ def test_skipping_stops_where_statistics_are_not_finite(tmp_path):
 
 
 @pytest.mark.parametrize('action', ['stop', 'skip'])
-def test_an_infinite_learning_rate_stops(action, runners, tmp_path):
+def test_infinite_learning_rate_stops(action, runners, tmp_path):
     with pytest.raises(TrainingError, match='iteration 1: the learning rate is inf'):
         train(tmp_path, non_finite=action, optim_wrapper__optimizer__lr=math.inf)
     assert_finite(runners[0])
 
 
 @pytest.mark.parametrize('clip', [False, True])
-def test_an_infinite_gradient_of_a_finite_loss_stops(clip, runners, tmp_path):
-    """The loss is finite in single precision, its gradients' norm is not."""
+def test_infinite_gradient_norm_stops(clip, runners, tmp_path):
+    """The loss is finite in single precision, but the norm of its gradients is not."""
     options = {'optim_wrapper__clip_grad': dict(max_norm=0.1)} if clip else {}
     with pytest.raises(TrainingError) as error:
         train(
@@ -154,21 +156,21 @@ def test_an_infinite_gradient_of_a_finite_loss_stops(clip, runners, tmp_path):
     assert_finite(runners[0])
 
 
-def test_nan_weights_stop_at_once(runners, tmp_path, monkeypatch):
+def test_nan_weights_stop_in_first_iteration(runners, tmp_path, monkeypatch):
     init = ToyModel.__init__
 
-    def spoil(self):
+    def init_with_nan(self):
         init(self)
         self.linear.bias.data.fill_(math.nan)
 
-    monkeypatch.setattr(ToyModel, '__init__', spoil)
+    monkeypatch.setattr(ToyModel, '__init__', init_with_nan)
     with pytest.raises(TrainingError, match='iteration 1: the loss is not'):
         train(tmp_path)
     assert not saved_steps(tmp_path)
 
 
-def test_an_accuracy_may_be_nan(tmp_path, monkeypatch):
-    """Nothing but losses counts."""
+def test_nan_accuracy_is_ignored(tmp_path, monkeypatch):
+    """Only losses are checked."""
     forward = NamedModel.forward
 
     def with_accuracy(self, inputs, data_samples, mode):
@@ -179,17 +181,18 @@ def test_an_accuracy_may_be_nan(tmp_path, monkeypatch):
     assert saved_steps(tmp_path)[-1] == 8
 
 
-def test_the_action_is_checked(tmp_path):
+def test_invalid_action_raises(tmp_path):
     with pytest.raises(
         ConfigError, match="non_finite='skp': expected one of stop, skip; did you mean skip"
     ):
         train(tmp_path, non_finite='skp')
 
 
-def test_only_the_second_process_has_a_nan_loss(tmp_path):
-    """Both stop at the same step, or both leave it out."""
-    done = run_script('non_finite', tmp_path, processes=2)
-    assert done.returncode == 0, done.stdout
+def test_nan_loss_in_one_process_affects_all(tmp_path):
+    """Both processes stop at the same step, or both skip it."""
+    command = (noisy_runs.__file__, 'non_finite', tmp_path)
+    for done in run_together(command, command):
+        assert done.returncode == 0, done.stdout
     for rank in (0, 1):
         text = (tmp_path / f'stop-rank{rank}.txt').read_text()
         assert 'iteration 2: the loss is not finite (loss=nan on rank 1' in (text)
@@ -215,7 +218,7 @@ def test_only_the_second_process_has_a_nan_loss(tmp_path):
 
 
 class FakeScaler:
-    """A loss scaler that finds each step's gradients infinite."""
+    """Loss scaler that always finds infinite gradients."""
 
     scale = 65536.0
 
@@ -223,8 +226,8 @@ class FakeScaler:
         return self.scale
 
 
-def test_a_collapsed_loss_scale_stops(tmp_path, monkeypatch):
-    """As in mixed precision: the optimizer is not even asked."""
+def test_collapsed_loss_scale_stops(tmp_path, monkeypatch):
+    """As in mixed precision, the optimizer is not called."""
     from mmengine.optim import OptimWrapper
 
     scaler = FakeScaler()

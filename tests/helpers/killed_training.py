@@ -1,8 +1,9 @@
-"""Trains the toy model and is killed at a named moment of saving.
+"""Train the toy model and kill the process at a given moment of saving.
 
-usage: killed_training.py FOLDER POINT...  For each point, a process trains in
-FOLDER/POINT and kills itself (SIGKILL) at its third checkpoint. It is forked,
-so that what is slow to import is imported once.
+usage: killed_training.py FOLDER POINT...
+
+For each point, a process trains in FOLDER/POINT and kills itself (SIGKILL) at its third checkpoint.
+The processes are forked, so that slow imports happen only once.
 """
 
 import os
@@ -21,12 +22,14 @@ COUNT = 3
 
 
 def kill(*_) -> None:
-    """End this process as a power failure would."""
+    """End this process immediately, like a power failure."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def at(owner, name: str, count: int, before=None, after=None, where=lambda *args: True) -> None:
-    """Call something before or after the Nth call of a function."""
+def call_at(
+    owner, name: str, count: int, before=None, after=None, where=lambda *args: True
+) -> None:
+    """Call a function before or after the N-th call of another function."""
     function = getattr(owner, name)
     calls = []
 
@@ -43,48 +46,48 @@ def at(owner, name: str, count: int, before=None, after=None, where=lambda *args
     setattr(owner, name, wrapped)
 
 
-def half(writer, content) -> None:
-    """Write half of a piece, and be killed."""
+def write_half(writer, content) -> None:
+    """Write half of a block, and kill the process."""
     os.write(writer.fileno(), bytes(content)[: len(content) // 2])
     kill()
 
 
 def is_draft(path: Path, *_) -> bool:
-    """Whether a file is a checkpoint that is being written."""
+    """Return whether a file is a checkpoint that is being written."""
     return path.name.endswith('.pth.partial')
 
 
 def is_pointer(path: Path, target: Path) -> bool:
-    """Whether a file becomes the pointer to the newest checkpoint."""
+    """Return whether a file will become the pointer to the newest checkpoint."""
     return Path(target).name == 'last_checkpoint'
 
 
 def prepare(point: str) -> None:
-    """Arrange to be killed.
+    """Arrange for the process to be killed.
 
     Args:
-        point: Of saving.
+        point: Moment of saving, see `POINTS` in tests/engine/test_checkpoint_hook.py.
     """
     if point == 'before_writing':
-        at(torch, 'save', COUNT, before=kill)
+        call_at(torch, 'save', COUNT, before=kill)
     elif point == 'half_written':
 
-        def start(*_):
-            at(writing._Writer, 'write', 8, before=half)
+        def fail_in_write(*_):
+            call_at(writing._Writer, 'write', 8, before=write_half)
 
-        at(torch, 'save', COUNT, before=start)
+        call_at(torch, 'save', COUNT, before=fail_in_write)
     elif point == 'written':
-        at(Path, 'replace', COUNT, before=kill, where=is_draft)
+        call_at(Path, 'replace', COUNT, before=kill, where=is_draft)
     elif point == 'renamed':
-        at(Path, 'replace', COUNT, after=kill, where=is_draft)
+        call_at(Path, 'replace', COUNT, after=kill, where=is_draft)
     elif point == 'pointer_written':
-        at(Path, 'replace', COUNT, before=kill, where=is_pointer)
+        call_at(Path, 'replace', COUNT, before=kill, where=is_pointer)
     elif point == 'pointed':
-        at(checkpoint_hook, 'write_pointer', COUNT, after=kill)
-    elif point == 'before_removal':  # none is removed for the first one
-        at(SafeCheckpointHook, '_remove', COUNT - 1, before=kill)
+        call_at(checkpoint_hook, 'write_pointer', COUNT, after=kill)
+    elif point == 'before_removal':  # Nothing is removed for the first checkpoint.
+        call_at(SafeCheckpointHook, '_remove', COUNT - 1, before=kill)
     elif point == 'removed':
-        at(SafeCheckpointHook, '_remove', COUNT - 1, after=kill)
+        call_at(SafeCheckpointHook, '_remove', COUNT - 1, after=kill)
     else:
         raise ValueError(point)
 

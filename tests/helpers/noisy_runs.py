@@ -1,11 +1,10 @@
-"""Small runs that draw random numbers wherever a run can.
+"""Train small models that use random numbers in the data, the model and the evaluation.
 
 usage: noisy_runs.py killed|resume|non_finite DIR    see `main`
 """
 
 import math
 import random
-import subprocess
 import sys
 from itertools import count
 from pathlib import Path
@@ -18,7 +17,6 @@ from mmengine.structures import BaseDataElement
 from torch.nn.functional import dropout
 
 from pose_backbones.errors import TrainingError
-from tests.helpers.tools import tool_env
 from tests.helpers.toy_runs import ToyData, ToyMetric, ToyModel, train_toy, with_validation
 
 NOISY = {'model__type': 'NoisyModel', 'train_dataloader__dataset__type': 'NoisyData'}
@@ -54,7 +52,7 @@ PLATEAU = {
     ],
 }
 
-#: samples 0 to 3, 4 to 7, 8 to 11, and again
+#: batches of samples 0 to 3, 4 to 7, 8 to 11, repeatedly
 NAMED = {
     'model__type': 'NamedModel',
     'train_dataloader__collate_fn__type': 'pseudo_collate',
@@ -68,7 +66,7 @@ _runs = count()
 
 @DATASETS.register_module(force=True)
 class NoisyData(ToyData):
-    """Ten vectors, changed by numbers of all three global generators."""
+    """Ten vectors to which random numbers of all three global generators are added."""
 
     def __len__(self) -> int:
         return 10
@@ -88,13 +86,13 @@ class NoisyData(ToyData):
 
 @MODELS.register_module(force=True)
 class NoisyModel(ToyModel):
-    """With dropout, and numbers of the other two generators."""
+    """The toy model with dropout and random numbers of all three global generators."""
 
     def forward(self, inputs, data_samples, mode: str):
-        """The loss, or a prediction for each vector."""
+        """Return the loss, or a prediction for each vector."""
         if self.training:
             inputs = dropout(inputs, 0.3)
-        # In the evaluation too: it must not change the training.
+        # Random numbers are also used in the evaluation, which must not affect training.
         inputs = inputs + random.gauss(0, 1) + np.random.randn()
         inputs = inputs + torch.rand(1)
         return super().forward(inputs, data_samples, mode)
@@ -102,20 +100,20 @@ class NoisyModel(ToyModel):
 
 @METRICS.register_module(force=True)
 class NoisyMetric(ToyMetric):
-    """The sum alone, which depends on nothing but the predictions."""
+    """Sum of the predictions, without the score that increases with each evaluation."""
 
     def compute_metrics(self, results: list) -> dict:
-        """The sum of the predictions."""
+        """Return the sum of the predictions."""
         return dict(sum=sum(results))
 
 
 @DATASETS.register_module(force=True)
 class NamedData(ToyData):
-    """Vectors that have names, in order; some are spoilt.
+    """Vectors with names, in order.
 
     Args:
-        targets: Of the samples with another target than their sum.
-        inputs: Of the samples with another input.
+        targets: Index → target, for samples whose target is not their sum.
+        inputs: Index → number that is added to the input.
     """
 
     def __init__(self, targets: dict | None = None, inputs: dict | None = None) -> None:
@@ -139,25 +137,25 @@ class NamedModel(ToyModel):
     """The toy model on `NamedData`."""
 
     def forward(self, inputs, data_samples, mode: str):
-        """The loss, or a prediction for each vector."""
-        targets = torch.stack([one.target for one in data_samples])
+        """Return the loss, or a prediction for each vector."""
+        targets = torch.stack([sample.target for sample in data_samples])
         return super().forward(torch.stack(inputs), targets, mode)
 
 
 @MODELS.register_module(force=True)
 class SteepModel(ToyModel):
-    """Its loss is finite, and its gradient too large for its norm."""
+    """A model with a finite loss whose gradient norm is infinite."""
 
     def forward(self, inputs, data_samples, mode: str):
-        """The loss, or a prediction for each vector."""
+        """Return the loss, or a prediction for each vector."""
         if mode != 'loss':
             return super().forward(inputs, data_samples, mode)
         return dict(loss=(self.linear(inputs) * 1e30).mean())
 
 
 def train_noisy(work: Path, resume=None, **options):
-    """Train a noisy run; see `train_toy`."""
-    # MMEngine shares loggers between runs of one name.
+    """Train a noisy run, see `train_toy`."""
+    # MMEngine shares loggers between runs of the same name.
     name = f'noisy{next(_runs)}'
     runner = train_toy(
         work,
@@ -166,62 +164,36 @@ def train_noisy(work: Path, resume=None, **options):
         visualizer=dict(type='Visualizer', name=name, vis_backends=[dict(type='LocalVisBackend')]),
         **{**NOISY, **options},
     )
-    runner.train_dataloader._iterator = None  # ends persistent workers
+    runner.train_dataloader._iterator = None  # stops persistent workers
     return runner
 
 
-def run_script(case: str, folder: Path, processes: int = 1, wait: bool = True):
-    """Run this file in a process, or in several that train together.
-
-    Args:
-        case: See `main`.
-        folder: For its results.
-        processes: How many.
-        wait: Whether to wait for the end.
-
-    Returns:
-        The process; its output is in `stdout`, if it was waited for.
-    """
-    here = Path(__file__).resolve()
-    start = (
-        []
-        if processes == 1
-        else ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
-    )
-    options = dict(env=tool_env(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    command = [sys.executable, *start, str(here), case, str(folder)]
-    if wait:
-        return subprocess.run(command, **options, timeout=240, check=False)
-    options['stdout'] = subprocess.DEVNULL
-    return subprocess.Popen(command, **options, start_new_session=True)
-
-
 def main(case: str, folder: Path) -> None:
-    """Run a case of the tests, in this process or in each of two."""
+    """Run a case of the tests, in this process or in each of two processes."""
     torch.set_num_threads(1)
     if case == 'killed':
         train_noisy(folder, **WORKERS, **ACCUMULATE, train_cfg__max_iters=24)
         return
-    two = dict(launcher='pytorch', train_dataloader__batch_size=2)
+    distributed = dict(launcher='pytorch', train_dataloader__batch_size=2)
     if case == 'resume':
         options = {
-            **two,
+            **distributed,
             **MID_EPOCH,
             **ACCUMULATE,
             **WORKERS,
             'train_dataloader__drop_last': True,
             'randomness': dict(seed=5, diff_rank_seed=True),
-            # at the end, it averages the statistics of both
+            # averages the statistics of both processes at the end
             'custom_hooks': [dict(type='SyncBuffersHook'), *EMA['custom_hooks']],
         }
-        train_noisy(folder / 'unbroken', **options)
+        train_noisy(folder / 'uninterrupted', **options)
         for stop in (1, 4):
-            train_noisy(folder / f'{stop}', folder / f'unbroken/iter_{stop}.pth', **options)
+            train_noisy(folder / f'{stop}', folder / f'uninterrupted/iter_{stop}.pth', **options)
         return
-    # Sample 5 is in the second and the fifth iteration of the second process.
+    # The second process uses sample 5 in its second and fifth iteration.
     options = {
         **NAMED,
-        **two,
+        **distributed,
         'train_cfg__max_iters': 6,
         'train_dataloader__dataset__targets': {5: math.nan},
     }

@@ -1,4 +1,4 @@
-"""Pickles written instruction by instruction, in the zip format."""
+"""Write pickles instruction by instruction, and checkpoints in the zip format of `torch.save`."""
 
 import pickle
 import struct
@@ -7,22 +7,23 @@ from pathlib import Path
 
 
 class Pickle:
-    """Instructions of a pickle; each method appends one and returns self."""
+    """The instructions of a pickle. Each method appends instructions and returns the object."""
 
     def __init__(self) -> None:
         self.code = [pickle.PROTO + b'\x02']
 
     def op(self, code: bytes) -> 'Pickle':
+        """Append raw bytes."""
         self.code.append(code)
         return self
 
     def name(self, path: str) -> 'Pickle':
-        """A class or function, such as `os.system`."""
+        """Push a class or function, such as `os.system`."""
         module, _, name = path.rpartition('.')
         return self.op(f'c{module}\n{name}\n'.encode())
 
     def value(self, value) -> 'Pickle':
-        """Any plain value, by Python's own pickler."""
+        """Push a plain value, encoded by Python's pickler."""
         code = pickle.dumps(value, 2)[2:-1]
         return self.op(code) if b'q' not in code else self._without_memo(value)
 
@@ -42,48 +43,49 @@ class Pickle:
         )
 
     def call(self, path: str, *arguments) -> 'Pickle':
-        """A call with plain arguments or pickles."""
+        """Push a call with plain arguments or pickles."""
         self.name(path).op(b'(')
         for argument in arguments:
             self.add(argument)
         return self.op(b'tR')
 
     def add(self, other) -> 'Pickle':
-        """A plain value, or the instructions of another pickle."""
+        """Push a plain value, or append the instructions of another pickle."""
         if isinstance(other, Pickle):
             self.code += other.code[1:]
             return self
         return self.value(other)
 
     def build(self, state) -> 'Pickle':
-        """Set a state."""
+        """Set the state of the object on top of the stack."""
         return self.add(state).op(b'b')
 
     def items(self, **items) -> 'Pickle':
-        """Set items of the object on top."""
+        """Set items of the object on top of the stack."""
         for key, value in items.items():
             self.value(key).add(value).op(b's')
         return self
 
     def bytes(self) -> bytes:
+        """Return the complete pickle."""
         return b''.join(self.code) + b'.'
 
 
 def a_dict(**items) -> Pickle:
-    """A dict of values and pickles."""
+    """Return a dict of values and pickles."""
     return Pickle().op(b'}').items(**items)
 
 
 def a_tuple(*parts) -> Pickle:
-    """A tuple of values and pickles."""
-    made = Pickle().op(b'(')
+    """Return a tuple of values and pickles."""
+    result = Pickle().op(b'(')
     for part in parts:
-        made.add(part)
-    return made.op(b't')
+        result.add(part)
+    return result.op(b't')
 
 
 def a_dtype(name: str, subarray=None, names=None, fields=None) -> Pickle:
-    """A number type of NumPy with any state."""
+    """Return a NumPy dtype with an arbitrary state."""
     return (
         Pickle()
         .call('numpy.dtype', name, False, True)
@@ -92,7 +94,7 @@ def a_dtype(name: str, subarray=None, names=None, fields=None) -> Pickle:
 
 
 def an_array(dtype: Pickle, shape: tuple, content) -> Pickle:
-    """An array of NumPy."""
+    """Return a NumPy array."""
     return (
         Pickle()
         .call('numpy.core.multiarray._reconstruct', Pickle().name('numpy.ndarray'), (0,), b'b')
@@ -101,7 +103,7 @@ def an_array(dtype: Pickle, shape: tuple, content) -> Pickle:
 
 
 def a_tensor(shape=(4,), count=4, offset=0, stride=None, key='0', kind='FloatStorage') -> Pickle:
-    """A tensor that says anything about its storage."""
+    """Return a tensor with arbitrary claims about its storage."""
     if stride is None:
         stride = (1,) * len(shape)
     storage = a_tuple('storage', Pickle().name(f'torch.{kind}'), key, 'cpu', count).op(b'Q')
@@ -122,7 +124,7 @@ def save(
     storages: dict[str, bytes] | None = None,
     compress: bool = False,
 ) -> Path:
-    """Write the zip format around a pickle."""
+    """Write a pickle in the zip format of `torch.save`."""
     method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with zipfile.ZipFile(path, 'w', method) as archive:
         archive.writestr(

@@ -1,4 +1,4 @@
-"""Tools as processes that get signals."""
+"""Run command-line tools as processes, and send them signals."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ from tests.helpers.tools import ROOT, tool_env
 
 
 class Process:
-    """A tool that runs, in a session of its own.
+    """A running tool, in its own session.
 
     Args:
-        pid: Of the process.
-        log: What it prints.
-        wait: Gives the exit status when it has ended.
+        pid: ID of the process.
+        log: File with its output.
+        wait: Waits for the end and returns the exit status.
     """
 
     def __init__(self, pid: int, log: Path, wait: Callable[[], int]):
@@ -31,14 +31,14 @@ class Process:
         return runs(self.pid)
 
     def wait_for(self, *texts: str) -> None:
-        """Wait until it has printed one of these."""
+        """Wait until the process has printed one of the texts."""
         self.wait_until(lambda: any(text in self.output for text in texts))
 
-    def wait_until(self, true: Callable[[], bool], timeout: float = 120) -> None:
-        until = time.monotonic() + timeout
-        while not true():
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 120) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
             assert self.runs(), self.output
-            assert time.monotonic() < until, self.output
+            assert time.monotonic() < deadline, self.output
             time.sleep(0.01)
 
     def send(self, number: int, group: bool = False) -> None:
@@ -48,7 +48,7 @@ class Process:
         return self._wait()
 
     def said(self) -> list[str]:
-        """The lines that are for its user."""
+        """Return the lines of the output that are addressed to the user."""
         return [
             line
             for line in self.output.splitlines()
@@ -57,7 +57,7 @@ class Process:
 
 
 def runs(pid: int) -> bool:
-    """Whether a process has not ended."""
+    """Return whether a process has not ended."""
     try:
         text = Path(f'/proc/{pid}/stat').read_text()
     except OSError:
@@ -66,15 +66,15 @@ def runs(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    found = []
+    """Return the IDs of the child processes of a process."""
+    pids = []
     for task in Path(f'/proc/{pid}/task').iterdir():
-        found += map(int, (task / 'children').read_text().split())
-    return found
+        pids += map(int, (task / 'children').read_text().split())
+    return pids
 
 
 def start(command: list, log: Path, **env: str) -> Process:
-    """Start a command as a user would."""
+    """Start a command in its own session."""
     with log.open('w') as out:
         process = subprocess.Popen(
             [*map(str, command)],
@@ -88,10 +88,10 @@ def start(command: list, log: Path, **env: str) -> Process:
 
 
 class Server:
-    """Starts tools in forked processes that get signals.
+    """Start tools in forked processes, to which signals can be sent.
 
     Args:
-        folder: For logs, and for temporary files of the tools.
+        folder: Directory for logs and temporary files.
     """
 
     def __init__(self, folder: Path):
@@ -101,11 +101,13 @@ class Server:
         self._server = shared_server()
 
     def start(self, name: str | Path, *arguments, env: dict[str, str] | None = None) -> Process:
-        """Start a script of tools/, or at an absolute path."""
+        """Start a script in `tools/`, or at an absolute path."""
         log = self.folder / f'{len(self._started)}.log'
         log.touch()
         command = [str(ROOT / 'tools' / name), *map(str, arguments)]
-        pid = self._server.start(command, log, tool_env(TMPDIR=str(self.temporary), **(env or {})))
+        pid = self._server.start(
+            command, log, tool_env(**{'TMPDIR': str(self.temporary), **(env or {})})
+        )
         self._started.append(pid)
         return Process(pid, log, lambda: self._server.wait(pid))
 
@@ -116,6 +118,6 @@ class Server:
         return self.start(script, *arguments)
 
     def close(self) -> None:
-        """End what a failed test has left."""
+        """End the processes that a failed test has left running."""
         for pid in filter(runs, self._started):
             os.killpg(pid, signal.SIGKILL)

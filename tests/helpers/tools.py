@@ -1,4 +1,4 @@
-"""Run the scripts of tools/ in processes of their own; a tiny config."""
+"""Run the scripts in `tools/` in separate processes, and provide a tiny config."""
 
 import os
 import socket
@@ -43,7 +43,7 @@ default_hooks = dict(
 
 
 def free_port() -> str:
-    """A port on which no process listens."""
+    """Return a port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return str(probe.getsockname()[1])
@@ -51,11 +51,11 @@ def free_port() -> str:
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A real file system that is soon full; needs the right to mount one.
+    """Mount a small file system; requires the permission to mount.
 
     Args:
-        folder: Where it is; made.
-        size: Such as `'64k'`.
+        folder: Mount point, which is created.
+        size: Size, such as `'64k'`.
     """
     folder.mkdir()
     mounted = subprocess.run(
@@ -65,7 +65,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         check=False,
     )
     if mounted.returncode:
-        pytest.skip(f'no disk can be mounted here: {mounted.stderr.strip()}')
+        pytest.skip(f'cannot mount a file system: {mounted.stderr.strip()}')
     try:
         yield folder
     finally:
@@ -73,7 +73,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def tool_env(**extra: str) -> dict[str, str]:
-    """The environment in which tools run as a user would run them."""
+    """Return the environment variables with which a user would run the tools."""
     env = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'}
     env['PYTHONPATH'] = f'{ROOT}:{env.get("PYTHONPATH", "")}'
     for name in (
@@ -91,7 +91,7 @@ def tool_env(**extra: str) -> dict[str, str]:
 
 
 def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
-    """Run a script of tools/ in a process; returns the finished one, output merged.
+    """Run a script in `tools/`, and return the completed process with merged output.
 
     The process is forked from one that has imported PyTorch already. For
     dist_*.sh that is the launcher, which starts real interpreters.
@@ -149,14 +149,12 @@ def run_together(*commands: tuple, timeout: float = 240):
     """Run a process for each command, as torchrun would; see `run_tool`.
 
     Args:
-        commands: The first process's script and arguments, the second's, …
+        commands: The first process's script and arguments, the second's, …;
+            tools need `'--launcher', 'pytorch'`.
         timeout: Seconds.
     """
     envs = [tool_env(**env) for env in process_group(len(commands))]
-    starts = [
-        [str(ROOT / 'tools' / name), *map(str, arguments), '--launcher', 'pytorch']
-        for name, *arguments in commands
-    ]
+    starts = [[str(ROOT / 'tools' / name), *map(str, arguments)] for name, *arguments in commands]
     return _forked(starts, envs, timeout)
 
 

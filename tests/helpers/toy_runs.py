@@ -1,4 +1,4 @@
-"""Runs of a model of a few weights, which take a fraction of a second."""
+"""Train a model with a few weights, in a fraction of a second."""
 
 import copy
 import itertools
@@ -12,13 +12,13 @@ from torch.utils.data import Dataset
 
 from pose_backbones.engine.runner import PoseRunner
 
-#: loggers of one name are one, with the file of the first
+#: numbers for experiment names; runs of the same name would share a logger and its file
 _NUMBERS = itertools.count()
 
 
 @DATASETS.register_module(force=True)
 class ToyData(Dataset):
-    """Twelve vectors with their sums."""
+    """Twelve vectors and their sums."""
 
     def __init__(self, metainfo: dict | None = None) -> None:
         self.metainfo = metainfo or dict(dataset_name='toy')
@@ -34,7 +34,7 @@ class ToyData(Dataset):
 
 @MODELS.register_module(force=True)
 class ToyModel(BaseModel):
-    """A linear layer behind a batch norm."""
+    """A batch norm followed by a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class ToyModel(BaseModel):
             weight.data.copy_(torch.rand(weight.shape, generator=generator))
 
     def forward(self, inputs, data_samples, mode: str):
-        """The loss, or a prediction for each vector."""
+        """Return the loss, or a prediction for each vector."""
         result = self.linear(self.norm(inputs))[:, 0]
         if mode == 'loss':
             return dict(loss=(result - data_samples).square().mean())
@@ -54,7 +54,7 @@ class ToyModel(BaseModel):
 
 @METRICS.register_module(force=True)
 class ToyMetric(BaseMetric):
-    """The sum of what is predicted, as the config scores it."""
+    """Sum of the predictions, and a score that increases with each evaluation."""
 
     default_prefix = 'toy'
 
@@ -63,21 +63,21 @@ class ToyMetric(BaseMetric):
         self.sign = sign
 
     def process(self, data_batch, data_samples) -> None:
-        """Keep the predictions."""
+        """Store the predictions."""
         self.results.extend(float(value) for value in data_samples)
 
     def compute_metrics(self, results: list) -> dict:
-        """Their sum, and a score that grows with each call."""
+        """Return the sum, and a score that increases with each call."""
         self.sign += 1
         return dict(sum=sum(results), growing=self.sign)
 
 
 def toy_config(work_dir, **changes) -> Config:
-    """The config of a run of eight iterations, a checkpoint every second.
+    """Return the config of a run of eight iterations with a checkpoint every two iterations.
 
     Args:
-        work_dir: Of the run.
-        **changes: Of entries, with dots as `__`.
+        work_dir: Work directory of the run.
+        **changes: Config entries to change, with `__` instead of dots.
     """
     loader = dict(
         batch_size=4,
@@ -111,7 +111,7 @@ def toy_config(work_dir, **changes) -> Config:
 
 
 def with_validation(interval: int = 2, **metric) -> dict:
-    """Entries of `toy_config` that validate.
+    """Return changes for `toy_config` that add validation.
 
     Args:
         interval: Iterations between validations.
@@ -135,8 +135,8 @@ def train_toy(work_dir, resume=None, **changes) -> PoseRunner:
     """Train the toy model.
 
     Args:
-        work_dir: Of the run.
-        resume: A checkpoint, or True for the newest one of the work dir.
+        work_dir: Work directory of the run.
+        resume: Path of a checkpoint, or True for the newest one in the work directory.
         **changes: See `toy_config`.
 
     Returns:

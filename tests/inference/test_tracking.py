@@ -193,7 +193,7 @@ def test_memory_does_not_grow():
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        ({'max_age': 0}, ValueError, 'max_age is 0: expected a whole number'),
+        ({'max_age': 0}, ValueError, 'max_age is 0: expected an integer'),
         ({'min_oks': 1.0}, ValueError, 'min_oks is 1.0: expected a number, 0 <='),
         ({'min_iou': 'x'}, TypeError, "min_iou is 'x': expected a number"),
         ({'min_score': -1}, ValueError, 'min_score is -1: expected a number'),

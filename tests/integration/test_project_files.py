@@ -1,4 +1,4 @@
-"""Files about the project state the same facts as the package, its pins and its metafiles."""
+"""Tests that project files agree with the package, its pinned requirements and its metafiles."""
 
 import re
 
@@ -10,34 +10,34 @@ from tests.helpers.tools import ROOT
 
 
 def pins(name: str) -> dict[str, set[str]]:
-    """Package → pinned versions in a requirements file."""
-    found: dict[str, set[str]] = {}
+    """Return package → pinned versions in a requirements file."""
+    versions: dict[str, set[str]] = {}
     for package, version in re.findall(r'^([\w.-]+)==([^\s;]+)', (ROOT / name).read_text(), re.M):
-        found.setdefault(package, set()).add(version)
-    return found
+        versions.setdefault(package, set()).add(version)
+    return versions
 
 
 def collections() -> list[dict]:
-    """The families, as the metafiles describe them."""
+    """Return the families of the metafiles."""
     files = sorted((ROOT / 'configs').glob('*/metafile.yml'))
     return [entry for file in files for entry in yaml.safe_load(file.read_text())['Collections']]
 
 
 def test_pre_commit_has_the_pinned_versions():
     hooks = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())['repos'][0]['hooks']
-    used = {one for hook in hooks for one in hook['additional_dependencies']}
+    used = {pin for hook in hooks for pin in hook['additional_dependencies']}
     (version,) = pins('requirements-dev.txt')['ruff']
-    assert {one for one in used if one.startswith('ruff==')} == {f'ruff=={version}'}
+    assert {pin for pin in used if pin.startswith('ruff==')} == {f'ruff=={version}'}
 
 
-def test_developers_have_the_versions_of_users():
+def test_development_requirements_include_the_pinned_requirements():
     users, developers = pins('requirements.txt'), pins('requirements-dev.txt')
     both = users.keys() & developers.keys()
     assert {'jinja2', 'packaging'} <= both
     assert {name: developers[name] for name in both} == {name: users[name] for name in both}
 
 
-def test_pins_are_exact_and_without_what_does_not_build():
+def test_pins_are_exact():
     for name in ('requirements.txt', 'requirements-dev.txt'):
         lines = [
             line for line in (ROOT / name).read_text().splitlines() if line[:1] not in ('#', '')

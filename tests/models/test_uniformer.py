@@ -422,7 +422,7 @@ def test_drop_path_rises_over_the_blocks_and_drops_residuals():
         assert same == pytest.approx(rate**2, abs=0.05)  # both residuals
 
 
-def test_init_from_nothing_is_the_original():
+def test_init_weights_from_scratch_is_the_original():
     torch.manual_seed(0)
     net = UniFormer(SMALL, head_dim=8)
     convs = {name: value.clone() for name, value in net.named_parameters() if value.dim() == 4}
@@ -474,18 +474,18 @@ def test_other_norms_and_channels_last_give_the_same_maps():
         (
             dict(attention='hybrid', window_size=0),
             ValueError,
-            'window_size is 0: expected a whole number of at least 1',
+            'window_size is 0: expected an integer of at least 1',
         ),
         (
             dict(attention='windows', window_size=7.5),
             TypeError,
-            'window_size is 7.5: expected a whole number',
+            'window_size is 7.5: expected an integer',
         ),
         (dict(window_size=14), ValueError, "14 with attention='global'"),
         (
             dict(arch={**SMALL, 'embed_dims': 8}),
             TypeError,
-            r"arch\['embed_dims'\] is 8: expected 4 whole numbers",
+            r"arch\['embed_dims'\] is 8: expected 4 integers",
         ),
         (
             dict(arch={**SMALL, 'embed_dims': (8, 8, 16.5, 32)}),
@@ -531,12 +531,12 @@ def test_other_norms_and_channels_last_give_the_same_maps():
         (
             dict(use_checkpoint=True, checkpoint_num=[0, 1]),
             ValueError,
-            r'checkpoint_num is \[0, 1\]: expected 4 whole numbers of at least 0',
+            r'checkpoint_num is \[0, 1\]: expected 4 integers of at least 0',
         ),
         (
             dict(use_checkpoint=True, checkpoint_num=3),
             TypeError,
-            'checkpoint_num is 3: expected 4 whole numbers',
+            'checkpoint_num is 3: expected 4 integers',
         ),
         (dict(checkpoint_num=[0, 0, 5, 0]), ValueError, r'checkpoint_num is \[0, 0, 5, 0\]'),
         (dict(use_checkpoint=True, checkpoint_num=[0, 0, 0, 0]), ValueError, 'not 0 for all'),

@@ -296,7 +296,7 @@ def test_nothing_is_replaced_or_left_half_written(case, tmp_path):
     out = tmp_path / 'page.html'
     out.write_text('mine')
     sources = find_sources(results, truth)
-    with pytest.raises(WorkDirError, match='is there already'):
+    with pytest.raises(WorkDirError, match='already exists'):
         make_report(sources, str(out))
     assert out.read_text() == 'mine'
     with pytest.raises(ValueError, match='examples=-1: expected a number'):

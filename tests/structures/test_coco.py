@@ -63,7 +63,15 @@ def test_objects_without_key_points_are_not_counted(write):
             put('categories', 'keypoints', ['foot', 'joint', 'foot']),
             "2 keypoints are called 'foot'",
         ),
-        (put('categories', 'keypoints', ['foot', '', 'bulb']), "called '': expected a name"),
+        (
+            put('categories', 'keypoints', ['foot', '', 'bulb']),
+            "category 2 has a keypoint called '': expected a name",
+        ),
+        (put('categories', 'keypoints', ['foot', 7, 'bulb']), 'category 2 has a keypoint called 7'),
+        (put('categories', 'keypoints', 7), 'category 2 has the keypoints 7: expected a list'),
+        (put('categories', 'skeleton', 7), 'category 2 has the limb 7 in its skeleton: expected'),
+        (put('categories', 'skeleton', [[1, None]]), r'category 2 has the limb \[1, None\]'),
+        (put('categories', 'skeleton', [[1, 2, 3]]), r'the limb \[1, 2, 3\] in its skeleton'),
         (
             put('categories', 'skeleton', [[0, 1]]),
             r'limb \[0, 1\]: expected two numbers from 1 to 3; COCO counts',

@@ -488,7 +488,7 @@ def test_tool_writes_once(tool, tmp_path):
     before = _files(out)
     status, text, _ = tool(out, *SMALL)
     assert status == 0
-    assert text.startswith('already there: 3 images')
+    assert text.startswith('already exists: 3 images')
     assert _files(out) == before
     (out / 'train/000000000003.jpg').unlink()
     assert tool(out, *SMALL)[0] == 0

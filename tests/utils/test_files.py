@@ -1,4 +1,4 @@
-"""Reading regular files only; outputs that are tried, and written whole."""
+"""Tests of the checks of input and output files, and of atomic writing."""
 
 import errno
 import os
@@ -11,24 +11,24 @@ import pytest
 from pose_backbones.errors import CheckpointError, DatasetError, WorkDirError
 from pose_backbones.report.run_files import _text
 from pose_backbones.utils.files import (
-    check_no_input,
-    check_no_link,
+    atomic_write,
+    check_no_symlinks,
+    check_not_input,
     check_output_file,
     check_regular_file,
     check_writable_dir,
     check_writable_file,
+    convert_write_errors,
     file_problem,
     open_regular,
     read_text,
     remove_drafts,
-    replacing,
-    saying_why,
 )
 from tests.helpers.tools import run_code, small_disk
 
 
-def make_odd(folder: Path) -> dict[str, str]:
-    """Names of what is no regular file → what is said of it."""
+def make_special_files(folder: Path) -> dict[str, str]:
+    """Create paths that are not regular files; return their names and the expected messages."""
     os.mkfifo(folder / 'fifo')
     (folder / 'loop').symlink_to('loop')
     (folder / 'dangling').symlink_to('nowhere')
@@ -46,16 +46,16 @@ def make_odd(folder: Path) -> dict[str, str]:
     )
 
 
-def test_what_is_no_regular_file_is_refused_without_opening(tmp_path):
+def test_special_files_are_rejected_without_opening(tmp_path):
     start = time.monotonic()
-    for name, message in make_odd(tmp_path).items():
+    for name, message in make_special_files(tmp_path).items():
         path = tmp_path / name
         for check in (check_regular_file, open_regular, read_text):
             with pytest.raises(
                 CheckpointError, match=(f'cannot read the weights {path}: {message}')
             ):
                 check(path, 'weights', CheckpointError)
-    with pytest.raises(DatasetError, match='its name is not one that'):
+    with pytest.raises(DatasetError, match='its name is not a valid'):
         check_regular_file('a\0b')
     (tmp_path / 'file').write_bytes(b'\xef\xbb\xbfgr\xc3\xbcn')
     assert file_problem(tmp_path / 'file') is None
@@ -66,10 +66,10 @@ def test_what_is_no_regular_file_is_refused_without_opening(tmp_path):
     assert time.monotonic() - start < 2
 
 
-def test_a_text_has_a_limit(tmp_path, monkeypatch):
+def test_read_text_limits_file_size(tmp_path, monkeypatch):
     path = tmp_path / 'log'
     with open(path, 'wb') as file:
-        file.truncate(40 << 30)  # of holes
+        file.truncate(40 << 30)  # sparse
     with pytest.raises(
         CheckpointError,
         match=(
@@ -91,8 +91,8 @@ def test_a_text_has_a_limit(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('as_user', [False, True])
-def test_a_file_without_permission(tmp_path, as_user):
-    """Of another user: the system lets root read everything."""
+def test_file_problem_reports_missing_permission(tmp_path, as_user):
+    """Also checked as another user, since root can read every file."""
     path = tmp_path / 'secret'
     path.write_text('x')
     path.chmod(0)
@@ -108,7 +108,7 @@ def test_a_file_without_permission(tmp_path, as_user):
     assert done.stdout.strip() == ('None' if root else 'Permission denied')
 
 
-def test_an_input_is_no_output_however_it_is_called(tmp_path, monkeypatch):
+def test_output_must_not_be_an_input_under_any_path(tmp_path, monkeypatch):
     source = tmp_path / 'Source.json'
     source.write_text('kept')
     os.link(source, tmp_path / 'hard.json')
@@ -129,13 +129,13 @@ def test_an_input_is_no_output_however_it_is_called(tmp_path, monkeypatch):
             match='--out: .* is an input of this command, .*Source.json, which would be',
         ):
             check_output_file(name, '--out', [None, 'https://a/b', source], overwrite=True)
-    check_no_input('other.json', '--out', [source])
+    check_not_input('other.json', '--out', [source])
     check_output_file('other.json', '--out', [source])
     assert not Path('other.json').exists()
     Path('other.json').write_text('mine')
     with pytest.raises(
         WorkDirError,
-        match='other.json is there already: '
+        match='other.json already exists: '
         'choose another name with --out, or replace it with '
         '--overwrite',
     ):
@@ -145,79 +145,77 @@ def test_an_input_is_no_output_however_it_is_called(tmp_path, monkeypatch):
     assert source.read_text() == 'kept'
 
 
-def test_outputs_are_tried_and_nothing_is_left(tmp_path):
-    make_odd(tmp_path)
-    file = tmp_path / 'file'
-    file.write_text('mine')
+def test_writable_checks_leave_no_files(tmp_path):
+    make_special_files(tmp_path)
+    existing = tmp_path / 'file'
+    existing.write_text('mine')
     before = sorted(tmp_path.iterdir())
     for path, message in (
-        (file / 'x', 'file is no directory'),
+        (existing / 'x', 'file is not a directory'),
         (tmp_path / 'loop', 'Too many levels of symbolic links'),
-        (tmp_path / 'loop/x', 'loop is no directory'),
+        (tmp_path / 'loop/x', 'loop is not a directory'),
         (tmp_path / 'fifo', 'is a named pipe'),
         (tmp_path / 'device', 'is a character device'),
         (tmp_path / 'folder', 'is a directory'),
         (tmp_path / ('n' * 256), 'File name too long'),
         (tmp_path / ('n' * 256) / 'x', 'File name too long'),
-        (Path('/proc/none/x'), 'no directory can be made in /proc'),
+        (Path('/proc/none/x'), 'cannot create a directory in /proc'),
     ):
         with pytest.raises(WorkDirError, match=message):
             check_writable_file(path, '--out')
         if path.name not in ('folder', 'loop'):
             with pytest.raises(WorkDirError, match='--out .*'):
                 check_writable_dir(path, '--out')
-    check_writable_file(file, '--out')
+    check_writable_file(existing, '--out')
     check_writable_file(tmp_path / 'a/b/c', '--out')
     check_writable_file(tmp_path / ('é' * 127), '--out')
     check_writable_dir(tmp_path / 'a/b', '--out')
     assert sorted(tmp_path.iterdir()) == before
-    assert file.read_text() == 'mine'
+    assert existing.read_text() == 'mine'
 
 
 @pytest.mark.parametrize('name', ['a\0b', 'a\0/b', 'a\ud800'])
 @pytest.mark.parametrize('check', [check_writable_file, check_writable_dir, check_output_file])
-def test_a_name_that_no_file_can_have(tmp_path, check, name):
-    with pytest.raises(
-        WorkDirError, match='cannot be written: its name is not one that a file can have'
-    ):
+def test_writable_checks_reject_invalid_names(tmp_path, check, name):
+    with pytest.raises(WorkDirError, match='cannot be written: its name is not a valid file name'):
         check(tmp_path / name, '--out')
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
 def disk(tmp_path):
-    """A real file system of 256 KiB."""
+    """Mount a file system of 256 KiB."""
     with small_disk(tmp_path / 'small', '256k') as folder:
         yield folder
 
 
-def fill(folder: Path) -> None:
+def fill_disk(folder: Path) -> None:
     with open(folder / 'filler', 'wb', buffering=0) as file:
         with pytest.raises(OSError, match='No space left'):
             file.write(bytes(1 << 20)) and file.write(bytes(1 << 20))
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_new_one(disk):
+def test_atomic_write_keeps_old_file_on_full_disk(disk):
     path = disk / 'page.html'
     path.write_text('old')
     with (
         pytest.raises(
             WorkDirError, match='--out .*page.html cannot be written: No space left on device'
         ),
-        saying_why(path, '--out'),
-        replacing(path) as draft,
+        convert_write_errors(path, '--out'),
+        atomic_write(path) as draft,
     ):
         draft.write_bytes(bytes(1 << 20))
-    assert [one.name for one in disk.iterdir()] == ['page.html']
+    assert [file.name for file in disk.iterdir()] == ['page.html']
     assert path.read_text() == 'old'
-    fill(disk)
+    fill_disk(disk)
     for check, at in ((check_writable_file, path), (check_writable_dir, disk)):
         with pytest.raises(WorkDirError, match='No space left on device'):
             check(at, '--out')
-    assert {one.name for one in disk.iterdir()} == {'page.html', 'filler'}
+    assert {file.name for file in disk.iterdir()} == {'page.html', 'filler'}
 
 
-def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(tmp_path, monkeypatch):
+def test_atomic_write_flushes_before_renaming(tmp_path, monkeypatch):
     events = []
     for name in ('fsync', 'replace'):
         real = getattr(os, name)
@@ -225,7 +223,7 @@ def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(tmp_path, monkeyp
             os, name, lambda *args, real=real, name=name: (events.append(name), real(*args))[1]
         )
     path = tmp_path / ('n' * 255)
-    with replacing(path) as draft:
+    with atomic_write(path) as draft:
         assert draft.parent == tmp_path
         assert draft.name.endswith('.part')
         draft.write_text('new')
@@ -234,7 +232,7 @@ def test_a_file_is_forced_to_the_disk_before_it_takes_the_name(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_drafts_of_killed_processes_are_removed_and_no_others(tmp_path):
+def test_remove_drafts_keeps_other_files(tmp_path):
     for name in ('a', 'b'):
         (tmp_path / name).mkdir()
     kept = [
@@ -264,28 +262,28 @@ def test_drafts_of_killed_processes_are_removed_and_no_others(tmp_path):
     ) == sorted(kept)
 
 
-def test_links_of_a_folder_are_refused(tmp_path):
+def test_check_no_symlinks_rejects_linked_directory(tmp_path):
     for name in ('real/a', 'photographs'):
         (tmp_path / name).mkdir(parents=True)
     out = tmp_path / 'out'
     out.symlink_to('real')
     (out / 'pictures').symlink_to(tmp_path / 'photographs')
-    check_no_link([out / 'a/b.png', out / 'c.json'], out, '--out')
+    check_no_symlinks([out / 'a/b.png', out / 'c.json'], out, '--out')
     with pytest.raises(
         WorkDirError, match='--out: .*out/pictures is a link to .*photographs, where files would'
     ):
-        check_no_link([out / 'c.json', out / 'pictures/b/c'], out, '--out')
+        check_no_symlinks([out / 'c.json', out / 'pictures/b/c'], out, '--out')
 
 
-def test_a_limit_of_file_sizes_is_one_message(tmp_path):
+def test_atomic_write_reports_file_size_limit(tmp_path):
     path = tmp_path / 'x'
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with (
             pytest.raises(WorkDirError, match=os.strerror(errno.EFBIG)),
-            saying_why(path, 'OUT'),
-            replacing(path) as draft,
+            convert_write_errors(path, 'OUT'),
+            atomic_write(path) as draft,
         ):
             draft.write_bytes(bytes(2000))
     finally:

@@ -1,4 +1,4 @@
-"""Images that are none, too large, or no files: refused, and no run ends."""
+"""Tests that damaged, oversized and special files raise errors and do not end a run."""
 
 import re
 import subprocess
@@ -26,9 +26,9 @@ def hostile(tmp_path_factory):
     return folder, write_hostile(folder)
 
 
-def test_each_is_one_error_that_names_it(hostile):
+def test_each_file_raises_one_error_with_its_path(hostile):
     folder, messages = hostile
-    readable = {'wide.png', 'high.png'}  # as arrays; no model takes them
+    readable = {'wide.png', 'high.png'}  # They can be read as arrays, but no model accepts them.
     for name, message in messages.items():
         path = folder / name
         if name not in readable:
@@ -47,8 +47,8 @@ def test_each_is_one_error_that_names_it(hostile):
     assert read_image(folder / 'wide.png').shape == (40, 65500, 3)
 
 
-def test_memory_is_bounded(hostile):
-    """In a process that may not take more than an image within the limit."""
+def test_memory_is_limited(hostile):
+    """Run in a separate process, to measure its peak memory."""
     folder, _ = hostile
     code = """
 import resource, sys
@@ -78,7 +78,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
     assert int(done.stdout.split()[-1]) < 100  # MiB
 
 
-def test_the_limit_is_that_of_the_docs(monkeypatch, root, tmp_path):
+def test_pixel_limit_is_documented(monkeypatch, root, tmp_path):
     text = (root / 'docs/inference.md').read_text()
     assert f'{images.MAX_PIXELS:,}' in text
     assert f'{images.MAX_SIDE:,}' in text
@@ -90,7 +90,7 @@ def test_the_limit_is_that_of_the_docs(monkeypatch, root, tmp_path):
         read_image(tmp_path / 'b.png')
 
 
-def test_large_images_with_alpha_are_those_of_small_parts(monkeypatch):
+def test_alpha_blending_in_strips_gives_same_image(monkeypatch):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (40, 30, 4), np.uint8)
     expected = read_image(image)
@@ -99,7 +99,7 @@ def test_large_images_with_alpha_are_those_of_small_parts(monkeypatch):
 
 
 @pytest.mark.parametrize('data', [EPS, b'\xc5\xd0\xd3\xc6' + bytes(28) + EPS])
-def test_ghostscript_is_never_started(tmp_path, monkeypatch, data):
+def test_ghostscript_is_never_run(tmp_path, monkeypatch, data):
     started = []
     monkeypatch.setattr(
         EpsImagePlugin, 'Ghostscript', lambda *args, **options: started.append(args)
@@ -117,16 +117,16 @@ def test_ghostscript_is_never_started(tmp_path, monkeypatch, data):
     assert {'JPEG', 'PNG', 'TIFF', 'WEBP', 'GIF', 'BMP'} <= (set(images.FORMATS) & set(Image.OPEN))
 
 
-def test_what_opencv_reads_alone_is_read_for_training(tmp_path):
+def test_formats_of_opencv_can_be_used_for_training(tmp_path):
     path = tmp_path / 'a.hdr'
     image = picture(0).astype(np.float32) / 255
     cv2.imwrite(str(path), image)
-    found = LoadImage(color_type='color').transform(dict(img_path=str(path)))
-    assert found['img'].shape == image.shape
+    sample = LoadImage(color_type='color').transform(dict(img_path=str(path)))
+    assert sample['img'].shape == image.shape
 
 
-def test_good_images_between_hostile_ones_have_their_poses(hostile, tmp_path):
-    """And each has its own boxes."""
+def test_valid_images_between_hostile_ones_are_predicted(hostile, tmp_path):
+    """Each image is used with its own boxes."""
     folder, _ = hostile
     good = tmp_path / 'good.png'
     cv2.imwrite(str(good), picture(2))
@@ -139,18 +139,18 @@ def test_good_images_between_hostile_ones_have_their_poses(hostile, tmp_path):
     boxes.append([[0, 0, 4, 4], [0, 0, 3, 3]])
     pose = PoseInferencer(estimator(), batch_size=4)
     results = pose(inputs, boxes)
-    found = list(results)
-    assert [one.index for one in found] == [1, 3, 5]
-    assert [one.boxes[0, 0] for one in found] == [0, 1, 2]
+    predictions = list(results)
+    assert [prediction.index for prediction in predictions] == [1, 3, 5]
+    assert [prediction.boxes[0, 0] for prediction in predictions] == [0, 1, 2]
     expected = next(pose([str(good)], [[[1, 0, 60, 40]]]))
-    np.testing.assert_allclose(found[1].keypoints, expected.keypoints, atol=1e-3)
-    assert [one.index for one in results.failures] == [0, 2, 4, 6]
-    assert all('cannot' in str(one.error) for one in results.failures)
+    np.testing.assert_allclose(predictions[1].keypoints, expected.keypoints, atol=1e-3)
+    assert [prediction.index for prediction in results.failures] == [0, 2, 4, 6]
+    assert all('cannot' in str(prediction.error) for prediction in results.failures)
     with pytest.raises(DatasetError, match='wide.png'):
         list(pose(inputs[:1], boxes[:1], strict=True))
 
 
-def test_a_transform_that_fails_skips_its_image(monkeypatch):
+def test_image_is_skipped_if_a_transform_fails(monkeypatch):
     pose = PoseInferencer(estimator(), batch_size=4)
     real = pose.prepare
 

@@ -1,4 +1,4 @@
-"""Reading pictures: the pixels a viewer shows, whatever the file."""
+"""Tests that images are read as a viewer shows them, from any kind of file."""
 
 import io
 import struct
@@ -22,37 +22,37 @@ def encode(image: Image.Image, kind: str, **options) -> bytes:
     return stream.getvalue()
 
 
-def pil(image: np.ndarray) -> Image.Image:
-    """Of BGR."""
+def to_pil(image: np.ndarray) -> Image.Image:
+    """Convert a BGR array to a PIL image."""
     return Image.fromarray(image[..., ::-1])
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
-def test_files_are_as_opencv_reads_them(tmp_path, suffix):
+def test_read_image_matches_opencv(tmp_path, suffix):
     path = tmp_path / f'a{suffix}'
     cv2.imwrite(str(path), picture(0))
     expected = cv2.imread(str(path))
     assert np.ptp(expected) > 100
     data = path.read_bytes()
     for source in (path, str(path), data, bytearray(data), io.BytesIO(data)):
-        found = read_image(source)
-        assert found.dtype == np.uint8
-        assert found.flags.c_contiguous
-        np.testing.assert_array_equal(found, expected)
+        image_read = read_image(source)
+        assert image_read.dtype == np.uint8
+        assert image_read.flags.c_contiguous
+        np.testing.assert_array_equal(image_read, expected)
     with open(path, 'rb') as file:
         np.testing.assert_array_equal(read_image(file), expected)
 
 
-def test_grey_jpeg_and_an_unusual_name(tmp_path):
+def test_grey_jpeg_with_other_suffix(tmp_path):
     path = tmp_path / 'grey.dat'
-    path.write_bytes(encode(pil(picture(0)).convert('L'), 'JPEG'))
-    found = read_image(path)
-    np.testing.assert_array_equal(found, cv2.imread(str(path)))
-    assert (found[..., 0] == found[..., 2]).all()
+    path.write_bytes(encode(to_pil(picture(0)).convert('L'), 'JPEG'))
+    image_read = read_image(path)
+    np.testing.assert_array_equal(image_read, cv2.imread(str(path)))
+    assert (image_read[..., 0] == image_read[..., 2]).all()
 
 
-#: EXIF orientation → the upright picture of the stored one
-TURNS = {
+#: EXIF orientation → function that turns the stored image upright
+UPRIGHT = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -64,58 +64,58 @@ TURNS = {
 }
 
 
-@pytest.mark.parametrize('orientation', TURNS)
+@pytest.mark.parametrize('orientation', UPRIGHT)
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
-def test_exif_orientation(kind, orientation):
+def test_exif_orientation_is_applied(kind, orientation):
     stored = picture(1)
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = dict(JPEG=dict(quality=95), WEBP=dict(lossless=True))
-    data = encode(pil(stored), kind, exif=exif, **options.get(kind, {}))
-    plain = encode(pil(stored), kind, **options.get(kind, {}))
-    expected = TURNS[orientation](read_image(plain))
+    data = encode(to_pil(stored), kind, exif=exif, **options.get(kind, {}))
+    plain = encode(to_pil(stored), kind, **options.get(kind, {}))
+    expected = UPRIGHT[orientation](read_image(plain))
     np.testing.assert_array_equal(read_image(data), expected)
     np.testing.assert_array_equal(read_image(Image.open(io.BytesIO(data))), expected)
 
 
-def test_16_bits_are_the_high_ones():
+def test_16_bit_images_keep_high_byte():
     rng = np.random.default_rng(0)
-    deep = rng.integers(0, 2**16, (9, 7), np.uint16)
-    deep[0, :3] = 0, 255, 2**16 - 1
-    expected = np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, 2)
+    grey = rng.integers(0, 2**16, (9, 7), np.uint16)
+    grey[0, :3] = 0, 255, 2**16 - 1
+    expected = np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, 2)
     for suffix in ('.png', '.tiff'):
-        data = cv2.imencode(suffix, deep)[1].tobytes()
+        data = cv2.imencode(suffix, grey)[1].tobytes()
         np.testing.assert_array_equal(read_image(data), expected)
-    np.testing.assert_array_equal(image_from_array(deep), expected)
-    colour = rng.integers(0, 2**16, (9, 7, 3), np.uint16)
+    np.testing.assert_array_equal(image_from_array(grey), expected)
+    bgr = rng.integers(0, 2**16, (9, 7, 3), np.uint16)
     for suffix in ('.png', '.tiff'):
-        data = cv2.imencode(suffix, colour)[1].tobytes()
-        np.testing.assert_array_equal(read_image(data), colour >> 8)
+        data = cv2.imencode(suffix, bgr)[1].tobytes()
+        np.testing.assert_array_equal(read_image(data), bgr >> 8)
 
 
-def test_transparent_parts_are_white():
+def test_transparency_is_blended_with_white():
     colours, alpha = picture(2, 4, 3), np.full((3, 4), 255, np.uint8)
     alpha[0], alpha[1] = 0, 128
-    image = pil(colours).convert('RGBA')
+    image = to_pil(colours).convert('RGBA')
     image.putalpha(Image.fromarray(alpha))
     expected = colours.astype(float)
     expected[0] = WHITE
     expected[1] = (expected[1] * 128 + WHITE * 127) / 255
-    found = read_image(encode(image, 'PNG'))
-    np.testing.assert_array_equal(found, np.rint(expected))
+    image_read = read_image(encode(image, 'PNG'))
+    np.testing.assert_array_equal(image_read, np.rint(expected))
     bgra = np.dstack((colours, alpha))
-    np.testing.assert_array_equal(read_image(bgra), found)
-    np.testing.assert_array_equal(read_image(np.asarray(image), rgb=True), found)
+    np.testing.assert_array_equal(read_image(bgra), image_read)
+    np.testing.assert_array_equal(read_image(np.asarray(image), rgb=True), image_read)
 
 
-def test_grey_with_transparency():
+def test_transparent_grey_image():
     image = Image.new('LA', (2, 1))
     image.putdata([(100, 255), (100, 0)])
-    found = read_image(encode(image, 'PNG'))
-    assert found.tolist() == [[[100] * 3, [255] * 3]]
+    image_read = read_image(encode(image, 'PNG'))
+    assert image_read.tolist() == [[[100] * 3, [255] * 3]]
 
 
-def test_palette_with_a_transparent_colour():
+def test_palette_with_transparent_color():
     image = Image.new('P', (3, 1))
     image.putpalette([200, 10, 20, 0, 0, 0, 1, 2, 3])
     image.putdata([0, 1, 2])
@@ -124,11 +124,11 @@ def test_palette_with_a_transparent_colour():
 
 
 def test_cmyk_jpeg():
-    data = encode(pil(picture(3)).convert('CMYK'), 'JPEG', quality=95)
+    data = encode(to_pil(picture(3)).convert('CMYK'), 'JPEG', quality=95)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert('RGB'))
-    found = read_image(data)
-    np.testing.assert_array_equal(found, expected[..., ::-1])
-    assert np.abs(found.astype(int) - picture(3)).mean() < 8
+    image_read = read_image(data)
+    np.testing.assert_array_equal(image_read, expected[..., ::-1])
+    assert np.abs(image_read.astype(int) - picture(3)).mean() < 8
 
 
 @pytest.mark.parametrize(
@@ -140,22 +140,22 @@ def test_cmyk_jpeg():
         (Image.fromarray(np.full((1, 1), 40, np.float32)), 40),
     ],
 )
-def test_one_pixel_of_a_rare_kind(image, expected):
+def test_rare_pixel_formats(image, expected):
     assert read_image(image).tolist() == [[[expected] * 3]]
     kind = 'PNG' if image.mode == '1' else 'TIFF'
     assert read_image(encode(image, kind)).tolist() == [[[expected] * 3]]
 
 
-def test_the_first_of_several_frames():
-    frames = [pil(picture(seed)).convert('P') for seed in (4, 5)]
+def test_first_frame_of_animation_is_read():
+    frames = [to_pil(picture(seed)).convert('P') for seed in (4, 5)]
     data = encode(frames[0], 'GIF', save_all=True, append_images=frames[1:])
     expected = np.asarray(frames[0].convert('RGB'))[..., ::-1]
     np.testing.assert_array_equal(read_image(data), expected)
 
 
-def test_two_pictures_in_a_jpeg_of_a_telephone():
+def test_first_image_of_mpo_file_is_read():
     first = cv2.imencode('.jpg', picture(6))[1].tobytes()
-    both = encode(pil(picture(6)), 'MPO', save_all=True, append_images=[pil(picture(7))])
+    both = encode(to_pil(picture(6)), 'MPO', save_all=True, append_images=[to_pil(picture(7))])
     assert Image.open(io.BytesIO(both)).format == 'MPO'
     expected = cv2.imdecode(np.frombuffer(both, np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(read_image(both), expected)
@@ -164,7 +164,7 @@ def test_two_pictures_in_a_jpeg_of_a_telephone():
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
 @pytest.mark.parametrize('part', [0.2, 0.6, 0.95])
-def test_truncated_files(tmp_path, suffix, part):
+def test_truncated_files_raise(tmp_path, suffix, part):
     data = cv2.imencode(suffix, picture(0, 200, 160))[1].tobytes()
     path = tmp_path / f'half{suffix}'
     path.write_bytes(data[: int(part * len(data))])
@@ -172,11 +172,11 @@ def test_truncated_files(tmp_path, suffix, part):
         read_image(path)
 
 
-def test_a_truncated_jpeg_with_a_whole_thumbnail():
-    """The preview ends with the same marker as the picture."""
+def test_truncated_jpeg_with_complete_thumbnail_raises():
+    """The thumbnail ends with the same marker as the image."""
     exif = Image.Exif()
     thumbnail = cv2.imencode('.jpg', picture(1, 16, 12))[1].tobytes()
-    data = encode(pil(picture(0, 200, 160)), 'JPEG', exif=exif)
+    data = encode(to_pil(picture(0, 200, 160)), 'JPEG', exif=exif)
     segment = b'\xff\xe1' + struct.pack('>H', len(thumbnail) + 2) + thumbnail
     data = data[:2] + segment + data[2:]
     assert read_image(data).shape == (160, 200, 3)
@@ -200,12 +200,12 @@ def test_a_truncated_jpeg_with_a_whole_thumbnail():
         ),
     ],
 )
-def test_what_is_no_picture(data, message):
+def test_data_that_is_not_an_image_raises(data, message):
     with pytest.raises(DatasetError, match=message):
         read_image(data)
 
 
-def test_files_that_are_not_there(tmp_path):
+def test_missing_file_or_directory_raises(tmp_path):
     with pytest.raises(DatasetError, match=r'a\.jpg: there is no such file'):
         read_image(tmp_path / 'a.jpg')
     with pytest.raises(DatasetError, match='directory'):
@@ -222,17 +222,17 @@ def test_files_that_are_not_there(tmp_path):
         (np.array([[[7], [9]]], np.uint8), [7, 9]),
     ],
 )
-def test_arrays_of_other_types(image, expected):
-    found = read_image(image)
-    assert found.dtype == np.uint8
-    assert found.tolist() == [[[value] * 3 for value in expected]]
+def test_arrays_of_other_dtypes_are_converted(image, expected):
+    image_read = read_image(image)
+    assert image_read.dtype == np.uint8
+    assert image_read.tolist() == [[[value] * 3 for value in expected]]
 
 
-def test_colours_of_arrays():
+def test_color_order_of_arrays():
     image = picture(0)
     assert np.shares_memory(read_image(image), image)
     np.testing.assert_array_equal(read_image(image[..., ::-1], rgb=True), image)
-    np.testing.assert_array_equal(read_image(pil(image)), image)
+    np.testing.assert_array_equal(read_image(to_pil(image)), image)
     assert read_image(image[::2, ::2]).flags.c_contiguous
 
 
@@ -256,14 +256,14 @@ def test_colours_of_arrays():
         (io.StringIO('x'), TypeError, "gives str: expected bytes.*mode 'rb'"),
     ],
 )
-def test_what_is_refused(image, error, message):
+def test_invalid_inputs_raise(image, error, message):
     with pytest.raises(error, match=message):
         read_image(image)
 
 
-def test_names_of_inputs(tmp_path):
+def test_describe_source_names_inputs(tmp_path):
     path = tmp_path / 'a.png'
-    path.write_bytes(encode(pil(picture(0)), 'PNG'))
+    path.write_bytes(encode(to_pil(picture(0)), 'PNG'))
     with open(path, 'rb') as file, Image.open(path) as image:
         assert describe_source(file) == describe_source(image) == describe_source(path) == str(path)
     assert describe_source(np.zeros(1)) == 'array'
@@ -271,7 +271,7 @@ def test_names_of_inputs(tmp_path):
     assert describe_source(Image.new('L', (1, 1))) == 'image'
 
 
-def test_an_image_is_complete_or_not_there(tmp_path, monkeypatch):
+def test_write_image_is_atomic(tmp_path, monkeypatch):
     path = tmp_path / 'a.png'
     write_image(path, np.zeros((4, 5, 3), np.uint8))
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Reading a Python file's plain values without running it."""
+"""Tests of reading literal values from a Python file without running it."""
 
 import textwrap
 
@@ -14,7 +14,7 @@ def read(tmp_path, text: str) -> dict:
     return read_assignments(path)
 
 
-def test_plain_values(tmp_path):
+def test_literals_are_evaluated(tmp_path):
     assert read(
         tmp_path,
         """
@@ -53,33 +53,33 @@ def test_plain_values(tmp_path):
         'a = ' + '-' * 900 + '1',
     ],
 )
-def test_everything_else_is_left_out_and_not_run(tmp_path, monkeypatch, text):
+def test_other_expressions_are_ignored_and_not_run(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
-    found = read(tmp_path, f'{text}\nc = 1\n')
-    assert found.pop('c') == 1
-    assert set(found) <= {'a'}
-    if found:  # a number with many signs
-        assert found == {'a': 1}
+    values = read(tmp_path, f'{text}\nc = 1\n')
+    assert values.pop('c') == 1
+    assert set(values) <= {'a'}
+    if values:  # a number with many signs
+        assert values == {'a': 1}
     assert not (tmp_path / 'RAN').exists()
 
 
-def test_a_variable_that_is_set_anew_is_not_known(tmp_path):
+def test_reassigned_variable_has_last_literal_value(tmp_path):
     assert read(tmp_path, 'a = 1\na = f()\nb = f()\nb = 2') == {'b': 2}
 
 
-def test_items_are_counted_over_the_whole_file(tmp_path):
+def test_limit_of_repetitions_applies_to_whole_file(tmp_path):
     text = ''.join(f'a{i} = [0] * 2 ** 0\nb{i} = [0, 0] * {1 << 18}\n' for i in range(99))
     text += 'c = dict(x=[1] * -9, y=[([0] * 100000, )])\nd = [2] * 0'
-    found = read(tmp_path, text)
-    assert {name: len(value) for name, value in found.items()} == dict(b0=1 << 19, b1=1 << 19, d=0)
-    found = read(tmp_path, 'a = [0] * -9999999\nb = [0] * 1048577\nc = 1')
-    assert found == dict(a=[], c=1)
+    values = read(tmp_path, text)
+    assert {name: len(value) for name, value in values.items()} == dict(b0=1 << 19, b1=1 << 19, d=0)
+    values = read(tmp_path, 'a = [0] * -9999999\nb = [0] * 1048577\nc = 1')
+    assert values == dict(a=[], c=1)
 
 
 @pytest.mark.parametrize(
     'text', ['a = (', 'a = \0', 'x' * 10 + ' y', 'a = ' + '[' * 5000 + ']' * 5000]
 )
-def test_what_is_no_python(tmp_path, text):
+def test_invalid_python_raises(tmp_path, text):
     with pytest.raises(ConfigError, match=r'config unreadable: .*config\.py'):
         read(tmp_path, text)
 
@@ -101,7 +101,7 @@ def test_what_is_no_python(tmp_path, text):
         'with y as x: pass',
     ],
 )
-def test_a_variable_that_is_changed_is_not_known(tmp_path, change):
+def test_modified_variable_is_ignored(tmp_path, change):
     path = tmp_path / 'config.py'
     path.write_text(f'x = [1]\nkept = 3\n{change}\nother = len(kept)\n')
     assert read_assignments(path) == {'kept': 3}

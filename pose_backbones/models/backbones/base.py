@@ -14,7 +14,7 @@ from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ...checkpoints.matching import is_already_matched, match_state_dict
 from ...errors import CheckpointError, closest
 from ...utils.arguments import check_flag
-from ..layers.fuse import fuse_children
+from ..layers import fuse_children
 from .naming import StateDictNames
 
 
@@ -80,8 +80,8 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         init_cfg: MMEngine's. For
             `dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)`
             the weights are loaded strictly, but for the classifier
-            (`pretrained_extras`) and what a classifier has not
-            (`pretrained_missing`). Without a prefix, a file of a whole model
+            (`ignored_keys`) and what a classifier has not
+            (`optional_keys`). Without a prefix, a file of a whole model
             gives its `backbone.` weights.
 
     Raises:
@@ -96,9 +96,9 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
     #: arguments with which no activation is computed again in the backward pass
     without_checkpointing: Mapping[str, object] = {'with_cp': False}
     #: prefixes of weights in pretrained files that a backbone has no use for
-    pretrained_extras: tuple[str, ...] = ('head.',)
+    ignored_keys: tuple[str, ...] = ('head.',)
     #: prefixes of the backbone's weights that pretrained files may lack
-    pretrained_missing: tuple[str, ...] = ()
+    optional_keys: tuple[str, ...] = ()
     #: weights in the names of any release → in those of this class; a
     #: static method, `convert_backbone` of the family in `convert`
     convert_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
@@ -153,7 +153,7 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         """Image batch (N, C, H, W) → the maps of `out_indices`."""
 
     @abstractmethod
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """Set the weights that training without pretrained ones starts at."""
 
     def init_weights(self) -> None:
@@ -161,7 +161,7 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         if self._is_init:
             return
         pretrained = self._pretrained()
-        self.init_from_nothing()
+        self.init_weights_from_scratch()
         if pretrained is None:
             super().init_weights()
             return
@@ -203,9 +203,7 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
             }
             if not weights:
                 raise CheckpointError(f"{path} has no weight whose name begins with '{prefix}'")
-        load_weights(
-            self, weights, path, ignore=self.pretrained_extras, optional=self.pretrained_missing
-        )
+        load_weights(self, weights, path, ignore=self.ignored_keys, optional=self.optional_keys)
         print_log(f'{type(self).__name__}: pretrained weights of {path}', logger='current')
 
     def unused_weights(self) -> tuple[str, ...]:
@@ -338,7 +336,7 @@ def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str, *_re
     state_dict.update({prefix + name: own[name] for name in own})
     if is_already_matched():
         return
-    problems = match_state_dict(backbone, own, optional=backbone.pretrained_missing).problems()
+    problems = match_state_dict(backbone, own, optional=backbone.optional_keys).problems()
     if problems:
         parts = (
             f'the checkpoint is not of this {type(backbone).__name__}: {problems}',

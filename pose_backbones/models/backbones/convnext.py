@@ -27,8 +27,8 @@ def _arch(width: int, depths: Sequence[int], use_grn: bool) -> dict:
 class ConvNeXt(BaseBackbone):
     """Convolutional network of 7x7 depth-wise kernels, version 1 or 2.
 
-    Papers: `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`_;
-    `ConvNeXt V2 <https://arxiv.org/abs/2301.00808>`_, which normalizes the
+    Papers: [A ConvNet for the 2020s](https://arxiv.org/abs/2201.03545);
+    [ConvNeXt V2](https://arxiv.org/abs/2301.00808), which normalizes the
     responses within a block (GRN) in place of scaling its residual. Stem and
     blocks are timm's. As in the pose releases, each map passes a layer norm
     of its own, `norm0` to `norm3`.
@@ -91,9 +91,9 @@ class ConvNeXt(BaseBackbone):
     strides = (4, 8, 16, 32)
     convert_names = staticmethod(convert_backbone)
     #: the conversion leaves the classifier out
-    pretrained_extras = ()
+    ignored_keys = ()
     #: an ImageNet release has the last of them at most
-    pretrained_missing = ('norm0.', 'norm1.', 'norm2.', 'norm3.')
+    optional_keys = ('norm0.', 'norm1.', 'norm2.', 'norm3.')
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class ConvNeXt(BaseBackbone):
         """As in the base: norms of maps that nobody gets."""
         return tuple(f'{name}.' for name in self._unused_norms())
 
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """As in the papers: timm has done it at construction.
 
         Weights are truncated normal with standard deviation 0.02, offsets

@@ -11,9 +11,15 @@ from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ...checkpoints.matching import match_state_dict
 from ...checkpoints.names.hrnet import convert_adapter
 from ...errors import CheckpointError
-from ..layers import checkpointed
-from ..layers.conv_norm import EXPANSION, BasicBlock, Bottleneck, ConvNorm
-from ..layers.initialization import check_conv_init, init_convolution
+from ..layers import (
+    EXPANSION,
+    BasicBlock,
+    Bottleneck,
+    ConvNorm,
+    check_conv_init,
+    checkpointed,
+    init_convolution,
+)
 
 STAGES = 4
 

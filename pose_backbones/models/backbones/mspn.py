@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from ...checkpoints.names.mspn import convert_backbone
 from ...registry import MODELS
 from ...utils.arguments import check_ints, check_positive_int
-from ..layers import checkpointed, init_conv_fan_out
-from ..layers.conv_norm import EXPANSION
+from ..layers import EXPANSION, checkpointed, init_conv_fan_out
 from ..layers.mspn import UNITS, BiasedConvNorm, check_stages, resize
 from .base import BaseBackbone
 
@@ -151,8 +150,8 @@ class MSPN(BaseBackbone):
     handed on and added (cross-stage feature aggregation). `MSPNHead` makes
     heat maps of every unit.
 
-    Paper: `Rethinking on Multi-Stage Networks for Human Pose Estimation
-    <https://arxiv.org/abs/1901.00148>`_. Source:
+    Paper: [Rethinking on Multi-Stage Networks for Human Pose
+    Estimation](https://arxiv.org/abs/1901.00148). Source:
     https://github.com/megvii-research/MSPN. Names of parameters are those of
     its checkpoints, of which the layers that make heat maps belong to the
     head.
@@ -193,7 +192,7 @@ class MSPN(BaseBackbone):
     """
 
     #: ImageNet weights have the way down alone
-    pretrained_missing = tuple(f'stage{s}.upsample.' for s in range(9))
+    optional_keys = tuple(f'stage{s}.upsample.' for s in range(9))
 
     def __init__(
         self,
@@ -266,7 +265,7 @@ class MSPN(BaseBackbone):
         if hasattr(unit, 'up_conv'):
             yield unit.up_conv
 
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """Convolutions by fan out; the rest is set already."""
         init_conv_fan_out(self)
 

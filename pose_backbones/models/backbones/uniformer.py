@@ -1,7 +1,7 @@
 """UniFormer: convolutions in the early stages, self-attention in the late."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from ...checkpoints.names.uniformer import convert_backbone
 from ...errors import closest
 from ...registry import MODELS
 from ...utils import arguments
-from ..layers import build_norm, checkpointed
+from ..layers import build_norm, checkpointed, drop_path_rates
 from .base import BaseBackbone, choose_arch
 
 EPS = 1e-6  # of the layer norms in the blocks and of the maps
@@ -201,8 +201,8 @@ class AttentionBlock(Block):
 class UniFormer(BaseBackbone):
     """Unified transformer: two stages of convolution, two of attention.
 
-    Paper: `UniFormer: Unifying Convolution and Self-attention for Visual
-    Recognition <https://arxiv.org/abs/2201.09450>`_ (TPAMI 2023). Released
+    Paper: [UniFormer: Unifying Convolution and Self-attention for Visual
+    Recognition](https://arxiv.org/abs/2201.09450) (TPAMI 2023). Released
     weights: https://github.com/Sense-X/UniFormer. Names of parameters are
     those of the released pose checkpoints, whose norms of all four maps
     exist whatever `out_indices` says. ImageNet releases load as they are
@@ -320,8 +320,7 @@ class UniFormer(BaseBackbone):
         windows = self._windows(attention, window_size)
         scales = self._layer_scales(layer_scale_init_value)
 
-        last = max(sum(self.depths) - 1, 1)
-        drop_paths = (drop_path_rate * i / last for i in count())
+        drop_paths = iter(drop_path_rates(drop_path_rate, sum(self.depths)))
         previous = in_channels
         for stage, channels in enumerate(self.embed_dims):
             sizes = (previous, channels, 2 if stage else 4)
@@ -362,7 +361,10 @@ class UniFormer(BaseBackbone):
             )
 
     def _set_checkpointing(self, use_checkpoint: bool, numbers: Sequence[int] | None) -> None:
-        """Which blocks are computed again, if `with_cp`."""
+        """Set the blocks that are computed again if `with_cp`.
+
+        Configs of MMPose's UniFormer project have `use_checkpoint` and `checkpoint_num`.
+        """
         arguments.check_flag('use_checkpoint', use_checkpoint)
         if use_checkpoint and self.with_cp:
             raise ValueError(
@@ -428,7 +430,7 @@ class UniFormer(BaseBackbone):
         """As in the base: norms of maps that nobody gets."""
         return tuple(f'{name}.' for name in self._unused_norms())
 
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """Linear layers as in the original; the rest is set already.
 
         Convolutions have PyTorch's start values, as in the original.

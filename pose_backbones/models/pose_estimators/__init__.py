@@ -1,7 +1,6 @@
 """Pose estimators, based on MMPose's."""
 
-from ..ensembles.ensemble import HeatmapEnsemble
-from ..ensembles.members import EnsembleMembers
+from ..ensembles import EnsembleMembers, HeatmapEnsemble
 from .hrcomer import HRCoMerEstimator
 from .mspn import MSPNEstimator
 from .topdown import TopdownPoseEstimator

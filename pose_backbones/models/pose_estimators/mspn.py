@@ -17,8 +17,14 @@ class MSPNEstimator(TopdownPoseEstimator):
     parts that do not fit when it is built.
 
     Args:
-        backbone, neck, head, train_cfg, test_cfg, data_preprocessor,
-        init_cfg, metainfo: MMPose's.
+        backbone: Config of an `MSPN`.
+        neck: As in MMPose; none by default.
+        head: Config of an `MSPNHead`.
+        train_cfg: As in MMPose.
+        test_cfg: As in MMPose.
+        data_preprocessor: As in MMPose.
+        init_cfg: As in MMPose.
+        metainfo: As in MMPose.
 
     Raises:
         ValueError: If backbone and head are not of the same number of
