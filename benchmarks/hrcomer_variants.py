@@ -14,8 +14,7 @@ from mmpose.utils import register_all_modules
 from torch import Tensor, nn
 
 from pose_backbones.models.backbones.hrcomer import HRCoMer
-from pose_backbones.models.layers import adaptive_conv
-from pose_backbones.models.layers.fuse import fuse
+from pose_backbones.models.layers import adaptive_conv, fuse
 
 from ._measure import device, in_new_process, peak_memory
 
@@ -86,9 +85,9 @@ def forward(model: nn.Module, images: Tensor) -> dict:
         images: (N, 3, H, W).
 
     Returns:
-        See `HRCoMerHead.find`.
+        See `HRCoMerHead.forward_candidates`.
     """
-    return model.head.find(model.extract_feat(images))
+    return model.head.forward_candidates(model.extract_feat(images))
 
 
 @torch.no_grad()

@@ -48,7 +48,7 @@ class Row:
         params: Of our model.
         flops: Multiply-adds of our prediction, for one image.
         flops_all: The same when every unit's maps are computed.
-        flops_host: Of MMPose's prediction.
+        flops_mmpose: Of MMPose's prediction.
         seconds: Name of `TASKS` → seconds of each round. A training step is
             forward, loss and backward; a prediction has decoding, and no
             flip test; the network alone gives heat maps.
@@ -58,7 +58,7 @@ class Row:
     params: int
     flops: float
     flops_all: float
-    flops_host: float
+    flops_mmpose: float
     seconds: dict[str, list[float]]
 
     def ratio(self, task: str, other: str) -> float:
@@ -87,11 +87,12 @@ class _Maps(nn.Module):
 
 
 def _tasks(
-    ours: nn.Module, host: nn.Module, shape: tuple[int, int], count: int
+    ours: nn.Module, mmpose: nn.Module, shape: tuple[int, int], count: int
 ) -> dict[str, Callable[[], object]]:
     """Name of `TASKS` → what is timed."""
-    our_data, host_data = (
-        model.data_preprocessor(batch) for model, batch in zip((ours, host), batches(shape, count))
+    our_data, mmpose_data = (
+        model.data_preprocessor(batch)
+        for model, batch in zip((ours, mmpose), batches(shape, count))
     )
 
     def train(model: nn.Module, data: dict) -> None:
@@ -112,12 +113,12 @@ def _tasks(
             TASKS,
             (
                 lambda: train(ours, our_data),
-                lambda: train(host, host_data),
+                lambda: train(mmpose, mmpose_data),
                 lambda: predict(ours, our_data),
-                lambda: predict(host, host_data),
+                lambda: predict(mmpose, mmpose_data),
                 lambda: network(ours),
                 lambda: network(ours, True),
-                lambda: network(host),
+                lambda: network(mmpose),
             ),
         )
     )
@@ -157,13 +158,13 @@ def measure(
     """
     register_all_modules()
     init_default_scope('mmpose')
-    ours, host = configs(stages, shape, num_blocks)
+    ours, mmpose = configs(stages, shape, num_blocks)
     flops, params = _flops(ours, shape)
-    flops_all, flops_host = (
-        _flops(config, shape, every)[0] for config, every in ((ours, True), (host, False))
+    flops_all, flops_mmpose = (
+        _flops(config, shape, every)[0] for config, every in ((ours, True), (mmpose, False))
     )
     torch.manual_seed(0)
-    models = [MODELS.build(config).to(device()) for config in (ours, host)]
+    models = [MODELS.build(config).to(device()) for config in (ours, mmpose)]
     tasks = _tasks(*models, shape, batch)
     seconds = {name: [] for name in tasks}
     for number in range(repeat + 1):
@@ -171,7 +172,7 @@ def measure(
             taken = timed(task)[1]
             if number:  # the first round warms up
                 seconds[name].append(taken)
-    return Row(stages, int(params), flops, flops_all, flops_host, seconds)
+    return Row(stages, int(params), flops, flops_all, flops_mmpose, seconds)
 
 
 def table(rows: Iterable[Row]) -> Iterator[str]:
@@ -203,24 +204,24 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
     )
     yield from markdown_head(heads)
     for row in rows:
-        train, train_host, predict, predict_host, net, every, net_host = (
+        train, train_mmpose, predict, predict_mmpose, net, every, net_mmpose = (
             milliseconds(row.seconds[task], digits=0) for task in TASKS
         )
         yield markdown_row(
             (
                 str(row.stages),
                 f'{row.params / 1e6:.1f}',
-                *(f'{flops / 1e9:.2f}' for flops in (row.flops, row.flops_all, row.flops_host)),
+                *(f'{flops / 1e9:.2f}' for flops in (row.flops, row.flops_all, row.flops_mmpose)),
                 train,
-                train_host,
+                train_mmpose,
                 f'{row.ratio("train", "train, MMPose"):.2f}',
                 predict,
-                predict_host,
+                predict_mmpose,
                 f'{row.ratio("predict", "predict, MMPose"):.2f}',
                 net,
                 every,
                 f'{row.ratio("network", "network, all units"):.2f}',
-                net_host,
+                net_mmpose,
                 f'{row.ratio("network", "network, MMPose"):.2f}',
             )
         )

@@ -21,7 +21,7 @@ def _our_codec(shape: tuple[int, int]) -> dict:
     )
 
 
-def _host_codecs(shape: tuple[int, int]) -> list[dict]:
+def _mmpose_codecs(shape: tuple[int, int]) -> list[dict]:
     height, width = shape
     return [
         dict(
@@ -60,7 +60,7 @@ def configs(
     coarse = dict(type='mmpose.KeypointMSELoss', use_target_weight=True, loss_weight=0.25)
     hard = dict(type='mmpose.KeypointOHKMMSELoss', use_target_weight=True)
     levels = [unit + (stage == stages - 1) for stage in range(stages) for unit in range(UNITS)]
-    host = dict(
+    mmpose = dict(
         type='mmpose.TopdownPoseEstimator',
         backbone=dict(type='mmpose.MSPN', num_stages=stages, num_blocks=list(num_blocks)),
         head=dict(
@@ -69,11 +69,11 @@ def configs(
             **out,
             level_indices=levels,
             loss=([coarse] * (UNITS - 1) + [hard]) * stages,
-            decoder=_host_codecs(shape)[-1],
+            decoder=_mmpose_codecs(shape)[-1],
         ),
         **common,
     )
-    return ours, host
+    return ours, mmpose
 
 
 def batches(shape: tuple[int, int], count: int) -> tuple[dict, dict]:
@@ -88,7 +88,7 @@ def batches(shape: tuple[int, int], count: int) -> tuple[dict, dict]:
     """
     targets = (
         dict(type='GenerateTarget', encoder=_our_codec(shape)),
-        dict(type='GenerateTarget', multilevel=True, encoder=_host_codecs(shape)),
+        dict(type='GenerateTarget', multilevel=True, encoder=_mmpose_codecs(shape)),
     )
     return tuple(_batch(target, shape, count) for target in targets)
 

@@ -1,14 +1,14 @@
-"""MMPose's own demo of its `MMPoseInferencer`, with this package's models.
+"""Run the demo of MMPose's `MMPoseInferencer` with the models of this package.
 
     python demo/inferencer_demo.py INPUTS --pose2d CONFIG|NAME \\
         --pose2d-weights CHECKPOINT [--vis-out-dir DIR] [--pred-out-dir DIR]
 
-It is the script that MMPose brings along; `--help` shows all that it takes.
-Files that are in DIR already are not overwritten.
+It runs the script that MMPose installs; `--help` shows all of its options. Existing files in DIR
+are not overwritten.
 """
 
+from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.inferencer_demo import main
-from pose_backbones.cli.main import run
 
 if __name__ == '__main__':
     run(main)

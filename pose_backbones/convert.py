@@ -3,9 +3,5 @@
 from ._deprecation import moved
 
 __getattr__ = moved(
-    __name__,
-    'pose_backbones.checkpoints.conversion',
-    'Conversion',
-    'convert_state_dict',
-    'inspect_state_dict',
+    __name__, 'pose_backbones.checkpoints', 'Conversion', 'convert_state_dict', 'inspect_state_dict'
 )

@@ -10,6 +10,8 @@ modules in its `locations` when a name is looked up for the first time.
 """
 
 import importlib.util
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine import registry as root
 
@@ -46,3 +48,17 @@ if _HAS_MMPOSE:
 
     #: encoding of keypoints to targets and decoding of outputs; only MMPose has this registry
     KEYPOINT_CODECS = _child(mmpose_registry.KEYPOINT_CODECS, 'pose_backbones.codecs')
+
+
+def class_attribute(cfg: Mapping, name: str, default: Any) -> Any:
+    """Return an attribute of the class that the config of a model or a part of one names.
+
+    Args:
+        cfg: A config with `type`: a class, or a name in MMPose's registry of models.
+        name: Name of the attribute.
+        default: What to return if there is no such class or attribute.
+    """
+    kind = cfg.get('type')
+    if isinstance(kind, str):
+        kind = mmpose_registry.MODELS.get(kind)
+    return getattr(kind, name, default)

@@ -21,6 +21,12 @@ from tests.helpers.tools import ROOT, TINY
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the slow modules where several processes share the tests."""
+    if hasattr(config, 'workerinput'):
+        items.sort(key=lambda item: item.get_closest_marker('slow') is None)
+
+
 def pytest_collection_finish() -> None:
     """Exempt what is imported from garbage collection; MMEngine collects often."""
     gc.collect()

@@ -1,6 +1,6 @@
-"""Start a tool in several processes: what tools/dist_*.sh run."""
+"""Launch a tool in several processes; tools/dist_*.sh run this script."""
 
-import _start  # noqa: F401  (first: signals end it while it loads)
+import _start  # noqa: F401  (first, to handle signals while the tool loads)
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.launch import main

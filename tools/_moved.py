@@ -1,4 +1,4 @@
-"""Runs a script that has moved from tools/ to another directory."""
+"""Run a script that has moved from tools/ to another directory."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ def run_module(name: str) -> None:
     """Replace this process by `python -m name` with the same arguments.
 
     Args:
-        name: Of a module in the repository.
+        name: Name of a module in the repository.
     """
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get('PYTHONPATH'))))
     _run('-m', name, PYTHONPATH=path)
@@ -22,7 +22,7 @@ def run_script(path: str) -> None:
     """Replace this process by `python path` with the same arguments.
 
     Args:
-        path: Of a script, relative to the repository.
+        path: Path of a script, relative to the repository.
     """
     _run(str(_ROOT / path))
 

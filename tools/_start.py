@@ -1,25 +1,24 @@
-"""What each tool imports first: a signal ends it while it is loading, too.
+"""Handle signals while a tool is loading; each tool imports this module first.
 
-The imports of a tool take seconds, and without this Ctrl-C would show a
-traceback then. A process that tools/dist_*.sh have started also asks the
-kernel for SIGTERM when its launcher ends, however that happens.
+The imports of a tool take seconds, in which Ctrl-C would otherwise print a traceback. A process
+that tools/dist_*.sh has started also asks the kernel to send it SIGTERM when its launcher ends for
+any reason.
 
-It imports nothing of the package, which is what takes the seconds. From
-`pose_backbones.cli.entry_point.run` on, `pose_backbones.cli.stopping` handles the
-signals.
+This module does not import the package, since that takes most of the time. As soon as
+`pose_backbones.cli.entry_point.run` is called, `pose_backbones.cli.stopping` handles the signals.
 """
 
 import os
 import signal
 import sys
 
-#: `pose_backbones.cli.launch` sets it: process ID and folder of the launcher
+#: environment variable set by `pose_backbones.cli.launch`: `PROCESS_ID:DIRECTORY`
 LAUNCHER = 'POSE_BACKBONES_LAUNCHER'
-_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+_PR_SET_PDEATHSIG = 1  # constant of <sys/prctl.h>
 
 
 def stop(number: int, _frame=None) -> None:
-    """End the process; of several, the launcher or the first one says so."""
+    """End the process; only a single process, or rank 0 without a launcher, prints a message."""
     if (
         LAUNCHER not in os.environ
         and os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
@@ -29,10 +28,10 @@ def stop(number: int, _frame=None) -> None:
 
 
 def follow(launcher: int) -> None:
-    """End this process with its launcher.
+    """End this process when its launcher ends.
 
     Args:
-        launcher: Its process ID.
+        launcher: Process ID of the launcher.
     """
     if os.getppid() == launcher and sys.platform == 'linux':
         import ctypes
@@ -44,19 +43,19 @@ def follow(launcher: int) -> None:
         os.kill(launcher, 0)
     except OSError:  # it ended while this process started
         os._exit(128 + signal.SIGTERM)
-    # A tool that one of its processes has started in turn.
+    # This tool was started by a process of a run, not by the launcher itself.
     del os.environ[LAUNCHER]
 
 
 def spawned() -> bool:
-    """Whether this is a data worker, which a tool has spawned."""
+    """Return whether this process is a data worker that a tool has spawned."""
     process = sys.modules.get('multiprocessing.process')
     return process is not None and process.parent_process() is not None
 
 
 if not spawned():
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(one) is not signal.SIG_IGN:
-            signal.signal(one, stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
     if LAUNCHER in os.environ:
         follow(int(os.environ[LAUNCHER].partition(':')[0]))

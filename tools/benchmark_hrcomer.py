@@ -1,4 +1,4 @@
-"""Measure HRCoMer's prediction, encoding and assigner: see `--help`."""
+"""Measure the prediction, encoding and assigner of HRCoMer: see `--help`."""
 
 from _moved import run_module
 

@@ -1,4 +1,4 @@
-"""PoseInferencer beside MMPose's: see `--help`."""
+"""Compare the speed of PoseInferencer and MMPoseInferencer: see `--help`."""
 
 from _moved import run_module
 

@@ -1,4 +1,4 @@
-"""Compare MSPN with MMPose's, by number of stages: see `--help`."""
+"""Compare MSPN with the MSPN of MMPose, by number of stages: see `--help`."""
 
 from _moved import run_module
 

@@ -1,6 +1,6 @@
-"""Convert a released checkpoint to today's names: see `--help`."""
+"""Convert a released checkpoint to the current parameter names: see `--help`."""
 
-import _start  # noqa: F401  (first: signals end it while it loads)
+import _start  # noqa: F401  (first, to handle signals while the tool loads)
 
 from pose_backbones.cli.convert import main
 from pose_backbones.cli.entry_point import run

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# From data to pictures: train MogaNet-XT, evaluate it, draw what it sees.
-#   bash tools/demo.sh [COCO_FOLDER] [CHECKPOINT_TO_START_FROM]
-# Without a folder, synthetic people are drawn first. Everything that is
-# made lies in work_dirs/demo (with a folder: work_dirs/demo-<its name>), or
-# where WORK says. TRAIN_OPTIONS are handed to tools/train.py.
+# End-to-end demo: train MogaNet-XT, evaluate it, and draw its predictions.
+#   bash tools/demo.sh [COCO_DIRECTORY] [INITIAL_CHECKPOINT]
+# Without a directory, the demo first generates a data set of synthetic people. Outputs are in
+# work_dirs/demo (with a directory: work_dirs/demo-<its name>), or in the directory WORK.
+# TRAIN_OPTIONS are passed to tools/train.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
@@ -12,14 +12,14 @@ configs=configs/moganet/td-hm_moganet-xt_1xb8-demo
 started=$SECONDS
 
 step() { printf '\n[demo] %s (%d s)\n' "$1" $((SECONDS - started)); }
-# try COMMAND...: show it, run it.
+# try COMMAND...: print a command and run it.
 try() { echo "+ $*" | sed "s#$python#python#"; "$@"; }
 
 if [ -z "$data" ]; then
     config=${configs}_synthetic-128x96.py
     data=data/synthetic work=work_dirs/demo
     val=val
-    step "drawing synthetic people into $data"
+    step "generating synthetic people in $data"
     try "$python" tools/make_synthetic_coco.py "$data" --train 1500 --val 180
 else
     config=${configs}_coco-128x96.py
@@ -36,18 +36,19 @@ fi
 work=${WORK:-$work}
 
 step "training, with a log line every 20 steps"
-# --resume: a demo that was stopped goes on; a finished one is not repeated.
+# --resume continues a demo that was stopped and skips one that is complete.
 try "$python" tools/train.py "$config" --data-root "$data" \
     --work-dir "$work" --no-validate --resume ${options[@]+"${options[@]}"} ${TRAIN_OPTIONS:-}
 
 checkpoint=$("$python" - "$work" <<'END'
 import sys
 
-from pose_backbones.cli.train import latest_checkpoint
+from pose_backbones.engine.checkpoints import latest_checkpoint
 
-found = latest_checkpoint(sys.argv[1])
-sys.exit(f'error: there is no checkpoint in {sys.argv[1]}') if (
-    found is None) else sys.stdout.write(str(found))
+path = latest_checkpoint(sys.argv[1])
+if path is None:
+    sys.exit(f'error: no checkpoint in {sys.argv[1]}')
+sys.stdout.write(path)
 END
 )
 step "evaluating $checkpoint on the images of $data/$val"
@@ -62,14 +63,14 @@ try "$python" tools/draw_results.py "$truth" \
     --out "$work/pictures" --overwrite
 try "$python" tools/report.py "$work" --out "$work/report.html" --overwrite
 
-step "done; in $work"
+step "done; the outputs are in $work"
 cat <<END
   $(basename "$checkpoint")          the checkpoint
-  metrics.json           AP and its kin
-  predictions.keypoints.json   key points, COCO results format
-  training.png           loss and accuracy over the steps
-  pictures/overview.jpg  ground truth beside predictions
-  report.html            what went right and wrong, for a browser
+  metrics.json           AP, AR and related metrics
+  predictions.keypoints.json   keypoints in COCO results format
+  training.png           loss and accuracy over the training steps
+  pictures/overview.jpg  ground truth and predictions side by side
+  report.html            report with metrics, error analysis and examples
 END
 "$python" - "$work/metrics.json" <<'END'
 import json
@@ -79,4 +80,4 @@ metrics = json.load(open(sys.argv[1]))
 print('\n'.join(f'{name:14} {value:.3f}' for name, value in metrics.items()
                 if name.startswith('coco/')))
 END
-echo "To train anew, remove $work."
+echo "To train again from scratch, remove $work."

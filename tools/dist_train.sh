@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Train on several GPUs (on a machine without any: in several processes).
+# Train on several GPUs, or in several processes on a machine without GPUs.
 #   bash tools/dist_train.sh CONFIG GPUS [OPTION ...]
-# Several machines: on each, with NNODES, NODE_RANK and MASTER_ADDR set.
-# PORT (29500) tells runs on one machine apart.
+# For several machines, set NNODES, NODE_RANK and MASTER_ADDR on each.
+# Runs on the same machine need different values of PORT (default 29500).
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 export PYTHONPATH="$here/..:${PYTHONPATH:-}"

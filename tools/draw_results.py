@@ -1,6 +1,6 @@
-"""Draw predictions beside the ground truth: see `--help`."""
+"""Draw predictions and ground truth side by side: see `--help`."""
 
-import _start  # noqa: F401  (first: signals end it while it loads)
+import _start  # noqa: F401  (first, to handle signals while the tool loads)
 
 from pose_backbones.cli.draw_results import main
 from pose_backbones.cli.entry_point import run

@@ -1,6 +1,6 @@
-"""Describe the key points of a data set for MMPose: see `--help`."""
+"""Write a dataset metainfo file for MMPose: see `--help`."""
 
-import _start  # noqa: F401  (first: signals end it while it loads)
+import _start  # noqa: F401  (first, to handle signals while the tool loads)
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.make_dataset_info import main

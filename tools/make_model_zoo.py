@@ -1,4 +1,4 @@
-"""Make the tables and the figure of all models: see `--help`."""
+"""Generate the tables and the figure of the model zoo: see `--help`."""
 
 from _moved import run_script
 

@@ -1,6 +1,6 @@
-"""Measure what activation checkpointing saves and costs: see `--help`."""
+"""Measure memory and time of activation checkpointing: see `--help`."""
 
-import _start  # noqa: F401  (first: signals end it while it loads)
+import _start  # noqa: F401  (first, to handle signals while the tool loads)
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.memory import main

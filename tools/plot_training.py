@@ -1,6 +1,6 @@
-"""Plot the curves of a training run: see `--help`."""
+"""Plot loss, accuracy and validation AP of a training run: see `--help`."""
 
-import _start  # noqa: F401  (first: signals end it while it loads)
+import _start  # noqa: F401  (first, to handle signals while the tool loads)
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.plot_training import main

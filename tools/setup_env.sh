@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make a virtual environment with the verified versions and this package.
-#   bash tools/setup_env.sh [FOLDER]     (default: .venv)
-# PYTHON names the interpreter; without it, 3.11, 3.10 or 3.12 is looked for.
+# Create a virtual environment with the pinned requirements and this package.
+#   bash tools/setup_env.sh [DIRECTORY]     (default: .venv)
+# PYTHON sets the interpreter; by default, the script looks for Python 3.11, 3.10 or 3.12.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
@@ -12,7 +12,7 @@ started=$SECONDS
 say() { echo "[setup] $*"; }
 stop() { echo "error: $*" >&2; exit 2; }
 
-# works COMMAND: whether it is a Python that this project runs on.
+# works COMMAND: succeed if the command is a supported Python version.
 works() {
     "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
         >/dev/null 2>&1
@@ -22,7 +22,7 @@ find_python() {
     local candidate
     if [ -n "${PYTHON:-}" ]; then
         works "$PYTHON" || stop "PYTHON=$PYTHON is not a Python of version" \
-            "3.10, 3.11 or 3.12; name one that is"
+            "3.10, 3.11 or 3.12: set it to one"
         echo "$PYTHON"
         return
     fi
@@ -32,11 +32,11 @@ find_python() {
             return
         fi
     done
-    stop "no Python 3.10, 3.11 or 3.12 found; install one (for example:" \
-        "apt-get install python3 python3-venv) or name it: PYTHON=/path/to/python make …"
+    stop "no Python 3.10, 3.11 or 3.12 found: install one (for example:" \
+        "apt-get install python3 python3-venv) or set PYTHON=/path/to/python"
 }
 
-# ready: whether the environment is newer than what it is made from.
+# ready: succeed if the environment is newer than the files that define it.
 ready() {
     local file
     for file in requirements.txt pyproject.toml pose_backbones/version.py; do
@@ -44,9 +44,8 @@ ready() {
     done
 }
 
-# take_turn: go on when no other set-up of this environment is running. The
-# lock of `flock` ends with its process; without that command, it is a file
-# with the number of the process.
+# take_turn: wait until no other set-up of this environment is running. The lock of `flock` ends
+# with its process. Without that command, the lock is a file with the process ID.
 take_turn() {
     if command -v flock >/dev/null; then
         exec 9>>"$log"
@@ -56,7 +55,7 @@ take_turn() {
     else
         local owner missing=0
         while ! (set -o noclobber && echo $$ >"$lock") 2>/dev/null; do
-            if [ ! -e "$lock" ]; then # removed just now, or not to be made
+            if [ ! -e "$lock" ]; then # just removed, or not writable
                 missing=$((missing + 1))
                 [ "$missing" -lt 5 ] || stop "cannot write $lock"
                 continue
@@ -64,7 +63,7 @@ take_turn() {
             missing=0
             owner=$(cat "$lock" 2>/dev/null || true)
             if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
-                # It was killed. Whoever writes last has the turn.
+                # The owner was killed. The process that writes last gets the lock.
                 echo $$ >"$lock"
                 sleep 1
                 [ "$(cat "$lock")" = $$ ] && break
@@ -75,7 +74,7 @@ take_turn() {
         trap 'rm -f "$lock" 2>/dev/null || true' EXIT
     fi
     if [ -n "$waited" ] && ready; then
-        say "the other set-up has made $venv ready"
+        say "the other set-up has finished $venv"
         exit
     fi
 }
@@ -94,7 +93,7 @@ version=$("$python" -c 'import platform; print(platform.python_version())')
 say "Python $version; environment in $venv, log in $log"
 if ! "$venv/bin/python" -c 'import pip' >/dev/null 2>&1; then
     "$python" -m venv --clear "$venv" >>"$log" 2>&1 ||
-        stop "$python cannot make a virtual environment (on Debian and" \
+        stop "$python cannot create a virtual environment (on Debian and" \
             "Ubuntu: apt-get install python3-venv); see $log"
 fi
 
@@ -121,31 +120,31 @@ pip_install() {
     [ "$status" -eq 0 ] || explain
 }
 
-# explain: stop with what pip's log says, in one line.
+# explain: stop with a one-line error message derived from the log of pip.
 explain() {
     if grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|Temporary failure|Name or service|Network is unreachable|ProxyError|ReadTimeout|Connection refused|from versions: none' "$log"; then
-        stop "the packages could not be downloaded: is there a network, and" \
-            "does pip reach its package index? Details: $log"
+        stop "the packages could not be downloaded: check the network and the" \
+            "package index of pip. Details: $log"
     fi
     if grep -qiE "(gcc|cc|cl\.exe)'? failed|no such file.*gcc" "$log"; then
-        stop "a package had to be built and there is no C compiler (Python" \
-            "3.12 needs one for xtcocotools; 3.10 and 3.11 do not). Details: $log"
+        stop "a package must be built, and there is no C compiler (Python 3.12" \
+            "needs one for xtcocotools; 3.10 and 3.11 do not). Details: $log"
     fi
     stop "pip failed: $(grep -E '^ *(ERROR|error):' "$log" | tail -1). Details: $log"
 }
 
-# A package without a wheel (xtcocotools, on Python 3.12) is built with these,
-# which it does not declare.
+# Build requirements of packages without a wheel (xtcocotools on Python 3.12), which these packages
+# do not declare.
 build_tools=()
 while read -r line; do build_tools+=("$line"); done \
     < <(grep -E '^(cython|numpy|setuptools)==' requirements.txt)
-pip_install "installing what packages are built with" \
+pip_install "installing build requirements" \
     --no-deps --retries 2 "${build_tools[@]}"
-pip_install "installing the verified packages (3 GB to download the first time)" \
+pip_install "installing the pinned requirements (3 GB to download the first time)" \
     --no-deps --no-build-isolation --retries 2 -r requirements.txt
-pip_install "installing pose_backbones itself" \
+pip_install "installing pose_backbones" \
     --no-deps --no-build-isolation --editable .
-say "checking"
+say "checking the installation"
 "$venv/bin/python" - >>"$log" 2>&1 <<'CHECK' ||
 import pose_backbones
 from mmpose.registry import MODELS

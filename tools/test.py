@@ -1,6 +1,6 @@
 """Evaluate a checkpoint: see `--help`."""
 
-import _start  # noqa: F401  (first: signals end it while it loads)
+import _start  # noqa: F401  (first, to handle signals while the tool loads)
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.test import main

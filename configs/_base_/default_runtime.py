@@ -1,6 +1,6 @@
-# What every config shares: hooks, logging, the processes' environment.
+# Settings that all configs share: hooks, logging, environment.
 default_scope = 'mmpose'
-# Lets MMPose's own tools find this package's modules, on mmcv-lite too.
+# Register the modules of this package in the tools of MMPose, also with mmcv-lite.
 custom_imports = dict(imports=['pose_backbones'], allow_failed_imports=False)
 
 default_hooks = dict(

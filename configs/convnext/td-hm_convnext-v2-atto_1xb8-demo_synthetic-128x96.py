@@ -1,4 +1,4 @@
-# The demo on synthetic people, with ConvNeXt V2 atto from nothing.
+# Demo on synthetic people with ConvNeXt V2 atto, trained from scratch.
 _base_ = '../moganet/td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# A small HRCoMer on drawn crowds (tools/make_synthetic_coco.py): from nothing
-# within an hour, on two cores of a CPU.
+# A small HRCoMer on synthetic crowds (tools/make_synthetic_coco.py), trained from scratch within an
+# hour on two CPU cores.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/bu_crowdpose.py',
@@ -34,7 +34,7 @@ max_iters = 3000
 train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict()
 test_cfg = dict()
-# What little the outputs start with has to become large.
+# The outputs are initialized with small values and must become large in a short run.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4),
     paramwise_cfg=dict(
@@ -52,7 +52,7 @@ param_scheduler = [
 auto_scale_lr = dict(base_batch_size=2)
 
 data_root = 'data/synthetic-crowdpose/'
-# No data workers: they would take turns with the two threads of the model.
+# No data workers, since they would compete with the two threads of the model.
 train_dataloader = dict(
     batch_size=2,
     num_workers=0,
@@ -67,7 +67,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# After so short a training, some people are still found twice.
+# After such a short run, the predictions still contain duplicates.
 val_evaluator = dict(
     ann_file=f'{data_root}annotations/mmpose_crowdpose_test.json', nms_mode='oks_nms', nms_thr=0.7
 )

@@ -1,5 +1,5 @@
-# HRCoMer-L on CrowdPose, trained for the flip test: from the checkpoint that
-# 70 epochs leave, or what --load-from names. Tests are with the flip test.
+# HRCoMer-L on CrowdPose, fine-tuned for flip testing from the checkpoint of the run of 70 epochs,
+# or from that of --load-from. Tests use flip testing.
 _base_ = ['../_base_/recipes/bu_hrcomer-flip-2e_crowdpose-768.py', '../_base_/models/bu_hrcomer.py']
 
 load_from = 'work_dirs/bu_hrcomer-l_8xb8-70e_crowdpose-768/epoch_70.pth'

@@ -1,4 +1,4 @@
-# The demo on a data set of COCO's layout: minutes on two CPU cores.
+# Demo on a data set with the layout of COCO; takes minutes on two CPU cores.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/td_coco.py',
@@ -6,8 +6,8 @@ _base_ = [
     '../_base_/models/td-hm_moganet.py',
 ]
 
-# Trained from nothing in a few hundred steps, so: maps of all stages side by
-# side at stride 4, no deconvolutions, no drop path.
+# For training from scratch in a few hundred steps: the feature maps of all stages are concatenated
+# at stride 4, with no deconvolutions and no drop path.
 model = dict(
     backbone=dict(
         arch='x-tiny', layer_scale_init_value=0.1, out_indices=(0, 1, 2, 3), init_cfg=None
@@ -36,8 +36,8 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=8)
 
-# People are taken from the boxes of the annotations. No data workers: they
-# would take turns with the two threads of the model.
+# Bounding boxes are those of the annotations. No data workers, since they would compete with the
+# two threads of the model.
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,

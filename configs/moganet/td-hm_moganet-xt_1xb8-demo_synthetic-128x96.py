@@ -1,4 +1,4 @@
-# The demo on synthetic people (tools/make_synthetic_coco.py).
+# Demo on synthetic people (tools/make_synthetic_coco.py).
 _base_ = './td-hm_moganet-xt_1xb8-demo_coco-128x96.py'
 
 data_root = 'data/synthetic/'

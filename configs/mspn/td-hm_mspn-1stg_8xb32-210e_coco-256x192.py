@@ -1,4 +1,4 @@
-# As MMPose trains it and its released weights take it: RGB, its augmentation.
+# Training as in MMPose, matching its released weights: RGB images and the augmentation of MMPose.
 _base_ = ['../_base_/recipes/td-hm_mspn-210e_coco-256x192.py', '../_base_/models/td-hm_mspn.py']
 
 model = dict(

@@ -1,6 +1,5 @@
-# The demo on synthetic people, with two small stages, from nothing: AP .574
-# on 180 images, with 1,500 to learn from, in about eight minutes on a CPU
-# core.
+# Demo on synthetic people with two small stages, trained from scratch: AP .574 on 180 images,
+# trained on 1,500 images in about eight minutes on one CPU core.
 _base_ = '../moganet/td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py'
 
 codec = dict(
@@ -33,7 +32,7 @@ model = dict(
         decoder=_codec,
     ),
 )
-# Maps go up to 255, and so do gradients.
+# Target values are up to 255, and gradients are large accordingly.
 optim_wrapper = dict(clip_grad=None)
 
 crop = [

@@ -1,6 +1,5 @@
-# The same two small stages on drawn people in MPII's layout
-# (tools/make_synthetic_coco.py data/synthetic-mpii --format mpii): PCKh 85.2
-# on 180 images, with 1,500 to learn from.
+# The same two small stages on synthetic people in the layout of MPII (tools/make_synthetic_coco.py
+# data/synthetic-mpii --format mpii): PCKh 85.2 on 180 images, trained on 1,500 images.
 _base_ = './td-hm_mspn-2stg_1xb8-demo_synthetic-128x96.py'
 
 codec = dict(input_size=(128, 128), heatmap_size=(32, 32))

@@ -1,4 +1,4 @@
-# A hybrid of convolutions and linear attention; stride 32.
+# A hybrid of convolutions and linear attention; its last feature map has stride 32.
 _base_ = ['../_base_/recipes/td-hm_adamw-210e_coco-256x192.py', '../_base_/models/td-hm_timm.py']
 
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))

@@ -1,4 +1,4 @@
-# A convolutional net that keeps a map of stride 4: no deconvolutions.
+# A convolutional network with a feature map of stride 4, so the head has no deconvolutions.
 _base_ = ['../_base_/recipes/td-hm_adamw-210e_coco-256x192.py', '../_base_/models/td-hm_timm.py']
 
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))

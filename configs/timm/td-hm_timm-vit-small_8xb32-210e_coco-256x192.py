@@ -1,5 +1,5 @@
-# A plain vision transformer at a size that is no square: one map, stride 16,
-# so two deconvolutions.
+# A plain vision transformer at a non-square size: one feature map of stride 16, so the head has two
+# deconvolutions.
 _base_ = ['../_base_/recipes/td-hm_adamw-210e_coco-256x192.py', '../_base_/models/td-hm_timm.py']
 
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))

@@ -1,5 +1,4 @@
-# The demo on synthetic people, with a UniFormer of half the width of S, from
-# nothing.
+# Demo on synthetic people with a UniFormer of half the width of S, trained from scratch.
 _base_ = '../moganet/td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-"""Write the tables and the figure of the model zoo: see `--help`."""
+"""Generate the tables and the figure of the model zoo: see `--help`."""
 
 import argparse
 from pathlib import Path
@@ -15,13 +15,13 @@ _ROOT = Path(__file__).parents[2]
 
 
 def documents(root: Path) -> dict[Path, str]:
-    """Make every text from the metafiles, and write none.
+    """Generate the text of all documents from the metafiles, without writing files.
 
     Args:
-        root: Of the repository.
+        root: Root directory of the repository.
 
     Returns:
-        Path → what should stand there.
+        Path → text of the document.
     """
     families = read_families(root / 'configs')
     readme = root / 'README.md'
@@ -32,15 +32,15 @@ def documents(root: Path) -> dict[Path, str]:
 
 
 def stale(root: Path) -> list[Path]:
-    """Which documents do not show what the metafiles say.
+    """Return the documents that are out of date with the metafiles.
 
     Args:
-        root: Of the repository.
+        root: Root directory of the repository.
 
     Returns:
-        Their paths.
+        The paths of the documents.
     """
-    found = [
+    paths = [
         path
         for path, text in documents(root).items()
         if not path.is_file() or path.read_text(encoding='utf-8') != text
@@ -48,18 +48,18 @@ def stale(root: Path) -> list[Path]:
     data = figure.points(read_families(root / 'configs'))
     image = root / 'docs/model_zoo.png'
     if figure.shown_digest(image) != figure.digest(data):
-        found.append(image)
-    return found
+        paths.append(image)
+    return paths
 
 
 def make(root: Path) -> list[Path]:
-    """Write the documents that are stale.
+    """Write the documents that are out of date.
 
     Args:
-        root: Of the repository.
+        root: Root directory of the repository.
 
     Returns:
-        What was written.
+        The paths of the written documents.
     """
     written = stale(root)
     texts = documents(root)
@@ -73,39 +73,48 @@ def make(root: Path) -> list[Path]:
 
 
 def main(argv: list[str] | None = None, root: Path = _ROOT) -> None:
-    """Entry point of `docs/scripts/make_model_zoo.py`; `root` is the repository."""
+    """Generate the documents of the model zoo.
+
+    Args:
+        argv: Command-line arguments. Default: `sys.argv[1:]`.
+        root: Root directory of the repository.
+
+    Raises:
+        ConfigError: If `--check` is set and a document is out of date, or the arguments are
+            invalid.
+    """
     parser = argparse.ArgumentParser(
         prog='make_model_zoo.py',
-        description='Make the README of each family, docs/model_zoo.md, its '
-        "picture and the README's table from configs/*/metafile.yml.",
+        description='Generate the README of each family, docs/model_zoo.md, its figure, and the '
+        'table in README.md from configs/*/metafile.yml.',
     )
     parser.add_argument(
         '--measure',
         action='store_true',
-        help="first count every model's parameters and FLOPs anew and write "
-        'them into the metafiles',
+        help='first measure the parameters and FLOPs of every model, and write them to the '
+        'metafiles',
     )
     parser.add_argument(
-        '--check', action='store_true', help='write nothing; fail if a document is stale'
+        '--check', action='store_true', help='write no files; fail if a document is out of date'
     )
     args = parser.parse_args(argv)
     if args.check and args.measure:
-        raise ConfigError('--check writes nothing, --measure does: give one')
+        raise ConfigError('--check and --measure exclude each other: --check writes no files')
     if not (root / 'model-index.yml').is_file():
-        raise ConfigError(f'{root} is not the repository: run this in a checkout')
+        raise ConfigError(f'{root} has no model-index.yml: expected a checkout of the repository')
     if args.check:
         paths = stale(root)
         if paths:
             names = ', '.join(str(path.relative_to(root)) for path in paths)
-            raise ConfigError(f'stale: {names}; run python docs/scripts/make_model_zoo.py')
-        print('every document shows what the metafiles say')
+            raise ConfigError(f'out of date: {names}: run python docs/scripts/make_model_zoo.py')
+        print('all documents are up to date')
         return
     if args.measure:
         print(
-            '\n'.join(measure_families(read_families(root / 'configs'))) or 'no figure has changed'
+            '\n'.join(measure_families(read_families(root / 'configs'))) or 'no value has changed'
         )
     for path in make(root):
-        print(f'written: {path.relative_to(root)}')
+        print(f'wrote {path.relative_to(root)}')
 
 
 if __name__ == '__main__':

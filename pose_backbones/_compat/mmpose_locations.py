@@ -1,5 +1,6 @@
 """Registers the models of this package; MMPose's model registry imports this module last."""
 
+import mmpose.models  # noqa: F401  (registers MMPose's models first)
 from mmpose.registry import MODELS
 
 from .mmpose_registry import register_in

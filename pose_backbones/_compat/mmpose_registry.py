@@ -1,15 +1,10 @@
 """Register the models of this package in MMPose's registry, unless MMPose uses the same name."""
 
-import importlib
 import importlib.util
 
 from mmengine.registry import Registry
 
-from .swin import install as install_swin
-
 _LOCATION = 'pose_backbones._compat.mmpose_locations'
-#: parts of `pose_backbones.models` that require MMPose
-_WITH_MMPOSE = ('data_preprocessors', 'heads', 'pose_estimators', 'pose_estimators.mspn')
 #: the model registry of this package, set by `install`
 _package_models: list[Registry] = []
 
@@ -44,9 +39,6 @@ def register_in(registry: Registry) -> None:
     """
     (models,) = _package_models
     models.import_from_location()
-    for name in _WITH_MMPOSE:
-        importlib.import_module(f'pose_backbones.models.{name}')
     for name, module in models.module_dict.items():
         if name not in registry.module_dict:
             registry.register_module(name=name, module=module)
-    install_swin(registry.module_dict['SwinTransformer'])

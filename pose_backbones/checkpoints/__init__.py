@@ -1,10 +1,13 @@
-"""Reading checkpoint files as data, and writing them.
+"""Checkpoints: read them as data, convert their names, load them strictly, write them.
 
-- `machine`: runs the instructions of a pickle, but builds containers and
-  records only; no name in a file is ever imported.
-- `grammar`: the names that a checkpoint may use, and the plain object that
-  each stands for.
-- `storage`: the tensors' bytes in the two file formats of `torch.save`.
+- `loading`: a file or URL to weights, and weights into a model.
+- `matching`: comparison of a state dict with a model.
+- `conversion`: weights of any known release to today's names, which `names` has by family.
+- `conversion_hook`: the same whenever a module loads a state dict.
+- `machine`: runs the instructions of a pickle, but builds only containers and records; no name in
+  a file is ever imported.
+- `grammar`: the names that a checkpoint may use, and the plain object for each of them.
+- `storage`: the bytes of tensors in the two file formats of `torch.save`.
 - `reading`: a path to a dict, with one error for everything else.
 - `downloads`: the cache of checkpoints at URLs.
 - `writing`: `torch.save` on a disk that may be full.
@@ -12,8 +15,21 @@
 docs/security.md states what is guaranteed.
 """
 
+from .conversion import Conversion, convert_state_dict, inspect_state_dict
 from .downloads import read_url
+from .loading import check_checkpoint_path, get_weights, load_weights, read_checkpoint
 from .reading import read_file
 from .writing import write_file
 
-__all__ = ['read_file', 'read_url', 'write_file']
+__all__ = [
+    'Conversion',
+    'check_checkpoint_path',
+    'convert_state_dict',
+    'get_weights',
+    'inspect_state_dict',
+    'load_weights',
+    'read_checkpoint',
+    'read_file',
+    'read_url',
+    'write_file',
+]

@@ -1,14 +1,15 @@
 """From what a checkpoint file holds to the weights of today's estimator."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .families import FAMILIES, Family, find_family
+from ..registry import MODELS
 from .loading import get_weights, wrapped_in
-from .names import hrcomer
+from .names import FAMILIES, Family
 from .names.head import convert_head
 
 #: the parts of an estimator, with the prefix of the head in MMPose 0.x
@@ -94,12 +95,15 @@ def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
     found = wrapped_in(state_dict)
     entries = tuple(sorted(found, key=lambda name: name != key))
     inner, outer = _without_model(weights)
-    constants = [outer + name for name in inner if hrcomer.is_constant(name)]
-    original = hrcomer.is_original(inner)
-    inner = hrcomer.convert_estimator(inner)
+    whole = next((one.whole for one in FAMILIES if one.whole and one.whole.is_family(inner)), None)
+    constants, original = [], False
+    if whole is not None:
+        constants = [outer + name for name in inner if whole.is_constant(name)]
+        original = whole.is_original(inner)
+        inner = whole.convert(inner)
     parts, others = _split(inner)
     prefix = outer + ('backbone.' if _is_prefixed(inner) else '')
-    family = find_family(parts['backbone'], alone=prefix == outer)
+    family = _find_family(parts['backbone'], alone=prefix == outer)
     if family is None:
         raise _unknown(
             weights,
@@ -115,14 +119,15 @@ def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
         **dict.fromkeys(constants, _BUFFER),
         **{prefix + name: of_no_use[name] for name in of_no_use},
     }
-    converted, added = family.convert(backbone), []
-    for name, value in converted.items():
-        if not family.today.fullmatch(name):
-            unknown.append(f'backbone.{name}')
-        elif family.fills.fullmatch(name) and not any(
-            value is given for given in backbone.values()
-        ):
-            added.append(f'backbone.{name}')
+    converted = family.convert(backbone)
+    not_todays = _unknown_names(family, converted)
+    unknown += [f'backbone.{name}' for name in not_todays]
+    given = set(map(id, backbone.values()))
+    added = [
+        f'backbone.{name}'
+        for name, value in converted.items()
+        if name not in not_todays and family.fills.fullmatch(name) and id(value) not in given
+    ]
     if unknown or len(converted) - len(added) != len(backbone):
         raise _unknown(weights, len(weights) - len(unknown), unknown, family)
 
@@ -133,7 +138,7 @@ def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
     head = {**head, **convert_head(parts['keypoint_head'])}
     return Conversion(
         family=family.name,
-        naming='ConvNeXtPose' if original else _naming(family, parts, head),
+        naming=whole.naming if whole and original else _naming(family, parts, head),
         weights=_with_versions(
             OrderedDict(
                 {
@@ -149,6 +154,29 @@ def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
         added=tuple(added),
         entries=entries,
     )
+
+
+def _find_family(names: Iterable[str], alone: bool) -> Family | None:
+    """Return the family whose signature is among names without prefix.
+
+    Args:
+        names: Names of a backbone's weights.
+        alone: Whether they had no prefix in the file either.
+    """
+    names = list(names)
+    for family in FAMILIES:
+        if (family.alone or not alone) and any(family.signature.fullmatch(name) for name in names):
+            return family
+    return None
+
+
+def _unknown_names(family: Family, names: Iterable[str]) -> list[str]:
+    """Return the names that no backbone of the family has.
+
+    The backbone's class tells them. One that cannot be imported (Swin without MMPose) knows all.
+    """
+    backbone = MODELS.get(family.name)
+    return [] if backbone is None else backbone.unknown_names(names)
 
 
 def _without_model(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
@@ -179,7 +207,7 @@ def _split(weights: dict[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], li
     """Part → its weights, without prefix; and names of no part."""
     if not _is_prefixed(weights):
         return {part: weights if part == 'backbone' else {} for part in _PARTS}, []
-    parts = {part: {} for part in _PARTS}
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
     others = []
     for name, value in weights.items():
         part, _, rest = name.partition('.')
@@ -211,7 +239,8 @@ def _with_versions(converted: OrderedDict, weights: dict[str, Tensor], outer: st
         name: entry for name, entry in versions.items() if name.split('.')[0] in ('neck', 'head')
     }
     if kept:
-        converted._metadata = OrderedDict({'': versions.get('', {}), **kept})
+        versioned = {'': versions.get('', {}), **kept}
+        converted._metadata = OrderedDict(versioned)  # type: ignore[attr-defined]
     return converted
 
 
@@ -229,8 +258,7 @@ def _naming(family: Family, parts: dict, head: dict[str, Tensor]) -> str:
     for naming, pattern in (('ImageNet release', family.original), ('timm', family.timm)):
         if any(pattern.fullmatch(name) for name in names):
             return naming
-    today = all(family.today.fullmatch(name) for name in names)
-    if parts['head'] or not today:
+    if parts['head'] or _unknown_names(family, names):
         return 'mmpretrain'
     return 'pose_backbones'
 

@@ -1,36 +1,40 @@
-"""Taking weights of other releases whoever loads them."""
+"""Conversion of state dicts of other releases while they are loaded."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import Tensor, nn
 
-#: under what the originals keep their weights
+#: entry of the original checkpoints that has the weights
 _WRAPPER = 'model'
 
 
-def convert_when_loaded(
+def register_state_dict_conversion(
     module: nn.Module,
     convert: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],
     whole: bool = False,
 ) -> None:
-    """Have a module rename what it is to load, in place.
+    """Convert the names of weights whenever a module loads a state dict.
 
-    PyTorch and MMEngine call this, whoever loads.
+    Registers a hook that PyTorch's `load_state_dict` and MMEngine's loader call.
 
     Args:
-        module: Its weights, without the prefix that they have in the whole
-            model, are given to `convert`.
-        convert: From a state dict to one in the module's own names; of a
-            module of the package, so that the model can be pickled.
-        whole: Whether it is a whole model, of which checkpoints of the
-            originals may have all weights under `model`.
+        module: The module.
+        convert: From a state dict, without the prefix of the module, to one in the module's own
+            names. A function of a Python module, so that the model can be pickled.
+        whole: Whether the module is a whole model. The original code may have all its weights in
+            an entry `model`.
     """
     module.register_load_state_dict_pre_hook(partial(_convert, convert=convert, whole=whole))
 
 
 def _convert(
-    _module: nn.Module, state_dict: dict, prefix: str, *_reports, convert: Callable, whole: bool
+    _module: nn.Module,
+    state_dict: dict,
+    prefix: str,
+    *_reports: object,
+    convert: Callable,
+    whole: bool,
 ) -> None:
     if whole and isinstance(state_dict.get(_WRAPPER), Mapping):
         content = state_dict[_WRAPPER]

@@ -37,7 +37,7 @@ def read_url(
     if url.startswith('file://'):
         return read_file(unquote(urlsplit(url).path), map_location, url)
 
-    def load():
+    def load() -> Any:
         file = cached_file(url, model_dir)
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)

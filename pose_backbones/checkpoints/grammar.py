@@ -105,7 +105,7 @@ class StorageId:
         self.key, self.dtype, self.count, self.view = key, dtype, count, view
 
 
-def storage_id(value, place: str = 'one of its tensors') -> StorageId:
+def storage_id(value: Any, place: str = 'one of its tensors') -> StorageId:
     """Parse a reference to a storage.
 
     Args:
@@ -136,7 +136,7 @@ def storage_id(value, place: str = 'one of its tensors') -> StorageId:
     return StorageId(str(key), _STORAGES[path], _integer(count, place), part)
 
 
-def resolve(value, load: Callable[[StorageId], Tensor], size: int) -> Any:
+def resolve(value: Any, load: Callable[[StorageId], Tensor], size: int) -> Any:
     """Create plain objects from the result of the pickle machine.
 
     Args:
@@ -164,7 +164,7 @@ class _Resolver:
         self._path_parts: list = []
         self._count = 0
 
-    def plain(self, value) -> Any:
+    def plain(self, value: Any) -> Any:
         """Return the plain object; errors contain its location in the file."""
         kind = type(value)
         if kind in _ATOMS:
@@ -196,7 +196,7 @@ class _Resolver:
 
     # Containers
 
-    def _list(self, value: list) -> list:
+    def _list(self, value: list | tuple) -> list:
         return [self._item(index, item) for index, item in enumerate(value)]
 
     def _tuple(self, value: tuple) -> tuple:
@@ -209,7 +209,7 @@ class _Resolver:
         self._count_objects(len(value))  # The items are scalars; the machine has checked them.
         return value
 
-    def _item(self, key, value) -> Any:
+    def _item(self, key: Any, value: Any) -> Any:
         self._path_parts.append(key)
         result = self.plain(value)
         self._path_parts.pop()
@@ -244,40 +244,48 @@ class _Resolver:
                 return UnsafeContentError(f'{self._location()} is {what}')
         return UnknownGlobalError(f'{self._location()} contains {_short(path)}')
 
-    def _integer(self, value, least: int = 0) -> int:
+    def _integer(self, value: Any, least: int = 0) -> int:
         return _integer(value, self._location(), least)
 
     def _tensor(
         self,
         record: Record,
-        storage,
-        offset,
-        size,
-        stride,
-        requires_grad=False,
-        _hooks=None,
-        metadata=None,
+        storage: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any = False,
+        _hooks: Any = None,
+        metadata: Any = None,
     ) -> Tensor:
         return self._view(record, storage, None, offset, size, stride, requires_grad, metadata)
 
     def _typed_tensor(
         self,
         record: Record,
-        storage,
-        offset,
-        size,
-        stride,
-        requires_grad,
-        _hooks,
-        dtype,
-        metadata=None,
+        storage: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any,
+        _hooks: Any,
+        dtype: Any,
+        metadata: Any = None,
     ) -> Tensor:
         return self._view(
             record, storage, self.plain(dtype), offset, size, stride, requires_grad, metadata
         )
 
     def _view(
-        self, record: Record, storage, dtype, offset, size, stride, requires_grad, metadata
+        self,
+        record: Record,
+        storage: Any,
+        dtype: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        requires_grad: Any,
+        metadata: Any,
     ) -> Tensor:
         self._no_state(record)
         if metadata:
@@ -316,17 +324,19 @@ class _Resolver:
             tensor.requires_grad_()
         return tensor
 
-    def _sizes(self, value) -> tuple[int, ...]:
+    def _sizes(self, value: Any) -> tuple[int, ...]:
         if type(value) is Record:  # torch.Size
             value = tuple(self.plain(value))
         if type(value) is not tuple or len(value) > _MAX_DIMS:
             raise MalformedError(f'{self._location()} has the shape {_short(value)}')
         return tuple(self._integer(number) for number in value)
 
-    def _storage(self, value) -> Tensor:
+    def _storage(self, value: Any) -> Tensor:
         return self._load(storage_id(value, self._location()))
 
-    def _parameter(self, record: Record, data, requires_grad, *_rest) -> nn.Parameter:
+    def _parameter(
+        self, record: Record, data: Any, requires_grad: Any, *_rest: Any
+    ) -> nn.Parameter:
         self._no_state(record)
         value = self.plain(data)
         if not isinstance(value, Tensor):
@@ -334,7 +344,7 @@ class _Resolver:
         return nn.Parameter(value.detach(), requires_grad is True and value.is_floating_point())
 
     def _tensor_with_attributes(
-        self, record: Record, function, kind, arguments, _attributes
+        self, record: Record, function: Any, kind: Any, arguments: Any, _attributes: Any
     ) -> Tensor:
         """Return the tensor alone; its Python attributes are dropped."""
         path = kind.path if type(kind) is Name else _short(kind)
@@ -348,17 +358,17 @@ class _Resolver:
         self._no_state(record)
         return self._record(Record(function.path, arguments))
 
-    def _size(self, record: Record, sizes) -> torch.Size:
+    def _size(self, record: Record, sizes: Any) -> torch.Size:
         self._no_state(record)
         return torch.Size(self._sizes(tuple(sizes) if type(sizes) is list else sizes))
 
-    def _device(self, record: Record, kind, index=None) -> torch.device:
+    def _device(self, record: Record, kind: Any, index: Any = None) -> torch.device:
         self._no_state(record)
         if kind not in ('cpu', 'cuda', 'meta', 'mps', 'xpu'):
             raise MalformedError(f'{self._location()} is the device {_short(kind)}')
         return torch.device(kind, *(() if index is None else (self._integer(index),)))
 
-    def _bytes(self, record: Record, content=b'', encoding='latin1') -> bytes:
+    def _bytes(self, record: Record, content: Any = b'', encoding: Any = 'latin1') -> bytes:
         """Return bytes that the machine has not already encoded."""
         self._no_state(record)
         if type(content) is str and encoding in ('latin1', 'latin-1'):
@@ -368,7 +378,7 @@ class _Resolver:
         self._count_bytes(len(content))
         return content
 
-    def _bytearray(self, record: Record, content=b'', encoding='latin1') -> bytearray:
+    def _bytearray(self, record: Record, content: Any = b'', encoding: Any = 'latin1') -> bytearray:
         return bytearray(self._bytes(record, content, encoding))
 
     def _count_bytes(self, count: int) -> None:
@@ -377,7 +387,7 @@ class _Resolver:
         if self._bytes_left < 0:
             raise MalformedError('it expands to more bytes than the file has')
 
-    def _set_of(self, record: Record, items) -> set:
+    def _set_of(self, record: Record, items: Any) -> set:
         self._no_state(record)
         if type(items) is not list:
             raise MalformedError(f'{self._location()}: a set of {_short(items)}')
@@ -390,20 +400,20 @@ class _Resolver:
             raise UnsafeContentError(f'{self._location()}: a set of {len(items):,} items')
         return set(items)
 
-    def _frozen_set_of(self, record: Record, items) -> frozenset:
+    def _frozen_set_of(self, record: Record, items: Any) -> frozenset:
         return frozenset(self._set_of(record, items))
 
-    def _complex(self, record: Record, real, imaginary) -> complex:
+    def _complex(self, record: Record, real: Any, imaginary: Any) -> complex:
         self._no_state(record)
         if {type(real), type(imaginary)} - {int, float}:
             raise MalformedError(f'{self._location()}: a complex number of {_short(real)}')
         return complex(real, imaginary)
 
-    def _ordered(self, record: Record, *pairs) -> OrderedDict:
-        result = OrderedDict()
-        pairs = self._pairs(pairs[0]) if pairs else ()
-        self._count_objects(len(pairs))
-        for key, value in pairs:
+    def _ordered(self, record: Record, *pairs: Any) -> OrderedDict:
+        result: OrderedDict = OrderedDict()
+        first = self._pairs(pairs[0]) if pairs else []
+        self._count_objects(len(first))
+        for key, value in first:
             result[key] = self._item(key, value)
         for key, value in record.items:
             result[key] = self._item(key, value)
@@ -415,10 +425,10 @@ class _Resolver:
                 )
             metadata = state.get('_metadata')
             if metadata is not None:
-                result._metadata = self._metadata(metadata)
+                result._metadata = self._metadata(metadata)  # type: ignore[attr-defined]
         return result
 
-    def _pairs(self, pairs) -> list[tuple]:
+    def _pairs(self, pairs: Any) -> list[tuple]:
         """Check the list of key and value pairs in an ordered dict of Python 2."""
         if type(pairs) is not list or not all(
             type(pair) in (list, tuple) and len(pair) == 2 and type(pair[0]) in (str, int)
@@ -427,29 +437,29 @@ class _Resolver:
             raise MalformedError(f'{self._location()}: a dict of {_short(pairs)}')
         return pairs
 
-    def _metadata(self, value) -> OrderedDict:
+    def _metadata(self, value: Any) -> OrderedDict:
         """Return the `_metadata` of a state dict: module name → version and the like."""
         if not is_metadata(value):
             raise MalformedError(f'{self._location()} has a malformed _metadata')
         return OrderedDict(value)
 
-    def _default_dict(self, record: Record, *_factory) -> dict:
+    def _default_dict(self, record: Record, *_factory: Any) -> dict:
         """Return a plain dict; the default factory is dropped."""
         self._no_state(record)
         return {key: self._item(key, value) for key, value in record.items}
 
-    def _text(self, record: Record, text='') -> str:
+    def _text(self, record: Record, text: Any = '') -> str:
         self._no_state(record)
         if type(text) is not str:
             raise MalformedError(f'{self._location()}: a text of {_short(text)}')
         return text
 
-    def _path(self, record: Record, *parts) -> str:
+    def _path(self, record: Record, *parts: Any) -> str:
         """Return a path as text."""
         self._no_state(record)
         return '/'.join(self._text(record, part) for part in parts).replace('//', '/')
 
-    def _counter(self, record: Record, counts=None) -> Counter:
+    def _counter(self, record: Record, counts: Any = None) -> Counter:
         self._no_state(record)
         items = {} if counts is None else self.plain(counts)
         if type(items) is not dict or not all(type(number) is int for number in items.values()):
@@ -462,7 +472,7 @@ class _Resolver:
 
     # NumPy
 
-    def _empty_array(self, record: Record, kind, _shape, _code) -> np.ndarray:
+    def _empty_array(self, record: Record, kind: Any, _shape: Any, _code: Any) -> np.ndarray:
         if type(kind) is not Name or kind.path not in _ARRAYS:
             raise UnsafeContentError(f'{self._location()} is an array of the class {_short(kind)}')
         state = _check_tuple(record.state, self._location())
@@ -471,13 +481,15 @@ class _Resolver:
         _version, shape, dtype, columns_first, content = state
         return self._array(content, dtype, shape, 'F' if columns_first is True else 'C')
 
-    def _array_of_buffer(self, record: Record, content, dtype, shape, order) -> np.ndarray:
+    def _array_of_buffer(
+        self, record: Record, content: Any, dtype: Any, shape: Any, order: Any
+    ) -> np.ndarray:
         self._no_state(record)
         if order not in ('C', 'F'):
             raise MalformedError(f'{self._location()}: an array in the order {_short(order)}')
         return self._array(content, dtype, shape, order)
 
-    def _array(self, content, dtype, shape, order) -> np.ndarray:
+    def _array(self, content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
         number, shape = self._dtype(dtype), self._sizes(shape)
         content = self.plain(content)
         if type(content) is str:  # written by Python 2
@@ -497,11 +509,11 @@ class _Resolver:
         values = np.frombuffer(content, number).copy()
         return values.reshape(shape, order=order)
 
-    def _scalar(self, record: Record, dtype, content) -> np.generic:
+    def _scalar(self, record: Record, dtype: Any, content: Any) -> Any:
         self._no_state(record)
         return self._array(content, dtype, (), 'C')[()]
 
-    def _dtype(self, value) -> np.dtype:
+    def _dtype(self, value: Any) -> np.dtype:
         """Return the data type of an array, from its name, byte order and size."""
         if type(value) is not Record or value.path != 'numpy.dtype':
             raise MalformedError(f'{self._location()} has no dtype')
@@ -511,7 +523,7 @@ class _Resolver:
                 f'{self._location()} is an array of the type {_short(name)}; only numbers and '
                 'text are supported'
             )
-        order = '|'
+        order: Any = '|'
         if value.state is not Record.UNSET:
             state = _check_tuple(value.state, self._location())
             if len(state) not in (8, 9) or any(
@@ -528,7 +540,7 @@ class _Resolver:
 
     # MMEngine and training scripts
 
-    def _history(self, record: Record, *arguments) -> HistoryBuffer:
+    def _history(self, record: Record, *arguments: Any) -> HistoryBuffer:
         if arguments or type(record.state) is not dict:
             raise UnsafeContentError(
                 f'{self._location()} is a HistoryBuffer that was not written by MMEngine'
@@ -557,7 +569,7 @@ class _Resolver:
         history._log_history, history._count_history = values, counts
         return history
 
-    def _attribute(self, record: Record, owner, name):
+    def _attribute(self, record: Record, owner: Any, name: Any) -> Any:
         """Return one of the two functions that OneCycle schedules store."""
         self._no_state(record)
         if type(owner) is Name and owner.path == _ONE_CYCLE:
@@ -566,7 +578,7 @@ class _Resolver:
             f'{self._location()} reads the attribute {_short(name)} of {_short(owner)}'
         )
 
-    def _namespace(self, record: Record, *arguments) -> dict:
+    def _namespace(self, record: Record, *arguments: Any) -> dict:
         """Return the arguments of a training script as a dict."""
         if arguments or record.state is Record.UNSET:
             return {}
@@ -577,7 +589,7 @@ class _Resolver:
 
 
 _ATOMS = frozenset((str, int, float, bool, type(None), bytes, bytearray))
-_CONTAINERS = {
+_CONTAINERS: dict[type, Callable[[_Resolver, Any], Any]] = {
     dict: _Resolver._dict,
     list: _Resolver._list,
     tuple: _Resolver._tuple,
@@ -623,7 +635,7 @@ _BUILDERS: dict[str, Callable] = {
 }
 
 
-def is_metadata(value) -> bool:
+def is_metadata(value: Any) -> bool:
     """Return whether a value is the `_metadata` of a state dict."""
     return isinstance(value, dict) and all(
         type(key) is str
@@ -633,7 +645,7 @@ def is_metadata(value) -> bool:
     )
 
 
-def _one_cycle(name) -> Callable:
+def _one_cycle(name: Any) -> Callable:
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     functions = dict(
@@ -645,19 +657,19 @@ def _one_cycle(name) -> Callable:
     return functions[name]
 
 
-def _integer(value, place: str, least: int = 0) -> int:
+def _integer(value: Any, place: str, least: int = 0) -> int:
     if type(value) is not int or not least <= value < _MAX_SIZE:
         raise MalformedError(f'{place}: a size or offset is {_short(value)}')
     return value
 
 
-def _check_tuple(value, place: str) -> tuple:
+def _check_tuple(value: Any, place: str) -> tuple:
     if type(value) is not tuple:
         raise MalformedError(f'{place} is malformed')
     return value
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     """Shorten a value for an error message; return the path of a record or name."""
     if isinstance(value, (Name, Record)):
         return value.path

@@ -3,7 +3,9 @@
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -13,7 +15,15 @@ from torch import nn
 
 from ..errors import CheckpointError, closest
 from ..utils.files import is_url
-from .matching import compare, compare_arch, compared, is_backbone_alone, printable, rename, renamed
+from .matching import (
+    already_matched,
+    compare_arch,
+    convert_by_hooks,
+    is_backbone_alone,
+    match_state_dict,
+    printable,
+    renamed,
+)
 
 #: What a file may wrap its weights in; of several, the first one counts.
 #: Trained weights come before their running averages, as in the code that
@@ -65,7 +75,7 @@ def check_checkpoint_path(path: str | os.PathLike) -> None:
     raise CheckpointError(f'checkpoint not found: {path}{hint}')
 
 
-def read_checkpoint(path: str | os.PathLike, map_location='cpu') -> dict:
+def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
     """Read a checkpoint file or URL without running code from it.
 
     Args:
@@ -152,7 +162,7 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
             f'{type(odd[0]).__name__}: expected names'
         )
     if isinstance(metadata, Mapping):
-        weights._metadata = metadata
+        weights._metadata = metadata  # type: ignore[attr-defined]
     return _strip_model_prefixes(weights)
 
 
@@ -175,11 +185,13 @@ def _strip_model_prefixes(weights: OrderedDict) -> OrderedDict:
             weights = renamed(
                 weights,
                 {name: name[len(prefix) :] for name in names},
-                lambda module, prefix=prefix: (
-                    module[len(prefix) :] if f'{module}.'.startswith(prefix) else None
-                ),
+                partial(_without_prefix, prefix),
             )
     return weights
+
+
+def _without_prefix(prefix: str, module: str) -> str | None:
+    return module[len(prefix) :] if f'{module}.'.startswith(prefix) else None
 
 
 def load_weights(
@@ -221,11 +233,11 @@ def load_weights(
             {name: f'backbone.{name}' for name in weights},
             lambda module: f'backbone.{module}'.rstrip('.'),
         )
-    with compared():
-        rename(model, weights, source)
-    fit = compare(model, weights, optional)
-    if not fit.matching or (strict and fit.problems()):
-        if alone and fit.matching:
+    with already_matched():
+        convert_by_hooks(model, weights, source)
+    match = match_state_dict(model, weights, optional)
+    if not match.num_matching or (strict and match.problems()):
+        if alone and match.num_matching:
             hint = (
                 'It holds a backbone alone; to start training from it: '
                 '--cfg-options model.backbone.init_cfg.type=Pretrained '
@@ -233,23 +245,23 @@ def load_weights(
             )
         parts = (
             f'{source} is not a checkpoint of this model: '
-            f'{fit.matching} of {fit.total} tensors fit; '
-            f'{fit.problems()}',
+            f'{match.num_matching} of {match.total} tensors fit; '
+            f'{match.problems()}',
             compare_arch(model, weights),
             hint,
         )
         raise CheckpointError('. '.join(part for part in parts if part))
-    left_out = fit.left_out()
+    left_out = match.left_out()
     left_out += [f'of no use to the model: {printable(name)}' for name in ignored]
     if left_out:
         print_log(
-            f'{source} was loaded in part, {fit.matching} of {fit.total} '
+            f'{source} was loaded in part, {match.num_matching} of {match.total} '
             'tensors. Left out:\n  ' + '\n  '.join(left_out),
             logger='current',
         )
     own = model.state_dict()
-    fitting = OrderedDict((name, weights[name]) for name in own if name in fit.usable)
+    fitting = OrderedDict((name, weights[name]) for name in own if name in match.matching_keys)
     # The names are today's now: no hook has to rename them again.
-    fitting._metadata = own._metadata
-    with compared():
+    fitting._metadata = getattr(own, '_metadata', None)  # type: ignore[attr-defined]
+    with already_matched():
         model.load_state_dict(fitting, strict=False)

@@ -89,7 +89,7 @@ _MARK = object()
 
 
 class _Machine:
-    def __init__(self, data, start: int) -> None:
+    def __init__(self, data: Any, start: int) -> None:
         self.data, self.position = data, start
         self.stack: list = []
         self.memo: dict[int, Any] = {}
@@ -119,10 +119,10 @@ class _Machine:
 
     # The stack
 
-    def push(self, value) -> None:
+    def push(self, value: Any) -> None:
         self.stack.append(value)
 
-    def make(self, value) -> None:
+    def make(self, value: Any) -> None:
         """Push a new container or record."""
         self.objects += 1
         if self.objects > _MAX_OBJECTS:
@@ -137,20 +137,20 @@ class _Machine:
                 return values
         raise MalformedError('an instruction has no arguments')
 
-    def pop(self):
+    def pop(self) -> Any:
         value = self.stack.pop()
         if value is _MARK:
             raise MalformedError('an instruction has no arguments')
         return value
 
-    def top(self):
+    def top(self) -> Any:
         if self.stack[-1] is _MARK:
             raise MalformedError('an instruction has no object')
         return self.stack[-1]
 
     # Instructions
 
-    def call(self, function, arguments) -> None:
+    def call(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, Name) or type(arguments) is not tuple:
             raise UnsafeContentError(f'it contains an invalid call of {_kind(function)}')
         if function.path in _BYTES and all(type(part) is str for part in arguments):
@@ -344,7 +344,7 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], object]] = {
 }
 
 
-def run(data, start: int = 0) -> tuple[Any, int, list[Record]]:
+def run(data: Any, start: int = 0) -> tuple[Any, int, list[Record]]:
     """Execute one pickle.
 
     Args:
@@ -377,7 +377,7 @@ def run(data, start: int = 0) -> tuple[Any, int, list[Record]]:
         ) from error
 
 
-def _kind(value) -> str:
+def _kind(value: Any) -> str:
     if isinstance(value, (Name, Record)):
         return value.path
     return f'a {type(value).__name__}'

@@ -1,4 +1,4 @@
-"""How well weights and a model fit: names, shapes, values."""
+"""Comparison of a state dict with a model: names, shapes and values."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,120 +11,125 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 
-#: whether what is loaded now has been compared already, or is meant as a part
-_COMPARED = ContextVar('compared', default=False)
+#: whether the weights that are being loaded were matched before, or are meant to be a part
+_MATCHED = ContextVar('matched', default=False)
 
 
 @contextmanager
-def compared() -> Iterator[None]:
-    """Weights that are loaded in here are not compared by backbones again."""
-    token = _COMPARED.set(True)
+def already_matched() -> Iterator[None]:
+    """Let backbones accept the weights that are loaded in this context without a comparison."""
+    token = _MATCHED.set(True)
     try:
         yield
     finally:
-        _COMPARED.reset(token)
+        _MATCHED.reset(token)
 
 
-def is_compared() -> bool:
-    """Whether the weights that are being loaded have been compared."""
-    return _COMPARED.get()
+def is_already_matched() -> bool:
+    """Return whether the code runs in the context `already_matched`."""
+    return _MATCHED.get()
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Which tensors of a model and of a file have no partner.
+class StateDictMatch:
+    """Result of the comparison of a state dict with a model.
 
     Attributes:
-        total: Tensors of the model.
-        lacking: Names that only the model has and that may be so.
-        missing: The other names that only the model has.
-        unexpected: Names that only the file has.
-        reshaped: Name and both shapes, as text, where they differ.
-        unfit: Name and what is wrong with the values, as text.
-        usable: Names whose shapes and values fit.
+        total: Number of tensors of the model.
+        missing_optional: Names that only the model has, and that the state dict need not have.
+        missing_keys: Other names that only the model has.
+        unexpected_keys: Names that only the state dict has.
+        mismatched: Names with both shapes, as text, where these differ.
+        invalid: Names with what is wrong with the values, as text.
+        matching_keys: Names with the right shape and valid values.
     """
 
     total: int
-    lacking: list[str]
-    missing: list[str]
-    unexpected: list[str]
-    reshaped: list[str]
-    unfit: list[str]
-    usable: frozenset[str]
+    missing_optional: list[str]
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+    mismatched: list[str]
+    invalid: list[str]
+    matching_keys: frozenset[str]
 
     @property
-    def matching(self) -> int:
-        """Tensors of the same name and shape, with values that fit."""
-        return len(self.usable)
+    def num_matching(self) -> int:
+        """Number of tensors of the same name and shape, with valid values."""
+        return len(self.matching_keys)
 
     def problems(self) -> str:
-        """What does not fit, in one line; empty if all does."""
+        """Return what does not match, in one line; empty if everything does."""
         return '; '.join(
             part
             for part in (
-                _count('missing in the file', self.missing),
-                _count('unknown to the model', self.unexpected),
-                _count('of another shape', self.reshaped),
-                _count('with unusable values', self.unfit),
+                _count('missing in the file', self.missing_keys),
+                _count('unknown to the model', self.unexpected_keys),
+                _count('of another shape', self.mismatched),
+                _count('with unusable values', self.invalid),
             )
             if part
         )
 
     def left_out(self) -> list[str]:
-        """What is not loaded, a line each."""
-        lines = [f'missing in the file: {name}' for name in self.lacking + self.missing]
-        lines += [f'unknown to the model: {printable(name)}' for name in self.unexpected]
-        lines += [f'of another shape: {text}' for text in self.reshaped]
-        return lines + [f'unusable values: {text}' for text in self.unfit]
+        """Return what is not loaded, as lines of text."""
+        missing = self.missing_optional + self.missing_keys
+        return [
+            *(f'missing in the file: {name}' for name in missing),
+            *(f'unknown to the model: {printable(name)}' for name in self.unexpected_keys),
+            *(f'of another shape: {text}' for text in self.mismatched),
+            *(f'unusable values: {text}' for text in self.invalid),
+        ]
 
 
-def compare(model: nn.Module, weights: dict[str, Tensor], optional: Sequence[str] = ()) -> Fit:
-    """Compare weights with a model's.
+def match_state_dict(
+    model: nn.Module, weights: dict[str, Tensor], optional: Sequence[str] = ()
+) -> StateDictMatch:
+    """Compare a state dict with a model.
 
     Args:
         model: A model.
         weights: Name → tensor, in the model's names.
-        optional: Prefixes of names that `weights` may lack.
+        optional: Prefixes of names that `weights` need not have.
 
     Returns:
-        What fits and what does not.
+        What matches and what does not.
     """
     own = model.state_dict()
-    absent = [name for name in own if name not in weights]
-    lacking = [name for name in absent if name.startswith(tuple(optional))]
-    reshaped, unfit, usable = [], [], []
+    missing = [name for name in own if name not in weights]
+    missing_optional = [name for name in missing if name.startswith(tuple(optional))]
+    mismatched, invalid, matching = [], [], []
     for name in own:
         if name not in weights:
             continue
         if own[name].shape != weights[name].shape:
-            reshaped.append(
+            mismatched.append(
                 f'{name} is {tuple(weights[name].shape)} in the file and '
                 f'{tuple(own[name].shape)} in the model'
             )
             continue
         problem = _problem(name, weights[name], own[name])
         if problem:
-            unfit.append(f'{name} ({problem})')
+            invalid.append(f'{name} ({problem})')
         else:
-            usable.append(name)
-    return Fit(
+            matching.append(name)
+    return StateDictMatch(
         total=len(own),
-        lacking=lacking,
-        missing=[name for name in absent if name not in lacking],
-        unexpected=[name for name in weights if name not in own],
-        reshaped=reshaped,
-        unfit=unfit,
-        usable=frozenset(usable),
+        missing_optional=missing_optional,
+        missing_keys=[name for name in missing if name not in missing_optional],
+        unexpected_keys=[name for name in weights if name not in own],
+        mismatched=mismatched,
+        invalid=invalid,
+        matching_keys=frozenset(matching),
     )
 
 
-#: Copied into a model's own type; float8 is not, without its scales.
+#: types that are converted to the model's; float8 is not, since its scales are missing
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def _problem(name: str, value: Tensor, own: Tensor) -> str:
-    """Why values cannot take the place of a model's; empty if they can."""
+    """Return why values cannot replace the model's; empty if they can."""
     if value.layout != torch.strided or value.is_quantized:
         return 'a sparse tensor' if not value.is_quantized else 'quantized'
     if value.is_meta:
@@ -155,8 +160,8 @@ def _type(value: Tensor) -> str:
     return str(value.dtype).removeprefix('torch.')
 
 
-def printable(name) -> str:
-    """A name of a file for messages: one line of at most 100 characters."""
+def printable(name: object) -> str:
+    """Return a name from a file for messages: one line of at most 100 characters."""
     text = name if isinstance(name, str) and name.isprintable() else repr(name)
     return text if len(text) <= 100 else f'{text[:99]}…'
 
@@ -174,12 +179,12 @@ def renamed(
     names: Mapping[str, str],
     module: Callable[[str], str | None] = lambda name: name,
 ) -> OrderedDict[str, Tensor]:
-    """Some weights under other names, with the versions of their modules.
+    """Return some weights under other names, with the versions of their modules.
 
     Args:
-        weights: Name → tensor; a state dict's `_metadata` tells the versions
-            of the modules, by which hooks know what they have to rename.
-        names: Name → new name, of those that are kept.
+        weights: Name → tensor. The `_metadata` of a state dict has the versions of the modules,
+            which hooks need to rename weights.
+        names: Name → new name, of the weights that are kept.
         module: Name of a module → new name, or None to leave it out.
 
     Returns:
@@ -188,14 +193,14 @@ def renamed(
     found = OrderedDict((new, weights[name]) for name, new in names.items())
     metadata = getattr(weights, '_metadata', None)
     if metadata is not None:
-        found._metadata = OrderedDict(
+        found._metadata = OrderedDict(  # type: ignore[attr-defined]
             (module(name), entry) for name, entry in metadata.items() if module(name) is not None
         )
     return found
 
 
 def is_backbone_alone(model: nn.Module, weights: Iterable[str]) -> bool:
-    """Whether names are a backbone's, without prefix, and the model has more.
+    """Return whether names are those of a backbone, without prefix, and the model has more.
 
     Args:
         model: An estimator, or anything else.
@@ -213,11 +218,11 @@ def is_backbone_alone(model: nn.Module, weights: Iterable[str]) -> bool:
     )
 
 
-def rename(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Let the model's modules rename weights of older releases, in place.
+def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Let the hooks of a model rename weights of other releases, in place.
 
-    MMPose's estimators know the names of MMPose 0.x, our backbones those of
-    their family's releases.
+    MMPose's estimators know the names of MMPose 0.x, our backbones those of their family's
+    releases.
 
     Args:
         model: Its hooks are called.
@@ -225,12 +230,13 @@ def rename(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
         source: Where they come from, for the message.
 
     Raises:
-        CheckpointError: If a module cannot do with what it finds.
+        CheckpointError: If a hook fails on the weights.
     """
     metadata = getattr(weights, '_metadata', None) or {}
     own = model.state_dict()
     for name, module in model.named_modules():
-        if not module._load_state_dict_pre_hooks:
+        hooks = _load_hooks(module)
+        if not hooks:
             continue
         prefix = f'{name}.' if name else ''
         part = {key: weights[key] for key in weights if key.startswith(prefix)}
@@ -238,7 +244,7 @@ def rename(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
         if 'version' not in local and _is_todays(prefix, part, own):
             local['version'] = module._version
         names = list(part)
-        for hook in module._load_state_dict_pre_hooks.values():
+        for hook in hooks:
             try:
                 hook(part, prefix, local, False, [], [], [])
             except (AssertionError, IndexError, KeyError, TypeError, AttributeError) as error:
@@ -253,18 +259,23 @@ def rename(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
         weights.update(part)
 
 
-def _is_todays(prefix: str, part: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
-    """Whether weights without a version have the names that the module has.
+def _load_hooks(module: nn.Module) -> list[Callable]:
+    """Return the hooks of `register_load_state_dict_pre_hook`, which PyTorch does not publish."""
+    return list(module._load_state_dict_pre_hooks.values())
 
-    Files of safetensors, and those of scripts that keep the tensors alone,
-    tell no version, which MMPose's hooks take for an old one.
+
+def _is_todays(prefix: str, part: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+    """Return whether weights without a version have the module's names and shapes.
+
+    Files of safetensors and scripts that save only the tensors have no versions. MMPose's hooks
+    take that for an old version.
     """
     shapes = {key: value.shape for key, value in own.items() if key.startswith(prefix)}
     return bool(shapes) and shapes == {key: value.shape for key, value in part.items()}
 
 
 def compare_arch(model: nn.Module, weights: dict[str, Tensor]) -> str:
-    """What the model's backbone says about weights of another size.
+    """Return what the model's backbone says about weights of another size.
 
     Args:
         model: An estimator or a backbone.

@@ -171,7 +171,7 @@ def _read(opened: BinaryIO, file: Path, size: int, device: torch.device) -> Any:
     raise MalformedError('it does not start like a file of torch.save or safetensors')
 
 
-def _convert_errors(read, *arguments) -> Any:
+def _convert_errors(read: Any, *arguments: Any) -> Any:
     """Call a function and convert unexpected errors, which a malformed file causes."""
     try:
         return read(*arguments)
@@ -195,7 +195,7 @@ def _read_safetensors(file: Path, device: torch.device) -> dict:
             weights = OrderedDict((name, opened.get_tensor(name)) for name in opened.keys())
             versions = (opened.metadata() or {}).get(VERSIONS)
         if versions is not None:
-            weights._metadata = _versions(json.loads(versions))
+            weights._metadata = _versions(json.loads(versions))  # type: ignore[attr-defined]
         return weights
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise WrongFormatError(
@@ -203,7 +203,7 @@ def _read_safetensors(file: Path, device: torch.device) -> dict:
         ) from error
 
 
-def _versions(metadata) -> OrderedDict:
+def _versions(metadata: Any) -> OrderedDict:
     """Check the `_metadata` of a state dict: module name → version."""
     if not is_metadata(metadata):
         raise ValueError(f'{VERSIONS} is malformed')

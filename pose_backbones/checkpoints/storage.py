@@ -151,7 +151,11 @@ def read_old_format(file: BinaryIO, size: int, device: torch.device) -> Any:
 
 
 def _old_storages(
-    data: mmap.mmap, position: int, keys, storages: dict[str, StorageId], device: torch.device
+    data: mmap.mmap,
+    position: int,
+    keys: object,
+    storages: dict[str, StorageId],
+    device: torch.device,
 ) -> dict[str, Tensor]:
     """Read the storages after the pickles: for each, the number of elements and the elements."""
     if type(keys) is not list or not all(
@@ -180,8 +184,8 @@ def _to_tensor(content: bytes, storage: StorageId, swapped: bool, device: torch.
         return torch.empty(0, dtype=storage.dtype, device=device)
     if swapped:  # A complex number consists of two numbers of half its width.
         width = storage.dtype.itemsize // (2 if storage.dtype.is_complex else 1)
-        content = np.frombuffer(content, f'V{width}')
-        content = content.view(f'u{width}').byteswap().tobytes()
+        words = np.frombuffer(content, f'V{width}').view(f'u{width}')
+        content = words.byteswap().tobytes()
     values = torch.frombuffer(bytearray(content), dtype=storage.dtype)
     try:
         return values.to(device)

@@ -39,7 +39,7 @@ class _Writer(io.BufferedWriter):
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, 'w'))
 
-    def write(self, content) -> int:
+    def write(self, content: Any) -> int:
         if self.os_error is not None:  # PyTorch continues to write after an error.
             raise self.os_error
         try:

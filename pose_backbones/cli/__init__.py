@@ -1,1 +1,1 @@
-"""What the tools run: training, testing, launching, measuring."""
+"""Command-line tools: training, testing, inference, reports, conversion, measurements."""

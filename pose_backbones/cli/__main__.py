@@ -7,27 +7,27 @@ from importlib import import_module
 from ..version import __version__
 from .entry_point import run
 
-#: name of a command → its module in `pose_backbones.cli`, and what it does
+#: name of a command → (module in `pose_backbones.cli`, description)
 COMMANDS = {
     'train': ('train', 'train a model'),
     'test': ('test', 'evaluate a checkpoint'),
     'infer': ('infer', 'predict poses in images and videos'),
-    'report': ('report', 'make an HTML report about the results of a test'),
+    'report': ('report', 'write an HTML report about a test run'),
     'convert': ('convert', 'convert a checkpoint of another project'),
     'flops': ('flops', 'count the parameters and FLOPs of a model'),
-    'memory': ('memory', 'measure what activation checkpointing saves and costs'),
+    'memory': ('memory', 'measure memory and time of activation checkpointing'),
     'plot': ('plot_training', 'plot the curves of a training run'),
-    'draw': ('draw_results', 'draw predictions beside the ground truth'),
-    'dataset-info': ('make_dataset_info', 'write the description of a data set'),
-    'synthesize': ('make_synthetic_coco', 'make a synthetic data set'),
+    'draw': ('draw_results', 'draw predictions and ground truth side by side'),
+    'dataset-info': ('make_dataset_info', 'write a dataset metainfo file'),
+    'synthesize': ('make_synthetic_coco', 'generate a synthetic data set'),
 }
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command in this process and end the process with its exit status.
+    """Run a command in this process and exit with its status.
 
     Args:
-        argv: The name of the command and its arguments; None stands for those of the process.
+        argv: The name of the command and its arguments. Default: `sys.argv[1:]`.
     """
     parser = argparse.ArgumentParser(
         prog='pose-backbones',

@@ -1,4 +1,4 @@
-"""Pictures of predictions beside the ground truth: `draw_results.py`."""
+"""Draw predictions beside the ground truth: `tools/draw_results.py`."""
 
 import argparse
 import os
@@ -37,24 +37,23 @@ def compare(
     Args:
         ann_file: Annotations in COCO's format.
         images: Folder of the images.
-        results: Key points in COCO's results format, as `tools/test.py`
+        results: Keypoints in COCO's results format, as `tools/test.py`
             writes them with `test_evaluator.outfile_prefix`.
-        out_dir: Where the pictures go; `overview.jpg` shows them together.
-        count: How many images, drawn by lot among those with people.
-        score_thr: Key points below this score are not drawn.
-        seed: Of the lot.
-        metainfo: MMPose's description of the data set, whose key points and
-            limbs are drawn; None: those of the annotations' categories.
-        overwrite: Whether pictures of these names are replaced, unless they
-            are among the images.
+        out_dir: Output folder; `overview.jpg` shows several drawings together.
+        count: Number of images, a random sample of those with labelled people.
+        score_thr: Keypoints below this score are not drawn.
+        seed: Seed of the sample.
+        metainfo: Dataset description whose keypoints and limbs are drawn; None: those of the
+            categories in the annotations.
+        overwrite: Whether existing files are replaced, except for input images.
 
     Returns:
-        The pictures written, the overview last.
+        The files that were written, the overview last.
 
     Raises:
-        DatasetError: If a file is missing or holds something else.
-        WorkDirError: If a picture would overwrite an image or, without
-            `overwrite`, any other file, or cannot be written.
+        DatasetError: If a file is missing or has another content.
+        WorkDirError: If a file cannot be written, or would overwrite an input image or, without
+            `overwrite`, any other file.
     """
     check_writable_dir(Path(out_dir), '--out')
     truth = CocoFile(ann_file)
@@ -95,7 +94,7 @@ def compare(
 
 
 def _flat(images: list[dict]) -> Iterator[str]:
-    """Names in one folder for images of several, no two the same."""
+    """Get unique file names in one folder for images of several folders."""
     used = {_OVERVIEW}
     for image in images:
         flat = Path(image['file_name']).with_suffix('').as_posix().lstrip('/')
@@ -109,7 +108,7 @@ def _flat(images: list[dict]) -> Iterator[str]:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """What is in a folder of images, which may be the output's."""
+    """List the folder of images, which may also be the output folder."""
     try:
         return list(folder.iterdir())
     except OSError:
@@ -117,14 +116,14 @@ def _files_of(folder: Path) -> list[Path]:
 
 
 def _check_pictures(paths: list[Path], inputs: list, overwrite: bool) -> None:
-    """Refuse to replace an image, or without leave anything else."""
+    """Check that no input image and, without `overwrite`, no other file is replaced."""
     check_not_input(paths, '--out', inputs)
     there = [path for path in paths if os.path.lexists(path)]
     if there and not overwrite:
         raise WorkDirError(
-            f'--out: {there[0]} is there already'
+            f'--out: {there[0]} already exists'
             f'{", and more" if len(there) > 1 else ""}: choose another '
-            'folder, or replace the pictures with --overwrite'
+            'folder, or replace the files with --overwrite'
         )
 
 
@@ -139,9 +138,8 @@ def _skeleton(truth: CocoFile, metainfo: str | None) -> Skeleton:
     """Get the skeleton of the description, or of the first category with keypoints."""
     if metainfo is not None:
         return Skeleton.from_metainfo(read_metainfo(metainfo, '--metainfo'))
-    for category in truth.entries('categories'):
-        if category.get('keypoints'):
-            return Skeleton.from_coco(category)
+    for category in truth.keypoint_categories():
+        return Skeleton.from_coco(category)
     raise DatasetError(
         f'{truth.path}: no category has keypoints, their names: give a description of the data set '
         'with --metainfo'
@@ -194,7 +192,7 @@ def _pair(
     skeleton: Skeleton,
     score_thr: float,
 ) -> np.ndarray:
-    """Left the annotations, right the predictions, with captions."""
+    """Draw the annotations on the left and the predictions on the right, with captions."""
     left, right = image.copy(), image.copy()
     for person in people:
         if _is_labelled(person):
@@ -218,13 +216,13 @@ def _caption(image: np.ndarray, text: str) -> np.ndarray:
 def overview(
     pictures: list[np.ndarray], columns: int = 2, width: int = 640, limit: int = 8
 ) -> np.ndarray:
-    """Pictures in columns of one width, filled so that they end evenly.
+    """Arrange images in columns of equal width, so that the columns have similar heights.
 
     Args:
         pictures: Each (H, W, 3), uint8, BGR; sizes may differ.
-        columns: How many.
-        width: Of a column, in pixels.
-        limit: How many pictures at most.
+        columns: Number of columns.
+        width: Width of a column in pixels.
+        limit: Maximum number of images.
 
     Returns:
         (H', columns * width, 3), uint8, BGR.
@@ -248,7 +246,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/draw_results.py`."""
     parser = argparse.ArgumentParser(description='Draw predictions beside the ground truth.')
     parser.add_argument('ann_file', help='annotations in COCO format')
-    parser.add_argument('results', help='key points in COCO results format')
+    parser.add_argument('results', help='keypoints in COCO results format')
     parser.add_argument('--images', required=True, metavar='DIR')
     parser.add_argument('--out', required=True, metavar='DIR')
     parser.add_argument('--count', type=int, default=12, metavar='N')
@@ -257,18 +255,18 @@ def main(argv: list[str] | None = None) -> None:
         type=float,
         default=0.3,
         metavar='S',
-        help='leave out key points below this score (default: 0.3)',
+        help='leave out keypoints below this score (default: 0.3)',
     )
     parser.add_argument(
         '--metainfo',
         metavar='FILE',
         help="draw the limbs of this description of the data set (MMPose's, "
-        'a .py file) and not those of the annotations',
+        'a .py file) instead of those of the annotations',
     )
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='replace pictures of an earlier run; images that are read are never replaced',
+        help='replace files of an earlier run; input images are never replaced',
     )
     args = parser.parse_args(argv)
     written = compare(

@@ -1,4 +1,4 @@
-"""Run the main function of a command-line tool: error messages and exit statuses."""
+"""Run the main function of a command-line tool with error messages and exit statuses."""
 
 import atexit
 import gc
@@ -20,27 +20,27 @@ from ..errors import PoseBackbonesError
 from ..utils.files import FULL
 from .stopping import LOST, NO_ANSWER, NOTE, STOPPED, Stop, Stopped, lost_process, say
 
-#: exit status for an error of the user's making, as argparse has it
+#: exit status after a user error, the same as that of argparse
 USER_ERROR = 2
-#: exit status if another process of the run is gone, or does not answer
+#: exit status if another process of the run has ended or does not respond
 LOST_PROCESS = 3
-_GATHER = 2.0  # seconds
+_GATHER_TIME = 2.0  # seconds in which the other processes notice the same error
 
 
 def run(main: Callable[[list[str] | None], object], stoppable: bool = True) -> None:
-    """Run a tool: a user's error becomes one message and exit status 2.
+    """Run a tool and turn its errors into one-line messages and exit statuses.
 
-    So does what the system refuses, as on a full disk. Ctrl-C and SIGTERM
-    end the tool with one line as well, with status 130 and 143. A number
-    that `main` returns is the exit status. Set POSE_BACKBONES_DEBUG=1 to see
+    A `PoseBackbonesError` or an `OSError`, such as on a full disk, prints one message and exits
+    with status 2. Ctrl-C and SIGTERM also print one line, and exit with status 130 and 143. If
+    `main` returns an integer, it becomes the exit status. Set `POSE_BACKBONES_DEBUG=1` to print
     the traceback as well.
 
     Args:
-        main: Takes the arguments; None stands for those of the command line.
-        stoppable: Whether signals are handled; without it, `main` does that.
+        main: The main function. It is called with None, for the arguments of the command line.
+        stoppable: Whether to handle signals. If False, `main` handles them.
     """
-    logging.raiseExceptions = False  # of a log file on a full disk
-    _print_any_name()
+    logging.raiseExceptions = False  # a log file on a full disk prints no tracebacks
+    _escape_unencodable_output()
     stop = Stop()
     with stop if stoppable else nullcontext():
         try:
@@ -49,32 +49,32 @@ def run(main: Callable[[list[str] | None], object], stoppable: bool = True) -> N
                 status = status if isinstance(status, int) else 0
                 stop.leave_with(status)
                 if status > STOPPED:
-                    stop.leave_note(NOTE, '')  # `main` has said it
+                    stop.leave_note(NOTE, '')  # `main` has printed a message
                 _end_data_workers()
             except SystemExit:
                 raise
             except BaseException as error:
                 _end(stop, error)
-        except Stopped as error:  # which came while an error was handled
+        except Stopped as error:  # raised while another error was handled
             _end(stop, error)
         _leave_processes(status)
     if status:
         sys.exit(status)
 
 
-def _print_any_name() -> None:
-    """Let names of files be printed that the output's encoding lacks."""
+def _escape_unencodable_output() -> None:
+    """Escape characters that the encoding of the output does not have, as in file names."""
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, 'errors', None) == 'strict' and hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
 
 
 def _end(stop: Stop, error: BaseException) -> None:
-    """End the process after an error, or raise it if it is none of a user's.
+    """Exit after an error of the user or the system, or raise any other error.
 
     Args:
-        stop: Which signal it is due to, if any.
-        error: That `main` has raised.
+        stop: The signal handling, with the number of the signal that caused the error, if any.
+        error: The exception that `main` has raised.
     """
     if stop.number is not None:
         if os.environ.get('POSE_BACKBONES_DEBUG'):
@@ -86,12 +86,12 @@ def _end(stop: Stop, error: BaseException) -> None:
         _exit(STOPPED + stop.number)
     reason = lost_process(error)
     if reason is not None and stop.launcher.folder is not None:
-        # The launcher knows which one it was.
+        # The launcher knows which process has ended.
         stop.leave_note(LOST, reason)
         stop.leave_note(NOTE, stop.note())
         stop.leave_with(LOST_PROCESS)
-        if reason == NO_ANSWER:  # the others will miss it soon
-            time.sleep(_GATHER)
+        if reason == NO_ANSWER:  # the other processes time out soon, too
+            time.sleep(_GATHER_TIME)
         _exit(LOST_PROCESS)
     status = USER_ERROR
     if isinstance(error, PoseBackbonesError):
@@ -101,24 +101,24 @@ def _end(stop: Stop, error: BaseException) -> None:
     elif reason is not None:
         message, status = f'{reason}; {stop.note()}', LOST_PROCESS
     else:
-        raise  # with its traceback
+        raise
     if os.environ.get('POSE_BACKBONES_DEBUG'):
         traceback.print_exception(error)
     stop.leave_with(status)
-    if stop.launcher.first_to_say(message):
+    if stop.launcher.claim_message(message):
         say(f'error: {message}')
-    # Without waiting for data workers and process groups.
+    # Do not wait for data workers and process groups.
     _exit(status)
 
 
 def _end_data_workers() -> None:
-    """Let data workers end, which have files in the temporary folder."""
+    """Shut down the data workers, so that they remove their temporary files."""
     if not multiprocessing.active_children():
         return
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises
-    for one in gc.get_objects():
-        if issubclass(type(one), _MultiProcessingDataLoaderIter):
-            one._shutdown_workers()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises
+    for candidate in gc.get_objects():
+        if issubclass(type(candidate), _MultiProcessingDataLoaderIter):
+            candidate._shutdown_workers()
 
 
 def _exit(status: int) -> None:
@@ -128,11 +128,14 @@ def _exit(status: int) -> None:
 
 
 def _leave_processes(status: int) -> None:
-    """End this process's part in a distributed run, with an exit status.
+    """Leave the process group of a distributed run.
 
-    Threads of gloo that are left to the end of the interpreter abort it now
-    and then (https://github.com/pytorch/pytorch/pull/179291); so where they
-    run, what is registered for the exit is done and the rest is skipped.
+    Gloo threads that still run when the interpreter shuts down sometimes abort the process
+    (https://github.com/pytorch/pytorch/pull/179291). With the gloo backend, this function
+    therefore runs the exit handlers and ends the process itself.
+
+    Args:
+        status: The exit status.
     """
     if not dist.is_initialized():
         return
@@ -146,7 +149,7 @@ def _leave_processes(status: int) -> None:
 
 
 def _message(error: Exception) -> str:
-    """The message itself; a data worker's arrives behind its traceback."""
+    """Return the message of an error, without the traceback that a data worker adds."""
     text = str(error).strip()
     if 'in DataLoader worker process' in text:
         text = text.split('\n')[-1].split('Error: ', 1)[-1]
@@ -154,7 +157,7 @@ def _message(error: Exception) -> str:
 
 
 def _system_message(error: OSError) -> str:
-    """What the system has refused, and for which file."""
+    """Return the path and the reason of a system error."""
     if error.errno is None or error.strerror is None:
         text = _message(error) or type(error).__name__
         return re.sub(r'^\[Errno \d+\] ', '', text)
@@ -165,5 +168,5 @@ def _system_message(error: OSError) -> str:
     ]
     text = ': '.join([' -> '.join(names), error.strerror] if names else [error.strerror])
     if error.errno in FULL:
-        text += ': make room there, or choose another folder'
+        text += ': free some space there, or choose another directory'
     return text

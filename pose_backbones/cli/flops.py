@@ -14,6 +14,7 @@ from torch import nn
 from ..configs import building, load_config
 from ..errors import ConfigError
 from ..preflight import check_types
+from ..registry import class_attribute
 
 
 class TensorForward(nn.Module):
@@ -71,10 +72,9 @@ def measure(
 def _thawed(model: dict) -> dict:
     """A copy of a model's config in which nothing is frozen."""
     model = copy.deepcopy(model)
-    if 'frozen_stages' in model['backbone']:
-        model['backbone']['frozen_stages'] = -1
-    if 'finetune_flip' in model:
-        model['finetune_flip'] = False
+    for part, default in ((model, {}), (model['backbone'], {'frozen_stages': -1})):
+        changes = class_attribute(part, 'without_freezing', default)
+        part.update({name: value for name, value in changes.items() if name in part})
     return model
 
 

@@ -1,4 +1,4 @@
-"""Predictions for a test set whose labels nobody has: `--format-only`."""
+"""Predictions for a test set without public labels: `tools/test.py --format-only`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +21,12 @@ from ..utils.files import check_writable_file
 
 @dataclass(frozen=True)
 class CocoSubmission:
-    """What a test run leaves for COCO's evaluation server.
+    """The file that a test run writes for COCO's evaluation server.
 
     Args:
-        image_list: File with the images of the split.
-        folder: To write into.
-        name: Of the method.
+        image_list: JSON file with the images of the split.
+        folder: Folder of the file.
+        name: Name of the method.
     """
 
     image_list: str
@@ -35,32 +35,32 @@ class CocoSubmission:
 
     @property
     def prefix(self) -> str:
-        """Where the metric is to write its results."""
+        """Prefix of the files that the metric writes."""
         return str(Path(self.folder, submission_name(self.image_list, self.name)))
 
     def check_dataset(self, dataset) -> None:
-        """Refuse a data set with other key points than COCO's.
+        """Check that a data set has as many keypoints as COCO.
 
         Args:
-            dataset: The one that is tested on.
+            dataset: The test set.
 
         Raises:
-            DatasetError: With the number of key points.
+            DatasetError: With the number of keypoints.
         """
         count = dataset.metainfo['num_keypoints']
         if count != NUM_VALUES // 3:
             raise DatasetError(
                 f'--format-only: the server of COCO takes {NUM_VALUES // 3} '
-                f'key points, but the data set has {count}'
+                f'keypoints, but the data set has {count}'
             )
 
     @property
     def _results(self) -> Path:
-        """What the metric has written."""
+        """Results that the metric writes."""
         return Path(f'{self.prefix}.keypoints.json')
 
     def check_writable(self) -> None:
-        """Try whether the zip file can be written.
+        """Check that the zip file can be written.
 
         Raises:
             WorkDirError: With the path and the reason.
@@ -69,25 +69,25 @@ class CocoSubmission:
 
     @contextmanager
     def cleaned_up(self) -> Iterator[None]:
-        """Remove what the metric has written, also after an error."""
+        """Remove the results of the metric on exit, also after an error."""
         try:
             yield
         finally:
             self._results.unlink(missing_ok=True)
 
     def write(self) -> Path:
-        """Make the zip file of the results that the metric has written.
+        """Write the zip file from the results that the metric has written.
 
         Returns:
             The zip file.
 
         Raises:
-            DatasetError: If the server would refuse them.
+            DatasetError: If the server would reject the results.
         """
         path, kept, left_out = write_submission(
             str(self._results), self.image_list, self.folder, self.name
         )
-        note = f' ({left_out} left out: 20 an image are taken)'
+        note = f' ({left_out} left out: at most 20 per image are accepted)'
         print_log(
             f'{kept} results written to {path}' + (note if left_out else ''), logger='current'
         )
@@ -95,19 +95,19 @@ class CocoSubmission:
 
 
 def enable_format_only(cfg: Config, name: str | None) -> CocoSubmission | None:
-    """Make a test write predictions and measure nothing, in place.
+    """Change a config, in place, so that a test writes predictions and evaluates nothing.
 
     Args:
         cfg: A config with its `work_dir`, where the file is written.
-        name: Of the method, for COCO; None is the config's own.
+        name: Name of the method, for COCO; None: the name of the config.
 
     Returns:
-        What is left to do after the test; None for MPII, whose metric
+        For COCO, the file that is still to be written after the test; None for MPII, whose metric
         writes the file itself.
 
     Raises:
-        ConfigError: If the config's metric has no such file, or the name
-            does not fit.
+        ConfigError: If there is no such file for the metric of the config, or the server does not
+            accept the name.
     """
     metrics = as_list(cfg.get('test_evaluator'))
     kinds = [METRICS.get(metric['type']) for metric in metrics]
@@ -115,7 +115,7 @@ def enable_format_only(cfg: Config, name: str | None) -> CocoSubmission | None:
         if name is not None:
             raise ConfigError(f'--submission-name {name}: the file of MPII is called pred.mat')
         metrics[0].update(format_only=True, outfile=str(Path(cfg.work_dir, 'pred.mat')))
-        # Nothing is measured by head boxes, which the test split lacks.
+        # The test split has no head boxes, and nothing is evaluated.
         cfg.test_dataloader.dataset.headbox_file = None
         return None
     if kinds != [CocoMetric]:
@@ -128,7 +128,7 @@ def enable_format_only(cfg: Config, name: str | None) -> CocoSubmission | None:
     if iou_type != 'keypoints':
         raise ConfigError(
             f'--format-only: test_evaluator.iou_type is {iou_type!r}: the '
-            "server of COCO takes 'keypoints' (17 a person)"
+            "server of COCO takes 'keypoints' (17 per person)"
         )
     dataset = cfg.test_dataloader.dataset
     image_list = metrics[0].get('ann_file') or str(
@@ -142,10 +142,10 @@ def enable_format_only(cfg: Config, name: str | None) -> CocoSubmission | None:
 
 
 def check_image_list(cfg: Config, submission: CocoSubmission) -> None:
-    """Refuse a test on images that the split does not have.
+    """Check that the test images belong to the split.
 
     Args:
-        cfg: A config whose test data was found.
+        cfg: A config whose test data exists.
         submission: From `enable_format_only`.
 
     Raises:
@@ -154,7 +154,7 @@ def check_image_list(cfg: Config, submission: CocoSubmission) -> None:
     dataset = cfg.test_dataloader.dataset
     annotations = str(Path(dataset.get('data_root') or '.', dataset.ann_file))
     if Path(annotations).resolve() == Path(submission.image_list).resolve():
-        return  # the detections were compared with it already
+        return  # the detections have been compared with it
     if dataset.get('bbox_file'):
         boxes = read_coco(dataset.bbox_file, 'detections')
         check_detections(boxes, read_coco(submission.image_list))

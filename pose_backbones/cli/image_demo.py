@@ -1,4 +1,4 @@
-"""What `demo/top_down_img_demo.py` runs."""
+"""Command line of `demo/top_down_img_demo.py`: draw poses for the boxes of a COCO file."""
 
 import argparse
 from pathlib import Path
@@ -13,10 +13,10 @@ from ..utils.images import write_image
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line, named as in MMPose 0.x."""
+    """Parse the command line, whose options are named as in MMPose 0.x."""
     parser = argparse.ArgumentParser(
-        description='Draw the poses of people whose boxes are in a COCO '
-        'annotation file. For more, see tools/infer.py.'
+        description='Draw the poses of the people whose bounding boxes are in a COCO annotation '
+        'file. tools/infer.py has more options.'
     )
     parser.add_argument('pose_config', metavar='CONFIG')
     parser.add_argument('pose_checkpoint', metavar='CHECKPOINT')
@@ -24,24 +24,26 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--img-root',
         default='',
         metavar='DIR',
-        help='folder of the images (default: the current one)',
+        help='directory of the images (default: the current one)',
     )
     parser.add_argument(
         '--json-file', required=True, metavar='FILE', help='images and annotations in COCO format'
     )
     parser.add_argument(
-        '--show', action='store_true', help='show each picture in a window until a key is pressed'
+        '--show', action='store_true', help='show each image in a window until a key is pressed'
     )
     parser.add_argument(
-        '--out-img-root', metavar='DIR', help='folder for the pictures, vis_0.jpg, vis_1.jpg, …'
+        '--out-img-root',
+        metavar='DIR',
+        help='directory for the drawn images, vis_0.jpg, vis_1.jpg, …',
     )
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU, if there is one)')
+    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if available)')
     parser.add_argument(
         '--kpt-thr',
         type=float,
         default=0.3,
         metavar='S',
-        help='draw key points from this score on (default: 0.3)',
+        help='draw keypoints with at least this score (default: 0.3)',
     )
     args = parser.parse_args(argv)
     if not args.show and not args.out_img_root:
@@ -50,13 +52,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `demo/top_down_img_demo.py`.
+    """Draw the poses of the people in a COCO annotation file.
 
     Args:
-        argv: The arguments; None stands for those of the command line.
+        argv: Command-line arguments. Default: `sys.argv[1:]`.
 
     Raises:
-        PoseBackbonesError: If the command cannot work.
+        PoseBackbonesError: If an argument or an input file is invalid.
     """
     args = parse_args(argv)
     images = _image_paths(args.json_file, args.img_root)
@@ -65,24 +67,24 @@ def main(argv: list[str] | None = None) -> None:
         check_writable_dir(out, '--out-img-root')
     if out is not None and any(out.glob('vis_*.jpg')):
         raise WorkDirError(
-            f'--out-img-root {out} has pictures of another run: remove them, '
-            'or choose another folder'
+            f'--out-img-root {out} contains images of another run: remove them, '
+            'or choose another directory'
         )
     inferencer = PoseInferencer(args.pose_config, args.pose_checkpoint, device=args.device)
     for result in inferencer(images, args.json_file, strict=True):
-        picture = result.draw(threshold=args.kpt_thr)
+        image = result.draw(threshold=args.kpt_thr)
         if out is not None:
             with convert_write_errors(out, '--out-img-root'):
                 out.mkdir(parents=True, exist_ok=True)
-                write_image(out / f'vis_{result.index}.jpg', picture)
+                write_image(out / f'vis_{result.index}.jpg', image)
         if args.show:
-            cv2.imshow(result.name, picture)
+            cv2.imshow(result.name, image)
             cv2.waitKey(0)
             cv2.destroyWindow(result.name)
 
 
 def _image_paths(json_file: str, folder: str) -> list[str]:
-    """Of the images of a COCO file."""
+    """Return the paths of the images that a COCO file lists."""
     file = CocoFile(json_file)
     images = file.entries('images')
     file.check('image', images, has('file_name'))
@@ -90,7 +92,7 @@ def _image_paths(json_file: str, folder: str) -> list[str]:
     for path in paths:
         if not Path(path).is_file():
             raise DatasetError(
-                f'{json_file} has the image {path}, which is not there: is '
-                f'--img-root {folder or "(the current folder)"} its folder?'
+                f'{json_file} lists the image {path}, which does not exist: check that '
+                f'--img-root {folder or "(the current directory)"} is the directory of the images'
             )
     return paths

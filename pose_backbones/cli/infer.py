@@ -9,12 +9,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import ConfigError, PoseBackbonesError, WorkDirError
-from ..inference.annotated_outputs import Drawings
 from ..inference.boxes import WHOLE_IMAGE
 from ..inference.detector import load_detector
-from ..inference.export import JOURNAL, PREDICTIONS, TABLE, Journal, write_predictions, write_table
+from ..inference.export import PREDICTIONS, TABLE, AnnotatedOutputs, write_predictions, write_table
 from ..inference.inferencer import PoseInferencer
 from ..inference.inputs import Inputs
+from ..inference.journal import JOURNAL, Journal
 from ..inference.pose_result import PoseResult
 from ..inference.prediction_stream import Results
 from ..inference.video_reader import is_video
@@ -30,6 +30,7 @@ from ..utils.files import (
     remove_empty,
 )
 from ..utils.lock import LOCK, lock_directory
+from .allocator import keep_freed_memory
 from .infer_options import PICTURES, parse_args
 from .stopping import finishing, when_stopped
 
@@ -58,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     inputs = Inputs(
         [int(one) if one.isdecimal() and not Path(one).exists() else one for one in args.inputs]
     )
+    if args.keep_freed_memory:
+        keep_freed_memory()
     with _taking(out):
         _check_out(out, args.resume)  # again, now under the lock
         return _infer(args, inputs, out)
@@ -65,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
     """Find the poses; the exit status."""
-    drawings = Drawings(
+    annotated = AnnotatedOutputs(
         out / PICTURES,
         inputs.parts,
         args.draw,
@@ -73,11 +76,11 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
     )
     files = [out / JOURNAL, out / PREDICTIONS, out / TABLE]
     check_not_input(
-        [*files, *drawings.paths],
+        [*files, *annotated.paths],
         '--out',
         [*inputs.parts, args.boxes, args.weights, args.model, args.detector, args.detector_weights],
     )
-    pictures = [out / PICTURES / name for name in drawings.names]
+    pictures = [out / PICTURES / name for name in annotated.names]
     check_no_symlinks([*files, *(path.parent for path in pictures)], out, '--out')
     if args.resume:
         remove_drafts([*files, out / PROBE_FILE, *pictures])
@@ -86,14 +89,14 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
     with _writing_to(out):
         journal = Journal(out, _settings(args, inputs.parts), args.save_every, args.resume)
         try:
-            _run(results, journal, drawings)
+            _run(results, journal, annotated)
         finally:
             with finishing():  # after a signal, too
                 journal.close()
                 people = write_predictions(out / PREDICTIONS, journal.entries())
                 write_table(out / TABLE, journal.entries(), names)
                 print(f'{people} people in {out / PREDICTIONS}')
-    return _report(journal, drawings.failures)
+    return _report(journal, annotated.failures)
 
 
 def _is_run(out: Path) -> bool:
@@ -194,26 +197,28 @@ def _writing_to(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _run(results: Results, journal: Journal, drawings: Drawings) -> None:
+def _run(results: Results, journal: Journal, annotated: AnnotatedOutputs) -> None:
     """Write each result when it is known."""
     part, index = journal.next_part, journal.next_index
 
     def end_part() -> None:
         if is_video(results.inputs.parts[part]):
-            drawings.close()
+            annotated.close()
             journal.end_video(part, index)
 
     with (
-        drawings,
-        closing(results.since(part, index)) as items,
-        tqdm(total=results.inputs.announced(), initial=index, unit=' images', disable=None) as bar,
+        annotated,
+        closing(results.iterate_from(part, index)) as items,
+        tqdm(
+            total=results.inputs.announced_count(), initial=index, unit=' images', disable=None
+        ) as bar,
     ):
         for of, item in items:
             if of != part:
                 end_part()
             part, index = of, item.index
             if isinstance(item, PoseResult):
-                drawings.add(item, part)
+                annotated.add(item, part)
                 journal.add(item, part)
             else:
                 journal.add_failure(item)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..inference.detector import DETECTORS
-from ..inference.export import JOURNAL, PREDICTIONS, TABLE
+from ..inference.export import PREDICTIONS, TABLE
+from ..inference.journal import JOURNAL
 from .options import check_counts
 
 #: folder of drawn pictures and videos
@@ -92,6 +93,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='crops, or pictures of a bottom-up model, at once (default: 32, '
         'on a CPU 8 of 256x192; 1)',
+    )
+    parser.add_argument(
+        '--keep-freed-memory',
+        action='store_true',
+        help='on a CPU under Linux: keep up to 256 MB of freed memory for the next batch; '
+        'may be faster for small models',
     )
     parser.add_argument('--half', action='store_true', help='compute in half precision')
     parser.add_argument(

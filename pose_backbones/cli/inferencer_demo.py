@@ -1,4 +1,4 @@
-"""What `demo/inferencer_demo.py` runs: MMPose's own demo, with a check."""
+"""Command line of `demo/inferencer_demo.py`: MMPose's demo, which overwrites no files."""
 
 import argparse
 import os
@@ -10,11 +10,10 @@ from ..utils.files import check_writable_dir, is_url
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `demo/inferencer_demo.py`.
+    """Check the output directories, then run MMPose's demo.
 
     Args:
-        argv: The arguments; None stands for those of the command line, which
-            are what MMPose's demo reads.
+        argv: Arguments to check. Default: `sys.argv[1:]`, which MMPose's demo parses in any case.
 
     Raises:
         WorkDirError: If a file would be overwritten.
@@ -27,16 +26,16 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check_outputs(argv: list[str] | None) -> None:
-    """Refuse folders in which MMPose's demo would overwrite files.
+    """Check that MMPose's demo overwrites no files in its output directories.
 
-    It draws each input under the input's own name, and replaces what is
-    there: with `--vis-out-dir` the folder of the images, those themselves.
+    The demo saves each drawn image under the name of the input, and replaces existing files. If
+    `--vis-out-dir` is the directory of the inputs, it would replace the inputs.
 
     Args:
-        argv: Of the demo.
+        argv: Arguments of the demo. Default: `sys.argv[1:]`.
 
     Raises:
-        WorkDirError: With the first file, or if a folder cannot be written.
+        WorkDirError: If a file would be overwritten, or a directory is not writable.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument('inputs', nargs='?', default='')
@@ -52,7 +51,7 @@ def check_outputs(argv: list[str] | None) -> None:
     ):
         if not folder or is_url(folder):
             continue
-        if suffix is None and os.path.splitext(folder)[1]:  # of one file
+        if suffix is None and os.path.splitext(folder)[1]:  # the path of a file
             folder, name = os.path.split(folder)
             outputs = [Path(folder, name)]
         else:
@@ -65,6 +64,6 @@ def check_outputs(argv: list[str] | None) -> None:
         for path in outputs:
             if os.path.lexists(path):
                 raise WorkDirError(
-                    f'{option} {folder}: {path} is there already and would '
-                    'be overwritten: choose another folder, or remove it'
+                    f'{option} {folder}: {path} already exists and would be overwritten: '
+                    'choose another directory, or remove the file'
                 )

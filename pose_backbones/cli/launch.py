@@ -1,4 +1,4 @@
-"""Starting a tool in several processes: what `tools/dist_*.sh` run."""
+"""Launch a tool in several processes: command line of `tools/dist_*.sh`."""
 
 import os
 import sys
@@ -13,42 +13,42 @@ from .stopping import LAUNCHER
 from .workers import Workers
 
 
-def _number(name: str, default: int, smallest: int = 0) -> int:
-    """A number from the environment."""
+def _integer_variable(name: str, default: int, minimum: int = 0) -> int:
+    """Return an integer from an environment variable."""
     text = os.environ.get(name, str(default))
-    if not text.isdigit() or int(text) < smallest:
-        raise LaunchError(f'{name}={text}: expected a whole number of at least {smallest}')
+    if not text.isdigit() or int(text) < minimum:
+        raise LaunchError(f'{name}={text}: expected an integer of at least {minimum}')
     return int(text)
 
 
 def torchrun_arguments(script: str, processes: int, arguments: list[str]) -> list[str]:
-    """The command line of torchrun for this machine's part of a run.
+    """Return the command-line arguments of torchrun for this machine.
 
-    The environment says the rest: NNODES (1), NODE_RANK (0), MASTER_ADDR
-    (127.0.0.1), PORT (29500).
+    The environment variables NNODES (default 1), NODE_RANK (0), MASTER_ADDR (127.0.0.1) and PORT
+    (29500) set the remaining options.
 
     Args:
-        script: The tool.
-        processes: On this machine.
-        arguments: Of the tool.
+        script: Path of the tool.
+        processes: Number of processes on this machine.
+        arguments: Arguments of the tool.
 
     Returns:
-        The arguments of `torch.distributed.run`.
+        Arguments of `torch.distributed.run`.
 
     Raises:
-        LaunchError: If a number makes no sense.
+        LaunchError: If an environment variable is invalid.
     """
-    nodes = _number('NNODES', 1, 1)
-    rank = _number('NODE_RANK', 0)
+    nodes = _integer_variable('NNODES', 1, 1)
+    rank = _integer_variable('NODE_RANK', 0)
     if rank >= nodes:
         raise LaunchError(
-            f'NODE_RANK={rank} of NNODES={nodes}: nodes count from 0, so expected 0 to {nodes - 1}'
+            f'NODE_RANK={rank} with NNODES={nodes}: expected 0 to {nodes - 1} (ranks start at 0)'
         )
     return [
         f'--nnodes={nodes}',
         f'--node_rank={rank}',
         f'--master_addr={os.environ.get("MASTER_ADDR", "127.0.0.1")}',
-        f'--master_port={_number("PORT", 29500, 1)}',
+        f'--master_port={_integer_variable("PORT", 29500, 1)}',
         f'--nproc_per_node={processes}',
         script,
         *arguments,
@@ -60,29 +60,28 @@ def torchrun_arguments(script: str, processes: int, arguments: list[str]) -> lis
 def launch(script: str, processes: str, arguments: list[str]) -> int:
     """Run a tool in several processes.
 
-    SIGINT, SIGTERM and SIGHUP end them all; SIGUSR1 and SIGUSR2 are passed
-    on to each.
+    SIGINT, SIGTERM and SIGHUP end all processes. SIGUSR1 and SIGUSR2 are forwarded to each.
 
     Args:
-        script: The tool.
-        processes: How many on this machine, as given.
-        arguments: Of the tool.
+        script: Path of the tool.
+        processes: Number of processes on this machine, as given on the command line.
+        arguments: Arguments of the tool.
 
     Returns:
-        The exit status: of the process that failed first or, if a signal
-        has ended that or this one, 128 and its number.
+        The exit status: 0, or that of the process that failed first. If a signal has ended that
+        process or the launcher, 128 + the number of the signal.
 
     Raises:
-        LaunchError: If the number is none, or over that of the GPUs, or the
-            port is taken.
+        LaunchError: If `processes` is not a positive number or exceeds the number of GPUs, or if
+            the port is in use.
     """
     if not processes.isdigit() or int(processes) < 1:
         raise LaunchError(
-            f'{processes!r} processes: expected how many to start on this machine, one for each GPU'
+            f'{processes!r} processes: expected the number to start on this machine, one per GPU'
         )
     check_devices(int(processes))
     if not torch.cuda.is_available():
-        # Share the cores; torchrun by itself gives each process one.
+        # Divide the cores among the processes; torchrun's default is one core for each.
         share = max(1, (os.cpu_count() or 1) // int(processes))
         os.environ.setdefault('OMP_NUM_THREADS', str(share))
     options = torchrun_arguments(script, int(processes), arguments)
@@ -92,11 +91,19 @@ def launch(script: str, processes: str, arguments: list[str]) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point: SCRIPT NUMBER_OF_POSITIONALS ARGUMENT…
+    """Launch a tool; the arguments are SCRIPT NUMBER_OF_POSITIONALS ARGUMENT…
 
-    The positional arguments of the tool come first, then the number of
-    processes, then the tool's options, as in
-    `dist_test.sh CONFIG CHECKPOINT 8 --out results.pkl`.
+    The positional arguments of the tool come first, then the number of processes, then the
+    options of the tool, as in `dist_test.sh CONFIG CHECKPOINT 8 --out results.pkl`.
+
+    Args:
+        argv: Command-line arguments. Default: `sys.argv[1:]`.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: If an argument is missing.
     """
     script, count, *rest = sys.argv[1:] if argv is None else argv
     count = int(count)

@@ -4,8 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from ..errors import ConfigError, DatasetError, WorkDirError
-from ..structures.coco_keypoints import KeypointFile, read_keypoint_file
+from ..errors import ConfigError, WorkDirError
+from ..structures.coco_keypoints import KeypointFile, check_same_keypoints, read_keypoint_file
 from ..structures.metainfo import Sigma, default_sigmas, measure_sigmas, write_metainfo
 from ..structures.symmetry import find_pairs, find_sides, mirrored_name
 from ..utils.files import check_not_input, check_writable_file
@@ -14,10 +14,10 @@ from ..utils.files import check_not_input, check_writable_file
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Check annotations in COCO's format, and write MMPose's "
-        'description of their key points.'
+        'description of their keypoints.'
     )
     parser.add_argument(
-        'annotations', nargs='+', help='of training, validation, …: all with the same key points'
+        'annotations', nargs='+', help='of training, validation, …: all with the same keypoints'
     )
     parser.add_argument('out', help='the description to write, a .py file')
     parser.add_argument(
@@ -47,13 +47,7 @@ def _read_all(paths: list[str], folders: list[str] | None) -> list[KeypointFile]
             'files: expected one, or one for each'
         )
     files = [read_keypoint_file(path, folder) for path, folder in zip(paths, folders)]
-    for file in files[1:]:
-        if file.names != files[0].names:
-            raise DatasetError(
-                f'{file.path} has the key points {", ".join(file.names)}: '
-                f'expected those of {files[0].path}, in its order: '
-                f'{", ".join(files[0].names)}'
-            )
+    check_same_keypoints(*files)
     return files
 
 
@@ -87,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     check_not_input(args.out, 'OUT', inputs)
     if os.path.lexists(args.out) and not args.overwrite:
         raise WorkDirError(
-            f'{args.out} is there already, perhaps with changes of yours: '
+            f'{args.out} already exists, perhaps with your changes: '
             'choose another name, or replace it with --overwrite'
         )
     check_writable_file(Path(args.out), 'OUT')
@@ -100,4 +94,4 @@ def main(argv: list[str] | None = None) -> None:
     name = args.name or Path(args.out).absolute().parent.name
     write_metainfo(args.out, name, files[0], sigmas)
     _print_summary(files, sigmas)
-    print(f'{args.out}: {len(names)} key points (out_channels of the head)')
+    print(f'{args.out}: {len(names)} keypoints (out_channels of the head)')

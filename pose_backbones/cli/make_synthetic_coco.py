@@ -1,8 +1,8 @@
-"""The command line of `tools/make_synthetic_coco.py`."""
+"""Command line of `tools/make_synthetic_coco.py`: generate a synthetic data set."""
 
 import argparse
-import time
-from datetime import timedelta
+
+from tqdm import tqdm
 
 from ..errors import DatasetError
 from ..synthetic import (
@@ -12,49 +12,29 @@ from ..synthetic import (
     make_synthetic_mpii,
 )
 
-#: --format → what makes it
+#: value of --format → function that generates the data set
 _MAKERS = {
     'coco': make_synthetic_coco,
     'mpii': make_synthetic_mpii,
     'crowdpose': make_synthetic_crowdpose,
 }
 
-#: Least time between two lines of progress, in seconds.
-_INTERVAL = 3.0
-
-
-class _Progress:
-    """Prints how many images are done, how fast, and the time left."""
-
-    def __init__(self) -> None:
-        self.start = self.last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.last < _INTERVAL:
-            return
-        self.last = now
-        rate = done / (now - self.start)
-        left = timedelta(seconds=round((total - done) / rate))
-        print(f'{done}/{total} images, {rate:.1f} images/s, {left} left', flush=True)
-
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Make a data set of drawn people in the layout of COCO '
-        'keypoints (images, annotations and detections of persons), of MPII '
-        'or of CrowdPose. The same options give the same files; a complete '
-        'data set made with the same options is left as it is.'
+        description='Generate a data set of synthetic people in the layout of COCO keypoints '
+        '(images, annotations and person detections), MPII or CrowdPose. The same options give '
+        'the same files. A complete data set that was generated with the same options is kept.'
     )
     parser.add_argument(
-        'out', metavar='OUT', help='folder to write: a new one, an empty one, or an earlier output'
+        'out', metavar='OUT', help='output directory: a new one, an empty one, or an earlier output'
     )
     parser.add_argument(
         '--format',
         choices=tuple(_MAKERS),
         default='coco',
-        help="layout and key points: COCO's, MPII's in HRNet's JSON files "
-        "with head boxes, or CrowdPose's (default: coco)",
+        help='layout and keypoints: COCO, MPII (JSON files of HRNet, with head boxes), or '
+        'CrowdPose (default: coco)',
     )
     parser.add_argument(
         '--train',
@@ -75,7 +55,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         default=0,
         metavar='N',
-        help='seed of all randomness, 0 or more; another seed gives other images (default: 0)',
+        help='random seed, 0 or more; another seed gives other images (default: 0)',
     )
     parser.add_argument(
         '--image-size',
@@ -83,51 +63,57 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         nargs=2,
         default=(384, 288),
         metavar=('W', 'H'),
-        help='nominal width and height in pixels, 64 to 4096; some images '
-        'are upright or up to 20 %% smaller (default: 384 288)',
+        help='nominal width and height in pixels, 64 to 4096; some images are in portrait '
+        'orientation or up to 20 %% smaller (default: 384 288)',
     )
     parser.add_argument(
         '--people',
         type=int,
         nargs=2,
         metavar=('MIN', 'MAX'),
-        help='number of people in the foreground of an image, 0 to 12; they '
-        'stand closer in some images than in others (default: 1 8 for '
-        'crowdpose; else up to 5, most of them apart)',
+        help='range of the number of people in the foreground of an image, 0 to 12; how close '
+        'together they stand varies (default: 1 8 for crowdpose; up to 5, mostly apart, for the '
+        'others)',
     )
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='replace what this tool wrote to OUT with other options; files '
-        'of others are never touched',
+        help='replace an output of this tool in OUT that was generated with other options; '
+        'other files are never changed',
     )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/make_synthetic_coco.py`.
+    """Generate a synthetic data set.
 
     Args:
-        argv: The arguments; None stands for those of the command line.
+        argv: Command-line arguments. Default: `sys.argv[1:]`.
 
     Raises:
-        DatasetError: An option is out of range, or OUT cannot be written.
+        DatasetError: If an option is out of range, or OUT cannot be written.
     """
     args = _parse(argv)
     options = {} if args.people is None else {'people': tuple(args.people)}
-    try:
-        result = _MAKERS[args.format](
-            args.out,
-            args.train,
-            args.val,
-            seed=args.seed,
-            image_size=tuple(args.image_size),
-            overwrite=args.overwrite,
-            progress=_Progress(),
-            **options,
-        )
-    except SyntheticDataError as error:
-        raise DatasetError(str(error)) from error
+    with tqdm(unit=' images', disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            result = _MAKERS[args.format](
+                args.out,
+                args.train,
+                args.val,
+                seed=args.seed,
+                image_size=tuple(args.image_size),
+                overwrite=args.overwrite,
+                progress=show,
+                **options,
+            )
+        except SyntheticDataError as error:
+            raise DatasetError(str(error)) from error
     text = f'{result.images} images, {result.people} people'
     if result.existed:
         print(f'already there: {text} in {result.out_dir}')

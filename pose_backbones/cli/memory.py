@@ -16,6 +16,7 @@ from torch import nn
 
 from ..configs import building, load_config
 from ..errors import ConfigError
+from ..models.layers import watch_saved_tensors
 from ..preflight import check_types
 from .flops import input_shape
 
@@ -53,13 +54,12 @@ def record_kept(model: nn.Module) -> Iterator[dict[int, int]]:
     }
     kept = {}
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
+    def record(tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+    with watch_saved_tensors(record):
         yield kept
 
 
@@ -129,10 +129,9 @@ def _variants(cfg: Config) -> tuple[dict, dict]:
             'checkpointing to measure: expected one with the argument '
             'with_cp'
         )
-    plain = {**backbone, 'with_cp': False}
-    if 'use_checkpoint' in parameters:  # of some blocks, as UniFormer has it
-        plain['use_checkpoint'] = False
-    if backbone.get('with_cp') or backbone.get('use_checkpoint'):
+    without = getattr(kind, 'without_checkpointing', {'with_cp': False})
+    plain = {**backbone, **without}
+    if any(backbone.get(name) for name in without):
         return plain, dict(backbone)
     return plain, {**plain, 'with_cp': True}
 

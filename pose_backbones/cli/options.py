@@ -1,4 +1,4 @@
-"""Options that several command-line tools share, and how they change a config."""
+"""Command-line options that several tools share, and their effect on a config."""
 
 import argparse
 import os
@@ -15,24 +15,24 @@ _SPLITS = ('train', 'val', 'test')
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Options that training and testing share, named as MMPose names them."""
+    """Add the options that training and testing share, named as in MMPose."""
     parser.add_argument(
-        '--work-dir', help='folder of logs and results (default: work_dirs/<name of the config>)'
+        '--work-dir', help='directory of logs and results (default: work_dirs/<name of the config>)'
     )
     parser.add_argument(
         '--data-root',
         metavar='DIR',
-        help="take the data set from this folder in place of the config's `data_root`",
+        help="directory of the data set, in place of the config's `data_root`",
     )
     parser.add_argument(
         '--non-strict',
         action='store_true',
-        help='load a checkpoint that fits in part, and list what was left '
-        'out; without it, every tensor has to fit',
+        help='load a checkpoint that matches only in part, and log the missing, unexpected and '
+        'mismatched keys; without it, every tensor must match',
     )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--amp', action='store_true', help='use automatic mixed precision')
     parser.add_argument(
-        '--show-dir', metavar='DIR', help='draw predictions into pictures in this folder'
+        '--show-dir', metavar='DIR', help='save images with drawn predictions in this directory'
     )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument(
@@ -43,34 +43,34 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1,
         metavar='S',
-        help='seconds that a window stays (default: 1)',
+        help='seconds to show each window (default: 1)',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='set values of the config, such as model.backbone.with_cp=True or out_indices="[0,3]"',
+        help='override config entries, as in model.backbone.with_cp=True or out_indices="[0,3]"',
     )
     parser.add_argument(
         '--launcher',
         choices=LAUNCHERS,
         default='none',
-        help='how the processes were started (default: none, a single one)',
+        help='launcher of a distributed run (default: none, a single process)',
     )
-    # torchrun hands it over in the environment, older launchers as this.
+    # torchrun sets an environment variable; older launchers pass this option.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def check_counts(args: argparse.Namespace, *names: str) -> None:
-    """Refuse numbers of things that are below one.
+    """Check that options are at least 1.
 
     Args:
-        args: A command line.
-        names: Of options, with underscores; None is left alone.
+        args: The parsed command line.
+        names: Names of the options, with underscores. A value of None is skipped.
 
     Raises:
-        ConfigError: With the option and its value.
+        ConfigError: If a value is below 1.
     """
     for name in names:
         value = getattr(args, name)
@@ -79,19 +79,19 @@ def check_counts(args: argparse.Namespace, *names: str) -> None:
 
 
 def keep_local_rank(args: argparse.Namespace) -> None:
-    """Put `--local-rank` where MMEngine looks for it."""
+    """Set the environment variable LOCAL_RANK, which MMEngine reads, from `--local-rank`."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
 
 def merge_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply the options of `cli.add_common_options`, in place.
+    """Apply the options of `add_common_options` to a config, in place.
 
     Args:
-        cfg: A config.
-        args: Its command line.
+        cfg: The config.
+        args: The parsed command line.
 
     Raises:
-        ConfigError: If an option does not go with the config.
+        ConfigError: If an option is not valid for the config.
     """
     cfg.launcher = args.launcher
     if args.work_dir is not None:
@@ -108,17 +108,17 @@ def merge_options(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _merge_values(cfg: Config, values: dict) -> None:
-    """Set values of a config by their dotted names, in place.
+    """Set entries of a config by their dotted names, in place.
 
-    What is None, such as an `init_cfg`, becomes a dict where entries of it
-    are set; MMEngine refuses that.
+    An entry that is None, such as `init_cfg`, becomes a dict if one of its keys is set.
+    MMEngine's `merge_from_dict` raises an error in that case.
 
     Args:
-        cfg: A config.
+        cfg: The config.
         values: Dotted name → value.
 
     Raises:
-        ConfigError: If a name does not go with the config.
+        ConfigError: If a name is not valid for the config.
     """
     for name in values:
         part = cfg._cfg_dict
@@ -132,7 +132,7 @@ def _merge_values(cfg: Config, values: dict) -> None:
         cfg.merge_from_dict(values)
     except (TypeError, KeyError, IndexError, ValueError, AssertionError) as error:
         raise ConfigError(
-            f'--cfg-options do not fit the config: {str(error).splitlines()[0]}'
+            f'--cfg-options are not valid for the config: {str(error).splitlines()[0]}'
         ) from error
 
 
@@ -155,21 +155,21 @@ def _enable_drawing(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:
-    """Take all data from another folder of the same layout, in place.
+    """Replace the `data_root` of a config in all data paths, in place.
 
     Args:
         cfg: A config with a top-level `data_root`.
-        data_root: The new folder.
+        data_root: The new directory, which has the same layout.
 
     Raises:
-        ConfigError: If the config has no `data_root`, or no data in it.
+        ConfigError: If the config has no `data_root`, or no path that starts with it.
     """
     old = cfg.get('data_root') or ''
     old = old.rstrip('/') + '/'
     if old == '/':
         raise ConfigError(
-            "--data-root: the config has no top-level 'data_root'; set the "
-            'paths by --cfg-options train_dataloader.dataset.data_root=…'
+            "--data-root: the config has no top-level 'data_root': set the paths with "
+            '--cfg-options train_dataloader.dataset.data_root=…'
         )
     new = data_root.rstrip('/') + '/'
 
@@ -186,9 +186,8 @@ def set_data_root(cfg: Config, data_root: str) -> None:
     ]
     if not any(move(text) != text for key in keys for text in strings_of(cfg[key])) and new != old:
         raise ConfigError(
-            f'--data-root {data_root}: no path of the config lies in its '
-            f'data_root, {old}: set the paths by --cfg-options '
-            'train_dataloader.dataset.data_root=…'
+            f'--data-root {data_root}: no path of the config starts with its data_root, {old}: '
+            'set the paths with --cfg-options train_dataloader.dataset.data_root=…'
         )
     for key in keys:
         cfg[key] = _map_strings(cfg[key], move)
@@ -196,7 +195,7 @@ def set_data_root(cfg: Config, data_root: str) -> None:
 
 
 def _map_strings(value, change: Callable[[str], str]):
-    """`value` with `change` applied to every string in it."""
+    """Return `value` with `change` applied to every string in it."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Command line of `tools/plot_training.py`."""
+"""Command line of `tools/plot_training.py`: plot the curves of a training run."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from ..report.training import plot_training
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Plot the curves of a training run: entry point of `tools/plot_training.py`."""
+    """Plot loss, accuracy and validation AP of a training run."""
     parser = argparse.ArgumentParser(
         description='Plot loss, accuracy and validation AP of a training run.'
     )

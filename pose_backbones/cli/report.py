@@ -1,4 +1,4 @@
-"""Command line of `tools/report.py`."""
+"""Command line of `tools/report.py`: write an HTML report about a test run."""
 
 import argparse
 import warnings
@@ -15,22 +15,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'calibration of scores, example images, training curves.'
     )
     parser.add_argument(
-        'results', help="results file in COCO's format, or the work dir of a test that has one"
+        'results', help='results file in COCO format, or the work dir of a test that contains one'
     )
     parser.add_argument(
         '--ann',
         metavar='FILE',
-        help="annotations in COCO's format (default: those that the config beside the results "
-        'names; the config is read, not executed)',
+        help='annotations in COCO format (default: those named in the config next to the '
+        'results; the config is parsed, not executed)',
     )
     parser.add_argument(
         '--config',
         metavar='FILE',
-        help='config of the test, executed as by tools/test.py (default: the one beside the '
-        'results, which is read, not executed)',
+        help='config of the test, executed as by tools/test.py (default: the one next to the '
+        'results, which is parsed, not executed)',
     )
     parser.add_argument(
-        '--images', metavar='DIR', help='folder of the images (default: that of the config)'
+        '--images', metavar='DIR', help='directory of the images (default: that of the config)'
     )
     parser.add_argument(
         '--out',
@@ -42,8 +42,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--metainfo',
         metavar='FILE',
-        help='dataset metainfo file of MMPose (.py), executed: names, limbs and sigmas of the '
-        'keypoints (default: from the config, or by the names of the keypoints)',
+        help="MMPose's dataset metainfo file (.py), which is executed: names, limbs and sigmas of "
+        'the keypoints (default: from the config, or by the names of the keypoints)',
     )
     parser.add_argument(
         '--logs',
@@ -56,7 +56,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         default=6,
         metavar='N',
-        help='how many of the worst and how many of the best images to draw (default: 6)',
+        help='number of worst images and number of best images to draw (default: 6)',
     )
     parser.add_argument('--pictures', type=int, help=argparse.SUPPRESS)  # deprecated
     parser.add_argument('--overwrite', action='store_true', help='replace an existing page')
@@ -64,7 +64,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write a report: entry point of `tools/report.py`."""
+    """Write an HTML report about a test run."""
     args = parse_args(argv)
     if args.pictures is not None:
         warnings.warn(

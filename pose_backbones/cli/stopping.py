@@ -1,10 +1,9 @@
-"""Ctrl-C and SIGTERM: a tool ends soon, with one line and nothing half done.
+"""Handle Ctrl-C and SIGTERM: end a tool promptly, with one message and no partial files.
 
-A signal raises `Stopped` in the main thread, so that `finally` blocks remove
-what is half written. Where the main thread does not get to it, as in a wait
-for another process, a second thread ends the process after some seconds; a
-second signal ends it at once. `tools/_start.py` does what is needed before
-this package is imported.
+A signal raises `Stopped` in the main thread, so that `finally` blocks remove partial files. If
+the main thread does not react, for example while it waits for another process, a second thread
+ends the process after a few seconds. A second signal ends the process at once. `tools/_start.py`
+handles signals until this package is imported.
 """
 
 import hashlib
@@ -21,27 +20,27 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-#: exit status of a process that a signal has stopped, less its number
+#: exit status of a process that a signal has ended, minus the number of the signal
 STOPPED = 128
-#: set for its workers by `launch`: process ID and folder, `ID:FOLDER`
+#: environment variable that `launch` sets for its workers: `PROCESS_ID:DIRECTORY`
 LAUNCHER = 'POSE_BACKBONES_LAUNCHER'
-#: in the launcher's folder, followed by the rank: what a worker leaves there
+#: prefixes of the files that workers write to the launcher's directory; the rank follows
 NOTE, LOST = 'note-', 'lost-'
-NO_ANSWER = 'another process did not answer in time'
+NO_ANSWER = 'another process did not respond in time'
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_UNHEARD = 3.0  # seconds until a main thread that does not listen is ended
-_UNWINDING = 10.0  # seconds that it has for its `finally` blocks
-#: seconds in which two signals are one; `timeout` sends its own twice
+_REACTION_TIME = 3.0  # seconds in which the main thread must react to a signal
+_UNWINDING_TIME = 10.0  # seconds for the `finally` blocks of the main thread
+#: seconds in which two signals count as one, since `timeout` sends its signal twice
 ONE_PRESS = 0.2
-_QUIT, _AGAIN = b'\0', b'\xff'  # to the second thread; no signals' numbers
-_WAIT = 2.0  # seconds in which the first process says what others say, too
+_QUIT, _AGAIN = b'\0', b'\xff'  # messages to the second thread, distinct from signal numbers
+_FIRST_RANK_TIME = 2.0  # seconds in which rank 0 prints a message that all ranks have
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised in the main thread by a signal that is to end the tool.
+    """Exception that a signal raises in the main thread to end the tool.
 
     Args:
-        number: Of the signal.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int):
@@ -50,7 +49,13 @@ class Stopped(KeyboardInterrupt):
 
 
 class Launcher:
-    """What has started this process; None of it for a single one."""
+    """The launcher that has started this process, if any.
+
+    Attributes:
+        folder: Directory for messages to the launcher. None for a process that
+            `pose_backbones.cli.launch` has not started.
+        process: ID of the parent process.
+    """
 
     def __init__(self):
         process, _, folder = os.environ.get(LAUNCHER, '').partition(':')
@@ -60,10 +65,10 @@ class Launcher:
             self.folder = Path(folder)
 
     def is_gone(self, wait: float = 0.0) -> bool:
-        """Whether it was one of ours and has ended.
+        """Return whether the process had a launcher that has ended.
 
         Args:
-            wait: Seconds to wait for it; it may be about to end.
+            wait: Seconds to wait for the launcher to end.
         """
         if self.folder is None:
             return False
@@ -73,22 +78,25 @@ class Launcher:
         return os.getppid() != self.process
 
     def remove_folder(self) -> None:
-        """Remove what a launcher that was killed has left."""
+        """Remove the directory of a launcher that was killed."""
         with suppress(OSError):
             for file in list(self.folder.iterdir()):
                 file.unlink()
             self.folder.rmdir()
 
-    def first_to_say(self, message: str) -> bool:
-        """Whether no other process of the run on this machine has said it.
+    def claim_message(self, message: str) -> bool:
+        """Return whether no other process on this machine has claimed a message.
 
-        Without a launcher of ours, the processes have nothing in common; the
-        first one speaks, and the others do if they are still there later.
+        Without a launcher of this package, the processes share no directory. Rank 0 then prints
+        the message, and each other rank prints it if it still runs two seconds later.
+
+        Args:
+            message: The message to print.
         """
         digest = hashlib.sha256(message.encode(errors='replace')).hexdigest()
         if self.folder is None:
             if rank() > 0:
-                time.sleep(_WAIT)
+                time.sleep(_FIRST_RANK_TIME)
             return True
         try:
             os.close(os.open(self.folder / digest, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -100,7 +108,7 @@ class Launcher:
 
 
 def rank() -> int:
-    """The number of this process among those of the run; 0 for one."""
+    """Return the rank of this process; 0 for a single process."""
     for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
         if os.environ.get(name, '').isdigit():
             return int(os.environ[name])
@@ -108,10 +116,10 @@ def rank() -> int:
 
 
 class Stop:
-    """Handles the signals of one process while its tool runs.
+    """Context manager that handles the signals of a process while its tool runs.
 
     Attributes:
-        number: Of the signal that stops it; None without one.
+        number: Number of the signal that stops the process; None before a signal arrives.
     """
 
     def __init__(self):
@@ -119,7 +127,7 @@ class Stop:
         self.number: int | None = None
         self._note: Callable[[], str] | None = None
         self._process = os.getpid()
-        self._status: int | None = None  # of a tool that is leaving
+        self._status: int | None = None  # exit status once the tool is ending
         self._until: float | None = None
         self._first: float | None = None
         self._ignored = False
@@ -140,7 +148,7 @@ class Stop:
         }
         self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._unraisable = sys.unraisablehook
-        sys.unraisablehook = self._swallowed
+        sys.unraisablehook = self._handle_unraisable
         self._thread = threading.Thread(target=self._watch, daemon=True, name='signals')
         self._thread.start()
         self._outer, _current = _current, self
@@ -162,17 +170,17 @@ class Stop:
         os.close(self._write)
 
     def leave_with(self, status: int) -> None:
-        """Have the next signal end the process at once, with this status."""
+        """Let the next signal end the process at once with this exit status."""
         self._status = status
 
     def say(self) -> None:
-        """Say once, for all processes of the run, that it was stopped."""
+        """Print once, for all processes of the run, that it was stopped."""
         if not self._saying.acquire(blocking=False):
             return
         note = self.note()
         if self.launcher.folder is not None:
             self.leave_note(NOTE, note)
-        # The kernel sends SIGTERM when the first thread of it ends.
+        # The kernel sends SIGTERM when the launcher's first thread ends.
         if self.launcher.is_gone(1.0 * (self.number == signal.SIGTERM)):
             if rank() == 0:
                 say(
@@ -184,14 +192,14 @@ class Stop:
             say(f'stopped; {note}')
 
     def note(self) -> str:
-        """What is kept of the work, and how to go on."""
+        """Return what the run has saved and how to continue it."""
         try:
             return self._note() if self._note else 'run the command again'
         except Exception:
             return 'run the command again'
 
     def leave_note(self, kind: str, text: str) -> None:
-        """Leave something for the launcher to say.
+        """Write a message for the launcher to print.
 
         Args:
             kind: `NOTE` or `LOST`.
@@ -206,7 +214,7 @@ class Stop:
 
     def _handle(self, number: int, _frame) -> None:
         if os.getpid() != self._process:
-            # A data worker; the main process ends it.
+            # This is a data worker, which the main process ends.
             if number != signal.SIGINT:
                 os._exit(STOPPED + number)
             return
@@ -218,28 +226,28 @@ class Stop:
             os.write(self._write, _AGAIN)
             return
         self.number = number
-        self._until = time.monotonic() + _UNWINDING
+        self._until = time.monotonic() + _UNWINDING_TIME
         raise Stopped(number)
 
-    def _swallowed(self, unraisable) -> None:
-        """Raise again what was raised where Python ignores exceptions."""
+    def _handle_unraisable(self, unraisable) -> None:
+        """Raise `Stopped` again if it was raised where Python ignores exceptions."""
         if self.number is None:
             self._unraisable(unraisable)
         elif isinstance(unraisable.exc_value, Stopped):
-            self._ignored = True  # what is raised in here, too
+            self._ignored = True  # Python also ignores what is raised in this hook
             self._until = None
             os.write(self._write, _AGAIN)
             self._ignored = False
 
     def _watch(self) -> None:
-        """The second thread: what the main thread does not get to."""
+        """Second thread: end the process if the main thread does not react."""
         until, echoes = None, 0
         while True:
             wait = None
             if until not in (None, math.inf):
                 wait = max(0.0, until - time.monotonic())
             if not select.select([self._read], [], [], wait)[0]:
-                # The main thread has more time once it has been told.
+                # The main thread gets more time once it has started to unwind.
                 if self._until is None or self._until <= time.monotonic():
                     self._end()
                 until = self._until
@@ -259,7 +267,7 @@ class Stop:
                     echoes -= 1
                 elif self._first is None:
                     self._first, self.number = now, number
-                    until = now + _UNHEARD
+                    until = now + _REACTION_TIME
                 elif now > self._first + ONE_PRESS:
                     self._end()
 
@@ -272,14 +280,14 @@ _current: Stop | None = None
 
 
 def _in_child() -> None:
-    """Set up a forked data worker."""
+    """Reset the signal handling in a forked data worker."""
     if _current is None:
         return
-    signal.set_wakeup_fd(-1)  # its signals are none of the main process's
+    signal.set_wakeup_fd(-1)  # do not report its signals to the main process
     before = sys.excepthook
 
     def hook(kind, error, trace) -> None:
-        # Of a thread that was sending when the main process ended.
+        # A thread that was sending when the main process ended raises these.
         if not isinstance(error, (ConnectionError, EOFError)):
             before(kind, error, trace)
 
@@ -290,11 +298,11 @@ os.register_at_fork(after_in_child=_in_child)
 
 
 def when_stopped(note: Callable[[], str]) -> None:
-    """Have a tool that is stopped say what is kept, and how to go on.
+    """Set the message that a stopped tool prints: what is saved, and how to continue.
 
     Args:
-        note: Called then, perhaps in another thread; gives the rest of the
-            line behind `stopped; `.
+        note: Function that returns the text after `stopped; `. It is called when the tool is
+            stopped, possibly in another thread.
     """
     if _current is not None:
         _current._note = note
@@ -302,9 +310,10 @@ def when_stopped(note: Callable[[], str]) -> None:
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """Let a block end in its own time after a first signal.
+    """Context manager that suspends the time limit of a stopped tool.
 
-    For what must be written after a stop. A second signal ends it.
+    Use it for files that must be written after the first signal. A second signal still ends the
+    process at once.
     """
     try:
         if _current is not None and _current.number is not None:
@@ -312,17 +321,17 @@ def finishing() -> Iterator[None]:
         yield
     finally:
         if _current is not None and _current.number is not None:
-            _current._until = time.monotonic() + _UNWINDING
+            _current._until = time.monotonic() + _UNWINDING_TIME
 
 
 def lost_process(error: BaseException) -> str | None:
-    """What an error says of another process of the run that has gone.
+    """Return the reason if an error is due to the loss of another process of the run.
 
     Args:
-        error: Raised in the tool.
+        error: The exception that the tool has raised.
 
     Returns:
-        The reason; None for another error.
+        The reason; None for any other error.
     """
     if not isinstance(error, RuntimeError) or not dist.is_initialized():
         return None
@@ -335,9 +344,9 @@ def lost_process(error: BaseException) -> str | None:
 
 
 def say(message: str) -> None:
-    """Write a line to the standard error output, if it is still open."""
+    """Print a line to stderr if it is still open."""
     with suppress(OSError, ValueError):
         if threading.current_thread() is threading.main_thread():
             print(message, file=sys.stderr, flush=True)
-        else:  # the main thread may be busy with that stream
+        else:  # the main thread may hold the lock of the stream
             os.write(2, f'{message}\n'.encode(errors='backslashreplace'))

@@ -1,4 +1,4 @@
-"""Evaluation of a checkpoint: what `tools/test.py` runs."""
+"""Command line of `tools/test.py`: evaluate a checkpoint."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ from .options import add_common_options, keep_local_rank, merge_options
 from .stopping import when_stopped
 from .test_outputs import TestOutputs, check_outputs
 
-#: names of metrics in MMPose 0.x → today's classes
+#: name of a metric in MMPose 0.x → classes in MMPose 1.x
 OLD_METRICS = {
     'mAP': ('CocoMetric', 'CocoWholeBodyMetric', 'PoseTrack18Metric'),
     'PCK': ('PCKAccuracy', 'JhmdbPCKAccuracy'),
@@ -30,43 +30,44 @@ OLD_METRICS = {
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `tools/test.py`."""
+    """Parse the command line of `tools/test.py`."""
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint of a pose model.')
-    parser.add_argument('config', help='a config file')
+    parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
-        help='a checkpoint, file or URL; '
-        f'{preflight.NO_CHECKPOINT} for an ensemble, whose config names those '
-        'of its members',
+        help=f'path or URL of a checkpoint; {preflight.NO_CHECKPOINT} for an ensemble, whose '
+        'config contains the checkpoints of its members',
     )
     parser.add_argument(
-        '--out', metavar='FILE', help='write the metrics here (.json, .yml or .pkl)'
+        '--out', metavar='FILE', help='write the metrics to this file (.json, .yml or .pkl)'
     )
     parser.add_argument(
-        '--dump', metavar='FILE', help='write the predictions here (.pkl), for offline evaluation'
+        '--dump',
+        metavar='FILE',
+        help='write the predictions to this file (.pkl), for offline evaluation',
     )
     parser.add_argument(
         '--eval',
         nargs='+',
         metavar='METRIC',
         choices=tuple(OLD_METRICS),
-        help="compute only these of the config's metrics, by their names "
-        f'in MMPose 0.x: {", ".join(OLD_METRICS)}',
+        help="compute only these of the config's metrics, by their names in MMPose 0.x: "
+        f'{", ".join(OLD_METRICS)}',
     )
     parser.add_argument(
-        '--badcase', action='store_true', help='collect the worst samples (BadCaseAnalysisHook)'
+        '--badcase', action='store_true', help='save the worst samples (BadCaseAnalysisHook)'
     )
     parser.add_argument(
         '--format-only',
         action='store_true',
-        help='measure nothing, and write the predictions into the work dir: '
-        "for COCO's evaluation server, person_keypoints_<split>_<name>_"
-        'results.zip; of MPII, pred.mat',
+        help='compute no metrics, and write the predictions to the work dir: for COCO, '
+        'person_keypoints_<split>_<name>_results.zip for the evaluation server; for MPII, '
+        'pred.mat',
     )
     parser.add_argument(
         '--submission-name',
         metavar='NAME',
-        help="with --format-only, the <name> of COCO's file (default: that of the config)",
+        help='with --format-only, the <name> in the file for COCO (default: name of the config)',
     )
     add_common_options(parser)
     return parser.parse_args(argv)
@@ -76,21 +77,21 @@ def merge_test_options(cfg: Config, args: argparse.Namespace) -> CocoSubmission 
     """Apply the options of `tools/test.py` to a config, in place.
 
     Args:
-        cfg: A config.
-        args: From `parse_args`.
+        cfg: The config.
+        args: The parsed command line, from `parse_args`.
 
     Returns:
-        With `--format-only` and COCO, what is written after the test.
+        The submission to write after the test, for `--format-only` and COCO; otherwise None.
 
     Raises:
-        ConfigError: If an option does not go with the config or another.
+        ConfigError: If an option is not valid for the config or excludes another option.
     """
     _check_format_options(args)
     if args.amp:
         preflight.require_gpu('--amp')
         cfg.test_cfg.fp16 = True
     if args.work_dir is None and cfg.get('work_dir') is None:
-        # Beside, not among, the files of a training run.
+        # A subdirectory keeps these files apart from those of a training run.
         args.work_dir = str(Path('work_dirs', Path(args.config).stem, 'test'))
     merge_options(cfg, args)
     cfg.load_from = args.checkpoint
@@ -116,52 +117,52 @@ def merge_test_options(cfg: Config, args: argparse.Namespace) -> CocoSubmission 
 def _check_format_options(args: argparse.Namespace) -> None:
     if not args.format_only:
         if args.submission_name is not None:
-            raise ConfigError('--submission-name goes with --format-only')
+            raise ConfigError('--submission-name requires --format-only')
         return
     for option in ('out', 'eval', 'badcase'):
         if getattr(args, option):
             raise ConfigError(
-                f'--{option} and --format-only exclude each other: nothing is measured'
+                f'--{option} and --format-only exclude each other: no metrics are computed'
             )
 
 
 def select_metrics(evaluator, names: list[str]) -> list[dict]:
-    """Keep the metrics of the old names.
+    """Select metrics by their names in MMPose 0.x.
 
     Args:
         evaluator: `test_evaluator` of a config: one metric or a list.
         names: Keys of `OLD_METRICS`.
 
     Returns:
-        The metrics asked for.
+        The configs of the selected metrics.
 
     Raises:
-        ConfigError: If the config has none of a name.
+        ConfigError: If the config has no metric of a name.
     """
-    kept = []
+    selected = []
     for name in names:
-        known = [METRICS.get(kind) for kind in OLD_METRICS[name]]
-        known = tuple(kind for kind in known if kind is not None)
-        found = [
+        classes = [METRICS.get(kind) for kind in OLD_METRICS[name]]
+        classes = tuple(cls for cls in classes if cls is not None)
+        matches = [
             metric
             for metric in as_list(evaluator)
-            if issubclass(METRICS.get(metric['type']), known)
+            if issubclass(METRICS.get(metric['type']), classes)
         ]
-        if not found:
-            has = ', '.join(str(m['type']) for m in as_list(evaluator))
+        if not matches:
+            available = ', '.join(str(m['type']) for m in as_list(evaluator))
             raise ConfigError(
                 f'--eval {name}: the config has no such metric, only '
-                f'{has or "none"} (test_evaluator)'
+                f'{available or "none"} (test_evaluator)'
             )
-        kept += [metric for metric in found if metric not in kept]
-    return kept
+        selected += [metric for metric in matches if metric not in selected]
+    return selected
 
 
 def _enable_badcase(cfg: Config, args: argparse.Namespace) -> None:
-    """Enable the hook that draws the people with the worst key points.
+    """Enable the hook that draws the instances with the worst keypoints.
 
-    Its measure, where it has none, is taken from the config. A loss is one
-    of the key points themselves, in pixels squared.
+    If the hook has no metric, set one: a loss on the keypoint coordinates, in squared pixels, or
+    the metric of the config.
     """
     hook = cfg.get('default_hooks', {}).get('badcase')
     if hook is None:
@@ -174,30 +175,32 @@ def _enable_badcase(cfg: Config, args: argparse.Namespace) -> None:
         hook.wait_time = args.wait_time
     if not hook.get('metric'):
         by_loss = hook.get('metric_type', 'loss') == 'loss'
-        hook.metric = _key_point_loss(cfg) if by_loss else _accuracy_of_one(cfg)
+        hook.metric = _keypoint_loss(cfg) if by_loss else _instance_accuracy(cfg)
 
 
-def _accuracy_of_one(cfg: Config) -> dict:
-    """The config's metric, which the hook asks for each person anew."""
+def _instance_accuracy(cfg: Config) -> dict:
+    """Return the metric of the config, which the hook computes for each instance."""
     metrics = as_list(cfg.test_evaluator)
     if len(metrics) != 1 or not issubclass(
         METRICS.get(metrics[0]['type']) or object, METRICS.get('PCKAccuracy')
     ):
-        found = ', '.join(str(metric['type']) for metric in metrics)
+        types = ', '.join(str(metric['type']) for metric in metrics)
         raise ConfigError(
-            "--badcase with metric_type='accuracy' measures each person "
-            f'alone, which test_evaluator ({found}) does not: set '
-            "default_hooks.badcase.metric=dict(type='PCKAccuracy'), and "
-            'badcase_thr to the greatest accuracy of a bad case'
+            "--badcase with metric_type='accuracy' needs a metric that can be computed for a "
+            f'single person, but test_evaluator is {types}: set '
+            "default_hooks.badcase.metric=dict(type='PCKAccuracy'), and badcase_thr to the "
+            'highest accuracy of a bad case'
         )
     return metrics[0]
 
 
-def _key_point_loss(cfg: Config) -> dict:
-    """The head's, if it is one that takes points too; not every loss of
-    heat maps does, and of an ensemble or an MSPN, none may be given."""
+def _keypoint_loss(cfg: Config) -> dict:
+    """Return the loss of the head if it also accepts coordinates, else a `KeypointMSELoss`.
+
+    Not every heatmap loss accepts coordinates, and an ensemble or an MSPN may have no loss.
+    """
     loss = (cfg.model.get('head') or {}).get('loss')
-    if isinstance(loss, dict) and str(loss.get('type')).rpartition('.')[2] == ('KeypointMSELoss'):
+    if isinstance(loss, dict) and str(loss.get('type')).rpartition('.')[2] == 'KeypointMSELoss':
         return loss
     return dict(type='KeypointMSELoss', use_target_weight=True)
 
@@ -208,15 +211,15 @@ def evaluate(
     """Check a config and evaluate its `load_from` checkpoint.
 
     Args:
-        cfg: A config as `merge_test_options` leaves it.
+        cfg: A config that `merge_test_options` has changed.
         out: File for the metrics.
-        submission: From `merge_test_options`; written after the test.
+        submission: The submission that `merge_test_options` has returned, written after the test.
 
     Returns:
         Metric → value.
 
     Raises:
-        PoseBackbonesError: If something is wrong that shows before the test.
+        PoseBackbonesError: If a check before the test fails, or an output cannot be written.
     """
     preflight.check_config(cfg, ['test'])
     if submission is not None:
@@ -232,14 +235,14 @@ def evaluate(
     outputs = TestOutputs(runner, out)
     if submission is None or runner.rank != 0:
         return outputs.test()
-    with submission.cleaned_up():  # by the process that reads the results
+    with submission.cleaned_up():  # only in the process that reads the results
         metrics = outputs.test()
         submission.write()
     return metrics
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `tools/test.py`."""
+    """Evaluate a checkpoint; `argv` defaults to `sys.argv[1:]`."""
     args = parse_args(argv)
     keep_local_rank(args)
     preflight.check_output(args.out, '--out', ('.json', '.yml', '.yaml', '.pkl'))

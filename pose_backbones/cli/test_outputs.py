@@ -1,7 +1,7 @@
-"""What a test run writes: tried before the test, written whole after it.
+"""Output files of a test: checked before the test, written atomically after it.
 
-Metrics have been shown by then, so that a disk that is full costs a file and
-not the results of the test.
+The metrics are printed before the files are written, so that a full disk does not lose the results
+of a test.
 """
 
 import io
@@ -31,31 +31,32 @@ from ..utils.files import (
     os_error_reason,
 )
 
-_METRICS_BYTES = 1 << 16  # more than a file of metrics has
-#: what metrics are told to write to; all other paths of a config are read
+_METRICS_BYTES = 1 << 16  # upper bound of the size of a metrics file
+#: keys of metrics that name output paths; all other paths of a config are inputs
 _OUTPUTS = ('out_file_path', 'outfile', 'outfile_prefix')
 
 
 def check_outputs(
     cfg: Config, out: str | None, dump: str | None, config: str, checkpoint: str
 ) -> None:
-    """Try everything that a test is to write, before any work.
+    """Check that all output files of a test can be written, before the test.
 
     Args:
-        cfg: The config of the test.
-        out, dump: Of `--out` and `--dump`.
-        config, checkpoint: Files that are read, as is what `cfg` names.
+        cfg: Config of the test.
+        out: Value of `--out`.
+        dump: Value of `--dump`.
+        config: Path of the config file, an input.
+        checkpoint: Path of the checkpoint, an input.
 
     Raises:
-        WorkDirError: For what cannot be written, or would overwrite an input
-            or another output.
+        WorkDirError: If an output is not writable, or would overwrite an input or another output.
     """
     inputs = [
         config,
         checkpoint,
-        *_files(cfg.model),
-        *_files(cfg.test_dataloader),
-        *_files(cfg.test_evaluator),
+        *_input_paths(cfg.model),
+        *_input_paths(cfg.test_dataloader),
+        *_input_paths(cfg.test_evaluator),
     ]
     files = [(out, '--out'), (dump, '--dump')]
     for metric in as_list(cfg.test_evaluator):
@@ -71,7 +72,7 @@ def check_outputs(
         real = os.path.realpath(path)
         if real in seen:
             raise WorkDirError(
-                f'{seen[real]} and {option} are the same file, {path}: choose another name for one'
+                f'{seen[real]} and {option} are the same file, {path}: choose different names'
             )
         seen[real] = option
         check_output_file(path, option, inputs, overwrite=True)
@@ -80,8 +81,8 @@ def check_outputs(
     hook = cfg.get('default_hooks', {}).get('visualization') or {}
     if hook.get('enable') and hook.get('out_dir'):
         folder = Path(cfg.work_dir, hook.out_dir)
-        for one in inputs:
-            if os.path.isdir(one) and folder.is_dir() and (os.path.samefile(one, folder)):
+        for path in inputs:
+            if os.path.isdir(path) and folder.is_dir() and os.path.samefile(path, folder):
                 raise WorkDirError(
                     f'--show-dir {folder} is a directory of the data set: choose another one'
                 )
@@ -89,15 +90,16 @@ def check_outputs(
 
 
 def _check_replaced(path: str, option: str) -> None:
-    """Refuse to replace a file that no test run has written.
+    """Check that an existing file at the path of an output is an output of a test.
+
+    Metrics are a dict of numbers, detections a list, and dumps a pickle.
 
     Args:
-        path: Of an output, which may exist.
-        option: That names it.
+        path: Path of the output, which may exist.
+        option: Name of the option that sets the path, for the message.
 
     Raises:
-        WorkDirError: If a file is there that is of another kind: metrics are
-            a dict of numbers, detections a list, dumps a pickle.
+        WorkDirError: If the file has another kind of content.
     """
     if not os.path.exists(path) or not os.path.getsize(path):
         return
@@ -105,29 +107,30 @@ def _check_replaced(path: str, option: str) -> None:
     with open_regular(path, 'output', WorkDirError) as file:
         begin = file.read(_METRICS_BYTES)
         if ending in ('.pkl', '.pickle'):
-            own = begin.startswith(b'\x80')
+            is_output = begin.startswith(b'\x80')
         elif option.startswith('outfile'):
-            own = begin.lstrip().startswith(b'[')
+            is_output = begin.lstrip().startswith(b'[')
         else:
-            own = not file.read(1) and _are_metrics(begin, ending)
-    if not own:
+            is_output = not file.read(1) and _are_metrics(begin, ending)
+    if not is_output:
         raise WorkDirError(
-            f'{option} {path} is a file that no test has written: choose another name, or remove it'
+            f'{option} {path} exists and is not an output of a test: choose another name, or '
+            'remove it'
         )
 
 
 def _are_metrics(content: bytes, ending: str) -> bool:
     try:
-        found = mmengine.load(io.StringIO(content.decode()), file_format=ending[1:])
-    except Exception:  # of JSON's or YAML's parser
+        metrics = mmengine.load(io.StringIO(content.decode()), file_format=ending[1:])
+    except Exception:  # of the JSON or YAML parser
         return False
-    return isinstance(found, dict) and all(
-        isinstance(value, (int, float)) for value in found.values()
+    return isinstance(metrics, dict) and all(
+        isinstance(value, (int, float)) for value in metrics.values()
     )
 
 
-def _files(value, root: str = '') -> Iterator[str]:
-    """The paths in a part of a config, which may name what is not there."""
+def _input_paths(value, root: str = '') -> Iterator[str]:
+    """Yield all strings in a part of a config as possible paths of inputs."""
     if isinstance(value, str):
         yield value
         yield os.path.join(root, value)
@@ -135,14 +138,14 @@ def _files(value, root: str = '') -> Iterator[str]:
         root = value.get('data_root') or root
         for key, item in value.items():
             if key not in _OUTPUTS:
-                yield from _files(item, root)
+                yield from _input_paths(item, root)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _files(item, root)
+            yield from _input_paths(item, root)
 
 
 class _KeepMetrics(Hook):
-    """Has the metrics before other hooks do something with them."""
+    """Hook that keeps the metrics before other hooks use them."""
 
     priority = 'VERY_HIGH'
     metrics: dict | None = None
@@ -152,11 +155,11 @@ class _KeepMetrics(Hook):
 
 
 class TestOutputs:
-    """Writes what a test leaves, after its metrics have been shown.
+    """Writer of the output files of a test, after the metrics are printed.
 
     Args:
-        runner: Of the test; what its metrics and hooks write is held back.
-        out: File for the metrics; its ending says the format.
+        runner: Runner of the test. The outputs of its metrics are written after the test.
+        out: File for the metrics; its suffix sets the format.
     """
 
     __test__ = False  # for pytest
@@ -166,7 +169,7 @@ class TestOutputs:
         self._out = out
         self._errors: list[str] = []
         self._dumps: list[tuple[str, list]] = []
-        self._kept = _KeepMetrics()
+        self._metrics_hook = _KeepMetrics()
 
     def test(self) -> dict[str, float]:
         """Run the test and write the outputs.
@@ -175,15 +178,15 @@ class TestOutputs:
             Metric → value.
 
         Raises:
-            WorkDirError: With everything that could not be written, in any
-                process; the rest is there.
+            WorkDirError: If files could not be written, in any process. The message lists all of
+                them; the other files are written.
         """
-        with self._held_back() as prefixes:
-            self._runner.register_hook(self._kept)
+        with self._deferred_outputs() as prefixes:
+            self._runner.register_hook(self._metrics_hook)
             try:
                 self._runner.test()
             except OSError as error:
-                if self._kept.metrics is None:
+                if self._metrics_hook.metrics is None:
                     raise
                 self._note(error.filename or self._runner.work_dir, error)
             if self._runner.rank == 0:
@@ -195,33 +198,33 @@ class TestOutputs:
         if any(errors):
             text = '; '.join(dict.fromkeys(chain(*errors)))
             raise WorkDirError(f'{text}. The metrics were printed above and are not lost')
-        return self._kept.metrics
+        return self._metrics_hook.metrics
 
     def _note(self, path, error: OSError) -> None:
         self._errors.append(f'{path} cannot be written: {os_error_reason(error)}')
 
     @contextmanager
-    def _held_back(self) -> Iterator[dict[str, str]]:
-        """Keep metrics and hooks from writing to their outputs.
+    def _deferred_outputs(self) -> Iterator[dict[str, str]]:
+        """Redirect the outputs of the metrics to temporary files.
 
         Yields:
-            Prefix of temporary files of a metric → where they belong.
+            Prefix of the temporary files of a metric → prefix of its outputs.
         """
         prefixes = {}
         metrics = self._runner.test_evaluator.metrics
         with TemporaryDirectory() as folder:
             for number, metric in enumerate(metrics):
                 if isinstance(metric, DumpResults):
-                    self._hold_dump(metric)
+                    self._defer_dump(metric)
                     continue
                 prefix = getattr(metric, 'outfile_prefix', None)
                 if prefix and not getattr(metric, 'format_only', False):
                     metric.outfile_prefix = str(Path(folder, f'{number}'))
                     prefixes[metric.outfile_prefix] = prefix
-            with self._drawn_whole():
+            with self._atomic_drawings():
                 yield prefixes
 
-    def _hold_dump(self, metric: DumpResults) -> None:
+    def _defer_dump(self, metric: DumpResults) -> None:
         def keep(results: list) -> dict:
             self._dumps.append((metric.out_file_path, results))
             return {}
@@ -229,8 +232,8 @@ class TestOutputs:
         metric.compute_metrics = keep
 
     @contextmanager
-    def _drawn_whole(self) -> Iterator[None]:
-        """Have drawings written whole, as long as there is room."""
+    def _atomic_drawings(self) -> Iterator[None]:
+        """Write drawn images atomically; stop writing them when the disk is full."""
         visualizer = self._runner.visualizer
         draw = visualizer.add_datasample
         full = False
@@ -256,27 +259,27 @@ class TestOutputs:
             del visualizer.add_datasample
 
     def _write(self, prefixes: dict[str, str]) -> None:
-        for prefix, place in prefixes.items():
+        for prefix, target in prefixes.items():
             for file in Path(prefix).parent.glob(f'{Path(prefix).name}.*'):
-                path = place + file.name.removeprefix(Path(prefix).name)
-                with self._whole(path) as draft:
+                path = target + file.name.removeprefix(Path(prefix).name)
+                with self._replacing(path) as draft:
                     shutil.copyfile(file, draft)
         for path, results in self._dumps:
-            with self._whole(path) as draft:
+            with self._replacing(path) as draft:
                 mmengine.dump(results, draft, file_format='pkl')
-                print_log(f'Predictions are written to {path}', logger='current')
+                print_log(f'Wrote the predictions to {path}', logger='current')
         if self._out is not None:
-            with self._whole(self._out) as draft:
+            with self._replacing(self._out) as draft:
                 mmengine.dump(
-                    {name: float(value) for name, value in self._kept.metrics.items()},
+                    {name: float(value) for name, value in self._metrics_hook.metrics.items()},
                     draft,
                     file_format=Path(self._out).suffix[1:],
                 )
-                print_log(f'Metrics are written to {self._out}', logger='current')
+                print_log(f'Wrote the metrics to {self._out}', logger='current')
 
     @contextmanager
-    def _whole(self, path: str) -> Iterator[Path]:
-        """Write a file as a whole, or note why that is not possible."""
+    def _replacing(self, path: str) -> Iterator[Path]:
+        """Write a file atomically; on an `OSError`, record the error."""
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(Path(path)) as draft:

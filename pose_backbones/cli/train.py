@@ -1,4 +1,4 @@
-"""Training from a config: what `tools/train.py` runs."""
+"""Command line of `tools/train.py`: train a model from a config."""
 
 import argparse
 import os
@@ -26,27 +26,27 @@ from .stopping import when_stopped
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `tools/train.py`."""
+    """Parse the command line of `tools/train.py`."""
     parser = argparse.ArgumentParser(description='Train a pose model.')
-    parser.add_argument('config', help='a config file')
+    parser.add_argument('config', help='config file')
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from this checkpoint; without a name, from the '
-        'newest one in the work dir (from the start if there is none)',
+        help='resume from this checkpoint; without a value, from the newest one in the work dir '
+        '(start a new run if there is none)',
     )
     parser.add_argument(
         '--load-from',
         metavar='CHECKPOINT',
-        help='start from the weights of this file or URL; with --resume, '
-        'only if there is nothing to continue',
+        help='path or URL of the initial weights; with --resume, used only if there is no '
+        'checkpoint to resume from',
     )
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help="replace an earlier run's checkpoints in the work dir",
+        help='replace the checkpoints of an earlier run in the work dir',
     )
     parser.add_argument(
         '--no-validate', action='store_true', help='do not evaluate during training'
@@ -54,22 +54,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by actual / original batch size',
+        help='multiply the learning rate by actual / original batch size',
     )
     parser.add_argument(
         '--non-finite',
         choices=ACTIONS,
-        help='what to do where the loss or the norm of the gradients is NaN '
-        'or infinite: stop (default), or skip this step',
+        help='what to do if the loss or the gradient norm is NaN or infinite: stop (default), or '
+        'skip the step',
     )
     parser.add_argument(
         '--save-on-signal',
         nargs='?',
         const='SIGUSR1',
         metavar='SIGNAL',
-        help='on this signal (default: SIGUSR1), such as the warning of a '
-        'scheduler, save a checkpoint after the current iteration and end '
-        f'with exit status {SAVED_STATUS}; continue with --resume',
+        help='on this signal (default: SIGUSR1), such as the warning of a scheduler, save a '
+        f'checkpoint after the current iteration and exit with status {SAVED_STATUS}; continue '
+        'with --resume',
     )
     add_common_options(parser)
     return parser.parse_args(argv)
@@ -79,11 +79,11 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
     """Apply the options of `tools/train.py` to a config, in place.
 
     Args:
-        cfg: A config.
-        args: From `parse_args`.
+        cfg: The config.
+        args: The parsed command line, from `parse_args`.
 
     Raises:
-        ConfigError: If an option does not go with the config.
+        ConfigError: If an option is not valid for the config.
     """
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -94,9 +94,8 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr') is None:
             raise ConfigError(
-                '--auto-scale-lr: the config does not say for which batch '
-                'size its learning rate is; add '
-                'auto_scale_lr=dict(base_batch_size=…)'
+                '--auto-scale-lr: the config does not set the batch size of its learning rate: '
+                'add auto_scale_lr=dict(base_batch_size=…)'
             )
         cfg.auto_scale_lr.enable = True
     merge_options(cfg, args)
@@ -114,7 +113,7 @@ def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
         if args.load_from is not None:
             raise ConfigError(
                 '--resume CHECKPOINT and --load-from exclude each other: '
-                'the one continues a run, the other begins one'
+                '--resume continues a run, --load-from starts one'
             )
         cfg.resume, cfg.load_from = True, args.resume
         return
@@ -128,13 +127,13 @@ def _enable_amp(cfg: Config) -> None:
     preflight.require_gpu('--amp')
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ConfigError(f'--amp: the config has an optimizer wrapper of its own, {kind}')
+        raise ConfigError(f'--amp: the config already has a custom optimizer wrapper, {kind}')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def is_complete(cfg: Config, checkpoint: dict) -> bool:
-    """Whether the run of a checkpoint has no step left to do."""
+    """Return whether the run of a checkpoint has reached its last iteration or epoch."""
     meta = checkpoint.get('meta', {})
     for limit, done in (('max_iters', 'iter'), ('max_epochs', 'epoch')):
         if cfg.train_cfg.get(limit):
@@ -143,27 +142,26 @@ def is_complete(cfg: Config, checkpoint: dict) -> bool:
 
 
 def _find_start(cfg: Config) -> dict | None:
-    """Decide what to start from: `resume` and `load_from`, in place.
+    """Choose the checkpoint to start from, and set `resume` and `load_from` in place.
 
     Args:
-        cfg: Its `resume` may be `'auto'`: from the newest checkpoint or, if
-            there is none, from `load_from`.
+        cfg: The config. If its `resume` is `'auto'`, the run resumes from the newest checkpoint
+            or, if there is none, starts from `load_from`.
 
     Returns:
-        The checkpoint to start from, which can be resumed if it shall be;
-        None for a start without one.
+        The checkpoint to start from, checked for resuming if `resume` is set; None for a start
+        without a checkpoint.
     """
     checkpoint = None
     if cfg.get('resume') == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
-        found = find_latest(checkpoint_dir(cfg))
-        cfg.resume = found is not None
-        if found is None:
+        latest = find_latest(checkpoint_dir(cfg))
+        cfg.resume = latest is not None
+        if latest is None:
             print_log(
-                f'{cfg.work_dir} holds no checkpoint to resume: a new training starts',
-                logger='current',
+                f'No checkpoint to resume in {cfg.work_dir}: starting a new run', logger='current'
             )
         else:
-            cfg.load_from, checkpoint = str(found[0]), found[1]
+            cfg.load_from, checkpoint = str(latest[0]), latest[1]
     if cfg.get('load_from') and checkpoint is None:
         checkpoint = read_checkpoint(cfg.load_from)
     if cfg.get('resume'):
@@ -173,7 +171,7 @@ def _find_start(cfg: Config) -> dict | None:
 
 
 def _is_first(cfg: Config) -> bool:
-    """Whether this is the first process of the run, or the only one."""
+    """Return whether this is the first or only process of the run."""
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none':
         return True
@@ -183,10 +181,10 @@ def _is_first(cfg: Config) -> bool:
 
 @contextmanager
 def _full_disk(work_dir: str | Path) -> Iterator[None]:
-    """Say of a full disk what has been saved by then.
+    """Context manager that adds what was saved to the error of a full disk.
 
     Raises:
-        WorkDirError: For an OSError in the block that is due to one.
+        WorkDirError: If the block raises an `OSError` because the disk is full.
     """
     try:
         yield
@@ -206,17 +204,17 @@ def train(
     """Check a config and train it.
 
     Args:
-        cfg: A config with its `work_dir`.
-        overwrite: Whether an earlier run in the work dir may be replaced.
-        save_on: A signal on which the run is saved and ends.
+        cfg: A config with a `work_dir`.
+        overwrite: Whether to replace an earlier run in the work dir.
+        save_on: Flag of the signal on which the run saves a checkpoint and stops.
 
     Returns:
-        The runner, after training; None if the run to be resumed is complete.
+        The runner, after training; None if the run to resume is already complete.
 
     Raises:
-        PoseBackbonesError: If something is wrong that shows before training,
-            the disk is full, or weights are no longer finite.
-        RunStopped: After the signal has arrived and a checkpoint is saved.
+        PoseBackbonesError: If a check before training fails, the disk is full, or weights become
+            NaN or infinite.
+        RunStopped: If the signal has arrived and a checkpoint is saved.
     """
     splits = [split for split in ('train', 'val') if cfg.get(f'{split}_dataloader') is not None]
     preflight.check_config(cfg, splits)
@@ -228,7 +226,7 @@ def train(
 def _train_alone(
     cfg: Config, overwrite: bool, save_on: SignalFlag | None, splits: list[str], first: bool
 ) -> PoseRunner | None:
-    """The part of `train` in which no other run uses the work dir."""
+    """Run the part of `train` that requires exclusive use of the work dir."""
     saved_in = checkpoint_dir(cfg)
     when_stopped(lambda: preflight.saved_summary(saved_in))
     if first:
@@ -257,11 +255,14 @@ def _train_alone(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point of `tools/train.py`.
+    """Train a model from a config.
+
+    Args:
+        argv: Command-line arguments. Default: `sys.argv[1:]`.
 
     Returns:
-        The exit status: 0, or 143 if a signal has stopped the run after a
-        checkpoint was saved (`--save-on-signal`).
+        The exit status: 0, or 143 if the run has saved a checkpoint and stopped on a signal
+        (`--save-on-signal`).
     """
     args = parse_args(argv)
     keep_local_rank(args)

@@ -1,4 +1,4 @@
-"""Whether weights fit strictly, into a config's model or one made after them."""
+"""Strict loading of converted weights, into a config's model or one of the same size."""
 
 import re
 
@@ -67,7 +67,7 @@ def _part(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def _load_part(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    load_weights(module, weights, source, optional=getattr(module, 'pretrained_missing', ()))
+    load_weights(module, weights, source, optional=getattr(module, 'optional_keys', ()))
 
 
 def _needs_config(source: str, reason: str) -> CheckpointError:
@@ -78,49 +78,12 @@ def _needs_config(source: str, reason: str) -> CheckpointError:
 
 
 def _make_backbone(family: str, weights: dict[str, Tensor], source: str) -> nn.Module:
-    if family == 'TimmBackbone':
-        raise _needs_config(source, 'it is of a timm model')
-    if family == 'SwinTransformer':
-        return MODELS.build(swin_config(weights))
     kind = MODELS.get(f'pose_backbones.{family}')
-    arch = kind.guess_arch(weights)
-    if arch is None:
-        raise _needs_config(source, f'its size is none of {", ".join(kind.arch_settings)}')
-    options = {}
-    if family == 'UniFormer':
-        scales = [0.0 if f'blocks{stage}.0.gamma_1' in weights else None for stage in range(1, 5)]
-        options['layer_scale_init_value'] = scales
-    return kind(arch, **options)
-
-
-def swin_config(weights: dict[str, Tensor]) -> dict:
-    """The config of MMPose's Swin that has these weights.
-
-    Args:
-        weights: Of the backbone, in today's names, without prefix.
-
-    Returns:
-        A config.
-    """
-    blocks = {
-        tuple(map(int, found.groups()))
-        for found in (re.match(r'stages\.(\d+)\.blocks\.(\d+)\.', name) for name in weights)
-        if found
-    }
-    stages = 1 + max(stage for stage, _ in blocks)
-    tables = [
-        weights[f'stages.{stage}.blocks.0.attn.w_msa.relative_position_bias_table'].shape
-        for stage in range(stages)
-    ]
-    return dict(
-        type='mmpose.SwinTransformer',
-        embed_dims=weights['patch_embed.projection.weight'].shape[0],
-        depths=[sum(stage == at for at, _ in blocks) for stage in range(stages)],
-        num_heads=[heads for _, heads in tables],
-        window_size=(round(tables[0][0] ** 0.5) + 1) // 2,
-        strides=(4, 2, 2, 2)[:stages],
-        out_indices=[stage for stage in range(stages) if f'norm{stage}.weight' in weights],
-    )
+    try:
+        config = kind.guess_config(weights)
+    except ValueError as reason:
+        raise _needs_config(source, str(reason)) from None
+    return kind(**config)
 
 
 def _make_head(weights: dict[str, Tensor], source: str) -> nn.Module:

@@ -1,7 +1,7 @@
-"""The processes of a distributed run on this machine.
+"""Processes of a distributed run on this machine.
 
-torchrun's agent starts and watches them. This module passes signals on to
-them, prints one message at the end, and chooses the exit status.
+The agent of torchrun starts and monitors them. This module forwards signals to them, prints one
+message at the end, and chooses the exit status.
 """
 
 import logging
@@ -25,25 +25,25 @@ from ..errors import LaunchError
 from .entry_point import LOST_PROCESS, USER_ERROR
 from .stopping import LOST, NO_ANSWER, NOTE, ONE_PRESS, SIGNALS, STOPPED, say
 
-_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
-_LOOK = 1.0  # seconds between looks at the processes
-_STOPPED_FOR = 10.0  # seconds until a stopped process is worth a warning
+_FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
+_POLL_INTERVAL = 1.0  # seconds between checks of the processes
+_SUSPENDED_TIME = 10.0  # seconds until a suspended process causes a warning
 
 
 class Workers:
     """The processes of a run on this machine.
 
     Args:
-        options: Of torchrun: `launch.torchrun_arguments`.
-        folder: Where the processes leave what is to be said.
+        options: Arguments of torchrun, from `launch.torchrun_arguments`.
+        folder: Directory in which the processes leave messages for the launcher.
     """
 
     def __init__(self, options: list[str], folder: Path):
         self._folder = folder
-        self._signal: int | None = None  # that ends the run
+        self._signal: int | None = None  # signal that ends the run
         self._since = 0.0
-        self._passed_on = False
-        self._silent: dict[int, int] = {}  # rank → process that was stopped
+        self._forwarded = False
+        self._suspended: dict[int, int] = {}  # rank → ID of a process that was suspended
         self._ended = threading.Event()
         self._agent = _make_agent(options)
 
@@ -54,16 +54,16 @@ class Workers:
             The exit status of the run.
 
         Raises:
-            LaunchError: If the port is taken.
+            LaunchError: If the port is in use.
         """
         if 'POSE_BACKBONES_DEBUG' not in os.environ:
-            logging.disable(logging.CRITICAL)  # of torchrun, in this process
+            logging.disable(logging.CRITICAL)  # messages of torchrun in this process
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._stop)
-        for number in _PASSED_ON:
-            signal.signal(number, self._pass_on)
-        threading.Thread(target=self._look_after, daemon=True).start()
+        for number in _FORWARDED:
+            signal.signal(number, self._forward)
+        threading.Thread(target=self._monitor, daemon=True).start()
         try:
             result = self._agent.run()
         except SignalException:
@@ -72,16 +72,16 @@ class Workers:
             if 'EADDRINUSE' not in str(error):
                 raise
             raise LaunchError(
-                f'port {self._agent.get_worker_group().spec.master_port} is '
-                'used by another process: set PORT to a free one'
+                f'port {self._agent.get_worker_group().spec.master_port} is in use by another '
+                'process: set PORT to a free port'
             ) from error
         finally:
             self._ended.set()
-            self._send(signal.SIGKILL)  # to what is left
+            self._send(signal.SIGKILL)  # to remaining processes
         return self._failed(result.failures) if result.is_failed() else 0
 
     def _processes(self) -> dict[int, int]:
-        """Rank → process ID of those that were started."""
+        """Return rank → process ID of the started processes."""
         return {
             worker.global_rank: worker.id
             for worker in self._agent.get_worker_group().workers
@@ -89,7 +89,7 @@ class Workers:
         }
 
     def _send(self, number: int) -> None:
-        """Send a signal to all processes that run, with their children."""
+        """Send a signal to all running processes and their children."""
         for process in self._processes().values():
             with suppress(OSError):
                 os.killpg(process, number)
@@ -102,74 +102,73 @@ class Workers:
         if now > self._since + ONE_PRESS:
             self._send(signal.SIGKILL)
 
-    def _pass_on(self, number: int, _frame) -> None:
-        self._passed_on = True
+    def _forward(self, number: int, _frame) -> None:
+        self._forwarded = True
         for process in self._processes().values():
             with suppress(OSError):
                 os.kill(process, number)
 
-    def _look_after(self) -> None:
-        """Warn of a process that is stopped; wake it when it is to end."""
+    def _monitor(self) -> None:
+        """Warn about suspended processes, and resume them when they must end."""
         since: dict[int, float] = {}
-        while not self._ended.wait(_LOOK):
+        while not self._ended.wait(_POLL_INTERVAL):
             now = time.monotonic()
             for rank, process in self._processes().items():
-                if not _is_stopped(process):
+                if not _is_suspended(process):
                     since.pop(process, None)
                 elif self._signal or self._notes(LOST):
-                    self._silent[rank] = process
+                    self._suspended[rank] = process
                     with suppress(OSError):
                         os.killpg(process, signal.SIGCONT)
-                elif now - since.setdefault(process, now) > _STOPPED_FOR:
+                elif now - since.setdefault(process, now) > _SUSPENDED_TIME:
                     since[process] = math.inf
                     say(
-                        f'warning: rank {rank} (process {process}) is '
-                        'stopped, and the others wait for it; to continue '
-                        f'it: kill -CONT {process}'
+                        f'warning: rank {rank} (process {process}) is suspended, and the other '
+                        f'processes wait for it; to resume it: kill -CONT {process}'
                     )
 
     def _notes(self, kind: str) -> dict[int, str]:
-        """Rank → what it has left in the folder, in the ranks' order."""
-        found = {}
+        """Return rank → message that the process has left, ordered by rank."""
+        notes = {}
         for file in self._folder.glob(f'{kind}*'):
-            found[int(file.name.removeprefix(kind))] = file.read_text()
-        return dict(sorted(found.items()))
+            notes[int(file.name.removeprefix(kind))] = file.read_text()
+        return dict(sorted(notes.items()))
 
     def _note(self) -> str:
-        """What is kept of the run, and how to go on."""
+        """Return what the run has saved and how to continue it."""
         return next(
             iter(self._notes(NOTE).values()),
-            'run the command again; a training goes on with --resume',
+            'run the command again; to continue a training run, add --resume',
         )
 
     def _stopped(self) -> int:
-        """Say that a signal has ended the run; its exit status."""
+        """Print that a signal has ended the run, and return the exit status."""
         self._say_stopped()
-        # torchrun's agent itself handles SIGQUIT.
+        # The agent of torchrun itself handles SIGQUIT.
         return STOPPED + (self._signal or signal.SIGQUIT)
 
     def _say_stopped(self) -> None:
         note = self._note()
-        if note:  # and a process has not said it itself
+        if note:  # it is empty if a process has printed the message itself
             say(f'stopped; {note}')
 
     def _failed(self, failures: dict[int, ProcessFailure]) -> int:
-        """Say which process failed first; the exit status.
+        """Print which process failed first, and return the exit status.
 
         Args:
-            failures: Of each rank, as they were noticed.
+            failures: Rank → failure, in the order in which they were noticed.
         """
         lost = self._notes(LOST)
         if NO_ANSWER in lost.values():
-            silent = self._silent or {
+            silent = self._suspended or {
                 rank: process for rank, process in self._processes().items() if rank not in lost
             }
             names = ', '.join(
                 f'rank {rank} (process {process})' for rank, process in silent.items()
             )
             say(
-                f'error: {names or "a process on another machine"} did not '
-                f'answer in time; {self._note()}'
+                f'error: {names or "a process on another machine"} did not respond in time; '
+                f'{self._note()}'
             )
             return LOST_PROCESS
         rank, failure = next(
@@ -181,23 +180,23 @@ class Workers:
         if status < 0 or status - STOPPED in SIGNALS:
             number = -status if status < 0 else status - STOPPED
             status = STOPPED + number
-            if self._passed_on and number == signal.SIGTERM:
+            if self._forwarded and number == signal.SIGTERM:
                 self._say_stopped()
             else:
                 say(f'error: {name} was ended by {signal.Signals(number).name}; {self._note()}')
         elif rank in lost:
             say(f'error: {lost[rank]}; {self._note()}')
-        elif status != USER_ERROR:  # which the process has said
+        elif status != USER_ERROR:  # in that case, the process has printed the message
             say(f'error: {name} ended with status {status}; {self._note()}')
         return status
 
 
 def _make_agent(options: list[str]) -> LocalElasticAgent:
-    """torchrun's agent, without its log files and its own signal handlers."""
+    """Create the agent of torchrun without its log files and signal handlers."""
     config, command, arguments = run.config_from_args(
         run.parse_args(['--log-dir', os.devnull, *options])
     )
-    # It has to handle some signal, so one that is not handled here.
+    # The agent must handle at least one signal; this module does not handle SIGQUIT.
     os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = 'SIGQUIT'
     rendezvous = RendezvousParameters(
         config.rdzv_backend,
@@ -225,8 +224,8 @@ def _make_agent(options: list[str]) -> LocalElasticAgent:
     )
 
 
-def _is_stopped(process: int) -> bool:
-    """Whether a process was stopped by SIGSTOP; False where not known."""
+def _is_suspended(process: int) -> bool:
+    """Return whether a process was suspended by SIGSTOP; False if that is unknown."""
     try:
         text = Path(f'/proc/{process}/stat').read_text()
     except OSError:

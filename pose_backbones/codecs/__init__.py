@@ -1,4 +1,4 @@
-"""Codecs: key points to targets, and outputs to key points."""
+"""Codecs: keypoints to targets, and outputs to keypoints."""
 
 from .coarse_to_fine_heatmap import CoarseToFineHeatmap
 from .multi_scale_joints import MultiScaleJoints

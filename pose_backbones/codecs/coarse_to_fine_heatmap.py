@@ -1,4 +1,4 @@
-"""MSPN's heat maps: targets of several widths, and their decoding."""
+"""Codec of MSPN: heat maps with several kernel sizes."""
 
 from collections.abc import Sequence
 
@@ -8,30 +8,28 @@ from mmpose.codecs import MegviiHeatmap
 
 from ..registry import KEYPOINT_CODECS
 
-#: values of a map where it is sure of a key point
+#: value of a map at a keypoint
 PEAK = 255.0
-#: a score is this at a value of 0
-_SCORE_OF_NOTHING = 0.5
-#: zeros around a map when it is smoothed, in cells
+#: score of a keypoint whose map is 0
+_MIN_SCORE = 0.5
+#: width of the zero padding of a map that is smoothed, in cells
 _BORDER = 10
 
 
 @KEYPOINT_CODECS.register_module()
 class CoarseToFineHeatmap(MegviiHeatmap):
-    """Heat maps of MSPN, one for each key point and kernel size.
+    """Encode a person as heat maps, one for each keypoint and kernel size, and decode them.
 
-    A target is 1 in the cell of the key point, smoothed by a Gaussian
-    kernel and scaled to a peak of 255. A map is decoded by smoothing it and
-    moving from its peak a quarter of a cell towards the second highest
-    cell; the score is value / 255 + .5 of the map itself at that place.
+    A target is 1 in the cell of the keypoint, smoothed by a Gaussian kernel and scaled to a peak of
+    255. A map is decoded by smoothing it and moving from its peak a quarter of a cell towards the
+    second highest cell; the score is value / 255 + 0.5 of the unsmoothed map at this position.
 
     Paper: https://arxiv.org/abs/1901.00148. Source:
     https://github.com/megvii-research/MSPN.
 
-    Deviations from MMPose's `MegviiHeatmap`: all kernels at once; near the
-    border of the map the peak is 255, too; decoding is the original's (there
-    the direction comes from the neighbours' signs, and the score from the
-    smoothed map).
+    Deviations from MMPose's `MegviiHeatmap`: all kernels are encoded at once; the peak is 255 also
+    near the border of the map; maps are decoded as in the original code (MMPose takes the direction
+    from the signs of differences of neighbours, and the score from the smoothed map).
 
     Args:
         input_size: Width and height of the image.
@@ -41,7 +39,7 @@ class CoarseToFineHeatmap(MegviiHeatmap):
             decoded: 5 for COCO, 9 for MPII.
 
     Raises:
-        ValueError: For sizes that cannot be.
+        ValueError: For sizes that are not odd, or not in decreasing order.
     """
 
     def __init__(
@@ -62,20 +60,19 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         self.blur_kernel_size = blur_kernel_size
 
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:
-        """Make the targets of one person.
+        """Encode one person.
 
         Args:
             keypoints: (1, K, 2), x and y in pixels of the input.
-            keypoints_visible: (1, K): 0 for what is not labelled, 1/2 for
-                hidden, 1 for visible key points; None: all visible.
+            keypoints_visible: (1, K): 0 for unlabelled, 0.5 for occluded, and 1 for visible
+                keypoints; None: all are visible.
 
         Returns:
-            `heatmaps` (L * K, height, width), those of the first of L
-            kernels first; `keypoint_weights` (1, K), the visibility, 0 for
-            key points outside of the input.
+            `heatmaps` (L * K, height, width), the K maps of the first of L kernels first;
+            `keypoint_weights` (1, K), the visibility, 0 for keypoints outside the input.
 
         Raises:
-            ValueError: For several people.
+            ValueError: If there are several persons.
         """
         if len(keypoints) != 1:
             raise ValueError(f'keypoints are of {len(keypoints)} people: expected one')
@@ -100,14 +97,14 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         return dict(heatmaps=maps.reshape(-1, height, width), keypoint_weights=weights)
 
     def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find the key points of one person.
+        """Decode the keypoints of one person.
 
         Args:
             encoded: (K, height, width), maps of the network.
 
         Returns:
-            Key points (1, K, 2), x and y in pixels of the input, and scores
-            (1, K), .5 and 1 for values of 0 and 255.
+            Keypoints (1, K, 2), x and y in pixels of the input, and scores (1, K), 0.5 to 1 for
+            values from 0 to 255.
         """
         count, height, width = encoded.shape
         maps = np.pad(
@@ -133,15 +130,15 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         peak, other = (
             np.stack((index % span, index // span), -1) - _BORDER for index in (first, second)
         )
-        way = (other - peak).astype(float)
-        # No way at all where nothing but the peak is above zero.
-        way /= np.linalg.norm(way, axis=-1).clip(min=1)[:, None]
-        cells = peak + 0.25 * way
+        direction = (other - peak).astype(float)
+        # In a map of zeros both peaks are the same cell.
+        direction /= np.linalg.norm(direction, axis=-1).clip(min=1)[:, None]
+        cells = peak + 0.25 * direction
         cells = cells.clip(0, (width - 1, height - 1))
         x, y = np.round(cells).astype(int).T
         values = encoded[np.arange(count), y, x].astype(np.float64)
         points = (cells + 0.5) * self.scale_factor
-        return points[None], values[None] / PEAK + _SCORE_OF_NOTHING
+        return points[None], values[None] / PEAK + _MIN_SCORE
 
 
 def _check_kernels(name: str, sizes: Sequence[int]) -> None:
@@ -151,7 +148,7 @@ def _check_kernels(name: str, sizes: Sequence[int]) -> None:
 
 
 def _bumps(cells: np.ndarray, length: int, kernel: int) -> np.ndarray:
-    """A smoothed one at each place, with a peak of 1: (n, length)."""
+    """Smooth a one at each cell and scale it to a peak of 1: (n, length)."""
     ones = np.zeros((len(cells), length), np.float32)
     ones[np.arange(len(cells)), cells] = 1
     if len(ones):
@@ -160,8 +157,10 @@ def _bumps(cells: np.ndarray, length: int, kernel: int) -> np.ndarray:
 
 
 def _two_peaks(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the highest and the second highest of each column; a peak
-    counts as 0 when the second is looked for."""
+    """Find the indices of the highest and second highest value of each column.
+
+    The highest value is set to 0 in place.
+    """
     columns = np.arange(flat.shape[1])
     first = flat.argmax(0)
     flat[first, columns] = 0

@@ -1,4 +1,4 @@
-"""HRCoMer's targets, and its poses: joints of people at several scales."""
+"""Codec of HRCoMer: joints of several persons, heat maps, and decoding at several scales."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,47 +17,43 @@ from .pose_nms import pose_nms
 
 @KEYPOINT_CODECS.register_module()
 class MultiScaleJoints(BaseKeypointCodec):
-    """Heat maps, joints, areas and sizes of all people in an image.
+    """Encode all persons of an image as joints, areas, sizes and heat maps, and decode poses.
 
-    Lengths are in pixels of the output map, whose pixel i covers [i, i+1);
-    a joint is in view where it is within the map.
+    Lengths are in pixels of the output map, whose pixel i covers [i, i+1); a joint is visible if it
+    is within the map.
 
-    A heat map is the highest of the Gaussians of a joint of all people, 1 in
-    the joint's pixel. The Gaussian's radius, three of its sigmas, is where
-    the object key-point similarity (OKS) of the joint falls to
-    `oks_threshold`; it ends one pixel past that.
+    The heat map of a joint is the maximum of the Gaussians of all persons, 1 in the pixel of the
+    joint. The radius of a Gaussian, three times its sigma, is the distance at which the object
+    keypoint similarity (OKS) of the joint falls to `oks_threshold`; it is cut off one pixel
+    further.
 
-    Poses are decoded from the most confident queries of each scale of the
-    test; a joint's score is the confidence times the value of its heat map.
-    With several scales, heat maps are averaged and poses that are about the
-    same are dropped.
+    Poses are decoded from the most confident queries of each test scale; the score of a joint is
+    the confidence times the value of its heat map. With several scales, heat maps are averaged and
+    similar poses are removed.
 
     Paper: ConvNeXtPose: Adapting ConvNeXt with High-Resolution
     Representation for Multi-Person Human Pose Estimation. Source:
     https://github.com/CR320/ConvNeXtPose.
 
-    Deviations: of more people than `max_num_people`, the largest give
-    targets (the original fails); an area below one pixel counts as one
-    pixel; a joint less than one pixel left of or above the map is out of
-    view; one pose found at several scales is kept.
+    Deviations: if there are more persons than `max_num_people`, the largest are encoded (the
+    original fails); an area below one pixel counts as one pixel; a joint less than one pixel left
+    of or above the map is not visible; a single pose of several scales is kept.
 
     Args:
         input_size: Width and height of the image that the network gets in
             training.
         heatmap_size: Width and height of the output map.
-        sigmas: Labelling errors of the K key points, or MMPose's description
-            of the data set, a file.
-        max_num_people: How many people of an image give targets, and how
-            many are found at most at each scale.
-        oks_threshold: OKS at the radius of a heat map, between 0 and 1.
-        area_factor: Share of `area` that is the area for OKS; .53 where the
-            area is that of the box, as in CrowdPose.
-        score_threshold: Poses of at most this confidence are left out.
-        nms_distance: As `max_distance` of `pose_nms`.
-        nms_num_close: As `num_close` of `pose_nms`.
+        sigmas: Labelling errors of the K keypoints or a dataset description, see `read_sigmas`.
+        max_num_people: Maximum number of persons that are encoded, and that are decoded at each
+            scale.
+        oks_threshold: OKS at the radius of a Gaussian, between 0 and 1.
+        area_factor: Factor of `area` for OKS; 0.53 if it is the area of the box, as in CrowdPose.
+        score_threshold: Poses with at most this confidence are dropped.
+        nms_distance: `max_distance` of `pose_nms`.
+        nms_num_close: `num_close` of `pose_nms`.
 
     Raises:
-        TypeError, ValueError: For sizes, numbers or shares that cannot be.
+        TypeError, ValueError: For an argument of a wrong type or out of range.
     """
 
     auxiliary_encode_keys = {'area', 'sizes'}
@@ -112,25 +108,25 @@ class MultiScaleJoints(BaseKeypointCodec):
         area: np.ndarray | None = None,
         sizes: np.ndarray | None = None,
     ) -> dict:
-        """Make the targets of an image.
+        """Encode the persons of an image.
 
         Args:
             keypoints: (n, K, 2), x and y in pixels of the input.
-            keypoints_visible: (n, K), above 0 for labelled key points; None:
+            keypoints_visible: (n, K), above 0 for labelled keypoints; None:
                 all are.
             area: (n,), areas of the people in square pixels of the input.
             sizes: (n,), square roots of the areas of the boxes around their
-                key points, in pixels of the input.
+                keypoints, in pixels of the input.
 
         Returns:
             float32 arrays: `heatmaps` (K, height, width); and for up to
-            `max_num_people` (M) people with a joint in view, in their order,
+            `max_num_people` (M) persons with a visible joint, in their order,
             then zeros: `target_joints` (M, K, 3), x, y and 1, or zeros for a
-            joint that is not labelled or out of view; `target_areas` (M,);
+            joint that is not labelled or not visible; `target_areas` (M,);
             `target_sizes` (M,), at most that of the map.
 
         Raises:
-            ValueError: For another number of key points than sigmas, or
+            ValueError: For another number of keypoints than sigmas, or
                 without areas or sizes.
         """
         joints = self._to_map(keypoints)
@@ -163,7 +159,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         )
 
     def _to_map(self, keypoints: np.ndarray) -> np.ndarray:
-        """(n, K, 2), from pixels of the input to those of the map."""
+        """Convert (n, K, 2) from pixels of the input to pixels of the map."""
         if keypoints.ndim != 3 or keypoints.shape[1] != len(self.sigmas):
             raise ValueError(
                 f'keypoints have the shape {keypoints.shape}: expected (n, '
@@ -173,13 +169,13 @@ class MultiScaleJoints(BaseKeypointCodec):
         return keypoints / self.scale_factor
 
     def _choose(self, inside: np.ndarray, areas: np.ndarray) -> np.ndarray:
-        """Indices of the people with targets: (M or less,)."""
-        (there,) = np.nonzero(inside.any(1))
-        largest = np.argsort(-areas[there], kind='stable')
-        return np.sort(there[largest[: self.max_num_people]])
+        """Choose the persons that are encoded: indices, at most `max_num_people`."""
+        (visible,) = np.nonzero(inside.any(1))
+        largest = np.argsort(-areas[visible], kind='stable')
+        return np.sort(visible[largest[: self.max_num_people]])
 
     def _draw(self, joints: np.ndarray, inside: np.ndarray, areas: np.ndarray) -> np.ndarray:
-        """Heat maps (K, height, width) of the joints that are inside."""
+        """Draw the heat maps (K, height, width) of the joints that are inside."""
         width, height = self.heatmap_size
         maps = np.zeros((len(self.sigmas), height, width), np.float32)
         people, kinds = np.nonzero(inside)
@@ -192,7 +188,8 @@ class MultiScaleJoints(BaseKeypointCodec):
         high = (cells + reach + 1).clip(max=self.heatmap_size)
         # A Gaussian is a product of one along x and one along y.
         x, y = (
-            _bells(cells[:, axis], radii / 3, size) for axis, size in enumerate(self.heatmap_size)
+            _gaussians(cells[:, axis], radii / 3, size)
+            for axis, size in enumerate(self.heatmap_size)
         )
         for kind, (x0, y0), (x1, y1), row, column in zip(
             kinds.tolist(), low.tolist(), high.tolist(), x, y
@@ -204,24 +201,21 @@ class MultiScaleJoints(BaseKeypointCodec):
     def decode(
         self, outputs: Sequence[Mapping], scale_factors: Sequence[float] = (1,)
     ) -> list[tuple[Tensor, Tensor]]:
-        """Find the people in a batch of images.
+        """Decode the persons in a batch of images.
 
         Args:
-            outputs: For each scale of the test, the head's outputs:
-                `confidences`, logits (N, 1, h, w) of each of its maps;
-                `joints`, (N, h, w, K, 2) of each, x and y in pixels of the
-                output map; and `heatmaps` (N, K, height, width), from 0 to 1.
-            scale_factors: Of the images at each scale, the first of which is
-                1.
+            outputs: The outputs of the head for each test scale: `confidences`, a list of logits
+                (N, 1, h, w); `joints`, a list of (N, h, w, K, 2), x and y in pixels of the output
+                map; and `heatmaps` (N, K, height, width), from 0 to 1.
+            scale_factors: Scale of the images for each of `outputs`; the first is 1.
 
         Returns:
-            For each image, poses (n, K, 2), x and y in pixels of the input
-            at scale 1, and joint scores (n, K), from 0 to 1: on the outputs'
-            device, those found at one scale by falling confidence.
+            For each image, poses (n, K, 2), x and y in pixels of the input at scale 1, and joint
+            scores (n, K), from 0 to 1, on the device of the outputs; within a scale by decreasing
+            confidence.
 
         Raises:
-            ValueError: If scales do not begin with 1, or are not as many as
-                outputs.
+            ValueError: If the first scale is not 1, or there are not as many scales as outputs.
         """
         if len(scale_factors) != len(outputs) or scale_factors[0] != 1:
             raise ValueError(
@@ -245,7 +239,7 @@ class MultiScaleJoints(BaseKeypointCodec):
     def _find(
         self, output: Mapping, heatmaps: Tensor, factor: float
     ) -> list[tuple[Tensor, Tensor]]:
-        """Poses and joint scores of each image at one scale."""
+        """Decode poses and joint scores of each image at one scale."""
         logits = torch.cat([one.flatten(1) for one in output['confidences']], 1)
         queries = torch.cat([one.flatten(1, 2) for one in output['joints']], 1)
         chosen, confidences = select_queries(logits.float().sigmoid(), self.max_num_people)
@@ -253,19 +247,19 @@ class MultiScaleJoints(BaseKeypointCodec):
         poses = queries[images, chosen].float()
         scores = confidences[..., None] * look_up(heatmaps, poses)
         poses = poses * poses.new_tensor(self.scale_factor) / factor
-        sure = confidences > self.score_threshold
-        return [(pose[keep], score[keep]) for pose, score, keep in zip(poses, scores, sure)]
+        kept = confidences > self.score_threshold
+        return [(pose[keep], score[keep]) for pose, score, keep in zip(poses, scores, kept)]
 
 
 def select_queries(confidences: Tensor, max_num_people: int) -> tuple[Tensor, Tensor]:
-    """Choose the queries of the highest confidence.
+    """Choose the queries with the highest confidences.
 
     Args:
         confidences: (N, Q).
-        max_num_people: How many of an image, if there are as many.
+        max_num_people: Maximum number of queries per image.
 
     Returns:
-        Indices and confidences (N, P), from high to low.
+        Indices and confidences (N, P), by decreasing confidence.
     """
     count = min(max_num_people, confidences.shape[1])
     values, indices = confidences.topk(count, dim=1)
@@ -273,18 +267,18 @@ def select_queries(confidences: Tensor, max_num_people: int) -> tuple[Tensor, Te
 
 
 def look_up(heatmaps: Tensor, poses: Tensor) -> Tensor:
-    """Get the value of its heat map in each joint's pixel.
+    """Get the value of the heat map at each joint.
 
     Args:
         heatmaps: (N, K, height, width).
-        poses: (N, P, K, 2), x and y in pixels of the maps; what is outside
-            counts as in the nearest pixel.
+        poses: (N, P, K, 2), x and y in pixels of the maps; joints outside take the value of the
+            nearest pixel.
 
     Returns:
         (N, P, K), float32.
     """
     height, width = heatmaps.shape[-2:]
-    # A joint that is not a number must not be an index.
+    # NaN must not become an index.
     cells = poses.nan_to_num().floor()
     x = cells[..., 0].clamp(0, width - 1).long()
     y = cells[..., 1].clamp(0, height - 1).long()
@@ -296,10 +290,10 @@ def average_heatmaps(heatmaps: Sequence[Tensor]) -> list[Tensor]:
     """Average heat maps of several scales, at the size of the first.
 
     Args:
-        heatmaps: (N, K, h, w) of each scale.
+        heatmaps: For each scale, (N, K, h, w).
 
     Returns:
-        The average, resized to the size of each.
+        The average, resized to the size of each of `heatmaps`.
     """
     if len(heatmaps) == 1:
         return list(heatmaps)
@@ -321,9 +315,9 @@ def _per_person(name: str, values: np.ndarray | None, count: int) -> np.ndarray:
     return np.asarray(values, float)
 
 
-def _bells(centres: np.ndarray, sigmas: np.ndarray, size: int) -> np.ndarray:
-    """A Gaussian about each place, 1 at its peak: (n, size) float32."""
-    ways = np.arange(size, dtype=np.float32) - centres[:, None].astype('f4')
-    ways /= sigmas[:, None].astype('f4')
-    ways *= ways
-    return np.exp(-0.5 * ways)
+def _gaussians(centres: np.ndarray, sigmas: np.ndarray, size: int) -> np.ndarray:
+    """Compute a Gaussian around each centre, with a peak of 1: (n, size) float32."""
+    offsets = np.arange(size, dtype=np.float32) - centres[:, None].astype('f4')
+    offsets /= sigmas[:, None].astype('f4')
+    offsets *= offsets
+    return np.exp(-0.5 * offsets)

@@ -1,4 +1,8 @@
-"""Non-maximum suppression of poses, for tests at several scales."""
+"""Non-maximum suppression of poses, for tests at several scales.
+
+MMPose has a similar function, `mmpose.evaluation.functional.nearby_joints_nms`. It visits poses by
+their score and loses poses without extent, which gives other results than the original code.
+"""
 
 import numpy as np
 import torch
@@ -8,28 +12,27 @@ from torch import Tensor
 def pose_nms(
     poses: Tensor, joint_scores: Tensor, max_distance: float = 0.05, num_close: int = 8
 ) -> Tensor:
-    """Keep one of the poses that are about the same.
+    """Keep one pose of each group of similar poses.
 
-    Two poses are the same where more than `num_close` of their joints are
-    nearer than `max_distance` of the first's diagonal. Poses are visited in
-    their order. For each that is not yet gone, the best scored one of its
-    like is kept, if that is not gone; then all of these are gone.
+    A pose is similar to another if more than `num_close` of their joints are closer than
+    `max_distance` times the diagonal of the first pose. Poses are visited in their order. For each
+    pose that is not removed yet, the similar pose with the highest score is kept, unless it has
+    been removed; then all similar poses are removed.
 
-    Source: https://github.com/CR320/ConvNeXtPose. Deviations: a single pose,
-    or one without extent, is its own like, where the original loses the
-    first and stops at the second.
+    Source: https://github.com/CR320/ConvNeXtPose. Deviations: a pose is always similar to itself;
+    the original loses a single pose and stops at a pose without extent.
 
     Args:
         poses: (n, K, 2), x and y.
-        joint_scores: (n, K); a pose's score is their mean.
-        max_distance: Share of the diagonal of a pose's joints.
-        num_close: How many joints, less than K.
+        joint_scores: (n, K); the score of a pose is their mean.
+        max_distance: Distance of similar joints, relative to the diagonal of a pose.
+        num_close: Number of joints, less than K.
 
     Returns:
-        Indices of the poses kept, in the order in which they are found.
+        Indices of the poses that are kept, in the order in which they are found.
 
     Raises:
-        ValueError: If poses can never be the same, having too few joints.
+        ValueError: If poses have at most `num_close` joints.
     """
     if num_close >= poses.shape[1]:
         raise ValueError(
@@ -49,8 +52,12 @@ def pose_nms(
 
 
 def _visit(same: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """The indices kept, from (n, n), who is like whom, and (n,), the best of
-    each one's like."""
+    """Get the indices of the poses that are kept.
+
+    Args:
+        same: (n, n), whether a pose is similar to another.
+        best: (n,), index of the best of the similar poses.
+    """
     gone = np.zeros(len(best), bool)
     kept = []
     for index, winner in enumerate(best):

@@ -1,4 +1,4 @@
-"""MPII in HRNet's JSON files, with pixels that count from 0 inside."""
+"""MPII from the JSON files of HRNet, with pixel coordinates that count from 0."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,47 +14,44 @@ from ..registry import DATASETS
 from ..structures.coco import read_json
 
 NUM_JOINTS = 16
-#: pixels that a scale of 1 stands for
+#: size of a box of scale 1, in pixels
 SCALE_UNIT = 200
-#: how far below the given centre the middle of the box is, in scales
+#: offset of the centre of the box below the annotated centre, in pixels for scale 1
 DROP = 15
-#: a head size in diagonals of the head box
+#: head size relative to the diagonal of the head box
 HEAD_SHARE = 0.6
 
 
 @DATASETS.register_module()
 class MpiiDataset(BaseCocoStyleDataset):
-    """MPII Human Pose: one person a sample, 16 joints, boxes as annotated.
+    """MPII Human Pose: one person per sample, 16 joints, annotated boxes.
 
-    The files count pixels from 1; everything here counts from 0, so that a
-    joint stands where the image shows it.
+    Pixel coordinates count from 1 in the files and from 0 in the samples.
 
     Source: Andriluka et al., CVPR 2014; the JSON files of HRNet
     (`image`, `center`, `scale`, `joints`, `joints_vis`).
 
-    Deviations: MMPose's `MpiiDataset` takes 1 off the centre, but not off
-    the joints. Head boxes may also stand in the JSON file. The test split,
-    which has no joints, loads in `test_mode`; no person of it is left out,
-    so that predictions stay in the order of the file.
+    Deviations: MMPose's `MpiiDataset` subtracts 1 from the centre, but not from the joints. Head
+    boxes may also be in the JSON file. The test split, which has no joints, can be loaded in
+    `test_mode`; all persons are kept, so that predictions are in the order of the file.
 
     Args:
-        ann_file: The JSON file, in `data_root`.
+        ann_file: The JSON file, relative to `data_root`.
         data_root: Folder of the data set.
-        data_prefix: `img`: folder of the images, in `data_root`.
-        headbox_file: `.mat` file with `headboxes_src` (2, 2, N): corner,
-            x and y, person. None: each person's `headbox` is taken, [x1, y1,
-            x2, y2], where there is one.
-        metainfo: In place of MMPose's description of MPII.
-        indices: How many people, or which, to take.
-        serialize_data: As in MMEngine.
+        data_prefix: `img`: folder of the images, relative to `data_root`.
+        headbox_file: `.mat` file with `headboxes_src` (2, 2, N): corner, x and y, person. None:
+            the `headbox` of each person in the JSON file, [x1, y1, x2, y2], if there is one.
+        metainfo: Dataset description, by default MMPose's of MPII.
+        indices: Number or indices of the persons that are used.
+        serialize_data: See MMEngine.
         pipeline: The transforms.
-        test_mode: Whether this is for evaluation.
-        lazy_init: As in MMEngine.
-        max_refetch: As in MMEngine.
+        test_mode: Whether the data set is used for evaluation.
+        lazy_init: See MMEngine.
+        max_refetch: See MMEngine.
 
     Raises:
-        DatasetError: If the files are not what is said above, or a person
-            has no joints where `test_mode` is off.
+        DatasetError: If a file has another content, or a person has no joints and `test_mode` is
+            off.
     """
 
     METAINFO = HostMpiiDataset.METAINFO
@@ -91,11 +88,10 @@ class MpiiDataset(BaseCocoStyleDataset):
         """Read the annotations.
 
         Returns:
-            A dict a person: `id` (place in the file), `img_id`, `img_path`,
-            `bbox` (1, 4) x1, y1, x2, y2, `bbox_score` (1,), `keypoints`
-            (1, 16, 2), `keypoints_visible` (1, 16), all in pixels from 0,
-            and `head_size` (1, 1) in pixels, where it is known. For
-            training, people without a box or a labelled joint are left out.
+            A dict per person: `id` (index in the file), `img_id`, `img_path`, `bbox` (1, 4) x1, y1,
+            x2, y2, `bbox_score` (1,), `keypoints` (1, 16, 2), `keypoints_visible` (1, 16), and
+            `head_size` (1, 1), if it is known; in pixels that count from 0. For training, persons
+            without a box or a labelled joint are skipped.
         """
         people = read_people(self.ann_file, self.headbox_file)
         chosen = range(len(people))
@@ -136,19 +132,19 @@ class MpiiDataset(BaseCocoStyleDataset):
 
 
 def read_people(path: str, headbox_file: str | None = None) -> list[dict]:
-    """Read HRNet's JSON file of MPII.
+    """Read a JSON file of MPII in the format of HRNet.
 
     Args:
         path: The file.
-        headbox_file: As for `MpiiDataset`.
+        headbox_file: See `MpiiDataset`.
 
     Returns:
-        A dict a person: `image` (file name), `box` (4,) x1, y1, x2, y2 or
-        None where it is not known, `joints` (16, 2) or None, both in pixels
-        from 0, `labelled` (16,) bool, and `head_size` in pixels or None.
+        A dict per person: `image` (file name), `box` (4,) x1, y1, x2, y2 or None if it is unknown,
+        and `joints` (16, 2) or None, both in pixels that count from 0; `labelled` (16,) bool; and
+        `head_size` in pixels or None.
 
     Raises:
-        DatasetError: With the person that is wrong and what was expected.
+        DatasetError: With the person, the value that is wrong, and what was expected.
     """
     content = read_json(path, 'annotations')
     if (
@@ -180,7 +176,7 @@ def _read_person(where: str, entry: dict) -> dict:
     center = _numbers(where, 'center', entry.get('center'), (2,))
     scale = _numbers(where, 'scale', entry.get('scale'), ())
     box = None
-    if center[0] != -1 and scale > 0:  # -1 marks what is not known
+    if center[0] != -1 and scale > 0:  # -1 means unknown
         center[1] += DROP * scale
         half = scale * SCALE_UNIT / 2
         box = np.concatenate([center - half, center + half]) - 1
@@ -209,7 +205,7 @@ def _numbers(where: str, name: str, value, shape: tuple) -> np.ndarray:
 
 
 def _head_size(where: str, corners: np.ndarray) -> float:
-    """Of a head box: (2, 2), corner and then x and y."""
+    """Compute the head size from the corners of a head box: (2, 2), corner, x and y."""
     extent = corners[1] - corners[0]
     if not (extent > 0).all():
         raise DatasetError(
@@ -220,7 +216,7 @@ def _head_size(where: str, corners: np.ndarray) -> float:
 
 
 def _read_head_sizes(path: str, ann_file: str, count: int) -> list[float]:
-    """One a person, from a MATLAB file."""
+    """Read the head size of each person from a MATLAB file."""
     try:
         boxes = np.asarray(loadmat(path)['headboxes_src'], float)
     except (OSError, ValueError, KeyError, TypeError, MatReadError) as error:

@@ -5,7 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from ..models.layers.fuse import fuse
+from ..models.layers import fuse
 from ..registry import HOOKS
 
 

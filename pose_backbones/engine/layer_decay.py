@@ -136,7 +136,7 @@ def parameter_layers(backbone: BaseBackbone, decay_type: str) -> tuple[dict[str,
         for module in group
         for parameter in module.parameters()
     }
-    new = backbone.pretrained_missing
+    new = backbone.optional_keys
     # Parameters that belong to no module, such as position embeddings, are in the first layer.
     return {
         f'backbone.{name}': len(groups) if name.startswith(new) else layers.get(parameter, 0)

@@ -1,4 +1,4 @@
-"""PCKh, MPII's measure, and the file of predictions for its test split."""
+"""PCKh, the metric of MPII, and the file of predictions for its test split."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from scipy.io import savemat
 from ..registry import METRICS
 from ..utils.files import atomic_write
 
-#: row of the table → indices of its joints
+#: row of the table → indices of joints
 JOINT_GROUPS = {
     'Head': (9,),
     'Shoulder': (12, 13),
@@ -22,25 +22,24 @@ JOINT_GROUPS = {
     'Ankle': (0, 5),
 }
 NUM_JOINTS = 16
-#: pelvis and thorax, which the mean leaves out
+#: pelvis and thorax, which are not part of the mean
 NOT_COUNTED = (6, 7)
-#: the least threshold that is reported beside the main one
+#: the strict threshold that is reported in addition
 STRICT = 0.1
 
 
 def joint_rates(
     distances: np.ndarray, labelled: np.ndarray, thr: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How often each joint is found.
+    """Compute the percentage of correct keypoints (PCK) of each joint.
 
     Args:
-        distances: (N, K), from prediction to truth, in head sizes.
-        labelled: (N, K) bool, joints that count.
-        thr: The largest distance of a joint that is found.
+        distances: (N, K), distances between prediction and ground truth, in head sizes.
+        labelled: (N, K) bool, joints that are evaluated.
+        thr: Maximum distance of a correct joint.
 
     Returns:
-        (K,) percentages, NaN for a joint that nobody has labelled, and (K,)
-        how many are labelled.
+        (K,) percentages, NaN for a joint without labels, and (K,) numbers of labels.
     """
     counts = labelled.sum(axis=0)
     found = ((distances <= thr) & labelled).sum(axis=0)
@@ -50,14 +49,14 @@ def joint_rates(
 
 
 def mean_rate(rates: np.ndarray, counts: np.ndarray) -> float:
-    """The percentage over all joints but pelvis and thorax.
+    """Average the percentages over all joints except pelvis and thorax, weighted by labels.
 
     Args:
         rates: (16,), from `joint_rates`.
         counts: (16,), from `joint_rates`.
 
     Returns:
-        It, NaN where no joint is labelled.
+        The mean percentage, NaN if no joint is labelled.
     """
     counts = counts.copy()
     counts[list(NOT_COUNTED)] = 0
@@ -68,17 +67,16 @@ def mean_rate(rates: np.ndarray, counts: np.ndarray) -> float:
 
 
 def pckh_table(distances: np.ndarray, labelled: np.ndarray, thr: float = 0.5) -> dict[str, float]:
-    """The table of MPII's results.
+    """Compute the table of results that is usual for MPII.
 
     Args:
         distances: (N, 16), in head sizes.
         labelled: (N, 16) bool.
-        thr: The largest distance of a joint that is found.
+        thr: Maximum distance of a correct joint.
 
     Returns:
-        Head, Shoulder, Elbow, Wrist, Hip, Knee and Ankle (the mean of left
-        and right, of those that are labelled), Mean and Mean@0.1, in
-        percent.
+        Head, Shoulder, Elbow, Wrist, Hip, Knee and Ankle (mean of left and right, if labelled),
+        Mean and Mean@0.1, in percent.
     """
     rates, counts = joint_rates(distances, labelled, thr)
     table = {}
@@ -92,33 +90,30 @@ def pckh_table(distances: np.ndarray, labelled: np.ndarray, thr: float = 0.5) ->
 
 @METRICS.register_module()
 class MpiiPCKh(BaseMetric):
-    """PCKh on MPII: the share of joints found within half a head size.
+    """PCKh on MPII: the percentage of joints within half a head size of the ground truth.
 
-    A head size is .6 times the diagonal of the head box. Works on the
-    samples of `pose_backbones.MpiiDataset`, in which pixels count from 0; a
-    file of predictions counts from 1, as MPII does.
+    The head size is 0.6 times the diagonal of the head box. Samples are those of
+    `pose_backbones.MpiiDataset`, in which pixels count from 0; in the file of predictions they
+    count from 1, as in MPII.
 
     Source: Andriluka et al., CVPR 2014; the tables of HRNet and MSPN.
 
-    Deviations: from MMPose's `MpiiPCKAccuracy`, which adds 1 to predictions
-    because its data set does not take 1 off the labels (a model trained on
-    them predicts one pixel too far to the lower right); a joint at exactly
-    the threshold is found, as in MPII's own code. From HRNet's and MSPN's
-    code: Mean@0.1 is at .1, theirs at .11.
+    Deviations: MMPose's `MpiiPCKAccuracy` adds 1 to predictions because its data set does not
+    subtract 1 from the labels (a model trained on them predicts one pixel too far to the lower
+    right). A joint at exactly the threshold is correct, as in MPII's own code. Mean@0.1 uses the
+    threshold 0.1; the code of HRNet and MSPN uses 0.11.
 
     Args:
-        thr: The largest distance of a joint that is found, in head sizes.
+        thr: Maximum distance of a correct joint, in head sizes.
         format_only: Only write the predictions; needs `outfile`.
-        outfile: Where to write the predictions: a MATLAB file with `preds`,
-            (N, 16, 2) x and y in pixels from 1, the people in the order of
-            the annotation file. None writes none.
-        collect_device: `'cpu'` or `'gpu'`, where several processes put
-            their results together.
-        prefix: Of the names of the figures; None is `'PCKh'`.
+        outfile: File of the predictions: a MATLAB file with `preds`, (N, 16, 2), x and y in pixels
+            that count from 1, with persons in the order of the annotation file. None: not written.
+        collect_device: `'cpu'` or `'gpu'`, where results of several processes are collected.
+        prefix: Prefix of the names of the metrics; None: `'PCKh'`.
 
     Raises:
-        ValueError: If `thr` is not positive, `outfile` is no `.mat` file,
-            or `format_only` has none.
+        ValueError: If `thr` is not positive, `outfile` does not end with `.mat`, or is missing for
+            `format_only`.
     """
 
     default_prefix = 'PCKh'
@@ -143,10 +138,10 @@ class MpiiPCKh(BaseMetric):
         self.outfile = outfile
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Keep what is compared of a batch.
+        """Store the predictions and distances of a batch.
 
         Args:
-            data_batch: What the model was given; not used.
+            data_batch: Input of the model; not used.
             data_samples: Each with `id`, `pred_instances` (keypoints
                 (1, 16, 2) in pixels from 0) and `gt_instances` (the same,
                 keypoints_visible (1, 16) and head_size (1, 1)).
@@ -168,8 +163,8 @@ class MpiiPCKh(BaseMetric):
         truth = sample['gt_instances']
         if 'head_size' not in truth:
             raise ValueError(
-                f'person {sample["id"]} has no head_size, which PCKh is '
-                'measured by: use pose_backbones.MpiiDataset with '
+                f'person {sample["id"]} has no head_size, which PCKh '
+                'needs: use pose_backbones.MpiiDataset with '
                 'headbox_file, or annotations with a headbox'
             )
         distances = np.linalg.norm(predicted - np.asarray(truth['keypoints'], float)[0], axis=-1)
@@ -179,15 +174,15 @@ class MpiiPCKh(BaseMetric):
         )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Put the table together and write the predictions.
+        """Compute the table and write the predictions.
 
         Args:
-            results: Of all batches, from `process`.
+            results: Results of all batches, from `process`.
 
         Returns:
             The rows of `pckh_table`; empty with `format_only`.
         """
-        # Several processes may repeat a person to share the work evenly.
+        # Persons may be repeated so that all processes have equally many.
         people = [
             person for _, person in sorted({person['id']: person for person in results}.items())
         ]
@@ -210,7 +205,7 @@ class MpiiPCKh(BaseMetric):
 
 
 def _as_text(table: dict[str, float]) -> str:
-    """Two lines: names above figures."""
+    """Format a table as two lines: names and values."""
     widths = [max(len(name), 6) for name in table]
     return '\n'.join(
         '| ' + ' | '.join(cells) + ' |'

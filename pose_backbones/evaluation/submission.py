@@ -1,4 +1,4 @@
-"""Files for COCO's evaluation server."""
+"""Result files for the evaluation server of COCO."""
 
 import json
 import re
@@ -11,91 +11,89 @@ from ..errors import ConfigError, DatasetError
 from ..structures.coco import CocoFile, Fault, check_entries, has, keypoints, one_of, score
 from ..utils.files import atomic_write
 
-#: how many people of an image the server looks at
+#: number of people in an image that the server evaluates
 MOST_PEOPLE = 20
-#: the only category of COCO's key points
+#: the only category with keypoints in COCO
 PERSON = 1
-#: x, y and score (any number) of 17 key points
+#: x, y and score (any number) of 17 keypoints
 NUM_VALUES = 51
 _FIELDS = ('image_id', 'category_id', 'keypoints', 'score')
 
 
 def check_name(name: str) -> None:
-    """Refuse a name of a submission that the server could not read.
+    """Check that the server accepts the name of a submission.
 
     Args:
-        name: Of the method, as it stands in the file's name.
+        name: Name of the method, which becomes part of the file name.
 
     Raises:
-        ConfigError: If it has other characters than the server takes.
+        ConfigError: If it has characters that the server does not accept.
     """
     if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9._-]*', name):
         raise ConfigError(
-            f'--submission-name {name!r}: expected letters, digits and '
-            "'.', '_' or '-' behind the first of them"
+            f"--submission-name {name!r}: expected letters, digits, '.', '_' and '-', the first "
+            'one a letter or digit'
         )
 
 
 def submission_name(image_list: str, name: str) -> str:
-    """How the server wants the file to be called.
+    """Get the file name that the server expects, without suffix.
 
     Args:
-        image_list: The annotation file, whose name says the split:
-            `image_info_test-dev2017.json`, `person_keypoints_val2017.json`.
-        name: Of the method.
+        image_list: Annotation file whose name contains the split, such as
+            `image_info_test-dev2017.json` or `person_keypoints_val2017.json`.
+        name: Name of the method.
 
     Returns:
         Such as `person_keypoints_test-dev2017_<name>_results`.
 
     Raises:
-        ConfigError: If the file's name says no split.
+        ConfigError: If the file name contains no split.
     """
     found = re.fullmatch(r'(?:image_info|person_keypoints)_(.+)\.json', Path(image_list).name)
     if found is None:
         raise ConfigError(
-            f'--format-only: the split is not to be seen from {image_list} '
-            '(test_evaluator.ann_file): expected image_info_<split>.json, '
-            'such as image_info_test-dev2017.json, or '
+            f'--format-only: the file name {image_list} (test_evaluator.ann_file) contains no '
+            'split: expected image_info_<split>.json, such as image_info_test-dev2017.json, or '
             'person_keypoints_<split>.json'
         )
-    # MMPose's copy of the list is called ..._test-dev-2017.json.
+    # MMPose names its copy of the list ..._test-dev-2017.json.
     split = re.sub(r'-(\d+)$', r'\1', found[1])
     return f'person_keypoints_{split}_{name}_results'
 
 
 def best_people(results: list[dict]) -> list[dict]:
-    """Leave those out that the server does not take.
+    """Keep the results that the server evaluates.
 
     Args:
-        results: In COCO's results format.
+        results: Results in COCO's format.
 
     Returns:
-        The 20 results of each image with the best scores, in the order of
-        `results`.
+        Of each image the 20 results with the highest scores, in the order of `results`.
     """
     by_image = defaultdict(list)
     for place, result in enumerate(results):
         by_image[result['image_id']].append(place)
     kept = set()
     for places in by_image.values():
-        # The sort is stable: of equal scores, the first ones stay.
+        # The sort is stable: among equal scores, the first ones are kept.
         kept.update(sorted(places, key=lambda p: -results[p]['score'])[:MOST_PEOPLE])
     return [result for place, result in enumerate(results) if place in kept]
 
 
 def check_results(path: str, results: list[dict], images: Collection[int]) -> None:
-    """Refuse results that the server would refuse.
+    """Check that the server accepts results.
 
     Args:
-        path: File that the results are from, for the message.
+        path: File with the results, for the message.
         results: A list of `{image_id, category_id, keypoints, score}`.
         images: Ids of the images of the split.
 
     Raises:
-        DatasetError: With the first result that breaks a rule.
+        DatasetError: With the first result that breaks a rule of the server.
     """
     check_entries(
-        f'the server of COCO would refuse {path}',
+        f'the server of COCO would reject {path}',
         'result',
         results,
         has(*_FIELDS),
@@ -109,7 +107,7 @@ def check_results(path: str, results: list[dict], images: Collection[int]) -> No
     for image, count in counts.most_common(1):
         if count > MOST_PEOPLE:
             raise DatasetError(
-                f'the server of COCO would refuse {path}: image {image} has {count} people: '
+                f'the server of COCO would reject {path}: image {image} has {count} people: '
                 f'expected at most {MOST_PEOPLE}'
             )
 
@@ -124,26 +122,26 @@ def _no_others(result: dict) -> Fault | None:
 def write_submission(
     results_file: str, image_list: str, folder: str, name: str
 ) -> tuple[Path, int, int]:
-    """Make the file that is uploaded.
+    """Write the zip file that is uploaded to the server.
 
     Args:
         results_file: Results that `CocoMetric` has written.
         image_list: JSON file with the `images` of the split.
-        folder: To write into.
-        name: Of the method.
+        folder: Folder of the zip file.
+        name: Name of the method.
 
     Returns:
-        The zip file, how many results it holds, and how many were left out
+        The zip file, the number of results in it, and the number of results that were dropped
         because their image has more than 20.
 
     Raises:
-        ConfigError: If a name does not fit.
-        DatasetError: If the server would refuse the results.
+        ConfigError: If the server does not accept the name, or the split is unknown.
+        DatasetError: If the server would reject the results.
     """
     check_name(name)
     stem = submission_name(image_list, name)
     file = CocoFile(results_file, 'results')
-    file.check('result', file.entries(), has(*_FIELDS), score)  # cannot be sorted without
+    file.check('result', file.entries(), has(*_FIELDS), score)  # they are sorted by score
     everyone = [{field: result[field] for field in _FIELDS} for result in file.entries()]
     results = best_people(everyone)
     check_results(file.path, results, CocoFile(image_list, 'image list').image_ids())

@@ -1,4 +1,4 @@
-"""Boxes of people in a COCO file."""
+"""Bounding boxes of people from a COCO file."""
 
 import re
 from collections import defaultdict
@@ -10,27 +10,27 @@ from ..structures.coco import CocoFile, box, has
 
 #: names of COCO's images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
-_PERSON = 1  # COCO's category
+_PERSON = 1  # category of COCO
 
 
 class BoxFile:
-    """A COCO file: a list of detections, or images with annotations.
+    """Bounding boxes from a COCO file: a list of detections, or images with annotations.
 
-    Images are found by `file_name` where the file has any: the one that has
-    the most of a path's last parts in common, at least the name. Elsewhere
-    they are found by ids, which are the numbers in the names of image files,
-    or the numbers of the pictures.
+    An image is found by its `file_name`, if the file has any: the entry that has the most trailing
+    parts of the path in common with the image, at least the name. Otherwise it is found by its id,
+    which is the number in the name of the image file, or the number of the input.
 
-    Crowds, and objects of another category than 1, a person, are left out.
+    Crowds and objects of another category than 1 (person) are ignored.
 
     Args:
         path: The file.
 
     Attributes:
         path: As given.
+        names: File names in the file, or ids if there are none.
 
     Raises:
-        DatasetError: If it is missing or not like that.
+        DatasetError: If the file is missing or has another content.
     """
 
     def __init__(self, path: str):
@@ -63,19 +63,18 @@ class BoxFile:
         self.names = list(named) or list(self._ids)
 
     def find(self, name: str, number: int | str, is_file: bool) -> int | str | None:
-        """The id of an image.
+        """Find the id of an image.
 
         Args:
-            name: Path of an image file, or what else the picture is called.
-            number: Of the picture.
-            is_file: Whether it is an image file, so that its number is not
-                looked for.
+            name: Path of an image file, or the name of another input.
+            number: Number of the input.
+            is_file: Whether the input is an image file; then its number is not used.
 
         Returns:
-            The id, or None if the file has nothing of it.
+            The id, or None if the image is not in the file.
 
         Raises:
-            DatasetError: If several images may be meant.
+            DatasetError: If several entries match equally well.
         """
         if self._named:
             return self._find_name(name)
@@ -92,7 +91,7 @@ class BoxFile:
 
     def _find_name(self, name: str) -> int | str | None:
         parts = PurePath(name).parts[::-1]
-        common = {}
+        common: dict[int, dict] = {}
         for other, number in self._named.get(PurePath(name).name, ()):
             same = next(
                 (i for i, (a, b) in enumerate(zip(parts, other)) if a != b),
@@ -111,5 +110,5 @@ class BoxFile:
         return next(iter(best))
 
     def boxes(self, image_id: int | str | None) -> list[tuple[float, ...]]:
-        """Of one image: x, y, width, height and score; none for None."""
+        """Get the boxes of an image: x, y, width, height and score; none for None."""
         return [] if image_id is None else self._boxes.get(image_id, [])

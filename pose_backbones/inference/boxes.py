@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from mmengine.logging import print_log
 
 from ..errors import DatasetError, closest
@@ -33,12 +35,46 @@ class Boxes:
     image_id: int | str | None = None
 
 
+#: Boxes of one image: (n, 4), or (n, 5) with scores; None for no boxes.
+BoxArray: TypeAlias = npt.ArrayLike | None
+
+
+class Detector(Protocol):
+    """A function that finds the bounding boxes of persons in an image.
+
+    `PersonDetector` is one, and so is any function of this signature.
+    """
+
+    def __call__(self, image: np.ndarray, /) -> BoxArray:
+        """Find persons.
+
+        Args:
+            image: (H, W, 3), uint8, BGR.
+
+        Returns:
+            Left, top, right, bottom in pixels, (n, 4); with scores, (n, 5); None for no box.
+        """
+        ...
+
+
+#: What says where the persons are, see `find_box_source`: `'whole-image'` or the path of a COCO
+#: file, a detector, boxes by path, name or image ID, or boxes for each image in turn.
+BoxesLike: TypeAlias = (
+    str
+    | PathLike[str]
+    | Detector
+    | Mapping[Any, BoxArray]
+    | np.ndarray
+    | Sequence[BoxArray]
+    | Iterator[BoxArray]
+)
+
 #: Gives the boxes of a frame.
 BoxSource = Callable[[Frame], Boxes]
 
 
 def find_box_source(
-    boxes, inputs: Inputs, box_format: str = 'xyxy', min_score: float = 0.0
+    boxes: BoxesLike, inputs: Inputs, box_format: str = 'xyxy', min_score: float = 0.0
 ) -> BoxSource:
     """Make what a user gave as boxes a function of the frame.
 
@@ -70,13 +106,11 @@ def find_box_source(
         )
     check_number('min_score', min_score)
     if isinstance(boxes, str) and boxes == WHOLE_IMAGE:
-        source = _whole_image
+        source: BoxSource = _whole_image
     elif isinstance(boxes, (str, PathLike)):
         source = _of_file(BoxFile(fspath(boxes)), inputs)
     elif callable(boxes):
-
-        def source(frame: Frame) -> Boxes:
-            return _parse(boxes(frame.image), box_format, frame.name)
+        source = _of_detector(boxes, box_format)
     elif isinstance(boxes, Mapping):
         source = _of_mapping(boxes, inputs, box_format)
     elif isinstance(boxes, (Sequence, np.ndarray, Iterator)):
@@ -93,6 +127,10 @@ def find_box_source(
 def _whole_image(frame: Frame) -> Boxes:
     height, width = frame.image.shape[:2]
     return Boxes(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
+
+
+def _of_detector(detector: Detector, box_format: str) -> BoxSource:
+    return lambda frame: _parse(detector(frame.image), box_format, frame.name)
 
 
 def _usable(found: Boxes, frame: Frame, min_score: float) -> Boxes:
@@ -117,7 +155,7 @@ def _usable(found: Boxes, frame: Frame, min_score: float) -> Boxes:
     return Boxes(found.corners[kept], found.scores[kept], found.image_id)
 
 
-def _parse(values, box_format: str, name: str) -> Boxes:
+def _parse(values: BoxArray, box_format: str, name: str) -> Boxes:
     """Boxes (n, 4) or (n, 5) as `Boxes`."""
     if values is None:
         values = np.zeros((0, 4))
@@ -144,7 +182,7 @@ def _parse(values, box_format: str, name: str) -> Boxes:
         return Boxes(corners.astype(np.float32), scores.astype(np.float32))
 
 
-def _of_sequence(boxes, inputs: Inputs, box_format: str) -> BoxSource:
+def _of_sequence(boxes: Any, inputs: Inputs, box_format: str) -> BoxSource:
     """One entry for each image; of an only image, its boxes."""
     count = inputs.count
     if isinstance(boxes, np.ndarray):
@@ -189,8 +227,8 @@ def _of_sequence(boxes, inputs: Inputs, box_format: str) -> BoxSource:
 
 
 def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> BoxSource:
-    def find(name: str, number: int | str, is_file: bool):
-        keys = [name, number]
+    def find(name: str, number: int | str, is_file: bool) -> Any:
+        keys: list[Any] = [name, number]
         if is_file:
             keys += [Path(name), Path(name).name]
         return next((key for key in keys if key in boxes), None)
@@ -226,7 +264,8 @@ def _check_files(find: Callable, inputs: Inputs, what: str, names: list[str]) ->
     """
     paths = inputs.files or []
     numbers = inputs.ids or range(1, len(paths) + 1)
-    owners, missing = {}, []
+    owners: dict[Any, str] = {}
+    missing = []
     for path, number in zip(paths, numbers):
         key = find(path, number, True)
         if key is None:

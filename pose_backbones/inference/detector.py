@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
 from ..checkpoints.loading import check_checkpoint_path, read_checkpoint
@@ -38,7 +38,7 @@ class PersonDetector:
         ConfigError: If it has no class `person`.
     """
 
-    def __init__(self, model: torch.nn.Module, nms_iou: float = 0.7):
+    def __init__(self, model: BaseModel, nms_iou: float = 0.7):
         from mmdet.utils import get_test_pipeline_cfg
         from mmengine.dataset import Compose
 

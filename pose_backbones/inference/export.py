@@ -1,277 +1,174 @@
-"""What is kept of poses in files: a journal, COCO results, a table."""
+"""Export results: COCO results, a table of keypoints, and annotated images and videos."""
 
 import csv
+import errno
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from math import inf
+from contextlib import contextmanager
+from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
-from ..errors import WorkDirError
-from ..utils.arguments import is_number
-from ..utils.files import atomic_write, fsync
-from .inputs import Failure, name_of
+import cv2
+from mmengine.logging import print_log
+
+from ..errors import DatasetError, first_line
+from ..utils.files import atomic_write, is_url, shorten_name
+from ..utils.images import write_image
 from .pose_result import PoseResult
-from .video_reader import is_video
+from .video_reader import DEFAULT_FPS, is_live, is_video, read_video
+from .video_writer import DiskFullError, VideoError, VideoWriter
 
-JOURNAL = 'journal.jsonl'
 PREDICTIONS = 'predictions.json'
 TABLE = 'predictions.csv'
-_KINDS = ('a picture', 'a video')
+_IMAGES = ('.jpg', '.jpeg', '.png')  # endings that are kept
+_VIDEOS = ('.mp4',)
 
 
-class Journal:
-    """A line of JSON for each picture that is done, in their order.
+class AnnotatedOutputs:
+    """A picture for each picture, and a video with its sound for each video.
 
-    What is on the disk is whole at any time: a line that was cut off by a
-    stop or a full disk is taken away when the journal is opened again, or at
-    once.
+    A video that exists is replaced when the new one is whole. What cannot be
+    drawn, such as a video whose frames are too large for the codec, is named
+    in the log, and its poses are found all the same.
 
     Args:
-        folder: Where it is.
-        settings: What the lines depend on, for `json.dumps`; `inputs` are
-            the parts of the `Inputs`.
-        save_every: After how many lines they are forced to the disk.
-        resume: Whether to go on behind the lines of an earlier run.
+        folder: Where they are; it is made when there is something to put in.
+        parts: Of the `Inputs`: files and cameras.
+        what: `'all'`, `'videos'` or `'none'`.
+        style: Arguments of `PoseResult.draw`.
 
     Attributes:
-        next_part, next_index: Where to go on, see `Inputs.since`.
-        failures: How many pictures could not be read, of all runs.
-
-    Raises:
-        FileExistsError: If there is one, and `resume` is not set.
-        WorkDirError: If the one to go on with is of other settings, or has
-            lines that such a run would not have written.
+        names: Of the files, one for each part.
+        failures: How many could not be drawn.
     """
 
-    def __init__(self, folder: Path, settings: dict, save_every: int, resume: bool = False):
-        self.path = folder / JOURNAL
-        self.save_every = save_every
-        self.next_part = self.next_index = self.failures = 0
-        self._unsaved = 0
-        if resume:
-            self._reopen(settings)
-            return
-        self._file = open(self.path, 'xb', buffering=0)
-        self._append(settings)
-        self.save()
-        fsync(folder)  # the name, too
+    def __init__(self, folder: Path, parts: list[str | int], what: str, style: dict):
+        self.folder, self.parts = folder, parts
+        self.what, self.style = what, style
+        self.names = output_names(parts)
+        self.failures = 0
+        self._writer: VideoWriter | None = None
+        self._failed: int | None = None  # the video that is not drawn
 
-    def _reopen(self, settings: dict) -> None:
-        """Check the settings, and cut off what is to be done again."""
-        with open(self.path, 'rb') as file:
-            _compare(_parse_line(file.readline()), settings, self.path)
-            end, failures = file.tell(), 0
-            order = _Order(settings['inputs'])
-            for number, line in enumerate(iter(file.readline, b''), 2):
-                entry = _parse_line(line)
-                if entry is None:
-                    break
-                problem = 'it is not of this tool' if not _is_entry(entry) else order.problem(entry)
-                if problem:
-                    raise WorkDirError(
-                        f'--resume: line {number} of {self.path} cannot be '
-                        f'gone on with: {problem} ({_short(entry)}): choose '
-                        'another --out'
-                    )
-                failures += 'error' in entry
-                # A video is written anew, so that its lines are as well.
-                if 'frame' not in entry:
-                    end, self.failures = file.tell(), failures
-                    self.next_part = entry['part'] + 1
-                    self.next_index = entry['index'] + 1
-        self._file = open(self.path, 'r+b', buffering=0)
-        self._file.truncate(end)
-        self._file.seek(end)
+    def __enter__(self) -> 'AnnotatedOutputs':
+        return self
 
-    def add(self, result: PoseResult, part: int) -> None:
-        """Add a picture.
+    def __exit__(self, *error: Any) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(*error)
+            self._writer.discard()
+            self._writer = None
 
-        Args:
-            result: Its people.
-            part: See `Frame`.
-        """
-        entry = dict(index=result.index, part=part, name=result.name, people=result.to_coco())
-        if result.track_ids is not None:
-            for person, track in zip(entry['people'], result.track_ids):
-                person['track_id'] = int(track)
-        if result.frame is not None:
-            entry.update(frame=result.frame, time=result.time)
-        self._append(entry)
+    @property
+    def paths(self) -> list[Path]:
+        """The files that will be written, if there is something to draw."""
+        return [
+            self.folder / name
+            for part, name in zip(self.parts, self.names)
+            if self._is_drawn(is_video(part))
+        ]
 
-    def add_failure(self, failure: Failure) -> None:
-        """Add a picture, or the rest of a video, that could not be read."""
-        self.failures += 1
-        entry = dict(
-            index=failure.index, part=failure.part, name=failure.name, error=str(failure.error)
-        )
-        if failure.in_video:
-            entry.update(frame=None)
-        self._append(entry)
-
-    def end_video(self, part: int, index: int) -> None:
-        """Note that a video is whole.
-
-        Args:
-            part: The video.
-            index: Of its last picture.
-        """
-        self._append(dict(index=index, part=part, end=True))
-
-    def _append(self, entry: dict) -> None:
-        line = json.dumps(entry, allow_nan=False).encode() + b'\n'
-        start = self._file.tell()
-        try:
-            while line:  # a write may end early
-                line = line[self._file.write(line) :]
-        except BaseException:
-            self._file.truncate(start)
-            self._file.seek(start)
-            raise
-        self._unsaved += 1
-        if self._unsaved >= self.save_every:
-            self.save()
-
-    def save(self) -> None:
-        """Force the lines to the disk."""
-        os.fsync(self._file.fileno())
-        self._unsaved = 0
+    def _is_drawn(self, in_video: bool) -> bool:
+        return self.what == 'all' or (self.what == 'videos' and in_video)
 
     def close(self) -> None:
-        """Save and close; more often than once is fine."""
-        if not self._file.closed:
-            self.save()
-            self._file.close()
+        """End the video, if there is one."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with self._failing(writer.path):
+                try:
+                    writer.close()
+                finally:
+                    writer.discard()
 
-    def entries(self) -> Iterator[dict]:
-        """The pictures on the disk, of all runs."""
-        with open(self.path, 'rb') as file:
-            file.readline()
-            for line in file:
-                entry = _parse_line(line)
-                if entry is not None and not entry.get('end'):
-                    yield entry
+    def add(self, result: PoseResult, part: int) -> None:
+        """Draw a picture, or the next frame of a video.
+
+        Args:
+            result: With its image.
+            part: Which of the inputs it is of.
+        """
+        in_video = result.frame is not None
+        if not self._is_drawn(in_video) or (in_video and self._failed == part):
+            return
+        path = self.folder / self.names[part]
+        with self._failing(path):
+            picture = result.draw(**self.style)
+            if not in_video:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_image(path, picture)
+                return
+            self._failed = part  # until the frame is written
+            if self._writer is None:
+                self._writer = _open(path, self.parts[part], result.size)
+            self._writer.write(picture, result.time)
+            self._failed = None
+
+    @contextmanager
+    def _failing(self, path: Path) -> Iterator[None]:
+        """Note what cannot be drawn; a full disk is an error."""
+        try:
+            yield
+        except DiskFullError:
+            raise
+        except (VideoError, DatasetError, ValueError, cv2.error) as error:
+            problem: Exception = error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            problem = error
+        else:
+            return
+        self.failures += 1
+        print_log(f'not drawn: {path}: {first_line(problem)}', 'current', logging.WARNING)
 
 
-class _Order:
-    """Whether lines are those of a run: none missing, double or of another.
+def _open(path: Path, source: str | int, size: tuple[int, int]) -> VideoWriter:
+    if is_live(source):
+        return VideoWriter(path, size, DEFAULT_FPS, overwrite=True)
+    with read_video(source) as video:
+        rate = video.fps
+    sound = source if isinstance(source, str) and not is_url(source) else None
+    return VideoWriter(path, size, rate, sound_from=sound, overwrite=True)
+
+
+def output_names(parts: list[str | int]) -> list[str]:
+    """A name for the drawn file of each input, no two the same.
+
+    Folders below the one that all files have in common are kept.
 
     Args:
-        inputs: Parts of the `Inputs`.
+        parts: Paths, URLs and numbers of cameras.
+
+    Returns:
+        Relative paths.
     """
-
-    def __init__(self, inputs: Sequence[str | int]):
-        self._inputs = inputs
-        self._part = self._index = 0  # what comes next
-        self._first = 0  # picture of the part
-        self._values: int | None = None  # of each person's key points
-
-    def problem(self, entry: dict) -> str | None:
-        """What is wrong with a line behind those before it, if anything."""
-        if self._part == len(self._inputs):
-            return f'there are only {self._part} inputs'
-        source, end = self._inputs[self._part], 'end' in entry
-        if (entry['part'], entry['index']) != (self._part, self._index - end) or (
-            end and self._index == self._first
-        ):
-            return (
-                f'expected part {self._part} and index {self._index}, as '
-                'a line is missing, double, or of another run'
-            )
-        if not end:
-            if ('frame' in entry) != is_video(source):
-                return f'{_short(source)} is {_KINDS[is_video(source)]}'
-            name = name_of(source, entry['index'])
-            frame = self._index - self._first
-            names = [name, f'{name}, frame {frame}']
-            if entry['name'] not in names[: 1 + ('frame' in entry)]:
-                return f'the name of this input is {_short(name)}'
-            if 'frame' in entry and entry['frame'] != (None if 'error' in entry else frame):
-                return f'expected frame {frame}'
-            for person in entry.get('people', ()):
-                count = len(person['keypoints'])
-                self._values = self._values or count
-                if count % 3 or count != self._values:
-                    return (
-                        f'a person has {count} values of key points: '
-                        f'expected {self._values}, 3 for each'
-                    )
-            self._index += 1
-        if end or 'frame' not in entry:
-            self._part, self._first = self._part + 1, self._index
-        return None
-
-
-def _parse_line(line: bytes):
-    """A line's content; None if it was cut off."""
-    if not line.endswith(b'\n'):
-        return None
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return 'null' if found is None else found
-
-
-def _is_entry(entry) -> bool:
-    """Whether a line's content is as `Journal` writes it."""
-    if not isinstance(entry, dict) or not all(
-        type(entry.get(key)) is int and 0 <= entry[key] < 2**53 for key in ('part', 'index')
-    ):
-        return False
-    if 'end' in entry:
-        return entry['end'] is True and len(entry) == 3
-    people = entry.get('people', [])
-    return (
-        isinstance(entry.get('name'), str)
-        and isinstance(people, list)
-        and ('people' in entry) != isinstance(entry.get('error'), str)
-        and (entry.get('frame') is None or type(entry['frame']) is int)
-        and (entry.get('time') is None or _are_numbers([entry['time']]))
-        and all(map(_is_person, people))
-    )
-
-
-def _is_person(person) -> bool:
-    return (
-        isinstance(person, dict)
-        and type(person.get('image_id')) in (int, str)
-        and type(person.get('track_id', 0)) is int
-        and _are_numbers(person.get('bbox'), 4)
-        and _are_numbers(person.get('keypoints'))
-        and len(person['keypoints']) > 0
-        and _are_numbers([person.get('score')])
-    )
-
-
-def _are_numbers(values, count: int | None = None) -> bool:
-    """Whether it is a list of so many finite numbers."""
-    return (
-        isinstance(values, list)
-        and count in (None, len(values))
-        and all(is_number(value) and -inf < value < inf for value in values)
-    )
-
-
-def _compare(found: dict | None, settings: dict, path: Path) -> None:
-    expected = json.loads(json.dumps(settings))
-    if found == expected:
-        return
-    if not isinstance(found, dict):
-        raise WorkDirError(f'--resume: {path} does not say what it is of: choose another --out')
-    for key, value in expected.items():
-        if found.get(key) != value:
-            raise WorkDirError(
-                f'--resume: {path} is of a run with {key} '
-                f'{_short(found.get(key))}, and now it is {_short(value)}: '
-                'go on with the same options, or choose another --out'
-            )
-    raise WorkDirError(f'--resume: {path} is of another version of this tool: choose another --out')
-
-
-def _short(value) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 80 else f'{text[:77]}…'
+    files = [
+        os.path.abspath(part) for part in parts if not isinstance(part, int) and not is_url(part)
+    ]
+    common = commonpath(map(os.path.dirname, files)) if files else ''
+    used, names = set(), []
+    for part in parts:
+        if isinstance(part, int):
+            path = Path(f'camera{part}.mp4')
+        elif is_url(part):
+            path = Path(part.split('?')[0].rstrip('/').split('/')[-1] or 'picture')
+        else:
+            path = Path(os.path.relpath(part, common))
+        endings = _VIDEOS if is_video(part) else _IMAGES
+        if path.suffix.lower() not in endings:
+            path = path.with_name(path.name + endings[0])
+        path = unique = shorten_name(path)
+        number = 1
+        while unique in used:
+            number += 1
+            unique = shorten_name(path, f'-{number}')
+        used.add(unique)
+        names.append(str(unique))
+    return names
 
 
 def write_predictions(path: Path, entries: Iterable[dict]) -> int:
@@ -344,7 +241,7 @@ def write_table(path: Path, entries: Iterable[dict], names: Sequence[str]) -> No
                 )
 
 
-def _text(value):
+def _text(value: object) -> object:
     """A text as it can be written; anything else as it is."""
     if isinstance(value, str):
         try:

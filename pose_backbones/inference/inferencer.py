@@ -1,7 +1,9 @@
 """One model, and what it makes of pictures."""
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from os import PathLike
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -14,13 +16,12 @@ from torch import nn
 from ..errors import ConfigError
 from ..utils.arguments import check_flag, check_positive_int
 from ..visualization.skeleton import Skeleton
-from .autocast import half_precision
-from .boxes import WHOLE_IMAGE, find_box_source
-from .inputs import Frame, Inputs
+from .boxes import WHOLE_IMAGE, BoxesLike, Detector, find_box_source
+from .inputs import Frame, ImageSource, Inputs
 from .loading import build_pipeline, choose_device, load_model, test_dataset
-from .optimize import prepare
+from .optimize import half_precision, optimize_for_inference
 from .prediction_stream import Results
-from .video_tracker import Follower
+from .tracking import VideoTracker
 
 _CROPS = 32  # of a batch
 _CPU_PIXELS = 8 * 256 * 192  # of a batch: the caches of a CPU are small
@@ -35,7 +36,7 @@ class PoseInferencer:
     config's own test pipeline, and each batch goes through the model's
     `test_step`: key points are those of `tools/test.py`.
 
-    Example:
+    Examples:
         >>> pose = PoseInferencer('moganet-s_coco-256x192')
         >>> for result in pose('photographs/', boxes='detections.json'):
         ...     cv2.imwrite(f'{result.index}.jpg', result.draw())
@@ -76,8 +77,8 @@ class PoseInferencer:
         batch_size: int | None = None,
         half: bool = False,
         flip_test: bool | None = None,
-        detector=None,
-    ):
+        detector: Detector | None = None,
+    ) -> None:
         check_flag('half', half)
         if batch_size is not None:
             check_positive_int('batch_size', batch_size)
@@ -92,7 +93,8 @@ class PoseInferencer:
             device = choose_device(device)  # before the weights are loaded
         built = revert_sync_batchnorm(load_model(model, weights))
         self.device = device or next(built.parameters()).device
-        self.model = prepare(built, self.device)
+        # Any: `nn.Module` types the attributes of MMPose's estimators as tensors.
+        self.model = cast(Any, optimize_for_inference(built, self.device))
         self.cfg = self.model.cfg
         self.half = half
         self.detector = detector
@@ -133,10 +135,10 @@ class PoseInferencer:
 
     def __call__(
         self,
-        inputs,
-        boxes=None,
+        inputs: ImageSource | Iterable[ImageSource],
+        boxes: BoxesLike | None = None,
         *,
-        box_format: str = 'xyxy',
+        box_format: Literal['xyxy', 'xywh'] = 'xyxy',
         min_score: float = 0.0,
         rgb: bool = False,
         keep_images: bool = True,
@@ -181,21 +183,21 @@ class PoseInferencer:
                 'smooth is True, but track is False: expected '
                 'both, since a movement is that of one person'
             )
-        inputs = Inputs(inputs, rgb)
+        images = Inputs(inputs, rgb)
         source = None
         if self.is_top_down:
             if boxes is None:
                 boxes = self.detector or WHOLE_IMAGE
-            source = find_box_source(boxes, inputs, box_format, min_score)
+            source = find_box_source(boxes, images, box_format, min_score)
         elif boxes is not None or min_score or box_format != 'xyxy':
             raise ConfigError(
                 self._finds_people('boxes=None, with neither min_score nor box_format')
             )
-        follower = None
+        tracker = None
         if track:
             sigmas = self.metainfo.get('sigmas')
-            follower = Follower(sigmas if sigmas is not None and len(sigmas) else None, smooth)
-        return Results(self, inputs, source, follower, strict, keep_images)
+            tracker = VideoTracker(sigmas if sigmas is not None and len(sigmas) else None, smooth)
+        return Results(self, images, source, tracker, strict, keep_images)
 
     def prepare(self, frame: Frame, box: np.ndarray | None = None, score: float = 1.0) -> dict:
         """What the model gets of a frame, or of a person in it.

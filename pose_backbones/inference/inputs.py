@@ -1,9 +1,14 @@
-"""What people want poses of, one picture after the other."""
+"""Find the images and videos that an input stands for, and read them one by one."""
 
-from collections.abc import Iterable, Iterator
+import os
+import re
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from glob import glob, has_magic
 from itertools import islice
-from os import PathLike
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from mmengine import fileio
@@ -13,8 +18,20 @@ from ..errors import DatasetError
 from ..utils.arguments import check_flag
 from ..utils.files import is_url
 from ..utils.images import UNNAMED, decode_image, describe_source, read_image
-from .paths import check_some_there, expand, numbers_of_names
-from .video_reader import import_av, is_live, is_video, read_video
+from .video_reader import VIDEO_SUFFIXES, import_av, is_live, is_video, read_video
+
+# Pillow reads .heic where its plug-in is; elsewhere it is told as unreadable.
+IMAGE_SUFFIXES = frozenset(
+    '.avif .bmp .dib .gif .heic .heif .jfif .jpe .jpeg .jpg .jp2 .pbm .pgm '
+    '.png .pnm .ppm .tif .tiff .webp'.split()
+)
+_SINGLE = (int, np.ndarray, Image.Image, bytes, bytearray, memoryview)
+
+#: One input: a path, URL, folder or pattern; an array; a PIL image; the bytes of a file or a
+#: binary stream; the number of a camera.
+ImageSource: TypeAlias = (
+    str | PathLike[str] | np.ndarray | Image.Image | bytes | bytearray | memoryview | BinaryIO | int
+)
 
 
 @dataclass(frozen=True)
@@ -100,19 +117,21 @@ class Inputs:
         TypeError: For an object of another kind.
     """
 
-    def __init__(self, inputs, rgb: bool = False):
+    def __init__(self, inputs: ImageSource | Iterable[ImageSource], rgb: bool = False) -> None:
         check_flag('rgb', rgb)
         self.rgb = rgb
-        self._iterable = inputs if _is_iterable(inputs) else None
+        self._iterable: Iterable[ImageSource] = ()
         self.parts: list | None = None
         self.ids: list[int] | None = None
-        if self._iterable is None:
+        if _is_iterable(inputs):
+            self._iterable = inputs
+        else:
             several = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-            self.parts = [part for one in several for part in expand(one)]
-            check_some_there(self.parts)
+            self.parts = [part for one in several for part in _expand(one)]
+            _check_any_exists(self.parts)
             for part in self.parts:
                 _check_reader(part)
-            self.ids = numbers_of_names(self.parts)
+            self.ids = _ids_from_names(self.parts)
 
     @property
     def may_prefetch(self) -> bool:
@@ -123,9 +142,10 @@ class Inputs:
     @property
     def files(self) -> list[str] | None:
         """The paths, if all inputs are image files; else None."""
-        if self.count is None or not all(isinstance(part, str) for part in self.parts):
+        parts = self.parts
+        if parts is None or self.count is None or not all(isinstance(one, str) for one in parts):
             return None
-        return self.parts
+        return parts
 
     @property
     def count(self) -> int | None:
@@ -134,7 +154,7 @@ class Inputs:
             return None
         return len(self.parts)
 
-    def announced(self) -> int | None:
+    def announced_count(self) -> int | None:
         """How many pictures there are if videos, which are opened, hold as
         many frames as they say; None if something does not say, or is far
         away."""
@@ -152,9 +172,9 @@ class Inputs:
 
     def __iter__(self) -> Iterator[Frame | Failure]:
         """Read them, one by one."""
-        return self.since()
+        return self.iterate_from()
 
-    def since(self, part: int = 0, index: int = 0) -> Iterator[Frame | Failure]:
+    def iterate_from(self, part: int = 0, index: int = 0) -> Generator[Frame | Failure, None, None]:
         """Read from somewhere on.
 
         Args:
@@ -180,13 +200,13 @@ class Inputs:
             return
         for one in self._iterable:
             try:
-                found = expand(one)
+                found = _expand(one)
             except (DatasetError, TypeError) as error:
                 found = [error]
             yield from found
 
-    def _picture(self, source, part: int, index: int) -> Frame | Failure:
-        name = name_of(source, index)
+    def _picture(self, source: Any, part: int, index: int) -> Frame | Failure:
+        name = input_name(source, index)
         try:
             image = _read(source, self.rgb)
         except Exception as error:  # of a file or object of any kind
@@ -205,7 +225,7 @@ def _frames(source: str | int, part: int, start: int) -> Iterator[Frame | Failur
     """The frames of a video or camera, and what stopped it."""
     _check_reader(source)
     live = is_live(source)
-    name = name_of(source, start)
+    name = input_name(source, start)
     index = start
     try:
         with read_video(source) as video:
@@ -216,7 +236,7 @@ def _frames(source: str | int, part: int, start: int) -> Iterator[Frame | Failur
                     part,
                     image,
                     index + 1,
-                    None if live else source,
+                    source if isinstance(source, str) and not live else None,
                     number,
                     time,
                     live,
@@ -235,13 +255,13 @@ def _announced(path: str) -> int | None:
         return 1
 
 
-def _check_reader(source) -> None:
+def _check_reader(source: object) -> None:
     """Raise if a video cannot be read because PyAV is not installed."""
     if is_video(source) and not isinstance(source, int):
         import_av()
 
 
-def _is_iterable(inputs) -> bool:
+def _is_iterable(inputs: ImageSource | Iterable[ImageSource]) -> TypeGuard[Iterable[ImageSource]]:
     """Whether inputs are taken from an iterable as they come."""
     return isinstance(inputs, Iterable) and not (
         isinstance(
@@ -252,7 +272,7 @@ def _is_iterable(inputs) -> bool:
     )
 
 
-def name_of(source, index: int) -> str:
+def input_name(source: Any, index: int) -> str:
     """What to call an input.
 
     Args:
@@ -272,7 +292,7 @@ def name_of(source, index: int) -> str:
     return f'{name} {index + 1}' if name in UNNAMED else name
 
 
-def _read(source, rgb: bool) -> np.ndarray:
+def _read(source: Any, rgb: bool) -> np.ndarray:
     if isinstance(source, Exception):
         raise source
     if not is_url(source):
@@ -282,3 +302,107 @@ def _read(source, rgb: bool) -> np.ndarray:
     except Exception as error:  # of any of the back ends
         raise DatasetError(f'cannot read the image {source}: {error}') from error
     return decode_image(data, source)
+
+
+def _expand(source: Any) -> list:
+    """The pictures, videos and cameras that one input stands for.
+
+    Args:
+        source: See `Inputs`.
+
+    Returns:
+        The files of a folder or a pattern, in the order in which people
+        count; the pictures of an array (N, H, W, C); else the input itself.
+        Paths are strings; whether a single file is there is not looked at.
+
+    Raises:
+        DatasetError: If nothing is in a folder or like a pattern.
+        TypeError: For an input of another kind.
+    """
+    if isinstance(source, np.ndarray) and source.ndim == 4:
+        return list(source)
+    if not isinstance(source, (str, PathLike)):
+        if isinstance(source, bool) or not (isinstance(source, _SINGLE) or hasattr(source, 'read')):
+            raise TypeError(
+                f'an input is a {type(source).__name__}: expected a path, a '
+                'folder, a pattern, an array, a PIL image, bytes, a binary '
+                'stream, a video, or the number of a camera'
+            )
+        return [source]
+    path = fspath(source)
+    if is_url(path):
+        return [path]
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        found = _of_folder(path)
+    elif has_magic(path) and not os.path.exists(path):
+        found = [file for file in glob(path, recursive=True) if not os.path.isdir(file)]
+        if not found:
+            raise DatasetError(f'no file is like {path}')
+    else:
+        return [path]
+    return sorted(found, key=_natural_sort_key)
+
+
+def _of_folder(path: str) -> list[str]:
+    try:
+        names = os.listdir(path)
+    except OSError as error:
+        raise DatasetError(f'cannot read the folder {path}: {error.strerror}') from error
+    found = [
+        os.path.join(path, name)
+        for name in names
+        if not name.startswith('.')
+        and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    ]
+    found = [file for file in found if not os.path.isdir(file)]
+    if not found:
+        raise DatasetError(
+            f'there is no picture or video in the folder {path}: for those '
+            f"in folders below, give '{os.path.join(path, '**', '*.jpg')}'"
+        )
+    return found
+
+
+def _natural_sort_key(path: str) -> list:
+    """A key that sorts `2.jpg` before `10.jpg`."""
+    return [
+        (0, int(part), '') if part.isdecimal() else (1, 0, part)
+        for part in re.split(r'(\d+)', path)
+        if part
+    ]
+
+
+def _check_any_exists(parts: list) -> None:
+    """Refuse a list of files none of which exists.
+
+    Args:
+        parts: Of `_expand`.
+
+    Raises:
+        DatasetError: With the first.
+    """
+    if parts and not any(
+        not isinstance(part, str) or is_url(part) or os.path.lexists(part) for part in parts
+    ):
+        others = f', nor the {len(parts) - 1} others' * (len(parts) > 1)
+        raise DatasetError(f'there is no such file or folder: {parts[0]}{others}')
+
+
+def _ids_from_names(parts: list) -> list[int] | None:
+    """The numbers that the names of all files are.
+
+    Args:
+        parts: Of `_expand`.
+
+    Returns:
+        One for each; None if they are not all numbers of image files, and
+        different.
+    """
+    if not parts or not all(isinstance(part, str) and not is_video(part) for part in parts):
+        return None
+    stems = [Path(part).stem for part in parts]
+    if not all(stem.isdecimal() for stem in stems):
+        return None
+    numbers = [int(stem) for stem in stems]
+    return numbers if len(set(numbers)) == len(numbers) else None

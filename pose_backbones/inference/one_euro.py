@@ -82,8 +82,8 @@ class OneEuroFilter:
             ValueError: If time does not go on, or shapes or ids do not fit.
         """
         keypoints, boxes = np.asarray(keypoints), np.asarray(boxes)
-        ids = np.asarray(ids).tolist()
-        _check_people(keypoints, ids, boxes)
+        tracks: list[int] = np.asarray(ids).tolist()
+        _check_people(keypoints, tracks, boxes)
         if not (math.isfinite(time) and time > self._time):
             raise ValueError(
                 f'time is {time!r}: expected seconds, more than '
@@ -92,10 +92,10 @@ class OneEuroFilter:
         self._time = time
         sides = boxes[:, 2:].astype(float) - boxes[:, :2]
         sizes = np.sqrt(np.fmax(sides, 1).prod(1))
-        kept = {*ids, *alive}
+        kept = {*tracks, *alive}
         states = {track: state for track, state in self._states.items() if track in kept}
         smoothed = keypoints.copy()
-        for row, (track, size) in enumerate(zip(ids, sizes)):
+        for row, (track, size) in enumerate(zip(tracks, sizes)):
             points = keypoints[row].astype(float)
             seen = np.isfinite(points).all(1, keepdims=True)
             states[track] = state = self._step(states.get(track), time, points, seen, size)

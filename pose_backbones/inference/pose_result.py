@@ -77,7 +77,8 @@ class PoseResult:
                     f'expected {shape}, for {n} people with {k} key points'
                 )
             setattr(self, field, value)
-        self.size = tuple(int(length) for length in self.size)
+        width, height = self.size
+        self.size = int(width), int(height)
 
     def __len__(self) -> int:
         return len(self.keypoints)

@@ -1,10 +1,13 @@
-"""The poses of any number of pictures, in batches, in a bounded memory."""
+"""Predict the poses of a stream of images, in batches and with bounded memory."""
 
 import logging
+import queue
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,14 +20,20 @@ from ..visualization.skeleton import Skeleton
 from .boxes import Boxes, BoxSource
 from .inputs import Failure, Frame, Inputs
 from .pose_result import PoseResult
-from .prefetch import AHEAD, prefetch
-from .video_tracker import Follower
+from .tracking import VideoTracker
 
-_HELD = 256 << 20  # bytes of pictures that wait for a batch to be full
+if TYPE_CHECKING:
+    from .inferencer import PoseInferencer
+
+_HELD = 256 << 20  # bytes of images that wait for a batch to be full
+_AHEAD = 4  # images that are read ahead
+_POLL = 0.1  # seconds, after which a thread sees that nobody waits for it
+_PATIENCE = 2.0  # seconds for the thread to end
+_END = object()
 
 
 @dataclass(eq=False)
-class _Waiting:
+class _Pending:
     """An input whose poses are not all known, or that has none.
 
     Attributes:
@@ -42,9 +51,8 @@ class _Waiting:
     missing: int = 0
     found: list[InstanceData] = field(default_factory=list)
 
-    def fail(self, error: Exception) -> None:
-        """Note that the picture cannot be used."""
-        frame = self.frame
+    def fail(self, frame: Frame, error: Exception) -> None:
+        """Note that the image cannot be used."""
         self.frame = Failure(
             frame.index, frame.name, frame.part, error, in_video=frame.frame is not None
         )
@@ -69,7 +77,7 @@ class Results(Iterator[PoseResult]):
         inferencer: The `PoseInferencer`.
         inputs: What it gets.
         source: Of the boxes of a top-down model; None for a bottom-up one.
-        follower: Of people in videos, if they are to be followed.
+        tracker: Of the persons in videos, if they are tracked.
         strict: See `PoseInferencer.__call__`.
         keep_images: See `PoseInferencer.__call__`.
 
@@ -81,10 +89,10 @@ class Results(Iterator[PoseResult]):
 
     def __init__(
         self,
-        inferencer,
+        inferencer: 'PoseInferencer',
         inputs: Inputs,
         source: BoxSource | None,
-        follower: Follower | None,
+        tracker: VideoTracker | None,
         strict: bool,
         keep_images: bool,
     ):
@@ -92,9 +100,9 @@ class Results(Iterator[PoseResult]):
         self.inputs = inputs
         self.skeleton: Skeleton = inferencer.skeleton
         self._inferencer, self._source = inferencer, source
-        self._follower = follower
+        self._tracker = tracker
         self._strict, self._keep_images = strict, keep_images
-        self._items = self.since()
+        self._items = self.iterate_from()
 
     def __next__(self) -> PoseResult:
         while True:
@@ -106,31 +114,33 @@ class Results(Iterator[PoseResult]):
         """Stop; what is open is closed."""
         self._items.close()
 
-    def since(self, part: int = 0, index: int = 0) -> Iterator[tuple[int, PoseResult | Failure]]:
+    def iterate_from(
+        self, part: int = 0, index: int = 0
+    ) -> Generator[tuple[int, PoseResult | Failure], None, None]:
         """Everything in the order of the inputs, from somewhere on.
 
         Args:
-            part: See `Inputs.since`.
-            index: See `Inputs.since`.
+            part: See `Inputs.iterate_from`.
+            index: See `Inputs.iterate_from`.
 
         Yields:
             Numbers of parts, with results and with what could not be read.
         """
-        inputs = self.inputs.since(part, index)
+        inputs = self.inputs.iterate_from(part, index)
         # An iterator of the user's stays in the user's thread.
         with (
             closing(inputs)
             if self.inputs.parts is None
-            else prefetch(inputs, AHEAD if self.inputs.may_prefetch else 0)
+            else prefetch(inputs, _AHEAD if self.inputs.may_prefetch else 0)
         ) as items:
             for entry in self._finished(items):
                 yield self._deliver(entry)
 
-    def _finished(self, items: Iterable[Frame | Failure]) -> Iterator[_Waiting]:
+    def _finished(self, items: Iterable[Frame | Failure]) -> Iterator[_Pending]:
         """Inputs in their order, when the model has seen all of each."""
         size = self._inferencer.batch_size
-        waiting: deque[_Waiting] = deque()
-        batch: list[tuple[_Waiting, dict]] = []
+        waiting: deque[_Pending] = deque()
+        batch: list[tuple[_Pending, dict]] = []
         for entry, sample in self._samples(items):
             if sample is not None:
                 if batch and _shape(batch[-1][1]) != _shape(sample):
@@ -151,54 +161,54 @@ class Results(Iterator[PoseResult]):
         self._predict(batch)
         yield from waiting
 
-    def _samples(self, items: Iterable[Frame | Failure]) -> Iterator[tuple[_Waiting, dict | None]]:
+    def _samples(self, items: Iterable[Frame | Failure]) -> Iterator[tuple[_Pending, dict | None]]:
         """What the model gets of each input, and None behind the last."""
         try:
             for frame in items:
-                entry = _Waiting(frame)
+                entry = _Pending(frame)
                 if isinstance(frame, Frame):
-                    for sample in self._prepared(entry):
+                    for sample in self._prepared(entry, frame):
                         entry.missing += 1
                         yield entry, sample
                 yield entry, None
         except Exception as error:  # raised when its turn has come
-            yield _Waiting(error), None
+            yield _Pending(error), None
 
-    def _prepared(self, entry: _Waiting) -> Iterator[dict]:
+    def _prepared(self, entry: _Pending, frame: Frame) -> Iterator[dict]:
         """What the model gets of a picture, which may turn out unusable."""
-        frame = entry.frame
         height, width = frame.image.shape[:2]
         entry.size = width, height
         try:
             # First the people: their boxes may come one image after another.
-            people = self._people(entry)
+            people = self._people(entry, frame)
             check_sides(frame.name, width, height)
         except ImageError as error:
-            entry.fail(error)
+            entry.fail(frame, error)
             return
         for person in people:
             try:
                 sample = self._inferencer.prepare(frame, *person)
             except Exception as error:  # of any transform of the config
                 entry.fail(
+                    frame,
                     ImageError(
                         f'cannot use the image {frame.name}, of {width} x '
                         f'{height} pixels: {first_line(error)}'
-                    )
+                    ),
                 )
                 return
             yield sample
         if not self._keep_images:
-            entry.frame = replace(frame, image=None)
+            entry.frame = replace(frame, image=None)  # type: ignore[arg-type]
 
-    def _people(self, entry: _Waiting) -> list[tuple]:
+    def _people(self, entry: _Pending, frame: Frame) -> list[tuple]:
         """What tells the inferencer's `prepare` where they are."""
         if self._source is None:
             return [()]
-        entry.boxes = self._source(entry.frame)
+        entry.boxes = self._source(frame)
         return list(zip(entry.boxes.corners, entry.boxes.scores.tolist()))
 
-    def _predict(self, batch: list[tuple[_Waiting, dict]]) -> None:
+    def _predict(self, batch: list[tuple[_Pending, dict]]) -> None:
         """Predict a batch, and empty it."""
         if not batch:
             return
@@ -208,14 +218,14 @@ class Results(Iterator[PoseResult]):
             entry.missing -= 1
         batch.clear()
 
-    def _deliver(self, entry: _Waiting) -> tuple[int, PoseResult | Failure]:
+    def _deliver(self, entry: _Pending) -> tuple[int, PoseResult | Failure]:
         frame = entry.frame
         if isinstance(frame, Exception):
             raise frame
         if isinstance(frame, Frame):
-            result = _gather(entry, self.skeleton)
-            if self._follower is not None and not frame.is_file:
-                self._follower.follow(result, None if frame.frame is None else frame.part)
+            result = _gather(entry, frame, self.skeleton)
+            if self._tracker is not None and not frame.is_file:
+                self._tracker.update(result, None if frame.frame is None else frame.part)
             return frame.part, result
         if self._strict:
             raise frame.error
@@ -230,9 +240,9 @@ def _shape(sample: dict) -> list[torch.Size]:
     return [one.shape for one in ([inputs] if isinstance(inputs, torch.Tensor) else inputs)]
 
 
-def _gather(entry: _Waiting, skeleton: Skeleton) -> PoseResult:
+def _gather(entry: _Pending, frame: Frame, skeleton: Skeleton) -> PoseResult:
     """One result of all that was found in a picture."""
-    frame, boxes = entry.frame, entry.boxes
+    boxes = entry.boxes
     count = len(skeleton.names)
 
     def gather(name: str, *shape: int) -> np.ndarray:
@@ -275,3 +285,72 @@ def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.float().cpu().numpy()
     return np.asarray(values, np.float32)
+
+
+@contextmanager
+def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
+    """Iterate in a thread of its own, a few items ahead.
+
+    A signal reaches the main thread while the other one waits for a slow
+    disk, a camera or a network.
+
+    Args:
+        items: Iterated over in the thread, from which no other may take.
+        ahead: How many items may wait; 0: each is read when it is asked for.
+
+    Yields:
+        The items, in their order. An exception of theirs is raised where
+        the item would have come. Behind the block, the thread has ended, or
+        is given up if it still waits for an item after two seconds.
+    """
+    ready: queue.Queue = queue.Queue(max(ahead, 1))
+    asked = threading.Semaphore(0)
+    stop = threading.Event()
+
+    def put(entry: tuple) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(entry, timeout=_POLL)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def may_read() -> bool:
+        while ahead == 0 and not asked.acquire(timeout=_POLL):
+            if stop.is_set():
+                return False
+        return not stop.is_set()
+
+    def work() -> None:
+        iterator = iter(items)
+        try:
+            while may_read():
+                item = next(iterator, _END)
+                if not put((item, None)) or item is _END:
+                    return
+        except BaseException as error:  # raised by who takes the items
+            put((_END, error))
+        finally:
+            close = getattr(iterator, 'close', None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=work, name='prefetch', daemon=True)
+    thread.start()
+    try:
+        yield _take(ready, asked)
+    finally:
+        stop.set()
+        thread.join(_PATIENCE)
+
+
+def _take(ready: queue.Queue, asked: threading.Semaphore) -> Iterator:
+    while True:
+        asked.release()
+        item, error = ready.get()
+        if error is not None:
+            raise error
+        if item is _END:
+            return
+        yield item

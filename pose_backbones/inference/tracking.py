@@ -1,4 +1,4 @@
-"""Who is who from frame to frame."""
+"""Track persons through the frames of a video, and smooth their keypoints."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,12 @@ from scipy.optimize import linear_sum_assignment
 
 from ..structures.oks import AREA_OF_BOX, keypoint_similarity
 from ..utils.arguments import check_positive_int, check_rate
+from .one_euro import OneEuroFilter
+from .pose_result import PoseResult
 
 _SIGMA = 0.067  # the mean of COCO's
 _COMMON = 3  # joints that two poses need in common to be compared
+_DEFAULT_FPS = 30.0  # frames a second of images without a time
 
 
 @dataclass
@@ -188,3 +191,38 @@ class PoseTracker:
 def _areas(boxes: np.ndarray) -> np.ndarray:
     """Of boxes (…, 4), xyxy; 0 if turned inside out."""
     return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)
+
+
+class VideoTracker:
+    """Set the track IDs of the persons of each video, and smooth their keypoints.
+
+    Args:
+        sigmas: See `PoseTracker`.
+        smooth: Whether keypoints go through a `OneEuroFilter`.
+    """
+
+    def __init__(self, sigmas: Sequence[float] | None, smooth: bool) -> None:
+        self.sigmas = sigmas
+        self.smooth = smooth
+        self._part: int | None = None
+        self._count = 0
+
+    def update(self, result: PoseResult, part: int | None) -> None:
+        """Set the track IDs and the smoothed keypoints of the next frame.
+
+        Args:
+            result: Of the next frame; changed in place.
+            part: Number of the video; tracks start again with another one. None: of images that
+                follow each other, which are taken as the frames of one video, 30 a second.
+        """
+        if self._count == 0 or part != self._part:
+            self._part, self._count = part, 0
+            self._tracker = PoseTracker(self.sigmas)
+            self._filter = OneEuroFilter()
+        time = self._count / _DEFAULT_FPS if result.time is None else result.time
+        self._count += 1
+        result.track_ids = self._tracker.update(result.keypoints, result.scores, result.boxes)
+        if self.smooth:
+            result.keypoints = self._filter(
+                time, result.keypoints, result.track_ids, result.boxes, self._tracker.alive
+            ).astype(np.float32)

@@ -90,9 +90,9 @@ def open_container(path: str) -> tuple[BinaryIO, Any]:
     """
     av = import_av()
     file = open_regular(path, 'video')
-    options = {'format_whitelist': _FORMATS, 'protocol_whitelist': 'data'}
+    options = {'fd': str(file.fileno()), 'format_whitelist': _FORMATS, 'protocol_whitelist': 'fd'}
     try:
-        return file, av.open(file, options=options, metadata_errors='replace')
+        return file, av.open('fd:', options=options, metadata_errors='replace')
     except (av.FFmpegError, OSError, ValueError) as error:
         file.close()
         if getattr(error, 'errno', None) == errno.EINVAL and os.path.getsize(path):
@@ -221,10 +221,11 @@ class Video:
 
     def _open(self) -> None:
         """Open the source, and check the size of its frames before one is decoded."""
-        if is_url(self._source):
-            self._container = _open_url(self._source)
+        source = str(self._source)  # a camera has an `_open` of its own
+        if is_url(source):
+            self._container = _open_url(source)
         else:
-            self._file, self._container = open_container(self._source)
+            self._file, self._container = open_container(source)
         streams = self._container.streams.video
         context = streams[0].codec_context if streams else None
         if context is None:
@@ -261,7 +262,8 @@ class Video:
             try:
                 for frame in self._stream.decode(packet):
                     stamp = None if frame.pts is None else frame.pts - start
-                    yield stamp and float(stamp * self._stream.time_base), _upright(frame)
+                    seconds = stamp and float(stamp * self._stream.time_base)
+                    yield seconds, np.ascontiguousarray(_upright(frame))
             except av.FFmpegError:
                 self._undecodable += 1
                 self._is_cut = True
@@ -361,7 +363,7 @@ def _upright(frame: Any) -> np.ndarray:
         image, a, d = image.transpose(1, 0, 2), c, b
     elif b or c or not a or not d:
         return image
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _advice(source: str | int) -> str:

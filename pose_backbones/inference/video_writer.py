@@ -98,6 +98,7 @@ class VideoWriter:
         self._part = self.path.with_suffix(f'.part{os.getpid()}.mp4')
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._output: Any = None
+        self._last: int
         self._open()
 
     def __enter__(self) -> 'VideoWriter':
@@ -295,7 +296,9 @@ def _audio(container: Any, output: Any) -> Iterator[Any]:
         target = output.add_stream_from_template(source)
         packets = _packets(container, source)
     else:
-        target = output.add_stream('aac', rate=source.codec_context.sample_rate)
+        rate = source.codec_context.sample_rate
+        rates = import_av().Codec('aac', 'w').audio_rates
+        target = output.add_stream('aac', rate=rate if rate in rates else 48_000)
         target.layout = 'mono' if source.codec_context.channels == 1 else 'stereo'
         packets = _encoded(container, source, target)
     return (packet for packet in _shifted(packets, target, start) if packet.pts >= 0)
@@ -311,8 +314,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
 
 def _encoded(container: Any, source: Any, target: Any) -> Iterator[Any]:
     """Yield the packets of a stream, encoded again for another stream."""
-    frames = _decoded(container, source)
-    for frame in frames:
+    for frame in _decoded(container, source):
         yield from target.encode(frame)
     yield from target.encode(None)
 

@@ -1,7 +1,6 @@
-"""Models; importing this registers those that need no MMPose.
+"""Models; importing this registers those that do not need MMPose.
 
-Those that do, `pose_estimators`, are imported with MMPose's own models: see
-`pose_backbones._compat.mmpose_registry`.
+The others are imported by `mmpose_models`.
 """
 
 from . import backbones  # noqa: F401

@@ -1,4 +1,4 @@
-"""Checks of a run before it starts: one call before the model is built, one after it."""
+"""Checks of a config and its files before a run: one before and one after building the model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -42,14 +42,15 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: Sequence[str]) -> None:
-    """Check a config and the files of its data sets, before the model is built.
+    """Check a config and the files of its data sets before the model is built.
 
     Args:
-        cfg: A config.
+        cfg: The config of the run.
         splits: The splits that the run uses: `'train'` and `'val'`, or `'test'`.
 
     Raises:
-        PoseBackbonesError: With the entry or the file at fault, and what was expected.
+        PoseBackbonesError: If a check fails. The message names the config entry or the file, and
+            the expected value.
     """
     trains = 'train' in splits
     check_types(cfg)
@@ -70,11 +71,11 @@ def check_model(cfg: Config, model: nn.Module, datasets: Mapping[str, BaseDatase
 
     Args:
         cfg: The config.
-        model: Built from it; may be wrapped for distributed runs.
+        model: The model, built from the config. It may be wrapped for distributed training.
         datasets: Split → data set.
 
     Raises:
-        PoseBackbonesError: With the values that do not fit.
+        PoseBackbonesError: If a check fails. The message names both values.
     """
     check_input_size(cfg, model)
     check_targets(cfg, model, list(datasets))

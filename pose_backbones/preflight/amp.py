@@ -6,31 +6,31 @@ from mmengine.config import Config
 from ..errors import ConfigError
 
 
-def require_gpu(setting: str, remedy: str = '') -> None:
-    """Check that there is a GPU for mixed precision.
+def require_gpu(setting: str, advice: str = '') -> None:
+    """Check that a GPU is available for mixed precision.
 
     Args:
-        setting: What enables mixed precision, for the message.
-        remedy: What to do instead, for the message.
+        setting: Name of the option or config entry that enables mixed precision, for the message.
+        advice: What to do instead, appended to the message.
 
     Raises:
-        ConfigError: If PyTorch finds no GPU.
+        ConfigError: If no GPU is available.
     """
     if not torch.cuda.is_available():
         raise ConfigError(
-            f'{setting}: mixed precision needs a GPU, and this machine has none that PyTorch can '
-            f'use{remedy}'
+            f'{setting}: mixed precision needs a GPU, and PyTorch finds none here{advice}'
         )
 
 
 def check_amp(cfg: Config) -> None:
-    """Check that a config that trains in mixed precision finds a GPU.
+    """Check that a GPU is available if a config trains in mixed precision.
 
     Args:
         cfg: A config.
 
     Raises:
-        ConfigError: With the option that disables it.
+        ConfigError: If no GPU is available. The message names the option that disables mixed
+            precision.
     """
     kind = (cfg.get('optim_wrapper') or {}).get('type')
     if kind == 'AmpOptimWrapper':

@@ -1,4 +1,4 @@
-"""Whether a model and its data are both top-down, or both bottom-up."""
+"""Check that a model and its data are both top-down or both bottom-up."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,53 +9,56 @@ from ..configs import building
 from ..errors import ConfigError, DatasetError
 from ..structures.coco import CocoFile
 
-_SAMPLES = {'topdown': 'one person', 'bottomup': 'an image with its people'}
+_SAMPLES = {'topdown': 'single people', 'bottomup': 'whole images'}
 
 
 def is_bottomup(dataset: dict) -> bool:
-    """Whether the samples of a data set's config are whole images."""
+    """Return whether the samples of a data set are whole images.
+
+    Args:
+        dataset: Config of the data set.
+    """
     return dataset.get('data_mode') == 'bottomup'
 
 
 def check_data_mode(cfg: Config, splits: Sequence[str]) -> None:
-    """Refuse data of one kind for a model of the other, and what does not go
-    with whole images: detections, scales that the model cannot take.
+    """Check that the data sets have the data mode of the model.
+
+    Bottom-up data sets must have no file of detections, and only scales that the model accepts.
 
     Args:
-        cfg: A config whose types are known.
-        splits: Of `'train'`, `'val'`, `'test'`; those that will be used.
+        cfg: A config that has passed `check_types`.
+        splits: The splits that the run uses, of `'train'`, `'val'` and `'test'`.
 
     Raises:
-        ConfigError: With the entry, its value and what was expected.
+        ConfigError: If the data mode, the detections or the scales do not match the model.
     """
-    wanted = _data_mode(cfg)
+    model_mode = _data_mode(cfg)
     for split in splits:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
         if not dataset or 'ann_file' not in dataset:
             continue
         place = f'{split}_dataloader.dataset'
         mode = dataset.get('data_mode', 'topdown')
-        if wanted is not None and mode != wanted:
+        if model_mode is not None and mode != model_mode:
             raise ConfigError(
-                f'{place}.data_mode is {mode!r}, of which a sample is '
-                f'{_SAMPLES.get(mode, "something else")}; {cfg.model.type} '
-                f'takes {_SAMPLES[wanted]}: use a data set of mode '
-                f'{wanted!r}, with a pipeline for it'
+                f'{place}.data_mode is {mode!r}, whose samples are '
+                f'{_SAMPLES.get(mode, "of another kind")}; {cfg.model.type} takes '
+                f'{_SAMPLES[model_mode]}: use data_mode={model_mode!r} with a matching pipeline'
             )
         if mode != 'bottomup':
             continue
         if dataset.get('bbox_file'):
             raise ConfigError(
-                f'{place}.bbox_file is {dataset.bbox_file!r}: detections are '
-                'of single people; a bottom-up model finds them itself. '
-                'Leave it out'
+                f'{place}.bbox_file is {dataset.bbox_file!r}: a bottom-up model detects the '
+                'people itself and needs no detections: remove bbox_file'
             )
         _check_scales(cfg, dataset, place)
 
 
 def _data_mode(cfg: Config) -> str | None:
-    """What the model takes; None where its class does not tell."""
-    # Not above: they import MMPose's models, which takes seconds.
+    """Return the data mode of the model; None if its class does not determine it."""
+    # Imported here, since importing the models of MMPose takes seconds.
     from mmpose.models.pose_estimators import BottomupPoseEstimator, TopdownPoseEstimator
 
     kind = MODELS.get(cfg.model.type)
@@ -83,43 +86,42 @@ def _check_scales(cfg: Config, dataset: dict, place: str) -> None:
             isinstance(kind, type) and issubclass(kind, PyramidDataPreprocessor)
         ):
             raise ConfigError(
-                f'{place}.pipeline[{number}]: an image at the scale_factors '
-                f'{tuple(factors)} is more than one; '
-                f'model.data_preprocessor.type {preprocessor!r} takes one: '
+                f'{place}.pipeline[{number}]: scale_factors={tuple(factors)} gives several inputs '
+                f'per image, but model.data_preprocessor.type is {preprocessor!r}: '
                 "expected 'pose_backbones.PyramidDataPreprocessor'"
             )
 
 
 def check_badcase(cfg: Config) -> None:
-    """Refuse to look for bad cases among people that nobody was asked for.
+    """Check that MMPose's `BadCaseAnalysisHook` is not enabled for a bottom-up model.
 
     Args:
-        cfg: A config that is tested.
+        cfg: Config of a test.
 
     Raises:
-        ConfigError: If MMPose's hook is enabled for a bottom-up model.
+        ConfigError: If it is enabled for a bottom-up model.
     """
     hook = (cfg.get('default_hooks') or {}).get('badcase') or {}
     if hook.get('enable') and is_bottomup(cfg.test_dataloader.dataset):
         raise ConfigError(
-            '--badcase (default_hooks.badcase) compares the people of a '
-            'sample with its predictions one by one, but those of a '
-            'bottom-up model belong to nobody: --show-dir draws them all'
+            '--badcase (default_hooks.badcase) compares each annotated person with one '
+            'prediction, but the predictions of a bottom-up model are not matched to people: '
+            'use --show-dir to draw all of them'
         )
 
 
 def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], CocoFile]) -> None:
-    """Refuse images that the pipeline of a data set would refuse later.
+    """Check that the pipeline of a data set does not make images too large.
 
     Args:
-        dataset: The config of a data set whose types are known.
-        annotations: In COCO's format; images whose size they do not have
-            are left to the pipeline.
-        read: Reads annotations.
+        dataset: Config of a data set that has passed `check_types`.
+        annotations: Path of the annotations in COCO format. Images without a width and height are
+            skipped; the pipeline checks them when it reads them.
+        read: Function that reads the annotations.
 
     Raises:
-        DatasetError: With the first image that would become too large.
-        ConfigError: If the pipeline has wrong arguments.
+        DatasetError: If an image would become too large.
+        ConfigError: If the arguments of the pipeline are invalid.
     """
     from ..datasets.transforms.bottomup import ResizeAlign
 
@@ -139,16 +141,16 @@ def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], Coc
 
 
 def check_sigmas(cfg: Config, declared: int, where: str) -> None:
-    """Refuse a codec that is made for other key points than the data's.
+    """Check that the sigmas of the codec have the number of keypoints of the data.
 
     Args:
-        cfg: A config.
-        declared: Number of key points of the data.
-        where: What data, for the message.
+        cfg: The config.
+        declared: Number of keypoints of the data.
+        where: Name of the data, for the message.
 
     Raises:
-        DatasetError: If its sigmas are of another number.
-        ConfigError: If it cannot be built.
+        DatasetError: If the number of sigmas differs.
+        ConfigError: If the codec cannot be built.
     """
     decoder = (cfg.model.get('head') or {}).get('decoder')
     for place, codec in (('codec', cfg.get('codec')), ('model.head.decoder', decoder)):
@@ -158,6 +160,6 @@ def check_sigmas(cfg: Config, declared: int, where: str) -> None:
             sigmas = KEYPOINT_CODECS.build(codec).sigmas
         if len(sigmas) != declared:
             raise DatasetError(
-                f'{place}.sigmas={codec["sigmas"]!r} is of {len(sigmas)} key '
-                f'points, but {where} has {declared}'
+                f'{place}.sigmas={codec["sigmas"]!r} is for {len(sigmas)} keypoints, '
+                f'but {where} has {declared}'
             )

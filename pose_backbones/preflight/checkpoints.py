@@ -1,9 +1,9 @@
-"""Settings by which a run would save too little, or choose no best."""
+"""Checks of the settings that save checkpoints and choose the best one."""
 
 from collections.abc import Iterator, Sequence
 
 from mmengine.config import Config
-from mmpose import registry as host
+from mmpose.registry import METRICS
 
 from ..configs import as_list
 from ..engine.checkpoint_hook import is_checkpoint_hook, unknown_key
@@ -13,7 +13,7 @@ _COCO = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', '
 _CROWD = ('AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75', 'AP(E)', 'AP(M)', 'AP(H)')
 _LIMBS = ('Shoulder', 'Elbow', 'Wrist', 'Hip', 'Knee', 'Ankle')
 _SHORT = ('Head', 'Sho', 'Elb', 'Wri', 'Hip', 'Knee', 'Ank')
-#: what a metric gives by `norm_item`
+#: metric → `norm_item` → names of its values
 _BY_NORM = {
     'PCKAccuracy': dict(bbox=('PCK',), head=('PCKh',), torso=('tPCK',)),
     'MpiiPCKAccuracy': dict(
@@ -27,7 +27,7 @@ _BY_NORM = {
         torso=(*(f'{name} tPCK' for name in _SHORT), 'tPCK'),
     ),
 }
-#: what others give, whatever their arguments
+#: metric whose values do not depend on its arguments → names of its values
 _ALWAYS = {
     'CocoWholeBodyMetric': _COCO,
     'AUC': ('AUC',),
@@ -45,32 +45,31 @@ _ALWAYS = {
         'AP',
     ),
 }
-#: their `norm_item` by default
+#: metric → default of its `norm_item`
 _NORM = dict(PCKAccuracy='bbox', MpiiPCKAccuracy='head', JhmdbPCKAccuracy='bbox')
 
 
 def known_metrics(evaluator) -> list[str] | None:
-    """The names of what an evaluation will give.
+    """Return the names of the values that an evaluation will return.
 
     Args:
         evaluator: `val_evaluator` of a config.
 
     Returns:
-        The names, as `save_best` takes them; None if they cannot be told
-        without running it.
+        The names, as in `save_best`. None if they are unknown before the evaluation.
     """
     names = []
     for metric in as_list(evaluator):
         kind = (
-            host.METRICS.get(metric['type'])
+            METRICS.get(metric['type'])
             if isinstance(metric.get('type'), str)
             else metric.get('type')
         )
-        own = None if kind is None else _keys_of(kind.__name__, metric)
-        if own is None:
+        keys = None if kind is None else _keys_of(kind.__name__, metric)
+        if keys is None:
             return None
         prefix = metric.get('prefix') or kind.default_prefix
-        names += [f'{prefix}/{key}' if prefix else key for key in own]
+        names += [f'{prefix}/{key}' if prefix else key for key in keys]
     return names
 
 
@@ -83,50 +82,51 @@ def _keys_of(kind: str, metric: dict) -> Sequence[str] | None:
     if kind in _BY_NORM:
         norms = metric.get('norm_item', _NORM[kind])
         norms = norms if isinstance(norms, (list, tuple)) else [norms]
-        keys = [_BY_NORM[kind].get(norm) for norm in norms]
-        return None if None in keys else [key for one in keys for key in one]
+        groups = [_BY_NORM[kind].get(norm) for norm in norms]
+        return None if None in groups else [key for group in groups for key in group]
     return _ALWAYS.get(kind)
 
 
 def _checkpoint_hooks(cfg: Config) -> Iterator[tuple[str, dict]]:
-    """The hooks of a config that save checkpoints, and where they stand."""
+    """Yield the place and the config of each hook that saves checkpoints."""
     hooks = cfg.get('default_hooks') or {}
-    # MMEngine adds one where the config does not mention it.
-    own = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
-    if own:
-        yield 'default_hooks.checkpoint', own
+    # MMEngine adds this hook if the config does not have it.
+    default = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
+    if default:
+        yield 'default_hooks.checkpoint', default
     for number, hook in enumerate(cfg.get('custom_hooks') or []):
         if is_checkpoint_hook(hook):
             yield f'custom_hooks[{number}]', hook
 
 
 def check_save_best(cfg: Config) -> None:
-    """Refuse a `save_best` that no metric of the validation has.
+    """Check that `save_best` is the name of a value that the validation returns.
+
+    The check is skipped if these names are unknown before the validation.
 
     Args:
-        cfg: A config.
+        cfg: The config.
 
     Raises:
-        ConfigError: With the metrics that there are. Metrics whose names are
-            not known beforehand are not checked.
+        ConfigError: If it is not. The message lists the available names.
     """
-    known = known_metrics(cfg.get('val_evaluator'))
-    if not known:
+    names = known_metrics(cfg.get('val_evaluator'))
+    if not names:
         return
     for _, hook in _checkpoint_hooks(cfg):
         for key in as_list(hook.get('save_best')):
-            if key != 'auto' and key not in known:
-                raise ConfigError(unknown_key(key, known))
+            if key != 'auto' and key not in names:
+                raise ConfigError(unknown_key(key, names))
 
 
 def check_saving(cfg: Config) -> None:
-    """Refuse intervals and limits with which work would be lost.
+    """Check the intervals and limits of training and of saving checkpoints.
 
     Args:
-        cfg: A config.
+        cfg: The config.
 
     Raises:
-        ConfigError: With the setting, its value and what is expected.
+        ConfigError: If a setting is invalid, or no checkpoint would be saved.
     """
     train = cfg.get('train_cfg') or {}
     for key in ('max_iters', 'max_epochs', 'val_interval'):
@@ -137,26 +137,24 @@ def check_saving(cfg: Config) -> None:
     sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
     if 'max_epochs' in train and str(sampler.get('type')).endswith('InfiniteSampler'):
         raise ConfigError(
-            f'train_dataloader.sampler.type={sampler["type"]!r} has no end, '
-            'so that the first epoch would have none, and nothing would be '
-            'saved: use DefaultSampler, or train by iterations '
-            '(train_cfg.max_iters)'
+            f'train_dataloader.sampler.type={sampler["type"]!r} is infinite, so the first epoch '
+            'would never end and no checkpoint would be saved: use DefaultSampler, or train by '
+            'iterations (train_cfg.max_iters)'
         )
     hooks = list(_checkpoint_hooks(cfg))
     for place, hook in hooks:
         _check_hook(place, hook, train)
     if not hooks:
         raise ConfigError(
-            'default_hooks.checkpoint=None: nothing would be saved. To save '
-            'the last checkpoint only, set default_hooks.checkpoint='
-            "dict(type='CheckpointHook', interval=-1)"
+            'default_hooks.checkpoint=None: no checkpoint would be saved. To save only the last '
+            "checkpoint, set default_hooks.checkpoint=dict(type='CheckpointHook', interval=-1)"
         )
 
 
 def _check_hook(place: str, hook: dict, train: dict) -> None:
     interval = hook.get('interval', -1)
     if interval != -1:
-        _check_count(interval, f'{place}.interval', 1, ', or -1 for the last checkpoint only')
+        _check_count(interval, f'{place}.interval', 1, ', or -1 for only the last checkpoint')
     if hook.get('max_keep_ckpts', -1) != -1:
         _check_count(
             hook['max_keep_ckpts'], f'{place}.max_keep_ckpts', 1, ', or -1 to keep all checkpoints'
@@ -164,8 +162,8 @@ def _check_hook(place: str, hook: dict, train: dict) -> None:
     _check_count(hook.get('save_begin', 0), f'{place}.save_begin', 0)
     if interval == -1 and not hook.get('save_last', True):
         raise ConfigError(
-            f'{place}: with interval=-1 and save_last=False, nothing would '
-            'be saved: set one of the two'
+            f'{place}: with interval=-1 and save_last=False, no checkpoint would be saved: change '
+            'one of the two'
         )
     template = hook.get('filename_tmpl')
     if template is not None and (
@@ -175,17 +173,19 @@ def _check_hook(place: str, hook: dict, train: dict) -> None:
         or not template.endswith('.pth')
     ):
         raise ConfigError(
-            f'{place}.filename_tmpl={template!r}: expected the name of a '
-            "file with one {}, such as 'iter_{}.pth'"
+            f'{place}.filename_tmpl={template!r}: expected a file name that contains {{}} once, '
+            "such as 'iter_{}.pth'"
         )
     by_iterations = train.get('by_epoch') is False or 'max_iters' in train
     if by_iterations and hook.get('by_epoch', True) and interval != -1:
         raise ConfigError(
-            f'{place}: the training goes by iterations, so that by_epoch='
-            'True would save nothing before its end: set by_epoch=False'
+            f'{place}: the run trains by iterations, so by_epoch=True would save no checkpoint '
+            'before its end: set by_epoch=False'
         )
 
 
-def _check_count(value, name: str, least: int = 1, more: str = '') -> None:
-    if type(value) is not int or value < least:
-        raise ConfigError(f'{name}={value!r}: expected a whole number of at least {least}{more}')
+def _check_count(value, name: str, minimum: int = 1, alternative: str = '') -> None:
+    if type(value) is not int or value < minimum:
+        raise ConfigError(
+            f'{name}={value!r}: expected an integer of at least {minimum}{alternative}'
+        )

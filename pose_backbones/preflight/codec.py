@@ -1,4 +1,4 @@
-"""Crops and targets of another size or kind than the head's decoder has."""
+"""Check that crops and targets of the pipelines match the decoder of the head."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,15 +12,15 @@ from ..errors import ConfigError
 
 
 def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
-    """Refuse pipelines whose crops or targets are not the decoder's.
+    """Check that the pipelines have the input size and the targets of the head's decoder.
 
     Args:
         cfg: The config.
-        model: What was built from it, perhaps wrapped for several processes.
-        splits: Of `'train'`, `'val'`, `'test'`; those that will be used.
+        model: The model, built from the config. It may be wrapped for distributed training.
+        splits: The splits that the run uses, of `'train'`, `'val'` and `'test'`.
 
     Raises:
-        ConfigError: With the place, both values, and what to set.
+        ConfigError: If a value differs. The message names the config entry and both values.
     """
     head = getattr(getattr(model, 'module', model), 'head', None)
     decoder = getattr(head, 'decoder', None)
@@ -49,7 +49,7 @@ def _compare(place: str, size: Sequence[int], decoder: BaseKeypointCodec, name: 
     if tuple(size) != expected:
         raise ConfigError(
             f'{place} is {tuple(size)}, but {name} of model.head.decoder is '
-            f'{expected} (width, height): the two have to be the same'
+            f'{expected} (width, height): the two must be equal'
         )
 
 
@@ -62,7 +62,6 @@ def _check_encoder(
     kernels, levels = (getattr(codec, 'kernel_sizes', None), getattr(head, 'levels', None))
     if None not in (kernels, levels) and len(kernels) <= max(levels):
         raise ConfigError(
-            f'{place}.kernel_sizes is {tuple(kernels)}: expected at least '
-            f'{max(levels) + 1} sizes, since the units of the head learn the '
-            f'levels {tuple(levels)}'
+            f'{place}.kernel_sizes is {tuple(kernels)}: expected at least {max(levels) + 1} sizes, '
+            f'since the units of the head are trained on the levels {tuple(levels)}'
         )

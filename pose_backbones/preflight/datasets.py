@@ -1,4 +1,4 @@
-"""Data sets that are missing, of another kind, or do not fit the model."""
+"""Checks of the data sets of a run: files, detections, keypoints, input size."""
 
 from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from .ground_truth import check_truth
 _GET_DATA = 'Give the folder of the data set with --data-root. '
 _GET_COCO = (
     'COCO 2017 is at https://cocodataset.org/#download (train2017, val2017, '
-    'annotations, to stand in data/coco); a synthetic set is made by: '
+    'annotations, in the folder data/coco); a synthetic set is made by: '
     'python tools/make_synthetic_coco.py data/synthetic --train 2000 '
     '--val 200'
 )
@@ -40,15 +40,15 @@ _GET_DETECTIONS = (
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
-    """Refuse a config whose data sets are not where it says.
+    """Check that the files of the data sets exist and belong together.
 
     Args:
         cfg: A config.
-        splits: Of `'train'`, `'val'`, `'test'`; those that will be used.
+        splits: The splits that will be used, of `'train'`, `'val'` and `'test'`.
 
     Raises:
-        DatasetError: With the missing path and how to get the data, or
-            with an image that a bottom-up model's pipeline would refuse.
+        DatasetError: With the missing path and how to get the data, or with the entry of a file
+            that does not fit.
     """
     for split in splits:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
@@ -85,8 +85,11 @@ def _how_to_get(dataset: dict) -> str:
 
 
 def _check_files(dataset: dict, split: str) -> Path:
-    """Refuse a data set without annotations or images; returns the path of
-    the annotations."""
+    """Check that annotations and images exist.
+
+    Returns:
+        The path of the annotations.
+    """
     root = Path(dataset.get('data_root') or '.')
     annotations = root / dataset['ann_file']
     if not annotations.is_file():
@@ -103,7 +106,7 @@ def _check_files(dataset: dict, split: str) -> Path:
 def _check_boxes(
     dataset: dict, split: str, annotations: str, read: Callable[[str], CocoFile]
 ) -> None:
-    """Refuse detections that are missing, or lacking where they are needed."""
+    """Check that detections exist where they are needed, and belong to the images."""
     boxes = dataset.get('bbox_file')
     how = _GET_DETECTIONS.format(split=split)
     if boxes and not Path(boxes).is_file():
@@ -118,15 +121,15 @@ def _check_boxes(
 
 
 def check_keypoints(cfg: Config, dataset, split: str) -> None:
-    """Refuse a data set whose key points are not those of the model.
+    """Check that the annotations, the dataset description and the model have as many keypoints.
 
     Args:
         cfg: The config.
         dataset: A data set that was built from it.
-        split: Its name, for the message.
+        split: Name of its split, for the message.
 
     Raises:
-        DatasetError: If the numbers of key points differ.
+        DatasetError: If the numbers of keypoints differ.
     """
     declared = dataset.metainfo['num_keypoints']
     source = cfg[f'{split}_dataloader'].dataset
@@ -136,11 +139,11 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
         found = np.shape(person.get('keypoints', ()))
         if len(found) > 1 and found[1] != declared:
             raise DatasetError(
-                f'{where} has {found[1]} key points a person (annotation '
+                f'{where} has {found[1]} keypoints per person (annotation '
                 f'{_first(person.get("id"))}), but '
                 f'{type(dataset).__name__} has {declared}. Use the data set '
                 'type, or a metainfo file (tools/make_dataset_info.py writes '
-                'one), that describes these key points'
+                'one), that describes these keypoints'
             )
     check_sigmas(cfg, declared, where)
     head = cfg.model.get('head') or {}
@@ -148,29 +151,29 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
     predicted = head.get(key)
     decoder = head.get('decoder')
     if isinstance(decoder, dict) and decoder.get('heatmap_type') == 'combined':
-        predicted //= 3  # each point has a map and two of offsets
+        predicted //= 3  # a heat map and two maps of offsets per keypoint
     if isinstance(predicted, int) and predicted != declared:
         raise DatasetError(
-            f'the model predicts {predicted} key points (model.head), but '
+            f'the model predicts {predicted} keypoints (model.head), but '
             f'{where} has {declared}: set --cfg-options '
             f'model.head.{key}={declared}'
         )
 
 
 def _first(number):
-    """A person's number, or the first of an image's people."""
+    """Get the id of a person, or of the first person of an image."""
     return number[0] if isinstance(number, list) and number else number
 
 
 def check_input_size(cfg: Config, model: nn.Module) -> None:
-    """Refuse an input size that the backbone's strides or windows cannot take.
+    """Check that the input size fits the strides and windows of the backbone.
 
     Args:
-        cfg: The config; the size is its codec's.
-        model: What was built from it, perhaps wrapped for several processes.
+        cfg: The config, with the input size in its codec.
+        model: The model that was built from it; may be wrapped for distributed training.
 
     Raises:
-        ConfigError: With the size and what the backbone says.
+        ConfigError: With the size and the error of the backbone.
     """
     backbone = getattr(getattr(model, 'module', model), 'backbone', None)
     codec = as_list(cfg.get('codec'))
@@ -185,7 +188,7 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
     except ValueError as error:
         raise ConfigError(
             f'{cfg.filename}: the input of {height}x{width} (codec.'
-            f'input_size, height x width) does not suit the backbone: '
+            f'input_size, height x width) does not fit the backbone: '
             f'{error}'
         ) from error
     finally:
@@ -193,7 +196,7 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
 
 
 def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
-    """Refuse a detections file that is of other images.
+    """Check that detections have all fields and belong to the images.
 
     Args:
         boxes: Detections in COCO's results format.
@@ -204,7 +207,7 @@ def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
     """
     detections, known = boxes.entries(), annotations.image_ids()
     if not detections:
-        raise DatasetError(f'{boxes.path} has no detections, so there is nobody to predict for')
+        raise DatasetError(f'{boxes.path} has no detections, so there is nothing to predict')
     boxes.check(
         'detection',
         detections,
@@ -214,7 +217,7 @@ def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
 
 
 def read_coco(path: str, what: str = 'annotations') -> CocoFile:
-    """Read a COCO-style file that MMPose is going to read as well.
+    """Read a COCO-style file that MMPose will read as well.
 
     Args:
         path: The file.

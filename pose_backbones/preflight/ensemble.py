@@ -1,4 +1,4 @@
-"""An ensemble's own config, compared with its members."""
+"""Check that the config of an ensemble matches its members."""
 
 import math
 import operator
@@ -9,20 +9,17 @@ from torch import nn
 
 from ..errors import CheckpointError, ConfigError
 
-#: what stands for the checkpoint of a model that brings its own
+#: value of the CHECKPOINT argument for a model whose config contains its checkpoints
 NO_CHECKPOINT = 'none'
 
 
 def is_ensemble(cfg: Config) -> bool:
-    """Whether the model of a config is an ensemble.
+    """Return whether the model of a config is an ensemble.
 
     Args:
-        cfg: A config whose `model` has a known type.
-
-    Returns:
-        Whether it is.
+        cfg: A config whose `model.type` is registered.
     """
-    # Not above: it imports MMPose's models, which takes seconds.
+    # Imported here, since importing the models of MMPose takes seconds.
     from ..models.pose_estimators import HeatmapEnsemble
 
     kind = cfg.model.type
@@ -32,61 +29,59 @@ def is_ensemble(cfg: Config) -> bool:
 
 
 def check_trainable(cfg: Config) -> None:
-    """Refuse to train an ensemble.
+    """Check that a model is not an ensemble, which cannot be trained.
 
     Args:
-        cfg: A config.
+        cfg: Config of a training run.
 
     Raises:
-        ConfigError: If its model is one.
+        ConfigError: If the model is an ensemble.
     """
     if is_ensemble(cfg):
         raise ConfigError(
-            f'{cfg.filename}: model.type is {cfg.model.type}, and an '
-            'ensemble is not trained: train its members, each by its own '
-            'config'
+            f'{cfg.filename}: model.type is {cfg.model.type}, and an ensemble cannot be trained: '
+            'train each member with its own config'
         )
 
 
 def check_checkpoint_argument(cfg: Config) -> None:
-    """Refuse a checkpoint for an ensemble, and none for another model.
+    """Check that a test has a checkpoint, unless its model is an ensemble.
 
     Args:
-        cfg: A config; its `load_from` is None if there is no checkpoint.
+        cfg: Config of the test; its `load_from` is None if there is no checkpoint.
 
     Raises:
-        CheckpointError: If it is there, or lacking, against that rule.
-        ConfigError: If weights in part are asked for of an ensemble.
+        CheckpointError: If an ensemble has a checkpoint, or another model has none.
+        ConfigError: If an ensemble is tested with `--non-strict`.
     """
     if not is_ensemble(cfg):
         if cfg.load_from is None:
             raise CheckpointError(
-                f'CHECKPOINT {NO_CHECKPOINT} is for ensembles, whose config '
-                f'names the checkpoints; of {cfg.model.type}, give one'
+                f'CHECKPOINT is {NO_CHECKPOINT}, which is only for ensembles: expected a '
+                f'checkpoint of {cfg.model.type}'
             )
         return
     if cfg.load_from is not None:
         raise CheckpointError(
-            f'CHECKPOINT {cfg.load_from}: the config of an ensemble names '
-            f'those of its members; give {NO_CHECKPOINT} instead'
+            f'CHECKPOINT {cfg.load_from}: the config of an ensemble contains the checkpoints of '
+            f'its members: expected {NO_CHECKPOINT}'
         )
     if not cfg.get('strict_load', True):
-        raise ConfigError('--non-strict: the members of an ensemble load strictly')
+        raise ConfigError('--non-strict: the members of an ensemble always load strictly')
 
 
 def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
-    """Refuse an ensemble whose own data and crops do not suit its members.
+    """Check that the data and the crops of an ensemble match its members.
 
     Args:
         cfg: The config.
-        model: Built from it; nothing is done if it is no ensemble.
+        model: The model, built from the config. The check is skipped if it is not an ensemble.
         dataset: The test data.
 
     Raises:
-        ConfigError: With what differs.
+        ConfigError: If keypoints, sizes or paddings do not match. The message names both values.
     """
-    from ..models.ensembles.heatmap_grid import crop_lattice
-    from ..models.ensembles.pipeline_geometry import compare_metainfo, read_crop
+    from ..models.ensembles import compare_metainfo, crop_grid, read_crop
     from ..models.pose_estimators import HeatmapEnsemble
 
     if not isinstance(model, HeatmapEnsemble):
@@ -95,38 +90,36 @@ def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
     difference = compare_metainfo(dataset.metainfo, model.backbone.metainfo)
     if difference:
         raise ConfigError(
-            f'{cfg.filename} tests on {difference[0]}, but its members '
-            f'(such as {first.name}) are of {difference[1]}'
+            f'{cfg.filename} tests on {difference[0]}, but its members (such as {first.name}) '
+            f'are for {difference[1]}'
         )
     crop = read_crop(cfg)
-    if crop_lattice(crop.size, crop.use_udp) != model.pixels:
+    if crop_grid(crop.size, crop.use_udp) != model.pixels:
         codec = model.head.decoder
         raise ConfigError(
-            f'{cfg.filename}: TopdownAffine in test_dataloader.dataset.'
-            f'pipeline has input_size={crop.size}, use_udp={crop.use_udp}; '
-            f'model.head.decoder is {type(codec).__name__} with input_size='
-            f'{tuple(codec.input_size)}: sizes have to be the same, and '
-            'use_udp is True for UDPHeatmap alone'
+            f'{cfg.filename}: TopdownAffine in test_dataloader.dataset.pipeline has '
+            f'input_size={crop.size}, use_udp={crop.use_udp}, but model.head.decoder is '
+            f'{type(codec).__name__} with input_size={tuple(codec.input_size)}: the sizes must be '
+            'equal, and use_udp must be True only for UDPHeatmap'
         )
     _check_padding(cfg, crop, model.backbone)
 
 
 def _check_padding(cfg: Config, crop, members: nn.ModuleList) -> None:
-    """Refuse crops that do not hold those of the members."""
+    """Check that the crops of the ensemble contain those of its members."""
 
-    def lacking(member: nn.Module) -> float:
-        needed = member.crop.padding_of_larger(crop.aspect)
-        return max(map(operator.truediv, needed, crop.padding))
+    def missing_factor(member: nn.Module) -> float:
+        required = member.crop.padding_of_larger(crop.aspect)
+        return max(map(operator.truediv, required, crop.padding))
 
-    worst = max(members, key=lacking)
-    if lacking(worst) > 1 + 1e-6:
-        enough = math.ceil(crop.uniform * lacking(worst) * 1000 - 1e-6) / 1000
+    worst = max(members, key=missing_factor)
+    if missing_factor(worst) > 1 + 1e-6:
+        padding = math.ceil(crop.uniform * missing_factor(worst) * 1000 - 1e-6) / 1000
         raise ConfigError(
-            f'{cfg.filename} cuts people out with {_by_axis(crop.padding)} '
-            'times the box (padding of GetBBoxCenterScale, times x and y of '
-            f'ExtendBBox), but {worst.name} has to see '
+            f'{cfg.filename}: the crops are {_by_axis(crop.padding)} times the bounding box '
+            f'(padding of GetBBoxCenterScale, times x and y of ExtendBBox), but {worst.name} needs '
             f'{_by_axis(worst.crop.padding_of_larger(crop.aspect))} times: '
-            f'set padding to at least {enough}'
+            f'set padding to at least {padding}'
         )
 
 

@@ -13,17 +13,17 @@ from ..structures.coco import CocoFile, has
 
 
 def check_truth(metric: dict, split: str, dataset: dict, read: Callable[[str], CocoFile]) -> None:
-    """Refuse annotations without what the metric needs of them.
+    """Check that the annotations have what a metric needs.
 
     Args:
-        metric: One of the config's, whose files are there.
-        split: Its name, for the message.
-        dataset: The config of the data set.
+        metric: Config of the metric, whose files exist.
+        split: Name of the split, for the message.
+        dataset: Config of the data set.
         read: Reads annotations.
 
     Raises:
-        DatasetError: If there is nothing to compare predictions with.
-        ConfigError: If the metric does not go with the data set.
+        DatasetError: If there is nothing to compare predictions with, or a field is missing.
+        ConfigError: If the metric does not fit the data set.
     """
     kind = METRICS.get(metric['type'])
     if not isinstance(kind, type) or metric.get('format_only'):
@@ -44,7 +44,7 @@ def check_truth(metric: dict, split: str, dataset: dict, read: Callable[[str], C
 
 
 def _check_measures(metric: dict, split: str, dataset: dict, truth: CocoFile) -> None:
-    """Refuse annotations without areas, or CrowdPose's levels, if needed."""
+    """Check that there are areas or the crowding of images, where the metric uses them."""
     people, images = (truth.entries(name) for name in ('annotations', 'images'))
     counts = sorted(
         {len(p['keypoints']) // 3 for p in people if isinstance(p.get('keypoints'), list)}
@@ -55,8 +55,8 @@ def _check_measures(metric: dict, split: str, dataset: dict, truth: CocoFile) ->
         (metric.get('use_area', True), 'annotation', people, 'area', 'use_area=False'),
     ):
         expected = (
-            f'{split}_evaluator measures by it. The people of the file have '
-            f'{" or ".join(map(str, counts))} key points. Give annotations of the kind that '
+            f'{split}_evaluator needs it. The people in the file have '
+            f'{" or ".join(map(str, counts))} keypoints. Give annotations of the kind that '
             f'{dataset["type"]} reads, or set {instead}'
         )
         if wanted:
@@ -67,7 +67,7 @@ def _check_mpii(dataset: dict, split: str, kind: type) -> None:
     ours = DATASETS.get(dataset['type']) is MpiiDataset
     if ours != issubclass(kind, MpiiPCKh):
         raise ConfigError(
-            f'{split}_evaluator: {kind.__name__} does not go with '
+            f'{split}_evaluator: {kind.__name__} does not fit '
             f'{dataset["type"]}: pixels count from 0 in '
             'pose_backbones.MpiiDataset and pose_backbones.MpiiPCKh, but '
             "from 1 in the labels of MMPose's MpiiDataset and in "
@@ -79,16 +79,16 @@ def _check_mpii(dataset: dict, split: str, kind: type) -> None:
     people = read_people(str(annotations), dataset.get('headbox_file'))
     if not any(person['labelled'].any() for person in people):
         raise DatasetError(
-            f'{annotations} has no labelled joints, as those of the test '
-            'split, so there is nothing to compare with: tools/test.py '
+            f'{annotations} has no labelled joints, like the test split, so '
+            'there is nothing to compare with: tools/test.py '
             '--format-only writes the predictions'
         )
     bare = [number for number, person in enumerate(people) if person['head_size'] is None]
     if bare:
         raise DatasetError(
             f'{annotations} has no head boxes ({len(bare)} of {len(people)} '
-            f'people, such as number {bare[0]}), and PCKh is measured by '
-            f'them: give {split}_dataloader.dataset.headbox_file '
+            f'people, such as number {bare[0]}), which PCKh '
+            f'needs: give {split}_dataloader.dataset.headbox_file '
             '(mpii_gt_val.mat), or each person a headbox, [x1, y1, x2, y2]. '
             'tools/test.py --format-only writes predictions without them'
         )

@@ -1,4 +1,4 @@
-"""Folders and files that a run writes, and what it would lose there."""
+"""Check the work dir and the output files of a run, so that no earlier run is lost."""
 
 import re
 import shutil
@@ -16,16 +16,16 @@ from ..utils.literals import read_assignments
 
 
 def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
-    """Refuse to train into a folder whose earlier run would be lost.
+    """Check that a training run does not replace checkpoints of an earlier run.
 
     Args:
-        cfg: A config with its `work_dir`.
-        resume: Whether the earlier run is to be continued.
-        overwrite: Whether it may be replaced.
+        cfg: A config with a `work_dir`.
+        resume: Whether to resume the earlier run.
+        overwrite: Whether to replace the earlier run.
 
     Raises:
-        WorkDirError: If it holds checkpoints of another config's run, or of
-            this one's and neither option is given.
+        WorkDirError: If the work dir contains checkpoints of another config, or of this config
+            and neither option is set.
     """
     folder = Path(cfg.work_dir)
     saved_in = checkpoint_dir(cfg)
@@ -37,30 +37,28 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
     same = (folder / name).is_file()
     if earlier and not same:
         raise WorkDirError(
-            f'{folder} holds the run of another config, {earlier[0].name} '
-            f'({len(checkpoints)} checkpoints, such as '
-            f'{checkpoints[0].name}). Choose another --work-dir, or replace '
-            'it with --overwrite'
+            f'{folder} contains a run of another config, {earlier[0].name} '
+            f'({len(checkpoints)} checkpoints, such as {checkpoints[0].name}). '
+            'Choose another --work-dir, or replace the run with --overwrite'
         )
     if resume and same and not _same_model(cfg, folder / name):
         raise WorkDirError(
-            f'{folder} holds a run of {name} with another model, so it '
-            'cannot be resumed with this one. Choose another --work-dir, or '
-            'replace it with --overwrite'
+            f'{folder} contains a run of {name} with another model, so it cannot be resumed with '
+            'this one. Choose another --work-dir, or replace the run with --overwrite'
         )
     if not resume:
         raise WorkDirError(
-            f'{folder} already holds a run ({len(checkpoints)} checkpoints, '
-            f'such as {checkpoints[0].name}). Continue it with --resume, '
-            'choose another --work-dir, or replace it with --overwrite'
+            f'{folder} already contains a run ({len(checkpoints)} checkpoints, such as '
+            f'{checkpoints[0].name}). Continue it with --resume, choose another --work-dir, or '
+            'replace it with --overwrite'
         )
 
 
 def _same_model(cfg: Config, dumped: Path) -> bool:
-    """Whether a run's saved config has this model, start weights apart.
+    """Return whether the saved config of a run has the same model, except for initial weights.
 
-    The file is not run. A model that is no plain data counts as the same:
-    weights that do not fit it are an error later.
+    The file is parsed, not executed. A model that is not plain data counts as the same; weights
+    that do not match raise an error when they are loaded.
     """
     try:
         old = read_assignments(dumped)
@@ -70,7 +68,7 @@ def _same_model(cfg: Config, dumped: Path) -> bool:
 
 
 def _plain(value):
-    """Lists for tuples; without what does not change the weights."""
+    """Convert tuples to lists, and remove entries that do not affect the weights."""
     if isinstance(value, dict):
         return {
             key: _plain(item) for key, item in value.items() if key not in ('init_cfg', 'test_cfg')
@@ -81,12 +79,12 @@ def _plain(value):
 
 
 def _earlier_run(folder: str | Path) -> list[Path]:
-    """Files of an earlier run: checkpoints, saved configs, their pointer."""
+    """Return the files of an earlier run: checkpoints, `last_checkpoint` and saved configs."""
     work = Path(folder)
     files = [
         file for pattern in ('*.pth', '*.partial', 'last_checkpoint') for file in work.glob(pattern)
     ]
-    # MMEngine saves a config with these two, which nobody writes by hand.
+    # A config that MMEngine has saved has both entries; handwritten configs do not.
     return files + [
         file
         for file in work.glob('*.py')
@@ -98,13 +96,13 @@ def _earlier_run(folder: str | Path) -> list[Path]:
 
 
 def check_overwrite(cfg: Config) -> None:
-    """Refuse to remove an earlier run whose weights this one starts from.
+    """Check that `--overwrite` does not remove the initial weights of the new run.
 
     Args:
-        cfg: A config with its `work_dir`.
+        cfg: A config with a `work_dir`.
 
     Raises:
-        WorkDirError: With the file that would be lost.
+        WorkDirError: If it would remove them. The message names the file.
     """
     removed = {
         file.resolve()
@@ -114,25 +112,25 @@ def check_overwrite(cfg: Config) -> None:
     for text in strings_of([cfg.get('load_from'), cfg.model]):
         if Path(text).expanduser().resolve() in removed:
             raise WorkDirError(
-                f'--overwrite would remove {text}, which the training is to '
-                'start from: move it elsewhere, or choose another --work-dir'
+                f'--overwrite would remove {text}, from which the run starts: move the file '
+                'elsewhere, or choose another --work-dir'
             )
 
 
 def check_same_start(cfg: Config) -> None:
-    """Refuse processes of one run that would start at different steps.
+    """Check that all processes of a distributed run start from the same checkpoint.
 
-    Machines whose work dirs are not the same folder find different
-    checkpoints to resume. Call it when the processes have met.
+    They do not if the machines do not share the work dir. Call this function after the process
+    group is initialized.
 
     Args:
-        cfg: A config whose `resume` and `load_from` are decided.
+        cfg: A config with the final `resume` and `load_from`.
 
     Raises:
-        WorkDirError: With what each process would start from.
+        WorkDirError: If the checkpoints differ. The message lists them.
     """
     start = cfg.load_from if cfg.get('resume') else None
-    name = Path(start).name if start else 'the first step'
+    name = Path(start).name if start else 'no checkpoint'
     starts: list = [None] * get_world_size()
     if len(starts) > 1:
         torch.distributed.all_gather_object(starts, name)
@@ -140,17 +138,17 @@ def check_same_start(cfg: Config) -> None:
         starts = [name]
     if len(set(starts)) > 1:
         raise WorkDirError(
-            f'the processes would not start together, but from '
-            f'{", ".join(starts)}: put --work-dir {cfg.work_dir} on a disk '
-            'that all machines share, or copy the checkpoint to each'
+            f'the processes would start from different checkpoints ({", ".join(starts)}): put '
+            f'--work-dir {cfg.work_dir} on a disk that all machines share, or copy the checkpoint '
+            'to each machine'
         )
 
 
 def clear_work_dir(folder: str | Path) -> None:
-    """Remove an earlier run: checkpoints, saved configs, logged curves.
+    """Remove the files of an earlier run: checkpoints, saved configs, logged curves.
 
     Args:
-        folder: The work dir; what no run has written there stays.
+        folder: The work dir. Other files in it are kept.
     """
     for file in _earlier_run(folder):
         file.unlink(missing_ok=True)
@@ -159,33 +157,35 @@ def clear_work_dir(folder: str | Path) -> None:
 
 
 def check_output(path: str | None, option: str, endings: Sequence[str]):
-    """Refuse a file name that could not be written after the run.
+    """Check the path of an output file, and create its directory.
 
     Args:
-        path: Of the file, or None.
-        option: That named it, for the message.
-        endings: What it may end with.
+        path: Path of the file, or None.
+        option: Name of the option that sets the path, for the message.
+        endings: Allowed suffixes.
 
     Raises:
-        ConfigError: For another ending, or where a folder of that name is.
+        ConfigError: If the suffix is not allowed, or the path is a directory.
     """
     if path is None:
         return
     if not path.endswith(tuple(endings)):
-        raise ConfigError(f'{option} {path}: expected a name that ends with {" or ".join(endings)}')
+        raise ConfigError(
+            f'{option} {path}: expected a file name that ends with {" or ".join(endings)}'
+        )
     if Path(path).is_dir():
-        raise ConfigError(f'{option} {path}: a folder has this name')
+        raise ConfigError(f'{option} {path}: this is a directory; expected the name of a file')
     Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 
 def saved_summary(work_dir: str | Path) -> str:
-    """What a run that was stopped has saved, and how to continue it.
+    """Return what a stopped run has saved and how to continue it.
 
     Args:
-        work_dir: Of the run.
+        work_dir: Work dir of the run.
 
     Returns:
-        One line, without a full stop.
+        One line, without a period at the end.
     """
     newest = newest_saved(work_dir)
     if not newest:

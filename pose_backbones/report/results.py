@@ -1,4 +1,4 @@
-"""The annotations and results of a test run, checked before they are used."""
+"""The annotations and results of a test run, read and checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,25 +13,25 @@ from ..structures.symmetry import flip_indices
 from ..visualization.draw import Skeleton
 from .run_files import Sources
 
-#: data sets known by the names of their key points
+#: data sets that are recognized by the names of their keypoints
 _KNOWN = ('coco', 'crowdpose', 'ap10k', 'aic')
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is reported on.
+    """The content of the files of a test run.
 
     Args:
         sources: The files.
-        truth: COCO's annotations, those with key points.
-        results: COCO's results.
-        skeleton: K key points and their limbs.
-        sigmas: (K,).
-        sigma_origin: Where they are from, for the reader.
-        partners: (K,), the joint that a mirror puts in each one's place.
+        truth: Annotations in COCO's format, only those with keypoints.
+        results: Predictions in COCO's results format.
+        skeleton: K keypoints and their limbs.
+        sigmas: (K,), labelling errors.
+        sigma_origin: Where the sigmas are from, as text.
+        partners: (K,), flip indices: the keypoint that each one is exchanged with.
         iou_type: `'keypoints'` or `'keypoints_crowd'`.
-        use_area: Whether distances are measured by `area`.
-        notes: What a reader has to know of the input.
+        use_area: Whether OKS uses the annotated `area`.
+        notes: Remarks about the input for the reader of the report.
     """
 
     sources: Sources
@@ -50,13 +50,13 @@ def read_run(sources: Sources) -> Run:
     """Read the files of a test run and check that they belong together.
 
     Args:
-        sources: Where they are.
+        sources: The files.
 
     Returns:
-        Their contents.
+        Their content.
 
     Raises:
-        DatasetError: With the value that does not fit and what was expected.
+        DatasetError: With the entry, the value that is wrong, and what was expected.
     """
     try:
         return _read_run(sources)
@@ -71,7 +71,8 @@ def read_run(sources: Sources) -> Run:
 
 
 def _read_run(sources: Sources) -> Run:
-    truth = _read_truth(CocoFile(sources.annotations))
+    annotations = CocoFile(sources.annotations)
+    truth = _read_truth(annotations)
     file = CocoFile(sources.results, 'results')
     crowd = all('crowdIndex' in image for image in truth['images'])
     iou_type = sources.iou_type or ('keypoints_crowd' if crowd else 'keypoints')
@@ -80,7 +81,7 @@ def _read_run(sources: Sources) -> Run:
             f'the config measures {iou_type!r}: expected keypoints or '
             'keypoints_crowd, which is what is reported on'
         )
-    skeleton, sigmas, origin = _key_points(sources, truth, crowd)
+    skeleton, sigmas, origin = _key_points(sources, annotations, crowd)
     use_area = sources.use_area
     if use_area is None:
         use_area = not crowd and all('area' in entry for entry in truth['annotations'])
@@ -112,10 +113,14 @@ def _read_truth(file: CocoFile) -> dict:
     return {**file.content, 'annotations': people}
 
 
-def _key_points(sources: Sources, truth: Mapping, crowd: bool) -> tuple[Skeleton, np.ndarray, str]:
-    """Names, limbs and sigmas: described, known, or by their names."""
+def _key_points(
+    sources: Sources, annotations: CocoFile, crowd: bool
+) -> tuple[Skeleton, np.ndarray, str]:
+    """Get skeleton, sigmas and their origin: as described, as in MMPose, or by the names."""
     metainfo, origin = sources.metainfo, sources.metainfo_origin
-    category = next((entry for entry in truth['categories'] if entry.get('keypoints')), None)
+    category = None
+    if metainfo is None or not len(metainfo['sigmas']):
+        category = next(iter(annotations.keypoint_categories()), None)
     if metainfo is None and category is not None:
         metainfo, origin = _known(tuple(category['keypoints']), crowd)
     if metainfo is not None and len(metainfo['sigmas']):
@@ -135,14 +140,14 @@ def _key_points(sources: Sources, truth: Mapping, crowd: bool) -> tuple[Skeleton
 
 
 def _known(names: Sequence[str], crowd: bool) -> tuple[dict | None, str]:
-    """MMPose's description of a data set with these key points."""
+    """Find MMPose's description of a data set with these keypoints."""
     for name in _KNOWN:
         file = shipped_metainfo(f'{name}.py')
         if not file.is_file():
             continue
         parsed = read_metainfo(file)
         own = tuple(parsed['keypoint_id2name'][k] for k in range(parsed['num_keypoints']))
-        # CrowdPose's files call one joint otherwise.
+        # The files of CrowdPose have other names for two keypoints than MMPose.
         if own == names or (
             name == 'crowdpose' and crowd and own[:12] == names[:12] and len(names) == 14
         ):
@@ -175,7 +180,7 @@ def _check_truth(
     )
     if not any(any(entry['keypoints'][2::3]) for entry in people):
         raise DatasetError(
-            f'{path}: nobody has a labelled key point: there is nothing to measure predictions by'
+            f'{path}: no annotation has a labelled keypoint, so predictions cannot be evaluated'
         )
 
 
@@ -214,8 +219,7 @@ def _notes(truth: Mapping, results: Sequence[Mapping]) -> list[str]:
     notes = []
     if not results:
         notes.append(
-            'The results are empty: no person was predicted in any '
-            'image, so that every figure is 0.'
+            'The results are empty: no person was predicted in any image, so every figure is 0.'
         )
     elif 'foot_kpts' in results[0]:
         notes.append("Results of a whole body: this page is about the body's joints only.")

@@ -1,8 +1,7 @@
-"""Where the files of a test run are, and what its config says.
+"""Find the files of a test run, and the settings in its config.
 
-A config that is found beside results is read as data: none of its lines is
-run, and neither is a file that it names. One that the user names is loaded as
-all tools do.
+A config that is found beside results is parsed as data: neither the config nor a file that it names
+is executed. A config that the user names is loaded like in all tools, which executes it.
 """
 
 from collections.abc import Mapping
@@ -22,18 +21,16 @@ _HOW = 'tools/test.py writes it with --cfg-options test_evaluator.outfile_prefix
 
 @dataclass(frozen=True)
 class Sources:
-    """Files of a test run, and how it was evaluated.
+    """The files of a test run, and the settings of its evaluation.
 
     Args:
-        results: Key points in COCO's results format.
-        annotations: COCO's annotations.
-        images: Folder of the images; None: there are no pictures.
-        logs: Folder in which there may be training logs.
-        metainfo: MMPose's description of the key points, parsed; None:
-            not known from the config.
-        metainfo_origin: Where it is from.
-        iou_type: Of the evaluation; None: not known from the config.
-        use_area: Of the evaluation; None: not known from the config.
+        results: Predictions in COCO's results format.
+        annotations: Annotations in COCO's format.
+        images: Folder of the images; None: the report shows no images.
+        logs: Folder that may contain training logs.
+        metainfo: Parsed dataset description; None: not known from the config.
+        metainfo_origin: Where the description is from, as text.
+        iou_type, use_area: Arguments of the metric; None: not known from the config.
     """
 
     results: Path
@@ -47,7 +44,7 @@ class Sources:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What is read."""
+        """The files that are read."""
         return self.results, self.annotations
 
 
@@ -62,28 +59,24 @@ def find_sources(
     """Find the files of a test run.
 
     Args:
-        results: A results file, or the work dir of a test or training run
-            that has one. A work dir's config says what is not given, and
-            for a file without `annotations`, that beside the file does; it
-            is read, and not run.
-        annotations, images, logs: Files and folders in place of the
-            config's.
-        metainfo: MMPose's description of the key points, a `.py` file, which
-            is run.
-        config: The config of the test, which is loaded as all tools do, in
-            place of the one that is looked for.
+        results: A results file, or the work dir of a test or training run that contains one. What
+            is not given is taken from the config in the work dir or, without `annotations`, from
+            the config beside the results file. This config is parsed and not executed.
+        annotations, images, logs: Files and folders that replace those of the config.
+        metainfo: Dataset description, a `.py` file, which is executed.
+        config: Config of the test, which is executed, in place of the one that is found.
 
     Returns:
-        The files, which are there.
+        Existing files.
 
     Raises:
-        ConfigError: If the annotations or the results are not to be found.
-        DatasetError: If a file or folder that was named is not there.
+        ConfigError: If the annotations or the results cannot be found.
+        DatasetError: If a given file or folder does not exist.
     """
     place = Path(results)
     if not place.exists():
         raise DatasetError(
-            f'{results} is not there: expected a file of key points in '
+            f'{results} is not there: expected a file of keypoints in '
             f"COCO's results format, or the work dir of a test; {_HOW}"
         )
     folder = place if place.is_dir() else place.parent
@@ -100,7 +93,7 @@ def find_sources(
         known['metainfo'] = read_metainfo(metainfo, '--metainfo')
         known['metainfo_origin'] = metainfo
     said = {name: known.pop(name, None) for name in ('annotations', 'images')}
-    if annotations is not None:  # of other images, perhaps
+    if annotations is not None:  # may be of other images
         said['images'] = None
     return Sources(
         results=place,
@@ -135,7 +128,7 @@ def _images(given: str | None, known: str | None) -> Path | None:
 
 
 def _logs(given: str | None, folder: Path) -> Path | None:
-    """The folder given; the work dir; or that above a test's."""
+    """Get the given folder, else the work dir or, for a test, its parent, if it has logs."""
     if given is not None:
         if not Path(given).is_dir():
             raise DatasetError(f'--logs {given}: there is no such folder')
@@ -151,7 +144,7 @@ def _logs(given: str | None, folder: Path) -> Path | None:
 
 
 def _find_config(folder: Path) -> dict:
-    """What that of the test says, which a run leaves in its work dir."""
+    """Parse the config of the test that a run has left in its work dir."""
     for place in (folder / 'test', folder):
         for pattern in ('*.py', '*/vis_data/config.py'):
             files = sorted(
@@ -176,7 +169,7 @@ def _read_config(file: Path) -> dict:
 
 
 def _text(file: Path) -> str:
-    """Of a file that may hold something else; empty for what is no file."""
+    """Read a file that may be binary; empty if it is not a regular file."""
     if file_problem(file) is not None:
         return ''
     return read_text(file, errors='replace')
@@ -202,7 +195,7 @@ def _find_results(folder: Path, config: Mapping) -> Path:
 
 
 def _metrics(config: Mapping) -> list[Mapping]:
-    """Of the evaluator, those that measure key points as COCO does."""
+    """Get the metrics of the evaluator that are COCO's."""
     found = config.get('test_evaluator') or []
     found = found if isinstance(found, (list, tuple)) else [found]
     return [
@@ -213,23 +206,23 @@ def _metrics(config: Mapping) -> list[Mapping]:
 
 
 def _dict(parent: Mapping, key: str) -> Mapping:
-    """An entry that is a dict; else an empty one."""
+    """Get an entry that is a dict, else an empty dict."""
     found = parent.get(key)
     return found if isinstance(found, Mapping) else {}
 
 
 def _name(parent: Mapping, key: str) -> str:
-    """An entry that is a text; else an empty one."""
+    """Get an entry that is a string, else an empty string."""
     found = parent.get(key)
     return found if isinstance(found, str) and '\0' not in found else ''
 
 
 def _from_config(config: Mapping, trusted: bool) -> dict:
-    """What the config of a test says, as far as it does.
+    """Get the fields of `Sources` that the config of a test has.
 
     Args:
-        config: Its content.
-        trusted: Whether files that it names may be run.
+        config: Content of the config.
+        trusted: Whether files that it names may be executed.
     """
     dataset = _dict(_dict(config, 'test_dataloader'), 'dataset')
     known = {}
@@ -252,13 +245,13 @@ def _from_config(config: Mapping, trusted: bool) -> dict:
 
 
 def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
-    """The description of a data set's key points, by its class or file."""
+    """Get the dataset description from the class of the data set or the file in its config."""
     from mmpose.registry import DATASETS
 
     name = _name(dataset, 'type').rpartition('.')[2]
-    # Not `DATASETS.get`, which imports what a name with dots stands for.
+    # Not `DATASETS.get`, which imports the module in a name with dots.
     kind = DATASETS.module_dict.get(name)
-    # Of a whole body, results have the body apart, as annotations do.
+    # Whole-body results and annotations have the keypoints of the body in a field of their own.
     if not hasattr(kind, '_load_metainfo') or 'WholeBody' in name:
         return None
     given = _dict(dataset, 'metainfo') or kind.METAINFO
@@ -267,9 +260,9 @@ def _metainfo_of(dataset: Mapping, trusted: bool) -> dict | None:
         if isinstance(file, str):
             given = file if trusted else _described(file)
         return read_metainfo(given) if given else None
-    except Exception as error:  # of a description that is none
+    except Exception as error:  # of any malformed description
         raise ConfigError(
-            f'the config describes its key points ({file or "metainfo"}) in '
+            f'the config describes its keypoints ({file or "metainfo"}) in '
             f'a way that cannot be read: {first_line(error)}: give the '
             'description with --metainfo, or the config with --config'
         ) from error

@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from math import isfinite
 from os import PathLike, fspath
+from typing import Any
 
 from ..errors import DatasetError
 from ..utils.files import read_text
@@ -25,8 +26,8 @@ Check = Callable[[dict], Fault | None]
 
 _ID, _NUMBER = (int, float, str), (int, float)
 #: field -> its types, and what is expected of it
-_FIELDS = {
-    'id': (_ID, 'give each object a number of its own'),
+_FIELDS: dict[str, tuple[Any, str]] = {
+    'id': (_ID, 'expected a different id for each entry'),
     'image_id': (_ID, "expected the id of an entry of 'images'"),
     'category_id': (_ID, "expected the id of an entry of 'categories'"),
     'file_name': (str, 'expected the path of the image file'),
@@ -49,7 +50,7 @@ _LONGEST = 80  # characters of a value that are shown
 CATEGORY = "{'id': 1, 'name': …, 'keypoints': [names], 'skeleton': [[1, 2], …]}"
 
 
-def read_json(path: str | PathLike, what: str = 'file'):
+def read_json(path: str | PathLike, what: str = 'file') -> Any:
     """Read a JSON file.
 
     Args:
@@ -127,6 +128,20 @@ class CocoFile:
                 )
         return found
 
+    def keypoint_categories(self) -> list[dict]:
+        """Get the categories with keypoints, after a check of their names and limbs.
+
+        Returns:
+            Categories with `keypoints`, a list of names; and perhaps `skeleton`, a list of pairs of
+            integers, whose range is not checked.
+
+        Raises:
+            DatasetError: If a name or a limb is of another type.
+        """
+        found = [entry for entry in self.entries('categories') if entry.get('keypoints')]
+        self.check('category', found, has('keypoints'), _names, _limbs)
+        return found
+
     def check(self, kind: str, entries: Sequence[dict], *checks: Check) -> None:
         """Check entries of this file.
 
@@ -136,8 +151,8 @@ class CocoFile:
             checks: Each returns None for a good entry; later ones may rely on earlier ones.
 
         Raises:
-            DatasetError: With the first entry that fails, what it has, how many others fail for
-                the same reason, and what was expected.
+            DatasetError: With the first entry that fails, what is wrong with it, how many entries
+                fail for the same reason, and what was expected.
         """
         check_entries(self.path, kind, entries, *checks)
 
@@ -159,7 +174,12 @@ class CocoFile:
 
 
 def check_entries(where: str, kind: str, entries: Sequence[dict], *checks: Check) -> None:
-    """Check entries, see `CocoFile.check`; `where` is named in the message."""
+    """Check entries, see `CocoFile.check`.
+
+    Args:
+        where: Start of the message, such as the path of the file.
+        kind, entries, checks: See `CocoFile.check`.
+    """
     faults: dict[str, tuple[str, int]] = {}  # by what was expected
     for number, entry in enumerate(entries):
         fault = next(filter(None, (check(entry) for check in checks)), None)
@@ -167,7 +187,8 @@ def check_entries(where: str, kind: str, entries: Sequence[dict], *checks: Check
             what, expected = fault
             first, count = faults.get(expected, ('', 0))
             faults[expected] = (first or f'{_label(kind, number, entry)} has {what}', count + 1)
-    for expected, (first, count) in faults.items():
+    if faults:
+        expected, (first, count) = next(iter(faults.items()))
         others = f' ({count} of {len(entries)} are like this)' if count > 1 else ''
         raise DatasetError(f'{where}: {first}{others}: {expected}')
 
@@ -175,15 +196,37 @@ def check_entries(where: str, kind: str, entries: Sequence[dict], *checks: Check
 def _label(kind: str, number: int, entry: dict) -> str:
     """Name an entry: by its id, else by its place in the list."""
     if 'file_name' in entry:
-        return f'{kind} {entry.get("id", number)} ({str(entry["file_name"])[:_LONGEST]})'
+        return f'{kind} {entry.get("id", number)} ({_shown(entry["file_name"])})'
     if 'id' not in entry and 'image_id' in entry:
         return f'{kind} {number}, of image {_shown(entry["image_id"])},'
     return f'{kind} {_shown(entry.get("id", number))}'
 
 
-def _shown(value) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
+
+
+def _names(category: dict) -> Fault | None:
+    for name in category['keypoints']:
+        if not isinstance(name, str) or not name.strip():
+            return f'a keypoint called {_shown(name)}', 'expected a name'
+    return None
+
+
+def _limbs(category: dict) -> Fault | None:
+    limbs = category.get('skeleton') or []
+    for limb in limbs if isinstance(limbs, list) else [limbs]:
+        if (
+            not isinstance(limb, list)
+            or len(limb) != 2
+            or not all(isinstance(point, int) for point in limb)
+        ):
+            return (
+                f'the limb {_shown(limb)} in its skeleton',
+                'expected the numbers of two keypoints, counted from 1',
+            )
+    return None
 
 
 def has(*fields: str, expected: str = '') -> Check:
@@ -209,7 +252,7 @@ def has(*fields: str, expected: str = '') -> Check:
 
 
 def unique(field: str) -> Check:
-    """Check that no two entries have the same value."""
+    """Check that no two entries have the same value in a field."""
     seen = set()
 
     def check(entry: dict) -> Fault | None:
@@ -223,7 +266,7 @@ def unique(field: str) -> Check:
 
 
 def one_of(field: str, values: Collection, expected: str) -> Check:
-    """Check that the field has one of some values, such as the ids of the images."""
+    """Check that a field has one of the given values, such as the ids of the images."""
 
     def check(entry: dict) -> Fault | None:
         value = entry[field]
@@ -244,7 +287,7 @@ def keypoints(count: int, of: str = '') -> Check:
     Returns:
         The check.
     """
-    expected = f'expected {3 * count}, three for each of the {count} key points {of}'.rstrip()
+    expected = f'expected {3 * count}, three for each of the {count} keypoints {of}'.rstrip()
 
     def check(entry: dict) -> Fault | None:
         values = entry['keypoints']
@@ -262,7 +305,7 @@ def visibility(entry: dict) -> Fault | None:
     for value in entry['keypoints'][2::3]:
         if value not in (0, 1, 2):
             return (
-                f'a key point of visibility {value}',
+                f'a keypoint of visibility {value}',
                 'expected 0 (not labelled), 1 (hidden) or 2 (visible)',
             )
     return None
@@ -290,7 +333,7 @@ def filled_box(entry: dict) -> Fault | None:
     if not are_numbers(found) or len(found) != 4 or min(found[2:]) <= 0:
         return (
             f'the bbox {_shown(found)}',
-            f'{_FIELDS["bbox"][1]}; the model is shown what is inside of it',
+            f'{_FIELDS["bbox"][1]}; the model sees only what is inside',
         )
     return None
 
@@ -302,7 +345,7 @@ def score(entry: dict) -> Fault | None:
     return None
 
 
-def are_numbers(values) -> bool:
+def are_numbers(values: object) -> bool:
     """Whether this is a list of finite numbers."""
     try:
         return isinstance(values, list) and isfinite(sum(values))

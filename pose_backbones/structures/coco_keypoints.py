@@ -56,7 +56,7 @@ def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
     categories, entries, objects = (
         file.entries(name, empty=False) for name in ('categories', 'images', 'annotations')
     )
-    category = _find_category(path, categories)
+    category = _find_category(file, categories)
     names = _check_names(path, category['keypoints'])
     skeleton = _check_skeleton(path, category.get('skeleton') or [], names)
     file.check('image', entries, has('id', 'file_name', 'width', 'height'), unique('id'))
@@ -79,10 +79,28 @@ def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
     )
     if not any(any(entry['keypoints'][2::3]) for entry in objects):
         raise DatasetError(
-            f'{path}: no annotation has a labelled key point: expected '
+            f'{path}: no annotation has a labelled keypoint: expected '
             f"'keypoints', {len(names)} times x, y and visibility"
         )
     return KeypointFile(path, names, skeleton, by_id, tuple(objects))
+
+
+def check_same_keypoints(first: KeypointFile, *others: KeypointFile) -> None:
+    """Check that files have the same keypoints in the same order.
+
+    Args:
+        first: The file that others are compared with.
+        others: The others.
+
+    Raises:
+        DatasetError: With the file that differs, and both lists of names.
+    """
+    for file in others:
+        if file.names != first.names:
+            raise DatasetError(
+                f'{file.path} has the keypoints {", ".join(file.names)}: '
+                f'expected those of {first.path}, in its order: {", ".join(first.names)}'
+            )
 
 
 def _check_folder(path: str, images: Sequence[dict], folder: str) -> None:
@@ -97,20 +115,20 @@ def _check_folder(path: str, images: Sequence[dict], folder: str) -> None:
         )
 
 
-def _find_category(path: str, categories: Sequence[dict]) -> dict:
+def _find_category(file: CocoFile, categories: Sequence[dict]) -> dict:
     """Get the category with keypoints; if several have some, they must be the same."""
-    found = [entry for entry in categories if entry.get('keypoints')]
+    path, found = file.path, file.keypoint_categories()
     if not found:
         raise DatasetError(
             f'{path}: none of the categories ('
             f'{", ".join(str(entry.get("name")) for entry in categories)}) '
-            f'has key points: expected {CATEGORY}'
+            f'has keypoints: expected {CATEGORY}'
         )
     for entry in found[1:]:
         if entry['keypoints'] != found[0]['keypoints']:
             raise DatasetError(
                 f'{path}: the categories {found[0].get("name")!r} and '
-                f'{entry.get("name")!r} have different key points '
+                f'{entry.get("name")!r} have different keypoints '
                 f'({len(found[0]["keypoints"])} and '
                 f'{len(entry["keypoints"])}). A model predicts one set: '
                 'split the file by category'
@@ -118,30 +136,23 @@ def _find_category(path: str, categories: Sequence[dict]) -> dict:
     return found[0]
 
 
-def _check_names(path: str, names: Sequence) -> tuple[str, ...]:
+def _check_names(path: str, names: list[str]) -> tuple[str, ...]:
     for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise DatasetError(f'{path}: a key point is called {name!r}: expected a name')
         if names.count(name) > 1:
             raise DatasetError(
-                f'{path}: {names.count(name)} key points are called '
+                f'{path}: {names.count(name)} keypoints are called '
                 f'{name!r}: give each a name of its own'
             )
     return tuple(names)
 
 
 def _check_skeleton(
-    path: str, skeleton: Sequence, names: Sequence[str]
+    path: str, skeleton: Sequence[list[int]], names: Sequence[str]
 ) -> tuple[tuple[int, int], ...]:
     """Convert limbs to pairs of indices that count from 0; COCO's count from 1."""
     for limb in skeleton:
-        if (
-            not isinstance(limb, list)
-            or len(limb) != 2
-            or not all(isinstance(point, int) for point in limb)
-            or not all(1 <= point <= len(names) for point in limb)
-        ):
-            hint = '; COCO counts key points from 1' if isinstance(limb, list) and 0 in limb else ''
+        if not all(1 <= point <= len(names) for point in limb):
+            hint = '; COCO counts keypoints from 1' if 0 in limb else ''
             raise DatasetError(
                 f'{path}: the skeleton has the limb {limb}: expected two '
                 f'numbers from 1 to {len(names)}{hint}. Correct it, or '

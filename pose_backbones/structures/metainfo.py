@@ -1,4 +1,4 @@
-"""Dataset descriptions (metainfo) of MMPose: reading them, and writing one for own keypoints."""
+"""Dataset descriptions (metainfo) of MMPose: reading, and writing one for other keypoints."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ import numpy as np
 
 from ..errors import DatasetError, first_line
 from ..utils.files import atomic_write, check_regular_file, convert_write_errors
-from .coco_keypoints import KeypointFile
+from .coco_keypoints import KeypointFile, check_same_keypoints
 from .symmetry import SIDE_COLOURS, find_pairs, find_sides, limb_side, without_side
 
-#: COCO's joints: sigma, and the half of the body
+#: keypoints of COCO: sigma, and half of the body
 _COCO = {
     'nose': (0.026, 'upper'),
     'eye': (0.025, 'upper'),
@@ -24,9 +24,9 @@ _COCO = {
     'knee': (0.087, 'lower'),
     'ankle': (0.089, 'lower'),
 }
-#: for key points that COCO does not have; its own are from .025 to .107
+#: sigma of keypoints that COCO does not have; those of COCO are from 0.025 to 0.107
 DEFAULT_SIGMA = 0.05
-_FEWEST = 10  # objects labelled twice that a sigma is measured from
+_FEWEST = 10  # objects that must be labelled twice to measure a sigma
 
 
 def read_metainfo(source: str | os.PathLike | Mapping, option: str = '') -> dict:
@@ -64,11 +64,11 @@ def read_metainfo(source: str | os.PathLike | Mapping, option: str = '') -> dict
 
 @dataclass(frozen=True)
 class Sigma:
-    """How exactly a key point can be labelled.
+    """Labelling error of a keypoint.
 
     Args:
-        value: Standard deviation over the square root of the object's area.
-        origin: Where it is from, for the reader.
+        value: Standard deviation over the square root of the area of the object.
+        origin: Where the value is from, as text.
     """
 
     value: float
@@ -76,10 +76,10 @@ class Sigma:
 
 
 def default_sigmas(names: Sequence[str]) -> dict[str, Sigma]:
-    """COCO's sigmas of the joints of these names, or a middling one.
+    """Get COCO's sigmas of the keypoints that COCO has, and `DEFAULT_SIGMA` for others.
 
     Args:
-        names: Of the key points.
+        names: Names of the keypoints.
 
     Returns:
         Name → sigma.
@@ -96,31 +96,27 @@ def default_sigmas(names: Sequence[str]) -> dict[str, Sigma]:
 def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma]:
     """Measure sigmas on objects that two people have labelled.
 
-    As COCO defines them: σ² is the mean of d² / s², with d the distance of a
-    label from the mean of all labels, here estimated from two without bias
-    (|a − b|² / 2), and s² the object's area.
+    COCO defines σ² as the mean of d² / s², where d is the distance of a label from the mean of all
+    labels, and s² is the area of the object. With two labels a and b, |a − b|² / 2 is an unbiased
+    estimate of d².
 
     Args:
         first: Annotations; their areas are used.
-        second: The same objects by the same ids, labelled anew.
+        second: The same objects, with the same ids, labelled again.
 
     Returns:
-        Name → sigma, of the key points labelled twice at least ten times.
+        Name → sigma, for keypoints that are labelled in both on at least ten objects.
 
     Raises:
-        DatasetError: If the key points differ, or too few ids are in both.
+        DatasetError: If the keypoints differ, or fewer than ten ids are in both files.
     """
-    if first.names != second.names:
-        raise DatasetError(
-            f'{second.path} has the key points {", ".join(second.names)}: '
-            f'expected those of {first.path}, {", ".join(first.names)}'
-        )
+    check_same_keypoints(first, second)
     others = {entry['id']: entry for entry in second.objects}
     both = [entry for entry in first.objects if entry['id'] in others]
     if len(both) < _FEWEST:
         raise DatasetError(
             f'{second.path} has {len(both)} objects of {first.path}, by '
-            f'their ids: expected {_FEWEST} at least, labelled anew'
+            f'their ids: expected at least {_FEWEST}, labelled again'
         )
     a, b = (
         np.reshape([entry['keypoints'] for entry in entries], (len(both), -1, 3)).astype(float)
@@ -140,19 +136,22 @@ def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma
 
 
 def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, Sigma]) -> None:
-    """Write MMPose's description of a data set.
+    """Write a dataset description for MMPose.
 
     Args:
-        out: A `.py` file, for `metainfo=dict(from_file=…)` of a config.
-        name: Of the data set.
-        source: Its key points.
-        sigmas: Name → sigma, for every key point.
+        out: A `.py` file, for `metainfo=dict(from_file=…)` in a config.
+        name: Name of the data set.
+        source: Annotations with its keypoints.
+        sigmas: Name → sigma, for every keypoint.
+
+    Raises:
+        WorkDirError: If the file cannot be written.
     """
     names, pairs = source.names, find_pairs(source.names)
     sides = find_sides(names)
     lines = [
-        f'# Key points of {name}, by tools/make_dataset_info.py; yours to edit.',
-        '# swap: the key point that takes its place in a mirror.',
+        f'# Keypoints of {name}, by tools/make_dataset_info.py; can be edited.',
+        '# swap: the keypoint that it is exchanged with when an image is flipped.',
         "# type: 'upper' or 'lower', the halves for RandomHalfBody.",
         'dataset_info = dict(',
         f'    dataset_name={name!r},',
@@ -177,7 +176,7 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
     lines += [
         '    },',
         f'    joint_weights=[1.0] * {len(names)},',
-        '    # The labelling error over the square root of the area.',
+        '    # Labelling errors over the square root of the area of the object.',
         '    sigmas=[',
     ]
     lines += [

@@ -7,7 +7,7 @@ is the mean over its labelled keypoints.
 Source: https://cocodataset.org/#keypoints-eval
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ def keypoint_similarity(squares: Array, areas: Array, sigmas: Array, eps: float 
         (…, K), from 0 to 1, of the same type as the arguments.
     """
     exponents = -squares / (2 * (areas[..., None] * (2 * sigmas) ** 2) + eps)
-    return torch.exp(exponents) if isinstance(exponents, Tensor) else np.exp(exponents)
+    exponential: Any = torch.exp if isinstance(exponents, Tensor) else np.exp
+    return exponential(exponents)
 
 
 def distance_at(similarity: float, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:

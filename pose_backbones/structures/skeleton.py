@@ -1,4 +1,4 @@
-"""Sigmas and limbs of a skeleton, from MMPose's description of a data set."""
+"""Sigmas and limbs of keypoints, given as numbers or by a dataset description."""
 
 import os
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from .metainfo import read_metainfo
 
-#: MMPose's description of COCO
+#: the dataset description of COCO that MMPose ships
 COCO = 'configs/_base_/datasets/coco.py'
-#: the limbs of HRCoMer's limb cost and loss, by names of key points: those
-#: of COCO (from the nose, of arms and legs) and of CrowdPose (neck to head)
+#: limbs of HRCoMer's limb cost and loss, by names of keypoints: those of COCO (from the nose, of
+#: arms and legs) and of CrowdPose (neck to head)
 _HEAD = (
     ('nose', 'left_eye'),
     ('nose', 'right_eye'),
@@ -27,44 +27,43 @@ _LIMBS = _HEAD + tuple(
 
 
 def read_sigmas(sigmas: str | Sequence[float]) -> np.ndarray:
-    """Get the labelling errors of key points.
+    """Get the sigmas (labelling errors) of keypoints.
 
     Args:
-        sigmas: One for each of K key points: standard deviation over the
-            square root of the person's area; or MMPose's description of the
-            data set (a file), such as `configs/_base_/datasets/coco.py`.
+        sigmas: For each of K keypoints, the standard deviation of its labels over the square root
+            of the area of the person; or a dataset description, such as
+            `configs/_base_/datasets/coco.py`.
 
     Returns:
         (K,).
 
     Raises:
-        ValueError: For what are no positive numbers, or no such file.
+        ValueError: If they are not positive numbers, or the file is not a description.
     """
     if isinstance(sigmas, str | os.PathLike):
         sigmas = read_metainfo(sigmas)['sigmas']
     values = np.asarray(sigmas, float)
     if values.ndim != 1 or not len(values) or not (values > 0).all():
         raise ValueError(
-            f'sigmas is {sigmas!r}: expected a positive number '
-            "for each key point, or a data set's description"
+            f'sigmas is {sigmas!r}: expected a positive number for each keypoint, or the '
+            'description of a data set'
         )
     return values
 
 
 def read_limbs(limbs: str | Sequence[Sequence[int]]) -> Tensor:
-    """Get the limbs of a skeleton.
+    """Get the limbs between keypoints.
 
     Args:
-        limbs: Pairs of indices of key points; or MMPose's description of
-            the data set (a file). Of a description, the limbs are those of
-            the original's tables for COCO and CrowdPose, found by the names
-            of the key points; if none is there, all that are drawn.
+        limbs: Pairs of indices of keypoints; or a dataset description. The limbs of a description
+            are those that the original code uses for COCO and CrowdPose, found by the names of the
+            keypoints; if there is none of these, they are the links of the skeleton.
 
     Returns:
         (L, 2), int64.
 
     Raises:
-        ValueError: For what are no pairs of indices, or no such file.
+        ValueError: If they are not pairs of indices, or the file is not a description.
     """
     if isinstance(limbs, str | os.PathLike):
         metainfo = read_metainfo(limbs)
@@ -75,24 +74,24 @@ def read_limbs(limbs: str | Sequence[Sequence[int]]) -> Tensor:
     pairs = np.asarray(limbs)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in 'iu' or pairs.min() < 0:
         raise ValueError(
-            f'limbs is {limbs!r}: expected pairs of indices of '
-            "key points, or a data set's description"
+            f'limbs is {limbs!r}: expected pairs of indices of keypoints, or the description of a '
+            'data set'
         )
     return torch.from_numpy(pairs.astype(np.int64))
 
 
 def check_limbs(highest: int, count: int) -> None:
-    """Refuse limbs of key points that are not there.
+    """Check that limbs refer to existing keypoints.
 
     Args:
-        highest: The highest index in the limbs.
-        count: Of the key points.
+        highest: Highest index in the limbs.
+        count: Number of keypoints.
 
     Raises:
-        ValueError: If it is too high.
+        ValueError: If the index is too high.
     """
     if highest >= count:
         raise ValueError(
-            f'limbs go up to key point {highest}: expected indices below '
-            f'{count}, the number of key points'
+            f'limbs go up to keypoint {highest}: expected indices below '
+            f'{count}, the number of keypoints'
         )

@@ -1,22 +1,22 @@
-"""Left and right, told from the names of key points."""
+"""Left/right symmetry of keypoints, found from their names."""
 
 import re
 from collections.abc import Sequence
 
-#: side → colour as (red, green, blue)
+#: side → colour (red, green, blue)
 SIDE_COLOURS = {'left': (255, 150, 60), 'right': (40, 160, 240), 'middle': (110, 220, 110)}
 _OTHER = {'left': 'right', 'right': 'left', 'l': 'r', 'r': 'l'}
-#: sides written together with the rest: lefteye, eyeright; lsho, Rshoulder
+#: sides that are joined to the rest of the name: lefteye, eyeright; lsho, Rshoulder
 _JOINED = ('^(left|right)|(left|right)$', '^([lrLR])(?=[a-z]{3})')
 
 
 def _words(name: str) -> list[str]:
-    """`'leftHand_1'` → `['left', 'Hand', '_', '1']`; joined, the name."""
+    """Split a name into words: `'leftHand_1'` → `['left', 'Hand', '_', '1']`."""
     return re.findall('[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^A-Za-z]+', name)
 
 
 def _turn(word: str) -> str:
-    """Left for right and the reverse, in the same case; others stay."""
+    """Exchange left and right, keeping the case; other words stay as they are."""
     other = _OTHER.get(word.lower(), word)
     if word.isupper():
         return other.upper()
@@ -24,19 +24,18 @@ def _turn(word: str) -> str:
 
 
 def mirrored_name(name: str) -> str:
-    """The name with its words for left and right exchanged."""
+    """Exchange the words for left and right in a name."""
     return ''.join(map(_turn, _words(name)))
 
 
 def find_pairs(names: Sequence[str]) -> dict[str, str]:
-    """Which key points a mirror exchanges.
+    """Find the pairs of keypoints that a horizontal flip exchanges.
 
     Args:
-        names: Of the key points: `left_eye`, `L_eye`, `eyeLeft`, `lefteye`,
-            `leye`, …
+        names: Names of the keypoints, such as `left_eye`, `L_eye`, `eyeLeft`, `lefteye` or `leye`.
 
     Returns:
-        Name → its partner, for those that have one; both ways.
+        Name → name of the partner, in both directions, for keypoints that have one.
     """
     pairs = {}
     for name in names:
@@ -49,49 +48,52 @@ def find_pairs(names: Sequence[str]) -> dict[str, str]:
 
 
 def flip_indices(names: Sequence[str]) -> list[int]:
-    """Get the index of the keypoint that takes the place of each one in a mirror image.
+    """Get the indices that exchange left and right, as MMPose's `flip_indices`.
 
     Args:
-        names: As of `find_pairs`.
+        names: Names of the keypoints, see `find_pairs`.
 
     Returns:
-        Indices into `names`; of a keypoint without a partner, its own.
+        For each keypoint the index of its partner, or its own index if it has none.
     """
     pairs = find_pairs(names)
     return [names.index(pairs.get(name, name)) for name in names]
 
 
 def find_sides(names: Sequence[str]) -> tuple[str, ...]:
-    """On which side of the object the key points are.
+    """Find the side of the object that each keypoint is on.
 
     Args:
-        names: As of `find_pairs`.
+        names: Names of the keypoints, see `find_pairs`.
 
     Returns:
-        `'left'`, `'right'` or `'middle'` for each.
+        `'left'`, `'right'` or `'middle'` for each keypoint.
     """
     pairs, sides = find_pairs(names), []
     for name in names:
         words = [word.lower() for word in _words(name)]
         mark = next((word[0] for word in words if word in _OTHER), '')
-        if name in pairs:  # what differs first is the l or r
+        if name in pairs:  # the first letter that differs is the l or r
             mark = next(a for a, b in zip(name, pairs[name]) if a != b)
         sides.append({'l': 'left', 'r': 'right'}.get(mark.lower(), 'middle'))
     return tuple(sides)
 
 
 def limb_side(*sides: str) -> str:
-    """The side of a limb, by those of its ends."""
+    """Get the side of a limb from the sides of its two keypoints."""
     found = set(sides) - {'middle'}
     return found.pop() if len(found) == 1 else 'middle'
 
 
 def without_side(name: str, paired: bool) -> str:
-    """The rest of a name, in lower case: `'Left_Eye'` → `'eye'`.
+    """Remove the side from a name: `'Left_Eye'` → `'eye'`.
 
     Args:
-        name: Of a key point.
-        paired: Whether it has a partner, so that a first l or r is a side.
+        name: Name of a keypoint.
+        paired: Whether it has a partner, so that a leading l or r means a side.
+
+    Returns:
+        The rest of the name, in lower case.
     """
     words = [word.lower() for word in _words(name) if word.isalpha()]
     rest = '_'.join(word for word in words if word not in _OTHER)

@@ -1,4 +1,4 @@
-"""Drawn people with key points of COCO, MPII or CrowdPose, for tests and
+"""Drawn people with keypoints of COCO, MPII or CrowdPose, for tests and
 demos."""
 
 from .annotations import encode_person, sample_detections

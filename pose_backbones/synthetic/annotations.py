@@ -37,7 +37,7 @@ PERSON_CATEGORY = {
 
 
 def encode_person(person: ScenePerson, ann_id: int, image_id: int) -> dict:
-    """Makes a COCO person-keypoints annotation.
+    """Make a COCO person-keypoints annotation.
 
     Args:
         person: A person of a scene.
@@ -66,7 +66,7 @@ def encode_person(person: ScenePerson, ann_id: int, image_id: int) -> dict:
 
 
 def _clipped(box: np.ndarray, score: float, image_id: int, size: tuple[int, int]) -> list[dict]:
-    """A detection cut to the picture; none if too little is left."""
+    """Clip a detection to the image; an empty list if too little is left."""
     x0, y0 = np.maximum(box[:2], 0)
     x1, y1 = np.minimum(box[:2] + box[2:], size)
     if x1 - x0 < 2 or y1 - y0 < 2:
@@ -82,7 +82,7 @@ def _clipped(box: np.ndarray, score: float, image_id: int, size: tuple[int, int]
 
 
 def sample_detections(rng: np.random.Generator, scene: Scene, image_id: int) -> list[dict]:
-    """Imitates a person detector on a scene.
+    """Imitate a person detector on a scene.
 
     Args:
         rng: Source of randomness.
@@ -90,8 +90,8 @@ def sample_detections(rng: np.random.Generator, scene: Scene, image_id: int) -> 
         image_id: Id of its image.
 
     Returns:
-        Results with ``image_id``, ``category_id``, ``bbox`` (x, y, width,
-        height in pixels) and ``score`` (0 to 1): jittered boxes with a few
+        Results with `image_id`, `category_id`, `bbox` (x, y, width,
+        height in pixels) and `score` (0 to 1): jittered boxes with a few
         missing, some duplicates, and false positives of low score.
     """
     height, width = scene.image.shape[:2]

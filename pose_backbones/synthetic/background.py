@@ -11,14 +11,14 @@ from .props import draw_props
 def draw_background(
     rng: np.random.Generator, size: tuple[int, int]
 ) -> tuple[np.ndarray, int, bool]:
-    """Draws surroundings without people.
+    """Draw surroundings without people.
 
     Args:
         rng: Source of randomness.
-        size: Width and height of the picture in pixels.
+        size: Width and height of the image in pixels.
 
     Returns:
-        (h, w, 3) BGR uint8 picture, the row of the horizon in pixels, and
+        (h, w, 3) BGR uint8 image, the row of the horizon in pixels, and
         whether it is outdoors.
     """
     w, h = size

@@ -3,7 +3,7 @@
 Lengths are fractions of the stature. A body frame has x to the person's
 left, y up and z forward; the camera frame has x to the right, y up and z
 towards the camera, so that a person with yaw 0 faces the camera and has
-the left hand at the right of the picture. Angles are degrees.
+the left hand at the right of the image. Angles are degrees.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ KEYPOINT_NAMES = (
 SIDES = (('left', 1.0), ('right', -1.0))
 
 #: Joint limits in degrees, by the name of the angle. Angles of paired
-#: joints appear in a pose with the prefixes ``left_`` and ``right_``.
+#: joints appear in a pose with the prefixes `left_` and `right_`.
 JOINT_LIMITS = {
     'spine_flex': (-25.0, 70.0),
     'spine_side': (-30.0, 30.0),
@@ -155,7 +155,7 @@ class PosedBody:
 
 @dataclass(frozen=True)
 class Projection:
-    """A posed skeleton in the picture.
+    """A posed skeleton in the image.
 
     Attributes:
         xy: (2,) float64 pixel positions by name.
@@ -175,10 +175,10 @@ class Projection:
 
 
 def limit(name: str) -> tuple[float, float]:
-    """Limits of an angle of a pose.
+    """Limit of an angle of a pose.
 
     Args:
-        name: Name of the angle, with or without ``left_``/``right_``.
+        name: Name of the angle, with or without `left_`/`right_`.
 
     Returns:
         The least and the greatest angle in degrees.
@@ -193,7 +193,7 @@ def limit(name: str) -> tuple[float, float]:
 
 
 def sample_body(rng: np.random.Generator) -> Body:
-    """Draws the proportions of one person.
+    """Sample the proportions of one person.
 
     Args:
         rng: Source of randomness.
@@ -244,7 +244,7 @@ def _rz(a: float) -> np.ndarray:
 
 
 def _add_limbs(points: dict, body: Body, pose: dict, pelvis: np.ndarray, chest: np.ndarray) -> None:
-    """Adds the points of the arms and legs."""
+    """Add the points of the arms and legs."""
     for side, sign in SIDES:
         a = {k: pose[f'{side}_{k}'] for k in _PAIRED}
         upper = (
@@ -278,14 +278,14 @@ def _add_limbs(points: dict, body: Body, pose: dict, pelvis: np.ndarray, chest: 
 
 
 def forward_kinematics(body: Body, pose: dict[str, float]) -> PosedBody:
-    """Places every joint of a body in a pose.
+    """Place every joint of a body in a pose.
 
     Args:
         body: Proportions of the person.
         pose: Angles in degrees as from :func:`~.poses.sample_pose`.
 
     Returns:
-        The posed skeleton, its lowest point at y = ``pose['lift']``.
+        The posed skeleton, its lowest point at y = `pose['lift']`.
     """
     pelvis = _ry(pose['yaw']) @ _rx(pose['pitch']) @ _rz(pose['roll'])
     middle = (
@@ -335,7 +335,7 @@ def project(
     tilt: float = 5.0,
     distance: float = 5.0,
 ) -> Projection:
-    """Projects a posed skeleton into the picture.
+    """Project a posed skeleton into the image.
 
     Args:
         posed: The skeleton.
@@ -345,7 +345,7 @@ def project(
         distance: Distance of the camera in statures.
 
     Returns:
-        The positions in the picture.
+        The positions in the image.
 
     Raises:
         ValueError: The scale or the distance is out of range.

@@ -1,4 +1,4 @@
-"""The camera: where it stands and what it does to a picture."""
+"""The camera: where it stands and what it does to an image."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Camera:
     Attributes:
         horizon: Row of the horizon in pixels.
         drop: How far below the horizon people stand, in heights of a
-            standing adult in the picture.
+            standing adult in the image.
         tilt: Downward tilt in degrees.
     """
 
@@ -24,7 +24,7 @@ class Camera:
     tilt: float
 
     def ground(self, height: float) -> float:
-        """Finds the row where people of some size stand.
+        """Find the row where people of some size stand.
 
         Args:
             height: Of a standing adult, in pixels.
@@ -36,7 +36,7 @@ class Camera:
 
 
 def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Adds light, colour cast, blur, vignette and noise of a camera.
+    """Add light, colour cast, blur, vignette and noise of a camera.
 
     Args:
         image: (h, w, 3) BGR uint8.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-#: Drawing happens at this multiple of the picture's resolution.
+#: Drawing happens at this multiple of the image's resolution.
 SUPERSAMPLING = 2
 #: Shade that leaves a colour as it is.
 NEUTRAL = 160
@@ -46,14 +46,14 @@ class Canvas:
     """Colour, shade and label maps of one figure at drawing resolution.
 
     Attributes:
-        corner: (2,) float64 pixel x, y of the canvas in the picture.
+        corner: (2,) float64 pixel x, y of the canvas in the image.
         colour: (h, w, 3) BGR uint8, not shaded.
-        shade: (h, w) uint8 brightness; ``NEUTRAL`` leaves the colour.
+        shade: (h, w) uint8 brightness; `NEUTRAL` leaves the colour.
         label: (h, w) uint8 part of the body and pattern on it; 0 is none.
         light: (3,) unit vector towards the light.
 
     Args:
-        box: x0, y0, x1, y1 of the canvas in pixels of the picture.
+        box: x0, y0, x1, y1 of the canvas in pixels of the image.
         light: (3,) unit vector: x right, y down, z to the camera.
     """
 
@@ -68,10 +68,10 @@ class Canvas:
         self._queue: list[_Tube | Callable[[], None]] = []
 
     def place(self, xy: np.ndarray) -> np.ndarray:
-        """Finds places of the picture on the canvas.
+        """Find places of the image on the canvas.
 
         Args:
-            xy: (..., 2) pixel positions in the picture.
+            xy: (..., 2) pixel positions in the image.
 
         Returns:
             (..., 2) float64 pixel positions on the canvas.
@@ -79,7 +79,7 @@ class Canvas:
         return (np.asarray(xy) - self.corner) * SUPERSAMPLING + (SUPERSAMPLING - 1) / 2
 
     def call(self, draw: Callable[[], None]) -> None:
-        """Queues a function that draws.
+        """Queue a function that draws.
 
         Args:
             draw: Called when the canvas is flushed.
@@ -87,7 +87,7 @@ class Canvas:
         self._queue.append(draw)
 
     def fill(self, points: np.ndarray, colour: tuple, label: int, shade: float = 1.0) -> None:
-        """Queues a polygon.
+        """Queue a polygon.
 
         Args:
             points: (n, 2) pixel positions on the canvas.
@@ -108,7 +108,7 @@ class Canvas:
         caps: tuple[float, float] = (1.0, 1.0),
         soft: bool = False,
     ) -> None:
-        """Queues a tapered, shaded tube along a line.
+        """Queue a tapered, shaded tube along a line.
 
         Args:
             points: (n, 2) pixel positions on the canvas.
@@ -122,7 +122,7 @@ class Canvas:
         self._queue.append(_Tube(points, radii, colour, label, rim, caps, soft))
 
     def flush(self) -> None:
-        """Draws what was queued; tubes are computed all at once."""
+        """Draw what was queued; tubes are computed all at once."""
         groups: dict[int, list[int]] = {}
         for i, item in enumerate(self._queue):
             if isinstance(item, _Tube):

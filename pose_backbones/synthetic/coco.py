@@ -1,4 +1,4 @@
-"""Writes synthetic scenes as a COCO person-keypoints data set."""
+"""Write synthetic scenes as a COCO person-keypoints data set."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def _annotate(scene: Scene, image: int, first: int) -> tuple[list, dict]:
 
 
 def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) -> int:
-    """Writes the images and annotations of a split; counts its people."""
+    """Write the images and annotations of a split; count its people."""
     images, annotations, detections = draw_split(
         out, split, wanted, f'{split}/{{:012d}}.jpg', _annotate, tick
     )
@@ -81,7 +81,7 @@ def make_synthetic_coco(
     progress: Callable[[int, int], None] | None = None,
     people: tuple[int, int] | None = None,
 ) -> SyntheticSummary:
-    """Makes a data set of drawn people in the layout of COCO keypoints.
+    """Make a data set of drawn people in the layout of COCO keypoints.
 
     Every image depends on the seed, the split, its index, the nominal size
     and `people` only: a larger data set begins with the images of a smaller
@@ -105,7 +105,7 @@ def make_synthetic_coco(
 
     Returns:
         What was made. If the folder held the complete data set with the
-        same parameters, it is left alone and ``existed`` is set.
+        same parameters, it is left alone and `existed` is set.
 
     Raises:
         TypeError: A count or the seed is no int.

@@ -1,4 +1,4 @@
-"""Writes synthetic scenes in CrowdPose's layout."""
+"""Write synthetic scenes in CrowdPose's layout."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ _DETECTIONS = 'annotations/det_for_crowd_test_0.1_0.5.json'
 
 
 def encode_crowdpose_person(person: ScenePerson, ann_id: int, image: int) -> dict:
-    """Makes an annotation as CrowdPose has it: without area or outline.
+    """Make an annotation as CrowdPose has it: without area or outline.
 
     Args:
         person: A person of a scene, no group.
@@ -100,7 +100,7 @@ def crowd_index(people: list[dict]) -> float:
 
     AP easy is that of images below .2, AP hard that of .8 and more.
 
-    A person's share is the number of other people's key points in its box,
+    A person's share is the number of other people's keypoints in its box,
     divided by that of its own; the index is the mean of all people's.
 
     Paper: CrowdPose: Efficient Crowded Scenes Pose Estimation and A New
@@ -142,7 +142,7 @@ def _annotate(scene: Scene, image: int, first: int) -> tuple[list, dict]:
 
 
 def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) -> int:
-    """Writes the images and annotations of a split; counts its people."""
+    """Write the images and annotations of a split; count its people."""
     images, annotations, detections = draw_split(
         out, split, wanted, 'images/{:06d}.jpg', _annotate, tick
     )
@@ -182,15 +182,15 @@ def make_synthetic_crowdpose(
     progress: Callable[[int, int], None] | None = None,
     people: tuple[int, int] | None = (1, 8),
 ) -> SyntheticSummary:
-    """Makes a data set of drawn people in CrowdPose's layout.
+    """Make a data set of drawn people in CrowdPose's layout.
 
-    The images are those of :func:`~.coco.make_synthetic_coco` with the same
+    The images are those of `make_synthetic_coco` with the same
     `people`; distant groups are not annotated. Validation images are those
     of CrowdPose's test split; with them come detections.
 
     Args:
         out_dir: As the other arguments, see
-            :func:`~.coco.make_synthetic_coco`.
+            `make_synthetic_coco`.
         num_train: Number of images of trainval.
         num_val: Number of images of test.
         seed: Seed of all randomness, 0 or more.

@@ -1,4 +1,4 @@
-"""Patterns, folds and shade: what turns the maps of a canvas to a picture."""
+"""Patterns, folds and shade: what turns the maps of a canvas into an image."""
 
 from functools import lru_cache
 from math import atan2, degrees
@@ -43,7 +43,7 @@ def _grain() -> np.ndarray:
 
 
 def apply_patterns(painter: Painter) -> None:
-    """Prints the patterns of the clothes on a drawn person.
+    """Print the patterns of the clothes on a drawn person.
 
     Args:
         painter: Of the person; its canvas is changed.
@@ -68,7 +68,7 @@ def apply_patterns(painter: Painter) -> None:
 
 
 def shaded(canvas: Canvas, look: Look, unit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Shades a drawing and brings it to the picture's resolution.
+    """Shade a drawing and bring it to the image's resolution.
 
     Args:
         canvas: The drawing.
@@ -77,7 +77,7 @@ def shaded(canvas: Canvas, look: Look, unit: float) -> tuple[np.ndarray, np.ndar
 
     Returns:
         (h, w, 3) BGR uint8 multiplied by the coverage, and (h, w) uint8
-        coverage, in pixels of the picture.
+        coverage, in pixels of the image.
     """
     h, w = canvas.label.shape
     sigma = max(0.7, 0.008 * unit)

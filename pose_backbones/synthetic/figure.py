@@ -1,4 +1,4 @@
-"""Draws one clothed person from a projected skeleton."""
+"""Draw one clothed person from a projected skeleton."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,7 +38,7 @@ class Midline:
 
     Attributes:
         points: (4, 2) x, y of pelvis, thorax, upper neck and head top in
-            pixels; not clipped to the picture.
+            pixels; not clipped to the image.
         head_box: (4,) x1, y1, x2, y2 around the head in pixels.
     """
 
@@ -51,11 +51,11 @@ class Figure:
     """A drawn person.
 
     Attributes:
-        origin: Pixel (x, y) of the drawing's corner in the picture.
+        origin: Pixel (x, y) of the drawing's corner in the image.
         image: (h, w, 3) BGR uint8, multiplied by the coverage.
         alpha: (h, w) uint8 coverage.
         joints: (17, 3) float64 x, y and visibility with regard to the
-            person's own body only; not clipped to the picture.
+            person's own body only; not clipped to the image.
         midline: Of the person.
     """
 
@@ -119,7 +119,7 @@ def _own_visibility(name: str, proj: Projection, look: Look) -> int:
 
 
 def _paint(painter: Painter) -> None:
-    """Draws all parts of a person and the patterns on the clothes."""
+    """Draw all parts of a person and the patterns on the clothes."""
     for side, _ in SIDES:
         draw_arm(painter, side)
         draw_leg(painter, side)
@@ -132,7 +132,7 @@ def _paint(painter: Painter) -> None:
 
 
 def _joints(painter: Painter) -> np.ndarray:
-    """(17, 3) x, y in the picture and visibility, from what was drawn."""
+    """(17, 3) x, y in the image and visibility, from what was drawn."""
     label, proj = painter.canvas.label, painter.proj
     joints = np.zeros((17, 3))
     h, w = label.shape
@@ -150,18 +150,18 @@ def _joints(painter: Painter) -> np.ndarray:
 def draw_figure(
     proj: Projection, body: Body, look: Look, light: np.ndarray, size: tuple[int, int]
 ) -> Figure | None:
-    """Draws a person.
+    """Draw a person.
 
     Args:
-        proj: The skeleton in the picture.
+        proj: The skeleton in the image.
         body: The person's build.
         look: Colours and clothes.
         light: (3,) unit vector towards the light: x right, y down, z to
             the camera.
-        size: Width and height of the picture in pixels.
+        size: Width and height of the image in pixels.
 
     Returns:
-        The drawing, cut to the picture, or None if all of it is outside.
+        The drawing, cut to the image, or None if all of it is outside.
     """
     cloud = np.stack(list(proj.xy.values()))
     margin = 0.11 * max(proj.scale.values()) * max(1.0, body.girth)

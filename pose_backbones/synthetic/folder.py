@@ -33,7 +33,7 @@ class SyntheticDataError(ValueError):
 
 @dataclass(frozen=True)
 class SyntheticSummary:
-    """What the making of a data set did.
+    """Summary of a generated data set.
 
     Attributes:
         out_dir: Folder of the data set.
@@ -52,7 +52,7 @@ class SyntheticSummary:
 
 
 def _image_size(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int]:
-    """The nominal size, sometimes upright or cut."""
+    """Sample the size of an image: the nominal size, rotated, or slightly smaller."""
     kind = rng.random()
     if kind < 0.15:
         return size[1], size[0]
@@ -63,7 +63,7 @@ def _image_size(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, i
 
 
 def render(wanted: dict, split: str, index: int) -> Scene:
-    """The scene of one image of a manifest; its counts do not matter."""
+    """Render the scene of one image. The counts of the manifest have no influence on it."""
     rng = np.random.default_rng([wanted['seed'], SPLITS.index(split), index])
     size = _image_size(rng, tuple(wanted['image_size']))
     if wanted['people_per_image'] is None:
@@ -74,7 +74,7 @@ def render(wanted: dict, split: str, index: int) -> Scene:
 
 
 def image_id(split: str, index: int) -> int:
-    """Odd for train and even for val: neither depends on the counts."""
+    """Get the id of an image: odd for train and even for val, independent of the counts."""
     return 2 * index + 1 + SPLITS.index(split)
 
 
@@ -128,13 +128,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Writes a JSON file, as `write_bytes` does."""
+    """Write a JSON file, as `write_bytes` does."""
     text = json.dumps(content, separators=(',', ':')) + '\n'
     write_bytes(path, text.encode())
 
 
 def _read_manifest(out: Path, layout: Layout) -> dict | None:
-    """What this generator wrote to a folder before; None if nothing."""
+    """Read the manifest of an earlier output in the folder; None if there is none."""
     try:
         found = json.loads((out / _MANIFEST).read_text(encoding='utf-8'))
         counts = found['counts']
@@ -156,7 +156,7 @@ def _is_complete(out: Path, layout: Layout, found: dict) -> bool:
 
 
 def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict | None:
-    """Makes room for the data set; returns its manifest if complete."""
+    """Make room for the data set; return its manifest if complete."""
     if out.exists() and not out.is_dir():
         raise SyntheticDataError(f'{out} exists and is not a folder; choose another one')
     if not out.exists() or not any(out.iterdir()):
@@ -194,7 +194,7 @@ def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict |
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes a JPEG file of a (h, w, 3) BGR image, as `write_bytes` does."""
+    """Write a JPEG file of a (h, w, 3) BGR image, as `write_bytes` does."""
     _, content = cv2.imencode('.jpg', image, _QUALITY)
     write_bytes(path, content.tobytes())
 
@@ -207,7 +207,7 @@ def draw_split(
     annotate: Callable[[Scene, int, int], tuple[list, dict]],
     tick: Callable[[], None],
 ) -> tuple[list, list, list]:
-    """Draws the images of a split in a layout with COCO's kind of lists.
+    """Draw the images of a split in a layout with COCO's kind of lists.
 
     Args:
         out: Folder of the data set.
@@ -243,7 +243,7 @@ def draw_split(
 def _write(
     out: Path, layout: Layout, wanted: dict, progress: Callable[[int, int], None] | None
 ) -> int:
-    """Writes the data set of a manifest; counts its people."""
+    """Write the data set of a manifest; count its people."""
     for name in layout.folders:
         with _access(out / name):
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -302,12 +302,12 @@ def make_data_set(
     progress: Callable[[int, int], None] | None,
     people: tuple[int, int] | None,
 ) -> SyntheticSummary:
-    """Makes a data set of drawn people.
+    """Make a data set of drawn people.
 
     Args:
         layout: Its files.
         out_dir: As the other arguments, see
-            :func:`~.coco.make_synthetic_coco`.
+            `make_synthetic_coco`.
         num_train: Number of training images.
         num_val: Number of validation images.
         seed: Seed of all randomness, 0 or more.

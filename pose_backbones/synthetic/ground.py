@@ -9,7 +9,7 @@ from .textures import textures, tint
 def lay_ground(
     image: np.ndarray, rng: np.random.Generator, horizon: int, kind: str, colour: np.ndarray
 ) -> None:
-    """Lays a texture in perspective below the horizon.
+    """Lay a texture in perspective below the horizon.
 
     Args:
         image: (h, w, 3) BGR uint8, drawn on.

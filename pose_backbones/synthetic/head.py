@@ -32,7 +32,7 @@ _NECK, _TOP = (0, -0.065, -0.005), (0, 0.069, -0.007)
 
 
 def draw_head(painter: Painter) -> None:
-    """Queues the head with hair, ears, nose and hat.
+    """Queue the head with hair, ears, nose and hat.
 
     Args:
         painter: Of the person.
@@ -55,10 +55,10 @@ def draw_head(painter: Painter) -> None:
 
 
 def head_places(proj: Projection, body: Body) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the ends of a head and the box around it, without the hair.
+    """Find the ends of a head and the box around it, without the hair.
 
     Args:
-        proj: The skeleton in the picture.
+        proj: The skeleton in the image.
         body: The person's build.
 
     Returns:
@@ -83,7 +83,7 @@ def _in_head(painter: Painter, *place: float) -> np.ndarray:
 
 
 def _hair(painter: Painter, z: float) -> None:
-    """Queues the hair behind the head."""
+    """Queue the hair behind the head."""
     look, size = painter.look, painter.unit * painter.body.head
     places, radii = _HANGING_HAIR[look.style]
     behind = (painter.proj.head @ np.array(places[1]))[2] * painter.body.head
@@ -101,7 +101,7 @@ def _hair(painter: Painter, z: float) -> None:
 
 
 def _ears(painter: Painter, z: float) -> None:
-    """Queues the ears."""
+    """Queue the ears."""
     size = painter.unit * painter.body.head
     skin = tuple(int(0.9 * v) for v in painter.look.skin)
     for _, sign in SIDES:
@@ -124,7 +124,7 @@ def _ears(painter: Painter, z: float) -> None:
 
 
 def _draw_nose(painter: Painter) -> None:
-    """Draws the nose and the shade below it."""
+    """Draw the nose and the shade below it."""
     size = painter.unit * painter.body.head
     skin = painter.look.skin
     pts = np.stack((_in_head(painter, 0, 0.006, 0.052), _in_head(painter, 0, -0.012, 0.064)))
@@ -142,7 +142,7 @@ def _surface(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depths (h, w) and brightness of an ellipsoid of the head.
 
-    ``x`` (1, w), ``y`` (h, 1), the centre and the radii are in heads of 1;
+    `x` (1, w), `y` (h, 1), the centre and the radii are in heads of 1;
     depths are -inf outside.
     """
     r = painter.proj.head
@@ -164,7 +164,7 @@ def _surface(
 
 
 def _draw_skull(painter: Painter) -> None:
-    """Draws the head itself, pixel by pixel, with the face on it."""
+    """Draw the head itself, pixel by pixel, with the face on it."""
     c, size = painter.canvas, painter.unit * painter.body.head
     volume = {'bald': 0.98, 'buzz': 1.0, 'afro': 1.32}.get(painter.look.style, 1.08)
     if painter.look.hat:

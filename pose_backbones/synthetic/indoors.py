@@ -12,7 +12,7 @@ from .textures import any_colour, fill_box
 
 @dataclass(frozen=True)
 class _Room:
-    """The picture of a room, where its floor ends and its wall's colour."""
+    """The image of a room, where its floor ends and its wall's colour."""
 
     image: np.ndarray
     horizon: int
@@ -111,7 +111,7 @@ _FURNITURE = (_window, _painting, _bookcase, _sofa, _door, _plant)
 
 
 def draw_indoors(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
-    """Draws a room with furniture along its wall.
+    """Draw a room with furniture along its wall.
 
     Args:
         image: (h, w, 3) BGR uint8, all of it drawn over.

@@ -18,7 +18,7 @@ from .painter import Painter
 
 
 def draw_arm(painter: Painter, side: str) -> None:
-    """Queues an arm with its hand and sleeve.
+    """Queue an arm with its hand and sleeve.
 
     Args:
         painter: Of the person.
@@ -67,7 +67,7 @@ def draw_arm(painter: Painter, side: str) -> None:
 
 
 def _thumb(painter: Painter, side: str) -> None:
-    """Draws a thumb, turned to the body."""
+    """Draw a thumb, turned to the body."""
     a, b = painter.xy[f'{side}_wrist'], painter.xy[f'{side}_hand']
     along = b - a
     out = np.array((-along[1], along[0]))
@@ -83,7 +83,7 @@ def _thumb(painter: Painter, side: str) -> None:
 
 
 def draw_leg(painter: Painter, side: str) -> None:
-    """Queues a leg with its shoe and trousers.
+    """Queue a leg with its shoe and trousers.
 
     Args:
         painter: Of the person.

@@ -91,7 +91,7 @@ def _pick(rng: np.random.Generator, options: tuple) -> Any:
 
 
 def _cloth_colour(rng: np.random.Generator) -> tuple[int, int, int]:
-    """A colour that clothes have."""
+    """Sample a colour of clothes."""
     kind = rng.random()
     if kind < 0.38:
         v = _pick(rng, (30, 45, 70, 110, 150, 190, 225)) + rng.normal(0, 8)
@@ -105,7 +105,7 @@ def _cloth_colour(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def _far_colour(rng: np.random.Generator, *others: tuple) -> tuple:
-    """A colour of clothes unlike the others, if one is found soon."""
+    """Sample a colour of clothes that differs from the others, if one is found soon."""
     for _ in range(8):
         colour = _cloth_colour(rng)
         if all(sum(abs(a - b) for a, b in zip(colour, o, strict=True)) > 110 for o in others):
@@ -114,7 +114,7 @@ def _far_colour(rng: np.random.Generator, *others: tuple) -> tuple:
 
 
 def sample_look(rng: np.random.Generator, body: Body) -> Look:
-    """Draws the colours and clothes of a person.
+    """Sample the colours and clothes of a person.
 
     Args:
         rng: Source of randomness.

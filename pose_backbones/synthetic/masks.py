@@ -8,14 +8,14 @@ _FINER = 4
 
 
 def encode_rle(mask: np.ndarray) -> dict:
-    """Encodes a mask as COCO's uncompressed run lengths.
+    """Encode a mask as COCO's uncompressed run lengths.
 
     Args:
         mask: (h, w) bool.
 
     Returns:
-        ``counts``, the lengths of the runs in column-major order beginning
-        with background, and ``size``, [h, w].
+        `counts`, the lengths of the runs in column-major order beginning
+        with background, and `size`, [h, w].
     """
     flat = np.asarray(mask, bool).ravel(order='F')
     turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -26,7 +26,7 @@ def encode_rle(mask: np.ndarray) -> dict:
 
 
 def _bridge(outer: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """Joins a hole to the outline around it by an edge used twice."""
+    """Join a hole to the outline around it by an edge used twice."""
     gap = ((outer[:, None] - hole[None]) ** 2).sum(2)
     i, j = np.unravel_index(int(gap.argmin()), gap.shape)
     return np.concatenate((outer[: i + 1], hole[j:], hole[: j + 1], outer[i:]))
@@ -51,7 +51,7 @@ def _size(contour: np.ndarray) -> float:
 
 
 def encode_polygons(mask: np.ndarray) -> list[list[float]]:
-    """Outlines a mask as COCO polygons.
+    """Outline a mask as COCO polygons.
 
     Holes are joined to their outline, so that the polygons cover the same
     pixels as the mask. Slivers of less than four pixels are dropped unless

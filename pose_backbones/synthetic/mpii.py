@@ -1,4 +1,4 @@
-"""Writes synthetic scenes in MPII's layout, as HRNet's JSON files have it."""
+"""Write synthetic scenes in MPII's layout, as HRNet's JSON files have it."""
 
 import io
 import os
@@ -49,7 +49,7 @@ _MAT_TEXT = b'MATLAB 5.0 MAT-file, synthetic people'.ljust(116)
 
 
 def encode_mpii_person(person: ScenePerson, image: str) -> dict:
-    """Makes an entry of HRNet's JSON file; its pixels count from 1.
+    """Make an entry of HRNet's JSON file; its pixels count from 1.
 
     Args:
         person: A person of a scene, with a midline.
@@ -80,7 +80,7 @@ def encode_mpii_person(person: ScenePerson, image: str) -> dict:
 
 
 def _mat_file(people: list[dict]) -> bytes:
-    """What MPII's evaluation reads of the people of the JSON file."""
+    """Encode the MATLAB file that MPII's evaluation reads."""
     joints = np.array([p['joints'] for p in people]).reshape(-1, 16, 2)
     seen = np.array([p['joints_vis'] for p in people]).reshape(-1, 16)
     boxes = np.array([p['headbox'] for p in people]).reshape(-1, 2, 2)
@@ -110,7 +110,7 @@ def _own_files(counts: dict[str, int]) -> Iterator[str]:
 
 
 def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) -> list[dict]:
-    """Writes the images and annotations of a split; returns its people."""
+    """Write the images and annotations of a split; return its people."""
     people = []
     for index in range(wanted['counts'][split]):
         scene = render(wanted, split, index)
@@ -149,16 +149,16 @@ def make_synthetic_mpii(
     progress: Callable[[int, int], None] | None = None,
     people: tuple[int, int] | None = None,
 ) -> SyntheticSummary:
-    """Makes a data set of drawn people in MPII's layout.
+    """Make a data set of drawn people in MPII's layout.
 
-    The images are those of :func:`~.coco.make_synthetic_coco`; only people
+    The images are those of `make_synthetic_coco`; only people
     with labelled joints are listed. The head boxes of the validation split
     stand in `mpii_gt_val.mat` too; the test split is the validation split
     without labels.
 
     Args:
         out_dir: As the other arguments, see
-            :func:`~.coco.make_synthetic_coco`.
+            `make_synthetic_coco`.
         num_train: Number of training images.
         num_val: Number of validation images.
         seed: Seed of all randomness, 0 or more.

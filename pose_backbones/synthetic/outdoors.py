@@ -9,7 +9,7 @@ from .textures import any_colour, fill_box, tinted_piece
 
 
 def _building(image: np.ndarray, rng: np.random.Generator, base: int) -> None:
-    """Draws a building with windows, standing at row `base`."""
+    """Draw a building with windows, standing at row `base`."""
     w = image.shape[1]
     width, height = int(rng.uniform(0.15, 0.5) * w), int(rng.uniform(0.3, 1.0) * max(base, 40))
     x0, y0 = int(rng.uniform(-0.2, 0.9) * w), base - height
@@ -30,7 +30,7 @@ def _building(image: np.ndarray, rng: np.random.Generator, base: int) -> None:
 
 
 def _tree(image: np.ndarray, rng: np.random.Generator, base: int) -> None:
-    """Draws a tree standing at row `base`."""
+    """Draw a tree standing at row `base`."""
     h, w = image.shape[:2]
     x, size = rng.uniform(0, w), rng.uniform(0.12, 0.3) * h
     top, thick = base - size * rng.uniform(1.0, 2.0), max(2, size * 0.1)
@@ -134,7 +134,7 @@ _STREET = (_lamp, _sign, _fence, _car, _bench)
 
 
 def _street_clutter(image: np.ndarray, rng: np.random.Generator, base: int) -> None:
-    """Draws a lamp post, sign, fence, car or bench near row `base`."""
+    """Draw a lamp post, sign, fence, car or bench near row `base`."""
     h, w = image.shape[:2]
     x, s = int(rng.uniform(0, w)), rng.uniform(0.12, 0.32) * h
     y = int(base + rng.uniform(0.2, 0.5) * s)
@@ -143,7 +143,7 @@ def _street_clutter(image: np.ndarray, rng: np.random.Generator, base: int) -> N
 
 
 def _sky(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
-    """Draws sky and clouds above the horizon."""
+    """Draw sky and clouds above the horizon."""
     top = any_colour(rng, (98, 114), (10, 140), (140, 235))
     low = np.clip(top * 0.5 + 120 + rng.normal(0, 12, 3), 0, 255)
     fade = np.linspace(0, 1, horizon)[:, None, None]
@@ -155,7 +155,7 @@ def _sky(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
 
 
 def _hills(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
-    """Draws hills on the horizon."""
+    """Draw hills on the horizon."""
     h, w = image.shape[:2]
     ridge = np.cumsum(rng.normal(0, 0.02, 24)) * h
     xs = np.linspace(0, w, 24)
@@ -170,7 +170,7 @@ def _hills(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
 
 
 def draw_outdoors(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
-    """Draws a town or the country.
+    """Draw a town or the country.
 
     Args:
         image: (h, w, 3) BGR uint8, all of it drawn over.

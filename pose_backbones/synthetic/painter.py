@@ -1,4 +1,4 @@
-"""Orders the parts of one person by depth and draws its limbs."""
+"""Order the parts of one person by depth and draw its limbs."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -27,11 +27,11 @@ def _part(
 
 
 class Painter:
-    """Collects the parts of one person and draws far ones first.
+    """Collect the parts of one person and draw far ones first.
 
     Attributes:
         canvas: Where it is drawn.
-        proj: The skeleton in the picture.
+        proj: The skeleton in the image.
         body: The person's build.
         look: Colours and clothes.
         xy: (2,) float64 positions of the skeleton on the canvas, by name.
@@ -40,7 +40,7 @@ class Painter:
 
     Args:
         canvas: Where to draw.
-        proj: The skeleton in the picture.
+        proj: The skeleton in the image.
         body: The person's build.
         look: Colours and clothes.
     """
@@ -54,7 +54,7 @@ class Painter:
         self._parts: list[tuple[float, int, Callable[[], None]]] = []
 
     def later(self, depth: float, draw: Callable[[], None]) -> None:
-        """Queues a drawing.
+        """Queue a drawing.
 
         Args:
             depth: In statures; greater is nearer.
@@ -75,13 +75,13 @@ class Painter:
         widen: float = 1.0,
         mark: int = 0,
     ) -> None:
-        """Queues a limb between two joints, with cloth over its first part.
+        """Queue a limb between two joints, with cloth over its first part.
 
         Args:
             depth: In statures; greater is nearer.
             a: Name of the joint where it begins.
             b: Name of the joint where it ends.
-            profile: (place, radius) pairs, from 0 at ``a`` to 1 at ``b``;
+            profile: (place, radius) pairs, from 0 at `a` to 1 at `b`;
                 radii in statures.
             label: Part of the body.
             skin: BGR colour, 0 to 255.
@@ -118,7 +118,7 @@ class Painter:
         self.later(depth, draw)
 
     def paint(self) -> None:
-        """Draws everything, far parts first."""
+        """Draw everything, far parts first."""
         for _, _, draw in sorted(self._parts, key=lambda p: p[:2]):
             draw()
         self.canvas.flush()

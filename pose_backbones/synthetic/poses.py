@@ -29,7 +29,7 @@ _WHOLE_BODY = ('yaw', 'pitch', 'roll', 'lift')
 
 
 def _both(pose: dict, name: str, left: float, right: float) -> None:
-    """Sets an angle on both sides."""
+    """Set an angle on both sides."""
     pose[f'left_{name}'], pose[f'right_{name}'] = left, right
 
 
@@ -61,7 +61,7 @@ def _relaxed(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _arm(pose: dict, side: str, flex: float, abd: float, rot: float, elbow: float) -> None:
-    """Sets all angles of an arm."""
+    """Set all angles of an arm."""
     for name, value in (
         ('shoulder_flex', flex),
         ('shoulder_abd', abd),
@@ -224,7 +224,7 @@ _OTHER = {'sit': _sit, 'crouch': _crouch, 'lie': _lie, 'handstand': _handstand}
 
 
 def _turn(rng: np.random.Generator, pose: dict, action: str) -> None:
-    """Chooses the direction that the person faces."""
+    """Choose the direction that the person faces."""
     view = rng.random()
     if view < 0.88:
         pose['yaw'] = rng.normal(0, 22)
@@ -239,16 +239,16 @@ def _turn(rng: np.random.Generator, pose: dict, action: str) -> None:
 
 
 def sample_pose(rng: np.random.Generator, action: str) -> dict[str, float]:
-    """Draws the joint angles of a person doing something.
+    """Sample the joint angles of a person doing something.
 
     Args:
         rng: Source of randomness.
-        action: A key of ``ACTIONS``.
+        action: A key of `ACTIONS`.
 
     Returns:
-        Angles in degrees by name: ``yaw``, ``pitch`` and ``roll`` of the
-        body, the names of ``JOINT_LIMITS`` (all within their limits), and
-        ``lift``, the height above the ground in statures.
+        Angles in degrees by name: `yaw`, `pitch` and `roll` of the
+        body, the names of `JOINT_LIMITS` (all within their limits), and
+        `lift`, the height above the ground in statures.
 
     Raises:
         ValueError: The action is unknown.

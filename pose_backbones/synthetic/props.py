@@ -9,7 +9,7 @@ from .textures import any_colour, fill_box, grey_piece, tint
 def draw_foliage(
     image: np.ndarray, rng: np.random.Generator, x: float, y: float, size: float
 ) -> np.ndarray:
-    """Draws a crown of a tree or a bush.
+    """Draw a crown of a tree or a bush.
 
     Args:
         image: (h, w, 3) BGR uint8, drawn on.
@@ -106,7 +106,7 @@ def _stick(
 
 
 def _tones(colour: np.ndarray) -> tuple[list, list, list]:
-    """A colour in shade, as it is, and in light."""
+    """Get a colour in shade, unchanged, and in light."""
     dark, light = (np.clip(colour * f, 0, 250).tolist() for f in (0.65, 1.25))
     return dark, colour.tolist(), light
 
@@ -117,7 +117,7 @@ _PROPS = (_box, _ball, _bin, _cone, _stick)
 
 
 def draw_props(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
-    """Puts boxes, balls, bins, cones and sticks on the ground.
+    """Put boxes, balls, bins, cones and sticks on the ground.
 
     Args:
         image: (h, w, 3) BGR uint8, drawn on.
@@ -145,7 +145,7 @@ def draw_props(image: np.ndarray, rng: np.random.Generator, horizon: int) -> Non
 def draw_seat(
     image: np.ndarray, rng: np.random.Generator, xy: np.ndarray, foot: float, scale: float
 ) -> None:
-    """Draws a box or chair below a sitting person.
+    """Draw a box or chair below a sitting person.
 
     Args:
         image: (h, w, 3) BGR uint8, drawn on.
@@ -171,7 +171,7 @@ def draw_seat(
 def draw_occluder(
     image: np.ndarray, rng: np.random.Generator, x: float, foot: float, height: float
 ) -> np.ndarray:
-    """Puts a bush, post, wall, table or board in front of a person.
+    """Put a bush, post, wall, table or board in front of a person.
 
     Args:
         image: (h, w, 3) BGR uint8, drawn on.

@@ -55,7 +55,7 @@ class ScenePerson:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and the people in it.
+    """An image and the people in it.
 
     Attributes:
         image: (h, w, 3) BGR uint8.
@@ -100,7 +100,7 @@ def _draw_person(
     height: float,
     upright: bool = False,
 ) -> _Drawn | None:
-    """Draws one person; height is that of a standing adult in pixels."""
+    """Draw one person; height is that of a standing adult in pixels."""
     body = sample_body(rng)
     look = sample_look(rng, body)
     action = 'stand' if upright else str(rng.choice(_ACTION_NAMES, p=_ACTION_SHARES))
@@ -124,7 +124,7 @@ def _draw_person(
 
 
 def _joints(figure: Figure, number: int, owner: np.ndarray) -> np.ndarray:
-    """Joints with their visibility in the finished picture."""
+    """Joints with their visibility in the finished image."""
     h, w = owner.shape
     joints = figure.joints.copy()
     for joint in joints:
@@ -149,7 +149,7 @@ def _annotated(
     stature: float,
     midline: Midline | None = None,
 ) -> ScenePerson | None:
-    """A person or group, or None where too little of it is seen."""
+    """Get an annotated person or group, or None if too little of it is visible."""
     x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
     piece = mask[y : y + h, x : x + w]
     if np.count_nonzero(piece) < 12:
@@ -176,7 +176,7 @@ def _annotated(
 
 
 def _crowd(stage: Stage, rng: np.random.Generator, camera: Camera) -> tuple[list[int], float]:
-    """A distant group: the numbers of its members, and their height."""
+    """Draw a distant group: the numbers of its members, and their height."""
     h, w = stage.owner.shape
     x, numbers = rng.uniform(0.15, 0.85) * w, []
     height = rng.uniform(24, 40)
@@ -288,16 +288,16 @@ def _tiny(stage: Stage, rng: np.random.Generator, camera: Camera) -> _Drawn | No
 def render_scene(
     rng: np.random.Generator, size: tuple[int, int] = (384, 288), crowding: Crowding | None = None
 ) -> Scene:
-    """Draws a picture of people in surroundings.
+    """Draw an image of people in surroundings.
 
     Args:
         rng: Source of all randomness of the scene.
-        size: Width and height of the picture, 64 to 4096 pixels each.
+        size: Width and height of the image, 64 to 4096 pixels each.
         crowding: How many people, and how close; None: up to five, few of
             whom stand before others.
 
     Returns:
-        The picture and the people seen in it.
+        The image and the people seen in it.
 
     Raises:
         ValueError: The size is out of range.
@@ -335,7 +335,7 @@ def _collect(
     tiny: _Drawn | None,
     groups: list[tuple[list[int], float]],
 ) -> list[ScenePerson]:
-    """Annotated people of a finished picture, near ones first."""
+    """Annotated people of a finished image, near ones first."""
     people = []
     nothing = np.zeros((17, 3))
     for one in drawn[::-1]:

@@ -1,4 +1,4 @@
-"""The picture while people are put into it."""
+"""The image while people are put into it."""
 
 import cv2
 import numpy as np
@@ -7,10 +7,10 @@ from .figure import Figure
 
 
 class Stage:
-    """The picture while it is drawn, and who is seen at each pixel.
+    """The image while it is drawn, and who is seen at each pixel.
 
     Attributes:
-        image: (h, w, 3) BGR uint8 picture, drawn on.
+        image: (h, w, 3) BGR uint8 image, drawn on.
         light: (3,) unit vector towards the light.
         shadows: Darkness of shadows, 0 to 1.
         owner: (h, w) int16 number of the object seen, 0 for none; later
@@ -28,11 +28,11 @@ class Stage:
         self._count = 0
 
     def cover(self, mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> int:
-        """Marks pixels as belonging to a new object.
+        """Mark pixels as belonging to a new object.
 
         Args:
             mask: (h, w) uint8, more than 127 where the object is.
-            corner: Pixel (x, y) of the mask's corner in the picture.
+            corner: Pixel (x, y) of the mask's corner in the image.
 
         Returns:
             The number of the object.
@@ -44,7 +44,7 @@ class Stage:
         return self._count
 
     def shadow(self, figure: Figure, foot: float, height: float) -> None:
-        """Throws the shadow of a figure on the ground.
+        """Throw the shadow of a figure on the ground.
 
         Args:
             figure: The figure.
@@ -88,7 +88,7 @@ class Stage:
         self._darken(cv2.GaussianBlur(mask, (0, 0), sigma), (left, top, right, bottom), 0.62)
 
     def add(self, figure: Figure) -> int:
-        """Composites a figure.
+        """Composite a figure.
 
         Args:
             figure: The figure.
@@ -104,7 +104,7 @@ class Stage:
         return self.cover(figure.alpha, (x, y))
 
     def _darken(self, mask: np.ndarray, box: tuple, strength: float) -> None:
-        """Darkens a box of the picture where a uint8 mask is set."""
+        """Darken a box of the image where a uint8 mask is set."""
         x0, y0, x1, y1 = box
         part = self.image[y0:y1, x0:x1]
         factor = cv2.bitwise_not(cv2.convertScaleAbs(mask, alpha=strength))

@@ -21,7 +21,7 @@ def _noise(rng: np.random.Generator, sigma: float, size: int = 512) -> np.ndarra
 
 @lru_cache(maxsize=1)
 def textures() -> dict[str, np.ndarray]:
-    """Makes grey textures that repeat, from a fixed seed.
+    """Make grey textures that repeat, from a fixed seed.
 
     Returns:
         (512, 512) uint8 by name: fine, soft, cloud, leaf, brick, plank,
@@ -52,7 +52,7 @@ def textures() -> dict[str, np.ndarray]:
 
 
 def tint(grey: np.ndarray, dark: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Colours a grey picture from one colour to another.
+    """Colour a grey image from one colour to another.
 
     Args:
         grey: (h, w) uint8.
@@ -73,7 +73,7 @@ def any_colour(
     sat: tuple[int, int] = (10, 130),
     val: tuple[int, int] = (60, 220),
 ) -> np.ndarray:
-    """Draws a colour.
+    """Sample a colour.
 
     Args:
         rng: Source of randomness.
@@ -89,7 +89,7 @@ def any_colour(
 
 
 def grey_piece(rng: np.random.Generator, kind: str, w: int, h: int) -> np.ndarray:
-    """Cuts a piece of a texture, repeated where it is too small.
+    """Cut a piece of a texture, repeated where it is too small.
 
     Args:
         rng: Source of randomness.
@@ -110,7 +110,7 @@ def grey_piece(rng: np.random.Generator, kind: str, w: int, h: int) -> np.ndarra
 def tinted_piece(
     rng: np.random.Generator, kind: str, w: int, h: int, colour: np.ndarray, contrast: float = 0.3
 ) -> np.ndarray:
-    """Cuts a piece of a texture and colours it.
+    """Cut a piece of a texture and colour it.
 
     Args:
         rng: Source of randomness.
@@ -135,12 +135,12 @@ def fill_box(
     colour: np.ndarray,
     contrast: float = 0.25,
 ) -> None:
-    """Fills a box with texture.
+    """Fill a box with texture.
 
     Args:
         image: (h, w, 3) BGR uint8, drawn on.
         rng: Source of randomness.
-        box: x0, y0, x1, y1 in pixels; cut to the picture.
+        box: x0, y0, x1, y1 in pixels; cut to the image.
         kind: Name of the texture.
         colour: (3,) mean BGR colour, 0 to 255.
         contrast: Greatest change of the colour, 1 for all of it.

@@ -13,7 +13,7 @@ def _ring(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Centres and half extents of cross-sections of the torso.
 
-    ``t`` runs from 0 at the hips to 1 at the neck; negative values lie
+    `t` runs from 0 at the hips to 1 at the neck; negative values lie
     below the hips. Half widths and depths are in statures; the result is
     (n, 2) and (n,) in pixels of the canvas.
     """
@@ -66,7 +66,7 @@ def _rings(painter: Painter, low: float, widen: float) -> tuple[np.ndarray, np.n
 
 
 def draw_torso(painter: Painter) -> None:
-    """Queues the torso with neck, shoulders and a backpack.
+    """Queue the torso with neck, shoulders and a backpack.
 
     Args:
         painter: Of the person.
@@ -133,7 +133,7 @@ def draw_torso(painter: Painter) -> None:
 
 
 def _clavicle(painter: Painter, side: str, depth: float) -> None:
-    """Queues what joins a shoulder to the neck."""
+    """Queue what joins a shoulder to the neck."""
     look, z = painter.look, painter.proj.z
     near = z[f'{side}_shoulder'] > 0.5 * (z['left_shoulder'] + z['right_shoulder']) - 0.06
     colour = look.top if look.sleeve > 0 else look.skin
@@ -154,7 +154,7 @@ def _clavicle(painter: Painter, side: str, depth: float) -> None:
 
 
 def _backpack(painter: Painter, depth: float) -> None:
-    """Queues a backpack behind the chest."""
+    """Queue a backpack behind the chest."""
     flat = painter.proj.chest[:2] * np.array(((1.0,), (-1.0,)))
     back = painter.proj.chest @ np.array((0, 0, -0.085))
     shift = -0.085 * flat[:, 2] * painter.unit
@@ -171,7 +171,7 @@ def _backpack(painter: Painter, depth: float) -> None:
 
 
 def draw_skirt(painter: Painter) -> None:
-    """Queues a skirt over the pelvis and the legs.
+    """Queue a skirt over the pelvis and the legs.
 
     Args:
         painter: Of the person.

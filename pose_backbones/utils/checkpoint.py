@@ -4,7 +4,7 @@ from .._deprecation import moved
 
 __getattr__ = moved(
     __name__,
-    'pose_backbones.checkpoints.loading',
+    'pose_backbones.checkpoints',
     'check_checkpoint_path',
     'get_weights',
     'load_weights',

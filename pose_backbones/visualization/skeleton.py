@@ -41,7 +41,7 @@ class Skeleton:
             DatasetError: If a limb is of a key point that is not there.
         """
         names = tuple(category['keypoints'])
-        limbs = tuple((a - 1, b - 1) for a, b in category.get('skeleton', []))
+        limbs = tuple((a - 1, b - 1) for a, b in category.get('skeleton') or ())
         for limb in limbs:
             if not all(0 <= point < len(names) for point in limb):
                 raise DatasetError(

@@ -1,7 +1,7 @@
-"""The models that the package has configs for, and what is known of them.
+"""Model zoo: list, describe and build the models that the package has configs for.
 
-What is known stands in `configs/<family>/metafile.yml`; the tables and the
-picture of the documents are made from it by `docs/scripts/make_model_zoo.py`.
+`configs/<family>/metafile.yml` describes the models. `docs/scripts/make_model_zoo.py` generates the
+tables and the figure of the documentation from these files.
 """
 
 from .metafile import Family, Model, read_families, read_models

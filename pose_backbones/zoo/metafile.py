@@ -1,12 +1,11 @@
-"""Reading `configs/<family>/metafile.yml`, in OpenMMLab's format.
+"""Read the metafiles of the models, `configs/<family>/metafile.yml`, in OpenMMLab's format.
 
-Beyond that format, a model has `Log`, `Licence` (of its weights and of the
-backbone's that training starts from), `Upstream` (what the sources say of its
-size, and where), `Explanation` (why that differs from what is measured),
-`Notes` and `Alternatives` (other releases of the same model); a collection
-has `Backbone` (the file), `Description`, `Notes` and `Upstream Results` (what
-the source states of configs without released weights: name of the config,
-split, metric).
+The files have these keys in addition to that format. A model has `Log`, `Licence` (of its weights
+and of the pretrained backbone), `Upstream` (parameters and FLOPs that the sources state, and their
+URLs), `Explanation` (why these differ from the measured values), `Notes` and `Alternatives` (other
+releases of the same model). A collection has `Backbone` (the source file), `Description`, `Notes`
+and `Upstream Results` (results that the source states for configs without released weights, by name
+of the config, split and metric).
 """
 
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from ..configs import config_folder
 from ..errors import ConfigError
 
 _REQUIRED = ('Name', 'In Collection', 'Config', 'Metadata')
-_KNOWN = (
+_ALLOWED = (
     *_REQUIRED,
     'Results',
     'Weights',
@@ -35,34 +34,33 @@ _METADATA = ('Architecture', 'Training Data', 'Input Size', 'Parameters', 'FLOPs
 
 @dataclass(frozen=True)
 class Model:
-    """What a metafile says of one config.
+    """Entry of a config in a metafile.
 
     Attributes:
-        name: The config's name.
-        family: Folder of the config.
-        collection: Which of the family's.
+        name: Name of the config.
+        family: Name of the config's directory.
+        collection: Name of the model's collection in the family.
         config: Path of the config in the repository.
-        title: Name of the backbone, for readers.
-        data: Data set it is trained on.
+        title: Display name of the backbone.
+        data: Data set that the model is trained on.
         size: Height x width of the input, as text.
-        params: Number of parameters that are trained.
-        flops: Multiply-adds of the layers, for one image.
-        attention_flops: Multiply-adds of attention's matrix products, which
-            `flops` does not contain.
-        task: Such as `'Body 2D Keypoint'`; None without results.
-        metrics: Name → value, upstream's; empty without results.
+        params: Number of parameters used in training.
+        flops: Multiply-adds of the layers for one image.
+        attention_flops: Multiply-adds of the matrix products of attention, which are not part of
+            `flops`.
+        task: Task, such as `'Body 2D Keypoint'`; None if there are no results.
+        metrics: Metric → value, as stated upstream; empty if there are no results.
         weights: URL of a pose checkpoint, or None.
-        log: URL of its training log, or None.
-        licence: Of `'Weights'` and `'Backbone'` (the ImageNet weights that
-            training starts from), as far as there are such weights.
-        upstream: `'Source'` of the results, `'Complexity'` of the figures
-            (where another), `'Params'`, `'FLOPs'`, `'FLOPs Count'`.
-        stated: Split → metric → value: upstream's results of a model without
-            weights.
-        explanation: Why upstream's figures differ from the measured ones.
-        notes: Sentences.
-        alternatives: Other releases: `'Source'`, `'Metrics'`, `'Weights'`,
-            `'Log'`, `'Licence'`.
+        log: URL of the training log, or None.
+        licence: Licences of `'Weights'` and `'Backbone'` (the pretrained ImageNet weights), if
+            there are such weights.
+        upstream: `'Source'` (URL of the results), `'Complexity'` (URL of parameters and FLOPs, if
+            different), `'Params'`, `'FLOPs'`, `'FLOPs Count'`.
+        stated: Split → metric → value: upstream results of a model without released weights.
+        explanation: Why parameters or FLOPs stated upstream differ from the measured values.
+        notes: Remarks, in sentences.
+        alternatives: Other releases of the model, each with `'Source'`, `'Metrics'`, `'Weights'`,
+            `'Log'` and `'Licence'`.
     """
 
     name: str
@@ -88,24 +86,24 @@ class Model:
 
     @property
     def total_flops(self) -> int:
-        """Multiply-adds of layers and attention."""
+        """Multiply-adds of layers and attention for one image."""
         return self.flops + self.attention_flops
 
     @property
     def is_demo(self) -> bool:
-        """Whether it is a demo, which has no place beside the others."""
+        """Whether the config is a demo, which the tables list separately."""
         return '-demo_' in self.name
 
 
 @dataclass(frozen=True)
 class Family:
-    """One metafile.
+    """Content of a metafile: the models of one family.
 
     Attributes:
-        name: Folder under `configs`.
-        path: Of the metafile.
-        collections: As in the file.
-        models: In the order of the file.
+        name: Name of the directory in `configs`.
+        path: Path of the metafile.
+        collections: Collections, as in the file.
+        models: Models, in the order of the file.
     """
 
     name: str
@@ -115,17 +113,17 @@ class Family:
 
 
 def _model(entry: Mapping, family: str, path: Path, stated: Mapping[str, Mapping]) -> Model:
-    """An entry of `Models`, checked for the keys it should have."""
-    name = entry.get('Name', '(without Name)')
+    """Create a `Model` from an entry of `Models`, and check its keys."""
+    name = entry.get('Name', '(no Name)')
     metadata = entry.get('Metadata') or {}
     missing = [key for key in _REQUIRED if key not in entry]
     missing += [f'Metadata: {key}' for key in _METADATA if key not in metadata]
-    unknown = set(entry) - set(_KNOWN)
+    unknown = set(entry) - set(_ALLOWED)
     unknown |= set(metadata) - {*_METADATA, 'Attention FLOPs'}
     if missing or unknown:
         raise ConfigError(
-            f'{path}: {name} lacks {", ".join(missing) or "nothing"} and has '
-            f'the unknown keys {", ".join(sorted(unknown)) or "(none)"}'
+            f'{path}: entry {name}: missing keys: {", ".join(missing) or "none"}; '
+            f'unknown keys: {", ".join(sorted(unknown)) or "none"}'
         )
     result = (entry.get('Results') or [{}])[0]
     return Model(
@@ -156,14 +154,14 @@ def read_families(folder: Path | None = None) -> list[Family]:
     """Read the metafiles of all families.
 
     Args:
-        folder: The configs; None: those of the package.
+        folder: Directory of the configs. Default: that of the package.
 
     Returns:
-        The families in the order of `model-index.yml`, beside the folder.
+        The families, in the order of `model-index.yml`, which is next to the directory.
 
     Raises:
-        ConfigError: If a model's entry lacks a key or has an unknown one, or
-            results are of a model that is not in the file.
+        ConfigError: If the entry of a model has missing or unknown keys, or upstream results are
+            for a model that is not in the file.
     """
     folder = config_folder() if folder is None else Path(folder)
     index = yaml.safe_load((folder.parent / 'model-index.yml').read_text(encoding='utf-8'))
@@ -177,11 +175,11 @@ def read_families(folder: Path | None = None) -> list[Family]:
             for name, splits in item.get('Upstream Results', {}).items()
         }
         models = tuple(_model(entry, path.parent.name, path, stated) for entry in content['Models'])
-        lost = set(stated) - {model.name for model in models}
-        if lost:
+        unmatched = set(stated) - {model.name for model in models}
+        if unmatched:
             raise ConfigError(
-                f'{path}: Upstream Results are of {", ".join(sorted(lost))}: '
-                'expected names of Models in the same file'
+                f'{path}: Upstream Results of {", ".join(sorted(unmatched))}: expected names of '
+                'Models in the same file'
             )
         families.append(
             Family(

@@ -19,13 +19,13 @@ def test_both_models_are_the_same_network():
     """MMPose's weights fit ours, and give the same maps."""
     register_all_modules()
     init_default_scope('mmpose')
-    ours, host = (MODELS.build(config).eval() for config in configs(2, (64, 64), BLOCKS))
-    ours.load_state_dict(host.state_dict(), strict=True)
+    ours, mmpose = (MODELS.build(config).eval() for config in configs(2, (64, 64), BLOCKS))
+    ours.load_state_dict(mmpose.state_dict(), strict=True)
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(
             ours(image, None, mode='tensor'),
-            host(image, None, mode='tensor')[-1],
+            mmpose(image, None, mode='tensor')[-1],
             rtol=1e-3,
             atol=1e-4,
         )
@@ -35,7 +35,7 @@ def test_figures():
     row = measure(2, (64, 64), batch=1, repeat=2, num_blocks=BLOCKS)
     assert row.stages == 2
     # MMPose's prediction makes all maps, and upsamples before it convolves.
-    assert row.flops < row.flops_all < row.flops_host
+    assert row.flops < row.flops_all < row.flops_mmpose
     # 7 of 8 units, 1x1 and 3x3, with bias and norm: 2 stages of 64x64 pixels.
     cells = [4, 16, 64, 256, 4, 16, 64]
     layers = 256 * 256 + 9 * 256 * 17

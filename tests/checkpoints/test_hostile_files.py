@@ -8,8 +8,6 @@ import pickle
 import resource
 import socket
 import struct
-import subprocess
-import sys
 import tarfile
 import time
 import zipfile
@@ -25,6 +23,7 @@ from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.checkpoints.reading import UnsafeCheckpointError
 from pose_backbones.errors import CheckpointError
 from tests.helpers.pickle_cases import Pickle, a_dict, a_dtype, a_tensor, a_tuple, an_array, save
+from tests.helpers.tools import run_code
 
 HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
 SIXTEEN = {'0': bytes(16)}
@@ -635,5 +634,5 @@ def test_missing_permission_raises(tmp_path):
         f'try: read_file({str(path)!r})\n'
         'except CheckpointError as error: print(error)'
     )
-    done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, check=True)
+    done = run_code(code)
     assert 'Permission denied' in done.stdout

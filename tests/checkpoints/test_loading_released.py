@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from pose_backbones._compat.swin import install
 from pose_backbones.checkpoints.conversion import convert_state_dict
 from pose_backbones.checkpoints.loading import load_weights
 from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import ConvNeXt, MogaNet, UniFormer
+from pose_backbones.models.backbones.swin import SwinTransformer
 from tests.helpers.releases import (
     DEPTHS,
     DIMS,
@@ -250,14 +250,8 @@ def test_a_backbone_alone_is_no_pose_model(estimator):
         assert torch.equal(value, done.get(name, before[name])), name
 
 
-def test_the_hosts_swin_takes_the_original_release(tmp_path):
-    """Its own way of loading puts nothing into the model."""
-    from mmpose.models.backbones import SwinTransformer
-
-    class Mended(SwinTransformer):
-        pass
-
-    install(Mended)
+def test_swin_takes_the_original_release(tmp_path):
+    """MMPose's class loads nothing of it."""
     _, weights = original_swin()
     path = save(tmp_path / 'swin.pth', weights, 'model')
     settings = dict(
@@ -271,7 +265,7 @@ def test_the_hosts_swin_takes_the_original_release(tmp_path):
     )
     done = convert_state_dict(weights)
     for out_indices in ((1,), (0, 1), (0,)):
-        net = Mended(out_indices=out_indices, **settings)
+        net = SwinTransformer(out_indices=out_indices, **settings)
         net.init_weights()
         for name, value in net.state_dict().items():
             if name.startswith('norm0'):
@@ -279,10 +273,10 @@ def test_the_hosts_swin_takes_the_original_release(tmp_path):
             else:
                 assert torch.equal(value, done[f'backbone.{name}']), name
 
-    other = Mended(out_indices=(1,), **{**settings, 'depths': (2, 1)})
+    other = SwinTransformer(out_indices=(1,), **{**settings, 'depths': (2, 1)})
     with pytest.raises(CheckpointError, match='unknown to the model: stages'):
         other.init_weights()
-    plain = Mended(
+    plain = SwinTransformer(
         out_indices=(1,), **{**settings, 'init_cfg': dict(type='Constant', val=3.0, layer='Conv2d')}
     )
     plain.init_weights()

@@ -10,10 +10,11 @@ from mmpose.utils import register_all_modules
 
 from pose_backbones.checkpoints.conversion import convert_state_dict
 from pose_backbones.checkpoints.loading import get_weights, load_weights, read_checkpoint
-from pose_backbones.checkpoints.names.mspn import convert_estimator, to_mmpose, to_original
+from pose_backbones.checkpoints.names.mspn import convert_estimator
 from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import MSPN
 from tests.helpers import golden_values
+from tests.helpers.mspn_names import to_mmpose, to_original
 
 #: MMPose's has this width at the start of a stage, whatever the config says
 BLOCKS, WIDTH = (1, 2, 1, 1), 16

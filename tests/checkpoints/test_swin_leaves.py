@@ -94,7 +94,7 @@ def test_the_original_names_are_read_without_being_told(tmp_path):
     torch.save({'model': weights}, tmp_path / 'original.pth')
     net = MODELS.build(
         dict(
-            type='mmpose.SwinTransformer',
+            type='pose_backbones.SwinTransformer',
             embed_dims=16,
             depths=(2, 2),
             num_heads=(2, 4),

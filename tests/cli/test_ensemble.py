@@ -1,4 +1,4 @@
-"""An ensemble with the tools: the page docs/ensemble.md, on small models."""
+"""Tests of the tools with ensembles, following docs/ensemble.md with small models."""
 
 import json
 import pickle
@@ -17,10 +17,10 @@ from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
 from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import CheckpointError, ConfigError
-from tests.helpers.tools import ROOT, free_port, run_tool
+from tests.helpers.tools import ROOT, run_together
 
 PAGE = (ROOT / 'docs/ensemble.md').read_text()
-#: names on the page → what stands for them here
+#: names on the page → replacements in these tests
 NAMES = {
     'pose_backbones::moganet/td-hm_moganet-b_8xb32-210e_coco-384x288.py': 'large.py',
     'pose_backbones::uniformer/td-hm_uniformer-b_8xb128-210e_coco-256x192.py': 'small.py',
@@ -35,7 +35,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope='module')
 def folder(tiny_config, tmp_path_factory):
-    """The page's config, with a tiny MogaNet at 128x96 and at 64x48."""
+    """Directory with the config of the page and a tiny MogaNet at 128x96 and at 64x48."""
     register_all_modules()
     folder = tmp_path_factory.mktemp('ensemble')
     (folder / 'large.py').write_text(f"_base_ = '{tiny_config}'\n")
@@ -63,7 +63,7 @@ def folder(tiny_config, tmp_path_factory):
 
 
 def arguments(synthetic, work) -> list[str]:
-    """What every run of the test tool is told."""
+    """Arguments that all runs of tools/test.py share."""
     return [
         '--data-root',
         str(synthetic),
@@ -77,7 +77,7 @@ def arguments(synthetic, work) -> list[str]:
 
 
 def results(work):
-    """Metrics and people by id that a run has left."""
+    """Metrics, and instances by ID, of a run."""
     with (work / 'people.pkl').open('rb') as file:
         people = {entry['id']: entry['pred_instances'] for entry in pickle.load(file)}
     return json.loads((work / 'metrics.json').read_text()), people
@@ -90,20 +90,15 @@ def evaluate(synthetic, work, config, checkpoint='none'):
 
 @pytest.fixture(scope='module')
 def single(folder, synthetic, tmp_path_factory):
-    """Results of one process."""
+    """Results of a run in one process."""
     return evaluate(synthetic, tmp_path_factory.mktemp('single'), folder / 'ensemble.py')
 
 
-def test_two_processes_give_the_same(single, folder, synthetic, tmp_path):
-    done = run_tool(
-        'dist_test.sh',
-        folder / 'ensemble.py',
-        'none',
-        2,
-        *arguments(synthetic, tmp_path),
-        PORT=free_port(),
-    )
-    assert done.returncode == 0, done.stdout
+def test_two_processes_give_equal_results(single, folder, synthetic, tmp_path):
+    command = ('test.py', folder / 'ensemble.py', 'none', *arguments(synthetic, tmp_path))
+    command += ('--launcher', 'pytorch')
+    for done in run_together(command, command):
+        assert done.returncode == 0, done.stdout
     metrics, people = results(tmp_path)
     assert 'coco/AP' in metrics
     assert metrics == pytest.approx(single[0], abs=1e-6)
@@ -116,11 +111,11 @@ def test_two_processes_give_the_same(single, folder, synthetic, tmp_path):
     close = [
         np.allclose(people[n]['keypoints'], p['keypoints'], atol=0.05) for n, p in single[1].items()
     ]
-    assert np.mean(close) > 0.9  # a tie of two peaks may fall either way
+    assert np.mean(close) > 0.9  # two equal maxima may be decoded differently
 
 
-def test_equal_members_are_tested_like_the_one(folder, synthetic, tmp_path):
-    """Twice the larger member is the member, to the last bit."""
+def test_equal_members_give_the_results_of_one_member(folder, synthetic, tmp_path):
+    """Two copies of the larger member give bit-identical results."""
     twice = tmp_path / 'twice.py'
     twice.write_text(
         (folder / 'ensemble.py')
@@ -174,8 +169,10 @@ model = dict(
 
 @pytest.fixture(scope='module')
 def mspn(tmp_path_factory):
-    """A small MSPN whose config of 96,000 iterations enlarges boxes by
-    factors of their own along x and y; ensembles of one and of two."""
+    """A small MSPN with the 96k config, and ensembles of one and two copies of it.
+
+    The config enlarges boxes by different factors along x and y.
+    """
     register_all_modules()
     folder = tmp_path_factory.mktemp('mspn')
     (folder / 'mspn.py').write_text(MSPN.format(root=ROOT))
@@ -191,15 +188,17 @@ def mspn(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def mspn_alone(mspn, synthetic, tmp_path_factory):
-    """Its own results."""
+    """Results of the MSPN itself."""
     return evaluate(
         synthetic, tmp_path_factory.mktemp('alone'), mspn / 'mspn.py', mspn / 'mspn.pth'
     )
 
 
 @pytest.mark.parametrize('count', [1, 2])
-def test_mspns_are_tested_like_the_one(count, mspn, mspn_alone, synthetic, tmp_path):
-    """To the last bit."""
+def test_mspn_ensemble_gives_the_results_of_one_member(
+    count, mspn, mspn_alone, synthetic, tmp_path
+):
+    """The results are bit-identical."""
     metrics, people = evaluate(synthetic, tmp_path, mspn / f'ensemble{count}.py')
     expected, alone = mspn_alone
     assert metrics == expected
@@ -212,8 +211,8 @@ def test_mspns_are_tested_like_the_one(count, mspn, mspn_alone, synthetic, tmp_p
 
 
 @pytest.mark.parametrize('name', ['mspn', 'ensemble1'])
-def test_bad_cases_by_the_error_of_key_points(name, mspn, synthetic, tmp_path):
-    """Where the head says no loss: pixels squared, of labelled points."""
+def test_badcase_by_keypoint_loss(name, mspn, synthetic, tmp_path):
+    """Without a loss in the head, the loss is in squared pixels of labelled keypoints."""
     checkpoint = 'none' if name != 'mspn' else mspn / 'mspn.pth'
     test_api.main(
         [
@@ -239,8 +238,8 @@ def test_bad_cases_by_the_error_of_key_points(name, mspn, synthetic, tmp_path):
     assert sorted(case['KeypointMSELoss'] for case in cases) == pytest.approx(
         sorted(expected), rel=1e-4
     )
-    pictures = list(report.parent.glob('*KeypointMSELoss*.jpg'))
-    assert len(pictures) == len(cases)
+    images = list(report.parent.glob('*KeypointMSELoss*.jpg'))
+    assert len(images) == len(cases)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +265,7 @@ def test_bad_cases_by_the_error_of_key_points(name, mspn, synthetic, tmp_path):
         (['default_hooks.badcase.metric.type=MPJPELoss'], dict(type='MPJPELoss')),
     ],
 )
-def test_what_bad_cases_are_measured_by(options, measure, mspn, tmp_path):
+def test_badcase_metric(options, measure, mspn, tmp_path):
     args = test_api.parse_args(
         [
             str(mspn / 'mspn.py'),
@@ -283,12 +282,12 @@ def test_what_bad_cases_are_measured_by(options, measure, mspn, tmp_path):
     assert cfg.default_hooks.badcase.metric == measure
 
 
-def test_bad_cases_by_a_metric_of_all_people_are_refused(mspn, tmp_path):
+def test_badcase_requires_a_metric_of_single_instances(mspn, tmp_path):
     with pytest.raises(
         ConfigError,
         match=(
-            r"metric_type='accuracy' .* test_evaluator \(CocoMetric\) does "
-            r"not: set default_hooks.badcase.metric=dict\(type='PCKAcc"
+            r"metric_type='accuracy' .* test_evaluator is CocoMetric: "
+            r"set default_hooks.badcase.metric=dict\(type='PCKAcc"
         ),
     ):
         test_api.main(
@@ -304,15 +303,15 @@ def test_bad_cases_by_a_metric_of_all_people_are_refused(mspn, tmp_path):
         )
 
 
-def test_training_is_refused_before_anything_is_loaded(folder, tmp_path):
-    """The data and the checkpoints of the members are not looked for."""
+def test_training_raises_before_files_are_read(folder, tmp_path):
+    """Data and checkpoints of the members need not exist."""
     config = tmp_path / 'ensemble.py'
     config.write_text((folder / 'ensemble.py').read_text().replace('.pth', '-missing.pth'))
     with pytest.raises(
         ConfigError,
         match=(
             'ensemble.py: model.type is pose_backbones.HeatmapEnsemble, and '
-            'an ensemble is not trained: train its members'
+            'an ensemble cannot be trained: train each member'
         ),
     ):
         train_api.main(
@@ -327,8 +326,8 @@ def test_training_is_refused_before_anything_is_loaded(folder, tmp_path):
     assert not (tmp_path / 'work').exists()
 
 
-def test_inference_gives_what_the_tool_gives(single, folder, synthetic):
-    """The page's lines of Python, on the boxes of the data."""
+def test_inferencer_gives_the_results_of_the_tool(single, folder, synthetic):
+    """Run the Python code of the page on the annotated boxes."""
     lines = blocks('python')[1]
     people = json.loads((synthetic / 'annotations/person_keypoints_val.json').read_text())
     person = next(person for person in people['annotations'] if person['id'] in single[1])
@@ -346,7 +345,7 @@ def test_inference_gives_what_the_tool_gives(single, folder, synthetic):
     np.testing.assert_allclose(instances.keypoints, single[1][person['id']]['keypoints'], atol=0.05)
 
 
-def test_its_flops_are_counted(folder, capsys):
+def test_flops(folder, capsys):
     flops.main([str(folder / 'ensemble.py')])
     printed = capsys.readouterr().out
     assert 'Input: 128x96' in printed
@@ -366,36 +365,36 @@ def test_its_flops_are_counted(folder, capsys):
             'large.pth',
             [],
             CheckpointError,
-            'large.pth: the config of an ensemble names those of its members; give none instead',
+            'large.pth: the config of an ensemble contains the checkpoints .*: expected none',
         ),
         (
             'large.py',
             'none',
             [],
             CheckpointError,
-            'CHECKPOINT none is for ensembles, .*; of TopdownPoseEstimator, give ',
+            'CHECKPOINT is none, .* for ensembles: expected a checkpoint of TopdownPoseEstimator',
         ),
         (
             'ensemble.py',
             'none',
             ['--non-strict'],
             ConfigError,
-            '--non-strict: the members of an ensemble load strictly',
+            '--non-strict: the members of an ensemble always load strictly',
         ),
         (
             'ensemble.py',
             'none',
             ['--cfg-options', 'test_dataloader.dataset.pipeline.1.padding=1.0'],
             ConfigError,
-            'cuts people out with 1.0000 x 1.0000 times the box .*large.py has to '
-            'see 1.1000 x 1.1000 times: set padding to at least 1.1$',
+            'crops are 1.0000 x 1.0000 times the bounding box .*large.py needs '
+            '1.1000 x 1.1000 times: set padding to at least 1.1$',
         ),
         (
             'ensemble.py',
             'none',
             ['--cfg-options', 'model.head.decoder.type=MSRAHeatmap'],
             ConfigError,
-            'use_udp=True; model.head.decoder is MSRAHeatmap with input_size',
+            'use_udp=True, but model.head.decoder is MSRAHeatmap with input_size',
         ),
         (
             'ensemble.py',
@@ -420,7 +419,7 @@ def test_its_flops_are_counted(folder, capsys):
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_before_the_run(
+def test_mismatches_raise_before_the_run(
     config, checkpoint, options, kind, text, folder, synthetic, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(PoseRunner, 'test', None)

@@ -18,7 +18,7 @@ from pose_backbones.cli.options import set_data_root
 from pose_backbones.configs import load_config
 from pose_backbones.errors import ConfigError, DatasetError
 from pose_backbones.synthetic import make_synthetic_mpii
-from tests.helpers.tools import ROOT, free_port, run_tool
+from tests.helpers.tools import ROOT, run_together, run_tool
 
 LIST = 'annotations/image_info_test-dev2017.json'
 BOXES = 'person_detection_results/val_detections.json'
@@ -171,24 +171,15 @@ def test_the_archive_has_what_the_host_evaluates(
 
 
 def test_several_processes_write_the_same(written, test_dev, weights, tmp_path):
-    done = run_tool(
-        'dist_test.sh',
-        test_dev[1],
-        weights,
-        2,
-        '--data-root',
-        test_dev[0],
-        '--work-dir',
-        tmp_path,
-        '--format-only',
-        PORT=free_port(),
-    )
-    assert done.returncode == 0, done.stdout
+    options = ('--data-root', test_dev[0], '--work-dir', tmp_path, '--format-only')
+    command = ('test.py', test_dev[1], weights, *options, '--launcher', 'pytorch')
+    done, other = run_together(command, command)
+    assert [done.returncode, other.returncode] == [0, 0], done.stdout + other.stdout
     # The name is the config's where none is given.
     archive = tmp_path / 'person_keypoints_test-dev2017_tiny_test-dev_results.zip'
     assert re.search(
         rf'{len(written)} results written to {archive} '
-        r'\(\d+ left out: 20 an image are taken\)',
+        r'\(\d+ left out: at most 20 per image are accepted\)',
         done.stdout,
     )
     theirs = read_archive(archive)
@@ -236,7 +227,7 @@ def test_what_is_refused_before_the_run(
         refused(error, message, config, weights, data, tmp_path, *options)
 
     only = '--format-only'
-    refuse(ConfigError, '--submission-name goes with --format-only', '--submission-name', 'us')
+    refuse(ConfigError, '--submission-name requires --format-only', '--submission-name', 'us')
     refuse(
         ConfigError, "--submission-name 'a b': expected letters", only, '--submission-name', 'a b'
     )
@@ -464,7 +455,7 @@ def test_mpii_without_head_boxes(mpii, tmp_path, monkeypatch):
     path.write_text(json.dumps(people))
     message = (
         rf'{path} has no head boxes \(1 of {len(people)} people, such '
-        r'as number 1\), and PCKh is measured by them: give '
+        r'as number 1\), which PCKh needs: give '
         '{}_dataloader.dataset.headbox_file'
     )
     bare = [
@@ -501,7 +492,7 @@ def test_mpii_without_labels(mpii, tmp_path, monkeypatch):
     monkeypatch.setattr(test_api, 'build_runner', None)
     refused(
         DatasetError,
-        'mpii_test.json has no labelled joints, as those of the test split',
+        'mpii_test.json has no labelled joints, like the test split',
         config,
         'none.pth',
         data,
@@ -527,11 +518,11 @@ def test_missing_mpii_says_how_to_get_it(mpii, tmp_path):
     [
         (
             'test_evaluator.type=MpiiPCKAccuracy',
-            'MpiiPCKAccuracy does not go with pose_backbones.MpiiDataset: pixels count from 0',
+            'MpiiPCKAccuracy does not fit pose_backbones.MpiiDataset: pixels count from 0',
         ),
         (
             'test_dataloader.dataset.type=MpiiDataset',
-            'MpiiPCKh does not go with MpiiDataset: pixels count from 0',
+            'MpiiPCKh does not fit MpiiDataset: pixels count from 0',
         ),
     ],
 )

@@ -4,9 +4,6 @@ import csv
 import json
 import resource
 import signal
-import subprocess
-import sys
-import time
 
 import cv2
 import numpy as np
@@ -16,9 +13,8 @@ from pose_backbones import PoseInferencer
 from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import infer
 from pose_backbones.errors import CheckpointError, ConfigError, DatasetError, WorkDirError
-from pose_backbones.inference.export import Journal
+from pose_backbones.inference.journal import Journal
 from tests.helpers.pose_cases import boxes_in, estimator, model_options, picture
-from tests.helpers.tools import ROOT, tool_env
 
 PEOPLE = (2, 0, 3, 1, 2, 1)
 
@@ -212,7 +208,7 @@ def many(tmp_path):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_was_stopped_goes_on(many, model, tmp_path, number):
+def test_a_run_that_was_stopped_goes_on(server, many, model, tmp_path, number):
     out, unbroken = tmp_path / 'out', tmp_path / 'unbroken'
     options = [
         str(many),
@@ -225,30 +221,20 @@ def test_a_run_that_was_stopped_goes_on(many, model, tmp_path, number):
         '--save-every',
         '3',
     ]
-    with subprocess.Popen(
-        [sys.executable, ROOT / 'tools/infer.py', *options, '--out', out],
-        env=tool_env(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as process:
-        while process.poll() is None and (
-            not (out / 'journal.jsonl').is_file()
-            or (out / 'journal.jsonl').read_bytes().count(b'\n') < 20
-        ):
-            time.sleep(0.005)
-        process.send_signal(number)
-        output, _ = process.communicate(timeout=60)
+    process = server.start('infer.py', *options, '--out', out)
+    lines = out / 'journal.jsonl'
+    process.wait_until(lambda: lines.is_file() and lines.read_bytes().count(b'\n') >= 20)
+    process.send(number)
+    status, output = process.wait(), process.output
     journal = (out / 'journal.jsonl').read_bytes()
     assert 20 <= journal.count(b'\n') < 200
     if number == signal.SIGINT:
-        assert process.returncode == 130, output
+        assert status == 130, output
         assert 'stopped; go on with --resume' in output
         assert len(read(out)) == journal.count(b'\n') - 1
         assert whole(out)
     else:
-        assert process.returncode == -signal.SIGKILL
+        assert status == -signal.SIGKILL
         assert not (out / 'predictions.json').exists()
     assert infer.main([*options, '--out', str(out), '--resume']) == 0
     again = (out / 'journal.jsonl').read_bytes()

@@ -23,8 +23,8 @@ def command(*arguments):
 
 
 @pytest.mark.parametrize('name', COMMANDS)
-def test_each_command_shows_its_help(name, capsys, monkeypatch):
-    """The usage has the words with which the command is called."""
+def test_command_help(name, capsys, monkeypatch):
+    """The usage line starts with the name of the subcommand."""
     with pytest.raises(SystemExit) as end:
         main([name, '--help'])
     assert end.value.code == 0
@@ -33,7 +33,7 @@ def test_each_command_shows_its_help(name, capsys, monkeypatch):
     assert callable(import_module(f'pose_backbones.cli.{COMMANDS[name][0]}').main)
 
 
-def test_version_and_list_of_commands(capsys):
+def test_version_and_command_list(capsys):
     with pytest.raises(SystemExit):
         main(['--version'])
     assert capsys.readouterr().out.strip() == __version__
@@ -43,14 +43,14 @@ def test_version_and_list_of_commands(capsys):
     assert all(f'  {name:14}{text}' in out for name, (_, text) in COMMANDS.items())
 
 
-def test_unknown_command(capsys):
+def test_unknown_command_exits_with_2(capsys):
     with pytest.raises(SystemExit) as end:
         main(['trian'])
     assert end.value.code == 2
     assert "invalid choice: 'trian'" in capsys.readouterr().err
 
 
-def test_a_command_gets_its_arguments_and_its_exit_status(tmp_path):
+def test_command_receives_arguments_and_sets_exit_status(tmp_path):
     folder = tmp_path / 'data'
     done = command('synthesize', folder, '--train', 2, '--val', 1)
     assert done.returncode == 0, done.stderr

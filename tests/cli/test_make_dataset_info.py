@@ -57,12 +57,12 @@ def test_options_that_do_not_fit(write, tmp_path):
         'val.json',
     )
     with pytest.raises(
-        DatasetError, match='val.json has the key points bulb, joint, foot: expected .*order: foot'
+        DatasetError, match='val.json has the keypoints bulb, joint, foot: expected .*order: foot'
     ):
         main([train, turned, str(out)])
     assert not out.exists()
     out.write_text('mine')
-    with pytest.raises(WorkDirError, match='out.py is there already'):
+    with pytest.raises(WorkDirError, match='out.py already exists'):
         main([train, str(out)])
     assert out.read_text() == 'mine'
     main([train, str(out), '--overwrite'])

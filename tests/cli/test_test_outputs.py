@@ -1,4 +1,4 @@
-"""What test.py writes: tried before the test, whole or not at all."""
+"""Tests of the output files of tools/test.py: checked before the test and written atomically."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.helpers.tools import small_disk
 
 @pytest.fixture(scope='module')
 def weights(tiny_config, tmp_path_factory):
-    """A checkpoint of the tiny model, random weights."""
+    """Checkpoint of the tiny model with random weights."""
     import torch
     from mmpose.registry import MODELS
     from mmpose.utils import register_all_modules
@@ -34,13 +34,13 @@ def weights(tiny_config, tmp_path_factory):
 
 @pytest.fixture
 def run(tiny_config, weights, synthetic, tmp_path):
-    """Runs test.py in this process."""
+    """Function that runs tools/test.py in this process."""
 
     def test(*options, checkpoint=weights):
         test_api.main(
             [
-                str(one)
-                for one in (
+                str(argument)
+                for argument in (
                     tiny_config,
                     checkpoint,
                     '--data-root',
@@ -57,7 +57,7 @@ def run(tiny_config, weights, synthetic, tmp_path):
 
 @pytest.fixture
 def no_test(monkeypatch):
-    """The test itself must not be reached."""
+    """Make the test fail if it builds a runner."""
 
     def fail(*_):
         raise AssertionError('work has begun')
@@ -67,21 +67,20 @@ def no_test(monkeypatch):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk of one MB."""
+    """Directory on a disk of 1 MB."""
     with small_disk(tmp_path / 'disk', '1m') as folder:
         yield folder
 
 
-def fill(folder: Path, left: int = 0) -> None:
-    """Leave little room on a disk."""
-    room = os.statvfs(folder)
-    free = room.f_bavail * room.f_frsize
-    (folder / 'filler').write_bytes(bytes(free - left))
+def fill(folder: Path) -> None:
+    """Fill the disk of a directory."""
+    status = os.statvfs(folder)
+    (folder / 'filler').write_bytes(bytes(status.f_bavail * status.f_frsize))
 
 
 @pytest.fixture(scope='module')
 def config(tiny_config):
-    """The tiny config."""
+    """Loaded config of the tiny model."""
     return load_config(str(tiny_config))
 
 
@@ -89,7 +88,7 @@ def config(tiny_config):
 @pytest.mark.parametrize(
     'place', ['below a file', '/proc', 'too long', 'a loop', 'of another kind', 'full']
 )
-def test_outputs_are_tried_before_the_test(config, tmp_path, request, option, place):
+def test_outputs_are_checked_before_the_test(config, tmp_path, request, option, place):
     name = {'--out': 'm.json', '--dump': 'd.pkl'}.get(option, 'd')
     (tmp_path / 'file').write_text('kept')
     (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
@@ -123,7 +122,7 @@ def test_outputs_are_tried_before_the_test(config, tmp_path, request, option, pl
     assert (tmp_path / 'file').read_text() == 'kept'
 
 
-def test_one_line_before_the_test(run, no_test, tmp_path):
+def test_unwritable_outputs_raise_before_the_test(run, no_test, tmp_path):
     (tmp_path / 'file').write_text('kept')
     for option, name in (
         ('--out', 'a.json'),
@@ -136,7 +135,7 @@ def test_one_line_before_the_test(run, no_test, tmp_path):
         assert f'{tmp_path}/file' in str(caught.value)
 
 
-def test_no_input_is_overwritten(run, no_test, weights, synthetic, tmp_path):
+def test_inputs_are_not_overwritten(run, no_test, weights, synthetic, tmp_path):
     truth = synthetic / 'annotations/person_keypoints_val.json'
     content = truth.read_bytes()
     (tmp_path / 'link.json').symlink_to(truth)
@@ -172,19 +171,19 @@ def test_no_input_is_overwritten(run, no_test, weights, synthetic, tmp_path):
         ('--out', 'a.json', b' ' * 70_000 + b'{}'),
     ],
 )
-def test_files_that_no_test_has_written_are_kept(run, no_test, tmp_path, option, name, content):
+def test_other_files_are_not_overwritten(run, no_test, tmp_path, option, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(WorkDirError, match='that no test has written'):
+    with pytest.raises(WorkDirError, match='is not an output of a test'):
         run(option, tmp_path / name)
     assert (tmp_path / name).read_bytes() == content
 
 
-def test_the_outputs_hold_what_was_measured(run, tmp_path, monkeypatch):
+def test_outputs_contain_metrics_and_predictions(run, tmp_path, monkeypatch):
     seen = {}
-    whole = test_outputs.TestOutputs.test
+    original = test_outputs.TestOutputs.test
 
     def test(self):
-        seen.update(whole(self))
+        seen.update(original(self))
         return seen
 
     monkeypatch.setattr(test_outputs.TestOutputs, 'test', test)
@@ -211,16 +210,16 @@ def test_the_outputs_hold_what_was_measured(run, tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path / 'new')) == ['d.pkl', 'predictions.keypoints.json']
 
 
-def test_a_disk_that_is_full_after_the_test(run, tmp_path, disk, capfd, monkeypatch):
-    """Metrics are shown, and earlier files are as they were."""
+def test_full_disk_after_the_test_keeps_earlier_files(run, tmp_path, disk, capfd, monkeypatch):
+    """The metrics are printed, and earlier files are unchanged."""
     earlier = {'m.json': b'{"coco/AP": 0.25}', 'd.pkl': b'\x80\x04N.', 'p.keypoints.json': b'[]'}
     for name, content in earlier.items():
         (disk / name).write_bytes(content)
-    before = test_outputs.TestOutputs.test
+    original = test_outputs.TestOutputs.test
 
     def test(self):
         fill(disk)
-        return before(self)
+        return original(self)
 
     monkeypatch.setattr(test_outputs.TestOutputs, 'test', test)
     with pytest.raises(WorkDirError) as caught:
@@ -234,11 +233,11 @@ def test_a_disk_that_is_full_after_the_test(run, tmp_path, disk, capfd, monkeypa
             '--cfg-options',
             f'test_evaluator.outfile_prefix={disk}/p',
         )
-    said = str(caught.value)
+    message = str(caught.value)
     for name in ('m.json', 'd.pkl', 'p.keypoints.json', 'drawn/'):
-        assert f'{disk}/{name}' in said
-    assert said.count('No space left on device') == 4
-    assert said.endswith('are not lost')
+        assert f'{disk}/{name}' in message
+    assert message.count('No space left on device') == 4
+    assert message.endswith('are not lost')
     shown = capfd.readouterr()
     assert 'Average Precision' in shown.out + shown.err
     for name, content in earlier.items():
@@ -247,12 +246,12 @@ def test_a_disk_that_is_full_after_the_test(run, tmp_path, disk, capfd, monkeypa
     assert not list((disk / 'drawn').glob('*'))
 
 
-def test_a_full_work_dir_costs_no_metrics(run, tmp_path, disk, monkeypatch):
-    before = test_outputs.TestOutputs.test
+def test_full_work_dir_keeps_metrics(run, tmp_path, disk, monkeypatch):
+    original = test_outputs.TestOutputs.test
 
     def test(self):
         fill(disk)
-        return before(self)
+        return original(self)
 
     monkeypatch.setattr(test_outputs.TestOutputs, 'test', test)
     with pytest.raises(

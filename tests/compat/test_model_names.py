@@ -1,8 +1,6 @@
 """Tests of MMPose's inferencers with models of this package, by name, by config and in its demo."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -15,7 +13,7 @@ import pose_backbones
 from pose_backbones import PoseInferencer
 from pose_backbones._compat import model_names
 from tests.helpers.pose_cases import picture, write_checkpoint, write_config
-from tests.helpers.tools import ROOT, tool_env
+from tests.helpers.tools import ROOT, run_tool
 
 NAME = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 
@@ -63,30 +61,23 @@ def test_inferencer_accepts_config(image, tmp_path):
 def test_mmpose_demo_runs(image, tmp_path):
     config, weights = write_config(tmp_path), write_checkpoint(tmp_path)
     out = tmp_path / 'out'
-    completed = subprocess.run(
-        [
-            sys.executable,
-            'demo/inferencer_demo.py',
-            image,
-            '--pose2d',
-            str(config),
-            '--pose2d-weights',
-            str(weights),
-            '--det-model',
-            'whole_image',
-            '--device',
-            'cpu',
-            '--vis-out-dir',
-            str(out),
-            '--pred-out-dir',
-            str(out),
-        ],
-        cwd=ROOT,
-        env=tool_env(),
-        capture_output=True,
-        text=True,
+    done = run_tool(
+        ROOT / 'demo/inferencer_demo.py',
+        image,
+        '--pose2d',
+        config,
+        '--pose2d-weights',
+        weights,
+        '--det-model',
+        'whole_image',
+        '--device',
+        'cpu',
+        '--vis-out-dir',
+        out,
+        '--pred-out-dir',
+        out,
     )
-    assert completed.returncode == 0, completed.stderr
+    assert done.returncode == 0, done.stdout
     (person,) = json.loads((out / 'image.json').read_text())
     np.testing.assert_allclose(
         [person['keypoints']], predict_with_pose_backbones(image, config, weights), atol=1e-2

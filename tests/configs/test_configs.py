@@ -1,6 +1,6 @@
-"""Every config: its schedule, and that it trains and predicts.
+"""Tests of all configs: schedules, training and prediction.
 
-Sizes are measured, and compared with the sources', in test_zoo/.
+docs/test_measure.py compares parameters and FLOPs with those of the sources.
 """
 
 import copy
@@ -24,9 +24,8 @@ from pose_backbones.zoo import get_config, read_models
 from pose_backbones.zoo.models import without_weights
 from tests.helpers.tools import ROOT
 
-#: top-down configs whose data is in COCO's format, with COCO's key points;
-#: the others are trained and tried on their own in configs/test_other_data.py
-#: and models/test_hrcomer_configs.py
+#: top-down configs with COCO keypoints in COCO format; test_other_data.py and
+#: models/test_hrcomer_configs.py test the other configs
 COCO = [
     model.config
     for model in read_models().values()
@@ -51,9 +50,8 @@ DROP_PATH = {
     ('b', '384x288'): 0.4,
 }
 
-# What the original configs say, but for the deviations that the metafiles
-# note: optimizer, learning rate, batch of a GPU, drop path, sigma, name of
-# the ImageNet weights.
+# Settings of the original configs, except for the deviations noted in the metafiles: optimizer,
+# learning rate, batch size per GPU, drop path rate, sigma, name of the ImageNet weights.
 SCHEDULES = {
     'uniformer-s_8xb128-210e_coco-256x192': ('AdamW', 2e-3, 128, 0.2, 2, 'uniformer_small_in1k'),
     'uniformer-s_8xb128-210e_coco-384x288': ('AdamW', 2e-3, 128, 0.2, 3, 'uniformer_small_in1k'),
@@ -158,14 +156,14 @@ def _host():
 
 
 def moganet(name: str, size: str) -> Config:
-    """The config of a row of the table."""
+    """Return the config of a row of the table."""
     return Config.fromfile(
         str(ROOT / f'configs/moganet/td-hm_moganet-{name}_8xb32-210e_coco-{size}.py')
     )
 
 
 @pytest.mark.parametrize(('name', 'size'), DROP_PATH)
-def test_moganet_schedule_is_the_original(name, size):
+def test_moganet_schedule_equals_the_original(name, size):
     config = moganet(name, size)
     arch, weights, channels = MOGANET_ROWS[name]
     assert config.optim_wrapper.optimizer == dict(type='Adam', lr=1e-3)
@@ -200,7 +198,7 @@ def test_moganet_schedule_is_the_original(name, size):
 
 
 @pytest.mark.parametrize('name', SCHEDULES)
-def test_schedule_is_the_original(name):
+def test_schedule_equals_the_original(name):
     kind, rate, batch, drop_path, sigma, weights = SCHEDULES[name]
     config = get_config(f'td-hm_{name}')
     optimizer = config.optim_wrapper.optimizer
@@ -224,13 +222,13 @@ def test_schedule_is_the_original(name):
 
 
 def cut_depth(backbone: Config) -> None:
-    """Leave one block to each stage of a backbone, two to the third.
+    """Reduce each stage of a backbone to one block, and the third stage to two.
 
-    Width, windows (shifted ones, too) and strides stay. At full depth, every
-    model is built and run without values in docs/test_measure.py.
+    Widths, windows (including shifted windows) and strides are kept. docs/test_measure.py builds
+    all models at full depth on the meta device.
     """
     if backbone.type == 'pose_backbones.TimmBackbone':
-        return  # its depth is timm's, and the examples are small
+        return  # timm sets the depth, and the examples are small
     if backbone.type == 'pose_backbones.MSPN':
         backbone.num_blocks = [1, 1, 2, 1]
     elif 'depths' in backbone:
@@ -243,7 +241,7 @@ def cut_depth(backbone: Config) -> None:
 
 @pytest.fixture(scope='module')
 def person(synthetic) -> dict[str, dict]:
-    """Of either split, a person as the data set hands it to a pipeline."""
+    """Split → an instance, as the data set passes it to the pipeline."""
     return {
         split: CocoDataset(
             data_root=str(synthetic),
@@ -256,9 +254,8 @@ def person(synthetic) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize('path', COCO)
-def test_config_trains_a_step_and_predicts(path, person):
-    """On real crops of the synthetic data, through the config's pipelines
-    and its optimizer."""
+def test_config_trains_and_predicts(path, person):
+    """Use crops of the synthetic data, with the pipelines and the optimizer of the config."""
     config = Config.fromfile(str(ROOT / path))
     init_default_scope('mmpose')
     checks.check_types(config)
@@ -306,8 +303,8 @@ def test_config_trains_a_step_and_predicts(path, person):
     assert (abs(points[0] - centre) <= 2 * size).all()
 
 
-def test_no_base_hides_a_description_of_the_host():
-    """MMPose looks for these in the working folder before its own."""
+def test_base_configs_do_not_hide_metainfo_files_of_mmpose():
+    """MMPose looks for these files in the working directory first."""
     import mmpose
 
     host = Path(mmpose.__file__).parent
@@ -317,8 +314,8 @@ def test_no_base_hides_a_description_of_the_host():
     assert not theirs & ours
 
 
-def test_readme_names_what_exists():
-    """Its files, and the checkpoint that the demo's last step writes."""
+def test_files_named_in_the_readme_exist():
+    """This includes the last checkpoint of the demo."""
     text = (ROOT / 'README.md').read_text()
     linked = re.findall(r'\]\(((?!https?:)[^)#]+)\)', text)
     assert len(linked) > 10

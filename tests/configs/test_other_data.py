@@ -1,4 +1,4 @@
-"""Configs beyond COCO's body, on a small set in each data set's own format."""
+"""Tests of configs for other data sets, on small data sets in their formats."""
 
 import json
 import re
@@ -20,14 +20,14 @@ from pose_backbones.cli.options import set_data_root
 from pose_backbones.configs import as_list, load_config
 from tests.helpers.tools import ROOT
 
-#: config → key points, input (height, width), the metric that is watched
+#: config → number of keypoints, input size (height, width), metric
 ROWS = {
     'crowdpose-256x192': (14, (256, 192), 'crowdpose/AP'),
     'mpii-256x256': (16, (256, 256), 'PCKh/Mean'),
     'coco-wholebody-256x192': (133, (256, 192), 'coco-wholebody/AP'),
     'ap10k-256x256': (17, (256, 256), 'coco/AP'),
 }
-#: the parts that COCO-WholeBody keeps apart, and their key points
+#: parts that COCO-WholeBody annotates separately → number of keypoints
 PARTS = {
     'keypoints': 17,
     'foot_kpts': 6,
@@ -50,7 +50,7 @@ def load(name: str):
 
 
 def draw_figures(count: int) -> list[np.ndarray]:
-    """Key points (count, 2) of two figures an image, on three images."""
+    """Return keypoints, each (count, 2), of two instances per image on three images."""
     rng = np.random.default_rng(count)
     boxes = np.array([[20, 30, 120, 190], [180, 40, 110, 170]], float)
     return [
@@ -85,8 +85,10 @@ def box_of(points) -> list[float]:
 
 
 def coco_annotations(name, figures) -> dict:
-    """Annotations as the data set has them: CrowdPose without areas and with
-    crowd indices, COCO-WholeBody in parts, AP-10K with a category a species.
+    """Return annotations in the format of the data set.
+
+    CrowdPose has crowd indices and no areas, COCO-WholeBody has separate parts, and AP-10K has one
+    category per species.
     """
     categories = SPECIES if name.startswith('ap10k') else (1,)
     images, annotations = [], []
@@ -125,7 +127,7 @@ def coco_annotations(name, figures) -> dict:
 
 
 def write_mpii(config, folder, figures):
-    """HRNet's JSON list, which counts pixels from 1, and the head boxes."""
+    """Return the JSON list of HRNet, whose pixel coordinates start at 1, and the head boxes."""
     entries = []
     for number, people in enumerate(figures, 1):
         for points in people:
@@ -148,9 +150,9 @@ def write_mpii(config, folder, figures):
 
 
 def prepare(name, config, folder) -> dict[int, list]:
-    """Write the data set where the config looks for it.
+    """Write the data set to the paths of the config.
 
-    Returns the key points of each image's people, by its id.
+    Returns image ID → keypoints of its instances.
     """
     figures = draw_figures(ROWS[name][0])
     set_data_root(config, str(folder))
@@ -177,12 +179,12 @@ def prepare(name, config, folder) -> dict[int, list]:
 
 
 def evaluate(config, dataset, figures, move: float) -> dict:
-    """The config's metric on the true key points, moved to the right."""
+    """Return the metric of the config for the annotated keypoints, shifted to the right."""
     metric = Evaluator(as_list(config.val_evaluator))
     metric.dataset_meta = dataset.metainfo
     for index in range(len(dataset)):
         sample = dataset[index]['data_samples'].to_dict()
-        # The figure whose box this is: the one whose middle is the nearest.
+        # The instance with this box is the one with the nearest center.
         x1, y1, x2, y2 = sample['gt_instances']['bboxes'][0]
         middle = np.array([x1 + x2, y1 + y2]) / 2
         points = min(figures[sample['img_id']], key=lambda p: np.linalg.norm(p.mean(0) - middle))
@@ -194,9 +196,9 @@ def evaluate(config, dataset, figures, move: float) -> dict:
 
 
 @pytest.mark.parametrize('name', ROWS)
-def test_config_on_its_own_data(name, tmp_path, monkeypatch):
-    """Loads, trains a step, predicts, and its metric tells right from wrong."""
-    monkeypatch.chdir(tmp_path)  # where no config folder is
+def test_config_trains_predicts_and_evaluates(name, tmp_path, monkeypatch):
+    """The model trains and predicts, and the metric separates correct and wrong predictions."""
+    monkeypatch.chdir(tmp_path)  # this directory has no configs
     config = load(name)
     folder = tmp_path / 'data'
     figures = prepare(name, config, folder)
@@ -212,7 +214,7 @@ def test_config_on_its_own_data(name, tmp_path, monkeypatch):
         assert dataset.metainfo['num_keypoints'] == count
         checks.check_keypoints(config, dataset, split)
 
-    # Its head on a small backbone; test_configs.py has the whole model.
+    # The head of the config on a small backbone; test_configs.py tests the full model.
     config.model.backbone.update(
         arch=dict(embed_dims=(16, 32, 64, 512), depths=(1, 1, 1, 1), ffn_ratios=(2, 2, 2, 2)),
         drop_path_rate=0,
@@ -236,7 +238,7 @@ def test_config_on_its_own_data(name, tmp_path, monkeypatch):
     (result,) = model.val_step(pseudo_collate([val[0]]))
     points = result.pred_instances.keypoints
     assert points.shape == (1, count, 2)
-    # In what the crop shows, or a cell beside it, where a map has no peak.
+    # Inside of the crop, or one heatmap pixel outside where a heatmap has no maximum.
     middle, extent = result.input_center, result.input_scale
     assert (abs(points[0] - middle) <= 0.53 * extent).all()
 
@@ -248,8 +250,8 @@ def test_config_on_its_own_data(name, tmp_path, monkeypatch):
     assert wrong[watched] < 0.05 * full
 
 
-def test_crowding_is_read_from_the_images(tmp_path):
-    """Images of crowd index .3, .6 and .9: one easy or medium, one hard."""
+def test_crowd_index_is_read_from_the_images(tmp_path):
+    """Images with crowd index .3, .6 and .9: easy or medium, and hard."""
     config = load('crowdpose-256x192')
     figures = prepare('crowdpose-256x192', config, tmp_path)
     val = DATASETS.build(config.val_dataloader.dataset)
@@ -259,8 +261,8 @@ def test_crowding_is_read_from_the_images(tmp_path):
     assert metrics['crowdpose/AP(H)'] < 0.05
 
 
-def test_pckh_counts_half_a_head(tmp_path):
-    """Of a head box's diagonal of 50 pixels, of which .6 is the size."""
+def test_pckh_threshold_is_half_the_head_size(tmp_path):
+    """The head size is .6 of the diagonal of the head box, 50 pixels."""
     config = load('mpii-256x256')
     figures = prepare('mpii-256x256', config, tmp_path)
     val = DATASETS.build(config.val_dataloader.dataset)
@@ -270,12 +272,12 @@ def test_pckh_counts_half_a_head(tmp_path):
     assert near['PCKh/Mean@0.1'] == 0
 
 
-def test_species_are_told_apart(tmp_path):
-    """AP-10K is averaged over its categories, which the results carry."""
+def test_ap10k_averages_over_species(tmp_path):
+    """AP is averaged over the categories, which are part of the results."""
     config = load('ap10k-256x256')
     figures = prepare('ap10k-256x256', config, tmp_path)
     val = DATASETS.build(config.val_dataloader.dataset)
-    # Every image has one of each species; those of the second are missed.
+    # Each image has an instance of each species; the second species is not detected.
     wrong = {number: [first, second + 60] for number, (first, second) in figures.items()}
     assert evaluate(config, val, figures, 0)['coco/AP'] == pytest.approx(1)
     half = evaluate(
@@ -284,8 +286,8 @@ def test_species_are_told_apart(tmp_path):
     assert half['coco/AP'] == pytest.approx(0.5, abs=0.03)
 
 
-def test_augmentation_of_mpii():
-    """As MMPose trains it: no half bodies, and boxes are not shifted."""
+def test_mpii_augmentation_equals_mmpose():
+    """No half bodies, and no shift of the boxes."""
     steps = load('mpii-256x256').train_dataloader.dataset.pipeline
     kinds = [step.type for step in steps]
     assert 'RandomHalfBody' not in kinds
@@ -294,7 +296,7 @@ def test_augmentation_of_mpii():
     assert [step.type for step in others if step.type != 'RandomHalfBody'] == kinds
 
 
-def test_test_split_of_ap10k_is_its_own():
+def test_ap10k_has_a_separate_test_split():
     config = load('ap10k-256x256')
     for part in (config.test_dataloader.dataset, config.test_evaluator):
         assert re.search('ap10k-test-split1.json$', part.ann_file)

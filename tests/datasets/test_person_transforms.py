@@ -267,10 +267,10 @@ def test_shares_of_halves():
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        (dict(upper=()), r'upper is \(\): expected indices of key points'),
+        (dict(upper=()), r'upper is \(\): expected indices of keypoints'),
         (dict(upper=(1, 1)), r'upper is \(1, 1\): expected indices .* once'),
         (dict(upper=(-1, 2)), r'upper is \(-1, 2\): expected indices'),
-        (dict(min_points=0), 'min_points is 0: expected a number of key points'),
+        (dict(min_points=0), 'min_points is 0: expected a number of keypoints'),
         (dict(prob=1.5), 'prob is 1.5: expected a probability, 0 to 1'),
         (dict(prob_upper=-1), 'prob_upper is -1: expected a probability'),
         (dict(x=0), 'x is 0: expected a positive factor'),
@@ -284,7 +284,7 @@ def test_halves_that_cannot_be(wrong, message):
 
 def test_upper_half_of_other_key_points():
     with pytest.raises(
-        ValueError, match=('upper has 40, but people have 17 key points: expected indices up to 16')
+        ValueError, match=('upper has 40, but persons have 17 keypoints: expected indices up to 16')
     ):
         halves(upper=(1, 40)).transform(with_points((1, 2, 3, 4)))
 

@@ -1,4 +1,4 @@
-"""Documents made from the metafiles are up to date, and show them."""
+"""Tests of the documents that are generated from the metafiles."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ NAME = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
 
 @pytest.fixture
 def copy(tmp_path):
-    """The repository's documents and metafiles."""
+    """Directory with copies of the documents and metafiles."""
     for path in ('README.md', 'model-index.yml', 'docs', 'configs'):
         source = ROOT / path
         if source.is_dir():
@@ -29,13 +29,13 @@ def copy(tmp_path):
 
 
 def test_documents_are_up_to_date():
-    """If this fails: python docs/scripts/make_model_zoo.py."""
+    """If this test fails, run python docs/scripts/make_model_zoo.py."""
     assert stale(ROOT) == []
 
 
-def test_changed_metafile_makes_documents_stale(copy, capsys):
-    """Only those that show it; the tool makes them anew."""
-    # Links to the code are part of the documents.
+def test_changed_metafile_makes_documents_out_of_date(copy, capsys):
+    """Only documents that show the changed value are out of date, and the tool updates them."""
+    # The documents link to the code.
     (copy / 'pose_backbones').symlink_to(ROOT / 'pose_backbones')
     main(['--check'], copy)
     assert 'every document' in capsys.readouterr().out
@@ -44,7 +44,7 @@ def test_changed_metafile_makes_documents_stale(copy, capsys):
     path.write_text(before + start + after.replace('AP: 0.749', 'AP: 0.987', 1))
     with pytest.raises(ConfigError, match='^stale: ') as error:
         main(['--check'], copy)
-    # 98.7 is the family's best, too.
+    # 98.7 is also the best value of the family.
     for name in (
         'configs/moganet/README.md',
         'docs/model_zoo.md',
@@ -60,7 +60,7 @@ def test_changed_metafile_makes_documents_stale(copy, capsys):
     main(['--check'], copy)
 
 
-def test_picture_of_other_data_is_stale(copy):
+def test_figure_of_other_data_is_out_of_date(copy):
     image = copy / 'docs/model_zoo.png'
     families = read_families(copy / 'configs')
     figure.draw(figure.points(families)[1:], image)
@@ -71,7 +71,7 @@ def test_picture_of_other_data_is_stale(copy):
     assert image not in stale(copy)
 
 
-def test_picture_has_a_mark_for_each_result():
+def test_figure_has_a_marker_for_each_result():
     data = figure.points(read_families())
     models = read_models().values()
     assert len(data) == sum(bool(model.metrics) for model in models) == 29
@@ -82,16 +82,16 @@ def test_picture_has_a_mark_for_each_result():
         assert image.size == (800, 500)
 
 
-def test_tool_checks_and_refuses():
+def test_check_option_and_exclusive_options():
     done = run_tool('make_model_zoo.py', '--check')
     assert done.returncode == 0, done.stdout
     done = run_tool('make_model_zoo.py', '--check', '--measure')
     assert done.returncode == 2
-    assert '--check writes nothing, --measure does: give one' in done.stdout
+    assert '--check and --measure exclude each other' in done.stdout
 
 
-def test_outside_a_checkout(tmp_path):
-    with pytest.raises(ConfigError, match='is not the repository'):
+def test_outside_a_checkout_raises(tmp_path):
+    with pytest.raises(ConfigError, match='has no model-index.yml: expected a checkout'):
         main(['--check'], tmp_path)
 
 
@@ -99,7 +99,7 @@ def test_outside_a_checkout(tmp_path):
     'text',
     ['no table', f'{BEGIN}', f'{END} {BEGIN}', f'{BEGIN} {BEGIN} {END}', f'{BEGIN} {END} {END}'],
 )
-def test_readme_without_markers(text):
+def test_readme_without_markers_raises(text):
     with pytest.raises(ConfigError, match='README.md: expected <!-- models'):
         replace_summary(text, read_families())
 
@@ -111,7 +111,7 @@ def test_only_the_table_of_the_readme_is_replaced():
     assert 'old' not in text
 
 
-def test_links_lead_somewhere_and_tables_are_even():
+def test_links_exist_and_table_rows_have_equal_length():
     for path, text in documents(ROOT).items():
         for target in re.findall(r'\]\(((?!https?:)[^)#]+)', text):
             assert (path.parent / target).exists(), (path, target)
@@ -120,8 +120,8 @@ def test_links_lead_somewhere_and_tables_are_even():
             assert len(counts) == 1, block
 
 
-def test_table_has_the_models_figures():
-    """Measured beside the source's, attention apart."""
+def test_table_has_measured_and_stated_values():
+    """Values of the source are in brackets, and attention is listed separately."""
     text = (ROOT / 'configs/uniformer/README.md').read_text()
     model = read_models()['td-hm_uniformer-b_8xb32-210e_coco-384x288']
     (row,) = (line for line in text.splitlines() if model.name in line)

@@ -1,10 +1,11 @@
-"""The Python of docs/inference.md and of the README, as it stands.
+"""Tests of the Python code in docs/inference.md and README.md, which runs unchanged.
 
-Only what would be downloaded is made here: the weights and the detector.
+Only the downloads, which are the weights and the detector, are replaced.
 """
 
 import json
 import re
+import shlex
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 import pose_backbones
 from pose_backbones import inference
+from pose_backbones.cli import infer
 from pose_backbones.zoo import find_name, models
 from tests.helpers.pose_cases import picture
 from tests.helpers.tools import ROOT
@@ -22,7 +24,7 @@ BOX = [10, 5, 40, 50]  # left, top, width, height
 
 
 def blocks(page: str) -> list[str]:
-    """The Python that is about the package's own inferencer."""
+    """Return the Python code blocks that use `PoseInferencer`."""
     text = (ROOT / page).read_text(encoding='utf-8')
     return [
         code
@@ -42,7 +44,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def folder(weights, tmp_path, monkeypatch):
-    """What the page has: photographs, detections and a video."""
+    """Directory with the files that the page uses: photographs, detections and a video."""
     (tmp_path / 'photographs').mkdir()
     for number in (7, 12):
         assert cv2.imwrite(str(tmp_path / f'photographs/{number:012}.jpg'), picture(number))
@@ -65,12 +67,13 @@ def folder(weights, tmp_path, monkeypatch):
             lambda image: np.array([[x, y, x + width, y + height, 0.8], [0, 0, 9, 9, 0.1]])
         ),
     )
+    return tmp_path
 
 
-def test_the_page(folder):
-    own, detector = blocks('docs/inference.md')
+def test_inference_page(folder):
+    code, detector = blocks('docs/inference.md')
     names: dict = {}
-    exec(own, names)
+    exec(code, names)
     result = names['result']
     assert result.name.endswith('000000000012.jpg')
     assert result.keypoints.shape == (1, 17, 2)
@@ -81,12 +84,23 @@ def test_the_page(folder):
     assert (result.frame, result.track_ids.tolist()) == (1, [1])
 
 
-def test_the_readme(folder, capsys):
+def test_readme(folder, capsys):
+    """Its command and its Python, for a photograph in the working directory."""
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    (command,) = re.findall('^pose-backbones infer (.*)$', text, re.MULTILINE)
+    assert cv2.imwrite('photo.jpg', picture(7))
+    assert infer.main(shlex.split(command)) == 0
+    (person,) = json.loads((folder / 'results/predictions.json').read_text())
+    expected = np.reshape(person['keypoints'], (17, 3))
+    assert len((folder / 'results/predictions.csv').read_text().splitlines()) == 2
+    drawn = cv2.imread(str(folder / 'results/pictures/photo.jpg'))
+    assert drawn.shape == picture(7).shape
+    capsys.readouterr()
     (code,) = blocks('README.md')
     names: dict = {}
     exec(code, names)
-    assert [line.split(' ', 1)[1] for line in capsys.readouterr().out.splitlines()] == [
-        '0 (0, 17, 2)',
-        '1 (1, 17, 2)',
-    ]
-    np.testing.assert_array_equal(names['picture'], names['result'].draw())
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == list(names['result'].names)
+    printed = [[float(value) for value in line[1:]] for line in lines]
+    np.testing.assert_allclose(printed, expected, atol=0.06)
+    np.testing.assert_array_equal(cv2.imread('drawn.jpg'), drawn)

@@ -1,4 +1,4 @@
-"""Measured figures: those of the metafiles, of the sources, and real ones."""
+"""Tests of measured parameters and FLOPs against the metafiles and the sources."""
 
 import io
 
@@ -21,16 +21,15 @@ def _host():
 
 
 def agrees(measured: float, printed: str) -> bool:
-    """Within 2 % of a figure of a source, or equal as far as it is rounded."""
+    """Return whether a value is within 2 % of that of the source, or equal after rounding."""
     figure = float(printed[:-1])
     digits = len(printed[:-1].partition('.')[2])
     return measured == pytest.approx(figure, rel=0.02) or round(measured, digits) == figure
 
 
 @pytest.mark.parametrize('name', MODELS)
-def test_metafile_has_what_is_measured(name):
-    """At full size, every model; the sources' figures agree, or it is said
-    why not."""
+def test_metafile_equals_measurement(name):
+    """Measure every model at full size; values of the sources agree or have an explanation."""
     model = MODELS[name]
     size = measure_config(get_config(name))
     assert size == Size(model.params, model.flops, model.attention_flops)
@@ -45,7 +44,7 @@ def test_metafile_has_what_is_measured(name):
     assert same == (not model.explanation)
 
 
-def test_what_the_explanations_say():
+def test_explanations_of_differences():
     """Swin-B with windows of 7; the misprint is UniFormer-S at 448x320."""
     config = get_config('td-hm_swin-b-p4-w12_8xb32-210e_coco-384x288')
     config.model.backbone.window_size = 7
@@ -68,8 +67,8 @@ SMALL = {
 
 
 @pytest.mark.parametrize('name', SMALL)
-def test_without_values_as_with(name):
-    """Real tensors give the same count of layers and parameters."""
+def test_meta_device_equals_real_tensors(name):
+    """Real tensors give the same FLOPs and parameters as meta tensors."""
     config = get_config(name)
     config.model.backbone.update(SMALL[name], init_cfg=None)
     config.model.head.update(in_channels=128, deconv_out_channels=(8,), deconv_kernel_sizes=(4,))
@@ -79,8 +78,8 @@ def test_without_values_as_with(name):
     assert not torch.zeros(1).is_meta
 
 
-def test_products_of_attention():
-    """Of N cells of C channels: N·N·C for the weights, as much for the sum."""
+def test_attention_flops():
+    """N tokens of C channels: N·N·C for the attention weights and N·N·C for the weighted sum."""
     name = 'td-hm_uniformer-s_8xb128-210e_coco-256x192'
     config = get_config(name)
     config.model.backbone.update(SMALL[name])
@@ -107,7 +106,7 @@ def test_products_of_attention():
         ('A: x\n', Size(1, 2, 0), 'Parameters: 1\nFLOPs: 2\nA: x\n'),
     ],
 )
-def test_update_replaces_the_figures_alone(text, size, expected):
+def test_update_replaces_only_the_measured_values(text, size, expected):
     metadata = YAML().load(text)
     assert update(metadata, size)
     out = io.StringIO()
@@ -116,7 +115,7 @@ def test_update_replaces_the_figures_alone(text, size, expected):
     assert not update(metadata, size)
 
 
-def test_a_wrong_figure_is_measured_anew(tmp_path):
+def test_wrong_value_is_replaced(tmp_path):
     name = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
     family = read_families()[0]
     path = tmp_path / 'metafile.yml'

@@ -1,4 +1,4 @@
-"""The Python of docs/index.md and docs/deployment.md, with random weights in the cache."""
+"""Tests of the Python code in docs/index.md and docs/deployment.md, with random weights."""
 
 import json
 import re
@@ -16,12 +16,10 @@ from tests.helpers.tools import ROOT
 
 NAME = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
 
-pytestmark = pytest.mark.usefixtures('one_thread')
-
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
-    """PyTorch's home, where the released weights seem to have been downloaded."""
+    """Cache directory of PyTorch that contains random weights in place of the released ones."""
     home = tmp_path_factory.mktemp('torch')
     torch.manual_seed(0)
     weights = pose_backbones.build(NAME).state_dict()
@@ -44,16 +42,16 @@ def _files_of_the_pages(cache, tmp_path, monkeypatch):
 
 
 def run(page: str) -> list[dict]:
-    """Run each block of Python; returns the names that each has defined."""
-    found = []
+    """Run each Python code block and return the names that it defines."""
+    namespaces = []
     for code in re.findall('```python\n(.*?)```', (ROOT / page).read_text('utf-8'), re.DOTALL):
         names: dict = {}
         exec(code, names)
-        found.append(names)
-    return found
+        namespaces.append(names)
+    return namespaces
 
 
-def test_index(tmp_path, capsys):
+def test_index_page(tmp_path, capsys):
     (names,) = run('docs/index.md')
     result = names['result']
     assert (len(result), result.keypoints.shape, result.scores.shape) == (1, (1, 17, 2), (1, 17))
@@ -61,14 +59,14 @@ def test_index(tmp_path, capsys):
     assert cv2.imread(str(tmp_path / 'drawn.jpg')).shape == (240, 320, 3)
 
 
-def test_deployment(capsys):
+def test_deployment_page(capsys):
     first, second = run('docs/deployment.md')
     assert capsys.readouterr().out.endswith('000000000007.jpg (2, 17, 2)\n')
     result = first['result']
     assert result.image is None
     (person,) = second['people']
     assert person.pred_instances.keypoints.shape == (1, 17, 2)
-    # Half precision finds most maxima of random maps where single precision does.
+    # The maxima of random heatmaps are mostly at the same positions in half precision.
     inferencer = pose_backbones.PoseInferencer(NAME)
     (single,) = inferencer('images/', boxes='detections.json')
     assert np.mean(np.abs(result.keypoints - single.keypoints) < 3) > 0.8

@@ -1,6 +1,6 @@
-"""The tutorial, as it stands: its commands and config on seven key points.
+"""Tests of docs/your_own_data.md, whose commands and config run on seven keypoints.
 
-Only the model that its config inherits is another, smaller one.
+Only the model that the config inherits is replaced by a smaller one.
 """
 
 import json
@@ -23,10 +23,12 @@ from pose_backbones.structures.coco_keypoints import read_keypoint_file
 from pose_backbones.visualization import draw
 from tests.helpers.tools import ROOT, tool_env
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 PAGE = (ROOT / 'docs/your_own_data.md').read_text()
 CONFIG = 'projects/dancers/td-hm_moganet-s_dancers-256x192.py'
 BASE = "_base_ = '../../configs/moganet/(.*)'"
-#: ours → the key point of the drawn people that it is
+#: custom keypoint → keypoint of the synthetic people
 POINTS = {
     'crown': 'nose',
     'left_hand': 'left_wrist',
@@ -62,14 +64,14 @@ def blocks(language: str) -> list[str]:
 
 
 def relabel(source: Path, target: Path):
-    """COCO's people with other key points and another category."""
+    """Data set of the synthetic people with other keypoints and another category."""
     content = json.loads(source.read_text())
     names = content['categories'][0]['keypoints']
     order = [names.index(name) for name in POINTS.values()]
     for entry in content['annotations']:
         points = np.reshape(entry['keypoints'], (-1, 3))[order]
         entry.update(keypoints=points.ravel().tolist(), category_id=CATEGORY)
-        del entry['num_keypoints']  # few labelling tools write it
+        del entry['num_keypoints']  # many annotation tools do not write it
     content['categories'] = [
         dict(id=CATEGORY, name='dancer', keypoints=list(POINTS), skeleton=LIMBS)
     ]
@@ -79,7 +81,7 @@ def relabel(source: Path, target: Path):
 
 @pytest.fixture(scope='module')
 def finished(synthetic, tmp_path_factory):
-    """The folder in which the page was followed, and what was printed."""
+    """Directory in which the commands of the page were run, and their output."""
     folder = tmp_path_factory.mktemp('tutorial')
     (folder / 'tools').symlink_to(ROOT / 'tools')
     data = folder / 'data/dancers'
@@ -118,7 +120,7 @@ def finished(synthetic, tmp_path_factory):
     return folder, done.stdout
 
 
-def test_the_description(finished):
+def test_metainfo_file(finished):
     folder, printed = finished
     info = parse_pose_metainfo(dict(from_file=str(folder / 'projects/dancers/metainfo.py')))
     assert info['dataset_name'] == 'dancers'
@@ -133,7 +135,7 @@ def test_the_description(finished):
     assert "sigma 0.087 for left_knee (COCO's knee)" in printed
 
 
-def test_the_model_and_its_metrics(finished):
+def test_model_and_metrics(finished):
     folder, printed = finished
     work = folder / 'work_dirs/dancers'
     weights = read_checkpoint(work / 'epoch_1.pth')
@@ -149,15 +151,17 @@ def test_the_model_and_its_metrics(finished):
         for entry in truth['annotations']
         if any(entry['keypoints'][2::3]) and not entry['iscrowd']
     ]
-    assert 8 < len(results) <= len(labelled)  # equal poses are one
+    assert 8 < len(results) <= len(labelled)  # duplicates are removed
     assert all(len(result['keypoints']) == 21 for result in results)
     assert {result['category_id'] for result in results} == {CATEGORY}
 
 
 @pytest.mark.parametrize(('similarity', 'expected'), [(1, 1.0), (0.72, 0.5), (0.49, 0.0)])
-def test_the_metric_measures_by_the_sigmas(finished, monkeypatch, similarity, expected):
-    """Every key point wrong by so many sigmas that each object has this OKS;
-    AP is the share of COCO's ten thresholds, .5 to .95, that it passes."""
+def test_metric_uses_the_sigmas(finished, monkeypatch, similarity, expected):
+    """All keypoints are shifted so that each instance has the given OKS.
+
+    AP is then the fraction of the ten thresholds of COCO, .5 to .95, below this OKS.
+    """
     monkeypatch.chdir(finished[0])
     register_all_modules()
     init_default_scope('mmpose')
@@ -187,7 +191,7 @@ def test_the_metric_measures_by_the_sigmas(finished, monkeypatch, similarity, ex
     assert metric.evaluate(len(people))['coco/AP'] == pytest.approx(expected)
 
 
-def test_the_pictures_show_the_own_skeleton(finished):
+def test_drawn_images_show_the_custom_skeleton(finished):
     folder, _ = finished
     work = folder / 'work_dirs/dancers'
     assert cv2.imread(str(work / 'training.png')).size
@@ -197,25 +201,25 @@ def test_the_pictures_show_the_own_skeleton(finished):
     for person in truth.objects:
         points = np.reshape(person['keypoints'], (-1, 3))
         name = Path(truth.images[person['image_id']]['file_name']).name
-        picture = cv2.imread(str(work / 'pictures' / name))
+        image = cv2.imread(str(work / 'pictures' / name))
         if not points[[0, 1], 2].all():
             continue
         x, y = points[[0, 1], :2].mean(0)  # half way from crown to hand
-        there = picture[round(y) + 22, round(x)].astype(int)
-        hits.append(abs(there - draw.LEFT).max() < 60)
+        colour = image[round(y) + 22, round(x)].astype(int)
+        hits.append(abs(colour - draw.LEFT).max() < 60)
     assert len(hits) > 3
-    assert np.mean(hits) > 0.5  # others stand before them
+    assert np.mean(hits) > 0.5  # other people may occlude the limb
 
 
-def test_the_example_of_the_format_is_valid(tmp_path):
+def test_format_example_is_valid(tmp_path):
     (example,) = blocks('json')
     (tmp_path / 'example.json').write_text(example)
-    found = read_keypoint_file(str(tmp_path / 'example.json'))
-    assert found.names == ('crown', 'left_hand', 'right_hand')
-    assert len(found.objects) == 1
+    annotations = read_keypoint_file(str(tmp_path / 'example.json'))
+    assert annotations.names == ('crown', 'left_hand', 'right_hand')
+    assert len(annotations.objects) == 1
 
 
-def test_the_options_for_small_sets():
+def test_options_for_small_data_sets():
     text = ' '.join(PAGE.split())
     options = re.search('`--cfg-options ([^`]+)`', text)[1].split()
     options += re.findall('(optim_wrapper.optimizer.lr=[^`]+)`', text)

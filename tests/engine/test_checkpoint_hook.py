@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.saving import to_plain, write_checkpoint
 from pose_backbones.errors import CheckpointError, ConfigError, TrainingError, WorkDirError
 from pose_backbones.preflight import saved_summary
-from tests.helpers.tools import ROOT, small_disk, tool_env
+from tests.helpers.tools import ROOT, run_tool, small_disk
 from tests.helpers.toy_runs import toy_config, train_toy, with_validation
 
 SCRIPT = ROOT / 'tests/helpers/killed_training.py'
@@ -78,18 +76,11 @@ def uninterrupted(tmp_path_factory) -> Path:
 def killed(tmp_path_factory) -> Path:
     """Train runs that are killed at each point of saving their third checkpoint."""
     folder = tmp_path_factory.mktemp('killed')
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), *POINTS],
-        env=tool_env(),
-        text=True,
-        capture_output=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_tool(SCRIPT, folder, *POINTS)
+    assert done.returncode == 0, done.stdout
     assert (folder / 'signals').read_text().split() == [
         word for point in POINTS for word in (point, str(int(signal.SIGKILL)))
-    ], done.stderr
+    ], done.stdout
     return folder
 
 

@@ -1,10 +1,8 @@
 """Tests that a resumed run equals an uninterrupted one, bit for bit."""
 
 import json
-import os
 import random
 import signal
-import time
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.errors import CheckpointError
+from tests.helpers import noisy_runs
 from tests.helpers.noisy_runs import (
     ACCUMULATE,
     EMA,
@@ -25,9 +24,9 @@ from tests.helpers.noisy_runs import (
     VALIDATE,
     WORKERS,
     NoisyData,
-    run_script,
     train_noisy,
 )
+from tests.helpers.tools import run_together
 
 #: changes to the config, and the checkpoints to resume from
 CASES = {
@@ -168,15 +167,12 @@ def test_resumed_run_equals_uninterrupted_run(case, tmp_path):
         assert_equal_runs(uninterrupted, tmp_path / f'{stop}')
 
 
-def test_killed_run_resumes_exactly(tmp_path):
+def test_killed_run_resumes_exactly(server, tmp_path):
     """SIGKILL at an arbitrary moment, with data workers."""
-    process = run_script('killed', tmp_path / 'killed', wait=False)
-    deadline = time.monotonic() + 120
-    while not any(step >= 4 for step in numbered_checkpoints(tmp_path / 'killed')):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    work = tmp_path / 'killed'
+    process = server.start(noisy_runs.__file__, 'killed', work)
+    process.wait_until(lambda: any(step >= 4 for step in numbered_checkpoints(work)))
+    process.send(signal.SIGKILL, group=True)
     process.wait()
     newest = max(numbered_checkpoints(tmp_path / 'killed'))
     options = {**WORKERS, **ACCUMULATE, 'train_cfg__max_iters': 24}
@@ -191,8 +187,9 @@ def test_distributed_run_resumes_exactly(tmp_path):
 
     The gradients were not yet averaged when the checkpoint was saved.
     """
-    done = run_script('resume', tmp_path, processes=2)
-    assert done.returncode == 0, done.stdout
+    command = (noisy_runs.__file__, 'resume', tmp_path)
+    for done in run_together(command, command):
+        assert done.returncode == 0, done.stdout
     for stop in (1, 4):
         saved_checkpoint = read_checkpoint(str(tmp_path / f'uninterrupted/iter_{stop}.pth'))
         first, second = saved_checkpoint['exact_resume']['ranks']

@@ -3,10 +3,7 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 
 import pytest
 import torch
@@ -20,7 +17,7 @@ from pose_backbones.engine.signals import RunStopped, SaveOnSignalHook, SignalFl
 from pose_backbones.errors import ConfigError, WorkDirError
 from pose_backbones.utils import lock
 from pose_backbones.utils.lock import lock_directory
-from tests.helpers.tools import ROOT, free_port, tool_env
+from tests.helpers.tools import process_group
 from tests.helpers.toy_runs import toy_config, train_toy
 
 HOLDER = """
@@ -40,17 +37,12 @@ def no_lock_timeout(monkeypatch):
     monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
 
 
-def test_lock_rejects_second_run(tmp_path, monkeypatch):
-    """The lock is released when the first run is killed, although its worker is alive."""
+def test_a_second_run_is_refused(server, tmp_path, monkeypatch):
+    """Until the first one is killed, though its workers live on."""
     work = tmp_path / 'work'
-    holder = subprocess.Popen(
-        [sys.executable, '-c', HOLDER, str(work)],
-        cwd=ROOT,
-        env=tool_env(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    child = int(holder.stdout.readline())
+    holder = server.start_code(HOLDER, work)
+    holder.wait_until(lambda: holder.output.endswith('\n'))
+    child = int(holder.output)
     try:
         monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
         with pytest.raises(WorkDirError) as error_info, lock_directory(work):
@@ -59,14 +51,14 @@ def test_lock_rejects_second_run(tmp_path, monkeypatch):
             error_info.value
         )
         monkeypatch.undo()
-        holder.kill()  # and at once:
+        holder.send(signal.SIGKILL)  # and at once:
         with lock_directory(work):
             os.kill(child, 0)  # the worker is alive
             assert f'process {os.getpid()}' in (work / '.lock').read_text()
         assert not (work / '.lock').exists()
     finally:
         os.kill(child, signal.SIGKILL)
-        holder.kill()
+        holder.send(signal.SIGKILL)
         holder.wait()
 
 
@@ -243,52 +235,17 @@ def test_signal_handlers_are_restored():
     assert 'main thread' in str(errors[0])
 
 
-def test_signal_stops_all_processes_at_same_iteration(tiny_config, synthetic, tmp_path):
-    """The signal is sent to one of two processes."""
+def test_two_processes_stop_together(server, tiny_config, synthetic, tmp_path):
+    """The signal goes to one of them; both end at the same iteration."""
     work = tmp_path / 'work'
-    port = free_port()
-    workers = []
-    log = tmp_path / 'log.txt'
-    with log.open('w') as out:
-        for rank in range(2):
-            env = dict(
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-                WORLD_SIZE='2',
-                LOCAL_WORLD_SIZE='2',
-                MASTER_ADDR='127.0.0.1',
-                MASTER_PORT=port,
-            )
-            workers.append(
-                subprocess.Popen(
-                    [
-                        sys.executable,
-                        str(ROOT / 'tools/train.py'),
-                        str(tiny_config),
-                        '--data-root',
-                        str(synthetic),
-                        '--work-dir',
-                        str(work),
-                        '--launcher',
-                        'pytorch',
-                        '--save-on-signal',
-                        '--cfg-options',
-                        'train_cfg.max_iters=2000',
-                        'default_hooks.checkpoint.interval=1000',
-                    ],
-                    env=tool_env(**env),
-                    stdout=out,
-                    stderr=out,
-                )
-            )
-        deadline = time.monotonic() + 200
-        while 'Iter(train) [   3/' not in log.read_text():
-            assert all(worker.poll() is None for worker in workers), log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        workers[1].send_signal(signal.SIGUSR1)
-        codes = [worker.wait(60) for worker in workers]
-    text = log.read_text()
+    options = ('train_cfg.max_iters=2000', 'default_hooks.checkpoint.interval=1000')
+    command = ('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
+    command += ('--launcher', 'pytorch', '--save-on-signal', '--cfg-options', *options)
+    workers = [server.start(*command, env=env) for env in process_group(2)]
+    workers[0].wait_for('Iter(train) [   3/')
+    workers[1].send(signal.SIGUSR1)
+    codes = [one.wait() for one in workers]
+    text = ''.join(one.output for one in workers)
     assert codes == [143, 143], text
     newest, content = find_latest(work)
     assert text.count(f'stopped by SIGUSR1: {newest} is saved') == 1
@@ -298,34 +255,23 @@ def test_signal_stops_all_processes_at_same_iteration(tiny_config, synthetic, tm
     assert not (work / '.lock').exists()
 
 
-def test_sigterm_reports_newest_checkpoint(tiny_config, synthetic, tmp_path):
-    work, log = tmp_path / 'work', tmp_path / 'log.txt'
-    with log.open('w') as out:
-        tool = subprocess.Popen(
-            [
-                sys.executable,
-                str(ROOT / 'tools/train.py'),
-                str(tiny_config),
-                '--data-root',
-                str(synthetic),
-                '--work-dir',
-                str(work),
-                '--cfg-options',
-                'train_cfg.max_iters=2000',
-            ],
-            env=tool_env(),
-            stdout=out,
-            stderr=out,
-        )
-        deadline = time.monotonic() + 200
-        while not (work / 'last_checkpoint').exists():
-            assert tool.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        tool.terminate()
-        assert tool.wait(60) == 143, log.read_text()
+def test_a_stopped_training_says_what_is_saved(server, tiny_config, synthetic, tmp_path):
+    work = tmp_path / 'work'
+    tool = server.start(
+        'train.py',
+        tiny_config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        work,
+        '--cfg-options',
+        'train_cfg.max_iters=2000',
+    )
+    tool.wait_until((work / 'last_checkpoint').exists)
+    tool.send(signal.SIGTERM)
+    assert tool.wait() == 143, tool.output
     newest, content = find_latest(work)
     assert content['meta']['iter'] >= 2
-    last = log.read_text().splitlines()[-1]
+    last = tool.output.splitlines()[-1]
     assert last == f'stopped; {newest} is saved; continue with --resume'
     assert not list(work.glob('*.partial'))

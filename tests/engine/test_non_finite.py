@@ -10,7 +10,9 @@ from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.engine.non_finite import NonFiniteHook
 from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import ConfigError, TrainingError
-from tests.helpers.noisy_runs import NAMED, NamedModel, run_script, train_noisy
+from tests.helpers import noisy_runs
+from tests.helpers.noisy_runs import NAMED, NamedModel, train_noisy
+from tests.helpers.tools import run_together
 from tests.helpers.toy_runs import ToyModel
 
 #: sample 5 is part of iterations 2, 5 and 8
@@ -188,8 +190,9 @@ def test_invalid_action_raises(tmp_path):
 
 def test_nan_loss_in_one_process_affects_all(tmp_path):
     """Both processes stop at the same step, or both skip it."""
-    done = run_script('non_finite', tmp_path, processes=2)
-    assert done.returncode == 0, done.stdout
+    command = (noisy_runs.__file__, 'non_finite', tmp_path)
+    for done in run_together(command, command):
+        assert done.returncode == 0, done.stdout
     for rank in (0, 1):
         text = (tmp_path / f'stop-rank{rank}.txt').read_text()
         assert 'iteration 2: the loss is not finite (loss=nan on rank 1' in (text)

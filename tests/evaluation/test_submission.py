@@ -41,7 +41,7 @@ def test_the_name_says_the_split(image_list, split):
 
 
 def test_a_list_that_says_no_split():
-    with pytest.raises(ConfigError, match='not to be seen from a/mine.json'):
+    with pytest.raises(ConfigError, match='file name a/mine.json .* contains no split'):
         submission_name('a/mine.json', 'us')
 
 
@@ -82,7 +82,7 @@ def test_of_equal_scores_the_first_stay():
 def test_every_rule(changes, message):
     good = [result(1), result(2)]
     check_results('r.json', good, {1, 2, 3})
-    with pytest.raises(DatasetError, match=f'refuse r.json: result 2, .*{message}'):
+    with pytest.raises(DatasetError, match=f'reject r.json: result 2, .*{message}'):
         check_results('r.json', [*good, {**result(3), **changes}], {1, 2, 3})
 
 

@@ -5,7 +5,6 @@ usage: noisy_runs.py killed|resume|non_finite DIR    see `main`
 
 import math
 import random
-import subprocess
 import sys
 from itertools import count
 from pathlib import Path
@@ -18,7 +17,6 @@ from mmengine.structures import BaseDataElement
 from torch.nn.functional import dropout
 
 from pose_backbones.errors import TrainingError
-from tests.helpers.tools import tool_env
 from tests.helpers.toy_runs import ToyData, ToyMetric, ToyModel, train_toy, with_validation
 
 NOISY = {'model__type': 'NoisyModel', 'train_dataloader__dataset__type': 'NoisyData'}
@@ -168,32 +166,6 @@ def train_noisy(work: Path, resume=None, **options):
     )
     runner.train_dataloader._iterator = None  # stops persistent workers
     return runner
-
-
-def run_script(case: str, folder: Path, processes: int = 1, wait: bool = True):
-    """Run this file in a process, or in several processes that train together.
-
-    Args:
-        case: See `main`.
-        folder: Output directory.
-        processes: Number of processes.
-        wait: Whether to wait for the end.
-
-    Returns:
-        The process. If it has ended, `stdout` contains its output.
-    """
-    here = Path(__file__).resolve()
-    start = (
-        []
-        if processes == 1
-        else ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
-    )
-    options = dict(env=tool_env(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    command = [sys.executable, *start, str(here), case, str(folder)]
-    if wait:
-        return subprocess.run(command, **options, timeout=240, check=False)
-    options['stdout'] = subprocess.DEVNULL
-    return subprocess.Popen(command, **options, start_new_session=True)
 
 
 def main(case: str, folder: Path) -> None:

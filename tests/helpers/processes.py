@@ -100,14 +100,22 @@ class Server:
         self._started: list[int] = []
         self._server = shared_server()
 
-    def start(self, name: str, *arguments) -> Process:
-        """Start a script in `tools/`."""
+    def start(self, name: str | Path, *arguments, env: dict[str, str] | None = None) -> Process:
+        """Start a script in `tools/`, or one with an absolute path."""
         log = self.folder / f'{len(self._started)}.log'
         log.touch()
         command = [str(ROOT / 'tools' / name), *map(str, arguments)]
-        pid = self._server.start(command, log, tool_env(TMPDIR=str(self.temporary)))
+        pid = self._server.start(
+            command, log, tool_env(**{'TMPDIR': str(self.temporary), **(env or {})})
+        )
         self._started.append(pid)
         return Process(pid, log, lambda: self._server.wait(pid))
+
+    def start_code(self, code: str, *arguments) -> Process:
+        """Start Python code as a script."""
+        script = self.folder / f'{len(self._started)}.py'
+        script.write_text(code)
+        return self.start(script, *arguments)
 
     def close(self) -> None:
         """End the processes that a failed test has left running."""

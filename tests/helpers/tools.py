@@ -93,28 +93,30 @@ def tool_env(**extra: str) -> dict[str, str]:
 def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
     """Run a script in `tools/`, and return the completed process with merged output.
 
-    By default, the process is forked from one that has already imported PyTorch.
+    By default, the process is forked from one that has already imported PyTorch. For dist_*.sh, the
+    forked process is the launcher, which starts new interpreters.
 
     Args:
-        command: Name of the script, and its arguments.
+        command: Name of the script, or its absolute path, and its arguments.
         timeout: Maximum time in seconds.
-        real: Whether to start a new interpreter, which imports all modules again. Shell scripts
-            always do.
+        real: Whether to start a new interpreter, which imports all modules again. Other shell
+            scripts always do.
         env: Additional environment variables.
     """
     name, *arguments = map(str, command)
-    script = str(ROOT / 'tools' / name)
-    if not real and name.endswith('.py'):
-        server = shared_server()
-        with tempfile.TemporaryDirectory() as folder:
-            log = Path(folder, 'log.txt')
-            pid = server.start([script, *arguments], log, tool_env(**env))
-            status = server.wait(pid, timeout)
-            output = log.read_text(errors='replace')
-        return subprocess.CompletedProcess([script, *arguments], status, output)
-    interpreter = ['bash'] if name.endswith('.sh') else [sys.executable]
+    start = [str(ROOT / 'tools' / name), *arguments]
+    if name.startswith('dist_') and not real:
+        tool, count = ('train', '1') if 'train' in name else ('test', '2')
+        tools = ROOT / 'tools'
+        start = [str(tools / '_launch.py'), str(tools / f'{tool}.py'), count, *arguments]
+    elif name.endswith('.sh'):
+        start, real = ['bash', *start], True
+    if not real:
+        return _run_forked([start], [tool_env(**env)], timeout)[0]
+    if name.endswith('.py'):
+        start = [sys.executable, *start]
     return subprocess.run(
-        [*interpreter, script, *arguments],
+        start,
         env=tool_env(**env),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -122,3 +124,44 @@ def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
         timeout=timeout,
         check=False,
     )
+
+
+def run_code(code: str, *arguments, **env: str):
+    """Run Python code as a script, see `run_tool`."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, 'script.py')
+        script.write_text(code)
+        return run_tool(script, *arguments, **env)
+
+
+def process_group(count: int) -> list[dict[str, str]]:
+    """Return the environment variables that torchrun sets for each of several processes."""
+    shared = dict(
+        WORLD_SIZE=str(count),
+        LOCAL_WORLD_SIZE=str(count),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=free_port(),
+    )
+    return [dict(shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]
+
+
+def run_together(*commands: tuple, timeout: float = 240):
+    """Run a process for each command, as torchrun would, see `run_tool`.
+
+    Args:
+        commands: Script and arguments of each process. Tools need `'--launcher', 'pytorch'`.
+        timeout: Maximum time in seconds.
+    """
+    envs = [tool_env(**env) for env in process_group(len(commands))]
+    starts = [[str(ROOT / 'tools' / name), *map(str, arguments)] for name, *arguments in commands]
+    return _run_forked(starts, envs, timeout)
+
+
+def _run_forked(starts: list[list[str]], envs: list[dict], timeout: float) -> list:
+    server = shared_server()
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder, f'{number}.txt') for number in range(len(starts))]
+        pids = [server.start(*arguments) for arguments in zip(starts, logs, envs, strict=True)]
+        statuses = [server.wait(pid, timeout) for pid in pids]
+        outputs = [log.read_text(errors='replace') for log in logs]
+    return list(map(subprocess.CompletedProcess, starts, statuses, outputs))

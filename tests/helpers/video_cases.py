@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 COLOURS = ((0, 0, 220), (0, 200, 0), (220, 0, 0), (230, 230, 230))
-SAMPLE_RATE = 44_100
 
 
 def make_frame(index: int, width: int = 96, height: int = 64) -> np.ndarray:
@@ -48,6 +47,7 @@ def encode_video(
     pix_fmt: str = 'yuv420p',
     sound: str | None = None,
     seconds: float = 4.0,
+    sample_rate: int = 44_100,
     container: dict[str, str] | None = None,
     stream: dict[str, str] | None = None,
 ) -> Path:
@@ -60,7 +60,7 @@ def encode_video(
         size: Width and height of the frames.
         pix_fmt: FFmpeg's name of the pixel format.
         sound: Encoder of a tone; None for a video without sound.
-        seconds: Length of the sound.
+        seconds, sample_rate: Length of the sound, and its samples a second.
         container, stream: Options of the container and of the video's encoder.
     """
     with av.open(str(path), 'w', options=container or {}) as output:
@@ -69,8 +69,8 @@ def encode_video(
         video.pix_fmt = pix_fmt
         video.codec_context.time_base = Fraction(1, 1000 if codec == 'libx264' else 25)
         if sound is not None:
-            audio = output.add_stream(sound, rate=SAMPLE_RATE, layout='mono')
-            for frame in _tone(seconds):
+            audio = output.add_stream(sound, rate=sample_rate, layout='mono')
+            for frame in _tone(seconds, sample_rate):
                 output.mux(audio.encode(frame))
             output.mux(audio.encode(None))
         for index, time in enumerate(times):
@@ -82,15 +82,15 @@ def encode_video(
     return path
 
 
-def _tone(seconds: float):
-    samples = np.sin(np.arange(round(SAMPLE_RATE * seconds)) * 2 * np.pi * 440 / SAMPLE_RATE)
+def _tone(seconds: float, rate: int):
+    samples = np.sin(np.arange(round(rate * seconds)) * 2 * np.pi * 440 / rate)
     samples = (8000 * samples).astype(np.int16)[None]
     for start in range(0, samples.shape[1], 1024):
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples[:, start : start + 1024]), format='s16', layout='mono'
         )
-        frame.sample_rate, frame.pts = SAMPLE_RATE, start
-        frame.time_base = Fraction(1, SAMPLE_RATE)
+        frame.sample_rate, frame.pts = rate, start
+        frame.time_base = Fraction(1, rate)
         yield frame
 
 

@@ -39,7 +39,7 @@ def test_folders_are_read_in_the_order_of_people(tmp_path):
     for source in (tmp_path, str(tmp_path)):
         inputs = Inputs(source)
         assert inputs.files == inputs.parts == expected
-        assert inputs.count == inputs.announced() == 5
+        assert inputs.count == inputs.announced_count() == 5
         assert [item.path for item in inputs] == names(inputs) == expected
 
 
@@ -110,7 +110,7 @@ def test_of_a_generator_no_more_is_taken_than_needed(tmp_path):
             yield picture(number, 8, 6)
 
     inputs = Inputs(endless())
-    assert inputs.count is inputs.announced() is inputs.parts is None
+    assert inputs.count is inputs.announced_count() is inputs.parts is None
     assert not inputs.may_prefetch
     frames = list(itertools.islice(inputs, 3))
     assert taken == [0, 1, 2]
@@ -188,7 +188,7 @@ def test_videos_among_pictures(tmp_path):
     image = write(tmp_path / '1.png')
     inputs = Inputs([image, clip, image])
     assert inputs.count is inputs.files is inputs.ids is None
-    assert inputs.announced() == 7
+    assert inputs.announced_count() == 7
     assert inputs.may_prefetch
     items = list(inputs)
     assert [item.index for item in items] == list(range(7))
@@ -199,10 +199,10 @@ def test_videos_among_pictures(tmp_path):
     assert items[3].path == clip
     assert items[3].time == pytest.approx(0.2)
     assert [read_index(item.image) for item in items[1:6]] == list(range(5))
-    again = list(inputs.since(1, 1))
+    again = list(inputs.iterate_from(1, 1))
     assert [item.index for item in again] == list(range(1, 7))
     assert [item.part for item in again] == [1] * 5 + [2]
-    late = list(Inputs(iter([image, clip, image])).since(2, 6))
+    late = list(Inputs(iter([image, clip, image])).iterate_from(2, 6))
     assert [(item.part, item.index) for item in late] == [(2, 6)]
 
 
@@ -238,7 +238,7 @@ def test_a_camera_is_live_and_is_not_opened_to_count(monkeypatch):
     monkeypatch.setattr(sources, 'read_video', lambda number: Camera())
     inputs = Inputs(0)
     assert is_video(0)
-    assert inputs.count is inputs.announced() is None
+    assert inputs.count is inputs.announced_count() is None
     assert not inputs.may_prefetch
     items = iter(inputs)
     first = next(items)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pose_backbones.inference.prefetch import prefetch
+from pose_backbones.inference.prediction_stream import prefetch
 
 
 def threads() -> list[str]:

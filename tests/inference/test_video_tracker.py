@@ -7,7 +7,7 @@ import pytest
 from pose_backbones import PoseInferencer
 from pose_backbones.inference.one_euro import OneEuroFilter
 from pose_backbones.inference.pose_result import PoseResult
-from pose_backbones.inference.video_tracker import Follower
+from pose_backbones.inference.tracking import VideoTracker
 from pose_backbones.visualization.skeleton import Skeleton
 from tests.helpers.pose_cases import estimator, picture
 from tests.helpers.video_cases import make_video
@@ -35,39 +35,39 @@ def result(index: int, people: np.ndarray, frame: int | None) -> PoseResult:
 
 
 def test_numbers_stay_with_people_that_change_places_in_the_list():
-    follower = Follower(None, smooth=False)
+    tracker = VideoTracker(None, smooth=False)
     first = np.array([(50.0, 50), (200.0, 50)])
     for frame in range(5):
         people = first + (3 * frame, 0)
         one = result(frame, people[::-1] if frame % 2 else people, frame)
         before = one.keypoints.copy()
-        follower.follow(one, part=0)
+        tracker.update(one, part=0)
         assert one.track_ids.tolist() == ([2, 1] if frame % 2 else [1, 2])
         np.testing.assert_array_equal(one.keypoints, before)
 
 
 def test_another_video_begins_anew():
-    follower = Follower([0.1, 0.1, 0.1], smooth=True)
+    tracker = VideoTracker([0.1, 0.1, 0.1], smooth=True)
     place = np.array([(50.0, 50)])
     for index, (part, frame, ids) in enumerate(
         ((0, 0, [1]), (0, 1, [1]), (None, None, [1]), (2, 0, [1]))
     ):
         one = result(index, place, frame)
-        follower.follow(one, part)
+        tracker.update(one, part)
         assert one.track_ids.tolist() == ids
     far = result(9, place + 200, 1)
-    follower.follow(far, 2)
+    tracker.update(far, 2)
     assert far.track_ids.tolist() == [2]
 
 
 def test_smoothing_is_the_one_euro_filters():
     rng = np.random.default_rng(0)
-    follower, filters = Follower(None, smooth=True), OneEuroFilter()
+    tracker, filters = VideoTracker(None, smooth=True), OneEuroFilter()
     differences = []
     for frame in range(6):
         place = np.array([(50.0, 50)]) + rng.normal(0, 2, (1, 2))
         one, plain = (result(frame, place, frame) for _ in range(2))
-        follower.follow(one, 0)
+        tracker.update(one, 0)
         expected = filters(frame / 10, plain.keypoints, np.array([1]), plain.boxes, (1,))
         np.testing.assert_allclose(one.keypoints, expected, rtol=1e-6)
         assert one.keypoints.dtype == np.float32

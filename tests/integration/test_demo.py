@@ -1,4 +1,4 @@
-"""The demo, cut short: every step of it runs, and leaves what it says."""
+"""Tests of tools/demo.sh with fewer training steps: all steps run and write their outputs."""
 
 import json
 import os
@@ -9,10 +9,12 @@ import pytest
 
 from tests.helpers.tools import ROOT, tool_env
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 
 @pytest.fixture
 def coco_folder(synthetic, tmp_path):
-    """The synthetic data under COCO's file names."""
+    """Synthetic data with the file names of COCO."""
     folder = tmp_path / 'my_coco'
     (folder / 'annotations').mkdir(parents=True)
     for split in ('train', 'val'):
@@ -35,7 +37,7 @@ def run_demo(*arguments, **env):
     )
 
 
-def test_demo_on_a_coco_folder(coco_folder, tmp_path):
+def test_demo_with_coco_directory(coco_folder, tmp_path):
     work = tmp_path / 'work'
     short = '--cfg-options train_cfg.max_iters=2 default_hooks.logger.interval=1'
     done = run_demo(coco_folder, WORK=str(work), TRAIN_OPTIONS=short)
@@ -51,8 +53,8 @@ def test_demo_on_a_coco_folder(coco_folder, tmp_path):
         assert cv2.imread(str(work / name)).size
     page = (work / 'report.html').read_text(encoding='utf-8')
     assert f'{metrics["coco/AP"]:.3f}' in page
-    assert 'loss' in page  # the training's curves
-    # Again: the finished training is not repeated.
+    assert 'loss' in page  # curves of the training run
+    # A second call does not repeat the complete training run.
     written = (work / 'iter_2.pth').stat().st_mtime_ns
     again = run_demo(coco_folder, WORK=str(work), TRAIN_OPTIONS=short)
     assert again.returncode == 0, again.stdout
@@ -60,7 +62,7 @@ def test_demo_on_a_coco_folder(coco_folder, tmp_path):
     assert (work / 'iter_2.pth').stat().st_mtime_ns == written
 
 
-def test_demo_on_a_folder_that_is_not_there(tmp_path):
+def test_demo_with_missing_directory(tmp_path):
     done = run_demo(tmp_path / 'none', WORK=str(tmp_path / 'work'))
     assert done.returncode == 2
     assert 'error: train annotations not found' in done.stdout

@@ -1,4 +1,4 @@
-"""The source distribution and the wheel: their files, and the package in an installed wheel."""
+"""Tests of the source distribution and the wheel: their files, and the installed package."""
 
 import json
 import os
@@ -22,16 +22,16 @@ print(getattr(build_meta, sys.argv[1])(sys.argv[2]))
 
 
 def run(code: str, *arguments: str, cwd: Path, path: Path | None = None) -> str:
-    """Run Python in a folder.
+    """Run Python in a directory.
 
     Args:
-        code: What to run.
-        *arguments: `sys.argv[1:]` of it.
-        cwd: The folder.
-        path: A folder to import from first.
+        code: Python code.
+        *arguments: `sys.argv[1:]` of the code.
+        cwd: Working directory.
+        path: Directory to import from first.
 
     Returns:
-        The last line of its output.
+        The last line of the output.
     """
     done = subprocess.run(
         [sys.executable, '-c', code, *arguments],
@@ -65,7 +65,7 @@ def built(tmp_path_factory) -> tuple[Path, Path]:
 
 
 def shipped() -> dict[str, bytes]:
-    """Path in the package → content, for each file that is not a module."""
+    """Return path in the package → content of all files that are not modules."""
     files = {'pose_backbones/py.typed': b''}
     for path in sorted((ROOT / 'configs').rglob('*')):
         if path.is_file() and '__pycache__' not in path.parts:

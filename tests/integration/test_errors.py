@@ -1,4 +1,4 @@
-"""Every error that a user meets: one message, status 2, nothing lost."""
+"""Tests of user errors: one message, exit status 2, and no lost files."""
 
 import json
 import os
@@ -22,12 +22,12 @@ from tests.helpers.tools import run_tool
 
 
 class _Exit(Exception):
-    """Stands for the end of the process."""
+    """Exception in place of the end of the process."""
 
 
 @pytest.fixture
 def fail(monkeypatch, capsys):
-    """Runs an entry point that must fail; returns its one line."""
+    """Function that runs a main function, which must fail, and returns the error line."""
 
     def leave(status):
         raise _Exit(status)
@@ -49,7 +49,7 @@ def fail(monkeypatch, capsys):
 
 @pytest.fixture
 def weights(tiny_config, tmp_path):
-    """A checkpoint of the tiny model, random weights."""
+    """Checkpoint of the tiny model with random weights."""
     from mmengine.config import Config
     from mmpose.registry import MODELS
     from mmpose.utils import register_all_modules
@@ -64,11 +64,11 @@ def weights(tiny_config, tmp_path):
 
 @pytest.fixture
 def data(synthetic, tmp_path):
-    """A copy of the synthetic data that a test may spoil."""
+    """Copy of the synthetic data that a test may change."""
     return shutil.copytree(synthetic, tmp_path / 'data')
 
 
-def test_missing_data_set_in_a_real_process(root, tmp_path):
+def test_missing_data_set_in_a_new_process(root, tmp_path):
     name = 'td-hm_moganet-s_8xb32-210e_coco-256x192.py'
     done = run_tool(
         'train.py',
@@ -142,7 +142,7 @@ def test_detections_of_other_images(fail, tiny_config, synthetic, weights, tmp_p
             'detection 1, of image 424242, has the image_id 424242: expected the id of an image of',
         ),
         ('{}', "holds no detections: expected COCO's results format, a list of objects with"),
-        ('[]', 'has no detections, so there is nobody to predict for'),
+        ('[]', 'has no detections, so there is nothing to predict'),
         ('[{', 'cannot read the detections'),
     ):
         boxes.write_text(content)
@@ -159,7 +159,7 @@ def test_detections_of_other_images(fail, tiny_config, synthetic, weights, tmp_p
         assert message in line
 
 
-def test_missing_checkpoint_names_its_neighbours(fail, tiny_config, weights, synthetic):
+def test_missing_checkpoint_lists_similar_files(fail, tiny_config, weights, synthetic):
     line = fail(
         test_api.main, tiny_config, weights.with_name('weihts.pth'), '--data-root', synthetic
     )
@@ -167,7 +167,7 @@ def test_missing_checkpoint_names_its_neighbours(fail, tiny_config, weights, syn
     assert 'did you mean weights.pth?' in line
 
 
-def test_truncated_checkpoint_in_a_real_process(tiny_config, weights, synthetic, tmp_path):
+def test_truncated_checkpoint_in_a_new_process(tiny_config, weights, synthetic, tmp_path):
     half = tmp_path / 'half.pth'
     content = weights.read_bytes()
     half.write_bytes(content[: len(content) // 2])
@@ -211,7 +211,9 @@ def test_checkpoint_of_another_model(fail, tiny_config, weights, synthetic, tmp_
         assert part in line
 
 
-def test_non_strict_loads_the_rest_and_lists_it(tiny_config, weights, synthetic, tmp_path):
+def test_non_strict_loads_matching_keys_and_logs_the_others(
+    tiny_config, weights, synthetic, tmp_path
+):
     content = read_checkpoint(weights)['state_dict']
     content['backbone.extra'] = torch.ones(1)
     content.pop('head.final_layer.bias')
@@ -228,7 +230,7 @@ def test_non_strict_loads_the_rest_and_lists_it(tiny_config, weights, synthetic,
                 synthetic,
                 '--work-dir',
                 work,
-                # A logger of its own: MMEngine names them by the second.
+                # A separate logger, since MMEngine names loggers by the second.
                 '--non-strict',
                 '--cfg-options',
                 'experiment_name=non_strict',
@@ -240,7 +242,7 @@ def test_non_strict_loads_the_rest_and_lists_it(tiny_config, weights, synthetic,
     assert 'missing in the file: head.final_layer.bias' in log
 
 
-def test_checkpoint_of_nothing_alike_is_refused_even_so(fail, tiny_config, synthetic, tmp_path):
+def test_non_strict_requires_matching_keys(fail, tiny_config, synthetic, tmp_path):
     path = tmp_path / 'alien.pth'
     torch.save({'state_dict': {'a.b': torch.ones(1)}}, path)
     line = fail(
@@ -307,7 +309,7 @@ def test_files_without_weights(fail, tiny_config, synthetic, tmp_path, content, 
         ('default_hooks.logger.type=LogerHook', 'default_hooks.logger: unknown hook', 'LoggerHook'),
     ],
 )
-def test_unknown_names_show_the_closest(
+def test_unknown_names_show_suggestions(
     fail, tiny_config, synthetic, tmp_path, option, place, near
 ):
     line = fail(
@@ -326,7 +328,7 @@ def test_unknown_names_show_the_closest(
     assert not (tmp_path / 'work').exists()
 
 
-def test_a_model_that_refuses_an_argument(fail, tiny_config, synthetic, tmp_path):
+def test_unknown_model_argument(fail, tiny_config, synthetic, tmp_path):
     line = fail(
         train_api.main,
         tiny_config,
@@ -341,9 +343,7 @@ def test_a_model_that_refuses_an_argument(fail, tiny_config, synthetic, tmp_path
     assert 'frozen_stages is 9: expected -1 (none)' in line
 
 
-def test_an_image_size_that_the_backbone_cannot_take(
-    fail, tiny_config, synthetic, weights, tmp_path
-):
+def test_unsupported_image_size_of_the_backbone(fail, tiny_config, synthetic, weights, tmp_path):
     config = tmp_path / 'patches.py'
     config.write_text(
         f'_base_ = {str(tiny_config)!r}\n'
@@ -354,7 +354,7 @@ def test_an_image_size_that_the_backbone_cannot_take(
     )
     line = fail(train_api.main, config, '--data-root', synthetic, '--work-dir', tmp_path / 'work')
     assert 'the input of 128x96' in line
-    assert 'does not suit the backbone' in line
+    assert 'does not fit the backbone' in line
     assert not list((tmp_path / 'work').glob('*.pth'))
     line = fail(flops_api.main, config, '--shape', '50', '64')
     assert 'cannot take an image of 50x64' in line
@@ -373,7 +373,7 @@ def test_an_image_size_that_the_backbone_cannot_take(
         ),
     ],
 )
-def test_pipelines_of_another_size_than_the_decoder(
+def test_pipeline_and_decoder_sizes_differ(
     fail, tiny_config, synthetic, weights, tmp_path, option, message
 ):
     config = Config.fromfile(str(tiny_config))
@@ -408,7 +408,7 @@ def test_pipelines_of_another_size_than_the_decoder(
         assert message in line
 
 
-def test_kernels_that_the_units_do_not_find(fail, root, synthetic, tmp_path):
+def test_too_few_kernel_sizes_for_the_units(fail, root, synthetic, tmp_path):
     name = 'td-hm_mspn-2stg_1xb8-demo_synthetic-128x96.py'
     line = fail(
         train_api.main,
@@ -446,7 +446,7 @@ def test_broken_config(fail, tmp_path):
     assert f'config unreadable: {path} (SyntaxError' in fail(train_api.main, path)
 
 
-def test_wrong_key_point_count_of_the_model(fail, tiny_config, synthetic, tmp_path):
+def test_wrong_number_of_keypoints_of_the_model(fail, tiny_config, synthetic, tmp_path):
     line = fail(
         train_api.main,
         tiny_config,
@@ -457,19 +457,19 @@ def test_wrong_key_point_count_of_the_model(fail, tiny_config, synthetic, tmp_pa
         '--cfg-options',
         'model.head.out_channels=16',
     )
-    assert 'the model predicts 16 key points' in line
+    assert 'the model predicts 16 keypoints' in line
     assert 'has 17' in line
     assert not list((tmp_path / 'work').glob('*.pth'))
 
 
-def test_wrong_key_point_count_of_the_data(fail, tiny_config, data, tmp_path):
+def test_wrong_number_of_keypoints_of_the_data(fail, tiny_config, data, tmp_path):
     path = data / 'annotations/person_keypoints_train.json'
     content = json.loads(path.read_text())
     for person in content['annotations']:
         person['keypoints'] = person['keypoints'][:-3]
     path.write_text(json.dumps(content))
     line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
-    assert 'has 16 key points a person' in line
+    assert 'has 16 keypoints per person' in line
     assert 'but CocoDataset has 17' in line
 
 
@@ -494,7 +494,7 @@ def test_unreadable_image(fail, tiny_config, data, weights, tmp_path, workers, d
     path = data / 'val' / coco.imgs[person['image_id']]['file_name']
     path.unlink()
     if damage == 'text':
-        path.write_text('no picture')
+        path.write_text('not an image')
     elif damage == 'fifo':
         os.mkfifo(path)
     elif damage == 'wide':
@@ -530,13 +530,13 @@ def _pretend_run(folder, config):
 @pytest.mark.parametrize(
     ('config', 'options', 'message'),
     [
-        ('other.py', (), 'holds the run of another config, other.py'),
-        ('other.py', ('--resume',), 'holds the run of another config'),
+        ('other.py', (), 'contains a run of another config, other.py'),
+        ('other.py', ('--resume',), 'contains a run of another config'),
         ('tiny.py', (), 'Continue it with --resume'),
         ('tiny.py', ('--resume',), 'with another model'),
     ],
 )
-def test_work_dir_that_holds_a_run(
+def test_work_dir_with_an_earlier_run(
     fail, tiny_config, synthetic, tmp_path, config, options, message
 ):
     work = tmp_path / 'work'
@@ -548,7 +548,7 @@ def test_work_dir_that_holds_a_run(
     assert sorted(p.name for p in work.iterdir()) == sorted(['iter_4.pth', config])
 
 
-def test_a_work_dir_that_is_a_file(fail, tiny_config, synthetic, tmp_path):
+def test_work_dir_that_is_a_file(fail, tiny_config, synthetic, tmp_path):
     (tmp_path / 'work').write_text('')
     line = fail(
         train_api.main, tiny_config, '--data-root', synthetic, '--work-dir', tmp_path / 'work'
@@ -559,12 +559,12 @@ def test_a_work_dir_that_is_a_file(fail, tiny_config, synthetic, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (('--out', 'results.txt'), '--out results.txt: expected a name'),
-        (('--dump', 'p.json'), '--dump p.json: expected a name that ends with'),
+        (('--out', 'results.txt'), '--out results.txt: expected a file name'),
+        (('--dump', 'p.json'), '--dump p.json: expected a file name that ends with'),
         (('--eval', 'PCKh'), '--eval PCKh: the config has no such metric, only CocoMetric'),
     ],
 )
-def test_options_that_do_not_fit(fail, tiny_config, weights, synthetic, options, message):
+def test_invalid_options(fail, tiny_config, weights, synthetic, options, message):
     line = fail(test_api.main, tiny_config, weights, '--data-root', synthetic, *options)
     assert message in line
 
@@ -576,9 +576,10 @@ def test_mixed_precision_without_a_gpu(fail, tiny_config, weights):
         assert '--amp: mixed precision needs a GPU' in line
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_mixed_precision_on_a_gpu(tiny_config, weights, synthetic, tmp_path):
-    """Scores move a little, and only a little."""
+    """Scores change, but only slightly."""
     scores = []
     for name, options in (('full', ()), ('half', ('--amp',))):
         dump = tmp_path / f'{name}.pkl'
@@ -607,7 +608,7 @@ def test_mixed_precision_on_a_gpu(tiny_config, weights, synthetic, tmp_path):
     assert 0 < abs(scores[0] - scores[1]).max() < 0.05 * abs(scores[0]).max()
 
 
-def test_resuming_from_mere_weights(fail, tiny_config, weights, synthetic, tmp_path):
+def test_resuming_from_weights_only(fail, tiny_config, weights, synthetic, tmp_path):
     line = fail(
         train_api.main,
         tiny_config,
@@ -621,18 +622,18 @@ def test_resuming_from_mere_weights(fail, tiny_config, weights, synthetic, tmp_p
     assert 'contains weights but no training state' in line
 
 
-def test_data_root_needs_a_config_that_has_one(fail, tmp_path):
+def test_data_root_requires_data_root_in_the_config(fail, tmp_path):
     path = tmp_path / 'bare.py'
     path.write_text('model = dict()\n')
     line = fail(train_api.main, path, '--data-root', tmp_path)
     assert "the config has no top-level 'data_root'" in line
 
 
-def test_data_root_needs_data_in_it(fail, tiny_config, tmp_path):
+def test_data_root_requires_paths_with_the_old_data_root(fail, tiny_config, tmp_path):
     config = tmp_path / 'elsewhere.py'
     config.write_text(f"_base_ = {str(tiny_config)!r}\ndata_root = 'none'\n")
     line = fail(train_api.main, config, '--data-root', tmp_path)
-    assert (f'--data-root {tmp_path}: no path of the config lies in its data_root, none/') in line
+    assert f'--data-root {tmp_path}: no path of the config starts with its data_root, none/' in line
 
 
 def test_resume_and_overwrite_exclude_each_other(fail, tiny_config):
@@ -641,7 +642,7 @@ def test_resume_and_overwrite_exclude_each_other(fail, tiny_config):
 
 
 @pytest.mark.parametrize('option', ['--load-from', 'init_cfg'])
-def test_overwrite_keeps_what_the_training_starts_from(
+def test_overwrite_keeps_the_initial_weights(
     fail, tiny_config, synthetic, weights, tmp_path, option
 ):
     work = tmp_path / 'work'
@@ -697,7 +698,7 @@ def test_overwrite_removes_the_earlier_run(tiny_config, synthetic, tmp_path):
     assert names == {'iter_2.pth', 'last_checkpoint', 'tiny.py', 'notes.txt', 'notes.py'}
 
 
-def test_names_of_mmpose_0_are_understood(tiny_config, weights, synthetic, tmp_path):
+def test_option_names_of_mmpose_0_x(tiny_config, weights, synthetic, tmp_path):
     content = read_checkpoint(weights)['state_dict']
     old = {name.replace('head.', 'keypoint_head.', 1): value for name, value in content.items()}
     torch.save({'state_dict': old}, tmp_path / 'old.pth')
@@ -736,7 +737,7 @@ def test_names_of_mmpose_0_are_understood(tiny_config, weights, synthetic, tmp_p
         ('pytorch', 'was not started by torchrun'),
     ],
 )
-def test_a_launcher_that_has_not_launched(
+def test_launcher_without_environment_variables(
     fail, tiny_config, synthetic, tmp_path, monkeypatch, name, expected
 ):
     for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
@@ -754,8 +755,8 @@ def test_a_launcher_that_has_not_launched(
     assert expected in line
 
 
-def test_values_can_be_set_where_there_is_none(tiny_config):
-    """As the error of a backbone's file advises: init_cfg is None there."""
+def test_cfg_options_set_entries_of_none(tiny_config):
+    """As an error message of a backbone advises; init_cfg is None in the config."""
     args = train_api.parse_args(
         [
             str(tiny_config),
@@ -773,6 +774,6 @@ def test_values_can_be_set_where_there_is_none(tiny_config):
 @pytest.mark.parametrize(
     'option', ['model.type.a=1', 'param_scheduler.9.end=1', 'param_scheduler.x=1']
 )
-def test_values_that_do_not_fit_the_config(tiny_config, fail, option):
+def test_invalid_cfg_options(tiny_config, fail, option):
     line = fail(train_api.main, tiny_config, '--cfg-options', option)
-    assert '--cfg-options do not fit the config: ' in line
+    assert '--cfg-options are not valid for the config: ' in line

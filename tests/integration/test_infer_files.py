@@ -1,4 +1,4 @@
-"""tools/infer.py: hostile files, outputs, locks and signals."""
+"""Tests of tools/infer.py: hostile files, outputs, locks and signals."""
 
 import csv
 import json
@@ -17,23 +17,23 @@ import pytest
 
 from pose_backbones.cli import infer
 from pose_backbones.errors import WorkDirError
-from pose_backbones.inference.export import JOURNAL
+from pose_backbones.inference.journal import JOURNAL
 from pose_backbones.inference.video_writer import VideoWriter
 from pose_backbones.utils import lock
 from tests.helpers.hostile_images import write_hostile
 from tests.helpers.pose_cases import model_options, picture
-from tests.helpers.tools import ROOT, small_disk, tool_env
+from tests.helpers.tools import small_disk, tool_env
 
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> list[str]:
-    """The options that choose a tiny model."""
+    """Options that select a tiny model."""
     return model_options(tmp_path_factory.mktemp('model'))
 
 
 @pytest.fixture
 def good(tmp_path) -> Path:
-    """A folder of one image."""
+    """Directory with one image."""
     folder = tmp_path / 'good'
     folder.mkdir()
     cv2.imwrite(str(folder / '1.png'), picture(1))
@@ -44,11 +44,11 @@ def journal(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()[1:]]
 
 
-def test_hostile_files_among_good_ones(model, tmp_path, capsys):
+def test_hostile_files_are_skipped(model, tmp_path, capsys):
     folder = tmp_path / 'mixed'
     folder.mkdir()
     messages = write_hostile(folder)
-    (folder / 'directory.jpg').mkdir()  # is no image, and not listed
+    (folder / 'directory.jpg').mkdir()  # not an image, and not listed
     names = [
         'good.png',
         os.fsdecode(b'bad\xff\xfename.png'),
@@ -63,8 +63,8 @@ def test_hostile_files_among_good_ones(model, tmp_path, capsys):
     assert set(errors) == set(messages)
     for name, message in messages.items():
         assert re.search(message, errors[name]), (name, errors[name])
-    found = json.loads((out / 'predictions.json').read_text())
-    assert {Path(one['file_name']).name for one in found} == set(names)
+    records = json.loads((out / 'predictions.json').read_text())
+    assert {Path(record['file_name']).name for record in records} == set(names)
     with open(
         out / 'predictions.csv', encoding='utf-8', newline='', errors='surrogateescape'
     ) as file:
@@ -102,12 +102,12 @@ SDP = b'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5
         b'\xef\xbb\xbf' + HLS,
         b"file 'secret.mp4'\n",
         b'[playlist]\n',
-        # With the sync bytes of a transport stream.
+        # With the sync bytes of an MPEG transport stream.
         b'ID3\x03G\0\0\0\0\0' + HLS + b'#' + b'G' * 2000,
     ],
 )
 @pytest.mark.parametrize('name', ['list.mp4', 'list.ts', 'list.avi'])
-def test_playlists_have_no_other_file_read(content, name, tmp_path):
+def test_playlists_read_no_other_files(content, name, tmp_path):
     from pose_backbones.errors import DatasetError
     from pose_backbones.inference.video_reader import read_video
 
@@ -122,8 +122,8 @@ def test_playlists_have_no_other_file_read(content, name, tmp_path):
         read_video(tmp_path / name)
 
 
-def test_a_playlist_at_a_url_names_no_local_file(tmp_path):
-    """FFmpeg's own rule, which this relies on."""
+def test_playlist_at_a_url_reads_no_local_files(tmp_path):
+    """The package relies on this rule of FFmpeg."""
     import functools
     import http.server
 
@@ -154,7 +154,7 @@ def test_a_playlist_at_a_url_names_no_local_file(tmp_path):
         server.shutdown()
 
 
-def test_outputs_are_tried_before_the_model_is_loaded(good, tmp_path, monkeypatch):
+def test_outputs_are_checked_before_loading_the_model(good, tmp_path, monkeypatch):
     monkeypatch.setattr(infer, 'PoseInferencer', None)
     options = [str(good), '--model', 'none', '--out']
     file = tmp_path / 'file'
@@ -181,24 +181,23 @@ with lock_directory(sys.argv[1]):
 """
 
 
-def test_one_run_at_a_time_writes_to_a_folder(good, model, tmp_path, monkeypatch):
+def test_output_directory_is_locked(server, good, model, tmp_path, monkeypatch):
     out = tmp_path / 'out'
-    monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
-    with subprocess.Popen(
-        [sys.executable, '-c', HOLD, out], env=tool_env(), cwd=ROOT, stdout=subprocess.PIPE
-    ) as holder:
-        holder.stdout.readline()
-        with pytest.raises(
-            WorkDirError,
-            match=(f'another run is writing to {out} .process {holder.pid} .*choose another --out'),
-        ):
-            infer.main([str(good), *model, '--out', str(out)])
-        holder.kill()
+    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+    holder = server.start_code(HOLD, out)
+    holder.wait_for('held')
+    with pytest.raises(
+        WorkDirError,
+        match=f'another run is writing into {out} .process {holder.pid} .*choose another --out',
+    ):
+        infer.main([str(good), *model, '--out', str(out)])
+    holder.send(signal.SIGKILL)
+    holder.wait()
     assert infer.main([str(good), *model, '--out', str(out)]) == 0
 
 
-def test_no_input_is_drawn_over(good, model, tmp_path):
-    """A run that goes on in a folder whose pictures are the inputs."""
+def test_inputs_are_not_overwritten(good, model, tmp_path):
+    """A resumed run, in a directory whose drawn images are the inputs."""
     out = tmp_path / 'out'
     options = [str(good), *model, '--out', str(out)]
     assert infer.main(options) == 0
@@ -213,7 +212,7 @@ def test_no_input_is_drawn_over(good, model, tmp_path):
     assert (good / '1.png').read_bytes() == before
 
 
-def test_a_resumed_run_removes_what_a_killed_one_has_left(good, model, tmp_path):
+def test_resumed_run_removes_partial_files(good, model, tmp_path):
     out = tmp_path / 'out'
     options = [str(good), *model, '--out', str(out)]
     assert infer.main(options) == 0
@@ -226,7 +225,7 @@ def test_a_resumed_run_removes_what_a_killed_one_has_left(good, model, tmp_path)
     assert all(path.exists() for path in mine)
 
 
-def test_no_picture_is_drawn_through_a_link(good, model, tmp_path):
+def test_images_are_not_written_through_links(good, model, tmp_path):
     out, other = tmp_path / 'out', tmp_path / 'other'
     options = [str(good), *model, '--out', str(out)]
     assert infer.main(options) == 0
@@ -267,7 +266,7 @@ def test_no_picture_is_drawn_through_a_link(good, model, tmp_path):
         '{"part": 0, "index": 0, "name": "a", "people": [], "frame": "x"}',
     ],
 )
-def test_foreign_lines_of_a_journal(good, model, tmp_path, monkeypatch, line):
+def test_invalid_journal_lines(good, model, tmp_path, monkeypatch, line):
     out = tmp_path / 'out'
     out.mkdir()
     options = [str(good), *model, '--out', str(out), '--resume']
@@ -286,18 +285,18 @@ def test_foreign_lines_of_a_journal(good, model, tmp_path, monkeypatch, line):
     assert (out / JOURNAL).read_text().endswith(f'\n{line}\n')
 
 
-def test_what_cannot_be_drawn_is_counted(good, model, tmp_path, monkeypatch, capsys):
+def test_images_that_cannot_be_drawn_are_counted(good, model, tmp_path, monkeypatch, capsys):
     def refuse(path, image):
         raise cv2.error('too large')
 
-    monkeypatch.setattr('pose_backbones.inference.annotated_outputs.write_image', refuse)
+    monkeypatch.setattr('pose_backbones.inference.export.write_image', refuse)
     out = tmp_path / 'out'
     assert infer.main([str(good), *model, '--out', str(out)]) == 1
     assert len(json.loads((out / 'predictions.json').read_text())) == 1
     assert '1 could not be drawn' in capsys.readouterr().err
 
 
-def test_a_video_is_not_written_over_the_one_of_its_sound(tmp_path):
+def test_video_output_must_differ_from_the_audio_source(tmp_path):
     path = tmp_path / 'a.mp4'
     path.write_bytes(b'mine')
     with pytest.raises(WorkDirError, match='is an input of this command'):
@@ -308,7 +307,8 @@ def test_a_video_is_not_written_over_the_one_of_its_sound(tmp_path):
 SLOW = """
 import sys, time
 from pose_backbones.inference import inputs
-from pose_backbones.cli import infer, main as cli
+from pose_backbones.cli import infer
+from pose_backbones.cli import entry_point as cli
 
 class Camera:
     '''Gives one frame, and then nothing for ever.'''
@@ -320,7 +320,7 @@ class Camera:
         yield 0, 0., np.zeros((48, 64, 3), np.uint8)
         print('waiting', flush=True)
         while True:
-            # As a call into a library that holds on for ever.
+            # Like a call into a library that never returns.
             time.sleep(600)
 
 real = inputs._read
@@ -346,43 +346,21 @@ cli.run(infer.main)
     ('kind', 'number'),
     [('file', signal.SIGTERM), ('camera', signal.SIGINT), ('load', signal.SIGTERM)],
 )
-def test_a_signal_ends_a_run_that_waits(good, model, tmp_path, kind, number):
+def test_signal_ends_a_waiting_run(server, good, model, tmp_path, kind, number):
     cv2.imwrite(str(good / '2-slow.png'), picture(1))
     out = tmp_path / 'out'
     source = ['0'] if kind == 'camera' else [str(good)]
-    with subprocess.Popen(
-        [
-            sys.executable,
-            '-W',
-            'ignore',
-            '-c',
-            SLOW,
-            kind,
-            *source,
-            *model,
-            '--out',
-            str(out),
-            '--draw',
-            'none',
-            '--batch-size',
-            '1',
-        ],
-        env=tool_env(),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as process:
-        assert process.stdout.readline() == 'waiting\n'
-        time.sleep(0.5)
-        start = time.monotonic()
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+    options = ('--out', out, '--draw', 'none', '--batch-size', '1')
+    process = server.start_code(SLOW, kind, *source, *model, *options)
+    process.wait_for('waiting')
+    time.sleep(0.5)
+    start = time.monotonic()
+    process.send(number)
+    status = process.wait()
     assert time.monotonic() - start < 20
-    assert process.returncode == 128 + number
-    assert 'Traceback' not in errors
-    lines = [line for line in errors.splitlines() if 'stopped' in line]
+    assert status == 128 + number
+    assert 'Traceback' not in process.output
+    lines = [line for line in process.output.splitlines() if 'stopped' in line]
     assert len(lines) == 1
     if kind == 'load':
         assert not out.exists() or not list(out.iterdir())
@@ -392,8 +370,8 @@ def test_a_signal_ends_a_run_that_waits(good, model, tmp_path, kind, number):
         assert not list(out.rglob('*.part'))
 
 
-def test_a_real_full_disk(good, model, tmp_path):
-    """In a process of its own; the run goes on when there is room."""
+def test_full_disk(good, model, tmp_path):
+    """A separate process; the run continues once there is free space."""
     for number in range(2, 60):
         os.link(good / '1.png', good / f'{number}.png')
     with small_disk(tmp_path / 'disk', '96k') as disk:
@@ -421,8 +399,8 @@ def test_a_real_full_disk(good, model, tmp_path):
 
 
 @pytest.mark.parametrize('encoding', ['utf-8:strict', 'ascii:strict'])
-def test_names_that_cannot_be_printed(encoding, tmp_path):
-    """A tool's last line names its output."""
+def test_unencodable_file_names(encoding, tmp_path):
+    """The last line of a tool contains the path of its output."""
     folder = tmp_path / os.fsdecode('\u00fc'.encode() + b'\xff')
     code = (
         'import sys\nfrom pose_backbones.cli.entry_point import run\n'

@@ -1,7 +1,7 @@
-"""Runs that are killed at random moments, go on, and lose nothing.
+"""Tests of runs that are killed at random times and continue without losing results.
 
-POSE_BACKBONES_KILLS is how often each kind of training is killed (1); with
-it, a table of the kills is worth `-s`.
+The environment variable POSE_BACKBONES_KILLS (default 1) is the number of kills of each training
+run. Use `-s` to print a table of the kills.
 """
 
 import json
@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from tests.helpers.processes import children, runs, start
-from tests.helpers.tools import ROOT, TINY, free_port
+from tests.helpers.processes import children, runs
+from tests.helpers.tools import ROOT, TINY, free_port, run_together
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 KILLS = int(os.environ.get('POSE_BACKBONES_KILLS', '1'))
 
@@ -38,7 +40,7 @@ train_dataloader = dict(
 
 @pytest.fixture(scope='module')
 def configs(tmp_path_factory) -> dict[str, Path]:
-    """A config by iterations and one by epochs, with drop path."""
+    """Configs that train by iterations and by epochs, with drop path."""
     folder = tmp_path_factory.mktemp('configs')
     text = TINY.format(
         root=ROOT, base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py', iters=6 + 8 * KILLS
@@ -51,14 +53,14 @@ def configs(tmp_path_factory) -> dict[str, Path]:
 
 
 def newest(work: Path) -> Path:
-    """The last checkpoint of a run that is complete."""
+    """Return the last checkpoint of a complete run."""
     return max(work.glob('[ie]*_*.pth'), key=lambda file: int(file.stem.split('_')[1]))
 
 
-def assert_same(found: Path, expected: Path) -> None:
-    """The weights and the optimizer's state, bit for bit."""
-    assert found.name == expected.name
-    one, other = read_checkpoint(found), read_checkpoint(expected)
+def assert_same(actual: Path, expected: Path) -> None:
+    """Check that weights and optimizer states are bit-identical."""
+    assert actual.name == expected.name
+    one, other = read_checkpoint(actual), read_checkpoint(expected)
     assert one['meta']['iter'] == other['meta']['iter']
     assert one['state_dict'].keys() == other['state_dict'].keys()
     for name, value in other['state_dict'].items():
@@ -74,7 +76,7 @@ def assert_same(found: Path, expected: Path) -> None:
 
 
 def row(kind: str, kill: int, after: float, where: str, work: Path) -> None:
-    """Print a line of the table of kills."""
+    """Print a row of the table of kills."""
     files = sorted(
         file.name for file in work.glob('*') if file.suffix in ('.pth', '.part', '.partial')
     )
@@ -91,7 +93,7 @@ def last_step(text: str) -> str:
 
 
 def killed_training(kind: str, begin, work: Path) -> None:
-    """Train with kills at moments of a fixed seed, until it is complete."""
+    """Train with kills at random times with a fixed seed until the run is complete."""
     moments = random.Random(20 + len(kind))
     for kill in range(KILLS + 1):
         process = begin()
@@ -111,7 +113,7 @@ def killed_training(kind: str, begin, work: Path) -> None:
 
 @pytest.fixture(scope='module')
 def trained(server, configs, synthetic, tmp_path_factory) -> dict[str, Path]:
-    """The unbroken runs."""
+    """Uninterrupted runs."""
     works = {}
     for kind, config in configs.items():
         works[kind] = tmp_path_factory.mktemp(kind) / 'work'
@@ -123,7 +125,7 @@ def trained(server, configs, synthetic, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize('kind', ['iterations', 'epochs'])
-def test_training(server, configs, trained, synthetic, tmp_path, kind):
+def test_training_after_kills(server, configs, trained, synthetic, tmp_path, kind):
     work = tmp_path / 'work'
     killed_training(
         kind,
@@ -136,22 +138,18 @@ def test_training(server, configs, trained, synthetic, tmp_path, kind):
     assert not list(work.glob('*.part*'))
 
 
-def test_training_in_two_processes(configs, synthetic, tmp_path):
-    """One of them is killed, and the launcher ends the other one."""
-    command = [
-        'bash',
-        ROOT / 'tools/dist_train.sh',
-        configs['iterations'],
-        '2',
-        '--data-root',
-        synthetic,
-        '--work-dir',
-    ]
-    unbroken = start([*command, tmp_path / 'unbroken'], tmp_path / 'unbroken.log', PORT=free_port())
+def test_training_in_two_processes_after_kills(server, configs, synthetic, tmp_path):
+    """One process is killed, and the launcher ends the other one."""
+    options = ('--data-root', synthetic, '--work-dir')
+    command = ('_launch.py', ROOT / 'tools/train.py', 1, configs['iterations'], 2, *options)
+    single = ('train.py', configs['iterations'], '--data-root', synthetic)
+    single += ('--work-dir', tmp_path / 'unbroken', '--launcher', 'pytorch')
+    for done in run_together(single, single):
+        assert done.returncode == 0, done.stdout
     moments = random.Random(3)
-    work, log = tmp_path / 'work', tmp_path / 'work.log'
+    work = tmp_path / 'work'
     for kill in range(KILLS + 1):
-        process = start([*command, work, '--resume'], log, PORT=free_port())
+        process = server.start(*command, work, '--resume', env=dict(PORT=free_port()))
         if kill < KILLS:
             process.wait_for('(train)', 'is complete')
             wait, which = moments.random() * 1.5, moments.randrange(2)
@@ -167,12 +165,11 @@ def test_training_in_two_processes(configs, synthetic, tmp_path):
                 row('one of two processes', kill + 1, wait, last_step(process.output), work)
                 continue
         assert process.wait() == 0, process.output
-    assert unbroken.wait() == 0, unbroken.output
     assert_same(newest(work), newest(tmp_path / 'unbroken'))
 
 
 def killed(process, seed: int, span: float, *texts: str) -> bool:
-    """Kill a tool after its start, or some output; whether in time."""
+    """Kill a tool some time after its start or some output; return whether it was still running."""
     while texts and process.runs() and not any(text in process.output for text in texts):
         time.sleep(0.005)
     until = time.monotonic() + random.Random(seed + 1).random() * span
@@ -183,11 +180,11 @@ def killed(process, seed: int, span: float, *texts: str) -> bool:
         return False
     process.send(signal.SIGKILL, group=True)
     status = process.wait()
-    assert status in (0, -signal.SIGKILL)  # it may have ended just then
+    assert status in (0, -signal.SIGKILL)  # it may have ended before the signal
     return status != 0
 
 
-def test_testing(server, configs, trained, synthetic, tmp_path):
+def test_test_tool_after_kills(server, configs, trained, synthetic, tmp_path):
     checkpoint = newest(trained['iterations'])
     out, dump = tmp_path / 'm.json', tmp_path / 'd.pkl'
 
@@ -220,7 +217,7 @@ def test_testing(server, configs, trained, synthetic, tmp_path):
     assert (out.read_bytes(), dump.read_bytes()) == expected
 
 
-def test_inferring(server, configs, trained, synthetic, tmp_path):
+def test_inference_after_kills(server, configs, trained, synthetic, tmp_path):
     command = [
         'infer.py',
         synthetic / 'val',
@@ -244,7 +241,7 @@ def test_inferring(server, configs, trained, synthetic, tmp_path):
         if killed(server.start(*command, work, *resume), kill, 1.0):
             row('infer', kill + 1, time.monotonic() - began, '', work)
         elif (work / 'predictions.json').is_file():
-            shutil.rmtree(work)  # it was complete: from the start
+            shutil.rmtree(work)  # it was complete: start again
     resume = ['--resume'] if (work / 'journal.jsonl').is_file() else []
     process = server.start(*command, work, *resume)
     assert process.wait() == 0, process.output
@@ -252,7 +249,7 @@ def test_inferring(server, configs, trained, synthetic, tmp_path):
         assert (work / name).read_bytes() == (unbroken / name).read_bytes()
 
 
-def test_reporting(server, trained, synthetic, tmp_path):
+def test_report_after_kills(server, trained, synthetic, tmp_path):
     work = shutil.copytree(trained['epochs'], tmp_path / 'run')
     page = tmp_path / 'page.html'
     truth = synthetic / 'annotations/person_keypoints_val.json'

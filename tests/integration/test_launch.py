@@ -1,4 +1,4 @@
-"""Starting processes: what is refused, and with which command line."""
+"""Tests of launching processes: arguments, errors and signals."""
 
 import os
 import signal
@@ -12,11 +12,13 @@ import torch
 from pose_backbones.cli import launch
 from pose_backbones.engine import distributed
 from pose_backbones.errors import ConfigError, LaunchError
-from tests.helpers.processes import Process, children, runs, start
+from tests.helpers.processes import Process, children, runs
 from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
 
+pytestmark = pytest.mark.slow
 
-def test_torchrun_gets_the_nodes_from_the_environment(monkeypatch):
+
+def test_torchrun_arguments_from_environment_variables(monkeypatch):
     for name, value in dict(
         NNODES='3', NODE_RANK='2', PORT='29001', MASTER_ADDR='10.0.0.7'
     ).items():
@@ -38,12 +40,12 @@ def test_torchrun_gets_the_nodes_from_the_environment(monkeypatch):
 @pytest.mark.parametrize(
     ('name', 'value', 'message'),
     [
-        ('NNODES', '0', 'NNODES=0: expected a whole number of at least 1'),
+        ('NNODES', '0', 'NNODES=0: expected an integer of at least 1'),
         ('NODE_RANK', '1', 'NODE_RANK=1 of NNODES=1'),
         ('PORT', 'auto', 'PORT=auto'),
     ],
 )
-def test_numbers_that_make_no_sense(monkeypatch, name, value, message):
+def test_invalid_environment_variables(monkeypatch, name, value, message):
     monkeypatch.setenv(name, value)
     with pytest.raises(LaunchError, match=message):
         launch.torchrun_arguments('train.py', 1, [])
@@ -57,12 +59,12 @@ def test_more_processes_than_gpus(monkeypatch):
         distributed.check_devices(3)
 
 
-def test_more_processes_than_gpus_in_a_real_process():
+def test_more_processes_than_gpus_in_a_new_process():
     code = (
         'import sys, torch\n'
         'torch.cuda.is_available = lambda: True\n'
         'torch.cuda.device_count = lambda: 1\n'
-        'from pose_backbones.cli import cli, launch\n'
+        'from pose_backbones.cli import launch, main as cli\n'
         'sys.argv = ["launch", "tools/train.py", "1", "config.py", "8"]\n'
         'cli.run(launch.main)\n'
     )
@@ -81,7 +83,7 @@ def test_more_processes_than_gpus_in_a_real_process():
 
 
 @pytest.mark.parametrize('processes', ['0', 'two', '-1'])
-def test_processes_that_are_no_number(processes):
+def test_invalid_number_of_processes(processes):
     with pytest.raises(LaunchError, match=f"'{processes}' processes"):
         launch.main(['tools/train.py', '1', 'config.py', processes])
 
@@ -93,13 +95,13 @@ def test_processes_that_are_no_number(processes):
         (['tools/test.py', '2', 'c.py', 'w.pth'], 'dist_test.sh CONFIG CHECKPOINT GPUS'),
     ],
 )
-def test_too_few_arguments_show_the_usage(arguments, usage):
+def test_missing_arguments_show_usage(arguments, usage):
     with pytest.raises(ConfigError, match=usage):
         launch.main(arguments)
 
 
 @pytest.mark.parametrize('name', ['slurm_train.sh', 'slurm_test.sh'])
-def test_slurm_scripts_show_their_usage(name):
+def test_slurm_scripts_show_usage(name):
     done = run_tool(name, 'partition')
     assert done.returncode == 2
     assert f'usage: {name} PARTITION JOB CONFIG' in done.stdout
@@ -132,19 +134,15 @@ run(main)
 
 
 @pytest.fixture
-def launched(tmp_path):
-    """Starts two processes of a small tool; gives them when they run."""
+def launched(server, tmp_path):
+    """Function that launches two processes of a small tool and returns them once they run."""
     script, temporary = tmp_path / 'worker.py', tmp_path / 'tmp'
     script.write_text(WORKER)
     temporary.mkdir()
 
     def launch_two(*arguments) -> tuple[Process, list[int]]:
-        process = start(
-            [sys.executable, ROOT / 'tools/_launch.py', script, 0, 2, *arguments],
-            tmp_path / 'log.txt',
-            PORT=free_port(),
-            TMPDIR=str(temporary),
-        )
+        env = dict(PORT=free_port(), TMPDIR=str(temporary))
+        process = server.start('_launch.py', script, 0, 2, *arguments, env=env)
         if arguments[0] == 'error':
             return process, []
         process.wait_for('together')
@@ -158,7 +156,7 @@ def launched(tmp_path):
 
 
 @pytest.mark.parametrize(('number', 'group'), [(signal.SIGINT, True), (signal.SIGTERM, False)])
-def test_a_signal_ends_all_processes_with_one_line(launched, number, group):
+def test_signal_ends_all_processes_with_one_message(launched, number, group):
     process, workers = launched('go')
     process.send(number, group)
     assert process.wait() == 128 + number
@@ -168,7 +166,7 @@ def test_a_signal_ends_all_processes_with_one_line(launched, number, group):
 
 
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_that_was_ended_is_named(launched, number):
+def test_killed_process_is_named(launched, number):
     process, workers = launched('go')
     os.kill(workers[1], number)
     assert process.wait() == 128 + number
@@ -179,18 +177,18 @@ def test_a_process_that_was_ended_is_named(launched, number):
     assert not any(map(runs, workers))
 
 
-def test_a_process_that_does_not_answer_is_named(launched):
+def test_unresponsive_process_is_named(launched):
     process, workers = launched('go')
     os.kill(workers[1], signal.SIGSTOP)
     assert process.wait() == 3
     assert process.said() == [
-        f'error: rank 1 (process {workers[1]}) did not answer in time; step 7 is saved'
+        f'error: rank 1 (process {workers[1]}) did not respond in time; step 7 is saved'
     ]
     assert 'Traceback' not in process.output
     assert not any(map(runs, workers))
 
 
-def test_errors_are_said_once_each(launched):
+def test_each_error_is_printed_once(launched):
     process, _ = launched('error', 'all')
     assert process.wait() == 2
     assert process.said() == ['error: wrong in all']
@@ -199,25 +197,22 @@ def test_errors_are_said_once_each(launched):
     assert 1 <= len(set(process.said())) == len(process.said())
 
 
-def test_the_processes_of_a_killed_launcher_end(tiny_config, synthetic, tmp_path):
+def test_processes_end_with_a_killed_launcher(server, tiny_config, synthetic, tmp_path):
     (tmp_path / 'tmp').mkdir()
-    process = start(
-        [
-            'bash',
-            ROOT / 'tools/dist_train.sh',
-            tiny_config,
-            2,
-            '--data-root',
-            synthetic,
-            '--work-dir',
-            tmp_path / 'work',
-            '--cfg-options',
-            'train_cfg.max_iters=2000',
-            'train_dataloader.num_workers=1',
-        ],
-        tmp_path / 'log.txt',
-        PORT=free_port(),
-        TMPDIR=str(tmp_path / 'tmp'),
+    process = server.start(
+        '_launch.py',
+        ROOT / 'tools/train.py',
+        1,
+        tiny_config,
+        2,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        'train_cfg.max_iters=2000',
+        'train_dataloader.num_workers=1',
+        env=dict(PORT=free_port(), TMPDIR=str(tmp_path / 'tmp')),
     )
     process.wait_for('Saving checkpoint at 2 ')
     workers = children(process.pid)

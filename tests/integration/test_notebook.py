@@ -1,4 +1,4 @@
-"""The notebook runs as it stands, in a kernel of its own."""
+"""Tests of the notebook, which runs unchanged in a new kernel."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 
 @pytest.fixture(scope='module')
 def executed(tmp_path_factory):
-    """The notebook with its outputs; weights from nothing."""
+    """The executed notebook, with random weights."""
     nbformat = pytest.importorskip('nbformat')
     client = pytest.importorskip('nbclient')
     folder = tmp_path_factory.mktemp('notebook')
@@ -41,7 +41,7 @@ def outputs(notebook, kind: str) -> list:
     ]
 
 
-def test_no_cell_complains(executed):
+def test_cells_have_no_errors_or_warnings(executed):
     assert not outputs(executed, 'error')
     assert not [
         output.text
@@ -50,12 +50,12 @@ def test_no_cell_complains(executed):
     ]
 
 
-def test_every_picture_is_shown(executed):
+def test_all_images_are_shown(executed):
     shown = [output for output in outputs(executed, 'display_data') if 'image/png' in output.data]
     assert len(shown) == 4
 
 
-def test_numbers_are_printed(executed):
+def test_keypoints_are_printed(executed):
     text = ''.join(output.text for output in outputs(executed, 'stream') if output.name == 'stdout')
     lines = [line.split() for line in text.splitlines()]
     joints = {

@@ -1,4 +1,4 @@
-"""No tool that writes files overwrites an input, or anything unasked."""
+"""Tests that no tool overwrites inputs, or other files without --overwrite."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def case(tmp_path) -> Path:
-    """A folder: photographs, annotations, results, logs of a run."""
+    """Directory with photographs, annotations, results, and logs of a run."""
     folder = tmp_path / 'case'
     (folder / 'photographs').mkdir(parents=True)
     names = ['nose', 'left_eye', 'right_eye']
@@ -77,8 +77,8 @@ def draw(case: Path, out, *more: str) -> None:
     )
 
 
-def test_photographs_are_not_drawn_over(case, monkeypatch):
-    """Whatever their folder is called."""
+def test_photographs_are_not_overwritten(case, monkeypatch):
+    """For any name of their directory."""
     photographs = case / 'photographs'
     before = content(case)
     (case / 'link').symlink_to(photographs)
@@ -103,8 +103,8 @@ def test_photographs_are_not_drawn_over(case, monkeypatch):
     assert after == before
 
 
-def test_pictures_of_others_are_kept(case):
-    """Also a photograph that no annotation names, in the folder of images."""
+def test_other_images_are_kept(case):
+    """This includes a photograph in the image directory that is not in the annotations."""
     out = case / 'out'
     draw(case, out)
     before = content(out)
@@ -112,8 +112,7 @@ def test_pictures_of_others_are_kept(case):
     (out / '2.jpg').write_bytes(b'mine')
     with pytest.raises(
         WorkDirError,
-        match='1.jpg is there already, and more: '
-        'choose another folder, or replace the pictures with',
+        match='1.jpg already exists, and more: choose another folder, or replace the files with',
     ):
         draw(case, out)
     assert (out / '2.jpg').read_bytes() == b'mine'
@@ -131,7 +130,7 @@ def test_pictures_of_others_are_kept(case):
         draw(case, case / 'new', '--overwrite')
 
 
-def test_images_that_differ_in_endings_are_drawn_apart(case):
+def test_images_with_different_suffixes_have_separate_outputs(case):
     truth = json.loads((case / 'truth.json').read_text())
     shutil.move(case / 'photographs/2.jpg', case / 'photographs/1.png')
     (case / 'photographs/a').mkdir()
@@ -144,7 +143,7 @@ def test_images_that_differ_in_endings_are_drawn_apart(case):
 
 
 def outputs(case: Path):
-    """Each tool: how to call it with an output, and the inputs."""
+    """Tool → function that calls it with an output, and its inputs."""
     truth, results = case / 'truth.json', case / 'results.json'
     return {
         'report': (
@@ -168,14 +167,14 @@ def outputs(case: Path):
 
 
 @pytest.mark.parametrize('tool', ['report', 'plot_training', 'make_dataset_info'])
-def test_files_are_replaced_when_asked_and_inputs_never(case, tool, tmp_path, capsys):
+def test_overwrite_replaces_outputs_but_not_inputs(case, tool, tmp_path, capsys):
     call, suffix, inputs = outputs(case)[tool]
     out = tmp_path / f'new/out{suffix}'
     call(out)
     written = out.read_bytes()
     assert len(written) > 500
     out.write_text('mine')
-    with pytest.raises(WorkDirError, match='is there already|already exists'):
+    with pytest.raises(WorkDirError, match='already exists'):
         call(out)
     assert out.read_text() == 'mine'
     call(out, '--overwrite')
@@ -192,8 +191,8 @@ def test_files_are_replaced_when_asked_and_inputs_never(case, tool, tmp_path, ca
 
 
 @pytest.mark.parametrize('tool', ['report', 'plot_training', 'make_dataset_info', 'draw_results'])
-def test_outputs_that_cannot_be_written(case, tool, tmp_path, monkeypatch):
-    """Are one error before anything is read."""
+def test_unwritable_outputs_raise(case, tool, tmp_path, monkeypatch):
+    """The error is raised before any file is read."""
     if tool == 'draw_results':
         call, suffix = (lambda out: draw(case, out)), ''
     else:
@@ -202,17 +201,17 @@ def test_outputs_that_cannot_be_written(case, tool, tmp_path, monkeypatch):
     os.symlink(tmp_path / f'loop{suffix}', tmp_path / f'loop{suffix}')
     os.mkfifo(tmp_path / f'fifo{suffix}')
     before = sorted(tmp_path.rglob('*'))
-    monkeypatch.setattr(json, 'loads', None)  # nothing is read
+    monkeypatch.setattr(json, 'loads', None)  # no file is read
     for out, message in (
         (tmp_path / f'file/x{suffix}', 'file is not a directory'),
-        (tmp_path / f'loop{suffix}', 'symbolic links|is there already|already exists'),
+        (tmp_path / f'loop{suffix}', 'symbolic links|already exists'),
         (f'/proc/none/x{suffix}', 'cannot create a directory in /proc'),
         (
             tmp_path
             / ('n' * 250 + '/' * (not suffix) + 'nnnnnn' + suffix if suffix else 'n' * 256),
             'File name too long',
         ),
-        (tmp_path / f'fifo{suffix}', 'named pipe|is a file|is there already|already exists'),
+        (tmp_path / f'fifo{suffix}', 'named pipe|is a file|already exists'),
     ):
         with pytest.raises(WorkDirError, match=message):
             call(out)
@@ -221,13 +220,13 @@ def test_outputs_that_cannot_be_written(case, tool, tmp_path, monkeypatch):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A real file system of 64 KiB, which is full but for 8."""
+    """Directory on a disk of 64 KiB with 8 KiB of free space."""
     with small_disk(tmp_path / 'small', '64k') as folder:
         yield folder
 
 
 @pytest.mark.parametrize('tool', ['report', 'plot_training', 'draw_results'])
-def test_a_full_disk_leaves_what_was_there(case, tool, disk):
+def test_full_disk_keeps_earlier_files(case, tool, disk):
     if tool == 'draw_results':
         out = disk / 'out'
         out.mkdir()
@@ -248,7 +247,7 @@ def test_a_full_disk_leaves_what_was_there(case, tool, disk):
     assert {name: after[name] for name in before} == before
 
 
-def test_the_picture_demo(case, tmp_path):
+def test_image_demo_keeps_inputs(case, tmp_path):
     out = tmp_path / 'out'
     options = [
         'none.py',
@@ -272,22 +271,22 @@ def test_the_picture_demo(case, tmp_path):
 
 @pytest.mark.parametrize('option', ['--vis-out-dir', '--pred-out-dir'])
 @pytest.mark.parametrize('single', [False, True])
-def test_mmposes_demo(case, tmp_path, option, single):
+def test_mmpose_demo_keeps_inputs(case, tmp_path, option, single):
     photographs = case / 'photographs'
     if option == '--pred-out-dir':
         (photographs / '2.json').write_text('mine')
     source = photographs / '2.jpg' if single else photographs
     (tmp_path / 'link').symlink_to(photographs)
     for folder in (photographs, tmp_path / 'link'):
-        with pytest.raises(WorkDirError, match='is there already and would be overwritten'):
+        with pytest.raises(WorkDirError, match='already exists and would be overwritten'):
             inferencer_demo.check_outputs([str(source), '--pose2d', 'x', f'{option}={folder}'])
     inferencer_demo.check_outputs([str(source), option, str(tmp_path / 'new'), '--pose2d', 'x'])
     with pytest.raises(WorkDirError, match='no directory'):
         inferencer_demo.check_outputs([str(source), option, str(case / 'truth.json/x')])
 
 
-def test_a_synthetic_set_stays_in_its_folder(tmp_path):
-    """Its folder of images was replaced by a link to photographs."""
+def test_synthetic_data_set_does_not_follow_links(tmp_path):
+    """Its image directory was replaced by a link to a directory of photographs."""
     out, photographs = tmp_path / 'set', tmp_path / 'photographs'
     make_synthetic_coco(out, 1, 1, image_size=(64, 64))
     shutil.move(out / 'val', photographs)
@@ -298,8 +297,8 @@ def test_a_synthetic_set_stays_in_its_folder(tmp_path):
     assert content(photographs) == before
 
 
-def test_a_figure_has_a_known_format(case, tmp_path):
-    with pytest.raises(ConfigError, match=r'--out .*\.jpg: expected a name'):
+def test_unknown_figure_format_raises(case, tmp_path):
+    with pytest.raises(ConfigError, match=r'--out .*\.jpg: expected a file name'):
         curves.main([str(case / 'run'), '--out', str(tmp_path / 'a.jpg')])
     for suffix in ('.svg', '.pdf'):
         curves.main([str(case / 'run'), '--out', str(tmp_path / f'a{suffix}')])
@@ -322,7 +321,7 @@ def test_a_figure_has_a_known_format(case, tmp_path):
         '{"step',
     ],
 )
-def test_logs_of_something_else(case, line):
+def test_logs_of_other_programs_raise(case, line):
     log = case / 'run/20240101_000000/vis_data/scalars.json'
     log.write_text(f'{log.read_text()}{line}\n')
     with pytest.raises(

@@ -1,9 +1,8 @@
-"""Resuming treats a checkpoint as data: what is refused, and what is said."""
+"""Tests of resuming: invalid checkpoints raise an error, and differences log a warning."""
 
 import copy
 import math
-import subprocess
-import sys
+import signal
 
 import numpy as np
 import pytest
@@ -19,20 +18,19 @@ from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import CheckpointError, ConfigError, WorkDirError
 from pose_backbones.preflight import check_work_dir
 from pose_backbones.utils import lock
-from tests.helpers.tools import ROOT, tool_env
 from tests.helpers.toy_runs import ToyData, toy_config, train_toy, with_validation
 
 
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory):
-    """A checkpoint in the middle of a run."""
+    """Checkpoint from the middle of a run."""
     work = tmp_path_factory.mktemp('saved')
     train_toy(work, randomness=dict(seed=3))
     return work / 'iter_4.pth'
 
 
 def state_of(runner: PoseRunner) -> list:
-    """Everything that a resume may change."""
+    """Return the state that resuming may change."""
     return copy.deepcopy(
         [
             runner.iter,
@@ -48,7 +46,7 @@ def state_of(runner: PoseRunner) -> list:
 
 @pytest.fixture(scope='module')
 def runner(tmp_path_factory):
-    """A runner that is ready to resume."""
+    """Runner that is ready to resume."""
     runner = PoseRunner.from_cfg(toy_config(tmp_path_factory.mktemp('work')))
     runner.train_loop  # noqa: B018  (it is built now)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
@@ -73,7 +71,7 @@ def put(content: dict, place: str, value) -> None:
 NAN = math.nan
 BUFFER = HistoryBuffer([1.0], [1])
 BUFFER._log_history = np.zeros((2, 2))
-#: place, value, what the error names
+#: entry, value, expected part of the message
 REFUSED = [
     ('meta', None, 'meta is None'),
     ('meta', [1], r'meta is \[1\]'),
@@ -162,8 +160,8 @@ REFUSED = [
     REFUSED,
     ids=[f'{number}-{place}' for number, (place, *_) in enumerate(REFUSED)],
 )
-def test_what_is_refused(runner, saved, tmp_path, place, value, message):
-    """One error that names the entry, and the run is as it was."""
+def test_invalid_checkpoint_entries_raise(runner, saved, tmp_path, place, value, message):
+    """The error names the entry, and the runner is unchanged."""
     content = read_checkpoint(saved)
     if place.startswith('message_hub/log_scalars/'):
         content['message_hub']['log_scalars']['train/loss'] = value
@@ -179,8 +177,8 @@ def test_what_is_refused(runner, saved, tmp_path, place, value, message):
     assert str(after) == str(before)
 
 
-def test_tensors_of_an_optimizer_are_its_own():
-    """A file may have views of one storage, which a step would write to."""
+def test_optimizer_tensors_do_not_share_storage():
+    """A file may contain views of one storage, which an optimizer step would change together."""
     one = torch.ones(3)
     state = copy_tensors(
         {'state': {0: {'exp_avg': one, 'exp_avg_sq': one, 'wide': one[:1].expand(4)}}}
@@ -193,8 +191,8 @@ def test_tensors_of_an_optimizer_are_its_own():
     assert wide.tolist() == [1, 7, 1, 1]
 
 
-def test_text_of_a_config_is_not_run(saved, tmp_path):
-    """Neither at once, nor from the next checkpoint by MMPose."""
+def test_config_text_is_not_executed(saved, tmp_path):
+    """Neither when resuming, nor when MMPose reads the next checkpoint."""
     mark = tmp_path / 'mark'
     code = f"__import__('pathlib').Path({str(mark)!r}).touch()"
     content = read_checkpoint(saved)
@@ -210,25 +208,25 @@ def test_text_of_a_config_is_not_run(saved, tmp_path):
 
 @pytest.fixture
 def report(monkeypatch) -> list[str]:
-    """The warnings of a runner."""
-    found = []
+    """Warnings that a runner logs."""
+    warnings = []
     resume = PoseRunner.resume
 
     def watched(self, *args, **kwargs):
-        monkeypatch.setattr(self.logger, 'warning', found.append)
+        monkeypatch.setattr(self.logger, 'warning', warnings.append)
         resume(self, *args, **kwargs)
 
     monkeypatch.setattr(PoseRunner, 'resume', watched)
-    return found
+    return warnings
 
 
-def test_nothing_is_reported_without_a_difference(saved, tmp_path, report):
+def test_equal_settings_log_no_warning(saved, tmp_path, report):
     train_toy(tmp_path, resume=saved, randomness=dict(seed=3))
     assert report == []
 
 
-def test_settings_that_are_not_the_configs(saved, tmp_path, report):
-    """Each is listed once with both values, and the checkpoint's is used."""
+def test_different_settings_log_a_warning(saved, tmp_path, report):
+    """Each difference is listed once with both values, and that of the checkpoint is used."""
     runner = train_toy(
         tmp_path,
         resume=saved,
@@ -254,7 +252,7 @@ def test_settings_that_are_not_the_configs(saved, tmp_path, report):
         assert torch.equal(runner.model.state_dict()[name], value), name
 
 
-def test_another_optimizer_or_schedule_does_not_fit(saved, tmp_path):
+def test_another_optimizer_or_schedule_raises(saved, tmp_path):
     with pytest.raises(CheckpointError, match='momentum'):
         train_toy(
             tmp_path, resume=saved, optim_wrapper__optimizer=dict(type='SGD', lr=0.01, momentum=0.9)
@@ -267,7 +265,7 @@ def test_another_optimizer_or_schedule_does_not_fit(saved, tmp_path):
         )
 
 
-def test_a_best_checkpoint_is_not_resumed(tmp_path):
+def test_best_checkpoint_is_not_resumed(tmp_path):
     train_toy(
         tmp_path,
         train_cfg__max_iters=4,
@@ -282,8 +280,8 @@ def test_a_best_checkpoint_is_not_resumed(tmp_path):
     assert f'--load-from {best}' in str(caught.value)
 
 
-def test_the_seed_is_known_when_the_data_loader_is_built(tmp_path):
-    """A run without a fixed seed goes on in the order of its first part."""
+def test_seed_is_restored_before_the_dataloader_is_built(tmp_path):
+    """A run without a fixed seed continues with the sample order of its first part."""
     straight = train_toy(tmp_path)
     for number in (6, 8):
         (tmp_path / f'iter_{number}.pth').unlink()
@@ -304,8 +302,8 @@ INFO = dict(
 )
 
 
-def test_the_same_data_set_is_not_reported(tmp_path, report, monkeypatch):
-    """Arrays are compared by value, empty ones too."""
+def test_same_data_set_logs_no_warning(tmp_path, report, monkeypatch):
+    """Arrays are compared by value, including empty arrays."""
     monkeypatch.setattr(
         ToyData, '__init__', lambda self: setattr(self, 'metainfo', copy.deepcopy(INFO))
     )
@@ -327,7 +325,7 @@ def test_the_same_data_set_is_not_reported(tmp_path, report, monkeypatch):
         ('empty', np.zeros((1, 2)), 'empty: checkpoint'),
     ],
 )
-def test_another_data_set_is_reported(tmp_path, report, monkeypatch, key, value, line):
+def test_another_data_set_logs_a_warning(tmp_path, report, monkeypatch, key, value, line):
     infos = [INFO, {**INFO, key: value}]
     monkeypatch.setattr(
         ToyData, '__init__', lambda self: setattr(self, 'metainfo', copy.deepcopy(infos[0]))
@@ -340,7 +338,7 @@ def test_another_data_set_is_reported(tmp_path, report, monkeypatch, key, value,
 
 
 def schedules() -> list:
-    """A config of each schedule, for eight iterations."""
+    """Return a config with a schedule for eight iterations."""
     common = dict(by_epoch=False, begin=0, end=8)
     return [
         dict(type='ConstantLR', factor=0.5, **common),
@@ -371,8 +369,8 @@ def schedules() -> list:
 
 
 @pytest.mark.parametrize('schedule', schedules(), ids=lambda schedule: schedule['type'])
-def test_each_schedule_goes_on(tmp_path, report, schedule):
-    """The learning rates of a resumed run are those of an unbroken one."""
+def test_schedules_are_resumed(tmp_path, report, schedule):
+    """A resumed run has the learning rates of an uninterrupted run."""
     options = dict(param_scheduler=[schedule], randomness=dict(seed=1))
     if 'Plateau' in schedule['type']:
         options.update(with_validation(interval=3))
@@ -412,7 +410,7 @@ def test_each_schedule_goes_on(tmp_path, report, schedule):
     ],
     ids=lambda wrapper: wrapper['optimizer']['type'],
 )
-def test_each_optimizer_goes_on(tmp_path, report, wrapper):
+def test_optimizers_are_resumed(tmp_path, report, wrapper):
     options = dict(randomness=dict(seed=1), optim_wrapper={**wrapper, '_delete_': True})
     train_toy(tmp_path / 'straight', **options)
     train_toy(tmp_path / 'work', resume=tmp_path / 'straight/iter_4.pth', **options)
@@ -425,10 +423,10 @@ def test_each_optimizer_goes_on(tmp_path, report, wrapper):
 
 
 class Scaled(OptimWrapper):
-    """Saves what mixed precision saves."""
+    """Optimizer wrapper that saves the state of mixed precision."""
 
     def state_dict(self) -> dict:
-        """With the scale of the loss."""
+        """Return the state, including the loss scale."""
         return dict(super().state_dict(), loss_scaler=dict(scale=65536.0, _growth_tracker=3))
 
 
@@ -441,7 +439,7 @@ class Scaled(OptimWrapper):
         (5, 'loss_scaler is 5'),
     ],
 )
-def test_the_scale_of_mixed_precision(scaler, message):
+def test_loss_scale_of_mixed_precision(scaler, message):
     wrapper = Scaled(torch.optim.Adam(torch.nn.Linear(2, 1).parameters()))
     state = wrapper.state_dict()
     assert check_optimizer(wrapper, state, 'x.pth', 0) == []
@@ -449,8 +447,8 @@ def test_the_scale_of_mixed_precision(scaler, message):
         check_optimizer(wrapper, {**state, 'loss_scaler': scaler}, 'x.pth', 0)
 
 
-def test_several_optimizers():
-    """Each state belongs to the optimizer of its name."""
+def test_multiple_optimizers():
+    """Each state is loaded into the optimizer with its name."""
 
     def build(**lrs: float) -> OptimWrapperDict:
         model = torch.nn.Linear(2, 1)
@@ -480,8 +478,8 @@ def test_several_optimizers():
 EMA = dict(custom_hooks=[dict(type='EMAHook')])
 
 
-def test_averaged_weights(tmp_path, report):
-    """They go on; a config without them is told that it takes them."""
+def test_ema_weights_are_resumed(tmp_path, report):
+    """Averaged weights are resumed; for a config without EMA, a warning says that it uses them."""
     options = dict(randomness=dict(seed=1), **EMA)
     train_toy(tmp_path / 'straight', **options)
     middle = tmp_path / 'straight/iter_4.pth'
@@ -501,8 +499,8 @@ def test_averaged_weights(tmp_path, report):
         train_toy(tmp_path / 'third', resume=tmp_path / 'changed.pth', **options)
 
 
-def test_functions_are_not_saved(tmp_path):
-    """Values of hooks that are no data are left out of the file."""
+def test_hook_attributes_without_plain_data_are_not_saved(tmp_path):
+    """Hook attributes that are not plain data are not saved."""
     cfg = toy_config(tmp_path, train_cfg__max_iters=2)
     runner = PoseRunner.from_cfg(cfg)
     runner.message_hub.update_info('what', len)
@@ -513,8 +511,8 @@ def test_functions_are_not_saved(tmp_path):
     assert info['path'] == str(tmp_path)
 
 
-def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes, report):
-    """What `--resume` does in an empty, a whole and a damaged work dir."""
+def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, report):
+    """`--resume` with an empty, a complete and a damaged work dir."""
     work = tmp_path / 'work'
 
     def train(*options: str, iters: int = 2) -> int:
@@ -546,7 +544,7 @@ def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes, report
         )
     assert not work.exists()
     assert train('--resume') == 0
-    assert f'{work} holds no checkpoint to resume: a new training' in (notes.text)
+    assert f'No checkpoint to resume in {work}: starting a new run' in notes.text
     assert (work / 'last_checkpoint').read_text() == 'iter_2.pth'
     assert {file.name for file in work.iterdir() if file.is_file()} == {
         'iter_2.pth',
@@ -554,7 +552,7 @@ def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes, report
         'tiny.py',
     }
     before = (work / 'iter_2.pth').read_bytes()
-    assert train('--resume') == 0  # is complete
+    assert train('--resume') == 0  # the run is complete
     with pytest.raises(
         CheckpointError, match='iter 2, after the end of the training, train_cfg.max_iters=1'
     ):
@@ -564,7 +562,7 @@ def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes, report
         train('--resume', tmp_path / 'weights.pth', iters=4)
     assert (work / 'iter_2.pth').read_bytes() == before
 
-    # The config asks for a longer schedule with another rate.
+    # The config has a longer schedule with another learning rate.
     train_api.main(
         [
             str(tiny_config),
@@ -595,8 +593,8 @@ def test_the_options_of_the_tool(tiny_config, synthetic, tmp_path, notes, report
         train('--resume', iters=6)
 
 
-def test_the_config_in_a_work_dir_is_not_run(tiny_config, tmp_path):
-    """It is compared with the one that is trained, as data."""
+def test_config_in_the_work_dir_is_not_executed(tiny_config, tmp_path):
+    """It is parsed and compared with the config of the new run."""
     work, mark = tmp_path / 'work', tmp_path / 'mark'
     cfg = load_config(str(tiny_config))
     cfg.work_dir = str(work)
@@ -613,8 +611,10 @@ def test_the_config_in_a_work_dir_is_not_run(tiny_config, tmp_path):
     assert not mark.exists()
 
 
-def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path, monkeypatch):
-    """It is refused while the first one trains, and changes nothing."""
+def test_second_run_in_the_same_work_dir_raises(
+    server, tiny_config, synthetic, tmp_path, monkeypatch
+):
+    """It raises an error while the first run is training, and changes no files."""
     work = tmp_path / 'work'
     arguments = [
         str(tiny_config),
@@ -626,27 +626,18 @@ def test_a_second_run_of_the_tool(tiny_config, synthetic, tmp_path, monkeypatch)
     ]
     work.mkdir()
     (work / 'iter_2.pth').write_bytes(b'of the first run')
-    holder = subprocess.Popen(
-        [
-            sys.executable,
-            '-c',
-            'import sys, time\n'
-            'from pose_backbones.utils.lock import lock_directory\n'
-            'with lock_directory(sys.argv[1]):\n print(1, flush=True)\n'
-            ' time.sleep(100)',
-            str(work),
-        ],
-        cwd=ROOT,
-        env=tool_env(),
-        stdout=subprocess.PIPE,
-        text=True,
+    holder = server.start_code(
+        'import sys, time\n'
+        'from pose_backbones.utils.lock import lock_directory\n'
+        'with lock_directory(sys.argv[1]):\n print("held", flush=True)\n time.sleep(100)',
+        work,
     )
-    holder.stdout.readline()
-    monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
+    holder.wait_for('held')
+    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
     try:
         with pytest.raises(WorkDirError, match='another run is writing'):
             train_api.main(arguments)
     finally:
-        holder.kill()
+        holder.send(signal.SIGKILL)
         holder.wait()
     assert (work / 'iter_2.pth').read_bytes() == b'of the first run'

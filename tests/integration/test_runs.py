@@ -1,4 +1,4 @@
-"""Training and evaluation for real: one process, two, two nodes, killed."""
+"""Tests of training and evaluation in one process, two processes and two nodes, and after kills."""
 
 import json
 import os
@@ -13,13 +13,15 @@ import pytest
 import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
+from tests.helpers.tools import ROOT, free_port, run_together, run_tool, tool_env
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 METRICS = ('coco/AP', 'coco/AP .5', 'coco/AP .75', 'coco/AR')
 
 
 def last_loss(work_dir) -> list[float]:
-    """The losses that a run has logged, step by step."""
+    """Return the losses that a run has logged, by step."""
     losses = {}
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines():
@@ -31,7 +33,7 @@ def last_loss(work_dir) -> list[float]:
 
 @pytest.fixture(scope='module')
 def trained(tiny_config, synthetic, tmp_path_factory):
-    """A run of six steps in one process."""
+    """Work dir of a run of six steps in one process."""
     work = tmp_path_factory.mktemp('trained') / 'work'
     done = run_tool(
         'train.py', tiny_config, '--data-root', synthetic, '--work-dir', work, real=True
@@ -40,7 +42,7 @@ def trained(tiny_config, synthetic, tmp_path_factory):
     return work
 
 
-def test_training_writes_what_it_should(trained):
+def test_training_writes_checkpoints_and_logs(trained):
     names = {p.name for p in trained.iterdir()}
     assert {'iter_2.pth', 'iter_4.pth', 'iter_6.pth', 'last_checkpoint', 'tiny.py'} <= names
     assert not [name for name in names if 'partial' in name]
@@ -51,8 +53,8 @@ def test_training_writes_what_it_should(trained):
     assert losses[-1] < losses[0]
 
 
-def test_a_killed_run_resumes_at_the_right_step(server, trained, tiny_config, synthetic, tmp_path):
-    """Killed after its fourth step, it goes on with the fifth."""
+def test_killed_run_resumes_at_the_next_step(server, trained, tiny_config, synthetic, tmp_path):
+    """A run that is killed after the fourth step continues with the fifth."""
     work = tmp_path / 'work'
     command = ('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
     process = server.start(*command, '--cfg-options', 'train_cfg.max_iters=2000')
@@ -60,7 +62,7 @@ def test_a_killed_run_resumes_at_the_right_step(server, trained, tiny_config, sy
     process.wait_until(lambda: pointer.exists() and 'iter_4' in pointer.read_text())
     process.send(signal.SIGKILL, group=True)
     assert process.wait() == -signal.SIGKILL
-    for file in work.glob('iter_*.pth'):  # what it did after step 4
+    for file in work.glob('iter_*.pth'):  # checkpoints after step 4
         if int(re.findall(r'\d+', file.stem)[0]) > 4:
             file.unlink()
     pointer.write_text(str(work / 'iter_4.pth'))
@@ -78,8 +80,8 @@ def test_a_killed_run_resumes_at_the_right_step(server, trained, tiny_config, sy
     assert again['param_schedulers'][0]['last_step'] == straight['param_schedulers'][0]['last_step']
 
 
-def test_resuming_restores_everything(trained, tiny_config, synthetic, tmp_path):
-    """Weights, moments of the optimizer, learning rate, step."""
+def test_resuming_restores_the_training_state(trained, tiny_config, synthetic, tmp_path):
+    """Weights, optimizer moments, learning rate and step are restored."""
     from pose_backbones.cli import options as config_api
     from pose_backbones.cli import train as train_api
     from pose_backbones.configs import load_config
@@ -108,7 +110,7 @@ def test_resuming_restores_everything(trained, tiny_config, synthetic, tmp_path)
 
 @pytest.fixture(scope='module')
 def single_metrics(trained, tiny_config, synthetic, tmp_path_factory):
-    """Metrics of the run's checkpoint, evaluated in one process."""
+    """Metrics of the checkpoint, evaluated in one process."""
     folder = tmp_path_factory.mktemp('single')
     done = run_tool(
         'test.py',
@@ -132,7 +134,7 @@ def single_metrics(trained, tiny_config, synthetic, tmp_path_factory):
     return folder
 
 
-def test_evaluation_writes_metrics_predictions_and_pictures(single_metrics):
+def test_evaluation_writes_metrics_predictions_and_images(single_metrics):
     metrics = json.loads((single_metrics / 'metrics.json').read_text())
     assert set(METRICS) <= set(metrics)
     with (single_metrics / 'predictions.pkl').open('rb') as file:
@@ -144,7 +146,7 @@ def test_evaluation_writes_metrics_predictions_and_pictures(single_metrics):
 
 
 def _same_results(single, metrics: dict, dump) -> None:
-    """Metrics and every predicted point are those of the single process."""
+    """Check that metrics and all predicted keypoints equal those of the single process."""
     alone = json.loads((single / 'metrics.json').read_text())
     for name in METRICS:
         assert metrics[name] == pytest.approx(alone[name], abs=1e-6), name
@@ -152,23 +154,23 @@ def _same_results(single, metrics: dict, dump) -> None:
     for path in (single / 'predictions.pkl', dump):
         with path.open('rb') as file:
             people.append({entry['id']: entry['pred_instances'] for entry in pickle.load(file)})
-    expected, found = people
+    expected, actual = people
     assert len(expected) > 8
-    assert set(found) == set(expected)
+    assert set(actual) == set(expected)
     for number, person in expected.items():
         np.testing.assert_allclose(
-            found[number]['keypoint_scores'], person['keypoint_scores'], rtol=1e-4, atol=1e-6
+            actual[number]['keypoint_scores'], person['keypoint_scores'], rtol=1e-4, atol=1e-6
         )
     close = [
-        np.allclose(found[n]['keypoints'], p['keypoints'], atol=0.05) for n, p in expected.items()
+        np.allclose(actual[n]['keypoints'], p['keypoints'], atol=0.05) for n, p in expected.items()
     ]
-    assert np.mean(close) > 0.9  # a tie of two peaks may fall either way
+    assert np.mean(close) > 0.9  # two equal maxima may be decoded differently
 
 
-def test_two_processes_evaluate_to_the_same_results(
+def test_two_processes_give_equal_results(
     single_metrics, trained, tiny_config, synthetic, tmp_path
 ):
-    """The command of MogaNet's own instructions, with its old options."""
+    """The command is that of the MogaNet repository, with its old options."""
     out, dump = tmp_path / 'results.pkl', tmp_path / 'dump.pkl'
     done = run_tool(
         'dist_test.sh',
@@ -186,6 +188,7 @@ def test_two_processes_evaluate_to_the_same_results(
         '--work-dir',
         tmp_path / 'work',
         PORT=free_port(),
+        real=True,
     )
     assert done.returncode == 0, done.stdout
     with out.open('rb') as file:
@@ -210,12 +213,12 @@ def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
     assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
     content = read_checkpoint(tmp_path / 'work/iter_6.pth')
     assert content['meta']['iter'] == 6
-    # 2 x 4 samples in place of 4: twice the rate of the config.
+    # 2 x 4 samples instead of 4: twice the learning rate of the config.
     (group,) = content['optimizer']['param_groups']
     assert group['initial_lr'] == pytest.approx(1e-3)
 
 
-def test_two_nodes_meet(tiny_config, synthetic, tmp_path):
+def test_two_nodes_train_together(tiny_config, synthetic, tmp_path):
     port = free_port()
     nodes = []
     for rank in range(2):
@@ -241,60 +244,39 @@ def test_two_nodes_meet(tiny_config, synthetic, tmp_path):
     outputs = [node.communicate(timeout=240)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], outputs
     assert 'Iter(train) [6/6]' in outputs[0]
-    assert 'Iter(train)' not in outputs[1]  # the first node's log has it
+    assert 'Iter(train)' not in outputs[1]  # only the first node logs it
     assert read_checkpoint(tmp_path / 'work/iter_6.pth')['meta']['iter'] == 6
 
 
-def test_nodes_that_find_different_checkpoints_do_not_start(
-    trained, tiny_config, synthetic, tmp_path
-):
-    """Work dirs that are not shared: one resumes, the other would not."""
-    port = free_port()
+def test_nodes_with_different_checkpoints_raise(trained, tiny_config, synthetic, tmp_path):
+    """The work dirs are not shared: one process resumes, the other would start a new run."""
     (tmp_path / 'first').mkdir()
     for name in ('iter_4.pth', 'tiny.py'):
         shutil.copy(trained / name, tmp_path / 'first')
-    nodes = []
-    for rank, folder in enumerate(('first', 'second')):
-        nodes.append(
-            subprocess.Popen(
-                [
-                    'bash',
-                    str(ROOT / 'tools/dist_train.sh'),
-                    str(tiny_config),
-                    '1',
-                    '--data-root',
-                    str(synthetic),
-                    '--work-dir',
-                    str(tmp_path / folder),
-                    '--resume',
-                ],
-                env=tool_env(NNODES='2', NODE_RANK=str(rank), PORT=port),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    outputs = [node.communicate(timeout=240)[0] for node in nodes]
-    assert all(node.returncode for node in nodes), outputs
+    command = ('train.py', tiny_config, '--data-root', synthetic, '--resume')
+    command += ('--launcher', 'pytorch', '--work-dir')
+    nodes = run_together((*command, tmp_path / 'first'), (*command, tmp_path / 'second'))
+    outputs = [node.stdout for node in nodes]
+    assert [node.returncode for node in nodes] == [2, 2], outputs
     assert (
-        'error: the processes would not start together, but from '
-        'iter_4.pth, the first step' in outputs[0] + outputs[1]
+        'error: the processes would start from different checkpoints '
+        '(iter_4.pth, no checkpoint)' in outputs[0] + outputs[1]
     )
     assert not list((tmp_path / 'second').glob('*.pth'))
 
 
-def test_an_error_in_two_processes_is_said_once(tiny_config, tmp_path):
+def test_error_in_two_processes_is_printed_once(tiny_config, tmp_path):
     done = run_tool(
         'dist_train.sh', tiny_config, 2, '--data-root', tmp_path / 'nothing', PORT=free_port()
     )
     assert done.returncode == 2
-    assert done.stdout.count('error: train annotations not found') == 1
+    assert done.stdout.count('error: train annotations not actual') == 1
     assert 'Traceback' not in done.stdout
 
 
 FAKE_SRUN = """#!/usr/bin/env bash
-# Stands for Slurm on this machine: starts the tasks, one after the other
-# in the background, with the variables that Slurm sets.
+# Replacement of Slurm: starts the tasks in the background, with the environment variables
+# that Slurm sets.
 for arg in "$@"; do
     case $arg in --ntasks=*) tasks=${arg#*=} ;; esac
 done
@@ -311,7 +293,7 @@ exit $status
 
 @pytest.fixture
 def slurm(tmp_path) -> dict[str, str]:
-    """The environment of a machine with a Slurm of two processes."""
+    """Environment variables of a machine with Slurm and two processes."""
     srun = tmp_path / 'bin/srun'
     srun.parent.mkdir()
     srun.write_text(FAKE_SRUN)
@@ -361,16 +343,16 @@ def test_slurm_tests(slurm, single_metrics, trained, tiny_config, synthetic, tmp
     )
 
 
-def test_an_error_of_one_process_alone_is_said(trained, tiny_config, synthetic, tmp_path):
-    """An unreadable image that only the second process comes across."""
+def test_error_in_one_process_is_printed(trained, tiny_config, synthetic, tmp_path):
+    """Only the second process reads the damaged image."""
     data = shutil.copytree(synthetic, tmp_path / 'data')
     content = json.loads((data / 'annotations/person_keypoints_val.json').read_text())
     people = [a for a in content['annotations'] if a['num_keypoints'] and not a['iscrowd']]
     by_image = [person['image_id'] for person in people]
-    # The second of two processes takes every other person.
+    # The second of two processes reads every other instance.
     mine = next(image for image in by_image[1::2] if image not in by_image[0::2])
     name = next(i['file_name'] for i in content['images'] if i['id'] == mine)
-    (data / 'val' / name).write_text('no picture')
+    (data / 'val' / name).write_text('not an image')
     done = run_tool(
         'dist_test.sh',
         tiny_config,

@@ -1,4 +1,4 @@
-"""The set-up script: one clear line when something is missing."""
+"""Tests of tools/setup_env.sh: one-line errors and locking."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ TOOLS = ('bash', 'dirname', 'cat', 'grep', 'tail', 'sleep', 'touch', 'sed')
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of what the set-up needs, and a PATH with few commands."""
+    """Copy of the files for the set-up, and a PATH with few commands."""
     folder = tmp_path / 'project'
     (folder / 'tools').mkdir(parents=True)
     shutil.copy(ROOT / 'tools/setup_env.sh', folder / 'tools')
@@ -41,7 +41,7 @@ def run_setup(project, **env):
     )
 
 
-def test_no_python(project):
+def test_missing_python(project):
     done = run_setup(project)
     assert done.returncode == 2
     assert done.stderr.startswith('error: no Python 3.10, 3.11 or 3.12 found')
@@ -49,7 +49,7 @@ def test_no_python(project):
     assert not (project[0] / '.venv').exists()
 
 
-def test_an_interpreter_that_is_too_old(project):
+def test_old_python(project):
     old = project[1] / 'python3.9'
     old.write_text('#!/bin/sh\nexit 1\n')
     old.chmod(0o755)
@@ -59,7 +59,7 @@ def test_an_interpreter_that_is_too_old(project):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_no_network(project):
+def test_missing_network(project):
     done = run_setup(
         project,
         PYTHON=os.path.realpath(sys.executable),
@@ -68,18 +68,18 @@ def test_no_network(project):
         PIP_NO_CACHE_DIR='1',
     )
     assert done.returncode == 2
-    assert '[setup] installing what packages are built with' in done.stdout
-    assert done.stderr.startswith('error: the packages could not be downloaded: is there a network')
+    assert '[setup] installing build requirements' in done.stdout
+    assert done.stderr.startswith('error: the packages could not be downloaded: check the network')
     assert len(done.stderr.splitlines()) == 1
     assert not (project[0] / '.venv/.ready').exists()
 
 
 @pytest.fixture
 def fake_python(project):
-    """An interpreter that makes an environment in two seconds, with a log.
+    """Fake interpreter that creates an environment in two seconds and writes a log.
 
-    Its environment's interpreter is this one, too. pip says what it does and
-    notes that it has started and ended.
+    The interpreter of the environment is the same fake. Its pip prints messages, and logs its start
+    and its end.
     """
     folder, commands = project
     python = commands / 'python3.11'
@@ -113,8 +113,8 @@ def start_setup(project):
 
 
 @pytest.mark.parametrize('command', ['flock', None])
-def test_two_at_once(fake_python, command):
-    """The second waits, and finds the environment ready."""
+def test_concurrent_setups_wait(fake_python, command):
+    """The second set-up waits until the environment is ready."""
     folder, commands = fake_python
     if command:
         (commands / command).symlink_to(shutil.which(command))
@@ -130,7 +130,7 @@ def test_two_at_once(fake_python, command):
     assert '[setup] ready after' in outputs[0][0]
     assert outputs[1][0].splitlines() == [
         '[setup] another set-up of .venv is running: waiting',
-        '[setup] the other set-up has made .venv ready',
+        '[setup] the other set-up has finished .venv',
     ]
     events = [line.split() for line in (folder / 'events').read_text().splitlines()]
     assert [name for name, _ in events] == ['start', 'end'] * 3
@@ -139,7 +139,7 @@ def test_two_at_once(fake_python, command):
 
 
 @pytest.mark.parametrize('command', ['flock', None])
-def test_a_set_up_that_was_killed_does_not_hold_up_the_next(fake_python, command):
+def test_lock_of_a_killed_setup_is_released(fake_python, command):
     folder, commands = fake_python
     if command:
         (commands / command).symlink_to(shutil.which(command))

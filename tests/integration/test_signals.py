@@ -1,4 +1,4 @@
-"""Signals to the tools: one line, the status of shells, nothing left over."""
+"""Tests of signals to the tools: one message, the exit status of shells, no leftover files."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ from tests.helpers.tools import ROOT
 
 @pytest.fixture
 def forked(tmp_path):
-    """Runs a function as a tool, in a process of its own."""
+    """Function that runs another function as a tool in a separate process."""
 
     def fork(main) -> Process:
         log = tmp_path / 'log.txt'
@@ -61,7 +61,7 @@ def say_go() -> None:
         ('_launch.py', signal.SIGINT),
     ],
 )
-def test_while_the_tool_is_loading(tmp_path, tool, number):
+def test_signal_while_loading(tmp_path, tool, number):
     process = start([sys.executable, ROOT / 'tools' / tool], tmp_path / 'log.txt')
     time.sleep(0.6)
     process.send(number)
@@ -73,7 +73,7 @@ def test_while_the_tool_is_loading(tmp_path, tool, number):
     ('number', 'group', 'persistent'),
     [(signal.SIGINT, True, False), (signal.SIGTERM, False, True), (signal.SIGHUP, False, False)],
 )
-def test_training_with_data_workers(
+def test_signal_while_training_with_data_workers(
     server, tiny_config, synthetic, tmp_path, number, group, persistent
 ):
     work = tmp_path / 'work'
@@ -106,7 +106,7 @@ def test_training_with_data_workers(
         assert read_checkpoint(file)['meta']['iter'] >= 2
 
 
-def test_a_test_says_that_nothing_was_written(server, tiny_config, synthetic, tmp_path):
+def test_signal_while_testing(server, tiny_config, synthetic, tmp_path):
     from mmengine.config import Config
     from mmpose.registry import MODELS
     from mmpose.utils import register_all_modules
@@ -138,8 +138,8 @@ def test_a_test_says_that_nothing_was_written(server, tiny_config, synthetic, tm
     assert (tmp_path / 'm.json').read_text() == '{"coco/AP": 0.5}'
 
 
-def test_a_main_thread_that_does_not_listen(forked):
-    """As in a wait for another process: C++ code that no signal ends."""
+def test_unresponsive_main_thread_is_ended(forked):
+    """As in a wait for another process: C++ code that signals do not interrupt."""
 
     def main(_):
         store = dist.TCPStore('127.0.0.1', 0, 1, True)
@@ -169,7 +169,7 @@ def sleep_in_the_end(file=None):
     return main
 
 
-def test_a_second_signal_ends_at_once(forked):
+def test_second_signal_ends_at_once(forked):
     process = forked(sleep_in_the_end())
     process.wait_for('go')
     process.send(signal.SIGINT)
@@ -182,7 +182,7 @@ def test_a_second_signal_ends_at_once(forked):
     assert process.said() == ['stopped; it is kept']
 
 
-def test_signals_that_come_together_are_one(forked, tmp_path):
+def test_simultaneous_signals_count_as_one(forked, tmp_path):
     process = forked(sleep_in_the_end(tmp_path / 'file'))
     process.wait_for('go')
     process.send(signal.SIGTERM)
@@ -192,7 +192,7 @@ def test_signals_that_come_together_are_one(forked, tmp_path):
     assert process.said() == ['stopped; it is kept']
 
 
-def test_where_python_ignores_exceptions(forked):
+def test_signal_where_python_ignores_exceptions(forked):
     class Slow:
         def __del__(self):
             say_go()
@@ -212,8 +212,8 @@ def test_where_python_ignores_exceptions(forked):
     assert process.output == 'go\nstopped; run the command again\n'
 
 
-def test_what_must_be_written_after_a_stop_has_its_time(forked, tmp_path, monkeypatch):
-    monkeypatch.setattr(stopping, '_UNWINDING', 0.5)
+def test_finishing_suspends_the_time_limit(forked, tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping, '_UNWINDING_TIME', 0.5)
 
     def main(_):
         try:
@@ -232,7 +232,7 @@ def test_what_must_be_written_after_a_stop_has_its_time(forked, tmp_path, monkey
     assert (tmp_path / 'file').read_text() == 'whole'
 
 
-def test_a_signal_that_is_ignored_stays_so(forked):
+def test_ignored_signals_stay_ignored(forked):
     def main(_):
         say_go()
         time.sleep(0.5)
@@ -260,11 +260,11 @@ def raising(error):
     [
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/a/b'),
-            '/a/b: No space left on device: make room there, or choose another folder',
+            '/a/b: No space left on device: free some space there, or choose another directory',
         ),
         (
             OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
-            'Disk quota exceeded: make room there, or choose another folder',
+            'Disk quota exceeded: free some space there, or choose another directory',
         ),
         (PermissionError(errno.EACCES, 'Permission denied', '/a'), '/a: Permission denied'),
         (OSError(errno.EROFS, 'Read-only file system', b'/a'), '/a: Read-only file system'),
@@ -283,13 +283,13 @@ def raising(error):
         (ConfigError('a=1: expected 2'), 'a=1: expected 2'),
     ],
 )
-def test_what_the_system_refuses_is_one_line(forked, error, line):
+def test_system_errors_print_one_line(forked, error, line):
     process = forked(raising(error))
     assert process.wait() == 2
     assert process.output == f'error: {line}\n'
 
 
-def test_a_fault_of_the_program_keeps_its_traceback(forked):
+def test_internal_errors_keep_their_traceback(forked):
     process = forked(raising(KeyError('x')))
     assert process.wait() == 99
     assert 'Traceback' in process.output

@@ -264,7 +264,7 @@ def test_layer_scale_starts_at_what_is_asked(given, expected):
             assert torch.equal(block.gamma, torch.full_like(block.gamma, expected))
 
 
-def test_init_from_nothing():
+def test_init_weights_from_scratch():
     torch.manual_seed(0)
     net = ConvNeXt(small(True))
     net.init_weights()

@@ -28,9 +28,9 @@ from pose_backbones.errors import CheckpointError, ConfigError
 from pose_backbones.models.ensembles import members as ensemble_members
 from pose_backbones.models.ensembles import pipeline_geometry as config_facts
 from pose_backbones.models.ensembles.heatmap_grid import (
-    Lattice,
-    crop_lattice,
-    map_lattice,
+    SamplingGrid,
+    crop_grid,
+    map_grid,
     resample_maps,
 )
 
@@ -253,10 +253,10 @@ def test_pixels_lie_where_the_crop_takes_them_from(use_udp):
         bbox_scale=np.array([[75.0, 100.0]]),
     )
     crop = TopdownAffine((48, 64), use_udp).transform(results)['img']
-    lattice = crop_lattice((48, 64), use_udp)
+    grid = crop_grid((48, 64), use_udp)
     for axis in (0, 1):
-        index = np.arange(lattice.size[axis])
-        place = index / lattice.length[axis]
+        index = np.arange(grid.size[axis])
+        place = index / grid.length[axis]
         image = [100, 90][axis] + (place - 0.5) * [75, 100][axis]
         found = (crop[0, :, 0], crop[:, 0, 1])[axis]
         np.testing.assert_allclose(found, image, atol=0.03)
@@ -266,11 +266,11 @@ def test_pixels_lie_where_the_crop_takes_them_from(use_udp):
 def test_cells_lie_where_the_codec_decodes_them(kind):
     """A symmetric peak at a cell is decoded to the cell's position."""
     decoder = KEYPOINT_CODECS.build(codec(kind, (48, 64)))
-    lattice = map_lattice(decoder)
+    grid = map_grid(decoder)
     y, x = np.mgrid[:16, :12]
     peak = np.exp(-((x - 4) ** 2 + (y - 9) ** 2) / 8.0)[None].astype(np.float32)
     found = decoder.decode(peak)[0][0, 0] / [48, 64]
-    cell = (np.array([4, 9]) + lattice.offset) / lattice.length
+    cell = (np.array([4, 9]) + grid.offset) / grid.length
     np.testing.assert_allclose(found, cell, atol=1e-3)
 
 
@@ -331,8 +331,8 @@ def test_sizes_and_kinds_together(picture, tmp_path):
 def test_maps_are_read_by_cubic_interpolation(zoom):
     """Of a parabola, what is read anywhere inside is its value; outside of
     the map, it is 0."""
-    source = Lattice((12, 16), (12, 16), 0.5)
-    target = Lattice((20, 18), (19, 17))
+    source = SamplingGrid((12, 16), (12, 16), 0.5)
+    target = SamplingGrid((20, 18), (19, 17))
     y, x = np.mgrid[:16, :12].astype(float)
     maps = torch.tensor(1 + x**2 - 3 * x * y + y**2 / 2)[None, None]
     found = resample_maps(maps, source, target, np.array([zoom]))[0, 0]
@@ -1064,14 +1064,14 @@ def test_inference_with_other_key_points_is_refused(other, message, flip_test, n
         (
             data((64, 64), metainfo=metainfo(POINTS_17, 'mine')),
             {},
-            'tests on the data set mine, but its members .such as .*net1.py. are of '
+            'tests on the data set mine, but its members .such as .*net1.py. are for '
             'the data set coco',
         ),
         (
             data((64, 64), use_udp=True),
             {},
-            r'input_size=\(64, 64\), use_udp=True;'
-            ' model.head.decoder is MSRAHeatmap',
+            r'input_size=\(64, 64\), use_udp=True, '
+            'but model.head.decoder is MSRAHeatmap',
         ),
         (
             data((64, 64)),
@@ -1081,30 +1081,30 @@ def test_inference_with_other_key_points_is_refused(other, message, flip_test, n
         (
             data((64, 64), padding=1.2),
             {},
-            'with 1.2000 x 1.2000 times the box .padding of GetBBoxCenterScale, '
-            'times x and y of ExtendBBox., but .*net1.py has to see 1.2500 x 1.2500 '
+            'crops are 1.2000 x 1.2000 times the bounding box .padding of GetBBoxCenterScale, '
+            'times x and y of ExtendBBox., but .*net1.py needs 1.2500 x 1.2500 '
             'times: set padding to at least 1.25$',
         ),
         (
             data((48, 64)),
             dict(input_size=(48, 64), heatmap_size=(12, 16)),
-            'net1.py has to see 1.2500 x 1.6667 times: .* at least 1.667$',
+            'net1.py needs 1.2500 x 1.6667 times: .* at least 1.667$',
         ),
         (
             data((64, 48)),
             dict(input_size=(64, 48), heatmap_size=(16, 12)),
-            'net1.py has to see 1.6667 x 1.2500 times: .* at least 1.667$',
+            'net1.py needs 1.6667 x 1.2500 times: .* at least 1.667$',
         ),
         (
             data((64, 64), padding=1.0, extend=[EXTEND]),
             {},
-            'with 1.0900 x 1.1350 times .* see 1.2500 x 1.2500 times: set padding '
+            'are 1.0900 x 1.1350 times .* needs 1.2500 x 1.2500 times: set padding '
             'to at least 1.147$',
         ),
         (
             data((64, 64), padding=1.0, extend=[dict(EXTEND, x=2.0)]),
             {},
-            'with 2.0000 x 1.1350 times .* at least 1.102$',
+            'are 2.0000 x 1.1350 times .* at least 1.102$',
         ),
     ],
 )

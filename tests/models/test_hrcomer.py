@@ -162,7 +162,7 @@ def test_fused_backbone_and_head_compute_the_same():
     with torch.no_grad():
         feats = backbone(x)
         torch.testing.assert_close(fused(x), feats, rtol=1e-3, atol=1e-3)
-        found, expected = fused_head.find(feats), net.find(feats)
+        found, expected = fused_head.forward_candidates(feats), net.forward_candidates(feats)
         for name in expected:
             torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-3)
         with torch.autocast('cpu', torch.bfloat16):
@@ -377,7 +377,7 @@ def test_prediction_computes_the_same_people(flip):
     net = head()
     feats = maps(4 if flip else 2)
     with torch.no_grad():
-        everything, chosen = net(feats, flip), net.find(feats, flip)
+        everything, chosen = net(feats, flip), net.forward_candidates(feats, flip)
     everything['joints'] = everything['joints_refined']
     expected = net.decoder.decode([everything])
     found = net.decoder.decode([chosen])
@@ -391,11 +391,11 @@ def test_only_sure_queries_are_computed():
     net = head()
     feats = maps()
     with torch.no_grad():
-        values = net.find(feats)['confidences'][0].sigmoid().flatten(1)
+        values = net.forward_candidates(feats)['confidences'][0].sigmoid().flatten(1)
         net.decoder.score_threshold = values[:, 2].max().item()
-        few = net.find(feats)
+        few = net.forward_candidates(feats)
         net.decoder.score_threshold = 0.9999
-        none = net.find(feats)
+        none = net.forward_candidates(feats)
     expected = (values > values[:, 2].max()).sum(1)
     assert few['joints'][0].shape == (2, 1, expected.max(), 5, 2)
     assert none['joints'][0].shape == (2, 1, 0, 5, 2)

@@ -133,7 +133,7 @@ def test_drop_path_rises_over_the_blocks_and_drops_residuals():
     assert same == pytest.approx(0.25, abs=0.07)  # both residuals at 0.5
 
 
-def test_init_from_nothing_keeps_the_signal():
+def test_init_weights_from_scratch_keeps_the_signal():
     torch.manual_seed(0)
     net = MogaNet(SMALL)
     net.init_weights()

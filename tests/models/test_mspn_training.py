@@ -7,6 +7,8 @@ import pytest
 from pose_backbones.synthetic import make_synthetic_coco
 from tests.helpers.tools import ROOT, run_tool
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ROOT / 'configs/mspn/td-hm_mspn-2stg_1xb8-demo_synthetic-128x96.py'
 STEPS = 200
 #: of 151 people that were not learned from; .39 was seen on two CPU cores
@@ -20,6 +22,7 @@ def people(tmp_path_factory):
     return folder
 
 
+@pytest.mark.timeout(900)
 def test_two_small_stages_reach_their_ap(people, tmp_path):
     """The demo's config, half as wide, a quarter as long."""
     done = run_tool(

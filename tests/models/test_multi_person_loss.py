@@ -279,7 +279,7 @@ def test_errors():
     joints, targets, areas = people()
     with pytest.raises(ValueError, match=r'\(4, 3, 2\) and targets .4, 3, 2'):
         JointL1Loss()(joints, targets[..., :2], areas)
-    with pytest.raises(ValueError, match='limbs go up to key point 16: expected indices below 3'):
+    with pytest.raises(ValueError, match='limbs go up to keypoint 16: expected indices below 3'):
         LimbL1Loss()(joints, targets, areas)
     with pytest.raises(ValueError, match='there are 17 sigmas: expected 3'):
         OKSLoss()(joints, targets, areas)

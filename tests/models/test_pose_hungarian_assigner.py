@@ -299,5 +299,5 @@ def test_errors():
         PoseHungarianAssigner(constrain_sizes=1)
     with pytest.raises(TypeError, match="weight is '4': expected a number"):
         JointL1Cost('4')
-    with pytest.raises(ValueError, match='limbs go up to key point 16: expected indices below 3'):
+    with pytest.raises(ValueError, match='limbs go up to keypoint 16: expected indices below 3'):
         PoseHungarianAssigner()(outputs, SHAPES, targets, valid)

@@ -422,7 +422,7 @@ def test_drop_path_rises_over_the_blocks_and_drops_residuals():
         assert same == pytest.approx(rate**2, abs=0.05)  # both residuals
 
 
-def test_init_from_nothing_is_the_original():
+def test_init_weights_from_scratch_is_the_original():
     torch.manual_seed(0)
     net = UniFormer(SMALL, head_dim=8)
     convs = {name: value.clone() for name, value in net.named_parameters() if value.dim() == 4}

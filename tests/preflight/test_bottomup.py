@@ -1,7 +1,7 @@
-"""Tools with bottom-up configs: what is refused, and data there and back.
+"""Tests of the tools with bottom-up configs: checks, and evaluation of known predictions.
 
-The model of these tests knows the labels: what it predicts goes through the
-pipelines, the batches, and back into the image.
+The model of these tests predicts the annotations. Its predictions pass through the pipelines and
+the batches, and back to image coordinates.
 """
 
 import json
@@ -57,8 +57,10 @@ test_dataloader = val_dataloader
 
 @MODELS.register_module()
 class LabelReader(BottomupPoseEstimator):
-    """Predicts the labelled points; without labels, always one person; if
-    it is blind, nobody."""
+    """Estimator that predicts the annotated keypoints.
+
+    It predicts one person in an image without annotations, and no people if `blind` is set.
+    """
 
     blind = False
 
@@ -68,7 +70,7 @@ class LabelReader(BottomupPoseEstimator):
         self.metainfo = None
 
     def predict(self, inputs, data_samples):
-        found = []
+        instances = []
         for sample in data_samples:
             meta = sample.metainfo
             people = [
@@ -82,14 +84,14 @@ class LabelReader(BottomupPoseEstimator):
                 points = np.reshape(people, (len(people), -1, 3))[..., :2]
             size, scale = meta['input_size'], meta['input_scale']
             points = (points - meta['input_center'] + scale / 2) / scale * size
-            found.append(
+            instances.append(
                 InstanceData(keypoints=points, keypoint_scores=np.full(points.shape[:2], 0.8))
             )
         shapes = (
             [tuple(x.shape) for x in inputs] if isinstance(inputs, tuple) else tuple(inputs.shape)
         )
         SEEN.append((shapes, [s.metainfo for s in data_samples]))
-        return self.add_pred_to_datasample(found, None, data_samples)
+        return self.add_pred_to_datasample(instances, None, data_samples)
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -99,7 +101,7 @@ def _host():
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """Both data sets, in the layouts of the configs."""
+    """COCO and CrowdPose data in the layouts of the configs."""
     root = tmp_path_factory.mktemp('data')
     make_synthetic_crowdpose(root / 'crowdpose', 3, 8, seed=4)
     coco = root / 'coco'
@@ -117,7 +119,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def configs(tmp_path_factory):
-    """Configs of both, and weights of their model."""
+    """Configs for both data sets, and weights of their model."""
     folder = tmp_path_factory.mktemp('configs')
     for name in ('coco', 'crowdpose'):
         (folder / f'{name}.py').write_text(CONFIG.format(root=ROOT, data=name))
@@ -134,7 +136,7 @@ def configs(tmp_path_factory):
 
 @pytest.fixture
 def tool(data, configs, tmp_path):
-    """`tools/test.py` in this process."""
+    """Function that runs tools/test.py in this process."""
 
     def run(name, *options, root=None):
         SEEN.clear()
@@ -156,7 +158,7 @@ def tool(data, configs, tmp_path):
 
 @pytest.mark.parametrize('factors', [None, (1, 0.75, 1.25)])
 @pytest.mark.parametrize('name', ['coco', 'crowdpose'])
-def test_labels_come_back_and_score_one(tool, tmp_path, name, factors):
+def test_annotated_keypoints_have_ap_1(tool, tmp_path, name, factors):
     out = tmp_path / 'ap.json'
     options = (
         ()
@@ -200,8 +202,8 @@ def test_test_dev_needs_no_detections(tool, data):
         assert one['category_id'] == 1
 
 
-def test_images_without_people_are_tested(tool, data, tmp_path, monkeypatch):
-    """They count, with nobody found in them."""
+def test_images_without_people_are_evaluated(tool, data, tmp_path, monkeypatch):
+    """Images without annotated people count, and a prediction there is a false positive."""
     content = json.loads((data / 'coco' / COCO).read_text())
     alone = content['images'][0]['id']
     content['annotations'] = [a for a in content['annotations'] if a['image_id'] != alone]
@@ -216,14 +218,14 @@ def test_images_without_people_are_tested(tool, data, tmp_path, monkeypatch):
         f'test_evaluator.ann_file={path}',
     )
     assert sum(sample['img_id'] == alone for _, samples in SEEN for sample in samples) == 1
-    # The one that is always predicted there is wrong.
+    # The person that is always predicted there is a false positive.
     metrics = json.loads((tmp_path / 'ap.json').read_text())
     assert metrics['coco/AR'] == 1
     assert metrics['coco/AP'] < 1
 
 
 @pytest.mark.parametrize('name', ['coco', 'crowdpose'])
-def test_nobody_is_found_in_any_image(tool, tmp_path, monkeypatch, name):
+def test_no_predictions_at_all(tool, tmp_path, monkeypatch, name):
     monkeypatch.setattr(LabelReader, 'blind', True)
     out = tmp_path / 'ap.json'
     tool(name, '--out', out)
@@ -253,19 +255,19 @@ OTHER = {
         (
             'coco',
             'crowdpose',
-            r'annotation \d+ has no area \(\d+ of \d+ are like this\): .* have 14 key '
-            'points.* CocoDataset reads, or set use_area=False',
+            r'annotation \d+ has no area \(\d+ of \d+ are like this\): .* have 14 '
+            'keypoints.* CocoDataset reads, or set use_area=False',
         ),
         (
             'crowdpose',
             'coco',
-            r'image \d+ .* has no crowdIndex \(8 of 8 are like this\): .* have 17 key '
-            "points.* CrowdPoseDataset reads, or set iou_type='keypoints'",
+            r'image \d+ .* has no crowdIndex \(8 of 8 are like this\): .* have 17 '
+            "keypoints.* CrowdPoseDataset reads, or set iou_type='keypoints'",
         ),
     ],
 )
-def test_annotations_of_other_key_points(tool, data, monkeypatch, name, other, lacks):
-    """Refused by what the metric lacks, else by their number."""
+def test_annotations_with_other_keypoints_raise(tool, data, monkeypatch, name, other, lacks):
+    """The message names the missing fields of the metric, or else the number of keypoints."""
     truth = data / other / OTHER[name][0].partition('=')[2]
     with monkeypatch.context() as patch:
         patch.setattr(test_api, 'build_runner', None)  # not reached
@@ -278,7 +280,7 @@ def test_annotations_of_other_key_points(tool, data, monkeypatch, name, other, l
     with pytest.raises(
         DatasetError,
         match=(
-            rf'has {count[0]} key points a person \(annotation {number}\), '
+            rf'has {count[0]} keypoints per person \(annotation {number}\), '
             rf'but C.*Dataset has {count[1]}'
         ),
     ):
@@ -294,7 +296,7 @@ def test_annotations_of_other_key_points(tool, data, monkeypatch, name, other, l
     assert not SEEN
 
 
-def test_crowdpose_has_no_server(tool):
+def test_crowdpose_has_no_evaluation_server(tool):
     with pytest.raises(
         ConfigError,
         match=("test_evaluator.iou_type is 'keypoints_crowd': .* COCO takes 'keypoints'"),
@@ -310,14 +312,14 @@ def test_crowdpose_has_no_server(tool):
         ('()', 'scale_factors is .* first is 1'),
     ],
 )
-def test_scale_factors_begin_with_1(tool, monkeypatch, factors, message):
+def test_scale_factors_must_start_with_1(tool, monkeypatch, factors, message):
     monkeypatch.setattr(test_api, 'build_runner', None)
     with pytest.raises(ConfigError, match=message):
         tool('coco', '--cfg-options', f'test_dataloader.dataset.pipeline.1.scale_factors={factors}')
 
 
-def test_too_large_an_image_is_named(tool, data, tmp_path, monkeypatch):
-    """Before the run; where the annotations have another size, in it."""
+def test_too_large_image_raises(tool, data, tmp_path, monkeypatch):
+    """The check before the run raises; if the annotated size is wrong, the run itself raises."""
     limit = ('--cfg-options', 'test_dataloader.dataset.pipeline.1.max_pixels=4096')
     content = json.loads((data / 'coco' / COCO).read_text())
     for image in content['images']:
@@ -343,7 +345,7 @@ def test_too_large_an_image_is_named(tool, data, tmp_path, monkeypatch):
         tool('coco', *limit)
 
 
-def test_one_image_of_many_is_too_large(tool, data, tmp_path, monkeypatch):
+def test_one_too_large_image_of_many_raises(tool, data, tmp_path, monkeypatch):
     content = json.loads((data / 'coco' / COCO).read_text())
     content['images'][5].update(width=2, height=900, file_name='strip.png')
     path = tmp_path / 'strip.json'
@@ -359,12 +361,12 @@ def test_one_image_of_many_is_too_large(tool, data, tmp_path, monkeypatch):
         tool('coco', '--cfg-options', *options)
 
 
-def test_bad_cases_are_of_people_with_boxes(tool, monkeypatch):
+def test_badcase_raises_for_bottomup_models(tool, monkeypatch):
     monkeypatch.setattr(test_api, 'build_runner', None)
     for options in (['--badcase'], ['--cfg-options', 'default_hooks.badcase.enable=True']):
         with pytest.raises(
             ConfigError,
-            match=('--badcase .*those of a bottom-up model belong to nobody: --show-dir'),
+            match='--badcase .*a bottom-up model are not matched to people: use --show-dir',
         ):
             tool('coco', *options)
 
@@ -374,43 +376,42 @@ def test_bad_cases_are_of_people_with_boxes(tool, monkeypatch):
     [
         (
             ('test_dataloader.dataset.bbox_file=boxes.json',),
-            "bbox_file is 'boxes.json': .* a bottom-up model finds them itself",
+            "bbox_file is 'boxes.json': a bottom-up model detects the people itself",
         ),
         (
             ('test_dataloader.dataset.data_mode=topdown',),
-            "data_mode is 'topdown', of which a sample is one person; "
-            'pose_backbones.LabelReader takes an image with its people',
+            "data_mode is 'topdown', whose samples are single people; "
+            'pose_backbones.LabelReader takes whole images',
         ),
         (
             ('model.type=TopdownPoseEstimator',),
-            "data_mode is 'bottomup', .* TopdownPoseEstimator takes one person",
+            "data_mode is 'bottomup', .* TopdownPoseEstimator takes single people",
         ),
         (
             (
                 'model.data_preprocessor.type=PoseDataPreprocessor',
                 'test_dataloader.dataset.pipeline.1.scale_factors=(1,2)',
             ),
-            r"scale_factors \(1, 2\) is more than one; .*'PoseDataPreprocessor' "
-            'takes one',
+            r"scale_factors=\(1, 2\) gives several inputs .* is 'PoseDataPreprocessor'",
         ),
     ],
 )
-def test_kinds_are_not_mixed(tool, monkeypatch, options, message):
+def test_mismatched_data_mode_raises(tool, monkeypatch, options, message):
     monkeypatch.setattr(test_api, 'build_runner', None)
     with pytest.raises(ConfigError, match=message):
         tool('coco', '--cfg-options', *options)
 
 
-def test_one_scale_suits_mmpose_s_preprocessor(configs):
+def test_single_scale_works_with_the_preprocessor_of_mmpose(configs):
     config = load_config(str(configs / 'coco.py'))
     config.model.data_preprocessor.type = 'PoseDataPreprocessor'
     checks.check_data_mode(config, ['train', 'val', 'test'])
     config.test_dataloader.dataset.pipeline[1].scale_factors = (1, 2)
-    with pytest.raises(ConfigError, match=r'scale_factors \(1, 2\) is more than one'):
+    with pytest.raises(ConfigError, match=r'scale_factors=\(1, 2\) gives several inputs'):
         checks.check_data_mode(config, ['train', 'val', 'test'])
 
 
-def test_training_checks_the_same(configs, data, tmp_path, monkeypatch):
+def test_training_runs_the_same_checks(configs, data, tmp_path, monkeypatch):
     monkeypatch.setattr(train_api, 'build_runner', None)
     argv = [
         str(configs / 'coco.py'),
@@ -431,7 +432,7 @@ def test_training_checks_the_same(configs, data, tmp_path, monkeypatch):
         )
 
 
-def test_codec_of_other_key_points(configs):
+def test_sigmas_of_another_number_of_keypoints_raise(configs):
     config = load_config(str(configs / 'crowdpose.py'))
     config.codec = dict(
         type='pose_backbones.MultiScaleJoints',
@@ -447,7 +448,7 @@ def test_codec_of_other_key_points(configs):
             return 0
 
     with pytest.raises(
-        DatasetError, match=(r'codec.sigmas=.* is of 17 key points, but test data .* has 14')
+        DatasetError, match=r'codec.sigmas=.* is for 17 keypoints, but test data .* has 14'
     ):
         checks.check_keypoints(config, Data(), 'test')
     config.codec.sigmas = 'configs/_base_/datasets/crowdpose.py'
@@ -461,7 +462,7 @@ def test_codec_of_other_key_points(configs):
         checks.check_keypoints(config, Data(), 'test')
 
 
-def test_schedules_are_those_of_the_original():
+def test_schedules_equal_the_original():
     base = ROOT / 'configs/_base_/schedules'
     main = Config.fromfile(str(base / 'hrcomer_70e.py'))
     assert main.optim_wrapper.type == 'AmpOptimWrapper'

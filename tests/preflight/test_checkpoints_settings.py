@@ -1,4 +1,4 @@
-"""Settings that would lose work are refused before it starts."""
+"""Tests of the checks of checkpoint settings."""
 
 import pytest
 from mmengine.config import Config
@@ -27,12 +27,16 @@ from pose_backbones.preflight.checkpoints import known_metrics
         ('default_hooks.checkpoint.filename_tmpl', '../x{}.pth', "filename_tmpl='../x{}.pth'"),
         ('default_hooks.checkpoint.filename_tmpl', 'last.pth', 'with one {}'),
         ('default_hooks.checkpoint.by_epoch', True, 'set by_epoch=False'),
-        ('default_hooks.checkpoint', dict(interval=-1, save_last=False), 'nothing would be saved'),
-        ('default_hooks.checkpoint', None, 'nothing would be saved'),
+        (
+            'default_hooks.checkpoint',
+            dict(interval=-1, save_last=False),
+            'no checkpoint would be saved',
+        ),
+        ('default_hooks.checkpoint', None, 'no checkpoint would be saved'),
         ('default_hooks', None, 'set by_epoch=False'),
     ],
 )
-def test_settings_that_save_too_little(tiny_config, key, value, message):
+def test_settings_that_save_no_checkpoint_raise(tiny_config, key, value, message):
     cfg = load_config(str(tiny_config))
     check_saving(cfg)
     if value is None:
@@ -47,7 +51,7 @@ def test_settings_that_save_too_little(tiny_config, key, value, message):
         check_saving(cfg)
 
 
-def test_epochs_without_an_end(tiny_config):
+def test_infinite_epochs_raise(tiny_config):
     cfg = load_config(str(tiny_config))
     assert cfg.train_dataloader.sampler.type == 'InfiniteSampler'
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
@@ -74,7 +78,7 @@ def test_epochs_without_an_end(tiny_config):
         ([dict(type='AUC'), dict(type='EPE', prefix='hand')], 'hand/EPE', 'EPE'),
     ],
 )
-def test_the_metric_of_save_best(evaluator, right, wrong):
+def test_save_best_must_be_a_metric(evaluator, right, wrong):
     hook = dict(type='CheckpointHook', save_best=['auto', right])
     cfg = Config(dict(val_evaluator=evaluator, default_hooks=dict(checkpoint=hook)))
     check_save_best(cfg)
@@ -85,12 +89,12 @@ def test_the_metric_of_save_best(evaluator, right, wrong):
     assert right in str(caught.value)
 
 
-def test_metrics_that_are_not_known_beforehand():
+def test_unknown_metrics_are_not_checked():
     assert known_metrics([dict(type='AUC'), dict(type='MPJPE')]) is None
     assert known_metrics(dict(type='CocoMetric', format_only=True)) is None
 
 
-def test_every_config_of_the_package_passes(root):
+def test_all_configs_pass(root):
     count = 0
     for path in sorted((root / 'configs').glob('*/*.py')):
         if path.parent.name == '_base_' or path.name.startswith('_'):

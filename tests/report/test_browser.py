@@ -19,6 +19,8 @@ from xtcocotools.cocoeval import COCOeval
 from pose_backbones.cli.report import main
 from tests.helpers.report_cases import SIGMAS
 
+pytestmark = pytest.mark.browser
+
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
 ROWS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5', 'AR .75', 'AR (M)', 'AR (L)')
 

@@ -372,7 +372,7 @@ def _nowhere(case):
         (_no_score, 'result 0, of image 1, has no score: expected a number'),
         (_category, r'the category_id 3: expected one of the annotations, \[1\]'),
         (_some_boxes, 'result 1, of image 1, has a bbox, unlike the first'),
-        (_no_labels, 'nobody has a labelled key point'),
+        (_no_labels, 'no annotation has a labelled keypoint'),
         (_no_box, 'annotation 2 has no bbox: expected '),
         (_short_labels, 'annotation 2 has 3 numbers in keypoints: expected 51'),
         (_nowhere, "annotation 2 has the image_id 9: expected the id of an entry of 'images'"),

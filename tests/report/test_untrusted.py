@@ -145,7 +145,7 @@ def test_descriptions_that_are_none(folder, place):
     write_config(folder, f', metainfo=dict(from_file={place!r})')
     with pytest.raises(
         ConfigError,
-        match='describes its key points .* in a '
+        match='describes its keypoints .* in a '
         'way that cannot be read: .*: give the description '
         'with --metainfo',
     ):

@@ -52,18 +52,26 @@ def test_objects_without_key_points_are_not_counted(write):
         ),
         (lambda content: content.update(images=[]), 'has no images'),
         (lambda content: content.update(annotations={}), 'has no annotations'),
-        (lack('categories', 'keypoints'), r'none of the categories \(lamp\) has key points'),
+        (lack('categories', 'keypoints'), r'none of the categories \(lamp\) has keypoints'),
         (
             lambda content: content['categories'].append(
                 {'id': 3, 'name': 'chair', 'keypoints': ['seat']}
             ),
-            r"'lamp' and 'chair' have different key points \(3 and 1\).*split",
+            r"'lamp' and 'chair' have different keypoints \(3 and 1\).*split",
         ),
         (
             put('categories', 'keypoints', ['foot', 'joint', 'foot']),
-            "2 key points are called 'foot'",
+            "2 keypoints are called 'foot'",
         ),
-        (put('categories', 'keypoints', ['foot', '', 'bulb']), "called '': expected a name"),
+        (
+            put('categories', 'keypoints', ['foot', '', 'bulb']),
+            "category 2 has a keypoint called '': expected a name",
+        ),
+        (put('categories', 'keypoints', ['foot', 7, 'bulb']), 'category 2 has a keypoint called 7'),
+        (put('categories', 'keypoints', 7), 'category 2 has the keypoints 7: expected a list'),
+        (put('categories', 'skeleton', 7), 'category 2 has the limb 7 in its skeleton: expected'),
+        (put('categories', 'skeleton', [[1, None]]), r'category 2 has the limb \[1, None\]'),
+        (put('categories', 'skeleton', [[1, 2, 3]]), r'the limb \[1, 2, 3\] in its skeleton'),
         (
             put('categories', 'skeleton', [[0, 1]]),
             r'limb \[0, 1\]: expected two numbers from 1 to 3; COCO counts',
@@ -72,8 +80,11 @@ def test_objects_without_key_points_are_not_counted(write):
             put('categories', 'skeleton', [[3, 4]]),
             r'limb \[3, 4\]: expected two numbers from 1 to 3\. Correct',
         ),
-        (put('images', 'id', 2), r'image 2 \(a/2.jpg\) has the id of another: give each'),
-        (lack('images', 'width'), r'image 1 \(a/1.jpg\) has no width: expected'),
+        (
+            put('images', 'id', 2),
+            r"image 2 \('a/2.jpg'\) has the id of another: expected a different",
+        ),
+        (lack('images', 'width'), r"image 1 \('a/1.jpg'\) has no width: expected"),
         (
             put('annotations', 'keypoints', [1, 2, 2]),
             'annotation 1 has 3 numbers in keypoints: expected 9',
@@ -84,7 +95,7 @@ def test_objects_without_key_points_are_not_counted(write):
         ),
         (
             put('annotations', 'keypoints', [5, 5, 0.7] * 3),
-            'a key point of visibility 0.7: expected 0',
+            'a keypoint of visibility 0.7: expected 0',
         ),
         (
             put('annotations', 'keypoints', [0.5, 0.5, 2] * 3),
@@ -99,7 +110,10 @@ def test_objects_without_key_points_are_not_counted(write):
         (lack('annotations', 'area'), 'no area: expected .*53'),
         (lack('annotations', 'iscrowd'), 'no iscrowd: expected 0'),
         (lack('annotations', 'category_id'), 'no category_id'),
-        (put('annotations', 'id', 2), 'annotation 2 has the id of another: give each'),
+        (
+            put('annotations', 'id', 2),
+            'annotation 2 has the id of another: expected a different id',
+        ),
     ],
 )
 def test_what_is_wrong_is_said(write, change, message):
@@ -179,8 +193,8 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
     [
         ('{"images": 1}', 'x.json has no images: expected a list'),
         ('{"images": [1]}', 'x.json: images has the entry 1: expected an object'),
-        ('{"images": [{}]}', 'x.json: image 0 has no id: give'),
-        ('{"images": [{"id": []}]}', r'x.json: image \[\] has the id \[\]: give'),
+        ('{"images": [{}]}', 'x.json: image 0 has no id: expected'),
+        ('{"images": [{"id": []}]}', r'x.json: image \[\] has the id \[\]: expected'),
     ],
 )
 def test_ids_of_images_that_are_none(tmp_path, content, message):

@@ -104,10 +104,10 @@ def test_sigmas_are_measured_from_two_labellings(write):
 
 def test_labellings_that_do_not_fit(write):
     first = read_keypoint_file(write())
-    with pytest.raises(DatasetError, match='has 3 objects of .*expected 10'):
+    with pytest.raises(DatasetError, match='has 3 objects of .*expected at least 10'):
         metainfo.measure_sigmas(first, first)
     other = read_keypoint_file(write(put('categories', 'keypoints', ['a', 'b', 'c']), 'other.json'))
     with pytest.raises(
-        DatasetError, match='has the key points a, b, c: expected those of .*, foot, joint, bulb'
+        DatasetError, match='has the keypoints a, b, c: expected those of .*: foot, joint, bulb'
     ):
         metainfo.measure_sigmas(first, other)

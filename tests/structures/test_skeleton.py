@@ -90,5 +90,5 @@ def test_files_that_are_no_description(read, tmp_path):
 
 def test_limbs_of_joints_that_are_not_there():
     check_limbs(16, 17)
-    with pytest.raises(ValueError, match='up to key point 16.*below 14'):
+    with pytest.raises(ValueError, match='up to keypoint 16.*below 14'):
         check_limbs(16, 14)

@@ -250,6 +250,6 @@ def test_tool_writes_crowdpose(tmp_path, capsys):
     manifest = json.loads((tmp_path / 'o/synthetic.json').read_text())
     assert manifest['people_per_image'] == [2, 3]
     main(argv)
-    assert capsys.readouterr().out.startswith('already there: 2 images')
+    assert capsys.readouterr().out.startswith('already exists: 2 images')
     with pytest.raises(DatasetError, match='holds no synthetic data set'):
         main([str(tmp_path / 'o'), '--train', '1'])

@@ -3,8 +3,6 @@
 import errno
 import os
 import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from pose_backbones.utils.files import (
     read_text,
     remove_drafts,
 )
-from tests.helpers.tools import small_disk, tool_env
+from tests.helpers.tools import run_code, small_disk
 
 
 def make_special_files(folder: Path) -> dict[str, str]:
@@ -105,13 +103,7 @@ def test_file_problem_reports_missing_permission(tmp_path, as_user):
         f'{"os.setuid(12345)" if as_user else ""}\n'
         'print(file_problem(sys.argv[1]))'
     )
-    done = subprocess.run(
-        [sys.executable, '-c', code, path],
-        env=tool_env(),
-        text=True,
-        capture_output=True,
-        check=True,
-    )
+    done = run_code(code, path)
     root = os.getuid() == 0 and not as_user
     assert done.stdout.strip() == ('None' if root else 'Permission denied')
 

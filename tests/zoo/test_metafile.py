@@ -1,4 +1,4 @@
-"""The metafiles: against the configs, and against the original projects' tables."""
+"""Tests of the metafiles against the configs and the tables of the original projects."""
 
 import shutil
 from functools import cache
@@ -32,22 +32,22 @@ def config_of(name: str):
 
 
 def start_weights(name: str) -> list:
-    """What the backbone, or its parts, start from."""
+    """URLs of the pretrained weights of the backbone or its parts."""
     backbone = config_of(name).model.backbone
-    found = [
+    urls = [
         (backbone.get(key) or {}).get('checkpoint')
         for key in ('init_cfg', 'base_init_cfg', 'adapter_init_cfg')
     ]
-    return [one for one in (*found, backbone.get('pretrained')) if one]
+    return [url for url in (*urls, backbone.get('pretrained')) if url]
 
 
-def test_every_config_has_one_entry():
+def test_each_config_has_one_entry():
     names = [model.name for family in read_families() for model in family.models]
     assert sorted(names) == list_models()
 
 
 @pytest.mark.parametrize('name', MODELS)
-def test_entry_says_what_the_config_says(name):
+def test_entry_matches_config(name):
     model = MODELS[name]
     config = config_of(name)
     assert (ROOT / model.config).samefile(config.filename)
@@ -57,8 +57,8 @@ def test_entry_says_what_the_config_says(name):
     assert config.train_dataloader.dataset.type == DATA[model.data]
     arch = config.model.backbone.get('arch')
     if isinstance(arch, str):
-        # XT is x-tiny, V2-Atto v2-atto, S small.
-        # Behind a blank: which V2, or how HRCoMer is tested.
+        # XT is x-tiny, V2-Atto is v2-atto, S is small.
+        # A suffix after a space is the variant of V2, or how HRCoMer is tested.
         short = (
             model.title.split(' ')[1]
             if ' V2' in model.title
@@ -71,7 +71,7 @@ def test_entry_says_what_the_config_says(name):
 
 @pytest.mark.parametrize('name', MODELS)
 def test_entry_is_complete(name):
-    """Weights, results, source and licences come together or not at all."""
+    """Weights, results, source and licences are either all present or all missing."""
     model = MODELS[name]
     parts = model.weights, model.metrics, model.upstream, model.task
     assert all(parts) or not any(parts)
@@ -94,7 +94,7 @@ def test_collections_are_complete():
             assert item['Notes']
 
 
-def test_weights_that_may_not_be_sold_are_marked():
+def test_non_commercial_weights_are_marked():
     for model in MODELS.values():
         assert (model.licence.get('Backbone') == 'CC-BY-NC-4.0') == any(
             'convnextv2' in str(source) for source in start_weights(model.name)
@@ -106,31 +106,31 @@ def percent(metrics) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(('family', 'count'), [('moganet', 23), ('uniformer', 12)])
-def test_every_published_row_is_here(family, count):
-    """Figures and URLs, as the model's own or as an alternative's."""
+def test_all_published_results_are_included(family, count):
+    """Results and URLs are those of the model or of an alternative release."""
     rows = published_figures(family)
     assert len(rows) == count
     for row in rows:
-        (found,) = (
+        (model,) = (
             model
             for model in MODELS.values()
             if model.metrics and (model.title, model.size) == (row['model'], row['size'])
         )
-        releases = [(found.weights, found.log, found.metrics)]
+        releases = [(model.weights, model.log, model.metrics)]
         releases += [
-            (other['Weights'], other['Log'], other['Metrics']) for other in found.alternatives
+            (other['Weights'], other['Log'], other['Metrics']) for other in model.alternatives
         ]
         (release,) = (item for item in releases if item[0] in row['urls'])
         assert release[1] in row['urls']
         assert percent(release[2]) == row['figures']
         if 'params' in row:
-            assert found.upstream['Params'] == row['params']
-            assert found.upstream['FLOPs'] == row['flops']
+            assert model.upstream['Params'] == row['params']
+            assert model.upstream['FLOPs'] == row['flops']
 
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of the configs' metafiles and of their index."""
+    """Directory with copies of the metafiles and model-index.yml."""
     for family in read_families():
         path = tmp_path / 'configs' / family.name / 'metafile.yml'
         path.parent.mkdir(parents=True)
@@ -139,35 +139,35 @@ def copy(tmp_path):
     return tmp_path
 
 
-def test_wrong_key_is_said(copy):
+def test_unknown_key_raises(copy):
     path = copy / 'configs/timm/metafile.yml'
     path.write_text(path.read_text().replace('    Input Size:', '    Input size:', 1))
     name = yaml.safe_load(path.read_text())['Models'][0]['Name']
     with pytest.raises(
         ConfigError,
         match=(
-            f'timm/metafile.yml: {name} lacks Metadata: Input Size and has '
-            'the unknown keys Input size'
+            f'timm/metafile.yml: entry {name}: missing keys: Metadata: Input Size; '
+            'unknown keys: Input size'
         ),
     ):
         read_models(copy / 'configs')
 
 
-def test_results_of_no_model_are_said(copy):
+def test_upstream_results_of_an_unknown_model_raise(copy):
     path = copy / 'configs/mspn/metafile.yml'
     name = 'td-hm_mspn-1stg_8xb32-96k_coco-256x192'
     path.write_text(path.read_text().replace(f'    {name}:', '    other:', 1))
     with pytest.raises(
         ConfigError,
         match=(
-            'mspn/metafile.yml: Upstream Results are of other: expected '
+            'mspn/metafile.yml: Upstream Results of other: expected '
             'names of Models in the same file'
         ),
     ):
         read_models(copy / 'configs')
 
 
-def test_stated_results_are_of_models_without_weights():
+def test_upstream_results_are_of_models_without_weights():
     stated = [model for model in MODELS.values() if model.stated]
     assert any(model.family == 'mspn' for model in stated)
     for model in stated:
@@ -177,8 +177,8 @@ def test_stated_results_are_of_models_without_weights():
         )
 
 
-def test_format_is_openmmlabs(copy):
-    """What its tools read: names, configs, and lists of results."""
+def test_format_is_that_of_openmmlab(copy):
+    """The tools of OpenMMLab read names, configs, and lists of results."""
     for family in read_families(copy / 'configs'):
         content = yaml.safe_load(family.path.read_text())
         assert set(content) == {'Collections', 'Models'}

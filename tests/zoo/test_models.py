@@ -1,4 +1,4 @@
-"""Models by name: lists, configs, estimators with and without weights."""
+"""Tests of building models by name, with and without weights."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ LAST = 'head.final_layer.weight'
 
 @pytest.fixture(scope='module')
 def by_hand():
-    """A model built from the config's file, with weights of its own."""
+    """Model built by MMPose from the config file, with random weights."""
     register_all_modules()
     init_default_scope('mmpose')
     config = Config.fromfile(str(ROOT / f'configs/moganet/{NAME}.py'))
@@ -56,7 +56,7 @@ def test_list_models():
     assert pose_backbones.list_models('swin') == []
 
 
-def test_get_config_reads_the_file_anew():
+def test_get_config_returns_a_new_config():
     path = str(ROOT / f'configs/moganet/{NAME}.py')
     config = pose_backbones.get_config(NAME)
     assert config._cfg_dict == Config.fromfile(path)._cfg_dict
@@ -65,7 +65,7 @@ def test_get_config_reads_the_file_anew():
 
 
 @pytest.mark.parametrize('function', ['get_config', 'build'])
-def test_unknown_name_shows_the_closest(function):
+def test_unknown_name_raises_with_suggestion(function):
     wrong = 'td-hm_moganet-xt_coco-256x192'
     with pytest.raises(
         ConfigError, match=(f"unknown model '{wrong}': .*list_models.*did you mean {NAME}")
@@ -73,33 +73,32 @@ def test_unknown_name_shows_the_closest(function):
         getattr(pose_backbones, function)(wrong)
 
 
-def test_a_name_is_known_by_its_parts():
+def test_find_name():
     name = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
     assert find_name('moganet-s_coco-256x192') == find_name(name) == name
-    assert all(find_name(one) == one for one in pose_backbones.list_models())
+    assert all(find_name(name) == name for name in pose_backbones.list_models())
     with pytest.raises(
         ConfigError,
-        match="model 'mspn-2stg_coco-256x192' may "
-        'be td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_'
-        '.*: give the whole name',
+        match="model 'mspn-2stg_coco-256x192' is ambiguous: expected the full name, "
+        'td-hm_mspn-2stg_8xb32-210e_coco-256x192 or .*-96k_',
     ):
         find_name('mspn-2stg_coco-256x192')
     with pytest.raises(
-        ConfigError, match="unknown model 'moganet-s_256': expected a config file, or one of the"
+        ConfigError, match="unknown model 'moganet-s_256': expected the path of a config, or one of"
     ):
         find_name('moganet-s_256')
     with pytest.raises(ConfigError, match='did you mean td-hm_moganet-s_8xb32-210e_coco-256x192'):
         find_name('td-hm_moganet-s_8xb3-210e_coco-256x192')
 
 
-def test_attributes_of_the_package():
+def test_package_exports():
     assert {'build', 'get_config', 'list_models'} <= set(dir(pose_backbones))
     assert set(pose_backbones.__all__) <= set(dir(pose_backbones))
     with pytest.raises(AttributeError, match="no attribute 'bild'"):
         pose_backbones.bild  # noqa: B018
 
 
-def test_importing_stays_light():
+def test_import_is_fast():
     code = (
         'import sys, pose_backbones\n'
         'print([name for name in ("mmpose.models", "mmpose.apis", "timm", '
@@ -114,7 +113,7 @@ def test_importing_stays_light():
     assert done.stdout.split('\n')[:2] == ['[]', 'False']
 
 
-def test_build_equals_a_model_built_by_hand(by_hand, checkpoint):
+def test_build_equals_mmpose_model(by_hand, checkpoint):
     model = pose_backbones.build(NAME, pretrained=str(checkpoint))
     assert not model.training
     image = torch.randn(2, 3, 256, 192)
@@ -122,22 +121,21 @@ def test_build_equals_a_model_built_by_hand(by_hand, checkpoint):
         assert torch.equal(model(image, None, mode='tensor'), by_hand(image, None, mode='tensor'))
 
 
-def test_predictions_are_those_of_init_model(checkpoint):
+def test_predictions_equal_those_of_init_model(checkpoint):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (240, 320, 3), np.uint8)
     boxes = [[20, 10, 120, 220], [150, 40, 300, 230]]
     ours = pose_backbones.build(NAME, pretrained=str(checkpoint))
     theirs = init_model(str(ROOT / f'configs/moganet/{NAME}.py'), str(checkpoint), device='cpu')
     assert ours.dataset_meta['flip_indices'] == theirs.dataset_meta['flip_indices']
-    found, expected = (inference_topdown(model, image, boxes) for model in (ours, theirs))
-    assert len(found) == 2
-    for one, other in zip(found, expected):
+    actual, expected = (inference_topdown(model, image, boxes) for model in (ours, theirs))
+    assert len(actual) == 2
+    for one, other in zip(actual, expected):
         np.testing.assert_array_equal(one.pred_instances.keypoints, other.pred_instances.keypoints)
 
 
-def test_start_values_are_the_backbones_own(capsys):
-    """Those of `init_weights`, without a download or a word, and different
-    each time."""
+def test_initial_weights_are_those_of_init_weights(capsys):
+    """The weights are random, without a download or a log message."""
     torch.manual_seed(5)
     one = pose_backbones.build(NAME)
     assert 'init_weights' not in ''.join(capsys.readouterr())
@@ -150,24 +148,24 @@ def test_start_values_are_the_backbones_own(capsys):
     assert torch.equal(weights, again.state_dict()[LAST])
 
 
-def test_another_number_of_key_points(by_hand, checkpoint, notes):
-    """All but the last layer is loaded; what is not is named."""
+def test_num_keypoints_replaces_the_final_layer(by_hand, checkpoint, notes):
+    """All layers except the final one are loaded; the log names that one."""
     model = pose_backbones.build(NAME, 5, pretrained=str(checkpoint))
-    expected, found = by_hand.state_dict(), model.state_dict()
-    assert set(found) == set(expected)
+    expected, actual = by_hand.state_dict(), model.state_dict()
+    assert set(actual) == set(expected)
     for name in expected:
         if not name.startswith('head.final_layer.'):
-            assert torch.equal(found[name], expected[name]), name
-    assert found[LAST].shape == (5, 256, 1, 1)
-    assert found[LAST].std() == pytest.approx(0.001, rel=0.2)
+            assert torch.equal(actual[name], expected[name]), name
+    assert actual[LAST].shape == (5, 256, 1, 1)
+    assert actual[LAST].std() == pytest.approx(0.001, rel=0.2)
     for name in (LAST, 'head.final_layer.bias'):
         assert f'missing in the file: {name}' in notes.text
         assert f'of no use to the model: {name}' in notes.text
     assert f'{len(expected) - 2} of {len(expected)} tensors' in notes.text
 
 
-def test_nameless_key_points_predict_without_flipping():
-    """Which of them mirror each other is unknown."""
+def test_unnamed_keypoints_disable_flip_testing():
+    """The flip pairs are unknown."""
     model = pose_backbones.build(NAME, 5)
     assert model.dataset_meta['num_keypoints'] == 5
     assert not model.test_cfg['flip_test']
@@ -178,8 +176,8 @@ def test_nameless_key_points_predict_without_flipping():
     assert same.dataset_meta['keypoint_id2name'][0] == 'nose'
 
 
-def test_checkpoint_that_describes_its_key_points(by_hand, tmp_path):
-    """Its last layer is loaded, and its own pairs are used for flipping."""
+def test_checkpoint_with_keypoint_description(by_hand, tmp_path):
+    """The final layer is loaded, and flip testing uses the flip pairs of the checkpoint."""
     weights = dict(by_hand.state_dict())
     for name in (LAST, 'head.final_layer.bias'):
         weights[name] = weights[name][:3]
@@ -195,7 +193,7 @@ def test_checkpoint_that_describes_its_key_points(by_hand, tmp_path):
 
 
 def test_released_weights(checkpoint, tmp_path, monkeypatch, by_hand):
-    """From the address in the metafile, by PyTorch's cache of downloads."""
+    """The URL is that of the metafile; the file is in the download cache of PyTorch."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     folder = tmp_path / 'hub/checkpoints'
     folder.mkdir(parents=True)
@@ -206,7 +204,7 @@ def test_released_weights(checkpoint, tmp_path, monkeypatch, by_hand):
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
-def test_without_a_network(tmp_path, monkeypatch):
+def test_download_error(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
 
     def unreachable(*args, **kwargs):
@@ -222,7 +220,7 @@ def test_without_a_network(tmp_path, monkeypatch):
         pose_backbones.build(NAME, pretrained=True)
 
 
-def test_model_without_released_weights():
+def test_model_without_released_weights_raises():
     name = 'td-hm_moganet-s_8xb32-210e_crowdpose-256x192'
     with pytest.raises(
         CheckpointError,
@@ -241,15 +239,15 @@ def test_model_without_released_weights():
         (dict(num_keypoints='5'), TypeError, "num_keypoints is '5': expected a"),
         (dict(num_keypoints=True), TypeError, 'num_keypoints is True: expected'),
         (dict(pretrained=1), TypeError, 'pretrained is 1: expected False, True'),
-        (dict(pretrained='x.pth'), CheckpointError, 'not found: x.pth'),
+        (dict(pretrained='x.pth'), CheckpointError, 'not actual: x.pth'),
     ],
 )
-def test_wrong_arguments(arguments, error, message):
+def test_invalid_arguments_raise(arguments, error, message):
     with pytest.raises(error, match=message):
         pose_backbones.build(NAME, **arguments)
 
 
-def test_weights_of_another_size(checkpoint):
-    """Strictly: nothing is left out silently."""
+def test_weights_of_another_model_raise(checkpoint):
+    """Weights are loaded strictly."""
     with pytest.raises(CheckpointError, match=("looks like MogaNet 'x-tiny', the model is 'tiny'")):
         pose_backbones.build('td-hm_moganet-t_8xb32-210e_coco-256x192', pretrained=str(checkpoint))

@@ -1,7 +1,6 @@
-# COCO key points, bottom-up: an image with all its people is one sample. A
-# leaf adds the pipelines. One image at a time is tested, as the sources do;
-# more are padded to one shape.
-data_mode = 'bottomup'  # MMPoseInferencer looks for it here
+# COCO keypoints, bottom-up: an image with all its people is one sample. Configs add the pipelines.
+# The batch size for testing is 1, as in the sources; larger batches are padded to one shape.
+data_mode = 'bottomup'  # MMPoseInferencer reads it here
 data_root = 'data/coco/'
 
 train_dataloader = dict(
@@ -34,8 +33,8 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# The score of a person is the mean of its joints' scores; the decoder has
-# dropped what is found twice.
+# The score of a person is the mean score of its keypoints. The decoder has already removed
+# duplicates.
 val_evaluator = dict(
     type='CocoMetric',
     ann_file=f'{data_root}annotations/person_keypoints_val2017.json',

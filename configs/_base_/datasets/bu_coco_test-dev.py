@@ -1,5 +1,5 @@
-# COCO test-dev 2017, for a bottom-up config of COCO: a list of images without
-# labels; no detections are needed (docs/coco_test_dev.md).
+# COCO test-dev 2017, for a bottom-up config of COCO: a list of images without labels. No detections
+# are needed (docs/coco_test_dev.md).
 test_dev_dataset = dict(
     ann_file='annotations/image_info_test-dev2017.json', data_prefix=dict(img='test2017/')
 )

@@ -1,5 +1,5 @@
-# CrowdPose (14 key points), bottom-up; loaders as for COCO. The files are
-# those of td_crowdpose.py (docs/crowdpose.md); areas are unknown.
+# CrowdPose (14 keypoints), bottom-up, with the dataloader settings of COCO. The files are those of
+# td_crowdpose.py (docs/crowdpose.md); they have no areas.
 _base_ = './bu_coco.py'
 
 data_root = 'data/crowdpose/'

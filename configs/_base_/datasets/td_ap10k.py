@@ -1,5 +1,5 @@
-# AP-10K (17 key points of 54 species of animals), top-down, split 1 of 3;
-# animals are taken from the boxes of the annotations.
+# AP-10K (17 keypoints of 54 animal species), top-down, split 1 of 3. Bounding boxes are those of
+# the annotations.
 _base_ = './td_coco.py'
 
 dataset_type = 'AP10KDataset'

@@ -1,8 +1,8 @@
-# COCO key points, top-down. A leaf adds the pipelines.
-# Not named coco.py: MMPose looks for the description of its data sets at
-# configs/_base_/datasets/coco.py, in the working folder first.
+# COCO keypoints, top-down. Configs add the pipelines.
+# This file is not named coco.py because MMPose looks for its dataset metainfo files at
+# configs/_base_/datasets/coco.py, first in the working directory.
 data_root = 'data/coco/'
-# MMPoseInferencer looks for both here.
+# MMPoseInferencer reads these two entries here.
 data_mode = 'topdown'
 dataset_type = 'CocoDataset'
 

@@ -1,5 +1,5 @@
-# COCO test-dev 2017, for a top-down config of COCO: a list of images without
-# labels, and detections on them (docs/coco_test_dev.md).
+# COCO test-dev 2017, for a top-down config of COCO: a list of images without labels, and person
+# detections for them (docs/coco_test_dev.md).
 test_dev_dataset = dict(
     ann_file='annotations/image_info_test-dev2017.json',
     bbox_file='data/coco/person_detection_results/'

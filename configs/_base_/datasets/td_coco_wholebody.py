@@ -1,5 +1,5 @@
-# COCO-WholeBody (133 key points: body, feet, face, hands), top-down, on COCO's
-# images and person detections.
+# COCO-WholeBody (133 keypoints: body, feet, face, hands), top-down, with the images and person
+# detections of COCO.
 _base_ = './td_coco.py'
 
 dataset_type = 'CocoWholeBodyDataset'

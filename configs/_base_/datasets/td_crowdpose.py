@@ -1,5 +1,5 @@
-# CrowdPose (14 key points), top-down; loaders as for COCO. The annotations are
-# MMPose's, which follow the data set's own split; their areas are unknown.
+# CrowdPose (14 keypoints), top-down, with the dataloader settings of COCO. The annotations are
+# those of MMPose, with the split of the data set; they have no areas.
 _base_ = './td_coco.py'
 
 dataset_type = 'CrowdPoseDataset'

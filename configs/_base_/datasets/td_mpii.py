@@ -1,6 +1,6 @@
-# MPII (16 key points), top-down, in HRNet's JSON files; people stand where
-# the annotations say. PCKh is measured against the head boxes of the .mat
-# file or, with headbox_file=None, those of the JSON file (docs/mpii.md).
+# MPII (16 keypoints), top-down, in the JSON files of HRNet. The crops are at the annotated
+# positions of the people. PCKh uses the head boxes of the .mat file or, with headbox_file=None,
+# those of the JSON file (docs/mpii.md).
 _base_ = './td_coco.py'
 
 dataset_type = 'pose_backbones.MpiiDataset'

@@ -1,8 +1,7 @@
-# HRCoMer, frozen as the original trained it: of every stage of the base
-# network, every second block. A leaf adds arch, the weights that training
-# starts from, the head's in_channels and decoder.
+# HRCoMer with the frozen layers of the original: every second block in all stages of the base
+# network. Configs add arch, the pretrained weights, and the in_channels and decoder of the head.
 
-# ConvNeXt V2's are under CC BY-NC 4.0: not for commercial use.
+# The weights of ConvNeXt V2 are licensed under CC BY-NC 4.0 (no commercial use).
 base_weights = 'https://dl.fbaipublicfiles.com/convnext/convnextv2/im22k/'
 adapter_weights = 'https://download.openmmlab.com/mmpose/pretrain_models/'
 

@@ -1,4 +1,4 @@
-# What the top-down detectors share: MMPose's heat-map head on the last map.
+# Settings that the top-down models share: the heatmap head of MMPose on the last feature map.
 model = dict(
     type='TopdownPoseEstimator',
     data_preprocessor=dict(

@@ -1,9 +1,9 @@
-# ConvNeXt. A leaf adds arch, drop_path_rate, the ImageNet weights, the head's
-# in_channels and decoder.
+# ConvNeXt. Configs add arch, drop_path_rate, the ImageNet weights, and the in_channels and decoder
+# of the head.
 _base_ = './td-hm.py'
 
 imagenet_weights = 'https://download.openmmlab.com/mmclassification/v0/convnext/'
-# ConvNeXt V2's are under CC BY-NC 4.0: not for commercial use.
+# The weights of ConvNeXt V2 are licensed under CC BY-NC 4.0 (no commercial use).
 imagenet_weights_v2 = 'https://dl.fbaipublicfiles.com/convnext/convnextv2/im1k/'
 
 model = dict(

@@ -1,5 +1,5 @@
-# MogaNet. A leaf adds arch, drop_path_rate, the ImageNet weights, the head's
-# in_channels and decoder.
+# MogaNet. Configs add arch, drop_path_rate, the ImageNet weights, and the in_channels and decoder
+# of the head.
 _base_ = './td-hm.py'
 
 imagenet_weights = 'https://github.com/Westlake-AI/MogaNet/releases/download/moganet-in1k-weights/'

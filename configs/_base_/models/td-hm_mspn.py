@@ -1,9 +1,10 @@
-# MSPN. A leaf adds the number of stages, twice, and the head's decoder.
+# MSPN. Configs add the number of stages of the backbone and of the head, and the decoder of the
+# head.
 _base_ = './td-hm.py'
 
 model = dict(
     type='pose_backbones.MSPNEstimator',
-    # The original's channels are BGR.
+    # The original uses BGR channels.
     data_preprocessor=dict(
         mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr_to_rgb=False
     ),

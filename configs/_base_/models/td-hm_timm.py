@@ -1,5 +1,5 @@
-# Any timm model; its channels are read. A leaf adds model_name, out_indices
-# and the head's decoder.
+# Any timm model; its channels are read from the model. Configs add model_name, out_indices and the
+# decoder of the head.
 _base_ = './td-hm.py'
 
 model = dict(

@@ -1,5 +1,4 @@
-# UniFormer. A leaf adds arch, drop_path_rate, the ImageNet weights and the
-# head's decoder.
+# UniFormer. Configs add arch, drop_path_rate, the ImageNet weights, and the decoder of the head.
 _base_ = './td-hm.py'
 
 imagenet_weights = 'https://download.openmmlab.com/mmpose/v1/projects/uniformer/'

@@ -1,6 +1,5 @@
-# HRCoMer's targets at a quarter of 384x384 pixels, with CrowdPose's key points
-# and areas, and little augmentation: for short trainings. Else as
-# bottomup_hrcomer_768.
+# HRCoMer targets at a quarter of 384x384 pixels, with the keypoints and areas of CrowdPose and
+# little augmentation, for short runs. Otherwise as bottomup_hrcomer_768.
 _base_ = './bottomup_hrcomer_768.py'
 
 codec = dict(

@@ -1,7 +1,6 @@
-# HRCoMer's targets at a quarter of 768x768 pixels, on COCO, with the
-# augmentation of the original. Tests are on images whose shorter side is 768;
-# ms_pipeline makes three sizes of each. An image of more than max_pixels, one
-# of a narrow strip, is refused.
+# HRCoMer targets at a quarter of 768x768 pixels, on COCO, with the augmentation of the original.
+# For testing, the shorter side of an image is resized to 768; ms_pipeline gives three sizes of each
+# image. Images of more than max_pixels after resizing, which are narrow strips, raise an error.
 codec = dict(type='pose_backbones.MultiScaleJoints', input_size=(768, 768), heatmap_size=(192, 192))
 
 load_people = [

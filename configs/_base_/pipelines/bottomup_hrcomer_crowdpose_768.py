@@ -1,5 +1,5 @@
-# HRCoMer's targets on CrowdPose, whose people have no area: that of the box
-# stands for it, times .53 where it is compared with COCO's. Tests as on COCO.
+# HRCoMer targets on CrowdPose, which has no annotated areas: the area of the bounding box is used,
+# times 0.53 where it is compared with areas of COCO. Testing is the same as on COCO.
 _base_ = './bottomup_hrcomer_768.py'
 
 codec = dict(

@@ -1,9 +1,8 @@
-# Heat maps at a quarter of 128x96 pixels, unbiased (UDP, with DARK decoding),
-# since a cell is large here. No augmentation but the flip: this is for runs
-# of a few hundred steps, which see each person about twice. Boxes get little
-# margin, so that a person has more of the few pixels.
-# 3 * sigma is a whole number: with another sigma, the UDP targets of
-# MMPose 1.3.2 lie a cell off near the left and the upper border.
+# Heatmaps at a quarter of 128x96 pixels, unbiased (UDP with DARK decoding), since one heatmap pixel
+# covers a large part of the crop. The only augmentation is flipping: the pipeline is for runs of a
+# few hundred steps, which see each instance about twice. Boxes have a small margin, so that the
+# person covers more of the few pixels. 3 * sigma is an integer: with other values of sigma, the UDP
+# targets of MMPose 1.3.2 are shifted by one heatmap pixel near the left and top borders.
 codec = dict(
     type='UDPHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=4 / 3, blur_kernel_size=5
 )

@@ -1,4 +1,4 @@
-# Heat maps at a quarter of 256x192 pixels.
+# Heatmaps at a quarter of 256x192 pixels.
 codec = dict(type='MSRAHeatmap', input_size=(192, 256), heatmap_size=(48, 64), sigma=2)
 
 augmentation = [

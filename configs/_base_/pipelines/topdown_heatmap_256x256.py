@@ -1,4 +1,4 @@
-# Heat maps at a quarter of 256x256 pixels.
+# Heatmaps at a quarter of 256x256 pixels.
 _base_ = './topdown_heatmap_256x192.py'
 
 codec = dict(type='MSRAHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2)

@@ -1,4 +1,4 @@
-# Heat maps at a quarter of 384x288 pixels, sigma as at 256x192.
+# Heatmaps at a quarter of 384x288 pixels, with the sigma of 256x192.
 _base_ = './topdown_heatmap_256x192.py'
 
 codec = dict(type='MSRAHeatmap', input_size=(288, 384), heatmap_size=(72, 96), sigma=2)

@@ -1,4 +1,4 @@
-# Heat maps at a quarter of 384x288 pixels, sigma in step with the size.
+# Heatmaps at a quarter of 384x288 pixels, with sigma in proportion to the size.
 _base_ = './topdown_heatmap_256x192.py'
 
 codec = dict(type='MSRAHeatmap', input_size=(288, 384), heatmap_size=(72, 96), sigma=3)

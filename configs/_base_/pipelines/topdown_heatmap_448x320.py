@@ -1,4 +1,4 @@
-# Heat maps at a quarter of 448x320 pixels.
+# Heatmaps at a quarter of 448x320 pixels.
 _base_ = './topdown_heatmap_256x192.py'
 
 codec = dict(type='MSRAHeatmap', input_size=(320, 448), heatmap_size=(80, 112), sigma=3)

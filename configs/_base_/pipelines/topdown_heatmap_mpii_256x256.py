@@ -1,4 +1,4 @@
-# As at 256x256, with MPII's augmentation: no half bodies, no shift.
+# As topdown_heatmap_256x256, with the augmentation for MPII: no half bodies and no shift.
 _base_ = './topdown_heatmap_256x256.py'
 
 train_pipeline = [

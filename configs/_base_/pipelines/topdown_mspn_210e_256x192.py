@@ -1,5 +1,5 @@
-# MSPN's heat maps at a quarter of 256x192 pixels, with MMPose's augmentation,
-# which does not tell hidden from visible key points.
+# MSPN heatmaps at a quarter of 256x192 pixels, with the augmentation of MMPose, which does not
+# distinguish occluded and visible keypoints.
 _base_ = './topdown_heatmap_256x192.py'
 
 codec = dict(

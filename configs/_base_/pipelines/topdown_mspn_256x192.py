@@ -1,12 +1,11 @@
-# MSPN's heat maps at a quarter of 256x192 pixels, with the augmentation of
-# the original on COCO, number by number and in its order: a box 1.05 times as
-# large, and up to 1.6 times along x and 1.8 along y; or the box of half the
-# key points, enlarged as much; .8 times .75 to 1.25; rotated by up to 45
-# degrees; flipped.
+# MSPN heatmaps at a quarter of 256x192 pixels. The augmentation has the values and the order of the
+# original on COCO: the bounding box is enlarged by 1.05, then by up to 1.6 along x and 1.8 along y;
+# or the box of half of the keypoints is enlarged by the same factors; scaled by 0.8 times 0.75 to
+# 1.25; rotated by up to 45 degrees; flipped.
 #
-# Deviations: MMPose cuts annotated boxes at the border of the image. The
-# original cuts off the fraction of COCO's key points in the crop, so that
-# those less than a pixel beyond the border count as inside.
+# Deviations: MMPose clips annotated boxes to the image. The original truncates the COCO keypoint
+# coordinates in the crop to integers, so that keypoints less than a pixel outside of the crop count
+# as inside.
 codec = dict(
     type='pose_backbones.CoarseToFineHeatmap',
     input_size=(192, 256),

@@ -1,4 +1,4 @@
-# MSPN's heat maps at a quarter of 384x288 pixels, with the same augmentation.
+# MSPN heatmaps at a quarter of 384x288 pixels, with the same augmentation.
 _base_ = './topdown_mspn_256x192.py'
 
 codec = dict(

@@ -1,7 +1,6 @@
-# MSPN's heat maps at a quarter of 256x256 pixels, with the augmentation of
-# the original on MPII, number by number and in its order: a box 1.25 times as
-# large, or that of half the key points, enlarged up to 1.6 times along each
-# axis; .75 to 1.25 times; rotated by up to 60 degrees; flipped.
+# MSPN heatmaps at a quarter of 256x256 pixels. The augmentation has the values and the order of the
+# original on MPII: the bounding box is enlarged by 1.25, or the box of half of the keypoints by up
+# to 1.6 along each axis; scaled by 0.75 to 1.25; rotated by up to 60 degrees; flipped.
 codec = dict(
     type='pose_backbones.CoarseToFineHeatmap',
     input_size=(256, 256),

@@ -1,4 +1,4 @@
-# HRCoMer on COCO at 768, two epochs for the flip test.
+# HRCoMer on COCO at 768, two epochs of fine-tuning for flip testing.
 _base_ = [
     '../schedules/hrcomer_flip_2e.py',
     '../datasets/bu_coco.py',

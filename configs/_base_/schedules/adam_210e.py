@@ -1,4 +1,4 @@
-# Adam at 1e-3, 210 epochs, steps at 170 and 200.
+# Adam with a learning rate of 1e-3, 210 epochs with steps at 170 and 200.
 _base_ = '../default_runtime.py'
 
 train_cfg = dict(by_epoch=True, max_epochs=210, val_interval=10)

@@ -1,6 +1,6 @@
-# HRCoMer's fine-tuning for the flip test: AdamW at 1e-4 for 16 images on each
-# of 8 GPUs, two epochs with a step after the first, in full precision. Only
-# the heads that are told to learn do.
+# Schedule for fine-tuning HRCoMer for flip testing: AdamW with a learning rate of 1e-4 for 16
+# images on each of 8 GPUs, two epochs with a step after the first, in full precision. Only the
+# parts of the head that the config enables are trained.
 _base_ = '../default_runtime.py'
 
 train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)

@@ -1,4 +1,4 @@
-# MSPN on MPII: as on COCO, 28,800 iterations.
+# Schedule of MSPN on MPII: as on COCO, with 28,800 iterations.
 _base_ = './mspn_96k.py'
 
 max_iters = 28800

@@ -1,10 +1,10 @@
-# MSPN on COCO, in iterations of 8 x 32 people: 2,400 of warm-up from a tenth,
-# then linearly to 0 at 96,000. The learning rate is 5e-4 for each GPU. The
-# schedulers' `end` is the first step that they leave alone.
+# Schedule of MSPN on COCO, in iterations of 8 x 32 instances: a linear warm-up from a tenth of the
+# learning rate over 2,400 iterations, then a linear decay to 0 at iteration 96,000. The learning
+# rate is 5e-4 per GPU. The `end` of a scheduler is the first iteration that it does not change.
 #
-# Deviation: no weight decay on biases, as the original's configs have it
-# (WEIGHT_DECAY_BIAS = 0); its optimizer never reads that, and decays biases by
-# 1e-5 like every parameter.
+# Deviation: biases have no weight decay, as set in the configs of the original (WEIGHT_DECAY_BIAS =
+# 0). The optimizer of the original does not read that setting and applies a weight decay of 1e-5 to
+# biases, as to all parameters.
 _base_ = '../default_runtime.py'
 
 max_iters = 96000
@@ -31,7 +31,7 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=256)
 
-# For a leaf's train_dataloader.
+# For the train_dataloader of a config.
 sampler = dict(type='InfiniteSampler', shuffle=True)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=interval))
 log_processor = dict(by_epoch=False)

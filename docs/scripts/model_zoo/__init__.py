@@ -1,1 +1,1 @@
-"""The tables and the figure of the model zoo, made from configs/*/metafile.yml."""
+"""Tables and figure of the model zoo, generated from configs/*/metafile.yml."""

@@ -1,4 +1,4 @@
-"""The documents that are made from the metafiles."""
+"""Documents that are generated from the metafiles."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,21 +9,21 @@ from pose_backbones.zoo import Family, Model
 from .tables import READING, link, sections, unique
 
 BEGIN, END = '<!-- models -->', '<!-- /models -->'
-_MADE = '<!-- Made from {} by docs/scripts/make_model_zoo.py: edit that. -->'
+_GENERATED = '<!-- Generated from {0} by docs/scripts/make_model_zoo.py: edit {0}. -->'
 
 
 def family_readme(family: Family, root: Path) -> str:
-    """The README of a family's folder.
+    """Return the README of a family's directory.
 
     Args:
         family: The family.
-        root: Of the repository; its files are linked where they exist.
+        root: Root directory of the repository. The README links to backbone files that exist there.
 
     Returns:
-        Markdown.
+        The README in Markdown.
     """
     folder = Path('configs', family.name)
-    lines = [_MADE.format('metafile.yml'), '', f'# {_names(family)}', '']
+    lines = [_GENERATED.format('metafile.yml'), '', f'# {_names(family)}', '']
     for collection in family.collections:
         paper, backbone = collection['Paper'], collection['Backbone']
         code = (
@@ -48,7 +48,7 @@ def family_readme(family: Family, root: Path) -> str:
         *sections(family, folder),
         '## Training and testing',
         '',
-        f'In the repository; the data goes where the [README]({data}) says.',
+        f'Run these commands in the repository. [README]({data}) describes where to put the data.',
         '',
         '```bash',
         f'CONFIG={first.config}',
@@ -73,30 +73,30 @@ def family_readme(family: Family, root: Path) -> str:
 
 
 def model_zoo(families: Iterable[Family]) -> str:
-    """The page of all models, `docs/model_zoo.md`.
+    """Return the page of all models, `docs/model_zoo.md`.
 
     Args:
         families: The families.
 
     Returns:
-        Markdown.
+        The page in Markdown.
     """
     folder = Path('docs')
     lines = [
-        _MADE.format('configs/*/metafile.yml'),
+        _GENERATED.format('configs/*/metafile.yml'),
         '',
         '# Model zoo',
         '',
-        '![AP against FLOPs, one mark a model](model_zoo.png)',
+        '![AP against FLOPs, one marker per model](model_zoo.png)',
         '',
-        '*AP on COCO val2017, as the sources state it, against measured '
-        'FLOPs, attention included.*',
+        '*AP on COCO val2017 as stated by the sources, against measured FLOPs including '
+        'attention.*',
         '',
         READING,
         '',
-        'By name from Python: `pose_backbones.list_models()`, '
-        '`get_config(name)`, `build(name, num_keypoints=…, pretrained=…)`; '
-        'the name of a model is that of its config.',
+        'In Python, use `pose_backbones.list_models()`, `get_config(name)` and '
+        '`build(name, num_keypoints=…, pretrained=…)`. The name of a model is the name of its '
+        'config without `.py`.',
         '',
     ]
     for family in families:
@@ -112,13 +112,13 @@ def model_zoo(families: Iterable[Family]) -> str:
 
 
 def summary(families: Iterable[Family]) -> str:
-    """The README's table, one line for each collection.
+    """Return the table of README.md, with one row per collection.
 
     Args:
         families: The families.
 
     Returns:
-        Markdown, with the markers around it.
+        The table in Markdown, between its markers.
     """
     lines = [
         BEGIN,
@@ -145,30 +145,30 @@ def summary(families: Iterable[Family]) -> str:
 
 
 def _scores(models: Iterable[Model]) -> list[float]:
-    """AP of the released models; without any, what the source states."""
+    """Return the AP of the released models or, if there are none, of the source's own results."""
     return [model.metrics['AP'] for model in models if model.metrics] or [
         model.stated['val']['AP'] for model in models if 'AP' in model.stated.get('val', {})
     ]
 
 
 def replace_summary(text: str, families: Iterable[Family]) -> str:
-    """A README with its table made anew.
+    """Replace the table in README.md.
 
     Args:
-        text: The README.
+        text: Text of README.md.
         families: The families.
 
     Returns:
-        The README.
+        The new text.
 
     Raises:
-        ConfigError: If it has not each marker once, in order.
+        ConfigError: If the text does not contain each marker exactly once, in order.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after:
         raise ConfigError(
-            f'README.md: expected {BEGIN} and {END}, once each, around the table of models'
+            f'README.md: expected {BEGIN} and {END} exactly once each, around the table of models'
         )
     return before + summary(families) + after
 
@@ -178,13 +178,13 @@ def _names(family: Family) -> str:
 
 
 def _short(title: str, collection: str) -> str:
-    """A model's title without the name of its collection."""
+    """Return the title of a model without the name of its collection."""
     head, dash, tail = title.partition('-')
     return tail if dash and collection.startswith(head) else title
 
 
 def _range(values: list[float], unit: str = '') -> str:
-    """Least and greatest, with one decimal."""
+    """Format the minimum and the maximum with one decimal."""
     if not values:
         return 'none'
     ends = unique(f'{value:.1f}' for value in (min(values), max(values)))

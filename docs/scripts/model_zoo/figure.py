@@ -1,4 +1,4 @@
-"""AP against FLOPs: `docs/model_zoo.png`."""
+"""Figure of AP against FLOPs, `docs/model_zoo.png`."""
 
 import hashlib
 import json
@@ -9,20 +9,20 @@ from pose_backbones.utils.files import open_regular
 from pose_backbones.utils.images import open_image
 from pose_backbones.zoo import Family
 
-#: what the picture's file says of the data that it shows
+#: key of the digest of the data in the PNG metadata
 _KEY = 'Data'
 _MARKERS = {'256x192': 'o', '384x288': 's', '448x320': '^'}
 
 
 def points(families: Iterable[Family]) -> list[tuple]:
-    """What is drawn: a point for each model with an AP.
+    """Return the points of the figure: one for each model with an AP.
 
     Args:
         families: The families.
 
     Returns:
-        Collection, title, input size, FLOPs in billions (attention
-        included), AP in percent.
+        Tuples of collection, title, input size, FLOPs in billions (including attention), and AP in
+        percent.
     """
     return [
         (
@@ -39,25 +39,25 @@ def points(families: Iterable[Family]) -> list[tuple]:
 
 
 def digest(data: list[tuple]) -> str:
-    """A fingerprint of what is drawn.
+    """Return the digest of the points of the figure.
 
     Args:
-        data: As of `points`.
+        data: Points, from `points`.
 
     Returns:
-        Hexadecimal digits.
+        SHA-256 in hexadecimal digits.
     """
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
 def shown_digest(path: Path) -> str | None:
-    """The fingerprint of what a picture shows.
+    """Return the digest of the points that an existing figure shows.
 
     Args:
-        path: The picture.
+        path: Path of the PNG file.
 
     Returns:
-        As of `digest`; None if there is no picture, or none of `draw`.
+        The digest; None if the file does not exist or was not written by `draw`.
     """
     if not path.is_file():
         return None
@@ -67,11 +67,11 @@ def shown_digest(path: Path) -> str | None:
 
 
 def draw(data: list[tuple], path: Path) -> None:
-    """Draw the picture: a colour a family, a marker an input size.
+    """Draw the figure, with one colour per collection and one marker per input size.
 
     Args:
-        data: As of `points`.
-        path: The PNG file to write; it carries the data's digest.
+        data: Points, from `points`.
+        path: Path of the PNG file. Its metadata contain the digest of the points.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D

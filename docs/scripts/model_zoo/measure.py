@@ -1,4 +1,4 @@
-"""Measuring every config's model, and writing the figures into metafiles."""
+"""Measure parameters and FLOPs of all models, and write them to the metafiles."""
 
 from dataclasses import dataclass
 
@@ -15,20 +15,18 @@ from pose_backbones.utils.files import atomic_write, convert_write_errors
 from pose_backbones.zoo import Family, get_config
 from pose_backbones.zoo.models import without_weights
 
-#: keys of a metafile's `Metadata`
+#: keys in the `Metadata` of a metafile
 KEYS = ('Parameters', 'FLOPs', 'Attention FLOPs')
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a model takes, in the words of a metafile.
+    """Parameters and FLOPs of a model.
 
     Attributes:
-        params: Parameters that are trained.
-        flops: Multiply-adds of the layers for one image, as `flops.measure`
-            counts them.
-        attention_flops: Multiply-adds of products of two activations, which
-            is what attention does between its layers.
+        params: Number of parameters used in training.
+        flops: Multiply-adds of the layers for one image, as counted by `flops.measure`.
+        attention_flops: Multiply-adds of matrix products of two activations, as in attention.
     """
 
     params: int
@@ -36,17 +34,17 @@ class Size:
     attention_flops: int
 
     def entries(self) -> dict[str, int]:
-        """Key of a metafile's `Metadata` → value."""
-        figures = dict(zip(KEYS, (self.params, self.flops, self.attention_flops)))
+        """Return the entries for the `Metadata` of a metafile."""
+        entries = dict(zip(KEYS, (self.params, self.flops, self.attention_flops)))
         if not self.attention_flops:
-            del figures[KEYS[-1]]
-        return figures
+            del entries[KEYS[-1]]
+        return entries
 
 
 class _RealLinspace(TorchFunctionMode):
-    """`linspace` has values on the meta device, too.
+    """Mode in which `torch.linspace` creates tensors on the CPU inside of a meta device context.
 
-    MMPose's Swin reads some when it is built.
+    The constructor of MMPose's Swin reads values of such tensors.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -57,23 +55,23 @@ class _RealLinspace(TorchFunctionMode):
 
 
 def measure_config(cfg: Config) -> Size:
-    """Count parameters and FLOPs of a config's model, at its own input size.
+    """Count parameters and FLOPs of a model at the input size of its config.
 
-    Nothing is computed: the tensors have shapes and no values.
+    The model is built and run on the meta device, so no values are computed.
 
     Args:
-        cfg: A config with `model` and `codec`; changed to start from nothing.
+        cfg: A config with `model` and `codec`. Its pretrained weights are disabled in place.
 
     Returns:
-        The figures.
+        The counts.
     """
     without_weights(cfg)
     counter = FlopCounterMode(display=False)
     with torch.device('meta'), _RealLinspace(), sdpa_kernel(SDPBackend.MATH), counter:
         layers, params = flops.measure(cfg, flops.input_shape(cfg))
-    # Not what building has run: timm's models are tried for their shapes.
+    # Only count the forward pass: timm models also run a forward pass when they are built.
     counts = counter.get_flop_counts()[flops.TensorForward.__name__]
-    # The counter takes a multiply-add for two.
+    # The counter counts a multiply-add as two operations.
     products = (
         sum(count for kind, count in counts.items() if str(kind) in ('aten.bmm', 'aten.baddbmm'))
         // 2
@@ -82,13 +80,13 @@ def measure_config(cfg: Config) -> Size:
 
 
 def measure_families(families: list[Family]) -> list[str]:
-    """Measure every model and write the changed figures into the metafiles.
+    """Measure all models and write the changed values to the metafiles.
 
     Args:
-        families: Their metafiles are written.
+        families: Families whose metafiles are written.
 
     Returns:
-        A line for each model whose figures have changed.
+        One line for each model whose values have changed.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -100,23 +98,23 @@ def measure_families(families: list[Family]) -> list[str]:
         for model in family.models:
             size = measure_config(get_config(model.name))
             if update(metadata[model.name], size):
-                figures = ', '.join(f'{key} {value:,}' for key, value in size.entries().items())
-                changes.append(f'{model.name}: {figures}')
+                values = ', '.join(f'{key} {value:,}' for key, value in size.entries().items())
+                changes.append(f'{model.name}: {values}')
         with convert_write_errors(family.path, ''), atomic_write(family.path) as draft:
             yaml.dump(content, draft)
     return changes
 
 
 def update(metadata: CommentedMap, size: Size) -> bool:
-    """Set the figures in the `Metadata` of a metafile's model, in place.
+    """Set parameters and FLOPs in the `Metadata` of a model, in place.
 
     Args:
-        metadata: As ruamel.yaml loads it; the order of its keys is kept, and the figures stand
-            one after the other.
-        size: The measured figures.
+        metadata: `Metadata`, loaded by ruamel.yaml. The order of the other keys is kept, and the
+            new entries are adjacent.
+        size: The measured values.
 
     Returns:
-        Whether a figure has changed.
+        Whether a value has changed.
     """
     new = size.entries()
     old = {key: metadata.get(key) for key in KEYS if key in metadata}

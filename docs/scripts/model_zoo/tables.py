@@ -1,4 +1,4 @@
-"""Tables of models in Markdown."""
+"""Markdown tables of models."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -6,20 +6,19 @@ from pathlib import Path
 
 from pose_backbones.zoo import Family, Model
 
-#: how the tables are to be read
+#: explanation of the columns
 READING = (
-    'Params (in millions) and FLOPs (in billions, for one image; a '
-    'multiply-add is one) are measured, in brackets is what the source says. '
-    'FLOPs are those of the layers; after a + come the matrix products of '
-    'attention.'
+    'Params (in millions) and FLOPs (in billions of multiply-adds, for one image) are measured; '
+    'values in brackets are those that the source states. FLOPs are those of the layers; a value '
+    'after + is that of the matrix products of attention.'
 )
 _READING_RESULTS = (
-    'Results are not measured here, they are those of the source: on COCO '
-    'val2017, with flip test and the boxes of a person detector of 56.4 AP.'
+    'Results are those of the source and were not measured here: COCO val2017, with flip testing '
+    'and the bounding boxes of a person detector of 56.4 AP.'
 )
 _STATED = (
-    'Configs without weights here. The results are those that the source '
-    'states of its own training; none of them is measured here:'
+    'Configs without released weights. Results are those that the source states for its own '
+    'training, and were not measured here:'
 )
 _IMAGENET = 'licence of the ImageNet weights'
 _METRICS = {'AP': 'AP', 'AP@0.5': 'AP50', 'AP@0.75': 'AP75', 'AR': 'AR'}
@@ -27,14 +26,15 @@ _HEADS = {**_METRICS, 'AR@0.5': 'AR50', 'AR@0.75': 'AR75', 'Mean': 'Mean PCKh'}
 
 
 def sections(family: Family, folder: Path) -> list[str]:
-    """Tables of a family's models: with weights, without, and the demos.
+    """Return the tables of a family: models with and without weights, and demos.
 
     Args:
         family: The family.
-        folder: Of the document, from the root; links start there.
+        folder: Directory of the document, relative to the root of the repository. Links are
+            relative to it.
 
     Returns:
-        Lines of Markdown, the last one empty.
+        Lines of Markdown; the last one is empty.
     """
     models = [model for model in family.models if not model.is_demo]
     rated = [model for model in models if model.metrics]
@@ -45,10 +45,10 @@ def sections(family: Family, folder: Path) -> list[str]:
     if stated:
         lines += [_STATED, '', *_with_stated(stated, folder)]
     if plain:
-        lines += ['Configs without released weights, and so without AP:', '']
+        lines += ['Configs without released weights and results:', '']
         lines += _without_results(plain, folder)
     if demos:
-        lines += ["The demos' configs, trained in minutes from nothing:", '']
+        lines += ['Configs of the demos, trained from scratch in minutes:', '']
         lines += _without_results(demos, folder)
     return lines
 
@@ -70,7 +70,7 @@ def _with_results(models: list[Model], folder: Path) -> list[str]:
             for model in models
         ],
     )
-    for what, key in (('results', 'Source'), ('figures in brackets', 'Complexity')):
+    for what, key in (('results', 'Source'), ('values in brackets', 'Complexity')):
         urls = unique(model.upstream[key] for model in models if key in model.upstream)
         if urls:
             lines += [f'Source of the {what}: {", ".join(f"<{url}>" for url in urls)}.', '']
@@ -84,7 +84,7 @@ def _with_results(models: list[Model], folder: Path) -> list[str]:
 
 
 def _with_stated(models: Iterable[Model], folder: Path) -> list[str]:
-    """A table for each data set, a line for each model and split."""
+    """Return one table per data set, with one row per model and split."""
     tables = {}
     for model in models:
         for split, metrics in model.stated.items():
@@ -121,7 +121,7 @@ def _without_results(models: Iterable[Model], folder: Path) -> list[str]:
 
 
 def _alternatives(models: Iterable[Model]) -> list[str]:
-    """Other releases of the same models."""
+    """Return the table of other releases of the same models."""
     rows = [
         [
             model.title,
@@ -141,7 +141,7 @@ def _alternatives(models: Iterable[Model]) -> list[str]:
 
 
 def _columns(model: Model, folder: Path) -> list[str]:
-    """Model, input, params and FLOPs."""
+    """Return the columns model, input, params and FLOPs."""
     source = model.upstream
     params, flops = f'{model.params / 1e6:.2f}', f'{model.flops / 1e9:.2f}'
     if model.attention_flops:
@@ -159,7 +159,7 @@ def _table(heads: list[str], rows: Iterable[list[str]]) -> list[str]:
 
 
 def _scores(metrics: Mapping[str, float]) -> list[str]:
-    """In percent, as the sources print them."""
+    """Format metrics in percent, as the sources print them."""
     return [f'{100 * metrics[name]:.1f}' for name in _METRICS]
 
 
@@ -168,23 +168,23 @@ def _downloads(weights: str, log: str | None) -> str:
 
 
 def _owner(url: str) -> str:
-    """The name of a repository on GitHub."""
+    """Return the repository name of a GitHub URL."""
     return url.split('/')[4]
 
 
 def link(path: str, folder: Path) -> str:
-    """A path as a document in `folder` names it.
+    """Return the relative path of a link in a document.
 
     Args:
-        path: From the root.
-        folder: From the root.
+        path: Target of the link, relative to the root of the repository.
+        folder: Directory of the document, relative to the root of the repository.
 
     Returns:
-        The relative path.
+        The target relative to the directory.
     """
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def unique(items: Iterable[str]) -> list[str]:
-    """Each item once, in the order of its first appearance."""
+    """Return the items without duplicates, in the order of their first appearance."""
     return list(dict.fromkeys(items))

@@ -5,6 +5,8 @@ import re
 
 from torch import Tensor
 
+from ._family import Family, any_of
+
 #: pattern → name here, applied one after the other; none of them matches a
 #: name that is today's
 _NAMES = tuple(
@@ -85,3 +87,19 @@ def _dense(kernel: Tensor) -> Tensor:
     if kernel.ndim != 3 or side**2 != len(kernel):
         return kernel  # its shape will be refused
     return kernel.unflatten(0, (side, side)).permute(3, 2, 1, 0).contiguous()
+
+
+FAMILY = Family(
+    name='ConvNeXt',
+    signature=any_of(
+        r'stages\.\d\.\d+\.(dwconv|depthwise_conv)\.weight',
+        r'encoder\.stages\.\d\.\d+\.dwconv\.(weight|kernel)',
+        r'stages\.\d\.blocks\.\d+\.conv_dw\.weight',
+    ),
+    convert=convert_backbone,
+    original=any_of(r'(encoder\.)?stages\.\d\.\d+\.dwconv\.(weight|kernel)'),
+    timm=any_of(r'head\.(norm|fc)\.weight'),
+    # The norm behind the pool is that of the last map.
+    classifier=any_of(r'head\.(?!norm\.).+'),
+    pretext=any_of(r'(decoder|proj|pred)\..+', r'mask_token'),
+)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from . import convnext
+from ._family import Family, OriginalModel, any_of
 
 _BASE = 'base_net.'
 _NORM = re.compile(r'norm\d\.')
@@ -103,3 +104,17 @@ def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def is_hrcomer(names: Iterable[str]) -> bool:
     """Whether names are of an estimator on HRCoMer."""
     return any(name.startswith('backbone.hr_adapter.') for name in names)
+
+
+FAMILY = Family(
+    name='HRCoMer',
+    signature=any_of(r'hr_adapter\.stage2\.0\.branches\.0\.0\.conv1\.weight'),
+    convert=convert_backbone,
+    whole=OriginalModel(
+        naming='ConvNeXtPose',
+        is_family=is_hrcomer,
+        is_original=is_original,
+        is_constant=is_constant,
+        convert=convert_estimator,
+    ),
+)

@@ -8,8 +8,9 @@ names. MMPose has no biases in front of its norms: here they are zero then.
 import re
 from collections.abc import Iterable, Sequence
 
-import torch
 from torch import Tensor
+
+from ._family import Family, any_of
 
 #: pattern → replacement
 _Names = Sequence[tuple[re.Pattern, str]]
@@ -27,13 +28,6 @@ _MMPOSE = _patterns(
     (r'\.in_skip\.', '.u_skip.'),
     (r'\.out_skip([12])\.', r'.skip\1.'),
 )
-_TO_MMPOSE = _patterns(
-    (r'^top\.conv\.', 'top.top.0.'),
-    (r'^stage(\d)\.', r'multi_stage_mspn.\1.'),
-    (r'\.conv_bn_relu(\d)\.(conv|bn)\.', r'.\2\1.'),
-    (r'\.u_skip\.', '.in_skip.'),
-    (r'\.skip([12])\.', r'.out_skip\1.'),
-)
 #: torchvision's names, and those of the original's "rename" → today's
 _RESNET = _patterns(
     (r'^conv1\.', 'top.conv.conv.'),
@@ -47,7 +41,6 @@ _RESNET = _patterns(
 _RESNET_LAYER = re.compile(r'(stage0\.)?(downsample\.)?layer4\.0\..+')
 _CLASSIFIER = 'fc.'
 _HEAD = re.compile(r'stage(\d)\.upsample\.up(\d)\.res_conv([12])\.(.+)')
-_TO_HEAD = re.compile(r'predict_layers\.(\d+)\.conv_layers\.([01])\.(.+)')
 _CONV = re.compile(r'(.*conv)\.weight')
 _UNITS = 4
 
@@ -135,60 +128,6 @@ def is_mspn(names: Iterable[str]) -> bool:
     return any(re.match(r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.', name) for name in names)
 
 
-def to_original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of today's estimator in the names of the original.
-
-    Args:
-        weights: Name → tensor, `backbone.*` and `head.*`.
-
-    Returns:
-        Name → tensor; the original's checkpoints have them under `model`.
-    """
-    converted = {}
-    for name, value in weights.items():
-        part, _, name = name.partition('.')
-        found = _TO_HEAD.fullmatch(name) if part == 'head' else None
-        if found:
-            index, layer, leaf = found.groups()
-            stage, unit = divmod(int(index), _UNITS)
-            name = f'stage{stage}.upsample.up{unit + 1}.res_conv{int(layer) + 1}.{leaf}'
-        converted[name] = value
-    return converted
-
-
-def to_mmpose(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of today's estimator for MMPose's own MSPN.
-
-    It has no biases in front of its batch norms; they are taken off the
-    norms' running means, which gives the same outputs.
-
-    Args:
-        weights: Name → tensor, `backbone.*` and `head.*`.
-
-    Returns:
-        Name → tensor.
-
-    Raises:
-        ValueError: If a norm with a bias in front has no running mean.
-    """
-    converted = {}
-    for name, value in weights.items():
-        if name.endswith('.conv.bias'):
-            mean = name.replace('.conv.bias', '.bn.running_mean')
-            if mean not in weights:
-                raise ValueError(
-                    f"{name} has no place in MMPose's MSPN, and no batch "
-                    'norm whose running mean could take it'
-                )
-            continue
-        if name.endswith('.bn.running_mean'):
-            bias = name.replace('.bn.running_mean', '.conv.bias')
-            value = value - weights.get(bias, torch.zeros_like(value))
-        part, _, name = name.partition('.')
-        converted[f'{part}.{_rename(name, _TO_MMPOSE)}'] = value
-    return converted
-
-
 def _rename(name: str, names: _Names) -> str:
     for pattern, replacement in names:
         name = pattern.sub(replacement, name)
@@ -208,3 +147,12 @@ def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _prefixed(part: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f'{part}.{name}': weights[name] for name in weights}
+
+
+FAMILY = Family(
+    name='MSPN',
+    signature=any_of(r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.(u|in)_skip\.conv\.weight'),
+    convert=convert_backbone,
+    # MMPose's convolutions have no bias.
+    fills=any_of(r'.+\.conv\.bias'),
+)

@@ -9,6 +9,8 @@ import re
 import torch
 from torch import Tensor
 
+from ._family import Family, any_of
+
 #: part of a name in the original release and in timm → today's
 _PARTS = (
     (r'^layers\.', 'stages.'),
@@ -83,3 +85,16 @@ def relative_position_index(table: int) -> Tensor:
     cells = torch.arange(side)
     cells = (cells[:, None] * span + cells).flatten()
     return cells[:, None] + cells.flip(0)
+
+
+FAMILY = Family(
+    name='SwinTransformer',
+    signature=any_of(
+        r'(stages|layers)\.\d\.blocks\.\d+\.attn\.(w_msa\.)?relative_position_bias_table'
+    ),
+    convert=convert_backbone,
+    original=any_of(r'layers\.0\.downsample\.reduction\.weight'),
+    timm=any_of(r'layers\.1\.downsample\.reduction\.weight'),
+    classifier=any_of(r'head\..+', r'.+\.attn_mask'),
+    fills=any_of(r'.+\.relative_position_index'),
+)

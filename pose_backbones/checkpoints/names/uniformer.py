@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ._family import Family, any_of
+
 _STAGES = (1, 2, 3, 4)
 #: final batch norm, classifier, and classifier of token labelling
 _CLASSIFIER = ('norm.', 'head.', 'aux_head.')
@@ -35,3 +37,15 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         converted[f'{norm}weight'] = torch.ones_like(weights[like])
         converted[f'{norm}bias'] = torch.zeros_like(weights[like])
     return converted
+
+
+FAMILY = Family(
+    name='UniFormer',
+    signature=any_of(r'blocks\d\.\d+\.pos_embed\.weight'),
+    convert=convert_backbone,
+    original=any_of(r'head\.weight', r'norm\.weight'),
+    classifier=any_of(
+        r'norm\.(weight|bias|running_mean|running_var|num_batches_tracked)', r'(aux_)?head\..+'
+    ),
+    fills=any_of(r'norm\d\.(weight|bias)'),
+)

@@ -1,4 +1,4 @@
-"""Images with all their people: sizes, masks, random affine, test scales."""
+"""Transforms for bottom-up models: targets of all persons, random affine, test scales."""
 
 from collections.abc import Sequence
 from math import ceil, cos, radians, sin
@@ -14,41 +14,38 @@ from ...errors import DatasetError
 from ...registry import TRANSFORMS
 from ...utils.arguments import check_number, check_positive_int, check_positive_numbers
 
-#: OpenCV writes no image with a longer side.
+#: maximum side of an image that OpenCV can write
 _MAX_SIDE = 32766
 
 
 @TRANSFORMS.register_module()
 class GetPeople(BaseTransform):
-    """Add each person's size and area, and where the image is labelled.
+    """Add the size and area of each person, and the mask of the labelled part of the image.
 
-    Takes `img_shape`, and what MMPose's data sets give of an image's people
-    in bottom-up mode: `keypoints` (n, K, 2), `keypoints_visible` (n, K) and
-    `raw_ann_info`, a list of n annotations. Belongs before flips and affine
-    transforms. Adds or replaces
+    Uses `img_shape` and the fields that MMPose's data sets provide in bottom-up mode: `keypoints`
+    (n, K, 2), `keypoints_visible` (n, K) and `raw_ann_info`, a list of n annotations. Must come
+    before flips and affine transforms. Adds or replaces
 
-    - `area` (n,): the annotation's, else of its box, in image pixels;
-    - `sizes` (n,): the square root of width x height of the labelled key
-      points' extent; of the box, where that is 0;
-    - `img_mask` (H, W, uint8): 0 on crowds and on people without a labelled
-      key point, as far as their annotations have a segmentation, else 255.
-      MMPose's `RandomFlip` flips it with the image.
+    - `area` (n,): the annotated area, else the area of the box, in square pixels;
+    - `sizes` (n,): the square root of width x height of the extent of the labelled keypoints, or of
+      the box if that is 0;
+    - `img_mask` (H, W, uint8): 0 on crowds and on persons without a labelled keypoint, if their
+      annotations have a segmentation, else 255. MMPose's `RandomFlip` flips it with the image.
 
-    An image without people gets arrays of length 0; K is that of
-    `flip_indices`, which MMPose's data sets give.
+    An image without persons gets arrays of length 0, with K from `flip_indices`.
 
     Source: https://github.com/CR320/ConvNeXtPose
 
-    Deviations: from MMPose, whose `BottomupGetHeatmapMask` leaves out crowds
-    (their segmentation is a dict of run lengths), and whose areas of people
-    without one are .53 of the box that is cut to the image.
+    Deviations: MMPose's `BottomupGetHeatmapMask` ignores crowds (their segmentation is a dict of
+    run lengths), and MMPose sets a missing area to 0.53 times the area of the box, clipped to the
+    image.
     """
 
     def transform(self, results: dict) -> dict:
         """Add the arrays.
 
         Raises:
-            DatasetError: If a segmentation is of another image size.
+            DatasetError: If a segmentation belongs to another image size.
         """
         people = results.get('raw_ann_info') or []
         if not people:
@@ -72,7 +69,7 @@ class GetPeople(BaseTransform):
 
 
 def _extent_areas(keypoints: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Width x height (n,) of the extent of the visible of (n, K, 2)."""
+    """Compute width x height (n,) of the extent of the visible keypoints (n, K, 2)."""
     shown = visible[..., None]
     if not shown.any():
         return np.zeros(len(keypoints))
@@ -81,7 +78,7 @@ def _extent_areas(keypoints: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
 
 def _valid_mask(people: list[dict], results: dict) -> np.ndarray:
-    """255 where `GetPeople` says, else 0."""
+    """Compute `img_mask` of `GetPeople`."""
     shape = tuple(results['img_shape'][:2])
     parts = []
     for person in people:
@@ -106,35 +103,33 @@ def _valid_mask(people: list[dict], results: dict) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class RandomAffine(BaseTransform):
-    """Cut a random, rotated square or oblong out of an image with its people.
+    """Crop a randomly scaled, rotated and shifted rectangle of an image with all its persons.
 
-    Takes `img`, `img_shape` and, from `GetPeople`, `img_mask` (H, W, uint8),
-    `keypoints` (n, K, 2), `area` (n,), `sizes` (n,), `bbox` (n, 4; x1, y1,
-    x2, y2). Belongs after the flip: MMPose's `RandomFlip` takes `input_size`
-    for height and width. Changes `img` to the input size, `img_shape`, the
-    key points, boxes (that of the turned box), areas and sizes to pixels of
-    the input; adds `input_size` (w, h), `warp_mat` (2, 3) and `heatmap_mask`
-    (1, h, w, bool), which is False where nothing is labelled and outside the
-    image; takes `img_mask` away.
+    Uses `img`, `img_shape` and, from `GetPeople`, `img_mask` (H, W, uint8), `keypoints` (n, K, 2),
+    `area` (n,), `sizes` (n,), `bbox` (n, 4; x1, y1, x2, y2). Must come after the flip, because
+    MMPose's `RandomFlip` takes `input_size` for the size of the image. Converts `img`, `img_shape`,
+    keypoints, boxes (to the box around the rotated box), areas and sizes to the input; adds
+    `input_size` (w, h), `warp_mat` (2, 3) and `heatmap_mask` (1, h, w, bool), which is False for
+    unlabelled parts and outside the image; removes `img_mask`.
 
     Source: https://github.com/CR320/ConvNeXtPose
 
-    Deviations: the shift is any real number, where the original's is a whole
-    number of pixels (and an image of a few pixels has none).
+    Deviations: the shift is a real number; in the original it is a whole number of pixels (and
+    always 0 for an image of a few pixels).
 
     Args:
-        input_size: Width and height of the model's input.
-        heatmap_size: Width and height of the mask, of the same shape.
-        scale_factor: Least and greatest size of the cut, in units of the
-            largest (`'short'`) cut of the input's shape inside the image, or
-            the smallest (`'long'`) around it.
+        input_size: Width and height of the input of the model.
+        heatmap_size: Width and height of the mask, with the same aspect ratio.
+        scale_factor: Minimum and maximum size of the crop, relative to the largest crop inside the
+            image (`'short'`) or the smallest crop around the image (`'long'`), with the aspect
+            ratio of the input.
         scale_type: `'short'` or `'long'`.
-        rotate_factor: Greatest angle in degrees, either way.
-        shift_factor: Greatest shift of the cut's centre along an axis, in
-            units of the image's side times the drawn scale.
+        rotate_factor: Maximum angle in degrees, in both directions.
+        shift_factor: Maximum shift of the centre of the crop along an axis, relative to the side of
+            the image times the sampled scale.
 
     Raises:
-        TypeError, ValueError: If an argument is none of these.
+        TypeError, ValueError: If an argument has a wrong type or is out of range.
     """
 
     def __init__(
@@ -171,7 +166,7 @@ class RandomAffine(BaseTransform):
         self._stride = float(ratio[0])
 
     def _matrix(self, image_size: np.ndarray) -> np.ndarray:
-        """Draw the transform (2, 3) of an image (w, h) to the input."""
+        """Sample the transform (2, 3) from an image (w, h) to the input."""
         size = image_size * np.random.uniform(*self.scale_factor)
         angle = np.random.uniform(-1, 1) * self.rotate_factor
         shift = np.random.uniform(-1, 1, 2) * self.shift_factor * size
@@ -180,15 +175,15 @@ class RandomAffine(BaseTransform):
         return affine_matrix(image_size / 2 + shift, factor, angle, self.input_size)
 
     def transform(self, results: dict) -> dict:
-        """Draw the cut and make it."""
+        """Sample a crop and apply it."""
         matrix = self._matrix(np.array(results['img_shape'][1::-1], float))
         results['img'] = cv2.warpAffine(results['img'], matrix, tuple(map(int, self.input_size)))
         mask = cv2.warpAffine(
             results.pop('img_mask'), matrix / self._stride, tuple(map(int, self.heatmap_size))
         )
         results['heatmap_mask'] = mask[None] > 127
-        results['keypoints'] = _moved(results['keypoints'], matrix)
-        corners = _moved(results['bbox'][:, [[0, 1], [2, 1], [2, 3], [0, 3]]], matrix)
+        results['keypoints'] = _transform_points(results['keypoints'], matrix)
+        corners = _transform_points(results['bbox'][:, [[0, 1], [2, 1], [2, 3], [0, 3]]], matrix)
         results['bbox'] = np.concatenate((corners.min(1), corners.max(1)), 1)
         factor = np.float32(np.linalg.det(matrix[:, :2]))
         results['area'] = results['area'] * factor
@@ -204,12 +199,12 @@ class RandomAffine(BaseTransform):
 def affine_matrix(
     center: np.ndarray, factor: float, angle: float, size: Sequence[float]
 ) -> np.ndarray:
-    """The transform that turns and scales an image around a point.
+    """Compute the transform that rotates and scales an image around a point.
 
     Args:
-        center: (2,) x, y of the point that comes to the middle.
-        factor: Of lengths.
-        angle: In degrees; the content turns anticlockwise as it is seen.
+        center: (2,) x, y of the point that becomes the centre of the result.
+        factor: Scale factor.
+        angle: In degrees, anticlockwise as displayed.
         size: Width and height of the result.
 
     Returns:
@@ -222,34 +217,33 @@ def affine_matrix(
     return np.concatenate((turn, offset[:, None]), 1)
 
 
-def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points (…, 2) under a transform (2, 3), float32."""
+def _transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Apply a transform (2, 3) to points (…, 2); returns float32."""
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
 @TRANSFORMS.register_module()
 class ResizeAlign(BaseTransform):
-    """Resize an image to a given shorter side, and other sizes beside it.
+    """Resize an image to a given shorter side, and optionally to further scales.
 
-    The longer side is rounded up, so that both are multiples of a number; the
-    little that the image lacks then is black, on both sides. A size beside it
-    is the first times a factor, exactly, and is made from the image itself.
+    The longer side is rounded up, so that both sides are multiples of `size_divisor`; the remaining
+    pixels on both sides are black. A further size is exactly the first size times a factor, and is
+    resized from the original image.
 
-    Takes `img`; changes it to the first size or, if there are more, to the
-    list of all, and `img_shape` to that of the first; adds `input_size`
-    (w, h), `input_center` (2,) and `input_scale` (2,), with which MMPose's
-    estimators take key points back into the image, and `scale_factors`.
+    Replaces `img` by the image of the first size or, with several scales, by a list, and
+    `img_shape` by the first size; adds `input_size` (w, h), `input_center` (2,) and `input_scale`
+    (2,), with which MMPose's estimators convert keypoints back to the image, and `scale_factors`.
 
     Source: https://github.com/CR320/ConvNeXtPose
 
     Args:
-        short_side: Of the input, in pixels; rounded up, too.
-        size_divisor: Of which the sides are multiples.
-        scale_factors: Factors of the input's size, 1 first.
-        max_pixels: Most pixels that an input may have; None: any number.
+        short_side: Shorter side of the input in pixels; rounded up as well.
+        size_divisor: The sides are multiples of this number.
+        scale_factors: Factors of the input size; the first is 1.
+        max_pixels: Maximum number of pixels of an input; None: unlimited.
 
     Raises:
-        TypeError, ValueError: If an argument is none of these.
+        TypeError, ValueError: If an argument has a wrong type or is out of range.
     """
 
     def __init__(
@@ -273,15 +267,14 @@ class ResizeAlign(BaseTransform):
         """Resize the image.
 
         Raises:
-            DatasetError: If it would become larger than `max_pixels`, or
-                than OpenCV can make.
+            DatasetError: If the result would exceed `max_pixels` or the limit of OpenCV.
         """
         image = results['img']
         size = np.array(image.shape[1::-1])
         self.check_size(size, results.get('img_path'))
         shorter = size.min()
         sides = self._sides(size)
-        # Python's round, half to even, as the original has it.
+        # Python's round, half to even, as in the original.
         center = np.array([round(side / 2) for side in size.tolist()], float)
         levels = self._levels(sides)
         images = [
@@ -301,7 +294,7 @@ class ResizeAlign(BaseTransform):
         return results
 
     def _sides(self, size: np.ndarray) -> np.ndarray:
-        """Width and height (2,) of the input for those of an image."""
+        """Get width and height (2,) of the input for an image of the given size."""
         sides = (
             np.ceil(size * (self.short_side / size.min()) / self.size_divisor).astype(int)
             * self.size_divisor
@@ -310,17 +303,17 @@ class ResizeAlign(BaseTransform):
         return sides
 
     def _levels(self, sides: np.ndarray) -> list[tuple[int, int]]:
-        """Width and height at each scale."""
+        """Get width and height at each scale."""
         return [
             tuple(int(side * factor) for side in sides.tolist()) for factor in self.scale_factors
         ]
 
     def check_size(self, size: Sequence[int], path: str | None) -> None:
-        """Refuse an image that would become too large.
+        """Check that an image does not become too large.
 
         Args:
-            size: Its width and height in pixels.
-            path: Of its file, for the message.
+            size: Width and height of the image in pixels.
+            path: Path of its file, for the message.
 
         Raises:
             DatasetError: With both sizes and the limit.
@@ -328,7 +321,7 @@ class ResizeAlign(BaseTransform):
         limit = self.max_pixels
         for level in self._levels(self._sides(np.array(size))):
             if max(level) > _MAX_SIDE:
-                reason = f'OpenCV makes no side of more than {_MAX_SIDE}'
+                reason = f'OpenCV supports sides of up to {_MAX_SIDE}'
             elif limit is not None and level[0] * level[1] > limit:
                 reason = (
                     f'{level[0] * level[1]} pixels are more than '
@@ -340,16 +333,16 @@ class ResizeAlign(BaseTransform):
                 f'the image {path or "given"} of {size[0]}x{size[1]} pixels '
                 f'(width x height) would be resized to {level[0]}x{level[1]} '
                 f'for a shorter side of {self.short_side} and scale factors '
-                f'{self.scale_factors}: {reason}. Take it out of the data, '
+                f'{self.scale_factors}: {reason}. Remove it from the data, '
                 'or set another short_side or max_pixels (ResizeAlign)'
             )
 
 
 def check_scale_factors(factors: Sequence[float]) -> None:
-    """Refuse scale factors of a test that do not begin with 1.
+    """Check the scale factors of a test, of which the first must be 1.
 
     Args:
-        factors: Of the input's size.
+        factors: Factors of the input size.
 
     Raises:
         TypeError, ValueError: With the factors and what was expected.
@@ -370,15 +363,14 @@ def check_scale_factors(factors: Sequence[float]) -> None:
 
 @TRANSFORMS.register_module()
 class PackBottomupInputs(PackPoseInputs):
-    """Pack an image with all its people, at one size or several.
+    """Pack an image with all its persons, at one scale or several.
 
-    It differs from MMPose's in two places: images of several sizes become a
-    list of tensors; and of the meta keys it knows the test's scales, but not
-    `category_id`, a list of one entry a person, which `CocoMetric` would
-    write into every prediction.
+    Differences from MMPose's `PackPoseInputs`: images of several scales become a list of tensors,
+    and the default meta keys contain `scale_factors`, but not `category_id`, a list with an entry
+    per person, which `CocoMetric` would write into every prediction.
 
     Args:
-        meta_keys: Of the results, those that the data sample keeps.
+        meta_keys: Keys of the results that the data sample keeps.
     """
 
     def __init__(
@@ -404,7 +396,7 @@ class PackBottomupInputs(PackPoseInputs):
         super().__init__(meta_keys=tuple(meta_keys))
 
     def transform(self, results: dict) -> dict:
-        """Pack the image or images, and the labels."""
+        """Pack the images and the labels."""
         images = results['img']
         if not isinstance(images, list):
             return super().transform(results)

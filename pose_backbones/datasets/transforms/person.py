@@ -1,7 +1,7 @@
-"""What the crop shows of a person, and which key points are hidden.
+"""Transforms of the bounding box of a person, and the visibility of occluded keypoints.
 
-`ExtendBBox`, `HalfBody`, `RandomScaleRotation` and MMPose's `RandomFlip`, in
-this order, are the augmentation of MSPN.
+`ExtendBBox`, `HalfBody`, `RandomScaleRotation` and MMPose's `RandomFlip`, in this order, are the
+augmentation of MSPN.
 """
 
 from collections.abc import Sequence
@@ -11,31 +11,29 @@ from mmcv.transforms import BaseTransform
 
 from ...registry import TRANSFORMS
 
-#: `keypoints_visible` of key points that are labelled and hidden
-HIDDEN = 0.5
-#: labelled key points that a half of the body needs to be looked at
+#: `keypoints_visible` of keypoints that are labelled but occluded
+OCCLUDED = 0.5
+#: number of labelled keypoints that a half of the body must have
 _FEWEST_OF_HALF = 4
-#: the same where neither half has as many: the upper one is taken
+#: the same for the upper half, if neither half has as many
 _FEWEST_OF_UPPER = 3
 
 
 @TRANSFORMS.register_module()
 class ExtendBBox(BaseTransform):
-    """Enlarge a box around its centre, by its own factor along each axis.
+    """Enlarge a bounding box around its centre, with a separate factor along each axis.
 
-    Takes and changes `bbox_scale` (N, 2), width and height. The crop that
-    follows adds to the box until it has the input's ratio of sides.
+    Modifies `bbox_scale` (N, 2), width and height. The crop that follows extends the box to the
+    aspect ratio of the input.
 
-    Source: https://github.com/megvii-research/MSPN, whose people are
-    enlarged more along y.
+    Source: https://github.com/megvii-research/MSPN, which enlarges boxes more along y.
 
     Args:
-        x: Factor of the width; two: drawn evenly between them.
+        x: Factor of the width; two numbers: sampled uniformly between them.
         y: Factor of the height.
 
     Raises:
-        ValueError: If a factor is not positive, or the second is less than
-            the first.
+        ValueError: If a factor is not positive, or the second is less than the first.
     """
 
     def __init__(self, x: float | Sequence[float], y: float | Sequence[float]):
@@ -60,40 +58,36 @@ def _span(name: str, value: float | Sequence[float]) -> tuple[float, float]:
 
 @TRANSFORMS.register_module()
 class HalfBody(BaseTransform):
-    """Look at the upper or the lower half of a person, now and then.
+    """Randomly crop the upper or the lower half of the body.
 
-    Takes `keypoints` (N, K, 2) in pixels and `keypoints_visible` (N, K), 0
-    for what is not labelled; changes `bbox_center` and `bbox_scale` (N, 2) of
-    the people that it is done to: the centre becomes the middle of the box
-    around the labelled key points of the half, width and height those of this
-    box, each times a factor of its own. What was done to the box before is
-    lost, so this belongs behind `ExtendBBox`.
+    Uses `keypoints` (N, K, 2) in pixels and `keypoints_visible` (N, K), 0 for unlabelled keypoints.
+    Modifies `bbox_center` and `bbox_scale` (N, 2) of the selected persons: the new box is the box
+    around the labelled keypoints of the half, with width and height multiplied by a factor each.
+    Earlier changes of the box are lost, so this belongs after `ExtendBBox`.
 
-    The upper half is taken with `prob_upper` if it has more than 3 labelled
-    key points; else the lower, if it has more than 3; else the upper, if it
-    has 3; else the person stays whole.
+    The upper half is taken with the probability `prob_upper` if it has more than 3 labelled
+    keypoints; else the lower half, if it has more than 3; else the upper half, if it has 3;
+    otherwise the box is not changed.
 
-    Source: https://github.com/megvii-research/MSPN. On COCO: key points 0 to
-    12, so with the hips, are upper; prob .3, min_points 4 ("more than 3"), x
-    (1, 1.6), y (1, 1.8). On MPII: 7 to 15; .5, 9, (1, 1.6), (1, 1.6). The
-    upper half is preferred where a draw from the standard normal distribution
-    is below .5, which is the default of `prob_upper`.
+    Source: https://github.com/megvii-research/MSPN. On COCO, keypoints 0 to 12 (including the hips)
+    are the upper half, prob is 0.3, min_points 4 ("more than 3"), x (1, 1.6), y (1, 1.8). On MPII:
+    7 to 15, 0.5, 9, (1, 1.6), (1, 1.6). The original takes the upper half if a sample of the
+    standard normal distribution is below 0.5, which is the default of `prob_upper`.
 
-    Deviations: A person whose key points all lie at one place stays whole;
-    there, the crop would have no extent.
+    Deviations: the box is not changed if all keypoints of the half are at the same position, where
+    the crop of the original has no extent.
 
     Args:
-        upper: Indices of the key points of the upper half; all others are of
-            the lower one.
-        x: Factor of the width, drawn evenly between the two; one: that.
+        upper: Indices of the keypoints of the upper half; the others are the lower half.
+        x: Factor of the width; two numbers: sampled uniformly between them.
         y: Factor of the height.
-        prob: Of doing it.
-        min_points: Fewest labelled key points of the person.
-        prob_upper: Of the upper half, where it has enough key points.
+        prob: Probability of the crop.
+        min_points: Minimum number of labelled keypoints of the person.
+        prob_upper: Probability of the upper half, if it has enough keypoints.
 
     Raises:
-        ValueError: If an argument is not as above, or the people do not have
-            the key points `upper`.
+        ValueError: If an argument is out of range, or the persons do not have the keypoints
+            `upper`.
     """
 
     def __init__(
@@ -106,10 +100,10 @@ class HalfBody(BaseTransform):
         prob_upper: float = 0.691462,
     ):
         if not upper or min(upper) < 0 or len(set(upper)) < len(upper):
-            raise ValueError(f'upper is {tuple(upper)}: expected indices of key points, each once')
+            raise ValueError(f'upper is {tuple(upper)}: expected indices of keypoints, each once')
         if min_points < 1:
             raise ValueError(
-                f'min_points is {min_points}: expected a number of key points, at least 1'
+                f'min_points is {min_points}: expected a number of keypoints, at least 1'
             )
         self.upper = tuple(upper)
         self.x = _span('x', x)
@@ -119,9 +113,9 @@ class HalfBody(BaseTransform):
         self.prob_upper = _probability('prob_upper', prob_upper)
 
     def transform(self, results: dict) -> dict:
-        """Choose people and halves, and set their boxes."""
+        """Select persons and halves, and set their boxes."""
         points = results['keypoints']
-        # Whether at all, which half, factor of x, factor of y.
+        # Samples for: whether to crop, which half, factor of x, factor of y.
         draws = np.random.rand(len(points), 4)
         chosen = self._choose(results['keypoints_visible'] > 0, draws)
         if not chosen.any():
@@ -143,12 +137,12 @@ class HalfBody(BaseTransform):
         return results
 
     def _choose(self, labelled: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """Key points to look at: (N, K) bool, none where it is not done."""
+        """Select the keypoints of a half: (N, K) bool, all False if the box is kept."""
         count = labelled.shape[1]
         if max(self.upper) >= count:
             raise ValueError(
-                f'upper has {max(self.upper)}, but people have {count} key '
-                f'points: expected indices up to {count - 1}'
+                f'upper has {max(self.upper)}, but persons have {count} '
+                f'keypoints: expected indices up to {count - 1}'
             )
         is_upper = np.zeros(count, bool)
         is_upper[list(self.upper)] = True
@@ -166,25 +160,24 @@ class HalfBody(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomScaleRotation(BaseTransform):
-    """Scale boxes, and rotate some, by even draws.
+    """Scale bounding boxes and rotate some of them, with uniform distributions.
 
-    Takes and changes `bbox_scale` (N, 2); adds `bbox_rotation` (N,) in
-    degrees, 0 for boxes that are not rotated.
+    Modifies `bbox_scale` (N, 2); adds `bbox_rotation` (N,) in degrees, 0 for boxes that are not
+    rotated.
 
-    Source: https://github.com/megvii-research/MSPN. On COCO: scale .8 times
-    (.75, 1.25), degrees 45, prob .5; on MPII: (.75, 1.25), 60, .5.
+    Source: https://github.com/megvii-research/MSPN. On COCO: scale 0.8 times (0.75, 1.25), degrees
+    45, prob 0.5; on MPII: (0.75, 1.25), 60, 0.5.
 
-    Deviations from MMPose's `RandomBBoxTransform`: draws are even, not of a
-    truncated normal distribution, and boxes are not shifted.
+    Deviations from MMPose's `RandomBBoxTransform`: samples are uniform instead of truncated normal,
+    and boxes are not shifted.
 
     Args:
-        scale: Factor of width and height, drawn evenly between the two; one:
-            that.
-        degrees: The greatest rotation, either way.
-        prob: Of a rotation.
+        scale: Factor of width and height; two numbers: sampled uniformly between them.
+        degrees: Maximum rotation in both directions.
+        prob: Probability of a rotation.
 
     Raises:
-        ValueError: If an argument is not as above.
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, scale: float | Sequence[float], degrees: float, prob: float):
@@ -197,7 +190,7 @@ class RandomScaleRotation(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Scale and rotate the boxes."""
         size = results['bbox_scale']
-        # Factor, whether to rotate, how far.
+        # Samples for: factor, whether to rotate, angle.
         factor, rotated, turn = np.random.rand(3, len(size))
         low, high = self.scale
         factor = (low + factor * (high - low)).astype(np.float32)
@@ -214,19 +207,18 @@ def _probability(name: str, value: float) -> float:
 
 @TRANSFORMS.register_module()
 class MarkHidden(BaseTransform):
-    """Tell hidden from visible key points, which MMPose's COCO does not.
+    """Mark occluded keypoints, which MMPose's COCO data set does not distinguish from visible ones.
 
-    Takes `raw_ann_info`, with `keypoints` as in COCO's files (x, y and 0 for
-    not labelled, 1 for hidden, 2 for visible), and sets those of
-    `keypoints_visible` (1, K) that are hidden to 1/2. Belongs before flips.
-    Annotations without `keypoints` stay as they are: all are visible.
+    Uses `raw_ann_info` with `keypoints` as in COCO's files (x, y and 0 for unlabelled, 1 for
+    occluded, 2 for visible), and sets `keypoints_visible` (1, K) of occluded keypoints to 0.5. Must
+    come before flips. Annotations without `keypoints` are not changed.
     """
 
     def transform(self, results: dict) -> dict:
-        """Mark the hidden key points."""
+        """Mark the occluded keypoints."""
         raw = (results.get('raw_ann_info') or {}).get('keypoints')
         if raw is not None:
             marks = np.array(raw, np.float32).reshape(1, -1, 3)[..., 2]
             visible = results['keypoints_visible']
-            results['keypoints_visible'] = np.where((visible > 0) & (marks == 1), HIDDEN, visible)
+            results['keypoints_visible'] = np.where((visible > 0) & (marks == 1), OCCLUDED, visible)
         return results

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
-from ...checkpoints.matching import compare, is_compared
+from ...checkpoints.matching import is_already_matched, match_state_dict
 from ...errors import CheckpointError, closest
 from ...utils.arguments import check_flag
-from ..layers.fuse import fuse_children
+from ..layers import fuse_children
+from .naming import StateDictNames
 
 
 def choose_arch(arch: str | dict, settings: Mapping[str, dict], aliases: Mapping[str, str]) -> dict:
@@ -55,7 +56,7 @@ def choose_arch(arch: str | dict, settings: Mapping[str, dict], aliases: Mapping
     return dict(arch)
 
 
-class BaseBackbone(BaseModule, metaclass=ABCMeta):
+class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
     """A backbone of several stages that returns feature maps.
 
     A subclass calls `super().__init__`, builds its modules, calls
@@ -79,8 +80,8 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         init_cfg: MMEngine's. For
             `dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)`
             the weights are loaded strictly, but for the classifier
-            (`pretrained_extras`) and what a classifier has not
-            (`pretrained_missing`). Without a prefix, a file of a whole model
+            (`ignored_keys`) and what a classifier has not
+            (`optional_keys`). Without a prefix, a file of a whole model
             gives its `backbone.` weights.
 
     Raises:
@@ -88,10 +89,16 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         TypeError: If an argument is of a wrong type.
     """
 
+    #: arguments with which nothing is loaded before training
+    without_pretrained: Mapping[str, object] = {'init_cfg': None}
+    #: arguments with which nothing is frozen
+    without_freezing: Mapping[str, object] = {'frozen_stages': -1}
+    #: arguments with which no activation is computed again in the backward pass
+    without_checkpointing: Mapping[str, object] = {'with_cp': False}
     #: prefixes of weights in pretrained files that a backbone has no use for
-    pretrained_extras: tuple[str, ...] = ('head.',)
+    ignored_keys: tuple[str, ...] = ('head.',)
     #: prefixes of the backbone's weights that pretrained files may lack
-    pretrained_missing: tuple[str, ...] = ()
+    optional_keys: tuple[str, ...] = ()
     #: weights in the names of any release → in those of this class; a
     #: static method, `convert_backbone` of the family in `convert`
     convert_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
@@ -146,7 +153,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         """Image batch (N, C, H, W) → the maps of `out_indices`."""
 
     @abstractmethod
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """Set the weights that training without pretrained ones starts at."""
 
     def init_weights(self) -> None:
@@ -154,7 +161,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         if self._is_init:
             return
         pretrained = self._pretrained()
-        self.init_from_nothing()
+        self.init_weights_from_scratch()
         if pretrained is None:
             super().init_weights()
             return
@@ -196,9 +203,7 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
             }
             if not weights:
                 raise CheckpointError(f"{path} has no weight whose name begins with '{prefix}'")
-        load_weights(
-            self, weights, path, ignore=self.pretrained_extras, optional=self.pretrained_missing
-        )
+        load_weights(self, weights, path, ignore=self.ignored_keys, optional=self.optional_keys)
         print_log(f'{type(self).__name__}: pretrained weights of {path}', logger='current')
 
     def unused_weights(self) -> tuple[str, ...]:
@@ -249,6 +254,22 @@ class BaseBackbone(BaseModule, metaclass=ABCMeta):
         return f'The file looks like {kind} {theirs!r}, the model is ' + (
             f'{ours!r}' if ours else 'of no named size'
         )
+
+    @classmethod
+    def guess_config(cls, weights: Mapping[str, Tensor]) -> dict:
+        """Return the arguments of a backbone of a named architecture that has these weights.
+
+        Args:
+            weights: In today's names, without prefix.
+
+        Raises:
+            ValueError: If they are of no named architecture; the message is a reason that can
+                follow a "but".
+        """
+        arch = cls.guess_arch(weights)
+        if arch is None:
+            raise ValueError(f'its size is none of {", ".join(cls.arch_settings)}')
+        return dict(arch=arch)
 
     def fused(self) -> 'BaseBackbone':
         """Return a backbone that computes the same for inference, in less time.
@@ -313,16 +334,15 @@ def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str, *_re
             }
         )
     state_dict.update({prefix + name: own[name] for name in own})
-    if is_compared():
+    if is_already_matched():
         return
-    problems = compare(backbone, own, optional=backbone.pretrained_missing).problems()
+    problems = match_state_dict(backbone, own, optional=backbone.optional_keys).problems()
     if problems:
         parts = (
             f'the checkpoint is not of this {type(backbone).__name__}: {problems}',
             backbone.compare_arch(own),
-            'To load a part all the same: pose_backbones.utils.'
-            'checkpoint.load_weights(model, weights, source, '
-            'strict=False)',
+            'To load a part all the same: pose_backbones.checkpoints.load_weights('
+            'model, weights, source, strict=False)',
         )
         raise CheckpointError('. '.join(part for part in parts if part))
 

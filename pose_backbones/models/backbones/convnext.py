@@ -91,9 +91,9 @@ class ConvNeXt(BaseBackbone):
     strides = (4, 8, 16, 32)
     convert_names = staticmethod(convert_backbone)
     #: the conversion leaves the classifier out
-    pretrained_extras = ()
+    ignored_keys = ()
     #: an ImageNet release has the last of them at most
-    pretrained_missing = ('norm0.', 'norm1.', 'norm2.', 'norm3.')
+    optional_keys = ('norm0.', 'norm1.', 'norm2.', 'norm3.')
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class ConvNeXt(BaseBackbone):
         """As in the base: norms of maps that nobody gets."""
         return tuple(f'{name}.' for name in self._unused_norms())
 
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """As in the papers: timm has done it at construction.
 
         Weights are truncated normal with standard deviation 0.02, offsets

@@ -8,12 +8,18 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
-from ...checkpoints.matching import compare
+from ...checkpoints.matching import match_state_dict
 from ...checkpoints.names.hrnet import convert_adapter
 from ...errors import CheckpointError
-from ..layers import checkpointed
-from ..layers.conv_norm import EXPANSION, BasicBlock, Bottleneck, ConvNorm
-from ..layers.initialization import check_conv_init, init_convolution
+from ..layers import (
+    EXPANSION,
+    BasicBlock,
+    Bottleneck,
+    ConvNorm,
+    check_conv_init,
+    checkpointed,
+    init_convolution,
+)
 
 STAGES = 4
 
@@ -216,10 +222,10 @@ class HRAdapter(BaseModule):
 
     def _load_hrnet(self, path: str) -> None:
         weights = convert_adapter(get_weights(read_checkpoint(path)))
-        fit = compare(self, weights)
-        if fit.reshaped or not fit.matching:
+        match = match_state_dict(self, weights)
+        if match.mismatched or not match.num_matching:
             raise CheckpointError(
-                f'{path} is not an HRNet of the width of this adapter: {fit.problems()}'
+                f'{path} is not an HRNet of the width of this adapter: {match.problems()}'
             )
         load_weights(self, weights, path, strict=False)
         print_log(f'HRAdapter: starts from {path}', logger='current')

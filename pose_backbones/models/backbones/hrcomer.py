@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +12,7 @@ from torch import Tensor, nn
 from ...checkpoints.names.hrcomer import convert_backbone, convert_base_net
 from ...registry import MODELS
 from ...utils import arguments
-from ..layers import checkpointed
-from ..layers.fuse import fuse_children
-from ..layers.replace_children import replace_children
+from ..layers import checkpointed, drop_path_rates, fuse_children, replace_children
 from .base import BaseBackbone, choose_arch
 from .convnext import ConvNeXt
 from .hr_adapter import STAGES, HRAdapter
@@ -50,7 +49,7 @@ class BaseNet(ConvNeXt):
     """
 
     convert_names = staticmethod(convert_base_net)
-    pretrained_missing = ()
+    optional_keys = ()
 
     def __init__(
         self,
@@ -183,7 +182,7 @@ def _drop_rates(rate: float | Sequence[float], count: int) -> list[float]:
     for value in pair:
         arguments.check_rate('drop_path_rate', value)
     first, last = pair
-    return [first + (last - first) * i / max(count - 1, 1) for i in range(count)]
+    return drop_path_rates(last, count, first)
 
 
 @MODELS.register_module()
@@ -253,6 +252,11 @@ class HRCoMer(BaseBackbone):
     #: strides of the maps of the four branches
     strides = (4, 8, 16, 32)
     convert_names = staticmethod(convert_backbone)
+    without_pretrained: ClassVar = {
+        'init_cfg': None,
+        'base_init_cfg': None,
+        'adapter_init_cfg': None,
+    }
 
     def __init__(
         self,
@@ -337,7 +341,7 @@ class HRCoMer(BaseBackbone):
             f'hr_adapter.stage4.{last}.fuse_layers.{branch}.' for branch in self._unwanted()
         )
 
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """Both parts have start values of their own, see `init_cfg`."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -1,7 +1,6 @@
 """MogaNet: convolutions of several orders, gated and aggregated."""
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +9,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ...utils import arguments
-from ..layers import build_norm, checkpointed, init_conv_fan_out
-from ..layers.fuse import fuse_children
+from ..layers import build_norm, checkpointed, drop_path_rates, fuse_children, init_conv_fan_out
 from .base import BaseBackbone, choose_arch
 from .moganet_fused import ChannelsFirst, FusedMogaBlock, can_fuse
 
@@ -285,8 +283,7 @@ class MogaNet(BaseBackbone):
         self.embed_dims = tuple(settings['embed_dims'])
         self.depths = tuple(settings['depths'])
 
-        last = max(sum(self.depths) - 1, 1)
-        drop_paths = (drop_path_rate * i / last for i in count())
+        drop_paths = iter(drop_path_rates(drop_path_rate, sum(self.depths)))
         previous = in_channels
         for stage, (channels, depth, ffn_ratio) in enumerate(
             zip(self.embed_dims, self.depths, settings['ffn_ratios'])
@@ -327,7 +324,7 @@ class MogaNet(BaseBackbone):
         for name in ('patch_embed', 'blocks', 'norm'):
             yield getattr(self, f'{name}{stage + 1}')
 
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """Convolutions as in the paper's training; the rest is set already.
 
         Norms and scales have their start values from construction.

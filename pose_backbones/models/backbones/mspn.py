@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from ...checkpoints.names.mspn import convert_backbone
 from ...registry import MODELS
 from ...utils.arguments import check_ints, check_positive_int
-from ..layers import checkpointed, init_conv_fan_out
-from ..layers.conv_norm import EXPANSION
+from ..layers import EXPANSION, checkpointed, init_conv_fan_out
 from ..layers.mspn import UNITS, BiasedConvNorm, check_stages, resize
 from .base import BaseBackbone
 
@@ -193,7 +192,7 @@ class MSPN(BaseBackbone):
     """
 
     #: ImageNet weights have the way down alone
-    pretrained_missing = tuple(f'stage{s}.upsample.' for s in range(9))
+    optional_keys = tuple(f'stage{s}.upsample.' for s in range(9))
 
     def __init__(
         self,
@@ -266,9 +265,19 @@ class MSPN(BaseBackbone):
         if hasattr(unit, 'up_conv'):
             yield unit.up_conv
 
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """Convolutions by fan out; the rest is set already."""
         init_conv_fan_out(self)
+
+    @classmethod
+    def naming_variants(cls) -> list[dict]:
+        """Return arguments of a backbone that has every name, up to the numbers in it."""
+        return [dict(stages=2, num_blocks=(1, 1, 1, 1))]
+
+    @classmethod
+    def guess_config(cls, weights: Mapping[str, Tensor]) -> dict:
+        """Return the arguments of a backbone that has these weights, see `BaseBackbone`."""
+        return dict(stages=cls.guess_arch(weights))
 
     @classmethod
     def guess_arch(cls, weights: Mapping[str, Tensor]) -> int | None:

@@ -1,9 +1,9 @@
 """Any model of timm that gives feature maps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import timm
-import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ...errors import CheckpointError
 from ...registry import MODELS
 from ...utils.arguments import check_flag, check_positive_int, check_rate
+from ..layers import record_statistics_once
 from .base import BaseBackbone
 from .timm_features import (
     TIMM_ERRORS,
@@ -83,6 +84,8 @@ class TimmBackbone(BaseBackbone):
         ValueError, TypeError: For a wrong argument; the message has the
             value and the choices or timm's reason.
     """
+
+    without_pretrained: ClassVar = {'init_cfg': None, 'pretrained': False}
 
     def __init__(
         self,
@@ -212,6 +215,16 @@ class TimmBackbone(BaseBackbone):
             'init_cfg'
         )
 
+    @classmethod
+    def unknown_names(cls, names: Iterable[str]) -> list[str]:
+        """Return the names that no backbone of this class has."""
+        return [name for name in names if not name.startswith('model.')]
+
+    @classmethod
+    def guess_config(cls, weights: Mapping[str, Tensor]) -> dict:
+        """Raise `ValueError`, since the names of weights do not tell a model of timm."""
+        raise ValueError('it is of a timm model')
+
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
         """The largest modules that only this and later stages depend on."""
 
@@ -240,9 +253,7 @@ class TimmBackbone(BaseBackbone):
         """As in the base; with `with_cp`, batch norms count once a step."""
         super().train(mode)
         if self.with_cp:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    _record_once(module)
+            record_statistics_once(self)
         return self
 
     def init_weights(self) -> None:
@@ -265,7 +276,7 @@ class TimmBackbone(BaseBackbone):
         self._is_init = True
         print_log(f"TimmBackbone: timm's pretrained weights of {name}", logger='current')
 
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """As timm does it: it has, at construction."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -320,29 +331,3 @@ def _flat(name: str) -> str:
     while name.startswith('model.'):
         name = name[len('model.') :]
     return name.replace('.', '_')
-
-
-def _record_once(norm: _BatchNorm) -> None:
-    """Let a batch norm record no statistics in a recomputation.
-
-    timm's activation checkpointing runs a module a second time within the
-    backward pass; the batch would count twice.
-    """
-    if _stop_recording in norm._forward_pre_hooks.values():
-        return
-    norm.register_forward_pre_hook(_stop_recording)
-    norm.register_forward_hook(_go_on_recording, always_call=True)
-
-
-def _stop_recording(norm: _BatchNorm, _inputs: tuple) -> None:
-    in_backward = torch._C._current_graph_task_id() != -1
-    if norm.training and norm.track_running_stats and in_backward:
-        norm.recorded = (norm.momentum, norm.num_batches_tracked.clone())
-        norm.momentum = 0.0
-
-
-def _go_on_recording(norm: _BatchNorm, _inputs: tuple, _output) -> None:
-    if hasattr(norm, 'recorded'):
-        norm.momentum, batches = norm.recorded
-        norm.num_batches_tracked.copy_(batches)
-        del norm.recorded

@@ -14,6 +14,7 @@ from timm.layers import Format, PatchEmbed
 from torch import Tensor, nn
 
 from ...errors import closest
+from ..layers import watch_saved_tensors
 
 #: what timm raises where a model, its arguments or an image do not fit
 TIMM_ERRORS = (
@@ -298,17 +299,11 @@ def _can_checkpoint(model: TimmModel) -> bool:
 
 
 def _kept_for_backward(net: nn.Module, model: TimmModel) -> int:
-    """How many numbers a step keeps for its backward pass."""
-    count = 0
-
-    def pack(tensor: Tensor) -> Tensor:
-        nonlocal count
-        count += tensor.numel()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+    """Return how many numbers a step keeps for its backward pass."""
+    sizes = []
+    with watch_saved_tensors(lambda tensor: sizes.append(tensor.numel())):
         net(torch.zeros(2, model.in_channels, *model.size))
-    return count
+    return sum(sizes)
 
 
 def first_line(error: BaseException) -> str:

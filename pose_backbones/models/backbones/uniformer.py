@@ -1,7 +1,8 @@
 """UniFormer: convolutions in the early stages, self-attention in the late."""
 
-from collections.abc import Iterator, Sequence
-from itertools import count, pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from ...checkpoints.names.uniformer import convert_backbone
 from ...errors import closest
 from ...registry import MODELS
 from ...utils import arguments
-from ..layers import build_norm, checkpointed
+from ..layers import build_norm, checkpointed, drop_path_rates
 from .base import BaseBackbone, choose_arch
 
 EPS = 1e-6  # of the layer norms in the blocks and of the maps
@@ -275,6 +276,7 @@ class UniFormer(BaseBackbone):
     #: strides of the maps of the four stages
     strides = (4, 8, 16, 32)
     convert_names = staticmethod(convert_backbone)
+    without_checkpointing: ClassVar = {'with_cp': False, 'use_checkpoint': False}
 
     def __init__(
         self,
@@ -318,8 +320,7 @@ class UniFormer(BaseBackbone):
         windows = self._windows(attention, window_size)
         scales = self._layer_scales(layer_scale_init_value)
 
-        last = max(sum(self.depths) - 1, 1)
-        drop_paths = (drop_path_rate * i / last for i in count())
+        drop_paths = iter(drop_path_rates(drop_path_rate, sum(self.depths)))
         previous = in_channels
         for stage, channels in enumerate(self.embed_dims):
             sizes = (previous, channels, 2 if stage else 4)
@@ -340,6 +341,17 @@ class UniFormer(BaseBackbone):
             previous = channels
         self.freeze_stages()
 
+    @classmethod
+    def naming_variants(cls) -> list[dict]:
+        """Return arguments of backbones that have every name, up to the numbers in it."""
+        return [*super().naming_variants(), dict(layer_scale_init_value=1.0)]
+
+    @classmethod
+    def guess_config(cls, weights: Mapping[str, Tensor]) -> dict:
+        """Return the arguments of a backbone that has these weights, see `BaseBackbone`."""
+        scales = [0.0 if f'blocks{stage}.0.gamma_1' in weights else None for stage in range(1, 5)]
+        return dict(super().guess_config(weights), layer_scale_init_value=scales)
+
     def _check_head_dim(self, head_dim: int) -> None:
         arguments.check_positive_int('head_dim', head_dim)
         if any(width % head_dim for width in self.embed_dims[2:]):
@@ -349,7 +361,10 @@ class UniFormer(BaseBackbone):
             )
 
     def _set_checkpointing(self, use_checkpoint: bool, numbers: Sequence[int] | None) -> None:
-        """Which blocks are computed again, if `with_cp`."""
+        """Set the blocks that are computed again if `with_cp`.
+
+        Configs of MMPose's UniFormer project have `use_checkpoint` and `checkpoint_num`.
+        """
         arguments.check_flag('use_checkpoint', use_checkpoint)
         if use_checkpoint and self.with_cp:
             raise ValueError(
@@ -415,7 +430,7 @@ class UniFormer(BaseBackbone):
         """As in the base: norms of maps that nobody gets."""
         return tuple(f'{name}.' for name in self._unused_norms())
 
-    def init_from_nothing(self) -> None:
+    def init_weights_from_scratch(self) -> None:
         """Linear layers as in the original; the rest is set already.
 
         Convolutions have PyTorch's start values, as in the original.

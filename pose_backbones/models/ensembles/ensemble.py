@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from mmpose.codecs import UDPHeatmap
-from mmpose.models.pose_estimators import TopdownPoseEstimator as HostEstimator
-from mmpose.registry import MODELS as HOST_MODELS
+from mmpose.models.pose_estimators import TopdownPoseEstimator as MMPoseTopdownEstimator
+from mmpose.registry import MODELS as MMPOSE_MODELS
 from mmpose.structures import PoseDataSample
 from torch import Tensor
 
 from ...errors import ConfigError
 from ...registry import MODELS
-from .heatmap_grid import crop_lattice, map_lattice, map_unit, resample_crops, resample_maps
+from .heatmap_grid import crop_grid, map_grid, map_unit, resample_crops, resample_maps
 from .members import EnsembleMembers, Member
 from .pipeline_geometry import check_codec
 
@@ -22,7 +22,7 @@ _TOLERANCE = 1e-3
 
 
 @MODELS.register_module()
-class HeatmapEnsemble(HostEstimator):
+class HeatmapEnsemble(MMPoseTopdownEstimator):
     """Averages the heat maps of detectors and decodes the average.
 
     A person is cut out once, by the ensemble's own pipeline. From this crop,
@@ -70,7 +70,7 @@ class HeatmapEnsemble(HostEstimator):
         metainfo: dict | None = None,
     ):
         _check_arguments(head, neck, train_cfg, test_cfg, data_preprocessor)
-        members = HOST_MODELS.build(backbone)
+        members = MMPOSE_MODELS.build(backbone)
         if not isinstance(members, EnsembleMembers):
             raise ConfigError(
                 f'model.backbone is a {type(members).__name__}: that of an '
@@ -102,8 +102,8 @@ class HeatmapEnsemble(HostEstimator):
             )
         codec = self.head.decoder
         check_codec(codec, 'model.head.decoder')
-        self.cells = map_lattice(codec)
-        self.pixels = crop_lattice(tuple(codec.input_size), isinstance(codec, UDPHeatmap))
+        self.cells = map_grid(codec)
+        self.pixels = crop_grid(tuple(codec.input_size), isinstance(codec, UDPHeatmap))
 
     def init_weights(self) -> None:
         """Nothing: the members have their weights."""

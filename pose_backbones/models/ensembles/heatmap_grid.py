@@ -35,7 +35,7 @@ _SLOPE = -0.5
 
 
 @dataclass(frozen=True)
-class Lattice:
+class SamplingGrid:
     """Points of a crop or a heat map in a box; pairs are (x, y).
 
     Args:
@@ -48,8 +48,8 @@ class Lattice:
     length: tuple[int, int]
     offset: float = 0.0
 
-    def indices_in(self, other: 'Lattice', zoom: np.ndarray) -> list[np.ndarray]:
-        """Where these points are among another lattice's.
+    def indices_in(self, other: 'SamplingGrid', zoom: np.ndarray) -> list[np.ndarray]:
+        """Where these points are among another grid's.
 
         Args:
             other: Of a box with the same centre.
@@ -66,7 +66,7 @@ class Lattice:
         return found
 
 
-def crop_lattice(size: tuple[int, int], use_udp: bool) -> Lattice:
+def crop_grid(size: tuple[int, int], use_udp: bool) -> SamplingGrid:
     """The pixels of a crop.
 
     Args:
@@ -74,27 +74,27 @@ def crop_lattice(size: tuple[int, int], use_udp: bool) -> Lattice:
         use_udp: As in `TopdownAffine`.
 
     Returns:
-        Their lattice.
+        Their grid.
     """
     width, height = size
     less = 1 if use_udp else 0
-    return Lattice((width, height), (width - less, height - less))
+    return SamplingGrid((width, height), (width - less, height - less))
 
 
-def map_lattice(codec: BaseKeypointCodec) -> Lattice:
+def map_grid(codec: BaseKeypointCodec) -> SamplingGrid:
     """The cells of a codec's heat maps; of those in `CODECS`.
 
     Args:
         codec: Has `heatmap_size`.
 
     Returns:
-        Their lattice.
+        Their grid.
     """
     width, height = codec.heatmap_size
-    lattice = crop_lattice((width, height), isinstance(codec, UDPHeatmap))
+    grid = crop_grid((width, height), isinstance(codec, UDPHeatmap))
     if isinstance(codec, MegviiHeatmap):
-        lattice = Lattice(lattice.size, lattice.length, 0.5)
-    return lattice
+        grid = SamplingGrid(grid.size, grid.length, 0.5)
+    return grid
 
 
 def map_unit(codec: BaseKeypointCodec) -> float:
@@ -102,11 +102,13 @@ def map_unit(codec: BaseKeypointCodec) -> float:
     return 255.0 if isinstance(codec, MegviiHeatmap) else 1.0
 
 
-def _is_same(target: Lattice, source: Lattice, zoom: np.ndarray) -> bool:
+def _is_same(target: SamplingGrid, source: SamplingGrid, zoom: np.ndarray) -> bool:
     return target == source and bool((zoom == 1).all())
 
 
-def resample_crops(crops: Tensor, source: Lattice, target: Lattice, zoom: np.ndarray) -> Tensor:
+def resample_crops(
+    crops: Tensor, source: SamplingGrid, target: SamplingGrid, zoom: np.ndarray
+) -> Tensor:
     """Cut smaller crops out of crops.
 
     Pixels are interpolated as `TopdownAffine` does, between the nearest four
@@ -114,8 +116,8 @@ def resample_crops(crops: Tensor, source: Lattice, target: Lattice, zoom: np.nda
 
     Args:
         crops: (N, C, height, width) on `source`.
-        source: Lattice of what is given.
-        target: Lattice of what is asked for.
+        source: SamplingGrid of what is given.
+        target: SamplingGrid of what is asked for.
         zoom: Size of the box of `target`, in sizes of that of `source`,
             (N, 2), at most 1.
 
@@ -135,7 +137,9 @@ def resample_crops(crops: Tensor, source: Lattice, target: Lattice, zoom: np.nda
     return F.grid_sample(crops, grid, mode='bilinear', padding_mode='border', align_corners=True)
 
 
-def resample_maps(maps: Tensor, source: Lattice, target: Lattice, zoom: np.ndarray) -> Tensor:
+def resample_maps(
+    maps: Tensor, source: SamplingGrid, target: SamplingGrid, zoom: np.ndarray
+) -> Tensor:
     """Read heat maps at other points.
 
     By cubic interpolation, which keeps the place of a peak between cells.
@@ -143,8 +147,8 @@ def resample_maps(maps: Tensor, source: Lattice, target: Lattice, zoom: np.ndarr
 
     Args:
         maps: (N, K, height, width) on `source`.
-        source: Lattice of what is given.
-        target: Lattice of what is asked for.
+        source: SamplingGrid of what is given.
+        target: SamplingGrid of what is asked for.
         zoom: Size of the box of `target`, in sizes of that of `source`,
             (N, 2).
 

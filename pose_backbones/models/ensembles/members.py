@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config
-from mmpose.models.pose_estimators import TopdownPoseEstimator as HostEstimator
+from mmpose.models.pose_estimators import TopdownPoseEstimator as MMPoseTopdownEstimator
 from mmpose.models.utils.tta import flip_heatmaps
-from mmpose.registry import MODELS as HOST_MODELS
+from mmpose.registry import MODELS as MMPOSE_MODELS
 from torch import Tensor, nn
 
 from ...checkpoints.loading import check_checkpoint_path, get_weights, load_weights, read_checkpoint
 from ...configs import building, load_config
 from ...errors import ConfigError, closest
 from ...registry import MODELS
-from .heatmap_grid import crop_lattice, map_lattice
+from .heatmap_grid import crop_grid, map_grid
 from .pipeline_geometry import check_codec, common_metainfo, read_crop
 
 _KEYS = ('config', 'checkpoint', 'weight')
@@ -39,8 +39,8 @@ class Member(nn.Module):
         self.name = str(cfg.filename)
         self.crop = read_crop(cfg)
         with building(cfg):
-            self.model = HOST_MODELS.build(cfg.model)
-        if not isinstance(self.model, HostEstimator):
+            self.model = MMPOSE_MODELS.build(cfg.model)
+        if not isinstance(self.model, MMPoseTopdownEstimator):
             raise ConfigError(
                 f'{self.name} is a {type(self.model).__name__}: the members '
                 'of an ensemble are of TopdownPoseEstimator'
@@ -62,8 +62,8 @@ class Member(nn.Module):
                 f'{metainfo["num_keypoints"]} key points'
             )
         load_weights(self.model, get_weights(read_checkpoint(checkpoint)), checkpoint)
-        self.pixels = crop_lattice(self.crop.size, self.crop.use_udp)
-        self.cells = map_lattice(self.codec)
+        self.pixels = crop_grid(self.crop.size, self.crop.use_udp)
+        self.cells = map_grid(self.codec)
 
     def forward(
         self, crops: Tensor, flip_indices: Sequence[int] | None, flip_test: bool | None
@@ -160,7 +160,7 @@ def _check_model(cfg: Config) -> None:
         raise ConfigError(f"{cfg.filename} has no 'model': is it a config of a model?")
     kind = (cfg.model.get('backbone') or {}).get('type')
     if isinstance(kind, str):
-        kind = HOST_MODELS.get(kind)
+        kind = MMPOSE_MODELS.get(kind)
     if isinstance(kind, type) and issubclass(kind, EnsembleMembers):
         raise ConfigError(
             f'{cfg.filename} is itself an ensemble: name its members here, with their weights'

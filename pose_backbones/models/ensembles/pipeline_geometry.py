@@ -8,13 +8,18 @@ import numpy as np
 from mmengine.config import Config
 from mmpose.apis.inference import dataset_meta_from_config
 from mmpose.datasets.transforms import TopdownAffine
-from mmpose.registry import TRANSFORMS as HOST_TRANSFORMS
+from mmpose.registry import TRANSFORMS as MMPOSE_TRANSFORMS
 
 from ...configs import building
 from ...errors import ConfigError
 from .heatmap_grid import CODECS
 
 _PLACE = 'test_dataloader.dataset.pipeline'
+
+
+def _fix_aspect_ratio(boxes: np.ndarray, aspect: float) -> np.ndarray:
+    """Grow the sizes (N, 2) of boxes to an aspect ratio (width / height), as MMPose's crops do."""
+    return TopdownAffine._fix_aspect_ratio(boxes, aspect)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Crop:
 
     def box(self, person: np.ndarray) -> np.ndarray:
         """Width and height of the crop's box: (N, 2), as the persons'."""
-        return TopdownAffine._fix_aspect_ratio(person * np.array(self.padding), self.aspect)
+        return _fix_aspect_ratio(person * np.array(self.padding), self.aspect)
 
     def padding_of_larger(self, aspect: float) -> tuple[float, float]:
         """The least padding with which crops of another aspect hold these,
@@ -94,8 +99,8 @@ def read_crop(cfg: Config) -> Crop:
         ) from error
     factors = [_factors(cfg, pipeline[number], number) for number in range(start + 1, end)]
     with building(cfg):
-        padded = HOST_TRANSFORMS.build(pipeline[start])
-        affine = HOST_TRANSFORMS.build(pipeline[end])
+        padded = MMPOSE_TRANSFORMS.build(pipeline[start])
+        affine = MMPOSE_TRANSFORMS.build(pipeline[end])
     return Crop(
         tuple(affine.input_size),
         affine.use_udp,
@@ -120,7 +125,7 @@ def _factors(cfg: Config, step: dict, number: int) -> tuple[float, float]:
             'ExtendBBox is expected'
         )
     with building(cfg):
-        extend = HOST_TRANSFORMS.build(step)
+        extend = MMPOSE_TRANSFORMS.build(step)
     for axis, span in dict(x=extend.x, y=extend.y).items():
         if span[0] != span[1]:
             raise ConfigError(

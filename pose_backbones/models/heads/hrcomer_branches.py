@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers import BasicBlock, ConvNorm, init_convolution
 from ..layers.adaptive_conv import AdaptiveActivationBlock, PointReader, full_precision
-from ..layers.conv_norm import BasicBlock, ConvNorm
-from ..layers.initialization import init_convolution
 
 #: what few outputs are positive starts at
 _PRIOR = 0.01
@@ -121,7 +120,7 @@ class JointBranch(nn.Module):
             joints.append((offsets + cells + 0.5) * 2 ** (level + 1))
         return joints
 
-    def of(self, maps: Sequence[Tensor], chosen: Tensor) -> Tensor:
+    def forward_queries(self, maps: Sequence[Tensor], chosen: Tensor) -> Tensor:
         """Compute the joints of some queries, and of no others.
 
         Args:
@@ -184,7 +183,9 @@ class RefineBranch(nn.Module):
         """(N, in_channels, H, W) → (N, K, 2, H, W), x and y in pixels."""
         return _regress(self.reg_layer, self.filter_block(self.trans_block(x)))
 
-    def at(self, x: Tensor, joints: Tensor, flip_indices: Sequence[int] | None = None) -> Tensor:
+    def sample_at(
+        self, x: Tensor, joints: Tensor, flip_indices: Sequence[int] | None = None
+    ) -> Tensor:
         """Compute the offsets at some joints, and nowhere else.
 
         Args:
@@ -220,7 +221,7 @@ def sample(offsets: Tensor, joints: Tensor) -> Tensor:
 
     Args:
         offsets: (N, K, 2, H, W).
-        joints: (N, P, K, 2), as for `RefineBranch.at`.
+        joints: (N, P, K, 2), as for `RefineBranch.sample_at`.
 
     Returns:
         (N, P, K, 2).

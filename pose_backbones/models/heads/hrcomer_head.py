@@ -7,16 +7,16 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData, PixelData
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.registry import KEYPOINT_CODECS
-from mmpose.registry import MODELS as HOST_MODELS
+from mmpose.registry import MODELS as MMPOSE_MODELS
 from torch import Tensor
 
-from ...checkpoints.conversion_hook import convert_when_loaded
+from ...checkpoints.conversion_hook import register_state_dict_conversion
 from ...checkpoints.names.hrcomer import convert_head
 from ...codecs.multi_scale_joints import select_queries
 from ...registry import MODELS, TASK_UTILS
 from ...structures.skeleton import COCO
 from ...utils.arguments import check_ints, check_positive_int
-from ..layers.initialization import check_conv_init
+from ..layers import check_conv_init
 from .hrcomer_branches import (
     MIRROR,
     ConfidenceBranch,
@@ -133,7 +133,7 @@ class HRCoMerHead(BaseHead):
             )
         )
         self.loss_modules = torch.nn.ModuleDict(self._build_losses(losses, limbs))
-        convert_when_loaded(self, convert_head)
+        register_state_dict_conversion(self, convert_head)
 
     def _check_decoder(self) -> None:
         sigmas = getattr(self.decoder, 'sigmas', None)
@@ -162,7 +162,7 @@ class HRCoMerHead(BaseHead):
             else {},
         )
         return {
-            name: HOST_MODELS.build({**known.get(name, {}), **config})
+            name: MMPOSE_MODELS.build({**known.get(name, {}), **config})
             for name, config in losses.items()
         }
 
@@ -187,7 +187,7 @@ class HRCoMerHead(BaseHead):
             `heatmaps` (N, K, H, W), from 0 to 1. In float32.
         """
         self._check_feats(feats)
-        queries = self._of_queries(feats, flip_indices)
+        queries = self._query_maps(feats, flip_indices)
         short = self.refine_head(feats[0])
         if flip_indices is not None:
             images, mirrored = short.chunk(2)
@@ -204,7 +204,7 @@ class HRCoMerHead(BaseHead):
             heatmaps=self._heatmaps(feats[0], flip_indices),
         )
 
-    def _of_queries(
+    def _query_maps(
         self, feats: Sequence[Tensor], flip_indices: Sequence[int] | None
     ) -> list[Tensor]:
         """The maps of the queries, without the mirrored images'."""
@@ -217,7 +217,7 @@ class HRCoMerHead(BaseHead):
         images, mirrored = maps.chunk(2)
         return (images + mirrored.flip(-1)[:, list(flip_indices)]) / 2
 
-    def find(
+    def forward_candidates(
         self,
         feats: Sequence[Tensor],
         flip_indices: Sequence[int] | None = None,
@@ -238,7 +238,7 @@ class HRCoMerHead(BaseHead):
             as pass its threshold in the image with most of them.
         """
         self._check_feats(feats)
-        queries = self._of_queries(feats, flip_indices)
+        queries = self._query_maps(feats, flip_indices)
         logits = self.confidences_head(queries)
         if sizes is not None:
             logits = [
@@ -248,9 +248,9 @@ class HRCoMerHead(BaseHead):
         chosen, values = select_queries(logits.sigmoid(), self.decoder.max_num_people)
         sure = values > self.decoder.score_threshold
         chosen = chosen[:, : int(sure.sum(1).max())]
-        joints = self.joints_head.of(queries, chosen)
+        joints = self.joints_head.forward_queries(queries, chosen)
         if chosen.shape[1]:
-            joints = joints + self.refine_head.at(feats[0], joints, flip_indices)
+            joints = joints + self.refine_head.sample_at(feats[0], joints, flip_indices)
         return dict(
             confidences=[logits.gather(1, chosen)[:, None, None]],
             joints=[joints[:, None]],
@@ -299,7 +299,7 @@ class HRCoMerHead(BaseHead):
             limits = None
             if len(set(map(tuple, sizes))) > 1 and index < len(factors):
                 limits = maps[0].new_tensor(sizes) * factors[index] / 4
-            outputs.append(self.find(maps, flip, limits))
+            outputs.append(self.forward_candidates(maps, flip, limits))
         people = self.decoder.decode(outputs, factors)
         instances = [_pack(*found) for found in people]
         if test_cfg.get('output_heatmaps', False):

@@ -9,7 +9,7 @@ from mmpose.evaluation.functional import pose_pck_accuracy
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.models.utils.tta import flip_heatmaps
 from mmpose.registry import KEYPOINT_CODECS
-from mmpose.registry import MODELS as HOST_MODELS
+from mmpose.registry import MODELS as MMPOSE_MODELS
 from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor, nn
 
@@ -84,10 +84,10 @@ class MSPNHead(BaseHead):
             self._check_size(self.decoder.heatmap_size)
         self.levels = self._check_levels(levels)
         self.loss_module = (
-            HOST_MODELS.build(loss) if loss else VisibleKeypointsMSELoss(loss_weight=0.25)
+            MMPOSE_MODELS.build(loss) if loss else VisibleKeypointsMSELoss(loss_weight=0.25)
         )
         self.last_loss_module = (
-            HOST_MODELS.build(last_loss) if last_loss else HardKeypointsMSELoss()
+            MMPOSE_MODELS.build(last_loss) if last_loss else HardKeypointsMSELoss()
         )
         topk = getattr(self.last_loss_module, 'topk', 0)
         if topk > out_channels:

@@ -1,7 +1,30 @@
-"""Layers and helpers that two or more backbones share."""
+"""Layers and functions that several models share.
 
-from .activation_checkpoint import checkpointed
-from .initialization import init_conv_fan_out
+`adaptive_conv`, `depthwise` and `mspn` have those of one family.
+"""
+
+from .activation_checkpoint import checkpointed, record_statistics_once, watch_saved_tensors
+from .conv_norm import EXPANSION, BasicBlock, Bottleneck, ConvNorm
+from .drop_path import drop_path_rates
+from .fuse import fuse, fuse_children
+from .initialization import check_conv_init, init_conv_fan_out, init_convolution
 from .norm import build_norm
+from .replace_children import replace_children
 
-__all__ = ['build_norm', 'checkpointed', 'init_conv_fan_out']
+__all__ = [
+    'EXPANSION',
+    'BasicBlock',
+    'Bottleneck',
+    'ConvNorm',
+    'build_norm',
+    'check_conv_init',
+    'checkpointed',
+    'drop_path_rates',
+    'fuse',
+    'fuse_children',
+    'init_conv_fan_out',
+    'init_convolution',
+    'record_statistics_once',
+    'replace_children',
+    'watch_saved_tensors',
+]

@@ -1,49 +1,101 @@
-"""Activation checkpointing that leaves batch norm's statistics right."""
+"""Activation checkpointing with correct statistics of batch norms."""
 
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-@contextmanager
-def _statistics_kept(module: nn.Module):
-    """Batch norms of `module` work as in training, but record nothing."""
-    norms = [
-        child
-        for child in module.modules()
-        if isinstance(child, _BatchNorm) and child.track_running_stats
-    ]
-    recorded = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, (momentum, batches) in zip(norms, recorded):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
+def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
+    """Return `module(x)` without keeping inner activations for the backward pass.
 
-
-def checkpointed(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """`module(x)` that keeps no inner activation for the backward pass.
-
-    They are computed again when the gradient is. The second pass draws the
-    same random numbers (drop path) and does not count the batch once more in
-    the running statistics of batch norm, so that training with and without
-    it is the same.
+    They are computed again in the backward pass, with the same random numbers (drop path). The
+    batch is counted once in the running statistics of batch norms, so that training with and
+    without checkpointing is the same.
 
     Args:
-        module: Any module of one tensor.
+        module: A module with one input and one output.
         x: Its input.
-
-    Returns:
-        Its output.
     """
     if not torch.is_grad_enabled():
         return module(x)
     return checkpoint(
-        module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(module))
+        module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _not_recording(module))
     )
+
+
+def record_statistics_once(module: nn.Module) -> None:
+    """Let batch norms record no statistics while their input is computed again in a backward pass.
+
+    For modules with an activation checkpointing of their own, such as those of timm, which would
+    count each batch twice. Calling this again has no effect.
+
+    Args:
+        module: Hooks are added to its batch norms.
+    """
+    for norm in _recording_norms(module):
+        if not hasattr(norm, 'paused_state'):
+            norm.paused_state = None
+            norm.register_forward_pre_hook(_pause_in_backward)
+            norm.register_forward_hook(_resume, always_call=True)
+
+
+def watch_saved_tensors(callback: Callable[[Tensor], None]) -> AbstractContextManager:
+    """Return a context that calls a function with each tensor that autograd keeps for backward."""
+
+    def pack(tensor: Tensor) -> Tensor:
+        callback(tensor)
+        return tensor
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+
+def _recording_norms(module: nn.Module) -> list[_BatchNorm]:
+    return [
+        child
+        for child in module.modules()
+        if isinstance(child, _BatchNorm) and child.track_running_stats
+    ]
+
+
+@contextmanager
+def _not_recording(module: nn.Module) -> Iterator[None]:
+    """Let batch norms work as in training, but record nothing."""
+    norms = _recording_norms(module)
+    states = [_pause(norm) for norm in norms]
+    try:
+        yield
+    finally:
+        for norm, state in zip(norms, states):
+            _restore(norm, state)
+
+
+def _pause(norm: _BatchNorm) -> tuple[float | None, Tensor]:
+    """Stop recording; returns what `_restore` needs."""
+    state = (norm.momentum, norm.num_batches_tracked.clone())
+    norm.momentum = 0.0
+    return state
+
+
+def _restore(norm: _BatchNorm, state: tuple[float | None, Tensor]) -> None:
+    norm.momentum, batches = state
+    norm.num_batches_tracked.copy_(batches)
+
+
+def _is_in_backward() -> bool:
+    """Return whether autograd is running a backward pass, which PyTorch tells only privately."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def _pause_in_backward(norm: _BatchNorm, _inputs: tuple) -> None:
+    if norm.training and norm.track_running_stats and _is_in_backward():
+        norm.paused_state = _pause(norm)
+
+
+def _resume(norm: _BatchNorm, _inputs: tuple, _output) -> None:
+    if norm.paused_state is not None:
+        _restore(norm, norm.paused_state)
+        norm.paused_state = None

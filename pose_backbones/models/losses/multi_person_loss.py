@@ -1,8 +1,7 @@
-"""Losses of HRCoMer: of queries, of the people they found, of heat maps.
+"""Losses of HRCoMer for queries, matched persons and heat maps.
 
-All are computed in float32, also of outputs in half precision. Where there is
-nothing to learn, a loss is 0 and its gradients are zeros, not missing: a
-distributed model has no unused parameters.
+All losses are computed in float32, also for outputs in half precision. Without targets a loss is 0
+with zero gradients, so that a distributed model has no unused parameters.
 
 Source: https://github.com/CR320/ConvNeXtPose
 """
@@ -23,17 +22,17 @@ _EPS = 1e-5
 
 @MODELS.register_module()
 class BinaryFocalLoss(nn.Module):
-    """Focal loss of queries that have found a person or none.
+    """Focal loss for the confidence of queries, which are matched to a person or to none.
 
     Paper: https://arxiv.org/abs/1708.02002
 
     Args:
-        gamma: Exponent of the share that is wrong: 0, or at least 1.
-        alpha: Weight of queries with a person; 1 - alpha is the others'.
+        gamma: Exponent of the error of the probability: 0, or at least 1.
+        alpha: Weight of queries with a person; the others have the weight 1 - alpha.
         loss_weight: Factor.
 
     Raises:
-        ValueError: For an exponent with which gradients have no bound.
+        ValueError: For an exponent between 0 and 1, whose gradients are unbounded.
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float = 0.25, loss_weight: float = 1.0):
@@ -50,23 +49,23 @@ class BinaryFocalLoss(nn.Module):
         Args:
             logits: Of any shape, such as (N, Q).
             targets: The same shape, 1 for a person and 0 for none.
-            valid: The same shape; above 0 where it counts.
+            valid: The same shape; above 0 for queries that count.
 
         Returns:
-            A number.
+            A scalar.
         """
         _check_shapes(logits, targets=targets, valid=valid)
         logits, targets = logits.float(), targets.float()
-        sure, counts = logits.sigmoid(), (valid > 0).float()
-        wrong = (1 - sure) * targets + sure * (1 - targets)
+        probabilities, counts = logits.sigmoid(), (valid > 0).float()
+        errors = (1 - probabilities) * targets + probabilities * (1 - targets)
         weights = self.alpha * targets + (1 - self.alpha) * (1 - targets)
-        losses = weights * wrong**self.gamma
+        losses = weights * errors**self.gamma
         losses = losses * F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
         return self.loss_weight * ((losses * counts).sum() / counts.sum().clamp(min=1))
 
 
 class _PeopleLoss(nn.Module):
-    """A loss of P people and the queries that found them."""
+    """Base class of losses between P persons and the queries that are matched to them."""
 
     def __init__(self, loss_weight: float):
         super().__init__()
@@ -78,11 +77,11 @@ class _PeopleLoss(nn.Module):
 
         Args:
             joints: (P, K, 2), x and y.
-            targets: (P, K, 3), x, y and whether it counts (1 or 0).
-            areas: (P,), in squares of the joints' unit.
+            targets: (P, K, 3), x, y and whether the joint counts (1 or 0).
+            areas: (P,), areas of the persons in the squared unit of the joints.
 
         Returns:
-            A number.
+            A scalar.
         """
         if targets.shape != (*joints.shape[:2], 3) or joints.shape[2] != 2:
             raise ValueError(
@@ -95,15 +94,13 @@ class _PeopleLoss(nn.Module):
         )
 
     def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
-        """The loss before the factor, of (P, K, 2), (P, K, 2), (P, K) and
-        (P,)."""
+        """Compute the loss without the factor, of (P, K, 2), (P, K, 2), (P, K) and (P,)."""
         raise NotImplementedError
 
 
 @MODELS.register_module()
 class JointL1Loss(_PeopleLoss):
-    """Mean distance (L1) of all joints that count, in units of the square
-    root of the person's area.
+    """Mean L1 distance of all joints that count, in units of the square root of the area.
 
     Args:
         loss_weight: Factor.
@@ -113,27 +110,26 @@ class JointL1Loss(_PeopleLoss):
         super().__init__(loss_weight)
 
     def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
-        away = (joints - targets).abs().sum(-1)
-        away = away / (areas.sqrt() + _EPS)[:, None]
-        return (away * counts).sum() / (counts.sum() + _EPS)
+        distances = (joints - targets).abs().sum(-1)
+        distances = distances / (areas.sqrt() + _EPS)[:, None]
+        return (distances * counts).sum() / (counts.sum() + _EPS)
 
 
 @MODELS.register_module()
 class LimbL1Loss(JointL1Loss):
-    """Mean distance (L1) of all limbs whose two joints count, in units of
-    the square root of the person's area; a limb is the way from one of its
-    joints to the other.
+    """Mean L1 distance of all limbs, in units of the square root of the area.
+
+    A limb is the vector between two joints; it counts if both joints do.
 
     Args:
-        limbs: As for `read_limbs`: pairs of joints, or the description of a
-            data set.
+        limbs: Pairs of joints or a dataset description, see `read_limbs`.
         loss_weight: Factor.
     """
 
     def __init__(self, limbs: str | Sequence[Sequence[int]] = COCO, loss_weight: float = 1.0):
         super().__init__(loss_weight)
         self.register_buffer('limbs', read_limbs(limbs), persistent=False)
-        # Known here, since to ask the device would be to wait for it.
+        # Stored on the CPU: reading it from a GPU would synchronize.
         self.highest = int(self.limbs.max())
 
     def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
@@ -149,13 +145,12 @@ class LimbL1Loss(JointL1Loss):
 
 @MODELS.register_module()
 class OKSLoss(_PeopleLoss):
-    """1 less the object key-point similarity (OKS), mean of the people.
+    """1 - OKS (object keypoint similarity), averaged over persons.
 
     Args:
-        sigmas: As for `read_sigmas`: one for each joint, or the description
-            of a data set.
-        area_factor: Share of the area that counts; .53 where it is that of
-            the box, as in CrowdPose.
+        sigmas: One for each joint or a dataset description, see `read_sigmas`.
+        area_factor: Factor of the areas; 0.53 if they are areas of boxes, as in CrowdPose (see
+            `structures.oks.AREA_OF_BOX`).
         loss_weight: Factor.
     """
 
@@ -185,22 +180,21 @@ class OKSLoss(_PeopleLoss):
 
 @MODELS.register_module()
 class HeatmapFocalLoss(nn.Module):
-    """Focal loss of heat maps whose peaks are 1 (CornerNet).
+    """Focal loss of heat maps with peaks of 1 (CornerNet).
 
-    A pixel of 1 is a joint. All others count as none, the less the nearer to
-    1, and where they are labelled. The sum is divided by the number of
-    joints.
+    Pixels with a target of 1 are joints. All other labelled pixels are negatives, with a weight
+    that decreases towards a target of 1. The sum is divided by the number of joints.
 
     Paper: https://arxiv.org/abs/1808.01244
 
     Args:
-        alpha: Exponent of the share that is wrong: 0, or at least 1.
-        beta: Exponent of 1 - target: 0 or more.
+        alpha: Exponent of the error of the prediction: 0, or at least 1.
+        beta: Exponent of 1 - target, the weight of negatives: 0 or more.
         loss_weight: Factor.
-        eps: Heat maps count as at least this far from 0 and 1.
+        eps: Predictions are clamped to the range from eps to 1 - eps.
 
     Raises:
-        ValueError: For an exponent with which gradients have no bound.
+        ValueError: For an exponent alpha between 0 and 1, whose gradients are unbounded.
     """
 
     def __init__(
@@ -222,18 +216,19 @@ class HeatmapFocalLoss(nn.Module):
             valid: (N, height, width), 1 where the image is labelled.
 
         Returns:
-            A number.
+            A scalar.
         """
         _check_shapes(heatmaps, targets=targets)
         _check_shapes(heatmaps[:, 0], valid=valid)
-        found = heatmaps.float().clamp(self.eps, 1 - self.eps)
+        predicted = heatmaps.float().clamp(self.eps, 1 - self.eps)
         targets = targets.float()
         joints = (targets == 1).float()
         labelled = (valid == 1)[:, None]
-        yes = (1 - found) ** self.alpha * found.log() * joints
-        no = found**self.alpha * torch.log1p(-found)
-        no = no * (1 - targets) ** self.beta * labelled * (1 - joints)
-        return -self.loss_weight * ((yes.sum() + no.sum()) / joints.sum().clamp(min=1))
+        positive = (1 - predicted) ** self.alpha * predicted.log() * joints
+        negative = predicted**self.alpha * torch.log1p(-predicted)
+        negative = negative * (1 - targets) ** self.beta * labelled * (1 - joints)
+        total = positive.sum() + negative.sum()
+        return -self.loss_weight * (total / joints.sum().clamp(min=1))
 
 
 def _check_exponent(name: str, value: float) -> None:

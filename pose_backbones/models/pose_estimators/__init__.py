@@ -1,8 +1,14 @@
-"""Pose estimators; they stand on MMPose's."""
+"""Pose estimators, based on MMPose's."""
 
-from ..ensembles.ensemble import HeatmapEnsemble
-from ..ensembles.members import EnsembleMembers
+from ..ensembles import EnsembleMembers, HeatmapEnsemble
 from .hrcomer import HRCoMerEstimator
+from .mspn import MSPNEstimator
 from .topdown import TopdownPoseEstimator
 
-__all__ = ['EnsembleMembers', 'HRCoMerEstimator', 'HeatmapEnsemble', 'TopdownPoseEstimator']
+__all__ = [
+    'EnsembleMembers',
+    'HRCoMerEstimator',
+    'HeatmapEnsemble',
+    'MSPNEstimator',
+    'TopdownPoseEstimator',
+]

@@ -1,6 +1,7 @@
 """The estimator of HRCoMer: flips, scales, whole checkpoints."""
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from mmpose.models.pose_estimators import BottomupPoseEstimator
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...checkpoints.conversion_hook import convert_when_loaded
+from ...checkpoints.conversion_hook import register_state_dict_conversion
 from ...checkpoints.names.hrcomer import convert_estimator
 from ...registry import MODELS
 from ...utils.arguments import check_flag
@@ -47,6 +48,9 @@ class HRCoMerEstimator(BottomupPoseEstimator):
             `test_cfg`.
     """
 
+    #: arguments with which nothing is frozen
+    without_freezing: ClassVar = {'finetune_flip': False}
+
     def __init__(
         self,
         backbone: dict,
@@ -84,7 +88,7 @@ class HRCoMerEstimator(BottomupPoseEstimator):
         self.finetune_flip = finetune_flip
         if finetune_flip:
             self._freeze()
-        convert_when_loaded(self, convert_estimator, whole=True)
+        register_state_dict_conversion(self, convert_estimator, whole=True)
 
     def _freeze(self) -> None:
         """Let only short offsets and heat maps learn, without norms."""

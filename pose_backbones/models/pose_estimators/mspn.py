@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ...checkpoints.conversion_hook import convert_when_loaded
+from ...checkpoints.conversion_hook import register_state_dict_conversion
 from ...checkpoints.names.mspn import convert_estimator
 from ...registry import MODELS
 from .topdown import TopdownPoseEstimator
@@ -17,8 +17,14 @@ class MSPNEstimator(TopdownPoseEstimator):
     parts that do not fit when it is built.
 
     Args:
-        backbone, neck, head, train_cfg, test_cfg, data_preprocessor,
-        init_cfg, metainfo: MMPose's.
+        backbone: Config of an `MSPN`.
+        neck: As in MMPose; none by default.
+        head: Config of an `MSPNHead`.
+        train_cfg: As in MMPose.
+        test_cfg: As in MMPose.
+        data_preprocessor: As in MMPose.
+        init_cfg: As in MMPose.
+        metainfo: As in MMPose.
 
     Raises:
         ValueError: If backbone and head are not of the same number of
@@ -56,7 +62,7 @@ class MSPNEstimator(TopdownPoseEstimator):
                 f'backbone.out_indices is {tuple(given)}: expected None, all '
                 f'{units} units, of which the head makes maps'
             )
-        convert_when_loaded(self, convert_estimator, whole=True)
+        register_state_dict_conversion(self, convert_estimator, whole=True)
 
 
 def _fact(module: nn.Module, name: str):

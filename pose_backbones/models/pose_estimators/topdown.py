@@ -2,8 +2,8 @@
 
 import inspect
 
-from mmpose.models.pose_estimators import TopdownPoseEstimator as HostEstimator
-from mmpose.registry import MODELS as HOST_MODELS
+from mmpose.models.pose_estimators import TopdownPoseEstimator as MMPoseTopdownEstimator
+from mmpose.registry import MODELS as MMPOSE_MODELS
 from torch import nn
 
 from ...registry import MODELS
@@ -11,7 +11,7 @@ from ..backbones import BaseBackbone
 
 
 @MODELS.register_module()
-class TopdownPoseEstimator(HostEstimator):
+class TopdownPoseEstimator(MMPoseTopdownEstimator):
     """MMPose's, whose head (or neck) need not be told its `in_channels`.
 
     With a backbone of this package, `in_channels` that is absent or None is
@@ -45,7 +45,7 @@ class TopdownPoseEstimator(HostEstimator):
         init_cfg: dict | list | None = None,
         metainfo: dict | None = None,
     ):
-        net = HOST_MODELS.build(backbone)
+        net = MMPOSE_MODELS.build(backbone)
         if neck is not None:
             neck = _with_in_channels(neck, 'neck', net, every_map=True)
             _refuse_missing(head, 'behind a neck')
@@ -66,7 +66,7 @@ class TopdownPoseEstimator(HostEstimator):
 def _takes_in_channels(cfg: dict) -> bool:
     """Whether a module has the argument at all."""
     kind = cfg.get('type')
-    kind = HOST_MODELS.get(kind) if isinstance(kind, str) else kind
+    kind = MMPOSE_MODELS.get(kind) if isinstance(kind, str) else kind
     return kind is not None and 'in_channels' in inspect.signature(kind).parameters
 
 

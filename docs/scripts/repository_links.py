@@ -1,9 +1,8 @@
-"""MkDocs hook: pages for files of the repository that lie outside of docs/.
+"""MkDocs hook that adds pages for files of the repository outside of docs/.
 
-The Markdown of docs/ links to such files with relative paths (`../configs/…`),
-which work on GitHub. In the site, a linked Markdown file becomes a page, and
-any other file becomes a page that shows its text. These pages are below
-`repository/`; links in them are followed, too.
+The Markdown files in docs/ link to such files with relative paths (`../configs/…`), which work on
+GitHub. In the site, each linked Markdown file becomes a page, and each other linked file becomes a
+page that shows its text. These pages are in `repository/`. Links in them are followed as well.
 """
 
 import posixpath
@@ -15,12 +14,12 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PREFIX = 'repository/'
-#: pages of the navigation that nothing else may link to
+#: pages of the navigation that may have no links from other pages
 ENTRIES = ('CONTRIBUTING.md', 'CHANGELOG.md')
 
-#: code, in which nothing is a link, or the target of a link
+#: matches code, which contains no links, or the target of a link
 _LINK = re.compile(
     r'(?P<code>^(?P<fence>```+).*?^(?P=fence)|``[^\n]+?``|`[^`\n]+`)'
     r'|(?P<start>\]\()(?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?(?P<end>\))',
@@ -29,11 +28,14 @@ _LINK = re.compile(
 
 
 def _repository_path(target: str, source: str) -> str | None:
-    """Path from the root of the repository, or None for a URL.
+    """Return the path of a link target relative to the repository root, or None for a URL.
 
     Args:
-        target: A link's target, relative to `source`.
-        source: Path of the file that has the link, from the root.
+        target: Target of the link, relative to `source`.
+        source: Path of the file that contains the link, relative to the repository root.
+
+    Raises:
+        PluginError: If the target does not exist.
     """
     if re.match(r'[a-z]+:', target):
         return None
@@ -41,19 +43,19 @@ def _repository_path(target: str, source: str) -> str | None:
     if (ROOT / path).is_dir():
         path = f'{path}/README.md'
     if path.startswith('../') or not (ROOT / path).is_file():
-        raise PluginError(f'{source}: the link to {target} leads nowhere')
+        raise PluginError(f'{source}: the target of the link {target} does not exist')
     return path
 
 
 def _site_path(path: str) -> str:
-    """Path in the site, before it is built, of a file of the repository."""
+    """Return the source path in the site of a file of the repository."""
     if path.startswith('docs/'):
         return path.removeprefix('docs/')
     return f'{PREFIX}{path}' if path.endswith('.md') else f'{PREFIX}{path}.md'
 
 
 def _source_of(site_path: str) -> str:
-    """The inverse of `_site_path`."""
+    """Return the inverse of `_site_path`."""
     path = site_path.removeprefix(PREFIX)
     if path == site_path:
         return f'docs/{path}'
@@ -61,7 +63,7 @@ def _source_of(site_path: str) -> str:
 
 
 def _markdown(path: str) -> str:
-    """Content of the page for a file outside of docs/."""
+    """Return the content of the page for a file outside of docs/."""
     text = (ROOT / path).read_text(encoding='utf-8')
     if path.endswith('.md'):
         return text
@@ -74,7 +76,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each file outside of docs/ that a page links to."""
     waiting = [f'docs/{file.src_uri}' for file in files.documentation_pages()]
     waiting += ENTRIES
-    known = set(waiting)
+    seen = set(waiting)
     while waiting:
         source = waiting.pop()
         if not source.startswith('docs/'):
@@ -84,14 +86,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             continue
         for match in _LINK.finditer((ROOT / source).read_text(encoding='utf-8')):
             path = match['target'] and _repository_path(match['target'], source)
-            if path and path not in known and not path.startswith('docs/'):
-                known.add(path)
+            if path and path not in seen and not path.startswith('docs/'):
+                seen.add(path)
                 waiting.append(path)
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replace links to files of the repository by links to their pages."""
+    """Replace links to files of the repository with links to their pages."""
     here = page.file.src_uri
     source = _source_of(here)
     if not source.endswith('.md'):

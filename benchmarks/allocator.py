@@ -1,0 +1,88 @@
+"""Measure what `tools/infer.py --keep-freed-memory` gains: pairs of processes, with and without."""
+
+import argparse
+import subprocess
+import sys
+import time
+from statistics import median
+
+import numpy as np
+
+from pose_backbones.cli.main import check_counts, run
+
+_MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
+_PEOPLE = 8  # of each image
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line of `python -m benchmarks.allocator`."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.allocator',
+        description='Time PoseInferencer on a CPU with and without --keep-freed-memory, in '
+        'processes that take turns. Weights and images are random.',
+    )
+    parser.add_argument('--model', default=_MODEL, metavar='NAME', help='default: %(default)s')
+    parser.add_argument('--images', type=int, default=40, metavar='N', help='default: 40')
+    parser.add_argument('--pairs', type=int, default=5, metavar='N', help='default: 5')
+    parser.add_argument('--worker', choices=('default', 'kept'), help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `python -m benchmarks.allocator`.
+
+    Args:
+        argv: The arguments; None stands for those of the command line.
+    """
+    args = parse_args(argv)
+    check_counts(args, 'images', 'pairs')
+    if args.worker:
+        print(*_measure(args.model, args.images, args.worker == 'kept'))
+        return
+    found = {'default': [], 'kept': []}
+    for _ in range(args.pairs):
+        for way, values in found.items():
+            values.append(_run(args, way))
+            rate, memory = values[-1]
+            print(f'{way}: {rate:.1f} crops/s, peak {memory:.0f} MiB', flush=True)
+    ratios = [kept[0] / plain[0] for plain, kept in zip(found['default'], found['kept'])]
+    memory = [kept[1] - plain[1] for plain, kept in zip(found['default'], found['kept'])]
+    print(
+        f'kept is {median(ratios):.2f} times as fast (pairs: {min(ratios):.2f} to '
+        f'{max(ratios):.2f}), with {median(memory):+.0f} MiB'
+    )
+
+
+def _run(args: argparse.Namespace, way: str) -> tuple[float, float]:
+    command = [sys.executable, '-W', 'ignore', '-m', 'benchmarks.allocator', '--worker', way]
+    command += ['--model', args.model, '--images', str(args.images)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    rate, memory = map(float, output.split()[-2:])
+    return rate, memory
+
+
+def _measure(model: str, images: int, keep: bool) -> tuple[float, float]:
+    """Return crops per second and the peak memory in MiB of this process."""
+    from pose_backbones import PoseInferencer, build
+    from pose_backbones.cli.allocator import keep_freed_memory
+    from pose_backbones.zoo import find_name
+
+    from .inference_worker import peak_memory
+
+    if keep:
+        keep_freed_memory()
+    pose = PoseInferencer(build(find_name(model)), device='cpu')
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    boxes = np.array([(60 * n, 20, 60 * n + 180, 460) for n in range(_PEOPLE)])
+
+    def predict(count: int) -> int:
+        return sum(map(len, pose([image] * count, [boxes] * count, keep_images=False)))
+
+    predict(3)
+    start = time.perf_counter()
+    crops = predict(images)
+    return crops / (time.perf_counter() - start), peak_memory()
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,51 @@
+"""What a backbone class knows about its state dict without weights: names for any size."""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import torch
+
+
+class StateDictNames:
+    """Mixin of backbones that tells names of their parameters from others.
+
+    Attributes:
+        naming_device: Device on which `naming_variants` are built; `'meta'` takes no memory.
+    """
+
+    naming_device = 'meta'
+
+    @classmethod
+    def naming_variants(cls) -> Sequence[dict]:
+        """Return arguments of backbones that have every name, up to the numbers in it."""
+        return [dict(arch=arch) for arch in cls.arch_settings]
+
+    @classmethod
+    def unknown_names(cls, names: Iterable[str]) -> list[str]:
+        """Return the names that no backbone of this class has, whatever its size.
+
+        Numbers in names are not compared, since they depend on the size.
+
+        Args:
+            names: In today's naming, without prefix.
+        """
+        unknown = list(names)
+        for index in range(len(cls.naming_variants())):
+            if not unknown:
+                break
+            known = _templates(cls, index)
+            unknown = [name for name in unknown if _template(name) not in known]
+        return unknown
+
+
+@cache
+def _templates(backbone: type[StateDictNames], index: int) -> frozenset[str]:
+    """Names of one of the variants of a class, without numbers."""
+    with torch.random.fork_rng(devices=[]), torch.device(backbone.naming_device):
+        names = backbone(**backbone.naming_variants()[index]).state_dict()
+    return frozenset(map(_template, names))
+
+
+def _template(name: str) -> str:
+    return re.sub(r'\d+', '#', name)
