@@ -588,7 +588,7 @@ def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, repo
         file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(
         CheckpointError,
-        match='none of its checkpoints can be read.*iter_4.pth.*train from scratch with --overwrite',
+        match='none of its checkpoints can be read.*iter_4.pth.*from scratch with --overwrite',
     ):
         train('--resume', iters=6)
 
