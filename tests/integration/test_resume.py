@@ -633,7 +633,7 @@ def test_second_run_in_the_same_work_dir_raises(
         work,
     )
     holder.wait_for('held')
-    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+    monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
     try:
         with pytest.raises(WorkDirError, match='another run is writing'):
             train_api.main(arguments)
