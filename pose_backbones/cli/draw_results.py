@@ -121,7 +121,7 @@ def _check_pictures(paths: list[Path], inputs: list, overwrite: bool) -> None:
     there = [path for path in paths if os.path.lexists(path)]
     if there and not overwrite:
         raise WorkDirError(
-            f'--out: {there[0]} is there already'
+            f'--out: {there[0]} already exists'
             f'{", and more" if len(there) > 1 else ""}: choose another '
             'folder, or replace the files with --overwrite'
         )

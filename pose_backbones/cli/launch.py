@@ -17,7 +17,7 @@ def _integer_variable(name: str, default: int, minimum: int = 0) -> int:
     """Return an integer from an environment variable."""
     text = os.environ.get(name, str(default))
     if not text.isdigit() or int(text) < minimum:
-        raise LaunchError(f'{name}={text}: expected a whole number of at least {minimum}')
+        raise LaunchError(f'{name}={text}: expected an integer of at least {minimum}')
     return int(text)
 
 

@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     check_not_input(args.out, 'OUT', inputs)
     if os.path.lexists(args.out) and not args.overwrite:
         raise WorkDirError(
-            f'{args.out} is there already, perhaps with changes of yours: '
+            f'{args.out} already exists, perhaps with your changes: '
             'choose another name, or replace it with --overwrite'
         )
     check_writable_file(Path(args.out), 'OUT')

@@ -187,5 +187,5 @@ def _check_hook(place: str, hook: dict, train: dict) -> None:
 def _check_count(value, name: str, minimum: int = 1, alternative: str = '') -> None:
     if type(value) is not int or value < minimum:
         raise ConfigError(
-            f'{name}={value!r}: expected a whole number of at least {minimum}{alternative}'
+            f'{name}={value!r}: expected an integer of at least {minimum}{alternative}'
         )

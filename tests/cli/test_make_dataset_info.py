@@ -62,7 +62,7 @@ def test_options_that_do_not_fit(write, tmp_path):
         main([train, turned, str(out)])
     assert not out.exists()
     out.write_text('mine')
-    with pytest.raises(WorkDirError, match='out.py is there already'):
+    with pytest.raises(WorkDirError, match='out.py already exists'):
         main([train, str(out)])
     assert out.read_text() == 'mine'
     main([train, str(out), '--overwrite'])

@@ -101,7 +101,7 @@ class Server:
         self._server = shared_server()
 
     def start(self, name: str | Path, *arguments, env: dict[str, str] | None = None) -> Process:
-        """Start a script in `tools/`, or at an absolute path."""
+        """Start a script in `tools/`, or one with an absolute path."""
         log = self.folder / f'{len(self._started)}.log'
         log.touch()
         command = [str(ROOT / 'tools' / name), *map(str, arguments)]

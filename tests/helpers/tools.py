@@ -93,15 +93,15 @@ def tool_env(**extra: str) -> dict[str, str]:
 def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
     """Run a script in `tools/`, and return the completed process with merged output.
 
-    The process is forked from one that has imported PyTorch already. For
-    dist_*.sh that is the launcher, which starts real interpreters.
+    By default, the process is forked from one that has already imported PyTorch. For dist_*.sh, the
+    forked process is the launcher, which starts new interpreters.
 
     Args:
-        command: The script's name, or its absolute path, and its arguments.
-        timeout: Seconds.
-        real: Whether an interpreter is started, which imports everything,
-            as it always is for the other shell scripts.
-        env: More environment variables.
+        command: Name of the script, or its absolute path, and its arguments.
+        timeout: Maximum time in seconds.
+        real: Whether to start a new interpreter, which imports all modules again. Other shell
+            scripts always do.
+        env: Additional environment variables.
     """
     name, *arguments = map(str, command)
     start = [str(ROOT / 'tools' / name), *arguments]
@@ -112,7 +112,7 @@ def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
     elif name.endswith('.sh'):
         start, real = ['bash', *start], True
     if not real:
-        return _forked([start], [tool_env(**env)], timeout)[0]
+        return _run_forked([start], [tool_env(**env)], timeout)[0]
     if name.endswith('.py'):
         start = [sys.executable, *start]
     return subprocess.run(
@@ -127,7 +127,7 @@ def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
 
 
 def run_code(code: str, *arguments, **env: str):
-    """Run Python code as a script; see `run_tool`."""
+    """Run Python code as a script, see `run_tool`."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, 'script.py')
         script.write_text(code)
@@ -135,34 +135,33 @@ def run_code(code: str, *arguments, **env: str):
 
 
 def process_group(count: int) -> list[dict[str, str]]:
-    """The variables that torchrun sets for each of several processes."""
-    together = dict(
+    """Return the environment variables that torchrun sets for each of several processes."""
+    shared = dict(
         WORLD_SIZE=str(count),
         LOCAL_WORLD_SIZE=str(count),
         MASTER_ADDR='127.0.0.1',
         MASTER_PORT=free_port(),
     )
-    return [dict(together, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]
+    return [dict(shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]
 
 
 def run_together(*commands: tuple, timeout: float = 240):
-    """Run a process for each command, as torchrun would; see `run_tool`.
+    """Run a process for each command, as torchrun would, see `run_tool`.
 
     Args:
-        commands: The first process's script and arguments, the second's, …;
-            tools need `'--launcher', 'pytorch'`.
-        timeout: Seconds.
+        commands: Script and arguments of each process. Tools need `'--launcher', 'pytorch'`.
+        timeout: Maximum time in seconds.
     """
     envs = [tool_env(**env) for env in process_group(len(commands))]
     starts = [[str(ROOT / 'tools' / name), *map(str, arguments)] for name, *arguments in commands]
-    return _forked(starts, envs, timeout)
+    return _run_forked(starts, envs, timeout)
 
 
-def _forked(starts: list[list[str]], envs: list[dict], timeout: float) -> list:
+def _run_forked(starts: list[list[str]], envs: list[dict], timeout: float) -> list:
     server = shared_server()
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder, f'{number}.txt') for number in range(len(starts))]
-        pids = [server.start(*one) for one in zip(starts, logs, envs, strict=True)]
+        pids = [server.start(*arguments) for arguments in zip(starts, logs, envs, strict=True)]
         statuses = [server.wait(pid, timeout) for pid in pids]
         outputs = [log.read_text(errors='replace') for log in logs]
     return list(map(subprocess.CompletedProcess, starts, statuses, outputs))

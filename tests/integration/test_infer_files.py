@@ -183,7 +183,7 @@ with lock_directory(sys.argv[1]):
 
 def test_output_directory_is_locked(server, good, model, tmp_path, monkeypatch):
     out = tmp_path / 'out'
-    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+    monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
     holder = server.start_code(HOLD, out)
     holder.wait_for('held')
     with pytest.raises(

@@ -40,7 +40,7 @@ def test_torchrun_arguments_from_environment_variables(monkeypatch):
 @pytest.mark.parametrize(
     ('name', 'value', 'message'),
     [
-        ('NNODES', '0', 'NNODES=0: expected a whole number of at least 1'),
+        ('NNODES', '0', 'NNODES=0: expected an integer of at least 1'),
         ('NODE_RANK', '1', 'NODE_RANK=1 of NNODES=1'),
         ('PORT', 'auto', 'PORT=auto'),
     ],

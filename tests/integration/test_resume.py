@@ -588,7 +588,7 @@ def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, repo
         file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(
         CheckpointError,
-        match='no checkpoint of it can be read.*iter_4.pth.*train from scratch with --overwrite',
+        match='none of its checkpoints can be read.*iter_4.pth.*from scratch with --overwrite',
     ):
         train('--resume', iters=6)
 
@@ -633,7 +633,7 @@ def test_second_run_in_the_same_work_dir_raises(
         work,
     )
     holder.wait_for('held')
-    monkeypatch.setattr(lock, '_PATIENCE', 0.0)
+    monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
     try:
         with pytest.raises(WorkDirError, match='another run is writing'):
             train_api.main(arguments)
