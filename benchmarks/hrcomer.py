@@ -103,7 +103,8 @@ def measure_prediction(
     distance = difference(people['fused'], people['eager'])
     if not distance <= TOLERANCE:
         raise RuntimeError(
-            f'the poses of the variants are {distance:.3g} pixels apart: expected at most {TOLERANCE}'
+            f'the poses of the variants are {distance:.3g} pixels apart: '
+            f'expected at most {TOLERANCE}'
         )
     peaks = None
     if memory:

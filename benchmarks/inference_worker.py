@@ -83,8 +83,8 @@ def measure(variant: str, task: dict) -> dict:
 
     Args:
         variant: One of `VARIANTS`.
-        task: `config`, `weights`, `batch_size` (of PoseInferencer, or None), `images` (paths), `boxes`
-            (path → corners), `warm` (paths of images for a warm-up that is not timed).
+        task: `config`, `weights`, `batch_size` (of PoseInferencer, or None), `images` (paths),
+            `boxes` (path → corners), `warm` (paths of images for a warm-up that is not timed).
 
     Returns:
         `keypoints` (people, K, 2), `seconds`, `peak` in bytes, and `memory` in bytes after each

@@ -86,7 +86,7 @@ def original() -> tuple[list[torch.Tensor], dict]:
     return units_of(model), to_original(model.state_dict())
 
 
-def test_names_of_the_original_are_the_golden_files():
+def test_original_names_match_golden_file():
     """Every one, with its shape, there and back."""
     record = golden_values.load('mspn_2stg_256x192')
     names = {name: tuple(shape) for name, shape in record['state']}
@@ -131,7 +131,7 @@ def test_original_checkpoints_load_strictly(loader, tmp_path):
 
 
 @pytest.mark.parametrize('naming', ['original', 'MMPose 0.x', 'MMPose 1.x'])
-def test_init_model_takes_every_release(naming, tmp_path):
+def test_init_model_loads_every_release(naming, tmp_path):
     expected, weights = original()
     content = dict(model=weights)
     if naming != 'original':
@@ -156,7 +156,7 @@ def test_init_model_takes_every_release(naming, tmp_path):
     assert any(b.any() for b in biases) == (naming == 'original')
 
 
-def test_mmposes_weights_there_and_back():
+def test_mmpose_weights_round_trip():
     """Biases of the original are taken off running means."""
     source = build(hosts())
     model = build(ours(), seed=1)
@@ -172,7 +172,7 @@ def test_mmposes_weights_there_and_back():
     assert_same(units_of(back), units_of(other))
 
 
-def test_a_bias_without_batch_norm_has_no_place_in_mmpose():
+def test_bias_without_batch_norm_cannot_be_converted_to_mmpose():
     model = MODELS.build(ours(norm_cfg=dict(type='GN', num_groups=4)))
     with pytest.raises(
         ValueError, match=(r"backbone\.top\.conv\.conv\.bias has no place in MMPose's")
@@ -180,7 +180,7 @@ def test_a_bias_without_batch_norm_has_no_place_in_mmpose():
         to_mmpose(model.state_dict())
 
 
-def test_our_parts_in_mmposes_estimator():
+def test_backbone_and_head_in_mmpose_estimator():
     config = dict(ours(), type='TopdownPoseEstimator')
     source, model = build(hosts()), build(config, seed=1)
     model.load_state_dict(source.state_dict(), strict=True)
@@ -221,7 +221,7 @@ def resnet(naming: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize('naming', ['torchvision', 'renamed', 'with the stage'])
-def test_imagenet_weights_start_every_stage(naming, tmp_path):
+def test_imagenet_weights_are_loaded_into_every_stage(naming, tmp_path):
     path = str(tmp_path / 'resnet.pth')
     torch.save(resnet(naming), path)
     net = MSPN(
@@ -248,7 +248,7 @@ def test_imagenet_weights_start_every_stage(naming, tmp_path):
             assert not own[f'{block}.conv_bn_relu1.conv.bias'].any()
 
 
-def test_an_imagenet_file_of_another_depth_is_refused(tmp_path):
+def test_imagenet_weights_of_another_depth_raise(tmp_path):
     path = str(tmp_path / 'resnet.pth')
     torch.save(resnet('torchvision'), path)
     net = MSPN(2, unit_channels=8, init_cfg=dict(type='Pretrained', checkpoint=path))
@@ -256,7 +256,7 @@ def test_an_imagenet_file_of_another_depth_is_refused(tmp_path):
         net.init_weights()
 
 
-def test_a_checkpoint_starts_a_training_without_its_head(tmp_path):
+def test_init_cfg_loads_backbone_of_checkpoint(tmp_path):
     _, weights = original()
     path = str(tmp_path / 'iter.pth')
     torch.save(dict(model=weights), path)
@@ -266,7 +266,7 @@ def test_a_checkpoint_starts_a_training_without_its_head(tmp_path):
         assert torch.equal(value, weights[name]), name
 
 
-def test_another_number_of_stages_is_named():
+def test_error_names_another_number_of_stages():
     weights = to_original(build(ours(1)).state_dict())
     with pytest.raises(
         CheckpointError,

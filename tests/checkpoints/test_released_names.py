@@ -49,7 +49,7 @@ def assert_same_values(converted, original):
         ('convnext_v2_atto', lambda: ConvNeXt('v2-atto')),
     ],
 )
-def test_every_name_of_the_golden_files_is_mapped(case, build):
+def test_every_name_of_golden_files_is_converted(case, build):
     record = golden_values.load(case)
     weights = fill(dict(record['state']))
     done = inspect_state_dict({record['wrap']: weights})
@@ -64,7 +64,7 @@ def test_every_name_of_the_golden_files_is_mapped(case, build):
         assert torch.equal(value, today[name]), name
 
 
-def test_the_values_arrive_where_they_belong():
+def test_converted_weights_give_original_outputs():
     """The original's outputs, from a converted file."""
     record = golden_values.load('convnext_v2_atto')
     weights = convert_state_dict(golden_values.weights(record))
@@ -132,7 +132,7 @@ def test_releases_of_convnext(naming, label, v2):
 
 
 @pytest.mark.parametrize('v2', [False, True])
-def test_the_namings_of_convnext_agree(v2):
+def test_namings_of_convnext_agree(v2):
     results = [
         convert_state_dict(weights)
         for weights in (
@@ -151,7 +151,7 @@ def test_the_namings_of_convnext_agree(v2):
 
 
 @pytest.mark.parametrize('v2', [False, True])
-def test_timms_own_convnext_gives_the_same_maps(v2):
+def test_converted_timm_convnext_gives_the_same_maps(v2):
     from timm.models.convnext import ConvNeXt as TimmConvNeXt
 
     torch.manual_seed(0)
@@ -260,7 +260,7 @@ def test_converting_twice_changes_nothing(name):
         assert torch.equal(done.weights[key], value), key
 
 
-def test_a_trainers_prefix_is_taken_off():
+def test_lightning_prefix_is_removed():
     """PyTorch Lightning's `model.`, which timm's wrapper has, too."""
     weights = uniformer_imagenet(token_labels=True)
     done = inspect_state_dict({'state_dict': with_prefix('model', weights), 'epoch': 3})
@@ -282,7 +282,7 @@ def test_a_trainers_prefix_is_taken_off():
     assert (done.family, done.weights) == ('TimmBackbone', timms)
 
 
-def test_mmpose_1x_is_left_as_it_is():
+def test_mmpose_1x_names_are_unchanged():
     weights = {
         **with_prefix('backbone', convert_backbone_of('timm')),
         'neck.conv.weight': torch.ones(1),
@@ -349,7 +349,7 @@ def convert_backbone_of(naming):
         ),
     ],
 )
-def test_unknown_releases_are_refused(weights, message):
+def test_unknown_releases_raise(weights, message):
     weights = {name: torch.ones(1) for name in weights}
     with pytest.raises(CheckpointError) as caught:
         convert_state_dict(weights)
@@ -357,7 +357,7 @@ def test_unknown_releases_are_refused(weights, message):
     assert message in str(caught.value)
 
 
-def test_the_account_names_the_entries_of_the_file():
+def test_conversion_lists_entries_of_the_file():
     weights = convnext_backbone('timm')
     averaged = {name: value + 1 for name, value in weights.items()}
     content = {'state_dict_ema': averaged, 'state_dict': weights}

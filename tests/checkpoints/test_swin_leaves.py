@@ -41,7 +41,7 @@ def filled(module: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize('leaf', LEAVES)
-def test_a_pose_release_of_mmpose_0_loads(leaf):
+def test_pose_release_of_mmpose_0x_loads(leaf):
     """It was trained with the norms of all four maps."""
     backbone = dict(init_cfg=None, out_indices=(0, 1, 2, 3))
     released = filled(MODELS.build(small(leaf, **backbone)), 1).state_dict()
@@ -60,7 +60,7 @@ def test_a_pose_release_of_mmpose_0_loads(leaf):
 
 
 @pytest.mark.parametrize('leaf', LEAVES)
-def test_training_starts_from_windows_of_the_named_file(leaf, tmp_path):
+def test_init_cfg_loads_windows_of_the_configured_file(leaf, tmp_path):
     config = small(leaf)
     named = int(re.search(r'window(\d+)', config.backbone.init_cfg.checkpoint)[1])
     source = copy.deepcopy(config.backbone)
@@ -87,7 +87,7 @@ def test_training_starts_from_windows_of_the_named_file(leaf, tmp_path):
     )
 
 
-def test_the_original_names_are_read_without_being_told(tmp_path):
+def test_original_names_are_converted_by_default(tmp_path):
     from tests.helpers.releases import original_swin
 
     _, weights = original_swin()

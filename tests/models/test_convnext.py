@@ -42,7 +42,7 @@ def random_net(use_grn=False, seed=0, **kwargs) -> ConvNeXt:
 @pytest.mark.parametrize(
     ('case', 'arch'), [('convnext_tiny', 'tiny'), ('convnext_v2_atto', 'v2-atto')]
 )
-def test_outputs_equal_those_of_the_pose_releases(case, arch):
+def test_outputs_match_pose_releases(case, arch):
     record = golden_values.load(case)
     net = ConvNeXt(arch).eval()
     converted = convert_backbone(golden_values.weights(record, 'backbone.'))
@@ -56,7 +56,7 @@ def test_outputs_equal_those_of_the_pose_releases(case, arch):
 
 
 @pytest.mark.parametrize('use_grn', [False, True])
-def test_maps_equal_those_of_timm(use_grn):
+def test_maps_match_timm(use_grn):
     theirs = randomize(
         TimmConvNeXt(
             num_classes=7,
@@ -108,7 +108,7 @@ def test_maps_equal_those_of_timm(use_grn):
         ('v2-huge', 660, 0),
     ],
 )
-def test_sizes_of_all_architectures(arch, millions, digits):
+def test_parameter_counts(arch, millions, digits):
     """One norm and a 1000-class layer behind the stages."""
     with torch.device('meta'):
         net = ConvNeXt(arch)
@@ -120,12 +120,12 @@ def test_sizes_of_all_architectures(arch, millions, digits):
     assert net.guess_arch(net.state_dict()) == arch
 
 
-def test_every_architecture_has_a_size_here():
+def test_every_architecture_has_an_expected_parameter_count():
     marks = test_sizes_of_all_architectures.pytestmark
     assert {row[0] for row in marks[0].args[1]} == set(ConvNeXt.arch_settings)
 
 
-def test_short_names():
+def test_arch_aliases():
     with torch.device('meta'):
         assert ConvNeXt('XL').embed_dims == ConvNeXt('xlarge').embed_dims
 
@@ -162,7 +162,7 @@ def released(net: ConvNeXt, naming: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize('use_grn', [False, True])
 @pytest.mark.parametrize('naming', ['original', 'mmpretrain', 'timm'])
-def test_imagenet_releases_begin_a_training(tmp_path, naming, use_grn):
+def test_init_cfg_loads_imagenet_releases(tmp_path, naming, use_grn):
     source = random_net(use_grn, seed=3)
     weights = released(source, naming)
     assert (naming == 'timm') == ('stem.0.weight' in weights)
@@ -179,7 +179,7 @@ def test_imagenet_releases_begin_a_training(tmp_path, naming, use_grn):
             assert torch.equal(value, source.state_dict()[name]), name
 
 
-def test_an_imagenet_release_lacks_nothing_else(tmp_path):
+def test_only_norms_may_be_missing_in_imagenet_releases(tmp_path):
     weights = released(random_net(), 'original')
     del weights['stages.2.1.gamma']
     torch.save({'model': weights}, tmp_path / 'release.pth')
@@ -195,7 +195,7 @@ def test_an_imagenet_release_lacks_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize('use_grn', [False, True])
-def test_todays_names_stay_as_they_are(use_grn):
+def test_current_names_are_unchanged(use_grn):
     weights = random_net(use_grn).state_dict()
     converted = convert_backbone(weights)
     assert list(converted) == list(weights)
@@ -203,7 +203,7 @@ def test_todays_names_stay_as_they_are(use_grn):
     assert convert_backbone({'layer1.conv.weight': 3}) == {'layer1.conv.weight': 3}
 
 
-def test_weights_fit_every_choice_of_out_indices():
+def test_weights_load_for_any_out_indices():
     net = random_net().eval()
     last = random_net(out_indices=(3,), seed=4).eval()
     last.load_state_dict(net.state_dict(), strict=True)
@@ -217,7 +217,7 @@ def test_weights_fit_every_choice_of_out_indices():
         assert value.requires_grad == (value.grad is not None)
 
 
-def test_frozen_stages_are_stem_downsampling_blocks_and_norm():
+def test_frozen_stages_include_stem_downsampling_blocks_and_norm():
     net = random_net(frozen_stages=1).train()
     frozen = {
         re.match(r'stem|stages\.\d|norm\d', name).group()
@@ -234,7 +234,7 @@ def test_frozen_stages_are_stem_downsampling_blocks_and_norm():
     assert all(module.training for module in net.stages[2].modules())
 
 
-def test_with_cp_is_for_training_only(monkeypatch):
+def test_with_cp_is_active_only_in_training(monkeypatch):
     calls = []
     monkeypatch.setattr(
         'pose_backbones.models.backbones.convnext.checkpointed',
@@ -248,7 +248,7 @@ def test_with_cp_is_for_training_only(monkeypatch):
     assert calls == [b for stage in net.stages for b in stage.blocks]
 
 
-def test_drop_path_rises_over_the_blocks():
+def test_drop_path_rate_rises_linearly():
     net = random_net(drop_path_rate=0.5)
     rates = [
         getattr(block.drop_path, 'drop_prob', 0.0) for stage in net.stages for block in stage.blocks
@@ -257,7 +257,7 @@ def test_drop_path_rises_over_the_blocks():
 
 
 @pytest.mark.parametrize(('given', 'expected'), [(None, 1.0), (1e-6, 1e-6)])
-def test_layer_scale_starts_at_what_is_asked(given, expected):
+def test_layer_scale_init_value(given, expected):
     net = ConvNeXt(small(False), layer_scale_init_value=given)
     for stage in net.stages:
         for block in stage.blocks:
@@ -279,13 +279,13 @@ def test_init_weights_from_scratch():
     assert (block.mlp.grn.bias == 0).all()
 
 
-def test_channels_of_the_image():
+def test_in_channels():
     net = random_net(in_channels=1)
     assert net(torch.randn(1, 1, 32, 32))[0].shape == (1, 8, 8, 8)
 
 
 @pytest.mark.parametrize(('out_indices', 'stride'), [((3,), 32), ((0,), 4)])
-def test_images_smaller_than_a_stride_are_refused(out_indices, stride):
+def test_images_smaller_than_the_stride_raise(out_indices, stride):
     net = random_net(out_indices=out_indices).eval()
     with torch.no_grad():
         assert net(torch.randn(1, 3, stride, 2 * stride + 1))[0].shape[2:] == (1, 2)
@@ -303,19 +303,19 @@ def test_images_smaller_than_a_stride_are_refused(out_indices, stride):
         (
             dict(arch={**small(False), 'depths': (1, 1)}),
             ValueError,
-            r"arch\['depths'\] is \(1, 1\): expected 4 whole",
+            r"arch\['depths'\] is \(1, 1\): expected 4 integers",
         ),
         (
             dict(arch={**small(False), 'embed_dims': 'wide'}),
             TypeError,
-            r"arch\['embed_dims'\] is 'wide': expected 4 whole",
+            r"arch\['embed_dims'\] is 'wide': expected 4 integers",
         ),
         (
             dict(arch={**small(False), 'use_grn': 'V2'}),
             TypeError,
             r"arch\['use_grn'\] is 'V2': expected True or False",
         ),
-        (dict(in_channels=1.0), TypeError, 'in_channels is 1.0: expected a wh'),
+        (dict(in_channels=1.0), TypeError, 'in_channels is 1.0: expected an integer'),
         (
             dict(layer_scale_init_value='a'),
             TypeError,
@@ -332,6 +332,6 @@ def test_images_smaller_than_a_stride_are_refused(out_indices, stride):
         (dict(norm_eval=True), TypeError, 'norm_eval'),
     ],
 )
-def test_wrong_arguments_fail_at_construction(arguments, error, message):
+def test_invalid_arguments_raise(arguments, error, message):
     with pytest.raises(error, match=message):
         ConvNeXt(**{'arch': small(False), **arguments})

@@ -244,7 +244,7 @@ KINDS = ('MSRAHeatmap', 'UDPHeatmap', 'MegviiHeatmap')
 
 
 @pytest.mark.parametrize('use_udp', [False, True])
-def test_pixels_lie_where_the_crop_takes_them_from(use_udp):
+def test_crop_grid_matches_topdown_affine(use_udp):
     """A pixel of the crop is at its position of the box in the image."""
     y, x = np.mgrid[:200, :200].astype(np.float32)
     results = dict(
@@ -263,7 +263,7 @@ def test_pixels_lie_where_the_crop_takes_them_from(use_udp):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_cells_lie_where_the_codec_decodes_them(kind):
+def test_map_grid_matches_decoding(kind):
     """A symmetric peak at a cell is decoded to the cell's position."""
     decoder = KEYPOINT_CODECS.build(codec(kind, (48, 64)))
     grid = map_grid(decoder)
@@ -292,7 +292,7 @@ CASES = [
     CASES,
     ids=lambda case: '-'.join(f'{p[0]}x{p[1]}' if isinstance(p, tuple) else str(p) for p in case),
 )
-def test_a_member_of_any_size_and_kind_finds_the_true_place(case, picture, tmp_path):
+def test_members_of_any_size_and_codec_find_the_true_position(case, picture, tmp_path):
     """Half the size, other conventions, another aspect, less padding: within
     .15 pixels of the image, where a cell of the maps is 8 wide."""
     kind, size, padding, ours, large, larger = case
@@ -310,7 +310,7 @@ def test_a_member_of_any_size_and_kind_finds_the_true_place(case, picture, tmp_p
     np.testing.assert_allclose(scores, expected, atol=0.1)
 
 
-def test_sizes_and_kinds_together(picture, tmp_path):
+def test_members_of_different_sizes_and_codecs_find_the_true_position(picture, tmp_path):
     """What no two of them would agree on, averaged, is still in its place."""
     members = [
         dict(colours(tmp_path, kind, size), weight=weight)
@@ -328,7 +328,7 @@ def test_sizes_and_kinds_together(picture, tmp_path):
 
 
 @pytest.mark.parametrize('zoom', [(1.0, 1.0), (0.8, 1.25)])
-def test_maps_are_read_by_cubic_interpolation(zoom):
+def test_resample_maps_is_cubic(zoom):
     """Of a parabola, what is read anywhere inside is its value; outside of
     the map, it is 0."""
     source = SamplingGrid((12, 16), (12, 16), 0.5)
@@ -374,7 +374,7 @@ def run(model, batch):
 @pytest.mark.parametrize(
     ('weights', 'tolerance'), [((1,), 0), ((1, 1), 0), ((3, 1), 0), ((0.3, 0.3, 0.4), 2e-7)]
 )
-def test_equal_members_give_what_one_gives_alone(weights, tolerance, noise, tmp_path):
+def test_equal_members_match_a_single_model(weights, tolerance, noise, tmp_path):
     member = network(tmp_path, 1)
     config = like(member, tmp_path, [dict(member, weight=weight) for weight in weights])
     batch = people(config, noise)
@@ -387,7 +387,7 @@ def test_equal_members_give_what_one_gives_alone(weights, tolerance, noise, tmp_
     assert np.ptp(points[..., 0]) > 50  # they are all over the box
 
 
-def test_equal_members_are_one_by_inference_topdown(noise, tmp_path):
+def test_equal_members_match_a_single_model_in_inference_topdown(noise, tmp_path):
     member = network(tmp_path, 2)
     points, scores = find(alone(member), noise)
     found = find(build(like(member, tmp_path, [member, member])), noise)
@@ -405,7 +405,7 @@ def catmull_rom(values, place):
     )
 
 
-def test_two_members_give_the_average(noise, tmp_path):
+def test_two_members_are_averaged(noise, tmp_path):
     """One of half the size: it sees every other pixel, as it would alone,
     and its map is read at every half cell."""
     large, small = network(tmp_path, 1), network(tmp_path, 2, (32, 32))
@@ -440,7 +440,7 @@ EXTEND = dict(type='pose_backbones.ExtendBBox', x=1.09, y=1.135)
 
 
 @pytest.mark.parametrize('loader', [dict(), dict(padding=1.1), dict(padding=1.0, extend=[EXTEND])])
-def test_what_a_smaller_member_sees_is_what_it_sees_alone(loader, noise, tmp_path):
+def test_crops_of_a_smaller_member_match_its_pipeline(loader, noise, tmp_path):
     """Crops of half the size by its own pipeline and out of the ensemble's:
     equal but for the rounding of the pixels."""
     large, small = network(tmp_path, 1), network(tmp_path, 2, (32, 32), **loader)
@@ -461,7 +461,7 @@ def test_what_a_smaller_member_sees_is_what_it_sees_alone(loader, noise, tmp_pat
     assert own.std() > 20
 
 
-def test_the_boxes_of_a_crop_are_those_of_its_pipeline(noise, tmp_path):
+def test_crop_box_matches_the_pipeline(noise, tmp_path):
     """Factors along x and y, before the box grows to the crop's aspect."""
     config = network(
         tmp_path,
@@ -496,7 +496,7 @@ def test_the_boxes_of_a_crop_are_those_of_its_pipeline(noise, tmp_path):
         (dict(EXTEND, x=-1), 'net1.py cannot be built: .*x is -1: expected a'),
     ],
 )
-def test_steps_that_change_the_box_unseen_are_refused(step, message, tmp_path):
+def test_unsupported_box_transforms_raise(step, message, tmp_path):
     config = network(tmp_path, 1)['config']
     cfg = Config.fromfile(config)
     cfg.test_dataloader.dataset.pipeline.insert(2, step)
@@ -504,7 +504,7 @@ def test_steps_that_change_the_box_unseen_are_refused(step, message, tmp_path):
         config_facts.read_crop(cfg)
 
 
-def test_the_padding_of_larger_crops_is_enough_and_the_least():
+def test_padding_of_larger_is_sufficient_and_minimal():
     rng = np.random.default_rng(1)
     shapes = np.exp(rng.uniform(-3, 3, (3000, 2)))  # up to 1 to 400
     for _ in range(40):
@@ -574,7 +574,7 @@ def read_at(values, places):
     return np.stack([catmull_rom(values, place) * (-1 < place < count) for place in places], -1)
 
 
-def test_mspn_and_moganet_give_the_average(mspn_96k, moganet, noise, tmp_path):
+def test_mspn_and_moganet_are_averaged(mspn_96k, moganet, noise, tmp_path):
     """Crops and maps of the one are brought to the other's by way of the
     image: where in it each pixel and cell is, by each one's own pipeline."""
     config = like(moganet, tmp_path, [dict(moganet, weight=2), dict(mspn_96k, weight=3)])
@@ -629,7 +629,7 @@ def test_mspn_and_moganet_give_the_average(mspn_96k, moganet, noise, tmp_path):
         np.testing.assert_allclose(keypoints, decoded / [192, 256] * scale + low, atol=1e-2)
 
 
-def test_a_weight_of_zero_leaves_the_other(noise, tmp_path):
+def test_member_with_zero_weight_is_ignored(noise, tmp_path):
     first, second = network(tmp_path, 1), network(tmp_path, 2)
     config = like(first, tmp_path, [dict(first, weight=1), dict(second, weight=0)])
     batch = people(config, noise)
@@ -643,7 +643,7 @@ def test_a_weight_of_zero_leaves_the_other(noise, tmp_path):
     assert not ran
 
 
-def test_the_flip_test_is_the_members_own_or_the_ensembles(noise, tmp_path):
+def test_flip_test_of_members_or_ensemble(noise, tmp_path):
     first = network(tmp_path, 1)
     second = network(tmp_path, 2, flip_test=False)
     batch = people(first['config'], noise)
@@ -659,7 +659,7 @@ def test_the_flip_test_is_the_members_own_or_the_ensembles(noise, tmp_path):
         assert not torch.equal(expected, (one, other)[member is second])
 
 
-def test_maps_are_added_up_and_not_kept(noise, tmp_path):
+def test_maps_of_members_are_not_kept_in_memory(noise, tmp_path):
     """When a member starts, one map of the others is there: their sum. No
     activation is kept for a backward pass."""
     members = [network(tmp_path, seed) for seed in range(4)]
@@ -686,7 +686,7 @@ def test_maps_are_added_up_and_not_kept(noise, tmp_path):
     assert all(value.requires_grad for value in model.parameters())
 
 
-def test_its_flops_and_parameters_are_the_sum(tmp_path):
+def test_flops_and_parameters_are_summed(tmp_path):
     first, second = network(tmp_path, 1), network(tmp_path, 2)
     counts = [
         flops.measure(Config.fromfile(config), (64, 64))
@@ -743,7 +743,7 @@ MSPN = dict(
 
 
 @pytest.mark.parametrize('whose', MSPN)
-def test_a_head_of_several_stages_counts_by_its_last(whose, noise, tmp_path):
+def test_last_map_of_a_multi_stage_head_is_used(whose, noise, tmp_path):
     """MSPN of two stages, its maps of 255 and its decoding."""
     model = dict(
         type='TopdownPoseEstimator',
@@ -884,7 +884,7 @@ WRONG_MEMBERS = {
     ),
     'codec': (
         lambda a, b: [change(a, **{'model.head.decoder': None})],
-        'net1.py: model.head.decoder is None: an ensemble averages heat maps '
+        'net1.py: model.head.decoder is None: an ensemble averages heatmaps '
         'of MSRAHeatmap, UDPHeatmap, MegviiHeatmap',
     ),
     'codec of offsets': (
@@ -920,14 +920,14 @@ WRONG_MEMBERS = {
 
 
 @pytest.mark.parametrize('case', WRONG_MEMBERS)
-def test_members_that_cannot_be_are_refused(case, tmp_path):
+def test_invalid_members_raise(case, tmp_path):
     make, message = WRONG_MEMBERS[case]
     first, second = network(tmp_path, 1), network(tmp_path, 2)
     with pytest.raises(ConfigError, match=message):
         MODELS.build(dict(type='pose_backbones.EnsembleMembers', members=make(first, second)))
 
 
-def test_what_is_missing_is_said_before_anything_is_built(tmp_path, monkeypatch):
+def test_missing_files_raise_before_models_are_built(tmp_path, monkeypatch):
     first, second = network(tmp_path, 1), network(tmp_path, 2)
 
     def refuse(*_):
@@ -999,14 +999,14 @@ def test_weights_load_strictly(tmp_path):
         ),
     ],
 )
-def test_wrong_arguments_are_refused(changes, message, tmp_path):
+def test_invalid_arguments_raise(changes, message, tmp_path):
     member = network(tmp_path, 1)
     config = like(member, tmp_path, [member], **changes)
     with pytest.raises(ConfigError, match=message):
         MODELS.build(Config.fromfile(config).model)
 
 
-def test_it_is_not_trained(noise, tmp_path):
+def test_training_raises(noise, tmp_path):
     member = network(tmp_path, 1)
     model = build(like(member, tmp_path, [member]))
     with pytest.raises(ConfigError, match='an ensemble is not trained'):
@@ -1017,7 +1017,7 @@ def test_it_is_not_trained(noise, tmp_path):
         assert torch.equal(value, before[name])
 
 
-def test_crops_that_do_not_fit_are_refused(noise, tmp_path):
+def test_crops_of_another_size_raise(noise, tmp_path):
     member = network(tmp_path, 1)
     model = build(like(member, tmp_path, [member]))
     with pytest.raises(ConfigError, match=('the crops are 48x64, the ensemble.* is for 64x64')):
@@ -1044,7 +1044,7 @@ def test_crops_that_do_not_fit_are_refused(noise, tmp_path):
         ),
     ],
 )
-def test_inference_with_other_key_points_is_refused(other, message, flip_test, noise, tmp_path):
+def test_inference_with_other_keypoints_raises(other, message, flip_test, noise, tmp_path):
     member = network(tmp_path, 1, flip_test=flip_test)
     model = build(
         ensemble_config(
@@ -1108,7 +1108,7 @@ def test_inference_with_other_key_points_is_refused(other, message, flip_test, n
         ),
     ],
 )
-def test_a_config_that_does_not_suit_its_members_is_refused(loader, decoder, message, tmp_path):
+def test_mismatched_config_raises(loader, decoder, message, tmp_path):
     member = network(tmp_path, 1)
     own = dict(type='MSRAHeatmap', input_size=(64, 64), sigma=2, heatmap_size=(16, 16))
     config = Config.fromfile(ensemble_config(tmp_path, [member], {**own, **decoder}, loader))

@@ -48,12 +48,12 @@ def steps_of(config, split: str) -> dict:
     return {step.type: step for step in pipeline}
 
 
-def test_there_are_the_sources_models():
+def test_configs_of_all_source_models_exist():
     assert [name for name in read_models() if 'hrcomer' in name and 'demo' not in name] == NAMES
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_parts_fit_each_other(name):
+def test_backbone_and_head_match(name):
     config = get_config(name)
     checks.check_types(config)
     checks.check_data_mode(config, ['train', 'val', 'test'])
@@ -84,7 +84,7 @@ def test_parts_fit_each_other(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_original_recipe(name):
+def test_recipe_matches_original(name):
     recipe = name.removeprefix('bu_hrcomer-').rpartition('_')[0]
     arch, rate, batch, epochs = RECIPES[recipe]
     config, flip = get_config(name), 'flip' in recipe
@@ -125,7 +125,7 @@ def test_original_recipe(name):
     )
 
 
-def test_weights_of_the_losses():
+def test_loss_weights_match_original():
     """The original's, of all five and of the flip test's fine-tuning."""
     weights = dict(confidence=2.25 / 4, joint=2e-3, limb=1e-3, oks=1e-3, heatmap=1e-3)
     for name in NAMES:
@@ -174,7 +174,7 @@ def cut(backbone: ConfigDict) -> None:
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_config_trains_a_step_and_predicts(name, folders):
+def test_config_trains_and_predicts(name, folders):
     """On drawn people, through the config's pipelines and optimizer."""
     config = get_config(name)
     for key in ('model', 'train_dataloader', 'val_dataloader'):
@@ -216,7 +216,7 @@ def test_config_trains_a_step_and_predicts(name, folders):
 
 
 @pytest.mark.parametrize('name', [NAMES[0], NAMES[-1]])
-def test_mmpose_s_inferencer(name, folders, tmp_path):
+def test_mmpose_inferencer_matches_testing(name, folders, tmp_path):
     """It finds in an image what a test finds in it."""
     config = get_config(name)
     for key in ('model', 'val_dataloader', 'test_dataloader'):
@@ -250,7 +250,7 @@ def test_mmpose_s_inferencer(name, folders, tmp_path):
 
 
 @pytest.mark.parametrize('data', ['coco', 'crowdpose'])
-def test_metric_tells_right_from_wrong(data, folders):
+def test_metric_of_correct_and_shifted_poses(data, folders):
     """On true key points, and on such moved by half a head."""
     config = get_config(f'bu_hrcomer-l-flip-ms_8xb16-2e_{data}-768')
     config.val_dataloader = ConfigDict(shrink(config.val_dataloader))

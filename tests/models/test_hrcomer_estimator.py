@@ -106,7 +106,7 @@ def test_flip_test_is_one_forward_pass(monkeypatch):
     assert np.abs(flipped.keypoint_scores - plain.keypoint_scores).max() > 0.01
 
 
-def test_a_person_of_several_scales():
+def test_person_at_several_scales():
     net = model()
     sample = data_sample(128, scale_factors=(1, 0.5, 1.5))
     images = [image(2, 64, 128), image(3, 32, 64), image(4, 96, 192)]
@@ -134,12 +134,12 @@ def test_a_person_of_several_scales():
         ((1,), 2, 'images of 2 scales: expected 1'),
     ],
 )
-def test_wrong_scales(factors, count, message):
+def test_invalid_scales_raise(factors, count, message):
     with pytest.raises(ValueError, match=message):
         predict(model(), [image()] * count, data_sample(scale_factors=factors))
 
 
-def test_sides_need_not_be_multiples_of_32():
+def test_image_size_need_not_be_a_multiple_of_32():
     """As if the image had been padded, and the maps cut."""
     net = model(test_cfg=dict(output_heatmaps=True))
     x = image(height=52, width=72)
@@ -158,7 +158,7 @@ def test_sides_need_not_be_multiples_of_32():
     )
 
 
-def test_heat_maps_end_where_the_image_does():
+def test_heatmaps_are_cropped_to_the_image():
     net = model(test_cfg=dict(output_heatmaps=True))
     samples = data_sample(), data_sample(40, 26)
     predict(net, image().expand(2, -1, -1, -1), *samples)
@@ -167,7 +167,7 @@ def test_heat_maps_end_where_the_image_does():
     assert torch.equal(small, whole[:, :7, :10])
 
 
-def test_nobody_is_found_in_the_padding_of_a_batch():
+def test_no_person_is_predicted_in_batch_padding():
     net = model()
     with torch.no_grad():  # queries know where they are
         net.head.joints_head.reg_layer.weight.zero_()
@@ -183,7 +183,7 @@ def test_nobody_is_found_in_the_padding_of_a_batch():
     assert (places[..., 1] < 24).all()
 
 
-def test_an_image_without_people(tmp_path):
+def test_image_without_people(tmp_path):
     net = model()
     net.head.decoder.score_threshold = 0.9999
     samples = [data_sample(ori_shape=(120, 200), raw_ann_info=[]) for _ in range(2)]
@@ -224,7 +224,7 @@ def train_sample(people: int = 2) -> PoseDataSample:
     return sample
 
 
-def test_training_lowers_the_losses():
+def test_training_reduces_losses():
     torch.manual_seed(0)
     net = model().train()
     x = torch.cat((image(), image(5)))
@@ -242,7 +242,7 @@ def test_training_lowers_the_losses():
     assert totals[-1] < 0.5 * totals[0]
 
 
-def test_the_mask_is_of_pixels_without_labels():
+def test_heatmap_mask_excludes_unlabelled_pixels():
     net = model()
     sample = train_sample(0)
     losses = net.loss(image(), [sample])
@@ -258,7 +258,7 @@ def test_the_mask_is_of_pixels_without_labels():
     assert losses['loss_joint'] == losses['loss_oks'] == 0
 
 
-def test_fine_tuning_for_the_flip_test():
+def test_finetune_flip():
     net = model(finetune_flip=True).train()
     assert net.training
     before = copy.deepcopy(net.state_dict())
@@ -301,7 +301,7 @@ def original_names(net) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize('way', ['torch', 'mmengine', 'ours', 'saved'])
-def test_checkpoints_load_by_every_way(way, tmp_path):
+def test_original_checkpoints_load_with_every_loader(way, tmp_path):
     source, net, path = model(seed=1), model(), str(tmp_path / 'model.pth')
     content = {'state_dict': source.state_dict()} if way == 'saved' else original_names(source)
     torch.save(content, path)
@@ -317,7 +317,7 @@ def test_checkpoints_load_by_every_way(way, tmp_path):
     np.testing.assert_array_equal(found.keypoint_scores, expected.keypoint_scores)
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+def test_checkpoint_of_another_model_raises(tmp_path):
     content = original_names(model())
     name = 'backbone.hr_adapter.stage1_trans.0.weight'
     content['model'][name] = torch.ones(3, 3, 1, 1)
@@ -348,12 +348,12 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         ),
     ],
 )
-def test_wrong_arguments(settings, error, message):
+def test_invalid_arguments_raise(settings, error, message):
     with pytest.raises(error, match=message):
         model(**settings)
 
 
-def test_prediction_needs_a_codec():
+def test_prediction_without_codec_raises():
     net = model()
     net.head.decoder = None
     with pytest.raises(ValueError, match='decoder is None.*MultiScaleJoints'):

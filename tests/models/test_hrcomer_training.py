@@ -105,19 +105,19 @@ def measure(model, config, pipeline: list) -> float:
     return metric.evaluate(len(dataset))['crowdpose/AP']
 
 
-def test_every_loss_falls(trained):
+def test_every_loss_decreases(trained):
     _, log = trained
     for name in ('confidence', 'joint', 'limb', 'oks', 'heatmap'):
         values = [one[f'loss_{name}'] for one in log]
         assert np.mean(values[-20:]) < 0.5 * np.mean(values[:20]), name
 
 
-def test_people_are_found_and_told_apart(trained, config):
+def test_trained_model_detects_people(trained, config):
     model, _ = trained
     assert measure(model, config, config.val_dataloader.dataset.pipeline) > 0.6
 
 
-def test_flips_and_scales_hold(trained, config, monkeypatch):
+def test_trained_model_works_with_flip_and_scales(trained, config, monkeypatch):
     """Neither was trained for."""
     model, _ = trained
     assert measure(model, config, config.ms_pipeline) > 0.6

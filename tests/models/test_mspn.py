@@ -93,14 +93,14 @@ def golden():
         return record, model.head, feats, model.head.unit_maps(feats)
 
 
-def test_every_units_output_is_the_originals(golden):
+def test_unit_maps_match_original(golden):
     record, head, feats, maps = golden
     golden_values.assert_reproduced(maps, record)
     with torch.no_grad():
         torch.testing.assert_close(head(feats), maps[-1], rtol=0, atol=0)
 
 
-def test_loss_is_the_originals(golden):
+def test_loss_matches_original(golden):
     record, head, _, maps = golden
     rng = np.random.default_rng(record['seed'] + 2)
     shape = maps[0].shape
@@ -148,7 +148,7 @@ def test_loss_of_several_people(stages):
     )
 
 
-def test_losses_and_levels_may_be_others():
+def test_custom_losses_and_levels():
     torch.manual_seed(0)
     maps = [torch.randn(2, 10, 4, 5) for _ in range(4)]
     targets = torch.randn(2, 5, 10, 4, 5)
@@ -223,7 +223,7 @@ def computed(model, run) -> set[str]:
     return called
 
 
-def test_prediction_computes_what_the_last_map_needs():
+def test_prediction_computes_only_the_last_map():
     model = estimator(3).eval()
     with torch.no_grad():
         every = computed(model, lambda: model.head.unit_maps(model.extract_feat(image())))
@@ -324,7 +324,7 @@ def test_order_of_convolution_and_upsampling_does_not_matter(norm, training):
 
 
 @pytest.mark.parametrize(('stages', 'millions'), [(1, 25.14), (2, 56.87), (3, 88.59), (4, 120.32)])
-def test_sizes(stages, millions):
+def test_parameter_counts(stages, millions):
     """2 stages: the golden file's; each further one adds as much."""
     with torch.device('meta'):
         model = MODELS.build(
@@ -338,7 +338,7 @@ def test_sizes(stages, millions):
     assert params / 1e6 == pytest.approx(millions, abs=0.01)
 
 
-def test_norm_layer_is_honoured_everywhere():
+def test_norm_cfg():
     model = estimator(2)
     for norm, kind in (('BN', nn.BatchNorm2d), ('SyncBN', nn.SyncBatchNorm)):
         parts = (random_net(norm_cfg=dict(type=norm)), make_head(norm_cfg=dict(type=norm)))
@@ -351,7 +351,7 @@ def test_norm_layer_is_honoured_everywhere():
             assert part.state_dict().keys() == own.state_dict().keys()
 
 
-def test_with_cp_of_the_head_changes_nothing_and_saves_memory():
+def test_with_cp_of_the_head_saves_memory_and_keeps_results():
     from pose_backbones.cli.memory import record_kept
 
     feats = random_net()(image(2))
@@ -397,7 +397,7 @@ def test_training_returns_every_unit_and_evaluation_the_last():
         ('norm_cfg', dict(type='BM'), "'BM'.*did you mean BN"),
     ],
 )
-def test_wrong_arguments_of_the_backbone(argument, value, message):
+def test_invalid_backbone_arguments_raise(argument, value, message):
     with pytest.raises((TypeError, ValueError), match=message):
         MSPN(**{'stages': 2, **SMALL, argument: value})
 
@@ -426,7 +426,7 @@ def test_wrong_arguments_of_the_backbone(argument, value, message):
         ),
     ],
 )
-def test_wrong_arguments_of_the_head(arguments, message):
+def test_invalid_head_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_head(**arguments)
 
@@ -443,12 +443,12 @@ def test_wrong_arguments_of_the_head(arguments, message):
         ),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_when_built(arguments, message):
+def test_mismatched_backbone_and_head_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         estimator(2, **arguments)
 
 
-def test_maps_and_targets_that_do_not_fit():
+def test_mismatched_maps_and_targets_raise():
     model = estimator(2)
     feats = model.extract_feat(image())
     with pytest.raises(

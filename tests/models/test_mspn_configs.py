@@ -66,7 +66,7 @@ def _host():
     init_default_scope('mmpose')
 
 
-def test_there_are_the_sources_models():
+def test_configs_of_all_source_models_exist():
     def named(schedule, data, stages):
         return {f'td-hm_mspn-{n}stg_8xb32-{schedule}_{data}' for n in stages}
 
@@ -81,7 +81,7 @@ def test_there_are_the_sources_models():
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_parts_fit_each_other(name):
+def test_backbone_and_head_match(name):
     config = get_config(name)
     checks.check_types(config)
     stages = int(name.split('_mspn-')[1][0])
@@ -108,7 +108,7 @@ def test_parts_fit_each_other(name):
 
 
 @pytest.mark.parametrize('name', ORIGINAL)
-def test_original_recipe(name):
+def test_recipe_matches_original(name):
     config = get_config(name)
     on_mpii = 'mpii' in name
     codec, head, test = config.codec, config.model.head, config.model.test_cfg
@@ -212,7 +212,7 @@ def people(synthetic) -> CocoDataset:
     )
 
 
-def test_pipeline_tells_hidden_from_visible(people):
+def test_pipeline_distinguishes_hidden_and_visible_keypoints(people):
     """All three kinds come through, by the flip, to the head."""
     config = get_config('td-hm_mspn-1stg_8xb32-96k_coco-256x192')
     pipeline = Compose(config.train_dataloader.dataset.pipeline)
@@ -232,7 +232,7 @@ def test_pipeline_tells_hidden_from_visible(people):
     assert set(found) == {0, 0.5, 1}
 
 
-def test_loss_falls(people):
+def test_loss_decreases(people):
     """Twenty steps of a small model on eight people."""
     config = get_config(DEMO)
     config.model.backbone.update(base_channels=8, unit_channels=16)

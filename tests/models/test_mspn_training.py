@@ -23,7 +23,7 @@ def people(tmp_path_factory):
 
 
 @pytest.mark.timeout(900)
-def test_two_small_stages_reach_their_ap(people, tmp_path):
+def test_small_two_stage_model_reaches_expected_ap(people, tmp_path):
     """The demo's config, half as wide, a quarter as long."""
     done = run_tool(
         'train.py',

@@ -185,7 +185,7 @@ def test_segmentor_by_prefix_without_import():
     assert printed.split('\n')[-2] == 'True True True (1, 64, 64)'
 
 
-def test_a_name_of_the_host_is_never_replaced():
+def test_registered_names_of_openmmlab_are_not_replaced():
     from mmpose.registry import MODELS
 
     from pose_backbones._compat.mmpose_registry import register_in

@@ -42,7 +42,7 @@ def estimator(backbone=None, **kwargs) -> TopdownPoseEstimator:
 
 @pytest.mark.parametrize(('indices', 'channels'), [((3,), 32), ((0, 1), 16), ((0, 1, 2, 3), 32)])
 @pytest.mark.parametrize('given', [{}, dict(in_channels=None)])
-def test_a_head_gets_the_channels_of_the_last_map(indices, channels, given):
+def test_head_gets_channels_of_the_last_map(indices, channels, given):
     head = {**HEAD, **given}
     model = estimator(dict(out_indices=indices), head=head)
     assert model.head.in_channels == channels
@@ -52,12 +52,12 @@ def test_a_head_gets_the_channels_of_the_last_map(indices, channels, given):
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, side, side)
 
 
-def test_any_head_gets_them():
+def test_any_head_gets_channels():
     model = estimator(dict(out_indices=(2,)), head={**SIMCC, 'in_featuremap_size': (4, 4)})
     assert model.head.in_channels == 24
 
 
-def test_a_model_of_timm_fits_by_its_name():
+def test_timm_model_by_name():
     model = estimator(
         dict(type='pose_backbones.TimmBackbone', model_name='resnet10t', out_indices=(3,)),
         head=HEAD,
@@ -66,7 +66,7 @@ def test_a_model_of_timm_fits_by_its_name():
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 8, 8)
 
 
-def test_a_neck_gets_all_of_them():
+def test_neck_gets_channels_of_all_maps():
     neck = dict(type='FPN', out_channels=8, num_outs=2)
     model = estimator(dict(out_indices=(1, 3)), neck=neck, head=dict(HEAD, in_channels=8))
     assert model.neck.in_channels == [16, 32]
@@ -77,7 +77,7 @@ def test_a_neck_gets_all_of_them():
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 32, 32)
 
 
-def test_it_is_the_hosts_model_otherwise():
+def test_otherwise_equals_mmpose_estimator():
     ours = estimator(head=HEAD, test_cfg=dict(flip_test=False))
     theirs = MODELS.build(
         dict(
@@ -96,7 +96,7 @@ def test_it_is_the_hosts_model_otherwise():
     assert torch.equal(ours.eval()(image, None), theirs.eval()(image, None))
 
 
-def test_names_of_mmpose_0_are_still_read():
+def test_names_of_mmpose_0x_are_converted():
     source = estimator(head=HEAD)
     old = {
         name.replace('head.', 'keypoint_head.'): value
@@ -135,6 +135,6 @@ def test_names_of_mmpose_0_are_still_read():
         ),
     ],
 )
-def test_channels_that_do_not_fit_are_refused(arguments, message):
+def test_mismatched_channels_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         estimator(**arguments)
