@@ -41,7 +41,7 @@ def test_torchrun_arguments_from_environment_variables(monkeypatch):
     ('name', 'value', 'message'),
     [
         ('NNODES', '0', 'NNODES=0: expected an integer of at least 1'),
-        ('NODE_RANK', '1', 'NODE_RANK=1 of NNODES=1'),
+        ('NODE_RANK', '1', 'NODE_RANK=1 with NNODES=1'),
         ('PORT', 'auto', 'PORT=auto'),
     ],
 )
@@ -64,9 +64,9 @@ def test_more_processes_than_gpus_in_a_new_process():
         'import sys, torch\n'
         'torch.cuda.is_available = lambda: True\n'
         'torch.cuda.device_count = lambda: 1\n'
-        'from pose_backbones.cli import launch, main as cli\n'
+        'from pose_backbones.cli import entry_point, launch\n'
         'sys.argv = ["launch", "tools/train.py", "1", "config.py", "8"]\n'
-        'cli.run(launch.main)\n'
+        'entry_point.run(launch.main)\n'
     )
     done = subprocess.run(
         [sys.executable, '-c', code],

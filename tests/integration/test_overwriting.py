@@ -259,7 +259,7 @@ def test_image_demo_keeps_inputs(case, tmp_path):
         '--out-img-root',
     ]
     for folder, message in (
-        (case / 'truth.json/x', 'no directory'),
+        (case / 'truth.json/x', 'is not a directory'),
         ('/proc/x', 'cannot create a directory'),
     ):
         with pytest.raises(WorkDirError, match=message):
@@ -281,7 +281,7 @@ def test_mmpose_demo_keeps_inputs(case, tmp_path, option, single):
         with pytest.raises(WorkDirError, match='already exists and would be overwritten'):
             inferencer_demo.check_outputs([str(source), '--pose2d', 'x', f'{option}={folder}'])
     inferencer_demo.check_outputs([str(source), option, str(tmp_path / 'new'), '--pose2d', 'x'])
-    with pytest.raises(WorkDirError, match='no directory'):
+    with pytest.raises(WorkDirError, match='is not a directory'):
         inferencer_demo.check_outputs([str(source), option, str(case / 'truth.json/x')])
 
 
