@@ -216,14 +216,14 @@ def test_processes_end_with_a_killed_launcher(server, tiny_config, synthetic, tm
     )
     process.wait_for('Saving checkpoint at 2 ')
     workers = children(process.pid)
-    everyone = workers + [one for worker in workers for one in children(worker)]
-    assert len(everyone) == 4
+    processes = workers + [child for worker in workers for child in children(worker)]
+    assert len(processes) == 4
     process.send(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     until = time.monotonic() + 8
-    while any(map(runs, everyone)) and time.monotonic() < until:
+    while any(map(runs, processes)) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not any(map(runs, everyone))
+    assert not any(map(runs, processes))
     assert len(process.said()) == 1
     assert process.said()[0].startswith(
         f'stopped, because the launcher (process {process.pid}) has ended; '
