@@ -8,7 +8,8 @@ from statistics import median
 
 import numpy as np
 
-from pose_backbones.cli.main import check_counts, run
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
 
 _MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 _PEOPLE = 8  # of each image
@@ -19,7 +20,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.allocator',
         description='Time PoseInferencer on a CPU with and without --keep-freed-memory, in '
-        'processes that take turns. Weights and images are random.',
+        'processes that take turns. Weights and images are random; the time is that of the CPU, '
+        'which other processes disturb less.',
     )
     parser.add_argument('--model', default=_MODEL, metavar='NAME', help='default: %(default)s')
     parser.add_argument('--images', type=int, default=40, metavar='N', help='default: 40')
@@ -44,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         for way, values in found.items():
             values.append(_run(args, way))
             rate, memory = values[-1]
-            print(f'{way}: {rate:.1f} crops/s, peak {memory:.0f} MiB', flush=True)
+            print(f'{way}: {rate:.1f} crops per CPU second, peak {memory:.0f} MiB', flush=True)
     ratios = [kept[0] / plain[0] for plain, kept in zip(found['default'], found['kept'])]
     memory = [kept[1] - plain[1] for plain, kept in zip(found['default'], found['kept'])]
     print(
@@ -62,7 +64,7 @@ def _run(args: argparse.Namespace, way: str) -> tuple[float, float]:
 
 
 def _measure(model: str, images: int, keep: bool) -> tuple[float, float]:
-    """Return crops per second and the peak memory in MiB of this process."""
+    """Return crops per CPU second and the peak memory in MiB of this process."""
     from pose_backbones import PoseInferencer, build
     from pose_backbones.cli.allocator import keep_freed_memory
     from pose_backbones.zoo import find_name
@@ -79,9 +81,9 @@ def _measure(model: str, images: int, keep: bool) -> tuple[float, float]:
         return sum(map(len, pose([image] * count, [boxes] * count, keep_images=False)))
 
     predict(3)
-    start = time.perf_counter()
+    start = time.process_time()
     crops = predict(images)
-    return crops / (time.perf_counter() - start), peak_memory()
+    return crops / (time.process_time() - start), peak_memory()
 
 
 if __name__ == '__main__':

@@ -37,8 +37,10 @@ class _GivenBoxes:
 
 
 def _ours(task: dict) -> Iterator[np.ndarray]:
+    from pose_backbones.cli.allocator import keep_freed_memory
     from pose_backbones.inference import PoseInferencer
 
+    keep_freed_memory()  # as `infer.py --keep-freed-memory`
     pose = PoseInferencer(
         task['config'], task['weights'], device='cpu', batch_size=task['batch_size']
     )

@@ -1,7 +1,7 @@
 """Registries of the package: children of MMEngine's root registries, scope `pose_backbones`.
 
 Configs of MMPose, MMDetection, MMSegmentation or any other project that uses MMEngine can refer to
-the modules with the scope as a prefix, without an import::
+the modules with the scope as a prefix, without an import:
 
     backbone=dict(type='pose_backbones.MogaNet', arch='small')
 
@@ -23,8 +23,12 @@ def _child(parent: root.Registry, *locations: str) -> root.Registry:
     return root.Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
 
 
-#: backbones, heads, losses, pose estimators
-MODELS = _child(root.MODELS, 'pose_backbones.models')
+#: backbones, heads, losses, pose estimators; `mmpose_models` has those that require MMPose
+MODELS = _child(
+    root.MODELS,
+    'pose_backbones.models',
+    *(['pose_backbones.models.mmpose_models'] if _HAS_MMPOSE else []),
+)
 #: data transforms; the bottom-up transforms require MMPose
 TRANSFORMS = _child(
     root.TRANSFORMS,

@@ -27,8 +27,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     the backbone's `out_indices` are not counted. Weight decay is not applied to biases, norms and
     other vectors, position embeddings, or tokens.
 
-    Source: the detection and segmentation code of the `ConvNeXt repository
-    <https://github.com/facebookresearch/ConvNeXt>`_. `ConvNeXt.layer_groups` defines the
+    Source: the detection and segmentation code of the [ConvNeXt
+    repository](https://github.com/facebookresearch/ConvNeXt). `ConvNeXt.layer_groups` defines the
     same layers; for other backbones, each block is a layer.
 
     Deviations: the number of layers is determined from the backbone, whereas the original has the

@@ -18,7 +18,7 @@ from ..errors import DatasetError, first_line
 from ..utils.files import atomic_write, is_url, shorten_name
 from ..utils.images import write_image
 from .pose_result import PoseResult
-from .video_reader import DEFAULT_FPS, is_live, is_video, read_video
+from .video_reader import DEFAULT_FPS, import_av, is_live, is_video, read_video
 from .video_writer import DiskFullError, VideoError, VideoWriter
 
 PREDICTIONS = 'predictions.json'
@@ -43,6 +43,9 @@ class AnnotatedOutputs:
     Attributes:
         names: Of the files, one for each part.
         failures: How many could not be drawn.
+
+    Raises:
+        ConfigError: If a video is to be drawn and PyAV is not installed.
     """
 
     def __init__(self, folder: Path, parts: list[str | int], what: str, style: dict):
@@ -52,6 +55,8 @@ class AnnotatedOutputs:
         self.failures = 0
         self._writer: VideoWriter | None = None
         self._failed: int | None = None  # the video that is not drawn
+        if self._is_drawn(in_video=True) and any(map(is_video, parts)):
+            import_av()  # fails before anything is done
 
     def __enter__(self) -> 'AnnotatedOutputs':
         return self

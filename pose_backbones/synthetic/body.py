@@ -282,7 +282,7 @@ def forward_kinematics(body: Body, pose: dict[str, float]) -> PosedBody:
 
     Args:
         body: Proportions of the person.
-        pose: Angles in degrees as from :func:`~.poses.sample_pose`.
+        pose: Angles in degrees as from `sample_pose`.
 
     Returns:
         The posed skeleton, its lowest point at y = `pose['lift']`.

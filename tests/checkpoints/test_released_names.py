@@ -34,7 +34,7 @@ def assert_same_values(converted, original):
     """Each tensor of one is one of the other: none lost, none twice."""
 
     def contents(weights):
-        return sorted((value.numel(), *value.flatten().tolist()[:64]) for value in weights.values())
+        return sorted((value.numel(), *value.flatten()[:64].tolist()) for value in weights.values())
 
     assert contents(converted) == contents(original)
 

@@ -3,12 +3,14 @@
 import csv
 import errno
 import json
+import sys
 
 import cv2
 import numpy as np
 import pytest
 
 from pose_backbones import PoseInferencer
+from pose_backbones.errors import ConfigError
 from pose_backbones.inference.export import (
     AnnotatedOutputs,
     output_names,
@@ -39,6 +41,16 @@ def test_names_are_like_the_inputs_and_different(parts, names, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     names = [name.replace('HERE', tmp_path.name) for name in names]
     assert output_names(parts) == names
+
+
+def test_without_pyav(tmp_path, monkeypatch):
+    """Videos that are to be drawn are refused at once; images, and not drawing, are fine."""
+    monkeypatch.setitem(sys.modules, 'av', None)
+    for what in ('all', 'videos'):
+        with pytest.raises(ConfigError, match=r"needs PyAV: pip install 'pose_backbones\[video\]'"):
+            AnnotatedOutputs(tmp_path, ['a.png', 0], what, {})
+        AnnotatedOutputs(tmp_path, ['a.png'], what, {})
+    AnnotatedOutputs(tmp_path, [0], 'none', {})
 
 
 def test_what_is_drawn(tmp_path):

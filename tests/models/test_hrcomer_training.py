@@ -16,6 +16,8 @@ from pose_backbones.configs import as_list
 from pose_backbones.synthetic import make_synthetic_crowdpose
 from pose_backbones.zoo import get_config
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 DEMO = 'bu_hrcomer-atto_1xb2-demo_synthetic-384'
 SIZE, IMAGES, STEPS, BATCH = 96, 6, 250, 4
 

@@ -27,8 +27,8 @@ def _arch(width: int, depths: Sequence[int], use_grn: bool) -> dict:
 class ConvNeXt(BaseBackbone):
     """Convolutional network of 7x7 depth-wise kernels, version 1 or 2.
 
-    Papers: `A ConvNet for the 2020s <https://arxiv.org/abs/2201.03545>`_;
-    `ConvNeXt V2 <https://arxiv.org/abs/2301.00808>`_, which normalizes the
+    Papers: [A ConvNet for the 2020s](https://arxiv.org/abs/2201.03545);
+    [ConvNeXt V2](https://arxiv.org/abs/2301.00808), which normalizes the
     responses within a block (GRN) in place of scaling its residual. Stem and
     blocks are timm's. As in the pose releases, each map passes a layer norm
     of its own, `norm0` to `norm3`.

@@ -192,8 +192,8 @@ class StemPatchEmbed(nn.Module):
 class MogaNet(BaseBackbone):
     """Multi-order gated aggregation network.
 
-    Paper: `MogaNet: Multi-order Gated Aggregation Network
-    <https://arxiv.org/abs/2211.03295>`_ (ICLR 2024). Released weights:
+    Paper: [MogaNet: Multi-order Gated Aggregation
+    Network](https://arxiv.org/abs/2211.03295) (ICLR 2024). Released weights:
     https://github.com/Westlake-AI/MogaNet. Names of parameters are those of
     the released checkpoints.
 

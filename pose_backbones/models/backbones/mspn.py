@@ -150,8 +150,8 @@ class MSPN(BaseBackbone):
     handed on and added (cross-stage feature aggregation). `MSPNHead` makes
     heat maps of every unit.
 
-    Paper: `Rethinking on Multi-Stage Networks for Human Pose Estimation
-    <https://arxiv.org/abs/1901.00148>`_. Source:
+    Paper: [Rethinking on Multi-Stage Networks for Human Pose
+    Estimation](https://arxiv.org/abs/1901.00148). Source:
     https://github.com/megvii-research/MSPN. Names of parameters are those of
     its checkpoints, of which the layers that make heat maps belong to the
     head.

@@ -24,8 +24,8 @@ class SwinTransformer(StateDictNames, MMPoseSwinTransformer):
 
     The bare name `SwinTransformer` is MMPose's; this class is `pose_backbones.SwinTransformer`.
 
-    Paper: `Swin Transformer: Hierarchical Vision Transformer using Shifted Windows
-    <https://arxiv.org/abs/2103.14030>`_.
+    Paper: [Swin Transformer: Hierarchical Vision Transformer using Shifted
+    Windows](https://arxiv.org/abs/2103.14030).
 
     Deviations from MMPose's class:
 

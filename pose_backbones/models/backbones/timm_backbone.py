@@ -41,7 +41,7 @@ _RESERVED = {
 class TimmBackbone(BaseBackbone):
     """A model of timm, by its name.
 
-    Source: `timm <https://github.com/huggingface/pytorch-image-models>`_,
+    Source: [timm](https://github.com/huggingface/pytorch-image-models),
     whose `features_only` models are what is wrapped, as `model`. Stages are
     its feature maps; their channels and strides are read from the model:
     `embed_dims` and `strides`. A plain vision transformer has a stage for

@@ -201,8 +201,8 @@ class AttentionBlock(Block):
 class UniFormer(BaseBackbone):
     """Unified transformer: two stages of convolution, two of attention.
 
-    Paper: `UniFormer: Unifying Convolution and Self-attention for Visual
-    Recognition <https://arxiv.org/abs/2201.09450>`_ (TPAMI 2023). Released
+    Paper: [UniFormer: Unifying Convolution and Self-attention for Visual
+    Recognition](https://arxiv.org/abs/2201.09450) (TPAMI 2023). Released
     weights: https://github.com/Sense-X/UniFormer. Names of parameters are
     those of the released pose checkpoints, whose norms of all four maps
     exist whatever `out_indices` says. ImageNet releases load as they are

@@ -20,8 +20,8 @@ class AdaptiveActivationBlock(nn.Module):
     For each pixel and group, a convolution predicts an affine map of the
     plane, which displaces the nine taps.
 
-    Paper: `Bottom-Up Human Pose Estimation Via Disentangled Keypoint
-    Regression <https://arxiv.org/abs/2104.02300>`_. As in ConvNeXtPose, the
+    Paper: [Bottom-Up Human Pose Estimation Via Disentangled Keypoint
+    Regression](https://arxiv.org/abs/2104.02300). As in ConvNeXtPose, the
     affine map is added to the regular taps. Always in float32: positions are
     no matter for half precision. `PointReader` evaluates the block at single
     pixels.
