@@ -188,7 +188,7 @@ def test_output_directory_is_locked(server, good, model, tmp_path, monkeypatch):
     holder.wait_for('held')
     with pytest.raises(
         WorkDirError,
-        match=f'another run is writing into {out} .process {holder.pid} .*choose another --out',
+        match=f'another run is writing to {out} .process {holder.pid} .*choose another --out',
     ):
         infer.main([str(good), *model, '--out', str(out)])
     holder.send(signal.SIGKILL)
