@@ -73,7 +73,7 @@ def test_lock_is_released_after_block(tmp_path, no_lock_timeout):
 @pytest.mark.parametrize('kind', ['link', 'hard link', 'file', 'fifo', 'folder'])
 def test_lock_does_not_overwrite_other_file(tmp_path, kind):
     """A work directory of another user may contain any file under the name of the lock."""
-    work_dir, target, lock_path = tmp_path / 'w', tmp_path / 'mine', tmp_path / 'w/.lock'
+    work_dir, target, lock_path = tmp_path / 'w', tmp_path / 'other', tmp_path / 'w/.lock'
     work_dir.mkdir()
     target.write_text('content')
     if kind == 'link':
