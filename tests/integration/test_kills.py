@@ -257,8 +257,13 @@ def test_report_after_kills(server, trained, synthetic, tmp_path):
     (work / 'predictions.keypoints.json').write_text(
         json.dumps(
             [
-                dict(image_id=one['image_id'], category_id=1, score=0.5, keypoints=one['keypoints'])
-                for one in people
+                dict(
+                    image_id=person['image_id'],
+                    category_id=1,
+                    score=0.5,
+                    keypoints=person['keypoints'],
+                )
+                for person in people
             ]
         )
     )

@@ -239,7 +239,7 @@ def test_model_without_released_weights_raises():
         (dict(num_keypoints='5'), TypeError, "num_keypoints is '5': expected a"),
         (dict(num_keypoints=True), TypeError, 'num_keypoints is True: expected'),
         (dict(pretrained=1), TypeError, 'pretrained is 1: expected False, True'),
-        (dict(pretrained='x.pth'), CheckpointError, 'not actual: x.pth'),
+        (dict(pretrained='x.pth'), CheckpointError, 'not found: x.pth'),
     ],
 )
 def test_invalid_arguments_raise(arguments, error, message):
