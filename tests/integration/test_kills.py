@@ -158,8 +158,8 @@ def test_training_in_two_processes_after_kills(server, configs, synthetic, tmp_p
             if len(workers) == 2:
                 os.kill(workers[which], signal.SIGKILL)
                 assert process.wait() == 128 + signal.SIGKILL
-                assert process.said() == [
-                    line for line in process.said() if 'was ended by SIGKILL' in line
+                assert process.user_messages() == [
+                    line for line in process.user_messages() if 'was ended by SIGKILL' in line
                 ]
                 assert not any(map(runs, workers))
                 row('one of two processes', kill + 1, wait, last_step(process.output), work)
