@@ -1,4 +1,8 @@
-"""Keep a journal of a run on the disk, from which it can be resumed."""
+"""Keep a journal of a run on the disk, from which it can be resumed.
+
+jsonlines was considered, but it only reads and writes lines of JSON. The journal also synchronizes
+each line to the disk, removes a line that was cut off, and resumes a run.
+"""
 
 import json
 import os
