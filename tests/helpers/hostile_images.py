@@ -48,14 +48,17 @@ def write_hostile(folder: Path) -> dict[str, str]:
         File name → pattern of the error message.
     """
     files = {
-        'wide.png': (png(65500, 40), '65500 x 40 pixels, and OpenCV takes at most 32,766 a side'),
+        'wide.png': (
+            png(65500, 40),
+            '65500 x 40 pixels, and OpenCV supports at most 32,766 per side',
+        ),
         'high.png': (png(40, 65500), '40 x 65500 pixels'),
         'bomb.png': (png(20000, 20000), 'decompression bomb|pixels'),
         'lie.png': (png(2**31 - 1, 2**31 - 1, 1), 'pixels|cannot read'),
         'lie2.png': (png(2**20, 2**20, 1), 'decompression bomb'),
         'cut.jpg': (cv2.imencode('.jpg', picture(0))[1].tobytes()[:400], '[Tt]runcated'),
         'empty.jpg': (b'', 'it is empty|no picture'),
-        'text.jpg': (b'hello', 'no picture of a format that Pillow knows'),
+        'text.jpg': (b'hello', 'not a format that Pillow supports'),
         'eps.jpg': (EPS, 'no image of a raster format, but PostScript'),
         'eps.eps.png': (b'\xc5\xd0\xd3\xc6' + bytes(30) + EPS, 'but PostScript'),
         'svg.jpg': (b'\n<svg xmlns="http://www.w3.org/2000/svg"/>', 'but SVG'),

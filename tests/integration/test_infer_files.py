@@ -279,7 +279,8 @@ def test_invalid_journal_lines(good, model, tmp_path, monkeypatch, line):
         lambda *_: type('Results', (), dict(skeleton=type('Skeleton', (), dict(names=('nose',))))),
     )
     with pytest.raises(
-        WorkDirError, match='--resume: line 2 of .* cannot be gone on with: it is not of this tool'
+        WorkDirError,
+        match='--resume: cannot continue after line 2 of .*: this tool did not write it',
     ):
         infer.main(options)
     assert (out / JOURNAL).read_text().endswith(f'\n{line}\n')
@@ -293,7 +294,7 @@ def test_images_that_cannot_be_drawn_are_counted(good, model, tmp_path, monkeypa
     out = tmp_path / 'out'
     assert infer.main([str(good), *model, '--out', str(out)]) == 1
     assert len(json.loads((out / 'predictions.json').read_text())) == 1
-    assert '1 could not be drawn' in capsys.readouterr().err
+    assert '1 inputs could not be drawn' in capsys.readouterr().err
 
 
 def test_video_output_must_differ_from_the_audio_source(tmp_path):
@@ -365,7 +366,7 @@ def test_signal_ends_a_waiting_run(server, good, model, tmp_path, kind, number):
     if kind == 'load':
         assert not out.exists() or not list(out.iterdir())
     else:
-        assert lines == ['stopped; go on with --resume']
+        assert lines == ['stopped; continue with --resume']
         assert len(json.loads((out / 'predictions.json').read_text())) == 1
         assert not list(out.rglob('*.part'))
 
@@ -381,7 +382,7 @@ def test_full_disk(good, model, tmp_path):
             WorkDirError,
             match=(
                 f'cannot write to {out}: No space left on device. Images '
-                'that are in journal.jsonl are done: make room, and go on'
+                'listed in journal.jsonl are finished: free up disk space, and'
             ),
         ):
             infer.main(options)
