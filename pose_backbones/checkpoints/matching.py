@@ -260,7 +260,7 @@ def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) 
 
 
 def _load_hooks(module: nn.Module) -> list[Callable]:
-    """Return the hooks of `register_load_state_dict_pre_hook`, a private attribute."""
+    """Return the hooks of `register_load_state_dict_pre_hook`, a private attribute in PyTorch."""
     return list(module._load_state_dict_pre_hooks.values())
 
 

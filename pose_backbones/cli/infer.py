@@ -1,4 +1,4 @@
-"""Poses of files, from the command line: what `tools/infer.py` runs."""
+"""Command line of `tools/infer.py`: estimate poses in images and videos."""
 
 import argparse
 import sys
@@ -39,35 +39,38 @@ SOME_FAILED = 1
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point of `tools/infer.py`.
+    """Run `tools/infer.py`.
 
     Args:
-        argv: The arguments; None stands for those of the command line.
+        argv: Command-line arguments. Default: `sys.argv[1:]`.
 
     Returns:
         The exit status.
 
     Raises:
-        PoseBackbonesError: If the command cannot work.
+        PoseBackbonesError: If the options or inputs are invalid.
     """
     args = parse_args(argv)
     out = Path(args.out)
     when_stopped(
-        lambda: 'go on with --resume' if _is_run(out) else 'nothing was done yet: start again'
+        lambda: 'continue with --resume' if _is_run(out) else 'nothing was done yet: start again'
     )
     _check_out(out, args.resume)
     inputs = Inputs(
-        [int(one) if one.isdecimal() and not Path(one).exists() else one for one in args.inputs]
+        [
+            int(source) if source.isdecimal() and not Path(source).exists() else source
+            for source in args.inputs
+        ]
     )
     if args.keep_freed_memory:
         keep_freed_memory()
-    with _taking(out):
-        _check_out(out, args.resume)  # again, now under the lock
+    with _lock_output(out):
+        _check_out(out, args.resume)  # again, while the lock is held
         return _infer(args, inputs, out)
 
 
 def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
-    """Find the poses; the exit status."""
+    """Estimate the poses, write the results, and return the exit status."""
     annotated = AnnotatedOutputs(
         out / PICTURES,
         inputs.parts,
@@ -80,10 +83,10 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
         '--out',
         [*inputs.parts, args.boxes, args.weights, args.model, args.detector, args.detector_weights],
     )
-    pictures = [out / PICTURES / name for name in annotated.names]
-    check_no_symlinks([*files, *(path.parent for path in pictures)], out, '--out')
+    images = [out / PICTURES / name for name in annotated.names]
+    check_no_symlinks([*files, *(path.parent for path in images)], out, '--out')
     if args.resume:
-        remove_drafts([*files, out / PROBE_FILE, *pictures])
+        remove_drafts([*files, out / PROBE_FILE, *images])
     results = _results(args, inputs.parts)
     names = results.skeleton.names
     with _writing_to(out):
@@ -91,7 +94,7 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
         try:
             _run(results, journal, annotated)
         finally:
-            with finishing():  # after a signal, too
+            with finishing():  # also after a signal
                 journal.close()
                 people = write_predictions(out / PREDICTIONS, journal.entries())
                 write_table(out / TABLE, journal.entries(), names)
@@ -107,20 +110,18 @@ def _check_out(out: Path, resume: bool) -> None:
     check_writable_dir(out, '--out')
     if resume:
         if not _is_run(out):
-            raise WorkDirError(
-                f'--resume: there is no {out / JOURNAL} to go on with: leave --resume out'
-            )
+            raise WorkDirError(f'--resume: {out / JOURNAL} does not exist: run without --resume')
         return
     if out.is_dir() and any(file.name != LOCK for file in out.iterdir()):
         raise WorkDirError(
-            f'--out {out} is not empty: choose another folder, or, if a run '
-            'was stopped, go on with --resume'
+            f'--out {out} is not empty: choose another directory, or, if a run '
+            'was stopped, continue it with --resume'
         )
 
 
 @contextmanager
-def _taking(out: Path) -> Iterator[None]:
-    """Make the folder, for this process alone; taken away if left empty."""
+def _lock_output(out: Path) -> Iterator[None]:
+    """Create and lock the output directory; remove it again if it stays empty."""
     with convert_write_errors(out, '--out'):
         new = make_folder(out)
     try:
@@ -131,7 +132,7 @@ def _taking(out: Path) -> Iterator[None]:
 
 
 def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
-    """The poses, of which none is found yet."""
+    """Return the iterator of results, before any pose is estimated."""
     boxes = args.boxes or (WHOLE_IMAGE if args.whole_image else None)
     try:
         inferencer = PoseInferencer(
@@ -166,7 +167,7 @@ def _min_score(args: argparse.Namespace) -> float:
 
 
 def _settings(args: argparse.Namespace, parts: list[str | int]) -> dict:
-    """What the results of a run depend on."""
+    """Return the options and inputs that determine the results."""
     names = (
         'model',
         'weights',
@@ -185,20 +186,20 @@ def _settings(args: argparse.Namespace, parts: list[str | int]) -> dict:
 
 @contextmanager
 def _writing_to(out: Path) -> Iterator[None]:
-    """Say what to do if there is no room, or no right, to write."""
+    """Convert errors of writing to a `WorkDirError` that says how to continue."""
     try:
         yield
     except WorkDirError:
         raise
     except OSError as error:
         raise WorkDirError(
-            f'cannot write to {out}: {os_error_reason(error)}. Images that '
-            f'are in {JOURNAL} are done: make room, and go on with --resume'
+            f'cannot write to {out}: {os_error_reason(error)}. Images listed in '
+            f'{JOURNAL} are finished: free up disk space, and continue with --resume'
         ) from error
 
 
 def _run(results: Results, journal: Journal, annotated: AnnotatedOutputs) -> None:
-    """Write each result when it is known."""
+    """Write each result as soon as it is available."""
     part, index = journal.next_part, journal.next_index
 
     def end_part() -> None:
@@ -213,10 +214,10 @@ def _run(results: Results, journal: Journal, annotated: AnnotatedOutputs) -> Non
             total=results.inputs.announced_count(), initial=index, unit=' images', disable=None
         ) as bar,
     ):
-        for of, item in items:
-            if of != part:
+        for item_part, item in items:
+            if item_part != part:
                 end_part()
-            part, index = of, item.index
+            part, index = item_part, item.index
             if isinstance(item, PoseResult):
                 annotated.add(item, part)
                 journal.add(item, part)
@@ -228,12 +229,16 @@ def _run(results: Results, journal: Journal, annotated: AnnotatedOutputs) -> Non
 
 
 def _report(journal: Journal, not_drawn: int) -> int:
-    """Say what could not be done; the exit status."""
+    """Print how many inputs failed, and return the exit status."""
     if journal.failures:
         print(
-            f'{journal.failures} of the inputs could not be read; they are named in {journal.path}',
+            f'{journal.failures} of the inputs could not be read; they are listed in '
+            f'{journal.path}',
             file=sys.stderr,
         )
     if not_drawn:
-        print(f'{not_drawn} could not be drawn, see above; their poses are there', file=sys.stderr)
+        print(
+            f'{not_drawn} inputs could not be drawn, see above; their poses were saved',
+            file=sys.stderr,
+        )
     return SOME_FAILED if journal.failures or not_drawn else 0

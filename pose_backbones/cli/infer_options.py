@@ -1,4 +1,4 @@
-"""Options of `tools/infer.py`."""
+"""Command-line options of `tools/infer.py`."""
 
 import argparse
 from pathlib import Path
@@ -9,30 +9,30 @@ from ..inference.export import PREDICTIONS, TABLE
 from ..inference.journal import JOURNAL
 from .options import check_counts
 
-#: folder of drawn pictures and videos
+#: output directory of annotated images and videos
 PICTURES = 'pictures'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `tools/infer.py`.
+    """Parse the command line of `tools/infer.py`.
 
     Args:
-        argv: The arguments; None stands for those of the command line.
+        argv: Command-line arguments. Default: `sys.argv[1:]`.
 
     Returns:
         The options.
 
     Raises:
-        ConfigError: If they cannot work together.
+        ConfigError: If options are inconsistent.
     """
     parser = argparse.ArgumentParser(
-        description='Find the poses of people in pictures and videos. OUT '
-        f'gets {PREDICTIONS} (COCO results), {TABLE} (a line for each '
-        f'person), drawn {PICTURES} and videos, and {JOURNAL}, from which '
-        'a run that was stopped goes on.',
-        epilog='Exit status: 0; 1 if some inputs could not be read or drawn, '
-        'which are named; 2 if the command cannot work; 128 and the signal '
-        'if it was stopped.',
+        description='Estimate the poses of persons in images and videos. Writes '
+        f'{PREDICTIONS} (COCO results), {TABLE} (one row per person), annotated '
+        f'images and videos in {PICTURES}/, and {JOURNAL}, from which a stopped run '
+        'can be resumed.',
+        epilog='Exit status: 0 on success; 1 if some inputs could not be read or drawn, '
+        'which are listed; 2 if the options or inputs are invalid; 128 plus the signal '
+        'number if the run was stopped.',
     )
     _add_model(parser)
     _add_drawing(parser)
@@ -43,56 +43,56 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    """What is looked for, where, and how."""
+    """Add the options for inputs, model and inference."""
     parser.add_argument(
         'inputs',
         metavar='INPUT',
         nargs='+',
-        help='picture, video, folder, or pattern in quotes, such as '
-        "'shots/**/*.jpg'; a URL; the number of a camera",
+        help='image, video, directory, or glob pattern in quotes, such as '
+        "'shots/**/*.jpg'; a URL; a camera number",
     )
     parser.add_argument(
         '--model',
         required=True,
         metavar='NAME|CONFIG',
-        help='name of docs/model_zoo.md, or a config file',
+        help='model name from docs/model_zoo.md, or a config file',
     )
     parser.add_argument(
         '--weights', metavar='FILE|URL', help='checkpoint (default: the released weights of NAME)'
     )
     people = parser.add_mutually_exclusive_group()
     people.add_argument(
-        '--boxes', metavar='FILE', help='people of a COCO file: detections, or annotations'
+        '--boxes', metavar='FILE', help='person boxes from a COCO file: detections or annotations'
     )
     people.add_argument(
         '--detector',
         metavar='NAME|CONFIG',
-        help=f'find people first: {", ".join(DETECTORS)}, or a config of MMDetection',
+        help=f'detect persons first: {", ".join(DETECTORS)}, or an MMDetection config',
     )
     people.add_argument(
         '--whole-image',
         action='store_true',
-        help='each picture is one person (default for top-down models)',
+        help='treat each image as one person (default for top-down models)',
     )
     parser.add_argument(
         '--detector-weights',
         metavar='FILE|URL',
-        help='checkpoint of a detector that is given as a config',
+        help='checkpoint, if the detector is given as a config',
     )
     parser.add_argument(
         '--min-score',
         type=float,
         default=None,
         metavar='S',
-        help='leave out boxes below this score (default: 0.3 with --detector, else 0)',
+        help='skip boxes below this score (default: 0.3 with --detector, otherwise 0)',
     )
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU, if there is one)')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if available)')
     parser.add_argument(
         '--batch-size',
         type=int,
         metavar='N',
-        help='crops, or pictures of a bottom-up model, at once (default: 32, '
-        'on a CPU 8 of 256x192; 1)',
+        help='crops per batch, or images for a bottom-up model (default: 32 crops, on a CPU '
+        '8 of 256x192; 1 image)',
     )
     parser.add_argument(
         '--keep-freed-memory',
@@ -100,18 +100,21 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help='on a CPU under Linux: keep up to 256 MB of freed memory for the next batch; '
         'may be faster for small models',
     )
-    parser.add_argument('--half', action='store_true', help='compute in half precision')
+    parser.add_argument('--half', action='store_true', help='use half precision')
     parser.add_argument(
         '--flip-test',
         action=argparse.BooleanOptionalAction,
         default=None,
-        help='average with the mirrored image (default: as the config says)',
+        help='average the predictions for the image and its mirror image (default: as set in '
+        'the config)',
     )
-    parser.add_argument('--track', action='store_true', help='number people through each video')
+    parser.add_argument(
+        '--track', action='store_true', help='assign track IDs to the persons in each video'
+    )
     parser.add_argument(
         '--smooth',
         action='store_true',
-        help='smooth their movement, by the one-euro filter; with --track',
+        help='smooth the keypoints over time with the 1 Euro filter; requires --track',
     )
 
 
@@ -122,31 +125,31 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
         default='all',
         help='what to draw (default: all)',
     )
-    parser.add_argument('--draw-boxes', action='store_true', help='draw boxes as well')
-    parser.add_argument('--draw-ids', action='store_true', help='write numbers as well')
+    parser.add_argument('--draw-boxes', action='store_true', help='draw the bounding boxes')
+    parser.add_argument(
+        '--draw-ids', action='store_true', help='write track IDs, or person indices, on the images'
+    )
     parser.add_argument(
         '--threshold',
         type=float,
         default=0.3,
         metavar='S',
-        help='draw key points from this score on (default: 0.3)',
+        help='draw keypoints with at least this score (default: 0.3)',
     )
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
-    """Where results go, and what happens when something happens."""
-    parser.add_argument('--out', required=True, metavar='DIR')
+    """Add the options for outputs, resuming and errors."""
+    parser.add_argument('--out', required=True, metavar='DIR', help='output directory')
     parser.add_argument(
         '--save-every',
         type=int,
         default=50,
         metavar='N',
-        help='force the journal to the disk after N pictures (default: 50)',
+        help='synchronize the journal to disk after N images (default: 50)',
     )
     parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on where an earlier run with the same options was stopped',
+        '--resume', action='store_true', help='continue an earlier run with the same options'
     )
     parser.add_argument(
         '--strict', action='store_true', help='stop at the first input that cannot be read'
@@ -154,11 +157,11 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse options that cannot work, before anything is loaded."""
+    """Check the options before anything is loaded."""
     check_counts(args, 'batch_size', 'save_every')
     if args.smooth and not args.track:
-        raise ConfigError('--smooth needs --track: a movement is that of one person')
+        raise ConfigError('--smooth requires --track: keypoints are smoothed along tracks')
     if args.detector_weights and not args.detector:
-        raise ConfigError('--detector-weights needs --detector')
+        raise ConfigError('--detector-weights requires --detector')
     if args.boxes and not Path(args.boxes).is_file():
-        raise ConfigError(f'--boxes {args.boxes}: there is no such file')
+        raise ConfigError(f'--boxes {args.boxes}: the file does not exist')

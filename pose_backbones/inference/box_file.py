@@ -1,4 +1,4 @@
-"""Bounding boxes of people from a COCO file."""
+"""Read person bounding boxes from a COCO file."""
 
 import re
 from collections import defaultdict
@@ -8,29 +8,30 @@ from pathlib import Path, PurePath
 from ..errors import DatasetError
 from ..structures.coco import CocoFile, box, has
 
-#: names of COCO's images: 000000000785, COCO_val2014_000000000785
+#: stems of the file names of COCO images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
-_PERSON = 1  # category of COCO
+_PERSON = 1  # COCO's category ID of persons
 
 
 class BoxFile:
     """Bounding boxes from a COCO file: a list of detections, or images with annotations.
 
-    An image is found by its `file_name`, if the file has any: the entry that has the most trailing
-    parts of the path in common with the image, at least the name. Otherwise it is found by its id,
-    which is the number in the name of the image file, or the number of the input.
+    If the file has file names, an image is matched by its `file_name`. Among the entries with the
+    same base name, the one that shares the most trailing path components with the image is used.
+    Otherwise, an image is matched by its ID: the number in the name of the image file, or the
+    index of the input.
 
-    Crowds and objects of another category than 1 (person) are ignored.
+    Crowd annotations and categories other than 1 (person) are ignored.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Attributes:
-        path: As given.
-        names: File names in the file, or ids if there are none.
+        path: The path.
+        names: File names in the file, or the image IDs if it has no file names.
 
     Raises:
-        DatasetError: If the file is missing or has another content.
+        DatasetError: If the file is missing or is not in COCO's format.
     """
 
     def __init__(self, path: str):
@@ -44,19 +45,20 @@ class BoxFile:
             kind, records = 'annotation', file.entries('annotations')
         else:
             raise DatasetError(
-                f'{path} holds no boxes: expected a list of detections, each with image_id and '
+                f'{path} contains no boxes: expected a list of detections, each with image_id and '
                 "bbox [x, y, width, height], or images and annotations, in COCO's format"
             )
         file.check('image', images, has('id', 'file_name'))
         file.check(kind, records, has('image_id', 'bbox'), box)
         self._boxes = defaultdict(list)
-        self._ids = {str(one['image_id']): one['image_id'] for one in records}
-        named = {one['file_name']: one['id'] for one in images}
-        for one in records:
-            if 'file_name' in one:
-                named.setdefault(one['file_name'], one['image_id'])
-            if one.get('category_id', _PERSON) == _PERSON and not one.get('iscrowd'):
-                self._boxes[one['image_id']].append((*one['bbox'], one.get('score', 1.0)))
+        self._ids = {str(record['image_id']): record['image_id'] for record in records}
+        named = {image['file_name']: image['id'] for image in images}
+        for record in records:
+            if 'file_name' in record:
+                named.setdefault(record['file_name'], record['image_id'])
+            if record.get('category_id', _PERSON) == _PERSON and not record.get('iscrowd'):
+                score = record.get('score', 1.0)
+                self._boxes[record['image_id']].append((*record['bbox'], score))
         self._named = defaultdict(list)
         for name, number in named.items():
             self._named[PurePath(name).name].append((PurePath(name).parts[::-1], number))

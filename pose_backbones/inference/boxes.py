@@ -1,4 +1,4 @@
-"""Boxes of people: a user's, a detector's, or the whole picture."""
+"""Read person bounding boxes from a file, arrays or a detector, or use the whole image."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,12 +22,12 @@ WHOLE_IMAGE = 'whole-image'
 
 @dataclass(frozen=True)
 class Boxes:
-    """The people of a picture.
+    """The bounding boxes of the persons in an image.
 
     Attributes:
         corners: (n, 4), float32: left, top, right, bottom in pixels.
         scores: (n,), float32.
-        image_id: Of the user's file, where it has one.
+        image_id: ID of the image in the COCO file, if the boxes are from a file.
     """
 
     corners: np.ndarray
@@ -35,30 +35,30 @@ class Boxes:
     image_id: int | str | None = None
 
 
-#: Boxes of one image: (n, 4), or (n, 5) with scores; None for no boxes.
+#: Boxes of one image: (n, 4), or (n, 5) with scores. None: no boxes.
 BoxArray: TypeAlias = npt.ArrayLike | None
 
 
 class Detector(Protocol):
     """A function that finds the bounding boxes of persons in an image.
 
-    `PersonDetector` is one, and so is any function of this signature.
+    `PersonDetector` implements it. Any function with this signature can be used.
     """
 
     def __call__(self, image: np.ndarray, /) -> BoxArray:
-        """Find persons.
+        """Detect persons.
 
         Args:
             image: (H, W, 3), uint8, BGR.
 
         Returns:
-            Left, top, right, bottom in pixels, (n, 4); with scores, (n, 5); None for no box.
+            (n, 4): left, top, right, bottom in pixels; or (n, 5) with scores. None: no boxes.
         """
         ...
 
 
-#: What says where the persons are, see `find_box_source`: `'whole-image'` or the path of a COCO
-#: file, a detector, boxes by path, name or image ID, or boxes for each image in turn.
+#: Person boxes of the inputs, see `find_box_source`: `'whole-image'` or the path of a COCO file,
+#: a detector, boxes by path, name or image ID, or the boxes of each image in turn.
 BoxesLike: TypeAlias = (
     str
     | PathLike[str]
@@ -69,36 +69,35 @@ BoxesLike: TypeAlias = (
     | Iterator[BoxArray]
 )
 
-#: Gives the boxes of a frame.
+#: A function that returns the boxes of a frame.
 BoxSource = Callable[[Frame], Boxes]
 
 
 def find_box_source(
     boxes: BoxesLike, inputs: Inputs, box_format: str = 'xyxy', min_score: float = 0.0
 ) -> BoxSource:
-    """Make what a user gave as boxes a function of the frame.
+    """Return a function that gives the person boxes of each frame.
 
-    Boxes that have no pixel of the picture, or a NaN, are left out, and
-    logged.
+    Boxes without any pixel inside the image and boxes with NaN or infinite values are skipped
+    with a warning.
 
     Args:
-        boxes: `'whole-image'`; a COCO file of detections or annotations; a
-            function from an image (H, W, 3), BGR, to boxes; a mapping from
-            paths, names of files or image ids to boxes; an array of the only
-            image's boxes; or a sequence or an iterator of arrays, one for
-            each image in turn. Boxes are (n, 4), or (n, 5) with a score.
-        inputs: What they are for.
-        box_format: `'xyxy'` (left, top, right, bottom) or `'xywh'`; COCO's
-            files have their own.
-        min_score: Boxes of a lower score are left out.
+        boxes: `'whole-image'`; the path of a COCO file of detections or annotations; a function
+            from an image (H, W, 3), BGR, to boxes; a mapping from paths, file names or image IDs
+            to boxes; the boxes array of a single image; or a sequence or iterator of arrays, one
+            for each image. Arrays have the shape (n, 4), or (n, 5) with scores.
+        inputs: The images that the boxes belong to.
+        box_format: Format of arrays: `'xyxy'` (left, top, right, bottom) or `'xywh'`. Ignored
+            for COCO files.
+        min_score: Boxes with a lower score are skipped.
 
     Returns:
         The function.
 
     Raises:
-        ValueError, TypeError: For another format or kind of boxes.
-        DatasetError: If a file is not of COCO's kind, or nothing is of the
-            images.
+        ValueError: If `box_format` or the shape of an array is invalid.
+        TypeError: If `boxes` has an unsupported type.
+        DatasetError: If a file is not in COCO's format, or no box belongs to any of the inputs.
     """
     if box_format not in FORMATS:
         raise ValueError(
@@ -133,30 +132,29 @@ def _of_detector(detector: Detector, box_format: str) -> BoxSource:
     return lambda frame: _parse(detector(frame.image), box_format, frame.name)
 
 
-def _usable(found: Boxes, frame: Frame, min_score: float) -> Boxes:
-    """Leave out what has no pixel of the picture, and say so."""
+def _usable(boxes: Boxes, frame: Frame, min_score: float) -> Boxes:
+    """Skip boxes below `min_score`, and, with a warning, boxes without pixels in the image."""
     height, width = frame.image.shape[:2]
-    x0, y0, x1, y1 = found.corners.T
+    x0, y0, x1, y1 = boxes.corners.T
     usable = (
-        np.isfinite(found.corners).all(1)
-        & np.isfinite(found.scores)
+        np.isfinite(boxes.corners).all(1)
+        & np.isfinite(boxes.scores)
         & ((x1 > x0) & (y1 > y0) & (x1 > 0) & (y1 > 0) & (x0 < width) & (y0 < height))
     )
-    for corners in found.corners[~usable]:
-        shown = ', '.join(f'{value:g}' for value in corners)
+    for corners in boxes.corners[~usable]:
+        values = ', '.join(f'{value:g}' for value in corners)
         print_log(
-            f'{frame.name}: the box {shown} (left, top, right, bottom) is '
-            f'left out: it is empty, not of numbers, or outside the picture '
-            f'of {width} x {height} pixels',
+            f'{frame.name}: skipped the box {values} (left, top, right, bottom): it is empty, not '
+            f'finite, or outside the image of {width} x {height} pixels',
             'current',
             logging.WARNING,
         )
-    kept = usable & (found.scores >= min_score)
-    return Boxes(found.corners[kept], found.scores[kept], found.image_id)
+    kept = usable & (boxes.scores >= min_score)
+    return Boxes(boxes.corners[kept], boxes.scores[kept], boxes.image_id)
 
 
 def _parse(values: BoxArray, box_format: str, name: str) -> Boxes:
-    """Boxes (n, 4) or (n, 5) as `Boxes`."""
+    """Convert an array (n, 4) or (n, 5) to `Boxes`."""
     if values is None:
         values = np.zeros((0, 4))
     try:
@@ -178,17 +176,17 @@ def _parse(values: BoxArray, box_format: str, name: str) -> Boxes:
     if box_format == 'xywh':
         corners[:, 2:] += corners[:, :2]
     scores = array[:, 4] if array.shape[1] == 5 else np.ones(len(array))
-    with np.errstate(over='ignore'):  # infinite then, and left out
+    with np.errstate(over='ignore'):  # values that overflow become infinite; `_usable` skips them
         return Boxes(corners.astype(np.float32), scores.astype(np.float32))
 
 
 def _of_sequence(boxes: Any, inputs: Inputs, box_format: str) -> BoxSource:
-    """One entry for each image; of an only image, its boxes."""
+    """Take one array for each image; for a single image, `boxes` may be its array itself."""
     count = inputs.count
     if isinstance(boxes, np.ndarray):
-        is_one = boxes.ndim != 3
+        is_single = boxes.ndim != 3
     else:
-        is_one = (
+        is_single = (
             count == 1
             and isinstance(boxes, Sequence)
             and (
@@ -197,28 +195,30 @@ def _of_sequence(boxes: Any, inputs: Inputs, box_format: str) -> BoxSource:
                 or (np.ndim(boxes[0]) == 1 and np.size(boxes[0]) in (4, 5))
             )
         )
-    if is_one and count != 1:
+    if is_single and count != 1:
         raise ValueError(
             f'boxes has the shape {np.shape(boxes)}: expected a list of such '
             'arrays, one for each image'
         )
-    if is_one:
+    if is_single:
         boxes = [boxes]
     elif count is not None and not isinstance(boxes, Iterator) and (len(boxes) != count):
-        raise ValueError(f'boxes has {len(boxes)} entries for {count} images: expected as many')
+        raise ValueError(
+            f'boxes has {len(boxes)} entries for {count} images: expected one for each image'
+        )
     entries = iter(boxes)
     taken = 0
 
     def source(frame: Frame) -> Boxes:
         nonlocal taken
         entry = None
-        while taken <= frame.index:  # of images that cannot be read as well
+        while taken <= frame.index:  # images that cannot be read have entries as well
             try:
                 entry = next(entries)
             except StopIteration:
                 raise ValueError(
                     f'there are no boxes for {frame.name}: expected an entry '
-                    f'for each image, found {taken}'
+                    f'for each image, got {taken}'
                 ) from None
             taken += 1
         return _parse(entry, box_format, frame.name)
@@ -247,44 +247,47 @@ def _of_file(file: BoxFile, inputs: Inputs) -> BoxSource:
 
     def source(frame: Frame) -> Boxes:
         image_id = file.find(frame.name, frame.image_id, frame.is_file)
-        found = _parse(file.boxes(image_id), 'xywh', f'image {image_id} in {file.path}')
-        return Boxes(found.corners, found.scores, image_id)
+        boxes = _parse(file.boxes(image_id), 'xywh', f'image {image_id} in {file.path}')
+        return Boxes(boxes.corners, boxes.scores, image_id)
 
     return source
 
 
-def _check_files(find: Callable, inputs: Inputs, what: str, names: list[str]) -> None:
-    """Refuse boxes that are of none of the files, or of two the same.
+def _check_files(find: Callable, inputs: Inputs, source: str, names: list[str]) -> None:
+    """Check that boxes belong to at least one of the image files, and to no two of them.
 
     Args:
-        find: From path, number and True to what names boxes, or None.
-        inputs: Nothing is checked if they are not all image files.
-        what: Has the boxes.
-        names: Of what it has.
+        find: Function from a path, the image ID and True to the key of the boxes, or None.
+        inputs: The images. Nothing is checked unless all are image files.
+        source: Name of the boxes for messages.
+        names: Image names that the boxes are listed under.
+
+    Raises:
+        DatasetError: If two files match the same boxes, or no file matches any.
     """
     paths = inputs.files or []
     numbers = inputs.ids or range(1, len(paths) + 1)
-    owners: dict[Any, str] = {}
+    path_of_key: dict[Any, str] = {}
     missing = []
     for path, number in zip(paths, numbers):
         key = find(path, number, True)
         if key is None:
             missing.append(path)
-        elif owners.setdefault(key, path) != path:
+        elif path_of_key.setdefault(key, path) != path:
             raise DatasetError(
-                f'{what} has the same boxes for {owners[key]} and {path}: '
-                'expected names with their folders, or images of one folder'
+                f'{source} has the same boxes for {path_of_key[key]} and {path}: '
+                'expected file names with directories, or images of one directory'
             )
-    if missing and not owners:
+    if missing and not path_of_key:
         raise DatasetError(
-            f'{what} has boxes of {len(names)} images, but of none of the '
-            f'{len(paths)} given, such as {paths[0]}'
-            f'{closest(Path(paths[0]).name, names)}; images are found by '
-            'file_name, or by names that are their ids'
+            f'{source} has boxes of {len(names)} images, but of none of the '
+            f'{len(paths)} inputs, such as {paths[0]}'
+            f'{closest(Path(paths[0]).name, names)}; images are matched by '
+            'file_name, or by the image ID in the file name'
         )
     if missing:
         print_log(
-            f'{what} has no boxes of {len(missing)} of the {len(paths)} '
+            f'{source} has no boxes for {len(missing)} of the {len(paths)} '
             f'images, such as {missing[0]}',
             'current',
             logging.INFO,

@@ -1,4 +1,4 @@
-"""Detectors of MMDetection as a source of people's boxes."""
+"""Person detectors from MMDetection, as a source of bounding boxes."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..errors import CheckpointError, ConfigError, ImageError, closest, first_li
 from ..utils.files import is_url
 from .loading import choose_device
 
-#: name → config of MMDetection, which names its weights
+#: name → MMDetection config, which contains the URL of the weights
 DETECTORS = {
     f'rtmdet-{size}': f'mmdet::rtmdet/rtmdet_{size}_8xb32-300e_coco.py'
     for size in ('tiny', 's', 'm', 'l')
@@ -26,16 +26,16 @@ _PERSON = 'person'
 
 
 class PersonDetector:
-    """Finds people's boxes with a model of MMDetection.
+    """Detect persons with an MMDetection model.
 
     Args:
-        model: Like one of `mmdet.apis.init_detector`, with `cfg` and
+        model: A detector such as those of `mmdet.apis.init_detector`, with `cfg` and
             `dataset_meta['classes']`.
-        nms_iou: Of two boxes that overlap by more, the surer one stays; of
-            what the model itself leaves.
+        nms_iou: IoU threshold of the non-maximum suppression that is applied to the person boxes
+            after that of the model.
 
     Raises:
-        ConfigError: If it has no class `person`.
+        ConfigError: If the model has no class `person`.
     """
 
     def __init__(self, model: BaseModel, nms_iou: float = 0.7):
@@ -47,7 +47,7 @@ class PersonDetector:
         classes = [str(name) for name in model.dataset_meta['classes']]
         if _PERSON not in classes:
             raise ConfigError(
-                f'the detector knows {", ".join(classes[:8])}'
+                f'the detector has the classes {", ".join(classes[:8])}'
                 f'{"…" if len(classes) > 8 else ""}: expected one with the '
                 f'class {_PERSON!r}'
             )
@@ -59,18 +59,18 @@ class PersonDetector:
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Find the people of an image.
+        """Detect the persons in an image.
 
         Args:
             image: (H, W, 3), uint8, BGR.
 
         Returns:
-            (n, 5), float32: left, top, right, bottom in pixels, score; the
-            surest first.
+            (n, 5), float32: left, top, right, bottom in pixels, and the score, sorted by
+            decreasing score.
 
         Raises:
-            ImageError: If OpenCV cannot scale the image, as one that is very
-                long and narrow.
+            ImageError: If OpenCV cannot resize the image, for example because it is very long and
+                narrow.
         """
         from torchvision.ops import nms
 
@@ -79,34 +79,34 @@ class PersonDetector:
         except cv2.error as error:
             height, width = image.shape[:2]
             raise ImageError(
-                f'the detector cannot take an image of {width} x {height} '
+                f'the detector cannot process an image of {width} x {height} '
                 f'pixels: {first_line(error)}'
             ) from error
         data['inputs'] = [data['inputs']]
         data['data_samples'] = [data['data_samples']]
-        found = self.model.test_step(data)[0].pred_instances
-        found = found[found.labels == self.person]
-        found = found[nms(found.bboxes, found.scores, self.nms_iou)]
-        return torch.cat((found.bboxes, found.scores[:, None]), 1).float().cpu().numpy()
+        instances = self.model.test_step(data)[0].pred_instances
+        persons = instances[instances.labels == self.person]
+        persons = persons[nms(persons.bboxes, persons.scores, self.nms_iou)]
+        return torch.cat((persons.bboxes, persons.scores[:, None]), 1).float().cpu().numpy()
 
 
 def load_detector(
     name: str, weights: str | None = None, device: str | torch.device | None = None
 ) -> PersonDetector:
-    """Build a detector with its trained weights.
+    """Build a person detector with pretrained weights.
 
     Args:
-        name: One of `DETECTORS`, or the path of a config of MMDetection.
-        weights: Path or URL of a checkpoint; None: of `DETECTORS`, the
-            released weights, which are downloaded once.
-        device: As for `torch.device`; None: a GPU if there is one.
+        name: One of `DETECTORS`, or the path of an MMDetection config.
+        weights: Path or URL of a checkpoint. Default: the released weights for `DETECTORS`, which
+            are downloaded once.
+        device: Device. Default: a GPU if available.
 
     Returns:
-        The detector, for `boxes` of `PoseInferencer`.
+        The detector, for the argument `boxes` of `PoseInferencer`.
 
     Raises:
-        ConfigError: If there is no such detector, or no MMDetection.
-        CheckpointError: If there are no weights, or they are out of reach.
+        ConfigError: If the detector is unknown or MMDetection is not installed.
+        CheckpointError: If there are no weights, or they cannot be read or downloaded.
     """
     try:
         from mmdet.evaluation import get_classes
@@ -114,7 +114,7 @@ def load_detector(
         from mmdet.utils import register_all_modules
     except ImportError as error:
         raise ConfigError(
-            f'a detector needs MMDetection: pip install mmdet, or give boxes ({error})'
+            f'a detector needs MMDetection: pip install mmdet, or pass boxes instead ({error})'
         ) from error
     if weights is not None:
         check_checkpoint_path(weights)
@@ -126,7 +126,7 @@ def load_detector(
     else:
         raise ConfigError(
             f'unknown detector {name!r}: expected {", ".join(DETECTORS)}, or '
-            f'a config of MMDetection{closest(name, list(DETECTORS))}'
+            f'an MMDetection config{closest(name, list(DETECTORS))}'
         )
     if weights is None:
         raise CheckpointError(
@@ -143,7 +143,7 @@ def load_detector(
 
 
 def _released(name: str) -> tuple[Config, str]:
-    """A detector's config and the URL of its weights."""
+    """Return a detector's config and the URL of its weights."""
     from mmengine.hub import get_config
 
     config = get_config(DETECTORS[name], pretrained=True)
@@ -157,35 +157,36 @@ def _read(name: str, weights: str) -> dict:
         if not is_url(weights):
             raise
         raise CheckpointError(
-            f'the weights of the detector {name} cannot be had: {weights} '
-            f'({error.__cause__}). Without a network, download them '
-            'elsewhere and give the file (--detector-weights FILE), or give '
-            'boxes'
+            f'the weights of the detector {name} cannot be downloaded: {weights} '
+            f'({error.__cause__}). Without a network connection, download them on another '
+            'machine and pass the file (--detector-weights FILE), or pass boxes instead'
         ) from error
 
 
 def _classes(checkpoint: dict) -> list[str] | None:
-    """Of MMDetection 3, with names of either case, or 2."""
+    """Return the class names of an MMDetection checkpoint (2.x or 3.x), or None."""
     meta = checkpoint.get('meta') or {}
-    for found in (meta.get('dataset_meta') or {}, meta):
+    for source in (meta.get('dataset_meta') or {}, meta):
         for key in ('classes', 'CLASSES'):
-            if found.get(key):
-                return list(found[key])
+            if source.get(key):
+                return list(source[key])
     return None
 
 
 def _load(model: torch.nn.Module, weights: dict, source: str) -> None:
-    """Strictly, but for what normalises the images."""
-    extra = {'data_preprocessor.mean', 'data_preprocessor.std'}
+    """Load weights strictly, except for the mean and std of the data preprocessor."""
+    ignored = {'data_preprocessor.mean', 'data_preprocessor.std'}
     try:
-        wrong = model.load_state_dict(weights, strict=False)
+        result = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         first = str(error).strip().split('\n')[-1].strip()
-        raise CheckpointError(f'{source} is not of this detector: {first}') from error
-    odd = [*wrong.missing_keys, *wrong.unexpected_keys]
-    odd = [key for key in odd if key not in extra]
-    if odd:
+        raise CheckpointError(f'{source} does not fit this detector: {first}') from error
+    mismatched = [
+        key for key in (*result.missing_keys, *result.unexpected_keys) if key not in ignored
+    ]
+    if mismatched:
         raise CheckpointError(
-            f'{source} is not of this detector: {len(odd)} names do not match, such as {odd[0]}'
+            f'{source} does not fit this detector: {len(mismatched)} missing or unexpected keys, '
+            f'such as {mismatched[0]}'
         )
     print_log(f'detector: {source}', 'current', logging.INFO)

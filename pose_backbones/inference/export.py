@@ -23,26 +23,26 @@ from .video_writer import DiskFullError, VideoError, VideoWriter
 
 PREDICTIONS = 'predictions.json'
 TABLE = 'predictions.csv'
-_IMAGES = ('.jpg', '.jpeg', '.png')  # endings that are kept
+_IMAGES = ('.jpg', '.jpeg', '.png')  # suffixes that are kept
 _VIDEOS = ('.mp4',)
 
 
 class AnnotatedOutputs:
-    """A picture for each picture, and a video with its sound for each video.
+    """Write an annotated image for each image, and an annotated video with sound for each video.
 
-    A video that exists is replaced when the new one is whole. What cannot be
-    drawn, such as a video whose frames are too large for the codec, is named
-    in the log, and its poses are found all the same.
+    An existing video is replaced once the new one is complete. If an input cannot be drawn, for
+    example a video whose frames are too large for the codec, a warning is logged and its poses
+    are still estimated.
 
     Args:
-        folder: Where they are; it is made when there is something to put in.
-        parts: Of the `Inputs`: files and cameras.
+        folder: Output directory, which is created when the first file is written.
+        parts: `Inputs.parts`: files and camera numbers.
         what: `'all'`, `'videos'` or `'none'`.
         style: Arguments of `PoseResult.draw`.
 
     Attributes:
-        names: Of the files, one for each part.
-        failures: How many could not be drawn.
+        names: Names of the output files, one for each part.
+        failures: Number of images and videos that could not be drawn.
 
     Raises:
         ConfigError: If a video is to be drawn and PyAV is not installed.
@@ -54,9 +54,9 @@ class AnnotatedOutputs:
         self.names = output_names(parts)
         self.failures = 0
         self._writer: VideoWriter | None = None
-        self._failed: int | None = None  # the video that is not drawn
+        self._failed: int | None = None  # part of the video that cannot be drawn
         if self._is_drawn(in_video=True) and any(map(is_video, parts)):
-            import_av()  # fails before anything is done
+            import_av()  # fail before any pose is estimated
 
     def __enter__(self) -> 'AnnotatedOutputs':
         return self
@@ -69,7 +69,7 @@ class AnnotatedOutputs:
 
     @property
     def paths(self) -> list[Path]:
-        """The files that will be written, if there is something to draw."""
+        """Paths of all files that may be written."""
         return [
             self.folder / name
             for part, name in zip(self.parts, self.names)
@@ -80,7 +80,7 @@ class AnnotatedOutputs:
         return self.what == 'all' or (self.what == 'videos' and in_video)
 
     def close(self) -> None:
-        """End the video, if there is one."""
+        """Finish the current video, if any."""
         writer, self._writer = self._writer, None
         if writer is not None:
             with self._failing(writer.path):
@@ -90,31 +90,31 @@ class AnnotatedOutputs:
                     writer.discard()
 
     def add(self, result: PoseResult, part: int) -> None:
-        """Draw a picture, or the next frame of a video.
+        """Draw an image, or the next frame of a video.
 
         Args:
-            result: With its image.
-            part: Which of the inputs it is of.
+            result: The poses, with the image.
+            part: Index of the input in `parts`.
         """
         in_video = result.frame is not None
         if not self._is_drawn(in_video) or (in_video and self._failed == part):
             return
         path = self.folder / self.names[part]
         with self._failing(path):
-            picture = result.draw(**self.style)
+            drawn = result.draw(**self.style)
             if not in_video:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_image(path, picture)
+                write_image(path, drawn)
                 return
-            self._failed = part  # until the frame is written
+            self._failed = part  # reset once the frame is written
             if self._writer is None:
                 self._writer = _open(path, self.parts[part], result.size)
-            self._writer.write(picture, result.time)
+            self._writer.write(drawn, result.time)
             self._failed = None
 
     @contextmanager
     def _failing(self, path: Path) -> Iterator[None]:
-        """Note what cannot be drawn; a full disk is an error."""
+        """Log and count what cannot be drawn; raise if the disk is full."""
         try:
             yield
         except DiskFullError:
@@ -141,12 +141,12 @@ def _open(path: Path, source: str | int, size: tuple[int, int]) -> VideoWriter:
 
 
 def output_names(parts: list[str | int]) -> list[str]:
-    """A name for the drawn file of each input, no two the same.
+    """Return a unique output file name for each input.
 
-    Folders below the one that all files have in common are kept.
+    The directory structure below the common parent directory of all files is kept.
 
     Args:
-        parts: Paths, URLs and numbers of cameras.
+        parts: Paths, URLs and camera numbers.
 
     Returns:
         Relative paths.
@@ -163,9 +163,9 @@ def output_names(parts: list[str | int]) -> list[str]:
             path = Path(part.split('?')[0].rstrip('/').split('/')[-1] or 'picture')
         else:
             path = Path(os.path.relpath(part, common))
-        endings = _VIDEOS if is_video(part) else _IMAGES
-        if path.suffix.lower() not in endings:
-            path = path.with_name(path.name + endings[0])
+        suffixes = _VIDEOS if is_video(part) else _IMAGES
+        if path.suffix.lower() not in suffixes:
+            path = path.with_name(path.name + suffixes[0])
         path = unique = shorten_name(path)
         number = 1
         while unique in used:
@@ -177,14 +177,14 @@ def output_names(parts: list[str | int]) -> list[str]:
 
 
 def write_predictions(path: Path, entries: Iterable[dict]) -> int:
-    """Write COCO results, with the name of the file in each.
+    """Write COCO results, with the file name of the image in each record.
 
     Args:
-        path: The file; an earlier one is replaced when the new one is whole.
-        entries: Of `Journal.entries`.
+        path: Path of the file. An existing file is replaced once the new one is complete.
+        entries: Entries of `Journal.entries`.
 
     Returns:
-        How many people.
+        The number of persons.
     """
     count = 0
     with atomic_write(path) as draft, open(draft, 'w', newline='', encoding='utf-8') as file:
@@ -199,14 +199,15 @@ def write_predictions(path: Path, entries: Iterable[dict]) -> int:
 
 
 def write_table(path: Path, entries: Iterable[dict], names: Sequence[str]) -> None:
-    """Write a table (CSV), one line for each person.
+    """Write the keypoints as a CSV table, one row per person.
 
-    A name that is not UTF-8 is written as it is, byte by byte; what is no
-    text at all (half of a surrogate pair), as `\\ud800`.
+    File names that are not valid UTF-8 are written with their original bytes. Lone surrogates are
+    escaped, for example as `\\ud800`.
 
     Args:
-        path, entries: As for `write_predictions`.
-        names: Of the key points.
+        path: See `write_predictions`.
+        entries: See `write_predictions`.
+        names: Names of the keypoints.
     """
     columns = [
         'file_name',
@@ -247,7 +248,8 @@ def write_table(path: Path, entries: Iterable[dict], names: Sequence[str]) -> No
 
 
 def _text(value: object) -> object:
-    """A text as it can be written; anything else as it is."""
+    """Escape a string that cannot be encoded; return any other value unchanged."""
+
     if isinstance(value, str):
         try:
             value.encode(errors='surrogateescape')

@@ -1,4 +1,4 @@
-"""One model, and what it makes of pictures."""
+"""Pose estimation with one model: `PoseInferencer`."""
 
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -23,18 +23,17 @@ from .optimize import half_precision, optimize_for_inference
 from .prediction_stream import Results
 from .tracking import VideoTracker
 
-_CROPS = 32  # of a batch
-_CPU_PIXELS = 8 * 256 * 192  # of a batch: the caches of a CPU are small
+_CROPS = 32  # crops per batch
+_CPU_PIXELS = 8 * 256 * 192  # pixels per batch: small batches fit the caches of a CPU
 
 
 class PoseInferencer:
-    """Finds the poses of people in pictures.
+    """Estimate the poses of the persons in images and videos.
 
-    Results come in the order of the inputs, each as soon as it is known.
-    Crops of several pictures fill a batch; memory does not grow with the
-    number of pictures, which may have no end. Each crop is made by the
-    config's own test pipeline, and each batch goes through the model's
-    `test_step`: key points are those of `tools/test.py`.
+    Results are returned in the order of the inputs, each as soon as it is available. A batch
+    contains crops of several images. Memory does not grow with the number of images, so inputs may
+    be endless. Crops are made by the test pipeline of the config, and batches are processed by
+    `test_step` of the model: the keypoints are the same as those of `tools/test.py`.
 
     Examples:
         >>> pose = PoseInferencer('moganet-s_coco-256x192')
@@ -42,30 +41,25 @@ class PoseInferencer:
         ...     cv2.imwrite(f'{result.index}.jpg', result.draw())
 
     Args:
-        model: A name of `pose_backbones.list_models()`, or the parts of it
-            that tell it from others; the path of a config; a config; or an
-            estimator of `pose_backbones.build` or `mmpose.apis.init_model`,
-            with the weights that it has now.
-        weights: Path or URL of a checkpoint; None: the released weights of
-            the name.
-        device: As for `torch.device`; None: that of an estimator, else a GPU
-            if there is one.
-        batch_size: Crops of a batch; of a bottom-up model, pictures. None:
-            32 crops, on a CPU fewer of large ones (8 of 256x192); one
-            picture. With 1, each frame of an iterator that is live is
-            answered at once, as those of a camera are.
-        half: Whether to compute in half precision (float16 on a GPU,
-            bfloat16 on a CPU).
-        flip_test: Whether to average with the mirrored image; None: as the
-            config says.
-        detector: Default of `boxes` in a call: a function from an image
-            (H, W, 3), uint8, BGR, to boxes (n, 5), corners and scores. None:
-            each picture is one person.
+        model: A name from `pose_backbones.list_models()` or an unambiguous part of one; the path
+            of a config; a config; or an estimator built by `pose_backbones.build` or
+            `mmpose.apis.init_model`, which keeps its current weights.
+        weights: Path or URL of a checkpoint. Default: the released weights of the named model.
+        device: Device. Default: the device of the estimator, or else a GPU if available.
+        batch_size: Crops per batch; for a bottom-up model, images. Default: 32 crops, on a CPU
+            fewer if they are large (8 crops of 256x192), and 1 image. With 1, the result of each
+            frame of an iterator is returned before the next frame is read, as always for cameras.
+        half: Whether to use half precision (float16 on a GPU, bfloat16 on a CPU).
+        flip_test: Whether to average the predictions for the image and its mirror image. Default:
+            as set in the config.
+        detector: Default for the argument `boxes` of a call: a function from an image (H, W, 3),
+            uint8, BGR, to boxes (n, 5), corners and scores. None: the whole image is the bounding
+            box of one person.
 
     Raises:
-        ConfigError, CheckpointError: If there is no such model, or its
-            weights do not fit.
-        TypeError, ValueError: For another value of an argument.
+        ConfigError: If there is no such model.
+        CheckpointError: If the weights do not fit the model.
+        TypeError, ValueError: If an argument is invalid.
     """
 
     def __init__(
@@ -87,21 +81,21 @@ class PoseInferencer:
         if detector is not None and not callable(detector):
             raise TypeError(
                 f'detector is {detector!r}: expected a function '
-                'of an image, see pose_backbones.inference'
+                'of an image, see pose_backbones.inference.Detector'
             )
         if device is not None or not isinstance(model, nn.Module):
             device = choose_device(device)  # before the weights are loaded
-        built = revert_sync_batchnorm(load_model(model, weights))
-        self.device = device or next(built.parameters()).device
+        estimator = revert_sync_batchnorm(load_model(model, weights))
+        self.device = device or next(estimator.parameters()).device
         # Any: `nn.Module` types the attributes of MMPose's estimators as tensors.
-        self.model = cast(Any, optimize_for_inference(built, self.device))
+        self.model = cast(Any, optimize_for_inference(estimator, self.device))
         self.cfg = self.model.cfg
         self.half = half
         self.detector = detector
         dataset = test_dataset(self.cfg)
         self.is_top_down = dataset.get('data_mode', 'topdown') == 'topdown'
         if detector is not None and not self.is_top_down:
-            raise ConfigError(self._finds_people('detector=None'))
+            raise ConfigError(self._bottom_up_message('detector=None'))
         self.batch_size = batch_size or self._default_batch_size()
         self.pipeline = build_pipeline(self.cfg)
         self.metainfo = dict(self.model.dataset_meta)
@@ -130,8 +124,8 @@ class PoseInferencer:
             )
         self.model.test_cfg = {**self.model.test_cfg, 'flip_test': value}
 
-    def _finds_people(self, expected: str) -> str:
-        return f'{type(self.model).__name__} finds people by itself: expected {expected}'
+    def _bottom_up_message(self, expected: str) -> str:
+        return f'{type(self.model).__name__} is a bottom-up model: expected {expected}'
 
     def __call__(
         self,
@@ -146,30 +140,28 @@ class PoseInferencer:
         track: bool = False,
         smooth: bool = False,
     ) -> Results:
-        """Find the poses.
+        """Estimate the poses of the persons in images and videos.
 
         Args:
-            inputs: Pictures of any kind, see `Inputs`.
-            boxes: Of a top-down model, where the people are, see
-                `find_box_source`. None: the inferencer's detector, or the
-                whole picture.
-            box_format: Of arrays: `'xyxy'` or `'xywh'`.
-            min_score: Boxes of a lower score are left out.
-            rgb: Whether the colours of arrays are red, green, blue.
-            keep_images: Whether results hold their pictures, to be drawn.
-            strict: Whether a picture that cannot be read is an error; else
-                it is told, skipped and listed in `failures` of the results.
-            track: Whether people are numbered through each video. Pictures
-                that are no files, such as arrays, are taken for frames of
-                one video, 30 a second.
-            smooth: Whether, with `track`, their movement is smoothed.
+            inputs: Images and videos, see `Inputs`.
+            boxes: Person boxes, for a top-down model, see `find_box_source`. Default: those of
+                the detector, or the whole image if there is no detector.
+            box_format: Format of box arrays: `'xyxy'` or `'xywh'`.
+            min_score: Boxes with a lower score are skipped.
+            rgb: Whether the channels of image arrays are RGB. Default: BGR.
+            keep_images: Whether results keep their images, which `PoseResult.draw` needs.
+            strict: Whether to raise an exception if an image cannot be read. Default: such images
+                are skipped with a warning, and listed in `Results.failures`.
+            track: Whether to assign track IDs to the persons of each video. Images that are not
+                files, such as arrays, are treated as the frames of one video, 30 per second.
+            smooth: Whether to smooth the keypoints over time. Requires `track`.
 
         Returns:
             An iterator of `PoseResult`.
 
         Raises:
-            DatasetError: If there are no such files, or boxes of none.
-            TypeError, ValueError: For another value of an argument.
+            DatasetError: If the inputs do not exist, or no box belongs to any of them.
+            TypeError, ValueError: If an argument is invalid.
         """
         for name, value in (
             ('strict', strict),
@@ -181,7 +173,7 @@ class PoseInferencer:
         if smooth and not track:
             raise ValueError(
                 'smooth is True, but track is False: expected '
-                'both, since a movement is that of one person'
+                'both, since keypoints are smoothed along tracks'
             )
         images = Inputs(inputs, rgb)
         source = None
@@ -191,7 +183,7 @@ class PoseInferencer:
             source = find_box_source(boxes, images, box_format, min_score)
         elif boxes is not None or min_score or box_format != 'xyxy':
             raise ConfigError(
-                self._finds_people('boxes=None, with neither min_score nor box_format')
+                self._bottom_up_message('boxes=None, with neither min_score nor box_format')
             )
         tracker = None
         if track:
@@ -200,16 +192,15 @@ class PoseInferencer:
         return Results(self, images, source, tracker, strict, keep_images)
 
     def prepare(self, frame: Frame, box: np.ndarray | None = None, score: float = 1.0) -> dict:
-        """What the model gets of a frame, or of a person in it.
+        """Return the model input for a frame, or for a person in it.
 
         Args:
-            frame: The picture.
-            box: (4,), left, top, right, bottom in pixels; None for a
-                bottom-up model.
-            score: Of the box.
+            frame: The frame.
+            box: (4,), left, top, right, bottom in pixels; None for a bottom-up model.
+            score: Score of the box.
 
         Returns:
-            The end of the config's test pipeline.
+            The output of the config's test pipeline.
         """
         data = dict(
             self.metainfo, img=frame.image, img_path=frame.name, img_id=frame.index, id=frame.index
@@ -220,13 +211,13 @@ class PoseInferencer:
 
     @torch.inference_mode()
     def predict(self, batch: list[dict]) -> list[InstanceData]:
-        """Find the poses in a batch.
+        """Predict the poses of a batch.
 
         Args:
-            batch: Of `prepare`, of one shape.
+            batch: Outputs of `prepare` with inputs of the same shape.
 
         Returns:
-            MMPose's instances of each.
+            MMPose's predicted instances of each sample.
         """
         with half_precision(self.model, self.device) if self.half else nullcontext():
             samples = self.model.test_step(pseudo_collate(batch))

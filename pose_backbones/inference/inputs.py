@@ -1,4 +1,8 @@
-"""Find the images and videos that an input stands for, and read them one by one."""
+"""Resolve inputs (paths, URLs, arrays, videos, cameras) to images, and read them one at a time.
+
+File names are sorted by a small local function: natsort would be another dependency, and its
+locale and number options are not needed here.
+"""
 
 import os
 import re
@@ -20,15 +24,15 @@ from ..utils.files import is_url
 from ..utils.images import UNNAMED, decode_image, describe_source, read_image
 from .video_reader import VIDEO_SUFFIXES, import_av, is_live, is_video, read_video
 
-# Pillow reads .heic where its plug-in is; elsewhere it is told as unreadable.
+# Pillow reads .heic only with its plug-in; otherwise such files are reported as unreadable.
 IMAGE_SUFFIXES = frozenset(
     '.avif .bmp .dib .gif .heic .heif .jfif .jpe .jpeg .jpg .jp2 .pbm .pgm '
     '.png .pnm .ppm .tif .tiff .webp'.split()
 )
 _SINGLE = (int, np.ndarray, Image.Image, bytes, bytearray, memoryview)
 
-#: One input: a path, URL, folder or pattern; an array; a PIL image; the bytes of a file or a
-#: binary stream; the number of a camera.
+#: One input: a path, URL, directory or glob pattern; an array; a PIL image; the bytes of a file or
+#: a binary stream; a camera number.
 ImageSource: TypeAlias = (
     str | PathLike[str] | np.ndarray | Image.Image | bytes | bytearray | memoryview | BinaryIO | int
 )
@@ -36,20 +40,18 @@ ImageSource: TypeAlias = (
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture to find poses in.
+    """An image to estimate poses in.
 
     Attributes:
-        index: Its number among all inputs, from 0; one that could not be
-            read counts.
-        name: What to call it: a path, or what it is.
-        part: Number of the file, or of the like, that it is in.
+        index: Index of the image among all inputs, from 0. Images that cannot be read count.
+        name: Path or description of the image.
+        part: Index of the file, array or camera in `Inputs.parts`.
         image: (H, W, 3), uint8, BGR.
-        image_id: See `Inputs`.
-        path: The file it is from, if there is one.
-        frame: Its number in a video, from 0.
+        image_id: Image ID, see `Inputs`.
+        path: Path of the file, if it is from a file.
+        frame: Index of the frame in a video, from 0.
         time: Seconds from the start of the video.
-        live: Whether it is of a camera or a stream, which nobody wants to
-            wait for.
+        live: Whether it is from a camera or a stream, and is to be processed without delay.
     """
 
     index: int
@@ -64,7 +66,7 @@ class Frame:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file of its own, and no frame of a video."""
+        """Whether it is an image file, not a frame of a video."""
         return self.path is not None and self.frame is None
 
 
@@ -73,9 +75,11 @@ class Failure:
     """An input that could not be read.
 
     Attributes:
-        index, name, part: As of `Frame`.
-        error: Why.
-        in_video: Whether it is a video, the rest of one, or a frame.
+        index: See `Frame`.
+        name: See `Frame`.
+        part: See `Frame`.
+        error: The exception.
+        in_video: Whether it is a video, the rest of a video, or a frame of one.
     """
 
     index: int
@@ -86,35 +90,30 @@ class Failure:
 
 
 class Inputs:
-    """Everything that may hold a picture, read when its turn comes.
+    """The images of an input, read one at a time.
 
-    Files of a folder, or of a pattern, come in the order in which people
-    count (`2.jpg` before `10.jpg`). Ids are the numbers that the names of
-    the files are, as in COCO, if all inputs are different ones of these;
-    else each picture's number, from 1.
+    The files of a directory or pattern are sorted in natural order (`2.jpg` before `10.jpg`). As
+    in COCO, the image IDs are the numbers in the file names, if all inputs are image files whose
+    names are different numbers. Otherwise, images are numbered from 1.
 
     Args:
-        inputs: A path, URL, folder or pattern (`'shots/**/*.jpg'`); an array
-            (H, W, 3), or (N, H, W, 3) for N pictures; a `PIL.Image`; bytes or
-            a binary stream; a video file or the URL of one, the URL of a
-            stream (`'rtsp://…'`), or the number of a camera; or any
-            iterable of these, such as a generator without end, of which no
-            more is taken than needed. See `read_image` for which arrays and
-            files are pictures.
-        rgb: Whether the colours of arrays are red, green, blue; else they
-            are blue, green, red.
+        inputs: A path, URL, directory or glob pattern (`'shots/**/*.jpg'`); an array (H, W, 3), or
+            (N, H, W, 3) for N images; a `PIL.Image`; bytes or a binary stream; a video file or its
+            URL, the URL of a stream (`'rtsp://…'`), or a camera number; or an iterable of these.
+            Iterators may be endless: items are taken only when they are needed. See `read_image`
+            for the supported arrays and files.
+        rgb: Whether the channels of arrays are RGB. Default: BGR.
 
     Attributes:
-        parts: Single pictures, videos and cameras; None if they are taken
-            from an iterator.
-        ids: Of the pictures, where their names are numbers; else None.
+        parts: Images, videos and cameras. None if they are taken from an iterator.
+        ids: Image IDs, if they are the numbers in the file names; otherwise None.
 
     Raises:
-        ConfigError: If there is a video and PyAV is not installed.
-        DatasetError: If nothing is in a folder or like a pattern, or none of
-            the files exists. One file of several that is missing, and what
-            is wrong in an iterator, is a `Failure` when its turn comes.
-        TypeError: For an object of another kind.
+        ConfigError: If an input is a video and PyAV is not installed.
+        DatasetError: If a directory or pattern contains no images or videos, or none of the files
+            exists. If only some of several files are missing, or an item of an iterator is
+            invalid, iteration yields a `Failure` for each instead.
+        TypeError: If an input has an unsupported type.
     """
 
     def __init__(self, inputs: ImageSource | Iterable[ImageSource], rgb: bool = False) -> None:
@@ -127,7 +126,7 @@ class Inputs:
             self._iterable = inputs
         else:
             several = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-            self.parts = [part for one in several for part in _expand(one)]
+            self.parts = [part for source in several for part in _expand(source)]
             _check_any_exists(self.parts)
             for part in self.parts:
                 _check_reader(part)
@@ -135,29 +134,33 @@ class Inputs:
 
     @property
     def may_prefetch(self) -> bool:
-        """Whether a thread may read ahead: not in an iterator of the user,
-        nor of what is live."""
+        """Whether a thread may read ahead: not for iterators of the user and live sources."""
         return self.parts is not None and not any(map(is_live, self.parts))
 
     @property
     def files(self) -> list[str] | None:
-        """The paths, if all inputs are image files; else None."""
+        """Paths of the inputs if all are image files; otherwise None."""
         parts = self.parts
-        if parts is None or self.count is None or not all(isinstance(one, str) for one in parts):
+        if parts is None or self.count is None or not all(isinstance(part, str) for part in parts):
             return None
         return parts
 
     @property
     def count(self) -> int | None:
-        """How many pictures there are; None with videos or an iterator."""
+        """Number of images; None if there are videos or the inputs are an iterator."""
         if self.parts is None or any(map(is_video, self.parts)):
             return None
         return len(self.parts)
 
     def announced_count(self) -> int | None:
-        """How many pictures there are if videos, which are opened, hold as
-        many frames as they say; None if something does not say, or is far
-        away."""
+        """Return the number of images and video frames, if it is known.
+
+        Videos are opened to read the number of frames from the header.
+
+        Returns:
+            The number; None for iterators, live sources, URLs of videos, and videos that do not
+            state their length.
+        """
         if self.parts is None or any(
             is_video(part) and (is_live(part) or is_url(part)) for part in self.parts
         ):
@@ -171,18 +174,18 @@ class Inputs:
         return total
 
     def __iter__(self) -> Iterator[Frame | Failure]:
-        """Read them, one by one."""
+        """Read the images one at a time."""
         return self.iterate_from()
 
     def iterate_from(self, part: int = 0, index: int = 0) -> Generator[Frame | Failure, None, None]:
-        """Read from somewhere on.
+        """Read the images from a given position on.
 
         Args:
-            part: The first file, or the like, to be read.
-            index: Number of its first picture.
+            part: Index of the first part to read.
+            index: Index of its first image.
 
         Yields:
-            Pictures, and what could not be read.
+            Images, and inputs that could not be read.
         """
         for number, source in enumerate(islice(self._each(), part, None), part):
             if is_video(source):
@@ -190,26 +193,26 @@ class Inputs:
                     yield item
                     index += 1
             else:
-                yield self._picture(source, number, index)
+                yield self._read_image(source, number, index)
                 index += 1
 
     def _each(self) -> Iterator:
-        """Single pictures, videos and cameras; errors of an iterator's."""
+        """Yield images, videos and cameras, and exceptions for invalid items of an iterator."""
         if self.parts is not None:
             yield from self.parts
             return
-        for one in self._iterable:
+        for source in self._iterable:
             try:
-                found = _expand(one)
+                parts = _expand(source)
             except (DatasetError, TypeError) as error:
-                found = [error]
-            yield from found
+                parts = [error]
+            yield from parts
 
-    def _picture(self, source: Any, part: int, index: int) -> Frame | Failure:
+    def _read_image(self, source: Any, part: int, index: int) -> Frame | Failure:
         name = input_name(source, index)
         try:
             image = _read(source, self.rgb)
-        except Exception as error:  # of a file or object of any kind
+        except Exception as error:  # decoders raise exceptions of any type
             return Failure(index, name, part, error)
         return Frame(
             index,
@@ -222,7 +225,7 @@ class Inputs:
 
 
 def _frames(source: str | int, part: int, start: int) -> Iterator[Frame | Failure]:
-    """The frames of a video or camera, and what stopped it."""
+    """Yield the frames of a video or camera, then a failure if it stopped with an error."""
     _check_reader(source)
     live = is_live(source)
     name = input_name(source, start)
@@ -242,16 +245,16 @@ def _frames(source: str | int, part: int, start: int) -> Iterator[Frame | Failur
                     live,
                 )
                 index += 1
-    except Exception as error:  # of OpenCV as well
+    except Exception as error:  # PyAV and OpenCV raise exceptions of any type
         yield Failure(index, name, part, error, in_video=True)
 
 
 def _announced(path: str) -> int | None:
-    """Frames of a video file; one that cannot be read is one failure."""
+    """Return the number of frames of a video file; 1 if it cannot be read."""
     try:
         with read_video(path) as video:
             return video.frame_count
-    except Exception:  # told when its turn comes
+    except Exception:  # reported when the video is read
         return 1
 
 
@@ -262,7 +265,7 @@ def _check_reader(source: object) -> None:
 
 
 def _is_iterable(inputs: ImageSource | Iterable[ImageSource]) -> TypeGuard[Iterable[ImageSource]]:
-    """Whether inputs are taken from an iterable as they come."""
+    """Return whether inputs are taken from an iterable one at a time."""
     return isinstance(inputs, Iterable) and not (
         isinstance(
             inputs,
@@ -273,14 +276,14 @@ def _is_iterable(inputs: ImageSource | Iterable[ImageSource]) -> TypeGuard[Itera
 
 
 def input_name(source: Any, index: int) -> str:
-    """What to call an input.
+    """Return the name of an input.
 
     Args:
-        source: A single one.
-        index: Of its first picture.
+        source: A single input.
+        index: Index of its first image.
 
     Returns:
-        The path or the URL, where it has one.
+        The path or URL if it has one, or a description.
     """
     if isinstance(source, str):
         return source
@@ -299,25 +302,25 @@ def _read(source: Any, rgb: bool) -> np.ndarray:
         return read_image(source, rgb)
     try:
         data = fileio.get(source)
-    except Exception as error:  # of any of the back ends
+    except Exception as error:  # file backends raise exceptions of any type
         raise DatasetError(f'cannot read the image {source}: {error}') from error
     return decode_image(data, source)
 
 
 def _expand(source: Any) -> list:
-    """The pictures, videos and cameras that one input stands for.
+    """Return the images, videos and cameras of one input.
 
     Args:
         source: See `Inputs`.
 
     Returns:
-        The files of a folder or a pattern, in the order in which people
-        count; the pictures of an array (N, H, W, C); else the input itself.
-        Paths are strings; whether a single file is there is not looked at.
+        The files of a directory or pattern in natural order; the images of an array (N, H, W, C);
+        otherwise the input itself. Paths are strings. The existence of a single file is not
+        checked.
 
     Raises:
-        DatasetError: If nothing is in a folder or like a pattern.
-        TypeError: For an input of another kind.
+        DatasetError: If a directory or pattern contains no images or videos.
+        TypeError: If the input has an unsupported type.
     """
     if isinstance(source, np.ndarray) and source.ndim == 4:
         return list(source)
@@ -325,8 +328,8 @@ def _expand(source: Any) -> list:
         if isinstance(source, bool) or not (isinstance(source, _SINGLE) or hasattr(source, 'read')):
             raise TypeError(
                 f'an input is a {type(source).__name__}: expected a path, a '
-                'folder, a pattern, an array, a PIL image, bytes, a binary '
-                'stream, a video, or the number of a camera'
+                'directory, a pattern, an array, a PIL image, bytes, a binary '
+                'stream, a video, or a camera number'
             )
         return [source]
     path = fspath(source)
@@ -334,38 +337,38 @@ def _expand(source: Any) -> list:
         return [path]
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        found = _of_folder(path)
+        files = _files_of_directory(path)
     elif has_magic(path) and not os.path.exists(path):
-        found = [file for file in glob(path, recursive=True) if not os.path.isdir(file)]
-        if not found:
-            raise DatasetError(f'no file is like {path}')
+        files = [file for file in glob(path, recursive=True) if not os.path.isdir(file)]
+        if not files:
+            raise DatasetError(f'no file matches the pattern {path}')
     else:
         return [path]
-    return sorted(found, key=_natural_sort_key)
+    return sorted(files, key=_natural_sort_key)
 
 
-def _of_folder(path: str) -> list[str]:
+def _files_of_directory(path: str) -> list[str]:
     try:
         names = os.listdir(path)
     except OSError as error:
-        raise DatasetError(f'cannot read the folder {path}: {error.strerror}') from error
-    found = [
+        raise DatasetError(f'cannot read the directory {path}: {error.strerror}') from error
+    files = [
         os.path.join(path, name)
         for name in names
         if not name.startswith('.')
         and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
     ]
-    found = [file for file in found if not os.path.isdir(file)]
-    if not found:
+    files = [file for file in files if not os.path.isdir(file)]
+    if not files:
         raise DatasetError(
-            f'there is no picture or video in the folder {path}: for those '
-            f"in folders below, give '{os.path.join(path, '**', '*.jpg')}'"
+            f'the directory {path} contains no images or videos: to include '
+            f"subdirectories, use a pattern such as '{os.path.join(path, '**', '*.jpg')}'"
         )
-    return found
+    return files
 
 
 def _natural_sort_key(path: str) -> list:
-    """A key that sorts `2.jpg` before `10.jpg`."""
+    """Return a sort key for natural order, `2.jpg` before `10.jpg`."""
     return [
         (0, int(part), '') if part.isdecimal() else (1, 0, part)
         for part in re.split(r'(\d+)', path)
@@ -374,30 +377,30 @@ def _natural_sort_key(path: str) -> list:
 
 
 def _check_any_exists(parts: list) -> None:
-    """Refuse a list of files none of which exists.
+    """Check that at least one of the files exists, if all inputs are files.
 
     Args:
-        parts: Of `_expand`.
+        parts: Results of `_expand`.
 
     Raises:
-        DatasetError: With the first.
+        DatasetError: If none exists. The message names the first.
     """
     if parts and not any(
         not isinstance(part, str) or is_url(part) or os.path.lexists(part) for part in parts
     ):
         others = f', nor the {len(parts) - 1} others' * (len(parts) > 1)
-        raise DatasetError(f'there is no such file or folder: {parts[0]}{others}')
+        raise DatasetError(f'there is no such file or directory: {parts[0]}{others}')
 
 
 def _ids_from_names(parts: list) -> list[int] | None:
-    """The numbers that the names of all files are.
+    """Return the image IDs that are the numbers in the file names.
 
     Args:
-        parts: Of `_expand`.
+        parts: Results of `_expand`.
 
     Returns:
-        One for each; None if they are not all numbers of image files, and
-        different.
+        One ID for each part; None unless all parts are image files whose names are different
+        numbers.
     """
     if not parts or not all(isinstance(part, str) and not is_video(part) for part in parts):
         return None

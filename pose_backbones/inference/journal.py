@@ -1,7 +1,7 @@
-"""Keep a journal of a run on the disk, from which it can be resumed.
+"""Journal of an inference run on disk, from which the run can be resumed.
 
 jsonlines was considered, but it only reads and writes lines of JSON. The journal also synchronizes
-each line to the disk, removes a line that was cut off, and resumes a run.
+each line to disk, removes a line that was cut off, and resumes a run.
 """
 
 import json
@@ -19,31 +19,30 @@ from .pose_result import PoseResult
 from .video_reader import is_video
 
 JOURNAL = 'journal.jsonl'
-_KINDS = ('a picture', 'a video')
+_KINDS = ('an image', 'a video')
 
 
 class Journal:
-    """A line of JSON for each picture that is done, in their order.
+    """JSON Lines file with one line for each processed image, in the order of the inputs.
 
-    What is on the disk is whole at any time: a line that was cut off by a
-    stop or a full disk is taken away when the journal is opened again, or at
-    once.
+    A line that is cut off by a full disk is removed at once. A line that is cut off because the
+    process was stopped is removed when the journal is opened again.
 
     Args:
-        folder: Where it is.
-        settings: What the lines depend on, for `json.dumps`; `inputs` are
-            the parts of the `Inputs`.
-        save_every: After how many lines they are forced to the disk.
-        resume: Whether to go on behind the lines of an earlier run.
+        folder: Directory of the file.
+        settings: JSON-serializable settings that determine the results. `inputs` is
+            `Inputs.parts`.
+        save_every: Number of lines after which the file is synchronized to disk.
+        resume: Whether to continue the journal of an earlier run.
 
     Attributes:
-        next_part, next_index: Where to go on, see `Inputs.iterate_from`.
-        failures: How many pictures could not be read, of all runs.
+        next_part: Part to continue with, see `Inputs.iterate_from`.
+        next_index: Index to continue with, see `Inputs.iterate_from`.
+        failures: Number of images that could not be read, including earlier runs.
 
     Raises:
-        FileExistsError: If there is one, and `resume` is not set.
-        WorkDirError: If the one to go on with is of other settings, or has
-            lines that such a run would not have written.
+        FileExistsError: If the file exists and `resume` is not set.
+        WorkDirError: If the existing journal has other settings or invalid lines.
     """
 
     def __init__(self, folder: Path, settings: dict, save_every: int, resume: bool = False):
@@ -57,10 +56,10 @@ class Journal:
         self._file = open(self.path, 'xb', buffering=0)
         self._append(settings)
         self.save()
-        fsync(folder)  # the name, too
+        fsync(folder)  # makes the file name durable
 
     def _reopen(self, settings: dict) -> None:
-        """Check the settings, and cut off what is to be done again."""
+        """Check an existing journal, and truncate it after the last complete input."""
         with open(self.path, 'rb') as file:
             _compare(_parse_line(file.readline()), settings, self.path)
             end, failures = file.tell(), 0
@@ -69,15 +68,14 @@ class Journal:
                 entry = _parse_line(line)
                 if entry is None:
                     break
-                problem = 'it is not of this tool' if not _is_entry(entry) else order.problem(entry)
+                problem = order.problem(entry) if _is_entry(entry) else 'this tool did not write it'
                 if problem:
                     raise WorkDirError(
-                        f'--resume: line {number} of {self.path} cannot be '
-                        f'gone on with: {problem} ({_short(entry)}): choose '
-                        'another --out'
+                        f'--resume: cannot continue after line {number} of {self.path}: '
+                        f'{problem} ({_short(entry)}): choose another --out'
                     )
                 failures += 'error' in entry
-                # A video is written anew, so that its lines are as well.
+                # An incomplete video is written again from its start, and so are its lines.
                 if 'frame' not in entry:
                     end, self.failures = file.tell(), failures
                     self.next_part = entry['part'] + 1
@@ -87,10 +85,10 @@ class Journal:
         self._file.seek(end)
 
     def add(self, result: PoseResult, part: int) -> None:
-        """Add a picture.
+        """Add an image.
 
         Args:
-            result: Its people.
+            result: Poses of the persons in the image.
             part: See `Frame`.
         """
         people = result.to_coco()
@@ -103,7 +101,7 @@ class Journal:
         self._append(entry)
 
     def add_failure(self, failure: Failure) -> None:
-        """Add a picture, or the rest of a video, that could not be read."""
+        """Add an image, or the rest of a video, that could not be read."""
         self.failures += 1
         entry = dict(
             index=failure.index, part=failure.part, name=failure.name, error=str(failure.error)
@@ -113,11 +111,11 @@ class Journal:
         self._append(entry)
 
     def end_video(self, part: int, index: int) -> None:
-        """Note that a video is whole.
+        """Mark a video as complete.
 
         Args:
-            part: The video.
-            index: Of its last picture.
+            part: Part of the video.
+            index: Index of its last image.
         """
         self._append(dict(index=index, part=part, end=True))
 
@@ -136,18 +134,18 @@ class Journal:
             self.save()
 
     def save(self) -> None:
-        """Force the lines to the disk."""
+        """Synchronize the file to disk."""
         os.fsync(self._file.fileno())
         self._unsaved = 0
 
     def close(self) -> None:
-        """Save and close; more often than once is fine."""
+        """Save and close the file; may be called more than once."""
         if not self._file.closed:
             self.save()
             self._file.close()
 
     def entries(self) -> Iterator[dict]:
-        """The pictures on the disk, of all runs."""
+        """Yield the images in the file, including those of earlier runs."""
         with open(self.path, 'rb') as file:
             file.readline()
             for line in file:
@@ -157,20 +155,20 @@ class Journal:
 
 
 class _Order:
-    """Whether lines are those of a run: none missing, double or of another.
+    """Checks that lines are in order: none is missing, duplicated or from another run.
 
     Args:
-        inputs: Parts of the `Inputs`.
+        inputs: `Inputs.parts`.
     """
 
     def __init__(self, inputs: Sequence[str | int]):
         self._inputs = inputs
-        self._part = self._index = 0  # what comes next
-        self._first = 0  # picture of the part
-        self._values: int | None = None  # of each person's key points
+        self._part = self._index = 0  # of the next line
+        self._first = 0  # index of the first image of the part
+        self._values: int | None = None  # number of keypoint values of each person
 
     def problem(self, entry: dict) -> str | None:
-        """What is wrong with a line behind those before it, if anything."""
+        """Return what is wrong with the next line, or None."""
         if self._part == len(self._inputs):
             return f'there are only {self._part} inputs'
         source, end = self._inputs[self._part], 'end' in entry
@@ -178,8 +176,8 @@ class _Order:
             end and self._index == self._first
         ):
             return (
-                f'expected part {self._part} and index {self._index}, as '
-                'a line is missing, double, or of another run'
+                f'expected part {self._part} and index {self._index}: '
+                'a line is missing, duplicated or from another run'
             )
         if not end:
             if ('frame' in entry) != is_video(source):
@@ -196,8 +194,8 @@ class _Order:
                 self._values = self._values or count
                 if count % 3 or count != self._values:
                     return (
-                        f'a person has {count} values of key points: '
-                        f'expected {self._values}, 3 for each'
+                        f'a person has {count} keypoint values: '
+                        f'expected {self._values}, 3 for each keypoint'
                     )
             self._index += 1
         if end or 'frame' not in entry:
@@ -206,18 +204,18 @@ class _Order:
 
 
 def _parse_line(line: bytes) -> Any:
-    """A line's content; None if it was cut off."""
+    """Parse a line; return None if it was cut off."""
     if not line.endswith(b'\n'):
         return None
     try:
-        found = json.loads(line)
+        entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return 'null' if found is None else found
+    return 'null' if entry is None else entry
 
 
 def _is_entry(entry: Any) -> bool:
-    """Whether a line's content is as `Journal` writes it."""
+    """Return whether the content of a line has the format that `Journal` writes."""
     if not isinstance(entry, dict) or not all(
         type(entry.get(key)) is int and 0 <= entry[key] < 2**53 for key in ('part', 'index')
     ):
@@ -248,7 +246,7 @@ def _is_person(person: Any) -> bool:
 
 
 def _are_numbers(values: Any, count: int | None = None) -> bool:
-    """Whether it is a list of so many finite numbers."""
+    """Return whether a value is a list of finite numbers, `count` of them if it is given."""
     return (
         isinstance(values, list)
         and count in (None, len(values))
@@ -256,20 +254,22 @@ def _are_numbers(values: Any, count: int | None = None) -> bool:
     )
 
 
-def _compare(found: dict | None, settings: dict, path: Path) -> None:
+def _compare(entry: dict | None, settings: dict, path: Path) -> None:
+    """Check that the first line of a journal contains the same settings."""
     expected = json.loads(json.dumps(settings))
-    if found == expected:
+    if entry == expected:
         return
-    if not isinstance(found, dict):
-        raise WorkDirError(f'--resume: {path} does not say what it is of: choose another --out')
+    if not isinstance(entry, dict):
+        raise WorkDirError(f'--resume: {path} does not contain its settings: choose another --out')
     for key, value in expected.items():
-        if found.get(key) != value:
+        if entry.get(key) != value:
             raise WorkDirError(
-                f'--resume: {path} is of a run with {key} '
-                f'{_short(found.get(key))}, and now it is {_short(value)}: '
-                'go on with the same options, or choose another --out'
+                f'--resume: {path} is from a run with {key} {_short(entry.get(key))}, '
+                f'but {key} is now {_short(value)}: use the same options, or choose another --out'
             )
-    raise WorkDirError(f'--resume: {path} is of another version of this tool: choose another --out')
+    raise WorkDirError(
+        f'--resume: {path} is from another version of this tool: choose another --out'
+    )
 
 
 def _short(value: object) -> str:

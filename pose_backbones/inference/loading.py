@@ -1,4 +1,4 @@
-"""A pose model, ready to be asked, from what a user calls it."""
+"""Load a pose estimator and its test pipeline by name, config or checkpoint."""
 
 from os import PathLike, fspath
 from pathlib import Path
@@ -18,23 +18,22 @@ from ..zoo.models import build, find_name, without_weights
 def load_model(
     model: str | PathLike | Config | nn.Module, weights: str | PathLike | None = None
 ) -> nn.Module:
-    """Build a pose estimator with trained weights.
+    """Load a pose estimator with trained weights.
 
     Args:
-        model: A name for `zoo.find_name`; the path of a config; a config; or
-            an estimator with `cfg` and `dataset_meta`, such as one of
-            `mmpose.apis.init_model`, which is returned.
-        weights: Path or URL of a checkpoint; None: the released weights of
-            the name.
+        model: A model name, see `zoo.find_name`; the path of a config; a config; or an estimator
+            with `cfg` and `dataset_meta`, for example from `mmpose.apis.init_model`, which is
+            returned itself.
+        weights: Path or URL of a checkpoint. Default: the released weights of the named model.
 
     Returns:
-        The estimator, in evaluation mode, with `cfg` and `dataset_meta`; one
-        that was not built before is on the CPU.
+        The estimator in evaluation mode, with `cfg` and `dataset_meta`. It is on the CPU, unless
+        it was passed as `model`.
 
     Raises:
-        ConfigError: If there is no such model; shows the closest names.
-        CheckpointError: If there are no weights, or they do not fit.
-        TypeError: For something else.
+        ConfigError: If there is no such model. The message lists the closest names.
+        CheckpointError: If there are no weights, or they do not fit the model.
+        TypeError: If `model` has an unsupported type.
     """
     if weights is not None:
         weights = fspath(weights)
@@ -45,13 +44,13 @@ def load_model(
         return _build(model, weights)
     if not isinstance(model, (str, PathLike)):
         raise TypeError(
-            f'model is a {type(model).__name__}: expected a name of '
+            f'model is a {type(model).__name__}: expected a name from '
             'pose_backbones.list_models(), a config, or an estimator'
         )
     text = fspath(model)
     if Path(text).is_dir():
         raise ConfigError(
-            f'model {text} is a folder: expected a config file, or a name of '
+            f'model {text} is a directory: expected a config file, or a name from '
             'pose_backbones.list_models()'
         )
     if Path(text).is_file() or text.endswith(('.py', '.json', '.yml')):
@@ -62,20 +61,20 @@ def load_model(
 def _check_built(model: nn.Module, weights: str | None) -> nn.Module:
     if weights is not None:
         raise TypeError(
-            f'weights is {weights!r}, but the model is built already: '
+            f'weights is {weights!r}, but the model is already built: '
             'expected a name or a config, or no weights'
         )
     for name in ('cfg', 'dataset_meta'):
         if getattr(model, name, None) is None:
             raise TypeError(
-                f'the model has no {name}: expected one of '
+                f'the model has no {name}: expected an estimator from '
                 'pose_backbones.build or mmpose.apis.init_model'
             )
     return model.eval()
 
 
 def _build(cfg: Config, weights: str | None) -> nn.Module:
-    """Of a config, strictly with its weights."""
+    """Build the estimator of a config and load its weights strictly."""
     from mmpose.apis import init_model
     from mmpose.apis.inference import dataset_meta_from_config
     from mmpose.utils import register_all_modules
@@ -94,49 +93,50 @@ def _build(cfg: Config, weights: str | None) -> nn.Module:
     model.dataset_meta = meta or dataset_meta_from_config(cfg)
     if not model.dataset_meta:
         raise ConfigError(
-            f'{cfg.filename or "the config"} does not describe the key '
-            'points: expected train_dataloader.dataset.metainfo, or a type '
-            'of data set that does'
+            f'{cfg.filename or "the config"} does not describe the '
+            'keypoints: expected train_dataloader.dataset.metainfo, or a dataset '
+            'type with metainfo'
         )
     load_weights(model, get_weights(checkpoint), weights)
     return model
 
 
 def test_dataset(cfg: Config) -> dict:
-    """The description of a config's test data.
+    """Return the test dataset of a config.
 
     Args:
-        cfg: Of a model.
+        cfg: Config of a model.
 
     Returns:
-        With `pipeline` and, in MMPose's, `data_mode`.
+        The settings of the dataset, with `pipeline` and, for MMPose datasets, `data_mode`.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is no test dataset with a pipeline.
     """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while 'dataset' in dataset:  # one around it
+    while 'dataset' in dataset:  # a wrapper such as RepeatDataset
         dataset = dataset['dataset']
     if 'pipeline' not in dataset and dataset.get('datasets'):
         dataset = dataset['datasets'][0]
     if 'pipeline' not in dataset:
         raise ConfigError(
             f'{cfg.filename or "the config"} has no '
-            'test_dataloader.dataset.pipeline: it says how an image is '
-            'brought to the model'
+            'test_dataloader.dataset.pipeline: expected the transforms that '
+            'prepare an image for the model'
         )
     return dataset
 
 
 def build_pipeline(cfg: Config) -> Compose:
-    """The transforms of a config's test data.
+    """Build the test pipeline of a config.
 
     Args:
-        cfg: Of a model.
+        cfg: Config of a model.
 
     Returns:
-        They take `img`, (H, W, 3) BGR, and for a top-down model `bbox`.
+        The transforms, whose input has `img`, (H, W, 3) BGR, and for a top-down model `bbox`.
     """
+
     scope = cfg.get('default_scope') or 'mmpose'
     if DefaultScope.get_current_instance() is None:
         init_default_scope(scope)
@@ -145,26 +145,26 @@ def build_pipeline(cfg: Config) -> Compose:
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device to compute on.
+    """Return an available device.
 
     Args:
-        device: As for `torch.device`; None: a GPU if there is one.
+        device: Device. None: a GPU if available, otherwise the CPU.
 
     Returns:
         The device.
 
     Raises:
-        ValueError: If it is unknown, or not there.
+        ValueError: If the device is unknown or not available.
     """
     if device is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
-        found = torch.device(device)
-        torch.zeros(1, device=found)
+        result = torch.device(device)
+        torch.zeros(1, device=result)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().split('\n')[0]
         raise ValueError(
-            f'device is {str(device)!r}: expected cpu, or a device that this '
-            f'machine has, such as cuda:0 ({reason})'
+            f'device is {str(device)!r}: expected cpu, or an available '
+            f'device, such as cuda:0 ({reason})'
         ) from error
-    return found
+    return result

@@ -1,4 +1,8 @@
-"""Smoothing key points over time with the 1 Euro filter."""
+"""Smooth keypoints over time with the 1 Euro filter.
+
+The package OneEuroFilter filters one scalar per object, does not handle missing keypoints, and does
+not scale speeds by the size of the person, so the filter is implemented here for arrays.
+"""
 
 import math
 from collections.abc import Iterable
@@ -11,34 +15,33 @@ from ..utils.arguments import check_number
 
 @dataclass
 class _State:
-    """Of one track; nan for joints that have not been seen yet."""
+    """Filter state of one track; NaN for joints that have not been visible yet."""
 
-    time: np.ndarray  # (K, 1) seconds, when each joint was seen last
-    value: np.ndarray  # (K, 2) pixels, smoothed
-    speed: np.ndarray  # (K, 2) pixels a second, smoothed
+    time: np.ndarray  # (K, 1), seconds at which each joint was last visible
+    value: np.ndarray  # (K, 2), smoothed position in pixels
+    speed: np.ndarray  # (K, 2), smoothed speed in pixels per second
 
 
 class OneEuroFilter:
-    """A low-pass filter that lets through more the faster a joint moves.
+    """Low-pass filter whose cutoff frequency increases with the speed of a joint.
 
-    Paper: Casiez, Roussel and Vogel, '1 € Filter: A Simple Speed-based
-    Low-pass Filter for Noisy Input in Interactive Systems', CHI 2012,
-    algorithms 1 to 3; https://gery.casiez.net/1euro/. x and y of each joint
-    of each track are filtered alone.
-    Deviations: speeds are in sizes of the person a second, the size being
-    the root of the box's area, so that the parameters suit near and far
-    people and all image sizes; the rate is that of the time stamps, joint by
-    joint.
+    Paper: Casiez, Roussel and Vogel, '1 € Filter: A Simple Speed-based Low-pass Filter for Noisy
+    Input in Interactive Systems', CHI 2012, algorithms 1 to 3; https://gery.casiez.net/1euro/. The
+    x and y coordinates of each joint of each track are filtered independently.
+
+    Deviations from the paper: speeds are divided by the size of the person (the square root of the
+    box area), so that the same parameters suit near and far persons and all image sizes. The rate
+    is computed from the time stamps, separately for each joint.
 
     Args:
-        min_cutoff: Hz; the lower, the less a joint at rest trembles.
-        beta: Hz per size a second, which is cycles per size; the higher, the
-            less a fast joint lags behind. Of the order of 1 to 50.
-        d_cutoff: Hz, of the low-pass filter of the speeds.
+        min_cutoff: Cutoff in Hz at rest. Lower values reduce jitter.
+        beta: Increase of the cutoff with speed, in cycles per person size. Higher values reduce
+            the lag of fast joints. Typical values are 1 to 50.
+        d_cutoff: Cutoff in Hz for the low-pass filter of the speeds.
 
     Raises:
-        TypeError, ValueError: If `min_cutoff` or `d_cutoff` is no positive
-            number, or `beta` is negative.
+        TypeError, ValueError: If `min_cutoff` or `d_cutoff` is not a positive number, or `beta` is
+            negative.
     """
 
     def __init__(self, min_cutoff: float = 1.0, beta: float = 20.0, d_cutoff: float = 1.0) -> None:
@@ -62,32 +65,30 @@ class OneEuroFilter:
         boxes: np.ndarray,
         alive: Iterable[int] = (),
     ) -> np.ndarray:
-        """Smooth the people of a frame.
+        """Smooth the keypoints of a frame.
 
         Args:
-            time: Of the frame, in seconds; later than the one before.
-            keypoints: (n, K, 2), x and y in pixels. A joint that is not
-                finite stays as it is, and the filter waits for it.
-            ids: (n,), the track of each; no two are the same.
-            boxes: (n, 4), xyxy in pixels; sides below 1 pixel, and nan,
-                count as 1.
-            alive: Tracks whose state is kept though they are not in this
-                frame, for example `PoseTracker.alive`. That of all others is
-                dropped.
+            time: Time of the frame in seconds; must be later than that of the last frame.
+            keypoints: (n, K, 2), x and y in pixels. Joints that are not finite are returned
+                unchanged and do not update the filter.
+            ids: (n,), track IDs, all different.
+            boxes: (n, 4), xyxy in pixels. Sides below 1 pixel and NaN count as 1.
+            alive: Tracks whose state is kept although they are not in this frame, for example
+                `PoseTracker.alive`. The states of all other tracks are removed.
 
         Returns:
-            (n, K, 2), a new array of the type of `keypoints`.
+            (n, K, 2), a new array with the data type of `keypoints`.
 
         Raises:
-            ValueError: If time does not go on, or shapes or ids do not fit.
+            ValueError: If the time does not increase, or shapes or IDs are invalid.
         """
         keypoints, boxes = np.asarray(keypoints), np.asarray(boxes)
         tracks: list[int] = np.asarray(ids).tolist()
         _check_people(keypoints, tracks, boxes)
         if not (math.isfinite(time) and time > self._time):
             raise ValueError(
-                f'time is {time!r}: expected seconds, more than '
-                f'those of the last frame, {self._time:g}'
+                f'time is {time!r}: expected a time in seconds after '
+                f'that of the last frame, {self._time:g}'
             )
         self._time = time
         sides = boxes[:, 2:].astype(float) - boxes[:, :2]
@@ -97,30 +98,37 @@ class OneEuroFilter:
         smoothed = keypoints.copy()
         for row, (track, size) in enumerate(zip(tracks, sizes)):
             points = keypoints[row].astype(float)
-            seen = np.isfinite(points).all(1, keepdims=True)
-            states[track] = state = self._step(states.get(track), time, points, seen, size)
-            smoothed[row] = np.where(seen, state.value, keypoints[row])
+            visible = np.isfinite(points).all(1, keepdims=True)
+            states[track] = state = self._step(states.get(track), time, points, visible, size)
+            smoothed[row] = np.where(visible, state.value, keypoints[row])
         self._states = states
         return smoothed
 
     def _step(
-        self, state: _State | None, time: float, points: np.ndarray, seen: np.ndarray, size: float
+        self,
+        state: _State | None,
+        time: float,
+        points: np.ndarray,
+        visible: np.ndarray,
+        size: float,
     ) -> _State:
-        """Algorithm 1 for the joints of a track.
+        """Apply algorithm 1 to the joints of a track.
 
         Args:
-            state: None for a new track.
+            state: State of the track; None for a new track.
             time: Seconds.
             points: (K, 2), pixels.
-            seen: (K, 1), which joints there are.
-            size: Of the person, in pixels.
+            visible: (K, 1), whether each joint is finite.
+            size: Size of the person in pixels.
 
         Returns:
             The new state.
         """
         if state is None:
             state = _State(
-                np.full(seen.shape, np.nan), np.full(points.shape, np.nan), np.zeros(points.shape)
+                np.full(visible.shape, np.nan),
+                np.full(points.shape, np.nan),
+                np.zeros(points.shape),
             )
         elapsed = time - state.time
         first = np.isnan(elapsed)
@@ -131,22 +139,22 @@ class OneEuroFilter:
         speed = np.where(first, 0, speed)
         value = np.where(first, points, value)
         return _State(
-            time=np.where(seen, time, state.time),
-            value=np.where(seen, value, state.value),
-            speed=np.where(seen, speed, state.speed),
+            time=np.where(visible, time, state.time),
+            value=np.where(visible, value, state.value),
+            speed=np.where(visible, speed, state.speed),
         )
 
 
 def _low_pass(
     new: np.ndarray, old: np.ndarray, elapsed: np.ndarray, cutoff: np.ndarray | float
 ) -> np.ndarray:
-    """Algorithms 2 and 3: exponential smoothing with a cutoff in Hz."""
+    """Apply algorithms 2 and 3: exponential smoothing with a cutoff in Hz."""
     alpha = 1 / (1 + 1 / (2 * np.pi * cutoff * elapsed))
     return old + alpha * (new - old)
 
 
 def _check_people(keypoints: np.ndarray, ids: list[int], boxes: np.ndarray) -> None:
-    """Refuse arrays that are not of the same people."""
+    """Check that the arrays have one row for each person."""
     count = len(ids)
     if keypoints.ndim != 3 or keypoints.shape[::2] != (count, 2) or boxes.shape != (count, 4):
         raise ValueError(

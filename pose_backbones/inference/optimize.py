@@ -14,26 +14,25 @@ def optimize_for_inference(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a pose estimator to a device and fuse it, see `pose_backbones.models.layers.fuse`.
 
     Args:
-        model: In evaluation mode; only its device is changed.
-        device: To compute on.
+        model: Estimator in evaluation mode. Only its device is changed.
+        device: Device to compute on.
 
     Returns:
-        An estimator that shares the weights with it where they are not changed.
+        The fused estimator, which shares all unchanged weights with `model`.
     """
     return fuse(model.to(device))
 
 
 @contextmanager
 def half_precision(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Let a pose estimator compute in half precision.
+    """Run a pose estimator in half precision within a `with` statement.
 
-    What its heads put out is float32, since MMPose decodes it with NumPy and
-    OpenCV, which do not know bfloat16 and float16.
+    The outputs of its heads are converted to float32, since MMPose decodes them with NumPy and
+    OpenCV, which support neither bfloat16 nor all operations on float16.
 
     Args:
-        model: An estimator of MMPose; changed in the block only.
-        device: That it is on: of a CPU, bfloat16 is computed with; of
-            others, float16.
+        model: MMPose estimator. It is changed only within the `with` statement.
+        device: Device of the model: bfloat16 is used on a CPU, float16 on other devices.
     """
     from mmpose.models.heads.base_head import BaseHead
 
@@ -57,11 +56,11 @@ def _single_outputs(head: nn.Module) -> Iterator[None]:
 
 
 def _to_single(value: Any) -> Any:
-    """Tensors of half precision, in any nest, as float32."""
+    """Convert half-precision tensors in nested containers to float32."""
     if isinstance(value, torch.Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
     if isinstance(value, (list, tuple)):
         return type(value)(map(_to_single, value))
     if isinstance(value, Mapping):
-        return {key: _to_single(one) for key, one in value.items()}
+        return {key: _to_single(entry) for key, entry in value.items()}
     return value

@@ -1,4 +1,4 @@
-"""What a model found in one image."""
+"""Pose estimation results of one image: `PoseResult`."""
 
 from dataclasses import dataclass
 
@@ -6,36 +6,34 @@ import numpy as np
 
 from ..visualization.draw import Skeleton, draw_people, to_bgr
 
-_SURE = 0.2  # joints above it count in a person's score, as in MMPose
+_MIN_SCORE = 0.2  # keypoints above it count in the score of a person, as in MMPose
 
 
 @dataclass(eq=False, repr=False)
 class PoseResult:
-    """The people of one image, or of one frame of a video.
+    """Poses of the persons in an image or in a video frame.
 
-    Places are in pixels of the image as it is seen, upright and in full size;
-    (0, 0) is the middle of the top left pixel. `len(result)` is the number n
-    of people, which may be 0.
+    Coordinates are in pixels of the upright, full-size image; (0, 0) is the centre of the top left
+    pixel. `len(result)` is the number n of persons, which may be 0.
 
     Args:
-        keypoints: (n, K, 2), float32, x and y; NaN where there is none.
-        scores: (n, K), float32, of the key points.
+        keypoints: (n, K, 2), float32, x and y; NaN for missing keypoints.
+        scores: (n, K), float32, keypoint scores.
         boxes: (n, 4), float32, left, top, right, bottom.
-        box_scores: (n, ), float32.
-        skeleton: The K names and the limbs.
+        box_scores: (n,), float32.
+        skeleton: Names of the K keypoints, and the limbs.
         size: Width and height of the image in pixels.
-        name: A path, or words as `'array 3'`, `'clip.mp4, frame 12'`.
-        index: Of the image among all that were given, from 0.
-        image_id: Of a COCO file, or any that names the image in `to_coco`.
+        name: Path, or a description such as `'array 3'` or `'clip.mp4, frame 12'`.
+        index: Index of the image among all inputs, from 0.
+        image_id: Image ID from a COCO file, or another unique value for `to_coco`.
         image: (H, W, 3), uint8, BGR; None if it was not kept.
-        track_ids: (n, ), int, of people followed through a video.
-        visible: (n, K), float32, probabilities that key points are seen and
-            not occluded.
+        track_ids: (n,), int64, track IDs of the persons in a video.
+        visible: (n, K), float32, probabilities that keypoints are visible, not occluded.
         time: Seconds from the start of the video.
-        frame: Number in the video, from 0.
+        frame: Index of the frame in the video, from 0.
 
     Raises:
-        ValueError: If the shapes do not fit together.
+        ValueError: If the shapes do not match.
     """
 
     keypoints: np.ndarray
@@ -74,7 +72,7 @@ class PoseResult:
             if value.shape != shape:
                 raise ValueError(
                     f'{field} of {self.name} has the shape {value.shape}: '
-                    f'expected {shape}, for {n} people with {k} key points'
+                    f'expected {shape}, for {n} people with {k} keypoints'
                 )
             setattr(self, field, value)
         width, height = self.size
@@ -87,12 +85,12 @@ class PoseResult:
         width, height = self.size
         return (
             f'PoseResult({self.name!r}, {width} x {height} pixels, people:'
-            f' {len(self)}, key points: {len(self.names)})'
+            f' {len(self)}, keypoints: {len(self.names)})'
         )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the key points."""
+        """Names of the keypoints."""
         return self.skeleton.names
 
     def draw(
@@ -104,24 +102,24 @@ class PoseResult:
         ids: bool = False,
         width: float = 1.0,
     ) -> np.ndarray:
-        """Draw the people on a copy of the image.
+        """Draw the poses on a copy of the image.
 
         Args:
-            image: (H, W, 3) BGR, (H, W, 4) BGRA or (H, W) grey, uint8, of the
-                result's size; None: the result's own.
-            threshold: Key points of a lower score are left out; above it,
-                they are the more opaque the surer they are.
-            boxes: Whether to draw the boxes.
-            ids: Whether to write the track ids, or else the numbers of the
-                people from 0.
-            width: Factor on the width of lines and on the size of points.
+            image: (H, W, 3) BGR, (H, W, 4) BGRA or (H, W) grey, uint8, with the size of the
+                result. Default: the image of the result.
+            threshold: Keypoints with a lower score are not drawn. Above the threshold, the opacity
+                increases with the score.
+            boxes: Whether to draw the bounding boxes.
+            ids: Whether to write the track IDs, or without tracking the indices of the persons,
+                from 0.
+            width: Factor for the width of lines and the size of points.
 
         Returns:
             (H, W, 3), uint8, BGR, a new array.
 
         Raises:
-            ValueError: If there is no image, or one of another size or kind,
-                or `width` is not above 0.
+            ValueError: If there is no image, the image has another size or type, or `width` is not
+                positive.
         """
         if not width > 0:
             raise ValueError(f'width is {width}: expected a factor above 0, 1 by default')
@@ -129,22 +127,21 @@ class PoseResult:
             image = self.image
         if image is None:
             raise ValueError(
-                f'the result of {self.name} holds no image: give it to draw() '
-                'or let the inferencer keep the images'
+                f'the result of {self.name} has no image: pass one to draw(), '
+                'or use keep_images=True'
             )
-        picture = to_bgr(image)
-        if picture.shape[1::-1] != self.size:
+        drawn = to_bgr(image)
+        if drawn.shape[1::-1] != self.size:
             raise ValueError(
-                f'the image to draw on has {picture.shape[1]} x '
-                f'{picture.shape[0]} pixels, and {self.name} {self.size[0]} x '
-                f'{self.size[1]}: give the same image, or scale the picture '
-                'that draw() returns'
+                f'the image to draw on has {drawn.shape[1]} x {drawn.shape[0]} pixels, but '
+                f'{self.name} has {self.size[0]} x {self.size[1]}: pass an image of that size, '
+                'and resize the output of draw() if needed'
             )
         numbers = range(len(self))
         if self.track_ids is not None:
             numbers = self.track_ids.tolist()
         draw_people(
-            picture,
+            drawn,
             self.keypoints,
             self.scores,
             self.skeleton,
@@ -156,20 +153,19 @@ class PoseResult:
             show_ids=ids,
             width=width,
         )
-        return picture
+        return drawn
 
     def to_dict(self) -> dict:
-        """As plain Python, for JSON.
+        """Convert the result to JSON-serializable Python objects.
 
         Returns:
-            `name`, `index`, `image_id`, `width`, `height`; in a video `time`
-            in seconds and `frame`; `keypoint_names`, `skeleton` as pairs of
-            indices from 0; `people`, each with `keypoints` [[x, y], …],
-            `scores`, `box` [left, top, right, bottom], `box_score` and, where
-            known, `track_id` and `visible`. Numbers that are not finite are
-            None.
+            A dict with `name`, `index`, `image_id`, `width`, `height`; for video frames `time` in
+            seconds and `frame`; `keypoint_names`; `skeleton`, pairs of indices from 0; and
+            `people`, each with `keypoints` [[x, y], …], `scores`, `box` [left, top, right,
+            bottom], `box_score` and, if available, `track_id` and `visible`. Numbers that are not
+            finite are None.
         """
-        found = dict(
+        record = dict(
             name=str(self.name),
             index=int(self.index),
             image_id=_plain_id(self.image_id),
@@ -177,11 +173,11 @@ class PoseResult:
             height=self.size[1],
         )
         if self.time is not None:
-            found['time'] = float(self.time)
+            record['time'] = float(self.time)
         if self.frame is not None:
-            found['frame'] = int(self.frame)
-        found['keypoint_names'] = list(self.names)
-        found['skeleton'] = [list(map(int, limb)) for limb in self.skeleton.limbs]
+            record['frame'] = int(self.frame)
+        record['keypoint_names'] = list(self.names)
+        record['skeleton'] = [list(map(int, limb)) for limb in self.skeleton.limbs]
         columns = dict(
             keypoints=_plain(self.keypoints),
             scores=_plain(self.scores),
@@ -192,22 +188,22 @@ class PoseResult:
             columns['track_id'] = self.track_ids.tolist()
         if self.visible is not None:
             columns['visible'] = _plain(self.visible)
-        found['people'] = [dict(zip(columns, person)) for person in zip(*columns.values())]
-        return found
+        record['people'] = [dict(zip(columns, person)) for person in zip(*columns.values())]
+        return record
 
     def to_coco(self, category_id: int = 1) -> list[dict]:
-        """As records of COCO's results format.
+        """Convert the result to records of COCO's results format.
 
-        Key points, boxes and box scores that are not finite are zeros.
+        Keypoints, boxes and box scores that are not finite are set to zero.
 
         Args:
-            category_id: Of the objects.
+            category_id: COCO category ID.
 
         Returns:
-            For each person `image_id`, `category_id`, `keypoints`
-            [x, y, score] * K, `bbox` [left, top, width, height] and `score`:
-            the box's times the mean of the key points' above 0.2, as MMPose's
-            CocoMetric has it (`score_mode='bbox_keypoint'`).
+            A record for each person, with `image_id`, `category_id`, `keypoints` [x, y, score] *
+            K, `bbox` [left, top, width, height] and `score`. As in MMPose's CocoMetric
+            (`score_mode='bbox_keypoint'`), the score is that of the box times the mean of the
+            keypoint scores above 0.2.
         """
         joints = np.concatenate([self.keypoints, self.scores[..., None]], 2)
         joints = np.where(np.isfinite(joints).all(2, keepdims=True), joints, 0)
@@ -216,8 +212,8 @@ class PoseResult:
         boxes[:, 2:] -= boxes[:, :2]
         box_scores = np.nan_to_num(self.box_scores, posinf=0, neginf=0)
         scores = joints[..., 2].astype(np.float64)
-        sure = scores > _SURE
-        means = (scores * sure).sum(1) / np.maximum(sure.sum(1), 1)
+        counted = scores > _MIN_SCORE
+        means = (scores * counted).sum(1) / np.maximum(counted.sum(1), 1)
         keypoints = joints.reshape(len(self), 3 * len(self.names))
         return [
             dict(
@@ -234,12 +230,12 @@ class PoseResult:
 
 
 def _plain(values: np.ndarray) -> list:
-    """float32 → nested lists of the shortest equal decimals, or None."""
+    """Convert float32 values to nested lists of the shortest equal decimals; None if not finite."""
     plain = values.astype('U32').astype(np.float64).astype(object)
     plain[~np.isfinite(values)] = None
     return plain.tolist()
 
 
 def _plain_id(value: int | str) -> int | str:
-    """numpy's integers → Python's, which JSON takes."""
+    """Convert NumPy integers to Python integers, which JSON supports."""
     return value if isinstance(value, str) else int(value)

@@ -1,4 +1,8 @@
-"""Predict the poses of a stream of images, in batches and with bounded memory."""
+"""Predict the poses of a stream of images, in batches and with bounded memory.
+
+A `torch.utils.data.DataLoader` is not used: it reads ahead only in worker processes, which need
+picklable inputs and cannot share open cameras and streams. A thread is enough here.
+"""
 
 import logging
 import queue
@@ -25,34 +29,34 @@ from .tracking import VideoTracker
 if TYPE_CHECKING:
     from .inferencer import PoseInferencer
 
-_HELD = 256 << 20  # bytes of images that wait for a batch to be full
+_MAX_HELD = 256 << 20  # bytes of images that wait until a batch is full
 _AHEAD = 4  # images that are read ahead
-_POLL = 0.1  # seconds, after which a thread sees that nobody waits for it
-_PATIENCE = 2.0  # seconds for the thread to end
+_POLL = 0.1  # seconds after which the thread checks whether it should stop
+_PATIENCE = 2.0  # seconds to wait for the thread to end
 _END = object()
 
 
 @dataclass(eq=False)
 class _Pending:
-    """An input whose poses are not all known, or that has none.
+    """An input that waits for its predictions.
 
     Attributes:
-        frame: The picture, without pixels if nobody wants them; or what
-            could not be read; or the error that ends it all.
+        frame: The image, without pixels if they are no longer needed; an input that could not be
+            read; or the exception that ends the iteration.
         size: Width and height.
-        boxes: Of the people, of a top-down model.
-        missing: How many samples of it the model has not seen yet.
-        found: What the model has found in the others.
+        boxes: Person boxes, for a top-down model.
+        missing: Number of samples of the image that are not predicted yet.
+        predictions: Predictions for the other samples.
     """
 
     frame: Frame | Failure | Exception
     size: tuple[int, int] = (0, 0)
     boxes: Boxes | None = None
     missing: int = 0
-    found: list[InstanceData] = field(default_factory=list)
+    predictions: list[InstanceData] = field(default_factory=list)
 
     def fail(self, frame: Frame, error: Exception) -> None:
-        """Note that the image cannot be used."""
+        """Mark the image as unusable."""
         self.frame = Failure(
             frame.index, frame.name, frame.part, error, in_video=frame.frame is not None
         )
@@ -64,27 +68,27 @@ class _Pending:
 
 
 class Results(Iterator[PoseResult]):
-    """The poses of the inputs, found while one iterates.
+    """Iterator over the poses of the inputs, which are estimated on demand.
 
-    Each result comes as soon as it and those before it are known. Pictures
-    are read in a thread, a few ahead, and wait until their crops fill a
-    batch: at most as many as a batch has crops, and 256 MB.
+    Each result is returned as soon as it and all earlier ones are available. A thread reads a few
+    images ahead. Images wait until their crops fill a batch. At most as many images wait as a
+    batch has crops, and at most 256 MB.
 
-    An error, such as of the user's boxes, is raised where the next result
-    would have come; those before it are not lost.
+    An exception, for example because of invalid boxes, is raised in place of the next result, after
+    all earlier results have been returned.
 
     Args:
         inferencer: The `PoseInferencer`.
-        inputs: What it gets.
-        source: Of the boxes of a top-down model; None for a bottom-up one.
-        tracker: Of the persons in videos, if they are tracked.
+        inputs: The images.
+        source: Function that returns the boxes of a frame; None for a bottom-up model.
+        tracker: Tracker of the persons in videos; None for no tracking.
         strict: See `PoseInferencer.__call__`.
         keep_images: See `PoseInferencer.__call__`.
 
     Attributes:
-        failures: The inputs that could not be read, up to now.
-        inputs: The pictures.
-        skeleton: Of the people.
+        failures: Inputs that could not be read so far.
+        inputs: The images.
+        skeleton: Skeleton of the persons.
     """
 
     def __init__(
@@ -111,23 +115,23 @@ class Results(Iterator[PoseResult]):
                 return item
 
     def close(self) -> None:
-        """Stop; what is open is closed."""
+        """Stop the iteration and close open files."""
         self._items.close()
 
     def iterate_from(
         self, part: int = 0, index: int = 0
     ) -> Generator[tuple[int, PoseResult | Failure], None, None]:
-        """Everything in the order of the inputs, from somewhere on.
+        """Yield results and failures in the order of the inputs, from a given position on.
 
         Args:
             part: See `Inputs.iterate_from`.
             index: See `Inputs.iterate_from`.
 
         Yields:
-            Numbers of parts, with results and with what could not be read.
+            Part indices, each with a result or a failure.
         """
         inputs = self.inputs.iterate_from(part, index)
-        # An iterator of the user's stays in the user's thread.
+        # The user's iterators run in the user's thread.
         with (
             closing(inputs)
             if self.inputs.parts is None
@@ -137,7 +141,7 @@ class Results(Iterator[PoseResult]):
                 yield self._deliver(entry)
 
     def _finished(self, items: Iterable[Frame | Failure]) -> Iterator[_Pending]:
-        """Inputs in their order, when the model has seen all of each."""
+        """Yield inputs in order, each once all its samples are predicted."""
         size = self._inferencer.batch_size
         waiting: deque[_Pending] = deque()
         batch: list[tuple[_Pending, dict]] = []
@@ -153,7 +157,7 @@ class Results(Iterator[PoseResult]):
             if (
                 getattr(entry.frame, 'live', False)
                 or len(waiting) > size
-                or (sum(one.bytes for one in waiting) > _HELD)
+                or (sum(pending.bytes for pending in waiting) > _MAX_HELD)
             ):
                 self._predict(batch)
             while waiting and not waiting[0].missing:
@@ -162,7 +166,7 @@ class Results(Iterator[PoseResult]):
         yield from waiting
 
     def _samples(self, items: Iterable[Frame | Failure]) -> Iterator[tuple[_Pending, dict | None]]:
-        """What the model gets of each input, and None behind the last."""
+        """Yield the samples of each input, then None after its last sample."""
         try:
             for frame in items:
                 entry = _Pending(frame)
@@ -171,15 +175,15 @@ class Results(Iterator[PoseResult]):
                         entry.missing += 1
                         yield entry, sample
                 yield entry, None
-        except Exception as error:  # raised when its turn has come
+        except Exception as error:  # raised after the results of earlier inputs
             yield _Pending(error), None
 
     def _prepared(self, entry: _Pending, frame: Frame) -> Iterator[dict]:
-        """What the model gets of a picture, which may turn out unusable."""
+        """Yield the samples of an image; mark the image as failed if it is unusable."""
         height, width = frame.image.shape[:2]
         entry.size = width, height
         try:
-            # First the people: their boxes may come one image after another.
+            # First the boxes: they may come from an iterator with one entry per image.
             people = self._people(entry, frame)
             check_sides(frame.name, width, height)
         except ImageError as error:
@@ -188,7 +192,7 @@ class Results(Iterator[PoseResult]):
         for person in people:
             try:
                 sample = self._inferencer.prepare(frame, *person)
-            except Exception as error:  # of any transform of the config
+            except Exception as error:  # transforms raise exceptions of any type
                 entry.fail(
                     frame,
                     ImageError(
@@ -202,19 +206,19 @@ class Results(Iterator[PoseResult]):
             entry.frame = replace(frame, image=None)  # type: ignore[arg-type]
 
     def _people(self, entry: _Pending, frame: Frame) -> list[tuple]:
-        """What tells the inferencer's `prepare` where they are."""
+        """Return the arguments of `PoseInferencer.prepare` for each person."""
         if self._source is None:
             return [()]
         entry.boxes = self._source(frame)
         return list(zip(entry.boxes.corners, entry.boxes.scores.tolist()))
 
     def _predict(self, batch: list[tuple[_Pending, dict]]) -> None:
-        """Predict a batch, and empty it."""
+        """Predict a batch, and clear it."""
         if not batch:
             return
-        found = self._inferencer.predict([sample for _, sample in batch])
-        for (entry, _), instances in zip(batch, found, strict=True):
-            entry.found.append(instances)
+        predictions = self._inferencer.predict([sample for _, sample in batch])
+        for (entry, _), instances in zip(batch, predictions, strict=True):
+            entry.predictions.append(instances)
             entry.missing -= 1
         batch.clear()
 
@@ -235,34 +239,34 @@ class Results(Iterator[PoseResult]):
 
 
 def _shape(sample: dict) -> list[torch.Size]:
-    """Of a model's input, which may be a pyramid of several sizes."""
+    """Return the shapes of a model input, which may be a pyramid of several resolutions."""
     inputs = sample['inputs']
-    return [one.shape for one in ([inputs] if isinstance(inputs, torch.Tensor) else inputs)]
+    return [x.shape for x in ([inputs] if isinstance(inputs, torch.Tensor) else inputs)]
 
 
 def _gather(entry: _Pending, frame: Frame, skeleton: Skeleton) -> PoseResult:
-    """One result of all that was found in a picture."""
+    """Combine the predictions for an image into one result."""
     boxes = entry.boxes
     count = len(skeleton.names)
 
     def gather(name: str, *shape: int) -> np.ndarray:
-        found = [_array(one[name]) for one in entry.found]
-        return np.concatenate(found) if found else np.zeros((0, *shape), np.float32)
+        arrays = [_array(instances[name]) for instances in entry.predictions]
+        return np.concatenate(arrays) if arrays else np.zeros((0, *shape), np.float32)
 
-    known = {name for one in entry.found for name in one.keys()}
+    fields = {name for instances in entry.predictions for name in instances.keys()}
     keypoints = gather('keypoints', count, 2)[..., :2]
     scores = gather('keypoint_scores', count)
     visible = None
-    if 'keypoints_visible' in known:
+    if 'keypoints_visible' in fields:
         visible = gather('keypoints_visible', count)
-        if np.array_equal(visible, scores):  # MMPose's, if it does not know
+        if np.array_equal(visible, scores):  # MMPose's default for models without visibility
             visible = None
     if boxes is None:
         boxes = Boxes(
             gather('bboxes', 4)
-            if 'bboxes' in known
+            if 'bboxes' in fields
             else np.concatenate((keypoints.min(1), keypoints.max(1)), 1),
-            gather('bbox_scores') if 'bbox_scores' in known else scores.mean(1),
+            gather('bbox_scores') if 'bbox_scores' in fields else scores.mean(1),
         )
     return PoseResult(
         keypoints=keypoints,
@@ -289,19 +293,19 @@ def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:
 
 @contextmanager
 def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
-    """Iterate in a thread of its own, a few items ahead.
+    """Iterate over items in a thread that reads a few items ahead.
 
-    A signal reaches the main thread while the other one waits for a slow
-    disk, a camera or a network.
+    The main thread can handle signals while the other thread waits for a slow disk, a camera or a
+    network.
 
     Args:
-        items: Iterated over in the thread, from which no other may take.
-        ahead: How many items may wait; 0: each is read when it is asked for.
+        items: Iterable, which must not be used outside the thread.
+        ahead: Maximum number of items to read ahead. 0: each item is read when it is requested.
 
     Yields:
-        The items, in their order. An exception of theirs is raised where
-        the item would have come. Behind the block, the thread has ended, or
-        is given up if it still waits for an item after two seconds.
+        An iterator over the items in order. An exception of `items` is raised in place of the next
+        item. At the end of the `with` statement, the thread is stopped. If it still waits for an
+        item after two seconds, it is abandoned.
     """
     ready: queue.Queue = queue.Queue(max(ahead, 1))
     asked = threading.Semaphore(0)
@@ -329,7 +333,7 @@ def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
                 item = next(iterator, _END)
                 if not put((item, None)) or item is _END:
                     return
-        except BaseException as error:  # raised by who takes the items
+        except BaseException as error:  # raised again in the consumer's thread
             put((_END, error))
         finally:
             close = getattr(iterator, 'close', None)

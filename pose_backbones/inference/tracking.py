@@ -1,4 +1,9 @@
-"""Track persons through the frames of a video, and smooth their keypoints."""
+"""Track persons through the frames of a video, and smooth their keypoints.
+
+boxmot, norfair and trackers were considered. boxmot is licensed under the AGPL, which is stricter
+than the licence of this package. The trackers of all three match boxes, or points by distances in
+pixels, but not poses by OKS.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,42 +16,42 @@ from ..utils.arguments import check_positive_int, check_rate
 from .one_euro import OneEuroFilter
 from .pose_result import PoseResult
 
-_SIGMA = 0.067  # the mean of COCO's
-_COMMON = 3  # joints that two poses need in common to be compared
-_DEFAULT_FPS = 30.0  # frames a second of images without a time
+_SIGMA = 0.067  # mean of COCO's keypoint sigmas
+_COMMON = 3  # keypoints that two poses must have in common to be compared
+_DEFAULT_FPS = 30.0  # frames per second for images without time stamps
 
 
 @dataclass
 class _Track:
-    """Of one person, as seen last."""
+    """State of a track in the last frame in which the person was detected."""
 
-    keypoints: np.ndarray  # (K, 2), pixels; nan where not known
+    keypoints: np.ndarray  # (K, 2), pixels; NaN for keypoints below `min_score`
     box: np.ndarray  # (4,), xyxy
     frame: int
-    velocity: np.ndarray  # (2,), pixels a frame
+    velocity: np.ndarray  # (2,), pixels per frame
 
 
 class PoseTracker:
-    """Gives people the same number in all frames.
+    """Assign the same track ID to a person in all frames.
 
-    The people of a frame are matched with the tracks by the similarity (OKS)
-    of their poses, the tracks' being moved on at the speed they had; those
-    that are left, by the overlap (IoU) of their boxes with those seen last.
-    Both times the sum over all pairs is the greatest possible.
-    Memory does not grow with the number of frames.
+    The persons of a frame are matched to tracks in two steps. First, poses are compared by OKS
+    with those of the tracks, which are moved by their velocity. Second, the boxes of the remaining
+    persons are compared by IoU with the last boxes of the remaining tracks. Each step maximizes
+    the total similarity. Memory does not grow with the number of frames.
 
     Args:
-        sigmas: COCO's labelling errors of the K key points (the
-            `sigmas` of MMPose's data sets); None: 0.067 for all.
-        max_age: Frames for which a track that is not seen is kept.
-        min_oks, min_iou: From which similarity on two may be the same.
-        min_score: Key points below it are not compared.
+        sigmas: COCO's sigmas of the K keypoints (`sigmas` in the metainfo of MMPose's datasets).
+            None: 0.067 for all.
+        max_age: Number of frames for which a track without detections is kept.
+        min_oks: Minimum OKS of a match.
+        min_iou: Minimum IoU of a match.
+        min_score: Keypoints with a lower score are not compared.
 
     Attributes:
-        alive: Numbers of the tracks that are kept, seen or not.
+        alive: IDs of the current tracks, including those without a detection in the last frame.
 
     Raises:
-        TypeError, ValueError: If an argument is out of range.
+        TypeError, ValueError: If an argument is invalid.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class PoseTracker:
             self._sigmas.ndim == 1 and len(self._sigmas) and (self._sigmas > 0).all()
         ):
             raise ValueError(
-                f'sigmas are {sigmas!r}: expected a positive number for each key point, or None'
+                f'sigmas are {sigmas!r}: expected a positive number for each keypoint, or None'
             )
         self.max_age, self.min_score = max_age, min_score
         self.min_oks, self.min_iou = min_oks, min_iou
@@ -78,7 +83,7 @@ class PoseTracker:
         return tuple(self._tracks)
 
     def update(self, keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Take the people of the next frame.
+        """Assign track IDs to the persons of the next frame.
 
         Args:
             keypoints: (n, K, 2), x and y in pixels; n may be 0.
@@ -86,11 +91,10 @@ class PoseTracker:
             boxes: (n, 4), xyxy in pixels.
 
         Returns:
-            (n,), int64, their numbers; new ones count up from 1 in the order
-            of the rows.
+            (n,), int64, track IDs. New tracks are numbered from 1 in the order of the rows.
 
         Raises:
-            ValueError: If the shapes do not fit.
+            ValueError: If the shapes do not match.
         """
         keypoints, scores, boxes = (np.array(array, float) for array in (keypoints, scores, boxes))
         self._check_shapes(keypoints, scores, boxes)
@@ -107,16 +111,16 @@ class PoseTracker:
             self._last_id += 1
             ids[row] = self._last_id
         for row, track in enumerate(ids.tolist()):
-            self._note(track, keypoints[row], boxes[row])
+            self._update_track(track, keypoints[row], boxes[row])
         return ids
 
     def _match(self, ids: np.ndarray, similarity: np.ndarray, least: float) -> None:
-        """Give tracks that are free to rows that have none, in place.
+        """Match unassigned rows to unassigned tracks, in place.
 
         Args:
-            ids: (n,), 0 where there is none.
+            ids: (n,), track IDs; 0 for unassigned rows.
             similarity: (n, tracks).
-            least: From which two may be the same.
+            least: Minimum similarity of a match.
         """
         names = np.array(self.alive, np.int64)
         rows = np.flatnonzero(ids == 0)
@@ -128,7 +132,7 @@ class PoseTracker:
                 ids[rows[row]] = names[free[column]]
 
     def _pose_similarity(self, keypoints: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """OKS of people and tracks, (n, tracks); 0 if not comparable."""
+        """Return the OKS of persons and tracks, (n, tracks); 0 if too few keypoints are common."""
         tracks = self._tracks.values()
         sigmas = self._sigmas
         if sigmas is None:
@@ -148,7 +152,7 @@ class PoseTracker:
         return result
 
     def _overlap(self, boxes: np.ndarray) -> np.ndarray:
-        """IoU of the boxes of people and tracks, (n, tracks)."""
+        """Return the IoU of the boxes of persons and tracks, (n, tracks)."""
         others = np.array([track.box for track in self._tracks.values()])
         others = others.reshape(1, -1, 4)
         boxes = boxes[:, None]
@@ -159,8 +163,8 @@ class PoseTracker:
         with np.errstate(divide='ignore', invalid='ignore'):
             return np.nan_to_num(common / union)
 
-    def _note(self, name: int, keypoints: np.ndarray, box: np.ndarray) -> None:
-        """Remember how a track was seen in this frame."""
+    def _update_track(self, name: int, keypoints: np.ndarray, box: np.ndarray) -> None:
+        """Update the state of a track with its detection in this frame."""
         velocity, old = np.zeros(2), self._tracks.get(name)
         if old is not None:
             shifts = keypoints - old.keypoints
@@ -189,7 +193,7 @@ class PoseTracker:
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
-    """Of boxes (…, 4), xyxy; 0 if turned inside out."""
+    """Return the areas of boxes (…, 4), xyxy; 0 for boxes with negative sides."""
     return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)
 
 
@@ -211,10 +215,11 @@ class VideoTracker:
         """Set the track IDs and the smoothed keypoints of the next frame.
 
         Args:
-            result: Of the next frame; changed in place.
-            part: Number of the video; tracks start again with another one. None: of images that
-                follow each other, which are taken as the frames of one video, 30 a second.
+            result: Result for the next frame, which is changed in place.
+            part: Index of the video; tracks start anew when it changes. None for images that are
+                not files, which are treated as the frames of one video, 30 per second.
         """
+
         if self._count == 0 or part != self._part:
             self._part, self._count = part, 0
             self._tracker = PoseTracker(self.sigmas)

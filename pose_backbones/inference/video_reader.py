@@ -23,25 +23,25 @@ from ..errors import ConfigError, DatasetError
 from ..utils.files import is_url, open_regular
 from ..utils.images import MAX_PIXELS, MAX_SIDE
 
-DEFAULT_FPS = 25.0  # where a source does not state its frame rate
+DEFAULT_FPS = 25.0  # for sources that do not state their frame rate
 VIDEO_SUFFIXES = frozenset(
     '.avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'.split()
 )
-#: schemes of URLs that are watched while they are sent
+#: URL schemes of live streams
 STREAM_SCHEMES = frozenset('mms rtmp rtmps rtp rtsp rtsps srt tcp udp'.split())
 
-#: FFmpeg demuxers that may open a local file. None of them opens a second file that the first
-#: one names, as those of playlists and scripts do (HLS, DASH, SDP, ffconcat).
+#: FFmpeg demuxers that may open a local file. None of them opens other files that are named in
+#: the file, unlike the demuxers of playlists and scripts (HLS, DASH, SDP, ffconcat).
 _FORMATS = (
     'mov,matroska,webm,avi,flv,mpeg,mpegts,asf,ogg,mxf,dv,rm,mp3,wav,flac,aac,ac3,amr,aiff,au,'
     'w64,caf,gif,h264,hevc,m4v,mpegvideo,ivf,yuv4mpegpipe'
 )
-#: FFmpeg protocols for URLs, and for what a playlist at a URL names: no local files
+#: FFmpeg protocols for URLs and for the entries of playlists at URLs; local files are excluded
 _PROTOCOLS = 'http,https,httpproxy,tls,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,mms,mmsh,srt,crypto,data'
-#: demuxers whose files state a duration that is not derived from their size
+#: demuxers of formats with a stated duration, not one that is estimated from the file size
 _STATED_DURATION = ('mov', 'matroska', 'flv', 'asf', 'avi')
-_TIMEOUT = 30.0  # seconds without an answer from a server
-_SLACK = 0.25  # seconds by which a complete Matroska file may miss its stated duration
+_TIMEOUT = 30.0  # seconds to wait for an answer from a server
+_SLACK = 0.25  # seconds by which a complete Matroska file may be shorter than stated
 _COMPLETE = 0.9  # fraction of the announced frames below which a warning is logged
 
 
@@ -49,7 +49,7 @@ def import_av() -> ModuleType:
     """Import PyAV.
 
     Raises:
-        ConfigError: If it is not installed, with the command that installs it.
+        ConfigError: If it is not installed. The message contains the command to install it.
     """
     try:
         import av
@@ -68,7 +68,7 @@ def is_live(source: Any) -> bool:
 
 
 def is_video(source: Any) -> bool:
-    """Return whether an input is live or has the file name suffix of a video."""
+    """Return whether an input is live or has the file suffix of a video."""
     if is_live(source):
         return True
     path = urlsplit(source).path if is_url(source) else source
@@ -79,14 +79,14 @@ def open_container(path: str) -> tuple[BinaryIO, Any]:
     """Open a local media file with PyAV, without access to any other file.
 
     Args:
-        path: Of a regular file.
+        path: Path of a regular file.
 
     Returns:
-        The open file and PyAV's input container on it; the caller closes both.
+        The open file and PyAV's input container on it. The caller must close both.
 
     Raises:
         ConfigError: If PyAV is not installed.
-        DatasetError: If it is no regular file, or no container of a known format.
+        DatasetError: If it is not a regular file, or not a container of a supported format.
     """
     av = import_av()
     file = open_regular(path, 'video')
@@ -98,12 +98,12 @@ def open_container(path: str) -> tuple[BinaryIO, Any]:
         if getattr(error, 'errno', None) == errno.EINVAL and os.path.getsize(path):
             # FFmpeg knows the format, but it is not one of `_FORMATS`.
             raise DatasetError(
-                f'{path} is no video but a playlist or script that names other files, '
-                'or a file of another kind: give the videos themselves'
+                f'{path} is not a video but a playlist, a script, or another type of file: '
+                'pass the videos themselves'
             ) from error
         raise DatasetError(
-            f'{path} cannot be opened as a video: it is none, or its end, with the '
-            f'index, is missing: {_advice(path)}'
+            f'{path} cannot be opened as a video: it is not a video, or its end with the '
+            f'index is missing: {_advice(path)}'
         ) from error
 
 
@@ -121,40 +121,41 @@ def read_video(source: str | os.PathLike | int) -> 'Video':
     """Open a video file, a stream or a camera.
 
     Args:
-        source: A path, a URL, or the number of a camera, from 0.
+        source: A path, a URL, or a camera number, from 0.
 
     Returns:
-        The video, to be iterated over once.
+        The video, which can be iterated over once.
 
     Raises:
-        TypeError: If `source` is none of these.
+        TypeError: If `source` has another type.
         ConfigError: If PyAV is needed and not installed.
-        DatasetError: If it cannot be opened or has no frame.
+        DatasetError: If the source cannot be opened or has no frames.
     """
     if isinstance(source, bool) or not isinstance(source, (str, os.PathLike, int)):
         raise TypeError(
-            f"source is {source!r}: expected the path or URL of a video or a camera's number"
+            f'source is {source!r}: expected the path or URL of a video, or a camera number'
         )
     return _Camera(source) if isinstance(source, int) else Video(os.fspath(source))
 
 
 class Video:
-    """The upright frames of a file, stream or camera, one at a time.
+    """Iterator over the upright frames of a video file, stream or camera.
 
-    Iterating yields (index, time, frame): the number from 0; seconds, always increasing, since
-    the first frame of a live source, else the time stamp in the file; (H, W, 3), uint8, BGR.
-    It closes at the end and on an error; use it in a `with` statement to stop earlier.
+    Iteration yields tuples (index, time, frame). `index` counts from 0. `time` is in seconds and
+    always increases: the time stamp in the file, or for live sources the time since the first
+    frame. `frame` is (H, W, 3), uint8, BGR. The source is closed at the end of the iteration and
+    after an error. Use a `with` statement to stop earlier.
 
     Attributes:
         name: The path or URL, or 'camera 0'.
         size: Width and height of the frames in pixels.
-        fps: Frames per second; the mean where the rate varies.
-        frame_count: Number of frames that the file announces, which may not be exact; None if
-            it is unknown.
+        fps: Frames per second; the mean if the rate varies.
+        frame_count: Number of frames according to the file, which may be inexact; None if it is
+            unknown.
 
     Raises:
-        DatasetError: See `read_video`. While iterating, after all frames that could be read, if
-            the file is truncated or a live source gives no more frames.
+        DatasetError: See `read_video`. Iteration raises it after the last readable frame if the
+            file is truncated or a live source stops.
     """
 
     def __init__(self, source: str | int) -> None:
@@ -171,7 +172,7 @@ class Video:
             self._frames = self._read()
             self._first = next(self._frames, None)
             if self._first is None:
-                raise DatasetError(f'{self.name} gives no frame: {self._advice}')
+                raise DatasetError(f'{self.name} has no frames: {self._advice}')
         except BaseException:
             self.close()
             raise
@@ -179,15 +180,13 @@ class Video:
         self.size = self._first[1].shape[1::-1]
         if not (math.isfinite(self.fps) and self.fps > 0):
             self.fps = DEFAULT_FPS
-            self._warn(
-                f'does not state its frame rate: {DEFAULT_FPS:g} frames a second are assumed'
-            )
+            self._warn(f'does not state its frame rate: assuming {DEFAULT_FPS:g} frames per second')
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
         item, self._first = self._first, None
         if item is None:
             raise RuntimeError(
-                f'{self.name} has been read or closed: open it again with read_video'
+                f'{self.name} has already been read or closed: open it again with read_video'
             )
         index, now = 0, -math.inf
         with self:
@@ -220,8 +219,8 @@ class Video:
     _file: BinaryIO | None = None
 
     def _open(self) -> None:
-        """Open the source, and check the size of its frames before one is decoded."""
-        source = str(self._source)  # a camera has an `_open` of its own
+        """Open the source, and check the size of its frames before the first is decoded."""
+        source = str(self._source)  # cameras override this method
         if is_url(source):
             self._container = _open_url(source)
         else:
@@ -230,22 +229,22 @@ class Video:
         context = streams[0].codec_context if streams else None
         if context is None:
             raise DatasetError(
-                f'{self.name} cannot be opened as a video: it has no video stream of a known '
-                f'codec, or its end, with the index, is missing: {self._advice}'
+                f'{self.name} cannot be opened as a video: it has no video stream with a known '
+                f'codec, or its end with the index is missing: {self._advice}'
             )
         self._stream = streams[0]
         width, height = context.width, context.height
         if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
             raise DatasetError(
                 f'{self.name} has frames of {width} x {height} pixels: expected at most '
-                f'{MAX_PIXELS:,} pixels, and {MAX_SIDE:,} a side'
+                f'{MAX_PIXELS:,} pixels, and {MAX_SIDE:,} per side'
             )
-        # For frames larger than the header says; FFmpeg counts the padding of the sides as well.
+        # Frames may be larger than stated in the header. FFmpeg also counts their padding.
         context.options = {'max_pixels': str(MAX_PIXELS + 256 * MAX_SIDE)}
         if self._live:
             self.fps = float(self._stream.guessed_rate or math.nan)
             return
-        self._stream.thread_type = 'AUTO'  # threads for frames, which would delay a live stream
+        self._stream.thread_type = 'AUTO'  # frame threads, which would delay a live stream
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or math.nan)
         self._seconds = None
         if self._container.format.name.startswith(_STATED_DURATION) and self._container.duration:
@@ -255,10 +254,10 @@ class Video:
             self.frame_count = round(self._seconds * self.fps)
 
     def _read(self) -> Iterator[tuple[float | None, np.ndarray]]:
-        """Yield seconds and (H, W, 3), uint8, BGR; what cannot be decoded is skipped."""
+        """Yield times in seconds and frames (H, W, 3), uint8, BGR; skip undecodable packets."""
         av = import_av()
         start = self._stream.start_time or 0
-        for packet in chain(self._packets(), [None]):  # None: what the decoder still holds
+        for packet in chain(self._packets(), [None]):  # None flushes the decoder
             try:
                 for frame in self._stream.decode(packet):
                     stamp = None if frame.pts is None else frame.pts - start
@@ -271,13 +270,13 @@ class Video:
                 self._is_cut = self._is_cut and packet is None
 
     def _packets(self) -> Iterator[Any]:
-        """Yield the packets of the video stream, without a last one that is not whole."""
+        """Yield the packets of the video stream, except an incomplete last one."""
         av = import_av()
         packets, held = self._container.demux(), None
         while True:
             try:
                 packet = next(packets, None)
-            except av.FFmpegError:  # a part that the index names is missing
+            except av.FFmpegError:  # a part of the file that is in the index is missing
                 packet, self._demux_failed = None, True
             if packet is None:
                 self._demux_failed |= held is not None
@@ -293,25 +292,25 @@ class Video:
                     yield packet
 
     def _check_end(self, count: int, now: float) -> None:
-        """Raise or log if frames are missing at the end."""
+        """Raise an exception or log a warning if frames are missing at the end."""
         if self._live:
-            raise DatasetError(f'{self.name} gave no more frames after {count}: {self._advice}')
-        of = f'{count} of {self.frame_count}' if self.frame_count else f'{count}'
+            raise DatasetError(f'{self.name} stopped after {count} frames: {self._advice}')
+        read = f'{count} of {self.frame_count}' if self.frame_count else f'{count}'
         # The end of a Matroska file may be missing without any error.
         is_matroska = self._container.format.name.startswith('matroska')
         lost = (self._seconds or -math.inf) - self._end if is_matroska else 0
         if self._is_cut or self._demux_failed or lost > max(_SLACK, 2 / self.fps):
             raise DatasetError(
-                f'{self.name} gave {of} frames, up to {now:.2f} s, because its end is missing or '
-                f'damaged: {self._advice}'
+                f'{self.name}: read {read} frames, up to {now:.2f} s, because the end of the file '
+                f'is missing or damaged: {self._advice}'
             )
         if self._undecodable:
-            of += f' frames, and {self._undecodable} packets could not be decoded'
+            read += f' frames, and {self._undecodable} packets could not be decoded'
         elif count < _COMPLETE * (self.frame_count or 0):
-            of += ' frames'
+            read += ' frames'
         else:
             return
-        self._warn(f'gave {of}: it may be damaged')
+        self._warn(f'may be damaged: read {read}')
 
     def _warn(self, text: str) -> None:
         print_log(f'{self.name} {text}', 'current', logging.WARNING)
@@ -336,12 +335,12 @@ class _Camera(Video):
 
 
 def increasing_time(stamp: float | None, before: float, fps: float) -> float:
-    """Return a frame's time stamp, or one frame after the last if it does not increase.
+    """Return the time stamp of a frame, or if it does not increase, the estimated time.
 
     Args:
-        stamp: Seconds; None or not finite if the file has none.
-        before: Of the frame before, in seconds; minus infinity for the first one.
-        fps: Frames per second.
+        stamp: Time stamp in seconds; None or not finite if the file has none.
+        before: Time of the previous frame in seconds; minus infinity for the first frame.
+        fps: Frames per second. The estimated time is one frame after the previous one.
     """
     if stamp is not None and math.isfinite(stamp) and stamp > before:
         return stamp
@@ -368,7 +367,7 @@ def _upright(frame: Any) -> np.ndarray:
 
 def _advice(source: str | int) -> str:
     if isinstance(source, int):
-        return 'is it connected, and free of other programs?'
+        return 'check that it is connected and not in use by another program'
     if is_url(source):
-        return 'is the URL right, and reachable?'
+        return 'check that the URL is correct and reachable'
     return 'get the file again, or convert it with ffmpeg'

@@ -1,4 +1,4 @@
-"""Write frames to an MP4 file that plays whatever happens, with the sound of another video."""
+"""Write frames to an MP4 file with the sound of another video, playable even after an error."""
 
 import logging
 import math
@@ -21,16 +21,16 @@ from ..utils.arguments import check_flag, check_ints, is_number
 from ..utils.files import FULL, check_not_input, check_regular_file, fsync
 from .video_reader import import_av, open_container
 
-_RESERVE = 16 << 20  # bytes that are kept free to finish a video
-#: H.264 encoders first; each with its options for frames of so many pixels a second
+_RESERVE = 16 << 20  # free bytes that are needed to finish a video
+#: encoders in order of preference, each with its options for a rate in pixels per second
 _ENCODERS = {
     'libx264': lambda rate: {'preset': 'veryfast', 'crf': '18', 'bf': '0'},
     'libopenh264': lambda rate: {'b': str(int(rate * 0.15))},
     'mpeg4': lambda rate: {'q': '3'},
 }
-#: audio codecs that players of MP4 files know; others are encoded again, as AAC
+#: audio codecs that MP4 players support; others are re-encoded as AAC
 _COPIED = ('aac', 'mp3', 'mp2', 'ac3', 'eac3', 'alac', 'opus', 'flac')
-#: A file that plays however it ends: fragments of a second, without an index at its end.
+#: fragments of a second without an index at the end, so that an incomplete file is playable
 _FRAGMENTS = {'movflags': 'empty_moov+default_base_moof', 'frag_duration': '1000000'}
 _TICKS = 100  # of the time base, per unit of the frame rate's numerator
 
@@ -40,34 +40,33 @@ class VideoError(PoseBackbonesError, OSError):
 
 
 class DiskFullError(VideoError):
-    """There is too little disk space to finish a video."""
+    """There is not enough disk space to finish a video."""
 
 
 class VideoWriter:
     """Write frames to an H.264 MP4 file, with the sound of another video.
 
-    It is written as NAME.partPROCESS.mp4 and renamed by `close`. In a `with` statement an error
-    or Ctrl-C leaves a video of the frames so far. Audio packets are copied without encoding
-    them again where players of MP4 files know their codec.
+    The video is written to NAME.partPROCESS.mp4 and renamed by `close`. In a `with` statement, an
+    error or Ctrl-C leaves a video of the frames written so far. Audio packets are copied without
+    re-encoding if MP4 players support their codec.
 
     Args:
-        path: Of the file, ending in .mp4; directories are made.
-        size: Width and height of the frames in pixels; the video repeats the last column or row
-            where it is odd, as codecs need even ones.
+        path: Path of the file, with the suffix .mp4. Directories are created.
+        size: Width and height of the frames in pixels. Codecs require even sizes: an odd size is
+            padded by repeating the last column or row.
         fps: Frames per second, for example `Video.fps`.
-        sound_from: File whose sound is added, for as long as there are frames; None for no
-            sound.
-        overwrite: Whether an existing file is replaced.
+        sound_from: File whose sound is added, up to the end of the video; None for no sound.
+        overwrite: Whether to replace an existing file.
 
     Attributes:
-        frames: Number of frames that have been written.
+        frames: Number of frames written.
 
     Raises:
-        TypeError, ValueError: If an argument is not valid.
+        TypeError, ValueError: If an argument is invalid.
         ConfigError: If PyAV is not installed.
-        DatasetError: If there is no file `sound_from`.
+        DatasetError: If the file `sound_from` does not exist.
         WorkDirError: If the file exists and `overwrite` is not set, or it is `sound_from`.
-        VideoError: If the file cannot be made or encoded.
+        VideoError: If the file cannot be created or encoded.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class VideoWriter:
         self._sound = None if sound_from is None else Path(sound_from)
         if self._sound is not None and not self._sound.is_file():
             raise DatasetError(
-                f'sound_from is {str(sound_from)!r}, which is no file: expected a video, or None'
+                f'sound_from is {str(sound_from)!r}, which is not a file: expected a video or None'
             )
         if self._sound is not None:
             check_regular_file(self._sound, 'sound of')
@@ -116,13 +115,13 @@ class VideoWriter:
         """Add a frame.
 
         Args:
-            frame: (H, W, 3), uint8, BGR, of the size given.
-            time: When it is shown, in seconds from the first frame, later than the frame before;
-                None: one frame after it, at the rate `fps`.
+            frame: (H, W, 3), uint8, BGR, with the size of the video.
+            time: Time of the frame in seconds from the first frame, later than that of the
+                previous frame. None: the time of the previous frame plus 1 / `fps`.
 
         Raises:
-            ValueError: For another shape or type, or if the writer is closed.
-            DiskFullError: If the disk is nearly full, while there is space to finish the video.
+            ValueError: If the shape or type is invalid, or the writer is closed.
+            DiskFullError: If the disk is nearly full, but has enough space to finish the video.
             VideoError: If the frame cannot be encoded or written.
         """
         width, height = self._size
@@ -136,8 +135,8 @@ class VideoWriter:
         free = shutil.disk_usage(self._part.parent).free
         if free < _RESERVE:
             raise DiskFullError(
-                f'{self._part.parent} has {free >> 10} KiB left, but {self.path} needs '
-                f'{_RESERVE >> 10} to be finished: make room'
+                f'{self._part.parent} has {free >> 10} KiB left, but finishing {self.path} needs '
+                f'{_RESERVE >> 10} KiB: free up disk space'
             )
         if width % 2 or height % 2:
             frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
@@ -153,10 +152,10 @@ class VideoWriter:
         """Finish the file; may be called more than once.
 
         Returns:
-            The path; None if there was no frame, which leaves no file.
+            The path; None if no frames were written, in which case there is no file.
 
         Raises:
-            WorkDirError: If another file has taken the name meanwhile.
+            WorkDirError: If another process has created a file with this name.
             VideoError: If the file could not be finished.
         """
         if self._output is not None:
@@ -165,25 +164,25 @@ class VideoWriter:
                 self._part.unlink(missing_ok=True)
             elif problem is not None:
                 raise VideoError(
-                    f'{self.path} could not be finished: {first_line(problem)}. What there is of '
-                    f'it is {self._part}'
+                    f'{self.path} could not be finished: {first_line(problem)}. The incomplete '
+                    f'video is {self._part}'
                 ) from problem
             else:
                 self._deliver()
         return self.path if self.frames else None
 
     def discard(self) -> None:
-        """Remove what could not be finished, if there is anything."""
+        """Remove the unfinished file, if any."""
         self._part.unlink(missing_ok=True)
 
     def _check_path(self) -> None:
         if self.path.suffix.lower() != '.mp4':
             raise ConfigError(
-                f'path is {str(self.path)!r}: expected the name of an MP4 file, ending in .mp4'
+                f'path is {str(self.path)!r}: expected an MP4 file with the suffix .mp4'
             )
         if self.path.exists() and not self._overwrite:
             raise WorkDirError(
-                f'{self.path} exists: choose another name, or set overwrite to replace it'
+                f'{self.path} already exists: choose another name, or set overwrite=True'
             )
 
     def _open(self) -> None:
@@ -207,13 +206,13 @@ class VideoWriter:
             self._file.close()
             self.discard()
             raise VideoError(
-                f'{self.path} cannot be written: {codec} refuses {width} x {height} pixels at '
-                f'{self._fps:g} frames a second ({first_line(error)}); write images instead of a '
-                'video'
+                f'{self.path} cannot be written: {codec} does not support {width} x {height} '
+                f'pixels at {self._fps:g} frames per second ({first_line(error)}); write images '
+                'instead of a video'
             ) from error
 
     def _encode(self, frame: Any) -> None:
-        """Encode a frame, or the last ones for None, and write what is ready."""
+        """Encode a frame (None flushes the encoder), and write the finished packets."""
         try:
             self._output.mux(self._stream.encode(frame))
         except (self._av.FFmpegError, OSError) as error:
@@ -221,7 +220,7 @@ class VideoWriter:
             raise kind(f'{self.path} cannot be written: {first_line(error)}') from error
 
     def _finish(self) -> Exception | None:
-        """Write what the encoder still holds and close the file; returns what failed."""
+        """Flush the encoder and close the file; return the exception if this failed."""
         problem: Exception | None = None
         try:
             if self.frames:
@@ -237,23 +236,23 @@ class VideoWriter:
         return problem
 
     def _deliver(self) -> None:
-        """Turn the fragments into an ordinary file with sound, and give it its name."""
+        """Convert the fragments to an ordinary file with sound, and rename it to its path."""
         problem = self._remux(self._sound)
         if problem is not None and self._sound is not None:
             print_log(
-                f'{self.path} gets no sound: {first_line(problem)}', 'current', logging.WARNING
+                f'{self.path} has no sound: {first_line(problem)}', 'current', logging.WARNING
             )
-            self._remux(None)  # if this fails as well, the fragments are the video
+            self._remux(None)  # if this fails as well, the fragmented file is kept
         if self.path.exists() and not self._overwrite:
             raise WorkDirError(
-                f'{self.path} was made by something else meanwhile: the video is {self._part}'
+                f'{self.path} was created by another process: the video is {self._part}'
             )
         fsync(self._part)
         os.replace(self._part, self.path)
         fsync(self.path.parent)
 
     def _remux(self, sound: Path | None) -> Exception | None:
-        """Copy the fragments to a file with its index in front; returns what failed."""
+        """Copy the fragments to a file with its index in front; return the exception if any."""
         whole = self._part.with_suffix('.whole.mp4')
         try:
             with open(self._part, 'rb') as source, open(whole.absolute(), 'w+b') as target:
@@ -287,7 +286,7 @@ class VideoWriter:
 
 
 def _audio(container: Any, output: Any) -> Iterator[Any]:
-    """Add the sound of a container to an output; returns its packets, from the first frame on."""
+    """Add the audio stream of a container to an output; return its packets from time 0 on."""
     if not container.streams.audio:
         return iter(())
     source = container.streams.audio[0]
@@ -305,7 +304,7 @@ def _audio(container: Any, output: Any) -> Iterator[Any]:
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield the packets of a stream that have a time, up to where a damaged file ends."""
+    """Yield the packets of a stream that have time stamps, up to the first error."""
     with suppress(import_av().FFmpegError):
         for packet in container.demux(stream):
             if packet.pts is not None and packet.dts is not None:
@@ -313,7 +312,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _encoded(container: Any, source: Any, target: Any) -> Iterator[Any]:
-    """Yield the packets of a stream, encoded again for another stream."""
+    """Re-encode a stream for another stream, and yield the packets."""
     for frame in _decoded(container, source):
         yield from target.encode(frame)
     yield from target.encode(None)
@@ -325,7 +324,7 @@ def _decoded(container: Any, source: Any) -> Iterator[Any]:
 
 
 def _shifted(packets: Iterator[Any], stream: Any, start: Fraction) -> Iterator[Any]:
-    """Yield packets for another stream, with times from `start`, in seconds, on."""
+    """Assign packets to another stream, with times relative to `start` in seconds."""
     for packet in packets:
         offset = round(start / packet.time_base)
         packet.pts -= offset

@@ -1,8 +1,11 @@
 """Read and write images: which files may be opened, EXIF orientation, bit depth, alpha, limits.
 
-Only raster formats are opened, whatever a file's name says: Pillow hands PostScript (EPS) to
-Ghostscript, which runs programs. Only regular files are opened, and none that would take too
+Only raster formats are opened, whatever the file name: Pillow passes PostScript (EPS) to
+Ghostscript, which executes programs. Only regular files are opened, and none that would take too
 much memory.
+
+Pillow and OpenCV decode the files. Neither Pillow alone nor imageio is enough: both open any format
+that they recognize, and leave orientation, alpha and bit depth to the caller.
 """
 
 import io
@@ -19,17 +22,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..errors import DatasetError, ImageError, first_line
 from .files import atomic_write, open_regular, os_error_reason
 
-#: most pixels of an image; Pillow's own limit
+#: maximum number of pixels of an image, which is Pillow's own limit
 MAX_PIXELS = 178_956_970
-#: longest side that OpenCV's warping takes, in pixels
+#: maximum side in pixels that OpenCV can warp
 MAX_SIDE = 32_766
-#: most bytes of an image file
+#: maximum size of an image file in bytes
 MAX_BYTES = 1 << 30
-#: most times that something is read for an image's header: Pillow looks for a
-#: JPEG's frame byte by byte
-_MOST_READS = 100_000
-#: Pillow's names of the formats that are opened; none runs a program, or
-#: reads another file
+#: maximum number of reads for the header of an image: Pillow searches JPEG frames byte by byte
+_MAX_READS = 100_000
+#: Pillow's names of the formats that are opened. None of them executes a program or opens another
+#: file.
 FORMATS = (
     'AVIF',
     'BMP',
@@ -51,7 +53,7 @@ FORMATS = (
     'TIFF',
     'WEBP',
 )
-#: how files begin that are of no raster format, and what they are
+#: first bytes of files in other formats, and the name of each format
 _OTHERS = (
     (b'%!', 'PostScript'),
     (b'\xc5\xd0\xd3\xc6', 'PostScript'),
@@ -62,26 +64,26 @@ _OTHERS = (
     (b'version https://git-lfs', 'a Git LFS pointer: fetch the file with git lfs pull'),
 )
 
-#: What OpenCV reads as its viewers show it: 8 bits, three channels or one.
+#: Images that OpenCV decodes as image viewers show them: 8 bits, three channels or one.
 _PLAIN_MODES = ('RGB', 'L')
 _PLAIN_FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'WEBP')
-#: what inputs without a name are called
+#: descriptions of inputs without a name
 UNNAMED = ('array', 'image', 'bytes')
-_ORIENTATION = 0x0112  # the EXIF tag
-_STRIP = 1 << 20  # pixels that are made opaque at once
-#: JPEG's markers of the start of a scan and the end of the image
+_ORIENTATION = 0x0112  # EXIF tag
+_STRIP = 1 << 20  # pixels that are blended with white at once
+#: JPEG markers for the start of a scan and the end of the image
 _SCAN, _END = b'\xff\xda', b'\xff\xd9'
 
 
 class NoImageError(ImageError):
-    """A file is of no raster format that is known."""
+    """A file is not in a supported raster format."""
 
 
 class _Counted:
-    """A binary file that is read so many times, and no more."""
+    """A binary file that can be read at most `_MAX_READS` times."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self.left = file, _MOST_READS
+        self._file, self.left = file, _MAX_READS
 
     def __getattr__(self, name: str):
         return getattr(self._file, name)
@@ -94,23 +96,23 @@ class _Counted:
 
 
 def open_image(file: BinaryIO) -> Image.Image:
-    """Open an image of a raster format; its pixels are not decoded yet.
+    """Open an image in a raster format, without decoding its pixels.
 
     Args:
-        file: A binary file, which stays open.
+        file: Binary file, which is not closed.
 
     Returns:
-        Pillow's image, to be closed.
+        The Pillow image, which the caller must close.
 
     Raises:
-        UnidentifiedImageError: If it is of no known raster format.
-        Image.DecompressionBombError: If it has too many pixels.
-        OSError: If it cannot be read.
+        UnidentifiedImageError: If the file is not in a supported raster format.
+        Image.DecompressionBombError: If the image has too many pixels.
+        OSError: If the file cannot be read.
     """
     Image.init()
     counted = _Counted(file)
     image = Image.open(counted, formats=[name for name in FORMATS if name in Image.OPEN])
-    counted.left = sys.maxsize  # of the pixels
+    counted.left = sys.maxsize  # no limit for the pixels
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
@@ -121,16 +123,16 @@ def open_image(file: BinaryIO) -> Image.Image:
 
 
 def read_image_bytes(path: str | PathLike) -> bytes:
-    """The content of an image file.
+    """Return the content of an image file.
 
     Args:
-        path: Of a local file.
+        path: Path of a local file.
 
     Returns:
-        All of it.
+        The bytes of the file.
 
     Raises:
-        DatasetError: If it is missing, no regular file, unreadable, or above
+        DatasetError: If the file is missing, not a regular file, unreadable, or larger than
             `MAX_BYTES`.
     """
     name = fspath(path)
@@ -142,7 +144,7 @@ def read_image_bytes(path: str | PathLike) -> bytes:
 
 
 def _open(path: str | PathLike) -> BinaryIO:
-    """Open a regular file that is not too large."""
+    """Open a regular file that is not larger than `MAX_BYTES`."""
     file = open_regular(path, 'image')
     if os.fstat(file.fileno()).st_size > MAX_BYTES:
         file.close()
@@ -153,14 +155,14 @@ def _open(path: str | PathLike) -> BinaryIO:
 
 
 def check_image_file(path: str | PathLike) -> None:
-    """Refuse a file that cannot be an image for the model, by its header.
+    """Check by its header that a file is a supported image.
 
     Args:
-        path: Of a local file.
+        path: Path of a local file.
 
     Raises:
-        NoImageError: If it is of no raster format that Pillow knows.
-        DatasetError: If it cannot be read, or is too large.
+        NoImageError: If the file is not in a supported raster format.
+        DatasetError: If the file cannot be read or is too large.
     """
     try:
         with _open(path) as file, open_image(file) as image:
@@ -169,38 +171,38 @@ def check_image_file(path: str | PathLike) -> None:
         raise NoImageError(describe_unknown(path)) from error
     except DatasetError:
         raise
-    except Exception as error:  # of any of Pillow's formats
+    except Exception as error:  # Pillow's decoders raise exceptions of any type
         raise DatasetError(f'cannot read the image {fspath(path)}: {first_line(error)}') from error
     check_sides(fspath(path), *size)
 
 
 def check_sides(name: str, width: int, height: int) -> None:
-    """Refuse an image that OpenCV cannot cut crops out of.
+    """Check that OpenCV can cut crops from an image of this size.
 
     Args:
-        name: Of the image, for the message.
-        width, height: In pixels.
+        name: Name of the image for the message.
+        width: Width in pixels.
+        height: Height in pixels.
 
     Raises:
-        ImageError: If a side is above `MAX_SIDE`.
+        ImageError: If a side is larger than `MAX_SIDE`.
     """
     if max(width, height) > MAX_SIDE:
         raise ImageError(
             f'cannot use the image {name}: it has {width} x {height} pixels, '
-            f'and OpenCV takes at most {MAX_SIDE:,} a side: cut it into '
-            'parts'
+            f'and OpenCV supports at most {MAX_SIDE:,} per side: split the image'
         )
 
 
 def describe_unknown(name: str | PathLike, start: bytes | None = None) -> str:
-    """A message about a file that is of no raster format.
+    """Return an error message for a file that is not in a supported raster format.
 
     Args:
-        name: Of the file.
-        start: Its first bytes; None: they are read.
+        name: Name of the file.
+        start: The first bytes of the file. Default: read from the file.
 
     Returns:
-        The message, with what it is, if that shows.
+        The message, which names the format if it is recognized.
     """
     if start is None:
         with open_regular(name, 'image') as file:
@@ -209,37 +211,35 @@ def describe_unknown(name: str | PathLike, start: bytes | None = None) -> str:
     for mark, kind in _OTHERS:
         if start.startswith(mark.lower()):
             return (
-                f'cannot read the image {fspath(name)}: it is no image '
-                f'of a raster format, but {kind}'
+                f'cannot read the image {fspath(name)}: expected a raster '
+                f'format, but the file is {kind}'
             )
     return (
-        f'cannot read the image {fspath(name)}: it is no picture of a '
-        'format that Pillow knows; convert it to JPEG or PNG'
+        f'cannot read the image {fspath(name)}: not a format that Pillow '
+        'supports; convert the file to JPEG or PNG'
     )
 
 
 def read_image(source, rgb: bool = False) -> np.ndarray:
-    """Read a picture as a viewer would show it.
+    """Read an image as an image viewer shows it.
 
-    Turned as its EXIF tag says; of 16 bits, the high ones; grey in three
-    channels; transparent parts white; CMYK as RGB; the first of several
-    frames. The pixels of an ordinary picture are those of `cv2.imread`.
+    The EXIF orientation is applied; 16-bit values are reduced to their high byte; grey images are
+    expanded to three channels; transparent parts become white; CMYK is converted to RGB; of
+    several frames the first is used. For ordinary images the result equals that of `cv2.imread`.
 
     Args:
-        source: A path; the bytes of a file, or a binary stream; a
-            `PIL.Image`; or an array (H, W), (H, W, 1), (H, W, 3) or
-            (H, W, 4), with alpha last: uint8, uint16, bool, or of floats
-            from 0 to 1.
-        rgb: Whether the colours of an array are red, green, blue; else they
-            are blue, green, red, as in OpenCV.
+        source: A path; the bytes of a file, or a binary stream; a `PIL.Image`; or an array (H, W),
+            (H, W, 1), (H, W, 3) or (H, W, 4), with alpha last, of the type uint8, uint16, bool, or
+            float with values from 0 to 1.
+        rgb: Whether the channels of an array are RGB. Default: BGR, as in OpenCV.
 
     Returns:
         (H, W, 3), uint8, BGR, contiguous.
 
     Raises:
-        DatasetError: If a file is missing, no regular file, truncated, no
-            picture of a raster format, or too large: see `utils.images`.
-        TypeError, ValueError: For an array or object of another kind.
+        DatasetError: If a file is missing, not a regular file, truncated, not in a supported raster
+            format, or too large, see `MAX_PIXELS`, `MAX_SIDE` and `MAX_BYTES`.
+        TypeError, ValueError: If `source` has an unsupported type, or an array is invalid.
     """
     if isinstance(source, np.ndarray):
         return image_from_array(source, rgb)
@@ -249,7 +249,7 @@ def read_image(source, rgb: bool = False) -> np.ndarray:
 
 
 def _bytes(source) -> bytes:
-    """Of a file or stream."""
+    """Return the content of a file or stream."""
     if isinstance(source, (str, PathLike)):
         return read_image_bytes(Path(source).expanduser())
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -262,14 +262,14 @@ def _bytes(source) -> bytes:
     data = source.read()
     if not isinstance(data, bytes):
         raise TypeError(
-            f'{describe_source(source)} gives {type(data).__name__}: expected bytes; '
+            f'{describe_source(source)} returns {type(data).__name__}: expected bytes; '
             "open files with the mode 'rb'"
         )
     return data
 
 
 def describe_source(source) -> str:
-    """What to call an input in a message."""
+    """Return the name of an input for messages."""
     if isinstance(source, (str, PathLike)):
         return fspath(source)
     name = getattr(source, 'filename', None) or getattr(source, 'name', None)
@@ -281,41 +281,44 @@ def describe_source(source) -> str:
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Decode the bytes of a file.
+    """Decode the content of an image file.
 
     Args:
-        data: All of them.
-        name: Of the file, for messages.
+        data: The bytes of the file.
+        name: Name of the file for messages.
 
-    Returns, Raises:
-        See `read_image`.
+    Returns:
+        (H, W, 3), uint8, BGR, contiguous, see `read_image`.
+
+    Raises:
+        DatasetError: See `read_image`.
     """
     if not data:
         raise DatasetError(f'cannot read the image {name}: it is empty')
     try:
         with open_image(io.BytesIO(data)) as image:
             if _is_plain(image, data):
-                found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-                if found is not None:
-                    return found
+                decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                if decoded is not None:
+                    return decoded
             return _from_pil(image)
     except UnidentifiedImageError as error:
         raise NoImageError(describe_unknown(name, data[:64])) from error
-    except Exception as error:  # of any of Pillow's formats, and OpenCV's
+    except Exception as error:  # Pillow and OpenCV raise exceptions of any type
         raise DatasetError(
             f'cannot read the image {name}: {error or type(error).__name__}'
         ) from error
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether OpenCV reads this file as a viewer shows it, and whole."""
+    """Return whether OpenCV decodes this file completely and as image viewers show it."""
     if (
         image.mode not in _PLAIN_MODES
         or image.format not in _PLAIN_FORMATS
         or 'transparency' in image.info
     ):
         return False
-    if image.format in ('JPEG', 'MPO'):  # OpenCV takes half a file as well
+    if image.format in ('JPEG', 'MPO'):  # OpenCV also accepts truncated files
         return data.rfind(_END) > data.rfind(_SCAN)
     return image.getexif().get(_ORIENTATION, 1) == 1
 
@@ -330,8 +333,8 @@ def _from_pil(image: Image.Image) -> np.ndarray:
 
 
 def _to_unit(values: np.ndarray, mode: str) -> np.ndarray:
-    """Grey values of more than 8 bits as uint16, or floats from 0 to 1."""
-    if mode == 'F':  # as Pillow makes them of 8 bits, or as others do
+    """Convert grey values of more than 8 bits to uint16, or to floats from 0 to 1."""
+    if mode == 'F':  # values from 0 to 255 if Pillow converted them from 8 bits, or from 0 to 1
         return values / (255 if np.nanmax(values, initial=0) > 1 else 1)
     if values.dtype != np.uint16:
         values = values.clip(0, 2**16 - 1).astype(np.uint16)
@@ -339,16 +342,17 @@ def _to_unit(values: np.ndarray, mode: str) -> np.ndarray:
 
 
 def image_from_array(image: np.ndarray, rgb: bool = False) -> np.ndarray:
-    """An array of `read_image` as (H, W, 3), uint8, BGR.
+    """Convert an array to (H, W, 3), uint8, BGR.
 
     Args:
-        image, rgb: As there.
+        image: See `read_image`.
+        rgb: See `read_image`.
 
     Returns:
-        The array itself, if it is like that already.
+        The converted array, or `image` itself if it already has this format.
 
     Raises:
-        ValueError: For another shape, another type, or floats beyond 0 to 1.
+        ValueError: If the shape or type is unsupported, or floats are not from 0 to 1.
     """
     shape = image.shape
     if image.ndim == 2:
@@ -375,14 +379,14 @@ def image_from_array(image: np.ndarray, rgb: bool = False) -> np.ndarray:
 
 
 def _on_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Row by row, so that floats of a large image do not fill the memory."""
-    found = np.empty(colours.shape, np.uint8)
+    """Blend with white in strips, so that floats of a large image do not fill the memory."""
+    blended = np.empty(colours.shape, np.uint8)
     rows = max(1, _STRIP // colours.shape[1])
     for top in range(0, len(colours), rows):
-        part = slice(top, top + rows)
-        share = alpha[part].astype(np.float32) / 255
-        found[part] = np.rint(colours[part] * share + 255 * (1 - share))
-    return found
+        strip = slice(top, top + rows)
+        share = alpha[strip].astype(np.float32) / 255
+        blended[strip] = np.rint(colours[strip] * share + 255 * (1 - share))
+    return blended
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
@@ -394,29 +398,29 @@ def _to_bytes(image: np.ndarray) -> np.ndarray:
         return image.astype(np.uint8) * 255
     if not np.issubdtype(image.dtype, np.floating):
         raise ValueError(
-            f'an image is of {image.dtype}: expected uint8, uint16, bool, or '
-            'floats from 0 to 1; of 0 to 255, use image.astype(numpy.uint8)'
+            f'an image has the type {image.dtype}: expected uint8, uint16, bool, or '
+            'floats from 0 to 1; for values from 0 to 255, use image.astype(numpy.uint8)'
         )
     image = np.nan_to_num(image)
     low, high = float(image.min()), float(image.max())
     if low < 0 or high > 1:
         raise ValueError(
-            f'an image of floats has values from {low:g} to {high:g}: '
-            'expected 0 to 1; of 0 to 255, use image.astype(numpy.uint8)'
+            f'an image of floats has values from {low:g} to {high:g}: expected '
+            '0 to 1; for values from 0 to 255, use image.astype(numpy.uint8)'
         )
     return np.rint(image * 255).astype(np.uint8)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an image; the file is complete or not there.
+    """Write an image atomically.
 
     Args:
-        path: With the suffix of a format.
+        path: Path of the file, whose suffix determines the format.
         image: (H, W, 3), uint8, BGR.
 
     Raises:
-        OSError: If there is no space.
-        ValueError, cv2.error: If the format cannot hold such an image.
+        OSError: If the file cannot be written, for example because the disk is full.
+        ValueError, cv2.error: If the format does not support the image.
     """
     done, data = cv2.imencode(path.suffix, image)
     if not done:

@@ -1,4 +1,4 @@
-"""Drawing key points, skeletons and boxes on images."""
+"""Draw keypoints, skeletons and bounding boxes on images."""
 
 from collections.abc import Sequence
 
@@ -22,32 +22,32 @@ __all__ = [
     'to_bgr',
 ]
 
-POINT = (250, 250, 250)  # the inside of a key point
-FAINTEST = 0.25  # opacity of a key point at the threshold
+POINT = (250, 250, 250)  # BGR, the inside of a keypoint
+FAINTEST = 0.25  # opacity of a keypoint with a score at the threshold
 
 
 def opacity(scores: np.ndarray, threshold: float) -> np.ndarray:
-    """How opaque key points are.
+    """Return the opacity of keypoints.
 
-    A smooth step from the threshold, where the opacity is `FAINTEST`, to 0.6
-    of the way from there to a score of 1; 0 below the threshold.
+    The opacity is 0 below the threshold and `FAINTEST` at the threshold. It increases smoothly
+    to 1 at a score of `threshold + 0.6 * (1 - threshold)`.
 
     Args:
-        scores: Of any shape; NaN is below any threshold.
-        threshold: The lowest score that is shown.
+        scores: Keypoint scores of any shape. NaN counts as below the threshold.
+        threshold: The lowest score that is drawn.
 
     Returns:
-        0 to 1, of the same shape, float64.
+        Opacities from 0 to 1, float64, with the shape of `scores`.
     """
     scores = np.nan_to_num(np.asarray(scores, float), nan=-np.inf)
     shown = scores >= threshold
-    way = (np.where(shown, scores, threshold) - threshold) / max(0.6 * (1 - threshold), 1e-6)
-    way = np.clip(way, 0, 1)
-    return shown * (FAINTEST + (1 - FAINTEST) * way * way * (3 - 2 * way))
+    ratio = (np.where(shown, scores, threshold) - threshold) / max(0.6 * (1 - threshold), 1e-6)
+    ratio = np.clip(ratio, 0, 1)
+    return shown * (FAINTEST + (1 - FAINTEST) * ratio * ratio * (3 - 2 * ratio))
 
 
 def to_bgr(image: np.ndarray) -> np.ndarray:
-    """A copy to draw on.
+    """Return a copy of an image as BGR, to draw on.
 
     Args:
         image: (H, W, 3) BGR, (H, W, 4) BGRA, (H, W) or (H, W, 1) grey, uint8.
@@ -56,7 +56,7 @@ def to_bgr(image: np.ndarray) -> np.ndarray:
         (H, W, 3), uint8, BGR.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If the shape or type is unsupported.
     """
     image = np.asarray(image)
     channels = image.shape[2] if image.ndim == 3 else 1
@@ -67,7 +67,7 @@ def to_bgr(image: np.ndarray) -> np.ndarray:
         or not image.size
     ):
         raise ValueError(
-            f'cannot draw on an array of {image.dtype} of the shape '
+            f'cannot draw on an array of type {image.dtype} and shape '
             f'{image.shape}: expected uint8 and (H, W, 3) BGR, (H, W, 4) '
             'BGRA or (H, W) grey'
         )
@@ -86,27 +86,26 @@ def draw_pose(
     width: float = 1.0,
     extent: float = 0.0,
 ) -> None:
-    """Draw one person, in place.
+    """Draw the pose of one person, in place.
 
-    Lines are as wide as suits the person's size and the image's, with a dark
-    rim so that they stand out on any ground. Pixels away from the person are
-    not touched.
+    The line width depends on the sizes of the person and the image. Lines and points have a dark
+    rim, so that they are visible on any background. Only pixels near the person are changed.
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        keypoints: (K, 2), x and y in pixels; they may lie outside the image.
-        skeleton: K names and their limbs.
-        shown: K flags; a limb needs both its ends. Key points that are not
-            finite are not shown.
-        occluded: K flags; such points are drawn as rings.
-        opacities: K, 0 to 1; a limb has that of its fainter end. None: 1.
-        width: Factor on the width of lines and the size of points.
-        extent: The person's longer side in pixels, where it may be more than
-            that of the box around the key points.
+        keypoints: (K, 2), x and y in pixels; they may be outside the image.
+        skeleton: Names of the K keypoints, and the limbs.
+        shown: K flags. A limb is drawn if both its ends are shown. Keypoints that are not finite
+            are not drawn.
+        occluded: K flags. Occluded keypoints are drawn as rings.
+        opacities: K values from 0 to 1. A limb has the lower opacity of its two ends. Default: 1.
+        width: Factor for the width of lines and the size of points.
+        extent: Longer side of the person in pixels, if it may be larger than that of the bounding
+            box of the keypoints.
 
     Raises:
-        ValueError: If `keypoints` does not fit the skeleton, or the image is
-            of another kind.
+        ValueError: If `keypoints` does not match the skeleton, or the image has an unsupported
+            shape or type.
     """
     keypoints = np.asarray(keypoints, dtype=float)
     count = len(skeleton.names)
@@ -116,19 +115,19 @@ def draw_pose(
         )
     if (image.dtype, image.ndim, image.shape[-1]) != (np.uint8, 3, 3):
         raise ValueError(
-            f'cannot draw on an array of {image.dtype} of the shape '
+            f'cannot draw on an array of type {image.dtype} and shape '
             f'{image.shape}: expected uint8 and (H, W, 3), see to_bgr'
         )
     shown = np.asarray(shown, bool) & np.isfinite(keypoints).all(1)
     strengths = np.ones(count) if opacities is None else opacities
     strengths = np.where(shown, np.nan_to_num(strengths), 0)
     occluded = np.zeros(count, bool) if occluded is None else occluded
-    known = keypoints[strengths > 0]
-    if not len(known):
+    drawn = keypoints[strengths > 0]
+    if not len(drawn):
         return
-    extent = max(extent, np.ptp(known, axis=0).max())
+    extent = max(extent, np.ptp(drawn, axis=0).max())
     line = width * line_width(extent, image.shape)
-    layer = Layer(image, known, line)
+    layer = Layer(image, drawn, line)
     if layer.is_empty:
         return
     _paint(layer, keypoints, skeleton, strengths, occluded, line)
@@ -143,7 +142,7 @@ def _paint(
     occluded: Sequence[bool],
     line: float,
 ) -> None:
-    """Limbs and key points: the surer, the later; limbs before their ends."""
+    """Draw limbs and keypoints in order of increasing opacity, limbs before their ends."""
     parts = [(k,) for k in range(len(keypoints))] + list(skeleton.limbs)
     parts = [
         (
@@ -167,14 +166,14 @@ def _paint(
 
 
 def line_width(extent: float, shape: tuple[int, ...]) -> float:
-    """Width of limbs in pixels.
+    """Return the width of limbs in pixels.
 
     Args:
-        extent: Longer side of a person in pixels; 0: not known.
-        shape: Height and width of the image first.
+        extent: Longer side of the person in pixels; 0 if unknown.
+        shape: Shape of the image, height and width first.
 
     Returns:
-        A 55th of the person, within what suits the image.
+        1/55 of the person's extent, clipped to limits that depend on the image size.
     """
     diagonal = float(np.hypot(*shape[:2]))
     extent = extent or diagonal / 20
@@ -197,22 +196,22 @@ def draw_people(
     show_ids: bool = False,
     width: float = 1.0,
 ) -> None:
-    """Draw people, in place: boxes, then poses, large ones first, then ids.
+    """Draw persons, in place: first bounding boxes, then poses from large to small, then IDs.
 
     Args:
         image: (H, W, 3), uint8, BGR.
         keypoints: (n, K, 2), x and y in pixels.
-        scores: (n, K); they make the key points opaque, see `opacity`.
-        skeleton: K names and their limbs.
-        boxes: (n, 4), left, top, right, bottom in pixels; lines are as wide
-            as suits people of at least half their size.
-        ids: n numbers; they give the boxes their colours.
-        visible: (n, K), probabilities; key points below 0.5 are rings.
-        threshold: The lowest score of a key point that is shown.
+        scores: (n, K), which determine the opacity of the keypoints, see `opacity`.
+        skeleton: Names of the K keypoints, and the limbs.
+        boxes: (n, 4), left, top, right, bottom in pixels. The line width is that for persons of at
+            least half the size of their boxes.
+        ids: n numbers, which determine the colours of the boxes.
+        visible: (n, K), visibility probabilities. Keypoints below 0.5 are drawn as rings.
+        threshold: The lowest keypoint score that is drawn.
         show_boxes: Whether to draw the boxes.
-        show_ids: Whether to write the numbers, at the boxes if these are
-            drawn, or else at the key points.
-        width: Factor on the width of lines and the size of points.
+        show_ids: Whether to write the IDs, at the boxes if they are drawn, otherwise at the
+            keypoints.
+        width: Factor for the width of lines and the size of points.
     """
     strengths = opacity(scores, threshold)
     finite = np.isfinite(boxes).all(1, keepdims=True)
@@ -241,15 +240,16 @@ def draw_people(
 
 
 def _around(keypoints: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Boxes about what is shown of people, or NaN: (n, 4).
+    """Return the bounding boxes of the keypoints that are drawn, (n, 4); NaN if there are none.
 
-    A tenth larger on each side, for what is beyond the joints: of a head, a
-    hand, a foot.
+    Boxes are enlarged by a tenth on each side, since heads, hands and feet extend beyond the
+    keypoints.
     """
     boxes = np.full((len(keypoints), 4), np.nan)
     for person, points in enumerate(keypoints):
-        known = points[shown[person] & np.isfinite(points).all(1)]
-        if len(known):
-            margin = 0.1 * np.ptp(known, axis=0).max()
-            boxes[person] = [*known.min(0) - margin, *known.max(0) + margin]
+        drawn = points[shown[person] & np.isfinite(points).all(1)]
+        if len(drawn):
+            margin = 0.1 * np.ptp(drawn, axis=0).max()
+            boxes[person] = [*drawn.min(0) - margin, *drawn.max(0) + margin]
+
     return boxes

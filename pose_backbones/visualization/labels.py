@@ -1,4 +1,4 @@
-"""Boxes around people, and numbers at them."""
+"""Draw bounding boxes of persons, and write their IDs."""
 
 import colorsys
 from collections.abc import Sequence
@@ -9,30 +9,29 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .overlay import RIM
 
-_TURN = 0.618034  # of the colour circle, from one number to the next
-_LIGHT = 0.62  # least luminance of a number's colour
-_LEAST, _USUAL = 7, 11  # pixels of a font that can be, and is well, read
+_TURN = 0.618034  # hue difference between consecutive IDs, as a fraction of the colour circle
+_LIGHT = 0.62  # minimum luminance of the colours
+_LEAST, _USUAL = 7, 11  # minimum and comfortable font size in pixels
 
 
 def identity_colour(number: int) -> tuple[int, int, int]:
-    """A light colour (blue, green, red) that neighbours do not share."""
+    """Return a light colour (blue, green, red) that differs from those of nearby IDs."""
     colour = np.array(colorsys.hsv_to_rgb((0.14 + number * _TURN) % 1, 0.62, 1.0))
     light = colour @ (0.299, 0.587, 0.114)
-    if light < _LIGHT:  # towards white, so that dark text can be read on it
+    if light < _LIGHT:  # blend with white, so that dark text is readable on it
         colour += (1 - colour) * (_LIGHT - light) / (1 - light)
     red, green, blue = np.rint(255 * colour).astype(int).tolist()
     return blue, green, red
 
 
 def draw_box(image: np.ndarray, box: np.ndarray, number: int, width: float = 1.0) -> None:
-    """Draw a thin frame with a dark rim around it, in place.
+    """Draw a bounding box with a dark rim, in place.
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        box: Left, top, right, bottom in pixels; nothing is drawn of one that
-            is not finite.
-        number: Of the person, for the colour.
-        width: Factor on the frame's width.
+        box: Left, top, right, bottom in pixels. A box that is not finite is not drawn.
+        number: ID of the person, which determines the colour.
+        width: Factor for the line width.
     """
     if not np.isfinite(box).all():
         return
@@ -46,18 +45,17 @@ def draw_box(image: np.ndarray, box: np.ndarray, number: int, width: float = 1.0
 
 
 def draw_tags(image: np.ndarray, places: np.ndarray, numbers: Sequence[int]) -> None:
-    """Write numbers at people, in place.
+    """Write the IDs of persons next to their boxes, in place.
 
-    A number is as large as suits the image and the person. It stands above
-    the left top corner of the place, or in it, below it or beside it where
-    there is no room or another number is; always inside the image, and not
-    at all where the image is too small to read it.
+    The font size depends on the sizes of the image and the person. An ID is written above the top
+    left corner of its box, or if there is another ID or no space, at another corner inside or
+    outside the box. IDs are always inside the image. They are omitted if the image is too small for
+    a readable font.
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        places: (n, 4), left, top, right, bottom in pixels; people with NaN
-            get no number.
-        numbers: n of them.
+        places: (n, 4), left, top, right, bottom in pixels. Persons with NaN get no ID.
+        numbers: n IDs.
     """
     height, width = image.shape[:2]
     diagonal = float(np.hypot(height, width))
@@ -65,7 +63,7 @@ def draw_tags(image: np.ndarray, places: np.ndarray, numbers: Sequence[int]) -> 
     for place, number in zip(places, numbers):
         left, top, right, bottom = place
         if not (left < width and top < height and right >= 0 and bottom >= 0):
-            continue  # out of the image, or NaN
+            continue  # outside the image, or NaN
         size = max(diagonal / 65, _USUAL)
         size = min(size, max(0.13 * (bottom - top), 0.4 * size, _USUAL))
         tag = _fitting_tag(str(number), size, (height, width))
@@ -80,7 +78,7 @@ def draw_tags(image: np.ndarray, places: np.ndarray, numbers: Sequence[int]) -> 
 
 
 def _fitting_tag(text: str, size: float, image: tuple[int, int]) -> np.ndarray | None:
-    """A tag no larger than the image; None if it could not be read."""
+    """Return a tag that fits into the image; None if the font would be too small."""
     while size >= _LEAST:
         tag = _tag(text, round(size))
         if tag.shape[0] <= image[0] and tag.shape[1] <= image[1]:
@@ -91,9 +89,9 @@ def _fitting_tag(text: str, size: float, image: tuple[int, int]) -> np.ndarray |
 
 @lru_cache(maxsize=256)
 def _tag(text: str, size: int) -> np.ndarray:
-    """(h, w), uint8: how much of a tag's pixels is text."""
+    """Return the coverage of a tag's pixels by its text, (h, w), uint8."""
     font = ImageFont.load_default(size)
-    # As high for all numbers, so that tags in a row look alike.
+    # All digits determine the height, so that all tags have the same height.
     _, top, _, bottom = font.getbbox('0123456789', anchor='ls')
     wide, edge = font.getlength(text), max(round(0.3 * size), 2)
     tag = Image.new('L', (round(wide) + 2 * edge, bottom - top + 2 * edge))
@@ -104,10 +102,10 @@ def _tag(text: str, size: int) -> np.ndarray:
 def _corner(
     place: np.ndarray, size: tuple[int, int], image: tuple[int, int], taken: list[tuple[int, ...]]
 ) -> tuple[int, int]:
-    """The left top corner of a tag: the first place without another."""
+    """Return the top left corner of a tag: the first position that overlaps no other tag."""
     high, wide = size
     left, top, right, bottom = place
-    wished = [
+    candidates = [
         (left, top - high),
         (left, top),
         (right - wide, top - high),
@@ -116,7 +114,9 @@ def _corner(
         (right - wide, top),
     ]
     limit = np.array([image[1] - wide, image[0] - high])
-    corners = [tuple(np.clip(np.rint(corner), 0, limit).astype(int).tolist()) for corner in wished]
+    corners = [
+        tuple(np.clip(np.rint(corner), 0, limit).astype(int).tolist()) for corner in candidates
+    ]
     for x, y in corners:
         if not any(
             x < other[2] and other[0] < x + wide and y < other[3] and other[1] < y + high
@@ -133,7 +133,7 @@ def _frame(
     colour: tuple[int, int, int],
     opacity: float,
 ) -> None:
-    """Four bars inside a box, its last row and column included."""
+    """Draw four bars inside a box, including its last row and column."""
     left, top, right, bottom = box
     bars = [
         (left, top, right + 1, top + line),

@@ -1,29 +1,29 @@
-"""A transparent layer over the part of an image where one person is."""
+"""Draw anti-aliased, transparent lines and points on the part of an image around a person."""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-RIM = (20, 20, 20)  # around everything that is drawn
-_INSIDE = 0.62  # of the radius of a point, within its coloured edge
-_MOST = 3 << 22  # numbers in a layer that is drawn larger
-_SHIFT = 4  # OpenCV draws at 1/16 pixel
+RIM = (20, 20, 20)  # BGR of the rims of lines and points
+_INSIDE = 0.62  # radius of the inside of a point, as a fraction of its radius
+_MOST = 3 << 22  # maximum number of values in a layer that is drawn enlarged
+_SHIFT = 4  # fractional bits of OpenCV's coordinates: 1/16 pixel
 
 Colour = tuple[int, int, int]
 
 
 class Layer:
-    """Lines and points with dark rims, anti-aliased, laid over an image.
+    """Transparent layer of anti-aliased lines and points with dark rims.
 
-    Later parts take the place of earlier ones, they do not shine through one
-    another. Thin lines are drawn larger and reduced, so that widths need not
-    be whole pixels.
+    Lines and points replace earlier ones where they overlap; they are not blended with each other.
+    Thin lines are drawn enlarged and then reduced, so that their width can be a fraction of a
+    pixel.
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        points: (n, 2), x and y in pixels of what will be drawn, n > 0.
-        width: Of the widest line, in pixels; sets that of the rims.
+        points: (n, 2), x and y in pixels of all points that will be drawn, n > 0.
+        width: Width of the widest line in pixels, which determines the width of the rims.
     """
 
     def __init__(self, image: np.ndarray, points: np.ndarray, width: float) -> None:
@@ -44,13 +44,13 @@ class Layer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether all of it is out of the image."""
+        """Whether the layer is completely outside the image."""
         return not self._alpha.size
 
     def line(
         self, start: np.ndarray, end: np.ndarray, width: float, colour: Colour, opacity: float
     ) -> None:
-        """A line between two points, `width` pixels wide without rims."""
+        """Draw a line between two points, `width` pixels wide without rims."""
         rim = self._rim_of(width)
         ends = self._clip(start, end)
         if ends is None:
@@ -72,7 +72,7 @@ class Layer:
         opacity: float,
         inside: Colour | None = None,
     ) -> None:
-        """A disc; with a colour `inside`, one with a coloured edge."""
+        """Draw a disc, or, with a colour `inside`, a disc with a coloured edge."""
         self._disc(self._alpha, centre, radius + self._rim_of(radius), _grey(opacity))
         self._disc(self._colour, centre, radius + self._rim_of(radius), RIM)
         self._disc(self._colour, centre, radius, colour)
@@ -80,13 +80,13 @@ class Layer:
             self._disc(self._colour, centre, _INSIDE * radius, inside)
 
     def ring(self, centre: np.ndarray, radius: float, colour: Colour, opacity: float) -> None:
-        """A ring that shows the image in its middle."""
+        """Draw a ring with a transparent centre."""
         rim = self._rim_of(radius)
         self.dot(centre, radius, colour, opacity, RIM)
         self._disc(self._alpha, centre, _INSIDE * radius - rim / 2, 0)
 
     def blend(self) -> None:
-        """Lay what was drawn over the image."""
+        """Blend the layer with the image, in place."""
         alpha, colour = self._alpha, self._colour
         if self._scale > 1:
             size = self._region.shape[1::-1]
@@ -102,7 +102,7 @@ class Layer:
         return min(self._rim, 0.3 * width)
 
     def _at(self, point: Sequence[float]) -> tuple[int, int]:
-        """Pixels of the image → OpenCV's fixed-point ones of the layer."""
+        """Convert image coordinates to OpenCV's fixed-point coordinates in the layer."""
         x, y = (
             round(((float(place) - low + 0.5) * self._scale - 0.5) * (1 << _SHIFT))
             for place, low in zip(point, self._low)
@@ -115,12 +115,12 @@ class Layer:
         if not all(
             low <= place <= high for low, place, high in zip(self._near[0], centre, self._near[1])
         ):
-            return  # also since far places are beyond OpenCV's numbers
+            return  # distant coordinates would also overflow OpenCV's integers
         radius = round(radius * self._scale * (1 << _SHIFT))
         cv2.circle(plane, self._at(centre), max(radius, 0), value, -1, cv2.LINE_AA, _SHIFT)
 
     def _clip(self, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """The piece of a line that is in the region or near it."""
+        """Return the part of a line that is in or near the region; None if there is none."""
         low, high = self._near
         way = end - start
         first, last = 0.0, 1.0
@@ -135,7 +135,7 @@ class Layer:
             first, last = max(first, near), min(last, far)
         if first > last:
             return None
-        # Within bounds also where way is so long that digits are lost.
+        # Clip once more, since digits are lost if the line is very long.
         return (np.clip(start + first * way, low, high), np.clip(start + last * way, low, high))
 
 

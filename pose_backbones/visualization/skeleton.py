@@ -1,4 +1,4 @@
-"""Key points, the limbs between them, and how they look."""
+"""Skeletons: keypoint names, limbs, and their colours and sizes."""
 
 import re
 from dataclasses import dataclass
@@ -7,20 +7,19 @@ from functools import cached_property
 from ..errors import DatasetError
 from ..structures.symmetry import SIDE_COLOURS, find_sides, limb_side
 
-# Colours as (blue, green, red): the object's left, right, and the middle.
+# Colours (blue, green, red) of the person's left side, right side, and middle.
 LEFT, RIGHT, MIDDLE = (SIDE_COLOURS[side][::-1] for side in ('left', 'right', 'middle'))
-FINE = 0.3  # how wide lines of hands are, of those of a body
-_LESS = 0.6  # size of a foot's key points, and of a head's beside a face's
-_MANY = 20  # key points with names of a face or of fingers
+FINE = 0.3  # size of hand and face keypoints, relative to those of a body
+_LESS = 0.6  # relative size of foot keypoints, and of head keypoints if there are face keypoints
+_MANY = 20  # minimum number of face and finger keypoints of a whole-body skeleton
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Key points and the limbs between them.
+    """Keypoint names and the limbs between the keypoints.
 
     Args:
-        names: One a key point; those of a side (`left_…`, `R_…`) get its
-            colour.
+        names: Names of the keypoints. Names with a side (`left_…`, `R_…`) determine the colour.
         limbs: Pairs of indices into `names`.
     """
 
@@ -29,16 +28,16 @@ class Skeleton:
 
     @classmethod
     def from_coco(cls, category: dict) -> 'Skeleton':
-        """From a category of a COCO annotation file, which counts from 1.
+        """Create a skeleton from a category of a COCO annotation file, whose indices start at 1.
 
         Args:
-            category: With `keypoints` and, if there are limbs, `skeleton`.
+            category: Category with `keypoints` and optionally `skeleton`.
 
         Returns:
             The skeleton.
 
         Raises:
-            DatasetError: If a limb is of a key point that is not there.
+            DatasetError: If a limb has an invalid keypoint index.
         """
         names = tuple(category['keypoints'])
         limbs = tuple((a - 1, b - 1) for a, b in category.get('skeleton') or ())
@@ -47,14 +46,14 @@ class Skeleton:
                 raise DatasetError(
                     f'the skeleton of {category.get("name")!r} has the limb '
                     f'{[point + 1 for point in limb]}, but there are '
-                    f'{len(names)} key points: give a description of the '
-                    'data set with --metainfo'
+                    f'{len(names)} keypoints: provide the metainfo of the dataset '
+                    'with --metainfo'
                 )
         return cls(names, limbs)
 
     @classmethod
     def from_metainfo(cls, metainfo: dict) -> 'Skeleton':
-        """From MMPose's description of a data set, parsed."""
+        """Create a skeleton from the parsed metainfo of an MMPose dataset."""
         names = metainfo['keypoint_id2name']
         return cls(
             tuple(names[k] for k in range(len(names))),
@@ -63,15 +62,15 @@ class Skeleton:
 
     @cached_property
     def sides(self) -> tuple[str, ...]:
-        """Of each key point: `'left'`, `'right'` or `'middle'`."""
+        """Side of each keypoint: `'left'`, `'right'` or `'middle'`."""
         return find_sides(self.names)
 
     @cached_property
     def sizes(self) -> tuple[float, ...]:
-        """Of each key point's drawing: 1 for the joints of a body.
+        """Relative drawing size of each keypoint: 1 for the joints of a body.
 
-        The dense points of faces and hands beside a body are small, those
-        of feet smaller than others, and large sets shrink with their number.
+        The dense keypoints of faces and hands in whole-body skeletons are drawn small, and those of
+        feet smaller than others. Sizes decrease with the number of keypoints.
         """
         fine = [re.search('face|hand_root|thumb|finger', name.lower()) for name in self.names]
         less = 'toe|heel|nose|eye|ear'
@@ -84,6 +83,6 @@ class Skeleton:
         )
 
     def colour(self, *points: int) -> tuple[int, int, int]:
-        """Of a key point, or of a limb between two."""
+        """Return the colour (blue, green, red) of a keypoint, or of a limb between two."""
         side = limb_side(*(self.sides[point] for point in points))
         return SIDE_COLOURS[side][::-1]

@@ -1,4 +1,4 @@
-"""Names of HRCoMer's checkpoints, and of what its training starts from."""
+"""Tests of the parameter names of HRCoMer and of its pretrained weights."""
 
 import pytest
 import torch
@@ -18,14 +18,14 @@ from tests.helpers import golden_values
 
 @pytest.fixture(scope='module')
 def shapes() -> dict[str, torch.Tensor]:
-    """The original's weights of the base model, without values."""
+    """Return the weights of the original base model, without values."""
     record = golden_values.load('hrcomer_base_coco')
     return {name: torch.empty(shape, device='meta') for name, shape in record['state']}
 
 
 @pytest.fixture(scope='module')
 def today() -> dict[str, torch.Size]:
-    """Names and shapes of today's base model."""
+    """Return names and shapes of the current base model."""
     with torch.device('meta'):
         parts = dict(backbone=HRCoMer('base'), head=HRCoMerHead())
     return {
@@ -49,7 +49,7 @@ def test_current_names_are_unchanged(shapes):
 
 
 def test_whole_checkpoint_is_converted_with_a_record(shapes, today):
-    """As tools/convert_checkpoint.py does it."""
+    """The conversion is that of tools/convert_checkpoint.py."""
     constant = 'refine_head.filter_block.0.regular_matrix'
     done = inspect_state_dict({'model': {**shapes, constant: torch.empty(3, 9, device='meta')}})
     assert {name: value.shape for name, value in done.weights.items()} == today

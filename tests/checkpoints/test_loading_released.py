@@ -1,4 +1,4 @@
-"""Released files load as they are, whoever loads them."""
+"""Tests that released files load directly with every loader."""
 
 import copy
 
@@ -44,7 +44,7 @@ train_dataloader = dict(dataset=dict(type='CocoDataset'))
 
 @pytest.fixture
 def config(tmp_path):
-    """A config file of a tiny ConvNeXt V2 with a head."""
+    """Return the config file of a tiny ConvNeXt V2 with a head."""
     path = tmp_path / 'estimator.py'
     path.write_text(ESTIMATOR)
     return path
@@ -52,7 +52,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def estimator(config):
-    """Its model, with random weights."""
+    """Return the model of the config, with random weights."""
     from mmengine.config import Config
     from mmpose.registry import MODELS
     from mmpose.utils import register_all_modules
@@ -63,7 +63,7 @@ def estimator(config):
 
 
 def pose_release(convs=1):
-    """What a pose release of MMPose 0.x holds: the four maps' norms, too."""
+    """Return the content of a pose release of MMPose 0.x, which has the norms of all four maps."""
     weights = convnext_backbone('mmpretrain', v2=True)
     for stage, width in enumerate(DIMS):
         weights[f'norm{stage}.weight'] = torch.full((width,), 1.5)
@@ -128,7 +128,7 @@ def test_copied_model_converts_names():
 
 
 def test_another_kind_of_head_raises(estimator):
-    """The host's own hook gives up with a bare assertion."""
+    """MMPose's hook raises an `AssertionError` without a message."""
     estimator.head.conv_layers = torch.nn.Identity()
     with pytest.raises(
         CheckpointError,
@@ -251,7 +251,7 @@ def test_backbone_weights_do_not_load_as_pose_model(estimator):
 
 
 def test_swin_loads_the_original_release(tmp_path):
-    """MMPose's class loads nothing of it."""
+    """MMPose's class loads no weight of it."""
     _, weights = original_swin()
     path = save(tmp_path / 'swin.pth', weights, 'model')
     settings = dict(
@@ -284,7 +284,7 @@ def test_swin_loads_the_original_release(tmp_path):
 
 
 def test_norms_of_unused_maps_may_be_missing(estimator):
-    """As mmpretrain's ConvNeXt of one map writes them."""
+    """Such files are saved by mmpretrain's ConvNeXt with one output map."""
     weights = {
         name: value + 1
         for name, value in estimator.state_dict().items()
@@ -314,7 +314,7 @@ def test_norms_of_unused_maps_may_be_missing(estimator):
     ],
 )
 def test_mmengine_loader_raises_for_another_depth(tmp_path, build, other):
-    """MMEngine would fill in what fits and leave the rest random."""
+    """MMEngine would load the matching weights and keep random values for the others."""
     from mmengine.runner import load_checkpoint
 
     one, two = build(1), build(2)
@@ -324,7 +324,7 @@ def test_mmengine_loader_raises_for_another_depth(tmp_path, build, other):
         load_checkpoint(two, str(tmp_path / 'one.pth'), strict=False)
     with pytest.raises(CheckpointError, match=f'unknown to the model: .*{other}'):
         load_checkpoint(one, str(tmp_path / 'two.pth'), strict=False)
-    # When a part is what is meant, it is said so.
+    # Loading a part must be requested explicitly.
     load_weights(two, one.state_dict(), 'one.pth', strict=False)
     for name, value in one.state_dict().items():
         assert torch.equal(two.state_dict()[name], value)

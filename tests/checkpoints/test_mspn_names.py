@@ -1,4 +1,4 @@
-"""MSPN's weights: of the original, of MMPose, of ImageNet; and back."""
+"""Tests of the parameter names of MSPN: of the original, of MMPose and of ImageNet."""
 
 import re
 
@@ -27,7 +27,7 @@ def _host():
 
 
 def ours(stages=2, **kwargs) -> dict:
-    """A config of our estimator."""
+    """Return a config of `MSPNEstimator`."""
     return dict(
         type='pose_backbones.MSPNEstimator',
         backbone=dict(type='pose_backbones.MSPN', stages=stages, **SIZE, **kwargs),
@@ -38,7 +38,7 @@ def ours(stages=2, **kwargs) -> dict:
 
 
 def hosts(stages=2) -> dict:
-    """The same of MMPose."""
+    """Return the same config for MMPose's classes."""
     return dict(
         type='TopdownPoseEstimator',
         backbone=dict(type='MSPN', num_stages=stages, num_blocks=list(BLOCKS), unit_channels=WIDTH),
@@ -54,7 +54,7 @@ def hosts(stages=2) -> dict:
 
 
 def build(config: dict, seed: int = 0):
-    """A model whose every weight counts."""
+    """Return a model in which every weight affects the output."""
     torch.manual_seed(seed)
     model = MODELS.build(config).eval()
     for name, value in model.state_dict().items():
@@ -66,7 +66,7 @@ def build(config: dict, seed: int = 0):
 
 
 def units_of(model) -> list[torch.Tensor]:
-    """Heat maps of every unit."""
+    """Return the heatmaps of every unit."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         feats = model.extract_feat(torch.randn(1, 3, 64, 48, generator=generator))
@@ -81,13 +81,13 @@ def assert_same(found, expected) -> None:
 
 
 def original() -> tuple[list[torch.Tensor], dict]:
-    """Heat maps of a model, and its weights in the original's names."""
+    """Return the heatmaps of a model, and its weights in the names of the original."""
     model = build(ours())
     return units_of(model), to_original(model.state_dict())
 
 
 def test_original_names_match_golden_file():
-    """Every one, with its shape, there and back."""
+    """All names and shapes are converted in both directions."""
     record = golden_values.load('mspn_2stg_256x192')
     names = {name: tuple(shape) for name, shape in record['state']}
     config = ours()
@@ -157,7 +157,7 @@ def test_init_model_loads_every_release(naming, tmp_path):
 
 
 def test_mmpose_weights_round_trip():
-    """Biases of the original are taken off running means."""
+    """Biases of the original are subtracted from running means."""
     source = build(hosts())
     model = build(ours(), seed=1)
     model.load_state_dict(source.state_dict(), strict=True)
@@ -196,7 +196,7 @@ def test_converted_release_of_mmpose():
 
 
 def resnet(naming: str) -> dict[str, torch.Tensor]:
-    """A ResNet of one block a layer, with a classifier."""
+    """Return the weights of a ResNet with one block per layer and a classifier."""
     from torchvision.models.resnet import Bottleneck, ResNet
 
     torch.manual_seed(4)

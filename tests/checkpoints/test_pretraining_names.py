@@ -1,4 +1,4 @@
-"""Releases of ConvNeXt V2's self-supervised pretraining."""
+"""Tests of the releases of the self-supervised pretraining of ConvNeXt V2."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ CONVNEXT = dict(embed_dims=DIMS, depths=DEPTHS, use_grn=True)
 
 
 def expected():
-    """Today's names and values, by way of the classifier's release."""
+    """Return current names and values, converted from the release of the classifier."""
     done = convert_state_dict(convnext_backbone('original', v2=True))
     return {name: value for name, value in done.items() if not name.startswith('backbone.norm')}
 

@@ -1,4 +1,4 @@
-"""Every known naming becomes today's: names, values, what is left out."""
+"""Tests of the conversion of all supported releases: names, values and removed weights."""
 
 import pytest
 import torch
@@ -25,13 +25,13 @@ CONVNEXT = dict(embed_dims=DIMS, depths=DEPTHS, use_grn=False)
 
 
 def backbone_part(weights):
-    """The backbone's weights, without prefix; there must be no others."""
+    """Return the weights of the backbone, without prefix; assert that there are no others."""
     assert all(name.startswith('backbone.') for name in weights)
     return {name[len('backbone.') :]: weights[name] for name in weights}
 
 
 def assert_same_values(converted, original):
-    """Each tensor of one is one of the other: none lost, none twice."""
+    """Assert that both have the same tensors, without loss and without duplicates."""
 
     def contents(weights):
         return sorted((value.numel(), *value.flatten()[:64].tolist()) for value in weights.values())
@@ -65,7 +65,7 @@ def test_every_name_of_golden_files_is_converted(case, build):
 
 
 def test_converted_weights_give_original_outputs():
-    """The original's outputs, from a converted file."""
+    """The outputs of a converted file are those of the original."""
     record = golden_values.load('convnext_v2_atto')
     weights = convert_state_dict(golden_values.weights(record))
     net = ConvNeXt('v2-atto').eval()
@@ -186,7 +186,7 @@ def test_classifier_of_mmpretrain():
 
 @pytest.mark.parametrize('timm', [False, True])
 def test_releases_of_swin(timm):
-    """Merging sorts channels in another way here; the outputs are equal."""
+    """Merging orders channels differently in MMPose; the outputs are equal."""
     from mmpose.models.backbones import SwinTransformer
 
     net, weights = original_swin()
@@ -219,7 +219,7 @@ def test_releases_of_swin(timm):
 
 @pytest.mark.parametrize('convs', [0, 1, 2])
 def test_heads_of_mmpose_0x(convs):
-    """The last convolution is the final layer, whatever its number."""
+    """The last convolution becomes the final layer, for any number of convolutions."""
     head = old_head(32, convs)
     done = inspect_state_dict(
         {'state_dict': {**with_prefix('backbone', convnext_backbone('mmpretrain')), **head}}
@@ -236,7 +236,7 @@ def test_heads_of_mmpose_0x(convs):
 
 
 def every_release():
-    """Name → what a file of it holds."""
+    """Return the content of a file for each release."""
     moganet = MogaNet(MOGANET).state_dict()
     yield 'moganet', moganet
     yield 'moganet 0.x', {**with_prefix('backbone', moganet), **old_head(32, 1)}
@@ -261,7 +261,7 @@ def test_converting_twice_changes_nothing(name):
 
 
 def test_lightning_prefix_is_removed():
-    """PyTorch Lightning's `model.`, which timm's wrapper has, too."""
+    """The prefix is `model.`, which is also the prefix of `TimmBackbone`."""
     weights = uniformer_imagenet(token_labels=True)
     done = inspect_state_dict({'state_dict': with_prefix('model', weights), 'epoch': 3})
     plain = inspect_state_dict(weights)

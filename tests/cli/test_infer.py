@@ -180,7 +180,8 @@ def test_a_full_disk(photographs, model, tmp_path, monkeypatch):
     try:
         with pytest.raises(
             WorkDirError,
-            match=f'cannot write to {out}: File too large.*make room, and go on with --resume',
+            match=f'cannot write to {out}: File too large.*free up disk space, '
+            'and continue with --resume',
         ):
             infer.main([*options, '--out', str(out)])
     finally:
@@ -230,7 +231,7 @@ def test_a_run_that_was_stopped_goes_on(server, many, model, tmp_path, number):
     assert 20 <= journal.count(b'\n') < 200
     if number == signal.SIGINT:
         assert status == 130, output
-        assert 'stopped; go on with --resume' in output
+        assert 'stopped; continue with --resume' in output
         assert len(read(out)) == journal.count(b'\n') - 1
         assert whole(out)
     else:
@@ -351,17 +352,17 @@ def test_a_broken_video_among_pictures(model, tmp_path):
 @pytest.mark.parametrize(
     ('more', 'error', 'message'),
     [
-        (['--smooth'], ConfigError, '--smooth needs --track'),
+        (['--smooth'], ConfigError, '--smooth requires --track'),
         (['--batch-size', '0'], ConfigError, '--batch-size 0: expected at least'),
         (['--save-every', '-1'], ConfigError, '--save-every -1: expected'),
         (['--boxes', 'nowhere.json'], ConfigError, 'nowhere.json: there is no'),
-        (['--detector-weights', 'w.pth'], ConfigError, 'needs --detector'),
+        (['--detector-weights', 'w.pth'], ConfigError, 'requires --detector'),
         (['--detector', 'rtmdet-n'], ConfigError, "unknown detector 'rtmdet-n'"),
         (['--device', 'tpu9'], ConfigError, "device is 'tpu9'"),
         (['--min-score', 'nan'], ConfigError, 'min_score is nan'),
         (['--weights', 'nowhere.pth'], CheckpointError, 'checkpoint not found'),
         (['--model', 'moganet-z'], ConfigError, "unknown model 'moganet-z'"),
-        (['nowhere.png'], DatasetError, 'no such file or folder: .*nowhere.png'),
+        (['nowhere.png'], DatasetError, 'no such file or directory: .*nowhere.png'),
         (['--resume'], WorkDirError, '--resume: there is no .*journal.jsonl to'),
     ],
 )
@@ -387,6 +388,6 @@ def test_nothing_of_the_users_is_overwritten(photographs, model, tmp_path):
     with pytest.raises(WorkDirError, match='with half false, and now it is true'):
         infer.main([*options, str(out), '--resume', '--half'])
     (folder / '20.png').write_bytes((folder / '10.png').read_bytes())
-    with pytest.raises(WorkDirError, match='is of a run with inputs'):
+    with pytest.raises(WorkDirError, match='is from a run with inputs'):
         infer.main([*options, str(out), '--resume'])
     assert (out / 'journal.jsonl').read_bytes() == before

@@ -1,4 +1,4 @@
-"""Image files as no camera writes them."""
+"""Write damaged, oversized and special image files."""
 
 import os
 import struct
@@ -14,11 +14,11 @@ EPS = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(%pipe%touch RAN) (w)
 
 
 def png(width: int, height: int, rows: int | None = None) -> bytes:
-    """A PNG file of grey bits that says it has this size.
+    """Return a black 1-bit PNG file whose header contains the given size.
 
     Args:
-        width, height: In pixels.
-        rows: How many are there; None: all.
+        width, height: Size in pixels.
+        rows: Number of rows in the file. Default: all.
     """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -39,23 +39,26 @@ def png(width: int, height: int, rows: int | None = None) -> bytes:
 
 
 def write_hostile(folder: Path) -> dict[str, str]:
-    """Fill a folder.
+    """Write hostile files to a directory.
 
     Args:
-        folder: An empty one.
+        folder: An empty directory.
 
     Returns:
-        Name → what a message says of the file.
+        File name → pattern of the error message.
     """
     files = {
-        'wide.png': (png(65500, 40), '65500 x 40 pixels, and OpenCV takes at most 32,766 a side'),
+        'wide.png': (
+            png(65500, 40),
+            '65500 x 40 pixels, and OpenCV supports at most 32,766 per side',
+        ),
         'high.png': (png(40, 65500), '40 x 65500 pixels'),
         'bomb.png': (png(20000, 20000), 'decompression bomb|pixels'),
         'lie.png': (png(2**31 - 1, 2**31 - 1, 1), 'pixels|cannot read'),
         'lie2.png': (png(2**20, 2**20, 1), 'decompression bomb'),
         'cut.jpg': (cv2.imencode('.jpg', picture(0))[1].tobytes()[:400], '[Tt]runcated'),
         'empty.jpg': (b'', 'it is empty|no picture'),
-        'text.jpg': (b'hello', 'no picture of a format that Pillow knows'),
+        'text.jpg': (b'hello', 'not a format that Pillow supports'),
         'eps.jpg': (EPS, 'no image of a raster format, but PostScript'),
         'eps.eps.png': (b'\xc5\xd0\xd3\xc6' + bytes(30) + EPS, 'but PostScript'),
         'svg.jpg': (b'\n<svg xmlns="http://www.w3.org/2000/svg"/>', 'but SVG'),
@@ -86,5 +89,5 @@ def write_hostile(folder: Path) -> dict[str, str]:
 
 
 def large(height: int, width: int) -> np.ndarray:
-    """An image that shows something."""
+    """Return an image with some content."""
     return np.resize(picture(1), (height, width, 3))

@@ -76,7 +76,7 @@ def test_boxes_without_a_pixel_are_left_out_and_logged(box, notes):
     (found,) = boxes_of([box, [1, 2, 3, 4, 0.5]], IMAGE)
     assert found == ([[1, 2, 3, 4]], [0.5])
     (message,) = notes.messages
-    assert f'array 1: the box {box[0]:g}, {box[1]:g}, ' in message.replace(
+    assert f'array 1: skipped the box {box[0]:g}, {box[1]:g}, ' in message.replace(
         'inf, ', '1e+300, ' if box[0] == 1e300 else 'inf, '
     )
     assert '80 x 60 pixels' in message
@@ -101,7 +101,7 @@ def test_a_mapping(tmp_path):
     with pytest.raises(
         DatasetError,
         match='boxes has boxes of 1 images, but '
-        r'of none of the 4 given.*did you mean b\.jpg',
+        r'of none of the 4 inputs.*did you mean b\.jpg',
     ):
         boxes_of({'b.jpg': []}, paths)
 
@@ -123,7 +123,7 @@ def test_sequences_go_with_all_images_read_or_not(tmp_path):
             [[[1, 2, 3, 4]]],
             [IMAGE] * 2,
             ValueError,
-            'boxes has 1 entries for 2 images: expected as many',
+            'boxes has 1 entries for 2 images: expected one for each',
         ),
         (
             np.zeros((3, 4)),
@@ -143,7 +143,7 @@ def test_sequences_go_with_all_images_read_or_not(tmp_path):
             iter([[]]),
             [IMAGE] * 2,
             ValueError,
-            'no boxes for array 2: expected an entry for each image, found 1',
+            'no boxes for array 2: expected an entry for each image, got 1',
         ),
         (3, IMAGE, TypeError, "boxes is a int: expected 'whole-image', a COCO"),
         ('nowhere.json', IMAGE, DatasetError, 'the boxes nowhere.json: there is no such file'),
@@ -253,7 +253,7 @@ def test_annotations_without_crowds(files, notes):
     )
     assert found_in(paths, file) == [(7, [1]), (5, [3]), (None, [])]
     (message,) = notes.messages
-    assert f'no boxes of 1 of the 3 images, such as {paths[2]}' in message
+    assert f'no boxes for 1 of the 3 images, such as {paths[2]}' in message
 
 
 def test_names_with_folders(files):
@@ -289,7 +289,7 @@ def test_a_file_of_other_images(files):
     with pytest.raises(
         DatasetError,
         match=r'boxes\.json has boxes of 1 '
-        r'images, but of none of the 1 given, such as '
+        r'images, but of none of the 1 inputs, such as '
         r'.*cat1\.png; did you mean cat_1\.png',
     ):
         find_box_source(file, Inputs(paths))
@@ -298,9 +298,9 @@ def test_a_file_of_other_images(files):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('{"a": 1}', 'holds no boxes: expected a list of detections, .*, or images and annot'),
-        ('{"annotations": []}', 'holds no boxes: expected'),
-        ('"text"', 'holds no boxes: expected'),
+        ('{"a": 1}', 'contains no boxes: expected a list of detections, .*, or images and annot'),
+        ('{"annotations": []}', 'contains no boxes: expected'),
+        ('"text"', 'contains no boxes: expected'),
         ('[1]', 'holds no boxes: expected'),
         ('{"images": [1], "annotations": []}', 'images has the entry 1: expected an object'),
         ('{"images": 1, "annotations": []}', 'has no images: expected a list'),

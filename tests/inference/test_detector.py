@@ -89,14 +89,14 @@ def test_weights_have_to_fit(small, tmp_path):
     assert detect.person == 0  # COCO's classes, where there are none
     name = next(iter(weights))
     for change, message in (
-        (lambda w: w.pop(name), f'1 names do not match, such as {name}'),
+        (lambda w: w.pop(name), f'1 missing or unexpected keys, such as {name}'),
         (lambda w: w.update(extra=torch.zeros(1)), 'such as extra'),
         (lambda w: w.update({name: torch.zeros(1)}), 'size mismatch'),
     ):
         changed = copy.copy(weights)
         change(changed)
         torch.save(changed, tmp_path / 'changed.pth')
-        with pytest.raises(CheckpointError, match=f'is not of this detector: .*{message}'):
+        with pytest.raises(CheckpointError, match=f'does not fit this detector: .*{message}'):
             load_detector(small[0], str(tmp_path / 'changed.pth'))
 
 
@@ -104,7 +104,8 @@ def test_a_detector_without_people(small):
     detect = load_detector(*small)
     detect.model.dataset_meta = dict(classes=('cat', 'dog'))
     with pytest.raises(
-        ConfigError, match="the detector knows cat, dog: expected one with the class 'person'"
+        ConfigError,
+        match="the detector has the classes cat, dog: expected one with the class 'person'",
     ):
         PersonDetector(detect.model)
 
@@ -141,7 +142,7 @@ def test_without_a_network(monkeypatch, tmp_path):
     with pytest.raises(
         CheckpointError,
         match='weights of the detector '
-        'rtmdet-m cannot be had: https://.*rtmdet_m.*no '
+        'rtmdet-m cannot be downloaded: https://.*rtmdet_m.*no '
         'network.*--detector-weights FILE',
     ):
         load_detector('rtmdet-m')

@@ -196,7 +196,7 @@ def test_batches_of_a_cpu_are_of_so_many_pixels(size, count):
 
 def test_large_pictures_do_not_wait_for_a_full_batch(monkeypatch):
     taken = []
-    monkeypatch.setattr(results, '_HELD', 3 * picture(0).nbytes)
+    monkeypatch.setattr(results, '_MAX_HELD', 3 * picture(0).nbytes)
     pose = PoseInferencer(estimator(), batch_size=32)
     found = pose(taken.append(n) or picture(n) for n in itertools.count())
     next(found)
@@ -261,7 +261,7 @@ def test_strict_stops_there_and_loses_nothing():
         [picture(0), picture(1), b'no picture', picture(2)], strict=True
     )
     assert [next(found).index, next(found).index] == [0, 1]
-    with pytest.raises(DatasetError, match='no picture of a format'):
+    with pytest.raises(DatasetError, match='not a format that Pillow supports'):
         next(found)
     assert list(found) == []
 
@@ -286,7 +286,7 @@ def test_an_error_of_the_users_comes_in_its_place(fault):
     assert [next(found).index for _ in range(3)] == [0, 1, 2]
     with pytest.raises(
         ValueError if fault == 'boxes' else ZeroDivisionError,
-        match='found 3' if fault == 'boxes' else 'third',
+        match='got 3' if fault == 'boxes' else 'third',
     ):
         next(found)
 
@@ -410,9 +410,9 @@ def test_wrong_arguments_of_the_inferencer(arguments, error, message):
 
 
 def test_weights_for_a_model_that_is_built(tmp_path):
-    with pytest.raises(TypeError, match='but the model is built already'):
+    with pytest.raises(TypeError, match='but the model is already built'):
         PoseInferencer(estimator(), write_checkpoint(tmp_path))
-    with pytest.raises(ConfigError, match='is a folder: expected a config'):
+    with pytest.raises(ConfigError, match='is a directory: expected a config'):
         PoseInferencer(str(tmp_path))
     with pytest.raises(CheckpointError, match='not a checkpoint of this'):
         PoseInferencer(write_config(tmp_path, BOTTOM_UP), write_checkpoint(tmp_path))
@@ -438,7 +438,7 @@ def test_wrong_arguments_of_a_call(options, message):
 def test_a_bottom_up_model_takes_no_boxes(options):
     pose = PoseInferencer(estimator(BOTTOM_UP))
     with pytest.raises(
-        ConfigError, match='HRCoMerEstimator finds people by itself: expected boxes=None'
+        ConfigError, match='HRCoMerEstimator is a bottom-up model: expected boxes=None'
     ):
         pose(picture(0), **options)
     with pytest.raises(ConfigError, match='expected detector=None'):

@@ -121,7 +121,7 @@ def test_of_a_generator_no_more_is_taken_than_needed(tmp_path):
     assert [item.index for item in mixed] == [0, 1, 2]
     assert mixed[0].path == str(tmp_path / '3.png')
     assert mixed[2].name == 'input 3'
-    assert 'no file is like' in str(mixed[2].error)
+    assert 'no file matches' in str(mixed[2].error)
 
 
 def test_what_cannot_be_read_is_told_in_its_place(tmp_path):
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_told_in_its_place(tmp_path):
     assert [item.part for item in items] == list(range(7))
     for item, message in zip(
         items[1:3] + items[4:],
-        ('no picture', 'no such file', 'no such file', r'transpose', 'it is empty'),
+        ('not a format', 'no such file', 'no such file', r'transpose', 'it is empty'),
     ):
         assert message in str(item.error)
     assert items[1].name == paths[1]
@@ -155,10 +155,10 @@ def test_what_cannot_be_read_is_told_in_its_place(tmp_path):
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('a.jpg', r'no such file or folder: .*a\.jpg$'),
-        (['a.jpg', 'b.jpg'], r'folder: .*a\.jpg, nor the 1 others'),
-        ('*.jpg', r'no file is like .*\*\.jpg'),
-        ('', r'no picture or video in the folder .*\*\*/\*\.jpg'),
+        ('a.jpg', r'no such file or directory: .*a\.jpg$'),
+        (['a.jpg', 'b.jpg'], r'directory: .*a\.jpg, nor the 1 others'),
+        ('*.jpg', r'no file matches the pattern .*\*\.jpg'),
+        ('', r'contains no images or videos: .*\*\*/\*\.jpg'),
     ],
 )
 def test_nothing_is_there(tmp_path, name, message):
@@ -170,7 +170,7 @@ def test_nothing_is_there(tmp_path, name, message):
 @pytest.mark.parametrize(
     ('inputs', 'message'),
     [
-        (None, 'an input is a NoneType: expected a path, a folder'),
+        (None, 'an input is a NoneType: expected a path, a directory'),
         ([['a.jpg']], 'an input is a list'),
         (True, 'an input is a bool'),
         ([3.5], 'an input is a float'),

@@ -67,28 +67,28 @@ def frame(number: int, **more) -> dict:
 @pytest.mark.parametrize(
     ('settings', 'before', 'last', 'message'),
     [
-        (SETTINGS, [], entry(1), 'expected part 0 and index 0, as a line is'),
+        (SETTINGS, [], entry(1), 'expected part 0 and index 0: a line is'),
         (SETTINGS, [0], entry(2), 'expected part 1 and index 1'),
         (SETTINGS, [0], entry(1, 2), 'expected part 1 and index 1'),
         (SETTINGS, [0], entry(0), 'expected part 1 and index 1'),
         (SETTINGS, [0, 1, 2], entry(3), 'there are only 3 inputs'),
         (SETTINGS, [0], entry(1, name='9.png'), 'this input is "1.png"'),
-        (SETTINGS, [0], entry(1, frame=0, time=0), '"1.png" is a picture'),
+        (SETTINGS, [0], entry(1, frame=0, time=0), '"1.png" is an image'),
         (
             SETTINGS,
             [0],
             entry(1, people=[dict(PERSON, keypoints=[1.0] * 6)]),
-            'has 6 values of key points: expected 3',
+            'has 6 keypoint values: expected 3',
         ),
+        (SETTINGS, [], entry(0, people=[dict(PERSON, keypoints=[1, 2])]), 'has 2 keypoint values'),
+        (SETTINGS, [], entry(0, people=[dict(PERSON, keypoints=[])]), 'this tool'),
         (
             SETTINGS,
             [],
-            entry(0, people=[dict(PERSON, keypoints=[1, 2])]),
-            'has 2 values of key points',
+            entry(0, people=[dict(PERSON, image_id=True)]),
+            'this tool did not write it',
         ),
-        (SETTINGS, [], entry(0, people=[dict(PERSON, keypoints=[])]), 'this tool'),
-        (SETTINGS, [], entry(0, people=[dict(PERSON, image_id=True)]), 'it is not of this tool'),
-        (SETTINGS, [], entry(0, error='broken'), 'it is not of this tool'),
+        (SETTINGS, [], entry(0, error='broken'), 'this tool did not write it'),
         (SETTINGS, [0], dict(part=0, index=0, end=True), 'expected part 1'),
         (VIDEO, [0], entry(1, name='1.mp4'), '"1.mp4" is a video'),
         (VIDEO, [0], dict(part=1, index=0, end=True), 'expected part 1'),
@@ -116,11 +116,11 @@ def test_lines_of_another_run_are_refused(tmp_path, settings, before, last, mess
     [
         (
             dict(SETTINGS, half=True),
-            'is of a run with half false, and now it is '
-            'true: go on with the same options, or choose another --out',
+            'is from a run with half false, but half is now '
+            'true: use the same options, or choose another --out',
         ),
-        (dict(SETTINGS, inputs=['x'] * 99), r'inputs \["0.png", .*\], and now'),
-        (dict(model='a', half=False), 'of another version'),
+        (dict(SETTINGS, inputs=['x'] * 99), r'inputs \["0.png", .*\], but inputs is now'),
+        (dict(model='a', half=False), 'from another version'),
     ],
 )
 def test_other_settings_are_refused(tmp_path, settings, message):
@@ -133,7 +133,7 @@ def test_other_settings_are_refused(tmp_path, settings, message):
 
 def test_a_journal_without_a_head(tmp_path):
     (tmp_path / 'journal.jsonl').write_bytes(b'{"mod')
-    with pytest.raises(WorkDirError, match='does not say what it is of'):
+    with pytest.raises(WorkDirError, match='does not contain its settings'):
         Journal(tmp_path, SETTINGS, 1, resume=True)
     with pytest.raises(FileExistsError):
         Journal(tmp_path, SETTINGS, 1)

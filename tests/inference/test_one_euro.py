@@ -201,7 +201,7 @@ def test_bad_people():
     for time in (5.0, 4, math.nan):
         with pytest.raises(
             ValueError,
-            match=f'time is {time}: expected seconds, more than those of the last frame, 5',
+            match=f'time is {time}: expected a time in seconds after that of the last frame, 5',
         ):
             smooth(time, people, [1, 2], [BOX] * 2)
     with pytest.raises(ValueError, match=r'ids are \[1, 1\]: expected each'):

@@ -40,7 +40,7 @@ def test_what_a_result_says_of_itself():
     assert found.names == SKELETON.names
     assert found.scores.dtype == found.boxes.dtype == np.float32
     assert found.track_ids.tolist() == [7, 9]
-    assert repr(found) == ("PoseResult('a/b.jpg', 200 x 120 pixels, people: 2, key points: 3)")
+    assert repr(found) == ("PoseResult('a/b.jpg', 200 x 120 pixels, people: 2, keypoints: 3)")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_a_result_says_of_itself():
             'scores',
             np.zeros((2, 4)),
             r'scores of a/b.jpg has the shape \(2, 4\): '
-            r'expected \(2, 3\), for 2 people with 3 key points',
+            r'expected \(2, 3\), for 2 people with 3 keypoints',
         ),
         ('keypoints', np.zeros((2, 3, 3)), r'\(2, 3, 3\): expected \(2, 3, 2\)'),
         ('boxes', np.zeros((1, 4)), r'boxes .* \(1, 4\): expected \(2, 4\)'),
@@ -251,10 +251,10 @@ def test_images_of_other_kinds():
     assert picture.shape == (120, 200, 3)
     assert (picture[0, 0] == 60).all()
     assert tuple(picture[60, 30]) == draw.LEFT
-    with pytest.raises(ValueError, match='result of a/b.jpg holds no image'):
+    with pytest.raises(ValueError, match='result of a/b.jpg has no image'):
         result(image=None).draw()
     with pytest.raises(
-        ValueError, match='has 100 x 120 pixels, and a/b.jpg 200 x 120: give the same'
+        ValueError, match='has 100 x 120 pixels, but a/b.jpg has 200 x 120: pass an image'
     ):
         result().draw(grey[:, :100])
     with pytest.raises(ValueError, match='uint16 .*expected uint8'):

@@ -174,9 +174,9 @@ def test_rotated_and_mirrored(tmp_path, matrix, corners, size):
     [
         (
             b'no video',
-            'clip.mp4 cannot be opened as a video: it is none, or .*: get the file again',
+            'clip.mp4 cannot be opened as a video: it is not a video, or .*: get the file again',
         ),
-        (b'', 'clip.mp4 cannot be opened as a video: it is none'),
+        (b'', 'clip.mp4 cannot be opened as a video: it is not a video'),
         (None, 'cannot read the video .*clip.mp4: there is no such file'),
         ('folder', 'cannot read the video .*clip.mp4: it is a directory'),
     ],
@@ -194,7 +194,9 @@ def test_files_that_are_no_video(tmp_path, content, message):
 def test_an_image_or_a_sound_is_no_video(tmp_path):
     data = cv2.imencode('.png', make_frame(0))[1].tobytes()
     (tmp_path / 'clip.mp4').write_bytes(data)
-    with pytest.raises(DatasetError, match='clip.mp4 is no video but a playlist .* another kind'):
+    with pytest.raises(
+        DatasetError, match='clip.mp4 is not a video but a playlist, .* another type'
+    ):
         read_video(tmp_path / 'clip.mp4')
     with av.open(str(tmp_path / 'sound.wav'), 'w') as output:
         stream = output.add_stream('pcm_s16le', rate=8000, layout='mono')
@@ -229,7 +231,7 @@ def test_a_file_cut_off_before_its_index(tmp_path):
     path.write_bytes(data[: data.index(b'moov') - 104])
     with pytest.raises(
         DatasetError,
-        match='clip.mp4 cannot be opened as a video: .*, or its end, with the index, is missing',
+        match='clip.mp4 cannot be opened as a video: .*, or its end with the index is missing',
     ):
         read_video(path)
     assert not is_open(path)
@@ -265,10 +267,12 @@ def test_a_truncated_file_gives_the_frames_before(tmp_path, name, options, of):
         seen.extend(read_index(frame) for _, _, frame in video)
     assert 5 < len(seen) < 25
     assert seen == list(range(len(seen)))
-    assert f'{name} gave {len(seen)}{of} frames, up to {(len(seen) - 1) / 25:.2f} s' in str(
+    assert f'{name}: read {len(seen)}{of} frames, up to {(len(seen) - 1) / 25:.2f} s' in str(
         error.value
     )
-    assert 'because its end is missing or damaged: get the file again' in str(error.value)
+    assert 'because the end of the file is missing or damaged: get the file again' in str(
+        error.value
+    )
     assert not is_open(path)
 
 
@@ -287,18 +291,23 @@ def test_a_frame_damaged_in_the_middle_is_skipped(tmp_path, notes):
     damage(path, [3, 4])
     seen = [(read_index(frame), round(time, 3)) for _, time, frame in read_video(path)]
     assert seen == [(index, index / 10) for index in (0, 1, 2, 5, 6, 7, 8)]
-    assert notes.text.count('clip.avi gave 7 of 9 frames, and 2 packets could not be decoded') == 1
+    assert (
+        notes.text.count(
+            'clip.avi may be damaged: read 7 of 9 frames, and 2 packets could not be decoded'
+        )
+        == 1
+    )
 
 
 def test_a_file_damaged_up_to_its_end(tmp_path):
     path = make_video(tmp_path / 'clip.avi', 9, 10, 'MJPG')
     damage(path, range(6, 9))
     seen = []
-    with pytest.raises(DatasetError, match='gave 6 of 9 frames, up to 0.50 s, because its end'):
+    with pytest.raises(DatasetError, match='read 6 of 9 frames, up to 0.50 s, because the end of'):
         seen.extend(read_index(frame) for _, _, frame in read_video(path))
     assert seen == list(range(6))
     damage(path, range(9))
-    with pytest.raises(DatasetError, match='clip.avi gives no frame: get'):
+    with pytest.raises(DatasetError, match='clip.avi has no frames: get'):
         read_video(path)
     assert not is_open(path)
 
@@ -314,7 +323,7 @@ def test_a_warning_if_frames_are_missing(tmp_path, notes, count, logged):
     video = read_video(path)
     assert video.frame_count == count
     assert len(list(video)) == 30
-    assert (f'clip.avi gave 30 of {count} frames: it may be damaged' in notes.text) == logged
+    assert (f'clip.avi may be damaged: read 30 of {count} frames' in notes.text) == logged
 
 
 @pytest.mark.parametrize(
@@ -338,7 +347,7 @@ def test_the_size_of_frames_has_a_limit(monkeypatch, tmp_path, size, most, accep
     with pytest.raises(
         DatasetError,
         match=f'clip.avi has frames of {size[0]} x {size[1]} pixels: expected at most '
-        f'{most or 178_956_970:,} pixels, and 32,766 a side',
+        f'{most or 178_956_970:,} pixels, and 32,766 per side',
     ):
         read_video(path)
     assert not is_open(path)
@@ -381,28 +390,33 @@ def test_a_camera(monkeypatch, notes, fps):
         assert video.fps == 25
         seen = []
         with pytest.raises(
-            DatasetError, match='camera 2 gave no more frames after 4: is it connected'
+            DatasetError, match='camera 2 stopped after 4 frames: check that it is connected'
         ):
             seen.extend(video)
     assert [index for index, _, _ in seen] == [0, 1, 2, 3]
     assert [time for _, time, _ in seen] == [0, 0.25, 0.5, 1]
     for index, _, frame in seen:
         np.testing.assert_array_equal(frame, FRAMES[index])
-    assert notes.text.count('camera 2 does not state its frame rate: 25 frames a second') == 1
+    assert (
+        notes.text.count('camera 2 does not state its frame rate: assuming 25 frames per second')
+        == 1
+    )
 
 
 def test_no_camera(monkeypatch):
     camera = Camera(FRAMES)
     camera.is_open = False
     monkeypatch.setattr(cv2, 'VideoCapture', camera)
-    with pytest.raises(DatasetError, match='camera 7 cannot be opened as a video: is it connected'):
+    with pytest.raises(
+        DatasetError, match='camera 7 cannot be opened as a video: check that it is connected'
+    ):
         read_video(7)
 
 
 def test_a_camera_without_a_frame(monkeypatch):
     camera = Camera([])
     monkeypatch.setattr(cv2, 'VideoCapture', camera)
-    with pytest.raises(DatasetError, match='camera 1 gives no frame: is it connected'):
+    with pytest.raises(DatasetError, match='camera 1 has no frames: check that it is connected'):
         read_video(1)
     assert not camera.is_open
 
@@ -419,7 +433,7 @@ def test_closes_at_the_end_and_on_an_error(tmp_path):
     assert is_open(path)
     assert len(list(video)) == 4
     assert not is_open(path)
-    with pytest.raises(RuntimeError, match='clip.mp4 has been read or closed'):
+    with pytest.raises(RuntimeError, match='clip.mp4 has already been read or closed'):
         next(iter(video))
     with pytest.raises(ZeroDivisionError), read_video(path) as video:
         assert [1 / (2 - index) for index, _, _ in video]

@@ -44,7 +44,8 @@ def test_a_video_at_a_url(tmp_path):
         assert video.name == f'{root}/clip.avi?a=1'
         with pytest.raises(
             DatasetError,
-            match='none.avi cannot be opened as a video: is the URL right, and reachable',
+            match='none.avi cannot be opened as a video: '
+            'check that the URL is correct and reachable',
         ):
             read_video(f'{root}/none.avi')
         server.shutdown()
@@ -80,7 +81,8 @@ def test_a_stream(tmp_path):
         with (
             read_video(url) as video,
             pytest.raises(
-                DatasetError, match='gave no more frames after 20: is the URL right, and reachable'
+                DatasetError,
+                match='stopped after 20 frames: check that the URL is correct and reachable',
             ),
         ):
             seen.extend(video)
@@ -106,7 +108,7 @@ def test_a_stream(tmp_path):
 )
 def test_urls_that_are_no_servers(tmp_path, url):
     path = make_video(tmp_path / 'clip.avi', 3, 10, 'MJPG')
-    with pytest.raises(DatasetError, match='cannot be opened as a video: is the URL right'):
+    with pytest.raises(DatasetError, match='cannot be opened as a video: check that the URL'):
         read_video(url.format(path=path))
 
 
@@ -114,6 +116,6 @@ def test_a_server_that_does_not_answer(monkeypatch):
     monkeypatch.setattr(video_reader, '_TIMEOUT', 0.5)
     with socket.create_server(('127.0.0.1', 0)) as server:
         start = time.monotonic()
-        with pytest.raises(DatasetError, match='cannot be opened as a video: is the URL right'):
+        with pytest.raises(DatasetError, match='cannot be opened as a video: check that the URL'):
             read_video(f'http://127.0.0.1:{server.getsockname()[1]}/a.mp4')
     assert time.monotonic() - start < 5

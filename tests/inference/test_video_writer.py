@@ -113,7 +113,7 @@ def test_an_existing_file_is_kept(tmp_path):
     path = tmp_path / 'mine.mp4'
     path.write_bytes(b'mine')
     with pytest.raises(
-        WorkDirError, match='mine.mp4 exists: choose another name, or set overwrite'
+        WorkDirError, match='mine.mp4 already exists: choose another name, or set overwrite'
     ):
         VideoWriter(path, (96, 64), 25)
     with VideoWriter(path, (96, 64), 25, overwrite=True) as writer:
@@ -128,7 +128,7 @@ def test_a_file_made_meanwhile_is_kept(tmp_path):
     fill(writer, 3)
     path.write_bytes(b'mine')
     with pytest.raises(
-        WorkDirError, match='out.mp4 was made by something else meanwhile: the video is '
+        WorkDirError, match='out.mp4 was created by another process: the video is '
     ) as error:
         writer.close()
     assert path.read_bytes() == b'mine'
@@ -155,7 +155,7 @@ def test_a_disk_that_is_nearly_full_leaves_the_frames_so_far(tmp_path, monkeypat
         monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage(1 << 20))
         with pytest.raises(
             DiskFullError,
-            match='has 1024 KiB left, but .*out.mp4 needs 16384 to be finished: make room',
+            match='has 1024 KiB left, but finishing .*out.mp4 needs 16384 KiB: free up',
         ):
             fill(writer, 1)
     assert writer.frames == 4
@@ -177,14 +177,14 @@ def test_a_full_disk_is_an_error(tmp_path):
         with pytest.raises(DiskFullError, match='out.mp4 cannot be written: .*File too large'):
             fill_with_noise(writer, 500)
         assert 10 < writer.frames < 500
-        with pytest.raises(VideoError, match='out.mp4 could not be finished: .*What there is of'):
+        with pytest.raises(VideoError, match='out.mp4 could not be finished: .*The incomplete'):
             writer.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     (part,) = tmp_path.iterdir()
     assert part.name == f'out.part{os.getpid()}.mp4'
     seen = []
-    with pytest.raises(DatasetError, match='its end is missing'):
+    with pytest.raises(DatasetError, match='the end of the file is missing'):
         seen.extend(read_video(part))
     assert len(seen) >= 10
     writer.discard()
@@ -202,7 +202,7 @@ def test_no_room_for_the_sound(tmp_path, notes, monkeypatch):
     monkeypatch.setattr(VideoWriter, '_copy', full)
     with VideoWriter(path, (96, 64), 25, source) as writer:
         fill(writer, 3)
-    assert notes.text.count('out.mp4 gets no sound: ') == 1
+    assert notes.text.count('out.mp4 has no sound: ') == 1
     assert indices(path) == [0, 1, 2]
     assert list(path.parent.iterdir()) == [path]
 
@@ -217,8 +217,8 @@ def test_no_frames_no_file(tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'error', 'message'),
     [
-        ({'path': 'out.avi'}, ConfigError, "path is 'out.avi': expected the name"),
-        ({'size': (96, 0)}, ValueError, r'size is \(96, 0\): expected 2 whole'),
+        ({'path': 'out.avi'}, ConfigError, "path is 'out.avi': expected an MP4 file"),
+        ({'size': (96, 0)}, ValueError, r'size is \(96, 0\): expected 2 integers'),
         ({'size': (96.0, 64)}, TypeError, 'width and height'),
         ({'fps': 0}, ValueError, 'fps is 0: expected a positive number'),
         ({'fps': float('nan')}, ValueError, 'fps is nan: expected a positive'),
@@ -226,7 +226,7 @@ def test_no_frames_no_file(tmp_path):
         (
             {'sound_from': 'none.mp4'},
             DatasetError,
-            "sound_from is 'none.mp4', which is no file: expected a video, or None",
+            "sound_from is 'none.mp4', which is not a file: expected a video or None",
         ),
         ({'overwrite': 1}, TypeError, 'overwrite is 1: expected True or False'),
     ],
@@ -242,8 +242,8 @@ def test_bad_arguments(tmp_path, monkeypatch, changes, error, message):
 def test_sizes_that_the_encoder_refuses(tmp_path):
     with pytest.raises(
         VideoError,
-        match=r'out.mp4 cannot be written: libx264 refuses 40000 x 64 pixels at 25 frames a second '
-        r'.*; write images instead of a video',
+        match=r'out.mp4 cannot be written: libx264 does not support 40000 x 64 pixels at '
+        r'25 frames per second .*; write images instead of a video',
     ):
         VideoWriter(tmp_path / 'out.mp4', (40_000, 64), 25)
     assert not list(tmp_path.iterdir())
@@ -358,7 +358,7 @@ def test_sources_without_sound(tmp_path, notes):
     silent.write_text('no video')
     with VideoWriter(tmp_path / 'c.mp4', (96, 64), 25, silent) as writer:
         fill(writer, 3)
-    assert notes.text.count('c.mp4 gets no sound: ') == 1
+    assert notes.text.count('c.mp4 has no sound: ') == 1
     for name in ('b.mp4', 'c.mp4'):
         assert indices(tmp_path / name) == [0, 1, 2]
         assert len(streams(tmp_path / name)) == 1
@@ -394,7 +394,7 @@ def test_no_sound_of_files_that_a_playlist_names(tmp_path, notes, text, name):
     out = tmp_path / 'out.mp4'
     with VideoWriter(out, (96, 64), 25, tmp_path / name) as writer:
         fill(writer, 3)
-    assert notes.text.count('out.mp4 gets no sound: ') == 1
+    assert notes.text.count('out.mp4 has no sound: ') == 1
     assert len(streams(out)) == 1
 
 

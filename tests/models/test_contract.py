@@ -1,4 +1,4 @@
-"""What every backbone of the package keeps, whatever is in it."""
+"""Contract tests that every backbone of the package passes."""
 
 import io
 
@@ -85,19 +85,19 @@ def build(case: str, seed: int = 0, **kwargs) -> BaseBackbone:
 
 
 def images(count: int = 2) -> torch.Tensor:
-    """Random images (N, 3, H, W), always the same."""
+    """Return random images (N, 3, H, W) from a fixed seed."""
     generator = torch.Generator().manual_seed(5)
     return torch.randn(count, 3, *SIZE, generator=generator)
 
 
 def forward(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The maps, without gradient."""
+    """Return the feature maps, without gradient."""
     with torch.no_grad():
         return net(x)
 
 
 def assert_close(found, expected, **tolerance) -> None:
-    """Maps are equal, one by one."""
+    """Assert that all maps are equal."""
     assert len(found) == len(expected) > 0
     for one, other in zip(found, expected):
         torch.testing.assert_close(one, other, **tolerance)
@@ -113,7 +113,7 @@ each = pytest.mark.parametrize('case', CASES)
 
 
 def skip_without(case: str, argument: str) -> None:
-    """Leave a test of an argument that the class has not."""
+    """Skip a test of an argument that the class does not have."""
     if argument in WITHOUT.get(CASES[case][0], ()):
         pytest.skip(f'{case} has no {argument}')
 
@@ -209,7 +209,7 @@ def test_stages_after_the_last_output_have_no_gradient(case):
 
 
 def frozen_stages(case: str) -> list[int]:
-    """The first stage, and the last but one."""
+    """Compare the first and the second-to-last stage."""
     return sorted({0, build(case).num_stages - 2})
 
 
@@ -245,7 +245,7 @@ def test_frozen_stages_do_not_change_in_training(case):
 
 
 def _step(net: nn.Module) -> tuple[dict, dict, int]:
-    """Gradients, buffers and bytes kept for the backward pass."""
+    """Return gradients, buffers and the bytes kept for the backward pass."""
     kept = {}
 
     def pack(tensor):
@@ -255,7 +255,7 @@ def _step(net: nn.Module) -> tuple[dict, dict, int]:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         loss = sum(m.square().mean() for m in net(images()))
-    # Bytes of the model itself are there either way.
+    # Bytes of the model itself are the same in both cases.
     own = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
     size = sum(n for where, n in kept.items() if where not in own)
     loss.backward()

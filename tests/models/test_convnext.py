@@ -21,12 +21,12 @@ WIDTHS, DEPTHS = (8, 16, 24, 32), (1, 2, 4, 1)
 
 
 def small(use_grn: bool) -> dict:
-    """An architecture of 60,000 parameters."""
+    """Return an architecture with 60,000 parameters."""
     return dict(embed_dims=WIDTHS, depths=DEPTHS, use_grn=use_grn)
 
 
 def randomize(net: nn.Module, seed: int) -> nn.Module:
-    """Weights that make every branch count."""
+    """Set weights with which every branch affects the output."""
     torch.manual_seed(seed)
     for value in net.parameters():
         value.data.normal_(std=0.2)
@@ -109,7 +109,7 @@ def test_maps_match_timm(use_grn):
     ],
 )
 def test_parameter_counts(arch, millions, digits):
-    """One norm and a 1000-class layer behind the stages."""
+    """Return the number of parameters of the norm and the 1000-class layer after the stages."""
     with torch.device('meta'):
         net = ConvNeXt(arch)
     params = sum(
@@ -121,7 +121,7 @@ def test_parameter_counts(arch, millions, digits):
 
 
 def test_every_architecture_has_an_expected_parameter_count():
-    marks = test_sizes_of_all_architectures.pytestmark
+    marks = test_parameter_counts.pytestmark
     assert {row[0] for row in marks[0].args[1]} == set(ConvNeXt.arch_settings)
 
 
@@ -273,7 +273,7 @@ def test_init_weights_from_scratch():
             assert (module.bias == 0).all()
             if module.weight.numel() > 2000:
                 assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
-    # GRN is the identity at first.
+    # GRN is initialized as the identity.
     block = net.stages[0].blocks[0]
     assert (block.mlp.grn.weight == 0).all()
     assert (block.mlp.grn.bias == 0).all()

@@ -1,4 +1,4 @@
-"""The ensemble: geometry, values, memory, and what it refuses."""
+"""Tests of heatmap ensembles: geometry, values, memory and errors."""
 
 import copy
 import gc
@@ -117,7 +117,7 @@ BLOBS = metainfo(('blue', 'green', 'red'))
 
 
 def write(path, model, loader):
-    """Write a config."""
+    """Write a config file."""
     path.write_text(
         "default_scope = 'mmpose'\n"
         f'model = {model}\ntest_dataloader = {loader}\n'
@@ -127,7 +127,7 @@ def write(path, model, loader):
 
 
 def colours(folder, kind='MSRAHeatmap', size=(48, 64), padding=1.25, **test_cfg):
-    """A colour detector; returns its config and checkpoint."""
+    """Write the config and checkpoint of a color detector; return their paths."""
     path = folder / f'{kind}-{size[0]}x{size[1]}-{padding}.py'
     model = dict(
         type='TopdownPoseEstimator',
@@ -150,7 +150,7 @@ def colours(folder, kind='MSRAHeatmap', size=(48, 64), padding=1.25, **test_cfg)
 
 
 def network(folder, seed, size=(64, 64), flip_test=True, **loader):
-    """A ConvNeXt with random weights on COCO's key points."""
+    """Write the config and checkpoint of a ConvNeXt for COCO's keypoints, with random weights."""
     path = folder / f'net{seed}.py'
     model = dict(
         type='pose_backbones.TopdownPoseEstimator',
@@ -189,7 +189,7 @@ def network(folder, seed, size=(64, 64), flip_test=True, **loader):
 
 
 def ensemble_config(folder, members, decoder, loader, **changes):
-    """The config file of an ensemble."""
+    """Write the config file of an ensemble; return its path."""
     model = dict(
         type='pose_backbones.HeatmapEnsemble',
         backbone=dict(type='pose_backbones.EnsembleMembers', members=members),
@@ -199,7 +199,7 @@ def ensemble_config(folder, members, decoder, loader, **changes):
 
 
 def like(member, folder, members, **changes):
-    """An ensemble with the crops and the codec of a member's config."""
+    """Return an ensemble with the crops and the codec of a member's config."""
     cfg = Config.fromfile(member['config'])
     return ensemble_config(
         folder, members, cfg.model.head.decoder.to_dict(), cfg.test_dataloader.to_dict(), **changes
@@ -207,7 +207,7 @@ def like(member, folder, members, **changes):
 
 
 def build(config):
-    """As inference does it."""
+    """Build the model as in inference."""
     return init_model(config, device='cpu')
 
 
@@ -217,7 +217,7 @@ def alone(member):
 
 @pytest.fixture(scope='module')
 def picture():
-    """Blobs in blue, green and red, sharp enough for a map's Gaussian."""
+    """Return an image of a blue, a green and a red blob, as sharp as the Gaussians of heatmaps."""
     y, x = np.mgrid[:240, :200]
     return (
         np.stack(
@@ -235,7 +235,7 @@ def noise():
 
 
 def find(model, image):
-    """Key points and scores of the person in BOX."""
+    """Return keypoints and scores of the person in BOX."""
     (person,) = inference_topdown(model, image, BOX[None])
     return (person.pred_instances.keypoints[0], person.pred_instances.keypoint_scores[0])
 
@@ -311,7 +311,7 @@ def test_members_of_any_size_and_codec_find_the_true_position(case, picture, tmp
 
 
 def test_members_of_different_sizes_and_codecs_find_the_true_position(picture, tmp_path):
-    """What no two of them would agree on, averaged, is still in its place."""
+    """Members with different conventions are averaged without a shift."""
     members = [
         dict(colours(tmp_path, kind, size), weight=weight)
         for weight, kind, size in zip((1, 2, 0.5), KINDS, ((48, 64), (72, 96), (96, 128)))
@@ -351,7 +351,7 @@ def test_resample_maps_is_cubic(zoom):
 
 
 def people(config, image, boxes=(BOX, BOX + 5)):
-    """A batch of crops as the config's pipeline makes them."""
+    """Return a batch of crops from the pipeline of a config."""
     cfg = Config.fromfile(config)
     meta = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/coco.py'))
     pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
@@ -361,7 +361,7 @@ def people(config, image, boxes=(BOX, BOX + 5)):
 
 
 def run(model, batch):
-    """Maps and key points of a batch."""
+    """Return the heatmaps and keypoints of a batch."""
     model.test_cfg['output_heatmaps'] = True
     with torch.no_grad():
         people = model.test_step(copy.deepcopy(batch))
@@ -396,7 +396,7 @@ def test_equal_members_match_a_single_model_in_inference_topdown(noise, tmp_path
 
 
 def catmull_rom(values, place):
-    """A row of values at a place between them, ends repeated."""
+    """Interpolate a row of values at a fractional index, with repeated border values."""
     first = int(min(max(place, 0), len(values) - 1))
     part = min(max(place, 0), len(values) - 1) - first
     a, b, c, d = (values[min(max(first + step, 0), len(values) - 1)] for step in (-1, 0, 1, 2))
@@ -542,7 +542,7 @@ def small_copy(name, folder, std, head, **backbone):
 
 @pytest.fixture(scope='module')
 def mspn_96k(tmp_path_factory):
-    """Its boxes are enlarged more along y."""
+    """Return a member whose boxes are enlarged more along y."""
     return small_copy(
         'mspn/td-hm_mspn-1stg_8xb32-96k_coco-256x192.py',
         tmp_path_factory.mktemp('mspn'),
@@ -568,7 +568,7 @@ def moganet(tmp_path_factory):
 
 
 def read_at(values, places):
-    """The last axis of values at places between them, 0 beyond a cell."""
+    """Interpolate the last axis at fractional indices, with 0 beyond one cell outside."""
     count = values.shape[-1]
     values = np.moveaxis(values, -1, 0)
     return np.stack([catmull_rom(values, place) * (-1 < place < count) for place in places], -1)
@@ -670,7 +670,7 @@ def test_maps_of_members_are_not_kept_in_memory(noise, tmp_path):
     def count(*_):
         gc.collect()
         tensors = (item for item in gc.get_objects() if type(item) is torch.Tensor)
-        # Another test may have left a nested one, which has no shape.
+        # Another test can have left a nested list, which has no shape.
         live.append(sum(not item.is_nested and item.shape == (2, 17, 16, 16) for item in tensors))
         assert not torch.is_grad_enabled()
 
@@ -744,7 +744,7 @@ MSPN = dict(
 
 @pytest.mark.parametrize('whose', MSPN)
 def test_last_map_of_a_multi_stage_head_is_used(whose, noise, tmp_path):
-    """MSPN of two stages, its maps of 255 and its decoding."""
+    """Return an MSPN of two stages, whose heatmaps have a maximum of 255."""
     model = dict(
         type='TopdownPoseEstimator',
         **MSPN[whose],

@@ -1,4 +1,4 @@
-"""Fusing layers for inference: equal outputs, and the source module is not changed."""
+"""Tests of the fusion of layers for inference: outputs match, and the source is unchanged."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""HRCoMer: the original's values, and what prediction leaves out."""
+"""Tests of the backbone and head of HRCoMer."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, SIGMAS, stir
 
 
 def head(**kwargs) -> HRCoMerHead:
-    """A small head of 5 joints; every third query or so is a person."""
+    """Return a small head for 5 joints; about every third query is a person."""
     settings = dict(
         in_channels=ARCH['embed_dims'],
         num_keypoints=5,
@@ -39,7 +39,7 @@ def head(**kwargs) -> HRCoMerHead:
 
 
 def maps(count: int = 2, seed: int = 1) -> list[torch.Tensor]:
-    """Of strides 4 to 32, of images of 64x96."""
+    """Return feature maps of strides 4 to 32, for images of 64x96."""
     generator = torch.Generator().manual_seed(seed)
     return [
         torch.randn(count, channels, 16 // 2**i, 24 // 2**i, generator=generator)
@@ -49,7 +49,7 @@ def maps(count: int = 2, seed: int = 1) -> list[torch.Tensor]:
 
 @pytest.fixture(scope='module')
 def golden() -> dict:
-    """The base model's outputs with the original's weights."""
+    """Return the recorded outputs of the original base model and their inputs."""
     record = golden_values.load('hrcomer_base_coco')
     weights = golden_values.weights(record)
     backbone, head = HRCoMer('base').eval(), HRCoMerHead().eval()
@@ -94,7 +94,7 @@ def test_deform_matches_torchvision():
     x, weight = torch.randn(2, 12, 7, 9), torch.randn(12, 4, 3, 3)
     affine = 3 * torch.randn(2, 3 * 6, 7, 9)
     taps = AdaptiveActivationBlock(12, 3, dict(type='BN')).regular_matrix
-    # For each pixel and group, taps moved by the affine map of their places.
+    # For each pixel and group, the affine map displaces the taps.
     offsets = torch.einsum('ngdahw,at->ngtdhw', affine.unflatten(1, (3, 2, 3)), taps)
     expected = deform_conv2d(x, offsets.flatten(1, 3), weight, padding=1)
     torch.testing.assert_close(deform(x, affine, taps, weight), expected, rtol=1e-4, atol=1e-4)
@@ -150,7 +150,7 @@ def test_fused_stages_match_timm(use_grn):
 
 
 def test_fused_backbone_and_head_match():
-    """Also in mixed precision; and no batch norm of the backbone is left."""
+    """Outputs also match in mixed precision, and the fused backbone has no batch norm."""
     backbone, net = stir(HRCoMer(ARCH)), head()
     fused, fused_head = fuse(backbone), fuse(net)
     norms = [name for name, module in fused.named_modules() if isinstance(module, nn.BatchNorm2d)]
@@ -346,7 +346,7 @@ def test_joints_are_offsets_from_the_query_center():
 
 
 def test_refinement_matches_original_loop():
-    """The original samples each joint's offsets on its own."""
+    """The original samples the offsets of each joint separately."""
     net, feats = head(), maps()
     with torch.no_grad():
         outputs, short = net(feats), net.refine_head(feats[0])
@@ -403,7 +403,7 @@ def test_only_confident_queries_are_computed():
 
 
 def test_flip_test_averages_mirrored_images():
-    """With mirrored maps of a symmetric head, both halves say the same."""
+    """For mirrored feature maps, a symmetric head predicts the same in both halves."""
     net, (first, *others) = head(), maps(1)
     other = maps(1, seed=9)[0]
     with torch.no_grad():
@@ -439,7 +439,7 @@ def test_outputs_are_float32_in_mixed_precision():
 
 
 def targets() -> dict:
-    """Two people in the first image, none in the second: (2, 3, …)."""
+    """Return targets (2, 3, …) of two people in the first image and none in the second."""
     joints = torch.zeros(2, 3, 5, 3)
     joints[0, 0] = torch.tensor((5.0, 4, 1))
     joints[0, 1] = torch.tensor((17.0, 9, 1))

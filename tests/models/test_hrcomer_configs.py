@@ -1,4 +1,4 @@
-"""HRCoMer's configs: the original's recipe; each trains and predicts."""
+"""Tests of the HRCoMer configs: recipe of the original, training and prediction."""
 
 import copy
 
@@ -43,7 +43,7 @@ def _host():
 
 
 def steps_of(config, split: str) -> dict:
-    """Type → step of a pipeline."""
+    """Return the transforms of a pipeline by type."""
     pipeline = config[f'{split}_dataloader'].dataset.pipeline
     return {step.type: step for step in pipeline}
 
@@ -126,7 +126,7 @@ def test_recipe_matches_original(name):
 
 
 def test_loss_weights_match_original():
-    """The original's, of all five and of the flip test's fine-tuning."""
+    """The weights of all five losses, also in fine-tuning for the flip test."""
     weights = dict(confidence=2.25 / 4, joint=2e-3, limb=1e-3, oks=1e-3, heatmap=1e-3)
     for name in NAMES:
         with torch.device('meta'):
@@ -137,7 +137,7 @@ def test_loss_weights_match_original():
 
 
 def shrink(value):
-    """A config's part, for inputs of the tests' size."""
+    """Set the input size of a part of a config to that of the tests."""
     sizes = {'input_size': (SIZE, SIZE), 'heatmap_size': (SIZE // 4,) * 2, 'short_side': SIZE}
     if isinstance(value, dict):
         return type(value)({key: sizes.get(key, shrink(one)) for key, one in value.items()})
@@ -148,7 +148,7 @@ def shrink(value):
 
 @pytest.fixture(scope='module')
 def folders(synthetic, tmp_path_factory) -> dict:
-    """COCO's and CrowdPose's files, of drawn people."""
+    """Write files in the formats of COCO and CrowdPose, with synthetic people."""
     coco = tmp_path_factory.mktemp('coco') / 'data'
     (coco / 'annotations').mkdir(parents=True)
     for split in ('train', 'val'):
@@ -175,7 +175,7 @@ def cut(backbone: ConfigDict) -> None:
 
 @pytest.mark.parametrize('name', NAMES)
 def test_config_trains_and_predicts(name, folders):
-    """On drawn people, through the config's pipelines and optimizer."""
+    """Uses synthetic people, and the pipelines and the optimizer of the config."""
     config = get_config(name)
     for key in ('model', 'train_dataloader', 'val_dataloader'):
         config[key] = ConfigDict(shrink(config[key].to_dict()))
@@ -217,7 +217,7 @@ def test_config_trains_and_predicts(name, folders):
 
 @pytest.mark.parametrize('name', [NAMES[0], NAMES[-1]])
 def test_mmpose_inferencer_matches_testing(name, folders, tmp_path):
-    """It finds in an image what a test finds in it."""
+    """MMPose's inferencer predicts the same poses as testing."""
     config = get_config(name)
     for key in ('model', 'val_dataloader', 'test_dataloader'):
         config[key] = ConfigDict(shrink(config[key].to_dict()))
@@ -251,7 +251,7 @@ def test_mmpose_inferencer_matches_testing(name, folders, tmp_path):
 
 @pytest.mark.parametrize('data', ['coco', 'crowdpose'])
 def test_metric_of_correct_and_shifted_poses(data, folders):
-    """On true key points, and on such moved by half a head."""
+    """Correct keypoints, and keypoints that are shifted by half a head."""
     config = get_config(f'bu_hrcomer-l-flip-ms_8xb16-2e_{data}-768')
     config.val_dataloader = ConfigDict(shrink(config.val_dataloader))
     set_data_root(config, str(folders[data]))

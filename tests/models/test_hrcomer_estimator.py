@@ -1,4 +1,4 @@
-"""HRCoMer's estimator: flips, scales, padding, whole checkpoints."""
+"""Tests of `HRCoMerEstimator`: flip test, scales, padding and checkpoints."""
 
 import copy
 
@@ -18,7 +18,7 @@ from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, stir
 
 
 def model(seed: int = 0, **kwargs):
-    """A small estimator of 5 joints."""
+    """Return a small estimator for 5 joints."""
     settings = dict(
         type='pose_backbones.HRCoMerEstimator',
         backbone=dict(type='pose_backbones.HRCoMer', arch=ARCH),
@@ -50,7 +50,7 @@ def image(seed: int = 2, height: int = 64, width: int = 96) -> torch.Tensor:
 
 
 def data_sample(width: int = 96, height: int = 64, **meta) -> PoseDataSample:
-    """Of an image twice as large, whose middle is at (100, 60)."""
+    """Return the data sample of an image of twice the size, with its center at (100, 60)."""
     return PoseDataSample(
         metainfo=dict(
             input_size=(width, height),
@@ -71,7 +71,7 @@ def predict(net, inputs, *samples):
 
 
 def people_of(net, x, flip=None):
-    """Poses in pixels of the input, from all queries, and joint scores."""
+    """Return poses in pixels of the input, from all queries, and joint scores."""
     with torch.no_grad():
         if flip:
             x = torch.cat((x, x.flip(-1)))
@@ -140,7 +140,7 @@ def test_invalid_scales_raise(factors, count, message):
 
 
 def test_image_size_need_not_be_a_multiple_of_32():
-    """As if the image had been padded, and the maps cut."""
+    """The maps are those of the padded image, cropped."""
     net = model(test_cfg=dict(output_heatmaps=True))
     x = image(height=52, width=72)
     sample = data_sample(72, 52)
@@ -289,7 +289,7 @@ def test_finetune_flip():
 
 
 def original_names(net) -> dict[str, torch.Tensor]:
-    """The weights as the original's trainer saves them."""
+    """Return the checkpoint that the trainer of the original would save."""
     weights = {}
     for name, value in net.state_dict().items():
         name = name.removeprefix('head.')

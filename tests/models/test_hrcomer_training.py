@@ -1,4 +1,4 @@
-"""HRCoMer learns to find people: half a minute's training of a small one."""
+"""Train a small HRCoMer for half a minute until it detects people."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def _shrink(step: ConfigDict) -> None:
 
 @pytest.fixture(scope='module')
 def trained(config) -> tuple[torch.nn.Module, list[dict]]:
-    """The model, and the losses of each step."""
+    """Return the trained model and the losses of each step."""
     torch.manual_seed(0)
     np.random.seed(0)
     model = MODELS.build(config.model)
@@ -88,13 +88,13 @@ def trained(config) -> tuple[torch.nn.Module, list[dict]]:
 
 
 def rate(step: int) -> float:
-    """The share of the learning rate: up, then down to nothing."""
+    """Return the factor of the learning rate: a linear warm-up, then a decay to 0."""
     warmup = STEPS * 0.15
     return min((step + 1) / warmup, np.cos(np.pi / 2 * max(0, step - warmup) / (STEPS - warmup)))
 
 
 def measure(model, config, pipeline: list) -> float:
-    """AP on the images that were learned."""
+    """Return the AP on the training images."""
     dataset = DATASETS.build(dict(config.val_dataloader.dataset, pipeline=pipeline))
     metric = Evaluator(as_list(config.val_evaluator))
     metric.dataset_meta = dataset.metainfo
@@ -118,7 +118,7 @@ def test_trained_model_detects_people(trained, config):
 
 
 def test_trained_model_works_with_flip_and_scales(trained, config, monkeypatch):
-    """Neither was trained for."""
+    """The model was trained without both."""
     model, _ = trained
     assert measure(model, config, config.ms_pipeline) > 0.6
     monkeypatch.setitem(model.test_cfg, 'flip_test', True)

@@ -1,4 +1,4 @@
-"""MogaNet: values, options and errors."""
+"""Tests of MogaNet: values, options and errors."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ SMALL = dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), ffn_ratios=(4, 4, 
 
 
 def random_net(seed=0, **kwargs) -> MogaNet:
-    """A small net with weights that make every branch count."""
+    """Return a small network with weights with which every branch affects the output."""
     torch.manual_seed(seed)
     net = MogaNet(**{'arch': SMALL, **kwargs})
     for name, value in net.named_parameters():
@@ -44,7 +44,7 @@ def test_outputs_match_original():
     ],
 )
 def test_parameter_counts(arch, millions):
-    """Against the paper's classifiers, less their 1000-class layer."""
+    """Compare with the classifiers of the paper, without their 1000-class layer."""
     with torch.device('meta'):
         net = MogaNet(arch)
     params = sum(p.numel() for p in net.parameters())
@@ -81,7 +81,7 @@ def test_norm_eval_keeps_the_statistics(norm_eval):
 
 
 def _step(net, image):
-    """Gradients, statistics and bytes kept for the backward pass."""
+    """Return gradients, statistics and the bytes kept for the backward pass."""
     kept = {}
 
     def pack(tensor):
@@ -91,7 +91,7 @@ def _step(net, image):
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         loss = sum(output.square().mean() for output in net(image))
-    # Bytes of the model itself are there either way.
+    # Bytes of the model itself are the same in both cases.
     own = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
     size = sum(n for where, n in kept.items() if where not in own)
     loss.backward()
@@ -236,7 +236,7 @@ def test_invalid_init_cfg_raises(init_cfg):
 
 
 def test_norm_cfg_replaces_every_batch_norm():
-    """Group norms keep no statistics: training and evaluation agree."""
+    """Group norms have no statistics: training and evaluation agree."""
     net = random_net(norm_cfg=dict(type='GN', num_groups=4))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
     image = torch.randn(2, 3, 64, 64)
@@ -246,7 +246,7 @@ def test_norm_cfg_replaces_every_batch_norm():
 
 
 def stirred(**kwargs) -> MogaNet:
-    """In evaluation mode, each value of each layer counts."""
+    """Return a network in evaluation mode in which every layer affects the output."""
     net = random_net(**kwargs).eval()
     for value in net.parameters():
         nn.init.normal_(value, std=0.3)
@@ -270,7 +270,7 @@ def test_fused_output_matches(size):
 
 
 def test_fused_does_not_use_original_blocks(monkeypatch):
-    """The net that it comes from stays; changes of it are not seen."""
+    """The source network is unchanged, and later changes of it have no effect."""
     net, x = stirred(), torch.randn(1, 3, 32, 32)
     fused = net.fused()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""MSPN and its head: values, options, errors."""
+"""Tests of MSPN and its head: values, options and errors."""
 
 import numpy as np
 import pytest
@@ -29,13 +29,13 @@ def _host():
 
 
 def random_net(stages=2, seed=0, **kwargs) -> MSPN:
-    """A small net."""
+    """Return a small backbone."""
     torch.manual_seed(seed)
     return MSPN(stages, **{**SMALL, **kwargs})
 
 
 def make_head(stages=2, **kwargs):
-    """A small head for 17 key points."""
+    """Return a small head for 17 keypoints."""
     return MODELS.build(
         dict(
             type='pose_backbones.MSPNHead',
@@ -51,7 +51,7 @@ def make_head(stages=2, **kwargs):
 
 
 def estimator(stages=2, head_stages=None, test_cfg=None, out_indices=None, **kwargs):
-    """A small model, with a head of as many stages."""
+    """Return a small model whose head has the same number of stages."""
     torch.manual_seed(0)
     return MODELS.build(
         dict(
@@ -77,7 +77,7 @@ def image(count=1, seed=3) -> torch.Tensor:
 
 @pytest.fixture(scope='module')
 def golden():
-    """The original's record, and its heat maps made here."""
+    """Return the recorded values of the original, and the heatmaps of this implementation."""
     record = golden_values.load('mspn_2stg_256x192')
     model = MODELS.build(
         dict(
@@ -114,7 +114,7 @@ def test_loss_matches_original(golden):
 
 
 def loss_by_hand(maps, targets, valid, stages, topk=8):
-    """The definition, key point by key point; `valid` is 0, 1 or 2."""
+    """Compute the loss by its definition, keypoint by keypoint; `valid` is 0, 1 or 2."""
     total = 0
     for index, output in enumerate(maps):
         stage, unit = divmod(index, 4)
@@ -164,7 +164,7 @@ def test_custom_losses_and_levels():
 
 
 def sample(width=96, height=64, seed=0) -> PoseDataSample:
-    """What the pipeline packs of one person, with the codec's targets."""
+    """Return the data of one person from the pipeline, with the targets of the codec."""
     from pose_backbones.codecs import CoarseToFineHeatmap
 
     rng = np.random.default_rng(seed)
@@ -210,7 +210,7 @@ def test_training_step_supervises_every_parameter():
 
 
 def computed(model, run) -> set[str]:
-    """Names of the modules with weights of their own that `run` calls."""
+    """Return the names of the modules with weights that `run` calls."""
     called = set()
     hooks = [
         module.register_forward_hook(lambda *_, name=name: called.add(name))
@@ -270,7 +270,7 @@ def test_flip_test_averages_both_maps():
 
 
 def straight(net: MSPN, x: torch.Tensor) -> list[torch.Tensor]:
-    """The network as the paper draws it, one convolution after the other."""
+    """Compute the network as in the paper, one convolution after the other."""
     resize = nn.functional.interpolate
     x, before, outputs = net.top(x), None, []
     for s in range(net.stages):
@@ -303,7 +303,7 @@ def straight(net: MSPN, x: torch.Tensor) -> list[torch.Tensor]:
     [dict(type='BN'), dict(type='GN', num_groups=4), dict(type='BN', track_running_stats=False)],
 )
 def test_order_of_convolution_and_upsampling_does_not_matter(norm, training):
-    """In evaluation, batch norms let the convolution come first."""
+    """In evaluation mode with batch norms, the convolution is computed first."""
     net = random_net(3, norm_cfg=norm)
     for module in net.modules():
         if isinstance(module, _BatchNorm) and module.track_running_stats:
@@ -325,7 +325,7 @@ def test_order_of_convolution_and_upsampling_does_not_matter(norm, training):
 
 @pytest.mark.parametrize(('stages', 'millions'), [(1, 25.14), (2, 56.87), (3, 88.59), (4, 120.32)])
 def test_parameter_counts(stages, millions):
-    """2 stages: the golden file's; each further one adds as much."""
+    """The count for 2 stages is that of the golden file; each further stage adds the same number."""
     with torch.device('meta'):
         model = MODELS.build(
             dict(
@@ -439,7 +439,7 @@ def test_invalid_head_arguments_raise(arguments, message):
         (
             dict(out_indices=(3, 7)),
             r'backbone.out_indices is \(3, 7\): expected '
-            'None, all 8 units',
+            'None, since the head needs the maps of all 8 units',
         ),
     ],
 )

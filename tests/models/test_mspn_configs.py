@@ -1,4 +1,4 @@
-"""MSPN's configs: the original's schedule and data; a short training."""
+"""Tests of the MSPN configs: schedule and data of the original, and a short training."""
 
 import copy
 
@@ -161,7 +161,7 @@ def test_recipe_matches_original(name):
     ],
 )
 def test_learning_rate_of_every_iteration(name, last):
-    """From a tenth to 4e-3 in 2,400 iterations, then linearly to 0."""
+    """It rises from a tenth to 4e-3 in 2,400 iterations, then falls linearly to 0."""
     config = get_config(name)
     model = torch.nn.Conv2d(1, 1, 1)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
@@ -204,7 +204,7 @@ def test_variant_of_210_epochs(stages):
 
 @pytest.fixture(scope='module')
 def people(synthetic) -> CocoDataset:
-    """The training set of the synthetic people."""
+    """Return the training set of the synthetic people."""
     return CocoDataset(
         data_root=str(synthetic),
         ann_file='annotations/person_keypoints_train.json',
@@ -213,7 +213,7 @@ def people(synthetic) -> CocoDataset:
 
 
 def test_pipeline_distinguishes_hidden_and_visible_keypoints(people):
-    """All three kinds come through, by the flip, to the head."""
+    """Visible, hidden and unlabelled keypoints reach the head, also with flip."""
     config = get_config('td-hm_mspn-1stg_8xb32-96k_coco-256x192')
     pipeline = Compose(config.train_dataloader.dataset.pipeline)
     np.random.seed(0)

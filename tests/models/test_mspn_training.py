@@ -1,4 +1,4 @@
-"""A small MSPN learns the drawn people, from the tool to the table."""
+"""Train and test a small MSPN on synthetic people with the tools."""
 
 import re
 
@@ -24,7 +24,7 @@ def people(tmp_path_factory):
 
 @pytest.mark.timeout(900)
 def test_small_two_stage_model_reaches_expected_ap(people, tmp_path):
-    """The demo's config, half as wide, a quarter as long."""
+    """Uses the config of the demo with half the width and a quarter of the iterations."""
     done = run_tool(
         'train.py',
         CONFIG,

@@ -1,4 +1,4 @@
-"""HRCoMer's losses."""
+"""Tests of the losses of HRCoMer."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ PEOPLE_LOSSES = [JointL1Loss(), LimbL1Loss(limbs=[(0, 2)]), OKSLoss(sigmas=[0.1,
 
 
 def golden_people(kind: str):
-    """Joints found, targets and areas of the people assigned."""
+    """Return the predicted joints, targets and areas of the assigned people."""
     image, query, person = (GOLDEN[f'match_{key}'] for key in ('batch', 'query', 'target'))
     return (
         GOLDEN[f'loss_pred_{kind}'][image, query],
@@ -33,7 +33,7 @@ def golden_people(kind: str):
 
 
 def people(count: int = 4, seed: int = 0):
-    """Joints, targets and areas of people of three joints."""
+    """Return joints, targets and areas of people with three joints."""
     rng = torch.Generator().manual_seed(seed)
     joints = 20 * torch.rand(count, 3, 2, generator=rng)
     targets = 20 * torch.rand(count, 3, 3, generator=rng)
@@ -97,10 +97,10 @@ def test_focal_loss_options():
         rtol=1e-5,
         atol=0,
     )
-    # What is not valid does not count, in the mean either.
+    # Queries that are not valid are not counted in the mean.
     first = loss(logits[:1], one[:1], one[:1])
     torch.testing.assert_close(loss(logits, one, torch.tensor([0.5, 0.0])), first)
-    # Without an exponent it is cross entropy.
+    # Without an exponent, the loss is the cross entropy.
     torch.testing.assert_close(
         BinaryFocalLoss(gamma=0, alpha=0.5)(logits, one, one), (-0.5 * p.log()).mean().float()
     )
@@ -196,7 +196,7 @@ def test_saturated_outputs(dtype):
     value.backward()
     assert value.isfinite()
     assert logits.grad.isfinite().all()
-    # What is sure and wrong is moved to the right side.
+    # Wrong predictions with high confidence have a gradient towards the target.
     assert logits.grad[2] < 0 < logits.grad[3]
     maps = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.5], dtype=dtype)
     maps = maps.reshape(1, 1, 1, 5).requires_grad_()
@@ -211,7 +211,7 @@ def test_saturated_outputs(dtype):
 @pytest.mark.parametrize('loss', PEOPLE_LOSSES, ids=lambda loss: type(loss).__name__)
 def test_half_precision_inputs_are_computed_in_float32(loss):
     joints, targets, areas = people()
-    # The squares of these are beyond half precision.
+    # The squares of these values overflow in half precision.
     joints = (joints * 30).half().requires_grad_()
     targets = targets * torch.tensor([30.0, 30.0, 1.0])
     value = loss(joints, targets, areas * 900)
@@ -219,7 +219,7 @@ def test_half_precision_inputs_are_computed_in_float32(loss):
     assert value.dtype == torch.float32
     assert joints.grad.isfinite().all()
     torch.testing.assert_close(value, loss(joints.detach().float(), targets, areas * 900))
-    # And so with areas that are.
+    # The same holds for areas that overflow.
     half = loss(joints, targets, (areas * 900).clamp(max=6e4).half())
     assert half.isfinite()
 
@@ -268,7 +268,7 @@ def test_from_configs():
     )
     assert isinstance(loss, OKSLoss)
     assert len(loss.sigmas) == 14
-    # A checkpoint needs no sigmas.
+    # The sigmas are not saved in checkpoints.
     assert not loss.state_dict()
     for name in ('BinaryFocalLoss', 'JointL1Loss', 'LimbL1Loss', 'HeatmapFocalLoss'):
         built = MODELS.build(dict(type=f'pose_backbones.{name}', loss_weight=7.0))

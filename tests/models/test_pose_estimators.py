@@ -1,4 +1,4 @@
-"""The estimator that reads channels from its backbone."""
+"""Tests of `TopdownPoseEstimator`, which reads channels from its backbone."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def _host():
 
 
 def estimator(backbone=None, **kwargs) -> TopdownPoseEstimator:
-    """Ours; `backbone` has arguments of ConvNeXt, or another type."""
+    """Build the estimator; `backbone` has arguments of ConvNeXt, or another type."""
     backbone = backbone or {}
     if 'type' not in backbone:
         backbone = dict(backbone, type='pose_backbones.ConvNeXt', arch=ARCH)
@@ -71,7 +71,7 @@ def test_neck_gets_channels_of_all_maps():
     model = estimator(dict(out_indices=(1, 3)), neck=neck, head=dict(HEAD, in_channels=8))
     assert model.neck.in_channels == [16, 32]
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 4, 4)
-    # This one has no in_channels of its own.
+    # This head has no argument in_channels.
     neck = dict(type='FeatureMapProcessor', concat=True)
     model = estimator(dict(out_indices=(0, 1)), neck=neck, head=dict(HEAD, in_channels=24))
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 32, 32)

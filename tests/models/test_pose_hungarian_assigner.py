@@ -1,4 +1,4 @@
-"""Which query learns which person."""
+"""Tests of `PoseHungarianAssigner` and its costs."""
 
 from pathlib import Path
 
@@ -23,14 +23,14 @@ QUERIES = 106
 
 
 def make_assigner(**options) -> PoseHungarianAssigner:
-    """For three joints and two limbs."""
+    """Return an assigner for three joints and two limbs."""
     return PoseHungarianAssigner(
         [BinaryFocalCost(), JointL1Cost(), LimbL1Cost(limbs=LIMBS)], **options
     )
 
 
 def make_batch(seed: int, people=(4, 0, 7, 1), rows: int = 8):
-    """Outputs, targets and valid queries of a batch of images."""
+    """Return outputs, targets and valid queries of a batch of images."""
     rng = torch.Generator().manual_seed(seed)
 
     def rand(*shape):
@@ -49,7 +49,7 @@ def make_batch(seed: int, people=(4, 0, 7, 1), rows: int = 8):
 
 
 def costs_in_numpy(outputs, targets, image):
-    """The three costs (Q, M) of an image, in the plainest way."""
+    """Compute the three costs (Q, M) of an image by their definition."""
     logits = outputs['confidences'][image, :, 0].double().numpy()
     found = outputs['joints'][image].double().numpy()
     wanted = targets['joints'][image].double().numpy()
@@ -71,7 +71,7 @@ def costs_in_numpy(outputs, targets, image):
 
 
 def limits_of_queries():
-    """The largest size of a person for each query."""
+    """Return the largest size of a person for each query."""
     size = 2 * np.sqrt(8 * 10)
     return np.repeat([size / 4, size / 2, np.inf], [h * w for h, w in SHAPES])
 
@@ -138,7 +138,7 @@ def test_size_of_person_selects_the_map():
     size = 2 * np.sqrt(80)
     targets['sizes'][0] = torch.tensor([size / 4 + 0.01, size / 2 + 0.01, 2 * size])
     valid[:] = True
-    # All queries of the finest map find everyone.
+    # All queries of the finest map can be assigned to any person.
     joints = targets['joints'][0, :, :, :2]
     outputs['joints'][0, :80] = joints[torch.arange(80) % 3]
     _, queries, people = make_assigner()(outputs, SHAPES, targets, valid)
@@ -193,7 +193,7 @@ def test_more_people_than_queries():
 def test_overflowing_outputs():
     outputs, targets, valid = make_batch(4, people=(5, 2))
     valid[:] = True
-    # In half precision, as the network's may be.
+    # In half precision, as the outputs of a network can be.
     outputs = {key: value.half() for key, value in outputs.items()}
     outputs['joints'][0, :100] = float('nan')
     outputs['joints'][0, 100:103] = float('inf')
@@ -248,7 +248,7 @@ def test_options_of_each_cost():
         rtol=1e-4,
         atol=1e-4,
     )
-    # A limb does not count unless both its joints do.
+    # A limb counts only if both joints do.
     joints[..., 0, 2] = 0
     assert LimbL1Cost(limbs=[(2, 0)])(outputs, targets).abs().max() == 0
 

@@ -1,4 +1,4 @@
-"""TimmBackbone: what is read from a model, options, timm's weights, errors.
+"""Tests of TimmBackbone: inspection of models, options, timm's weights and errors.
 
 What it shares with every backbone is in test_contract.py.
 """
@@ -27,7 +27,7 @@ SWIN = dict(
 
 
 def random_net(settings=CONV, seed=0, **kwargs) -> TimmBackbone:
-    """A net in which no branch is switched off, as timm starts some."""
+    """Build a backbone in which no branch is disabled, as timm initializes some."""
     torch.manual_seed(seed)
     net = TimmBackbone(**{**settings, **kwargs})
     for value in net.parameters():
@@ -49,7 +49,7 @@ def random_net(settings=CONV, seed=0, **kwargs) -> TimmBackbone:
     ],
 )
 def test_maps_match_timm(name, size, arguments):
-    """And have the channels and strides that are read from the model."""
+    """The maps also have the channels and strides that are read from the model."""
     img_size = size if arguments else None
     net = TimmBackbone(name, img_size=img_size, model_args=arguments).eval()
     given = dict(arguments, img_size=size) if arguments else {}
@@ -92,7 +92,7 @@ def test_out_indices(indices, chosen):
 
 
 def _train_a_step(net, image):
-    """Names of the parameters and buffers that a step changes."""
+    """Return the names of the parameters and buffers that a training step changes."""
     before = {k: v.clone() for k, v in net.state_dict().items()}
     loss = sum(one.square().mean() for one in net.train()(image))
     loss.backward()
@@ -157,7 +157,7 @@ def test_norm_eval_keeps_the_statistics(norm_eval):
 
 
 def test_checkpointed_batches_count_once_in_statistics():
-    """Also when synchronized batch norms have taken the place of others."""
+    """Also if the batch norms are replaced by synchronized ones."""
     image = torch.randn(4, 3, 64, 64) + 1
     results = []
     for with_cp in (False, True):
@@ -190,7 +190,7 @@ def test_drop_path_rate_is_passed_to_timm():
 
 
 def test_init_weights_loads_pretrained_weights(tmp_path):
-    """Of a local file; timm makes four-channel weights of them."""
+    """The weights are in a local file; timm adapts them to four channels."""
     torch.manual_seed(3)
     source = timm.create_model('resnet10t', num_classes=5)
     torch.save(source.state_dict(), tmp_path / 'timm.pth')
@@ -282,7 +282,7 @@ def test_init_cfg_loads_own_checkpoints(tmp_path):
     ],
 )
 def test_timm_classifier_weights_load_strictly(tmp_path, settings, renamed, left_out):
-    """A classifier of any number of classes, whoever loads them."""
+    """The classifier can have any number of classes, and every loader is supported."""
     out_indices = None if settings is CONV else (0, 2)
     torch.manual_seed(6)
     given = dict(settings.get('model_args', {}))
@@ -361,7 +361,7 @@ def test_models_that_need_values_are_inspected_on_the_cpu():
 
 
 def test_inspection_does_not_change_random_state():
-    """Only the weights draw some, and no map is computed for real."""
+    """Only the initialization of the weights uses random numbers."""
     torch.manual_seed(5)
     TimmModel('resnet10t', 3, None, {}).create(range(5))
     expected = torch.rand(3)

@@ -1,4 +1,4 @@
-"""UniFormer: values, released names, options and errors."""
+"""Tests of UniFormer: values, released names, options and errors."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SMALL = dict(embed_dims=(8, 8, 16, 32), depths=(1, 2, 4, 2), conv_stem=False)
 
 
 def random_net(seed=0, **kwargs) -> UniFormer:
-    """A small net with weights that make every branch count."""
+    """Return a small network with weights with which every branch affects the output."""
     torch.manual_seed(seed)
     net = UniFormer(**{'arch': SMALL, 'head_dim': 8, **kwargs})
     for name, value in net.named_parameters():
@@ -56,7 +56,7 @@ def test_outputs_match_original(case, attention):
     ],
 )
 def test_parameter_counts(arch, scale, classifiers, millions):
-    """Against the original's, with their layers of 1000 classes.
+    """Compare with the classifiers of the original, with their layers of 1000 classes.
 
     Two of them with token labelling, which the large one is trained with.
     """
@@ -69,7 +69,7 @@ def test_parameter_counts(arch, scale, classifiers, millions):
 
 @pytest.mark.parametrize(('arch', 'millions'), [('S', 25.2), ('b', 53.5)])
 def test_parameter_counts_with_pose_head(arch, millions):
-    """Against the table of the MogaNet repository."""
+    """Compare with the table of the MogaNet repository."""
     from mmpose.models.heads import HeatmapHead
 
     with torch.device('meta'):
@@ -93,7 +93,7 @@ def test_out_indices_select_maps(indices):
 
 @pytest.mark.parametrize('indices', [(3,), (1,), (0, 2)])
 def test_every_trainable_weight_has_a_gradient(indices):
-    """Norms of maps that are not returned and later stages have none."""
+    """Norms of maps that are not returned, and later stages, have no gradient."""
     net = random_net(out_indices=indices).train()
     sum(o.square().mean() for o in net(torch.randn(2, 3, 64, 64))).backward()
     for name, value in net.named_parameters():
@@ -145,7 +145,7 @@ def test_image_smaller_than_a_cell_raises():
 
 
 def reference_attention(module, tokens):
-    """Softmax attention, token by token, in double precision."""
+    """Compute softmax attention token by token, in double precision."""
     tokens = tokens.double()
     qkv = tokens @ module.qkv.weight.double().T
     if module.qkv.bias is not None:
@@ -194,7 +194,7 @@ def test_kinds_of_attention_by_block():
     assert sizes['global'] == 20 * [None]
     assert sizes['windows'] == 20 * [14]
     assert sizes['hybrid'] == 5 * [14, 14, 14, None]
-    # Windows as large as the map are the whole map, smaller ones are not.
+    # Windows of the size of the map give global attention, smaller ones do not.
     image = torch.randn(1, 3, 64, 64)
     whole, one, four = (
         outputs_of(random_net(attention=kind, window_size=side), image)[-1]
@@ -208,7 +208,7 @@ def test_kinds_of_attention_by_block():
     ('value', 'stages'), [(0.5, {1, 2, 3, 4}), ((None, None, 1e-6, 1e-6), {3, 4})]
 )
 def test_layer_scale_scales_each_residual(value, stages):
-    """Folded into the layer before it, it gives the same maps."""
+    """If the layer scale is folded into the previous layer, the maps are the same."""
     start = UniFormer(SMALL, head_dim=8, layer_scale_init_value=value)
     gammas = {name: p for name, p in start.named_parameters() if 'gamma' in name}
     assert {int(name[len('blocks')]) for name in gammas} == stages
@@ -236,7 +236,7 @@ def test_layer_scale_scales_each_residual(value, stages):
 
 
 def imagenet_release(net, token_labelling):
-    """Weights by the names of the original's ImageNet releases."""
+    """Return weights with the names of the original ImageNet releases."""
     weights = {
         name: value for name, value in net.state_dict().items() if not name.startswith('norm')
     }
@@ -309,7 +309,7 @@ def test_mismatched_files_raise(tmp_path, damage, message):
 
 
 def _step(net, image):
-    """Gradients, statistics and bytes kept for the backward pass."""
+    """Return gradients, statistics and the bytes kept for the backward pass."""
     with record_kept(net) as kept:
         loss = sum(output.square().mean() for output in net(image))
     size = sum(kept.values())

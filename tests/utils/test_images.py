@@ -188,7 +188,7 @@ def test_truncated_jpeg_with_complete_thumbnail_raises():
     ('data', 'message'),
     [
         (b'', 'it is empty'),
-        (b'just some words', 'no picture of a format.*convert it to JPEG'),
+        (b'just some words', 'not a format that Pillow supports.*convert the file to JPEG'),
         (b'\xff\xd8\xff\xe0', 'cannot read the image bytes'),
         (
             b'\x89PNG\r\n\x1a\n'
@@ -249,11 +249,11 @@ def test_color_order_of_arrays():
         (
             np.zeros((4, 5), np.int64),
             ValueError,
-            r'of int64: expected uint8.*astype\(numpy.uint8\)',
+            r'type int64: expected uint8.*astype\(numpy.uint8\)',
         ),
         (np.full((4, 5), 200.0), ValueError, 'from 200 to 200: expected 0 to 1'),
         (7, TypeError, 'the input is a int: expected a path'),
-        (io.StringIO('x'), TypeError, "gives str: expected bytes.*mode 'rb'"),
+        (io.StringIO('x'), TypeError, "returns str: expected bytes.*mode 'rb'"),
     ],
 )
 def test_invalid_inputs_raise(image, error, message):

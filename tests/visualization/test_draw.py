@@ -47,8 +47,8 @@ def test_a_pose_of_another_skeleton_is_refused():
 @pytest.mark.parametrize(
     ('image', 'message'),
     [
-        (np.zeros((9, 9, 3), np.uint16), r'array of uint16 .* \(9, 9, 3\)'),
-        (np.zeros((9, 9), np.uint8), r'array of uint8 .* \(9, 9\): expected'),
+        (np.zeros((9, 9, 3), np.uint16), r'array of type uint16 .* \(9, 9, 3\)'),
+        (np.zeros((9, 9), np.uint8), r'array of type uint8 .* \(9, 9\): expected'),
     ],
 )
 def test_an_image_of_another_kind_is_refused(image, message):

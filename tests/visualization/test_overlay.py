@@ -259,7 +259,7 @@ def test_copies_to_draw_on():
         assert (copy == grey[..., None]).all()
         assert not np.shares_memory(copy, image)
     for image, words in (
-        (grey.astype(float), 'float64 of the shape .2, 3.'),
+        (grey.astype(float), 'float64 and shape .2, 3.'),
         (np.dstack([grey] * 2), 'uint8 .*expected uint8 and'),
         (grey[:0], r'\(0, 3\)'),
     ):

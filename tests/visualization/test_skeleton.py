@@ -73,7 +73,7 @@ def test_crowdpose_is_drawn_by_the_hosts_description(lamps):
     with pytest.raises(
         DatasetError,
         match=r"of 'lamp' has the limb \[16, 14"
-        r'\], but there are 14 key points: .*--metainfo',
+        r'\], but there are 14 keypoints: .*--metainfo',
     ):
         compare.compare(**lamps(**wrong))
     with pytest.raises(DatasetError, match='annotation 1 has 9 numbers in keypoints: expected 42'):
