@@ -68,9 +68,9 @@ WITHOUT = {'MSPN': ('drop_path_rate', 'arch')}
 
 
 def build(case: str, seed: int = 0, **kwargs) -> BaseBackbone:
-    """A small net of a case, whose every branch counts.
+    """Return a small backbone of a case, in which every branch affects the output.
 
-    A drop path rate is left out where there is none.
+    The drop path rate is omitted if the class does not have it.
     """
     name, settings = CASES[case]
     kwargs = {key: value for key, value in kwargs.items() if key not in WITHOUT.get(name, ())}

@@ -131,8 +131,10 @@ def test_arch_aliases():
 
 
 def released(net: ConvNeXt, naming: str) -> dict[str, torch.Tensor]:
-    """A net's weights as an ImageNet release has them, but for the norms
-    of the first three maps, which none has."""
+    """Return the weights of a backbone in the naming of an ImageNet release.
+
+    ImageNet releases do not have the norms of the first three maps.
+    """
     inner, outer, last = {
         'original': (('dwconv', 'pwconv'), 'downsample_layers', 'norm'),
         'mmpretrain': (('depthwise_conv', 'pointwise_conv'), 'downsample_layers', 'norm3'),

@@ -43,10 +43,10 @@ BOX = np.array([40.0, 20.0, 150.0, 200.0])
 
 @MODELS.register_module()
 class ColourDetector(nn.Module):
-    """Finds coloured blobs: its maps are the image, blurred, at a quarter.
+    """Detect colored blobs: the heatmaps are the blurred image at a quarter of its size.
 
     Args:
-        kind: The codec at whose cells the maps are.
+        kind: Codec at whose cells the heatmaps are sampled.
     """
 
     def __init__(self, kind):
@@ -293,8 +293,11 @@ CASES = [
     ids=lambda case: '-'.join(f'{p[0]}x{p[1]}' if isinstance(p, tuple) else str(p) for p in case),
 )
 def test_members_of_any_size_and_codec_find_the_true_position(case, picture, tmp_path):
-    """Half the size, other conventions, another aspect, less padding: within
-    .15 pixels of the image, where a cell of the maps is 8 wide."""
+    """The position is correct for half the size, other conventions, another aspect ratio and less
+    padding.
+
+    The tolerance is 0.15 pixels of the image, where a cell of the heatmaps is 8 pixels wide.
+    """
     kind, size, padding, ours, large, larger = case
     member = colours(tmp_path, kind, size, padding)
     model = build(
@@ -329,8 +332,7 @@ def test_members_of_different_sizes_and_codecs_find_the_true_position(picture, t
 
 @pytest.mark.parametrize('zoom', [(1.0, 1.0), (0.8, 1.25)])
 def test_resample_maps_is_cubic(zoom):
-    """Of a parabola, what is read anywhere inside is its value; outside of
-    the map, it is 0."""
+    """A parabola is reproduced exactly inside the map; outside, values are 0."""
     source = SamplingGrid((12, 16), (12, 16), 0.5)
     target = SamplingGrid((20, 18), (19, 17))
     y, x = np.mgrid[:16, :12].astype(float)
@@ -406,8 +408,7 @@ def catmull_rom(values, place):
 
 
 def test_two_members_are_averaged(noise, tmp_path):
-    """One of half the size: it sees every other pixel, as it would alone,
-    and its map is read at every half cell."""
+    """The smaller member gets every second pixel, and its map is sampled at every half cell."""
     large, small = network(tmp_path, 1), network(tmp_path, 2, (32, 32))
     config = like(large, tmp_path, [dict(large, weight=3), dict(small, weight=2)])
     batch = people(config, noise)
@@ -441,8 +442,7 @@ EXTEND = dict(type='pose_backbones.ExtendBBox', x=1.09, y=1.135)
 
 @pytest.mark.parametrize('loader', [dict(), dict(padding=1.1), dict(padding=1.0, extend=[EXTEND])])
 def test_crops_of_a_smaller_member_match_its_pipeline(loader, noise, tmp_path):
-    """Crops of half the size by its own pipeline and out of the ensemble's:
-    equal but for the rounding of the pixels."""
+    """Crops of the pipeline and crops resampled by the ensemble differ only by rounding."""
     large, small = network(tmp_path, 1), network(tmp_path, 2, (32, 32), **loader)
     config = like(large, tmp_path, [large, small])
     smooth = cv2.GaussianBlur(noise, (0, 0), 6).astype(float)
@@ -523,10 +523,10 @@ def test_padding_of_larger_is_sufficient_and_minimal():
 
 
 def small_copy(name, folder, std, head, **backbone):
-    """A member with a config of the package, its layers made small.
+    """Return a member with a config of the package and small layers.
 
     Args:
-        std: Of the weights of the head.
+        std: Standard deviation of the weights of the head.
     """
     cfg = load_config(f'pose_backbones::{name}')
     cfg.merge_from_dict(dict(model=dict(backbone=dict(backbone, init_cfg=None), head=head)))
@@ -575,8 +575,7 @@ def read_at(values, places):
 
 
 def test_mspn_and_moganet_are_averaged(mspn_96k, moganet, noise, tmp_path):
-    """Crops and maps of the one are brought to the other's by way of the
-    image: where in it each pixel and cell is, by each one's own pipeline."""
+    """The expected average is computed in image coordinates, from the pipeline of each member."""
     config = like(moganet, tmp_path, [dict(moganet, weight=2), dict(mspn_96k, weight=3)])
     boxes = BOX, np.array([60.0, 5.0, 120.0, 230.0])
     ours = people(config, noise, boxes)
@@ -660,8 +659,7 @@ def test_flip_test_of_members_or_ensemble(noise, tmp_path):
 
 
 def test_maps_of_members_are_not_kept_in_memory(noise, tmp_path):
-    """When a member starts, one map of the others is there: their sum. No
-    activation is kept for a backward pass."""
+    """When a member runs, only the sum of the previous maps is kept, and no activations."""
     members = [network(tmp_path, seed) for seed in range(4)]
     model = build(like(members[0], tmp_path, members))
     batch = people(members[0]['config'], noise)

@@ -162,8 +162,10 @@ def folders(synthetic, tmp_path_factory) -> dict:
 
 
 def cut(backbone: ConfigDict) -> None:
-    """Leave a block, or two, to each stage and module, and a narrow base
-    network. The adapter's width, which the head must fit, stays."""
+    """Reduce each stage and module to one or two blocks, and the width of the base network.
+
+    The width of the adapter, which must match the head, is unchanged.
+    """
     settings = OURS.get(backbone.type).arch_settings[backbone.arch]
     backbone.arch = dict(
         settings,

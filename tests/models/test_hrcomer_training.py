@@ -24,8 +24,10 @@ SIZE, IMAGES, STEPS, BATCH = 96, 6, 250, 4
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory) -> ConfigDict:
-    """The demo's, at a sixteenth of its pixels, with one or two people an
-    image. What is tested was learned by heart: the images are the same."""
+    """Return the config of the demo at a quarter of its size, with one or two people per image.
+
+    The model is tested on the training images.
+    """
     register_all_modules()
     init_default_scope('mmpose')
     folder = tmp_path_factory.mktemp('data') / 'crowdpose'
@@ -51,8 +53,7 @@ def config(tmp_path_factory) -> ConfigDict:
 
 
 def _shrink(step: ConfigDict) -> None:
-    """Set the sizes of a pipeline's step, or of a codec; no augmentation but
-    flips."""
+    """Set the sizes of a transform or a codec, and disable all augmentations except flips."""
     sizes = dict(
         input_size=(SIZE, SIZE), heatmap_size=(SIZE // 4,) * 2, short_side=SIZE, size_divisor=32
     )

@@ -325,7 +325,7 @@ def test_order_of_convolution_and_upsampling_does_not_matter(norm, training):
 
 @pytest.mark.parametrize(('stages', 'millions'), [(1, 25.14), (2, 56.87), (3, 88.59), (4, 120.32)])
 def test_parameter_counts(stages, millions):
-    """The count for 2 stages is that of the golden file; each further stage adds the same number."""
+    """The count for 2 stages is that of the golden file; each further stage adds the same."""
     with torch.device('meta'):
         model = MODELS.build(
             dict(

@@ -105,8 +105,7 @@ def _train_a_step(net, image):
 @pytest.mark.parametrize('frozen', [-1, 0, 2])
 @pytest.mark.parametrize('settings', [CONV, VIT, SWIN])
 def test_frozen_stages_include_all_their_maps_depend_on(settings, frozen):
-    """After a step, the maps of frozen stages are what they were; the next
-    ones are not."""
+    """A training step does not change the maps of frozen stages, but the next maps."""
     net = random_net(settings, frozen_stages=frozen)
     image = torch.randn(4, 3, *settings.get('img_size', (64, 64)))
     with torch.no_grad():

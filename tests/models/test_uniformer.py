@@ -58,7 +58,7 @@ def test_outputs_match_original(case, attention):
 def test_parameter_counts(arch, scale, classifiers, millions):
     """Compare with the classifiers of the original, with their layers of 1000 classes.
 
-    Two of them with token labelling, which the large one is trained with.
+    The large model is trained with token labelling and has two of these layers.
     """
     with torch.device('meta'):
         net = UniFormer(arch, layer_scale_init_value=scale)
