@@ -92,7 +92,7 @@ def match_state_dict(
         optional: Prefixes of names that `weights` need not have.
 
     Returns:
-        What matches and what does not.
+        The missing, unexpected, mismatched, invalid and matching keys.
     """
     state = model.state_dict()
     missing = [name for name in state if name not in weights]

@@ -106,7 +106,7 @@ def input_shape(cfg: Config) -> tuple[int, int]:
     codec = cfg.get('codec') or {}
     codec = codec[0] if isinstance(codec, (list, tuple)) else codec
     if not codec.get('input_size'):
-        raise ConfigError(f'{cfg.filename} does not say its input size: give --shape H W')
+        raise ConfigError(f'{cfg.filename} has no input size: give --shape H W')
     width, height = codec['input_size']
     return height, width
 

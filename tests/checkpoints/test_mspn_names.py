@@ -26,7 +26,7 @@ def _host():
     register_all_modules()
 
 
-def ours(stages=2, **kwargs) -> dict:
+def mspn_config(stages=2, **kwargs) -> dict:
     """Return a config of `MSPNEstimator`."""
     return dict(
         type='pose_backbones.MSPNEstimator',
@@ -82,7 +82,7 @@ def assert_same(found, expected) -> None:
 
 def original() -> tuple[list[torch.Tensor], dict]:
     """Return the heatmaps of a model, and its weights in the names of the original."""
-    model = build(ours())
+    model = build(mspn_config())
     return units_of(model), to_original(model.state_dict())
 
 
@@ -90,7 +90,7 @@ def test_original_names_match_golden_file():
     """All names and shapes are converted in both directions."""
     record = golden_values.load('mspn_2stg_256x192')
     names = {name: tuple(shape) for name, shape in record['state']}
-    config = ours()
+    config = mspn_config()
     for part in ('backbone', 'head'):
         config[part].pop('unit_channels')
     del config['backbone']['num_blocks']
@@ -119,7 +119,7 @@ def test_original_checkpoints_load_strictly(loader, tmp_path):
     expected, weights = original()
     path = str(tmp_path / 'iter-96000.pth')
     torch.save(dict(model=weights), path)
-    model = build(ours(), seed=1)
+    model = build(mspn_config(), seed=1)
     LOADERS[loader](model, path)
     assert_same(units_of(model), expected)
 
@@ -127,7 +127,7 @@ def test_original_checkpoints_load_strictly(loader, tmp_path):
     del weights[missing]
     torch.save(dict(model=weights), path)
     with pytest.raises(RuntimeError, match=r'predict_layers\.0\.conv_layers\.1\.conv\.w'):
-        LOADERS[loader](build(ours(), seed=1), path)
+        LOADERS[loader](build(mspn_config(), seed=1), path)
 
 
 @pytest.mark.parametrize('naming', ['original', 'MMPose 0.x', 'MMPose 1.x'])
@@ -145,7 +145,7 @@ def test_init_model_loads_every_release(naming, tmp_path):
     path, config = tmp_path / 'weights.pth', tmp_path / 'config.py'
     torch.save(content, path)
     config.write_text(
-        f'model = {ours()}\n'
+        f'model = {mspn_config()}\n'
         "test_dataloader = dict(dataset=dict(type='Coco'))\n"
         "default_scope = 'mmpose'\n"
     )
@@ -159,11 +159,11 @@ def test_init_model_loads_every_release(naming, tmp_path):
 def test_mmpose_weights_round_trip():
     """Biases of the original are subtracted from running means."""
     source = build(hosts())
-    model = build(ours(), seed=1)
+    model = build(mspn_config(), seed=1)
     model.load_state_dict(source.state_dict(), strict=True)
     assert_same(units_of(model), units_of(source))
 
-    other = build(ours(), seed=2)
+    other = build(mspn_config(), seed=2)
     back = build(hosts(), seed=3)
     assert any(
         value.any() for name, value in other.state_dict().items() if name.endswith('conv.bias')
@@ -173,7 +173,7 @@ def test_mmpose_weights_round_trip():
 
 
 def test_bias_without_batch_norm_cannot_be_converted_to_mmpose():
-    model = MODELS.build(ours(norm_cfg=dict(type='GN', num_groups=4)))
+    model = MODELS.build(mspn_config(norm_cfg=dict(type='GN', num_groups=4)))
     with pytest.raises(
         ValueError, match=(r"backbone\.top\.conv\.conv\.bias has no place in MMPose's")
     ):
@@ -181,7 +181,7 @@ def test_bias_without_batch_norm_cannot_be_converted_to_mmpose():
 
 
 def test_backbone_and_head_in_mmpose_estimator():
-    config = dict(ours(), type='TopdownPoseEstimator')
+    config = dict(mspn_config(), type='TopdownPoseEstimator')
     source, model = build(hosts()), build(config, seed=1)
     model.load_state_dict(source.state_dict(), strict=True)
     assert_same(units_of(model), units_of(source))
@@ -190,7 +190,7 @@ def test_backbone_and_head_in_mmpose_estimator():
 def test_converted_release_of_mmpose():
     source = build(hosts())
     weights = convert_state_dict(dict(state_dict=source.state_dict()))
-    model = build(ours(), seed=1)
+    model = build(mspn_config(), seed=1)
     model.load_state_dict(weights, strict=True)
     assert_same(units_of(model), units_of(source))
 
@@ -231,9 +231,9 @@ def test_imagenet_weights_are_loaded_into_every_stage(naming, tmp_path):
         init_cfg=dict(type='Pretrained', checkpoint=path),
     )
     net.init_weights()
-    theirs, own = resnet('torchvision'), net.state_dict()
-    assert torch.equal(own['top.conv.conv.weight'], theirs['conv1.weight'])
-    assert torch.equal(own['top.conv.bn.running_var'], theirs['bn1.running_var'])
+    resnet_weights, own = resnet('torchvision'), net.state_dict()
+    assert torch.equal(own['top.conv.conv.weight'], resnet_weights['conv1.weight'])
+    assert torch.equal(own['top.conv.bn.running_var'], resnet_weights['bn1.running_var'])
     for stage in range(3):
         for layer in range(1, 5):
             block = f'stage{stage}.downsample.layer{layer}.0'
@@ -244,7 +244,7 @@ def test_imagenet_weights_are_loaded_into_every_stage(naming, tmp_path):
                 ('downsample.conv.weight', 'downsample.0.weight'),
                 ('downsample.bn.running_mean', 'downsample.1.running_mean'),
             ):
-                assert torch.equal(own[f'{block}.{name}'], theirs[f'{given}.{source}'])
+                assert torch.equal(own[f'{block}.{name}'], resnet_weights[f'{given}.{source}'])
             assert not own[f'{block}.conv_bn_relu1.conv.bias'].any()
 
 
@@ -267,7 +267,7 @@ def test_init_cfg_loads_backbone_of_checkpoint(tmp_path):
 
 
 def test_error_names_another_number_of_stages():
-    weights = to_original(build(ours(1)).state_dict())
+    weights = to_original(build(mspn_config(1)).state_dict())
     with pytest.raises(
         CheckpointError,
         match=(
@@ -275,4 +275,4 @@ def test_error_names_another_number_of_stages():
             'The file looks like an MSPN of 1 stage, the model has 2 stages'
         ),
     ):
-        load_weights(build(ours(2)), weights, 'other.pth')
+        load_weights(build(mspn_config(2)), weights, 'other.pth')

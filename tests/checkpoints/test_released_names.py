@@ -155,19 +155,19 @@ def test_converted_timm_convnext_gives_the_same_maps(v2):
     from timm.models.convnext import ConvNeXt as TimmConvNeXt
 
     torch.manual_seed(0)
-    theirs = TimmConvNeXt(
+    timm_model = TimmConvNeXt(
         dims=DIMS, depths=DEPTHS, num_classes=5, use_grn=v2, ls_init_value=None if v2 else 1.0
     ).eval()
-    for value in theirs.parameters():
+    for value in timm_model.parameters():
         value.data += 0.2 * torch.rand_like(value)
     ours = ConvNeXt({**CONVNEXT, 'use_grn': v2}, out_indices=(3,)).eval()
-    done = inspect_state_dict(theirs.state_dict())
+    done = inspect_state_dict(timm_model.state_dict())
     assert done.naming == 'timm'
     ours.load_state_dict(backbone_part(done.weights), strict=False)
     image = torch.randn(1, 3, 96, 64)
     with torch.no_grad():
-        expected = theirs.forward_features(image).permute(0, 2, 3, 1)
-        norm = theirs.head.norm
+        expected = timm_model.forward_features(image).permute(0, 2, 3, 1)
+        norm = timm_model.head.norm
         expected = F.layer_norm(expected, (32,), norm.weight, norm.bias, norm.eps).permute(
             0, 3, 1, 2
         )

@@ -57,7 +57,7 @@ def test_outputs_match_pose_releases(case, arch):
 
 @pytest.mark.parametrize('use_grn', [False, True])
 def test_maps_match_timm(use_grn):
-    theirs = randomize(
+    timm_model = randomize(
         TimmConvNeXt(
             num_classes=7,
             depths=DEPTHS,
@@ -68,22 +68,26 @@ def test_maps_match_timm(use_grn):
         seed=1,
     ).eval()
     net = random_net(use_grn, seed=2).eval()
-    weights = convert_backbone(theirs.state_dict())
+    weights = convert_backbone(timm_model.state_dict())
     missing, unexpected = net.load_state_dict(weights, strict=False)
     assert {name.split('.')[0] for name in missing} == {'norm0', 'norm1', 'norm2'}
     assert not unexpected
     image = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
-        expected = theirs.forward_intermediates(image, intermediates_only=True)
+        expected = timm_model.forward_intermediates(image, intermediates_only=True)
         normed = net(image)
         for stage in range(4):
             setattr(net, f'norm{stage}', nn.Identity())
         found = net(image)
-    assert torch.equal(weights['norm3.bias'], theirs.head.norm.bias)
+    assert torch.equal(weights['norm3.bias'], timm_model.head.norm.bias)
     for one, other in zip(found, expected):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     last = F.layer_norm(
-        expected[3].permute(0, 2, 3, 1), (32,), theirs.head.norm.weight, theirs.head.norm.bias, 1e-6
+        expected[3].permute(0, 2, 3, 1),
+        (32,),
+        timm_model.head.norm.weight,
+        timm_model.head.norm.bias,
+        1e-6,
     ).permute(0, 3, 1, 2)
     torch.testing.assert_close(normed[3], last, rtol=1e-4, atol=1e-5)
 

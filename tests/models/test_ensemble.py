@@ -126,7 +126,7 @@ def write(path, model, loader):
     return str(path)
 
 
-def colours(folder, kind='MSRAHeatmap', size=(48, 64), padding=1.25, **test_cfg):
+def color_detector(folder, kind='MSRAHeatmap', size=(48, 64), padding=1.25, **test_cfg):
     """Write the config and checkpoint of a color detector; return their paths."""
     path = folder / f'{kind}-{size[0]}x{size[1]}-{padding}.py'
     model = dict(
@@ -298,11 +298,14 @@ def test_members_of_any_size_and_codec_find_the_true_position(case, picture, tmp
 
     The tolerance is 0.15 pixels of the image, where a cell of the heatmaps is 8 pixels wide.
     """
-    kind, size, padding, ours, large, larger = case
-    member = colours(tmp_path, kind, size, padding)
+    kind, size, padding, own_kind, large, larger = case
+    member = color_detector(tmp_path, kind, size, padding)
     model = build(
         ensemble_config(
-            tmp_path, [member], codec(ours, large), data(large, ours == 'UDPHeatmap', larger, BLOBS)
+            tmp_path,
+            [member],
+            codec(own_kind, large),
+            data(large, own_kind == 'UDPHeatmap', larger, BLOBS),
         )
     )
     points, scores = find(model, picture)
@@ -316,7 +319,7 @@ def test_members_of_any_size_and_codec_find_the_true_position(case, picture, tmp
 def test_members_of_different_sizes_and_codecs_find_the_true_position(picture, tmp_path):
     """Members with different conventions are averaged without a shift."""
     members = [
-        dict(colours(tmp_path, kind, size), weight=weight)
+        dict(color_detector(tmp_path, kind, size), weight=weight)
         for weight, kind, size in zip((1, 2, 0.5), KINDS, ((48, 64), (72, 96), (96, 128)))
     ]
     model = build(
@@ -578,10 +581,12 @@ def test_mspn_and_moganet_are_averaged(mspn_96k, moganet, noise, tmp_path):
     """The expected average is computed in image coordinates, from the pipeline of each member."""
     config = like(moganet, tmp_path, [dict(moganet, weight=2), dict(mspn_96k, weight=3)])
     boxes = BOX, np.array([60.0, 5.0, 120.0, 230.0])
-    ours = people(config, noise, boxes)
-    theirs = people(mspn_96k['config'], noise, boxes)
+    batch = people(config, noise, boxes)
+    mspn_batch = people(mspn_96k['config'], noise, boxes)
     crops, frames = [], []
-    for crop, sample, other in zip(ours['inputs'], ours['data_samples'], theirs['data_samples']):
+    for crop, sample, other in zip(
+        batch['inputs'], batch['data_samples'], mspn_batch['data_samples']
+    ):
         (low, scale), (their_low, their_scale) = frame = [
             (meta['input_center'] - meta['input_scale'] / 2, meta['input_scale'].astype(float))
             for meta in (sample.metainfo, other.metainfo)
@@ -603,8 +608,8 @@ def test_mspn_and_moganet_are_averaged(mspn_96k, moganet, noise, tmp_path):
                 dtype=torch.float32,
             )
         )
-    first, _ = run(alone(moganet), ours)
-    second, _ = run(alone(mspn_96k), dict(theirs, inputs=crops))
+    first, _ = run(alone(moganet), batch)
+    second, _ = run(alone(mspn_96k), dict(mspn_batch, inputs=crops))
     expected = []
     for one, other, ((low, scale), (their_low, their_scale)) in zip(
         first.numpy(), second.numpy().astype(float), frames
@@ -616,7 +621,7 @@ def test_mspn_and_moganet_are_averaged(mspn_96k, moganet, noise, tmp_path):
         other = read_at(read_at(other, x).swapaxes(1, 2), y).swapaxes(1, 2)
         expected.append((2 * one + 3 * other / 255) / 5)
     expected = np.stack(expected)
-    found, points = run(build(config), ours)
+    found, points = run(build(config), batch)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found / scale, expected / scale, atol=1e-4)
     for part in (first, second / 255):
@@ -695,7 +700,7 @@ def test_flops_and_parameters_are_summed(tmp_path):
 
 
 MSPN = dict(
-    theirs=dict(
+    mmpose=dict(
         backbone=dict(
             type='mmpose.MSPN',
             unit_channels=8,
@@ -717,7 +722,7 @@ MSPN = dict(
             ),
         ),
     ),
-    ours=dict(
+    pose_backbones=dict(
         backbone=dict(
             type='pose_backbones.MSPN',
             stages=2,
@@ -740,12 +745,12 @@ MSPN = dict(
 )
 
 
-@pytest.mark.parametrize('whose', MSPN)
-def test_last_map_of_a_multi_stage_head_is_used(whose, noise, tmp_path):
-    """Return an MSPN of two stages, whose heatmaps have a maximum of 255."""
+@pytest.mark.parametrize('source', MSPN)
+def test_last_map_of_a_multi_stage_head_is_used(source, noise, tmp_path):
+    """The MSPN has two stages, and its heatmaps a maximum of 255."""
     model = dict(
         type='TopdownPoseEstimator',
-        **MSPN[whose],
+        **MSPN[source],
         data_preprocessor=dict(type='PoseDataPreprocessor', mean=[120.0] * 3, std=[60.0] * 3),
         test_cfg=dict(flip_test=True),
     )
@@ -759,7 +764,7 @@ def test_last_map_of_a_multi_stage_head_is_used(whose, noise, tmp_path):
     found, found_points = run(build(whole), batch)
     assert torch.equal(found, maps)
     np.testing.assert_array_equal(found_points, points)
-    # Beside a model whose maps are of 1, they count as much.
+    # It has the same weight as a model whose maps have a maximum of 1.
     other = network(tmp_path, 1)
     ones, _ = run(alone(other), batch)
     both = build(

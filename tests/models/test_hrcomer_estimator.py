@@ -300,14 +300,14 @@ def original_names(net) -> dict[str, torch.Tensor]:
     return {'model': weights, 'optimizer': {}, 'meta': None}
 
 
-@pytest.mark.parametrize('way', ['torch', 'mmengine', 'ours', 'saved'])
-def test_original_checkpoints_load_with_every_loader(way, tmp_path):
+@pytest.mark.parametrize('loader', ['torch', 'mmengine', 'pose_backbones', 'saved'])
+def test_original_checkpoints_load_with_every_loader(loader, tmp_path):
     source, net, path = model(seed=1), model(), str(tmp_path / 'model.pth')
-    content = {'state_dict': source.state_dict()} if way == 'saved' else original_names(source)
+    content = {'state_dict': source.state_dict()} if loader == 'saved' else original_names(source)
     torch.save(content, path)
-    if way == 'torch':
+    if loader == 'torch':
         net.load_state_dict(content, strict=True)
-    elif way == 'ours':
+    elif loader == 'pose_backbones':
         load_weights(net, read_checkpoint(path)['model'], path)
     else:
         load_checkpoint(net, path, strict=True)

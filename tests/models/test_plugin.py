@@ -191,12 +191,12 @@ def test_registered_names_of_openmmlab_are_not_replaced():
     from pose_backbones._compat.mmpose_registry import register_in
     from pose_backbones.registry import MODELS as OURS
 
-    theirs = MODELS.get('ResNet')
+    resnet = MODELS.get('ResNet')
     OURS.import_from_location()
     OURS._module_dict['ResNet'] = object
     try:
         register_in(MODELS)
-        assert MODELS.get('ResNet') is theirs
+        assert MODELS.get('ResNet') is resnet
         assert MODELS.get('pose_backbones.ResNet') is object
     finally:
         del OURS._module_dict['ResNet']

@@ -78,8 +78,8 @@ def test_neck_gets_channels_of_all_maps():
 
 
 def test_otherwise_equals_mmpose_estimator():
-    ours = estimator(head=HEAD, test_cfg=dict(flip_test=False))
-    theirs = MODELS.build(
+    own_estimator = estimator(head=HEAD, test_cfg=dict(flip_test=False))
+    mmpose_estimator = MODELS.build(
         dict(
             type='TopdownPoseEstimator',
             backbone=dict(type='pose_backbones.ConvNeXt', arch=ARCH),
@@ -87,13 +87,13 @@ def test_otherwise_equals_mmpose_estimator():
             test_cfg=dict(flip_test=False),
         )
     )
-    assert isinstance(ours, type(theirs))
-    assert type(ours) is TopdownPoseEstimator is not type(theirs)
-    assert isinstance(ours.backbone, ConvNeXt)
-    assert ours.head.test_cfg == dict(flip_test=False)
-    ours.load_state_dict(theirs.state_dict(), strict=True)
+    assert isinstance(own_estimator, type(mmpose_estimator))
+    assert type(own_estimator) is TopdownPoseEstimator is not type(mmpose_estimator)
+    assert isinstance(own_estimator.backbone, ConvNeXt)
+    assert own_estimator.head.test_cfg == dict(flip_test=False)
+    own_estimator.load_state_dict(mmpose_estimator.state_dict(), strict=True)
     image = torch.randn(1, 3, 64, 64)
-    assert torch.equal(ours.eval()(image, None), theirs.eval()(image, None))
+    assert torch.equal(own_estimator.eval()(image, None), mmpose_estimator.eval()(image, None))
 
 
 def test_names_of_mmpose_0x_are_converted():
@@ -127,7 +127,7 @@ def test_names_of_mmpose_0x_are_converted():
         ),
         (
             dict(neck=dict(type='FeatureMapProcessor', concat=True), head=HEAD),
-            'head.in_channels is missing: behind a neck',
+            'head.in_channels is missing: with a neck',
         ),
         (
             dict(backbone=dict(type='mmpose.ResNet', depth=18), head=HEAD),

@@ -54,13 +54,15 @@ def test_maps_match_timm(name, size, arguments):
     net = TimmBackbone(name, img_size=img_size, model_args=arguments).eval()
     given = dict(arguments, img_size=size) if arguments else {}
     count = net.num_stages
-    theirs = timm.create_model(name, features_only=True, out_indices=tuple(range(count)), **given)
-    net.model.load_state_dict(theirs.eval().state_dict())
+    timm_model = timm.create_model(
+        name, features_only=True, out_indices=tuple(range(count)), **given
+    )
+    net.model.load_state_dict(timm_model.eval().state_dict())
     image = torch.randn(1, 3, *size)
     with torch.no_grad():
-        expected, found = theirs(image), net(image)
+        expected, found = timm_model(image), net(image)
     assert len(found) == len(expected) == count == len(net.embed_dims)
-    assert list(net.strides) == theirs.feature_info.reduction()
+    assert list(net.strides) == timm_model.feature_info.reduction()
     for one, other, width, stride in zip(found, expected, net.embed_dims, net.strides):
         if other.shape[1:3] == (size[0] // stride, size[1] // stride):
             other = other.permute(0, 3, 1, 2)
@@ -201,14 +203,14 @@ def test_init_weights_loads_pretrained_weights(tmp_path):
         out_indices=(2,),
         model_args=dict(pretrained_cfg_overlay=overlay),
     )
-    own, theirs = net.model.state_dict(), source.state_dict()
-    assert not torch.equal(own['layer2.0.conv1.weight'], theirs['layer2.0.conv1.weight'])
+    own, timm_state = net.model.state_dict(), source.state_dict()
+    assert not torch.equal(own['layer2.0.conv1.weight'], timm_state['layer2.0.conv1.weight'])
     net.init_weights()
     first = 'conv1.0.weight'
     assert own[first].shape[1] == 4
-    shared = [k for k in own if k in theirs and k != first]
+    shared = [k for k in own if k in timm_state and k != first]
     assert len(shared) > 20
-    assert all(torch.equal(own[k], theirs[k]) for k in shared)
+    assert all(torch.equal(own[k], timm_state[k]) for k in shared)
     loaded = own['layer2.0.conv1.weight']
     loaded.zero_()
     net.init_weights()  # once only
@@ -244,7 +246,7 @@ def test_pretrained_without_network_raises_with_advice(monkeypatch, tmp_path):
     with pytest.raises(
         CheckpointError,
         match=(
-            r"timm's resnet10t\.c3_in1k cannot be had .*Without a network.*"
+            r"timm's resnet10t\.c3_in1k cannot be loaded .*Without a network.*"
             r'pretrained_cfg_overlay=dict\(file=PATH\).*pretrained=False'
         ),
     ):
