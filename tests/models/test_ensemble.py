@@ -489,7 +489,7 @@ def test_crop_box_matches_the_pipeline(noise, tmp_path):
         (
             dict(EXTEND, x=(0.9, 1.1)),
             r'net1.py: test_dataloader.dataset.pipeline\[2\] has x=\(0.9, 1.1\), '
-            'drawn anew for each person: expected one factor',
+            'a random factor per person: expected a fixed factor',
         ),
         (
             dict(type='RandomBBoxTransform'),
@@ -1028,7 +1028,7 @@ def test_crops_of_another_size_raise(noise, tmp_path):
     wide = network(tmp_path, 2)
     wide = change(wide, **{'test_dataloader.dataset.pipeline.1.padding': 1.5})
     model = build(like(member, tmp_path, [wide]))
-    with pytest.raises(ConfigError, match=(r'net2.py sees 1.200 times the box that the ensemble')):
+    with pytest.raises(ConfigError, match='the crop of .*net2.py is 1.200 times as large'):
         find(model, noise)
 
 

@@ -209,7 +209,7 @@ def test_init_cfg_of_another_size_raises(tmp_path):
             (1, 2),
             ValueError,
             r'dilations is \(1, 2\): expected 3 '
-            'integers of at least 1, one a convolution',
+            'integers of at least 1, one per convolution',
         ),
         ('dilations', 3, TypeError, 'dilations is 3: expected 3 integers'),
         ('dilations', (1, 2, 2.5), TypeError, r'dilations is \(1, 2, 2\.5\)'),
