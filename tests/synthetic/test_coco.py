@@ -23,7 +23,7 @@ from pose_backbones.synthetic import (
     JOINT_LIMITS,
     KEYPOINT_NAMES,
     SyntheticDataError,
-    draw_figure,
+    draw_person,
     encode_polygons,
     encode_rle,
     forward_kinematics,
@@ -189,7 +189,7 @@ def test_natural_proportions_and_ground():
 # Figure
 
 
-def _figure(yaw, seed=5, **changes):
+def _drawn_person(yaw, seed=5, **changes):
     rng = np.random.default_rng(seed)
     body = sample_body(rng)
     pose = sample_pose(rng, 'stand')
@@ -199,11 +199,11 @@ def _figure(yaw, seed=5, **changes):
     look = sample_look(rng, body)
     proj = project(forward_kinematics(body, pose), (100, 280), 260)
     light = np.array((0.0, -0.6, 0.8))
-    return draw_figure(proj, body, look, light, (200, 300))
+    return draw_person(proj, body, look, light, (200, 300))
 
 
 def test_front_view_shows_every_joint():
-    joints = _figure(0).joints
+    joints = _drawn_person(0).joints
     ears = [INDEX['left_ear'], INDEX['right_ear']]
     assert (np.delete(joints[:, 2], ears) == 2).all()
     for name in ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'):
@@ -212,7 +212,7 @@ def test_front_view_shows_every_joint():
 
 
 def test_back_view_has_no_face():
-    joints = _figure(180).joints
+    joints = _drawn_person(180).joints
     assert joints[:3, 2].tolist() == [0, 0, 0]
     assert (joints[3:5, 2] > 0).all()
     assert (joints[5:7, 2] == 2).all()
@@ -221,7 +221,7 @@ def test_back_view_has_no_face():
 
 @pytest.mark.parametrize(('yaw', 'far', 'near'), [(90, 'left', 'right'), (-90, 'right', 'left')])
 def test_side_view_hides_the_far_side(yaw, far, near):
-    joints = _figure(yaw).joints
+    joints = _drawn_person(yaw).joints
     assert joints[INDEX[f'{far}_shoulder'], 2] == 1
     assert joints[INDEX[f'{far}_wrist'], 2] == 1
     assert joints[INDEX[f'{near}_shoulder'], 2] == 2
@@ -232,8 +232,12 @@ def test_side_view_hides_the_far_side(yaw, far, near):
 
 
 def test_forearm_behind_the_back_is_hidden():
-    shown = _figure(0, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0).joints
-    hidden = _figure(180, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0).joints
+    shown = _drawn_person(
+        0, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0
+    ).joints
+    hidden = _drawn_person(
+        180, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0
+    ).joints
     assert shown[INDEX['left_wrist'], 2] == 2
     assert hidden[INDEX['left_wrist'], 2] == 1
 
