@@ -131,7 +131,7 @@ def _images(given: str | None, default: str | None) -> Path | None:
 
 
 def _logs(given: str | None, folder: Path) -> Path | None:
-    """Return the given directory, or if it has logs, the work directory or a test's parent."""
+    """Return the given directory, or the work directory or a test's parent if it has logs."""
     if given is not None:
         if not Path(given).is_dir():
             raise DatasetError(f'--logs {given}: there is no such directory')

@@ -122,7 +122,7 @@ def test_the_numbers_of_the_page(case, tmp_path):
     assert page.tables['repairs'][1][:2] == ['uncorrected', '0.505']
     assert page.tables['reliability'][10][:3] == ['0.9 to 1.0', '1', '0.900']
     assert 'No example images: the folder of the images is not known' in page.text
-    assert '1 of 2 images have no prediction at all.' in page.text
+    assert '1 of 2 images have no predictions.' in page.text
     assert 'no training log' in page.text
 
 
@@ -361,7 +361,7 @@ def _nowhere(case):
         (
             _other_images,
             r'results.json: result 0, of image 77, has the image_id 77: expected the id of an '
-            r'image of .*truth.json: are they of the same data set',
+            r'image of .*truth.json: use the annotations of the same',
         ),
         (
             _fewer_points,
@@ -394,21 +394,21 @@ def test_wrong_files(case, tmp_path):
     empty.mkdir()
     for arguments, kind, message in (
         ([results], ConfigError, 'no annotations: expected --ann FILE'),
-        (['none.json'], DatasetError, 'none.json is not there: expected a '),
+        (['none.json'], DatasetError, 'none.json does not exist: expected a '),
         ([str(empty)], ConfigError, 'has no results, .*outfile_prefix='),
-        ([results, '--ann', 'no.json'], DatasetError, 'the annotations no.json are not there$'),
+        ([results, '--ann', 'no.json'], DatasetError, 'the annotations no.json do not exist$'),
         ([results, '--ann', results], DatasetError, 'results.json holds no annotations but a list'),
         ([str(broken), '--ann', truth], DatasetError, 'cannot read the results .*broken.json'),
         ([truth, '--ann', truth], DatasetError, 'holds no results'),
         (
             [results, '--ann', truth, '--images', 'no'],
             DatasetError,
-            '--images no: there is no such folder',
+            '--images no: there is no such directory',
         ),
         (
             [results, '--ann', truth, '--logs', 'no'],
             DatasetError,
-            '--logs no: there is no such folder',
+            '--logs no: there is no such directory',
         ),
         (
             [results, '--ann', truth, '--metainfo', 'no.py'],
@@ -437,8 +437,7 @@ def test_a_config_whose_annotations_are_gone(case, images, tmp_path):
     (tmp_path / 'truth.json').unlink()
     with pytest.raises(
         DatasetError,
-        match=r'truth.json are not there \(said '
-        r'by the config\): give the file with --ann',
+        match=r'truth.json do not exist \(from the config\): pass the file with --ann',
     ):
         main([str(work), '--out', str(tmp_path / 'page.html')])
 

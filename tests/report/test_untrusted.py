@@ -88,9 +88,9 @@ def test_another_file_of_that_word_is_not_run(folder, name):
         with pytest.raises(
             ConfigError,
             match=(
-                r'config unreadable: .*anything\.py does not give '
-                r'test_evaluator as a plain value, and its Python is not '
-                r'run: give it with --config, or the annotations'
+                r'config unreadable: .*anything\.py does not define '
+                r'test_evaluator as a plain value, and its code is not '
+                r'executed: pass it with --config, or the annotations'
             ),
         ):
             make(folder)
@@ -145,9 +145,7 @@ def test_descriptions_that_are_none(folder, place):
     write_config(folder, f', metainfo=dict(from_file={place!r})')
     with pytest.raises(
         ConfigError,
-        match='describes its keypoints .* in a '
-        'way that cannot be read: .*: give the description '
-        'with --metainfo',
+        match='cannot read the metainfo of the config .*: pass the metainfo with --metainfo',
     ):
         make(folder)
     assert not (folder / 'RAN').exists()
