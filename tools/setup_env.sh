@@ -2,6 +2,8 @@
 # Create a virtual environment with the pinned requirements and this package.
 #   bash tools/setup_env.sh [DIRECTORY]     (default: .venv)
 # PYTHON sets the interpreter; by default, the script looks for Python 3.11, 3.10 or 3.12.
+# The script uses pip and venv, which come with Python. uv was considered, but it would have to be
+# installed first, and requirements.txt already pins every package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}

@@ -13,6 +13,10 @@
 - `writing`: `torch.save` on a disk that may be full.
 
 docs/security.md states what is guaranteed.
+
+`torch.load(weights_only=True)` was considered for reading, but it rejects released checkpoints that
+contain other classes, such as a logger or a NumPy object, unless each class is allowed and
+imported. safetensors reads only files in its own format, which none of the supported releases uses.
 """
 
 from .conversion import Conversion, convert_state_dict, inspect_state_dict

@@ -1,4 +1,4 @@
-"""From what a checkpoint file holds to the weights of today's estimator."""
+"""Conversion of checkpoints of other releases to the names of current estimators."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from .names.head import convert_head
 
 #: the parts of an estimator, with the prefix of the head in MMPose 0.x
 _PARTS = ('backbone', 'neck', 'head', 'keypoint_head')
-#: what PyTorch Lightning's trainers put before a model's names
+#: prefix of the names in checkpoints of PyTorch Lightning
 _TRAINER = 'model.'
 _CLASSIFIER = 'of the classifier'
 _PRETEXT = 'of the pretraining'
@@ -24,21 +24,19 @@ _BUFFER = 'constant, from the constructor'
 
 @dataclass(frozen=True)
 class Conversion:
-    """Weights in today's names, and an account of how they came there.
+    """Converted weights and a record of the conversion.
 
     Attributes:
         family: Class of the backbone.
-        naming: `'MMPose 0.x'`, `'MMPose 1.x'` (today's estimator),
-            `'ConvNeXtPose'`, `'mmpretrain'`, `'timm'`,
-            `'ImageNet release'`, or `'pose_backbones'` (today's backbone
-            alone).
+        naming: Naming of the file: `'MMPose 0.x'`, `'MMPose 1.x'` (current estimators),
+            `'ConvNeXtPose'`, `'mmpretrain'`, `'timm'`, `'ImageNet release'`, or `'pose_backbones'`
+            (a current backbone without head).
         weights: Name → tensor, `backbone.*`, `neck.*` and `head.*`.
-        left_out: Name in the file → why it has no place in `weights`. What
-            is neither here nor in `weights` does not exist: such names are
-            an error.
-        added: Names in `weights` that the file lacks and that have a value
-            all the same: constants, and norms of maps that start as 1 and 0.
-        entries: Entries of the file that hold weights; the first was taken.
+        left_out: Name in the file → reason why it is not in `weights`. Every name of the file is
+            either converted or in this dict; any other name raises an error.
+        added: Names in `weights` that are missing in the file and have a default value: constants,
+            and norms of maps, which are initialized with 1 and 0.
+        entries: Entries of the file that contain weights; the first one was used.
     """
 
     family: str
@@ -50,52 +48,50 @@ class Conversion:
 
 
 def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
-    """Rename the weights of a release to those of today's estimators.
+    """Convert the weights of a release to the names of current estimators.
 
-    Takes MMPose 0.x and 1.x, the ImageNet releases of MogaNet, UniFormer
-    (with token labelling and layer scale, too), ConvNeXt, ConvNeXt V2 (and
-    of its self-supervised pretraining) and Swin Transformer, mmpretrain's
-    and timm's of ConvNeXt and Swin. The values are the same; some have
-    another shape or order.
+    Supports MMPose 0.x and 1.x; the ImageNet releases of MogaNet, UniFormer (also with token
+    labelling and layer scale), ConvNeXt, ConvNeXt V2 (also its self-supervised pretraining) and
+    Swin Transformer; and ConvNeXt and Swin of mmpretrain and timm. The values do not change; some
+    tensors get another shape or order.
 
-    Weights of other timm models are not converted: which of their names a
-    backbone has depends on the model. `TimmBackbone` takes them as they are.
+    Weights of other timm models are not converted, since the names of their backbones depend on the
+    model. `TimmBackbone` loads them directly.
 
     Args:
-        state_dict: What a checkpoint file holds: the weights, or entries
-            around them (see `pose_backbones.checkpoints.loading.WRAPPERS`).
+        state_dict: Content of a checkpoint file: the weights, or entries that contain them (see
+            `pose_backbones.checkpoints.loading.WRAPPERS`).
 
     Returns:
-        Name → tensor, `backbone.*` and, if the file has one, `head.*`.
-        Without the classifier of an ImageNet release or the decoder of a
-        pretraining; `inspect_state_dict` says what was left out and added.
+        Name → tensor, `backbone.*` and, if the file has a head, `head.*`. The classifier of an
+        ImageNet release and the decoder of a pretraining are removed; `inspect_state_dict` returns
+        what was removed and added.
 
     Raises:
-        CheckpointError: If the family is unknown, or a name of a known one;
-            says what was recognised and what was not.
+        CheckpointError: If the family of the backbone or a name is unknown. The message has the
+            number of recognised names and the unknown names.
     """
     return inspect_state_dict(state_dict).weights
 
 
 def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
-    """The same as `convert_state_dict`, with an account of what was done.
+    """Convert weights as `convert_state_dict` does, and return a record of the conversion.
 
     Args:
-        state_dict: What a checkpoint file holds.
-        key: The entry to take, such as `'state_dict_ema'`; None: the first
-            of `pose_backbones.checkpoints.loading.WRAPPERS`.
+        state_dict: Content of a checkpoint file.
+        key: Entry that contains the weights, such as `'state_dict_ema'`; None means the first of
+            `pose_backbones.checkpoints.loading.WRAPPERS`.
 
     Returns:
-        Weights and account.
+        Converted weights and record.
 
     Raises:
         CheckpointError: As for `convert_state_dict`.
     """
     weights = get_weights(state_dict, key)
-    found = wrapped_in(state_dict)
-    entries = tuple(sorted(found, key=lambda name: name != key))
+    entries = tuple(sorted(wrapped_in(state_dict), key=lambda name: name != key))
     inner, outer = _without_model(weights)
-    whole = next((one.whole for one in FAMILIES if one.whole and one.whole.is_family(inner)), None)
+    whole = next((f.whole for f in FAMILIES if f.whole and f.whole.is_family(inner)), None)
     constants, original = [], False
     if whole is not None:
         constants = [outer + name for name in inner if whole.is_constant(name)]
@@ -113,20 +109,20 @@ def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
 
     constant = [name for name in others if name.startswith('data_preprocessor.')]
     unknown = [outer + name for name in others if name not in constant]
-    backbone, of_no_use = _without_tasks(family, parts['backbone'])
+    backbone, unused = _without_tasks(family, parts['backbone'])
     left_out = {
         **{outer + name: _CONSTANT for name in constant},
         **dict.fromkeys(constants, _BUFFER),
-        **{prefix + name: of_no_use[name] for name in of_no_use},
+        **{prefix + name: unused[name] for name in unused},
     }
     converted = family.convert(backbone)
-    not_todays = _unknown_names(family, converted)
-    unknown += [f'backbone.{name}' for name in not_todays]
-    given = set(map(id, backbone.values()))
+    unknown_names = _unknown_names(family, converted)
+    unknown += [f'backbone.{name}' for name in unknown_names]
+    tensors = set(map(id, backbone.values()))
     added = [
         f'backbone.{name}'
         for name, value in converted.items()
-        if name not in not_todays and family.fills.fullmatch(name) and id(value) not in given
+        if name not in unknown_names and family.fills.fullmatch(name) and id(value) not in tensors
     ]
     if unknown or len(converted) - len(added) != len(backbone):
         raise _unknown(weights, len(weights) - len(unknown), unknown, family)
@@ -161,7 +157,7 @@ def _find_family(names: Iterable[str], alone: bool) -> Family | None:
 
     Args:
         names: Names of a backbone's weights.
-        alone: Whether they had no prefix in the file either.
+        alone: Whether the names have no prefix in the file.
     """
     names = list(names)
     for family in FAMILIES:
@@ -173,14 +169,15 @@ def _find_family(names: Iterable[str], alone: bool) -> Family | None:
 def _unknown_names(family: Family, names: Iterable[str]) -> list[str]:
     """Return the names that no backbone of the family has.
 
-    The backbone's class tells them. One that cannot be imported (Swin without MMPose) knows all.
+    The class of the backbone determines them. If it cannot be imported (Swin without MMPose), the
+    result is empty.
     """
     backbone = MODELS.get(family.name)
     return [] if backbone is None else backbone.unknown_names(names)
 
 
 def _without_model(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """The weights without a trainer's `model.`, and what was taken off."""
+    """Return the weights without the prefix of PyTorch Lightning, and the removed prefix."""
     if not all(name.startswith(_TRAINER) for name in weights):
         return weights, ''
     return {name[len(_TRAINER) :]: weights[name] for name in weights}, _TRAINER
@@ -189,14 +186,14 @@ def _without_model(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
 def _without_tasks(
     family: Family, weights: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What a backbone has; and name → why not, of the others."""
-    of_no_use = {}
+    """Return the weights of the backbone, and for the other names the reason for removal."""
+    unused = {}
     for name in weights:
         if family.classifier.fullmatch(name):
-            of_no_use[name] = _CLASSIFIER
+            unused[name] = _CLASSIFIER
         elif family.pretext.fullmatch(name):
-            of_no_use[name] = _PRETEXT
-    return {name: value for name, value in weights.items() if name not in of_no_use}, of_no_use
+            unused[name] = _PRETEXT
+    return {name: value for name, value in weights.items() if name not in unused}, unused
 
 
 def _is_prefixed(weights: dict[str, Tensor]) -> bool:
@@ -204,7 +201,7 @@ def _is_prefixed(weights: dict[str, Tensor]) -> bool:
 
 
 def _split(weights: dict[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
-    """Part → its weights, without prefix; and names of no part."""
+    """Return the weights of each part, without prefix, and the names that belong to no part."""
     if not _is_prefixed(weights):
         return {part: weights if part == 'backbone' else {} for part in _PARTS}, []
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
@@ -223,14 +220,14 @@ def _named(part: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _with_versions(converted: OrderedDict, weights: dict[str, Tensor], outer: str) -> OrderedDict:
-    """Converted weights with the versions of the neck and the head.
+    """Return converted weights with the versions of neck and head in `_metadata`.
 
-    By them, MMPose's modules know that the names are today's.
+    From these versions, MMPose's modules determine that the names are current.
 
     Args:
-        converted: In today's names.
-        weights: Of the file, with the `_metadata` of a state dict or without.
-        outer: What stands before its names.
+        converted: Weights in current names.
+        weights: Weights of the file, with or without the `_metadata` of a state dict.
+        outer: Prefix of the names in the file.
     """
     versions = {
         name.removeprefix(outer): entry for name, entry in getattr(weights, '_metadata', {}).items()
@@ -245,7 +242,7 @@ def _with_versions(converted: OrderedDict, weights: dict[str, Tensor], outer: st
 
 
 def _is_classifier(head: dict[str, Tensor]) -> bool:
-    """Whether a head has the names of mmpretrain's linear classifiers."""
+    """Return whether a head has the names of mmpretrain's linear classifiers."""
     return bool(head) and all(name.startswith(('fc.', 'layers.')) for name in head)
 
 
@@ -266,13 +263,13 @@ def _naming(family: Family, parts: dict, head: dict[str, Tensor]) -> str:
 def _unknown(
     weights: dict[str, Tensor], recognised: int, unknown: list[str], family: Family | None = None
 ) -> CheckpointError:
-    """The error that says what was recognised and what was not."""
+    """Return an error with the number of recognised names and the unknown names."""
     shown = ', '.join(unknown[:5]) + (', …' if len(unknown) > 5 else '')
-    known = ', '.join(known.name for known in FAMILIES)
-    what = (
+    families = ', '.join(family_.name for family_ in FAMILIES)
+    summary = (
         f'{recognised} of {len(weights)} names are known, of a {family.name}'
         if family
-        else f'a backbone of no known family ({known})'
+        else f'a backbone of no known family ({families})'
     )
     problem = (
         f'Not recognised: {shown}'
@@ -288,4 +285,4 @@ def _unknown(
             "type='Pretrained', checkpoint=FILE)) takes them"
         )
     )
-    return CheckpointError(f'weights of an unknown release: {what}. {problem}{hint}')
+    return CheckpointError(f'weights of an unknown release: {summary}. {problem}{hint}')

@@ -1,11 +1,11 @@
-"""Conversion of state dicts of other releases while they are loaded."""
+"""Hook that converts state dicts of other releases when they are loaded."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import Tensor, nn
 
-#: entry of the original checkpoints that has the weights
+#: entry of the original checkpoints that contains the weights
 _WRAPPER = 'model'
 
 
@@ -20,10 +20,10 @@ def register_state_dict_conversion(
 
     Args:
         module: The module.
-        convert: From a state dict, without the prefix of the module, to one in the module's own
-            names. A function of a Python module, so that the model can be pickled.
-        whole: Whether the module is a whole model. The original code may have all its weights in
-            an entry `model`.
+        convert: Function that converts a state dict, without the prefix of the module, to the names
+            of the module. It must be a module-level function, so that the model can be pickled.
+        whole: Whether the module is a whole model. Checkpoints of the original code can have all
+            weights in an entry `model`.
     """
     module.register_load_state_dict_pre_hook(partial(_convert, convert=convert, whole=whole))
 
@@ -40,9 +40,9 @@ def _convert(
         content = state_dict[_WRAPPER]
         state_dict.clear()
         state_dict.update({prefix + name: content[name] for name in content})
-    own = {
+    weights = {
         name[len(prefix) :]: state_dict.pop(name)
         for name in list(state_dict)
         if name.startswith(prefix)
     }
-    state_dict.update({prefix + name: value for name, value in convert(own).items()})
+    state_dict.update({prefix + name: value for name, value in convert(weights).items()})

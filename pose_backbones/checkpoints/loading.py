@@ -1,4 +1,4 @@
-"""Reading checkpoints and putting their weights into a model, strictly."""
+"""Read checkpoints and load their weights into a model, strictly."""
 
 import os
 from collections import OrderedDict
@@ -25,10 +25,9 @@ from .matching import (
     renamed,
 )
 
-#: What a file may wrap its weights in; of several, the first one counts.
-#: Trained weights come before their running averages, as in the code that
-#: the released pose models were trained with, and a teacher, which is what
-#: self-distillation is for, before its student.
+#: Keys of a checkpoint that can contain the weights; the first one present is used. Trained weights
+#: come before their moving averages, as in the training code of the released pose models, and a
+#: teacher, which is the result of self-distillation, comes before its student.
 WRAPPERS = (
     'state_dict',
     'model',
@@ -41,22 +40,22 @@ WRAPPERS = (
     'teacher',
     'student',
 )
-#: what data-parallel, averaged and compiled models put before every name
+#: prefixes that data-parallel, averaged and compiled models add to every name
 _MODEL_PREFIXES = ('module.', '_orig_mod.')
-#: levels of wrappers, of which real files have two
+#: maximum number of nested wrappers; real files have up to two
 _DEEPEST = 10
-#: counters of averaged models, which stand beside their weights
+#: counters of averaged models, in the same dict as their weights
 _COUNTERS = ('steps', 'n_averaged')
 
 
 def check_checkpoint_path(path: str | os.PathLike) -> None:
-    """Refuse a path at which no file is, before any other work.
+    """Raise if a checkpoint file does not exist.
 
     Args:
-        path: A file or a URL; URLs are not tried.
+        path: Path or URL; URLs are not checked.
 
     Raises:
-        CheckpointError: With the folder's checkpoints of similar names.
+        CheckpointError: If the file does not exist; the message has similar names in the directory.
     """
     if is_url(path) or os.path.lexists(os.path.expanduser(path)):
         return
@@ -79,16 +78,16 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
     """Read a checkpoint file or URL without running code from it.
 
     Args:
-        path: A file or a URL; `.safetensors` or of `torch.save`.
+        path: Path or URL of a `.safetensors` file or a file of `torch.save`.
         map_location: As in `torch.load`.
 
     Returns:
-        What the file holds, as a dict of plain objects (see
+        The content of the file, as a dict of plain objects (see
         `pose_backbones.checkpoints.read_file`).
 
     Raises:
-        CheckpointError: If it is missing, truncated, refused as unsafe, out
-            of reach, or not a checkpoint.
+        CheckpointError: If the file is missing, truncated, unsafe, unreachable, or not a
+            checkpoint.
     """
     path = os.fspath(path)
     check_checkpoint_path(path)
@@ -114,26 +113,26 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
 
 
 def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Tensor]:
-    """Find the weights in what a checkpoint file holds.
+    """Return the weights in the content of a checkpoint file.
 
     Args:
-        checkpoint: As read; the weights stand at the top or under one or
-            more of `WRAPPERS`.
-        key: The entry to take them from; None: the first of `WRAPPERS`.
+        checkpoint: Content of the file. The weights are at the top level or nested in one or more
+            of `WRAPPERS`.
+        key: Key of the entry with the weights; None means the first of `WRAPPERS`.
 
     Returns:
-        Name → tensor, without the `module.` of data-parallel training.
+        Name → tensor, without the prefix `module.` of data-parallel training.
 
     Raises:
-        CheckpointError: If there are none.
+        CheckpointError: If there are no weights.
     """
     weights = checkpoint
     if key is not None:
-        found = wrapped_in(checkpoint)
-        if key not in found:
+        entries = wrapped_in(checkpoint)
+        if key not in entries:
             raise CheckpointError(
                 f'no weights under {key!r} in the checkpoint: expected '
-                f'{", ".join(found) or "none, they stand at the top"}'
+                f'{", ".join(entries) or "none, they stand at the top"}'
             )
         weights = checkpoint[key]
     for _ in range(_DEEPEST):
@@ -155,11 +154,11 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
             f'{shown or "(none)"}; expected tensors, or one of '
             f'{", ".join(WRAPPERS)}'
         )
-    odd = [name for name in weights if not isinstance(name, str)]
-    if odd:
+    invalid = [name for name in weights if not isinstance(name, str)]
+    if invalid:
         raise CheckpointError(
-            f'a weight of the checkpoint has the key {odd[0]!r}, a '
-            f'{type(odd[0]).__name__}: expected names'
+            f'a weight of the checkpoint has the key {invalid[0]!r}, a '
+            f'{type(invalid[0]).__name__}: expected names'
         )
     if isinstance(metadata, Mapping):
         weights._metadata = metadata  # type: ignore[attr-defined]
@@ -167,13 +166,13 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
 
 
 def wrapped_in(checkpoint: dict) -> list[str]:
-    """The entries that hold weights, the one that counts first.
+    """Return the keys of entries that contain weights, in the order of priority.
 
     Args:
-        checkpoint: As read.
+        checkpoint: Content of the file.
 
     Returns:
-        Some of `WRAPPERS`; none if the weights stand at the top.
+        Some of `WRAPPERS`; empty if the weights are at the top level.
     """
     return [key for key in WRAPPERS if isinstance(checkpoint.get(key), dict)]
 
@@ -203,26 +202,25 @@ def load_weights(
     optional: Sequence[str] = (),
     hint: str = '',
 ) -> None:
-    """Put weights into a model; nothing is left out silently.
+    """Load weights into a model, and raise or log if any weight is not loaded.
 
-    Names of older and foreign releases are translated by the model's own
-    hooks (see `BaseBackbone.convert_names`). Weights of a backbone alone,
-    without prefix, go to the model's `backbone`.
+    The hooks of the model convert the names of other releases (see `BaseBackbone.convert_names`).
+    Weights of a backbone without prefix are loaded into `model.backbone`.
 
     Args:
         model: Its parameters and buffers are overwritten.
         weights: Name → tensor.
-        source: Where they come from, for messages.
-        strict: Whether every name and shape has to fit. If not, what did not
-            fit is logged, name by name.
-        ignore: Prefixes of names in `weights` that the model need not have.
-        optional: Prefixes of the model's names that `weights` need not
-            have; what is lacking is logged and stays as it is.
-        hint: What the user can do, for the error.
+        source: Path or URL of the weights, for messages.
+        strict: Whether all names and shapes must match. If False, missing, unexpected and
+            mismatched keys are logged.
+        ignore: Prefixes of names in `weights` that the model does not need to have.
+        optional: Prefixes of names of the model that may be missing in `weights`; missing ones are
+            logged and keep their values.
+        hint: Advice for the user, for the error message.
 
     Raises:
-        CheckpointError: If they do not fit; the model is then unchanged.
-            Also if not one tensor fits, strict or not.
+        CheckpointError: If the weights do not match, or no tensor matches even with `strict=False`.
+            The model is then unchanged.
     """
     ignored = [name for name in weights if name.startswith(tuple(ignore))]
     weights = renamed(weights, {name: name for name in weights if name not in ignored})
@@ -259,9 +257,9 @@ def load_weights(
             'tensors. Left out:\n  ' + '\n  '.join(left_out),
             logger='current',
         )
-    own = model.state_dict()
-    fitting = OrderedDict((name, weights[name]) for name in own if name in match.matching_keys)
-    # The names are today's now: no hook has to rename them again.
-    fitting._metadata = getattr(own, '_metadata', None)  # type: ignore[attr-defined]
+    state = model.state_dict()
+    matching = OrderedDict((name, weights[name]) for name in state if name in match.matching_keys)
+    # With the current versions, hooks do not convert the names again.
+    matching._metadata = getattr(state, '_metadata', None)  # type: ignore[attr-defined]
     with already_matched():
-        model.load_state_dict(fitting, strict=False)
+        model.load_state_dict(matching, strict=False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 
-#: whether the weights that are being loaded were matched before, or are meant to be a part
+#: whether the weights that are being loaded were matched before, or are a part on purpose
 _MATCHED = ContextVar('matched', default=False)
 
 
@@ -40,7 +40,7 @@ class StateDictMatch:
         missing_keys: Other names that only the model has.
         unexpected_keys: Names that only the state dict has.
         mismatched: Names with both shapes, as text, where these differ.
-        invalid: Names with what is wrong with the values, as text.
+        invalid: Names with the problem of their values, as text.
         matching_keys: Names with the right shape and valid values.
     """
 
@@ -94,29 +94,29 @@ def match_state_dict(
     Returns:
         What matches and what does not.
     """
-    own = model.state_dict()
-    missing = [name for name in own if name not in weights]
+    state = model.state_dict()
+    missing = [name for name in state if name not in weights]
     missing_optional = [name for name in missing if name.startswith(tuple(optional))]
     mismatched, invalid, matching = [], [], []
-    for name in own:
+    for name in state:
         if name not in weights:
             continue
-        if own[name].shape != weights[name].shape:
+        if state[name].shape != weights[name].shape:
             mismatched.append(
                 f'{name} is {tuple(weights[name].shape)} in the file and '
-                f'{tuple(own[name].shape)} in the model'
+                f'{tuple(state[name].shape)} in the model'
             )
             continue
-        problem = _problem(name, weights[name], own[name])
+        problem = _problem(name, weights[name], state[name])
         if problem:
             invalid.append(f'{name} ({problem})')
         else:
             matching.append(name)
     return StateDictMatch(
-        total=len(own),
+        total=len(state),
         missing_optional=missing_optional,
         missing_keys=[name for name in missing if name not in missing_optional],
-        unexpected_keys=[name for name in weights if name not in own],
+        unexpected_keys=[name for name in weights if name not in state],
         mismatched=mismatched,
         invalid=invalid,
         matching_keys=frozenset(matching),
@@ -128,27 +128,27 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def _problem(name: str, value: Tensor, own: Tensor) -> str:
+def _problem(name: str, value: Tensor, state: Tensor) -> str:
     """Return why values cannot replace the model's; empty if they can."""
     if value.layout != torch.strided or value.is_quantized:
         return 'a sparse tensor' if not value.is_quantized else 'quantized'
     if value.is_meta:
         return 'without values, of the device meta'
-    if own.dtype == value.dtype and not own.is_floating_point():
+    if state.dtype == value.dtype and not state.is_floating_point():
         return ''
-    if not own.is_floating_point():
+    if not state.is_floating_point():
         if (
-            own.dtype not in _INTEGERS
+            state.dtype not in _INTEGERS
             or value.dtype not in (*_INTEGERS, *_FLOATS)
             or not torch.equal(value.to(torch.int64).to(value.dtype), value)
         ):
-            return f'{_type(value)} in place of {_type(own)}'
+            return f'{_type(value)} in place of {_type(state)}'
         return ''
     if value.dtype not in _FLOATS:
-        return f'{_type(value)} in place of {_type(own)}'
-    if own.is_meta:
+        return f'{_type(value)} in place of {_type(state)}'
+    if state.is_meta:
         return ''
-    bad = value.numel() - int(value.to(own.dtype).isfinite().sum())
+    bad = value.numel() - int(value.to(state.dtype).isfinite().sum())
     if bad:
         return f'{bad:,} of {value.numel():,} values are NaN or infinite'
     if name.endswith('running_var') and value.numel() and value.min() < 0:
@@ -190,13 +190,13 @@ def renamed(
     Returns:
         New name → tensor, with `_metadata` if `weights` has it.
     """
-    found = OrderedDict((new, weights[name]) for name, new in names.items())
+    result = OrderedDict((new, weights[name]) for name, new in names.items())
     metadata = getattr(weights, '_metadata', None)
     if metadata is not None:
-        found._metadata = OrderedDict(  # type: ignore[attr-defined]
+        result._metadata = OrderedDict(  # type: ignore[attr-defined]
             (module(name), entry) for name, entry in metadata.items() if module(name) is not None
         )
-    return found
+    return result
 
 
 def is_backbone_alone(model: nn.Module, weights: Iterable[str]) -> bool:
@@ -211,7 +211,7 @@ def is_backbone_alone(model: nn.Module, weights: Iterable[str]) -> bool:
     """
     if not isinstance(getattr(model, 'backbone', None), nn.Module):
         return False
-    # `head.` stands in backbones' files, too: the classifier.
+    # Checkpoints of backbones can have `head.` too: the classifier.
     parts = tuple(f'{name}.' for name, _ in model.named_children() if name != 'head')
     return any(not name.startswith(('head.', 'keypoint_head.')) for name in weights) and not any(
         name.startswith(parts) for name in weights
@@ -221,19 +221,19 @@ def is_backbone_alone(model: nn.Module, weights: Iterable[str]) -> bool:
 def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Let the hooks of a model rename weights of other releases, in place.
 
-    MMPose's estimators know the names of MMPose 0.x, our backbones those of their family's
-    releases.
+    MMPose's estimators have hooks for the names of MMPose 0.x; the backbones of this package for
+    the releases of their family.
 
     Args:
         model: Its hooks are called.
         weights: Name → tensor.
-        source: Where they come from, for the message.
+        source: Path or URL of the weights, for the message.
 
     Raises:
         CheckpointError: If a hook fails on the weights.
     """
     metadata = getattr(weights, '_metadata', None) or {}
-    own = model.state_dict()
+    state = model.state_dict()
     for name, module in model.named_modules():
         hooks = _load_hooks(module)
         if not hooks:
@@ -241,7 +241,7 @@ def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) 
         prefix = f'{name}.' if name else ''
         part = {key: weights[key] for key in weights if key.startswith(prefix)}
         local = dict(metadata.get(name, {}))
-        if 'version' not in local and _is_todays(prefix, part, own):
+        if 'version' not in local and _is_todays(prefix, part, state):
             local['version'] = module._version
         names = list(part)
         for hook in hooks:
@@ -260,29 +260,29 @@ def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) 
 
 
 def _load_hooks(module: nn.Module) -> list[Callable]:
-    """Return the hooks of `register_load_state_dict_pre_hook`, which PyTorch does not publish."""
+    """Return the hooks of `register_load_state_dict_pre_hook`, a private attribute in PyTorch."""
     return list(module._load_state_dict_pre_hooks.values())
 
 
-def _is_todays(prefix: str, part: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+def _is_todays(prefix: str, part: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
     """Return whether weights without a version have the module's names and shapes.
 
     Files of safetensors and scripts that save only the tensors have no versions. MMPose's hooks
-    take that for an old version.
+    treat this as an old version.
     """
-    shapes = {key: value.shape for key, value in own.items() if key.startswith(prefix)}
+    shapes = {key: value.shape for key, value in state.items() if key.startswith(prefix)}
     return bool(shapes) and shapes == {key: value.shape for key, value in part.items()}
 
 
 def compare_arch(model: nn.Module, weights: dict[str, Tensor]) -> str:
-    """Return what the model's backbone says about weights of another size.
+    """Return a sentence for an error message if weights are of another size than the model.
 
     Args:
         model: An estimator or a backbone.
         weights: Name → tensor, in the model's names.
 
     Returns:
-        A sentence, or an empty string.
+        The sentence, or an empty string.
     """
     for name, module in model.named_modules():
         if hasattr(module, 'compare_arch'):

@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
             raise DatasetError(str(error)) from error
     text = f'{result.images} images, {result.people} people'
     if result.existed:
-        print(f'already there: {text} in {result.out_dir}')
+        print(f'already exists: {text} in {result.out_dir}')
     else:
         rate = result.images / max(result.seconds, 1e-9)
         print(f'{text}, {rate:.1f} images/s, in {result.out_dir}')

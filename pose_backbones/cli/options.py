@@ -1,4 +1,9 @@
-"""Command-line options that several tools share, and their effect on a config."""
+"""Command-line options that several tools share, and their effect on a config.
+
+The tools use argparse. cyclopts, tyro and typer were considered, but the options follow MMPose's
+tools, including `--cfg-options`, whose `DictAction` is an argparse action. cyclopts also requires
+Python 3.11 or later.
+"""
 
 import argparse
 import os

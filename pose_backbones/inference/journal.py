@@ -1,4 +1,8 @@
-"""Journal of an inference run on disk, from which the run can be resumed."""
+"""Journal of an inference run on disk, from which the run can be resumed.
+
+jsonlines was considered, but it only reads and writes lines of JSON. The journal also synchronizes
+each line to disk, removes a line that was cut off, and resumes a run.
+"""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""Models; importing this registers those that do not need MMPose.
+"""Models; importing this package registers those that do not need MMPose.
 
-The others are imported by `mmpose_models`.
+`mmpose_models` imports the others.
 """
 
 from . import backbones  # noqa: F401

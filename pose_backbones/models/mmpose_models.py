@@ -1,4 +1,4 @@
-"""Register the models that are based on MMPose's, see `pose_backbones.registry`."""
+"""Register the models that are based on MMPose, see `pose_backbones.registry`."""
 
 from . import data_preprocessors, heads, pose_estimators  # noqa: F401
 from .backbones import swin  # noqa: F401

@@ -8,6 +8,8 @@ mirrored keypoint or of another person is nearer (eyes and ears of small people)
 sizes are included, in the paper those from 32² pixels on; for the AP after a repair, keypoints move
 to their labels and one kind of error is repaired at a time, in the paper keypoints move to where
 the error ends and the repairs accumulate.
+
+tidecv was considered, but it diagnoses boxes and masks, and has no errors of keypoints.
 """
 
 from collections.abc import Iterator

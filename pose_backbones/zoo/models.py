@@ -2,6 +2,7 @@
 
 import logging
 from fnmatch import fnmatchcase
+from inspect import signature
 
 import torch
 from mmengine.config import Config
@@ -216,12 +217,15 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None, checkpoint: dict) -> d
     The description in a checkpoint takes precedence over that of the config, as in `init_model`.
     """
     from mmpose.apis.inference import dataset_meta_from_config
+    from mmpose.registry import MODELS
     from mmpose.utils import register_all_modules
 
     register_all_modules()
     head = cfg.model.head
     # Bottom-up heads have `num_keypoints`, top-down heads `out_channels`.
-    key = 'num_keypoints' if 'num_keypoints' in head else 'out_channels'
+    parameters = signature(MODELS.get(head.type)).parameters
+    key = 'num_keypoints' if 'num_keypoints' in parameters else 'out_channels'
+    head.setdefault(key, parameters[key].default)
     if num_keypoints is not None:
         if isinstance(num_keypoints, bool) or not isinstance(num_keypoints, int):
             raise TypeError(

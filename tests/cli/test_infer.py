@@ -180,7 +180,8 @@ def test_a_full_disk(photographs, model, tmp_path, monkeypatch):
     try:
         with pytest.raises(
             WorkDirError,
-            match=f'cannot write to {out}: File too large.*free up disk space, and continue with --resume',
+            match=f'cannot write to {out}: File too large.*free up disk space, '
+            'and continue with --resume',
         ):
             infer.main([*options, '--out', str(out)])
     finally:

@@ -38,11 +38,11 @@ def test_changed_metafile_makes_documents_out_of_date(copy, capsys):
     # The documents link to the code.
     (copy / 'pose_backbones').symlink_to(ROOT / 'pose_backbones')
     main(['--check'], copy)
-    assert 'every document' in capsys.readouterr().out
+    assert 'all documents' in capsys.readouterr().out
     path = copy / 'configs/moganet/metafile.yml'
     before, start, after = path.read_text().partition(f'- Name: {NAME}\n')
     path.write_text(before + start + after.replace('AP: 0.749', 'AP: 0.987', 1))
-    with pytest.raises(ConfigError, match='^stale: ') as error:
+    with pytest.raises(ConfigError, match='^out of date: ') as error:
         main(['--check'], copy)
     # 98.7 is also the best value of the family.
     for name in (

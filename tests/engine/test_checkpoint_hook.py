@@ -213,8 +213,8 @@ def test_recorded_path_in_other_directory_is_not_removed(tmp_path, name):
     train_toy(tmp_path / 'work', train_cfg__max_iters=4)
     other = tmp_path / name
     other.mkdir()
-    (other / 'photo.jpg').write_text('mine')
-    (tmp_path / 'work/notes.pth').write_text('mine')
+    (other / 'photo.jpg').write_text('user content')
+    (tmp_path / 'work/notes.pth').write_text('user content')
     path = tmp_path / 'work/iter_4.pth'
     content = read_checkpoint(path)
     hub = content['message_hub']
@@ -222,8 +222,8 @@ def test_recorded_path_in_other_directory_is_not_removed(tmp_path, name):
     hub['resumed_keys'].update(best_ckpt=True, best_score=True)
     torch.save(content, path)
     train_toy(tmp_path / 'work', resume=path, **with_validation(), **BEST)
-    assert (other / 'photo.jpg').read_text() == 'mine'
-    assert (tmp_path / 'work/notes.pth').read_text() == 'mine'
+    assert (other / 'photo.jpg').read_text() == 'user content'
+    assert (tmp_path / 'work/notes.pth').read_text() == 'user content'
 
 
 def test_each_metric_has_one_best_checkpoint(tmp_path):

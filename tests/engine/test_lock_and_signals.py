@@ -37,8 +37,8 @@ def no_lock_timeout(monkeypatch):
     monkeypatch.setattr(lock, '_TIMEOUT', 0.0)
 
 
-def test_a_second_run_is_refused(server, tmp_path, monkeypatch):
-    """Until the first one is killed, though its workers live on."""
+def test_lock_rejects_second_run(server, tmp_path, monkeypatch):
+    """The lock is released when the first run is killed, although its worker is alive."""
     work = tmp_path / 'work'
     holder = server.start_code(HOLDER, work)
     holder.wait_until(lambda: holder.output.endswith('\n'))
@@ -51,7 +51,7 @@ def test_a_second_run_is_refused(server, tmp_path, monkeypatch):
             error_info.value
         )
         monkeypatch.undo()
-        holder.send(signal.SIGKILL)  # and at once:
+        holder.send(signal.SIGKILL)
         with lock_directory(work):
             os.kill(child, 0)  # the worker is alive
             assert f'process {os.getpid()}' in (work / '.lock').read_text()
@@ -73,7 +73,7 @@ def test_lock_is_released_after_block(tmp_path, no_lock_timeout):
 @pytest.mark.parametrize('kind', ['link', 'hard link', 'file', 'fifo', 'folder'])
 def test_lock_does_not_overwrite_other_file(tmp_path, kind):
     """A work directory of another user may contain any file under the name of the lock."""
-    work_dir, target, lock_path = tmp_path / 'w', tmp_path / 'mine', tmp_path / 'w/.lock'
+    work_dir, target, lock_path = tmp_path / 'w', tmp_path / 'other', tmp_path / 'w/.lock'
     work_dir.mkdir()
     target.write_text('content')
     if kind == 'link':
@@ -235,8 +235,8 @@ def test_signal_handlers_are_restored():
     assert 'main thread' in str(errors[0])
 
 
-def test_two_processes_stop_together(server, tiny_config, synthetic, tmp_path):
-    """The signal goes to one of them; both end at the same iteration."""
+def test_signal_stops_all_processes_at_same_iteration(server, tiny_config, synthetic, tmp_path):
+    """The signal is sent to one of two processes."""
     work = tmp_path / 'work'
     options = ('train_cfg.max_iters=2000', 'default_hooks.checkpoint.interval=1000')
     command = ('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
@@ -244,8 +244,8 @@ def test_two_processes_stop_together(server, tiny_config, synthetic, tmp_path):
     workers = [server.start(*command, env=env) for env in process_group(2)]
     workers[0].wait_for('Iter(train) [   3/')
     workers[1].send(signal.SIGUSR1)
-    codes = [one.wait() for one in workers]
-    text = ''.join(one.output for one in workers)
+    codes = [worker.wait() for worker in workers]
+    text = ''.join(worker.output for worker in workers)
     assert codes == [143, 143], text
     newest, content = find_latest(work)
     assert text.count(f'stopped by SIGUSR1: {newest} is saved') == 1
@@ -255,7 +255,7 @@ def test_two_processes_stop_together(server, tiny_config, synthetic, tmp_path):
     assert not (work / '.lock').exists()
 
 
-def test_a_stopped_training_says_what_is_saved(server, tiny_config, synthetic, tmp_path):
+def test_sigterm_reports_newest_checkpoint(server, tiny_config, synthetic, tmp_path):
     work = tmp_path / 'work'
     tool = server.start(
         'train.py',

@@ -1,6 +1,6 @@
-"""Annotations and results for evaluators, with the figures of xtcocotools.
+"""Random annotations and results for evaluators, with the metrics that xtcocotools computes.
 
-They are random, not drawn: what counts is how far results are from labels.
+No images are needed, since only the distances between results and labels matter.
 """
 
 import json
@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.helpers.report_cases import NAMES
 
-#: fields of COCO-WholeBody's keypoints and how many there are
+#: fields of COCO-WholeBody's keypoints, and the number of keypoints in each
 PARTS = {
     'keypoints': 17,
     'foot_kpts': 6,
@@ -20,7 +20,7 @@ PARTS = {
 }
 COUNTS = {'coco': 17, 'crowdpose': 14, 'wholebody': 133}
 
-#: figures of the cases, computed with xtcocotools 1.14.3
+#: metrics of the cases, computed with xtcocotools 1.14.3
 FIGURES = {
     'coco': {'AP': 0.488784, 'AP .5': 0.700418, 'AP .75': 0.509493, 'AR': 0.535443},
     'crowdpose': {
@@ -46,12 +46,12 @@ PART_APS = {
 
 
 def write_case(name: str, folder: Path, images: int = 30) -> tuple[str, str]:
-    """Write results and annotations of a case; returns their paths.
+    """Write the results and annotations of a case, and return their paths.
 
     Args:
         name: `'coco'`, `'crowdpose'` or `'wholebody'`.
-        folder: Where they are written.
-        images: How many.
+        folder: Output directory.
+        images: Number of images.
     """
     rng = np.random.default_rng(sorted(COUNTS).index(name))
     truth = dict(
@@ -80,12 +80,12 @@ def write_case(name: str, folder: Path, images: int = 30) -> tuple[str, str]:
                 person['area'] = round(0.53 * width * height, 2)
             truth['annotations'].append(person)
             if rng.random() < 0.1:
-                continue  # not found
+                continue  # a missed person
             spread = rng.exponential(0.06)
             noise = rng.normal(0, spread * np.sqrt(width * height), points.shape)
-            sure = np.exp(-5 * spread) * 0.7 + rng.uniform(0, 0.3)
-            results.append(_result(name, image, box, points + noise, sure, rng))
-        if rng.random() < 0.4:  # of nobody
+            score = np.exp(-5 * spread) * 0.7 + rng.uniform(0, 0.3)
+            results.append(_result(name, image, box, points + noise, score, rng))
+        if rng.random() < 0.4:  # a false positive
             box = np.array([*rng.uniform(0, 300, 2), *rng.uniform(40, 200, 2)])
             points = rng.uniform(box[:2], box[:2] + box[2:], (COUNTS[name], 2))
             results.append(_result(name, image, box, points, rng.uniform(0, 0.7), rng))
@@ -103,7 +103,7 @@ def _keypoints(name: str) -> dict:
 
 
 def _fields(name: str, points: np.ndarray, third: np.ndarray) -> dict:
-    """The keypoints (K, 2) with their third column, as the data set splits them."""
+    """Return the keypoints (K, 2) with their third column, in the fields of the dataset."""
     rows = np.c_[points.round(2) * (third > 0)[:, None], third]
     if name != 'wholebody':
         return dict(keypoints=rows.ravel().tolist())

@@ -1,8 +1,8 @@
-"""Run the scripts of tools/ without importing PyTorch for each of them.
+"""Run the scripts in `tools/` without importing PyTorch for each of them.
 
-The server is a process that has imported everything. It forks a process for
-each tool, which takes milliseconds where the imports take seconds. Requests
-and answers are lines of JSON. Started as a module, this file is the server.
+The server is a process that has imported all modules. It forks a process for each tool, which takes
+milliseconds instead of the seconds that the imports take. Requests and answers are lines of JSON.
+If it is run as a module, this file is the server.
 """
 
 import atexit
@@ -21,10 +21,10 @@ from pathlib import Path
 
 
 class ForkServer:
-    """The client's side of a server.
+    """Client of a fork server, which it starts.
 
     Args:
-        env: Environment of the server; the tools get their own.
+        env: Environment variables of the server; each tool has its own.
     """
 
     def __init__(self, env: dict[str, str]):
@@ -42,42 +42,42 @@ class ForkServer:
         return json.loads(self._process.stdout.readline())
 
     def start(self, command: list[str], log: Path, env: dict[str, str]) -> int:
-        """Start a script in a session of its own; returns the process ID.
+        """Start a script in its own session, and return its process ID.
 
         Args:
-            command: Path of the script and its arguments.
-            log: File for what it prints.
-            env: Its environment.
+            command: Path of the script, and its arguments.
+            log: File for its output.
+            env: Environment variables of the script.
         """
         return self._ask(command=command, log=str(log), env=env, cwd=os.getcwd())
 
     def wait(self, pid: int, timeout: float = 120) -> int:
-        """Wait for a process to end; returns its exit status.
+        """Wait for a process to end, and return its exit status.
 
         Args:
             pid: Process ID.
-            timeout: Seconds; then the process is killed.
+            timeout: Time in seconds after which the process is killed.
 
         Raises:
             TimeoutError: If the process was killed.
         """
-        until = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         while (status := self._ask(poll=pid)) is None:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 os.killpg(pid, signal.SIGKILL)
                 raise TimeoutError(f'process {pid} has not ended in {timeout} s')
             time.sleep(0.01)
         return status
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._process.stdin.close()
         self._process.wait()
 
 
 @functools.cache
 def shared_server() -> ForkServer:
-    """The server of this test process, started by the first call."""
+    """Return the fork server of this test process; the first call starts it."""
     from tests.helpers.tools import tool_env
 
     server = ForkServer(tool_env())
@@ -86,13 +86,14 @@ def shared_server() -> ForkServer:
 
 
 def _serve() -> None:
+    """Read requests, and fork a process for each tool."""
     import pose_backbones.cli.infer
     import pose_backbones.cli.report
     import pose_backbones.cli.test
     import pose_backbones.cli.train  # noqa: F401
 
     gc.collect()
-    gc.freeze()  # no process walks through what all of them share
+    gc.freeze()  # keeps the garbage collector of the forked processes away from the shared objects
     for line in sys.stdin:
         request = json.loads(line)
         if 'poll' in request:
@@ -106,15 +107,15 @@ def _serve() -> None:
 
 
 def _run_tool(command: list[str], log: str, env: dict[str, str], cwd: str) -> None:
-    """Be the tool, in the forked process; does not return."""
+    """Run a tool in the forked process; does not return."""
     import numpy as np
 
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    tempfile.tempdir = None  # decided again, from the environment
-    random.seed()  # the server's state would be the same for each tool
+    tempfile.tempdir = None  # reset, so that the environment of the tool determines it
+    random.seed()  # Each tool would inherit the same state from the server.
     np.random.seed()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

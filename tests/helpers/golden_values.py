@@ -1,8 +1,8 @@
-"""Reference outputs of the original models, made from a recipe of weights.
+"""Load reference outputs of the original models, and the weights from which they were computed.
 
-A file of `tests/golden` names every tensor of the original checkpoint
-(`state`), the seed and scale of the recipe (`seed`, `fill`), the input's
-shape, and values of the outputs at some flat indices.
+A file in `tests/golden` contains the name of each tensor of the original checkpoint (`state`), the
+seed and the scale of the random weights (`seed`, `fill`), the shape of the input, and values of the
+outputs at some flat indices.
 """
 
 import json
@@ -16,17 +16,17 @@ FOLDER = Path(__file__).parents[1] / 'golden'
 
 
 def load(case: str) -> dict:
-    """The record of a case, a file's name without its ending."""
+    """Load the record of a case, which is a file name without its suffix."""
     return json.loads((FOLDER / f'{case}.json').read_text())
 
 
 def published_figures(family: str) -> list[dict]:
-    """The rows of a family's tables, as `tests/golden/figures.py` reads them."""
+    """Return the rows of the tables of a model family, as read by `tests/golden/figures.py`."""
     return json.loads((FOLDER / 'published_figures.json').read_text())[family]['rows']
 
 
 def weights(record: dict, prefix: str = '') -> dict[str, torch.Tensor]:
-    """The original checkpoint's weights, their names without the prefix."""
+    """Return the weights of the original checkpoint, without the prefix of their names."""
     return {
         name.removeprefix(prefix): torch.from_numpy(
             _tensor(name, shape, record['seed'], **record['fill'])
@@ -56,13 +56,13 @@ def _tensor(name: str, shape: list[int], seed: int, var: float, scale: float) ->
 
 
 def image(record: dict) -> torch.Tensor:
-    """The input (N, C, H, W)."""
+    """Return the input (N, C, H, W)."""
     rng = np.random.default_rng(record['seed'] + 1)
     return torch.from_numpy(rng.standard_normal(record['input']).astype(np.float32))
 
 
 def assert_reproduced(outputs, record: dict) -> None:
-    """Outputs are the original's, to 1e-4 of their largest value."""
+    """Assert that outputs equal those of the original within 1e-4 of their largest value."""
     assert len(outputs) == len(record['outputs']) > 0
     for output, expected in zip(outputs, record['outputs']):
         assert list(output.shape) == expected['shape']

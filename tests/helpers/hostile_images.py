@@ -1,4 +1,4 @@
-"""Image files as no camera writes them."""
+"""Write damaged, oversized and special image files."""
 
 import os
 import struct
@@ -14,11 +14,11 @@ EPS = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(%pipe%touch RAN) (w)
 
 
 def png(width: int, height: int, rows: int | None = None) -> bytes:
-    """A PNG file of grey bits that says it has this size.
+    """Return a black 1-bit PNG file whose header contains the given size.
 
     Args:
-        width, height: In pixels.
-        rows: How many are there; None: all.
+        width, height: Size in pixels.
+        rows: Number of rows in the file. Default: all.
     """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -39,13 +39,13 @@ def png(width: int, height: int, rows: int | None = None) -> bytes:
 
 
 def write_hostile(folder: Path) -> dict[str, str]:
-    """Fill a folder.
+    """Write hostile files to a directory.
 
     Args:
-        folder: An empty one.
+        folder: An empty directory.
 
     Returns:
-        Name → what a message says of the file.
+        File name → pattern of the error message.
     """
     files = {
         'wide.png': (
@@ -89,5 +89,5 @@ def write_hostile(folder: Path) -> dict[str, str]:
 
 
 def large(height: int, width: int) -> np.ndarray:
-    """An image that shows something."""
+    """Return an image with some content."""
     return np.resize(picture(1), (height, width, 3))

@@ -1,4 +1,4 @@
-"""A small HRCoMer for tests."""
+"""A small HRCoMer model."""
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ DECODER = dict(
 
 
 def stir(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every parameter and statistic a value that counts; evaluation."""
+    """Set all parameters and statistics to random values, and switch to evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in module.state_dict().items():
         if name.endswith('running_var'):

@@ -1,4 +1,4 @@
-"""Annotations in COCO's format of three lamps on two images, with keypoints of their own."""
+"""COCO annotations of three lamps in two images, with custom keypoints."""
 
 import copy
 import json
@@ -36,12 +36,12 @@ GOOD = {
 def write_lamps(
     folder: Path, change: Callable[[dict], dict | None] | None = None, name: str = 'train.json'
 ) -> str:
-    """Write the annotations, changed by a function.
+    """Write the annotations after an optional change.
 
     Args:
-        folder: Where to write.
-        change: Changes the content in place, or returns another one.
-        name: Name of the file.
+        folder: Output directory.
+        change: Modifies the content in place, or returns another one.
+        name: File name.
 
     Returns:
         Path of the file.
@@ -53,17 +53,17 @@ def write_lamps(
 
 
 def lack(place: str, key: str):
-    """A change that removes a key from the first entry of a list."""
+    """Return a change that removes a key from the first entry of a list."""
     return lambda content: content[place][0].pop(key) and None
 
 
 def put(place: str, key: str, value):
-    """A change that sets a key of the first entry of a list."""
+    """Return a change that sets a key of the first entry of a list."""
     return lambda content: content[place][0].update({key: value})
 
 
 def labelled(points, area) -> dict:
-    """Annotations of these objects: points (N, K, 3), areas (N,)."""
+    """Return annotations of objects with keypoints (N, K, 3) and areas (N,)."""
     content = copy.deepcopy(GOOD)
     content['annotations'] = [
         {

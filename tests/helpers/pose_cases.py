@@ -1,4 +1,4 @@
-"""Tiny models of fixed random weights, and pictures, for tests."""
+"""Tiny models with fixed random weights, and random images."""
 
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from mmpose.utils import register_all_modules
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-#: A top-down model of 64x48 inputs.
+#: config of a top-down model with inputs of 64x48 pixels
 TOP_DOWN = """
 default_scope = 'mmpose'
 dataset_type, data_mode = 'CocoDataset', 'topdown'
@@ -43,7 +43,7 @@ test_dataloader = dict(dataset=dict(
 train_dataloader = test_dataloader
 """
 
-#: A bottom-up model; sides of inputs are multiples of 32 from 64 on.
+#: config of a bottom-up model, whose input sizes are multiples of 32 of at least 64
 BOTTOM_UP = """
 default_scope = 'mmpose'
 names = ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')
@@ -97,14 +97,14 @@ def write_config(folder: Path, text: str = TOP_DOWN) -> Path:
 
 
 def write_checkpoint(folder: Path, text: str = TOP_DOWN) -> Path:
-    """The weights of `estimator`."""
+    """Save the weights of `estimator`."""
     path = folder / 'tiny.pth'
     torch.save(dict(state_dict=estimator(text).state_dict()), path)
     return path
 
 
 def model_options(folder: Path) -> list[str]:
-    """Options of tools/infer.py that choose the model of `estimator`."""
+    """Return the options of tools/infer.py that select the model of `estimator`."""
     return [
         '--model',
         str(write_config(folder)),
@@ -117,7 +117,7 @@ def model_options(folder: Path) -> list[str]:
 
 @cache
 def estimator(text: str = TOP_DOWN) -> nn.Module:
-    """The model of a config; its outputs differ from joint to joint."""
+    """Build the model of a config, whose outputs differ between keypoints."""
     from mmpose.apis import init_model
 
     register_all_modules()
@@ -128,7 +128,7 @@ def estimator(text: str = TOP_DOWN) -> nn.Module:
         value.data.normal_(std=scale, generator=generator)
         if value.ndim == 1 and name.endswith('weight'):
             value.data += 1
-    for module in model.modules():  # so that no output is saturated
+    for module in model.modules():  # prevents saturated outputs
         if isinstance(module, _BatchNorm):
             module.train()
             module.momentum = 1.0
@@ -138,14 +138,14 @@ def estimator(text: str = TOP_DOWN) -> nn.Module:
 
 
 def picture(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
-    """Blots of colours, uint8, BGR."""
+    """Return a random image of smooth colors, uint8, BGR."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (6, 8, 3), np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def boxes_in(seed: int, count: int, width: int = 80, height: int = 60) -> np.ndarray:
-    """(count, 4), float32, xyxy; some reach over the edge."""
+    """Return random boxes (count, 4), float32, xyxy; some extend beyond the image."""
     rng = np.random.default_rng(seed)
     corners = rng.uniform(-0.1, 0.6, (count, 2)) * (width, height)
     sizes = rng.uniform(0.2, 0.6, (count, 2)) * (width, height)

@@ -47,7 +47,7 @@ class Process:
     def wait(self) -> int:
         return self._wait()
 
-    def said(self) -> list[str]:
+    def user_messages(self) -> list[str]:
         """Return the lines of the output that are addressed to the user."""
         return [
             line

@@ -1,4 +1,4 @@
-"""Names and shapes of released files, small, with random values."""
+"""State dicts with the names of released checkpoints, small shapes and random values."""
 
 import torch
 
@@ -6,7 +6,7 @@ DIMS, DEPTHS = (8, 16, 24, 32), (1, 2, 1, 1)
 
 
 def fill(shapes, seed=0):
-    """Name → random tensor; variances are positive."""
+    """Return name → random tensor; variances are positive."""
     generator = torch.Generator().manual_seed(seed)
     weights = {
         name: 0.1 + torch.rand(shape, generator=generator) / 2 for name, shape in shapes.items()
@@ -31,7 +31,7 @@ def _batch_norm(name, width):
 
 
 def uniformer_imagenet(layer_scale=False, token_labels=False, conv_stem=False):
-    """A classifier of Sense-X/UniFormer, image_classification."""
+    """Return the weights of a classifier of Sense-X/UniFormer, `image_classification`."""
     shapes, previous = {}, 3
     for stage, (width, depth) in enumerate(zip(DIMS, DEPTHS), 1):
         embed, conv = f'patch_embed{stage}', stage < 3
@@ -75,7 +75,7 @@ def uniformer_imagenet(layer_scale=False, token_labels=False, conv_stem=False):
     return fill(shapes)
 
 
-#: the parts of a block: original, mmpretrain and MMPose 0.x, timm
+#: names of the parts of a block: original, mmpretrain and MMPose 0.x, timm
 _BLOCK = {
     'original': ('dwconv', 'pwconv1', 'pwconv2', 'grn.gamma', 'grn.beta'),
     'mmpretrain': ('depthwise_conv', 'pointwise_conv1', 'pointwise_conv2', 'grn.gamma', 'grn.beta'),
@@ -84,9 +84,9 @@ _BLOCK = {
 
 
 def convnext_backbone(naming, v2=False):
-    """Stem and blocks; the values do not depend on the naming.
+    """Return the weights of the stem and the blocks; the values do not depend on the naming.
 
-    Also what stands behind them in a classifier, where the naming has it.
+    If the naming includes them, the weights of the classifier's last layers are included.
     """
     parts, shapes, previous = _BLOCK[naming], {}, 3
     for stage, (width, depth) in enumerate(zip(DIMS, DEPTHS)):
@@ -118,11 +118,11 @@ def convnext_backbone(naming, v2=False):
 
 
 def convnext_fcmae():
-    """A pretrained V2 of facebookresearch/ConvNeXt-V2, dense and sparse.
+    """Return pretrained weights of facebookresearch/ConvNeXt-V2, in dense and in sparse form.
 
-    Dense, as released: response norms of (1, C), nothing behind the blocks.
-    Sparse, as trained: the encoder in MinkowskiEngine's layers, whose cells
-    of a kernel are counted column by column, and a decoder.
+    Dense weights, as released, have response norms of shape (1, C) and no layer after the blocks.
+    Sparse weights, as trained, have the encoder in MinkowskiEngine's layers, whose kernel cells are
+    counted column by column, and a decoder.
     """
     dense = {
         name: value[0, 0] if '.grn.' in name else value
@@ -159,7 +159,7 @@ def convnext_fcmae():
 
 
 def old_head(width, conv_layers=0):
-    """`keypoint_head.*` of MMPose 0.x: one deconvolution, 17 key points."""
+    """Return `keypoint_head.*` of MMPose 0.x, with one deconvolution and 17 keypoints."""
     shapes = {'deconv_layers.0.weight': (width, 8, 4, 4)}
     shapes |= _batch_norm('deconv_layers.1', 8)
     if not conv_layers:
@@ -173,14 +173,14 @@ def old_head(width, conv_layers=0):
 
 
 def with_prefix(prefix, weights):
-    """The weights under longer names."""
+    """Add a prefix to the names of weights."""
     return {f'{prefix}.{name}': weights[name] for name in weights}
 
 
 def original_swin():
-    """A classifier of microsoft/Swin-Transformer, beside timm's model.
+    """Return the weights of a classifier of microsoft/Swin-Transformer, and timm's model.
 
-    Two stages; the map is larger than a window in each.
+    It has two stages, in each of which the feature map is larger than a window.
     """
     from timm.models.swin_transformer import SwinTransformer, get_relative_position_index
 

@@ -1,4 +1,4 @@
-"""Test runs made by hand, for the tests of the report."""
+"""Build test runs for the tests of the report."""
 
 import json
 from html.parser import HTMLParser
@@ -49,7 +49,7 @@ SIGMAS = (
     )
     / 10
 )
-#: standing, 100 wide and 300 high; every joint far from every other
+#: standing pose, 100 wide and 300 high, in which all keypoints are far from each other
 POSE = np.array(
     [
         (50, 10),
@@ -76,7 +76,7 @@ AREA = 12_000.0
 
 
 class Case:
-    """A test run that grows by people and predictions."""
+    """A test run to which images, persons and predictions are added."""
 
     def __init__(self, names=NAMES):
         self.names = names
@@ -134,7 +134,7 @@ class Case:
         )
 
     def write(self, folder: Path) -> tuple[str, str]:
-        """The paths of the results and of the annotations."""
+        """Write the results and the annotations, and return their paths."""
         files = {'results.json': self.results, 'truth.json': self.truth}
         for name, content in files.items():
             folder.joinpath(name).write_text(json.dumps(content))
@@ -142,15 +142,18 @@ class Case:
 
 
 def at_similarity(value: float, sigma, area: float = AREA):
-    """Pixels from the label at which the similarity is `value`."""
+    """Return the distance in pixels from a label at which the OKS is `value`."""
     return np.sqrt(-2 * np.log(value) * area) * 2 * sigma
 
 
 def crowded_case(
     seed: int, images: int = 12, categories: int = 1, crowd_index: bool = False
 ) -> Case:
-    """People of all sizes, crowds, hidden and unlabelled ones; predictions
-    of them, of none, of some twice, and many of one score."""
+    """Build a test run with persons of all sizes.
+
+    It has crowds, occluded and unlabelled persons, false positives, duplicate predictions, and many
+    predictions with the same score.
+    """
     rng = np.random.default_rng(seed)
     case = Case()
     for number in range(images):
@@ -173,7 +176,7 @@ def crowded_case(
                 crowd=int(0.15 < kind < 0.25),
                 category=category,
             )
-            if not visible.any():  # such a box is of something
+            if not visible.any():  # A person without visible keypoints still has a bounding box.
                 case.people[-1]['bbox'] = [*points.min(axis=0).tolist(), 100 * scale, 300 * scale]
             truths.append((points, scale, category))
         for _ in range(int(rng.integers(0, 27))):
@@ -187,7 +190,7 @@ def crowded_case(
 
 
 class Page(HTMLParser):
-    """What a page holds: tables by id, texts, attributes of elements."""
+    """Content of an HTML page: tables by ID, texts, and attributes of elements."""
 
     VOID = ('meta', 'link', 'img', 'br')
 

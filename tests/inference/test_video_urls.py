@@ -44,7 +44,8 @@ def test_a_video_at_a_url(tmp_path):
         assert video.name == f'{root}/clip.avi?a=1'
         with pytest.raises(
             DatasetError,
-            match='none.avi cannot be opened as a video: check that the URL is correct and reachable',
+            match='none.avi cannot be opened as a video: '
+            'check that the URL is correct and reachable',
         ):
             read_video(f'{root}/none.avi')
         server.shutdown()

@@ -59,7 +59,7 @@ def test_hostile_files_are_skipped(model, tmp_path, capsys):
         (folder / name).write_bytes(cv2.imencode(Path(name).suffix, picture(1))[1].tobytes())
     out = tmp_path / 'out'
     assert infer.main([str(folder), *model, '--out', str(out)]) == 1
-    errors = {Path(one['name']).name: one['error'] for one in journal(out) if 'error' in one}
+    errors = {Path(line['name']).name: line['error'] for line in journal(out) if 'error' in line}
     assert set(errors) == set(messages)
     for name, message in messages.items():
         assert re.search(message, errors[name]), (name, errors[name])
@@ -169,7 +169,7 @@ def test_outputs_are_checked_before_loading_the_model(good, tmp_path, monkeypatc
     ):
         with pytest.raises(WorkDirError, match=message):
             infer.main([*options, str(out)])
-    assert sorted(one.name for one in tmp_path.iterdir()) == ['file', 'good', 'loop']
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'good', 'loop']
 
 
 HOLD = """
@@ -188,7 +188,7 @@ def test_output_directory_is_locked(server, good, model, tmp_path, monkeypatch):
     holder.wait_for('held')
     with pytest.raises(
         WorkDirError,
-        match=f'another run is writing into {out} .process {holder.pid} .*choose another --out',
+        match=f'another run is writing to {out} .process {holder.pid} .*choose another --out',
     ):
         infer.main([str(good), *model, '--out', str(out)])
     holder.send(signal.SIGKILL)
@@ -394,7 +394,7 @@ def test_full_disk(good, model, tmp_path):
         subprocess.run(['mount', '-o', 'remount,size=8m', disk], check=True)
         assert infer.main([*options, '--resume']) == 0
         assert journal(out)[: len(done)] == done
-        assert [one['index'] for one in journal(out)] == list(range(59))
+        assert [line['index'] for line in journal(out)] == list(range(59))
         assert len(list((out / 'pictures').iterdir())) == 59
         assert len(json.loads((out / 'predictions.json').read_text())) == 59
 

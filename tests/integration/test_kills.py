@@ -158,8 +158,8 @@ def test_training_in_two_processes_after_kills(server, configs, synthetic, tmp_p
             if len(workers) == 2:
                 os.kill(workers[which], signal.SIGKILL)
                 assert process.wait() == 128 + signal.SIGKILL
-                assert process.said() == [
-                    line for line in process.said() if 'was ended by SIGKILL' in line
+                assert process.user_messages() == [
+                    line for line in process.user_messages() if 'was ended by SIGKILL' in line
                 ]
                 assert not any(map(runs, workers))
                 row('one of two processes', kill + 1, wait, last_step(process.output), work)
@@ -257,8 +257,13 @@ def test_report_after_kills(server, trained, synthetic, tmp_path):
     (work / 'predictions.keypoints.json').write_text(
         json.dumps(
             [
-                dict(image_id=one['image_id'], category_id=1, score=0.5, keypoints=one['keypoints'])
-                for one in people
+                dict(
+                    image_id=person['image_id'],
+                    category_id=1,
+                    score=0.5,
+                    keypoints=person['keypoints'],
+                )
+                for person in people
             ]
         )
     )

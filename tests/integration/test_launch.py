@@ -41,7 +41,7 @@ def test_torchrun_arguments_from_environment_variables(monkeypatch):
     ('name', 'value', 'message'),
     [
         ('NNODES', '0', 'NNODES=0: expected an integer of at least 1'),
-        ('NODE_RANK', '1', 'NODE_RANK=1 of NNODES=1'),
+        ('NODE_RANK', '1', 'NODE_RANK=1 with NNODES=1'),
         ('PORT', 'auto', 'PORT=auto'),
     ],
 )
@@ -64,9 +64,9 @@ def test_more_processes_than_gpus_in_a_new_process():
         'import sys, torch\n'
         'torch.cuda.is_available = lambda: True\n'
         'torch.cuda.device_count = lambda: 1\n'
-        'from pose_backbones.cli import launch, main as cli\n'
+        'from pose_backbones.cli import entry_point, launch\n'
         'sys.argv = ["launch", "tools/train.py", "1", "config.py", "8"]\n'
-        'cli.run(launch.main)\n'
+        'entry_point.run(launch.main)\n'
     )
     done = subprocess.run(
         [sys.executable, '-c', code],
@@ -160,7 +160,7 @@ def test_signal_ends_all_processes_with_one_message(launched, number, group):
     process, workers = launched('go')
     process.send(number, group)
     assert process.wait() == 128 + number
-    assert process.said() == ['stopped; step 7 is saved']
+    assert process.user_messages() == ['stopped; step 7 is saved']
     assert 'Traceback' not in process.output
     assert not any(map(runs, workers))
 
@@ -170,7 +170,7 @@ def test_killed_process_is_named(launched, number):
     process, workers = launched('go')
     os.kill(workers[1], number)
     assert process.wait() == 128 + number
-    assert process.said() == [
+    assert process.user_messages() == [
         f'error: rank 1 (process {workers[1]}) was ended by {number.name}; step 7 is saved'
     ]
     assert 'Traceback' not in process.output
@@ -181,7 +181,7 @@ def test_unresponsive_process_is_named(launched):
     process, workers = launched('go')
     os.kill(workers[1], signal.SIGSTOP)
     assert process.wait() == 3
-    assert process.said() == [
+    assert process.user_messages() == [
         f'error: rank 1 (process {workers[1]}) did not respond in time; step 7 is saved'
     ]
     assert 'Traceback' not in process.output
@@ -191,10 +191,10 @@ def test_unresponsive_process_is_named(launched):
 def test_each_error_is_printed_once(launched):
     process, _ = launched('error', 'all')
     assert process.wait() == 2
-    assert process.said() == ['error: wrong in all']
+    assert process.user_messages() == ['error: wrong in all']
     process, _ = launched('error', 'each')
     assert process.wait() == 2
-    assert 1 <= len(set(process.said())) == len(process.said())
+    assert 1 <= len(set(process.user_messages())) == len(process.user_messages())
 
 
 def test_processes_end_with_a_killed_launcher(server, tiny_config, synthetic, tmp_path):
@@ -216,16 +216,16 @@ def test_processes_end_with_a_killed_launcher(server, tiny_config, synthetic, tm
     )
     process.wait_for('Saving checkpoint at 2 ')
     workers = children(process.pid)
-    everyone = workers + [one for worker in workers for one in children(worker)]
-    assert len(everyone) == 4
+    processes = workers + [child for worker in workers for child in children(worker)]
+    assert len(processes) == 4
     process.send(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     until = time.monotonic() + 8
-    while any(map(runs, everyone)) and time.monotonic() < until:
+    while any(map(runs, processes)) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not any(map(runs, everyone))
-    assert len(process.said()) == 1
-    assert process.said()[0].startswith(
+    assert not any(map(runs, processes))
+    assert len(process.user_messages()) == 1
+    assert process.user_messages()[0].startswith(
         f'stopped, because the launcher (process {process.pid}) has ended; '
     )
     assert not list((tmp_path / 'tmp').glob('pose_backbones*'))

@@ -13,7 +13,7 @@ from pose_backbones.cli import draw_results as compare
 from pose_backbones.cli import image_demo, inferencer_demo, make_dataset_info, report
 from pose_backbones.cli import plot_training as curves
 from pose_backbones.errors import ConfigError, DatasetError, PoseBackbonesError, WorkDirError
-from pose_backbones.synthetic import make_synthetic_coco
+from pose_backbones.synthetic import SyntheticDataError, make_synthetic_coco
 from tests.helpers.pose_cases import picture
 from tests.helpers.tools import small_disk
 
@@ -259,7 +259,7 @@ def test_image_demo_keeps_inputs(case, tmp_path):
         '--out-img-root',
     ]
     for folder, message in (
-        (case / 'truth.json/x', 'no directory'),
+        (case / 'truth.json/x', 'is not a directory'),
         ('/proc/x', 'cannot create a directory'),
     ):
         with pytest.raises(WorkDirError, match=message):
@@ -281,7 +281,7 @@ def test_mmpose_demo_keeps_inputs(case, tmp_path, option, single):
         with pytest.raises(WorkDirError, match='already exists and would be overwritten'):
             inferencer_demo.check_outputs([str(source), '--pose2d', 'x', f'{option}={folder}'])
     inferencer_demo.check_outputs([str(source), option, str(tmp_path / 'new'), '--pose2d', 'x'])
-    with pytest.raises(WorkDirError, match='no directory'):
+    with pytest.raises(WorkDirError, match='is not a directory'):
         inferencer_demo.check_outputs([str(source), option, str(case / 'truth.json/x')])
 
 
@@ -292,13 +292,13 @@ def test_synthetic_data_set_does_not_follow_links(tmp_path):
     shutil.move(out / 'val', photographs)
     (out / 'val').symlink_to(photographs)
     before = content(photographs)
-    with pytest.raises(DatasetError, match='val is a link'):
+    with pytest.raises(SyntheticDataError, match='val is a link'):
         make_synthetic_coco(out, 1, 1, seed=1, image_size=(64, 64), overwrite=True)
     assert content(photographs) == before
 
 
 def test_unknown_figure_format_raises(case, tmp_path):
-    with pytest.raises(ConfigError, match=r'--out .*\.jpg: expected a file name'):
+    with pytest.raises(ConfigError, match=r'--out .*\.jpg: expected a name'):
         curves.main([str(case / 'run'), '--out', str(tmp_path / 'a.jpg')])
     for suffix in ('.svg', '.pdf'):
         curves.main([str(case / 'run'), '--out', str(tmp_path / f'a{suffix}')])

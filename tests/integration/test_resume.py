@@ -38,7 +38,7 @@ def state_of(runner: PoseRunner) -> list:
             runner.seed,
             runner.model.state_dict(),
             runner.optim_wrapper.state_dict(),
-            [one.state_dict() for one in runner.param_schedulers],
+            [scheduler.state_dict() for scheduler in runner.param_schedulers],
             list(runner.message_hub.runtime_info.items()),
         ]
     )

@@ -270,7 +270,7 @@ def test_error_in_two_processes_is_printed_once(tiny_config, tmp_path):
         'dist_train.sh', tiny_config, 2, '--data-root', tmp_path / 'nothing', PORT=free_port()
     )
     assert done.returncode == 2
-    assert done.stdout.count('error: train annotations not actual') == 1
+    assert done.stdout.count('error: train annotations not found') == 1
     assert 'Traceback' not in done.stdout
 
 

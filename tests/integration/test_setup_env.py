@@ -124,7 +124,7 @@ def test_concurrent_setups_wait(fake_python, command):
     while not (folder / 'events').exists():
         assert first.poll() is None, first.communicate()
     second = start_setup(fake_python)
-    outputs = [one.communicate(timeout=60) for one in (first, second)]
+    outputs = [process.communicate(timeout=60) for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
     assert [err for _, err in outputs] == ['', '']
     assert '[setup] ready after' in outputs[0][0]

@@ -96,7 +96,7 @@ def test_signal_while_training_with_data_workers(
     process.send(number, group)
     assert process.wait() == 128 + number, process.output
     assert time.monotonic() < began + 25
-    assert len(process.said()) == 1
+    assert len(process.user_messages()) == 1
     assert process.output.splitlines()[-1].startswith('stopped; ')
     assert 'Traceback' not in process.output
     assert not list(server.temporary.glob('pymp*'))
@@ -134,7 +134,9 @@ def test_signal_while_testing(server, tiny_config, synthetic, tmp_path):
     process.wait_for('Iter(test)')
     process.send(signal.SIGTERM)
     assert process.wait() == 143
-    assert process.said() == ['stopped; the results are not complete; run the command again']
+    assert process.user_messages() == [
+        'stopped; the results are not complete; run the command again'
+    ]
     assert (tmp_path / 'm.json').read_text() == '{"coco/AP": 0.5}'
 
 
@@ -152,7 +154,7 @@ def test_unresponsive_main_thread_is_ended(forked):
     process.send(signal.SIGTERM)
     assert process.wait() == 143
     assert 2 < time.monotonic() - began < 5
-    assert process.said() == ['stopped; run the command again']
+    assert process.user_messages() == ['stopped; run the command again']
 
 
 def sleep_in_the_end(file=None):
@@ -179,7 +181,7 @@ def test_second_signal_ends_at_once(forked):
     process.send(signal.SIGINT)
     assert process.wait() == 130
     assert time.monotonic() < began + 3
-    assert process.said() == ['stopped; it is kept']
+    assert process.user_messages() == ['stopped; it is kept']
 
 
 def test_simultaneous_signals_count_as_one(forked, tmp_path):
@@ -189,7 +191,7 @@ def test_simultaneous_signals_count_as_one(forked, tmp_path):
     process.send(signal.SIGTERM)
     assert process.wait() == 143
     assert (tmp_path / 'file').read_text() == 'whole'
-    assert process.said() == ['stopped; it is kept']
+    assert process.user_messages() == ['stopped; it is kept']
 
 
 def test_signal_where_python_ignores_exceptions(forked):

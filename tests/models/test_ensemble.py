@@ -830,7 +830,7 @@ WRONG_MEMBERS = {
                 b, test_dataloader=dict(dataset=dict(metainfo=metainfo(POINTS_17[:16], 'coco')))
             ),
         ],
-        'net1.py is of 17 key points, .*net2.py of 16 key points',
+        'net1.py is of 17 keypoints, .*net2.py of 16 keypoints',
     ),
     'names': (
         lambda a, b: [
@@ -842,7 +842,7 @@ WRONG_MEMBERS = {
                 ),
             ),
         ],
-        'is of key points whose number 1 is left_eye, .* 1 is point 1',
+        'is of keypoints whose number 1 is left_eye, .* 1 is point 1',
     ),
     'no data': (
         lambda a, b: [change(a, test_dataloader=None)],

@@ -459,7 +459,7 @@ def test_maps_and_targets_that_do_not_fit():
     few.gt_fields = PixelData(heatmaps=torch.zeros(3 * 17, 16, 24))
     with pytest.raises(
         ValueError,
-        match='targets are 51 maps: expected 17 key points for each of at least 5 kernels',
+        match='targets are 51 maps: expected 17 keypoints for each of at least 5 kernels',
     ):
         model.head.loss(feats, [few])
     with pytest.raises(ValueError, match='topk is 8: expected at most 5'):

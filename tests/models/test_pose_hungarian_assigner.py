@@ -293,7 +293,7 @@ def test_errors():
         'expected maps of 106 queries',
     ):
         make_assigner()(outputs, SHAPES[:1], targets, valid)
-    with pytest.raises(ValueError, match=r'costs is \[\]: expected one'):
+    with pytest.raises(ValueError, match=r'costs is \[\]: expected at least one cost'):
         PoseHungarianAssigner([])
     with pytest.raises(TypeError, match='constrain_sizes is 1: expected'):
         PoseHungarianAssigner(constrain_sizes=1)

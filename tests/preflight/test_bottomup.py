@@ -193,13 +193,15 @@ def test_test_dev_needs_no_detections(tool, data):
     with zipfile.ZipFile(path) as archive:
         people = json.loads(archive.read(f'{path.stem}.json'))
     images = json.loads((data / 'coco' / LIST).read_text())['images']
-    assert sorted(one['image_id'] for one in people) == sorted(image['id'] for image in images)
-    for one in people:
+    assert sorted(person['image_id'] for person in people) == sorted(
+        image['id'] for image in images
+    )
+    for person in people:
         np.testing.assert_allclose(
-            np.reshape(one['keypoints'], (17, 3)), [[5, 6, 0.8]] * 17, atol=1e-4
+            np.reshape(person['keypoints'], (17, 3)), [[5, 6, 0.8]] * 17, atol=1e-4
         )
-        assert one['score'] == pytest.approx(0.8)
-        assert one['category_id'] == 1
+        assert person['score'] == pytest.approx(0.8)
+        assert person['category_id'] == 1
 
 
 def test_images_without_people_are_evaluated(tool, data, tmp_path, monkeypatch):

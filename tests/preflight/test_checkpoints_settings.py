@@ -25,7 +25,7 @@ from pose_backbones.preflight.checkpoints import known_metrics
         ),
         ('default_hooks.checkpoint.save_begin', -1, 'save_begin=-1'),
         ('default_hooks.checkpoint.filename_tmpl', '../x{}.pth', "filename_tmpl='../x{}.pth'"),
-        ('default_hooks.checkpoint.filename_tmpl', 'last.pth', 'with one {}'),
+        ('default_hooks.checkpoint.filename_tmpl', 'last.pth', 'contains {} once'),
         ('default_hooks.checkpoint.by_epoch', True, 'set by_epoch=False'),
         (
             'default_hooks.checkpoint',
@@ -56,7 +56,7 @@ def test_infinite_epochs_raise(tiny_config):
     assert cfg.train_dataloader.sampler.type == 'InfiniteSampler'
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
     cfg.default_hooks.checkpoint.by_epoch = True
-    with pytest.raises(ConfigError, match='InfiniteSampler. has no end'):
+    with pytest.raises(ConfigError, match='InfiniteSampler. is infinite'):
         check_saving(cfg)
     cfg.train_dataloader.sampler.type = 'DefaultSampler'
     check_saving(cfg)

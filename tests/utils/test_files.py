@@ -132,7 +132,7 @@ def test_output_must_not_be_an_input_under_any_path(tmp_path, monkeypatch):
     check_not_input('other.json', '--out', [source])
     check_output_file('other.json', '--out', [source])
     assert not Path('other.json').exists()
-    Path('other.json').write_text('mine')
+    Path('other.json').write_text('user content')
     with pytest.raises(
         WorkDirError,
         match='other.json already exists: '
@@ -141,14 +141,14 @@ def test_output_must_not_be_an_input_under_any_path(tmp_path, monkeypatch):
     ):
         check_output_file('other.json', '--out', [source])
     check_output_file('other.json', '--out', [source], overwrite=True)
-    assert Path('other.json').read_text() == 'mine'
+    assert Path('other.json').read_text() == 'user content'
     assert source.read_text() == 'kept'
 
 
 def test_writable_checks_leave_no_files(tmp_path):
     make_special_files(tmp_path)
     existing = tmp_path / 'file'
-    existing.write_text('mine')
+    existing.write_text('user content')
     before = sorted(tmp_path.iterdir())
     for path, message in (
         (existing / 'x', 'file is not a directory'),
@@ -171,7 +171,7 @@ def test_writable_checks_leave_no_files(tmp_path):
     check_writable_file(tmp_path / ('é' * 127), '--out')
     check_writable_dir(tmp_path / 'a/b', '--out')
     assert sorted(tmp_path.iterdir()) == before
-    assert existing.read_text() == 'mine'
+    assert existing.read_text() == 'user content'
 
 
 @pytest.mark.parametrize('name', ['a\0b', 'a\0/b', 'a\ud800'])

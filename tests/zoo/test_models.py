@@ -164,6 +164,15 @@ def test_num_keypoints_replaces_the_final_layer(by_hand, checkpoint, notes):
     assert f'{len(expected) - 2} of {len(expected)} tensors' in notes.text
 
 
+def test_head_config_without_number_of_keypoints():
+    """The default of the head class applies."""
+    name = 'td-hm_mspn-2stg_1xb8-demo_synthetic-128x96'
+    assert 'out_channels' not in pose_backbones.get_config(name).model.head
+    model = pose_backbones.build(name)
+    assert model.dataset_meta['num_keypoints'] == model.head.out_channels == 17
+    assert pose_backbones.build(name, num_keypoints=9).head.out_channels == 9
+
+
 def test_unnamed_keypoints_disable_flip_testing():
     """The flip pairs are unknown."""
     model = pose_backbones.build(NAME, 5)
@@ -239,7 +248,7 @@ def test_model_without_released_weights_raises():
         (dict(num_keypoints='5'), TypeError, "num_keypoints is '5': expected a"),
         (dict(num_keypoints=True), TypeError, 'num_keypoints is True: expected'),
         (dict(pretrained=1), TypeError, 'pretrained is 1: expected False, True'),
-        (dict(pretrained='x.pth'), CheckpointError, 'not actual: x.pth'),
+        (dict(pretrained='x.pth'), CheckpointError, 'not found: x.pth'),
     ],
 )
 def test_invalid_arguments_raise(arguments, error, message):

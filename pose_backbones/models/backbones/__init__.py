@@ -1,4 +1,4 @@
-"""Backbones, one file for each architecture."""
+"""Backbones, one module for each architecture."""
 
 from .base import BaseBackbone
 from .convnext import ConvNeXt

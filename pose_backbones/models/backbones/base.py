@@ -1,4 +1,4 @@
-"""What every backbone of the package has in common."""
+"""Base class of the backbones: stages, freezing, and strict loading of pretrained weights."""
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,17 +22,16 @@ def choose_arch(arch: str | dict, settings: Mapping[str, dict], aliases: Mapping
     """Look up a named architecture, or check one given as a dict.
 
     Args:
-        arch: A name, or a dict with the keys that every entry of `settings`
-            has.
+        arch: A name, or a dict with the same keys as the entries of `settings`.
         settings: Name → architecture.
-        aliases: Other name → name.
+        aliases: Alias → name.
 
     Returns:
         The architecture.
 
     Raises:
-        ValueError: For an unknown name or wrong keys; shows the choices.
-        TypeError: If it is neither a name nor a dict.
+        ValueError: If the name is unknown or the keys are wrong; the message has the choices.
+        TypeError: If `arch` is neither a name nor a dict.
     """
     keys = set(next(iter(settings.values())))
     if isinstance(arch, str):
@@ -57,53 +56,48 @@ def choose_arch(arch: str | dict, settings: Mapping[str, dict], aliases: Mapping
 
 
 class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
-    """A backbone of several stages that returns feature maps.
+    """Base class of backbones with several stages that return feature maps.
 
-    A subclass calls `super().__init__`, builds its modules, calls
-    `freeze_stages`, and says in `stage_modules` which modules make up a
-    stage. It gets in return: checks
-    of `out_indices` and `frozen_stages`, freezing that survives `train()`,
-    `norm_eval`, and strict loading of pretrained weights. If it names its
-    family's `convert_names`, every way of loading takes the names of older
-    and foreign releases.
+    A subclass calls `super().__init__`, builds its modules, calls `freeze_stages`, and defines in
+    `stage_modules` which modules belong to a stage. The base class checks `out_indices` and
+    `frozen_stages`, keeps stages frozen after `train()`, implements `norm_eval`, and loads
+    pretrained weights strictly. If the subclass sets `convert_names`, state dicts with the names of
+    other releases are converted whenever they are loaded.
 
     Args:
-        num_stages: How many stages there are.
-        out_indices: Stages whose output is returned, from 0; negative ones
-            count from the end.
-        frozen_stages: Stages 0 up to this one are frozen: no gradient, and
-            evaluation mode. -1 freezes nothing.
-        norm_eval: Whether batch norms stay in evaluation mode in training,
-            so that they use the statistics they were loaded with.
-        with_cp: Whether inner activations are computed again in the backward
-            pass, which saves memory and costs time.
-        init_cfg: MMEngine's. For
-            `dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)`
-            the weights are loaded strictly, but for the classifier
-            (`ignored_keys`) and what a classifier has not
-            (`optional_keys`). Without a prefix, a file of a whole model
-            gives its `backbone.` weights.
+        num_stages: Number of stages.
+        out_indices: Stages whose output is returned, from 0; negative values count from the end.
+        frozen_stages: Stages 0 to this one are frozen (no gradient, evaluation mode); -1 freezes
+            nothing.
+        norm_eval: Whether batch norms stay in evaluation mode in training, so that they use the
+            loaded statistics.
+        with_cp: Whether to use activation checkpointing, which saves memory and costs time.
+        init_cfg: Initialization config of MMEngine. With
+            `dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)`, the weights are loaded
+            strictly, except for the classifier (`ignored_keys`) and weights that a classifier does
+            not have (`optional_keys`). Without a prefix, the `backbone.` weights of the checkpoint
+            of a whole model are loaded.
 
     Raises:
-        ValueError: If a stage is named that does not exist.
-        TypeError: If an argument is of a wrong type.
+        ValueError: If a stage does not exist.
+        TypeError: If an argument has the wrong type.
     """
 
-    #: arguments with which nothing is loaded before training
+    #: arguments that load no pretrained weights
     without_pretrained: Mapping[str, object] = {'init_cfg': None}
-    #: arguments with which nothing is frozen
+    #: arguments that freeze nothing
     without_freezing: Mapping[str, object] = {'frozen_stages': -1}
-    #: arguments with which no activation is computed again in the backward pass
+    #: arguments that disable activation checkpointing
     without_checkpointing: Mapping[str, object] = {'with_cp': False}
-    #: prefixes of weights in pretrained files that a backbone has no use for
+    #: prefixes of weights in pretrained checkpoints that are ignored
     ignored_keys: tuple[str, ...] = ('head.',)
-    #: prefixes of the backbone's weights that pretrained files may lack
+    #: prefixes of the backbone's weights that may be missing in pretrained checkpoints
     optional_keys: tuple[str, ...] = ()
-    #: weights in the names of any release → in those of this class; a
-    #: static method, `convert_backbone` of the family in `convert`
+    #: static method that converts a state dict of any release to the names of this class:
+    #: `convert_backbone` of the family in `checkpoints.names`
     convert_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None
     convert_names = None
-    #: Inference functions of OpenMMLab load models with it strictly; see
+    #: Whether the inference functions of OpenMMLab load the model strictly; see
     #: `pose_backbones._compat.checkpoint_loading`.
     loads_strictly = True
 
@@ -146,18 +140,18 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
 
     @abstractmethod
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
-        """The modules of one stage, its patch embedding or stem included."""
+        """Return the modules of a stage, including its patch embedding or stem."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Image batch (N, C, H, W) → the maps of `out_indices`."""
+        """Return the feature maps of `out_indices` for images (N, C, H, W)."""
 
     @abstractmethod
     def init_weights_from_scratch(self) -> None:
-        """Set the weights that training without pretrained ones starts at."""
+        """Initialize the weights for training without pretrained weights."""
 
     def init_weights(self) -> None:
-        """Initialize as `init_cfg` says; MMEngine's runner calls this."""
+        """Initialize the weights according to `init_cfg`; MMEngine's runner calls this."""
         if self._is_init:
             return
         pretrained = self._pretrained()
@@ -171,22 +165,22 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
     def _pretrained(self) -> dict | None:
         configs = self.init_cfg or []
         configs = [configs] if isinstance(configs, dict) else configs
-        found = [c for c in configs if c.get('type') == 'Pretrained']
-        if found and len(configs) > 1:
+        pretrained = [c for c in configs if c.get('type') == 'Pretrained']
+        if pretrained and len(configs) > 1:
             raise ValueError(
                 "init_cfg combines 'Pretrained' with other initializers, "
                 'which it would overwrite: give one of them'
             )
-        if not found:
+        if not pretrained:
             return None
-        known = {'type', 'checkpoint', 'prefix'}
-        if not found[0].get('checkpoint') or set(found[0]) - known:
+        keys = {'type', 'checkpoint', 'prefix'}
+        if not pretrained[0].get('checkpoint') or set(pretrained[0]) - keys:
             raise ValueError(
-                f'init_cfg is {dict(found[0])}: expected '
+                f'init_cfg is {dict(pretrained[0])}: expected '
                 "dict(type='Pretrained', checkpoint=PATH_OR_URL, "
                 'prefix=None)'
             )
-        return found[0]
+        return pretrained[0]
 
     def _load_pretrained(self, init_cfg: dict) -> None:
         path = init_cfg['checkpoint']
@@ -207,52 +201,51 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         print_log(f'{type(self).__name__}: pretrained weights of {path}', logger='current')
 
     def unused_weights(self) -> tuple[str, ...]:
-        """Prefixes of weights that no map of `out_indices` depends on.
+        """Return the prefixes of weights that no map of `out_indices` depends on.
 
-        A file may lack them; they then stay as they are.
+        They may be missing in a checkpoint; they then keep their values.
         """
         return ()
 
     @classmethod
     def guess_arch(cls, weights: Mapping[str, Tensor]) -> str | None:
-        """Say which named architecture weights are of.
+        """Guess the named architecture of weights.
 
         Args:
-            weights: In today's names, without prefix.
+            weights: State dict in current names, without prefix.
 
         Returns:
-            A key of `arch_settings`: the one that shares most tensors, by
-            name and shape, if that is nearly all; else None.
+            The key of `arch_settings` that shares the most tensors, by name and shape, if these are
+            nearly all; else None.
         """
         shapes = {name: value.shape for name, value in weights.items()}
         widths = {side for shape in shapes.values() for side in shape}
-        best, name_of_best = 0.85, None  # a layer scale may be unlike
+        best, name_of_best = 0.85, None  # a layer scale may differ
         for name, settings in getattr(cls, 'arch_settings', {}).items():
             if not widths.issuperset(settings['embed_dims']):
                 continue
-            own = _shapes_of(cls, name)
-            same = sum(shapes.get(key) == own[key] for key in own)
-            share = same / len(shapes.keys() | own.keys())
+            expected = _shapes_of(cls, name)
+            same = sum(shapes.get(key) == expected[key] for key in expected)
+            share = same / len(shapes.keys() | expected.keys())
             if share > best:
                 best, name_of_best = share, name
         return name_of_best
 
     def compare_arch(self, weights: Mapping[str, Tensor]) -> str:
-        """Say whether weights are of another size than this backbone.
+        """Return a sentence for an error message if weights have another architecture.
 
         Args:
             weights: As for `guess_arch`.
 
         Returns:
-            A sentence for an error message, or an empty string where the
-            sizes are equal or unknown.
+            The sentence; an empty string if the architectures are equal or unknown.
         """
-        theirs, ours = self.guess_arch(weights), self.guess_arch(self.state_dict())
-        if theirs is None or theirs == ours:
+        arch, own_arch = self.guess_arch(weights), self.guess_arch(self.state_dict())
+        if arch is None or arch == own_arch:
             return ''
         kind = type(self).__name__
-        return f'The file looks like {kind} {theirs!r}, the model is ' + (
-            f'{ours!r}' if ours else 'of no named size'
+        return f'The file looks like {kind} {arch!r}, the model is ' + (
+            f'{own_arch!r}' if own_arch else 'of no named size'
         )
 
     @classmethod
@@ -260,11 +253,11 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         """Return the arguments of a backbone of a named architecture that has these weights.
 
         Args:
-            weights: In today's names, without prefix.
+            weights: State dict in current names, without prefix.
 
         Raises:
-            ValueError: If they are of no named architecture; the message is a reason that can
-                follow a "but".
+            ValueError: If the architecture has no name; the message is a clause that can follow
+                "but".
         """
         arch = cls.guess_arch(weights)
         if arch is None:
@@ -275,7 +268,7 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         """Return a backbone that computes the same for inference, in less time.
 
         Returns:
-            A backbone for inference alone, which computes what this one computes in evaluation
+            A backbone for inference only, which computes what this one computes in evaluation
             mode. It shares the weights that need no change, does not follow later changes of the
             others, and its state dict has other names. This backbone itself if nothing can be
             fused.
@@ -283,10 +276,10 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         return fuse_children(self)
 
     def freeze_stages(self) -> None:
-        """Put stages 0 to `frozen_stages` in evaluation, without gradient.
+        """Set stages 0 to `frozen_stages` to evaluation mode, without gradients.
 
-        Stages behind the last of `out_indices` take no part either; without
-        gradient, distributed training does not wait for theirs.
+        Stages after the last of `out_indices` are frozen too, since distributed training would wait
+        for their gradients.
         """
         unused = range(self.out_indices[-1] + 1, self.num_stages)
         for stage in (*range(self.frozen_stages + 1), *unused):
@@ -295,10 +288,10 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
                 module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'BaseBackbone':
-        """Switch to training; what is frozen stays as it is.
+        """Set the training mode; frozen stages stay in evaluation mode.
 
         Args:
-            mode: Training (True) or evaluation.
+            mode: Training (True) or evaluation (False).
 
         Returns:
             The backbone.
@@ -314,33 +307,33 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
 
 
 def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str, *_rest) -> None:
-    """Rename what is loaded, in place, and refuse another size.
+    """Convert the names of a state dict, in place, and raise if it does not match the backbone.
 
-    PyTorch and MMEngine call it, whoever loads. MMEngine loads what fits and
-    prints the rest; that the half of a backbone stays random is never what
-    was meant. Who does mean it uses `load_weights(…, strict=False)`.
+    PyTorch and MMEngine call this hook whenever they load a state dict. MMEngine loads the weights
+    that match and only prints the others, which would leave a part of the backbone with random
+    weights. To load a part on purpose, use `load_weights(…, strict=False)`.
     """
     names = [name for name in state_dict if name.startswith(prefix)]
-    own = {name[len(prefix) :]: state_dict.pop(name) for name in names}
+    weights = {name[len(prefix) :]: state_dict.pop(name) for name in names}
     if backbone.convert_names is not None:
-        own = backbone.convert_names(own)
-    if own:
+        weights = backbone.convert_names(weights)
+    if weights:
         unused = backbone.unused_weights()
-        own.update(
+        weights.update(
             {
                 name: value
                 for name, value in backbone.state_dict().items()
-                if name not in own and name.startswith(unused)
+                if name not in weights and name.startswith(unused)
             }
         )
-    state_dict.update({prefix + name: own[name] for name in own})
+    state_dict.update({prefix + name: weights[name] for name in weights})
     if is_already_matched():
         return
-    problems = match_state_dict(backbone, own, optional=backbone.optional_keys).problems()
+    problems = match_state_dict(backbone, weights, optional=backbone.optional_keys).problems()
     if problems:
         parts = (
             f'the checkpoint is not of this {type(backbone).__name__}: {problems}',
-            backbone.compare_arch(own),
+            backbone.compare_arch(weights),
             'To load a part all the same: pose_backbones.checkpoints.load_weights('
             'model, weights, source, strict=False)',
         )
@@ -349,7 +342,7 @@ def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str, *_re
 
 @cache
 def _shapes_of(backbone: type[BaseBackbone], arch: str) -> dict[str, torch.Size]:
-    """Name → shape of every tensor of a named architecture."""
+    """Return the shape of every tensor of a named architecture, by name."""
     with torch.device('meta'):
         weights = backbone(arch).state_dict()
     return {name: value.shape for name, value in weights.items()}

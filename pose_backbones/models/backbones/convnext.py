@@ -1,4 +1,4 @@
-"""ConvNeXt and ConvNeXt V2, on timm's implementation."""
+"""ConvNeXt and ConvNeXt V2, based on timm's implementation."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ from .base import BaseBackbone, choose_arch
 
 
 def _arch(width: int, depths: Sequence[int], use_grn: bool) -> dict:
-    """An architecture whose width doubles from stage to stage."""
+    """Return an architecture whose width doubles from stage to stage."""
     return dict(
         embed_dims=tuple(width * 2**stage for stage in range(4)),
         depths=tuple(depths),
@@ -25,26 +25,24 @@ def _arch(width: int, depths: Sequence[int], use_grn: bool) -> dict:
 
 @MODELS.register_module()
 class ConvNeXt(BaseBackbone):
-    """Convolutional network of 7x7 depth-wise kernels, version 1 or 2.
+    """ConvNeXt or ConvNeXt V2, convolutional networks with 7x7 depth-wise kernels.
 
     Papers: [A ConvNet for the 2020s](https://arxiv.org/abs/2201.03545);
     [ConvNeXt V2](https://arxiv.org/abs/2301.00808), which normalizes the
-    responses within a block (GRN) in place of scaling its residual. Stem and
-    blocks are timm's. As in the pose releases, each map passes a layer norm
-    of its own, `norm0` to `norm3`.
+    responses within a block (GRN) instead of scaling its residual. Stem and blocks are timm's. As
+    in the pose releases, each map has its own layer norm, `norm0` to `norm3`.
 
-    Maps of the four stages have strides 4, 8, 16 and 32. Patches do not
-    overlap and are not padded: of an image side that is no multiple of a
-    stride, floor(side / stride) cells are seen.
+    The maps of the four stages have strides 4, 8, 16 and 32. Patches do not overlap and are not
+    padded: if the height or width of an image is not a multiple of a stride, the map has
+    floor(size / stride) cells.
 
-    Weights of the original repositories, of MMPretrain, of MMPose 0.x
-    releases and of timm load as they are. Those of V2's authors are under
-    CC BY-NC 4.0: not for commercial use.
+    Weights of the original repositories, of MMPretrain, of MMPose 0.x releases and of timm are
+    converted when they are loaded. The V2 weights of the original authors are licensed under
+    CC BY-NC 4.0, which does not allow commercial use.
 
-    Deviations from the pose releases: all four norms exist whatever
-    `out_indices` is, so that one checkpoint fits every choice (there, only
-    those of `out_indices` do); those without use take no gradient.
-    There is no `norm_eval`: layer norms have no statistics.
+    Deviations from the pose releases: all four norms exist for any `out_indices`, so that one
+    checkpoint fits every choice (in the pose releases, only the norms of `out_indices` exist);
+    unused norms have no gradient. There is no `norm_eval`, since layer norms have no statistics.
 
     Args:
         arch: V1: `'tiny'`, `'small'`, `'base'`, `'large'`, `'xlarge'`; V2:
@@ -52,20 +50,18 @@ class ConvNeXt(BaseBackbone):
             `'v2-base'`, `'v2-large'`, `'v2-huge'`; or a dict of
             `embed_dims`, `depths` (four of each) and `use_grn` (whether it
             is V2).
-        in_channels: Of the image.
-        drop_path_rate: Stochastic depth: 0 at the first block, rising
-            linearly to this at the last.
-        layer_scale_init_value: What the scales of V1's residuals start at;
-            None is 1, as in the pose releases. V2 has none.
-        out_indices: Stages returned, of 0 to 3.
-        frozen_stages: Stages 0 to this one are frozen; -1: none.
-        with_cp: Whether each block's activations are computed again in the
-            backward pass.
+        in_channels: Channels of the image.
+        drop_path_rate: Rate of stochastic depth of the last block; it rises linearly from 0 at the
+            first block.
+        layer_scale_init_value: Initial layer scale of V1; None means 1, as in the pose releases. V2
+            has no layer scale.
+        out_indices: Stages whose maps are returned, from 0 to 3.
+        frozen_stages: Stages 0 to this one are frozen; -1 freezes none.
+        with_cp: Whether the blocks use activation checkpointing.
         init_cfg: See `BaseBackbone`.
 
     Raises:
-        ValueError, TypeError: For a wrong argument; the message has the
-            value and the choices.
+        ValueError, TypeError: If an argument is invalid; the message has the value and the choices.
     """
 
     arch_settings = {
@@ -90,9 +86,9 @@ class ConvNeXt(BaseBackbone):
     #: strides of the maps of the four stages
     strides = (4, 8, 16, 32)
     convert_names = staticmethod(convert_backbone)
-    #: the conversion leaves the classifier out
+    #: the conversion removes the classifier
     ignored_keys = ()
-    #: an ImageNet release has the last of them at most
+    #: an ImageNet release has at most the last of them
     optional_keys = ('norm0.', 'norm1.', 'norm2.', 'norm3.')
 
     def __init__(
@@ -150,22 +146,21 @@ class ConvNeXt(BaseBackbone):
         return float(value)
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
-        """The modules of stage 0 to 3: the stem first, blocks, norm."""
+        """Return the modules of a stage, 0 to 3: the stem for stage 0, the blocks, and the norm."""
         if stage == 0:
             yield self.stem
         yield self.stages[stage]
         yield getattr(self, f'norm{stage}')
 
     def layer_groups(self) -> list[list[nn.Module]]:
-        """What layer-wise learning-rate decay takes for one layer.
+        """Return the groups of modules that layer-wise learning rate decay treats as one layer.
 
-        As in the original's detection code: the stem; the first stage; the
-        second; three blocks of the third each; the last stage. A
-        downsampling goes with the blocks behind it. The norms of the maps,
-        which are new, are not among the layers.
+        As in the detection code of the original: the stem, the first stage, the second stage, every
+        three blocks of the third stage, and the last stage. A downsampling layer belongs to the
+        blocks after it. The norms of the maps are new and belong to no group.
 
         Returns:
-            The modules of each layer, from the image on.
+            The modules of each group, from the input to the output.
         """
         third = self.stages[2]
         threes = [list(third.blocks[i : i + 3]) for i in range(0, self.depths[2], 3)]
@@ -173,7 +168,7 @@ class ConvNeXt(BaseBackbone):
         return [[self.stem], [self.stages[0]], [self.stages[1]], *threes, [self.stages[3]]]
 
     def freeze_stages(self) -> None:
-        """As in the base; norms of maps that nobody gets are frozen too."""
+        """Freeze stages as in the base class, and the norms of maps that are not returned."""
         super().freeze_stages()
         for name in self._unused_norms():
             getattr(self, name).requires_grad_(False)
@@ -182,14 +177,14 @@ class ConvNeXt(BaseBackbone):
         return [f'norm{stage}' for stage in range(self.num_stages) if stage not in self.out_indices]
 
     def unused_weights(self) -> tuple[str, ...]:
-        """As in the base: norms of maps that nobody gets."""
+        """Return the prefixes of the norms of maps that are not returned."""
         return tuple(f'{name}.' for name in self._unused_norms())
 
     def init_weights_from_scratch(self) -> None:
-        """As in the papers: timm has done it at construction.
+        """Do nothing: timm initializes the weights at construction, as in the papers.
 
-        Weights are truncated normal with standard deviation 0.02, offsets
-        zero, norms the identity.
+        Weights are truncated normal with standard deviation 0.02, biases are zero, and norms are
+        the identity.
         """
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -199,8 +194,8 @@ class ConvNeXt(BaseBackbone):
             x: (N, in_channels, H, W).
 
         Returns:
-            For each stage of `out_indices` a map (N, embed_dims[stage],
-            floor(H / stride), floor(W / stride)).
+            A map (N, embed_dims[stage], floor(H / stride), floor(W / stride)) for each stage of
+            `out_indices`.
 
         Raises:
             ValueError: If the image is smaller than a stride.
@@ -221,7 +216,7 @@ class ConvNeXt(BaseBackbone):
         return tuple(outputs)
 
     def _check_size(self, x: Tensor) -> None:
-        if torch.jit.is_tracing():  # sizes are no numbers then
+        if torch.jit.is_tracing():  # sizes are not integers then
             return
         height, width = x.shape[-2:]
         stride = self.strides[self.out_indices[-1]]

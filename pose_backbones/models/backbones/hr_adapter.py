@@ -1,4 +1,9 @@
-"""The high-resolution adapter of HRCoMer: an HRNet beside a base network."""
+"""High-resolution adapter of HRCoMer: an HRNet that exchanges maps with a base network.
+
+`mmpose.models.backbones.hrnet.HRModule` was considered. It is not used, since its parameters have
+other names, it cannot be fused for inference, and it has neither activation checkpointing nor a
+choice of the branches that are computed.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,18 +30,13 @@ STAGES = 4
 
 
 class HRModule(nn.Module):
-    """Branches of several resolutions, then each summed up with all others.
-
-    MMPose's `HRModule` is not used, since its parameters have other names, and it has neither
-    activation checkpointing nor a choice of the branches that are computed.
+    """Parallel branches of several resolutions, followed by a fusion of all branches.
 
     Args:
-        channels: Of the branches; each has half the resolution of the one
-            before.
-        depth: Blocks of a branch.
-        norm_cfg: Norm layer.
-        with_cp: Whether the branches' activations are computed again in the
-            backward pass.
+        channels: Channels of each branch; each branch has half the resolution of the previous one.
+        depth: Number of blocks of a branch.
+        norm_cfg: Config of the norm layer.
+        with_cp: Whether the branches use activation checkpointing.
     """
 
     def __init__(self, channels: Sequence[int], depth: int, norm_cfg: dict, with_cp: bool):
@@ -58,10 +58,10 @@ class HRModule(nn.Module):
 
         Args:
             maps: (N, channels[i], H / 2**i, W / 2**i) for each branch i.
-            targets: Branches that are wanted; None: all.
+            targets: Branches to compute; None means all.
 
         Returns:
-            The same shapes, for each of `targets`.
+            The maps of `targets`, with the same shapes.
         """
         again = self.with_cp and self.training
         maps = [
@@ -83,7 +83,7 @@ class HRModule(nn.Module):
 
 
 def _fuse_layer(channels: Sequence[int], source: int, target: int, norm_cfg: dict) -> nn.Module:
-    """From one branch's map to another's channels, and down to its size."""
+    """Return a layer that maps a branch to the channels and at most the resolution of another."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -105,11 +105,11 @@ def _fuse_layer(channels: Sequence[int], source: int, target: int, norm_cfg: dic
 
 
 class Transition(nn.Module):
-    """What the adapter gets from the base network, or gives back.
+    """1x1 convolution from the base network to the adapter, or back.
 
     Args:
-        in_channels, channels: Of the two.
-        norm_cfg: Norm layer.
+        in_channels, channels: Channels of input and output.
+        norm_cfg: Config of the norm layer.
     """
 
     def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
@@ -121,27 +121,26 @@ class Transition(nn.Module):
 
 
 class HRAdapter(BaseModule):
-    """The modules of the adapter; `HRCoMer` runs them.
+    """Modules of the adapter; `HRCoMer` runs them.
 
-    Stage s has the branches of strides 4 to 4 * 2**s. Its newest one starts
-    as the base network's map (`trans_b2h`), and goes back to the base
-    network behind the stage (`trans_h2b`).
+    Stage s has branches of strides 4 to 4 * 2**s. Its last branch starts from the map of the base
+    network (`trans_b2h`), and is added to the base network after the stage (`trans_h2b`).
 
     Args:
-        base_channels: Of the base network's four stages.
-        channels: Of the four branches.
-        stage1_channels: Of the only branch of the first stage.
-        num_modules: Of each stage; the first stage has bottlenecks.
-        depths: Blocks of a branch, for each stage.
-        norm_cfg: Norm layer.
+        base_channels: Channels of the four stages of the base network.
+        channels: Channels of the four branches.
+        stage1_channels: Channels of the only branch of the first stage.
+        num_modules: Number of modules of each stage; the first stage consists of bottlenecks.
+        depths: Number of blocks of a branch, for each stage.
+        norm_cfg: Config of the norm layer.
         with_cp: See `HRModule`.
         conv_init: See `HRCoMer`.
-        init_cfg: None, or `dict(type='Pretrained', checkpoint=PATH_OR_URL)`
-            of an HRNet's ImageNet weights: `layer1` and the stages start
-            from what has the same name. The log lists the rest.
+        init_cfg: None, or `dict(type='Pretrained', checkpoint=PATH_OR_URL)` with ImageNet weights
+            of an HRNet. Weights of `layer1` and the stages with the same name are loaded; the
+            others are logged.
 
     Raises:
-        ValueError: For another `conv_init` or `init_cfg`.
+        ValueError: If `conv_init` or `init_cfg` is invalid.
     """
 
     def __init__(
@@ -194,9 +193,9 @@ class HRAdapter(BaseModule):
         """Run a stage.
 
         Args:
-            maps: Of the branches.
-            index: Of the stage, 0 to 3.
-            targets: Branches that are wanted; None: all.
+            maps: Maps of the branches.
+            index: Index of the stage, 0 to 3.
+            targets: Branches to compute; None means all.
 
         Returns:
             The maps of `targets`.
@@ -210,7 +209,7 @@ class HRAdapter(BaseModule):
         return modules[-1](maps, targets)
 
     def init_weights(self) -> None:
-        """As `conv_init` says; then what `init_cfg` names."""
+        """Initialize according to `conv_init`, then load the weights of `init_cfg`."""
         if self._is_init:
             return
         for module in self.modules():
@@ -232,7 +231,7 @@ class HRAdapter(BaseModule):
 
 
 def _first_stage(channels: int, depth: int, norm_cfg: dict) -> nn.Sequential:
-    """Bottlenecks, and a convolution back to their input's channels."""
+    """Return bottlenecks and a convolution back to the channels of their input."""
     wide = EXPANSION * channels
     blocks = [Bottleneck(wide if i else channels, wide, norm_cfg) for i in range(depth)]
     return nn.Sequential(*blocks, ConvNorm(wide, channels, norm_cfg))

@@ -1,4 +1,4 @@
-"""HRCoMer: ConvNeXt V2 beside a high-resolution adapter."""
+"""HRCoMer: ConvNeXt V2 with a high-resolution adapter."""
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -17,7 +17,7 @@ from .base import BaseBackbone, choose_arch
 from .convnext import ConvNeXt
 from .hr_adapter import STAGES, HRAdapter
 
-#: numbers of a map that stay in the cache (8 MB)
+#: number of values of a map that fit into the cache (8 MB)
 _PIECE = 2**21
 
 
@@ -28,7 +28,7 @@ def _arch(
     num_modules: Sequence[int] = (1, 1, 4, 3),
     depths: Sequence[int] = (1, 4, 4, 4),
 ) -> dict:
-    """An architecture whose width doubles from branch to branch."""
+    """Return an architecture whose width doubles from branch to branch."""
     return dict(
         base_net=base_net,
         embed_dims=tuple(width * 2**stage for stage in range(STAGES)),
@@ -39,7 +39,7 @@ def _arch(
 
 
 class BaseNet(ConvNeXt):
-    """`ConvNeXt` that is run stage by stage, without norms behind them.
+    """`ConvNeXt` that runs stage by stage, without norms after the stages.
 
     Args:
         arch: See `ConvNeXt`.
@@ -72,7 +72,7 @@ class BaseNet(ConvNeXt):
         )
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
-        """The modules of stage 0 to 3: the stem first, blocks."""
+        """Return the modules of a stage, 0 to 3: the stem for stage 0, and the blocks."""
         if stage == 0:
             yield self.stem
         yield self.stages[stage]
@@ -86,8 +86,8 @@ class BaseNet(ConvNeXt):
         """Run a stage.
 
         Args:
-            x: The image, or the map of the stage before.
-            index: Of the stage, 0 to 3.
+            x: The image, or the map of the previous stage.
+            index: Index of the stage, 0 to 3.
 
         Returns:
             (N, embed_dims[index], h, w), of stride 4 * 2**index.
@@ -114,9 +114,9 @@ class FusedBlocks(nn.Module):
     """timm's ConvNeXt V2 blocks of one stage, for inference.
 
     On a CPU, they are computed with less memory traffic. The response norm multiplies each channel
-    of an image by one factor, which is folded into the weights behind it. What is left to do on
-    the widest map is done in pieces that fit into the cache, in one buffer for all blocks. On a
-    GPU and in mixed precision, the blocks are computed as they are.
+    of an image by one factor, which is folded into the weights of the layer after it. The other
+    operations on the widest map are done in pieces that fit into the cache, in one buffer for all
+    blocks. On a GPU and in mixed precision, the original blocks are used.
 
     Args:
         blocks: Blocks of one stage, without layer scale. Their weights are shared.
@@ -150,11 +150,11 @@ class FusedBlocks(nn.Module):
 
 
 def _mix_channels(block: nn.Module, x: Tensor, hidden: Tensor) -> None:
-    """The point-wise part of a block, without residual, in place.
+    """Compute the point-wise layers of a block, without the residual, in place.
 
     Args:
-        block: Of timm.
-        x: (HW, C), of one image; overwritten.
+        block: ConvNeXt block of timm.
+        x: (HW, C), pixels of one image; overwritten.
         hidden: (HW, 4 C), a buffer.
     """
     mlp, grn = block.mlp, block.mlp.grn
@@ -172,7 +172,7 @@ def _mix_channels(block: nn.Module, x: Tensor, hidden: Tensor) -> None:
 
 
 def _drop_rates(rate: float | Sequence[float], count: int) -> list[float]:
-    """The rate of each block, rising evenly."""
+    """Return the drop path rate of each block, which rises linearly."""
     pair = (0.0, rate) if arguments.is_number(rate) else rate
     if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
         raise TypeError(
@@ -187,25 +187,24 @@ def _drop_rates(rate: float | Sequence[float], count: int) -> list[float]:
 
 @MODELS.register_module()
 class HRCoMer(BaseBackbone):
-    """ConvNeXt V2 and a high-resolution adapter that exchange their maps.
+    """ConvNeXt V2 and a high-resolution adapter that exchange feature maps.
 
-    The adapter is an HRNet of four stages. Its new branch starts from the
-    base network's map of the same stride; what the branch becomes in the
-    stage is added to the map again. `HRCoMerHead` finds people in the four
-    maps of the last stage.
+    The adapter is an HRNet of four stages. The last branch of a stage starts from the base
+    network's map of the same stride, and the output of the branch is added to that map.
+    `HRCoMerHead` detects people in the four maps of the last stage.
 
     Paper: ConvNeXtPose: Adapting ConvNeXt with High-Resolution Representation
     for Multi-Person Human Pose Estimation. Source:
-    https://github.com/CR320/ConvNeXtPose. Names of the adapter's parameters
-    are those of its checkpoints; of the base network, `ConvNeXt`'s.
+    https://github.com/CR320/ConvNeXtPose. The parameters of the adapter have the names of its
+    checkpoints, those of the base network the names of `ConvNeXt`.
 
-    Stages are those of the base network where they are frozen, and the
-    branches of the adapter where maps are returned.
+    `frozen_stages` counts the stages of the base network, `out_indices` the branches of the
+    adapter.
 
-    Deviations from the source: a frozen stage is frozen as a whole, and there
-    is no dropout behind downsamplings, unless asked for by name; there, half
-    a frozen stage learns (the released weights were trained with both). No
-    transitions with pixel shuffles, which no released model has.
+    Deviations from the source: by default, a frozen stage is frozen as a whole, and there is no
+    dropout after downsampling. In the source, every second block of a frozen stage is trained, and
+    there is a dropout; the released weights were trained this way. Transitions with pixel shuffle,
+    which no released model uses, are not implemented.
 
     Args:
         arch: `'base'` (ConvNeXt V2 base, HRNet-W32), `'large'` (V2 large,
@@ -214,33 +213,30 @@ class HRCoMer(BaseBackbone):
             `embed_dims` (the adapter's branches), `stage1_channels`,
             `num_modules` and `depths` (blocks of a branch), the last two
             for each of four stages.
-        drop_path_rate: Stochastic depth of the base network, rising linearly
-            from block to block: the last one's rate, or a pair of the first
-            and the last one's. (0.1, 0.3) in the original.
-        dropout_after_downsampling: Whether the rate of a stage's first block
-            is also the rate of a dropout in front of it.
-        norm_cfg: Of the adapter, such as `dict(type='SyncBN')`; None is
+        drop_path_rate: Rate of stochastic depth of the base network, which rises linearly from
+            block to block: the rate of the last block, or a pair of the rates of the first and the
+            last block. The original uses (0.1, 0.3).
+        dropout_after_downsampling: Whether a dropout with the rate of the first block of a stage
+            precedes that block.
+        norm_cfg: Config of the norm layer of the adapter, such as `dict(type='SyncBN')`; None means
             `dict(type='BN')`.
-        out_indices: Branches returned, of 0 to 3.
-        frozen_stages: Stages 0 to this one of the base network are frozen;
-            -1: none.
-        freeze_every_second_block: Whether of a frozen stage only the second,
-            fourth, … block is frozen.
+        out_indices: Branches whose maps are returned, from 0 to 3.
+        frozen_stages: Stages 0 to this one of the base network are frozen; -1 freezes none.
+        freeze_every_second_block: Whether to freeze only the second, fourth, … block of a frozen
+            stage.
         norm_eval: Whether batch norms stay in evaluation mode in training.
-        with_cp: Whether the activations of the base network's blocks and of
-            the adapter's branches are computed again in the backward pass.
-        conv_init: Start values of the adapter's convolutions: `'small'`
-            (normal, standard deviation .001), as in the original, or
-            `'kaiming'`, which learns faster from nothing.
-        base_init_cfg: Weights that the base network starts from, see
-            `BaseBackbone`: any release of ConvNeXt V2.
-        adapter_init_cfg: Weights that the adapter starts from, see
-            `HRAdapter`: those of an HRNet.
-        init_cfg: See `BaseBackbone`; of both, in place of the two.
+        with_cp: Whether the blocks of the base network and the branches of the adapter use
+            activation checkpointing.
+        conv_init: Initialization of the convolutions of the adapter: `'small'` (normal, standard
+            deviation 0.001), as in the original, or `'kaiming'`, which learns faster when training
+            from scratch.
+        base_init_cfg: Pretrained weights of the base network, see `BaseBackbone`: any release of
+            ConvNeXt V2.
+        adapter_init_cfg: Pretrained weights of the adapter, see `HRAdapter`: those of an HRNet.
+        init_cfg: See `BaseBackbone`; weights of the whole backbone, instead of the two above.
 
     Raises:
-        ValueError, TypeError: For a wrong argument; the message has the
-            value and the choices.
+        ValueError, TypeError: If an argument is invalid; the message has the value and the choices.
     """
 
     arch_settings = {
@@ -315,47 +311,46 @@ class HRCoMer(BaseBackbone):
         self.freeze_stages()
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
-        """What is frozen of stage 0 to 3 of the base network."""
+        """Return the modules of a stage of the base network, 0 to 3, that are frozen with it."""
         if self.freeze_every_second_block:
             yield from self.base_net.stages[stage].blocks[1::2]
         else:
             yield from self.base_net.stage_modules(stage)
 
     def freeze_stages(self) -> None:
-        """As in the base; and what only unwanted maps come from."""
+        """Freeze stages as in the base class, and layers that only unused maps depend on."""
         for stage in range(self.frozen_stages + 1):
             for module in self.stage_modules(stage):
                 module.eval()
                 module.requires_grad_(False)
         last = self.hr_adapter.stage4[-1].fuse_layers
-        for branch in self._unwanted():
+        for branch in self._unused_branches():
             last[branch].requires_grad_(False)
 
-    def _unwanted(self) -> list[int]:
+    def _unused_branches(self) -> list[int]:
         return [i for i in range(STAGES) if i not in self.out_indices]
 
     def unused_weights(self) -> tuple[str, ...]:
-        """As in the base: the last sums of the maps that nobody gets."""
+        """Return the prefixes of the last fusion layers of maps that are not returned."""
         last = len(self.hr_adapter.stage4) - 1
         return tuple(
-            f'hr_adapter.stage4.{last}.fuse_layers.{branch}.' for branch in self._unwanted()
+            f'hr_adapter.stage4.{last}.fuse_layers.{branch}.' for branch in self._unused_branches()
         )
 
     def init_weights_from_scratch(self) -> None:
-        """Both parts have start values of their own, see `init_cfg`."""
+        """Do nothing: base network and adapter initialize their own weights."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute feature maps.
 
         Args:
-            x: (N, 3, H, W), sides that are multiples of 32.
+            x: (N, 3, H, W), with height and width that are multiples of 32.
 
         Returns:
-            For each branch of `out_indices` a map (N, embed_dims[branch],
-            H / stride, W / stride).
+            A map (N, embed_dims[branch], H / stride, W / stride) for each branch of `out_indices`.
 
         Raises:
-            ValueError: For other sides.
+            ValueError: If height or width is not a multiple of 32.
         """
         self._check_size(x)
         adapter, maps = self.hr_adapter, []
@@ -371,7 +366,7 @@ class HRCoMer(BaseBackbone):
         return tuple(adapter.stage(maps, index, self.out_indices))
 
     def _check_size(self, x: Tensor) -> None:
-        if torch.jit.is_tracing():  # sizes are no numbers then
+        if torch.jit.is_tracing():  # sizes are not integers then
             return
         height, width = x.shape[-2:]
         if height % self.strides[-1] or width % self.strides[-1]:

@@ -1,4 +1,4 @@
-"""MogaNet: convolutions of several orders, gated and aggregated."""
+"""MogaNet, a convolutional network with multi-order gated aggregation."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,11 +15,11 @@ from .moganet_fused import ChannelsFirst, FusedMogaBlock, can_fuse
 
 
 class ChannelScale(nn.Module):
-    """A learned factor for each channel.
+    """Scale each channel by a learned factor.
 
     Args:
-        channels: C.
-        init_value: What each factor starts at.
+        channels: Number of channels, C.
+        init_value: Initial value of the factors.
     """
 
     def __init__(self, channels: int, init_value: float):
@@ -31,14 +31,13 @@ class ChannelScale(nn.Module):
 
 
 class MultiOrderDWConv(nn.Module):
-    """Depth-wise convolutions whose reach grows over three channel groups.
+    """Depth-wise convolutions with growing receptive fields for three channel groups.
 
-    All channels pass a 5x5 kernel of dilation d0; then 3/8 of them a 5x5
-    kernel of dilation d1 and 4/8 a 7x7 kernel of dilation d2. A point-wise
-    convolution mixes the groups.
+    A 5x5 kernel of dilation d0 is applied to all channels; then a 5x5 kernel of dilation d1 to 3/8
+    of them, and a 7x7 kernel of dilation d2 to 4/8. A point-wise convolution mixes the groups.
 
     Args:
-        channels: C, a multiple of 8.
+        channels: Number of channels, C, a multiple of 8.
         dilations: d0, d1, d2.
     """
 
@@ -69,14 +68,14 @@ class MultiOrderDWConv(nn.Module):
 
 
 class MultiOrderGatedAggregation(nn.Module):
-    """The spatial half of a block.
+    """Spatial aggregation of a block.
 
-    First what differs from the mean of the map is strengthened, then a gate
-    of one convolution is multiplied with the multi-order context.
+    The difference from the mean of the map is amplified; then the output of a gate convolution is
+    multiplied with the multi-order context.
 
     Args:
-        channels: C.
-        dilations: Of the three depth-wise convolutions.
+        channels: Number of channels, C.
+        dilations: Dilations of the three depth-wise convolutions.
     """
 
     def __init__(self, channels: int, dilations: Sequence[int] = (1, 2, 3)):
@@ -96,14 +95,13 @@ class MultiOrderGatedAggregation(nn.Module):
 
 
 class ChannelAggregationFFN(nn.Module):
-    """The channel half of a block: a feed-forward net with a 3x3 kernel.
+    """Channel aggregation of a block: a feed-forward network with a 3x3 depth-wise convolution.
 
-    Between its layers, what differs from a one-channel summary of the map is
-    strengthened.
+    Between its layers, the difference from a one-channel summary of the map is amplified.
 
     Args:
-        channels: C.
-        hidden_channels: Width between the two point-wise layers.
+        channels: Number of channels, C.
+        hidden_channels: Channels between the two point-wise layers.
     """
 
     def __init__(self, channels: int, hidden_channels: int):
@@ -123,15 +121,15 @@ class ChannelAggregationFFN(nn.Module):
 
 
 class MogaBlock(nn.Module):
-    """One block: spatial and channel aggregation, each a scaled residual.
+    """Block of spatial and channel aggregation, each with a scaled residual connection.
 
     Args:
-        channels: C.
-        ffn_ratio: Hidden width of the feed-forward net / C.
-        drop_path: Probability that a residual of a sample is left out.
-        norm_cfg: Norm layer.
-        layer_scale: What the scales of the residuals start at.
-        dilations: Of the three depth-wise convolutions.
+        channels: Number of channels, C.
+        ffn_ratio: Ratio of the hidden channels of the feed-forward network to C.
+        drop_path: Probability of dropping a residual branch of a sample.
+        norm_cfg: Config of the norm layer.
+        layer_scale: Initial layer scale of the residual branches.
+        dilations: Dilations of the three depth-wise convolutions.
     """
 
     def __init__(
@@ -159,7 +157,7 @@ class MogaBlock(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """A 3x3 convolution of stride 2 and a norm, between two stages."""
+    """3x3 convolution of stride 2 and a norm, between two stages."""
 
     def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
         super().__init__()
@@ -171,7 +169,7 @@ class PatchEmbed(nn.Module):
 
 
 class StemPatchEmbed(nn.Module):
-    """Two such convolutions with a GELU between them: image → stride 4."""
+    """Stem of stride 4: two 3x3 convolutions of stride 2 with norms, and a GELU between them."""
 
     def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
         super().__init__()
@@ -194,40 +192,37 @@ class MogaNet(BaseBackbone):
 
     Paper: [MogaNet: Multi-order Gated Aggregation
     Network](https://arxiv.org/abs/2211.03295) (ICLR 2024). Released weights:
-    https://github.com/Westlake-AI/MogaNet. Names of parameters are those of
-    the released checkpoints.
+    https://github.com/Westlake-AI/MogaNet. The parameters have the names of the released
+    checkpoints.
 
-    Maps of the four stages have strides 4, 8, 16 and 32. An image side that
-    is no multiple of a stride gives ceil(side / stride) cells; heat-map
-    codecs of MMPose want multiples of 32.
+    The maps of the four stages have strides 4, 8, 16 and 32. If the height or width of an image is
+    not a multiple of a stride, the map has ceil(size / stride) cells; heatmap codecs of MMPose
+    require multiples of 32.
 
-    Deviations from the released code: `norm_cfg` is honoured (the pose
-    configs there ask for SyncBN by names that are ignored, and train with
-    BN); `frozen_stages` freezes (there it is never applied), norm included;
-    the gate has no option of float32 arithmetic, with which no weights were
-    released for pose.
+    Deviations from the released code: `norm_cfg` has an effect (the pose configs of the released
+    code set SyncBN under names that are ignored, and train with BN); `frozen_stages` freezes the
+    stages and their norms (the released code never applies it); the gate has no option for float32
+    arithmetic, since no released pose weights use it.
 
     Args:
         arch: `'x-tiny'`, `'tiny'`, `'small'`, `'base'`, `'large'`,
             `'x-large'`, or a dict of `embed_dims`, `depths`, `ffn_ratios`
-            (four of each; widths are multiples of 8).
-        in_channels: Of the image.
-        drop_path_rate: Stochastic depth: 0 at the first block, rising
-            linearly to this at the last.
-        layer_scale_init_value: What the scales of the residuals start at.
-        dilations: Of the three depth-wise convolutions of each block.
-        norm_cfg: Norm layer, such as `dict(type='SyncBN')`; None is
+            (four values each; `embed_dims` are multiples of 8).
+        in_channels: Channels of the image.
+        drop_path_rate: Rate of stochastic depth of the last block; it rises linearly from 0 at the
+            first block.
+        layer_scale_init_value: Initial layer scale of the residual branches.
+        dilations: Dilations of the three depth-wise convolutions of each block.
+        norm_cfg: Config of the norm layer, such as `dict(type='SyncBN')`; None means
             `dict(type='BN')`.
-        out_indices: Stages returned, of 0 to 3.
-        frozen_stages: Stages 0 to this one are frozen; -1: none.
+        out_indices: Stages whose maps are returned, from 0 to 3.
+        frozen_stages: Stages 0 to this one are frozen; -1 freezes none.
         norm_eval: Whether batch norms stay in evaluation mode in training.
-        with_cp: Whether each block's activations are computed again in the
-            backward pass.
+        with_cp: Whether the blocks use activation checkpointing.
         init_cfg: See `BaseBackbone`.
 
     Raises:
-        ValueError, TypeError: For a wrong argument; the message has the
-            value and the choices.
+        ValueError, TypeError: If an argument is invalid; the message has the value and the choices.
     """
 
     arch_settings = {
@@ -320,14 +315,14 @@ class MogaNet(BaseBackbone):
             )
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
-        """The modules of stage 0 to 3: embedding, blocks, norm."""
+        """Return the modules of a stage, 0 to 3: embedding, blocks, norm."""
         for name in ('patch_embed', 'blocks', 'norm'):
             yield getattr(self, f'{name}{stage + 1}')
 
     def init_weights_from_scratch(self) -> None:
-        """Convolutions as in the paper's training; the rest is set already.
+        """Initialize convolutions as in the paper.
 
-        Norms and scales have their start values from construction.
+        Norms and layer scales are initialized at construction.
         """
         init_conv_fan_out(self)
 
@@ -348,8 +343,8 @@ class MogaNet(BaseBackbone):
             x: (N, in_channels, H, W).
 
         Returns:
-            For each stage of `out_indices` a map (N, embed_dims[stage],
-            ceil(H / stride), ceil(W / stride)).
+            A map (N, embed_dims[stage], ceil(H / stride), ceil(W / stride)) for each stage of
+            `out_indices`.
         """
         outputs = []
         for stage in range(self.out_indices[-1] + 1):

@@ -1,4 +1,4 @@
-"""MogaNet's blocks for prediction: the same sums, in fewer passes."""
+"""Fused blocks of MogaNet for inference."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ _CACHED = 6 << 20  # bytes of hidden maps
 
 
 def can_fuse(block: nn.Module) -> bool:
-    """Whether a `MogaBlock` has norms that can be folded."""
+    """Return whether the norms of a `MogaBlock` can be folded into other layers."""
     return has_fixed_statistics(block.norm1) and has_fixed_statistics(block.norm2)
 
 
@@ -21,23 +21,22 @@ def _point_wise(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
 
 
 class ChannelsFirst(nn.Module):
-    """Brings a map's memory in the order that any head may expect."""
+    """Make a map contiguous, with channels first in memory, as heads can expect."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.contiguous()
 
 
 class FusedMogaBlock(nn.Module):
-    """What a `MogaBlock` computes in evaluation mode, on maps channels last.
+    """`MogaBlock` in evaluation mode, on maps with channels last in memory.
 
-    Everything that does the same to each pixel is folded into the point-wise
-    layer beside it: norms, layer scales, and the factors that strengthen
-    details. What strengthens the hidden maps of the feed-forward net, h +
-    sigma * (h - gelu(d)) with d = D h, is not made of these: the last layer V
-    gets the output d besides, and V (sigma * gelu(d)) is subtracted.
+    Operations that are the same for each pixel are folded into the adjacent point-wise layer:
+    norms, layer scales, and the factors that amplify differences. The amplification of the hidden
+    maps h of the feed-forward network, h + sigma * (h - gelu(d)) with d = D h, is not linear.
+    There, the last layer V has the additional output d, and V (sigma * gelu(d)) is subtracted.
 
     Args:
-        block: With `can_fuse`; later changes of its weights are not seen.
+        block: A block for which `can_fuse` is true. Later changes of its weights have no effect.
     """
 
     @torch.no_grad()
@@ -49,7 +48,7 @@ class FusedMogaBlock(nn.Module):
         self._fuse_ffn(block.mlp, *scale_and_shift(block.norm2), block.layer_scale_2.flatten())
 
     def _set(self, **layers: tuple[Tensor, Tensor]) -> None:
-        """Hold weights and biases of point-wise layers."""
+        """Register weights and biases of point-wise layers as buffers."""
         for name, (weight, bias) in layers.items():
             self.register_buffer(f'{name}_weight', weight.contiguous())
             self.register_buffer(f'{name}_bias', bias)
@@ -68,7 +67,7 @@ class FusedMogaBlock(nn.Module):
             mix=_point_wise(attn.value.PW_conv),
             proj_2=(layer_scale[:, None] * last, layer_scale * (last_bias + shift)),
         )
-        # The residual of the block and that of the normed map within it.
+        # Factor of the two residuals: of the block, and of the normalized map within it.
         self.register_buffer('residual', 1 + layer_scale * scale)
         self.value = attn.value
 
@@ -85,7 +84,7 @@ class FusedMogaBlock(nn.Module):
                 torch.cat((layer_scale * last_bias, summary_bias)),
             ),
         )
-        self.register_buffer('less', last @ sigma)
+        self.register_buffer('summary_weight', last @ sigma)
         self.dwconv = mlp.dwconv
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
@@ -93,7 +92,7 @@ class FusedMogaBlock(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Compute.
+        """Compute the block.
 
         Args:
             x: (N, C, H, W).
@@ -103,7 +102,7 @@ class FusedMogaBlock(nn.Module):
         """
         x = x.permute(0, 2, 3, 1).contiguous()
         x = self._aggregate(x)
-        for part in x.split(self._images_at_once(x)):
+        for part in x.split(self._chunk_size(x)):
             self._feed_forward(part)
         return x.permute(0, 3, 1, 2)
 
@@ -128,14 +127,14 @@ class FusedMogaBlock(nn.Module):
         return torch.addcmul(self._linear('proj_2', gate), x, self.residual)
 
     def _feed_forward(self, x: Tensor) -> None:
-        """In place."""
+        """Add the output of the feed-forward network to a map (N, H, W, C), in place."""
         hidden = F.gelu(depth_wise(self._linear('fc1', x), self.dwconv))
         out, summary = self._linear('fc2', hidden).split((x.shape[-1], 1), -1)
         x += out
-        x.addcmul_(F.gelu(summary), self.less, value=-1)
+        x.addcmul_(F.gelu(summary), self.summary_weight, value=-1)
 
-    def _images_at_once(self, x: Tensor) -> int:
-        """So many that their hidden maps stay in the cache of a CPU."""
+    def _chunk_size(self, x: Tensor) -> int:
+        """Return the number of images whose hidden maps fit into the cache of a CPU."""
         if x.device.type != 'cpu':
             return len(x)
         height, width = x.shape[1:3]

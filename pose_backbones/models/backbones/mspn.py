@@ -1,4 +1,4 @@
-"""MSPN: several residual networks in a row, each with its way back up."""
+"""MSPN: several stages of a residual network with upsampling."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +18,10 @@ class MSPNBottleneck(nn.Module):
     """Residual block: 1x1 convolution to `width` channels, 3x3, 1x1 to four times as many.
 
     Args:
-        in_channels: Of the input.
+        in_channels: Channels of the input.
         width: Channels of the 3x3 convolution.
-        norm_cfg: Norm layer.
-        stride: Of the 3x3 convolution.
+        norm_cfg: Config of the norm layer.
+        stride: Stride of the 3x3 convolution.
     """
 
     def __init__(self, in_channels: int, width: int, norm_cfg: dict, stride: int = 1):
@@ -43,16 +43,15 @@ class MSPNBottleneck(nn.Module):
 
 
 class Upsampling(nn.Module):
-    """What one unit on the way up is made of; `MSPN` connects the parts.
+    """Layers of one upsampling unit; `MSPN` connects them.
 
     Args:
-        in_channels: C of the map on the way down.
-        channels: Of the unit.
-        norm_cfg: Norm layer.
-        first: Whether no unit comes before it in the stage.
-        skip: Whether it gives maps to the next stage.
-        cross_channels: Channels of the next stage's input, if this unit
-            gives it; else 0.
+        in_channels: Channels of the downsampling map of the same stride.
+        channels: Channels of the unit.
+        norm_cfg: Config of the norm layer.
+        first: Whether the unit is the first one of the stage.
+        skip: Whether the unit passes maps to the next stage.
+        cross_channels: Channels of the input of the next stage if this unit computes it, else 0.
     """
 
     def __init__(
@@ -76,15 +75,14 @@ class Upsampling(nn.Module):
 
 
 class Stage(nn.Module):
-    """One stage: `downsample.layer1` to `4`, then `upsample.up1` to `4`.
+    """One stage: `downsample.layer1` to `layer4`, then `upsample.up1` to `up4`.
 
     Args:
-        base_channels: Of the input; the four layers have 4, 8, 16 and 32
-            times as many.
-        num_blocks: Of each layer.
-        unit_channels: Of the units on the way up.
-        norm_cfg: Norm layer.
-        last: Whether no stage follows.
+        base_channels: Channels of the input; the four layers have 4, 8, 16 and 32 times as many.
+        num_blocks: Number of blocks of each layer.
+        unit_channels: Channels of the upsampling units.
+        norm_cfg: Config of the norm layer.
+        last: Whether the stage is the last one.
     """
 
     def __init__(
@@ -121,17 +119,17 @@ class Stage(nn.Module):
 
     @property
     def layers(self) -> list[nn.Sequential]:
-        """The way down, from stride 4 to stride 32."""
+        """Downsampling layers, from stride 4 to stride 32."""
         return list(self.downsample.children())
 
     @property
     def units(self) -> list[Upsampling]:
-        """The way up, from stride 32 to stride 4."""
+        """Upsampling units, from stride 32 to stride 4."""
         return list(self.upsample.children())
 
 
 class Top(nn.Module):
-    """A 7x7 convolution and a max pool: image → stride 4."""
+    """Stem of stride 4: a 7x7 convolution and a max pooling."""
 
     def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
         super().__init__()
@@ -145,53 +143,48 @@ class Top(nn.Module):
 class MSPN(BaseBackbone):
     """Multi-stage pose network.
 
-    Each stage is a ResNet whose maps are led back up from stride 32 to
-    stride 4 by four units. From stage to stage, the maps of both ways are
-    handed on and added (cross-stage feature aggregation). `MSPNHead` makes
-    heat maps of every unit.
+    Each stage is a ResNet followed by four units that upsample its maps from stride 32 to stride 4.
+    The downsampling and upsampling maps of a stage are added to those of the next stage
+    (cross-stage feature aggregation). `MSPNHead` predicts heatmaps from every unit.
 
     Paper: [Rethinking on Multi-Stage Networks for Human Pose
     Estimation](https://arxiv.org/abs/1901.00148). Source:
-    https://github.com/megvii-research/MSPN. Names of parameters are those of
-    its checkpoints, of which the layers that make heat maps belong to the
-    head.
+    https://github.com/megvii-research/MSPN. The parameters have the names of its checkpoints. The
+    layers that predict heatmaps belong to the head.
 
-    Where `BaseBackbone` speaks of stages (`out_indices`, `frozen_stages`,
-    the attributes `num_stages`, `embed_dims`, `strides`), these are the
-    units here, 4 to a stage, in the order in which they are computed: unit
-    `4 s + u` is the u-th of stage s. What only the next stage takes from a
-    unit belongs to the next stage's first one.
+    The stages of `BaseBackbone` (`out_indices`, `frozen_stages`, the attributes `num_stages`,
+    `embed_dims`, `strides`) are the units of MSPN, four for each stage, in the order in which they
+    are computed: unit `4 s + u` is the u-th unit of stage s. Layers of a unit that only the next
+    stage uses belong to the first unit of the next stage.
 
-    Deviations from the source: any norm layer; any multiple of 32 as input
-    size; all start values by fan out (there, those of the way up are
-    PyTorch's); ImageNet weights start every stage, as in MMPose. Where an
-    upsampled map passes a 1x1 convolution whose norm is fixed (in
-    evaluation), the convolution comes first. The map is the same, since
-    the weights of the interpolation add up to 1, for a quarter of the cost.
+    Deviations from the source: any norm layer; any multiple of 32 as input size; all convolutions
+    are initialized by fan-out (in the source, those of the upsampling units have PyTorch's default
+    initialization); ImageNet weights are loaded into every stage, as in MMPose. In evaluation mode
+    with fixed norms, the 1x1 convolution of an upsampled map is computed before the interpolation.
+    The result is the same, since the weights of the interpolation sum to 1, at a quarter of the
+    cost.
 
     Args:
-        stages: How many.
-        num_blocks: Residual blocks of the four layers; (3, 4, 6, 3) makes
-            a stage a ResNet-50.
-        base_channels: Of the map at the start of a stage.
-        unit_channels: Of the maps of the units.
-        in_channels: Of the image.
-        norm_cfg: Norm layer, such as `dict(type='SyncBN')`; None is
+        stages: Number of stages.
+        num_blocks: Number of residual blocks of the four layers; with (3, 4, 6, 3), a stage is a
+            ResNet-50.
+        base_channels: Channels of the input map of a stage.
+        unit_channels: Channels of the maps of the units.
+        in_channels: Channels of the image.
+        norm_cfg: Config of the norm layer, such as `dict(type='SyncBN')`; None means
             `dict(type='BN')`.
-        out_indices: Units returned; None: all, which `MSPNHead` needs.
-        frozen_stages: Units 0 to this one are frozen; -1: none.
+        out_indices: Units whose maps are returned; None means all, which `MSPNHead` requires.
+        frozen_stages: Units 0 to this one are frozen; -1 freezes none.
         norm_eval: Whether batch norms stay in evaluation mode in training.
-        with_cp: Whether the activations of each block, and of each layer on
-            the way up, are computed again in the backward pass ("run
-            efficient").
-        init_cfg: See `BaseBackbone`. Takes ResNet-50's of ImageNet, too.
+        with_cp: Whether the blocks and the layers of the units use activation checkpointing ("run
+            efficient" in the source).
+        init_cfg: See `BaseBackbone`. ImageNet weights of a ResNet-50 can be loaded too.
 
     Raises:
-        ValueError, TypeError: For a wrong argument; the message has the
-            value and the choices.
+        ValueError, TypeError: If an argument is invalid; the message has the value and the choices.
     """
 
-    #: ImageNet weights have the way down alone
+    #: ImageNet weights have only the downsampling layers
     optional_keys = tuple(f'stage{s}.upsample.' for s in range(9))
 
     def __init__(
@@ -234,18 +227,20 @@ class MSPN(BaseBackbone):
         self.freeze_stages()
 
     def convert_names(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of any release → in the names of this class; those of an
-        ImageNet ResNet become those of every stage."""
+        """Convert the weights of any release to the names of this class.
+
+        The weights of an ImageNet ResNet are copied to every stage.
+        """
         return convert_backbone(weights, self.stages)
 
     def _stage(self, index: int) -> Stage:
         return getattr(self, f'stage{index}')
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
-        """The modules that a unit is the first one to need.
+        """Yield the modules that a unit uses and no earlier unit uses.
 
         Args:
-            stage: Number of the unit.
+            stage: Index of the unit.
 
         Yields:
             Modules.
@@ -266,7 +261,7 @@ class MSPN(BaseBackbone):
             yield unit.up_conv
 
     def init_weights_from_scratch(self) -> None:
-        """Convolutions by fan out; the rest is set already."""
+        """Initialize convolutions by fan-out; norms are initialized at construction."""
         init_conv_fan_out(self)
 
     @classmethod
@@ -281,10 +276,10 @@ class MSPN(BaseBackbone):
 
     @classmethod
     def guess_arch(cls, weights: Mapping[str, Tensor]) -> int | None:
-        """How many stages weights are of.
+        """Return the number of stages of weights.
 
         Args:
-            weights: In today's names, without prefix.
+            weights: State dict in current names, without prefix.
 
         Returns:
             The argument `stages`; None if they are not MSPN's.
@@ -293,19 +288,19 @@ class MSPN(BaseBackbone):
         return max(numbers) + 1 if numbers else None
 
     def compare_arch(self, weights: Mapping[str, Tensor]) -> str:
-        """Say whether weights are of another number of stages.
+        """Return a sentence for an error message if weights have another number of stages.
 
         Args:
             weights: As for `guess_arch`.
 
         Returns:
-            A sentence for an error message, or an empty string.
+            The sentence, or an empty string.
         """
-        theirs = self.guess_arch(weights)
-        if theirs in (None, self.stages):
+        stages = self.guess_arch(weights)
+        if stages in (None, self.stages):
             return ''
         return (
-            f'The file looks like an MSPN of {_count(theirs)}, the model has {_count(self.stages)}'
+            f'The file looks like an MSPN of {_count(stages)}, the model has {_count(self.stages)}'
         )
 
     def _run(self, module: nn.Module, x: Tensor) -> Tensor:
@@ -316,7 +311,7 @@ class MSPN(BaseBackbone):
     def _down(
         self, stage: Stage, x: Tensor, skips: Sequence[tuple[Tensor, Tensor]] | None
     ) -> list[Tensor]:
-        """Maps of strides 32, 16, 8, 4."""
+        """Return the downsampling maps, of strides 32, 16, 8, 4."""
         maps = []
         for i, layer in enumerate(stage.layers):
             for block in layer:
@@ -328,8 +323,13 @@ class MSPN(BaseBackbone):
         return maps[::-1]
 
     def _up(self, unit: Upsampling, x: Tensor, below: Tensor | None) -> Tensor:
-        """One unit: a map on the way down, and the unit's before, half as
-        large → the unit's map."""
+        """Return the map of a unit.
+
+        Args:
+            unit: The unit.
+            x: The downsampling map.
+            below: The map of the previous unit, of half the resolution; None for the first unit.
+        """
         out = self._run(unit.u_skip, x)
         if below is not None:
             size, conv = x.shape[-2:], unit.up_conv
@@ -344,17 +344,17 @@ class MSPN(BaseBackbone):
         """Compute the maps of the units.
 
         Args:
-            x: (N, in_channels, H, W), sides that are multiples of 32.
+            x: (N, in_channels, H, W), with height and width that are multiples of 32.
 
         Returns:
-            For each unit of `out_indices` a map (N, unit_channels,
-            H / stride, W / stride), of strides 32, 16, 8, 4, 32, ….
+            A map (N, unit_channels, H / stride, W / stride) for each unit of `out_indices`, of
+            strides 32, 16, 8, 4, 32, ….
         """
         x = self._run(self.top, x)
         outputs, skips, last = [], None, self.out_indices[-1]
         for s in range(last // UNITS + 1):
             stage, below = self._stage(s), None
-            goes_on = s < last // UNITS
+            has_next = s < last // UNITS
             maps = self._down(stage, x, skips)
             skips = []
             for unit, down in zip(stage.units, maps):
@@ -362,9 +362,9 @@ class MSPN(BaseBackbone):
                     break
                 below = self._up(unit, down, below)
                 outputs.append(below)
-                if goes_on:
+                if has_next:
                     skips.append((self._run(unit.skip1, down), self._run(unit.skip2, below)))
-            if goes_on:
+            if has_next:
                 x = self._run(stage.units[-1].cross_conv, below)
         return tuple(outputs[i] for i in self.out_indices)
 

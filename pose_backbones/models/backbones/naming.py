@@ -1,4 +1,4 @@
-"""What a backbone class knows about its state dict without weights: names for any size."""
+"""Names in the state dict of a backbone class, for any size of the architecture."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ import torch
 
 
 class StateDictNames:
-    """Mixin of backbones that tells names of their parameters from others.
+    """Mixin of backbones that recognizes the names of their parameters.
 
     Attributes:
         naming_device: Device on which `naming_variants` are built; `'meta'` takes no memory.
@@ -23,7 +23,7 @@ class StateDictNames:
 
     @classmethod
     def unknown_names(cls, names: Iterable[str]) -> list[str]:
-        """Return the names that no backbone of this class has, whatever its size.
+        """Return the names that no backbone of this class has, for any size.
 
         Numbers in names are not compared, since they depend on the size.
 

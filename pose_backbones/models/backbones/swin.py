@@ -1,4 +1,4 @@
-"""MMPose's Swin Transformer, which also loads the released weights."""
+"""MMPose's Swin Transformer with strict loading of released weights."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _TABLE = '.relative_position_bias_table'
 
 @MODELS.register_module()
 class SwinTransformer(StateDictNames, MMPoseSwinTransformer):
-    """MMPose's `SwinTransformer` with another way of loading weights.
+    """MMPose's `SwinTransformer` that loads weights of any release strictly.
 
     The bare name `SwinTransformer` is MMPose's; this class is `pose_backbones.SwinTransformer`.
 
@@ -31,15 +31,15 @@ class SwinTransformer(StateDictNames, MMPoseSwinTransformer):
 
     - With `convert_weights=True`, MMPose looks for the ImageNet weights at the top of the file,
       where the original releases have the entry `model`, and puts `backbone.` before every
-      converted name, which the backbone's own names do not have. It then loads what fits: nothing,
-      with a warning. Here, weights of `init_cfg` in any naming are loaded strictly, whatever
+      converted name, which the names of the backbone do not have. No weight matches, and MMPose
+      only logs a warning. Here, weights of `init_cfg` in any naming are loaded strictly, whatever
       `convert_weights` is, except for norms that a classifier does not have. If the windows have
       another size than in the file, the tables of position biases are resized, as in MMPose.
     - The pose releases of MMPose 0.x were trained with all four maps, and have a norm for each.
-      Norms of maps that are not in `out_indices` are left out when weights are loaded.
+      Norms of maps that are not in `out_indices` are ignored when weights are loaded.
 
     Args:
-        args, kwargs: Those of MMPose's `SwinTransformer`.
+        args, kwargs: Arguments of MMPose's `SwinTransformer`.
     """
 
     naming_device = 'cpu'  # MMPose's constructor does not run on `meta`
@@ -60,12 +60,12 @@ class SwinTransformer(StateDictNames, MMPoseSwinTransformer):
         """Return the arguments of a backbone that has these weights.
 
         Args:
-            weights: In MMPose's names, without prefix.
+            weights: State dict in MMPose's names, without prefix.
         """
         blocks = {
-            tuple(map(int, found.groups()))
-            for found in (re.match(r'stages\.(\d+)\.blocks\.(\d+)\.', name) for name in weights)
-            if found
+            tuple(map(int, match.groups()))
+            for match in (re.match(r'stages\.(\d+)\.blocks\.(\d+)\.', name) for name in weights)
+            if match
         }
         stages = 1 + max(stage for stage, _ in blocks)
         tables = [
@@ -73,7 +73,7 @@ class SwinTransformer(StateDictNames, MMPoseSwinTransformer):
         ]
         return dict(
             embed_dims=weights['patch_embed.projection.weight'].shape[0],
-            depths=[sum(stage == at for at, _ in blocks) for stage in range(stages)],
+            depths=[sum(stage == of_block for of_block, _ in blocks) for stage in range(stages)],
             num_heads=[heads for _, heads in tables],
             window_size=(round(tables[0][0] ** 0.5) + 1) // 2,
             strides=(4, 2, 2, 2)[:stages],
@@ -81,10 +81,10 @@ class SwinTransformer(StateDictNames, MMPoseSwinTransformer):
         )
 
     def init_weights(self, pretrained: str | None = None) -> None:
-        """Initialize the weights as `init_cfg` says.
+        """Initialize the weights according to `init_cfg`.
 
         Args:
-            pretrained: MMPose's.
+            pretrained: As in MMPose.
         """
         config = self.init_cfg
         if not isinstance(config, dict) or config['type'] != 'Pretrained':
@@ -103,7 +103,7 @@ class SwinTransformer(StateDictNames, MMPoseSwinTransformer):
 
 
 def _leave_out_norms(swin: nn.Module, state_dict: dict, prefix: str, *_rest) -> None:
-    """Remove norms of maps that are not returned from what is loaded."""
+    """Remove norms of maps that are not returned from a state dict, in place."""
     for norm in _NORMS:
         if not hasattr(swin, norm[:-1]):
             for name in [n for n in state_dict if n.startswith(prefix + norm)]:
@@ -113,24 +113,24 @@ def _leave_out_norms(swin: nn.Module, state_dict: dict, prefix: str, *_rest) -> 
 def _fit_windows(swin: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Resize tables of position biases to the model's windows, as MMPose does.
 
-    A table has (2 * side - 1)² entries for each head. The indices into it follow from the window
-    size; those of the model stay.
+    A table has (2 * window size - 1)² entries for each head. The indices into it depend only on the
+    window size; those of the model are kept.
     """
-    own, fitted, resized = swin.state_dict(), dict(weights), 0
+    state, fitted, resized = swin.state_dict(), dict(weights), 0
     for name, table in weights.items():
         if (
             not name.endswith(_TABLE)
-            or name not in own
-            or table.shape[1] != own[name].shape[1]
-            or table.shape == own[name].shape
+            or name not in state
+            or table.shape[1] != state[name].shape[1]
+            or table.shape == state[name].shape
         ):
             continue
-        old, new = (round(len(t) ** 0.5) for t in (table, own[name]))
+        old, new = (round(len(t) ** 0.5) for t in (table, state[name]))
         square = table.t().reshape(1, -1, old, old).float()
         square = F.interpolate(square, (new, new), mode='bicubic')
         fitted[name] = square.flatten(2)[0].t().contiguous()
         index = re.sub('bias_table$', 'index', name)
-        fitted[index] = own[index]
+        fitted[index] = state[index]
         resized += 1
     if resized:
         print_log(

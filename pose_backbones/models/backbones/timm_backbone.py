@@ -1,4 +1,4 @@
-"""Any model of timm that gives feature maps."""
+"""Backbone that wraps any timm model that returns feature maps."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
@@ -23,7 +23,7 @@ from .timm_features import (
     size_problem,
 )
 
-#: arguments of timm that are set by one of ours, or have no place here
+#: arguments of timm that `TimmBackbone` sets itself → what to do instead
 _RESERVED = {
     'features_only': 'it is always on',
     'out_indices': "give the backbone's out_indices",
@@ -39,50 +39,43 @@ _RESERVED = {
 
 @MODELS.register_module()
 class TimmBackbone(BaseBackbone):
-    """A model of timm, by its name.
+    """Backbone that wraps a timm model, given by its name.
 
-    Source: [timm](https://github.com/huggingface/pytorch-image-models),
-    whose `features_only` models are what is wrapped, as `model`. Stages are
-    its feature maps; their channels and strides are read from the model:
-    `embed_dims` and `strides`. A plain vision transformer has a stage for
-    each block.
+    Source: [timm](https://github.com/huggingface/pytorch-image-models). The attribute `model` is a
+    timm model with `features_only=True`. The stages are its feature maps; their channels and
+    strides, `embed_dims` and `strides`, are read from the model. A plain vision transformer has a
+    stage for each block.
 
-    A frozen stage is all that its map is computed from. In HRNet, whose
-    branches exchange, every map but the first depends on the whole network.
+    Freezing a stage freezes all modules that its map depends on. In HRNet, whose branches exchange
+    maps, every map except the first depends on the whole network.
 
-    Weights of timm's own model, a classifier, load as they are, whatever
-    loads them; those that no map of `out_indices` depends on are left out.
-    `pretrained` moreover adapts them, to `in_channels` and `img_size`, and
-    takes the names of the authors' releases where timm knows them.
+    Weights of timm classifiers are converted when they are loaded; weights that no map of
+    `out_indices` depends on are ignored. With `pretrained`, timm also adapts the weights to
+    `in_channels` and `img_size`, and converts the original releases that it supports.
 
-    `pretrained` weights are loaded when a training begins, that is by
-    `init_weights`, as those of `init_cfg` are; building a model to test or
-    to run it needs no network.
+    `pretrained` weights are loaded by `init_weights`, when training starts, like those of
+    `init_cfg`. Building a model for testing or inference needs no network access.
 
     Args:
-        model_name: As in `timm.list_models()`; a tag of weights may follow,
+        model_name: A name from `timm.list_models()`, optionally with a tag of weights, such as
             `'hrnet_w32.ms_in1k'`.
-        pretrained: Whether training starts from timm's weights. Without a
-            network, give those of a file:
-            `model_args=dict(pretrained_cfg_overlay=dict(file=PATH))`.
-        in_channels: Of the image. timm adapts pretrained weights to it.
-        img_size: Side of the image, or (height, width), for models that are
-            built for one size, such as vision transformers. None: the
-            model's own.
-        drop_path_rate: Stochastic depth of the last block; None: timm's
-            default for the model.
-        model_args: More arguments of the timm model, such as
-            `dict(window_size=8)`.
-        out_indices: Maps returned; None: all.
-        frozen_stages: Stages 0 to this one are frozen; -1: none.
+        pretrained: Whether training starts from timm's pretrained weights. Without network access,
+            give a file: `model_args=dict(pretrained_cfg_overlay=dict(file=PATH))`.
+        in_channels: Channels of the image. timm adapts pretrained weights to it.
+        img_size: Size of the image, or (height, width), for models with a fixed input size, such as
+            vision transformers. None means the default size of the model.
+        drop_path_rate: Rate of stochastic depth of the last block; None means timm's default for
+            the model.
+        model_args: More arguments of the timm model, such as `dict(window_size=8)`.
+        out_indices: Stages whose maps are returned; None means all.
+        frozen_stages: Stages 0 to this one are frozen; -1 freezes none.
         norm_eval: Whether batch norms stay in evaluation mode in training.
-        with_cp: Whether inner activations are computed again in the backward
-            pass, by timm's own means, where the model has them.
-        init_cfg: See `BaseBackbone`; instead of `pretrained`.
+        with_cp: Whether to use timm's activation checkpointing, if the model supports it.
+        init_cfg: See `BaseBackbone`; an alternative to `pretrained`.
 
     Raises:
-        ValueError, TypeError: For a wrong argument; the message has the
-            value and the choices or timm's reason.
+        ValueError, TypeError: If an argument is invalid; the message has the value, and the choices
+            or timm's reason.
     """
 
     without_pretrained: ClassVar = {'init_cfg': None, 'pretrained': False}
@@ -159,7 +152,7 @@ class TimmBackbone(BaseBackbone):
         for key, value in (model_args or {}).items():
             if key in _RESERVED:
                 raise ValueError(f'model_args has {key}={value!r}: {_RESERVED[key]}')
-            if value is None:  # timm leaves these out without a word
+            if value is None:  # timm ignores these silently
                 raise ValueError(f'model_args has {key}=None: leave it out')
 
     def _check_against_model(self) -> None:
@@ -180,32 +173,32 @@ class TimmBackbone(BaseBackbone):
     def convert_names(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the weights of timm's own model to those of this backbone.
 
-        timm's feature extractors write some dots of a name as underscores.
+        timm's feature extractors replace some dots of a name by underscores.
 
         Args:
             weights: Name → tensor, without a prefix.
 
         Returns:
-            Name → tensor, without those that the backbone has no use for;
-            names that are today's or unknown stay as they are.
+            Name → tensor, without weights that the backbone does not use. Current and unknown names
+            are unchanged.
         """
         if not weights or any(name.startswith('model.') for name in weights):
             return weights
-        own = {_flat(name): name for name in self.state_dict()}
-        known = self._source.names()
+        names = {_flat(name): name for name in self.state_dict()}
+        timm_names = self._source.names()
         return {
-            own.get(_flat(name), name): value
+            names.get(_flat(name), name): value
             for name, value in weights.items()
-            if _flat(name) in own or name not in known
+            if _flat(name) in names or name not in timm_names
         }
 
     def compare_arch(self, weights: Mapping[str, Tensor]) -> str:
-        """As in the base, where the file is not of this backbone: a way out.
+        """Return a hint for an error message if weights do not match this backbone.
 
-        timm adapts weights, and knows older names of them.
+        timm can adapt weights of other sizes and convert older names.
         """
-        own = self.state_dict()
-        if all(name in own and own[name].shape == value.shape for name, value in weights.items()):
+        state = self.state_dict()
+        if all(name in state and state[name].shape == x.shape for name, x in weights.items()):
             return ''
         return (
             f'If they are weights of {self._source.name} that timm has to '
@@ -222,11 +215,11 @@ class TimmBackbone(BaseBackbone):
 
     @classmethod
     def guess_config(cls, weights: Mapping[str, Tensor]) -> dict:
-        """Raise `ValueError`, since the names of weights do not tell a model of timm."""
+        """Raise `ValueError`, since the names of weights do not identify a timm model."""
         raise ValueError('it is of a timm model')
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
-        """The largest modules that only this and later stages depend on."""
+        """Return the largest modules that this stage depends on and no earlier stage does."""
 
         def visit(module: nn.Module, prefix: str) -> Iterator[nn.Module]:
             stages = {self._first_stage.get(prefix + name) for name, _ in module.named_parameters()}
@@ -239,10 +232,10 @@ class TimmBackbone(BaseBackbone):
         return visit(self.model, '')
 
     def freeze_stages(self) -> None:
-        """As in the base, and parameters that stand beside the modules.
+        """Freeze stages as in the base class, and parameters that belong to no module of a stage.
 
-        Such are the position embeddings of a transformer. What no map of
-        `out_indices` depends on is without gradient, too.
+        Examples are the position embeddings of a transformer. Parameters that no map of
+        `out_indices` depends on are frozen too.
         """
         super().freeze_stages()
         for name, parameter in self.model.named_parameters():
@@ -250,21 +243,21 @@ class TimmBackbone(BaseBackbone):
                 parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
-        """As in the base; with `with_cp`, batch norms count once a step."""
+        """Set the training mode; with `with_cp`, batch norms count each batch once."""
         super().train(mode)
         if self.with_cp:
             record_statistics_once(self)
         return self
 
     def init_weights(self) -> None:
-        """Load timm's weights, or initialize as `init_cfg` says."""
+        """Load timm's pretrained weights, or initialize according to `init_cfg`."""
         if not self.pretrained or self._is_init:
             super().init_weights()
             return
         name = self._source.name
         try:
             pretrained = self._source.create(self.out_indices, pretrained=True)
-        except Exception as error:  # each kind of transport has its own
+        except Exception as error:  # each way of downloading has its own errors
             raise CheckpointError(
                 f"pretrained weights of timm's {name} cannot be had "
                 f'({first_line(error)}). Without a network, download them '
@@ -277,7 +270,7 @@ class TimmBackbone(BaseBackbone):
         print_log(f"TimmBackbone: timm's pretrained weights of {name}", logger='current')
 
     def init_weights_from_scratch(self) -> None:
-        """As timm does it: it has, at construction."""
+        """Do nothing: timm initializes the weights at construction."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute feature maps.
@@ -286,11 +279,11 @@ class TimmBackbone(BaseBackbone):
             x: (N, in_channels, H, W).
 
         Returns:
-            For each stage of `out_indices` a map (N, embed_dims[stage], h,
-            w), where h and w are about H and W over strides[stage].
+            A map (N, embed_dims[stage], h, w) for each stage of `out_indices`, where h and w are
+            about H / strides[stage] and W / strides[stage].
 
         Raises:
-            ValueError: If the model cannot take images of this size.
+            ValueError: If the model does not support images of this size.
         """
         try:
             maps = self.model(x)
@@ -306,7 +299,7 @@ class TimmBackbone(BaseBackbone):
                 f'({problem}); see img_size'
             ) from error
         if self._channels_last:
-            maps = [one.permute(0, 3, 1, 2) for one in maps]
+            maps = [x.permute(0, 3, 1, 2) for x in maps]
         return tuple(maps)
 
 
@@ -327,7 +320,7 @@ def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
 
 
 def _flat(name: str) -> str:
-    """A name as timm's own model and its feature extractors have it alike."""
+    """Return a name in a form that is the same for timm classifiers and feature extractors."""
     while name.startswith('model.'):
         name = name[len('model.') :]
     return name.replace('.', '_')

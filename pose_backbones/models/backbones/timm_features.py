@@ -1,8 +1,7 @@
-"""What can be known of a timm model's feature maps without computing them.
+"""Inspect the feature maps of timm models without computing them.
 
-A copy of the model is built on PyTorch's meta device, where tensors have
-shapes and gradients paths, but no values. Where a model needs values to be
-built, the CPU serves.
+A copy of the model is built on PyTorch's meta device, where tensors have shapes and an autograd
+graph, but no values. A model that needs values at construction is built on the CPU.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from ...errors import closest
 from ..layers import watch_saved_tensors
 
-#: what timm raises where a model, its arguments or an image do not fit
+#: errors that timm raises if a model, its arguments or an image size are not supported
 TIMM_ERRORS = (
     AssertionError,
     AttributeError,
@@ -31,16 +30,16 @@ TIMM_ERRORS = (
 
 @dataclass(frozen=True)
 class TimmModel:
-    """A timm model's name and arguments, checked when it is made.
+    """Name and arguments of a timm model, checked at construction.
 
     Args:
-        name: As in `timm.list_models()`, with or without a tag of weights.
-        in_channels: Of the image.
-        img_size: (height, width) for models that are built for one size.
-        arguments: More of the model's own arguments.
+        name: A name from `timm.list_models()`, with or without a tag of weights.
+        in_channels: Channels of the image.
+        img_size: (height, width) for models with a fixed input size.
+        arguments: More arguments of the model.
 
     Raises:
-        ValueError: If timm has no model or no tag of this name.
+        ValueError: If timm has no model or tag with this name.
     """
 
     name: str
@@ -66,7 +65,7 @@ class TimmModel:
 
     @property
     def has_weights(self) -> bool:
-        """Whether timm knows where pretrained weights of it are."""
+        """Whether pretrained weights of the model are available."""
         return (
             'pretrained_cfg_overlay' in self.arguments
             or timm.get_pretrained_cfg(self.name).has_weights
@@ -74,29 +73,31 @@ class TimmModel:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the image that it is made for."""
+        """Default image size (height, width) of the model."""
         default = timm.get_pretrained_cfg(self.name).input_size[-2:]
         return self.img_size or tuple(default)
 
     def create(
         self, out_indices: Sequence[int] | None = None, pretrained: bool = False
     ) -> nn.Module:
-        """Build the model; it returns its feature maps as a list.
+        """Build the model, which returns its feature maps as a list.
 
         Args:
-            out_indices: Which maps; None: those of timm's choice.
-            pretrained: Whether timm loads its weights.
+            out_indices: Indices of the maps; None means timm's default.
+            pretrained: Whether to load timm's pretrained weights.
 
         Raises:
-            ValueError: If the model has no maps or refuses an argument.
+            ValueError: If the model has no feature maps or does not accept an argument.
         """
-        given = dict(self.arguments, in_chans=self.in_channels)
+        arguments = dict(self.arguments, in_chans=self.in_channels)
         if self.img_size is not None:
-            given['img_size'] = self.img_size
+            arguments['img_size'] = self.img_size
         if out_indices is not None:
-            given['out_indices'] = tuple(out_indices)
+            arguments['out_indices'] = tuple(out_indices)
         try:
-            return timm.create_model(self.name, pretrained=pretrained, features_only=True, **given)
+            return timm.create_model(
+                self.name, pretrained=pretrained, features_only=True, **arguments
+            )
         except TypeError as error:
             if "argument 'img_size'" in str(error):
                 raise ValueError(
@@ -115,10 +116,10 @@ class TimmModel:
             ) from error
 
     def names(self) -> set[str]:
-        """Of all the tensors of the whole model, its classifier included."""
+        """Return the names of all tensors of the whole model, including the classifier."""
         arguments = {
             key: value for key, value in self.arguments.items() if key != 'feature_cls'
-        }  # of a backbone only
+        }  # an argument of feature extractors only
         if self.img_size is not None:
             arguments['img_size'] = self.img_size
         return _without_values(
@@ -131,12 +132,12 @@ class TimmModel:
 
 @dataclass(frozen=True)
 class Features:
-    """A model's feature maps, called stages.
+    """Feature maps (stages) of a model.
 
     Args:
-        maps: Without values, with the graph that they came from.
+        maps: Feature maps without values, with their autograd graph.
         parameters: Name → parameter in that graph.
-        strides: Pixels of the image per cell, of each map.
+        strides: Stride of each map in pixels of the image.
         channels_last: Whether the model returns (N, H, W, C).
     """
 
@@ -147,26 +148,26 @@ class Features:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of each map."""
+        """Number of channels of each map."""
         axis = -1 if self.channels_last else 1
-        return tuple(one.shape[axis] for one in self.maps)
+        return tuple(x.shape[axis] for x in self.maps)
 
     @torch.enable_grad()
     def users(self, names: Sequence[str], stages: Sequence[int]) -> dict[str, int]:
-        """Which map depends on a parameter.
+        """Return for each parameter the first map that depends on it.
 
         Args:
-            names: Of parameters.
-            stages: The maps to try, in this order.
+            names: Names of parameters.
+            stages: Indices of the maps, in the order in which they are tried.
 
         Returns:
-            Name → the first of `stages` whose map depends on it; without
-            those on which none does.
+            Name → the first of `stages` whose map depends on the parameter. Parameters that no map
+            depends on are omitted.
         """
-        found = {}
+        users = {}
         for stage in stages:
             rest = [
-                name for name in names if name not in found and self.parameters[name].requires_grad
+                name for name in names if name not in users and self.parameters[name].requires_grad
             ]
             if not rest or not self.maps[stage].requires_grad:
                 continue
@@ -176,26 +177,26 @@ class Features:
                 retain_graph=True,
                 allow_unused=True,
             )
-            found.update(
+            users.update(
                 {name: stage for name, gradient in zip(rest, gradients) if gradient is not None}
             )
-        return found
+        return users
 
 
 def inspect(model: TimmModel) -> Features:
-    """Learn of the maps of a model.
+    """Inspect the feature maps of a model.
 
     Args:
-        model: Which.
+        model: The model.
 
     Raises:
-        ValueError: If it has no maps, or cannot take `img_size`.
+        ValueError: If the model has no feature maps or does not support `img_size`.
     """
     return _without_values(_inspect, model)
 
 
 def _without_values(measure: Callable, model: TimmModel):
-    """`measure(model)` on the meta device; on the CPU if it needs values."""
+    """Call `measure(model)` on the meta device, or on the CPU if it needs values."""
     for device in ('meta', 'cpu'):
         try:
             with torch.device(device), torch.enable_grad():
@@ -218,10 +219,10 @@ def _inspect(model: TimmModel) -> Features:
             else f"img_size is {model.img_size}: timm's {model.name} cannot take it"
         )
         raise ValueError(f'{what} ({first_line(error)})') from error
-    if any(one.ndim != 4 for one in maps):
+    if any(x.ndim != 4 for x in maps):
         raise ValueError(
             f"timm's {model.name} gives no feature maps, but tensors of "
-            f'shapes {", ".join(str(tuple(one.shape)) for one in maps)}'
+            f'shapes {", ".join(str(tuple(x.shape)) for x in maps)}'
         )
     return Features(
         maps=maps,
@@ -232,7 +233,7 @@ def _inspect(model: TimmModel) -> Features:
 
 
 def _check_patches(net: nn.Module, model: TimmModel) -> None:
-    """Refuse a size of which timm would silently leave out a border."""
+    """Raise if timm would silently ignore a border of images of `img_size`."""
     for module in net.modules():
         if not isinstance(module, PatchEmbed) or module.dynamic_img_pad:
             continue
@@ -245,10 +246,10 @@ def _check_patches(net: nn.Module, model: TimmModel) -> None:
 
 
 def size_problem(model: TimmModel, size: tuple[int, int]) -> str:
-    """Say why a model cannot take images of a size.
+    """Return the reason why a model does not support an image size.
 
     Args:
-        model: Which.
+        model: The model.
         size: (height, width).
 
     Returns:
@@ -268,23 +269,23 @@ def size_problem(model: TimmModel, size: tuple[int, int]) -> str:
 
 
 def checkpoint_activations(net: nn.Module) -> None:
-    """Turn on timm's activation checkpointing.
+    """Enable timm's activation checkpointing.
 
     Args:
-        net: As `TimmModel.create` returns it.
+        net: A module from `TimmModel.create`.
 
     Raises:
-        AssertionError, AttributeError: If the model has none.
+        AssertionError, AttributeError: If the model does not support it.
     """
     owner = net if hasattr(net, 'set_grad_checkpointing') else net.model
     owner.set_grad_checkpointing(True)
 
 
 def can_checkpoint(model: TimmModel) -> bool:
-    """Whether activation checkpointing saves memory in a model.
+    """Return whether activation checkpointing saves memory in a model.
 
     Args:
-        model: Which.
+        model: The model.
     """
     return _without_values(_can_checkpoint, model)
 
@@ -299,7 +300,7 @@ def _can_checkpoint(model: TimmModel) -> bool:
 
 
 def _kept_for_backward(net: nn.Module, model: TimmModel) -> int:
-    """Return how many numbers a step keeps for its backward pass."""
+    """Return the number of values that a training step keeps for its backward pass."""
     sizes = []
     with watch_saved_tensors(lambda tensor: sizes.append(tensor.numel())):
         net(torch.zeros(2, model.in_channels, *model.size))
@@ -307,6 +308,6 @@ def _kept_for_backward(net: nn.Module, model: TimmModel) -> int:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's class and the first line of its message."""
+    """Return the class of an error and the first line of its message."""
     text = str(error).strip().split('\n')[0].rstrip('.')
     return f'{type(error).__name__}: {text}' if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""UniFormer: convolutions in the early stages, self-attention in the late."""
+"""UniFormer: convolutions in the first two stages, self-attention in the last two."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -16,7 +16,7 @@ from ...utils import arguments
 from ..layers import build_norm, checkpointed, drop_path_rates
 from .base import BaseBackbone, choose_arch
 
-EPS = 1e-6  # of the layer norms in the blocks and of the maps
+EPS = 1e-6  # of the layer norms of blocks and output maps
 
 
 def norm_channels(norm: nn.Module, x: Tensor) -> Tensor:
@@ -25,11 +25,11 @@ def norm_channels(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 class PatchEmbed(nn.Module):
-    """Patches that do not overlap, projected and layer-normed.
+    """Embedding of patches that do not overlap, with a layer norm.
 
     Args:
-        in_channels, channels: Of the input and the output.
-        stride: Side of a patch.
+        in_channels, channels: Channels of input and output.
+        stride: Size of a patch.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int):
@@ -42,12 +42,14 @@ class PatchEmbed(nn.Module):
 
 
 class ConvPatchEmbed(nn.Module):
-    """3x3 convolutions of stride 2, each with a norm; GELU between two.
+    """Embedding of overlapping patches: 3x3 convolutions of stride 2, each with a norm.
+
+    There is a GELU between two convolutions.
 
     Args:
-        in_channels, channels: Of the input and the output.
-        stride: 2, or 4 by two convolutions.
-        norm_cfg: Norm layer.
+        in_channels, channels: Channels of input and output.
+        stride: 2 for one convolution, 4 for two.
+        norm_cfg: Config of the norm layer.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, norm_cfg: dict):
@@ -70,12 +72,12 @@ class Attention(nn.Module):
     """Multi-head self-attention over a map or over windows of it.
 
     Args:
-        channels: C, a multiple of `head_dim`.
-        head_dim: Channels of a head.
+        channels: Number of channels, C, a multiple of `head_dim`.
+        head_dim: Channels of an attention head.
         qkv_bias: Whether queries, keys and values have a bias.
-        window_size: Side of the windows, from the top left corner; the map
-            is filled up with zeros to the right and below, and the cells so
-            added are attended to as well. None: one window, the whole map.
+        window_size: Size of the windows, which start at the top left corner. The map is padded with
+            zeros on the right and at the bottom; padded cells take part in the attention. None
+            means global attention.
     """
 
     def __init__(self, channels: int, head_dim: int, qkv_bias: bool, window_size: int | None):
@@ -86,7 +88,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def _attend(self, tokens: Tensor) -> Tensor:
-        """(N, L, C) → (N, L, C), each token attending to all L."""
+        """Apply attention between all L tokens: (N, L, C) → (N, L, C)."""
         batch, length, channels = tokens.shape
         qkv = self.qkv(tokens).reshape(batch, length, 3, self.heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
@@ -110,18 +112,18 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """What both kinds of blocks share: two residuals behind a position code.
+    """Base class of both kinds of blocks: a position embedding and two residual branches.
 
-    The position code is a 3x3 depth-wise convolution. Each residual has a
-    norm before it and, if asked for, a learned factor a channel behind it.
+    The position embedding is a 3x3 depth-wise convolution. Each residual branch starts with a norm
+    and optionally ends with a layer scale.
 
     Args:
-        channels: C.
-        drop_path: Probability that a residual of a sample is left out.
-        layer_scale: What the factors start at; None for no factors.
+        channels: Number of channels, C.
+        drop_path: Probability of dropping a residual branch of a sample.
+        layer_scale: Initial layer scale; None for no layer scale.
     """
 
-    #: of the factors, -1 for C; the released weights have it
+    #: shape of the layer scale in the released weights, -1 for C
     scale_shape: tuple[int, ...] = (-1,)
 
     def __init__(self, channels: int, drop_path: float, layer_scale: float | None):
@@ -140,11 +142,11 @@ class Block(nn.Module):
 
 
 class ConvBlock(Block):
-    """A block of local aggregation: a 5x5 depth-wise convolution.
+    """Block with local aggregation: a 5x5 depth-wise convolution.
 
     Args:
         channels, drop_path, layer_scale: See `Block`.
-        norm_cfg: Norm layer.
+        norm_cfg: Config of the norm layer.
     """
 
     scale_shape = (1, -1, 1, 1)
@@ -167,7 +169,7 @@ class ConvBlock(Block):
 
 
 class AttentionBlock(Block):
-    """A block of global aggregation: self-attention.
+    """Block with global aggregation: self-attention.
 
     Args:
         channels, drop_path, layer_scale: See `Block`.
@@ -199,64 +201,58 @@ class AttentionBlock(Block):
 
 @MODELS.register_module()
 class UniFormer(BaseBackbone):
-    """Unified transformer: two stages of convolution, two of attention.
+    """UniFormer, a network of two convolutional stages and two stages with self-attention.
 
     Paper: [UniFormer: Unifying Convolution and Self-attention for Visual
     Recognition](https://arxiv.org/abs/2201.09450) (TPAMI 2023). Released
-    weights: https://github.com/Sense-X/UniFormer. Names of parameters are
-    those of the released pose checkpoints, whose norms of all four maps
-    exist whatever `out_indices` says. ImageNet releases load as they are
-    (see `convert.uniformer`) where the arguments fit: those with token
-    labelling, and `small_plus`, have `head_dim=32` unless `dim64` is in
-    their name; `large_ls_tl` has `layer_scale_init_value=1e-6`, `base_ls`
-    the same in the last two stages only. No weight's shape tells `head_dim`:
-    a wrong one loads, and is wrong.
+    weights: https://github.com/Sense-X/UniFormer. The parameters have the names of the released
+    pose checkpoints, where the norms of all four maps exist for any `out_indices`. Weights of
+    ImageNet releases are converted when they are loaded (see `checkpoints.names.uniformer`) if the
+    arguments match: releases with token labelling and `small_plus` have `head_dim=32`, unless their
+    name contains `dim64`; `large_ls_tl` has `layer_scale_init_value=1e-6`, `base_ls` the same in
+    the last two stages only. `head_dim` does not change the shape of any weight: weights also load
+    with a wrong `head_dim`, but the outputs are then wrong.
 
-    Maps of the four stages have strides 4, 8, 16 and 32. An image side gives
-    floor(side / stride) cells, at least one; what is left over at the right
-    and below is not seen. With the convolutional stem (`small-plus`) it
-    gives ceil(side / stride) cells. Windows take any map.
+    The maps of the four stages have strides 4, 8, 16 and 32. A map has floor(size / stride) cells,
+    at least one; remaining pixels on the right and at the bottom are ignored. With the
+    convolutional stem (`small-plus`), it has ceil(size / stride) cells. Windows work with maps of
+    any size.
 
-    Deviations from the released code: one argument for the kind of
-    attention; attention by PyTorch's fused kernel, which FLOP counters that
-    count modules do not see; batch norms by `norm_cfg`; checkpointed blocks
-    count a batch once in the statistics of batch norm; maps that are not
-    asked for are not normed. Dropout and an own scale of the queries, which
-    no release uses, do not exist. MMPose's project has an epsilon of 1e-5 in
-    the layer norms of its blocks; here it is the original's 1e-6.
+    Deviations from the released code: one argument for the kind of attention; attention with
+    PyTorch's fused kernel, which FLOP counters based on modules do not count; batch norms are built
+    from `norm_cfg`; checkpointed blocks count a batch once in the statistics of batch norms; maps
+    that are not returned are not normalized. Dropout and a custom scale of the queries, which no
+    release uses, are not implemented. In the UniFormer project of MMPose, the layer norms of the
+    blocks have an epsilon of 1e-5; here it is 1e-6, as in the original.
 
     Args:
         arch: `'small'`, `'small-plus'`, `'base'`, `'large'`, or a dict of
-            `embed_dims` and `depths` (four of each) and `conv_stem` (whether
-            patches overlap).
-        in_channels: Of the image.
-        attention: In stage 2: `'global'`, `'windows'`, or `'hybrid'`, where
-            every fourth block is global and the others have windows. Stage 3
-            is always global.
-        window_size: Side of a window in cells; None stands for 14.
+            `embed_dims` and `depths` (four values each) and `conv_stem` (whether patches overlap).
+        in_channels: Channels of the image.
+        attention: Kind of attention in stage 2: `'global'`, `'windows'`, or `'hybrid'`, where every
+            fourth block is global and the others use windows. Stage 3 is always global.
+        window_size: Size of a window in cells; None means 14.
         head_dim: Channels of an attention head.
         qkv_bias: Whether queries, keys and values have a bias.
-        drop_path_rate: Stochastic depth: 0 at the first block, rising
-            linearly to this at the last.
-        layer_scale_init_value: What learned factors of the residuals start
-            at, or four values, one a stage; None for no such factors.
-        norm_cfg: Norm layer in the convolution blocks and the convolutional
-            stem, such as `dict(type='SyncBN')`; None is `dict(type='BN')`.
-        out_indices: Stages returned, of 0 to 3.
-        frozen_stages: Stages 0 to this one are frozen; -1: none.
+        drop_path_rate: Rate of stochastic depth of the last block; it rises linearly from 0 at the
+            first block.
+        layer_scale_init_value: Initial layer scale, or four values, one for each stage; None for no
+            layer scale.
+        norm_cfg: Config of the norm layer of the convolutional blocks and the convolutional stem,
+            such as `dict(type='SyncBN')`; None means `dict(type='BN')`.
+        out_indices: Stages whose maps are returned, from 0 to 3.
+        frozen_stages: Stages 0 to this one are frozen; -1 freezes none.
         norm_eval: Whether batch norms stay in evaluation mode in training.
-        with_cp: Whether each block's activations are computed again in the
-            backward pass.
-        use_checkpoint: The same for some blocks only, those of
-            `checkpoint_num`; not together with `with_cp`.
-        checkpoint_num: How many blocks of each stage, from its first, are
-            computed again if `use_checkpoint`; None for all. Without
-            `use_checkpoint`, as configs may have it, it has no effect.
+        with_cp: Whether the blocks use activation checkpointing.
+        use_checkpoint: Whether the blocks of `checkpoint_num` use activation checkpointing; not
+            together with `with_cp`.
+        checkpoint_num: Number of blocks of each stage, from the first one, that use activation
+            checkpointing with `use_checkpoint`; None means all. Without `use_checkpoint`, it has no
+            effect.
         init_cfg: See `BaseBackbone`.
 
     Raises:
-        ValueError, TypeError: For a wrong argument; the message has the
-            value and the choices.
+        ValueError, TypeError: If an argument is invalid; the message has the value and the choices.
     """
 
     arch_settings = {
@@ -361,7 +357,7 @@ class UniFormer(BaseBackbone):
             )
 
     def _set_checkpointing(self, use_checkpoint: bool, numbers: Sequence[int] | None) -> None:
-        """Set the blocks that are computed again if `with_cp`.
+        """Set the blocks that use activation checkpointing.
 
         Configs of MMPose's UniFormer project have `use_checkpoint` and `checkpoint_num`.
         """
@@ -382,7 +378,7 @@ class UniFormer(BaseBackbone):
         self.with_cp = self.with_cp or use_checkpoint
 
     def _windows(self, attention: str, window_size: int | None) -> list[int | None]:
-        """Window sizes of stage 2's blocks, in turn; None is global."""
+        """Return the window sizes that the blocks of stage 2 use in turn; None is global."""
         if attention not in self.attentions:
             raise ValueError(
                 f'attention is {attention!r}: expected one of '
@@ -399,7 +395,7 @@ class UniFormer(BaseBackbone):
         return {'global': [None], 'windows': [side], 'hybrid': [side, side, side, None]}[attention]
 
     def _layer_scales(self, value) -> list[float | None]:
-        """What the layer scale starts at in each stage; None: has none."""
+        """Return the initial layer scale of each stage; None for no layer scale."""
         values = value if isinstance(value, Sequence) else [value] * 4
         if len(values) != 4 or not all(
             item is None or arguments.is_number(item) for item in values
@@ -411,12 +407,12 @@ class UniFormer(BaseBackbone):
         return [None if item is None else float(item) for item in values]
 
     def stage_modules(self, stage: int) -> Iterator[nn.Module]:
-        """The modules of stage 0 to 3: embedding, blocks, norm."""
+        """Return the modules of a stage, 0 to 3: embedding, blocks, norm."""
         for name in ('patch_embed', 'blocks', 'norm'):
             yield getattr(self, f'{name}{stage + 1}')
 
     def freeze_stages(self) -> None:
-        """As every backbone; norms of maps not returned take no gradient."""
+        """Freeze stages as in the base class, and the norms of maps that are not returned."""
         super().freeze_stages()
         for name in self._unused_norms():
             getattr(self, name).requires_grad_(False)
@@ -427,13 +423,13 @@ class UniFormer(BaseBackbone):
         ]
 
     def unused_weights(self) -> tuple[str, ...]:
-        """As in the base: norms of maps that nobody gets."""
+        """Return the prefixes of the norms of maps that are not returned."""
         return tuple(f'{name}.' for name in self._unused_norms())
 
     def init_weights_from_scratch(self) -> None:
-        """Linear layers as in the original; the rest is set already.
+        """Initialize linear layers as in the original.
 
-        Convolutions have PyTorch's start values, as in the original.
+        Convolutions keep PyTorch's default initialization, as in the original.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -448,20 +444,19 @@ class UniFormer(BaseBackbone):
             x: (N, in_channels, H, W).
 
         Returns:
-            For each stage of `out_indices` a map (N, embed_dims[stage],
-            H // stride, W // stride); rounded up with the convolutional
-            stem.
+            A map (N, embed_dims[stage], H // stride, W // stride) for each stage of `out_indices`;
+            sizes are rounded up with the convolutional stem.
 
         Raises:
             ValueError: If the image is too small for a single cell.
         """
         last = self.out_indices[-1]
-        shortest = 1 if self.conv_stem else self.strides[last]
+        minimum = 1 if self.conv_stem else self.strides[last]
         height, width = x.shape[-2:]
-        if min(height, width) < shortest:
+        if min(height, width) < minimum:
             raise ValueError(
                 f'image of {height}x{width} (height x width): expected sides '
-                f'of at least {shortest}, the stride of stage {last}'
+                f'of at least {minimum}, the stride of stage {last}'
             )
         outputs = []
         for stage in range(last + 1):

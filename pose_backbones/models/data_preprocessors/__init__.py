@@ -1,4 +1,4 @@
-"""Data preprocessors; they stand on MMPose's."""
+"""Data preprocessors, based on those of MMPose."""
 
 from .pyramid import PyramidDataPreprocessor
 

@@ -1,4 +1,4 @@
-"""Several top-down detectors, averaged on a common heat map."""
+"""Ensemble of top-down pose estimators that averages heatmaps."""
 
 from collections.abc import Sequence
 
@@ -17,45 +17,43 @@ from .members import EnsembleMembers, Member
 from .pipeline_geometry import check_codec
 
 _TEST_OPTIONS = ('flip_test', 'output_heatmaps', 'output_keypoint_indices')
-#: a crop's box may exceed the ensemble's by this much of its size
+#: relative size by which the box of a member may exceed that of the ensemble
 _TOLERANCE = 1e-3
 
 
 @MODELS.register_module()
 class HeatmapEnsemble(MMPoseTopdownEstimator):
-    """Averages the heat maps of detectors and decodes the average.
+    """Average the heatmaps of several top-down models and decode the average.
 
-    A person is cut out once, by the ensemble's own pipeline. From this crop,
-    each detector gets what its own pipeline would cut out (input size,
-    aspect, padding of the box, UDP or not), normalized as its own data
-    preprocessor does. Its maps, with the flip test of its own `test_cfg`, are
-    read at the cells of the ensemble's codec, whatever the conventions of
-    both, and added to a weighted average. The ensemble's crop has to hold
-    those of its members; see `Crop.padding_of_larger`.
+    The pipeline of the ensemble crops each person once. From this crop, the ensemble computes the
+    crop that the pipeline of each member would make (input size, aspect ratio, padding of the
+    bounding box, UDP or not), normalized by the data preprocessor of the member. The heatmaps of
+    the member, with the flip test of its `test_cfg`, are resampled at the cells of the ensemble's
+    codec, for any conventions of both codecs, and added to a weighted average. The crop of the
+    ensemble must contain the crops of its members; see `Crop.padding_of_larger`.
 
-    The first resampling is of pixels that were interpolated once already,
-    the second of maps; where size and convention are the same, neither takes
-    place, and one member gives what it gives alone.
+    Both the crop (whose pixels are already interpolated) and the heatmaps are resampled only if
+    size or convention differ. Otherwise, an ensemble of one member returns the results of the
+    member.
 
-    Source: the rows of https://github.com/megvii-research/MSPN that are
-    marked as ensembles; how these average is not published, this is our way.
+    Source: the rows of https://github.com/megvii-research/MSPN that are marked as ensembles. Their
+    method of averaging is not published; this one is specific to pose_backbones.
 
     Args:
         backbone: Config of `EnsembleMembers`.
-        head: `dict(type='HeatmapHead', decoder=codec)`: the codec is for the
-            ensemble's crops and decodes the average. The crop is taken to be
-            of `use_udp=True` if it is a UDPHeatmap. The other arguments of
-            the head are set here; it has no weights.
-        neck: None; the members have theirs.
-        train_cfg: None; an ensemble is not trained.
-        test_cfg: `flip_test`: True or False for all members, in place of
-            what each one's `test_cfg` says; `output_heatmaps` and
-            `output_keypoint_indices` as in MMPose.
-        data_preprocessor: None; the members have theirs.
+        head: `dict(type='HeatmapHead', decoder=codec)`. The codec is for the crops of the ensemble
+            and decodes the average. With a `UDPHeatmap`, the crops must be made with
+            `use_udp=True`. The other arguments of the head are set by the ensemble; the head has no
+            weights.
+        neck: None; the members have their own necks.
+        train_cfg: None; an ensemble cannot be trained.
+        test_cfg: `flip_test`: True or False for all members, in place of their `test_cfg`;
+            `output_heatmaps` and `output_keypoint_indices` as in MMPose.
+        data_preprocessor: None; the members have their own data preprocessors.
         metainfo: As in MMPose.
 
     Raises:
-        ConfigError: If an argument is wrong, or see `EnsembleMembers`.
+        ConfigError: If an argument is invalid; see also `EnsembleMembers`.
         CheckpointError: See `EnsembleMembers`.
     """
 
@@ -77,8 +75,8 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
                 "ensemble is dict(type='pose_backbones.EnsembleMembers', "
                 'members=[…])'
             )
-        # The members say how many channels the head has, and the host builds
-        # both at once; so it gets a function that returns what is built.
+        # The number of channels of the head depends on the members, and MMPose's constructor builds
+        # both. It gets a function that returns the members, which are built already.
         count = members.metainfo['num_keypoints']
         super().__init__(
             backbone=dict(type=lambda: members),
@@ -106,25 +104,25 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
         self.pixels = crop_grid(tuple(codec.input_size), isinstance(codec, UDPHeatmap))
 
     def init_weights(self) -> None:
-        """Nothing: the members have their weights."""
+        """Do nothing: the members have loaded their weights."""
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict:
-        """Refuse; see `train_cfg`."""
+        """Raise `ConfigError`, since an ensemble cannot be trained."""
         raise ConfigError('an ensemble is not trained, its members are')
 
     @torch.no_grad()
     def extract_feat(
         self, inputs: Tensor, data_samples: Sequence[PoseDataSample] | None = None
     ) -> tuple[Tensor]:
-        """Average the members' maps, which are added up one by one.
+        """Return the average of the heatmaps of all members.
 
         Args:
-            inputs: Crops (N, 3, height, width), values 0 to 255.
-            data_samples: Of the crops. Without them, each member is shown the
-                whole crop, and not mirrored.
+            inputs: Crops (N, 3, height, width), values from 0 to 255.
+            data_samples: Data samples of the crops. Without them, each member gets the whole crop,
+                without flip test.
 
         Returns:
-            The average (N, K, height, width), as the codec says, in a tuple.
+            The average (N, K, height, width), for the codec of the ensemble, in a tuple.
         """
         if inputs.shape[:1:-1] != self.pixels.size:
             width, height = self.pixels.size
@@ -147,7 +145,7 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
     def _maps(
         self, member: Member, inputs: Tensor, data_samples: Sequence[PoseDataSample] | None
     ) -> Tensor:
-        """A member's maps at the ensemble's cells."""
+        """Return the heatmaps of a member, resampled at the cells of the ensemble."""
         if data_samples is None:
             zoom, flip_indices, flip_test = np.ones((len(inputs), 2)), None, (False)
         else:
@@ -159,18 +157,18 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
         return resample_maps(maps.float(), member.cells, self.cells, 1 / zoom)
 
     def predict(self, inputs: Tensor, data_samples: list[PoseDataSample]) -> list[PoseDataSample]:
-        """Key points of people.
+        """Predict keypoints.
 
         Args:
-            inputs: Crops (N, 3, height, width), values 0 to 255.
-            data_samples: Of the crops, from the pipeline.
+            inputs: Crops (N, 3, height, width), values from 0 to 255.
+            data_samples: Data samples of the crops, from the pipeline.
 
         Returns:
             The data samples, with `pred_instances`.
 
         Raises:
-            ConfigError: If they are of another data set than the members, or
-                the crops do not hold those of a member.
+            ConfigError: If the data samples are of another dataset than the members, or the crops
+                do not contain those of a member.
         """
         _check_samples(data_samples, self.backbone.metainfo)
         predictions = self.head.predict(
@@ -211,22 +209,22 @@ def _check_arguments(
 
 
 def _check_samples(data_samples: Sequence[PoseDataSample], metainfo: dict) -> None:
-    """Refuse samples whose key points are not those of the members."""
+    """Raise if the keypoints of data samples are not those of the members."""
     for key in ('dataset_name', 'flip_indices'):
         for sample in data_samples:
-            # A pipeline's `meta_keys` may leave them out.
-            found = sample.metainfo.get(key, metainfo[key])
-            if list(found) != list(metainfo[key]):
+            # The `meta_keys` of a pipeline can omit them.
+            value = sample.metainfo.get(key, metainfo[key])
+            if list(value) != list(metainfo[key]):
                 raise ConfigError(
-                    f'the samples have {key}={found!r}, the members of the '
+                    f'the samples have {key}={value!r}, the members of the '
                     f'ensemble {metainfo[key]!r}: give it data with their '
-                    'key points (in inference, train_dataloader.dataset says '
+                    'keypoints (in inference, train_dataloader.dataset says '
                     'which these are)'
                 )
 
 
 def _zoom(member: Member, data_samples: Sequence[PoseDataSample]) -> np.ndarray:
-    """Sizes of a member's boxes, in sizes of the crops': (N, 2)."""
+    """Return the sizes (N, 2) of a member's boxes relative to those of the crops."""
     boxes = np.concatenate([sample.gt_instances.bboxes for sample in data_samples])
     cut = np.stack([sample.metainfo['input_scale'] for sample in data_samples])
     zoom = member.crop.box(boxes[:, 2:] - boxes[:, :2]) / cut

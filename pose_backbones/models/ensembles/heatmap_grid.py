@@ -1,8 +1,8 @@
-"""Where pixels of crops and cells of heat maps lie in a person's box.
+"""Sampling grids of crops and heatmaps, in positions of the bounding box of a person.
 
-A position in the box is a number from 0 (its left or upper edge) to 1 (its
-right or lower edge). MMPose has several conventions; with index `i` on an
-axis of `n`, the position is `(i + offset) / length`:
+A position in the box is a number from 0 (left or top edge) to 1 (right or bottom edge). MMPose has
+several conventions. On an axis of `n` points, the position of index `i` is
+`(i + offset) / length`:
 
 ==========================  ==========  ======
                             length      offset
@@ -14,9 +14,9 @@ map of UDPHeatmap           n - 1       0
 map of MegviiHeatmap        n           1/2
 ==========================  ==========  ======
 
-The codec's decoding and `TopdownPoseEstimator.add_pred_to_datasample` imply
-these; maps and crops of several conventions line up when they are read at
-the same positions.
+These conventions follow from the decoding of the codecs and from
+`TopdownPoseEstimator.add_pred_to_datasample`. Heatmaps and crops of different conventions are
+aligned if they are sampled at the same positions.
 """
 
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CODECS = (MSRAHeatmap, UDPHeatmap, MegviiHeatmap)
-#: Slope of the cubic kernel at 1; with -1/2, parabolas are kept exactly.
+#: Slope of the cubic kernel at 1; with -1/2, parabolas are reproduced exactly.
 #: See Keys, Cubic convolution interpolation (1981).
 _SLOPE = -0.5
 
 
 @dataclass(frozen=True)
 class SamplingGrid:
-    """Points of a crop or a heat map in a box; pairs are (x, y).
+    """Sampling points of a crop or a heatmap in a box; pairs are (x, y).
 
     Args:
         size: Number of points.
@@ -49,46 +49,40 @@ class SamplingGrid:
     offset: float = 0.0
 
     def indices_in(self, other: 'SamplingGrid', zoom: np.ndarray) -> list[np.ndarray]:
-        """Where these points are among another grid's.
+        """Return the positions of these points as fractional indices of another grid.
 
         Args:
-            other: Of a box with the same centre.
-            zoom: Size of this box, in sizes of the other: (N, 2).
+            other: Grid of a box with the same center.
+            zoom: Size of this box relative to the other one, (N, 2).
 
         Returns:
-            Indices, no whole numbers, along x (N, width) and y (N, height).
+            Fractional indices along x (N, width) and y (N, height).
         """
-        found = []
+        indices = []
         for axis in (0, 1):
-            place = (np.arange(self.size[axis]) + self.offset) / self.length[axis]
-            place = 0.5 + (place - 0.5) * zoom[:, axis, None]
-            found.append(place * other.length[axis] - other.offset)
-        return found
+            position = (np.arange(self.size[axis]) + self.offset) / self.length[axis]
+            position = 0.5 + (position - 0.5) * zoom[:, axis, None]
+            indices.append(position * other.length[axis] - other.offset)
+        return indices
 
 
 def crop_grid(size: tuple[int, int], use_udp: bool) -> SamplingGrid:
-    """The pixels of a crop.
+    """Return the grid of the pixels of a crop.
 
     Args:
         size: Width and height.
         use_udp: As in `TopdownAffine`.
-
-    Returns:
-        Their grid.
     """
     width, height = size
-    less = 1 if use_udp else 0
-    return SamplingGrid((width, height), (width - less, height - less))
+    border = 1 if use_udp else 0
+    return SamplingGrid((width, height), (width - border, height - border))
 
 
 def map_grid(codec: BaseKeypointCodec) -> SamplingGrid:
-    """The cells of a codec's heat maps; of those in `CODECS`.
+    """Return the grid of the cells of a codec's heatmaps.
 
     Args:
-        codec: Has `heatmap_size`.
-
-    Returns:
-        Their grid.
+        codec: An instance of one of `CODECS`.
     """
     width, height = codec.heatmap_size
     grid = crop_grid((width, height), isinstance(codec, UDPHeatmap))
@@ -98,7 +92,7 @@ def map_grid(codec: BaseKeypointCodec) -> SamplingGrid:
 
 
 def map_unit(codec: BaseKeypointCodec) -> float:
-    """The value of a heat map where it is sure of a key point."""
+    """Return the maximum value of the target heatmaps of a codec."""
     return 255.0 if isinstance(codec, MegviiHeatmap) else 1.0
 
 
@@ -109,29 +103,26 @@ def _is_same(target: SamplingGrid, source: SamplingGrid, zoom: np.ndarray) -> bo
 def resample_crops(
     crops: Tensor, source: SamplingGrid, target: SamplingGrid, zoom: np.ndarray
 ) -> Tensor:
-    """Cut smaller crops out of crops.
+    """Resample crops to smaller crops.
 
-    Pixels are interpolated as `TopdownAffine` does, between the nearest four
-    and without smoothing.
+    The interpolation is bilinear without smoothing, as in `TopdownAffine`.
 
     Args:
         crops: (N, C, height, width) on `source`.
-        source: SamplingGrid of what is given.
-        target: SamplingGrid of what is asked for.
-        zoom: Size of the box of `target`, in sizes of that of `source`,
-            (N, 2), at most 1.
+        source: Grid of the input.
+        target: Grid of the output.
+        zoom: Size of the box of `target` relative to that of `source`, (N, 2), at most 1.
 
     Returns:
-        (N, C, height, width) on `target`; `crops` itself where nothing
-        changes.
+        (N, C, height, width) on `target`; `crops` itself if the grids and boxes are the same.
     """
     if _is_same(target, source, zoom):
         return crops
-    places = []
+    coordinates = []
     for index, count in zip(target.indices_in(source, zoom), source.size):
-        place = index * (2 / (count - 1)) - 1  # as grid_sample counts
-        places.append(torch.as_tensor(place, dtype=crops.dtype, device=crops.device))
-    x, y = places
+        values = index * (2 / (count - 1)) - 1  # coordinates of grid_sample
+        coordinates.append(torch.as_tensor(values, dtype=crops.dtype, device=crops.device))
+    x, y = coordinates
     shape = len(crops), target.size[1], target.size[0]
     grid = torch.stack((x[:, None, :].expand(shape), y[:, :, None].expand(shape)), dim=-1)
     return F.grid_sample(crops, grid, mode='bilinear', padding_mode='border', align_corners=True)
@@ -140,21 +131,19 @@ def resample_crops(
 def resample_maps(
     maps: Tensor, source: SamplingGrid, target: SamplingGrid, zoom: np.ndarray
 ) -> Tensor:
-    """Read heat maps at other points.
+    """Resample heatmaps to another grid.
 
-    By cubic interpolation, which keeps the place of a peak between cells.
-    Beyond the outermost cells, a map goes on for one cell, then it is 0.
+    The interpolation is cubic, which preserves the position of a peak between cells. Outside, the
+    outermost cells are repeated once; farther away, the value is 0.
 
     Args:
         maps: (N, K, height, width) on `source`.
-        source: SamplingGrid of what is given.
-        target: SamplingGrid of what is asked for.
-        zoom: Size of the box of `target`, in sizes of that of `source`,
-            (N, 2).
+        source: Grid of the input.
+        target: Grid of the output.
+        zoom: Size of the box of `target` relative to that of `source`, (N, 2).
 
     Returns:
-        (N, K, height, width) on `target`; `maps` itself where nothing
-        changes.
+        (N, K, height, width) on `target`; `maps` itself if the grids and boxes are the same.
     """
     if _is_same(target, source, zoom):
         return maps
@@ -166,7 +155,7 @@ def resample_maps(
 
 
 def _cubic(index: np.ndarray, count: int) -> np.ndarray:
-    """What each of `count` cells adds to the values at indices.
+    """Return the interpolation weights of `count` cells at fractional indices.
 
     Args:
         index: (N, n).
@@ -177,11 +166,11 @@ def _cubic(index: np.ndarray, count: int) -> np.ndarray:
     """
     inside = (index > -1) & (index < count)
     index = index.clip(0, count - 1)
-    apart = np.abs(index[..., None] - np.arange(-1, count + 1))
-    near = ((_SLOPE + 2) * apart - (_SLOPE + 3)) * apart**2 + 1
-    far = _SLOPE * (((apart - 5) * apart + 8) * apart - 4)
-    shares = np.where(apart <= 1, near, np.where(apart < 2, far, 0))
-    # The outermost cells stand for what is beyond them.
-    shares[..., 1] += shares[..., 0]
-    shares[..., -2] += shares[..., -1]
-    return shares[..., 1:-1] * inside[..., None]
+    distance = np.abs(index[..., None] - np.arange(-1, count + 1))
+    near = ((_SLOPE + 2) * distance - (_SLOPE + 3)) * distance**2 + 1
+    far = _SLOPE * (((distance - 5) * distance + 8) * distance - 4)
+    weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+    # The outermost cells are repeated outside the map.
+    weights[..., 1] += weights[..., 0]
+    weights[..., -2] += weights[..., -1]
+    return weights[..., 1:-1] * inside[..., None]

@@ -1,4 +1,4 @@
-"""The detectors of an ensemble: read, compared, built, loaded."""
+"""Members of an ensemble: check their configs, build them, and load their weights."""
 
 import math
 from collections.abc import Sequence
@@ -21,17 +21,16 @@ _KEYS = ('config', 'checkpoint', 'weight')
 
 
 class Member(nn.Module):
-    """A detector with its weights, and the geometry of its own pipeline.
+    """A top-down model with its weights and the geometry of its pipeline.
 
     Args:
-        cfg: Its config.
-        checkpoint: File or URL; everything has to fit.
-        metainfo: Of its data set, parsed.
+        cfg: Config of the model.
+        checkpoint: Path or URL of the checkpoint, which is loaded strictly.
+        metainfo: Parsed metainfo of its dataset.
 
     Raises:
-        ConfigError: If it is no top-down heat-map model, or its parts do not
-            fit each other.
-        CheckpointError: If the checkpoint cannot be read or does not fit.
+        ConfigError: If the config is not of a top-down heatmap model, or its parts do not match.
+        CheckpointError: If the checkpoint cannot be read or does not match the model.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, metainfo: dict):
@@ -59,7 +58,7 @@ class Member(nn.Module):
                 f'{self.name}: model.head.out_channels is '
                 f'{head.out_channels}, its data set '
                 f'{metainfo["dataset_name"]} has '
-                f'{metainfo["num_keypoints"]} key points'
+                f'{metainfo["num_keypoints"]} keypoints'
             )
         load_weights(self.model, get_weights(read_checkpoint(checkpoint)), checkpoint)
         self.pixels = crop_grid(self.crop.size, self.crop.use_udp)
@@ -68,17 +67,17 @@ class Member(nn.Module):
     def forward(
         self, crops: Tensor, flip_indices: Sequence[int] | None, flip_test: bool | None
     ) -> Tensor:
-        """Heat maps of crops, as they are before this detector's decoding.
+        """Compute heatmaps of crops, before decoding.
 
         Args:
-            crops: (N, 3, height, width), as `Crop` says, values 0 to 255 in
-                the channels' order of the pipeline.
-            flip_indices: Of each key point, its mirrored one.
-            flip_test: Whether to average with the maps of the mirrored
-                crops; None: as the detector's own `test_cfg` says.
+            crops: (N, 3, height, width), with the geometry of `Crop`, values from 0 to 255, in the
+                channel order of the pipeline.
+            flip_indices: Index of the mirrored keypoint of each keypoint.
+            flip_test: Whether to average with the heatmaps of the mirrored crops; None means as in
+                the `test_cfg` of the model.
 
         Returns:
-            (N, K, height, width), as the codec says.
+            (N, K, height, width), for the codec of the model.
         """
         inputs = self.model.data_preprocessor(dict(inputs=crops, data_samples=[]))['inputs']
         test_cfg = self.model.test_cfg
@@ -95,7 +94,7 @@ class Member(nn.Module):
 
     def _maps(self, inputs: Tensor) -> Tensor:
         maps = self.model.head(self.model.extract_feat(inputs))
-        # Heads of several stages or units give them all; the last counts.
+        # Heads of several stages or units return a list; the last entry is the prediction.
         maps = maps if torch.is_tensor(maps) else maps[-1]
         if maps.shape[:1:-1] != self.cells.size:
             raise ConfigError(
@@ -111,25 +110,23 @@ def _size(size: Sequence[int]) -> str:
 
 @MODELS.register_module()
 class EnsembleMembers(nn.ModuleList):
-    """The detectors of `HeatmapEnsemble`; stands in its `backbone`.
+    """Models of a `HeatmapEnsemble`, given as its `backbone`.
 
-    Configs and checkpoints of all are looked for before the first is built.
+    All configs and checkpoints are checked for existence before the first model is built.
 
     Args:
-        members: For each detector a dict of `config` (a path, or
-            `'pose_backbones::…'`), `checkpoint` (a file or URL of any
-            release that the detector loads alone) and, by default 1,
-            `weight`, its share in the average. One of weight 0 is not run.
+        members: A dict for each model, with `config` (a path or `'pose_backbones::…'`),
+            `checkpoint` (path or URL of any release that the model can load) and optionally
+            `weight`, the weight in the average (default: 1). A model of weight 0 is not run.
 
     Attributes:
-        weights: Of the members, as given.
-        metainfo: Of the data set that all are of, parsed.
+        weights: Weights of the members.
+        metainfo: Parsed metainfo of the dataset, which all members share.
 
     Raises:
-        ConfigError: If an entry is wrong, a config is missing or broken, or
-            the members are not of the same key points and data set.
-        CheckpointError: If a checkpoint is missing, unreadable or does not
-            fit, strictly.
+        ConfigError: If an entry is invalid, a config is missing or broken, or the members have
+            different keypoints or datasets.
+        CheckpointError: If a checkpoint is missing, unreadable or does not match its model.
     """
 
     def __init__(self, members: Sequence[dict]):

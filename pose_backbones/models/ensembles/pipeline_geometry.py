@@ -1,4 +1,4 @@
-"""What configs of top-down models say of crops, codecs and data sets."""
+"""Read crop geometry, codec and dataset from configs of top-down models."""
 
 import math
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ def _fix_aspect_ratio(boxes: np.ndarray, aspect: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Crop:
-    """How a test pipeline cuts a person out of an image.
+    """Geometry of the crops of a test pipeline.
 
     Args:
         size: Width and height of the crop, in pixels.
         use_udp: As in `TopdownAffine`.
-        uniform: As `padding` of `GetBBoxCenterScale`.
-        factors: What the box is multiplied by after that, along x and y.
+        uniform: `padding` of `GetBBoxCenterScale`.
+        factors: Factors along x and y by which the box is enlarged after that.
     """
 
     size: tuple[int, int]
@@ -40,50 +40,47 @@ class Crop:
 
     @property
     def aspect(self) -> float:
-        """Width by height."""
+        """Aspect ratio (width / height)."""
         return self.size[0] / self.size[1]
 
     @property
     def padding(self) -> tuple[float, float]:
-        """Width and height of the crop's box, in those of the person's,
-        before it grows to the crop's aspect."""
+        """Width and height of the crop's box relative to the bounding box of the person.
+
+        The box is then enlarged to the aspect ratio of the crop.
+        """
         x, y = self.factors
         return self.uniform * x, self.uniform * y
 
     def box(self, person: np.ndarray) -> np.ndarray:
-        """Width and height of the crop's box: (N, 2), as the persons'."""
+        """Return width and height (N, 2) of the boxes of crops, from those of bounding boxes."""
         return _fix_aspect_ratio(person * np.array(self.padding), self.aspect)
 
     def padding_of_larger(self, aspect: float) -> tuple[float, float]:
-        """The least padding with which crops of another aspect hold these,
-        of any person.
+        """Return the smallest padding with which crops of another aspect ratio contain these crops.
 
-        These boxes, grown to that aspect, are wider by the one factor or
-        higher by the other. Of people so wide that x alone counts, the x of
-        the others has to be larger by that; of very high people, the y; and
-        if both are, it is enough for all.
+        If the boxes of these crops are enlarged to the other aspect ratio, either their width or
+        their height grows by a factor. For very wide people, the padding along x must be larger by
+        this factor; for very tall people, the padding along y. This is sufficient for all people.
 
         Args:
-            aspect: Width by height of the others.
+            aspect: Aspect ratio (width / height) of the other crops.
 
         Returns:
-            Along x and y.
+            Padding along x and y.
         """
         x, y = self.padding
         return (x * max(1, aspect / self.aspect), y * max(1, self.aspect / aspect))
 
 
 def read_crop(cfg: Config) -> Crop:
-    """Find how a config's test pipeline cuts people out.
+    """Read the geometry of the crops from the test pipeline of a config.
 
     Args:
-        cfg: A top-down config.
-
-    Returns:
-        What its pipeline does.
+        cfg: Config of a top-down model.
 
     Raises:
-        ConfigError: If that cannot be read from the pipeline.
+        ConfigError: If the geometry cannot be determined from the pipeline.
     """
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     pipeline = (loader.get('dataset') or {}).get('pipeline') or []
@@ -116,7 +113,7 @@ def _name(step: dict) -> str:
 
 
 def _factors(cfg: Config, step: dict, number: int) -> tuple[float, float]:
-    """Factors along x and y of a step that enlarges the box."""
+    """Return the factors along x and y of a transform that enlarges the box."""
     place = f'{cfg.filename}: {_PLACE}[{number}]'
     if _name(step) != 'ExtendBBox':
         raise ConfigError(
@@ -135,19 +132,19 @@ def _factors(cfg: Config, step: dict, number: int) -> tuple[float, float]:
 
 
 def check_codec(codec, place: str) -> None:
-    """Refuse a codec whose outputs cannot be averaged as heat maps.
+    """Raise if the outputs of a codec cannot be averaged as heatmaps.
 
     Args:
         codec: A codec, or None.
-        place: Where it stands, for the message.
+        place: Config key of the codec, for the message.
 
     Raises:
-        ConfigError: With the codecs that can.
+        ConfigError: If the codec is not supported; the message has the supported ones.
     """
     names = ', '.join(kind.__name__ for kind in CODECS)
     if not isinstance(codec, CODECS):
-        found = 'None' if codec is None else type(codec).__name__
-        raise ConfigError(f'{place} is {found}: an ensemble averages heat maps of {names}')
+        kind = 'None' if codec is None else type(codec).__name__
+        raise ConfigError(f'{place} is {kind}: an ensemble averages heatmaps of {names}')
     if getattr(codec, 'heatmap_type', 'gaussian') != 'gaussian':
         raise ConfigError(
             f'{place} has heatmap_type={codec.heatmap_type!r}, maps of '
@@ -156,23 +153,23 @@ def check_codec(codec, place: str) -> None:
 
 
 def common_metainfo(cfgs: Sequence[Config]) -> dict:
-    """Find the data set that all configs test on.
+    """Return the metainfo of the test dataset, which must be the same for all configs.
 
     Args:
-        cfgs: At least one.
+        cfgs: At least one config.
 
     Returns:
-        Its metainfo, parsed.
+        The parsed metainfo.
 
     Raises:
-        ConfigError: If there is none, or they differ.
+        ConfigError: If a config has no test dataset, or the datasets differ.
     """
     first = None
     for cfg in cfgs:
         meta = dataset_meta_from_config(cfg, dataset_mode='test')
         if meta is None:
             raise ConfigError(
-                f'{cfg.filename} has no test_dataloader.dataset, so its key points are unknown'
+                f'{cfg.filename} has no test_dataloader.dataset, so its keypoints are unknown'
             )
         first = first or meta
         difference = compare_metainfo(first, meta)
@@ -185,27 +182,24 @@ def common_metainfo(cfgs: Sequence[Config]) -> dict:
     return first
 
 
-def compare_metainfo(one: dict, other: dict) -> tuple[str, str] | None:
-    """Say in what two data sets differ.
+def compare_metainfo(first: dict, second: dict) -> tuple[str, str] | None:
+    """Return the first difference between two datasets.
 
     Args:
-        one: Parsed metainfo.
-        other: Parsed metainfo.
+        first: Parsed metainfo.
+        second: Parsed metainfo.
 
     Returns:
-        What the one has and what the other has; None if the name of the data
-        set, the names of the key points and their order are the same.
+        A description of the first and of the second dataset. None if the names of the datasets, and
+        the names and the order of the keypoints, are the same.
     """
-    facts = []
-    for meta in (one, other):
-        points = list(meta['keypoint_id2name'].values())
-        facts.append((meta['dataset_name'], points))
-    (name, points), (other_name, others) = facts
+    points, others = (list(meta['keypoint_id2name'].values()) for meta in (first, second))
+    name, other_name = first['dataset_name'], second['dataset_name']
     if name != other_name:
         return f'the data set {name}', f'the data set {other_name}'
     if len(points) != len(others):
-        return f'{len(points)} key points', f'{len(others)} key points'
+        return f'{len(points)} keypoints', f'{len(others)} keypoints'
     for number, pair in enumerate(zip(points, others)):
         if pair[0] != pair[1]:
-            return tuple(f'key points whose number {number} is {point}' for point in pair)
+            return tuple(f'keypoints whose number {number} is {point}' for point in pair)
     return None

@@ -1,4 +1,4 @@
-"""Heads; they stand on MMPose's."""
+"""Pose heads, based on MMPose's `BaseHead`."""
 
 from .hrcomer_head import HRCoMerHead
 from .mspn_head import MSPNHead

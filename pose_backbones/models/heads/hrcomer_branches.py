@@ -1,4 +1,4 @@
-"""The convolutional parts of HRCoMer's head."""
+"""Convolutional branches of `HRCoMerHead`."""
 
 from collections.abc import Sequence
 from math import log
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from ..layers import BasicBlock, ConvNorm, init_convolution
 from ..layers.adaptive_conv import AdaptiveActivationBlock, PointReader, full_precision
 
-#: what few outputs are positive starts at
+#: initial probability of outputs of which few are positive
 _PRIOR = 0.01
-#: factors of x and y of a mirrored vector
+#: factors of x and y that mirror a vector
 MIRROR = (-1.0, 1.0)
 
 
 class ConfidenceBranch(nn.Module):
-    """Whether there is a person, for each query.
+    """Predict for each query the confidence that it is matched to a person.
 
     Args:
-        in_channels: Of each map of queries.
-        channels: In between.
-        norm_cfg: Norm layer.
+        in_channels: Channels of each query map.
+        channels: Channels of the hidden layers.
+        norm_cfg: Config of the norm layer.
         conv_init: See `HRCoMerHead`.
     """
 
@@ -37,7 +37,7 @@ class ConfidenceBranch(nn.Module):
         nn.init.constant_(self.cls_layer.bias, -log(1 / _PRIOR - 1))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """(N, in_channels[i], h, w) of each → logits (N, 1, h, w)."""
+        """Return logits (N, 1, h, w) for each map (N, in_channels[i], h, w)."""
         return [
             self.cls_layer(block(trans(x))).float()
             for x, trans, block in zip(maps, self.trans_blocks, self.filter_blocks)
@@ -45,13 +45,13 @@ class ConfidenceBranch(nn.Module):
 
 
 class HeatmapBranch(nn.Module):
-    """Heat maps of the joints of all people.
+    """Predict heatmaps of the joints of all people.
 
     Args:
-        in_channels: Of the map.
-        num_keypoints: K.
-        channels: In between.
-        norm_cfg: Norm layer.
+        in_channels: Channels of the input map.
+        num_keypoints: Number of keypoints, K.
+        channels: Channels of the hidden layers.
+        norm_cfg: Config of the norm layer.
         conv_init: See `HRCoMerHead`.
     """
 
@@ -66,19 +66,19 @@ class HeatmapBranch(nn.Module):
         nn.init.constant_(self.heatmap_layer.bias, -log(1 / _PRIOR - 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) → (N, K, H, W), from 0 to 1."""
+        """Return heatmaps (N, K, H, W), from 0 to 1, for a map (N, in_channels, H, W)."""
         x = self.filter_block(self.trans_block(x))
         return self.heatmap_layer(x).float().sigmoid()
 
 
 class JointBranch(nn.Module):
-    """Joints of the person of each query.
+    """Predict the joints of one person for each query.
 
     Args:
-        in_channels: Of each map of queries, of strides 8, 16, ….
-        num_keypoints: K.
-        channels: For each joint.
-        norm_cfg: A batch norm.
+        in_channels: Channels of each query map, of strides 8, 16, ….
+        num_keypoints: Number of keypoints, K.
+        channels: Channels for each joint.
+        norm_cfg: Config of a batch norm.
         conv_init: See `HRCoMerHead`.
     """
 
@@ -92,7 +92,9 @@ class JointBranch(nn.Module):
     ):
         super().__init__()
         width = num_keypoints * channels
-        self.trans_blocks = nn.ModuleList(ConvNorm(given, width, norm_cfg) for given in in_channels)
+        self.trans_blocks = nn.ModuleList(
+            ConvNorm(channels_in, width, norm_cfg) for channels_in in in_channels
+        )
         self.filter_blocks = nn.ModuleList(
             _adaptive(width, num_keypoints, norm_cfg) for _ in in_channels
         )
@@ -103,11 +105,11 @@ class JointBranch(nn.Module):
         """Compute the joints of all queries.
 
         Args:
-            maps: (N, in_channels[i], h, w) of each.
+            maps: A map (N, in_channels[i], h, w) for each level i.
 
         Returns:
-            (N, h, w, K, 2) of each, x and y in pixels of the map of stride
-            4, of which pixel i covers [i, i + 1).
+            A tensor (N, h, w, K, 2) for each level, x and y in pixels of the map of stride 4. Pixel
+            i covers [i, i + 1).
         """
         joints = []
         for level, x in enumerate(maps):
@@ -121,14 +123,14 @@ class JointBranch(nn.Module):
         return joints
 
     def forward_queries(self, maps: Sequence[Tensor], chosen: Tensor) -> Tensor:
-        """Compute the joints of some queries, and of no others.
+        """Compute the joints of selected queries only.
 
         Args:
             maps: As for `forward`.
-            chosen: (N, P) indices of queries, counted over all maps.
+            chosen: (N, P), indices of queries, counted over all maps.
 
         Returns:
-            (N, P, K, 2), what `forward` has there in evaluation.
+            (N, P, K, 2), the values that `forward` returns for these queries in evaluation mode.
         """
         images = torch.arange(len(chosen), device=chosen.device)[:, None]
         joints = torch.zeros(*chosen.shape, self.reg_layer.groups, 2, device=chosen.device)
@@ -150,7 +152,7 @@ class JointBranch(nn.Module):
         return joints
 
     def _at(self, x: Tensor, level: int, points: Tensor) -> Tensor:
-        """Joints (N, P, K, 2) of queries at points (N, P, 2), x, y."""
+        """Return the joints (N, P, K, 2) of the queries at points (N, P, 2), x and y."""
         groups = self.reg_layer.groups
         reader = PointReader(self.trans_blocks[level](x), groups, list(self.filter_blocks[level]))
         values = reader.at(points[:, None].expand(-1, groups, -1, -1))
@@ -159,13 +161,13 @@ class JointBranch(nn.Module):
 
 
 class RefineBranch(nn.Module):
-    """Short offsets, from any place near a joint to the joint.
+    """Predict short offsets that lead from a position near a joint to the joint.
 
     Args:
-        in_channels: Of the map.
-        num_keypoints: K.
-        channels: For each joint.
-        norm_cfg: A batch norm.
+        in_channels: Channels of the input map.
+        num_keypoints: Number of keypoints, K.
+        channels: Channels for each joint.
+        norm_cfg: Config of a batch norm.
         conv_init: See `HRCoMerHead`.
     """
 
@@ -180,35 +182,35 @@ class RefineBranch(nn.Module):
         _init_convolutions(self, conv_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) → (N, K, 2, H, W), x and y in pixels."""
+        """Return offsets (N, K, 2, H, W), x and y in pixels, for a map (N, in_channels, H, W)."""
         return _regress(self.reg_layer, self.filter_block(self.trans_block(x)))
 
     def sample_at(
         self, x: Tensor, joints: Tensor, flip_indices: Sequence[int] | None = None
     ) -> Tensor:
-        """Compute the offsets at some joints, and nowhere else.
+        """Compute the offsets at given joints only.
 
         Args:
             x: (N, in_channels, H, W).
-            joints: (N, P, K, 2), x and y in pixels of the map, of which
-                pixel i covers [i, i + 1); what is outside counts as at the
-                border.
-            flip_indices: If given, the second half of `x`, which is then
-                (2 N, in_channels, H, W), are the mirrored images; the
-                offsets are averaged with theirs.
+            joints: (N, P, K, 2), x and y in pixels of the map. Pixel i covers [i, i + 1). Positions
+                outside the map are moved to its border.
+            flip_indices: If given, `x` has the shape (2 N, in_channels, H, W), and its second half
+                are the mirrored images. The offsets of both halves are averaged.
 
         Returns:
-            (N, P, K, 2), what `sample` makes of `forward` in evaluation.
+            (N, P, K, 2), the values that `sample` reads from the output of `forward` in evaluation
+            mode.
         """
         if flip_indices is None:
             return self._at(x, joints)
         flip, sign = list(flip_indices), joints.new_tensor(MIRROR)
         mirrored = (joints * sign)[:, :, flip]
         mirrored[..., 0] += x.shape[-1]
-        images, others = self._at(x, torch.cat((joints, mirrored))).chunk(2)
-        return (images + others[:, :, flip] * sign) / 2
+        offsets, mirrored_offsets = self._at(x, torch.cat((joints, mirrored))).chunk(2)
+        return (offsets + mirrored_offsets[:, :, flip] * sign) / 2
 
     def _at(self, x: Tensor, joints: Tensor) -> Tensor:
+        """Return the offsets (N, P, K, 2) at joints (N, P, K, 2)."""
         groups = self.reg_layer.groups
         last = joints.new_tensor(x.shape[:-3:-1]) - 1
         positions = (joints.transpose(1, 2) - 0.5).clamp(min=0).minimum(last)
@@ -217,7 +219,7 @@ class RefineBranch(nn.Module):
 
 
 def sample(offsets: Tensor, joints: Tensor) -> Tensor:
-    """Read offsets at joints, all in one step.
+    """Sample offsets at joints by bilinear interpolation.
 
     Args:
         offsets: (N, K, 2, H, W).
@@ -234,18 +236,18 @@ def sample(offsets: Tensor, joints: Tensor) -> Tensor:
 
 
 def without_padding(logits: Tensor, sizes: Tensor) -> Tensor:
-    """Let there be no person in the padding of images.
+    """Set the logits of queries in the padding of images to minus infinity.
 
     Args:
         logits: (N, 1, h, w).
-        sizes: (N, 2), width and height of the images in pixels of the map.
+        sizes: (N, 2), width and height of the images without padding, in pixels of the map.
 
     Returns:
-        The logits, minus infinity where a pixel's middle is beyond.
+        The logits, with minus infinity where the center of a pixel is outside the image.
     """
     x, y = (torch.arange(side, device=logits.device) + 0.5 for side in logits.shape[:-3:-1])
-    beyond = (x >= sizes[:, :1])[:, None] | (y >= sizes[:, 1:])[..., None]
-    return logits.masked_fill(beyond[:, None], -torch.inf)
+    outside = (x >= sizes[:, :1])[:, None] | (y >= sizes[:, 1:])[..., None]
+    return logits.masked_fill(outside[:, None], -torch.inf)
 
 
 def _adaptive(width: int, groups: int, norm_cfg: dict) -> nn.Sequential:
@@ -253,21 +255,21 @@ def _adaptive(width: int, groups: int, norm_cfg: dict) -> nn.Sequential:
 
 
 def _regress(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """(N, K * c, h, w) → (N, K, 2, h, w), in float32."""
+    """Apply a grouped layer in float32: (N, K * c, h, w) → (N, K, 2, h, w)."""
     with full_precision(x):
         return layer(x.float()).unflatten(1, (layer.groups, 2))
 
 
 def _regress_values(layer: nn.Conv2d, values: Tensor) -> Tensor:
-    """`_regress` of single pixels: (N, K, P, c) → (N, P, K, 2)."""
+    """Apply the layer as `_regress` does, to single pixels: (N, K, P, c) → (N, P, K, 2)."""
     weight = layer.weight.flatten(1).unflatten(0, (layer.groups, 2))
     with full_precision(values):
-        found = values @ weight.transpose(1, 2)
-        return (found + layer.bias.view(layer.groups, 1, 2)).transpose(1, 2)
+        offsets = values @ weight.transpose(1, 2)
+        return (offsets + layer.bias.view(layer.groups, 1, 2)).transpose(1, 2)
 
 
 def _init_convolutions(branch: nn.Module, how: str) -> None:
-    """Set start values; adaptive blocks have their own, outputs are small."""
+    """Initialize a branch: output layers with small weights, adaptive blocks unchanged."""
     adaptive = {
         id(conv)
         for block in branch.modules()
@@ -276,5 +278,5 @@ def _init_convolutions(branch: nn.Module, how: str) -> None:
     }
     for module in branch.modules():
         if isinstance(module, nn.Conv2d) and id(module) not in adaptive:
-            # One with a bias has no norm behind it.
+            # A convolution with a bias is an output layer: no norm follows it.
             init_convolution(module, how if module.bias is None else 'small')

@@ -1,4 +1,4 @@
-"""People in the maps of HRCoMer: confidences, joints, heat maps."""
+"""Head of HRCoMer, which detects people and regresses their joints in one step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -27,7 +27,7 @@ from .hrcomer_branches import (
     without_padding,
 )
 
-#: loss → class and weight
+#: name of a loss → its class and weight
 _LOSSES = dict(
     confidence=('BinaryFocalLoss', 0.5625),
     joint=('JointL1Loss', 2e-3),
@@ -39,20 +39,19 @@ _LOSSES = dict(
 
 @MODELS.register_module()
 class HRCoMerHead(BaseHead):
-    """Finds people in one step, and refines their joints.
+    """Detect people in one step and refine their joints.
 
-    Each pixel of the maps of strides 8, 16 and 32 is a query: it has a
-    confidence that it has found a person, and the joints of that person. The
-    map of stride 4 gives heat maps, and short offsets with which joints are
-    refined where they are.
+    Each pixel of the maps of strides 8, 16 and 32 is a query. The head predicts for each query the
+    confidence that it is matched to a person, and the joints of that person. From the map of stride
+    4, the head predicts heatmaps, and short offsets that refine the joints.
 
-    In prediction, joints are computed for the most confident queries only,
-    and short offsets only where their joints are; the result is the same.
+    In prediction, joints are computed only for the most confident queries, and short offsets only
+    at these joints. The result is the same.
 
     Paper: ConvNeXtPose: Adapting ConvNeXt with High-Resolution Representation
     for Multi-Person Human Pose Estimation. Source:
-    https://github.com/CR320/ConvNeXtPose. Names of parameters are those of
-    its checkpoints, but for the norms of residual blocks (`bn1`, `bn2`).
+    https://github.com/CR320/ConvNeXtPose. The parameters have the names of its checkpoints, except
+    for the norms of residual blocks (`bn1`, `bn2`).
 
     Args:
         in_channels: Channels of the four maps.
@@ -61,25 +60,21 @@ class HRCoMerHead(BaseHead):
         heatmap_channels: Channels in the heatmap branch.
         joint_channels: Channels for each joint in the joint branches.
         refine_channels: Channels for each joint in the refinement branch.
-        norm_cfg: `dict(type='BN')` or `dict(type='SyncBN')`; None: the
-            former.
+        norm_cfg: `dict(type='BN')` or `dict(type='SyncBN')`; None means `dict(type='BN')`.
         decoder: The codec, `MultiScaleJoints`.
-        limbs: Of the skeleton: pairs of joints, or MMPose's description of
-            the data set (a file).
-        assigner: Config of what assigns people to queries; None:
-            `PoseHungarianAssigner`, with `limbs` for its limb cost.
-        losses: Configs of the losses to be computed, under the names
-            `confidence`, `joint`, `limb`, `oks` and `heatmap`; None: all,
-            with the weights of the paper. What a config leaves out is taken
-            from the decoder (`sigmas`, `area_factor`) and from `limbs`.
-        conv_init: Start values of convolutions before a norm: `'small'`
-            (normal, standard deviation .001), as in the original, or
-            `'kaiming'`, which learns faster from nothing.
-        init_cfg: MMEngine's; None: as said.
+        limbs: Limbs of the skeleton: pairs of joints, or the path of MMPose's dataset description.
+        assigner: Config of the assigner of people to queries; None means `PoseHungarianAssigner`,
+            with `limbs` for its limb cost.
+        losses: Configs of the losses to compute, with the keys `confidence`, `joint`, `limb`, `oks`
+            and `heatmap`; None means all, with the weights of the paper. Arguments that a config
+            omits are taken from the decoder (`sigmas`, `area_factor`) and from `limbs`.
+        conv_init: Initialization of the convolutions that precede a norm: `'small'` (normal,
+            standard deviation 0.001), as in the original, or `'kaiming'`, which learns faster when
+            training from scratch.
+        init_cfg: Initialization config of MMEngine; None means the initialization above.
 
     Raises:
-        ValueError: For a wrong argument; the message has the value and the
-            choices.
+        ValueError: If an argument is invalid; the message has the value and the choices.
     """
 
     def __init__(
@@ -144,7 +139,7 @@ class HRCoMerHead(BaseHead):
             )
 
     def _build_losses(self, losses: Mapping | None, limbs) -> dict:
-        """Name → loss."""
+        """Return the loss modules by name."""
         if losses is None:
             losses = {
                 name: dict(type=f'pose_backbones.{kind}', loss_weight=weight)
@@ -155,36 +150,36 @@ class HRCoMerHead(BaseHead):
                 f'losses has the names {", ".join(losses) or "(none)"}: '
                 f'expected some of {", ".join(_LOSSES)}'
             )
-        known = dict(
+        defaults = dict(
             limb=dict(limbs=limbs),
             oks=dict(sigmas=self.decoder.sigmas, area_factor=self.decoder.area_factor)
             if self.decoder
             else {},
         )
         return {
-            name: MMPOSE_MODELS.build({**known.get(name, {}), **config})
+            name: MMPOSE_MODELS.build({**defaults.get(name, {}), **config})
             for name, config in losses.items()
         }
 
     def _check_feats(self, feats: Sequence[Tensor]) -> None:
-        found = tuple(x.shape[1] for x in feats)
-        if found != self.in_channels:
-            raise ValueError(f'the head got maps of {found} channels: expected {self.in_channels}')
+        channels = tuple(x.shape[1] for x in feats)
+        if channels != self.in_channels:
+            raise ValueError(
+                f'the head got maps of {channels} channels: expected {self.in_channels}'
+            )
 
     def forward(self, feats: Sequence[Tensor], flip_indices: Sequence[int] | None = None) -> dict:
-        """Compute everything, for all queries.
+        """Compute the outputs of all queries.
 
         Args:
-            feats: Of `HRCoMer`, of strides 4 (N, C, H, W), 8, 16 and 32.
-            flip_indices: If given, the second half of the batch are the
-                mirrored images; heat maps and short offsets are then
-                averaged, and all else is that of the first half.
+            feats: Feature maps of `HRCoMer`, of strides 4 (N, C, H, W), 8, 16 and 32.
+            flip_indices: If given, the second half of the batch are the mirrored images. Heatmaps
+                and short offsets are then averaged; all other outputs are those of the first half.
 
         Returns:
-            `confidences`, logits (N, 1, h, w), and `joints` and
-            `joints_refined`, (N, h, w, K, 2), x and y in pixels of the map
-            of stride 4, each a list of those of strides 8, 16 and 32;
-            `heatmaps` (N, K, H, W), from 0 to 1. In float32.
+            A dict of float32 tensors. `confidences`: logits (N, 1, h, w); `joints` and
+            `joints_refined`: (N, h, w, K, 2), x and y in pixels of the map of stride 4. Each of
+            these is a list, for the strides 8, 16 and 32. `heatmaps`: (N, K, H, W), from 0 to 1.
         """
         self._check_feats(feats)
         queries = self._query_maps(feats, flip_indices)
@@ -195,19 +190,19 @@ class HRCoMerHead(BaseHead):
             sign = short.new_tensor(MIRROR)[:, None, None]
             short = (images + mirrored * sign) / 2
         joints = self.joints_head(queries)
-        flat = torch.cat([one.flatten(1, 2) for one in joints], 1).detach()
+        flat = torch.cat([level.flatten(1, 2) for level in joints], 1).detach()
         refined = (flat + sample(short, flat)).split([x[0, 0].numel() for x in queries], 1)
         return dict(
             confidences=self.confidences_head(queries),
             joints=joints,
-            joints_refined=[one.view_as(other) for one, other in zip(refined, joints)],
+            joints_refined=[level.view_as(like) for level, like in zip(refined, joints)],
             heatmaps=self._heatmaps(feats[0], flip_indices),
         )
 
     def _query_maps(
         self, feats: Sequence[Tensor], flip_indices: Sequence[int] | None
     ) -> list[Tensor]:
-        """The maps of the queries, without the mirrored images'."""
+        """Return the query maps, without those of the mirrored images."""
         return [x if flip_indices is None else x.chunk(2)[0] for x in feats[1:]]
 
     def _heatmaps(self, x: Tensor, flip_indices: Sequence[int] | None) -> Tensor:
@@ -223,31 +218,31 @@ class HRCoMerHead(BaseHead):
         flip_indices: Sequence[int] | None = None,
         sizes: Tensor | None = None,
     ) -> dict:
-        """Compute what the decoder needs to know, in evaluation.
+        """Compute only the outputs that the decoder needs, in evaluation mode.
 
         Args:
             feats: As for `forward`.
             flip_indices: As for `forward`.
-            sizes: (N, 2), width and height of the images in pixels of the
-                map of stride 4, where what is beyond is padding.
+            sizes: (N, 2), width and height of the images without padding, in pixels of the map of
+                stride 4.
 
         Returns:
-            As `forward`, but `joints`, refined, and `confidences` of chosen
-            queries only: (N, 1, P, K, 2) and (N, 1, 1, P), each the only one
-            of its list. At most `max_num_people` of the decoder, and as many
-            as pass its threshold in the image with most of them.
+            A dict with the keys `confidences`, `joints` (refined) and `heatmaps`. The first two are
+            lists of one tensor, (N, 1, 1, P) and (N, 1, P, K, 2), for the P selected queries. P is
+            at most `max_num_people` of the decoder, and at most the largest number of queries of an
+            image that pass its threshold.
         """
         self._check_feats(feats)
         queries = self._query_maps(feats, flip_indices)
         logits = self.confidences_head(queries)
         if sizes is not None:
             logits = [
-                without_padding(one, sizes / 2 ** (level + 1)) for level, one in enumerate(logits)
+                without_padding(x, sizes / 2 ** (level + 1)) for level, x in enumerate(logits)
             ]
-        logits = torch.cat([one.flatten(1) for one in logits], 1)
+        logits = torch.cat([x.flatten(1) for x in logits], 1)
         chosen, values = select_queries(logits.sigmoid(), self.decoder.max_num_people)
-        sure = values > self.decoder.score_threshold
-        chosen = chosen[:, : int(sure.sum(1).max())]
+        confident = values > self.decoder.score_threshold
+        chosen = chosen[:, : int(confident.sum(1).max())]
         joints = self.joints_head.forward_queries(queries, chosen)
         if chosen.shape[1]:
             joints = joints + self.refine_head.sample_at(feats[0], joints, flip_indices)
@@ -263,27 +258,25 @@ class HRCoMerHead(BaseHead):
         batch_data_samples: list,
         test_cfg: dict | None = None,
     ):
-        """Find people.
+        """Predict the people in a batch of images.
 
         Args:
-            feats: For each scale of the test, as for `forward`. May be a
-                generator, so that the maps of one scale are gone before
-                those of the next are made.
-            batch_data_samples: MMPose's, one for each image, with
-                `input_size` (w, h) in pixels and, of several scales, their
-                `scale_factors`.
-            test_cfg: `flip_test`: whether the second half of each batch are
-                the mirrored images; `output_heatmaps`.
+            feats: Feature maps for each test scale, as for `forward`. Can be a generator, so that
+                the maps of one scale are freed before those of the next scale are computed.
+            batch_data_samples: Data samples of MMPose, one for each image, with `input_size` (w, h)
+                in pixels and, for several scales, `scale_factors`.
+            test_cfg: `flip_test`: whether the second half of each batch are the mirrored images;
+                `output_heatmaps`: whether to return heatmaps.
 
         Returns:
-            A list of MMPose's instances, in pixels of the input: `keypoints`
-            (n, K, 2), `keypoint_scores` (n, K), `bboxes` (n, 4) around the
-            joints, `bbox_scores` (n,), the mean of the joints'. With
-            `output_heatmaps`, also a list of `PixelData`, of the first
-            scale, without what pads a batch.
+            A list of `InstanceData`, in pixels of the input: `keypoints` (n, K, 2),
+            `keypoint_scores` (n, K), `bboxes` (n, 4) around the joints, and `bbox_scores` (n,), the
+            means of the joint scores. With `output_heatmaps`, also a list of `PixelData` of the
+            first scale, without the padding of the batch.
 
         Raises:
-            ValueError: If scales do not begin with 1, or are not as many.
+            ValueError: If the decoder is None, the first scale factor is not 1, or the numbers of
+                scales and scale factors differ.
         """
         if self.decoder is None:
             raise ValueError(
@@ -301,29 +294,28 @@ class HRCoMerHead(BaseHead):
                 limits = maps[0].new_tensor(sizes) * factors[index] / 4
             outputs.append(self.forward_candidates(maps, flip, limits))
         people = self.decoder.decode(outputs, factors)
-        instances = [_pack(*found) for found in people]
+        instances = [_pack(*poses) for poses in people]
         if test_cfg.get('output_heatmaps', False):
             return instances, [
-                PixelData(heatmaps=one[:, : -(-height // 4), : -(-width // 4)])
-                for one, (width, height) in zip(outputs[0]['heatmaps'], sizes)
+                PixelData(heatmaps=maps[:, : -(-height // 4), : -(-width // 4)])
+                for maps, (width, height) in zip(outputs[0]['heatmaps'], sizes)
             ]
         return instances
 
     def loss(
         self, feats: Sequence[Tensor], batch_data_samples: list, train_cfg: dict | None = None
     ) -> dict:
-        """Assign people to queries, and compute the losses.
+        """Assign people to queries and compute the losses.
 
         Args:
             feats: As for `forward`.
-            batch_data_samples: MMPose's, with the codec's targets and, in
-                `gt_fields`, `heatmap_mask` (h, w), which is False where
-                nothing is labelled; without it, everything counts.
-            train_cfg: `flip`: whether the second half of the batch are the
-                mirrored images.
+            batch_data_samples: Data samples of MMPose, with the targets of the codec. `gt_fields`
+                can have `heatmap_mask` (h, w), which is False in unlabelled regions; without it,
+                all pixels count.
+            train_cfg: `flip`: whether the second half of the batch are the mirrored images.
 
         Returns:
-            `loss_` and the name, for each of `losses`.
+            A dict of scalars, with the key `loss_<name>` for each of `losses`.
         """
         flip = (train_cfg or {}).get('flip', False)
         outputs = self.forward(
@@ -331,13 +323,13 @@ class HRCoMerHead(BaseHead):
         )
         fields = [sample.gt_fields for sample in batch_data_samples]
         labels = [sample.gt_instance_labels for sample in batch_data_samples]
-        heatmaps = torch.stack([one.heatmaps for one in fields])
+        heatmaps = torch.stack([field.heatmaps for field in fields])
         mask = heatmaps.new_ones(heatmaps[:, 0].shape)
         if 'heatmap_mask' in fields[0]:
-            mask = torch.stack([one.heatmap_mask for one in fields])
+            mask = torch.stack([field.heatmap_mask for field in fields])
             mask = mask.view_as(heatmaps[:, 0]).float()
         targets = {
-            name: torch.stack([one[f'target_{name}'] for one in labels])
+            name: torch.stack([label[f'target_{name}'] for label in labels])
             for name in ('joints', 'areas', 'sizes')
         }
         return self.compute_losses(outputs, targets, heatmaps, mask)
@@ -345,23 +337,22 @@ class HRCoMerHead(BaseHead):
     def compute_losses(
         self, outputs: Mapping, targets: Mapping, heatmaps: Tensor, mask: Tensor
     ) -> dict:
-        """Compute the losses.
+        """Compute the losses from outputs and targets.
 
         Args:
-            outputs: Of `forward`.
-            targets: `joints` (N, M, K, 3), `areas` and `sizes` (N, M), in
-                pixels of the map of stride 4; rows without a joint are no
-                people.
-            heatmaps: (N, K, H, W).
-            mask: (N, H, W), 1 where it counts, else 0.
+            outputs: Outputs of `forward`.
+            targets: `joints` (N, M, K, 3), `areas` and `sizes` (N, M), in pixels of the map of
+                stride 4. Rows without a joint are padding.
+            heatmaps: Target heatmaps (N, K, H, W).
+            mask: (N, H, W), 1 for pixels that count, else 0.
 
         Returns:
-            As `loss`.
+            The same dict as `loss`.
         """
-        shapes = [one.shape[-2:] for one in outputs['confidences']]
-        logits = torch.cat([one.flatten(2) for one in outputs['confidences']], 2)[:, 0]
+        shapes = [x.shape[-2:] for x in outputs['confidences']]
+        logits = torch.cat([x.flatten(2) for x in outputs['confidences']], 2)[:, 0]
         joints, refined = (
-            torch.cat([one.flatten(1, 2) for one in outputs[name]], 1)
+            torch.cat([x.flatten(1, 2) for x in outputs[name]], 1)
             for name in ('joints', 'joints_refined')
         )
         valid = (
@@ -380,12 +371,12 @@ class HRCoMerHead(BaseHead):
             targets,
             valid,
         )
-        found = torch.zeros_like(logits)
-        found[image, query] = 1
+        matched = torch.zeros_like(logits)
+        matched[image, query] = 1
         goal = targets['joints'][image, person]
         area = targets['areas'][image, person]
         arguments = dict(
-            confidence=(logits, found, valid),
+            confidence=(logits, matched, valid),
             joint=(joints[image, query], goal, area),
             limb=(joints[image, query], goal, area),
             oks=(refined[image, query], goal, area),
@@ -397,13 +388,13 @@ class HRCoMerHead(BaseHead):
 
 
 def scale_factors(metainfo: Mapping) -> tuple[float, ...]:
-    """The scales of a test, of `ResizeAlign` or MMPose's `BottomupResize`.
+    """Return the scale factors of a test, from `ResizeAlign` or MMPose's `BottomupResize`.
 
     Args:
-        metainfo: Of a data sample.
+        metainfo: Meta information of a data sample.
 
     Returns:
-        Factors, the first of which should be 1.
+        The factors; the first one should be 1.
     """
     if metainfo.get('scale_factors') is not None:
         return tuple(metainfo['scale_factors'])
@@ -411,7 +402,7 @@ def scale_factors(metainfo: Mapping) -> tuple[float, ...]:
 
 
 def _pack(poses: Tensor, scores: Tensor) -> InstanceData:
-    """Poses (n, K, 2) and joint scores (n, K) for MMPose."""
+    """Convert poses (n, K, 2) and joint scores (n, K) to MMPose's `InstanceData`."""
     boxes = torch.cat((poses.amin(1), poses.amax(1)), 1)
     return InstanceData(
         keypoints=poses.cpu().numpy(),

@@ -1,4 +1,4 @@
-"""Heat maps of every unit of MSPN in training, of the last in prediction."""
+"""Head of MSPN with coarse-to-fine supervision."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -24,38 +24,37 @@ from ..losses import HardKeypointsMSELoss, VisibleKeypointsMSELoss
 class MSPNHead(BaseHead):
     """Head of `MSPN`, with coarse-to-fine supervision.
 
-    In training, every unit of every stage gives heat maps. The u-th unit of
-    a stage learns the u-th widest kernel of the codec, in the last stage the
-    next narrower one. In prediction, only the last unit's are computed.
+    In training, every unit of every stage predicts heatmaps. The u-th unit of a stage learns the
+    targets of the u-th widest kernel of the codec; in the last stage, those of the next narrower
+    kernel. In prediction, only the heatmaps of the last unit are computed.
 
     Paper: https://arxiv.org/abs/1901.00148. Source:
-    https://github.com/megvii-research/MSPN. Names of parameters are those of
-    MMPose's `MSPNHead`.
+    https://github.com/megvii-research/MSPN. The parameters have the names of MMPose's `MSPNHead`.
 
-    Deviations from MMPose's: biases, as in the original; the losses are the
-    original's by default; in prediction, no other maps are computed.
+    Deviations from MMPose: convolutions have biases, as in the original; the default losses are
+    those of the original; prediction computes only the maps of the last unit.
 
     Args:
-        stages: How many.
-        out_shape: Height and width of the heat maps.
-        unit_channels: Of the maps of the units.
-        out_channels: K.
-        norm_cfg: Norm layer; None is `dict(type='BN')`.
-        levels: For each unit, 4 to a stage, which kernel of the codec it
-            learns, from 0; None: as above.
-        loss: Of the first three units of a stage, called with outputs,
-            targets (N, K, height, width) and weights (N, K); None:
-            `VisibleKeypointsMSELoss`, with weight 1/4.
-        last_loss: Of the fourth; None: `HardKeypointsMSELoss`, of 8 key
-            points.
-        with_cp: Whether activations are computed again in the backward pass.
-        decoder: The codec, such as `CoarseToFineHeatmap`.
-        init_cfg: MMEngine's; None: PyTorch's start values, as in the
-            original.
+        stages: Number of stages.
+        out_shape: Height and width of the heatmaps.
+        unit_channels: Channels of the feature maps of the units.
+        out_channels: Number of keypoints, K.
+        norm_cfg: Config of the norm layer; None means `dict(type='BN')`.
+        levels: Index of the codec's kernel that each unit learns, 4 units for each stage; None
+            means as above.
+        loss: Config of the loss of the first three units of a stage. It is called with outputs and
+            targets (N, K, height, width) and weights (N, K). None means
+            `VisibleKeypointsMSELoss` with weight 1/4.
+        last_loss: Config of the loss of the fourth unit; None means `HardKeypointsMSELoss` of 8
+            keypoints.
+        with_cp: Whether to use activation checkpointing.
+        decoder: Config of the codec, such as `CoarseToFineHeatmap`.
+        init_cfg: Initialization config of MMEngine; None means PyTorch's default initialization, as
+            in the original.
 
     Raises:
-        ValueError: For a number of stages, levels, kernels or key points, or
-            a size, that does not fit.
+        ValueError: If the number of stages, levels, kernels or keypoints, or the size of the
+            heatmaps, is inconsistent.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class MSPNHead(BaseHead):
         if topk > out_channels:
             raise ValueError(
                 f'last_loss has topk={topk}: expected at most '
-                f'{out_channels}, the number of key points'
+                f'{out_channels}, the number of keypoints'
             )
         norm_cfg = norm_cfg or dict(type='BN')
         self.predict_layers = nn.ModuleList(
@@ -133,26 +132,26 @@ class MSPNHead(BaseHead):
         return tuple(levels)
 
     def _maps_of(self, index: int, feats: Sequence[Tensor]) -> Tensor:
-        """Heat maps (N, K, *out_shape) of one unit."""
+        """Return the heatmaps (N, K, *out_shape) of one unit."""
         layer, x = self.predict_layers[index], feats[index]
         again = self.with_cp and self.training
         return resize(checkpointed(layer, x) if again else layer(x), self.out_shape)
 
     def _check_feats(self, feats: Sequence[Tensor]) -> None:
         expected = len(self.predict_layers), self.unit_channels
-        found = len(feats), feats[0].shape[1]
-        if found != expected:
+        actual = len(feats), feats[0].shape[1]
+        if actual != expected:
             raise ValueError(
-                f'the head got {found[0]} maps of {found[1]} channels: '
+                f'the head got {actual[0]} maps of {actual[1]} channels: '
                 f'expected {expected[0]} of {expected[1]}, {UNITS} for each '
                 f'of its {self.stages} stages'
             )
 
     def unit_maps(self, feats: Sequence[Tensor]) -> list[Tensor]:
-        """Compute the heat maps of every unit.
+        """Compute the heatmaps of every unit.
 
         Args:
-            feats: Of `MSPN`, (N, unit_channels, h, w) for each unit.
+            feats: Feature maps of `MSPN`, (N, unit_channels, h, w) for each unit.
 
         Returns:
             (N, K, *out_shape) for each unit.
@@ -161,35 +160,34 @@ class MSPNHead(BaseHead):
         return [self._maps_of(index, feats) for index in range(len(feats))]
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor | list[Tensor]:
-        """Compute heat maps.
+        """Compute heatmaps.
 
         Args:
             feats: As for `unit_maps`.
 
         Returns:
-            The last unit's (N, K, *out_shape); in training, the list of
-            every unit's.
+            The heatmaps (N, K, *out_shape) of the last unit; in training mode, a list with those of
+            every unit.
         """
         return self.unit_maps(feats) if self.training else self._last(feats)
 
     def _last(self, feats: Sequence[Tensor]) -> Tensor:
-        """Heat maps (N, K, *out_shape) of the last unit."""
+        """Return the heatmaps (N, K, *out_shape) of the last unit."""
         self._check_feats(feats)
         return self._maps_of(len(feats) - 1, feats)
 
     def predict(self, feats, batch_data_samples: list, test_cfg: dict | None = None):
-        """Find key points.
+        """Predict keypoints.
 
         Args:
-            feats: As for `unit_maps`; with `flip_test`, a list of those of
-                the images and of the mirrored images.
-            batch_data_samples: MMPose's, one for each image.
-            test_cfg: `flip_test`, `flip_mode`, `shift_heatmap`,
-                `output_heatmaps`, as in MMPose's `HeatmapHead`.
+            feats: As for `unit_maps`; with `flip_test`, a list with the feature maps of the images
+                and those of the mirrored images.
+            batch_data_samples: Data samples of MMPose, one for each image.
+            test_cfg: `flip_test`, `flip_mode`, `shift_heatmap`, `output_heatmaps`, as in MMPose's
+                `HeatmapHead`.
 
         Returns:
-            A list of MMPose's instances; with `output_heatmaps`, also a list
-            of `PixelData`.
+            A list of `InstanceData`; with `output_heatmaps`, also a list of `PixelData`.
         """
         test_cfg = test_cfg or {}
         flip = test_cfg.get('flip_test', False)
@@ -205,19 +203,19 @@ class MSPNHead(BaseHead):
                     shift_heatmap=test_cfg.get('shift_heatmap', False),
                 )
             )
-        found = self.decode(maps)
+        instances = self.decode(maps)
         if test_cfg.get('output_heatmaps', False):
-            return found, [PixelData(heatmaps=one) for one in maps.detach()]
-        return found
+            return instances, [PixelData(heatmaps=heatmaps) for heatmaps in maps.detach()]
+        return instances
 
     def _targets(self, batch_data_samples: list) -> Tensor:
-        """(N, L, K, height, width), for L kernels."""
+        """Return the targets (N, L, K, height, width) for L kernels."""
         maps = torch.stack([sample.gt_fields.heatmaps for sample in batch_data_samples])
         levels, rest = divmod(maps.shape[1], self.out_channels)
         if rest or levels <= max(self.levels):
             raise ValueError(
                 f'the targets are {maps.shape[1]} maps: expected '
-                f'{self.out_channels} key points for each of at least '
+                f'{self.out_channels} keypoints for each of at least '
                 f'{max(self.levels) + 1} kernels'
             )
         return maps.unflatten(1, (levels, self.out_channels))
@@ -229,14 +227,13 @@ class MSPNHead(BaseHead):
 
         Args:
             feats: As for `unit_maps`.
-            batch_data_samples: MMPose's, with the codec's `heatmaps` and
-                `keypoint_weights`.
-            train_cfg: `compute_acc`: whether the accuracy is computed, too
-                (default: yes).
+            batch_data_samples: Data samples of MMPose, with the `heatmaps` and `keypoint_weights`
+                of the codec.
+            train_cfg: `compute_acc`: whether to compute the accuracy too (default: True).
 
         Returns:
-            `loss_kpt`, and `acc_pose`: the share of the last maps' peaks
-            that are near the targets'.
+            A dict of scalars: `loss_kpt`, and `acc_pose`, the fraction of peaks of the last unit's
+            heatmaps that are near the peaks of the targets.
         """
         maps = self.unit_maps(feats)
         targets = self._targets(batch_data_samples)
@@ -254,15 +251,15 @@ class MSPNHead(BaseHead):
         return losses
 
     def unit_losses(self, maps: Sequence[Tensor], targets: Tensor, weights: Tensor) -> Tensor:
-        """Add up the losses of the units.
+        """Sum the losses of all units.
 
         Args:
-            maps: Of every unit, (N, K, height, width).
+            maps: Heatmaps (N, K, height, width) of every unit.
             targets: (N, L, K, height, width), for L kernels.
             weights: (N, K).
 
         Returns:
-            A number.
+            A scalar.
         """
         total = 0
         for index, (output, level) in enumerate(zip(maps, self.levels)):
@@ -273,7 +270,7 @@ class MSPNHead(BaseHead):
 
 
 def _unit_head(unit_channels: int, out_channels: int, norm_cfg: dict) -> nn.Module:
-    """Two convolutions: map of a unit → heat maps."""
+    """Return two convolutions that map the features of a unit to heatmaps."""
     layers = nn.Sequential(
         BiasedConvNorm(unit_channels, unit_channels, norm_cfg),
         BiasedConvNorm(unit_channels, out_channels, norm_cfg, kernel=3, relu=False),
@@ -282,10 +279,10 @@ def _unit_head(unit_channels: int, out_channels: int, norm_cfg: dict) -> nn.Modu
 
 
 def _add_biases(_head: MSPNHead, state_dict: dict, prefix: str, *_reports) -> None:
-    """Take the weights of MMPose's head, which has no biases, in place."""
-    own = {
+    """Convert weights of MMPose's head, which has no biases, in place."""
+    weights = {
         name[len(prefix) :]: value
         for name, value in state_dict.items()
         if name.startswith(f'{prefix}predict_layers.')
     }
-    state_dict.update({prefix + name: value for name, value in convert_head(own).items()})
+    state_dict.update({prefix + name: value for name, value in convert_head(weights).items()})

@@ -1,6 +1,6 @@
 """Layers and functions that several models share.
 
-`adaptive_conv`, `depthwise` and `mspn` have those of one family.
+`adaptive_conv`, `depthwise` and `mspn` contain layers of a single family.
 """
 
 from .activation_checkpoint import checkpointed, record_statistics_once, watch_saved_tensors

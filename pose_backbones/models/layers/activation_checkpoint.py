@@ -30,7 +30,7 @@ def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
 def record_statistics_once(module: nn.Module) -> None:
     """Let batch norms record no statistics while their input is computed again in a backward pass.
 
-    For modules with an activation checkpointing of their own, such as those of timm, which would
+    Use it for modules with their own activation checkpointing, such as those of timm, which would
     count each batch twice. Calling this again has no effect.
 
     Args:
@@ -63,7 +63,7 @@ def _recording_norms(module: nn.Module) -> list[_BatchNorm]:
 
 @contextmanager
 def _not_recording(module: nn.Module) -> Iterator[None]:
-    """Let batch norms work as in training, but record nothing."""
+    """Let batch norms work as in training without recording statistics."""
     norms = _recording_norms(module)
     states = [_pause(norm) for norm in norms]
     try:
@@ -74,7 +74,7 @@ def _not_recording(module: nn.Module) -> Iterator[None]:
 
 
 def _pause(norm: _BatchNorm) -> tuple[float | None, Tensor]:
-    """Stop recording; returns what `_restore` needs."""
+    """Stop recording statistics; return the state for `_restore`."""
     state = (norm.momentum, norm.num_batches_tracked.clone())
     norm.momentum = 0.0
     return state
@@ -86,7 +86,7 @@ def _restore(norm: _BatchNorm, state: tuple[float | None, Tensor]) -> None:
 
 
 def _is_in_backward() -> bool:
-    """Return whether autograd is running a backward pass, which PyTorch tells only privately."""
+    """Return whether autograd is running a backward pass; PyTorch has no public function for it."""
     return torch._C._current_graph_task_id() != -1
 
 

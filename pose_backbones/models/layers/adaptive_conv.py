@@ -1,4 +1,4 @@
-"""A deformable convolution whose taps follow a predicted affine map."""
+"""Deformable convolution whose taps are displaced by a predicted affine map."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -15,24 +15,24 @@ _TAPS = 9  # of a 3x3 kernel
 
 
 class AdaptiveActivationBlock(nn.Module):
-    """Residual 3x3 convolution, each group with taps of its own.
+    """Residual deformable 3x3 convolution with separate taps for each group.
 
-    For each pixel and group, a convolution predicts an affine map of the
-    plane, which displaces the nine taps.
+    For each pixel and group, a convolution predicts an affine map of the plane, which displaces the
+    nine taps.
 
     Paper: [Bottom-Up Human Pose Estimation Via Disentangled Keypoint
-    Regression](https://arxiv.org/abs/2104.02300). As in ConvNeXtPose, the
-    affine map is added to the regular taps. Always in float32: positions are
-    no matter for half precision. `PointReader` evaluates the block at single
-    pixels.
+    Regression](https://arxiv.org/abs/2104.02300). As in ConvNeXtPose, the affine map is added to
+    the regular taps. The block always computes in float32, since half precision is too coarse for
+    positions. `PointReader` evaluates the block at single pixels.
 
     Args:
-        channels: Of input and output, a multiple of `groups`.
-        groups: In general the number of joints.
-        norm_cfg: A batch norm, `dict(type='BN')` or `dict(type='SyncBN')`.
+        channels: Channels of input and output, a multiple of `groups`.
+        groups: Number of groups, usually the number of joints.
+        norm_cfg: Config of a batch norm, `dict(type='BN')` or `dict(type='SyncBN')`.
 
     Raises:
-        ValueError: For another norm; single pixels are of no use to it.
+        ValueError: If the norm is not a batch norm; other norms cannot be computed at single
+            pixels.
     """
 
     def __init__(self, channels: int, groups: int, norm_cfg: dict):
@@ -53,13 +53,13 @@ class AdaptiveActivationBlock(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Undisplaced taps; the kernel as mmcv's deformable convolution."""
+        """Initialize without displacements, and the kernel as mmcv's deformable convolution."""
         nn.init.zeros_(self.transform_matrix_conv.weight)
         nn.init.zeros_(self.transform_matrix_conv.bias)
         nn.init.kaiming_uniform_(self.adapt_conv.weight, nonlinearity='relu')
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the block everywhere.
+        """Compute the block at all pixels.
 
         Args:
             x: (N, channels, H, W).
@@ -76,7 +76,7 @@ class AdaptiveActivationBlock(nn.Module):
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
-    """A context without mixed precision, where the device has that."""
+    """Return a context that disables mixed precision, if the device supports it."""
     kind = x.device.type
     if torch.amp.is_autocast_available(kind):
         return torch.autocast(kind, enabled=False)
@@ -105,7 +105,7 @@ def deform(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
     count, _, height, width = x.shape
     groups = affine.shape[1] // 6
     affine = affine.reshape(count * groups, 2, 3, height * width)
-    # Places as grid_sample has them, of which the map is 2 wide.
+    # Positions in the coordinates of grid_sample, from -1 to 1.
     size = taps.new_tensor((height, width)).view(2, 1, 1)
     rows = torch.arange(height, device=x.device).repeat_interleave(width)
     columns = torch.arange(width, device=x.device).repeat(height)
@@ -123,7 +123,7 @@ def deform(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
 
 
 def deform_by_operator(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
-    """Compute `deform` by torchvision's operator."""
+    """Compute `deform` with torchvision's operator."""
     count, _, height, width = x.shape
     affine = affine.reshape(-1, 2, 3, height * width)
     offsets = (taps.T @ affine).transpose(1, 2).reshape(count, -1, height, width)
@@ -131,15 +131,14 @@ def deform_by_operator(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) 
 
 
 class PointReader:
-    """Values of a map, or of blocks over it, at single pixels.
+    """Evaluate a map, or a chain of blocks applied to it, at single pixels.
 
-    What a few points need of a chain of blocks is a small part of what the
-    whole map costs.
+    For a few points, this takes a small part of the time of the whole map.
 
     Args:
         x: (N, groups * c, H, W).
-        groups: Of the channels; each has its own points.
-        blocks: Applied to `x` one after the other; their norms with fixed
+        groups: Number of channel groups; each group has its own points.
+        blocks: Blocks that are applied to `x` one after the other. Their norms use fixed
             statistics.
     """
 
@@ -150,10 +149,10 @@ class PointReader:
         self.map = None if blocks else (x.float().contiguous().unflatten(1, (groups, -1)))
 
     def at(self, points: Tensor) -> Tensor:
-        """Read pixels.
+        """Return the values of pixels.
 
         Args:
-            points: (N, groups, P, 2) whole numbers, x, y.
+            points: (N, groups, P, 2), integers, x and y.
 
         Returns:
             (N, groups, P, c); zero outside of the map.
@@ -175,7 +174,7 @@ class PointReader:
         """Interpolate bilinearly between pixels, zero outside of the map.
 
         Args:
-            positions: (N, groups, P, 2) x, y; 0 is the first pixel's centre.
+            positions: (N, groups, P, 2), x and y; 0 is the center of the first pixel.
 
         Returns:
             (N, groups, P, c).
@@ -190,13 +189,13 @@ class PointReader:
         return _interpolate(self.at, positions)
 
     def _evaluate(self, points: Tensor) -> Tensor:
-        """The block's output (N, groups, P, c) at pixels inside."""
+        """Return the output (N, groups, P, c) of the block at pixels inside the map."""
         block, groups, count = self.block, points.shape[1], points.shape[2]
         taps = block.regular_matrix[:2].T.flip(-1)  # (9, 2) as x, y
         around = (points[..., None, :] + taps.long()).flatten(2, 3)
         patch = self.source.at(around)  # (N, groups, P * 9, c)
-        centre = patch.unflatten(2, (count, _TAPS))[..., _TAPS // 2, :]
-        # (groups, 9 * c, 6): rows as the patch's
+        center = patch.unflatten(2, (count, _TAPS))[..., _TAPS // 2, :]
+        # (groups, 9 * c, 6), rows in the order of the patch
         weight = block.transform_matrix_conv.weight.unflatten(0, (groups, 6))
         weight = weight.flatten(3).permute(0, 3, 2, 1).flatten(1, 2)
         affine = patch.unflatten(2, (count, _TAPS)).flatten(3) @ weight
@@ -209,11 +208,11 @@ class PointReader:
         weight = block.adapt_conv.weight.unflatten(0, (groups, -1))
         weight = weight.flatten(3).permute(0, 3, 2, 1).flatten(1, 2)
         out = sampled @ (weight * scale.view(groups, 1, -1))
-        return F.relu(out + shift.view(groups, 1, -1) + centre)
+        return F.relu(out + shift.view(groups, 1, -1) + center)
 
 
 def _interpolate(at, positions: Tensor) -> Tensor:
-    """Mix the values of the four pixels around each position."""
+    """Interpolate bilinearly between the four pixels around each position."""
     corner = positions.floor()
     right, down = (positions - corner).unbind(-1)
     corner = corner.long()

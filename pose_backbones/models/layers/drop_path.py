@@ -1,4 +1,4 @@
-"""Rates of stochastic depth."""
+"""Rates of stochastic depth (drop path)."""
 
 
 def drop_path_rates(last: float, count: int, first: float = 0.0) -> list[float]:

@@ -13,13 +13,13 @@ from .replace_children import replace_children
 def fuse(module: nn.Module) -> nn.Module:
     """Return a module that computes the same for inference, in less time.
 
-    A module that has a method `fused` decides itself; of any other one, the children are fused.
+    If the module has a method `fused`, it is called; otherwise, the children are fused.
 
     Args:
         module: An estimator, or a part of one. It is not changed.
 
     Returns:
-        A module for inference alone, which computes what `module` computes in evaluation mode. It
+        A module for inference only, which computes what `module` computes in evaluation mode. It
         shares the weights that need no change, does not follow later changes of the others, and
         its state dict has other names. `module` itself if nothing in it can be fused.
     """
@@ -84,7 +84,7 @@ def fuse_conv_norm(conv: nn.Conv2d, norm: _BatchNorm) -> nn.Conv2d:
 
 
 def _fold(weight: Tensor, bias: Tensor | None, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution with a batch norm behind it."""
+    """Return weight and bias of a convolution that is fused with the batch norm after it."""
     return fuse_conv_bn_weights(
         weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )

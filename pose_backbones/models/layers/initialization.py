@@ -20,8 +20,8 @@ def init_convolution(conv: nn.Conv2d, how: str) -> None:
     Args:
         conv: Its bias, if it has one, becomes 0.
         how: `'small'`: normal, with a standard deviation of .001; or `'kaiming'`: normal, by the
-            fan-out, for a ReLU behind it. Before a norm, the scale changes no output, but how far
-            a step of Adam goes.
+            fan-out, for a ReLU that follows. If a norm follows, the scale has no effect on the
+            output, only on the relative size of a step of Adam.
     """
     if how == 'kaiming':
         nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
@@ -32,16 +32,14 @@ def init_convolution(conv: nn.Conv2d, how: str) -> None:
 
 
 def init_conv_fan_out(module: nn.Module) -> None:
-    """Normal weights of variance 2 / fan out, zero bias, for convolutions.
+    """Initialize convolutions with normal weights of variance 2 / fan-out and zero bias.
 
-    The fan out counts the outputs that one input feeds, so for a grouped
-    convolution it is `kernel area × out_channels / groups`. Torch's
-    `kaiming_normal_` leaves the groups out, which makes depth-wise weights
-    far too small.
+    The fan-out is the number of outputs that depend on one input. For a grouped convolution, it is
+    `kernel area × out_channels / groups`. PyTorch's `kaiming_normal_` ignores the groups, and its
+    weights of depth-wise convolutions are far too small.
 
     Args:
-        module: Convolutions in it are initialized, in place; anything else
-            keeps its values.
+        module: A module whose convolutions are initialized in place. Other layers are unchanged.
     """
     for conv in module.modules():
         if not isinstance(conv, nn.Conv2d):

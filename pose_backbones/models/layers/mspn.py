@@ -1,4 +1,4 @@
-"""What the backbone and the head of MSPN share."""
+"""Layers and functions that the backbone and the head of MSPN share."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Norm layers by config, with an error that names the choices."""
+"""Build norm layers from a config."""
 
 from mmcv.cnn import build_norm_layer
 from mmengine.registry import MODELS
@@ -11,26 +11,26 @@ def build_norm(norm_cfg: dict, channels: int) -> nn.Module:
     """Build a norm layer.
 
     Args:
-        norm_cfg: Such as `dict(type='BN')`, `'SyncBN'`, or
+        norm_cfg: Config of the layer, such as `dict(type='BN')`, `dict(type='SyncBN')`, or
             `dict(type='GN', num_groups=8)`; `requires_grad=False` freezes it.
-        channels: C.
+        channels: Number of channels.
 
     Returns:
         The layer.
 
     Raises:
-        ValueError: If `norm_cfg` names no norm layer.
+        ValueError: If `norm_cfg` is not the config of a norm layer; the message has the choices.
     """
     kind = norm_cfg.get('type') if isinstance(norm_cfg, dict) else None
     if kind is None or (isinstance(kind, str) and MODELS.get(kind) is None):
-        known = [
+        names = [
             name
             for name, layer in MODELS.module_dict.items()
             if issubclass(layer, nn.Module) and 'norm' in layer.__name__.lower()
         ]
-        hint = closest(str(kind), known)
+        hint = closest(str(kind), names)
         raise ValueError(
             f'norm_cfg is {norm_cfg!r}: expected a dict whose type is one of '
-            f'{", ".join(sorted(known))}{hint}'
+            f'{", ".join(sorted(names))}{hint}'
         )
     return build_norm_layer(norm_cfg, channels)[1]

@@ -1,4 +1,4 @@
-"""Copies of modules in which some children are replaced."""
+"""Copy modules and replace some of their children."""
 
 import copy
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def replace_children(module: nn.Module, children: Mapping[str, nn.Module]) -> nn.Module:
-    """Return a shallow copy of a module with other children.
+    """Return a shallow copy of a module in which some children are replaced.
 
     Args:
         module: It is not changed.

@@ -1,7 +1,7 @@
-"""Losses of heat maps that tell visible from hidden key points.
+"""Heatmap losses that distinguish visible and hidden keypoints.
 
-A key point's weight is 0 where it is not labelled, 1/2 where it is labelled
-and hidden, 1 where it is visible.
+The weight of a keypoint is 0 if it is not labelled, 1/2 if it is labelled and hidden, and 1 if it
+is visible.
 """
 
 import torch.nn.functional as F
@@ -12,12 +12,11 @@ from ...registry import MODELS
 
 @MODELS.register_module()
 class VisibleKeypointsMSELoss(nn.Module):
-    """Mean squared error to the maps of visible key points, and to zero for
-    all others.
+    """Mean squared error with respect to the heatmaps of visible keypoints, and to zero for others.
 
     Source: the loss of MSPN's coarse maps,
-    https://github.com/megvii-research/MSPN. MMPose's `KeypointMSELoss`
-    leaves key points that are not labelled out of account.
+    https://github.com/megvii-research/MSPN. MMPose's `KeypointMSELoss` ignores keypoints that are
+    not labelled.
 
     Args:
         loss_weight: Factor.
@@ -36,7 +35,7 @@ class VisibleKeypointsMSELoss(nn.Module):
             weights: (N, K).
 
         Returns:
-            A number.
+            A scalar.
         """
         target = target * (weights > 0.5)[:, :, None, None]
         return self.loss_weight * F.mse_loss(output, target)
@@ -44,27 +43,25 @@ class VisibleKeypointsMSELoss(nn.Module):
 
 @MODELS.register_module()
 class HardKeypointsMSELoss(nn.Module):
-    """Mean squared error of the key points of each person that are worst
-    (online hard key-point mining).
+    """Mean squared error of the worst keypoints of each person (online hard keypoint mining).
 
-    Key points that are not labelled have no error; hidden ones count as
-    visible ones.
+    Keypoints that are not labelled have no error; hidden keypoints count like visible ones.
 
     Source: the loss of MSPN's last maps,
     https://github.com/megvii-research/MSPN.
 
     Args:
-        topk: How many key points of a person.
+        topk: Number of keypoints of each person.
         loss_weight: Factor.
 
     Raises:
-        ValueError: If `topk` is no positive number.
+        ValueError: If `topk` is not a positive integer.
     """
 
     def __init__(self, topk: int = 8, loss_weight: float = 1.0):
         super().__init__()
         if isinstance(topk, bool) or not isinstance(topk, int) or topk < 1:
-            raise ValueError(f'topk is {topk!r}: expected a positive number of key points')
+            raise ValueError(f'topk is {topk!r}: expected a positive number of keypoints')
         self.topk = topk
         self.loss_weight = loss_weight
 
@@ -77,14 +74,14 @@ class HardKeypointsMSELoss(nn.Module):
             weights: (N, K).
 
         Returns:
-            A number.
+            A scalar.
 
         Raises:
-            ValueError: If there are fewer key points than `topk`.
+            ValueError: If there are fewer keypoints than `topk`.
         """
         if output.shape[1] < self.topk:
             raise ValueError(
-                f'topk is {self.topk}: expected at most {output.shape[1]}, the number of key points'
+                f'topk is {self.topk}: expected at most {output.shape[1]}, the number of keypoints'
             )
         errors = F.mse_loss(output, target, reduction='none')
         errors = errors.flatten(2).mean(-1) * (weights > 0)

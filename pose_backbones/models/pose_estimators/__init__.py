@@ -1,4 +1,4 @@
-"""Pose estimators, based on MMPose's."""
+"""Pose estimators, based on those of MMPose."""
 
 from ..ensembles import EnsembleMembers, HeatmapEnsemble
 from .hrcomer import HRCoMerEstimator

@@ -1,4 +1,4 @@
-"""The estimator of HRCoMer: flips, scales, whole checkpoints."""
+"""Bottom-up pose estimator of HRCoMer, with flip test and several test scales."""
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -23,10 +23,10 @@ _TEST_CFG = {'flip_test', 'output_heatmaps'}
 class HRCoMerEstimator(BottomupPoseEstimator):
     """MMPose's bottom-up estimator for `HRCoMer` and `HRCoMerHead`.
 
-    With the flip test, images and mirrored images are one batch. Images of
-    several scales are a list, as `ResizeAlign` and `PyramidDataPreprocessor`
-    make it; the sides need not be multiples of 32. Takes the original's
-    checkpoints as they are, whoever loads them.
+    With the flip test, images and mirrored images are processed in one batch. Images of several
+    scales are passed as a list, as returned by `ResizeAlign` and `PyramidDataPreprocessor`. Heights
+    and widths do not have to be multiples of 32. Checkpoints of the original code are converted
+    when they are loaded.
 
     Source: https://github.com/CR320/ConvNeXtPose
 
@@ -37,18 +37,17 @@ class HRCoMerEstimator(BottomupPoseEstimator):
         train_cfg: As in MMPose.
         test_cfg: `flip_test` and `output_heatmaps`, both False by default.
         use_syncbn: As in MMPose.
-        finetune_flip: Whether to train for the flip test: heat maps and
-            short offsets, averaged with the mirrored images', learn, with
-            fixed batch norms; everything else is frozen.
+        finetune_flip: Whether to fine-tune for the flip test: only the branches of heatmaps and
+            short offsets are trained, with fixed batch norms, on outputs that are averaged with
+            those of the mirrored images. Everything else is frozen.
         data_preprocessor: As in MMPose.
         init_cfg: As in MMPose.
 
     Raises:
-        ValueError: If backbone and head do not fit, or for an unknown key of
-            `test_cfg`.
+        ValueError: If backbone and head have different channels, or `test_cfg` has an unknown key.
     """
 
-    #: arguments with which nothing is frozen
+    #: arguments that freeze nothing
     without_freezing: ClassVar = {'finetune_flip': False}
 
     def __init__(
@@ -81,33 +80,36 @@ class HRCoMerEstimator(BottomupPoseEstimator):
                 f'{", ".join(sorted(_TEST_CFG))}; scales are those of the '
                 'images'
             )
-        given = getattr(self.backbone, 'embed_dims', None)
-        wanted = getattr(self.head, 'in_channels', None) if head else None
-        if neck is None and None not in (given, wanted) and given != wanted:
-            raise ValueError(f"head.in_channels is {wanted}: expected {given}, the backbone's")
+        channels = getattr(self.backbone, 'embed_dims', None)
+        in_channels = getattr(self.head, 'in_channels', None) if head else None
+        if neck is None and None not in (channels, in_channels) and channels != in_channels:
+            raise ValueError(
+                f"head.in_channels is {in_channels}: expected {channels}, the backbone's"
+            )
         self.finetune_flip = finetune_flip
         if finetune_flip:
             self._freeze()
         register_state_dict_conversion(self, convert_estimator, whole=True)
 
     def _freeze(self) -> None:
-        """Let only short offsets and heat maps learn, without norms."""
-        learning = {id(value) for branch in self._learning() for value in branch.parameters()}
+        """Freeze everything except the branches of heatmaps and short offsets, without norms."""
+        trainable = {id(value) for branch in self._trained() for value in branch.parameters()}
         for value in self.parameters():
-            if id(value) not in learning:
+            if id(value) not in trainable:
                 value.requires_grad_(False)
         for module in self.modules():
             if isinstance(module, _BatchNorm):
                 module.requires_grad_(False)
 
-    def _learning(self) -> tuple[torch.nn.Module, ...]:
+    def _trained(self) -> tuple[torch.nn.Module, ...]:
+        """Return the branches that `finetune_flip` trains."""
         return self.head.heatmaps_head, self.head.refine_head
 
     def train(self, mode: bool = True) -> 'HRCoMerEstimator':
-        """Switch to training; what is frozen stays as it is.
+        """Set the training mode; frozen modules stay in evaluation mode.
 
         Args:
-            mode: Training (True) or evaluation.
+            mode: Training (True) or evaluation (False).
 
         Returns:
             The estimator.
@@ -117,18 +119,18 @@ class HRCoMerEstimator(BottomupPoseEstimator):
         return self
 
     def _maps(self, images: Tensor, flip: bool) -> tuple[Tensor, ...]:
-        """Maps of images (N, 3, H, W) and, behind them, of the mirrored.
+        """Return feature maps of images (N, 3, H, W), followed by those of the mirrored images.
 
-        The images are padded on the right and below where they must be.
+        The images are padded on the right and at the bottom to multiples of the largest stride.
         """
         if flip:
             images = torch.cat((images, images.flip(-1)))
         height, width = images.shape[-2:]
         last = _STRIDES[-1]
-        lacking = -height % last, -width % last
-        if not any(lacking):
+        padding = -height % last, -width % last
+        if not any(padding):
             return self.extract_feat(images)
-        maps = self.extract_feat(F.pad(images, (0, lacking[1], 0, lacking[0])))
+        maps = self.extract_feat(F.pad(images, (0, padding[1], 0, padding[0])))
         return tuple(
             x[..., : -(-height // stride), : -(-width // stride)]
             for x, stride in zip(maps, _STRIDES)
@@ -139,10 +141,10 @@ class HRCoMerEstimator(BottomupPoseEstimator):
 
         Args:
             inputs: (N, 3, H, W).
-            data_samples: MMPose's, see `HRCoMerHead.loss`.
+            data_samples: Data samples of MMPose, see `HRCoMerHead.loss`.
 
         Returns:
-            Name → loss.
+            A dict of scalars, see `HRCoMerHead.loss`.
         """
         if not self.finetune_flip:
             return super().loss(inputs, data_samples)
@@ -151,17 +153,17 @@ class HRCoMerEstimator(BottomupPoseEstimator):
         return self.head.loss(maps, data_samples, train_cfg={**self.train_cfg, 'flip': True})
 
     def predict(self, inputs: Tensor | Sequence[Tensor], data_samples: list) -> list:
-        """Find people.
+        """Predict the people in a batch of images.
 
         Args:
             inputs: (N, 3, H, W); for several scales, a list of these.
-            data_samples: MMPose's, one for each image.
+            data_samples: Data samples of MMPose, one for each image.
 
         Returns:
             The data samples, with `pred_instances` in pixels of the image.
 
         Raises:
-            ValueError: If there are not as many scales as scale factors.
+            ValueError: If the numbers of scales and scale factors differ.
         """
         images = [inputs] if torch.is_tensor(inputs) else list(inputs)
         factors = scale_factors(data_samples[0].metainfo)
@@ -170,10 +172,11 @@ class HRCoMerEstimator(BottomupPoseEstimator):
                 f'there are images of {len(images)} scales: expected '
                 f'{len(factors)}, since scale_factors is {factors}'
             )
-        found = self.head.predict(self._every_scale(images), data_samples, test_cfg=self.test_cfg)
-        instances, fields = found if isinstance(found, tuple) else (found, None)
+        results = self.head.predict(self._scales(images), data_samples, test_cfg=self.test_cfg)
+        instances, fields = results if isinstance(results, tuple) else (results, None)
         return self.add_pred_to_datasample(instances, fields, data_samples)
 
-    def _every_scale(self, images: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        for one in images:
-            yield self._maps(one, self.test_cfg.get('flip_test', False))
+    def _scales(self, images: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the feature maps of each scale."""
+        for batch in images:
+            yield self._maps(batch, self.test_cfg.get('flip_test', False))

@@ -1,6 +1,4 @@
-"""The estimator of MSPN: whole checkpoints of the original, parts that fit."""
-
-from torch import nn
+"""Top-down pose estimator of MSPN, which loads the original checkpoints."""
 
 from ...checkpoints.conversion_hook import register_state_dict_conversion
 from ...checkpoints.names.mspn import convert_estimator
@@ -12,9 +10,8 @@ from .topdown import TopdownPoseEstimator
 class MSPNEstimator(TopdownPoseEstimator):
     """`TopdownPoseEstimator` for `MSPN` and `MSPNHead`.
 
-    Takes the original's checkpoints, in which the layers that make heat maps
-    stand among the backbone's, and MMPose's, whoever loads them; and refuses
-    parts that do not fit when it is built.
+    Loads checkpoints of MMPose and of the original code, which has the layers that predict heatmaps
+    in the backbone. The constructor checks that backbone and head match.
 
     Args:
         backbone: Config of an `MSPN`.
@@ -27,8 +24,8 @@ class MSPNEstimator(TopdownPoseEstimator):
         metainfo: As in MMPose.
 
     Raises:
-        ValueError: If backbone and head are not of the same number of
-            stages or channels, or the backbone keeps units from the head.
+        ValueError: If backbone and head have different numbers of stages or channels, or if the
+            backbone does not return all units.
     """
 
     def __init__(
@@ -53,17 +50,14 @@ class MSPNEstimator(TopdownPoseEstimator):
             metainfo=metainfo,
         )
         for name in ('stages', 'unit_channels'):
-            ours, heads = _fact(self.backbone, name), _fact(self.head, name)
-            if None not in (ours, heads) and ours != heads:
-                raise ValueError(f"head.{name} is {heads}: expected {ours}, the backbone's")
-        units, given = (_fact(self.backbone, name) for name in ('num_stages', 'out_indices'))
-        if given is not None and len(given) != units:
+            expected, value = (getattr(part, name, None) for part in (self.backbone, self.head))
+            if None not in (expected, value) and expected != value:
+                raise ValueError(f"head.{name} is {value}: expected {expected}, the backbone's")
+        units = getattr(self.backbone, 'num_stages', None)
+        out_indices = getattr(self.backbone, 'out_indices', None)
+        if out_indices is not None and len(out_indices) != units:
             raise ValueError(
-                f'backbone.out_indices is {tuple(given)}: expected None, all '
-                f'{units} units, of which the head makes maps'
+                f'backbone.out_indices is {tuple(out_indices)}: expected None, since the head '
+                f'needs the maps of all {units} units'
             )
         register_state_dict_conversion(self, convert_estimator, whole=True)
-
-
-def _fact(module: nn.Module, name: str):
-    return getattr(module, name, None)

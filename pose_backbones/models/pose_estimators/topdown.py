@@ -1,4 +1,4 @@
-"""MMPose's top-down estimator, with channels read from the backbone."""
+"""MMPose's top-down pose estimator, with `in_channels` read from the backbone."""
 
 import inspect
 
@@ -12,12 +12,12 @@ from ..backbones import BaseBackbone
 
 @MODELS.register_module()
 class TopdownPoseEstimator(MMPoseTopdownEstimator):
-    """MMPose's, whose head (or neck) need not be told its `in_channels`.
+    """MMPose's `TopdownPoseEstimator` that sets `in_channels` of the head or neck.
 
-    With a backbone of this package, `in_channels` that is absent or None is
-    filled in: for a head, the channels of the last map of the backbone's
-    `out_indices`; for a neck, the list of all of them. One that is given is
-    compared. Behind a neck, the head's is up to the config.
+    With a backbone of this package, `in_channels` can be omitted or None. It is then the number of
+    channels of the last map in the backbone's `out_indices` for a head, and the list of the
+    channels of all maps for a neck. A given value is checked. With a neck, the config must set
+    `in_channels` of the head.
 
     Args:
         backbone: Config of a backbone.
@@ -30,8 +30,8 @@ class TopdownPoseEstimator(MMPoseTopdownEstimator):
         metainfo: As in MMPose.
 
     Raises:
-        ValueError: If `in_channels` is not what the backbone gives, or is
-            missing where it cannot be read.
+        ValueError: If `in_channels` differs from the channels of the backbone, or is missing and
+            cannot be read from the backbone.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class TopdownPoseEstimator(MMPoseTopdownEstimator):
         net = MMPOSE_MODELS.build(backbone)
         if neck is not None:
             neck = _with_in_channels(neck, 'neck', net, every_map=True)
-            _refuse_missing(head, 'behind a neck')
+            _check_not_missing(head, 'behind a neck')
         elif head is not None:
             head = _with_in_channels(head, 'head', net, every_map=False)
         super().__init__(
@@ -64,13 +64,13 @@ class TopdownPoseEstimator(MMPoseTopdownEstimator):
 
 
 def _takes_in_channels(cfg: dict) -> bool:
-    """Whether a module has the argument at all."""
+    """Return whether the module has an argument `in_channels`."""
     kind = cfg.get('type')
     kind = MMPOSE_MODELS.get(kind) if isinstance(kind, str) else kind
     return kind is not None and 'in_channels' in inspect.signature(kind).parameters
 
 
-def _refuse_missing(head: dict | None, reason: str) -> None:
+def _check_not_missing(head: dict | None, reason: str) -> None:
     if head is not None and head.get('in_channels') is None and _takes_in_channels(head):
         raise ValueError(
             f'head.in_channels is missing: {reason}, it cannot be read from the backbone'
@@ -78,23 +78,23 @@ def _refuse_missing(head: dict | None, reason: str) -> None:
 
 
 def _with_in_channels(cfg: dict, place: str, backbone: nn.Module, every_map: bool) -> dict:
-    """`cfg` with the channels that `backbone` gives, or an error."""
+    """Return a config with the channels of the backbone, or raise `ValueError`."""
     if not isinstance(backbone, BaseBackbone):
         if place == 'head':
-            _refuse_missing(cfg, f'{type(backbone).__name__} is not of pose_backbones')
+            _check_not_missing(cfg, f'{type(backbone).__name__} is not of pose_backbones')
         return cfg
     if not _takes_in_channels(cfg):
         return cfg
     channels = [backbone.embed_dims[i] for i in backbone.out_indices]
-    given = cfg.get('in_channels')
-    if given is None:
+    in_channels = cfg.get('in_channels')
+    if in_channels is None:
         cfg = cfg.copy()
         cfg['in_channels'] = channels if every_map else channels[-1]
         return cfg
-    expected = channels[-1] if isinstance(given, int) else channels
-    if (given if isinstance(given, int) else list(given)) != expected:
+    expected = channels[-1] if isinstance(in_channels, int) else channels
+    if (in_channels if isinstance(in_channels, int) else list(in_channels)) != expected:
         raise ValueError(
-            f'{place}.in_channels is {given!r}: maps {backbone.out_indices} '
+            f'{place}.in_channels is {in_channels!r}: maps {backbone.out_indices} '
             f'of {type(backbone).__name__} have {expected} channels; expected '
             'these, or no in_channels'
         )

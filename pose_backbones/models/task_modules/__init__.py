@@ -1,4 +1,4 @@
-"""Which output learns which target."""
+"""Assignment of targets to queries (label assignment) and its costs."""
 
 from .match_costs import BinaryFocalCost, JointL1Cost, LimbL1Cost
 from .pose_hungarian_assigner import PoseHungarianAssigner

@@ -1,9 +1,9 @@
-"""What it would cost if a query had to find a person.
+"""Costs of matching a query to a person.
 
-Each is called with `outputs`: `confidences`, logits (N, Q, 1), and `joints`
-(N, Q, K, 2); and `targets`: `joints` (N, M, K, 3), x, y and whether it counts
-(1 or 0), and `areas` (N, M). Lengths have one unit. It returns (N, M, Q), or
-(N, 1, Q) where all people cost the same, in float32.
+Each cost is called with `outputs`: `confidences`, logits (N, Q, 1), and `joints` (N, Q, K, 2); and
+with `targets`: `joints` (N, M, K, 3), x, y and whether the joint counts (1 or 0), and `areas`
+(N, M). All lengths have the same unit. It returns float32 costs (N, M, Q), or (N, 1, Q) if the cost
+is the same for all people.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from ...structures.skeleton import COCO, check_limbs, read_limbs
 from ...utils.arguments import check_number
 
 _EPS = 1e-5
-#: Elements of a block: it stays in a core's cache, and below the size from
-#: which PyTorch starts threads, which costs more than they bring here.
+#: Elements of a block. A block fits into the cache of a core, and is below the size from which
+#: PyTorch uses several threads, whose overhead is larger than the gain here.
 _BLOCK = 2**15
 
 
 @TASK_UTILS.register_module()
 class BinaryFocalCost:
-    """Focal loss as a person less that as none.
+    """Focal loss of a query as a positive, minus its focal loss as a negative.
 
     Args:
         weight: Factor.
         gamma: Exponent of the focal loss.
-        alpha: Weight of a person in it; 1 - alpha is that of none.
+        alpha: Weight of positives; negatives have the weight 1 - alpha.
     """
 
     def __init__(self, weight: float = 1.0, gamma: float = 2.0, alpha: float = 0.25):
@@ -37,18 +37,17 @@ class BinaryFocalCost:
         self.weight, self.gamma, self.alpha = weight, gamma, alpha
 
     def __call__(self, outputs: Mapping, targets: Mapping) -> Tensor:
-        """Get the costs: (N, 1, Q)."""
-        sure = outputs['confidences'].float().sigmoid().transpose(1, 2)
-        none = 1 - sure
-        yes = -(sure + _EPS).log() * self.alpha * none**self.gamma
-        no = -(none + _EPS).log() * (1 - self.alpha) * sure**self.gamma
-        return self.weight * (yes - no)
+        """Return the costs (N, 1, Q)."""
+        scores = outputs['confidences'].float().sigmoid().transpose(1, 2)
+        complement = 1 - scores
+        pos_loss = -(scores + _EPS).log() * self.alpha * complement**self.gamma
+        neg_loss = -(complement + _EPS).log() * (1 - self.alpha) * scores**self.gamma
+        return self.weight * (pos_loss - neg_loss)
 
 
 @TASK_UTILS.register_module()
 class JointL1Cost:
-    """Mean distance (L1) of the joints that count, in units of the square
-    root of the person's area.
+    """Mean L1 distance of the joints that count, in units of the square root of the person's area.
 
     Args:
         weight: Factor.
@@ -59,7 +58,7 @@ class JointL1Cost:
         self.weight = weight
 
     def __call__(self, outputs: Mapping, targets: Mapping) -> Tensor:
-        """Get the costs: (N, M, Q)."""
+        """Return the costs (N, M, Q)."""
         joints = targets['joints']
         return self.weight * _mean_distance(
             outputs['joints'], joints[..., :2], joints[..., 2] > 0, targets['areas']
@@ -68,14 +67,13 @@ class JointL1Cost:
 
 @TASK_UTILS.register_module()
 class LimbL1Cost:
-    """Mean distance (L1) of the limbs whose two joints count, in units of
-    the square root of the person's area; a limb is the way from one of its
-    joints to the other.
+    """Mean L1 distance of the limbs, in units of the square root of the person's area.
+
+    A limb is the vector between two joints; it counts if both joints do.
 
     Args:
         weight: Factor.
-        limbs: As for `read_limbs`: pairs of joints, or the description of a
-            data set.
+        limbs: Pairs of joints or a dataset description, see `read_limbs`.
     """
 
     def __init__(self, weight: float = 2.0, limbs: str | Sequence[Sequence[int]] = COCO):
@@ -85,65 +83,81 @@ class LimbL1Cost:
         self.highest = int(self.limbs.max())
 
     def __call__(self, outputs: Mapping, targets: Mapping) -> Tensor:
-        """Get the costs: (N, M, Q).
+        """Return the costs (N, M, Q).
 
         Raises:
-            ValueError: If there are limbs of joints that are not there.
+            ValueError: If the index of a joint of a limb is too large.
         """
         joints = targets['joints']
         check_limbs(self.highest, joints.shape[2])
         start, end = self.limbs.T.to(joints.device)
-        ways, counts = joints[..., :2], joints[..., 2] > 0
-        found = outputs['joints']
+        positions, counts = joints[..., :2], joints[..., 2] > 0
+        predicted = outputs['joints']
         return self.weight * _mean_distance(
-            found[:, :, start] - found[:, :, end],
-            ways[:, :, start] - ways[:, :, end],
+            predicted[:, :, start] - predicted[:, :, end],
+            positions[:, :, start] - positions[:, :, end],
             counts[:, :, start] & counts[:, :, end],
             targets['areas'],
         )
 
 
-def _mean_distance(found: Tensor, wanted: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
-    """Mean L1 distance (N, M, Q) of vectors (N, Q, V, 2) to (N, M, V, 2),
-    where it counts (N, M, V), over the square root of the area (N, M)."""
+def _mean_distance(predicted: Tensor, target: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
+    """Return mean L1 distances (N, M, Q), divided by the square root of the area.
+
+    Args:
+        predicted: Vectors (N, Q, V, 2).
+        target: Vectors (N, M, V, 2).
+        counts: (N, M, V), whether a target vector counts.
+        areas: (N, M).
+    """
     weights = counts / (counts.sum(-1, keepdim=True) + _EPS)
     weights = weights / (areas.float().sqrt() + _EPS)[..., None]
     return _weighted_l1(
-        found.float().flatten(2), wanted.float().flatten(2), weights.repeat_interleave(2, dim=-1)
+        predicted.float().flatten(2),
+        target.float().flatten(2),
+        weights.repeat_interleave(2, dim=-1),
     )
 
 
-def _weighted_l1(found: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums (N, M, Q) of the differences of numbers, (N, Q, C) and
-    (N, M, C), with weights (N, M, C)."""
-    # In this order: to copy (C, N, Q) at once takes several times as long.
-    found = found.transpose(1, 2).contiguous().transpose(0, 1)[:, :, None]
-    wanted, weights = (
-        values.permute(2, 0, 1)[..., None].contiguous() for values in (wanted, weights)
+def _weighted_l1(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted sums (N, M, Q) of the absolute differences over C components.
+
+    Args:
+        predicted: (N, Q, C).
+        target: (N, M, C).
+        weights: (N, M, C).
+    """
+    # The order matters: a direct copy to (C, N, Q) takes several times as long.
+    predicted = predicted.transpose(1, 2).contiguous().transpose(0, 1)[:, :, None]
+    target, weights = (
+        values.permute(2, 0, 1)[..., None].contiguous() for values in (target, weights)
     )
-    if found.is_cuda:
-        return _add_up(found, wanted, weights)
-    step = max(1, _BLOCK // wanted.shape[2])
+    if predicted.is_cuda:
+        return _add_up(predicted, target, weights)
+    step = max(1, _BLOCK // target.shape[2])
     return torch.cat(
         [
             torch.cat(
                 [
-                    _add_up(part, wanted[:, image : image + 1], weights[:, image : image + 1])
-                    for part in found[:, image : image + 1].split(step, -1)
+                    _add_up(part, target[:, image : image + 1], weights[:, image : image + 1])
+                    for part in predicted[:, image : image + 1].split(step, -1)
                 ],
                 -1,
             )
-            for image in range(found.shape[1])
+            for image in range(predicted.shape[1])
         ]
     )
 
 
-def _add_up(found: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
-    """`_weighted_l1` of (C, N, 1, Q), (C, N, M, 1) and (C, N, M, 1), one of
-    C numbers at a time: all differences at once would fill the memory."""
-    total = found.new_zeros(*wanted.shape[1:3], found.shape[-1])
-    away = torch.empty_like(total)
-    for number, goal, weight in zip(found, wanted, weights):
-        torch.sub(number, goal, out=away)
-        total.addcmul_(away.abs_(), weight)
+def _add_up(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Compute `_weighted_l1` of (C, N, 1, Q), (C, N, M, 1) and (C, N, M, 1).
+
+    The loop over the C components avoids a tensor of all differences, which would need too much
+    memory.
+    """
+    total = predicted.new_zeros(*target.shape[1:3], predicted.shape[-1])
+    distance = torch.empty_like(total)
+    for value, goal, weight in zip(predicted, target, weights):
+        torch.sub(value, goal, out=distance)
+        total.addcmul_(distance.abs_(), weight)
     return total
