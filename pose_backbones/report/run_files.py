@@ -16,7 +16,7 @@ from ..utils.files import check_regular_file, file_problem, read_text
 from ..utils.literals import read_assignments
 
 _SUFFIX = '.keypoints.json'
-_HOW = 'to write it, run tools/test.py with --cfg-options test_evaluator.outfile_prefix=DIR/predictions'
+_HOW = 'run tools/test.py with --cfg-options test_evaluator.outfile_prefix=DIR/predictions'
 
 
 @dataclass(frozen=True)

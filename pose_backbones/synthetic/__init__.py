@@ -1,4 +1,4 @@
-"""Generate datasets of synthetic people with COCO, MPII or CrowdPose keypoints, for tests and demos.
+"""Generate synthetic people with COCO, MPII or CrowdPose keypoints, for tests and demos.
 
 People, clothes and backgrounds are drawn with NumPy and OpenCV. No library is known that generates
 such images with exact keypoints and masks on a CPU without downloading assets.
