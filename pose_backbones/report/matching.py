@@ -52,8 +52,8 @@ def label_similarity(
 def all_oks(poses: Poses, keypoints: np.ndarray | None = None) -> np.ndarray:
     """Compute the OKS of all pairs in `poses.pairs`.
 
-    For people without labelled keypoints, distances are measured to the box with doubled margins,
-    as in COCO's evaluation.
+    As in COCO's evaluation, for people without labelled keypoints distances are measured to the
+    box, enlarged by its size on each side.
 
     Args:
         poses: Annotated and detected people with K keypoints.

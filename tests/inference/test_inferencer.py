@@ -248,7 +248,7 @@ def test_early_exit_stops_the_thread(tmp_path):
 
 def test_unreadable_images_are_skipped_and_listed(notes):
     pose = PoseInferencer(estimator())
-    found = pose([make_image(0), b'no picture', make_image(2)])
+    found = pose([make_image(0), b'no image', make_image(2)])
     assert [one.index for one in found] == [0, 2]
     (failure,) = found.failures
     assert (failure.index, failure.name) == (1, 'bytes 2')
@@ -258,7 +258,7 @@ def test_unreadable_images_are_skipped_and_listed(notes):
 
 def test_strict_raises_after_earlier_results():
     found = PoseInferencer(estimator())(
-        [make_image(0), make_image(1), b'no picture', make_image(2)], strict=True
+        [make_image(0), make_image(1), b'no image', make_image(2)], strict=True
     )
     assert [next(found).index, next(found).index] == [0, 1]
     with pytest.raises(DatasetError, match='not a format that Pillow supports'):

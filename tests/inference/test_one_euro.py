@@ -118,12 +118,12 @@ def test_filter_state_follows_track_ids():
 
 def test_filter_state_is_removed_with_the_track():
     times, points = walk(np.random.default_rng(4), 6, (1, 3, 2))
-    nobody = np.zeros((0, 3, 2)), [], np.zeros((0, 4))
+    no_people = np.zeros((0, 3, 2)), [], np.zeros((0, 4))
     for alive, kept in (((1,), True), ((2,), False), ((), False)):
         smooth = OneEuroFilter()
         for time, people in zip(times[:4], points):
             smooth(time, people, [1], [BOX])
-        empty = smooth(times[4], *nobody, alive)
+        empty = smooth(times[4], *no_people, alive)
         assert empty.shape == (0, 3, 2)
         found = smooth(times[5], points[5], [1], [BOX])
         assert (found != points[5]).all() == kept

@@ -279,8 +279,7 @@ def test_invalid_journal_lines(good, model, tmp_path, monkeypatch, line):
         lambda *_: type('Results', (), dict(skeleton=type('Skeleton', (), dict(names=('nose',))))),
     )
     with pytest.raises(
-        WorkDirError,
-        match='--resume: cannot continue after line 2 of .*: this tool did not write it',
+        WorkDirError, match='--resume: line 2 of .* is invalid: this tool did not write it'
     ):
         infer.main(options)
     assert (out / JOURNAL).read_text().endswith(f'\n{line}\n')

@@ -127,8 +127,8 @@ def test_crowd_index():
     assert crowd_index([first, second]) == pytest.approx((1 / 3 + 2 / 2) / 2)
     assert crowd_index([first]) == 0
     assert crowd_index([]) == 0
-    nobody = annotation([0, 0, 99, 99])
-    assert crowd_index([nobody]) == 0
+    unlabelled = annotation([0, 0, 99, 99])
+    assert crowd_index([unlabelled]) == 0
     close = annotation([0, 0, 99, 99], (20, 20, 2))
     assert crowd_index([close, first]) == 1  # (4 / 1 + 0) / 2, clipped
 
