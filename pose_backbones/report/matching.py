@@ -1,7 +1,7 @@
 """Object keypoint similarity (OKS) and matching of detections to people, as in COCO's evaluation.
 
 All images are processed at once, since the report computes the average precision of many subsets.
-xtcocotools matches one image at a time in Python, which is too slow for that.
+xtcocotools matches one image at a time in a Python loop.
 """
 
 from collections.abc import Iterator, Sequence

@@ -269,7 +269,7 @@ def test_file_names_with_directories(files):
     with pytest.raises(
         DatasetError,
         match=r'1\.png may be a/1\.png or '
-        r'b/1\.png in .*boxes\.json: give paths',
+        r'b/1\.png in .*boxes\.json: pass paths',
     ):
         match_boxes(paths, file)
     paths, file = files(['x/2.png', 'y/2.png'], content)
