@@ -1,7 +1,7 @@
 """Journal of an inference run on disk, from which the run can be resumed.
 
 jsonlines was considered, but it only reads and writes lines of JSON. The journal also synchronizes
-each line to disk, removes a line that was cut off, and resumes a run.
+lines to disk, removes a line that was cut off, and resumes a run.
 """
 
 import json
@@ -71,8 +71,8 @@ class Journal:
                 problem = order.problem(entry) if _is_entry(entry) else 'this tool did not write it'
                 if problem:
                     raise WorkDirError(
-                        f'--resume: cannot continue after line {number} of {self.path}: '
-                        f'{problem} ({_short(entry)}): choose another --out'
+                        f'--resume: line {number} of {self.path} is invalid: {problem} '
+                        f'({_short(entry)}): choose another --out'
                     )
                 failures += 'error' in entry
                 # An incomplete video is written again from its start, and so are its lines.
