@@ -65,15 +65,15 @@ class BoxFile:
         self.names = list(named) or list(self._ids)
 
     def find(self, name: str, number: int | str, is_file: bool) -> int | str | None:
-        """Find the id of an image.
+        """Return the ID of an image in the file.
 
         Args:
             name: Path of an image file, or the name of another input.
-            number: Number of the input.
-            is_file: Whether the input is an image file; then its number is not used.
+            number: Image ID of the input, see `Inputs`. It is not used for image files.
+            is_file: Whether the input is an image file.
 
         Returns:
-            The id, or None if the image is not in the file.
+            The ID, or None if the image is not in the file.
 
         Raises:
             DatasetError: If several entries match equally well.
@@ -106,11 +106,11 @@ class BoxFile:
         if len(best) > 1:
             names = ['/'.join(other[::-1]) for other in best.values()]
             raise DatasetError(
-                f'{name} may be {" or ".join(names[:3])} in {self.path}: give '
-                'paths that end as the file names there'
+                f'{name} may be {" or ".join(names[:3])} in {self.path}: pass '
+                'paths that end with the file names in that file'
             )
         return next(iter(best))
 
     def boxes(self, image_id: int | str | None) -> list[tuple[float, ...]]:
-        """Get the boxes of an image: x, y, width, height and score; none for None."""
+        """Return the boxes of an image: x, y, width, height and score; no boxes for None."""
         return [] if image_id is None else self._boxes.get(image_id, [])

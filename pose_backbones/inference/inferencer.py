@@ -24,7 +24,7 @@ from .prediction_stream import Results
 from .tracking import VideoTracker
 
 _CROPS = 32  # crops per batch
-_CPU_PIXELS = 8 * 256 * 192  # pixels per batch: small batches fit the caches of a CPU
+_CPU_PIXELS = 8 * 256 * 192  # pixels per batch on a CPU, whose caches are small
 
 
 class PoseInferencer:
@@ -41,8 +41,8 @@ class PoseInferencer:
         ...     cv2.imwrite(f'{result.index}.jpg', result.draw())
 
     Args:
-        model: A name from `pose_backbones.list_models()` or an unambiguous part of one; the path
-            of a config; a config; or an estimator built by `pose_backbones.build` or
+        model: A name from `pose_backbones.list_models()`, or an unambiguous part of such a name;
+            the path of a config; a config; or an estimator from `pose_backbones.build` or
             `mmpose.apis.init_model`, which keeps its current weights.
         weights: Path or URL of a checkpoint. Default: the released weights of the named model.
         device: Device. Default: the device of the estimator, or else a GPU if available.

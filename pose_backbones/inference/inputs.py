@@ -66,7 +66,7 @@ class Frame:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is an image file, not a frame of a video."""
+        """Whether the image is from an image file, not from a video."""
         return self.path is not None and self.frame is None
 
 

@@ -71,8 +71,8 @@ class Journal:
                 problem = order.problem(entry) if _is_entry(entry) else 'this tool did not write it'
                 if problem:
                     raise WorkDirError(
-                        f'--resume: cannot continue after line {number} of {self.path}: '
-                        f'{problem} ({_short(entry)}): choose another --out'
+                        f'--resume: line {number} of {self.path} is invalid: {problem} '
+                        f'({_short(entry)}): choose another --out'
                     )
                 failures += 'error' in entry
                 # An incomplete video is written again from its start, and so are its lines.

@@ -279,7 +279,7 @@ class VideoWriter:
                 stack.enter_context(container)
                 length = (self._last + self._step) * self._time_base
                 packets.append(
-                    takewhile(lambda one: _seconds(one) < length, _audio(container, output))
+                    takewhile(lambda packet: _seconds(packet) < length, _audio(container, output))
                 )
             for packet in merge(*packets, key=_seconds):
                 output.mux(packet)

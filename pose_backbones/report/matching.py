@@ -1,7 +1,7 @@
-"""Object key-point similarity and matching by COCO's rules.
+"""Object keypoint similarity (OKS) and matching of detections to people, as in COCO's evaluation.
 
-For all images at once, so that a page can ask for the average precision of
-many subsets.
+All images are processed at once, since the report computes the average precision of many subsets.
+xtcocotools matches one image at a time in a Python loop.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,18 +13,18 @@ import numpy as np
 from ..structures.oks import keypoint_similarity
 from .poses import Poses
 
-_EPS = np.spacing(1)  # added to areas, as by COCO's evaluation
-_CHUNK = 50_000  # pairs at a time
-_GROUPS = 256  # groups at a time, of like numbers of people
+_EPS = np.spacing(1)  # added to areas, as in COCO's evaluation
+_CHUNK = 50_000  # pairs that are processed at once
+_GROUPS = 256  # groups with similar numbers of people that are processed at once
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Which detection stands for which person, at T thresholds.
+    """Matches of M detections to people at T OKS thresholds.
 
     Args:
-        person: (T, M), the person of each detection, -1 for none.
-        ignored: (T, M) bool, detections that match an ignored person.
+        person: (T, M), index of the matched person for each detection, -1 for none.
+        ignored: (T, M) bool, whether the matched person is ignored.
     """
 
     person: np.ndarray
@@ -37,49 +37,51 @@ def label_similarity(
     """Compute the similarity of keypoints to their labels.
 
     Args:
-        points, labels: (…, K, 2), in pixels.
-        areas: (…), s², in square pixels.
-        sigmas: (K,).
+        points: (…, K, 2), keypoints in pixels.
+        labels: (…, K, 2), labels in pixels.
+        areas: (…), areas of the people in square pixels.
+        sigmas: (K,), see `Poses`.
 
     Returns:
-        (…, K), 0 to 1.
+        (…, K), similarities from 0 to 1.
     """
     squares = ((points - labels) ** 2).sum(axis=-1)
     return keypoint_similarity(squares, areas + _EPS, sigmas)
 
 
 def all_oks(poses: Poses, keypoints: np.ndarray | None = None) -> np.ndarray:
-    """OKS of every pair of `poses.pairs`.
+    """Compute the OKS of all pairs in `poses.pairs`.
 
-    For a person without labels, distances are to the box twice as large.
+    As in COCO's evaluation, for people without labelled keypoints distances are measured to the
+    box, enlarged by its size on each side.
 
     Args:
-        poses: K key points.
-        keypoints: (M, K, 2) in place of those of the detections.
+        poses: Annotated and detected people with K keypoints.
+        keypoints: (M, K, 2), keypoints to use instead of those of the detections.
 
     Returns:
-        (P,).
+        (P,), the OKS of each pair.
     """
     if keypoints is None:
         keypoints = poses.detections.keypoints
     people, (detection, person) = poses.people, poses.pairs
     oks = np.empty(len(detection))
     for start in range(0, len(oks), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        points, who = keypoints[detection[part]], person[part]
-        labels = people.keypoints[who]
-        known = (labels[..., 2] > 0).astype(float)
-        bare = people.labelled[who] == 0
+        chunk = slice(start, start + _CHUNK)
+        points, index = keypoints[detection[chunk]], person[chunk]
+        labels = people.keypoints[index]
+        labelled = (labels[..., 2] > 0).astype(float)
+        unlabelled = people.labelled[index] == 0
         squares = ((points - labels[..., :2]) ** 2).sum(axis=-1)
-        squares[bare] = _outside(points[bare], people.boxes[who[bare]])
-        known[bare] = 1
-        similarity = keypoint_similarity(squares, people.areas[who] + _EPS, poses.sigmas)
-        oks[part] = (similarity * known).sum(axis=1) / known.sum(axis=1)
+        squares[unlabelled] = _outside(points[unlabelled], people.boxes[index[unlabelled]])
+        labelled[unlabelled] = 1
+        similarity = keypoint_similarity(squares, people.areas[index] + _EPS, poses.sigmas)
+        oks[chunk] = (similarity * labelled).sum(axis=1) / labelled.sum(axis=1)
     return oks
 
 
 def _outside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(…, K) squared distances from boxes with as much again all round."""
+    """Return squared distances (…, K) to boxes that are enlarged by their size on each side."""
     corner, size = boxes[:, None, :2], boxes[:, None, 2:]
     gaps = np.maximum(0, corner - size - points) + np.maximum(0, points - corner - 2 * size)
     return (gaps**2).sum(axis=-1)
@@ -92,17 +94,17 @@ def match(
     ignored: np.ndarray | None = None,
     scores: np.ndarray | None = None,
 ) -> Matches:
-    """Give each detection, the best score first, the most similar person.
+    """Match each detection to the most similar person, in order of decreasing scores.
 
     Args:
-        poses: What `oks` is of.
-        oks: (P,), of `poses.pairs`.
-        thresholds: T values of OKS that a match has at least.
-        ignored: (N,) bool in place of `people.ignored`.
-        scores: (M,) in place of those of the detections.
+        poses: Annotated and detected people.
+        oks: (P,), OKS of `poses.pairs`.
+        thresholds: T minimum OKS values of a match.
+        ignored: (N,) bool, to use instead of `people.ignored`.
+        scores: (M,), to use instead of the scores of the detections.
 
     Returns:
-        The matches; an ignored person is taken only where no other is left.
+        The matches. Ignored people are matched only if no other person can be.
     """
     if ignored is None:
         ignored = poses.people.ignored
@@ -118,7 +120,7 @@ def match(
 
 
 def _ranks(poses: Poses, scores: np.ndarray) -> np.ndarray:
-    """(M,), 0 for the best score of a group."""
+    """Return the rank of each detection in its group, (M,), 0 for the best score."""
     group = poses.detections.group
     order = np.lexsort((-scores, group))
     counts = np.bincount(group, minlength=len(poses.images))
@@ -128,7 +130,7 @@ def _ranks(poses: Poses, scores: np.ndarray) -> np.ndarray:
 
 
 def _chunks(poses: Poses) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Groups of like numbers of people, and their pairs."""
+    """Yield groups with similar numbers of people, and their pairs."""
     _, counts = poses.people_of
     order = np.argsort(counts, kind='stable')
     chunk = np.empty(len(order), int)
@@ -151,7 +153,7 @@ def _match_chunk(
     pairs: np.ndarray,
     matches: Matches,
 ) -> None:
-    """Fill in the matches of some groups: rank by rank, all groups at once."""
+    """Set the matches of some groups, rank by rank for all groups at once."""
     first, counts = poses.people_of
     detection, person = (side[pairs] for side in poses.pairs)
     slots = np.empty(len(poses.images), int)
@@ -159,31 +161,31 @@ def _match_chunk(
     slot = slots[poses.people.group[person]]
     column = person - first[groups][slot]
     shape = (len(groups), ranks[detection].max() + 1, counts[groups].max())
-    table, who = np.full(shape, -1.0), np.full(shape[:2], -1)
+    table, detection_of = np.full(shape, -1.0), np.full(shape[:2], -1)
     table[slot, ranks[detection], column] = oks[pairs]
-    who[slot, ranks[detection]] = detection
-    spare, crowds = np.zeros((2, shape[0], shape[2]), bool)
-    spare[slot, column] = ignored[person]
+    detection_of[slot, ranks[detection]] = detection
+    skipped, crowds = np.zeros((2, shape[0], shape[2]), bool)
+    skipped[slot, column] = ignored[person]
     crowds[slot, column] = poses.people.crowds[person]
     free = np.ones((shape[0], len(limits), shape[2]), bool)
     for rank in range(shape[1]):
         row = table[:, None, rank]
-        found, place = _best(free & ~spare[:, None], row, limits)
-        second, other = _best(free & spare[:, None], row, limits)
-        second &= ~found
-        place = np.where(second, other, place)
-        at, level = np.nonzero(found | second)
-        place = place[at, level]
-        matches.person[level, who[at, rank]] = first[groups[at]] + place
-        matches.ignored[level, who[at, rank]] = second[at, level]
-        free[at, level, place] = crowds[at, place]
+        matched, best = _best(free & ~skipped[:, None], row, limits)
+        matched_ignored, best_ignored = _best(free & skipped[:, None], row, limits)
+        matched_ignored &= ~matched
+        best = np.where(matched_ignored, best_ignored, best)
+        group, level = np.nonzero(matched | matched_ignored)
+        best = best[group, level]
+        matches.person[level, detection_of[group, rank]] = first[groups[group]] + best
+        matches.ignored[level, detection_of[group, rank]] = matched_ignored[group, level]
+        free[group, level, best] = crowds[group, best]
 
 
 def _best(
-    open_to: np.ndarray, row: np.ndarray, limits: np.ndarray
+    allowed: np.ndarray, row: np.ndarray, limits: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(I, T): is anyone near enough, and the nearest; of equals the last."""
-    values = np.where(open_to, row, -1)
-    place = values.shape[2] - 1 - values[..., ::-1].argmax(axis=2)
-    value = np.take_along_axis(values, place[..., None], axis=2)[..., 0]
-    return value >= limits, place
+    """Return whether a person is similar enough, and the most similar one (ties: last), (I, T)."""
+    values = np.where(allowed, row, -1)
+    best = values.shape[2] - 1 - values[..., ::-1].argmax(axis=2)
+    value = np.take_along_axis(values, best[..., None], axis=2)[..., 0]
+    return value >= limits, best

@@ -1,4 +1,4 @@
-"""Annotated people and detections of a test run as arrays."""
+"""Arrays of the annotated and detected people of a test run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..structures.oks import AREA_OF_BOX
 
-#: detections of an image (and category) that COCO looks at
+#: maximum number of detections per image and category, as in COCO's evaluation
 MOST_DETECTIONS = 20
 
 
@@ -21,8 +21,8 @@ class People:
         keypoints: (N, K, 3), x, y in pixels and visibility (0: not labelled).
         areas: (N,), area in square pixels that scales distances.
         boxes: (N, 4), bounding boxes: x, y, width, height.
-        ignored: (N,) bool, people that count neither as found nor as missed: crowds, and people
-            without a labelled keypoint.
+        ignored: (N,) bool, people who count neither as detected nor as missed: crowds, and people
+            without labelled keypoints.
         crowds: (N,) bool, annotations of crowds, which several detections may match.
     """
 
@@ -48,7 +48,7 @@ class Detections:
         keypoints: (M, K, 2), in pixels.
         point_scores: (M, K), scores of the keypoints.
         scores: (M,), scores of the people.
-        areas: (M,), area in square pixels, for COCO's ranges of size.
+        areas: (M,), area in square pixels, for COCO's size ranges.
     """
 
     group: np.ndarray
@@ -107,11 +107,12 @@ def read_poses(
 
     Args:
         truth: Annotations in COCO's format.
-        results: Results in COCO's format with the `area` that `loadRes` of xtcocotools adds. Of
-            each image and category, the 20 with the highest scores are used.
+        results: Results in COCO's format with the `area` that `loadRes` of xtcocotools adds. The 20
+            results with the highest scores are used for each image and category.
         sigmas: (K,), see `Poses`.
-        use_area: Scale distances by the annotated `area`; else by .53 of the area of the box.
-        counted: Which people count: `'labelled'`, those with a labelled keypoint;
+        use_area: Whether to scale distances by the annotated `area`, or by 0.53 times the area of
+            the box.
+        counted: People who are not ignored: `'labelled'`, those with a labelled keypoint;
             `'num_keypoints'`, those whose `num_keypoints` is not 0, as in CrowdPose's evaluation.
 
     Returns:
@@ -121,33 +122,33 @@ def read_poses(
     keys = sorted(
         {(e['category_id'], e['image_id']) for entries in (annotations, results) for e in entries}
     )
-    places = {key: place for place, key in enumerate(keys)}
+    indices = {key: index for index, key in enumerate(keys)}
     return Poses(
         [image for _, image in keys],
         np.array([category for category, _ in keys]),
-        _people(annotations, places, len(sigmas), use_area, counted),
-        _detections(results, places, len(sigmas)),
+        _people(annotations, indices, len(sigmas), use_area, counted),
+        _detections(results, indices, len(sigmas)),
         np.asarray(sigmas, float),
     )
 
 
 def _with_points(results: Sequence[Mapping]) -> list[Mapping]:
-    """Leave out results whose keypoint scores are all 0, as COCO's evaluation does."""
+    """Remove results whose keypoint scores are all 0, as in COCO's evaluation."""
     return [entry for entry in results if max(entry['keypoints'][2::3], default=0) > 0]
 
 
-def _groups(entries: Sequence[Mapping], places: Mapping) -> np.ndarray:
+def _groups(entries: Sequence[Mapping], indices: Mapping) -> np.ndarray:
     return np.array(
-        [places[entry['category_id'], entry['image_id']] for entry in entries], dtype=int
+        [indices[entry['category_id'], entry['image_id']] for entry in entries], dtype=int
     )
 
 
 def _people(
-    annotations: Sequence[Mapping], places: Mapping, count: int, use_area: bool, counted: str
+    annotations: Sequence[Mapping], indices: Mapping, count: int, use_area: bool, counted: str
 ) -> People:
-    group = _groups(annotations, places)
+    group = _groups(annotations, indices)
     order = np.argsort(group, kind='stable')
-    entries = [annotations[place] for place in order]
+    entries = [annotations[index] for index in order]
     boxes = np.array([e['bbox'] for e in entries], float).reshape(-1, 4)
     areas = AREA_OF_BOX * boxes[:, 2] * boxes[:, 3]
     if use_area:
@@ -160,16 +161,16 @@ def _people(
     return People(group[order], keypoints, areas, boxes, crowds | ~present, crowds)
 
 
-def _detections(results: Sequence[Mapping], places: Mapping, count: int) -> Detections:
-    group = _groups(results, places)
+def _detections(results: Sequence[Mapping], indices: Mapping, count: int) -> Detections:
+    group = _groups(results, indices)
     scores = np.array([entry['score'] for entry in results], float)
     order = np.lexsort((-scores, group))
-    counts = np.bincount(group, minlength=len(places))
+    counts = np.bincount(group, minlength=len(indices))
     first = np.cumsum(counts) - counts
     rank = np.arange(len(order)) - first[group[order]]
     order = order[rank < MOST_DETECTIONS]
-    keypoints = np.array([results[place]['keypoints'] for place in order], float).reshape(
+    keypoints = np.array([results[index]['keypoints'] for index in order], float).reshape(
         -1, count, 3
     )
-    areas = np.array([results[place]['area'] for place in order], float)
+    areas = np.array([results[index]['area'] for index in order], float)
     return Detections(group[order], keypoints[..., :2], keypoints[..., 2], scores[order], areas)

@@ -1,4 +1,4 @@
-"""The annotations and results of a test run, read and checked."""
+"""Read and check the annotations and results of a test run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from ..structures.symmetry import flip_indices
 from ..visualization.draw import Skeleton
 from .run_files import Sources
 
-#: data sets that are recognized by the names of their keypoints
+#: datasets that are recognized by the names of their keypoints
 _KNOWN = ('coco', 'crowdpose', 'ap10k', 'aic')
 
 
@@ -23,15 +23,15 @@ class Run:
 
     Args:
         sources: The files.
-        truth: Annotations in COCO's format, only those with keypoints.
+        truth: Annotations with keypoints, in COCO's format.
         results: Predictions in COCO's results format.
-        skeleton: K keypoints and their limbs.
-        sigmas: (K,), labelling errors.
-        sigma_origin: Where the sigmas are from, as text.
-        partners: (K,), flip indices: the keypoint that each one is exchanged with.
+        skeleton: Names of the K keypoints, and the limbs.
+        sigmas: (K,), keypoint sigmas of OKS.
+        sigma_origin: Description of the origin of the sigmas.
+        partners: (K,), flip indices.
         iou_type: `'keypoints'` or `'keypoints_crowd'`.
         use_area: Whether OKS uses the annotated `area`.
-        notes: Remarks about the input for the reader of the report.
+        notes: Remarks about the input, shown in the report.
     """
 
     sources: Sources
@@ -47,16 +47,17 @@ class Run:
 
 
 def read_run(sources: Sources) -> Run:
-    """Read the files of a test run and check that they belong together.
+    """Read the files of a test run and check that they match.
 
     Args:
         sources: The files.
 
     Returns:
-        Their content.
+        The content of the files.
 
     Raises:
-        DatasetError: With the entry, the value that is wrong, and what was expected.
+        DatasetError: If an entry is invalid. The message contains the entry, the invalid value, and
+            the expected value.
     """
     try:
         return _read_run(sources)
@@ -78,8 +79,8 @@ def _read_run(sources: Sources) -> Run:
     iou_type = sources.iou_type or ('keypoints_crowd' if crowd else 'keypoints')
     if iou_type not in ('keypoints', 'keypoints_crowd'):
         raise DatasetError(
-            f'the config measures {iou_type!r}: expected keypoints or '
-            'keypoints_crowd, which is what is reported on'
+            f'the config has iou_type={iou_type!r}: expected keypoints or '
+            'keypoints_crowd, which the report supports'
         )
     skeleton, sigmas, origin = _key_points(sources, annotations, crowd)
     use_area = sources.use_area
@@ -103,7 +104,7 @@ def _read_run(sources: Sources) -> Run:
 
 
 def _read_truth(file: CocoFile) -> dict:
-    """Get the annotations with keypoints, with `iscrowd` in all of them."""
+    """Return the annotations with keypoints, and set `iscrowd` if it is missing."""
     images, annotations, categories = (
         file.entries(name, empty=False) for name in ('images', 'annotations', 'categories')
     )
@@ -116,7 +117,7 @@ def _read_truth(file: CocoFile) -> dict:
 def _key_points(
     sources: Sources, annotations: CocoFile, crowd: bool
 ) -> tuple[Skeleton, np.ndarray, str]:
-    """Get skeleton, sigmas and their origin: as described, as in MMPose, or by the names."""
+    """Return the skeleton, the sigmas and their origin: metainfo, MMPose, or keypoint names."""
     metainfo, origin = sources.metainfo, sources.metainfo_origin
     category = None
     if metainfo is None or not len(metainfo['sigmas']):
@@ -127,29 +128,29 @@ def _key_points(
         return (Skeleton.from_metainfo(metainfo), np.asarray(metainfo['sigmas']), origin)
     if category is None:
         raise DatasetError(
-            f'{sources.annotations}: no category has keypoints, their '
-            'names: give a description of the data set with --metainfo'
+            f'{sources.annotations}: no category has keypoint names in '
+            "'keypoints': provide the metainfo of the dataset with --metainfo"
         )
     skeleton = Skeleton.from_coco(category)
     sigmas = default_sigmas(skeleton.names)
     return (
         skeleton,
         np.array([sigma.value for sigma in sigmas.values()]),
-        "COCO's for joints of its names, .05 for others",
+        "COCO's for joints with its names, .05 for others",
     )
 
 
 def _known(names: Sequence[str], crowd: bool) -> tuple[dict | None, str]:
-    """Find MMPose's description of a data set with these keypoints."""
+    """Return the metainfo and the name of an MMPose dataset with these keypoints, if any."""
     for name in _KNOWN:
         file = shipped_metainfo(f'{name}.py')
         if not file.is_file():
             continue
         parsed = read_metainfo(file)
-        own = tuple(parsed['keypoint_id2name'][k] for k in range(parsed['num_keypoints']))
-        # The files of CrowdPose have other names for two keypoints than MMPose.
-        if own == names or (
-            name == 'crowdpose' and crowd and own[:12] == names[:12] and len(names) == 14
+        upstream = tuple(parsed['keypoint_id2name'][k] for k in range(parsed['num_keypoints']))
+        # CrowdPose's files and MMPose use different names for two keypoints.
+        if upstream == names or (
+            name == 'crowdpose' and crowd and upstream[:12] == names[:12] and len(names) == 14
         ):
             return parsed, f"those of MMPose's {name}"
     return None, ''
@@ -205,8 +206,8 @@ def _check_results(sources: Sources, truth: Mapping, file: CocoFile, count: int)
         one_of(
             'image_id',
             images,
-            f'expected the id of an image of {sources.annotations}: are they of the same data set '
-            'and split?',
+            f'expected the ID of an image in {sources.annotations}: use the annotations of the '
+            'same dataset and split',
         ),
         keypoints(count, 'of the annotations'),
         score,
@@ -219,13 +220,13 @@ def _notes(truth: Mapping, results: Sequence[Mapping]) -> list[str]:
     notes = []
     if not results:
         notes.append(
-            'The results are empty: no person was predicted in any image, so every figure is 0.'
+            'The results are empty: no person was predicted in any image, so all metrics are 0.'
         )
     elif 'foot_kpts' in results[0]:
-        notes.append("Results of a whole body: this page is about the body's joints only.")
-    bare = len(
+        notes.append('Whole-body results: this page covers only the keypoints of the body.')
+    without = len(
         {image['id'] for image in truth['images']} - {entry['image_id'] for entry in results}
     )
-    if results and bare:
-        notes.append(f'{bare} of {len(truth["images"])} images have no prediction at all.')
+    if results and without:
+        notes.append(f'{without} of {len(truth["images"])} images have no predictions.')
     return notes

@@ -1,4 +1,4 @@
-"""Training logs of MMEngine: reading them and plotting their curves."""
+"""Read MMEngine's training logs and plot their curves."""
 
 import json
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from ..utils.files import atomic_write, check_output_file, convert_write_errors,
 
 _LARGEST = 2**53  # larger numbers are not plotted
 _SUFFIXES = ('.png', '.svg', '.pdf')
-_MAX_POINTS = 300  # of a `Curve`
-#: last part of the names of validation metrics that have a curve
+_MAX_POINTS = 300  # per `Curve`
+#: last parts of the names of validation metrics that are plotted
 _METRICS = ('AP', 'AR', 'PCK', 'Mean')
 
 
@@ -24,7 +24,7 @@ class Curve:
 
     Args:
         name: Name of the value.
-        data: What it was measured on.
+        data: Data that it was computed on, such as 'training images'.
         steps: Training steps.
         values: Value at each step, finite.
     """
@@ -37,11 +37,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """What a training run has logged.
+    """Curves of a training run.
 
     Args:
-        curves: Loss, accuracy and validation metrics, those with at least two points.
-        problem: Why the log could not be read; None if it was read or there is none.
+        curves: Loss, accuracy and validation metrics with at least two points.
+        problem: Error message if the log could not be read; otherwise None.
     """
 
     curves: list[Curve]
@@ -49,19 +49,17 @@ class TrainingLog:
 
 
 def read_scalars(work_dir: str) -> tuple[list[dict], list[dict]]:
-    """Read the scalars that a training run has logged, over all its resumptions.
+    """Read the scalars that a training run has logged, including resumed runs.
 
     Args:
-        work_dir: Work dir of the run; each start has a timestamped folder in it.
+        work_dir: Work directory of the run, with a timestamped directory for each start.
 
     Returns:
-        Training entries (`step`, `loss`, `lr`, …) and evaluation entries
-        (`step`, `coco/AP`, …), sorted by step. Where several starts logged the same step,
-        the latest entry counts.
+        Training entries (`step`, `loss`, `lr`, …) and evaluation entries (`step`, `coco/AP`, …),
+        sorted by step. If several starts logged the same step, the latest entry is used.
 
     Raises:
-        DatasetError: If there is no log with a loss, or a line is not an entry of
-            MMEngine's log.
+        DatasetError: If there is no log with a loss, or a line is not an entry of MMEngine's log.
     """
     files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     training, evaluation = {}, {}
@@ -106,10 +104,10 @@ def read_log(work_dir: Path | None) -> TrainingLog:
     """Read loss, accuracy and validation metrics of a training run.
 
     Args:
-        work_dir: Work dir of the run; None: there is no log.
+        work_dir: Work directory of the run; None if there is no log.
 
     Returns:
-        The curves; of a long one, 300 evenly spaced points.
+        The curves. Long curves are reduced to 300 evenly spaced points.
     """
     if work_dir is None:
         return TrainingLog([])
@@ -142,7 +140,7 @@ def _curve(name: str, data: str, entries: list[dict], key: str) -> Curve:
 
 
 def _finite(entry: dict, key: str) -> float:
-    """Return a value that can be plotted; NaN, which leaves a gap, for any other."""
+    """Return a value if it can be plotted, otherwise NaN, which leaves a gap."""
     value = entry.get(key, nan)
     return value if abs(value) < _LARGEST else nan
 
@@ -151,14 +149,14 @@ def plot_training(work_dir: str, out: str, overwrite: bool = False) -> None:
     """Plot loss, accuracy and validation AP against the training step.
 
     Args:
-        work_dir: Work dir of the run.
-        out: Path of the figure, `.png`, `.svg` or `.pdf`.
+        work_dir: Work directory of the run.
+        out: Path of the figure, with the suffix `.png`, `.svg` or `.pdf`.
         overwrite: Whether to replace an existing file.
 
     Raises:
         ConfigError: If `out` has another suffix.
-        DatasetError: As `read_scalars`.
-        WorkDirError: If `out` exists, or cannot be written.
+        DatasetError: See `read_scalars`.
+        WorkDirError: If `out` already exists or cannot be written.
     """
     from matplotlib.figure import Figure
 

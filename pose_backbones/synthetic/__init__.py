@@ -1,5 +1,8 @@
-"""Drawn people with keypoints of COCO, MPII or CrowdPose, for tests and
-demos."""
+"""Generate synthetic people with COCO, MPII or CrowdPose keypoints, for tests and demos.
+
+People, clothes and backgrounds are drawn with NumPy and OpenCV. No library is known that generates
+such images with exact keypoints and masks on a CPU without downloading assets.
+"""
 
 from .annotations import encode_person, sample_detections
 from .body import (
@@ -16,11 +19,11 @@ from .body import (
 )
 from .coco import make_synthetic_coco
 from .crowdpose import crowd_index, encode_crowdpose_person, make_synthetic_crowdpose
-from .figure import Figure, Midline, draw_figure
 from .folder import GENERATOR_VERSION, SyntheticDataError, SyntheticSummary
 from .look import Look, sample_look
 from .masks import encode_polygons, encode_rle
 from .mpii import encode_mpii_person, make_synthetic_mpii
+from .person import Midline, PersonDrawing, draw_person
 from .poses import ACTIONS, sample_pose
 from .scene import Crowding, Scene, ScenePerson, render_scene
 
@@ -32,9 +35,9 @@ __all__ = [
     'KEYPOINT_NAMES',
     'Body',
     'Crowding',
-    'Figure',
     'Look',
     'Midline',
+    'PersonDrawing',
     'PosedBody',
     'Projection',
     'Scene',
@@ -42,7 +45,7 @@ __all__ = [
     'SyntheticDataError',
     'SyntheticSummary',
     'crowd_index',
-    'draw_figure',
+    'draw_person',
     'encode_crowdpose_person',
     'encode_mpii_person',
     'encode_person',

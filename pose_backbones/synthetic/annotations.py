@@ -1,4 +1,4 @@
-"""Annotations of people in COCO's form, and imitated detections."""
+"""Encode synthetic people as COCO annotations, and sample simulated detections."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from .body import KEYPOINT_NAMES
 from .masks import encode_polygons, encode_rle
 from .scene import Scene, ScenePerson
 
-#: The only category of COCO's person keypoints.
+#: the only category of COCO's keypoint annotations
 PERSON_CATEGORY = {
     'supercategory': 'person',
     'id': 1,
@@ -37,16 +37,16 @@ PERSON_CATEGORY = {
 
 
 def encode_person(person: ScenePerson, ann_id: int, image_id: int) -> dict:
-    """Make a COCO person-keypoints annotation.
+    """Encode a person as a COCO keypoint annotation.
 
     Args:
         person: A person of a scene.
-        ann_id: Id of the annotation.
-        image_id: Id of the image.
+        ann_id: ID of the annotation.
+        image_id: ID of the image.
 
     Returns:
-        The annotation; all places are in pixels, polygons for one person
-        and run lengths for a group.
+        The annotation, in pixels. The segmentation consists of polygons for one person, and of run
+        lengths for a group.
     """
     segmentation = encode_rle(person.mask) if person.iscrowd else encode_polygons(person.mask)
     keypoints = []
@@ -66,7 +66,7 @@ def encode_person(person: ScenePerson, ann_id: int, image_id: int) -> dict:
 
 
 def _clipped(box: np.ndarray, score: float, image_id: int, size: tuple[int, int]) -> list[dict]:
-    """Clip a detection to the image; an empty list if too little is left."""
+    """Clip a detection to the image; return an empty list if too little is left."""
     x0, y0 = np.maximum(box[:2], 0)
     x1, y1 = np.minimum(box[:2] + box[2:], size)
     if x1 - x0 < 2 or y1 - y0 < 2:
@@ -82,17 +82,17 @@ def _clipped(box: np.ndarray, score: float, image_id: int, size: tuple[int, int]
 
 
 def sample_detections(rng: np.random.Generator, scene: Scene, image_id: int) -> list[dict]:
-    """Imitate a person detector on a scene.
+    """Simulate the output of a person detector for a scene.
 
     Args:
-        rng: Source of randomness.
+        rng: Random number generator.
         scene: The scene.
-        image_id: Id of its image.
+        image_id: ID of the image.
 
     Returns:
-        Results with `image_id`, `category_id`, `bbox` (x, y, width,
-        height in pixels) and `score` (0 to 1): jittered boxes with a few
-        missing, some duplicates, and false positives of low score.
+        Detections with `image_id`, `category_id`, `bbox` (x, y, width, height in pixels) and
+        `score` (0 to 1). Boxes are jittered; a few are missing; there are some duplicates, and
+        false positives with low scores.
     """
     height, width = scene.image.shape[:2]
     results = []

@@ -1,4 +1,4 @@
-"""Surroundings of people, before any of them is drawn."""
+"""Draw the background of a scene."""
 
 import cv2
 import numpy as np
@@ -11,15 +11,15 @@ from .props import draw_props
 def draw_background(
     rng: np.random.Generator, size: tuple[int, int]
 ) -> tuple[np.ndarray, int, bool]:
-    """Draw surroundings without people.
+    """Draw a background without people.
 
     Args:
-        rng: Source of randomness.
+        rng: Random number generator.
         size: Width and height of the image in pixels.
 
     Returns:
-        (h, w, 3) BGR uint8 image, the row of the horizon in pixels, and
-        whether it is outdoors.
+        (h, w, 3) BGR uint8 image, the row of the horizon in pixels, and whether the scene is
+        outdoors.
     """
     w, h = size
     horizon = int(rng.uniform(0.22, 0.55) * h)

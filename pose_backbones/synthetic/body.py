@@ -1,9 +1,8 @@
-"""Articulated 3D skeletons: build, joint limits and projection.
+"""Articulated 3D skeletons: proportions, joint limits and projection.
 
-Lengths are fractions of the stature. A body frame has x to the person's
-left, y up and z forward; the camera frame has x to the right, y up and z
-towards the camera, so that a person with yaw 0 faces the camera and has
-the left hand at the right of the image. Angles are degrees.
+Lengths are fractions of the stature; angles are in degrees. In a body frame, x points to the
+person's left, y up and z forward. In the camera frame, x points to the right, y up and z towards
+the camera. A person with yaw 0 faces the camera and has the left hand at the right of the image.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from math import cos, radians, sin
 
 import numpy as np
 
-#: The 17 keypoints in COCO's order.
+#: names of the 17 keypoints in COCO's order
 KEYPOINT_NAMES = (
     'nose',
     'left_eye',
@@ -32,11 +31,11 @@ KEYPOINT_NAMES = (
     'right_ankle',
 )
 
-#: Sides of the body and the sign of x on each.
+#: sides of the body, and the sign of x on each
 SIDES = (('left', 1.0), ('right', -1.0))
 
-#: Joint limits in degrees, by the name of the angle. Angles of paired
-#: joints appear in a pose with the prefixes `left_` and `right_`.
+#: Joint limits in degrees by name of the angle. In a pose, the names of paired joints have the
+#: prefix `left_` or `right_`.
 JOINT_LIMITS = {
     'spine_flex': (-25.0, 70.0),
     'spine_side': (-30.0, 30.0),
@@ -54,7 +53,7 @@ JOINT_LIMITS = {
     'knee': (0.0, 150.0),
     'ankle': (-30.0, 50.0),
 }
-#: The angles that each side of the body has.
+#: angles that exist on both sides of the body
 _PAIRED = (
     'shoulder_flex',
     'shoulder_abd',
@@ -67,7 +66,7 @@ _PAIRED = (
     'ankle',
 )
 
-#: Bones whose length no pose changes.
+#: bones, whose length is the same in all poses
 BONES = tuple(
     (f'{s}_{a}', f'{s}_{b}')
     for s in ('left', 'right')
@@ -87,7 +86,7 @@ BONES = tuple(
     ('neck', 'head'),
 )
 
-#: Positions of facial points in the frame of the head, in heads of 1.
+#: positions of facial points in the head's frame, in units of the head size
 _FACE = {
     'nose': (0.0, -0.012, 0.066),
     'left_eye': (0.019, 0.006, 0.052),
@@ -175,16 +174,16 @@ class Projection:
 
 
 def limit(name: str) -> tuple[float, float]:
-    """Limit of an angle of a pose.
+    """Return the limits of a joint angle.
 
     Args:
         name: Name of the angle, with or without `left_`/`right_`.
 
     Returns:
-        The least and the greatest angle in degrees.
+        Minimum and maximum angle in degrees.
 
     Raises:
-        ValueError: The name is not that of a limited angle.
+        ValueError: If the angle is unknown.
     """
     base = name.removeprefix('left_').removeprefix('right_')
     if base not in JOINT_LIMITS:
@@ -196,7 +195,7 @@ def sample_body(rng: np.random.Generator) -> Body:
     """Sample the proportions of one person.
 
     Args:
-        rng: Source of randomness.
+        rng: Random number generator.
 
     Returns:
         The body; about one in ten is a child's.
@@ -226,19 +225,19 @@ def sample_body(rng: np.random.Generator) -> Body:
 
 
 def _rx(a: float) -> np.ndarray:
-    """Rotation about x by degrees, (3, 3)."""
+    """Return the rotation matrix about x by an angle in degrees, (3, 3)."""
     c, s = cos(radians(a)), sin(radians(a))
     return np.array(((1.0, 0, 0), (0, c, -s), (0, s, c)))
 
 
 def _ry(a: float) -> np.ndarray:
-    """Rotation about y by degrees, (3, 3)."""
+    """Return the rotation matrix about y by an angle in degrees, (3, 3)."""
     c, s = cos(radians(a)), sin(radians(a))
     return np.array(((c, 0, s), (0, 1.0, 0), (-s, 0, c)))
 
 
 def _rz(a: float) -> np.ndarray:
-    """Rotation about z by degrees, (3, 3)."""
+    """Return the rotation matrix about z by an angle in degrees, (3, 3)."""
     c, s = cos(radians(a)), sin(radians(a))
     return np.array(((c, -s, 0), (s, c, 0), (0, 0, 1.0)))
 
@@ -278,7 +277,7 @@ def _add_limbs(points: dict, body: Body, pose: dict, pelvis: np.ndarray, chest: 
 
 
 def forward_kinematics(body: Body, pose: dict[str, float]) -> PosedBody:
-    """Place every joint of a body in a pose.
+    """Compute the joint positions of a body in a pose.
 
     Args:
         body: Proportions of the person.
@@ -348,7 +347,7 @@ def project(
         The positions in the image.
 
     Raises:
-        ValueError: The scale or the distance is out of range.
+        ValueError: If the scale or the distance is out of range.
     """
     if not scale > 0 or not distance > 1.5:
         raise ValueError(f'expected scale > 0 and distance > 1.5, got {scale} and {distance}')

@@ -1,4 +1,4 @@
-"""The camera: where it stands and what it does to an image."""
+"""Camera: position and image effects."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from .textures import grey_piece
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a camera stands.
+    """Position and tilt of a camera.
 
     Attributes:
         horizon: Row of the horizon in pixels.
-        drop: How far below the horizon people stand, in heights of a
-            standing adult in the image.
+        drop: Distance of people's feet below the horizon, in heights of a standing adult in the
+            image.
         tilt: Downward tilt in degrees.
     """
 
@@ -24,23 +24,23 @@ class Camera:
     tilt: float
 
     def ground(self, height: float) -> float:
-        """Find the row where people of some size stand.
+        """Return the image row of the ground below people of a given size.
 
         Args:
-            height: Of a standing adult, in pixels.
+            height: Height of a standing adult in pixels.
 
         Returns:
-            Row of the ground below them, in pixels.
+            Row of the ground in pixels.
         """
         return self.horizon + self.drop * height
 
 
 def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Add light, colour cast, blur, vignette and noise of a camera.
+    """Apply exposure, colour cast, blur, vignette and noise of a camera.
 
     Args:
         image: (h, w, 3) BGR uint8.
-        rng: Source of randomness.
+        rng: Random number generator.
 
     Returns:
         (h, w, 3) BGR uint8.

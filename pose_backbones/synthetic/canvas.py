@@ -1,4 +1,4 @@
-"""The surface that a figure is drawn on: colour, shade and label maps."""
+"""Canvas on which a person is drawn: colour, shade and label maps."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,32 +6,32 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-#: Drawing happens at this multiple of the image's resolution.
+#: resolution of the canvas, as a multiple of the image resolution
 SUPERSAMPLING = 2
-#: Shade that leaves a colour as it is.
+#: shade value that does not change the colour
 NEUTRAL = 160
-#: Brightness away from the light, and what facing it adds.
+#: ambient brightness, and additional brightness of surfaces that face the light
 AMBIENT, DIFFUSE = 0.54, 0.60
 
-#: Labels of parts that are there once.
+#: labels of body parts that exist once
 TORSO, PELVIS, NECK, HEAD, HAIR, SKIRT, BAG = 1, 2, 3, 4, 5, 6, 7
-#: Labels of limbs: that of the side and that of the part, added.
+#: labels of limbs: the sum of a label for the side and a label for the part
 LIMBS = {'left': 10, 'right': 20}
 SHOULDER, UPPER, FORE, HAND, THIGH, SHANK, FOOT = range(7)
-#: Bits of the label map above the part: the pattern on it.
+#: bits of the label map for the patterns of clothes
 CLOTH_TOP, CLOTH_BOTTOM = 32, 64
 
 _TURN = np.linspace(0, np.pi, 9)[1:-1, None]
 _COS, _SIN = np.cos(_TURN), np.sin(_TURN)
 _RIGHT = np.array((-1.0, 1.0))
-#: Strips along a tube: their middles across it, normals and edges.
+#: strips along a tube: centre offsets, normals and edges, relative to the radius
 _ACROSS = np.array((-0.9, -0.62, -0.3, 0.0, 0.3, 0.62, 0.9))
 _OUTWARD = np.sqrt(1 - _ACROSS**2)
 _ENDS = np.array((-1, -0.78, -0.46, -0.15, 0.15, 0.46, 0.78, 1))[:, None, None]
 
 
 class _Tube(NamedTuple):
-    """What :meth:`Canvas.tube` was given."""
+    """The arguments of `Canvas.tube`."""
 
     points: np.ndarray
     radii: np.ndarray
@@ -43,13 +43,13 @@ class _Tube(NamedTuple):
 
 
 class Canvas:
-    """Colour, shade and label maps of one figure at drawing resolution.
+    """Colour, shade and label maps of one person at the resolution of the canvas.
 
     Attributes:
-        corner: (2,) float64 pixel x, y of the canvas in the image.
-        colour: (h, w, 3) BGR uint8, not shaded.
-        shade: (h, w) uint8 brightness; `NEUTRAL` leaves the colour.
-        label: (h, w) uint8 part of the body and pattern on it; 0 is none.
+        corner: (2,) float64, x and y of the top left corner of the canvas in the image, in pixels.
+        colour: (h, w, 3) BGR uint8, without shading.
+        shade: (h, w) uint8 brightness; `NEUTRAL` does not change the colour.
+        label: (h, w) uint8 body part and pattern bits; 0 for the background.
         light: (3,) unit vector towards the light.
 
     Args:
@@ -68,7 +68,7 @@ class Canvas:
         self._queue: list[_Tube | Callable[[], None]] = []
 
     def place(self, xy: np.ndarray) -> np.ndarray:
-        """Find places of the image on the canvas.
+        """Convert image coordinates to canvas coordinates.
 
         Args:
             xy: (..., 2) pixel positions in the image.
@@ -79,10 +79,10 @@ class Canvas:
         return (np.asarray(xy) - self.corner) * SUPERSAMPLING + (SUPERSAMPLING - 1) / 2
 
     def call(self, draw: Callable[[], None]) -> None:
-        """Queue a function that draws.
+        """Queue a drawing function.
 
         Args:
-            draw: Called when the canvas is flushed.
+            draw: Function that `flush` calls.
         """
         self._queue.append(draw)
 
@@ -92,8 +92,8 @@ class Canvas:
         Args:
             points: (n, 2) pixel positions on the canvas.
             colour: BGR, 0 to 255.
-            label: Part of the body, with bits of its pattern.
-            shade: Brightness; 1 leaves the colour.
+            label: Body part and pattern bits.
+            shade: Brightness; 1 does not change the colour.
         """
         pts = np.rint(points * 16).astype(np.int32)
         self.call(lambda: self._fill(pts, colour, label, int(NEUTRAL * shade)))
@@ -112,9 +112,9 @@ class Canvas:
 
         Args:
             points: (n, 2) pixel positions on the canvas.
-            radii: (n,) radii there in pixels.
+            radii: (n,) radii at the points in pixels.
             colour: BGR, 0 to 255.
-            label: Part of the body, with bits of its pattern.
+            label: Body part and pattern bits.
             rim: Width of a dark outline in pixels; none below 1.
             caps: Roundness of the two ends, 0 for flat.
             soft: Whether the sides are as bright as the middle.
@@ -122,7 +122,7 @@ class Canvas:
         self._queue.append(_Tube(points, radii, colour, label, rim, caps, soft))
 
     def flush(self) -> None:
-        """Draw what was queued; tubes are computed all at once."""
+        """Draw the queue; the shapes of tubes with equal numbers of points are computed at once."""
         groups: dict[int, list[int]] = {}
         for i, item in enumerate(self._queue):
             if isinstance(item, _Tube):
@@ -163,10 +163,11 @@ class Canvas:
 
 
 def _tube_shapes(tubes: list[_Tube], light: np.ndarray) -> tuple:
-    """Shapes of T tubes with n points each, in sixteenths of a pixel.
+    """Compute the shapes of T tubes with n points each, in 1/16 pixel.
 
-    Returns the outlines (T, 2n + 14, 2), the strips along the tubes
-    (T, 7, 2n, 2), the brightness of these and the greatest radii.
+    Returns:
+        Outlines (T, 2n + 14, 2), strips along the tubes (T, 7, 2n, 2), the brightness of the
+        strips, and the maximum radii.
     """
     points = np.array([t.points for t in tubes], np.float64)
     radii = np.array([t.radii for t in tubes], np.float64)[..., None]

@@ -1,4 +1,4 @@
-"""Write synthetic scenes as a COCO person-keypoints data set."""
+"""Generate a dataset of synthetic people in COCO's keypoint format."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,8 +20,8 @@ from .scene import Scene
 _DETECTIONS = 'person_detection_results/val_detections.json'
 
 
-def _own_files(counts: dict[str, int]) -> Iterator[str]:
-    """Names of all files of a data set except the manifest."""
+def _file_names(counts: dict[str, int]) -> Iterator[str]:
+    """Yield the names of all files of a dataset except the manifest."""
     for split in SPLITS:
         for index in range(counts[split]):
             yield f'{split}/{image_id(split, index):012d}.jpg'
@@ -35,10 +35,10 @@ def _annotate(scene: Scene, image: int, first: int) -> tuple[list, dict]:
     }
 
 
-def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) -> int:
-    """Write the images and annotations of a split; count its people."""
+def _write_split(out: Path, split: str, manifest: dict, tick: Callable[[], None]) -> int:
+    """Write the images and annotations of a split; return the number of people."""
     images, annotations, detections = draw_split(
-        out, split, wanted, f'{split}/{{:012d}}.jpg', _annotate, tick
+        out, split, manifest, f'{split}/{{:012d}}.jpg', _annotate, tick
     )
     write_json(
         out / f'annotations/person_keypoints_{split}.json',
@@ -59,14 +59,14 @@ def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) 
     return len(annotations)
 
 
-def _write(out: Path, wanted: dict, tick: Callable[[], None]) -> int:
-    return sum(_write_split(out, split, wanted, tick) for split in SPLITS)
+def _write(out: Path, manifest: dict, tick: Callable[[], None]) -> int:
+    return sum(_write_split(out, split, manifest, tick) for split in SPLITS)
 
 
 _LAYOUT = Layout(
     'pose_backbones.synthetic',
     (*SPLITS, 'annotations', 'person_detection_results'),
-    _own_files,
+    _file_names,
     _write,
 )
 
@@ -81,36 +81,34 @@ def make_synthetic_coco(
     progress: Callable[[int, int], None] | None = None,
     people: tuple[int, int] | None = None,
 ) -> SyntheticSummary:
-    """Make a data set of drawn people in the layout of COCO keypoints.
+    """Generate a dataset of synthetic people in COCO's keypoint format.
 
-    Every image depends on the seed, the split, its index, the nominal size
-    and `people` only: a larger data set begins with the images of a smaller
-    one.
+    Each image depends only on the seed, the split, its index, the nominal size and `people`.
+    Therefore, a larger dataset starts with the images of a smaller one.
 
     Args:
-        out_dir: Folder to write; new, empty, or an earlier output.
+        out_dir: Output directory: new, empty, or an earlier output.
         num_train: Number of training images.
         num_val: Number of validation images.
-        seed: Seed of all randomness, 0 or more.
-        image_size: Nominal width and height in pixels, 64 to 4096; some
-            images are upright or somewhat smaller.
-        overwrite: Whether to replace an earlier output made with other
-            parameters; files of others are never touched.
-        progress: Called with the numbers of images done and of all images
-            after each image.
-        people: Least and greatest number of people in the foreground of an
-            image, 0 to 12; in a third of the images most of them stand
-            before others, in a third some. None: up to five, most of them
-            apart.
+        seed: Random seed, 0 or more.
+        image_size: Nominal width and height in pixels, 64 to 4096. Some images are rotated to
+            portrait format or slightly smaller.
+        overwrite: Whether to replace an earlier output that was generated with other parameters.
+            Other files are never changed.
+        progress: Function that is called after each image, with the number of finished images and
+            the total number.
+        people: Minimum and maximum number of people in the foreground of an image, 0 to 12. In a
+            third of the images, most people overlap others; in another third, some do. None: up to
+            five people, most of them apart.
 
     Returns:
-        What was made. If the folder held the complete data set with the
-        same parameters, it is left alone and `existed` is set.
+        A summary. If the directory already contains the complete dataset with the same parameters,
+        nothing is written and `existed` is set.
 
     Raises:
-        TypeError: A count or the seed is no int.
-        SyntheticDataError: A count or a size is out of range, the folder holds
-            something else, or something could not be written.
+        TypeError: If a count or the seed is not an int.
+        SyntheticDataError: If an argument is out of range, the directory contains other files, or
+            the dataset cannot be written.
     """
     return make_data_set(
         _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people

@@ -1,4 +1,4 @@
-"""Write synthetic scenes in CrowdPose's layout."""
+"""Generate a dataset of synthetic people in CrowdPose's format."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,12 +19,12 @@ from .folder import (
 )
 from .scene import Scene, ScenePerson
 
-#: CrowdPose's joints: COCO's without the face, then head top and neck.
+#: CrowdPose's keypoints: those of COCO without the face, then head top and neck
 _FACE = 5
 _NAMES = (*KEYPOINT_NAMES[_FACE:], 'top_head', 'neck')
-#: Where those two stand in a midline.
+#: indices of head top and neck in `Midline.points`
 _MIDDLE = [3, 2]
-#: The only category.
+#: the only category
 _CATEGORY = {
     'supercategory': 'person',
     'id': 1,
@@ -48,7 +48,7 @@ _CATEGORY = {
         [14, 2],
     ],
 }
-#: Our splits → CrowdPose's names, as MMPose's files have them.
+#: split → annotation file, named as in MMPose
 _FILES = {
     split: f'annotations/mmpose_crowdpose_{name}.json'
     for split, name in (('train', 'trainval'), ('val', 'test'))
@@ -57,15 +57,15 @@ _DETECTIONS = 'annotations/det_for_crowd_test_0.1_0.5.json'
 
 
 def encode_crowdpose_person(person: ScenePerson, ann_id: int, image: int) -> dict:
-    """Make an annotation as CrowdPose has it: without area or outline.
+    """Encode a person as a CrowdPose annotation, which has no area and no segmentation.
 
     Args:
-        person: A person of a scene, no group.
-        ann_id: Id of the annotation.
-        image: Id of the image.
+        person: A person of a scene, not a group.
+        ann_id: ID of the annotation.
+        image: ID of the image.
 
     Returns:
-        The annotation, in pixels; `num_keypoints` counts the visible ones.
+        The annotation, in pixels. `num_keypoints` is the number of visible keypoints.
     """
     joints = np.zeros((len(_NAMES), 3))
     joints[:-2] = person.joints[_FACE:]
@@ -86,7 +86,7 @@ def encode_crowdpose_person(person: ScenePerson, ann_id: int, image: int) -> dic
 
 
 def _marked(point: np.ndarray, mask: np.ndarray) -> tuple:
-    """x, y and visibility: 0 outside, 1 behind something, 2 seen."""
+    """Return x, y and visibility: 0 outside the image, 1 occluded, 2 visible."""
     height, width = mask.shape
     if not ((point >= 0) & (point <= (width - 1, height - 1))).all():
         return 0, 0, 0
@@ -96,27 +96,26 @@ def _marked(point: np.ndarray, mask: np.ndarray) -> tuple:
 
 
 def crowd_index(people: list[dict]) -> float:
-    """How crowded an image is.
+    """Compute the crowd index of an image.
 
-    AP easy is that of images below .2, AP hard that of .8 and more.
+    For each person, the number of keypoints of other people in its box is divided by the number of
+    its own keypoints there. The index is the mean of these ratios. Images with an index below 0.2
+    are easy, those from 0.8 on are hard.
 
-    A person's share is the number of other people's keypoints in its box,
-    divided by that of its own; the index is the mean of all people's.
-
-    Paper: CrowdPose: Efficient Crowded Scenes Pose Estimation and A New
-    Benchmark, https://arxiv.org/abs/1812.00324.
+    Paper: CrowdPose: Efficient Crowded Scenes Pose Estimation and A New Benchmark,
+    https://arxiv.org/abs/1812.00324.
 
     Args:
         people: Annotations of the image.
 
     Returns:
-        From 0 to 1, where more than 1 is cut.
+        The index, clipped to at most 1.
     """
     if not people:
         return 0.0
     joints = np.array([p['keypoints'] for p in people]).reshape(len(people), -1, 3)
     boxes = np.array([p['bbox'] for p in people]).reshape(-1, 1, 1, 4)
-    # box, person, joint
+    # axes: box, person, joint
     inside = (
         (joints[..., :2] >= boxes[..., :2]) & (joints[..., :2] <= boxes[..., :2] + boxes[..., 2:])
     ).all(-1)
@@ -126,8 +125,8 @@ def crowd_index(people: list[dict]) -> float:
     return float(min(shares.mean(), 1)) if len(shares) else 0.0
 
 
-def _own_files(counts: dict[str, int]) -> Iterator[str]:
-    """Names of all files of a data set except the manifest."""
+def _file_names(counts: dict[str, int]) -> Iterator[str]:
+    """Yield the names of all files of a dataset except the manifest."""
     for split in SPLITS:
         for index in range(counts[split]):
             yield f'images/{image_id(split, index):06d}.jpg'
@@ -141,10 +140,10 @@ def _annotate(scene: Scene, image: int, first: int) -> tuple[list, dict]:
     return people, {'crowdIndex': round(crowd_index(people), 4)}
 
 
-def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) -> int:
-    """Write the images and annotations of a split; count its people."""
+def _write_split(out: Path, split: str, manifest: dict, tick: Callable[[], None]) -> int:
+    """Write the images and annotations of a split; return the number of people."""
     images, annotations, detections = draw_split(
-        out, split, wanted, 'images/{:06d}.jpg', _annotate, tick
+        out, split, manifest, 'images/{:06d}.jpg', _annotate, tick
     )
     write_json(
         out / _FILES[split],
@@ -163,12 +162,12 @@ def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) 
     return len(annotations)
 
 
-def _write(out: Path, wanted: dict, tick: Callable[[], None]) -> int:
-    return sum(_write_split(out, split, wanted, tick) for split in SPLITS)
+def _write(out: Path, manifest: dict, tick: Callable[[], None]) -> int:
+    return sum(_write_split(out, split, manifest, tick) for split in SPLITS)
 
 
 _LAYOUT = Layout(
-    'pose_backbones.synthetic.crowdpose', ('images', 'annotations'), _own_files, _write
+    'pose_backbones.synthetic.crowdpose', ('images', 'annotations'), _file_names, _write
 )
 
 
@@ -182,30 +181,29 @@ def make_synthetic_crowdpose(
     progress: Callable[[int, int], None] | None = None,
     people: tuple[int, int] | None = (1, 8),
 ) -> SyntheticSummary:
-    """Make a data set of drawn people in CrowdPose's layout.
+    """Generate a dataset of synthetic people in CrowdPose's format.
 
-    The images are those of `make_synthetic_coco` with the same
-    `people`; distant groups are not annotated. Validation images are those
-    of CrowdPose's test split; with them come detections.
+    The images are those of `make_synthetic_coco` with the same `people`. Distant groups are not
+    annotated. The validation images form CrowdPose's test split, for which detections are written
+    as well.
 
     Args:
-        out_dir: As the other arguments, see
-            `make_synthetic_coco`.
-        num_train: Number of images of trainval.
-        num_val: Number of images of test.
-        seed: Seed of all randomness, 0 or more.
+        out_dir: Output directory, see `make_synthetic_coco`.
+        num_train: Number of images of the split trainval.
+        num_val: Number of images of the split test.
+        seed: Random seed, 0 or more.
         image_size: Nominal width and height in pixels, 64 to 4096.
         overwrite: Whether to replace an earlier output.
-        progress: Called after each image.
-        people: Least and greatest number of people an image.
+        progress: Function that is called after each image.
+        people: Minimum and maximum number of people per image.
 
     Returns:
-        What was made.
+        A summary, see `make_synthetic_coco`.
 
     Raises:
-        TypeError: A count or the seed is no int.
-        SyntheticDataError: A count or a size is out of range, the folder holds
-            something else, or something could not be written.
+        TypeError: If a count or the seed is not an int.
+        SyntheticDataError: If an argument is out of range, the directory contains other files, or
+            the dataset cannot be written.
     """
     return make_data_set(
         _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people

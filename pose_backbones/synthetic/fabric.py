@@ -1,4 +1,4 @@
-"""Patterns, folds and shade: what turns the maps of a canvas into an image."""
+"""Render the maps of a canvas as an image, with the patterns, folds and shading of clothes."""
 
 from functools import lru_cache
 from math import atan2, degrees
@@ -13,7 +13,7 @@ from .painter import Painter
 
 @lru_cache(maxsize=1)
 def _patterns() -> tuple[np.ndarray, ...]:
-    """Cloth patterns, (128, 128) uint8 masks that repeat."""
+    """Return tileable patterns of clothes as (128, 128) uint8 masks."""
     y, x = np.mgrid[0:128, 0:128]
     rng = np.random.default_rng(5)
     spots = np.zeros((128, 128), np.float32)
@@ -32,7 +32,7 @@ def _patterns() -> tuple[np.ndarray, ...]:
 
 @lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    """Soft folds and weave, (1024, 1024) uint8 around 128."""
+    """Return a texture of soft folds and weave, (1024, 1024) uint8 around 128."""
     rng = np.random.default_rng(6)
     total = np.zeros((1024, 1024), np.float32)
     for sigma, weight in ((1, 0.5), (4, 1.0), (10, 1.0)):
@@ -43,10 +43,10 @@ def _grain() -> np.ndarray:
 
 
 def apply_patterns(painter: Painter) -> None:
-    """Print the patterns of the clothes on a drawn person.
+    """Apply the patterns of the clothes to the canvas of a person, in place.
 
     Args:
-        painter: Of the person; its canvas is changed.
+        painter: Painter of the person.
     """
     canvas, look = painter.canvas, painter.look
     up = painter.xy['neck'] - painter.xy['pelvis']
@@ -68,16 +68,16 @@ def apply_patterns(painter: Painter) -> None:
 
 
 def shaded(canvas: Canvas, look: Look, unit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Shade a drawing and bring it to the image's resolution.
+    """Shade a canvas and resize it to the resolution of the image.
 
     Args:
-        canvas: The drawing.
-        look: Selects the folds of the cloth.
+        canvas: The canvas.
+        look: Appearance, which selects the folds of the clothes.
         unit: Canvas pixels per stature.
 
     Returns:
-        (h, w, 3) BGR uint8 multiplied by the coverage, and (h, w) uint8
-        coverage, in pixels of the image.
+        (h, w, 3) BGR uint8 multiplied by the coverage, and (h, w) uint8 coverage, at the
+        resolution of the image.
     """
     h, w = canvas.label.shape
     sigma = max(0.7, 0.008 * unit)

@@ -1,4 +1,4 @@
-"""Folders of synthetic data sets, whatever their layout."""
+"""Write directories of synthetic datasets, for all formats."""
 
 import json
 import os
@@ -14,34 +14,33 @@ import numpy as np
 from .annotations import sample_detections
 from .scene import Crowding, Scene, render_scene
 
-#: Changes whenever the same seed gives other files.
+#: increased whenever the same seed generates different files
 GENERATOR_VERSION = 1
 SPLITS = ('train', 'val')
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 90)
 _MANIFEST = 'synthetic.json'
-#: Most annotations of one image; annotation ids leave room for these.
+#: maximum number of annotations of an image; annotation IDs are spaced accordingly
 _SLOTS = 16
-#: Most people in the foreground of an image.
+#: maximum number of people in the foreground of an image
 MAX_PEOPLE = 12
-#: Shares of people close to others, of which each image has one.
+#: fractions of people close to others; one of them is sampled for each image
 _CLOSE = (0.0, 0.5, 0.95)
 
 
 class SyntheticDataError(ValueError):
-    """An argument is out of range, or the data set cannot be written to the folder."""
+    """An argument is out of range, or the dataset cannot be written to the directory."""
 
 
 @dataclass(frozen=True)
 class SyntheticSummary:
-    """Summary of a generated data set.
+    """Summary of a generated dataset.
 
     Attributes:
-        out_dir: Folder of the data set.
+        out_dir: Directory of the dataset.
         images: Number of images of both splits.
         people: Number of annotations of both splits.
-        seconds: Time it took, in seconds.
-        existed: Whether the data set was there already; then nothing was
-            drawn.
+        seconds: Elapsed time in seconds.
+        existed: Whether the dataset already existed, so that nothing was generated.
     """
 
     out_dir: Path
@@ -62,58 +61,58 @@ def _image_size(rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, i
     return size
 
 
-def render(wanted: dict, split: str, index: int) -> Scene:
-    """Render the scene of one image. The counts of the manifest have no influence on it."""
-    rng = np.random.default_rng([wanted['seed'], SPLITS.index(split), index])
-    size = _image_size(rng, tuple(wanted['image_size']))
-    if wanted['people_per_image'] is None:
+def render(manifest: dict, split: str, index: int) -> Scene:
+    """Render the scene of one image, which does not depend on the counts in the manifest."""
+    rng = np.random.default_rng([manifest['seed'], SPLITS.index(split), index])
+    size = _image_size(rng, tuple(manifest['image_size']))
+    if manifest['people_per_image'] is None:
         return render_scene(rng, size)
     return render_scene(
-        rng, size, Crowding(tuple(wanted['people_per_image']), float(rng.choice(_CLOSE)))
+        rng, size, Crowding(tuple(manifest['people_per_image']), float(rng.choice(_CLOSE)))
     )
 
 
 def image_id(split: str, index: int) -> int:
-    """Get the id of an image: odd for train and even for val, independent of the counts."""
+    """Return the ID of an image: odd for train and even for val, independent of the counts."""
     return 2 * index + 1 + SPLITS.index(split)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a data set is laid out.
+    """Directory layout of a dataset format.
 
     Attributes:
-        generator: Its name in the manifest.
-        folders: Those to make.
-        own_files: Number of images of each split → names of all files but
-            the manifest.
-        write: Folder, manifest and what to call after each image → number
-            of people; writes everything but the manifest.
+        generator: Name of the generator in the manifest.
+        folders: Directories to create.
+        file_names: Function from the number of images of each split to the names of all files
+            except the manifest.
+        write: Function that writes all files except the manifest. Its arguments are the directory,
+            the manifest and a function to call after each image; it returns the number of people.
     """
 
     generator: str
     folders: tuple[str, ...]
-    own_files: Callable[[dict[str, int]], Iterator[str]]
+    file_names: Callable[[dict[str, int]], Iterator[str]]
     write: Callable[[Path, dict, Callable[[], None]], int]
 
 
 @contextmanager
 def _access(path: Path) -> Iterator[None]:
-    """Turn an OSError into an error that names the path."""
+    """Convert an OSError to a `SyntheticDataError` with the path."""
     try:
         yield
     except OSError as error:
         raise SyntheticDataError(
             f'cannot write {error.filename or path}: '
-            f'{error.strerror or error}; choose a folder with permission to '
-            f'write and free space'
+            f'{error.strerror or error}; choose a folder with write permission '
+            f'and free space'
         ) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that exists either as a whole or not at all.
+    """Write a file atomically.
 
-    `utils.files.atomic_write` does the same; this subpackage imports nothing of the others.
+    `utils.files.atomic_write` does the same, but this subpackage imports no other subpackage.
     """
     draft = path.with_name(f'{path.name}.{os.getpid()}.part')
     with _access(path):
@@ -128,51 +127,51 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write a JSON file, as `write_bytes` does."""
+    """Write a JSON file atomically."""
     text = json.dumps(content, separators=(',', ':')) + '\n'
     write_bytes(path, text.encode())
 
 
 def _read_manifest(out: Path, layout: Layout) -> dict | None:
-    """Read the manifest of an earlier output in the folder; None if there is none."""
+    """Read the manifest of an earlier output in the directory; return None if there is none."""
     try:
-        found = json.loads((out / _MANIFEST).read_text(encoding='utf-8'))
-        counts = found['counts']
-        if found['generator'] == layout.generator and all(
+        earlier = json.loads((out / _MANIFEST).read_text(encoding='utf-8'))
+        counts = earlier['counts']
+        if earlier['generator'] == layout.generator and all(
             isinstance(counts[s], int) for s in SPLITS
         ):
-            return found
+            return earlier
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
 
 
-def _is_complete(out: Path, layout: Layout, found: dict) -> bool:
+def _is_complete(out: Path, layout: Layout, earlier: dict) -> bool:
     return (
-        found.get('complete') is True
-        and isinstance(found.get('people'), int)
-        and all((out / name).is_file() for name in layout.own_files(found['counts']))
+        earlier.get('complete') is True
+        and isinstance(earlier.get('people'), int)
+        and all((out / name).is_file() for name in layout.file_names(earlier['counts']))
     )
 
 
-def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict | None:
-    """Make room for the data set; return its manifest if complete."""
+def _prepare(out: Path, layout: Layout, manifest: dict, overwrite: bool) -> dict | None:
+    """Remove an earlier output if allowed; return its manifest if it is complete and the same."""
     if out.exists() and not out.is_dir():
         raise SyntheticDataError(f'{out} exists and is not a folder; choose another one')
     if not out.exists() or not any(out.iterdir()):
         return None
-    found = _read_manifest(out, layout)
-    if found is None:
+    earlier = _read_manifest(out, layout)
+    if earlier is None:
         raise SyntheticDataError(
-            f'{out} is not empty and holds no synthetic data set of this '
-            f'layout; choose another folder'
+            f'{out} is not empty and contains no synthetic dataset of this '
+            f'format; choose another folder'
         )
-    same = all(found.get(k) == v for k, v in wanted.items())
-    if same and not overwrite and _is_complete(out, layout, found):
-        return found
+    same = all(earlier.get(k) == v for k, v in manifest.items())
+    if same and not overwrite and _is_complete(out, layout, earlier):
+        return earlier
     if not same and not overwrite:
         raise SyntheticDataError(
-            f'{out} holds a synthetic data set made with other parameters; '
+            f'{out} contains a synthetic dataset with other parameters; '
             f'choose another folder or pass --overwrite'
         )
     for name in layout.folders:
@@ -181,12 +180,12 @@ def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict |
                 f'{out / name} is a link: files of another folder are not '
                 'replaced; choose another folder'
             )
-    for name in layout.own_files(found['counts']):
+    for name in layout.file_names(earlier['counts']):
         (out / name).unlink(missing_ok=True)
-    for name in layout.own_files(wanted['counts']):
+    for name in layout.file_names(manifest['counts']):
         if (out / name).exists():
             raise SyntheticDataError(
-                f'{out / name} is in the way and was not '
+                f'{out / name} already exists and was not '
                 f'written by this generator; choose another '
                 f'folder'
             )
@@ -194,7 +193,7 @@ def _prepare(out: Path, layout: Layout, wanted: dict, overwrite: bool) -> dict |
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write a JPEG file of a (h, w, 3) BGR image, as `write_bytes` does."""
+    """Write a (h, w, 3) BGR image as a JPEG file, atomically."""
     _, content = cv2.imencode('.jpg', image, _QUALITY)
     write_bytes(path, content.tobytes())
 
@@ -202,28 +201,28 @@ def write_image(path: Path, image: np.ndarray) -> None:
 def draw_split(
     out: Path,
     split: str,
-    wanted: dict,
+    manifest: dict,
     path: str,
     annotate: Callable[[Scene, int, int], tuple[list, dict]],
     tick: Callable[[], None],
 ) -> tuple[list, list, list]:
-    """Draw the images of a split in a layout with COCO's kind of lists.
+    """Draw and write the images of a split, for formats with COCO's lists.
 
     Args:
-        out: Folder of the data set.
+        out: Directory of the dataset.
         split: One of `SPLITS`.
-        wanted: The manifest.
-        path: Of an image, below the folder, to be formatted with its id.
-        annotate: Scene, id of the image and the first id of annotations →
-            annotations, and what else the entry of the image has.
-        tick: Called after each image.
+        manifest: The manifest.
+        path: Path of an image below the directory, a format string for the image ID.
+        annotate: Function from a scene, an image ID and the first annotation ID to the annotations
+            and additional fields of the image entry.
+        tick: Function to call after each image.
 
     Returns:
-        Entries of images, annotations, and, of 'val', detections.
+        Entries of images and annotations, and for the split val of detections.
     """
     images, annotations, detections = [], [], []
-    for index in range(wanted['counts'][split]):
-        scene = render(wanted, split, index)
+    for index in range(manifest['counts'][split]):
+        scene = render(manifest, split, index)
         number = image_id(split, index)
         file = out / path.format(number)
         write_image(file, scene.image)
@@ -234,21 +233,21 @@ def draw_split(
         )
         annotations += people
         if split == 'val':
-            rng = np.random.default_rng([wanted['seed'], len(SPLITS), index])
+            rng = np.random.default_rng([manifest['seed'], len(SPLITS), index])
             detections += sample_detections(rng, scene, number)
         tick()
     return images, annotations, detections
 
 
 def _write(
-    out: Path, layout: Layout, wanted: dict, progress: Callable[[int, int], None] | None
+    out: Path, layout: Layout, manifest: dict, progress: Callable[[int, int], None] | None
 ) -> int:
-    """Write the data set of a manifest; count its people."""
+    """Write the dataset of a manifest; return the number of people."""
     for name in layout.folders:
         with _access(out / name):
             (out / name).mkdir(parents=True, exist_ok=True)
-    write_json(out / _MANIFEST, {**wanted, 'complete': False})
-    made, total = 0, sum(wanted['counts'].values())
+    write_json(out / _MANIFEST, {**manifest, 'complete': False})
+    made, total = 0, sum(manifest['counts'].values())
 
     def tick() -> None:
         nonlocal made
@@ -256,8 +255,8 @@ def _write(
         if progress is not None:
             progress(made, total)
 
-    people = layout.write(out, wanted, tick)
-    write_json(out / _MANIFEST, {**wanted, 'complete': True, 'people': people})
+    people = layout.write(out, manifest, tick)
+    write_json(out / _MANIFEST, {**manifest, 'complete': True, 'people': people})
     return people
 
 
@@ -285,8 +284,8 @@ def _check(
         and 0 <= people[0] <= people[1] <= MAX_PEOPLE
     ):
         raise SyntheticDataError(
-            f'expected people as the least and the greatest '
-            f'number an image, 0 to {MAX_PEOPLE}, got '
+            f'expected people as the minimum and maximum '
+            f'number per image, 0 to {MAX_PEOPLE}, got '
             f'{people!r}'
         )
 
@@ -302,33 +301,32 @@ def make_data_set(
     progress: Callable[[int, int], None] | None,
     people: tuple[int, int] | None,
 ) -> SyntheticSummary:
-    """Make a data set of drawn people.
+    """Generate a dataset of synthetic people.
 
     Args:
-        layout: Its files.
-        out_dir: As the other arguments, see
-            `make_synthetic_coco`.
+        layout: Directory layout of the format.
+        out_dir: Output directory, see `make_synthetic_coco`.
         num_train: Number of training images.
         num_val: Number of validation images.
-        seed: Seed of all randomness, 0 or more.
+        seed: Random seed, 0 or more.
         image_size: Nominal width and height in pixels, 64 to 4096.
         overwrite: Whether to replace an earlier output.
-        progress: Called after each image.
-        people: Least and greatest number of people an image.
+        progress: Function that is called after each image.
+        people: Minimum and maximum number of people per image.
 
     Returns:
-        What was made.
+        A summary, see `make_synthetic_coco`.
 
     Raises:
-        TypeError: A count or the seed is no int.
-        SyntheticDataError: A count or a size is out of range, the folder holds
-            something else, or something could not be written.
+        TypeError: If a count or the seed is not an int.
+        SyntheticDataError: If an argument is out of range, the directory contains other files, or
+            the dataset cannot be written.
     """
     image_size = tuple(image_size)
     people = None if people is None else tuple(people)
     _check(num_train, num_val, seed, image_size, people)
     out, start = Path(out_dir), time.perf_counter()
-    wanted = {
+    manifest = {
         'generator': layout.generator,
         'version': GENERATOR_VERSION,
         'seed': seed,
@@ -337,8 +335,8 @@ def make_data_set(
         'people_per_image': None if people is None else list(people),
     }
     with _access(out):
-        done = _prepare(out, layout, wanted, overwrite)
-    drawn = done['people'] if done else _write(out, layout, wanted, progress)
+        done = _prepare(out, layout, manifest, overwrite)
+    drawn = done['people'] if done else _write(out, layout, manifest, progress)
     return SyntheticSummary(
         out, num_train + num_val, drawn, time.perf_counter() - start, done is not None
     )

@@ -9,11 +9,11 @@ from .textures import textures, tint
 def lay_ground(
     image: np.ndarray, rng: np.random.Generator, horizon: int, kind: str, colour: np.ndarray
 ) -> None:
-    """Lay a texture in perspective below the horizon.
+    """Draw a texture in perspective below the horizon.
 
     Args:
-        image: (h, w, 3) BGR uint8, drawn on.
-        rng: Source of randomness.
+        image: (h, w, 3) BGR uint8, changed in place.
+        rng: Random number generator.
         horizon: Row where the ground ends, in pixels.
         kind: Name of the texture.
         colour: (3,) mean BGR colour, 0 to 255.

@@ -1,4 +1,4 @@
-"""Head of a figure: skull, face, hair, ears and hats."""
+"""Draw the head of a person: skull, face, hair, ears and hats."""
 
 import numpy as np
 
@@ -7,8 +7,7 @@ from .canvas import AMBIENT, DIFFUSE, HAIR, HEAD, NEUTRAL
 from .look import Look
 from .painter import Painter
 
-#: Hair that hangs behind the head, by style: places along it in the frame
-#: of the head, and radii there, both in heads of 1.
+#: Hair behind the head, by style: points in the head's frame and radii, in units of the head size
 _HANGING_HAIR = {
     'long': (((0, 0.01, -0.03), (0, -0.06, -0.04), (0, -0.125, -0.035)), (0.05, 0.052, 0.04)),
     'bob': (((0, 0.01, -0.02), (0, -0.03, -0.03), (0, -0.055, -0.025)), (0.05, 0.054, 0.048)),
@@ -24,10 +23,10 @@ _BRIM = (
     (0, 0.034, 0.05),
 )
 _COVERED_EARS = ('long', 'bob')
-#: Centre and radii of the two ellipsoids of a head, in heads of 1.
+#: centres and radii of the two ellipsoids of a head, in units of the head size
 _SKULL = ((0, 0.018, -0.007), (0.049, 0.051, 0.058))
 _FACE = ((0, -0.016, 0.013), (0.041, 0.054, 0.046))
-#: Where MPII puts the upper neck and the top of the head, in heads of 1.
+#: MPII's upper neck and head top, in units of the head size
 _NECK, _TOP = (0, -0.065, -0.005), (0, 0.069, -0.007)
 
 
@@ -35,7 +34,7 @@ def draw_head(painter: Painter) -> None:
     """Queue the head with hair, ears, nose and hat.
 
     Args:
-        painter: Of the person.
+        painter: Painter of the person.
     """
     look, z = painter.look, painter.proj.z['head'] + 0.03
     facing = painter.proj.head[2, 2]
@@ -55,11 +54,11 @@ def draw_head(painter: Painter) -> None:
 
 
 def head_places(proj: Projection, body: Body) -> tuple[np.ndarray, np.ndarray]:
-    """Find the ends of a head and the box around it, without the hair.
+    """Return the ends and the bounding box of a head, without hair.
 
     Args:
-        proj: The skeleton in the image.
-        body: The person's build.
+        proj: The projected skeleton.
+        body: Proportions of the person.
 
     Returns:
         (2, 2) x and y of the upper neck and of the head's top, and (4,)
@@ -77,7 +76,7 @@ def head_places(proj: Projection, body: Body) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _in_head(painter: Painter, *place: float) -> np.ndarray:
-    """Canvas position of a point in the frame of the head."""
+    """Convert a point in the head's frame to canvas coordinates."""
     p = painter.proj.head @ (np.array(place) * painter.body.head)
     return painter.xy['head'] + painter.unit * p[:2] * (1, -1)
 
@@ -140,10 +139,10 @@ def _draw_nose(painter: Painter) -> None:
 def _surface(
     painter: Painter, x: np.ndarray, y: np.ndarray, centre: tuple, radii: tuple
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depths (h, w) and brightness of an ellipsoid of the head.
+    """Return the depths (h, w) and brightness of an ellipsoid of the head.
 
-    `x` (1, w), `y` (h, 1), the centre and the radii are in heads of 1;
-    depths are -inf outside.
+    `x` (1, w), `y` (h, 1), the centre and the radii are in units of the head size. Depths are -inf
+    outside the ellipsoid.
     """
     r = painter.proj.head
     a = (r / np.array(radii)).T
@@ -164,7 +163,7 @@ def _surface(
 
 
 def _draw_skull(painter: Painter) -> None:
-    """Draw the head itself, pixel by pixel, with the face on it."""
+    """Draw the skull with the face, pixel by pixel."""
     c, size = painter.canvas, painter.unit * painter.body.head
     volume = {'bald': 0.98, 'buzz': 1.0, 'afro': 1.32}.get(painter.look.style, 1.08)
     if painter.look.hat:
@@ -196,9 +195,9 @@ def _draw_skull(painter: Painter) -> None:
 def _face_colours(
     look: Look, hx: np.ndarray, hy: np.ndarray, hz: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (h, w, 3) and labels (h, w) of points of the head.
+    """Return the colours (h, w, 3) and labels (h, w) of points on the head.
 
-    The points are given in the frame of the head, in heads of 1.
+    The points are in the head's frame, in units of the head size.
     """
     skin = np.array(look.skin, np.float32)
     colour = np.empty((*hx.shape, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Surroundings indoors: walls, windows and furniture."""
+"""Draw indoor backgrounds: walls, windows and furniture."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from .textures import any_colour, fill_box
 
 @dataclass(frozen=True)
 class _Room:
-    """The image of a room, where its floor ends and its wall's colour."""
+    """Image of a room, the row where its floor ends, and the colour of its wall."""
 
     image: np.ndarray
     horizon: int
@@ -106,7 +106,7 @@ def _plant(room: _Room, rng: np.random.Generator, x: float, s: float, colour: np
     )
 
 
-#: What is in rooms. Each is drawn from column x, about s pixels in size.
+#: functions that draw furniture at column x, about s pixels in size
 _FURNITURE = (_window, _painting, _bookcase, _sofa, _door, _plant)
 
 
@@ -114,8 +114,8 @@ def draw_indoors(image: np.ndarray, rng: np.random.Generator, horizon: int) -> N
     """Draw a room with furniture along its wall.
 
     Args:
-        image: (h, w, 3) BGR uint8, all of it drawn over.
-        rng: Source of randomness.
+        image: (h, w, 3) BGR uint8, overwritten completely.
+        rng: Random number generator.
         horizon: Row where the floor ends, in pixels.
     """
     h, w = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Arms and legs of a figure."""
+"""Draw the arms and legs of a person."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def draw_arm(painter: Painter, side: str) -> None:
     """Queue an arm with its hand and sleeve.
 
     Args:
-        painter: Of the person.
+        painter: Painter of the person.
         side: left or right.
     """
     look, z, base = painter.look, painter.proj.z, LIMBS[side]
@@ -67,7 +67,7 @@ def draw_arm(painter: Painter, side: str) -> None:
 
 
 def _thumb(painter: Painter, side: str) -> None:
-    """Draw a thumb, turned to the body."""
+    """Draw a thumb that points towards the body."""
     a, b = painter.xy[f'{side}_wrist'], painter.xy[f'{side}_hand']
     along = b - a
     out = np.array((-along[1], along[0]))
@@ -86,7 +86,7 @@ def draw_leg(painter: Painter, side: str) -> None:
     """Queue a leg with its shoe and trousers.
 
     Args:
-        painter: Of the person.
+        painter: Painter of the person.
         side: left or right.
     """
     look, z, base = painter.look, painter.proj.z, LIMBS[side]

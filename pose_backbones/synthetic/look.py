@@ -1,4 +1,4 @@
-"""What a person looks like: skin, hair and clothes.
+"""Appearance of a person: skin, hair and clothes.
 
 Colours are (blue, green, red) from 0 to 255.
 """
@@ -86,7 +86,7 @@ class Look:
 
 
 def _pick(rng: np.random.Generator, options: tuple) -> Any:
-    """One of the options."""
+    """Sample one of the options."""
     return options[int(rng.integers(len(options)))]
 
 
@@ -105,7 +105,7 @@ def _cloth_colour(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def _far_colour(rng: np.random.Generator, *others: tuple) -> tuple:
-    """Sample a colour of clothes that differs from the others, if one is found soon."""
+    """Sample a colour of clothes that differs from the others, with a limited number of tries."""
     for _ in range(8):
         colour = _cloth_colour(rng)
         if all(sum(abs(a - b) for a, b in zip(colour, o, strict=True)) > 110 for o in others):
@@ -114,14 +114,14 @@ def _far_colour(rng: np.random.Generator, *others: tuple) -> tuple:
 
 
 def sample_look(rng: np.random.Generator, body: Body) -> Look:
-    """Sample the colours and clothes of a person.
+    """Sample the appearance of a person.
 
     Args:
-        rng: Source of randomness.
-        body: The person's build.
+        rng: Random number generator.
+        body: Proportions of the person.
 
     Returns:
-        The look.
+        The appearance.
     """
     skin = np.array(_SKINS[rng.integers(len(_SKINS))]) + rng.normal(0, 6, 3)
     skin = tuple(int(v) for v in np.clip(skin, 20, 250))

@@ -1,9 +1,13 @@
-"""Masks as COCO writes them: run lengths and polygons."""
+"""Encode masks in COCO's formats, run lengths and polygons.
+
+pycocotools encodes only compressed run lengths, and this subpackage needs no compiled dependency
+other than NumPy and OpenCV.
+"""
 
 import cv2
 import numpy as np
 
-#: Polygons are traced at this multiple of the mask's resolution.
+#: resolution at which polygons are traced, as a multiple of the mask resolution
 _FINER = 4
 
 
@@ -26,32 +30,32 @@ def encode_rle(mask: np.ndarray) -> dict:
 
 
 def _bridge(outer: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """Join a hole to the outline around it by an edge used twice."""
+    """Join a hole to the surrounding outline by an edge that is traversed twice."""
     gap = ((outer[:, None] - hole[None]) ** 2).sum(2)
     i, j = np.unravel_index(int(gap.argmin()), gap.shape)
     return np.concatenate((outer[: i + 1], hole[j:], hole[: j + 1], outer[i:]))
 
 
-def _outline(found: tuple[np.ndarray, ...], tree: np.ndarray, i: int, near: float) -> np.ndarray:
-    """Contour i and its holes as one line (n, 2), simplified to `near`."""
-    outline = cv2.approxPolyDP(found[i], near, True)[:, 0]
+def _outline(contours: tuple[np.ndarray, ...], tree: np.ndarray, i: int, near: float) -> np.ndarray:
+    """Return contour i with its holes as one line (n, 2), simplified with tolerance `near`."""
+    outline = cv2.approxPolyDP(contours[i], near, True)[:, 0]
     if len(outline) < 3:
-        outline = found[i][:, 0]
+        outline = contours[i][:, 0]
     child = tree[i][2]
     while child >= 0:
-        if _size(found[child]) >= 1.5:
-            outline = _bridge(outline, cv2.approxPolyDP(found[child], near, True)[:, 0])
+        if _size(contours[child]) >= 1.5:
+            outline = _bridge(outline, cv2.approxPolyDP(contours[child], near, True)[:, 0])
         child = tree[child][0]
     return outline
 
 
 def _size(contour: np.ndarray) -> float:
-    """Area of a contour in pixels of the mask."""
+    """Return the area of a contour in pixels of the mask."""
     return cv2.contourArea(contour) / _FINER**2
 
 
 def encode_polygons(mask: np.ndarray) -> list[list[float]]:
-    """Outline a mask as COCO polygons.
+    """Encode a mask as COCO polygons.
 
     Holes are joined to their outline, so that the polygons cover the same
     pixels as the mask. Slivers of less than four pixels are dropped unless
@@ -65,7 +69,7 @@ def encode_polygons(mask: np.ndarray) -> list[list[float]]:
         pixel's left edge is at its index.
 
     Raises:
-        ValueError: The mask is empty.
+        ValueError: If the mask is empty.
     """
     grey = np.asarray(mask, np.uint8)
     x, y, w, h = cv2.boundingRect(grey)
@@ -73,13 +77,15 @@ def encode_polygons(mask: np.ndarray) -> list[list[float]]:
         raise ValueError('expected a mask with pixels, got an empty one')
     part = np.zeros((h * _FINER + 2, w * _FINER + 2), np.uint8)
     part[1:-1, 1:-1] = grey[y : y + h, x : x + w].repeat(_FINER, 0).repeat(_FINER, 1)
-    found, tree = cv2.findContours(part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    contours, tree = cv2.findContours(part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     tree = tree[0]
-    tops = [i for i in range(len(found)) if tree[i][3] < 0]
-    keep = [i for i in tops if _size(found[i]) >= 4] or [max(tops, key=lambda i: _size(found[i]))]
+    tops = [i for i in range(len(contours)) if tree[i][3] < 0]
+    keep = [i for i in tops if _size(contours[i]) >= 4] or [
+        max(tops, key=lambda i: _size(contours[i]))
+    ]
     near = 2.3 if np.count_nonzero(grey) > 1500 else 1.0
     polygons = []
     for i in keep:
-        places = (_outline(found, tree, i, near) - 0.5) / _FINER + (x, y)
+        places = (_outline(contours, tree, i, near) - 0.5) / _FINER + (x, y)
         polygons.append(np.round(places, 2).ravel().tolist())
     return polygons

@@ -1,4 +1,4 @@
-"""Write synthetic scenes in MPII's layout, as HRNet's JSON files have it."""
+"""Generate a dataset of synthetic people in MPII's format, with HRNet's JSON files."""
 
 import io
 import os
@@ -21,8 +21,8 @@ from .folder import (
 )
 from .scene import ScenePerson
 
-#: MPII's joints: their names in its MATLAB files, and where they come from,
-#: COCO's joints (0 to 16) or those of the midline (17 to 20).
+#: MPII's joints: names in MATLAB files, and index of the source: COCO's keypoints (0 to 16) or the
+#: midline (17 to 20)
 _JOINTS = {
     'rank': 16,
     'rkne': 14,
@@ -41,22 +41,22 @@ _JOINTS = {
     'lelb': 7,
     'lwri': 9,
 }
-#: A file's place of a joint that is not labelled.
+#: coordinates of joints that are not labelled
 _NOWHERE = -1.0
 _HEAD_BOXES = 'annotations/mpii_gt_val.mat'
-#: A MATLAB file begins with a text, in which scipy puts the time.
+#: fixed header of MATLAB files; scipy would write the current time
 _MAT_TEXT = b'MATLAB 5.0 MAT-file, synthetic people'.ljust(116)
 
 
 def encode_mpii_person(person: ScenePerson, image: str) -> dict:
-    """Make an entry of HRNet's JSON file; its pixels count from 1.
+    """Encode a person as an entry of HRNet's JSON file, whose pixel coordinates start at 1.
 
     Args:
         person: A person of a scene, with a midline.
         image: Name of the image file.
 
     Returns:
-        The entry, with a `headbox` (x1, y1, x2, y2) beside HRNet's fields.
+        The entry, with `headbox` (x1, y1, x2, y2) in addition to HRNet's fields.
     """
     height, width = person.mask.shape
     middle = person.midline.points
@@ -67,7 +67,7 @@ def encode_mpii_person(person: ScenePerson, image: str) -> dict:
     points = np.where(known[:, None], points + 1, _NOWHERE)[order]
     x, y, w, h = person.bbox
     scale = max(w, h) / 200
-    # Readers move the centre down by 15 pixels a scale, then count from 0.
+    # Readers move the centre down by 15 pixels times the scale, and subtract 1 from coordinates.
     centre = x + (w - 1) / 2 + 1, y + (h - 1) / 2 + 1 - 15 * scale
     return {
         'image': image,
@@ -99,8 +99,8 @@ def _mat_file(people: list[dict]) -> bytes:
     return _MAT_TEXT + content.getvalue()[len(_MAT_TEXT) :]
 
 
-def _own_files(counts: dict[str, int]) -> Iterator[str]:
-    """Names of all files of a data set except the manifest."""
+def _file_names(counts: dict[str, int]) -> Iterator[str]:
+    """Yield the names of all files of a dataset except the manifest."""
     for split in SPLITS:
         for index in range(counts[split]):
             yield f'images/{image_id(split, index):09d}.jpg'
@@ -109,11 +109,11 @@ def _own_files(counts: dict[str, int]) -> Iterator[str]:
     yield _HEAD_BOXES
 
 
-def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) -> list[dict]:
-    """Write the images and annotations of a split; return its people."""
+def _write_split(out: Path, split: str, manifest: dict, tick: Callable[[], None]) -> list[dict]:
+    """Write the images and annotations of a split; return the people."""
     people = []
-    for index in range(wanted['counts'][split]):
-        scene = render(wanted, split, index)
+    for index in range(manifest['counts'][split]):
+        scene = render(manifest, split, index)
         name = f'{image_id(split, index):09d}.jpg'
         write_image(out / 'images' / name, scene.image)
         people += [
@@ -126,8 +126,8 @@ def _write_split(out: Path, split: str, wanted: dict, tick: Callable[[], None]) 
     return people
 
 
-def _write(out: Path, wanted: dict, tick: Callable[[], None]) -> int:
-    train, val = (_write_split(out, split, wanted, tick) for split in SPLITS)
+def _write(out: Path, manifest: dict, tick: Callable[[], None]) -> int:
+    train, val = (_write_split(out, split, manifest, tick) for split in SPLITS)
     write_bytes(out / _HEAD_BOXES, _mat_file(val))
     write_json(
         out / 'annotations/mpii_test.json',
@@ -136,7 +136,7 @@ def _write(out: Path, wanted: dict, tick: Callable[[], None]) -> int:
     return len(train) + len(val)
 
 
-_LAYOUT = Layout('pose_backbones.synthetic.mpii', ('images', 'annotations'), _own_files, _write)
+_LAYOUT = Layout('pose_backbones.synthetic.mpii', ('images', 'annotations'), _file_names, _write)
 
 
 def make_synthetic_mpii(
@@ -149,31 +149,29 @@ def make_synthetic_mpii(
     progress: Callable[[int, int], None] | None = None,
     people: tuple[int, int] | None = None,
 ) -> SyntheticSummary:
-    """Make a data set of drawn people in MPII's layout.
+    """Generate a dataset of synthetic people in MPII's format.
 
-    The images are those of `make_synthetic_coco`; only people
-    with labelled joints are listed. The head boxes of the validation split
-    stand in `mpii_gt_val.mat` too; the test split is the validation split
-    without labels.
+    The images are those of `make_synthetic_coco`. Only people with labelled joints are listed. The
+    head boxes of the validation split are also written to `mpii_gt_val.mat`. The test split is the
+    validation split without labels.
 
     Args:
-        out_dir: As the other arguments, see
-            `make_synthetic_coco`.
+        out_dir: Output directory, see `make_synthetic_coco`.
         num_train: Number of training images.
         num_val: Number of validation images.
-        seed: Seed of all randomness, 0 or more.
+        seed: Random seed, 0 or more.
         image_size: Nominal width and height in pixels, 64 to 4096.
         overwrite: Whether to replace an earlier output.
-        progress: Called after each image.
-        people: Least and greatest number of people an image.
+        progress: Function that is called after each image.
+        people: Minimum and maximum number of people per image.
 
     Returns:
-        What was made.
+        A summary, see `make_synthetic_coco`.
 
     Raises:
-        TypeError: A count or the seed is no int.
-        SyntheticDataError: A count or a size is out of range, the folder holds
-            something else, or something could not be written.
+        TypeError: If a count or the seed is not an int.
+        SyntheticDataError: If an argument is out of range, the directory contains other files, or
+            the dataset cannot be written.
     """
     return make_data_set(
         _LAYOUT, out_dir, num_train, num_val, seed, image_size, overwrite, progress, people

@@ -1,4 +1,4 @@
-"""Surroundings outdoors: sky, hills, buildings, trees and streets."""
+"""Draw outdoor backgrounds: sky, hills, buildings, trees and streets."""
 
 import cv2
 import numpy as np
@@ -128,8 +128,7 @@ def _bench(
         fill_box(image, rng, (x + dx * s, y - 0.3 * s, x + dx * s + 3, y), 'fine', colour * 0.5)
 
 
-#: What stands in streets. Each is drawn at its foot (x, y), about s pixels
-#: in size.
+#: functions that draw street objects with their foot at (x, y), about s pixels in size
 _STREET = (_lamp, _sign, _fence, _car, _bench)
 
 
@@ -170,11 +169,11 @@ def _hills(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
 
 
 def draw_outdoors(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
-    """Draw a town or the country.
+    """Draw a town or a landscape.
 
     Args:
-        image: (h, w, 3) BGR uint8, all of it drawn over.
-        rng: Source of randomness.
+        image: (h, w, 3) BGR uint8, overwritten completely.
+        rng: Random number generator.
         horizon: Row where the ground ends, in pixels.
     """
     town = rng.random() < 0.55

@@ -1,4 +1,4 @@
-"""Order the parts of one person by depth and draw its limbs."""
+"""Draw the limbs of a person, ordered by depth."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +12,7 @@ from .look import Look
 
 @lru_cache(maxsize=4096)
 def _profile(profile: tuple, upto: float) -> tuple[np.ndarray, np.ndarray]:
-    """Places (n, 1) and radii (n,) of a profile's first part."""
+    """Return positions (n, 1) and radii (n,) of the first part of a profile."""
     where, radius = np.array(profile).T
     t = np.append(where[where < upto], upto)
     return t[:, None], np.interp(t, where, radius)
@@ -21,27 +21,27 @@ def _profile(profile: tuple, upto: float) -> tuple[np.ndarray, np.ndarray]:
 def _part(
     a: np.ndarray, b: np.ndarray, profile: tuple, unit: float, upto: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points and radii of a limb's first part, from (place, radius)s."""
+    """Return points and radii of the first part of a limb, from (position, radius) pairs."""
     t, radius = _profile(profile, upto)
     return a + t * (b - a), radius * unit
 
 
 class Painter:
-    """Collect the parts of one person and draw far ones first.
+    """Collect the body parts of a person and draw them from far to near.
 
     Attributes:
-        canvas: Where it is drawn.
-        proj: The skeleton in the image.
-        body: The person's build.
+        canvas: Canvas to draw on.
+        proj: The projected skeleton.
+        body: Proportions of the person.
         look: Colours and clothes.
         xy: (2,) float64 positions of the skeleton on the canvas, by name.
         unit: Canvas pixels per stature at the chest.
         rim: Width of outlines in canvas pixels.
 
     Args:
-        canvas: Where to draw.
-        proj: The skeleton in the image.
-        body: The person's build.
+        canvas: Canvas to draw on.
+        proj: The projected skeleton.
+        body: Proportions of the person.
         look: Colours and clothes.
     """
 
@@ -54,11 +54,11 @@ class Painter:
         self._parts: list[tuple[float, int, Callable[[], None]]] = []
 
     def later(self, depth: float, draw: Callable[[], None]) -> None:
-        """Queue a drawing.
+        """Queue a drawing function.
 
         Args:
-            depth: In statures; greater is nearer.
-            draw: Draws on the canvas.
+            depth: Depth in statures; greater is nearer.
+            draw: Function that draws on the canvas.
         """
         self._parts.append((depth, len(self._parts), draw))
 
@@ -78,17 +78,17 @@ class Painter:
         """Queue a limb between two joints, with cloth over its first part.
 
         Args:
-            depth: In statures; greater is nearer.
-            a: Name of the joint where it begins.
-            b: Name of the joint where it ends.
-            profile: (place, radius) pairs, from 0 at `a` to 1 at `b`;
-                radii in statures.
+            depth: Depth in statures; greater is nearer.
+            a: Name of the joint at the start.
+            b: Name of the joint at the end.
+            profile: (position, radius) pairs; positions from 0 at `a` to 1 at `b`, radii in
+                statures.
             label: Part of the body.
             skin: BGR colour, 0 to 255.
             cloth: BGR colour, 0 to 255.
-            cover: Covered share; 1 or more is all of it.
-            widen: Radius of the cloth in radii of the limb.
-            mark: Bits of the label for the pattern of the cloth.
+            cover: Fraction covered by cloth; 1 or more covers the whole limb.
+            widen: Radius of the cloth, relative to that of the limb.
+            mark: Label bits for the pattern of the cloth.
         """
         thick = (
             self.body.girth
@@ -118,7 +118,7 @@ class Painter:
         self.later(depth, draw)
 
     def paint(self) -> None:
-        """Draw everything, far parts first."""
+        """Draw all parts, from far to near."""
         for _, _, draw in sorted(self._parts, key=lambda p: p[:2]):
             draw()
         self.canvas.flush()

@@ -1,6 +1,6 @@
-"""Poses: joint angles of people who stand, run, sit and so on.
+"""Sample poses: joint angles of people who stand, walk, run, sit and so on.
 
-Angles are in degrees, named as in :data:`~.skeleton.JOINT_LIMITS`.
+Angles are in degrees and named as in `body.JOINT_LIMITS`.
 """
 
 from math import cos, sin
@@ -9,7 +9,7 @@ import numpy as np
 
 from .body import SIDES, limit
 
-#: Share of each action among the people of a scene.
+#: relative frequency of each action
 ACTIONS = {
     'stand': 0.44,
     'walk': 0.28,
@@ -24,7 +24,7 @@ ACTIONS = {
     'lie': 0.01,
     'handstand': 0.01,
 }
-#: What a pose holds beside the angles of joints.
+#: entries of a pose that are not joint angles
 _WHOLE_BODY = ('yaw', 'pitch', 'roll', 'lift')
 
 
@@ -34,7 +34,7 @@ def _both(pose: dict, name: str, left: float, right: float) -> None:
 
 
 def _relaxed(rng: np.random.Generator) -> dict[str, float]:
-    """Relaxed standing with hanging arms."""
+    """Return a relaxed standing pose with hanging arms."""
     n = rng.normal
     pose = {
         'yaw': 0.0,
@@ -72,7 +72,7 @@ def _arm(pose: dict, side: str, flex: float, abd: float, rot: float, elbow: floa
 
 
 def _arm_gesture(rng: np.random.Generator, pose: dict, side: str) -> None:
-    """Hand at the hip, at the chest, at the head, or a reaching arm."""
+    """Set an arm gesture: hand at the hip, chest or head, or a reaching arm."""
     n = rng.normal
     kind = rng.integers(6)
     if kind == 0:
@@ -101,7 +101,7 @@ def _stand(rng: np.random.Generator, pose: dict, side: str, other: str) -> None:
 
 
 def _gait(rng: np.random.Generator, pose: dict, run: bool) -> None:
-    """One moment of a cycle of walking or running."""
+    """Set the pose at one moment of a walking or running cycle."""
     n = rng.normal
     t = rng.uniform(0, 2 * np.pi)
     reach = n(45, 8) if run else n(25, 5)
@@ -209,7 +209,7 @@ def _handstand(rng: np.random.Generator, pose: dict) -> None:
         pose[f'{s}_knee'] = abs(n(12, 14))
 
 
-#: Each changes relaxed standing into its action; these have a leading side.
+#: functions that change the relaxed standing pose into an action with a leading side
 _UPRIGHT = {
     'stand': _stand,
     'walk': _walk,
@@ -224,7 +224,7 @@ _OTHER = {'sit': _sit, 'crouch': _crouch, 'lie': _lie, 'handstand': _handstand}
 
 
 def _turn(rng: np.random.Generator, pose: dict, action: str) -> None:
-    """Choose the direction that the person faces."""
+    """Sample the direction that the person faces."""
     view = rng.random()
     if view < 0.88:
         pose['yaw'] = rng.normal(0, 22)
@@ -239,10 +239,10 @@ def _turn(rng: np.random.Generator, pose: dict, action: str) -> None:
 
 
 def sample_pose(rng: np.random.Generator, action: str) -> dict[str, float]:
-    """Sample the joint angles of a person doing something.
+    """Sample the joint angles of a person performing an action.
 
     Args:
-        rng: Source of randomness.
+        rng: Random number generator.
         action: A key of `ACTIONS`.
 
     Returns:
@@ -251,7 +251,7 @@ def sample_pose(rng: np.random.Generator, action: str) -> dict[str, float]:
         `lift`, the height above the ground in statures.
 
     Raises:
-        ValueError: The action is unknown.
+        ValueError: If the action is unknown.
     """
     if action not in ACTIONS:
         raise ValueError(f'unknown action {action!r}; expected one of {sorted(ACTIONS)}')

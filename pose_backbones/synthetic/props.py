@@ -1,4 +1,4 @@
-"""Things among the people: plants, seats, litter and what hides people."""
+"""Draw objects: plants, seats, objects on the ground and occluders."""
 
 import cv2
 import numpy as np
@@ -9,17 +9,17 @@ from .textures import any_colour, fill_box, grey_piece, tint
 def draw_foliage(
     image: np.ndarray, rng: np.random.Generator, x: float, y: float, size: float
 ) -> np.ndarray:
-    """Draw a crown of a tree or a bush.
+    """Draw a bush or the crown of a tree.
 
     Args:
-        image: (h, w, 3) BGR uint8, drawn on.
-        rng: Source of randomness.
-        x: Middle in pixels.
-        y: Middle in pixels.
-        size: Its size in pixels.
+        image: (h, w, 3) BGR uint8, changed in place.
+        rng: Random number generator.
+        x: Column of the centre in pixels.
+        y: Row of the centre in pixels.
+        size: Size in pixels.
 
     Returns:
-        (h, w) uint8 mask of it, 255 inside.
+        (h, w) uint8 mask of the object, 255 inside.
     """
     h, w = image.shape[:2]
     x0, y0 = max(0, int(x - 1.6 * size)), max(0, int(y - 1.4 * size))
@@ -106,22 +106,21 @@ def _stick(
 
 
 def _tones(colour: np.ndarray) -> tuple[list, list, list]:
-    """Get a colour in shade, unchanged, and in light."""
+    """Return a darker shade of a colour, the colour itself, and a lighter shade."""
     dark, light = (np.clip(colour * f, 0, 250).tolist() for f in (0.65, 1.25))
     return dark, colour.tolist(), light
 
 
-#: What lies on the ground. Each is drawn at its foot (x, y), about s pixels
-#: in size.
+#: functions that draw objects on the ground with their foot at (x, y), about s pixels in size
 _PROPS = (_box, _ball, _bin, _cone, _stick)
 
 
 def draw_props(image: np.ndarray, rng: np.random.Generator, horizon: int) -> None:
-    """Put boxes, balls, bins, cones and sticks on the ground.
+    """Draw boxes, balls, bins, cones and sticks on the ground.
 
     Args:
-        image: (h, w, 3) BGR uint8, drawn on.
-        rng: Source of randomness.
+        image: (h, w, 3) BGR uint8, changed in place.
+        rng: Random number generator.
         horizon: Row where the ground ends, in pixels.
     """
     h, w = image.shape[:2]
@@ -148,10 +147,10 @@ def draw_seat(
     """Draw a box or chair below a sitting person.
 
     Args:
-        image: (h, w, 3) BGR uint8, drawn on.
-        rng: Source of randomness.
+        image: (h, w, 3) BGR uint8, changed in place.
+        rng: Random number generator.
         xy: (2,) pixel position of the pelvis.
-        foot: Row of the ground there, in pixels.
+        foot: Row of the ground below the person, in pixels.
         scale: Stature of the person in pixels.
     """
     colour = any_colour(rng, sat=(20, 170))
@@ -171,17 +170,17 @@ def draw_seat(
 def draw_occluder(
     image: np.ndarray, rng: np.random.Generator, x: float, foot: float, height: float
 ) -> np.ndarray:
-    """Put a bush, post, wall, table or board in front of a person.
+    """Draw a bush, post, wall, table or board in front of a person.
 
     Args:
-        image: (h, w, 3) BGR uint8, drawn on.
-        rng: Source of randomness.
+        image: (h, w, 3) BGR uint8, changed in place.
+        rng: Random number generator.
         x: Column of the person, in pixels.
-        foot: Row of the ground there, in pixels.
-        height: Height of a standing adult there, in pixels.
+        foot: Row of the ground below the person, in pixels.
+        height: Height of a standing adult at that position, in pixels.
 
     Returns:
-        (h, w) uint8 mask of it, 255 inside.
+        (h, w) uint8 mask of the object, 255 inside.
     """
     h, w = image.shape[:2]
     kind = rng.integers(5)

@@ -1,4 +1,4 @@
-"""Scenes: people in surroundings, as a photograph shows them."""
+"""Render scenes: images of people in front of a background, with their labels."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ import numpy as np
 from .background import draw_background
 from .body import forward_kinematics, project, sample_body
 from .camera import Camera, photograph
-from .figure import Figure, Midline, draw_figure
 from .look import sample_look
+from .person import Midline, PersonDrawing, draw_person
 from .poses import ACTIONS, sample_pose
 from .props import draw_occluder, draw_seat
 from .stage import Stage
 
-#: Share of images by their number of people in the foreground.
+#: fraction of images by the number of people in the foreground
 _PEOPLE_SHARES = (0.03, 0.17, 0.25, 0.25, 0.18, 0.12)
-#: Shares of images with a crowd, and with someone too small for keypoints.
+#: fractions of images with a crowd, and with a person who is too small for keypoints
 _CROWD_SHARE, _TINY_SHARE = 0.08, 0.07
-#: Least stature of people with keypoints, in pixels.
+#: minimum stature of people with keypoints, in pixels
 _MIN_HEIGHT = 45.0
 _ACTION_NAMES = tuple(ACTIONS)
 _ACTION_SHARES = np.array(list(ACTIONS.values())) / sum(ACTIONS.values())
@@ -26,20 +26,19 @@ _ACTION_SHARES = np.array(list(ACTIONS.values())) / sum(ACTIONS.values())
 
 @dataclass(frozen=True)
 class ScenePerson:
-    """One annotated person, or a group of them, of a scene.
+    """An annotated person, or group of people, in a scene.
 
     Attributes:
-        joints: (17, 3) float64 x, y, v in COCO's order; v is 0 (not
-            labelled, x = y = 0), 1 (hidden) or 2 (visible).
-        mask: (h, w) bool, the visible pixels without specks.
+        joints: (17, 3) float64 x, y, v in COCO's order; v is 0 (not labelled, x = y = 0), 1
+            (occluded) or 2 (visible).
+        mask: (h, w) bool, the visible pixels without small specks.
         bbox: x, y, width and height of the visible pixels.
         area: Number of visible pixels.
         iscrowd: Whether this is a group of people.
-        action: What the person does; '' for a group.
-        yaw: Direction the person faces in degrees, 0 towards the camera.
-        stature: Height of the upright person in pixels.
-        midline: What MPII labels in the middle of the body; None where no
-            joint is labelled.
+        action: Action of the person, a key of `ACTIONS`; '' for a group.
+        yaw: Direction that the person faces in degrees, 0 towards the camera.
+        stature: Height of the person in pixels when standing upright.
+        midline: MPII's labels on the midline; None if no joint is labelled.
     """
 
     joints: np.ndarray
@@ -55,11 +54,11 @@ class ScenePerson:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image and the people in it.
+    """An image and its annotated people.
 
     Attributes:
         image: (h, w, 3) BGR uint8.
-        people: Those that are annotated, near ones first.
+        people: Annotated people, from near to far.
     """
 
     image: np.ndarray
@@ -68,12 +67,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class Crowding:
-    """How many people are in the foreground, and how close.
+    """Number and density of people in the foreground.
 
     Attributes:
-        people: The least and the greatest number, equally likely between.
-        close: Share of them that stand before or behind another; the others
-            stand apart as far as there is room.
+        people: Minimum and maximum number, sampled uniformly.
+        close: Fraction of people who overlap another person. The others are placed apart if there
+            is enough space.
     """
 
     people: tuple[int, int]
@@ -82,9 +81,9 @@ class Crowding:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """One person that was put on the stage."""
+    """A person who has been drawn in the image."""
 
-    figure: Figure
+    drawing: PersonDrawing
     number: int
     action: str
     yaw: float
@@ -100,7 +99,7 @@ def _draw_person(
     height: float,
     upright: bool = False,
 ) -> _Drawn | None:
-    """Draw one person; height is that of a standing adult in pixels."""
+    """Draw a person; `height` is that of a standing adult in pixels."""
     body = sample_body(rng)
     look = sample_look(rng, body)
     action = 'stand' if upright else str(rng.choice(_ACTION_NAMES, p=_ACTION_SHARES))
@@ -114,19 +113,19 @@ def _draw_person(
     h, w = stage.owner.shape
     posed = forward_kinematics(body, pose)
     proj = project(posed, (x, foot), stature, camera.tilt, float(rng.uniform(4.0, 9.0)))
-    figure = draw_figure(proj, body, look, stage.light, (w, h))
-    if figure is None or not (figure.alpha > 127).any():
+    drawing = draw_person(proj, body, look, stage.light, (w, h))
+    if drawing is None or not (drawing.alpha > 127).any():
         return None
     if action == 'sit':
         draw_seat(stage.image, rng, proj.xy['pelvis'], foot, stature)
-    stage.shadow(figure, foot, stature)
-    return _Drawn(figure, stage.add(figure), action, pose['yaw'], stature)
+    stage.shadow(drawing, foot, stature)
+    return _Drawn(drawing, stage.add(drawing), action, pose['yaw'], stature)
 
 
-def _joints(figure: Figure, number: int, owner: np.ndarray) -> np.ndarray:
-    """Joints with their visibility in the finished image."""
+def _joints(drawing: PersonDrawing, number: int, owner: np.ndarray) -> np.ndarray:
+    """Return the joints of a person with their visibility in the finished image."""
     h, w = owner.shape
-    joints = figure.joints.copy()
+    joints = drawing.joints.copy()
     for joint in joints:
         x, y, v = joint
         if v == 0 or not (0 <= x <= w - 1 and 0 <= y <= h - 1):
@@ -149,7 +148,7 @@ def _annotated(
     stature: float,
     midline: Midline | None = None,
 ) -> ScenePerson | None:
-    """Get an annotated person or group, or None if too little of it is visible."""
+    """Return an annotated person or group; None if too little is visible."""
     x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
     piece = mask[y : y + h, x : x + w]
     if np.count_nonzero(piece) < 12:
@@ -176,20 +175,20 @@ def _annotated(
 
 
 def _crowd(stage: Stage, rng: np.random.Generator, camera: Camera) -> tuple[list[int], float]:
-    """Draw a distant group: the numbers of its members, and their height."""
+    """Draw a distant group; return the object numbers of its members, and their height."""
     h, w = stage.owner.shape
     x, numbers = rng.uniform(0.15, 0.85) * w, []
     height = rng.uniform(24, 40)
     spread = rng.uniform(0.8, 1.8)
     feet = np.sort(rng.uniform(0, 0.35, rng.integers(7, 15))) * height
-    models: list[Figure] = []
+    models: list[PersonDrawing] = []
     for k, lower in enumerate(feet):
         place = x + rng.normal(0, spread) * height
         foot = camera.ground(height) + lower
         if k < 4:
             done = _draw_person(stage, rng, camera, place, foot, height, True)
             if done is not None:
-                models.append(done.figure)
+                models.append(done.drawing)
                 numbers.append(done.number)
             continue
         copy = _copy(rng, models, place, foot, (w, h))
@@ -199,9 +198,13 @@ def _crowd(stage: Stage, rng: np.random.Generator, camera: Camera) -> tuple[list
 
 
 def _copy(
-    rng: np.random.Generator, models: list[Figure], x: float, foot: float, size: tuple[int, int]
-) -> Figure | None:
-    """Another member of a group, made from one that is there already."""
+    rng: np.random.Generator,
+    models: list[PersonDrawing],
+    x: float,
+    foot: float,
+    size: tuple[int, int],
+) -> PersonDrawing | None:
+    """Return another member of a group, a varied copy of an existing member."""
     if not models:
         return None
     model = models[int(rng.integers(len(models)))]
@@ -213,7 +216,7 @@ def _copy(
     if rng.random() < 0.5:
         image, alpha = cv2.flip(image, 1), cv2.flip(alpha, 1)
     gain = cv2.merge([cv2.convertScaleAbs(alpha, alpha=float(v)) for v in rng.uniform(0.7, 1.0, 3)])
-    return Figure(
+    return PersonDrawing(
         (x0, y0), cv2.multiply(image, gain, scale=1 / 255), alpha, model.joints, model.midline
     )
 
@@ -221,7 +224,7 @@ def _copy(
 def _places(
     rng: np.random.Generator, camera: Camera, size: tuple[int, int]
 ) -> list[tuple[float, float, float]]:
-    """Foot (x, y) and height of the people in front, far ones first."""
+    """Sample foot positions (x, y) and heights of the foreground people, from far to near."""
     w, h = size
     count = int(rng.choice(len(_PEOPLE_SHARES), p=_PEOPLE_SHARES))
     whole = max(60.0, 0.98 * (h - camera.horizon) / camera.drop)
@@ -237,7 +240,7 @@ def _places(
             for x in options
         ]
         if tries > 1 and max(gaps) < 1.0:
-            continue  # no room: most people do not stand before others
+            continue  # no space left, and most people should not overlap others
         places.append((float(options[int(np.argmax(gaps))]), y, height))
     return sorted(places, key=lambda p: p[1])
 
@@ -245,7 +248,7 @@ def _places(
 def _crowded(
     rng: np.random.Generator, camera: Camera, size: tuple[int, int], crowding: Crowding
 ) -> list[tuple[float, float, float]]:
-    """As `_places`, for a number of people that is given."""
+    """Sample positions as `_places`, for a given number and density of people."""
     w, h = size
     tallest = max(80.0, min(h, 0.98 * (h - camera.horizon) / camera.drop))
     places: list[tuple[float, float, float]] = []
@@ -272,7 +275,7 @@ def _crowded(
 
 
 def _tiny(stage: Stage, rng: np.random.Generator, camera: Camera) -> _Drawn | None:
-    """Someone far away, too small for keypoints."""
+    """Draw a distant person who is too small for keypoints."""
     height = rng.uniform(14, 24)
     return _draw_person(
         stage,
@@ -288,19 +291,18 @@ def _tiny(stage: Stage, rng: np.random.Generator, camera: Camera) -> _Drawn | No
 def render_scene(
     rng: np.random.Generator, size: tuple[int, int] = (384, 288), crowding: Crowding | None = None
 ) -> Scene:
-    """Draw an image of people in surroundings.
+    """Render an image of people in front of a background.
 
     Args:
-        rng: Source of all randomness of the scene.
+        rng: Random number generator of the scene.
         size: Width and height of the image, 64 to 4096 pixels each.
-        crowding: How many people, and how close; None: up to five, few of
-            whom stand before others.
+        crowding: Number and density of people. None: up to five people, few of whom overlap.
 
     Returns:
-        The image and the people seen in it.
+        The image and the visible people.
 
     Raises:
-        ValueError: The size is out of range.
+        ValueError: If the size is out of range.
     """
     if len(size) != 2 or not all(64 <= v <= 4096 for v in size):
         raise ValueError(f'expected a width and a height from 64 to 4096 pixels, got {size}')
@@ -335,13 +337,13 @@ def _collect(
     tiny: _Drawn | None,
     groups: list[tuple[list[int], float]],
 ) -> list[ScenePerson]:
-    """Annotated people of a finished image, near ones first."""
+    """Return the annotated people of a finished image, from near to far."""
     people = []
     nothing = np.zeros((17, 3))
-    for one in drawn[::-1]:
-        joints = _joints(one.figure, one.number, owner)
-        mask = owner == one.number
-        seen = np.count_nonzero(mask) / max(1, np.count_nonzero(one.figure.alpha > 127))
+    for person in drawn[::-1]:
+        joints = _joints(person.drawing, person.number, owner)
+        mask = owner == person.number
+        seen = np.count_nonzero(mask) / max(1, np.count_nonzero(person.drawing.alpha > 127))
         if seen < 0.15 or not (joints[:, 2] == 2).any():
             joints = nothing.copy()
         people.append(
@@ -349,10 +351,10 @@ def _collect(
                 mask,
                 joints,
                 False,
-                one.action,
-                one.yaw,
-                one.stature,
-                one.figure.midline if joints.any() else None,
+                person.action,
+                person.yaw,
+                person.stature,
+                person.drawing.midline if joints.any() else None,
             )
         )
     if tiny is not None:

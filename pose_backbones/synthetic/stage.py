@@ -1,23 +1,23 @@
-"""The image while people are put into it."""
+"""Composite people and objects into an image, and record which one is visible at each pixel."""
 
 import cv2
 import numpy as np
 
-from .figure import Figure
+from .person import PersonDrawing
 
 
 class Stage:
-    """The image while it is drawn, and who is seen at each pixel.
+    """An image and the object that is visible at each pixel.
 
     Attributes:
-        image: (h, w, 3) BGR uint8 image, drawn on.
+        image: (h, w, 3) BGR uint8 image, changed in place.
         light: (3,) unit vector towards the light.
         shadows: Darkness of shadows, 0 to 1.
-        owner: (h, w) int16 number of the object seen, 0 for none; later
-            ones have greater numbers.
+        owner: (h, w) int16 number of the visible object, 0 for the background. Objects are
+            numbered in the order in which they are added.
 
     Args:
-        image: (h, w, 3) BGR uint8 surroundings.
+        image: (h, w, 3) BGR uint8 background.
         light: (3,) unit vector: x right, y down, z to the camera.
         shadows: Darkness of shadows, 0 to 1.
     """
@@ -28,11 +28,11 @@ class Stage:
         self._count = 0
 
     def cover(self, mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> int:
-        """Mark pixels as belonging to a new object.
+        """Assign pixels to a new object.
 
         Args:
-            mask: (h, w) uint8, more than 127 where the object is.
-            corner: Pixel (x, y) of the mask's corner in the image.
+            mask: (h, w) uint8, greater than 127 inside the object.
+            corner: Position (x, y) of the mask's top left corner in the image, in pixels.
 
         Returns:
             The number of the object.
@@ -43,17 +43,17 @@ class Stage:
         self.owner[y : y + h, x : x + w][mask > 127] = self._count
         return self._count
 
-    def shadow(self, figure: Figure, foot: float, height: float) -> None:
-        """Throw the shadow of a figure on the ground.
+    def shadow(self, drawing: PersonDrawing, foot: float, height: float) -> None:
+        """Draw the shadow of a person on the ground.
 
         Args:
-            figure: The figure.
-            foot: Row of the ground below it, in pixels.
-            height: Stature of the figure in pixels.
+            drawing: Drawing of the person.
+            foot: Row of the ground below the person, in pixels.
+            height: Stature of the person in pixels.
         """
         h, w = self.owner.shape
-        x0, y0 = figure.origin
-        fw = figure.alpha.shape[1]
+        x0, y0 = drawing.origin
+        fw = drawing.alpha.shape[1]
         push = -0.7 * self.light[0]
         left = int(max(0, x0 - abs(push) * height))
         right = int(min(w, x0 + fw + abs(push) * height))
@@ -69,9 +69,9 @@ class Stage:
                     [0, 0.2, foot - top - 0.2 * (foot - y0)],
                 ]
             )
-            mask = cv2.warpAffine(figure.alpha, warp, mask.shape[::-1])
+            mask = cv2.warpAffine(drawing.alpha, warp, mask.shape[::-1])
             mask = cv2.convertScaleAbs(mask, alpha=self.shadows)
-        feet = [tuple(p) for p in figure.joints[15:, :2]]
+        feet = [tuple(p) for p in drawing.joints[15:, :2]]
         for x, y in feet:
             if abs(y - foot) < 0.12 * height:
                 cv2.ellipse(
@@ -87,24 +87,24 @@ class Stage:
         sigma = max(0.8, 0.011 * height)
         self._darken(cv2.GaussianBlur(mask, (0, 0), sigma), (left, top, right, bottom), 0.62)
 
-    def add(self, figure: Figure) -> int:
-        """Composite a figure.
+    def add(self, drawing: PersonDrawing) -> int:
+        """Composite the drawing of a person into the image.
 
         Args:
-            figure: The figure.
+            drawing: Drawing of the person.
 
         Returns:
-            Its number.
+            The number of the object.
         """
-        x, y = figure.origin
-        h, w = figure.alpha.shape
+        x, y = drawing.origin
+        h, w = drawing.alpha.shape
         part = self.image[y : y + h, x : x + w]
-        rest = cv2.merge((cv2.bitwise_not(figure.alpha),) * 3)
-        part[:] = cv2.add(cv2.multiply(part, rest, scale=1 / 255), figure.image)
-        return self.cover(figure.alpha, (x, y))
+        rest = cv2.merge((cv2.bitwise_not(drawing.alpha),) * 3)
+        part[:] = cv2.add(cv2.multiply(part, rest, scale=1 / 255), drawing.image)
+        return self.cover(drawing.alpha, (x, y))
 
     def _darken(self, mask: np.ndarray, box: tuple, strength: float) -> None:
-        """Darken a box of the image where a uint8 mask is set."""
+        """Darken the pixels of a box where a uint8 mask is set."""
         x0, y0, x1, y1 = box
         part = self.image[y0:y1, x0:x1]
         factor = cv2.bitwise_not(cv2.convertScaleAbs(mask, alpha=strength))

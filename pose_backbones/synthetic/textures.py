@@ -1,4 +1,4 @@
-"""Textures and colours of surroundings.
+"""Textures and colours of backgrounds.
 
 Colours are (3,) float64 BGR from 0 to 255.
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def _noise(rng: np.random.Generator, sigma: float, size: int = 512) -> np.ndarray:
-    """Noise that repeats, (size, size) float32 of deviation 1."""
+    """Return tileable noise, (size, size) float32 with standard deviation 1."""
     flat = rng.standard_normal((size, size)).astype(np.float32)
     flat = cv2.GaussianBlur(np.tile(flat, (2, 2)), (0, 0), sigma)
     flat = np.roll(
@@ -21,11 +21,11 @@ def _noise(rng: np.random.Generator, sigma: float, size: int = 512) -> np.ndarra
 
 @lru_cache(maxsize=1)
 def textures() -> dict[str, np.ndarray]:
-    """Make grey textures that repeat, from a fixed seed.
+    """Generate tileable grey textures with a fixed seed.
 
     Returns:
-        (512, 512) uint8 by name: fine, soft, cloud, leaf, brick, plank,
-        tile, carpet and plaster.
+        (512, 512) uint8 textures by name: fine, soft, cloud, leaf, brick, plank, tile, carpet and
+        plaster.
     """
     rng = np.random.default_rng(7)
     fine, mid, soft = (_noise(rng, s) for s in (0.8, 4.0, 24.0))
@@ -52,12 +52,12 @@ def textures() -> dict[str, np.ndarray]:
 
 
 def tint(grey: np.ndarray, dark: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Colour a grey image from one colour to another.
+    """Map the values of a grey image to colours between two given ones.
 
     Args:
         grey: (h, w) uint8.
-        dark: Colour of 0.
-        light: Colour of 255.
+        dark: Colour for the value 0.
+        light: Colour for the value 255.
 
     Returns:
         (h, w, 3) BGR uint8.
@@ -76,7 +76,7 @@ def any_colour(
     """Sample a colour.
 
     Args:
-        rng: Source of randomness.
+        rng: Random number generator.
         hue: Range of hues in steps of 2 degrees, 0 to 180.
         sat: Range of saturations, 0 to 255.
         val: Range of brightness, 0 to 255.
@@ -89,10 +89,10 @@ def any_colour(
 
 
 def grey_piece(rng: np.random.Generator, kind: str, w: int, h: int) -> np.ndarray:
-    """Cut a piece of a texture, repeated where it is too small.
+    """Crop a random piece of a texture, which is tiled if it is too small.
 
     Args:
-        rng: Source of randomness.
+        rng: Random number generator.
         kind: Name of the texture.
         w: Width in pixels.
         h: Height in pixels.
@@ -110,15 +110,15 @@ def grey_piece(rng: np.random.Generator, kind: str, w: int, h: int) -> np.ndarra
 def tinted_piece(
     rng: np.random.Generator, kind: str, w: int, h: int, colour: np.ndarray, contrast: float = 0.3
 ) -> np.ndarray:
-    """Cut a piece of a texture and colour it.
+    """Crop a random piece of a texture and colour it.
 
     Args:
-        rng: Source of randomness.
+        rng: Random number generator.
         kind: Name of the texture.
         w: Width in pixels.
         h: Height in pixels.
         colour: (3,) mean BGR colour, 0 to 255.
-        contrast: Greatest change of the colour, 1 for all of it.
+        contrast: Maximum relative deviation from the colour.
 
     Returns:
         (h, w, 3) BGR uint8.
@@ -138,12 +138,12 @@ def fill_box(
     """Fill a box with texture.
 
     Args:
-        image: (h, w, 3) BGR uint8, drawn on.
-        rng: Source of randomness.
-        box: x0, y0, x1, y1 in pixels; cut to the image.
+        image: (h, w, 3) BGR uint8, changed in place.
+        rng: Random number generator.
+        box: x0, y0, x1, y1 in pixels, clipped to the image.
         kind: Name of the texture.
         colour: (3,) mean BGR colour, 0 to 255.
-        contrast: Greatest change of the colour, 1 for all of it.
+        contrast: Maximum relative deviation from the colour.
     """
     h, w = image.shape[:2]
     x0, y0, x1, y1 = (int(v) for v in box)

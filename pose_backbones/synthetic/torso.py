@@ -1,4 +1,4 @@
-"""Torso of a figure: top, pelvis, neck, shoulders, backpack and skirt."""
+"""Draw the torso of a person: top, pelvis, neck, shoulders, backpack and skirt."""
 
 import cv2
 import numpy as np
@@ -11,11 +11,10 @@ from .painter import Painter
 def _ring(
     painter: Painter, t: np.ndarray, width: np.ndarray, depth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centres and half extents of cross-sections of the torso.
+    """Return centres and half extents of cross-sections of the torso.
 
-    `t` runs from 0 at the hips to 1 at the neck; negative values lie
-    below the hips. Half widths and depths are in statures; the result is
-    (n, 2) and (n,) in pixels of the canvas.
+    `t` is 0 at the hips and 1 at the neck; negative values are below the hips. Half widths and
+    depths are in statures. The results, (n, 2) and (n,), are in pixels of the canvas.
     """
     xy, proj = painter.xy, painter.proj
     knots = np.stack(
@@ -36,7 +35,7 @@ def _ring(
 
 
 def _rings(painter: Painter, low: float, widen: float) -> tuple[np.ndarray, np.ndarray]:
-    """Centres (n, 2) and half widths (n,) of the torso from `low` up."""
+    """Return centres (n, 2) and half widths (n,) of the torso above `low`."""
     m, g = painter.body.masculine, painter.body.girth
     t = np.array((-0.14, 0, 0.17, 0.36, 0.62, 0.82, 0.95, 1.02))
     w = (
@@ -69,7 +68,7 @@ def draw_torso(painter: Painter) -> None:
     """Queue the torso with neck, shoulders and a backpack.
 
     Args:
-        painter: Of the person.
+        painter: Painter of the person.
     """
     look, z, c, xy = painter.look, painter.proj.z, painter.canvas, painter.xy
     depth = 0.5 * (z['pelvis'] + z['neck'])
@@ -133,7 +132,7 @@ def draw_torso(painter: Painter) -> None:
 
 
 def _clavicle(painter: Painter, side: str, depth: float) -> None:
-    """Queue what joins a shoulder to the neck."""
+    """Queue the part between a shoulder and the neck."""
     look, z = painter.look, painter.proj.z
     near = z[f'{side}_shoulder'] > 0.5 * (z['left_shoulder'] + z['right_shoulder']) - 0.06
     colour = look.top if look.sleeve > 0 else look.skin
@@ -174,7 +173,7 @@ def draw_skirt(painter: Painter) -> None:
     """Queue a skirt over the pelvis and the legs.
 
     Args:
-        painter: Of the person.
+        painter: Painter of the person.
     """
     look, z = painter.look, painter.proj.z
     depth = (

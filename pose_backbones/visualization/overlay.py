@@ -122,21 +122,24 @@ class Layer:
     def _clip(self, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Return the part of a line that is in or near the region; None if there is none."""
         low, high = self._near
-        way = end - start
+        direction = end - start
         first, last = 0.0, 1.0
         for axis in range(2):
-            if way[axis] == 0:
+            if direction[axis] == 0:
                 if not low[axis] <= start[axis] <= high[axis]:
                     return None
                 continue
             near, far = sorted(
-                (bound - start[axis]) / way[axis] for bound in (low[axis], high[axis])
+                (bound - start[axis]) / direction[axis] for bound in (low[axis], high[axis])
             )
             first, last = max(first, near), min(last, far)
         if first > last:
             return None
         # Clip once more, since digits are lost if the line is very long.
-        return (np.clip(start + first * way, low, high), np.clip(start + last * way, low, high))
+        return (
+            np.clip(start + first * direction, low, high),
+            np.clip(start + last * direction, low, high),
+        )
 
 
 def _grey(opacity: float) -> int:

@@ -10,7 +10,7 @@ from pose_backbones import PoseInferencer
 from pose_backbones.cli.image_demo import main
 from pose_backbones.errors import ConfigError, DatasetError, WorkDirError
 from pose_backbones.utils.images import write_image
-from tests.helpers.pose_cases import picture, write_checkpoint, write_config
+from tests.helpers.pose_cases import make_image, write_checkpoint, write_config
 from tests.helpers.tools import ROOT, run_tool
 
 BOXES = {7: [[10, 8, 30, 50], [50, 12, 28, 44]], 9: []}
@@ -22,7 +22,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp('demo')
     images = [dict(id=number, file_name=f'{number}.png') for number in BOXES]
     for image in images:
-        cv2.imwrite(str(folder / image['file_name']), picture(image['id'], 96, 64))
+        cv2.imwrite(str(folder / image['file_name']), make_image(image['id'], 96, 64))
     people = [
         dict(image_id=number, category_id=1, bbox=box, iscrowd=0)
         for number, boxes in BOXES.items()

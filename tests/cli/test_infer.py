@@ -14,7 +14,7 @@ from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import infer
 from pose_backbones.errors import CheckpointError, ConfigError, DatasetError, WorkDirError
 from pose_backbones.inference.journal import Journal
-from tests.helpers.pose_cases import boxes_in, estimator, model_options, picture
+from tests.helpers.pose_cases import boxes_in, estimator, make_image, model_options
 
 PEOPLE = (2, 0, 3, 1, 2, 1)
 
@@ -32,7 +32,7 @@ def photographs(tmp_path):
     folder.mkdir()
     found = []
     for number, count in enumerate(PEOPLE):
-        cv2.imwrite(str(folder / f'{number + 10}.png'), picture(number))
+        cv2.imwrite(str(folder / f'{number + 10}.png'), make_image(number))
         for x0, y0, x1, y1 in boxes_in(number, count).tolist():
             found.append(
                 dict(
@@ -91,7 +91,7 @@ def test_pictures_with_boxes(photographs, model, tmp_path, capsys):
     for number in range(6):
         drawn = cv2.imread(str(out / f'pictures/{number + 10}.png'))
         assert drawn.shape == (60, 80, 3)
-        changed = (drawn != picture(number)).any()
+        changed = (drawn != make_image(number)).any()
         assert changed == (PEOPLE[number] > 0)
     assert whole(out)
 
@@ -151,7 +151,7 @@ def test_strict_stops_and_keeps_what_is_done(photographs, model, tmp_path):
         infer.main([*options, '--strict'])
     assert [one['image_id'] for one in read(out)] == [10, 10]
     assert whole(out)
-    cv2.imwrite(path, picture(2))
+    cv2.imwrite(path, make_image(2))
     assert infer.main([*options, '--strict', '--resume']) == 0
     assert [one['image_id'] for one in read(out)] == [10, 10, 12, 12, 12, 13, 14, 14, 15]
 
@@ -202,7 +202,7 @@ def many(tmp_path):
     """Pictures enough to be stopped in the middle."""
     folder = tmp_path / 'many'
     folder.mkdir()
-    data = [cv2.imencode('.png', picture(k))[1].tobytes() for k in range(5)]
+    data = [cv2.imencode('.png', make_image(k))[1].tobytes() for k in range(5)]
     for number in range(200):
         (folder / f'{number}.png').write_bytes(data[number % 5])
     return folder
@@ -250,7 +250,7 @@ def test_a_run_that_was_stopped_goes_on(server, many, model, tmp_path, number):
 def make_clip(path, count: int = 12):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 10.0, (96, 64))
     for number in range(count):
-        writer.write(picture(number // 4, 96, 64))
+        writer.write(make_image(number // 4, 96, 64))
     writer.release()
     return path
 
@@ -267,7 +267,7 @@ def count_frames(path) -> int:
 def test_a_video_among_pictures(model, tmp_path):
     clip = make_clip(tmp_path / 'clip.mp4')
     photo = tmp_path / 'photo.png'
-    cv2.imwrite(str(photo), picture(0))
+    cv2.imwrite(str(photo), make_image(0))
     out = tmp_path / 'out'
     assert (
         infer.main(
@@ -332,7 +332,7 @@ def test_a_video_that_was_stopped_is_done_again(model, tmp_path, monkeypatch):
 
 def test_a_broken_video_among_pictures(model, tmp_path):
     (tmp_path / 'no.mp4').write_bytes(b'nothing')
-    cv2.imwrite(str(tmp_path / 'a.png'), picture(0))
+    cv2.imwrite(str(tmp_path / 'a.png'), make_image(0))
     out = tmp_path / 'out'
     options = [
         str(tmp_path / 'no.mp4'),
@@ -355,7 +355,7 @@ def test_a_broken_video_among_pictures(model, tmp_path):
         (['--smooth'], ConfigError, '--smooth requires --track'),
         (['--batch-size', '0'], ConfigError, '--batch-size 0: expected at least'),
         (['--save-every', '-1'], ConfigError, '--save-every -1: expected'),
-        (['--boxes', 'nowhere.json'], ConfigError, 'nowhere.json: there is no'),
+        (['--boxes', 'nowhere.json'], ConfigError, 'nowhere.json: the file does not exist'),
         (['--detector-weights', 'w.pth'], ConfigError, 'requires --detector'),
         (['--detector', 'rtmdet-n'], ConfigError, "unknown detector 'rtmdet-n'"),
         (['--device', 'tpu9'], ConfigError, "device is 'tpu9'"),
@@ -363,7 +363,7 @@ def test_a_broken_video_among_pictures(model, tmp_path):
         (['--weights', 'nowhere.pth'], CheckpointError, 'checkpoint not found'),
         (['--model', 'moganet-z'], ConfigError, "unknown model 'moganet-z'"),
         (['nowhere.png'], DatasetError, 'no such file or directory: .*nowhere.png'),
-        (['--resume'], WorkDirError, '--resume: there is no .*journal.jsonl to'),
+        (['--resume'], WorkDirError, '--resume: .*journal.jsonl does not exist'),
     ],
 )
 def test_what_cannot_work_leaves_nothing(photographs, model, tmp_path, more, error, message):
@@ -385,7 +385,7 @@ def test_nothing_of_the_users_is_overwritten(photographs, model, tmp_path):
     out = tmp_path / 'out'
     infer.main([*options, str(out)])
     before = (out / 'journal.jsonl').read_bytes()
-    with pytest.raises(WorkDirError, match='with half false, and now it is true'):
+    with pytest.raises(WorkDirError, match='with half false, but half is now true'):
         infer.main([*options, str(out), '--resume', '--half'])
     (folder / '20.png').write_bytes((folder / '10.png').read_bytes())
     with pytest.raises(WorkDirError, match='is from a run with inputs'):

@@ -12,7 +12,7 @@ from mmpose.apis import MMPoseInferencer
 import pose_backbones
 from pose_backbones import PoseInferencer
 from pose_backbones._compat import model_names
-from tests.helpers.pose_cases import picture, write_checkpoint, write_config
+from tests.helpers.pose_cases import make_image, write_checkpoint, write_config
 from tests.helpers.tools import ROOT, run_tool
 
 NAME = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
@@ -21,7 +21,7 @@ NAME = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 @pytest.fixture
 def image(tmp_path):
     path = str(tmp_path / 'image.png')
-    assert cv2.imwrite(path, picture(1))
+    assert cv2.imwrite(path, make_image(1))
     return path
 
 
@@ -83,7 +83,7 @@ def test_mmpose_demo_runs(image, tmp_path):
         [person['keypoints']], predict_with_pose_backbones(image, config, weights), atol=1e-2
     )
     drawn = cv2.imread(str(out / 'image.png')).astype(int)
-    assert np.abs(drawn - picture(1)).max() > 50
+    assert np.abs(drawn - make_image(1)).max() > 50
 
 
 def test_model_name_selects_released_weights():

@@ -16,7 +16,7 @@ import pose_backbones
 from pose_backbones import inference
 from pose_backbones.cli import infer
 from pose_backbones.zoo import find_name, models
-from tests.helpers.pose_cases import picture
+from tests.helpers.pose_cases import make_image
 from tests.helpers.tools import ROOT
 
 NAME = 'moganet-s_coco-256x192'
@@ -47,7 +47,7 @@ def folder(weights, tmp_path, monkeypatch):
     """Directory with the files that the page uses: photographs, detections and a video."""
     (tmp_path / 'photographs').mkdir()
     for number in (7, 12):
-        assert cv2.imwrite(str(tmp_path / f'photographs/{number:012}.jpg'), picture(number))
+        assert cv2.imwrite(str(tmp_path / f'photographs/{number:012}.jpg'), make_image(number))
     (tmp_path / 'detections.json').write_text(
         json.dumps([dict(image_id=12, category_id=1, bbox=BOX, score=0.9)])
     )
@@ -55,7 +55,7 @@ def folder(weights, tmp_path, monkeypatch):
         str(tmp_path / 'street.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 10.0, (80, 60)
     )
     for number in range(2):
-        writer.write(picture(number))
+        writer.write(make_image(number))
     writer.release()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(models, '_source', lambda name, pretrained: weights)
@@ -88,13 +88,13 @@ def test_readme(folder, capsys):
     """Its command and its Python, for a photograph in the working directory."""
     text = (ROOT / 'README.md').read_text(encoding='utf-8')
     (command,) = re.findall('^pose-backbones infer (.*)$', text, re.MULTILINE)
-    assert cv2.imwrite('photo.jpg', picture(7))
+    assert cv2.imwrite('photo.jpg', make_image(7))
     assert infer.main(shlex.split(command)) == 0
     (person,) = json.loads((folder / 'results/predictions.json').read_text())
     expected = np.reshape(person['keypoints'], (17, 3))
     assert len((folder / 'results/predictions.csv').read_text().splitlines()) == 2
     drawn = cv2.imread(str(folder / 'results/pictures/photo.jpg'))
-    assert drawn.shape == picture(7).shape
+    assert drawn.shape == make_image(7).shape
     capsys.readouterr()
     (code,) = blocks('README.md')
     names: dict = {}

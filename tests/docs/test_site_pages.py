@@ -11,7 +11,7 @@ import torch
 import pose_backbones
 from pose_backbones.checkpoints.downloads import cached_file
 from pose_backbones.zoo import read_models
-from tests.helpers.pose_cases import picture
+from tests.helpers.pose_cases import make_image
 from tests.helpers.tools import ROOT
 
 NAME = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
@@ -33,7 +33,7 @@ def cache(tmp_path_factory):
 def _files_of_the_pages(cache, tmp_path, monkeypatch):
     (tmp_path / 'images').mkdir()
     for name in ('photo.jpg', 'image.jpg', 'images/000000000007.jpg'):
-        assert cv2.imwrite(str(tmp_path / name), picture(7, 320, 240))
+        assert cv2.imwrite(str(tmp_path / name), make_image(7, 320, 240))
     detection = dict(image_id=7, category_id=1, bbox=[10, 5, 40, 50], score=0.9)
     (tmp_path / 'detections.json').write_text(json.dumps([detection] * 2))
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.helpers.pose_cases import picture
+from tests.helpers.pose_cases import make_image
 
 EPS = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(%pipe%touch RAN) (w) file\nshowpage\n'
 
@@ -56,8 +56,8 @@ def write_hostile(folder: Path) -> dict[str, str]:
         'bomb.png': (png(20000, 20000), 'decompression bomb|pixels'),
         'lie.png': (png(2**31 - 1, 2**31 - 1, 1), 'pixels|cannot read'),
         'lie2.png': (png(2**20, 2**20, 1), 'decompression bomb'),
-        'cut.jpg': (cv2.imencode('.jpg', picture(0))[1].tobytes()[:400], '[Tt]runcated'),
-        'empty.jpg': (b'', 'it is empty|no picture'),
+        'cut.jpg': (cv2.imencode('.jpg', make_image(0))[1].tobytes()[:400], '[Tt]runcated'),
+        'empty.jpg': (b'', 'it is empty|not a format'),
         'text.jpg': (b'hello', 'not a format that Pillow supports'),
         'eps.jpg': (EPS, 'no image of a raster format, but PostScript'),
         'eps.eps.png': (b'\xc5\xd0\xd3\xc6' + bytes(30) + EPS, 'but PostScript'),
@@ -90,4 +90,4 @@ def write_hostile(folder: Path) -> dict[str, str]:
 
 def large(height: int, width: int) -> np.ndarray:
     """Return an image with some content."""
-    return np.resize(picture(1), (height, width, 3))
+    return np.resize(make_image(1), (height, width, 3))

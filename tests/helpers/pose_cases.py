@@ -137,7 +137,7 @@ def estimator(text: str = TOP_DOWN) -> nn.Module:
     return model.eval()
 
 
-def picture(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
+def make_image(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
     """Return a random image of smooth colors, uint8, BGR."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (6, 8, 3), np.uint8)

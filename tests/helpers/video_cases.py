@@ -1,4 +1,4 @@
-"""Videos for tests: frames that carry their number, written by OpenCV or PyAV."""
+"""Videos for tests, written by OpenCV or PyAV, whose frames encode their index."""
 
 import struct
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ COLOURS = ((0, 0, 220), (0, 200, 0), (220, 0, 0), (230, 230, 230))
 
 
 def make_frame(index: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """Draw four coloured quarters and, in the middle, a grey of 8 × the index."""
+    """Draw four coloured quarters, and a grey value of 8 × the index in the centre."""
     frame = np.zeros((height, width, 3), np.uint8)
     x, y = width // 2, height // 2
     for number, colour in enumerate(COLOURS):
@@ -24,7 +24,7 @@ def make_frame(index: int, width: int = 96, height: int = 64) -> np.ndarray:
 
 
 def read_index(frame: np.ndarray) -> int:
-    """Read the number that `make_frame` has put into a frame."""
+    """Read the index from a frame of `make_frame`."""
     y, x = frame.shape[0] // 2, frame.shape[1] // 2
     return round(frame[y - 8 : y + 8, x - 8 : x + 8].mean() / 8)
 
@@ -54,14 +54,16 @@ def encode_video(
     """Write the frames of `make_frame` with PyAV.
 
     Args:
-        path: Of the file.
-        codec: FFmpeg's name of the encoder.
-        times: When each frame is shown, in seconds.
+        path: Path of the file.
+        codec: Name of the encoder in FFmpeg.
+        times: Time of each frame in seconds.
         size: Width and height of the frames.
-        pix_fmt: FFmpeg's name of the pixel format.
-        sound: Encoder of a tone; None for a video without sound.
-        seconds, sample_rate: Length of the sound, and its samples a second.
-        container, stream: Options of the container and of the video's encoder.
+        pix_fmt: Name of the pixel format in FFmpeg.
+        sound: Audio encoder for a tone; None for no sound.
+        seconds: Duration of the sound.
+        sample_rate: Samples per second.
+        container: Options of the container.
+        stream: Options of the video encoder.
     """
     with av.open(str(path), 'w', options=container or {}) as output:
         video = output.add_stream(codec, rate=25, options=stream or {})
@@ -95,7 +97,7 @@ def _tone(seconds: float, rate: int):
 
 
 def rotate(path: Path, matrix: tuple[int, int, int, int]) -> Path:
-    """Set a, b, c, d of the matrix in an MP4 file's track header."""
+    """Set a, b, c, d of the display matrix in the track header of an MP4 file."""
     data = bytearray(path.read_bytes())
     a, b, c, d = (value << 16 for value in matrix)
     # Version and flags, times, track, duration, layer, group and volume.

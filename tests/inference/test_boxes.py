@@ -1,4 +1,4 @@
-"""Whose boxes are whose, and which are left out."""
+"""Tests of bounding boxes from files, arrays and detectors."""
 
 import json
 
@@ -10,18 +10,18 @@ from pose_backbones.errors import DatasetError
 from pose_backbones.inference.box_file import BoxFile
 from pose_backbones.inference.boxes import find_box_source
 from pose_backbones.inference.inputs import Inputs
-from tests.helpers.pose_cases import picture
+from tests.helpers.pose_cases import make_image
 
 
 def boxes_of(boxes, inputs, **options) -> list[tuple[list, list]]:
-    """Corners and scores of each picture."""
+    """Return corners and scores of each image."""
     inputs = Inputs(inputs)
     source = find_box_source(boxes, inputs, **options)
     found = map(source, inputs)
     return [(one.corners.tolist(), one.scores.tolist()) for one in found]
 
 
-IMAGE = picture(0)  # 80 x 60
+IMAGE = make_image(0)  # 80 x 60
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ IMAGE = picture(0)  # 80 x 60
         (iter([[[1, 2, 30, 40]]]), {}, [[1, 2, 30, 40]], [1]),
     ],
 )
-def test_boxes_of_one_picture(boxes, options, corners, scores):
+def test_boxes_of_one_image(boxes, options, corners, scores):
     assert boxes_of(boxes, IMAGE, **options) == [(corners, scores)]
 
 
@@ -71,7 +71,7 @@ NAN = float('nan')
     ],
 )
 @pytest.mark.filterwarnings('error')
-def test_boxes_without_a_pixel_are_left_out_and_logged(box, notes):
+def test_boxes_outside_the_image_are_skipped_with_a_warning(box, notes):
     box = box if len(box) == 5 else [*box, 1]
     (found,) = boxes_of([box, [1, 2, 3, 4, 0.5]], IMAGE)
     assert found == ([[1, 2, 3, 4]], [0.5])
@@ -82,7 +82,7 @@ def test_boxes_without_a_pixel_are_left_out_and_logged(box, notes):
     assert '80 x 60 pixels' in message
 
 
-def test_a_mapping(tmp_path):
+def test_boxes_from_a_mapping(tmp_path):
     paths = [str(tmp_path / f'{name}.png') for name in ('a', 'b', 'c', '9')]
     for path in paths:
         cv2.imwrite(path, IMAGE)
@@ -106,10 +106,10 @@ def test_a_mapping(tmp_path):
         boxes_of({'b.jpg': []}, paths)
 
 
-def test_sequences_go_with_all_images_read_or_not(tmp_path):
+def test_sequences_have_entries_for_unreadable_images(tmp_path):
     boxes = [[[k, 0, 50, 50]] for k in range(1, 4)]
     for given in (boxes, np.array(boxes), iter(boxes), (b for b in boxes)):
-        inputs = Inputs([IMAGE, b'no picture', IMAGE])
+        inputs = Inputs([IMAGE, b'no image', IMAGE])
         source = find_box_source(given, inputs)
         first, _, last = inputs
         assert source(first).corners.tolist() == boxes[0]
@@ -149,12 +149,12 @@ def test_sequences_go_with_all_images_read_or_not(tmp_path):
         ('nowhere.json', IMAGE, DatasetError, 'the boxes nowhere.json: there is no such file'),
     ],
 )
-def test_boxes_that_do_not_fit(boxes, inputs, error, message):
+def test_invalid_boxes_raise(boxes, inputs, error, message):
     with pytest.raises(error, match=message):
         boxes_of(boxes, inputs)
 
 
-def test_wrong_options():
+def test_invalid_options_raise():
     with pytest.raises(ValueError, match="box_format is 'cxcywh': expected 'xyxy' or 'xywh'"):
         boxes_of('whole-image', IMAGE, box_format='cxcywh')
     with pytest.raises(ValueError, match='min_score is nan'):
@@ -163,7 +163,7 @@ def test_wrong_options():
 
 @pytest.fixture
 def files(tmp_path):
-    """Writes pictures and a COCO file; returns the paths and the file."""
+    """Return a function that writes images and a COCO file, and returns their paths."""
 
     def write(names, content):
         paths = []
@@ -183,8 +183,8 @@ def detection(image_id, x, score=0.5, **more) -> dict:
     return dict(image_id=image_id, bbox=[x, 2, 10, 20], score=score, **more)
 
 
-def found_in(paths, file, **options) -> list[tuple]:
-    """Id and left edges of each picture."""
+def match_boxes(paths, file, **options) -> list[tuple]:
+    """Return ID and left edges of each image."""
     inputs = Inputs(paths)
     source = find_box_source(file, inputs, **options)
     found = map(source, inputs)
@@ -199,7 +199,7 @@ def found_in(paths, file, **options) -> list[tuple]:
         ['COCO_val2014_000000000785.jpg', 'COCO_val2014_000000001000.jpg'],
     ],
 )
-def test_detections_by_the_numbers_in_names(names, files):
+def test_detections_are_matched_by_image_id_in_the_file_name(names, files):
     paths, file = files(
         names,
         [
@@ -209,37 +209,36 @@ def test_detections_by_the_numbers_in_names(names, files):
             detection(785, 3, 0.1),
         ],
     )
-    assert found_in(paths, file) == [(785, [1, 3]), (1000, [5])]
-    assert found_in(paths, file, min_score=0.3) == [(785, [1]), (1000, [5])]
+    assert match_boxes(paths, file) == [(785, [1, 3]), (1000, [5])]
+    assert match_boxes(paths, file, min_score=0.3) == [(785, [1]), (1000, [5])]
     frame = next(iter(Inputs(paths)))
     boxes = find_box_source(file, Inputs(paths))(frame)
     assert boxes.corners.tolist() == [[1, 2, 11, 22], [3, 2, 13, 22]]
     np.testing.assert_allclose(boxes.scores, [0.9, 0.1])
 
 
-def test_numbers_in_names_need_no_company(files):
-    """One picture without a number does not change the others' ids."""
+def test_file_without_a_number_does_not_change_other_ids(files):
     paths, file = files(
         ['785.png', 'other.png', '0.png'], [detection(785, 1), detection(2, 4), detection(0, 6)]
     )
-    assert found_in(paths, file) == [(785, [1]), (None, []), (0, [6])]
+    assert match_boxes(paths, file) == [(785, [1]), (None, []), (0, [6])]
 
 
-def test_detections_by_name(files):
+def test_detections_are_matched_by_file_name(files):
     paths, file = files(['a.png', 'b.png'], [detection('b.png', 1), detection('a', 2)])
-    assert found_in(paths, file) == [('a', [2]), ('b.png', [1])]
+    assert match_boxes(paths, file) == [('a', [2]), ('b.png', [1])]
     paths, file = files(
         ['a.png', 'b.png'], [detection(1, 1, file_name='b.png'), detection(7, 2, file_name='a.png')]
     )
-    assert found_in(paths, file) == [(7, [2]), (1, [1])]
+    assert match_boxes(paths, file) == [(7, [2]), (1, [1])]
 
 
-def test_arrays_and_frames_by_their_number(files):
+def test_arrays_are_matched_by_index(files):
     _, file = files([], [detection(2, 3)])
-    assert found_in([IMAGE, IMAGE], file) == [(None, []), (2, [3])]
+    assert match_boxes([IMAGE, IMAGE], file) == [(None, []), (2, [3])]
 
 
-def test_annotations_without_crowds(files, notes):
+def test_crowd_annotations_are_ignored(files, notes):
     paths, file = files(
         ['5.png', 'b.png', 'c.png'],
         dict(
@@ -251,12 +250,12 @@ def test_annotations_without_crowds(files, notes):
             ],
         ),
     )
-    assert found_in(paths, file) == [(7, [1]), (5, [3]), (None, [])]
+    assert match_boxes(paths, file) == [(7, [1]), (5, [3]), (None, [])]
     (message,) = notes.messages
     assert f'no boxes for 1 of the 3 images, such as {paths[2]}' in message
 
 
-def test_names_with_folders(files):
+def test_file_names_with_directories(files):
     images = [
         dict(id=1, file_name='a/1.png'),
         dict(id=2, file_name='b/1.png'),
@@ -265,24 +264,24 @@ def test_names_with_folders(files):
     people = [dict(image_id=k, bbox=[k, 2, 3, 4]) for k in (1, 2, 3)]
     content = dict(images=images, annotations=people)
     paths, file = files(['b/1.png', 'a/1.png', '2.png'], content)
-    assert found_in(paths, file) == [(2, [2]), (1, [1]), (3, [3])]
+    assert match_boxes(paths, file) == [(2, [2]), (1, [1]), (3, [3])]
     paths, file = files(['1.png'], content)
     with pytest.raises(
         DatasetError,
         match=r'1\.png may be a/1\.png or '
-        r'b/1\.png in .*boxes\.json: give paths',
+        r'b/1\.png in .*boxes\.json: pass paths',
     ):
-        found_in(paths, file)
+        match_boxes(paths, file)
     paths, file = files(['x/2.png', 'y/2.png'], content)
     with pytest.raises(
         DatasetError,
         match=r'the same boxes for .*x/2\.png '
         r'and .*y/2\.png',
     ):
-        found_in(paths, file)
+        match_boxes(paths, file)
 
 
-def test_a_file_of_other_images(files):
+def test_file_with_boxes_of_other_images_raises(files):
     paths, file = files(
         ['cat1.png'], dict(images=[dict(id=1, file_name='cat_1.png')], annotations=[])
     )
@@ -316,13 +315,13 @@ def test_a_file_of_other_images(files):
         ),
     ],
 )
-def test_what_is_no_file_of_boxes(files, content, message):
+def test_invalid_box_file_raises(files, content, message):
     _, file = files([], content)
     with pytest.raises(DatasetError, match=f'boxes.json:? {message}'):
         BoxFile(file)
 
 
-def test_a_file_that_is_cut_off(files):
+def test_truncated_box_file_raises(files):
     _, file = files([], '[{"image_id": 1, ')
     with pytest.raises(DatasetError, match='cannot read the boxes .*boxes.json: Expecting'):
         BoxFile(file)

@@ -1,4 +1,4 @@
-"""MMDetection's detectors as a source of people's boxes."""
+"""Tests of person detectors from MMDetection."""
 
 import copy
 import urllib.request
@@ -15,14 +15,14 @@ from pose_backbones import PoseInferencer
 from pose_backbones.errors import CheckpointError, ConfigError
 from pose_backbones.inference import detector as detectors
 from pose_backbones.inference.detector import DETECTORS, PersonDetector, load_detector
-from tests.helpers.pose_cases import estimator, picture
+from tests.helpers.pose_cases import estimator, make_image
 
 CLASSES = ('cat', 'person', 'dog')
 
 
 @pytest.fixture(scope='module')
 def small(tmp_path_factory):
-    """A config of three classes and a checkpoint with sure boxes."""
+    """Return a config with three classes and a checkpoint whose boxes have high scores."""
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
 
@@ -52,11 +52,11 @@ def small(tmp_path_factory):
     return str(folder / 'small.py'), str(folder / 'small.pth')
 
 
-def test_boxes_are_those_of_mmdetection(small):
+def test_detector_matches_mmdetection(small):
     from mmdet.apis import inference_detector, init_detector
 
     detect = load_detector(*small, device='cpu')
-    image = picture(4, 90, 70)
+    image = make_image(4, 90, 70)
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = init_detector(Config.fromfile(small[0]), small[1], device='cpu')
         found = inference_detector(model, image).pred_instances
@@ -71,22 +71,22 @@ def test_boxes_are_those_of_mmdetection(small):
     assert len(PersonDetector(detect.model, nms_iou=0.1)(image)) < len(boxes)
 
 
-def test_with_the_inferencer_and_without_a_trace(small):
+def test_detector_in_the_inferencer_keeps_the_default_scope(small):
     init_default_scope('mmpose')
     pose = PoseInferencer(estimator(), detector=load_detector(*small, device='cpu'))
-    image = picture(4, 90, 70)
+    image = make_image(4, 90, 70)
     (result,) = pose(image)
     np.testing.assert_array_equal(result.boxes, pose.detector(image)[:, :4])
     assert DefaultScope.get_current_instance().scope_name == 'mmpose'
 
 
-def test_weights_have_to_fit(small, tmp_path):
+def test_mismatched_detector_weights_raise(small, tmp_path):
     content = torch.load(small[1])
     weights = content['state_dict']
     weights['data_preprocessor.mean'] = torch.zeros(3, 1, 1)
     torch.save(dict(state_dict=weights), tmp_path / 'plain.pth')
     detect = load_detector(small[0], str(tmp_path / 'plain.pth'))
-    assert detect.person == 0  # COCO's classes, where there are none
+    assert detect.person == 0  # COCO's classes by default
     name = next(iter(weights))
     for change, message in (
         (lambda w: w.pop(name), f'1 missing or unexpected keys, such as {name}'),
@@ -100,7 +100,7 @@ def test_weights_have_to_fit(small, tmp_path):
             load_detector(small[0], str(tmp_path / 'changed.pth'))
 
 
-def test_a_detector_without_people(small):
+def test_detector_without_person_class_raises(small):
     detect = load_detector(*small)
     detect.model.dataset_meta = dict(classes=('cat', 'dog'))
     with pytest.raises(
@@ -122,17 +122,17 @@ def test_a_detector_without_people(small):
         ('rtmdet-m', 'nowhere.pth', CheckpointError, 'checkpoint not found'),
     ],
 )
-def test_wrong_names(name, weights, error, message):
+def test_invalid_detector_names_raise(name, weights, error, message):
     with pytest.raises(error, match=message):
         load_detector(name, weights)
 
 
-def test_a_config_needs_weights(small):
+def test_detector_config_without_weights_raises(small):
     with pytest.raises(CheckpointError, match='has no weights: expected'):
         load_detector(small[0])
 
 
-def test_without_a_network(monkeypatch, tmp_path):
+def test_download_without_network_raises(monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise urllib.request.URLError('no network')
 

@@ -1,4 +1,4 @@
-"""Exported results: COCO results, the table, and annotated files."""
+"""Tests of exported results: COCO results, table and annotated files."""
 
 import csv
 import errno
@@ -19,7 +19,7 @@ from pose_backbones.inference.export import (
 )
 from pose_backbones.inference.journal import Journal
 from tests.helpers.journal_cases import PERSON, SETTINGS, SKELETON, entry, failure, result
-from tests.helpers.pose_cases import estimator, picture
+from tests.helpers.pose_cases import estimator, make_image
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ from tests.helpers.pose_cases import estimator, picture
         (['../a.png', 'b/../c.png'], ['a.png', 'HERE/c.png']),
     ],
 )
-def test_names_are_like_the_inputs_and_different(parts, names, tmp_path, monkeypatch):
+def test_output_names_are_unique_and_similar_to_inputs(parts, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = [name.replace('HERE', tmp_path.name) for name in names]
     assert output_names(parts) == names
 
 
-def test_without_pyav(tmp_path, monkeypatch):
-    """Videos that are to be drawn are refused at once; images, and not drawing, are fine."""
+def test_missing_pyav_raises(tmp_path, monkeypatch):
+    """The error is raised at once, and only if videos are to be drawn."""
     monkeypatch.setitem(sys.modules, 'av', None)
     for what in ('all', 'videos'):
         with pytest.raises(ConfigError, match=r"needs PyAV: pip install 'pose_backbones\[video\]'"):
@@ -53,12 +53,12 @@ def test_without_pyav(tmp_path, monkeypatch):
     AnnotatedOutputs(tmp_path, [0], 'none', {})
 
 
-def test_what_is_drawn(tmp_path):
+def test_annotated_outputs(tmp_path):
     paths = []
     for name in ('a/1.png', 'b/2.png'):
         paths.append(str(tmp_path / 'in' / name))
         (tmp_path / 'in' / name).parent.mkdir(parents=True)
-        cv2.imwrite(paths[-1], picture(len(paths)))
+        cv2.imwrite(paths[-1], make_image(len(paths)))
     found = list(PoseInferencer(estimator())(paths))
     style = dict(threshold=-1.0, boxes=True)
     for what, count in (('none', 0), ('videos', 0), ('all', 2)):
@@ -73,7 +73,7 @@ def test_what_is_drawn(tmp_path):
         assert (drawn != one.image).any()
 
 
-def test_predictions_are_cocos_and_the_table_has_them_too(tmp_path):
+def test_predictions_and_table_contents(tmp_path):
     journal = Journal(tmp_path, SETTINGS, 2)
     journal.add(result(0, 2), 0)
     journal.add_failure(failure(1, 1))
@@ -112,14 +112,14 @@ def test_predictions_are_cocos_and_the_table_has_them_too(tmp_path):
     assert (rows[2]['track_id'], rows[2]['frame'], rows[2]['time']) == ('7', '5', '0.5')
 
 
-def test_no_people_are_a_list(tmp_path):
+def test_no_people_give_empty_outputs(tmp_path):
     write_predictions(tmp_path / 'p.json', [])
     assert json.loads((tmp_path / 'p.json').read_text()) == []
     write_table(tmp_path / 't.csv', [], ('nose',))
     assert (tmp_path / 't.csv').read_text().strip().endswith('nose_x,nose_y,nose_score')
 
 
-def test_half_of_a_pair_of_surrogates_is_written_in_the_table(tmp_path):
+def test_lone_surrogates_are_escaped_in_the_table(tmp_path):
     write_table(
         tmp_path / 't.csv',
         [
@@ -132,7 +132,7 @@ def test_half_of_a_pair_of_surrogates_is_written_in_the_table(tmp_path):
     assert [row.split(b',')[:2] for row in rows] == [[b'a\\ud800', b'\\udfff'], [b'b\xff', b'1']]
 
 
-def test_files_are_replaced_when_the_new_ones_are_whole(tmp_path):
+def test_files_are_replaced_atomically(tmp_path):
     path = tmp_path / 'p.json'
     path.write_text('old')
 

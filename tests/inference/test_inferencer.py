@@ -1,4 +1,4 @@
-"""The inferencer: MMPose's values, in order, in a bounded memory."""
+"""Tests of `PoseInferencer`: equality with MMPose, order, batches and memory."""
 
 import copy
 import itertools
@@ -24,26 +24,26 @@ from tests.helpers.pose_cases import (
     TOP_DOWN,
     boxes_in,
     estimator,
-    picture,
+    make_image,
     write_checkpoint,
     write_config,
 )
 
-#: people and size of each of the pictures
+#: number of people and size of each image
 PEOPLE = (2, 0, 7, 1, 0, 3)
 SIZES = ((80, 60), (30, 90), (64, 64), (200, 50), (1, 1), (80, 60))
 
 
-def pictures() -> list[np.ndarray]:
-    return [picture(k, *size) for k, size in enumerate(SIZES)]
+def make_images() -> list[np.ndarray]:
+    return [make_image(k, *size) for k, size in enumerate(SIZES)]
 
 
 def people() -> list[np.ndarray]:
     return [boxes_in(k, count, *size) for k, (count, size) in enumerate(zip(PEOPLE, SIZES))]
 
 
-def of_host(model, image, boxes) -> tuple[np.ndarray, np.ndarray]:
-    """MMPose's own key points and scores."""
+def predict_with_mmpose(model, image, boxes) -> tuple[np.ndarray, np.ndarray]:
+    """Return keypoints and scores of MMPose's inference functions."""
     if not len(boxes):
         return np.zeros((0, 17, 2)), np.zeros((0, 17))
     found = [one.pred_instances for one in inference_topdown(model, image, boxes)]
@@ -54,13 +54,13 @@ def of_host(model, image, boxes) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 32])
-def test_top_down_is_mmposes(batch_size):
+def test_top_down_matches_mmpose(batch_size):
     pose = PoseInferencer(estimator(), batch_size=batch_size)
-    found = list(pose(pictures(), people()))
+    found = list(pose(make_images(), people()))
     assert [result.index for result in found] == list(range(6))
     assert [len(result) for result in found] == list(PEOPLE)
-    for result, image, boxes in zip(found, pictures(), people()):
-        keypoints, scores = of_host(estimator(), image, boxes)
+    for result, image, boxes in zip(found, make_images(), people()):
+        keypoints, scores = predict_with_mmpose(estimator(), image, boxes)
         np.testing.assert_allclose(result.keypoints, keypoints, atol=1e-3)
         np.testing.assert_allclose(result.scores, scores, atol=1e-5)
         np.testing.assert_array_equal(result.boxes, boxes)
@@ -73,24 +73,24 @@ def test_top_down_is_mmposes(batch_size):
     assert len(np.unique(places.round(2), axis=0)) > 100
 
 
-def test_box_scores_and_the_whole_picture():
+def test_box_scores_and_whole_image():
     pose = PoseInferencer(estimator())
-    image = picture(0)
+    image = make_image(0)
     (result,) = pose(image, [[1, 2, 50, 55, 0.25]])
     assert result.box_scores.tolist() == [0.25]
     (whole,) = pose(image)
-    keypoints, _ = of_host(estimator(), image, np.array([[0, 0, 80, 60]], np.float32))
+    keypoints, _ = predict_with_mmpose(estimator(), image, np.array([[0, 0, 80, 60]], np.float32))
     np.testing.assert_allclose(whole.keypoints, keypoints, atol=1e-3)
     np.testing.assert_array_equal(whole.boxes, [[0, 0, 80, 60]])
 
 
-def test_flip_test_is_an_option_of_the_inferencer_alone():
+def test_flip_test_does_not_change_the_given_model():
     model = estimator()
     flipping = copy.copy(model)
     flipping.test_cfg = {**model.test_cfg, 'flip_test': True}
-    image, boxes = picture(1), boxes_in(1, 3)
+    image, boxes = make_image(1), boxes_in(1, 3)
     (found,) = PoseInferencer(model, flip_test=True)([image], [boxes])
-    keypoints, scores = of_host(flipping, image, boxes)
+    keypoints, scores = predict_with_mmpose(flipping, image, boxes)
     np.testing.assert_allclose(found.keypoints, keypoints, atol=1e-3)
     np.testing.assert_allclose(found.scores, scores, atol=1e-5)
     (plain,) = PoseInferencer(flipping, flip_test=False)([image], [boxes])
@@ -98,14 +98,14 @@ def test_flip_test_is_an_option_of_the_inferencer_alone():
     assert model.test_cfg['flip_test'] is False
 
 
-def test_half_precision_on_a_cpu_is_bfloat16():
+def test_half_precision_uses_bfloat16_on_cpu():
     model = estimator()
     kinds = []
     convolution = next(one for one in model.backbone.modules() if isinstance(one, torch.nn.Conv2d))
     hook = convolution.register_forward_hook(
         lambda module, args, output: kinds.append(output.dtype)
     )
-    image, boxes = picture(1), boxes_in(1, 3)
+    image, boxes = make_image(1), boxes_in(1, 3)
     (whole,) = PoseInferencer(model)([image], [boxes])
     (half,) = PoseInferencer(model, half=True)([image], [boxes])
     hook.remove()
@@ -117,12 +117,12 @@ def test_half_precision_on_a_cpu_is_bfloat16():
 
 
 @pytest.mark.parametrize('batch_size', [None, 3])
-def test_bottom_up_is_mmposes(batch_size):
+def test_bottom_up_matches_mmpose(batch_size):
     model = estimator(BOTTOM_UP)
     pose = PoseInferencer(model, batch_size=batch_size)
     assert pose.batch_size == (batch_size or 1)
     images = [
-        picture(k, *size)
+        make_image(k, *size)
         for k, size in enumerate(
             ((96, 64), (96, 64), (64, 64), (64, 128), (64, 128), (64, 128), (64, 128), (1, 1))
         )
@@ -139,10 +139,10 @@ def test_bottom_up_is_mmposes(batch_size):
     assert found[0].names == ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')
 
 
-def test_pictures_of_one_shape_share_a_batch(monkeypatch):
+def test_images_of_equal_shape_share_a_batch(monkeypatch):
     pose = PoseInferencer(estimator(BOTTOM_UP), batch_size=2)
     sizes = note_batches(pose, monkeypatch)
-    list(pose([picture(0, 96, 64)] * 3 + [picture(0, 64, 64)]))
+    list(pose([make_image(0, 96, 64)] * 3 + [make_image(0, 64, 64)]))
     assert sizes == [2, 1, 1]
 
 
@@ -152,15 +152,15 @@ def note_batches(pose, monkeypatch) -> list[int]:
     return sizes
 
 
-def test_crops_of_many_pictures_fill_a_batch(monkeypatch):
+def test_batches_contain_crops_of_several_images(monkeypatch):
     pose = PoseInferencer(estimator(), batch_size=5)
     sizes = note_batches(pose, monkeypatch)
-    list(pose(pictures(), people()))
+    list(pose(make_images(), people()))
     assert sizes == [5, 5, 3]
 
 
 @pytest.mark.parametrize('keep', [False, True])
-def test_memory_does_not_grow(keep):
+def test_memory_is_bounded(keep):
     alive, most = weakref.WeakSet(), 0
 
     class Image(np.ndarray):  # hashed by identity
@@ -168,7 +168,7 @@ def test_memory_does_not_grow(keep):
 
     def endless():
         for number in itertools.count():
-            image = picture(number % 3, 20, 16).view(Image)
+            image = make_image(number % 3, 20, 16).view(Image)
             alive.add(image)
             yield image
 
@@ -185,7 +185,7 @@ def test_memory_does_not_grow(keep):
 @pytest.mark.parametrize(
     ('size', 'count'), [((192, 256), 8), ((288, 384), 3), ((48, 64), 32), ((2000, 2000), 1)]
 )
-def test_batches_of_a_cpu_are_of_so_many_pixels(size, count):
+def test_default_batch_size_on_cpu(size, count):
     model = copy.copy(estimator())
     model.cfg = copy.deepcopy(model.cfg)
     for step in model.cfg.test_dataloader.dataset.pipeline:
@@ -194,33 +194,33 @@ def test_batches_of_a_cpu_are_of_so_many_pixels(size, count):
     assert PoseInferencer(model, device='cpu').batch_size == count
 
 
-def test_large_pictures_do_not_wait_for_a_full_batch(monkeypatch):
+def test_large_images_do_not_wait_for_a_full_batch(monkeypatch):
     taken = []
-    monkeypatch.setattr(results, '_MAX_HELD', 3 * picture(0).nbytes)
+    monkeypatch.setattr(results, '_MAX_HELD', 3 * make_image(0).nbytes)
     pose = PoseInferencer(estimator(), batch_size=32)
-    found = pose(taken.append(n) or picture(n) for n in itertools.count())
+    found = pose(taken.append(n) or make_image(n) for n in itertools.count())
     next(found)
     assert taken == [0, 1, 2, 3]
     taken.clear()
-    found = pose((taken.append(n) or picture(n) for n in itertools.count()), keep_images=False)
+    found = pose((taken.append(n) or make_image(n) for n in itertools.count()), keep_images=False)
     next(found)
     assert len(taken) == 32
 
 
-def test_pictures_without_people_come_at_once():
+def test_images_without_people_are_returned_at_once():
     taken = []
     pose = PoseInferencer(estimator())
-    found = pose((taken.append(n) or picture(n) for n in itertools.count()), lambda image: [])
+    found = pose((taken.append(n) or make_image(n) for n in itertools.count()), lambda image: [])
     assert len(next(found)) == 0
     assert taken == [0]
 
 
-def test_a_camera_is_answered_at_once(monkeypatch):
+def test_camera_frames_are_returned_at_once(monkeypatch):
     taken = []
 
     class Camera:
         def __enter__(self):
-            return ((n, n / 10, taken.append(n) or picture(n)) for n in itertools.count())
+            return ((n, n / 10, taken.append(n) or make_image(n)) for n in itertools.count())
 
         def __exit__(self, *error):
             taken.append('closed')
@@ -234,9 +234,9 @@ def test_a_camera_is_answered_at_once(monkeypatch):
     assert taken == [0, 1, 'closed']
 
 
-def test_leaving_early_ends_the_thread(tmp_path):
+def test_early_exit_stops_the_thread(tmp_path):
     for k in range(20):
-        cv2.imwrite(str(tmp_path / f'{k}.png'), picture(k, 20, 16))
+        cv2.imwrite(str(tmp_path / f'{k}.png'), make_image(k, 20, 16))
     found = PoseInferencer(estimator(), batch_size=2)(tmp_path)
     names = [one.name for one in itertools.islice(found, 3)]
     assert names == [str(tmp_path / f'{k}.png') for k in range(3)]
@@ -246,9 +246,9 @@ def test_leaving_early_ends_the_thread(tmp_path):
     assert list(found) == []
 
 
-def test_what_cannot_be_read_is_skipped_and_listed(notes):
+def test_unreadable_images_are_skipped_and_listed(notes):
     pose = PoseInferencer(estimator())
-    found = pose([picture(0), b'no picture', picture(2)])
+    found = pose([make_image(0), b'no image', make_image(2)])
     assert [one.index for one in found] == [0, 2]
     (failure,) = found.failures
     assert (failure.index, failure.name) == (1, 'bytes 2')
@@ -256,9 +256,9 @@ def test_what_cannot_be_read_is_skipped_and_listed(notes):
     assert message.startswith('skipped: bytes 2: cannot read the image')
 
 
-def test_strict_stops_there_and_loses_nothing():
+def test_strict_raises_after_earlier_results():
     found = PoseInferencer(estimator())(
-        [picture(0), picture(1), b'no picture', picture(2)], strict=True
+        [make_image(0), make_image(1), b'no image', make_image(2)], strict=True
     )
     assert [next(found).index, next(found).index] == [0, 1]
     with pytest.raises(DatasetError, match='not a format that Pillow supports'):
@@ -267,17 +267,17 @@ def test_strict_stops_there_and_loses_nothing():
 
 
 @pytest.mark.parametrize('fault', ['boxes', 'detector', 'inputs'])
-def test_an_error_of_the_users_comes_in_its_place(fault):
+def test_user_errors_are_raised_in_order(fault):
     pose = PoseInferencer(estimator())
 
     def images():
         for number in range(5):
             if number == 3 and fault == 'inputs':
                 raise ZeroDivisionError('third')
-            yield picture(number)
+            yield make_image(number)
 
     def detect(image):
-        if fault == 'detector' and (image == picture(3)).all():
+        if fault == 'detector' and (image == make_image(3)).all():
             raise ZeroDivisionError('third')
         return [[1, 2, 50, 60]]
 
@@ -291,7 +291,7 @@ def test_an_error_of_the_users_comes_in_its_place(fault):
         next(found)
 
 
-def test_a_detector_is_the_default_of_boxes():
+def test_detector_is_the_default_for_boxes():
     calls = []
 
     def detect(image):
@@ -299,17 +299,17 @@ def test_a_detector_is_the_default_of_boxes():
         return np.array([[1, 2, 50, 55, 0.9], [3, 4, 9, 12, 0.1]])
 
     pose = PoseInferencer(estimator(), detector=detect)
-    (result,) = pose(picture(0), min_score=0.3)
+    (result,) = pose(make_image(0), min_score=0.3)
     np.testing.assert_array_equal(result.boxes, [[1, 2, 50, 55]])
     assert calls == [(60, 80, 3)]
-    (other,) = pose(picture(0), [[0, 0, 9, 9]])
+    (other,) = pose(make_image(0), [[0, 0, 9, 9]])
     assert other.boxes.tolist() == [[0, 0, 9, 9]]
     assert len(calls) == 1
 
 
-def test_ids_of_the_boxes_file_and_of_numbers(tmp_path):
+def test_image_ids_from_box_file_and_index(tmp_path):
     for name in ('12', '7'):
-        cv2.imwrite(str(tmp_path / f'{name}.png'), picture(0))
+        cv2.imwrite(str(tmp_path / f'{name}.png'), make_image(0))
     (tmp_path / 'boxes.json').write_text(
         json.dumps([dict(image_id=99, file_name='12.png', bbox=[1, 2, 30, 40])])
     )
@@ -319,7 +319,7 @@ def test_ids_of_the_boxes_file_and_of_numbers(tmp_path):
     assert found[1].to_coco()[0]['bbox'] == [1, 2, 30, 40]
 
 
-def test_visibility_is_taken_where_the_model_has_it(monkeypatch):
+def test_visibility_is_kept_if_the_model_predicts_it(monkeypatch):
     pose = PoseInferencer(estimator())
     predict = pose.predict
 
@@ -330,13 +330,13 @@ def test_visibility_is_taken_where_the_model_has_it(monkeypatch):
         return found
 
     monkeypatch.setattr(pose, 'predict', seeing)
-    (result,) = pose(picture(0))
+    (result,) = pose(make_image(0))
     assert result.visible.tolist() == [[0.75] * 17]
 
 
-def test_a_bottom_up_model_without_boxes(monkeypatch):
+def test_bottom_up_boxes_enclose_keypoints(monkeypatch):
     pose = PoseInferencer(estimator(BOTTOM_UP))
-    (expected,) = pose(picture(0))
+    (expected,) = pose(make_image(0))
     predict = pose.predict
 
     def bare(batch):
@@ -346,18 +346,18 @@ def test_a_bottom_up_model_without_boxes(monkeypatch):
         return found
 
     monkeypatch.setattr(pose, 'predict', bare)
-    (result,) = pose(picture(0))
+    (result,) = pose(make_image(0))
     assert len(result) > 0
     np.testing.assert_array_equal(result.boxes[:, :2], expected.keypoints.min(1))
     np.testing.assert_array_equal(result.boxes[:, 2:], expected.keypoints.max(1))
     np.testing.assert_allclose(result.box_scores, expected.scores.mean(1))
 
 
-def test_every_way_to_a_model(tmp_path):
+def test_model_argument_types(tmp_path):
     config = write_config(tmp_path)
     weights = write_checkpoint(tmp_path)
-    image, boxes = picture(1), boxes_in(1, 2)
-    expected, _ = of_host(estimator(), image, boxes)
+    image, boxes = make_image(1), boxes_in(1, 2)
+    expected, _ = predict_with_mmpose(estimator(), image, boxes)
     for model in (str(config), config, Config.fromstring(TOP_DOWN, '.py')):
         pose = PoseInferencer(model, weights, device='cpu')
         (found,) = pose([image], [boxes])
@@ -401,7 +401,7 @@ def test_every_way_to_a_model(tmp_path):
         (dict(detector='rtmdet-m'), TypeError, "detector is 'rtmdet-m'"),
     ],
 )
-def test_wrong_arguments_of_the_inferencer(arguments, error, message):
+def test_invalid_inferencer_arguments_raise(arguments, error, message):
     arguments = (
         dict(dict(model=estimator()), **arguments) if ('model' not in arguments) else arguments
     )
@@ -409,7 +409,7 @@ def test_wrong_arguments_of_the_inferencer(arguments, error, message):
         PoseInferencer(**arguments)
 
 
-def test_weights_for_a_model_that_is_built(tmp_path):
+def test_weights_with_a_built_model_raise(tmp_path):
     with pytest.raises(TypeError, match='but the model is already built'):
         PoseInferencer(estimator(), write_checkpoint(tmp_path))
     with pytest.raises(ConfigError, match='is a directory: expected a config'):
@@ -427,19 +427,19 @@ def test_weights_for_a_model_that_is_built(tmp_path):
         (dict(boxes=2), 'boxes is a int'),
     ],
 )
-def test_wrong_arguments_of_a_call(options, message):
+def test_invalid_call_arguments_raise(options, message):
     with pytest.raises((TypeError, ValueError), match=message):
-        PoseInferencer(estimator())(picture(0), **options)
+        PoseInferencer(estimator())(make_image(0), **options)
 
 
 @pytest.mark.parametrize(
     'options', [dict(boxes=[[1, 2, 3, 4]]), dict(min_score=0.5), dict(box_format='xywh')]
 )
-def test_a_bottom_up_model_takes_no_boxes(options):
+def test_bottom_up_with_boxes_raises(options):
     pose = PoseInferencer(estimator(BOTTOM_UP))
     with pytest.raises(
         ConfigError, match='HRCoMerEstimator is a bottom-up model: expected boxes=None'
     ):
-        pose(picture(0), **options)
+        pose(make_image(0), **options)
     with pytest.raises(ConfigError, match='expected detector=None'):
         PoseInferencer(estimator(BOTTOM_UP), detector=lambda image: [])

@@ -1,4 +1,4 @@
-"""What stands for pictures: their order, names, ids, and what is amiss."""
+"""Tests of inputs: types, order, names, image IDs and errors."""
 
 import io
 import itertools
@@ -12,13 +12,13 @@ from pose_backbones.errors import DatasetError
 from pose_backbones.inference import inputs as sources
 from pose_backbones.inference.inputs import Failure, Frame, Inputs
 from pose_backbones.inference.video_reader import is_video
-from tests.helpers.pose_cases import picture
+from tests.helpers.pose_cases import make_image
 from tests.helpers.video_cases import make_video, read_index
 
 
 def write(path, seed: int = 0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture(seed, 16, 12))
+    cv2.imwrite(str(path), make_image(seed, 16, 12))
     return str(path)
 
 
@@ -26,7 +26,7 @@ def names(inputs) -> list[str]:
     return [item.name for item in inputs]
 
 
-def test_folders_are_read_in_the_order_of_people(tmp_path):
+def test_directories_are_sorted_in_natural_order(tmp_path):
     for name in ('10.png', '9.png', 'b2.JPG', 'b10.jpg', 'B1.jpeg'):
         write(tmp_path / name)
     write(tmp_path / 'below/1.jpg')
@@ -43,7 +43,7 @@ def test_folders_are_read_in_the_order_of_people(tmp_path):
         assert [item.path for item in inputs] == names(inputs) == expected
 
 
-def test_patterns_lists_and_a_folder_in_a_list(tmp_path, monkeypatch):
+def test_patterns_lists_and_directories(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [write(tmp_path / name) for name in ('a/2.jpg', 'a/10.jpg', 'b/1.png', 'odd[1].jpg')]
     assert Inputs(f'{tmp_path}/**/*.jpg').parts == [*paths[:2], paths[3]]
@@ -62,15 +62,15 @@ def test_patterns_lists_and_a_folder_in_a_list(tmp_path, monkeypatch):
         (('7.jpg', 'other/7.jpg'), [1, 2]),
     ],
 )
-def test_ids_are_names_if_all_are_different_numbers(tmp_path, files, ids):
+def test_image_ids_are_numbers_in_file_names(tmp_path, files, ids):
     paths = [write(tmp_path / name) for name in files]
     assert [frame.image_id for frame in Inputs(paths)] == ids
-    mixed = Inputs([*paths, picture(0)])
+    mixed = Inputs([*paths, make_image(0)])
     assert [frame.image_id for frame in mixed] == [1, 2, 3]
 
 
-def test_an_array_of_pictures_and_colours():
-    images = np.stack([picture(seed) for seed in range(3)])
+def test_batch_arrays_and_colour_order():
+    images = np.stack([make_image(seed) for seed in range(3)])
     frames = list(Inputs(images[..., ::-1], rgb=True))
     assert [frame.name for frame in frames] == ['array 1', 'array 2', 'array 3']
     for frame, image in zip(frames, images):
@@ -81,7 +81,7 @@ def test_an_array_of_pictures_and_colours():
     assert not frames[0].live
 
 
-def test_every_kind_in_one_list(tmp_path):
+def test_mixed_input_types(tmp_path):
     path = write(tmp_path / 'a.png')
     data = (tmp_path / 'a.png').read_bytes()
     items = list(
@@ -92,39 +92,39 @@ def test_every_kind_in_one_list(tmp_path):
                 io.BytesIO(data),
                 Image.open(path),
                 Image.new('L', (2, 2)),
-                picture(0, 16, 12),
+                make_image(0, 16, 12),
             ]
         )
     )
     assert names(items) == [path, 'bytes 2', 'bytes 3', path, 'image 5', 'array 6']
     for item in items[:4] + items[5:]:
-        np.testing.assert_array_equal(item.image, picture(0, 16, 12))
+        np.testing.assert_array_equal(item.image, make_image(0, 16, 12))
 
 
-def test_of_a_generator_no_more_is_taken_than_needed(tmp_path):
+def test_generators_are_consumed_lazily(tmp_path):
     taken = []
 
     def endless():
         for number in itertools.count():
             taken.append(number)
-            yield picture(number, 8, 6)
+            yield make_image(number, 8, 6)
 
     inputs = Inputs(endless())
     assert inputs.count is inputs.announced_count() is inputs.parts is None
     assert not inputs.may_prefetch
     frames = list(itertools.islice(inputs, 3))
     assert taken == [0, 1, 2]
-    np.testing.assert_array_equal(frames[2].image, picture(2, 8, 6))
+    np.testing.assert_array_equal(frames[2].image, make_image(2, 8, 6))
     assert [frame.image_id for frame in frames] == [1, 2, 3]
     write(tmp_path / '3.png')
-    mixed = list(Inputs(iter([tmp_path, picture(0), f'{tmp_path}/none/*'])))
+    mixed = list(Inputs(iter([tmp_path, make_image(0), f'{tmp_path}/none/*'])))
     assert [item.index for item in mixed] == [0, 1, 2]
     assert mixed[0].path == str(tmp_path / '3.png')
     assert mixed[2].name == 'input 3'
     assert 'no file matches' in str(mixed[2].error)
 
 
-def test_what_cannot_be_read_is_told_in_its_place(tmp_path):
+def test_unreadable_inputs_are_failures_in_order(tmp_path):
     paths = [write(tmp_path / f'{name}.png') for name in 'abcd']
     (tmp_path / 'b.png').write_bytes(b'nothing')
     (tmp_path / 'c.png').unlink()
@@ -161,7 +161,7 @@ def test_what_cannot_be_read_is_told_in_its_place(tmp_path):
         ('', r'contains no images or videos: .*\*\*/\*\.jpg'),
     ],
 )
-def test_nothing_is_there(tmp_path, name, message):
+def test_missing_inputs_raise(tmp_path, name, message):
     inputs = [str(tmp_path / one) for one in (name if isinstance(name, list) else [name])]
     with pytest.raises(DatasetError, match=message):
         Inputs(inputs)
@@ -176,14 +176,14 @@ def test_nothing_is_there(tmp_path, name, message):
         ([3.5], 'an input is a float'),
     ],
 )
-def test_other_objects(inputs, message):
+def test_unsupported_input_types_raise(inputs, message):
     with pytest.raises(TypeError, match=message):
         Inputs(inputs)
     with pytest.raises(TypeError, match='rgb is 1: expected True or False'):
         Inputs('a.jpg', rgb=1)
 
 
-def test_videos_among_pictures(tmp_path):
+def test_videos_and_images_are_mixed(tmp_path):
     clip = str(make_video(tmp_path / 'clip.mp4', 5, 10.0))
     image = write(tmp_path / '1.png')
     inputs = Inputs([image, clip, image])
@@ -206,7 +206,7 @@ def test_videos_among_pictures(tmp_path):
     assert [(item.part, item.index) for item in late] == [(2, 6)]
 
 
-def test_broken_videos(tmp_path):
+def test_damaged_videos_are_failures(tmp_path):
     (tmp_path / 'no.mp4').write_bytes(b'nothing')
     clip = make_video(tmp_path / 'clip.avi', 20, codec='MJPG')
     data = clip.read_bytes()
@@ -224,13 +224,13 @@ def test_broken_videos(tmp_path):
     assert last.path == image
 
 
-def test_a_camera_is_live_and_is_not_opened_to_count(monkeypatch):
+def test_cameras_are_live_and_not_opened_to_count(monkeypatch):
     opened = []
 
     class Camera:
         def __enter__(self):
             opened.append(self)
-            return iter([(0, 0.5, picture(0)), (1, 0.7, picture(1))])
+            return iter([(0, 0.5, make_image(0)), (1, 0.7, make_image(1))])
 
         def __exit__(self, *error):
             opened.remove(self)
@@ -253,7 +253,7 @@ def test_a_camera_is_live_and_is_not_opened_to_count(monkeypatch):
     assert not opened
 
 
-def test_addresses(monkeypatch, tmp_path):
+def test_image_urls(monkeypatch, tmp_path):
     data = open(write(tmp_path / 'a.png'), 'rb').read()
     address = 'https://example.org/pictures/a.png?size=2'
 
@@ -264,6 +264,6 @@ def test_addresses(monkeypatch, tmp_path):
 
     monkeypatch.setattr(sources.fileio, 'get', get)
     found, lost = Inputs([address, 'https://example.org/b.png'])
-    np.testing.assert_array_equal(found.image, picture(0, 16, 12))
+    np.testing.assert_array_equal(found.image, make_image(0, 16, 12))
     assert found.name == address
     assert str(lost.error) == ('cannot read the image https://example.org/b.png: not found')

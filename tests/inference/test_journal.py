@@ -1,4 +1,4 @@
-"""Files of results: whole at any time, and gone on with."""
+"""Tests of the journal: completeness, resuming and invalid lines."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ def lines(journal: Journal) -> list[dict]:
     return [json.loads(line) for line in journal.path.read_text().split('\n') if line]
 
 
-def test_going_on_behind_what_is_whole(tmp_path):
+def test_resume_after_complete_lines(tmp_path):
     journal = Journal(tmp_path, SETTINGS, 1)
     journal.add(result(0), 0)
     journal.add_failure(failure(1, 1))
@@ -22,7 +22,7 @@ def test_going_on_behind_what_is_whole(tmp_path):
     journal.add(result(2), 2)
     journal.close()
     data = journal.path.read_bytes()
-    journal.path.write_bytes(data[:-1])  # without the end of the line
+    journal.path.write_bytes(data[:-1])  # without the line break
     again = Journal(tmp_path, SETTINGS, 1, resume=True)
     assert (again.next_part, again.next_index, again.failures) == (2, 2, 1)
     assert again.path.read_bytes() == whole
@@ -33,7 +33,7 @@ def test_going_on_behind_what_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize('damaged', [False, True])
-def test_a_video_that_was_not_whole_is_done_again(tmp_path, damaged):
+def test_incomplete_videos_are_repeated(tmp_path, damaged):
     journal = Journal(tmp_path, VIDEO, 10)
     journal.add(result(0), 0)
     before = journal.path.read_bytes()
@@ -98,7 +98,7 @@ def frame(number: int, **more) -> dict:
         (VIDEO, [0], {**frame(0), 'frame': 3}, 'expected frame 0'),
     ],
 )
-def test_lines_of_another_run_are_refused(tmp_path, settings, before, last, message):
+def test_invalid_lines_raise(tmp_path, settings, before, last, message):
     Journal(tmp_path, settings, 1).close()
     path = tmp_path / 'journal.jsonl'
     before = [entry(one) if isinstance(one, int) else one for one in before]
@@ -123,7 +123,7 @@ def test_lines_of_another_run_are_refused(tmp_path, settings, before, last, mess
         (dict(model='a', half=False), 'from another version'),
     ],
 )
-def test_other_settings_are_refused(tmp_path, settings, message):
+def test_other_settings_raise(tmp_path, settings, message):
     Journal(tmp_path, SETTINGS, 1).close()
     before = (tmp_path / 'journal.jsonl').read_bytes()
     with pytest.raises(WorkDirError, match=message):
@@ -131,7 +131,7 @@ def test_other_settings_are_refused(tmp_path, settings, message):
     assert (tmp_path / 'journal.jsonl').read_bytes() == before
 
 
-def test_a_journal_without_a_head(tmp_path):
+def test_journal_without_settings_raises(tmp_path):
     (tmp_path / 'journal.jsonl').write_bytes(b'{"mod')
     with pytest.raises(WorkDirError, match='does not contain its settings'):
         Journal(tmp_path, SETTINGS, 1, resume=True)
@@ -139,13 +139,13 @@ def test_a_journal_without_a_head(tmp_path):
         Journal(tmp_path, SETTINGS, 1)
 
 
-def test_a_line_that_found_no_room_is_taken_away(tmp_path, monkeypatch):
+def test_incomplete_lines_are_removed_if_the_disk_is_full(tmp_path, monkeypatch):
     journal = Journal(tmp_path, SETTINGS, 10)
     journal.add(result(0), 0)
     file = journal._file
 
     class Full:
-        """Has room for ten more bytes."""
+        """A file on a disk with ten free bytes."""
 
         room = 10
 
@@ -168,7 +168,7 @@ def test_a_line_that_found_no_room_is_taken_away(tmp_path, monkeypatch):
     journal.close()
 
 
-def test_lines_are_forced_to_the_disk_every_so_often(tmp_path, monkeypatch):
+def test_lines_are_synchronized_to_disk(tmp_path, monkeypatch):
     forced = []
     journal = Journal(tmp_path, SETTINGS, 3)
     monkeypatch.setattr('os.fsync', lambda number: forced.append(len(lines(journal)) - 1))

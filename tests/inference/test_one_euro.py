@@ -1,4 +1,4 @@
-"""The 1 Euro filter against the paper's algorithm for one number."""
+"""Tests of the 1 Euro filter against a scalar implementation of the paper."""
 
 import math
 
@@ -9,7 +9,7 @@ from pose_backbones.inference.one_euro import OneEuroFilter
 
 
 class Scalar:
-    """Algorithms 1 to 3 of the paper, line by line; speed in `unit`s."""
+    """Algorithms 1 to 3 of the paper, line by line; speeds are divided by `unit`."""
 
     def __init__(self, min_cutoff, beta, d_cutoff, unit):
         self.min_cutoff, self.beta = min_cutoff, beta
@@ -38,19 +38,19 @@ class Scalar:
 
 
 PARAMETERS = [(1.0, 20.0, 1.0), (0.3, 0.0, 1.0), (2.5, 3.0, 0.4)]
-BOX = (10, 20, 90, 65)  # its size: the root of 80 x 45
+BOX = (10, 20, 90, 65)  # size: the square root of 80 x 45
 UNIT = 60.0
 
 
 def walk(rng, steps, shape):
-    """Times at an uneven rate and figures that move and tremble."""
+    """Return times at an uneven rate, and keypoints that move with jitter."""
     times = np.cumsum(rng.uniform(0.01, 0.1, steps))
     paths = np.cumsum(rng.normal(0, 4, (steps, *shape)), 0)
     return times, paths + 100
 
 
 @pytest.mark.parametrize('parameters', PARAMETERS)
-def test_as_in_the_paper(parameters):
+def test_filter_matches_the_paper(parameters):
     times, points = walk(np.random.default_rng(0), 60, (2, 3, 2))
     scalars = [
         [[Scalar(*parameters, unit) for _ in 'xy'] for _ in range(3)] for unit in (UNIT, 2 * UNIT)
@@ -66,7 +66,7 @@ def test_as_in_the_paper(parameters):
         np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-def test_defaults_are_those_documented():
+def test_filter_defaults():
     times, points = walk(np.random.default_rng(5), 9, (1, 2, 2))
     named = OneEuroFilter(min_cutoff=1, beta=20, d_cutoff=1)
     plain = OneEuroFilter()
@@ -76,11 +76,11 @@ def test_defaults_are_those_documented():
         )
 
 
-def test_each_joint_waits_for_itself():
+def test_joints_are_filtered_independently():
     rng = np.random.default_rng(1)
     times, points = walk(rng, 50, (1, 4, 2))
     points[rng.random((50, 1, 4)) < 0.3] = np.nan
-    points[7, 0, 1] = np.inf, 3  # half a joint is none
+    points[7, 0, 1] = np.inf, 3  # a joint with one infinite coordinate counts as missing
     points[:, 0, 3] = np.nan
     scalars = [[Scalar(1, 20, 1, UNIT) for _ in 'xy'] for _ in range(4)]
     smooth = OneEuroFilter()
@@ -93,7 +93,7 @@ def test_each_joint_waits_for_itself():
             np.testing.assert_allclose(found[0, k], expected, rtol=1e-9)
 
 
-def test_the_size_of_the_image_does_not_matter():
+def test_filter_is_independent_of_image_size():
     times, points = walk(np.random.default_rng(2), 30, (1, 3, 2))
     small, large = OneEuroFilter(), OneEuroFilter()
     for time, people in zip(times, points):
@@ -104,7 +104,7 @@ def test_the_size_of_the_image_does_not_matter():
         )
 
 
-def test_state_follows_the_track_not_the_row():
+def test_filter_state_follows_track_ids():
     times, points = walk(np.random.default_rng(3), 20, (2, 3, 2))
     apart = [OneEuroFilter(), OneEuroFilter()]
     both = OneEuroFilter()
@@ -116,21 +116,21 @@ def test_state_follows_the_track_not_the_row():
             np.testing.assert_array_equal(found[row], expected[0])
 
 
-def test_state_goes_with_the_track():
+def test_filter_state_is_removed_with_the_track():
     times, points = walk(np.random.default_rng(4), 6, (1, 3, 2))
-    nobody = np.zeros((0, 3, 2)), [], np.zeros((0, 4))
+    no_people = np.zeros((0, 3, 2)), [], np.zeros((0, 4))
     for alive, kept in (((1,), True), ((2,), False), ((), False)):
         smooth = OneEuroFilter()
         for time, people in zip(times[:4], points):
             smooth(time, people, [1], [BOX])
-        empty = smooth(times[4], *nobody, alive)
+        empty = smooth(times[4], *no_people, alive)
         assert empty.shape == (0, 3, 2)
         found = smooth(times[5], points[5], [1], [BOX])
         assert (found != points[5]).all() == kept
         assert (found == points[5]).all() != kept
 
 
-def test_state_does_not_grow():
+def test_filter_state_is_bounded():
     smooth = OneEuroFilter()
     for step in range(100):
         smooth(
@@ -143,11 +143,11 @@ def test_state_does_not_grow():
     assert len(smooth._states) == 3
 
 
-def test_a_joint_at_rest_trembles_less_and_a_fast_one_keeps_up():
+def test_filter_reduces_jitter_without_lag():
     rng = np.random.default_rng(6)
     times = np.arange(300) / 30
     truth = np.zeros((300, 1, 2, 2))
-    truth[:, 0, 1, 0] = UNIT * 2 * times  # two sizes a second
+    truth[:, 0, 1, 0] = UNIT * 2 * times  # two person sizes per second
     noisy = truth + rng.normal(0, 0.01 * UNIT, truth.shape)
     smooth = OneEuroFilter()
     found = np.stack([smooth(time, people, [1], [BOX]) for time, people in zip(times, noisy)])
@@ -159,7 +159,7 @@ def test_a_joint_at_rest_trembles_less_and_a_fast_one_keeps_up():
 
 
 @pytest.mark.parametrize('box', [(5, 5, 5, 5), (9, 9, 2, 2), (math.nan, 0, 5, 5)])
-def test_boxes_without_size(box):
+def test_boxes_without_area_are_smoothed(box):
     times, points = walk(np.random.default_rng(7), 5, (1, 3, 2))
     smooth, one = OneEuroFilter(), OneEuroFilter()
     sides = (0, 0, 1, 5 if math.isnan(box[0]) else 1)
@@ -169,7 +169,7 @@ def test_boxes_without_size(box):
         )
 
 
-def test_input_is_kept_and_its_type_too():
+def test_input_is_unchanged_and_dtype_is_kept():
     smooth = OneEuroFilter()
     for time in (0, 1):
         people = np.full((1, 2, 2), 3.0 + time, np.float32)
@@ -189,12 +189,12 @@ def test_input_is_kept_and_its_type_too():
         ({'min_cutoff': math.inf}, ValueError, 'min_cutoff is inf'),
     ],
 )
-def test_bad_options(options, error, message):
+def test_invalid_filter_options_raise(options, error, message):
     with pytest.raises(error, match=message):
         OneEuroFilter(**options)
 
 
-def test_bad_people():
+def test_invalid_people_raise():
     smooth = OneEuroFilter()
     people = np.zeros((2, 3, 2))
     smooth(5.0, people, [1, 2], [BOX] * 2)

@@ -1,4 +1,4 @@
-"""Models made ready: the same function, and the user's stays as it is."""
+"""Tests of `optimize_for_inference`: equal outputs, and an unchanged original model."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ CPU = torch.device('cpu')
 
 
 @pytest.mark.parametrize('text', [TOP_DOWN, BOTTOM_UP])
-def test_predicts_the_same(text):
+def test_optimized_model_predicts_the_same(text):
     model = estimator(text)
     backbone, weights = model.backbone, dict(model.state_dict())
     ready = optimize_for_inference(model, CPU)
@@ -27,7 +27,7 @@ def test_predicts_the_same(text):
     assert not ready.training
 
 
-def test_other_backbones_stay():
+def test_other_backbones_are_unchanged():
     model = nn.Module()
     model.backbone = nn.Conv2d(3, 4, 1)
     assert optimize_for_inference(model, CPU).backbone is model.backbone

@@ -1,4 +1,4 @@
-"""Results of an image: drawing, plain Python, COCO's format."""
+"""Tests of `PoseResult`: drawing, and conversion to JSON and COCO's format."""
 
 import json
 
@@ -14,7 +14,7 @@ SKELETON = draw.Skeleton(('nose', 'left_hand', 'right_hand'), ((0, 1), (0, 2)))
 
 
 def result(**changes):
-    """Two people in an image of 200 x 120 pixels."""
+    """Return a result with two people in an image of 200 x 120 pixels."""
     fields = dict(
         keypoints=[[[30, 20], [30, 100], [60, 100.25]], [[130, 20], [130, 100], [160, 100]]],
         scores=[[0.9, 0.8, 0.1], [0.7, 0.2, 0.5]],
@@ -30,11 +30,11 @@ def result(**changes):
     return PoseResult(**{**fields, **changes})
 
 
-def nobody(**changes):
+def empty_result(**changes):
     return result(keypoints=[], scores=[], boxes=[], box_scores=[], **changes)
 
 
-def test_what_a_result_says_of_itself():
+def test_result_repr_and_names():
     found = result(track_ids=[7, 9])
     assert len(found) == 2
     assert found.names == SKELETON.names
@@ -59,12 +59,12 @@ def test_what_a_result_says_of_itself():
         ('track_ids', [1, 2, 3], r'track_ids .* \(3,\): expected \(2,\)'),
     ],
 )
-def test_fields_that_do_not_fit(field, value, message):
+def test_mismatched_shapes_raise(field, value, message):
     with pytest.raises(ValueError, match=message):
         result(**{field: value})
 
 
-def test_as_plain_python():
+def test_to_dict():
     found = result(
         track_ids=np.array([7, 9]), time=0.5, frame=12, visible=[[1, 0.25, 0], [1, 1, 1]]
     ).to_dict()
@@ -94,7 +94,7 @@ def test_as_plain_python():
     assert set(bare['people'][0]) == {'keypoints', 'scores', 'box', 'box_score'}
 
 
-def test_json_holds_all_digits_and_no_nan():
+def test_to_dict_is_exact_and_json_serializable():
     rng = np.random.default_rng(0)
     values = rng.normal(0, 300, (2, 3, 2)).astype(np.float32)
     values[0, 1] = np.nan, np.inf
@@ -109,7 +109,7 @@ def test_json_holds_all_digits_and_no_nan():
     assert json.loads(json.dumps(found.to_coco(), allow_nan=False)) == found.to_coco()
 
 
-def test_as_coco_has_it():
+def test_to_coco():
     first, second = result().to_coco()
     assert first.pop('score') == pytest.approx(0.5 * (0.9 + 0.8) / 2)
     assert first == dict(
@@ -124,7 +124,7 @@ def test_as_coco_has_it():
     assert (other['image_id'], other['category_id']) == ('a/b', 3)
 
 
-def test_what_is_not_finite_does_not_reach_coco():
+def test_to_coco_replaces_nonfinite_values():
     points = result().keypoints
     points[0, 0, 1] = np.nan
     found = result(
@@ -134,15 +134,15 @@ def test_what_is_not_finite_does_not_reach_coco():
         first, second = found.to_coco()
         found.draw(boxes=True, ids=True)
     assert first['keypoints'][:6] == [0, 0, 0, 30, 100, 0.8]
-    assert first['score'] == pytest.approx(0.8)  # of what is left
+    assert first['score'] == pytest.approx(0.8)  # mean of the remaining keypoints
     assert first['bbox'] == second['bbox'] == [0] * 4
     assert second['score'] == 0
 
 
-def test_equal_to_mmposes_metric(tmp_path):
+def test_to_coco_matches_mmpose(tmp_path):
     rng = np.random.default_rng(1)
     scores = rng.uniform(0, 1, (5, 17)).astype(np.float32)
-    scores[0] = 0.1  # nothing above 0.2
+    scores[0] = 0.1  # no score above 0.2
     scores[1, :4] = 0.2
     names = tuple(f'k{k}' for k in range(17))
     found = PoseResult(
@@ -202,55 +202,55 @@ def annotations(folder):
     return str(folder / 'truth.json')
 
 
-def test_drawing_leaves_the_image_alone():
+def test_draw_does_not_change_the_image():
     found = result()
     kept = found.image
-    picture = found.draw(boxes=True, ids=True)
+    drawn = found.draw(boxes=True, ids=True)
     assert (kept == 80).all()
-    assert not np.shares_memory(picture, kept)
-    assert tuple(picture[60, 30]) == draw.LEFT
+    assert not np.shares_memory(drawn, kept)
+    assert tuple(drawn[60, 30]) == draw.LEFT
     bgr = np.full((120, 200, 3), 9, np.uint8)
     assert found.draw(bgr)[0, 0].tolist() == [9] * 3
     assert (bgr == 9).all()
 
 
-def test_what_is_drawn_is_asked_for():
+def test_draw_options():
     found = result(track_ids=[7, 9])
     plain, boxes, ids = (found.draw(), found.draw(boxes=True), found.draw(ids=True))
 
-    def has(picture, number):
-        return (picture == identity_colour(number)).all(2).any()
+    def has(drawn, number):
+        return (drawn == identity_colour(number)).all(2).any()
 
     assert tuple(boxes[60, 20]) == identity_colour(7)
     assert tuple(boxes[60, 120]) == identity_colour(9)
-    for picture in (plain, ids):
-        assert (picture[60, 20] == 80).all()
-    assert [has(picture, number) for picture in (plain, ids) for number in (7, 9)] == [
+    for drawn in (plain, ids):
+        assert (drawn[60, 20] == 80).all()
+    assert [has(drawn, number) for drawn in (plain, ids) for number in (7, 9)] == [
         False,
         False,
         True,
         True,
     ]
-    assert has(result().draw(ids=True), 1)  # in order, without tracks
+    assert has(result().draw(ids=True), 1)  # indices, without tracks
     assert tuple(result().draw(boxes=True)[60, 120]) == identity_colour(1)
 
 
-def test_the_threshold_and_the_scores():
+def test_draw_threshold():
     found = result(scores=[[1, 1, 0.4], [0.2, 0.2, 1]])
-    picture = found.draw(threshold=0.3).astype(int)
-    assert tuple(picture[60, 30]) == draw.LEFT
-    assert (picture[60, 130] == 80).all()  # both ends are below
-    limb, sure = found.draw(threshold=0.1)[60, 130], picture[60, 30]
+    drawn = found.draw(threshold=0.3).astype(int)
+    assert tuple(drawn[60, 30]) == draw.LEFT
+    assert (drawn[60, 130] == 80).all()  # both ends are below the threshold
+    limb, sure = found.draw(threshold=0.1)[60, 130], drawn[60, 30]
     share = draw.opacity(np.array(0.2), 0.1)
     assert abs(limb - (80 + share * (sure - 80))).max() <= 1.5
 
 
-def test_images_of_other_kinds():
+def test_draw_on_other_images():
     grey = np.full((120, 200), 60, np.uint8)
-    picture = result(image=None).draw(grey)
-    assert picture.shape == (120, 200, 3)
-    assert (picture[0, 0] == 60).all()
-    assert tuple(picture[60, 30]) == draw.LEFT
+    drawn = result(image=None).draw(grey)
+    assert drawn.shape == (120, 200, 3)
+    assert (drawn[0, 0] == 60).all()
+    assert tuple(drawn[60, 30]) == draw.LEFT
     with pytest.raises(ValueError, match='result of a/b.jpg has no image'):
         result(image=None).draw()
     with pytest.raises(
@@ -263,8 +263,8 @@ def test_images_of_other_kinds():
         result().draw(width=0)
 
 
-def test_nobody_and_one_pixel():
-    found = nobody(track_ids=[], visible=[])
+def test_draw_without_people_and_on_one_pixel():
+    found = empty_result(track_ids=[], visible=[])
     assert len(found) == 0
     assert found.keypoints.shape == (0, 3, 2)
     assert found.to_coco() == found.to_dict()['people'] == []

@@ -1,4 +1,4 @@
-"""Reading ahead in a thread: order, errors, and an end."""
+"""Tests of `prefetch`: order, errors and the end of the thread."""
 
 import itertools
 import threading
@@ -13,7 +13,7 @@ def threads() -> list[str]:
     return [one.name for one in threading.enumerate() if one.name == 'prefetch']
 
 
-def test_items_come_in_order_from_another_thread():
+def test_prefetch_keeps_order_in_another_thread():
     with prefetch((n, threading.current_thread()) for n in range(20)) as items:
         found = list(items)
     assert [n for n, _ in found] == list(range(20))
@@ -21,7 +21,7 @@ def test_items_come_in_order_from_another_thread():
     assert not threads()
 
 
-def test_an_error_comes_in_its_place():
+def test_prefetch_raises_errors_in_order():
     def items():
         yield 1
         yield 2
@@ -34,7 +34,7 @@ def test_an_error_comes_in_its_place():
     assert not threads()
 
 
-def test_not_more_is_read_than_may_wait():
+def test_prefetch_reads_a_limited_number_ahead():
     taken = []
 
     def items():
@@ -48,12 +48,12 @@ def test_not_more_is_read_than_may_wait():
         while len(taken) < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.05)
-        # One was taken, three wait, and one waits to be put.
+        # One was taken, three are in the queue, and one waits to be put into it.
         assert taken == [0, 1, 2, 3, 4]
     assert not threads()
 
 
-def test_leaving_early_ends_the_thread_and_closes_what_is_read():
+def test_early_exit_stops_the_thread_and_closes_the_iterator():
     closed = []
 
     def items():
@@ -69,7 +69,7 @@ def test_leaving_early_ends_the_thread_and_closes_what_is_read():
     assert not threads()
 
 
-def test_nothing_is_read_before_it_is_asked_for():
+def test_prefetch_zero_reads_on_request():
     taken = []
 
     def items():
@@ -90,7 +90,7 @@ def test_nothing_is_read_before_it_is_asked_for():
 
 
 @pytest.mark.parametrize('ahead', [0, 4])
-def test_a_reader_that_never_comes_back_is_given_up(ahead):
+def test_blocked_thread_is_abandoned(ahead):
     release = threading.Event()
 
     def items():
@@ -100,7 +100,7 @@ def test_a_reader_that_never_comes_back_is_given_up(ahead):
     start = time.monotonic()
     with prefetch(items(), ahead) as ready:
         assert next(ready) == 1
-        if ahead == 0:  # the second one is being waited for
+        if ahead == 0:  # the consumer waits for the second item
             taker = threading.Thread(target=lambda: list(ready), daemon=True)
             taker.start()
             time.sleep(0.3)

@@ -1,22 +1,22 @@
-"""Track ids of moving figures."""
+"""Tests of `PoseTracker` with moving people."""
 
 import numpy as np
 import pytest
 
 from pose_backbones.inference.tracking import PoseTracker
 
-# A standing figure of 40 x 100 pixels around its middle.
-FIGURE = np.array(
+# A standing person of 40 x 100 pixels, relative to the centre.
+PERSON = np.array(
     [[0, -50], [-15, -30], [15, -30], [-20, 0], [20, 0], [-10, 10], [10, 10], [-12, 50], [12, 50]],
     float,
 )
-COUNT = len(FIGURE)
+COUNT = len(PERSON)
 
 
-def people(*middles, figure=FIGURE):
-    """Key points, scores and boxes of figures at these places."""
+def people(*middles, person=PERSON):
+    """Return keypoints, scores and boxes of people at the given centres."""
     middles = np.array(middles, float).reshape(-1, 1, 2)
-    keypoints = middles + figure
+    keypoints = middles + person
     if not len(middles):
         return np.zeros((0, COUNT, 2)), np.zeros((0, COUNT)), np.zeros((0, 4))
     return (
@@ -26,19 +26,19 @@ def people(*middles, figure=FIGURE):
     )
 
 
-def test_numbers_count_up_from_one():
+def test_track_ids_count_from_one():
     tracker = PoseTracker()
     assert tracker.alive == ()
     ids = tracker.update(*people((50, 60), (150, 60), (250, 60)))
     assert ids.tolist() == [1, 2, 3]
     assert ids.dtype == np.int64
-    # Another order, a shift, and one more in front.
+    # Another order, a shift, and a new person in the first row.
     ids = tracker.update(*people((400, 60), (252, 61), (52, 60), (149, 62)))
     assert ids.tolist() == [4, 3, 1, 2]
     assert tracker.alive == (1, 2, 3, 4)
 
 
-def test_nobody_and_one():
+def test_frames_without_people():
     tracker = PoseTracker()
     for _ in range(3):
         ids = tracker.update(*people())
@@ -49,24 +49,24 @@ def test_nobody_and_one():
 
 
 @pytest.mark.parametrize('hidden', [0, 5])
-def test_people_who_cross(hidden):
-    # At step 20 both are at the same place; the left one is seen first.
+def test_tracks_of_people_who_cross(hidden):
+    # At step 20 both are at the same position; the left one is in the first row.
     tracker = PoseTracker()
     rng = np.random.default_rng(0)
     for step in range(41):
         both = [(100 + 5 * step, 100), (300 - 5 * step, 104)]
-        figure = FIGURE + rng.normal(0, 0.5, FIGURE.shape)
+        person = PERSON + rng.normal(0, 0.5, PERSON.shape)
         if abs(step - 20) <= hidden // 2 and hidden:
-            ids = tracker.update(*people(both[0], figure=figure))
+            ids = tracker.update(*people(both[0], person=person))
             assert ids.tolist() == [1]
         else:
             order = [0, 1] if step == 0 else rng.permutation(2)
-            ids = tracker.update(*people(*(both[row] for row in order), figure=figure))
+            ids = tracker.update(*people(*(both[row] for row in order), person=person))
             assert ids.tolist() == [row + 1 for row in order], step
 
 
 @pytest.mark.parametrize(('away', 'expected'), [(10, 1), (11, 2)])
-def test_who_leaves_and_comes_back(away, expected):
+def test_track_id_after_an_absence(away, expected):
     tracker = PoseTracker(max_age=10)
     tracker.update(*people((50, 60)))
     for _ in range(away - 1):
@@ -76,8 +76,8 @@ def test_who_leaves_and_comes_back(away, expected):
     assert tracker.alive == (expected,)
 
 
-def test_who_comes_back_to_where_a_walk_ended():
-    # Moved on with its speed, the track would be far away by now.
+def test_person_returns_to_the_last_position():
+    # Moved by its velocity, the track would be far away now.
     tracker = PoseTracker()
     for step in range(10):
         tracker.update(*people((50 + 8 * step, 60)))
@@ -86,8 +86,8 @@ def test_who_comes_back_to_where_a_walk_ended():
     assert tracker.update(*people((124, 60))).tolist() == [1]
 
 
-def test_a_walk_goes_on_behind_a_pillar():
-    # 15 frames at 8 pixels: neither pose nor box are near the last ones.
+def test_moving_person_is_tracked_through_an_occlusion():
+    # 15 frames with 8 pixels each: pose and box do not overlap the last ones.
     tracker = PoseTracker()
     for step in range(40):
         seen = [] if 15 <= step < 30 else [(50 + 8 * step, 60)]
@@ -95,8 +95,8 @@ def test_a_walk_goes_on_behind_a_pillar():
         assert ids.tolist() == [1] * len(seen)
 
 
-def test_poses_decide_before_boxes():
-    # Two boxes that change places, with the poses left where they were.
+def test_poses_are_matched_before_boxes():
+    # Two boxes are exchanged, while the poses stay at their positions.
     tracker = PoseTracker()
     keypoints, scores, boxes = people((50, 60), (90, 60))
     tracker.update(keypoints, scores, boxes)
@@ -104,10 +104,10 @@ def test_poses_decide_before_boxes():
     assert ids.tolist() == [1, 2]
 
 
-def test_boxes_decide_where_poses_are_not_known():
+def test_boxes_are_matched_if_poses_have_low_scores():
     keypoints, scores, boxes = people((50, 60), (150, 60))
     for blurred in (
-        np.full_like(scores, 0.1),  # not sure
+        np.full_like(scores, 0.1),  # low scores
         np.pad(scores[:, :2], ((0, 0), (0, COUNT - 2))),
     ):
         tracker = PoseTracker()
@@ -121,8 +121,8 @@ def test_boxes_decide_where_poses_are_not_known():
     assert ids.tolist() == [2, 1]
 
 
-def test_the_best_sum_wins():
-    # The first one is nearest to track 2, which the second needs more.
+def test_matching_maximizes_the_total_similarity():
+    # The first person is nearest to track 2, but the second person matches only track 2.
     tracker = PoseTracker()
     tracker.update(*people((100, 60), (112, 60)))
     ids = tracker.update(*people((108, 60), (118, 60)))
@@ -130,7 +130,7 @@ def test_the_best_sum_wins():
 
 
 def similar(first, second, sigma):
-    """OKS after COCO's evaluation, of figures of the same size."""
+    """Return the OKS as in COCO's evaluation for people of the same size."""
     area = 0.53 * 40 * 100
     squares = ((first - second) ** 2).sum(-1)
     return np.exp(-squares / (2 * area * (2 * sigma) ** 2)).mean()
@@ -138,11 +138,11 @@ def similar(first, second, sigma):
 
 @pytest.mark.parametrize('sigmas', [None, np.linspace(0.03, 0.1, COUNT)])
 @pytest.mark.parametrize(('least', 'expected'), [(-1e-4, 1), (1e-4, 2)])
-def test_oks_as_coco_has_it(sigmas, least, expected):
+def test_oks_matches_coco(sigmas, least, expected):
     sigma = 0.067 if sigmas is None else sigmas
-    oks = similar(FIGURE, FIGURE + (6, 2), sigma)
+    oks = similar(PERSON, PERSON + (6, 2), sigma)
     assert 0.3 < oks < 0.9
-    # Boxes far apart, for the pose alone to decide.
+    # The boxes are far apart, so that only the poses match.
     tracker = PoseTracker(sigmas, min_oks=oks + least)
     keypoints, scores, boxes = people((50, 60))
     tracker.update(keypoints, scores, boxes)
@@ -151,8 +151,8 @@ def test_oks_as_coco_has_it(sigmas, least, expected):
 
 
 @pytest.mark.parametrize(('least', 'expected'), [(-1e-4, 1), (1e-4, 2)])
-def test_iou(least, expected):
-    # 40 x 100 moved by 10 and 20: 30 x 80 in common.
+def test_iou_threshold(least, expected):
+    # 40 x 100 moved by 10 and 20: the intersection is 30 x 80.
     iou = 2400 / (8000 - 2400)
     tracker = PoseTracker(min_iou=iou + least)
     keypoints, scores, boxes = people((50, 60))
@@ -162,7 +162,7 @@ def test_iou(least, expected):
 
 
 @pytest.mark.parametrize('box', [(5, 5, 5, 5), (9, 9, 2, 2), (np.nan,) * 4])
-def test_boxes_without_size_are_no_one_else(box):
+def test_boxes_without_area_match_only_themselves(box):
     tracker = PoseTracker()
     keypoints, scores, boxes = people((50, 60), (150, 60))
     boxes[1] = box
@@ -172,7 +172,7 @@ def test_boxes_without_size_are_no_one_else(box):
     assert ids[1] in (2, 3)
 
 
-def test_input_is_kept():
+def test_tracker_does_not_change_its_input():
     keypoints, scores, boxes = people((50, 60))
     scores[0, 3] = 0
     copies = keypoints.copy(), scores.copy(), boxes.copy()
@@ -181,7 +181,7 @@ def test_input_is_kept():
         np.testing.assert_array_equal(array, copy)
 
 
-def test_memory_does_not_grow():
+def test_memory_is_bounded():
     tracker = PoseTracker(max_age=5)
     for step in range(300):
         ids = tracker.update(*people((1000 * step, 60), (1000 * step, 900)))
@@ -201,12 +201,12 @@ def test_memory_does_not_grow():
         ({'sigmas': []}, ValueError, r'sigmas are \[\]: expected a positive'),
     ],
 )
-def test_bad_options(options, error, message):
+def test_invalid_tracking_options_raise(options, error, message):
     with pytest.raises(error, match=message):
         PoseTracker(**options)
 
 
-def test_bad_shapes():
+def test_invalid_shapes_raise():
     keypoints, scores, boxes = people((50, 60), (150, 60))
     tracker = PoseTracker()
     for bad in (

@@ -1,4 +1,4 @@
-"""Reading videos and cameras."""
+"""Tests of reading videos and cameras."""
 
 import math
 import os
@@ -27,7 +27,7 @@ FRAMES = [make_frame(index) for index in range(4)]
 
 
 class Camera:
-    """Stands in for cv2.VideoCapture."""
+    """Replacement for cv2.VideoCapture."""
 
     def __init__(self, frames, fps=30.0):
         self.frames, self.fps = list(frames), fps
@@ -51,12 +51,12 @@ class Camera:
 
 
 def is_open(path) -> bool:
-    """Whether this process has a file open."""
+    """Return whether this process has a file open."""
     return str(path) in [file.path for file in psutil.Process().open_files()]
 
 
 @pytest.mark.parametrize('fps', [29.97, 12.5])
-def test_frames_times_and_properties(tmp_path, fps):
+def test_video_frames_times_and_properties(tmp_path, fps):
     path = make_video(tmp_path / 'clip.mp4', fps=fps)
     with read_video(path) as video:
         assert video.size == (96, 64)
@@ -88,7 +88,7 @@ def test_frames_times_and_properties(tmp_path, fps):
         ('clip.m4v', 'mp4v'),
     ],
 )
-def test_containers(tmp_path, name, codec):
+def test_video_containers(tmp_path, name, codec):
     path = make_video(tmp_path / name, 10, 25, codec)
     video = read_video(path)
     assert video.frame_count in (10, None)
@@ -97,7 +97,7 @@ def test_containers(tmp_path, name, codec):
     np.testing.assert_allclose([time for _, time, _ in seen], np.arange(10) / 25, atol=1e-3)
 
 
-def test_a_variable_frame_rate_gives_exact_times(tmp_path):
+def test_variable_frame_rate_times(tmp_path):
     times = (0.0, 0.04, 0.05, 0.5, 0.517, 2.0)
     path = encode_video(tmp_path / 'clip.mp4', times=times)
     seen = list(read_video(path))
@@ -110,8 +110,8 @@ def test_a_variable_frame_rate_gives_exact_times(tmp_path):
     [(5, 0.299, 0.114), (1, 0.2126, 0.0722), (9, 0.2627, 0.0593)],
     ids=['BT.601', 'BT.709', 'BT.2020'],
 )
-def test_ten_bits_and_colour_spaces(tmp_path, colorspace, red, blue):
-    """Frames are converted with the matrix that the file names, as by a player."""
+def test_ten_bit_video_and_colour_spaces(tmp_path, colorspace, red, blue):
+    """Frames are converted with the colour matrix of the file, as in video players."""
     path = tmp_path / 'clip.mp4'
     r, g, b = 0.1, 0.8, 0.3
     luma = red * r + (1 - red - blue) * g + blue * b
@@ -132,7 +132,7 @@ def test_ten_bits_and_colour_spaces(tmp_path, colorspace, red, blue):
     np.testing.assert_allclose(found[30, 40], np.array([b, g, r]) * 255, atol=3)
 
 
-# As phones write them: x' = a x + c y, y' = b x + d y.
+# Matrices of phone videos: x' = a x + c y, y' = b x + d y.
 @pytest.mark.parametrize(
     ('matrix', 'corners', 'size'),
     [
@@ -154,7 +154,7 @@ def test_ten_bits_and_colour_spaces(tmp_path, colorspace, red, blue):
         'transposed',
     ],
 )
-def test_rotated_and_mirrored(tmp_path, matrix, corners, size):
+def test_display_matrix_is_applied(tmp_path, matrix, corners, size):
     path = make_video(tmp_path / 'phone.mp4', 5)
     if matrix != (1, 0, 0, 1):
         rotate(path, matrix)
@@ -181,7 +181,7 @@ def test_rotated_and_mirrored(tmp_path, matrix, corners, size):
         ('folder', 'cannot read the video .*clip.mp4: it is a directory'),
     ],
 )
-def test_files_that_are_no_video(tmp_path, content, message):
+def test_invalid_videos_raise(tmp_path, content, message):
     path = tmp_path / 'clip.mp4'
     if content == 'folder':
         path.mkdir()
@@ -191,7 +191,7 @@ def test_files_that_are_no_video(tmp_path, content, message):
         read_video(path)
 
 
-def test_an_image_or_a_sound_is_no_video(tmp_path):
+def test_image_and_audio_files_raise(tmp_path):
     data = cv2.imencode('.png', make_frame(0))[1].tobytes()
     (tmp_path / 'clip.mp4').write_bytes(data)
     with pytest.raises(
@@ -207,8 +207,8 @@ def test_an_image_or_a_sound_is_no_video(tmp_path):
         read_video(tmp_path / 'sound.wav')
 
 
-def test_without_pyav(tmp_path, monkeypatch):
-    """One error, before anything else is done."""
+def test_missing_pyav_raises(tmp_path, monkeypatch):
+    """The error is raised before any other input is read."""
     monkeypatch.setitem(sys.modules, 'av', None)
     message = r"needs PyAV: pip install 'pose_backbones\[video\]'"
     path = make_video(tmp_path / 'clip.mp4', 3)
@@ -225,7 +225,7 @@ def test_without_pyav(tmp_path, monkeypatch):
     assert Inputs([0]).parts == [0]
 
 
-def test_a_file_cut_off_before_its_index(tmp_path):
+def test_video_truncated_before_its_index_raises(tmp_path):
     path = make_video(tmp_path / 'clip.mp4')
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b'moov') - 104])
@@ -257,7 +257,7 @@ def test_a_file_cut_off_before_its_index(tmp_path):
     ],
     ids=['AVI', 'MP4', 'fragmented MP4', 'Matroska'],
 )
-def test_a_truncated_file_gives_the_frames_before(tmp_path, name, options, of):
+def test_truncated_video_raises_after_readable_frames(tmp_path, name, options, of):
     path = encode_video(tmp_path / name, **options)
     assert len(list(read_video(path))) == 30
     data = path.read_bytes()
@@ -286,7 +286,7 @@ def damage(path, frames) -> None:
     path.write_bytes(data)
 
 
-def test_a_frame_damaged_in_the_middle_is_skipped(tmp_path, notes):
+def test_damaged_frame_is_skipped(tmp_path, notes):
     path = make_video(tmp_path / 'clip.avi', 9, 10, 'MJPG')
     damage(path, [3, 4])
     seen = [(read_index(frame), round(time, 3)) for _, time, frame in read_video(path)]
@@ -299,7 +299,7 @@ def test_a_frame_damaged_in_the_middle_is_skipped(tmp_path, notes):
     )
 
 
-def test_a_file_damaged_up_to_its_end(tmp_path):
+def test_video_damaged_at_its_end_raises(tmp_path):
     path = make_video(tmp_path / 'clip.avi', 9, 10, 'MJPG')
     damage(path, range(6, 9))
     seen = []
@@ -313,10 +313,10 @@ def test_a_file_damaged_up_to_its_end(tmp_path):
 
 
 @pytest.mark.parametrize(('count', 'logged'), [(40, True), (31, False)])
-def test_a_warning_if_frames_are_missing(tmp_path, notes, count, logged):
+def test_missing_frames_are_logged(tmp_path, notes, count, logged):
     path = make_video(tmp_path / 'clip.avi', codec='MJPG')
     data = bytearray(path.read_bytes())
-    start = data.index(b'strh') + 8 + 32  # the length in the stream's header
+    start = data.index(b'strh') + 8 + 32  # length field of the stream header
     assert int.from_bytes(data[start : start + 4], 'little') == 30
     data[start : start + 4] = count.to_bytes(4, 'little')
     path.write_bytes(data)
@@ -336,7 +336,7 @@ def test_a_warning_if_frames_are_missing(tmp_path, notes, count, logged):
         ((96, 64), 96 * 64, True),
     ],
 )
-def test_the_size_of_frames_has_a_limit(monkeypatch, tmp_path, size, most, accepted):
+def test_frame_size_limit(monkeypatch, tmp_path, size, most, accepted):
     path = encode_video(tmp_path / 'clip.avi', 'mjpeg', times=[0], size=size, pix_fmt='yuvj420p')
     if most is not None:
         monkeypatch.setattr(video_reader, 'MAX_PIXELS', most)
@@ -365,7 +365,7 @@ def test_the_size_of_frames_has_a_limit(monkeypatch, tmp_path, size, most, accep
     ],
     ids=['varying', 'none', 'equal', 'falling', 'not finite', 'negative'],
 )
-def test_times_always_increase(stamps, expected):
+def test_increasing_time(stamps, expected):
     now, found = -math.inf, []
     for stamp in stamps:
         now = increasing_time(stamp, now, 10.0)
@@ -373,14 +373,14 @@ def test_times_always_increase(stamps, expected):
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_times_of_a_stream_without_time_stamps(tmp_path):
+def test_times_without_time_stamps(tmp_path):
     path = encode_video(tmp_path / 'clip.h264', times=np.arange(5) / 25, stream={'bf': '0'})
     times = [time for _, time, _ in read_video(path)]
     np.testing.assert_allclose(times, np.arange(5) / 25, atol=1e-6)
 
 
 @pytest.mark.parametrize('fps', [0.0, -1.0, math.nan, math.inf])
-def test_a_camera(monkeypatch, notes, fps):
+def test_camera_frames_and_times(monkeypatch, notes, fps):
     monkeypatch.setattr(cv2, 'VideoCapture', Camera(FRAMES, fps))
     clock = iter([70.0, 70.25, 70.5, 71.0])
     monkeypatch.setattr(video_reader.time, 'monotonic', lambda: next(clock))
@@ -403,7 +403,7 @@ def test_a_camera(monkeypatch, notes, fps):
     )
 
 
-def test_no_camera(monkeypatch):
+def test_missing_camera_raises(monkeypatch):
     camera = Camera(FRAMES)
     camera.is_open = False
     monkeypatch.setattr(cv2, 'VideoCapture', camera)
@@ -413,7 +413,7 @@ def test_no_camera(monkeypatch):
         read_video(7)
 
 
-def test_a_camera_without_a_frame(monkeypatch):
+def test_camera_without_frames_raises(monkeypatch):
     camera = Camera([])
     monkeypatch.setattr(cv2, 'VideoCapture', camera)
     with pytest.raises(DatasetError, match='camera 1 has no frames: check that it is connected'):
@@ -422,12 +422,12 @@ def test_a_camera_without_a_frame(monkeypatch):
 
 
 @pytest.mark.parametrize('source', [True, 1.0, None, [1]])
-def test_neither_path_nor_number(source):
+def test_invalid_source_raises(source):
     with pytest.raises(TypeError, match='expected the path or URL of a video'):
         read_video(source)
 
 
-def test_closes_at_the_end_and_on_an_error(tmp_path):
+def test_video_is_closed_at_the_end_and_on_errors(tmp_path):
     path = make_video(tmp_path / 'clip.mp4', 4)
     video = read_video(path)
     assert is_open(path)
@@ -446,7 +446,7 @@ def test_closes_at_the_end_and_on_an_error(tmp_path):
     assert not is_open(path)
 
 
-def test_names_that_are_not_utf8_and_odd_names(tmp_path):
+def test_unusual_file_names(tmp_path):
     source = make_video(tmp_path / 'clip.mp4', 3)
     for name in (b'caf\xe9.mp4', b'a:b%d?.mp4', b'-i.mp4'):
         path = os.path.join(str(tmp_path), os.fsdecode(name))
@@ -455,7 +455,7 @@ def test_names_that_are_not_utf8_and_odd_names(tmp_path):
         assert len(list(read_video(path))) == 3
 
 
-def test_the_rate_is_the_mean(tmp_path):
+def test_fps_is_the_mean_rate(tmp_path):
     path = encode_video(
         tmp_path / 'clip.mp4', times=[0, 0.1, 0.2, 0.3, 0.8, 0.9], stream={'bf': '0'}
     )

@@ -1,4 +1,4 @@
-"""People in videos: the same numbers, smoothed, each video anew."""
+"""Tests of `VideoTracker`: track IDs, smoothing and several videos."""
 
 import cv2
 import numpy as np
@@ -9,14 +9,14 @@ from pose_backbones.inference.one_euro import OneEuroFilter
 from pose_backbones.inference.pose_result import PoseResult
 from pose_backbones.inference.tracking import VideoTracker
 from pose_backbones.visualization.skeleton import Skeleton
-from tests.helpers.pose_cases import estimator, picture
+from tests.helpers.pose_cases import estimator, make_image
 from tests.helpers.video_cases import make_video
 
 SKELETON = Skeleton(('a', 'b', 'c'), ())
 
 
 def result(index: int, people: np.ndarray, frame: int | None) -> PoseResult:
-    """Of people at places (n, 2)."""
+    """Return a result for people at positions (n, 2)."""
     shape = np.array([(0, 0), (10, 20), (20, 0)])
     keypoints = people[:, None] + shape
     return PoseResult(
@@ -34,7 +34,7 @@ def result(index: int, people: np.ndarray, frame: int | None) -> PoseResult:
     )
 
 
-def test_numbers_stay_with_people_that_change_places_in_the_list():
+def test_track_ids_do_not_depend_on_row_order():
     tracker = VideoTracker(None, smooth=False)
     first = np.array([(50.0, 50), (200.0, 50)])
     for frame in range(5):
@@ -46,7 +46,7 @@ def test_numbers_stay_with_people_that_change_places_in_the_list():
         np.testing.assert_array_equal(one.keypoints, before)
 
 
-def test_another_video_begins_anew():
+def test_tracks_start_anew_for_each_video():
     tracker = VideoTracker([0.1, 0.1, 0.1], smooth=True)
     place = np.array([(50.0, 50)])
     for index, (part, frame, ids) in enumerate(
@@ -60,7 +60,7 @@ def test_another_video_begins_anew():
     assert far.track_ids.tolist() == [2]
 
 
-def test_smoothing_is_the_one_euro_filters():
+def test_smoothing_uses_the_one_euro_filter():
     rng = np.random.default_rng(0)
     tracker, filters = VideoTracker(None, smooth=True), OneEuroFilter()
     differences = []
@@ -77,14 +77,14 @@ def test_smoothing_is_the_one_euro_filters():
 
 
 @pytest.mark.parametrize('smooth', [False, True])
-def test_of_videos_in_a_list(tmp_path, smooth):
+def test_tracking_several_videos(tmp_path, smooth):
     clips = [str(make_video(tmp_path / f'{name}.mp4', 4, 10.0)) for name in 'ab']
     pose = PoseInferencer(estimator())
     boxes = np.array([[5, 5, 40, 60], [50, 5, 90, 60.0]])
     found = list(
-        pose([clips[0], picture(0), clips[1]], lambda image: boxes, track=True, smooth=smooth)
+        pose([clips[0], make_image(0), clips[1]], lambda image: boxes, track=True, smooth=smooth)
     )
-    plain = list(pose([clips[0], picture(0), clips[1]], lambda image: boxes))
+    plain = list(pose([clips[0], make_image(0), clips[1]], lambda image: boxes))
     assert [one.frame for one in found] == [0, 1, 2, 3, None, 0, 1, 2, 3]
     assert all(one.track_ids.tolist() == [1, 2] for one in found)
     same = [np.array_equal(one.keypoints, other.keypoints) for one, other in zip(found, plain)]
@@ -93,9 +93,9 @@ def test_of_videos_in_a_list(tmp_path, smooth):
     assert all(one.track_ids is None for one in plain)
 
 
-def test_arrays_are_frames_and_files_are_not(tmp_path):
-    """As a video of 30 frames a second, but for what the file loses."""
-    image, boxes = picture(0), np.array([(5.0, 5, 60, 50), (20, 10, 75, 55)])
+def test_arrays_are_tracked_and_files_are_not(tmp_path):
+    """Results for arrays equal those for a video with 30 frames per second, except for coding."""
+    image, boxes = make_image(0), np.array([(5.0, 5, 60, 50), (20, 10, 75, 55)])
     frames = [np.roll(image, 2 * n, 1) for n in range(4)]
     moved = [boxes + (2 * n, 0, 2 * n, 0) for n in range(4)]
     pose = PoseInferencer(estimator(), device='cpu')

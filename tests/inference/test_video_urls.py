@@ -1,4 +1,4 @@
-"""Videos at URLs: files of a server, and live streams."""
+"""Tests of videos at URLs: files on a server, and live streams."""
 
 import functools
 import http.server
@@ -28,12 +28,12 @@ from tests.helpers.video_cases import encode_video, make_video, read_index
         (np.zeros((4, 4, 3), np.uint8), False, False),
     ],
 )
-def test_what_is_a_video(source, video, live):
+def test_is_video_and_is_live(source, video, live):
     assert (is_video(source), is_live(source)) == (video, live)
 
 
-def test_a_video_at_a_url(tmp_path):
-    """From a real server; AVI, which can be read from its beginning on."""
+def test_video_from_a_url(tmp_path):
+    """Read AVI, which does not require seeking, from a local HTTP server."""
     path = make_video(tmp_path / 'clip.avi', 12, 10, 'MJPG')
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
@@ -58,7 +58,7 @@ def test_a_video_at_a_url(tmp_path):
 
 
 def send(server: socket.socket, path, pause: float) -> None:
-    """Send a file to the first client, in pieces."""
+    """Send a file to the first client in chunks."""
     connection, _ = server.accept()
     data = path.read_bytes()
     with connection:
@@ -67,8 +67,8 @@ def send(server: socket.socket, path, pause: float) -> None:
             time.sleep(pause)
 
 
-def test_a_stream(tmp_path):
-    """Of a sender that gives a frame when its time has come."""
+def test_live_stream(tmp_path):
+    """Read from a sender that transmits frames in real time."""
     path = encode_video(
         tmp_path / 'clip.ts', 'mpeg2video', times=np.arange(20) / 25, stream={'qscale': '2'}
     )
@@ -106,13 +106,13 @@ def test_a_stream(tmp_path):
         'pipe://0',
     ],
 )
-def test_urls_that_are_no_servers(tmp_path, url):
+def test_unreachable_urls_raise(tmp_path, url):
     path = make_video(tmp_path / 'clip.avi', 3, 10, 'MJPG')
     with pytest.raises(DatasetError, match='cannot be opened as a video: check that the URL'):
         read_video(url.format(path=path))
 
 
-def test_a_server_that_does_not_answer(monkeypatch):
+def test_server_timeout_raises(monkeypatch):
     monkeypatch.setattr(video_reader, '_TIMEOUT', 0.5)
     with socket.create_server(('127.0.0.1', 0)) as server:
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Writing videos: frames, times, sound, and files that play whatever happens."""
+"""Tests of writing videos: frames, times, sound, and playable files after errors."""
 
 import os
 import resource
@@ -23,7 +23,7 @@ def fill(writer: VideoWriter, count: int, width: int = 96, height: int = 64) -> 
 
 
 def interrupt(writer: VideoWriter, count: int, error) -> None:
-    """Write some frames and fail."""
+    """Write some frames, then raise an error."""
     fill(writer, count)
     raise error
 
@@ -33,7 +33,7 @@ def indices(path) -> list[int]:
 
 
 def streams(path) -> list[tuple[str, str, float]]:
-    """Type, codec and seconds of each stream."""
+    """Return type, codec and duration in seconds of each stream."""
     with av.open(str(path)) as container:
         return [
             (one.type, one.codec_context.name, float(one.duration * one.time_base))
@@ -42,7 +42,7 @@ def streams(path) -> list[tuple[str, str, float]]:
 
 
 def packets(path, most: float) -> list[tuple[float, bytes]]:
-    """Time and content of the packets of the sound, up to a time."""
+    """Return time and content of the audio packets up to a given time."""
     with av.open(str(path)) as container:
         source = container.streams.audio[0]
         return [
@@ -53,7 +53,7 @@ def packets(path, most: float) -> list[tuple[float, bytes]]:
 
 
 @pytest.mark.parametrize('fps', [29.97, 119.8765, 12, 30000 / 1001, 120000 / 1001, 17.4])
-def test_frames_and_rate(tmp_path, fps):
+def test_written_frames_and_rate(tmp_path, fps):
     path = tmp_path / 'new' / 'out.mp4'
     with VideoWriter(path, (96, 64), fps) as writer:
         fill(writer, 20)
@@ -75,7 +75,7 @@ def test_frames_and_rate(tmp_path, fps):
     assert b'moof' not in data
 
 
-def test_times_of_a_variable_rate(tmp_path):
+def test_written_times_of_a_variable_rate(tmp_path):
     times = (0.0, 0.033, 0.5, 0.52, 2.0)
     path = tmp_path / 'out.mp4'
     with VideoWriter(path, (96, 64), 25) as writer:
@@ -87,7 +87,7 @@ def test_times_of_a_variable_rate(tmp_path):
     assert streams(path)[0][2] == pytest.approx(2.04, abs=1e-3)
 
 
-def test_times_that_do_not_increase(tmp_path):
+def test_written_times_increase(tmp_path):
     path = tmp_path / 'out.mp4'
     with VideoWriter(path, (96, 64), 25) as writer:
         for index, time in enumerate((1.0, 0.5, 0.5, 2.0)):
@@ -97,7 +97,7 @@ def test_times_that_do_not_increase(tmp_path):
     assert times[-1] - times[0] == pytest.approx(1, abs=1e-3)
 
 
-def test_odd_sizes_lose_nothing(tmp_path):
+def test_odd_frame_sizes_are_padded(tmp_path):
     path = tmp_path / 'out.mp4'
     frame = make_frame(0, 97, 65)
     with VideoWriter(path, (97, 65), 25) as writer:
@@ -109,7 +109,7 @@ def test_odd_sizes_lose_nothing(tmp_path):
     assert np.abs(read[-3:, 4].astype(int) - frame[-1, 4]).max() < 25
 
 
-def test_an_existing_file_is_kept(tmp_path):
+def test_existing_file_raises(tmp_path):
     path = tmp_path / 'mine.mp4'
     path.write_bytes(b'mine')
     with pytest.raises(
@@ -122,7 +122,7 @@ def test_an_existing_file_is_kept(tmp_path):
     assert indices(path) == [0, 1, 2]
 
 
-def test_a_file_made_meanwhile_is_kept(tmp_path):
+def test_file_created_during_writing_is_kept(tmp_path):
     path = tmp_path / 'out.mp4'
     writer = VideoWriter(path, (96, 64), 25)
     fill(writer, 3)
@@ -137,7 +137,7 @@ def test_a_file_made_meanwhile_is_kept(tmp_path):
 
 @pytest.mark.parametrize('sound', [False, True])
 @pytest.mark.parametrize('error', [KeyboardInterrupt, ValueError])
-def test_an_error_leaves_the_frames_so_far(tmp_path, error, sound):
+def test_video_is_finished_after_an_error(tmp_path, error, sound):
     source = encode_video(tmp_path / 'loud.mp4', sound='aac') if sound else None
     path = tmp_path / 'out' / 'out.mp4'
     with pytest.raises(error), VideoWriter(path, (96, 64), 25, source) as writer:
@@ -147,7 +147,7 @@ def test_an_error_leaves_the_frames_so_far(tmp_path, error, sound):
     assert [codec for _, codec, _ in streams(path)] == ['h264', 'aac'][: 1 + sound]
 
 
-def test_a_disk_that_is_nearly_full_leaves_the_frames_so_far(tmp_path, monkeypatch):
+def test_video_is_finished_before_the_disk_is_full(tmp_path, monkeypatch):
     path = tmp_path / 'out.mp4'
     usage = namedtuple('usage', 'free')
     with VideoWriter(path, (96, 64), 25) as writer:
@@ -163,13 +163,13 @@ def test_a_disk_that_is_nearly_full_leaves_the_frames_so_far(tmp_path, monkeypat
 
 
 def fill_with_noise(writer: VideoWriter, count: int) -> None:
-    """Write frames that take many bytes."""
+    """Write noise, which is hard to compress."""
     for index in range(count):
         writer.write(np.random.default_rng(index).integers(0, 256, (64, 96, 3), np.uint8))
 
 
-def test_a_full_disk_is_an_error(tmp_path):
-    """Files may not grow beyond a size for a while."""
+def test_full_disk_raises(tmp_path):
+    """A file size limit of the process simulates a full disk."""
     writer = VideoWriter(tmp_path / 'out.mp4', (96, 64), 25)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
@@ -191,8 +191,8 @@ def test_a_full_disk_is_an_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_no_room_for_the_sound(tmp_path, notes, monkeypatch):
-    """The fragments stay as the video if they cannot be copied."""
+def test_fragments_are_kept_if_remuxing_fails(tmp_path, notes, monkeypatch):
+    """The fragmented file is kept if it cannot be copied."""
     source = encode_video(tmp_path / 'loud.mp4', sound='aac')
 
     def full(*args):
@@ -207,7 +207,7 @@ def test_no_room_for_the_sound(tmp_path, notes, monkeypatch):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_no_frames_no_file(tmp_path):
+def test_no_frames_write_no_file(tmp_path):
     with VideoWriter(tmp_path / 'out.mp4', (96, 64), 25) as writer:
         pass
     assert writer.close() is None
@@ -231,7 +231,7 @@ def test_no_frames_no_file(tmp_path):
         ({'overwrite': 1}, TypeError, 'overwrite is 1: expected True or False'),
     ],
 )
-def test_bad_arguments(tmp_path, monkeypatch, changes, error, message):
+def test_invalid_arguments_raise(tmp_path, monkeypatch, changes, error, message):
     monkeypatch.chdir(tmp_path)
     arguments = {'path': 'new/out.mp4', 'size': (96, 64), 'fps': 25}
     with pytest.raises(error, match=message):
@@ -239,7 +239,7 @@ def test_bad_arguments(tmp_path, monkeypatch, changes, error, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_sizes_that_the_encoder_refuses(tmp_path):
+def test_unsupported_frame_size_raises(tmp_path):
     with pytest.raises(
         VideoError,
         match=r'out.mp4 cannot be written: libx264 does not support 40000 x 64 pixels at '
@@ -249,15 +249,15 @@ def test_sizes_that_the_encoder_refuses(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_pyav(tmp_path, monkeypatch):
+def test_missing_pyav_raises(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'av', None)
     with pytest.raises(ConfigError, match=r"needs PyAV: pip install 'pose_backbones\[video\]'"):
         VideoWriter(tmp_path / 'out.mp4', (96, 64), 25)
     assert not list(tmp_path.iterdir())
 
 
-def test_other_encoders(tmp_path, monkeypatch):
-    """Of a PyAV that was built without x264."""
+def test_fallback_encoders(tmp_path, monkeypatch):
+    """PyAV builds without x264 use another encoder."""
     monkeypatch.setattr(av, 'codecs_available', {'mpeg4', 'aac'})
     with VideoWriter(tmp_path / 'out.mp4', (96, 64), 25) as writer:
         fill(writer, 5)
@@ -265,7 +265,7 @@ def test_other_encoders(tmp_path, monkeypatch):
     assert streams(tmp_path / 'out.mp4')[0][1] == 'mpeg4'
 
 
-def test_bad_frames(tmp_path):
+def test_invalid_frames_raise(tmp_path):
     writer = VideoWriter(tmp_path / 'out.mp4', (96, 64), 25)
     with pytest.raises(
         ValueError,
@@ -300,7 +300,7 @@ def test_sound_is_copied(tmp_path, name, codec, written, fps):
     (kind, codec, seconds), (other, sound, length) = streams(path)
     assert (kind, codec, other, sound) == ('video', 'h264', 'audio', written)
     assert seconds == pytest.approx(24 / fps, abs=1e-3)
-    assert length == pytest.approx(24 / fps, abs=0.12)  # FLAC's packets are long
+    assert length == pytest.approx(24 / fps, abs=0.12)  # packets of FLAC are long
     found, expected = packets(path, 24 / fps), packets(source, 24 / fps)
     assert len(found) == len(expected) > 1
     assert [data for _, data in found] == [data for _, data in expected]
@@ -310,7 +310,7 @@ def test_sound_is_copied(tmp_path, name, codec, written, fps):
 
 
 def tone(path) -> np.ndarray:
-    """The samples of a sound, -1 to 1."""
+    """Return the audio samples, from -1 to 1."""
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format='flt', layout='mono', rate=44_100)
         parts = [
@@ -324,7 +324,7 @@ def tone(path) -> np.ndarray:
 @pytest.mark.parametrize(
     ('name', 'rate'), [('loud.avi', 44_100), ('loud.mkv', 16_000), ('loud.mkv', 192_000)]
 )
-def test_sound_that_mp4_files_cannot_hold_is_encoded(tmp_path, name, rate):
+def test_unsupported_sound_is_reencoded(tmp_path, name, rate):
     source = encode_video(tmp_path / name, 'mpeg4', sound='pcm_s16le', sample_rate=rate)
     path = tmp_path / 'out.mp4'
     with VideoWriter(path, (96, 64), 25, source) as writer:
@@ -332,14 +332,14 @@ def test_sound_that_mp4_files_cannot_hold_is_encoded(tmp_path, name, rate):
     assert [codec for _, codec, _ in streams(path)] == ['h264', 'aac']
     assert streams(path)[1][2] == pytest.approx(0.96, abs=0.06)
     found, expected = tone(path), tone(source)
-    for samples in (found, expected):  # a tone of 440 Hz, as loud
+    for samples in (found, expected):  # a tone of 440 Hz with equal amplitude
         middle = samples[8000 : 8000 + 22_050]
         assert np.argmax(np.abs(np.fft.rfft(middle))) == 220
         assert np.abs(middle).max() == pytest.approx(8000 / 32768, rel=0.05)
 
 
-def test_sound_starts_with_the_first_frame(tmp_path):
-    """As in the source, where the video starts half a second later than the sound."""
+def test_sound_is_synchronized_with_the_first_frame(tmp_path):
+    """In the source, the video starts half a second after the sound."""
     times = 0.5 + np.arange(25) / 25
     source = encode_video(tmp_path / 'loud.mkv', times=times, sound='aac', stream={'bf': '0'})
     with VideoWriter(tmp_path / 'out.mp4', (96, 64), 25, source) as writer:
@@ -350,7 +350,7 @@ def test_sound_starts_with_the_first_frame(tmp_path):
     assert found[0][0] < 0.03
 
 
-def test_sources_without_sound(tmp_path, notes):
+def test_sound_sources_without_sound(tmp_path, notes):
     silent = make_video(tmp_path / 'a.mp4', 3)
     with VideoWriter(tmp_path / 'b.mp4', (96, 64), 25, silent) as writer:
         fill(writer, 3)
@@ -365,7 +365,7 @@ def test_sources_without_sound(tmp_path, notes):
     assert sorted(os.listdir(tmp_path)) == ['a.mp4', 'b.mp4', 'c.mp4']
 
 
-def test_the_sound_of_a_truncated_file(tmp_path, notes):
+def test_sound_of_a_truncated_file(tmp_path, notes):
     source = encode_video(
         tmp_path / 'loud.mp4', sound='aac', container={'movflags': 'faststart'}, seconds=1.2
     )
@@ -388,7 +388,7 @@ def test_the_sound_of_a_truncated_file(tmp_path, notes):
     ],
 )
 @pytest.mark.parametrize('name', ['list.mp4', 'list.m3u8'])
-def test_no_sound_of_files_that_a_playlist_names(tmp_path, notes, text, name):
+def test_sound_of_playlists_is_not_read(tmp_path, notes, text, name):
     encode_video(tmp_path / 'loud.avi', 'mpeg4', sound='mp2')
     (tmp_path / name).write_text(text)
     out = tmp_path / 'out.mp4'
@@ -398,8 +398,8 @@ def test_no_sound_of_files_that_a_playlist_names(tmp_path, notes, text, name):
     assert len(streams(out)) == 1
 
 
-def test_a_killed_process_leaves_a_file_that_plays(tmp_path):
-    """What is on the disk while frames are written is what SIGKILL leaves."""
+def test_killed_process_leaves_a_playable_file(tmp_path):
+    """The file on disk during writing is what SIGKILL would leave."""
     with VideoWriter(tmp_path / 'out.mp4', (96, 64), 25) as writer:
         for index in range(120):
             writer.write(make_frame(index % 30))
@@ -411,7 +411,7 @@ def test_a_killed_process_leaves_a_file_that_plays(tmp_path):
     assert found == [index % 30 for index in range(len(found))]
 
 
-def test_names_that_are_not_utf8_and_odd_names(tmp_path, monkeypatch):
+def test_unusual_file_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = encode_video(tmp_path / 'loud.mp4', sound='aac')
     for name in (b'caf\xe9.mp4', b'a:b%d?.mp4', b'-i.mp4'):

@@ -21,7 +21,7 @@ from pose_backbones.inference.journal import JOURNAL
 from pose_backbones.inference.video_writer import VideoWriter
 from pose_backbones.utils import lock
 from tests.helpers.hostile_images import write_hostile
-from tests.helpers.pose_cases import model_options, picture
+from tests.helpers.pose_cases import make_image, model_options
 from tests.helpers.tools import small_disk, tool_env
 
 
@@ -36,7 +36,7 @@ def good(tmp_path) -> Path:
     """Directory with one image."""
     folder = tmp_path / 'good'
     folder.mkdir()
-    cv2.imwrite(str(folder / '1.png'), picture(1))
+    cv2.imwrite(str(folder / '1.png'), make_image(1))
     return folder
 
 
@@ -56,7 +56,7 @@ def test_hostile_files_are_skipped(model, tmp_path, capsys):
         'line\nbreak.png',
     ]
     for name in names:
-        (folder / name).write_bytes(cv2.imencode(Path(name).suffix, picture(1))[1].tobytes())
+        (folder / name).write_bytes(cv2.imencode(Path(name).suffix, make_image(1))[1].tobytes())
     out = tmp_path / 'out'
     assert infer.main([str(folder), *model, '--out', str(out)]) == 1
     errors = {Path(line['name']).name: line['error'] for line in journal(out) if 'error' in line}
@@ -279,8 +279,7 @@ def test_invalid_journal_lines(good, model, tmp_path, monkeypatch, line):
         lambda *_: type('Results', (), dict(skeleton=type('Skeleton', (), dict(names=('nose',))))),
     )
     with pytest.raises(
-        WorkDirError,
-        match='--resume: cannot continue after line 2 of .*: this tool did not write it',
+        WorkDirError, match='--resume: line 2 of .* is invalid: this tool did not write it'
     ):
         infer.main(options)
     assert (out / JOURNAL).read_text().endswith(f'\n{line}\n')
@@ -348,7 +347,7 @@ cli.run(infer.main)
     [('file', signal.SIGTERM), ('camera', signal.SIGINT), ('load', signal.SIGTERM)],
 )
 def test_signal_ends_a_waiting_run(server, good, model, tmp_path, kind, number):
-    cv2.imwrite(str(good / '2-slow.png'), picture(1))
+    cv2.imwrite(str(good / '2-slow.png'), make_image(1))
     out = tmp_path / 'out'
     source = ['0'] if kind == 'camera' else [str(good)]
     options = ('--out', out, '--draw', 'none', '--batch-size', '1')

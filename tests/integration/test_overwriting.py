@@ -14,7 +14,7 @@ from pose_backbones.cli import image_demo, inferencer_demo, make_dataset_info, r
 from pose_backbones.cli import plot_training as curves
 from pose_backbones.errors import ConfigError, DatasetError, PoseBackbonesError, WorkDirError
 from pose_backbones.synthetic import SyntheticDataError, make_synthetic_coco
-from tests.helpers.pose_cases import picture
+from tests.helpers.pose_cases import make_image
 from tests.helpers.tools import small_disk
 
 
@@ -34,7 +34,7 @@ def case(tmp_path) -> Path:
     names = ['nose', 'left_eye', 'right_eye']
     images, people, results = [], [], []
     for number in range(1, 4):
-        cv2.imwrite(str(folder / f'photographs/{number}.jpg'), picture(number))
+        cv2.imwrite(str(folder / f'photographs/{number}.jpg'), make_image(number))
         images.append(dict(id=number, file_name=f'{number}.jpg', width=80, height=60))
         points = [20, 20, 2, 30, 20, 2, 40, 30, 2]
         people.append(

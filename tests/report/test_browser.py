@@ -1,7 +1,7 @@
-"""The page of the report in a real browser, on a drawn data set.
+"""Tests of the report page in a real browser, on a synthetic dataset.
 
-Needs the Python package selenium, and Chromium or Chrome with its
-chromedriver: on the PATH, or where CHROME_BIN and CHROMEDRIVER say.
+The tests require the Python package selenium, and Chromium or Chrome with its chromedriver, on the
+PATH or at the paths in CHROME_BIN and CHROMEDRIVER.
 """
 
 import contextlib
@@ -62,9 +62,11 @@ def browser():
 
 @pytest.fixture(scope='module')
 def run(synthetic, tmp_path_factory):
-    """Folder of a page, its annotations and results: the ground truth with
-    noise, some people turned round, some left out, some that are not there,
-    and logs of a training."""
+    """Return a directory with a report page, annotations, results and training logs.
+
+    The results are the annotations with noise, left and right exchanged for some people, some
+    people missing, and some false detections.
+    """
     rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp('report')
     truth = synthetic / 'annotations/person_keypoints_val.json'
@@ -131,7 +133,7 @@ def cells(browser, name: str) -> list[list[str]]:
     )
 
 
-def test_the_table_is_the_evaluators(browser, run):
+def test_table_matches_the_evaluator(browser, run):
     folder, truth = run
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(truth))
@@ -149,32 +151,32 @@ def test_the_table_is_the_evaluators(browser, run):
     tile = browser.execute_script('return document.querySelector(".tiles dd").innerText')
     assert tile == f'{evaluation.stats[0]:.3f}'
     inversions = [float(row[5]) for row in cells(browser, 'keypoints')[1:]]
-    assert inversions[0] == 0  # a nose has no other side
+    assert inversions[0] == 0  # the nose has no flip pair
     assert max(inversions) > 5
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('width', [320, 360, 1280])
-def test_it_fits_and_is_whole(browser, run, width, scheme):
+def test_page_fits_the_window(browser, run, width, scheme):
     show(browser, run, width, scheme)
     wide = browser.execute_script(
         'const page = document.documentElement;'
         'return [innerWidth, page.scrollWidth - page.clientWidth]'
     )
     assert wide == [width, 0]
-    if width >= 360:  # tables neither scroll nor are cut off
+    if width >= 360:  # tables fit without scrolling
         scrolling = browser.execute_script(
             'document.querySelectorAll("details").forEach(d => d.open=true);'
             'return [...document.querySelectorAll(".scroll")].filter('
             'e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)'
         )
         assert scrolling == []
-    pictures = browser.execute_script(
+    images = browser.execute_script(
         'return [...document.images].map(i => [i.complete, i.naturalWidth, '
         'i.naturalHeight, i.width > 0, i.alt !== ""])'
     )
-    assert len(pictures) == 12
-    for complete, w, h, shown, described in pictures:
+    assert len(images) == 12
+    for complete, w, h, shown, described in images:
         assert complete
         assert max(w, h) <= 560
         assert min(w, h) > 0
@@ -204,7 +206,7 @@ NAMES = ('ground', 'card', 'ink', 'soft', 'accent', 'bar', 'on', *KINDS)
 
 
 def luminance(colour: str) -> float:
-    """WCAG's relative luminance of '#rrggbb' or 'rgb(r, g, b)'."""
+    """Return the WCAG relative luminance of '#rrggbb' or 'rgb(r, g, b)'."""
     if colour.startswith('#'):
         values = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     else:
@@ -221,7 +223,7 @@ def contrast(first: str, second: str) -> float:
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_colours_are_of_the_scheme_and_can_be_read(browser, run, scheme):
+def test_colours_match_the_scheme_and_have_contrast(browser, run, scheme):
     show(browser, run, 1280, scheme)
     found = browser.execute_script(COLOURS, NAMES)
     body, card, words, bar = found['shown']
@@ -238,7 +240,7 @@ def test_colours_are_of_the_scheme_and_can_be_read(browser, run, scheme):
         assert contrast(found['on'], found[kind]) >= 4.5, kind
 
 
-def test_numbers_of_every_chart_can_be_reached(browser, run):
+def test_chart_values_are_accessible(browser, run):
     show(browser, run, 360, 'light')
     marks = browser.execute_script(
         'return [...document.querySelectorAll("svg")].map(s => ['

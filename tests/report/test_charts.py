@@ -1,4 +1,4 @@
-"""Charts of the report: geometry, tooltips, escaping."""
+"""Tests of charts in the report: geometry, tooltips and escaping."""
 
 from xml.etree import ElementTree
 
@@ -16,7 +16,7 @@ def parse(svg) -> ElementTree.Element:
 
 
 def shapes(svg, tag: str) -> list[dict[str, float | str]]:
-    """The attributes of the shapes of a kind, numbers as floats, with their tooltips."""
+    """Return attributes (numbers as floats) and tooltips of all shapes with a tag."""
     found = []
     for element in parse(svg).iter(tag):
         shape = {'tooltip': element.findtext('title')}
@@ -30,7 +30,7 @@ def texts(svg) -> list[str]:
     return [element.text for element in parse(svg).iter('text')]
 
 
-def test_bars_are_as_long_as_their_values():
+def test_bar_lengths():
     rows = [('nose', 0.5, '3 labelled'), ('a_very_long_name_of_it', 0.25, ''), ('hip', np.nan, '')]
     svg = charts.bars('Title', 'About it.', rows, maximum=0.5, reference=1)
     bars = shapes(svg, 'rect')
@@ -44,7 +44,7 @@ def test_bars_are_as_long_as_their_values():
     assert root.get('viewBox') == '0 0 360 72'
 
 
-def test_stacked_bars_show_shares():
+def test_stacked_bars():
     svg = charts.stacked_bars(
         '', '', [('a', [3, 0, 1]), ('b', [0, 0, 0])], ['good', 'x', 'not found']
     )
@@ -56,7 +56,7 @@ def test_stacked_bars_show_shares():
     assert texts(svg) == ['a', '75%', '25%', 'b']
 
 
-def test_reliability_and_density_leave_empty_bins_out():
+def test_reliability_and_density_omit_empty_bins():
     scores, oks = np.array([0.2, np.nan]), np.array([0.5, np.nan])
     (bar,) = shapes(charts.reliability('', '', scores, oks, np.array([7, 0])), 'rect')
     assert bar['tooltip'] == '7 detections with a mean score of 0.20: mean OKS 0.50'
@@ -67,10 +67,10 @@ def test_reliability_and_density_leave_empty_bins_out():
         '1 detections with scores from 0.5 to 1.0 and OKS from 0.0 to 0.5'
     )
     assert cells[0]['x'] < cells[1]['x']
-    assert cells[0]['y'] < cells[1]['y']  # a higher OKS is further up
+    assert cells[0]['y'] < cells[1]['y']  # higher OKS is higher on the page
 
 
-def test_curves_without_people_are_left_out():
+def test_curves_without_people_are_omitted():
     recalls = np.linspace(0, 1, 11)
     lines = [('OKS 0.50', np.ones(11)), ('OKS 0.75', np.full(11, np.nan))]
     svg = charts.precision_recall('', '', recalls, lines)
@@ -81,7 +81,7 @@ def test_curves_without_people_are_left_out():
     ]
 
 
-def test_a_training_curve_goes_from_zero_to_its_maximum():
+def test_training_curve_range():
     svg = charts.training_curve('', '', [10, 20], [4.0, 1.0])
     first, last = shapes(svg, 'circle')
     assert (first['cx'], first['cy']) == (44 + 145, 8)
@@ -107,7 +107,7 @@ def test_text_is_escaped(draw):
     assert root.get('aria-label') == f'{EVIL}. {EVIL}'
 
 
-def test_numbers_as_text():
+def test_number_formatting():
     assert [number(0.12345), number(2.5, 1), number(float('nan'))] == ['0.123', '2.5', 'n/a']
     assert [number(0.1, sign='+'), number(-0.1, sign='+')] == ['+0.100', '-0.100']
     assert [percent(1, 3), percent(0, 0)] == ['33.3%', 'n/a']

@@ -1,4 +1,4 @@
-"""Kinds of errors, matching, AP and calibration of the report."""
+"""Tests of error types, matching, AP and calibration in the report."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ from pose_backbones.report.run_files import find_sources
 from tests.helpers.evaluation_cases import FIGURES, PART_APS, write_case
 from tests.helpers.report_cases import AREA, NAMES, POSE, SIGMAS, Case, at_similarity, crowded_case
 
-FAR = (450, 0)  # where the other person stands
+FAR = (450, 0)  # offset of the second person
 JOINT = {name: index for index, name in enumerate(NAMES)}
 
 
@@ -40,7 +40,7 @@ def measured(case: Case, folder):
 
 
 def pair_of_people():
-    """Two people; the first one's joints are to be moved."""
+    """Create a case with two people, to move joints of the first."""
     case = Case()
     image = case.image()
     first = case.person(image, POSE + 50)
@@ -50,7 +50,7 @@ def pair_of_people():
 
 
 def kinds_of_first(case, folder):
-    """{joint: kind} of those of the first person that are not good."""
+    """Return {joint: error type} for the joints of the first person that are not good."""
     joints = measured(case, folder).diagnosis.joints
     row = list(joints.person).index(0)
     kinds = joints.kinds[row]
@@ -72,7 +72,7 @@ def kinds_of_first(case, folder):
         (0.01, MISS),
     ],
 )
-def test_a_joint_by_its_distance(tmp_path, value, kind):
+def test_error_type_by_distance(tmp_path, value, kind):
     case, image, points, _ = pair_of_people()
     knee = JOINT['left_knee']
     points[knee, 1] += at_similarity(value, SIGMAS[knee])
@@ -83,20 +83,20 @@ def test_a_joint_by_its_distance(tmp_path, value, kind):
     assert np.delete(similarity, knee) == pytest.approx(1)
 
 
-def test_a_joint_at_the_mirrored_one_is_an_inversion(tmp_path):
+def test_inversion(tmp_path):
     case, image, points, _ = pair_of_people()
     points[JOINT['left_ankle']] = POSE[JOINT['right_ankle']] + 52
-    points[JOINT['nose']] = POSE[JOINT['left_hip']] + 50  # no partner
+    points[JOINT['nose']] = POSE[JOINT['left_hip']] + 50  # not a flip pair
     case.predict(image, points)
     kinds, _ = kinds_of_first(case, tmp_path)
     assert kinds == {'left_ankle': INVERSION, 'nose': MISS}
 
 
-def test_a_joint_of_another_person_is_a_swap(tmp_path):
+def test_swap(tmp_path):
     case, image, points, other = pair_of_people()
     points[JOINT['left_elbow']] = other[JOINT['left_elbow']] + 1
     points[JOINT['right_wrist']] = other[JOINT['left_wrist']] - 1
-    points[JOINT['left_knee']] = other[JOINT['left_hip']]  # of another kind
+    points[JOINT['left_knee']] = other[JOINT['left_hip']]  # another joint
     case.predict(image, points)
     kinds, _ = kinds_of_first(case, tmp_path)
     assert kinds == {'left_elbow': SWAP, 'right_wrist': SWAP, 'left_knee': MISS}
@@ -111,8 +111,8 @@ def test_a_joint_of_another_person_is_a_swap(tmp_path):
         (8, 3.9, JITTER),  # .78 and .76
     ],
 )
-def test_between_two_labels(tmp_path, gap, pixels, kind):
-    """The nearer one says the kind, but what is near enough is good."""
+def test_error_type_between_two_labels(tmp_path, gap, pixels, kind):
+    """The nearer label determines the error type, but near predictions are good."""
     case = Case()
     image = case.image()
     eye = JOINT['left_eye']
@@ -127,7 +127,7 @@ def test_between_two_labels(tmp_path, gap, pixels, kind):
     assert kinds == ({} if kind == GOOD else {'left_eye': kind})
 
 
-def test_joints_without_a_label_have_no_kind(tmp_path):
+def test_unlabelled_joints_have_no_error_type(tmp_path):
     case = Case()
     image = case.image()
     visible = np.full(17, 2)
@@ -146,23 +146,23 @@ def test_false_detections_and_missed_people(tmp_path):
         JOINT[name.replace('left', 'x').replace('right', 'left').replace('x', 'right')]
         for name in NAMES
     ]
-    image = case.image()  # found, and found again
+    image = case.image()  # detected twice
     first = case.person(image, POSE + 50)
     case.predict(image, first, 0.9)
     case.predict(image, first + 1, 0.7)
-    image = case.image()  # nobody there
+    image = case.image()  # a detection without a person
     case.predict(image, POSE + 50, 0.6)
-    image = case.image()  # nothing found
+    image = case.image()  # a person without detections
     case.person(image, POSE + 50)
-    image = case.image()  # left for right, but for the face
+    image = case.image()  # left and right exchanged, except for the face
     turned = case.person(image, POSE + 50)
     turned[5:] = turned[mirrored][5:]
     case.predict(image, turned, 0.5)
-    image = case.image()  # all but the face far off
+    image = case.image()  # all joints except the face far off
     lost = case.person(image, POSE + 50)
     lost[5:] += 2000
     case.predict(image, lost, 0.4)
-    image = case.image()  # somebody who is not counted
+    image = case.image()  # an ignored person
     crowd = case.person(image, POSE + 50, crowd=1)
     case.predict(image, crowd, 0.3)
     case.predict(image, crowd, 0.2)
@@ -174,7 +174,7 @@ def test_false_detections_and_missed_people(tmp_path):
     assert found.oks == pytest.approx([1, 0, 0, 5 / 17, 5 / 17, 0, 0], abs=0.02)
 
 
-def test_what_finds_a_crowd_is_not_held_against_a_person(tmp_path):
+def test_detections_of_crowds_are_not_errors(tmp_path):
     case, image, points, _ = pair_of_people()
     crowd = points.copy()
     crowd[5:] += 1000
@@ -187,19 +187,19 @@ def test_what_finds_a_crowd_is_not_held_against_a_person(tmp_path):
     assert found.oks.tolist() == [0, 1]
 
 
-def test_a_body_half_on_another_is_a_swap(tmp_path):
+def test_swap_of_half_a_body(tmp_path):
     case, image, points, other = pair_of_people()
     points[:7] = other[:7]
     points[7:9] += 3000
     case.predict(image, points, 0.9)
     found = measured(case, tmp_path).diagnosis
-    # The best score first, as both stand in one image.
+    # The best score first, since both are in one image.
     assert found.fault.tolist() == [SWAP, -1]
     assert found.missed.tolist() == [SWAP, -1]
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_ap_is_that_of_xtcocotools(tmp_path, seed):
+def test_ap_matches_xtcocotools(tmp_path, seed):
     case = crowded_case(seed, categories=1 + seed % 2)
     found = measured(case, tmp_path)
     poses = found.poses
@@ -228,7 +228,7 @@ def test_ap_is_that_of_xtcocotools(tmp_path, seed):
 def xtcocotools(
     results: str, truth: str, kind='keypoints', use_area=True, sigmas=SIGMAS, curves=False
 ):
-    """The ten figures; asked for, precision by threshold and recall."""
+    """Return the ten metrics, and on request precision by threshold and recall."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(truth)
         evaluation = COCOeval(coco, coco.loadRes(results), kind, sigmas, use_area)
@@ -238,11 +238,11 @@ def xtcocotools(
     stats = evaluation.stats.tolist()
     if not curves:
         return stats
-    precision = evaluation.eval['precision'][..., 0, 0]  # of everyone
+    precision = evaluation.eval['precision'][..., 0, 0]  # of all areas
     return stats, precision[..., (precision > -1).all((0, 1))].mean(axis=2)
 
 
-def test_oks_is_that_of_xtcocotools(tmp_path):
+def test_oks_matches_xtcocotools(tmp_path):
     case = crowded_case(7, images=6)
     results, truth = case.write(tmp_path)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -255,7 +255,7 @@ def test_oks_is_that_of_xtcocotools(tmp_path):
     assert all_oks(poses) == pytest.approx(np.concatenate(wanted), abs=1e-12)
 
 
-def test_crowdpose_is_measured_by_boxes(tmp_path):
+def test_crowdpose_uses_box_areas(tmp_path):
     case = crowded_case(5, crowd_index=True)
     for person in case.people:
         del person['area']
@@ -280,8 +280,8 @@ def test_crowdpose_is_measured_by_boxes(tmp_path):
 
 
 @pytest.mark.parametrize('name', FIGURES)
-def test_figures_of_other_data_sets(tmp_path, name):
-    """Of COCO-WholeBody's results, the body is measured."""
+def test_metrics_of_other_datasets(tmp_path, name):
+    """Only the body keypoints of COCO-WholeBody results are evaluated."""
     figures = {key.replace('AP(', 'AP ('): value for key, value in FIGURES[name].items()}
     if name == 'wholebody':
         figures = {'AP': PART_APS['body']}
@@ -320,17 +320,17 @@ def test_subsets_by_labels_and_size(tmp_path):
         (1, [(1, 1)]),
     ],
 )
-def test_ranges_of_labels(count, ranges):
+def test_label_ranges(count, ranges):
     assert label_ranges(count) == ranges
 
 
-def test_repairs(tmp_path):
+def test_ap_after_repairs(tmp_path):
     case = Case()
     knee = JOINT['left_knee']
     for kind in range(3):
         image = case.image()
         points = case.person(image, POSE + 50)
-        if kind == 0:  # jitter of every joint: OKS .7
+        if kind == 0:  # jitter of all joints: OKS .7
             points[:, 1] += at_similarity(0.7, SIGMAS)
         if kind == 1:  # OKS 16 / 17
             points[knee] = points[JOINT['right_knee']]
@@ -342,7 +342,7 @@ def test_repairs(tmp_path):
     repairs, ap = found.repairs, found.overall.ap
 
     def after(*oks):
-        """AP of detections of these OKS, the best score first; 0: of none"""
+        """Return the AP of detections with the given OKS, best score first; 0: no person."""
         return np.mean(
             [
                 precision_of([value >= level for value in oks])
@@ -395,7 +395,7 @@ def test_calibration(tmp_path):
     assert found.table.sum() == 3
 
 
-def test_scores_above_one_are_scaled(tmp_path):
+def test_scores_above_one_are_rescaled(tmp_path):
     case = Case()
     image = case.image()
     points = case.person(image, POSE + 50)
@@ -407,7 +407,7 @@ def test_scores_above_one_are_scaled(tmp_path):
     assert found.error == 0
 
 
-def test_a_threshold_takes_all_of_a_score(tmp_path):
+def test_threshold_includes_equal_scores(tmp_path):
     case = Case()
     image = case.image()
     case.predict(image, case.person(image, POSE + 50), 0.5)
@@ -426,8 +426,8 @@ def test_no_predictions(tmp_path):
     assert np.isnan(found.calibration.error)
 
 
-def test_another_area_another_similarity():
-    """Distances of a person four times as large count a quarter."""
+def test_similarity_depends_on_area():
+    """Squared distances count a quarter for four times the area."""
     for factor in (1, 4):
         case = Case()
         image = case.image()

@@ -1,4 +1,4 @@
-"""The page of the report: what it holds, its sources, wrong input."""
+"""Tests of the report page: contents, input files and errors."""
 
 import json
 import re
@@ -22,7 +22,7 @@ ODD = '<img src=x onerror=alert(1)> & "it\'s".jpg'
 
 @pytest.fixture
 def case():
-    """Two images: one person found, one missed; the second oddly named."""
+    """Create two images, one person detected and one missed; the second has an unusual name."""
     case = Case()
     for number, name in enumerate(['plain.jpg', ODD]):
         image = case.image(name)
@@ -49,7 +49,7 @@ def report(case, folder, *options) -> Page:
     return Page(out.read_text(encoding='utf-8'))
 
 
-def test_everything_is_in_the_one_file(case, images, tmp_path):
+def test_page_is_self_contained(case, images, tmp_path):
     page = report(case, tmp_path, '--images', images)
     assert page.all('script') == []
     urls = [
@@ -63,10 +63,10 @@ def test_everything_is_in_the_one_file(case, images, tmp_path):
     (style,) = [words for words in page.words if ':root' in words]
     assert '@import' not in style
     assert 'url(' not in style
-    pictures = page.all('img')
-    assert len(pictures) == 4  # two images, twice
-    assert all(picture['alt'] for picture in pictures)
-    assert all((picture['width'], picture['height']) == ('560', '311') for picture in pictures)
+    images_on_page = page.all('img')
+    assert len(images_on_page) == 4  # two images, twice
+    assert all(image['alt'] for image in images_on_page)
+    assert all((image['width'], image['height']) == ('560', '311') for image in images_on_page)
 
 
 def test_names_are_escaped(case, images, tmp_path):
@@ -83,7 +83,7 @@ def test_names_are_escaped(case, images, tmp_path):
     assert page.words.count(title) == 2  # title and heading
 
 
-def test_headings_tables_and_charts_can_be_read_aloud(case, tmp_path):
+def test_page_is_accessible(case, tmp_path):
     page = report(case, tmp_path)
     assert page.all('html') == [{'lang': 'en'}]
     levels = [tag for tag, _ in page.elements if re.fullmatch('h[1-6]', tag)]
@@ -103,10 +103,10 @@ def test_headings_tables_and_charts_can_be_read_aloud(case, tmp_path):
         assert link['href'][1:] in ids
 
 
-def test_the_numbers_of_the_page(case, tmp_path):
+def test_values_on_the_page(case, tmp_path):
     page = report(case, tmp_path)
     coco = {row[0]: row[1] for row in page.tables['coco'][1:]}
-    # One of two people found: precision 1 up to a recall of one half.
+    # One of two people is detected: precision 1 up to a recall of one half.
     assert coco['AP'] == f'{51 / 101:.3f}'
     assert coco['AR'] == '0.500'
     assert coco['AP (L)'] == f'{51 / 101:.3f}'
@@ -122,17 +122,17 @@ def test_the_numbers_of_the_page(case, tmp_path):
     assert page.tables['repairs'][1][:2] == ['uncorrected', '0.505']
     assert page.tables['reliability'][10][:3] == ['0.9 to 1.0', '1', '0.900']
     assert 'No example images: the folder of the images is not known' in page.text
-    assert '1 of 2 images have no prediction at all.' in page.text
+    assert '1 of 2 images have no predictions.' in page.text
     assert 'no training log' in page.text
 
 
-def test_the_worst_image_is_the_first(images, tmp_path):
+def test_worst_image_is_first(images, tmp_path):
     case = Case()
     for number in range(3):
         image = case.image('plain.jpg')
         points = case.person(image, POSE + 50)
         case.predict(image, points, 0.5)
-        if number == 1:  # somebody who is not there
+        if number == 1:  # a detection without a person
             case.predict(image, POSE + 5000, 0.9)
         if number == 2:  # the same, with a score below the best threshold
             case.predict(image, POSE + 5000, 0.1)
@@ -141,10 +141,10 @@ def test_the_worst_image_is_the_first(images, tmp_path):
         ['0.500', '1', '0', '1'],
         *[['1.000', '1', '0', '0']] * 2,
     ]
-    assert len(page.all('img')) == 6  # each of the three once
+    assert len(page.all('img')) == 6  # each of the three images once
 
 
-def test_images_that_are_missing_are_named(case, images, tmp_path):
+def test_missing_images_are_listed(case, images, tmp_path):
     images.joinpath('plain.jpg').unlink()
     images.joinpath(ODD).write_bytes(b'no image')
     shutil.copy(__file__, images / 'other.jpg')
@@ -156,7 +156,7 @@ def test_images_that_are_missing_are_named(case, images, tmp_path):
     assert 'No example images were requested.' in page.text
 
 
-def test_an_empty_run_has_a_page(case, tmp_path):
+def test_page_without_results(case, tmp_path):
     case.results.clear()
     page = report(case, tmp_path)
     assert 'The results are empty' in page.text
@@ -164,7 +164,7 @@ def test_an_empty_run_has_a_page(case, tmp_path):
     assert page.tables['missed'][-1] == ['total', '2']
 
 
-def test_own_key_points(tmp_path):
+def test_custom_keypoints(tmp_path):
     case = Case(('tip_left', 'tip_right', 'tail', 'fin_left', 'fin_right'))
     image = case.image()
     points = case.person(image, POSE[:5] * 4)
@@ -188,7 +188,7 @@ dataset_info = dict(
 """
 
 
-def test_a_description_of_the_key_points(tmp_path):
+def test_metainfo_option(tmp_path):
     case = Case(('x', 'y', 'z'))
     image = case.image()
     points = case.person(image, POSE[[0, 9, 15]])
@@ -217,7 +217,7 @@ test_evaluator = [dict(type='CocoMetric', ann_file='{folder}/truth.json',
 
 
 def work_dir(case, folder):
-    """As training with a test behind it leaves it."""
+    """Create the work directory of a training run followed by a test."""
     case.write(folder)
     work = folder / 'work'
     logs = work / '20240101_000000' / 'vis_data'
@@ -244,7 +244,7 @@ def work_dir(case, folder):
 
 
 @pytest.mark.parametrize('start', ['', 'test', 'predictions.keypoints.json'])
-def test_a_work_dir_says_where_the_rest_is(case, images, tmp_path, start):
+def test_files_are_found_from_a_work_dir(case, images, tmp_path, start):
     work = work_dir(case, tmp_path)
     out = tmp_path / 'out' / 'page.html'
     main([str(work / start), '--out', str(out)])
@@ -268,7 +268,7 @@ def test_a_work_dir_says_where_the_rest_is(case, images, tmp_path, start):
     assert 'coco/AP on validation images; last value 0.45.' in page.words
 
 
-def test_a_log_that_was_cut_short(case, tmp_path):
+def test_truncated_log(case, tmp_path):
     work = work_dir(case, tmp_path)
     log = next(work.glob('*/vis_data/scalars.json'))
     log.write_text(log.read_text() + '\n{"step": 40, "lo')
@@ -277,7 +277,7 @@ def test_a_log_that_was_cut_short(case, tmp_path):
     assert 'The training log cannot be read' in page.text
 
 
-def test_the_tool(case, tmp_path):
+def test_tool(case, tmp_path):
     results, truth = case.write(tmp_path)
     out = tmp_path / 'page.html'
     out.touch()
@@ -291,7 +291,7 @@ def test_the_tool(case, tmp_path):
     assert f'AP 0.505, AR 0.500; wrote {out}' in done.stdout
 
 
-def test_nothing_is_replaced_or_left_half_written(case, tmp_path):
+def test_output_is_atomic_and_not_overwritten(case, tmp_path):
     results, truth = case.write(tmp_path)
     out = tmp_path / 'page.html'
     out.write_text('mine')
@@ -360,8 +360,8 @@ def _nowhere(case):
     [
         (
             _other_images,
-            r'results.json: result 0, of image 77, has the image_id 77: expected the id of an '
-            r'image of .*truth.json: are they of the same data set',
+            r'results.json: result 0, of image 77, has the image_id 77: expected the ID of an '
+            r'image in .*truth.json: use the annotations of the same',
         ),
         (
             _fewer_points,
@@ -378,14 +378,14 @@ def _nowhere(case):
         (_nowhere, "annotation 2 has the image_id 9: expected the id of an entry of 'images'"),
     ],
 )
-def test_wrong_contents(case, tmp_path, change, message):
+def test_invalid_contents_raise(case, tmp_path, change, message):
     change(case)
     with pytest.raises(DatasetError, match=message):
         report(case, tmp_path)
     assert not (tmp_path / 'page.html').exists()
 
 
-def test_wrong_files(case, tmp_path):
+def test_invalid_files_raise(case, tmp_path):
     results, truth = case.write(tmp_path)
     out = ['--out', str(tmp_path / 'page.html')]
     broken = tmp_path / 'broken.json'
@@ -394,21 +394,21 @@ def test_wrong_files(case, tmp_path):
     empty.mkdir()
     for arguments, kind, message in (
         ([results], ConfigError, 'no annotations: expected --ann FILE'),
-        (['none.json'], DatasetError, 'none.json is not there: expected a '),
+        (['none.json'], DatasetError, 'none.json does not exist: expected a '),
         ([str(empty)], ConfigError, 'has no results, .*outfile_prefix='),
-        ([results, '--ann', 'no.json'], DatasetError, 'the annotations no.json are not there$'),
+        ([results, '--ann', 'no.json'], DatasetError, 'the annotations no.json do not exist$'),
         ([results, '--ann', results], DatasetError, 'results.json holds no annotations but a list'),
         ([str(broken), '--ann', truth], DatasetError, 'cannot read the results .*broken.json'),
         ([truth, '--ann', truth], DatasetError, 'holds no results'),
         (
             [results, '--ann', truth, '--images', 'no'],
             DatasetError,
-            '--images no: there is no such folder',
+            '--images no: there is no such directory',
         ),
         (
             [results, '--ann', truth, '--logs', 'no'],
             DatasetError,
-            '--logs no: there is no such folder',
+            '--logs no: there is no such directory',
         ),
         (
             [results, '--ann', truth, '--metainfo', 'no.py'],
@@ -432,25 +432,23 @@ def test_wrong_files(case, tmp_path):
     assert not (tmp_path / 'page.html').exists()
 
 
-def test_a_config_whose_annotations_are_gone(case, images, tmp_path):
+def test_missing_annotations_of_the_config_raise(case, images, tmp_path):
     work = work_dir(case, tmp_path)
     (tmp_path / 'truth.json').unlink()
     with pytest.raises(
-        DatasetError,
-        match=r'truth.json are not there \(said '
-        r'by the config\): give the file with --ann',
+        DatasetError, match=r'truth.json do not exist \(from the config\): pass the file with --ann'
     ):
         main([str(work), '--out', str(tmp_path / 'page.html')])
 
 
-def test_with_annotations_no_config_is_looked_for(case, tmp_path):
+def test_annotations_disable_the_config_search(case, tmp_path):
     tmp_path.joinpath('mine.py').write_text('raise Wrong  # test_evaluator')
     assert report(case, tmp_path).tables['coco'][1][1] == '0.505'
     with pytest.raises(ConfigError, match=r'config unreadable: .*mine\.py'):
         main([str(tmp_path / 'results.json'), '--out', str(tmp_path / 'new.html')])
 
 
-def test_people_who_are_all_ignored(tmp_path):
+def test_all_people_ignored(tmp_path):
     case = Case()
     image = case.image()
     case.predict(image, case.person(image, POSE, crowd=1))
@@ -461,19 +459,19 @@ def test_people_who_are_all_ignored(tmp_path):
     assert dict(page.tables['facts'][1:])['ignored people'].startswith('1 (crowds')
 
 
-def test_the_old_name_of_an_option(case, images, tmp_path):
+def test_deprecated_option_name(case, images, tmp_path):
     with pytest.warns(DeprecationWarning, match='--pictures is now called --examples'):
         page = report(case, tmp_path, '--images', images, '--pictures', 1)
     assert len(page.all('img')) == 4  # one of the worst, one of the best
 
 
-def test_a_variable_that_the_template_lacks_is_an_error():
+def test_undefined_template_variable_raises():
     with pytest.raises(UndefinedError, match="'title' is undefined"):
         render({'notes': []})
 
 
-def test_the_template_and_the_style_sheet_are_in_the_wheel(monkeypatch):
-    """They are among the data files that setuptools collects for the package."""
+def test_template_and_style_sheet_are_package_data(monkeypatch):
+    """setuptools collects both as data files of the package."""
     from distutils.core import run_setup
 
     import setuptools  # noqa: F401  (provides distutils)

@@ -1,4 +1,4 @@
-"""Reading and plotting training logs."""
+"""Tests of reading and plotting training logs."""
 
 import json
 import math
@@ -18,7 +18,7 @@ def _log(work_dir, start, entries):
     folder.joinpath('scalars.json').write_text('\n'.join(json.dumps(entry) for entry in entries))
 
 
-def test_a_resumed_run_reads_as_one(tmp_path):
+def test_resumed_runs_are_merged(tmp_path):
     _log(
         tmp_path,
         '20240101_000000',
@@ -42,18 +42,18 @@ def test_a_resumed_run_reads_as_one(tmp_path):
     assert [(e['step'], e['coco/AP']) for e in evaluation] == [(20, 0.1), (30, 0.4)]
     out = tmp_path / 'new' / 'curves.png'
     plot_training(str(tmp_path), str(out))
-    picture = cv2.imread(str(out))
-    assert picture.shape == (480, 840, 3)
-    # matplotlib's blue of the loss is there
-    assert (abs(picture.astype(int) - (180, 119, 31)).sum(2) < 9).sum() > 50
+    image = cv2.imread(str(out))
+    assert image.shape == (480, 840, 3)
+    # the loss has matplotlib's blue
+    assert (abs(image.astype(int) - (180, 119, 31)).sum(2) < 9).sum() > 50
 
 
-def test_a_folder_without_logs(tmp_path):
+def test_directory_without_logs_raises(tmp_path):
     with pytest.raises(DatasetError, match='no training log under'):
         plot_training(str(tmp_path), str(tmp_path / 'x.png'))
 
 
-def test_values_that_are_missing_or_no_numbers_are_gaps(tmp_path, monkeypatch):
+def test_missing_and_invalid_values_are_gaps(tmp_path, monkeypatch):
     drawn = []
     plot = Axes.plot
     monkeypatch.setattr(
@@ -97,13 +97,13 @@ def test_values_that_are_missing_or_no_numbers_are_gaps(tmp_path, monkeypatch):
         {'step': 1, 'coco/AR': -(10**400)},
     ],
 )
-def test_numbers_that_cannot_be_drawn(tmp_path, entry):
+def test_values_that_cannot_be_plotted_raise(tmp_path, entry):
     _log(tmp_path, '1', [dict(step=1, loss=1), entry])
     with pytest.raises(DatasetError, match='scalars.json has the line'):
         plot_training(str(tmp_path), str(tmp_path / 'x.png'))
 
 
-def test_a_figure_of_a_name_that_no_file_can_have(tmp_path):
+def test_invalid_figure_path_raises(tmp_path):
     _log(tmp_path, '1', [dict(step=1, loss=1)])
     with pytest.raises(WorkDirError, match='cannot be written: its name'):
         plot_training(str(tmp_path), f'{tmp_path}/a\0.png')

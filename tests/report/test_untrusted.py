@@ -1,4 +1,4 @@
-"""Results from somebody else: no file beside them is run."""
+"""Tests of untrusted results: no file next to them is executed."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pose_backbones.cli.report import main
 from pose_backbones.errors import ConfigError, DatasetError
 from tests.helpers.report_cases import NAMES, POSE, Case, Page
 
-#: what a file does if it is run
+#: code that shows that a file was executed
 RUN = "__import__('os').system('touch RAN')"
 
 CONFIG = """
@@ -24,7 +24,7 @@ test_evaluator = dict(type='CocoMetric', ann_file='{folder}/truth.json')
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Results, annotations and a config, as a test run leaves them."""
+    """Create results, annotations and a config, as in the work directory of a test."""
     case = Case()
     image = case.image()
     case.person(image, POSE + 50)
@@ -66,7 +66,7 @@ def make(folder, *more: str) -> str:
         f'\nimport evil\nfrom evil import *\n_base_ = {RUN}\n',
     ],
 )
-def test_a_config_beside_results_is_not_run(folder, extra):
+def test_config_next_to_results_is_not_executed(folder, extra):
     (folder / 'evil.py').write_text(f'{RUN}\n')
     write_config(folder, extra=extra)
     page = make(folder)
@@ -77,8 +77,8 @@ def test_a_config_beside_results_is_not_run(folder, extra):
 
 
 @pytest.mark.parametrize('name', ['anything.py', 'a/vis_data/config.py'])
-def test_another_file_of_that_word_is_not_run(folder, name):
-    """The newest one counts, and says so if it is no config."""
+def test_other_python_files_are_not_executed(folder, name):
+    """The newest file is used, and an error is raised if it is not a config."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'# test_evaluator\n{RUN}\n')
@@ -88,9 +88,9 @@ def test_another_file_of_that_word_is_not_run(folder, name):
         with pytest.raises(
             ConfigError,
             match=(
-                r'config unreadable: .*anything\.py does not give '
-                r'test_evaluator as a plain value, and its Python is not '
-                r'run: give it with --config, or the annotations'
+                r'config unreadable: .*anything\.py does not define '
+                r'test_evaluator as a plain value, and its code is not '
+                r'executed: pass it with --config, or the annotations'
             ),
         ):
             make(folder)
@@ -101,7 +101,7 @@ def test_another_file_of_that_word_is_not_run(folder, name):
     assert not (folder / 'RAN').exists()
 
 
-def test_a_named_config_is_run(folder):
+def test_config_option_is_executed(folder):
     write_config(folder, extra='\nopen("RAN", "w").close()\n')
     make(folder)
     assert not (folder / 'RAN').exists()
@@ -113,7 +113,7 @@ def test_a_named_config_is_run(folder):
     'place',
     ['description.py', 'configs/_base_/datasets/mine.py', 'configs/_base_/datasets/coco.py'],
 )
-def test_a_description_that_the_config_names_is_not_run(folder, place):
+def test_metainfo_of_the_config_is_not_executed(folder, place):
     import mmpose
 
     shipped = f'{os.path.dirname(mmpose.__file__)}/.mim/configs/_base_/datasets/coco.py'
@@ -122,7 +122,7 @@ def test_a_description_that_the_config_names_is_not_run(folder, place):
     path.write_text(open(shipped).read() + f'\n{RUN}\n')
     write_config(folder, f', metainfo=dict(from_file={place!r})')
     assert 'CocoDataset of the config' in make(folder)
-    # By its class, whose description is looked for in the current folder.
+    # Its class refers to a metainfo file relative to the current directory.
     write_config(folder)
     assert 'CocoDataset of the config' in make(folder)
     assert not (folder / 'RAN').exists()
@@ -139,22 +139,20 @@ def test_a_description_that_the_config_names_is_not_run(folder, place):
         'truth.json',
     ],
 )
-def test_descriptions_that_are_none(folder, place):
+def test_invalid_metainfo_raises(folder, place):
     os.mkfifo(folder / 'fifo.py')
     (folder / 'evil.py').write_text(f'{RUN}\n')
     write_config(folder, f', metainfo=dict(from_file={place!r})')
     with pytest.raises(
         ConfigError,
-        match='describes its keypoints .* in a '
-        'way that cannot be read: .*: give the description '
-        'with --metainfo',
+        match='cannot read the metainfo of the config .*: pass the metainfo with --metainfo',
     ):
         make(folder)
     assert not (folder / 'RAN').exists()
 
 
 @pytest.mark.parametrize('kind', ['evil.Data', 'os.system', 'mmpose.evil', 'NoSuchDataset', ''])
-def test_a_type_of_data_set_is_not_imported(folder, monkeypatch, kind):
+def test_dataset_type_is_not_imported(folder, monkeypatch, kind):
     monkeypatch.syspath_prepend(folder)
     (folder / 'evil.py').write_text(f'{RUN}\nclass Data: pass\n')
     text = (folder / 'config.py').read_text().replace('CocoDataset', kind)
@@ -172,14 +170,14 @@ def test_a_type_of_data_set_is_not_imported(folder, monkeypatch, kind):
         'dict(dataset=dict(type=3, data_root=4, data_prefix=[1], ann_file=dict(), metainfo=7))',
     ],
 )
-def test_configs_of_another_shape(folder, value):
+def test_malformed_configs(folder, value):
     with open(folder / 'config.py', 'a') as file:
         file.write(f'\ntest_dataloader = {value}\n')
     figures = {row[0]: row[1] for row in Page(make(folder)).tables['coco'][1:]}
     assert float(figures['AP']) > 0.9
 
 
-def test_files_that_block_are_refused(folder):
+def test_blocking_files_raise(folder):
     results = folder / 'predictions.keypoints.json'
     os.mkfifo(folder / 'fifo.json')
     os.mkfifo(folder / 'newest.py')
@@ -226,7 +224,7 @@ def test_files_that_block_are_refused(folder):
         lambda truth, results: truth['categories'][0].update(id=[]),
     ],
 )
-def test_foreign_content(folder, change):
+def test_malformed_content_raises(folder, change):
     truth = json.loads((folder / 'truth.json').read_text())
     path = folder / 'predictions.keypoints.json'
     results = json.loads(path.read_text())
@@ -237,13 +235,13 @@ def test_foreign_content(folder, change):
         make(folder)
 
 
-def test_nested_without_end(folder):
+def test_deeply_nested_json_raises(folder):
     (folder / 'predictions.keypoints.json').write_text('[' * 100_000)
     with pytest.raises(DatasetError, match='cannot read the results'):
         make(folder)
 
 
-def test_names_that_are_not_utf_8(folder):
+def test_names_that_are_not_utf8(folder):
     name = os.fsdecode(b'bad\xff\xfename')
     truth = json.loads((folder / 'truth.json').read_text())
     truth['images'][0]['file_name'] = f'{name}.jpg'
@@ -255,8 +253,8 @@ def test_names_that_are_not_utf_8(folder):
     assert b'bad\xff\xfename' in (folder / 'page.html').read_bytes()
 
 
-def test_markup_in_names_stays_text(tmp_path):
-    """In names of files, keypoints, logged metrics and in the title."""
+def test_markup_in_names_is_escaped(tmp_path):
+    """Names of files, keypoints and logged metrics, and the title."""
     evil = '</style></svg></title><script>alert(1)</script><img src=x onerror="a()">{{ 7 * 7 }}'
     names = [f'{evil} {number}' for number in range(len(NAMES))]
     case = Case(names)

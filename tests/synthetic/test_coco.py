@@ -1,4 +1,4 @@
-"""Tests of the synthetic people: geometry, drawing, files and the tool."""
+"""Tests of synthetic people: geometry, drawing, files and the tool."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from pose_backbones.synthetic import (
     JOINT_LIMITS,
     KEYPOINT_NAMES,
     SyntheticDataError,
-    draw_figure,
+    draw_person,
     encode_polygons,
     encode_rle,
     forward_kinematics,
@@ -90,14 +90,14 @@ def scenes():
 
 @pytest.fixture
 def tool(capsys, monkeypatch):
-    """Runs the tool in this process: exit status, stdout and stderr."""
+    """Return a function that runs the tool in this process; it returns status, stdout, stderr."""
 
     def start(*argv):
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, argv)])
         status = 0
         with monkeypatch.context() as patch:
             patch.setattr(os, '_exit', sys.exit)
-            # It handles signals of a process of its own.
+            # This module installs signal handlers, which only a separate process needs.
             patch.setitem(sys.modules, '_start', ModuleType('_start'))
             try:
                 runpy.run_path(str(TOOL), run_name='__main__')
@@ -127,7 +127,7 @@ def _angle(a, b):
 
 
 @pytest.mark.parametrize('action', sorted(ACTIONS))
-def test_poses_keep_joint_limits(action):
+def test_poses_are_within_joint_limits(action):
     rng = np.random.default_rng(1)
     for _ in range(40):
         body = sample_body(rng)
@@ -149,7 +149,7 @@ def test_poses_keep_joint_limits(action):
             assert np.linalg.norm(heel - a) == pytest.approx(np.hypot(0.03, 0.022))
 
 
-def test_bones_do_not_change_with_the_pose():
+def test_bone_lengths_do_not_depend_on_the_pose():
     rng = np.random.default_rng(2)
     body = sample_body(rng)
     lengths = []
@@ -171,7 +171,7 @@ def test_knees_bend_backward_and_elbows_forward():
     assert points['right_hip'][0] == pytest.approx(-body.hip_half)
 
 
-def test_natural_proportions_and_ground():
+def test_proportions_and_ground():
     rng = np.random.default_rng(4)
     for _ in range(50):
         body = sample_body(rng)
@@ -186,10 +186,10 @@ def test_natural_proportions_and_ground():
     assert limit('left_knee') == JOINT_LIMITS['knee']
 
 
-# Figure
+# Person
 
 
-def _figure(yaw, seed=5, **changes):
+def _drawn_person(yaw, seed=5, **changes):
     rng = np.random.default_rng(seed)
     body = sample_body(rng)
     pose = sample_pose(rng, 'stand')
@@ -199,11 +199,11 @@ def _figure(yaw, seed=5, **changes):
     look = sample_look(rng, body)
     proj = project(forward_kinematics(body, pose), (100, 280), 260)
     light = np.array((0.0, -0.6, 0.8))
-    return draw_figure(proj, body, look, light, (200, 300))
+    return draw_person(proj, body, look, light, (200, 300))
 
 
-def test_front_view_shows_every_joint():
-    joints = _figure(0).joints
+def test_all_joints_are_visible_from_the_front():
+    joints = _drawn_person(0).joints
     ears = [INDEX['left_ear'], INDEX['right_ear']]
     assert (np.delete(joints[:, 2], ears) == 2).all()
     for name in ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'):
@@ -211,8 +211,8 @@ def test_front_view_shows_every_joint():
         assert left[0] > right[0] + 3
 
 
-def test_back_view_has_no_face():
-    joints = _figure(180).joints
+def test_face_is_not_visible_from_the_back():
+    joints = _drawn_person(180).joints
     assert joints[:3, 2].tolist() == [0, 0, 0]
     assert (joints[3:5, 2] > 0).all()
     assert (joints[5:7, 2] == 2).all()
@@ -220,8 +220,8 @@ def test_back_view_has_no_face():
 
 
 @pytest.mark.parametrize(('yaw', 'far', 'near'), [(90, 'left', 'right'), (-90, 'right', 'left')])
-def test_side_view_hides_the_far_side(yaw, far, near):
-    joints = _figure(yaw).joints
+def test_far_side_is_occluded_in_side_view(yaw, far, near):
+    joints = _drawn_person(yaw).joints
     assert joints[INDEX[f'{far}_shoulder'], 2] == 1
     assert joints[INDEX[f'{far}_wrist'], 2] == 1
     assert joints[INDEX[f'{near}_shoulder'], 2] == 2
@@ -231,9 +231,13 @@ def test_side_view_hides_the_far_side(yaw, far, near):
     assert joints[INDEX[f'{near}_eye'], 2] == 2
 
 
-def test_forearm_behind_the_back_is_hidden():
-    shown = _figure(0, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0).joints
-    hidden = _figure(180, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0).joints
+def test_forearm_behind_the_back_is_occluded():
+    shown = _drawn_person(
+        0, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0
+    ).joints
+    hidden = _drawn_person(
+        180, left_shoulder_rot=80.0, left_elbow=100.0, left_shoulder_flex=10.0
+    ).joints
     assert shown[INDEX['left_wrist'], 2] == 2
     assert hidden[INDEX['left_wrist'], 2] == 1
 
@@ -241,7 +245,7 @@ def test_forearm_behind_the_back_is_hidden():
 # Scene
 
 
-def test_scene_is_deterministic_and_checks_its_size():
+def test_scene_is_deterministic_and_checks_size():
     first, second = (render_scene(np.random.default_rng(8), (200, 160)) for _ in range(2))
     assert first.image.shape == (160, 200, 3)
     assert first.image.dtype == np.uint8
@@ -252,7 +256,7 @@ def test_scene_is_deterministic_and_checks_its_size():
         render_scene(np.random.default_rng(0), (10, 100))
 
 
-def test_people_are_consistent(scenes):
+def test_people_labels_are_consistent(scenes):
     on_body = []
     for scene in scenes:
         total = np.zeros(scene.image.shape[:2], int)
@@ -270,7 +274,7 @@ def test_people_are_consistent(scenes):
     assert np.mean(on_body) > 0.98
 
 
-def test_left_is_left(scenes):
+def test_left_and_right_are_consistent(scenes):
     counts = {'front': [], 'back': []}
     for scene in scenes:
         for p in scene.people:
@@ -312,7 +316,7 @@ def test_statistics(scenes):
 # Files
 
 
-def test_same_seed_same_bytes(tmp_path):
+def test_same_seed_gives_identical_files(tmp_path):
     make_synthetic_coco(tmp_path / 'a', 4, 3, seed=1, image_size=(160, 128))
     make_synthetic_coco(tmp_path / 'b', 4, 3, seed=1, image_size=(160, 128))
     make_synthetic_coco(tmp_path / 'c', 4, 3, seed=2, image_size=(160, 128))
@@ -321,11 +325,11 @@ def test_same_seed_same_bytes(tmp_path):
     assert a == b
     assert len(a) == 4 + 3 + 2 + 1 + 1
     assert sorted(a) == sorted(c)
-    pictures = [n for n in a if n.endswith('.jpg')]
-    assert 'train/000000000001.jpg' in pictures
-    assert all(a[n] != c[n] for n in pictures)
-    assert all(a[n] == d[n] for n in pictures)
-    assert len({a[n] for n in pictures}) == 7
+    images = [n for n in a if n.endswith('.jpg')]
+    assert 'train/000000000001.jpg' in images
+    assert all(a[n] != c[n] for n in images)
+    assert all(a[n] == d[n] for n in images)
+    assert len({a[n] for n in images}) == 7
     for split in ('train', 'val'):
         name = f'annotations/person_keypoints_{split}.json'
         few, many = json.loads(a[name]), json.loads(d[name])
@@ -337,7 +341,7 @@ def test_same_seed_same_bytes(tmp_path):
     assert many[: len(few)] == few
 
 
-def test_ids_and_images(data, cocos):
+def test_image_ids_and_files(data, cocos):
     images = {s: set(c.imgs) for s, c in cocos.items()}
     anns = {s: set(c.anns) for s, c in cocos.items()}
     assert not images['train'] & images['val']
@@ -355,7 +359,7 @@ def test_ids_and_images(data, cocos):
     assert shapes == {True, False}
 
 
-def test_annotations_are_true_to_the_masks(cocos):
+def test_annotations_match_the_masks(cocos):
     crowds = 0
     for coco in cocos.values():
         for ann in coco.anns.values():
@@ -381,7 +385,7 @@ def test_annotations_are_true_to_the_masks(cocos):
     assert crowds > 0
 
 
-def test_perfect_predictions_score_one(cocos):
+def test_perfect_predictions_have_ap_one(cocos):
     coco = cocos['val']
     results = [
         {'image_id': a['image_id'], 'category_id': 1, 'keypoints': a['keypoints'], 'score': 0.9}
@@ -466,7 +470,7 @@ def test_polygons_keep_holes_and_crowds_round_trip():
         ({'image_size': (20, 300)}, ValueError, 'got \\(20, 300\\)'),
     ],
 )
-def test_bad_arguments(tmp_path, changes, error, match):
+def test_invalid_arguments_raise(tmp_path, changes, error, match):
     arguments = {'num_train': 1, 'num_val': 1, **changes}
     with pytest.raises(error, match=match):
         make_synthetic_coco(tmp_path / 'x', **arguments)
@@ -479,7 +483,7 @@ def test_bad_arguments(tmp_path, changes, error, match):
 SMALL = ('--train', 2, '--val', 1, '--image-size', 96, 80)
 
 
-def test_tool_writes_once(tool, tmp_path):
+def test_tool_does_not_repeat_finished_work(tool, tmp_path):
     out = tmp_path / 'o'
     status, text, _ = tool(out, *SMALL)
     assert status == 0
@@ -495,7 +499,7 @@ def test_tool_writes_once(tool, tmp_path):
     assert _files(out) == before
 
 
-def test_tool_protects_and_overwrites(tool, tmp_path):
+def test_tool_overwrite(tool, tmp_path):
     out = tmp_path / 'o'
     tool(out, *SMALL)
     (out / 'notes.txt').write_text('mine')
@@ -541,7 +545,7 @@ def test_tool_errors(tool, tmp_path, argv, message):
     assert not (tmp_path / 'o').exists()
 
 
-def test_tool_says_what_it_cannot_write(tool, tmp_path):
+def test_tool_reports_write_errors(tool, tmp_path):
     (tmp_path / 'file').write_text('x')
     status, out, err = tool(tmp_path / 'file' / 'o', *SMALL)
     assert status == 2
@@ -561,7 +565,7 @@ def test_tool_says_what_it_cannot_write(tool, tmp_path):
     assert (out / 'train').read_text() == 'mine'
 
 
-def test_errors_of_users_have_their_class(tmp_path):
+def test_user_errors_have_their_class(tmp_path):
     (tmp_path / 'mine').write_text('x')
     with pytest.raises(SyntheticDataError, match='choose another folder'):
         make_synthetic_coco(tmp_path, 1, 1)
@@ -580,7 +584,7 @@ def test_tool_shows_progress(tool, tmp_path, monkeypatch):
     assert re.search(r'100%\|.*\| 8/8 \[.* images/s', stream.getvalue())
 
 
-def test_tool_as_a_program(tmp_path):
+def test_tool_in_a_subprocess(tmp_path):
     (tmp_path / 'file').write_text('x')
     done = run_tool('make_synthetic_coco.py', tmp_path / 'file', '--train', '1')
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Tests of drawn crowds in CrowdPose's layout, and of their measures."""
+"""Tests of synthetic people in CrowdPose's format, and of the crowd index."""
 
 import json
 
@@ -28,7 +28,7 @@ TEST = 'annotations/mmpose_crowdpose_test.json'
 
 
 @pytest.fixture(autouse=True, scope='module')
-def _host():
+def _mmpose_metainfo():
     register_all_modules()
 
 
@@ -46,14 +46,14 @@ def truth(data):
 
 
 def levels(images):
-    """How many images are easy, medium and hard to xtcocotools."""
+    """Return the numbers of images that xtcocotools counts as easy, medium and hard."""
     values = np.array([image['crowdIndex'] for image in images])
     return [
         int(part.sum()) for part in (values < 0.2, (values >= 0.2) & (values < 0.8), values >= 0.8)
     ]
 
 
-def test_layout_is_that_of_the_config(data, root):
+def test_layout_matches_the_config(data, root):
     base = root / 'configs/_base_/datasets'
     for name in ('bu_crowdpose.py', 'td_crowdpose.py'):
         config = Config.fromfile(str(base / name))
@@ -66,7 +66,7 @@ def test_layout_is_that_of_the_config(data, root):
             assert (data / boxes.removeprefix(config.data_root)).is_file()
 
 
-def test_key_points_are_those_of_mmpose(data, truth):
+def test_keypoints_match_mmpose(data, truth):
     dataset = CrowdPoseDataset(
         data_root=str(data), data_mode='bottomup', ann_file=TEST, data_prefix=dict(img='images/')
     )
@@ -89,7 +89,7 @@ def test_key_points_are_those_of_mmpose(data, truth):
         assert (joints[joints[:, 2] == 0] == 0).all()
 
 
-def test_limbs_are_coco_s_and_the_head_is_above_the_neck():
+def test_skeleton_and_head_position():
     names = KEYPOINT_NAMES
     upright = 0
     for seed in range(8):
@@ -118,22 +118,22 @@ def annotation(box, *points):
     return {'bbox': box, 'keypoints': keypoints.ravel().tolist()}
 
 
-def test_crowd_index_is_others_in_the_box_over_own():
+def test_crowd_index():
     first = annotation(
         [0, 0, 10, 10], (1, 1, 2), (9, 9, 1), (5, 5, 2), (50, 50, 2)
-    )  # three of its own inside
+    )  # three of its own keypoints inside
     second = annotation([4, 4, 10, 10], (5, 4, 2), (12, 12, 2))
-    # In the first's box: one of the second's; in the second's: two.
+    # One keypoint of the second is in the box of the first, and two are vice versa.
     assert crowd_index([first, second]) == pytest.approx((1 / 3 + 2 / 2) / 2)
     assert crowd_index([first]) == 0
     assert crowd_index([]) == 0
-    nobody = annotation([0, 0, 99, 99])
-    assert crowd_index([nobody]) == 0
+    unlabelled = annotation([0, 0, 99, 99])
+    assert crowd_index([unlabelled]) == 0
     close = annotation([0, 0, 99, 99], (20, 20, 2))
-    assert crowd_index([close, first]) == 1  # (4 / 1 + 0) / 2, cut
+    assert crowd_index([close, first]) == 1  # (4 / 1 + 0) / 2, clipped
 
 
-def test_every_level_of_crowding_is_there(data):
+def test_all_crowding_levels_occur(data):
     for name, least in (('trainval', 1), ('test', 5)):
         content = json.loads((data / f'annotations/mmpose_crowdpose_{name}.json').read_text())
         assert min(levels(content['images'])) >= least
@@ -143,7 +143,7 @@ def test_every_level_of_crowding_is_there(data):
 
 
 def evaluate(truth, path, move=lambda image, one, points: points):
-    """AP of the labelled points, after `move`."""
+    """Return the AP of the labelled keypoints after applying `move`."""
     metric = CocoMetric(
         str(path),
         iou_type='keypoints_crowd',
@@ -178,12 +178,12 @@ def evaluate(truth, path, move=lambda image, one, points: points):
     return [result[f'crowdpose/AP{level}'] for level in ('', '(E)', '(M)', '(H)')]
 
 
-def test_perfect_predictions_score_one_at_each_level(data, truth):
+def test_perfect_predictions_have_ap_one_at_each_level(data, truth):
     assert evaluate(truth, data / TEST) == pytest.approx([1] * 4)
 
 
 @pytest.mark.parametrize(('level', 'low', 'high'), [(1, 0, 0.2), (2, 0.2, 0.8), (3, 0.8, 2)])
-def test_errors_lower_their_level_alone(data, truth, level, low, high):
+def test_errors_lower_only_the_ap_of_their_level(data, truth, level, low, high):
     def move(image, one, points):
         if low <= image['crowdIndex'] < high:
             points = points + (0.3 * one['bbox'][2], 0, 0)
@@ -196,7 +196,7 @@ def test_errors_lower_their_level_alone(data, truth, level, low, high):
     assert found == pytest.approx([1] * 2)
 
 
-def test_people_an_image_can_be_chosen(tmp_path):
+def test_number_of_people_per_image(tmp_path):
     coco = tmp_path / 'coco'
     make_synthetic_coco(coco, 8, 0, people=(5, 5), image_size=(256, 192))
     content = json.loads((coco / 'annotations/person_keypoints_train.json').read_text())
@@ -204,17 +204,17 @@ def test_people_an_image_can_be_chosen(tmp_path):
         sum(a['image_id'] == image['id'] and not a['iscrowd'] for a in content['annotations'])
         for image in content['images']
     ]
-    # One may be hidden or far away.
+    # A person may be occluded or far away.
     assert np.mean(counts) > 4
     assert max(counts) <= 6
     with pytest.raises(SyntheticDataError, match='other parameters'):
         make_synthetic_coco(coco, 8, 0, image_size=(256, 192))
     for people in ((3, 2), (-1, 2), (1, 13), (1, 2, 3)):
-        with pytest.raises(SyntheticDataError, match='expected people as the lea'):
+        with pytest.raises(SyntheticDataError, match='expected people as the min'):
             make_synthetic_coco(tmp_path / 'x', 1, 0, people=people)
 
 
-def test_closeness_is_what_it_says():
+def test_crowding_close_fraction():
     def crowding(close):
         values = []
         for seed in range(12):
@@ -251,5 +251,5 @@ def test_tool_writes_crowdpose(tmp_path, capsys):
     assert manifest['people_per_image'] == [2, 3]
     main(argv)
     assert capsys.readouterr().out.startswith('already exists: 2 images')
-    with pytest.raises(DatasetError, match='holds no synthetic data set'):
+    with pytest.raises(DatasetError, match='contains no synthetic dataset'):
         main([str(tmp_path / 'o'), '--train', '1'])

@@ -16,7 +16,7 @@ from pose_backbones.report.examples import _read
 from pose_backbones.utils import images
 from pose_backbones.utils.images import read_image
 from tests.helpers.hostile_images import EPS, large, png, write_hostile
-from tests.helpers.pose_cases import estimator, picture
+from tests.helpers.pose_cases import estimator, make_image
 from tests.helpers.tools import tool_env
 
 
@@ -119,7 +119,7 @@ def test_ghostscript_is_never_run(tmp_path, monkeypatch, data):
 
 def test_formats_of_opencv_can_be_used_for_training(tmp_path):
     path = tmp_path / 'a.hdr'
-    image = picture(0).astype(np.float32) / 255
+    image = make_image(0).astype(np.float32) / 255
     cv2.imwrite(str(path), image)
     sample = LoadImage(color_type='color').transform(dict(img_path=str(path)))
     assert sample['img'].shape == image.shape
@@ -129,7 +129,7 @@ def test_valid_images_between_hostile_ones_are_predicted(hostile, tmp_path):
     """Each image is used with its own boxes."""
     folder, _ = hostile
     good = tmp_path / 'good.png'
-    cv2.imwrite(str(good), picture(2))
+    cv2.imwrite(str(good), make_image(2))
     inputs, boxes = [], []
     for number, name in enumerate(('wide.png', 'fifo.jpg', 'high.png')):
         inputs += [str(folder / name), str(good)]
@@ -160,7 +160,7 @@ def test_image_is_skipped_if_a_transform_fails(monkeypatch):
         return real(frame, *person)
 
     monkeypatch.setattr(pose, 'prepare', prepare)
-    results = pose([picture(k) for k in range(3)], [[[0, 0, 30, 30], [9, 0, 30, 30]]] * 3)
+    results = pose([make_image(k) for k in range(3)], [[[0, 0, 30, 30], [9, 0, 30, 30]]] * 3)
     assert [(one.index, len(one)) for one in results] == [(0, 2), (2, 2)]
     (failure,) = results.failures
     assert str(failure.error) == (

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pose_backbones.errors import DatasetError
 from pose_backbones.utils.images import describe_source, image_from_array, read_image, write_image
-from tests.helpers.pose_cases import picture
+from tests.helpers.pose_cases import make_image
 
 WHITE = 255
 
@@ -30,7 +30,7 @@ def to_pil(image: np.ndarray) -> Image.Image:
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
 def test_read_image_matches_opencv(tmp_path, suffix):
     path = tmp_path / f'a{suffix}'
-    cv2.imwrite(str(path), picture(0))
+    cv2.imwrite(str(path), make_image(0))
     expected = cv2.imread(str(path))
     assert np.ptp(expected) > 100
     data = path.read_bytes()
@@ -45,7 +45,7 @@ def test_read_image_matches_opencv(tmp_path, suffix):
 
 def test_grey_jpeg_with_other_suffix(tmp_path):
     path = tmp_path / 'grey.dat'
-    path.write_bytes(encode(to_pil(picture(0)).convert('L'), 'JPEG'))
+    path.write_bytes(encode(to_pil(make_image(0)).convert('L'), 'JPEG'))
     image_read = read_image(path)
     np.testing.assert_array_equal(image_read, cv2.imread(str(path)))
     assert (image_read[..., 0] == image_read[..., 2]).all()
@@ -67,7 +67,7 @@ UPRIGHT = {
 @pytest.mark.parametrize('orientation', UPRIGHT)
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
 def test_exif_orientation_is_applied(kind, orientation):
-    stored = picture(1)
+    stored = make_image(1)
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = dict(JPEG=dict(quality=95), WEBP=dict(lossless=True))
@@ -94,7 +94,7 @@ def test_16_bit_images_keep_high_byte():
 
 
 def test_transparency_is_blended_with_white():
-    colours, alpha = picture(2, 4, 3), np.full((3, 4), 255, np.uint8)
+    colours, alpha = make_image(2, 4, 3), np.full((3, 4), 255, np.uint8)
     alpha[0], alpha[1] = 0, 128
     image = to_pil(colours).convert('RGBA')
     image.putalpha(Image.fromarray(alpha))
@@ -124,11 +124,11 @@ def test_palette_with_transparent_color():
 
 
 def test_cmyk_jpeg():
-    data = encode(to_pil(picture(3)).convert('CMYK'), 'JPEG', quality=95)
+    data = encode(to_pil(make_image(3)).convert('CMYK'), 'JPEG', quality=95)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert('RGB'))
     image_read = read_image(data)
     np.testing.assert_array_equal(image_read, expected[..., ::-1])
-    assert np.abs(image_read.astype(int) - picture(3)).mean() < 8
+    assert np.abs(image_read.astype(int) - make_image(3)).mean() < 8
 
 
 @pytest.mark.parametrize(
@@ -147,15 +147,17 @@ def test_rare_pixel_formats(image, expected):
 
 
 def test_first_frame_of_animation_is_read():
-    frames = [to_pil(picture(seed)).convert('P') for seed in (4, 5)]
+    frames = [to_pil(make_image(seed)).convert('P') for seed in (4, 5)]
     data = encode(frames[0], 'GIF', save_all=True, append_images=frames[1:])
     expected = np.asarray(frames[0].convert('RGB'))[..., ::-1]
     np.testing.assert_array_equal(read_image(data), expected)
 
 
 def test_first_image_of_mpo_file_is_read():
-    first = cv2.imencode('.jpg', picture(6))[1].tobytes()
-    both = encode(to_pil(picture(6)), 'MPO', save_all=True, append_images=[to_pil(picture(7))])
+    first = cv2.imencode('.jpg', make_image(6))[1].tobytes()
+    both = encode(
+        to_pil(make_image(6)), 'MPO', save_all=True, append_images=[to_pil(make_image(7))]
+    )
     assert Image.open(io.BytesIO(both)).format == 'MPO'
     expected = cv2.imdecode(np.frombuffer(both, np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(read_image(both), expected)
@@ -165,7 +167,7 @@ def test_first_image_of_mpo_file_is_read():
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp'])
 @pytest.mark.parametrize('part', [0.2, 0.6, 0.95])
 def test_truncated_files_raise(tmp_path, suffix, part):
-    data = cv2.imencode(suffix, picture(0, 200, 160))[1].tobytes()
+    data = cv2.imencode(suffix, make_image(0, 200, 160))[1].tobytes()
     path = tmp_path / f'half{suffix}'
     path.write_bytes(data[: int(part * len(data))])
     with pytest.raises(DatasetError, match=f'cannot read the image .*half{suffix}: '):
@@ -175,8 +177,8 @@ def test_truncated_files_raise(tmp_path, suffix, part):
 def test_truncated_jpeg_with_complete_thumbnail_raises():
     """The thumbnail ends with the same marker as the image."""
     exif = Image.Exif()
-    thumbnail = cv2.imencode('.jpg', picture(1, 16, 12))[1].tobytes()
-    data = encode(to_pil(picture(0, 200, 160)), 'JPEG', exif=exif)
+    thumbnail = cv2.imencode('.jpg', make_image(1, 16, 12))[1].tobytes()
+    data = encode(to_pil(make_image(0, 200, 160)), 'JPEG', exif=exif)
     segment = b'\xff\xe1' + struct.pack('>H', len(thumbnail) + 2) + thumbnail
     data = data[:2] + segment + data[2:]
     assert read_image(data).shape == (160, 200, 3)
@@ -229,7 +231,7 @@ def test_arrays_of_other_dtypes_are_converted(image, expected):
 
 
 def test_color_order_of_arrays():
-    image = picture(0)
+    image = make_image(0)
     assert np.shares_memory(read_image(image), image)
     np.testing.assert_array_equal(read_image(image[..., ::-1], rgb=True), image)
     np.testing.assert_array_equal(read_image(to_pil(image)), image)
@@ -263,7 +265,7 @@ def test_invalid_inputs_raise(image, error, message):
 
 def test_describe_source_names_inputs(tmp_path):
     path = tmp_path / 'a.png'
-    path.write_bytes(encode(to_pil(picture(0)), 'PNG'))
+    path.write_bytes(encode(to_pil(make_image(0)), 'PNG'))
     with open(path, 'rb') as file, Image.open(path) as image:
         assert describe_source(file) == describe_source(image) == describe_source(path) == str(path)
     assert describe_source(np.zeros(1)) == 'array'

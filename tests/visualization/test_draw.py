@@ -1,4 +1,4 @@
-"""Drawing."""
+"""Tests of drawing poses."""
 
 import json
 
@@ -13,22 +13,22 @@ from pose_backbones.visualization import draw
 SKELETON = draw.Skeleton(('left_hand', 'right_hand', 'nose'), ((0, 2), (1, 2), (0, 1)))
 
 
-def test_coco_category_counts_from_one():
+def test_skeleton_from_coco():
     skeleton = draw.Skeleton.from_coco(dict(keypoints=['a', 'b'], skeleton=[[1, 2]]))
     assert skeleton.limbs == ((0, 1),)
 
 
-def test_colours_are_by_side():
+def test_colours_by_side():
     assert SKELETON.colour(0) == SKELETON.colour(0, 2) == draw.LEFT
     assert SKELETON.colour(1, 2) == draw.RIGHT
     assert SKELETON.colour(0, 1) == SKELETON.colour(2) == draw.MIDDLE
 
 
-def test_points_and_limbs_are_where_they_should_be():
+def test_positions_of_points_and_limbs():
     image = np.full((200, 200, 3), 90, np.uint8)
     points = np.array([[20, 40], [180, 40], [100, 160]])
     draw.draw_pose(image, points, SKELETON, [True, True, False], [False, True, False], width=3)
-    assert tuple(image[40, 20]) == draw.POINT  # seen: filled
+    assert tuple(image[40, 20]) == draw.POINT  # visible: filled
     assert tuple(image[40, 180]) == (90, 90, 90)  # occluded: a ring
     edge = round(3 * draw.line_width(160, image.shape) * 0.81)
     assert abs(image[40 + edge, 180].astype(int) - draw.RIGHT).max() < 40
@@ -39,7 +39,7 @@ def test_points_and_limbs_are_where_they_should_be():
     assert (image[120:] == 90).all()  # the nose and its limbs are not shown
 
 
-def test_a_pose_of_another_skeleton_is_refused():
+def test_pose_of_another_skeleton_raises():
     with pytest.raises(ValueError, match=r'\(17, 2\): expected \(3, 2\)'):
         draw.draw_pose(np.zeros((9, 9, 3), np.uint8), np.zeros((17, 2)), SKELETON, [True] * 17)
 
@@ -51,12 +51,12 @@ def test_a_pose_of_another_skeleton_is_refused():
         (np.zeros((9, 9), np.uint8), r'array of type uint8 .* \(9, 9\): expected'),
     ],
 )
-def test_an_image_of_another_kind_is_refused(image, message):
+def test_unsupported_image_raises(image, message):
     with pytest.raises(ValueError, match=message):
         draw.draw_pose(image, np.zeros((3, 2)), SKELETON, [True] * 3)
 
 
-def test_predictions_beside_the_ground_truth(synthetic, tmp_path):
+def test_predictions_next_to_the_ground_truth(synthetic, tmp_path):
     truth = synthetic / 'annotations/person_keypoints_val.json'
     content = json.loads(truth.read_text())
     results = [
@@ -76,15 +76,15 @@ def test_predictions_beside_the_ground_truth(synthetic, tmp_path):
     names = {image['file_name'][:-4]: image for image in content['images']}
     for path in written[:-1]:
         image = names[path.stem]
-        picture = cv2.imread(str(path))
-        assert picture.shape[1] == 2 * image['width']
-        left, right = np.split(picture[compare._BAR :].astype(int), 2, axis=1)
-        # Equal results look equal, but for hollow points.
+        drawn = cv2.imread(str(path))
+        assert drawn.shape[1] == 2 * image['width']
+        left, right = np.split(drawn[compare._BAR :].astype(int), 2, axis=1)
+        # Equal results have equal pixels, except for rings.
         assert (abs(left - right).max(2) > 60).mean() < 0.01
 
 
 @pytest.mark.parametrize('name', ['ann_file', 'results'])
-def test_missing_files(synthetic, tmp_path, name):
+def test_missing_files_raise(synthetic, tmp_path, name):
     truth = str(synthetic / 'annotations/person_keypoints_val.json')
     files = dict(ann_file=truth, results=truth)
     files[name] = str(tmp_path / 'none.json')

@@ -1,4 +1,4 @@
-"""Boxes around people, and their numbers."""
+"""Tests of drawing boxes and IDs."""
 
 import numpy as np
 import pytest
@@ -19,12 +19,12 @@ def tagged(image, *places, numbers=None):
 
 
 def extent(image, number=0):
-    """Left, top, right, bottom of the pixels of a number's colour."""
+    """Return left, top, right, bottom of the pixels with the colour of an ID."""
     rows, columns = np.nonzero((image == identity_colour(number)).all(2))
     return columns.min(), rows.min(), columns.max(), rows.max()
 
 
-def test_a_box_is_where_it_should_be():
+def test_box_position():
     image = ground()
     draw_box(image, np.array([100, 50, 200, 300]), 4)
     colour, rim = identity_colour(4), round((GREY + RIM[0]) / 2)
@@ -32,14 +32,14 @@ def test_a_box_is_where_it_should_be():
     for y, x in ((50, 150), (300, 150), (170, 100), (170, 200)):
         assert tuple(image[y, x]) == colour
     for y, x in ((49, 150), (301, 150), (170, 99), (170, 201), (49, 99)):
-        assert tuple(image[y, x]) == (rim,) * 3  # once, also at a corner
+        assert tuple(image[y, x]) == (rim,) * 3  # blended once, also at corners
     outside = image.copy()
     outside[48:303, 98:203] = GREY
     assert (outside == GREY).all()
     assert (image[60:290, 110:190] == GREY).all()
 
 
-def test_frames_are_wider_in_large_images():
+def test_box_lines_are_wider_in_large_images():
     widths = []
     for height, width in ((96, 128), (480, 640), (3000, 4000)):
         image = ground(height, width)
@@ -48,7 +48,7 @@ def test_frames_are_wider_in_large_images():
     assert widths == [1, 2, 7]
 
 
-def test_boxes_beyond_the_image():
+def test_boxes_outside_the_image():
     image = ground()
     draw_box(image, np.array([-1e9, 40, 1e9, 1e30]), 0)
     assert extent(image)[:3] == (0, 40, 639)
@@ -63,20 +63,20 @@ def test_boxes_beyond_the_image():
         assert tuple(image[empty[1], empty[0]]) == identity_colour(0)
 
 
-def test_neighbours_have_colours_of_their_own():
+def test_nearby_ids_have_different_colours():
     colours = np.array([identity_colour(k) for k in range(12)], int)
     apart = abs(colours[:, None] - colours[None]).max(2)
     assert apart[~np.eye(12, dtype=bool)].min() > 20
-    assert (colours @ (0.114, 0.587, 0.299) > 150).all()  # below dark text
+    assert (colours @ (0.114, 0.587, 0.299) > 150).all()  # light enough for dark text
 
 
-def test_a_number_stands_on_its_box():
+def test_id_position_at_its_box():
     image = tagged(ground(), (100, 80, 200, 300))
     left, top, right, bottom = extent(image)
     assert (left, bottom) == (100, 79)
     tag = image[top:80, 100 : right + 1].astype(int)
     assert 12 <= tag.shape[0] <= 40
-    text = abs(tag - RIM).max(2) < 60  # dark on light, in the middle
+    text = abs(tag - RIM).max(2) < 60  # dark text on a light background
     rows, columns = np.nonzero(text)
     assert text.sum() > 10
     assert not text[0].any()
@@ -91,13 +91,13 @@ def test_a_number_stands_on_its_box():
 @pytest.mark.parametrize(
     'place', [(-0.2, -0.3, 0.4, 0.7), (0.8, 0.6, 1.4, 2), (0, 0, 1, 1), (0.97, 0.97, 1.2, 1.2)]
 )
-def test_numbers_are_inside_and_readable_in_any_image(size, place):
+def test_ids_are_inside_the_image_and_readable(size, place):
     image = ground(*size[::-1])
     tagged(image, np.multiply(place, size * 2), numbers=[3])
     left, top, right, bottom = extent(image, 3)
     height = bottom - top + 1
     assert max(12, size[1] / 60) <= height <= max(22, size[1] / 20)
-    # All of it: as wide as one that stands free.
+    # The tag is complete: as wide as one without neighbours.
     free = tagged(
         ground(*size[::-1]),
         np.multiply((0.3, 0.3, 0.3 + place[2] - place[0], 0.3 + place[3] - place[1]), size * 2),
@@ -107,7 +107,7 @@ def test_numbers_are_inside_and_readable_in_any_image(size, place):
     assert (right - left, bottom - top) == (box[2] - box[0], box[3] - box[1])
 
 
-def test_numbers_make_room_for_each_other():
+def test_ids_do_not_overlap():
     place = (100, 80, 200, 300)
     image = tagged(ground(), place, place, place, place)
     found = [extent(image, number) for number in range(4)]
@@ -115,11 +115,11 @@ def test_numbers_make_room_for_each_other():
         for b in range(a):
             (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = found[a], found[b]
             assert ax1 < bx0 or bx1 < ax0 or ay1 < by0 or by1 < ay0
-    # Where there is no room left, the last one covers the first.
+    # If no position is free, the last tag covers the first.
     tagged(image, *[place] * 9)
 
 
-def test_who_gets_no_number():
+def test_people_without_an_id_tag():
     for place in (
         [np.nan] * 4,
         (-90, 0, -10, 50),
@@ -129,7 +129,7 @@ def test_who_gets_no_number():
     ):
         assert (tagged(ground(), place) == GREY).all()
     assert (tagged(ground(1, 1), (0, 0, 1, 1)) == GREY).all()
-    # A small image has room for a short number alone.
+    # A small image has space only for a short ID.
     small = tagged(ground(14, 14), (0, 0, 9, 9), (0, 0, 9, 9), numbers=[12345, 7])
     assert not (small == identity_colour(12345)).all(2).any()
     assert (small == identity_colour(7)).all(2).any()

@@ -1,4 +1,4 @@
-"""How drawings look: opacity, widths, dense key points, odd places."""
+"""Tests of opacity, line widths, dense keypoints and positions outside the image."""
 
 import time
 
@@ -30,16 +30,16 @@ def skeleton_of(name):
     )
 
 
-def test_opacity_scales_the_contrast():
+def test_opacity_scales_contrast():
     whole, half = (bar(opacities).astype(int) - GREY for opacities in (None, [0.5, 1]))
-    # A limb and its fainter end are at a half, the other end is whole.
+    # A limb and its fainter end have half the opacity, the other end has full opacity.
     assert abs(half[150, 100] - whole[150, 100] / 2).max() <= 1.5
     assert abs(half[50, 100] - whole[50, 100] / 2).max() <= 1.5
     assert (half[250, 100] == whole[250, 100]).all()
     assert tuple(whole[150, 100] + GREY) == draw.LEFT
 
 
-def test_the_surer_limb_lies_on_top_wherever_it_is_listed():
+def test_limbs_with_higher_scores_are_drawn_on_top():
     names = ('left_a', 'left_b', 'right_a', 'right_b')
     points = np.array([[20, 150], [180, 150], [100, 70], [100, 230]])
     for limbs in (((0, 1), (2, 3)), ((2, 3), (0, 1))):
@@ -52,7 +52,7 @@ def test_the_surer_limb_lies_on_top_wherever_it_is_listed():
 
 def test_opacity_of_scores():
     scores = np.array([np.nan, -1, 0.29, 0.3, 0.51, 0.72, 1, 3])
-    # The middle of a smooth step is half its height.
+    # A smooth step has half its height in the middle.
     expected = [0, 0, 0, 0.25, 0.625, 1, 1, 1]
     np.testing.assert_allclose(draw.opacity(scores, 0.3), expected, atol=1e-9)
     many = draw.opacity(np.linspace(0.3, 1, 500), 0.3)
@@ -60,30 +60,30 @@ def test_opacity_of_scores():
     assert draw.opacity(np.array([1.0, 0.99]), 1.0).tolist() == [0.25, 0]
 
 
-def test_lines_suit_the_person_and_the_image():
+def test_line_width_depends_on_person_and_image():
     assert draw.line_width(220, (480, 640, 3)) == pytest.approx(4)
-    # A crowd's people in a large image: not thicker than themselves.
+    # Small people in a large image: lines are not wider than limbs.
     assert draw.line_width(50, (3000, 4000, 3)) == pytest.approx(2)
     assert draw.line_width(150, (3000, 4000, 3)) == pytest.approx(6)
-    # A face that fills the image; a person of a few pixels.
+    # A face that fills the image, and a person of a few pixels.
     assert draw.line_width(9000, (480, 640, 3)) < 8
     assert draw.line_width(2, (480, 640, 3)) == pytest.approx(0.7)
-    # Of one key point alone no size is known.
+    # The size of a person is unknown if there is only one keypoint.
     assert draw.line_width(0, (480, 640, 3)) == pytest.approx(1)
     assert draw.line_width(0, (3000, 4000, 3)) == pytest.approx(6.25)
 
 
 @pytest.mark.parametrize(('width', 'pixels'), [(0.5, 1.82), (1, 3.64), (3, 10.9)])
-def test_limbs_are_as_wide_as_they_should_be(width, pixels):
-    """Also of fractions of a pixel, whichever way they are drawn."""
+def test_limb_width(width, pixels):
+    """Widths include fractions of a pixel, for all directions."""
     row = bar(width=width)[150, 80:120].astype(float)
-    # On the blue side, limb and rim are both darker than the ground.
+    # On the blue side, limb and rim are both darker than the background.
     rim = min(max(0.2 * pixels, 0.6), 0.3 * pixels)
     drawn = ((GREY - row[:, 0]).sum() - 2 * rim * (GREY - 20)) / (GREY - draw.LEFT[0])
     assert abs(drawn - pixels) < 1.6 + 0.1 * pixels
 
 
-def test_only_the_persons_region_changes():
+def test_only_the_region_of_the_person_changes():
     image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
     before = image.copy()
     draw.draw_pose(image, np.array([[100, 120], [110, 180]]), BAR, [1, 1])
@@ -93,7 +93,7 @@ def test_only_the_persons_region_changes():
     assert len(changed) > 60
 
 
-def test_places_out_of_the_image():
+def test_keypoints_outside_the_image():
     inside = bar(points=((100, 50), (100, 250)))
     for far in (1e4, 1e9, 1e30):
         image = bar(points=((100, 50), (100, far)))
@@ -101,25 +101,25 @@ def test_places_out_of_the_image():
     assert (inside[295] == GREY).all()
     for hidden in (((-90, 40), (-90, 90)), ((300, 1e9), (1e9, 400))):
         assert (bar(points=hidden) == GREY).all()
-    # It crosses the image, though both ends are out of it.
+    # The limb crosses the image, although both ends are outside.
     assert tuple(bar(points=((100, -80), (100, 900)))[150, 100]) == draw.LEFT
 
 
-def test_places_that_are_none():
+def test_keypoints_that_are_not_finite():
     image = bar(points=((100, 50), (np.nan, 250)))
     assert abs(image[50, 100].astype(int) - draw.POINT).max() < 60
     assert (image[80:] == GREY).all()
     assert (bar(points=((np.inf, 0), (5, np.nan))) == GREY).all()
 
 
-def test_parts_of_an_array_are_drawn_on_in_place():
+def test_drawing_on_array_views():
     image = ground(300, 400)
     draw.draw_pose(image[:, ::2], np.array([[100, 50], [100, 250]]), BAR, [1, 1])
     assert tuple(image[150, 200]) == draw.LEFT
     assert (image[:, 1::2] == GREY).all()
 
 
-def test_hands_and_faces_beside_a_body_are_fine():
+def test_sizes_of_whole_body_keypoints():
     whole = skeleton_of('coco_wholebody')
     assert len(whole.names) == 133
     sizes = dict(zip(whole.names, whole.sizes))
@@ -128,7 +128,7 @@ def test_hands_and_faces_beside_a_body_are_fine():
     for name in ('left_knee', 'right_wrist'):
         assert sizes[name] == 1
     assert FINE < sizes['left_heel'] == sizes['nose'] < 1
-    # A hand alone is drawn as a body is; a large face is finer.
+    # A skeleton of one hand is drawn like a body; a large face is finer.
     hand = tuple(name for name in whole.names if 'left_' in name and FINE == sizes[name])
     assert set(draw.Skeleton(hand, ()).sizes) == {1}
     face = draw.Skeleton(tuple(f'kpt-{k}' for k in range(96)), ())
@@ -136,7 +136,7 @@ def test_hands_and_faces_beside_a_body_are_fine():
     assert set(skeleton_of('mpii').sizes) == {1}
 
 
-def test_fingers_are_thinner_than_arms():
+def test_finger_lines_are_thinner_than_arms():
     whole = skeleton_of('coco_wholebody')
     index = {name: k for k, name in enumerate(whole.names)}
 
@@ -154,7 +154,7 @@ def test_fingers_are_thinner_than_arms():
     assert 0.2 * arm < finger < 0.5 * arm
 
 
-def test_mpii_has_sixteen_key_points():
+def test_mpii_keypoints():
     mpii = skeleton_of('mpii')
     assert (len(mpii.names), len(mpii.limbs)) == (16, 15)
     image = ground()
@@ -186,15 +186,15 @@ def people(keypoints, boxes, **kwargs):
     return image
 
 
-def test_small_people_lie_over_large_ones():
+def test_small_people_are_drawn_over_large_ones():
     large = [[100, 20], [100, 280]], [90, 10, 110, 290]
     small = [[100, 150], [130, 150]], [95, 145, 135, 155]
     one, other = (people(*zip(*order), width=3) for order in ((large, small), (small, large)))
     assert (one == other).all()
-    assert tuple(one[150, 100]) == draw.POINT  # of the small one
+    assert tuple(one[150, 100]) == draw.POINT  # of the small person
 
 
-def test_a_box_tells_the_size_of_who_is_seen_in_part():
+def test_box_determines_the_size_of_partly_visible_people():
     points = [[100, 150], [110, 150]]
     spot, point = (
         (image != GREY).any(2).sum()
@@ -208,7 +208,7 @@ def test_a_box_tells_the_size_of_who_is_seen_in_part():
     assert (unknown == bar(points=points)).all()
 
 
-def test_numbers_without_boxes_leave_the_head_free():
+def test_ids_without_boxes_are_above_the_head():
     points = [[100, 100], [100, 250]]
     image = people([points], [[90, 40, 110, 260]], show_ids=True)
     rows, columns = np.nonzero((image == identity_colour(0)).all(2))
@@ -216,8 +216,8 @@ def test_numbers_without_boxes_leave_the_head_free():
     assert columns.min() == 100 - 15
 
 
-def test_many_people_in_a_large_image_take_a_moment():
-    """Only the people's regions are blended, not 30 images of 36 MB."""
+def test_many_people_in_a_large_image_are_fast():
+    """Only the regions of the people are blended, not 30 images of 36 MB."""
     rng = np.random.default_rng(0)
     coco = skeleton_of('coco')
     low = rng.uniform(0, (3300, 2000), (30, 2))
@@ -239,7 +239,7 @@ def test_many_people_in_a_large_image_take_a_moment():
     assert (image != GREY).any(2).sum() > 1e5
 
 
-def test_probably_hidden_joints_are_rings():
+def test_occluded_keypoints_are_rings():
     for visible, centre in ((0.4, GREY), (0.6, draw.POINT[0])):
         image = people(
             [[[100, 50], [100, 250]]],
@@ -251,7 +251,7 @@ def test_probably_hidden_joints_are_rings():
         assert tuple(image[250, 100]) == draw.POINT
 
 
-def test_copies_to_draw_on():
+def test_to_bgr():
     grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
     for image in (grey, grey[..., None], np.dstack([grey] * 3), np.dstack([grey] * 4)):
         copy = draw.to_bgr(image)

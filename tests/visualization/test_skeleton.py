@@ -1,4 +1,4 @@
-"""Drawing results of other key points than COCO's."""
+"""Tests of drawing other keypoints than those of COCO."""
 
 import json
 
@@ -10,12 +10,12 @@ from pose_backbones.cli import draw_results as compare
 from pose_backbones.errors import DatasetError
 from pose_backbones.visualization import draw
 
-CROWDPOSE = 'configs/_base_/datasets/crowdpose.py'  # MMPose has it
+CROWDPOSE = 'configs/_base_/datasets/crowdpose.py'  # a file of MMPose
 
 
 @pytest.fixture
 def lamps(tmp_path):
-    """An image in a sub-folder with one lamp, of three key points or so."""
+    """Write an image in a subdirectory with one lamp that has about three keypoints."""
     (tmp_path / 'images/a').mkdir(parents=True)
     cv2.imwrite(str(tmp_path / 'images/a/1.png'), np.full((400, 400, 3), 90, np.uint8))
 
@@ -42,32 +42,32 @@ def lamps(tmp_path):
 NAMES = ['foot', 'L joint', 'L bulb']
 
 
-def test_limbs_and_sides_are_the_data_sets_own(lamps):
-    """Also where nobody counted the key points, as in most own files."""
-    picture, overview = compare.compare(**lamps(keypoints=NAMES, skeleton=[[1, 2]]))
-    assert picture.name == 'a_1.jpg'  # of its folder, too
+def test_limbs_and_sides_of_a_custom_dataset(lamps):
+    """The annotations have no `num_keypoints`, like many custom files."""
+    path, overview = compare.compare(**lamps(keypoints=NAMES, skeleton=[[1, 2]]))
+    assert path.name == 'a_1.jpg'  # includes the name of the directory
     assert overview.name == 'overview.jpg'
-    drawn = cv2.imread(str(picture))[compare._BAR :].astype(int)
+    drawn = cv2.imread(str(path))[compare._BAR :].astype(int)
     for side in np.split(drawn, 2, axis=1):
         assert abs(side[200, 80] - draw.LEFT).max() < 40  # the limb
-        assert abs(side[80, 200] - 90).max() < 20  # here is none
+        assert abs(side[80, 200] - 90).max() < 20  # no limb here
 
 
-def test_a_description_takes_the_place_of_the_category(lamps, tmp_path):
+def test_metainfo_overrides_the_category(lamps, tmp_path):
     (tmp_path / 'info.py').write_text(
         "dataset_info = dict(dataset_name='lamps', keypoint_info={"
         + ''.join(f'{k}: dict(name={name!r}, id={k}),' for k, name in enumerate(NAMES))
         + "}, skeleton_info={0: dict(link=('L joint', 'L bulb'))}, "
         'joint_weights=[1] * 3, sigmas=[.05] * 3)'
     )
-    picture, _ = compare.compare(**lamps(), metainfo=str(tmp_path / 'info.py'))
-    drawn = cv2.imread(str(picture))[compare._BAR :].astype(int)
+    path, _ = compare.compare(**lamps(), metainfo=str(tmp_path / 'info.py'))
+    drawn = cv2.imread(str(path))[compare._BAR :].astype(int)
     assert abs(drawn[80, 200] - draw.LEFT).max() < 40
     assert abs(drawn[200, 80] - 90).max() < 20
 
 
-def test_crowdpose_is_drawn_by_the_hosts_description(lamps):
-    """Its own files have COCO's skeleton with 14 key points."""
+def test_crowdpose_uses_the_metainfo_of_mmpose(lamps):
+    """CrowdPose's own files have COCO's skeleton with 14 keypoints."""
     names = [f'point {k}' for k in range(14)]
     wrong = dict(keypoints=names, skeleton=[[16, 14], [1, 2]])
     with pytest.raises(
@@ -78,14 +78,14 @@ def test_crowdpose_is_drawn_by_the_hosts_description(lamps):
         compare.compare(**lamps(**wrong))
     with pytest.raises(DatasetError, match='annotation 1 has 9 numbers in keypoints: expected 42'):
         compare.compare(**lamps(**wrong), metainfo=CROWDPOSE)
-    # Its shoulders come first: left, then right; there is a limb between.
+    # The shoulders come first, left then right, with a limb between them.
     points = [(80, 80), (320, 80)] + [(200, 320)] * 12
-    picture, _ = compare.compare(**lamps(points, **wrong), metainfo=CROWDPOSE)
-    drawn = cv2.imread(str(picture))[compare._BAR :].astype(int)
+    path, _ = compare.compare(**lamps(points, **wrong), metainfo=CROWDPOSE)
+    drawn = cv2.imread(str(path))[compare._BAR :].astype(int)
     assert abs(drawn[80, 200] - draw.MIDDLE).max() < 40
 
 
-def test_a_file_that_is_no_description(lamps, tmp_path):
+def test_invalid_metainfo_file_raises(lamps, tmp_path):
     (tmp_path / 'info.py').write_text('something = 1')
     for name in ('info.py', 'none.py'):
         with pytest.raises(DatasetError, match=f'--metainfo .*{name} is no'):

@@ -1,4 +1,4 @@
-"""Draw one clothed person from a projected skeleton."""
+"""Draw a clothed person from a projected skeleton."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,12 +34,12 @@ from .torso import draw_skirt, draw_torso
 
 @dataclass(frozen=True)
 class Midline:
-    """What MPII labels in the middle of a person.
+    """Labels of MPII on the midline of a person.
 
     Attributes:
-        points: (4, 2) x, y of pelvis, thorax, upper neck and head top in
-            pixels; not clipped to the image.
-        head_box: (4,) x1, y1, x2, y2 around the head in pixels.
+        points: (4, 2) x, y of pelvis, thorax, upper neck and head top in pixels, not clipped to
+            the image.
+        head_box: (4,) x1, y1, x2, y2 of the head's bounding box in pixels.
     """
 
     points: np.ndarray
@@ -47,16 +47,16 @@ class Midline:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A drawn person.
+class PersonDrawing:
+    """Drawing of a person, with its labels.
 
     Attributes:
-        origin: Pixel (x, y) of the drawing's corner in the image.
+        origin: Position (x, y) of the drawing's top left corner in the image, in pixels.
         image: (h, w, 3) BGR uint8, multiplied by the coverage.
         alpha: (h, w) uint8 coverage.
-        joints: (17, 3) float64 x, y and visibility with regard to the
-            person's own body only; not clipped to the image.
-        midline: Of the person.
+        joints: (17, 3) float64 x, y and visibility, not clipped to the image. The visibility
+            accounts only for occlusion by the person's own body.
+        midline: Labels on the midline.
     """
 
     origin: tuple[int, int]
@@ -68,7 +68,7 @@ class Figure:
 
 @lru_cache(maxsize=32)
 def _shows(name: str) -> np.ndarray:
-    """Which labels show a joint if drawn at its place, (256,) bool."""
+    """Return which labels at the position of a joint mean that it is visible, (256,) bool."""
     table = np.zeros(256, bool)
     side, _, joint = name.partition('_')
     if joint in ('eye', 'ear') or name == 'nose':
@@ -94,7 +94,7 @@ def _shows(name: str) -> np.ndarray:
 
 
 def _own_visibility(name: str, proj: Projection, look: Look) -> int:
-    """Visibility as far as it follows from the view alone."""
+    """Return the visibility of a joint that follows from the viewing direction."""
     head, z = proj.head, proj.z
     forward = head[2, 2]
     side, _, joint = name.partition('_')
@@ -132,7 +132,7 @@ def _paint(painter: Painter) -> None:
 
 
 def _joints(painter: Painter) -> np.ndarray:
-    """(17, 3) x, y in the image and visibility, from what was drawn."""
+    """Return x and y in the image, and visibility on the canvas, (17, 3)."""
     label, proj = painter.canvas.label, painter.proj
     joints = np.zeros((17, 3))
     h, w = label.shape
@@ -147,21 +147,20 @@ def _joints(painter: Painter) -> np.ndarray:
     return joints
 
 
-def draw_figure(
+def draw_person(
     proj: Projection, body: Body, look: Look, light: np.ndarray, size: tuple[int, int]
-) -> Figure | None:
+) -> PersonDrawing | None:
     """Draw a person.
 
     Args:
-        proj: The skeleton in the image.
-        body: The person's build.
+        proj: The projected skeleton.
+        body: Proportions of the person.
         look: Colours and clothes.
-        light: (3,) unit vector towards the light: x right, y down, z to
-            the camera.
+        light: (3,) unit vector towards the light: x right, y down, z to the camera.
         size: Width and height of the image in pixels.
 
     Returns:
-        The drawing, cut to the image, or None if all of it is outside.
+        The drawing, cropped to the image; None if it is completely outside.
     """
     cloud = np.stack(list(proj.xy.values()))
     margin = 0.11 * max(proj.scale.values()) * max(1.0, body.girth)
@@ -175,4 +174,6 @@ def draw_figure(
     image, alpha = shaded(canvas, look, painter.unit)
     ends, head_box = head_places(proj, body)
     middle = np.stack((proj.xy['pelvis'], proj.xy['neck'], *ends))
-    return Figure((int(x0), int(y0)), image, alpha, _joints(painter), Midline(middle, head_box))
+    return PersonDrawing(
+        (int(x0), int(y0)), image, alpha, _joints(painter), Midline(middle, head_box)
+    )
