@@ -308,7 +308,7 @@ def test_an_existing_file_is_kept(released, tmp_path):
         (
             'new.bin',
             ConfigError,
-            r'DST .*new\.bin: expected a name that ends '
+            r'DST .*new\.bin: expected a file name that ends '
             r'with \.pth or \.safetensors',
         ),
         (
