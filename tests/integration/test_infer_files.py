@@ -118,7 +118,7 @@ def test_playlists_read_no_other_files(content, name, tmp_path):
         writer.write(np.full((48, 64, 3), 99, np.uint8))
     writer.release()
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DatasetError, match='is no video but a playlist|cannot be opened as a'):
+    with pytest.raises(DatasetError, match='is not a video but a playlist|cannot be opened as a'):
         read_video(tmp_path / name)
 
 
