@@ -1,1 +1,1 @@
-"""Timings; run one as `python -m benchmarks.NAME` in the repository."""
+"""Benchmarks of speed and memory; run one as `python -m benchmarks.NAME` in the repository."""

@@ -19,20 +19,20 @@ def device() -> str:
 
 
 def device_name() -> str:
-    """Return a description of the device for the reader of a table."""
+    """Return a description of the device for tables."""
     if device() == 'cuda':
         return torch.cuda.get_device_name()
     return f'a CPU, threads: {torch.get_num_threads()}'
 
 
 def timed(task: Callable, *args) -> tuple[object, float]:
-    """Run a task.
+    """Run a task and measure its time.
 
     Args:
-        task: What is timed, called with `args`.
+        task: Function that is called with `args`.
 
     Returns:
-        Its result and the seconds it took, work of the GPU included.
+        The result and the time in seconds, including work on the GPU.
     """
     _synchronize()
     start = time.perf_counter()
@@ -47,7 +47,7 @@ def _synchronize() -> None:
 
 
 def median_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
-    """Return the median of the ratios of times that were measured in the same round."""
+    """Return the median of the ratios of times of the same round."""
     return statistics.median(one / other for one, other in zip(seconds, others, strict=True))
 
 
@@ -80,7 +80,7 @@ def in_new_process(task: Callable, *args):
 def peak_memory() -> int:
     """Return the largest number of resident bytes of this process so far, or since a reset."""
     status = Path('/proc/self/status')
-    if status.exists():  # getrusage would count the parent's memory, too
+    if status.exists():  # getrusage would include the memory of the parent process
         peak = re.search(r'^VmHWM:\s+(\d+) kB$', status.read_text(), re.M)
         return 1024 * int(peak[1])
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -88,7 +88,7 @@ def peak_memory() -> int:
 
 
 def current_memory() -> int:
-    """Return the resident bytes of this process; the peak where only that is known."""
+    """Return the resident bytes of this process, or the peak if they are not available."""
     status = Path('/proc/self/statm')
     if not status.is_file():
         return peak_memory()

@@ -1,4 +1,4 @@
-"""Measure what `tools/infer.py --keep-freed-memory` gains: pairs of processes, with and without."""
+"""Benchmark of `tools/infer.py --keep-freed-memory`: pairs of processes with and without it."""
 
 import argparse
 import subprocess
@@ -34,29 +34,29 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `python -m benchmarks.allocator`.
 
     Args:
-        argv: The arguments; None stands for those of the command line.
+        argv: Arguments; None means those of the command line.
     """
     args = parse_args(argv)
     check_counts(args, 'images', 'pairs')
     if args.worker:
         print(*_measure(args.model, args.images, args.worker == 'kept'))
         return
-    found = {'default': [], 'kept': []}
+    results = {'default': [], 'kept': []}
     for _ in range(args.pairs):
-        for way, values in found.items():
-            values.append(_run(args, way))
+        for variant, values in results.items():
+            values.append(_run(args, variant))
             rate, memory = values[-1]
-            print(f'{way}: {rate:.1f} crops per CPU second, peak {memory:.0f} MiB', flush=True)
-    ratios = [kept[0] / plain[0] for plain, kept in zip(found['default'], found['kept'])]
-    memory = [kept[1] - plain[1] for plain, kept in zip(found['default'], found['kept'])]
+            print(f'{variant}: {rate:.1f} crops per CPU second, peak {memory:.0f} MiB', flush=True)
+    ratios = [kept[0] / plain[0] for plain, kept in zip(results['default'], results['kept'])]
+    memory = [kept[1] - plain[1] for plain, kept in zip(results['default'], results['kept'])]
     print(
         f'kept is {median(ratios):.2f} times as fast (pairs: {min(ratios):.2f} to '
         f'{max(ratios):.2f}), with {median(memory):+.0f} MiB'
     )
 
 
-def _run(args: argparse.Namespace, way: str) -> tuple[float, float]:
-    command = [sys.executable, '-W', 'ignore', '-m', 'benchmarks.allocator', '--worker', way]
+def _run(args: argparse.Namespace, variant: str) -> tuple[float, float]:
+    command = [sys.executable, '-W', 'ignore', '-m', 'benchmarks.allocator', '--worker', variant]
     command += ['--model', args.model, '--images', str(args.images)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     rate, memory = map(float, output.split()[-2:])

@@ -1,4 +1,4 @@
-"""HRCoMer's times and memory: what `benchmarks/hrcomer.py` runs."""
+"""Benchmark of HRCoMer: time and memory of prediction, encoding and assignment."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -77,33 +77,34 @@ def measure_prediction(
 ) -> Prediction:
     """Measure both variants of a prediction, on a GPU if there is one.
 
-    They take turns, so that other work of the machine slows down both. The weights are random.
+    The variants take turns, so that other load of the machine affects both. Weights are random.
 
     Args:
-        arch: Of `HRCoMer`.
-        size: Side of the images.
-        batch: How many images.
-        repeat: How many rounds.
+        arch: Architecture of `HRCoMer`.
+        size: Height and width of the images.
+        batch: Number of images.
+        repeat: Number of rounds.
         memory: Whether to measure memory.
 
     Returns:
-        What was measured.
+        The measurements.
 
     Raises:
-        RuntimeError: If the variants find different poses.
+        RuntimeError: If the variants predict different poses.
     """
     model = build(arch, size)
     fill(model, seed=0)
     model.to(device())
     images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
     images = images.to(device())
-    # In full precision on a GPU as well, so that poses can be compared.
+    # Without TF32 on a GPU, so that poses can be compared.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        times, people = _every_variant(model, images, repeat)
-    apart = difference(people['fused'], people['eager'])
-    if not apart <= TOLERANCE:
+        times, people = _run_variants(model, images, repeat)
+    distance = difference(people['fused'], people['eager'])
+    if not distance <= TOLERANCE:
         raise RuntimeError(
-            f'the poses of the variants are {apart:.3g} pixels apart: expected at most {TOLERANCE}'
+            f'the poses of the variants are {distance:.3g} pixels apart: '
+            f'expected at most {TOLERANCE}'
         )
     peaks = None
     if memory:
@@ -111,11 +112,11 @@ def measure_prediction(
             name: prediction_memory(variant, arch, size, batch, torch.get_num_threads())
             for name, variant in VARIANTS.items()
         }
-    return Prediction(len(people['fused'][0][0]), apart, **times, memory=peaks)
+    return Prediction(len(people['fused'][0][0]), distance, **times, memory=peaks)
 
 
-def _every_variant(model: nn.Module, images: Tensor, repeat: int) -> tuple[dict, dict]:
-    """Seconds of `forward` and `decode`, and people, of each variant."""
+def _run_variants(model: nn.Module, images: Tensor, repeat: int) -> tuple[dict, dict]:
+    """Return the seconds of `forward` and `decode`, and the people, of each variant."""
     models = {name: variant.prepare(model) for name, variant in VARIANTS.items()}
     times = {part: {name: [] for name in VARIANTS} for part in ('forward', 'decode')}
     people = {}
@@ -131,15 +132,15 @@ def _every_variant(model: nn.Module, images: Tensor, repeat: int) -> tuple[dict,
 
 
 def crowd(size: int, seed: int) -> dict[str, np.ndarray]:
-    """Make up the people of an image, as many as the limit.
+    """Return random people of an image, as many as the codec allows.
 
     Args:
-        size: Side of the image.
-        seed: Of what is random.
+        size: Height and width of the image.
+        seed: Random seed.
 
     Returns:
-        What `MultiScaleJoints.encode` gets: people of .05 to .4 of the
-        image's side, with all 17 joints.
+        Arguments of `MultiScaleJoints.encode`: people of 0.05 to 0.4 of the image size, with all 17
+        joints.
     """
     rng = np.random.default_rng(seed)
     sides = size * np.exp(rng.uniform(*np.log((0.05, 0.4)), (MAX_PEOPLE, 1)))
@@ -166,8 +167,8 @@ def measure_encoding(size: int = 768, repeat: int = 5) -> list[float]:
     """Measure the encoding of a COCO image with 30 people, on the CPU.
 
     Args:
-        size: Side of the image; the output map's is a quarter.
-        repeat: How many rounds.
+        size: Height and width of the image; those of the output map are a quarter.
+        repeat: Number of rounds.
 
     Returns:
         Seconds of each round.
@@ -177,12 +178,13 @@ def measure_encoding(size: int = 768, repeat: int = 5) -> list[float]:
 
 
 def measure_assigner(size: int = 768, repeat: int = 5) -> list[float]:
-    """Measure the assignment of people in a training batch, on a GPU if
-    there is one: 12 images of 30 people, three maps of queries.
+    """Measure the assignment of people in a training batch, on a GPU if there is one.
+
+    The batch has 12 images of 30 people and three query maps.
 
     Args:
-        size: Side of the images.
-        repeat: How many rounds.
+        size: Height and width of the images.
+        repeat: Number of rounds.
 
     Returns:
         Seconds of each round.
@@ -190,7 +192,9 @@ def measure_assigner(size: int = 768, repeat: int = 5) -> list[float]:
     codec = _codec(size)
     encoded = [codec.encode(**crowd(size, seed)) for seed in range(TRAINING_BATCH)]
     targets = {
-        name: torch.from_numpy(np.stack([one[f'target_{name}'] for one in encoded])).to(device())
+        name: torch.from_numpy(np.stack([target[f'target_{name}'] for target in encoded])).to(
+            device()
+        )
         for name in ('joints', 'areas', 'sizes')
     }
     shapes = [(size // stride, size // stride) for stride in (8, 16, 32)]
@@ -205,27 +209,28 @@ def measure_assigner(size: int = 768, repeat: int = 5) -> list[float]:
     return _rounds(PoseHungarianAssigner(), outputs, shapes, targets, valid, repeat=repeat)
 
 
-def table(found: Prediction) -> Iterator[str]:
+def table(prediction: Prediction) -> Iterator[str]:
     """Format a prediction as a Markdown table, with times in milliseconds.
 
     Args:
-        found: As measured.
+        prediction: The measurements.
 
     Yields:
-        Lines. The ratios in the last one are those of times of the same round, and say how many
-        times faster the fused variant is.
+        Lines. The last line has the time of the eager variant divided by that of the fused variant
+        in the same round.
     """
     yield from markdown_head(('', 'forward, ms', 'decode, ms', 'together, ms', 'memory, MiB'))
-    parts = (found.forward, found.decode, found.together)
+    parts = (prediction.forward, prediction.decode, prediction.together)
     for name in VARIANTS:
-        memory = f'{found.memory[name] / 2**20:.0f}' if found.memory else '-'
+        memory = f'{prediction.memory[name] / 2**20:.0f}' if prediction.memory else '-'
         yield markdown_row((name, *(milliseconds(part[name]) for part in parts), memory))
-    memory = f'{found.memory["eager"] / found.memory["fused"]:.2f}' if found.memory else '-'
+    peaks = prediction.memory
+    memory = f'{peaks["eager"] / peaks["fused"]:.2f}' if peaks else '-'
     yield markdown_row(('eager / fused', *(f'{ratio(part):.2f}' for part in parts), memory))
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `benchmarks/hrcomer.py`."""
+    """Read the command line of `python -m benchmarks.hrcomer`."""
     parser = argparse.ArgumentParser(
         description="Time HRCoMer's prediction, fused for inference and as the original computes "
         'it (eager: each layer by its own operator, joints and short offsets of all queries), with '
@@ -239,16 +244,27 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=[*HRCoMer.arch_settings, *HRCoMer.arch_aliases],
     )
     parser.add_argument(
-        '--size', type=int, default=768, metavar='PIXELS', help='side of the images (default: 768)'
+        '--size',
+        type=int,
+        default=768,
+        metavar='PIXELS',
+        help='height and width of the images (default: 768)',
     )
     parser.add_argument(
         '--batch', type=int, default=1, metavar='N', help='images of a prediction (default: 1)'
     )
     parser.add_argument(
-        '--repeat', type=int, default=5, metavar='N', help='rounds; the median counts (default: 5)'
+        '--repeat',
+        type=int,
+        default=5,
+        metavar='N',
+        help='number of rounds, of which the median is reported (default: 5)',
     )
     parser.add_argument(
-        '--threads', type=int, metavar='N', help="of PyTorch on a CPU (default: PyTorch's)"
+        '--threads',
+        type=int,
+        metavar='N',
+        help="threads of PyTorch on a CPU (default: PyTorch's default)",
     )
     parser.add_argument(
         '--skip',
@@ -256,8 +272,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=PARTS,
         default=[],
         metavar='PART',
-        help=f'do not measure some of {", ".join(PARTS)}; memory is that of '
-        'the prediction, each variant in a process of its own',
+        help=f'do not measure these parts, some of {", ".join(PARTS)}; memory is the memory of the '
+        'prediction, each variant in a separate process',
     )
     return parser.parse_args(argv)
 
@@ -271,23 +287,23 @@ def _check_args(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `benchmarks/hrcomer.py`."""
+    """Entry point of `python -m benchmarks.hrcomer`."""
     args = parse_args(argv)
     _check_args(args)
     if args.threads:
         torch.set_num_threads(args.threads)
-    place = device_name()
+    device_text = device_name()
     print(f'HRCoMer {args.arch}, median of {args.repeat} rounds', flush=True)
     if 'prediction' not in args.skip:
-        found = measure_prediction(
+        prediction = measure_prediction(
             args.arch, args.size, args.batch, args.repeat, 'memory' not in args.skip
         )
         print(
             f'\nPrediction, batch {args.batch}, {args.size}x{args.size}, '
-            f'{found.people} people in each image, on {place}\n'
+            f'{prediction.people} people in each image, on {device_text}\n'
         )
-        print('\n'.join(table(found)))
-        print(f'\nPoses are {found.difference:.2g} pixels apart at most.')
+        print('\n'.join(table(prediction)))
+        print(f'\nPoses are {prediction.difference:.2g} pixels apart at most.')
     output = args.size // 4
     if 'encoding' not in args.skip:
         print(
@@ -299,7 +315,7 @@ def main(argv: list[str] | None = None) -> None:
     if 'assigner' not in args.skip:
         print(
             f'\nAssigner, {TRAINING_BATCH} images of {MAX_PEOPLE} people, '
-            f'3 scales, output {output}, on {place}: '
+            f'3 scales, output {output}, on {device_text}: '
             f'{milliseconds(measure_assigner(args.size, args.repeat))} ms'
         )
 

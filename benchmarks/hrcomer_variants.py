@@ -19,19 +19,19 @@ from pose_backbones.models.layers import adaptive_conv, fuse
 from ._measure import device, in_new_process, peak_memory
 
 MAX_PEOPLE = 30
-#: of a random convolution; beside it there is a residual in most cases
+#: gain of a random convolution; most convolutions have a parallel residual connection
 _GAIN = 0.5
 
 
 def build(arch: str, size: int) -> nn.Module:
-    """Build an estimator that finds as many people as it may.
+    """Build an estimator that predicts the maximum number of people.
 
     Args:
-        arch: Of `HRCoMer`.
-        size: Side of the images.
+        arch: Architecture of `HRCoMer`.
+        size: Height and width of the images.
 
     Returns:
-        The estimator, in evaluation, with start values.
+        The estimator, in evaluation mode, with initial weights.
     """
     register_all_modules()
     init_default_scope('mmpose')
@@ -59,12 +59,11 @@ def build(arch: str, size: int) -> nn.Module:
 
 @torch.no_grad()
 def fill(model: nn.Module, seed: int) -> None:
-    """Give every weight and statistic a random value that counts, in place.
+    """Fill weights and statistics with random values, in place.
 
     Args:
         model: An estimator, on the CPU.
-        seed: Of the values; these are such that maps neither fade nor grow
-            from layer to layer.
+        seed: Random seed. The scale of the values keeps the magnitude of maps from layer to layer.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, value in model.state_dict().items():
@@ -78,10 +77,10 @@ def fill(model: nn.Module, seed: int) -> None:
 
 @torch.no_grad()
 def forward(model: nn.Module, images: Tensor) -> dict:
-    """Compute what the decoder needs, as our prediction does.
+    """Compute the inputs of the decoder as `HRCoMerHead.predict` does.
 
     Args:
-        model: An estimator, which may be fused.
+        model: An estimator, fused or not.
         images: (N, 3, H, W).
 
     Returns:
@@ -92,17 +91,17 @@ def forward(model: nn.Module, images: Tensor) -> dict:
 
 @torch.no_grad()
 def forward_eagerly(model: nn.Module, images: Tensor) -> dict:
-    """Compute what the decoder needs, as the original does.
+    """Compute the inputs of the decoder as the original code does.
 
-    Each layer is computed by its own operator, and so are the joints of all queries and, joint by
-    joint, their short offsets.
+    Each layer is computed by its own operator. The joints of all queries are computed, and their
+    short offsets joint by joint.
 
     Args:
         model: An estimator, not fused.
         images: (N, 3, H, W).
 
     Returns:
-        As `forward`, but for all queries.
+        As `forward`, for all queries.
     """
     head = model.head
     with mock.patch.object(adaptive_conv, 'deform', adaptive_conv.deform_by_operator):
@@ -117,11 +116,11 @@ def forward_eagerly(model: nn.Module, images: Tensor) -> dict:
 
 @dataclass(frozen=True)
 class Variant:
-    """How a prediction is computed.
+    """Variant of the prediction.
 
     Attributes:
-        prepare: Estimator → the estimator that is given to `forward`.
-        forward: Estimator and images (N, 3, H, W) → input of the decoder.
+        prepare: Returns the estimator that is passed to `forward`.
+        forward: Returns the input of the decoder, from the estimator and images (N, 3, H, W).
     """
 
     prepare: Callable[[nn.Module], nn.Module]
@@ -137,11 +136,11 @@ VARIANTS = {'fused': Variant(fuse, forward), 'eager': Variant(unchanged, forward
 
 
 def _refine(joints: Tensor, short: Tensor) -> Tensor:
-    """Add the offsets (N, K, 2, H, W) there to joints (N, h, w, K, 2)."""
-    places = 2 * joints / joints.new_tensor(short.shape[:-3:-1]) - 1
+    """Add the offsets (N, K, 2, H, W), sampled at the joints, to joints (N, h, w, K, 2)."""
+    grid = 2 * joints / joints.new_tensor(short.shape[:-3:-1]) - 1
     offsets = [
         F.grid_sample(
-            short[:, k], places[:, :, :, k], padding_mode='border', align_corners=False
+            short[:, k], grid[:, :, :, k], padding_mode='border', align_corners=False
         ).permute(0, 2, 3, 1)
         for k in range(short.shape[1])
     ]
@@ -150,19 +149,19 @@ def _refine(joints: Tensor, short: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decode(model: nn.Module, outputs: dict) -> list[tuple[Tensor, Tensor]]:
-    """Poses (n, K, 2) in pixels and joint scores (n, K) of each image."""
+    """Return poses (n, K, 2) in pixels and joint scores (n, K) of each image."""
     return model.head.decoder.decode([outputs])
 
 
 def difference(people: list, others: list) -> float:
-    """Measure how far the people that two variants found are apart.
+    """Return the distance between the people that two variants predict.
 
     Args:
-        people, others: Of `decode`.
+        people, others: Outputs of `decode`.
 
     Returns:
-        The most pixels between a coordinate and that of the nearest person
-        of the same image; infinite if there are not as many.
+        Largest difference in pixels of a coordinate from that of the nearest person of the same
+        image; infinite if the numbers of people differ.
     """
     worst = 0.0
     for (poses, _), (other_poses, _) in zip(people, others, strict=True):
@@ -179,14 +178,14 @@ def prediction_memory(variant: Variant, arch: str, size: int, batch: int, thread
     """Measure the memory of a prediction, in a new process.
 
     Args:
-        variant: What is measured.
+        variant: The variant to measure.
         arch, size: See `build`.
         batch: Number of images.
         threads: Number of PyTorch's threads.
 
     Returns:
-        Peak of the memory in bytes, above that of the model: on a GPU, allocated; on a CPU,
-        resident.
+        Peak memory in bytes minus the memory of the model: allocated memory on a GPU, resident
+        memory on a CPU.
     """
     return in_new_process(_prediction_memory, variant, arch, size, batch, threads)
 
@@ -200,7 +199,7 @@ def _prediction_memory(variant: Variant, arch: str, size: int, batch: int, threa
         before = torch.cuda.memory_allocated()
         decode(model, variant.forward(model, images))
         return torch.cuda.max_memory_allocated() - before
-    with suppress(OSError):  # if the peak cannot be reset, the peak so far counts
+    with suppress(OSError):  # if the peak cannot be reset, the peak so far is used
         Path('/proc/self/clear_refs').write_text('5')
     before = peak_memory()
     decode(model, variant.forward(model, images))

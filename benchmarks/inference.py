@@ -1,4 +1,4 @@
-"""Speed and memory of `PoseInferencer` and of MMPose's inferencer."""
+"""Benchmark of `PoseInferencer` and MMPose's inferencer: speed and memory."""
 
 import argparse
 import json
@@ -20,32 +20,35 @@ _DEMO = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `benchmarks/inference.py`."""
+    """Read the command line of `python -m benchmarks.inference`."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.inference',
         description="Time PoseInferencer and MMPose's MMPoseInferencer on "
         'synthetic people: the same images, boxes and weights, one after the other, on the CPU, '
-        'each in a process of its own. Reports crops per second, the difference of the keypoints, '
+        'each in a separate process. Reports crops per second, the difference of the keypoints, '
         'and memory.',
     )
     parser.add_argument(
         '--model',
         default=_DEMO,
         metavar='NAME',
-        help='of docs/model_zoo.md, top-down (default: %(default)s)',
+        help='top-down model of docs/model_zoo.md (default: %(default)s)',
     )
     parser.add_argument(
-        '--weights', required=True, metavar='FILE', help='checkpoint, such as that of make demo'
+        '--weights',
+        required=True,
+        metavar='FILE',
+        help='checkpoint, such as the one of `make demo`',
     )
     parser.add_argument(
         '--images',
         type=int,
         default=1000,
         metavar='N',
-        help='how many different ones (default: 1000)',
+        help='number of different images (default: 1000)',
     )
     parser.add_argument(
-        '--repeat', type=int, default=1, metavar='N', help='take all images N times (default: 1)'
+        '--repeat', type=int, default=1, metavar='N', help='process all images N times (default: 1)'
     )
     parser.add_argument(
         '--people',
@@ -53,47 +56,54 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         nargs=2,
         default=(4, 6),
         metavar=('MIN', 'MAX'),
-        help='of an image (default: 4 6)',
+        help='range of the number of people of an image (default: 4 6)',
     )
     parser.add_argument(
-        '--batch-size', type=int, metavar='N', help="of ours (default: PoseInferencer's own)"
+        '--batch-size',
+        type=int,
+        metavar='N',
+        help='batch size of PoseInferencer (default: its default)',
     )
     parser.add_argument(
-        '--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS), help='what to measure'
+        '--variants',
+        nargs='+',
+        choices=VARIANTS,
+        default=list(VARIANTS),
+        help='inferencers to measure',
     )
     parser.add_argument(
         '--data',
         metavar='DIR',
-        help='where the images are drawn, or were (default: a folder that is removed)',
+        help='directory for the images, which are reused if they exist (default: a temporary one)',
     )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `benchmarks/inference.py`.
+    """Entry point of `python -m benchmarks.inference`.
 
     Args:
-        argv: The arguments; None stands for those of the command line.
+        argv: Arguments; None means those of the command line.
 
     Raises:
-        PoseBackbonesError: If the command cannot work.
+        PoseBackbonesError: If an argument is invalid or a file cannot be read.
     """
     args = parse_args(argv)
     check_counts(args, 'images', 'repeat', 'batch_size')
     config = get_config(find_name(args.model)).filename
-    load_model(args.model, args.weights)  # refuses what does not fit, early
+    load_model(args.model, args.weights)  # raises early if the weights do not match
     with tempfile.TemporaryDirectory() as folder:
         task = _make_task(args, config, args.data or f'{folder}/data')
-        found = {}
+        results = {}
         for variant in args.variants:
-            found[variant] = in_new_process(measure, variant, task)
-            print(_line(variant, found[variant]), flush=True)
-    if len(found) == len(VARIANTS):
-        print(_compare(found))
+            results[variant] = in_new_process(measure, variant, task)
+            print(_line(variant, results[variant]), flush=True)
+    if len(results) == len(VARIANTS):
+        print(_compare(results))
 
 
 def _make_task(args: argparse.Namespace, config: str, data: str) -> dict:
-    """What `inference_worker.measure` is given."""
+    """Return the argument `task` of `inference_worker.measure`."""
     make_synthetic_coco(data, 1, args.images, people=tuple(args.people))
     content = json.loads(Path(data, 'annotations/person_keypoints_val.json').read_text())
     paths = {image['id']: f'{data}/val/{image["file_name"]}' for image in content['images']}
@@ -102,7 +112,7 @@ def _make_task(args: argparse.Namespace, config: str, data: str) -> dict:
         x, y, width, height = person['bbox']
         if not person['iscrowd']:
             boxes[paths[person['image_id']]].append([x, y, x + width, y + height])
-    # Without boxes, MMPose takes the whole image.
+    # MMPose would use the whole image if there are no boxes.
     images = [path for path in paths.values() if boxes[path]]
     return dict(
         config=config,
@@ -114,26 +124,27 @@ def _make_task(args: argparse.Namespace, config: str, data: str) -> dict:
     )
 
 
-def _line(variant: str, found: dict) -> str:
-    people, seconds = len(found['keypoints']), found['seconds']
-    memory = ' '.join(f'{value / 2**20:.0f}' for value in found['memory'])
+def _line(variant: str, result: dict) -> str:
+    people, seconds = len(result['keypoints']), result['seconds']
+    memory = ' '.join(f'{value / 2**20:.0f}' for value in result['memory'])
     return (
         f'{variant}: {people} crops in {seconds:.1f} s, {people / seconds:.1f} crops/s; '
-        f'peak {found["peak"] / 2**20:.0f} MiB; MiB after each tenth: {memory}'
+        f'peak {result["peak"] / 2**20:.0f} MiB; MiB after each tenth: {memory}'
     )
 
 
-def _compare(found: dict) -> str:
-    ours, mmpose = (found[variant] for variant in VARIANTS)
-    if ours['keypoints'].shape != mmpose['keypoints'].shape:
+def _compare(results: dict) -> str:
+    own, mmpose = (results[variant] for variant in VARIANTS)
+    if own['keypoints'].shape != mmpose['keypoints'].shape:
         return (
             f'the keypoints are of other people: '
-            f'{ours["keypoints"].shape} and {mmpose["keypoints"].shape}'
+            f'{own["keypoints"].shape} and {mmpose["keypoints"].shape}'
         )
-    distance = np.abs(ours['keypoints'] - mmpose['keypoints']).max(initial=0)
-    ratio = mmpose['seconds'] / ours['seconds']
+    distance = np.abs(own['keypoints'] - mmpose['keypoints']).max(initial=0)
+    ratio = mmpose['seconds'] / own['seconds']
     return (
-        f'ours is {ratio:.2f} times as fast; the keypoints are at most {distance:.5f} pixels apart'
+        f'pose_backbones is {ratio:.2f} times as fast; the keypoints are at most {distance:.5f} '
+        'pixels apart'
     )
 
 

@@ -1,4 +1,4 @@
-"""One of the inferencers, measured in a process of its own."""
+"""Worker process of `benchmarks.inference`, which measures one of the inferencers."""
 
 import os
 import time
@@ -17,9 +17,9 @@ from ._measure import current_memory, peak_memory
 
 
 class _GivenBoxes:
-    """Given boxes in place of MMPose's detector.
+    """Detector for MMPose that returns given boxes.
 
-    MMPose drops boxes by their scores and sorts them; decreasing scores keep their order.
+    MMPose filters boxes by their scores and sorts them; decreasing scores keep their order.
     """
 
     def __init__(self, boxes: dict[str, list]):
@@ -28,15 +28,15 @@ class _GivenBoxes:
     def __call__(self, path: str, return_datasamples: bool) -> dict:
         boxes = torch.tensor(self.boxes[path], dtype=torch.float32)
         scores = 1 - 1e-3 * torch.arange(len(boxes))
-        found = InstanceData(
+        instances = InstanceData(
             bboxes=boxes.reshape(-1, 4),
             scores=scores,
             labels=torch.zeros(len(boxes), dtype=torch.int64),
         )
-        return dict(predictions=[PoseDataSample(pred_instances=found)])
+        return dict(predictions=[PoseDataSample(pred_instances=instances)])
 
 
-def _ours(task: dict) -> Iterator[np.ndarray]:
+def _pose_backbones(task: dict) -> Iterator[np.ndarray]:
     from pose_backbones.cli.allocator import keep_freed_memory
     from pose_backbones.inference import PoseInferencer
 
@@ -63,11 +63,11 @@ def _mmpose(task: dict) -> Iterator[np.ndarray]:
     options = dict(bbox_thr=0.0, nms_thr=1.0)
     yield from _warm(pose(path, **options) for path in task['warm'])
     for result in pose(task['images'], **options):
-        yield np.array([one['keypoints'] for one in result['predictions'][0]], np.float32)
+        yield np.array([person['keypoints'] for person in result['predictions'][0]], np.float32)
 
 
 def _warm(runs: Iterator) -> Iterator[None]:
-    """Take the first images, which take longer, and yield None after them."""
+    """Process the first images, which take longer, and yield None after them."""
     for run in runs:
         for _ in run:
             pass
@@ -75,7 +75,7 @@ def _warm(runs: Iterator) -> Iterator[None]:
 
 
 #: name → generator of the keypoints (people, K, 2) of each image
-VARIANTS = {'ours': _ours, 'mmpose': _mmpose}
+VARIANTS = {'pose_backbones': _pose_backbones, 'mmpose': _mmpose}
 
 
 def measure(variant: str, task: dict) -> dict:
@@ -83,8 +83,8 @@ def measure(variant: str, task: dict) -> dict:
 
     Args:
         variant: One of `VARIANTS`.
-        task: `config`, `weights`, `batch_size` (of ours, or None), `images` (paths), `boxes`
-            (path → corners), `warm` (paths for a start that is not timed).
+        task: `config`, `weights`, `batch_size` (of PoseInferencer, or None), `images` (paths),
+            `boxes` (path → corners), `warm` (paths of images for a warm-up that is not timed).
 
     Returns:
         `keypoints` (people, K, 2), `seconds`, `peak` in bytes, and `memory` in bytes after each
@@ -96,15 +96,17 @@ def measure(variant: str, task: dict) -> dict:
 
 
 def _measure(variant: str, task: dict) -> dict:
-    found, memory = [], []
+    keypoints, memory = [], []
     count = len(task['images'])
     marks = {max(1, count * part // 10) for part in range(1, 11)}
-    keypoints = VARIANTS[variant](task)
-    next(keypoints)
+    results = VARIANTS[variant](task)
+    next(results)
     start = time.perf_counter()
-    for number, people in enumerate(keypoints, 1):
-        found.append(people)
+    for number, people in enumerate(results, 1):
+        keypoints.append(people)
         if number in marks:
             memory.append(current_memory())
     seconds = time.perf_counter() - start
-    return dict(keypoints=np.concatenate(found), seconds=seconds, peak=peak_memory(), memory=memory)
+    return dict(
+        keypoints=np.concatenate(keypoints), seconds=seconds, peak=peak_memory(), memory=memory
+    )

@@ -1,4 +1,4 @@
-"""MSPN beside MMPose's: what `benchmarks/mspn.py` runs."""
+"""Benchmark of MSPN and MMPose's MSPN: parameters, FLOPs and times."""
 
 import argparse
 import copy
@@ -27,7 +27,7 @@ from ._measure import (
 )
 from .mspn_reference import batches, configs
 
-#: what is timed; `all units` is our prediction as MMPose's computes it
+#: names of the timed tasks; `all units` computes the maps of all units, as MMPose does
 TASKS = (
     'train',
     'train, MMPose',
@@ -41,17 +41,17 @@ TASKS = (
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured of one number of stages.
+    """Measurements for one number of stages.
 
     Args:
-        stages: The number.
-        params: Of our model.
-        flops: Multiply-adds of our prediction, for one image.
-        flops_all: The same when every unit's maps are computed.
-        flops_mmpose: Of MMPose's prediction.
-        seconds: Name of `TASKS` → seconds of each round. A training step is
-            forward, loss and backward; a prediction has decoding, and no
-            flip test; the network alone gives heat maps.
+        stages: Number of stages.
+        params: Number of parameters of the model of pose_backbones.
+        flops: Multiply-adds of its prediction, for one image.
+        flops_all: Multiply-adds of its prediction if the maps of all units are computed.
+        flops_mmpose: Multiply-adds of MMPose's prediction.
+        seconds: Name of `TASKS` → seconds of each round. A training step consists of forward, loss
+            and backward; a prediction includes decoding, without flip test; `network` computes only
+            the heatmaps.
     """
 
     stages: int
@@ -62,17 +62,17 @@ class Row:
     seconds: dict[str, list[float]]
 
     def ratio(self, task: str, other: str) -> float:
-        """How long a task takes, in times of another one of the same round;
-        the middle one of the rounds."""
+        """Return the median ratio of the times of two tasks in the same round."""
         return median_ratio(self.seconds[task], self.seconds[other])
 
 
 class _Maps(nn.Module):
-    """A model as a function of an image batch: its heat maps.
+    """Wrap an estimator so that `forward` returns the heatmaps of a batch of images.
 
     Args:
         model: An estimator.
-        every_unit: Whether to compute those of every unit, of ours.
+        every_unit: Whether to compute the heatmaps of every unit (`MSPNHead` of pose_backbones
+            only).
     """
 
     def __init__(self, model: nn.Module, every_unit: bool = False):
@@ -87,12 +87,11 @@ class _Maps(nn.Module):
 
 
 def _tasks(
-    ours: nn.Module, mmpose: nn.Module, shape: tuple[int, int], count: int
+    own: nn.Module, mmpose: nn.Module, shape: tuple[int, int], count: int
 ) -> dict[str, Callable[[], object]]:
-    """Name of `TASKS` → what is timed."""
-    our_data, mmpose_data = (
-        model.data_preprocessor(batch)
-        for model, batch in zip((ours, mmpose), batches(shape, count))
+    """Return the functions to time, by name of `TASKS`."""
+    own_data, mmpose_data = (
+        model.data_preprocessor(batch) for model, batch in zip((own, mmpose), batches(shape, count))
     )
 
     def train(model: nn.Module, data: dict) -> None:
@@ -106,18 +105,18 @@ def _tasks(
 
     @torch.no_grad()
     def network(model: nn.Module, every_unit: bool = False) -> None:
-        _Maps(model, every_unit).eval()(our_data['inputs'])
+        _Maps(model, every_unit).eval()(own_data['inputs'])
 
     return dict(
         zip(
             TASKS,
             (
-                lambda: train(ours, our_data),
+                lambda: train(own, own_data),
                 lambda: train(mmpose, mmpose_data),
-                lambda: predict(ours, our_data),
+                lambda: predict(own, own_data),
                 lambda: predict(mmpose, mmpose_data),
-                lambda: network(ours),
-                lambda: network(ours, True),
+                lambda: network(own),
+                lambda: network(own, True),
                 lambda: network(mmpose),
             ),
         )
@@ -125,7 +124,7 @@ def _tasks(
 
 
 def _flops(config: dict, shape: tuple[int, int], every_unit: bool = False) -> tuple[float, int]:
-    """Multiply-adds of a prediction, and parameters; nothing is computed."""
+    """Return the multiply-adds of a prediction and the number of parameters."""
     with torch.device('meta'):
         return get_model_complexity_info(
             _Maps(MODELS.build(config), every_unit),
@@ -144,63 +143,63 @@ def measure(
 ) -> Row:
     """Measure one number of stages, on a GPU if there is one.
 
-    The tasks take turns, so that what else the machine does meets all.
+    The tasks take turns, so that other load of the machine affects all of them.
 
     Args:
-        stages: How many.
+        stages: Number of stages.
         shape: Height and width of the images.
-        batch: How many images.
-        repeat: How many rounds.
-        num_blocks: Of each layer of a stage.
+        batch: Number of images.
+        repeat: Number of rounds.
+        num_blocks: Number of blocks of each layer of a stage.
 
     Returns:
-        What was measured.
+        The measurements.
     """
     register_all_modules()
     init_default_scope('mmpose')
-    ours, mmpose = configs(stages, shape, num_blocks)
-    flops, params = _flops(ours, shape)
+    own, mmpose = configs(stages, shape, num_blocks)
+    flops, params = _flops(own, shape)
     flops_all, flops_mmpose = (
-        _flops(config, shape, every)[0] for config, every in ((ours, True), (mmpose, False))
+        _flops(config, shape, every)[0] for config, every in ((own, True), (mmpose, False))
     )
     torch.manual_seed(0)
-    models = [MODELS.build(config).to(device()) for config in (ours, mmpose)]
+    models = [MODELS.build(config).to(device()) for config in (own, mmpose)]
     tasks = _tasks(*models, shape, batch)
     seconds = {name: [] for name in tasks}
     for number in range(repeat + 1):
         for name, task in tasks.items():
-            taken = timed(task)[1]
+            task_seconds = timed(task)[1]
             if number:  # the first round warms up
-                seconds[name].append(taken)
+                seconds[name].append(task_seconds)
     return Row(stages, int(params), flops, flops_all, flops_mmpose, seconds)
 
 
 def table(rows: Iterable[Row]) -> Iterator[str]:
-    """Rows as a table in Markdown; times in milliseconds.
+    """Format measurements as a Markdown table, with times in milliseconds.
 
     Args:
-        rows: As measured.
+        rows: The measurements.
 
     Yields:
-        Lines, as soon as the rows are there.
+        Lines, as soon as each measurement is available.
     """
     heads = (
         'stages',
         'params, M',
         'FLOPs, G',
-        'of all units',
-        "of MMPose's",
+        'all units',
+        'MMPose',
         'train, ms',
-        "MMPose's",
-        "ours / MMPose's",
+        'MMPose',
+        'ratio',
         'predict, ms',
-        "MMPose's",
-        "ours / MMPose's",
+        'MMPose',
+        'ratio',
         'network, ms',
         'all units',
-        'ours / all units',
-        "MMPose's",
-        "ours / MMPose's",
+        'ratio',
+        'MMPose',
+        'ratio',
     )
     yield from markdown_head(heads)
     for row in rows:
@@ -228,11 +227,11 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `benchmarks/mspn.py`."""
+    """Read the command line of `python -m benchmarks.mspn`."""
     parser = argparse.ArgumentParser(
-        description='Params, FLOPs and times of MSPN, by stages, and of '
-        "MMPose's in the same run; a training step is forward, loss and "
-        'backward.',
+        description='Measure parameters, FLOPs and times of MSPN and of the MSPN of MMPose, for '
+        'each number of stages. A training step consists of forward, loss and backward. Each '
+        'ratio is the time of MSPN divided by the time of the previous column.',
         prog='python -m benchmarks.mspn',
     )
     parser.add_argument(
@@ -242,7 +241,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--batch', type=int, default=4, metavar='N', help='images in a batch (default: 4)'
     )
     parser.add_argument(
-        '--repeat', type=int, default=5, metavar='N', help='rounds; the median counts (default: 5)'
+        '--repeat',
+        type=int,
+        default=5,
+        metavar='N',
+        help='number of rounds, of which the median is reported (default: 5)',
     )
     parser.add_argument(
         '--shape',
@@ -256,7 +259,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `benchmarks/mspn.py`."""
+    """Entry point of `python -m benchmarks.mspn`."""
     args = parse_args(argv)
     check_counts(args, 'batch', 'repeat')
     if not all(1 <= number <= 9 for number in args.stages):

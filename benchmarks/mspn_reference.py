@@ -1,4 +1,4 @@
-"""Our MSPN and MMPose's: configs of the same size, batches for both."""
+"""Configs of MSPN and of MMPose's MSPN of the same size, and batches for both."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ KERNELS = (15, 11, 9, 7, 5)
 _KEYPOINTS = 17
 
 
-def _our_codec(shape: tuple[int, int]) -> dict:
+def _codec(shape: tuple[int, int]) -> dict:
     height, width = shape
     return dict(
         type='pose_backbones.CoarseToFineHeatmap',
@@ -37,12 +37,12 @@ def _mmpose_codecs(shape: tuple[int, int]) -> list[dict]:
 def configs(
     stages: int, shape: tuple[int, int], num_blocks: Sequence[int] = (3, 4, 6, 3)
 ) -> tuple[dict, dict]:
-    """Configs of our estimator and of MMPose's, of the same size.
+    """Return configs of the estimators of pose_backbones and MMPose, of the same size.
 
     Args:
-        stages: How many.
+        stages: Number of stages.
         shape: Height and width of the image.
-        num_blocks: Of each layer of a stage.
+        num_blocks: Number of blocks of each layer of a stage.
 
     Returns:
         Both configs.
@@ -51,10 +51,10 @@ def configs(
         data_preprocessor=dict(type='mmpose.PoseDataPreprocessor'), test_cfg=dict(flip_test=False)
     )
     out = dict(out_shape=(shape[0] // 4, shape[1] // 4), out_channels=_KEYPOINTS)
-    ours = dict(
+    own = dict(
         type='pose_backbones.MSPNEstimator',
         backbone=dict(type='pose_backbones.MSPN', stages=stages, num_blocks=num_blocks),
-        head=dict(type='pose_backbones.MSPNHead', stages=stages, **out, decoder=_our_codec(shape)),
+        head=dict(type='pose_backbones.MSPNHead', stages=stages, **out, decoder=_codec(shape)),
         **common,
     )
     coarse = dict(type='mmpose.KeypointMSELoss', use_target_weight=True, loss_weight=0.25)
@@ -73,28 +73,28 @@ def configs(
         ),
         **common,
     )
-    return ours, mmpose
+    return own, mmpose
 
 
 def batches(shape: tuple[int, int], count: int) -> tuple[dict, dict]:
-    """Random people, always the same, with targets for either model.
+    """Return the same random batch of people, with the targets of each model.
 
     Args:
         shape: Height and width of the images.
-        count: How many.
+        count: Number of images.
 
     Returns:
-        What a data loader gives, for ours and for MMPose's.
+        Batches of a data loader, for pose_backbones and for MMPose.
     """
     targets = (
-        dict(type='GenerateTarget', encoder=_our_codec(shape)),
+        dict(type='GenerateTarget', encoder=_codec(shape)),
         dict(type='GenerateTarget', multilevel=True, encoder=_mmpose_codecs(shape)),
     )
     return tuple(_batch(target, shape, count) for target in targets)
 
 
 def _batch(target: dict, shape: tuple[int, int], count: int) -> dict:
-    """A batch of random images and key points, always the same."""
+    """Return a batch of random images and keypoints, which is always the same."""
     rng = np.random.default_rng(0)
     height, width = shape
     pipeline = Compose([target, dict(type='PackPoseInputs')])

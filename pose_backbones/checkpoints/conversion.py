@@ -265,7 +265,7 @@ def _unknown(
 ) -> CheckpointError:
     """Return an error with the number of recognised names and the unknown names."""
     shown = ', '.join(unknown[:5]) + (', …' if len(unknown) > 5 else '')
-    families = ', '.join(family_.name for family_ in FAMILIES)
+    families = ', '.join(entry.name for entry in FAMILIES)
     summary = (
         f'{recognised} of {len(weights)} names are known, of a {family.name}'
         if family

@@ -92,7 +92,7 @@ def match_state_dict(
         optional: Prefixes of names that `weights` need not have.
 
     Returns:
-        What matches and what does not.
+        The missing, unexpected, mismatched, invalid and matching keys.
     """
     state = model.state_dict()
     missing = [name for name in state if name not in weights]
@@ -128,27 +128,27 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def _problem(name: str, value: Tensor, state: Tensor) -> str:
+def _problem(name: str, value: Tensor, expected: Tensor) -> str:
     """Return why values cannot replace the model's; empty if they can."""
     if value.layout != torch.strided or value.is_quantized:
         return 'a sparse tensor' if not value.is_quantized else 'quantized'
     if value.is_meta:
         return 'without values, of the device meta'
-    if state.dtype == value.dtype and not state.is_floating_point():
+    if expected.dtype == value.dtype and not expected.is_floating_point():
         return ''
-    if not state.is_floating_point():
+    if not expected.is_floating_point():
         if (
-            state.dtype not in _INTEGERS
+            expected.dtype not in _INTEGERS
             or value.dtype not in (*_INTEGERS, *_FLOATS)
             or not torch.equal(value.to(torch.int64).to(value.dtype), value)
         ):
-            return f'{_type(value)} in place of {_type(state)}'
+            return f'{_type(value)} in place of {_type(expected)}'
         return ''
     if value.dtype not in _FLOATS:
-        return f'{_type(value)} in place of {_type(state)}'
-    if state.is_meta:
+        return f'{_type(value)} in place of {_type(expected)}'
+    if expected.is_meta:
         return ''
-    bad = value.numel() - int(value.to(state.dtype).isfinite().sum())
+    bad = value.numel() - int(value.to(expected.dtype).isfinite().sum())
     if bad:
         return f'{bad:,} of {value.numel():,} values are NaN or infinite'
     if name.endswith('running_var') and value.numel() and value.min() < 0:
@@ -241,7 +241,7 @@ def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) 
         prefix = f'{name}.' if name else ''
         part = {key: weights[key] for key in weights if key.startswith(prefix)}
         local = dict(metadata.get(name, {}))
-        if 'version' not in local and _is_todays(prefix, part, state):
+        if 'version' not in local and _is_current(prefix, part, state):
             local['version'] = module._version
         names = list(part)
         for hook in hooks:
@@ -264,7 +264,7 @@ def _load_hooks(module: nn.Module) -> list[Callable]:
     return list(module._load_state_dict_pre_hooks.values())
 
 
-def _is_todays(prefix: str, part: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
+def _is_current(prefix: str, part: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
     """Return whether weights without a version have the module's names and shapes.
 
     Files of safetensors and scripts that save only the tensors have no versions. MMPose's hooks

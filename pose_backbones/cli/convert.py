@@ -1,4 +1,4 @@
-"""Conversion of a checkpoint: what `tools/convert_checkpoint.py` runs."""
+"""Command `convert` (`tools/convert_checkpoint.py`): convert a checkpoint to current names."""
 
 import argparse
 import json
@@ -24,21 +24,20 @@ ENDINGS = ('.pth', '.safetensors')
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/convert_checkpoint.py`."""
     parser = argparse.ArgumentParser(
-        description='Write a checkpoint of another release (MMPose 0.x, '
-        "ImageNet, mmpretrain, timm) in today's names, and verify it by a "
-        'strict load. Training and testing take such files without it.'
+        description='Convert a checkpoint of another release (MMPose 0.x, ImageNet, mmpretrain, '
+        'timm) to current names, and verify it by loading it strictly. Training and testing also '
+        'load such files without conversion.'
     )
     parser.add_argument('source', metavar='SRC', help='file or URL')
     parser.add_argument('destination', metavar='DST', help=f'file to write, {" or ".join(ENDINGS)}')
     parser.add_argument(
         '--config',
-        help='verify with the model of this config (default: '
-        'with the architecture that the weights have)',
+        help='verify with the model of this config (default: with the architecture of the weights)',
     )
     parser.add_argument(
         '--key',
         metavar='ENTRY',
-        help='take the weights from this entry of the file, such as state_dict_ema',
+        help='read the weights from this entry of the file, such as state_dict_ema',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace an existing DST')
     return parser.parse_args(argv)
@@ -51,23 +50,23 @@ def convert_checkpoint(
     key: str | None = None,
     overwrite: bool = False,
 ) -> Conversion:
-    """Convert a file and verify what was written.
+    """Convert a checkpoint file and verify the written file.
 
     Args:
-        source: File or URL.
-        destination: File, `.pth` (weights under `state_dict`, an account
-            under `meta`) or `.safetensors` (the account in its metadata).
-        config: Config whose model has to take the weights; None: a model is
-            made after them.
+        source: Path or URL of the checkpoint.
+        destination: Path of the output, `.pth` (weights in `state_dict`, record of the conversion
+            in `meta`) or `.safetensors` (record in the metadata).
+        config: Config of the model to verify the weights with; None means a model that is built
+            from the shapes of the weights.
         key: See `inspect_state_dict`.
-        overwrite: Whether an existing file may be replaced.
+        overwrite: Whether to replace an existing file.
 
     Returns:
-        The account of what was done.
+        The record of the conversion.
 
     Raises:
-        PoseBackbonesError: If the file is of no known release, does not fit,
-            or cannot be written. `destination` is then as it was.
+        PoseBackbonesError: If the file is of an unknown release, does not match the model, or
+            cannot be written. `destination` is then unchanged.
     """
     target = Path(destination)
     check_writable_file(target, 'DST')
@@ -94,33 +93,35 @@ def _write(path: Path, suffix: str, conversion: Conversion, content: dict, sourc
     weights = OrderedDict(
         (name, value.detach().clone().contiguous()) for name, value in conversion.weights.items()
     )
-    account = dict(source=Path(source).name, family=conversion.family, naming=conversion.naming)
+    record = dict(source=Path(source).name, family=conversion.family, naming=conversion.naming)
     if suffix == '.safetensors':
         versions = {} if metadata is None else {VERSIONS: json.dumps(metadata)}
         try:
-            save_file(weights, path, metadata={'format': 'pt', **account, **versions})
-        except SafetensorError as error:  # of the system, in its words
+            save_file(weights, path, metadata={'format': 'pt', **record, **versions})
+        except SafetensorError as error:  # wraps errors of the operating system
             raise OSError(first_line(error)) from error
         return
     if metadata is not None:
         weights._metadata = metadata
     meta = content.get('meta')
     if isinstance(meta, dict) and 'dataset_meta' in meta:
-        # MMPose's inference takes the keypoints' names from here.
-        account['dataset_meta'] = meta['dataset_meta']
-    write_file({'state_dict': weights, 'meta': account}, path)
+        # MMPose's inference reads the names of the keypoints from this entry.
+        record['dataset_meta'] = meta['dataset_meta']
+    write_file({'state_dict': weights, 'meta': record}, path)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/convert_checkpoint.py`."""
     args = parse_args(argv)
-    done = convert_checkpoint(args.source, args.destination, args.config, args.key, args.overwrite)
-    taken = f', from its entry {done.entries[0]}' if done.entries else ''
-    print(f'{args.source}: {done.family}, {done.naming}{taken}')
-    if len(done.entries) > 1:
-        print(f'  other entries: {", ".join(done.entries[1:])} (see --key)')
-    for name, reason in done.left_out.items():
+    conversion = convert_checkpoint(
+        args.source, args.destination, args.config, args.key, args.overwrite
+    )
+    entry = f', from its entry {conversion.entries[0]}' if conversion.entries else ''
+    print(f'{args.source}: {conversion.family}, {conversion.naming}{entry}')
+    if len(conversion.entries) > 1:
+        print(f'  other entries: {", ".join(conversion.entries[1:])} (see --key)')
+    for name, reason in conversion.left_out.items():
         print(f'  left out: {name} ({reason})')
-    for name in done.added:
+    for name in conversion.added:
         print(f'  added: {name}')
-    print(f'{args.destination}: {len(done.weights)} tensors, verified by a strict load')
+    print(f'{args.destination}: {len(conversion.weights)} tensors, verified by a strict load')

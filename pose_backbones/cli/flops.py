@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of a model: what `tools/get_flops.py` runs."""
+"""Command `flops` (`tools/get_flops.py`): count the parameters and FLOPs of a model."""
 
 import argparse
 import copy
@@ -18,7 +18,7 @@ from ..registry import class_attribute
 
 
 class TensorForward(nn.Module):
-    """An estimator as a plain function of an image batch."""
+    """Wrap an estimator so that `forward` takes only a batch of images."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -31,24 +31,23 @@ class TensorForward(nn.Module):
 def measure(
     cfg: Config, shape: tuple[int, int], table: io.TextIOBase | None = None
 ) -> tuple[float, int]:
-    """Count the FLOPs and the parameters of a config's model.
+    """Count the FLOPs and the parameters of the model of a config.
 
-    A multiply-add is one FLOP, counted by mmcv's counter, with which the
-    figures of the sources were measured: convolutions with bias, linear
-    layers, norms, pooling and ReLU; not functional attention or GELU.
+    FLOPs are counted with mmcv, as in the published figures. A multiply-add is one FLOP; the
+    counter includes convolutions with bias, linear layers, norms, pooling and ReLU, but not
+    functional attention or GELU.
 
     Args:
         cfg: A config with `model`.
         shape: Height and width of the image.
-        table: Where to write the figures of each layer, if anywhere.
+        table: File object for the figures of each layer, or None.
 
     Returns:
-        FLOPs and number of parameters: those of stages or norms whose maps
-        nobody asks for are not counted; those that a config freezes are.
+        FLOPs and number of parameters. Stages and norms of maps that are not returned are not
+        counted; stages that the config freezes are.
 
     Raises:
-        ConfigError: If the model cannot be built, or cannot take an image
-            of this shape.
+        ConfigError: If the model cannot be built, or does not support an image of this shape.
     """
     register_all_modules()
     check_types(cfg)
@@ -70,7 +69,7 @@ def measure(
 
 
 def _thawed(model: dict) -> dict:
-    """A copy of a model's config in which nothing is frozen."""
+    """Return a copy of the config of a model in which nothing is frozen."""
     model = copy.deepcopy(model)
     for part, default in ((model, {}), (model['backbone'], {'frozen_stages': -1})):
         changes = class_attribute(part, 'without_freezing', default)
@@ -81,7 +80,7 @@ def _thawed(model: dict) -> dict:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/get_flops.py`."""
     parser = argparse.ArgumentParser(
-        description="Count a model's parameters and FLOPs (a multiply-add is one)."
+        description='Count the parameters and FLOPs of a model (a multiply-add is one FLOP).'
     )
     parser.add_argument('config', help='a config file')
     parser.add_argument(
@@ -89,23 +88,25 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='N',
-        help='height and width of the image, or one number for a square '
-        '(default: as the config says)',
+        help='height and width of the image, or one number for a square (default: input size of '
+        'the config)',
     )
-    parser.add_argument('--per-layer', action='store_true', help='print every layer, too')
+    parser.add_argument(
+        '--per-layer', action='store_true', help='also print the figures of each layer'
+    )
     return parser.parse_args(argv)
 
 
 def input_shape(cfg: Config) -> tuple[int, int]:
-    """Height and width that a config's codec says.
+    """Return the height and width of the input from the codec of a config.
 
     Raises:
-        ConfigError: If it says none.
+        ConfigError: If the config has no input size.
     """
     codec = cfg.get('codec') or {}
     codec = codec[0] if isinstance(codec, (list, tuple)) else codec
     if not codec.get('input_size'):
-        raise ConfigError(f'{cfg.filename} does not say its input size: give --shape H W')
+        raise ConfigError(f'{cfg.filename} has no input size: give --shape H W')
     width, height = codec['input_size']
     return height, width
 

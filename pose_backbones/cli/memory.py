@@ -1,4 +1,4 @@
-"""Memory of a training step: what `tools/measure_memory.py` runs."""
+"""Command `memory` (`tools/measure_memory.py`): measure the memory of a training step."""
 
 import argparse
 import inspect
@@ -23,14 +23,13 @@ from .flops import input_shape
 
 @dataclass(frozen=True)
 class StepCost:
-    """What one training step takes.
+    """Memory and time of one training step.
 
     Args:
-        kept: Bytes that are kept from the forward for the backward pass,
-            beside the model itself.
-        peak: The most bytes allocated on the GPU, the model and its
-            gradients included; None on a CPU.
-        seconds: Of a forward and a backward pass.
+        kept: Bytes of activations kept for the backward pass, without the model.
+        peak: Peak of the allocated bytes on the GPU, including the model and its gradients; None on
+            a CPU.
+        seconds: Time of a forward and a backward pass.
     """
 
     kept: int
@@ -40,23 +39,22 @@ class StepCost:
 
 @contextmanager
 def record_kept(model: nn.Module) -> Iterator[dict[int, int]]:
-    """Record what autograd keeps for the backward pass.
+    """Record the storages that autograd keeps for the backward pass.
 
     Args:
-        model: Its own parameters and buffers, which are there either way,
-            are left out.
+        model: Its parameters and buffers are not counted.
 
     Yields:
-        Address → bytes of each storage that was kept in the block, so far.
+        Data pointer → bytes of each storage that was kept inside the context.
     """
-    own = {
+    model_storages = {
         tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())
     }
     kept = {}
 
     def record(tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in model_storages:
             kept[storage.data_ptr()] = storage.nbytes()
 
     with watch_saved_tensors(record):
@@ -64,13 +62,13 @@ def record_kept(model: nn.Module) -> Iterator[dict[int, int]]:
 
 
 def _loss(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
-    """A stand-in that needs no targets: the mean square of the output."""
+    """Return a substitute for a loss that needs no targets: the mean square of the output."""
     outputs = _tensors(model(image, None, mode='tensor'))
     return sum(output.square().mean() for output in outputs)
 
 
 def _tensors(outputs) -> Iterator[torch.Tensor]:
-    """The tensors in what a head returns, also a dict of lists of them."""
+    """Yield the tensors in the output of a head, which can be a nested dict or list."""
     if torch.is_tensor(outputs):
         yield outputs
         return
@@ -83,15 +81,15 @@ def _tensors(outputs) -> Iterator[torch.Tensor]:
 def measure_step(model: nn.Module, image: torch.Tensor, repeat: int) -> StepCost:
     """Measure a training step: forward, mean square of the output, backward.
 
-    The optimizer's step, which is the same either way, is left out.
+    The step of the optimizer does not depend on activation checkpointing and is not included.
 
     Args:
         model: An estimator of MMPose.
         image: (N, 3, H, W), on the model's device.
-        repeat: How often the step is timed; the median counts.
+        repeat: How often the step is timed; the result is the median.
 
     Returns:
-        Its cost.
+        The cost of the step.
     """
     model.train()
     on_gpu = image.is_cuda
@@ -115,9 +113,10 @@ def measure_step(model: nn.Module, image: torch.Tensor, repeat: int) -> StepCost
 
 
 def _variants(cfg: Config) -> tuple[dict, dict]:
-    """The backbone's config without and with activation checkpointing.
+    """Return the config of the backbone without and with activation checkpointing.
 
-    With is as the config has it, or of all blocks if it has none.
+    The latter is as in the config, or checkpoints all blocks if the config does not use
+    checkpointing.
     """
     backbone = cfg.model.get('backbone') or {}
     kind = MODELS.get(backbone['type']) if 'type' in backbone else None
@@ -139,19 +138,19 @@ def _variants(cfg: Config) -> tuple[dict, dict]:
 def measure(
     cfg: Config, shape: tuple[int, int], batch: int, repeat: int = 3
 ) -> tuple[StepCost, StepCost]:
-    """Measure a config's training step, on a GPU if there is one.
+    """Measure a training step of the model of a config, on a GPU if there is one.
 
     Args:
-        cfg: A config of an MMPose estimator whose backbone has `with_cp`.
+        cfg: Config of an MMPose estimator whose backbone has the argument `with_cp`.
         shape: Height and width of the images.
-        batch: How many images.
+        batch: Number of images.
         repeat: How often a step is timed.
 
     Returns:
         The cost without and with activation checkpointing.
 
     Raises:
-        ConfigError: If the model cannot be built or has no checkpointing.
+        ConfigError: If the model cannot be built or does not support activation checkpointing.
     """
     register_all_modules()
     check_types(cfg)
@@ -170,9 +169,8 @@ def measure(
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/measure_memory.py`."""
     parser = argparse.ArgumentParser(
-        description='Measure a training step without and with activation '
-        'checkpointing: the memory kept for the backward pass, the peak on '
-        'a GPU, the time.'
+        description='Measure a training step without and with activation checkpointing: the memory '
+        'kept for the backward pass, the peak memory of the GPU, and the time.'
     )
     parser.add_argument('config', help='a config file')
     parser.add_argument(
@@ -183,14 +181,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('H', 'W'),
-        help='height and width of the images (default: as the config says)',
+        help='height and width of the images (default: input size of the config)',
     )
     parser.add_argument(
         '--repeat',
         type=int,
         default=3,
         metavar='N',
-        help='how often a step is timed; the median counts (default: 3)',
+        help='number of timed steps, of which the median is reported (default: 3)',
     )
     return parser.parse_args(argv)
 
@@ -206,16 +204,15 @@ def _check_args(args: argparse.Namespace) -> None:
 
 
 def report(plain: StepCost, checkpointed: StepCost) -> str:
-    """Both costs and their ratios as a table of a line each."""
+    """Return a table of both costs and their ratios."""
     rows = [('', 'without', 'with', 'ratio')]
     for title, name in (('kept for backward', 'kept'), ('peak on the GPU', 'peak')):
-        one, other = getattr(plain, name), getattr(checkpointed, name)
-        if one is not None:
-            rows.append(
-                (title, f'{one / 2**20:.1f} MiB', f'{other / 2**20:.1f} MiB', f'{other / one:.2f}')
-            )
-    one, other = plain.seconds, checkpointed.seconds
-    rows.append(('time of a step', f'{one:.3f} s', f'{other:.3f} s', f'{other / one:.2f}'))
+        before, after = getattr(plain, name), getattr(checkpointed, name)
+        if before is not None:
+            values = f'{before / 2**20:.1f} MiB', f'{after / 2**20:.1f} MiB'
+            rows.append((title, *values, f'{after / before:.2f}'))
+    before, after = plain.seconds, checkpointed.seconds
+    rows.append(('time of a step', f'{before:.3f} s', f'{after:.3f} s', f'{after / before:.2f}'))
     return '\n'.join(f'{title:<18}{a:>14}{b:>14}{c:>8}' for title, a, b, c in rows)
 
 

@@ -1,4 +1,4 @@
-"""Strict loading of converted weights, into a config's model or one of the same size."""
+"""Verify converted weights by loading them strictly into a model."""
 
 import re
 
@@ -13,16 +13,16 @@ from ..preflight import check_types
 
 
 def verify_with_config(weights: dict[str, Tensor], config: str, source: str) -> None:
-    """Load weights strictly into a config's model.
+    """Load weights strictly into the model of a config.
 
     Args:
-        weights: In today's names; of a whole model or of a backbone alone,
-            which then is all that is compared.
+        weights: State dict in current names, of a whole model or of a backbone. For the latter,
+            only the backbone is compared.
         config: Path of the config.
-        source: Where the weights come from, for messages.
+        source: Path or URL of the weights, for messages.
 
     Raises:
-        CheckpointError: If they do not fit.
+        CheckpointError: If the weights do not match the model.
         ConfigError: If the model cannot be built.
     """
     register_all_modules()
@@ -37,16 +37,16 @@ def verify_with_config(weights: dict[str, Tensor], config: str, source: str) -> 
 
 
 def verify(weights: dict[str, Tensor], family: str, source: str) -> None:
-    """Load weights strictly into modules that are made after them.
+    """Load weights strictly into modules that are built from their shapes.
 
     Args:
-        weights: In today's names.
+        weights: State dict in current names.
         family: Class of the backbone.
-        source: Where the weights come from, for messages.
+        source: Path or URL of the weights, for messages.
 
     Raises:
-        CheckpointError: If they do not fit, or a model cannot be made after
-            them without a config.
+        CheckpointError: If the weights do not match, or a model cannot be built from them without a
+            config.
     """
     register_all_modules()
     backbone = _part(weights, 'backbone')

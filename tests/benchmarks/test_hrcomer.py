@@ -1,4 +1,4 @@
-"""Variants of HRCoMer's prediction: the same poses, other work, and what is printed."""
+"""Tests of benchmarks/hrcomer.py."""
 
 import math
 
@@ -52,7 +52,7 @@ def images() -> torch.Tensor:
 
 
 def count_calls(monkeypatch, module, name: str) -> list[None]:
-    """A list that grows with each call of a module's function."""
+    """Return a list that grows with each call of a function of a module."""
     calls, real = [], getattr(module, name)
 
     def spy(*args, **kwargs):
@@ -63,21 +63,21 @@ def count_calls(monkeypatch, module, name: str) -> list[None]:
     return calls
 
 
-def test_variants_find_the_same_poses(model, images):
-    ours, eager = (
+def test_variants_predict_the_same_poses(model, images):
+    fused, eager = (
         decode(model, variant.forward(variant.prepare(model), images))
         for variant in VARIANTS.values()
     )
-    assert len(ours) == 2
-    for (poses, scores), (other_poses, other_scores) in zip(ours, eager):
+    assert len(fused) == 2
+    for (poses, scores), (other_poses, other_scores) in zip(fused, eager):
         assert poses.shape == (MAX_PEOPLE, 17, 2)
         torch.testing.assert_close(poses, other_poses, rtol=0, atol=1e-3)
         torch.testing.assert_close(scores, other_scores, rtol=0, atol=1e-4)
         # People and joints are apart: equal poses would tell nothing.
         assert poses.std(0).min() > 3
         assert (poses - poses.mean(1, keepdim=True)).std() > 1
-    assert difference(ours, eager) < 1e-3
-    assert difference(ours[:1], eager[1:]) > 1
+    assert difference(fused, eager) < 1e-3
+    assert difference(fused[:1], eager[1:]) > 1
 
 
 def test_eager_variant_computes_all_queries(model, images):
@@ -109,20 +109,20 @@ def test_eager_variant_is_not_fused(model, images, monkeypatch):
     assert len(norms) == count > 100
 
 
-def test_difference_is_that_of_the_farthest_person():
+def test_difference_is_the_largest_distance():
     poses = torch.tensor([[[0.0, 0], [9, 9]], [[50, 50], [60, 60]]])
     moved = poses.clone()
     moved[1, 0, 1] += 0.25
     assert difference([(poses, None)], [(poses.flip(0), None)]) == 0
     assert difference([(poses, None)], [(moved.flip(0), None)]) == 0.25
-    # Two of ours may not be the same one of theirs.
+    # Two people must not be matched to the same other person.
     assert difference([(poses, None)], [(poses[[0, 0]], None)]) == 51
     assert difference([(poses[[0, 0]], None)], [(poses, None)]) == 51
     assert math.isinf(difference([(poses, None)], [(poses[:1], None)]))
     assert difference([(poses[:0], None)], [(poses[:0], None)]) == 0
 
 
-def test_prediction():
+def test_measure_prediction():
     found = measure_prediction('atto', 64, batch=2, repeat=2, memory=False)
     assert found.people == MAX_PEOPLE
     assert found.difference < 1e-3
@@ -132,7 +132,7 @@ def test_prediction():
         assert all(len(times) == 2 and min(times) > 0 for times in part.values())
 
 
-def test_other_poses_are_an_error(monkeypatch):
+def test_different_poses_raise(monkeypatch):
     def shifted(model, images):
         outputs = forward(model, images)
         outputs['joints'] = [one + 0.01 for one in outputs['joints']]
@@ -144,23 +144,23 @@ def test_other_poses_are_an_error(monkeypatch):
 
 
 def hungry(model, images):
-    """Compute a prediction that needs 256 MiB more."""
+    """Compute a prediction that uses 256 MiB more memory."""
     more = torch.ones(_BIG, dtype=torch.uint8)
     outputs = forward(model, images)
     assert more.all()
     return outputs
 
 
-def test_memory_is_that_of_the_prediction_alone():
-    """Not what this process, or the one that measures, had before."""
+def test_memory_excludes_memory_used_before():
+    """Neither memory of this process nor of the worker before the prediction is included."""
     large = torch.ones(4 * _BIG, dtype=torch.uint8)
     peak = prediction_memory(Variant(unchanged, hungry), 'atto', 64, 1, 1)
     assert large.all()
     assert _BIG < peak < 1.5 * _BIG
 
 
-def test_ratios_are_of_the_same_round():
-    """A machine that gets slower does not change them."""
+def test_ratio_compares_times_of_the_same_round():
+    """A machine that becomes slower does not change the ratio."""
     found = Prediction(
         30,
         1e-5,
@@ -210,7 +210,7 @@ def test_crowd_is_encoded_and_assigned(monkeypatch):
     assert min(times) > 0
 
 
-def test_what_is_printed(monkeypatch, capsys):
+def test_printed_report(monkeypatch, capsys):
     monkeypatch.setattr(
         benchmark_hrcomer,
         'measure_prediction',
@@ -253,19 +253,19 @@ def test_what_is_printed(monkeypatch, capsys):
         ),
     ],
 )
-def test_wrong_options(options, message):
+def test_invalid_option_raises(options, message):
     with pytest.raises(ConfigError, match=message):
         benchmark_hrcomer.main(options)
 
 
 @pytest.mark.parametrize('options', [['--arch', 'huge'], ['--skip', 'loss']])
-def test_wrong_choices(options, capsys):
+def test_invalid_choice_exits(options, capsys):
     with pytest.raises(SystemExit):
         benchmark_hrcomer.main(options)
     assert f"invalid choice: '{options[1]}' (choose from" in (capsys.readouterr().err)
 
 
-def test_the_tool_explains_itself():
+def test_tool_prints_help():
     done = run_tool('benchmark_hrcomer.py', '--help')
     assert done.returncode == 0
     assert '--skip' in done.stdout

@@ -1,4 +1,4 @@
-"""benchmarks/inference.py: both inferencers find the same."""
+"""Tests of benchmarks/inference.py."""
 
 import re
 
@@ -13,7 +13,7 @@ MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 
 
 def test_variants_agree(tmp_path, capfd):
-    """Of random weights; speeds are not compared here."""
+    """Both inferencers predict the same keypoints, with random weights; speeds are not compared."""
     torch.manual_seed(0)
     torch.save(dict(state_dict=pose_backbones.build(MODEL).state_dict()), tmp_path / 'weights.pth')
     main(
@@ -33,21 +33,21 @@ def test_variants_agree(tmp_path, capfd):
             str(tmp_path / 'data'),
         ]
     )
-    ours, mmpose, last = capfd.readouterr().out.strip().split('\n')[-3:]
+    own, mmpose, last = capfd.readouterr().out.strip().split('\n')[-3:]
     counts = [
         int(re.match(rf'{name}: (\d+) crops in', line)[1])
-        for name, line in (('ours', ours), ('mmpose', mmpose))
+        for name, line in (('pose_backbones', own), ('mmpose', mmpose))
     ]
     assert counts[0] == counts[1] >= 8
-    away = re.fullmatch(
-        r'ours is [\d.]+ times as fast; the keypoints are '
+    distance = re.fullmatch(
+        r'pose_backbones is [\d.]+ times as fast; the keypoints are '
         r'at most ([\d.]+) pixels apart',
         last,
     )[1]
-    assert float(away) < 0.01
+    assert float(distance) < 0.01
 
 
-def test_wrong_options_are_refused_before_images_are_drawn(tmp_path):
+def test_invalid_options_raise_before_images_are_drawn(tmp_path):
     data = tmp_path / 'data'
     with pytest.raises(ConfigError, match='--images 0: expected at least 1'):
         main(['--weights', 'none.pth', '--images', '0'])

@@ -1,4 +1,4 @@
-"""MSPN beside MMPose's: equal work is compared, and the table says it."""
+"""Tests of benchmarks/mspn.py."""
 
 import pytest
 import torch
@@ -16,25 +16,25 @@ BLOCKS = (1, 1, 1, 1)
 
 
 def test_both_models_are_the_same_network():
-    """MMPose's weights fit ours, and give the same maps."""
+    """MMPose's weights load strictly and give the same heatmaps."""
     register_all_modules()
     init_default_scope('mmpose')
-    ours, mmpose = (MODELS.build(config).eval() for config in configs(2, (64, 64), BLOCKS))
-    ours.load_state_dict(mmpose.state_dict(), strict=True)
+    own, mmpose = (MODELS.build(config).eval() for config in configs(2, (64, 64), BLOCKS))
+    own.load_state_dict(mmpose.state_dict(), strict=True)
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(
-            ours(image, None, mode='tensor'),
+            own(image, None, mode='tensor'),
             mmpose(image, None, mode='tensor')[-1],
             rtol=1e-3,
             atol=1e-4,
         )
 
 
-def test_figures():
+def test_measure_counts_flops_and_times():
     row = measure(2, (64, 64), batch=1, repeat=2, num_blocks=BLOCKS)
     assert row.stages == 2
-    # MMPose's prediction makes all maps, and upsamples before it convolves.
+    # MMPose computes all maps, and upsamples before the convolution.
     assert row.flops < row.flops_all < row.flops_mmpose
     # 7 of 8 units, 1x1 and 3x3, with bias and norm: 2 stages of 64x64 pixels.
     cells = [4, 16, 64, 256, 4, 16, 64]
@@ -44,8 +44,8 @@ def test_figures():
     assert all(len(times) == 2 and min(times) > 0 for times in row.seconds.values())
 
 
-def test_ratios_are_of_the_same_round():
-    """A machine that gets slower does not change them."""
+def test_ratio_compares_times_of_the_same_round():
+    """A machine that becomes slower does not change the ratio."""
     seconds = {task: [1.0, 2.0, 9.0] for task in TASKS}
     seconds['predict'] = [0.5, 1.0, 6.0]
     seconds['network, all units'] = [2.0, 4.0, 18.0]
@@ -80,12 +80,12 @@ def test_ratios_are_of_the_same_round():
         (['--shape', '100', '64'], '--shape 100 64: expected multiples of 32'),
     ],
 )
-def test_wrong_options(options, message):
+def test_invalid_option_raises(options, message):
     with pytest.raises(ConfigError, match=message):
         benchmark_mspn.main(options)
 
 
-def test_the_tool_explains_itself():
+def test_tool_prints_help():
     done = run_tool('benchmark_mspn.py', '--help')
     assert done.returncode == 0
     assert '--stages' in done.stdout

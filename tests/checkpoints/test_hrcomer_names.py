@@ -1,4 +1,4 @@
-"""Names of HRCoMer's checkpoints, and of what its training starts from."""
+"""Tests of the parameter names of HRCoMer and of its pretrained weights."""
 
 import pytest
 import torch
@@ -18,14 +18,14 @@ from tests.helpers import golden_values
 
 @pytest.fixture(scope='module')
 def shapes() -> dict[str, torch.Tensor]:
-    """The original's weights of the base model, without values."""
+    """Return the weights of the original base model, without values."""
     record = golden_values.load('hrcomer_base_coco')
     return {name: torch.empty(shape, device='meta') for name, shape in record['state']}
 
 
 @pytest.fixture(scope='module')
 def today() -> dict[str, torch.Size]:
-    """Names and shapes of today's base model."""
+    """Return names and shapes of the current base model."""
     with torch.device('meta'):
         parts = dict(backbone=HRCoMer('base'), head=HRCoMerHead())
     return {
@@ -35,21 +35,21 @@ def today() -> dict[str, torch.Size]:
     }
 
 
-def test_every_name_of_the_original_has_its_place(shapes, today):
+def test_every_original_name_is_converted(shapes, today):
     converted = convert_estimator(shapes)
     assert len(converted) == len(shapes)
     assert {name: value.shape for name, value in converted.items()} == today
 
 
-def test_names_of_today_stay(shapes):
+def test_current_names_are_unchanged(shapes):
     converted = convert_estimator(shapes)
     again = convert_estimator(converted)
     assert list(again) == list(converted)
     assert all(again[name] is converted[name] for name in again)
 
 
-def test_a_whole_file_converts_with_an_account(shapes, today):
-    """As tools/convert_checkpoint.py does it."""
+def test_whole_checkpoint_is_converted_with_a_record(shapes, today):
+    """The conversion is that of tools/convert_checkpoint.py."""
     constant = 'refine_head.filter_block.0.regular_matrix'
     done = inspect_state_dict({'model': {**shapes, constant: torch.empty(3, 9, device='meta')}})
     assert {name: value.shape for name, value in done.weights.items()} == today
@@ -74,13 +74,13 @@ def test_constants_and_other_parts():
     ]
 
 
-def test_weights_of_other_models_stay():
+def test_weights_of_other_models_are_unchanged():
     weights = {'backbone.stages.0.0.dwconv.weight': torch.ones(1)}
     assert not is_hrcomer(weights)
     assert convert_estimator(weights) is weights
 
 
-def test_base_net_takes_every_release_of_convnext():
+def test_base_network_loads_every_release_of_convnext():
     with torch.device('meta'):
         net, base = ConvNeXt('v2-atto'), HRCoMer('atto').base_net
     own = {name: value.shape for name, value in base.state_dict().items()}

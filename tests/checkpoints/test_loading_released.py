@@ -1,4 +1,4 @@
-"""Released files load as they are, whoever loads them."""
+"""Tests that released files load directly with every loader."""
 
 import copy
 
@@ -44,7 +44,7 @@ train_dataloader = dict(dataset=dict(type='CocoDataset'))
 
 @pytest.fixture
 def config(tmp_path):
-    """A config file of a tiny ConvNeXt V2 with a head."""
+    """Return the config file of a tiny ConvNeXt V2 with a head."""
     path = tmp_path / 'estimator.py'
     path.write_text(ESTIMATOR)
     return path
@@ -52,7 +52,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def estimator(config):
-    """Its model, with random weights."""
+    """Return the model of the config, with random weights."""
     from mmengine.config import Config
     from mmpose.registry import MODELS
     from mmpose.utils import register_all_modules
@@ -63,7 +63,7 @@ def estimator(config):
 
 
 def pose_release(convs=1):
-    """What a pose release of MMPose 0.x holds: the four maps' norms, too."""
+    """Return the content of a pose release of MMPose 0.x, which has the norms of all four maps."""
     weights = convnext_backbone('mmpretrain', v2=True)
     for stage, width in enumerate(DIMS):
         weights[f'norm{stage}.weight'] = torch.full((width,), 1.5)
@@ -94,7 +94,7 @@ def test_init_model_of_mmpose_loads_a_0x_release(config, estimator, tmp_path):
     assert not torch.allclose(maps_of(estimator, image), expected)
 
 
-def test_init_model_refuses_another_size(config, tmp_path):
+def test_init_model_raises_for_another_size(config, tmp_path):
     from mmpose.apis import init_model
 
     weights = pose_release()
@@ -112,13 +112,13 @@ def test_init_model_refuses_another_size(config, tmp_path):
         init_model(str(config), save(tmp_path / 'other.pth', weights), device='cpu')
 
 
-def test_the_tools_load_a_0x_release_strictly(estimator):
+def test_tools_load_a_0x_release_strictly(estimator):
     load_weights(estimator, pose_release(), 'released.pth')
     for name, value in convert_state_dict(pose_release()).items():
         assert torch.equal(estimator.state_dict()[name], value), name
 
 
-def test_a_copy_of_a_model_renames_for_itself():
+def test_copied_model_converts_names():
     net = ConvNeXt(CONVNEXT)
     twin = copy.deepcopy(net)
     twin.load_state_dict(convnext_backbone('original', v2=True), strict=False)
@@ -127,8 +127,8 @@ def test_a_copy_of_a_model_renames_for_itself():
     assert not torch.equal(net.stem[0].weight, twin.stem[0].weight)
 
 
-def test_another_kind_of_head_is_an_error(estimator):
-    """The host's own hook gives up with a bare assertion."""
+def test_another_kind_of_head_raises(estimator):
+    """MMPose's hook raises an `AssertionError` without a message."""
     estimator.head.conv_layers = torch.nn.Identity()
     with pytest.raises(
         CheckpointError,
@@ -164,7 +164,7 @@ def test_another_kind_of_head_is_an_error(estimator):
     ],
     ids=['original', 'timm', 'mmpretrain', 'pose', 'uniformer'],
 )
-def test_init_cfg_takes_every_release(tmp_path, build, weights, key):
+def test_init_cfg_loads_every_release(tmp_path, build, weights, key):
     path = save(tmp_path / 'released.pth', weights(), key)
     net = build(init_cfg=dict(type='Pretrained', checkpoint=path))
     net.init_weights()
@@ -175,7 +175,7 @@ def test_init_cfg_takes_every_release(tmp_path, build, weights, key):
         assert torch.equal(loaded[name], done[name]), name
 
 
-def test_norms_that_a_classifier_lacks_keep_their_start(tmp_path):
+def test_norms_missing_in_classifiers_keep_initial_values(tmp_path):
     path = save(tmp_path / 'net.pth', convnext_backbone('original', v2=True))
     net = ConvNeXt(CONVNEXT, init_cfg=dict(type='Pretrained', checkpoint=path))
     net.init_weights()
@@ -184,7 +184,7 @@ def test_norms_that_a_classifier_lacks_keep_their_start(tmp_path):
 
 
 @pytest.mark.parametrize('missing', ['stages.1.1.dwconv.bias', 'downsample_layers.0.0.weight'])
-def test_nothing_else_may_lack(tmp_path, missing):
+def test_other_missing_keys_raise(tmp_path, missing):
     weights = convnext_backbone('original', v2=True)
     del weights[missing]
     path = save(tmp_path / 'net.pth', weights)
@@ -202,7 +202,7 @@ def test_nothing_else_may_lack(tmp_path, missing):
         (ConvNeXt, 'v2-atto', 'v2-femto'),
     ],
 )
-def test_another_size_is_named(build, theirs, ours):
+def test_error_names_another_size(build, theirs, ours):
     with torch.device('meta'):
         weights, net = build(theirs).state_dict(), build(ours)
     with pytest.raises(CheckpointError) as caught:
@@ -213,7 +213,7 @@ def test_another_size_is_named(build, theirs, ours):
     )
 
 
-def test_another_size_of_a_model_without_a_name():
+def test_error_for_a_custom_architecture():
     small = dict(embed_dims=DIMS, depths=DEPTHS, ffn_ratios=(2, 2, 2, 2))
     with torch.device('meta'):
         weights = MogaNet('x-tiny').state_dict()
@@ -228,7 +228,7 @@ def test_another_size_of_a_model_without_a_name():
     assert 'looks like' not in str(caught.value)
 
 
-def test_a_backbone_alone_is_no_pose_model(estimator):
+def test_backbone_weights_do_not_load_as_pose_model(estimator):
     weights = convnext_backbone('original', v2=True)
     before = {k: v.clone() for k, v in estimator.state_dict().items()}
     with pytest.raises(
@@ -250,8 +250,8 @@ def test_a_backbone_alone_is_no_pose_model(estimator):
         assert torch.equal(value, done.get(name, before[name])), name
 
 
-def test_swin_takes_the_original_release(tmp_path):
-    """MMPose's class loads nothing of it."""
+def test_swin_loads_the_original_release(tmp_path):
+    """MMPose's class loads no weight of it."""
     _, weights = original_swin()
     path = save(tmp_path / 'swin.pth', weights, 'model')
     settings = dict(
@@ -283,8 +283,8 @@ def test_swin_takes_the_original_release(tmp_path):
     assert (plain.patch_embed.projection.weight == 3).all()
 
 
-def test_a_file_may_lack_norms_of_maps_that_nobody_gets(estimator):
-    """As mmpretrain's ConvNeXt of one map writes them."""
+def test_norms_of_unused_maps_may_be_missing(estimator):
+    """Such files are saved by mmpretrain's ConvNeXt with one output map."""
     weights = {
         name: value + 1
         for name, value in estimator.state_dict().items()
@@ -313,8 +313,8 @@ def test_a_file_may_lack_norms_of_maps_that_nobody_gets(estimator):
         ),
     ],
 )
-def test_another_depth_is_refused_by_the_hosts_loader_too(tmp_path, build, other):
-    """MMEngine would fill in what fits and leave the rest random."""
+def test_mmengine_loader_raises_for_another_depth(tmp_path, build, other):
+    """MMEngine would load the matching weights and keep random values for the others."""
     from mmengine.runner import load_checkpoint
 
     one, two = build(1), build(2)
@@ -324,7 +324,7 @@ def test_another_depth_is_refused_by_the_hosts_loader_too(tmp_path, build, other
         load_checkpoint(two, str(tmp_path / 'one.pth'), strict=False)
     with pytest.raises(CheckpointError, match=f'unknown to the model: .*{other}'):
         load_checkpoint(one, str(tmp_path / 'two.pth'), strict=False)
-    # When a part is what is meant, it is said so.
+    # Loading a part must be requested explicitly.
     load_weights(two, one.state_dict(), 'one.pth', strict=False)
     for name, value in one.state_dict().items():
         assert torch.equal(two.state_dict()[name], value)

@@ -1,4 +1,4 @@
-"""MSPN's weights: of the original, of MMPose, of ImageNet; and back."""
+"""Tests of the parameter names of MSPN: of the original, of MMPose and of ImageNet."""
 
 import re
 
@@ -26,8 +26,8 @@ def _host():
     register_all_modules()
 
 
-def ours(stages=2, **kwargs) -> dict:
-    """A config of our estimator."""
+def mspn_config(stages=2, **kwargs) -> dict:
+    """Return a config of `MSPNEstimator`."""
     return dict(
         type='pose_backbones.MSPNEstimator',
         backbone=dict(type='pose_backbones.MSPN', stages=stages, **SIZE, **kwargs),
@@ -38,7 +38,7 @@ def ours(stages=2, **kwargs) -> dict:
 
 
 def hosts(stages=2) -> dict:
-    """The same of MMPose."""
+    """Return the same config for MMPose's classes."""
     return dict(
         type='TopdownPoseEstimator',
         backbone=dict(type='MSPN', num_stages=stages, num_blocks=list(BLOCKS), unit_channels=WIDTH),
@@ -54,7 +54,7 @@ def hosts(stages=2) -> dict:
 
 
 def build(config: dict, seed: int = 0):
-    """A model whose every weight counts."""
+    """Return a model in which every weight affects the output."""
     torch.manual_seed(seed)
     model = MODELS.build(config).eval()
     for name, value in model.state_dict().items():
@@ -66,7 +66,7 @@ def build(config: dict, seed: int = 0):
 
 
 def units_of(model) -> list[torch.Tensor]:
-    """Heat maps of every unit."""
+    """Return the heatmaps of every unit."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         feats = model.extract_feat(torch.randn(1, 3, 64, 48, generator=generator))
@@ -81,16 +81,16 @@ def assert_same(found, expected) -> None:
 
 
 def original() -> tuple[list[torch.Tensor], dict]:
-    """Heat maps of a model, and its weights in the original's names."""
-    model = build(ours())
+    """Return the heatmaps of a model, and its weights in the names of the original."""
+    model = build(mspn_config())
     return units_of(model), to_original(model.state_dict())
 
 
-def test_names_of_the_original_are_the_golden_files():
-    """Every one, with its shape, there and back."""
+def test_original_names_match_golden_file():
+    """All names and shapes are converted in both directions."""
     record = golden_values.load('mspn_2stg_256x192')
     names = {name: tuple(shape) for name, shape in record['state']}
-    config = ours()
+    config = mspn_config()
     for part in ('backbone', 'head'):
         config[part].pop('unit_channels')
     del config['backbone']['num_blocks']
@@ -119,7 +119,7 @@ def test_original_checkpoints_load_strictly(loader, tmp_path):
     expected, weights = original()
     path = str(tmp_path / 'iter-96000.pth')
     torch.save(dict(model=weights), path)
-    model = build(ours(), seed=1)
+    model = build(mspn_config(), seed=1)
     LOADERS[loader](model, path)
     assert_same(units_of(model), expected)
 
@@ -127,11 +127,11 @@ def test_original_checkpoints_load_strictly(loader, tmp_path):
     del weights[missing]
     torch.save(dict(model=weights), path)
     with pytest.raises(RuntimeError, match=r'predict_layers\.0\.conv_layers\.1\.conv\.w'):
-        LOADERS[loader](build(ours(), seed=1), path)
+        LOADERS[loader](build(mspn_config(), seed=1), path)
 
 
 @pytest.mark.parametrize('naming', ['original', 'MMPose 0.x', 'MMPose 1.x'])
-def test_init_model_takes_every_release(naming, tmp_path):
+def test_init_model_loads_every_release(naming, tmp_path):
     expected, weights = original()
     content = dict(model=weights)
     if naming != 'original':
@@ -145,7 +145,7 @@ def test_init_model_takes_every_release(naming, tmp_path):
     path, config = tmp_path / 'weights.pth', tmp_path / 'config.py'
     torch.save(content, path)
     config.write_text(
-        f'model = {ours()}\n'
+        f'model = {mspn_config()}\n'
         "test_dataloader = dict(dataset=dict(type='Coco'))\n"
         "default_scope = 'mmpose'\n"
     )
@@ -156,14 +156,14 @@ def test_init_model_takes_every_release(naming, tmp_path):
     assert any(b.any() for b in biases) == (naming == 'original')
 
 
-def test_mmposes_weights_there_and_back():
-    """Biases of the original are taken off running means."""
+def test_mmpose_weights_round_trip():
+    """Biases of the original are subtracted from running means."""
     source = build(hosts())
-    model = build(ours(), seed=1)
+    model = build(mspn_config(), seed=1)
     model.load_state_dict(source.state_dict(), strict=True)
     assert_same(units_of(model), units_of(source))
 
-    other = build(ours(), seed=2)
+    other = build(mspn_config(), seed=2)
     back = build(hosts(), seed=3)
     assert any(
         value.any() for name, value in other.state_dict().items() if name.endswith('conv.bias')
@@ -172,16 +172,16 @@ def test_mmposes_weights_there_and_back():
     assert_same(units_of(back), units_of(other))
 
 
-def test_a_bias_without_batch_norm_has_no_place_in_mmpose():
-    model = MODELS.build(ours(norm_cfg=dict(type='GN', num_groups=4)))
+def test_bias_without_batch_norm_cannot_be_converted_to_mmpose():
+    model = MODELS.build(mspn_config(norm_cfg=dict(type='GN', num_groups=4)))
     with pytest.raises(
         ValueError, match=(r"backbone\.top\.conv\.conv\.bias has no place in MMPose's")
     ):
         to_mmpose(model.state_dict())
 
 
-def test_our_parts_in_mmposes_estimator():
-    config = dict(ours(), type='TopdownPoseEstimator')
+def test_backbone_and_head_in_mmpose_estimator():
+    config = dict(mspn_config(), type='TopdownPoseEstimator')
     source, model = build(hosts()), build(config, seed=1)
     model.load_state_dict(source.state_dict(), strict=True)
     assert_same(units_of(model), units_of(source))
@@ -190,13 +190,13 @@ def test_our_parts_in_mmposes_estimator():
 def test_converted_release_of_mmpose():
     source = build(hosts())
     weights = convert_state_dict(dict(state_dict=source.state_dict()))
-    model = build(ours(), seed=1)
+    model = build(mspn_config(), seed=1)
     model.load_state_dict(weights, strict=True)
     assert_same(units_of(model), units_of(source))
 
 
 def resnet(naming: str) -> dict[str, torch.Tensor]:
-    """A ResNet of one block a layer, with a classifier."""
+    """Return the weights of a ResNet with one block per layer and a classifier."""
     from torchvision.models.resnet import Bottleneck, ResNet
 
     torch.manual_seed(4)
@@ -221,7 +221,7 @@ def resnet(naming: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize('naming', ['torchvision', 'renamed', 'with the stage'])
-def test_imagenet_weights_start_every_stage(naming, tmp_path):
+def test_imagenet_weights_are_loaded_into_every_stage(naming, tmp_path):
     path = str(tmp_path / 'resnet.pth')
     torch.save(resnet(naming), path)
     net = MSPN(
@@ -231,9 +231,9 @@ def test_imagenet_weights_start_every_stage(naming, tmp_path):
         init_cfg=dict(type='Pretrained', checkpoint=path),
     )
     net.init_weights()
-    theirs, own = resnet('torchvision'), net.state_dict()
-    assert torch.equal(own['top.conv.conv.weight'], theirs['conv1.weight'])
-    assert torch.equal(own['top.conv.bn.running_var'], theirs['bn1.running_var'])
+    resnet_weights, own = resnet('torchvision'), net.state_dict()
+    assert torch.equal(own['top.conv.conv.weight'], resnet_weights['conv1.weight'])
+    assert torch.equal(own['top.conv.bn.running_var'], resnet_weights['bn1.running_var'])
     for stage in range(3):
         for layer in range(1, 5):
             block = f'stage{stage}.downsample.layer{layer}.0'
@@ -244,11 +244,11 @@ def test_imagenet_weights_start_every_stage(naming, tmp_path):
                 ('downsample.conv.weight', 'downsample.0.weight'),
                 ('downsample.bn.running_mean', 'downsample.1.running_mean'),
             ):
-                assert torch.equal(own[f'{block}.{name}'], theirs[f'{given}.{source}'])
+                assert torch.equal(own[f'{block}.{name}'], resnet_weights[f'{given}.{source}'])
             assert not own[f'{block}.conv_bn_relu1.conv.bias'].any()
 
 
-def test_an_imagenet_file_of_another_depth_is_refused(tmp_path):
+def test_imagenet_weights_of_another_depth_raise(tmp_path):
     path = str(tmp_path / 'resnet.pth')
     torch.save(resnet('torchvision'), path)
     net = MSPN(2, unit_channels=8, init_cfg=dict(type='Pretrained', checkpoint=path))
@@ -256,7 +256,7 @@ def test_an_imagenet_file_of_another_depth_is_refused(tmp_path):
         net.init_weights()
 
 
-def test_a_checkpoint_starts_a_training_without_its_head(tmp_path):
+def test_init_cfg_loads_backbone_of_checkpoint(tmp_path):
     _, weights = original()
     path = str(tmp_path / 'iter.pth')
     torch.save(dict(model=weights), path)
@@ -266,8 +266,8 @@ def test_a_checkpoint_starts_a_training_without_its_head(tmp_path):
         assert torch.equal(value, weights[name]), name
 
 
-def test_another_number_of_stages_is_named():
-    weights = to_original(build(ours(1)).state_dict())
+def test_error_names_another_number_of_stages():
+    weights = to_original(build(mspn_config(1)).state_dict())
     with pytest.raises(
         CheckpointError,
         match=(
@@ -275,4 +275,4 @@ def test_another_number_of_stages_is_named():
             'The file looks like an MSPN of 1 stage, the model has 2 stages'
         ),
     ):
-        load_weights(build(ours(2)), weights, 'other.pth')
+        load_weights(build(mspn_config(2)), weights, 'other.pth')

@@ -1,4 +1,4 @@
-"""Releases of ConvNeXt V2's self-supervised pretraining."""
+"""Tests of the releases of the self-supervised pretraining of ConvNeXt V2."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ CONVNEXT = dict(embed_dims=DIMS, depths=DEPTHS, use_grn=True)
 
 
 def expected():
-    """Today's names and values, by way of the classifier's release."""
+    """Return current names and values, converted from the release of the classifier."""
     done = convert_state_dict(convnext_backbone('original', v2=True))
     return {name: value for name, value in done.items() if not name.startswith('backbone.norm')}
 
@@ -30,7 +30,7 @@ def test_response_norms_of_any_rank(rank):
         assert torch.equal(done.weights[name], value), name
 
 
-def test_a_sparse_encoder_becomes_dense():
+def test_sparse_encoder_is_converted_to_dense():
     _, weights = convnext_fcmae()
     assert weights['encoder.stages.1.0.dwconv.kernel'].shape == (49, 16)
     assert weights['encoder.downsample_layers.1.1.kernel'].shape == (4, 8, 16)
@@ -45,7 +45,7 @@ def test_a_sparse_encoder_becomes_dense():
 
 
 @pytest.mark.parametrize('sparse', [False, True])
-def test_training_starts_from_it(tmp_path, sparse):
+def test_init_cfg_loads_pretraining(tmp_path, sparse):
     torch.save({'model': convnext_fcmae()[sparse]}, tmp_path / 'fcmae.pt')
     net = ConvNeXt(
         CONVNEXT, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'fcmae.pt'))
@@ -65,7 +65,7 @@ def test_training_starts_from_it(tmp_path, sparse):
         ('encoder.downsample_layers.1.1.kernel', (4, 1, 8, 16)),
     ],
 )
-def test_kernels_of_another_kind_are_refused(tmp_path, name, shape):
+def test_invalid_kernels_raise(tmp_path, name, shape):
     _, weights = convnext_fcmae()
     weights[name] = torch.ones(shape)
     torch.save(weights, tmp_path / 'net.pt')
@@ -74,7 +74,7 @@ def test_kernels_of_another_kind_are_refused(tmp_path, name, shape):
         net.init_weights()
 
 
-def test_what_is_unknown_beside_an_encoder_is_refused():
+def test_unknown_names_beside_an_encoder_raise():
     _, weights = convnext_fcmae()
     weights |= with_prefix('encoder', {'extra.ln.weight': torch.ones(1)})
     with pytest.raises(

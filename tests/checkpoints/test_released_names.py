@@ -1,4 +1,4 @@
-"""Every known naming becomes today's: names, values, what is left out."""
+"""Tests of the conversion of all supported releases: names, values and removed weights."""
 
 import pytest
 import torch
@@ -25,13 +25,13 @@ CONVNEXT = dict(embed_dims=DIMS, depths=DEPTHS, use_grn=False)
 
 
 def backbone_part(weights):
-    """The backbone's weights, without prefix; there must be no others."""
+    """Return the weights of the backbone, without prefix; assert that there are no others."""
     assert all(name.startswith('backbone.') for name in weights)
     return {name[len('backbone.') :]: weights[name] for name in weights}
 
 
 def assert_same_values(converted, original):
-    """Each tensor of one is one of the other: none lost, none twice."""
+    """Assert that both have the same tensors, without loss and without duplicates."""
 
     def contents(weights):
         return sorted((value.numel(), *value.flatten()[:64].tolist()) for value in weights.values())
@@ -49,7 +49,7 @@ def assert_same_values(converted, original):
         ('convnext_v2_atto', lambda: ConvNeXt('v2-atto')),
     ],
 )
-def test_every_name_of_the_golden_files_is_mapped(case, build):
+def test_every_name_of_golden_files_is_converted(case, build):
     record = golden_values.load(case)
     weights = fill(dict(record['state']))
     done = inspect_state_dict({record['wrap']: weights})
@@ -64,8 +64,8 @@ def test_every_name_of_the_golden_files_is_mapped(case, build):
         assert torch.equal(value, today[name]), name
 
 
-def test_the_values_arrive_where_they_belong():
-    """The original's outputs, from a converted file."""
+def test_converted_weights_give_original_outputs():
+    """The outputs of a converted file are those of the original."""
     record = golden_values.load('convnext_v2_atto')
     weights = convert_state_dict(golden_values.weights(record))
     net = ConvNeXt('v2-atto').eval()
@@ -132,7 +132,7 @@ def test_releases_of_convnext(naming, label, v2):
 
 
 @pytest.mark.parametrize('v2', [False, True])
-def test_the_namings_of_convnext_agree(v2):
+def test_namings_of_convnext_agree(v2):
     results = [
         convert_state_dict(weights)
         for weights in (
@@ -151,23 +151,23 @@ def test_the_namings_of_convnext_agree(v2):
 
 
 @pytest.mark.parametrize('v2', [False, True])
-def test_timms_own_convnext_gives_the_same_maps(v2):
+def test_converted_timm_convnext_gives_the_same_maps(v2):
     from timm.models.convnext import ConvNeXt as TimmConvNeXt
 
     torch.manual_seed(0)
-    theirs = TimmConvNeXt(
+    timm_model = TimmConvNeXt(
         dims=DIMS, depths=DEPTHS, num_classes=5, use_grn=v2, ls_init_value=None if v2 else 1.0
     ).eval()
-    for value in theirs.parameters():
+    for value in timm_model.parameters():
         value.data += 0.2 * torch.rand_like(value)
     ours = ConvNeXt({**CONVNEXT, 'use_grn': v2}, out_indices=(3,)).eval()
-    done = inspect_state_dict(theirs.state_dict())
+    done = inspect_state_dict(timm_model.state_dict())
     assert done.naming == 'timm'
     ours.load_state_dict(backbone_part(done.weights), strict=False)
     image = torch.randn(1, 3, 96, 64)
     with torch.no_grad():
-        expected = theirs.forward_features(image).permute(0, 2, 3, 1)
-        norm = theirs.head.norm
+        expected = timm_model.forward_features(image).permute(0, 2, 3, 1)
+        norm = timm_model.head.norm
         expected = F.layer_norm(expected, (32,), norm.weight, norm.bias, norm.eps).permute(
             0, 3, 1, 2
         )
@@ -186,7 +186,7 @@ def test_classifier_of_mmpretrain():
 
 @pytest.mark.parametrize('timm', [False, True])
 def test_releases_of_swin(timm):
-    """Merging sorts channels in another way here; the outputs are equal."""
+    """Merging orders channels differently in MMPose; the outputs are equal."""
     from mmpose.models.backbones import SwinTransformer
 
     net, weights = original_swin()
@@ -219,7 +219,7 @@ def test_releases_of_swin(timm):
 
 @pytest.mark.parametrize('convs', [0, 1, 2])
 def test_heads_of_mmpose_0x(convs):
-    """The last convolution is the final layer, whatever its number."""
+    """The last convolution becomes the final layer, for any number of convolutions."""
     head = old_head(32, convs)
     done = inspect_state_dict(
         {'state_dict': {**with_prefix('backbone', convnext_backbone('mmpretrain')), **head}}
@@ -236,7 +236,7 @@ def test_heads_of_mmpose_0x(convs):
 
 
 def every_release():
-    """Name → what a file of it holds."""
+    """Return the content of a file for each release."""
     moganet = MogaNet(MOGANET).state_dict()
     yield 'moganet', moganet
     yield 'moganet 0.x', {**with_prefix('backbone', moganet), **old_head(32, 1)}
@@ -260,8 +260,8 @@ def test_converting_twice_changes_nothing(name):
         assert torch.equal(done.weights[key], value), key
 
 
-def test_a_trainers_prefix_is_taken_off():
-    """PyTorch Lightning's `model.`, which timm's wrapper has, too."""
+def test_lightning_prefix_is_removed():
+    """The prefix is `model.`, which is also the prefix of `TimmBackbone`."""
     weights = uniformer_imagenet(token_labels=True)
     done = inspect_state_dict({'state_dict': with_prefix('model', weights), 'epoch': 3})
     plain = inspect_state_dict(weights)
@@ -282,7 +282,7 @@ def test_a_trainers_prefix_is_taken_off():
     assert (done.family, done.weights) == ('TimmBackbone', timms)
 
 
-def test_mmpose_1x_is_left_as_it_is():
+def test_mmpose_1x_names_are_unchanged():
     weights = {
         **with_prefix('backbone', convert_backbone_of('timm')),
         'neck.conv.weight': torch.ones(1),
@@ -349,7 +349,7 @@ def convert_backbone_of(naming):
         ),
     ],
 )
-def test_unknown_releases_are_refused(weights, message):
+def test_unknown_releases_raise(weights, message):
     weights = {name: torch.ones(1) for name in weights}
     with pytest.raises(CheckpointError) as caught:
         convert_state_dict(weights)
@@ -357,7 +357,7 @@ def test_unknown_releases_are_refused(weights, message):
     assert message in str(caught.value)
 
 
-def test_the_account_names_the_entries_of_the_file():
+def test_conversion_lists_entries_of_the_file():
     weights = convnext_backbone('timm')
     averaged = {name: value + 1 for name, value in weights.items()}
     content = {'state_dict_ema': averaged, 'state_dict': weights}

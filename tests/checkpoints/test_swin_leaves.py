@@ -1,4 +1,4 @@
-"""The Swin configs with files like those that they and the zoo name."""
+"""Tests of the Swin configs with files like those of the configs and the model zoo."""
 
 import copy
 import re
@@ -22,7 +22,7 @@ def _host():
 
 
 def small(leaf: str, **backbone):
-    """The config of a leaf's model, an eighth as wide, one block a stage."""
+    """Return the config of a model with an eighth of the width and one block per stage."""
     model = Config.fromfile(str(ROOT / 'configs/swin' / leaf)).model
     model.backbone.update(
         embed_dims=model.backbone.embed_dims // 8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4)
@@ -33,7 +33,7 @@ def small(leaf: str, **backbone):
 
 
 def filled(module: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """The module, with random weights."""
+    """Return the module with random weights."""
     generator = torch.Generator().manual_seed(seed)
     for value in module.parameters():
         value.data.normal_(generator=generator)
@@ -41,8 +41,8 @@ def filled(module: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize('leaf', LEAVES)
-def test_a_pose_release_of_mmpose_0_loads(leaf):
-    """It was trained with the norms of all four maps."""
+def test_pose_release_of_mmpose_0x_loads(leaf):
+    """The release was trained with the norms of all four maps."""
     backbone = dict(init_cfg=None, out_indices=(0, 1, 2, 3))
     released = filled(MODELS.build(small(leaf, **backbone)), 1).state_dict()
     old = {re.sub('^head', 'keypoint_head', name): value for name, value in released.items()}
@@ -60,7 +60,7 @@ def test_a_pose_release_of_mmpose_0_loads(leaf):
 
 
 @pytest.mark.parametrize('leaf', LEAVES)
-def test_training_starts_from_windows_of_the_named_file(leaf, tmp_path):
+def test_init_cfg_loads_windows_of_the_configured_file(leaf, tmp_path):
     config = small(leaf)
     named = int(re.search(r'window(\d+)', config.backbone.init_cfg.checkpoint)[1])
     source = copy.deepcopy(config.backbone)
@@ -87,7 +87,7 @@ def test_training_starts_from_windows_of_the_named_file(leaf, tmp_path):
     )
 
 
-def test_the_original_names_are_read_without_being_told(tmp_path):
+def test_original_names_are_converted_by_default(tmp_path):
     from tests.helpers.releases import original_swin
 
     _, weights = original_swin()

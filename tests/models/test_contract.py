@@ -1,4 +1,4 @@
-"""What every backbone of the package keeps, whatever is in it."""
+"""Contract tests that every backbone of the package passes."""
 
 import io
 
@@ -68,9 +68,9 @@ WITHOUT = {'MSPN': ('drop_path_rate', 'arch')}
 
 
 def build(case: str, seed: int = 0, **kwargs) -> BaseBackbone:
-    """A small net of a case, whose every branch counts.
+    """Return a small backbone of a case, in which every branch affects the output.
 
-    A drop path rate is left out where there is none.
+    The drop path rate is omitted if the class does not have it.
     """
     name, settings = CASES[case]
     kwargs = {key: value for key, value in kwargs.items() if key not in WITHOUT.get(name, ())}
@@ -85,19 +85,19 @@ def build(case: str, seed: int = 0, **kwargs) -> BaseBackbone:
 
 
 def images(count: int = 2) -> torch.Tensor:
-    """Random images (N, 3, H, W), always the same."""
+    """Return random images (N, 3, H, W) from a fixed seed."""
     generator = torch.Generator().manual_seed(5)
     return torch.randn(count, 3, *SIZE, generator=generator)
 
 
 def forward(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The maps, without gradient."""
+    """Return the feature maps, without gradient."""
     with torch.no_grad():
         return net(x)
 
 
 def assert_close(found, expected, **tolerance) -> None:
-    """Maps are equal, one by one."""
+    """Assert that all maps are equal."""
     assert len(found) == len(expected) > 0
     for one, other in zip(found, expected):
         torch.testing.assert_close(one, other, **tolerance)
@@ -113,7 +113,7 @@ each = pytest.mark.parametrize('case', CASES)
 
 
 def skip_without(case: str, argument: str) -> None:
-    """Leave a test of an argument that the class has not."""
+    """Skip a test of an argument that the class does not have."""
     if argument in WITHOUT.get(CASES[case][0], ()):
         pytest.skip(f'{case} has no {argument}')
 
@@ -131,7 +131,7 @@ def test_maps_have_the_declared_channels_and_strides(case):
 
 
 @each
-def test_evaluation_treats_each_image_alone_and_always_the_same(case):
+def test_evaluation_is_deterministic_and_independent_of_the_batch(case):
     net = build(case, drop_path_rate=0.5).eval()
     both = forward(net, images())
     assert_close(forward(net, images()), both, rtol=0, atol=0)
@@ -141,7 +141,7 @@ def test_evaluation_treats_each_image_alone_and_always_the_same(case):
 
 
 @each
-def test_training_drops_paths_and_evaluation_does_not(case):
+def test_drop_path_is_active_only_in_training(case):
     skip_without(case, 'drop_path_rate')
     net = build(case, drop_path_rate=0.9).train()
     for module in net.modules():  # batches must not matter
@@ -165,7 +165,7 @@ def test_channels_last_gives_the_same_values(case):
 
 
 @each
-def test_bfloat16_is_close(case):
+def test_bfloat16_output_is_close_to_float32(case):
     net = build(case).eval()
     expected = forward(net, images())
     with torch.autocast('cpu', torch.bfloat16):
@@ -176,7 +176,7 @@ def test_bfloat16_is_close(case):
 
 
 @each
-def test_a_saved_net_is_the_same_net(case):
+def test_state_dict_round_trip(case):
     net = build(case).eval()
     file = io.BytesIO()
     torch.save(net.state_dict(), file)
@@ -188,7 +188,7 @@ def test_a_saved_net_is_the_same_net(case):
 
 
 @each
-def test_out_indices_choose_maps(case):
+def test_out_indices_select_maps(case):
     stages = range(build(case).num_stages)
     net = build(case, out_indices=stages).eval()
     every = forward(net, images())
@@ -200,7 +200,7 @@ def test_out_indices_choose_maps(case):
 
 
 @each
-def test_stages_behind_the_last_output_take_no_gradient(case):
+def test_stages_after_the_last_output_have_no_gradient(case):
     net = build(case, out_indices=(0,)).train()
     sum(m.mean() for m in net(images())).backward()
     trained = [p.grad is not None for p in net.parameters()]
@@ -209,7 +209,7 @@ def test_stages_behind_the_last_output_take_no_gradient(case):
 
 
 def frozen_stages(case: str) -> list[int]:
-    """The first stage, and the last but one."""
+    """Compare the first and the second-to-last stage."""
     return sorted({0, build(case).num_stages - 2})
 
 
@@ -245,7 +245,7 @@ def test_frozen_stages_do_not_change_in_training(case):
 
 
 def _step(net: nn.Module) -> tuple[dict, dict, int]:
-    """Gradients, buffers and bytes kept for the backward pass."""
+    """Return gradients, buffers and the bytes kept for the backward pass."""
     kept = {}
 
     def pack(tensor):
@@ -255,7 +255,7 @@ def _step(net: nn.Module) -> tuple[dict, dict, int]:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         loss = sum(m.square().mean() for m in net(images()))
-    # Bytes of the model itself are there either way.
+    # Bytes of the model itself are the same in both cases.
     own = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
     size = sum(n for where, n in kept.items() if where not in own)
     loss.backward()
@@ -264,7 +264,7 @@ def _step(net: nn.Module) -> tuple[dict, dict, int]:
 
 
 @each
-def test_with_cp_saves_memory_and_changes_nothing_else(case):
+def test_with_cp_saves_memory_and_keeps_results(case):
     results = []
     for with_cp in (False, True):
         net = build(case, with_cp=with_cp, drop_path_rate=0.3).train()
@@ -290,20 +290,20 @@ def test_with_cp_saves_memory_and_changes_nothing_else(case):
         ('drop_path_rate', 1.5, ValueError, 'drop_path_rate is 1.5'),
     ],
 )
-def test_wrong_arguments_fail_at_construction(case, argument, value, error, message):
+def test_invalid_arguments_raise(case, argument, value, error, message):
     skip_without(case, argument)
     with pytest.raises(error, match=message):
         build(case, **{argument: value})
 
 
 @each
-def test_unknown_arguments_are_not_swallowed(case):
+def test_unknown_arguments_raise(case):
     with pytest.raises(TypeError, match='conv_cfg'):
         build(case, conv_cfg=dict(type='Conv2d'))
 
 
 @each
-def test_unknown_names_show_the_closest(case):
+def test_unknown_arch_suggests_the_closest_name(case):
     skip_without(case, 'arch')
     name, _ = CASES[case]
     wrong = dict(

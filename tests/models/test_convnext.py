@@ -21,12 +21,12 @@ WIDTHS, DEPTHS = (8, 16, 24, 32), (1, 2, 4, 1)
 
 
 def small(use_grn: bool) -> dict:
-    """An architecture of 60,000 parameters."""
+    """Return an architecture with 60,000 parameters."""
     return dict(embed_dims=WIDTHS, depths=DEPTHS, use_grn=use_grn)
 
 
 def randomize(net: nn.Module, seed: int) -> nn.Module:
-    """Weights that make every branch count."""
+    """Set weights with which every branch affects the output."""
     torch.manual_seed(seed)
     for value in net.parameters():
         value.data.normal_(std=0.2)
@@ -42,7 +42,7 @@ def random_net(use_grn=False, seed=0, **kwargs) -> ConvNeXt:
 @pytest.mark.parametrize(
     ('case', 'arch'), [('convnext_tiny', 'tiny'), ('convnext_v2_atto', 'v2-atto')]
 )
-def test_outputs_equal_those_of_the_pose_releases(case, arch):
+def test_outputs_match_pose_releases(case, arch):
     record = golden_values.load(case)
     net = ConvNeXt(arch).eval()
     converted = convert_backbone(golden_values.weights(record, 'backbone.'))
@@ -56,8 +56,8 @@ def test_outputs_equal_those_of_the_pose_releases(case, arch):
 
 
 @pytest.mark.parametrize('use_grn', [False, True])
-def test_maps_equal_those_of_timm(use_grn):
-    theirs = randomize(
+def test_maps_match_timm(use_grn):
+    timm_model = randomize(
         TimmConvNeXt(
             num_classes=7,
             depths=DEPTHS,
@@ -68,22 +68,26 @@ def test_maps_equal_those_of_timm(use_grn):
         seed=1,
     ).eval()
     net = random_net(use_grn, seed=2).eval()
-    weights = convert_backbone(theirs.state_dict())
+    weights = convert_backbone(timm_model.state_dict())
     missing, unexpected = net.load_state_dict(weights, strict=False)
     assert {name.split('.')[0] for name in missing} == {'norm0', 'norm1', 'norm2'}
     assert not unexpected
     image = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
-        expected = theirs.forward_intermediates(image, intermediates_only=True)
+        expected = timm_model.forward_intermediates(image, intermediates_only=True)
         normed = net(image)
         for stage in range(4):
             setattr(net, f'norm{stage}', nn.Identity())
         found = net(image)
-    assert torch.equal(weights['norm3.bias'], theirs.head.norm.bias)
+    assert torch.equal(weights['norm3.bias'], timm_model.head.norm.bias)
     for one, other in zip(found, expected):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     last = F.layer_norm(
-        expected[3].permute(0, 2, 3, 1), (32,), theirs.head.norm.weight, theirs.head.norm.bias, 1e-6
+        expected[3].permute(0, 2, 3, 1),
+        (32,),
+        timm_model.head.norm.weight,
+        timm_model.head.norm.bias,
+        1e-6,
     ).permute(0, 3, 1, 2)
     torch.testing.assert_close(normed[3], last, rtol=1e-4, atol=1e-5)
 
@@ -108,8 +112,8 @@ def test_maps_equal_those_of_timm(use_grn):
         ('v2-huge', 660, 0),
     ],
 )
-def test_sizes_of_all_architectures(arch, millions, digits):
-    """One norm and a 1000-class layer behind the stages."""
+def test_parameter_counts(arch, millions, digits):
+    """Return the number of parameters of the norm and the 1000-class layer after the stages."""
     with torch.device('meta'):
         net = ConvNeXt(arch)
     params = sum(
@@ -120,19 +124,21 @@ def test_sizes_of_all_architectures(arch, millions, digits):
     assert net.guess_arch(net.state_dict()) == arch
 
 
-def test_every_architecture_has_a_size_here():
-    marks = test_sizes_of_all_architectures.pytestmark
+def test_every_architecture_has_an_expected_parameter_count():
+    marks = test_parameter_counts.pytestmark
     assert {row[0] for row in marks[0].args[1]} == set(ConvNeXt.arch_settings)
 
 
-def test_short_names():
+def test_arch_aliases():
     with torch.device('meta'):
         assert ConvNeXt('XL').embed_dims == ConvNeXt('xlarge').embed_dims
 
 
 def released(net: ConvNeXt, naming: str) -> dict[str, torch.Tensor]:
-    """A net's weights as an ImageNet release has them, but for the norms
-    of the first three maps, which none has."""
+    """Return the weights of a backbone in the naming of an ImageNet release.
+
+    ImageNet releases do not have the norms of the first three maps.
+    """
     inner, outer, last = {
         'original': (('dwconv', 'pwconv'), 'downsample_layers', 'norm'),
         'mmpretrain': (('depthwise_conv', 'pointwise_conv'), 'downsample_layers', 'norm3'),
@@ -162,7 +168,7 @@ def released(net: ConvNeXt, naming: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize('use_grn', [False, True])
 @pytest.mark.parametrize('naming', ['original', 'mmpretrain', 'timm'])
-def test_imagenet_releases_begin_a_training(tmp_path, naming, use_grn):
+def test_init_cfg_loads_imagenet_releases(tmp_path, naming, use_grn):
     source = random_net(use_grn, seed=3)
     weights = released(source, naming)
     assert (naming == 'timm') == ('stem.0.weight' in weights)
@@ -179,7 +185,7 @@ def test_imagenet_releases_begin_a_training(tmp_path, naming, use_grn):
             assert torch.equal(value, source.state_dict()[name]), name
 
 
-def test_an_imagenet_release_lacks_nothing_else(tmp_path):
+def test_only_norms_may_be_missing_in_imagenet_releases(tmp_path):
     weights = released(random_net(), 'original')
     del weights['stages.2.1.gamma']
     torch.save({'model': weights}, tmp_path / 'release.pth')
@@ -195,7 +201,7 @@ def test_an_imagenet_release_lacks_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize('use_grn', [False, True])
-def test_todays_names_stay_as_they_are(use_grn):
+def test_current_names_are_unchanged(use_grn):
     weights = random_net(use_grn).state_dict()
     converted = convert_backbone(weights)
     assert list(converted) == list(weights)
@@ -203,7 +209,7 @@ def test_todays_names_stay_as_they_are(use_grn):
     assert convert_backbone({'layer1.conv.weight': 3}) == {'layer1.conv.weight': 3}
 
 
-def test_weights_fit_every_choice_of_out_indices():
+def test_weights_load_for_any_out_indices():
     net = random_net().eval()
     last = random_net(out_indices=(3,), seed=4).eval()
     last.load_state_dict(net.state_dict(), strict=True)
@@ -217,7 +223,7 @@ def test_weights_fit_every_choice_of_out_indices():
         assert value.requires_grad == (value.grad is not None)
 
 
-def test_frozen_stages_are_stem_downsampling_blocks_and_norm():
+def test_frozen_stages_include_stem_downsampling_blocks_and_norm():
     net = random_net(frozen_stages=1).train()
     frozen = {
         re.match(r'stem|stages\.\d|norm\d', name).group()
@@ -234,7 +240,7 @@ def test_frozen_stages_are_stem_downsampling_blocks_and_norm():
     assert all(module.training for module in net.stages[2].modules())
 
 
-def test_with_cp_is_for_training_only(monkeypatch):
+def test_with_cp_is_active_only_in_training(monkeypatch):
     calls = []
     monkeypatch.setattr(
         'pose_backbones.models.backbones.convnext.checkpointed',
@@ -248,7 +254,7 @@ def test_with_cp_is_for_training_only(monkeypatch):
     assert calls == [b for stage in net.stages for b in stage.blocks]
 
 
-def test_drop_path_rises_over_the_blocks():
+def test_drop_path_rate_rises_linearly():
     net = random_net(drop_path_rate=0.5)
     rates = [
         getattr(block.drop_path, 'drop_prob', 0.0) for stage in net.stages for block in stage.blocks
@@ -257,7 +263,7 @@ def test_drop_path_rises_over_the_blocks():
 
 
 @pytest.mark.parametrize(('given', 'expected'), [(None, 1.0), (1e-6, 1e-6)])
-def test_layer_scale_starts_at_what_is_asked(given, expected):
+def test_layer_scale_init_value(given, expected):
     net = ConvNeXt(small(False), layer_scale_init_value=given)
     for stage in net.stages:
         for block in stage.blocks:
@@ -273,19 +279,19 @@ def test_init_weights_from_scratch():
             assert (module.bias == 0).all()
             if module.weight.numel() > 2000:
                 assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
-    # GRN is the identity at first.
+    # GRN is initialized as the identity.
     block = net.stages[0].blocks[0]
     assert (block.mlp.grn.weight == 0).all()
     assert (block.mlp.grn.bias == 0).all()
 
 
-def test_channels_of_the_image():
+def test_in_channels():
     net = random_net(in_channels=1)
     assert net(torch.randn(1, 1, 32, 32))[0].shape == (1, 8, 8, 8)
 
 
 @pytest.mark.parametrize(('out_indices', 'stride'), [((3,), 32), ((0,), 4)])
-def test_images_smaller_than_a_stride_are_refused(out_indices, stride):
+def test_images_smaller_than_the_stride_raise(out_indices, stride):
     net = random_net(out_indices=out_indices).eval()
     with torch.no_grad():
         assert net(torch.randn(1, 3, stride, 2 * stride + 1))[0].shape[2:] == (1, 2)
@@ -303,19 +309,19 @@ def test_images_smaller_than_a_stride_are_refused(out_indices, stride):
         (
             dict(arch={**small(False), 'depths': (1, 1)}),
             ValueError,
-            r"arch\['depths'\] is \(1, 1\): expected 4 whole",
+            r"arch\['depths'\] is \(1, 1\): expected 4 integers",
         ),
         (
             dict(arch={**small(False), 'embed_dims': 'wide'}),
             TypeError,
-            r"arch\['embed_dims'\] is 'wide': expected 4 whole",
+            r"arch\['embed_dims'\] is 'wide': expected 4 integers",
         ),
         (
             dict(arch={**small(False), 'use_grn': 'V2'}),
             TypeError,
             r"arch\['use_grn'\] is 'V2': expected True or False",
         ),
-        (dict(in_channels=1.0), TypeError, 'in_channels is 1.0: expected a wh'),
+        (dict(in_channels=1.0), TypeError, 'in_channels is 1.0: expected an integer'),
         (
             dict(layer_scale_init_value='a'),
             TypeError,
@@ -332,6 +338,6 @@ def test_images_smaller_than_a_stride_are_refused(out_indices, stride):
         (dict(norm_eval=True), TypeError, 'norm_eval'),
     ],
 )
-def test_wrong_arguments_fail_at_construction(arguments, error, message):
+def test_invalid_arguments_raise(arguments, error, message):
     with pytest.raises(error, match=message):
         ConvNeXt(**{'arch': small(False), **arguments})

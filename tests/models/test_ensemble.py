@@ -1,4 +1,4 @@
-"""The ensemble: geometry, values, memory, and what it refuses."""
+"""Tests of heatmap ensembles: geometry, values, memory and errors."""
 
 import copy
 import gc
@@ -43,10 +43,10 @@ BOX = np.array([40.0, 20.0, 150.0, 200.0])
 
 @MODELS.register_module()
 class ColourDetector(nn.Module):
-    """Finds coloured blobs: its maps are the image, blurred, at a quarter.
+    """Detect colored blobs: the heatmaps are the blurred image at a quarter of its size.
 
     Args:
-        kind: The codec at whose cells the maps are.
+        kind: Codec at whose cells the heatmaps are sampled.
     """
 
     def __init__(self, kind):
@@ -117,7 +117,7 @@ BLOBS = metainfo(('blue', 'green', 'red'))
 
 
 def write(path, model, loader):
-    """Write a config."""
+    """Write a config file."""
     path.write_text(
         "default_scope = 'mmpose'\n"
         f'model = {model}\ntest_dataloader = {loader}\n'
@@ -126,8 +126,8 @@ def write(path, model, loader):
     return str(path)
 
 
-def colours(folder, kind='MSRAHeatmap', size=(48, 64), padding=1.25, **test_cfg):
-    """A colour detector; returns its config and checkpoint."""
+def color_detector(folder, kind='MSRAHeatmap', size=(48, 64), padding=1.25, **test_cfg):
+    """Write the config and checkpoint of a color detector; return their paths."""
     path = folder / f'{kind}-{size[0]}x{size[1]}-{padding}.py'
     model = dict(
         type='TopdownPoseEstimator',
@@ -150,7 +150,7 @@ def colours(folder, kind='MSRAHeatmap', size=(48, 64), padding=1.25, **test_cfg)
 
 
 def network(folder, seed, size=(64, 64), flip_test=True, **loader):
-    """A ConvNeXt with random weights on COCO's key points."""
+    """Write the config and checkpoint of a ConvNeXt for COCO's keypoints, with random weights."""
     path = folder / f'net{seed}.py'
     model = dict(
         type='pose_backbones.TopdownPoseEstimator',
@@ -189,7 +189,7 @@ def network(folder, seed, size=(64, 64), flip_test=True, **loader):
 
 
 def ensemble_config(folder, members, decoder, loader, **changes):
-    """The config file of an ensemble."""
+    """Write the config file of an ensemble; return its path."""
     model = dict(
         type='pose_backbones.HeatmapEnsemble',
         backbone=dict(type='pose_backbones.EnsembleMembers', members=members),
@@ -199,7 +199,7 @@ def ensemble_config(folder, members, decoder, loader, **changes):
 
 
 def like(member, folder, members, **changes):
-    """An ensemble with the crops and the codec of a member's config."""
+    """Return an ensemble with the crops and the codec of a member's config."""
     cfg = Config.fromfile(member['config'])
     return ensemble_config(
         folder, members, cfg.model.head.decoder.to_dict(), cfg.test_dataloader.to_dict(), **changes
@@ -207,7 +207,7 @@ def like(member, folder, members, **changes):
 
 
 def build(config):
-    """As inference does it."""
+    """Build the model as in inference."""
     return init_model(config, device='cpu')
 
 
@@ -217,7 +217,7 @@ def alone(member):
 
 @pytest.fixture(scope='module')
 def picture():
-    """Blobs in blue, green and red, sharp enough for a map's Gaussian."""
+    """Return an image of a blue, a green and a red blob, as sharp as the Gaussians of heatmaps."""
     y, x = np.mgrid[:240, :200]
     return (
         np.stack(
@@ -235,7 +235,7 @@ def noise():
 
 
 def find(model, image):
-    """Key points and scores of the person in BOX."""
+    """Return keypoints and scores of the person in BOX."""
     (person,) = inference_topdown(model, image, BOX[None])
     return (person.pred_instances.keypoints[0], person.pred_instances.keypoint_scores[0])
 
@@ -244,7 +244,7 @@ KINDS = ('MSRAHeatmap', 'UDPHeatmap', 'MegviiHeatmap')
 
 
 @pytest.mark.parametrize('use_udp', [False, True])
-def test_pixels_lie_where_the_crop_takes_them_from(use_udp):
+def test_crop_grid_matches_topdown_affine(use_udp):
     """A pixel of the crop is at its position of the box in the image."""
     y, x = np.mgrid[:200, :200].astype(np.float32)
     results = dict(
@@ -263,7 +263,7 @@ def test_pixels_lie_where_the_crop_takes_them_from(use_udp):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_cells_lie_where_the_codec_decodes_them(kind):
+def test_map_grid_matches_decoding(kind):
     """A symmetric peak at a cell is decoded to the cell's position."""
     decoder = KEYPOINT_CODECS.build(codec(kind, (48, 64)))
     grid = map_grid(decoder)
@@ -292,14 +292,20 @@ CASES = [
     CASES,
     ids=lambda case: '-'.join(f'{p[0]}x{p[1]}' if isinstance(p, tuple) else str(p) for p in case),
 )
-def test_a_member_of_any_size_and_kind_finds_the_true_place(case, picture, tmp_path):
-    """Half the size, other conventions, another aspect, less padding: within
-    .15 pixels of the image, where a cell of the maps is 8 wide."""
-    kind, size, padding, ours, large, larger = case
-    member = colours(tmp_path, kind, size, padding)
+def test_members_of_any_size_and_codec_find_the_true_position(case, picture, tmp_path):
+    """The position is correct for half the size, other conventions, another aspect ratio and less
+    padding.
+
+    The tolerance is 0.15 pixels of the image, where a cell of the heatmaps is 8 pixels wide.
+    """
+    kind, size, padding, own_kind, large, larger = case
+    member = color_detector(tmp_path, kind, size, padding)
     model = build(
         ensemble_config(
-            tmp_path, [member], codec(ours, large), data(large, ours == 'UDPHeatmap', larger, BLOBS)
+            tmp_path,
+            [member],
+            codec(own_kind, large),
+            data(large, own_kind == 'UDPHeatmap', larger, BLOBS),
         )
     )
     points, scores = find(model, picture)
@@ -310,10 +316,10 @@ def test_a_member_of_any_size_and_kind_finds_the_true_place(case, picture, tmp_p
     np.testing.assert_allclose(scores, expected, atol=0.1)
 
 
-def test_sizes_and_kinds_together(picture, tmp_path):
-    """What no two of them would agree on, averaged, is still in its place."""
+def test_members_of_different_sizes_and_codecs_find_the_true_position(picture, tmp_path):
+    """Members with different conventions are averaged without a shift."""
     members = [
-        dict(colours(tmp_path, kind, size), weight=weight)
+        dict(color_detector(tmp_path, kind, size), weight=weight)
         for weight, kind, size in zip((1, 2, 0.5), KINDS, ((48, 64), (72, 96), (96, 128)))
     ]
     model = build(
@@ -328,9 +334,8 @@ def test_sizes_and_kinds_together(picture, tmp_path):
 
 
 @pytest.mark.parametrize('zoom', [(1.0, 1.0), (0.8, 1.25)])
-def test_maps_are_read_by_cubic_interpolation(zoom):
-    """Of a parabola, what is read anywhere inside is its value; outside of
-    the map, it is 0."""
+def test_resample_maps_is_cubic(zoom):
+    """A parabola is reproduced exactly inside the map; outside, values are 0."""
     source = SamplingGrid((12, 16), (12, 16), 0.5)
     target = SamplingGrid((20, 18), (19, 17))
     y, x = np.mgrid[:16, :12].astype(float)
@@ -351,7 +356,7 @@ def test_maps_are_read_by_cubic_interpolation(zoom):
 
 
 def people(config, image, boxes=(BOX, BOX + 5)):
-    """A batch of crops as the config's pipeline makes them."""
+    """Return a batch of crops from the pipeline of a config."""
     cfg = Config.fromfile(config)
     meta = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/coco.py'))
     pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
@@ -361,7 +366,7 @@ def people(config, image, boxes=(BOX, BOX + 5)):
 
 
 def run(model, batch):
-    """Maps and key points of a batch."""
+    """Return the heatmaps and keypoints of a batch."""
     model.test_cfg['output_heatmaps'] = True
     with torch.no_grad():
         people = model.test_step(copy.deepcopy(batch))
@@ -374,7 +379,7 @@ def run(model, batch):
 @pytest.mark.parametrize(
     ('weights', 'tolerance'), [((1,), 0), ((1, 1), 0), ((3, 1), 0), ((0.3, 0.3, 0.4), 2e-7)]
 )
-def test_equal_members_give_what_one_gives_alone(weights, tolerance, noise, tmp_path):
+def test_equal_members_match_a_single_model(weights, tolerance, noise, tmp_path):
     member = network(tmp_path, 1)
     config = like(member, tmp_path, [dict(member, weight=weight) for weight in weights])
     batch = people(config, noise)
@@ -387,7 +392,7 @@ def test_equal_members_give_what_one_gives_alone(weights, tolerance, noise, tmp_
     assert np.ptp(points[..., 0]) > 50  # they are all over the box
 
 
-def test_equal_members_are_one_by_inference_topdown(noise, tmp_path):
+def test_equal_members_match_a_single_model_in_inference_topdown(noise, tmp_path):
     member = network(tmp_path, 2)
     points, scores = find(alone(member), noise)
     found = find(build(like(member, tmp_path, [member, member])), noise)
@@ -396,7 +401,7 @@ def test_equal_members_are_one_by_inference_topdown(noise, tmp_path):
 
 
 def catmull_rom(values, place):
-    """A row of values at a place between them, ends repeated."""
+    """Interpolate a row of values at a fractional index, with repeated border values."""
     first = int(min(max(place, 0), len(values) - 1))
     part = min(max(place, 0), len(values) - 1) - first
     a, b, c, d = (values[min(max(first + step, 0), len(values) - 1)] for step in (-1, 0, 1, 2))
@@ -405,9 +410,8 @@ def catmull_rom(values, place):
     )
 
 
-def test_two_members_give_the_average(noise, tmp_path):
-    """One of half the size: it sees every other pixel, as it would alone,
-    and its map is read at every half cell."""
+def test_two_members_are_averaged(noise, tmp_path):
+    """The smaller member gets every second pixel, and its map is sampled at every half cell."""
     large, small = network(tmp_path, 1), network(tmp_path, 2, (32, 32))
     config = like(large, tmp_path, [dict(large, weight=3), dict(small, weight=2)])
     batch = people(config, noise)
@@ -440,9 +444,8 @@ EXTEND = dict(type='pose_backbones.ExtendBBox', x=1.09, y=1.135)
 
 
 @pytest.mark.parametrize('loader', [dict(), dict(padding=1.1), dict(padding=1.0, extend=[EXTEND])])
-def test_what_a_smaller_member_sees_is_what_it_sees_alone(loader, noise, tmp_path):
-    """Crops of half the size by its own pipeline and out of the ensemble's:
-    equal but for the rounding of the pixels."""
+def test_crops_of_a_smaller_member_match_its_pipeline(loader, noise, tmp_path):
+    """Crops of the pipeline and crops resampled by the ensemble differ only by rounding."""
     large, small = network(tmp_path, 1), network(tmp_path, 2, (32, 32), **loader)
     config = like(large, tmp_path, [large, small])
     smooth = cv2.GaussianBlur(noise, (0, 0), 6).astype(float)
@@ -461,7 +464,7 @@ def test_what_a_smaller_member_sees_is_what_it_sees_alone(loader, noise, tmp_pat
     assert own.std() > 20
 
 
-def test_the_boxes_of_a_crop_are_those_of_its_pipeline(noise, tmp_path):
+def test_crop_box_matches_the_pipeline(noise, tmp_path):
     """Factors along x and y, before the box grows to the crop's aspect."""
     config = network(
         tmp_path,
@@ -486,7 +489,7 @@ def test_the_boxes_of_a_crop_are_those_of_its_pipeline(noise, tmp_path):
         (
             dict(EXTEND, x=(0.9, 1.1)),
             r'net1.py: test_dataloader.dataset.pipeline\[2\] has x=\(0.9, 1.1\), '
-            'drawn anew for each person: expected one factor',
+            'a random factor per person: expected a fixed factor',
         ),
         (
             dict(type='RandomBBoxTransform'),
@@ -496,7 +499,7 @@ def test_the_boxes_of_a_crop_are_those_of_its_pipeline(noise, tmp_path):
         (dict(EXTEND, x=-1), 'net1.py cannot be built: .*x is -1: expected a'),
     ],
 )
-def test_steps_that_change_the_box_unseen_are_refused(step, message, tmp_path):
+def test_unsupported_box_transforms_raise(step, message, tmp_path):
     config = network(tmp_path, 1)['config']
     cfg = Config.fromfile(config)
     cfg.test_dataloader.dataset.pipeline.insert(2, step)
@@ -504,7 +507,7 @@ def test_steps_that_change_the_box_unseen_are_refused(step, message, tmp_path):
         config_facts.read_crop(cfg)
 
 
-def test_the_padding_of_larger_crops_is_enough_and_the_least():
+def test_padding_of_larger_is_sufficient_and_minimal():
     rng = np.random.default_rng(1)
     shapes = np.exp(rng.uniform(-3, 3, (3000, 2)))  # up to 1 to 400
     for _ in range(40):
@@ -523,10 +526,10 @@ def test_the_padding_of_larger_crops_is_enough_and_the_least():
 
 
 def small_copy(name, folder, std, head, **backbone):
-    """A member with a config of the package, its layers made small.
+    """Return a member with a config of the package and small layers.
 
     Args:
-        std: Of the weights of the head.
+        std: Standard deviation of the weights of the head.
     """
     cfg = load_config(f'pose_backbones::{name}')
     cfg.merge_from_dict(dict(model=dict(backbone=dict(backbone, init_cfg=None), head=head)))
@@ -542,7 +545,7 @@ def small_copy(name, folder, std, head, **backbone):
 
 @pytest.fixture(scope='module')
 def mspn_96k(tmp_path_factory):
-    """Its boxes are enlarged more along y."""
+    """Return a member whose boxes are enlarged more along y."""
     return small_copy(
         'mspn/td-hm_mspn-1stg_8xb32-96k_coco-256x192.py',
         tmp_path_factory.mktemp('mspn'),
@@ -568,21 +571,22 @@ def moganet(tmp_path_factory):
 
 
 def read_at(values, places):
-    """The last axis of values at places between them, 0 beyond a cell."""
+    """Interpolate the last axis at fractional indices, with 0 beyond one cell outside."""
     count = values.shape[-1]
     values = np.moveaxis(values, -1, 0)
     return np.stack([catmull_rom(values, place) * (-1 < place < count) for place in places], -1)
 
 
-def test_mspn_and_moganet_give_the_average(mspn_96k, moganet, noise, tmp_path):
-    """Crops and maps of the one are brought to the other's by way of the
-    image: where in it each pixel and cell is, by each one's own pipeline."""
+def test_mspn_and_moganet_are_averaged(mspn_96k, moganet, noise, tmp_path):
+    """The expected average is computed in image coordinates, from the pipeline of each member."""
     config = like(moganet, tmp_path, [dict(moganet, weight=2), dict(mspn_96k, weight=3)])
     boxes = BOX, np.array([60.0, 5.0, 120.0, 230.0])
-    ours = people(config, noise, boxes)
-    theirs = people(mspn_96k['config'], noise, boxes)
+    batch = people(config, noise, boxes)
+    mspn_batch = people(mspn_96k['config'], noise, boxes)
     crops, frames = [], []
-    for crop, sample, other in zip(ours['inputs'], ours['data_samples'], theirs['data_samples']):
+    for crop, sample, other in zip(
+        batch['inputs'], batch['data_samples'], mspn_batch['data_samples']
+    ):
         (low, scale), (their_low, their_scale) = frame = [
             (meta['input_center'] - meta['input_scale'] / 2, meta['input_scale'].astype(float))
             for meta in (sample.metainfo, other.metainfo)
@@ -604,8 +608,8 @@ def test_mspn_and_moganet_give_the_average(mspn_96k, moganet, noise, tmp_path):
                 dtype=torch.float32,
             )
         )
-    first, _ = run(alone(moganet), ours)
-    second, _ = run(alone(mspn_96k), dict(theirs, inputs=crops))
+    first, _ = run(alone(moganet), batch)
+    second, _ = run(alone(mspn_96k), dict(mspn_batch, inputs=crops))
     expected = []
     for one, other, ((low, scale), (their_low, their_scale)) in zip(
         first.numpy(), second.numpy().astype(float), frames
@@ -617,7 +621,7 @@ def test_mspn_and_moganet_give_the_average(mspn_96k, moganet, noise, tmp_path):
         other = read_at(read_at(other, x).swapaxes(1, 2), y).swapaxes(1, 2)
         expected.append((2 * one + 3 * other / 255) / 5)
     expected = np.stack(expected)
-    found, points = run(build(config), ours)
+    found, points = run(build(config), batch)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found / scale, expected / scale, atol=1e-4)
     for part in (first, second / 255):
@@ -629,7 +633,7 @@ def test_mspn_and_moganet_give_the_average(mspn_96k, moganet, noise, tmp_path):
         np.testing.assert_allclose(keypoints, decoded / [192, 256] * scale + low, atol=1e-2)
 
 
-def test_a_weight_of_zero_leaves_the_other(noise, tmp_path):
+def test_member_with_zero_weight_is_ignored(noise, tmp_path):
     first, second = network(tmp_path, 1), network(tmp_path, 2)
     config = like(first, tmp_path, [dict(first, weight=1), dict(second, weight=0)])
     batch = people(config, noise)
@@ -643,7 +647,7 @@ def test_a_weight_of_zero_leaves_the_other(noise, tmp_path):
     assert not ran
 
 
-def test_the_flip_test_is_the_members_own_or_the_ensembles(noise, tmp_path):
+def test_flip_test_of_members_or_ensemble(noise, tmp_path):
     first = network(tmp_path, 1)
     second = network(tmp_path, 2, flip_test=False)
     batch = people(first['config'], noise)
@@ -659,9 +663,8 @@ def test_the_flip_test_is_the_members_own_or_the_ensembles(noise, tmp_path):
         assert not torch.equal(expected, (one, other)[member is second])
 
 
-def test_maps_are_added_up_and_not_kept(noise, tmp_path):
-    """When a member starts, one map of the others is there: their sum. No
-    activation is kept for a backward pass."""
+def test_maps_of_members_are_not_kept_in_memory(noise, tmp_path):
+    """When a member runs, only the sum of the previous maps is kept, and no activations."""
     members = [network(tmp_path, seed) for seed in range(4)]
     model = build(like(members[0], tmp_path, members))
     batch = people(members[0]['config'], noise)
@@ -670,7 +673,7 @@ def test_maps_are_added_up_and_not_kept(noise, tmp_path):
     def count(*_):
         gc.collect()
         tensors = (item for item in gc.get_objects() if type(item) is torch.Tensor)
-        # Another test may have left a nested one, which has no shape.
+        # Another test can have left a nested list, which has no shape.
         live.append(sum(not item.is_nested and item.shape == (2, 17, 16, 16) for item in tensors))
         assert not torch.is_grad_enabled()
 
@@ -686,7 +689,7 @@ def test_maps_are_added_up_and_not_kept(noise, tmp_path):
     assert all(value.requires_grad for value in model.parameters())
 
 
-def test_its_flops_and_parameters_are_the_sum(tmp_path):
+def test_flops_and_parameters_are_summed(tmp_path):
     first, second = network(tmp_path, 1), network(tmp_path, 2)
     counts = [
         flops.measure(Config.fromfile(config), (64, 64))
@@ -697,7 +700,7 @@ def test_its_flops_and_parameters_are_the_sum(tmp_path):
 
 
 MSPN = dict(
-    theirs=dict(
+    mmpose=dict(
         backbone=dict(
             type='mmpose.MSPN',
             unit_channels=8,
@@ -719,7 +722,7 @@ MSPN = dict(
             ),
         ),
     ),
-    ours=dict(
+    pose_backbones=dict(
         backbone=dict(
             type='pose_backbones.MSPN',
             stages=2,
@@ -742,12 +745,12 @@ MSPN = dict(
 )
 
 
-@pytest.mark.parametrize('whose', MSPN)
-def test_a_head_of_several_stages_counts_by_its_last(whose, noise, tmp_path):
-    """MSPN of two stages, its maps of 255 and its decoding."""
+@pytest.mark.parametrize('source', MSPN)
+def test_last_map_of_a_multi_stage_head_is_used(source, noise, tmp_path):
+    """The MSPN has two stages, and its heatmaps a maximum of 255."""
     model = dict(
         type='TopdownPoseEstimator',
-        **MSPN[whose],
+        **MSPN[source],
         data_preprocessor=dict(type='PoseDataPreprocessor', mean=[120.0] * 3, std=[60.0] * 3),
         test_cfg=dict(flip_test=True),
     )
@@ -761,7 +764,7 @@ def test_a_head_of_several_stages_counts_by_its_last(whose, noise, tmp_path):
     found, found_points = run(build(whole), batch)
     assert torch.equal(found, maps)
     np.testing.assert_array_equal(found_points, points)
-    # Beside a model whose maps are of 1, they count as much.
+    # It has the same weight as a model whose maps have a maximum of 1.
     other = network(tmp_path, 1)
     ones, _ = run(alone(other), batch)
     both = build(
@@ -884,7 +887,7 @@ WRONG_MEMBERS = {
     ),
     'codec': (
         lambda a, b: [change(a, **{'model.head.decoder': None})],
-        'net1.py: model.head.decoder is None: an ensemble averages heat maps '
+        'net1.py: model.head.decoder is None: an ensemble averages heatmaps '
         'of MSRAHeatmap, UDPHeatmap, MegviiHeatmap',
     ),
     'codec of offsets': (
@@ -920,14 +923,14 @@ WRONG_MEMBERS = {
 
 
 @pytest.mark.parametrize('case', WRONG_MEMBERS)
-def test_members_that_cannot_be_are_refused(case, tmp_path):
+def test_invalid_members_raise(case, tmp_path):
     make, message = WRONG_MEMBERS[case]
     first, second = network(tmp_path, 1), network(tmp_path, 2)
     with pytest.raises(ConfigError, match=message):
         MODELS.build(dict(type='pose_backbones.EnsembleMembers', members=make(first, second)))
 
 
-def test_what_is_missing_is_said_before_anything_is_built(tmp_path, monkeypatch):
+def test_missing_files_raise_before_models_are_built(tmp_path, monkeypatch):
     first, second = network(tmp_path, 1), network(tmp_path, 2)
 
     def refuse(*_):
@@ -999,14 +1002,14 @@ def test_weights_load_strictly(tmp_path):
         ),
     ],
 )
-def test_wrong_arguments_are_refused(changes, message, tmp_path):
+def test_invalid_arguments_raise(changes, message, tmp_path):
     member = network(tmp_path, 1)
     config = like(member, tmp_path, [member], **changes)
     with pytest.raises(ConfigError, match=message):
         MODELS.build(Config.fromfile(config).model)
 
 
-def test_it_is_not_trained(noise, tmp_path):
+def test_training_raises(noise, tmp_path):
     member = network(tmp_path, 1)
     model = build(like(member, tmp_path, [member]))
     with pytest.raises(ConfigError, match='an ensemble is not trained'):
@@ -1017,7 +1020,7 @@ def test_it_is_not_trained(noise, tmp_path):
         assert torch.equal(value, before[name])
 
 
-def test_crops_that_do_not_fit_are_refused(noise, tmp_path):
+def test_crops_of_another_size_raise(noise, tmp_path):
     member = network(tmp_path, 1)
     model = build(like(member, tmp_path, [member]))
     with pytest.raises(ConfigError, match=('the crops are 48x64, the ensemble.* is for 64x64')):
@@ -1025,7 +1028,7 @@ def test_crops_that_do_not_fit_are_refused(noise, tmp_path):
     wide = network(tmp_path, 2)
     wide = change(wide, **{'test_dataloader.dataset.pipeline.1.padding': 1.5})
     model = build(like(member, tmp_path, [wide]))
-    with pytest.raises(ConfigError, match=(r'net2.py sees 1.200 times the box that the ensemble')):
+    with pytest.raises(ConfigError, match='the crop of .*net2.py is 1.200 times as large'):
         find(model, noise)
 
 
@@ -1044,7 +1047,7 @@ def test_crops_that_do_not_fit_are_refused(noise, tmp_path):
         ),
     ],
 )
-def test_inference_with_other_key_points_is_refused(other, message, flip_test, noise, tmp_path):
+def test_inference_with_other_keypoints_raises(other, message, flip_test, noise, tmp_path):
     member = network(tmp_path, 1, flip_test=flip_test)
     model = build(
         ensemble_config(
@@ -1108,7 +1111,7 @@ def test_inference_with_other_key_points_is_refused(other, message, flip_test, n
         ),
     ],
 )
-def test_a_config_that_does_not_suit_its_members_is_refused(loader, decoder, message, tmp_path):
+def test_mismatched_config_raises(loader, decoder, message, tmp_path):
     member = network(tmp_path, 1)
     own = dict(type='MSRAHeatmap', input_size=(64, 64), sigma=2, heatmap_size=(16, 16))
     config = Config.fromfile(ensemble_config(tmp_path, [member], {**own, **decoder}, loader))

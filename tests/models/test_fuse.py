@@ -1,4 +1,4 @@
-"""Fusing layers for inference: equal outputs, and the source module is not changed."""
+"""Tests of the fusion of layers for inference: outputs match, and the source is unchanged."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_scale_and_shift(affine):
     torch.testing.assert_close(x * scale[:, None, None] + shift[:, None, None], norm(x))
 
 
-def test_fixed_statistics():
+def test_has_fixed_statistics():
     assert has_fixed_statistics(nn.BatchNorm2d(3))
     assert has_fixed_statistics(nn.SyncBatchNorm(3))
     assert not has_fixed_statistics(nn.BatchNorm2d(3, track_running_stats=False))
@@ -56,7 +56,7 @@ def test_fuse_conv_norm(bias, affine):
         (lambda norm: nn.ModuleDict(dict(a=nn.Sequential(ConvNorm(8, 8, norm))))['a'], 1),
     ],
 )
-def test_blocks(build, count):
+def test_fused_blocks_match(build, count):
     """Every batch norm is folded, other norms stay, and the block keeps its weights."""
     block = stir(build(BN))
     before = {name: value.clone() for name, value in block.state_dict().items()}
@@ -81,7 +81,7 @@ def test_other_children_are_shared():
     assert list(model[1].state_dict()) == list(ConvNorm(8, 8, BN).state_dict())
 
 
-def test_affine_before_and_after_fusing():
+def test_is_affine_before_and_after_fusing():
     """`MSPN` moves such layers in front of an interpolation."""
     layer = BiasedConvNorm(4, 4, BN, relu=False).eval()
     assert layer.is_affine
@@ -94,7 +94,7 @@ def test_affine_before_and_after_fusing():
 
 @pytest.mark.parametrize('size', [(8, 6), (9, 9), (7, 11), (1, 1), (2, 16)])
 @pytest.mark.parametrize(('kernel', 'dilation'), [(5, 1), (5, 2), (7, 3), (3, 4)])
-def test_depth_wise(size, kernel, dilation):
+def test_depth_wise_matches_conv2d(size, kernel, dilation):
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 4, kernel, padding=kernel // 2 * dilation, dilation=dilation, groups=4)
     x = torch.randn(2, 4, *size)

@@ -1,4 +1,4 @@
-"""HRCoMer: the original's values, and what prediction leaves out."""
+"""Tests of the backbone and head of HRCoMer."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, SIGMAS, stir
 
 
 def head(**kwargs) -> HRCoMerHead:
-    """A small head of 5 joints; every third query or so is a person."""
+    """Return a small head for 5 joints; about every third query is a person."""
     settings = dict(
         in_channels=ARCH['embed_dims'],
         num_keypoints=5,
@@ -39,7 +39,7 @@ def head(**kwargs) -> HRCoMerHead:
 
 
 def maps(count: int = 2, seed: int = 1) -> list[torch.Tensor]:
-    """Of strides 4 to 32, of images of 64x96."""
+    """Return feature maps of strides 4 to 32, for images of 64x96."""
     generator = torch.Generator().manual_seed(seed)
     return [
         torch.randn(count, channels, 16 // 2**i, 24 // 2**i, generator=generator)
@@ -49,7 +49,7 @@ def maps(count: int = 2, seed: int = 1) -> list[torch.Tensor]:
 
 @pytest.fixture(scope='module')
 def golden() -> dict:
-    """The base model's outputs with the original's weights."""
+    """Return the recorded outputs of the original base model and their inputs."""
     record = golden_values.load('hrcomer_base_coco')
     weights = golden_values.weights(record)
     backbone, head = HRCoMer('base').eval(), HRCoMerHead().eval()
@@ -73,12 +73,12 @@ def golden() -> dict:
     return dict(record=record, params=count, found=found)
 
 
-def test_size_is_the_originals(golden):
+def test_parameter_count_matches_original(golden):
     assert golden['params'] == golden['record']['params'] == 117044070
 
 
 @pytest.mark.parametrize('index', range(11))
-def test_values_are_the_originals(golden, index):
+def test_outputs_match_original(golden, index):
     assert len(golden['found']) == len(golden['record']['outputs']) == 11
     found, expected = (golden['found'][index], golden['record']['outputs'][index])
     assert list(found.shape) == expected['shape']
@@ -89,19 +89,19 @@ def test_values_are_the_originals(golden, index):
     assert found.std(correction=0).item() == pytest.approx(expected['std'], rel=1e-4)
 
 
-def test_deformed_taps_are_torchvisions():
+def test_deform_matches_torchvision():
     torch.manual_seed(0)
     x, weight = torch.randn(2, 12, 7, 9), torch.randn(12, 4, 3, 3)
     affine = 3 * torch.randn(2, 3 * 6, 7, 9)
     taps = AdaptiveActivationBlock(12, 3, dict(type='BN')).regular_matrix
-    # For each pixel and group, taps moved by the affine map of their places.
+    # For each pixel and group, the affine map displaces the taps.
     offsets = torch.einsum('ngdahw,at->ngtdhw', affine.unflatten(1, (3, 2, 3)), taps)
     expected = deform_conv2d(x, offsets.flatten(1, 3), weight, padding=1)
     torch.testing.assert_close(deform(x, affine, taps, weight), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(deform_by_operator(x, affine, taps, weight), expected)
 
 
-def test_adaptive_block_starts_as_a_plain_residual_convolution():
+def test_initial_adaptive_block_is_a_residual_convolution():
     torch.manual_seed(0)
     block = AdaptiveActivationBlock(6, 3, dict(type='BN')).eval()
     x = torch.randn(1, 6, 5, 8)
@@ -112,7 +112,7 @@ def test_adaptive_block_starts_as_a_plain_residual_convolution():
         AdaptiveActivationBlock(6, 3, dict(type='GN', num_groups=3))
 
 
-def test_points_are_those_of_the_whole_map():
+def test_point_reader_matches_the_whole_map():
     blocks = [stir(AdaptiveActivationBlock(6, 3, dict(type='BN')), seed) for seed in (1, 2)]
     x = torch.randn(2, 6, 7, 9, generator=torch.Generator().manual_seed(3))
     whole = blocks[1](blocks[0](x)).unflatten(1, (3, 2))
@@ -135,7 +135,7 @@ def test_points_are_those_of_the_whole_map():
 
 
 @pytest.mark.parametrize('use_grn', [True, False])
-def test_fused_stages_are_timms(use_grn):
+def test_fused_stages_match_timm(use_grn):
     arch = dict(ARCH['base_net'], use_grn=use_grn)
     net = stir(BaseNet(arch, 0.0, False, False, None))
     fused = net.fused()
@@ -149,8 +149,8 @@ def test_fused_stages_are_timms(use_grn):
         x = expected
 
 
-def test_fused_backbone_and_head_compute_the_same():
-    """Also in mixed precision; and no batch norm of the backbone is left."""
+def test_fused_backbone_and_head_match():
+    """Outputs also match in mixed precision, and the fused backbone has no batch norm."""
     backbone, net = stir(HRCoMer(ARCH)), head()
     fused, fused_head = fuse(backbone), fuse(net)
     norms = [name for name, module in fused.named_modules() if isinstance(module, nn.BatchNorm2d)]
@@ -171,7 +171,7 @@ def test_fused_backbone_and_head_compute_the_same():
         assert (one - other).abs().max() < 0.1 * other.abs().max()
 
 
-def test_drop_rates_rise_from_the_first_to_the_last_block():
+def test_drop_path_rate_rises_linearly():
     net = HRCoMer(ARCH, drop_path_rate=(0.1, 0.45)).base_net
     rates = [block.drop_path.drop_prob for stage in net.stages for block in stage.blocks]
     np.testing.assert_allclose(rates, np.linspace(0.1, 0.45, 8))
@@ -189,7 +189,7 @@ def test_drop_rates_rise_from_the_first_to_the_last_block():
             HRCoMer(ARCH, drop_path_rate=wrong)
 
 
-def test_upstream_freezes_every_second_block():
+def test_freeze_every_second_block():
     net = HRCoMer(ARCH, frozen_stages=2, freeze_every_second_block=True)
     net.train()
     blocks = [list(stage.blocks) for stage in net.base_net.stages]
@@ -210,7 +210,7 @@ def test_upstream_freezes_every_second_block():
     assert all(p.requires_grad for p in whole.hr_adapter.parameters())
 
 
-def test_norms_are_those_of_the_config():
+def test_norm_cfg():
     parts = (
         HRCoMer(ARCH, norm_cfg=dict(type='SyncBN')).hr_adapter,
         head(norm_cfg=dict(type='SyncBN')),
@@ -221,13 +221,13 @@ def test_norms_are_those_of_the_config():
         assert all(isinstance(m, nn.SyncBatchNorm) for m in norms)
 
 
-def test_wrong_sides_are_refused():
+def test_invalid_image_size_raises():
     with pytest.raises(ValueError, match='64x80 .*multiples of 32'):
         HRCoMer(ARCH)(torch.zeros(1, 3, 64, 80))
 
 
 @pytest.mark.parametrize('how', ['small', 'kaiming'])
-def test_convolutions_before_norms_start_as_asked(how):
+def test_conv_init(how):
     torch.manual_seed(0)
     net = HRCoMer(ARCH, conv_init=how)
     net.init_weights()
@@ -255,12 +255,12 @@ def test_convolutions_before_norms_start_as_asked(how):
 @pytest.mark.parametrize(
     'make', [lambda: HRCoMer(ARCH, conv_init='xavier'), lambda: HRCoMerHead(conv_init='xavier')]
 )
-def test_unknown_start_values_are_refused(make):
+def test_unknown_conv_init_raises(make):
     with pytest.raises(ValueError, match="conv_init is 'xavier': expected 'small' or 'kaiming'"):
         make()
 
 
-def test_parts_start_from_imagenet_weights(tmp_path, caplog):
+def test_init_cfg_of_base_network_and_adapter(tmp_path, caplog):
     source = stir(HRCoMer(ARCH), seed=3)
     base = {f'norm.{leaf}': torch.ones(32) for leaf in ('weight', 'bias')}
     base.update({'head.weight': torch.ones(9, 32)}, **source.base_net.state_dict())
@@ -310,7 +310,7 @@ def test_parts_start_from_imagenet_weights(tmp_path, caplog):
         HRCoMer(ARCH, adapter_init_cfg=dict(type='Normal', layer='Conv2d'))
 
 
-def test_what_did_not_match_is_listed(tmp_path, monkeypatch):
+def test_mismatched_weights_are_listed(tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(
         'pose_backbones.checkpoints.loading.print_log', lambda text, **_: lines.append(text)
@@ -331,7 +331,7 @@ def test_what_did_not_match_is_listed(tmp_path, monkeypatch):
     assert 'missing in the file: stage1.0.conv1.weight' not in lines[0]
 
 
-def test_joints_are_offsets_from_the_middle_of_their_query():
+def test_joints_are_offsets_from_the_query_center():
     net = head()
     net.joints_head.reg_layer.weight.data.zero_()
     bias = torch.tensor((0.25, -1.0)).repeat(5)
@@ -345,8 +345,8 @@ def test_joints_are_offsets_from_the_middle_of_their_query():
         assert one[0, 1, 3 // 2**level, 2].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_joints_are_refined_as_one_by_one():
-    """The original samples each joint's offsets on its own."""
+def test_refinement_matches_original_loop():
+    """The original samples the offsets of each joint separately."""
     net, feats = head(), maps()
     with torch.no_grad():
         outputs, short = net(feats), net.refine_head(feats[0])
@@ -364,7 +364,7 @@ def test_joints_are_refined_as_one_by_one():
             )
 
 
-def test_refinement_does_not_teach_the_joints():
+def test_refinement_has_no_gradient_for_joints():
     net = head().train()
     outputs = net(maps())
     sum(one.sum() for one in outputs['joints_refined']).backward()
@@ -373,7 +373,7 @@ def test_refinement_does_not_teach_the_joints():
 
 
 @pytest.mark.parametrize('flip', [None, FLIP])
-def test_prediction_computes_the_same_people(flip):
+def test_forward_candidates_matches_forward(flip):
     net = head()
     feats = maps(4 if flip else 2)
     with torch.no_grad():
@@ -387,7 +387,7 @@ def test_prediction_computes_the_same_people(flip):
         torch.testing.assert_close(one[1], other[1], rtol=1e-3, atol=1e-4)
 
 
-def test_only_sure_queries_are_computed():
+def test_only_confident_queries_are_computed():
     net = head()
     feats = maps()
     with torch.no_grad():
@@ -402,8 +402,8 @@ def test_only_sure_queries_are_computed():
     assert [len(poses) for poses, _ in net.decoder.decode([none])] == [0, 0]
 
 
-def test_mirrored_images_are_averaged():
-    """With mirrored maps of a symmetric head, both halves say the same."""
+def test_flip_test_averages_mirrored_images():
+    """For mirrored feature maps, a symmetric head predicts the same in both halves."""
     net, (first, *others) = head(), maps(1)
     other = maps(1, seed=9)[0]
     with torch.no_grad():
@@ -424,7 +424,7 @@ def test_mirrored_images_are_averaged():
     )
 
 
-def test_half_precision_keeps_outputs_in_float32():
+def test_outputs_are_float32_in_mixed_precision():
     net, feats = head(), maps()
     with torch.no_grad():
         expected = net(feats)
@@ -439,7 +439,7 @@ def test_half_precision_keeps_outputs_in_float32():
 
 
 def targets() -> dict:
-    """Two people in the first image, none in the second: (2, 3, …)."""
+    """Return targets (2, 3, …) of two people in the first image and none in the second."""
     joints = torch.zeros(2, 3, 5, 3)
     joints[0, 0] = torch.tensor((5.0, 4, 1))
     joints[0, 1] = torch.tensor((17.0, 9, 1))
@@ -448,7 +448,7 @@ def targets() -> dict:
     return dict(joints=joints, areas=areas, sizes=areas.sqrt())
 
 
-def test_losses_are_those_of_the_assigned_queries():
+def test_losses_use_assigned_queries():
     net = head().train()
     feats, goal = maps(), targets()
     outputs = net(feats)
@@ -493,7 +493,7 @@ def test_losses_are_those_of_the_assigned_queries():
     assert all(p.grad is not None for p in net.parameters())
 
 
-def test_losses_are_chosen_by_name():
+def test_losses_are_selected_by_name():
     net = head(losses=dict(oks=dict(type='pose_backbones.OKSLoss', loss_weight=2.0)))
     losses = net.compute_losses(
         net(maps()), targets(), torch.zeros(2, 5, 16, 24), torch.ones(2, 16, 24)
@@ -513,11 +513,11 @@ def test_losses_are_chosen_by_name():
         (dict(norm_cfg=dict(type='GN', num_groups=2)), 'expected a batch norm'),
     ],
 )
-def test_wrong_arguments_of_the_head(settings, message):
+def test_invalid_head_arguments_raise(settings, message):
     with pytest.raises(ValueError, match=message):
         head(**settings)
 
 
-def test_wrong_maps_are_refused():
+def test_invalid_feature_maps_raise():
     with pytest.raises(ValueError, match=r'\(12, 16, 24\).*expected \(8,'):
         head()(maps()[1:])

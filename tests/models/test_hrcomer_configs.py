@@ -1,4 +1,4 @@
-"""HRCoMer's configs: the original's recipe; each trains and predicts."""
+"""Tests of the HRCoMer configs: recipe of the original, training and prediction."""
 
 import copy
 
@@ -43,17 +43,17 @@ def _host():
 
 
 def steps_of(config, split: str) -> dict:
-    """Type → step of a pipeline."""
+    """Return the transforms of a pipeline by type."""
     pipeline = config[f'{split}_dataloader'].dataset.pipeline
     return {step.type: step for step in pipeline}
 
 
-def test_there_are_the_sources_models():
+def test_configs_of_all_source_models_exist():
     assert [name for name in read_models() if 'hrcomer' in name and 'demo' not in name] == NAMES
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_parts_fit_each_other(name):
+def test_backbone_and_head_match(name):
     config = get_config(name)
     checks.check_types(config)
     checks.check_data_mode(config, ['train', 'val', 'test'])
@@ -84,7 +84,7 @@ def test_parts_fit_each_other(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_original_recipe(name):
+def test_recipe_matches_original(name):
     recipe = name.removeprefix('bu_hrcomer-').rpartition('_')[0]
     arch, rate, batch, epochs = RECIPES[recipe]
     config, flip = get_config(name), 'flip' in recipe
@@ -125,8 +125,8 @@ def test_original_recipe(name):
     )
 
 
-def test_weights_of_the_losses():
-    """The original's, of all five and of the flip test's fine-tuning."""
+def test_loss_weights_match_original():
+    """The weights of all five losses, also in fine-tuning for the flip test."""
     weights = dict(confidence=2.25 / 4, joint=2e-3, limb=1e-3, oks=1e-3, heatmap=1e-3)
     for name in NAMES:
         with torch.device('meta'):
@@ -137,7 +137,7 @@ def test_weights_of_the_losses():
 
 
 def shrink(value):
-    """A config's part, for inputs of the tests' size."""
+    """Set the input size of a part of a config to that of the tests."""
     sizes = {'input_size': (SIZE, SIZE), 'heatmap_size': (SIZE // 4,) * 2, 'short_side': SIZE}
     if isinstance(value, dict):
         return type(value)({key: sizes.get(key, shrink(one)) for key, one in value.items()})
@@ -148,7 +148,7 @@ def shrink(value):
 
 @pytest.fixture(scope='module')
 def folders(synthetic, tmp_path_factory) -> dict:
-    """COCO's and CrowdPose's files, of drawn people."""
+    """Write files in the formats of COCO and CrowdPose, with synthetic people."""
     coco = tmp_path_factory.mktemp('coco') / 'data'
     (coco / 'annotations').mkdir(parents=True)
     for split in ('train', 'val'):
@@ -162,8 +162,10 @@ def folders(synthetic, tmp_path_factory) -> dict:
 
 
 def cut(backbone: ConfigDict) -> None:
-    """Leave a block, or two, to each stage and module, and a narrow base
-    network. The adapter's width, which the head must fit, stays."""
+    """Reduce each stage and module to one or two blocks, and the width of the base network.
+
+    The width of the adapter, which must match the head, is unchanged.
+    """
     settings = OURS.get(backbone.type).arch_settings[backbone.arch]
     backbone.arch = dict(
         settings,
@@ -174,8 +176,8 @@ def cut(backbone: ConfigDict) -> None:
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_config_trains_a_step_and_predicts(name, folders):
-    """On drawn people, through the config's pipelines and optimizer."""
+def test_config_trains_and_predicts(name, folders):
+    """Uses synthetic people, and the pipelines and the optimizer of the config."""
     config = get_config(name)
     for key in ('model', 'train_dataloader', 'val_dataloader'):
         config[key] = ConfigDict(shrink(config[key].to_dict()))
@@ -216,8 +218,8 @@ def test_config_trains_a_step_and_predicts(name, folders):
 
 
 @pytest.mark.parametrize('name', [NAMES[0], NAMES[-1]])
-def test_mmpose_s_inferencer(name, folders, tmp_path):
-    """It finds in an image what a test finds in it."""
+def test_mmpose_inferencer_matches_testing(name, folders, tmp_path):
+    """MMPose's inferencer predicts the same poses as testing."""
     config = get_config(name)
     for key in ('model', 'val_dataloader', 'test_dataloader'):
         config[key] = ConfigDict(shrink(config[key].to_dict()))
@@ -250,8 +252,8 @@ def test_mmpose_s_inferencer(name, folders, tmp_path):
 
 
 @pytest.mark.parametrize('data', ['coco', 'crowdpose'])
-def test_metric_tells_right_from_wrong(data, folders):
-    """On true key points, and on such moved by half a head."""
+def test_metric_of_correct_and_shifted_poses(data, folders):
+    """Correct keypoints, and keypoints that are shifted by half a head."""
     config = get_config(f'bu_hrcomer-l-flip-ms_8xb16-2e_{data}-768')
     config.val_dataloader = ConfigDict(shrink(config.val_dataloader))
     set_data_root(config, str(folders[data]))

@@ -1,4 +1,4 @@
-"""HRCoMer's estimator: flips, scales, padding, whole checkpoints."""
+"""Tests of `HRCoMerEstimator`: flip test, scales, padding and checkpoints."""
 
 import copy
 
@@ -18,7 +18,7 @@ from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, stir
 
 
 def model(seed: int = 0, **kwargs):
-    """A small estimator of 5 joints."""
+    """Return a small estimator for 5 joints."""
     settings = dict(
         type='pose_backbones.HRCoMerEstimator',
         backbone=dict(type='pose_backbones.HRCoMer', arch=ARCH),
@@ -50,7 +50,7 @@ def image(seed: int = 2, height: int = 64, width: int = 96) -> torch.Tensor:
 
 
 def data_sample(width: int = 96, height: int = 64, **meta) -> PoseDataSample:
-    """Of an image twice as large, whose middle is at (100, 60)."""
+    """Return the data sample of an image of twice the size, with its center at (100, 60)."""
     return PoseDataSample(
         metainfo=dict(
             input_size=(width, height),
@@ -71,7 +71,7 @@ def predict(net, inputs, *samples):
 
 
 def people_of(net, x, flip=None):
-    """Poses in pixels of the input, from all queries, and joint scores."""
+    """Return poses in pixels of the input, from all queries, and joint scores."""
     with torch.no_grad():
         if flip:
             x = torch.cat((x, x.flip(-1)))
@@ -106,7 +106,7 @@ def test_flip_test_is_one_forward_pass(monkeypatch):
     assert np.abs(flipped.keypoint_scores - plain.keypoint_scores).max() > 0.01
 
 
-def test_a_person_of_several_scales():
+def test_person_at_several_scales():
     net = model()
     sample = data_sample(128, scale_factors=(1, 0.5, 1.5))
     images = [image(2, 64, 128), image(3, 32, 64), image(4, 96, 192)]
@@ -134,13 +134,13 @@ def test_a_person_of_several_scales():
         ((1,), 2, 'images of 2 scales: expected 1'),
     ],
 )
-def test_wrong_scales(factors, count, message):
+def test_invalid_scales_raise(factors, count, message):
     with pytest.raises(ValueError, match=message):
         predict(model(), [image()] * count, data_sample(scale_factors=factors))
 
 
-def test_sides_need_not_be_multiples_of_32():
-    """As if the image had been padded, and the maps cut."""
+def test_image_size_need_not_be_a_multiple_of_32():
+    """The maps are those of the padded image, cropped."""
     net = model(test_cfg=dict(output_heatmaps=True))
     x = image(height=52, width=72)
     sample = data_sample(72, 52)
@@ -158,7 +158,7 @@ def test_sides_need_not_be_multiples_of_32():
     )
 
 
-def test_heat_maps_end_where_the_image_does():
+def test_heatmaps_are_cropped_to_the_image():
     net = model(test_cfg=dict(output_heatmaps=True))
     samples = data_sample(), data_sample(40, 26)
     predict(net, image().expand(2, -1, -1, -1), *samples)
@@ -167,7 +167,7 @@ def test_heat_maps_end_where_the_image_does():
     assert torch.equal(small, whole[:, :7, :10])
 
 
-def test_nobody_is_found_in_the_padding_of_a_batch():
+def test_no_person_is_predicted_in_batch_padding():
     net = model()
     with torch.no_grad():  # queries know where they are
         net.head.joints_head.reg_layer.weight.zero_()
@@ -183,7 +183,7 @@ def test_nobody_is_found_in_the_padding_of_a_batch():
     assert (places[..., 1] < 24).all()
 
 
-def test_an_image_without_people(tmp_path):
+def test_image_without_people(tmp_path):
     net = model()
     net.head.decoder.score_threshold = 0.9999
     samples = [data_sample(ori_shape=(120, 200), raw_ann_info=[]) for _ in range(2)]
@@ -224,7 +224,7 @@ def train_sample(people: int = 2) -> PoseDataSample:
     return sample
 
 
-def test_training_lowers_the_losses():
+def test_training_reduces_losses():
     torch.manual_seed(0)
     net = model().train()
     x = torch.cat((image(), image(5)))
@@ -242,7 +242,7 @@ def test_training_lowers_the_losses():
     assert totals[-1] < 0.5 * totals[0]
 
 
-def test_the_mask_is_of_pixels_without_labels():
+def test_heatmap_mask_excludes_unlabelled_pixels():
     net = model()
     sample = train_sample(0)
     losses = net.loss(image(), [sample])
@@ -258,7 +258,7 @@ def test_the_mask_is_of_pixels_without_labels():
     assert losses['loss_joint'] == losses['loss_oks'] == 0
 
 
-def test_fine_tuning_for_the_flip_test():
+def test_finetune_flip():
     net = model(finetune_flip=True).train()
     assert net.training
     before = copy.deepcopy(net.state_dict())
@@ -289,7 +289,7 @@ def test_fine_tuning_for_the_flip_test():
 
 
 def original_names(net) -> dict[str, torch.Tensor]:
-    """The weights as the original's trainer saves them."""
+    """Return the checkpoint that the trainer of the original would save."""
     weights = {}
     for name, value in net.state_dict().items():
         name = name.removeprefix('head.')
@@ -300,14 +300,14 @@ def original_names(net) -> dict[str, torch.Tensor]:
     return {'model': weights, 'optimizer': {}, 'meta': None}
 
 
-@pytest.mark.parametrize('way', ['torch', 'mmengine', 'ours', 'saved'])
-def test_checkpoints_load_by_every_way(way, tmp_path):
+@pytest.mark.parametrize('loader', ['torch', 'mmengine', 'pose_backbones', 'saved'])
+def test_original_checkpoints_load_with_every_loader(loader, tmp_path):
     source, net, path = model(seed=1), model(), str(tmp_path / 'model.pth')
-    content = {'state_dict': source.state_dict()} if way == 'saved' else original_names(source)
+    content = {'state_dict': source.state_dict()} if loader == 'saved' else original_names(source)
     torch.save(content, path)
-    if way == 'torch':
+    if loader == 'torch':
         net.load_state_dict(content, strict=True)
-    elif way == 'ours':
+    elif loader == 'pose_backbones':
         load_weights(net, read_checkpoint(path)['model'], path)
     else:
         load_checkpoint(net, path, strict=True)
@@ -317,7 +317,7 @@ def test_checkpoints_load_by_every_way(way, tmp_path):
     np.testing.assert_array_equal(found.keypoint_scores, expected.keypoint_scores)
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+def test_checkpoint_of_another_model_raises(tmp_path):
     content = original_names(model())
     name = 'backbone.hr_adapter.stage1_trans.0.weight'
     content['model'][name] = torch.ones(3, 3, 1, 1)
@@ -348,12 +348,12 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         ),
     ],
 )
-def test_wrong_arguments(settings, error, message):
+def test_invalid_arguments_raise(settings, error, message):
     with pytest.raises(error, match=message):
         model(**settings)
 
 
-def test_prediction_needs_a_codec():
+def test_prediction_without_codec_raises():
     net = model()
     net.head.decoder = None
     with pytest.raises(ValueError, match='decoder is None.*MultiScaleJoints'):

@@ -1,4 +1,4 @@
-"""HRCoMer learns to find people: half a minute's training of a small one."""
+"""Train a small HRCoMer for half a minute until it detects people."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,10 @@ SIZE, IMAGES, STEPS, BATCH = 96, 6, 250, 4
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory) -> ConfigDict:
-    """The demo's, at a sixteenth of its pixels, with one or two people an
-    image. What is tested was learned by heart: the images are the same."""
+    """Return the config of the demo at a quarter of its size, with one or two people per image.
+
+    The model is tested on the training images.
+    """
     register_all_modules()
     init_default_scope('mmpose')
     folder = tmp_path_factory.mktemp('data') / 'crowdpose'
@@ -51,8 +53,7 @@ def config(tmp_path_factory) -> ConfigDict:
 
 
 def _shrink(step: ConfigDict) -> None:
-    """Set the sizes of a pipeline's step, or of a codec; no augmentation but
-    flips."""
+    """Set the sizes of a transform or a codec, and disable all augmentations except flips."""
     sizes = dict(
         input_size=(SIZE, SIZE), heatmap_size=(SIZE // 4,) * 2, short_side=SIZE, size_divisor=32
     )
@@ -65,7 +66,7 @@ def _shrink(step: ConfigDict) -> None:
 
 @pytest.fixture(scope='module')
 def trained(config) -> tuple[torch.nn.Module, list[dict]]:
-    """The model, and the losses of each step."""
+    """Return the trained model and the losses of each step."""
     torch.manual_seed(0)
     np.random.seed(0)
     model = MODELS.build(config.model)
@@ -88,13 +89,13 @@ def trained(config) -> tuple[torch.nn.Module, list[dict]]:
 
 
 def rate(step: int) -> float:
-    """The share of the learning rate: up, then down to nothing."""
+    """Return the factor of the learning rate: a linear warm-up, then a decay to 0."""
     warmup = STEPS * 0.15
     return min((step + 1) / warmup, np.cos(np.pi / 2 * max(0, step - warmup) / (STEPS - warmup)))
 
 
 def measure(model, config, pipeline: list) -> float:
-    """AP on the images that were learned."""
+    """Return the AP on the training images."""
     dataset = DATASETS.build(dict(config.val_dataloader.dataset, pipeline=pipeline))
     metric = Evaluator(as_list(config.val_evaluator))
     metric.dataset_meta = dataset.metainfo
@@ -105,20 +106,20 @@ def measure(model, config, pipeline: list) -> float:
     return metric.evaluate(len(dataset))['crowdpose/AP']
 
 
-def test_every_loss_falls(trained):
+def test_every_loss_decreases(trained):
     _, log = trained
     for name in ('confidence', 'joint', 'limb', 'oks', 'heatmap'):
         values = [one[f'loss_{name}'] for one in log]
         assert np.mean(values[-20:]) < 0.5 * np.mean(values[:20]), name
 
 
-def test_people_are_found_and_told_apart(trained, config):
+def test_trained_model_detects_people(trained, config):
     model, _ = trained
     assert measure(model, config, config.val_dataloader.dataset.pipeline) > 0.6
 
 
-def test_flips_and_scales_hold(trained, config, monkeypatch):
-    """Neither was trained for."""
+def test_trained_model_works_with_flip_and_scales(trained, config, monkeypatch):
+    """The model was trained without both."""
     model, _ = trained
     assert measure(model, config, config.ms_pipeline) > 0.6
     monkeypatch.setitem(model.test_cfg, 'flip_test', True)

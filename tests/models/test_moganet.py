@@ -1,4 +1,4 @@
-"""MogaNet: values, options and errors."""
+"""Tests of MogaNet: values, options and errors."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ SMALL = dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), ffn_ratios=(4, 4, 
 
 
 def random_net(seed=0, **kwargs) -> MogaNet:
-    """A small net with weights that make every branch count."""
+    """Return a small network with weights with which every branch affects the output."""
     torch.manual_seed(seed)
     net = MogaNet(**{'arch': SMALL, **kwargs})
     for name, value in net.named_parameters():
@@ -22,7 +22,7 @@ def random_net(seed=0, **kwargs) -> MogaNet:
     return net
 
 
-def test_outputs_equal_those_of_the_original():
+def test_outputs_match_original():
     record = golden_values.load('moganet_x-tiny')
     net = MogaNet('x-tiny').eval()
     net.load_state_dict(golden_values.weights(record, 'backbone.'), strict=True)
@@ -43,8 +43,8 @@ def test_outputs_equal_those_of_the_original():
         ('x-large', 180.8),
     ],
 )
-def test_sizes_of_the_six_architectures(arch, millions):
-    """Against the paper's classifiers, less their 1000-class layer."""
+def test_parameter_counts(arch, millions):
+    """Compare with the classifiers of the paper, without their 1000-class layer."""
     with torch.device('meta'):
         net = MogaNet(arch)
     params = sum(p.numel() for p in net.parameters())
@@ -53,13 +53,13 @@ def test_sizes_of_the_six_architectures(arch, millions):
 
 
 @pytest.mark.parametrize(('alias', 'arch'), [('XT', 'x-tiny'), ('b', 'base')])
-def test_short_names(alias, arch):
+def test_arch_aliases(alias, arch):
     with torch.device('meta'):
         assert MogaNet(alias).depths == MogaNet(arch).depths
 
 
 @pytest.mark.parametrize('size', [(64, 48), (33, 47), (32, 32), (1, 1), (100, 7)])
-def test_any_size_gives_ceil_of_side_over_stride(size):
+def test_map_size_is_rounded_up(size):
     net = random_net().eval()
     with torch.no_grad():
         outputs = net(torch.randn(1, 3, *size))
@@ -81,7 +81,7 @@ def test_norm_eval_keeps_the_statistics(norm_eval):
 
 
 def _step(net, image):
-    """Gradients, statistics and bytes kept for the backward pass."""
+    """Return gradients, statistics and the bytes kept for the backward pass."""
     kept = {}
 
     def pack(tensor):
@@ -91,7 +91,7 @@ def _step(net, image):
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         loss = sum(output.square().mean() for output in net(image))
-    # Bytes of the model itself are there either way.
+    # Bytes of the model itself are the same in both cases.
     own = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
     size = sum(n for where, n in kept.items() if where not in own)
     loss.backward()
@@ -101,7 +101,7 @@ def _step(net, image):
 
 
 @pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
-def test_with_cp_saves_memory_and_changes_nothing_else(norm):
+def test_with_cp_saves_memory_and_keeps_results(norm):
     image = torch.randn(2, 3, 64, 64)
     results = []
     for with_cp in (False, True):
@@ -116,7 +116,7 @@ def test_with_cp_saves_memory_and_changes_nothing_else(norm):
     assert checkpointed[2] < 0.4 * plain[2]
 
 
-def test_drop_path_rises_over_the_blocks_and_drops_residuals():
+def test_drop_path_rate_rises_linearly_and_drops_residuals():
     net = random_net(drop_path_rate=0.5)
     blocks = [b for n in range(1, 5) for b in getattr(net, f'blocks{n}')]
     rates = [block.drop_path.drop_prob for block in blocks]
@@ -133,7 +133,7 @@ def test_drop_path_rises_over_the_blocks_and_drops_residuals():
     assert same == pytest.approx(0.25, abs=0.07)  # both residuals at 0.5
 
 
-def test_init_weights_from_scratch_keeps_the_signal():
+def test_init_weights_from_scratch_preserves_variance():
     torch.manual_seed(0)
     net = MogaNet(SMALL)
     net.init_weights()
@@ -161,7 +161,7 @@ def test_init_cfg_loads_pretrained_weights(tmp_path, prefix):
         assert torch.equal(net.state_dict()[name], value)
 
 
-def test_init_cfg_of_another_size_is_refused(tmp_path):
+def test_init_cfg_of_another_size_raises(tmp_path):
     other = MogaNet({**SMALL, 'embed_dims': (8, 16, 24, 40)})
     torch.save({'state_dict': other.state_dict()}, tmp_path / 'other.pth')
     net = random_net(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'other.pth')))
@@ -183,7 +183,7 @@ def test_init_cfg_of_another_size_is_refused(tmp_path):
             'arch',
             {**SMALL, 'depths': (1, 1)},
             ValueError,
-            r"arch\['depths'\] is \(1, 1\): expected 4 whole",
+            r"arch\['depths'\] is \(1, 1\): expected 4 integers",
         ),
         ('arch', {**SMALL, 'embed_dims': (8, 16, 20, 32)}, ValueError, 'multiples of 8'),
         ('out_indices', (), ValueError, 'different stages'),
@@ -196,7 +196,7 @@ def test_init_cfg_of_another_size_is_refused(tmp_path):
             r"arch\['ffn_ratios'\] is \(8, 8, 4, 0\): expected 4 positive",
         ),
         ('arch', {**SMALL, 'ffn_ratios': 4}, TypeError, 'is 4: expected 4 pos'),
-        ('in_channels', -3, ValueError, 'in_channels is -3: expected a whole'),
+        ('in_channels', -3, ValueError, 'in_channels is -3: expected an integer'),
         ('drop_path_rate', None, TypeError, 'drop_path_rate is None: expected'),
         (
             'layer_scale_init_value',
@@ -209,15 +209,15 @@ def test_init_cfg_of_another_size_is_refused(tmp_path):
             (1, 2),
             ValueError,
             r'dilations is \(1, 2\): expected 3 '
-            'integers of at least 1, one a convolution',
+            'integers of at least 1, one per convolution',
         ),
-        ('dilations', 3, TypeError, 'dilations is 3: expected 3 whole'),
+        ('dilations', 3, TypeError, 'dilations is 3: expected 3 integers'),
         ('dilations', (1, 2, 2.5), TypeError, r'dilations is \(1, 2, 2\.5\)'),
         ('norm_cfg', dict(type='SyncBM'), ValueError, "'SyncBM'.*SyncBN.*did you mean SyncBN"),
         ('norm_cfg', 'BN', ValueError, "norm_cfg is 'BN': expected a dict"),
     ],
 )
-def test_wrong_arguments_fail_at_construction(argument, value, error, message):
+def test_invalid_arguments_raise(argument, value, error, message):
     with pytest.raises(error, match=message):
         MogaNet(**{'arch': SMALL, argument: value})
 
@@ -230,13 +230,13 @@ def test_wrong_arguments_fail_at_construction(argument, value, error, message):
         [dict(type='Pretrained', checkpoint='x.pth'), dict(type='Constant', val=1, layer='Conv2d')],
     ],
 )
-def test_init_cfg_that_cannot_work_is_refused(init_cfg):
+def test_invalid_init_cfg_raises(init_cfg):
     with pytest.raises(ValueError, match='init_cfg'):
         random_net(init_cfg=init_cfg).init_weights()
 
 
-def test_another_norm_takes_the_place_of_every_batch_norm():
-    """Group norms keep no statistics: training and evaluation agree."""
+def test_norm_cfg_replaces_every_batch_norm():
+    """Group norms have no statistics: training and evaluation agree."""
     net = random_net(norm_cfg=dict(type='GN', num_groups=4))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
     image = torch.randn(2, 3, 64, 64)
@@ -246,7 +246,7 @@ def test_another_norm_takes_the_place_of_every_batch_norm():
 
 
 def stirred(**kwargs) -> MogaNet:
-    """In evaluation mode, each value of each layer counts."""
+    """Return a network in evaluation mode in which every layer affects the output."""
     net = random_net(**kwargs).eval()
     for value in net.parameters():
         nn.init.normal_(value, std=0.3)
@@ -258,7 +258,7 @@ def stirred(**kwargs) -> MogaNet:
 
 
 @pytest.mark.parametrize('size', [(64, 48), (33, 47), (100, 7), (1, 1)])
-def test_fused_computes_the_same(size):
+def test_fused_output_matches(size):
     net, x = stirred(), torch.randn(3, 3, *size)
     fused = net.fused()
     with torch.no_grad():
@@ -269,8 +269,8 @@ def test_fused_computes_the_same(size):
             assert all(one.is_contiguous() for one in found)
 
 
-def test_fused_runs_without_the_blocks(monkeypatch):
-    """The net that it comes from stays; changes of it are not seen."""
+def test_fused_does_not_use_original_blocks(monkeypatch):
+    """The source network is unchanged, and later changes of it have no effect."""
     net, x = stirred(), torch.randn(1, 3, 32, 32)
     fused = net.fused()
     with torch.no_grad():
@@ -284,7 +284,7 @@ def test_fused_runs_without_the_blocks(monkeypatch):
         net(x)
 
 
-def test_norms_of_a_batch_are_not_fused():
+def test_norms_without_fixed_statistics_are_not_fused():
     net = stirred(norm_cfg=dict(type='GN', num_groups=2))
     x = torch.randn(1, 3, 32, 32)
     fused = net.fused()

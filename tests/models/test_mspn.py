@@ -1,4 +1,4 @@
-"""MSPN and its head: values, options, errors."""
+"""Tests of MSPN and its head: values, options and errors."""
 
 import numpy as np
 import pytest
@@ -29,13 +29,13 @@ def _host():
 
 
 def random_net(stages=2, seed=0, **kwargs) -> MSPN:
-    """A small net."""
+    """Return a small backbone."""
     torch.manual_seed(seed)
     return MSPN(stages, **{**SMALL, **kwargs})
 
 
 def make_head(stages=2, **kwargs):
-    """A small head for 17 key points."""
+    """Return a small head for 17 keypoints."""
     return MODELS.build(
         dict(
             type='pose_backbones.MSPNHead',
@@ -51,7 +51,7 @@ def make_head(stages=2, **kwargs):
 
 
 def estimator(stages=2, head_stages=None, test_cfg=None, out_indices=None, **kwargs):
-    """A small model, with a head of as many stages."""
+    """Return a small model whose head has the same number of stages."""
     torch.manual_seed(0)
     return MODELS.build(
         dict(
@@ -77,7 +77,7 @@ def image(count=1, seed=3) -> torch.Tensor:
 
 @pytest.fixture(scope='module')
 def golden():
-    """The original's record, and its heat maps made here."""
+    """Return the recorded values of the original, and the heatmaps of this implementation."""
     record = golden_values.load('mspn_2stg_256x192')
     model = MODELS.build(
         dict(
@@ -93,14 +93,14 @@ def golden():
         return record, model.head, feats, model.head.unit_maps(feats)
 
 
-def test_every_units_output_is_the_originals(golden):
+def test_unit_maps_match_original(golden):
     record, head, feats, maps = golden
     golden_values.assert_reproduced(maps, record)
     with torch.no_grad():
         torch.testing.assert_close(head(feats), maps[-1], rtol=0, atol=0)
 
 
-def test_loss_is_the_originals(golden):
+def test_loss_matches_original(golden):
     record, head, _, maps = golden
     rng = np.random.default_rng(record['seed'] + 2)
     shape = maps[0].shape
@@ -114,7 +114,7 @@ def test_loss_is_the_originals(golden):
 
 
 def loss_by_hand(maps, targets, valid, stages, topk=8):
-    """The definition, key point by key point; `valid` is 0, 1 or 2."""
+    """Compute the loss by its definition, keypoint by keypoint; `valid` is 0, 1 or 2."""
     total = 0
     for index, output in enumerate(maps):
         stage, unit = divmod(index, 4)
@@ -148,7 +148,7 @@ def test_loss_of_several_people(stages):
     )
 
 
-def test_losses_and_levels_may_be_others():
+def test_custom_losses_and_levels():
     torch.manual_seed(0)
     maps = [torch.randn(2, 10, 4, 5) for _ in range(4)]
     targets = torch.randn(2, 5, 10, 4, 5)
@@ -164,7 +164,7 @@ def test_losses_and_levels_may_be_others():
 
 
 def sample(width=96, height=64, seed=0) -> PoseDataSample:
-    """What the pipeline packs of one person, with the codec's targets."""
+    """Return the data of one person from the pipeline, with the targets of the codec."""
     from pose_backbones.codecs import CoarseToFineHeatmap
 
     rng = np.random.default_rng(seed)
@@ -210,7 +210,7 @@ def test_training_step_supervises_every_parameter():
 
 
 def computed(model, run) -> set[str]:
-    """Names of the modules with weights of their own that `run` calls."""
+    """Return the names of the modules with weights that `run` calls."""
     called = set()
     hooks = [
         module.register_forward_hook(lambda *_, name=name: called.add(name))
@@ -223,7 +223,7 @@ def computed(model, run) -> set[str]:
     return called
 
 
-def test_prediction_computes_what_the_last_map_needs():
+def test_prediction_computes_only_the_last_map():
     model = estimator(3).eval()
     with torch.no_grad():
         every = computed(model, lambda: model.head.unit_maps(model.extract_feat(image())))
@@ -270,7 +270,7 @@ def test_flip_test_averages_both_maps():
 
 
 def straight(net: MSPN, x: torch.Tensor) -> list[torch.Tensor]:
-    """The network as the paper draws it, one convolution after the other."""
+    """Compute the network as in the paper, one convolution after the other."""
     resize = nn.functional.interpolate
     x, before, outputs = net.top(x), None, []
     for s in range(net.stages):
@@ -303,7 +303,7 @@ def straight(net: MSPN, x: torch.Tensor) -> list[torch.Tensor]:
     [dict(type='BN'), dict(type='GN', num_groups=4), dict(type='BN', track_running_stats=False)],
 )
 def test_order_of_convolution_and_upsampling_does_not_matter(norm, training):
-    """In evaluation, batch norms let the convolution come first."""
+    """In evaluation mode with batch norms, the convolution is computed first."""
     net = random_net(3, norm_cfg=norm)
     for module in net.modules():
         if isinstance(module, _BatchNorm) and module.track_running_stats:
@@ -324,8 +324,8 @@ def test_order_of_convolution_and_upsampling_does_not_matter(norm, training):
 
 
 @pytest.mark.parametrize(('stages', 'millions'), [(1, 25.14), (2, 56.87), (3, 88.59), (4, 120.32)])
-def test_sizes(stages, millions):
-    """2 stages: the golden file's; each further one adds as much."""
+def test_parameter_counts(stages, millions):
+    """The count for 2 stages is that of the golden file; each further stage adds the same."""
     with torch.device('meta'):
         model = MODELS.build(
             dict(
@@ -338,7 +338,7 @@ def test_sizes(stages, millions):
     assert params / 1e6 == pytest.approx(millions, abs=0.01)
 
 
-def test_norm_layer_is_honoured_everywhere():
+def test_norm_cfg():
     model = estimator(2)
     for norm, kind in (('BN', nn.BatchNorm2d), ('SyncBN', nn.SyncBatchNorm)):
         parts = (random_net(norm_cfg=dict(type=norm)), make_head(norm_cfg=dict(type=norm)))
@@ -351,7 +351,7 @@ def test_norm_layer_is_honoured_everywhere():
             assert part.state_dict().keys() == own.state_dict().keys()
 
 
-def test_with_cp_of_the_head_changes_nothing_and_saves_memory():
+def test_with_cp_of_the_head_saves_memory_and_keeps_results():
     from pose_backbones.cli.memory import record_kept
 
     feats = random_net()(image(2))
@@ -397,7 +397,7 @@ def test_training_returns_every_unit_and_evaluation_the_last():
         ('norm_cfg', dict(type='BM'), "'BM'.*did you mean BN"),
     ],
 )
-def test_wrong_arguments_of_the_backbone(argument, value, message):
+def test_invalid_backbone_arguments_raise(argument, value, message):
     with pytest.raises((TypeError, ValueError), match=message):
         MSPN(**{'stages': 2, **SMALL, argument: value})
 
@@ -426,7 +426,7 @@ def test_wrong_arguments_of_the_backbone(argument, value, message):
         ),
     ],
 )
-def test_wrong_arguments_of_the_head(arguments, message):
+def test_invalid_head_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_head(**arguments)
 
@@ -439,16 +439,16 @@ def test_wrong_arguments_of_the_head(arguments, message):
         (
             dict(out_indices=(3, 7)),
             r'backbone.out_indices is \(3, 7\): expected '
-            'None, all 8 units',
+            'None, since the head needs the maps of all 8 units',
         ),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_when_built(arguments, message):
+def test_mismatched_backbone_and_head_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         estimator(2, **arguments)
 
 
-def test_maps_and_targets_that_do_not_fit():
+def test_mismatched_maps_and_targets_raise():
     model = estimator(2)
     feats = model.extract_feat(image())
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""MSPN's configs: the original's schedule and data; a short training."""
+"""Tests of the MSPN configs: schedule and data of the original, and a short training."""
 
 import copy
 
@@ -66,7 +66,7 @@ def _host():
     init_default_scope('mmpose')
 
 
-def test_there_are_the_sources_models():
+def test_configs_of_all_source_models_exist():
     def named(schedule, data, stages):
         return {f'td-hm_mspn-{n}stg_8xb32-{schedule}_{data}' for n in stages}
 
@@ -81,7 +81,7 @@ def test_there_are_the_sources_models():
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_parts_fit_each_other(name):
+def test_backbone_and_head_match(name):
     config = get_config(name)
     checks.check_types(config)
     stages = int(name.split('_mspn-')[1][0])
@@ -108,7 +108,7 @@ def test_parts_fit_each_other(name):
 
 
 @pytest.mark.parametrize('name', ORIGINAL)
-def test_original_recipe(name):
+def test_recipe_matches_original(name):
     config = get_config(name)
     on_mpii = 'mpii' in name
     codec, head, test = config.codec, config.model.head, config.model.test_cfg
@@ -161,7 +161,7 @@ def test_original_recipe(name):
     ],
 )
 def test_learning_rate_of_every_iteration(name, last):
-    """From a tenth to 4e-3 in 2,400 iterations, then linearly to 0."""
+    """It rises from a tenth to 4e-3 in 2,400 iterations, then falls linearly to 0."""
     config = get_config(name)
     model = torch.nn.Conv2d(1, 1, 1)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
@@ -204,7 +204,7 @@ def test_variant_of_210_epochs(stages):
 
 @pytest.fixture(scope='module')
 def people(synthetic) -> CocoDataset:
-    """The training set of the synthetic people."""
+    """Return the training set of the synthetic people."""
     return CocoDataset(
         data_root=str(synthetic),
         ann_file='annotations/person_keypoints_train.json',
@@ -212,8 +212,8 @@ def people(synthetic) -> CocoDataset:
     )
 
 
-def test_pipeline_tells_hidden_from_visible(people):
-    """All three kinds come through, by the flip, to the head."""
+def test_pipeline_distinguishes_hidden_and_visible_keypoints(people):
+    """Visible, hidden and unlabelled keypoints reach the head, also with flip."""
     config = get_config('td-hm_mspn-1stg_8xb32-96k_coco-256x192')
     pipeline = Compose(config.train_dataloader.dataset.pipeline)
     np.random.seed(0)
@@ -232,7 +232,7 @@ def test_pipeline_tells_hidden_from_visible(people):
     assert set(found) == {0, 0.5, 1}
 
 
-def test_loss_falls(people):
+def test_loss_decreases(people):
     """Twenty steps of a small model on eight people."""
     config = get_config(DEMO)
     config.model.backbone.update(base_channels=8, unit_channels=16)

@@ -1,4 +1,4 @@
-"""A small MSPN learns the drawn people, from the tool to the table."""
+"""Train and test a small MSPN on synthetic people with the tools."""
 
 import re
 
@@ -23,8 +23,8 @@ def people(tmp_path_factory):
 
 
 @pytest.mark.timeout(900)
-def test_two_small_stages_reach_their_ap(people, tmp_path):
-    """The demo's config, half as wide, a quarter as long."""
+def test_small_two_stage_model_reaches_expected_ap(people, tmp_path):
+    """Uses the config of the demo with half the width and a quarter of the iterations."""
     done = run_tool(
         'train.py',
         CONFIG,

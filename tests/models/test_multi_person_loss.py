@@ -1,4 +1,4 @@
-"""HRCoMer's losses."""
+"""Tests of the losses of HRCoMer."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ PEOPLE_LOSSES = [JointL1Loss(), LimbL1Loss(limbs=[(0, 2)]), OKSLoss(sigmas=[0.1,
 
 
 def golden_people(kind: str):
-    """Joints found, targets and areas of the people assigned."""
+    """Return the predicted joints, targets and areas of the assigned people."""
     image, query, person = (GOLDEN[f'match_{key}'] for key in ('batch', 'query', 'target'))
     return (
         GOLDEN[f'loss_pred_{kind}'][image, query],
@@ -33,7 +33,7 @@ def golden_people(kind: str):
 
 
 def people(count: int = 4, seed: int = 0):
-    """Joints, targets and areas of people of three joints."""
+    """Return joints, targets and areas of people with three joints."""
     rng = torch.Generator().manual_seed(seed)
     joints = 20 * torch.rand(count, 3, 2, generator=rng)
     targets = 20 * torch.rand(count, 3, 3, generator=rng)
@@ -50,12 +50,12 @@ def people(count: int = 4, seed: int = 0):
         ('oks_bbox', OKSLoss(area_factor=0.53, loss_weight=1e-3), 'joints_refined'),
     ],
 )
-def test_golden_of_people(name, loss, kind):
+def test_golden_person_losses(name, loss, kind):
     value = loss(*golden_people(kind))
     assert value.item() == pytest.approx(GOLDEN[f'value_loss_{name}'].item(), rel=1e-5)
 
 
-def test_golden_of_queries():
+def test_golden_query_loss():
     logits = GOLDEN['loss_pred_logits'][..., 0]
     targets = torch.zeros_like(logits)
     targets[GOLDEN['match_batch'], GOLDEN['match_query']] = 1
@@ -72,14 +72,14 @@ def test_golden_of_queries():
     assert value.item() == pytest.approx(GOLDEN['value_loss_cls'].item(), rel=1e-5)
 
 
-def test_golden_of_heat_maps():
+def test_golden_heatmap_loss():
     value = HeatmapFocalLoss(loss_weight=1e-3)(
         GOLDEN['loss_pred_heatmaps'], GOLDEN['loss_target_heatmaps'], GOLDEN['loss_mask']
     )
     assert value.item() == pytest.approx(GOLDEN['value_loss_hms'].item(), rel=1e-5)
 
 
-def test_focal_loss_by_its_options():
+def test_focal_loss_options():
     logits = torch.tensor([0.5, -2.0])
     one, zero = torch.ones(2), torch.zeros(2)
     p = logits.double().sigmoid()
@@ -97,16 +97,16 @@ def test_focal_loss_by_its_options():
         rtol=1e-5,
         atol=0,
     )
-    # What is not valid does not count, in the mean either.
+    # Queries that are not valid are not counted in the mean.
     first = loss(logits[:1], one[:1], one[:1])
     torch.testing.assert_close(loss(logits, one, torch.tensor([0.5, 0.0])), first)
-    # Without an exponent it is cross entropy.
+    # Without an exponent, the loss is the cross entropy.
     torch.testing.assert_close(
         BinaryFocalLoss(gamma=0, alpha=0.5)(logits, one, one), (-0.5 * p.log()).mean().float()
     )
 
 
-def test_joint_loss_by_hand():
+def test_joint_loss_matches_manual_computation():
     joints = torch.tensor([[[1.0, 2.0], [5.0, 5.0]], [[0.0, 0.0], [4.0, 4.0]]])
     targets = torch.tensor([[[2.0, 4.0, 1.0], [0.0, 0.0, 0.0]], [[3.0, 0.0, 1.0], [4.0, 6.0, 1.0]]])
     areas = torch.tensor([4.0, 25.0])
@@ -120,7 +120,7 @@ def test_joint_loss_by_hand():
     )
 
 
-def test_oks_loss_by_hand():
+def test_oks_loss_matches_manual_computation():
     joints = torch.tensor([[[3.0, 4.0], [1.0, 1.0]], [[2.0, 2.0], [7.0, 7.0]]])
     targets = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 1.0, 1.0]], [[2.0, 2.0, 1.0], [9.0, 9.0, 0.0]]])
     loss = OKSLoss(sigmas=[0.5, 0.1], area_factor=0.5, loss_weight=3.0)
@@ -131,7 +131,7 @@ def test_oks_loss_by_hand():
     )
 
 
-def test_heat_map_loss_by_hand():
+def test_heatmap_loss_matches_manual_computation():
     found = torch.tensor([[[[0.8, 0.3], [0.4, 0.9]]]])
     targets = torch.tensor([[[[1.0, 0.5], [0.0, 1.0]]]])
     valid = torch.tensor([[[1.0, 1.0], [0.0, 1.0]]])
@@ -148,7 +148,7 @@ def test_heat_map_loss_by_hand():
 
 
 @pytest.mark.parametrize('loss', PEOPLE_LOSSES, ids=lambda loss: type(loss).__name__)
-def test_nobody_gives_zero_gradients(loss):
+def test_no_people_give_zero_gradients(loss):
     outputs = torch.rand(2, 9, 3, 2, requires_grad=True)
     none = torch.zeros(0, dtype=torch.long)
     value = loss(outputs[none, none], torch.zeros(0, 3, 3), torch.zeros(0))
@@ -158,7 +158,7 @@ def test_nobody_gives_zero_gradients(loss):
 
 
 @pytest.mark.parametrize('loss', PEOPLE_LOSSES, ids=lambda loss: type(loss).__name__)
-def test_joints_that_do_not_count(loss):
+def test_unlabelled_joints_are_ignored(loss):
     joints, targets, areas = people()
     targets[..., 2] = 0
     targets[0, :, 2] = 1
@@ -196,7 +196,7 @@ def test_saturated_outputs(dtype):
     value.backward()
     assert value.isfinite()
     assert logits.grad.isfinite().all()
-    # What is sure and wrong is moved to the right side.
+    # Wrong predictions with high confidence have a gradient towards the target.
     assert logits.grad[2] < 0 < logits.grad[3]
     maps = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.5], dtype=dtype)
     maps = maps.reshape(1, 1, 1, 5).requires_grad_()
@@ -209,9 +209,9 @@ def test_saturated_outputs(dtype):
 
 
 @pytest.mark.parametrize('loss', PEOPLE_LOSSES, ids=lambda loss: type(loss).__name__)
-def test_half_precision_is_computed_in_single(loss):
+def test_half_precision_inputs_are_computed_in_float32(loss):
     joints, targets, areas = people()
-    # The squares of these are beyond half precision.
+    # The squares of these values overflow in half precision.
     joints = (joints * 30).half().requires_grad_()
     targets = targets * torch.tensor([30.0, 30.0, 1.0])
     value = loss(joints, targets, areas * 900)
@@ -219,7 +219,7 @@ def test_half_precision_is_computed_in_single(loss):
     assert value.dtype == torch.float32
     assert joints.grad.isfinite().all()
     torch.testing.assert_close(value, loss(joints.detach().float(), targets, areas * 900))
-    # And so with areas that are.
+    # The same holds for areas that overflow.
     half = loss(joints, targets, (areas * 900).clamp(max=6e4).half())
     assert half.isfinite()
 
@@ -242,7 +242,7 @@ def test_autocast():
     torch.testing.assert_close(values, expected)
 
 
-def test_learning_lowers_every_loss():
+def test_optimization_reduces_every_loss():
     joints, targets, areas = people()
     joints = targets[..., :2] + 0.4 * torch.randn(
         joints.shape, generator=torch.Generator().manual_seed(1)
@@ -268,14 +268,14 @@ def test_from_configs():
     )
     assert isinstance(loss, OKSLoss)
     assert len(loss.sigmas) == 14
-    # A checkpoint needs no sigmas.
+    # The sigmas are not saved in checkpoints.
     assert not loss.state_dict()
     for name in ('BinaryFocalLoss', 'JointL1Loss', 'LimbL1Loss', 'HeatmapFocalLoss'):
         built = MODELS.build(dict(type=f'pose_backbones.{name}', loss_weight=7.0))
         assert built.loss_weight == 7
 
 
-def test_errors():
+def test_invalid_inputs_raise():
     joints, targets, areas = people()
     with pytest.raises(ValueError, match=r'\(4, 3, 2\) and targets .4, 3, 2'):
         JointL1Loss()(joints, targets[..., :2], areas)

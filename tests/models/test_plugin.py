@@ -1,4 +1,4 @@
-"""The package as a plug-in of MMPose, MMDetection and MMSegmentation."""
+"""Tests of the package as a plug-in of MMPose, MMDetection and MMSegmentation."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ BACKBONE = """dict(
 
 
 def run_code(code: str) -> str:
-    """Run code in a fresh Python; returns what it prints."""
+    """Run code in a new Python process; return its output."""
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code],
         env=tool_env(),
@@ -133,7 +133,7 @@ def test_detector_with_fpn_by_prefix_without_import():
         total = sum(sum(values) for values in losses.values())
         total.backward()
         gradients = [p.grad for p in model.backbone.parameters()]
-        # The first stage comes first: its gradient crossed all the others.
+        # The first stage is checked first: its gradient passes through all other stages.
         print(bool(total.isfinite()), len(losses['loss_cls']),
               float(gradients[0].abs().sum()) > 0,
               all(g is not None for g in gradients))
@@ -185,18 +185,18 @@ def test_segmentor_by_prefix_without_import():
     assert printed.split('\n')[-2] == 'True True True (1, 64, 64)'
 
 
-def test_a_name_of_the_host_is_never_replaced():
+def test_registered_names_of_openmmlab_are_not_replaced():
     from mmpose.registry import MODELS
 
     from pose_backbones._compat.mmpose_registry import register_in
     from pose_backbones.registry import MODELS as OURS
 
-    theirs = MODELS.get('ResNet')
+    resnet = MODELS.get('ResNet')
     OURS.import_from_location()
     OURS._module_dict['ResNet'] = object
     try:
         register_in(MODELS)
-        assert MODELS.get('ResNet') is theirs
+        assert MODELS.get('ResNet') is resnet
         assert MODELS.get('pose_backbones.ResNet') is object
     finally:
         del OURS._module_dict['ResNet']

@@ -1,4 +1,4 @@
-"""The estimator that reads channels from its backbone."""
+"""Tests of `TopdownPoseEstimator`, which reads channels from its backbone."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def _host():
 
 
 def estimator(backbone=None, **kwargs) -> TopdownPoseEstimator:
-    """Ours; `backbone` has arguments of ConvNeXt, or another type."""
+    """Build the estimator; `backbone` has arguments of ConvNeXt, or another type."""
     backbone = backbone or {}
     if 'type' not in backbone:
         backbone = dict(backbone, type='pose_backbones.ConvNeXt', arch=ARCH)
@@ -42,7 +42,7 @@ def estimator(backbone=None, **kwargs) -> TopdownPoseEstimator:
 
 @pytest.mark.parametrize(('indices', 'channels'), [((3,), 32), ((0, 1), 16), ((0, 1, 2, 3), 32)])
 @pytest.mark.parametrize('given', [{}, dict(in_channels=None)])
-def test_a_head_gets_the_channels_of_the_last_map(indices, channels, given):
+def test_head_gets_channels_of_the_last_map(indices, channels, given):
     head = {**HEAD, **given}
     model = estimator(dict(out_indices=indices), head=head)
     assert model.head.in_channels == channels
@@ -52,12 +52,12 @@ def test_a_head_gets_the_channels_of_the_last_map(indices, channels, given):
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, side, side)
 
 
-def test_any_head_gets_them():
+def test_any_head_gets_channels():
     model = estimator(dict(out_indices=(2,)), head={**SIMCC, 'in_featuremap_size': (4, 4)})
     assert model.head.in_channels == 24
 
 
-def test_a_model_of_timm_fits_by_its_name():
+def test_timm_model_by_name():
     model = estimator(
         dict(type='pose_backbones.TimmBackbone', model_name='resnet10t', out_indices=(3,)),
         head=HEAD,
@@ -66,20 +66,20 @@ def test_a_model_of_timm_fits_by_its_name():
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 8, 8)
 
 
-def test_a_neck_gets_all_of_them():
+def test_neck_gets_channels_of_all_maps():
     neck = dict(type='FPN', out_channels=8, num_outs=2)
     model = estimator(dict(out_indices=(1, 3)), neck=neck, head=dict(HEAD, in_channels=8))
     assert model.neck.in_channels == [16, 32]
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 4, 4)
-    # This one has no in_channels of its own.
+    # This head has no argument in_channels.
     neck = dict(type='FeatureMapProcessor', concat=True)
     model = estimator(dict(out_indices=(0, 1)), neck=neck, head=dict(HEAD, in_channels=24))
     assert model(torch.randn(1, 3, 64, 64), None).shape == (1, 3, 32, 32)
 
 
-def test_it_is_the_hosts_model_otherwise():
-    ours = estimator(head=HEAD, test_cfg=dict(flip_test=False))
-    theirs = MODELS.build(
+def test_otherwise_equals_mmpose_estimator():
+    own_estimator = estimator(head=HEAD, test_cfg=dict(flip_test=False))
+    mmpose_estimator = MODELS.build(
         dict(
             type='TopdownPoseEstimator',
             backbone=dict(type='pose_backbones.ConvNeXt', arch=ARCH),
@@ -87,16 +87,16 @@ def test_it_is_the_hosts_model_otherwise():
             test_cfg=dict(flip_test=False),
         )
     )
-    assert isinstance(ours, type(theirs))
-    assert type(ours) is TopdownPoseEstimator is not type(theirs)
-    assert isinstance(ours.backbone, ConvNeXt)
-    assert ours.head.test_cfg == dict(flip_test=False)
-    ours.load_state_dict(theirs.state_dict(), strict=True)
+    assert isinstance(own_estimator, type(mmpose_estimator))
+    assert type(own_estimator) is TopdownPoseEstimator is not type(mmpose_estimator)
+    assert isinstance(own_estimator.backbone, ConvNeXt)
+    assert own_estimator.head.test_cfg == dict(flip_test=False)
+    own_estimator.load_state_dict(mmpose_estimator.state_dict(), strict=True)
     image = torch.randn(1, 3, 64, 64)
-    assert torch.equal(ours.eval()(image, None), theirs.eval()(image, None))
+    assert torch.equal(own_estimator.eval()(image, None), mmpose_estimator.eval()(image, None))
 
 
-def test_names_of_mmpose_0_are_still_read():
+def test_names_of_mmpose_0x_are_converted():
     source = estimator(head=HEAD)
     old = {
         name.replace('head.', 'keypoint_head.'): value
@@ -127,7 +127,7 @@ def test_names_of_mmpose_0_are_still_read():
         ),
         (
             dict(neck=dict(type='FeatureMapProcessor', concat=True), head=HEAD),
-            'head.in_channels is missing: behind a neck',
+            'head.in_channels is missing: with a neck',
         ),
         (
             dict(backbone=dict(type='mmpose.ResNet', depth=18), head=HEAD),
@@ -135,6 +135,6 @@ def test_names_of_mmpose_0_are_still_read():
         ),
     ],
 )
-def test_channels_that_do_not_fit_are_refused(arguments, message):
+def test_mismatched_channels_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         estimator(**arguments)

@@ -1,4 +1,4 @@
-"""Which query learns which person."""
+"""Tests of `PoseHungarianAssigner` and its costs."""
 
 from pathlib import Path
 
@@ -23,14 +23,14 @@ QUERIES = 106
 
 
 def make_assigner(**options) -> PoseHungarianAssigner:
-    """For three joints and two limbs."""
+    """Return an assigner for three joints and two limbs."""
     return PoseHungarianAssigner(
         [BinaryFocalCost(), JointL1Cost(), LimbL1Cost(limbs=LIMBS)], **options
     )
 
 
 def make_batch(seed: int, people=(4, 0, 7, 1), rows: int = 8):
-    """Outputs, targets and valid queries of a batch of images."""
+    """Return outputs, targets and valid queries of a batch of images."""
     rng = torch.Generator().manual_seed(seed)
 
     def rand(*shape):
@@ -49,7 +49,7 @@ def make_batch(seed: int, people=(4, 0, 7, 1), rows: int = 8):
 
 
 def costs_in_numpy(outputs, targets, image):
-    """The three costs (Q, M) of an image, in the plainest way."""
+    """Compute the three costs (Q, M) of an image by their definition."""
     logits = outputs['confidences'][image, :, 0].double().numpy()
     found = outputs['joints'][image].double().numpy()
     wanted = targets['joints'][image].double().numpy()
@@ -71,7 +71,7 @@ def costs_in_numpy(outputs, targets, image):
 
 
 def limits_of_queries():
-    """The largest size of a person for each query."""
+    """Return the largest size of a person for each query."""
     size = 2 * np.sqrt(8 * 10)
     return np.repeat([size / 4, size / 2, np.inf], [h * w for h, w in SHAPES])
 
@@ -101,7 +101,7 @@ def test_golden():
 
 @pytest.mark.parametrize('constrain', [True, False])
 @pytest.mark.parametrize('seed', range(5))
-def test_same_as_the_assignment_of_all_costs(seed, constrain):
+def test_matches_assignment_of_all_costs(seed, constrain):
     outputs, targets, valid = make_batch(seed)
     found = make_assigner(constrain_sizes=constrain)(outputs, SHAPES, targets, valid)
     expected = []
@@ -119,7 +119,7 @@ def test_same_as_the_assignment_of_all_costs(seed, constrain):
     assert list(zip(*(index.tolist() for index in found))) == expected
 
 
-def test_people_who_want_the_same_query():
+def test_people_with_the_same_best_query():
     # The nearest query of all is for one of them; two are one too many.
     outputs, targets, _ = make_batch(0, people=(3,), rows=3)
     targets['joints'][0] = targets['joints'][0, 0]
@@ -133,12 +133,12 @@ def test_people_who_want_the_same_query():
     assert (queries.tolist(), people.tolist()) == ([0, 1, 2], [1, 0, 2])
 
 
-def test_size_decides_the_map():
+def test_size_of_person_selects_the_map():
     outputs, targets, valid = make_batch(1, people=(3,), rows=3)
     size = 2 * np.sqrt(80)
     targets['sizes'][0] = torch.tensor([size / 4 + 0.01, size / 2 + 0.01, 2 * size])
     valid[:] = True
-    # All queries of the finest map find everyone.
+    # All queries of the finest map can be assigned to any person.
     joints = targets['joints'][0, :, :, :2]
     outputs['joints'][0, :80] = joints[torch.arange(80) % 3]
     _, queries, people = make_assigner()(outputs, SHAPES, targets, valid)
@@ -150,7 +150,7 @@ def test_size_decides_the_map():
     assert queries.max() < 80
 
 
-def test_rows_of_nobody_are_left_out():
+def test_padding_rows_are_ignored():
     outputs, targets, valid = make_batch(2, people=(5, 5), rows=5)
     every = make_assigner()(outputs, SHAPES, targets, valid)
     targets['joints'][0, [0, 3]] = 0
@@ -190,10 +190,10 @@ def test_more_people_than_queries():
     assert people.tolist() == linear_sum_assignment(costs)[1].tolist()
 
 
-def test_outputs_that_overflow():
+def test_overflowing_outputs():
     outputs, targets, valid = make_batch(4, people=(5, 2))
     valid[:] = True
-    # In half precision, as the network's may be.
+    # In half precision, as the outputs of a network can be.
     outputs = {key: value.half() for key, value in outputs.items()}
     outputs['joints'][0, :100] = float('nan')
     outputs['joints'][0, 100:103] = float('inf')
@@ -206,7 +206,7 @@ def test_outputs_that_overflow():
     assert [index.tolist() for index in found] == [[], [], []]
 
 
-def test_half_precision_is_computed_in_single():
+def test_half_precision_inputs_are_computed_in_float32():
     outputs, targets, valid = make_batch(5)
     half = {key: value.half() for key, value in outputs.items()}
     single = {key: value.float() for key, value in half.items()}
@@ -224,7 +224,7 @@ def test_costs_of_many_blocks(monkeypatch):
     torch.testing.assert_close(JointL1Cost()(outputs, targets), whole)
 
 
-def test_each_cost_by_its_options():
+def test_options_of_each_cost():
     outputs, targets, _ = make_batch(7, people=(2,), rows=2)
     p = outputs['confidences'][..., 0].double().sigmoid()[:, None]
     expected = 3 * (-0.4 * (1 - p) ** 1.5 * (p + 1e-5).log() + 0.6 * p**1.5 * (1 - p + 1e-5).log())
@@ -248,12 +248,12 @@ def test_each_cost_by_its_options():
         rtol=1e-4,
         atol=1e-4,
     )
-    # A limb does not count unless both its joints do.
+    # A limb counts only if both joints do.
     joints[..., 0, 2] = 0
     assert LimbL1Cost(limbs=[(2, 0)])(outputs, targets).abs().max() == 0
 
 
-def test_costs_of_ones_own():
+def test_custom_costs():
     outputs, targets, valid = make_batch(8, people=(1,))
     valid[:] = True
 
@@ -278,14 +278,14 @@ def test_from_a_config():
     assert [cost.weight for cost in defaults] == [1.0, 4.0, 2.0]
 
 
-def test_gradients_are_none():
+def test_result_has_no_gradient():
     outputs, targets, valid = make_batch(9)
     outputs['joints'].requires_grad_()
     found = make_assigner()(outputs, SHAPES, targets, valid)
     assert not any(index.requires_grad for index in found)
 
 
-def test_errors():
+def test_invalid_inputs_raise():
     outputs, targets, valid = make_batch(0)
     with pytest.raises(
         ValueError,

@@ -1,4 +1,4 @@
-"""TimmBackbone: what is read from a model, options, timm's weights, errors.
+"""Tests of TimmBackbone: inspection of models, options, timm's weights and errors.
 
 What it shares with every backbone is in test_contract.py.
 """
@@ -27,7 +27,7 @@ SWIN = dict(
 
 
 def random_net(settings=CONV, seed=0, **kwargs) -> TimmBackbone:
-    """A net in which no branch is switched off, as timm starts some."""
+    """Build a backbone in which no branch is disabled, as timm initializes some."""
     torch.manual_seed(seed)
     net = TimmBackbone(**{**settings, **kwargs})
     for value in net.parameters():
@@ -48,19 +48,21 @@ def random_net(settings=CONV, seed=0, **kwargs) -> TimmBackbone:
         (SWIN['model_name'], SWIN['img_size'], SWIN['model_args']),
     ],
 )
-def test_maps_equal_timms(name, size, arguments):
-    """And have the channels and strides that are read from the model."""
+def test_maps_match_timm(name, size, arguments):
+    """The maps also have the channels and strides that are read from the model."""
     img_size = size if arguments else None
     net = TimmBackbone(name, img_size=img_size, model_args=arguments).eval()
     given = dict(arguments, img_size=size) if arguments else {}
     count = net.num_stages
-    theirs = timm.create_model(name, features_only=True, out_indices=tuple(range(count)), **given)
-    net.model.load_state_dict(theirs.eval().state_dict())
+    timm_model = timm.create_model(
+        name, features_only=True, out_indices=tuple(range(count)), **given
+    )
+    net.model.load_state_dict(timm_model.eval().state_dict())
     image = torch.randn(1, 3, *size)
     with torch.no_grad():
-        expected, found = theirs(image), net(image)
+        expected, found = timm_model(image), net(image)
     assert len(found) == len(expected) == count == len(net.embed_dims)
-    assert list(net.strides) == theirs.feature_info.reduction()
+    assert list(net.strides) == timm_model.feature_info.reduction()
     for one, other, width, stride in zip(found, expected, net.embed_dims, net.strides):
         if other.shape[1:3] == (size[0] // stride, size[1] // stride):
             other = other.permute(0, 3, 1, 2)
@@ -69,7 +71,7 @@ def test_maps_equal_timms(name, size, arguments):
         assert torch.equal(one, other)
 
 
-def test_a_name_may_carry_a_tag_of_weights():
+def test_model_name_with_tag_of_weights():
     net = TimmBackbone('resnet10t.c3_in1k')
     assert net.embed_dims == TimmBackbone('resnet10t').embed_dims
 
@@ -92,7 +94,7 @@ def test_out_indices(indices, chosen):
 
 
 def _train_a_step(net, image):
-    """Names of the parameters and buffers that a step changes."""
+    """Return the names of the parameters and buffers that a training step changes."""
     before = {k: v.clone() for k, v in net.state_dict().items()}
     loss = sum(one.square().mean() for one in net.train()(image))
     loss.backward()
@@ -104,9 +106,8 @@ def _train_a_step(net, image):
 
 @pytest.mark.parametrize('frozen', [-1, 0, 2])
 @pytest.mark.parametrize('settings', [CONV, VIT, SWIN])
-def test_frozen_stages_are_what_their_maps_come_from(settings, frozen):
-    """After a step, the maps of frozen stages are what they were; the next
-    ones are not."""
+def test_frozen_stages_include_all_their_maps_depend_on(settings, frozen):
+    """A training step does not change the maps of frozen stages, but the next maps."""
     net = random_net(settings, frozen_stages=frozen)
     image = torch.randn(4, 3, *settings.get('img_size', (64, 64)))
     with torch.no_grad():
@@ -132,7 +133,7 @@ def test_position_embeddings_are_frozen_with_the_first_stage():
     assert [b.training for b in net.model.model.blocks] == [False, True, True, True]
 
 
-def test_every_map_of_hrnet_but_the_first_needs_the_whole():
+def test_later_maps_of_hrnet_depend_on_the_whole_network():
     net = TimmBackbone('hrnet_w18_small', out_indices=(1,), frozen_stages=0)
     trained = {k for k, v in net.named_parameters() if v.requires_grad}
     assert not any(name.startswith('model.conv1.') for name in trained)
@@ -156,8 +157,8 @@ def test_norm_eval_keeps_the_statistics(norm_eval):
     assert all(same) if norm_eval else not any(same)
 
 
-def test_recomputed_batches_count_once():
-    """Also when synchronized batch norms have taken the place of others."""
+def test_checkpointed_batches_count_once_in_statistics():
+    """Also if the batch norms are replaced by synchronized ones."""
     image = torch.randn(4, 3, 64, 64) + 1
     results = []
     for with_cp in (False, True):
@@ -179,7 +180,7 @@ def test_recomputed_batches_count_once():
         torch.testing.assert_close(results[1][name], value, msg=name)
 
 
-def test_drop_path_rate_goes_to_timm():
+def test_drop_path_rate_is_passed_to_timm():
     def rates(**kwargs):
         net = TimmBackbone(**SWIN, **kwargs)
         return [m.drop_prob for m in net.modules() if hasattr(m, 'drop_prob')]
@@ -189,8 +190,8 @@ def test_drop_path_rate_goes_to_timm():
     assert not any(rates(drop_path_rate=0.0))
 
 
-def test_pretrained_weights_are_loaded_when_training_begins(tmp_path):
-    """Of a local file; timm makes four-channel weights of them."""
+def test_init_weights_loads_pretrained_weights(tmp_path):
+    """The weights are in a local file; timm adapts them to four channels."""
     torch.manual_seed(3)
     source = timm.create_model('resnet10t', num_classes=5)
     torch.save(source.state_dict(), tmp_path / 'timm.pth')
@@ -202,14 +203,14 @@ def test_pretrained_weights_are_loaded_when_training_begins(tmp_path):
         out_indices=(2,),
         model_args=dict(pretrained_cfg_overlay=overlay),
     )
-    own, theirs = net.model.state_dict(), source.state_dict()
-    assert not torch.equal(own['layer2.0.conv1.weight'], theirs['layer2.0.conv1.weight'])
+    own, timm_state = net.model.state_dict(), source.state_dict()
+    assert not torch.equal(own['layer2.0.conv1.weight'], timm_state['layer2.0.conv1.weight'])
     net.init_weights()
     first = 'conv1.0.weight'
     assert own[first].shape[1] == 4
-    shared = [k for k in own if k in theirs and k != first]
+    shared = [k for k in own if k in timm_state and k != first]
     assert len(shared) > 20
-    assert all(torch.equal(own[k], theirs[k]) for k in shared)
+    assert all(torch.equal(own[k], timm_state[k]) for k in shared)
     loaded = own['layer2.0.conv1.weight']
     loaded.zero_()
     net.init_weights()  # once only
@@ -236,7 +237,7 @@ def test_pretrained_resizes_position_embeddings(tmp_path):
     assert torch.equal(inner.blocks[3].attn.qkv.weight, source.blocks[3].attn.qkv.weight)
 
 
-def test_without_a_network_pretrained_says_what_to_do(monkeypatch, tmp_path):
+def test_pretrained_without_network_raises_with_advice(monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
@@ -245,14 +246,14 @@ def test_without_a_network_pretrained_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(
         CheckpointError,
         match=(
-            r"timm's resnet10t\.c3_in1k cannot be had .*Without a network.*"
+            r"timm's resnet10t\.c3_in1k cannot be loaded .*Without a network.*"
             r'pretrained_cfg_overlay=dict\(file=PATH\).*pretrained=False'
         ),
     ):
         net.init_weights()
 
 
-def test_checkpoints_of_our_own_begin_a_training(tmp_path):
+def test_init_cfg_loads_own_checkpoints(tmp_path):
     source = random_net(seed=1)
     torch.save(
         {'state_dict': {f'backbone.{k}': v for k, v in source.state_dict().items()}},
@@ -281,8 +282,8 @@ def test_checkpoints_of_our_own_begin_a_training(tmp_path):
         (VIT, {'pos_embed': 'model.pos_embed'}, {'blocks', 'norm', 'head'}),
     ],
 )
-def test_weights_of_timms_own_models_load_strictly(tmp_path, settings, renamed, left_out):
-    """A classifier of any number of classes, whoever loads them."""
+def test_timm_classifier_weights_load_strictly(tmp_path, settings, renamed, left_out):
+    """The classifier can have any number of classes, and every loader is supported."""
     out_indices = None if settings is CONV else (0, 2)
     torch.manual_seed(6)
     given = dict(settings.get('model_args', {}))
@@ -333,7 +334,7 @@ def test_weights_of_timms_own_models_load_strictly(tmp_path, settings, renamed, 
         ),
     ],
 )
-def test_weights_of_timms_that_do_not_fit(tmp_path, damage, message):
+def test_mismatched_timm_weights_raise(tmp_path, damage, message):
     weights = timm.create_model('resnet10t').state_dict()
     damage(weights)
     torch.save(weights, tmp_path / 'timm.pth')
@@ -346,7 +347,7 @@ def test_weights_of_timms_that_do_not_fit(tmp_path, damage, message):
     assert ('timm has to adapt' in str(caught.value)) == adapts
 
 
-def test_models_that_need_values_are_measured_on_the_cpu():
+def test_models_that_need_values_are_inspected_on_the_cpu():
     devices = []
 
     def measure(model):
@@ -360,8 +361,8 @@ def test_models_that_need_values_are_measured_on_the_cpu():
     assert devices == ['meta', 'cpu']
 
 
-def test_building_leaves_the_random_numbers_alone():
-    """Only the weights draw some, and no map is computed for real."""
+def test_inspection_does_not_change_random_state():
+    """Only the initialization of the weights uses random numbers."""
     torch.manual_seed(5)
     TimmModel('resnet10t', 3, None, {}).create(range(5))
     expected = torch.rand(3)
@@ -372,7 +373,7 @@ def test_building_leaves_the_random_numbers_alone():
     assert all(p.requires_grad for p in net.parameters())
 
 
-def test_images_that_the_windows_cannot_take_are_refused():
+def test_unsupported_image_size_raises():
     net = random_net(VIT).eval()
     with pytest.raises(
         ValueError,
@@ -389,7 +390,7 @@ def test_images_that_the_windows_cannot_take_are_refused():
         net(torch.randn(1, 3, 90, 32))
 
 
-def test_other_faults_of_a_forward_pass_are_not_called_a_size():
+def test_other_forward_errors_are_not_reported_as_image_size():
     net = random_net().eval()
     with pytest.raises(RuntimeError, match='channels'):
         net(torch.randn(1, 4, 64, 64))
@@ -446,7 +447,7 @@ def test_other_faults_of_a_forward_pass_are_not_called_a_size():
             TypeError,
             "drop_path_rate is 'a': .*or None for timm's default",
         ),
-        (dict(in_channels=0), ValueError, 'in_channels is 0: expected a whole'),
+        (dict(in_channels=0), ValueError, 'in_channels is 0: expected an integer'),
         (dict(img_size=True), ValueError, 'img_size is True: expected the side'),
         (
             dict(model_name='vgg11', drop_path_rate=0.1),
@@ -483,6 +484,6 @@ def test_other_faults_of_a_forward_pass_are_not_called_a_size():
         ),
     ],
 )
-def test_wrong_arguments_fail_at_construction(arguments, error, message):
+def test_invalid_arguments_raise(arguments, error, message):
     with pytest.raises(error, match=message):
         TimmBackbone(**{**CONV, **arguments})

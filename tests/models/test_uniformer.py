@@ -1,4 +1,4 @@
-"""UniFormer: values, released names, options and errors."""
+"""Tests of UniFormer: values, released names, options and errors."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SMALL = dict(embed_dims=(8, 8, 16, 32), depths=(1, 2, 4, 2), conv_stem=False)
 
 
 def random_net(seed=0, **kwargs) -> UniFormer:
-    """A small net with weights that make every branch count."""
+    """Return a small network with weights with which every branch affects the output."""
     torch.manual_seed(seed)
     net = UniFormer(**{'arch': SMALL, 'head_dim': 8, **kwargs})
     for name, value in net.named_parameters():
@@ -36,7 +36,7 @@ def outputs_of(net, image):
     ('case', 'attention'),
     [('small', 'global'), ('small_384', 'global'), ('small_hybrid', 'hybrid')],
 )
-def test_outputs_equal_those_of_the_original(case, attention):
+def test_outputs_match_original(case, attention):
     record = golden_values.load(f'uniformer_{case}')
     net = UniFormer('small', attention=attention, out_indices=(3,))
     weights = golden_values.weights(record, 'backbone.')
@@ -55,10 +55,10 @@ def test_outputs_equal_those_of_the_original(case, attention):
         ('large', 1e-6, 2, 100),
     ],
 )
-def test_sizes_of_the_architectures(arch, scale, classifiers, millions):
-    """Against the original's, with their layers of 1000 classes.
+def test_parameter_counts(arch, scale, classifiers, millions):
+    """Compare with the classifiers of the original, with their layers of 1000 classes.
 
-    Two of them with token labelling, which the large one is trained with.
+    The large model is trained with token labelling and has two of these layers.
     """
     with torch.device('meta'):
         net = UniFormer(arch, layer_scale_init_value=scale)
@@ -68,8 +68,8 @@ def test_sizes_of_the_architectures(arch, scale, classifiers, millions):
 
 
 @pytest.mark.parametrize(('arch', 'millions'), [('S', 25.2), ('b', 53.5)])
-def test_sizes_with_the_pose_head(arch, millions):
-    """Against the table of the MogaNet repository."""
+def test_parameter_counts_with_pose_head(arch, millions):
+    """Compare with the table of the MogaNet repository."""
     from mmpose.models.heads import HeatmapHead
 
     with torch.device('meta'):
@@ -79,7 +79,7 @@ def test_sizes_with_the_pose_head(arch, millions):
 
 
 @pytest.mark.parametrize('indices', [(0,), (3,), (1, 2), (0, 1, 2, 3), (-1,), (0, -2)])
-def test_out_indices_choose_maps(indices):
+def test_out_indices_select_maps(indices):
     image = torch.randn(1, 3, 64, 32)
     every = outputs_of(random_net(), image)
     net = random_net(out_indices=indices)
@@ -92,8 +92,8 @@ def test_out_indices_choose_maps(indices):
 
 
 @pytest.mark.parametrize('indices', [(3,), (1,), (0, 2)])
-def test_every_trainable_weight_gets_a_gradient(indices):
-    """Norms of maps that are not returned and later stages have none."""
+def test_every_trainable_weight_has_a_gradient(indices):
+    """Norms of maps that are not returned, and later stages, have no gradient."""
     net = random_net(out_indices=indices).train()
     sum(o.square().mean() for o in net(torch.randn(2, 3, 64, 64))).backward()
     for name, value in net.named_parameters():
@@ -108,7 +108,7 @@ def test_every_trainable_weight_gets_a_gradient(indices):
 
 @pytest.mark.parametrize('attention', ['global', 'windows', 'hybrid'])
 @pytest.mark.parametrize('size', [(64, 48), (33, 47), (32, 32), (100, 71)])
-def test_any_size_gives_floor_of_side_over_stride(attention, size):
+def test_map_size_is_rounded_down(attention, size):
     net = random_net(attention=attention, window_size=None if attention == 'global' else 3)
     image = torch.randn(1, 3, *size)
     outputs = outputs_of(net, image)
@@ -118,7 +118,7 @@ def test_any_size_gives_floor_of_side_over_stride(attention, size):
         assert torch.isfinite(output).all()
 
 
-def test_what_does_not_fill_a_cell_is_not_seen():
+def test_pixels_of_incomplete_cells_are_ignored():
     image = torch.randn(1, 3, 38, 47)
     first, second = (
         outputs_of(random_net(out_indices=(0,)), view)[0] for view in (image, image[..., :36, :44])
@@ -127,7 +127,7 @@ def test_what_does_not_fill_a_cell_is_not_seen():
 
 
 @pytest.mark.parametrize('size', [(1, 1), (33, 47), (100, 7)])
-def test_the_convolutional_stem_gives_ceil_of_side_over_stride(size):
+def test_map_size_is_rounded_up_with_convolutional_stem(size):
     net = random_net(arch={**SMALL, 'conv_stem': True})
     outputs = outputs_of(net, torch.randn(1, 3, *size))
     for output, channels, stride in zip(outputs, net.embed_dims, net.strides):
@@ -135,7 +135,7 @@ def test_the_convolutional_stem_gives_ceil_of_side_over_stride(size):
         assert list(output.shape) == [1, channels, *cells]
 
 
-def test_an_image_without_a_single_cell_is_refused():
+def test_image_smaller_than_a_cell_raises():
     with pytest.raises(ValueError, match=r'image of 64x31 .*at least 32'):
         random_net()(torch.randn(1, 3, 64, 31))
     net = random_net(out_indices=(0,))
@@ -145,7 +145,7 @@ def test_an_image_without_a_single_cell_is_refused():
 
 
 def reference_attention(module, tokens):
-    """Softmax attention, token by token, in double precision."""
+    """Compute softmax attention token by token, in double precision."""
     tokens = tokens.double()
     qkv = tokens @ module.qkv.weight.double().T
     if module.qkv.bias is not None:
@@ -160,7 +160,7 @@ def reference_attention(module, tokens):
 
 @pytest.mark.parametrize('qkv_bias', [True, False])
 @pytest.mark.parametrize('head_dim', [4, 8])
-def test_attention_over_windows_filled_up_with_zeros(qkv_bias, head_dim):
+def test_window_attention_with_zero_padding(qkv_bias, head_dim):
     torch.manual_seed(0)
     x = 2 * torch.randn(2, 5, 7, 16)
     whole = Attention(16, head_dim, qkv_bias, None)
@@ -194,7 +194,7 @@ def test_kinds_of_attention_by_block():
     assert sizes['global'] == 20 * [None]
     assert sizes['windows'] == 20 * [14]
     assert sizes['hybrid'] == 5 * [14, 14, 14, None]
-    # Windows as large as the map are the whole map, smaller ones are not.
+    # Windows of the size of the map give global attention, smaller ones do not.
     image = torch.randn(1, 3, 64, 64)
     whole, one, four = (
         outputs_of(random_net(attention=kind, window_size=side), image)[-1]
@@ -207,8 +207,8 @@ def test_kinds_of_attention_by_block():
 @pytest.mark.parametrize(
     ('value', 'stages'), [(0.5, {1, 2, 3, 4}), ((None, None, 1e-6, 1e-6), {3, 4})]
 )
-def test_layer_scale_is_a_factor_of_each_residual(value, stages):
-    """Folded into the layer before it, it gives the same maps."""
+def test_layer_scale_scales_each_residual(value, stages):
+    """If the layer scale is folded into the previous layer, the maps are the same."""
     start = UniFormer(SMALL, head_dim=8, layer_scale_init_value=value)
     gammas = {name: p for name, p in start.named_parameters() if 'gamma' in name}
     assert {int(name[len('blocks')]) for name in gammas} == stages
@@ -236,7 +236,7 @@ def test_layer_scale_is_a_factor_of_each_residual(value, stages):
 
 
 def imagenet_release(net, token_labelling):
-    """Weights by the names of the original's ImageNet releases."""
+    """Return weights with the names of the original ImageNet releases."""
     weights = {
         name: value for name, value in net.state_dict().items() if not name.startswith('norm')
     }
@@ -274,7 +274,7 @@ def test_imagenet_releases_load_strictly(tmp_path, token_labelling, arguments):
             assert torch.equal(value, source.state_dict()[name]), name
 
 
-def test_pose_releases_load_by_their_prefix(tmp_path):
+def test_pose_releases_load_with_prefix(tmp_path):
     source = random_net(seed=1)
     weights = {f'backbone.{name}': value for name, value in source.state_dict().items()}
     weights['keypoint_head.final_layer.weight'] = torch.randn(17, 256, 1, 1)
@@ -296,7 +296,7 @@ def test_pose_releases_load_by_their_prefix(tmp_path):
         ('extra', r'unknown to the model: blocks3\.0\.gamma_1'),
     ],
 )
-def test_files_that_do_not_fit_are_refused(tmp_path, damage, message):
+def test_mismatched_files_raise(tmp_path, damage, message):
     weights = random_net().state_dict()
     if damage == 'extra':
         weights = imagenet_release(random_net(layer_scale_init_value=(None, None, 1.0, 1.0)), True)
@@ -309,7 +309,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path, damage, message):
 
 
 def _step(net, image):
-    """Gradients, statistics and bytes kept for the backward pass."""
+    """Return gradients, statistics and the bytes kept for the backward pass."""
     with record_kept(net) as kept:
         loss = sum(output.square().mean() for output in net(image))
     size = sum(kept.values())
@@ -320,7 +320,7 @@ def _step(net, image):
 
 
 @pytest.mark.parametrize('attention', ['global', 'hybrid'])
-def test_checkpointing_saves_memory_and_changes_nothing_else(attention):
+def test_checkpointing_saves_memory_and_keeps_results(attention):
     image = torch.randn(2, 3, 96, 64)
     variants = [
         {},
@@ -401,7 +401,7 @@ def test_norm_eval_keeps_the_statistics(norm_eval, conv_stem):
     assert all(p.requires_grad for p in net.parameters())
 
 
-def test_drop_path_rises_over_the_blocks_and_drops_residuals():
+def test_drop_path_rate_rises_linearly_and_drops_residuals():
     net = random_net(drop_path_rate=0.5)
     blocks = [b for n in range(1, 5) for b in getattr(net, f'blocks{n}')]
     rates = [block.drop_path.drop_prob for block in blocks]
@@ -422,7 +422,7 @@ def test_drop_path_rises_over_the_blocks_and_drops_residuals():
         assert same == pytest.approx(rate**2, abs=0.05)  # both residuals
 
 
-def test_init_weights_from_scratch_is_the_original():
+def test_init_weights_from_scratch_matches_original():
     torch.manual_seed(0)
     net = UniFormer(SMALL, head_dim=8)
     convs = {name: value.clone() for name, value in net.named_parameters() if value.dim() == 4}
@@ -462,7 +462,7 @@ def test_other_norms_and_channels_last_give_the_same_maps():
         (
             dict(arch={**SMALL, 'depths': (1, 1)}),
             ValueError,
-            r"arch\['depths'\] is \(1, 1\): expected 4 whole",
+            r"arch\['depths'\] is \(1, 1\): expected 4 integers",
         ),
         (dict(arch=dict(depths=(1,))), ValueError, 'keys depths: .*conv_stem'),
         (dict(head_dim=12), ValueError, r'head_dim is 12: .*\(16, 32\)'),
@@ -490,17 +490,17 @@ def test_other_norms_and_channels_last_give_the_same_maps():
         (
             dict(arch={**SMALL, 'embed_dims': (8, 8, 16.5, 32)}),
             TypeError,
-            r'is \(8, 8, 16\.5, 32\): expected 4 whole',
+            r'is \(8, 8, 16\.5, 32\): expected 4 integers',
         ),
         (
             dict(arch={**SMALL, 'conv_stem': 'no'}),
             TypeError,
             r"arch\['conv_stem'\] is 'no': expected True or False",
         ),
-        (dict(in_channels=0), ValueError, 'in_channels is 0: expected a whole'),
-        (dict(in_channels=True), TypeError, 'in_channels is True: expected a wh'),
-        (dict(head_dim='x'), TypeError, "head_dim is 'x': expected a whole"),
-        (dict(head_dim=0), ValueError, 'head_dim is 0: expected a whole'),
+        (dict(in_channels=0), ValueError, 'in_channels is 0: expected an integer'),
+        (dict(in_channels=True), TypeError, 'in_channels is True: expected an integer'),
+        (dict(head_dim='x'), TypeError, "head_dim is 'x': expected an integer"),
+        (dict(head_dim=0), ValueError, 'head_dim is 0: expected an integer'),
         (dict(qkv_bias='no'), TypeError, "qkv_bias is 'no': expected True or"),
         (
             dict(drop_path_rate='a'),
@@ -544,6 +544,6 @@ def test_other_norms_and_channels_last_give_the_same_maps():
         (dict(drop_rate=0.1), TypeError, 'drop_rate'),
     ],
 )
-def test_wrong_arguments_fail_at_construction(arguments, error, message):
+def test_invalid_arguments_raise(arguments, error, message):
     with pytest.raises(error, match=message):
         UniFormer(**{'arch': SMALL, 'head_dim': 8, **arguments})

@@ -1,4 +1,4 @@
-"""Parameter names of all releases, one module for each family of backbones."""
+"""Parameter names of all supported releases, one module for each family of backbones."""
 
 from . import convnext, hrcomer, moganet, mspn, swin, timm_backbone, uniformer
 from ._family import Family, OriginalModel

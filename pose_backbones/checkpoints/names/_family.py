@@ -11,7 +11,7 @@ Weights = dict[str, Tensor]
 
 
 def any_of(*patterns: str) -> re.Pattern:
-    """Return a pattern that matches what one of the patterns matches; nothing if there is none."""
+    """Return a pattern that matches if any of the patterns matches; without patterns, none."""
     return re.compile('|'.join(f'(?:{pattern})' for pattern in patterns) or r'(?!)')
 
 
@@ -20,20 +20,21 @@ NOTHING = any_of()
 
 
 def unchanged(weights: Weights) -> Weights:
-    """Return the weights; for families whose releases have today's names."""
+    """Return the weights; for families whose releases have the current names."""
     return weights
 
 
 @dataclass(frozen=True)
 class OriginalModel:
-    """Whole models of the original code, which do not consist of backbone and head as MMPose's.
+    """Conversion of whole models of original code that has no separate backbone and head.
 
     Attributes:
-        naming: Name of the naming, for `Conversion.naming`.
-        is_family: Whether names of a whole model are of this family, original or today's.
-        is_original: Whether they are the original's.
-        is_constant: Whether a name is that of a constant that the conversion leaves out.
-        convert: Any naming → today's, `backbone.*` and `head.*`.
+        naming: Value of `Conversion.naming`.
+        is_family: Returns whether names of a whole model are of this family, in the original or the
+            current naming.
+        is_original: Returns whether names are in the original naming.
+        is_constant: Returns whether a name is that of a constant, which the conversion removes.
+        convert: Converts weights in any naming to current names, `backbone.*` and `head.*`.
     """
 
     naming: str
@@ -47,20 +48,20 @@ class OriginalModel:
 class Family:
     """A family of backbones; the patterns match names of the backbone without prefix.
 
-    Today's names are not listed: the class of that name knows them, see
+    Current names are not listed: they are determined from the class of the backbone, see
     `pose_backbones.models.backbones.naming`.
 
     Attributes:
-        name: Name of the class.
-        signature: A name that every release of the family has, and no other's.
-        convert: Any release's names → today's.
-        original: A name that only the family's own ImageNet releases have.
-        timm: A name that only timm's releases have.
-        classifier: What a classifier has and a backbone has not.
-        pretext: What only the task of a self-supervised pretraining needs.
-        fills: Today's names that a release may lack without loss; the conversion adds them.
-        alone: Whether the names tell the family without the prefix `backbone.`.
-        whole: Whole models of the original code, if they need a conversion of their own.
+        name: Name of the backbone class.
+        signature: Matches a name that every release of this family has, and no other family.
+        convert: Converts the weights of any release to current names.
+        original: Matches a name that only the original ImageNet releases have.
+        timm: Matches a name that only timm's releases have.
+        classifier: Matches the names of the classifier.
+        pretext: Matches names that only the pretext task of self-supervised pretraining uses.
+        fills: Matches current names that can be missing in a release; the conversion adds them.
+        alone: Whether the family can be identified without the prefix `backbone.`.
+        whole: Conversion of whole models of the original code, if they need one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""ConvNeXt and ConvNeXt V2: names of the original, of MMPretrain, of timm."""
+"""ConvNeXt and ConvNeXt V2: parameter names of the original, MMPretrain and timm."""
 
 import math
 import re
@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ._family import Family, any_of
 
-#: pattern → name here, applied one after the other; none of them matches a
-#: name that is today's
+#: pattern → replacement, applied one after the other; no pattern matches a current name
 _NAMES = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
@@ -25,35 +24,31 @@ _NAMES = tuple(
         (r'^(?:head\.)?norm\.', 'norm3.'),
     )
 )
-#: classifier, and what reconstructs masked images in V2's pretraining
+#: classifier, and the decoder of the masked images in the pretraining of V2
 _LEFT_OUT = re.compile(r'head\.|(?:decoder|proj|pred)\.|mask_token$')
 
 
 def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a ConvNeXt's weights, V1 or V2, to those of `ConvNeXt`.
+    """Convert the weights of a ConvNeXt (V1 or V2) to the names of `ConvNeXt`.
 
-    Known are the names of the original repositories (ImageNet and
-    detection), of MMPretrain (`depthwise_conv`), which the pose releases
-    have, and of timm. ImageNet releases have one norm behind the average
-    pool; MMPretrain calls it `norm3`, and the pose releases were trained
-    from it, so it is `norm3` here, whichever the naming. The classifier is
-    left out.
+    Supports the names of the original repositories (ImageNet and detection), of MMPretrain
+    (`depthwise_conv`), which the pose releases use, and of timm. ImageNet releases have one norm
+    after the average pooling. MMPretrain calls it `norm3`, and the pose releases were trained from
+    it, so it becomes `norm3` for every naming. The classifier is removed.
 
-    V2's releases of self-supervised pretraining (FCMAE) have no such norm.
-    They come in the original's names, or as its sparse encoder was saved:
-    under `encoder.`, with MinkowskiEngine's layers, beside a decoder, which
-    is left out.
+    The releases of V2's self-supervised pretraining (FCMAE) have no such norm. They use the names
+    of the original, or those of its sparse encoder: under `encoder.`, with layers of
+    MinkowskiEngine, and with a decoder, which is removed.
 
-    Point-wise layers are linear here; where they are 1x1 convolutions, their
-    weights are flattened. So are the factors and offsets of V2's response
-    norm, which the original stores as (1, 1, 1, C) or (1, C), and the
-    offsets of sparse convolutions, (1, C).
+    Point-wise layers are linear layers in `ConvNeXt`; weights of 1x1 convolutions are flattened.
+    Scales and biases of V2's response norm, which the original stores as (1, 1, 1, C) or (1, C),
+    and biases of sparse convolutions, (1, C), are flattened too.
 
     Args:
         weights: Name → tensor, without a prefix.
 
     Returns:
-        Name → tensor; names that are today's or unknown stay as they are.
+        Name → tensor; current and unknown names are unchanged.
     """
     converted = {}
     for name, value in weights.items():
@@ -72,11 +67,11 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _dense(kernel: Tensor) -> Tensor:
-    """A sparse convolution's kernel as the weight of a dense one.
+    """Convert the kernel of a sparse convolution to the weight of a dense convolution.
 
     Args:
-        kernel: (cells, in, out), or (cells, C) of a depth-wise one. The
-            cells of the square go column by column.
+        kernel: (cells, in, out), or (cells, C) for a depth-wise convolution. The cells of the
+            kernel are ordered column by column.
 
     Returns:
         (out, in, side, side), or (C, 1, side, side).
@@ -85,7 +80,7 @@ def _dense(kernel: Tensor) -> Tensor:
         kernel = kernel[:, None]
     side = math.isqrt(len(kernel))
     if kernel.ndim != 3 or side**2 != len(kernel):
-        return kernel  # its shape will be refused
+        return kernel  # the shape will be reported as mismatched
     return kernel.unflatten(0, (side, side)).permute(3, 2, 1, 0).contiguous()
 
 
@@ -99,7 +94,7 @@ FAMILY = Family(
     convert=convert_backbone,
     original=any_of(r'(encoder\.)?stages\.\d\.\d+\.dwconv\.(weight|kernel)'),
     timm=any_of(r'head\.(norm|fc)\.weight'),
-    # The norm behind the pool is that of the last map.
+    # The norm after the pooling becomes the norm of the last map.
     classifier=any_of(r'head\.(?!norm\.).+'),
     pretext=any_of(r'(decoder|proj|pred)\..+', r'mask_token'),
 )

@@ -1,4 +1,4 @@
-"""Heat-map heads: names of MMPose 0.x → those of MMPose 1.x."""
+"""Heatmap heads: parameter names of MMPose 0.x and 1.x."""
 
 import re
 
@@ -8,12 +8,11 @@ _IN_SEQUENCE = re.compile(r'final_layer\.(\d+)\.(.+)')
 
 
 def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of `TopdownHeatmapSimpleHead` to `HeatmapHead`'s.
+    """Convert the weights of `TopdownHeatmapSimpleHead` to the names of `HeatmapHead`.
 
-    Where the old head has convolutions between the deconvolutions and the
-    last layer, all of them are numbered parts of its `final_layer`; today
-    only the last one is, and the others are in `conv_layers`. Every other
-    name is today's already.
+    If the old head has convolutions between the deconvolutions and the last layer, all of them are
+    numbered parts of `final_layer`. In the current head, only the last one is in `final_layer`, and
+    the others are in `conv_layers`. All other names are the same.
 
     Args:
         weights: Name → tensor, without the prefix `keypoint_head.`.
@@ -22,13 +21,13 @@ def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         Name → tensor, without a prefix.
     """
     numbered = {name: _IN_SEQUENCE.fullmatch(name) for name in weights}
-    last = max((int(found[1]) for found in numbered.values() if found), default=None)
+    last = max((int(match[1]) for match in numbered.values() if match), default=None)
     converted = {}
     for name, value in weights.items():
-        found = numbered[name]
-        if found and int(found[1]) == last:
-            name = f'final_layer.{found[2]}'
-        elif found:
-            name = f'conv_layers.{found[1]}.{found[2]}'
+        match = numbered[name]
+        if match and int(match[1]) == last:
+            name = f'final_layer.{match[2]}'
+        elif match:
+            name = f'conv_layers.{match[1]}.{match[2]}'
         converted[name] = value
     return converted

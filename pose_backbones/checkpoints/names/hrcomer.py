@@ -1,4 +1,4 @@
-"""HRCoMer: names of the original (ConvNeXtPose)."""
+"""HRCoMer: parameter names of the original (ConvNeXtPose)."""
 
 import re
 from collections.abc import Iterable
@@ -10,34 +10,34 @@ from ._family import Family, OriginalModel, any_of
 
 _BASE = 'base_net.'
 _NORM = re.compile(r'norm\d\.')
-#: the parts of the head; in the original they stand beside the backbone
+#: parts of the head; in the original they are at the same level as the backbone
 _HEADS = ('confidences_head.', 'joints_head.', 'heatmaps_head.', 'refine_head.')
 _BLOCK_NORM = re.compile(r'(filter_blocks?(?:\.\d)?)\.norm(\d)\.')
-#: a constant that the original's checkpoints may hold
+#: a constant that checkpoints of the original can contain
 _CONSTANT = '.regular_matrix'
 
 
 def convert_base_net(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a ConvNeXt's weights to those of HRCoMer's base network.
+    """Convert the weights of a ConvNeXt to the names of HRCoMer's base network.
 
     Args:
         weights: Name → tensor, without a prefix, of any release of ConvNeXt.
 
     Returns:
-        Name → tensor; without the norms behind the stages.
+        Name → tensor, without the norms after the stages.
     """
     converted = convnext.convert_backbone(weights)
     return {name: converted[name] for name in converted if not _NORM.match(name)}
 
 
 def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename an HRCoMer backbone's weights to those of `HRCoMer`.
+    """Convert the weights of an HRCoMer backbone to the names of `HRCoMer`.
 
     Args:
-        weights: Name → tensor, without a prefix: the original's or today's.
+        weights: Name → tensor, without a prefix, in the original or the current naming.
 
     Returns:
-        Name → tensor; names that are today's or unknown stay as they are.
+        Name → tensor; current and unknown names are unchanged.
     """
     base = {
         name.removeprefix(_BASE): value for name, value in weights.items() if name.startswith(_BASE)
@@ -49,13 +49,13 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the head's weights to those of `HRCoMerHead`.
+    """Convert the weights of the head to the names of `HRCoMerHead`.
 
     Args:
-        weights: Name → tensor, without a prefix: the original's or today's.
+        weights: Name → tensor, without a prefix, in the original or the current naming.
 
     Returns:
-        Name → tensor; without the constants of the original.
+        Name → tensor, without the constants of the original.
     """
     return {
         _BLOCK_NORM.sub(r'\1.bn\2.', name): value
@@ -65,24 +65,23 @@ def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_constant(name: str) -> bool:
-    """Whether a name is of a constant that the original may have saved."""
+    """Return whether a name is that of a constant of the original."""
     return name.endswith(_CONSTANT)
 
 
 def is_original(names: Iterable[str]) -> bool:
-    """Whether parts of the head stand beside the backbone, as there."""
+    """Return whether the head is at the same level as the backbone, as in the original."""
     return any(name.startswith(_HEADS) for name in names)
 
 
 def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of a whole model to those of today's estimator.
+    """Convert the weights of a whole model to the names of `HRCoMerEstimator`.
 
     Args:
-        weights: Name → tensor, the original's or today's.
+        weights: Name → tensor, in the original or the current naming.
 
     Returns:
-        Name → tensor, `backbone.*` and `head.*`; `weights` itself if they
-        are of no HRCoMer.
+        Name → tensor, `backbone.*` and `head.*`; `weights` itself if they are not of an HRCoMer.
     """
     if not is_hrcomer(weights):
         return weights
@@ -102,7 +101,7 @@ def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_hrcomer(names: Iterable[str]) -> bool:
-    """Whether names are of an estimator on HRCoMer."""
+    """Return whether names are of an estimator with an HRCoMer backbone."""
     return any(name.startswith('backbone.hr_adapter.') for name in names)
 
 

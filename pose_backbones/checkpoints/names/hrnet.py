@@ -1,4 +1,4 @@
-"""HRNet's ImageNet weights for the adapter of HRCoMer."""
+"""HRNet: parameter names of ImageNet weights for the adapter of HRCoMer."""
 
 import re
 
@@ -8,14 +8,14 @@ _FIRST = re.compile(r'^layer1\.')
 
 
 def convert_adapter(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename an HRNet's weights to those of `HRAdapter`, where it has them.
+    """Convert the weights of an HRNet to the names of `HRAdapter`.
 
     Args:
-        weights: Name → tensor, of MMPose, of timm or of the original
-            repository, alone or with `backbone.` before each name.
+        weights: Name → tensor, of MMPose, timm or the original repository, with or without the
+            prefix `backbone.`.
 
     Returns:
-        Name → tensor: `layer1` is `stage1`; every other name stays as it is.
+        Name → tensor; `layer1` is renamed to `stage1`, all other names are unchanged.
     """
     return {
         _FIRST.sub('stage1.', name.removeprefix('backbone.')): value

@@ -1,4 +1,4 @@
-"""MogaNet: all releases have today's names."""
+"""MogaNet: all releases have the current parameter names."""
 
 from ._family import Family, any_of
 

@@ -1,8 +1,8 @@
-"""MSPN: names of the original, of MMPose, and of ImageNet ResNets.
+"""MSPN: parameter names of the original, of MMPose, and of ImageNet ResNets.
 
-Today's backbone has the names of the original checkpoints; the layers that
-make heat maps, which stand among them there, are in the head, with MMPose's
-names. MMPose has no biases in front of its norms: here they are zero then.
+The current backbone has the names of the original checkpoints. The layers that predict heatmaps,
+which are in the backbone of the original, are in the head, with MMPose's names. MMPose's
+convolutions before norms have no biases; these are set to zero.
 """
 
 import re
@@ -20,7 +20,7 @@ def _patterns(*pairs: tuple[str, str]) -> _Names:
     return tuple((re.compile(pattern), name) for pattern, name in pairs)
 
 
-#: MMPose's names → today's
+#: MMPose's names → current names
 _MMPOSE = _patterns(
     (r'^top\.top\.0\.', 'top.conv.'),
     (r'^multi_stage_mspn\.(\d)\.', r'stage\1.'),
@@ -28,7 +28,7 @@ _MMPOSE = _patterns(
     (r'\.in_skip\.', '.u_skip.'),
     (r'\.out_skip([12])\.', r'.skip\1.'),
 )
-#: torchvision's names, and those of the original's "rename" → today's
+#: names of torchvision, and of the original's renamed ResNets → current names
 _RESNET = _patterns(
     (r'^conv1\.', 'top.conv.conv.'),
     (r'^bn1\.', 'top.conv.bn.'),
@@ -46,19 +46,18 @@ _UNITS = 4
 
 
 def convert_backbone(weights: dict[str, Tensor], stages: int = 1) -> dict[str, Tensor]:
-    """Rename an MSPN backbone's weights to those of `MSPN`.
+    """Convert the weights of an MSPN backbone to the names of `MSPN`.
 
-    Takes the original's and MMPose's, and ImageNet weights of a ResNet
-    (torchvision's names, or the original's), which become those of every
-    stage; of these, the classifier is left out. So are the layers of the
-    original that make heat maps, which are the head's.
+    Supports the original, MMPose, and ImageNet weights of a ResNet (with the names of torchvision
+    or of the original), which are copied to every stage. The classifier of ImageNet weights is
+    removed, and so are the layers of the original that predict heatmaps, which belong to the head.
 
     Args:
         weights: Name → tensor, without a prefix.
-        stages: Of the model, for ImageNet weights.
+        stages: Number of stages of the model, for ImageNet weights.
 
     Returns:
-        Name → tensor; unknown names stay as they are.
+        Name → tensor; unknown names are unchanged.
     """
     imagenet = any(_RESNET_LAYER.fullmatch(name) for name in weights) and not any(
         '.upsample.' in name for name in weights
@@ -76,7 +75,7 @@ def convert_backbone(weights: dict[str, Tensor], stages: int = 1) -> dict[str, T
 
 
 def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add what MMPose's MSPN head has not: biases, which are zero.
+    """Add zero biases, which MMPose's MSPN head does not have.
 
     Args:
         weights: Name → tensor, without a prefix.
@@ -88,25 +87,24 @@ def convert_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of a whole MSPN to those of today's estimator.
+    """Convert the weights of a whole MSPN to the names of `MSPNEstimator`.
 
     Args:
-        weights: Name → tensor; of the original (without a prefix, or with
-            `backbone.` before every name), of MMPose 0.x or 1.x, or today's.
+        weights: Name → tensor, in the naming of the original (with or without the prefix
+            `backbone.`), of MMPose 0.x or 1.x, or in the current naming.
 
     Returns:
-        Name → tensor, `backbone.*` and `head.*`; `weights` itself if they
-        are of no MSPN.
+        Name → tensor, `backbone.*` and `head.*`; `weights` itself if they are not of an MSPN.
     """
     plain = {name.removeprefix('backbone.'): name for name in weights}
     if not is_mspn(plain):
         return weights
     backbone, head, others = {}, {}, {}
-    for name, given in plain.items():
-        value, found = weights[given], _HEAD.fullmatch(name)
+    for name, original_name in plain.items():
+        value, match = weights[original_name], _HEAD.fullmatch(name)
         part, _, rest = name.partition('.')
-        if found:
-            stage, unit, layer, leaf = found.groups()
+        if match:
+            stage, unit, layer, leaf = match.groups()
             index = _UNITS * int(stage) + int(unit) - 1
             head[f'predict_layers.{index}.conv_layers.{int(layer) - 1}.{leaf}'] = value
         elif part in ('head', 'keypoint_head'):
@@ -114,7 +112,7 @@ def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         elif part == 'top' or part.startswith(('stage', 'multi_stage_mspn')):
             backbone[name] = value
         else:
-            others[given] = value
+            others[original_name] = value
     return {
         **_prefixed('backbone', convert_backbone(backbone)),
         **_prefixed('head', convert_head(head)),
@@ -123,8 +121,7 @@ def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_mspn(names: Iterable[str]) -> bool:
-    """Whether names, without prefix, are of an MSPN and not of an ImageNet
-    ResNet."""
+    """Return whether names without prefix are of an MSPN, and not of an ImageNet ResNet."""
     return any(re.match(r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.', name) for name in names)
 
 
@@ -135,13 +132,13 @@ def _rename(name: str, names: _Names) -> str:
 
 
 def _with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights, and a bias of zero for every convolution without one."""
+    """Return the weights, with a zero bias for every convolution without bias."""
     filled = {}
     for name, value in weights.items():
         filled[name] = value
-        found = _CONV.fullmatch(name)
-        if found and f'{found[1]}.bias' not in weights:
-            filled[f'{found[1]}.bias'] = value.new_zeros(len(value))
+        match = _CONV.fullmatch(name)
+        if match and f'{match[1]}.bias' not in weights:
+            filled[f'{match[1]}.bias'] = value.new_zeros(len(value))
     return filled
 
 

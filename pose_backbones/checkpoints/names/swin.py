@@ -1,7 +1,7 @@
-"""Swin Transformer: names of the ImageNet releases → those of MMPose.
+"""Swin Transformer: parameter names of the ImageNet releases and of MMPose.
 
-MMPose's own `SwinTransformer` is today's model; its pose releases of 0.x,
-and mmpretrain's, have its names already.
+The current names are those of MMPose's `SwinTransformer`, which the pose releases of MMPose 0.x and
+the releases of mmpretrain use too.
 """
 
 import re
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._family import Family, any_of
 
-#: part of a name in the original release and in timm → today's
+#: part of a name in the original release and in timm → current name
 _PARTS = (
     (r'^layers\.', 'stages.'),
     (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
@@ -19,42 +19,40 @@ _PARTS = (
     (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'),
     (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
 )
-#: classifier, and masks that are computed for each image anyway
+#: classifier, and masks that the current model computes for each image
 _LEFT_OUT = re.compile(r'head\.|.*\.attn_mask$')
 
 
 def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a Swin backbone's weights to those of MMPose.
+    """Convert the weights of a Swin backbone to the names of MMPose.
 
-    Takes the original ImageNet releases (windows of the first kind, V1) and
-    timm's. Of four neighbours that are merged, these concatenate the
-    channels neighbour by neighbour, down before right; MMPose's unfolding
-    has the four neighbours of each channel together, right before down. The
-    norm in front of the classifier is that of the last map. timm merges at
-    the start of a stage and keeps no `relative_position_index`, which is
-    then computed.
+    Supports the original ImageNet releases (V1) and timm. Both concatenate the channels of four
+    merged neighbors neighbor by neighbor, in column-major order. MMPose's unfold operation has the
+    four neighbors of each channel together, in row-major order. The norm before the classifier
+    becomes the norm of the last map. timm merges at the start of a stage and saves no
+    `relative_position_index`, which is then computed.
 
     Args:
         weights: Name → tensor, without a prefix.
 
     Returns:
-        Name → tensor; `weights` itself if the names are today's.
+        Name → tensor; `weights` itself if the names are current.
     """
     stages = [int(name.split('.')[1]) for name in weights if re.match(r'layers\.\d+\.', name)]
     if not stages:
         return weights
-    # timm's first stage has nothing to merge, the original's last.
+    # In timm, the first stage has no merging; in the original, the last stage.
     merges_first = 'layers.0.downsample.reduction.weight' not in weights
     converted = {}
     for name, value in weights.items():
         if _LEFT_OUT.match(name):
             continue
         if '.downsample.' in name:
-            value = _neighbours_last(value)
+            value = _neighbors_last(value)
             if merges_first:
                 name = re.sub(r'\d+', lambda n: str(int(n[0]) - 1), name, count=1)
-        for part, today in _PARTS:
-            name = re.sub(part, today, name)
+        for part, replacement in _PARTS:
+            name = re.sub(part, replacement, name)
         name = re.sub(r'^norm\.', f'norm{max(stages)}.', name)
         converted[name] = value
         if name.endswith('.relative_position_bias_table'):
@@ -65,17 +63,17 @@ def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def _neighbours_last(value: Tensor) -> Tensor:
-    """Last axis: 4 neighbours x C channels → C channels x 4 neighbours."""
+def _neighbors_last(value: Tensor) -> Tensor:
+    """Reorder the last axis from 4 neighbors x C channels to C channels x 4 neighbors."""
     value = value.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :]
     return value.transpose(-1, -2).flatten(-2)
 
 
 def relative_position_index(table: int) -> Tensor:
-    """Which entry of the bias table a pair of cells of a window takes.
+    """Return the index into the bias table for each pair of cells of a window.
 
     Args:
-        table: Entries of the table, (2 * side - 1)².
+        table: Number of entries of the table, (2 * side - 1)².
 
     Returns:
         (side², side²), integers.

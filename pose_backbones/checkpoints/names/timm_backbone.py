@@ -1,4 +1,4 @@
-"""`TimmBackbone`: its own names. Those of timm's models depend on the model."""
+"""`TimmBackbone`: parameter names with its prefix; the others depend on the timm model."""
 
 from ._family import Family, any_of
 

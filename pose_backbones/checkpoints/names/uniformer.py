@@ -1,4 +1,4 @@
-"""UniFormer: names of the original ImageNet releases."""
+"""UniFormer: parameter names of the original ImageNet releases."""
 
 import torch
 from torch import Tensor
@@ -11,20 +11,19 @@ _CLASSIFIER = ('norm.', 'head.', 'aux_head.')
 
 
 def convert_backbone(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a UniFormer backbone's weights to those of `UniFormer`.
+    """Convert the weights of a UniFormer backbone to the names of `UniFormer`.
 
-    The pose, detection and segmentation releases (MMPose 0.x, 1.x, MMDet,
-    MMSeg) have today's names. The ImageNet releases, with token labelling
-    and layer scale or without, differ in what follows the blocks: they have
-    one batch norm and a classifier (two with token labelling), which are
-    left out here, and no norms of the four maps. These start, as in the
-    original's training, with factor 1 and offset 0.
+    The pose, detection and segmentation releases (MMPose 0.x, 1.x, MMDet, MMSeg) have the current
+    names. The ImageNet releases, with or without token labelling and layer scale, have one batch
+    norm and a classifier (two with token labelling) after the blocks, which are removed, and no
+    norms of the four maps. These are initialized with weight 1 and bias 0, as in the training of
+    the original.
 
     Args:
         weights: Name → tensor, without a prefix.
 
     Returns:
-        Name → tensor; `weights` itself, unless it is an ImageNet release.
+        Name → tensor; `weights` itself if it is not an ImageNet release.
     """
     last_norms = [f'blocks{stage}.0.norm2.weight' for stage in _STAGES]
     stage_norms = tuple(f'norm{stage}.' for stage in _STAGES)

@@ -273,7 +273,7 @@ class MogaNet(BaseBackbone):
         arguments.check_positive_int('in_channels', in_channels)
         arguments.check_rate('drop_path_rate', drop_path_rate)
         arguments.check_number('layer_scale_init_value', layer_scale_init_value)
-        arguments.check_ints('dilations', dilations, 3, each='one a convolution')
+        arguments.check_ints('dilations', dilations, 3, each='one per convolution')
         norm_cfg = dict(type='BN') if norm_cfg is None else norm_cfg
         self.embed_dims = tuple(settings['embed_dims'])
         self.depths = tuple(settings['depths'])

@@ -210,7 +210,7 @@ class MSPN(BaseBackbone):
             with_cp=with_cp,
             init_cfg=init_cfg,
         )
-        check_ints('num_blocks', num_blocks, UNITS, each='one a layer')
+        check_ints('num_blocks', num_blocks, UNITS, each='one per layer')
         check_positive_int('base_channels', base_channels)
         check_positive_int('unit_channels', unit_channels)
         norm_cfg = norm_cfg or dict(type='BN')

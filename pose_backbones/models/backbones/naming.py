@@ -28,7 +28,7 @@ class StateDictNames:
         Numbers in names are not compared, since they depend on the size.
 
         Args:
-            names: In today's naming, without prefix.
+            names: Current names, without prefix.
         """
         unknown = list(names)
         for index in range(len(cls.naming_variants())):

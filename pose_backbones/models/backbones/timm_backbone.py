@@ -259,7 +259,7 @@ class TimmBackbone(BaseBackbone):
             pretrained = self._source.create(self.out_indices, pretrained=True)
         except Exception as error:  # each way of downloading has its own errors
             raise CheckpointError(
-                f"pretrained weights of timm's {name} cannot be had "
+                f"pretrained weights of timm's {name} cannot be loaded "
                 f'({first_line(error)}). Without a network, download them '
                 'elsewhere and give backbone.model_args=dict('
                 'pretrained_cfg_overlay=dict(file=PATH)), or start without: '

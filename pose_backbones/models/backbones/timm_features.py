@@ -105,7 +105,7 @@ class TimmModel:
                     'not built for one size; leave img_size out'
                 ) from error
             raise ValueError(
-                f"timm's {self.name} refuses the arguments {dict(self.arguments)} ({error})"
+                f"timm's {self.name} does not accept the arguments {dict(self.arguments)} ({error})"
             ) from error
         except TIMM_ERRORS as error:
             if pretrained:

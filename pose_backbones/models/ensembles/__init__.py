@@ -1,4 +1,4 @@
-"""Ensembles: top-down models whose heat maps are averaged."""
+"""Ensembles of top-down models, which average heatmaps."""
 
 from .ensemble import HeatmapEnsemble
 from .heatmap_grid import SamplingGrid, crop_grid, map_grid, resample_crops, resample_maps

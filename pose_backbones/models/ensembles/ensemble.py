@@ -192,7 +192,7 @@ def _check_arguments(
             raise ConfigError(
                 f'model.{name} is {value!r}: an ensemble has none, its '
                 'members have theirs; expected `model` to have _delete_=True,'
-                ' so that nothing of _base_ is left in it'
+                ' so that nothing is inherited from _base_'
             )
     if head is None:
         raise ConfigError(
@@ -226,13 +226,13 @@ def _check_samples(data_samples: Sequence[PoseDataSample], metainfo: dict) -> No
 def _zoom(member: Member, data_samples: Sequence[PoseDataSample]) -> np.ndarray:
     """Return the sizes (N, 2) of a member's boxes relative to those of the crops."""
     boxes = np.concatenate([sample.gt_instances.bboxes for sample in data_samples])
-    cut = np.stack([sample.metainfo['input_scale'] for sample in data_samples])
-    zoom = member.crop.box(boxes[:, 2:] - boxes[:, :2]) / cut
+    scales = np.stack([sample.metainfo['input_scale'] for sample in data_samples])
+    zoom = member.crop.box(boxes[:, 2:] - boxes[:, :2]) / scales
     if zoom.max() > 1 + _TOLERANCE:
         raise ConfigError(
-            f'{member.name} sees {zoom.max():.3f} times the box that the '
-            "ensemble's pipeline cuts out: raise `padding` of "
+            f'the crop of {member.name} is {zoom.max():.3f} times as large as the crop of the '
+            'ensemble: increase `padding` of '
             'GetBBoxCenterScale in test_dataloader.dataset.pipeline'
         )
-    # Rounding makes no difference in size.
+    # Differences by rounding are ignored.
     return np.where(np.abs(zoom - 1) < 1e-5, 1.0, zoom.astype(float))

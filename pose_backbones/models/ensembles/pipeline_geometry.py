@@ -91,8 +91,8 @@ def read_crop(cfg: Config) -> Crop:
     except ValueError as error:
         raise ConfigError(
             f'{cfg.filename} has no GetBBoxCenterScale, or no TopdownAffine '
-            f'after it, in {_PLACE}, so it is unknown how it cuts people '
-            'out: an ensemble is of top-down models'
+            f'after it, in {_PLACE}, so its crops are unknown: the members of an ensemble must be '
+            'top-down models'
         ) from error
     factors = [_factors(cfg, pipeline[number], number) for number in range(start + 1, end)]
     with building(cfg):
@@ -126,7 +126,7 @@ def _factors(cfg: Config, step: dict, number: int) -> tuple[float, float]:
     for axis, span in dict(x=extend.x, y=extend.y).items():
         if span[0] != span[1]:
             raise ConfigError(
-                f'{place} has {axis}={span}, drawn anew for each person: expected one factor'
+                f'{place} has {axis}={span}, a random factor per person: expected a fixed factor'
             )
     return extend.x[0], extend.y[0]
 

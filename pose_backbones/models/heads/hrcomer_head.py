@@ -94,7 +94,7 @@ class HRCoMerHead(BaseHead):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(init_cfg)
-        check_ints('in_channels', in_channels, 4, each='one a map')
+        check_ints('in_channels', in_channels, 4, each='one per map')
         for name, value in (
             ('num_keypoints', num_keypoints),
             ('confidence_channels', confidence_channels),

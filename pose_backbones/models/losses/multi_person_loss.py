@@ -1,4 +1,4 @@
-"""Losses of HRCoMer for queries, matched persons and heat maps.
+"""Losses of HRCoMer for queries, matched persons and heatmaps.
 
 All losses are computed in float32, also for outputs in half precision. Without targets a loss is 0
 with zero gradients, so that a distributed model has no unused parameters.
@@ -180,7 +180,7 @@ class OKSLoss(_PeopleLoss):
 
 @MODELS.register_module()
 class HeatmapFocalLoss(nn.Module):
-    """Focal loss of heat maps with peaks of 1 (CornerNet).
+    """Focal loss of heatmaps with peaks of 1 (CornerNet).
 
     Pixels with a target of 1 are joints. All other labelled pixels are negatives, with a weight
     that decreases towards a target of 1. The sum is divided by the number of joints.

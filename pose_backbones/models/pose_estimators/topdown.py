@@ -48,7 +48,7 @@ class TopdownPoseEstimator(MMPoseTopdownEstimator):
         net = MMPOSE_MODELS.build(backbone)
         if neck is not None:
             neck = _with_in_channels(neck, 'neck', net, every_map=True)
-            _check_not_missing(head, 'behind a neck')
+            _check_not_missing(head, 'with a neck')
         elif head is not None:
             head = _with_in_channels(head, 'head', net, every_map=False)
         super().__init__(
