@@ -238,7 +238,7 @@ def _report(journal: Journal, not_drawn: int) -> int:
         )
     if not_drawn:
         print(
-            f'{not_drawn} inputs could not be drawn, see above; their poses were saved',
+            f'{not_drawn} of the inputs could not be drawn, see above; their poses were saved',
             file=sys.stderr,
         )
     return SOME_FAILED if journal.failures or not_drawn else 0

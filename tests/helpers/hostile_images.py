@@ -59,11 +59,11 @@ def write_hostile(folder: Path) -> dict[str, str]:
         'cut.jpg': (cv2.imencode('.jpg', make_image(0))[1].tobytes()[:400], '[Tt]runcated'),
         'empty.jpg': (b'', 'it is empty|not a format'),
         'text.jpg': (b'hello', 'not a format that Pillow supports'),
-        'eps.jpg': (EPS, 'no image of a raster format, but PostScript'),
-        'eps.eps.png': (b'\xc5\xd0\xd3\xc6' + bytes(30) + EPS, 'but PostScript'),
-        'svg.jpg': (b'\n<svg xmlns="http://www.w3.org/2000/svg"/>', 'but SVG'),
-        'page.jpg': (b'<!DOCTYPE html><html>', 'but HTML'),
-        'pdf.jpg': (b'%PDF-1.7\n', 'but PDF'),
+        'eps.jpg': (EPS, 'expected a raster format, but the file is PostScript'),
+        'eps.eps.png': (b'\xc5\xd0\xd3\xc6' + bytes(30) + EPS, 'but the file is PostScript'),
+        'svg.jpg': (b'\n<svg xmlns="http://www.w3.org/2000/svg"/>', 'but the file is SVG'),
+        'page.jpg': (b'<!DOCTYPE html><html>', 'but the file is HTML'),
+        'pdf.jpg': (b'%PDF-1.7\n', 'but the file is PDF'),
         'pointer.jpg': (b'version https://git-lfs.github.com/spec/v1\n', 'a Git LFS pointer'),
     }
     for name, (data, _) in files.items():

@@ -118,7 +118,7 @@ def test_playlists_read_no_other_files(content, name, tmp_path):
         writer.write(np.full((48, 64, 3), 99, np.uint8))
     writer.release()
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DatasetError, match='is no video but a playlist|cannot be opened as a'):
+    with pytest.raises(DatasetError, match='is not a video but a playlist|cannot be opened as a'):
         read_video(tmp_path / name)
 
 
@@ -293,7 +293,7 @@ def test_images_that_cannot_be_drawn_are_counted(good, model, tmp_path, monkeypa
     out = tmp_path / 'out'
     assert infer.main([str(good), *model, '--out', str(out)]) == 1
     assert len(json.loads((out / 'predictions.json').read_text())) == 1
-    assert '1 inputs could not be drawn' in capsys.readouterr().err
+    assert '1 of the inputs could not be drawn' in capsys.readouterr().err
 
 
 def test_video_output_must_differ_from_the_audio_source(tmp_path):

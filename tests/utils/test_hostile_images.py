@@ -109,7 +109,7 @@ def test_ghostscript_is_never_run(tmp_path, monkeypatch, data):
     for kind in ('pillow', 'cv2'):
         with pytest.raises(DatasetError, match='a.jpg'):
             LoadImage(imdecode_backend=kind).transform(dict(img_path=str(path)))
-    with pytest.raises(DatasetError, match='but PostScript'):
+    with pytest.raises(DatasetError, match='but the file is PostScript'):
         read_image(data)
     assert not started
     assert not {'EPS', 'FITS', 'WMF', 'PDF'} & set(images.FORMATS)
