@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -197,8 +199,16 @@ def test_each_error_is_printed_once(launched):
     assert 1 <= len(set(process.user_messages())) == len(process.user_messages())
 
 
-def test_processes_end_with_a_killed_launcher(server, tiny_config, synthetic, tmp_path):
-    (tmp_path / 'tmp').mkdir()
+@pytest.fixture
+def short_tmpdir():
+    """Temporary directory whose path leaves room for the Unix sockets of data workers."""
+    with tempfile.TemporaryDirectory(prefix='pb-', dir='/tmp') as folder:
+        yield Path(folder)
+
+
+def test_processes_end_with_a_killed_launcher(
+    server, tiny_config, synthetic, tmp_path, short_tmpdir
+):
     process = server.start(
         '_launch.py',
         ROOT / 'tools/train.py',
@@ -212,7 +222,7 @@ def test_processes_end_with_a_killed_launcher(server, tiny_config, synthetic, tm
         '--cfg-options',
         'train_cfg.max_iters=2000',
         'train_dataloader.num_workers=1',
-        env=dict(PORT=free_port(), TMPDIR=str(tmp_path / 'tmp')),
+        env=dict(PORT=free_port(), TMPDIR=str(short_tmpdir)),
     )
     process.wait_for('Saving checkpoint at 2 ')
     workers = children(process.pid)
@@ -228,4 +238,4 @@ def test_processes_end_with_a_killed_launcher(server, tiny_config, synthetic, tm
     assert process.user_messages()[0].startswith(
         f'stopped, because the launcher (process {process.pid}) has ended; '
     )
-    assert not list((tmp_path / 'tmp').glob('pose_backbones*'))
+    assert not list(short_tmpdir.glob('pose_backbones*'))
