@@ -512,7 +512,7 @@ def test_unreadable_image(fail, tiny_config, data, weights, tmp_path, workers, d
     )
     what = {
         'missing': 'there is no such file',
-        'text': 'not a format that Pillow supports',
+        'text': 'not a format that OpenCV supports',
         'fifo': 'it is a named pipe (FIFO)',
     }
     if damage == 'wide':

@@ -41,7 +41,7 @@ class LoadImage(LoadImageFromFile):
             problem = f'cannot read the image {path}: there is no such file'
             cause = error
         except Exception as error:
-            problem = f'cannot read the image {path}: it is no image that OpenCV can read'
+            problem = f'cannot read the image {path}: not a format that OpenCV supports'
             cause = error
         if self.ignore_empty:
             return None
