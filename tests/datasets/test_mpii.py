@@ -142,7 +142,7 @@ def test_the_same_seed_gives_the_same_files(mpii, tmp_path):
 
 
 def test_layouts_do_not_overwrite_each_other(synthetic):
-    with pytest.raises(SyntheticDataError, match='no synthetic data set of this'):
+    with pytest.raises(SyntheticDataError, match='no synthetic dataset of this format'):
         make_synthetic_mpii(synthetic, 2, 2, overwrite=True)
 
 
