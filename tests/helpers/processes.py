@@ -91,12 +91,17 @@ class Server:
     """Start tools in forked processes, to which signals can be sent.
 
     Args:
-        folder: Directory for logs and temporary files.
+        folder: Directory for logs.
+
+    Attributes:
+        temporary: Directory for temporary files. Its path is short, since data workers create Unix
+            sockets in it.
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.temporary = folder, folder / 'tmp'
-        self.temporary.mkdir()
+        self.folder = folder
+        self._temporary = tempfile.TemporaryDirectory(prefix='pb-', ignore_cleanup_errors=True)
+        self.temporary = Path(self._temporary.name)
         self._started: list[int] = []
         self._server = shared_server()
 
@@ -121,3 +126,4 @@ class Server:
         """End the processes that a failed test has left running."""
         for pid in filter(runs, self._started):
             os.killpg(pid, signal.SIGKILL)
+        self._temporary.cleanup()
