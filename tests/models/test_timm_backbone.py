@@ -432,7 +432,7 @@ def test_other_forward_errors_are_not_reported_as_image_size():
         (
             dict(model_args=dict(windows=3)),
             ValueError,
-            "resnet10t refuses .*'windows': 3.*unexpected keyword",
+            "resnet10t does not accept .*'windows': 3.*unexpected keyword",
         ),
         (
             dict(model_args=dict(out_indices=(1,))),
@@ -452,7 +452,7 @@ def test_other_forward_errors_are_not_reported_as_image_size():
         (
             dict(model_name='vgg11', drop_path_rate=0.1),
             ValueError,
-            "vgg11 refuses .*'drop_path_rate': 0.1",
+            "vgg11 does not accept .*'drop_path_rate': 0.1",
         ),
         (dict(VIT, norm_eval=True), ValueError, 'has no batch norm'),
         (
