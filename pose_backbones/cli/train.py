@@ -103,7 +103,7 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
-    """Set `resume` and `load_from`, which MMEngine reads together."""
+    """Set `resume` and `load_from`; with `resume`, MMEngine resumes from `load_from`."""
     if args.resume is not None and args.overwrite:
         raise ConfigError(
             '--resume and --overwrite exclude each other: the one continues '
@@ -120,24 +120,26 @@ def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
     if args.load_from is not None:
         cfg.load_from = args.load_from
     if args.resume == 'auto':
-        cfg.resume = 'auto'  # before `load_from`; see `_find_start`
+        cfg.resume = 'auto'  # takes precedence over `load_from`; see `_find_start`
 
 
 def _enable_amp(cfg: Config) -> None:
     preflight.require_gpu('--amp')
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ConfigError(f'--amp: the config already has a custom optimizer wrapper, {kind}')
+    wrapper_type = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper_type not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ConfigError(
+            f'--amp: the config already has a custom optimizer wrapper, {wrapper_type}'
+        )
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def is_complete(cfg: Config, checkpoint: dict) -> bool:
-    """Return whether the run of a checkpoint has reached its last iteration or epoch."""
+    """Return whether a checkpoint has reached the last iteration or epoch of the config."""
     meta = checkpoint.get('meta', {})
-    for limit, done in (('max_iters', 'iter'), ('max_epochs', 'epoch')):
-        if cfg.train_cfg.get(limit):
-            return meta.get(done, 0) >= cfg.train_cfg[limit]
+    for limit_key, progress_key in (('max_iters', 'iter'), ('max_epochs', 'epoch')):
+        if cfg.train_cfg.get(limit_key):
+            return meta.get(progress_key, 0) >= cfg.train_cfg[limit_key]
     return False
 
 
@@ -171,7 +173,7 @@ def _find_start(cfg: Config) -> dict | None:
 
 
 def _is_first(cfg: Config) -> bool:
-    """Return whether this is the first or only process of the run."""
+    """Return whether this is the process of rank 0, or the only process of the run."""
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none':
         return True
@@ -181,7 +183,7 @@ def _is_first(cfg: Config) -> bool:
 
 @contextmanager
 def _full_disk(work_dir: str | Path) -> Iterator[None]:
-    """Context manager that adds what was saved to the error of a full disk.
+    """Context manager that turns the error of a full disk into one that lists what was saved.
 
     Raises:
         WorkDirError: If the block raises an `OSError` because the disk is full.
@@ -206,7 +208,8 @@ def train(
     Args:
         cfg: A config with a `work_dir`.
         overwrite: Whether to replace an earlier run in the work dir.
-        save_on: Flag of the signal on which the run saves a checkpoint and stops.
+        save_on: Flag that a signal sets, and on which the run saves a checkpoint and stops; None
+            for no such signal.
 
     Returns:
         The runner, after training; None if the run to resume is already complete.
@@ -214,23 +217,23 @@ def train(
     Raises:
         PoseBackbonesError: If a check before training fails, the disk is full, or weights become
             NaN or infinite.
-        RunStopped: If the signal has arrived and a checkpoint is saved.
+        RunStopped: If the signal of `save_on` has arrived and a checkpoint has been saved.
     """
     splits = [split for split in ('train', 'val') if cfg.get(f'{split}_dataloader') is not None]
     preflight.check_config(cfg, splits)
-    first = _is_first(cfg)
-    with lock_directory(cfg.work_dir) if first else nullcontext():
-        return _train_alone(cfg, overwrite, save_on, splits, first)
+    is_first = _is_first(cfg)
+    with lock_directory(cfg.work_dir) if is_first else nullcontext():
+        return _train_alone(cfg, overwrite, save_on, splits, is_first)
 
 
 def _train_alone(
-    cfg: Config, overwrite: bool, save_on: SignalFlag | None, splits: list[str], first: bool
+    cfg: Config, overwrite: bool, save_on: SignalFlag | None, splits: list[str], is_first: bool
 ) -> PoseRunner | None:
     """Run the part of `train` that requires exclusive use of the work dir."""
-    saved_in = checkpoint_dir(cfg)
-    when_stopped(lambda: preflight.saved_summary(saved_in))
-    if first:
-        check_writable_dir(saved_in, 'the directory of checkpoints')
+    save_dir = checkpoint_dir(cfg)
+    when_stopped(lambda: preflight.saved_summary(save_dir))
+    if is_first:
+        check_writable_dir(save_dir, 'the directory of checkpoints')
     preflight.check_work_dir(cfg, bool(cfg.get('resume')), overwrite)
     checkpoint = _find_start(cfg)
     if cfg.get('resume') and is_complete(cfg, checkpoint):
@@ -239,8 +242,8 @@ def _train_alone(
     del checkpoint
     if overwrite:
         preflight.check_overwrite(cfg)
-        if first:
-            for folder in {Path(cfg.work_dir), saved_in}:
+        if is_first:
+            for folder in {Path(cfg.work_dir), save_dir}:
                 preflight.clear_work_dir(folder)
     runner = build_runner(cfg)
     preflight.check_same_start(cfg)
@@ -249,7 +252,7 @@ def _train_alone(
     )
     if save_on is not None:
         runner.register_hook(SaveOnSignalHook(save_on))
-    with _full_disk(saved_in):
+    with _full_disk(save_dir):
         runner.train()
     return runner
 
@@ -266,12 +269,14 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parse_args(argv)
     keep_local_rank(args)
-    flag = None if args.save_on_signal is None else SignalFlag(signal_number(args.save_on_signal))
-    with flag or nullcontext():
+    save_on = None
+    if args.save_on_signal is not None:
+        save_on = SignalFlag(signal_number(args.save_on_signal))
+    with save_on or nullcontext():
         cfg = load_config(args.config)
         merge_train_options(cfg, args)
         try:
-            train(cfg, args.overwrite, flag)
+            train(cfg, args.overwrite, save_on)
         except RunStopped as stopped:
             if _is_first(cfg):
                 print_log(str(stopped), logger='current')
