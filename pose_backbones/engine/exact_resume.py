@@ -1,8 +1,9 @@
 """Save and restore the state that makes a resumed run equal to an uninterrupted one.
 
-Each process has its own random states, seeds and batch norm statistics and, during gradient
-accumulation, its own gradients. They are gathered when a checkpoint is saved and stored under
-`exact_resume` as plain data.
+Each process (rank) has its own states of random number generators, seeds and batch norm statistics
+and, during gradient accumulation, its own gradients. When a checkpoint is saved, these are gathered
+from all processes and stored in the checkpoint under the key `exact_resume`, as plain dicts, lists,
+numbers and tensors.
 """
 
 import logging
@@ -23,7 +24,7 @@ from .seeded_loading import seeded_batch_sampler
 
 KEY = 'exact_resume'
 _VERSION = 1
-#: maximum ratio of the checkpoint's images per iteration to those of this run
+#: maximum of (images per iteration of the checkpoint's run) / (images per iteration of this run)
 _MAX_BATCH_RATIO = 1024
 #: maximum number of workers, images per batch and batches per epoch
 _MAX_COUNT = 2**31
@@ -45,11 +46,11 @@ class ExactResumeHook(Hook):
         return self._saved is not None and not self._saved['validated']
 
     def gather_checkpoint(self, runner, extra: dict) -> None:
-        """Gather the states of all processes; every process has to call this method.
+        """Gather the states of all processes in rank 0; every process has to call this method.
 
         Args:
             runner: A training runner that is about to save a checkpoint.
-            extra: Dict to which the first process adds the states.
+            extra: Further entries of the checkpoint, to which the states are added under `KEY`.
         """
         state = dict(
             random_states=get_random_states(),
@@ -70,7 +71,7 @@ class ExactResumeHook(Hook):
                 for name, parameter in _model(runner).named_parameters()
                 if parameter.grad is not None
             }
-        if get_rank():  # The state dict contains the buffers of the first process.
+        if get_rank() != 0:  # The state dict of the checkpoint contains the buffers of rank 0.
             state['buffers'] = {
                 name: buffer.cpu() for name, buffer in _buffers(_model(runner)).items()
             }
@@ -115,18 +116,20 @@ class ExactResumeHook(Hook):
         Args:
             epoch: Number of completed epochs.
             iteration: Number of completed iterations.
-            length: Batches per epoch of this run.
+            length: Number of batches per epoch in this run, which may differ from the number in
+                the run that saved the checkpoint.
 
         Returns:
-            The number of batches; 0 without a checkpoint, or if MMEngine wrote it.
+            The number of batches, in proportion to `length`; 0 if no checkpoint with the states
+            of this hook was loaded.
         """
         if self._saved is None:
             return 0
-        before = self._saved['batches']
-        done = iteration - epoch * before
-        if not 0 <= done <= before:
-            return 0  # for example, if the number of batches has changed in an earlier session
-        return done if length == before else done * length // before
+        saved_length = self._saved['batches']
+        completed = iteration - epoch * saved_length
+        if not 0 <= completed <= saved_length:
+            return 0  # for example, if the run was resumed before with other batches per epoch
+        return completed if length == saved_length else completed * length // saved_length
 
     def completed_batches(self, iteration: int, loader: DataLoader) -> int:
         """Return how many batches of an iteration-based training are completed.
@@ -136,23 +139,23 @@ class ExactResumeHook(Hook):
             loader: Data loader of the training data.
 
         Returns:
-            The number of batches, converted to the batch size and the number of processes of this
-            run.
+            The number of batches with this run's batch size and number of processes that contain
+            as many images as the completed iterations.
 
         Raises:
-            CheckpointError: If the checkpoint has more than 1024 times as many images per
-                iteration.
+            CheckpointError: If the run that saved the checkpoint had more than 1024 times as many
+                images per iteration as this run.
         """
         if self._saved is None:
             return iteration
-        before = self._saved['batch_size'] * len(self._saved['ranks'])
-        now = _batch_size(loader) * get_world_size()
-        if before > _MAX_BATCH_RATIO * now:  # Skipping the batches would take too long.
+        saved = self._saved['batch_size'] * len(self._saved['ranks'])  # images per iteration
+        images = _batch_size(loader) * get_world_size()
+        if saved > _MAX_BATCH_RATIO * images:  # Skipping the batches would take too long.
             raise CheckpointError(
-                f'the checkpoint was saved with {before:,} images per iteration, but this run has '
-                f'{now}: to start a new training from its weights, use --load-from'
+                f'the checkpoint was saved with {saved:,} images per iteration, but this run has '
+                f'{images}: to start a new training from its weights, use --load-from'
             )
-        return iteration * before // now
+        return iteration * saved // images
 
     def restore(self, runner) -> None:
         """Restore the saved state; called right before the next iteration.
@@ -164,10 +167,10 @@ class ExactResumeHook(Hook):
         if self._saved is None:
             return
         ranks, workers = self._saved['ranks'], self._saved['workers']
-        same = len(ranks) == get_world_size()
-        state = ranks[get_rank()] if same else ranks[0]
+        same_world_size = len(ranks) == get_world_size()
+        state = ranks[get_rank()] if same_world_size else ranks[0]
         loader = runner.train_dataloader
-        if not same:
+        if not same_world_size:
             runner.logger.warning(
                 f'The checkpoint was saved by {len(ranks)} processes, but this run has '
                 f'{get_world_size()}: the resumed run is not bit-identical to an uninterrupted '
@@ -194,7 +197,7 @@ class ExactResumeHook(Hook):
             parameters = dict(_model(runner).named_parameters())
             for name, gradient in self._gradients().items():
                 parameters[name].grad = gradient.to(parameters[name].device)
-        if same:
+        if same_world_size:
             buffers = _buffers(_model(runner))
             for name, value in (state['buffers'] or {}).items():
                 buffers[name].copy_(value)
@@ -219,7 +222,7 @@ class ExactResumeHook(Hook):
 
 
 def _is_not_lost_gradients_warning(record: logging.LogRecord) -> bool:
-    """Filter out MMEngine's warning that accumulated gradients are lost."""
+    """Logging filter that drops MMEngine's warning that accumulated gradients are lost."""
     return 'Resumed iteration number is not divisible' not in (record.getMessage())
 
 
@@ -264,7 +267,7 @@ def optim_wrappers(optim_wrapper) -> list:
 
 
 def _gather(state: dict) -> list[dict] | None:
-    """Gather the dicts of all processes in the first one."""
+    """Return the dicts of all processes in rank 0, and None in the other processes."""
     if get_world_size() == 1:
         return [state]
     ranks = [None] * get_world_size() if get_rank() == 0 else None
@@ -281,8 +284,8 @@ def _check(saved: object, model: nn.Module) -> None:
     if not isinstance(saved, dict) or saved.get('version') != _VERSION:
         version = saved.get('version') if isinstance(saved, dict) else saved
         raise ValueError(f'its version is {version!r:.60}; expected {_VERSION}')
-    for name, low in (('workers', 0), ('batch_size', 1), ('batches', 1)):
-        _check_integer(saved.get(name), name, low)
+    for name, minimum in (('workers', 0), ('batch_size', 1), ('batches', 1)):
+        _check_integer(saved.get(name), name, minimum)
     if type(saved.get('validated')) is not bool:
         raise ValueError(f'validated is {saved.get("validated")!r:.60}; expected True or False')
     for name in ('workers', 'batch_size', 'batches'):
@@ -306,9 +309,9 @@ def _check(saved: object, model: nn.Module) -> None:
         raise ValueError('only some of the processes have gradients')
 
 
-def _check_integer(value: object, name: str, low: int) -> None:
-    if type(value) is not int or not low <= value < 2**63:
-        raise ValueError(f'{name} is {value!r:.60}; expected an integer of at least {low}')
+def _check_integer(value: object, name: str, minimum: int) -> None:
+    if type(value) is not int or not minimum <= value < 2**63:
+        raise ValueError(f'{name} is {value!r:.60}; expected an integer of at least {minimum}')
 
 
 def _check_tensors(saved: object, kind: str, expected: dict[str, torch.Tensor]) -> None:
