@@ -74,22 +74,23 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         with_cp: Whether to use activation checkpointing, which saves memory and costs time.
         init_cfg: Initialization config of MMEngine. With
             `dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)`, the weights are loaded
-            strictly, except for the classifier (`ignored_keys`) and weights that a classifier does
-            not have (`optional_keys`). Without a prefix, the `backbone.` weights of the checkpoint
-            of a whole model are loaded.
+            strictly, except that weights with the prefixes of `ignored_keys` (the classifier) are
+            ignored, and that weights with the prefixes of `optional_keys` (parts of the backbone
+            that classification does not use) may be missing. With `prefix=None`, if the checkpoint
+            is of a whole model, its weights with the prefix `backbone.` are loaded.
 
     Raises:
         ValueError: If a stage does not exist.
         TypeError: If an argument has the wrong type.
     """
 
-    #: arguments that load no pretrained weights
+    #: arguments with which the backbone loads no pretrained weights
     without_pretrained: Mapping[str, object] = {'init_cfg': None}
-    #: arguments that freeze nothing
+    #: arguments with which no stage is frozen
     without_freezing: Mapping[str, object] = {'frozen_stages': -1}
-    #: arguments that disable activation checkpointing
+    #: arguments with which activations are not recomputed in the backward pass
     without_checkpointing: Mapping[str, object] = {'with_cp': False}
-    #: prefixes of weights in pretrained checkpoints that are ignored
+    #: prefixes of weights in a pretrained checkpoint that are not loaded
     ignored_keys: tuple[str, ...] = ('head.',)
     #: prefixes of the backbone's weights that may be missing in pretrained checkpoints
     optional_keys: tuple[str, ...] = ()
@@ -126,15 +127,17 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         self.register_load_state_dict_pre_hook(_prepare_weights)
 
     def _check_out_indices(self, indices: Sequence[int]) -> tuple[int, ...]:
-        count = self.num_stages
+        num_stages = self.num_stages
         if isinstance(indices, str) or not isinstance(indices, Sequence):
             raise TypeError(f'out_indices is {indices!r}: expected a sequence of stages')
-        valid = all(isinstance(index, int) and -count <= index < count for index in indices)
-        stages = tuple(index % count for index in indices) if valid else ()
+        valid = all(
+            isinstance(index, int) and -num_stages <= index < num_stages for index in indices
+        )
+        stages = tuple(index % num_stages for index in indices) if valid else ()
         if not stages or list(stages) != sorted(set(stages)):
             raise ValueError(
                 f'out_indices is {indices!r}: expected different stages in '
-                f'rising order out of {", ".join(map(str, range(count)))}'
+                f'rising order out of {", ".join(map(str, range(num_stages)))}'
             )
         return stages
 
@@ -163,9 +166,10 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         self._is_init = True
 
     def _pretrained(self) -> dict | None:
+        """Return the entry of `init_cfg` of type 'Pretrained', or None if there is none."""
         configs = self.init_cfg or []
         configs = [configs] if isinstance(configs, dict) else configs
-        pretrained = [c for c in configs if c.get('type') == 'Pretrained']
+        pretrained = [config for config in configs if config.get('type') == 'Pretrained']
         if pretrained and len(configs) > 1:
             raise ValueError(
                 "init_cfg combines 'Pretrained' with other initializers, "
@@ -201,38 +205,38 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         print_log(f'{type(self).__name__}: pretrained weights of {path}', logger='current')
 
     def unused_weights(self) -> tuple[str, ...]:
-        """Return the prefixes of weights that no map of `out_indices` depends on.
+        """Return the prefixes of weights on which none of the returned feature maps depends.
 
-        They may be missing in a checkpoint; they then keep their values.
+        These weights may be missing in a checkpoint. They then keep their values.
         """
         return ()
 
     @classmethod
     def guess_arch(cls, weights: Mapping[str, Tensor]) -> str | None:
-        """Guess the named architecture of weights.
+        """Guess the named architecture of a state dict from the shapes of its tensors.
 
         Args:
-            weights: State dict in current names, without prefix.
+            weights: State dict with the parameter names of this class, without prefix.
 
         Returns:
-            The key of `arch_settings` that shares the most tensors, by name and shape, if these are
-            nearly all; else None.
+            The key of `arch_settings` whose state dict has the most tensors of the same name and
+            shape; None if these are at most 85 % of the tensors.
         """
         shapes = {name: value.shape for name, value in weights.items()}
-        widths = {side for shape in shapes.values() for side in shape}
-        best, name_of_best = 0.85, None  # a layer scale may differ
+        sizes = {size for shape in shapes.values() for size in shape}
+        best_fraction, best_arch = 0.85, None  # not 1: a layer scale may differ
         for name, settings in getattr(cls, 'arch_settings', {}).items():
-            if not widths.issuperset(settings['embed_dims']):
+            if not sizes.issuperset(settings['embed_dims']):
                 continue
             expected = _shapes_of(cls, name)
-            same = sum(shapes.get(key) == expected[key] for key in expected)
-            share = same / len(shapes.keys() | expected.keys())
-            if share > best:
-                best, name_of_best = share, name
-        return name_of_best
+            num_equal = sum(shapes.get(key) == expected[key] for key in expected)
+            fraction = num_equal / len(shapes.keys() | expected.keys())
+            if fraction > best_fraction:
+                best_fraction, best_arch = fraction, name
+        return best_arch
 
     def compare_arch(self, weights: Mapping[str, Tensor]) -> str:
-        """Return a sentence for an error message if weights have another architecture.
+        """Return a sentence for an error message if a state dict has another architecture.
 
         Args:
             weights: As for `guess_arch`.
@@ -243,20 +247,20 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         arch, own_arch = self.guess_arch(weights), self.guess_arch(self.state_dict())
         if arch is None or arch == own_arch:
             return ''
-        kind = type(self).__name__
-        return f'The file looks like {kind} {arch!r}, the model is ' + (
+        backbone = type(self).__name__
+        return f'The file looks like {backbone} {arch!r}, the model is ' + (
             f'{own_arch!r}' if own_arch else 'of no named size'
         )
 
     @classmethod
     def guess_config(cls, weights: Mapping[str, Tensor]) -> dict:
-        """Return the arguments of a backbone of a named architecture that has these weights.
+        """Return the constructor arguments of a backbone that a state dict fits.
 
         Args:
-            weights: State dict in current names, without prefix.
+            weights: State dict with the parameter names of this class, without prefix.
 
         Raises:
-            ValueError: If the architecture has no name; the message is a clause that can follow
+            ValueError: If no named architecture fits; the message is a clause that can follow
                 "but".
         """
         arch = cls.guess_arch(weights)
@@ -265,21 +269,21 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         return dict(arch=arch)
 
     def fused(self) -> 'BaseBackbone':
-        """Return a backbone that computes the same for inference, in less time.
+        """Return an equivalent backbone that takes less time for inference.
 
         Returns:
-            A backbone for inference only, which computes what this one computes in evaluation
-            mode. It shares the weights that need no change, does not follow later changes of the
-            others, and its state dict has other names. This backbone itself if nothing can be
-            fused.
+            A backbone for inference only, with the outputs of this one in evaluation mode and other
+            parameter names. It shares the tensors that fusing does not change. The other weights
+            are copies, which later changes of this backbone do not affect. If nothing can be fused,
+            this backbone itself is returned.
         """
         return fuse_children(self)
 
     def freeze_stages(self) -> None:
         """Set stages 0 to `frozen_stages` to evaluation mode, without gradients.
 
-        Stages after the last of `out_indices` are frozen too, since distributed training would wait
-        for their gradients.
+        Stages after the last of `out_indices` are not computed. They are frozen too, since
+        distributed training would otherwise wait for their gradients.
         """
         unused = range(self.out_indices[-1] + 1, self.num_stages)
         for stage in (*range(self.frozen_stages + 1), *unused):
@@ -309,8 +313,8 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
 def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str, *_rest) -> None:
     """Convert the names of a state dict, in place, and raise if it does not match the backbone.
 
-    PyTorch and MMEngine call this hook whenever they load a state dict. MMEngine loads the weights
-    that match and only prints the others, which would leave a part of the backbone with random
+    PyTorch and MMEngine call this hook whenever they load a state dict. MMEngine itself only logs
+    missing, unexpected and mismatched keys, which would leave a part of the backbone with random
     weights. To load a part on purpose, use `load_weights(…, strict=False)`.
     """
     names = [name for name in state_dict if name.startswith(prefix)]
