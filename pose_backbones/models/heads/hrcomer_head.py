@@ -1,4 +1,4 @@
-"""Head of HRCoMer, which detects people and regresses their joints in one step."""
+"""Head of HRCoMer, which detects people and regresses their keypoints (joints) in one step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -41,12 +41,13 @@ _LOSSES = dict(
 class HRCoMerHead(BaseHead):
     """Detect people in one step and refine their joints.
 
-    Each pixel of the maps of strides 8, 16 and 32 is a query. The head predicts for each query the
-    confidence that it is matched to a person, and the joints of that person. From the map of stride
-    4, the head predicts heatmaps, and short offsets that refine the joints.
+    Each pixel of the feature maps of strides 8, 16 and 32 is a query. For each query, the head
+    predicts the confidence that the query belongs to a person, and the joints (keypoints) of that
+    person. From the feature map of stride 4, the head predicts heatmaps, and the paper's short
+    offsets, which refine the joints.
 
-    In prediction, joints are computed only for the most confident queries, and short offsets only
-    at these joints. The result is the same.
+    For a prediction, joints are computed only for the most confident queries, and short offsets
+    only at these joints. The result is the same as with all queries.
 
     Paper: ConvNeXtPose: Adapting ConvNeXt with High-Resolution Representation
     for Multi-Person Human Pose Estimation. Source:
@@ -54,7 +55,7 @@ class HRCoMerHead(BaseHead):
     for the norms of residual blocks (`bn1`, `bn2`).
 
     Args:
-        in_channels: Channels of the four maps.
+        in_channels: Channels of the four feature maps.
         num_keypoints: Number of keypoints, K.
         confidence_channels: Channels in the confidence branch.
         heatmap_channels: Channels in the heatmap branch.
@@ -62,7 +63,8 @@ class HRCoMerHead(BaseHead):
         refine_channels: Channels for each joint in the refinement branch.
         norm_cfg: `dict(type='BN')` or `dict(type='SyncBN')`; None means `dict(type='BN')`.
         decoder: The codec, `MultiScaleJoints`.
-        limbs: Limbs of the skeleton: pairs of joints, or the path of MMPose's dataset description.
+        limbs: Limbs of the skeleton: pairs of joint indices, or the path of a dataset metainfo file
+            of MMPose.
         assigner: Config of the assigner of people to queries; None means `PoseHungarianAssigner`,
             with `limbs` for its limb cost.
         losses: Configs of the losses to compute, with the keys `confidence`, `joint`, `limb`, `oks`
@@ -107,13 +109,15 @@ class HRCoMerHead(BaseHead):
         norm_cfg = norm_cfg or dict(type='BN')
         self.in_channels = tuple(in_channels)
         self.num_keypoints = num_keypoints
-        first, others = self.in_channels[0], self.in_channels[1:]
-        self.confidences_head = ConfidenceBranch(others, confidence_channels, norm_cfg, conv_init)
-        self.joints_head = JointBranch(others, num_keypoints, joint_channels, norm_cfg, conv_init)
+        stride4, queries = self.in_channels[0], self.in_channels[1:]
+        self.confidences_head = ConfidenceBranch(queries, confidence_channels, norm_cfg, conv_init)
+        self.joints_head = JointBranch(queries, num_keypoints, joint_channels, norm_cfg, conv_init)
         self.heatmaps_head = HeatmapBranch(
-            first, num_keypoints, heatmap_channels, norm_cfg, conv_init
+            stride4, num_keypoints, heatmap_channels, norm_cfg, conv_init
         )
-        self.refine_head = RefineBranch(first, num_keypoints, refine_channels, norm_cfg, conv_init)
+        self.refine_head = RefineBranch(
+            stride4, num_keypoints, refine_channels, norm_cfg, conv_init
+        )
         self.decoder = KEYPOINT_CODECS.build(decoder) if decoder else None
         self._check_decoder()
         self.assigner = TASK_UTILS.build(
@@ -173,44 +177,49 @@ class HRCoMerHead(BaseHead):
 
         Args:
             feats: Feature maps of `HRCoMer`, of strides 4 (N, C, H, W), 8, 16 and 32.
-            flip_indices: If given, the second half of the batch are the mirrored images. Heatmaps
-                and short offsets are then averaged; all other outputs are those of the first half.
+            flip_indices: For each keypoint, the index of its left or right counterpart. If given,
+                the second half of the batch contains the flipped images. Heatmaps and short offsets
+                are then averaged; all other outputs are those of the first half.
 
         Returns:
-            A dict of float32 tensors. `confidences`: logits (N, 1, h, w); `joints` and
-            `joints_refined`: (N, h, w, K, 2), x and y in pixels of the map of stride 4. Each of
-            these is a list, for the strides 8, 16 and 32. `heatmaps`: (N, K, H, W), from 0 to 1.
+            A dict of float32 tensors. `confidences`, `joints` and `joints_refined` are lists with a
+            tensor for each of the strides 8, 16 and 32: confidence logits (N, 1, h, w), and x and y
+            of the joints (N, h, w, K, 2) in pixels of the feature map of stride 4. `heatmaps` is a
+            tensor (N, K, H, W), from 0 to 1.
         """
         self._check_feats(feats)
         queries = self._query_maps(feats, flip_indices)
-        short = self.refine_head(feats[0])
+        short_offsets = self.refine_head(feats[0])
         if flip_indices is not None:
-            images, mirrored = short.chunk(2)
-            mirrored = mirrored.flip(-1)[:, list(flip_indices)]
-            sign = short.new_tensor(MIRROR)[:, None, None]
-            short = (images + mirrored * sign) / 2
+            originals, flipped = short_offsets.chunk(2)
+            flipped = flipped.flip(-1)[:, list(flip_indices)]
+            sign = short_offsets.new_tensor(MIRROR)[:, None, None]
+            short_offsets = (originals + flipped * sign) / 2
         joints = self.joints_head(queries)
-        flat = torch.cat([level.flatten(1, 2) for level in joints], 1).detach()
-        refined = (flat + sample(short, flat)).split([x[0, 0].numel() for x in queries], 1)
+        all_joints = torch.cat([level.flatten(1, 2) for level in joints], 1).detach()
+        refined = all_joints + sample(short_offsets, all_joints)
+        refined_levels = refined.split([x[0, 0].numel() for x in queries], 1)
         return dict(
             confidences=self.confidences_head(queries),
             joints=joints,
-            joints_refined=[level.view_as(like) for level, like in zip(refined, joints)],
+            joints_refined=[
+                refined_level.view_as(level) for refined_level, level in zip(refined_levels, joints)
+            ],
             heatmaps=self._heatmaps(feats[0], flip_indices),
         )
 
     def _query_maps(
         self, feats: Sequence[Tensor], flip_indices: Sequence[int] | None
     ) -> list[Tensor]:
-        """Return the query maps, without those of the mirrored images."""
+        """Return the feature maps of the queries, without those of the flipped images."""
         return [x if flip_indices is None else x.chunk(2)[0] for x in feats[1:]]
 
     def _heatmaps(self, x: Tensor, flip_indices: Sequence[int] | None) -> Tensor:
         maps = self.heatmaps_head(x)
         if flip_indices is None:
             return maps
-        images, mirrored = maps.chunk(2)
-        return (images + mirrored.flip(-1)[:, list(flip_indices)]) / 2
+        originals, flipped = maps.chunk(2)
+        return (originals + flipped.flip(-1)[:, list(flip_indices)]) / 2
 
     def forward_candidates(
         self,
@@ -223,14 +232,14 @@ class HRCoMerHead(BaseHead):
         Args:
             feats: As for `forward`.
             flip_indices: As for `forward`.
-            sizes: (N, 2), width and height of the images without padding, in pixels of the map of
-                stride 4.
+            sizes: (N, 2), width and height of the images without padding, in pixels of the feature
+                map of stride 4. None: the images have no padding.
 
         Returns:
             A dict with the keys `confidences`, `joints` (refined) and `heatmaps`. The first two are
             lists of one tensor, (N, 1, 1, P) and (N, 1, P, K, 2), for the P selected queries. P is
-            at most `max_num_people` of the decoder, and at most the largest number of queries of an
-            image that pass its threshold.
+            at most `max_num_people` of the decoder, and at most the largest number of queries in an
+            image of the batch whose confidence is above `score_threshold` of the decoder.
         """
         self._check_feats(feats)
         queries = self._query_maps(feats, flip_indices)
@@ -240,14 +249,14 @@ class HRCoMerHead(BaseHead):
                 without_padding(x, sizes / 2 ** (level + 1)) for level, x in enumerate(logits)
             ]
         logits = torch.cat([x.flatten(1) for x in logits], 1)
-        chosen, values = select_queries(logits.sigmoid(), self.decoder.max_num_people)
-        confident = values > self.decoder.score_threshold
-        chosen = chosen[:, : int(confident.sum(1).max())]
-        joints = self.joints_head.forward_queries(queries, chosen)
-        if chosen.shape[1]:
+        selected, confidences = select_queries(logits.sigmoid(), self.decoder.max_num_people)
+        is_confident = confidences > self.decoder.score_threshold
+        selected = selected[:, : int(is_confident.sum(1).max())]
+        joints = self.joints_head.forward_queries(queries, selected)
+        if selected.shape[1]:
             joints = joints + self.refine_head.sample_at(feats[0], joints, flip_indices)
         return dict(
-            confidences=[logits.gather(1, chosen)[:, None, None]],
+            confidences=[logits.gather(1, selected)[:, None, None]],
             joints=[joints[:, None]],
             heatmaps=self._heatmaps(feats[0], flip_indices),
         )
@@ -265,8 +274,8 @@ class HRCoMerHead(BaseHead):
                 the maps of one scale are freed before those of the next scale are computed.
             batch_data_samples: Data samples of MMPose, one for each image, with `input_size` (w, h)
                 in pixels and, for several scales, `scale_factors`.
-            test_cfg: `flip_test`: whether the second half of each batch are the mirrored images;
-                `output_heatmaps`: whether to return heatmaps.
+            test_cfg: `flip_test`: whether the second half of each batch contains the flipped
+                images; `output_heatmaps`: whether to return heatmaps.
 
         Returns:
             A list of `InstanceData`, in pixels of the input: `keypoints` (n, K, 2),
@@ -285,14 +294,14 @@ class HRCoMerHead(BaseHead):
             )
         test_cfg, metainfo = test_cfg or {}, batch_data_samples[0].metainfo
         factors = scale_factors(metainfo)
-        flip = metainfo['flip_indices'] if test_cfg.get('flip_test', False) else None
+        flip_indices = metainfo['flip_indices'] if test_cfg.get('flip_test', False) else None
         sizes = [sample.metainfo['input_size'] for sample in batch_data_samples]
         outputs = []
         for index, maps in enumerate(feats):
-            limits = None
+            map_sizes = None  # without padding
             if len(set(map(tuple, sizes))) > 1 and index < len(factors):
-                limits = maps[0].new_tensor(sizes) * factors[index] / 4
-            outputs.append(self.forward_candidates(maps, flip, limits))
+                map_sizes = maps[0].new_tensor(sizes) * factors[index] / 4
+            outputs.append(self.forward_candidates(maps, flip_indices, map_sizes))
         people = self.decoder.decode(outputs, factors)
         instances = [_pack(*poses) for poses in people]
         if test_cfg.get('output_heatmaps', False):
@@ -310,9 +319,9 @@ class HRCoMerHead(BaseHead):
         Args:
             feats: As for `forward`.
             batch_data_samples: Data samples of MMPose, with the targets of the codec. `gt_fields`
-                can have `heatmap_mask` (h, w), which is False in unlabelled regions; without it,
-                all pixels count.
-            train_cfg: `flip`: whether the second half of the batch are the mirrored images.
+                can have `heatmap_mask` (h, w), which is False in regions whose people are not
+                labelled, such as crowds; without it, all pixels count.
+            train_cfg: `flip`: whether the second half of the batch contains the flipped images.
 
         Returns:
             A dict of scalars, with the key `loss_<name>` for each of `losses`.
@@ -341,10 +350,10 @@ class HRCoMerHead(BaseHead):
 
         Args:
             outputs: Outputs of `forward`.
-            targets: `joints` (N, M, K, 3), `areas` and `sizes` (N, M), in pixels of the map of
-                stride 4. Rows without a joint are padding.
+            targets: `joints` (N, M, K, 3), `areas` and `sizes` (N, M), in pixels of the feature
+                map of stride 4. Rows without a labelled joint are padding.
             heatmaps: Target heatmaps (N, K, H, W).
-            mask: (N, H, W), 1 for pixels that count, else 0.
+            mask: (N, H, W), 1 for pixels that count in the heatmap loss and for queries, else 0.
 
         Returns:
             The same dict as `loss`.
@@ -365,21 +374,21 @@ class HRCoMerHead(BaseHead):
             )
             > 0
         )
-        image, query, person = self.assigner(
+        image_index, query_index, person_index = self.assigner(
             dict(confidences=logits.detach()[..., None], joints=joints.detach()),
             shapes,
             targets,
             valid,
         )
         matched = torch.zeros_like(logits)
-        matched[image, query] = 1
-        goal = targets['joints'][image, person]
-        area = targets['areas'][image, person]
+        matched[image_index, query_index] = 1
+        joint_targets = targets['joints'][image_index, person_index]
+        areas = targets['areas'][image_index, person_index]
         arguments = dict(
             confidence=(logits, matched, valid),
-            joint=(joints[image, query], goal, area),
-            limb=(joints[image, query], goal, area),
-            oks=(refined[image, query], goal, area),
+            joint=(joints[image_index, query_index], joint_targets, areas),
+            limb=(joints[image_index, query_index], joint_targets, areas),
+            oks=(refined[image_index, query_index], joint_targets, areas),
             heatmap=(outputs['heatmaps'], heatmaps, mask),
         )
         return {
@@ -388,7 +397,7 @@ class HRCoMerHead(BaseHead):
 
 
 def scale_factors(metainfo: Mapping) -> tuple[float, ...]:
-    """Return the scale factors of a test, from `ResizeAlign` or MMPose's `BottomupResize`.
+    """Return the scale factors of multi-scale testing, from `ResizeAlign` or `BottomupResize`.
 
     Args:
         metainfo: Meta information of a data sample.
