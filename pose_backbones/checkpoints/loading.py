@@ -25,9 +25,10 @@ from .matching import (
     renamed,
 )
 
-#: Keys of a checkpoint that can contain the weights; the first one present is used. Trained weights
-#: come before their moving averages, as in the training code of the released pose models, and a
-#: teacher, which is the result of self-distillation, comes before its student.
+#: Keys of a checkpoint under which the weights may be stored as a dict; the first one present is
+#: used. Trained weights take precedence over their moving averages, as in the training code of the
+#: released pose models, and the teacher of a self-distillation, which is its result, over the
+#: student.
 WRAPPERS = (
     'state_dict',
     'model',
@@ -40,11 +41,11 @@ WRAPPERS = (
     'teacher',
     'student',
 )
-#: prefixes that data-parallel, averaged and compiled models add to every name
+#: prefixes of the names of data-parallel and averaged (`module.`) and compiled models
 _MODEL_PREFIXES = ('module.', '_orig_mod.')
-#: maximum number of nested wrappers; real files have up to two
+#: maximum number of nested dicts under `WRAPPERS`; real files have up to two
 _DEEPEST = 10
-#: counters of averaged models, in the same dict as their weights
+#: counters of averaged models, which are in the dict of the weights and have no prefix
 _COUNTERS = ('steps', 'n_averaged')
 
 
@@ -102,7 +103,7 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
             'that training starts from may be left out with --cfg-options '
             'model.backbone.init_cfg=None'
         ) from error
-    except Exception as error:  # of the storage backends of other schemes
+    except Exception as error:  # storage backends of other URL schemes raise any type
         reason = str(error).strip().split('\n')[0] or type(error).__name__
         raise CheckpointError(f'checkpoint unreadable: {path} ({reason})') from error
     if not isinstance(content, dict):
@@ -116,9 +117,10 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
     """Return the weights in the content of a checkpoint file.
 
     Args:
-        checkpoint: Content of the file. The weights are at the top level or nested in one or more
-            of `WRAPPERS`.
-        key: Key of the entry with the weights; None means the first of `WRAPPERS`.
+        checkpoint: Content of the file. The weights are at the top level, or in dicts under one or
+            more nested keys of `WRAPPERS`.
+        key: Key of the entry with the weights; None means the first key of `WRAPPERS` that is
+            present.
 
     Returns:
         Name → tensor, without the prefix `module.` of data-parallel training.
@@ -128,11 +130,11 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
     """
     weights = checkpoint
     if key is not None:
-        entries = wrapped_in(checkpoint)
-        if key not in entries:
+        keys = wrapped_in(checkpoint)
+        if key not in keys:
             raise CheckpointError(
                 f'no weights under {key!r} in the checkpoint: expected '
-                f'{", ".join(entries) or "none, they stand at the top"}'
+                f'{", ".join(keys) or "none, they stand at the top"}'
             )
         weights = checkpoint[key]
     for _ in range(_DEEPEST):
@@ -148,10 +150,10 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
         (name, value) for name, value in weights.items() if torch.is_tensor(value)
     )
     if not weights:
-        shown = ', '.join(printable(name) for name in list(checkpoint)[:8])
+        first_keys = ', '.join(printable(name) for name in list(checkpoint)[:8])
         raise CheckpointError(
             f'no weights in the checkpoint: it has the keys '
-            f'{shown or "(none)"}; expected tensors, or one of '
+            f'{first_keys or "(none)"}; expected tensors, or one of '
             f'{", ".join(WRAPPERS)}'
         )
     invalid = [name for name in weights if not isinstance(name, str)]
@@ -166,7 +168,7 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
 
 
 def wrapped_in(checkpoint: dict) -> list[str]:
-    """Return the keys of entries that contain weights, in the order of priority.
+    """Return the keys of a checkpoint that can contain the weights, in the order of priority.
 
     Args:
         checkpoint: Content of the file.
@@ -178,7 +180,7 @@ def wrapped_in(checkpoint: dict) -> list[str]:
 
 
 def _strip_model_prefixes(weights: OrderedDict) -> OrderedDict:
-    for prefix in _MODEL_PREFIXES * 2:  # in either order
+    for prefix in _MODEL_PREFIXES * 2:  # twice, since they can be nested in either order
         names = [name for name in weights if name not in _COUNTERS]
         if names and all(name.startswith(prefix) for name in names):
             weights = renamed(
@@ -213,7 +215,7 @@ def load_weights(
         source: Path or URL of the weights, for messages.
         strict: Whether all names and shapes must match. If False, missing, unexpected and
             mismatched keys are logged.
-        ignore: Prefixes of names in `weights` that the model does not need to have.
+        ignore: Prefixes of names in `weights` that are not loaded, such as those of a classifier.
         optional: Prefixes of names of the model that may be missing in `weights`; missing ones are
             logged and keep their values.
         hint: Advice for the user, for the error message.
@@ -224,8 +226,8 @@ def load_weights(
     """
     ignored = [name for name in weights if name.startswith(tuple(ignore))]
     weights = renamed(weights, {name: name for name in weights if name not in ignored})
-    alone = is_backbone_alone(model, weights)
-    if alone:
+    is_backbone = is_backbone_alone(model, weights)
+    if is_backbone:
         weights = renamed(
             weights,
             {name: f'backbone.{name}' for name in weights},
@@ -235,31 +237,31 @@ def load_weights(
         convert_by_hooks(model, weights, source)
     match = match_state_dict(model, weights, optional)
     if not match.num_matching or (strict and match.problems()):
-        if alone and match.num_matching:
+        if is_backbone and match.num_matching:
             hint = (
                 'It holds a backbone alone; to start training from it: '
                 '--cfg-options model.backbone.init_cfg.type=Pretrained '
                 f'model.backbone.init_cfg.checkpoint={source}'
             )
-        parts = (
+        sentences = (
             f'{source} is not a checkpoint of this model: '
             f'{match.num_matching} of {match.total} tensors fit; '
             f'{match.problems()}',
             compare_arch(model, weights),
             hint,
         )
-        raise CheckpointError('. '.join(part for part in parts if part))
-    left_out = match.left_out()
-    left_out += [f'of no use to the model: {printable(name)}' for name in ignored]
-    if left_out:
+        raise CheckpointError('. '.join(sentence for sentence in sentences if sentence))
+    not_loaded = match.left_out()
+    not_loaded += [f'of no use to the model: {printable(name)}' for name in ignored]
+    if not_loaded:
         print_log(
             f'{source} was loaded in part, {match.num_matching} of {match.total} '
-            'tensors. Left out:\n  ' + '\n  '.join(left_out),
+            'tensors. Left out:\n  ' + '\n  '.join(not_loaded),
             logger='current',
         )
     state = model.state_dict()
     matching = OrderedDict((name, weights[name]) for name in state if name in match.matching_keys)
-    # With the current versions, hooks do not convert the names again.
+    # With the versions in the model's own metadata, hooks do not convert the names again.
     matching._metadata = getattr(state, '_metadata', None)  # type: ignore[attr-defined]
     with already_matched():
         model.load_state_dict(matching, strict=False)
