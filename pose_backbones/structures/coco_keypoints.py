@@ -1,4 +1,4 @@
-"""Annotations of keypoints in COCO's format, checked before they are used for training."""
+"""Keypoint annotations in COCO's format, checked before they are used for training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from .coco import (
 
 @dataclass(frozen=True)
 class KeypointFile:
-    """Annotations of keypoints that can be trained on.
+    """Keypoint annotations of a file that has passed all checks.
 
     Args:
-        path: The file.
+        path: Path of the file.
         names: Names of the K keypoints.
         skeleton: Pairs of indices into `names`, from 0.
-        images: Id → entry.
-        objects: The annotations with keypoints.
+        images: Image ID → entry of `images`.
+        objects: The entries of `annotations` with keypoints, one for each instance.
     """
 
     path: str
@@ -38,39 +38,40 @@ class KeypointFile:
 
 
 def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
-    """Read annotations of keypoints and check all that training and evaluation need.
+    """Read keypoint annotations and check everything that training and evaluation need.
 
-    Objects that MMPose would leave out silently, such as those without a bounding box, are errors.
+    Instances that MMPose would silently ignore, such as those without a bounding box, are errors.
 
     Args:
         path: A JSON file with `images`, `annotations` and `categories`.
-        images: Folder in which all images must exist; None: this is not checked.
+        images: Folder in which all images must exist; None means that this is not checked.
 
     Returns:
-        Its keypoints and objects.
+        The keypoints and the annotated instances of the file.
 
     Raises:
-        DatasetError: With the entry, the value that is wrong, and what was expected.
+        DatasetError: If a check fails. The message has the entry, the wrong value, and what was
+            expected.
     """
     file = CocoFile(path)
-    categories, entries, objects = (
+    categories, image_entries, annotations = (
         file.entries(name, empty=False) for name in ('categories', 'images', 'annotations')
     )
     category = _find_category(file, categories)
     names = _check_names(path, category['keypoints'])
     skeleton = _check_skeleton(path, category.get('skeleton') or [], names)
-    file.check('image', entries, has('id', 'file_name', 'width', 'height'), unique('id'))
+    file.check('image', image_entries, has('id', 'file_name', 'width', 'height'), unique('id'))
     if images is not None:
-        _check_folder(path, entries, images)
-    by_id = {entry['id']: entry for entry in entries}
-    objects = [entry for entry in objects if entry.get('keypoints')]
+        _check_folder(path, image_entries, images)
+    images_by_id = {entry['id']: entry for entry in image_entries}
+    objects = [entry for entry in annotations if entry.get('keypoints')]
     file.check(
         'annotation',
         objects,
         has('id', 'image_id', 'keypoints'),
         keypoints(len(names), 'of the category'),
         visibility,
-        one_of('image_id', by_id, "expected the id of an entry of 'images'"),
+        one_of('image_id', images_by_id, "expected the id of an entry of 'images'"),
         in_pixels,
         has('bbox'),
         filled_box,
@@ -82,18 +83,18 @@ def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
             f'{path}: no annotation has a labelled keypoint: expected '
             f"'keypoints', {len(names)} times x, y and visibility"
         )
-    return KeypointFile(path, names, skeleton, by_id, tuple(objects))
+    return KeypointFile(path, names, skeleton, images_by_id, tuple(objects))
 
 
 def check_same_keypoints(first: KeypointFile, *others: KeypointFile) -> None:
     """Check that files have the same keypoints in the same order.
 
     Args:
-        first: The file that others are compared with.
-        others: The others.
+        first: The file that the other files are compared with.
+        others: The other files.
 
     Raises:
-        DatasetError: With the file that differs, and both lists of names.
+        DatasetError: If a file differs. The message has its path and both lists of names.
     """
     for file in others:
         if file.names != first.names:
@@ -116,24 +117,25 @@ def _check_folder(path: str, images: Sequence[dict], folder: str) -> None:
 
 
 def _find_category(file: CocoFile, categories: Sequence[dict]) -> dict:
-    """Get the category with keypoints; if several have some, they must be the same."""
-    path, found = file.path, file.keypoint_categories()
-    if not found:
+    """Return the first category with keypoints, which the others must have, too, if any."""
+    path, with_keypoints = file.path, file.keypoint_categories()
+    if not with_keypoints:
         raise DatasetError(
             f'{path}: none of the categories ('
             f'{", ".join(str(entry.get("name")) for entry in categories)}) '
             f'has keypoints: expected {CATEGORY}'
         )
-    for entry in found[1:]:
-        if entry['keypoints'] != found[0]['keypoints']:
+    first = with_keypoints[0]
+    for entry in with_keypoints[1:]:
+        if entry['keypoints'] != first['keypoints']:
             raise DatasetError(
-                f'{path}: the categories {found[0].get("name")!r} and '
+                f'{path}: the categories {first.get("name")!r} and '
                 f'{entry.get("name")!r} have different keypoints '
-                f'({len(found[0]["keypoints"])} and '
+                f'({len(first["keypoints"])} and '
                 f'{len(entry["keypoints"])}). A model predicts one set: '
                 'split the file by category'
             )
-    return found[0]
+    return first
 
 
 def _check_names(path: str, names: list[str]) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ def _check_skeleton(
 ) -> tuple[tuple[int, int], ...]:
     """Convert limbs to pairs of indices that count from 0; COCO's count from 1."""
     for limb in skeleton:
-        if not all(1 <= point <= len(names) for point in limb):
+        if not all(1 <= number <= len(names) for number in limb):
             hint = '; COCO counts keypoints from 1' if 0 in limb else ''
             raise DatasetError(
                 f'{path}: the skeleton has the limb {limb}: expected two '
