@@ -117,7 +117,7 @@ def _check_folder(path: str, images: Sequence[dict], folder: str) -> None:
 
 
 def _find_category(file: CocoFile, categories: Sequence[dict]) -> dict:
-    """Return the first category with keypoints, which the others must have, too, if any."""
+    """Return the first category that has keypoints; all that have keypoints must agree."""
     path, with_keypoints = file.path, file.keypoint_categories()
     if not with_keypoints:
         raise DatasetError(
