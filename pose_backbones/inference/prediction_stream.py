@@ -29,24 +29,27 @@ from .tracking import VideoTracker
 if TYPE_CHECKING:
     from .inferencer import PoseInferencer
 
-_MAX_HELD = 256 << 20  # bytes of images that wait until a batch is full
-_AHEAD = 4  # images that are read ahead
-_POLL = 0.1  # seconds after which the thread checks whether it should stop
-_PATIENCE = 2.0  # seconds to wait for the thread to end
-_END = object()
+_MAX_HELD = 256 << 20  # maximum bytes of the images that wait until a batch is full
+_AHEAD = 4  # maximum number of images that are read ahead
+_POLL = 0.1  # seconds between two checks of the reading thread whether it should stop
+_PATIENCE = 2.0  # maximum seconds to wait for the reading thread to end
+_END = object()  # stands in the queue for the end of the items
 
 
 @dataclass(eq=False)
 class _Pending:
     """An input that waits for its predictions.
 
+    A sample is the model input for one person, for a top-down model, or for the whole image, for a
+    bottom-up model.
+
     Attributes:
         frame: The image, without pixels if they are no longer needed; an input that could not be
             read; or the exception that ends the iteration.
-        size: Width and height.
-        boxes: Person boxes, for a top-down model.
-        missing: Number of samples of the image that are not predicted yet.
-        predictions: Predictions for the other samples.
+        size: Width and height of the image.
+        boxes: Bounding boxes of the people, for a top-down model.
+        missing: Number of samples of the image that are prepared, but not predicted yet.
+        predictions: Predictions for the samples that are predicted.
     """
 
     frame: Frame | Failure | Exception
@@ -63,6 +66,7 @@ class _Pending:
 
     @property
     def bytes(self) -> int:
+        """Size of the pixels in memory."""
         image = getattr(self.frame, 'image', None)
         return 0 if image is None else image.nbytes
 
@@ -70,9 +74,9 @@ class _Pending:
 class Results(Iterator[PoseResult]):
     """Iterator over the poses of the inputs, which are estimated on demand.
 
-    Each result is returned as soon as it and all earlier ones are available. A thread reads a few
-    images ahead. Images wait until their crops fill a batch. At most as many images wait as a
-    batch has crops, and at most 256 MB.
+    A result is returned as soon as it and all earlier ones are available. A thread reads a few
+    images ahead. An image waits until its crops and those of later images fill a batch, but a batch
+    is predicted earlier if more images wait than a batch has crops, or more than 256 MB of them.
 
     An exception, for example because of invalid boxes, is raised in place of the next result, after
     all earlier results have been returned.
@@ -80,15 +84,15 @@ class Results(Iterator[PoseResult]):
     Args:
         inferencer: The `PoseInferencer`.
         inputs: The images.
-        source: Function that returns the boxes of a frame; None for a bottom-up model.
-        tracker: Tracker of the persons in videos; None for no tracking.
+        source: Function that returns the bounding boxes of an image; None for a bottom-up model.
+        tracker: Tracker of the people in videos; None for no tracking.
         strict: See `PoseInferencer.__call__`.
         keep_images: See `PoseInferencer.__call__`.
 
     Attributes:
-        failures: Inputs that could not be read so far.
+        failures: Inputs that were skipped so far, because they could not be read or processed.
         inputs: The images.
-        skeleton: Skeleton of the persons.
+        skeleton: Names of the keypoints, and the limbs.
     """
 
     def __init__(
@@ -121,14 +125,14 @@ class Results(Iterator[PoseResult]):
     def iterate_from(
         self, part: int = 0, index: int = 0
     ) -> Generator[tuple[int, PoseResult | Failure], None, None]:
-        """Yield results and failures in the order of the inputs, from a given position on.
+        """Yield results and failures in the order of the inputs, starting at a given input.
 
         Args:
             part: See `Inputs.iterate_from`.
             index: See `Inputs.iterate_from`.
 
         Yields:
-            Part indices, each with a result or a failure.
+            The index in `Inputs.parts` (file, array or camera), and the result or the failure.
         """
         inputs = self.inputs.iterate_from(part, index)
         # The user's iterators run in the user's thread.
@@ -141,8 +145,8 @@ class Results(Iterator[PoseResult]):
                 yield self._deliver(entry)
 
     def _finished(self, items: Iterable[Frame | Failure]) -> Iterator[_Pending]:
-        """Yield inputs in order, each once all its samples are predicted."""
-        size = self._inferencer.batch_size
+        """Yield each input, in order, when all its samples are predicted."""
+        batch_size = self._inferencer.batch_size
         waiting: deque[_Pending] = deque()
         batch: list[tuple[_Pending, dict]] = []
         for entry, sample in self._samples(items):
@@ -150,13 +154,13 @@ class Results(Iterator[PoseResult]):
                 if batch and _shape(batch[-1][1]) != _shape(sample):
                     self._predict(batch)
                 batch.append((entry, sample))
-                if len(batch) == size:
+                if len(batch) == batch_size:
                     self._predict(batch)
                 continue
             waiting.append(entry)
             if (
                 getattr(entry.frame, 'live', False)
-                or len(waiting) > size
+                or len(waiting) > batch_size
                 or (sum(pending.bytes for pending in waiting) > _MAX_HELD)
             ):
                 self._predict(batch)
@@ -166,7 +170,7 @@ class Results(Iterator[PoseResult]):
         yield from waiting
 
     def _samples(self, items: Iterable[Frame | Failure]) -> Iterator[tuple[_Pending, dict | None]]:
-        """Yield the samples of each input, then None after its last sample."""
+        """Yield the samples of each input, each with its input, and None after the last one."""
         try:
             for frame in items:
                 entry = _Pending(frame)
@@ -183,15 +187,16 @@ class Results(Iterator[PoseResult]):
         height, width = frame.image.shape[:2]
         entry.size = width, height
         try:
-            # First the boxes: they may come from an iterator with one entry per image.
-            people = self._people(entry, frame)
+            # The boxes may come from an iterator with one entry per image. The entry of an unusable
+            # image has to be taken, too.
+            arguments = self._people(entry, frame)
             check_sides(frame.name, width, height)
         except ImageError as error:
             entry.fail(frame, error)
             return
-        for person in people:
+        for box_and_score in arguments:
             try:
-                sample = self._inferencer.prepare(frame, *person)
+                sample = self._inferencer.prepare(frame, *box_and_score)
             except Exception as error:  # transforms raise exceptions of any type
                 entry.fail(
                     frame,
@@ -206,7 +211,7 @@ class Results(Iterator[PoseResult]):
             entry.frame = replace(frame, image=None)  # type: ignore[arg-type]
 
     def _people(self, entry: _Pending, frame: Frame) -> list[tuple]:
-        """Return the arguments of `PoseInferencer.prepare` for each person."""
+        """Return a box and a score for each person, or one empty tuple for a bottom-up model."""
         if self._source is None:
             return [()]
         entry.boxes = self._source(frame)
@@ -223,6 +228,7 @@ class Results(Iterator[PoseResult]):
         batch.clear()
 
     def _deliver(self, entry: _Pending) -> tuple[int, PoseResult | Failure]:
+        """Return what `iterate_from` yields for a finished input, or raise its exception."""
         frame = entry.frame
         if isinstance(frame, Exception):
             raise frame
@@ -239,7 +245,7 @@ class Results(Iterator[PoseResult]):
 
 
 def _shape(sample: dict) -> list[torch.Size]:
-    """Return the shapes of a model input, which may be a pyramid of several resolutions."""
+    """Return the shapes of a sample, whose input may be the image at several scales."""
     inputs = sample['inputs']
     return [x.shape for x in ([inputs] if isinstance(inputs, torch.Tensor) else inputs)]
 
@@ -247,18 +253,18 @@ def _shape(sample: dict) -> list[torch.Size]:
 def _gather(entry: _Pending, frame: Frame, skeleton: Skeleton) -> PoseResult:
     """Combine the predictions for an image into one result."""
     boxes = entry.boxes
-    count = len(skeleton.names)
+    num_keypoints = len(skeleton.names)
 
     def gather(name: str, *shape: int) -> np.ndarray:
         arrays = [_array(instances[name]) for instances in entry.predictions]
         return np.concatenate(arrays) if arrays else np.zeros((0, *shape), np.float32)
 
     fields = {name for instances in entry.predictions for name in instances.keys()}
-    keypoints = gather('keypoints', count, 2)[..., :2]
-    scores = gather('keypoint_scores', count)
+    keypoints = gather('keypoints', num_keypoints, 2)[..., :2]
+    scores = gather('keypoint_scores', num_keypoints)
     visible = None
     if 'keypoints_visible' in fields:
-        visible = gather('keypoints_visible', count)
+        visible = gather('keypoints_visible', num_keypoints)
         if np.array_equal(visible, scores):  # MMPose's default for models without visibility
             visible = None
     if boxes is None:
@@ -299,34 +305,36 @@ def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
     network.
 
     Args:
-        items: Iterable, which must not be used outside the thread.
+        items: Iterable. It is used in the thread, and must not be used elsewhere meanwhile.
         ahead: Maximum number of items to read ahead. 0: each item is read when it is requested.
 
     Yields:
         An iterator over the items in order. An exception of `items` is raised in place of the next
-        item. At the end of the `with` statement, the thread is stopped. If it still waits for an
-        item after two seconds, it is abandoned.
+        item. At the end of the `with` statement, the thread is told to stop. If it still waits for
+        an item after two seconds, it is left running.
     """
-    ready: queue.Queue = queue.Queue(max(ahead, 1))
-    asked = threading.Semaphore(0)
+    entries: queue.Queue = queue.Queue(max(ahead, 1))
+    requests = threading.Semaphore(0)
     stop = threading.Event()
 
     def put(entry: tuple) -> bool:
+        # Return False if the thread should stop.
         while not stop.is_set():
             try:
-                ready.put(entry, timeout=_POLL)
+                entries.put(entry, timeout=_POLL)
                 return True
             except queue.Full:
                 continue
         return False
 
     def may_read() -> bool:
-        while ahead == 0 and not asked.acquire(timeout=_POLL):
+        # With `ahead` of 0, wait for a request. Return False if the thread should stop.
+        while ahead == 0 and not requests.acquire(timeout=_POLL):
             if stop.is_set():
                 return False
         return not stop.is_set()
 
-    def work() -> None:
+    def read() -> None:
         iterator = iter(items)
         try:
             while may_read():
@@ -340,19 +348,20 @@ def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
             if close is not None:
                 close()
 
-    thread = threading.Thread(target=work, name='prefetch', daemon=True)
+    thread = threading.Thread(target=read, name='prefetch', daemon=True)
     thread.start()
     try:
-        yield _take(ready, asked)
+        yield _take(entries, requests)
     finally:
         stop.set()
         thread.join(_PATIENCE)
 
 
-def _take(ready: queue.Queue, asked: threading.Semaphore) -> Iterator:
+def _take(entries: queue.Queue, requests: threading.Semaphore) -> Iterator:
+    """Yield items from the queue; raise the exception that the reading thread has put there."""
     while True:
-        asked.release()
-        item, error = ready.get()
+        requests.release()
+        item, error = entries.get()
         if error is not None:
             raise error
         if item is _END:
