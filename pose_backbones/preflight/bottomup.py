@@ -9,11 +9,12 @@ from ..configs import building
 from ..errors import ConfigError, DatasetError
 from ..structures.coco import CocoFile
 
+#: data mode of MMPose → its samples, for messages
 _SAMPLES = {'topdown': 'single people', 'bottomup': 'whole images'}
 
 
 def is_bottomup(dataset: dict) -> bool:
-    """Return whether the samples of a data set are whole images.
+    """Return whether a data set has MMPose's data mode for bottom-up models, with whole images.
 
     Args:
         dataset: Config of the data set.
@@ -22,13 +23,14 @@ def is_bottomup(dataset: dict) -> bool:
 
 
 def check_data_mode(cfg: Config, splits: Sequence[str]) -> None:
-    """Check that the data sets have the data mode of the model.
+    """Check that the data sets have the data mode of the model, `'topdown'` or `'bottomup'`.
 
-    Bottom-up data sets must have no file of detections, and only scales that the model accepts.
+    Bottom-up data sets must have no file of detections, and only scale factors that the data
+    preprocessor of the model accepts.
 
     Args:
         cfg: A config that has passed `check_types`.
-        splits: The splits that the run uses, of `'train'`, `'val'` and `'test'`.
+        splits: The splits that the run uses, some of `'train'`, `'val'` and `'test'`.
 
     Raises:
         ConfigError: If the data mode, the detections or the scales do not match the model.
@@ -61,32 +63,34 @@ def _data_mode(cfg: Config) -> str | None:
     # Imported here, since importing the models of MMPose takes seconds.
     from mmpose.models.pose_estimators import BottomupPoseEstimator, TopdownPoseEstimator
 
-    kind = MODELS.get(cfg.model.type)
+    model_class = MODELS.get(cfg.model.type)
     for mode, base in (('bottomup', BottomupPoseEstimator), ('topdown', TopdownPoseEstimator)):
-        if isinstance(kind, type) and issubclass(kind, base):
+        if isinstance(model_class, type) and issubclass(model_class, base):
             return mode
     return None
 
 
 def _check_scales(cfg: Config, dataset: dict, place: str) -> None:
+    """Check the scale factors of a bottom-up data set; `place` is its name in the config."""
     from ..datasets.transforms.bottomup import ResizeAlign, check_scale_factors
     from ..models.data_preprocessors import PyramidDataPreprocessor
 
-    for number, step in enumerate(dataset.get('pipeline', [])):
+    for index, step in enumerate(dataset.get('pipeline', [])):
         if TRANSFORMS.get(step['type']) is not ResizeAlign:
             continue
         factors = step.get('scale_factors', (1,))
         try:
             check_scale_factors(factors)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f'{place}.pipeline[{number}]: {error}') from error
+            raise ConfigError(f'{place}.pipeline[{index}]: {error}') from error
         preprocessor = (cfg.model.get('data_preprocessor') or {}).get('type')
-        kind = MODELS.get(str(preprocessor))
+        preprocessor_class = MODELS.get(str(preprocessor))
         if len(factors) > 1 and not (
-            isinstance(kind, type) and issubclass(kind, PyramidDataPreprocessor)
+            isinstance(preprocessor_class, type)
+            and issubclass(preprocessor_class, PyramidDataPreprocessor)
         ):
             raise ConfigError(
-                f'{place}.pipeline[{number}]: scale_factors={tuple(factors)} gives several inputs '
+                f'{place}.pipeline[{index}]: scale_factors={tuple(factors)} gives several inputs '
                 f'per image, but model.data_preprocessor.type is {preprocessor!r}: '
                 "expected 'pose_backbones.PyramidDataPreprocessor'"
             )
@@ -111,7 +115,7 @@ def check_badcase(cfg: Config) -> None:
 
 
 def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], CocoFile]) -> None:
-    """Check that the pipeline of a data set does not make images too large.
+    """Check that the pipeline of a data set does not resize images to more than its maximum.
 
     Args:
         dataset: Config of a data set that has passed `check_types`.
@@ -141,12 +145,12 @@ def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], Coc
 
 
 def check_sigmas(cfg: Config, declared: int, where: str) -> None:
-    """Check that the sigmas of the codec have the number of keypoints of the data.
+    """Check that the codec has as many sigmas as the data set has keypoints.
 
     Args:
         cfg: The config.
-        declared: Number of keypoints of the data.
-        where: Name of the data, for the message.
+        declared: Number of keypoints of the data set.
+        where: Name of the data set, for the message.
 
     Raises:
         DatasetError: If the number of sigmas differs.
