@@ -1,6 +1,7 @@
-"""View model of the report: the numbers of a test run as text for tables, and as data for charts.
+"""Variables of the report's template: the measures of a test run as texts and as data for charts.
 
-`measures` computes the numbers, this module formats them, `templates/report.html.j2` lays them out.
+`measures` computes the numbers, this module formats them, and `templates/report.html.j2` lays them
+out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from .training import Curve, TrainingLog
 #: Indices of the OKS thresholds whose precision-recall curves are drawn: .50, .75, .90.
 _DRAWN_THRESHOLDS = (0, 5, 8)
 _RANKED_IMAGES = 20  # rows of the table of the worst images
-_CURVE_ROWS = 30  # at most, of the table of a training curve
+_CURVE_ROWS = 30  # maximum number of rows of the table of a training curve
 
 #: Rows of a table: texts of the cells.
 Rows = list[tuple[str, ...]]
@@ -37,14 +38,14 @@ def build_view(
 
     Args:
         run: The test run.
-        measures: Its measures.
-        examples: Its worst and best images.
+        measures: The measures of the test run.
+        examples: The worst and best images of the test run.
         training: Log of the training run.
         title: Title of the page.
 
     Returns:
-        The variables of the template. `rows` are for tables; `bars`, `lines` and other numbers
-        are for the functions of `charts`.
+        Name → value, for the template. In the values, `rows` are for tables; `bars`, `lines` and
+        other numbers are for the functions of `charts`.
     """
     return {
         'title': title,
@@ -121,19 +122,19 @@ def _keypoint_errors(names: Sequence[str], errors: KeypointErrors) -> dict[str, 
         'kinds': KINDS,
         'maximum': float(np.nanmax([*errors.oks_error, 1e-9])),
         'error_bars': [
-            (name, error, f'{n:,} labelled')
-            for name, error, n in zip(names, errors.oks_error, labelled)
+            (name, error, f'{num_labelled:,} labelled')
+            for name, error, num_labelled in zip(names, errors.oks_error, labelled)
         ],
         'kind_bars': list(zip(names, errors.counts.tolist())),
         'rows': [
             (
                 name,
-                f'{n:,}',
+                f'{num_labelled:,}',
                 number(error),
                 number(distance, 1),
-                *[percent(value, n).rstrip('%') for value in counts[1:]],
+                *[percent(value, num_labelled).rstrip('%') for value in counts[1:]],
             )
-            for name, n, error, distance, counts in zip(
+            for name, num_labelled, error, distance, counts in zip(
                 names, labelled, errors.oks_error, errors.distance, errors.counts
             )
         ],
@@ -151,6 +152,7 @@ def _errors(errors: ErrorCounts) -> dict[str, Any]:
 
 
 def _counts(columns: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Format counts: heading of a column → kind of error → count."""
     kinds = list(next(iter(columns.values())))
     total = ('total', *[f'{sum(counts.values()):,}' for counts in columns.values()])
     return {
@@ -164,48 +166,49 @@ def _counts(columns: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
 
 
 def _repairs(ap: float, repairs: Mapping[str, float]) -> dict[str, Any]:
+    """Format the AP after each correction of the predictions; `ap` is the AP without one."""
     gains = {name: number(value - ap, sign='+') for name, value in repairs.items()}
     bars = [('uncorrected', ap, ''), *[(name, repairs[name], gains[name]) for name in repairs]]
     return {'bars': bars, 'rows': [(name, number(value), gain) for name, value, gain in bars]}
 
 
-def _calibration(found: Calibration) -> dict[str, Any]:
+def _calibration(calibration: Calibration) -> dict[str, Any]:
     edges = [f'{i / BINS:.1f}' for i in range(BINS + 1)]
     return {
-        'error': number(found.error),
-        'threshold': number(found.threshold),
-        'precision': number(found.precision),
-        'recall': number(found.recall),
-        'scale': None if found.scale == 1 else f'{found.scale:.3g}',
-        'bins': (found.score, found.oks, found.counts),
-        'counts': found.table,
+        'error': number(calibration.error),
+        'threshold': number(calibration.threshold),
+        'precision': number(calibration.precision),
+        'recall': number(calibration.recall),
+        'scale': None if calibration.scale == 1 else f'{calibration.scale:.3g}',
+        'bins': (calibration.score, calibration.oks, calibration.counts),
+        'counts': calibration.table,
         'reliability_rows': [
             (
                 f'{edges[i]} to {edges[i + 1]}',
-                f'{n:,}',
-                number(found.score[i]),
-                number(found.oks[i]),
-                percent(found.right[i] * n, n),
+                f'{num_detections:,}',
+                number(calibration.score[i]),
+                number(calibration.oks[i]),
+                percent(calibration.right[i] * num_detections, num_detections),
             )
-            for i, n in enumerate(found.counts)
+            for i, num_detections in enumerate(calibration.counts)
         ],
         'density_head': ['score', *[f'.{i}' for i in range(BINS)]],
         'density_rows': [
-            (f'.{i}', *[f'{n:,}' if n else '' for n in counts])
-            for i, counts in enumerate(found.table)
+            (f'.{i}', *[f'{value:,}' if value else '' for value in counts])
+            for i, counts in enumerate(calibration.table)
         ],
     }
 
 
 def _examples(run: Run, examples: Examples) -> dict[str, Any]:
     unreadable = examples.unreadable
-    chosen = len(examples.worst) + len(examples.best) + len(unreadable)
+    num_chosen = len(examples.worst) + len(examples.best) + len(unreadable)
     groups = {'The worst images': examples.worst, 'The best images': examples.best}
     return {
         'requested': examples.requested,
         'folder': run.sources.images,
         'unreadable': unreadable,
-        'unreadable_count': f'{count(len(unreadable), "image")} of {chosen}',
+        'unreadable_count': f'{count(len(unreadable), "image")} of {num_chosen}',
         'low_score': LOW_SCORE,
         'rings': {KINDS[kind]: f'rgb({r}, {g}, {b})' for kind, (b, g, r) in RINGS.items()},
         'groups': {heading: list(map(_example, group)) for heading, group in groups.items()},
@@ -234,18 +237,20 @@ def _example(example: Example) -> dict[str, Any]:
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
+    """Format a training curve, with a table of at most `_CURVE_ROWS` rows."""
     rows = [(f'{step:,}', f'{value:.4g}') for step, value in zip(curve.steps, curve.values)]
-    every = max(1, -(-len(rows) // _CURVE_ROWS))
+    step_size = max(1, -(-len(rows) // _CURVE_ROWS))
     return {
         'name': curve.name,
         'subject': f'{curve.name} on {curve.data}',
         'last': f'{curve.values[-1]:.4g}',
         'points': (curve.steps, curve.values),
-        'rows': rows[::-1][::every][::-1],  # counted from the last one, which is shown
+        'rows': rows[::-1][::step_size][::-1],  # every step_size-th row, the last one included
     }
 
 
 def _provenance(run: Run, errors: ErrorCounts) -> Rows:
+    """Return the files, settings and versions from which the report was made."""
     sources = run.sources
     areas = 'annotated' if run.use_area else '.53 of the area of the bounding box'
     sigmas = ', '.join(f'{name} {sigma:.3f}' for name, sigma in zip(run.skeleton.names, run.sigmas))
