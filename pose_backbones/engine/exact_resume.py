@@ -71,7 +71,7 @@ class ExactResumeHook(Hook):
                 for name, parameter in _model(runner).named_parameters()
                 if parameter.grad is not None
             }
-        if get_rank() != 0:  # The state dict of the checkpoint contains the buffers of rank 0.
+        if get_rank():  # The state dict of the checkpoint contains the buffers of rank 0.
             state['buffers'] = {
                 name: buffer.cpu() for name, buffer in _buffers(_model(runner)).items()
             }
