@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 import torch
 
@@ -14,15 +16,13 @@ MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 @pytest.fixture(scope='module')
 def executed(tmp_path_factory):
     """The executed notebook, with random weights."""
-    nbformat = pytest.importorskip('nbformat')
-    client = pytest.importorskip('nbclient')
     folder = tmp_path_factory.mktemp('notebook')
     model = pose_backbones.build(MODEL)
     torch.save(dict(state_dict=model.state_dict()), folder / 'weights.pth')
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('WEIGHTS', str(folder / 'weights.pth'))
         notebook = nbformat.read(NOTEBOOK, as_version=4)
-        client.NotebookClient(
+        nbclient.NotebookClient(
             notebook,
             timeout=300,
             kernel_name='python3',
@@ -68,7 +68,6 @@ def test_keypoints_are_printed(executed):
 
 
 def test_notebook_is_stored_without_outputs():
-    nbformat = pytest.importorskip('nbformat')
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     assert not any(cell.outputs for cell in notebook.cells if cell.cell_type == 'code')

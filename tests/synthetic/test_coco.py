@@ -35,33 +35,10 @@ from pose_backbones.synthetic import (
     sample_look,
     sample_pose,
 )
+from tests.helpers.report_cases import SIGMAS
 from tests.helpers.tools import run_tool
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'make_synthetic_coco.py'
-SIGMAS = (
-    np.array(
-        [
-            0.26,
-            0.25,
-            0.25,
-            0.35,
-            0.35,
-            0.79,
-            0.79,
-            0.72,
-            0.72,
-            0.62,
-            0.62,
-            1.07,
-            1.07,
-            0.87,
-            0.87,
-            0.89,
-            0.89,
-        ]
-    )
-    / 10.0
-)
 INDEX = {name: i for i, name in enumerate(KEYPOINT_NAMES)}
 TRAIN, VAL = 50, 50
 
