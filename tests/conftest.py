@@ -47,10 +47,17 @@ def _quick_runs() -> Iterator[None]:
 
 
 @pytest.fixture(scope='module', autouse=True)
-def _nothing_of_other_runs() -> None:
-    """MMEngine takes the visualizer and the scope of any run before."""
+def _reset_mmengine() -> None:
+    """Remove the visualizer, the scope and the loggers of runs in other modules.
+
+    MMEngine would use them again. A logger may have a log file on a disk that is full.
+    """
     Visualizer._instance_dict.clear()
     DefaultScope._instance_dict.clear()
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            handler.close()
+    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture

@@ -58,9 +58,9 @@ def compare(
     check_writable_dir(Path(out_dir), '--out')
     truth = CocoFile(ann_file)
     skeleton = _skeleton(truth, metainfo)
-    pictures, people, predictions = _entries(truth, CocoFile(results, 'results'), skeleton)
+    entries, people, predictions = _entries(truth, CocoFile(results, 'results'), skeleton)
     chosen = [
-        image for image in pictures if any(_is_labelled(person) for person in people[image['id']])
+        image for image in entries if any(_is_labelled(person) for person in people[image['id']])
     ]
     order = np.random.default_rng(seed).permutation(len(chosen))[:count]
     chosen = [chosen[index] for index in sorted(order)]
@@ -68,14 +68,14 @@ def compare(
     written = [folder / name for name in _flat(chosen)]
     if chosen:
         written.append(folder / _OVERVIEW)
-    _check_pictures(
+    _check_outputs(
         written,
         [
             *_files_of(Path(images)),
             ann_file,
             results,
             metainfo,
-            *(Path(images, image['file_name']) for image in pictures),
+            *(Path(images, image['file_name']) for image in entries),
         ],
         overwrite,
     )
@@ -83,9 +83,9 @@ def compare(
     with convert_write_errors(out_dir, '--out'):
         folder.mkdir(parents=True, exist_ok=True)
         for image, path in zip(chosen, written):
-            picture = read_image(Path(images) / image['file_name'])
+            pixels = read_image(Path(images) / image['file_name'])
             pairs.append(
-                _pair(picture, people[image['id']], predictions[image['id']], skeleton, score_thr)
+                _pair(pixels, people[image['id']], predictions[image['id']], skeleton, score_thr)
             )
             _write(path, pairs[-1])
         if pairs:
@@ -115,21 +115,21 @@ def _files_of(folder: Path) -> list[Path]:
         return []
 
 
-def _check_pictures(paths: list[Path], inputs: list, overwrite: bool) -> None:
+def _check_outputs(paths: list[Path], inputs: list, overwrite: bool) -> None:
     """Check that no input image and, without `overwrite`, no other file is replaced."""
     check_not_input(paths, '--out', inputs)
-    there = [path for path in paths if os.path.lexists(path)]
-    if there and not overwrite:
+    existing = [path for path in paths if os.path.lexists(path)]
+    if existing and not overwrite:
         raise WorkDirError(
-            f'--out: {there[0]} already exists'
-            f'{", and more" if len(there) > 1 else ""}: choose another '
+            f'--out: {existing[0]} already exists'
+            f'{", and more" if len(existing) > 1 else ""}: choose another '
             'folder, or replace the files with --overwrite'
         )
 
 
-def _write(path: Path, picture: np.ndarray) -> None:
+def _write(path: Path, image: np.ndarray) -> None:
     try:
-        write_image(path, picture)
+        write_image(path, image)
     except (ValueError, cv2.error) as error:
         raise DatasetError(f'{path} cannot be drawn: {first_line(error)}') from error
 
@@ -141,8 +141,8 @@ def _skeleton(truth: CocoFile, metainfo: str | None) -> Skeleton:
     for category in truth.keypoint_categories():
         return Skeleton.from_coco(category)
     raise DatasetError(
-        f'{truth.path}: no category has keypoints, their names: give a description of the data set '
-        'with --metainfo'
+        f'{truth.path}: no category has keypoint names; provide a dataset description with '
+        '--metainfo'
     )
 
 
@@ -175,10 +175,10 @@ def _has_name(image: dict) -> Fault | None:
 
 
 def _by_image(entries: list[dict]) -> dict[int | str, list[dict]]:
-    found = defaultdict(list)
+    groups = defaultdict(list)
     for entry in entries:
-        found[entry['image_id']].append(entry)
-    return found
+        groups[entry['image_id']].append(entry)
+    return groups
 
 
 def _is_labelled(person: dict) -> bool:
@@ -214,12 +214,12 @@ def _caption(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def overview(
-    pictures: list[np.ndarray], columns: int = 2, width: int = 640, limit: int = 8
+    images: list[np.ndarray], columns: int = 2, width: int = 640, limit: int = 8
 ) -> np.ndarray:
     """Arrange images in columns of equal width, so that the columns have similar heights.
 
     Args:
-        pictures: Each (H, W, 3), uint8, BGR; sizes may differ.
+        images: Each (H, W, 3), uint8, BGR; sizes may differ.
         columns: Number of columns.
         width: Width of a column in pixels.
         limit: Maximum number of images.
@@ -228,11 +228,11 @@ def overview(
         (H', columns * width, 3), uint8, BGR.
     """
     stacks = [[] for _ in range(columns)]
-    for picture in pictures[:limit]:
-        height = round(picture.shape[0] * width / picture.shape[1])
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    for image in images[:limit]:
+        height = round(image.shape[0] * width / image.shape[1])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         shortest = min(stacks, key=lambda stack: sum(map(len, stack)))
-        shortest.append(picture)
+        shortest.append(image)
     height = max(sum(map(len, stack)) for stack in stacks)
     sheet = np.full((height, columns * width, 3), 40, np.uint8)
     for column, stack in enumerate(stacks):
@@ -279,4 +279,4 @@ def main(argv: list[str] | None = None) -> None:
         metainfo=args.metainfo,
         overwrite=args.overwrite,
     )
-    print(f'{len(written)} pictures in {args.out}')
+    print(f'{len(written)} images in {args.out}')
