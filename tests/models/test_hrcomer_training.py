@@ -1,4 +1,4 @@
-"""Train a small HRCoMer for half a minute until it detects people."""
+"""Train a small HRCoMer on a few images until it detects their people."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from pose_backbones.zoo import get_config
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DEMO = 'bu_hrcomer-atto_1xb2-demo_synthetic-384'
-SIZE, IMAGES, STEPS, BATCH = 96, 6, 250, 4
+SIZE, IMAGES, STEPS, BATCH = 96, 4, 100, 4
 
 
 @pytest.fixture(scope='module')
@@ -48,7 +48,8 @@ def config(tmp_path_factory) -> ConfigDict:
         depths=(1, 1, 1, 1),
     )
     config.model.head.update(in_channels=(8, 16, 24, 32))
-    config.optim_wrapper.optimizer.lr = 4e-3
+    config.optim_wrapper.optimizer.lr = 5e-3
+    config.optim_wrapper.optimizer.foreach = True  # faster for many small parameters
     return config
 
 
@@ -109,7 +110,7 @@ def measure(model, config, pipeline: list) -> float:
 def test_every_loss_decreases(trained):
     _, log = trained
     for name in ('confidence', 'joint', 'limb', 'oks', 'heatmap'):
-        values = [one[f'loss_{name}'] for one in log]
+        values = [losses[f'loss_{name}'] for losses in log]
         assert np.mean(values[-20:]) < 0.5 * np.mean(values[:20]), name
 
 

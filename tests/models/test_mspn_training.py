@@ -10,21 +10,21 @@ from tests.helpers.tools import ROOT, run_tool
 pytestmark = pytest.mark.slow
 
 CONFIG = ROOT / 'configs/mspn/td-hm_mspn-2stg_1xb8-demo_synthetic-128x96.py'
-STEPS = 200
-#: of 151 people that were not learned from; .39 was seen on two CPU cores
-AP = 0.25
+STEPS = 120
+#: on images that are not in the training set; .30 was measured on two CPU cores
+AP = 0.15
 
 
 @pytest.fixture(scope='module')
 def people(tmp_path_factory):
     folder = tmp_path_factory.mktemp('people') / 'data'
-    make_synthetic_coco(folder, 400, 60, seed=0)
+    make_synthetic_coco(folder, 240, 40, seed=0)
     return folder
 
 
 @pytest.mark.timeout(900)
 def test_small_two_stage_model_reaches_expected_ap(people, tmp_path):
-    """Uses the config of the demo with half the width and a quarter of the iterations."""
+    """Uses the config of the demo with half the width and fewer iterations."""
     done = run_tool(
         'train.py',
         CONFIG,
@@ -49,5 +49,5 @@ def test_small_two_stage_model_reaches_expected_ap(people, tmp_path):
     assert float(reached) > AP, reached
     losses = [float(loss) for loss in re.findall(r'loss_kpt: ([\d.]+)', done.stdout)]
     assert len(losses) == STEPS / 20
-    assert losses[-1] < 0.97 * losses[0]
+    assert losses[-1] < 0.98 * losses[0]
     assert list(tmp_path.glob(f'best_coco_AP_iter_{STEPS}.pth'))
