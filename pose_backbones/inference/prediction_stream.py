@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,9 +25,6 @@ from .boxes import Boxes, BoxSource
 from .inputs import Failure, Frame, Inputs
 from .pose_result import PoseResult
 from .tracking import VideoTracker
-
-if TYPE_CHECKING:
-    from .inferencer import PoseInferencer
 
 _MAX_HELD = 256 << 20  # maximum bytes of the images that wait until a batch is full
 _AHEAD = 4  # maximum number of images that are read ahead
@@ -71,6 +68,17 @@ class _Pending:
         return 0 if image is None else image.nbytes
 
 
+class Predictor(Protocol):
+    """The part of `PoseInferencer` that `Results` uses; see there."""
+
+    skeleton: Skeleton
+    batch_size: int
+
+    def prepare(self, frame: Frame, box: np.ndarray | None = None, score: float = 1.0) -> dict: ...
+
+    def predict(self, batch: list[dict]) -> list[InstanceData]: ...
+
+
 class Results(Iterator[PoseResult]):
     """Iterator over the poses of the inputs, which are estimated on demand.
 
@@ -82,7 +90,7 @@ class Results(Iterator[PoseResult]):
     all earlier results have been returned.
 
     Args:
-        inferencer: The `PoseInferencer`.
+        inferencer: The `PoseInferencer`, which prepares and predicts batches.
         inputs: The images.
         source: Function that returns the bounding boxes of an image; None for a bottom-up model.
         tracker: Tracker of the people in videos; None for no tracking.
@@ -97,7 +105,7 @@ class Results(Iterator[PoseResult]):
 
     def __init__(
         self,
-        inferencer: 'PoseInferencer',
+        inferencer: Predictor,
         inputs: Inputs,
         source: BoxSource | None,
         tracker: VideoTracker | None,
@@ -106,7 +114,7 @@ class Results(Iterator[PoseResult]):
     ):
         self.failures: list[Failure] = []
         self.inputs = inputs
-        self.skeleton: Skeleton = inferencer.skeleton
+        self.skeleton = inferencer.skeleton
         self._inferencer, self._source = inferencer, source
         self._tracker = tracker
         self._strict, self._keep_images = strict, keep_images
