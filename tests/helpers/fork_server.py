@@ -8,6 +8,7 @@ If it is run as a module, this file is the server.
 import atexit
 import functools
 import gc
+import importlib
 import json
 import os
 import random
@@ -17,7 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+TOOLS = tuple(f'pose_backbones.cli.{name}' for name in ('infer', 'report', 'test', 'train'))
 
 
 class ForkServer:
@@ -25,15 +29,20 @@ class ForkServer:
 
     Args:
         env: Environment variables of the server; each tool has its own.
+        modules: Modules that the server imports; by default, those of the tools.
+        cwd: Working directory of the server, from which it imports the tests.
     """
 
-    def __init__(self, env: dict[str, str]):
+    def __init__(
+        self, env: dict[str, str], modules: Sequence[str] = TOOLS, cwd: Path | None = None
+    ):
         self._process = subprocess.Popen(
-            [sys.executable, '-m', __name__],
+            [sys.executable, '-m', __name__, *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=env,
+            cwd=cwd,
         )
 
     def _ask(self, **request) -> int | None:
@@ -69,6 +78,20 @@ class ForkServer:
             time.sleep(0.01)
         return status
 
+    def run(
+        self, command: list[str], env: dict[str, str], timeout: float = 240
+    ) -> subprocess.CompletedProcess:
+        """Run a script until it ends, and return the completed process with merged output.
+
+        Args:
+            command, env: See `start`.
+            timeout: See `wait`.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder, 'log.txt')
+            status = self.wait(self.start(command, log, env), timeout)
+            return subprocess.CompletedProcess(command, status, log.read_text(errors='replace'))
+
     def close(self) -> None:
         """Stop the server."""
         self._process.stdin.close()
@@ -87,11 +110,8 @@ def shared_server() -> ForkServer:
 
 def _serve() -> None:
     """Read requests, and fork a process for each tool."""
-    import pose_backbones.cli.infer
-    import pose_backbones.cli.report
-    import pose_backbones.cli.test
-    import pose_backbones.cli.train  # noqa: F401
-
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()  # keeps the garbage collector of the forked processes away from the shared objects
     for line in sys.stdin:

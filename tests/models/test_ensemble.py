@@ -34,7 +34,12 @@ from pose_backbones.models.ensembles.heatmap_grid import (
     resample_maps,
 )
 
-register_all_modules()
+
+@pytest.fixture(autouse=True, scope='module')
+def _mmpose_scope():
+    """Register MMPose's modules, and make its scope the default for any selection of tests."""
+    register_all_modules()
+
 
 #: blobs of the colour detector: blue, green, red; x and y in the image
 POINTS = np.array([[70.0, 60.0], [122.3, 101.6], [95.5, 161.2]])

@@ -152,7 +152,6 @@ class Features:
         axis = -1 if self.channels_last else 1
         return tuple(x.shape[axis] for x in self.maps)
 
-    @torch.enable_grad()
     def users(self, names: Sequence[str], stages: Sequence[int]) -> dict[str, int]:
         """Return for each parameter the first map that depends on it.
 
@@ -164,22 +163,20 @@ class Features:
             Name → the first of `stages` whose map depends on the parameter. Parameters that no map
             depends on are omitted.
         """
-        users = {}
+        name_of = {id(self.parameters[name]): name for name in names}
+        users, seen = {}, set()
         for stage in stages:
-            rest = [
-                name for name in names if name not in users and self.parameters[name].requires_grad
-            ]
-            if not rest or not self.maps[stage].requires_grad:
-                continue
-            gradients = torch.autograd.grad(
-                self.maps[stage].sum(),
-                [self.parameters[name] for name in rest],
-                retain_graph=True,
-                allow_unused=True,
-            )
-            users.update(
-                {name: stage for name, gradient in zip(rest, gradients) if gradient is not None}
-            )
+            nodes = [self.maps[stage].grad_fn]
+            while nodes:
+                node = nodes.pop()
+                if node is None or node in seen:
+                    continue
+                seen.add(node)
+                nodes.extend(previous for previous, _ in node.next_functions)
+                # Only the nodes of parameters have a variable.
+                name = name_of.get(id(getattr(node, 'variable', None)))
+                if name is not None:
+                    users[name] = stage
         return users
 
 
