@@ -132,8 +132,8 @@ def rank_images(run: Run, measures: Measures) -> list[RankedImage]:
     confident = poses.detections.scores >= measures.calibration.threshold
     people = total(person_group, ~poses.people.ignored)
     missed = total(person_group, diagnosis.missed >= 0)
-    false = total(detection_group, (diagnosis.fault >= 0) & confident)
-    background = total(detection_group, (diagnosis.fault == BACKGROUND) & confident)
+    false = total(detection_group, (diagnosis.error >= 0) & confident)
+    background = total(detection_group, (diagnosis.error == BACKGROUND) & confident)
     oks = total(detection_group, np.where(diagnosis.counted, diagnosis.oks, 0))
     ranked = [
         RankedImage(

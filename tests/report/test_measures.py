@@ -167,10 +167,10 @@ def test_false_detections_and_missed_people(tmp_path):
     case.predict(image, crowd, 0.3)
     case.predict(image, crowd, 0.2)
     found = measured(case, tmp_path).diagnosis
-    assert found.fault.tolist() == [-1, DUPLICATE, BACKGROUND, INVERSION, MISS, -1, -1]
+    assert found.error.tolist() == [-1, DUPLICATE, BACKGROUND, INVERSION, MISS, -1, -1]
     assert found.missed.tolist() == [-1, NOT_FOUND, INVERSION, MISS, -1]
     assert found.counted.tolist() == [True] * 5 + [False] * 2
-    assert found.right.tolist() == [True] + [False] * 6
+    assert found.correct.tolist() == [True] + [False] * 6
     assert found.oks == pytest.approx([1, 0, 0, 5 / 17, 5 / 17, 0, 0], abs=0.02)
 
 
@@ -182,7 +182,7 @@ def test_detections_of_crowds_are_not_errors(tmp_path):
     case.predict(image, crowd, 0.9)  # OKS 1 to the crowd, .29 to the person
     found = measured(case, tmp_path).diagnosis
     assert found.counted.tolist() == [False, True]
-    assert found.fault.tolist() == [-1, -1]
+    assert found.error.tolist() == [-1, -1]
     assert found.joints.person.tolist() == [1]
     assert found.oks.tolist() == [0, 1]
 
@@ -194,7 +194,7 @@ def test_swap_of_half_a_body(tmp_path):
     case.predict(image, points, 0.9)
     found = measured(case, tmp_path).diagnosis
     # The best score first, since both are in one image.
-    assert found.fault.tolist() == [SWAP, -1]
+    assert found.error.tolist() == [SWAP, -1]
     assert found.missed.tolist() == [SWAP, -1]
 
 
@@ -386,7 +386,7 @@ def test_calibration(tmp_path):
     assert found.counts.tolist() == [0, 0, 0, 2, 0, 0, 0, 0, 0, 1]
     assert found.score[[3, 9]] == pytest.approx([0.33, 0.92])
     assert found.oks[[3, 9]] == pytest.approx([0, 1])
-    assert found.right[[3, 9]] == pytest.approx([0, 1])
+    assert found.correct[[3, 9]] == pytest.approx([0, 1])
     assert np.isnan(found.oks[0])
     assert found.error == pytest.approx((2 * 0.33 + 0.08) / 3)
     assert (found.threshold, found.precision, found.recall) == (0.92, 1, 0.5)
