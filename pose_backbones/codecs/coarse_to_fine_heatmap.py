@@ -72,10 +72,10 @@ class CoarseToFineHeatmap(MegviiHeatmap):
             `keypoint_weights` (1, K), the visibility, 0 for keypoints outside the input.
 
         Raises:
-            ValueError: If there are several persons.
+            ValueError: If there are several people.
         """
         if len(keypoints) != 1:
-            raise ValueError(f'keypoints are of {len(keypoints)} people: expected one')
+            raise ValueError(f'keypoints are of {len(keypoints)} people: expected one person')
         count = keypoints.shape[1]
         weights = (
             np.ones((1, count)) if keypoints_visible is None else np.array(keypoints_visible)

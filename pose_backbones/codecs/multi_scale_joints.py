@@ -1,4 +1,4 @@
-"""Codec of HRCoMer: joints of several persons, heat maps, and decoding at several scales."""
+"""Codec of HRCoMer: joints of several people, heat maps, and decoding at several scales."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,12 +17,12 @@ from .pose_nms import pose_nms
 
 @KEYPOINT_CODECS.register_module()
 class MultiScaleJoints(BaseKeypointCodec):
-    """Encode all persons of an image as joints, areas, sizes and heat maps, and decode poses.
+    """Encode all people of an image as joints, areas, sizes and heat maps, and decode poses.
 
     Lengths are in pixels of the output map, whose pixel i covers [i, i+1); a joint is visible if it
     is within the map.
 
-    The heat map of a joint is the maximum of the Gaussians of all persons, 1 in the pixel of the
+    The heat map of a joint is the maximum of the Gaussians of all people, 1 in the pixel of the
     joint. The radius of a Gaussian, three times its sigma, is the distance at which the object
     keypoint similarity (OKS) of the joint falls to `oks_threshold`; it is cut off one pixel
     further.
@@ -35,7 +35,7 @@ class MultiScaleJoints(BaseKeypointCodec):
     Representation for Multi-Person Human Pose Estimation. Source:
     https://github.com/CR320/ConvNeXtPose.
 
-    Deviations: if there are more persons than `max_num_people`, the largest are encoded (the
+    Deviations: if there are more people than `max_num_people`, the largest are encoded (the
     original fails); an area below one pixel counts as one pixel; a joint less than one pixel left
     of or above the map is not visible; a single pose of several scales is kept.
 
@@ -44,7 +44,7 @@ class MultiScaleJoints(BaseKeypointCodec):
             training.
         heatmap_size: Width and height of the output map.
         sigmas: Labelling errors of the K keypoints or a dataset description, see `read_sigmas`.
-        max_num_people: Maximum number of persons that are encoded, and that are decoded at each
+        max_num_people: Maximum number of people that are encoded, and that are decoded at each
             scale.
         oks_threshold: OKS at the radius of a Gaussian, between 0 and 1.
         area_factor: Factor of `area` for OKS; 0.53 if it is the area of the box, as in CrowdPose.
@@ -108,7 +108,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         area: np.ndarray | None = None,
         sizes: np.ndarray | None = None,
     ) -> dict:
-        """Encode the persons of an image.
+        """Encode the people of an image.
 
         Args:
             keypoints: (n, K, 2), x and y in pixels of the input.
@@ -120,7 +120,7 @@ class MultiScaleJoints(BaseKeypointCodec):
 
         Returns:
             float32 arrays: `heatmaps` (K, height, width); and for up to
-            `max_num_people` (M) persons with a visible joint, in their order,
+            `max_num_people` (M) people with a visible joint, in their order,
             then zeros: `target_joints` (M, K, 3), x, y and 1, or zeros for a
             joint that is not labelled or not visible; `target_areas` (M,);
             `target_sizes` (M,), at most that of the map.
@@ -169,7 +169,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         return keypoints / self.scale_factor
 
     def _choose(self, inside: np.ndarray, areas: np.ndarray) -> np.ndarray:
-        """Choose the persons that are encoded: indices, at most `max_num_people`."""
+        """Choose the people that are encoded: indices, at most `max_num_people`."""
         (visible,) = np.nonzero(inside.any(1))
         largest = np.argsort(-areas[visible], kind='stable')
         return np.sort(visible[largest[: self.max_num_people]])
@@ -201,7 +201,7 @@ class MultiScaleJoints(BaseKeypointCodec):
     def decode(
         self, outputs: Sequence[Mapping], scale_factors: Sequence[float] = (1,)
     ) -> list[tuple[Tensor, Tensor]]:
-        """Decode the persons in a batch of images.
+        """Decode the people in a batch of images.
 
         Args:
             outputs: The outputs of the head for each test scale: `confidences`, a list of logits

@@ -10,7 +10,7 @@ from ..structures.coco import CocoFile, box, has
 
 #: stems of the file names of COCO images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
-_PERSON = 1  # COCO's category ID of persons
+_PERSON = 1  # COCO's category ID of a person
 
 
 class BoxFile:

@@ -151,7 +151,7 @@ def test_segmentation_of_another_image_is_refused():
     with pytest.raises(
         DatasetError,
         match=r'a.jpg is 80x60 pixels .* anno'
-        r'tation 7 is of an image of 80x30',
+        r'tation 7 is for an image of 80x30',
     ):
         GetPeople().transform(image_of(person({}, rle, crowd=1)))
 
@@ -299,7 +299,7 @@ def test_narrow_images_are_taken(monkeypatch, shape):
     [
         ({'input_size': 128}, TypeError, 'input_size is 128: expected 2'),
         ({'heatmap_size': (32, 16)}, ValueError, r'heatmap_size is \(32, 16\)'),
-        ({'scale_factor': (1.5, 0.75)}, ValueError, 'the least and the greatest'),
+        ({'scale_factor': (1.5, 0.75)}, ValueError, 'the minimum and the maximum'),
         ({'scale_type': 'width'}, ValueError, "scale_type is 'width'"),
         ({'rotate_factor': -1}, ValueError, 'rotate_factor is -1: expected'),
         ({'shift_factor': '1'}, TypeError, "shift_factor is '1': expected"),

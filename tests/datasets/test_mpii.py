@@ -211,7 +211,7 @@ def test_the_test_split(mpii):
         np.testing.assert_array_equal(person['bbox'], val.get_data_info(number)['bbox'])
         assert not person['keypoints_visible'].any()
         assert 'head_size' not in person
-    with pytest.raises(DatasetError, match='people without joints'):
+    with pytest.raises(DatasetError, match='people have no joints'):
         load(mpii, 'test')
 
 
@@ -225,7 +225,7 @@ def test_people_that_cannot_be_trained_on(mpii, spoilt, changes):
     if 'joints_vis' in changes:
         assert len(load(mpii, 'val', ann_file=path, test_mode=True)) == count
     else:
-        with pytest.raises(DatasetError, match='person 2 has no place'):
+        with pytest.raises(DatasetError, match='person 2 has no position'):
             load(mpii, 'val', ann_file=path, test_mode=True)
 
 
@@ -249,13 +249,13 @@ def test_entries_that_are_wrong(spoilt, changes, message):
 
 
 def test_files_that_are_no_mpii(mpii, synthetic, tmp_path):
-    with pytest.raises(DatasetError, match='is no list of people as HRNet'):
+    with pytest.raises(DatasetError, match='is not a list of people in HRNet'):
         read_people(str(synthetic / 'annotations/person_keypoints_val.json'))
     with pytest.raises(DatasetError, match='cannot read the annotations'):
         read_people(str(tmp_path / 'none.json'))
     boxes = str(mpii / 'annotations/mpii_gt_val.mat')
     train = str(mpii / 'annotations/mpii_train.json')
-    with pytest.raises(DatasetError, match='head boxes are of other people'):
+    with pytest.raises(DatasetError, match='head boxes belong to other people'):
         read_people(train, boxes)
     broken = tmp_path / 'broken.mat'
     shutil.copy(train, broken)

@@ -284,7 +284,8 @@ def test_halves_that_cannot_be(wrong, message):
 
 def test_upper_half_of_other_key_points():
     with pytest.raises(
-        ValueError, match=('upper has 40, but persons have 17 keypoints: expected indices up to 16')
+        ValueError,
+        match=('upper has 40, but the people have 17 keypoints: expected indices up to 16'),
     ):
         halves(upper=(1, 40)).transform(with_points((1, 2, 3, 4)))
 
@@ -320,7 +321,7 @@ def test_fixed_scale_without_rotation():
     ('wrong', 'message'),
     [
         (dict(scale=(1, 0.5)), r'scale is \(1, 0.5\): expected a positive'),
-        (dict(degrees=-1), 'degrees is -1: expected the greatest rotation'),
+        (dict(degrees=-1), 'degrees is -1: expected the maximum rotation'),
         (dict(degrees=181), 'degrees is 181: expected .*, 0 to 180'),
         (dict(prob=2), 'prob is 2: expected a probability, 0 to 1'),
     ],

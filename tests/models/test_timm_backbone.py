@@ -325,12 +325,12 @@ def test_timm_classifier_weights_load_strictly(tmp_path, settings, renamed, left
         (
             lambda w: w.update({'layer3.0.new': torch.ones(1)}),
             r'1 unknown to the model: layer3\.0\.new\. .*If they are weights of '
-            r'resnet10t that timm has to adapt .*backbone\.pretrained=True and '
+            r'resnet10t that timm must adapt .*backbone\.pretrained=True and '
             r'backbone\.model_args=dict\(pretrained_cfg_overlay=dict\(file=PATH',
         ),
         (
             lambda w: w.update({'conv1.0.weight': torch.ones(24, 1, 3, 3)}),
-            r'1 of another shape: .*that timm has to adapt',
+            r'1 of another shape: .*that timm must adapt',
         ),
     ],
 )
@@ -379,7 +379,7 @@ def test_unsupported_image_size_raises():
         ValueError,
         match=(
             r"the image is 48x64 \(height x width\), which timm's vit_tiny_"
-            r"patch16_224, built for 64x48, cannot take .*doesn't match"
+            r"patch16_224 is built for 64x48 .*doesn't match"
         ),
     ):
         net(torch.randn(1, 3, 48, 64))
@@ -409,18 +409,18 @@ def test_other_forward_errors_are_not_reported_as_image_size():
             ValueError,
             "no weights 'resnet10t.c4_in1k': .*resnet10t.c3_in1k",
         ),
-        (dict(model_name=18), TypeError, 'model_name is 18: expected a name'),
+        (dict(model_name=18), TypeError, 'model_name is 18: expected a timm model name'),
         (
             dict(model_name='tresnet_m'),
             ValueError,
-            'tresnet_m cannot be built as a backbone that gives feature maps',
+            'tresnet_m cannot be built as a backbone that returns feature maps',
         ),
         (dict(out_indices=(5,)), ValueError, r'\(5,\): .*0, 1, 2, 3, 4'),
         (dict(out_indices=()), ValueError, r'\(\): expected different'),
         (
             dict(img_size=64),
             ValueError,
-            r"img_size is \(64, 64\): timm's resnet10t is not built for one size",
+            r"img_size is \(64, 64\): timm's resnet10t is not built for a fixed size",
         ),
         (dict(img_size=(64, 0)), ValueError, r'img_size is \(64, 0\): expected'),
         (dict(img_size='64'), ValueError, "img_size is '64': expected"),

@@ -511,7 +511,7 @@ def test_other_norms_and_channels_last_give_the_same_maps():
         (
             dict(layer_scale_init_value=(1e-6,)),
             ValueError,
-            r'layer_scale_init_value is \(1e-06,\): .*each of 4 stages',
+            r'layer_scale_init_value is \(1e-06,\): .*one for each stage',
         ),
         (dict(layer_scale_init_value='yes'), ValueError, "value is 'yes'"),
         (dict(drop_path_rate=1), ValueError, 'drop_path_rate is 1:'),

@@ -227,7 +227,7 @@ class HRAdapter(BaseModule):
                 f'{path} is not an HRNet of the width of this adapter: {match.problems()}'
             )
         load_weights(self, weights, path, strict=False)
-        print_log(f'HRAdapter: starts from {path}', logger='current')
+        print_log(f'HRAdapter: loaded pretrained weights from {path}', logger='current')
 
 
 def _first_stage(channels: int, depth: int, norm_cfg: dict) -> nn.Sequential:

@@ -289,7 +289,7 @@ class HRCoMer(BaseBackbone):
             arguments.check_flag(name, value)
         if init_cfg and (base_init_cfg or adapter_init_cfg):
             raise ValueError(
-                'init_cfg is of the whole backbone: expected either it, or '
+                'init_cfg sets the weights of the whole backbone: expected either it, or '
                 'base_init_cfg and adapter_init_cfg'
             )
         self.freeze_every_second_block = freeze_every_second_block
