@@ -71,11 +71,11 @@ NAN = float('nan')
     ],
 )
 @pytest.mark.filterwarnings('error')
-def test_boxes_outside_the_image_are_skipped_with_a_warning(box, notes):
+def test_boxes_outside_the_image_are_skipped_with_a_warning(box, mmengine_log):
     box = box if len(box) == 5 else [*box, 1]
     (found,) = boxes_of([box, [1, 2, 3, 4, 0.5]], IMAGE)
     assert found == ([[1, 2, 3, 4]], [0.5])
-    (message,) = notes.messages
+    (message,) = mmengine_log.messages
     assert f'array 1: skipped the box {box[0]:g}, {box[1]:g}, ' in message.replace(
         'inf, ', '1e+300, ' if box[0] == 1e300 else 'inf, '
     )
@@ -238,7 +238,7 @@ def test_arrays_are_matched_by_index(files):
     assert match_boxes([IMAGE, IMAGE], file) == [(None, []), (2, [3])]
 
 
-def test_crowd_annotations_are_ignored(files, notes):
+def test_crowd_annotations_are_ignored(files, mmengine_log):
     paths, file = files(
         ['5.png', 'b.png', 'c.png'],
         dict(
@@ -251,7 +251,7 @@ def test_crowd_annotations_are_ignored(files, notes):
         ),
     )
     assert match_boxes(paths, file) == [(7, [1]), (5, [3]), (None, [])]
-    (message,) = notes.messages
+    (message,) = mmengine_log.messages
     assert f'no boxes for 1 of the 3 images, such as {paths[2]}' in message
 
 

@@ -246,13 +246,15 @@ def test_early_exit_stops_the_thread(tmp_path):
     assert list(found) == []
 
 
-def test_unreadable_images_are_skipped_and_listed(notes):
+def test_unreadable_images_are_skipped_and_listed(mmengine_log):
     pose = PoseInferencer(estimator())
     found = pose([make_image(0), b'no image', make_image(2)])
     assert [one.index for one in found] == [0, 2]
     (failure,) = found.failures
     assert (failure.index, failure.name) == (1, 'bytes 2')
-    (message,) = [one.getMessage() for one in notes.records if one.levelno >= logging.WARNING]
+    (message,) = [
+        one.getMessage() for one in mmengine_log.records if one.levelno >= logging.WARNING
+    ]
     assert message.startswith('skipped: bytes 2: cannot read the image')
 
 

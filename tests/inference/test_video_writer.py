@@ -191,7 +191,7 @@ def test_full_disk_raises(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_fragments_are_kept_if_remuxing_fails(tmp_path, notes, monkeypatch):
+def test_fragments_are_kept_if_remuxing_fails(tmp_path, mmengine_log, monkeypatch):
     """The fragmented file is kept if it cannot be copied."""
     source = encode_video(tmp_path / 'loud.mp4', sound='aac')
 
@@ -202,7 +202,7 @@ def test_fragments_are_kept_if_remuxing_fails(tmp_path, notes, monkeypatch):
     monkeypatch.setattr(VideoWriter, '_copy', full)
     with VideoWriter(path, (96, 64), 25, source) as writer:
         fill(writer, 3)
-    assert notes.text.count('out.mp4 has no sound: ') == 1
+    assert mmengine_log.text.count('out.mp4 has no sound: ') == 1
     assert indices(path) == [0, 1, 2]
     assert list(path.parent.iterdir()) == [path]
 
@@ -350,22 +350,22 @@ def test_sound_is_synchronized_with_the_first_frame(tmp_path):
     assert found[0][0] < 0.03
 
 
-def test_sound_sources_without_sound(tmp_path, notes):
+def test_sound_sources_without_sound(tmp_path, mmengine_log):
     silent = make_video(tmp_path / 'a.mp4', 3)
     with VideoWriter(tmp_path / 'b.mp4', (96, 64), 25, silent) as writer:
         fill(writer, 3)
-    assert not notes.text
+    assert not mmengine_log.text
     silent.write_text('no video')
     with VideoWriter(tmp_path / 'c.mp4', (96, 64), 25, silent) as writer:
         fill(writer, 3)
-    assert notes.text.count('c.mp4 has no sound: ') == 1
+    assert mmengine_log.text.count('c.mp4 has no sound: ') == 1
     for name in ('b.mp4', 'c.mp4'):
         assert indices(tmp_path / name) == [0, 1, 2]
         assert len(streams(tmp_path / name)) == 1
     assert sorted(os.listdir(tmp_path)) == ['a.mp4', 'b.mp4', 'c.mp4']
 
 
-def test_sound_of_a_truncated_file(tmp_path, notes):
+def test_sound_of_a_truncated_file(tmp_path, mmengine_log):
     source = encode_video(
         tmp_path / 'loud.mp4', sound='aac', container={'movflags': 'faststart'}, seconds=1.2
     )
@@ -373,7 +373,7 @@ def test_sound_of_a_truncated_file(tmp_path, notes):
     source.write_bytes(data[: len(data) * 7 // 10])
     with VideoWriter(tmp_path / 'out.mp4', (96, 64), 25, source) as writer:
         fill(writer, 24)
-    assert not notes.text
+    assert not mmengine_log.text
     assert indices(tmp_path / 'out.mp4') == list(range(24))
     found = packets(tmp_path / 'out.mp4', 9)
     assert 5 < len(found) < 42
@@ -388,13 +388,13 @@ def test_sound_of_a_truncated_file(tmp_path, notes):
     ],
 )
 @pytest.mark.parametrize('name', ['list.mp4', 'list.m3u8'])
-def test_sound_of_playlists_is_not_read(tmp_path, notes, text, name):
+def test_sound_of_playlists_is_not_read(tmp_path, mmengine_log, text, name):
     encode_video(tmp_path / 'loud.avi', 'mpeg4', sound='mp2')
     (tmp_path / name).write_text(text)
     out = tmp_path / 'out.mp4'
     with VideoWriter(out, (96, 64), 25, tmp_path / name) as writer:
         fill(writer, 3)
-    assert notes.text.count('out.mp4 has no sound: ') == 1
+    assert mmengine_log.text.count('out.mp4 has no sound: ') == 1
     assert len(streams(out)) == 1
 
 

@@ -511,7 +511,7 @@ def test_hook_attributes_without_plain_data_are_not_saved(tmp_path):
     assert info['path'] == str(tmp_path)
 
 
-def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, report):
+def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, mmengine_log, report):
     """`--resume` with an empty, a complete and a damaged work dir."""
     work = tmp_path / 'work'
 
@@ -544,7 +544,7 @@ def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, repo
         )
     assert not work.exists()
     assert train('--resume') == 0
-    assert f'No checkpoint to resume in {work}: starting a new run' in notes.text
+    assert f'No checkpoint to resume in {work}: starting a new run' in mmengine_log.text
     assert (work / 'last_checkpoint').read_text() == 'iter_2.pth'
     assert {file.name for file in work.iterdir() if file.is_file()} == {
         'iter_2.pth',

@@ -148,7 +148,7 @@ def test_initial_weights_are_those_of_init_weights(capsys):
     assert torch.equal(weights, again.state_dict()[LAST])
 
 
-def test_num_keypoints_replaces_the_final_layer(by_hand, checkpoint, notes):
+def test_num_keypoints_replaces_the_final_layer(by_hand, checkpoint, mmengine_log):
     """All layers except the final one are loaded; the log names that one."""
     model = pose_backbones.build(NAME, 5, pretrained=str(checkpoint))
     expected, actual = by_hand.state_dict(), model.state_dict()
@@ -159,9 +159,9 @@ def test_num_keypoints_replaces_the_final_layer(by_hand, checkpoint, notes):
     assert actual[LAST].shape == (5, 256, 1, 1)
     assert actual[LAST].std() == pytest.approx(0.001, rel=0.2)
     for name in (LAST, 'head.final_layer.bias'):
-        assert f'missing in the file: {name}' in notes.text
-        assert f'of no use to the model: {name}' in notes.text
-    assert f'{len(expected) - 2} of {len(expected)} tensors' in notes.text
+        assert f'missing in the file: {name}' in mmengine_log.text
+        assert f'of no use to the model: {name}' in mmengine_log.text
+    assert f'{len(expected) - 2} of {len(expected)} tensors' in mmengine_log.text
 
 
 def test_head_config_without_number_of_keypoints():
