@@ -378,8 +378,8 @@ def test_unsupported_image_size_raises():
     with pytest.raises(
         ValueError,
         match=(
-            r"the image is 48x64 \(height x width\), which timm's vit_tiny_"
-            r"patch16_224 is built for 64x48 .*doesn't match"
+            r"the image is 48x64 \(height x width\), but timm's vit_tiny_"
+            r"patch16_224, built for 64x48, does not support .*doesn't match"
         ),
     ):
         net(torch.randn(1, 3, 48, 64))

@@ -291,9 +291,9 @@ class TimmBackbone(BaseBackbone):
                 raise
             raise ValueError(
                 f'the image is {size[0]}x{size[1]} (height x width), but '
-                f"timm's {self._source.name} is built for "
-                f'{"x".join(map(str, self._source.size))} ({problem}): '
-                'use images of this size, or set img_size'
+                f"timm's {self._source.name}, built for "
+                f'{"x".join(map(str, self._source.size))}, does not support this size '
+                f'({problem}); see img_size'
             ) from error
         if self._channels_last:
             maps = [x.permute(0, 3, 1, 2) for x in maps]
