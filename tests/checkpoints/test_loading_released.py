@@ -317,14 +317,14 @@ def test_mmengine_loader_raises_for_another_depth(tmp_path, build, other):
     """MMEngine would load the matching weights and keep random values for the others."""
     from mmengine.runner import load_checkpoint
 
-    one, two = build(1), build(2)
-    torch.save(one.state_dict(), tmp_path / 'one.pth')
-    torch.save(two.state_dict(), tmp_path / 'two.pth')
+    first_model, other_model = build(1), build(2)
+    torch.save(first_model.state_dict(), tmp_path / 'one.pth')
+    torch.save(other_model.state_dict(), tmp_path / 'two.pth')
     with pytest.raises(CheckpointError, match=f'missing in the file: .*{other}'):
-        load_checkpoint(two, str(tmp_path / 'one.pth'), strict=False)
+        load_checkpoint(other_model, str(tmp_path / 'one.pth'), strict=False)
     with pytest.raises(CheckpointError, match=f'unknown to the model: .*{other}'):
-        load_checkpoint(one, str(tmp_path / 'two.pth'), strict=False)
+        load_checkpoint(first_model, str(tmp_path / 'two.pth'), strict=False)
     # Loading a part must be requested explicitly.
-    load_weights(two, one.state_dict(), 'one.pth', strict=False)
-    for name, value in one.state_dict().items():
-        assert torch.equal(two.state_dict()[name], value)
+    load_weights(other_model, first_model.state_dict(), 'one.pth', strict=False)
+    for name, value in first_model.state_dict().items():
+        assert torch.equal(other_model.state_dict()[name], value)

@@ -77,15 +77,15 @@ def test_converted_weights_give_original_outputs():
 
 def test_imagenet_release_of_moganet():
     torch.manual_seed(0)
-    own = MogaNet(MOGANET).state_dict()
+    state = MogaNet(MOGANET).state_dict()
     classifier = {'head.weight': torch.ones(10, 32), 'head.bias': torch.ones(10)}
     done = inspect_state_dict(
-        {'arch': 'moganet', 'state_dict': {**own, **classifier}, 'metric': 1.0}
+        {'arch': 'moganet', 'state_dict': {**state, **classifier}, 'metric': 1.0}
     )
     assert (done.family, done.naming) == ('MogaNet', 'ImageNet release')
     assert done.left_out == dict.fromkeys(classifier, 'of the classifier')
-    assert backbone_part(done.weights).keys() == own.keys()
-    for name, value in own.items():
+    assert backbone_part(done.weights).keys() == state.keys()
+    for name, value in state.items():
         assert done.weights[f'backbone.{name}'] is value
 
 
@@ -272,10 +272,10 @@ def test_lightning_prefix_is_removed():
     assert all(done.weights[f'backbone.{name}'] is weights[name] for name in kept)
     assert done.left_out == with_prefix('model', plain.left_out)
 
-    whole = {**with_prefix('backbone', convnext_backbone('mmpretrain')), **old_head(32)}
-    done = inspect_state_dict(with_prefix('model', whole))
+    whole_model = {**with_prefix('backbone', convnext_backbone('mmpretrain')), **old_head(32)}
+    done = inspect_state_dict(with_prefix('model', whole_model))
     assert (done.family, done.naming) == ('ConvNeXt', 'MMPose 0.x')
-    assert done.weights.keys() == convert_state_dict(whole).keys()
+    assert done.weights.keys() == convert_state_dict(whole_model).keys()
 
     timms = {'backbone.model.conv1.weight': torch.ones(1)}
     done = inspect_state_dict(with_prefix('model', timms))

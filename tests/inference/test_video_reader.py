@@ -132,9 +132,9 @@ def test_ten_bit_video_and_colour_spaces(tmp_path, colorspace, red, blue):
         stream.codec_context.colorspace, stream.codec_context.color_range = colorspace, 1
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    ((_, _, found),) = read_video(path)
-    assert found.dtype == np.uint8
-    np.testing.assert_allclose(found[30, 40], np.array([b, g, r]) * 255, atol=3)
+    ((_, _, image),) = read_video(path)
+    assert image.dtype == np.uint8
+    np.testing.assert_allclose(image[30, 40], np.array([b, g, r]) * 255, atol=3)
 
 
 # Matrices of phone videos: x' = a x + c y, y' = b x + d y.
@@ -169,9 +169,9 @@ def test_display_matrix_is_applied(tmp_path, matrix, corners, size):
     assert len(seen) == 5
     for _, _, frame in seen:
         assert frame.shape == (size[1], size[0], 3)
-        found = frame[[4, 4, -4, -4], [4, -4, 4, -4]].astype(int)
+        corner_colours = frame[[4, 4, -4, -4], [4, -4, 4, -4]].astype(int)
         expected = np.array([COLOURS[corner] for corner in corners])
-        assert np.abs(found - expected).max() < 25
+        assert np.abs(corner_colours - expected).max() < 25
 
 
 @pytest.mark.parametrize(
@@ -371,11 +371,11 @@ def test_frame_size_limit(monkeypatch, tmp_path, size, most, accepted):
     ids=['varying', 'none', 'equal', 'falling', 'not finite', 'negative'],
 )
 def test_increasing_time(stamps, expected):
-    now, found = -math.inf, []
+    now, increasing = -math.inf, []
     for stamp in stamps:
         now = increasing_time(stamp, now, 10.0)
-        found.append(now)
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+        increasing.append(now)
+    np.testing.assert_allclose(increasing, expected, atol=1e-9)
 
 
 def test_times_without_time_stamps(tmp_path):

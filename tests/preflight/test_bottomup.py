@@ -178,9 +178,9 @@ def test_annotated_keypoints_have_ap_1(tool, tmp_path, name, factors):
         several += len(set(sizes)) > 1
         assert (width, height) == tuple(np.max(sizes, 0))
         count = len(samples)
-        whole = (count, 3, height, width)
+        input_shape = (count, 3, height, width)
         assert shapes == (
-            whole
+            input_shape
             if factors is None
             else [(count, 3, int(f * height), int(f * width)) for f in factors]
         )
@@ -207,8 +207,10 @@ def test_test_dev_needs_no_detections(tool, data):
 def test_images_without_people_are_evaluated(tool, data, tmp_path, monkeypatch):
     """Images without annotated people count, and a prediction there is a false positive."""
     content = json.loads((data / 'coco' / COCO).read_text())
-    alone = content['images'][0]['id']
-    content['annotations'] = [a for a in content['annotations'] if a['image_id'] != alone]
+    unlabelled_image = content['images'][0]['id']
+    content['annotations'] = [
+        a for a in content['annotations'] if a['image_id'] != unlabelled_image
+    ]
     path = tmp_path / 'annotations.json'
     path.write_text(json.dumps(content))
     tool(
@@ -219,7 +221,9 @@ def test_images_without_people_are_evaluated(tool, data, tmp_path, monkeypatch):
         f'test_dataloader.dataset.ann_file={path}',
         f'test_evaluator.ann_file={path}',
     )
-    assert sum(sample['img_id'] == alone for _, samples in SEEN for sample in samples) == 1
+    assert (
+        sum(sample['img_id'] == unlabelled_image for _, samples in SEEN for sample in samples) == 1
+    )
     # The person that is always predicted there is a false positive.
     metrics = json.loads((tmp_path / 'ap.json').read_text())
     assert metrics['coco/AR'] == 1

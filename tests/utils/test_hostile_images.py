@@ -161,7 +161,7 @@ def test_image_is_skipped_if_a_transform_fails(monkeypatch):
 
     monkeypatch.setattr(pose, 'prepare', prepare)
     results = pose([make_image(k) for k in range(3)], [[[0, 0, 30, 30], [9, 0, 30, 30]]] * 3)
-    assert [(one.index, len(one)) for one in results] == [(0, 2), (2, 2)]
+    assert [(result.index, len(result)) for result in results] == [(0, 2), (2, 2)]
     (failure,) = results.failures
     assert str(failure.error) == (
         'cannot use the image array 2, of 80 x 60 pixels: OpenCV(4) resize.cpp: error: (-215)'
