@@ -148,9 +148,9 @@ def _problem(name: str, value: Tensor, expected: Tensor) -> str:
         return f'{_type(value)} in place of {_type(expected)}'
     if expected.is_meta:
         return ''
-    bad = value.numel() - int(value.to(expected.dtype).isfinite().sum())
-    if bad:
-        return f'{bad:,} of {value.numel():,} values are NaN or infinite'
+    num_invalid = value.numel() - int(value.to(expected.dtype).isfinite().sum())
+    if num_invalid:
+        return f'{num_invalid:,} of {value.numel():,} values are NaN or infinite'
     if name.endswith('running_var') and value.numel() and value.min() < 0:
         return 'a negative variance'
     return ''

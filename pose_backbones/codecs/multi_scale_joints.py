@@ -223,12 +223,12 @@ class MultiScaleJoints(BaseKeypointCodec):
                 f'others, one for each of {len(outputs)} outputs'
             )
         maps = average_heatmaps([output['heatmaps'] for output in outputs])
-        found = [
-            self._find(output, heatmaps, factor)
+        poses_by_scale = [
+            self._decode_scale(output, heatmaps, factor)
             for output, heatmaps, factor in zip(outputs, maps, scale_factors)
         ]
         people = []
-        for scales in zip(*found):
+        for scales in zip(*poses_by_scale):
             poses, scores = map(torch.cat, zip(*scales))
             if len(scales) > 1:
                 kept = pose_nms(poses, scores, self.nms_distance, self.nms_num_close)
@@ -236,12 +236,12 @@ class MultiScaleJoints(BaseKeypointCodec):
             people.append((poses, scores))
         return people
 
-    def _find(
+    def _decode_scale(
         self, output: Mapping, heatmaps: Tensor, factor: float
     ) -> list[tuple[Tensor, Tensor]]:
         """Decode poses and joint scores of each image at one scale."""
-        logits = torch.cat([one.flatten(1) for one in output['confidences']], 1)
-        queries = torch.cat([one.flatten(1, 2) for one in output['joints']], 1)
+        logits = torch.cat([maps.flatten(1) for maps in output['confidences']], 1)
+        queries = torch.cat([maps.flatten(1, 2) for maps in output['joints']], 1)
         chosen, confidences = select_queries(logits.float().sigmoid(), self.max_num_people)
         images = torch.arange(len(chosen), device=chosen.device)[:, None]
         poses = queries[images, chosen].float()
@@ -297,8 +297,8 @@ def average_heatmaps(heatmaps: Sequence[Tensor]) -> list[Tensor]:
     """
     if len(heatmaps) == 1:
         return list(heatmaps)
-    total = sum(_resize(one, heatmaps[0]) for one in heatmaps)
-    return [_resize(total / len(heatmaps), one) for one in heatmaps]
+    total = sum(_resize(maps, heatmaps[0]) for maps in heatmaps)
+    return [_resize(total / len(heatmaps), maps) for maps in heatmaps]
 
 
 def _resize(maps: Tensor, like: Tensor) -> Tensor:

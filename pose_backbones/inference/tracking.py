@@ -183,12 +183,12 @@ class PoseTracker:
         elif self._tracks:
             joints = len(next(iter(self._tracks.values())).keypoints)
         expected = ((count, joints, 2), (count, joints), (count, 4))
-        given = (keypoints.shape, scores.shape, boxes.shape)
-        if given != expected:
+        shapes = (keypoints.shape, scores.shape, boxes.shape)
+        if shapes != expected:
             shown = ', '.join(map(str, expected)).replace('-1', 'K')
             raise ValueError(
                 'keypoints, scores and boxes have the shapes '
-                f'{", ".join(map(str, given))}: expected {shown}'
+                f'{", ".join(map(str, shapes))}: expected {shown}'
             )
 
 

@@ -102,7 +102,7 @@ def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma
 
     Args:
         first: Annotations; their areas are used.
-        second: The same objects, with the same ids, labelled again.
+        second: Annotations of the same objects, with the same ids, by another annotator.
 
     Returns:
         Name → sigma, for keypoints that are labelled in both on at least ten objects.
@@ -112,26 +112,26 @@ def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma
     """
     check_same_keypoints(first, second)
     others = {entry['id']: entry for entry in second.objects}
-    both = [entry for entry in first.objects if entry['id'] in others]
-    if len(both) < _FEWEST:
+    common = [entry for entry in first.objects if entry['id'] in others]
+    if len(common) < _FEWEST:
         raise DatasetError(
-            f'{second.path} has {len(both)} objects of {first.path}, by '
+            f'{second.path} has {len(common)} objects of {first.path}, by '
             f'their ids: expected at least {_FEWEST}, labelled again'
         )
     a, b = (
-        np.reshape([entry['keypoints'] for entry in entries], (len(both), -1, 3)).astype(float)
-        for entries in (both, [others[entry['id']] for entry in both])
+        np.reshape([entry['keypoints'] for entry in entries], (len(common), -1, 3)).astype(float)
+        for entries in (common, [others[entry['id']] for entry in common])
     )
-    areas = np.array([[entry['area']] for entry in both], float)
+    areas = np.array([[entry['area']] for entry in common], float)
     squares = ((a - b)[..., :2] ** 2).sum(2) / 2 / areas
-    twice = (a[..., 2] > 0) & (b[..., 2] > 0)
+    in_both = (a[..., 2] > 0) & (b[..., 2] > 0)
     return {
         name: Sigma(
-            round(float(np.sqrt(squares[twice[:, k], k].mean())), 4),
-            f'measured on {twice[:, k].sum()} objects',
+            round(float(np.sqrt(squares[in_both[:, k], k].mean())), 4),
+            f'measured on {in_both[:, k].sum()} objects',
         )
         for k, name in enumerate(first.names)
-        if twice[:, k].sum() >= _FEWEST
+        if in_both[:, k].sum() >= _FEWEST
     }
 
 

@@ -194,7 +194,7 @@ def test_other_missing_keys_raise(tmp_path, missing):
 
 
 @pytest.mark.parametrize(
-    ('build', 'theirs', 'ours'),
+    ('build', 'file_arch', 'model_arch'),
     [
         (MogaNet, 'x-tiny', 'tiny'),
         (MogaNet, 'tiny', 'x-tiny'),
@@ -202,14 +202,14 @@ def test_other_missing_keys_raise(tmp_path, missing):
         (ConvNeXt, 'v2-atto', 'v2-femto'),
     ],
 )
-def test_error_names_another_size(build, theirs, ours):
+def test_error_names_another_size(build, file_arch, model_arch):
     with torch.device('meta'):
-        weights, net = build(theirs).state_dict(), build(ours)
+        weights, net = build(file_arch).state_dict(), build(model_arch)
     with pytest.raises(CheckpointError) as caught:
         load_weights(net, weights, 'other.pth')
     kind = build.__name__
     assert str(caught.value).endswith(
-        f". The file looks like {kind} '{theirs}', the model is '{ours}'"
+        f". The file looks like {kind} '{file_arch}', the model is '{model_arch}'"
     )
 
 

@@ -351,9 +351,9 @@ def test_positions_are_recovered_from_each_scale(shape):
         for channel, spot in enumerate(spots):
             weight = level[..., channel].astype(float)
             ys, xs = np.mgrid[: level.shape[0], : level.shape[1]]
-            place = np.array([(xs * weight).sum(), (ys * weight).sum()])
-            found = to_image(place / weight.sum() / factor, results)
-            np.testing.assert_allclose(found, spot, atol=0.3)
+            weighted_sum = np.array([(xs * weight).sum(), (ys * weight).sum()])
+            position = to_image(weighted_sum / weight.sum() / factor, results)
+            np.testing.assert_allclose(position, spot, atol=0.3)
 
 
 def test_size_divisor_and_short_side():

@@ -274,12 +274,12 @@ def test_unknown_best_metric_raises(tmp_path):
         train_toy(tmp_path, **options)
 
 
-def damage(path: Path, how: str) -> None:
+def damage(path: Path, method: str) -> None:
     """Make a checkpoint unreadable."""
     content = bytearray(path.read_bytes())
-    if how == 'empty':
+    if method == 'empty':
         content = b''
-    elif how == 'cut':
+    elif method == 'cut':
         content = content[: len(content) // 2]
     else:
         with zipfile.ZipFile(path) as archive:
@@ -288,10 +288,10 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize('how', ['empty', 'cut', 'flipped'])
-def test_damaged_checkpoint_falls_back_to_earlier_one(tmp_path, request, how):
+@pytest.mark.parametrize('method', ['empty', 'cut', 'flipped'])
+def test_damaged_checkpoint_falls_back_to_earlier_one(tmp_path, request, method):
     train_toy(tmp_path, train_cfg__max_iters=4)
-    damage(tmp_path / 'iter_4.pth', how)
+    damage(tmp_path / 'iter_4.pth', method)
     mmengine_log = request.getfixturevalue('mmengine_log')  # attached to the logger of the run
     path, content = find_latest(tmp_path)
     assert (path.name, content['meta']['iter']) == ('iter_2.pth', 2)

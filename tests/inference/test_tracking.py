@@ -65,11 +65,11 @@ def test_tracks_of_people_who_cross(hidden):
             assert ids.tolist() == [row + 1 for row in order], step
 
 
-@pytest.mark.parametrize(('away', 'expected'), [(10, 1), (11, 2)])
-def test_track_id_after_an_absence(away, expected):
+@pytest.mark.parametrize(('num_absent', 'expected'), [(10, 1), (11, 2)])
+def test_track_id_after_an_absence(num_absent, expected):
     tracker = PoseTracker(max_age=10)
     tracker.update(*people((50, 60)))
-    for _ in range(away - 1):
+    for _ in range(num_absent - 1):
         tracker.update(*people())
         assert tracker.alive == (1,)
     assert tracker.update(*people((53, 60))).tolist() == [expected]

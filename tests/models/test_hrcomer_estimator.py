@@ -105,8 +105,8 @@ def test_flip_test_is_one_forward_pass(monkeypatch):
     (flipped,) = predict(net, image())
     assert sizes == [2]
     net.test_cfg['flip_test'] = False
-    (plain,) = predict(net, image())
-    assert np.abs(flipped.keypoint_scores - plain.keypoint_scores).max() > 0.01
+    (unflipped,) = predict(net, image())
+    assert np.abs(flipped.keypoint_scores - unflipped.keypoint_scores).max() > 0.01
 
 
 def test_person_at_several_scales():
@@ -284,11 +284,11 @@ def test_finetune_flip():
         maps = net.backbone(torch.cat((image(), image().flip(-1))))
         sample = train_sample()
         expected = net.head.loss(maps, [sample], dict(flip=True))
-        plain = net.head.loss(net.backbone(image()), [sample])
+        unflipped_losses = net.head.loss(net.backbone(image()), [sample])
     losses = net.loss(image(), [sample])
     torch.testing.assert_close(losses['loss_oks'], expected['loss_oks'])
     torch.testing.assert_close(losses['loss_heatmap'], expected['loss_heatmap'])
-    assert losses['loss_heatmap'] != plain['loss_heatmap']
+    assert losses['loss_heatmap'] != unflipped_losses['loss_heatmap']
 
 
 def original_names(net) -> dict[str, torch.Tensor]:

@@ -210,11 +210,11 @@ def test_half_precision_inputs_are_computed_in_float32():
     outputs, targets, valid = make_batch(5)
     half = {key: value.half() for key, value in outputs.items()}
     single = {key: value.float() for key, value in half.items()}
-    for one, other in zip(
+    for indices, expected_indices in zip(
         make_assigner()(half, SHAPES, targets, valid),
         make_assigner()(single, SHAPES, targets, valid),
     ):
-        assert one.tolist() == other.tolist()
+        assert indices.tolist() == expected_indices.tolist()
 
 
 def test_costs_of_many_blocks(monkeypatch):

@@ -25,7 +25,7 @@ from pose_backbones.registry import MODELS
 from pose_backbones.synthetic import make_synthetic_coco, make_synthetic_crowdpose
 from tests.helpers.tools import ROOT
 
-SEEN = []
+RECORDED_BATCHES = []
 COCO = 'annotations/person_keypoints_val2017.json'
 LIST = 'annotations/image_info_test-dev2017.json'
 CROWDPOSE = 'annotations/mmpose_crowdpose_{}.json'
@@ -90,7 +90,7 @@ class LabelReader(BottomupPoseEstimator):
         shapes = (
             [tuple(x.shape) for x in inputs] if isinstance(inputs, tuple) else tuple(inputs.shape)
         )
-        SEEN.append((shapes, [s.metainfo for s in data_samples]))
+        RECORDED_BATCHES.append((shapes, [s.metainfo for s in data_samples]))
         return self.add_pred_to_datasample(instances, None, data_samples)
 
 
@@ -139,7 +139,7 @@ def tool(data, configs, tmp_path):
     """Function that runs tools/test.py in this process."""
 
     def run(name, *options, root=None):
-        SEEN.clear()
+        RECORDED_BATCHES.clear()
         test_api.main(
             [
                 str(configs / f'{name}.py'),
@@ -170,9 +170,9 @@ def test_annotated_keypoints_have_ap_1(tool, tmp_path, name, factors):
     levels = ['AP', 'AR'] + (['AP(E)', 'AP(M)', 'AP(H)'] if name == 'crowdpose' else [])
     for level in levels:
         assert metrics[f'{name}/{level}'] == pytest.approx(1)
-    assert sum(len(samples) for _, samples in SEEN) == 8
+    assert sum(len(samples) for _, samples in RECORDED_BATCHES) == 8
     several = 0
-    for shapes, samples in SEEN:
+    for shapes, samples in RECORDED_BATCHES:
         height, width = samples[0]['batch_input_shape']
         sizes = [sample['input_size'] for sample in samples]
         several += len(set(sizes)) > 1
@@ -222,7 +222,12 @@ def test_images_without_people_are_evaluated(tool, data, tmp_path, monkeypatch):
         f'test_evaluator.ann_file={path}',
     )
     assert (
-        sum(sample['img_id'] == unlabelled_image for _, samples in SEEN for sample in samples) == 1
+        sum(
+            sample['img_id'] == unlabelled_image
+            for _, samples in RECORDED_BATCHES
+            for sample in samples
+        )
+        == 1
     )
     # The person that is always predicted there is a false positive.
     metrics = json.loads((tmp_path / 'ap.json').read_text())
@@ -299,7 +304,7 @@ def test_annotations_with_other_keypoints_raise(tool, data, monkeypatch, name, o
             'test_evaluator.iou_type=keypoints',
             root=other,
         )
-    assert not SEEN
+    assert not RECORDED_BATCHES
 
 
 def test_crowdpose_has_no_evaluation_server(tool):
@@ -308,7 +313,7 @@ def test_crowdpose_has_no_evaluation_server(tool):
         match=("test_evaluator.iou_type is 'keypoints_crowd': .* COCO takes 'keypoints'"),
     ):
         tool('crowdpose', '--format-only')
-    assert not SEEN
+    assert not RECORDED_BATCHES
 
 
 @pytest.mark.parametrize(

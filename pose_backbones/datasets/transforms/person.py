@@ -124,16 +124,16 @@ class HalfBody(BaseTransform):
             reduce(np.where(chosen[..., None], points, fill), axis=1)
             for reduce, fill in ((np.min, np.inf), (np.max, -np.inf))
         )
-        (done,) = np.nonzero((high > low).any(1))
-        low, high = low[done], high[done]
+        (selected,) = np.nonzero((high > low).any(1))
+        low, high = low[selected], high[selected]
         least, most = np.transpose((self.x, self.y))
-        factors = least + draws[done, 2:] * (most - least)
+        factors = least + draws[selected, 2:] * (most - least)
         for key, value in (
             ('bbox_center', (low + high) / 2),
             ('bbox_scale', (high - low) * factors),
         ):
             results[key] = results[key].copy()
-            results[key][done] = value
+            results[key][selected] = value
         return results
 
     def _choose(self, labelled: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -150,12 +150,12 @@ class HalfBody(BaseTransform):
         many_upper, many_lower = (half.sum(1) >= _FEWEST_OF_HALF for half in (upper, lower))
         take_upper = (draws[:, 1] < self.prob_upper) & many_upper | ~many_lower
         chosen = np.where(take_upper[:, None], upper, lower)
-        done = (
+        is_selected = (
             (labelled.sum(1) >= self.min_points)
             & (draws[:, 0] < self.prob)
             & (chosen.sum(1) >= _FEWEST_OF_UPPER)
         )
-        return chosen & done[:, None]
+        return chosen & is_selected[:, None]
 
 
 @TRANSFORMS.register_module()

@@ -291,12 +291,12 @@ def can_checkpoint(model: TimmModel) -> bool:
 
 
 def _can_checkpoint(model: TimmModel) -> bool:
-    plain, checkpointing = model.create().train(), model.create().train()
+    model_without, checkpointing = model.create().train(), model.create().train()
     try:
         checkpoint_activations(checkpointing)
     except (AssertionError, AttributeError):
         return False
-    return _kept_for_backward(checkpointing, model) < _kept_for_backward(plain, model)
+    return _kept_for_backward(checkpointing, model) < _kept_for_backward(model_without, model)
 
 
 def _kept_for_backward(net: nn.Module, model: TimmModel) -> int:
