@@ -249,8 +249,8 @@ def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) 
                 hook(part, prefix, local, False, [], [], [])
             except (AssertionError, IndexError, KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(
-                    f'{source} is not a checkpoint of this model: what it '
-                    f'has under {prefix!r} is of another kind than the '
+                    f'{source} is not a checkpoint of this model: the part '
+                    f'under {prefix!r} is of another kind than the '
                     f"model's {type(module).__name__}"
                 ) from error
         for key in names:

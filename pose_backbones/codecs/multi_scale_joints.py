@@ -1,4 +1,4 @@
-"""Codec of HRCoMer: joints of several people, heat maps, and decoding at several scales."""
+"""Codec of HRCoMer: joints of several people, heatmaps, and decoding at several scales."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,18 +17,18 @@ from .pose_nms import pose_nms
 
 @KEYPOINT_CODECS.register_module()
 class MultiScaleJoints(BaseKeypointCodec):
-    """Encode all people of an image as joints, areas, sizes and heat maps, and decode poses.
+    """Encode all people of an image as joints, areas, sizes and heatmaps, and decode poses.
 
     Lengths are in pixels of the output map, whose pixel i covers [i, i+1); a joint is visible if it
     is within the map.
 
-    The heat map of a joint is the maximum of the Gaussians of all people, 1 in the pixel of the
+    The heatmap of a joint is the maximum of the Gaussians of all people, 1 in the pixel of the
     joint. The radius of a Gaussian, three times its sigma, is the distance at which the object
     keypoint similarity (OKS) of the joint falls to `oks_threshold`; it is cut off one pixel
     further.
 
     Poses are decoded from the most confident queries of each test scale; the score of a joint is
-    the confidence times the value of its heat map. With several scales, heat maps are averaged and
+    the confidence times the value of its heatmap. With several scales, heatmaps are averaged and
     similar poses are removed.
 
     Paper: ConvNeXtPose: Adapting ConvNeXt with High-Resolution
@@ -175,7 +175,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         return np.sort(visible[largest[: self.max_num_people]])
 
     def _draw(self, joints: np.ndarray, inside: np.ndarray, areas: np.ndarray) -> np.ndarray:
-        """Draw the heat maps (K, height, width) of the joints that are inside."""
+        """Draw the heatmaps (K, height, width) of the joints that are inside."""
         width, height = self.heatmap_size
         maps = np.zeros((len(self.sigmas), height, width), np.float32)
         people, kinds = np.nonzero(inside)
@@ -267,7 +267,7 @@ def select_queries(confidences: Tensor, max_num_people: int) -> tuple[Tensor, Te
 
 
 def look_up(heatmaps: Tensor, poses: Tensor) -> Tensor:
-    """Get the value of the heat map at each joint.
+    """Return the value of the heatmap at each joint.
 
     Args:
         heatmaps: (N, K, height, width).
@@ -287,7 +287,7 @@ def look_up(heatmaps: Tensor, poses: Tensor) -> Tensor:
 
 
 def average_heatmaps(heatmaps: Sequence[Tensor]) -> list[Tensor]:
-    """Average heat maps of several scales, at the size of the first.
+    """Average heatmaps of several scales, at the size of the first.
 
     Args:
         heatmaps: For each scale, (N, K, h, w).

@@ -37,7 +37,7 @@ def check_name(name: str) -> None:
 
 
 def submission_name(image_list: str, name: str) -> str:
-    """Get the file name that the server expects, without suffix.
+    """Return the file name that the server expects, without suffix.
 
     Args:
         image_list: Annotation file whose name contains the split, such as

@@ -151,7 +151,7 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
     predicted = head.get(key)
     decoder = head.get('decoder')
     if isinstance(decoder, dict) and decoder.get('heatmap_type') == 'combined':
-        predicted //= 3  # a heat map and two maps of offsets per keypoint
+        predicted //= 3  # a heatmap and two maps of offsets per keypoint
     if isinstance(predicted, int) and predicted != num_keypoints:
         raise DatasetError(
             f'the model predicts {predicted} keypoints (model.head), but '

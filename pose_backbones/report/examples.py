@@ -68,7 +68,7 @@ class Examples:
     """The example images of a report.
 
     Args:
-        requested: How many of the worst and of the best images were asked for.
+        requested: Requested number of worst images and of best images.
         ranking: All images with people or with confident false detections, the worst first;
             empty if no images are drawn.
         worst: Examples of the worst images.

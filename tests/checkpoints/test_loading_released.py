@@ -133,7 +133,7 @@ def test_another_kind_of_head_raises(estimator):
     with pytest.raises(
         CheckpointError,
         match=(
-            r'^released\.pth is not a checkpoint of this model: what it has '
+            r'^released\.pth is not a checkpoint of this model: the part '
             r"under 'head\.' is of another kind than the model's "
             r'HeatmapHead$'
         ),

@@ -40,7 +40,7 @@ def test_each_file_raises_one_error_with_its_path(hostile):
         with pytest.raises(DatasetError) as error:
             LoadImage().transform(dict(img_path=str(path)))
         assert str(path) in str(error.value), name
-        assert '. Restore the file, or take its entry out of' in str(error.value)
+        assert '. Restore the file, or remove its entry from' in str(error.value)
         assert LoadImage(ignore_empty=True).transform(dict(img_path=str(path))) is None
         if name not in readable:
             assert _read(path) is None

@@ -294,7 +294,7 @@ class ResizeAlign(BaseTransform):
         return results
 
     def _sides(self, size: np.ndarray) -> np.ndarray:
-        """Get width and height (2,) of the input for an image of the given size."""
+        """Return width and height (2,) of the input for an image of the given size."""
         sides = (
             np.ceil(size * (self.short_side / size.min()) / self.size_divisor).astype(int)
             * self.size_divisor
@@ -303,7 +303,7 @@ class ResizeAlign(BaseTransform):
         return sides
 
     def _levels(self, sides: np.ndarray) -> list[tuple[int, int]]:
-        """Get width and height at each scale."""
+        """Return width and height at each scale."""
         return [
             tuple(int(side * factor) for side in sides.tolist()) for factor in self.scale_factors
         ]
@@ -316,7 +316,7 @@ class ResizeAlign(BaseTransform):
             path: Path of its file, for the message.
 
         Raises:
-            DatasetError: With both sizes and the limit.
+            DatasetError: If it does. The message contains both sizes and the limit.
         """
         limit = self.max_pixels
         for level in self._levels(self._sides(np.array(size))):
@@ -345,7 +345,8 @@ def check_scale_factors(factors: Sequence[float]) -> None:
         factors: Factors of the input size.
 
     Raises:
-        TypeError, ValueError: With the factors and what was expected.
+        TypeError, ValueError: If they are invalid. The message contains the factors and the
+            expected values.
     """
     message = (
         f'scale_factors is {factors!r}: expected positive numbers of '
