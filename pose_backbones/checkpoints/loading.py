@@ -107,8 +107,7 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
         raise CheckpointError(f'checkpoint unreadable: {path} ({reason})') from error
     if not isinstance(content, dict):
         raise CheckpointError(
-            f'{path} contains a {type(content).__name__}, not a checkpoint: expected a dict of '
-            'weights'
+            f'{path} holds a {type(content).__name__}, not a checkpoint: expected a dict of weights'
         )
     return content
 

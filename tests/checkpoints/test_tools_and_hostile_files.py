@@ -39,7 +39,7 @@ FILES = {
     'contains itself': (_write_recursive, 'contains itself'),
     'html': (lambda path: path.write_text('<html>404</html>'), 'HTML page'),
     'fifo': (os.mkfifo, 'a named pipe'),
-    'a list': (lambda path: torch.save([1], path), 'contains a list|No state_dict'),
+    'a list': (lambda path: torch.save([1], path), 'holds a list|No state_dict'),
     'no weights': (
         lambda path: torch.save({'a': 1}, path),
         'no weights|no training state|key|family|missing',
