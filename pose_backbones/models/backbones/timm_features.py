@@ -102,7 +102,7 @@ class TimmModel:
             if "argument 'img_size'" in str(error):
                 raise ValueError(
                     f"img_size is {self.img_size}: timm's {self.name} is "
-                    'not built for one size; leave img_size out'
+                    'not built for a fixed size: leave img_size out'
                 ) from error
             raise ValueError(
                 f"timm's {self.name} does not accept the arguments {dict(self.arguments)} ({error})"
@@ -112,7 +112,7 @@ class TimmModel:
                 raise
             raise ValueError(
                 f"timm's {self.name} cannot be built as a backbone that "
-                f'gives feature maps ({first_line(error)})'
+                f'returns feature maps ({first_line(error)})'
             ) from error
 
     def names(self) -> set[str]:
@@ -211,14 +211,14 @@ def _inspect(model: TimmModel) -> Features:
         maps = net(torch.zeros(1, model.in_channels, *model.size))
     except TIMM_ERRORS as error:
         what = (
-            f"timm's {model.name} gives no feature maps"
+            f"timm's {model.name} cannot compute feature maps"
             if model.img_size is None
-            else f"img_size is {model.img_size}: timm's {model.name} cannot take it"
+            else f"img_size is {model.img_size}: timm's {model.name} does not support it"
         )
         raise ValueError(f'{what} ({first_line(error)})') from error
     if any(x.ndim != 4 for x in maps):
         raise ValueError(
-            f"timm's {model.name} gives no feature maps, but tensors of "
+            f"timm's {model.name} returns no feature maps, but tensors of the "
             f'shapes {", ".join(str(tuple(x.shape)) for x in maps)}'
         )
     return Features(
@@ -238,7 +238,7 @@ def _check_patches(net: nn.Module, model: TimmModel) -> None:
         if any(side % patch for side, patch in zip(sides, module.patch_size)):
             raise ValueError(
                 f'img_size is {model.img_size}: expected multiples of the '
-                f"patches of timm's {model.name}, {module.patch_size}"
+                f"patch size of timm's {model.name}, {module.patch_size}"
             )
 
 
@@ -288,12 +288,12 @@ def can_checkpoint(model: TimmModel) -> bool:
 
 
 def _can_checkpoint(model: TimmModel) -> bool:
-    plain, checkpointing = model.create().train(), model.create().train()
+    model_without, checkpointing = model.create().train(), model.create().train()
     try:
         checkpoint_activations(checkpointing)
     except (AssertionError, AttributeError):
         return False
-    return _kept_for_backward(checkpointing, model) < _kept_for_backward(plain, model)
+    return _kept_for_backward(checkpointing, model) < _kept_for_backward(model_without, model)
 
 
 def _kept_for_backward(net: nn.Module, model: TimmModel) -> int:

@@ -140,7 +140,7 @@ class EnsembleMembers(nn.ModuleList):
         self.weights = [member.get('weight', 1) for member in members]
         if not sum(self.weights):
             raise ConfigError(
-                f'the weights of the members are {self.weights}: at least one has to be above 0'
+                f'the weights of the members are {self.weights}: at least one must be above 0'
             )
         cfgs = [load_config(member['config']) for member in members]
         for cfg in cfgs:

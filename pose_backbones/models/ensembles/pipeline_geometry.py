@@ -148,7 +148,7 @@ def check_codec(codec, place: str) -> None:
     if getattr(codec, 'heatmap_type', 'gaussian') != 'gaussian':
         raise ConfigError(
             f'{place} has heatmap_type={codec.heatmap_type!r}, maps of '
-            "offsets, which have no average: expected 'gaussian'"
+            "offsets, which cannot be averaged: expected 'gaussian'"
         )
 
 
