@@ -126,10 +126,9 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
         if inputs.shape[:1:-1] != self.pixels.size:
             width, height = self.pixels.size
             raise ConfigError(
-                f'the crops are {inputs.shape[3]}x{inputs.shape[2]}, the '
-                f"ensemble's codec (model.head.decoder) is for "
-                f'{width}x{height} (width x height): set the input_size of '
-                'TopdownAffine to the same size'
+                f'the crops are {inputs.shape[3]}x{inputs.shape[2]}, but the input_size of the '
+                f"ensemble's codec (model.head.decoder) is {width}x{height} (width x height): set "
+                'the input_size of TopdownAffine to the same size'
             )
         total = 0
         for member, weight in zip(self.backbone, self.backbone.weights):
@@ -192,21 +191,19 @@ def _check_arguments(
     for name, value in dict(neck=neck, data_preprocessor=data_preprocessor).items():
         if value is not None:
             raise ConfigError(
-                f'model.{name} is {value!r}: an ensemble has none, its '
-                'members have theirs; expected `model` to have _delete_=True,'
-                ' so that nothing is inherited from _base_'
+                f'model.{name} is {value!r}: expected None, since each member has its own {name}; '
+                'set _delete_=True in `model`, so that nothing is inherited from _base_'
             )
     if head is None:
         raise ConfigError(
-            'model has no head: that of an ensemble is '
-            "dict(type='HeatmapHead', decoder=…), with the codec of its "
+            "model has no head: expected dict(type='HeatmapHead', decoder=…) with the codec of the "
             'crops'
         )
     for option in test_cfg or {}:
         if option not in _TEST_OPTIONS:
             raise ConfigError(
-                f'model.test_cfg has {option!r}: of an ensemble, it has '
-                f'{", ".join(_TEST_OPTIONS)}; the rest is up to the members'
+                f'model.test_cfg has {option!r}: expected only {", ".join(_TEST_OPTIONS)}; set '
+                'other options in the configs of the members'
             )
 
 
@@ -218,10 +215,9 @@ def _check_samples(data_samples: Sequence[PoseDataSample], metainfo: dict) -> No
             value = sample.metainfo.get(key, metainfo[key])
             if list(value) != list(metainfo[key]):
                 raise ConfigError(
-                    f'the samples have {key}={value!r}, the members of the '
-                    f'ensemble {metainfo[key]!r}: use data with their '
-                    'keypoints (in inference, train_dataloader.dataset says '
-                    'which keypoints the data has)'
+                    f'the data samples have {key}={value!r}, but the members of the ensemble '
+                    f'have {metainfo[key]!r}: use data with the keypoints of the members (for '
+                    'inference, set the metainfo of train_dataloader.dataset)'
                 )
 
 
