@@ -94,7 +94,7 @@ def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
     """Run a script in `tools/`, and return the completed process with merged output.
 
     By default, the process is forked from one that has already imported PyTorch. For dist_*.sh, the
-    forked process is the launcher, which starts new interpreters.
+    forked process is the launcher, which forks its workers.
 
     Args:
         command: Name of the script, or its absolute path, and its arguments.
