@@ -77,7 +77,6 @@ def test_missing_data_set_in_a_new_process(root, tmp_path):
         tmp_path / 'nothing',
         '--work-dir',
         tmp_path / 'work',
-        real=True,
     )
     assert done.returncode == 2
     errors = [line for line in done.stdout.splitlines() if 'rror' in line]
@@ -182,7 +181,6 @@ def test_truncated_checkpoint_in_a_new_process(tiny_config, weights, synthetic, 
         out,
         '--work-dir',
         tmp_path / 'work',
-        real=True,
     )
     assert done.returncode == 2
     assert f'error: checkpoint unreadable: {half} (' in done.stdout

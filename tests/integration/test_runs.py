@@ -7,13 +7,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from tests.helpers.tools import ROOT, free_port, run_together, run_tool, tool_env
+from tests.helpers.tools import ROOT, free_port, run_forked, run_together, run_tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -33,12 +34,15 @@ def last_loss(work_dir) -> list[float]:
 
 @pytest.fixture(scope='module')
 def trained(tiny_config, synthetic, tmp_path_factory):
-    """Work dir of a run of six steps in one process."""
+    """Work dir of a run of six steps in one process, a new interpreter."""
     work = tmp_path_factory.mktemp('trained') / 'work'
     done = run_tool(
         'train.py', tiny_config, '--data-root', synthetic, '--work-dir', work, real=True
     )
     assert done.returncode == 0, done.stdout
+    loading, separator, _ = done.stdout.partition('System environment:')
+    assert separator
+    assert 'rror' not in loading
     return work
 
 
@@ -218,31 +222,15 @@ def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
     assert group['initial_lr'] == pytest.approx(1e-3)
 
 
-def test_two_nodes_train_together(tiny_config, synthetic, tmp_path):
-    port = free_port()
-    nodes = []
-    for rank in range(2):
-        env = tool_env(NNODES='2', NODE_RANK=str(rank), PORT=port, MASTER_ADDR='127.0.0.1')
-        nodes.append(
-            subprocess.Popen(
-                [
-                    'bash',
-                    str(ROOT / 'tools/dist_train.sh'),
-                    str(tiny_config),
-                    '1',
-                    '--data-root',
-                    str(synthetic),
-                    '--work-dir',
-                    str(tmp_path / 'work'),
-                ],
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    outputs = [node.communicate(timeout=240)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], outputs
+def test_two_nodes_train_together(server, tiny_config, synthetic, tmp_path):
+    """Two launchers; tools/dist_train.sh would start each."""
+    shared = dict(NNODES='2', PORT=free_port(), MASTER_ADDR='127.0.0.1')
+    command = ('_launch.py', ROOT / 'tools/train.py', 1, tiny_config, 1, '--data-root', synthetic)
+    command += ('--work-dir', tmp_path / 'work')
+    nodes = [server.start(*command, env=dict(shared, NODE_RANK=str(rank))) for rank in range(2)]
+    statuses = [node.wait() for node in nodes]
+    outputs = [node.output for node in nodes]
+    assert statuses == [0, 0], outputs
     assert 'Iter(train) [6/6]' in outputs[0]
     assert 'Iter(train)' not in outputs[1]  # only the first node logs it
     assert read_checkpoint(tmp_path / 'work/iter_6.pth')['meta']['iter'] == 6
@@ -275,56 +263,69 @@ def test_error_in_two_processes_is_printed_once(tiny_config, tmp_path):
 
 
 FAKE_SRUN = """#!/usr/bin/env bash
-# Replacement of Slurm: starts the tasks in the background, with the environment variables
-# that Slurm sets.
-for arg in "$@"; do
-    case $arg in --ntasks=*) tasks=${arg#*=} ;; esac
-done
-while [ "${1#-}" != "$1" ]; do shift; done
-for rank in $(seq 0 $((tasks - 1))); do
-    SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=$tasks \\
-        SLURM_NTASKS_PER_NODE=$tasks "$@" &
-done
-status=0
-for job in $(jobs -p); do wait "$job" || status=$?; done
-exit $status
+# Replacement of Slurm's command: writes its arguments and environment variables.
+cd "$(dirname "$0")"
+printf '%s\\0' "$@" >arguments
+env -0 >environment
+exit 5
 """
 
 
 @pytest.fixture
-def slurm(tmp_path) -> dict[str, str]:
-    """Environment variables of a machine with Slurm and two processes."""
+def run_on_slurm(tmp_path):
+    """Function that runs a script for Slurm, and then the two tasks that it has requested."""
     srun = tmp_path / 'bin/srun'
     srun.parent.mkdir()
     srun.write_text(FAKE_SRUN)
     srun.chmod(0o755)
-    return dict(PATH=f'{srun.parent}:{os.environ["PATH"]}', GPUS='2', NO_GPU='1', PORT=free_port())
+
+    def run(name: str, *arguments) -> list[subprocess.CompletedProcess]:
+        env = dict(PATH=f'{srun.parent}:{os.environ["PATH"]}', GPUS='2', NO_GPU='1')
+        done = run_tool(name, 'partition', 'job', *arguments, PORT=free_port(), **env)
+        assert (done.returncode, done.stdout) == (5, '')
+        words = srun.with_name('arguments').read_text().split('\0')[:-1]
+        options = words[: words.index(sys.executable)]
+        assert options == [
+            '--partition=partition',
+            '--job-name=job',
+            '--ntasks=2',
+            '--ntasks-per-node=2',
+            '--cpus-per-task=5',
+            '--kill-on-bad-exit=1',
+        ]
+        unbuffered, *command = words[len(options) + 1 :]
+        assert unbuffered == '-u'
+        content = srun.with_name('environment').read_text()
+        variables = dict(word.split('=', 1) for word in content.split('\0')[:-1])
+        shared = dict(variables, SLURM_NTASKS='2', SLURM_NTASKS_PER_NODE='2')
+        return run_forked(
+            [command, command],
+            [dict(shared, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in '01'],
+        )
+
+    return run
 
 
-def test_slurm_trains(slurm, tiny_config, synthetic, tmp_path):
+def test_slurm_trains(run_on_slurm, tiny_config, synthetic, tmp_path):
     work = tmp_path / 'work'
-    done = run_tool(
+    tasks = run_on_slurm(
         'slurm_train.sh',
-        'partition',
-        'job',
         tiny_config,
         work,
         '--data-root',
         synthetic,
         '--cfg-options',
         'train_cfg.max_iters=2',
-        **slurm,
     )
-    assert done.returncode == 0, done.stdout
-    assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
+    outputs = [task.stdout for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], outputs
+    assert 'world_size: 2' in outputs[0] or 'GPU number: 2' in outputs[0]
     assert read_checkpoint(work / 'iter_2.pth')['meta']['iter'] == 2
 
 
-def test_slurm_tests(slurm, single_metrics, trained, tiny_config, synthetic, tmp_path):
-    done = run_tool(
+def test_slurm_tests(run_on_slurm, single_metrics, trained, tiny_config, synthetic, tmp_path):
+    tasks = run_on_slurm(
         'slurm_test.sh',
-        'partition',
-        'job',
         tiny_config,
         trained / 'iter_6.pth',
         '--data-root',
@@ -335,9 +336,8 @@ def test_slurm_tests(slurm, single_metrics, trained, tiny_config, synthetic, tmp
         tmp_path / 'metrics.json',
         '--dump',
         tmp_path / 'dump.pkl',
-        **slurm,
     )
-    assert done.returncode == 0, done.stdout
+    assert [task.returncode for task in tasks] == [0, 0], [task.stdout for task in tasks]
     _same_results(
         single_metrics, json.loads((tmp_path / 'metrics.json').read_text()), tmp_path / 'dump.pkl'
     )
