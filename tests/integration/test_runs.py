@@ -1,17 +1,14 @@
-"""Tests of training and evaluation in one process, two processes and two nodes, and after kills."""
+"""Tests of training and evaluation in one process, two processes and two nodes."""
 
 import json
 import os
 import pickle
-import re
 import shutil
-import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
 from tests.helpers.tools import ROOT, free_port, run_forked, run_together, run_tool
@@ -55,61 +52,6 @@ def test_training_writes_checkpoints_and_logs(trained):
     losses = last_loss(trained)
     assert len(losses) == 6
     assert losses[-1] < losses[0]
-
-
-def test_killed_run_resumes_at_the_next_step(server, trained, tiny_config, synthetic, tmp_path):
-    """A run that is killed after the fourth step continues with the fifth."""
-    work = tmp_path / 'work'
-    command = ('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
-    process = server.start(*command, '--cfg-options', 'train_cfg.max_iters=2000')
-    pointer = work / 'last_checkpoint'
-    process.wait_until(lambda: pointer.exists() and 'iter_4' in pointer.read_text())
-    process.send(signal.SIGKILL, group=True)
-    assert process.wait() == -signal.SIGKILL
-    for file in work.glob('iter_*.pth'):  # checkpoints after step 4
-        if int(re.findall(r'\d+', file.stem)[0]) > 4:
-            file.unlink()
-    pointer.write_text(str(work / 'iter_4.pth'))
-
-    resumed = run_tool(*command, '--resume')
-    assert resumed.returncode == 0, resumed.stdout
-    assert 'resumed epoch: 0, iter: 4' in resumed.stdout
-    steps = re.findall(r'Iter\(train\) \[(\d)/6\]', resumed.stdout)
-    assert sorted(set(steps)) == ['5', '6']
-    straight = read_checkpoint(trained / 'iter_6.pth')
-    again = read_checkpoint(work / 'iter_6.pth')
-    assert again['meta']['iter'] == 6
-    for name, value in straight['optimizer']['state'].items():
-        assert again['optimizer']['state'][name]['step'] == value['step'] == 6
-    assert again['param_schedulers'][0]['last_step'] == straight['param_schedulers'][0]['last_step']
-
-
-def test_resuming_restores_the_training_state(trained, tiny_config, synthetic, tmp_path):
-    """Weights, optimizer moments, learning rate and step are restored."""
-    from pose_backbones.cli import options as config_api
-    from pose_backbones.cli import train as train_api
-    from pose_backbones.configs import load_config
-
-    config = load_config(str(tiny_config))
-    config_api.set_data_root(config, str(synthetic))
-    config.update(work_dir=str(tmp_path), resume=True, load_from=str(trained / 'iter_4.pth'))
-    saved = read_checkpoint(trained / 'iter_4.pth')
-    runner = train_api.build_runner(config)
-    assert runner.train_loop.iter == 0
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-    runner.load_or_resume()
-    assert runner.train_loop.iter == runner.iter == 4
-    for name, value in runner.model.state_dict().items():
-        assert torch.equal(value, saved['state_dict'][name]), name
-    moments = runner.optim_wrapper.state_dict()['state']
-    assert len(moments) == len(saved['optimizer']['state']) > 50
-    for number, moment in saved['optimizer']['state'].items():
-        for name in ('exp_avg', 'exp_avg_sq', 'step'):
-            assert torch.equal(moments[number][name], moment[name])
-    assert runner.optim_wrapper.get_lr()['lr'] == [
-        group['lr'] for group in saved['optimizer']['param_groups']
-    ]
 
 
 @pytest.fixture(scope='module')
