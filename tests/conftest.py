@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import config as config_module
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
-from mmengine.runner import runner as runner_module
 from mmengine.visualization import Visualizer
 
 import pose_backbones  # noqa: F401  (before mmpose, for mmcv-lite)
+from tests.helpers.fork_server import shorten_logs
 from tests.helpers.processes import Server
 from tests.helpers.tools import ROOT, TINY
 
@@ -34,16 +33,9 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope='session', autouse=True)
-def _fast_runner_setup() -> Iterator[None]:
-    """Skip two slow steps of MMEngine's runner, which only affect its log.
-
-    Configs are written without formatting, and the versions of compilers are not collected. Tools
-    that run in a subprocess are not affected.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config_module, 'FormatCode', lambda text, **options: (text, True))
-        patch.setattr(runner_module, 'collect_env', dict)
-        yield
+def _fast_runner_setup() -> None:
+    """Skip two slow steps of MMEngine's runner, which only affect its log."""
+    shorten_logs()
 
 
 @pytest.fixture(scope='module', autouse=True)
