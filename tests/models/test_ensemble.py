@@ -888,7 +888,7 @@ WRONG_MEMBERS = {
                 ),
             ),
         ],
-        'net2.py is itself an ensemble: list its members here',
+        'net2.py is itself an ensemble: list its members and their weights here instead',
     ),
     'codec': (
         lambda a, b: [change(a, **{'model.head.decoder': None})],
