@@ -11,7 +11,6 @@ Each module works around one problem and can be deleted when the problem is fixe
 - `model_names`: OpenMMLab's inferencers look up model names in a single package.
 - `mmpose_registry`: registers the modules of this package in MMPose's registry, unless MMPose uses
   the same name.
-- `swin`: MMPose's Swin Transformer does not load its released weights.
 
 `pose_backbones/__init__.py` passes the functions that the patches need to their `install`
 functions.
