@@ -420,7 +420,7 @@ def test_other_forward_errors_are_not_reported_as_image_size():
             'tresnet_m cannot be built as a backbone that returns feature maps',
         ),
         (dict(out_indices=(5,)), ValueError, r'\(5,\): .*0, 1, 2, 3, 4'),
-        (dict(out_indices=()), ValueError, r'\(\): expected different'),
+        (dict(out_indices=()), ValueError, r'\(\): expected distinct'),
         (
             dict(img_size=64),
             ValueError,
