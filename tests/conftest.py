@@ -34,7 +34,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope='session', autouse=True)
 def _fast_runner_setup() -> None:
-    """Skip two slow steps of MMEngine's runner, which only affect its log."""
+    """Skip two slow steps of MMEngine's runner.
+
+    These are the formatting of configs (in the log and in saved files) and the environment report.
+    """
     shorten_logs()
 
 
@@ -42,7 +45,8 @@ def _fast_runner_setup() -> None:
 def _reset_mmengine() -> None:
     """Remove the visualizer, the scope and the loggers of runs in other modules.
 
-    MMEngine would use them again. A logger may have a log file on a disk that is full.
+    MMEngine keeps them in global registries. A logger of an earlier test may still write to a
+    removed file or a full disk.
     """
     Visualizer._instance_dict.clear()
     DefaultScope._instance_dict.clear()
@@ -80,7 +84,7 @@ def synthetic(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='session')
 def server(tmp_path_factory) -> Iterator[Server]:
-    """Start a server that runs tools in forked processes, to which tests can send signals."""
+    """Start a server that forks a process for each tool; tests can send signals to them."""
     server = Server(tmp_path_factory.mktemp('server'))
     yield server
     server.close()

@@ -19,10 +19,10 @@ from .matching import (
     already_matched,
     compare_arch,
     convert_by_hooks,
-    is_backbone_alone,
+    is_bare_backbone,
     match_state_dict,
     printable,
-    renamed,
+    rename_keys,
 )
 
 #: Keys of a checkpoint under which the weights may be stored as a dict; the first one present is
@@ -182,7 +182,7 @@ def _strip_model_prefixes(weights: OrderedDict) -> OrderedDict:
     for prefix in _MODEL_PREFIXES * 2:  # twice, since they can be nested in either order
         names = [name for name in weights if name not in _COUNTERS]
         if names and all(name.startswith(prefix) for name in names):
-            weights = renamed(
+            weights = rename_keys(
                 weights,
                 {name: name[len(prefix) :] for name in names},
                 partial(_without_prefix, prefix),
@@ -224,10 +224,10 @@ def load_weights(
             The model is then unchanged.
     """
     ignored = [name for name in weights if name.startswith(tuple(ignore))]
-    weights = renamed(weights, {name: name for name in weights if name not in ignored})
-    is_backbone = is_backbone_alone(model, weights)
+    weights = rename_keys(weights, {name: name for name in weights if name not in ignored})
+    is_backbone = is_bare_backbone(model, weights)
     if is_backbone:
-        weights = renamed(
+        weights = rename_keys(
             weights,
             {name: f'backbone.{name}' for name in weights},
             lambda module: f'backbone.{module}'.rstrip('.'),
@@ -250,8 +250,8 @@ def load_weights(
             hint,
         )
         raise CheckpointError('. '.join(sentence for sentence in sentences if sentence))
-    not_loaded = match.left_out()
-    not_loaded += [f'of no use to the model: {printable(name)}' for name in ignored]
+    not_loaded = match.describe_skipped()
+    not_loaded += [f'ignored key: {printable(name)}' for name in ignored]
     if not_loaded:
         print_log(
             f'{source} was loaded in part, {match.num_matching} of {match.total} '

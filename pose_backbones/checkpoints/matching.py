@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 
-#: whether the weights that are being loaded were matched before, or are a part on purpose
+#: whether to skip the comparison: the state dict was already compared, or is deliberately
+#: incomplete
 _MATCHED = ContextVar('matched', default=False)
 
 
 @contextmanager
 def already_matched() -> Iterator[None]:
-    """Let backbones accept the weights that are loaded in this context without a comparison."""
+    """Disable the state dict check of the backbones inside the `with` block."""
     token = _MATCHED.set(True)
     try:
         yield
@@ -26,7 +27,7 @@ def already_matched() -> Iterator[None]:
 
 
 def is_already_matched() -> bool:
-    """Return whether the code runs in the context `already_matched`."""
+    """Return whether the code runs inside a `with already_matched()` block."""
     return _MATCHED.get()
 
 
@@ -58,26 +59,26 @@ class StateDictMatch:
         return len(self.matching_keys)
 
     def problems(self) -> str:
-        """Return what does not match, in one line; empty if everything does."""
+        """Return what does not match, in one line; an empty string if everything matches."""
         return '; '.join(
             part
             for part in (
-                _count('missing in the file', self.missing_keys),
-                _count('unknown to the model', self.unexpected_keys),
-                _count('of another shape', self.mismatched),
-                _count('with unusable values', self.invalid),
+                _summarize('missing {}', self.missing_keys),
+                _summarize('unexpected {}', self.unexpected_keys),
+                _summarize('{} with a mismatched shape', self.mismatched),
+                _summarize('{} with invalid values', self.invalid),
             )
             if part
         )
 
-    def left_out(self) -> list[str]:
-        """Return what is not loaded, as lines of text."""
+    def describe_skipped(self) -> list[str]:
+        """Return one line of text for each key that is not loaded."""
         missing = self.missing_optional + self.missing_keys
         return [
-            *(f'missing in the file: {name}' for name in missing),
-            *(f'unknown to the model: {printable(name)}' for name in self.unexpected_keys),
-            *(f'of another shape: {text}' for text in self.mismatched),
-            *(f'unusable values: {text}' for text in self.invalid),
+            *(f'missing key: {name}' for name in missing),
+            *(f'unexpected key: {printable(name)}' for name in self.unexpected_keys),
+            *(f'mismatched shape: {text}' for text in self.mismatched),
+            *(f'invalid values: {text}' for text in self.invalid),
         ]
 
 
@@ -107,9 +108,9 @@ def match_state_dict(
                 f'{tuple(state[name].shape)} in the model'
             )
             continue
-        problem = _problem(name, weights[name], state[name])
-        if problem:
-            invalid.append(f'{name} ({problem})')
+        reason = _invalid_reason(name, weights[name], state[name])
+        if reason:
+            invalid.append(f'{name} ({reason})')
         else:
             matching.append(name)
     return StateDictMatch(
@@ -123,17 +124,18 @@ def match_state_dict(
     )
 
 
-#: types that are converted to the model's; float8 is not, since its scales are missing
+#: dtypes that can be converted to the model's dtype; float8 cannot, because its scale factors are
+#: not in the state dict
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def _problem(name: str, value: Tensor, expected: Tensor) -> str:
-    """Return why values cannot replace the model's; empty if they can."""
+def _invalid_reason(name: str, value: Tensor, expected: Tensor) -> str:
+    """Return why a tensor cannot replace that of the model; an empty string if it can."""
     if value.layout != torch.strided or value.is_quantized:
         return 'a sparse tensor' if not value.is_quantized else 'quantized'
     if value.is_meta:
-        return 'without values, of the device meta'
+        return 'on the meta device, without values'
     if expected.dtype == value.dtype and not expected.is_floating_point():
         return ''
     if not expected.is_floating_point():
@@ -166,15 +168,15 @@ def printable(name: object) -> str:
     return text if len(text) <= 100 else f'{text[:99]}…'
 
 
-def _count(what: str, names: Iterable[str]) -> str:
-    names = list(names)
+def _summarize(kind: str, names: list[str]) -> str:
+    """Return the number of names and the first three; `{}` in `kind` stands for "keys"."""
     if not names:
         return ''
     shown = ', '.join(map(printable, names[:3])) + (', …' if len(names) > 3 else '')
-    return f'{len(names)} {what}: {shown}'
+    return f'{len(names)} {kind.format("key" if len(names) == 1 else "keys")}: {shown}'
 
 
-def renamed(
+def rename_keys(
     weights: Mapping[str, Tensor],
     names: Mapping[str, str],
     module: Callable[[str], str | None] = lambda name: name,
@@ -199,22 +201,23 @@ def renamed(
     return result
 
 
-def is_backbone_alone(model: nn.Module, weights: Iterable[str]) -> bool:
-    """Return whether names are those of a backbone, without prefix, and the model has more.
+def is_bare_backbone(model: nn.Module, keys: Iterable[str]) -> bool:
+    """Return whether keys are those of a bare backbone while the model is a whole estimator.
 
     Args:
-        model: An estimator, or anything else.
-        weights: Names.
+        model: A model.
+        keys: Keys of a state dict. A bare backbone has keys without the prefix `backbone.`.
 
     Returns:
-        False if any name begins with a part of the model.
+        False if any key starts with the name of a child module of the model (except `head`), or if
+        the model has no backbone.
     """
     if not isinstance(getattr(model, 'backbone', None), nn.Module):
         return False
     # Checkpoints of backbones can have `head.` too: the classifier.
     parts = tuple(f'{name}.' for name, _ in model.named_children() if name != 'head')
-    return any(not name.startswith(('head.', 'keypoint_head.')) for name in weights) and not any(
-        name.startswith(parts) for name in weights
+    return any(not key.startswith(('head.', 'keypoint_head.')) for key in keys) and not any(
+        key.startswith(parts) for key in keys
     )
 
 
@@ -249,9 +252,8 @@ def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) 
                 hook(part, prefix, local, False, [], [], [])
             except (AssertionError, IndexError, KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(
-                    f'{source} is not a checkpoint of this model: the part '
-                    f'under {prefix!r} is of another kind than the '
-                    f"model's {type(module).__name__}"
+                    f'{source} does not match the model: the keys with the prefix {prefix!r} do '
+                    f'not belong to a {type(module).__name__}'
                 ) from error
         for key in names:
             if key not in part:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..errors import DatasetError, WorkDirError, first_line
-from ..structures.coco import CocoFile, Fault, has, keypoints
+from ..structures.coco import CocoFile, Fault, has_fields, keypoint_count
 from ..structures.metainfo import read_metainfo
 from ..utils.files import check_not_input, check_writable_dir, convert_write_errors, shorten_name
 from ..utils.images import read_image, write_image
@@ -156,15 +156,15 @@ def _entries(
         results.entries(),
     )
     count = len(skeleton.names)
-    truth.check('image', images, has('id', 'file_name'), _has_name)
-    truth.check('annotation', people, has('image_id'))
+    truth.check('image', images, has_fields('id', 'file_name'), _has_name)
+    truth.check('annotation', people, has_fields('image_id'))
     labelled = [person for person in people if person.get('keypoints')]
-    truth.check('annotation', labelled, keypoints(count, 'that are drawn'))
+    truth.check('annotation', labelled, keypoint_count(count, 'that are drawn'))
     results.check(
         'result',
         predictions,
-        has('image_id', 'keypoints'),
-        keypoints(count, 'of the annotations: are they of the same data set?'),
+        has_fields('image_id', 'keypoints'),
+        keypoint_count(count, 'of the annotations: are they of the same data set?'),
     )
     return images, _by_image(people), _by_image(predictions)
 

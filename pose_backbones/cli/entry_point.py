@@ -17,8 +17,17 @@ import torch.distributed as dist
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ..errors import PoseBackbonesError
-from ..utils.files import FULL
-from .stopping import LOST, NO_ANSWER, NOTE, STOPPED, Stop, Stopped, lost_process, say
+from ..utils.files import DISK_FULL_ERRNOS
+from .stopping import (
+    LOST_PREFIX,
+    NOT_RESPONDING,
+    NOTE_PREFIX,
+    SIGNAL_STATUS_BASE,
+    Stop,
+    Stopped,
+    lost_process,
+    print_message,
+)
 
 #: exit status after a user error, the same as that of argparse
 USER_ERROR = 2
@@ -48,8 +57,8 @@ def run(main: Callable[[list[str] | None], object], stoppable: bool = True) -> N
                 status = main(None)
                 status = status if isinstance(status, int) else 0
                 stop.leave_with(status)
-                if status > STOPPED:
-                    stop.leave_note(NOTE, '')  # `main` has printed a message
+                if status > SIGNAL_STATUS_BASE:
+                    stop.leave_note(NOTE_PREFIX, '')  # `main` has printed a message
                 _end_data_workers()
             except SystemExit:
                 raise
@@ -79,18 +88,18 @@ def _end(stop: Stop, error: BaseException) -> None:
     if stop.number is not None:
         if os.environ.get('POSE_BACKBONES_DEBUG'):
             traceback.print_exception(error)
-        stop.say()
+        stop.print_stopped()
         with suppress(BaseException):
             _end_data_workers()
             atexit._run_exitfuncs()
-        _exit(STOPPED + stop.number)
+        _exit(SIGNAL_STATUS_BASE + stop.number)
     reason = lost_process(error)
     if reason is not None and stop.launcher.folder is not None:
         # The launcher knows which process has ended.
-        stop.leave_note(LOST, reason)
-        stop.leave_note(NOTE, stop.note())
+        stop.leave_note(LOST_PREFIX, reason)
+        stop.leave_note(NOTE_PREFIX, stop.note())
         stop.leave_with(LOST_PROCESS)
-        if reason == NO_ANSWER:  # the other processes time out soon, too
+        if reason == NOT_RESPONDING:  # the other processes time out soon, too
             time.sleep(_GATHER_TIME)
         _exit(LOST_PROCESS)
     status = USER_ERROR
@@ -106,7 +115,7 @@ def _end(stop: Stop, error: BaseException) -> None:
         traceback.print_exception(error)
     stop.leave_with(status)
     if stop.launcher.claim_message(message):
-        say(f'error: {message}')
+        print_message(f'error: {message}')
     # Do not wait for data workers and process groups.
     _exit(status)
 
@@ -167,6 +176,6 @@ def _system_message(error: OSError) -> str:
         if isinstance(name, (str, bytes))
     ]
     text = ': '.join([' -> '.join(names), error.strerror] if names else [error.strerror])
-    if error.errno in FULL:
+    if error.errno in DISK_FULL_ERRNOS:
         text += ': free some space there, or choose another directory'
     return text

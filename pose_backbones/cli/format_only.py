@@ -15,7 +15,7 @@ from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
 from ..evaluation.submission import NUM_VALUES, check_name, submission_name, write_submission
 from ..preflight import check_detections, read_coco
-from ..structures.coco import has, one_of
+from ..structures.coco import has_fields, one_of
 from ..utils.files import check_writable_file
 
 
@@ -163,6 +163,6 @@ def check_image_list(cfg: Config, submission: CocoSubmission) -> None:
     images.check(
         'image',
         images.entries('images'),
-        has('id'),
+        has_fields('id'),
         one_of('id', known.image_ids(), f'expected an image of the image list {known.path}'),
     )

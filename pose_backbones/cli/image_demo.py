@@ -7,7 +7,7 @@ import cv2
 
 from ..errors import ConfigError, DatasetError, WorkDirError
 from ..inference.inferencer import PoseInferencer
-from ..structures.coco import CocoFile, has
+from ..structures.coco import CocoFile, has_fields
 from ..utils.files import check_writable_dir, convert_write_errors
 from ..utils.images import write_image
 
@@ -89,7 +89,7 @@ def _image_paths(json_file: str, folder: str) -> list[str]:
     """Return the paths of the images that a COCO file lists."""
     file = CocoFile(json_file)
     images = file.entries('images')
-    file.check('image', images, has('file_name'))
+    file.check('image', images, has_fields('file_name'))
     paths = [str(Path(folder) / image['file_name']) for image in images]
     for path in paths:
         if not Path(path).is_file():

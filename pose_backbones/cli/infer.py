@@ -123,12 +123,12 @@ def _check_out(out: Path, resume: bool) -> None:
 def _lock_output(out: Path) -> Iterator[None]:
     """Create and lock the output directory; remove it again if it stays empty."""
     with convert_write_errors(out, '--out'):
-        new = make_folder(out)
+        created = make_folder(out)
     try:
         with lock_directory(out, '--out'):
             yield
     finally:
-        remove_empty(new)
+        remove_empty(created)
 
 
 def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:

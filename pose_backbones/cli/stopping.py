@@ -1,6 +1,6 @@
-"""Handle Ctrl-C and SIGTERM: end a tool promptly, with one message and no partial files.
+"""Handle Ctrl-C and SIGTERM: end a tool promptly, with one message, and remove temporary files.
 
-A signal raises `Stopped` in the main thread, so that `finally` blocks remove partial files. If
+A signal raises `Stopped` in the main thread, so that `finally` blocks remove temporary files. If
 the main thread does not react, for example while it waits for another process, a second thread
 ends the process after a few seconds. A second signal ends the process at once. `tools/_start.py`
 handles signals until this package is imported.
@@ -21,17 +21,17 @@ from pathlib import Path
 import torch.distributed as dist
 
 #: exit status of a process that a signal has ended, minus the number of the signal
-STOPPED = 128
+SIGNAL_STATUS_BASE = 128
 #: environment variable that `launch` sets for its workers: `PROCESS_ID:DIRECTORY`
 LAUNCHER = 'POSE_BACKBONES_LAUNCHER'
 #: prefixes of the files that workers write to the launcher's directory; the rank follows
-NOTE, LOST = 'note-', 'lost-'
-NO_ANSWER = 'another process did not respond in time'
+NOTE_PREFIX, LOST_PREFIX = 'note-', 'lost-'
+NOT_RESPONDING = 'another process did not respond in time'
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REACTION_TIME = 3.0  # seconds in which the main thread must react to a signal
 _UNWINDING_TIME = 10.0  # seconds for the `finally` blocks of the main thread
 #: seconds in which two signals count as one, since `timeout` sends its signal twice
-ONE_PRESS = 0.2
+DUPLICATE_SIGNAL_TIME = 0.2
 _QUIT, _AGAIN = b'\0', b'\xff'  # messages to the second thread, distinct from signal numbers
 _FIRST_RANK_TIME = 2.0  # seconds in which rank 0 prints a message that all ranks have
 
@@ -125,13 +125,13 @@ class Stop:
     def __init__(self):
         self.launcher = Launcher()
         self.number: int | None = None
-        self._note: Callable[[], str] | None = None
+        self._get_note: Callable[[], str] | None = None
         self._process = os.getpid()
         self._status: int | None = None  # exit status once the tool is ending
         self._until: float | None = None
-        self._first: float | None = None
+        self._first_signal_time: float | None = None
         self._ignored = False
-        self._saying = threading.Lock()
+        self._printing = threading.Lock()
 
     def __enter__(self) -> 'Stop':
         global _current
@@ -173,28 +173,28 @@ class Stop:
         """Let the next signal end the process at once with this exit status."""
         self._status = status
 
-    def say(self) -> None:
+    def print_stopped(self) -> None:
         """Print once, for all processes of the run, that it was stopped."""
-        if not self._saying.acquire(blocking=False):
+        if not self._printing.acquire(blocking=False):
             return
         note = self.note()
         if self.launcher.folder is not None:
-            self.leave_note(NOTE, note)
+            self.leave_note(NOTE_PREFIX, note)
         # The kernel sends SIGTERM when the launcher's first thread ends.
         if self.launcher.is_gone(1.0 * (self.number == signal.SIGTERM)):
             if rank() == 0:
-                say(
+                print_message(
                     f'stopped, because the launcher (process '
                     f'{self.launcher.process}) has ended; {note}'
                 )
             self.launcher.remove_folder()
         elif self.launcher.folder is None and rank() == 0:
-            say(f'stopped; {note}')
+            print_message(f'stopped; {note}')
 
     def note(self) -> str:
         """Return what the run has saved and how to continue it."""
         try:
-            return self._note() if self._note else 'run the command again'
+            return self._get_note() if self._get_note else 'run the command again'
         except Exception:
             return 'run the command again'
 
@@ -202,7 +202,7 @@ class Stop:
         """Write a message for the launcher to print.
 
         Args:
-            kind: `NOTE` or `LOST`.
+            kind: `NOTE_PREFIX` or `LOST_PREFIX`, the start of the file name.
             text: One line.
         """
         if self.launcher.folder is None:
@@ -216,7 +216,7 @@ class Stop:
         if os.getpid() != self._process:
             # This is a data worker, which the main process ends.
             if number != signal.SIGINT:
-                os._exit(STOPPED + number)
+                os._exit(SIGNAL_STATUS_BASE + number)
             return
         if self._status is not None:
             os._exit(self._status)
@@ -256,7 +256,7 @@ class Stop:
                 if number == _QUIT[0]:
                     return
                 if number == _AGAIN[0]:
-                    time.sleep(ONE_PRESS / 4)
+                    time.sleep(DUPLICATE_SIGNAL_TIME / 4)
                     echoes += 1
                     signal.pthread_kill(threading.main_thread().ident, self.number)
                     continue
@@ -265,15 +265,15 @@ class Stop:
                 now = time.monotonic()
                 if echoes:
                     echoes -= 1
-                elif self._first is None:
-                    self._first, self.number = now, number
+                elif self._first_signal_time is None:
+                    self._first_signal_time, self.number = now, number
                     until = now + _REACTION_TIME
-                elif now > self._first + ONE_PRESS:
+                elif now > self._first_signal_time + DUPLICATE_SIGNAL_TIME:
                     self._end()
 
     def _end(self) -> None:
-        self.say()
-        os._exit(STOPPED + self.number)
+        self.print_stopped()
+        os._exit(SIGNAL_STATUS_BASE + self.number)
 
 
 _current: Stop | None = None
@@ -305,7 +305,7 @@ def when_stopped(note: Callable[[], str]) -> None:
             stopped, possibly in another thread.
     """
     if _current is not None:
-        _current._note = note
+        _current._get_note = note
 
 
 @contextmanager
@@ -337,13 +337,13 @@ def lost_process(error: BaseException) -> str | None:
         return None
     text = str(error)
     if 'Timed out waiting' in text or 'wait timeout' in text.lower():
-        return NO_ANSWER
+        return NOT_RESPONDING
     if 'gloo/transport' in text or isinstance(error, dist.DistNetworkError):
         return 'the connection to another process was closed'
     return None
 
 
-def say(message: str) -> None:
+def print_message(message: str) -> None:
     """Print a line to stderr if it is still open."""
     with suppress(OSError, ValueError):
         if threading.current_thread() is threading.main_thread():

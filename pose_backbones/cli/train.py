@@ -19,7 +19,7 @@ from ..engine.resuming import check_limits, check_training_state
 from ..engine.runner import PoseRunner, build_runner, load_dataset
 from ..engine.signals import SAVED_STATUS, RunStopped, SaveOnSignalHook, SignalFlag, signal_number
 from ..errors import ConfigError, WorkDirError
-from ..utils.files import FULL, check_writable_dir, os_error_reason
+from ..utils.files import DISK_FULL_ERRNOS, check_writable_dir, os_error_reason
 from ..utils.lock import lock_directory
 from .options import add_common_options, keep_local_rank, merge_options
 from .stopping import when_stopped
@@ -191,7 +191,7 @@ def _full_disk(work_dir: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
         raise WorkDirError(
             f'{error.filename or work_dir} cannot be written: '

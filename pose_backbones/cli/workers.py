@@ -23,7 +23,15 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from ..errors import LaunchError
 from .entry_point import LOST_PROCESS, USER_ERROR
-from .stopping import LOST, NO_ANSWER, NOTE, ONE_PRESS, SIGNALS, STOPPED, say
+from .stopping import (
+    DUPLICATE_SIGNAL_TIME,
+    LOST_PREFIX,
+    NOT_RESPONDING,
+    NOTE_PREFIX,
+    SIGNAL_STATUS_BASE,
+    SIGNALS,
+    print_message,
+)
 
 _FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 _POLL_INTERVAL = 1.0  # seconds between checks of the processes
@@ -41,7 +49,7 @@ class Workers:
     def __init__(self, options: list[str], folder: Path):
         self._folder = folder
         self._signal: int | None = None  # signal that ends the run
-        self._since = 0.0
+        self._first_signal_time = 0.0
         self._forwarded = False
         self._suspended: dict[int, int] = {}  # rank → ID of a process that was suspended
         self._ended = threading.Event()
@@ -97,9 +105,9 @@ class Workers:
     def _stop(self, number: int, _frame) -> None:
         now = time.monotonic()
         if self._signal is None:
-            self._signal, self._since = number, now
+            self._signal, self._first_signal_time = number, now
             raise SignalException('', signal.Signals(number))
-        if now > self._since + ONE_PRESS:
+        if now > self._first_signal_time + DUPLICATE_SIGNAL_TIME:
             self._send(signal.SIGKILL)
 
     def _forward(self, number: int, _frame) -> None:
@@ -109,48 +117,55 @@ class Workers:
                 os.kill(process, number)
 
     def _monitor(self) -> None:
-        """Warn about suspended processes, and resume them when they must end."""
+        """Warn about suspended processes; when the run ends, send them SIGCONT so they can exit."""
         since: dict[int, float] = {}
         while not self._ended.wait(_POLL_INTERVAL):
             now = time.monotonic()
             for rank, process in self._processes().items():
                 if not _is_suspended(process):
                     since.pop(process, None)
-                elif self._signal or self._notes(LOST):
+                elif self._signal or self._notes(LOST_PREFIX):
                     self._suspended[rank] = process
                     with suppress(OSError):
                         os.killpg(process, signal.SIGCONT)
                 elif now - since.setdefault(process, now) > _SUSPENDED_TIME:
                     since[process] = math.inf
-                    say(
+                    print_message(
                         f'warning: rank {rank} (process {process}) is suspended, and the other '
                         f'processes wait for it; to resume it: kill -CONT {process}'
                     )
 
     def _notes(self, kind: str) -> dict[int, str]:
-        """Return rank → message that the process has left, ordered by rank."""
+        """Return a dict from rank to the message that the process wrote to the folder.
+
+        Args:
+            kind: `NOTE_PREFIX` or `LOST_PREFIX`.
+
+        Returns:
+            Rank → message, sorted by rank.
+        """
         notes = {}
         for file in self._folder.glob(f'{kind}*'):
             notes[int(file.name.removeprefix(kind))] = file.read_text()
         return dict(sorted(notes.items()))
 
-    def _note(self) -> str:
+    def _resume_hint(self) -> str:
         """Return what the run has saved and how to continue it."""
         return next(
-            iter(self._notes(NOTE).values()),
+            iter(self._notes(NOTE_PREFIX).values()),
             'run the command again; to continue a training run, add --resume',
         )
 
     def _stopped(self) -> int:
         """Print that a signal has ended the run, and return the exit status."""
-        self._say_stopped()
+        self._print_stopped()
         # The agent of torchrun itself handles SIGQUIT.
-        return STOPPED + (self._signal or signal.SIGQUIT)
+        return SIGNAL_STATUS_BASE + (self._signal or signal.SIGQUIT)
 
-    def _say_stopped(self) -> None:
-        note = self._note()
+    def _print_stopped(self) -> None:
+        note = self._resume_hint()
         if note:  # it is empty if a process has printed the message itself
-            say(f'stopped; {note}')
+            print_message(f'stopped; {note}')
 
     def _failed(self, failures: dict[int, ProcessFailure]) -> int:
         """Print which process failed first, and return the exit status.
@@ -158,17 +173,17 @@ class Workers:
         Args:
             failures: Rank → failure, in the order in which they were noticed.
         """
-        lost = self._notes(LOST)
-        if NO_ANSWER in lost.values():
-            silent = self._suspended or {
+        lost = self._notes(LOST_PREFIX)
+        if NOT_RESPONDING in lost.values():
+            unresponsive = self._suspended or {
                 rank: process for rank, process in self._processes().items() if rank not in lost
             }
             names = ', '.join(
-                f'rank {rank} (process {process})' for rank, process in silent.items()
+                f'rank {rank} (process {process})' for rank, process in unresponsive.items()
             )
-            say(
+            print_message(
                 f'error: {names or "a process on another machine"} did not respond in time; '
-                f'{self._note()}'
+                f'{self._resume_hint()}'
             )
             return LOST_PROCESS
         rank, failure = next(
@@ -177,17 +192,20 @@ class Workers:
         )
         status = failure.exitcode
         name = f'rank {rank} (process {failure.pid})'
-        if status < 0 or status - STOPPED in SIGNALS:
-            number = -status if status < 0 else status - STOPPED
-            status = STOPPED + number
+        if status < 0 or status - SIGNAL_STATUS_BASE in SIGNALS:
+            number = -status if status < 0 else status - SIGNAL_STATUS_BASE
+            status = SIGNAL_STATUS_BASE + number
             if self._forwarded and number == signal.SIGTERM:
-                self._say_stopped()
+                self._print_stopped()
             else:
-                say(f'error: {name} was ended by {signal.Signals(number).name}; {self._note()}')
+                print_message(
+                    f'error: {name} was ended by {signal.Signals(number).name}; '
+                    f'{self._resume_hint()}'
+                )
         elif rank in lost:
-            say(f'error: {lost[rank]}; {self._note()}')
+            print_message(f'error: {lost[rank]}; {self._resume_hint()}')
         elif status != USER_ERROR:  # in that case, the process has printed the message
-            say(f'error: {name} ended with status {status}; {self._note()}')
+            print_message(f'error: {name} ended with status {status}; {self._resume_hint()}')
         return status
 
 

@@ -41,7 +41,7 @@ class ExactResumeHook(Hook):
         self._saved: dict | None = None
 
     @property
-    def before_validation(self) -> bool:
+    def validation_pending(self) -> bool:
         """Whether the checkpoint was saved before the validation that was due at its iteration."""
         return self._saved is not None and not self._saved['validated']
 
@@ -104,11 +104,11 @@ class ExactResumeHook(Hook):
         except ValueError as error:
             self._saved = None
             raise CheckpointError(
-                f'{runner._load_from} cannot be resumed, since its entry {KEY!r} is damaged: '
+                f'{runner._load_from} cannot be resumed, since its entry {KEY!r} is invalid: '
                 f'{error}'
             ) from error
         if self._gradients() is not None:
-            MMLogger.get_current_instance().addFilter(_is_not_lost_gradients_warning)
+            MMLogger.get_current_instance().addFilter(_drop_gradient_warning)
 
     def completed_batches_of_epoch(self, epoch: int, iteration: int, length: int) -> int:
         """Return how many batches of a resumed epoch are completed.
@@ -128,7 +128,7 @@ class ExactResumeHook(Hook):
         saved_length = self._saved['batches']
         completed = iteration - epoch * saved_length
         if not 0 <= completed <= saved_length:
-            return 0  # for example, if the run was resumed before with other batches per epoch
+            return 0  # if an earlier resume used a different number of batches per epoch
         return completed if length == saved_length else completed * length // saved_length
 
     def completed_batches(self, iteration: int, loader: DataLoader) -> int:
@@ -163,16 +163,16 @@ class ExactResumeHook(Hook):
         Args:
             runner: The runner. Nothing is done unless it resumes a checkpoint.
         """
-        MMLogger.get_current_instance().removeFilter(_is_not_lost_gradients_warning)
+        MMLogger.get_current_instance().removeFilter(_drop_gradient_warning)
         if self._saved is None:
             return
-        ranks, workers = self._saved['ranks'], self._saved['workers']
-        same_world_size = len(ranks) == get_world_size()
-        state = ranks[get_rank()] if same_world_size else ranks[0]
+        rank_states, workers = self._saved['ranks'], self._saved['workers']
+        same_world_size = len(rank_states) == get_world_size()
+        state = rank_states[get_rank()] if same_world_size else rank_states[0]
         loader = runner.train_dataloader
         if not same_world_size:
             runner.logger.warning(
-                f'The checkpoint was saved by {len(ranks)} processes, but this run has '
+                f'The checkpoint was saved by {len(rank_states)} processes, but this run has '
                 f'{get_world_size()}: the resumed run is not bit-identical to an uninterrupted '
                 'one.'
             )
@@ -209,21 +209,21 @@ class ExactResumeHook(Hook):
         If the number of processes has changed, return their mean, as gradient synchronization would
         have computed it.
         """
-        ranks = self._saved['ranks']
-        if ranks[0]['gradients'] is None:
+        rank_states = self._saved['ranks']
+        if rank_states[0]['gradients'] is None:
             return None
-        if len(ranks) == get_world_size():
-            return ranks[get_rank()]['gradients']
-        gradients = [rank['gradients'] for rank in ranks]
+        if len(rank_states) == get_world_size():
+            return rank_states[get_rank()]['gradients']
+        gradients = [state['gradients'] for state in rank_states]
         return {
-            name: sum(rank_gradients.get(name, 0) for rank_gradients in gradients) / len(ranks)
+            name: sum(rank_gradients.get(name, 0) for rank_gradients in gradients) / len(gradients)
             for name in dict.fromkeys(chain(*gradients))
         }
 
 
-def _is_not_lost_gradients_warning(record: logging.LogRecord) -> bool:
-    """Logging filter that drops MMEngine's warning that accumulated gradients are lost."""
-    return 'Resumed iteration number is not divisible' not in (record.getMessage())
+def _drop_gradient_warning(record: logging.LogRecord) -> bool:
+    """Logging filter: return False for MMEngine's warning about lost accumulated gradients."""
+    return 'Resumed iteration number is not divisible' not in record.getMessage()
 
 
 def _model(runner) -> nn.Module:
@@ -270,9 +270,9 @@ def _gather(state: dict) -> list[dict] | None:
     """Return the dicts of all processes in rank 0, and None in the other processes."""
     if get_world_size() == 1:
         return [state]
-    ranks = [None] * get_world_size() if get_rank() == 0 else None
-    dist.gather_object(state, ranks)
-    return ranks
+    rank_states = [None] * get_world_size() if get_rank() == 0 else None
+    dist.gather_object(state, rank_states)
+    return rank_states
 
 
 def _check(saved: object, model: nn.Module) -> None:
@@ -291,21 +291,23 @@ def _check(saved: object, model: nn.Module) -> None:
     for name in ('workers', 'batch_size', 'batches'):
         if saved[name] > _MAX_COUNT:
             raise ValueError(f'{name} is {saved[name]}; expected at most {_MAX_COUNT:,}')
-    ranks = saved.get('ranks')
-    if not isinstance(ranks, list) or not ranks:
-        raise ValueError(f'ranks is {ranks!r:.60}; expected a list with a dict for each process')
+    rank_states = saved.get('ranks')
+    if not isinstance(rank_states, list) or not rank_states:
+        raise ValueError(
+            f'ranks is {rank_states!r:.60}; expected a list with a dict for each process'
+        )
     parameters = dict(model.named_parameters())
     buffers = _buffers(model)
-    for number, rank in enumerate(ranks):
-        if not isinstance(rank, dict):
-            raise ValueError(f'rank {number} is {rank!r:.60}; expected a dict')
-        check_random_states(rank.get('random_states'))
+    for rank, state in enumerate(rank_states):
+        if not isinstance(state, dict):
+            raise ValueError(f'rank {rank} is {state!r:.60}; expected a dict')
+        check_random_states(state.get('random_states'))
         for name in ('data_seed', 'sampler_seed'):
-            if rank.get(name) is not None:
-                _check_integer(rank[name], name, 0)
+            if state.get(name) is not None:
+                _check_integer(state[name], name, 0)
         for kind, expected in (('gradients', parameters), ('buffers', buffers)):
-            _check_tensors(rank.get(kind), kind, expected)
-    if len({rank.get('gradients') is None for rank in ranks}) > 1:
+            _check_tensors(state.get(kind), kind, expected)
+    if len({state.get('gradients') is None for state in rank_states}) > 1:
         raise ValueError('only some of the processes have gradients')
 
 

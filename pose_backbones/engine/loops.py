@@ -44,7 +44,7 @@ class _ResumableLoop(BaseLoop):
 
     def _run_pending_validation(self) -> None:
         """Run the validation that was due right after the resumed checkpoint was saved."""
-        if self.exact_resume.before_validation:
+        if self.exact_resume.validation_pending:
             self._validate()
 
 

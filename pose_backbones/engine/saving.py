@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from ..checkpoints import write_file
 from ..errors import TrainingError, WorkDirError
-from ..utils.files import FULL, atomic_write, os_error_reason
+from ..utils.files import DISK_FULL_ERRNOS, atomic_write, os_error_reason
 from .checkpoints import PARTIAL
 
 #: maximum number of tensor names in an error message
@@ -31,8 +31,8 @@ def write_checkpoint(content: dict, path: Path, hint: Callable[[], str] = str) -
         hint: Returns text for the end of an error message: what the user can do.
 
     Raises:
-        WorkDirError: If the disk is full or cannot be written. The partial file is removed, and an
-            existing file at `path` is not modified.
+        WorkDirError: If the disk is full or cannot be written. The temporary file is removed,
+            and an existing file at `path` is not modified.
     """
     try:
         with atomic_write(path, draft=Path(f'{path}{PARTIAL}')) as draft:
@@ -45,7 +45,7 @@ def write_checkpoint(content: dict, path: Path, hint: Callable[[], str] = str) -
 
 
 def _advice(error: OSError) -> str:
-    if error.errno in FULL:
+    if error.errno in DISK_FULL_ERRNOS:
         return 'Free some space, or choose a --work-dir on another disk'
     return 'Check the permissions and the disk'
 

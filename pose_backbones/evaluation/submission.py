@@ -8,7 +8,15 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import ConfigError, DatasetError
-from ..structures.coco import CocoFile, Fault, check_entries, has, keypoints, one_of, score
+from ..structures.coco import (
+    CocoFile,
+    Fault,
+    check_entries,
+    finite_score,
+    has_fields,
+    keypoint_count,
+    one_of,
+)
 from ..utils.files import atomic_write
 
 #: number of people in an image that the server evaluates
@@ -96,12 +104,12 @@ def check_results(path: str, results: list[dict], images: Collection[int]) -> No
         f'the server of COCO would reject {path}',
         'result',
         results,
-        has(*_FIELDS),
+        has_fields(*_FIELDS),
         _no_other_fields,
         one_of('image_id', images, 'expected the id of an image of the image list'),
         one_of('category_id', [PERSON], f'expected {PERSON}, a person'),
-        keypoints(NUM_VALUES // 3),
-        score,
+        keypoint_count(NUM_VALUES // 3),
+        finite_score,
     )
     counts = Counter(result['image_id'] for result in results)
     for image, count in counts.most_common(1):
@@ -141,7 +149,8 @@ def write_submission(
     check_name(name)
     stem = submission_name(image_list, name)
     file = CocoFile(results_file, 'results')
-    file.check('result', file.entries(), has(*_FIELDS), score)  # the results are sorted by score
+    # The results are sorted by score.
+    file.check('result', file.entries(), has_fields(*_FIELDS), finite_score)
     all_results = [{field: result[field] for field in _FIELDS} for result in file.entries()]
     results = best_people(all_results)
     check_results(file.path, results, CocoFile(image_list, 'image list').image_ids())

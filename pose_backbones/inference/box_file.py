@@ -6,7 +6,7 @@ from os import fspath
 from pathlib import Path, PurePath
 
 from ..errors import DatasetError
-from ..structures.coco import CocoFile, box, has
+from ..structures.coco import CocoFile, box_numbers, has_fields
 
 #: stems of the file names of COCO images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
@@ -48,8 +48,8 @@ class BoxFile:
                 f'{path} contains no boxes: expected a list of detections, each with image_id and '
                 "bbox [x, y, width, height], or images and annotations, in COCO's format"
             )
-        file.check('image', images, has('id', 'file_name'))
-        file.check(kind, records, has('image_id', 'bbox'), box)
+        file.check('image', images, has_fields('id', 'file_name'))
+        file.check(kind, records, has_fields('image_id', 'bbox'), box_numbers)
         self._boxes = defaultdict(list)
         self._ids = {str(record['image_id']): record['image_id'] for record in records}
         named = {image['file_name']: image['id'] for image in images}

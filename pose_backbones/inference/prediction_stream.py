@@ -26,10 +26,10 @@ from .inputs import Failure, Frame, Inputs
 from .pose_result import PoseResult
 from .tracking import VideoTracker
 
-_MAX_HELD = 256 << 20  # maximum bytes of the images that wait until a batch is full
-_AHEAD = 4  # maximum number of images that are read ahead
-_POLL = 0.1  # seconds between two checks of the reading thread whether it should stop
-_PATIENCE = 2.0  # maximum seconds to wait for the reading thread to end
+_MAX_WAITING_BYTES = 256 << 20  # maximum bytes of the images that wait until a batch is full
+_PREFETCH_COUNT = 4  # maximum number of images that are read ahead
+_POLL_INTERVAL = 0.1  # seconds between two checks of the reading thread whether it should stop
+_JOIN_TIMEOUT = 2.0  # maximum seconds to wait for the reading thread to end
 _END = object()  # stands in the queue for the end of the items
 
 
@@ -45,14 +45,14 @@ class _Pending:
             read; or the exception that ends the iteration.
         size: Width and height of the image.
         boxes: Bounding boxes of the people, for a top-down model.
-        missing: Number of samples of the image that are prepared, but not predicted yet.
+        num_unpredicted: Number of samples of the image that are prepared, but not predicted yet.
         predictions: Predictions for the samples that are predicted.
     """
 
     frame: Frame | Failure | Exception
     size: tuple[int, int] = (0, 0)
     boxes: Boxes | None = None
-    missing: int = 0
+    num_unpredicted: int = 0
     predictions: list[InstanceData] = field(default_factory=list)
 
     def fail(self, frame: Frame, error: Exception) -> None:
@@ -83,8 +83,9 @@ class Results(Iterator[PoseResult]):
     """Iterator over the poses of the inputs, which are estimated on demand.
 
     A result is returned as soon as it and all earlier ones are available. A thread reads a few
-    images ahead. An image waits until its crops and those of later images fill a batch, but a batch
-    is predicted earlier if more images wait than a batch has crops, or more than 256 MB of them.
+    images ahead. An image waits until its crops and those of later images fill a batch. A smaller
+    batch is predicted if the next crop has another shape, if the frame is from a live source, if
+    more than `batch_size` images are waiting, or if the waiting images take more than 256 MiB.
 
     An exception, for example because of invalid boxes, is raised in place of the next result, after
     all earlier results have been returned.
@@ -143,16 +144,17 @@ class Results(Iterator[PoseResult]):
             The index in `Inputs.parts` (file, array or camera), and the result or the failure.
         """
         inputs = self.inputs.iterate_from(part, index)
-        # The user's iterators run in the user's thread.
+        # `parts` is None for an iterator of the caller: it may not be thread-safe, so do not
+        # prefetch from it.
         with (
             closing(inputs)
             if self.inputs.parts is None
-            else prefetch(inputs, _AHEAD if self.inputs.may_prefetch else 0)
+            else prefetch(inputs, _PREFETCH_COUNT if self.inputs.may_prefetch else 0)
         ) as items:
-            for entry in self._finished(items):
-                yield self._deliver(entry)
+            for entry in self._iterate_finished(items):
+                yield self._to_result(entry)
 
-    def _finished(self, items: Iterable[Frame | Failure]) -> Iterator[_Pending]:
+    def _iterate_finished(self, items: Iterable[Frame | Failure]) -> Iterator[_Pending]:
         """Yield each input, in order, when all its samples are predicted."""
         batch_size = self._inferencer.batch_size
         waiting: deque[_Pending] = deque()
@@ -169,10 +171,10 @@ class Results(Iterator[PoseResult]):
             if (
                 getattr(entry.frame, 'live', False)
                 or len(waiting) > batch_size
-                or (sum(pending.bytes for pending in waiting) > _MAX_HELD)
+                or (sum(pending.bytes for pending in waiting) > _MAX_WAITING_BYTES)
             ):
                 self._predict(batch)
-            while waiting and not waiting[0].missing:
+            while waiting and not waiting[0].num_unpredicted:
                 yield waiting.popleft()
         self._predict(batch)
         yield from waiting
@@ -183,21 +185,21 @@ class Results(Iterator[PoseResult]):
             for frame in items:
                 entry = _Pending(frame)
                 if isinstance(frame, Frame):
-                    for sample in self._prepared(entry, frame):
-                        entry.missing += 1
+                    for sample in self._prepare_samples(entry, frame):
+                        entry.num_unpredicted += 1
                         yield entry, sample
                 yield entry, None
         except Exception as error:  # raised after the results of earlier inputs
             yield _Pending(error), None
 
-    def _prepared(self, entry: _Pending, frame: Frame) -> Iterator[dict]:
+    def _prepare_samples(self, entry: _Pending, frame: Frame) -> Iterator[dict]:
         """Yield the samples of an image; mark the image as failed if it is unusable."""
         height, width = frame.image.shape[:2]
         entry.size = width, height
         try:
             # The boxes may come from an iterator with one entry per image. The entry of an unusable
             # image has to be taken, too.
-            arguments = self._people(entry, frame)
+            arguments = self._boxes_and_scores(entry, frame)
             check_sides(frame.name, width, height)
         except ImageError as error:
             entry.fail(frame, error)
@@ -218,7 +220,7 @@ class Results(Iterator[PoseResult]):
         if not self._keep_images:
             entry.frame = replace(frame, image=None)  # type: ignore[arg-type]
 
-    def _people(self, entry: _Pending, frame: Frame) -> list[tuple]:
+    def _boxes_and_scores(self, entry: _Pending, frame: Frame) -> list[tuple]:
         """Return a box and a score for each person, or one empty tuple for a bottom-up model."""
         if self._source is None:
             return [()]
@@ -232,10 +234,10 @@ class Results(Iterator[PoseResult]):
         predictions = self._inferencer.predict([sample for _, sample in batch])
         for (entry, _), instances in zip(batch, predictions, strict=True):
             entry.predictions.append(instances)
-            entry.missing -= 1
+            entry.num_unpredicted -= 1
         batch.clear()
 
-    def _deliver(self, entry: _Pending) -> tuple[int, PoseResult | Failure]:
+    def _to_result(self, entry: _Pending) -> tuple[int, PoseResult | Failure]:
         """Return what `iterate_from` yields for a finished input, or raise its exception."""
         frame = entry.frame
         if isinstance(frame, Exception):
@@ -306,7 +308,7 @@ def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:
 
 
 @contextmanager
-def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
+def prefetch(items: Iterable, ahead: int = _PREFETCH_COUNT) -> Iterator[Iterator]:
     """Iterate over items in a thread that reads a few items ahead.
 
     The main thread can handle signals while the other thread waits for a slow disk, a camera or a
@@ -318,8 +320,8 @@ def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
 
     Yields:
         An iterator over the items in order. An exception of `items` is raised in place of the next
-        item. At the end of the `with` statement, the thread is told to stop. If it still waits for
-        an item after two seconds, it is left running.
+        item. At the end of the `with` statement, a stop flag is set for the thread. If it is still
+        blocked after two seconds, it keeps running as a daemon thread.
     """
     entries: queue.Queue = queue.Queue(max(ahead, 1))
     requests = threading.Semaphore(0)
@@ -329,7 +331,7 @@ def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
         # Return False if the thread should stop.
         while not stop.is_set():
             try:
-                entries.put(entry, timeout=_POLL)
+                entries.put(entry, timeout=_POLL_INTERVAL)
                 return True
             except queue.Full:
                 continue
@@ -337,7 +339,7 @@ def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
 
     def may_read() -> bool:
         # With `ahead` of 0, wait for a request. Return False if the thread should stop.
-        while ahead == 0 and not requests.acquire(timeout=_POLL):
+        while ahead == 0 and not requests.acquire(timeout=_POLL_INTERVAL):
             if stop.is_set():
                 return False
         return not stop.is_set()
@@ -362,7 +364,7 @@ def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
         yield _read_queue(entries, requests)
     finally:
         stop.set()
-        thread.join(_PATIENCE)
+        thread.join(_JOIN_TIMEOUT)
 
 
 def _read_queue(entries: queue.Queue, requests: threading.Semaphore) -> Iterator:

@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 
 from ..errors import ConfigError, DatasetError, PoseBackbonesError, WorkDirError, first_line
 from ..utils.arguments import check_flag, check_ints, is_number
-from ..utils.files import FULL, check_not_input, check_regular_file, fsync
+from ..utils.files import DISK_FULL_ERRNOS, check_not_input, check_regular_file, fsync
 from .video_reader import import_av, open_container
 
 _RESERVE = 16 << 20  # free bytes that are needed to finish a video
@@ -216,7 +216,9 @@ class VideoWriter:
         try:
             self._output.mux(self._stream.encode(frame))
         except (self._av.FFmpegError, OSError) as error:
-            kind = DiskFullError if getattr(error, 'errno', None) in FULL else VideoError
+            kind = (
+                DiskFullError if getattr(error, 'errno', None) in DISK_FULL_ERRNOS else VideoError
+            )
             raise kind(f'{self.path} cannot be written: {first_line(error)}') from error
 
     def _finish(self) -> Exception | None:

@@ -14,7 +14,7 @@ from ..configs import as_list
 from ..datasets.mpii import MpiiDataset
 from ..errors import ConfigError, DatasetError
 from ..models.backbones import BaseBackbone
-from ..structures.coco import CocoFile, has, one_of
+from ..structures.coco import CocoFile, has_fields, one_of
 from ..utils.files import open_regular
 from .bottomup import check_image_sizes, check_sigmas, is_bottomup
 from .ground_truth import check_truth
@@ -212,7 +212,7 @@ def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
     boxes.check(
         'detection',
         detections,
-        has('image_id', 'category_id', 'bbox', 'score'),
+        has_fields('image_id', 'category_id', 'bbox', 'score'),
         one_of('image_id', image_ids, f'expected the id of an image of {annotations.path}'),
     )
 

@@ -109,16 +109,16 @@ def _check_padding(cfg: Config, crop, members: nn.ModuleList) -> None:
     """Check that the crops of the ensemble contain those of its members."""
 
     def missing_factor(member: nn.Module) -> float:
-        required = member.crop.padding_of_larger(crop.aspect)
+        required = member.crop.padding_to_contain(crop.aspect)
         return max(map(operator.truediv, required, crop.padding))
 
     worst = max(members, key=missing_factor)
     if missing_factor(worst) > 1 + 1e-6:
-        padding = math.ceil(crop.uniform * missing_factor(worst) * 1000 - 1e-6) / 1000
+        padding = math.ceil(crop.bbox_padding * missing_factor(worst) * 1000 - 1e-6) / 1000
         raise ConfigError(
             f'{cfg.filename}: the crops are {_by_axis(crop.padding)} times the bounding box '
             f'(padding of GetBBoxCenterScale, times x and y of ExtendBBox), but {worst.name} needs '
-            f'{_by_axis(worst.crop.padding_of_larger(crop.aspect))} times: '
+            f'{_by_axis(worst.crop.padding_to_contain(crop.aspect))} times: '
             f'set padding to at least {padding}'
         )
 

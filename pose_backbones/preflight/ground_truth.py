@@ -9,7 +9,7 @@ from mmpose.registry import DATASETS, METRICS
 from ..datasets.mpii import MpiiDataset, read_people
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
-from ..structures.coco import CocoFile, has
+from ..structures.coco import CocoFile, has_fields
 
 
 def check_truth(metric: dict, split: str, dataset: dict, read: Callable[[str], CocoFile]) -> None:
@@ -60,7 +60,7 @@ def _check_measures(metric: dict, split: str, dataset: dict, truth: CocoFile) ->
             f'{dataset["type"]} reads, or set {instead}'
         )
         if required:
-            truth.check(kind, entries, has(field, expected=expected))
+            truth.check(kind, entries, has_fields(field, expected=expected))
 
 
 def _check_mpii(dataset: dict, split: str, kind: type) -> None:

@@ -24,8 +24,8 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
         overwrite: Whether to replace the earlier run.
 
     Raises:
-        WorkDirError: If the work dir contains checkpoints of another config, or of this config
-            and neither option is set.
+        WorkDirError: If the work dir contains checkpoints and `overwrite` is not set, unless
+            `resume` is set and the checkpoints are from the same config with the same model.
     """
     folder = Path(cfg.work_dir)
     saved_in = checkpoint_dir(cfg)
@@ -43,8 +43,9 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
         )
     if resume and is_same_config and not _same_model(cfg, folder / name):
         raise WorkDirError(
-            f'{folder} contains a run of {name} with another model, so it cannot be resumed with '
-            'this one. Choose another --work-dir, or replace the run with --overwrite'
+            f'{folder} contains a run of {name} whose saved config has another model or cannot be '
+            'parsed, so it cannot be resumed with this one. Choose another --work-dir, or replace '
+            'the run with --overwrite'
         )
     if not resume:
         raise WorkDirError(
@@ -57,8 +58,9 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
 def _same_model(cfg: Config, dumped: Path) -> bool:
     """Return whether the saved config of a run has the same model, except for initial weights.
 
-    The file is parsed, not executed. A model that is not plain data counts as the same; weights
-    that do not match raise an error when they are loaded.
+    The file is parsed, not executed. Entries that are not literals are ignored: if `model` is such
+    an entry, the models count as equal, and weights that do not match raise an error when they are
+    loaded. If the file cannot be parsed, the models count as different.
     """
     try:
         old = read_assignments(dumped)
@@ -79,7 +81,10 @@ def _plain(value):
 
 
 def _earlier_run(folder: str | Path) -> list[Path]:
-    """Return the files of an earlier run: checkpoints, `last_checkpoint` and saved configs."""
+    """Return the files of an earlier run.
+
+    These are checkpoints (also partially written ones), `last_checkpoint` and saved configs.
+    """
     work = Path(folder)
     files = [
         file for pattern in ('*.pth', '*.partial', 'last_checkpoint') for file in work.glob(pattern)

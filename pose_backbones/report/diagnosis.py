@@ -3,11 +3,13 @@
 Paper: M. R. Ronchi, P. Perona, "Benchmarking and Error Diagnosis in
 Multi-Instance Pose Estimation", ICCV 2017 (arXiv 1707.05388).
 
-Deviations: a keypoint that is near enough to its label to be good is good, even if the label of the
-mirrored keypoint or of another person is nearer (eyes and ears of small people); people of all
-sizes are included, in the paper those from 32² pixels on; for the AP after a repair, keypoints move
-to their labels and one kind of error is repaired at a time, in the paper keypoints move to where
-the error ends and the repairs accumulate.
+Deviations from the paper:
+
+1. A keypoint whose similarity to its label is at least 0.85 is good, even if another label is
+   nearer (eyes and ears of small people).
+2. People of all sizes are included; the paper excludes areas below 32² pixels.
+3. To compute the AP after a correction, keypoints are moved to their labels, one kind of error at a
+   time; the paper moves them only until the error ends, and corrects the kinds cumulatively.
 
 tidecv was considered, but it diagnoses boxes and masks, and has no errors of keypoints.
 """
@@ -24,12 +26,12 @@ from .poses import Poses
 #: keypoint; near a label of another person; near none of these.
 KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss')
 GOOD, JITTER, INVERSION, SWAP, MISS = range(5)
-#: Minimum similarity to the label of a good keypoint, and to a label that is near.
-GOOD_FROM, NEAR_FROM = 0.85, 0.5
+#: Minimum similarity to its label of a good keypoint, and of a keypoint to a label that is near.
+MIN_GOOD_SIMILARITY, MIN_NEAR_SIMILARITY = 0.85, 0.5
 #: Minimum OKS of a detection that is matched to a person.
-LOCALISED = 0.1
+MIN_MATCH_OKS = 0.1
 #: Minimum OKS of a correct detection, COCO's lowest threshold.
-CORRECT = 0.5
+MIN_CORRECT_OKS = 0.5
 #: Further kinds of errors of false detections and missed people.
 DUPLICATE, BACKGROUND, NOT_FOUND = 5, 6, 7
 _ERRORS = {name: code for code, name in enumerate(KINDS) if code != GOOD}
@@ -40,8 +42,8 @@ _CHUNK = 1000
 
 
 @dataclass(frozen=True)
-class Joints:
-    """Keypoints of Q pairs of a detection and a person.
+class KeypointPairs:
+    """Keypoints of Q pairs of a detection and a person, compared with the labels.
 
     Args:
         detection: (Q,), index of the detection.
@@ -80,7 +82,7 @@ class Diagnosis:
             `MISSED_KINDS`; -1 for a person that is matched or ignored.
     """
 
-    joints: Joints
+    joints: KeypointPairs
     oks: np.ndarray
     counted: np.ndarray
     correct: np.ndarray
@@ -89,13 +91,13 @@ class Diagnosis:
 
 
 def classify(
-    poses: Poses, partners: np.ndarray, detection: np.ndarray, person: np.ndarray
-) -> Joints:
+    poses: Poses, flip_indices: np.ndarray, detection: np.ndarray, person: np.ndarray
+) -> KeypointPairs:
     """Classify the errors of keypoints, by the labels of all people of the image.
 
     Args:
         poses: People and detections with K keypoints.
-        partners: (K,), index of the mirrored keypoint, or its own index.
+        flip_indices: (K,), index of the mirrored keypoint, or its own index.
         detection: (Q,), index of the detection of each pair.
         person: (Q,), index of the person of each pair.
 
@@ -104,16 +106,16 @@ def classify(
     """
     shape = (len(person), len(poses.sigmas))
     kinds, similarity = np.full(shape, -1), np.empty(shape)
-    for part, points, labels, areas, of_pair in _neighbours(poses, detection, person):
+    for part, points, labels, areas, is_pair_person in _neighbours(poses, detection, person):
         near = _similarity_to(labels, points, areas, poses.sigmas)
-        mirrored = _similarity_to(labels[..., partners, :], points, areas, poses.sigmas)
-        similarity[part] = _pick(near, of_pair)
-        others = np.where(of_pair[..., None], -1, np.maximum(near, mirrored)).max(axis=1)
-        kinds[part] = _kinds(similarity[part], _pick(mirrored, of_pair), others)
+        mirrored = _similarity_to(labels[..., flip_indices, :], points, areas, poses.sigmas)
+        similarity[part] = _pick(near, is_pair_person)
+        others = np.where(is_pair_person[..., None], -1, np.maximum(near, mirrored)).max(axis=1)
+        kinds[part] = _kinds(similarity[part], _pick(mirrored, is_pair_person), others)
     labels = poses.people.keypoints[person]
     labelled = labels[..., 2] > 0
     distance = np.linalg.norm(poses.detections.keypoints[detection] - labels[..., :2], axis=-1)
-    return Joints(
+    return KeypointPairs(
         detection,
         person,
         np.where(labelled, kinds, -1),
@@ -123,7 +125,9 @@ def classify(
 
 
 def _neighbours(poses: Poses, detection: np.ndarray, person: np.ndarray) -> Iterator[tuple]:
-    """Iterate over chunks of pairs, with all people of their groups, up to G.
+    """Iterate over chunks of pairs, with all people of the same image and category.
+
+    G is the largest number of these people in a chunk.
 
     Yields:
         The slice of the pairs; points (q, 1, K, 2); labels (q, G, K, 3), padded with zeros; areas
@@ -155,51 +159,56 @@ def _similarity_to(
     return np.where(labels[..., 2] > 0, near, -1)
 
 
-def _pick(values: np.ndarray, of_pair: np.ndarray) -> np.ndarray:
+def _pick(values: np.ndarray, is_pair_person: np.ndarray) -> np.ndarray:
     """Select the values of the person of the pair: (q, K) of (q, G, K)."""
-    return np.where(of_pair[..., None], values, -1).max(axis=1)
+    return np.where(is_pair_person[..., None], values, -1).max(axis=1)
 
 
 def _kinds(similarity: np.ndarray, mirrored: np.ndarray, others: np.ndarray) -> np.ndarray:
     best = np.maximum(np.maximum(similarity, mirrored), others)
     return np.select(
-        [similarity >= GOOD_FROM, best < NEAR_FROM, similarity >= best, mirrored >= others],
+        [
+            similarity >= MIN_GOOD_SIMILARITY,
+            best < MIN_NEAR_SIMILARITY,
+            similarity >= best,
+            mirrored >= others,
+        ],
         [GOOD, MISS, JITTER, INVERSION],
         SWAP,
     )
 
 
-def diagnose(poses: Poses, oks: np.ndarray, partners: np.ndarray) -> Diagnosis:
+def diagnose(poses: Poses, oks: np.ndarray, flip_indices: np.ndarray) -> Diagnosis:
     """Diagnose the errors of a test run.
 
     Args:
         poses: People and detections.
-        oks: (P,), from `all_oks`.
-        partners: (K,), index of the mirrored keypoint, or its own index.
+        oks: (P,), OKS of `poses.pairs`, from `report.matching.all_oks`.
+        flip_indices: (K,), index of the mirrored keypoint, or its own index.
 
     Returns:
         The errors of keypoints, detections and people.
     """
-    loose, strict = (match(poses, oks, [level]) for level in (LOCALISED, CORRECT))
+    loose, strict = (match(poses, oks, [level]) for level in (MIN_MATCH_OKS, MIN_CORRECT_OKS))
     person, counted = loose.person[0], ~(loose.ignored | strict.ignored)[0]
     matched = np.nonzero((person >= 0) & counted)[0]
-    value = np.zeros(len(person))
+    detection_oks = np.zeros(len(person))
     pair_detection, pair_person = poses.pairs
     chosen = person[pair_detection] == pair_person
-    value[pair_detection[chosen]] = oks[chosen]
-    value[~counted] = 0
-    joints = classify(poses, partners, matched, person[matched])
+    detection_oks[pair_detection[chosen]] = oks[chosen]
+    detection_oks[~counted] = 0
+    joints = classify(poses, flip_indices, matched, person[matched])
     correct = (strict.person[0] >= 0) & counted
     detected = np.zeros(len(poses.people.group), bool)
     detected[strict.person[0][correct]] = True
     regular = ~poses.people.ignored[pair_person]
     return Diagnosis(
         joints,
-        value,
+        detection_oks,
         counted,
         correct,
-        _false_detections(poses, oks, regular, partners, counted & ~correct, detected),
-        _missed_people(poses, oks, regular, partners, correct, detected),
+        _false_detections(poses, oks, regular, flip_indices, counted & ~correct, detected),
+        _missed_people(poses, oks, regular, flip_indices, correct, detected),
     )
 
 
@@ -207,17 +216,17 @@ def _false_detections(
     poses: Poses,
     oks: np.ndarray,
     regular: np.ndarray,
-    partners: np.ndarray,
+    flip_indices: np.ndarray,
     false: np.ndarray,
     detected: np.ndarray,
 ) -> np.ndarray:
     """Classify false detections, each by the person with which it has the highest OKS."""
     detection, person = poses.pairs
     error = np.where(false, BACKGROUND, -1)
-    best = _best_pairs(detection, oks, regular & (oks >= LOCALISED) & false[detection])
+    best = _best_pairs(detection, oks, regular & (oks >= MIN_MATCH_OKS) & false[detection])
     error[detection[best]] = DUPLICATE
     best = best[~detected[person[best]]]
-    joints = classify(poses, partners, detection[best], person[best])
+    joints = classify(poses, flip_indices, detection[best], person[best])
     error[joints.detection] = joints.main_kind()
     return error
 
@@ -226,7 +235,7 @@ def _missed_people(
     poses: Poses,
     oks: np.ndarray,
     regular: np.ndarray,
-    partners: np.ndarray,
+    flip_indices: np.ndarray,
     correct: np.ndarray,
     detected: np.ndarray,
 ) -> np.ndarray:
@@ -235,9 +244,9 @@ def _missed_people(
     undetected = ~detected & ~poses.people.ignored
     missed = np.where(undetected, NOT_FOUND, -1)
     best = _best_pairs(
-        person, oks, regular & (oks >= LOCALISED) & undetected[person] & ~correct[detection]
+        person, oks, regular & (oks >= MIN_MATCH_OKS) & undetected[person] & ~correct[detection]
     )
-    joints = classify(poses, partners, detection[best], person[best])
+    joints = classify(poses, flip_indices, detection[best], person[best])
     missed[joints.person] = joints.main_kind()
     return missed
 
@@ -250,7 +259,7 @@ def _best_pairs(keys: np.ndarray, oks: np.ndarray, allowed: np.ndarray) -> np.nd
     return pairs[last]
 
 
-def repaired_keypoints(poses: Poses, joints: Joints, kind: int) -> np.ndarray:
+def repaired_keypoints(poses: Poses, joints: KeypointPairs, kind: int) -> np.ndarray:
     """Return (M, K, 2), the detections with all keypoints of a kind moved to their labels."""
     keypoints = poses.detections.keypoints.copy()
     row, joint = np.nonzero(joints.kinds == kind)

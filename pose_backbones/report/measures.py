@@ -16,7 +16,7 @@ from .diagnosis import (
     KINDS,
     MISSED_KINDS,
     Diagnosis,
-    Joints,
+    KeypointPairs,
     diagnose,
     repaired_keypoints,
 )
@@ -110,7 +110,7 @@ def measure(run: Run) -> Measures:
         run.truth, run.results, run.sigmas, run.use_area, 'num_keypoints' if crowd else 'labelled'
     )
     oks = all_oks(poses)
-    diagnosis = diagnose(poses, oks, run.partners)
+    diagnosis = diagnose(poses, oks, run.flip_indices)
     calibration = calibrate(poses, diagnosis)
     return Measures(
         table=coco_table(coco, detected, run.sigmas, run.iou_type, run.use_area),
@@ -171,7 +171,7 @@ def _repairs(poses: Poses, oks: np.ndarray, diagnosis: Diagnosis) -> dict[str, f
     return repairs
 
 
-def _keypoint_errors(joints: Joints) -> KeypointErrors:
+def _keypoint_errors(joints: KeypointPairs) -> KeypointErrors:
     count = joints.kinds.shape[1]
     oks_error, distance = np.full((2, count), np.nan)
     for keypoint in range(count):

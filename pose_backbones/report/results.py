@@ -7,7 +7,16 @@ import numpy as np
 
 from .._compat.metainfo import shipped_metainfo
 from ..errors import DatasetError, first_line
-from ..structures.coco import CocoFile, Fault, box, check_entries, has, keypoints, one_of, score
+from ..structures.coco import (
+    CocoFile,
+    Fault,
+    box_numbers,
+    check_entries,
+    finite_score,
+    has_fields,
+    keypoint_count,
+    one_of,
+)
 from ..structures.metainfo import default_sigmas, read_metainfo
 from ..structures.symmetry import flip_indices
 from ..visualization.draw import Skeleton
@@ -28,7 +37,7 @@ class Run:
         skeleton: Names of the K keypoints, and the limbs.
         sigmas: (K,), keypoint sigmas of OKS.
         sigma_origin: Description of the origin of the sigmas.
-        partners: (K,), flip indices.
+        flip_indices: (K,), index of the mirrored keypoint, or the keypoint's own index.
         iou_type: `'keypoints'` or `'keypoints_crowd'`.
         use_area: Whether OKS uses the annotated `area`.
         notes: Remarks about the input, shown in the report.
@@ -40,7 +49,7 @@ class Run:
     skeleton: Skeleton
     sigmas: np.ndarray
     sigma_origin: str
-    partners: np.ndarray
+    flip_indices: np.ndarray
     iou_type: str
     use_area: bool
     notes: list[str] = field(default_factory=list)
@@ -96,7 +105,7 @@ def _read_run(sources: Sources) -> Run:
         skeleton,
         sigmas,
         origin,
-        _partners(sources.metainfo, skeleton),
+        _flip_indices(sources.metainfo, skeleton),
         iou_type,
         use_area,
         _notes(truth, results),
@@ -108,8 +117,8 @@ def _read_truth(file: CocoFile) -> dict:
     images, annotations, categories = (
         file.entries(name, empty=False) for name in ('images', 'annotations', 'categories')
     )
-    file.check('image', images, has('id', 'file_name'))
-    file.check('category', categories, has('id'))
+    file.check('image', images, has_fields('id', 'file_name'))
+    file.check('category', categories, has_fields('id'))
     people = [{'iscrowd': 0, **entry} for entry in annotations if entry.get('keypoints')]
     return {**file.content, 'annotations': people}
 
@@ -156,7 +165,7 @@ def _shipped_dataset(names: Sequence[str], crowd: bool) -> tuple[dict | None, st
     return None, ''
 
 
-def _partners(metainfo: Mapping | None, skeleton: Skeleton) -> np.ndarray:
+def _flip_indices(metainfo: Mapping | None, skeleton: Skeleton) -> np.ndarray:
     if metainfo is not None:
         return np.array(metainfo['flip_indices'])
     return np.array(flip_indices(skeleton.names))
@@ -174,9 +183,9 @@ def _check_truth(
         path,
         'annotation',
         people,
-        has(*fields),
-        keypoints(count, f'({sources.metainfo_origin or "of its category"})'),
-        box,
+        has_fields(*fields),
+        keypoint_count(count, f'({sources.metainfo_origin or "of its category"})'),
+        box_numbers,
         one_of('image_id', images, "expected the id of an entry of 'images'"),
     )
     if not any(any(entry['keypoints'][2::3]) for entry in people):
@@ -202,15 +211,15 @@ def _check_results(sources: Sources, truth: Mapping, file: CocoFile, count: int)
     file.check(
         'result',
         results,
-        has('image_id', 'category_id', 'keypoints', 'score'),
+        has_fields('image_id', 'category_id', 'keypoints', 'score'),
         one_of(
             'image_id',
             images,
             f'expected the ID of an image in {sources.annotations}: use the annotations of the '
             'same dataset and split',
         ),
-        keypoints(count, 'of the annotations'),
-        score,
+        keypoint_count(count, 'of the annotations'),
+        finite_score,
         one_of('category_id', categories, f'expected one of the annotations, {sorted(categories)}'),
         like_the_first,
     )

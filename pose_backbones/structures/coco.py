@@ -5,7 +5,7 @@ Annotations and image lists are a JSON object with the lists `images`, `annotati
 caller chooses the checks that the entries must pass:
 
     file = CocoFile('results.json', 'results')
-    file.check('result', file.entries(), has('image_id', 'score'), keypoints(17))
+    file.check('result', file.entries(), has_fields('image_id', 'score'), keypoint_count(17))
 
 Format: https://cocodataset.org/#format-data and https://cocodataset.org/#format-results
 """
@@ -27,7 +27,7 @@ Check = Callable[[dict], Fault | None]
 _ID, _NUMBER = (int, float, str), (int, float)
 #: field -> its types, and what is expected of it
 _FIELDS: dict[str, tuple[Any, str]] = {
-    'id': (_ID, 'expected a different id for each entry'),
+    'id': (_ID, 'expected unique ids'),
     'image_id': (_ID, "expected the id of an entry of 'images'"),
     'category_id': (_ID, "expected the id of an entry of 'categories'"),
     'file_name': (str, 'expected the path of the image file'),
@@ -37,16 +37,16 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     'bbox': (list, 'expected [x, y, width, height] in pixels'),
     'score': (_NUMBER, 'expected a number'),
     'num_keypoints': (_NUMBER, 'expected the number of labelled keypoints'),
-    'iscrowd': (_NUMBER, 'expected 0, or 1 for a group that is not to be counted'),
+    'iscrowd': (_NUMBER, 'expected 0, or 1 for a crowd region, which the evaluation ignores'),
     'area': (
         _NUMBER,
-        'expected the area of the object in square pixels (without masks, '
-        f'{AREA_OF_BOX} * width * height of its bbox stands in)',
+        'expected the area of the object in square pixels (if there are no masks, use '
+        f'{AREA_OF_BOX} * width * height of the bounding box)',
     ),
     'crowdIndex': (_NUMBER, "expected CrowdPose's measure of crowding, from 0 to 1"),
 }
 _LONGEST = 80  # characters of a value that are shown
-#: how a category of keypoints looks
+#: example of a keypoint category, for error messages
 CATEGORY = "{'id': 1, 'name': …, 'keypoints': [names], 'skeleton': [[1, 2], …]}"
 
 
@@ -108,14 +108,15 @@ class CocoFile:
                 isinstance(entry, dict) for entry in entries
             ):
                 raise DatasetError(
-                    f"{self.path} holds no {self.what}: expected COCO's results format, a list of "
-                    'objects with image_id, category_id, score, and bbox or keypoints'
+                    f'{self.path} is not a COCO {self.what} file: expected a list of objects with '
+                    'image_id, category_id, score, and bbox or keypoints'
                 )
             return entries
         if not isinstance(entries, dict):
             raise DatasetError(
-                f'{self.path} holds no {self.what} but a {type(entries).__name__}: expected an '
-                "object in COCO's format, with images, annotations and categories"
+                f'{self.path} is not a COCO {self.what} file: the top level has the type '
+                f"{type(entries).__name__}: expected an object with 'images', 'annotations' and "
+                "'categories'"
             )
         entries = entries.get(name)
         if not isinstance(entries, list) or not (entries or empty):
@@ -141,7 +142,7 @@ class CocoFile:
             DatasetError: If a name or a limb is of another type.
         """
         categories = [entry for entry in self.entries('categories') if entry.get('keypoints')]
-        self.check('category', categories, has('keypoints'), _check_names, _check_limbs)
+        self.check('category', categories, has_fields('keypoints'), _check_names, _check_limbs)
         return categories
 
     def check(self, kind: str, entries: Sequence[dict], *checks: Check) -> None:
@@ -172,7 +173,7 @@ class CocoFile:
             DatasetError: If there is no list of images, or an image has no ID.
         """
         images = self.entries('images')
-        self.check('image', images, has('id'))
+        self.check('image', images, has_fields('id'))
         return {image['id'] for image in images}
 
 
@@ -232,7 +233,7 @@ def _check_limbs(category: dict) -> Fault | None:
     return None
 
 
-def has(*fields: str, expected: str = '') -> Check:
+def has_fields(*fields: str, expected: str = '') -> Check:
     """Check that an entry has fields of the correct types.
 
     Args:
@@ -261,7 +262,7 @@ def unique(field: str) -> Check:
     def check(entry: dict) -> Fault | None:
         value = entry[field]
         if value in values:
-            return f'the {field} of another', _FIELDS[field][1]
+            return f'the same {field} as another entry', _FIELDS[field][1]
         values.add(value)
         return None
 
@@ -280,22 +281,22 @@ def one_of(field: str, values: Collection, expected: str) -> Check:
     return check
 
 
-def keypoints(count: int, of: str = '') -> Check:
+def keypoint_count(count: int, origin: str = '') -> Check:
     """Check that there are three finite numbers for each keypoint.
 
     Args:
         count: Number of keypoints.
-        of: Origin of this number, for the message.
+        origin: Origin of this number, for the message, such as `'of the category'`.
 
     Returns:
         The check.
     """
-    expected = f'expected {3 * count}, three for each of the {count} keypoints {of}'.rstrip()
+    expected = f'expected {3 * count}, three for each of the {count} keypoints {origin}'.rstrip()
 
     def check(entry: dict) -> Fault | None:
         values = entry['keypoints']
         if not are_numbers(values):
-            return (f'something else than finite numbers in keypoints ({_shown(values)})', expected)
+            return f'values in keypoints that are not finite numbers ({_shown(values)})', expected
         if len(values) != 3 * count:
             return f'{len(values)} numbers in keypoints', expected
         return None
@@ -303,7 +304,7 @@ def keypoints(count: int, of: str = '') -> Check:
     return check
 
 
-def visibility(entry: dict) -> Fault | None:
+def valid_visibility(entry: dict) -> Fault | None:
     """Check that the third number of each keypoint is 0, 1 or 2."""
     for value in entry['keypoints'][2::3]:
         if value not in (0, 1, 2):
@@ -322,7 +323,7 @@ def in_pixels(entry: dict) -> Fault | None:
     return None
 
 
-def box(entry: dict) -> Fault | None:
+def box_numbers(entry: dict) -> Fault | None:
     """Check that the bounding box has four numbers."""
     bbox = entry['bbox']
     if len(bbox) != 4 or not all(isinstance(value, _NUMBER) for value in bbox):
@@ -336,12 +337,13 @@ def filled_box(entry: dict) -> Fault | None:
     if not are_numbers(bbox) or len(bbox) != 4 or min(bbox[2:]) <= 0:
         return (
             f'the bbox {_shown(bbox)}',
-            f'{_FIELDS["bbox"][1]}; the model sees only what is inside',
+            f'{_FIELDS["bbox"][1]} with a positive width and height, since the image is cropped '
+            'to it',
         )
     return None
 
 
-def score(entry: dict) -> Fault | None:
+def finite_score(entry: dict) -> Fault | None:
     """Check that the score is a finite number."""
     if not are_numbers([entry['score']]):
         return f'the score {_shown(entry["score"])}', 'expected a finite number'

@@ -9,12 +9,12 @@ from .coco import (
     CATEGORY,
     CocoFile,
     filled_box,
-    has,
+    has_fields,
     in_pixels,
-    keypoints,
+    keypoint_count,
     one_of,
     unique,
-    visibility,
+    valid_visibility,
 )
 
 
@@ -61,7 +61,9 @@ def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
     category = _find_category(file, categories)
     names = _check_names(path, category['keypoints'])
     skeleton = _check_skeleton(path, category.get('skeleton') or [], names)
-    file.check('image', image_entries, has('id', 'file_name', 'width', 'height'), unique('id'))
+    file.check(
+        'image', image_entries, has_fields('id', 'file_name', 'width', 'height'), unique('id')
+    )
     if images is not None:
         _check_folder(path, image_entries, images)
     images_by_id = {entry['id']: entry for entry in image_entries}
@@ -69,14 +71,14 @@ def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
     file.check(
         'annotation',
         objects,
-        has('id', 'image_id', 'keypoints'),
-        keypoints(len(names), 'of the category'),
-        visibility,
+        has_fields('id', 'image_id', 'keypoints'),
+        keypoint_count(len(names), 'of the category'),
+        valid_visibility,
         one_of('image_id', images_by_id, "expected the id of an entry of 'images'"),
         in_pixels,
-        has('bbox'),
+        has_fields('bbox'),
         filled_box,
-        has('category_id', 'iscrowd', 'area'),
+        has_fields('category_id', 'iscrowd', 'area'),
         unique('id'),
     )
     if not any(any(entry['keypoints'][2::3]) for entry in objects):

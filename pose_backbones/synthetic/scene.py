@@ -342,7 +342,7 @@ def render_scene(
         if person is not None:
             drawn.append(person)
         if rng.random() < 0.06:
-            stage.cover(draw_occluder(stage.image, rng, x, y, height))
+            stage.add_mask(draw_occluder(stage.image, rng, x, y, height))
     return Scene(photograph(stage.image, rng), _collect(stage.owner, drawn, distant, groups))
 
 

@@ -5,6 +5,9 @@ import numpy as np
 
 from .person import PersonDrawing
 
+#: rows of the ankles in `PersonDrawing.joints`
+ANKLES = slice(15, 17)
+
 
 class Stage:
     """An image and the object that is visible at each pixel.
@@ -27,7 +30,7 @@ class Stage:
         self.owner = np.zeros(image.shape[:2], np.int16)
         self._count = 0
 
-    def cover(self, mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> int:
+    def add_mask(self, mask: np.ndarray, corner: tuple[int, int] = (0, 0)) -> int:
         """Assign pixels to a new object.
 
         Args:
@@ -43,40 +46,39 @@ class Stage:
         self.owner[y : y + h, x : x + w][mask > 127] = self._count
         return self._count
 
-    def shadow(self, drawing: PersonDrawing, foot: float, height: float) -> None:
+    def shadow(self, drawing: PersonDrawing, ground_y: float, height: float) -> None:
         """Draw the shadow of a person on the ground.
 
         Args:
             drawing: Drawing of the person.
-            foot: Row of the ground below the person, in pixels.
+            ground_y: Row of the ground below the person, in pixels.
             height: Stature of the person in pixels.
         """
         h, w = self.owner.shape
         x0, y0 = drawing.origin
-        fw = drawing.alpha.shape[1]
-        push = -0.7 * self.light[0]
-        left = int(max(0, x0 - abs(push) * height))
-        right = int(min(w, x0 + fw + abs(push) * height))
-        top = int(max(0, foot - 0.3 * height))
-        bottom = int(min(h, foot + 0.08 * height))
+        drawing_width = drawing.alpha.shape[1]
+        slope = -0.7 * self.light[0]
+        left = int(max(0, x0 - abs(slope) * height))
+        right = int(min(w, x0 + drawing_width + abs(slope) * height))
+        top = int(max(0, ground_y - 0.3 * height))
+        bottom = int(min(h, ground_y + 0.08 * height))
         if right - left < 2 or bottom - top < 2:
             return
         mask = np.zeros((bottom - top, right - left), np.uint8)
         if self.shadows > 0:
             warp = np.float64(
                 [
-                    [1, -push, x0 - left + push * (foot - y0)],
-                    [0, 0.2, foot - top - 0.2 * (foot - y0)],
+                    [1, -slope, x0 - left + slope * (ground_y - y0)],
+                    [0, 0.2, ground_y - top - 0.2 * (ground_y - y0)],
                 ]
             )
             mask = cv2.warpAffine(drawing.alpha, warp, mask.shape[::-1])
             mask = cv2.convertScaleAbs(mask, alpha=self.shadows)
-        feet = [tuple(p) for p in drawing.joints[15:, :2]]
-        for x, y in feet:
-            if abs(y - foot) < 0.12 * height:
+        for x, y in drawing.joints[ANKLES, :2]:
+            if abs(y - ground_y) < 0.12 * height:
                 cv2.ellipse(
                     mask,
-                    (int(x - left), int(min(y + 0.03 * height, foot) - top)),
+                    (int(x - left), int(min(y + 0.03 * height, ground_y) - top)),
                     (int(0.075 * height), int(0.02 * height)),
                     0,
                     0,
@@ -99,9 +101,9 @@ class Stage:
         x, y = drawing.origin
         h, w = drawing.alpha.shape
         part = self.image[y : y + h, x : x + w]
-        rest = cv2.merge((cv2.bitwise_not(drawing.alpha),) * 3)
-        part[:] = cv2.add(cv2.multiply(part, rest, scale=1 / 255), drawing.image)
-        return self.cover(drawing.alpha, (x, y))
+        inverse_alpha = cv2.merge((cv2.bitwise_not(drawing.alpha),) * 3)
+        part[:] = cv2.add(cv2.multiply(part, inverse_alpha, scale=1 / 255), drawing.image)
+        return self.add_mask(drawing.alpha, (x, y))
 
     def _darken(self, mask: np.ndarray, box: tuple, strength: float) -> None:
         """Darken the pixels of a box where a uint8 mask is set."""

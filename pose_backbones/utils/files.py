@@ -21,20 +21,21 @@ from ..errors import DatasetError, PoseBackbonesError, WorkDirError
 
 #: maximum size in bytes of a file that is read as text
 MAX_TEXT = 2 << 30
-#: name of the file that `check_writable_dir` writes and removes
-PROBE_FILE = 'try'
+#: base name of the temporary file (`write-test.<pid>.part`) with which `check_writable_dir` tests a
+#: directory
+PROBE_FILE = 'write-test'
 _INVALID_NAME = 'its name is not a valid file name'
 _MAX_NAME = 255  # bytes of a file name
-_MAX_STEM = 240  # bytes of a file name to which the suffix of a partial file can be added
-#: names of partial files of `atomic_write` and `VideoWriter`
+_MAX_STEM = 240  # bytes of a file name to which the suffix of a temporary file can be added
+#: names of the temporary files of `atomic_write` and `VideoWriter`
 _DRAFT = re.compile(
     r'(?P<file>.+)\.\d+\.part|'
     r'(?P<video>.+)\.part\d+(\.whole)?\.mp4',
     re.DOTALL,
 )
 #: error numbers of a full disk
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_OTHER_KINDS = (
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SPECIAL_FILE_KINDS = (
     (stat.S_ISDIR, 'a directory'),
     (stat.S_ISFIFO, 'a named pipe (FIFO)'),
     (stat.S_ISSOCK, 'a socket'),
@@ -42,7 +43,7 @@ _OTHER_KINDS = (
     (stat.S_ISBLK, 'a block device'),
 )
 #: error numbers of file systems that do not support fsync of a directory
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
+_FSYNC_UNSUPPORTED_ERRNOS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
 
 
 def is_url(name) -> bool:
@@ -72,23 +73,23 @@ def file_problem(path: str | PathLike) -> str | None:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         if os.path.islink(path):
-            return f'there is no such file: it is a link to {os.readlink(path)}'
+            return f'it is a symbolic link to {os.readlink(path)}, which does not exist'
         return 'there is no such file'
     except OSError as error:
         return os_error_reason(error)
     except ValueError:  # a NUL byte
         return _INVALID_NAME
-    kind = _other_kind(mode)
+    kind = _special_file_kind(mode)
     if kind is not None:
         return f'it is {kind}'
     return None if os.access(path, os.R_OK) else os.strerror(errno.EACCES)
 
 
-def _other_kind(mode: int) -> str | None:
+def _special_file_kind(mode: int) -> str | None:
     """Describe a file that is not a regular file; return None for a regular file."""
     if stat.S_ISREG(mode):
         return None
-    return next((name for test, name in _OTHER_KINDS if test(mode)), 'not a regular file')
+    return next((name for test, name in _SPECIAL_FILE_KINDS if test(mode)), 'not a regular file')
 
 
 def check_regular_file(
@@ -128,16 +129,16 @@ def open_regular(
     problem: str | None = None
     try:
         # It may have become a named pipe since the check.
-        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as os_error:
         raise error(
             f'cannot read the {what} {fspath(path)}: {os_error_reason(os_error)}'
         ) from os_error
-    problem = _other_kind(os.fstat(number).st_mode)
+    problem = _special_file_kind(os.fstat(fd).st_mode)
     if problem is not None:
-        os.close(number)
+        os.close(fd)
         raise error(f'cannot read the {what} {fspath(path)}: it is {problem}')
-    return open(number, 'rb')
+    return open(fd, 'rb')
 
 
 def read_text(
@@ -249,8 +250,8 @@ def check_output_file(
 def check_writable_file(path: Path, option: str) -> None:
     """Check that a file can be written, before any other work.
 
-    The check writes and removes a file in the same directory, and the directory itself if it does
-    not exist. An existing file at `path` is not modified.
+    The check creates a temporary file in the same directory and removes it. If the directory does
+    not exist, it is created and removed as well. An existing file at `path` is not modified.
 
     Args:
         path: Path of the file.
@@ -262,7 +263,7 @@ def check_writable_file(path: Path, option: str) -> None:
     with convert_write_errors(path, option):
         _check_name(path)
         if os.path.lexists(path):
-            kind = _other_kind(os.stat(path).st_mode)
+            kind = _special_file_kind(os.stat(path).st_mode)
             if kind is not None:
                 raise WorkDirError(f'{option} {path} is {kind}: expected a file name')
         elif len(os.fsencode(path.name)) > _MAX_NAME:
@@ -273,8 +274,8 @@ def check_writable_file(path: Path, option: str) -> None:
 def check_writable_dir(path: Path, option: str) -> None:
     """Check that files can be written to a directory, before any other work.
 
-    The check writes and removes a file in the directory, and the directory itself if it does not
-    exist.
+    The check creates a temporary file in the directory and removes it. If the directory does not
+    exist, it is created and removed as well.
 
     Args:
         path, option: See `check_writable_file`.
@@ -300,19 +301,21 @@ def _check_name(path: Path) -> None:
 
 
 def _try_to_write(path: Path) -> None:
-    """Write and remove a partial file beside `path`."""
-    draft, new = _draft(path), make_folder(path.parent)
+    """Write and remove a temporary file in the directory of `path`."""
+    draft, created = _draft(path), make_folder(path.parent)
     try:
         # On some file systems, only writing data fails if the disk is full.
         draft.write_bytes(bytes(64))
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        remove_empty(new)
+        remove_empty(created)
 
 
 def make_folder(path: Path) -> list[Path]:
-    """Create a directory and its parents; an error names the path that prevents it.
+    """Create a directory and its parents.
+
+    If it cannot be created, the error message contains the path that is in the way.
 
     Args:
         path: The directory, which may exist.
@@ -323,15 +326,15 @@ def make_folder(path: Path) -> list[Path]:
     Raises:
         OSError: If it cannot be created.
     """
-    new = [place for place in (path, *path.parents) if not place.exists()]
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        file = next(place for place in (path, *path.parents) if os.path.lexists(place))
+        file = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
         raise OSError(errno.ENOTDIR, f'{file} is not a directory') from error
     except FileNotFoundError as error:  # in /proc and similar file systems
         raise OSError(errno.ENOENT, f'cannot create a directory in {path.parent}') from error
-    return new
+    return created
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
@@ -399,7 +402,7 @@ def _draft(path: Path) -> Path:
 
 
 def shorten_name(path: Path, more: str = '') -> Path:
-    """Shorten a file name so that it remains valid when the suffix of a partial file is added.
+    """Shorten a file name so that it remains valid when the suffix of a temporary file is added.
 
     Args:
         path: Path whose last component may be too long.
@@ -419,17 +422,17 @@ def fsync(path: Path) -> None:
         path: An existing file or directory.
 
     Raises:
-        OSError: If the disk reports an error. File systems that cannot flush directories are
-            ignored.
+        OSError: If the disk reports an error. The error is ignored if the file system does not
+            support flushing directories.
     """
-    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(number)
+        os.fsync(fd)
     except OSError as error:
-        if not path.is_dir() or error.errno not in _NO_SYNC:
+        if not path.is_dir() or error.errno not in _FSYNC_UNSUPPORTED_ERRNOS:
             raise
     finally:
-        os.close(number)
+        os.close(fd)
 
 
 def check_no_symlinks(paths: Iterable[Path], below: Path, option: str) -> None:
@@ -456,9 +459,9 @@ def check_no_symlinks(paths: Iterable[Path], below: Path, option: str) -> None:
 
 
 def remove_drafts(paths: Iterable[Path]) -> None:
-    """Remove the partial files of processes that were killed.
+    """Remove the temporary files of processes that were killed.
 
-    Only partial files of the given paths are removed.
+    Only temporary files of the given paths are removed.
 
     Args:
         paths: Paths that `atomic_write` or `VideoWriter` may have been writing. No running process

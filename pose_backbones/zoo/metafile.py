@@ -38,8 +38,8 @@ class Model:
 
     Attributes:
         name: Name of the config.
-        family: Name of the config's directory.
-        collection: Name of the model's collection in the family.
+        family: Directory in `configs/`, for example `moganet`.
+        collection: Value of `In Collection`, for example `MogaNet`.
         config: Path of the config in the repository.
         title: Display name of the backbone.
         data: Data set that the model is trained on.
@@ -100,7 +100,7 @@ class Family:
     """Content of a metafile: the models of one family.
 
     Attributes:
-        name: Name of the directory in `configs`.
+        name: Directory in `configs/`, for example `moganet`.
         path: Path of the metafile.
         collections: Collections, as in the file.
         models: Models, in the order of the file.

@@ -103,8 +103,8 @@ def test_init_model_raises_for_another_size(config, tmp_path):
     with pytest.raises(
         CheckpointError,
         match=(
-            r'not a checkpoint of this model: 88 of 89 tensors fit; 1 of '
-            r'another shape: backbone\.stages\.1\.downsample\.1\.bias is '
+            r'not a checkpoint of this model: 88 of 89 tensors fit; 1 key with a '
+            r'mismatched shape: backbone\.stages\.1\.downsample\.1\.bias is '
             r'\(20,\) in the file and '
             r'\(16,\) in the model'
         ),
@@ -133,9 +133,8 @@ def test_another_kind_of_head_raises(estimator):
     with pytest.raises(
         CheckpointError,
         match=(
-            r'^released\.pth is not a checkpoint of this model: the part '
-            r"under 'head\.' is of another kind than the model's "
-            r'HeatmapHead$'
+            r'^released\.pth does not match the model: the keys with the prefix '
+            r"'head\.' do not belong to a HeatmapHead$"
         ),
     ):
         load_weights(estimator, pose_release(convs=2), 'released.pth')
@@ -189,7 +188,7 @@ def test_other_missing_keys_raise(tmp_path, missing):
     del weights[missing]
     path = save(tmp_path / 'net.pth', weights)
     net = ConvNeXt(CONVNEXT, init_cfg=dict(type='Pretrained', checkpoint=path))
-    with pytest.raises(CheckpointError, match='1 missing in the file: st'):
+    with pytest.raises(CheckpointError, match='1 missing key: st'):
         net.init_weights()
 
 
@@ -209,7 +208,7 @@ def test_error_names_another_size(build, file_arch, model_arch):
         load_weights(net, weights, 'other.pth')
     kind = build.__name__
     assert str(caught.value).endswith(
-        f". The file looks like {kind} '{file_arch}', the model is '{model_arch}'"
+        f". The checkpoint appears to be {kind} '{file_arch}', but the model is '{model_arch}'"
     )
 
 
@@ -218,14 +217,15 @@ def test_error_for_a_custom_architecture():
     with torch.device('meta'):
         weights = MogaNet('x-tiny').state_dict()
     with pytest.raises(
-        CheckpointError, match=("looks like MogaNet 'x-tiny', the model is of no named size$")
+        CheckpointError,
+        match="appears to be MogaNet 'x-tiny', but the model has a custom architecture$",
     ):
         load_weights(MogaNet(small), weights, 'other.pth')
     with torch.device('meta'):
         weights = MogaNet({**small, 'depths': (1, 1, 1, 1)}).state_dict()
     with pytest.raises(CheckpointError) as caught:
         load_weights(MogaNet(small), weights, 'other.pth')
-    assert 'looks like' not in str(caught.value)
+    assert 'appears to be' not in str(caught.value)
 
 
 def test_backbone_weights_do_not_load_as_pose_model(estimator):
@@ -234,8 +234,8 @@ def test_backbone_weights_do_not_load_as_pose_model(estimator):
     with pytest.raises(
         CheckpointError,
         match=(
-            r'net\.pth is not a checkpoint of this model: .*missing in the '
-            r'file: .*It holds a backbone alone; to start training from it: '
+            r'net\.pth is not a checkpoint of this model: .*missing keys: '
+            r'.*It holds a backbone alone; to start training from it: '
             r'--cfg-options model\.backbone\.init_cfg\.type=Pretrained '
             r'model\.backbone\.init_cfg\.checkpoint=net\.pth'
         ),
@@ -274,7 +274,7 @@ def test_swin_loads_the_original_release(tmp_path):
                 assert torch.equal(value, done[f'backbone.{name}']), name
 
     other = SwinTransformer(out_indices=(1,), **{**settings, 'depths': (2, 1)})
-    with pytest.raises(CheckpointError, match='unknown to the model: stages'):
+    with pytest.raises(CheckpointError, match='unexpected keys?: stages'):
         other.init_weights()
     plain = SwinTransformer(
         out_indices=(1,), **{**settings, 'init_cfg': dict(type='Constant', val=3.0, layer='Conv2d')}
@@ -320,9 +320,9 @@ def test_mmengine_loader_raises_for_another_depth(tmp_path, build, other):
     first_model, other_model = build(1), build(2)
     torch.save(first_model.state_dict(), tmp_path / 'one.pth')
     torch.save(other_model.state_dict(), tmp_path / 'two.pth')
-    with pytest.raises(CheckpointError, match=f'missing in the file: .*{other}'):
+    with pytest.raises(CheckpointError, match=f'missing keys: .*{other}'):
         load_checkpoint(other_model, str(tmp_path / 'one.pth'), strict=False)
-    with pytest.raises(CheckpointError, match=f'unknown to the model: .*{other}'):
+    with pytest.raises(CheckpointError, match=f'unexpected keys: .*{other}'):
         load_checkpoint(first_model, str(tmp_path / 'two.pth'), strict=False)
     # Loading a part must be requested explicitly.
     load_weights(other_model, first_model.state_dict(), 'one.pth', strict=False)

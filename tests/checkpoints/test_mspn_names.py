@@ -256,7 +256,7 @@ def test_imagenet_weights_of_another_depth_raise(tmp_path):
     path = str(tmp_path / 'resnet.pth')
     torch.save(resnet('torchvision'), path)
     net = MSPN(2, unit_channels=8, init_cfg=dict(type='Pretrained', checkpoint=path))
-    with pytest.raises(CheckpointError, match='missing in the file: stage0'):
+    with pytest.raises(CheckpointError, match='missing keys: stage0'):
         net.init_weights()
 
 
@@ -276,7 +276,7 @@ def test_error_names_another_number_of_stages():
         CheckpointError,
         match=(
             'other.pth is not a checkpoint of this model: .*'
-            'The file looks like an MSPN of 1 stage, the model has 2 stages'
+            'The checkpoint appears to be an MSPN of 1 stage, but the model has 2 stages'
         ),
     ):
         load_weights(build(mspn_config(2)), weights, 'other.pth')

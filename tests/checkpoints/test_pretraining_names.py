@@ -70,7 +70,7 @@ def test_invalid_kernels_raise(tmp_path, name, shape):
     weights[name] = torch.ones(shape)
     torch.save(weights, tmp_path / 'net.pt')
     net = ConvNeXt(CONVNEXT, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'net.pt')))
-    with pytest.raises(CheckpointError, match='1 of another shape'):
+    with pytest.raises(CheckpointError, match='1 key with a mismatched shape'):
         net.init_weights()
 
 

@@ -117,7 +117,7 @@ def test_other_dtypes_are_converted(model, trained, tmp_path, case, config):
 def test_non_strict_skips_invalid_values(model, trained, mmengine_log):
     load_weights(model, _first(_one_nan)(trained), 'x.pth', strict=False)
     text = ' '.join(record.getMessage() for record in mmengine_log.records)
-    assert f'unusable values: {FIRST} (1 of' in text
+    assert f'invalid values: {FIRST} (1 of' in text
     assert model.state_dict()[FIRST].isfinite().all()
 
 
@@ -147,13 +147,13 @@ def test_init_model_rejects_incomplete_weights(config, trained, tmp_path, part):
         },
         tmp_path / 'x.pth',
     )
-    with pytest.raises(CheckpointError, match='missing in the file'):
+    with pytest.raises(CheckpointError, match='[0-9] missing key'):
         init_model(config, str(tmp_path / 'x.pth'), device='cpu')
 
 
 def test_load_state_dict_rejects_unmatched_backbone(model, trained):
     """Also with `strict=False`, for a file whose backbone has another prefix."""
-    with pytest.raises(CheckpointError, match='missing in the file'):
+    with pytest.raises(CheckpointError, match='[0-9] missing key'):
         model.load_state_dict(
             {f'_orig_mod.{name}': value for name, value in trained.items()}, strict=False
         )
@@ -176,7 +176,7 @@ def test_keys_that_are_not_strings_raise(tmp_path, trained, key, shown):
 
 @pytest.mark.parametrize('key', ['', 'a\nerror: fake\x1b[31m', 'a\ud800', 'x' * 10**6, '..'])
 def test_error_shortens_and_escapes_names(model, trained, key):
-    with pytest.raises(CheckpointError, match='unknown to') as error_info:
+    with pytest.raises(CheckpointError, match='1 unexpected key: ') as error_info:
         load_weights(model, {**trained, key: torch.zeros(1)}, 'x.pth')
     text = str(error_info.value)
     assert len(text) < 1000

@@ -100,5 +100,7 @@ def test_arguments_are_checked_before_loading_the_model(files, tmp_path):
         main([*start, '--json-file', file, '--img-root', str(tmp_path), *out])
     other = tmp_path / 'list.json'
     other.write_text('[]')
-    with pytest.raises(DatasetError, match='list.json holds no annotations but a list'):
+    with pytest.raises(
+        DatasetError, match='list.json is not a COCO annotations file: the top level has the type'
+    ):
         main([*start, '--json-file', str(other), *out])

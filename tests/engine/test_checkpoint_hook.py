@@ -116,7 +116,7 @@ def disk(tmp_path) -> Path:
 
 @pytest.mark.parametrize('sizes', [(100_000,), (1000,) * 60])
 def test_full_disk_keeps_earlier_checkpoint(disk, sizes):
-    """There is one error, no partial file, and the earlier file is not modified."""
+    """There is one error, no temporary file, and the earlier file is not modified."""
     path = disk / 'iter_2.pth'
     write_checkpoint(dict(weight=torch.ones(3)), path)
     before = path.read_bytes()

@@ -1,9 +1,10 @@
 """Run the scripts in `tools/` without importing PyTorch for each of them.
 
-The server is a process that has imported all modules. It forks a process for each tool, which takes
-milliseconds instead of the seconds that the imports take. A launcher (`tools/_launch.py`) forks its
-workers in the same way: they are child processes of the launcher, as usual. Requests and answers
-are lines of JSON. If it is run as a module, this file is the server.
+The server is a process that has already imported the modules of the tools, and with them PyTorch.
+It forks a process for each tool, which takes milliseconds instead of the seconds that the imports
+take. A launcher (`tools/_launch.py`) forks its workers in the same way: they are child processes of
+the launcher, as usual. Requests and answers are lines of JSON. If it is run as a module, this file
+is the server.
 """
 
 import atexit
@@ -115,10 +116,11 @@ def shared_server() -> ForkServer:
 
 
 def shorten_logs() -> None:
-    """Skip what takes MMEngine's runner a second for its log.
+    """Skip the slow parts of MMEngine's logging.
 
-    Configs are written without formatting, and no compiler is asked for its version. The tools in
-    new interpreters do both.
+    Configs are not formatted with yapf, neither in the log nor in saved files, and environment
+    information (such as compiler versions) is not collected. Tools that run in a new interpreter
+    are not affected.
     """
     from mmengine.config import config
     from mmengine.runner import runner
@@ -145,7 +147,7 @@ def _serve() -> None:
     if tuple(sys.argv[1:]) == TOOLS:
         _prepare_tools()
     gc.collect()
-    gc.freeze()  # keeps the garbage collector of the forked processes away from the shared objects
+    gc.freeze()  # so that garbage collection in the children does not touch (and copy) shared pages
     for line in sys.stdin:
         request = json.loads(line)
         if 'poll' in request:
@@ -167,8 +169,8 @@ def _run_tool(command: list[str], log: str, env: dict[str, str], cwd: str) -> No
     os.chdir(cwd)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
-    for number, end in ((0, null), (1, output), (2, output)):
-        os.dup2(end, number)
+    for target_fd, fd in ((0, null), (1, output), (2, output)):
+        os.dup2(fd, target_fd)
     _run_script(command, env)
 
 
@@ -192,8 +194,8 @@ def _run_script(command: list[str], env: dict[str, str]) -> None:
     status = 0
     try:
         runpy.run_path(command[0], run_name='__main__')
-    except SystemExit as left:
-        status = left.code or 0
+    except SystemExit as exit_:
+        status = exit_.code or 0
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
@@ -203,7 +205,7 @@ def _run_script(command: list[str], env: dict[str, str]) -> None:
 
 
 class _Worker:
-    """Worker process of a launcher: what torchrun uses of `subprocess.Popen`.
+    """Worker process of a launcher: a minimal replacement of `subprocess.Popen` for torchrun.
 
     Args:
         args: Command line: the interpreter, `-u`, and the script with its arguments.
@@ -224,7 +226,8 @@ class _Worker:
             os.setsid()
             self._forget_launcher()
             _run_script(command, env)
-        while os.getsid(self.pid) != self.pid:  # until then, a signal to its group has no target
+        # Wait for setsid(), because killpg() fails before it.
+        while os.getsid(self.pid) != self.pid:
             time.sleep(0.001)
 
     def _forget_launcher(self) -> None:
@@ -234,7 +237,7 @@ class _Worker:
             if callable(signal.getsignal(number)):
                 signal.signal(number, signal.SIG_DFL)
         logging.disable(logging.NOTSET)
-        del sys.modules['_start']  # the worker's script runs it again
+        del sys.modules['_start']  # so that the worker's script imports `tools/_start.py` again
         weakref.finalize._registry.clear()  # the launcher removes its directory itself
         sys.stdout.reconfigure(write_through=True)
 

@@ -81,7 +81,7 @@ def write_hostile(folder: Path) -> dict[str, str]:
         'fifo.jpg': 'named pipe',
         'to_fifo.jpg': 'named pipe',
         'loop.jpg': 'Too many levels',
-        'dangling.jpg': 'no such file',
+        'dangling.jpg': 'it is a symbolic link to nowhere.jpg, which does not exist',
         'device.jpg': 'character device',
         'sparse.jpg': 'more than 1,073,741,824 bytes',
         'endless.jpg': 'its header has no end',

@@ -300,7 +300,7 @@ def test_file_with_boxes_of_other_images_raises(files):
         ('{"a": 1}', 'contains no boxes: expected a list of detections, .*, or images and annot'),
         ('{"annotations": []}', 'contains no boxes: expected'),
         ('"text"', 'contains no boxes: expected'),
-        ('[1]', 'holds no boxes: expected'),
+        ('[1]', 'is not a COCO boxes file: expected'),
         ('{"images": [1], "annotations": []}', 'images has the entry 1: expected an object'),
         ('{"images": 1, "annotations": []}', 'has no images: expected a list'),
         ('{"images": [{"id": 7}], "annotations": []}', 'image 7 has no file_name: expected'),

@@ -198,7 +198,7 @@ def test_default_batch_size_on_cpu(size, count):
 
 def test_large_images_do_not_wait_for_a_full_batch(monkeypatch):
     taken = []
-    monkeypatch.setattr(results, '_MAX_HELD', 3 * make_image(0).nbytes)
+    monkeypatch.setattr(results, '_MAX_WAITING_BYTES', 3 * make_image(0).nbytes)
     pose = PoseInferencer(estimator(), batch_size=32)
     pose_results = pose(taken.append(n) or make_image(n) for n in itertools.count())
     next(pose_results)

@@ -153,7 +153,7 @@ def test_detections_of_other_images(fail, tiny_config, synthetic, weights, tmp_p
             json.dumps([good, {**good, 'image_id': 424242}]),
             'detection 1, of image 424242, has the image_id 424242: expected the id of an image of',
         ),
-        ('{}', "holds no detections: expected COCO's results format, a list of objects with"),
+        ('{}', 'is not a COCO detections file: expected a list of objects with'),
         ('[]', 'has no detections, so there is nothing to predict'),
         ('[{', 'cannot read the detections'),
     ):
@@ -214,9 +214,9 @@ def test_checkpoint_of_another_model(fail, tiny_config, weights, synthetic, tmp_
     line = fail(test_api.main, *arguments)
     assert 'is not a checkpoint of this model' in line
     for part in (
-        '1 missing in the file: head.final_layer.bias',
-        '1 unknown to the model: backbone.extra',
-        f'1 of another shape: {name} is (2, 3, 3, 3) in the file',
+        '1 missing key: head.final_layer.bias',
+        '1 unexpected key: backbone.extra',
+        f'1 key with a mismatched shape: {name} is (2, 3, 3, 3) in the file',
         '--non-strict',
     ):
         assert part in line
@@ -249,8 +249,8 @@ def test_non_strict_loads_matching_keys_and_logs_the_others(
         ]
     )
     log = next(work.glob('*/*.log')).read_text()
-    assert 'unknown to the model: backbone.extra' in log
-    assert 'missing in the file: head.final_layer.bias' in log
+    assert 'unexpected key: backbone.extra' in log
+    assert 'missing key: head.final_layer.bias' in log
 
 
 def test_non_strict_requires_matching_keys(fail, tiny_config, synthetic, tmp_path):
@@ -544,7 +544,7 @@ def _pretend_run(folder, config):
         ('other.py', (), 'contains a run of another config, other.py'),
         ('other.py', ('--resume',), 'contains a run of another config'),
         ('tiny.py', (), 'Continue it with --resume'),
-        ('tiny.py', ('--resume',), 'with another model'),
+        ('tiny.py', ('--resume',), 'whose saved config has another model or cannot'),
     ],
 )
 def test_work_dir_with_an_earlier_run(

@@ -215,7 +215,11 @@ def test_resumed_run_removes_partial_files(good, model, tmp_path):
     out = tmp_path / 'out'
     options = [str(good), *model, '--out', str(out)]
     assert infer.main(options) == 0
-    left = [out / 'predictions.json.77.part', out / 'try.77.part', out / 'pictures/1.png.77.part']
+    left = [
+        out / 'predictions.json.77.part',
+        out / 'write-test.77.part',
+        out / 'pictures/1.png.77.part',
+    ]
     mine = [out / 'movie.part1.mp4', out / 'movie.1.part', out / 'pictures/a.png.77.part']
     for path in left + mine:
         path.touch()

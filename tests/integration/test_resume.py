@@ -609,7 +609,7 @@ def test_config_in_the_work_dir_is_not_executed(tiny_config, tmp_path):
     text = cfg.pretty_text.replace('in_channels=72', 'in_channels=73')
     assert text != cfg.pretty_text
     (work / 'tiny.py').write_text(code + text)
-    with pytest.raises(WorkDirError, match='with another model'):
+    with pytest.raises(WorkDirError, match='whose saved config has another model or cannot'):
         check_work_dir(cfg, True, False)
     assert not mark.exists()
 

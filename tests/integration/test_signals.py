@@ -234,7 +234,7 @@ def test_finishing_suspends_the_time_limit(forked, tmp_path, monkeypatch):
             with stopping.finishing():
                 time.sleep(1.5)
                 (tmp_path / 'file').write_text('whole')
-            return stopping.STOPPED + stop.number
+            return stopping.SIGNAL_STATUS_BASE + stop.number
 
     process = forked(main)
     process.wait_for('go')

@@ -285,7 +285,7 @@ def test_with_cp_saves_memory_and_keeps_results(case):
     ('argument', 'value', 'error', 'message'),
     [
         ('out_indices', (9,), ValueError, r'out_indices is \(9,\): expected'),
-        ('out_indices', (1, 0), ValueError, r'\(1, 0\): .*rising'),
+        ('out_indices', (1, 0), ValueError, r'\(1, 0\): .*ascending'),
         ('out_indices', 3, TypeError, 'out_indices is 3'),
         ('frozen_stages', 9, ValueError, 'frozen_stages is 9: expected -1'),
         ('with_cp', 'yes', TypeError, "with_cp is 'yes'"),

@@ -485,7 +485,7 @@ def test_crop_box_matches_the_pipeline(noise, tmp_path):
         sample.metainfo['input_scale'] for sample in people(config, noise, boxes)['data_samples']
     ]
     person = np.stack(boxes)[:, 2:] - np.stack(boxes)[:, :2]
-    np.testing.assert_allclose(crop.box(person), cut, rtol=1e-6)
+    np.testing.assert_allclose(crop.crop_sizes(person), cut, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -512,18 +512,30 @@ def test_unsupported_box_transforms_raise(step, message, tmp_path):
         config_facts.read_crop(cfg)
 
 
-def test_padding_of_larger_is_sufficient_and_minimal():
+def test_pipeline_error_names_the_validation_loader(tmp_path):
+    """The crops are read from the validation pipeline if the config has no test data."""
+    cfg = Config.fromfile(network(tmp_path, 1)['config'])
+    cfg.val_dataloader = cfg.pop('test_dataloader')
+    cfg.val_dataloader.dataset.pipeline.insert(2, dict(EXTEND, x=(0.9, 1.1)))
+    with pytest.raises(ConfigError, match=r'net1.py: val_dataloader.dataset.pipeline\[2\] has x='):
+        config_facts.read_crop(cfg)
+    del cfg.val_dataloader.dataset.pipeline[1:]
+    with pytest.raises(ConfigError, match='in val_dataloader.dataset.pipeline, so its crops are'):
+        config_facts.read_crop(cfg)
+
+
+def test_padding_to_contain_is_sufficient_and_minimal():
     rng = np.random.default_rng(1)
     shapes = np.exp(rng.uniform(-3, 3, (3000, 2)))  # up to 1 to 400
     for _ in range(40):
         sizes = rng.integers(32, 99, (2, 2))
         inner = config_facts.Crop(tuple(sizes[0]), False, 1.25, tuple(rng.uniform(0.5, 2, 2)))
         size = tuple(sizes[1])
-        needed = inner.padding_of_larger(size[0] / size[1])
+        needed = inner.padding_to_contain(size[0] / size[1])
 
         def hold(x, y, inner=inner, size=size):
-            boxes = config_facts.Crop(size, False, 1.0, (x, y)).box(shapes)
-            return bool((boxes >= inner.box(shapes) * (1 - 1e-9)).all())
+            boxes = config_facts.Crop(size, False, 1.0, (x, y)).crop_sizes(shapes)
+            return bool((boxes >= inner.crop_sizes(shapes) * (1 - 1e-9)).all())
 
         assert hold(*needed)
         assert not hold(needed[0] * 0.999, needed[1])
@@ -962,8 +974,7 @@ def test_weights_load_strictly(tmp_path):
     with pytest.raises(
         CheckpointError,
         match=(
-            'net2.pth is not a checkpoint of this model: .*; 1 missing in '
-            'the file: head.final_layer.bias'
+            'net2.pth is not a checkpoint of this model: .*; 1 missing key: head.final_layer.bias'
         ),
     ):
         build(like(first, tmp_path, [first, second]))

@@ -299,14 +299,12 @@ def test_init_cfg_of_base_network_and_adapter(tmp_path, caplog):
     with pytest.raises(
         CheckpointError,
         match=(
-            r"other.pth is not .* like BaseNet 'v2-femto', the model is "
+            r"other.pth is not .* appears to be BaseNet 'v2-femto', but the model is "
             "'v2-atto'"
         ),
     ):
         HRCoMer('atto', base_init_cfg=other).init_weights()
-    with pytest.raises(
-        CheckpointError, match='hrnet.pth is not a checkpoint.* missing in the file: stem'
-    ):
+    with pytest.raises(CheckpointError, match='hrnet.pth is not a checkpoint.* missing keys: stem'):
         HRCoMer('atto', base_init_cfg=parts['adapter_init_cfg']).init_weights()
     with pytest.raises(ValueError, match='either it, or base_init_cfg'):
         HRCoMer(ARCH, init_cfg=parts['base_init_cfg'], **parts)
@@ -330,9 +328,9 @@ def test_mismatched_weights_are_listed(tmp_path, monkeypatch):
     ).hr_adapter
     adapter.init_weights()
     assert (adapter.stage1[0].conv1.weight == 1).all()
-    assert 'unknown to the model: transition1.0.0.weight' in lines[0]
-    assert 'missing in the file: stage1.0.conv2.weight' in lines[0]
-    assert 'missing in the file: stage1.0.conv1.weight' not in lines[0]
+    assert 'unexpected key: transition1.0.0.weight' in lines[0]
+    assert 'missing key: stage1.0.conv2.weight' in lines[0]
+    assert 'missing key: stage1.0.conv1.weight' not in lines[0]
 
 
 def test_joints_are_offsets_from_the_query_center():

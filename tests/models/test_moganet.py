@@ -186,7 +186,7 @@ def test_init_cfg_of_another_size_raises(tmp_path):
             r"arch\['depths'\] is \(1, 1\): expected 4 integers",
         ),
         ('arch', {**SMALL, 'embed_dims': (8, 16, 20, 32)}, ValueError, 'multiples of 8'),
-        ('out_indices', (), ValueError, 'different stages'),
+        ('out_indices', (), ValueError, 'distinct stages'),
         ('frozen_stages', 'all', ValueError, "'all'"),
         ('norm_eval', 'yes', TypeError, "norm_eval is 'yes'"),
         (

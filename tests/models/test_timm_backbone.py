@@ -324,17 +324,17 @@ def test_timm_classifier_weights_load_strictly(tmp_path, settings, renamed, left
     [
         (
             lambda w: w.pop('layer3.0.conv2.weight'),
-            r'1 missing in the file: model\.layer3\.0\.conv2\.weight',
+            r'1 missing key: model\.layer3\.0\.conv2\.weight',
         ),
         (
             lambda w: w.update({'layer3.0.new': torch.ones(1)}),
-            r'1 unknown to the model: layer3\.0\.new\. .*If they are weights of '
+            r'1 unexpected key: layer3\.0\.new\. .*If they are weights of '
             r'resnet10t that timm must adapt .*backbone\.pretrained=True and '
             r'backbone\.model_args=dict\(pretrained_cfg_overlay=dict\(file=PATH',
         ),
         (
             lambda w: w.update({'conv1.0.weight': torch.ones(24, 1, 3, 3)}),
-            r'1 of another shape: .*that timm must adapt',
+            r'1 key with a mismatched shape: .*that timm must adapt',
         ),
     ],
 )
@@ -420,7 +420,7 @@ def test_other_forward_errors_are_not_reported_as_image_size():
             'tresnet_m cannot be built as a backbone that returns feature maps',
         ),
         (dict(out_indices=(5,)), ValueError, r'\(5,\): .*0, 1, 2, 3, 4'),
-        (dict(out_indices=()), ValueError, r'\(\): expected different'),
+        (dict(out_indices=()), ValueError, r'\(\): expected distinct'),
         (
             dict(img_size=64),
             ValueError,

@@ -291,9 +291,9 @@ def test_pose_releases_load_with_prefix(tmp_path):
 @pytest.mark.parametrize(
     ('damage', 'message'),
     [
-        ('norm4.weight', 'missing in the file: norm4.weight'),
-        ('blocks3.1.attn.qkv.bias', 'missing in the file: blocks3.1.attn.qkv'),
-        ('extra', r'unknown to the model: blocks3\.0\.gamma_1'),
+        ('norm4.weight', '1 missing key: norm4.weight'),
+        ('blocks3.1.attn.qkv.bias', '1 missing key: blocks3.1.attn.qkv'),
+        ('extra', r'unexpected keys: blocks3\.0\.gamma_1'),
     ],
 )
 def test_mismatched_files_raise(tmp_path, damage, message):

@@ -8,13 +8,13 @@ from pose_backbones.errors import DatasetError
 from pose_backbones.structures.coco import (
     CocoFile,
     are_numbers,
-    box,
+    box_numbers,
     check_entries,
-    has,
-    keypoints,
+    finite_score,
+    has_fields,
+    keypoint_count,
     one_of,
     read_json,
-    score,
 )
 from pose_backbones.structures.coco_keypoints import read_keypoint_file
 from tests.helpers.custom_annotations import with_value, without, write_annotations
@@ -45,7 +45,10 @@ def test_objects_without_keypoints_are_ignored(write):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda content: [1], 'holds no annotations but a list: expected an object in COCO'),
+        (
+            lambda content: [1],
+            'is not a COCO annotations file: the top level has the type list: expected an object',
+        ),
         (
             lambda content: content.pop('categories') and None,
             r"has no categories: expected .* 'keypoints': \[names\]",
@@ -94,7 +97,7 @@ def test_objects_without_keypoints_are_ignored(write):
         ),
         (
             with_value('images', 'id', 2),
-            r"image 2 \('a/2.jpg'\) has the id of another: expected a different",
+            r"image 2 \('a/2.jpg'\) has the same id as another entry: expected unique ids",
         ),
         (without('images', 'width'), r"image 1 \('a/1.jpg'\) has no width: expected"),
         (
@@ -103,7 +106,7 @@ def test_objects_without_keypoints_are_ignored(write):
         ),
         (
             with_value('annotations', 'keypoints', [1, None, 2] * 3),
-            'annotation 1 has something else than finite numbers',
+            'annotation 1 has values in keypoints that are not finite numbers',
         ),
         (
             with_value('annotations', 'keypoints', [5, 5, 0.7] * 3),
@@ -117,14 +120,14 @@ def test_objects_without_keypoints_are_ignored(write):
         (without('annotations', 'bbox'), r'annotation 1 has no bbox: expected \[x'),
         (
             with_value('annotations', 'bbox', [1, 2, 0, 5]),
-            r'annotation 1 has the bbox \[1, 2, 0, 5\]: expected',
+            r'annotation 1 has the bbox \[1, 2, 0, 5\]: expected .* a positive width and height',
         ),
         (without('annotations', 'area'), 'no area: expected .*53'),
         (without('annotations', 'iscrowd'), 'no iscrowd: expected 0'),
         (without('annotations', 'category_id'), 'no category_id'),
         (
             with_value('annotations', 'id', 2),
-            'annotation 2 has the id of another: expected a different id',
+            'annotation 2 has the same id as another entry: expected unique ids',
         ),
     ],
 )
@@ -185,8 +188,8 @@ def test_entries_and_image_ids(write, tmp_path):
     [
         ('{"a": ', 'cannot read the results .*r.json: Expecting value'),
         ('[' * 100_000, 'cannot read the results .*r.json: maximum recursion depth'),
-        ('{}', "r.json holds no results: expected COCO's results format, a list of"),
-        ('[1]', 'r.json holds no results: expected'),
+        ('{}', 'r.json is not a COCO results file: expected a list of objects with image_id'),
+        ('[1]', 'r.json is not a COCO results file: expected'),
     ],
 )
 def test_invalid_results_files_raise(tmp_path, text, message):
@@ -230,18 +233,18 @@ RESULT = dict(image_id=7, category_id=1, score=0.5, bbox=[1, 2, 3, 4], keypoints
         (dict(bbox=[1, 2, 3]), r'has the bbox \[1, 2, 3\]: expected \[x, y, width, height\]'),
         (dict(bbox=[1, 2, 3, '4']), r"has the bbox \[1, 2, 3, '4'\]: expected"),
         (dict(keypoints=[1, 2]), 'has 2 numbers in keypoints: expected 3, three for each of the 1'),
-        (dict(keypoints=[1, 2, None]), 'something else than finite numbers in keypoints .*None'),
-        (dict(keypoints=[[1, 2, 3]]), 'something else than finite numbers in keypoints'),
+        (dict(keypoints=[1, 2, None]), 'values in keypoints that are not finite numbers .*None'),
+        (dict(keypoints=[[1, 2, 3]]), 'values in keypoints that are not finite numbers'),
         (dict(keypoints='123'), "has the keypoints '123': expected a list"),
     ],
 )
 def test_checks_raise_for_invalid_results(change, message):
     checks = (
-        has('image_id', 'score', 'bbox', 'keypoints'),
+        has_fields('image_id', 'score', 'bbox', 'keypoints'),
         one_of('image_id', {7}, 'expected image 7'),
-        score,
-        box,
-        keypoints(1),
+        finite_score,
+        box_numbers,
+        keypoint_count(1),
     )
     check_entries('r.json', 'result', [RESULT] * 2, *checks)
     with pytest.raises(DatasetError, match=f'^r.json: .*{message}'):
@@ -254,7 +257,7 @@ def test_check_entries_counts_entries_with_the_same_problem():
         DatasetError,
         match=r'^x: result 0 has no score \(3 of 4 are like this\): expected a number$',
     ):
-        check_entries('x', 'result', entries, has('score'))
+        check_entries('x', 'result', entries, has_fields('score'))
 
 
 def test_are_numbers():

@@ -39,7 +39,7 @@ def make_special_files(folder: Path) -> dict[str, str]:
         fifo=r'it is a named pipe \(FIFO\)',
         to_fifo='it is a named pipe',
         loop='Too many levels of symbolic links',
-        dangling='there is no such file: it is a link to nowhere',
+        dangling='it is a symbolic link to nowhere, which does not exist',
         device='it is a character device',
         folder='it is a directory',
         missing='there is no such file',

@@ -69,7 +69,7 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         out_indices: Stages whose output is returned, from 0; negative values count from the end.
         frozen_stages: Stages 0 to this one are frozen (no gradient, evaluation mode); -1 freezes
             nothing.
-        norm_eval: Whether batch norms stay in evaluation mode in training, so that they use the
+        norm_eval: Whether batch norms stay in evaluation mode during training, so that they use the
             loaded statistics.
         with_cp: Whether to use activation checkpointing, which saves memory and costs time.
         init_cfg: Initialization config of MMEngine. With
@@ -84,11 +84,11 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         TypeError: If an argument has the wrong type.
     """
 
-    #: arguments with which the backbone loads no pretrained weights
+    #: constructor arguments that disable pretrained weights
     without_pretrained: Mapping[str, object] = {'init_cfg': None}
-    #: arguments with which no stage is frozen
+    #: constructor arguments that disable freezing
     without_freezing: Mapping[str, object] = {'frozen_stages': -1}
-    #: arguments with which activations are not recomputed in the backward pass
+    #: constructor arguments that disable activation checkpointing
     without_checkpointing: Mapping[str, object] = {'with_cp': False}
     #: prefixes of weights in a pretrained checkpoint that are not loaded
     ignored_keys: tuple[str, ...] = ('head.',)
@@ -136,8 +136,8 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         stages = tuple(index % num_stages for index in indices) if valid else ()
         if not stages or list(stages) != sorted(set(stages)):
             raise ValueError(
-                f'out_indices is {indices!r}: expected different stages in '
-                f'rising order out of {", ".join(map(str, range(num_stages)))}'
+                f'out_indices is {indices!r}: expected distinct stages in ascending order, chosen '
+                f'from {", ".join(map(str, range(num_stages)))}'
             )
         return stages
 
@@ -200,7 +200,7 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
                 if name.startswith(prefix)
             }
             if not weights:
-                raise CheckpointError(f"{path} has no weight whose name begins with '{prefix}'")
+                raise CheckpointError(f"{path} has no keys with the prefix '{prefix}'")
         load_weights(self, weights, path, ignore=self.ignored_keys, optional=self.optional_keys)
         print_log(f'{type(self).__name__}: loaded pretrained weights from {path}', logger='current')
 
@@ -248,8 +248,8 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         if arch is None or arch == own_arch:
             return ''
         backbone = type(self).__name__
-        return f'The file looks like {backbone} {arch!r}, the model is ' + (
-            f'{own_arch!r}' if own_arch else 'of no named size'
+        return f'The checkpoint appears to be {backbone} {arch!r}, but the model ' + (
+            f'is {own_arch!r}' if own_arch else 'has a custom architecture'
         )
 
     @classmethod
@@ -260,12 +260,12 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
             weights: State dict with the parameter names of this class, without prefix.
 
         Raises:
-            ValueError: If no named architecture fits; the message is a clause that can follow
-                "but".
+            ValueError: If no named architecture fits. The message is a clause, which the caller
+                appends to its own message.
         """
         arch = cls.guess_arch(weights)
         if arch is None:
-            raise ValueError(f'its size is none of {", ".join(cls.arch_settings)}')
+            raise ValueError(f'it matches none of the architectures {", ".join(cls.arch_settings)}')
         return dict(arch=arch)
 
     def fused(self) -> 'BaseBackbone':
@@ -336,9 +336,9 @@ def _prepare_weights(backbone: BaseBackbone, state_dict: dict, prefix: str, *_re
     problems = match_state_dict(backbone, weights, optional=backbone.optional_keys).problems()
     if problems:
         parts = (
-            f'the checkpoint is not of this {type(backbone).__name__}: {problems}',
+            f'the checkpoint does not match this {type(backbone).__name__}: {problems}',
             backbone.compare_arch(weights),
-            'To load a part all the same: pose_backbones.checkpoints.load_weights('
+            'To load only the matching tensors, use pose_backbones.checkpoints.load_weights('
             'model, weights, source, strict=False)',
         )
         raise CheckpointError('. '.join(part for part in parts if part))

@@ -300,7 +300,8 @@ class MSPN(BaseBackbone):
         if stages in (None, self.stages):
             return ''
         return (
-            f'The file looks like an MSPN of {_count(stages)}, the model has {_count(self.stages)}'
+            f'The checkpoint appears to be an MSPN of {_count(stages)}, but the model has '
+            f'{_count(self.stages)}'
         )
 
     def _run(self, module: nn.Module, x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
     bounding box, UDP or not), normalized by the data preprocessor of the member. The heatmaps of
     the member, with the flip test of its `test_cfg`, are resampled at the cells of the ensemble's
     codec, for any conventions of both codecs, and added to a weighted average. The crop of the
-    ensemble must contain the crops of its members; see `Crop.padding_of_larger`.
+    ensemble must contain the crops of its members; see `Crop.padding_to_contain`.
 
     Both the crop (whose pixels are already interpolated) and the heatmaps are resampled only if
     size or convention differ. Otherwise, an ensemble of one member returns the results of the
@@ -225,7 +225,7 @@ def _zoom(member: Member, data_samples: Sequence[PoseDataSample]) -> np.ndarray:
     """Return the sizes (N, 2) of a member's boxes relative to those of the crops."""
     boxes = np.concatenate([sample.gt_instances.bboxes for sample in data_samples])
     scales = np.stack([sample.metainfo['input_scale'] for sample in data_samples])
-    zoom = member.crop.box(boxes[:, 2:] - boxes[:, :2]) / scales
+    zoom = member.crop.crop_sizes(boxes[:, 2:] - boxes[:, :2]) / scales
     if zoom.max() > 1 + _TOLERANCE:
         raise ConfigError(
             f'the crop of {member.name} is {zoom.max():.3f} times as large as the crop of the '

@@ -1,4 +1,4 @@
-"""Read crop geometry, codec and dataset from configs of top-down models."""
+"""Read the crop geometry and metainfo from configs of top-down models, and check their codecs."""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +14,10 @@ from ...configs import building
 from ...errors import ConfigError
 from .heatmap_grid import CODECS
 
-_PLACE = 'test_dataloader.dataset.pipeline'
 
-
-def _fix_aspect_ratio(boxes: np.ndarray, aspect: float) -> np.ndarray:
-    """Grow the sizes (N, 2) of boxes to an aspect ratio (width / height), as MMPose's crops do."""
-    return TopdownAffine._fix_aspect_ratio(boxes, aspect)
+def _fix_aspect_ratio(sizes: np.ndarray, aspect: float) -> np.ndarray:
+    """Enlarge box sizes (N, 2) to an aspect ratio (width / height), as in `TopdownAffine`."""
+    return TopdownAffine._fix_aspect_ratio(sizes, aspect)
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,14 @@ class Crop:
     Args:
         size: Width and height of the crop, in pixels.
         use_udp: As in `TopdownAffine`.
-        uniform: `padding` of `GetBBoxCenterScale`.
-        factors: Factors along x and y by which the box is enlarged after that.
+        bbox_padding: `padding` of `GetBBoxCenterScale`.
+        extend_factors: Factors along x and y by which the box is then enlarged.
     """
 
     size: tuple[int, int]
     use_udp: bool
-    uniform: float
-    factors: tuple[float, float] = (1.0, 1.0)
+    bbox_padding: float
+    extend_factors: tuple[float, float] = (1.0, 1.0)
 
     @property
     def aspect(self) -> float:
@@ -49,19 +47,19 @@ class Crop:
 
         The box is then enlarged to the aspect ratio of the crop.
         """
-        x, y = self.factors
-        return self.uniform * x, self.uniform * y
+        x, y = self.extend_factors
+        return self.bbox_padding * x, self.bbox_padding * y
 
-    def box(self, person: np.ndarray) -> np.ndarray:
-        """Return width and height (N, 2) of the boxes of crops, from those of bounding boxes."""
-        return _fix_aspect_ratio(person * np.array(self.padding), self.aspect)
+    def crop_sizes(self, person_sizes: np.ndarray) -> np.ndarray:
+        """Return the width and height (N, 2) of crops, from those of bounding boxes of people."""
+        return _fix_aspect_ratio(person_sizes * np.array(self.padding), self.aspect)
 
-    def padding_of_larger(self, aspect: float) -> tuple[float, float]:
-        """Return the smallest padding with which crops of another aspect ratio contain these crops.
+    def padding_to_contain(self, aspect: float) -> tuple[float, float]:
+        """Return the padding with which crops of another aspect ratio contain these crops.
 
-        If the boxes of these crops are enlarged to the other aspect ratio, either their width or
-        their height grows by a factor. For very wide people, the padding along x must be larger by
-        this factor; for very tall people, the padding along y. This is sufficient for all people.
+        It is the smallest padding that is sufficient for any bounding box. The worst cases are very
+        wide boxes, which determine the padding along x, and very tall boxes, which determine the
+        padding along y.
 
         Args:
             aspect: Aspect ratio (width / height) of the other crops.
@@ -82,26 +80,32 @@ def read_crop(cfg: Config) -> Crop:
     Raises:
         ConfigError: If the geometry cannot be determined from the pipeline.
     """
-    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    pipeline = (loader.get('dataset') or {}).get('pipeline') or []
+    loader_key = next(
+        (key for key in ('test_dataloader', 'val_dataloader') if cfg.get(key)), 'test_dataloader'
+    )
+    config_key = f'{loader_key}.dataset.pipeline'
+    pipeline = ((cfg.get(loader_key) or {}).get('dataset') or {}).get('pipeline') or []
     names = [_name(step) for step in pipeline]
     try:
         start = names.index('GetBBoxCenterScale')
         end = names.index('TopdownAffine', start)
     except ValueError as error:
         raise ConfigError(
-            f'{cfg.filename} has no GetBBoxCenterScale, or no TopdownAffine '
-            f'after it, in {_PLACE}, so its crops are unknown: the members of an ensemble must be '
+            f'{cfg.filename} has no GetBBoxCenterScale, or no TopdownAffine after it, in '
+            f'{config_key}, so its crops are unknown: the members of an ensemble must be '
             'top-down models'
         ) from error
-    factors = [_factors(cfg, pipeline[number], number) for number in range(start + 1, end)]
+    factors = [
+        _extend_factors(cfg, pipeline[number], f'{config_key}[{number}]')
+        for number in range(start + 1, end)
+    ]
     with building(cfg):
-        padded = MMPOSE_TRANSFORMS.build(pipeline[start])
+        center_scale = MMPOSE_TRANSFORMS.build(pipeline[start])
         affine = MMPOSE_TRANSFORMS.build(pipeline[end])
     return Crop(
         tuple(affine.input_size),
         affine.use_udp,
-        padded.padding,
+        center_scale.padding,
         tuple(map(math.prod, zip((1.0, 1.0), *factors))),
     )
 
@@ -112,30 +116,30 @@ def _name(step: dict) -> str:
     return kind.rpartition('.')[2]
 
 
-def _factors(cfg: Config, step: dict, number: int) -> tuple[float, float]:
+def _extend_factors(cfg: Config, step: dict, config_key: str) -> tuple[float, float]:
     """Return the factors along x and y of a transform that enlarges the box."""
-    place = f'{cfg.filename}: {_PLACE}[{number}]'
     if _name(step) != 'ExtendBBox':
         raise ConfigError(
-            f'{place} is {_name(step)}, whose effect on the box is unknown: expected only '
-            'ExtendBBox between GetBBoxCenterScale and TopdownAffine'
+            f'{cfg.filename}: {config_key} is {_name(step)}, whose effect on the box is unknown: '
+            'expected only ExtendBBox between GetBBoxCenterScale and TopdownAffine'
         )
     with building(cfg):
         extend = MMPOSE_TRANSFORMS.build(step)
     for axis, span in dict(x=extend.x, y=extend.y).items():
         if span[0] != span[1]:
             raise ConfigError(
-                f'{place} has {axis}={span}, a random factor per person: expected a fixed factor'
+                f'{cfg.filename}: {config_key} has {axis}={span}, a random factor per person: '
+                'expected a fixed factor'
             )
     return extend.x[0], extend.y[0]
 
 
-def check_codec(codec, place: str) -> None:
+def check_codec(codec, config_key: str) -> None:
     """Raise if the outputs of a codec cannot be averaged as heatmaps.
 
     Args:
         codec: A codec, or None.
-        place: Config key of the codec, for the message.
+        config_key: Config key of the codec, for the message.
 
     Raises:
         ConfigError: If the codec is not supported; the message has the supported ones.
@@ -143,10 +147,10 @@ def check_codec(codec, place: str) -> None:
     names = ', '.join(kind.__name__ for kind in CODECS)
     if not isinstance(codec, CODECS):
         kind = 'None' if codec is None else type(codec).__name__
-        raise ConfigError(f'{place} is {kind}: an ensemble averages heatmaps of {names}')
+        raise ConfigError(f'{config_key} is {kind}: an ensemble averages heatmaps of {names}')
     if getattr(codec, 'heatmap_type', 'gaussian') != 'gaussian':
         raise ConfigError(
-            f'{place} has heatmap_type={codec.heatmap_type!r}, maps of '
+            f'{config_key} has heatmap_type={codec.heatmap_type!r}, maps of '
             "offsets, which cannot be averaged: expected 'gaussian'"
         )
 
