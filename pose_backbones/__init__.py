@@ -11,6 +11,8 @@ images and videos.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import pose_backbones_finder  # noqa: F401  (first: MMPose imports what it finds)
+
 from . import configs
 from ._compat import (
     checkpoint_loading,
