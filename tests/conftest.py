@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests: tiny data, a tiny config, running tools."""
+"""Fixtures shared by the tests: a small dataset, a small config, log records, running tools."""
 
 import gc
 import logging
@@ -7,43 +7,35 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import config as config_module
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
-from mmengine.runner import runner as runner_module
 from mmengine.visualization import Visualizer
 
 import pose_backbones  # noqa: F401  (before mmpose, for mmcv-lite)
+from tests.helpers.fork_server import shorten_logs
 from tests.helpers.processes import Server
 from tests.helpers.tools import ROOT, TINY
 
-# One for each process of pytest-xdist; the models here are too small for more.
+# One thread for each process of pytest-xdist: the models of the tests are too small for more.
 torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the slow modules where several processes share the tests."""
+    """Run slow tests first if pytest-xdist distributes the tests over several processes."""
     if hasattr(config, 'workerinput'):
         items.sort(key=lambda item: item.get_closest_marker('slow') is None)
 
 
 def pytest_collection_finish() -> None:
-    """Exempt what is imported from garbage collection; MMEngine collects often."""
+    """Exclude imported objects from garbage collection, which MMEngine runs often."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope='session', autouse=True)
-def _quick_runs() -> Iterator[None]:
-    """Skip what takes MMEngine's runner a second for its log.
-
-    Configs are written without formatting, and no compiler is asked for its
-    version. The tools in processes of their own do both.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config_module, 'FormatCode', lambda text, **options: (text, True))
-        patch.setattr(runner_module, 'collect_env', dict)
-        yield
+def _fast_runner_setup() -> None:
+    """Skip two slow steps of MMEngine's runner, which only affect its log."""
+    shorten_logs()
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -61,8 +53,8 @@ def _reset_mmengine() -> None:
 
 
 @pytest.fixture
-def notes(caplog) -> Iterator[pytest.LogCaptureFixture]:
-    """What is logged, from the level INFO on."""
+def mmengine_log(caplog) -> Iterator[pytest.LogCaptureFixture]:
+    """Capture the log records of MMEngine's current logger from the level INFO."""
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     with caplog.at_level(logging.INFO, logger=logger.name):
@@ -72,13 +64,13 @@ def notes(caplog) -> Iterator[pytest.LogCaptureFixture]:
 
 @pytest.fixture(scope='session')
 def root() -> Path:
-    """The repository."""
+    """Return the root directory of the repository."""
     return ROOT
 
 
 @pytest.fixture(scope='session')
 def synthetic(tmp_path_factory) -> Path:
-    """A synthetic data set of 24 training and 10 validation images."""
+    """Generate a synthetic dataset in COCO's format: 24 training and 10 validation images."""
     from pose_backbones.synthetic import make_synthetic_coco
 
     folder = tmp_path_factory.mktemp('data') / 'synthetic'
@@ -88,7 +80,7 @@ def synthetic(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='session')
 def server(tmp_path_factory) -> Iterator[Server]:
-    """Starts tools in forked processes, which get signals."""
+    """Start a server that runs tools in forked processes, to which tests can send signals."""
     server = Server(tmp_path_factory.mktemp('server'))
     yield server
     server.close()
@@ -96,7 +88,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
 
 @pytest.fixture(scope='session')
 def tiny_config(tmp_path_factory) -> Path:
-    """A config of a model of 40,000 parameters, six steps of four people."""
+    """Write a config of a model with 40,000 parameters: six iterations, a batch size of 4."""
     path = tmp_path_factory.mktemp('configs') / 'tiny.py'
     path.write_text(
         TINY.format(root=ROOT, base='td-hm_moganet-xt_1xb8-demo_synthetic-128x96.py', iters=6)

@@ -60,7 +60,7 @@ def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
 
     Args:
         state_dict: Content of a checkpoint file: the weights, or entries that contain them (see
-            `pose_backbones.checkpoints.loading.WRAPPERS`).
+            `pose_backbones.checkpoints.loading.WEIGHT_KEYS`).
 
     Returns:
         Name → tensor, `backbone.*` and, if the file has a head, `head.*`. The classifier of an
@@ -80,7 +80,7 @@ def inspect_state_dict(state_dict: dict, key: str | None = None) -> Conversion:
     Args:
         state_dict: Content of a checkpoint file.
         key: Entry that contains the weights, such as `'state_dict_ema'`; None means the first of
-            `pose_backbones.checkpoints.loading.WRAPPERS`.
+            `pose_backbones.checkpoints.loading.WEIGHT_KEYS`.
 
     Returns:
         Converted weights and record.

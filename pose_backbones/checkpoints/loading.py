@@ -29,7 +29,7 @@ from .matching import (
 #: used. Trained weights take precedence over their moving averages, as in the training code of the
 #: released pose models, and the teacher of a self-distillation, which is its result, over the
 #: student.
-WRAPPERS = (
+WEIGHT_KEYS = (
     'state_dict',
     'model',
     'module',
@@ -43,7 +43,7 @@ WRAPPERS = (
 )
 #: prefixes of the names of data-parallel and averaged (`module.`) and compiled models
 _MODEL_PREFIXES = ('module.', '_orig_mod.')
-#: maximum number of nested dicts under `WRAPPERS`; real files have up to two
+#: maximum number of nested dicts under `WEIGHT_KEYS`; real files have up to two
 _DEEPEST = 10
 #: counters of averaged models, which are in the dict of the weights and have no prefix
 _COUNTERS = ('steps', 'n_averaged')
@@ -98,10 +98,9 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> dict:
         raise
     except (URLError, ConnectionError, TimeoutError) as error:
         raise CheckpointError(
-            f'checkpoint out of reach: {path} ({error}). Without a network, '
-            'download it elsewhere and give the path of the file; weights '
-            'that training starts from may be left out with --cfg-options '
-            'model.backbone.init_cfg=None'
+            f'checkpoint out of reach: {path} ({error}). Without a network connection, download '
+            'it on another machine and pass the path of the file; to train without initial '
+            'weights, use --cfg-options model.backbone.init_cfg=None'
         ) from error
     except Exception as error:  # storage backends of other URL schemes raise any type
         reason = str(error).strip().split('\n')[0] or type(error).__name__
@@ -118,8 +117,8 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
 
     Args:
         checkpoint: Content of the file. The weights are at the top level, or in dicts under one or
-            more nested keys of `WRAPPERS`.
-        key: Key of the entry with the weights; None means the first key of `WRAPPERS` that is
+            more nested keys of `WEIGHT_KEYS`.
+        key: Key of the entry with the weights; None means the first key of `WEIGHT_KEYS` that is
             present.
 
     Returns:
@@ -143,7 +142,7 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
         weights = weights[wrapped_in(weights)[0]]
     else:
         raise CheckpointError(
-            f'no weights in the checkpoint within {_DEEPEST} levels of {", ".join(WRAPPERS)}'
+            f'no weights in the checkpoint within {_DEEPEST} levels of {", ".join(WEIGHT_KEYS)}'
         )
     metadata = getattr(weights, '_metadata', None)
     weights = OrderedDict(
@@ -154,7 +153,7 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
         raise CheckpointError(
             f'no weights in the checkpoint: it has the keys '
             f'{first_keys or "(none)"}; expected tensors, or one of '
-            f'{", ".join(WRAPPERS)}'
+            f'{", ".join(WEIGHT_KEYS)}'
         )
     invalid = [name for name in weights if not isinstance(name, str)]
     if invalid:
@@ -174,9 +173,9 @@ def wrapped_in(checkpoint: dict) -> list[str]:
         checkpoint: Content of the file.
 
     Returns:
-        Some of `WRAPPERS`; empty if the weights are at the top level.
+        Some of `WEIGHT_KEYS`; empty if the weights are at the top level.
     """
-    return [key for key in WRAPPERS if isinstance(checkpoint.get(key), dict)]
+    return [key for key in WEIGHT_KEYS if isinstance(checkpoint.get(key), dict)]
 
 
 def _strip_model_prefixes(weights: OrderedDict) -> OrderedDict:

@@ -148,9 +148,9 @@ def _problem(name: str, value: Tensor, expected: Tensor) -> str:
         return f'{_type(value)} in place of {_type(expected)}'
     if expected.is_meta:
         return ''
-    bad = value.numel() - int(value.to(expected.dtype).isfinite().sum())
-    if bad:
-        return f'{bad:,} of {value.numel():,} values are NaN or infinite'
+    num_invalid = value.numel() - int(value.to(expected.dtype).isfinite().sum())
+    if num_invalid:
+        return f'{num_invalid:,} of {value.numel():,} values are NaN or infinite'
     if name.endswith('running_var') and value.numel() and value.min() < 0:
         return 'a negative variance'
     return ''
@@ -249,8 +249,8 @@ def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) 
                 hook(part, prefix, local, False, [], [], [])
             except (AssertionError, IndexError, KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(
-                    f'{source} is not a checkpoint of this model: what it '
-                    f'has under {prefix!r} is of another kind than the '
+                    f'{source} is not a checkpoint of this model: the part '
+                    f'under {prefix!r} is of another kind than the '
                     f"model's {type(module).__name__}"
                 ) from error
         for key in names:

@@ -37,7 +37,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='DIR',
         help='directory for the drawn images, vis_0.jpg, vis_1.jpg, …',
     )
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if available)')
+    parser.add_argument(
+        '--device', help='device, such as cpu or cuda:0 (default: a GPU if available)'
+    )
     parser.add_argument(
         '--kpt-thr',
         type=float,

@@ -31,7 +31,7 @@ from ..utils.files import (
 )
 from ..utils.lock import LOCK, lock_directory
 from .allocator import keep_freed_memory
-from .infer_options import PICTURES, parse_args
+from .infer_options import DRAWINGS_DIR, parse_args
 from .stopping import finishing, when_stopped
 
 #: exit status if some inputs could not be read or drawn
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
     """Estimate the poses, write the results, and return the exit status."""
     annotated = AnnotatedOutputs(
-        out / PICTURES,
+        out / DRAWINGS_DIR,
         inputs.parts,
         args.draw,
         dict(threshold=args.threshold, boxes=args.draw_boxes, ids=args.draw_ids),
@@ -83,7 +83,7 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
         '--out',
         [*inputs.parts, args.boxes, args.weights, args.model, args.detector, args.detector_weights],
     )
-    images = [out / PICTURES / name for name in annotated.names]
+    images = [out / DRAWINGS_DIR / name for name in annotated.names]
     check_no_symlinks([*files, *(path.parent for path in images)], out, '--out')
     if args.resume:
         remove_drafts([*files, out / PROBE_FILE, *images])

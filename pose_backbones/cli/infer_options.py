@@ -10,7 +10,7 @@ from ..inference.journal import JOURNAL
 from .options import check_counts
 
 #: output directory of annotated images and videos
-PICTURES = 'pictures'
+DRAWINGS_DIR = 'pictures'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -26,9 +26,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         ConfigError: If options are inconsistent.
     """
     parser = argparse.ArgumentParser(
-        description='Estimate the poses of persons in images and videos. Writes '
+        description='Estimate the poses of people in images and videos. Writes '
         f'{PREDICTIONS} (COCO results), {TABLE} (one row per person), annotated '
-        f'images and videos in {PICTURES}/, and {JOURNAL}, from which a stopped run '
+        f'images and videos in {DRAWINGS_DIR}/, and {JOURNAL}, from which a stopped run '
         'can be resumed.',
         epilog='Exit status: 0 on success; 1 if some inputs could not be read or drawn, '
         'which are listed; 2 if the options or inputs are invalid; 128 plus the signal '
@@ -67,7 +67,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     people.add_argument(
         '--detector',
         metavar='NAME|CONFIG',
-        help=f'detect persons first: {", ".join(DETECTORS)}, or an MMDetection config',
+        help=f'detect people first: {", ".join(DETECTORS)}, or an MMDetection config',
     )
     people.add_argument(
         '--whole-image',
@@ -86,7 +86,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='skip boxes below this score (default: 0.3 with --detector, otherwise 0)',
     )
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if available)')
+    parser.add_argument(
+        '--device', help='device, such as cpu or cuda:1 (default: a GPU if available)'
+    )
     parser.add_argument(
         '--batch-size',
         type=int,
@@ -109,7 +111,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         'the config)',
     )
     parser.add_argument(
-        '--track', action='store_true', help='assign track IDs to the persons in each video'
+        '--track', action='store_true', help='assign track IDs to the people in each video'
     )
     parser.add_argument(
         '--smooth',

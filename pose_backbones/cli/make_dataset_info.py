@@ -17,23 +17,25 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         'description of their keypoints.'
     )
     parser.add_argument(
-        'annotations', nargs='+', help='of training, validation, …: all with the same keypoints'
+        'annotations',
+        nargs='+',
+        help='annotation files of training, validation, …, all with the same keypoints',
     )
-    parser.add_argument('out', help='the description to write, a .py file')
+    parser.add_argument('out', help='metainfo file to write (.py)')
     parser.add_argument(
         '--images',
         nargs='+',
         metavar='DIR',
-        help='folder of the images, or one for each file; all are looked for',
+        help='folder of the images, or one for each file; check that all images exist',
     )
-    parser.add_argument('--name', help='of the data set (default: the name of the folder of OUT)')
+    parser.add_argument('--name', help='name of the data set (default: name of the folder of OUT)')
     parser.add_argument(
         '--second-labels',
         metavar='FILE',
-        help='objects of the first file, by their ids, labelled by a second '
-        'person: sigmas are measured on them',
+        help='annotations of a second annotator, with the ids of the same objects in the first '
+        'file; the sigmas are computed from the differences',
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT')
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing OUT')
     return parser.parse_args(argv)
 
 
@@ -57,9 +59,9 @@ def _print_summary(files: list[KeypointFile], sigmas: dict[str, Sigma]) -> None:
         print(f'{file.path}: {len(file.images)} images, {len(file.objects)} objects')
     pairs = find_pairs(names)
     shown = [
-        f'{name} / {other}'
-        for name, other in pairs.items()
-        if names.index(name) < names.index(other)
+        f'{name} / {partner}'
+        for name, partner in pairs.items()
+        if names.index(name) < names.index(partner)
     ]
     print(f'mirrored: {", ".join(shown) or "none"}')
     for name, side in zip(names, find_sides(names)):

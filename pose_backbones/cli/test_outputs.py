@@ -65,16 +65,17 @@ def check_outputs(
             (metric.get('outfile'), 'outfile of the test_evaluator'),
             (prefix and f'{prefix}.keypoints.json', 'outfile_prefix of the test_evaluator'),
         ]
-    seen: dict[str, str] = {}
+    option_of_path: dict[str, str] = {}
     for path, option in files:
         if path is None:
             continue
-        real = os.path.realpath(path)
-        if real in seen:
+        real_path = os.path.realpath(path)
+        if real_path in option_of_path:
             raise WorkDirError(
-                f'{seen[real]} and {option} are the same file, {path}: choose different names'
+                f'{option_of_path[real_path]} and {option} are the same file, {path}: '
+                'choose different names'
             )
-        seen[real] = option
+        option_of_path[real_path] = option
         check_output_file(path, option, inputs, overwrite=True)
         _check_replaced(path, option)
     check_writable_dir(Path(cfg.work_dir), '--work-dir')

@@ -1,4 +1,4 @@
-"""Codec of MSPN: heat maps with several kernel sizes."""
+"""Codec of MSPN: heatmaps with several kernel sizes."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ _BORDER = 10
 
 @KEYPOINT_CODECS.register_module()
 class CoarseToFineHeatmap(MegviiHeatmap):
-    """Encode a person as heat maps, one for each keypoint and kernel size, and decode them.
+    """Encode a person as heatmaps, one for each keypoint and kernel size, and decode them.
 
     A target is 1 in the cell of the keypoint, smoothed by a Gaussian kernel and scaled to a peak of
     255. A map is decoded by smoothing it and moving from its peak a quarter of a cell towards the
@@ -72,10 +72,10 @@ class CoarseToFineHeatmap(MegviiHeatmap):
             `keypoint_weights` (1, K), the visibility, 0 for keypoints outside the input.
 
         Raises:
-            ValueError: If there are several persons.
+            ValueError: If there are several people.
         """
         if len(keypoints) != 1:
-            raise ValueError(f'keypoints are of {len(keypoints)} people: expected one')
+            raise ValueError(f'keypoints are of {len(keypoints)} people: expected one person')
         count = keypoints.shape[1]
         weights = (
             np.ones((1, count)) if keypoints_visible is None else np.array(keypoints_visible)

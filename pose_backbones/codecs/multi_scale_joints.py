@@ -1,4 +1,4 @@
-"""Codec of HRCoMer: joints of several persons, heat maps, and decoding at several scales."""
+"""Codec of HRCoMer: joints of several people, heatmaps, and decoding at several scales."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,25 +17,25 @@ from .pose_nms import pose_nms
 
 @KEYPOINT_CODECS.register_module()
 class MultiScaleJoints(BaseKeypointCodec):
-    """Encode all persons of an image as joints, areas, sizes and heat maps, and decode poses.
+    """Encode all people of an image as joints, areas, sizes and heatmaps, and decode poses.
 
     Lengths are in pixels of the output map, whose pixel i covers [i, i+1); a joint is visible if it
     is within the map.
 
-    The heat map of a joint is the maximum of the Gaussians of all persons, 1 in the pixel of the
+    The heatmap of a joint is the maximum of the Gaussians of all people, 1 in the pixel of the
     joint. The radius of a Gaussian, three times its sigma, is the distance at which the object
     keypoint similarity (OKS) of the joint falls to `oks_threshold`; it is cut off one pixel
     further.
 
     Poses are decoded from the most confident queries of each test scale; the score of a joint is
-    the confidence times the value of its heat map. With several scales, heat maps are averaged and
+    the confidence times the value of its heatmap. With several scales, heatmaps are averaged and
     similar poses are removed.
 
     Paper: ConvNeXtPose: Adapting ConvNeXt with High-Resolution
     Representation for Multi-Person Human Pose Estimation. Source:
     https://github.com/CR320/ConvNeXtPose.
 
-    Deviations: if there are more persons than `max_num_people`, the largest are encoded (the
+    Deviations: if there are more people than `max_num_people`, the largest are encoded (the
     original fails); an area below one pixel counts as one pixel; a joint less than one pixel left
     of or above the map is not visible; a single pose of several scales is kept.
 
@@ -44,7 +44,7 @@ class MultiScaleJoints(BaseKeypointCodec):
             training.
         heatmap_size: Width and height of the output map.
         sigmas: Labelling errors of the K keypoints or a dataset description, see `read_sigmas`.
-        max_num_people: Maximum number of persons that are encoded, and that are decoded at each
+        max_num_people: Maximum number of people that are encoded, and that are decoded at each
             scale.
         oks_threshold: OKS at the radius of a Gaussian, between 0 and 1.
         area_factor: Factor of `area` for OKS; 0.53 if it is the area of the box, as in CrowdPose.
@@ -108,7 +108,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         area: np.ndarray | None = None,
         sizes: np.ndarray | None = None,
     ) -> dict:
-        """Encode the persons of an image.
+        """Encode the people of an image.
 
         Args:
             keypoints: (n, K, 2), x and y in pixels of the input.
@@ -120,7 +120,7 @@ class MultiScaleJoints(BaseKeypointCodec):
 
         Returns:
             float32 arrays: `heatmaps` (K, height, width); and for up to
-            `max_num_people` (M) persons with a visible joint, in their order,
+            `max_num_people` (M) people with a visible joint, in their order,
             then zeros: `target_joints` (M, K, 3), x, y and 1, or zeros for a
             joint that is not labelled or not visible; `target_areas` (M,);
             `target_sizes` (M,), at most that of the map.
@@ -169,13 +169,13 @@ class MultiScaleJoints(BaseKeypointCodec):
         return keypoints / self.scale_factor
 
     def _choose(self, inside: np.ndarray, areas: np.ndarray) -> np.ndarray:
-        """Choose the persons that are encoded: indices, at most `max_num_people`."""
+        """Choose the people that are encoded: indices, at most `max_num_people`."""
         (visible,) = np.nonzero(inside.any(1))
         largest = np.argsort(-areas[visible], kind='stable')
         return np.sort(visible[largest[: self.max_num_people]])
 
     def _draw(self, joints: np.ndarray, inside: np.ndarray, areas: np.ndarray) -> np.ndarray:
-        """Draw the heat maps (K, height, width) of the joints that are inside."""
+        """Draw the heatmaps (K, height, width) of the joints that are inside."""
         width, height = self.heatmap_size
         maps = np.zeros((len(self.sigmas), height, width), np.float32)
         people, kinds = np.nonzero(inside)
@@ -201,7 +201,7 @@ class MultiScaleJoints(BaseKeypointCodec):
     def decode(
         self, outputs: Sequence[Mapping], scale_factors: Sequence[float] = (1,)
     ) -> list[tuple[Tensor, Tensor]]:
-        """Decode the persons in a batch of images.
+        """Decode the people in a batch of images.
 
         Args:
             outputs: The outputs of the head for each test scale: `confidences`, a list of logits
@@ -223,12 +223,12 @@ class MultiScaleJoints(BaseKeypointCodec):
                 f'others, one for each of {len(outputs)} outputs'
             )
         maps = average_heatmaps([output['heatmaps'] for output in outputs])
-        found = [
-            self._find(output, heatmaps, factor)
+        poses_by_scale = [
+            self._decode_scale(output, heatmaps, factor)
             for output, heatmaps, factor in zip(outputs, maps, scale_factors)
         ]
         people = []
-        for scales in zip(*found):
+        for scales in zip(*poses_by_scale):
             poses, scores = map(torch.cat, zip(*scales))
             if len(scales) > 1:
                 kept = pose_nms(poses, scores, self.nms_distance, self.nms_num_close)
@@ -236,12 +236,12 @@ class MultiScaleJoints(BaseKeypointCodec):
             people.append((poses, scores))
         return people
 
-    def _find(
+    def _decode_scale(
         self, output: Mapping, heatmaps: Tensor, factor: float
     ) -> list[tuple[Tensor, Tensor]]:
         """Decode poses and joint scores of each image at one scale."""
-        logits = torch.cat([one.flatten(1) for one in output['confidences']], 1)
-        queries = torch.cat([one.flatten(1, 2) for one in output['joints']], 1)
+        logits = torch.cat([maps.flatten(1) for maps in output['confidences']], 1)
+        queries = torch.cat([maps.flatten(1, 2) for maps in output['joints']], 1)
         chosen, confidences = select_queries(logits.float().sigmoid(), self.max_num_people)
         images = torch.arange(len(chosen), device=chosen.device)[:, None]
         poses = queries[images, chosen].float()
@@ -267,7 +267,7 @@ def select_queries(confidences: Tensor, max_num_people: int) -> tuple[Tensor, Te
 
 
 def look_up(heatmaps: Tensor, poses: Tensor) -> Tensor:
-    """Get the value of the heat map at each joint.
+    """Return the value of the heatmap at each joint.
 
     Args:
         heatmaps: (N, K, height, width).
@@ -287,7 +287,7 @@ def look_up(heatmaps: Tensor, poses: Tensor) -> Tensor:
 
 
 def average_heatmaps(heatmaps: Sequence[Tensor]) -> list[Tensor]:
-    """Average heat maps of several scales, at the size of the first.
+    """Average heatmaps of several scales, at the size of the first.
 
     Args:
         heatmaps: For each scale, (N, K, h, w).
@@ -297,8 +297,8 @@ def average_heatmaps(heatmaps: Sequence[Tensor]) -> list[Tensor]:
     """
     if len(heatmaps) == 1:
         return list(heatmaps)
-    total = sum(_resize(one, heatmaps[0]) for one in heatmaps)
-    return [_resize(total / len(heatmaps), one) for one in heatmaps]
+    total = sum(_resize(maps, heatmaps[0]) for maps in heatmaps)
+    return [_resize(total / len(heatmaps), maps) for maps in heatmaps]
 
 
 def _resize(maps: Tensor, like: Tensor) -> Tensor:

@@ -43,25 +43,25 @@ def pose_nms(
     extent = poses.amax(1) - poses.amin(1)
     near = max_distance * extent.square().sum(-1).sqrt()
     distances = (poses[:, None] - poses).square().sum(-1).sqrt()
-    same = (distances < near[:, None, None]).sum(-1) > num_close
-    same.fill_diagonal_(True)
-    scores = joint_scores.mean(-1).expand_as(same)
-    best = scores.masked_fill(~same, -torch.inf).argmax(1)
-    kept = _visit(same.cpu().numpy(), best.cpu().numpy())
+    similar = (distances < near[:, None, None]).sum(-1) > num_close
+    similar.fill_diagonal_(True)
+    scores = joint_scores.mean(-1).expand_as(similar)
+    best = scores.masked_fill(~similar, -torch.inf).argmax(1)
+    kept = _select(similar.cpu().numpy(), best.cpu().numpy())
     return torch.as_tensor(kept, device=poses.device)
 
 
-def _visit(same: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Get the indices of the poses that are kept.
+def _select(similar: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Return the indices of the poses that are kept.
 
     Args:
         same: (n, n), whether a pose is similar to another.
         best: (n,), index of the best of the similar poses.
     """
-    gone = np.zeros(len(best), bool)
+    suppressed = np.zeros(len(best), bool)
     kept = []
     for index, winner in enumerate(best):
-        if not gone[index] and not gone[winner]:
+        if not suppressed[index] and not suppressed[winner]:
             kept.append(winner)
-            gone |= same[index]
+            suppressed |= similar[index]
     return np.array(kept, np.int64)

@@ -1,1 +1,1 @@
-"""Data: transforms and the synthetic data set."""
+"""Data sets and transforms."""

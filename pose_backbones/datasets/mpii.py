@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from mmpose.datasets.datasets import MpiiDataset as HostMpiiDataset
+from mmpose.datasets.datasets import MpiiDataset as MMPoseMpiiDataset
 from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
@@ -33,7 +33,7 @@ class MpiiDataset(BaseCocoStyleDataset):
 
     Deviations: MMPose's `MpiiDataset` subtracts 1 from the centre, but not from the joints. Head
     boxes may also be in the JSON file. The test split, which has no joints, can be loaded in
-    `test_mode`; all persons are kept, so that predictions are in the order of the file.
+    `test_mode`; all people are kept, so that predictions are in the order of the file.
 
     Args:
         ann_file: The JSON file, relative to `data_root`.
@@ -42,7 +42,7 @@ class MpiiDataset(BaseCocoStyleDataset):
         headbox_file: `.mat` file with `headboxes_src` (2, 2, N): corner, x and y, person. None:
             the `headbox` of each person in the JSON file, [x1, y1, x2, y2], if there is one.
         metainfo: Dataset description, by default MMPose's of MPII.
-        indices: Number or indices of the persons that are used.
+        indices: Number or indices of the people that are used.
         serialize_data: See MMEngine.
         pipeline: The transforms.
         test_mode: Whether the data set is used for evaluation.
@@ -50,11 +50,11 @@ class MpiiDataset(BaseCocoStyleDataset):
         max_refetch: See MMEngine.
 
     Raises:
-        DatasetError: If a file has another content, or a person has no joints and `test_mode` is
-            off.
+        DatasetError: If the content of a file is invalid, or a person has no joints and
+            `test_mode` is False.
     """
 
-    METAINFO = HostMpiiDataset.METAINFO
+    METAINFO = MMPoseMpiiDataset.METAINFO
 
     def __init__(
         self,
@@ -90,23 +90,23 @@ class MpiiDataset(BaseCocoStyleDataset):
         Returns:
             A dict per person: `id` (index in the file), `img_id`, `img_path`, `bbox` (1, 4) x1, y1,
             x2, y2, `bbox_score` (1,), `keypoints` (1, 16, 2), `keypoints_visible` (1, 16), and
-            `head_size` (1, 1), if it is known; in pixels that count from 0. For training, persons
-            without a box or a labelled joint are skipped.
+            `head_size` (1, 1), if it is known. Coordinates are in pixels that count from 0. For
+            training, people without a box or a labelled joint are skipped.
         """
         people = read_people(self.ann_file, self.headbox_file)
         chosen = range(len(people))
         if self.test_mode:
-            lost = [n for n in chosen if people[n]['box'] is None]
-            if lost:
+            unplaced = [n for n in chosen if people[n]['box'] is None]
+            if unplaced:
                 raise DatasetError(
-                    f'{self.ann_file}: person {lost[0]} has no place '
+                    f'{self.ann_file}: person {unplaced[0]} has no position '
                     '(center or scale is -1), so nothing can be predicted'
                 )
         else:
             if any(person['joints'] is None for person in people):
                 raise DatasetError(
-                    f'{self.ann_file}: people without joints, as in the '
-                    'test split, cannot be trained on'
+                    f'{self.ann_file}: people have no joints, as in the test split, '
+                    'so this file cannot be used for training'
                 )
             chosen = [
                 n for n in chosen if people[n]['box'] is not None and people[n]['labelled'].any()
@@ -144,7 +144,8 @@ def read_people(path: str, headbox_file: str | None = None) -> list[dict]:
         `head_size` in pixels or None.
 
     Raises:
-        DatasetError: With the person, the value that is wrong, and what was expected.
+        DatasetError: If a value is invalid. The message contains the person, the value, and the
+            expected value.
     """
     content = read_json(path, 'annotations')
     if (
@@ -153,7 +154,7 @@ def read_people(path: str, headbox_file: str | None = None) -> list[dict]:
         or not all(isinstance(entry, dict) for entry in content)
     ):
         raise DatasetError(
-            f'{path} is no list of people as HRNet writes MPII: expected '
+            f"{path} is not a list of people in HRNet's JSON format: expected "
             "[{'image': …, 'center': [x, y], 'scale': …, 'joints': [16 "
             "times [x, y]], 'joints_vis': [16 times 0 or 1]}, …]"
         )
@@ -221,12 +222,12 @@ def _read_head_sizes(path: str, ann_file: str, count: int) -> list[float]:
         boxes = np.asarray(loadmat(path)['headboxes_src'], float)
     except (OSError, ValueError, KeyError, TypeError, MatReadError) as error:
         raise DatasetError(
-            f'cannot read head boxes: {path} is no MATLAB file with '
+            f'cannot read head boxes: {path} is not a MATLAB file with '
             f'headboxes_src ({type(error).__name__}: {error})'
         ) from error
     if boxes.shape != (2, 2, count):
         raise DatasetError(
-            f'the head boxes are of other people: {path} has headboxes_src '
+            f'the head boxes belong to other people: {path} has headboxes_src '
             f'of shape {boxes.shape}, but {ann_file} has {count} people '
             f'(expected (2, 2, {count})). mpii_gt_val.mat is for '
             'mpii_val.json'

@@ -120,17 +120,17 @@ class NonFiniteHook(Hook):
         ]
         return get_total_norm(gradients) if gradients else None
 
-    def _decide(self, bad: bool) -> None:
+    def _decide(self, is_invalid: bool) -> None:
         """Check the loss and the gradient norm, and synchronize the result between processes.
 
         Args:
-            bad: Whether another value is known not to be finite.
+            is_invalid: Whether another value is not finite.
         """
         values = [value for value in (self._loss, self._norm) if isinstance(value, torch.Tensor)]
         if isinstance(self._norm, float):
-            bad = bad or not math.isfinite(self._norm)
+            is_invalid = is_invalid or not math.isfinite(self._norm)
         device = values[0].device if values else 'cpu'
-        flag = torch.tensor(float(bad), device=device)
+        flag = torch.tensor(float(is_invalid), device=device)
         for value in values:
             flag = torch.maximum(flag, (~value.isfinite()).to(flag))
         if is_distributed():

@@ -1,1 +1,1 @@
-"""What a run has shown."""
+"""Metrics, and result files for evaluation servers."""

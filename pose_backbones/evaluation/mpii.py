@@ -42,9 +42,9 @@ def joint_rates(
         (K,) percentages, NaN for a joint without labels, and (K,) numbers of labels.
     """
     counts = labelled.sum(axis=0)
-    found = ((distances <= thr) & labelled).sum(axis=0)
+    correct = ((distances <= thr) & labelled).sum(axis=0)
     rates = np.full(len(counts), np.nan)
-    np.divide(100.0 * found, counts, out=rates, where=counts > 0)
+    np.divide(100.0 * correct, counts, out=rates, where=counts > 0)
     return rates, counts
 
 
@@ -60,10 +60,10 @@ def mean_rate(rates: np.ndarray, counts: np.ndarray) -> float:
     """
     counts = counts.copy()
     counts[list(NOT_COUNTED)] = 0
-    known = counts > 0
-    if not known.any():
+    labelled = counts > 0
+    if not labelled.any():
         return float('nan')
-    return float(np.average(rates[known], weights=counts[known]))
+    return float(np.average(rates[labelled], weights=counts[labelled]))
 
 
 def pckh_table(distances: np.ndarray, labelled: np.ndarray, thr: float = 0.5) -> dict[str, float]:
@@ -107,8 +107,8 @@ class MpiiPCKh(BaseMetric):
         thr: Maximum distance of a correct joint, in head sizes.
         format_only: Only write the predictions; needs `outfile`.
         outfile: File of the predictions: a MATLAB file with `preds`, (N, 16, 2), x and y in pixels
-            that count from 1, with persons in the order of the annotation file. None: not written.
-        collect_device: `'cpu'` or `'gpu'`, where results of several processes are collected.
+            that count from 1, with people in the order of the annotation file. None: no file.
+        collect_device: `'cpu'` or `'gpu'`, where the results of all processes are collected.
         prefix: Prefix of the names of the metrics; None: `'PCKh'`.
 
     Raises:
@@ -150,13 +150,13 @@ class MpiiPCKh(BaseMetric):
             ValueError: If a sample has no head size.
         """
         for sample in data_samples:
-            kept = dict(
+            result = dict(
                 id=sample['id'],
                 predicted=np.asarray(sample['pred_instances']['keypoints'], float)[0],
             )
             if not self.format_only:
-                kept.update(self._compare(sample, kept['predicted']))
-            self.results.append(kept)
+                result.update(self._compare(sample, result['predicted']))
+            self.results.append(result)
 
     @staticmethod
     def _compare(sample: dict, predicted: np.ndarray) -> dict:
@@ -182,7 +182,7 @@ class MpiiPCKh(BaseMetric):
         Returns:
             The rows of `pckh_table`; empty with `format_only`.
         """
-        # Persons may be repeated so that all processes have equally many.
+        # Samples may be repeated so that all processes have the same number of them.
         people = [
             person for _, person in sorted({person['id']: person for person in results}.items())
         ]

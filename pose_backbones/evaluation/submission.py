@@ -15,7 +15,7 @@ from ..utils.files import atomic_write
 MOST_PEOPLE = 20
 #: the only category with keypoints in COCO
 PERSON = 1
-#: x, y and score (any number) of 17 keypoints
+#: numbers in `keypoints`: x, y and score (any number) of 17 keypoints
 NUM_VALUES = 51
 _FIELDS = ('image_id', 'category_id', 'keypoints', 'score')
 
@@ -37,7 +37,7 @@ def check_name(name: str) -> None:
 
 
 def submission_name(image_list: str, name: str) -> str:
-    """Get the file name that the server expects, without suffix.
+    """Return the file name that the server expects, without suffix.
 
     Args:
         image_list: Annotation file whose name contains the split, such as
@@ -45,20 +45,20 @@ def submission_name(image_list: str, name: str) -> str:
         name: Name of the method.
 
     Returns:
-        Such as `person_keypoints_test-dev2017_<name>_results`.
+        The file name, such as `person_keypoints_test-dev2017_<name>_results`.
 
     Raises:
         ConfigError: If the file name contains no split.
     """
-    found = re.fullmatch(r'(?:image_info|person_keypoints)_(.+)\.json', Path(image_list).name)
-    if found is None:
+    match = re.fullmatch(r'(?:image_info|person_keypoints)_(.+)\.json', Path(image_list).name)
+    if match is None:
         raise ConfigError(
             f'--format-only: the file name {image_list} (test_evaluator.ann_file) contains no '
             'split: expected image_info_<split>.json, such as image_info_test-dev2017.json, or '
             'person_keypoints_<split>.json'
         )
     # MMPose names its copy of the list ..._test-dev-2017.json.
-    split = re.sub(r'-(\d+)$', r'\1', found[1])
+    split = re.sub(r'-(\d+)$', r'\1', match[1])
     return f'person_keypoints_{split}_{name}_results'
 
 
@@ -69,16 +69,16 @@ def best_people(results: list[dict]) -> list[dict]:
         results: Results in COCO's format.
 
     Returns:
-        Of each image the 20 results with the highest scores, in the order of `results`.
+        The 20 results of each image with the highest scores, in the order of `results`.
     """
     by_image = defaultdict(list)
-    for place, result in enumerate(results):
-        by_image[result['image_id']].append(place)
+    for index, result in enumerate(results):
+        by_image[result['image_id']].append(index)
     kept = set()
-    for places in by_image.values():
+    for indices in by_image.values():
         # The sort is stable: among equal scores, the first ones are kept.
-        kept.update(sorted(places, key=lambda p: -results[p]['score'])[:MOST_PEOPLE])
-    return [result for place, result in enumerate(results) if place in kept]
+        kept.update(sorted(indices, key=lambda i: -results[i]['score'])[:MOST_PEOPLE])
+    return [result for index, result in enumerate(results) if index in kept]
 
 
 def check_results(path: str, results: list[dict], images: Collection[int]) -> None:
@@ -90,14 +90,14 @@ def check_results(path: str, results: list[dict], images: Collection[int]) -> No
         images: Ids of the images of the split.
 
     Raises:
-        DatasetError: With the first result that breaks a rule of the server.
+        DatasetError: If the server would reject a result. The message names the first one.
     """
     check_entries(
         f'the server of COCO would reject {path}',
         'result',
         results,
         has(*_FIELDS),
-        _no_others,
+        _no_other_fields,
         one_of('image_id', images, 'expected the id of an image of the image list'),
         one_of('category_id', [PERSON], f'expected {PERSON}, a person'),
         keypoints(NUM_VALUES // 3),
@@ -112,7 +112,7 @@ def check_results(path: str, results: list[dict], images: Collection[int]) -> No
             )
 
 
-def _no_others(result: dict) -> Fault | None:
+def _no_other_fields(result: dict) -> Fault | None:
     """Check that there are no other fields."""
     if set(result) == set(_FIELDS):
         return None
@@ -132,7 +132,7 @@ def write_submission(
 
     Returns:
         The zip file, the number of results in it, and the number of results that were dropped
-        because their image has more than 20.
+        because their image has more than 20 results.
 
     Raises:
         ConfigError: If the server does not accept the name, or the split is unknown.
@@ -141,12 +141,12 @@ def write_submission(
     check_name(name)
     stem = submission_name(image_list, name)
     file = CocoFile(results_file, 'results')
-    file.check('result', file.entries(), has(*_FIELDS), score)  # they are sorted by score
-    everyone = [{field: result[field] for field in _FIELDS} for result in file.entries()]
-    results = best_people(everyone)
+    file.check('result', file.entries(), has(*_FIELDS), score)  # the results are sorted by score
+    all_results = [{field: result[field] for field in _FIELDS} for result in file.entries()]
+    results = best_people(all_results)
     check_results(file.path, results, CocoFile(image_list, 'image list').image_ids())
     path = Path(folder, f'{stem}.zip')
     text = json.dumps(results, separators=(',', ':'), allow_nan=False)
     with atomic_write(path) as draft, zipfile.ZipFile(draft, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f'{stem}.json', text)
-    return path, len(results), len(everyone) - len(results)
+    return path, len(results), len(all_results) - len(results)

@@ -1,4 +1,4 @@
-"""Estimate the poses of persons in images and videos: `PoseInferencer`, detectors and results."""
+"""Estimate the poses of people in images and videos: `PoseInferencer`, detectors and results."""
 
 from .boxes import BoxesLike, Detector
 from .detector import DETECTORS, PersonDetector, load_detector

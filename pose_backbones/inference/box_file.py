@@ -10,7 +10,7 @@ from ..structures.coco import CocoFile, box, has
 
 #: stems of the file names of COCO images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
-_PERSON = 1  # COCO's category ID of persons
+_PERSON = 1  # COCO's category ID of a person
 
 
 class BoxFile:
@@ -94,17 +94,17 @@ class BoxFile:
     def _find_name(self, name: str) -> int | str | None:
         parts = PurePath(name).parts[::-1]
         common: dict[int, dict] = {}
-        for other, number in self._named.get(PurePath(name).name, ()):
-            same = next(
-                (i for i, (a, b) in enumerate(zip(parts, other)) if a != b),
-                min(len(parts), len(other)),
+        for parts_of_entry, number in self._named.get(PurePath(name).name, ()):
+            num_common = next(
+                (i for i, (a, b) in enumerate(zip(parts, parts_of_entry)) if a != b),
+                min(len(parts), len(parts_of_entry)),
             )
-            common.setdefault(same, {})[number] = other
+            common.setdefault(num_common, {})[number] = parts_of_entry
         if not common:
             return None
         best = common[max(common)]
         if len(best) > 1:
-            names = ['/'.join(other[::-1]) for other in best.values()]
+            names = ['/'.join(parts_of_entry[::-1]) for parts_of_entry in best.values()]
             raise DatasetError(
                 f'{name} may be {" or ".join(names[:3])} in {self.path}: pass '
                 'paths that end with the file names in that file'

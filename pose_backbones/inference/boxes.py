@@ -22,7 +22,7 @@ WHOLE_IMAGE = 'whole-image'
 
 @dataclass(frozen=True)
 class Boxes:
-    """The bounding boxes of the persons in an image.
+    """The bounding boxes of the people in an image.
 
     Attributes:
         corners: (n, 4), float32: left, top, right, bottom in pixels.
@@ -40,13 +40,13 @@ BoxArray: TypeAlias = npt.ArrayLike | None
 
 
 class Detector(Protocol):
-    """A function that finds the bounding boxes of persons in an image.
+    """A function that finds the bounding boxes of people in an image.
 
     `PersonDetector` implements it. Any function with this signature can be used.
     """
 
     def __call__(self, image: np.ndarray, /) -> BoxArray:
-        """Detect persons.
+        """Detect people.
 
         Args:
             image: (H, W, 3), uint8, BGR.

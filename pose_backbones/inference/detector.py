@@ -26,7 +26,7 @@ _PERSON = 'person'
 
 
 class PersonDetector:
-    """Detect persons with an MMDetection model.
+    """Detect people with an MMDetection model.
 
     Args:
         model: A detector such as those of `mmdet.apis.init_detector`, with `cfg` and
@@ -59,7 +59,7 @@ class PersonDetector:
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Detect the persons in an image.
+        """Detect the people in an image.
 
         Args:
             image: (H, W, 3), uint8, BGR.
@@ -85,9 +85,9 @@ class PersonDetector:
         data['inputs'] = [data['inputs']]
         data['data_samples'] = [data['data_samples']]
         instances = self.model.test_step(data)[0].pred_instances
-        persons = instances[instances.labels == self.person]
-        persons = persons[nms(persons.bboxes, persons.scores, self.nms_iou)]
-        return torch.cat((persons.bboxes, persons.scores[:, None]), 1).float().cpu().numpy()
+        people = instances[instances.labels == self.person]
+        people = people[nms(people.bboxes, people.scores, self.nms_iou)]
+        return torch.cat((people.bboxes, people.scores[:, None]), 1).float().cpu().numpy()
 
 
 def load_detector(

@@ -160,7 +160,7 @@ def output_names(parts: list[str | int]) -> list[str]:
         if isinstance(part, int):
             path = Path(f'camera{part}.mp4')
         elif is_url(part):
-            path = Path(part.split('?')[0].rstrip('/').split('/')[-1] or 'picture')
+            path = Path(part.split('?')[0].rstrip('/').split('/')[-1] or 'image')
         else:
             path = Path(os.path.relpath(part, common))
         suffixes = _VIDEOS if is_video(part) else _IMAGES
@@ -184,7 +184,7 @@ def write_predictions(path: Path, entries: Iterable[dict]) -> int:
         entries: Entries of `Journal.entries`.
 
     Returns:
-        The number of persons.
+        The number of people.
     """
     count = 0
     with atomic_write(path) as draft, open(draft, 'w', newline='', encoding='utf-8') as file:

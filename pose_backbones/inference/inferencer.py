@@ -28,7 +28,7 @@ _CPU_PIXELS = 8 * 256 * 192  # pixels per batch on a CPU, whose caches are small
 
 
 class PoseInferencer:
-    """Estimate the poses of the persons in images and videos.
+    """Estimate the poses of the people in images and videos.
 
     Results are returned in the order of the inputs, each as soon as it is available. A batch
     contains crops of several images. Memory does not grow with the number of images, so inputs may
@@ -140,7 +140,7 @@ class PoseInferencer:
         track: bool = False,
         smooth: bool = False,
     ) -> Results:
-        """Estimate the poses of the persons in images and videos.
+        """Estimate the poses of the people in images and videos.
 
         Args:
             inputs: Images and videos, see `Inputs`.
@@ -152,7 +152,7 @@ class PoseInferencer:
             keep_images: Whether results keep their images, which `PoseResult.draw` needs.
             strict: Whether to raise an exception if an image cannot be read. Default: such images
                 are skipped with a warning, and listed in `Results.failures`.
-            track: Whether to assign track IDs to the persons of each video. Images that are not
+            track: Whether to assign track IDs to the people of each video. Images that are not
                 files, such as arrays, are treated as the frames of one video, 30 per second.
             smooth: Whether to smooth the keypoints over time. Requires `track`.
 

@@ -88,7 +88,7 @@ class Journal:
         """Add an image.
 
         Args:
-            result: Poses of the persons in the image.
+            result: Poses of the people in the image.
             part: See `Frame`.
         """
         people = result.to_coco()

@@ -30,7 +30,7 @@ class OneEuroFilter:
     x and y coordinates of each joint of each track are filtered independently.
 
     Deviations from the paper: speeds are divided by the size of the person (the square root of the
-    box area), so that the same parameters suit near and far persons and all image sizes. The rate
+    box area), so that the same parameters suit near and far people and all image sizes. The rate
     is computed from the time stamps, separately for each joint.
 
     Args:

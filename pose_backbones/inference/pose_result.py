@@ -11,10 +11,10 @@ _MIN_SCORE = 0.2  # keypoints above it count in the score of a person, as in MMP
 
 @dataclass(eq=False, repr=False)
 class PoseResult:
-    """Poses of the persons in an image or in a video frame.
+    """Poses of the people in an image or in a video frame.
 
     Coordinates are in pixels of the upright, full-size image; (0, 0) is the centre of the top left
-    pixel. `len(result)` is the number n of persons, which may be 0.
+    pixel. `len(result)` is the number n of people, which may be 0.
 
     Args:
         keypoints: (n, K, 2), float32, x and y; NaN for missing keypoints.
@@ -27,7 +27,7 @@ class PoseResult:
         index: Index of the image among all inputs, from 0.
         image_id: Image ID from a COCO file, or another unique value for `to_coco`.
         image: (H, W, 3), uint8, BGR; None if it was not kept.
-        track_ids: (n,), int64, track IDs of the persons in a video.
+        track_ids: (n,), int64, track IDs of the people in a video.
         visible: (n, K), float32, probabilities that keypoints are visible, not occluded.
         time: Seconds from the start of the video.
         frame: Index of the frame in the video, from 0.
@@ -110,7 +110,7 @@ class PoseResult:
             threshold: Keypoints with a lower score are not drawn. Above the threshold, the opacity
                 increases with the score.
             boxes: Whether to draw the bounding boxes.
-            ids: Whether to write the track IDs, or without tracking the indices of the persons,
+            ids: Whether to write the track IDs, or without tracking the indices of the people,
                 from 0.
             width: Factor for the width of lines and the size of points.
 

@@ -359,13 +359,13 @@ def prefetch(items: Iterable, ahead: int = _AHEAD) -> Iterator[Iterator]:
     thread = threading.Thread(target=read, name='prefetch', daemon=True)
     thread.start()
     try:
-        yield _take(entries, requests)
+        yield _read_queue(entries, requests)
     finally:
         stop.set()
         thread.join(_PATIENCE)
 
 
-def _take(entries: queue.Queue, requests: threading.Semaphore) -> Iterator:
+def _read_queue(entries: queue.Queue, requests: threading.Semaphore) -> Iterator:
     """Yield items from the queue; raise the exception that the reading thread has put there."""
     while True:
         requests.release()

@@ -1,4 +1,4 @@
-"""Track persons through the frames of a video, and smooth their keypoints.
+"""Track people through the frames of a video, and smooth their keypoints.
 
 boxmot, norfair and trackers were considered. boxmot is licensed under the AGPL, which is stricter
 than the licence of this package. The trackers of all three match boxes, or points by distances in
@@ -34,9 +34,9 @@ class _Track:
 class PoseTracker:
     """Assign the same track ID to a person in all frames.
 
-    The persons of a frame are matched to tracks in two steps. First, poses are compared by OKS
+    The people of a frame are matched to tracks in two steps. First, poses are compared by OKS
     with those of the tracks, which are moved by their velocity. Second, the boxes of the remaining
-    persons are compared by IoU with the last boxes of the remaining tracks. Each step maximizes
+    people are compared by IoU with the last boxes of the remaining tracks. Each step maximizes
     the total similarity. Memory does not grow with the number of frames.
 
     Args:
@@ -83,7 +83,7 @@ class PoseTracker:
         return tuple(self._tracks)
 
     def update(self, keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Assign track IDs to the persons of the next frame.
+        """Assign track IDs to the people of the next frame.
 
         Args:
             keypoints: (n, K, 2), x and y in pixels; n may be 0.
@@ -132,7 +132,7 @@ class PoseTracker:
                 ids[rows[row]] = names[free[column]]
 
     def _pose_similarity(self, keypoints: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Return the OKS of persons and tracks, (n, tracks); 0 if too few keypoints are common."""
+        """Return the OKS of people and tracks, (n, tracks); 0 if too few keypoints are common."""
         tracks = self._tracks.values()
         sigmas = self._sigmas
         if sigmas is None:
@@ -152,7 +152,7 @@ class PoseTracker:
         return result
 
     def _overlap(self, boxes: np.ndarray) -> np.ndarray:
-        """Return the IoU of the boxes of persons and tracks, (n, tracks)."""
+        """Return the IoU of the boxes of people and tracks, (n, tracks)."""
         others = np.array([track.box for track in self._tracks.values()])
         others = others.reshape(1, -1, 4)
         boxes = boxes[:, None]
@@ -183,12 +183,12 @@ class PoseTracker:
         elif self._tracks:
             joints = len(next(iter(self._tracks.values())).keypoints)
         expected = ((count, joints, 2), (count, joints), (count, 4))
-        given = (keypoints.shape, scores.shape, boxes.shape)
-        if given != expected:
+        shapes = (keypoints.shape, scores.shape, boxes.shape)
+        if shapes != expected:
             shown = ', '.join(map(str, expected)).replace('-1', 'K')
             raise ValueError(
                 'keypoints, scores and boxes have the shapes '
-                f'{", ".join(map(str, given))}: expected {shown}'
+                f'{", ".join(map(str, shapes))}: expected {shown}'
             )
 
 
@@ -198,7 +198,7 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 class VideoTracker:
-    """Set the track IDs of the persons of each video, and smooth their keypoints.
+    """Set the track IDs of the people of each video, and smooth their keypoints.
 
     Args:
         sigmas: See `PoseTracker`.

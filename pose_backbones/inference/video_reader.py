@@ -298,8 +298,8 @@ class Video:
         read = f'{count} of {self.frame_count}' if self.frame_count else f'{count}'
         # The end of a Matroska file may be missing without any error.
         is_matroska = self._container.format.name.startswith('matroska')
-        lost = (self._seconds or -math.inf) - self._end if is_matroska else 0
-        if self._is_cut or self._demux_failed or lost > max(_SLACK, 2 / self.fps):
+        missing_seconds = (self._seconds or -math.inf) - self._end if is_matroska else 0
+        if self._is_cut or self._demux_failed or missing_seconds > max(_SLACK, 2 / self.fps):
             raise DatasetError(
                 f'{self.name}: read {read} frames, up to {now:.2f} s, because the end of the file '
                 f'is missing or damaged: {self._advice}'

@@ -253,15 +253,15 @@ class VideoWriter:
 
     def _remux(self, sound: Path | None) -> Exception | None:
         """Copy the fragments to a file with its index in front; return the exception if any."""
-        whole = self._part.with_suffix('.whole.mp4')
+        remuxed = self._part.with_suffix('.whole.mp4')
         try:
-            with open(self._part, 'rb') as source, open(whole.absolute(), 'w+b') as target:
+            with open(self._part, 'rb') as source, open(remuxed.absolute(), 'w+b') as target:
                 self._copy(source, target, sound)
-            os.replace(whole, self._part)
+            os.replace(remuxed, self._part)
         except (self._av.FFmpegError, PoseBackbonesError, OSError, ValueError) as error:
             return error
         finally:
-            whole.unlink(missing_ok=True)
+            remuxed.unlink(missing_ok=True)
         return None
 
     def _copy(self, source: Any, target: Any, sound: Path | None) -> None:

@@ -144,12 +144,12 @@ def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], Coc
             resize.check_size(size, image.get('file_name'))
 
 
-def check_sigmas(cfg: Config, declared: int, where: str) -> None:
+def check_sigmas(cfg: Config, num_keypoints: int, where: str) -> None:
     """Check that the codec has as many sigmas as the data set has keypoints.
 
     Args:
         cfg: The config.
-        declared: Number of keypoints of the data set.
+        num_keypoints: Number of keypoints of the data set.
         where: Name of the data set, for the message.
 
     Raises:
@@ -162,8 +162,8 @@ def check_sigmas(cfg: Config, declared: int, where: str) -> None:
             continue
         with building(cfg):
             sigmas = KEYPOINT_CODECS.build(codec).sigmas
-        if len(sigmas) != declared:
+        if len(sigmas) != num_keypoints:
             raise DatasetError(
                 f'{place}.sigmas={codec["sigmas"]!r} is for {len(sigmas)} keypoints, '
-                f'but {where} has {declared}'
+                f'but {where} has {num_keypoints}'
             )

@@ -47,8 +47,8 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
         splits: The splits that will be used, of `'train'`, `'val'` and `'test'`.
 
     Raises:
-        DatasetError: With the missing path and how to get the data, or with the entry of a file
-            that does not fit.
+        DatasetError: If a path is missing or an entry of a file does not match. The message names
+            it, and how to get the data.
     """
     for split in splits:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
@@ -121,48 +121,48 @@ def _check_boxes(
 
 
 def check_keypoints(cfg: Config, dataset, split: str) -> None:
-    """Check that the annotations, the dataset description and the model have as many keypoints.
+    """Check that annotations, dataset description and model have the same number of keypoints.
 
     Args:
         cfg: The config.
-        dataset: A data set that was built from it.
+        dataset: A data set that was built from the config.
         split: Name of its split, for the message.
 
     Raises:
         DatasetError: If the numbers of keypoints differ.
     """
-    declared = dataset.metainfo['num_keypoints']
+    num_keypoints = dataset.metainfo['num_keypoints']
     source = cfg[f'{split}_dataloader'].dataset
     where = f'{split} data ({source.get("ann_file", source.type)})'
     for number in range(min(len(dataset), 100)):
         person = dataset.get_data_info(number)
-        found = np.shape(person.get('keypoints', ()))
-        if len(found) > 1 and found[1] != declared:
+        shape = np.shape(person.get('keypoints', ()))
+        if len(shape) > 1 and shape[1] != num_keypoints:
             raise DatasetError(
-                f'{where} has {found[1]} keypoints per person (annotation '
-                f'{_first(person.get("id"))}), but '
-                f'{type(dataset).__name__} has {declared}. Use the data set '
+                f'{where} has {shape[1]} keypoints per person (annotation '
+                f'{_person_id(person.get("id"))}), but '
+                f'{type(dataset).__name__} has {num_keypoints}. Use the data set '
                 'type, or a metainfo file (tools/make_dataset_info.py writes '
                 'one), that describes these keypoints'
             )
-    check_sigmas(cfg, declared, where)
+    check_sigmas(cfg, num_keypoints, where)
     head = cfg.model.get('head') or {}
     key = 'out_channels' if 'out_channels' in head else 'num_keypoints'
     predicted = head.get(key)
     decoder = head.get('decoder')
     if isinstance(decoder, dict) and decoder.get('heatmap_type') == 'combined':
-        predicted //= 3  # a heat map and two maps of offsets per keypoint
-    if isinstance(predicted, int) and predicted != declared:
+        predicted //= 3  # a heatmap and two maps of offsets per keypoint
+    if isinstance(predicted, int) and predicted != num_keypoints:
         raise DatasetError(
             f'the model predicts {predicted} keypoints (model.head), but '
-            f'{where} has {declared}: set --cfg-options '
-            f'model.head.{key}={declared}'
+            f'{where} has {num_keypoints}: set --cfg-options '
+            f'model.head.{key}={num_keypoints}'
         )
 
 
-def _first(number):
-    """Get the id of a person, or of the first person of an image."""
-    return number[0] if isinstance(number, list) and number else number
+def _person_id(value):
+    """Return the ID of a person, or of the first person of an image."""
+    return value[0] if isinstance(value, list) and value else value
 
 
 def check_input_size(cfg: Config, model: nn.Module) -> None:
@@ -170,10 +170,10 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
 
     Args:
         cfg: The config, with the input size in its codec.
-        model: The model that was built from it; may be wrapped for distributed training.
+        model: The model, built from the config. It may be wrapped for distributed training.
 
     Raises:
-        ConfigError: With the size and the error of the backbone.
+        ConfigError: If it does not. The message contains the size and the error of the backbone.
     """
     backbone = getattr(getattr(model, 'module', model), 'backbone', None)
     codec = as_list(cfg.get('codec'))
@@ -203,16 +203,17 @@ def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
         annotations: Annotations or an image list in COCO's format.
 
     Raises:
-        DatasetError: If there are no detections, or one lacks a field or is of another image.
+        DatasetError: If there are no detections, or a detection has no such field or belongs to
+            another image.
     """
-    detections, known = boxes.entries(), annotations.image_ids()
+    detections, image_ids = boxes.entries(), annotations.image_ids()
     if not detections:
         raise DatasetError(f'{boxes.path} has no detections, so there is nothing to predict')
     boxes.check(
         'detection',
         detections,
         has('image_id', 'category_id', 'bbox', 'score'),
-        one_of('image_id', known, f'expected the id of an image of {annotations.path}'),
+        one_of('image_id', image_ids, f'expected the id of an image of {annotations.path}'),
     )
 
 
@@ -221,13 +222,14 @@ def read_coco(path: str, what: str = 'annotations') -> CocoFile:
 
     Args:
         path: The file.
-        what: What it holds, for the message.
+        what: What the file contains, for the message.
 
     Returns:
-        Its content.
+        The content of the file.
 
     Raises:
-        DatasetError: If it is not JSON, or begins with a byte order mark, which MMPose cannot read.
+        DatasetError: If the file is not JSON, or begins with a byte order mark, which MMPose
+            cannot read.
     """
     with open_regular(path, what) as file:
         if file.read(len(BOM_UTF8)) == BOM_UTF8:

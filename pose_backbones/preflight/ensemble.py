@@ -90,8 +90,8 @@ def check_ensemble(cfg: Config, model: nn.Module, dataset) -> None:
     difference = compare_metainfo(dataset.metainfo, model.backbone.metainfo)
     if difference:
         raise ConfigError(
-            f'{cfg.filename} tests on {difference[0]}, but its members (such as {first.name}) '
-            f'are for {difference[1]}'
+            f'the test data of {cfg.filename} has {difference[0]}, but its members (such as '
+            f'{first.name}) have {difference[1]}'
         )
     crop = read_crop(cfg)
     if crop_grid(crop.size, crop.use_udp) != model.pixels:

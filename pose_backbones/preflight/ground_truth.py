@@ -50,7 +50,7 @@ def _check_measures(metric: dict, split: str, dataset: dict, truth: CocoFile) ->
         {len(p['keypoints']) // 3 for p in people if isinstance(p.get('keypoints'), list)}
     )
     crowd = metric.get('iou_type') == 'keypoints_crowd'
-    for wanted, kind, entries, field, instead in (
+    for required, kind, entries, field, instead in (
         (crowd, 'image', images, 'crowdIndex', "iou_type='keypoints'"),
         (metric.get('use_area', True), 'annotation', people, 'area', 'use_area=False'),
     ):
@@ -59,13 +59,13 @@ def _check_measures(metric: dict, split: str, dataset: dict, truth: CocoFile) ->
             f'{" or ".join(map(str, counts))} keypoints. Give annotations of the kind that '
             f'{dataset["type"]} reads, or set {instead}'
         )
-        if wanted:
+        if required:
             truth.check(kind, entries, has(field, expected=expected))
 
 
 def _check_mpii(dataset: dict, split: str, kind: type) -> None:
-    ours = DATASETS.get(dataset['type']) is MpiiDataset
-    if ours != issubclass(kind, MpiiPCKh):
+    is_package_dataset = DATASETS.get(dataset['type']) is MpiiDataset
+    if is_package_dataset != issubclass(kind, MpiiPCKh):
         raise ConfigError(
             f'{split}_evaluator: {kind.__name__} does not fit '
             f'{dataset["type"]}: pixels count from 0 in '
@@ -73,7 +73,7 @@ def _check_mpii(dataset: dict, split: str, kind: type) -> None:
             "from 1 in the labels of MMPose's MpiiDataset and in "
             'MpiiPCKAccuracy'
         )
-    if not ours:
+    if not is_package_dataset:
         return
     annotations = Path(dataset.get('data_root') or '.', dataset['ann_file'])
     people = read_people(str(annotations), dataset.get('headbox_file'))

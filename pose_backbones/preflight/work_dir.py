@@ -34,14 +34,14 @@ def check_work_dir(cfg: Config, resume: bool, overwrite: bool) -> None:
         return
     name = Path(cfg.filename).name
     earlier = [file for file in folder.glob('*.py') if file.name != name]
-    same = (folder / name).is_file()
-    if earlier and not same:
+    is_same_config = (folder / name).is_file()
+    if earlier and not is_same_config:
         raise WorkDirError(
             f'{folder} contains a run of another config, {earlier[0].name} '
             f'({len(checkpoints)} checkpoints, such as {checkpoints[0].name}). '
             'Choose another --work-dir, or replace the run with --overwrite'
         )
-    if resume and same and not _same_model(cfg, folder / name):
+    if resume and is_same_config and not _same_model(cfg, folder / name):
         raise WorkDirError(
             f'{folder} contains a run of {name} with another model, so it cannot be resumed with '
             'this one. Choose another --work-dir, or replace the run with --overwrite'

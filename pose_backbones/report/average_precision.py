@@ -76,10 +76,16 @@ def average_precision(
     off = matches.ignored | ((matches.person < 0) & outside)
     rows = []
     for category in np.unique(poses.categories[people.group[~ignored]]):
-        mine = poses.categories[detections.group] == category
+        in_category = poses.categories[detections.group] == category
         total = int((~ignored & (poses.categories[people.group] == category)).sum())
-        order = np.argsort(-scores[mine], kind='stable')
-        rows.append(_curve((matches.person >= 0)[:, mine][:, order], off[:, mine][:, order], total))
+        order = np.argsort(-scores[in_category], kind='stable')
+        rows.append(
+            _curve(
+                (matches.person >= 0)[:, in_category][:, order],
+                off[:, in_category][:, order],
+                total,
+            )
+        )
     if not rows:
         nothing = np.full((len(THRESHOLDS), len(RECALLS)), np.nan)
         return AveragePrecision(*[float('nan')] * 4, 0, nothing)
@@ -103,11 +109,11 @@ def _curve(matched: np.ndarray, off: np.ndarray, total: int) -> tuple[np.ndarray
         off: (T, M) bool, the ignored detections.
         total: Number of people.
     """
-    right = np.cumsum(matched & ~off, axis=1, dtype=float)
-    wrong = np.cumsum(~matched & ~off, axis=1, dtype=float)
-    precision = right / (right + wrong + np.spacing(1))
+    correct = np.cumsum(matched & ~off, axis=1, dtype=float)
+    false = np.cumsum(~matched & ~off, axis=1, dtype=float)
+    precision = correct / (correct + false + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     padded = np.concatenate([precision, np.zeros((len(precision), 1))], axis=1)
-    recall = np.concatenate([np.zeros((len(right), 1)), right / total], axis=1)
+    recall = np.concatenate([np.zeros((len(correct), 1)), correct / total], axis=1)
     curves = [row[np.searchsorted(reached[1:], RECALLS)] for row, reached in zip(padded, recall)]
     return np.array(curves), recall[:, -1]

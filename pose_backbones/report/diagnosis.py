@@ -29,7 +29,7 @@ GOOD_FROM, NEAR_FROM = 0.85, 0.5
 #: Minimum OKS of a detection that is matched to a person.
 LOCALISED = 0.1
 #: Minimum OKS of a correct detection, COCO's lowest threshold.
-RIGHT = 0.5
+CORRECT = 0.5
 #: Further kinds of errors of false detections and missed people.
 DUPLICATE, BACKGROUND, NOT_FOUND = 5, 6, 7
 _ERRORS = {name: code for code, name in enumerate(KINDS) if code != GOOD}
@@ -59,9 +59,9 @@ class Joints:
 
     def main_kind(self) -> np.ndarray:
         """Return (Q,), the kind of error that costs the most similarity."""
-        lost = np.nan_to_num(1 - self.similarity)
+        loss = np.nan_to_num(1 - self.similarity)
         return 1 + np.stack(
-            [np.where(self.kinds == kind, lost, 0).sum(axis=1) for kind in range(1, len(KINDS))]
+            [np.where(self.kinds == kind, loss, 0).sum(axis=1) for kind in range(1, len(KINDS))]
         ).argmax(axis=0)
 
 
@@ -71,20 +71,20 @@ class Diagnosis:
 
     Args:
         joints: Keypoints of the detections that match a person with an OKS of at least .1.
-        oks: (M,), OKS of each detection with this person; 0 for unmatched detections.
+        oks: (M,), OKS of each detection with the matched person; 0 for unmatched detections.
         counted: (M,) bool, the detections that do not match an ignored person.
-        right: (M,) bool, the detections that match a person with an OKS of at least .5.
-        fault: (M,), why a detection is false: a code of `FALSE_KINDS`; -1 for a correct or
-            ignored one.
-        missed: (N,), why no detection matches a person with an OKS of at least .5: a code of
+        correct: (M,) bool, the detections that match a person with an OKS of at least .5.
+        error: (M,), kind of error of a false detection, a code of `FALSE_KINDS`; -1 for a correct
+            or ignored detection.
+        missed: (N,), kind of error of a person without a match of an OKS of at least .5, a code of
             `MISSED_KINDS`; -1 for a person that is matched or ignored.
     """
 
     joints: Joints
     oks: np.ndarray
     counted: np.ndarray
-    right: np.ndarray
-    fault: np.ndarray
+    correct: np.ndarray
+    error: np.ndarray
     missed: np.ndarray
 
 
@@ -103,22 +103,22 @@ def classify(
         The keypoints of the pairs with their kinds of errors.
     """
     shape = (len(person), len(poses.sigmas))
-    kinds, own = np.full(shape, -1), np.empty(shape)
-    for part, points, labels, areas, same in _neighbours(poses, detection, person):
+    kinds, similarity = np.full(shape, -1), np.empty(shape)
+    for part, points, labels, areas, of_pair in _neighbours(poses, detection, person):
         near = _similarity_to(labels, points, areas, poses.sigmas)
         mirrored = _similarity_to(labels[..., partners, :], points, areas, poses.sigmas)
-        own[part] = _pick(near, same)
-        others = np.where(same[..., None], -1, np.maximum(near, mirrored)).max(axis=1)
-        kinds[part] = _kinds(own[part], _pick(mirrored, same), others)
+        similarity[part] = _pick(near, of_pair)
+        others = np.where(of_pair[..., None], -1, np.maximum(near, mirrored)).max(axis=1)
+        kinds[part] = _kinds(similarity[part], _pick(mirrored, of_pair), others)
     labels = poses.people.keypoints[person]
-    known = labels[..., 2] > 0
+    labelled = labels[..., 2] > 0
     distance = np.linalg.norm(poses.detections.keypoints[detection] - labels[..., :2], axis=-1)
     return Joints(
         detection,
         person,
-        np.where(known, kinds, -1),
-        np.where(known, own, np.nan),
-        np.where(known, distance, np.nan),
+        np.where(labelled, kinds, -1),
+        np.where(labelled, similarity, np.nan),
+        np.where(labelled, distance, np.nan),
     )
 
 
@@ -135,15 +135,15 @@ def _neighbours(poses: Poses, detection: np.ndarray, person: np.ndarray) -> Iter
         part = slice(start, start + _CHUNK)
         group = people.group[person[part]]
         column = np.arange(counts[group].max())
-        there = column < counts[group][:, None]
-        member = np.where(there, first[group][:, None] + column, 0)
-        labels = people.keypoints[member] * there[..., None, None]
+        present = column < counts[group][:, None]
+        member = np.where(present, first[group][:, None] + column, 0)
+        labels = people.keypoints[member] * present[..., None, None]
         yield (
             part,
             poses.detections.keypoints[detection[part]][:, None],
             labels,
             people.areas[member],
-            there & (member == person[part][:, None]),
+            present & (member == person[part][:, None]),
         )
 
 
@@ -155,15 +155,15 @@ def _similarity_to(
     return np.where(labels[..., 2] > 0, near, -1)
 
 
-def _pick(values: np.ndarray, same: np.ndarray) -> np.ndarray:
-    """Select the values of the pair's own person: (q, K) of (q, G, K)."""
-    return np.where(same[..., None], values, -1).max(axis=1)
+def _pick(values: np.ndarray, of_pair: np.ndarray) -> np.ndarray:
+    """Select the values of the person of the pair: (q, K) of (q, G, K)."""
+    return np.where(of_pair[..., None], values, -1).max(axis=1)
 
 
-def _kinds(own: np.ndarray, mirrored: np.ndarray, others: np.ndarray) -> np.ndarray:
-    best = np.maximum(np.maximum(own, mirrored), others)
+def _kinds(similarity: np.ndarray, mirrored: np.ndarray, others: np.ndarray) -> np.ndarray:
+    best = np.maximum(np.maximum(similarity, mirrored), others)
     return np.select(
-        [own >= GOOD_FROM, best < NEAR_FROM, own >= best, mirrored >= others],
+        [similarity >= GOOD_FROM, best < NEAR_FROM, similarity >= best, mirrored >= others],
         [GOOD, MISS, JITTER, INVERSION],
         SWAP,
     )
@@ -180,62 +180,62 @@ def diagnose(poses: Poses, oks: np.ndarray, partners: np.ndarray) -> Diagnosis:
     Returns:
         The errors of keypoints, detections and people.
     """
-    loose, strict = (match(poses, oks, [level]) for level in (LOCALISED, RIGHT))
+    loose, strict = (match(poses, oks, [level]) for level in (LOCALISED, CORRECT))
     person, counted = loose.person[0], ~(loose.ignored | strict.ignored)[0]
-    stands = np.nonzero((person >= 0) & counted)[0]
+    matched = np.nonzero((person >= 0) & counted)[0]
     value = np.zeros(len(person))
     pair_detection, pair_person = poses.pairs
     chosen = person[pair_detection] == pair_person
     value[pair_detection[chosen]] = oks[chosen]
     value[~counted] = 0
-    joints = classify(poses, partners, stands, person[stands])
-    right = (strict.person[0] >= 0) & counted
-    taken = np.zeros(len(poses.people.group), bool)
-    taken[strict.person[0][right]] = True
+    joints = classify(poses, partners, matched, person[matched])
+    correct = (strict.person[0] >= 0) & counted
+    detected = np.zeros(len(poses.people.group), bool)
+    detected[strict.person[0][correct]] = True
     regular = ~poses.people.ignored[pair_person]
     return Diagnosis(
         joints,
         value,
         counted,
-        right,
-        _faults(poses, oks, regular, partners, counted & ~right, taken),
-        _missed(poses, oks, regular, partners, right, taken),
+        correct,
+        _false_detections(poses, oks, regular, partners, counted & ~correct, detected),
+        _missed_people(poses, oks, regular, partners, correct, detected),
     )
 
 
-def _faults(
+def _false_detections(
     poses: Poses,
     oks: np.ndarray,
     regular: np.ndarray,
     partners: np.ndarray,
     false: np.ndarray,
-    taken: np.ndarray,
+    detected: np.ndarray,
 ) -> np.ndarray:
     """Classify false detections, each by the person with which it has the highest OKS."""
     detection, person = poses.pairs
-    fault = np.where(false, BACKGROUND, -1)
+    error = np.where(false, BACKGROUND, -1)
     best = _best_pairs(detection, oks, regular & (oks >= LOCALISED) & false[detection])
-    fault[detection[best]] = DUPLICATE
-    best = best[~taken[person[best]]]
+    error[detection[best]] = DUPLICATE
+    best = best[~detected[person[best]]]
     joints = classify(poses, partners, detection[best], person[best])
-    fault[joints.detection] = joints.main_kind()
-    return fault
+    error[joints.detection] = joints.main_kind()
+    return error
 
 
-def _missed(
+def _missed_people(
     poses: Poses,
     oks: np.ndarray,
     regular: np.ndarray,
     partners: np.ndarray,
-    right: np.ndarray,
-    taken: np.ndarray,
+    correct: np.ndarray,
+    detected: np.ndarray,
 ) -> np.ndarray:
     """Classify missed people, each by the unmatched detection with the highest OKS."""
     detection, person = poses.pairs
-    open_to = ~taken & ~poses.people.ignored
-    missed = np.where(open_to, NOT_FOUND, -1)
+    undetected = ~detected & ~poses.people.ignored
+    missed = np.where(undetected, NOT_FOUND, -1)
     best = _best_pairs(
-        person, oks, regular & (oks >= LOCALISED) & open_to[person] & ~right[detection]
+        person, oks, regular & (oks >= LOCALISED) & undetected[person] & ~correct[detection]
     )
     joints = classify(poses, partners, detection[best], person[best])
     missed[joints.person] = joints.main_kind()

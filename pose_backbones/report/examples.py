@@ -68,7 +68,7 @@ class Examples:
     """The example images of a report.
 
     Args:
-        requested: How many of the worst and of the best images were asked for.
+        requested: Requested number of worst images and of best images.
         ranking: All images with people or with confident false detections, the worst first;
             empty if no images are drawn.
         worst: Examples of the worst images.
@@ -132,8 +132,8 @@ def rank_images(run: Run, measures: Measures) -> list[RankedImage]:
     confident = poses.detections.scores >= measures.calibration.threshold
     people = total(person_group, ~poses.people.ignored)
     missed = total(person_group, diagnosis.missed >= 0)
-    false = total(detection_group, (diagnosis.fault >= 0) & confident)
-    background = total(detection_group, (diagnosis.fault == BACKGROUND) & confident)
+    false = total(detection_group, (diagnosis.error >= 0) & confident)
+    background = total(detection_group, (diagnosis.error == BACKGROUND) & confident)
     oks = total(detection_group, np.where(diagnosis.counted, diagnosis.oks, 0))
     ranked = [
         RankedImage(

@@ -127,11 +127,11 @@ def measure(run: Run) -> Measures:
 
 
 def _by_size(poses: Poses, oks: np.ndarray) -> dict[str, AveragePrecision]:
-    found = {}
+    subsets = {}
     for low, high in pairwise(SIZES):
         name = f'{low} to {high}' if high < 1e5 else f'from {low}'
-        found[name] = average_precision(poses, oks, areas=(low**2, high**2))
-    return {name: subset for name, subset in found.items() if subset.people}
+        subsets[name] = average_precision(poses, oks, areas=(low**2, high**2))
+    return {name: subset for name, subset in subsets.items() if subset.people}
 
 
 def label_ranges(count: int) -> list[tuple[int, int]]:
@@ -149,13 +149,13 @@ def label_ranges(count: int) -> list[tuple[int, int]]:
 
 
 def _by_labels(poses: Poses, oks: np.ndarray) -> dict[str, AveragePrecision]:
-    found, people = {}, poses.people
+    subsets, people = {}, poses.people
     for low, high in label_ranges(len(poses.sigmas)):
         name = f'{low} to {high}' if high > low else f'{low}'
-        found[name] = average_precision(
+        subsets[name] = average_precision(
             poses, oks, people.ignored | (people.labelled < low) | (people.labelled > high)
         )
-    return {name: subset for name, subset in found.items() if subset.people}
+    return {name: subset for name, subset in subsets.items() if subset.people}
 
 
 def _repairs(poses: Poses, oks: np.ndarray, diagnosis: Diagnosis) -> dict[str, float]:
@@ -165,7 +165,7 @@ def _repairs(poses: Poses, oks: np.ndarray, diagnosis: Diagnosis) -> dict[str, f
             points = repaired_keypoints(poses, diagnosis.joints, kind)
             repairs[f'no {name}'] = average_precision(poses, all_oks(poses, points)).ap
     repairs['no background'] = average_precision(
-        poses, oks, dropped=diagnosis.fault >= DUPLICATE
+        poses, oks, dropped=diagnosis.error >= DUPLICATE
     ).ap
     repairs['optimal scores'] = average_precision(poses, oks, scores=diagnosis.oks).ap
     return repairs
@@ -194,6 +194,6 @@ def _count_errors(poses: Poses, diagnosis: Diagnosis, threshold: float) -> Error
         ignored=int(ignored.sum()),
         missed=count(diagnosis.missed, MISSED_KINDS),
         detections=int(diagnosis.counted.sum()),
-        false=count(diagnosis.fault, FALSE_KINDS),
-        confident_false=count(diagnosis.fault[confident], FALSE_KINDS),
+        false=count(diagnosis.error, FALSE_KINDS),
+        confident_false=count(diagnosis.error[confident], FALSE_KINDS),
     )

@@ -14,7 +14,7 @@ from ..visualization.draw import Skeleton
 from .run_files import Sources
 
 #: datasets that are recognized by the names of their keypoints
-_KNOWN = ('coco', 'crowdpose', 'ap10k', 'aic')
+_SHIPPED = ('coco', 'crowdpose', 'ap10k', 'aic')
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _read_run(sources: Sources) -> Run:
             f'the config has iou_type={iou_type!r}: expected keypoints or '
             'keypoints_crowd, which the report supports'
         )
-    skeleton, sigmas, origin = _key_points(sources, annotations, crowd)
+    skeleton, sigmas, origin = _keypoints(sources, annotations, crowd)
     use_area = sources.use_area
     if use_area is None:
         use_area = not crowd and all('area' in entry for entry in truth['annotations'])
@@ -114,7 +114,7 @@ def _read_truth(file: CocoFile) -> dict:
     return {**file.content, 'annotations': people}
 
 
-def _key_points(
+def _keypoints(
     sources: Sources, annotations: CocoFile, crowd: bool
 ) -> tuple[Skeleton, np.ndarray, str]:
     """Return the skeleton, the sigmas and their origin: metainfo, MMPose, or keypoint names."""
@@ -123,7 +123,7 @@ def _key_points(
     if metainfo is None or not len(metainfo['sigmas']):
         category = next(iter(annotations.keypoint_categories()), None)
     if metainfo is None and category is not None:
-        metainfo, origin = _known(tuple(category['keypoints']), crowd)
+        metainfo, origin = _shipped_dataset(tuple(category['keypoints']), crowd)
     if metainfo is not None and len(metainfo['sigmas']):
         return (Skeleton.from_metainfo(metainfo), np.asarray(metainfo['sigmas']), origin)
     if category is None:
@@ -140,9 +140,9 @@ def _key_points(
     )
 
 
-def _known(names: Sequence[str], crowd: bool) -> tuple[dict | None, str]:
+def _shipped_dataset(names: Sequence[str], crowd: bool) -> tuple[dict | None, str]:
     """Return the metainfo and the name of an MMPose dataset with these keypoints, if any."""
-    for name in _KNOWN:
+    for name in _SHIPPED:
         file = shipped_metainfo(f'{name}.py')
         if not file.is_file():
             continue

@@ -188,7 +188,7 @@ def _calibration(calibration: Calibration) -> dict[str, Any]:
                 f'{num_detections:,}',
                 number(calibration.score[i]),
                 number(calibration.oks[i]),
-                percent(calibration.right[i] * num_detections, num_detections),
+                percent(calibration.correct[i] * num_detections, num_detections),
             )
             for i, num_detections in enumerate(calibration.counts)
         ],

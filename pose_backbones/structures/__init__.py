@@ -1,1 +1,1 @@
-"""What sets of keypoints have in common: COCO files, dataset descriptions, symmetry, and OKS."""
+"""COCO files, dataset metainfo, flip pairs and OKS of keypoints."""

@@ -1,8 +1,8 @@
 """COCO-style JSON files: one reader, and the checks of their entries.
 
-Annotations and image lists are objects with the lists `images`, `annotations` and `categories`;
-detections and keypoint results are a list. `CocoFile` reads a file, and its user names the checks
-that its entries must pass:
+Annotations and image lists are a JSON object with the lists `images`, `annotations` and
+`categories`; detections and keypoint results are a JSON list. `CocoFile` reads a file, and its
+caller chooses the checks that the entries must pass:
 
     file = CocoFile('results.json', 'results')
     file.check('result', file.entries(), has('image_id', 'score'), keypoints(17))
@@ -20,7 +20,7 @@ from ..errors import DatasetError
 from ..utils.files import read_text
 from .oks import AREA_OF_BOX
 
-#: What an entry has, and what was expected.
+#: The invalid value of an entry, and the expected value, as parts of an error message.
 Fault = tuple[str, str]
 Check = Callable[[dict], Fault | None]
 
@@ -55,10 +55,10 @@ def read_json(path: str | PathLike, what: str = 'file') -> Any:
 
     Args:
         path: A regular file, in UTF-8.
-        what: What the file holds, for the error message.
+        what: What the file contains, for the error message.
 
     Returns:
-        Its content.
+        The parsed content.
 
     Raises:
         DatasetError: If the file cannot be read or is not JSON.
@@ -75,10 +75,10 @@ class CocoFile:
 
     Args:
         path: The file.
-        what: What it holds, for error messages.
+        what: What the file contains, for error messages.
 
     Attributes:
-        path: As given.
+        path: The path as it was passed.
         content: The parsed JSON.
 
     Raises:
@@ -90,69 +90,72 @@ class CocoFile:
         self.content = read_json(path, what)
 
     def entries(self, name: str | None = None, empty: bool = True) -> list[dict]:
-        """Get a list of entries.
+        """Return a list of entries.
 
         Args:
             name: `'images'`, `'annotations'` or `'categories'`; None: the file is the list.
             empty: Whether the list may be empty.
 
         Returns:
-            The entries, which are dicts and otherwise unchecked.
+            The entries. Each is a dict, whose fields are not checked.
 
         Raises:
             DatasetError: If the file has no such list.
         """
-        found = self.content
+        entries = self.content
         if name is None:
-            if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            if not isinstance(entries, list) or not all(
+                isinstance(entry, dict) for entry in entries
+            ):
                 raise DatasetError(
                     f"{self.path} holds no {self.what}: expected COCO's results format, a list of "
                     'objects with image_id, category_id, score, and bbox or keypoints'
                 )
-            return found
-        if not isinstance(found, dict):
+            return entries
+        if not isinstance(entries, dict):
             raise DatasetError(
-                f'{self.path} holds no {self.what} but a {type(found).__name__}: expected an '
+                f'{self.path} holds no {self.what} but a {type(entries).__name__}: expected an '
                 "object in COCO's format, with images, annotations and categories"
             )
-        found = found.get(name)
-        if not isinstance(found, list) or not (found or empty):
+        entries = entries.get(name)
+        if not isinstance(entries, list) or not (entries or empty):
             raise DatasetError(
                 f'{self.path} has no {name}: expected a list of objects'
                 + (f' such as {CATEGORY}' if name == 'categories' else '')
             )
-        for entry in found:
+        for entry in entries:
             if not isinstance(entry, dict):
                 raise DatasetError(
                     f'{self.path}: {name} has the entry {_shown(entry)}: expected an object'
                 )
-        return found
+        return entries
 
     def keypoint_categories(self) -> list[dict]:
-        """Get the categories with keypoints, after a check of their names and limbs.
+        """Return the categories with keypoints, after a check of their names and limbs.
 
         Returns:
-            Categories with `keypoints`, a list of names; and perhaps `skeleton`, a list of pairs of
-            integers, whose range is not checked.
+            Categories with `keypoints`, a list of names, and optionally `skeleton`, a list of pairs
+            of integers, whose range is not checked.
 
         Raises:
             DatasetError: If a name or a limb is of another type.
         """
-        found = [entry for entry in self.entries('categories') if entry.get('keypoints')]
-        self.check('category', found, has('keypoints'), _names, _limbs)
-        return found
+        categories = [entry for entry in self.entries('categories') if entry.get('keypoints')]
+        self.check('category', categories, has('keypoints'), _check_names, _check_limbs)
+        return categories
 
     def check(self, kind: str, entries: Sequence[dict], *checks: Check) -> None:
         """Check entries of this file.
 
         Args:
-            kind: What an entry is called in the message, such as `'annotation'`.
+            kind: Name of an entry in the message, such as `'annotation'`.
             entries: The entries.
-            checks: Each returns None for a good entry; later ones may rely on earlier ones.
+            checks: Checks, each of which returns None for a valid entry. A check may rely on the
+                checks before it.
 
         Raises:
-            DatasetError: With the first entry that fails, what is wrong with it, how many entries
-                fail for the same reason, and what was expected.
+            DatasetError: If an entry fails a check. The message names the first such entry, the
+                invalid and the expected value, and how many entries fail for the same reason.
         """
         check_entries(self.path, kind, entries, *checks)
 
@@ -163,10 +166,10 @@ class CocoFile:
         return isinstance(content, dict) and 'images' in content and not content.get('annotations')
 
     def image_ids(self) -> set[int | str]:
-        """Get the ids of the images.
+        """Return the IDs of the images.
 
         Raises:
-            DatasetError: If there are no images, or one has no id.
+            DatasetError: If there is no list of images, or an image has no ID.
         """
         images = self.entries('images')
         self.check('image', images, has('id'))
@@ -180,21 +183,21 @@ def check_entries(where: str, kind: str, entries: Sequence[dict], *checks: Check
         where: Start of the message, such as the path of the file.
         kind, entries, checks: See `CocoFile.check`.
     """
-    faults: dict[str, tuple[str, int]] = {}  # by what was expected
+    problems: dict[str, tuple[str, int]] = {}  # expected value -> first problem, count
     for number, entry in enumerate(entries):
-        fault = next(filter(None, (check(entry) for check in checks)), None)
-        if fault is not None:
-            what, expected = fault
-            first, count = faults.get(expected, ('', 0))
-            faults[expected] = (first or f'{_label(kind, number, entry)} has {what}', count + 1)
-    if faults:
-        expected, (first, count) = next(iter(faults.items()))
+        problem = next(filter(None, (check(entry) for check in checks)), None)
+        if problem is not None:
+            value, expected = problem
+            first, count = problems.get(expected, ('', 0))
+            problems[expected] = (first or f'{_label(kind, number, entry)} has {value}', count + 1)
+    if problems:
+        expected, (first, count) = next(iter(problems.items()))
         others = f' ({count} of {len(entries)} are like this)' if count > 1 else ''
         raise DatasetError(f'{where}: {first}{others}: {expected}')
 
 
 def _label(kind: str, number: int, entry: dict) -> str:
-    """Name an entry: by its id, else by its place in the list."""
+    """Return the name of an entry: its ID, otherwise its index in the list."""
     if 'file_name' in entry:
         return f'{kind} {entry.get("id", number)} ({_shown(entry["file_name"])})'
     if 'id' not in entry and 'image_id' in entry:
@@ -207,14 +210,14 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
 
 
-def _names(category: dict) -> Fault | None:
+def _check_names(category: dict) -> Fault | None:
     for name in category['keypoints']:
         if not isinstance(name, str) or not name.strip():
             return f'a keypoint called {_shown(name)}', 'expected a name'
     return None
 
 
-def _limbs(category: dict) -> Fault | None:
+def _check_limbs(category: dict) -> Fault | None:
     limbs = category.get('skeleton') or []
     for limb in limbs if isinstance(limbs, list) else [limbs]:
         if (
@@ -230,11 +233,11 @@ def _limbs(category: dict) -> Fault | None:
 
 
 def has(*fields: str, expected: str = '') -> Check:
-    """Check that the fields are there and of the right type.
+    """Check that an entry has fields of the correct types.
 
     Args:
-        fields: Known ones, see `_FIELDS`.
-        expected: In place of what is usually expected.
+        fields: Names of fields in `_FIELDS`.
+        expected: Text for the message, instead of that in `_FIELDS`.
 
     Returns:
         The check.
@@ -242,10 +245,10 @@ def has(*fields: str, expected: str = '') -> Check:
 
     def check(entry: dict) -> Fault | None:
         for field in fields:
-            value, (kind, usual) = entry.get(field), _FIELDS[field]
-            if not isinstance(value, kind):
-                what = f'no {field}' if value is None else f'the {field} {_shown(value)}'
-                return what, expected or usual
+            value, (types, default) = entry.get(field), _FIELDS[field]
+            if not isinstance(value, types):
+                problem = f'no {field}' if value is None else f'the {field} {_shown(value)}'
+                return problem, expected or default
         return None
 
     return check
@@ -253,20 +256,20 @@ def has(*fields: str, expected: str = '') -> Check:
 
 def unique(field: str) -> Check:
     """Check that no two entries have the same value in a field."""
-    seen = set()
+    values = set()
 
     def check(entry: dict) -> Fault | None:
         value = entry[field]
-        if value in seen:
+        if value in values:
             return f'the {field} of another', _FIELDS[field][1]
-        seen.add(value)
+        values.add(value)
         return None
 
     return check
 
 
 def one_of(field: str, values: Collection, expected: str) -> Check:
-    """Check that a field has one of the given values, such as the ids of the images."""
+    """Check that a field has one of the given values, such as the IDs of the images."""
 
     def check(entry: dict) -> Fault | None:
         value = entry[field]
@@ -282,7 +285,7 @@ def keypoints(count: int, of: str = '') -> Check:
 
     Args:
         count: Number of keypoints.
-        of: Where this number is from, for the message.
+        of: Origin of this number, for the message.
 
     Returns:
         The check.
@@ -321,18 +324,18 @@ def in_pixels(entry: dict) -> Fault | None:
 
 def box(entry: dict) -> Fault | None:
     """Check that the bounding box has four numbers."""
-    found = entry['bbox']
-    if len(found) != 4 or not all(isinstance(value, _NUMBER) for value in found):
-        return f'the bbox {_shown(found)}', _FIELDS['bbox'][1]
+    bbox = entry['bbox']
+    if len(bbox) != 4 or not all(isinstance(value, _NUMBER) for value in bbox):
+        return f'the bbox {_shown(bbox)}', _FIELDS['bbox'][1]
     return None
 
 
 def filled_box(entry: dict) -> Fault | None:
     """Check that the bounding box has an area."""
-    found = entry['bbox']
-    if not are_numbers(found) or len(found) != 4 or min(found[2:]) <= 0:
+    bbox = entry['bbox']
+    if not are_numbers(bbox) or len(bbox) != 4 or min(bbox[2:]) <= 0:
         return (
-            f'the bbox {_shown(found)}',
+            f'the bbox {_shown(bbox)}',
             f'{_FIELDS["bbox"][1]}; the model sees only what is inside',
         )
     return None
@@ -346,7 +349,7 @@ def score(entry: dict) -> Fault | None:
 
 
 def are_numbers(values: object) -> bool:
-    """Whether this is a list of finite numbers."""
+    """Return whether a value is a list of finite numbers."""
     try:
         return isinstance(values, list) and isfinite(sum(values))
     except (OverflowError, TypeError):  # 10**400; text, null, a list

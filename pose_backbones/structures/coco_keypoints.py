@@ -40,18 +40,19 @@ class KeypointFile:
 def read_keypoint_file(path: str, images: str | None = None) -> KeypointFile:
     """Read keypoint annotations and check everything that training and evaluation need.
 
-    Instances that MMPose would silently ignore, such as those without a bounding box, are errors.
+    Instances that MMPose would silently ignore, such as those without a bounding box, raise an
+    error.
 
     Args:
         path: A JSON file with `images`, `annotations` and `categories`.
-        images: Folder in which all images must exist; None means that this is not checked.
+        images: Folder in which all images must exist; None: this is not checked.
 
     Returns:
         The keypoints and the annotated instances of the file.
 
     Raises:
-        DatasetError: If a check fails. The message has the entry, the wrong value, and what was
-            expected.
+        DatasetError: If a check fails. The message contains the entry, the invalid value, and the
+            expected value.
     """
     file = CocoFile(path)
     categories, image_entries, annotations = (
@@ -94,7 +95,7 @@ def check_same_keypoints(first: KeypointFile, *others: KeypointFile) -> None:
         others: The other files.
 
     Raises:
-        DatasetError: If a file differs. The message has its path and both lists of names.
+        DatasetError: If a file differs. The message contains its path and both lists of names.
     """
     for file in others:
         if file.names != first.names:
@@ -117,7 +118,7 @@ def _check_folder(path: str, images: Sequence[dict], folder: str) -> None:
 
 
 def _find_category(file: CocoFile, categories: Sequence[dict]) -> dict:
-    """Return the first category that has keypoints; all that have keypoints must agree."""
+    """Return the first category with keypoints; all such categories must have the same ones."""
     path, with_keypoints = file.path, file.keypoint_categories()
     if not with_keypoints:
         raise DatasetError(
@@ -151,7 +152,7 @@ def _check_names(path: str, names: list[str]) -> tuple[str, ...]:
 def _check_skeleton(
     path: str, skeleton: Sequence[list[int]], names: Sequence[str]
 ) -> tuple[tuple[int, int], ...]:
-    """Convert limbs to pairs of indices that count from 0; COCO's count from 1."""
+    """Convert limbs to pairs of indices that count from 0; in COCO, they count from 1."""
     for limb in skeleton:
         if not all(1 <= number <= len(names) for number in limb):
             hint = '; COCO counts keypoints from 1' if 0 in limb else ''

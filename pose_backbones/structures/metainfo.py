@@ -1,4 +1,4 @@
-"""Dataset descriptions (metainfo) of MMPose: reading, and writing one for other keypoints."""
+"""Read MMPose's dataset metainfo, and write it for custom keypoints."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -30,20 +30,20 @@ _FEWEST = 10  # objects that must be labelled twice to measure a sigma
 
 
 def read_metainfo(source: str | os.PathLike | Mapping, option: str = '') -> dict:
-    """Read a dataset description and parse it as MMPose does.
+    """Read dataset metainfo and parse it like MMPose.
 
     Args:
-        source: A `.py` file, which is run, with `dataset_info`; or that content. Of a file that
-            does not exist, such as `configs/_base_/datasets/coco.py`, the one that MMPose ships
-            under this name is read.
-        option: Command-line option that named the file, for the error message.
+        source: A `.py` file with `dataset_info`, which is executed, or the content of
+            `dataset_info`. If the file does not exist, the file that MMPose ships under this name
+            is read, such as `configs/_base_/datasets/coco.py`.
+        option: Command-line option with the file, for the error message.
 
     Returns:
-        What `mmpose.datasets.datasets.utils.parse_pose_metainfo` returns: `num_keypoints`,
-        `keypoint_id2name`, `flip_indices`, `skeleton_links`, `sigmas`, and more.
+        The result of `mmpose.datasets.datasets.utils.parse_pose_metainfo`, with `num_keypoints`,
+        `keypoint_id2name`, `flip_indices`, `skeleton_links`, `sigmas`, and other entries.
 
     Raises:
-        DatasetError: If it is not such a description.
+        DatasetError: If it is not valid metainfo.
     """
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
@@ -68,7 +68,7 @@ class Sigma:
 
     Args:
         value: Standard deviation over the square root of the area of the object.
-        origin: Where the value is from, as text.
+        origin: Description of the origin of the value.
     """
 
     value: float
@@ -76,7 +76,7 @@ class Sigma:
 
 
 def default_sigmas(names: Sequence[str]) -> dict[str, Sigma]:
-    """Get COCO's sigmas of the keypoints that COCO has, and `DEFAULT_SIGMA` for others.
+    """Return COCO's sigmas for keypoints with names of COCO, and `DEFAULT_SIGMA` for others.
 
     Args:
         names: Names of the keypoints.
@@ -94,54 +94,54 @@ def default_sigmas(names: Sequence[str]) -> dict[str, Sigma]:
 
 
 def measure_sigmas(first: KeypointFile, second: KeypointFile) -> dict[str, Sigma]:
-    """Measure sigmas on objects that two people have labelled.
+    """Compute sigmas from two sets of annotations of the same objects.
 
     COCO defines σ² as the mean of d² / s², where d is the distance of a label from the mean of all
     labels, and s² is the area of the object. With two labels a and b, |a − b|² / 2 is an unbiased
     estimate of d².
 
     Args:
-        first: Annotations; their areas are used.
-        second: The same objects, with the same ids, labelled again.
+        first: Annotations, whose areas are used.
+        second: Annotations of the same objects, with the same ids, by another annotator.
 
     Returns:
-        Name → sigma, for keypoints that are labelled in both on at least ten objects.
+        Name → sigma, for keypoints that have labels in both sets on at least ten objects.
 
     Raises:
         DatasetError: If the keypoints differ, or fewer than ten ids are in both files.
     """
     check_same_keypoints(first, second)
     others = {entry['id']: entry for entry in second.objects}
-    both = [entry for entry in first.objects if entry['id'] in others]
-    if len(both) < _FEWEST:
+    common = [entry for entry in first.objects if entry['id'] in others]
+    if len(common) < _FEWEST:
         raise DatasetError(
-            f'{second.path} has {len(both)} objects of {first.path}, by '
+            f'{second.path} has {len(common)} objects of {first.path}, by '
             f'their ids: expected at least {_FEWEST}, labelled again'
         )
     a, b = (
-        np.reshape([entry['keypoints'] for entry in entries], (len(both), -1, 3)).astype(float)
-        for entries in (both, [others[entry['id']] for entry in both])
+        np.reshape([entry['keypoints'] for entry in entries], (len(common), -1, 3)).astype(float)
+        for entries in (common, [others[entry['id']] for entry in common])
     )
-    areas = np.array([[entry['area']] for entry in both], float)
+    areas = np.array([[entry['area']] for entry in common], float)
     squares = ((a - b)[..., :2] ** 2).sum(2) / 2 / areas
-    twice = (a[..., 2] > 0) & (b[..., 2] > 0)
+    in_both = (a[..., 2] > 0) & (b[..., 2] > 0)
     return {
         name: Sigma(
-            round(float(np.sqrt(squares[twice[:, k], k].mean())), 4),
-            f'measured on {twice[:, k].sum()} objects',
+            round(float(np.sqrt(squares[in_both[:, k], k].mean())), 4),
+            f'measured on {in_both[:, k].sum()} objects',
         )
         for k, name in enumerate(first.names)
-        if twice[:, k].sum() >= _FEWEST
+        if in_both[:, k].sum() >= _FEWEST
     }
 
 
 def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, Sigma]) -> None:
-    """Write a dataset description for MMPose.
+    """Write dataset metainfo for MMPose.
 
     Args:
         out: A `.py` file, for `metainfo=dict(from_file=…)` in a config.
         name: Name of the data set.
-        source: Annotations with its keypoints.
+        source: Annotations with the keypoints of the data set.
         sigmas: Name → sigma, for every keypoint.
 
     Raises:

@@ -27,18 +27,18 @@ _LIMBS = _HEAD + tuple(
 
 
 def read_sigmas(sigmas: str | Sequence[float]) -> np.ndarray:
-    """Get the sigmas (labelling errors) of keypoints.
+    """Return the sigmas (labelling errors) of keypoints.
 
     Args:
         sigmas: For each of K keypoints, the standard deviation of its labels over the square root
-            of the area of the person; or a dataset description, such as
+            of the area of the person; or a dataset metainfo file, such as
             `configs/_base_/datasets/coco.py`.
 
     Returns:
-        (K,).
+        The sigmas, (K,).
 
     Raises:
-        ValueError: If they are not positive numbers, or the file is not a description.
+        ValueError: If the sigmas are not positive numbers, or the file is not a metainfo file.
     """
     if isinstance(sigmas, str | os.PathLike):
         sigmas = read_metainfo(sigmas)['sigmas']
@@ -52,18 +52,18 @@ def read_sigmas(sigmas: str | Sequence[float]) -> np.ndarray:
 
 
 def read_limbs(limbs: str | Sequence[Sequence[int]]) -> Tensor:
-    """Get the limbs between keypoints.
+    """Return the limbs between keypoints.
 
     Args:
-        limbs: Pairs of indices of keypoints; or a dataset description. The limbs of a description
-            are those that the original code uses for COCO and CrowdPose, found by the names of the
-            keypoints; if there is none of these, they are the links of the skeleton.
+        limbs: Pairs of indices of keypoints, or a dataset metainfo file. For a file, the limbs are
+            those that the original code uses for COCO and CrowdPose, selected by the names of the
+            keypoints. If the file has none of these names, they are the links of the skeleton.
 
     Returns:
-        (L, 2), int64.
+        The limbs, (L, 2), int64.
 
     Raises:
-        ValueError: If they are not pairs of indices, or the file is not a description.
+        ValueError: If the limbs are not pairs of indices, or the file is not a metainfo file.
     """
     if isinstance(limbs, str | os.PathLike):
         metainfo = read_metainfo(limbs)

@@ -1,12 +1,12 @@
-"""Left/right symmetry of keypoints, found from their names."""
+"""Left/right symmetry of keypoints, derived from their names."""
 
 import re
 from collections.abc import Sequence
 
 #: side → colour (red, green, blue)
 SIDE_COLOURS = {'left': (255, 150, 60), 'right': (40, 160, 240), 'middle': (110, 220, 110)}
-_OTHER = {'left': 'right', 'right': 'left', 'l': 'r', 'r': 'l'}
-#: sides that are joined to the rest of the name: lefteye, eyeright; lsho, Rshoulder
+_OPPOSITE = {'left': 'right', 'right': 'left', 'l': 'r', 'r': 'l'}
+#: patterns of sides without a separator: lefteye, eyeright; lsho, Rshoulder
 _JOINED = ('^(left|right)|(left|right)$', '^([lrLR])(?=[a-z]{3})')
 
 
@@ -15,17 +15,17 @@ def _words(name: str) -> list[str]:
     return re.findall('[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^A-Za-z]+', name)
 
 
-def _turn(word: str) -> str:
-    """Exchange left and right, keeping the case; other words stay as they are."""
-    other = _OTHER.get(word.lower(), word)
+def _swap_side(word: str) -> str:
+    """Exchange left and right and keep the case; return other words unchanged."""
+    swapped = _OPPOSITE.get(word.lower(), word)
     if word.isupper():
-        return other.upper()
-    return other.capitalize() if word[:1].isupper() else other
+        return swapped.upper()
+    return swapped.capitalize() if word[:1].isupper() else swapped
 
 
 def mirrored_name(name: str) -> str:
     """Exchange the words for left and right in a name."""
-    return ''.join(map(_turn, _words(name)))
+    return ''.join(map(_swap_side, _words(name)))
 
 
 def find_pairs(names: Sequence[str]) -> dict[str, str]:
@@ -40,15 +40,17 @@ def find_pairs(names: Sequence[str]) -> dict[str, str]:
     pairs = {}
     for name in names:
         guesses = [mirrored_name(name)]
-        guesses += [re.sub(pattern, lambda found: _turn(found[0]), name) for pattern in _JOINED]
-        found = [other for other in guesses if other != name and other in names]
-        if found:
-            pairs[name] = found[0]
-    return {name: other for name, other in pairs.items() if pairs.get(other) == name}
+        guesses += [
+            re.sub(pattern, lambda match: _swap_side(match[0]), name) for pattern in _JOINED
+        ]
+        partners = [guess for guess in guesses if guess != name and guess in names]
+        if partners:
+            pairs[name] = partners[0]
+    return {name: partner for name, partner in pairs.items() if pairs.get(partner) == name}
 
 
 def flip_indices(names: Sequence[str]) -> list[int]:
-    """Get the indices that exchange left and right, as MMPose's `flip_indices`.
+    """Return the indices that exchange left and right, as MMPose's `flip_indices`.
 
     Args:
         names: Names of the keypoints, see `find_pairs`.
@@ -61,7 +63,7 @@ def flip_indices(names: Sequence[str]) -> list[int]:
 
 
 def find_sides(names: Sequence[str]) -> tuple[str, ...]:
-    """Find the side of the object that each keypoint is on.
+    """Return the side of the body for each keypoint.
 
     Args:
         names: Names of the keypoints, see `find_pairs`.
@@ -72,17 +74,17 @@ def find_sides(names: Sequence[str]) -> tuple[str, ...]:
     pairs, sides = find_pairs(names), []
     for name in names:
         words = [word.lower() for word in _words(name)]
-        mark = next((word[0] for word in words if word in _OTHER), '')
+        letter = next((word[0] for word in words if word in _OPPOSITE), '')
         if name in pairs:  # the first letter that differs is the l or r
-            mark = next(a for a, b in zip(name, pairs[name]) if a != b)
-        sides.append({'l': 'left', 'r': 'right'}.get(mark.lower(), 'middle'))
+            letter = next(a for a, b in zip(name, pairs[name]) if a != b)
+        sides.append({'l': 'left', 'r': 'right'}.get(letter.lower(), 'middle'))
     return tuple(sides)
 
 
 def limb_side(*sides: str) -> str:
-    """Get the side of a limb from the sides of its two keypoints."""
-    found = set(sides) - {'middle'}
-    return found.pop() if len(found) == 1 else 'middle'
+    """Return the side of a limb, given the sides of its two keypoints."""
+    lateral = set(sides) - {'middle'}
+    return lateral.pop() if len(lateral) == 1 else 'middle'
 
 
 def without_side(name: str, paired: bool) -> str:
@@ -96,7 +98,7 @@ def without_side(name: str, paired: bool) -> str:
         The rest of the name, in lower case.
     """
     words = [word.lower() for word in _words(name) if word.isalpha()]
-    rest = '_'.join(word for word in words if word not in _OTHER)
+    rest = '_'.join(word for word in words if word not in _OPPOSITE)
     for pattern in _JOINED[: 1 + paired]:
         rest = re.sub(pattern, '', rest)
     return rest

@@ -98,9 +98,9 @@ def sample_detections(rng: np.random.Generator, scene: Scene, image_id: int) -> 
     results = []
     for person in scene.people:
         box = np.array(person.bbox, float)
-        seen = int((person.joints[:, 2] == 2).sum())
-        quality = 0.95 - 0.4 * (seen < 4) - 0.15 * (box[3] < 40)
-        if rng.random() < (0.04 if seen else 0.3):
+        num_visible = int((person.joints[:, 2] == 2).sum())
+        quality = 0.95 - 0.4 * (num_visible < 4) - 0.15 * (box[3] < 40)
+        if rng.random() < (0.04 if num_visible else 0.3):
             continue
         for extra in range(1 + (rng.random() < 0.12)):
             jitter = rng.normal(0, 0.03 + 0.07 * extra, 4)

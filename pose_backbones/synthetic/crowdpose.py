@@ -91,8 +91,8 @@ def _marked(point: np.ndarray, mask: np.ndarray) -> tuple:
     if not ((point >= 0) & (point <= (width - 1, height - 1))).all():
         return 0, 0, 0
     x, y = np.round(point).astype(int)
-    seen = mask[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].any()
-    return *point, 2 if seen else 1
+    is_visible = mask[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].any()
+    return *point, 2 if is_visible else 1
 
 
 def crowd_index(people: list[dict]) -> float:
@@ -120,8 +120,8 @@ def crowd_index(people: list[dict]) -> float:
         (joints[..., :2] >= boxes[..., :2]) & (joints[..., :2] <= boxes[..., :2] + boxes[..., 2:])
     ).all(-1)
     counts = (inside & (joints[..., 2] > 0)).sum(-1)
-    own = np.diagonal(counts)
-    shares = (counts.sum(1) - own)[own > 0] / own[own > 0]
+    num_own = np.diagonal(counts)
+    shares = (counts.sum(1) - num_own)[num_own > 0] / num_own[num_own > 0]
     return float(min(shares.mean(), 1)) if len(shares) else 0.0
 
 

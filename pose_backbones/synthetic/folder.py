@@ -166,10 +166,10 @@ def _prepare(out: Path, layout: Layout, manifest: dict, overwrite: bool) -> dict
             f'{out} is not empty and contains no synthetic dataset of this '
             f'format; choose another folder'
         )
-    same = all(earlier.get(k) == v for k, v in manifest.items())
-    if same and not overwrite and _is_complete(out, layout, earlier):
+    is_same = all(earlier.get(k) == v for k, v in manifest.items())
+    if is_same and not overwrite and _is_complete(out, layout, earlier):
         return earlier
-    if not same and not overwrite:
+    if not is_same and not overwrite:
         raise SyntheticDataError(
             f'{out} contains a synthetic dataset with other parameters; '
             f'choose another folder or pass --overwrite'
@@ -247,13 +247,13 @@ def _write(
         with _access(out / name):
             (out / name).mkdir(parents=True, exist_ok=True)
     write_json(out / _MANIFEST, {**manifest, 'complete': False})
-    made, total = 0, sum(manifest['counts'].values())
+    num_finished, total = 0, sum(manifest['counts'].values())
 
     def tick() -> None:
-        nonlocal made
-        made += 1
+        nonlocal num_finished
+        num_finished += 1
         if progress is not None:
-            progress(made, total)
+            progress(num_finished, total)
 
     people = layout.write(out, manifest, tick)
     write_json(out / _MANIFEST, {**manifest, 'complete': True, 'people': people})
@@ -335,8 +335,8 @@ def make_data_set(
         'people_per_image': None if people is None else list(people),
     }
     with _access(out):
-        done = _prepare(out, layout, manifest, overwrite)
-    drawn = done['people'] if done else _write(out, layout, manifest, progress)
+        existing = _prepare(out, layout, manifest, overwrite)
+    drawn = existing['people'] if existing else _write(out, layout, manifest, progress)
     return SyntheticSummary(
-        out, num_train + num_val, drawn, time.perf_counter() - start, done is not None
+        out, num_train + num_val, drawn, time.perf_counter() - start, existing is not None
     )

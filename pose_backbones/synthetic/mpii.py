@@ -42,7 +42,7 @@ _JOINTS = {
     'lwri': 9,
 }
 #: coordinates of joints that are not labelled
-_NOWHERE = -1.0
+_UNLABELLED = -1.0
 _HEAD_BOXES = 'annotations/mpii_gt_val.mat'
 #: fixed header of MATLAB files; scipy would write the current time
 _MAT_TEXT = b'MATLAB 5.0 MAT-file, synthetic people'.ljust(116)
@@ -62,9 +62,9 @@ def encode_mpii_person(person: ScenePerson, image: str) -> dict:
     middle = person.midline.points
     inside = ((middle >= 0) & (middle <= (width - 1, height - 1))).all(1)
     points = np.concatenate([person.joints[:, :2], middle])
-    known = np.concatenate([person.joints[:, 2] > 0, inside])
+    labelled = np.concatenate([person.joints[:, 2] > 0, inside])
     order = list(_JOINTS.values())
-    points = np.where(known[:, None], points + 1, _NOWHERE)[order]
+    points = np.where(labelled[:, None], points + 1, _UNLABELLED)[order]
     x, y, w, h = person.bbox
     scale = max(w, h) / 200
     # Readers move the centre down by 15 pixels times the scale, and subtract 1 from coordinates.
@@ -74,7 +74,7 @@ def encode_mpii_person(person: ScenePerson, image: str) -> dict:
         'scale': round(scale, 4),
         'center': [round(float(v), 2) for v in centre],
         'joints': np.round(points, 2).tolist(),
-        'joints_vis': known[order].astype(int).tolist(),
+        'joints_vis': labelled[order].astype(int).tolist(),
         'headbox': np.round(person.midline.head_box + 1, 2).tolist(),
     }
 
@@ -82,7 +82,7 @@ def encode_mpii_person(person: ScenePerson, image: str) -> dict:
 def _mat_file(people: list[dict]) -> bytes:
     """Encode the MATLAB file that MPII's evaluation reads."""
     joints = np.array([p['joints'] for p in people]).reshape(-1, 16, 2)
-    seen = np.array([p['joints_vis'] for p in people]).reshape(-1, 16)
+    visible = np.array([p['joints_vis'] for p in people]).reshape(-1, 16)
     boxes = np.array([p['headbox'] for p in people]).reshape(-1, 2, 2)
     names = np.empty((1, len(_JOINTS)), object)
     names[0] = list(_JOINTS)
@@ -92,7 +92,7 @@ def _mat_file(people: list[dict]) -> bytes:
         {
             'headboxes_src': boxes.transpose(1, 2, 0),
             'pos_gt_src': joints.transpose(1, 2, 0),
-            'jnt_missing': (1 - seen.T).astype(np.uint8),
+            'jnt_missing': (1 - visible.T).astype(np.uint8),
             'dataset_joints': names,
         },
     )

@@ -289,7 +289,7 @@ def _crowded(
     return sorted(places, key=lambda p: p[1])
 
 
-def _tiny(stage: Stage, rng: np.random.Generator, camera: Camera) -> _Drawn | None:
+def _draw_distant_person(stage: Stage, rng: np.random.Generator, camera: Camera) -> _Drawn | None:
     """Draw a distant person who is too small for keypoints."""
     height = rng.uniform(14, 24)
     return _draw_person(
@@ -332,7 +332,7 @@ def render_scene(
     groups: list[tuple[list[int], float]] = []
     if rng.random() < _CROWD_SHARE:
         groups.append(_crowd(stage, rng, camera))
-    tiny = _tiny(stage, rng, camera) if rng.random() < _TINY_SHARE else None
+    distant = _draw_distant_person(stage, rng, camera) if rng.random() < _TINY_SHARE else None
     drawn: list[_Drawn] = []
     places = (
         _places(rng, camera, size) if crowding is None else _crowded(rng, camera, size, crowding)
@@ -343,13 +343,13 @@ def render_scene(
             drawn.append(person)
         if rng.random() < 0.06:
             stage.cover(draw_occluder(stage.image, rng, x, y, height))
-    return Scene(photograph(stage.image, rng), _collect(stage.owner, drawn, tiny, groups))
+    return Scene(photograph(stage.image, rng), _collect(stage.owner, drawn, distant, groups))
 
 
 def _collect(
     owner: np.ndarray,
     drawn: list[_Drawn],
-    tiny: _Drawn | None,
+    distant: _Drawn | None,
     groups: list[tuple[list[int], float]],
 ) -> list[ScenePerson]:
     """Return the annotated people of a finished image, from near to far."""
@@ -374,10 +374,15 @@ def _collect(
                 person.drawing.midline if joints.any() else None,
             )
         )
-    if tiny is not None:
+    if distant is not None:
         people.append(
             _annotated(
-                owner == tiny.number, unlabelled.copy(), False, tiny.action, tiny.yaw, tiny.stature
+                owner == distant.number,
+                unlabelled.copy(),
+                False,
+                distant.action,
+                distant.yaw,
+                distant.stature,
             )
         )
     for numbers, height in groups:

@@ -54,7 +54,7 @@ FORMATS = (
     'WEBP',
 )
 #: first bytes of files in other formats, and the name of each format
-_OTHERS = (
+_OTHER_FORMATS = (
     (b'%!', 'PostScript'),
     (b'\xc5\xd0\xd3\xc6', 'PostScript'),
     (b'%PDF', 'PDF'),
@@ -208,7 +208,7 @@ def describe_unknown(name: str | PathLike, start: bytes | None = None) -> str:
         with open_regular(name, 'image') as file:
             start = file.read(64)
     start = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
-    for mark, kind in _OTHERS:
+    for mark, kind in _OTHER_FORMATS:
         if start.startswith(mark.lower()):
             return (
                 f'cannot read the image {fspath(name)}: expected a raster '

@@ -196,14 +196,14 @@ def draw_people(
     show_ids: bool = False,
     width: float = 1.0,
 ) -> None:
-    """Draw persons, in place: first bounding boxes, then poses from large to small, then IDs.
+    """Draw people, in place: first bounding boxes, then poses from large to small, then IDs.
 
     Args:
         image: (H, W, 3), uint8, BGR.
         keypoints: (n, K, 2), x and y in pixels.
         scores: (n, K), which determine the opacity of the keypoints, see `opacity`.
         skeleton: Names of the K keypoints, and the limbs.
-        boxes: (n, 4), left, top, right, bottom in pixels. The line width is that for persons of at
+        boxes: (n, 4), left, top, right, bottom in pixels. The line width is that for people of at
             least half the size of their boxes.
         ids: n numbers, which determine the colours of the boxes.
         visible: (n, K), visibility probabilities. Keypoints below 0.5 are drawn as rings.

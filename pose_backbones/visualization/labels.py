@@ -1,4 +1,4 @@
-"""Draw bounding boxes of persons, and write their IDs."""
+"""Draw bounding boxes of people, and write their IDs."""
 
 import colorsys
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def draw_box(image: np.ndarray, box: np.ndarray, number: int, width: float = 1.0
 
 
 def draw_tags(image: np.ndarray, places: np.ndarray, numbers: Sequence[int]) -> None:
-    """Write the IDs of persons next to their boxes, in place.
+    """Write the IDs of people next to their boxes, in place.
 
     The font size depends on the sizes of the image and the person. An ID is written above the top
     left corner of its box, or if there is another ID or no space, at another corner inside or

@@ -1,5 +1,9 @@
 """Tests of benchmarks/mspn.py."""
 
+import os
+import runpy
+import sys
+
 import pytest
 import torch
 from mmengine.registry import init_default_scope
@@ -10,7 +14,7 @@ from benchmarks import mspn as benchmark_mspn
 from benchmarks.mspn import TASKS, Row, measure, table
 from benchmarks.mspn_reference import configs
 from pose_backbones.errors import ConfigError
-from tests.helpers.tools import run_tool
+from tests.helpers.tools import ROOT
 
 BLOCKS = (1, 1, 1, 1)
 
@@ -85,7 +89,16 @@ def test_invalid_option_raises(options, message):
         benchmark_mspn.main(options)
 
 
-def test_tool_prints_help():
-    done = run_tool('benchmark_mspn.py', '--help')
-    assert done.returncode == 0
-    assert '--stages' in done.stdout
+def test_tool_runs_the_module(monkeypatch, capsys):
+    """The tool replaces its process by that of the module, whose help is printed here."""
+    started = []
+    monkeypatch.setattr(os, 'execve', lambda path, command, env: started.append(command))
+    monkeypatch.setattr(sys, 'argv', ['benchmark_mspn.py', '--help'])
+    monkeypatch.syspath_prepend(ROOT / 'tools')
+    with pytest.warns(FutureWarning, match='use python -m benchmarks.mspn'):
+        runpy.run_path(str(ROOT / 'tools/benchmark_mspn.py'), run_name='__main__')
+    assert started == [[sys.executable, '-m', 'benchmarks.mspn', '--help']]
+    with pytest.raises(SystemExit) as end:
+        benchmark_mspn.main(started[0][3:])
+    assert end.value.code == 0
+    assert '--stages' in capsys.readouterr().out

@@ -24,7 +24,7 @@ def shapes() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope='module')
-def today() -> dict[str, torch.Size]:
+def current_shapes() -> dict[str, torch.Size]:
     """Return names and shapes of the current base model."""
     with torch.device('meta'):
         parts = dict(backbone=HRCoMer('base'), head=HRCoMerHead())
@@ -35,10 +35,10 @@ def today() -> dict[str, torch.Size]:
     }
 
 
-def test_every_original_name_is_converted(shapes, today):
+def test_every_original_name_is_converted(shapes, current_shapes):
     converted = convert_estimator(shapes)
     assert len(converted) == len(shapes)
-    assert {name: value.shape for name, value in converted.items()} == today
+    assert {name: value.shape for name, value in converted.items()} == current_shapes
 
 
 def test_current_names_are_unchanged(shapes):
@@ -48,11 +48,11 @@ def test_current_names_are_unchanged(shapes):
     assert all(again[name] is converted[name] for name in again)
 
 
-def test_whole_checkpoint_is_converted_with_a_record(shapes, today):
+def test_whole_checkpoint_is_converted_with_a_record(shapes, current_shapes):
     """The conversion is that of tools/convert_checkpoint.py."""
     constant = 'refine_head.filter_block.0.regular_matrix'
     done = inspect_state_dict({'model': {**shapes, constant: torch.empty(3, 9, device='meta')}})
-    assert {name: value.shape for name, value in done.weights.items()} == today
+    assert {name: value.shape for name, value in done.weights.items()} == current_shapes
     assert (done.family, done.naming) == ('HRCoMer', 'ConvNeXtPose')
     assert inspect_state_dict(done.weights).naming == 'MMPose 1.x'
     assert done.left_out == {constant: 'constant, from the constructor'}
@@ -83,9 +83,9 @@ def test_weights_of_other_models_are_unchanged():
 def test_base_network_loads_every_release_of_convnext():
     with torch.device('meta'):
         net, base = ConvNeXt('v2-atto'), HRCoMer('atto').base_net
-    own = {name: value.shape for name, value in base.state_dict().items()}
+    base_shapes = {name: value.shape for name, value in base.state_dict().items()}
     weights = net.state_dict()
-    assert {name: value.shape for name, value in convert_base_net(weights).items()} == own
+    assert {name: value.shape for name, value in convert_base_net(weights).items()} == base_shapes
     original = {
         'downsample_layers.0.1.bias': torch.ones(4),
         'stages.2.1.grn.gamma': torch.full((1, 1, 1, 8), 3.0),
@@ -104,5 +104,10 @@ def test_hrnet_names():
         'stage3.2.fuse_layers.1.0.0.0.weight',
         'transition2.2.0.0.weight',
     )
-    found = convert_adapter({name: torch.ones(1) for name in names})
-    assert list(found) == ['stage1.0.conv1.weight', 'stage1.0.bn1.bias', names[2], names[3]]
+    converted_adapter = convert_adapter({name: torch.ones(1) for name in names})
+    assert list(converted_adapter) == [
+        'stage1.0.conv1.weight',
+        'stage1.0.bn1.bias',
+        names[2],
+        names[3],
+    ]

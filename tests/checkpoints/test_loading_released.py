@@ -133,7 +133,7 @@ def test_another_kind_of_head_raises(estimator):
     with pytest.raises(
         CheckpointError,
         match=(
-            r'^released\.pth is not a checkpoint of this model: what it has '
+            r'^released\.pth is not a checkpoint of this model: the part '
             r"under 'head\.' is of another kind than the model's "
             r'HeatmapHead$'
         ),
@@ -194,7 +194,7 @@ def test_other_missing_keys_raise(tmp_path, missing):
 
 
 @pytest.mark.parametrize(
-    ('build', 'theirs', 'ours'),
+    ('build', 'file_arch', 'model_arch'),
     [
         (MogaNet, 'x-tiny', 'tiny'),
         (MogaNet, 'tiny', 'x-tiny'),
@@ -202,14 +202,14 @@ def test_other_missing_keys_raise(tmp_path, missing):
         (ConvNeXt, 'v2-atto', 'v2-femto'),
     ],
 )
-def test_error_names_another_size(build, theirs, ours):
+def test_error_names_another_size(build, file_arch, model_arch):
     with torch.device('meta'):
-        weights, net = build(theirs).state_dict(), build(ours)
+        weights, net = build(file_arch).state_dict(), build(model_arch)
     with pytest.raises(CheckpointError) as caught:
         load_weights(net, weights, 'other.pth')
     kind = build.__name__
     assert str(caught.value).endswith(
-        f". The file looks like {kind} '{theirs}', the model is '{ours}'"
+        f". The file looks like {kind} '{file_arch}', the model is '{model_arch}'"
     )
 
 
@@ -317,14 +317,14 @@ def test_mmengine_loader_raises_for_another_depth(tmp_path, build, other):
     """MMEngine would load the matching weights and keep random values for the others."""
     from mmengine.runner import load_checkpoint
 
-    one, two = build(1), build(2)
-    torch.save(one.state_dict(), tmp_path / 'one.pth')
-    torch.save(two.state_dict(), tmp_path / 'two.pth')
+    first_model, other_model = build(1), build(2)
+    torch.save(first_model.state_dict(), tmp_path / 'one.pth')
+    torch.save(other_model.state_dict(), tmp_path / 'two.pth')
     with pytest.raises(CheckpointError, match=f'missing in the file: .*{other}'):
-        load_checkpoint(two, str(tmp_path / 'one.pth'), strict=False)
+        load_checkpoint(other_model, str(tmp_path / 'one.pth'), strict=False)
     with pytest.raises(CheckpointError, match=f'unknown to the model: .*{other}'):
-        load_checkpoint(one, str(tmp_path / 'two.pth'), strict=False)
+        load_checkpoint(first_model, str(tmp_path / 'two.pth'), strict=False)
     # Loading a part must be requested explicitly.
-    load_weights(two, one.state_dict(), 'one.pth', strict=False)
-    for name, value in one.state_dict().items():
-        assert torch.equal(two.state_dict()[name], value)
+    load_weights(other_model, first_model.state_dict(), 'one.pth', strict=False)
+    for name, value in first_model.state_dict().items():
+        assert torch.equal(other_model.state_dict()[name], value)

@@ -1,6 +1,7 @@
 """Tests of the parameter names of MSPN: of the original, of MMPose and of ImageNet."""
 
 import re
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -80,10 +81,17 @@ def assert_same(found, expected) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def original() -> tuple[list[torch.Tensor], dict]:
-    """Return the heatmaps of a model, and its weights in the names of the original."""
+@pytest.fixture(scope='module')
+def original() -> tuple[list[torch.Tensor], MappingProxyType]:
+    """The heatmaps of a model, and its weights in the names of the original."""
     model = build(mspn_config())
-    return units_of(model), to_original(model.state_dict())
+    return units_of(model), MappingProxyType(to_original(model.state_dict()))
+
+
+@pytest.fixture(scope='module')
+def source():
+    """MMPose's model, which no test changes."""
+    return build(hosts())
 
 
 def test_original_names_match_golden_file():
@@ -115,8 +123,8 @@ LOADERS = {
 
 
 @pytest.mark.parametrize('loader', LOADERS)
-def test_original_checkpoints_load_strictly(loader, tmp_path):
-    expected, weights = original()
+def test_original_checkpoints_load_strictly(loader, original, tmp_path):
+    expected, weights = original[0], dict(original[1])
     path = str(tmp_path / 'iter-96000.pth')
     torch.save(dict(model=weights), path)
     model = build(mspn_config(), seed=1)
@@ -127,15 +135,14 @@ def test_original_checkpoints_load_strictly(loader, tmp_path):
     del weights[missing]
     torch.save(dict(model=weights), path)
     with pytest.raises(RuntimeError, match=r'predict_layers\.0\.conv_layers\.1\.conv\.w'):
-        LOADERS[loader](build(mspn_config(), seed=1), path)
+        LOADERS[loader](model, path)
 
 
 @pytest.mark.parametrize('naming', ['original', 'MMPose 0.x', 'MMPose 1.x'])
-def test_init_model_loads_every_release(naming, tmp_path):
-    expected, weights = original()
+def test_init_model_loads_every_release(naming, original, source, tmp_path):
+    expected, weights = original[0], dict(original[1])
     content = dict(model=weights)
     if naming != 'original':
-        source = build(hosts())
         expected, weights = units_of(source), source.state_dict()
         if naming == 'MMPose 0.x':
             weights = {
@@ -156,9 +163,8 @@ def test_init_model_loads_every_release(naming, tmp_path):
     assert any(b.any() for b in biases) == (naming == 'original')
 
 
-def test_mmpose_weights_round_trip():
+def test_mmpose_weights_round_trip(source):
     """Biases of the original are subtracted from running means."""
-    source = build(hosts())
     model = build(mspn_config(), seed=1)
     model.load_state_dict(source.state_dict(), strict=True)
     assert_same(units_of(model), units_of(source))
@@ -180,15 +186,13 @@ def test_bias_without_batch_norm_cannot_be_converted_to_mmpose():
         to_mmpose(model.state_dict())
 
 
-def test_backbone_and_head_in_mmpose_estimator():
-    config = dict(mspn_config(), type='TopdownPoseEstimator')
-    source, model = build(hosts()), build(config, seed=1)
+def test_backbone_and_head_in_mmpose_estimator(source):
+    model = build(dict(mspn_config(), type='TopdownPoseEstimator'), seed=1)
     model.load_state_dict(source.state_dict(), strict=True)
     assert_same(units_of(model), units_of(source))
 
 
-def test_converted_release_of_mmpose():
-    source = build(hosts())
+def test_converted_release_of_mmpose(source):
     weights = convert_state_dict(dict(state_dict=source.state_dict()))
     model = build(mspn_config(), seed=1)
     model.load_state_dict(weights, strict=True)
@@ -256,8 +260,8 @@ def test_imagenet_weights_of_another_depth_raise(tmp_path):
         net.init_weights()
 
 
-def test_init_cfg_loads_backbone_of_checkpoint(tmp_path):
-    _, weights = original()
+def test_init_cfg_loads_backbone_of_checkpoint(original, tmp_path):
+    weights = dict(original[1])
     path = str(tmp_path / 'iter.pth')
     torch.save(dict(model=weights), path)
     net = MSPN(2, **SIZE, init_cfg=dict(type='Pretrained', checkpoint=path))

@@ -4,14 +4,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pose_backbones.checkpoints.loading import WRAPPERS, get_weights, read_checkpoint
+from pose_backbones.checkpoints.loading import WEIGHT_KEYS, get_weights, read_checkpoint
 from pose_backbones.errors import CheckpointError
 
 WEIGHTS_A = {'a.weight': torch.ones(2), 'b.bias': torch.zeros(1)}
 WEIGHTS_B = {'a.weight': torch.ones(2) * 2, 'b.bias': torch.zeros(1)}
 
 
-@pytest.mark.parametrize('key', WRAPPERS)
+@pytest.mark.parametrize('key', WEIGHT_KEYS)
 def test_get_weights_finds_every_known_entry(key):
     content = {'epoch': 3, 'optimizer': {'lr': 0.1}, key: {**WEIGHTS_A, 'n': 4}}
     assert get_weights(content) == WEIGHTS_A

@@ -77,15 +77,15 @@ def test_converted_weights_give_original_outputs():
 
 def test_imagenet_release_of_moganet():
     torch.manual_seed(0)
-    own = MogaNet(MOGANET).state_dict()
+    state = MogaNet(MOGANET).state_dict()
     classifier = {'head.weight': torch.ones(10, 32), 'head.bias': torch.ones(10)}
     done = inspect_state_dict(
-        {'arch': 'moganet', 'state_dict': {**own, **classifier}, 'metric': 1.0}
+        {'arch': 'moganet', 'state_dict': {**state, **classifier}, 'metric': 1.0}
     )
     assert (done.family, done.naming) == ('MogaNet', 'ImageNet release')
     assert done.left_out == dict.fromkeys(classifier, 'of the classifier')
-    assert backbone_part(done.weights).keys() == own.keys()
-    for name, value in own.items():
+    assert backbone_part(done.weights).keys() == state.keys()
+    for name, value in state.items():
         assert done.weights[f'backbone.{name}'] is value
 
 
@@ -160,10 +160,10 @@ def test_converted_timm_convnext_gives_the_same_maps(v2):
     ).eval()
     for value in timm_model.parameters():
         value.data += 0.2 * torch.rand_like(value)
-    ours = ConvNeXt({**CONVNEXT, 'use_grn': v2}, out_indices=(3,)).eval()
+    net = ConvNeXt({**CONVNEXT, 'use_grn': v2}, out_indices=(3,)).eval()
     done = inspect_state_dict(timm_model.state_dict())
     assert done.naming == 'timm'
-    ours.load_state_dict(backbone_part(done.weights), strict=False)
+    net.load_state_dict(backbone_part(done.weights), strict=False)
     image = torch.randn(1, 3, 96, 64)
     with torch.no_grad():
         expected = timm_model.forward_features(image).permute(0, 2, 3, 1)
@@ -171,7 +171,7 @@ def test_converted_timm_convnext_gives_the_same_maps(v2):
         expected = F.layer_norm(expected, (32,), norm.weight, norm.bias, norm.eps).permute(
             0, 3, 1, 2
         )
-        torch.testing.assert_close(ours(image)[0], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(net(image)[0], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_classifier_of_mmpretrain():
@@ -264,22 +264,22 @@ def test_lightning_prefix_is_removed():
     """The prefix is `model.`, which is also the prefix of `TimmBackbone`."""
     weights = uniformer_imagenet(token_labels=True)
     done = inspect_state_dict({'state_dict': with_prefix('model', weights), 'epoch': 3})
-    plain = inspect_state_dict(weights)
+    without_prefix = inspect_state_dict(weights)
     assert (done.family, done.naming) == ('UniFormer', 'ImageNet release')
-    assert done.weights.keys() == plain.weights.keys()
+    assert done.weights.keys() == without_prefix.weights.keys()
     kept = [name for name in weights if f'backbone.{name}' in done.weights]
     assert len(kept) > len(weights) // 2
     assert all(done.weights[f'backbone.{name}'] is weights[name] for name in kept)
-    assert done.left_out == with_prefix('model', plain.left_out)
+    assert done.left_out == with_prefix('model', without_prefix.left_out)
 
-    whole = {**with_prefix('backbone', convnext_backbone('mmpretrain')), **old_head(32)}
-    done = inspect_state_dict(with_prefix('model', whole))
+    whole_model = {**with_prefix('backbone', convnext_backbone('mmpretrain')), **old_head(32)}
+    done = inspect_state_dict(with_prefix('model', whole_model))
     assert (done.family, done.naming) == ('ConvNeXt', 'MMPose 0.x')
-    assert done.weights.keys() == convert_state_dict(whole).keys()
+    assert done.weights.keys() == convert_state_dict(whole_model).keys()
 
-    timms = {'backbone.model.conv1.weight': torch.ones(1)}
-    done = inspect_state_dict(with_prefix('model', timms))
-    assert (done.family, done.weights) == ('TimmBackbone', timms)
+    timm_weights = {'backbone.model.conv1.weight': torch.ones(1)}
+    done = inspect_state_dict(with_prefix('model', timm_weights))
+    assert (done.family, done.weights) == ('TimmBackbone', timm_weights)
 
 
 def test_mmpose_1x_names_are_unchanged():

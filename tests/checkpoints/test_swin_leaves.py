@@ -80,8 +80,8 @@ def test_init_cfg_loads_windows_of_the_configured_file(leaf, tmp_path):
             middle = len(value) // 2
             expected = source[name][len(source[name]) // 2]
             torch.testing.assert_close(value[middle], expected)
-    same = config.backbone.window_size == named
-    assert same == (
+    same_window = config.backbone.window_size == named
+    assert same_window == (
         net.state_dict().keys() == source.keys()
         and all(value.shape == source[name].shape for name, value in net.state_dict().items())
     )

@@ -114,9 +114,9 @@ def test_other_dtypes_are_converted(model, trained, tmp_path, case, config):
         assert torch.equal(value, changed[name].to(value.dtype)), name
 
 
-def test_non_strict_skips_invalid_values(model, trained, notes):
+def test_non_strict_skips_invalid_values(model, trained, mmengine_log):
     load_weights(model, _first(_one_nan)(trained), 'x.pth', strict=False)
-    text = ' '.join(record.getMessage() for record in notes.records)
+    text = ' '.join(record.getMessage() for record in mmengine_log.records)
     assert f'unusable values: {FIRST} (1 of' in text
     assert model.state_dict()[FIRST].isfinite().all()
 

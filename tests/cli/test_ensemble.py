@@ -55,9 +55,9 @@ def folder(tiny_config, tmp_path_factory):
             nn.init.normal_(value, std=0.3)
         torch.save(model.state_dict(), folder / f'{name}.pth')
     text = blocks('python')[0]
-    for theirs, ours in NAMES.items():
-        assert theirs in text
-        text = text.replace(theirs, str(folder / ours))
+    for page_name, replacement in NAMES.items():
+        assert page_name in text
+        text = text.replace(page_name, str(folder / replacement))
     (folder / 'ensemble.py').write_text(text)
     return folder
 
@@ -124,11 +124,11 @@ def test_equal_members_give_the_results_of_one_member(folder, synthetic, tmp_pat
         .replace(', weight=2', '')
     )
     metrics, people = evaluate(synthetic, tmp_path / 'twice', twice)
-    expected, alone = evaluate(
+    expected, single_result = evaluate(
         synthetic, tmp_path / 'alone', folder / 'large.py', folder / 'large.pth'
     )
     assert metrics == expected
-    for number, person in alone.items():
+    for number, person in single_result.items():
         for key in ('keypoints', 'keypoint_scores'):
             np.testing.assert_array_equal(people[number][key], person[key])
 
@@ -200,14 +200,16 @@ def test_mspn_ensemble_gives_the_results_of_one_member(
 ):
     """The results are bit-identical."""
     metrics, people = evaluate(synthetic, tmp_path, mspn / f'ensemble{count}.py')
-    expected, alone = mspn_alone
+    expected, single_result = mspn_alone
     assert metrics == expected
-    assert set(people) == set(alone)
-    assert len(alone) > 8
-    for number, person in alone.items():
+    assert set(people) == set(single_result)
+    assert len(single_result) > 8
+    for number, person in single_result.items():
         for key in ('keypoints', 'keypoint_scores'):
             np.testing.assert_array_equal(people[number][key], person[key])
-    assert len({person['keypoints'].tobytes() for person in alone.values()}) == len(alone)
+    assert len({person['keypoints'].tobytes() for person in single_result.values()}) == len(
+        single_result
+    )
 
 
 @pytest.mark.parametrize('name', ['mspn', 'ensemble1'])
@@ -228,9 +230,9 @@ def test_badcase_by_keypoint_loss(name, mspn, synthetic, tmp_path):
         people = pickle.load(file)
     errors = []
     for person in people:
-        given, found = person['gt_instances'], person['pred_instances']
-        error = (given['keypoints'] - found['keypoints']) ** 2
-        errors.append((error * given['keypoints_visible'][..., None]).mean())
+        labels, predicted = person['gt_instances'], person['pred_instances']
+        error = (labels['keypoints'] - predicted['keypoints']) ** 2
+        errors.append((error * labels['keypoints_visible'][..., None]).mean())
     (report,) = tmp_path.glob('*/badcase/results.json')
     cases = json.loads(report.read_text())
     expected = [error for error in errors if error >= 1500]
@@ -336,9 +338,9 @@ def test_inferencer_gives_the_results_of_the_tool(single, folder, synthetic):
     )
     lines = lines.replace('ensemble.py', str(folder / 'ensemble.py'))
     lines = lines.replace("'image.jpg'", f"'{synthetic}/val/{name}', [box], bbox_format='xywh'")
-    found = dict(box=person['bbox'])
-    exec(lines, found)
-    instances = found['people'][0].pred_instances
+    namespace = dict(box=person['bbox'])
+    exec(lines, namespace)
+    instances = namespace['people'][0].pred_instances
     np.testing.assert_allclose(
         instances.keypoint_scores, single[1][person['id']]['keypoint_scores'], rtol=1e-4
     )

@@ -1,4 +1,4 @@
-"""Predictions for test sets without labels; MPII from training to its table."""
+"""`tools/test.py --format-only` for test sets without labels, and runs with MPII's format."""
 
 import json
 import pickle
@@ -30,7 +30,7 @@ _base_ = [
 ]
 test_dataloader = dict(dataset=_base_.test_dev_dataset)
 test_evaluator = _base_.test_dev_evaluator
-# The drawn set is no data/coco:
+# The synthetic dataset is not in data/coco:
 data_root = 'data/coco/'
 test_dataloader.update(
     dataset=dict(
@@ -59,7 +59,7 @@ default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
 
 
 @pytest.fixture(autouse=True, scope='module')
-def _host():
+def _mmpose_modules():
     register_all_modules()
 
 
@@ -74,9 +74,9 @@ def weights(tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def test_dev(synthetic, tiny_config, tmp_path_factory):
-    """The drawn validation images as a test set: a list, detections.
+    """Use the synthetic validation images as a test set with an image list and detections.
 
-    One image has 30 detections. Returns folder and config.
+    One image has 30 more detections. Return the directory of the data and the config.
     """
     folder = tmp_path_factory.mktemp('test_dev')
     data = folder / 'data'
@@ -109,7 +109,7 @@ def test_dev(synthetic, tiny_config, tmp_path_factory):
 
 
 def run(config, weights, data, work, *options):
-    """`tools/test.py` in this process."""
+    """Run `tools/test.py` in this process."""
     test_api.main(
         [
             str(config),
@@ -133,14 +133,14 @@ def read_archive(path) -> list[dict]:
 def written(test_dev, weights, tmp_path_factory):
     work = tmp_path_factory.mktemp('written')
     run(test_dev[1], weights, test_dev[0], work, '--format-only', '--submission-name', 'us')
-    assert not list(work.glob('*.json'))  # nothing but the archive
+    assert not list(work.glob('*.json'))  # only the archive is left
     return read_archive(work / 'person_keypoints_test-dev2017_us_results.zip')
 
 
-def test_the_archive_has_what_the_host_evaluates(
+def test_archive_contains_the_results_that_the_server_evaluates(
     written, test_dev, tiny_config, weights, synthetic, tmp_path
 ):
-    """The host's metric on the same detections, with the labels."""
+    """The expected results are those that MMPose's metric writes for the same detections."""
     run(
         tiny_config,
         weights,
@@ -148,11 +148,11 @@ def test_the_archive_has_what_the_host_evaluates(
         tmp_path,
         '--cfg-options',
         f'test_dataloader.dataset.bbox_file={test_dev[0] / BOXES}',
-        f'test_evaluator.outfile_prefix={tmp_path / "host"}',
+        f'test_evaluator.outfile_prefix={tmp_path / "mmpose"}',
     )
-    host = json.loads((tmp_path / 'host.keypoints.json').read_text())
+    all_results = json.loads((tmp_path / 'mmpose.keypoints.json').read_text())
     best = {}
-    for entry in host:
+    for entry in all_results:
         entry.pop('bbox', None)
         best.setdefault(entry['image_id'], []).append(entry)
     sizes = sorted(len(people) for people in best.values())
@@ -166,83 +166,90 @@ def test_the_archive_has_what_the_host_evaluates(
     def key(entry):
         return entry['image_id'], entry['score'], entry['keypoints']
 
-    assert len(written) < len(host)
+    assert len(written) < len(all_results)
     assert sorted(written, key=key) == sorted(expected, key=key)
 
 
-def test_several_processes_write_the_same(written, test_dev, weights, tmp_path):
+def test_two_processes_write_equal_results(written, test_dev, weights, tmp_path):
     options = ('--data-root', test_dev[0], '--work-dir', tmp_path, '--format-only')
     command = ('test.py', test_dev[1], weights, *options, '--launcher', 'pytorch')
-    done, other = run_together(command, command)
-    assert [done.returncode, other.returncode] == [0, 0], done.stdout + other.stdout
-    # The name is the config's where none is given.
+    process, other_entry = run_together(command, command)
+    assert [process.returncode, other_entry.returncode] == [0, 0], (
+        process.stdout + other_entry.stdout
+    )
+    # The default name is that of the config.
     archive = tmp_path / 'person_keypoints_test-dev2017_tiny_test-dev_results.zip'
     assert re.search(
         rf'{len(written)} results written to {archive} '
         r'\(\d+ left out: at most 20 per image are accepted\)',
-        done.stdout,
+        process.stdout,
     )
-    theirs = read_archive(archive)
-    assert len(theirs) == len(written)
+    distributed_results = read_archive(archive)
+    assert len(distributed_results) == len(written)
     close = []
-    for ours, other in zip(written, theirs):
-        assert ours['image_id'] == other['image_id']
-        assert other['score'] == pytest.approx(ours['score'], abs=1e-5)
-        points, others = (np.reshape(entry['keypoints'], (17, 3)) for entry in (ours, other))
-        np.testing.assert_allclose(others[:, 2], points[:, 2], atol=1e-5)
-        close.append(abs(others - points).max(axis=1) < 0.1)
-    # Untrained maps are flat: a tie of two peaks may fall either way.
+    for entry, other_entry in zip(written, distributed_results):
+        assert entry['image_id'] == other_entry['image_id']
+        assert other_entry['score'] == pytest.approx(entry['score'], abs=1e-5)
+        points = np.reshape(entry['keypoints'], (17, 3))
+        other_points = np.reshape(other_entry['keypoints'], (17, 3))
+        np.testing.assert_allclose(other_points[:, 2], points[:, 2], atol=1e-5)
+        close.append(abs(other_points - points).max(axis=1) < 0.1)
+    # The heatmaps of an untrained model are flat, so either of two equal peaks may be decoded.
     assert np.mean(close) > 0.97
 
 
-def test_another_process_leaves_the_results_to_the_first(test_dev, weights, tmp_path, monkeypatch):
-    """It may end before the first has read them."""
+def test_second_rank_does_not_remove_the_results(test_dev, weights, tmp_path, monkeypatch):
+    """It may finish before rank 0 has read them."""
     build = test_api.build_runner
 
-    def second(cfg):
+    def build_second_rank(cfg):
         runner = build(cfg)
         runner._rank = 1
         return runner
 
-    monkeypatch.setattr(test_api, 'build_runner', second)
+    monkeypatch.setattr(test_api, 'build_runner', build_second_rank)
     run(test_dev[1], weights, test_dev[0], tmp_path, '--format-only')
     name = 'person_keypoints_test-dev2017_tiny_test-dev_results'
     assert json.loads((tmp_path / f'{name}.keypoints.json').read_text())
     assert not (tmp_path / f'{name}.zip').exists()
 
 
-def refused(error, message, *arguments):
+def check_raises(error, message, *arguments):
     with pytest.raises(error, match=message):
         run(*arguments)
 
 
-def test_what_is_refused_before_the_run(
+def test_invalid_options_raise_before_the_run(
     test_dev, tiny_config, weights, synthetic, tmp_path, monkeypatch
 ):
-    """Nothing of these builds a model."""
+    """The checks run before the model is built."""
     data, config = test_dev
     monkeypatch.setattr(test_api, 'build_runner', None)
 
-    def refuse(error, message, *options, config=config, data=data):
-        refused(error, message, config, weights, data, tmp_path, *options)
+    def check_run_raises(error, message, *options, config=config, data=data):
+        check_raises(error, message, config, weights, data, tmp_path, *options)
 
     only = '--format-only'
-    refuse(ConfigError, '--submission-name requires --format-only', '--submission-name', 'us')
-    refuse(
+    check_run_raises(
+        ConfigError, '--submission-name requires --format-only', '--submission-name', 'us'
+    )
+    check_run_raises(
         ConfigError, "--submission-name 'a b': expected letters", only, '--submission-name', 'a b'
     )
-    refuse(ConfigError, '--out and --format-only exclude', only, '--out', tmp_path / 'metrics.json')
-    refuse(ConfigError, '--eval and --format-only exclude', only, '--eval', 'mAP')
-    refuse(
+    check_run_raises(
+        ConfigError, '--out and --format-only exclude', only, '--out', tmp_path / 'metrics.json'
+    )
+    check_run_raises(ConfigError, '--eval and --format-only exclude', only, '--eval', 'mAP')
+    check_run_raises(
         ConfigError,
         'COCO .* and MPII .* test_evaluator is AUC',
         only,
         '--cfg-options',
         'test_evaluator.type=AUC',
     )
-    # Images without labels cannot be measured, nor people found in them.
-    refuse(DatasetError, 'is a list of images without annotations')
-    refuse(
+    # Images without labels cannot be evaluated, and have no bounding boxes of people.
+    check_run_raises(DatasetError, 'is a list of images without annotations')
+    check_run_raises(
         DatasetError,
         'is a list of images without people: give detections',
         only,
@@ -251,17 +258,17 @@ def test_what_is_refused_before_the_run(
     )
 
 
-def test_images_that_are_not_in_the_list(
+def test_images_that_are_not_in_the_list_raise(
     test_dev, tiny_config, weights, synthetic, tmp_path, monkeypatch
 ):
     data, config = test_dev
     monkeypatch.setattr(test_api, 'build_runner', None)
-    short = tmp_path / 'image_info_test-dev2017.json'
+    short_list = tmp_path / 'image_info_test-dev2017.json'
     content = json.loads((data / LIST).read_text())
-    gone = content['images'].pop(0)['id']
-    short.write_text(json.dumps(content))
-    # Detections of an image that the data set's own list lacks.
-    refused(
+    missing_id = content['images'].pop(0)['id']
+    short_list.write_text(json.dumps(content))
+    # a detection of an image that is missing in the list of the dataset
+    check_raises(
         DatasetError,
         'detection .* has the image_id .* expected the id of an image of',
         config,
@@ -270,31 +277,31 @@ def test_images_that_are_not_in_the_list(
         tmp_path,
         '--format-only',
         '--cfg-options',
-        f'test_dataloader.dataset.ann_file={short}',
+        f'test_dataloader.dataset.ann_file={short_list}',
     )
-    # Of one that only the metric's list lacks.
-    refused(
+    # a detection of an image that is missing only in the list of the metric
+    check_raises(
         DatasetError,
-        f'has the image_id {gone}( .*)?: expected the id of an image of {short}',
+        f'has the image_id {missing_id}( .*)?: expected the id of an image of {short_list}',
         config,
         weights,
         data,
         tmp_path,
         '--format-only',
         '--cfg-options',
-        f'test_evaluator.ann_file={short}',
+        f'test_evaluator.ann_file={short_list}',
     )
-    # Labelled people in place of detections.
-    refused(
+    # annotated people instead of detections
+    check_raises(
         DatasetError,
-        f'image {gone} .* has the id {gone}: expected an image of the image list',
+        f'image {missing_id} .* has the id {missing_id}: expected an image of the image list',
         tiny_config,
         weights,
         synthetic,
         tmp_path,
         '--format-only',
         '--cfg-options',
-        f'test_evaluator.ann_file={short}',
+        f'test_evaluator.ann_file={short_list}',
     )
 
 
@@ -308,8 +315,8 @@ def test_images_that_are_not_in_the_list(
         'timm/td-hm_timm-hrnet-w32_8xb32-210e_coco-256x192',
     ],
 )
-def test_the_config_of_the_page(leaf, tmp_path):
-    """Of every family; the test data changes, and nothing else."""
+def test_config_of_the_documentation(leaf, tmp_path):
+    """The config changes only the test data, for a config of each family."""
     (text,) = re.findall('```python\n(.*?)```', PAGE, re.DOTALL)
     shown = 'td-hm_moganet-s_8xb32-210e_coco-256x192'
     assert shown in text
@@ -349,35 +356,35 @@ def mpii(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def trained(mpii, tmp_path_factory):
-    """Two steps and a validation; returns folder and what was printed."""
+    """Train two iterations and validate; return the work dir and the output."""
     work = tmp_path_factory.mktemp('trained')
-    done = run_tool('train.py', mpii[1], '--data-root', mpii[0], '--work-dir', work)
-    assert done.returncode == 0, done.stdout
-    return work, done.stdout
+    process = run_tool('train.py', mpii[1], '--data-root', mpii[0], '--work-dir', work)
+    assert process.returncode == 0, process.stdout
+    return work, process.stdout
 
 
 def table_of(people, predicted) -> list[float]:
-    """PCKh and PCKh@0.1 of JSON people, in a plain loop."""
-    found = {0.5: [[] for _ in range(16)], 0.1: [[] for _ in range(16)]}
+    """Compute PCKh and PCKh@0.1 of people in HRNet's JSON format, in a loop."""
+    hits_by_threshold = {0.5: [[] for _ in range(16)], 0.1: [[] for _ in range(16)]}
     for person, points in zip(people, predicted):
         x1, y1, x2, y2 = person['headbox']
         head = 0.6 * np.hypot(x2 - x1, y2 - y1)
         for joint in range(16):
             if person['joints_vis'][joint]:
                 gap = np.linalg.norm(points[joint] - person['joints'][joint])
-                for thr, hits in found.items():
+                for thr, hits in hits_by_threshold.items():
                     hits[joint].append(gap <= thr * head)
     rows = [[9], [12, 13], [11, 14], [10, 15], [2, 3], [1, 4], [0, 5]]
-    table = [100 * np.mean([np.mean(found[0.5][j]) for j in row]) for row in rows]
-    for hits in found.values():
+    table = [100 * np.mean([np.mean(hits_by_threshold[0.5][j]) for j in row]) for row in rows]
+    for hits in hits_by_threshold.values():
         table.append(100 * np.mean([hit for j in range(16) if j not in (6, 7) for hit in hits[j]]))
     return table
 
 
-def test_mpii_from_training_to_its_table(mpii, trained):
-    work, printed = trained
-    assert len(re.findall(r'Epoch\(train\) *\[1\]\[[12]/2\]', printed)) == 2
-    names, figures = re.search(r'(\| +Head .*)\n(\|.*\|)', printed).groups()
+def test_mpii_training_and_validation(mpii, trained):
+    work, output = trained
+    assert len(re.findall(r'Epoch\(train\) *\[1\]\[[12]/2\]', output)) == 2
+    names, figures = re.search(r'(\| +Head .*)\n(\|.*\|)', output).groups()
     names = [name.strip() for name in names.strip('|').split('|')]
     assert names == [
         'Head',
@@ -391,13 +398,13 @@ def test_mpii_from_training_to_its_table(mpii, trained):
         'Mean@0.1',
     ]
     mean = float(figures.strip('|').split('|')[7])
-    returned = re.search(r'PCKh/Mean: ([\d.]+)', printed).group(1)
+    returned = re.search(r'PCKh/Mean: ([\d.]+)', output).group(1)
     assert mean == pytest.approx(float(returned), abs=0.006)
     assert list(work.glob('best_PCKh_Mean_epoch_1.pth'))
 
 
-def test_mpii_tests_and_predicts(mpii, trained, tmp_path):
-    """The table is that of the predictions; pred.mat has them from 1."""
+def test_mpii_evaluation_and_predictions(mpii, trained, tmp_path):
+    """The metrics match the dumped predictions, and so does pred.mat, with pixels from 1."""
     data, config = mpii
     weights = trained[0] / 'epoch_1.pth'
     run(
@@ -417,7 +424,7 @@ def test_mpii_tests_and_predicts(mpii, trained, tmp_path):
     people = json.loads((data / 'annotations/mpii_val.json').read_text())
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert list(metrics.values()) == pytest.approx(table_of(people, predicted), abs=1e-4)
-    # By the head boxes of the JSON file.
+    # with the head boxes of the JSON file
     run(
         config,
         weights,
@@ -428,8 +435,8 @@ def test_mpii_tests_and_predicts(mpii, trained, tmp_path):
         '--cfg-options',
         'test_dataloader.dataset.headbox_file=None',
     )
-    again = json.loads((tmp_path / 'again.json').read_text())
-    assert again == pytest.approx(metrics)
+    metrics_of_json = json.loads((tmp_path / 'again.json').read_text())
+    assert metrics_of_json == pytest.approx(metrics)
 
     run(
         config,
@@ -444,8 +451,8 @@ def test_mpii_tests_and_predicts(mpii, trained, tmp_path):
     np.testing.assert_allclose(preds, predicted, atol=1e-3)
 
 
-def test_mpii_without_head_boxes(mpii, tmp_path, monkeypatch):
-    """Said before the run, of testing and of training."""
+def test_mpii_without_head_boxes_raises(mpii, tmp_path, monkeypatch):
+    """Testing and training raise before the run."""
     data, config = mpii
     monkeypatch.setattr(test_api, 'build_runner', None)
     monkeypatch.setattr(train_api, 'build_runner', None)
@@ -458,11 +465,11 @@ def test_mpii_without_head_boxes(mpii, tmp_path, monkeypatch):
         r'as number 1\), which PCKh needs: give '
         '{}_dataloader.dataset.headbox_file'
     )
-    bare = [
+    options = [
         '{0}_dataloader.dataset.ann_file=' + str(path),
         '{0}_dataloader.dataset.headbox_file=None',
     ]
-    refused(
+    check_raises(
         DatasetError,
         message.format('test'),
         config,
@@ -470,7 +477,7 @@ def test_mpii_without_head_boxes(mpii, tmp_path, monkeypatch):
         data,
         tmp_path,
         '--cfg-options',
-        *[o.format('test') for o in bare],
+        *[o.format('test') for o in options],
     )
     with pytest.raises(DatasetError, match=message.format('val')):
         train_api.main(
@@ -481,16 +488,16 @@ def test_mpii_without_head_boxes(mpii, tmp_path, monkeypatch):
                 '--work-dir',
                 str(tmp_path / 'work'),
                 '--cfg-options',
-                *[o.format('val') for o in bare],
+                *[o.format('val') for o in options],
             ]
         )
 
 
-def test_mpii_without_labels(mpii, tmp_path, monkeypatch):
-    """As the test split: there is nothing to compare with."""
+def test_mpii_without_labels_raises(mpii, tmp_path, monkeypatch):
+    """The test split has no labels."""
     data, config = mpii
     monkeypatch.setattr(test_api, 'build_runner', None)
-    refused(
+    check_raises(
         DatasetError,
         'mpii_test.json has no labelled joints, like the test split',
         config,
@@ -502,8 +509,8 @@ def test_mpii_without_labels(mpii, tmp_path, monkeypatch):
     )
 
 
-def test_missing_mpii_says_how_to_get_it(mpii, tmp_path):
-    refused(
+def test_missing_mpii_raises_with_instructions(mpii, tmp_path):
+    check_raises(
         DatasetError,
         r'mpii_val.json. Give .* --format mpii',
         mpii[1],
@@ -526,13 +533,17 @@ def test_missing_mpii_says_how_to_get_it(mpii, tmp_path):
         ),
     ],
 )
-def test_pixels_from_0_and_from_1_do_not_mix(mpii, tmp_path, monkeypatch, option, message):
+def test_dataset_and_metric_with_different_pixel_origins_raise(
+    mpii, tmp_path, monkeypatch, option, message
+):
     monkeypatch.setattr(test_api, 'build_runner', None)
-    refused(ConfigError, message, mpii[1], 'none.pth', mpii[0], tmp_path, '--cfg-options', option)
+    check_raises(
+        ConfigError, message, mpii[1], 'none.pth', mpii[0], tmp_path, '--cfg-options', option
+    )
 
 
-def test_the_file_of_mpii_has_one_name(mpii, tmp_path):
-    refused(
+def test_submission_name_raises_for_mpii(mpii, tmp_path):
+    check_raises(
         ConfigError,
         'the file of MPII is called pred.mat',
         mpii[1],

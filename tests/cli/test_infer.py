@@ -1,4 +1,4 @@
-"""tools/infer.py: files in, files out, whatever happens in between."""
+"""`tools/infer.py`: outputs, resuming, and errors."""
 
 import csv
 import json
@@ -21,25 +21,25 @@ PEOPLE = (2, 0, 3, 1, 2, 1)
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> list[str]:
-    """The options that choose a tiny model."""
+    """Return the options that select a tiny model."""
     return model_options(tmp_path_factory.mktemp('model'))
 
 
 @pytest.fixture
-def photographs(tmp_path):
-    """A folder of six pictures, and a file of their boxes."""
-    folder = tmp_path / 'photographs'
+def image_folder(tmp_path):
+    """Write six images and a file of their bounding boxes."""
+    folder = tmp_path / 'images'
     folder.mkdir()
-    found = []
-    for number, count in enumerate(PEOPLE):
-        cv2.imwrite(str(folder / f'{number + 10}.png'), make_image(number))
-        for x0, y0, x1, y1 in boxes_in(number, count).tolist():
-            found.append(
+    people = []
+    for index, count in enumerate(PEOPLE):
+        cv2.imwrite(str(folder / f'{index + 10}.png'), make_image(index))
+        for x0, y0, x1, y1 in boxes_in(index, count).tolist():
+            people.append(
                 dict(
-                    image_id=number + 10, category_id=1, score=0.75, bbox=[x0, y0, x1 - x0, y1 - y0]
+                    image_id=index + 10, category_id=1, score=0.75, bbox=[x0, y0, x1 - x0, y1 - y0]
                 )
             )
-    (tmp_path / 'boxes.json').write_text(json.dumps(found))
+    (tmp_path / 'boxes.json').write_text(json.dumps(people))
     return folder, ['--boxes', str(tmp_path / 'boxes.json')]
 
 
@@ -47,8 +47,8 @@ def read(out) -> list[dict]:
     return json.loads((out / 'predictions.json').read_text())
 
 
-def whole(out) -> bool:
-    """Whether nothing is left over or cut off."""
+def check_complete(out) -> bool:
+    """Return True if the journal has only complete lines and no temporary file is left."""
     for line in (out / 'journal.jsonl').read_bytes().splitlines(True):
         assert line.endswith(b'\n')
         json.loads(line)
@@ -56,49 +56,49 @@ def whole(out) -> bool:
     return True
 
 
-def test_pictures_with_boxes(photographs, model, tmp_path, capsys):
-    folder, boxes = photographs
+def test_images_with_boxes(image_folder, model, tmp_path, capsys):
+    folder, boxes = image_folder
     out = tmp_path / 'out'
     assert (
         infer.main([str(folder), *boxes, *model, '--out', str(out), '--draw-boxes', '--draw-ids'])
         == 0
     )
     assert f'9 people in {out}/predictions.json' in capsys.readouterr().out
-    found = read(out)
+    people = read(out)
     expected = []
     for result in PoseInferencer(estimator())(folder, boxes[1]):
-        expected += [dict(one, file_name=result.name) for one in result.to_coco()]
-    assert [one['image_id'] for one in found] == [10, 10, 12, 12, 12, 13, 14, 14, 15]
-    assert len(found) == len(expected) == 9
-    for one, other in zip(found, expected):
-        for name, value in other.items():
+        expected += [dict(person, file_name=result.name) for person in result.to_coco()]
+    assert [person['image_id'] for person in people] == [10, 10, 12, 12, 12, 13, 14, 14, 15]
+    assert len(people) == len(expected) == 9
+    for person, expected_person in zip(people, expected):
+        for name, value in expected_person.items():
             if isinstance(value, (str, int)):
-                assert one[name] == value
+                assert person[name] == value
             else:
-                np.testing.assert_allclose(one[name], value, atol=1e-3)
+                np.testing.assert_allclose(person[name], value, atol=1e-3)
     with open(out / 'predictions.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9
-    for row, one in zip(rows, found):
-        assert row['file_name'] == one['file_name']
+    for row, person in zip(rows, people):
+        assert row['file_name'] == person['file_name']
         values = [
             float(row[f'{name}_{what}'])
             for name in ('nose', 'right_ankle')
             for what in ('x', 'y', 'score')
         ]
-        assert values == one['keypoints'][:3] + one['keypoints'][-3:]
-        assert float(row['score']) == one['score']
-    for number in range(6):
-        drawn = cv2.imread(str(out / f'pictures/{number + 10}.png'))
+        assert values == person['keypoints'][:3] + person['keypoints'][-3:]
+        assert float(row['score']) == person['score']
+    for index in range(6):
+        drawn = cv2.imread(str(out / f'pictures/{index + 10}.png'))
         assert drawn.shape == (60, 80, 3)
-        changed = (drawn != make_image(number)).any()
-        assert changed == (PEOPLE[number] > 0)
-    assert whole(out)
+        changed = (drawn != make_image(index)).any()
+        assert changed == (PEOPLE[index] > 0)
+    assert check_complete(out)
 
 
-def test_the_results_are_boxes_again(photographs, model, tmp_path):
-    """What the tool has written is a file for --boxes."""
-    folder, boxes = photographs
+def test_predictions_can_be_used_as_boxes(image_folder, model, tmp_path):
+    """The predictions of the tool are a valid file for --boxes."""
+    folder, boxes = image_folder
     first, second = tmp_path / 'first', tmp_path / 'second'
     infer.main([str(folder), *boxes, *model, '--out', str(first), '--draw', 'none'])
     assert not (first / 'pictures').exists()
@@ -115,68 +115,68 @@ def test_the_results_are_boxes_again(photographs, model, tmp_path):
         ]
     )
     np.testing.assert_allclose(
-        [one['keypoints'] for one in read(first)],
-        [one['keypoints'] for one in read(second)],
+        [person['keypoints'] for person in read(first)],
+        [person['keypoints'] for person in read(second)],
         atol=1e-3,
     )
 
 
-def break_one(folder) -> str:
+def truncate_image(folder) -> str:
     path = folder / '12.png'
     path.write_bytes(path.read_bytes()[:100])
     return str(path)
 
 
-def test_one_file_of_several_cannot_be_read(photographs, model, tmp_path, capsys):
-    folder, boxes = photographs
-    path, out = break_one(folder), tmp_path / 'out'
+def test_unreadable_image_is_skipped_and_reported(image_folder, model, tmp_path, capsys):
+    folder, boxes = image_folder
+    path, out = truncate_image(folder), tmp_path / 'out'
     assert infer.main([str(folder), *boxes, *model, '--out', str(out), '--draw', 'none']) == 1
-    assert [one['image_id'] for one in read(out)] == [10, 10, 13, 14, 14, 15]
+    assert [person['image_id'] for person in read(out)] == [10, 10, 13, 14, 14, 15]
     assert '1 of the inputs could not be read' in capsys.readouterr().err
     journal = [json.loads(line) for line in open(out / 'journal.jsonl')]
-    (failed,) = (one for one in journal if 'error' in one)
-    assert (failed['name'], failed['index']) == (path, 2)
-    assert 'cannot read the image' in failed['error']
+    (failure,) = (entry for entry in journal if 'error' in entry)
+    assert (failure['name'], failure['index']) == (path, 2)
+    assert 'cannot read the image' in failure['error']
     assert (
         infer.main([str(folder), *boxes, *model, '--out', str(out), '--draw', 'none', '--resume'])
         == 1
     )
 
 
-def test_strict_stops_and_keeps_what_is_done(photographs, model, tmp_path):
-    folder, boxes = photographs
-    path, out = break_one(folder), tmp_path / 'out'
+def test_strict_stops_and_keeps_earlier_results(image_folder, model, tmp_path):
+    folder, boxes = image_folder
+    path, out = truncate_image(folder), tmp_path / 'out'
     options = [str(folder), *boxes, *model, '--out', str(out), '--draw', 'none']
     with pytest.raises(DatasetError, match=f'cannot read the image {path}'):
         infer.main([*options, '--strict'])
-    assert [one['image_id'] for one in read(out)] == [10, 10]
-    assert whole(out)
+    assert [person['image_id'] for person in read(out)] == [10, 10]
+    assert check_complete(out)
     cv2.imwrite(path, make_image(2))
     assert infer.main([*options, '--strict', '--resume']) == 0
-    assert [one['image_id'] for one in read(out)] == [10, 10, 12, 12, 12, 13, 14, 14, 15]
+    assert [person['image_id'] for person in read(out)] == [10, 10, 12, 12, 12, 13, 14, 14, 15]
 
 
-def test_the_status_is_the_commands(monkeypatch):
-    with pytest.raises(SystemExit) as left:
+def test_exit_status_is_the_return_value(monkeypatch):
+    with pytest.raises(SystemExit) as exit_info:
         cli.run(lambda argv: 130)
-    assert left.value.code == 130
+    assert exit_info.value.code == 130
     assert cli.run(lambda argv: None) is None
 
 
-def test_a_full_disk(photographs, model, tmp_path, monkeypatch):
-    """Files may not grow beyond a size for a while."""
-    folder, boxes = photographs
+def test_full_disk_raises_and_can_be_resumed(image_folder, model, tmp_path, monkeypatch):
+    """A limit of the file size simulates the full disk."""
+    folder, boxes = image_folder
     options = [str(folder), *boxes, *model, '--draw', 'none']
-    out, unbroken = tmp_path / 'out', tmp_path / 'unbroken'
-    assert infer.main([*options, '--out', str(unbroken)]) == 0
-    size = (unbroken / 'journal.jsonl').stat().st_size
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    out, uninterrupted = tmp_path / 'out', tmp_path / 'uninterrupted'
+    assert infer.main([*options, '--out', str(uninterrupted)]) == 0
+    size = (uninterrupted / 'journal.jsonl').stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def small(*args):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2 * size // 3, before[1]))
+    def limited_journal(*args):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2 * size // 3, limits[1]))
         return Journal(*args)
 
-    monkeypatch.setattr(infer, 'Journal', small)
+    monkeypatch.setattr(infer, 'Journal', limited_journal)
     try:
         with pytest.raises(
             WorkDirError,
@@ -185,34 +185,34 @@ def test_a_full_disk(photographs, model, tmp_path, monkeypatch):
         ):
             infer.main([*options, '--out', str(out)])
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     monkeypatch.undo()
-    assert whole(out)
-    done = len((out / 'journal.jsonl').read_text().splitlines()) - 1
-    assert 0 < done < 6
+    assert check_complete(out)
+    num_finished = len((out / 'journal.jsonl').read_text().splitlines()) - 1
+    assert 0 < num_finished < 6
     assert infer.main([*options, '--out', str(out), '--resume']) == 0
-    found, expected = read(out), read(unbroken)
-    assert [one['image_id'] for one in found] == [one['image_id'] for one in expected]
-    for one, other in zip(found, expected):  # of other batches
-        np.testing.assert_allclose(one['keypoints'], other['keypoints'], atol=1e-3)
+    people, expected = read(out), read(uninterrupted)
+    assert [person['image_id'] for person in people] == [person['image_id'] for person in expected]
+    for person, expected_person in zip(people, expected):  # the batches differ
+        np.testing.assert_allclose(person['keypoints'], expected_person['keypoints'], atol=1e-3)
 
 
 @pytest.fixture
-def many(tmp_path):
-    """Pictures enough to be stopped in the middle."""
+def many_images(tmp_path):
+    """Write enough images to stop the run before it ends."""
     folder = tmp_path / 'many'
     folder.mkdir()
-    data = [cv2.imencode('.png', make_image(k))[1].tobytes() for k in range(5)]
-    for number in range(200):
-        (folder / f'{number}.png').write_bytes(data[number % 5])
+    encoded = [cv2.imencode('.png', make_image(k))[1].tobytes() for k in range(5)]
+    for index in range(200):
+        (folder / f'{index}.png').write_bytes(encoded[index % 5])
     return folder
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_was_stopped_goes_on(server, many, model, tmp_path, number):
-    out, unbroken = tmp_path / 'out', tmp_path / 'unbroken'
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGKILL])
+def test_stopped_run_is_resumed(server, many_images, model, tmp_path, signal_number):
+    out, uninterrupted = tmp_path / 'out', tmp_path / 'uninterrupted'
     options = [
-        str(many),
+        str(many_images),
         *model,
         '--draw',
         'none',
@@ -225,32 +225,32 @@ def test_a_run_that_was_stopped_goes_on(server, many, model, tmp_path, number):
     process = server.start('infer.py', *options, '--out', out)
     lines = out / 'journal.jsonl'
     process.wait_until(lambda: lines.is_file() and lines.read_bytes().count(b'\n') >= 20)
-    process.send(number)
+    process.send(signal_number)
     status, output = process.wait(), process.output
     journal = (out / 'journal.jsonl').read_bytes()
     assert 20 <= journal.count(b'\n') < 200
-    if number == signal.SIGINT:
+    if signal_number == signal.SIGINT:
         assert status == 130, output
         assert 'stopped; continue with --resume' in output
         assert len(read(out)) == journal.count(b'\n') - 1
-        assert whole(out)
+        assert check_complete(out)
     else:
         assert status == -signal.SIGKILL
         assert not (out / 'predictions.json').exists()
     assert infer.main([*options, '--out', str(out), '--resume']) == 0
-    again = (out / 'journal.jsonl').read_bytes()
-    assert again.startswith(journal[: journal.rindex(b'\n') + 1])
-    assert infer.main([*options, '--out', str(unbroken)]) == 0
-    found, expected = read(out), read(unbroken)
-    assert [one['image_id'] for one in found] == list(range(200))
-    for one, other in zip(found, expected):
-        np.testing.assert_allclose(one['keypoints'], other['keypoints'], atol=1e-3)
+    resumed_journal = (out / 'journal.jsonl').read_bytes()
+    assert resumed_journal.startswith(journal[: journal.rindex(b'\n') + 1])
+    assert infer.main([*options, '--out', str(uninterrupted)]) == 0
+    people, expected = read(out), read(uninterrupted)
+    assert [person['image_id'] for person in people] == list(range(200))
+    for person, expected_person in zip(people, expected):
+        np.testing.assert_allclose(person['keypoints'], expected_person['keypoints'], atol=1e-3)
 
 
 def make_clip(path, count: int = 12):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 10.0, (96, 64))
-    for number in range(count):
-        writer.write(make_image(number // 4, 96, 64))
+    for index in range(count):
+        writer.write(make_image(index // 4, 96, 64))
     writer.release()
     return path
 
@@ -264,7 +264,7 @@ def count_frames(path) -> int:
     return count
 
 
-def test_a_video_among_pictures(model, tmp_path):
+def test_video_and_image(model, tmp_path):
     clip = make_clip(tmp_path / 'clip.mp4')
     photo = tmp_path / 'photo.png'
     cv2.imwrite(str(photo), make_image(0))
@@ -287,32 +287,32 @@ def test_a_video_among_pictures(model, tmp_path):
     )
     assert count_frames(out / 'pictures/clip.mp4') == 12
     assert (out / 'pictures/photo.png').is_file()
-    found = read(out)
-    assert [one['image_id'] for one in found] == list(range(1, 14))
-    assert [one.get('track_id') for one in found] == [1] * 12 + [None]
-    assert found[3]['file_name'] == f'{clip}, frame 3'
+    people = read(out)
+    assert [person['image_id'] for person in people] == list(range(1, 14))
+    assert [person.get('track_id') for person in people] == [1] * 12 + [None]
+    assert people[3]['file_name'] == f'{clip}, frame 3'
     with open(out / 'predictions.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [row['frame'] for row in rows] == [*map(str, range(12)), '']
     np.testing.assert_allclose(
         [float(row['time']) for row in rows[:12]], np.arange(12) / 10, atol=1e-6
     )
-    assert whole(out)
+    assert check_complete(out)
 
 
-def test_a_video_that_was_stopped_is_done_again(model, tmp_path, monkeypatch):
+def test_stopped_video_is_written_again(model, tmp_path, monkeypatch):
     clips = [str(make_clip(tmp_path / f'{name}.mp4')) for name in 'ab']
     options = [*clips, *model, '--track']
-    out, unbroken = tmp_path / 'out', tmp_path / 'unbroken'
-    infer.main([*options, '--out', str(unbroken)])
-    add, left = Journal.add, 17
+    out, uninterrupted = tmp_path / 'out', tmp_path / 'uninterrupted'
+    infer.main([*options, '--out', str(uninterrupted)])
+    add_result, num_left = Journal.add, 17
 
     def stop(self, result, part):
-        nonlocal left
-        left -= 1
-        if left < 0:
+        nonlocal num_left
+        num_left -= 1
+        if num_left < 0:
             raise KeyboardInterrupt
-        add(self, result, part)
+        add_result(self, result, part)
 
     monkeypatch.setattr(Journal, 'add', stop)
     with pytest.raises(KeyboardInterrupt):
@@ -323,14 +323,16 @@ def test_a_video_that_was_stopped_is_done_again(model, tmp_path, monkeypatch):
     assert 0 < count_frames(out / 'pictures/b.mp4') < 12
     assert infer.main([*options, '--out', str(out), '--resume']) == 0
     assert count_frames(out / 'pictures/b.mp4') == 12
-    found, expected = read(out), read(unbroken)
-    assert [one['file_name'] for one in found] == [one['file_name'] for one in expected]
-    assert [one['track_id'] for one in found] == [1] * 24
-    for one, other in zip(found, expected):
-        np.testing.assert_allclose(one['keypoints'], other['keypoints'], atol=1e-3)
+    people, expected = read(out), read(uninterrupted)
+    assert [person['file_name'] for person in people] == [
+        person['file_name'] for person in expected
+    ]
+    assert [person['track_id'] for person in people] == [1] * 24
+    for person, expected_person in zip(people, expected):
+        np.testing.assert_allclose(person['keypoints'], expected_person['keypoints'], atol=1e-3)
 
 
-def test_a_broken_video_among_pictures(model, tmp_path):
+def test_unreadable_video_is_skipped_and_reported(model, tmp_path):
     (tmp_path / 'no.mp4').write_bytes(b'nothing')
     cv2.imwrite(str(tmp_path / 'a.png'), make_image(0))
     out = tmp_path / 'out'
@@ -343,14 +345,14 @@ def test_a_broken_video_among_pictures(model, tmp_path):
         str(out),
     ]
     assert infer.main(options) == 1
-    assert [one['image_id'] for one in read(out)] == [2]
+    assert [person['image_id'] for person in read(out)] == [2]
     assert infer.main([*options, '--resume']) == 1
     journal = [json.loads(line) for line in open(out / 'journal.jsonl')]
-    assert [one['index'] for one in journal if 'error' in one] == [0, 2]
+    assert [entry['index'] for entry in journal if 'error' in entry] == [0, 2]
 
 
 @pytest.mark.parametrize(
-    ('more', 'error', 'message'),
+    ('options', 'error', 'message'),
     [
         (['--smooth'], ConfigError, '--smooth requires --track'),
         (['--batch-size', '0'], ConfigError, '--batch-size 0: expected at least'),
@@ -366,17 +368,19 @@ def test_a_broken_video_among_pictures(model, tmp_path):
         (['--resume'], WorkDirError, '--resume: .*journal.jsonl does not exist'),
     ],
 )
-def test_what_cannot_work_leaves_nothing(photographs, model, tmp_path, more, error, message):
-    folder, _ = photographs
+def test_invalid_options_raise_before_writing(
+    image_folder, model, tmp_path, options, error, message
+):
+    folder, _ = image_folder
     out = tmp_path / 'out'
-    inputs = [] if more == ['nowhere.png'] else [str(folder)]
+    inputs = [] if options == ['nowhere.png'] else [str(folder)]
     with pytest.raises(error, match=message):
-        infer.main([*inputs, *model, '--out', str(out), *more])
+        infer.main([*inputs, *model, '--out', str(out), *options])
     assert not out.exists()
 
 
-def test_nothing_of_the_users_is_overwritten(photographs, model, tmp_path):
-    folder, boxes = photographs
+def test_existing_files_are_not_overwritten(image_folder, model, tmp_path):
+    folder, boxes = image_folder
     options = [str(folder), *boxes, *model, '--draw', 'none', '--out']
     with pytest.raises(WorkDirError, match='is not empty: choose another'):
         infer.main([*options, str(folder)])
@@ -384,10 +388,10 @@ def test_nothing_of_the_users_is_overwritten(photographs, model, tmp_path):
         infer.main([*options, boxes[1]])
     out = tmp_path / 'out'
     infer.main([*options, str(out)])
-    before = (out / 'journal.jsonl').read_bytes()
+    journal = (out / 'journal.jsonl').read_bytes()
     with pytest.raises(WorkDirError, match='with half false, but half is now true'):
         infer.main([*options, str(out), '--resume', '--half'])
     (folder / '20.png').write_bytes((folder / '10.png').read_bytes())
     with pytest.raises(WorkDirError, match='is from a run with inputs'):
         infer.main([*options, str(out), '--resume'])
-    assert (out / 'journal.jsonl').read_bytes() == before
+    assert (out / 'journal.jsonl').read_bytes() == journal

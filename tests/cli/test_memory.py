@@ -1,4 +1,4 @@
-"""What activation checkpointing saves and costs, as the tool reports it."""
+"""`tools/measure_memory.py`, which measures the effect of activation checkpointing."""
 
 import re
 
@@ -20,57 +20,57 @@ UNIFORMER = dict(
 
 
 def config_of(tiny_config, backbone) -> Config:
-    """The tiny config with another backbone of 32 channels."""
+    """Return the tiny config with another backbone, whose output has 32 channels."""
     config = Config.fromfile(str(tiny_config))
     config.model.backbone = backbone
     config.model.head.in_channels = 32
     return config
 
 
-def test_record_kept_counts_what_autograd_keeps():
+def test_record_kept_counts_saved_tensors():
     model = nn.Sequential(nn.Linear(3, 5, bias=False), nn.Linear(5, 2))
     x = torch.randn(4, 3)
     with memory.record_kept(model) as kept:
         y = model(x)
         loss = y.square().sum()
-    # The input, the hidden layer and the output; weights are not counted.
+    # The input, the hidden layer and the output are counted, weights are not.
     sizes = {t.data_ptr(): t.numel() * 4 for t in (x, y)}
     assert sizes.items() <= kept.items()
     assert sorted(kept.values()) == [4 * 4 * 2, 4 * 4 * 3, 4 * 4 * 5]
     loss.backward()
 
 
-def test_a_config_is_measured_without_and_with(tiny_config):
+def test_measure_without_and_with_checkpointing(tiny_config):
     config = Config.fromfile(str(tiny_config))
-    plain, checkpointed = memory.measure(config, (64, 64), 2, repeat=1)
-    assert 0 < checkpointed.kept < 0.6 * plain.kept
-    assert plain.seconds > 0 < checkpointed.seconds
-    assert (plain.peak is None) == (not torch.cuda.is_available())
-    again = memory.measure(config, (64, 64), 4, repeat=1)
-    assert again[0].kept == pytest.approx(2 * plain.kept, rel=0.05)
+    without, checkpointed = memory.measure(config, (64, 64), 2, repeat=1)
+    assert 0 < checkpointed.kept < 0.6 * without.kept
+    assert without.seconds > 0 < checkpointed.seconds
+    assert (without.peak is None) == (not torch.cuda.is_available())
+    larger_batch = memory.measure(config, (64, 64), 4, repeat=1)
+    assert larger_batch[0].kept == pytest.approx(2 * without.kept, rel=0.05)
     assert 'with_cp' not in config.model.backbone
 
 
-def test_uniformer_is_measured_as_its_config_says(tiny_config):
-    """With the blocks of `use_checkpoint`, or with all where it is off."""
+def test_uniformer_uses_the_checkpointing_of_its_config(tiny_config):
+    """All blocks are checkpointed, or those of `checkpoint_num` if `use_checkpoint` is True."""
     kept = []
-    for extra in (
+    for options in (
         {},
         dict(with_cp=True),
         dict(use_checkpoint=True),
         dict(use_checkpoint=False, checkpoint_num=[0, 0, 2, 0]),
         dict(use_checkpoint=True, checkpoint_num=[0, 0, 2, 0]),
     ):
-        config = config_of(tiny_config, {**UNIFORMER, **extra})
+        config = config_of(tiny_config, {**UNIFORMER, **options})
         costs = memory.measure(config, (64, 64), 2, repeat=1)
         kept.append([cost.kept for cost in costs])
-    assert len({plain for plain, _ in kept}) == 1
-    every = kept[0][1]
-    assert [some for _, some in kept[1:4]] == [every] * 3
-    assert every < kept[4][1] < kept[4][0]
+    assert len({without for without, _ in kept}) == 1
+    all_blocks = kept[0][1]
+    assert [kept_checkpointed for _, kept_checkpointed in kept[1:4]] == [all_blocks] * 3
+    assert all_blocks < kept[4][1] < kept[4][0]
 
 
-def test_every_output_of_a_head_counts():
+def test_loss_includes_all_outputs():
     class Model(nn.Module):
         def forward(self, x, _, mode):
             return {'a': [x, 2 * x], 'b': (3 * x,)}
@@ -80,14 +80,14 @@ def test_every_output_of_a_head_counts():
 
 
 @pytest.mark.parametrize(
-    ('type_', 'message'),
+    ('backbone', 'message'),
     [
         ('mmpose.AlexNet', r'\(mmpose\.AlexNet\) has no activation checkpoint'),
         ('pose_backbones.UniFormr', 'did you mean .*UniFormer'),
     ],
 )
-def test_backbones_that_cannot_be_measured(tiny_config, type_, message):
-    config = config_of(tiny_config, dict(type=type_))
+def test_unsupported_backbones_raise(tiny_config, backbone, message):
+    config = config_of(tiny_config, dict(type=backbone))
     with pytest.raises(ConfigError, match=message):
         memory.measure(config, (64, 64), 1)
 
@@ -100,12 +100,12 @@ def test_backbones_that_cannot_be_measured(tiny_config, type_, message):
         (['--shape', '64', '0'], '--shape 64 0: expected height and width'),
     ],
 )
-def test_wrong_options(tiny_config, options, message):
+def test_invalid_options_raise(tiny_config, options, message):
     with pytest.raises(ConfigError, match=message):
         memory.main([str(tiny_config), *options])
 
 
-def test_report_has_the_ratios():
+def test_report_contains_ratios():
     text = memory.report(
         memory.StepCost(8 * 2**20, 20 * 2**20, 2.0), memory.StepCost(2 * 2**20, 15 * 2**20, 3.0)
     )
@@ -118,15 +118,13 @@ def test_report_has_the_ratios():
     ]
 
 
-def test_the_tool_prints_a_table(tiny_config):
-    done = run_tool('measure_memory.py', tiny_config, '--batch', 2, '--repeat', 1)
-    assert done.returncode == 0, done.stdout
-    assert 'Training step of 2 images of 128x96 (height x' in done.stdout
+def test_tool_prints_a_table(tiny_config):
+    process = run_tool('measure_memory.py', tiny_config, '--batch', 2, '--repeat', 1)
+    assert process.returncode == 0, process.stdout
+    assert 'Training step of 2 images of 128x96 (height x' in process.stdout
     (row,) = re.findall(
-        r'kept for backward +([\d.]+) MiB +([\d.]+) MiB +'
-        r'([\d.]+)\n',
-        done.stdout,
+        r'kept for backward +([\d.]+) MiB +([\d.]+) MiB +([\d.]+)\n', process.stdout
     )
-    without, with_, ratio = map(float, row)
-    assert with_ < without
-    assert ratio == pytest.approx(with_ / without, abs=0.05)
+    without, with_checkpointing, ratio = map(float, row)
+    assert with_checkpointing < without
+    assert ratio == pytest.approx(with_checkpointing / without, abs=0.05)

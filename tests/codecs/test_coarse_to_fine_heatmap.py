@@ -1,4 +1,4 @@
-"""MSPN's codec: the original's values, borders, errors."""
+"""`CoarseToFineHeatmap`, the codec of MSPN: golden values, borders, errors."""
 
 from pathlib import Path
 
@@ -13,34 +13,34 @@ KERNELS = (15, 11, 9, 7, 5)
 
 
 def codec(**kwargs) -> CoarseToFineHeatmap:
-    """For inputs of 192x256 (width x height)."""
+    """Return a codec for inputs of 192x256 (width x height)."""
     return CoarseToFineHeatmap(**{'input_size': (192, 256), 'heatmap_size': (48, 64), **kwargs})
 
 
 @pytest.mark.parametrize(('data', 'joints'), [('coco', 2), ('mpii', 1)])
-def test_decoding_is_the_originals(data, joints):
-    """Some of each sample's key points, those at the border among them."""
+def test_decoding_matches_original(data, joints):
+    """The golden values include keypoints at the border."""
     with np.load(GOLDEN) as golden:
-        record = {
+        case = {
             name.removeprefix(f'{data}_'): golden[name] for name in golden if name.startswith(data)
         }
-    maps, size = record['heatmaps'], record['input_hw'][::-1]
+    maps, size = case['heatmaps'], case['input_hw'][::-1]
     assert maps.shape[:2] == (4, joints)
-    own = codec(
+    instance = codec(
         input_size=tuple(map(int, size)),
         heatmap_size=maps.shape[:1:-1],
-        blur_kernel_size=int(record['blur_kernel']),
+        blur_kernel_size=int(case['blur_kernel']),
     )
-    for number, box in enumerate(record['sizes']):
-        points, scores = own.decode(maps[number])
+    for number, box in enumerate(case['sizes']):
+        points, scores = instance.decode(maps[number])
         assert points.shape == (1, joints, 2)
-        points = (points[0] / size - 0.5) * box + record['centers'][number]
-        np.testing.assert_allclose(points, record['keypoints'][number], atol=1e-9)
-        np.testing.assert_allclose(scores[0], record['scores'][number], atol=1e-6)
+        points = (points[0] / size - 0.5) * box + case['centers'][number]
+        np.testing.assert_allclose(points, case['keypoints'][number], atol=1e-9)
+        np.testing.assert_allclose(scores[0], case['scores'][number], atol=1e-6)
 
 
-def drawn_by_hand(point, kernel: int) -> np.ndarray:
-    """A target as it is defined: a one, smoothed, its peak at 255."""
+def expected_target(point, kernel: int) -> np.ndarray:
+    """Compute a target by its definition: a smoothed impulse, scaled to a peak of 255."""
     target = np.zeros((64, 48), np.float32)
     target[int(point[1] / 4), int(point[0] / 4)] = 1
     target = cv2.GaussianBlur(target, (kernel, kernel), 0)
@@ -50,18 +50,18 @@ def drawn_by_hand(point, kernel: int) -> np.ndarray:
 def test_targets_of_every_kernel():
     rng = np.random.default_rng(0)
     points = rng.uniform(0, (191, 255), (1, 12, 2))
-    points[0, :4] = (0, 0), (191, 255), (5, 254), (100.5, 6)  # the borders
+    points[0, :4] = (0, 0), (191, 255), (5, 254), (100.5, 6)  # at the borders
     encoded = codec().encode(points, np.ones((1, 12), np.float32))
     maps = encoded['heatmaps'].reshape(5, 12, 64, 48)
     assert maps.dtype == np.float32
     for level, kernel in zip(maps, KERNELS):
         for target, point in zip(level, points[0]):
-            np.testing.assert_allclose(target, drawn_by_hand(point, kernel), atol=1e-3)
+            np.testing.assert_allclose(target, expected_target(point, kernel), atol=1e-3)
     assert maps.max((2, 3)) == pytest.approx(255)
     assert (encoded['keypoint_weights'] == 1).all()
 
 
-def test_what_is_not_labelled_or_outside_has_no_target():
+def test_unlabelled_and_outside_keypoints_have_no_target():
     points = np.array([[[50, 50], [60, 60], [70, 70], [-1, 9], [9, 255.5], [191.2, 9]]], float)
     visible = np.array([[1, 0.5, 0, 1, 1, 1]])
     encoded = codec().encode(points, visible)
@@ -70,22 +70,22 @@ def test_what_is_not_labelled_or_outside_has_no_target():
     assert (peaks[:, 2:] == 0).all()
     assert (peaks[:, :2] > 254).all()
     assert visible.tolist() == [[1, 0.5, 0, 1, 1, 1]]
-    nobody = codec().encode(points, np.zeros((1, 6)))
-    assert not nobody['heatmaps'].any()
+    encoded_unlabelled = codec().encode(points, np.zeros((1, 6)))
+    assert not encoded_unlabelled['heatmaps'].any()
 
 
-def test_targets_are_decoded_to_where_they_were():
-    """To a cell and its quarter: half a cell is 2 pixels."""
+def test_decoded_targets_are_near_the_keypoints():
+    """The error is at most half a cell, 2 pixels, and a quarter of a cell, 1 pixel."""
     rng = np.random.default_rng(1)
     points = rng.uniform(12, (180, 244), (1, 17, 2))
     maps = codec().encode(points, np.ones((1, 17)))['heatmaps']
-    found, scores = codec().decode(maps[-17:])
-    assert np.abs(found - points).max() <= 2 + 1 + 1e-6
+    decoded, scores = codec().decode(maps[-17:])
+    assert np.abs(decoded - points).max() <= 2 + 1 + 1e-6
     assert scores == pytest.approx(1.5)
 
 
 def test_maps_without_a_peak():
-    """As in the original, the zeros around a map win: its first cell."""
+    """As in the original, the peak of a map without positive values is its first cell."""
     maps = np.zeros((2, 64, 48), np.float32)
     maps[1] = -51
     points, scores = codec().decode(maps)
@@ -93,14 +93,14 @@ def test_maps_without_a_peak():
     assert scores[0] == pytest.approx([0.5, 0.3])
 
 
-def test_many_key_points_at_once():
+def test_many_keypoints_are_decoded_in_blocks():
     rng = np.random.default_rng(2)
     maps = rng.random((513, 64, 48), np.float32)
     points, scores = codec().decode(maps)
     for index in (0, 511, 512):
-        alone = codec().decode(maps[index : index + 1])
-        assert points[0, index].tolist() == alone[0][0, 0].tolist()
-        assert scores[0, index] == alone[1][0, 0]
+        single = codec().decode(maps[index : index + 1])
+        assert points[0, index].tolist() == single[0][0, 0].tolist()
+        assert scores[0, index] == single[1][0, 0]
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_many_key_points_at_once():
         ('blur_kernel_size', 4, 'blur_kernel_size is 4: expected odd'),
     ],
 )
-def test_kernels_that_cannot_be(argument, value, message):
+def test_invalid_kernels_raise(argument, value, message):
     with pytest.raises(ValueError, match=message):
         codec(**{argument: value})
 
 
-def test_several_people():
+def test_several_people_raise():
     with pytest.raises(ValueError, match='keypoints are of 2 people'):
         codec().encode(np.zeros((2, 17, 2)))

@@ -1,4 +1,4 @@
-"""HRCoMer's targets and the decoding of its outputs."""
+"""`MultiScaleJoints`, the codec of HRCoMer: targets and decoding."""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ CROWDPOSE = 'configs/_base_/datasets/crowdpose.py'
 
 
 def make(**options) -> MultiScaleJoints:
-    """A codec of 40x32 maps."""
+    """Return a codec with maps of 40x32."""
     return MultiScaleJoints(**{'input_size': (160, 128), 'heatmap_size': (40, 32), **options})
 
 
 def small(**options) -> MultiScaleJoints:
-    """A codec of two joints on 40x32 maps."""
+    """Return a codec of two joints with maps of 40x32."""
     return make(**{'sigmas': (0.05, 0.1), **options})
 
 
 def encode(codec, joints, visible=None, areas=None, sizes=None) -> dict:
-    """Encode joints, areas and sizes in pixels of the map."""
+    """Encode joints, areas and sizes, which are in pixels of the map."""
     joints = np.array(joints, np.float32)
     count = len(joints)
     areas = np.full(count, 100.0) if areas is None else np.array(areas)
@@ -48,12 +48,12 @@ def test_golden_targets(name, factor):
         np.testing.assert_allclose(encoded[key], GOLDEN[f'enc_{key}'], rtol=1e-6)
     maps = GOLDEN[f'enc_{name}_heatmaps']
     np.testing.assert_allclose(encoded['heatmaps'], maps, atol=1e-6)
-    # The loss asks for peaks of exactly 1, and the window ends the same.
+    # The loss requires peaks of exactly 1. The windows of the Gaussians must be equal too.
     np.testing.assert_array_equal(encoded['heatmaps'] == 1, maps == 1)
     np.testing.assert_array_equal(encoded['heatmaps'] == 0, maps == 0)
 
 
-def test_person_out_of_view_gives_no_row():
+def test_person_outside_the_image_has_no_row():
     out, first, last = ([(-3, 5), (50, 5)], [(5, 6), (7, 8)], [(9, 9), (41, 9)])
     encoded = encode(
         small(max_num_people=3), [out, first, last], areas=[1000, 200, 300], sizes=[1, 2, 3]
@@ -63,11 +63,11 @@ def test_person_out_of_view_gives_no_row():
     )
     np.testing.assert_allclose(encoded['target_areas'], [200, 300, 0])
     np.testing.assert_allclose(encoded['target_sizes'], [2, 3, 0])
-    # Nothing is drawn for (41, 9), whose Gaussian would reach the map.
+    # (41, 9) is outside, so the map does not contain the part of its Gaussian that is inside.
     assert encoded['heatmaps'][1, :, 20:].max() == 0
 
 
-def test_view_ends_with_the_map():
+def test_joints_outside_the_map_are_ignored():
     joints = [[(0, 0), (-0.01, 5)], [(39.9, 31.9), (40, 5)]]
     encoded = encode(small(), joints)
     np.testing.assert_allclose(encoded['target_joints'][:2, :, 2], [(1, 0), (1, 0)])
@@ -75,7 +75,7 @@ def test_view_ends_with_the_map():
     assert encoded['heatmaps'][1].max() == 0
 
 
-def test_joints_that_are_not_labelled():
+def test_unlabelled_joints_are_ignored():
     joints = [[(5, 6), (7, 8)], [(9, 9), (11, 9)]]
     encoded = encode(small(), joints, visible=np.array([(0, 2), (0, 0)]))
     np.testing.assert_allclose(
@@ -90,7 +90,7 @@ def test_more_people_than_the_limit():
     encoded = encode(small(max_num_people=3), joints, areas=[50, 90, 10, 70, 60])
     np.testing.assert_allclose(encoded['target_areas'], [90, 70, 60])
     np.testing.assert_allclose(encoded['target_joints'][:, 0, 0], [2, 4, 5])
-    # All of them are on the heat maps.
+    # The heatmaps contain all people.
     assert [encoded['heatmaps'][0, k, k] for k in range(1, 6)] == [1] * 5
 
 
@@ -105,39 +105,43 @@ def test_no_people():
 def test_highest_of_two_gaussians():
     joints = [[(10.7, 10.2), (0, 0)], [(14, 10), (0, 0)]]
     maps = encode(small(), joints, areas=[400, 100])['heatmaps'][0]
-    # Of radius r, where exp(-r² / (2 area (2 sigma)²)) is .7.
+    # The radius r is where exp(-r² / (2 area (2 sigma)²)) is 0.7; the standard deviation is r / 3.
     wide, narrow = (2 * 0.05 * side * np.sqrt(-2 * np.log(0.7)) / 3 for side in (20, 10))
 
-    def bell(way, sigma):
-        return np.exp(-(way**2) / (2 * sigma**2))
+    def gaussian(distance, sigma):
+        return np.exp(-(distance**2) / (2 * sigma**2))
 
     assert maps[10, 10] == maps[10, 14] == 1
     np.testing.assert_allclose(
         maps[10, 11:14],
-        [bell(1, wide), max(bell(2, wide), bell(2, narrow)), max(bell(3, wide), bell(1, narrow))],
+        [
+            gaussian(1, wide),
+            max(gaussian(2, wide), gaussian(2, narrow)),
+            max(gaussian(3, wide), gaussian(1, narrow)),
+        ],
         rtol=1e-5,
     )
-    np.testing.assert_allclose(maps[11, 9], bell(np.sqrt(2), wide), rtol=1e-5)
+    np.testing.assert_allclose(maps[11, 9], gaussian(np.sqrt(2), wide), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ('options', 'reach'), [({}, 3), ({'oks_threshold': 0.3}, 4), ({'area_factor': 9.0}, 6)]
 )
 def test_radius_of_options(options, reach):
-    # .1 * 20 * sqrt(-2 log(.7)) is 1.7; .3: 3.1; nine times the area: 5.1.
+    # 0.1 * 20 * sqrt(-2 log(0.7)) is 1.7; with a threshold of 0.3, 3.1; with 9 times the area, 5.1.
     maps = encode(small(**options), [[(15, 15), (0, 0)]], areas=[400])['heatmaps'][0]
     expected = np.zeros(40, bool)
     expected[15 - reach : 16 + reach] = True
     np.testing.assert_array_equal(maps[15] > 0, expected)
 
 
-def test_area_of_nothing_counts_as_a_pixel():
+def test_area_is_at_least_one_pixel():
     encoded = encode(small(), [[(15, 15), (3, 3)]], areas=[0], sizes=[0])
     assert encoded['target_areas'][0] == 1
     np.testing.assert_allclose(encoded['heatmaps'].sum((1, 2)), 1, atol=1e-6)
 
 
-def test_strides_of_other_sizes():
+def test_different_strides_along_x_and_y():
     codec = small(input_size=(80, 128))
     encoded = codec.encode(
         np.array([[(20.0, 40.0), (2.0, 4.0)]]), None, np.array([800.0]), np.array([np.sqrt(32.0)])
@@ -147,7 +151,7 @@ def test_strides_of_other_sizes():
     np.testing.assert_allclose(encoded['target_sizes'][0], 2)
 
 
-def test_through_the_hosts_transforms():
+def test_codec_works_with_transforms_of_mmpose():
     codec = dict(
         type='pose_backbones.MultiScaleJoints',
         input_size=(160, 128),
@@ -186,20 +190,20 @@ def test_through_the_hosts_transforms():
         ({'sigmas': (0.1, -1)}, ValueError, 'sigmas is'),
     ],
 )
-def test_options_that_cannot_be(options, error, words):
+def test_invalid_options_raise(options, error, words):
     with pytest.raises(error, match=words):
         make(**options)
 
 
-def test_other_number_of_key_points():
-    # CrowdPose's people and COCO's sigmas, and the other way round.
+def test_wrong_number_of_keypoints_raises():
+    # keypoints of CrowdPose with sigmas of COCO, and vice versa
     with pytest.raises(ValueError, match=r'\(1, 14, 2\): expected .n, 17, 2'):
         encode(make(), np.zeros((1, 14, 2)))
     with pytest.raises(ValueError, match=r'\(1, 17, 2\): expected .n, 14, 2'):
         encode(make(sigmas=CROWDPOSE), np.zeros((1, 17, 2)))
 
 
-def test_areas_and_sizes_are_needed():
+def test_missing_areas_or_sizes_raise():
     joints = np.zeros((2, 2, 2))
     with pytest.raises(ValueError, match='area is None: expected a number for each of 2 people'):
         small().encode(joints, sizes=np.ones(2))
@@ -208,7 +212,7 @@ def test_areas_and_sizes_are_needed():
 
 
 def outputs_at(scale: str) -> dict:
-    """Golden outputs of one image."""
+    """Return golden outputs for one image."""
     values = {
         key: torch.from_numpy(GOLDEN[f'decode_{scale}_{key}'])
         for key in (
@@ -231,16 +235,20 @@ def test_golden_poses(name, scales):
     )
     expected = GOLDEN[f'decode_{name}_poses']
     assert poses.shape == expected[..., :2].shape
-    cut = 200 * GOLDEN['decode_scale']
-    found = poses.numpy() / GOLDEN['decode_base_size'] * cut + GOLDEN['decode_center'] - cut / 2
-    np.testing.assert_allclose(found, expected[..., :2], atol=1e-4)
+    crop_size = 200 * GOLDEN['decode_scale']
+    decoded = (
+        poses.numpy() / GOLDEN['decode_base_size'] * crop_size
+        + GOLDEN['decode_center']
+        - crop_size / 2
+    )
+    np.testing.assert_allclose(decoded, expected[..., :2], atol=1e-4)
     np.testing.assert_allclose(scores, expected[..., 2], atol=1e-6)
     np.testing.assert_allclose(scores.mean(1), GOLDEN[f'decode_{name}_scores'], atol=1e-6)
 
 
-def test_images_of_a_batch_are_apart():
+def test_images_of_a_batch_are_independent():
     codec, rng = make(max_num_people=6), torch.Generator().manual_seed(0)
-    one, batches = [], []
+    images, batches = [], []
     for scale in ('1', '0.75'):
         first = outputs_at(scale)
         second = dict(
@@ -248,7 +256,7 @@ def test_images_of_a_batch_are_apart():
             joints=[j.flip(1) for j in first['joints']],
             heatmaps=first['heatmaps'].flip(2),
         )
-        one.append((first, second))
+        images.append((first, second))
         batches.append(
             {
                 key: torch.cat((first[key], second[key]))
@@ -257,16 +265,16 @@ def test_images_of_a_batch_are_apart():
                 for key in first
             }
         )
-    found = codec.decode(batches, (1, 0.75))
+    decoded = codec.decode(batches, (1, 0.75))
     for image in range(2):
-        (alone,) = codec.decode([pair[image] for pair in one], (1, 0.75))
-        for a, b in zip(found[image], alone):
+        (single,) = codec.decode([pair[image] for pair in images], (1, 0.75))
+        for a, b in zip(decoded[image], single):
             torch.testing.assert_close(a, b)
-    assert not torch.equal(found[0][0], found[1][0])
+    assert not torch.equal(decoded[0][0], decoded[1][0])
 
 
 def tiny_outputs(logits, joints) -> dict:
-    """Of an image with 2x2 queries of one scale and 4x4 heat maps."""
+    """Return outputs for an image: 2x2 queries of one scale, and heatmaps of 4x4."""
     return dict(
         confidences=[torch.tensor(logits).reshape(1, 1, 2, 2)],
         joints=[torch.tensor(joints).reshape(1, 2, 2, 2, 2)],
@@ -275,7 +283,7 @@ def tiny_outputs(logits, joints) -> dict:
 
 
 LOGITS = [0.0, -1.0, 3.0, -9.0]
-# Of the third query: in the pixel (1, 2), and right of the last row.
+# The joints of the third query are in the pixel (1, 2), and to the right of the last row.
 JOINTS = [
     [[1.0, 1.0], [2.0, 2.0]],
     [[3.0, 0.0], [3.0, 3.0]],
@@ -285,16 +293,16 @@ JOINTS = [
 
 
 def tiny_codec(**options) -> MultiScaleJoints:
-    """For `tiny_outputs`."""
+    """Return a codec for `tiny_outputs`."""
     return MultiScaleJoints((16, 16), (4, 4), (0.1, 0.1), nms_num_close=1, **options)
 
 
 def test_threshold_order_and_values():
     ((poses, scores),) = tiny_codec().decode([tiny_outputs(LOGITS, JOINTS)])
     torch.testing.assert_close(poses, 4 * torch.tensor(JOINTS)[[2, 0, 1]])
-    sure = torch.tensor([3.0, 0.0, -1.0]).sigmoid()
+    confidences = torch.tensor([3.0, 0.0, -1.0]).sigmoid()
     torch.testing.assert_close(
-        scores, sure[:, None] * torch.tensor([(9, 16 + 15), (5, 16 + 10), (3, 16 + 15)]) / 32
+        scores, confidences[:, None] * torch.tensor([(9, 16 + 15), (5, 16 + 10), (3, 16 + 15)]) / 32
     )
     ((poses, _),) = tiny_codec(score_threshold=0.5).decode([tiny_outputs(LOGITS, JOINTS)])
     torch.testing.assert_close(poses, 4 * torch.tensor(JOINTS)[[2]])
@@ -314,7 +322,7 @@ def test_one_pose_of_two_scales_is_kept():
     torch.testing.assert_close(poses, 2 * joints[:1])
 
 
-def test_same_pose_at_two_scales_is_found_once():
+def test_same_pose_at_two_scales_is_decoded_once():
     double = (2 * torch.tensor(JOINTS)).tolist()
     both = [
         tiny_outputs([9.0, -9.0, -9.0, -9.0], JOINTS),
@@ -327,10 +335,10 @@ def test_same_pose_at_two_scales_is_found_once():
     assert len(poses) == len(scores) == 2
 
 
-def test_half_precision_and_what_is_no_number():
+def test_half_precision_and_nan():
     outputs = tiny_outputs(LOGITS, JOINTS)
     half = {
-        key: value.half() if key == 'heatmaps' else [one.half() for one in value]
+        key: value.half() if key == 'heatmaps' else [tensor.half() for tensor in value]
         for key, value in outputs.items()
     }
     ((poses, scores),) = tiny_codec().decode([half])
@@ -344,7 +352,7 @@ def test_half_precision_and_what_is_no_number():
     torch.testing.assert_close(poses[1:], exact[1:])
 
 
-def test_average_of_heat_maps():
+def test_average_of_heatmaps():
     ones, twos = torch.ones(1, 2, 4, 4), torch.full((1, 2, 2, 2), 2.0)
     twos[0, 0] = 4
     for maps, size in zip(average_heatmaps([ones, twos]), (4, 2)):
@@ -353,12 +361,12 @@ def test_average_of_heat_maps():
 
 
 @pytest.mark.parametrize('factors', [(0.75,), (1, 0.75), ()])
-def test_scales_that_do_not_fit(factors):
+def test_invalid_scale_factors_raise(factors):
     with pytest.raises(ValueError, match='expected 1, then others, one for each of 1 outputs'):
         tiny_codec().decode([tiny_outputs(LOGITS, JOINTS)], factors)
 
 
-def test_is_in_the_registry():
+def test_codec_is_registered():
     codec = KEYPOINT_CODECS.build(
         dict(
             type='pose_backbones.MultiScaleJoints',

@@ -243,11 +243,11 @@ def test_config_trains_predicts_and_evaluates(name, tmp_path, monkeypatch):
     assert (abs(points[0] - middle) <= 0.53 * extent).all()
 
     right = evaluate(config, val, figures, 0)
-    wrong = evaluate(config, val, figures, 60)
+    shifted = evaluate(config, val, figures, 60)
     assert watched == config.default_hooks.checkpoint.save_best
     full = 100 if name.startswith('mpii') else 1
     assert right[watched] == pytest.approx(full)
-    assert wrong[watched] < 0.05 * full
+    assert shifted[watched] < 0.05 * full
 
 
 def test_crowd_index_is_read_from_the_images(tmp_path):
@@ -278,10 +278,10 @@ def test_ap10k_averages_over_species(tmp_path):
     figures = prepare('ap10k-256x256', config, tmp_path)
     val = DATASETS.build(config.val_dataloader.dataset)
     # Each image has an instance of each species; the second species is not detected.
-    wrong = {number: [first, second + 60] for number, (first, second) in figures.items()}
+    shifted = {number: [first, second + 60] for number, (first, second) in figures.items()}
     assert evaluate(config, val, figures, 0)['coco/AP'] == pytest.approx(1)
     half = evaluate(
-        config, val, {number: [first, second] for number, (first, second) in wrong.items()}, 0
+        config, val, {number: [first, second] for number, (first, second) in shifted.items()}, 0
     )
     assert half['coco/AP'] == pytest.approx(0.5, abs=0.03)
 

@@ -1,4 +1,4 @@
-"""Tests of the transforms of images with all their people."""
+"""Transforms of images with all their people."""
 
 import json
 
@@ -30,21 +30,21 @@ from tests.helpers.tools import ROOT
 LOADING = [dict(type='pose_backbones.LoadImage'), dict(type='pose_backbones.GetPeople')]
 PIPELINES = ROOT / 'configs/_base_/pipelines'
 #: (y, x) windows of an image of 60x80 pixels
-CROWD, BARE = np.s_[10:30, 5:25], np.s_[40:55, 50:70]
+CROWD_WINDOW, UNLABELLED_WINDOW = np.s_[10:30, 5:25], np.s_[40:55, 50:70]
 
 
 @pytest.fixture(autouse=True, scope='module')
-def _host():
+def _mmpose_modules():
     register_all_modules()
 
 
-def window(where, shape=(60, 80)):
+def mask_of(where, shape=(60, 80)):
     mask = np.zeros(shape, bool)
     mask[where] = True
     return mask
 
 
-def outline(where):
+def polygon_of(where):
     rows, columns = where
     return [
         [
@@ -60,14 +60,14 @@ def outline(where):
     ]
 
 
-def person(points, segmentation=None, crowd=0, **entries):
+def person(points, segmentation=None, is_crowd=0, **entries):
     """An annotation with labelled points {joint: (x, y)} of 4."""
     keypoints = np.zeros((4, 3))
     for joint, place in points.items():
         keypoints[joint] = *place, 2
     return {
         'id': 7,
-        'iscrowd': crowd,
+        'iscrowd': is_crowd,
         'bbox': [4, 6, 20, 30],
         'keypoints': keypoints.ravel().tolist(),
         **({'segmentation': segmentation} if segmentation else {}),
@@ -75,8 +75,8 @@ def person(points, segmentation=None, crowd=0, **entries):
     }
 
 
-def image_of(*people, shape=(60, 80)):
-    """What MMPose's data set gives of an image, and the image."""
+def sample_of(*people, shape=(60, 80)):
+    """Return an image with the fields that MMPose's dataset adds for its people."""
     joints = np.array([p['keypoints'] for p in people], np.float32)
     joints = joints.reshape(len(people), 4, 3)
     boxes = np.array([p['bbox'] for p in people], np.float32).reshape(-1, 4)
@@ -93,12 +93,12 @@ def image_of(*people, shape=(60, 80)):
     }
 
 
-def fixed(monkeypatch, *values):
-    """Let the next draws of a transform be these, in units of their range."""
-    left = list(values)
+def fix_random_numbers(monkeypatch, *values):
+    """Replace the next random numbers by given ones: -1 for the minimum, 1 for the maximum."""
+    remaining = list(values)
 
     def draw(low, high, size=None):
-        value = np.array(left.pop(0))
+        value = np.array(remaining.pop(0))
         return low + (value + 1) / 2 * (high - low)
 
     monkeypatch.setattr(np.random, 'uniform', draw)
@@ -107,57 +107,55 @@ def fixed(monkeypatch, *values):
 # People
 
 
-def test_sizes_are_of_the_labelled_extent_else_of_the_box():
+def test_sizes_use_labelled_keypoints_or_the_box():
     people = [
         person({0: (10, 20), 3: (26, 56)}),
         person({1: (10, 20)}),
         person({0: (10, 20), 1: (30, 20)}),
         person({}),
     ]
-    results = GetPeople().transform(image_of(*people))
+    results = GetPeople().transform(sample_of(*people))
     box = (20 * 30) ** 0.5
     np.testing.assert_allclose(results['sizes'], [(16 * 36) ** 0.5, box, box, box], rtol=1e-6)
 
 
-def test_areas_are_annotated_or_the_whole_box():
-    """The data set's own would be .53 of the box inside the image."""
+def test_areas_are_annotated_or_those_of_the_box():
+    """MMPose's dataset would use 0.53 times the area of the box inside the image."""
     results = GetPeople().transform(
-        image_of(person({0: (1, 2)}, area=123.5), person({0: (1, 2)}, bbox=[-10, 0, 40, 100]))
+        sample_of(person({0: (1, 2)}, area=123.5), person({0: (1, 2)}, bbox=[-10, 0, 40, 100]))
     )
     assert results['area'].tolist() == [123.5, 4000]
 
 
 @pytest.mark.parametrize('form', ['counts', 'compressed'])
-def test_mask_is_of_crowds_and_people_without_points(form):
-    rle = encode_rle(window(CROWD))
+def test_mask_covers_crowds_and_people_without_keypoints(form):
+    rle = encode_rle(mask_of(CROWD_WINDOW))
     if form == 'compressed':
-        rle = run_lengths.encode(np.asfortranarray(window(CROWD).astype(np.uint8)))
+        rle = run_lengths.encode(np.asfortranarray(mask_of(CROWD_WINDOW).astype(np.uint8)))
         rle['counts'] = rle['counts'].decode()
     results = GetPeople().transform(
-        image_of(
-            person({}, rle, crowd=1),
-            person({}, outline(BARE)),
-            person({2: (30, 30)}, outline(np.s_[30:38, 28:44])),
+        sample_of(
+            person({}, rle, is_crowd=1),
+            person({}, polygon_of(UNLABELLED_WINDOW)),
+            person({2: (30, 30)}, polygon_of(np.s_[30:38, 28:44])),
             person({}),
         )
     )
-    expected = ~(window(CROWD) | window(BARE))
+    expected = ~(mask_of(CROWD_WINDOW) | mask_of(UNLABELLED_WINDOW))
     assert set(np.unique(results['img_mask'])) == {0, 255}
     np.testing.assert_array_equal(results['img_mask'] > 0, expected)
 
 
-def test_segmentation_of_another_image_is_refused():
+def test_segmentation_of_another_image_size_raises():
     rle = encode_rle(np.ones((30, 80), bool))
     with pytest.raises(
-        DatasetError,
-        match=r'a.jpg is 80x60 pixels .* anno'
-        r'tation 7 is of an image of 80x30',
+        DatasetError, match=r'a.jpg is 80x60 pixels .* annotation 7 is for an image of 80x30'
     ):
-        GetPeople().transform(image_of(person({}, rle, crowd=1)))
+        GetPeople().transform(sample_of(person({}, rle, is_crowd=1)))
 
 
 def test_image_without_people_has_empty_arrays(monkeypatch):
-    results = image_of()
+    results = sample_of()
     for key in ('keypoints', 'keypoints_visible', 'bbox'):
         del results[key]
     results = GetPeople().transform(results)
@@ -165,7 +163,7 @@ def test_image_without_people_has_empty_arrays(monkeypatch):
     assert results['keypoints_visible'].shape == (0, 4)
     assert results['area'].shape == results['sizes'].shape == (0,)
     assert (results['img_mask'] == 255).all()
-    fixed(monkeypatch, 0, 0, (0, 0))
+    fix_random_numbers(monkeypatch, 0, 0, (0, 0))
     results = RandomAffine((64, 64), (16, 16)).transform(RandomFlip(prob=1.0).transform(results))
     assert results['keypoints'].shape == (0, 4, 2)
     assert results['bbox'].shape == (0, 4)
@@ -179,7 +177,7 @@ def affine(**options):
 
 
 def prepared(*people, shape=(60, 80)):
-    return GetPeople().transform(image_of(*people, shape=shape))
+    return GetPeople().transform(sample_of(*people, shape=shape))
 
 
 @pytest.mark.parametrize(
@@ -193,8 +191,8 @@ def prepared(*people, shape=(60, 80)):
         ({'input_size': (256, 128), 'heatmap_size': (64, 32)}, (0, 0, (0, 0)), 256 / 80 / 1.125),
     ],
 )
-def test_scale_is_of_the_shorter_or_longer_side(monkeypatch, options, draws, factor):
-    fixed(monkeypatch, *draws)
+def test_scale_uses_the_shorter_or_longer_side(monkeypatch, options, draws, factor):
+    fix_random_numbers(monkeypatch, *draws)
     results = affine(**options).transform(prepared(person({0: (40, 30), 1: (50, 34)}, area=100.0)))
     width, height = results['input_size']
     np.testing.assert_allclose(
@@ -212,30 +210,30 @@ def test_scale_is_of_the_shorter_or_longer_side(monkeypatch, options, draws, fac
     ('options', 'draw', 'angle'), [({}, 1, 30), ({}, -1, -30), ({'rotate_factor': 90}, 1, 90)]
 )
 def test_rotation_and_shift(monkeypatch, options, draw, angle):
-    """A shift of the cut to the right takes the content to the left."""
-    fixed(monkeypatch, 0, draw, (0.5, -1))
+    """If the crop is shifted to the right, the content moves to the left."""
+    fix_random_numbers(monkeypatch, 0, draw, (0.5, -1))
     centre = np.array((40 + 0.5 * 0.2 * 80 * 1.125, 30 - 0.2 * 60 * 1.125))
     results = affine(**options).transform(prepared(person({0: centre, 1: centre + (6, 0)})))
     first, second = results['keypoints'][0, :2]
     np.testing.assert_allclose(first, (64, 64), atol=1e-3)
     x, y = second - first
-    # y points down: what turns to the left goes up
+    # the y axis points down, so a counter-clockwise rotation decreases y
     assert np.degrees(np.arctan2(-y, x)) == pytest.approx(angle, abs=1e-3)
 
 
-def test_image_mask_box_and_points_move_together(monkeypatch):
-    """Spots on the image are found at the moved key points, flipped too."""
+def test_image_mask_box_and_keypoints_are_transformed_alike(monkeypatch):
+    """Spots in the image are at the transformed keypoints, with and without a flip."""
     for flips in (0, 1):
-        fixed(monkeypatch, -0.2, 0.6, (0.3, -0.2))
+        fix_random_numbers(monkeypatch, -0.2, 0.6, (0.3, -0.2))
         spots = np.array([(32, 36), (50, 22), (41, 44)])
         results = prepared(
             person({0: spots[0], 2: spots[1], 3: spots[2]}, bbox=[32, 22, 18, 22]),
-            person({}, encode_rle(window(CROWD)), crowd=1),
+            person({}, encode_rle(mask_of(CROWD_WINDOW)), is_crowd=1),
         )
         results['img'][...] = 100
         for colour, (x, y) in enumerate(spots):
             results['img'][y - 1 : y + 2, x - 1 : x + 2, colour] = 255
-        results['img'][CROWD] = 10
+        results['img'][CROWD_WINDOW] = 10
         results = affine().transform(RandomFlip(prob=float(flips)).transform(results))
         order = [0, 2, 3] if not flips else [1, 3, 2]
         for colour, joint in enumerate(order):
@@ -245,8 +243,8 @@ def test_image_mask_box_and_points_move_together(monkeypatch):
             assert (results['bbox'][0, :2] <= (x + 0.01, y + 0.01)).all()
             assert (results['bbox'][0, 2:] >= (x - 1.01, y - 0.01)).all()
         assert results['keypoints_visible'][0, order].tolist() == [1, 1, 1]
-        small = cv2.resize(results['img'], (32, 32), interpolation=cv2.INTER_AREA)
-        labelled = small.min(2) > 55  # neither crowd nor outside
+        resized = cv2.resize(results['img'], (32, 32), interpolation=cv2.INTER_AREA)
+        labelled = resized.min(2) > 55  # neither crowd nor outside
         near = cv2.dilate(labelled.astype(np.uint8), np.ones((3, 3)))
         far = cv2.erode(
             labelled.astype(np.uint8),
@@ -262,7 +260,7 @@ def test_image_mask_box_and_points_move_together(monkeypatch):
         assert 'img_mask' not in results
 
 
-def test_draws_are_even_within_their_ranges():
+def test_random_numbers_are_uniform():
     np.random.seed(0)
     factors, angles, shifts = [], [], []
     for _ in range(400):
@@ -281,8 +279,8 @@ def test_draws_are_even_within_their_ranges():
 
 
 @pytest.mark.parametrize('shape', [(50, 1), (1, 50), (1, 1)])
-def test_narrow_images_are_taken(monkeypatch, shape):
-    fixed(monkeypatch, 0, 0, (1, -1))
+def test_narrow_images_are_supported(monkeypatch, shape):
+    fix_random_numbers(monkeypatch, 0, 0, (1, -1))
     results = affine().transform(prepared(person({0: (0, 0)}, bbox=[0, 0, 1, 1]), shape=shape))
     factor = 128 / 1.125
     np.testing.assert_allclose(
@@ -299,18 +297,18 @@ def test_narrow_images_are_taken(monkeypatch, shape):
     [
         ({'input_size': 128}, TypeError, 'input_size is 128: expected 2'),
         ({'heatmap_size': (32, 16)}, ValueError, r'heatmap_size is \(32, 16\)'),
-        ({'scale_factor': (1.5, 0.75)}, ValueError, 'the least and the greatest'),
+        ({'scale_factor': (1.5, 0.75)}, ValueError, 'the minimum and the maximum'),
         ({'scale_type': 'width'}, ValueError, "scale_type is 'width'"),
         ({'rotate_factor': -1}, ValueError, 'rotate_factor is -1: expected'),
         ({'shift_factor': '1'}, TypeError, "shift_factor is '1': expected"),
     ],
 )
-def test_affine_refuses(options, error, message):
+def test_invalid_affine_options_raise(options, error, message):
     with pytest.raises(error, match=message):
         affine(**options)
 
 
-# Sizes of a test
+# Input sizes for testing
 
 
 @pytest.mark.parametrize(
@@ -324,7 +322,7 @@ def test_affine_refuses(options, error, message):
         ((30, 1), (768, 23040), (0, 15), (1, 30)),
     ],
 )
-def test_resize_has_the_sizes_of_the_original(shape, size, centre, scale):
+def test_resize_matches_original(shape, size, centre, scale):
     results = ResizeAlign(768).transform({'img': np.zeros((*shape, 3), np.uint8)})
     assert results['input_size'] == size
     assert results['img_shape'] == size[::-1] == results['img'].shape[:2]
@@ -334,14 +332,14 @@ def test_resize_has_the_sizes_of_the_original(shape, size, centre, scale):
 
 
 def to_image(points, results):
-    """What MMPose's estimators do with predictions."""
+    """Convert predictions to image coordinates, like MMPose's estimators."""
     size, scale = results['input_size'], results['input_scale']
     return points / size * scale + results['input_center'] - 0.5 * np.array(scale)
 
 
 @pytest.mark.parametrize('shape', [(60, 100), (101, 61), (64, 64)])
-def test_places_come_back_from_every_scale(shape):
-    """Spots are found in each size, and their places lead back."""
+def test_positions_are_recovered_from_each_scale(shape):
+    """The positions of spots in each resized image are converted to those in the original image."""
     image = np.zeros((*shape, 3), np.uint8)
     spots = np.array([(20, 30), (55, 12), (40, 50)])
     for channel, (x, y) in enumerate(spots):
@@ -353,12 +351,12 @@ def test_places_come_back_from_every_scale(shape):
         for channel, spot in enumerate(spots):
             weight = level[..., channel].astype(float)
             ys, xs = np.mgrid[: level.shape[0], : level.shape[1]]
-            place = np.array([(xs * weight).sum(), (ys * weight).sum()])
-            found = to_image(place / weight.sum() / factor, results)
-            np.testing.assert_allclose(found, spot, atol=0.3)
+            weighted_sum = np.array([(xs * weight).sum(), (ys * weight).sum()])
+            position = to_image(weighted_sum / weight.sum() / factor, results)
+            np.testing.assert_allclose(position, spot, atol=0.3)
 
 
-def test_size_divisor_and_short_side_are_kept():
+def test_size_divisor_and_short_side():
     results = ResizeAlign(100, size_divisor=32).transform({'img': np.zeros((50, 70, 3), np.uint8)})
     assert results['input_size'] == (192, 128)  # 128 * 70 / 50 = 179.2
 
@@ -375,12 +373,12 @@ def test_size_divisor_and_short_side_are_kept():
         ((True,), TypeError),
     ],
 )
-def test_scale_factors_begin_with_1(factors, error):
+def test_invalid_scale_factors_raise(factors, error):
     with pytest.raises(error, match='scale_factors is .* the first is 1'):
         ResizeAlign(64, scale_factors=factors)
 
 
-def test_too_large_an_image_is_refused_with_its_sizes():
+def test_too_large_image_raises_with_its_sizes():
     image = {'img': np.zeros((1, 3, 3), np.uint8), 'img_path': 'thin.png'}
     limit = 192 * 64
     ResizeAlign(64, max_pixels=limit).transform(dict(image))
@@ -406,12 +404,12 @@ def test_too_large_an_image_is_refused_with_its_sizes():
         ({'max_pixels': 0}, 'max_pixels is 0'),
     ],
 )
-def test_resize_refuses(options, message):
+def test_invalid_resize_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         ResizeAlign(**{'short_side': 64, **options})
 
 
-def test_affine_matrix_turns_around_its_centre():
+def test_affine_matrix_rotates_around_its_centre():
     matrix = affine_matrix((3, 5), 2, 90, (10, 20))
     points = np.array([(3, 5, 1), (4, 5, 1), (3, 6, 1)])
     np.testing.assert_allclose(points @ matrix.T, [(5, 10), (5, 8), (7, 10)], atol=1e-12)
@@ -427,22 +425,22 @@ def packed(shape, level, **options):
     return PackBottomupInputs().transform(results)
 
 
-def test_packed_image_keeps_what_the_estimator_needs():
-    one = packed((40, 50), 9)
-    assert one['inputs'].shape == (3, 64, 128)
-    sample = one['data_samples']
+def test_packed_image_has_the_metainfo_of_the_estimator():
+    single_scale = packed((40, 50), 9)
+    assert single_scale['inputs'].shape == (3, 64, 128)
+    sample = single_scale['data_samples']
     assert sample.metainfo['scale_factors'] == (1,)
     assert sample.metainfo['input_size'] == (128, 64)
     assert sample.metainfo['input_center'].tolist() == [25, 20]
     assert sample.metainfo['input_scale'].tolist() == [80, 40]
     assert 'category_id' not in sample.metainfo
-    several = packed((40, 50), 9, scale_factors=(1, 0.5))
-    assert [tuple(x.shape) for x in several['inputs']] == [(3, 64, 128), (3, 32, 64)]
-    torch.testing.assert_close(several['inputs'][0], one['inputs'])
+    multi_scale = packed((40, 50), 9, scale_factors=(1, 0.5))
+    assert [tuple(x.shape) for x in multi_scale['inputs']] == [(3, 64, 128), (3, 32, 64)]
+    torch.testing.assert_close(multi_scale['inputs'][0], single_scale['inputs'])
 
 
 @pytest.mark.parametrize('factors', [(1,), (1, 0.75, 1.25)])
-def test_batches_of_other_shapes_are_padded_right_and_below(factors):
+def test_images_of_a_batch_are_padded_right_and_below(factors):
     preprocessor = MODELS.build(
         dict(
             type='pose_backbones.PyramidDataPreprocessor',
@@ -461,8 +459,8 @@ def test_batches_of_other_shapes_are_padded_right_and_below(factors):
     assert len(inputs) == len(factors)
     for number, (level, factor) in enumerate(zip(inputs, factors)):
         assert level.shape == (3, 3, int(192 * factor), int(128 * factor))
-        for row, one in enumerate(images):
-            image = one['inputs']
+        for row, packed_image in enumerate(images):
+            image = packed_image['inputs']
             image = image[number] if len(factors) > 1 else image
             height, width = image.shape[1:]
             expected = (
@@ -494,8 +492,8 @@ def read_pipelines(name):
     return Config.fromfile(str(PIPELINES / name))
 
 
-def small(pipelines):
-    """With an input of a quarter, so that a test is fast."""
+def with_small_input(pipelines):
+    """Reduce the input size of the training pipeline, so that the test is fast."""
     train = pipelines.train_pipeline
     for step in train:
         codec = step.get('encoder', {})
@@ -514,7 +512,7 @@ def test_training_samples_of_the_configs(kind, tmp_path):
             tmp_path,
             'annotations/person_keypoints_train.json',
             'train/',
-            small(read_pipelines('bottomup_hrcomer_768.py')),
+            with_small_input(read_pipelines('bottomup_hrcomer_768.py')),
         )
     else:
         make_synthetic_crowdpose(tmp_path, 6, 0, seed=2)
@@ -523,7 +521,7 @@ def test_training_samples_of_the_configs(kind, tmp_path):
             tmp_path,
             'annotations/mmpose_crowdpose_trainval.json',
             'images/',
-            small(read_pipelines('bottomup_hrcomer_crowdpose_768.py')),
+            with_small_input(read_pipelines('bottomup_hrcomer_crowdpose_768.py')),
         )
     count = data.metainfo['num_keypoints']
     people = 0
@@ -535,63 +533,63 @@ def test_training_samples_of_the_configs(kind, tmp_path):
         assert fields.heatmaps.shape == (count, 48, 48)
         assert fields.heatmap_mask.shape == (1, 48, 48)
         assert fields.heatmap_mask.dtype == torch.bool
-        shown = labels.target_joints[..., 2] > 0
-        # Where a joint is, its heat map is 1.
-        for row, joint in shown.nonzero().tolist():
+        labelled = labels.target_joints[..., 2] > 0
+        # The heatmap of a joint is 1 at the joint.
+        for row, joint in labelled.nonzero().tolist():
             x, y = labels.target_joints[row, joint, :2].int().tolist()
             assert fields.heatmaps[joint, y, x] == 1
-        # Targets are of the image, in its units: OKS areas fit extents.
-        points = labels.target_joints[shown.all(1)][..., :2]
+        # Sizes and joints have the same unit: the size is about that of the extent of the joints.
+        points = labels.target_joints[labelled.all(1)][..., :2]
         extent = points.amax(1) - points.amin(1)
         torch.testing.assert_close(
-            labels.target_sizes[shown.all(1)].square().clamp(max=48 * 48.0),
+            labels.target_sizes[labelled.all(1)].square().clamp(max=48 * 48.0),
             extent.prod(1).clamp(max=48 * 48.0),
             rtol=0.5,
             atol=9.0,
         )
-        people += int(shown.any(1).sum())
+        people += int(labelled.any(1).sum())
     assert people > 8
 
 
-def test_configs_have_the_augmentation_of_the_original():
+def test_configs_use_the_augmentation_of_the_original():
     config = read_pipelines('bottomup_hrcomer_768.py')
     flip = RandomFlip(**{k: v for k, v in config.train_pipeline[2].items() if k != 'type'})
     assert (flip.prob, flip.direction) == (0.5, 'horizontal')
-    cut = RandomAffine(**{k: v for k, v in config.train_pipeline[3].items() if k != 'type'})
-    assert tuple(cut.input_size) == (768, 768)
-    assert tuple(cut.heatmap_size) == (192, 192)
-    assert cut.scale_factor == (0.75, 1.5)
-    assert cut.scale_type == 'short'
-    assert cut.rotate_factor == 30
-    assert cut.shift_factor == 40 / 200
+    affine_step = RandomAffine(**{k: v for k, v in config.train_pipeline[3].items() if k != 'type'})
+    assert tuple(affine_step.input_size) == (768, 768)
+    assert tuple(affine_step.heatmap_size) == (192, 192)
+    assert affine_step.scale_factor == (0.75, 1.5)
+    assert affine_step.scale_type == 'short'
+    assert affine_step.rotate_factor == 30
+    assert affine_step.shift_factor == 40 / 200
     assert config.val_pipeline[1].size_divisor == 64
     assert config.val_pipeline[1].short_side == 768
     assert tuple(config.ms_pipeline[1].scale_factors) == (1, 0.75, 1.25)
-    crowd = read_pipelines('bottomup_hrcomer_crowdpose_768.py')
-    assert crowd.codec.area_factor == 0.53
-    assert crowd.train_pipeline[4].encoder == crowd.codec
-    assert crowd.ms_pipeline == config.ms_pipeline
-    narrow = read_pipelines('bottomup_hrcomer_384.py')
-    assert narrow.val_pipeline[1].short_side == 384
-    assert tuple(narrow.train_pipeline[3].heatmap_size) == (96, 96)
+    crowdpose_config = read_pipelines('bottomup_hrcomer_crowdpose_768.py')
+    assert crowdpose_config.codec.area_factor == 0.53
+    assert crowdpose_config.train_pipeline[4].encoder == crowdpose_config.codec
+    assert crowdpose_config.ms_pipeline == config.ms_pipeline
+    small_config = read_pipelines('bottomup_hrcomer_384.py')
+    assert small_config.val_pipeline[1].short_side == 384
+    assert tuple(small_config.train_pipeline[3].heatmap_size) == (96, 96)
 
 
-def test_coco_images_have_their_crowds_masked(tmp_path):
+def test_mask_of_coco_images(tmp_path):
     make_synthetic_coco(tmp_path, 12, 0, people=(3, 6), seed=2)
     path = tmp_path / 'annotations/person_keypoints_train.json'
     content = json.loads(path.read_text())
-    for number, one in enumerate(content['annotations']):
-        if number % 3 == 0:  # outlined, and labelled as a person without keypoints
-            one.update(keypoints=[0] * 51, num_keypoints=0)
-        elif number % 3 == 1:  # run lengths
+    for number, annotation in enumerate(content['annotations']):
+        if number % 3 == 0:  # a polygon of a person without keypoints
+            annotation.update(keypoints=[0] * 51, num_keypoints=0)
+        elif number % 3 == 1:  # run lengths of a crowd
             shape = next(
                 (image['height'], image['width'])
                 for image in content['images']
-                if image['id'] == one['image_id']
+                if image['id'] == annotation['image_id']
             )
-            rle = run_lengths.frPyObjects(one['segmentation'], *shape)
+            rle = run_lengths.frPyObjects(annotation['segmentation'], *shape)
             mask = run_lengths.decode(rle).reshape(*shape, -1).any(-1)
-            one.update(iscrowd=1, segmentation=encode_rle(mask))
+            annotation.update(iscrowd=1, segmentation=encode_rle(mask))
     path.write_text(json.dumps(content))
     data = dataset(CocoDataset, tmp_path, f'annotations/{path.name}', 'train/', LOADING)
     masked = 0
@@ -599,31 +597,31 @@ def test_coco_images_have_their_crowds_masked(tmp_path):
         results = data[number]
         shape = results['img_shape']
         expected = np.zeros(shape, bool)
-        for one in results['raw_ann_info']:
-            if one['iscrowd'] or not one['num_keypoints']:
-                rle = run_lengths.frPyObjects(one['segmentation'], *shape)
+        for annotation in results['raw_ann_info']:
+            if annotation['iscrowd'] or not annotation['num_keypoints']:
+                rle = run_lengths.frPyObjects(annotation['segmentation'], *shape)
                 expected |= run_lengths.decode(rle).reshape(*shape, -1).any(-1)
         np.testing.assert_array_equal(results['img_mask'] == 0, expected)
         masked += expected.any()
         assert results['area'].tolist() == pytest.approx(
-            [one['area'] for one in results['raw_ann_info']]
+            [annotation['area'] for annotation in results['raw_ann_info']]
         )
     assert masked == len(data) == 12
 
 
-def test_crowdpose_images_have_box_areas(tmp_path):
+def test_areas_of_crowdpose_images(tmp_path):
     make_synthetic_crowdpose(tmp_path, 6, 0, seed=2)
     ann_file = 'annotations/mmpose_crowdpose_trainval.json'
     data = dataset(CrowdPoseDataset, tmp_path, ann_file, 'images/', LOADING)
     assert len(data) == 6
     for number in range(len(data)):
         results = data[number]
-        boxes = np.array([one['bbox'] for one in results['raw_ann_info']])
+        boxes = np.array([annotation['bbox'] for annotation in results['raw_ann_info']])
         np.testing.assert_allclose(results['area'], boxes[:, 2] * boxes[:, 3], rtol=1e-6)
         assert (results['img_mask'] == 255).all()
 
 
-def test_transforms_are_reached_by_their_scoped_names():
+def test_transforms_are_registered():
     from mmpose.registry import TRANSFORMS
 
     for kind in (GetPeople, RandomAffine, ResizeAlign, PackBottomupInputs):

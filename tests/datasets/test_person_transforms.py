@@ -1,4 +1,4 @@
-"""Boxes of people: enlarged, of a half, scaled, rotated; hidden points."""
+"""Transforms of the bounding boxes of people, and the marks of occluded keypoints."""
 
 import numpy as np
 import pytest
@@ -15,29 +15,29 @@ from pose_backbones.zoo import get_config
 
 def test_fixed_factors():
     box = dict(bbox_scale=np.array([[100.0, 200.0]], np.float32))
-    done = ExtendBBox(x=1.09, y=1.135).transform(box)
-    np.testing.assert_allclose(done['bbox_scale'], [[109, 227]])
+    results = ExtendBBox(x=1.09, y=1.135).transform(box)
+    np.testing.assert_allclose(results['bbox_scale'], [[109, 227]])
 
 
-def test_drawn_factors_fill_their_range():
+def test_random_factors_cover_their_range():
     np.random.seed(0)
     extend = ExtendBBox(x=(0.84, 1.344), y=(0.84, 1.512))
-    drawn = np.concatenate(
+    factors = np.concatenate(
         [extend.transform(dict(bbox_scale=np.ones((1, 2))))['bbox_scale'] for _ in range(500)]
     )
-    np.testing.assert_allclose(drawn.min(0), [0.84, 0.84], atol=0.01)
-    np.testing.assert_allclose(drawn.max(0), [1.344, 1.512], atol=0.01)
-    np.testing.assert_allclose(drawn.mean(0), [1.092, 1.176], atol=0.02)
-    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.15
+    np.testing.assert_allclose(factors.min(0), [0.84, 0.84], atol=0.01)
+    np.testing.assert_allclose(factors.max(0), [1.344, 1.512], atol=0.01)
+    np.testing.assert_allclose(factors.mean(0), [1.092, 1.176], atol=0.02)
+    assert abs(np.corrcoef(factors.T)[0, 1]) < 0.15
 
 
 @pytest.mark.parametrize('value', [0, -1.0, (1,), (2, 1), (0, 1)])
-def test_factors_that_cannot_be(value):
+def test_invalid_factors_raise(value):
     with pytest.raises(ValueError, match='y is .*: expected a positive'):
         ExtendBBox(x=1.0, y=value)
 
 
-#: the original's settings: config, input (width, height), and its names
+#: settings of the original: config, input (width, height), and the other settings by their names
 COCO = dict(
     config='td-hm_mspn-2stg_8xb32-96k_coco-256x192',
     input=(192, 256),
@@ -69,23 +69,23 @@ MPII = dict(
 )
 
 
-def as_the_original(settings, box, joints, visible, width, random):
-    """Centre, size, rotation, mirrored: its formulas, one step at a time.
+def original_augmentation(settings, box, joints, visible, width, random):
+    """Compute centre, size, rotation and flip with the formulas of the original.
 
-    `random` is asked in our order, for numbers from 0 to 1; the number that
-    decides which half the original draws from a normal distribution.
+    Random numbers from 0 to 1 are drawn from `random` in the order of the transforms. The original
+    chooses the half with a number from a normal distribution.
     """
     ratio = settings['input'][0] / settings['input'][1]
     x1, y1, x2, y2 = box
     center = [(x1 + x2) / 2, (y1 + y2) / 2]
     size = [(x2 - x1) * (1 + settings['basic']), (y2 - y1) * (1 + settings['basic'])]
     for axis in (0, 1):
-        drawn = random.rand() if settings['random'] else 1.0
-        size[axis] *= 1 + drawn * settings['extend'][axis]
+        factor = random.rand() if settings['random'] else 1.0
+        size[axis] *= 1 + factor * settings['extend'][axis]
     size = fit(size, ratio)
 
-    whether, which, *spans = random.rand(4)
-    if sum(v > 0 for v in visible) > settings['more_than'] and (whether < settings['prob_half']):
+    decision, which, *factors = random.rand(4)
+    if sum(v > 0 for v in visible) > settings['more_than'] and (decision < settings['prob_half']):
         halves = {True: [], False: []}
         for k in range(settings['joints']):
             if visible[k] > 0:
@@ -101,19 +101,19 @@ def as_the_original(settings, box, joints, visible, width, random):
             center = list((low + high) / 2)
             size = fit(
                 [
-                    (high[axis] - low[axis]) * (1 + spans[axis] * settings['extend_half'][axis])
+                    (high[axis] - low[axis]) * (1 + factors[axis] * settings['extend_half'][axis])
                     for axis in (0, 1)
                 ],
                 ratio,
             )
 
-    scaled, whether, turn = random.rand(3)
-    factor = settings['shrink'] * (0.75 + (1.25 - 0.75) * scaled)
+    scale_draw, decision, angle = random.rand(3)
+    factor = settings['shrink'] * (0.75 + (1.25 - 0.75) * scale_draw)
     size = [factor * side for side in size]
     rotation = 0.0
-    if whether <= 0.5:
+    if decision <= 0.5:
         largest = settings['rotation']
-        rotation = -largest + 2 * largest * turn
+        rotation = -largest + 2 * largest * angle
     mirrored = random.rand() <= 0.5
     if mirrored:
         center[0] = width - center[0] - 1
@@ -121,13 +121,13 @@ def as_the_original(settings, box, joints, visible, width, random):
 
 
 def fit(size, ratio):
-    """The sides of a box of width / height `ratio` around that size."""
+    """Return the smallest sides with the aspect ratio `ratio` that contain a size."""
     width, height = size
     return [width, width / ratio] if width > ratio * height else [height * ratio, height]
 
 
 def person(settings, random):
-    """A box, joints and their visibility; some have few joints."""
+    """Return a box, joints and their visibility; some people have few visible joints."""
     corner, extent = random.uniform(0, 150, 2), random.uniform(50, 300, 2)
     count = settings['joints']
     joints = corner + random.rand(count, 2) * extent
@@ -136,15 +136,15 @@ def person(settings, random):
 
 
 @pytest.fixture(scope='module')
-def _host():
+def _mmpose_modules():
     register_all_modules()
     init_default_scope('mmpose')
 
 
-@pytest.mark.usefixtures('_host')
+@pytest.mark.usefixtures('_mmpose_modules')
 @pytest.mark.parametrize('settings', [COCO, COCO_LARGE, MPII])
-def test_augmentation_is_the_originals(settings):
-    """The crop of 500 people, by the configs' pipelines: same draws."""
+def test_augmentation_matches_original(settings):
+    """The pipelines of the configs give the same crops for the same random numbers."""
     steps = get_config(settings['config']).train_dataloader.dataset.pipeline
     kinds = [step.type for step in steps]
     pipeline = Compose(steps[: kinds.index('TopdownAffine') + 1])
@@ -160,14 +160,14 @@ def test_augmentation_is_the_originals(settings):
             flip_indices=list(range(settings['joints'])),
         )
         np.random.seed(seed)
-        done = pipeline(sample)
-        center, size, rotation, mirrored = as_the_original(
+        results = pipeline(sample)
+        center, size, rotation, mirrored = original_augmentation(
             settings, box, joints, visible, width, np.random.RandomState(seed)
         )
-        assert done['flip'] == mirrored
-        np.testing.assert_allclose(done['input_center'], center, atol=1e-3)
-        np.testing.assert_allclose(done['input_scale'], size, rtol=1e-5)
-        np.testing.assert_allclose(done['bbox_rotation'], [rotation], atol=1e-9)
+        assert results['flip'] == mirrored
+        np.testing.assert_allclose(results['input_center'], center, atol=1e-3)
+        np.testing.assert_allclose(results['input_scale'], size, rtol=1e-5)
+        np.testing.assert_allclose(results['bbox_rotation'], [rotation], atol=1e-9)
         middle = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]
         if mirrored:
             middle[0] = width - middle[0] - 1
@@ -176,16 +176,16 @@ def test_augmentation_is_the_originals(settings):
         if mirrored:
             joints[:, 0] = width - joints[:, 0] - 1
         np.testing.assert_allclose(
-            done['transformed_keypoints'][0], joints @ warp[:, :2].T + warp[:, 2], atol=0.02
+            results['transformed_keypoints'][0], joints @ warp[:, :2].T + warp[:, 2], atol=0.02
         )
-    # All of it has happened, and some of it not.
+    # Each augmentation was applied to some samples, but not to all.
     shares = np.mean(seen, 0)
     assert 0.1 < shares[0] < settings['prob_half']
     np.testing.assert_allclose(shares[1:], 0.5, atol=0.06)
 
 
 def halves(prob_upper=0.691462, **other):
-    """`HalfBody` of COCO, certain to be done, with boxes of the points."""
+    """Return `HalfBody` for COCO, which is always applied, with boxes of the labelled keypoints."""
     return HalfBody(
         **{
             **dict(upper=range(13), x=1.0, y=1.0, prob=1.0, min_points=4, prob_upper=prob_upper),
@@ -194,8 +194,8 @@ def halves(prob_upper=0.691462, **other):
     )
 
 
-def with_points(*people):
-    """People with these key points labelled, k at (10 k, k * k)."""
+def labelled_people(*people):
+    """Return people with the given labelled keypoints; keypoint k is at (10 k, k * k)."""
     k = np.arange(17.0)
     visible = np.array([[float(n in chosen) for n in k] for chosen in people])
     count = len(people)
@@ -210,62 +210,62 @@ def with_points(*people):
 @pytest.mark.parametrize(
     ('prob_upper', 'points', 'box'),
     [
-        # at least four in both: as drawn
+        # at least four in both halves: the random half
         (1.0, (0, 4, 8, 12, 13, 14, 15, 16), (0, 0, 120, 144)),
         (0.0, (0, 4, 8, 12, 13, 14, 15, 16), (130, 169, 160, 256)),
-        # the lower half has three: the upper one
+        # three in the lower half: the upper half
         (0.0, (0, 4, 8, 12, 13, 14, 15), (0, 0, 120, 144)),
-        # the upper half has three: the lower one, or itself
+        # three in the upper half: the lower half, or the upper half if the lower one is too small
         (1.0, (1, 3, 5, 13, 14, 15, 16), (130, 169, 160, 256)),
         (1.0, (1, 3, 5, 13), (10, 1, 50, 25)),
-        # two: none
+        # two in each half: no change
         (1.0, (1, 3, 13, 14), None),
         # fewer than min_points
         (1.0, (1, 3, 5), None),
     ],
 )
-def test_which_half(prob_upper, points, box):
-    done = halves(prob_upper).transform(with_points(points))
+def test_choice_of_the_half(prob_upper, points, box):
+    results = halves(prob_upper).transform(labelled_people(points))
     x1, y1, x2, y2 = box or (2.5, 2.5, 11.5, 11.5)
-    assert done['bbox_center'].tolist() == [[(x1 + x2) / 2, (y1 + y2) / 2]]
-    assert done['bbox_scale'].tolist() == [[x2 - x1, y2 - y1]]
+    assert results['bbox_center'].tolist() == [[(x1 + x2) / 2, (y1 + y2) / 2]]
+    assert results['bbox_scale'].tolist() == [[x2 - x1, y2 - y1]]
 
 
-def test_hidden_points_are_of_the_half():
-    sample = with_points((0, 4, 8, 12))
+def test_occluded_keypoints_belong_to_the_half():
+    sample = labelled_people((0, 4, 8, 12))
     sample['keypoints_visible'] *= 0.5
     assert halves().transform(sample)['bbox_scale'].tolist() == [[120, 144]]
 
 
 def test_halves_of_several_people():
-    """Each by its own draws; boxes that were given stay as they were."""
-    given = with_points((0, 4, 8, 12), (1, 3), (0, 1, 2, 3))
-    before = {key: value.copy() for key, value in given.items()}
-    done = halves().transform(dict(given))
-    assert done['bbox_center'].tolist() == [[60, 72], [7, 7], [15, 4.5]]
-    for key, value in before.items():
-        np.testing.assert_array_equal(given[key], value)
+    """Each person has separate random numbers, and the input is not modified."""
+    people = labelled_people((0, 4, 8, 12), (1, 3), (0, 1, 2, 3))
+    unchanged = {key: value.copy() for key, value in people.items()}
+    results = halves().transform(dict(people))
+    assert results['bbox_center'].tolist() == [[60, 72], [7, 7], [15, 4.5]]
+    for key, value in unchanged.items():
+        np.testing.assert_array_equal(people[key], value)
 
 
-def test_half_without_extent_is_left():
-    sample = with_points((0, 4, 8, 12))
+def test_half_without_extent_is_unchanged():
+    sample = labelled_people((0, 4, 8, 12))
     sample['keypoints'][:] = 30
-    done = halves().transform(sample)
-    assert done['bbox_scale'].tolist() == [[9, 9]]
+    results = halves().transform(sample)
+    assert results['bbox_scale'].tolist() == [[9, 9]]
 
 
-def test_shares_of_halves():
-    """Half bodies in .3 of all, of which .69 are upper ones."""
+def test_frequency_of_halves():
+    """30 % of the people are reduced to a half, of which 69 % are upper halves."""
     np.random.seed(0)
-    done = halves(prob=0.3).transform(with_points(*[range(17)] * 20000))
-    x = done['bbox_center'][:, 0]
+    results = halves(prob=0.3).transform(labelled_people(*[range(17)] * 20000))
+    x = results['bbox_center'][:, 0]
     assert set(x) == {7, 60, 145}
     assert np.mean(x == 7) == pytest.approx(0.7, abs=0.01)
     assert np.sum(x == 60) / np.sum(x != 7) == pytest.approx(norm.cdf(0.5), abs=0.015)
 
 
 @pytest.mark.parametrize(
-    ('wrong', 'message'),
+    ('options', 'message'),
     [
         (dict(upper=()), r'upper is \(\): expected indices of keypoints'),
         (dict(upper=(1, 1)), r'upper is \(1, 1\): expected indices .* once'),
@@ -277,61 +277,62 @@ def test_shares_of_halves():
         (dict(y=(2, 1)), r'y is \(2, 1\): expected a positive factor'),
     ],
 )
-def test_halves_that_cannot_be(wrong, message):
+def test_invalid_half_body_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
-        halves(**wrong)
+        halves(**options)
 
 
-def test_upper_half_of_other_key_points():
+def test_upper_half_beyond_the_last_keypoint_raises():
     with pytest.raises(
-        ValueError, match=('upper has 40, but persons have 17 keypoints: expected indices up to 16')
+        ValueError,
+        match=('upper has 40, but the people have 17 keypoints: expected indices up to 16'),
     ):
-        halves(upper=(1, 40)).transform(with_points((1, 2, 3, 4)))
+        halves(upper=(1, 40)).transform(labelled_people((1, 2, 3, 4)))
 
 
-def test_scale_and_rotation_fill_their_range():
-    """Evenly: the quarters of the range are as frequent."""
+def test_scale_and_rotation_are_uniform():
+    """Each quarter of the range has the same frequency."""
     np.random.seed(0)
     size = np.tile(np.array([[100, 200]], np.float32), (20000, 1))
-    done = RandomScaleRotation(scale=(0.6, 1.0), degrees=45, prob=0.5).transform(
+    results = RandomScaleRotation(scale=(0.6, 1.0), degrees=45, prob=0.5).transform(
         dict(bbox_scale=size)
     )
-    assert done['bbox_scale'].dtype == np.float32
-    x, y = done['bbox_scale'].T
+    assert results['bbox_scale'].dtype == np.float32
+    x, y = results['bbox_scale'].T
     np.testing.assert_allclose(2 * x, y)
-    turned = done['bbox_rotation'][done['bbox_rotation'] != 0]
-    assert len(turned) / len(x) == pytest.approx(0.5, abs=0.015)
-    for values, low, high in ((x, 60, 100), (turned, -45, 45)):
+    rotations = results['bbox_rotation'][results['bbox_rotation'] != 0]
+    assert len(rotations) / len(x) == pytest.approx(0.5, abs=0.015)
+    for values, low, high in ((x, 60, 100), (rotations, -45, 45)):
         counts, _ = np.histogram(values, 4, (low, high))
         assert counts.sum() == len(values)
         np.testing.assert_allclose(counts / len(values), 0.25, atol=0.015)
-    assert abs(np.corrcoef(x, done['bbox_rotation'])[0, 1]) < 0.03
+    assert abs(np.corrcoef(x, results['bbox_rotation'])[0, 1]) < 0.03
 
 
 def test_fixed_scale_without_rotation():
-    done = RandomScaleRotation(scale=2, degrees=45, prob=0).transform(
+    results = RandomScaleRotation(scale=2, degrees=45, prob=0).transform(
         dict(bbox_scale=np.ones((2, 2)))
     )
-    assert done['bbox_scale'].tolist() == [[2, 2], [2, 2]]
-    assert done['bbox_rotation'].tolist() == [0, 0]
+    assert results['bbox_scale'].tolist() == [[2, 2], [2, 2]]
+    assert results['bbox_rotation'].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
-    ('wrong', 'message'),
+    ('options', 'message'),
     [
         (dict(scale=(1, 0.5)), r'scale is \(1, 0.5\): expected a positive'),
-        (dict(degrees=-1), 'degrees is -1: expected the greatest rotation'),
+        (dict(degrees=-1), 'degrees is -1: expected the maximum rotation'),
         (dict(degrees=181), 'degrees is 181: expected .*, 0 to 180'),
         (dict(prob=2), 'prob is 2: expected a probability, 0 to 1'),
     ],
 )
-def test_scale_and_rotation_that_cannot_be(wrong, message):
+def test_invalid_scale_and_rotation_raise(options, message):
     with pytest.raises(ValueError, match=message):
-        RandomScaleRotation(**{**dict(scale=(0.75, 1.25), degrees=60, prob=0.5), **wrong})
+        RandomScaleRotation(**{**dict(scale=(0.75, 1.25), degrees=60, prob=0.5), **options})
 
 
-def annotated() -> dict:
-    """Four key points: visible, hidden, not labelled, hidden."""
+def sample_with_occluded_keypoints() -> dict:
+    """Return a sample with four keypoints: visible, occluded, not labelled, occluded."""
     points = np.array([[10, 5, 2], [20, 6, 1], [0, 0, 0], [30, 7, 1]])
     return dict(
         raw_ann_info=dict(keypoints=points.ravel().tolist()),
@@ -340,27 +341,27 @@ def annotated() -> dict:
     )
 
 
-def test_hidden_key_points_are_marked():
-    done = MarkHidden().transform(annotated())
-    assert done['keypoints_visible'].tolist() == [[1, 0.5, 0, 0.5]]
-    assert done['keypoints_visible'].dtype == np.float32
+def test_occluded_keypoints_are_marked():
+    results = MarkHidden().transform(sample_with_occluded_keypoints())
+    assert results['keypoints_visible'].tolist() == [[1, 0.5, 0, 0.5]]
+    assert results['keypoints_visible'].dtype == np.float32
 
 
-def test_marks_follow_the_flip():
+def test_marks_are_flipped():
     sample = dict(
-        MarkHidden().transform(annotated()),
+        MarkHidden().transform(sample_with_occluded_keypoints()),
         flip_indices=[1, 0, 3, 2],
         img=np.zeros((50, 40, 3), np.uint8),
         img_shape=(50, 40),
     )
-    done = RandomFlip(prob=1.0).transform(sample)
-    assert done['keypoints_visible'].tolist() == [[0.5, 1, 0.5, 0]]
-    assert done['keypoints'][0, 0].tolist() == [19, 6]
+    results = RandomFlip(prob=1.0).transform(sample)
+    assert results['keypoints_visible'].tolist() == [[0.5, 1, 0.5, 0]]
+    assert results['keypoints'][0, 0].tolist() == [19, 6]
 
 
 @pytest.mark.parametrize('raw', [{}, dict(raw_ann_info=None), dict(raw_ann_info=dict(area=3))])
-def test_without_marks_all_stay_visible(raw):
-    sample = {**annotated(), 'raw_ann_info': None, **raw}
-    before = sample['keypoints_visible'].copy()
-    done = MarkHidden().transform(sample)
-    assert done['keypoints_visible'].tolist() == before.tolist()
+def test_keypoints_without_annotations_stay_visible(raw):
+    sample = {**sample_with_occluded_keypoints(), 'raw_ann_info': None, **raw}
+    unchanged = sample['keypoints_visible'].copy()
+    results = MarkHidden().transform(sample)
+    assert results['keypoints_visible'].tolist() == unchanged.tolist()

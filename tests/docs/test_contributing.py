@@ -3,12 +3,12 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.fork_server import ForkServer
 from tests.helpers.tools import ROOT, tool_env
 
 NAME = 'td-hm_toynet-t_8xb32-210e_coco-256x192'
@@ -46,32 +46,38 @@ def copy(tmp_path_factory) -> Path:
     return folder
 
 
-def run(copy: Path, *arguments: str) -> str:
-    """Run Python code in the copy and return its output."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=copy,
-        env=tool_env(PYTHONPATH=str(copy)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
-    return done.stdout
+@pytest.fixture(scope='module')
+def server(copy) -> Iterator[ForkServer]:
+    """A new process that has imported the package of the copy."""
+    server = ForkServer(tool_env(PYTHONPATH=str(copy)), cwd=copy)
+    yield server
+    server.close()
 
 
-def test_contract_test_of_the_example(copy):
+@pytest.fixture
+def run(server, copy, monkeypatch) -> Callable[..., str]:
+    """Return a function that runs a script in the copy and returns its output."""
+    monkeypatch.chdir(copy)
+
+    def run(script: str, *arguments: str) -> str:
+        done = server.run([str(copy / script), *arguments], tool_env(PYTHONPATH=str(copy)), 280)
+        assert done.returncode == 0, done.stdout[-5000:]
+        return done.stdout
+
+    return run
+
+
+def test_contract_test_of_the_example(copy, run):
     """All contract tests of the backbone pass, and the backbone is registered."""
-    command = ('-m', 'pytest', 'tests/models/test_contract.py', '-p', 'no:cacheprovider')
-    output = run(copy, *command, '-k', 'ToyNet or test_every_backbone_has_a_case')
+    (copy / 'contract.py').write_text('import sys, pytest\nsys.exit(pytest.main(sys.argv[1:]))')
+    command = ('contract.py', 'tests/models/test_contract.py', '-p', 'no:cacheprovider')
+    output = run(*command, '-k', 'ToyNet or test_every_backbone_has_a_case')
     (passed,) = re.findall(r'(\d+) passed', output)
     assert int(passed) >= 18
     assert 'skipped' not in output
 
 
-def test_original_parameter_names_load(copy):
+def test_original_parameter_names_load(copy, run):
     code = f"""
 import json, re, torch, pose_backbones
 from model_zoo.measure import measure_config
@@ -104,7 +110,8 @@ print(json.dumps(dict(
     parameters=[size.params, sum(p.numel() for p in model.parameters() if p.requires_grad)])))
 """
     sys_path = "import sys; sys.path.append('docs/scripts')\n"
-    result = json.loads(run(copy, '-c', sys_path + code).splitlines()[-1])
+    (copy / 'names.py').write_text(sys_path + code)
+    result = json.loads(run('names.py').splitlines()[-1])
     assert result['file'] == str(copy / 'pose_backbones/__init__.py')
     assert (result['family'], result['naming']) == ('ToyNet', 'ImageNet release')
     assert result['left_out'] == ['fc.weight']
@@ -114,7 +121,7 @@ print(json.dumps(dict(
 
 
 @pytest.mark.slow
-def test_example_trains(copy, synthetic):
+def test_example_trains(copy, run, synthetic):
     """An epoch on synthetic people changes the weights, and the checkpoint can be tested."""
     data = {
         'batch_size': 16,
@@ -127,7 +134,7 @@ def test_example_trains(copy, synthetic):
     options += ['train_cfg.max_epochs=1', 'default_hooks.logger.interval=1']
     config = f'configs/toynet/{NAME}.py'
     where = ('--data-root', str(synthetic), '--work-dir', 'work')
-    output = run(copy, 'tools/train.py', config, *where, '--no-validate', '--cfg-options', *options)
+    output = run('tools/train.py', config, *where, '--no-validate', '--cfg-options', *options)
     losses = [float(loss) for loss in re.findall(r'Epoch\(train\).* loss: ([\d.]+)', output)]
     assert losses
     assert all(0 < loss < 1 for loss in losses)
@@ -136,4 +143,5 @@ import torch, pose_backbones
 model = pose_backbones.build({NAME!r}, pretrained='work/epoch_1.pth')
 print(int(model.backbone.stages[0][0].norm1.num_batches_tracked))
 """
-    assert int(run(copy, '-c', code).splitlines()[-1]) == len(losses)
+    (copy / 'trained.py').write_text(code)
+    assert int(run('trained.py').splitlines()[-1]) == len(losses)

@@ -4,6 +4,7 @@ Only the model that the config inherits is replaced by a smaller one.
 """
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -21,7 +22,7 @@ from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.cli import train as train_api
 from pose_backbones.structures.coco_keypoints import read_keypoint_file
 from pose_backbones.visualization import draw
-from tests.helpers.tools import ROOT, tool_env
+from tests.helpers.tools import ROOT, run_tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -79,6 +80,43 @@ def relabel(source: Path, target: Path):
     target.write_text(json.dumps(content))
 
 
+def run_commands(commands: str) -> list[str]:
+    """Run the commands in a shell in the working directory.
+
+    Only the command `python` is replaced, by a function that passes its arguments to this process:
+    the first tool is run by a new interpreter, and the others in processes of the fork server.
+
+    Returns:
+        The output of each tool.
+    """
+    (requests, ask), (answer, reply) = os.pipe(), os.pipe()
+    python = f"""
+        set -euo pipefail
+        python() {{
+            printf '%s\\n' "$@" '' >&{ask}
+            read -r status <&{answer}
+            return "$status"
+        }}
+    """
+    shell = subprocess.Popen(['bash', '-c', python + commands], pass_fds=(ask, answer))
+    os.close(ask)
+    os.close(answer)
+    arguments, outputs = [], []
+    with open(requests) as lines, open(reply, 'w') as replies:
+        for line in lines:
+            if line != '\n':
+                arguments.append(line.removesuffix('\n'))
+                continue
+            script, *arguments = arguments
+            done = run_tool(Path(script).absolute(), *arguments, real=not outputs)
+            assert done.returncode == 0, done.stdout
+            outputs.append(done.stdout)
+            arguments = []
+            print(done.returncode, file=replies, flush=True)
+    assert shell.wait(60) == 0
+    return outputs
+
+
 @pytest.fixture(scope='module')
 def finished(synthetic, tmp_path_factory):
     """Directory in which the commands of the page were run, and their output."""
@@ -102,22 +140,13 @@ def finished(synthetic, tmp_path_factory):
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text(text)
     assert CONFIG in PAGE
-    commands = '\n'.join(['set -euo pipefail', *blocks('bash')])
+    commands = '\n'.join(blocks('bash'))
     assert commands.count('python tools/') == 5
-    env = tool_env()
-    python = Path(env['PYTHON']).parent
-    done = subprocess.run(
-        ['bash', '-c', commands],
-        cwd=folder,
-        text=True,
-        check=False,
-        env={**env, 'PATH': f'{python}:{env["PATH"]}'},
-        timeout=300,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert done.returncode == 0, done.stdout
-    return folder, done.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        outputs = run_commands(commands)
+    assert len(outputs) == 5
+    return folder, ''.join(outputs)
 
 
 def test_metainfo_file(finished):

@@ -274,12 +274,12 @@ def test_unknown_best_metric_raises(tmp_path):
         train_toy(tmp_path, **options)
 
 
-def damage(path: Path, how: str) -> None:
+def damage(path: Path, method: str) -> None:
     """Make a checkpoint unreadable."""
     content = bytearray(path.read_bytes())
-    if how == 'empty':
+    if method == 'empty':
         content = b''
-    elif how == 'cut':
+    elif method == 'cut':
         content = content[: len(content) // 2]
     else:
         with zipfile.ZipFile(path) as archive:
@@ -288,14 +288,16 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize('how', ['empty', 'cut', 'flipped'])
-def test_damaged_checkpoint_falls_back_to_earlier_one(tmp_path, request, how):
+@pytest.mark.parametrize('method', ['empty', 'cut', 'flipped'])
+def test_damaged_checkpoint_falls_back_to_earlier_one(tmp_path, request, method):
     train_toy(tmp_path, train_cfg__max_iters=4)
-    damage(tmp_path / 'iter_4.pth', how)
-    notes = request.getfixturevalue('notes')  # attached to the logger of the run
+    damage(tmp_path / 'iter_4.pth', method)
+    mmengine_log = request.getfixturevalue('mmengine_log')  # attached to the logger of the run
     path, content = find_latest(tmp_path)
     assert (path.name, content['meta']['iter']) == ('iter_2.pth', 2)
-    (warning,) = (record.message for record in notes.records if record.levelname == 'WARNING')
+    (warning,) = (
+        record.message for record in mmengine_log.records if record.levelname == 'WARNING'
+    )
     assert str(tmp_path / 'iter_4.pth') in warning
     assert 'newest complete checkpoint, iter_2.pth' in warning
 
@@ -304,10 +306,10 @@ def test_damaged_checkpoint_falls_back_to_earlier_one(tmp_path, request, how):
 def test_invalid_pointer_falls_back_to_newest_checkpoint(tmp_path, request, text):
     train_toy(tmp_path, train_cfg__max_iters=4)
     (tmp_path / 'last_checkpoint').write_bytes(text)
-    notes = request.getfixturevalue('notes')
+    mmengine_log = request.getfixturevalue('mmengine_log')
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'iter_4.pth')
-    assert f'{tmp_path / "last_checkpoint"} cannot be used' in notes.text
-    assert 'iter_4.pth' in notes.text
+    assert f'{tmp_path / "last_checkpoint"} cannot be used' in mmengine_log.text
+    assert 'iter_4.pth' in mmengine_log.text
 
 
 def test_latest_checkpoint_order(tmp_path):

@@ -130,14 +130,14 @@ def differences(first, second, path: str = '') -> list[str]:
             for line in differences(*pair, f'{path}/{number}')
         ]
     if isinstance(first, torch.Tensor):
-        same = torch.equal(first, second)
+        is_equal = torch.equal(first, second)
     elif isinstance(first, np.ndarray):
-        same = np.array_equal(first, second)
+        is_equal = np.array_equal(first, second)
     elif hasattr(first, 'data'):  # a HistoryBuffer
         return differences(first.data, second.data, path)
     else:
-        same = first == second
-    return [] if same else [f'{path}: {first} and {second}']
+        is_equal = first == second
+    return [] if is_equal else [f'{path}: {first} and {second}']
 
 
 def assert_equal_runs(uninterrupted: Path, resumed: Path) -> None:

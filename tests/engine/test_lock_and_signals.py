@@ -95,14 +95,14 @@ def test_lock_does_not_overwrite_other_file(tmp_path, kind):
     assert os.path.lexists(lock_path)
 
 
-def test_file_system_without_locks_logs_warning(tmp_path, monkeypatch, notes):
+def test_file_system_without_locks_logs_warning(tmp_path, monkeypatch, mmengine_log):
     def refuse(*_):
         raise OSError(errno.ENOLCK, 'No locks available')
 
     monkeypatch.setattr(lock.fcntl, 'lockf', refuse)
     with lock_directory(tmp_path):
         pass
-    assert f'{tmp_path} cannot be locked (No locks available)' in notes.text
+    assert f'{tmp_path} cannot be locked (No locks available)' in mmengine_log.text
 
 
 @pytest.mark.parametrize('place', ['file', 'file/below', '/proc/work'])

@@ -79,11 +79,11 @@ def test_skip_leaves_weights_unchanged(clip, runners, tmp_path):
     }
     assert list(files) == [1, 2, 3, 4, 5, 6, 7, 8]
     for step in range(2, 9):
-        same = torch.equal(
+        is_unchanged = torch.equal(
             files[step]['state_dict']['linear.weight'],
             files[step - 1]['state_dict']['linear.weight'],
         )
-        assert same == (step in (2, 5, 8))  # Not even weight decay is applied.
+        assert is_unchanged == (step in (2, 5, 8))  # without weight decay, too
     states = files[8]['optimizer']['state']
     assert {float(state['step']) for state in states.values()} == {5}
     logged = files[8]['message_hub']['log_scalars']
@@ -201,7 +201,7 @@ def test_nan_loss_in_one_process_affects_all(tmp_path):
     assert saved_steps(tmp_path / 'stop') == [1]
     for work, steps in (('skip', [2, 5]), ('accumulate', [2, 3, 5, 6])):
         files = [read_checkpoint(str(tmp_path / f'{work}/iter_{step}.pth')) for step in range(1, 7)]
-        same = [
+        unchanged_steps = [
             step
             for step in range(2, 7)
             if torch.equal(
@@ -209,7 +209,7 @@ def test_nan_loss_in_one_process_affects_all(tmp_path):
                 files[step - 2]['state_dict']['linear.weight'],
             )
         ]
-        assert same == steps
+        assert unchanged_steps == steps
         weights = [
             torch.load(tmp_path / f'{work}-rank{rank}.pt', weights_only=True) for rank in (0, 1)
         ]

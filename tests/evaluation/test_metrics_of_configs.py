@@ -1,9 +1,9 @@
-"""The metrics of the configs give the figures of xtcocotools.
+"""The metrics of the configs give the values of xtcocotools.
 
-Ours are the configs: the metric and its settings, and the data set class
-whose keypoints and sigmas it uses. The metric classes are MMPose's, the AP
-underneath is xtcocotools'. xtcocotools is also asked alone, so that a
-difference shows on which side it arises. MPII's are in test_mpii_metric.py.
+The configs choose the metric, its settings, and the dataset class, which has the keypoints and
+sigmas. The metric classes are from MMPose, and compute AP with xtcocotools. xtcocotools is also
+called directly, to show whether a difference comes from it or from the configs. The metric of MPII
+is tested in test_mpii_metric.py.
 """
 
 import json
@@ -44,7 +44,7 @@ def results_of(files: tuple[str, str]) -> list[dict]:
 
 
 def points_of(result: dict) -> np.ndarray:
-    """(K, 3): x, y and score of all parts."""
+    """Return (K, 3): x, y and score of the keypoints of all parts."""
     return np.concatenate(
         [np.reshape(result[field], (-1, 3)) for field in PARTS if field in result]
     )
@@ -61,16 +61,16 @@ def metainfo_of(name: str) -> dict:
 
 
 def evaluate(name: str, files: tuple[str, str], box_score, **settings) -> dict:
-    """The config's metric on the results, as a model would hand them over.
+    """Compute the metric of a config on results, which are passed like outputs of a model.
 
     Args:
-        name: Of the case.
-        files: Of the case.
-        box_score: Result → score of the box that it was predicted in.
-        settings: In place of the config's.
+        name: Name of the case.
+        files: Paths of the results and annotations of the case.
+        box_score: Function that returns the score of the bounding box of a result.
+        settings: Settings of the metric that replace those of the config.
 
     Returns:
-        Figure → value, without the metric's prefix.
+        Name → value, without the prefix of the metric.
     """
     metric = METRICS.build({**config_of(name).val_evaluator, 'ann_file': files[1], **settings})
     metric.dataset_meta = metainfo_of(name)
@@ -93,7 +93,7 @@ def evaluate(name: str, files: tuple[str, str], box_score, **settings) -> dict:
 
 
 def score_before_rescoring(result: dict) -> float:
-    """What the metric multiplies with the mean of the good keypoints."""
+    """Return the box score, which the metric multiplies by the mean score of the keypoints."""
     scores = points_of(result)[:, 2]
     return result['score'] / scores[scores > 0.2].mean()
 
@@ -106,50 +106,50 @@ FINAL = dict(score_mode='bbox', nms_mode='none')
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_the_settings_of_the_configs(cases, name):
-    """Rescoring by keypoints and OKS suppression, as evaluation runs."""
+def test_settings_of_the_configs(cases, name):
+    """Results are rescored by their keypoints, and filtered by OKS NMS."""
     metrics = evaluate(name, cases[name], score_before_rescoring)
-    found = {figure: metrics[figure] for figure in FIGURES[name]}
-    assert found == pytest.approx(FIGURES[name], abs=EXACT)
+    values = {figure: metrics[figure] for figure in FIGURES[name]}
+    assert values == pytest.approx(FIGURES[name], abs=EXACT)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_results_that_are_final_pass_unchanged(cases, name, tmp_path):
-    """Neither rescored nor suppressed, every number reaches the evaluator."""
+def test_final_results_are_unchanged(cases, name, tmp_path):
+    """Without rescoring and NMS, all numbers are passed to the evaluator."""
     metrics = evaluate(
         name, cases[name], final_score, outfile_prefix=str(tmp_path / 'out'), **FINAL
     )
-    found = {figure: metrics[figure] for figure in FIGURES[name]}
-    assert found == pytest.approx(FIGURES[name], abs=EXACT)
+    values = {figure: metrics[figure] for figure in FIGURES[name]}
+    assert values == pytest.approx(FIGURES[name], abs=EXACT)
     written = json.loads((tmp_path / 'out.keypoints.json').read_text())
     read = results_of(cases[name])
     assert len(written) == len(read) > 50
-    for ours, theirs in zip(written, read, strict=True):
-        np.testing.assert_allclose(points_of(ours), points_of(theirs))
-        assert ours['score'] == pytest.approx(theirs['score'])
+    for result_written, result_read in zip(written, read, strict=True):
+        np.testing.assert_allclose(points_of(result_written), points_of(result_read))
+        assert result_written['score'] == pytest.approx(result_read['score'])
 
 
-def test_scores_matter(cases):
-    """The figures would show it if scores did not arrive."""
-    flat = evaluate('coco', cases['coco'], lambda result: 1.0, **FINAL)
-    assert flat['AP'] < FIGURES['coco']['AP'] - 0.01
+def test_constant_scores_change_ap(cases):
+    """AP depends on the scores, so the other tests would fail if scores were lost."""
+    metrics = evaluate('coco', cases['coco'], lambda result: 1.0, **FINAL)
+    assert metrics['AP'] < FIGURES['coco']['AP'] - 0.01
 
 
 @pytest.mark.parametrize(
     ('score', 'settings'), [(score_before_rescoring, {}), (final_score, FINAL)]
 )
-def test_parts_of_the_whole_body(cases, monkeypatch, score, settings):
-    """The metric reports the whole; each part's AP is what it printed."""
-    found = {}
+def test_wholebody_parts(cases, monkeypatch, score, settings):
+    """The AP of the parts is recorded from the evaluator; the metric returns only the total."""
+    values = {}
 
     class Recording(COCOeval):
         def summarize(self):
             super().summarize()
-            found[self.params.iouType.removeprefix('keypoints_')] = self.stats[0]
+            values[self.params.iouType.removeprefix('keypoints_')] = self.stats[0]
 
     monkeypatch.setattr(coco_wholebody_metric, 'COCOeval', Recording)
     evaluate('wholebody', cases['wholebody'], score, **settings)
-    assert found == pytest.approx(PART_APS, abs=EXACT)
+    assert values == pytest.approx(PART_APS, abs=EXACT)
 
 
 def stats_of_xtcocotools(files, kind: str, sigmas, use_area: bool = True) -> list[float]:
@@ -169,8 +169,8 @@ def stats_of_xtcocotools(files, kind: str, sigmas, use_area: bool = True) -> lis
         ('wholebody', 'keypoints_wholebody', (0,)),
     ],
 )
-def test_xtcocotools_alone(cases, name, kind, columns):
-    """With the sigmas of the configs' data sets."""
+def test_xtcocotools_directly(cases, name, kind, columns):
+    """xtcocotools gives the expected values with the sigmas of the datasets."""
     sigmas = metainfo_of(name)['sigmas']
     stats = stats_of_xtcocotools(cases[name], kind, sigmas, name != 'crowdpose')
     assert [stats[column] for column in columns] == pytest.approx(
@@ -178,9 +178,9 @@ def test_xtcocotools_alone(cases, name, kind, columns):
     )
 
 
-def test_xtcocotools_alone_on_parts(cases):
+def test_xtcocotools_directly_on_parts(cases):
     sigmas = metainfo_of('wholebody')['sigmas']
     ends = np.cumsum(list(PARTS.values()))
-    for part, own in zip(PART_APS, [*np.split(sigmas, ends[:-1]), sigmas], strict=True):
-        stats = stats_of_xtcocotools(cases['wholebody'], f'keypoints_{part}', own)
+    for part, part_sigmas in zip(PART_APS, [*np.split(sigmas, ends[:-1]), sigmas], strict=True):
+        stats = stats_of_xtcocotools(cases['wholebody'], f'keypoints_{part}', part_sigmas)
         assert stats[0] == pytest.approx(PART_APS[part], abs=EXACT), part

@@ -1,4 +1,4 @@
-"""PCKh: by hand, against the metric of MMPose, the file of predictions."""
+"""PCKh compared with manual computation and MMPose's metric, and the file of predictions."""
 
 import numpy as np
 import pytest
@@ -21,16 +21,16 @@ def sample(number, predicted, truth, labelled=None, head=10.0):
     )
 
 
-def test_the_table_by_hand():
-    """Four people; each joint is found by as many as its place says."""
+def test_table_matches_manual_computation():
+    """The distances of four people are chosen so that the rate of each joint is known."""
     distances = np.ones((4, 16))
     distances[:3, 9] = 0.5  # the head, at exactly the threshold
-    distances[0, 13] = 0.2  # left shoulder 1 of 4, right shoulder 3 of 4
+    distances[0, 13] = 0.2  # left shoulder: 1 of 4 correct, right shoulder: 3 of 4
     distances[:3, 12] = 0.1
     distances[:, [6, 7]] = 0  # pelvis and thorax do not count
     labelled = np.ones((4, 16), bool)
-    labelled[:, [10, 15]] = False  # no wrists
-    labelled[1:, 5] = False  # one left ankle, found; four right ones, none
+    labelled[:, [10, 15]] = False  # no labelled wrists
+    labelled[1:, 5] = False  # one left ankle, which is correct; four right ankles, all wrong
     distances[0, 5] = 0.05
     table = pckh_table(distances, labelled)
     assert list(table) == [
@@ -53,7 +53,7 @@ def test_the_table_by_hand():
     assert table['Mean'] == pytest.approx(100 * (3 + 1 + 3 + 1) / counted)
     assert table['Mean@0.1'] == pytest.approx(100 * (3 + 1) / counted)
     assert pckh_table(distances, labelled, 0.15)['Shoulder'] == 37.5
-    # A side that nobody has labelled does not lower the other.
+    # A side without labels does not change the mean of both sides.
     labelled[:, 13] = False
     assert pckh_table(distances, labelled)['Shoulder'] == 75
 
@@ -69,35 +69,33 @@ def test_distances_are_in_head_sizes():
     assert figures['PCKh/Mean'] == figures['PCKh/Knee'] == 50
 
 
-def test_joints_that_are_not_labelled_do_not_count():
+def test_unlabelled_joints_are_not_counted():
     truth = np.full((16, 2), 50.0)
     labelled = np.arange(16) != 9
     predicted = truth + 40 * ~labelled[:, None]
-    metric = MpiiPCKh(prefix='mine')
+    metric = MpiiPCKh(prefix='custom')
     metric.process([], [sample(0, predicted, truth, labelled)])
     figures = metric.evaluate(1)
-    assert figures['mine/Mean'] == 100
-    assert np.isnan(figures['mine/Head'])
+    assert figures['custom/Mean'] == 100
+    assert np.isnan(figures['custom/Head'])
 
 
-def test_people_that_two_processes_share_count_once(tmp_path):
-    """A sampler fills up the last batch with people it has had."""
+def test_repeated_samples_are_counted_once(tmp_path):
+    """Distributed samplers repeat samples to fill the last batch."""
     truth = np.full((16, 2), 50.0)
     out = tmp_path / 'pred.mat'
     metric = MpiiPCKh(outfile=str(out))
-    kept = []
     for number in (2, 0, 1, 2):
         metric.process([], [sample(number, truth + number * 5.5, truth)])
-    kept = metric.results
-    figures = metric.compute_metrics(kept)
+    figures = metric.compute_metrics(metric.results)
     assert figures['Mean'] == pytest.approx(100 / 3)
     preds = loadmat(out)['preds']
     assert preds.shape == (3, 16, 2)
-    # In the order of the ids, in pixels from 1.
+    # The predictions are in the order of the ids, in pixels that count from 1.
     np.testing.assert_allclose(preds[:, 4], [[51, 51], [56.5, 56.5], [62, 62]])
 
 
-def test_format_only_needs_no_truth(tmp_path):
+def test_format_only_needs_no_ground_truth(tmp_path):
     out = tmp_path / 'pred.mat'
     metric = MpiiPCKh(format_only=True, outfile=str(out))
     points = np.arange(32.0).reshape(16, 2)
@@ -116,12 +114,12 @@ def test_format_only_needs_no_truth(tmp_path):
         (dict(format_only=True), 'format_only=True needs outfile'),
     ],
 )
-def test_settings_that_cannot_work(settings, message):
+def test_invalid_settings_raise(settings, message):
     with pytest.raises(ValueError, match=message):
         MpiiPCKh(**settings)
 
 
-def test_a_person_without_head_size():
+def test_missing_head_size_raises():
     metric = MpiiPCKh()
     person = sample(3, np.zeros((16, 2)), np.zeros((16, 2)))
     del person['gt_instances']['head_size']
@@ -130,25 +128,25 @@ def test_a_person_without_head_size():
 
 
 @pytest.mark.parametrize('thr', [0.5, 0.2])
-def test_the_figures_are_those_of_mmpose(thr):
-    """Whose pixels count from 1; a joint in three is not labelled."""
+def test_metrics_match_mmpose(thr):
+    """Pixels count from 1 in MMPose's metric. About a third of the joints are unlabelled."""
     rng = np.random.default_rng(0)
-    ours = MpiiPCKh(thr=thr)
-    mmposes = METRICS.build(dict(type='MpiiPCKAccuracy', thr=thr))
+    metric = MpiiPCKh(thr=thr)
+    mmpose_metric = METRICS.build(dict(type='MpiiPCKAccuracy', thr=thr))
     count = 200
     for number in range(count):
         size = rng.uniform(10, 90)
         truth = rng.uniform(0, 600, (16, 2))
-        found = truth + rng.normal(0, size * rng.exponential(0.4), (16, 2))
-        person = sample(number, found, truth, rng.random(16) > 0.3, size)
-        ours.process([], [person])
+        predicted = truth + rng.normal(0, size * rng.exponential(0.4), (16, 2))
+        person = sample(number, predicted, truth, rng.random(16) > 0.3, size)
+        metric.process([], [person])
         person['gt_instances']['keypoints'] += 1
-        mmposes.process([], [person])
-    figures, theirs = ours.evaluate(count), mmposes.evaluate(count)
-    assert len(figures) == len(theirs) == 9
+        mmpose_metric.process([], [person])
+    figures, expected_figures = metric.evaluate(count), mmpose_metric.evaluate(count)
+    assert len(figures) == len(expected_figures) == 9
     renamed = {'Mean': 'PCK', 'Mean@0.1': 'PCK@0.1'}
     expected = {
-        f'PCKh/{name}': theirs[renamed.get(name, f'{name} PCK')]
+        f'PCKh/{name}': expected_figures[renamed.get(name, f'{name} PCK')]
         for name in (key.removeprefix('PCKh/') for key in figures)
     }
     assert figures == pytest.approx(expected, abs=1e-4)

@@ -1,4 +1,4 @@
-"""The file for COCO's server: its name, its rules, what is in it."""
+"""Result files for COCO's evaluation server: name, rules and content."""
 
 import copy
 import json
@@ -32,26 +32,26 @@ def result(image=1, score=0.5, **changes) -> dict:
         ('a/image_info_test-dev2017.json', 'test-dev2017'),
         ('person_keypoints_val2017.json', 'val2017'),
         ('image_info_test2017.json', 'test2017'),
-        # MMPose's own copy of the list
+        # name of MMPose's copy of the list
         ('person_keypoints_test-dev-2017.json', 'test-dev2017'),
     ],
 )
-def test_the_name_says_the_split(image_list, split):
+def test_name_contains_the_split(image_list, split):
     assert submission_name(image_list, 'us-1') == (f'person_keypoints_{split}_us-1_results')
 
 
-def test_a_list_that_says_no_split():
-    with pytest.raises(ConfigError, match='file name a/mine.json .* contains no split'):
-        submission_name('a/mine.json', 'us')
+def test_image_list_without_split_raises():
+    with pytest.raises(ConfigError, match='file name a/images.json .* contains no split'):
+        submission_name('a/images.json', 'us')
 
 
 @pytest.mark.parametrize('name', ['', 'a b', 'a/b', '-a', '..', 'ä'])
-def test_names_that_the_server_cannot_read(name):
+def test_invalid_names_raise(name):
     with pytest.raises(ConfigError, match='expected letters, digits'):
         check_name(name)
 
 
-def test_the_best_twenty_of_an_image_stay():
+def test_best_twenty_people_per_image_are_kept():
     scores = [(7 * k % 23) / 23 for k in range(23)]
     results = [result(1, score) for score in scores] + [result(2, 0.0)] * 20
     kept = best_people(results)
@@ -62,7 +62,7 @@ def test_the_best_twenty_of_an_image_stay():
         check_results('r.json', results, {1, 2})
 
 
-def test_of_equal_scores_the_first_stay():
+def test_first_of_equal_scores_are_kept():
     results = [result(1, 0.5, note=k) for k in range(25)]
     assert [r['note'] for r in best_people(results)] == list(range(20))
 
@@ -79,16 +79,16 @@ def test_of_equal_scores_the_first_stay():
         (dict(bbox=[0, 0, 1, 1]), 'has the fields bbox, category_id'),
     ],
 )
-def test_every_rule(changes, message):
-    good = [result(1), result(2)]
-    check_results('r.json', good, {1, 2, 3})
+def test_results_that_break_a_rule_raise(changes, message):
+    valid = [result(1), result(2)]
+    check_results('r.json', valid, {1, 2, 3})
     with pytest.raises(DatasetError, match=f'reject r.json: result 2, .*{message}'):
-        check_results('r.json', [*good, {**result(3), **changes}], {1, 2, 3})
+        check_results('r.json', [*valid, {**result(3), **changes}], {1, 2, 3})
 
 
 @pytest.fixture
 def files(tmp_path):
-    """A list of images, and results as the metric writes them."""
+    """Write an image list, and results in the format of the metric."""
     images = tmp_path / 'image_info_test-dev2017.json'
     images.write_text(json.dumps(dict(images=[dict(id=1), dict(id=2)])))
     results = tmp_path / 'x.keypoints.json'
@@ -97,11 +97,11 @@ def files(tmp_path):
     return results, images, content
 
 
-def test_the_archive(files, tmp_path):
+def test_archive_contains_the_best_results(files, tmp_path):
     results, images, content = files
-    path, kept, left_out = write_submission(str(results), str(images), str(tmp_path), 'us')
+    path, kept, dropped = write_submission(str(results), str(images), str(tmp_path), 'us')
     assert path.name == 'person_keypoints_test-dev2017_us_results.zip'
-    assert (kept, left_out) == (40, 10)
+    assert (kept, dropped) == (40, 10)
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ['person_keypoints_test-dev2017_us_results.json']
         written = json.loads(archive.read(archive.namelist()[0]))
@@ -112,7 +112,7 @@ def test_the_archive(files, tmp_path):
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
-def test_nothing_is_written_that_would_be_refused(files, tmp_path, value):
+def test_invalid_scores_raise_and_write_nothing(files, tmp_path, value):
     results, images, content = files
     content[3]['score'] = value
     results.write_text(json.dumps(content))

@@ -1,10 +1,9 @@
-"""Read the tables of figures on the original projects' pages.
+"""Read the tables of results on the pages of the original projects.
 
 usage: python tests/golden/figures.py FAMILY=PAGE...   (FAMILY: see PAGES)
 
-Each PAGE is a copy of the page that `PAGES` names. The numbers and the URLs
-of the releases go to `published_figures.json`, which the tests compare with
-the metafiles.
+Each PAGE is a copy of the page of the family in `PAGES`. The numbers and the URLs of the releases
+are written to `published_figures.json`, which the tests compare with the metafiles.
 """
 
 import json
@@ -19,7 +18,7 @@ PAGES = {
     'mspn': 'https://github.com/megvii-research/MSPN/blob/master/README.md',
     'hrcomer': 'https://github.com/CR320/ConvNeXtPose/blob/main/README.md',
 }
-#: head of a column → its name in the metafiles
+#: column header → name in the metafiles
 NAMES = {
     'AP<sup>50</sup>': 'AP@0.5',
     'AP<sup>75</sup>': 'AP@0.75',
@@ -32,7 +31,7 @@ NAMES = {
     'AP .5': 'AP@0.5',
     'AP .75': 'AP@0.75',
 }
-YES = '&#10004;'
+CHECK_MARK = '&#10004;'
 
 
 def read_page(text: str) -> list[dict]:
@@ -42,10 +41,9 @@ def read_page(text: str) -> list[dict]:
         text: A page in Markdown.
 
     Returns:
-        A dict for each row: `section` (the heading above it), `model`,
-        `size`, `split` and `ensemble`, `multi_scale`, `params`, `flops`,
-        `urls`, and `figures` (name in the metafiles → percent); what a table
-        does not have is left out.
+        A dict for each row: `section` (the heading above it), `model`, `size`, `split`,
+        `ensemble`, `multi_scale`, `params`, `flops`, `urls`, and `figures` (name in the metafiles
+        → percent). Entries that a table does not have are omitted.
     """
     rows, section, heads = [], '', []
     for line in text.splitlines():
@@ -75,7 +73,7 @@ def _row(section: str, cells: dict[str, str]) -> dict:
     if '<sup>' in title:
         row['ensemble'] = True
     if 'Multi-Scale Test' in cells:
-        row['multi_scale'] = cells['Multi-Scale Test'] == cells['Flipping Test'] == YES
+        row['multi_scale'] = cells['Multi-Scale Test'] == cells['Flipping Test'] == CHECK_MARK
     urls = re.findall(r'\]\((https://[^)]+)\)', ' '.join(cells.values()))
     if urls:
         row['urls'] = [url for url in urls if '/configs/' not in url]
@@ -88,7 +86,7 @@ def _row(section: str, cells: dict[str, str]) -> dict:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the file again; the pages that are not given stay as they are."""
+    """Update the file. Families whose pages are not passed are unchanged."""
     content = json.loads(FILE.read_text()) if FILE.is_file() else {}
     for argument in arguments:
         family, _, page = argument.partition('=')

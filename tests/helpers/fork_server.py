@@ -1,14 +1,18 @@
 """Run the scripts in `tools/` without importing PyTorch for each of them.
 
 The server is a process that has imported all modules. It forks a process for each tool, which takes
-milliseconds instead of the seconds that the imports take. Requests and answers are lines of JSON.
-If it is run as a module, this file is the server.
+milliseconds instead of the seconds that the imports take. A launcher (`tools/_launch.py`) forks its
+workers in the same way: they are child processes of the launcher, as usual. Requests and answers
+are lines of JSON. If it is run as a module, this file is the server.
 """
 
 import atexit
 import functools
 import gc
+import importlib
 import json
+import logging
+import math
 import os
 import random
 import runpy
@@ -17,7 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
+
+TOOLS = tuple(
+    f'pose_backbones.cli.{name}' for name in ('infer', 'launch', 'report', 'test', 'train')
+)
 
 
 class ForkServer:
@@ -25,15 +35,20 @@ class ForkServer:
 
     Args:
         env: Environment variables of the server; each tool has its own.
+        modules: Modules that the server imports; by default, those of the tools.
+        cwd: Working directory of the server, from which it imports the tests.
     """
 
-    def __init__(self, env: dict[str, str]):
+    def __init__(
+        self, env: dict[str, str], modules: Sequence[str] = TOOLS, cwd: Path | None = None
+    ):
         self._process = subprocess.Popen(
-            [sys.executable, '-m', __name__],
+            [sys.executable, '-m', __name__, *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=env,
+            cwd=cwd,
         )
 
     def _ask(self, **request) -> int | None:
@@ -69,6 +84,20 @@ class ForkServer:
             time.sleep(0.01)
         return status
 
+    def run(
+        self, command: list[str], env: dict[str, str], timeout: float = 240
+    ) -> subprocess.CompletedProcess:
+        """Run a script until it ends, and return the completed process with merged output.
+
+        Args:
+            command, env: See `start`.
+            timeout: See `wait`.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder, 'log.txt')
+            status = self.wait(self.start(command, log, env), timeout)
+            return subprocess.CompletedProcess(command, status, log.read_text(errors='replace'))
+
     def close(self) -> None:
         """Stop the server."""
         self._process.stdin.close()
@@ -85,13 +114,36 @@ def shared_server() -> ForkServer:
     return server
 
 
+def shorten_logs() -> None:
+    """Skip what takes MMEngine's runner a second for its log.
+
+    Configs are written without formatting, and no compiler is asked for its version. The tools in
+    new interpreters do both.
+    """
+    from mmengine.config import config
+    from mmengine.runner import runner
+
+    config.FormatCode = lambda text, **options: (text, True)
+    runner.collect_env = dict
+
+
+def _prepare_tools() -> None:
+    """Do once what each tool would do after its imports."""
+    import mmpose.registry
+    import mmpose.utils
+
+    # MMEngine's registries import these modules when a name is looked up for the first time.
+    mmpose.utils.register_all_modules(init_default_scope=False)
+    mmpose.registry.MODELS.import_from_location()
+    shorten_logs()
+
+
 def _serve() -> None:
     """Read requests, and fork a process for each tool."""
-    import pose_backbones.cli.infer
-    import pose_backbones.cli.report
-    import pose_backbones.cli.test
-    import pose_backbones.cli.train  # noqa: F401
-
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+    if tuple(sys.argv[1:]) == TOOLS:
+        _prepare_tools()
     gc.collect()
     gc.freeze()  # keeps the garbage collector of the forked processes away from the shared objects
     for line in sys.stdin:
@@ -108,20 +160,33 @@ def _serve() -> None:
 
 def _run_tool(command: list[str], log: str, env: dict[str, str], cwd: str) -> None:
     """Run a tool in the forked process; does not return."""
-    import numpy as np
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
 
+    SubprocessHandler._popen = lambda _, args, env: _Worker(args, env)
     os.setsid()
     os.chdir(cwd)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for number, end in ((0, null), (1, output), (2, output)):
+        os.dup2(end, number)
+    _run_script(command, env)
+
+
+def _run_script(command: list[str], env: dict[str, str]) -> None:
+    """Run a script in this process as a new interpreter would; does not return.
+
+    Args:
+        command: Path of the script, and its arguments.
+        env: Environment variables.
+    """
+    import numpy as np
+
     os.environ.clear()
     os.environ.update(env)
     tempfile.tempdir = None  # reset, so that the environment of the tool determines it
     random.seed()  # Each tool would inherit the same state from the server.
     np.random.seed()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for number, end in ((0, null), (1, output), (2, output)):
-        os.dup2(end, number)
     sys.argv = command
     sys.path[0] = os.path.dirname(command[0])
     status = 0
@@ -135,6 +200,67 @@ def _run_tool(command: list[str], log: str, env: dict[str, str], cwd: str) -> No
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+class _Worker:
+    """Worker process of a launcher: what torchrun uses of `subprocess.Popen`.
+
+    Args:
+        args: Command line: the interpreter, `-u`, and the script with its arguments.
+        env: Environment variables of the worker.
+
+    Attributes:
+        pid: Process ID.
+        returncode: Exit status, or minus the number of the signal; None while the worker runs.
+    """
+
+    def __init__(self, args: tuple[str, ...], env: dict[str, str]):
+        interpreter, option, *command = args
+        assert (interpreter, option) == (sys.executable, '-u')
+        self.returncode: int | None = None
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            self._forget_launcher()
+            _run_script(command, env)
+        while os.getsid(self.pid) != self.pid:  # until then, a signal to its group has no target
+            time.sleep(0.001)
+
+    def _forget_launcher(self) -> None:
+        """Undo in a worker what its launcher has set up in the process."""
+        os.closerange(3, os.sysconf('SC_OPEN_MAX'))
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        logging.disable(logging.NOTSET)
+        del sys.modules['_start']  # the worker's script runs it again
+        weakref.finalize._registry.clear()  # the launcher removes its directory itself
+        sys.stdout.reconfigure(write_through=True)
+
+    def poll(self) -> int | None:
+        """Return `returncode`."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float = math.inf) -> int:
+        """Wait for the end, and return `returncode`.
+
+        Args:
+            timeout: Maximum time in seconds.
+
+        Raises:
+            subprocess.TimeoutExpired: If the worker has not ended in this time.
+        """
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(sys.argv, timeout)
+            time.sleep(0.01)
+        return self.returncode
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Weights of today's MSPN in the names of other implementations."""
+"""Convert weights of MSPN to the parameter names of other implementations."""
 
 import re
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 UNITS = 4
 TO_HEAD = re.compile(r'predict_layers\.(\d+)\.conv_layers\.([01])\.(.+)')
-#: today's names → MMPose's
+#: pattern of a name → name in MMPose
 TO_MMPOSE = (
     (r'^top\.conv\.', 'top.top.0.'),
     (r'^stage(\d)\.', r'multi_stage_mspn.\1.'),
@@ -18,20 +18,20 @@ TO_MMPOSE = (
 
 
 def to_original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of today's estimator in the names of the original.
+    """Return the weights of the estimator with the names of the original.
 
     Args:
         weights: Name → tensor, `backbone.*` and `head.*`.
 
     Returns:
-        Name → tensor; the original checkpoints have them in the entry `model`.
+        Name → tensor. The original checkpoints contain them in the entry `model`.
     """
     converted = {}
     for name, value in weights.items():
         part, _, name = name.partition('.')
-        found = TO_HEAD.fullmatch(name) if part == 'head' else None
-        if found:
-            index, layer, leaf = found.groups()
+        match = TO_HEAD.fullmatch(name) if part == 'head' else None
+        if match:
+            index, layer, leaf = match.groups()
             stage, unit = divmod(int(index), UNITS)
             name = f'stage{stage}.upsample.up{unit + 1}.res_conv{int(layer) + 1}.{leaf}'
         converted[name] = value
@@ -39,10 +39,10 @@ def to_original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_mmpose(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of today's estimator for MMPose's own MSPN.
+    """Return the weights of the estimator for MMPose's MSPN.
 
-    It has no biases in front of its batch norms; they are taken off the
-    norms' running means, which gives the same outputs.
+    MMPose's MSPN has no biases before batch norms. They are subtracted from the running means of
+    the norms, which gives the same outputs.
 
     Args:
         weights: Name → tensor, `backbone.*` and `head.*`.
@@ -51,7 +51,7 @@ def to_mmpose(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         Name → tensor.
 
     Raises:
-        ValueError: If a norm with a bias in front has no running mean.
+        ValueError: If there is a bias before a norm without a running mean.
     """
     converted = {}
     for name, value in weights.items():

@@ -76,7 +76,7 @@ AREA = 12_000.0
 
 
 class Case:
-    """A test run to which images, persons and predictions are added."""
+    """A test run to which images, people and predictions are added."""
 
     def __init__(self, names=NAMES):
         self.names = names
@@ -149,9 +149,9 @@ def at_similarity(value: float, sigma, area: float = AREA):
 def crowded_case(
     seed: int, images: int = 12, categories: int = 1, crowd_index: bool = False
 ) -> Case:
-    """Build a test run with persons of all sizes.
+    """Build a test run with people of all sizes.
 
-    It has crowds, occluded and unlabelled persons, false positives, duplicate predictions, and many
+    It has crowds, occluded and unlabelled people, false positives, duplicate predictions, and many
     predictions with the same score.
     """
     rng = np.random.default_rng(seed)

@@ -94,7 +94,7 @@ def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
     """Run a script in `tools/`, and return the completed process with merged output.
 
     By default, the process is forked from one that has already imported PyTorch. For dist_*.sh, the
-    forked process is the launcher, which starts new interpreters.
+    forked process is the launcher, which forks its workers.
 
     Args:
         command: Name of the script, or its absolute path, and its arguments.
@@ -112,7 +112,7 @@ def run_tool(*command, timeout: float = 240, real: bool = False, **env: str):
     elif name.endswith('.sh'):
         start, real = ['bash', *start], True
     if not real:
-        return _run_forked([start], [tool_env(**env)], timeout)[0]
+        return run_forked([start], [tool_env(**env)], timeout)[0]
     if name.endswith('.py'):
         start = [sys.executable, *start]
     return subprocess.run(
@@ -154,10 +154,17 @@ def run_together(*commands: tuple, timeout: float = 240):
     """
     envs = [tool_env(**env) for env in process_group(len(commands))]
     starts = [[str(ROOT / 'tools' / name), *map(str, arguments)] for name, *arguments in commands]
-    return _run_forked(starts, envs, timeout)
+    return run_forked(starts, envs, timeout)
 
 
-def _run_forked(starts: list[list[str]], envs: list[dict], timeout: float) -> list:
+def run_forked(starts: list[list[str]], envs: list[dict[str, str]], timeout: float = 240) -> list:
+    """Run several scripts at the same time in forked processes, see `run_tool`.
+
+    Args:
+        starts: Path and arguments of each script.
+        envs: Environment variables of each script.
+        timeout: Maximum time in seconds.
+    """
     server = shared_server()
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder, f'{number}.txt') for number in range(len(starts))]

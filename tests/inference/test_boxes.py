@@ -17,8 +17,8 @@ def boxes_of(boxes, inputs, **options) -> list[tuple[list, list]]:
     """Return corners and scores of each image."""
     inputs = Inputs(inputs)
     source = find_box_source(boxes, inputs, **options)
-    found = map(source, inputs)
-    return [(one.corners.tolist(), one.scores.tolist()) for one in found]
+    image_boxes = map(source, inputs)
+    return [(entry.corners.tolist(), entry.scores.tolist()) for entry in image_boxes]
 
 
 IMAGE = make_image(0)  # 80 x 60
@@ -71,11 +71,11 @@ NAN = float('nan')
     ],
 )
 @pytest.mark.filterwarnings('error')
-def test_boxes_outside_the_image_are_skipped_with_a_warning(box, notes):
+def test_boxes_outside_the_image_are_skipped_with_a_warning(box, mmengine_log):
     box = box if len(box) == 5 else [*box, 1]
-    (found,) = boxes_of([box, [1, 2, 3, 4, 0.5]], IMAGE)
-    assert found == ([[1, 2, 3, 4]], [0.5])
-    (message,) = notes.messages
+    (image_boxes,) = boxes_of([box, [1, 2, 3, 4, 0.5]], IMAGE)
+    assert image_boxes == ([[1, 2, 3, 4]], [0.5])
+    (message,) = mmengine_log.messages
     assert f'array 1: skipped the box {box[0]:g}, {box[1]:g}, ' in message.replace(
         'inf, ', '1e+300, ' if box[0] == 1e300 else 'inf, '
     )
@@ -91,7 +91,7 @@ def test_boxes_from_a_mapping(tmp_path):
         'b.png': np.array([[5, 6, 7, 8.0]]),
         tmp_path / '9.png': None,
     }
-    corners = [one[0] for one in boxes_of(boxes, paths)]
+    corners = [entry[0] for entry in boxes_of(boxes, paths)]
     assert corners == [[[1, 2, 3, 4]], [[5, 6, 7, 8]], [], []]
     assert boxes_of({9: [[1, 2, 3, 4]]}, paths[3])[0][0] == [[1, 2, 3, 4]]
     assert boxes_of({2: [[1, 2, 3, 4]], 'array 1': [[0, 0, 5, 5]]}, [IMAGE, IMAGE]) == [
@@ -187,8 +187,8 @@ def match_boxes(paths, file, **options) -> list[tuple]:
     """Return ID and left edges of each image."""
     inputs = Inputs(paths)
     source = find_box_source(file, inputs, **options)
-    found = map(source, inputs)
-    return [(one.image_id, one.corners[:, 0].tolist()) for one in found]
+    image_boxes = map(source, inputs)
+    return [(entry.image_id, entry.corners[:, 0].tolist()) for entry in image_boxes]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_arrays_are_matched_by_index(files):
     assert match_boxes([IMAGE, IMAGE], file) == [(None, []), (2, [3])]
 
 
-def test_crowd_annotations_are_ignored(files, notes):
+def test_crowd_annotations_are_ignored(files, mmengine_log):
     paths, file = files(
         ['5.png', 'b.png', 'c.png'],
         dict(
@@ -251,7 +251,7 @@ def test_crowd_annotations_are_ignored(files, notes):
         ),
     )
     assert match_boxes(paths, file) == [(7, [1]), (5, [3]), (None, [])]
-    (message,) = notes.messages
+    (message,) = mmengine_log.messages
     assert f'no boxes for 1 of the 3 images, such as {paths[2]}' in message
 
 

@@ -21,7 +21,7 @@ CLASSES = ('cat', 'person', 'dog')
 
 
 @pytest.fixture(scope='module')
-def small(tmp_path_factory):
+def small_detector(tmp_path_factory):
     """Return a config with three classes and a checkpoint whose boxes have high scores."""
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
@@ -52,18 +52,18 @@ def small(tmp_path_factory):
     return str(folder / 'small.py'), str(folder / 'small.pth')
 
 
-def test_detector_matches_mmdetection(small):
+def test_detector_matches_mmdetection(small_detector):
     from mmdet.apis import inference_detector, init_detector
 
-    detect = load_detector(*small, device='cpu')
+    detect = load_detector(*small_detector, device='cpu')
     image = make_image(4, 90, 70)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        model = init_detector(Config.fromfile(small[0]), small[1], device='cpu')
-        found = inference_detector(model, image).pred_instances
-    people = found[found.labels == 1]
+        model = init_detector(Config.fromfile(small_detector[0]), small_detector[1], device='cpu')
+        instances = inference_detector(model, image).pred_instances
+    people = instances[instances.labels == 1]
     people = people[nms(people.bboxes, people.scores, 0.7)]
     boxes = detect(image)
-    assert 3 < len(boxes) < len(found)
+    assert 3 < len(boxes) < len(instances)
     assert boxes.dtype == np.float32
     np.testing.assert_allclose(boxes[:, :4], people.bboxes, atol=1e-3)
     np.testing.assert_allclose(boxes[:, 4], people.scores, atol=1e-5)
@@ -71,21 +71,21 @@ def test_detector_matches_mmdetection(small):
     assert len(PersonDetector(detect.model, nms_iou=0.1)(image)) < len(boxes)
 
 
-def test_detector_in_the_inferencer_keeps_the_default_scope(small):
+def test_detector_in_the_inferencer_keeps_the_default_scope(small_detector):
     init_default_scope('mmpose')
-    pose = PoseInferencer(estimator(), detector=load_detector(*small, device='cpu'))
+    pose = PoseInferencer(estimator(), detector=load_detector(*small_detector, device='cpu'))
     image = make_image(4, 90, 70)
     (result,) = pose(image)
     np.testing.assert_array_equal(result.boxes, pose.detector(image)[:, :4])
     assert DefaultScope.get_current_instance().scope_name == 'mmpose'
 
 
-def test_mismatched_detector_weights_raise(small, tmp_path):
-    content = torch.load(small[1])
+def test_mismatched_detector_weights_raise(small_detector, tmp_path):
+    content = torch.load(small_detector[1])
     weights = content['state_dict']
     weights['data_preprocessor.mean'] = torch.zeros(3, 1, 1)
     torch.save(dict(state_dict=weights), tmp_path / 'plain.pth')
-    detect = load_detector(small[0], str(tmp_path / 'plain.pth'))
+    detect = load_detector(small_detector[0], str(tmp_path / 'plain.pth'))
     assert detect.person == 0  # COCO's classes by default
     name = next(iter(weights))
     for change, message in (
@@ -97,11 +97,11 @@ def test_mismatched_detector_weights_raise(small, tmp_path):
         change(changed)
         torch.save(changed, tmp_path / 'changed.pth')
         with pytest.raises(CheckpointError, match=f'does not fit this detector: .*{message}'):
-            load_detector(small[0], str(tmp_path / 'changed.pth'))
+            load_detector(small_detector[0], str(tmp_path / 'changed.pth'))
 
 
-def test_detector_without_person_class_raises(small):
-    detect = load_detector(*small)
+def test_detector_without_person_class_raises(small_detector):
+    detect = load_detector(*small_detector)
     detect.model.dataset_meta = dict(classes=('cat', 'dog'))
     with pytest.raises(
         ConfigError,
@@ -127,9 +127,9 @@ def test_invalid_detector_names_raise(name, weights, error, message):
         load_detector(name, weights)
 
 
-def test_detector_config_without_weights_raises(small):
+def test_detector_config_without_weights_raises(small_detector):
     with pytest.raises(CheckpointError, match='has no weights: expected'):
-        load_detector(small[0])
+        load_detector(small_detector[0])
 
 
 def test_download_without_network_raises(monkeypatch, tmp_path):

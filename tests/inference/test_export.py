@@ -59,18 +59,18 @@ def test_annotated_outputs(tmp_path):
         paths.append(str(tmp_path / 'in' / name))
         (tmp_path / 'in' / name).parent.mkdir(parents=True)
         cv2.imwrite(paths[-1], make_image(len(paths)))
-    found = list(PoseInferencer(estimator())(paths))
+    results = list(PoseInferencer(estimator())(paths))
     style = dict(threshold=-1.0, boxes=True)
     for what, count in (('none', 0), ('videos', 0), ('all', 2)):
         out = tmp_path / what
         with AnnotatedOutputs(out, paths, what, style) as drawings:
-            for number, one in enumerate(found):
-                drawings.add(one, number)
+            for number, person_result in enumerate(results):
+                drawings.add(person_result, number)
         assert len(list(out.rglob('*.png'))) == count
-    for name, one in zip(('a/1.png', 'b/2.png'), found):
+    for name, person_result in zip(('a/1.png', 'b/2.png'), results):
         drawn = cv2.imread(str(tmp_path / 'all' / name))
-        np.testing.assert_array_equal(drawn, one.draw(**style))
-        assert (drawn != one.image).any()
+        np.testing.assert_array_equal(drawn, person_result.draw(**style))
+        assert (drawn != person_result.image).any()
 
 
 def test_predictions_and_table_contents(tmp_path):
@@ -82,10 +82,13 @@ def test_predictions_and_table_contents(tmp_path):
     journal.close()
     assert journal.failures == 1
     assert write_predictions(tmp_path / 'p.json', journal.entries()) == 3
-    found = json.loads((tmp_path / 'p.json').read_text())
-    expected = [dict(one, file_name='0.png') for one in result(0, 2).to_coco()]
-    expected += [dict(one, file_name='1.mp4, frame 5', track_id=7) for one in result(3).to_coco()]
-    assert found == expected
+    results = json.loads((tmp_path / 'p.json').read_text())
+    expected = [dict(person_result, file_name='0.png') for person_result in result(0, 2).to_coco()]
+    expected += [
+        dict(person_result, file_name='1.mp4, frame 5', track_id=7)
+        for person_result in result(3).to_coco()
+    ]
+    assert results == expected
     write_table(tmp_path / 't.csv', journal.entries(), SKELETON.names)
     with open(tmp_path / 't.csv', newline='') as file:
         rows = list(csv.DictReader(file))

@@ -46,20 +46,20 @@ def predict_with_mmpose(model, image, boxes) -> tuple[np.ndarray, np.ndarray]:
     """Return keypoints and scores of MMPose's inference functions."""
     if not len(boxes):
         return np.zeros((0, 17, 2)), np.zeros((0, 17))
-    found = [one.pred_instances for one in inference_topdown(model, image, boxes)]
+    pose_results = [item.pred_instances for item in inference_topdown(model, image, boxes)]
     return (
-        np.concatenate([one.keypoints for one in found]),
-        np.concatenate([one.keypoint_scores for one in found]),
+        np.concatenate([item.keypoints for item in pose_results]),
+        np.concatenate([item.keypoint_scores for item in pose_results]),
     )
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 32])
 def test_top_down_matches_mmpose(batch_size):
     pose = PoseInferencer(estimator(), batch_size=batch_size)
-    found = list(pose(make_images(), people()))
-    assert [result.index for result in found] == list(range(6))
-    assert [len(result) for result in found] == list(PEOPLE)
-    for result, image, boxes in zip(found, make_images(), people()):
+    pose_results = list(pose(make_images(), people()))
+    assert [result.index for result in pose_results] == list(range(6))
+    assert [len(result) for result in pose_results] == list(PEOPLE)
+    for result, image, boxes in zip(pose_results, make_images(), people()):
         keypoints, scores = predict_with_mmpose(estimator(), image, boxes)
         np.testing.assert_allclose(result.keypoints, keypoints, atol=1e-3)
         np.testing.assert_allclose(result.scores, scores, atol=1e-5)
@@ -69,7 +69,7 @@ def test_top_down_matches_mmpose(batch_size):
         assert result.box_scores.tolist() == [1] * len(boxes)
         assert result.visible is result.track_ids is result.frame is None
         assert result.names[:2] == ('nose', 'left_eye')
-    places = np.concatenate([one.keypoints for one in found]).reshape(-1, 2)
+    places = np.concatenate([item.keypoints for item in pose_results]).reshape(-1, 2)
     assert len(np.unique(places.round(2), axis=0)) > 100
 
 
@@ -78,10 +78,10 @@ def test_box_scores_and_whole_image():
     image = make_image(0)
     (result,) = pose(image, [[1, 2, 50, 55, 0.25]])
     assert result.box_scores.tolist() == [0.25]
-    (whole,) = pose(image)
+    (whole_image,) = pose(image)
     keypoints, _ = predict_with_mmpose(estimator(), image, np.array([[0, 0, 80, 60]], np.float32))
-    np.testing.assert_allclose(whole.keypoints, keypoints, atol=1e-3)
-    np.testing.assert_array_equal(whole.boxes, [[0, 0, 80, 60]])
+    np.testing.assert_allclose(whole_image.keypoints, keypoints, atol=1e-3)
+    np.testing.assert_array_equal(whole_image.boxes, [[0, 0, 80, 60]])
 
 
 def test_flip_test_does_not_change_the_given_model():
@@ -89,10 +89,10 @@ def test_flip_test_does_not_change_the_given_model():
     flipping = copy.copy(model)
     flipping.test_cfg = {**model.test_cfg, 'flip_test': True}
     image, boxes = make_image(1), boxes_in(1, 3)
-    (found,) = PoseInferencer(model, flip_test=True)([image], [boxes])
+    (result,) = PoseInferencer(model, flip_test=True)([image], [boxes])
     keypoints, scores = predict_with_mmpose(flipping, image, boxes)
-    np.testing.assert_allclose(found.keypoints, keypoints, atol=1e-3)
-    np.testing.assert_allclose(found.scores, scores, atol=1e-5)
+    np.testing.assert_allclose(result.keypoints, keypoints, atol=1e-3)
+    np.testing.assert_allclose(result.scores, scores, atol=1e-5)
     (plain,) = PoseInferencer(flipping, flip_test=False)([image], [boxes])
     assert np.abs(plain.scores - scores).max() > 0.01
     assert model.test_cfg['flip_test'] is False
@@ -101,17 +101,19 @@ def test_flip_test_does_not_change_the_given_model():
 def test_half_precision_uses_bfloat16_on_cpu():
     model = estimator()
     kinds = []
-    convolution = next(one for one in model.backbone.modules() if isinstance(one, torch.nn.Conv2d))
+    convolution = next(
+        item for item in model.backbone.modules() if isinstance(item, torch.nn.Conv2d)
+    )
     hook = convolution.register_forward_hook(
         lambda module, args, output: kinds.append(output.dtype)
     )
     image, boxes = make_image(1), boxes_in(1, 3)
-    (whole,) = PoseInferencer(model)([image], [boxes])
+    (whole_image,) = PoseInferencer(model)([image], [boxes])
     (half,) = PoseInferencer(model, half=True)([image], [boxes])
     hook.remove()
     assert kinds == [torch.float32, torch.bfloat16]
-    difference = np.abs(half.scores - whole.scores)
-    assert 0 < difference.max() < 0.1 * np.ptp(whole.scores)
+    difference = np.abs(half.scores - whole_image.scores)
+    assert 0 < difference.max() < 0.1 * np.ptp(whole_image.scores)
     assert half.keypoints.dtype == np.float32
     assert 'forward' not in vars(model.head)
 
@@ -127,16 +129,16 @@ def test_bottom_up_matches_mmpose(batch_size):
             ((96, 64), (96, 64), (64, 64), (64, 128), (64, 128), (64, 128), (64, 128), (1, 1))
         )
     ]
-    found = list(pose(images))
-    assert [one.index for one in found] == list(range(8))
-    assert sum(map(len, found)) > 8
-    for result, image in zip(found, images):
+    pose_results = list(pose(images))
+    assert [item.index for item in pose_results] == list(range(8))
+    assert sum(map(len, pose_results)) > 8
+    for result, image in zip(pose_results, images):
         expected = inference_bottomup(model, image)[0].pred_instances
         np.testing.assert_allclose(result.keypoints, expected.keypoints, rtol=2e-4, atol=1e-2)
         np.testing.assert_allclose(result.scores, expected.keypoint_scores, atol=1e-4)
         np.testing.assert_allclose(result.boxes, expected.bboxes, rtol=2e-4, atol=1e-2)
         np.testing.assert_allclose(result.box_scores, expected.bbox_scores, atol=1e-4)
-    assert found[0].names == ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')
+    assert pose_results[0].names == ('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear')
 
 
 def test_images_of_equal_shape_share_a_batch(monkeypatch):
@@ -173,13 +175,13 @@ def test_memory_is_bounded(keep):
             yield image
 
     pose = PoseInferencer(estimator(), batch_size=8)
-    found = pose(endless(), keep_images=keep)
-    for number, result in enumerate(itertools.islice(found, 40)):
+    pose_results = pose(endless(), keep_images=keep)
+    for number, result in enumerate(itertools.islice(pose_results, 40)):
         assert result.index == number
         assert (result.image is None) is not keep
         most = max(most, sum(1 for _ in alive))
     assert most <= (10 if keep else 2)
-    found.close()
+    pose_results.close()
 
 
 @pytest.mark.parametrize(
@@ -198,20 +200,24 @@ def test_large_images_do_not_wait_for_a_full_batch(monkeypatch):
     taken = []
     monkeypatch.setattr(results, '_MAX_HELD', 3 * make_image(0).nbytes)
     pose = PoseInferencer(estimator(), batch_size=32)
-    found = pose(taken.append(n) or make_image(n) for n in itertools.count())
-    next(found)
+    pose_results = pose(taken.append(n) or make_image(n) for n in itertools.count())
+    next(pose_results)
     assert taken == [0, 1, 2, 3]
     taken.clear()
-    found = pose((taken.append(n) or make_image(n) for n in itertools.count()), keep_images=False)
-    next(found)
+    pose_results = pose(
+        (taken.append(n) or make_image(n) for n in itertools.count()), keep_images=False
+    )
+    next(pose_results)
     assert len(taken) == 32
 
 
 def test_images_without_people_are_returned_at_once():
     taken = []
     pose = PoseInferencer(estimator())
-    found = pose((taken.append(n) or make_image(n) for n in itertools.count()), lambda image: [])
-    assert len(next(found)) == 0
+    pose_results = pose(
+        (taken.append(n) or make_image(n) for n in itertools.count()), lambda image: []
+    )
+    assert len(next(pose_results)) == 0
     assert taken == [0]
 
 
@@ -226,69 +232,71 @@ def test_camera_frames_are_returned_at_once(monkeypatch):
             taken.append('closed')
 
     monkeypatch.setattr(sources, 'read_video', lambda number: Camera())
-    found = PoseInferencer(estimator())(0)
-    first, second = next(found), next(found)
+    pose_results = PoseInferencer(estimator())(0)
+    first, second = next(pose_results), next(pose_results)
     assert taken == [0, 1]
     assert (first.name, first.time, second.frame) == ('camera 0, frame 0', 0.0, 1)
-    found.close()
+    pose_results.close()
     assert taken == [0, 1, 'closed']
 
 
 def test_early_exit_stops_the_thread(tmp_path):
     for k in range(20):
         cv2.imwrite(str(tmp_path / f'{k}.png'), make_image(k, 20, 16))
-    found = PoseInferencer(estimator(), batch_size=2)(tmp_path)
-    names = [one.name for one in itertools.islice(found, 3)]
+    pose_results = PoseInferencer(estimator(), batch_size=2)(tmp_path)
+    names = [item.name for item in itertools.islice(pose_results, 3)]
     assert names == [str(tmp_path / f'{k}.png') for k in range(3)]
-    assert 'prefetch' in [one.name for one in threading.enumerate()]
-    found.close()
-    assert 'prefetch' not in [one.name for one in threading.enumerate()]
-    assert list(found) == []
+    assert 'prefetch' in [item.name for item in threading.enumerate()]
+    pose_results.close()
+    assert 'prefetch' not in [item.name for item in threading.enumerate()]
+    assert list(pose_results) == []
 
 
-def test_unreadable_images_are_skipped_and_listed(notes):
+def test_unreadable_images_are_skipped_and_listed(mmengine_log):
     pose = PoseInferencer(estimator())
-    found = pose([make_image(0), b'no image', make_image(2)])
-    assert [one.index for one in found] == [0, 2]
-    (failure,) = found.failures
+    pose_results = pose([make_image(0), b'no image', make_image(2)])
+    assert [item.index for item in pose_results] == [0, 2]
+    (failure,) = pose_results.failures
     assert (failure.index, failure.name) == (1, 'bytes 2')
-    (message,) = [one.getMessage() for one in notes.records if one.levelno >= logging.WARNING]
+    (message,) = [
+        item.getMessage() for item in mmengine_log.records if item.levelno >= logging.WARNING
+    ]
     assert message.startswith('skipped: bytes 2: cannot read the image')
 
 
 def test_strict_raises_after_earlier_results():
-    found = PoseInferencer(estimator())(
+    pose_results = PoseInferencer(estimator())(
         [make_image(0), make_image(1), b'no image', make_image(2)], strict=True
     )
-    assert [next(found).index, next(found).index] == [0, 1]
+    assert [next(pose_results).index, next(pose_results).index] == [0, 1]
     with pytest.raises(DatasetError, match='not a format that Pillow supports'):
-        next(found)
-    assert list(found) == []
+        next(pose_results)
+    assert list(pose_results) == []
 
 
-@pytest.mark.parametrize('fault', ['boxes', 'detector', 'inputs'])
-def test_user_errors_are_raised_in_order(fault):
+@pytest.mark.parametrize('faulty_input', ['boxes', 'detector', 'inputs'])
+def test_user_errors_are_raised_in_order(faulty_input):
     pose = PoseInferencer(estimator())
 
     def images():
         for number in range(5):
-            if number == 3 and fault == 'inputs':
+            if number == 3 and faulty_input == 'inputs':
                 raise ZeroDivisionError('third')
             yield make_image(number)
 
     def detect(image):
-        if fault == 'detector' and (image == make_image(3)).all():
+        if faulty_input == 'detector' and (image == make_image(3)).all():
             raise ZeroDivisionError('third')
         return [[1, 2, 50, 60]]
 
-    boxes = iter([[[1, 2, 50, 60]]] * 3) if fault == 'boxes' else detect
-    found = pose(images(), boxes)
-    assert [next(found).index for _ in range(3)] == [0, 1, 2]
+    boxes = iter([[[1, 2, 50, 60]]] * 3) if faulty_input == 'boxes' else detect
+    pose_results = pose(images(), boxes)
+    assert [next(pose_results).index for _ in range(3)] == [0, 1, 2]
     with pytest.raises(
-        ValueError if fault == 'boxes' else ZeroDivisionError,
-        match='got 3' if fault == 'boxes' else 'third',
+        ValueError if faulty_input == 'boxes' else ZeroDivisionError,
+        match='got 3' if faulty_input == 'boxes' else 'third',
     ):
-        next(found)
+        next(pose_results)
 
 
 def test_detector_is_the_default_for_boxes():
@@ -314,9 +322,9 @@ def test_image_ids_from_box_file_and_index(tmp_path):
         json.dumps([dict(image_id=99, file_name='12.png', bbox=[1, 2, 30, 40])])
     )
     pose = PoseInferencer(estimator())
-    found = list(pose(tmp_path, str(tmp_path / 'boxes.json')))
-    assert [(one.image_id, len(one)) for one in found] == [(7, 0), (99, 1)]
-    assert found[1].to_coco()[0]['bbox'] == [1, 2, 30, 40]
+    pose_results = list(pose(tmp_path, str(tmp_path / 'boxes.json')))
+    assert [(item.image_id, len(item)) for item in pose_results] == [(7, 0), (99, 1)]
+    assert pose_results[1].to_coco()[0]['bbox'] == [1, 2, 30, 40]
 
 
 def test_visibility_is_kept_if_the_model_predicts_it(monkeypatch):
@@ -324,10 +332,10 @@ def test_visibility_is_kept_if_the_model_predicts_it(monkeypatch):
     predict = pose.predict
 
     def seeing(batch):
-        found = predict(batch)
-        for one in found:
-            one.keypoints_visible = one.keypoint_scores * 0 + 0.75
-        return found
+        pose_results = predict(batch)
+        for item in pose_results:
+            item.keypoints_visible = item.keypoint_scores * 0 + 0.75
+        return pose_results
 
     monkeypatch.setattr(pose, 'predict', seeing)
     (result,) = pose(make_image(0))
@@ -340,10 +348,10 @@ def test_bottom_up_boxes_enclose_keypoints(monkeypatch):
     predict = pose.predict
 
     def bare(batch):
-        found = predict(batch)
-        for one in found:
-            del one.bboxes, one.bbox_scores
-        return found
+        pose_results = predict(batch)
+        for item in pose_results:
+            del item.bboxes, item.bbox_scores
+        return pose_results
 
     monkeypatch.setattr(pose, 'predict', bare)
     (result,) = pose(make_image(0))
@@ -360,8 +368,8 @@ def test_model_argument_types(tmp_path):
     expected, _ = predict_with_mmpose(estimator(), image, boxes)
     for model in (str(config), config, Config.fromstring(TOP_DOWN, '.py')):
         pose = PoseInferencer(model, weights, device='cpu')
-        (found,) = pose([image], [boxes])
-        np.testing.assert_allclose(found.keypoints, expected, atol=1e-3)
+        (pose_results,) = pose([image], [boxes])
+        np.testing.assert_allclose(pose_results.keypoints, expected, atol=1e-3)
     given = estimator()
     pose = PoseInferencer(given)
     assert pose.device == torch.device('cpu')

@@ -162,7 +162,9 @@ def test_unreadable_inputs_are_failures_in_order(tmp_path):
     ],
 )
 def test_missing_inputs_raise(tmp_path, name, message):
-    inputs = [str(tmp_path / one) for one in (name if isinstance(name, list) else [name])]
+    inputs = [
+        str(tmp_path / file_name) for file_name in (name if isinstance(name, list) else [name])
+    ]
     with pytest.raises(DatasetError, match=message):
         Inputs(inputs)
 
@@ -255,15 +257,15 @@ def test_cameras_are_live_and_not_opened_to_count(monkeypatch):
 
 def test_image_urls(monkeypatch, tmp_path):
     data = open(write(tmp_path / 'a.png'), 'rb').read()
-    address = 'https://example.org/pictures/a.png?size=2'
+    image_url = 'https://example.org/pictures/a.png?size=2'
 
     def get(url):
-        if url != address:
+        if url != image_url:
             raise OSError('not found')
         return data
 
     monkeypatch.setattr(sources.fileio, 'get', get)
-    found, lost = Inputs([address, 'https://example.org/b.png'])
-    np.testing.assert_array_equal(found.image, make_image(0, 16, 12))
-    assert found.name == address
-    assert str(lost.error) == ('cannot read the image https://example.org/b.png: not found')
+    url_frame, failed_frame = Inputs([image_url, 'https://example.org/b.png'])
+    np.testing.assert_array_equal(url_frame.image, make_image(0, 16, 12))
+    assert url_frame.name == image_url
+    assert str(failed_frame.error) == ('cannot read the image https://example.org/b.png: not found')

@@ -18,18 +18,18 @@ def test_resume_after_complete_lines(tmp_path):
     journal = Journal(tmp_path, SETTINGS, 1)
     journal.add(result(0), 0)
     journal.add_failure(failure(1, 1))
-    whole = journal.path.read_bytes()
+    complete_bytes = journal.path.read_bytes()
     journal.add(result(2), 2)
     journal.close()
     data = journal.path.read_bytes()
     journal.path.write_bytes(data[:-1])  # without the line break
-    again = Journal(tmp_path, SETTINGS, 1, resume=True)
-    assert (again.next_part, again.next_index, again.failures) == (2, 2, 1)
-    assert again.path.read_bytes() == whole
-    again.add(result(2), 2)
-    again.close()
-    assert again.path.read_bytes() == data
-    assert [one['index'] for one in again.entries()] == [0, 1, 2]
+    resumed = Journal(tmp_path, SETTINGS, 1, resume=True)
+    assert (resumed.next_part, resumed.next_index, resumed.failures) == (2, 2, 1)
+    assert resumed.path.read_bytes() == complete_bytes
+    resumed.add(result(2), 2)
+    resumed.close()
+    assert resumed.path.read_bytes() == data
+    assert [item['index'] for item in resumed.entries()] == [0, 1, 2]
 
 
 @pytest.mark.parametrize('damaged', [False, True])
@@ -42,15 +42,15 @@ def test_incomplete_videos_are_repeated(tmp_path, damaged):
     if damaged:
         journal.add_failure(failure(4, 1, in_video=True))
     journal.close()
-    again = Journal(tmp_path, VIDEO, 10, resume=True)
-    assert (again.next_part, again.next_index, again.failures) == (1, 1, 0)
-    assert again.path.read_bytes() == before
+    resumed = Journal(tmp_path, VIDEO, 10, resume=True)
+    assert (resumed.next_part, resumed.next_index, resumed.failures) == (1, 1, 0)
+    assert resumed.path.read_bytes() == before
     for frame in range(3):
-        again.add(result(1 + frame, frame=frame), 1)
+        resumed.add(result(1 + frame, frame=frame), 1)
     if damaged:
-        again.add_failure(failure(4, 1, in_video=True))
-    again.end_video(1, 3 + damaged)
-    again.close()
+        resumed.add_failure(failure(4, 1, in_video=True))
+    resumed.end_video(1, 3 + damaged)
+    resumed.close()
     last = Journal(tmp_path, VIDEO, 10, resume=True)
     assert (last.next_part, last.next_index) == (2, 4 + damaged)
     assert last.failures == damaged
@@ -101,10 +101,10 @@ def frame(number: int, **more) -> dict:
 def test_invalid_lines_raise(tmp_path, settings, before, last, message):
     Journal(tmp_path, settings, 1).close()
     path = tmp_path / 'journal.jsonl'
-    before = [entry(one) if isinstance(one, int) else one for one in before]
+    before = [entry(item) if isinstance(item, int) else item for item in before]
     with open(path, 'a') as file:
-        for one in (*before, last):
-            file.write(json.dumps(one) + '\n')
+        for item in (*before, last):
+            file.write(json.dumps(item) + '\n')
     data = path.read_bytes()
     with pytest.raises(WorkDirError, match=f'line {len(before) + 2} of .*{message}'):
         Journal(tmp_path, settings, 1, resume=True)
@@ -161,10 +161,10 @@ def test_incomplete_lines_are_removed_if_the_disk_is_full(tmp_path, monkeypatch)
     monkeypatch.setattr(journal, '_file', Full())
     with pytest.raises(OSError, match='No space left'):
         journal.add(result(1), 1)
-    assert [one.get('index') for one in lines(journal)] == [None, 0]
+    assert [item.get('index') for item in lines(journal)] == [None, 0]
     monkeypatch.undo()
     journal.add(result(1), 1)
-    assert [one.get('index') for one in lines(journal)] == [None, 0, 1]
+    assert [item.get('index') for item in lines(journal)] == [None, 0, 1]
     journal.close()
 
 

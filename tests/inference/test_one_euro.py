@@ -62,8 +62,8 @@ def test_filter_matches_the_paper(parameters):
             [[scalars[n][k][c].filter(time, people[n, k, c]) for c in range(2)] for k in range(3)]
             for n in range(2)
         ]
-        found = smooth(time, people, np.array([4, 9]), boxes)
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
+        filtered = smooth(time, people, np.array([4, 9]), boxes)
+        np.testing.assert_allclose(filtered, expected, rtol=1e-9)
 
 
 def test_filter_defaults():
@@ -85,12 +85,12 @@ def test_joints_are_filtered_independently():
     scalars = [[Scalar(1, 20, 1, UNIT) for _ in 'xy'] for _ in range(4)]
     smooth = OneEuroFilter()
     for time, people in zip(times, points):
-        found = smooth(time, people, [1], [BOX])
+        filtered = smooth(time, people, [1], [BOX])
         for k in range(4):
             expected = people[0, k]
             if np.isfinite(expected).all():
                 expected = [scalars[k][c].filter(time, expected[c]) for c in range(2)]
-            np.testing.assert_allclose(found[0, k], expected, rtol=1e-9)
+            np.testing.assert_allclose(filtered[0, k], expected, rtol=1e-9)
 
 
 def test_filter_is_independent_of_image_size():
@@ -110,10 +110,10 @@ def test_filter_state_follows_track_ids():
     both = OneEuroFilter()
     for step, (time, people) in enumerate(zip(times, points)):
         order = [step % 2, 1 - step % 2]
-        found = both(time, people[order], np.array([5, 7])[order], [BOX] * 2)
+        filtered = both(time, people[order], np.array([5, 7])[order], [BOX] * 2)
         for row, person in enumerate(order):
             expected = apart[person](time, people[[person]], [1], [BOX])
-            np.testing.assert_array_equal(found[row], expected[0])
+            np.testing.assert_array_equal(filtered[row], expected[0])
 
 
 def test_filter_state_is_removed_with_the_track():
@@ -125,9 +125,9 @@ def test_filter_state_is_removed_with_the_track():
             smooth(time, people, [1], [BOX])
         empty = smooth(times[4], *no_people, alive)
         assert empty.shape == (0, 3, 2)
-        found = smooth(times[5], points[5], [1], [BOX])
-        assert (found != points[5]).all() == kept
-        assert (found == points[5]).all() != kept
+        filtered = smooth(times[5], points[5], [1], [BOX])
+        assert (filtered != points[5]).all() == kept
+        assert (filtered == points[5]).all() != kept
 
 
 def test_filter_state_is_bounded():
@@ -150,22 +150,22 @@ def test_filter_reduces_jitter_without_lag():
     truth[:, 0, 1, 0] = UNIT * 2 * times  # two person sizes per second
     noisy = truth + rng.normal(0, 0.01 * UNIT, truth.shape)
     smooth = OneEuroFilter()
-    found = np.stack([smooth(time, people, [1], [BOX]) for time, people in zip(times, noisy)])
-    trembling = np.abs(np.diff(found[60:, 0, 0], axis=0)).mean()
+    filtered = np.stack([smooth(time, people, [1], [BOX]) for time, people in zip(times, noisy)])
+    trembling = np.abs(np.diff(filtered[60:, 0, 0], axis=0)).mean()
     before = np.abs(np.diff(noisy[60:, 0, 0], axis=0)).mean()
     assert trembling < before / 2
-    behind = (truth - found)[60:, 0, 1, 0].mean()
+    behind = (truth - filtered)[60:, 0, 1, 0].mean()
     assert abs(behind) < 0.01 * UNIT
 
 
 @pytest.mark.parametrize('box', [(5, 5, 5, 5), (9, 9, 2, 2), (math.nan, 0, 5, 5)])
 def test_boxes_without_area_are_smoothed(box):
     times, points = walk(np.random.default_rng(7), 5, (1, 3, 2))
-    smooth, one = OneEuroFilter(), OneEuroFilter()
+    smooth, other_filter = OneEuroFilter(), OneEuroFilter()
     sides = (0, 0, 1, 5 if math.isnan(box[0]) else 1)
     for time, people in zip(times, points):
         np.testing.assert_array_equal(
-            smooth(time, people, [1], [box]), one(time, people, [1], [sides])
+            smooth(time, people, [1], [box]), other_filter(time, people, [1], [sides])
         )
 
 
@@ -173,10 +173,10 @@ def test_input_is_unchanged_and_dtype_is_kept():
     smooth = OneEuroFilter()
     for time in (0, 1):
         people = np.full((1, 2, 2), 3.0 + time, np.float32)
-        found = smooth(time, people, [1], [BOX])
-        assert found.dtype == np.float32
+        filtered = smooth(time, people, [1], [BOX])
+        assert filtered.dtype == np.float32
         assert (people == 3 + time).all()
-    assert (found < 4).all()
+    assert (filtered < 4).all()
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,14 @@ def test_optimized_model_predicts_the_same(text):
     x = torch.randn(3, 3, 64, 96)
     with torch.inference_mode():
         maps, expected = ready.extract_feat(x), model.extract_feat(x)
-        for one, other in zip(maps, expected, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
+        for output, target in zip(maps, expected, strict=True):
+            torch.testing.assert_close(
+                output, target, rtol=1e-4, atol=1e-5 * target.abs().max().item()
+            )
     assert model.backbone is backbone
     assert ready.backbone is not backbone
     assert model.state_dict().keys() == weights.keys()
-    assert all(one is not ready for one in model.modules())
+    assert all(output is not ready for output in model.modules())
     assert not ready.training
 
 

@@ -35,12 +35,12 @@ def empty_result(**changes):
 
 
 def test_result_repr_and_names():
-    found = result(track_ids=[7, 9])
-    assert len(found) == 2
-    assert found.names == SKELETON.names
-    assert found.scores.dtype == found.boxes.dtype == np.float32
-    assert found.track_ids.tolist() == [7, 9]
-    assert repr(found) == ("PoseResult('a/b.jpg', 200 x 120 pixels, people: 2, keypoints: 3)")
+    poses = result(track_ids=[7, 9])
+    assert len(poses) == 2
+    assert poses.names == SKELETON.names
+    assert poses.scores.dtype == poses.boxes.dtype == np.float32
+    assert poses.track_ids.tolist() == [7, 9]
+    assert repr(poses) == ("PoseResult('a/b.jpg', 200 x 120 pixels, people: 2, keypoints: 3)")
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_mismatched_shapes_raise(field, value, message):
 
 
 def test_to_dict():
-    found = result(
+    poses = result(
         track_ids=np.array([7, 9]), time=0.5, frame=12, visible=[[1, 0.25, 0], [1, 1, 1]]
     ).to_dict()
-    people = found.pop('people')
-    assert found == dict(
+    people = poses.pop('people')
+    assert poses == dict(
         name='a/b.jpg',
         index=4,
         image_id=17,
@@ -98,15 +98,15 @@ def test_to_dict_is_exact_and_json_serializable():
     rng = np.random.default_rng(0)
     values = rng.normal(0, 300, (2, 3, 2)).astype(np.float32)
     values[0, 1] = np.nan, np.inf
-    found = result(keypoints=values, scores=np.full((2, 3), np.nan), image_id=np.int64(17))
-    text = json.dumps(found.to_dict(), allow_nan=False)
+    poses = result(keypoints=values, scores=np.full((2, 3), np.nan), image_id=np.int64(17))
+    text = json.dumps(poses.to_dict(), allow_nan=False)
     read = json.loads(text)
-    assert read == found.to_dict()
+    assert read == poses.to_dict()
     assert read['people'][0]['keypoints'][1] == [None, None]
     assert read['people'][1]['scores'] == [None] * 3
     back = np.array([person['keypoints'] for person in read['people']], np.float32)
     np.testing.assert_array_equal(back, np.where(np.isfinite(values), values, np.nan))
-    assert json.loads(json.dumps(found.to_coco(), allow_nan=False)) == found.to_coco()
+    assert json.loads(json.dumps(poses.to_coco(), allow_nan=False)) == poses.to_coco()
 
 
 def test_to_coco():
@@ -127,12 +127,12 @@ def test_to_coco():
 def test_to_coco_replaces_nonfinite_values():
     points = result().keypoints
     points[0, 0, 1] = np.nan
-    found = result(
+    poses = result(
         keypoints=points, boxes=[[np.nan] * 4, [np.inf, 0, np.inf, 9]], box_scores=[1, np.nan]
     )
     with np.errstate(all='raise'):
-        first, second = found.to_coco()
-        found.draw(boxes=True, ids=True)
+        first, second = poses.to_coco()
+        poses.draw(boxes=True, ids=True)
     assert first['keypoints'][:6] == [0, 0, 0, 30, 100, 0.8]
     assert first['score'] == pytest.approx(0.8)  # mean of the remaining keypoints
     assert first['bbox'] == second['bbox'] == [0] * 4
@@ -145,7 +145,7 @@ def test_to_coco_matches_mmpose(tmp_path):
     scores[0] = 0.1  # no score above 0.2
     scores[1, :4] = 0.2
     names = tuple(f'k{k}' for k in range(17))
-    found = PoseResult(
+    poses = PoseResult(
         rng.uniform(0, 400, (5, 17, 2)),
         scores,
         rng.uniform(0, 400, (5, 4)),
@@ -170,22 +170,22 @@ def test_to_coco_matches_mmpose(tmp_path):
                 id=person,
                 img_id=3,
                 category_id=1,
-                keypoints=found.keypoints[person : person + 1],
-                keypoint_scores=found.scores[person : person + 1],
-                bbox_scores=found.box_scores[person : person + 1],
+                keypoints=poses.keypoints[person : person + 1],
+                keypoint_scores=poses.scores[person : person + 1],
+                bbox_scores=poses.box_scores[person : person + 1],
             ),
             {},
         )
         for person in range(5)
     ]
     metric.compute_metrics(metric.results)
-    host = json.loads((tmp_path / 'host.keypoints.json').read_text())
-    assert len(host) == 5
-    for ours, theirs in zip(found.to_coco(), host):
-        assert ours['image_id'] == theirs['image_id']
-        np.testing.assert_allclose(ours['score'], theirs['score'], rtol=1e-6)
+    mmpose_records = json.loads((tmp_path / 'host.keypoints.json').read_text())
+    assert len(mmpose_records) == 5
+    for record, mmpose_record in zip(poses.to_coco(), mmpose_records):
+        assert record['image_id'] == mmpose_record['image_id']
+        np.testing.assert_allclose(record['score'], mmpose_record['score'], rtol=1e-6)
         np.testing.assert_array_equal(
-            np.float32(ours['keypoints']), np.float32(theirs['keypoints'])
+            np.float32(record['keypoints']), np.float32(mmpose_record['keypoints'])
         )
 
 
@@ -203,20 +203,20 @@ def annotations(folder):
 
 
 def test_draw_does_not_change_the_image():
-    found = result()
-    kept = found.image
-    drawn = found.draw(boxes=True, ids=True)
+    poses = result()
+    kept = poses.image
+    drawn = poses.draw(boxes=True, ids=True)
     assert (kept == 80).all()
     assert not np.shares_memory(drawn, kept)
     assert tuple(drawn[60, 30]) == draw.LEFT
     bgr = np.full((120, 200, 3), 9, np.uint8)
-    assert found.draw(bgr)[0, 0].tolist() == [9] * 3
+    assert poses.draw(bgr)[0, 0].tolist() == [9] * 3
     assert (bgr == 9).all()
 
 
 def test_draw_options():
-    found = result(track_ids=[7, 9])
-    plain, boxes, ids = (found.draw(), found.draw(boxes=True), found.draw(ids=True))
+    poses = result(track_ids=[7, 9])
+    plain, boxes, ids = (poses.draw(), poses.draw(boxes=True), poses.draw(ids=True))
 
     def has(drawn, number):
         return (drawn == identity_colour(number)).all(2).any()
@@ -236,13 +236,13 @@ def test_draw_options():
 
 
 def test_draw_threshold():
-    found = result(scores=[[1, 1, 0.4], [0.2, 0.2, 1]])
-    drawn = found.draw(threshold=0.3).astype(int)
+    poses = result(scores=[[1, 1, 0.4], [0.2, 0.2, 1]])
+    drawn = poses.draw(threshold=0.3).astype(int)
     assert tuple(drawn[60, 30]) == draw.LEFT
     assert (drawn[60, 130] == 80).all()  # both ends are below the threshold
-    limb, sure = found.draw(threshold=0.1)[60, 130], drawn[60, 30]
+    limb, high_score_limb = poses.draw(threshold=0.1)[60, 130], drawn[60, 30]
     share = draw.opacity(np.array(0.2), 0.1)
-    assert abs(limb - (80 + share * (sure - 80))).max() <= 1.5
+    assert abs(limb - (80 + share * (high_score_limb - 80))).max() <= 1.5
 
 
 def test_draw_on_other_images():
@@ -264,11 +264,11 @@ def test_draw_on_other_images():
 
 
 def test_draw_without_people_and_on_one_pixel():
-    found = empty_result(track_ids=[], visible=[])
-    assert len(found) == 0
-    assert found.keypoints.shape == (0, 3, 2)
-    assert found.to_coco() == found.to_dict()['people'] == []
-    assert (found.draw(boxes=True, ids=True) == 80).all()
+    poses = empty_result(track_ids=[], visible=[])
+    assert len(poses) == 0
+    assert poses.keypoints.shape == (0, 3, 2)
+    assert poses.to_coco() == poses.to_dict()['people'] == []
+    assert (poses.draw(boxes=True, ids=True) == 80).all()
     pixel = result(
         size=(1, 1),
         image=np.full((1, 1, 3), 80, np.uint8),
@@ -276,5 +276,5 @@ def test_draw_without_people_and_on_one_pixel():
         boxes=[[0, 0, 0, 0]] * 2,
     )
     assert pixel.draw(boxes=True, ids=True).shape == (1, 1, 3)
-    lost = result(keypoints=np.full((2, 3, 2), np.nan), boxes=np.full((2, 4), np.nan))
-    assert (lost.draw(boxes=True, ids=True) == 80).all()
+    nan_poses = result(keypoints=np.full((2, 3, 2), np.nan), boxes=np.full((2, 4), np.nan))
+    assert (nan_poses.draw(boxes=True, ids=True) == 80).all()

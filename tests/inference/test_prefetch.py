@@ -10,14 +10,14 @@ from pose_backbones.inference.prediction_stream import prefetch
 
 
 def threads() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name == 'prefetch']
+    return [thread.name for thread in threading.enumerate() if thread.name == 'prefetch']
 
 
 def test_prefetch_keeps_order_in_another_thread():
     with prefetch((n, threading.current_thread()) for n in range(20)) as items:
-        found = list(items)
-    assert [n for n, _ in found] == list(range(20))
-    assert all(one is not threading.current_thread() for _, one in found)
+        received = list(items)
+    assert [n for n, _ in received] == list(range(20))
+    assert all(thread is not threading.current_thread() for _, thread in received)
     assert not threads()
 
 

@@ -65,11 +65,11 @@ def test_tracks_of_people_who_cross(hidden):
             assert ids.tolist() == [row + 1 for row in order], step
 
 
-@pytest.mark.parametrize(('away', 'expected'), [(10, 1), (11, 2)])
-def test_track_id_after_an_absence(away, expected):
+@pytest.mark.parametrize(('num_absent', 'expected'), [(10, 1), (11, 2)])
+def test_track_id_after_an_absence(num_absent, expected):
     tracker = PoseTracker(max_age=10)
     tracker.update(*people((50, 60)))
-    for _ in range(away - 1):
+    for _ in range(num_absent - 1):
         tracker.update(*people())
         assert tracker.alive == (1,)
     assert tracker.update(*people((53, 60))).tolist() == [expected]
@@ -116,8 +116,8 @@ def test_boxes_are_matched_if_poses_have_low_scores():
         assert ids.tolist() == [2, 1]
     tracker = PoseTracker()
     tracker.update(keypoints, scores, boxes)
-    lost = np.full_like(keypoints, np.nan)
-    ids = tracker.update(lost, scores, boxes[::-1] + 5)
+    nan_keypoints = np.full_like(keypoints, np.nan)
+    ids = tracker.update(nan_keypoints, scores, boxes[::-1] + 5)
     assert ids.tolist() == [2, 1]
 
 
@@ -209,7 +209,7 @@ def test_invalid_tracking_options_raise(options, error, message):
 def test_invalid_shapes_raise():
     keypoints, scores, boxes = people((50, 60), (150, 60))
     tracker = PoseTracker()
-    for bad in (
+    for shapes in (
         (keypoints[0], scores, boxes),
         (keypoints, scores[:1], boxes),
         (keypoints, scores, boxes[:1]),
@@ -217,7 +217,7 @@ def test_invalid_shapes_raise():
         with pytest.raises(
             ValueError, match='keypoints, scores and boxes have the shapes .*: expected '
         ):
-            tracker.update(*bad)
+            tracker.update(*shapes)
     with pytest.raises(ValueError, match=r'expected \(2, 4, 2\), \(2, 4\), '):
         PoseTracker([0.1] * 4).update(keypoints, scores, boxes)
     tracker.update(keypoints, scores, boxes)

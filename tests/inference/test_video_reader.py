@@ -132,9 +132,9 @@ def test_ten_bit_video_and_colour_spaces(tmp_path, colorspace, red, blue):
         stream.codec_context.colorspace, stream.codec_context.color_range = colorspace, 1
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    ((_, _, found),) = read_video(path)
-    assert found.dtype == np.uint8
-    np.testing.assert_allclose(found[30, 40], np.array([b, g, r]) * 255, atol=3)
+    ((_, _, image),) = read_video(path)
+    assert image.dtype == np.uint8
+    np.testing.assert_allclose(image[30, 40], np.array([b, g, r]) * 255, atol=3)
 
 
 # Matrices of phone videos: x' = a x + c y, y' = b x + d y.
@@ -169,9 +169,9 @@ def test_display_matrix_is_applied(tmp_path, matrix, corners, size):
     assert len(seen) == 5
     for _, _, frame in seen:
         assert frame.shape == (size[1], size[0], 3)
-        found = frame[[4, 4, -4, -4], [4, -4, 4, -4]].astype(int)
+        corner_colours = frame[[4, 4, -4, -4], [4, -4, 4, -4]].astype(int)
         expected = np.array([COLOURS[corner] for corner in corners])
-        assert np.abs(found - expected).max() < 25
+        assert np.abs(corner_colours - expected).max() < 25
 
 
 @pytest.mark.parametrize(
@@ -291,13 +291,13 @@ def damage(path, frames) -> None:
     path.write_bytes(data)
 
 
-def test_damaged_frame_is_skipped(tmp_path, notes):
+def test_damaged_frame_is_skipped(tmp_path, mmengine_log):
     path = make_video(tmp_path / 'clip.avi', 9, 10, 'MJPG')
     damage(path, [3, 4])
     seen = [(read_index(frame), round(time, 3)) for _, time, frame in read_video(path)]
     assert seen == [(index, index / 10) for index in (0, 1, 2, 5, 6, 7, 8)]
     assert (
-        notes.text.count(
+        mmengine_log.text.count(
             'clip.avi may be damaged: read 7 of 9 frames, and 2 packets could not be decoded'
         )
         == 1
@@ -318,7 +318,7 @@ def test_video_damaged_at_its_end_raises(tmp_path):
 
 
 @pytest.mark.parametrize(('count', 'logged'), [(40, True), (31, False)])
-def test_missing_frames_are_logged(tmp_path, notes, count, logged):
+def test_missing_frames_are_logged(tmp_path, mmengine_log, count, logged):
     path = make_video(tmp_path / 'clip.avi', codec='MJPG')
     data = bytearray(path.read_bytes())
     start = data.index(b'strh') + 8 + 32  # length field of the stream header
@@ -328,7 +328,7 @@ def test_missing_frames_are_logged(tmp_path, notes, count, logged):
     video = read_video(path)
     assert video.frame_count == count
     assert len(list(video)) == 30
-    assert (f'clip.avi may be damaged: read 30 of {count} frames' in notes.text) == logged
+    assert (f'clip.avi may be damaged: read 30 of {count} frames' in mmengine_log.text) == logged
 
 
 @pytest.mark.parametrize(
@@ -371,11 +371,11 @@ def test_frame_size_limit(monkeypatch, tmp_path, size, most, accepted):
     ids=['varying', 'none', 'equal', 'falling', 'not finite', 'negative'],
 )
 def test_increasing_time(stamps, expected):
-    now, found = -math.inf, []
+    now, increasing = -math.inf, []
     for stamp in stamps:
         now = increasing_time(stamp, now, 10.0)
-        found.append(now)
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+        increasing.append(now)
+    np.testing.assert_allclose(increasing, expected, atol=1e-9)
 
 
 def test_times_without_time_stamps(tmp_path):
@@ -385,7 +385,7 @@ def test_times_without_time_stamps(tmp_path):
 
 
 @pytest.mark.parametrize('fps', [0.0, -1.0, math.nan, math.inf])
-def test_camera_frames_and_times(monkeypatch, notes, fps):
+def test_camera_frames_and_times(monkeypatch, mmengine_log, fps):
     monkeypatch.setattr(cv2, 'VideoCapture', Camera(FRAMES, fps))
     clock = iter([70.0, 70.25, 70.5, 71.0])
     monkeypatch.setattr(video_reader.time, 'monotonic', lambda: next(clock))
@@ -403,7 +403,9 @@ def test_camera_frames_and_times(monkeypatch, notes, fps):
     for index, _, frame in seen:
         np.testing.assert_array_equal(frame, FRAMES[index])
     assert (
-        notes.text.count('camera 2 does not state its frame rate: assuming 25 frames per second')
+        mmengine_log.text.count(
+            'camera 2 does not state its frame rate: assuming 25 frames per second'
+        )
         == 1
     )
 

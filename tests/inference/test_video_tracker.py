@@ -39,11 +39,11 @@ def test_track_ids_do_not_depend_on_row_order():
     first = np.array([(50.0, 50), (200.0, 50)])
     for frame in range(5):
         people = first + (3 * frame, 0)
-        one = result(frame, people[::-1] if frame % 2 else people, frame)
-        before = one.keypoints.copy()
-        tracker.update(one, part=0)
-        assert one.track_ids.tolist() == ([2, 1] if frame % 2 else [1, 2])
-        np.testing.assert_array_equal(one.keypoints, before)
+        poses = result(frame, people[::-1] if frame % 2 else people, frame)
+        before = poses.keypoints.copy()
+        tracker.update(poses, part=0)
+        assert poses.track_ids.tolist() == ([2, 1] if frame % 2 else [1, 2])
+        np.testing.assert_array_equal(poses.keypoints, before)
 
 
 def test_tracks_start_anew_for_each_video():
@@ -52,9 +52,9 @@ def test_tracks_start_anew_for_each_video():
     for index, (part, frame, ids) in enumerate(
         ((0, 0, [1]), (0, 1, [1]), (None, None, [1]), (2, 0, [1]))
     ):
-        one = result(index, place, frame)
-        tracker.update(one, part)
-        assert one.track_ids.tolist() == ids
+        poses = result(index, place, frame)
+        tracker.update(poses, part)
+        assert poses.track_ids.tolist() == ids
     far = result(9, place + 200, 1)
     tracker.update(far, 2)
     assert far.track_ids.tolist() == [2]
@@ -66,12 +66,12 @@ def test_smoothing_uses_the_one_euro_filter():
     differences = []
     for frame in range(6):
         place = np.array([(50.0, 50)]) + rng.normal(0, 2, (1, 2))
-        one, plain = (result(frame, place, frame) for _ in range(2))
-        tracker.update(one, 0)
-        expected = filters(frame / 10, plain.keypoints, np.array([1]), plain.boxes, (1,))
-        np.testing.assert_allclose(one.keypoints, expected, rtol=1e-6)
-        assert one.keypoints.dtype == np.float32
-        differences.append(np.abs(one.keypoints - plain.keypoints).max())
+        poses, untracked = (result(frame, place, frame) for _ in range(2))
+        tracker.update(poses, 0)
+        expected = filters(frame / 10, untracked.keypoints, np.array([1]), untracked.boxes, (1,))
+        np.testing.assert_allclose(poses.keypoints, expected, rtol=1e-6)
+        assert poses.keypoints.dtype == np.float32
+        differences.append(np.abs(poses.keypoints - untracked.keypoints).max())
     assert differences[0] == 0
     assert min(differences[1:]) > 0.01
 
@@ -81,16 +81,18 @@ def test_tracking_several_videos(tmp_path, smooth):
     clips = [str(make_video(tmp_path / f'{name}.mp4', 4, 10.0)) for name in 'ab']
     pose = PoseInferencer(estimator())
     boxes = np.array([[5, 5, 40, 60], [50, 5, 90, 60.0]])
-    found = list(
+    tracked = list(
         pose([clips[0], make_image(0), clips[1]], lambda image: boxes, track=True, smooth=smooth)
     )
-    plain = list(pose([clips[0], make_image(0), clips[1]], lambda image: boxes))
-    assert [one.frame for one in found] == [0, 1, 2, 3, None, 0, 1, 2, 3]
-    assert all(one.track_ids.tolist() == [1, 2] for one in found)
-    same = [np.array_equal(one.keypoints, other.keypoints) for one, other in zip(found, plain)]
-    assert all(same[k] for k in (0, 4, 5))
-    assert all(same) is not smooth
-    assert all(one.track_ids is None for one in plain)
+    untracked = list(pose([clips[0], make_image(0), clips[1]], lambda image: boxes))
+    assert [poses.frame for poses in tracked] == [0, 1, 2, 3, None, 0, 1, 2, 3]
+    assert all(poses.track_ids.tolist() == [1, 2] for poses in tracked)
+    is_equal = [
+        np.array_equal(poses.keypoints, other.keypoints) for poses, other in zip(tracked, untracked)
+    ]
+    assert all(is_equal[k] for k in (0, 4, 5))
+    assert all(is_equal) is not smooth
+    assert all(poses.track_ids is None for poses in untracked)
 
 
 def test_arrays_are_tracked_and_files_are_not(tmp_path):
@@ -99,19 +101,19 @@ def test_arrays_are_tracked_and_files_are_not(tmp_path):
     frames = [np.roll(image, 2 * n, 1) for n in range(4)]
     moved = [boxes + (2 * n, 0, 2 * n, 0) for n in range(4)]
     pose = PoseInferencer(estimator(), device='cpu')
-    plain = [one.keypoints for one in pose(iter(frames), iter(moved))]
-    found = list(pose(iter(frames), iter(moved), track=True, smooth=True))
+    untracked = [poses.keypoints for poses in pose(iter(frames), iter(moved))]
+    tracked = list(pose(iter(frames), iter(moved), track=True, smooth=True))
     filters = OneEuroFilter()
-    for number, (one, keypoints, corners) in enumerate(zip(found, plain, moved)):
-        assert one.track_ids.tolist() == [1, 2]
-        assert one.frame is one.time is None
-        expected = filters(number / 30, keypoints, one.track_ids, corners, {1, 2})
-        np.testing.assert_allclose(one.keypoints, expected, atol=1e-3)
-    assert np.abs(found[3].keypoints - plain[3]).max() > 0.1
+    for number, (poses, keypoints, corners) in enumerate(zip(tracked, untracked, moved)):
+        assert poses.track_ids.tolist() == [1, 2]
+        assert poses.frame is poses.time is None
+        expected = filters(number / 30, keypoints, poses.track_ids, corners, {1, 2})
+        np.testing.assert_allclose(poses.keypoints, expected, atol=1e-3)
+    assert np.abs(tracked[3].keypoints - untracked[3]).max() > 0.1
     paths = []
     for number, frame in enumerate(frames):
         paths.append(str(tmp_path / f'{number}.png'))
         assert cv2.imwrite(paths[-1], frame)
-    for one, keypoints in zip(pose(paths, moved, track=True, smooth=True), plain):
-        assert one.track_ids is None
-        np.testing.assert_allclose(one.keypoints, keypoints, atol=1e-3)
+    for poses, keypoints in zip(pose(paths, moved, track=True, smooth=True), untracked):
+        assert poses.track_ids is None
+        np.testing.assert_allclose(poses.keypoints, keypoints, atol=1e-3)

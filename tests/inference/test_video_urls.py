@@ -40,7 +40,7 @@ def test_video_from_a_url(tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         root = f'http://127.0.0.1:{server.server_port}'
         with read_video(f'{root}/clip.avi?a=1') as video:
-            found = list(video)
+            frames = list(video)
         assert video.name == f'{root}/clip.avi?a=1'
         with pytest.raises(
             DatasetError,
@@ -51,8 +51,8 @@ def test_video_from_a_url(tmp_path):
         server.shutdown()
     with read_video(path) as video:
         expected = list(video)
-    assert len(found) == len(expected) == 12
-    for (index, now, frame), (number, then, image) in zip(found, expected):
+    assert len(frames) == len(expected) == 12
+    for (index, now, frame), (number, then, image) in zip(frames, expected):
         assert (index, now) == (number, then)
         np.testing.assert_array_equal(frame, image)
 

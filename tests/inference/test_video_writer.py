@@ -36,8 +36,8 @@ def streams(path) -> list[tuple[str, str, float]]:
     """Return type, codec and duration in seconds of each stream."""
     with av.open(str(path)) as container:
         return [
-            (one.type, one.codec_context.name, float(one.duration * one.time_base))
-            for one in container.streams
+            (item.type, item.codec_context.name, float(item.duration * item.time_base))
+            for item in container.streams
         ]
 
 
@@ -191,7 +191,7 @@ def test_full_disk_raises(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_fragments_are_kept_if_remuxing_fails(tmp_path, notes, monkeypatch):
+def test_fragments_are_kept_if_remuxing_fails(tmp_path, mmengine_log, monkeypatch):
     """The fragmented file is kept if it cannot be copied."""
     source = encode_video(tmp_path / 'loud.mp4', sound='aac')
 
@@ -202,7 +202,7 @@ def test_fragments_are_kept_if_remuxing_fails(tmp_path, notes, monkeypatch):
     monkeypatch.setattr(VideoWriter, '_copy', full)
     with VideoWriter(path, (96, 64), 25, source) as writer:
         fill(writer, 3)
-    assert notes.text.count('out.mp4 has no sound: ') == 1
+    assert mmengine_log.text.count('out.mp4 has no sound: ') == 1
     assert indices(path) == [0, 1, 2]
     assert list(path.parent.iterdir()) == [path]
 
@@ -301,11 +301,11 @@ def test_sound_is_copied(tmp_path, name, codec, written, fps):
     assert (kind, codec, other, sound) == ('video', 'h264', 'audio', written)
     assert seconds == pytest.approx(24 / fps, abs=1e-3)
     assert length == pytest.approx(24 / fps, abs=0.12)  # packets of FLAC are long
-    found, expected = packets(path, 24 / fps), packets(source, 24 / fps)
-    assert len(found) == len(expected) > 1
-    assert [data for _, data in found] == [data for _, data in expected]
+    actual, expected = packets(path, 24 / fps), packets(source, 24 / fps)
+    assert len(actual) == len(expected) > 1
+    assert [data for _, data in actual] == [data for _, data in expected]
     np.testing.assert_allclose(
-        [time for time, _ in found], [time for time, _ in expected], atol=2e-3
+        [time for time, _ in actual], [time for time, _ in expected], atol=2e-3
     )
 
 
@@ -314,9 +314,9 @@ def tone(path) -> np.ndarray:
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format='flt', layout='mono', rate=44_100)
         parts = [
-            one.to_ndarray()[0]
+            item.to_ndarray()[0]
             for frame in container.decode(audio=0)
-            for one in resampler.resample(frame)
+            for item in resampler.resample(frame)
         ]
     return np.concatenate(parts)
 
@@ -331,8 +331,8 @@ def test_unsupported_sound_is_reencoded(tmp_path, name, rate):
         fill(writer, 24)
     assert [codec for _, codec, _ in streams(path)] == ['h264', 'aac']
     assert streams(path)[1][2] == pytest.approx(0.96, abs=0.06)
-    found, expected = tone(path), tone(source)
-    for samples in (found, expected):  # a tone of 440 Hz with equal amplitude
+    actual, expected = tone(path), tone(source)
+    for samples in (actual, expected):  # a tone of 440 Hz with equal amplitude
         middle = samples[8000 : 8000 + 22_050]
         assert np.argmax(np.abs(np.fft.rfft(middle))) == 220
         assert np.abs(middle).max() == pytest.approx(8000 / 32768, rel=0.05)
@@ -344,28 +344,28 @@ def test_sound_is_synchronized_with_the_first_frame(tmp_path):
     source = encode_video(tmp_path / 'loud.mkv', times=times, sound='aac', stream={'bf': '0'})
     with VideoWriter(tmp_path / 'out.mp4', (96, 64), 25, source) as writer:
         fill(writer, 20)
-    found = packets(tmp_path / 'out.mp4', 0.8)
+    actual = packets(tmp_path / 'out.mp4', 0.8)
     later = [data for time, data in packets(source, 9) if time >= 0.5]
-    assert [data for _, data in found] == later[: len(found)]
-    assert found[0][0] < 0.03
+    assert [data for _, data in actual] == later[: len(actual)]
+    assert actual[0][0] < 0.03
 
 
-def test_sound_sources_without_sound(tmp_path, notes):
+def test_sound_sources_without_sound(tmp_path, mmengine_log):
     silent = make_video(tmp_path / 'a.mp4', 3)
     with VideoWriter(tmp_path / 'b.mp4', (96, 64), 25, silent) as writer:
         fill(writer, 3)
-    assert not notes.text
+    assert not mmengine_log.text
     silent.write_text('no video')
     with VideoWriter(tmp_path / 'c.mp4', (96, 64), 25, silent) as writer:
         fill(writer, 3)
-    assert notes.text.count('c.mp4 has no sound: ') == 1
+    assert mmengine_log.text.count('c.mp4 has no sound: ') == 1
     for name in ('b.mp4', 'c.mp4'):
         assert indices(tmp_path / name) == [0, 1, 2]
         assert len(streams(tmp_path / name)) == 1
     assert sorted(os.listdir(tmp_path)) == ['a.mp4', 'b.mp4', 'c.mp4']
 
 
-def test_sound_of_a_truncated_file(tmp_path, notes):
+def test_sound_of_a_truncated_file(tmp_path, mmengine_log):
     source = encode_video(
         tmp_path / 'loud.mp4', sound='aac', container={'movflags': 'faststart'}, seconds=1.2
     )
@@ -373,11 +373,11 @@ def test_sound_of_a_truncated_file(tmp_path, notes):
     source.write_bytes(data[: len(data) * 7 // 10])
     with VideoWriter(tmp_path / 'out.mp4', (96, 64), 25, source) as writer:
         fill(writer, 24)
-    assert not notes.text
+    assert not mmengine_log.text
     assert indices(tmp_path / 'out.mp4') == list(range(24))
-    found = packets(tmp_path / 'out.mp4', 9)
-    assert 5 < len(found) < 42
-    assert [data for _, data in found] == [data for _, data in packets(source, 9)][: len(found)]
+    actual = packets(tmp_path / 'out.mp4', 9)
+    assert 5 < len(actual) < 42
+    assert [data for _, data in actual] == [data for _, data in packets(source, 9)][: len(actual)]
 
 
 @pytest.mark.parametrize(
@@ -388,13 +388,13 @@ def test_sound_of_a_truncated_file(tmp_path, notes):
     ],
 )
 @pytest.mark.parametrize('name', ['list.mp4', 'list.m3u8'])
-def test_sound_of_playlists_is_not_read(tmp_path, notes, text, name):
+def test_sound_of_playlists_is_not_read(tmp_path, mmengine_log, text, name):
     encode_video(tmp_path / 'loud.avi', 'mpeg4', sound='mp2')
     (tmp_path / name).write_text(text)
     out = tmp_path / 'out.mp4'
     with VideoWriter(out, (96, 64), 25, tmp_path / name) as writer:
         fill(writer, 3)
-    assert notes.text.count('out.mp4 has no sound: ') == 1
+    assert mmengine_log.text.count('out.mp4 has no sound: ') == 1
     assert len(streams(out)) == 1
 
 
@@ -406,9 +406,9 @@ def test_killed_process_leaves_a_playable_file(tmp_path):
         (part,) = tmp_path.iterdir()
         left = tmp_path / 'left.mp4'
         left.write_bytes(part.read_bytes())
-    found = indices(left)
-    assert 25 <= len(found) < 120
-    assert found == [index % 30 for index in range(len(found))]
+    actual = indices(left)
+    assert 25 <= len(actual) < 120
+    assert actual == [index % 30 for index in range(len(actual))]
 
 
 def test_unusual_file_names(tmp_path, monkeypatch):

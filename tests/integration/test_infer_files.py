@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ from pose_backbones.inference.video_writer import VideoWriter
 from pose_backbones.utils import lock
 from tests.helpers.hostile_images import write_hostile
 from tests.helpers.pose_cases import make_image, model_options
-from tests.helpers.tools import small_disk, tool_env
+from tests.helpers.tools import run_code, small_disk
 
 
 @pytest.fixture(scope='module')
@@ -398,19 +397,16 @@ def test_full_disk(good, model, tmp_path):
         assert len(json.loads((out / 'predictions.json').read_text())) == 59
 
 
-@pytest.mark.parametrize('encoding', ['utf-8:strict', 'ascii:strict'])
+@pytest.mark.parametrize('encoding', ['utf-8', 'ascii'])
 def test_unencodable_file_names(encoding, tmp_path):
     """The last line of a tool contains the path of its output."""
     folder = tmp_path / os.fsdecode('\u00fc'.encode() + b'\xff')
     code = (
         'import sys\nfrom pose_backbones.cli.entry_point import run\n'
+        f'sys.stdout.reconfigure(encoding="{encoding}", errors="strict")\n'
         'run(lambda argv: print(f"the page is {sys.argv[1]}"))'
     )
-    done = subprocess.run(
-        [sys.executable, '-c', code, folder / 'page.html'],
-        env=tool_env(PYTHONIOENCODING=encoding),
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f'the page is {tmp_path}/'.encode())
-    assert done.stdout.endswith(b'\\udcff/page.html\n')
+    done = run_code(code, folder / 'page.html')
+    assert done.returncode == 0, done.stdout
+    name = '\\xfc' if encoding == 'ascii' else '\u00fc'
+    assert done.stdout == f'the page is {tmp_path}/{name}\\udcff/page.html\n'

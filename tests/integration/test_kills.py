@@ -7,6 +7,7 @@ run. Use `-s` to print a table of the kills.
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -23,6 +24,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 KILLS = int(os.environ.get('POSE_BACKBONES_KILLS', '1'))
 
+#: start of the names of checkpoints
+FIRST_WORD = dict(iterations='iter', epochs='epoch')
+
 EPOCHS = """
 _base_ = '{base}'
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3,
@@ -33,7 +37,7 @@ param_scheduler = [
     dict(type='LinearLR', begin=0, end=2, start_factor=0.1)]
 log_processor = dict(by_epoch=True)
 train_dataloader = dict(
-    num_workers=2, persistent_workers=True,
+    num_workers=2, persistent_workers=True, dataset=dict(indices=24),
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))
 """
 
@@ -73,6 +77,7 @@ def assert_same(actual: Path, expected: Path) -> None:
                 number,
                 name,
             )
+    assert one['param_schedulers'] == other['param_schedulers']
 
 
 def row(kind: str, kill: int, after: float, where: str, work: Path) -> None:
@@ -92,23 +97,51 @@ def last_step(text: str) -> str:
     return steps[-1].split(' - ')[-1][:40] if steps else 'before training'
 
 
-def killed_training(kind: str, begin, work: Path) -> None:
-    """Train with kills at random times with a fixed seed until the run is complete."""
-    moments = random.Random(20 + len(kind))
+def killed_training(kind: str, begin, work: Path, steps: int) -> None:
+    """Train with kills at random times with a fixed seed until the run is complete.
+
+    Args:
+        kind: Name for the table; its length determines the seed.
+        begin: Function that starts the training in a process.
+        work: Work directory.
+        steps: Each process is killed after fewer steps, and up to 0.1 s later.
+    """
+    moments = random.Random(24 + len(kind))
     for kill in range(KILLS + 1):
+        saved = {file.stem for file in work.glob(f'{FIRST_WORD[kind]}_*.pth')}
         process = begin()
         if kill < KILLS:
             process.wait_for('Checkpoints will be saved', '(train)', 'is complete')
             began = time.monotonic()
-            wait = moments.random() * 2
-            while time.monotonic() < began + wait and process.runs():
+            step, wait = moments.randrange(steps), moments.random() / 10
+            while process.output.count('(train)') < step and process.runs():
                 time.sleep(0.005)
+            time.sleep(wait)
             if process.runs():
                 process.send(signal.SIGKILL, group=True)
                 assert process.wait() == -signal.SIGKILL
-                row(kind, kill + 1, wait, last_step(process.output), work)
+                after = time.monotonic() - began
+                row(kind, kill + 1, after, last_step(process.output), work)
                 continue
         assert process.wait() == 0, process.output
+        if saved and 'is complete' not in process.output:
+            assert_resumed(kind, process.output, saved)
+
+
+def assert_resumed(kind: str, text: str, saved: set[str]) -> None:
+    """Check that a run has continued after a checkpoint with the next step.
+
+    Args:
+        kind: `'iterations'` or `'epochs'`.
+        text: Output of the run.
+        saved: Names of the earlier checkpoints.
+    """
+    epoch, step = map(int, re.search(r'resumed epoch: (\d+), iter: (\d+)', text).groups())
+    number, expected = (epoch, [epoch + 1, 1]) if kind == 'epochs' else (step, [step + 1])
+    assert f'{FIRST_WORD[kind]}_{number}' in saved
+    first = next(line for line in text.splitlines() if '(train)' in line)
+    counts = re.findall(r'\[ *(\d+)[]/]', first.partition('(train)')[2])
+    assert list(map(int, counts)) == expected
 
 
 @pytest.fixture(scope='module')
@@ -124,8 +157,8 @@ def trained(server, configs, synthetic, tmp_path_factory) -> dict[str, Path]:
     return works
 
 
-@pytest.mark.parametrize('kind', ['iterations', 'epochs'])
-def test_training_after_kills(server, configs, trained, synthetic, tmp_path, kind):
+@pytest.mark.parametrize(('kind', 'steps'), [('iterations', 8), ('epochs', 12)])
+def test_training_after_kills(server, configs, trained, synthetic, tmp_path, kind, steps):
     work = tmp_path / 'work'
     killed_training(
         kind,
@@ -133,6 +166,7 @@ def test_training_after_kills(server, configs, trained, synthetic, tmp_path, kin
             'train.py', configs[kind], '--data-root', synthetic, '--work-dir', work, '--resume'
         ),
         work,
+        steps,
     )
     assert_same(newest(work), newest(trained[kind]))
     assert not list(work.glob('*.part*'))

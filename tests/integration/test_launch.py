@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from pose_backbones.cli import launch
 from pose_backbones.engine import distributed
 from pose_backbones.errors import ConfigError, LaunchError
 from tests.helpers.processes import Process, children, runs
-from tests.helpers.tools import ROOT, free_port, run_tool, tool_env
+from tests.helpers.tools import ROOT, free_port, run_code, run_tool, tool_env
 
 pytestmark = pytest.mark.slow
 
@@ -70,16 +69,9 @@ def test_more_processes_than_gpus_in_a_new_process():
         'sys.argv = ["launch", "tools/train.py", "1", "config.py", "8"]\n'
         'entry_point.run(launch.main)\n'
     )
-    done = subprocess.run(
-        [sys.executable, '-c', code],
-        env=tool_env(),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
+    done = run_code(code)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(
+    assert done.stdout.splitlines()[-1].startswith(
         'error: 8 processes were requested, but this machine has 1 GPU: '
     )
 
@@ -100,6 +92,36 @@ def test_invalid_number_of_processes(processes):
 def test_missing_arguments_show_usage(arguments, usage):
     with pytest.raises(ConfigError, match=usage):
         launch.main(arguments)
+
+
+@pytest.mark.parametrize(
+    ('name', 'tool', 'positionals'),
+    [('dist_train.sh', 'train.py', '1'), ('dist_test.sh', 'test.py', '2')],
+)
+def test_dist_scripts_become_the_launcher(tmp_path, name, tool, positionals):
+    """Signals to the script reach the launcher, since it is the same process."""
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$$" "${PYTHONPATH%%:*}" "$@"\nexit 7\n')
+    python.chmod(0o755)
+    process = subprocess.Popen(
+        ['bash', ROOT / 'tools' / name, 'config.py', '2', '--out', 'a b'],
+        env=tool_env(PYTHON=str(python)),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    pid, path, *arguments = process.communicate(timeout=60)[0].splitlines()
+    assert process.returncode == 7
+    assert int(pid) == process.pid
+    assert Path(path).resolve() == ROOT
+    assert arguments == [
+        str(ROOT / 'tools/_launch.py'),
+        str(ROOT / 'tools' / tool),
+        positionals,
+        'config.py',
+        '2',
+        '--out',
+        'a b',
+    ]
 
 
 @pytest.mark.parametrize('name', ['slurm_train.sh', 'slurm_test.sh'])

@@ -178,15 +178,15 @@ def test_invalid_checkpoint_entries_raise(runner, saved, tmp_path, place, value,
 
 
 def test_optimizer_tensors_do_not_share_storage():
-    """A file may contain views of one storage, which an optimizer step would change together."""
-    one = torch.ones(3)
+    """A file may contain views of source storage, which an optimizer step would change together."""
+    source = torch.ones(3)
     state = copy_tensors(
-        {'state': {0: {'exp_avg': one, 'exp_avg_sq': one, 'wide': one[:1].expand(4)}}}
+        {'state': {0: {'exp_avg': source, 'exp_avg_sq': source, 'wide': source[:1].expand(4)}}}
     )
     first, second, wide = state['state'][0].values()
     first[0] = 5
     wide[1] = 7
-    assert one.tolist() == second.tolist() == [1, 1, 1]
+    assert source.tolist() == second.tolist() == [1, 1, 1]
     assert first.tolist() == [5, 1, 1]
     assert wide.tolist() == [1, 7, 1, 1]
 
@@ -246,9 +246,9 @@ def test_different_settings_log_a_warning(saved, tmp_path, report):
         assert text.count(line) == 1, line
     assert f'--load-from {saved}' in text
     assert runner.seed == 3
-    straight = train_toy(tmp_path / 'straight', randomness=dict(seed=3))
-    assert runner.optim_wrapper.get_lr() == straight.optim_wrapper.get_lr()
-    for name, value in straight.model.state_dict().items():
+    uninterrupted = train_toy(tmp_path / 'uninterrupted', randomness=dict(seed=3))
+    assert runner.optim_wrapper.get_lr() == uninterrupted.optim_wrapper.get_lr()
+    for name, value in uninterrupted.model.state_dict().items():
         assert torch.equal(runner.model.state_dict()[name], value), name
 
 
@@ -282,14 +282,14 @@ def test_best_checkpoint_is_not_resumed(tmp_path):
 
 def test_seed_is_restored_before_the_dataloader_is_built(tmp_path):
     """A run without a fixed seed continues with the sample order of its first part."""
-    straight = train_toy(tmp_path)
+    uninterrupted = train_toy(tmp_path)
     for number in (6, 8):
         (tmp_path / f'iter_{number}.pth').unlink()
     runner = PoseRunner.from_cfg(toy_config(tmp_path, resume=True))
-    assert runner.seed == straight.seed
-    assert runner.train_loop.dataloader.sampler.seed == straight.seed
+    assert runner.seed == uninterrupted.seed
+    assert runner.train_loop.dataloader.sampler.seed == uninterrupted.seed
     runner.train()
-    for name, value in straight.model.state_dict().items():
+    for name, value in uninterrupted.model.state_dict().items():
         assert torch.equal(runner.model.state_dict()[name], value), name
 
 
@@ -374,16 +374,17 @@ def test_schedules_are_resumed(tmp_path, report, schedule):
     options = dict(param_scheduler=[schedule], randomness=dict(seed=1))
     if 'Plateau' in schedule['type']:
         options.update(with_validation(interval=3))
-    straight = train_toy(tmp_path / 'straight', **options)
+    uninterrupted_runner = train_toy(tmp_path / 'uninterrupted', **options)
     work = tmp_path / 'work'
-    train_toy(work, resume=tmp_path / 'straight/iter_4.pth', **options)
+    train_toy(work, resume=tmp_path / 'uninterrupted/iter_4.pth', **options)
     assert report == []
     for key in ('state_dict', 'optimizer', 'param_schedulers'):
-        one, other = (
-            read_checkpoint(folder / 'iter_8.pth')[key] for folder in (work, tmp_path / 'straight')
+        resumed, uninterrupted = (
+            read_checkpoint(folder / 'iter_8.pth')[key]
+            for folder in (work, tmp_path / 'uninterrupted')
         )
-        assert repr(one) == repr(other), key
-    assert straight.iter == 8
+        assert repr(resumed) == repr(uninterrupted), key
+    assert uninterrupted_runner.iter == 8
 
 
 @pytest.mark.parametrize(
@@ -412,14 +413,15 @@ def test_schedules_are_resumed(tmp_path, report, schedule):
 )
 def test_optimizers_are_resumed(tmp_path, report, wrapper):
     options = dict(randomness=dict(seed=1), optim_wrapper={**wrapper, '_delete_': True})
-    train_toy(tmp_path / 'straight', **options)
-    train_toy(tmp_path / 'work', resume=tmp_path / 'straight/iter_4.pth', **options)
+    train_toy(tmp_path / 'uninterrupted', **options)
+    train_toy(tmp_path / 'work', resume=tmp_path / 'uninterrupted/iter_4.pth', **options)
     assert report == []
     for key in ('state_dict', 'optimizer'):
-        one, other = (
-            read_checkpoint(tmp_path / name / 'iter_8.pth')[key] for name in ('work', 'straight')
+        resumed, uninterrupted = (
+            read_checkpoint(tmp_path / name / 'iter_8.pth')[key]
+            for name in ('work', 'uninterrupted')
         )
-        assert repr(one) == repr(other), key
+        assert repr(resumed) == repr(uninterrupted), key
 
 
 class Scaled(OptimWrapper):
@@ -481,14 +483,15 @@ EMA = dict(custom_hooks=[dict(type='EMAHook')])
 def test_ema_weights_are_resumed(tmp_path, report):
     """Averaged weights are resumed; for a config without EMA, a warning says that it uses them."""
     options = dict(randomness=dict(seed=1), **EMA)
-    train_toy(tmp_path / 'straight', **options)
-    middle = tmp_path / 'straight/iter_4.pth'
+    train_toy(tmp_path / 'uninterrupted', **options)
+    middle = tmp_path / 'uninterrupted/iter_4.pth'
     train_toy(tmp_path / 'work', resume=middle, **options)
     for key in ('state_dict', 'ema_state_dict'):
-        one, other = (
-            read_checkpoint(tmp_path / name / 'iter_8.pth')[key] for name in ('work', 'straight')
+        resumed, uninterrupted = (
+            read_checkpoint(tmp_path / name / 'iter_8.pth')[key]
+            for name in ('work', 'uninterrupted')
         )
-        assert repr(one) == repr(other), key
+        assert repr(resumed) == repr(uninterrupted), key
     assert report == []
     train_toy(tmp_path / 'plain', resume=middle, randomness=dict(seed=1))
     assert 'EMAHook' in report[0]
@@ -511,7 +514,7 @@ def test_hook_attributes_without_plain_data_are_not_saved(tmp_path):
     assert info['path'] == str(tmp_path)
 
 
-def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, report):
+def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, mmengine_log, report):
     """`--resume` with an empty, a complete and a damaged work dir."""
     work = tmp_path / 'work'
 
@@ -544,7 +547,7 @@ def test_resume_option_of_the_tool(tiny_config, synthetic, tmp_path, notes, repo
         )
     assert not work.exists()
     assert train('--resume') == 0
-    assert f'No checkpoint to resume in {work}: starting a new run' in notes.text
+    assert f'No checkpoint to resume in {work}: starting a new run' in mmengine_log.text
     assert (work / 'last_checkpoint').read_text() == 'iter_2.pth'
     assert {file.name for file in work.iterdir() if file.is_file()} == {
         'iter_2.pth',

@@ -1,19 +1,17 @@
-"""Tests of training and evaluation in one process, two processes and two nodes, and after kills."""
+"""Tests of training and evaluation in one process, two processes and two nodes."""
 
 import json
 import os
 import pickle
-import re
 import shutil
-import signal
 import subprocess
+import sys
 
 import numpy as np
 import pytest
-import torch
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from tests.helpers.tools import ROOT, free_port, run_together, run_tool, tool_env
+from tests.helpers.tools import ROOT, free_port, run_forked, run_together, run_tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -35,9 +33,7 @@ def last_loss(work_dir) -> list[float]:
 def trained(tiny_config, synthetic, tmp_path_factory):
     """Work dir of a run of six steps in one process."""
     work = tmp_path_factory.mktemp('trained') / 'work'
-    done = run_tool(
-        'train.py', tiny_config, '--data-root', synthetic, '--work-dir', work, real=True
-    )
+    done = run_tool('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
     assert done.returncode == 0, done.stdout
     return work
 
@@ -51,61 +47,6 @@ def test_training_writes_checkpoints_and_logs(trained):
     losses = last_loss(trained)
     assert len(losses) == 6
     assert losses[-1] < losses[0]
-
-
-def test_killed_run_resumes_at_the_next_step(server, trained, tiny_config, synthetic, tmp_path):
-    """A run that is killed after the fourth step continues with the fifth."""
-    work = tmp_path / 'work'
-    command = ('train.py', tiny_config, '--data-root', synthetic, '--work-dir', work)
-    process = server.start(*command, '--cfg-options', 'train_cfg.max_iters=2000')
-    pointer = work / 'last_checkpoint'
-    process.wait_until(lambda: pointer.exists() and 'iter_4' in pointer.read_text())
-    process.send(signal.SIGKILL, group=True)
-    assert process.wait() == -signal.SIGKILL
-    for file in work.glob('iter_*.pth'):  # checkpoints after step 4
-        if int(re.findall(r'\d+', file.stem)[0]) > 4:
-            file.unlink()
-    pointer.write_text(str(work / 'iter_4.pth'))
-
-    resumed = run_tool(*command, '--resume')
-    assert resumed.returncode == 0, resumed.stdout
-    assert 'resumed epoch: 0, iter: 4' in resumed.stdout
-    steps = re.findall(r'Iter\(train\) \[(\d)/6\]', resumed.stdout)
-    assert sorted(set(steps)) == ['5', '6']
-    straight = read_checkpoint(trained / 'iter_6.pth')
-    again = read_checkpoint(work / 'iter_6.pth')
-    assert again['meta']['iter'] == 6
-    for name, value in straight['optimizer']['state'].items():
-        assert again['optimizer']['state'][name]['step'] == value['step'] == 6
-    assert again['param_schedulers'][0]['last_step'] == straight['param_schedulers'][0]['last_step']
-
-
-def test_resuming_restores_the_training_state(trained, tiny_config, synthetic, tmp_path):
-    """Weights, optimizer moments, learning rate and step are restored."""
-    from pose_backbones.cli import options as config_api
-    from pose_backbones.cli import train as train_api
-    from pose_backbones.configs import load_config
-
-    config = load_config(str(tiny_config))
-    config_api.set_data_root(config, str(synthetic))
-    config.update(work_dir=str(tmp_path), resume=True, load_from=str(trained / 'iter_4.pth'))
-    saved = read_checkpoint(trained / 'iter_4.pth')
-    runner = train_api.build_runner(config)
-    assert runner.train_loop.iter == 0
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-    runner.load_or_resume()
-    assert runner.train_loop.iter == runner.iter == 4
-    for name, value in runner.model.state_dict().items():
-        assert torch.equal(value, saved['state_dict'][name]), name
-    moments = runner.optim_wrapper.state_dict()['state']
-    assert len(moments) == len(saved['optimizer']['state']) > 50
-    for number, moment in saved['optimizer']['state'].items():
-        for name in ('exp_avg', 'exp_avg_sq', 'step'):
-            assert torch.equal(moments[number][name], moment[name])
-    assert runner.optim_wrapper.get_lr()['lr'] == [
-        group['lr'] for group in saved['optimizer']['param_groups']
-    ]
 
 
 @pytest.fixture(scope='module')
@@ -188,7 +129,6 @@ def test_two_processes_give_equal_results(
         '--work-dir',
         tmp_path / 'work',
         PORT=free_port(),
-        real=True,
     )
     assert done.returncode == 0, done.stdout
     with out.open('rb') as file:
@@ -196,6 +136,7 @@ def test_two_processes_give_equal_results(
 
 
 def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
+    """The launcher and the processes are new interpreters, as on the command line."""
     done = run_tool(
         'dist_train.sh',
         tiny_config,
@@ -208,8 +149,12 @@ def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
         '--cfg-options',
         'auto_scale_lr.base_batch_size=4',
         PORT=free_port(),
+        real=True,
     )
     assert done.returncode == 0, done.stdout
+    loading, separator, _ = done.stdout.partition('System environment:')
+    assert separator
+    assert 'rror' not in loading
     assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
     content = read_checkpoint(tmp_path / 'work/iter_6.pth')
     assert content['meta']['iter'] == 6
@@ -218,31 +163,15 @@ def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
     assert group['initial_lr'] == pytest.approx(1e-3)
 
 
-def test_two_nodes_train_together(tiny_config, synthetic, tmp_path):
-    port = free_port()
-    nodes = []
-    for rank in range(2):
-        env = tool_env(NNODES='2', NODE_RANK=str(rank), PORT=port, MASTER_ADDR='127.0.0.1')
-        nodes.append(
-            subprocess.Popen(
-                [
-                    'bash',
-                    str(ROOT / 'tools/dist_train.sh'),
-                    str(tiny_config),
-                    '1',
-                    '--data-root',
-                    str(synthetic),
-                    '--work-dir',
-                    str(tmp_path / 'work'),
-                ],
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    outputs = [node.communicate(timeout=240)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], outputs
+def test_two_nodes_train_together(server, tiny_config, synthetic, tmp_path):
+    """Two launchers; tools/dist_train.sh would start each."""
+    shared = dict(NNODES='2', PORT=free_port(), MASTER_ADDR='127.0.0.1')
+    command = ('_launch.py', ROOT / 'tools/train.py', 1, tiny_config, 1, '--data-root', synthetic)
+    command += ('--work-dir', tmp_path / 'work')
+    nodes = [server.start(*command, env=dict(shared, NODE_RANK=str(rank))) for rank in range(2)]
+    statuses = [node.wait() for node in nodes]
+    outputs = [node.output for node in nodes]
+    assert statuses == [0, 0], outputs
     assert 'Iter(train) [6/6]' in outputs[0]
     assert 'Iter(train)' not in outputs[1]  # only the first node logs it
     assert read_checkpoint(tmp_path / 'work/iter_6.pth')['meta']['iter'] == 6
@@ -275,56 +204,69 @@ def test_error_in_two_processes_is_printed_once(tiny_config, tmp_path):
 
 
 FAKE_SRUN = """#!/usr/bin/env bash
-# Replacement of Slurm: starts the tasks in the background, with the environment variables
-# that Slurm sets.
-for arg in "$@"; do
-    case $arg in --ntasks=*) tasks=${arg#*=} ;; esac
-done
-while [ "${1#-}" != "$1" ]; do shift; done
-for rank in $(seq 0 $((tasks - 1))); do
-    SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=$tasks \\
-        SLURM_NTASKS_PER_NODE=$tasks "$@" &
-done
-status=0
-for job in $(jobs -p); do wait "$job" || status=$?; done
-exit $status
+# Replacement of Slurm's command: writes its arguments and environment variables.
+cd "$(dirname "$0")"
+printf '%s\\0' "$@" >arguments
+env -0 >environment
+exit 5
 """
 
 
 @pytest.fixture
-def slurm(tmp_path) -> dict[str, str]:
-    """Environment variables of a machine with Slurm and two processes."""
+def run_on_slurm(tmp_path):
+    """Function that runs a script for Slurm, and then the two tasks that it has requested."""
     srun = tmp_path / 'bin/srun'
     srun.parent.mkdir()
     srun.write_text(FAKE_SRUN)
     srun.chmod(0o755)
-    return dict(PATH=f'{srun.parent}:{os.environ["PATH"]}', GPUS='2', NO_GPU='1', PORT=free_port())
+
+    def run(name: str, *arguments) -> list[subprocess.CompletedProcess]:
+        env = dict(PATH=f'{srun.parent}:{os.environ["PATH"]}', GPUS='2', NO_GPU='1')
+        done = run_tool(name, 'partition', 'job', *arguments, PORT=free_port(), **env)
+        assert (done.returncode, done.stdout) == (5, '')
+        words = srun.with_name('arguments').read_text().split('\0')[:-1]
+        options = words[: words.index(sys.executable)]
+        assert options == [
+            '--partition=partition',
+            '--job-name=job',
+            '--ntasks=2',
+            '--ntasks-per-node=2',
+            '--cpus-per-task=5',
+            '--kill-on-bad-exit=1',
+        ]
+        unbuffered, *command = words[len(options) + 1 :]
+        assert unbuffered == '-u'
+        content = srun.with_name('environment').read_text()
+        variables = dict(word.split('=', 1) for word in content.split('\0')[:-1])
+        shared = dict(variables, SLURM_NTASKS='2', SLURM_NTASKS_PER_NODE='2')
+        return run_forked(
+            [command, command],
+            [dict(shared, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in '01'],
+        )
+
+    return run
 
 
-def test_slurm_trains(slurm, tiny_config, synthetic, tmp_path):
+def test_slurm_trains(run_on_slurm, tiny_config, synthetic, tmp_path):
     work = tmp_path / 'work'
-    done = run_tool(
+    tasks = run_on_slurm(
         'slurm_train.sh',
-        'partition',
-        'job',
         tiny_config,
         work,
         '--data-root',
         synthetic,
         '--cfg-options',
         'train_cfg.max_iters=2',
-        **slurm,
     )
-    assert done.returncode == 0, done.stdout
-    assert 'world_size: 2' in done.stdout or 'GPU number: 2' in done.stdout
+    outputs = [task.stdout for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], outputs
+    assert 'world_size: 2' in outputs[0] or 'GPU number: 2' in outputs[0]
     assert read_checkpoint(work / 'iter_2.pth')['meta']['iter'] == 2
 
 
-def test_slurm_tests(slurm, single_metrics, trained, tiny_config, synthetic, tmp_path):
-    done = run_tool(
+def test_slurm_tests(run_on_slurm, single_metrics, trained, tiny_config, synthetic, tmp_path):
+    tasks = run_on_slurm(
         'slurm_test.sh',
-        'partition',
-        'job',
         tiny_config,
         trained / 'iter_6.pth',
         '--data-root',
@@ -335,9 +277,8 @@ def test_slurm_tests(slurm, single_metrics, trained, tiny_config, synthetic, tmp
         tmp_path / 'metrics.json',
         '--dump',
         tmp_path / 'dump.pkl',
-        **slurm,
     )
-    assert done.returncode == 0, done.stdout
+    assert [task.returncode for task in tasks] == [0, 0], [task.stdout for task in tasks]
     _same_results(
         single_metrics, json.loads((tmp_path / 'metrics.json').read_text()), tmp_path / 'dump.pkl'
     )

@@ -9,12 +9,15 @@ import pytest
 
 from tests.helpers.tools import ROOT
 
-TOOLS = ('bash', 'dirname', 'cat', 'grep', 'tail', 'sleep', 'touch', 'sed')
+TOOLS = ('bash', 'dirname', 'cat', 'grep', 'tail', 'touch', 'sed')
 
 
 @pytest.fixture
 def project(tmp_path):
-    """Copy of the files for the set-up, and a PATH with few commands."""
+    """Copy of the files for the set-up, and a PATH with few commands.
+
+    The command `sleep` is shorter than usual.
+    """
     folder = tmp_path / 'project'
     (folder / 'tools').mkdir(parents=True)
     shutil.copy(ROOT / 'tools/setup_env.sh', folder / 'tools')
@@ -24,7 +27,14 @@ def project(tmp_path):
     commands.mkdir()
     for name in TOOLS:
         (commands / name).symlink_to(shutil.which(name))
+    write_command(commands / 'sleep', f'exec {shutil.which("sleep")} 0.05')
     return folder, commands
+
+
+def write_command(path, code: str) -> None:
+    """Write a Bash script that can be run as a command."""
+    path.write_text(f'#!{shutil.which("bash")}\n{code}\n')
+    path.chmod(0o755)
 
 
 def run_setup(project, **env):
@@ -50,9 +60,7 @@ def test_missing_python(project):
 
 
 def test_old_python(project):
-    old = project[1] / 'python3.9'
-    old.write_text('#!/bin/sh\nexit 1\n')
-    old.chmod(0o755)
+    write_command(project[1] / 'python3.9', 'exit 1')
     done = run_setup(project, PYTHON='python3.9')
     assert done.returncode == 2
     assert 'PYTHON=python3.9 is not a Python of version 3.10' in done.stderr
@@ -76,25 +84,25 @@ def test_missing_network(project):
 
 @pytest.fixture
 def fake_python(project):
-    """Fake interpreter that creates an environment in two seconds and writes a log.
+    """Fake interpreter that creates an environment and writes a log.
 
     The interpreter of the environment is the same fake. Its pip prints messages, and logs its start
-    and its end.
+    and its end, for which it waits until the file `go` exists.
     """
     folder, commands = project
-    python = commands / 'python3.11'
-    python.write_text(f"""#!{shutil.which('bash')}
-here={folder}
+    write_command(
+        commands / 'python3.11',
+        f"""here={folder}
 case "$*" in
     *"-m venv"*) {shutil.which('mkdir')} -p .venv/bin
         {shutil.which('cp')} "$0" .venv/bin/python ;;
     *"import pip"*) exit 1 ;;
-    *"-m pip"*) echo "start $PPID" >>"$here/events"; sleep 1
+    *"-m pip"*) echo "start $PPID" >>"$here/events"
+        while [ ! -e "$here/go" ]; do sleep 1; done
         echo "Collecting all"; echo "end $PPID" >>"$here/events" ;;
     *platform*) echo 3.11.7 ;;
-esac
-""")
-    python.chmod(0o755)
+esac""",
+    )
     (folder / 'pose_backbones').mkdir()
     (folder / 'pose_backbones/version.py').write_text('')
     return project
@@ -124,14 +132,14 @@ def test_concurrent_setups_wait(fake_python, command):
     while not (folder / 'events').exists():
         assert first.poll() is None, first.communicate()
     second = start_setup(fake_python)
+    waiting = second.stdout.readline()
+    (folder / 'go').touch()
     outputs = [process.communicate(timeout=60) for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
     assert [err for _, err in outputs] == ['', '']
     assert '[setup] ready after' in outputs[0][0]
-    assert outputs[1][0].splitlines() == [
-        '[setup] another set-up of .venv is running: waiting',
-        '[setup] the other set-up has finished .venv',
-    ]
+    assert waiting == '[setup] another set-up of .venv is running: waiting\n'
+    assert outputs[1][0] == '[setup] the other set-up has finished .venv\n'
     events = [line.split() for line in (folder / 'events').read_text().splitlines()]
     assert [name for name, _ in events] == ['start', 'end'] * 3
     assert 'Collecting all' in (folder / '.venv.setup.log').read_text()
@@ -147,6 +155,7 @@ def test_lock_of_a_killed_setup_is_released(fake_python, command):
     while not (folder / 'events').exists():
         assert first.poll() is None, first.communicate()
     first.kill()
+    (folder / 'go').touch()
     first.communicate()
     done = run_setup(fake_python)
     assert done.returncode == 0, done.stderr

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,6 +50,12 @@ def forked(tmp_path):
     return fork
 
 
+def handles(pid: int, number: int) -> bool:
+    """Return whether a process has a handler of a signal."""
+    caught = re.search(r'^SigCgt:\s*(\w+)', Path(f'/proc/{pid}/status').read_text(), re.MULTILINE)
+    return bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
 def say_go() -> None:
     print('go', flush=True)
 
@@ -63,7 +71,7 @@ def say_go() -> None:
 )
 def test_signal_while_loading(tmp_path, tool, number):
     process = start([sys.executable, ROOT / 'tools' / tool], tmp_path / 'log.txt')
-    time.sleep(0.6)
+    process.wait_until(lambda: handles(process.pid, signal.SIGHUP))  # the last of the three
     process.send(number)
     assert process.wait() == 128 + number
     assert process.output == ('stopped while loading; nothing was read or written\n')
@@ -77,6 +85,7 @@ def test_signal_while_training_with_data_workers(
     server, tiny_config, synthetic, tmp_path, number, group, persistent
 ):
     work = tmp_path / 'work'
+    before = set(server.temporary.glob('pymp*'))  # of processes that other tests have killed
     process = server.start(
         'train.py',
         tiny_config,
@@ -99,7 +108,7 @@ def test_signal_while_training_with_data_workers(
     assert len(process.user_messages()) == 1
     assert process.output.splitlines()[-1].startswith('stopped; ')
     assert 'Traceback' not in process.output
-    assert not list(server.temporary.glob('pymp*'))
+    assert set(server.temporary.glob('pymp*')) <= before
     assert not any(map(runs, workers))
     assert {file.suffix for file in work.glob('*')} <= {'.pth', '.py', ''}
     for file in work.glob('*.pth'):

@@ -12,7 +12,7 @@ from pose_backbones.registry import MODELS
 
 #: height and width of the images; every stride and window fits
 SIZE = (64, 96)
-#: name of the case → class, and what makes it small
+#: name of the case → class, and arguments that make it small
 CASES = {
     'MogaNet': (
         'MogaNet',
@@ -63,7 +63,7 @@ CASES = {
         ),
     ),
 }
-#: what a class has none of, and so no test
+#: class → arguments that it does not have, whose tests are skipped
 WITHOUT = {'MSPN': ('drop_path_rate', 'arch')}
 
 
@@ -96,11 +96,11 @@ def forward(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return net(x)
 
 
-def assert_close(found, expected, **tolerance) -> None:
+def assert_close(maps, expected, **tolerance) -> None:
     """Assert that all maps are equal."""
-    assert len(found) == len(expected) > 0
-    for one, other in zip(found, expected):
-        torch.testing.assert_close(one, other, **tolerance)
+    assert len(maps) == len(expected) > 0
+    for actual_map, expected_map in zip(maps, expected):
+        torch.testing.assert_close(actual_map, expected_map, **tolerance)
 
 
 def test_every_backbone_has_a_case():
@@ -136,8 +136,8 @@ def test_evaluation_is_deterministic_and_independent_of_the_batch(case):
     both = forward(net, images())
     assert_close(forward(net, images()), both, rtol=0, atol=0)
     for number in range(2):
-        alone = forward(net, images()[number : number + 1])
-        assert_close(alone, [m[number : number + 1] for m in both], rtol=1e-4, atol=1e-5)
+        single = forward(net, images()[number : number + 1])
+        assert_close(single, [m[number : number + 1] for m in both], rtol=1e-4, atol=1e-5)
 
 
 @each
@@ -149,10 +149,10 @@ def test_drop_path_is_active_only_in_training(case):
             module.eval()
     x = images(1).expand(8, -1, -1, -1)
     last = forward(net, x)[-1]
-    assert any(not torch.equal(last[0], other) for other in last[1:])
+    assert any(not torch.equal(last[0], output) for output in last[1:])
     last = forward(net.eval(), x)[-1]
-    for other in last[1:]:
-        torch.testing.assert_close(other, last[0], rtol=1e-4, atol=1e-5)
+    for output in last[1:]:
+        torch.testing.assert_close(output, last[0], rtol=1e-4, atol=1e-5)
 
 
 @each
@@ -160,8 +160,8 @@ def test_channels_last_gives_the_same_values(case):
     net = build(case).eval()
     expected = forward(net, images())
     net.to(memory_format=torch.channels_last)
-    found = forward(net, images().contiguous(memory_format=torch.channels_last))
-    assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    net_maps = forward(net, images().contiguous(memory_format=torch.channels_last))
+    assert_close(net_maps, expected, rtol=1e-4, atol=1e-4)
 
 
 @each
@@ -169,10 +169,10 @@ def test_bfloat16_output_is_close_to_float32(case):
     net = build(case).eval()
     expected = forward(net, images())
     with torch.autocast('cpu', torch.bfloat16):
-        found = forward(net, images())
-    for one, other in zip(found, expected):
-        error = (one.float() - other).abs().mean()
-        assert 0 < error < 0.05 * other.abs().max()
+        net_maps = forward(net, images())
+    for first_map, second_map in zip(net_maps, expected):
+        error = (first_map.float() - second_map).abs().mean()
+        assert 0 < error < 0.05 * second_map.abs().max()
 
 
 @each
@@ -181,10 +181,10 @@ def test_state_dict_round_trip(case):
     file = io.BytesIO()
     torch.save(net.state_dict(), file)
     file.seek(0)
-    other = build(case, seed=1).eval()
-    assert not torch.allclose(forward(other, images())[-1], forward(net, images())[-1])
-    other.load_state_dict(torch.load(file, weights_only=True), strict=True)
-    assert_close(forward(other, images()), forward(net, images()), rtol=0, atol=0)
+    other_net = build(case, seed=1).eval()
+    assert not torch.allclose(forward(other_net, images())[-1], forward(net, images())[-1])
+    other_net.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    assert_close(forward(other_net, images()), forward(net, images()), rtol=0, atol=0)
 
 
 @each
@@ -194,8 +194,10 @@ def test_out_indices_select_maps(case):
     every = forward(net, images())
     chosen = (0, -1)
     fewer = build(case, out_indices=chosen).eval()
-    own = fewer.state_dict()
-    fewer.load_state_dict({name: value for name, value in net.state_dict().items() if name in own})
+    fewer_state = fewer.state_dict()
+    fewer.load_state_dict(
+        {name: value for name, value in net.state_dict().items() if name in fewer_state}
+    )
     assert_close(forward(fewer, images()), [every[0], every[-1]], rtol=0, atol=0)
 
 
@@ -256,8 +258,8 @@ def _step(net: nn.Module) -> tuple[dict, dict, int]:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         loss = sum(m.square().mean() for m in net(images()))
     # Bytes of the model itself are the same in both cases.
-    own = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
-    size = sum(n for where, n in kept.items() if where not in own)
+    state_storages = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
+    size = sum(n for where, n in kept.items() if where not in state_storages)
     loss.backward()
     gradients = {k: p.grad for k, p in net.named_parameters()}
     return gradients, dict(net.named_buffers()), size
@@ -306,8 +308,8 @@ def test_unknown_arguments_raise(case):
 def test_unknown_arch_suggests_the_closest_name(case):
     skip_without(case, 'arch')
     name, _ = CASES[case]
-    wrong = dict(
+    invalid = dict(
         TimmBackbone=('model_name', 'resnet5O', 'resnet50'), HRCoMer=('arch', 'larg', 'large')
     ).get(name, ('arch', 'smal', 'small'))
-    with pytest.raises(ValueError, match=f'{wrong[1]}.*did you mean.*{wrong[2]}'):
-        MODELS.get(name)(**{wrong[0]: wrong[1]})
+    with pytest.raises(ValueError, match=f'{invalid[1]}.*did you mean.*{invalid[2]}'):
+        MODELS.get(name)(**{invalid[0]: invalid[1]})

@@ -78,10 +78,10 @@ def test_maps_match_timm(use_grn):
         normed = net(image)
         for stage in range(4):
             setattr(net, f'norm{stage}', nn.Identity())
-        found = net(image)
+        net_maps = net(image)
     assert torch.equal(weights['norm3.bias'], timm_model.head.norm.bias)
-    for one, other in zip(found, expected):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    for feature_map, expected_map in zip(net_maps, expected):
+        torch.testing.assert_close(feature_map, expected_map, rtol=1e-5, atol=1e-5)
     last = F.layer_norm(
         expected[3].permute(0, 2, 3, 1),
         (32,),

@@ -34,7 +34,12 @@ from pose_backbones.models.ensembles.heatmap_grid import (
     resample_maps,
 )
 
-register_all_modules()
+
+@pytest.fixture(autouse=True, scope='module')
+def _mmpose_scope():
+    """Register MMPose's modules, and make its scope the default for any selection of tests."""
+    register_all_modules()
+
 
 #: blobs of the colour detector: blue, green, red; x and y in the image
 POINTS = np.array([[70.0, 60.0], [122.3, 101.6], [95.5, 161.2]])
@@ -493,8 +498,8 @@ def test_crop_box_matches_the_pipeline(noise, tmp_path):
         ),
         (
             dict(type='RandomBBoxTransform'),
-            r'pipeline\[2\] is RandomBBoxTransform, and what it does to the box is '
-            'unknown: .*, only ExtendBBox is expected',
+            r'pipeline\[2\] is RandomBBoxTransform, whose effect on the box is unknown: '
+            'expected only ExtendBBox between',
         ),
         (dict(EXTEND, x=-1), 'net1.py cannot be built: .*x is -1: expected a'),
     ],
@@ -823,8 +828,8 @@ WRONG_MEMBERS = {
             a,
             change(b, test_dataloader=dict(dataset=dict(metainfo=metainfo(POINTS_17, 'mine')))),
         ],
-        r'have to agree: .*net1.py is of the data set coco, .*net2.py of the '
-        'data set mine',
+        "have the same keypoints: .*net1.py has dataset_name='coco', .*net2.py has "
+        "dataset_name='mine'",
     ),
     'number': (
         lambda a, b: [
@@ -833,7 +838,7 @@ WRONG_MEMBERS = {
                 b, test_dataloader=dict(dataset=dict(metainfo=metainfo(POINTS_17[:16], 'coco')))
             ),
         ],
-        'net1.py is of 17 keypoints, .*net2.py of 16 keypoints',
+        'net1.py has 17 keypoints, .*net2.py has 16 keypoints',
     ),
     'names': (
         lambda a, b: [
@@ -845,7 +850,7 @@ WRONG_MEMBERS = {
                 ),
             ),
         ],
-        'is of keypoints whose number 1 is left_eye, .* 1 is point 1',
+        "has 'left_eye' as keypoint 1, .* has 'point 1' as keypoint 1",
     ),
     'no data': (
         lambda a, b: [change(a, test_dataloader=None)],
@@ -869,7 +874,7 @@ WRONG_MEMBERS = {
     ),
     'no model': (
         lambda a, b: [a, change(b, model=None)],
-        "net2.py has no 'model': is it a config of a model",
+        "net2.py has no 'model': expected the config of a model",
     ),
     'ensemble': (
         lambda a, b: [
@@ -883,7 +888,7 @@ WRONG_MEMBERS = {
                 ),
             ),
         ],
-        'net2.py is itself an ensemble: name its members here',
+        'net2.py is itself an ensemble: list its members here',
     ),
     'codec': (
         lambda a, b: [change(a, **{'model.head.decoder': None})],
@@ -905,11 +910,11 @@ WRONG_MEMBERS = {
     ),
     'size': (
         lambda a, b: [change(a, **{'model.head.decoder.input_size': (48, 64)})],
-        'net1.py: its pipeline makes crops of 64x64, its codec is for 48x64',
+        'net1.py: the crops of the pipeline are 64x64, but the input_size of the codec is 48x64',
     ),
     'outputs': (
         lambda a, b: [change(a, **{'model.head.out_channels': 16})],
-        'model.head.out_channels is 16, its data set coco has 17',
+        'model.head.out_channels is 16, but the data set coco has 17',
     ),
     'argument': (
         lambda a, b: [change(a, **{'model.head.colour': 'red'})],
@@ -917,7 +922,7 @@ WRONG_MEMBERS = {
     ),
     'no estimator': (
         lambda a, b: [change(a, model=dict(_delete_=True, type='mmpose.KeypointMSELoss'))],
-        'net1.py is a KeypointMSELoss: the members of an ensemble are of',
+        'net1.py is a KeypointMSELoss: expected a TopdownPoseEstimator as a member',
     ),
 }
 
@@ -969,21 +974,16 @@ def test_weights_load_strictly(tmp_path):
     [
         (
             dict(test_cfg=dict(shift_heatmap=True)),
-            "model.test_cfg has 'shift_heatmap': of an ensemble, it has flip_test, "
-            'output_heatmaps, output_keypoint_indices; the rest is up to the '
-            'members$',
+            "model.test_cfg has 'shift_heatmap': expected only flip_test, output_heatmaps, "
+            'output_keypoint_indices; set other options in the configs of the members$',
         ),
         (
             dict(data_preprocessor=dict(type='PoseDataPreprocessor')),
-            "model.data_preprocessor is {'type': 'PoseDataPreprocessor'}: an "
-            'ensemble has none, its members have theirs; .*_delete_=True',
+            "model.data_preprocessor is {'type': 'PoseDataPreprocessor'}: expected None, since "
+            'each member has its own data_preprocessor; set _delete_=True',
         ),
-        (dict(neck=dict(type='FeatureMapProcessor')), 'model.neck is {.*}: an'),
-        (
-            dict(head=None),
-            r'model has no head: that of an ensemble is dict\(type='
-            "'HeatmapHead', decoder=",
-        ),
+        (dict(neck=dict(type='FeatureMapProcessor')), 'model.neck is {.*}: expected None'),
+        (dict(head=None), r"model has no head: expected dict\(type='HeatmapHead', decoder="),
         (dict(train_cfg=dict(compute_acc=True)), 'train_cfg=.*: an ensemble is not trained'),
         (dict(head=dict(type='HeatmapHead', decoder=None)), 'model.head.decoder is None'),
         (
@@ -1023,7 +1023,9 @@ def test_training_raises(noise, tmp_path):
 def test_crops_of_another_size_raise(noise, tmp_path):
     member = network(tmp_path, 1)
     model = build(like(member, tmp_path, [member]))
-    with pytest.raises(ConfigError, match=('the crops are 48x64, the ensemble.* is for 64x64')):
+    with pytest.raises(
+        ConfigError, match=('the crops are 48x64, but the input_size of the ensemble.* is 64x64')
+    ):
         model(torch.zeros(1, 3, 64, 48), None)
     wide = network(tmp_path, 2)
     wide = change(wide, **{'test_dataloader.dataset.pipeline.1.padding': 1.5})
@@ -1038,12 +1040,12 @@ def test_crops_of_another_size_raise(noise, tmp_path):
     [
         (
             metainfo([f'point {k}' for k in range(16)], 'mpii'),
-            "samples have dataset_name='mpii', the members of the ensemble 'coco'",
+            "samples have dataset_name='mpii', but the members of the ensemble have 'coco'",
         ),
         (
             metainfo([f'point {k}' for k in range(16)], 'coco'),
-            r'have flip_indices=\[0, 1, .* 15\], the members of the ensemble '
-            r'\[0, 2, 1, .*train_dataloader.dataset says',
+            r'have flip_indices=\[0, 1, .* 15\], but the members of the ensemble have '
+            r'\[0, 2, 1, .*set the metainfo of train_dataloader.dataset',
         ),
     ],
 )
@@ -1067,8 +1069,7 @@ def test_inference_with_other_keypoints_raises(other, message, flip_test, noise,
         (
             data((64, 64), metainfo=metainfo(POINTS_17, 'mine')),
             {},
-            'tests on the data set mine, but its members .such as .*net1.py. are for '
-            'the data set coco',
+            "has dataset_name='mine', but its members .such as .*net1.py. have dataset_name='coco'",
         ),
         (
             data((64, 64), use_udp=True),

@@ -99,8 +99,8 @@ def test_depth_wise_matches_conv2d(size, kernel, dilation):
     conv = nn.Conv2d(4, 4, kernel, padding=kernel // 2 * dilation, dilation=dilation, groups=4)
     x = torch.randn(2, 4, *size)
     with torch.no_grad():
-        found = depth_wise(x.permute(0, 2, 3, 1), conv).permute(0, 3, 1, 2)
-        torch.testing.assert_close(found, conv(x))
-        if dilation > 1:  # not by the operator that is slow
+        output = depth_wise(x.permute(0, 2, 3, 1), conv).permute(0, 3, 1, 2)
+        torch.testing.assert_close(output, conv(x))
+        if dilation > 1:  # the slow operator is not called
             conv._conv_forward = None
             depth_wise(x.permute(0, 2, 3, 1), conv)

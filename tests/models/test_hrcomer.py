@@ -64,13 +64,13 @@ def golden() -> dict:
         feats = backbone(golden_values.image(record))
         outputs = head(feats)
     count = sum(p.numel() for net in (backbone, head) for p in net.parameters())
-    found = [
+    all_outputs = [
         *feats,
-        *(one.sigmoid() for one in outputs['confidences']),
+        *(logits.sigmoid() for logits in outputs['confidences']),
         *outputs['joints_refined'],
         outputs['heatmaps'],
     ]
-    return dict(record=record, params=count, found=found)
+    return dict(record=record, params=count, all_outputs=all_outputs)
 
 
 def test_parameter_count_matches_original(golden):
@@ -79,14 +79,14 @@ def test_parameter_count_matches_original(golden):
 
 @pytest.mark.parametrize('index', range(11))
 def test_outputs_match_original(golden, index):
-    assert len(golden['found']) == len(golden['record']['outputs']) == 11
-    found, expected = (golden['found'][index], golden['record']['outputs'][index])
-    assert list(found.shape) == expected['shape']
-    values = found.flatten()[expected['idx']].numpy()
+    assert len(golden['all_outputs']) == len(golden['record']['outputs']) == 11
+    output, expected = (golden['all_outputs'][index], golden['record']['outputs'][index])
+    assert list(output.shape) == expected['shape']
+    values = output.flatten()[expected['idx']].numpy()
     worst = np.abs(values - expected['values']).max()
     assert worst <= 1e-4 * expected['absmax']
-    assert found.mean().item() == pytest.approx(expected['mean'], rel=1e-4)
-    assert found.std(correction=0).item() == pytest.approx(expected['std'], rel=1e-4)
+    assert output.mean().item() == pytest.approx(expected['mean'], rel=1e-4)
+    assert output.std(correction=0).item() == pytest.approx(expected['std'], rel=1e-4)
 
 
 def test_deform_matches_torchvision():
@@ -94,7 +94,7 @@ def test_deform_matches_torchvision():
     x, weight = torch.randn(2, 12, 7, 9), torch.randn(12, 4, 3, 3)
     affine = 3 * torch.randn(2, 3 * 6, 7, 9)
     taps = AdaptiveActivationBlock(12, 3, dict(type='BN')).regular_matrix
-    # For each pixel and group, the affine map displaces the taps.
+    # The affine map of each pixel and group displaces the taps of the kernel.
     offsets = torch.einsum('ngdahw,at->ngtdhw', affine.unflatten(1, (3, 2, 3)), taps)
     expected = deform_conv2d(x, offsets.flatten(1, 3), weight, padding=1)
     torch.testing.assert_close(deform(x, affine, taps, weight), expected, rtol=1e-4, atol=1e-4)
@@ -105,8 +105,8 @@ def test_initial_adaptive_block_is_a_residual_convolution():
     torch.manual_seed(0)
     block = AdaptiveActivationBlock(6, 3, dict(type='BN')).eval()
     x = torch.randn(1, 6, 5, 8)
-    plain = nn.functional.conv2d(x, block.adapt_conv.weight, padding=1, groups=3)
-    expected = nn.functional.relu(plain / (1 + 1e-5) ** 0.5 + x)
+    convolved = nn.functional.conv2d(x, block.adapt_conv.weight, padding=1, groups=3)
+    expected = nn.functional.relu(convolved / (1 + 1e-5) ** 0.5 + x)
     torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="'GN'.*expected a batch norm"):
         AdaptiveActivationBlock(6, 3, dict(type='GN', num_groups=3))
@@ -115,20 +115,20 @@ def test_initial_adaptive_block_is_a_residual_convolution():
 def test_point_reader_matches_the_whole_map():
     blocks = [stir(AdaptiveActivationBlock(6, 3, dict(type='BN')), seed) for seed in (1, 2)]
     x = torch.randn(2, 6, 7, 9, generator=torch.Generator().manual_seed(3))
-    whole = blocks[1](blocks[0](x)).unflatten(1, (3, 2))
+    full_map = blocks[1](blocks[0](x)).unflatten(1, (3, 2))
     reader = PointReader(x, 3, blocks)
     y, x_ = (
         side.flatten() for side in torch.meshgrid(torch.arange(7), torch.arange(9), indexing='ij')
     )
     points = torch.stack((x_, y), -1).expand(2, 3, -1, 2)
-    found = reader.at(points).transpose(2, 3).unflatten(3, (7, 9))
-    torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-4)
+    map_of_points = reader.at(points).transpose(2, 3).unflatten(3, (7, 9))
+    torch.testing.assert_close(map_of_points, full_map, rtol=1e-4, atol=1e-4)
     outside = points[:, :, :4] - 8
     assert not reader.at(outside).any()
     between = torch.rand(2, 3, 50, 2) * torch.tensor((12.0, 10)) - 2
     torch.testing.assert_close(
         reader.sample(between),
-        PointReader(whole.flatten(1, 2), 3, []).sample(between),
+        PointReader(full_map.flatten(1, 2), 3, []).sample(between),
         rtol=1e-4,
         atol=1e-4,
     )
@@ -141,8 +141,8 @@ def test_fused_stages_match_timm(use_grn):
     fused = net.fused()
     x = torch.randn(2, 3, 64, 96)
     for index in range(4):
-        same = fused.stages[index] is net.stages[index]
-        assert same is not use_grn  # layer scale is not fused
+        is_original = fused.stages[index] is net.stages[index]
+        assert is_original is not use_grn  # layer scale is not fused
         with torch.no_grad():
             expected = net.stage(x, index)
             torch.testing.assert_close(fused.stage(x, index), expected, rtol=1e-4, atol=1e-4)
@@ -155,20 +155,22 @@ def test_fused_backbone_and_head_match():
     fused, fused_head = fuse(backbone), fuse(net)
     norms = [name for name, module in fused.named_modules() if isinstance(module, nn.BatchNorm2d)]
     assert not norms
-    left = [name for name, module in fused_head.named_modules() if isinstance(module, _BatchNorm)]
-    assert left
-    assert all('.filter_block' in name for name in left)  # of adaptive blocks
+    remaining = [
+        name for name, module in fused_head.named_modules() if isinstance(module, _BatchNorm)
+    ]
+    assert remaining
+    assert all('.filter_block' in name for name in remaining)  # of adaptive blocks
     x = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         feats = backbone(x)
         torch.testing.assert_close(fused(x), feats, rtol=1e-3, atol=1e-3)
-        found, expected = fused_head.forward_candidates(feats), net.forward_candidates(feats)
+        candidates, expected = fused_head.forward_candidates(feats), net.forward_candidates(feats)
         for name in expected:
-            torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(candidates[name], expected[name], rtol=1e-3, atol=1e-3)
         with torch.autocast('cpu', torch.bfloat16):
             half = fused(x)
-    for one, other in zip(half, feats):
-        assert (one - other).abs().max() < 0.1 * other.abs().max()
+    for output, expected_output in zip(half, feats):
+        assert (output - expected_output).abs().max() < 0.1 * expected_output.abs().max()
 
 
 def test_drop_path_rate_rises_linearly():
@@ -184,9 +186,9 @@ def test_drop_path_rate_rises_linearly():
     zeros = (net.train().stage(x, 0) == 0).float().mean()
     assert 0.02 < zeros < 0.25
     assert (net.eval().stage(x, 0) != 0).all()
-    for wrong in ((0.1, 0.2, 0.3), 'half'):
+    for rate in ((0.1, 0.2, 0.3), 'half'):
         with pytest.raises(TypeError, match='drop_path_rate is'):
-            HRCoMer(ARCH, drop_path_rate=wrong)
+            HRCoMer(ARCH, drop_path_rate=rate)
 
 
 def test_freeze_every_second_block():
@@ -202,12 +204,14 @@ def test_freeze_every_second_block():
     ]
     assert frozen == [[False], [False, True], [False, True, False], [False, False]]
     assert all(p.requires_grad for p in net.base_net.stem.parameters())
-    whole = HRCoMer(ARCH, frozen_stages=2)
+    frozen_net = HRCoMer(ARCH, frozen_stages=2)
     assert not any(
-        p.requires_grad for stage in range(3) for p in whole.base_net.stages[stage].parameters()
+        p.requires_grad
+        for stage in range(3)
+        for p in frozen_net.base_net.stages[stage].parameters()
     )
-    assert not any(p.requires_grad for p in whole.base_net.stem.parameters())
-    assert all(p.requires_grad for p in whole.hr_adapter.parameters())
+    assert not any(p.requires_grad for p in frozen_net.base_net.stem.parameters())
+    assert all(p.requires_grad for p in frozen_net.hr_adapter.parameters())
 
 
 def test_norm_cfg():
@@ -226,15 +230,15 @@ def test_invalid_image_size_raises():
         HRCoMer(ARCH)(torch.zeros(1, 3, 64, 80))
 
 
-@pytest.mark.parametrize('how', ['small', 'kaiming'])
-def test_conv_init(how):
+@pytest.mark.parametrize('method', ['small', 'kaiming'])
+def test_conv_init(method):
     torch.manual_seed(0)
-    net = HRCoMer(ARCH, conv_init=how)
+    net = HRCoMer(ARCH, conv_init=method)
     net.init_weights()
-    head = HRCoMerHead(ARCH['embed_dims'], 5, decoder=DECODER, limbs=[(0, 1)], conv_init=how)
+    head = HRCoMerHead(ARCH['embed_dims'], 5, decoder=DECODER, limbs=[(0, 1)], conv_init=method)
 
     def expected(conv):
-        if how == 'small' or conv.bias is not None:
+        if method == 'small' or conv.bias is not None:
             return 0.001
         return (2 / (conv.out_channels * conv.kernel_size[0] ** 2)) ** 0.5
 
@@ -248,7 +252,7 @@ def test_conv_init(how):
         assert conv.weight.std().item() == pytest.approx(expected(conv), rel=0.2)
     for block in head.refine_head.filter_block:
         assert not block.transform_matrix_conv.weight.any()
-    # An output of a branch stays near what it is without any evidence.
+    # The initial confidence is 0.01.
     assert head.confidences_head.cls_layer.bias.item() == pytest.approx(-np.log(99), rel=1e-5)
 
 
@@ -281,12 +285,12 @@ def test_init_cfg_of_base_network_and_adapter(tmp_path, caplog):
         net.init_weights()
     for name, value in source.base_net.state_dict().items():
         assert torch.equal(net.base_net.state_dict()[name], value)
-    own = net.hr_adapter.state_dict()
+    state = net.hr_adapter.state_dict()
     for name, value in source.hr_adapter.state_dict().items():
-        equal = torch.equal(own[name], value)
+        equal = torch.equal(state[name], value)
         from_file = name.startswith(('stage1.0', 'stage2', 'stage3'))
         assert equal == from_file or value.ndim < 2, name
-    assert 1e-4 < own['stage4.0.branches.0.0.conv1.weight'].std() < 2e-3
+    assert 1e-4 < state['stage4.0.branches.0.0.conv1.weight'].std() < 2e-3
     wide = dict(ARCH, embed_dims=(8, 16, 32, 64))
     with pytest.raises(CheckpointError, match='width of this adapter.*shape'):
         HRCoMer(wide, **parts).init_weights()
@@ -338,11 +342,11 @@ def test_joints_are_offsets_from_the_query_center():
     net.joints_head.reg_layer.bias.data = bias
     with torch.no_grad():
         joints = net(maps())['joints']
-    for level, one in enumerate(joints):
-        assert one.shape == (2, 8 // 2**level, 12 // 2**level, 5, 2)
+    for level, level_joints in enumerate(joints):
+        assert level_joints.shape == (2, 8 // 2**level, 12 // 2**level, 5, 2)
         cell = 2 ** (level + 1)
         expected = ((3 // 2**level + 0.75) * cell, (1 - 0.5) * cell)
-        assert one[0, 1, 3 // 2**level, 2].tolist() == pytest.approx(expected, abs=1e-5)
+        assert level_joints[0, 1, 3 // 2**level, 2].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_refinement_matches_original_loop():
@@ -353,12 +357,12 @@ def test_refinement_matches_original_loop():
     for joints, refined in zip(outputs['joints'], outputs['joints_refined']):
         for k in range(5):
             place = joints[:, :, :, k] / torch.tensor((24.0, 16.0)) * 2 - 1
-            away = nn.functional.grid_sample(
+            offsets = nn.functional.grid_sample(
                 short[:, k], place, padding_mode='border', align_corners=False
             )
             torch.testing.assert_close(
                 refined[:, :, :, k],
-                joints[:, :, :, k] + away.permute(0, 2, 3, 1),
+                joints[:, :, :, k] + offsets.permute(0, 2, 3, 1),
                 rtol=1e-4,
                 atol=1e-4,
             )
@@ -367,7 +371,7 @@ def test_refinement_matches_original_loop():
 def test_refinement_has_no_gradient_for_joints():
     net = head().train()
     outputs = net(maps())
-    sum(one.sum() for one in outputs['joints_refined']).backward()
+    sum(level_joints.sum() for level_joints in outputs['joints_refined']).backward()
     assert net.refine_head.reg_layer.weight.grad.any()
     assert net.joints_head.reg_layer.weight.grad is None
 
@@ -380,11 +384,11 @@ def test_forward_candidates_matches_forward(flip):
         everything, chosen = net(feats, flip), net.forward_candidates(feats, flip)
     everything['joints'] = everything['joints_refined']
     expected = net.decoder.decode([everything])
-    found = net.decoder.decode([chosen])
-    assert [len(poses) for poses, _ in found] == [6, 6]
-    for one, other in zip(found, expected):
-        torch.testing.assert_close(one[0], other[0], rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(one[1], other[1], rtol=1e-3, atol=1e-4)
+    decoded = net.decoder.decode([chosen])
+    assert [len(poses) for poses, _ in decoded] == [6, 6]
+    for actual_pair, expected_pair in zip(decoded, expected):
+        torch.testing.assert_close(actual_pair[0], expected_pair[0], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(actual_pair[1], expected_pair[1], rtol=1e-3, atol=1e-4)
 
 
 def test_only_confident_queries_are_computed():
@@ -407,14 +411,14 @@ def test_flip_test_averages_mirrored_images():
     net, (first, *others) = head(), maps(1)
     other = maps(1, seed=9)[0]
     with torch.no_grad():
-        alone, mirrored = net([first, *others]), net([other, *others])
+        unflipped, mirrored = net([first, *others]), net([other, *others])
         both = net([torch.cat((first, other)), *(torch.cat((x, x)) for x in others)], FLIP)
         shorts = [net.refine_head(x) for x in (first, other)]
     maps_ = mirrored['heatmaps'].flip(-1)[:, FLIP]
-    torch.testing.assert_close(both['heatmaps'], (alone['heatmaps'] + maps_) / 2)
+    torch.testing.assert_close(both['heatmaps'], (unflipped['heatmaps'] + maps_) / 2)
     back = shorts[1].flip(-1)[:, FLIP] * torch.tensor((-1.0, 1)).view(2, 1, 1)
     mean = (shorts[0] + back) / 2
-    joints = alone['joints'][0]
+    joints = unflipped['joints'][0]
     torch.testing.assert_close(both['joints'][0], joints)
     torch.testing.assert_close(
         both['joints_refined'][0].flatten(1, 2),
@@ -429,13 +433,13 @@ def test_outputs_are_float32_in_mixed_precision():
     with torch.no_grad():
         expected = net(feats)
         with torch.autocast('cpu', torch.bfloat16):
-            found = net(feats)
+            outputs = net(feats)
     for name in ('confidences', 'joints', 'joints_refined'):
-        for one, other in zip(found[name], expected[name]):
-            assert one.dtype == torch.float32
-            error = (one - other).abs().mean()
-            assert 0 < error < 0.02 * other.abs().max(), name
-    assert found['heatmaps'].dtype == torch.float32
+        for output, expected_output in zip(outputs[name], expected[name]):
+            assert output.dtype == torch.float32
+            error = (output - expected_output).abs().mean()
+            assert 0 < error < 0.02 * expected_output.abs().max(), name
+    assert outputs['heatmaps'].dtype == torch.float32
 
 
 def targets() -> dict:
@@ -469,26 +473,26 @@ def test_losses_use_assigned_queries():
     assert image.tolist() == [0, 0]
     assert len(set(query.tolist())) == 2
     area = goal['areas'][image, person]
-    wanted = goal['joints'][image, person]
-    away = (joints[image, query] - wanted[..., :2]).abs().sum(-1)
-    away = away / area.sqrt()[:, None] * wanted[..., 2]
-    torch.testing.assert_close(losses['loss_joint'], 2e-3 * away.sum() / 9, rtol=1e-3, atol=0)
-    square = (refined[image, query] - wanted[..., :2]).square().sum(-1)
-    oks = torch.exp(-square / (2 * area[:, None] * 4 * torch.tensor(SIGMAS) ** 2)) * wanted[..., 2]
+    labels = goal['joints'][image, person]
+    distance = (joints[image, query] - labels[..., :2]).abs().sum(-1)
+    distance = distance / area.sqrt()[:, None] * labels[..., 2]
+    torch.testing.assert_close(losses['loss_joint'], 2e-3 * distance.sum() / 9, rtol=1e-3, atol=0)
+    square = (refined[image, query] - labels[..., :2]).square().sum(-1)
+    oks = torch.exp(-square / (2 * area[:, None] * 4 * torch.tensor(SIGMAS) ** 2)) * labels[..., 2]
     torch.testing.assert_close(
         losses['loss_oks'],
-        1e-3 * (1 - (oks.sum(1) / wanted[..., 2].sum(1)).mean()),
+        1e-3 * (1 - (oks.sum(1) / labels[..., 2].sum(1)).mean()),
         rtol=1e-3,
         atol=0,
     )
-    sure = logits.sigmoid()
-    person = torch.zeros_like(sure)
+    confidence = logits.sigmoid()
+    person = torch.zeros_like(confidence)
     person[image, query] = 1
-    each = -(
-        0.25 * person * (1 - sure) ** 2 * sure.log()
-        + 0.75 * (1 - person) * sure**2 * (1 - sure).log()
+    focal_loss = -(
+        0.25 * person * (1 - confidence) ** 2 * confidence.log()
+        + 0.75 * (1 - person) * confidence**2 * (1 - confidence).log()
     )
-    torch.testing.assert_close(losses['loss_confidence'], 0.5625 * each[valid > 0].mean())
+    torch.testing.assert_close(losses['loss_confidence'], 0.5625 * focal_loss[valid > 0].mean())
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in net.parameters())
 

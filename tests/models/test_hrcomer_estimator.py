@@ -35,7 +35,7 @@ def model(seed: int = 0, **kwargs):
         ),
     )
     net = stir(MODELS.build({**settings, **copy.deepcopy(kwargs)}), seed)
-    norms = [one for one in net.modules() if isinstance(one, _BatchNorm)]
+    norms = [part for part in net.modules() if isinstance(part, _BatchNorm)]
     for norm in norms:  # so that no output is saturated
         norm.train()
         norm.momentum = 1.0
@@ -66,8 +66,8 @@ def data_sample(width: int = 96, height: int = 64, **meta) -> PoseDataSample:
 
 def predict(net, inputs, *samples):
     with torch.no_grad():
-        found = net.predict(inputs, list(samples or [data_sample()]))
-    return [one.pred_instances for one in found]
+        predictions = net.predict(inputs, list(samples or [data_sample()]))
+    return [part.pred_instances for part in predictions]
 
 
 def people_of(net, x, flip=None):
@@ -83,15 +83,18 @@ def people_of(net, x, flip=None):
 @pytest.mark.parametrize('flip', [None, FLIP])
 def test_predictions_are_in_pixels_of_the_image(flip):
     net = model(test_cfg=dict(flip_test=flip is not None))
-    (found,) = predict(net, image())
+    (predictions,) = predict(net, image())
     ((poses, scores),) = people_of(net, image(), flip)
-    assert len(found) == len(poses) == 6
+    assert len(predictions) == len(poses) == 6
     expected = (poses.numpy() - (48, 32)) * 2 + (100, 60)
-    np.testing.assert_allclose(found.keypoints, expected, rtol=1e-3, atol=1e-2)
-    np.testing.assert_allclose(found.keypoint_scores, scores, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(found.bbox_scores, scores.mean(1), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(predictions.keypoints, expected, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(predictions.keypoint_scores, scores, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(predictions.bbox_scores, scores.mean(1), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(
-        found.bboxes, np.concatenate((expected.min(1), expected.max(1)), 1), rtol=1e-3, atol=1e-2
+        predictions.bboxes,
+        np.concatenate((expected.min(1), expected.max(1)), 1),
+        rtol=1e-3,
+        atol=1e-2,
     )
 
 
@@ -102,28 +105,28 @@ def test_flip_test_is_one_forward_pass(monkeypatch):
     (flipped,) = predict(net, image())
     assert sizes == [2]
     net.test_cfg['flip_test'] = False
-    (plain,) = predict(net, image())
-    assert np.abs(flipped.keypoint_scores - plain.keypoint_scores).max() > 0.01
+    (unflipped,) = predict(net, image())
+    assert np.abs(flipped.keypoint_scores - unflipped.keypoint_scores).max() > 0.01
 
 
 def test_person_at_several_scales():
     net = model()
     sample = data_sample(128, scale_factors=(1, 0.5, 1.5))
     images = [image(2, 64, 128), image(3, 32, 64), image(4, 96, 192)]
-    (found,) = predict(net, images, sample)
+    (predictions,) = predict(net, images, sample)
     with torch.no_grad():
-        outputs = [net.head(net.backbone(one)) for one in images]
-    for one in outputs:
-        one['joints'] = one['joints_refined']
+        outputs = [net.head(net.backbone(part)) for part in images]
+    for part in outputs:
+        part['joints'] = part['joints_refined']
     ((poses, scores),) = net.head.decoder.decode(outputs, (1, 0.5, 1.5))
-    assert len(found) == len(poses) > 6
+    assert len(predictions) == len(poses) > 6
     np.testing.assert_allclose(
-        found.keypoints, (poses.numpy() - (64, 32)) * 2 + (100, 60), rtol=1e-3, atol=1e-2
+        predictions.keypoints, (poses.numpy() - (64, 32)) * 2 + (100, 60), rtol=1e-3, atol=1e-2
     )
-    np.testing.assert_allclose(found.keypoint_scores, scores, rtol=1e-3, atol=1e-4)
-    host = data_sample(128, aug_scales=[0.5, 1.5])  # of MMPose's BottomupResize
-    (again,) = predict(net, images, host)
-    np.testing.assert_array_equal(again.keypoints, found.keypoints)
+    np.testing.assert_allclose(predictions.keypoint_scores, scores, rtol=1e-3, atol=1e-4)
+    sample = data_sample(128, aug_scales=[0.5, 1.5])  # as in MMPose's BottomupResize
+    (mmpose_predictions,) = predict(net, images, sample)
+    np.testing.assert_array_equal(mmpose_predictions.keypoints, predictions.keypoints)
 
 
 @pytest.mark.parametrize(
@@ -144,17 +147,17 @@ def test_image_size_need_not_be_a_multiple_of_32():
     net = model(test_cfg=dict(output_heatmaps=True))
     x = image(height=52, width=72)
     sample = data_sample(72, 52)
-    (found,) = predict(net, x, sample)
+    (predictions,) = predict(net, x, sample)
     assert sample.pred_fields.heatmaps.shape == (5, 13, 18)
     with torch.no_grad():
-        whole = net.backbone(torch.nn.functional.pad(x, (0, 24, 0, 12)))
+        full_maps = net.backbone(torch.nn.functional.pad(x, (0, 24, 0, 12)))
         outputs = net.head(
-            [one[..., :h, :w] for one, h, w in zip(whole, (13, 7, 4, 2), (18, 9, 5, 3))]
+            [part[..., :h, :w] for part, h, w in zip(full_maps, (13, 7, 4, 2), (18, 9, 5, 3))]
         )
     outputs['joints'] = outputs['joints_refined']
     ((poses, _),) = net.head.decoder.decode([outputs])
     np.testing.assert_allclose(
-        found.keypoints, (poses.numpy() - (36, 26)) * 2 + (100, 60), rtol=1e-3, atol=1e-2
+        predictions.keypoints, (poses.numpy() - (36, 26)) * 2 + (100, 60), rtol=1e-3, atol=1e-2
     )
 
 
@@ -162,21 +165,21 @@ def test_heatmaps_are_cropped_to_the_image():
     net = model(test_cfg=dict(output_heatmaps=True))
     samples = data_sample(), data_sample(40, 26)
     predict(net, image().expand(2, -1, -1, -1), *samples)
-    whole, small = (one.pred_fields.heatmaps for one in samples)
-    assert whole.shape == (5, 16, 24)
-    assert torch.equal(small, whole[:, :7, :10])
+    full_maps, small = (part.pred_fields.heatmaps for part in samples)
+    assert full_maps.shape == (5, 16, 24)
+    assert torch.equal(small, full_maps[:, :7, :10])
 
 
 def test_no_person_is_predicted_in_batch_padding():
     net = model()
-    with torch.no_grad():  # queries know where they are
+    with torch.no_grad():  # the outputs depend on the position of the query
         net.head.joints_head.reg_layer.weight.zero_()
         net.head.joints_head.reg_layer.bias.zero_()
         net.head.refine_head.reg_layer.weight.zero_()
         net.head.refine_head.reg_layer.bias.zero_()
     x = image().expand(2, -1, -1, -1)
-    whole, small = predict(net, x, data_sample(), data_sample(40, 24))
-    assert (whole.keypoints[..., 0] > 100 - 48 * 2 + 80).any()
+    full_maps, small = predict(net, x, data_sample(), data_sample(40, 24))
+    assert (full_maps.keypoints[..., 0] > 100 - 48 * 2 + 80).any()
     places = (small.keypoints - (100, 60)) / 2 + (20, 12)
     assert len(small) > 0
     assert (places[..., 0] < 40).all()
@@ -187,12 +190,12 @@ def test_image_without_people(tmp_path):
     net = model()
     net.head.decoder.score_threshold = 0.9999
     samples = [data_sample(ori_shape=(120, 200), raw_ann_info=[]) for _ in range(2)]
-    found = predict(net, image().expand(2, -1, -1, -1), *samples)
-    for one in found:
-        assert one.keypoints.shape == (0, 5, 2)
-        assert one.keypoint_scores.shape == (0, 5)
-        assert one.bboxes.shape == (0, 4)
-        assert one.bbox_scores.shape == (0,)
+    predictions = predict(net, image().expand(2, -1, -1, -1), *samples)
+    for part in predictions:
+        assert part.keypoints.shape == (0, 5, 2)
+        assert part.keypoint_scores.shape == (0, 5)
+        assert part.bboxes.shape == (0, 4)
+        assert part.bbox_scores.shape == (0,)
     metric = CocoMetric(
         format_only=True,
         outfile_prefix=str(tmp_path / 'people'),
@@ -281,11 +284,11 @@ def test_finetune_flip():
         maps = net.backbone(torch.cat((image(), image().flip(-1))))
         sample = train_sample()
         expected = net.head.loss(maps, [sample], dict(flip=True))
-        plain = net.head.loss(net.backbone(image()), [sample])
+        unflipped_losses = net.head.loss(net.backbone(image()), [sample])
     losses = net.loss(image(), [sample])
     torch.testing.assert_close(losses['loss_oks'], expected['loss_oks'])
     torch.testing.assert_close(losses['loss_heatmap'], expected['loss_heatmap'])
-    assert losses['loss_heatmap'] != plain['loss_heatmap']
+    assert losses['loss_heatmap'] != unflipped_losses['loss_heatmap']
 
 
 def original_names(net) -> dict[str, torch.Tensor]:
@@ -311,10 +314,10 @@ def test_original_checkpoints_load_with_every_loader(loader, tmp_path):
         load_weights(net, read_checkpoint(path)['model'], path)
     else:
         load_checkpoint(net, path, strict=True)
-    (found,) = predict(net, image())
+    (predictions,) = predict(net, image())
     (expected,) = predict(source, image())
-    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
-    np.testing.assert_array_equal(found.keypoint_scores, expected.keypoint_scores)
+    np.testing.assert_array_equal(predictions.keypoints, expected.keypoints)
+    np.testing.assert_array_equal(predictions.keypoint_scores, expected.keypoint_scores)
 
 
 def test_checkpoint_of_another_model_raises(tmp_path):

@@ -74,8 +74,8 @@ def test_norm_eval_keeps_the_statistics(norm_eval):
     net = random_net(norm_eval=norm_eval).train()
     before = {k: v.clone() for k, v in net.state_dict().items() if 'running' in k}
     net(torch.randn(2, 3, 32, 32) + 3)
-    same = [torch.equal(net.state_dict()[k], v) for k, v in before.items()]
-    assert all(same) if norm_eval else not any(same)
+    unchanged = [torch.equal(net.state_dict()[k], v) for k, v in before.items()]
+    assert all(unchanged) if norm_eval else not any(unchanged)
     assert all(p.requires_grad for p in net.parameters())
     assert net.eval().training is False
 
@@ -92,8 +92,8 @@ def _step(net, image):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         loss = sum(output.square().mean() for output in net(image))
     # Bytes of the model itself are the same in both cases.
-    own = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
-    size = sum(n for where, n in kept.items() if where not in own)
+    state_storages = {t.untyped_storage().data_ptr() for t in net.state_dict().values()}
+    size = sum(n for where, n in kept.items() if where not in state_storages)
     loss.backward()
     gradients = {k: p.grad for k, p in net.named_parameters()}
     statistics = {k: v for k, v in net.state_dict().items() if 'runn' in k or 'tracked' in k}
@@ -127,10 +127,10 @@ def test_drop_path_rate_rises_linearly_and_drops_residuals():
     for norm in (block.norm1, block.norm2):
         norm.eval()
     with torch.no_grad():
-        same = (block(x) == x).flatten(1).all(1).float().mean()
+        unchanged = (block(x) == x).flatten(1).all(1).float().mean()
         block.eval()
         assert not (block(x) == x).flatten(1).all(1).any()
-    assert same == pytest.approx(0.25, abs=0.07)  # both residuals at 0.5
+    assert unchanged == pytest.approx(0.25, abs=0.07)  # both residuals at 0.5
 
 
 def test_init_weights_from_scratch_preserves_variance():
@@ -162,8 +162,8 @@ def test_init_cfg_loads_pretrained_weights(tmp_path, prefix):
 
 
 def test_init_cfg_of_another_size_raises(tmp_path):
-    other = MogaNet({**SMALL, 'embed_dims': (8, 16, 24, 40)})
-    torch.save({'state_dict': other.state_dict()}, tmp_path / 'other.pth')
+    other_net = MogaNet({**SMALL, 'embed_dims': (8, 16, 24, 40)})
+    torch.save({'state_dict': other_net.state_dict()}, tmp_path / 'other.pth')
     net = random_net(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'other.pth')))
     with pytest.raises(
         CheckpointError,
@@ -241,8 +241,8 @@ def test_norm_cfg_replaces_every_batch_norm():
     assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
     image = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        for one, other in zip(net.train()(image), net.eval()(image)):
-            torch.testing.assert_close(one, other)
+        for first_map, second_map in zip(net.train()(image), net.eval()(image)):
+            torch.testing.assert_close(first_map, second_map)
 
 
 def stirred(**kwargs) -> MogaNet:
@@ -264,9 +264,9 @@ def test_fused_output_matches(size):
     with torch.no_grad():
         expected = net(x)
         for layout in (torch.contiguous_format, torch.channels_last):
-            found = fused(x.contiguous(memory_format=layout))
-            torch.testing.assert_close(found, expected)
-            assert all(one.is_contiguous() for one in found)
+            fused_maps = fused(x.contiguous(memory_format=layout))
+            torch.testing.assert_close(fused_maps, expected)
+            assert all(feature_map.is_contiguous() for feature_map in fused_maps)
 
 
 def test_fused_does_not_use_original_blocks(monkeypatch):
@@ -298,6 +298,6 @@ def test_fused_in_half_precision():
     with torch.no_grad():
         expected = net(x)
         with torch.autocast('cpu', torch.bfloat16):
-            found = net.fused()(x)
-    for one, other in zip(found, expected):
-        assert (one - other).abs().max() < 0.05 * other.abs().max()
+            fused_maps = net.fused()(x)
+    for first_map, second_map in zip(fused_maps, expected):
+        assert (first_map - second_map).abs().max() < 0.05 * second_map.abs().max()

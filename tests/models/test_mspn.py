@@ -113,7 +113,7 @@ def test_loss_matches_original(golden):
     assert loss.item() == pytest.approx(record['loss'], rel=1e-5)
 
 
-def loss_by_hand(maps, targets, valid, stages, topk=8):
+def reference_loss(maps, targets, valid, stages, topk=8):
     """Compute the loss by its definition, keypoint by keypoint; `valid` is 0, 1 or 2."""
     total = 0
     for index, output in enumerate(maps):
@@ -123,8 +123,8 @@ def loss_by_hand(maps, targets, valid, stages, topk=8):
             errors = []
             for k in range(output.shape[1]):
                 if unit < 3:
-                    wanted = target[person, k] * (valid[person, k] == 2)
-                    errors.append((output[person, k] - wanted) ** 2)
+                    label = target[person, k] * (valid[person, k] == 2)
+                    errors.append((output[person, k] - label) ** 2)
                 else:
                     error = (output[person, k] - target[person, k]) ** 2
                     errors.append(error.mean() * (valid[person, k] > 0))
@@ -144,7 +144,7 @@ def test_loss_of_several_people(stages):
     valid = torch.randint(0, 3, (3, 10))
     head = make_head(stages, out_channels=10)
     torch.testing.assert_close(
-        head.unit_losses(maps, targets, valid / 2), loss_by_hand(maps, targets, valid, stages)
+        head.unit_losses(maps, targets, valid / 2), reference_loss(maps, targets, valid, stages)
     )
 
 
@@ -152,9 +152,9 @@ def test_custom_losses_and_levels():
     torch.manual_seed(0)
     maps = [torch.randn(2, 10, 4, 5) for _ in range(4)]
     targets = torch.randn(2, 5, 10, 4, 5)
-    plain = dict(type='KeypointMSELoss')
+    mse = dict(type='KeypointMSELoss')
     head = make_head(
-        1, out_channels=10, levels=(4, 0, 0, 2), loss=plain, last_loss=dict(plain, loss_weight=3.0)
+        1, out_channels=10, levels=(4, 0, 0, 2), loss=mse, last_loss=dict(mse, loss_weight=3.0)
     )
     expected = sum(
         factor * (output - targets[:, level]).square().mean()
@@ -199,7 +199,7 @@ def test_training_step_supervises_every_parameter():
     weights = torch.cat([s.gt_instance_labels.keypoint_weights for s in samples])
     torch.testing.assert_close(
         losses['loss_kpt'],
-        loss_by_hand(maps, targets.reshape(2, 5, 17, 16, 24), 2 * weights, stages=3),
+        reference_loss(maps, targets.reshape(2, 5, 17, 16, 24), 2 * weights, stages=3),
         rtol=1e-4,
         atol=1e-3,
     )
@@ -209,7 +209,7 @@ def test_training_step_supervises_every_parameter():
         assert value.grad is not None, name
 
 
-def computed(model, run) -> set[str]:
+def called_modules(model, run) -> set[str]:
     """Return the names of the modules with weights that `run` calls."""
     called = set()
     hooks = [
@@ -226,9 +226,9 @@ def computed(model, run) -> set[str]:
 def test_prediction_computes_only_the_last_map():
     model = estimator(3).eval()
     with torch.no_grad():
-        every = computed(model, lambda: model.head.unit_maps(model.extract_feat(image())))
-        needed = computed(model, lambda: model(image(), [sample()], mode='predict'))
-        tensor = computed(model, lambda: model(image(), None, mode='tensor'))
+        every = called_modules(model, lambda: model.head.unit_maps(model.extract_feat(image())))
+        needed = called_modules(model, lambda: model(image(), [sample()], mode='predict'))
+        tensor = called_modules(model, lambda: model(image(), None, mode='tensor'))
     assert every == {
         name for name, module in model.named_modules() if list(module.parameters(recurse=False))
     }
@@ -239,7 +239,7 @@ def test_prediction_computes_only_the_last_map():
         and not name.startswith('head.predict_layers.11.')
     }
     assert tensor == needed
-    # What is left is needed: without any of it, the map is another.
+    # Each of these modules is needed: if its weights change, the map changes.
     with torch.no_grad():
         before = model(image(), None, mode='tensor')
         for name in sorted(needed):
@@ -255,30 +255,30 @@ def test_flip_test_averages_both_maps():
     model = estimator(
         2, test_cfg=dict(flip_test=True, shift_heatmap=False, output_heatmaps=True)
     ).eval()
-    plain = estimator(2, test_cfg=dict(output_heatmaps=True)).eval()
-    plain.load_state_dict(model.state_dict())
+    unflipped_model = estimator(2, test_cfg=dict(output_heatmaps=True)).eval()
+    unflipped_model.load_state_dict(model.state_dict())
     with torch.no_grad():
         (both,) = model(image(), [sample()], mode='predict')
-        one = model(image(), None, mode='tensor')[0]
-        other = model(image().flip(-1), None, mode='tensor')[0].flip(-1, 0)
-        (alone,) = plain(image(), [sample()], mode='predict')
-    torch.testing.assert_close(alone.pred_fields.heatmaps, one)
-    torch.testing.assert_close(both.pred_fields.heatmaps, (one + other) / 2)
+        heatmaps = model(image(), None, mode='tensor')[0]
+        mirrored_heatmaps = model(image().flip(-1), None, mode='tensor')[0].flip(-1, 0)
+        (unflipped,) = unflipped_model(image(), [sample()], mode='predict')
+    torch.testing.assert_close(unflipped.pred_fields.heatmaps, heatmaps)
+    torch.testing.assert_close(both.pred_fields.heatmaps, (heatmaps + mirrored_heatmaps) / 2)
     points, scores = model.head.decoder.decode(both.pred_fields.heatmaps.numpy())
     np.testing.assert_allclose(both.pred_instances.keypoints, points, atol=1e-4)
     np.testing.assert_allclose(both.pred_instances.keypoint_scores, scores)
 
 
-def straight(net: MSPN, x: torch.Tensor) -> list[torch.Tensor]:
+def reference_forward(net: MSPN, x: torch.Tensor) -> list[torch.Tensor]:
     """Compute the network as in the paper, one convolution after the other."""
     resize = nn.functional.interpolate
-    x, before, outputs = net.top(x), None, []
+    x, previous, outputs = net.top(x), None, []
     for s in range(net.stages):
-        stage, ways, down = getattr(net, f'stage{s}'), [], []
+        stage, skips, down = getattr(net, f'stage{s}'), [], []
         for i in range(4):
             x = stage.downsample.get_submodule(f'layer{i + 1}')(x)
-            if before:
-                x = x + before[i][0] + before[i][1]
+            if previous:
+                x = x + previous[i][0] + previous[i][1]
             down.append(x)
         up = None
         for i in range(4):
@@ -291,9 +291,9 @@ def straight(net: MSPN, x: torch.Tensor) -> list[torch.Tensor]:
             up = out.relu()
             outputs.append(up)
             if s < net.stages - 1:
-                ways.insert(0, (unit.skip1(x), unit.skip2(up)))
+                skips.insert(0, (unit.skip1(x), unit.skip2(up)))
         if s < net.stages - 1:
-            before, x = ways, unit.cross_conv(up)
+            previous, x = skips, unit.cross_conv(up)
     return outputs
 
 
@@ -313,14 +313,14 @@ def test_order_of_convolution_and_upsampling_does_not_matter(norm, training):
     unit = net.stage1.upsample.up4
     unit.up_conv.register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].shape[-2:]))
     with torch.no_grad():
-        # Statistics of the batch do not depend on those recorded before.
-        expected = straight(net.train(training), image(2))
-        found = net(image(2))
-    assert len(found) == len(expected) == 12
-    for one, other in zip(found, expected):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    small = norm == dict(type='BN') and not training
-    assert sizes == [(16, 24), (8, 12) if small else (16, 24)]
+        # In training mode, the outputs do not depend on the running statistics.
+        expected = reference_forward(net.train(training), image(2))
+        outputs = net(image(2))
+    assert len(outputs) == len(expected) == 12
+    for output, expected_output in zip(outputs, expected):
+        torch.testing.assert_close(output, expected_output, rtol=1e-4, atol=1e-5)
+    is_early = norm == dict(type='BN') and not training
+    assert sizes == [(16, 24), (8, 12) if is_early else (16, 24)]
 
 
 @pytest.mark.parametrize(('stages', 'millions'), [(1, 25.14), (2, 56.87), (3, 88.59), (4, 120.32)])
@@ -347,8 +347,8 @@ def test_norm_cfg():
             convs = [m for m in part.modules() if isinstance(m, nn.Conv2d)]
             assert len(norms) == len(convs) > 10
             assert all(isinstance(m, kind) for m in norms)
-        for part, own in zip(parts, (model.backbone, model.head)):
-            assert part.state_dict().keys() == own.state_dict().keys()
+        for part, default in zip(parts, (model.backbone, model.head)):
+            assert part.state_dict().keys() == default.state_dict().keys()
 
 
 def test_with_cp_of_the_head_saves_memory_and_keeps_results():
@@ -359,18 +359,18 @@ def test_with_cp_of_the_head_saves_memory_and_keeps_results():
     for with_cp in (False, True):
         torch.manual_seed(1)
         head = make_head(with_cp=with_cp).train()
-        own = [f.detach().requires_grad_() for f in feats]
+        inputs = [f.detach().requires_grad_() for f in feats]
         with record_kept(head) as kept:
-            loss = sum(m.square().mean() for m in head(own))
-        size = sum(kept.values()) - sum(f.nbytes for f in own)
+            loss = sum(m.square().mean() for m in head(inputs))
+        size = sum(kept.values()) - sum(f.nbytes for f in inputs)
         loss.backward()
         results.append((size, [p.grad for p in head.parameters()], dict(head.named_buffers())))
-    plain, saved = results
-    for one, other in zip(plain[1], saved[1]):
-        torch.testing.assert_close(one, other)
-    for name, value in plain[2].items():
-        torch.testing.assert_close(saved[2][name], value)
-    assert saved[0] < 0.7 * plain[0]
+    without, with_checkpointing = results
+    for grad, checkpointed_grad in zip(without[1], with_checkpointing[1]):
+        torch.testing.assert_close(grad, checkpointed_grad)
+    for name, value in without[2].items():
+        torch.testing.assert_close(with_checkpointing[2][name], value)
+    assert with_checkpointing[0] < 0.7 * without[0]
 
 
 def test_training_returns_every_unit_and_evaluation_the_last():

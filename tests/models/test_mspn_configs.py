@@ -22,7 +22,7 @@ ORIGINAL = [name for name in NAMES if '-96k_' in name or '-28k_' in name]
 DEMO = 'td-hm_mspn-2stg_1xb8-demo_synthetic-128x96'
 MPII_DEMO = 'td-hm_mspn-2stg_1xb8-demo_synthetic-mpii-128x128'
 
-#: the original's numbers, as a person is loaded and as the crop is made
+#: settings of the original, in the order in which its data loader uses them
 COCO_AUGMENTATION = [
     dict(type='GetBBoxCenterScale', padding=1 + 0.05),
     dict(type='pose_backbones.ExtendBBox', x=(1, 1 + 0.6), y=(1, 1 + 0.8)),
@@ -104,7 +104,7 @@ def test_backbone_and_head_match(name):
         assert tuple(affine.input_size) == (width, height)
     with torch.device('meta'):
         config.model.backbone.init_cfg = None
-        MODELS.build(config.model)  # refuses parts that do not fit
+        MODELS.build(config.model)  # raises if the parts do not match
 
 
 @pytest.mark.parametrize('name', ORIGINAL)
@@ -115,7 +115,7 @@ def test_recipe_matches_original(name):
     assert tuple(codec.kernel_sizes) == (15, 11, 9, 7, 5)
     assert codec.blur_kernel_size == (9 if on_mpii else 5)
     assert head.out_channels == (16 if on_mpii else 17)
-    assert not {'loss', 'last_loss', 'levels'} & set(head)  # the original's
+    assert not {'loss', 'last_loss', 'levels'} & set(head)  # the defaults are those of the original
     assert test.flip_test
     assert not test.shift_heatmap
     means = config.model.data_preprocessor
@@ -217,7 +217,7 @@ def test_pipeline_distinguishes_hidden_and_visible_keypoints(people):
     config = get_config('td-hm_mspn-1stg_8xb32-96k_coco-256x192')
     pipeline = Compose(config.train_dataloader.dataset.pipeline)
     np.random.seed(0)
-    found = []
+    visibilities = []
     for index in range(8):
         data = people.get_data_info(index)
         sample = pipeline(copy.deepcopy(data))['data_samples']
@@ -225,11 +225,11 @@ def test_pipeline_distinguishes_hidden_and_visible_keypoints(people):
         marks = np.array(data['raw_ann_info']['keypoints'])[2::3] / 2
         if sample.flip:
             marks = marks[sample.flip_indices]
-        inside = weights > 0  # others may lie beyond the crop
+        inside = weights > 0  # other keypoints may be outside of the crop
         assert (weights[inside].numpy() == marks[inside]).all()
         assert sample.gt_fields.heatmaps.shape == (5 * 17, 64, 48)
-        found += weights.tolist()
-    assert set(found) == {0, 0.5, 1}
+        visibilities += weights.tolist()
+    assert set(visibilities) == {0, 0.5, 1}
 
 
 def test_loss_decreases(people):

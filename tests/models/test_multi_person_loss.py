@@ -50,12 +50,12 @@ def people(count: int = 4, seed: int = 0):
         ('oks_bbox', OKSLoss(area_factor=0.53, loss_weight=1e-3), 'joints_refined'),
     ],
 )
-def test_golden_person_losses(name, loss, kind):
+def test_person_losses_match_original(name, loss, kind):
     value = loss(*golden_people(kind))
     assert value.item() == pytest.approx(GOLDEN[f'value_loss_{name}'].item(), rel=1e-5)
 
 
-def test_golden_query_loss():
+def test_query_loss_matches_original():
     logits = GOLDEN['loss_pred_logits'][..., 0]
     targets = torch.zeros_like(logits)
     targets[GOLDEN['match_batch'], GOLDEN['match_query']] = 1
@@ -72,7 +72,7 @@ def test_golden_query_loss():
     assert value.item() == pytest.approx(GOLDEN['value_loss_cls'].item(), rel=1e-5)
 
 
-def test_golden_heatmap_loss():
+def test_heatmap_loss_matches_original():
     value = HeatmapFocalLoss(loss_weight=1e-3)(
         GOLDEN['loss_pred_heatmaps'], GOLDEN['loss_target_heatmaps'], GOLDEN['loss_mask']
     )
@@ -81,28 +81,29 @@ def test_golden_heatmap_loss():
 
 def test_focal_loss_options():
     logits = torch.tensor([0.5, -2.0])
-    one, zero = torch.ones(2), torch.zeros(2)
+    all_ones, zero = torch.ones(2), torch.zeros(2)
     p = logits.double().sigmoid()
     loss = BinaryFocalLoss(gamma=3, alpha=0.4, loss_weight=2.0)
     torch.testing.assert_close(
-        loss(logits, one, one).double(),
+        loss(logits, all_ones, all_ones).double(),
         (2 * 0.4 * (1 - p) ** 3 * -p.log()).mean(),
         check_dtype=False,
         rtol=1e-5,
         atol=0,
     )
     torch.testing.assert_close(
-        loss(logits, zero, one).double(),
+        loss(logits, zero, all_ones).double(),
         (2 * 0.6 * p**3 * -(1 - p).log()).mean(),
         rtol=1e-5,
         atol=0,
     )
     # Queries that are not valid are not counted in the mean.
-    first = loss(logits[:1], one[:1], one[:1])
-    torch.testing.assert_close(loss(logits, one, torch.tensor([0.5, 0.0])), first)
+    first = loss(logits[:1], all_ones[:1], all_ones[:1])
+    torch.testing.assert_close(loss(logits, all_ones, torch.tensor([0.5, 0.0])), first)
     # Without an exponent, the loss is the cross entropy.
     torch.testing.assert_close(
-        BinaryFocalLoss(gamma=0, alpha=0.5)(logits, one, one), (-0.5 * p.log()).mean().float()
+        BinaryFocalLoss(gamma=0, alpha=0.5)(logits, all_ones, all_ones),
+        (-0.5 * p.log()).mean().float(),
     )
 
 
@@ -132,19 +133,18 @@ def test_oks_loss_matches_manual_computation():
 
 
 def test_heatmap_loss_matches_manual_computation():
-    found = torch.tensor([[[[0.8, 0.3], [0.4, 0.9]]]])
+    predicted = torch.tensor([[[[0.8, 0.3], [0.4, 0.9]]]])
     targets = torch.tensor([[[[1.0, 0.5], [0.0, 1.0]]]])
     valid = torch.tensor([[[1.0, 1.0], [0.0, 1.0]]])
     loss = HeatmapFocalLoss(alpha=3.0, beta=2.0, loss_weight=5.0)
     expected = (
         -5 / 2 * (0.2**3 * np.log(0.8) + 0.1**3 * np.log(0.9) + 0.3**3 * 0.5**2 * np.log(0.7))
     )
-    assert loss(found, targets, valid).item() == pytest.approx(expected, rel=1e-5)
-    # A joint counts where the image is not labelled, too; without any, the
-    # sum is not divided.
+    assert loss(predicted, targets, valid).item() == pytest.approx(expected, rel=1e-5)
+    # Joints in unlabelled regions are counted as well. Without joints, the sum is not divided.
     targets[0, 0, 0, 0] = targets[0, 0, 1, 1] = 0
     expected = -5 * (0.8**3 * np.log(0.2) + 0.9**3 * np.log(0.1) + 0.3**3 * 0.5**2 * np.log(0.7))
-    assert loss(found, targets, valid).item() == pytest.approx(expected, rel=1e-5)
+    assert loss(predicted, targets, valid).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize('loss', PEOPLE_LOSSES, ids=lambda loss: type(loss).__name__)
@@ -163,13 +163,13 @@ def test_unlabelled_joints_are_ignored(loss):
     targets[..., 2] = 0
     targets[0, :, 2] = 1
     joints.requires_grad_()
-    alone = loss(joints[:1], targets[:1], areas[:1])
+    single = loss(joints[:1], targets[:1], areas[:1])
     value = loss(joints, targets, areas)
     if isinstance(loss, OKSLoss):
-        # People without a joint have none that is alike.
-        assert value.item() == pytest.approx((alone.item() + 3) / 4, rel=1e-5)
+        # The OKS of people without labelled joints is 0.
+        assert value.item() == pytest.approx((single.item() + 3) / 4, rel=1e-5)
     else:
-        assert value.item() == pytest.approx(alone.item(), rel=1e-4)
+        assert value.item() == pytest.approx(single.item(), rel=1e-4)
     value.backward()
     assert joints.grad[1:].abs().max() == 0
     assert joints.grad[0].abs().max() > 0
@@ -181,10 +181,10 @@ def test_all_masked_gives_zero_gradients(masked):
     maps = torch.rand(2, 3, 4, 4, requires_grad=True)
     part = 0.0 if masked else 1.0
     value = BinaryFocalLoss()(logits, torch.zeros(2, 5), torch.full((2, 5), part))
-    other = HeatmapFocalLoss()(maps, torch.zeros(2, 3, 4, 4), torch.full((2, 4, 4), part))
-    (value + other).backward()
-    for one, grad in ((value, logits.grad), (other, maps.grad)):
-        assert (one.item() == 0) == masked
+    heatmap_loss = HeatmapFocalLoss()(maps, torch.zeros(2, 3, 4, 4), torch.full((2, 4, 4), part))
+    (value + heatmap_loss).backward()
+    for loss_value, grad in ((value, logits.grad), (heatmap_loss, maps.grad)):
+        assert (loss_value.item() == 0) == masked
         assert (grad.abs().max() == 0) == masked
 
 
@@ -202,7 +202,7 @@ def test_saturated_outputs(dtype):
     maps = maps.reshape(1, 1, 1, 5).requires_grad_()
     value = HeatmapFocalLoss()(maps, targets.reshape(1, 1, 1, 5), torch.ones(1, 1, 5))
     value.backward()
-    # Wrong by all but eps: a joint at 0, and none at 1, of three joints.
+    # The third and the fourth value are wrong, with a confidence of 1 - eps; there are 3 joints.
     expected = (-2 * np.log(1e-6) - 0.25 * np.log(0.5)) / 3
     assert value.item() == pytest.approx(expected, rel=1e-2)
     assert maps.grad.isfinite().all()

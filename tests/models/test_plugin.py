@@ -3,9 +3,12 @@
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.helpers.fork_server import ForkServer
 from tests.helpers.tools import tool_env
 
 # Stands for a full mmcv, whose operators the building of a model needs not.
@@ -27,17 +30,44 @@ BACKBONE = """dict(
     out_indices={out})"""
 
 
-def run_code(code: str) -> str:
-    """Run code in a new Python process; return its output."""
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
-        env=tool_env(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
+#: imported once for all tests; neither this package nor a package that it extends
+COMMON = ('torch', 'torchvision', 'timm', 'cv2', 'scipy.optimize', 'matplotlib.pyplot', 'mmcv.cnn')
+
+
+@pytest.fixture(scope='module')
+def server() -> Iterator[ForkServer]:
+    """A process in which nothing has imported this package, MMPose, MMDetection or MMSegmentation.
+
+    The code of each test runs in a process that is forked from it.
+    """
+    server = ForkServer(tool_env(), COMMON)
+    yield server
+    server.close()
+
+
+def run_code(server: ForkServer | None, path: Path, code: str) -> str:
+    """Run code in a process forked from the server, or in a new interpreter; return its output."""
+    path.write_text(
+        f"""
+import sys, warnings
+warnings.simplefilter('ignore')
+for name in ('pose_backbones', 'mmpose', 'mmdet', 'mmseg'):
+    assert name not in sys.modules, name
+{code}"""
     )
-    assert done.returncode == 0, done.stderr
+    if server is not None:
+        done = server.run([str(path)], tool_env())
+    else:
+        done = subprocess.run(
+            [sys.executable, path],
+            env=tool_env(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout
     return done.stdout
 
 
@@ -54,8 +84,8 @@ model = dict(
 """
 
 
-@pytest.mark.parametrize('kind', ['MogaNet', 'pose_backbones.MogaNet'])
-def test_mmpose_config_with_custom_imports(tmp_path, kind):
+@pytest.mark.parametrize(('kind', 'forked'), [('MogaNet', False), ('pose_backbones.MogaNet', True)])
+def test_mmpose_config_with_custom_imports(server, tmp_path, kind, forked):
     config = tmp_path / 'config.py'
     config.write_text(
         "default_scope = 'mmpose'\n"
@@ -63,6 +93,8 @@ def test_mmpose_config_with_custom_imports(tmp_path, kind):
         + POSE.replace('BACKBONE', BACKBONE.format(type=kind, out=(3,)))
     )
     printed = run_code(
+        server if forked else None,
+        tmp_path / 'code.py',
         textwrap.dedent(f"""
         from mmengine.config import Config
         config = Config.fromfile({str(config)!r})
@@ -73,14 +105,16 @@ def test_mmpose_config_with_custom_imports(tmp_path, kind):
         model = MODELS.build(config.model)
         maps = model(torch.zeros(1, 3, 64, 64), None, mode='tensor')
         print(type(model.backbone).__module__, tuple(maps.shape))
-        """)
+        """),
     )
     assert printed.split('\n')[-2] == ('pose_backbones.models.backbones.moganet (1, 17, 16, 16)')
 
 
-def test_mmpose_config_by_prefix_without_import():
+def test_mmpose_config_by_prefix_without_import(server, tmp_path):
     model = POSE.replace('BACKBONE', BACKBONE.format(type='pose_backbones.MogaNet', out=(3,)))
     printed = run_code(
+        server,
+        tmp_path / 'code.py',
         FULL_MMCV
         + model
         + textwrap.dedent("""
@@ -92,14 +126,16 @@ def test_mmpose_config_by_prefix_without_import():
         maps = MODELS.build(model)(
             torch.zeros(1, 3, 64, 64), None)
         print(tuple(maps.shape))
-        """)
+        """),
     )
     assert printed.split('\n')[-2] == '(1, 17, 16, 16)'
 
 
-def test_detector_with_fpn_by_prefix_without_import():
+def test_detector_with_fpn_by_prefix_without_import(server, tmp_path):
     backbone = BACKBONE.format(type='pose_backbones.MogaNet', out=(0, 1, 2, 3))
     printed = run_code(
+        server,
+        tmp_path / 'code.py',
         FULL_MMCV
         + f'backbone = {backbone}'
         + textwrap.dedent("""
@@ -137,14 +173,16 @@ def test_detector_with_fpn_by_prefix_without_import():
         print(bool(total.isfinite()), len(losses['loss_cls']),
               float(gradients[0].abs().sum()) > 0,
               all(g is not None for g in gradients))
-        """)
+        """),
     )
     assert printed.split('\n')[-2] == 'True 5 True True'
 
 
-def test_segmentor_by_prefix_without_import():
+def test_segmentor_by_prefix_without_import(server, tmp_path):
     backbone = BACKBONE.format(type='pose_backbones.MogaNet', out=(0, 1, 2, 3))
     printed = run_code(
+        server,
+        tmp_path / 'code.py',
         FULL_MMCV
         + f'backbone = {backbone}'
         + textwrap.dedent("""
@@ -180,7 +218,7 @@ def test_segmentor_by_prefix_without_import():
         print(finite, all(g is not None for g in gradients),
               float(gradients[0].abs().sum()) > 0,
               tuple(result[0].pred_sem_seg.data.shape))
-        """)
+        """),
     )
     assert printed.split('\n')[-2] == 'True True True (1, 64, 64)'
 

@@ -131,7 +131,7 @@ def test_names_of_mmpose_0x_are_converted():
         ),
         (
             dict(backbone=dict(type='mmpose.ResNet', depth=18), head=HEAD),
-            'head.in_channels is missing: ResNet is not of',
+            'head.in_channels is missing: .*but not from ResNet',
         ),
     ],
 )

@@ -51,22 +51,22 @@ def make_batch(seed: int, people=(4, 0, 7, 1), rows: int = 8):
 def costs_in_numpy(outputs, targets, image):
     """Compute the three costs (Q, M) of an image by their definition."""
     logits = outputs['confidences'][image, :, 0].double().numpy()
-    found = outputs['joints'][image].double().numpy()
-    wanted = targets['joints'][image].double().numpy()
+    joints = outputs['joints'][image].double().numpy()
+    target_joints = targets['joints'][image].double().numpy()
     roots = np.sqrt(targets['areas'][image].double().numpy())
-    total = np.zeros((len(logits), len(wanted)))
+    total = np.zeros((len(logits), len(target_joints)))
     for q, logit in enumerate(logits):
         p = 1 / (1 + np.exp(-logit))
         focal = -0.25 * (1 - p) ** 2 * np.log(p + 1e-5) + 0.75 * p**2 * np.log(1 - p + 1e-5)
-        for m, goal in enumerate(wanted):
+        for m, goal in enumerate(target_joints):
             seen = goal[:, 2] > 0
             if not seen.any():
                 continue
-            error = found[q] - goal[:, :2]
+            error = joints[q] - goal[:, :2]
             total[q, m] = focal + 4 * np.abs(error[seen]).sum() / seen.sum() / roots[m]
-            ways = [error[a] - error[b] for a, b in LIMBS if seen[a] and seen[b]]
-            if ways:
-                total[q, m] += 2 * np.abs(ways).sum() / len(ways) / roots[m]
+            limb_errors = [error[a] - error[b] for a, b in LIMBS if seen[a] and seen[b]]
+            if limb_errors:
+                total[q, m] += 2 * np.abs(limb_errors).sum() / len(limb_errors) / roots[m]
     return total
 
 
@@ -76,7 +76,7 @@ def limits_of_queries():
     return np.repeat([size / 4, size / 2, np.inf], [h * w for h, w in SHAPES])
 
 
-def test_golden():
+def test_matches_original():
     data = {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(GOLDEN).items()}
     shapes = [tuple(shape) for shape in data['loss_query_shapes'].tolist()]
     valid = torch.cat(
@@ -89,13 +89,13 @@ def test_golden():
         1,
     )
     assert valid.min() == 0
-    found = PoseHungarianAssigner()(
+    assigned = PoseHungarianAssigner()(
         dict(confidences=data['loss_pred_logits'], joints=data['loss_pred_joints']),
         shapes,
         {key: data[f'loss_target_{key}'] for key in ('joints', 'areas', 'sizes')},
         valid > 0,
     )
-    for name, indices in zip(('batch', 'query', 'target'), found):
+    for name, indices in zip(('batch', 'query', 'target'), assigned):
         assert indices.tolist() == data[f'match_{name}'].tolist()
 
 
@@ -103,7 +103,7 @@ def test_golden():
 @pytest.mark.parametrize('seed', range(5))
 def test_matches_assignment_of_all_costs(seed, constrain):
     outputs, targets, valid = make_batch(seed)
-    found = make_assigner(constrain_sizes=constrain)(outputs, SHAPES, targets, valid)
+    assigned = make_assigner(constrain_sizes=constrain)(outputs, SHAPES, targets, valid)
     expected = []
     for image, number in enumerate((4, 0, 7, 1)):
         costs = costs_in_numpy(outputs, targets, image)[:, :number]
@@ -116,11 +116,11 @@ def test_matches_assignment_of_all_costs(seed, constrain):
             for query, person in zip(*linear_sum_assignment(costs))
             if costs[query, person] < 1e5
         ]
-    assert list(zip(*(index.tolist() for index in found))) == expected
+    assert list(zip(*(index.tolist() for index in assigned))) == expected
 
 
 def test_people_with_the_same_best_query():
-    # The nearest query of all is for one of them; two are one too many.
+    # All people have the same nearest query, which only one of them can get.
     outputs, targets, _ = make_batch(0, people=(3,), rows=3)
     targets['joints'][0] = targets['joints'][0, 0]
     outputs['confidences'][:] = 0
@@ -129,7 +129,7 @@ def test_people_with_the_same_best_query():
     _, queries, people = make_assigner(constrain_sizes=False)(
         outputs, SHAPES, targets, torch.ones(1, QUERIES)
     )
-    # The smaller a person, the more it costs to be far from it.
+    # Costs are larger for smaller people, so the smallest person gets the nearest query.
     assert (queries.tolist(), people.tolist()) == ([0, 1, 2], [1, 0, 2])
 
 
@@ -142,10 +142,10 @@ def test_size_of_person_selects_the_map():
     joints = targets['joints'][0, :, :, :2]
     outputs['joints'][0, :80] = joints[torch.arange(80) % 3]
     _, queries, people = make_assigner()(outputs, SHAPES, targets, valid)
-    ways = dict(zip(people.tolist(), queries.tolist()))
-    assert ways[0] >= 80
-    assert ways[1] >= 100
-    assert ways[2] >= 100
+    query_of_person = dict(zip(people.tolist(), queries.tolist()))
+    assert query_of_person[0] >= 80
+    assert query_of_person[1] >= 100
+    assert query_of_person[2] >= 100
     _, queries, _ = make_assigner(constrain_sizes=False)(outputs, SHAPES, targets, valid)
     assert queries.max() < 80
 
@@ -164,11 +164,11 @@ def test_padding_rows_are_ignored():
 @pytest.mark.parametrize('rows', [0, 3])
 def test_no_people(rows):
     outputs, targets, valid = make_batch(0, people=(0, 0), rows=rows)
-    found = make_assigner()(outputs, SHAPES, targets, valid)
-    assert [index.tolist() for index in found] == [[], [], []]
-    assert {index.dtype for index in found} == {torch.int64}
-    # They index nothing, as indices do.
-    assert outputs['joints'][found[0], found[1]].shape == (0, 3, 2)
+    assigned = make_assigner()(outputs, SHAPES, targets, valid)
+    assert [index.tolist() for index in assigned] == [[], [], []]
+    assert {index.dtype for index in assigned} == {torch.int64}
+    # The empty results can be used as indices.
+    assert outputs['joints'][assigned[0], assigned[1]].shape == (0, 3, 2)
 
 
 def test_all_masked():
@@ -176,8 +176,8 @@ def test_all_masked():
     valid[1] = False
     image, _, _ = make_assigner()(outputs, SHAPES, targets, valid)
     assert image.tolist() == [0] * 4
-    found = make_assigner()(outputs, SHAPES, targets, valid & False)
-    assert [index.tolist() for index in found] == [[], [], []]
+    assigned = make_assigner()(outputs, SHAPES, targets, valid & False)
+    assert [index.tolist() for index in assigned] == [[], [], []]
 
 
 def test_more_people_than_queries():
@@ -193,7 +193,7 @@ def test_more_people_than_queries():
 def test_overflowing_outputs():
     outputs, targets, valid = make_batch(4, people=(5, 2))
     valid[:] = True
-    # In half precision, as the outputs of a network can be.
+    # The outputs of a network can be in half precision.
     outputs = {key: value.half() for key, value in outputs.items()}
     outputs['joints'][0, :100] = float('nan')
     outputs['joints'][0, 100:103] = float('inf')
@@ -202,26 +202,26 @@ def test_overflowing_outputs():
     assert image.tolist() == [0, 0, 1, 1]
     assert queries[:2].tolist() == [104, 105]
     outputs['joints'][:] = float('nan')
-    found = make_assigner()(outputs, SHAPES, targets, valid)
-    assert [index.tolist() for index in found] == [[], [], []]
+    assigned = make_assigner()(outputs, SHAPES, targets, valid)
+    assert [index.tolist() for index in assigned] == [[], [], []]
 
 
 def test_half_precision_inputs_are_computed_in_float32():
     outputs, targets, valid = make_batch(5)
     half = {key: value.half() for key, value in outputs.items()}
     single = {key: value.float() for key, value in half.items()}
-    for one, other in zip(
+    for indices, expected_indices in zip(
         make_assigner()(half, SHAPES, targets, valid),
         make_assigner()(single, SHAPES, targets, valid),
     ):
-        assert one.tolist() == other.tolist()
+        assert indices.tolist() == expected_indices.tolist()
 
 
 def test_costs_of_many_blocks(monkeypatch):
     outputs, targets, _ = make_batch(6)
-    whole = JointL1Cost()(outputs, targets)
+    all_costs = JointL1Cost()(outputs, targets)
     monkeypatch.setattr('pose_backbones.models.task_modules.match_costs._BLOCK', 8 * 9)
-    torch.testing.assert_close(JointL1Cost()(outputs, targets), whole)
+    torch.testing.assert_close(JointL1Cost()(outputs, targets), all_costs)
 
 
 def test_options_of_each_cost():
@@ -241,10 +241,10 @@ def test_options_of_each_cost():
         rtol=1e-4,
         atol=1e-4,
     )
-    way = error[..., 2, :] - error[..., 0, :]
+    limb_error = error[..., 2, :] - error[..., 0, :]
     torch.testing.assert_close(
         LimbL1Cost(weight=3, limbs=[(2, 0)])(outputs, targets),
-        3 * way.abs().sum(-1) / roots,
+        3 * limb_error.abs().sum(-1) / roots,
         rtol=1e-4,
         atol=1e-4,
     )
@@ -281,8 +281,8 @@ def test_from_a_config():
 def test_result_has_no_gradient():
     outputs, targets, valid = make_batch(9)
     outputs['joints'].requires_grad_()
-    found = make_assigner()(outputs, SHAPES, targets, valid)
-    assert not any(index.requires_grad for index in found)
+    assigned = make_assigner()(outputs, SHAPES, targets, valid)
+    assert not any(index.requires_grad for index in assigned)
 
 
 def test_invalid_inputs_raise():

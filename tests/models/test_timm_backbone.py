@@ -60,15 +60,17 @@ def test_maps_match_timm(name, size, arguments):
     net.model.load_state_dict(timm_model.eval().state_dict())
     image = torch.randn(1, 3, *size)
     with torch.no_grad():
-        expected, found = timm_model(image), net(image)
-    assert len(found) == len(expected) == count == len(net.embed_dims)
+        expected, net_maps = timm_model(image), net(image)
+    assert len(net_maps) == len(expected) == count == len(net.embed_dims)
     assert list(net.strides) == timm_model.feature_info.reduction()
-    for one, other, width, stride in zip(found, expected, net.embed_dims, net.strides):
-        if other.shape[1:3] == (size[0] // stride, size[1] // stride):
-            other = other.permute(0, 3, 1, 2)
+    for first_map, second_map, width, stride in zip(
+        net_maps, expected, net.embed_dims, net.strides
+    ):
+        if second_map.shape[1:3] == (size[0] // stride, size[1] // stride):
+            second_map = second_map.permute(0, 3, 1, 2)
             assert name == SWIN['model_name']
-        assert one.shape == (1, width, size[0] // stride, size[1] // stride)
-        assert torch.equal(one, other)
+        assert first_map.shape == (1, width, size[0] // stride, size[1] // stride)
+        assert torch.equal(first_map, second_map)
 
 
 def test_model_name_with_tag_of_weights():
@@ -82,21 +84,23 @@ def test_model_name_with_tag_of_weights():
 def test_out_indices(indices, chosen):
     net = random_net(out_indices=indices).eval()
     every = random_net().eval()
-    own = net.state_dict()
-    net.load_state_dict({name: value for name, value in every.state_dict().items() if name in own})
+    state = net.state_dict()
+    net.load_state_dict(
+        {name: value for name, value in every.state_dict().items() if name in state}
+    )
     assert net.out_indices == chosen
     image = torch.randn(1, 3, 64, 32)
     with torch.no_grad():
-        found, expected = net(image), every(image)
-    assert len(found) == len(chosen)
-    for index, one in zip(chosen, found):
-        assert torch.equal(one, expected[index])
+        net_maps, expected = net(image), every(image)
+    assert len(net_maps) == len(chosen)
+    for index, first_map in zip(chosen, net_maps):
+        assert torch.equal(first_map, expected[index])
 
 
 def _train_a_step(net, image):
     """Return the names of the parameters and buffers that a training step changes."""
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    loss = sum(one.square().mean() for one in net.train()(image))
+    loss = sum(feature_map.square().mean() for feature_map in net.train()(image))
     loss.backward()
     for value in net.parameters():
         if value.grad is not None:
@@ -115,8 +119,8 @@ def test_frozen_stages_include_all_their_maps_depend_on(settings, frozen):
     changed = _train_a_step(net, image)
     with torch.no_grad():
         after = net.eval()(image)
-    same = [torch.equal(one, other) for one, other in zip(before, after)]
-    assert same == [index <= frozen for index in range(net.num_stages)]
+    unchanged = [torch.equal(first_map, second_map) for first_map, second_map in zip(before, after)]
+    assert unchanged == [index <= frozen for index in range(net.num_stages)]
     trained = {k for k, v in net.named_parameters() if v.requires_grad}
     assert trained == {k for k, _ in net.named_parameters()} & changed
 
@@ -138,9 +142,9 @@ def test_later_maps_of_hrnet_depend_on_the_whole_network():
     trained = {k for k, v in net.named_parameters() if v.requires_grad}
     assert not any(name.startswith('model.conv1.') for name in trained)
     assert any(name.startswith('model.stage4.') for name in trained)
-    # What leads to the other maps alone is not trained.
+    # Parameters that only the other maps depend on are not trained.
     assert not any('incre_modules.1' in name for name in trained)
-    sum(one.mean() for one in net(torch.randn(2, 3, 64, 64))).backward()
+    sum(feature_map.mean() for feature_map in net(torch.randn(2, 3, 64, 64))).backward()
     assert {k for k, v in net.named_parameters() if v.grad is not None} == trained
     net = TimmBackbone('hrnet_w18_small', out_indices=(1,), frozen_stages=1)
     assert not any(v.requires_grad for v in net.parameters())
@@ -152,9 +156,9 @@ def test_norm_eval_keeps_the_statistics(norm_eval):
     before = {k: v.clone() for k, v in net.named_buffers() if 'running' in k}
     net(torch.randn(2, 3, 64, 64) + 3)
     buffers = dict(net.named_buffers())
-    same = [torch.equal(buffers[k], v) for k, v in before.items()]
-    assert len(same) > 10
-    assert all(same) if norm_eval else not any(same)
+    unchanged = [torch.equal(buffers[k], v) for k, v in before.items()]
+    assert len(unchanged) > 10
+    assert all(unchanged) if norm_eval else not any(unchanged)
 
 
 def test_checkpointed_batches_count_once_in_statistics():
@@ -166,7 +170,7 @@ def test_checkpointed_batches_count_once_in_statistics():
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net).train()
         assert net.with_cp == with_cp
         for _ in range(2):
-            sum(one.square().mean() for one in net(image)).backward()
+            sum(feature_map.square().mean() for feature_map in net(image)).backward()
         results.append(
             {
                 **dict(net.named_buffers()),
@@ -203,17 +207,17 @@ def test_init_weights_loads_pretrained_weights(tmp_path):
         out_indices=(2,),
         model_args=dict(pretrained_cfg_overlay=overlay),
     )
-    own, timm_state = net.model.state_dict(), source.state_dict()
-    assert not torch.equal(own['layer2.0.conv1.weight'], timm_state['layer2.0.conv1.weight'])
+    state, timm_state = net.model.state_dict(), source.state_dict()
+    assert not torch.equal(state['layer2.0.conv1.weight'], timm_state['layer2.0.conv1.weight'])
     net.init_weights()
     first = 'conv1.0.weight'
-    assert own[first].shape[1] == 4
-    shared = [k for k in own if k in timm_state and k != first]
+    assert state[first].shape[1] == 4
+    shared = [k for k in state if k in timm_state and k != first]
     assert len(shared) > 20
-    assert all(torch.equal(own[k], timm_state[k]) for k in shared)
-    loaded = own['layer2.0.conv1.weight']
+    assert all(torch.equal(state[k], timm_state[k]) for k in shared)
+    loaded = state['layer2.0.conv1.weight']
     loaded.zero_()
-    net.init_weights()  # once only
+    net.init_weights()  # has no effect the second time
     assert not loaded.any()
 
 
@@ -265,9 +269,9 @@ def test_init_cfg_loads_own_checkpoints(tmp_path):
     net.init_weights()
     for name, value in source.state_dict().items():
         assert torch.equal(net.state_dict()[name], value)
-    other = TimmBackbone('resnet18', init_cfg=net.init_cfg)
+    other_net = TimmBackbone('resnet18', init_cfg=net.init_cfg)
     with pytest.raises(CheckpointError, match='not a checkpoint of this'):
-        other.init_weights()
+        other_net.init_weights()
 
 
 @pytest.mark.parametrize(
@@ -296,22 +300,22 @@ def test_timm_classifier_weights_load_strictly(tmp_path, settings, renamed, left
         settings, out_indices=out_indices, init_cfg=dict(type='Pretrained', checkpoint=path)
     )
     net.init_weights()
-    other = random_net(settings, out_indices=out_indices, seed=1)
-    other.load_state_dict(source, strict=True)
-    own = net.model.state_dict()
-    for name, value in own.items():
+    other_net = random_net(settings, out_indices=out_indices, seed=1)
+    other_net.load_state_dict(source, strict=True)
+    state = net.model.state_dict()
+    for name, value in state.items():
         place = name.removeprefix('model.').replace('_', '.')
-        same = [key for key in source if key.replace('_', '.') == place]
-        assert len(same) == 1, name
-        assert torch.equal(value, source[same[0]]), name
-        assert torch.equal(other.model.state_dict()[name], value), name
+        matching_keys = [key for key in source if key.replace('_', '.') == place]
+        assert len(matching_keys) == 1, name
+        assert torch.equal(value, source[matching_keys[0]]), name
+        assert torch.equal(other_net.model.state_dict()[name], value), name
     for name, place in renamed.items():
-        assert torch.equal(own[place], source[name])
+        assert torch.equal(state[place], source[name])
     used = net.convert_names(source)
     assert {
         name.split('.')[0]
         for name, value in source.items()
-        if not any(value is one for one in used.values())
+        if not any(value is used_value for used_value in used.values())
     } == left_out
 
 
@@ -325,12 +329,12 @@ def test_timm_classifier_weights_load_strictly(tmp_path, settings, renamed, left
         (
             lambda w: w.update({'layer3.0.new': torch.ones(1)}),
             r'1 unknown to the model: layer3\.0\.new\. .*If they are weights of '
-            r'resnet10t that timm has to adapt .*backbone\.pretrained=True and '
+            r'resnet10t that timm must adapt .*backbone\.pretrained=True and '
             r'backbone\.model_args=dict\(pretrained_cfg_overlay=dict\(file=PATH',
         ),
         (
             lambda w: w.update({'conv1.0.weight': torch.ones(24, 1, 3, 3)}),
-            r'1 of another shape: .*that timm has to adapt',
+            r'1 of another shape: .*that timm must adapt',
         ),
     ],
 )
@@ -378,8 +382,8 @@ def test_unsupported_image_size_raises():
     with pytest.raises(
         ValueError,
         match=(
-            r"the image is 48x64 \(height x width\), which timm's vit_tiny_"
-            r"patch16_224, built for 64x48, cannot take .*doesn't match"
+            r"the image is 48x64 \(height x width\), but timm's vit_tiny_"
+            r"patch16_224, built for 64x48, does not support .*doesn't match"
         ),
     ):
         net(torch.randn(1, 3, 48, 64))
@@ -409,18 +413,18 @@ def test_other_forward_errors_are_not_reported_as_image_size():
             ValueError,
             "no weights 'resnet10t.c4_in1k': .*resnet10t.c3_in1k",
         ),
-        (dict(model_name=18), TypeError, 'model_name is 18: expected a name'),
+        (dict(model_name=18), TypeError, 'model_name is 18: expected a timm model name'),
         (
             dict(model_name='tresnet_m'),
             ValueError,
-            'tresnet_m cannot be built as a backbone that gives feature maps',
+            'tresnet_m cannot be built as a backbone that returns feature maps',
         ),
         (dict(out_indices=(5,)), ValueError, r'\(5,\): .*0, 1, 2, 3, 4'),
         (dict(out_indices=()), ValueError, r'\(\): expected different'),
         (
             dict(img_size=64),
             ValueError,
-            r"img_size is \(64, 64\): timm's resnet10t is not built for one size",
+            r"img_size is \(64, 64\): timm's resnet10t is not built for a fixed size",
         ),
         (dict(img_size=(64, 0)), ValueError, r'img_size is \(64, 0\): expected'),
         (dict(img_size='64'), ValueError, "img_size is '64': expected"),

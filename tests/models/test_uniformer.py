@@ -87,7 +87,7 @@ def test_out_indices_select_maps(indices):
     assert len(chosen) == len(indices)
     for output, index in zip(chosen, indices):
         assert torch.equal(output, every[index])
-    # The same weights whatever is returned: released ones load strictly.
+    # The weights do not depend on out_indices, so released weights load strictly.
     assert net.state_dict().keys() == random_net().state_dict().keys()
 
 
@@ -163,12 +163,12 @@ def reference_attention(module, tokens):
 def test_window_attention_with_zero_padding(qkv_bias, head_dim):
     torch.manual_seed(0)
     x = 2 * torch.randn(2, 5, 7, 16)
-    whole = Attention(16, head_dim, qkv_bias, None)
+    global_attention = Attention(16, head_dim, qkv_bias, None)
     windows = Attention(16, head_dim, qkv_bias, 3)
-    windows.load_state_dict(whole.state_dict())
+    windows.load_state_dict(global_attention.state_dict())
     torch.testing.assert_close(
-        whole(x).double().flatten(1, 2),
-        reference_attention(whole, x.flatten(1, 2)),
+        global_attention(x).double().flatten(1, 2),
+        reference_attention(global_attention, x.flatten(1, 2)),
         rtol=1e-5,
         atol=1e-5,
     )
@@ -196,12 +196,12 @@ def test_kinds_of_attention_by_block():
     assert sizes['hybrid'] == 5 * [14, 14, 14, None]
     # Windows of the size of the map give global attention, smaller ones do not.
     image = torch.randn(1, 3, 64, 64)
-    whole, one, four = (
+    global_attention, one_window, four = (
         outputs_of(random_net(attention=kind, window_size=side), image)[-1]
         for kind, side in (('global', None), ('windows', 4), ('windows', 2))
     )
-    torch.testing.assert_close(whole, one, rtol=1e-5, atol=1e-5)
-    assert (whole - four).abs().max() > 1e-3
+    torch.testing.assert_close(global_attention, one_window, rtol=1e-5, atol=1e-5)
+    assert (global_attention - four).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_layer_scale_scales_each_residual(value, stages):
     for name, gamma in gammas.items():
         expected = value if isinstance(value, float) else value[3]
         assert (gamma == torch.tensor(expected)).all()
-        # As the original's: broadcast over maps in the first two stages.
+        # As in the original, the scale is broadcast over the maps in the first two stages.
         assert gamma.dim() == (4 if int(name[6]) < 3 else 1)
 
     net = random_net(layer_scale_init_value=value)
@@ -231,8 +231,8 @@ def test_layer_scale_scales_each_residual(value, stages):
     plain = UniFormer(SMALL, head_dim=8)
     plain.load_state_dict(weights)
     image = torch.randn(1, 3, 64, 64)
-    for one, other in zip(outputs_of(net, image), outputs_of(plain, image)):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for output, other in zip(outputs_of(net, image), outputs_of(plain, image)):
+        torch.testing.assert_close(output, other, rtol=1e-4, atol=1e-5)
 
 
 def imagenet_release(net, token_labelling):
@@ -360,7 +360,7 @@ def test_checkpointed_blocks_are_the_first_of_each_stage(monkeypatch):
     assert seen == [net.blocks1[0], net.blocks3[0], net.blocks3[1], net.blocks4[0]]
     seen.clear()
     net.eval()(image)
-    random_net(checkpoint_num=[1, 0, 2, 1]).train()(image)  # switched off
+    random_net(checkpoint_num=[1, 0, 2, 1]).train()(image)  # use_checkpoint is False
     assert not seen
 
 
@@ -395,9 +395,9 @@ def test_norm_eval_keeps_the_statistics(norm_eval, conv_stem):
     net = random_net(arch={**SMALL, 'conv_stem': conv_stem}, norm_eval=norm_eval).train()
     before = {k: v.clone() for k, v in net.state_dict().items() if 'running' in k}
     net(torch.randn(2, 3, 64, 64) + 3)
-    same = [torch.equal(net.state_dict()[k], v) for k, v in before.items()]
-    assert len(same) == 2 * (6 + 5 * conv_stem)
-    assert all(same) if norm_eval else not any(same)
+    unchanged = [torch.equal(net.state_dict()[k], v) for k, v in before.items()]
+    assert len(unchanged) == 2 * (6 + 5 * conv_stem)
+    assert all(unchanged) if norm_eval else not any(unchanged)
     assert all(p.requires_grad for p in net.parameters())
 
 
@@ -416,10 +416,10 @@ def test_drop_path_rate_rises_linearly_and_drops_residuals():
         nn.init.zeros_(block.pos_embed.bias)
         x = torch.randn(3000, block.pos_embed.in_channels, 2, 2)
         with torch.no_grad():
-            same = (block(x) == x).flatten(1).all(1).float().mean()
+            unchanged = (block(x) == x).flatten(1).all(1).float().mean()
             block.eval()
             assert not (block(x) == x).flatten(1).all(1).any()
-        assert same == pytest.approx(rate**2, abs=0.05)  # both residuals
+        assert unchanged == pytest.approx(rate**2, abs=0.05)  # both residuals
 
 
 def test_init_weights_from_scratch_matches_original():
@@ -451,8 +451,8 @@ def test_other_norms_and_channels_last_give_the_same_maps():
     net.to(memory_format=torch.channels_last)
     last = outputs_of(net, image.contiguous(memory_format=torch.channels_last))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
-    for one, other in zip(plain, last):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for output, other in zip(plain, last):
+        torch.testing.assert_close(output, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -511,7 +511,7 @@ def test_other_norms_and_channels_last_give_the_same_maps():
         (
             dict(layer_scale_init_value=(1e-6,)),
             ValueError,
-            r'layer_scale_init_value is \(1e-06,\): .*each of 4 stages',
+            r'layer_scale_init_value is \(1e-06,\): .*one for each stage',
         ),
         (dict(layer_scale_init_value='yes'), ValueError, "value is 'yes'"),
         (dict(drop_path_rate=1), ValueError, 'drop_path_rate is 1:'),

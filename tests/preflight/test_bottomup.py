@@ -25,7 +25,7 @@ from pose_backbones.registry import MODELS
 from pose_backbones.synthetic import make_synthetic_coco, make_synthetic_crowdpose
 from tests.helpers.tools import ROOT
 
-SEEN = []
+RECORDED_BATCHES = []
 COCO = 'annotations/person_keypoints_val2017.json'
 LIST = 'annotations/image_info_test-dev2017.json'
 CROWDPOSE = 'annotations/mmpose_crowdpose_{}.json'
@@ -90,7 +90,7 @@ class LabelReader(BottomupPoseEstimator):
         shapes = (
             [tuple(x.shape) for x in inputs] if isinstance(inputs, tuple) else tuple(inputs.shape)
         )
-        SEEN.append((shapes, [s.metainfo for s in data_samples]))
+        RECORDED_BATCHES.append((shapes, [s.metainfo for s in data_samples]))
         return self.add_pred_to_datasample(instances, None, data_samples)
 
 
@@ -139,7 +139,7 @@ def tool(data, configs, tmp_path):
     """Function that runs tools/test.py in this process."""
 
     def run(name, *options, root=None):
-        SEEN.clear()
+        RECORDED_BATCHES.clear()
         test_api.main(
             [
                 str(configs / f'{name}.py'),
@@ -170,17 +170,17 @@ def test_annotated_keypoints_have_ap_1(tool, tmp_path, name, factors):
     levels = ['AP', 'AR'] + (['AP(E)', 'AP(M)', 'AP(H)'] if name == 'crowdpose' else [])
     for level in levels:
         assert metrics[f'{name}/{level}'] == pytest.approx(1)
-    assert sum(len(samples) for _, samples in SEEN) == 8
+    assert sum(len(samples) for _, samples in RECORDED_BATCHES) == 8
     several = 0
-    for shapes, samples in SEEN:
+    for shapes, samples in RECORDED_BATCHES:
         height, width = samples[0]['batch_input_shape']
         sizes = [sample['input_size'] for sample in samples]
         several += len(set(sizes)) > 1
         assert (width, height) == tuple(np.max(sizes, 0))
         count = len(samples)
-        whole = (count, 3, height, width)
+        input_shape = (count, 3, height, width)
         assert shapes == (
-            whole
+            input_shape
             if factors is None
             else [(count, 3, int(f * height), int(f * width)) for f in factors]
         )
@@ -207,8 +207,10 @@ def test_test_dev_needs_no_detections(tool, data):
 def test_images_without_people_are_evaluated(tool, data, tmp_path, monkeypatch):
     """Images without annotated people count, and a prediction there is a false positive."""
     content = json.loads((data / 'coco' / COCO).read_text())
-    alone = content['images'][0]['id']
-    content['annotations'] = [a for a in content['annotations'] if a['image_id'] != alone]
+    unlabelled_image = content['images'][0]['id']
+    content['annotations'] = [
+        a for a in content['annotations'] if a['image_id'] != unlabelled_image
+    ]
     path = tmp_path / 'annotations.json'
     path.write_text(json.dumps(content))
     tool(
@@ -219,7 +221,14 @@ def test_images_without_people_are_evaluated(tool, data, tmp_path, monkeypatch):
         f'test_dataloader.dataset.ann_file={path}',
         f'test_evaluator.ann_file={path}',
     )
-    assert sum(sample['img_id'] == alone for _, samples in SEEN for sample in samples) == 1
+    assert (
+        sum(
+            sample['img_id'] == unlabelled_image
+            for _, samples in RECORDED_BATCHES
+            for sample in samples
+        )
+        == 1
+    )
     # The person that is always predicted there is a false positive.
     metrics = json.loads((tmp_path / 'ap.json').read_text())
     assert metrics['coco/AR'] == 1
@@ -295,7 +304,7 @@ def test_annotations_with_other_keypoints_raise(tool, data, monkeypatch, name, o
             'test_evaluator.iou_type=keypoints',
             root=other,
         )
-    assert not SEEN
+    assert not RECORDED_BATCHES
 
 
 def test_crowdpose_has_no_evaluation_server(tool):
@@ -304,7 +313,7 @@ def test_crowdpose_has_no_evaluation_server(tool):
         match=("test_evaluator.iou_type is 'keypoints_crowd': .* COCO takes 'keypoints'"),
     ):
         tool('crowdpose', '--format-only')
-    assert not SEEN
+    assert not RECORDED_BATCHES
 
 
 @pytest.mark.parametrize(

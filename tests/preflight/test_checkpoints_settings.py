@@ -63,7 +63,7 @@ def test_infinite_epochs_raise(tiny_config):
 
 
 @pytest.mark.parametrize(
-    ('evaluator', 'right', 'wrong'),
+    ('evaluator', 'known_metric', 'unknown_metric'),
     [
         (dict(type='CocoMetric'), 'coco/AP .75', 'coco/mAP'),
         (dict(type='CocoMetric', prefix='mine'), 'mine/AR (L)', 'coco/AP'),
@@ -78,15 +78,15 @@ def test_infinite_epochs_raise(tiny_config):
         ([dict(type='AUC'), dict(type='EPE', prefix='hand')], 'hand/EPE', 'EPE'),
     ],
 )
-def test_save_best_must_be_a_metric(evaluator, right, wrong):
-    hook = dict(type='CheckpointHook', save_best=['auto', right])
+def test_save_best_must_be_a_metric(evaluator, known_metric, unknown_metric):
+    hook = dict(type='CheckpointHook', save_best=['auto', known_metric])
     cfg = Config(dict(val_evaluator=evaluator, default_hooks=dict(checkpoint=hook)))
     check_save_best(cfg)
-    cfg.default_hooks.checkpoint.save_best = wrong
+    cfg.default_hooks.checkpoint.save_best = unknown_metric
     with pytest.raises(ConfigError, match='computes no such metric') as caught:
         check_save_best(cfg)
-    assert f'save_best={wrong!r}' in str(caught.value)
-    assert right in str(caught.value)
+    assert f'save_best={unknown_metric!r}' in str(caught.value)
+    assert known_metric in str(caught.value)
 
 
 def test_unknown_metrics_are_not_checked():

@@ -55,9 +55,9 @@ def browser():
         options.add_argument(argument)
     if os.geteuid() == 0:
         options.add_argument('--no-sandbox')
-    found = webdriver.Chrome(options=options, service=Service(driver))
-    yield found
-    found.quit()
+    browser_driver = webdriver.Chrome(options=options, service=Service(driver))
+    yield browser_driver
+    browser_driver.quit()
 
 
 @pytest.fixture(scope='module')
@@ -142,8 +142,8 @@ def test_table_matches_the_evaluator(browser, run):
         evaluation.accumulate()
         evaluation.summarize()
     show(browser, run, 1280, 'light')
-    found = [(row[0], row[1]) for row in cells(browser, 'coco')[1:]]
-    assert found == [
+    rows = [(row[0], row[1]) for row in cells(browser, 'coco')[1:]]
+    assert rows == [
         (name, f'{value:.3f}' if value >= 0 else 'n/a')
         for name, value in zip(ROWS, evaluation.stats)
     ]
@@ -191,15 +191,15 @@ def test_page_fits_the_window(browser, run, width, scheme):
 
 COLOURS = """
 const style = getComputedStyle(document.documentElement);
-const found = {};
+const colours = {};
 for (const name of arguments[0])
-  found[name] = style.getPropertyValue('--' + name).trim();
+  colours[name] = style.getPropertyValue('--' + name).trim();
 const chart = document.querySelector('rect.bar');
-found.shown = [document.body, document.querySelector('section'),
+colours.shown = [document.body, document.querySelector('section'),
                document.querySelector('svg text'), chart].map(
   e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color,
         getComputedStyle(e).fill]);
-return found;
+return colours;
 """
 KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss', 'duplicate', 'background', 'not-found')
 NAMES = ('ground', 'card', 'ink', 'soft', 'accent', 'bar', 'on', *KINDS)
@@ -225,19 +225,19 @@ def contrast(first: str, second: str) -> float:
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_colours_match_the_scheme_and_have_contrast(browser, run, scheme):
     show(browser, run, 1280, scheme)
-    found = browser.execute_script(COLOURS, NAMES)
-    body, card, words, bar = found['shown']
+    colours = browser.execute_script(COLOURS, NAMES)
+    body, card, words, bar = colours['shown']
     for ground in (body[0], card[0]):
         assert (luminance(ground) < 0.05) == (scheme == 'dark')
         assert contrast(body[1], ground) >= 7
     assert contrast(words[2], card[0]) >= 7
     assert contrast(bar[2], card[0]) >= 3
-    for ground in (found['ground'], found['card']):
+    for ground in (colours['ground'], colours['card']):
         for name in ('ink', 'soft', 'accent'):
-            assert contrast(found[name], ground) >= 4.5, name
+            assert contrast(colours[name], ground) >= 4.5, name
     for kind in KINDS:
-        assert contrast(found[kind], found['card']) >= 3, kind
-        assert contrast(found['on'], found[kind]) >= 4.5, kind
+        assert contrast(colours[kind], colours['card']) >= 3, kind
+        assert contrast(colours['on'], colours[kind]) >= 4.5, kind
 
 
 def test_chart_values_are_accessible(browser, run):

@@ -17,13 +17,13 @@ def parse(svg) -> ElementTree.Element:
 
 def shapes(svg, tag: str) -> list[dict[str, float | str]]:
     """Return attributes (numbers as floats) and tooltips of all shapes with a tag."""
-    found = []
+    elements = []
     for element in parse(svg).iter(tag):
         shape = {'tooltip': element.findtext('title')}
         for name, value in element.attrib.items():
             shape[name] = float(value) if name in {*'xyr', 'cx', 'cy', 'width', 'height'} else value
-        found.append(shape)
-    return found
+        elements.append(shape)
+    return elements
 
 
 def texts(svg) -> list[str]:

@@ -159,19 +159,19 @@ def test_false_detections_and_missed_people(tmp_path):
     turned[5:] = turned[mirrored][5:]
     case.predict(image, turned, 0.5)
     image = case.image()  # all joints except the face far off
-    lost = case.person(image, POSE + 50)
-    lost[5:] += 2000
-    case.predict(image, lost, 0.4)
+    missed_person = case.person(image, POSE + 50)
+    missed_person[5:] += 2000
+    case.predict(image, missed_person, 0.4)
     image = case.image()  # an ignored person
     crowd = case.person(image, POSE + 50, crowd=1)
     case.predict(image, crowd, 0.3)
     case.predict(image, crowd, 0.2)
-    found = measured(case, tmp_path).diagnosis
-    assert found.fault.tolist() == [-1, DUPLICATE, BACKGROUND, INVERSION, MISS, -1, -1]
-    assert found.missed.tolist() == [-1, NOT_FOUND, INVERSION, MISS, -1]
-    assert found.counted.tolist() == [True] * 5 + [False] * 2
-    assert found.right.tolist() == [True] + [False] * 6
-    assert found.oks == pytest.approx([1, 0, 0, 5 / 17, 5 / 17, 0, 0], abs=0.02)
+    diagnosis = measured(case, tmp_path).diagnosis
+    assert diagnosis.error.tolist() == [-1, DUPLICATE, BACKGROUND, INVERSION, MISS, -1, -1]
+    assert diagnosis.missed.tolist() == [-1, NOT_FOUND, INVERSION, MISS, -1]
+    assert diagnosis.counted.tolist() == [True] * 5 + [False] * 2
+    assert diagnosis.correct.tolist() == [True] + [False] * 6
+    assert diagnosis.oks == pytest.approx([1, 0, 0, 5 / 17, 5 / 17, 0, 0], abs=0.02)
 
 
 def test_detections_of_crowds_are_not_errors(tmp_path):
@@ -180,11 +180,11 @@ def test_detections_of_crowds_are_not_errors(tmp_path):
     crowd[5:] += 1000
     case.person(image, crowd, crowd=1)
     case.predict(image, crowd, 0.9)  # OKS 1 to the crowd, .29 to the person
-    found = measured(case, tmp_path).diagnosis
-    assert found.counted.tolist() == [False, True]
-    assert found.fault.tolist() == [-1, -1]
-    assert found.joints.person.tolist() == [1]
-    assert found.oks.tolist() == [0, 1]
+    diagnosis = measured(case, tmp_path).diagnosis
+    assert diagnosis.counted.tolist() == [False, True]
+    assert diagnosis.error.tolist() == [-1, -1]
+    assert diagnosis.joints.person.tolist() == [1]
+    assert diagnosis.oks.tolist() == [0, 1]
 
 
 def test_swap_of_half_a_body(tmp_path):
@@ -192,26 +192,26 @@ def test_swap_of_half_a_body(tmp_path):
     points[:7] = other[:7]
     points[7:9] += 3000
     case.predict(image, points, 0.9)
-    found = measured(case, tmp_path).diagnosis
+    diagnosis = measured(case, tmp_path).diagnosis
     # The best score first, since both are in one image.
-    assert found.fault.tolist() == [SWAP, -1]
-    assert found.missed.tolist() == [SWAP, -1]
+    assert diagnosis.error.tolist() == [SWAP, -1]
+    assert diagnosis.missed.tolist() == [SWAP, -1]
 
 
 @pytest.mark.parametrize('seed', range(4))
 def test_ap_matches_xtcocotools(tmp_path, seed):
     case = crowded_case(seed, categories=1 + seed % 2)
-    found = measured(case, tmp_path)
-    poses = found.poses
+    measured_run = measured(case, tmp_path)
+    poses = measured_run.poses
     oks = all_oks(poses)
     stats, curves = xtcocotools(*case.write(tmp_path), curves=True)
-    assert found.overall.curves == pytest.approx(curves, abs=1e-12)
-    assert list(found.table.values()) == [
+    assert measured_run.overall.curves == pytest.approx(curves, abs=1e-12)
+    assert list(measured_run.table.values()) == [
         value if value >= 0 else pytest.approx(np.nan, nan_ok=True) for value in stats
     ]
     medium = average_precision(poses, oks, areas=(32**2, 96**2))
     large = average_precision(poses, oks, areas=(96**2, 1e10))
-    everyone = found.overall
+    everyone = measured_run.overall
     assert [
         everyone.ap,
         everyone.ap50,
@@ -251,8 +251,8 @@ def test_oks_matches_xtcocotools(tmp_path):
         evaluation = COCOeval(coco, detected, 'keypoints', SIGMAS)
         evaluation.evaluate()
     poses = read_poses(coco.dataset, detected.dataset['annotations'], SIGMAS, True)
-    wanted = [np.ravel(evaluation.ious[image, 1]) for image in range(1, 7)]
-    assert all_oks(poses) == pytest.approx(np.concatenate(wanted), abs=1e-12)
+    expected_ious = [np.ravel(evaluation.ious[image, 1]) for image in range(1, 7)]
+    assert all_oks(poses) == pytest.approx(np.concatenate(expected_ious), abs=1e-12)
 
 
 def test_crowdpose_uses_box_areas(tmp_path):
@@ -262,9 +262,9 @@ def test_crowdpose_uses_box_areas(tmp_path):
     results, truth = case.write(tmp_path)
     run = read_run(find_sources(results, truth))
     assert (run.iou_type, run.use_area) == ('keypoints_crowd', False)
-    found = measure(run)
+    measured_run = measure(run)
     stats = xtcocotools(results, truth, 'keypoints_crowd', False)
-    assert list(found.table) == [
+    assert list(measured_run.table) == [
         'AP',
         'AP .5',
         'AP .75',
@@ -275,8 +275,8 @@ def test_crowdpose_uses_box_areas(tmp_path):
         'AP (M)',
         'AP (H)',
     ]
-    assert list(found.table.values()) == stats
-    assert found.overall.ap == pytest.approx(stats[0], abs=1e-12)
+    assert list(measured_run.table.values()) == stats
+    assert measured_run.overall.ap == pytest.approx(stats[0], abs=1e-12)
 
 
 @pytest.mark.parametrize('name', FIGURES)
@@ -285,9 +285,9 @@ def test_metrics_of_other_datasets(tmp_path, name):
     figures = {key.replace('AP(', 'AP ('): value for key, value in FIGURES[name].items()}
     if name == 'wholebody':
         figures = {'AP': PART_APS['body']}
-    found = measure(read_run(find_sources(*write_case(name, tmp_path))))
-    assert {key: found.table[key] for key in figures} == pytest.approx(figures, abs=5e-7)
-    assert found.overall.ap == pytest.approx(figures['AP'], abs=5e-7)
+    measured_run = measure(read_run(find_sources(*write_case(name, tmp_path))))
+    assert {key: measured_run.table[key] for key in figures} == pytest.approx(figures, abs=5e-7)
+    assert measured_run.overall.ap == pytest.approx(figures['AP'], abs=5e-7)
 
 
 def test_subsets_by_labels_and_size(tmp_path):
@@ -299,16 +299,16 @@ def test_subsets_by_labels_and_size(tmp_path):
     case.predict(image, POSE + 50, 0.9)
     case.person(image, POSE + 50 + FAR, area=100.0**2)
     case.predict(image, POSE + 5000, 0.1)
-    found = measured(case, tmp_path)
-    assert {name: (p.people, p.ap, p.ar) for name, p in found.by_labels.items()} == {
+    measured_run = measured(case, tmp_path)
+    assert {name: (p.people, p.ap, p.ar) for name, p in measured_run.by_labels.items()} == {
         '1 to 5': (1, pytest.approx(1), 1),
         '16 to 17': (1, 0, 0),
     }
-    assert {name: (p.people, p.ap) for name, p in found.by_size.items()} == {
+    assert {name: (p.people, p.ap) for name, p in measured_run.by_size.items()} == {
         '32 to 64': (1, pytest.approx(1)),
         '96 to 192': (1, 0),
     }
-    assert found.overall.ap == pytest.approx(51 / 101)  # recalls up to .5
+    assert measured_run.overall.ap == pytest.approx(51 / 101)  # recalls up to .5
 
 
 @pytest.mark.parametrize(
@@ -338,8 +338,8 @@ def test_ap_after_repairs(tmp_path):
             points[:7] += 3000
         case.predict(image, points, 0.9 - kind / 10)
     case.predict(image, POSE + 5000, 0.95)
-    found = measured(case, tmp_path)
-    repairs, ap = found.repairs, found.overall.ap
+    measured_run = measured(case, tmp_path)
+    repairs, ap = measured_run.repairs, measured_run.overall.ap
 
     def after(*oks):
         """Return the AP of detections with the given OKS, best score first; 0: no person."""
@@ -363,12 +363,12 @@ def test_ap_after_repairs(tmp_path):
     )
 
 
-def precision_of(right, people=3):
-    found = np.cumsum(right)
-    precision = found / np.arange(1, len(found) + 1)
+def precision_of(is_correct, people=3):
+    num_correct = np.cumsum(is_correct)
+    precision = num_correct / np.arange(1, len(num_correct) + 1)
     return np.mean(
         [
-            max(precision[found / people >= recall - 1e-12], default=0)
+            max(precision[num_correct / people >= recall - 1e-12], default=0)
             for recall in np.linspace(0, 1, 101)
         ]
     )
@@ -382,17 +382,17 @@ def test_calibration(tmp_path):
     case.predict(image, points, 0.92)
     case.predict(image, POSE + 5000, 0.31)
     case.predict(image, POSE + 6000, 0.35)
-    found = measured(case, tmp_path).calibration
-    assert found.counts.tolist() == [0, 0, 0, 2, 0, 0, 0, 0, 0, 1]
-    assert found.score[[3, 9]] == pytest.approx([0.33, 0.92])
-    assert found.oks[[3, 9]] == pytest.approx([0, 1])
-    assert found.right[[3, 9]] == pytest.approx([0, 1])
-    assert np.isnan(found.oks[0])
-    assert found.error == pytest.approx((2 * 0.33 + 0.08) / 3)
-    assert (found.threshold, found.precision, found.recall) == (0.92, 1, 0.5)
-    assert found.table[3, 0] == 2
-    assert found.table[9, 9] == 1
-    assert found.table.sum() == 3
+    calibration = measured(case, tmp_path).calibration
+    assert calibration.counts.tolist() == [0, 0, 0, 2, 0, 0, 0, 0, 0, 1]
+    assert calibration.score[[3, 9]] == pytest.approx([0.33, 0.92])
+    assert calibration.oks[[3, 9]] == pytest.approx([0, 1])
+    assert calibration.correct[[3, 9]] == pytest.approx([0, 1])
+    assert np.isnan(calibration.oks[0])
+    assert calibration.error == pytest.approx((2 * 0.33 + 0.08) / 3)
+    assert (calibration.threshold, calibration.precision, calibration.recall) == (0.92, 1, 0.5)
+    assert calibration.table[3, 0] == 2
+    assert calibration.table[9, 9] == 1
+    assert calibration.table.sum() == 3
 
 
 def test_scores_above_one_are_rescaled(tmp_path):
@@ -401,10 +401,10 @@ def test_scores_above_one_are_rescaled(tmp_path):
     points = case.person(image, POSE + 50)
     case.predict(image, points, 4.0)
     case.predict(image, POSE + 5000, -1.0)
-    found = measured(case, tmp_path).calibration
-    assert found.scale == 4
-    assert found.counts.tolist() == [1] + [0] * 8 + [1]
-    assert found.error == 0
+    calibration = measured(case, tmp_path).calibration
+    assert calibration.scale == 4
+    assert calibration.counts.tolist() == [1] + [0] * 8 + [1]
+    assert calibration.error == 0
 
 
 def test_threshold_includes_equal_scores(tmp_path):
@@ -412,22 +412,22 @@ def test_threshold_includes_equal_scores(tmp_path):
     image = case.image()
     case.predict(image, case.person(image, POSE + 50), 0.5)
     case.predict(image, POSE + 5000, 0.5)
-    found = measured(case, tmp_path).calibration
-    assert (found.threshold, found.precision, found.recall) == (0.5, 0.5, 1)
+    calibration = measured(case, tmp_path).calibration
+    assert (calibration.threshold, calibration.precision, calibration.recall) == (0.5, 0.5, 1)
 
 
 def test_no_predictions(tmp_path):
     case = Case()
     case.person(case.image(), POSE + 50)
-    found = measured(case, tmp_path)
-    assert found.table['AP'] == found.table['AR'] == 0
-    assert found.overall.ap == 0
-    assert found.diagnosis.missed.tolist() == [NOT_FOUND]
-    assert np.isnan(found.calibration.error)
+    measured_run = measured(case, tmp_path)
+    assert measured_run.table['AP'] == measured_run.table['AR'] == 0
+    assert measured_run.overall.ap == 0
+    assert measured_run.diagnosis.missed.tolist() == [NOT_FOUND]
+    assert np.isnan(measured_run.calibration.error)
 
 
 def test_similarity_depends_on_area():
-    """Squared distances count a quarter for four times the area."""
+    """For four times the area, the weight of squared distances is a quarter."""
     for factor in (1, 4):
         case = Case()
         image = case.image()
@@ -437,6 +437,6 @@ def test_similarity_depends_on_area():
         coco = json.loads(json.dumps(case.truth))
         entries = [{**entry, 'area': 1.0} for entry in case.results]
         poses = read_poses(coco, entries, SIGMAS, True)
-        found = diagnose(poses, all_oks(poses), np.arange(17))
-        assert found.joints.similarity[0, 0] == pytest.approx(0.6 ** (1 / factor))
-        assert calibrate(poses, found).counts.sum() == 1
+        diagnosis = diagnose(poses, all_oks(poses), np.arange(17))
+        assert diagnosis.joints.similarity[0, 0] == pytest.approx(0.6 ** (1 / factor))
+        assert calibrate(poses, diagnosis).counts.sum() == 1

@@ -17,14 +17,14 @@ from pose_backbones.report.run_files import find_sources
 from tests.helpers.report_cases import AREA, NAMES, POSE, SIGMAS, Case, Page
 from tests.helpers.tools import ROOT, run_tool
 
-ODD = '<img src=x onerror=alert(1)> & "it\'s".jpg'
+UNSAFE_NAME = '<img src=x onerror=alert(1)> & "it\'s".jpg'
 
 
 @pytest.fixture
 def case():
     """Create two images, one person detected and one missed; the second has an unusual name."""
     case = Case()
-    for number, name in enumerate(['plain.jpg', ODD]):
+    for number, name in enumerate(['plain.jpg', UNSAFE_NAME]):
         image = case.image(name)
         points = case.person(image, POSE + 50)
         if number == 0:
@@ -74,10 +74,10 @@ def test_names_are_escaped(case, images, tmp_path):
     page = report(case, tmp_path, '--images', images, '--title', title)
     assert page.all('script') == []
     assert len(page.all('img')) == 4
-    assert page.all('img')[0]['alt'] == f'{ODD}, annotations'
+    assert page.all('img')[0]['alt'] == f'{UNSAFE_NAME}, annotations'
     oks = np.exp(-2 / (2 * AREA * (2 * SIGMAS) ** 2)).mean()
     assert page.tables['worst'][1:] == [
-        [ODD, '0.000', '1', '1', '0'],
+        [UNSAFE_NAME, '0.000', '1', '1', '0'],
         ['plain.jpg', f'{oks:.3f}', '1', '0', '0'],
     ]
     assert page.words.count(title) == 2  # title and heading
@@ -146,12 +146,12 @@ def test_worst_image_is_first(images, tmp_path):
 
 def test_missing_images_are_listed(case, images, tmp_path):
     images.joinpath('plain.jpg').unlink()
-    images.joinpath(ODD).write_bytes(b'no image')
+    images.joinpath(UNSAFE_NAME).write_bytes(b'no image')
     shutil.copy(__file__, images / 'other.jpg')
     page = report(case, tmp_path, '--images', images)
     assert page.all('img') == []
     assert f'2 images of 2 in {images} cannot be read' in page.text
-    assert ODD in page.text
+    assert UNSAFE_NAME in page.text
     page = report(case, tmp_path, '--images', images, '--examples', 0)
     assert 'No example images were requested.' in page.text
 
@@ -322,7 +322,7 @@ def _nan(case):
     case.results[0]['keypoints'][0] = float('nan')
 
 
-def _word(case):
+def _score_as_text(case):
     case.results[0]['score'] = 'high'
 
 
@@ -368,7 +368,7 @@ def _nowhere(case):
             'result 0, of image 1, has 3 numbers in keypoints: expected 51, .* of the annotations',
         ),
         (_nan, 'result 0, of image 1, has something else than finite numbers in keypoints'),
-        (_word, "result 0, of image 1, has the score 'high': expected a number"),
+        (_score_as_text, "result 0, of image 1, has the score 'high': expected a number"),
         (_no_score, 'result 0, of image 1, has no score: expected a number'),
         (_category, r'the category_id 3: expected one of the annotations, \[1\]'),
         (_some_boxes, 'result 1, of image 1, has a bbox, unlike the first'),

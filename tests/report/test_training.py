@@ -60,7 +60,7 @@ def test_missing_and_invalid_values_are_gaps(tmp_path, monkeypatch):
         Axes,
         'plot',
         lambda self, *args, **more: (
-            drawn.append([list(one) for one in args if not isinstance(one, str)]),
+            drawn.append([list(line) for line in args if not isinstance(line, str)]),
             plot(self, *args, **more),
         )[1],
     )
@@ -83,8 +83,8 @@ def test_missing_and_invalid_values_are_gaps(tmp_path, monkeypatch):
         [[3], [0.25]],
     ]
     assert len(drawn) == len(expected)
-    for one, other in zip(drawn, expected):
-        np.testing.assert_array_equal(one, other)
+    for line, expected_line in zip(drawn, expected):
+        np.testing.assert_array_equal(line, expected_line)
 
 
 @pytest.mark.parametrize(

@@ -17,24 +17,24 @@ from pose_backbones.structures.coco import (
     score,
 )
 from pose_backbones.structures.coco_keypoints import read_keypoint_file
-from tests.helpers.lamps import lack, put, write_lamps
+from tests.helpers.custom_annotations import with_value, without, write_annotations
 
 
 @pytest.fixture
 def write(tmp_path):
-    """Write annotations, changed by a function; returns the path."""
-    return partial(write_lamps, tmp_path)
+    """Return a function that writes annotations after an optional change, and returns the path."""
+    return partial(write_annotations, tmp_path)
 
 
-def test_reading(write):
-    found = read_keypoint_file(write())
-    assert found.names == ('foot', 'joint', 'bulb')
-    assert found.skeleton == ((0, 1), (1, 2))
-    assert [entry['id'] for entry in found.objects] == [1, 2, 3]
-    assert found.images[2]['file_name'] == 'a/2.jpg'
+def test_read_keypoint_file(write):
+    file = read_keypoint_file(write())
+    assert file.names == ('foot', 'joint', 'bulb')
+    assert file.skeleton == ((0, 1), (1, 2))
+    assert [entry['id'] for entry in file.objects] == [1, 2, 3]
+    assert file.images[2]['file_name'] == 'a/2.jpg'
 
 
-def test_objects_without_key_points_are_not_counted(write):
+def test_objects_without_keypoints_are_ignored(write):
     def change(content):
         del content['annotations'][0]['keypoints']
         content['categories'].append({'id': 5, 'name': 'table'})
@@ -52,7 +52,7 @@ def test_objects_without_key_points_are_not_counted(write):
         ),
         (lambda content: content.update(images=[]), 'has no images'),
         (lambda content: content.update(annotations={}), 'has no annotations'),
-        (lack('categories', 'keypoints'), r'none of the categories \(lamp\) has keypoints'),
+        (without('categories', 'keypoints'), r'none of the categories \(lamp\) has keypoints'),
         (
             lambda content: content['categories'].append(
                 {'id': 3, 'name': 'chair', 'keypoints': ['seat']}
@@ -60,70 +60,82 @@ def test_objects_without_key_points_are_not_counted(write):
             r"'lamp' and 'chair' have different keypoints \(3 and 1\).*split",
         ),
         (
-            put('categories', 'keypoints', ['foot', 'joint', 'foot']),
+            with_value('categories', 'keypoints', ['foot', 'joint', 'foot']),
             "2 keypoints are called 'foot'",
         ),
         (
-            put('categories', 'keypoints', ['foot', '', 'bulb']),
+            with_value('categories', 'keypoints', ['foot', '', 'bulb']),
             "category 2 has a keypoint called '': expected a name",
         ),
-        (put('categories', 'keypoints', ['foot', 7, 'bulb']), 'category 2 has a keypoint called 7'),
-        (put('categories', 'keypoints', 7), 'category 2 has the keypoints 7: expected a list'),
-        (put('categories', 'skeleton', 7), 'category 2 has the limb 7 in its skeleton: expected'),
-        (put('categories', 'skeleton', [[1, None]]), r'category 2 has the limb \[1, None\]'),
-        (put('categories', 'skeleton', [[1, 2, 3]]), r'the limb \[1, 2, 3\] in its skeleton'),
         (
-            put('categories', 'skeleton', [[0, 1]]),
+            with_value('categories', 'keypoints', ['foot', 7, 'bulb']),
+            'category 2 has a keypoint called 7',
+        ),
+        (
+            with_value('categories', 'keypoints', 7),
+            'category 2 has the keypoints 7: expected a list',
+        ),
+        (
+            with_value('categories', 'skeleton', 7),
+            'category 2 has the limb 7 in its skeleton: expected',
+        ),
+        (with_value('categories', 'skeleton', [[1, None]]), r'category 2 has the limb \[1, None\]'),
+        (
+            with_value('categories', 'skeleton', [[1, 2, 3]]),
+            r'the limb \[1, 2, 3\] in its skeleton',
+        ),
+        (
+            with_value('categories', 'skeleton', [[0, 1]]),
             r'limb \[0, 1\]: expected two numbers from 1 to 3; COCO counts',
         ),
         (
-            put('categories', 'skeleton', [[3, 4]]),
+            with_value('categories', 'skeleton', [[3, 4]]),
             r'limb \[3, 4\]: expected two numbers from 1 to 3\. Correct',
         ),
         (
-            put('images', 'id', 2),
+            with_value('images', 'id', 2),
             r"image 2 \('a/2.jpg'\) has the id of another: expected a different",
         ),
-        (lack('images', 'width'), r"image 1 \('a/1.jpg'\) has no width: expected"),
+        (without('images', 'width'), r"image 1 \('a/1.jpg'\) has no width: expected"),
         (
-            put('annotations', 'keypoints', [1, 2, 2]),
+            with_value('annotations', 'keypoints', [1, 2, 2]),
             'annotation 1 has 3 numbers in keypoints: expected 9',
         ),
         (
-            put('annotations', 'keypoints', [1, None, 2] * 3),
+            with_value('annotations', 'keypoints', [1, None, 2] * 3),
             'annotation 1 has something else than finite numbers',
         ),
         (
-            put('annotations', 'keypoints', [5, 5, 0.7] * 3),
+            with_value('annotations', 'keypoints', [5, 5, 0.7] * 3),
             'a keypoint of visibility 0.7: expected 0',
         ),
         (
-            put('annotations', 'keypoints', [0.5, 0.5, 2] * 3),
+            with_value('annotations', 'keypoints', [0.5, 0.5, 2] * 3),
             'coordinates from 0 to 1: expected pixels',
         ),
-        (put('annotations', 'image_id', 9), 'annotation 1 has the image_id 9'),
-        (lack('annotations', 'bbox'), r'annotation 1 has no bbox: expected \[x'),
+        (with_value('annotations', 'image_id', 9), 'annotation 1 has the image_id 9'),
+        (without('annotations', 'bbox'), r'annotation 1 has no bbox: expected \[x'),
         (
-            put('annotations', 'bbox', [1, 2, 0, 5]),
+            with_value('annotations', 'bbox', [1, 2, 0, 5]),
             r'annotation 1 has the bbox \[1, 2, 0, 5\]: expected',
         ),
-        (lack('annotations', 'area'), 'no area: expected .*53'),
-        (lack('annotations', 'iscrowd'), 'no iscrowd: expected 0'),
-        (lack('annotations', 'category_id'), 'no category_id'),
+        (without('annotations', 'area'), 'no area: expected .*53'),
+        (without('annotations', 'iscrowd'), 'no iscrowd: expected 0'),
+        (without('annotations', 'category_id'), 'no category_id'),
         (
-            put('annotations', 'id', 2),
+            with_value('annotations', 'id', 2),
             'annotation 2 has the id of another: expected a different id',
         ),
     ],
 )
-def test_what_is_wrong_is_said(write, change, message):
+def test_invalid_annotations_raise(write, change, message):
     path = write(change)
-    with pytest.raises(DatasetError, match=message) as caught:
+    with pytest.raises(DatasetError, match=message) as error_info:
         read_keypoint_file(path)
-    assert path in str(caught.value)
+    assert path in str(error_info.value)
 
 
-def test_how_many_are_like_the_first(write):
+def test_error_counts_similar_entries(write):
     def change(content):
         for entry in content['annotations'][1:]:
             del entry['area']
@@ -136,7 +148,7 @@ def test_how_many_are_like_the_first(write):
         read_keypoint_file(write(change))
 
 
-def test_nothing_labelled(write):
+def test_no_labelled_keypoint_raises(write):
     def change(content):
         for entry in content['annotations']:
             entry['keypoints'] = [0] * 9
@@ -145,7 +157,7 @@ def test_nothing_labelled(write):
         read_keypoint_file(write(change))
 
 
-def test_missing_files_and_images(write, tmp_path):
+def test_missing_annotation_and_image_files_raise(write, tmp_path):
     with pytest.raises(DatasetError, match='cannot read .*none.json'):
         read_keypoint_file(str(tmp_path / 'none.json'))
     (tmp_path / 'a').mkdir()
@@ -156,7 +168,7 @@ def test_missing_files_and_images(write, tmp_path):
     assert len(read_keypoint_file(write(), str(tmp_path)).images) == 2
 
 
-def test_lists_of_a_file(write, tmp_path):
+def test_entries_and_image_ids(write, tmp_path):
     file = CocoFile(write())
     assert [image['id'] for image in file.entries('images')] == [1, 2]
     assert file.image_ids() == {1, 2}
@@ -177,13 +189,13 @@ def test_lists_of_a_file(write, tmp_path):
         ('[1]', 'r.json holds no results: expected'),
     ],
 )
-def test_files_that_are_no_results(tmp_path, text, message):
+def test_invalid_results_files_raise(tmp_path, text, message):
     (tmp_path / 'r.json').write_text(text)
     with pytest.raises(DatasetError, match=message):
         CocoFile(tmp_path / 'r.json', 'results').entries()
 
 
-def test_a_byte_order_mark_is_skipped(tmp_path):
+def test_byte_order_mark_is_skipped(tmp_path):
     (tmp_path / 'x.json').write_bytes(b'\xef\xbb\xbf[1]')
     assert read_json(tmp_path / 'x.json') == [1]
 
@@ -197,20 +209,20 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
         ('{"images": [{"id": []}]}', r'x.json: image \[\] has the id \[\]: expected'),
     ],
 )
-def test_ids_of_images_that_are_none(tmp_path, content, message):
+def test_invalid_image_ids_raise(tmp_path, content, message):
     (tmp_path / 'x.json').write_text(content)
     with pytest.raises(DatasetError, match=message):
         CocoFile(tmp_path / 'x.json').image_ids()
 
 
-GOOD_RESULT = dict(image_id=7, category_id=1, score=0.5, bbox=[1, 2, 3, 4], keypoints=[1, 2.5, 0])
+RESULT = dict(image_id=7, category_id=1, score=0.5, bbox=[1, 2, 3, 4], keypoints=[1, 2.5, 0])
 
 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
         (dict(image_id=None), 'result 1 has no image_id|of image None, has no image_id'),
-        (dict(image_id=8), 'result 1, of image 8, has the image_id 8: expected one of mine'),
+        (dict(image_id=8), 'result 1, of image 8, has the image_id 8: expected image 7'),
         (dict(image_id=[7]), r'has the image_id \[7\]: expected the id of an'),
         (dict(score='high'), "result 1, of image 7, has the score 'high': expected a number"),
         (dict(score=float('nan')), 'has the score nan: expected a finite number'),
@@ -223,20 +235,20 @@ GOOD_RESULT = dict(image_id=7, category_id=1, score=0.5, bbox=[1, 2, 3, 4], keyp
         (dict(keypoints='123'), "has the keypoints '123': expected a list"),
     ],
 )
-def test_every_check(change, message):
+def test_checks_raise_for_invalid_results(change, message):
     checks = (
         has('image_id', 'score', 'bbox', 'keypoints'),
-        one_of('image_id', {7}, 'expected one of mine'),
+        one_of('image_id', {7}, 'expected image 7'),
         score,
         box,
         keypoints(1),
     )
-    check_entries('r.json', 'result', [GOOD_RESULT] * 2, *checks)
+    check_entries('r.json', 'result', [RESULT] * 2, *checks)
     with pytest.raises(DatasetError, match=f'^r.json: .*{message}'):
-        check_entries('r.json', 'result', [GOOD_RESULT, {**GOOD_RESULT, **change}], *checks)
+        check_entries('r.json', 'result', [RESULT, {**RESULT, **change}], *checks)
 
 
-def test_entries_with_the_same_fault_are_counted():
+def test_check_entries_counts_entries_with_the_same_problem():
     entries = [{}, dict(score=1), dict(score='a'), dict(score=[])]
     with pytest.raises(
         DatasetError,
@@ -245,7 +257,7 @@ def test_entries_with_the_same_fault_are_counted():
         check_entries('x', 'result', entries, has('score'))
 
 
-def test_numbers():
+def test_are_numbers():
     assert are_numbers([1, 2.5, True, -1e300])
     for other in ([float('inf')], [10**400], ['1'], [None], [[1]], (1, 2), '12', 3):
         assert not are_numbers(other), other

@@ -1,4 +1,4 @@
-"""Dataset descriptions: reading them, and the sigmas of own keypoints."""
+"""Dataset metainfo files, and the sigmas of custom keypoints."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from pose_backbones.errors import DatasetError
 from pose_backbones.structures import metainfo
 from pose_backbones.structures.coco_keypoints import read_keypoint_file
 from pose_backbones.utils.literals import read_assignments
-from tests.helpers.lamps import labelled, put, write_lamps
+from tests.helpers.custom_annotations import with_keypoints, with_value, write_annotations
 
 DESCRIPTION = """
 dataset_info = dict(
@@ -25,22 +25,22 @@ dataset_info = dict(
 
 @pytest.fixture
 def write(tmp_path):
-    """Write annotations, changed by a function; returns the path."""
-    return partial(write_lamps, tmp_path)
+    """Return a function that writes annotations after an optional change, and returns the path."""
+    return partial(write_annotations, tmp_path)
 
 
-def test_a_description_by_its_file_and_by_its_content(tmp_path):
+def test_metainfo_is_read_from_a_file_or_a_dict(tmp_path):
     path = tmp_path / 'fish.py'
     path.write_text(DESCRIPTION)
     for source in (path, str(path), read_assignments(path)['dataset_info']):
-        found = metainfo.read_metainfo(source)
-        assert found['keypoint_id2name'] == {0: 'left_fin', 1: 'right_fin'}
-        assert found['flip_indices'] == [1, 0]
-        assert found['skeleton_links'] == [(0, 1)]
-        assert found['sigmas'].tolist() == [0.25, 0.5]
+        parsed = metainfo.read_metainfo(source)
+        assert parsed['keypoint_id2name'] == {0: 'left_fin', 1: 'right_fin'}
+        assert parsed['flip_indices'] == [1, 0]
+        assert parsed['skeleton_links'] == [(0, 1)]
+        assert parsed['sigmas'].tolist() == [0.25, 0.5]
 
 
-def test_a_description_that_mmpose_ships():
+def test_metainfo_shipped_by_mmpose_is_read():
     assert metainfo.read_metainfo('configs/_base_/datasets/crowdpose.py')['num_keypoints'] == 14
 
 
@@ -53,7 +53,7 @@ def test_a_description_that_mmpose_ships():
         ('dataset_info = 1 / 0', 'division by zero'),
     ],
 )
-def test_files_that_are_no_description(tmp_path, text, reason):
+def test_invalid_metainfo_files_raise(tmp_path, text, reason):
     path = tmp_path / 'fish.py'
     path.write_text(text)
     with pytest.raises(
@@ -63,7 +63,7 @@ def test_files_that_are_no_description(tmp_path, text, reason):
         metainfo.read_metainfo(str(path), '--metainfo')
 
 
-def test_descriptions_that_cannot_be_read(tmp_path):
+def test_unreadable_metainfo_raises(tmp_path):
     with pytest.raises(DatasetError, match=r'^none\.py is not a description .* does not exist'):
         metainfo.read_metainfo('none.py')
     with pytest.raises(DatasetError, match='cannot read the description .*a directory'):
@@ -73,40 +73,46 @@ def test_descriptions_that_cannot_be_read(tmp_path):
 
 
 def test_default_sigmas_are_those_of_coco():
-    """The host's COCO, name by name; others get the default."""
+    """Keypoints with COCO's names have the sigmas of MMPose's COCO metainfo; others the default."""
     coco = metainfo.read_metainfo('configs/_base_/datasets/coco.py')
     names = list(coco['keypoint_name2id'])
-    found = metainfo.default_sigmas([*names, 'tail'])
-    assert [found[name].value for name in names] == pytest.approx(coco['sigmas'].tolist())
-    assert found['tail'] == metainfo.Sigma(0.05, 'a default, not measured')
-    assert found['left_hip'].origin == "COCO's hip"
+    sigmas = metainfo.default_sigmas([*names, 'tail'])
+    assert [sigmas[name].value for name in names] == pytest.approx(coco['sigmas'].tolist())
+    assert sigmas['tail'] == metainfo.Sigma(0.05, 'a default, not measured')
+    assert sigmas['left_hip'].origin == "COCO's hip"
 
 
-def test_sigmas_are_measured_from_two_labellings(write):
-    """Two draws of a known scatter give it back, in units of the size."""
+def test_sigmas_are_measured_from_two_sets_of_labels(write):
+    """The measured sigmas are those of the Gaussian noise between the two sets of labels."""
     rng = np.random.default_rng(0)
-    count, true = 4000, np.array([0.03, 0.1, 0.06])
-    area = rng.uniform(400, 9000, count)
-    base = np.concatenate([rng.uniform(100, 900, (count, 3, 2)), np.full((count, 3, 1), 2)], 2)
+    num_objects, true_sigmas = 4000, np.array([0.03, 0.1, 0.06])
+    area = rng.uniform(400, 9000, num_objects)
+    base = np.concatenate(
+        [rng.uniform(100, 900, (num_objects, 3, 2)), np.full((num_objects, 3, 1), 2)], 2
+    )
     files = []
     for name in ('first.json', 'second.json'):
-        # σ is of the distance in the plane: each axis has a half of σ².
-        scale = true[:, None] * np.sqrt(area / 2)[:, None, None]
+        # σ describes the distance in the plane: the variance along each axis is σ² / 2.
+        scale = true_sigmas[:, None] * np.sqrt(area / 2)[:, None, None]
         points = base.copy()
-        points[..., :2] += rng.normal(0, 1, (count, 3, 2)) * scale
-        points[9:, 2, 2] = 0  # the bulb was labelled nine times
-        files.append(read_keypoint_file(write(lambda content, p=points: labelled(p, area), name)))
-    found = metainfo.measure_sigmas(*files)
-    assert set(found) == {'foot', 'joint'}  # nine are too few for a bulb
-    assert [found['foot'].value, found['joint'].value] == pytest.approx(true[:2], rel=0.03)
-    assert found['foot'].origin == 'measured on 4000 objects'
+        points[..., :2] += rng.normal(0, 1, (num_objects, 3, 2)) * scale
+        points[9:, 2, 2] = 0  # the bulb has only nine labels
+        files.append(
+            read_keypoint_file(write(lambda content, p=points: with_keypoints(p, area), name))
+        )
+    sigmas = metainfo.measure_sigmas(*files)
+    assert set(sigmas) == {'foot', 'joint'}  # nine labels are too few for the bulb
+    assert [sigmas['foot'].value, sigmas['joint'].value] == pytest.approx(true_sigmas[:2], rel=0.03)
+    assert sigmas['foot'].origin == 'measured on 4000 objects'
 
 
-def test_labellings_that_do_not_fit(write):
+def test_mismatched_labels_raise(write):
     first = read_keypoint_file(write())
     with pytest.raises(DatasetError, match='has 3 objects of .*expected at least 10'):
         metainfo.measure_sigmas(first, first)
-    other = read_keypoint_file(write(put('categories', 'keypoints', ['a', 'b', 'c']), 'other.json'))
+    other = read_keypoint_file(
+        write(with_value('categories', 'keypoints', ['a', 'b', 'c']), 'other.json')
+    )
     with pytest.raises(
         DatasetError, match='has the keypoints a, b, c: expected those of .*: foot, joint, bulb'
     ):

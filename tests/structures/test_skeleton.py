@@ -10,7 +10,7 @@ from pose_backbones.structures.skeleton import check_limbs, read_limbs, read_sig
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'hrcomer_losses.npz'
 COCO = 'configs/_base_/datasets/coco.py'
 CROWDPOSE = 'configs/_base_/datasets/crowdpose.py'
-# The original's tables.
+# Tables of the original implementation.
 COCO_LIMBS = [
     (0, 1),
     (0, 2),
@@ -26,7 +26,7 @@ COCO_LIMBS = [
     (14, 16),
 ]
 CROWDPOSE_LIMBS = [(13, 12), (0, 2), (1, 3), (2, 4), (3, 5), (6, 8), (7, 9), (8, 10), (9, 11)]
-OTHER = """
+CUSTOM_METAINFO = """
 dataset_info = dict(
     dataset_name='other',
     keypoint_info={
@@ -41,43 +41,43 @@ dataset_info = dict(
 
 
 @pytest.mark.parametrize(('name', 'limbs'), [(COCO, COCO_LIMBS), (CROWDPOSE, CROWDPOSE_LIMBS)])
-def test_limbs_are_the_originals(name, limbs):
+def test_limbs_match_original(name, limbs):
     assert sorted(map(tuple, read_limbs(name).tolist())) == sorted(limbs)
 
 
-def test_sigmas_of_data_sets():
+def test_sigmas_of_datasets():
     golden = np.load(GOLDEN)['sigmas']
     np.testing.assert_allclose(read_sigmas(COCO), golden)
-    # CrowdPose's joints but for the last two, head and neck, are COCO's.
+    # CrowdPose has joints of COCO, and two more: head and neck.
     np.testing.assert_allclose(read_sigmas(CROWDPOSE), [*golden[5:], 0.079, 0.079])
 
 
-def test_other_names_use_the_drawn_limbs(tmp_path):
+def test_unknown_names_use_the_links_of_the_skeleton(tmp_path):
     path = tmp_path / 'other.py'
-    path.write_text(OTHER)
+    path.write_text(CUSTOM_METAINFO)
     assert read_limbs(path).tolist() == [[1, 0]]
     np.testing.assert_allclose(read_sigmas(str(path)), [0.1, 0.2, 0.3])
 
 
-def test_numbers_pass():
+def test_numbers_are_accepted():
     assert read_limbs([(2, 1)]).tolist() == [[2, 1]]
     assert read_sigmas((0.1, 1)).tolist() == [0.1, 1]
 
 
 @pytest.mark.parametrize('limbs', [[], [(0, 1, 2)], [(0.5, 1)], [(-1, 0)]])
-def test_limbs_that_are_none(limbs):
+def test_invalid_limbs_raise(limbs):
     with pytest.raises(ValueError, match=r'limbs is .*expected pairs of'):
         read_limbs(limbs)
 
 
 @pytest.mark.parametrize('sigmas', [[], [0.1, 0], [float('nan')], [[1.0]]])
-def test_sigmas_that_are_none(sigmas):
+def test_invalid_sigmas_raise(sigmas):
     with pytest.raises(ValueError, match=r'sigmas is .*a positive number'):
         read_sigmas(sigmas)
 
 
 @pytest.mark.parametrize('read', [read_sigmas, read_limbs])
-def test_files_that_are_no_description(read, tmp_path):
+def test_invalid_metainfo_files_raise(read, tmp_path):
     with pytest.raises(
         ValueError, match='no_such.py is not a description of a data set.*does not exist'
     ):
@@ -88,7 +88,7 @@ def test_files_that_are_no_description(read, tmp_path):
         read(str(path))
 
 
-def test_limbs_of_joints_that_are_not_there():
+def test_limbs_beyond_the_last_keypoint_raise():
     check_limbs(16, 17)
     with pytest.raises(ValueError, match='up to keypoint 16.*below 14'):
         check_limbs(16, 14)

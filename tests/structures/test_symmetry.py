@@ -1,4 +1,4 @@
-"""Left and right by the names of keypoints."""
+"""Left/right symmetry derived from the names of keypoints."""
 
 import pytest
 
@@ -25,7 +25,7 @@ from pose_backbones.structures.symmetry import (
         ('Left_front_paw', 'Right_front_paw', 'front_paw'),
     ],
 )
-def test_left_and_right(left, right, rest):
+def test_pairs_and_sides_of_names(left, right, rest):
     names = ['tail', right, left, 'upright']
     assert find_pairs(names) == {left: right, right: left}
     assert flip_indices(names) == [0, 2, 1, 3]
@@ -34,7 +34,7 @@ def test_left_and_right(left, right, rest):
     assert without_side(right, True) == rest
 
 
-def test_names_that_only_look_like_sides():
+def test_names_that_resemble_sides_have_no_partner():
     names = ['ring', 'rail', 'leftover', 'l1', 'left_horn', 'bright']
     assert find_pairs(names) == {}
     assert find_sides(names) == ('middle', 'middle', 'middle', 'left', 'left', 'middle')

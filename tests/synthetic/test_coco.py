@@ -385,12 +385,14 @@ def _iou(a, b):
 
 def test_detections(data, cocos):
     coco = cocos['val']
-    found = _read(data / 'person_detection_results/val_detections.json')
-    assert set(found[0]) == {'image_id', 'category_id', 'bbox', 'score'}
-    assert len(coco.loadRes(found).anns) == len(found)
+    detections = _read(data / 'person_detection_results/val_detections.json')
+    assert set(detections[0]) == {'image_id', 'category_id', 'bbox', 'score'}
+    assert len(coco.loadRes(detections).anns) == len(detections)
     people = [a for a in coco.anns.values() if a['num_keypoints']]
     hits = [
-        any(d['image_id'] == a['image_id'] and _iou(d['bbox'], a['bbox']) >= 0.5 for d in found)
+        any(
+            d['image_id'] == a['image_id'] and _iou(d['bbox'], a['bbox']) >= 0.5 for d in detections
+        )
         for a in people
     ]
     assert 0.90 <= np.mean(hits) < 1.0
@@ -404,10 +406,10 @@ def test_detections(data, cocos):
                 ),
                 default=0,
             )
-            for d in found
+            for d in detections
         ]
     )
-    scores = np.array([d['score'] for d in found])
+    scores = np.array([d['score'] for d in detections])
     false = scores[best < 0.1]
     assert len(false) > 5
     assert false.max() <= 0.5

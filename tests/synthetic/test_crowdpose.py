@@ -73,9 +73,9 @@ def test_keypoints_match_mmpose(data, truth):
     names = list(dataset.metainfo['keypoint_id2name'].values())
     assert truth.cats[1]['keypoints'] == names
     assert len(dataset) == len({a['image_id'] for a in truth.anns.values()})
-    for one in truth.anns.values():
-        joints = np.array(one['keypoints']).reshape(14, 3)
-        assert set(one) == {
+    for person_entry in truth.anns.values():
+        joints = np.array(person_entry['keypoints']).reshape(14, 3)
+        assert set(person_entry) == {
             'id',
             'image_id',
             'category_id',
@@ -84,8 +84,8 @@ def test_keypoints_match_mmpose(data, truth):
             'keypoints',
             'bbox',
         }
-        assert one['num_keypoints'] == (joints[:, 2] == 2).sum()
-        assert one['iscrowd'] == 0
+        assert person_entry['num_keypoints'] == (joints[:, 2] == 2).sum()
+        assert person_entry['iscrowd'] == 0
         assert (joints[joints[:, 2] == 0] == 0).all()
 
 
@@ -142,7 +142,7 @@ def test_all_crowding_levels_occur(data):
             assert image['crowdIndex'] == pytest.approx(crowd_index(people), abs=1e-4)
 
 
-def evaluate(truth, path, move=lambda image, one, points: points):
+def evaluate(truth, path, move=lambda image, person_entry, points: points):
     """Return the AP of the labelled keypoints after applying `move`."""
     metric = CocoMetric(
         str(path),
@@ -156,16 +156,16 @@ def evaluate(truth, path, move=lambda image, one, points: points):
     for number, image in truth.imgs.items():
         people = truth.loadAnns(truth.getAnnIds(imgIds=number))
         points = [
-            move(image, one, np.array(one['keypoints'], float).reshape(14, 3))
-            for one in people
-            if one['num_keypoints']
+            move(image, person_entry, np.array(person_entry['keypoints'], float).reshape(14, 3))
+            for person_entry in people
+            if person_entry['num_keypoints']
         ]
         points = np.array(points).reshape(-1, 14, 3)
         metric.process(
             {},
             [
                 dict(
-                    id=[one['id'] for one in people],
+                    id=[person_entry['id'] for person_entry in people],
                     img_id=number,
                     pred_instances=dict(
                         keypoints=points[..., :2], keypoint_scores=np.full(points.shape[:2], 0.9)
@@ -184,16 +184,16 @@ def test_perfect_predictions_have_ap_one_at_each_level(data, truth):
 
 @pytest.mark.parametrize(('level', 'low', 'high'), [(1, 0, 0.2), (2, 0.2, 0.8), (3, 0.8, 2)])
 def test_errors_lower_only_the_ap_of_their_level(data, truth, level, low, high):
-    def move(image, one, points):
+    def move(image, person_entry, points):
         if low <= image['crowdIndex'] < high:
-            points = points + (0.3 * one['bbox'][2], 0, 0)
+            points = points + (0.3 * person_entry['bbox'][2], 0, 0)
         return points
 
-    found = evaluate(truth, data / TEST, move)
-    wrong = found.pop(level)
-    assert wrong < 0.7
-    assert found.pop(0) < 0.97
-    assert found == pytest.approx([1] * 2)
+    ap_by_level = evaluate(truth, data / TEST, move)
+    wrong_level_ap = ap_by_level.pop(level)
+    assert wrong_level_ap < 0.7
+    assert ap_by_level.pop(0) < 0.97
+    assert ap_by_level == pytest.approx([1] * 2)
 
 
 def test_number_of_people_per_image(tmp_path):

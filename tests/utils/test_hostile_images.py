@@ -40,7 +40,7 @@ def test_each_file_raises_one_error_with_its_path(hostile):
         with pytest.raises(DatasetError) as error:
             LoadImage().transform(dict(img_path=str(path)))
         assert str(path) in str(error.value), name
-        assert '. Restore the file, or take its entry out of' in str(error.value)
+        assert '. Restore the file, or remove its entry from' in str(error.value)
         assert LoadImage(ignore_empty=True).transform(dict(img_path=str(path))) is None
         if name not in readable:
             assert _read(path) is None
@@ -128,11 +128,11 @@ def test_formats_of_opencv_can_be_used_for_training(tmp_path):
 def test_valid_images_between_hostile_ones_are_predicted(hostile, tmp_path):
     """Each image is used with its own boxes."""
     folder, _ = hostile
-    good = tmp_path / 'good.png'
-    cv2.imwrite(str(good), make_image(2))
+    valid = tmp_path / 'good.png'
+    cv2.imwrite(str(valid), make_image(2))
     inputs, boxes = [], []
     for number, name in enumerate(('wide.png', 'fifo.jpg', 'high.png')):
-        inputs += [str(folder / name), str(good)]
+        inputs += [str(folder / name), str(valid)]
         boxes.append([[0, 0, 20, 20]])
         boxes.append([[number, 0, 60, 40]])
     inputs.append(large(33000, 4))
@@ -142,7 +142,7 @@ def test_valid_images_between_hostile_ones_are_predicted(hostile, tmp_path):
     predictions = list(results)
     assert [prediction.index for prediction in predictions] == [1, 3, 5]
     assert [prediction.boxes[0, 0] for prediction in predictions] == [0, 1, 2]
-    expected = next(pose([str(good)], [[[1, 0, 60, 40]]]))
+    expected = next(pose([str(valid)], [[[1, 0, 60, 40]]]))
     np.testing.assert_allclose(predictions[1].keypoints, expected.keypoints, atol=1e-3)
     assert [prediction.index for prediction in results.failures] == [0, 2, 4, 6]
     assert all('cannot' in str(prediction.error) for prediction in results.failures)
@@ -152,16 +152,16 @@ def test_valid_images_between_hostile_ones_are_predicted(hostile, tmp_path):
 
 def test_image_is_skipped_if_a_transform_fails(monkeypatch):
     pose = PoseInferencer(estimator(), batch_size=4)
-    real = pose.prepare
+    original_prepare = pose.prepare
 
     def prepare(frame, *person):
         if frame.index == 1 and person[0][0] > 5:
             raise cv2.error('OpenCV(4) resize.cpp: error: (-215)\nmore')
-        return real(frame, *person)
+        return original_prepare(frame, *person)
 
     monkeypatch.setattr(pose, 'prepare', prepare)
     results = pose([make_image(k) for k in range(3)], [[[0, 0, 30, 30], [9, 0, 30, 30]]] * 3)
-    assert [(one.index, len(one)) for one in results] == [(0, 2), (2, 2)]
+    assert [(result.index, len(result)) for result in results] == [(0, 2), (2, 2)]
     (failure,) = results.failures
     assert str(failure.error) == (
         'cannot use the image array 2, of 80 x 60 pixels: OpenCV(4) resize.cpp: error: (-215)'

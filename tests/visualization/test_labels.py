@@ -98,22 +98,22 @@ def test_ids_are_inside_the_image_and_readable(size, place):
     height = bottom - top + 1
     assert max(12, size[1] / 60) <= height <= max(22, size[1] / 20)
     # The tag is complete: as wide as one without neighbours.
-    free = tagged(
+    free_tag = tagged(
         ground(*size[::-1]),
         np.multiply((0.3, 0.3, 0.3 + place[2] - place[0], 0.3 + place[3] - place[1]), size * 2),
         numbers=[3],
     )
-    box = extent(free, 3)
+    box = extent(free_tag, 3)
     assert (right - left, bottom - top) == (box[2] - box[0], box[3] - box[1])
 
 
 def test_ids_do_not_overlap():
     place = (100, 80, 200, 300)
     image = tagged(ground(), place, place, place, place)
-    found = [extent(image, number) for number in range(4)]
+    extents = [extent(image, number) for number in range(4)]
     for a in range(4):
         for b in range(a):
-            (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = found[a], found[b]
+            (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = extents[a], extents[b]
             assert ax1 < bx0 or bx1 < ax0 or ay1 < by0 or by1 < ay0
     # If no position is free, the last tag covers the first.
     tagged(image, *[place] * 9)

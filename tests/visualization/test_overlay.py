@@ -31,12 +31,12 @@ def skeleton_of(name):
 
 
 def test_opacity_scales_contrast():
-    whole, half = (bar(opacities).astype(int) - GREY for opacities in (None, [0.5, 1]))
+    opaque, half = (bar(opacities).astype(int) - GREY for opacities in (None, [0.5, 1]))
     # A limb and its fainter end have half the opacity, the other end has full opacity.
-    assert abs(half[150, 100] - whole[150, 100] / 2).max() <= 1.5
-    assert abs(half[50, 100] - whole[50, 100] / 2).max() <= 1.5
-    assert (half[250, 100] == whole[250, 100]).all()
-    assert tuple(whole[150, 100] + GREY) == draw.LEFT
+    assert abs(half[150, 100] - opaque[150, 100] / 2).max() <= 1.5
+    assert abs(half[50, 100] - opaque[50, 100] / 2).max() <= 1.5
+    assert (half[250, 100] == opaque[250, 100]).all()
+    assert tuple(opaque[150, 100] + GREY) == draw.LEFT
 
 
 def test_limbs_with_higher_scores_are_drawn_on_top():
@@ -120,16 +120,16 @@ def test_drawing_on_array_views():
 
 
 def test_sizes_of_whole_body_keypoints():
-    whole = skeleton_of('coco_wholebody')
-    assert len(whole.names) == 133
-    sizes = dict(zip(whole.names, whole.sizes))
+    wholebody = skeleton_of('coco_wholebody')
+    assert len(wholebody.names) == 133
+    sizes = dict(zip(wholebody.names, wholebody.sizes))
     for name in ('face-0', 'left_hand_root', 'right_pinky_finger4'):
         assert sizes[name] == FINE
     for name in ('left_knee', 'right_wrist'):
         assert sizes[name] == 1
     assert FINE < sizes['left_heel'] == sizes['nose'] < 1
     # A skeleton of one hand is drawn like a body; a large face is finer.
-    hand = tuple(name for name in whole.names if 'left_' in name and FINE == sizes[name])
+    hand = tuple(name for name in wholebody.names if 'left_' in name and FINE == sizes[name])
     assert set(draw.Skeleton(hand, ()).sizes) == {1}
     face = draw.Skeleton(tuple(f'kpt-{k}' for k in range(96)), ())
     assert set(face.sizes) == {0.5}
@@ -137,15 +137,15 @@ def test_sizes_of_whole_body_keypoints():
 
 
 def test_finger_lines_are_thinner_than_arms():
-    whole = skeleton_of('coco_wholebody')
-    index = {name: k for k, name in enumerate(whole.names)}
+    wholebody = skeleton_of('coco_wholebody')
+    index = {name: k for k, name in enumerate(wholebody.names)}
 
     def thickness(*limb):
         image, shown = ground(), np.zeros(133, bool)
         points = np.zeros((133, 2))
         for name, place in zip(limb, ((100, 50), (100, 250))):
             shown[index[name]], points[index[name]] = True, place
-        draw.draw_pose(image, points, whole, shown, width=3)
+        draw.draw_pose(image, points, wholebody, shown, width=3)
         assert tuple(image[150, 100]) == draw.RIGHT
         return (image[150] != GREY).any(1).sum()
 
@@ -189,9 +189,11 @@ def people(keypoints, boxes, **kwargs):
 def test_small_people_are_drawn_over_large_ones():
     large = [[100, 20], [100, 280]], [90, 10, 110, 290]
     small = [[100, 150], [130, 150]], [95, 145, 135, 155]
-    one, other = (people(*zip(*order), width=3) for order in ((large, small), (small, large)))
-    assert (one == other).all()
-    assert tuple(one[150, 100]) == draw.POINT  # of the small person
+    drawn_in_order, drawn_reversed = (
+        people(*zip(*order), width=3) for order in ((large, small), (small, large))
+    )
+    assert (drawn_in_order == drawn_reversed).all()
+    assert tuple(drawn_in_order[150, 100]) == draw.POINT  # of the small person
 
 
 def test_box_determines_the_size_of_partly_visible_people():

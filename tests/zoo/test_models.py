@@ -66,11 +66,11 @@ def test_get_config_returns_a_new_config():
 
 @pytest.mark.parametrize('function', ['get_config', 'build'])
 def test_unknown_name_raises_with_suggestion(function):
-    wrong = 'td-hm_moganet-xt_coco-256x192'
+    misspelled = 'td-hm_moganet-xt_coco-256x192'
     with pytest.raises(
-        ConfigError, match=(f"unknown model '{wrong}': .*list_models.*did you mean {NAME}")
+        ConfigError, match=(f"unknown model '{misspelled}': .*list_models.*did you mean {NAME}")
     ):
-        getattr(pose_backbones, function)(wrong)
+        getattr(pose_backbones, function)(misspelled)
 
 
 def test_find_name():
@@ -125,22 +125,26 @@ def test_predictions_equal_those_of_init_model(checkpoint):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (240, 320, 3), np.uint8)
     boxes = [[20, 10, 120, 220], [150, 40, 300, 230]]
-    ours = pose_backbones.build(NAME, pretrained=str(checkpoint))
-    theirs = init_model(str(ROOT / f'configs/moganet/{NAME}.py'), str(checkpoint), device='cpu')
-    assert ours.dataset_meta['flip_indices'] == theirs.dataset_meta['flip_indices']
-    actual, expected = (inference_topdown(model, image, boxes) for model in (ours, theirs))
+    built = pose_backbones.build(NAME, pretrained=str(checkpoint))
+    expected_model = init_model(
+        str(ROOT / f'configs/moganet/{NAME}.py'), str(checkpoint), device='cpu'
+    )
+    assert built.dataset_meta['flip_indices'] == expected_model.dataset_meta['flip_indices']
+    actual, expected = (inference_topdown(model, image, boxes) for model in (built, expected_model))
     assert len(actual) == 2
-    for one, other in zip(actual, expected):
-        np.testing.assert_array_equal(one.pred_instances.keypoints, other.pred_instances.keypoints)
+    for sample, expected_sample in zip(actual, expected):
+        np.testing.assert_array_equal(
+            sample.pred_instances.keypoints, expected_sample.pred_instances.keypoints
+        )
 
 
 def test_initial_weights_are_those_of_init_weights(capsys):
     """The weights are random, without a download or a log message."""
     torch.manual_seed(5)
-    one = pose_backbones.build(NAME)
+    untrained = pose_backbones.build(NAME)
     assert 'init_weights' not in ''.join(capsys.readouterr())
     two = pose_backbones.build(NAME)
-    weights = one.state_dict()[LAST]
+    weights = untrained.state_dict()[LAST]
     assert weights.std() == pytest.approx(0.001, rel=0.1)
     assert not torch.equal(weights, two.state_dict()[LAST])
     torch.manual_seed(5)
@@ -148,7 +152,7 @@ def test_initial_weights_are_those_of_init_weights(capsys):
     assert torch.equal(weights, again.state_dict()[LAST])
 
 
-def test_num_keypoints_replaces_the_final_layer(by_hand, checkpoint, notes):
+def test_num_keypoints_replaces_the_final_layer(by_hand, checkpoint, mmengine_log):
     """All layers except the final one are loaded; the log names that one."""
     model = pose_backbones.build(NAME, 5, pretrained=str(checkpoint))
     expected, actual = by_hand.state_dict(), model.state_dict()
@@ -159,9 +163,9 @@ def test_num_keypoints_replaces_the_final_layer(by_hand, checkpoint, notes):
     assert actual[LAST].shape == (5, 256, 1, 1)
     assert actual[LAST].std() == pytest.approx(0.001, rel=0.2)
     for name in (LAST, 'head.final_layer.bias'):
-        assert f'missing in the file: {name}' in notes.text
-        assert f'of no use to the model: {name}' in notes.text
-    assert f'{len(expected) - 2} of {len(expected)} tensors' in notes.text
+        assert f'missing in the file: {name}' in mmengine_log.text
+        assert f'of no use to the model: {name}' in mmengine_log.text
+    assert f'{len(expected) - 2} of {len(expected)} tensors' in mmengine_log.text
 
 
 def test_head_config_without_number_of_keypoints():
@@ -180,9 +184,9 @@ def test_unnamed_keypoints_disable_flip_testing():
     assert not model.test_cfg['flip_test']
     (result,) = inference_topdown(model, np.zeros((64, 64, 3), np.uint8))
     assert result.pred_instances.keypoints.shape == (1, 5, 2)
-    same = pose_backbones.build(NAME, 17)
-    assert same.test_cfg['flip_test']
-    assert same.dataset_meta['keypoint_id2name'][0] == 'nose'
+    with_default = pose_backbones.build(NAME, 17)
+    assert with_default.test_cfg['flip_test']
+    assert with_default.dataset_meta['keypoint_id2name'][0] == 'nose'
 
 
 def test_checkpoint_with_keypoint_description(by_hand, tmp_path):

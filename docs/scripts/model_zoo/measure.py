@@ -6,6 +6,8 @@ import torch
 from mmengine.config import Config
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from torch import nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -41,16 +43,47 @@ class Size:
         return entries
 
 
-class _RealLinspace(TorchFunctionMode):
-    """Mode in which `torch.linspace` creates tensors on the CPU inside of a meta device context.
+#: functions that are not computed on the meta device: their result is as large as the input, and
+#: they contain no matrix product
+_SAME_SHAPE = {
+    F.batch_norm,
+    F.gelu,
+    F.layer_norm,
+    F.relu,
+    F.silu,
+    nn.init.constant_,
+    nn.init.kaiming_uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    torch.Tensor.add_,
+    torch.Tensor.clamp_,
+    torch.Tensor.erfinv_,
+    torch.Tensor.fill_,
+    torch.Tensor.mul_,
+    torch.Tensor.normal_,
+    torch.Tensor.uniform_,
+    torch.Tensor.zero_,
+}
 
-    The constructor of MMPose's Swin reads values of such tensors.
+
+class _ShapesOnly(TorchFunctionMode):
+    """Mode for a meta device context that omits functions without effect on the counts.
+
+    On the meta device, norms and many element-wise functions are written in Python and take longer
+    than convolutions. They are omitted unless autograd records them, which `TimmBackbone` uses to
+    find unused parameters. `torch.linspace` creates tensors on the CPU, since the constructor of
+    MMPose's Swin reads their values.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         if func is torch.linspace:
             kwargs.setdefault('device', 'cpu')
+        elif func in _SAME_SHAPE and not torch.is_grad_enabled():
+            tensor = args[0] if args else kwargs['tensor']
+            if tensor.is_meta:
+                # Norms of channels also change the order in memory.
+                return tensor.contiguous() if func is F.layer_norm else tensor
         return func(*args, **kwargs)
 
 
@@ -67,7 +100,13 @@ def measure_config(cfg: Config) -> Size:
     """
     without_weights(cfg)
     counter = FlopCounterMode(display=False)
-    with torch.device('meta'), _RealLinspace(), sdpa_kernel(SDPBackend.MATH), counter:
+    with (
+        torch.device('meta'),
+        _ShapesOnly(),
+        sdpa_kernel(SDPBackend.MATH),
+        counter,
+        torch.no_grad(),
+    ):
         layers, params = flops.measure(cfg, flops.input_shape(cfg))
     # Only count the forward pass: timm models also run a forward pass when they are built.
     counts = counter.get_flop_counts()[flops.TensorForward.__name__]

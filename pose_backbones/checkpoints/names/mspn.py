@@ -96,11 +96,11 @@ def convert_estimator(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Name → tensor, `backbone.*` and `head.*`; `weights` itself if they are not of an MSPN.
     """
-    plain = {name.removeprefix('backbone.'): name for name in weights}
-    if not is_mspn(plain):
+    original_names = {name.removeprefix('backbone.'): name for name in weights}
+    if not is_mspn(original_names):
         return weights
     backbone, head, others = {}, {}, {}
-    for name, original_name in plain.items():
+    for name, original_name in original_names.items():
         value, match = weights[original_name], _HEAD.fullmatch(name)
         part, _, rest = name.partition('.')
         if match:

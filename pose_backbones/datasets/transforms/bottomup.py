@@ -1,4 +1,4 @@
-"""Transforms for bottom-up models: targets of all persons, random affine, test scales."""
+"""Transforms for bottom-up models: targets of all people, random affine, test scales."""
 
 from collections.abc import Sequence
 from math import ceil, cos, radians, sin
@@ -29,10 +29,10 @@ class GetPeople(BaseTransform):
     - `area` (n,): the annotated area, else the area of the box, in square pixels;
     - `sizes` (n,): the square root of width x height of the extent of the labelled keypoints, or of
       the box if that is 0;
-    - `img_mask` (H, W, uint8): 0 on crowds and on persons without a labelled keypoint, if their
+    - `img_mask` (H, W, uint8): 0 on crowds and on people without a labelled keypoint, if their
       annotations have a segmentation, else 255. MMPose's `RandomFlip` flips it with the image.
 
-    An image without persons gets arrays of length 0, with K from `flip_indices`.
+    An image without people gets arrays of length 0, with K from `flip_indices`.
 
     Source: https://github.com/CR320/ConvNeXtPose
 
@@ -90,7 +90,7 @@ def _valid_mask(people: list[dict], results: dict) -> np.ndarray:
             raise DatasetError(
                 f'{results.get("img_path")} is {shape[1]}x{shape[0]} pixels '
                 f'(width x height), but the segmentation of annotation '
-                f'{person.get("id")} is of an image of '
+                f'{person.get("id")} is for an image of '
                 f'{outline["size"][1]}x{outline["size"][0]}'
             )
         if not isinstance(outline, dict) or isinstance(outline['counts'], list):
@@ -103,7 +103,7 @@ def _valid_mask(people: list[dict], results: dict) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class RandomAffine(BaseTransform):
-    """Crop a randomly scaled, rotated and shifted rectangle of an image with all its persons.
+    """Crop a randomly scaled, rotated and shifted rectangle of an image with all its people.
 
     Uses `img`, `img_shape` and, from `GetPeople`, `img_mask` (H, W, uint8), `keypoints` (n, K, 2),
     `area` (n,), `sizes` (n,), `bbox` (n, 4; x1, y1, x2, y2). Must come after the flip, because
@@ -148,11 +148,11 @@ class RandomAffine(BaseTransform):
             raise ValueError(
                 f'heatmap_size is {heatmap_size!r}: expected the shape of input_size={input_size!r}'
             )
-        check_positive_numbers('scale_factor', scale_factor, 2, 'the least and the greatest')
+        check_positive_numbers('scale_factor', scale_factor, 2, 'the minimum and the maximum')
         if scale_factor[0] > scale_factor[1]:
             raise ValueError(
-                f'scale_factor is {scale_factor!r}: expected the least and '
-                'the greatest, in this order'
+                f'scale_factor is {scale_factor!r}: expected the minimum and '
+                'the maximum, in this order'
             )
         if scale_type not in ('short', 'long'):
             raise ValueError(f"scale_type is {scale_type!r}: expected 'short' or 'long'")
@@ -294,7 +294,7 @@ class ResizeAlign(BaseTransform):
         return results
 
     def _sides(self, size: np.ndarray) -> np.ndarray:
-        """Get width and height (2,) of the input for an image of the given size."""
+        """Return width and height (2,) of the input for an image of the given size."""
         sides = (
             np.ceil(size * (self.short_side / size.min()) / self.size_divisor).astype(int)
             * self.size_divisor
@@ -303,7 +303,7 @@ class ResizeAlign(BaseTransform):
         return sides
 
     def _levels(self, sides: np.ndarray) -> list[tuple[int, int]]:
-        """Get width and height at each scale."""
+        """Return width and height at each scale."""
         return [
             tuple(int(side * factor) for side in sides.tolist()) for factor in self.scale_factors
         ]
@@ -316,7 +316,7 @@ class ResizeAlign(BaseTransform):
             path: Path of its file, for the message.
 
         Raises:
-            DatasetError: With both sizes and the limit.
+            DatasetError: If it does. The message contains both sizes and the limit.
         """
         limit = self.max_pixels
         for level in self._levels(self._sides(np.array(size))):
@@ -345,7 +345,8 @@ def check_scale_factors(factors: Sequence[float]) -> None:
         factors: Factors of the input size.
 
     Raises:
-        TypeError, ValueError: With the factors and what was expected.
+        TypeError, ValueError: If they are invalid. The message contains the factors and the
+            expected values.
     """
     message = (
         f'scale_factors is {factors!r}: expected positive numbers of '
@@ -363,7 +364,7 @@ def check_scale_factors(factors: Sequence[float]) -> None:
 
 @TRANSFORMS.register_module()
 class PackBottomupInputs(PackPoseInputs):
-    """Pack an image with all its persons, at one scale or several.
+    """Pack an image with all its people, at one scale or several.
 
     Differences from MMPose's `PackPoseInputs`: images of several scales become a list of tensors,
     and the default meta keys contain `scale_factors`, but not `category_id`, a list with an entry

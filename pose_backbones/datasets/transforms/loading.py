@@ -1,4 +1,4 @@
-"""Reading images, with an error that a user can act on."""
+"""Transform that reads an image file, with an error message that names the problem."""
 
 from mmcv.transforms import LoadImageFromFile
 
@@ -7,22 +7,22 @@ from ...registry import TRANSFORMS
 from ...utils.files import is_url
 from ...utils.images import NoImageError, check_image_file
 
-_ADVICE = '. Restore the file, or take its entry out of the annotation file'
+_ADVICE = '. Restore the file, or remove its entry from the annotation file'
 
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """Read an image file as MMPose's `LoadImage` does.
+    """Read an image file like MMPose's `LoadImage`.
 
-    Takes `img_path`; adds `img` (H, W, 3, uint8, BGR), `img_shape` and
-    `ori_shape` (H, W). An image that is already there, under `img`, is kept.
+    Uses `img_path`; adds `img` (H, W, 3, uint8, BGR), `img_shape` and `ori_shape` (H, W). If the
+    sample already contains an image, under `img`, no file is read.
 
-    A local file that is no regular file or is too large is refused without
-    decoding it, see `utils.images`. A format that Pillow does not know is left
-    to OpenCV.
+    A local file that is too large or not a regular file is not decoded, see `utils.images`. Formats
+    that Pillow does not support are read by OpenCV.
 
     Raises:
-        DatasetError: If the file is missing or not such an image; names it.
+        DatasetError: If the file is missing or cannot be read as an image. The message contains its
+            path.
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -48,13 +48,13 @@ class LoadImage(LoadImageFromFile):
         raise DatasetError(f'{problem}{_ADVICE}') from cause
 
     def _check(self, path: str) -> None:
-        """Refuse a local file that could block, or fill the memory."""
+        """Raise if a local file could block the process or exceed the memory."""
         backend = (self.backend_args or self.file_client_args or {}).get('backend', 'local')
         if is_url(path) or backend not in ('local', 'disk'):
             return
         try:
             check_image_file(path)
         except NoImageError:
-            # OpenCV runs no program; it may know what Pillow does not.
+            # OpenCV supports other formats than Pillow, and does not start a program either.
             if self.imdecode_backend != 'cv2':
                 raise

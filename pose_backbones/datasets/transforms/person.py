@@ -51,7 +51,7 @@ def _span(name: str, value: float | Sequence[float]) -> tuple[float, float]:
     span = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(span) != 2 or not 0 < span[0] <= span[1]:
         raise ValueError(
-            f'{name} is {value!r}: expected a positive factor, or the least and the greatest'
+            f'{name} is {value!r}: expected a positive factor, or the minimum and the maximum'
         )
     return span
 
@@ -61,7 +61,7 @@ class HalfBody(BaseTransform):
     """Randomly crop the upper or the lower half of the body.
 
     Uses `keypoints` (N, K, 2) in pixels and `keypoints_visible` (N, K), 0 for unlabelled keypoints.
-    Modifies `bbox_center` and `bbox_scale` (N, 2) of the selected persons: the new box is the box
+    Modifies `bbox_center` and `bbox_scale` (N, 2) of the selected people: the new box is the box
     around the labelled keypoints of the half, with width and height multiplied by a factor each.
     Earlier changes of the box are lost, so this belongs after `ExtendBBox`.
 
@@ -86,7 +86,7 @@ class HalfBody(BaseTransform):
         prob_upper: Probability of the upper half, if it has enough keypoints.
 
     Raises:
-        ValueError: If an argument is out of range, or the persons do not have the keypoints
+        ValueError: If an argument is out of range, or the people do not have the keypoints
             `upper`.
     """
 
@@ -113,7 +113,7 @@ class HalfBody(BaseTransform):
         self.prob_upper = _probability('prob_upper', prob_upper)
 
     def transform(self, results: dict) -> dict:
-        """Select persons and halves, and set their boxes."""
+        """Select people and halves, and set their boxes."""
         points = results['keypoints']
         # Samples for: whether to crop, which half, factor of x, factor of y.
         draws = np.random.rand(len(points), 4)
@@ -124,16 +124,16 @@ class HalfBody(BaseTransform):
             reduce(np.where(chosen[..., None], points, fill), axis=1)
             for reduce, fill in ((np.min, np.inf), (np.max, -np.inf))
         )
-        (done,) = np.nonzero((high > low).any(1))
-        low, high = low[done], high[done]
+        (selected,) = np.nonzero((high > low).any(1))
+        low, high = low[selected], high[selected]
         least, most = np.transpose((self.x, self.y))
-        factors = least + draws[done, 2:] * (most - least)
+        factors = least + draws[selected, 2:] * (most - least)
         for key, value in (
             ('bbox_center', (low + high) / 2),
             ('bbox_scale', (high - low) * factors),
         ):
             results[key] = results[key].copy()
-            results[key][done] = value
+            results[key][selected] = value
         return results
 
     def _choose(self, labelled: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -141,7 +141,7 @@ class HalfBody(BaseTransform):
         count = labelled.shape[1]
         if max(self.upper) >= count:
             raise ValueError(
-                f'upper has {max(self.upper)}, but persons have {count} '
+                f'upper has {max(self.upper)}, but the people have {count} '
                 f'keypoints: expected indices up to {count - 1}'
             )
         is_upper = np.zeros(count, bool)
@@ -150,12 +150,12 @@ class HalfBody(BaseTransform):
         many_upper, many_lower = (half.sum(1) >= _FEWEST_OF_HALF for half in (upper, lower))
         take_upper = (draws[:, 1] < self.prob_upper) & many_upper | ~many_lower
         chosen = np.where(take_upper[:, None], upper, lower)
-        done = (
+        is_selected = (
             (labelled.sum(1) >= self.min_points)
             & (draws[:, 0] < self.prob)
             & (chosen.sum(1) >= _FEWEST_OF_UPPER)
         )
-        return chosen & done[:, None]
+        return chosen & is_selected[:, None]
 
 
 @TRANSFORMS.register_module()
@@ -182,7 +182,7 @@ class RandomScaleRotation(BaseTransform):
 
     def __init__(self, scale: float | Sequence[float], degrees: float, prob: float):
         if not 0 <= degrees <= 180:
-            raise ValueError(f'degrees is {degrees!r}: expected the greatest rotation, 0 to 180')
+            raise ValueError(f'degrees is {degrees!r}: expected the maximum rotation, 0 to 180')
         self.scale = _span('scale', scale)
         self.degrees = degrees
         self.prob = _probability('prob', prob)

@@ -173,7 +173,7 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         if pretrained and len(configs) > 1:
             raise ValueError(
                 "init_cfg combines 'Pretrained' with other initializers, "
-                'which it would overwrite: give one of them'
+                'which it would overwrite: use only one of them'
             )
         if not pretrained:
             return None
@@ -202,7 +202,7 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
             if not weights:
                 raise CheckpointError(f"{path} has no weight whose name begins with '{prefix}'")
         load_weights(self, weights, path, ignore=self.ignored_keys, optional=self.optional_keys)
-        print_log(f'{type(self).__name__}: pretrained weights of {path}', logger='current')
+        print_log(f'{type(self).__name__}: loaded pretrained weights from {path}', logger='current')
 
     def unused_weights(self) -> tuple[str, ...]:
         """Return the prefixes of weights on which none of the returned feature maps depends.

@@ -63,9 +63,9 @@ class HRModule(nn.Module):
         Returns:
             The maps of `targets`, with the same shapes.
         """
-        again = self.with_cp and self.training
+        use_checkpoint = self.with_cp and self.training
         maps = [
-            checkpointed(branch, x) if again else branch(x)
+            checkpointed(branch, x) if use_checkpoint else branch(x)
             for branch, x in zip(self.branches, maps)
         ]
         if targets is None:
@@ -202,8 +202,8 @@ class HRAdapter(BaseModule):
         """
         modules = getattr(self, f'stage{index + 1}')
         if index == 0:
-            again = self.with_cp and self.training
-            return [checkpointed(modules, maps[0]) if again else modules(maps[0])]
+            use_checkpoint = self.with_cp and self.training
+            return [checkpointed(modules, maps[0]) if use_checkpoint else modules(maps[0])]
         for module in modules[:-1]:
             maps = module(maps)
         return modules[-1](maps, targets)
@@ -227,7 +227,7 @@ class HRAdapter(BaseModule):
                 f'{path} is not an HRNet of the width of this adapter: {match.problems()}'
             )
         load_weights(self, weights, path, strict=False)
-        print_log(f'HRAdapter: starts from {path}', logger='current')
+        print_log(f'HRAdapter: loaded pretrained weights from {path}', logger='current')
 
 
 def _first_stage(channels: int, depth: int, norm_cfg: dict) -> nn.Sequential:

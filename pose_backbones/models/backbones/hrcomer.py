@@ -160,8 +160,8 @@ def _mix_channels(block: nn.Module, x: Tensor, hidden: Tensor) -> None:
     mlp, grn = block.mlp, block.mlp.grn
     rows = max(1, _PIECE // hidden.shape[1])
     energy = hidden.new_zeros(hidden.shape[1])
-    for given, wide in zip(x.split(rows), hidden.split(rows)):
-        torch.addmm(mlp.fc1.bias, block.norm(given), mlp.fc1.weight.T, out=wide)
+    for rows_of_input, wide in zip(x.split(rows), hidden.split(rows)):
+        torch.addmm(mlp.fc1.bias, block.norm(rows_of_input), mlp.fc1.weight.T, out=wide)
         torch.ops.aten.gelu_(wide)
         energy += wide.square().sum(0)
     response = energy.sqrt()
@@ -289,7 +289,7 @@ class HRCoMer(BaseBackbone):
             arguments.check_flag(name, value)
         if init_cfg and (base_init_cfg or adapter_init_cfg):
             raise ValueError(
-                'init_cfg is of the whole backbone: expected either it, or '
+                'init_cfg sets the weights of the whole backbone: expected either it, or '
                 'base_init_cfg and adapter_init_cfg'
             )
         self.freeze_every_second_block = freeze_every_second_block

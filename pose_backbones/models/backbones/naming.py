@@ -34,14 +34,14 @@ class StateDictNames:
         for index in range(len(cls.naming_variants())):
             if not unknown:
                 break
-            known = _templates(cls, index)
-            unknown = [name for name in unknown if _template(name) not in known]
+            templates = _templates(cls, index)
+            unknown = [name for name in unknown if _template(name) not in templates]
         return unknown
 
 
 @cache
 def _templates(backbone: type[StateDictNames], index: int) -> frozenset[str]:
-    """Names of one of the variants of a class, without numbers."""
+    """Return the names of one of the variants of a class, without numbers."""
     with torch.random.fork_rng(devices=[]), torch.device(backbone.naming_device):
         names = backbone(**backbone.naming_variants()[index]).state_dict()
     return frozenset(map(_template, names))

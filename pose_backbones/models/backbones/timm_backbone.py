@@ -138,12 +138,12 @@ class TimmBackbone(BaseBackbone):
     ) -> None:
         if not isinstance(model_name, str):
             raise TypeError(
-                f"model_name is {model_name!r}: expected a name of timm's, such as 'hrnet_w32'"
+                f"model_name is {model_name!r}: expected a timm model name, such as 'hrnet_w32'"
             )
         check_flag('pretrained', pretrained)
         if pretrained and init_cfg:
             raise ValueError(
-                'pretrained=True and init_cfg both say what training starts from: give one of them'
+                'pretrained=True and init_cfg both set the initial weights: use only one of them'
             )
         if not isinstance(model_args, (Mapping, type(None))):
             raise TypeError(
@@ -201,11 +201,9 @@ class TimmBackbone(BaseBackbone):
         if all(name in state and state[name].shape == x.shape for name, x in weights.items()):
             return ''
         return (
-            f'If they are weights of {self._source.name} that timm has to '
-            'adapt (names, in_channels, img_size), give '
-            'backbone.pretrained=True and backbone.model_args='
-            'dict(pretrained_cfg_overlay=dict(file=PATH)) in place of '
-            'init_cfg'
+            f'If they are weights of {self._source.name} that timm must adapt (names, '
+            'in_channels, img_size), use backbone.pretrained=True and backbone.model_args='
+            'dict(pretrained_cfg_overlay=dict(file=PATH)) instead of init_cfg'
         )
 
     @classmethod
@@ -260,14 +258,13 @@ class TimmBackbone(BaseBackbone):
         except Exception as error:  # each way of downloading has its own errors
             raise CheckpointError(
                 f"pretrained weights of timm's {name} cannot be loaded "
-                f'({first_line(error)}). Without a network, download them '
-                'elsewhere and give backbone.model_args=dict('
-                'pretrained_cfg_overlay=dict(file=PATH)), or start without: '
-                'backbone.pretrained=False'
+                f'({first_line(error)}). Without a network connection, download them on another '
+                'machine and set backbone.model_args=dict(pretrained_cfg_overlay=dict(file=PATH)), '
+                'or train without them: backbone.pretrained=False'
             ) from error
         self.model.load_state_dict(pretrained.state_dict())
         self._is_init = True
-        print_log(f"TimmBackbone: timm's pretrained weights of {name}", logger='current')
+        print_log(f"TimmBackbone: loaded timm's pretrained weights of {name}", logger='current')
 
     def init_weights_from_scratch(self) -> None:
         """Do nothing: timm initializes the weights at construction."""
@@ -293,9 +290,9 @@ class TimmBackbone(BaseBackbone):
             if not problem:
                 raise
             raise ValueError(
-                f'the image is {size[0]}x{size[1]} (height x width), which '
+                f'the image is {size[0]}x{size[1]} (height x width), but '
                 f"timm's {self._source.name}, built for "
-                f'{"x".join(map(str, self._source.size))}, cannot take '
+                f'{"x".join(map(str, self._source.size))}, does not support this size '
                 f'({problem}); see img_size'
             ) from error
         if self._channels_last:

@@ -102,7 +102,7 @@ class TimmModel:
             if "argument 'img_size'" in str(error):
                 raise ValueError(
                     f"img_size is {self.img_size}: timm's {self.name} is "
-                    'not built for one size; leave img_size out'
+                    'not built for a fixed size: leave img_size out'
                 ) from error
             raise ValueError(
                 f"timm's {self.name} does not accept the arguments {dict(self.arguments)} ({error})"
@@ -112,7 +112,7 @@ class TimmModel:
                 raise
             raise ValueError(
                 f"timm's {self.name} cannot be built as a backbone that "
-                f'gives feature maps ({first_line(error)})'
+                f'returns feature maps ({first_line(error)})'
             ) from error
 
     def names(self) -> set[str]:
@@ -152,7 +152,6 @@ class Features:
         axis = -1 if self.channels_last else 1
         return tuple(x.shape[axis] for x in self.maps)
 
-    @torch.enable_grad()
     def users(self, names: Sequence[str], stages: Sequence[int]) -> dict[str, int]:
         """Return for each parameter the first map that depends on it.
 
@@ -164,22 +163,20 @@ class Features:
             Name → the first of `stages` whose map depends on the parameter. Parameters that no map
             depends on are omitted.
         """
-        users = {}
+        name_of = {id(self.parameters[name]): name for name in names}
+        users, seen = {}, set()
         for stage in stages:
-            rest = [
-                name for name in names if name not in users and self.parameters[name].requires_grad
-            ]
-            if not rest or not self.maps[stage].requires_grad:
-                continue
-            gradients = torch.autograd.grad(
-                self.maps[stage].sum(),
-                [self.parameters[name] for name in rest],
-                retain_graph=True,
-                allow_unused=True,
-            )
-            users.update(
-                {name: stage for name, gradient in zip(rest, gradients) if gradient is not None}
-            )
+            nodes = [self.maps[stage].grad_fn]
+            while nodes:
+                node = nodes.pop()
+                if node is None or node in seen:
+                    continue
+                seen.add(node)
+                nodes.extend(previous for previous, _ in node.next_functions)
+                # Only the nodes of parameters have a variable.
+                name = name_of.get(id(getattr(node, 'variable', None)))
+                if name is not None:
+                    users[name] = stage
         return users
 
 
@@ -214,14 +211,14 @@ def _inspect(model: TimmModel) -> Features:
         maps = net(torch.zeros(1, model.in_channels, *model.size))
     except TIMM_ERRORS as error:
         what = (
-            f"timm's {model.name} gives no feature maps"
+            f"timm's {model.name} cannot compute feature maps"
             if model.img_size is None
-            else f"img_size is {model.img_size}: timm's {model.name} cannot take it"
+            else f"img_size is {model.img_size}: timm's {model.name} does not support it"
         )
         raise ValueError(f'{what} ({first_line(error)})') from error
     if any(x.ndim != 4 for x in maps):
         raise ValueError(
-            f"timm's {model.name} gives no feature maps, but tensors of "
+            f"timm's {model.name} returns no feature maps, but tensors of the "
             f'shapes {", ".join(str(tuple(x.shape)) for x in maps)}'
         )
     return Features(
@@ -241,7 +238,7 @@ def _check_patches(net: nn.Module, model: TimmModel) -> None:
         if any(side % patch for side, patch in zip(sides, module.patch_size)):
             raise ValueError(
                 f'img_size is {model.img_size}: expected multiples of the '
-                f"patches of timm's {model.name}, {module.patch_size}"
+                f"patch size of timm's {model.name}, {module.patch_size}"
             )
 
 
@@ -291,12 +288,12 @@ def can_checkpoint(model: TimmModel) -> bool:
 
 
 def _can_checkpoint(model: TimmModel) -> bool:
-    plain, checkpointing = model.create().train(), model.create().train()
+    model_without, checkpointing = model.create().train(), model.create().train()
     try:
         checkpoint_activations(checkpointing)
     except (AssertionError, AttributeError):
         return False
-    return _kept_for_backward(checkpointing, model) < _kept_for_backward(plain, model)
+    return _kept_for_backward(checkpointing, model) < _kept_for_backward(model_without, model)
 
 
 def _kept_for_backward(net: nn.Module, model: TimmModel) -> int:

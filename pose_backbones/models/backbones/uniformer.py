@@ -371,8 +371,8 @@ class UniFormer(BaseBackbone):
         fits = all(n <= depth for n, depth in zip(numbers, self.depths))
         if not fits or (use_checkpoint and not any(numbers)):
             raise ValueError(
-                f'checkpoint_num is {numbers!r}: expected, for each stage, '
-                f'how many of its {self.depths} blocks, and not 0 for all'
+                f'checkpoint_num is {numbers!r}: expected a number for each stage, at most that '
+                f'of its {self.depths} blocks, and not 0 for all'
             )
         self.checkpoint_num = tuple(numbers if use_checkpoint else self.depths)
         self.with_cp = self.with_cp or use_checkpoint
@@ -401,8 +401,8 @@ class UniFormer(BaseBackbone):
             item is None or arguments.is_number(item) for item in values
         ):
             raise ValueError(
-                f'layer_scale_init_value is {value!r}: expected a number, '
-                'None, or one of them for each of 4 stages'
+                f'layer_scale_init_value is {value!r}: expected a number or '
+                'None, or 4 such values, one for each stage'
             )
         return [None if item is None else float(item) for item in values]
 
@@ -455,7 +455,7 @@ class UniFormer(BaseBackbone):
         height, width = x.shape[-2:]
         if min(height, width) < minimum:
             raise ValueError(
-                f'image of {height}x{width} (height x width): expected sides '
+                f'the input is an image of {height}x{width} (height x width): expected sides '
                 f'of at least {minimum}, the stride of stage {last}'
             )
         outputs = []

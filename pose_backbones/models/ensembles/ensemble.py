@@ -71,9 +71,8 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
         members = MMPOSE_MODELS.build(backbone)
         if not isinstance(members, EnsembleMembers):
             raise ConfigError(
-                f'model.backbone is a {type(members).__name__}: that of an '
-                "ensemble is dict(type='pose_backbones.EnsembleMembers', "
-                'members=[…])'
+                f'model.backbone is a {type(members).__name__}: expected '
+                "dict(type='pose_backbones.EnsembleMembers', members=[…]) for an ensemble"
             )
         # The number of channels of the head depends on the members, and MMPose's constructor builds
         # both. It gets a function that returns the members, which are built already.
@@ -95,8 +94,8 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
         )
         if next(self.head.parameters(), None) is not None:
             raise ConfigError(
-                'model.head has weights, which an ensemble has no checkpoint '
-                "for: expected dict(type='HeatmapHead', decoder=…) alone"
+                'model.head has weights, but an ensemble has no checkpoint: expected only '
+                "dict(type='HeatmapHead', decoder=…)"
             )
         codec = self.head.decoder
         check_codec(codec, 'model.head.decoder')
@@ -108,7 +107,7 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict:
         """Raise `ConfigError`, since an ensemble cannot be trained."""
-        raise ConfigError('an ensemble is not trained, its members are')
+        raise ConfigError('an ensemble is not trained: train each member with its own config')
 
     @torch.no_grad()
     def extract_feat(
@@ -127,10 +126,9 @@ class HeatmapEnsemble(MMPoseTopdownEstimator):
         if inputs.shape[:1:-1] != self.pixels.size:
             width, height = self.pixels.size
             raise ConfigError(
-                f'the crops are {inputs.shape[3]}x{inputs.shape[2]}, the '
-                f"ensemble's codec (model.head.decoder) is for "
-                f'{width}x{height} (width x height): set the input_size of '
-                'TopdownAffine to the same'
+                f'the crops are {inputs.shape[3]}x{inputs.shape[2]}, but the input_size of the '
+                f"ensemble's codec (model.head.decoder) is {width}x{height} (width x height): set "
+                'the input_size of TopdownAffine to the same size'
             )
         total = 0
         for member, weight in zip(self.backbone, self.backbone.weights):
@@ -186,25 +184,26 @@ def _check_arguments(
     head: dict | None, neck: None, train_cfg: None, test_cfg: dict | None, data_preprocessor: None
 ) -> None:
     if train_cfg:
-        raise ConfigError(f'train_cfg={train_cfg!r}: an ensemble is not trained, its members are')
+        raise ConfigError(
+            f'train_cfg={train_cfg!r}: an ensemble is not trained: train each member with its own '
+            'config'
+        )
     for name, value in dict(neck=neck, data_preprocessor=data_preprocessor).items():
         if value is not None:
             raise ConfigError(
-                f'model.{name} is {value!r}: an ensemble has none, its '
-                'members have theirs; expected `model` to have _delete_=True,'
-                ' so that nothing is inherited from _base_'
+                f'model.{name} is {value!r}: expected None, since each member has its own {name}; '
+                'set _delete_=True in `model`, so that nothing is inherited from _base_'
             )
     if head is None:
         raise ConfigError(
-            'model has no head: that of an ensemble is '
-            "dict(type='HeatmapHead', decoder=…), with the codec of its "
+            "model has no head: expected dict(type='HeatmapHead', decoder=…) with the codec of the "
             'crops'
         )
     for option in test_cfg or {}:
         if option not in _TEST_OPTIONS:
             raise ConfigError(
-                f'model.test_cfg has {option!r}: of an ensemble, it has '
-                f'{", ".join(_TEST_OPTIONS)}; the rest is up to the members'
+                f'model.test_cfg has {option!r}: expected only {", ".join(_TEST_OPTIONS)}; set '
+                'other options in the configs of the members'
             )
 
 
@@ -216,10 +215,9 @@ def _check_samples(data_samples: Sequence[PoseDataSample], metainfo: dict) -> No
             value = sample.metainfo.get(key, metainfo[key])
             if list(value) != list(metainfo[key]):
                 raise ConfigError(
-                    f'the samples have {key}={value!r}, the members of the '
-                    f'ensemble {metainfo[key]!r}: give it data with their '
-                    'keypoints (in inference, train_dataloader.dataset says '
-                    'which these are)'
+                    f'the data samples have {key}={value!r}, but the members of the ensemble '
+                    f'have {metainfo[key]!r}: use data with the keypoints of the members (for '
+                    'inference, set the metainfo of train_dataloader.dataset)'
                 )
 
 

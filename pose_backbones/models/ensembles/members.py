@@ -41,24 +41,21 @@ class Member(nn.Module):
             self.model = MMPOSE_MODELS.build(cfg.model)
         if not isinstance(self.model, MMPoseTopdownEstimator):
             raise ConfigError(
-                f'{self.name} is a {type(self.model).__name__}: the members '
-                'of an ensemble are of TopdownPoseEstimator'
+                f'{self.name} is a {type(self.model).__name__}: expected a TopdownPoseEstimator as '
+                'a member of an ensemble'
             )
         head = getattr(self.model, 'head', None)
         self.codec = getattr(head, 'decoder', None)
         check_codec(self.codec, f'{self.name}: model.head.decoder')
         if tuple(self.codec.input_size) != self.crop.size:
             raise ConfigError(
-                f'{self.name}: its pipeline makes crops of '
-                f'{_size(self.crop.size)}, its codec is for '
-                f'{_size(self.codec.input_size)} (width x height)'
+                f'{self.name}: the crops of the pipeline are {_size(self.crop.size)}, but the '
+                f'input_size of the codec is {_size(self.codec.input_size)} (width x height)'
             )
         if head.out_channels != metainfo['num_keypoints']:
             raise ConfigError(
-                f'{self.name}: model.head.out_channels is '
-                f'{head.out_channels}, its data set '
-                f'{metainfo["dataset_name"]} has '
-                f'{metainfo["num_keypoints"]} keypoints'
+                f'{self.name}: model.head.out_channels is {head.out_channels}, but the data set '
+                f'{metainfo["dataset_name"]} has {metainfo["num_keypoints"]} keypoints'
             )
         load_weights(self.model, get_weights(read_checkpoint(checkpoint)), checkpoint)
         self.pixels = crop_grid(self.crop.size, self.crop.use_udp)
@@ -98,8 +95,8 @@ class Member(nn.Module):
         maps = maps if torch.is_tensor(maps) else maps[-1]
         if maps.shape[:1:-1] != self.cells.size:
             raise ConfigError(
-                f'{self.name} makes maps of {_size(maps.shape[:1:-1])}, its '
-                f'codec is for {_size(self.cells.size)} (width x height)'
+                f'the heatmaps of {self.name} are {_size(maps.shape[:1:-1])}, but the heatmap_size '
+                f'of its codec is {_size(self.cells.size)} (width x height)'
             )
         return maps
 
@@ -140,7 +137,7 @@ class EnsembleMembers(nn.ModuleList):
         self.weights = [member.get('weight', 1) for member in members]
         if not sum(self.weights):
             raise ConfigError(
-                f'the weights of the members are {self.weights}: at least one has to be above 0'
+                f'the weights of the members are {self.weights}: at least one must be above 0'
             )
         cfgs = [load_config(member['config']) for member in members]
         for cfg in cfgs:
@@ -154,13 +151,13 @@ class EnsembleMembers(nn.ModuleList):
 
 def _check_model(cfg: Config) -> None:
     if cfg.get('model') is None:
-        raise ConfigError(f"{cfg.filename} has no 'model': is it a config of a model?")
+        raise ConfigError(f"{cfg.filename} has no 'model': expected the config of a model")
     kind = (cfg.model.get('backbone') or {}).get('type')
     if isinstance(kind, str):
         kind = MMPOSE_MODELS.get(kind)
     if isinstance(kind, type) and issubclass(kind, EnsembleMembers):
         raise ConfigError(
-            f'{cfg.filename} is itself an ensemble: name its members here, with their weights'
+            f'{cfg.filename} is itself an ensemble: list its members and their weights here instead'
         )
 
 

@@ -117,9 +117,8 @@ def _factors(cfg: Config, step: dict, number: int) -> tuple[float, float]:
     place = f'{cfg.filename}: {_PLACE}[{number}]'
     if _name(step) != 'ExtendBBox':
         raise ConfigError(
-            f'{place} is {_name(step)}, and what it does to the box is '
-            'unknown: between GetBBoxCenterScale and TopdownAffine, only '
-            'ExtendBBox is expected'
+            f'{place} is {_name(step)}, whose effect on the box is unknown: expected only '
+            'ExtendBBox between GetBBoxCenterScale and TopdownAffine'
         )
     with building(cfg):
         extend = MMPOSE_TRANSFORMS.build(step)
@@ -148,7 +147,7 @@ def check_codec(codec, place: str) -> None:
     if getattr(codec, 'heatmap_type', 'gaussian') != 'gaussian':
         raise ConfigError(
             f'{place} has heatmap_type={codec.heatmap_type!r}, maps of '
-            "offsets, which have no average: expected 'gaussian'"
+            "offsets, which cannot be averaged: expected 'gaussian'"
         )
 
 
@@ -175,9 +174,9 @@ def common_metainfo(cfgs: Sequence[Config]) -> dict:
         difference = compare_metainfo(first, meta)
         if difference:
             raise ConfigError(
-                'the members of an ensemble have to agree: '
-                f'{cfgs[0].filename} is of {difference[0]}, '
-                f'{cfg.filename} of {difference[1]}'
+                'the members of an ensemble must have the same keypoints: '
+                f'{cfgs[0].filename} has {difference[0]}, '
+                f'{cfg.filename} has {difference[1]}'
             )
     return first
 
@@ -196,10 +195,10 @@ def compare_metainfo(first: dict, second: dict) -> tuple[str, str] | None:
     points, others = (list(meta['keypoint_id2name'].values()) for meta in (first, second))
     name, other_name = first['dataset_name'], second['dataset_name']
     if name != other_name:
-        return f'the data set {name}', f'the data set {other_name}'
+        return f'dataset_name={name!r}', f'dataset_name={other_name!r}'
     if len(points) != len(others):
         return f'{len(points)} keypoints', f'{len(others)} keypoints'
     for number, pair in enumerate(zip(points, others)):
         if pair[0] != pair[1]:
-            return tuple(f'keypoints whose number {number} is {point}' for point in pair)
+            return tuple(f'{point!r} as keypoint {number}' for point in pair)
     return None

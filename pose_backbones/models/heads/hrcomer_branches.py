@@ -137,14 +137,14 @@ class JointBranch(nn.Module):
         start = 0
         for level, x in enumerate(maps):
             count, width = x[0, 0].numel(), x.shape[-1]
-            here = (chosen >= start) & (chosen < start + count)
-            most = int(here.sum(1).max()) if here.numel() else 0
+            in_level = (chosen >= start) & (chosen < start + count)
+            most = int(in_level.sum(1).max()) if in_level.numel() else 0
             if most:
-                order = here.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+                order = in_level.int().argsort(dim=1, descending=True, stable=True)[:, :most]
                 cells = (chosen[images, order] - start).clamp(0, count - 1)
                 points = torch.stack((cells % width, cells // width), -1)
                 joints[images, order] = torch.where(
-                    here[images, order][..., None, None],
+                    in_level[images, order][..., None, None],
                     self._at(x, level, points),
                     joints[images, order],
                 )
@@ -268,7 +268,7 @@ def _regress_values(layer: nn.Conv2d, values: Tensor) -> Tensor:
         return (offsets + layer.bias.view(layer.groups, 1, 2)).transpose(1, 2)
 
 
-def _init_convolutions(branch: nn.Module, how: str) -> None:
+def _init_convolutions(branch: nn.Module, method: str) -> None:
     """Initialize a branch: output layers with small weights, adaptive blocks unchanged."""
     adaptive = {
         id(conv)
@@ -279,4 +279,4 @@ def _init_convolutions(branch: nn.Module, how: str) -> None:
     for module in branch.modules():
         if isinstance(module, nn.Conv2d) and id(module) not in adaptive:
             # A convolution with a bias is an output layer: no norm follows it.
-            init_convolution(module, how if module.bias is None else 'small')
+            init_convolution(module, method if module.bias is None else 'small')

@@ -134,8 +134,8 @@ class MSPNHead(BaseHead):
     def _maps_of(self, index: int, feats: Sequence[Tensor]) -> Tensor:
         """Return the heatmaps (N, K, *out_shape) of one unit."""
         layer, x = self.predict_layers[index], feats[index]
-        again = self.with_cp and self.training
-        return resize(checkpointed(layer, x) if again else layer(x), self.out_shape)
+        use_checkpoint = self.with_cp and self.training
+        return resize(checkpointed(layer, x) if use_checkpoint else layer(x), self.out_shape)
 
     def _check_feats(self, feats: Sequence[Tensor]) -> None:
         expected = len(self.predict_layers), self.unit_channels

@@ -14,16 +14,16 @@ def check_conv_init(value: str) -> None:
         raise ValueError(f'conv_init is {value!r}: expected {" or ".join(map(repr, CONV_INITS))}')
 
 
-def init_convolution(conv: nn.Conv2d, how: str) -> None:
+def init_convolution(conv: nn.Conv2d, method: str) -> None:
     """Initialize a convolution, in place.
 
     Args:
-        conv: Its bias, if it has one, becomes 0.
-        how: `'small'`: normal, with a standard deviation of .001; or `'kaiming'`: normal, by the
+        conv: The convolution. Its bias, if it has one, becomes 0.
+        method: `'small'`: normal, with a standard deviation of .001; or `'kaiming'`: normal, by the
             fan-out, for a ReLU that follows. If a norm follows, the scale has no effect on the
             output, only on the relative size of a step of Adam.
     """
-    if how == 'kaiming':
+    if method == 'kaiming':
         nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
     else:
         nn.init.normal_(conv.weight, std=0.001)

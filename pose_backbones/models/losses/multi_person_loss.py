@@ -1,4 +1,4 @@
-"""Losses of HRCoMer for queries, matched persons and heatmaps.
+"""Losses of HRCoMer for queries, matched people and heatmaps.
 
 All losses are computed in float32, also for outputs in half precision. Without targets a loss is 0
 with zero gradients, so that a distributed model has no unused parameters.
@@ -65,7 +65,7 @@ class BinaryFocalLoss(nn.Module):
 
 
 class _PeopleLoss(nn.Module):
-    """Base class of losses between P persons and the queries that are matched to them."""
+    """Base class of losses between P people and the queries that are matched to them."""
 
     def __init__(self, loss_weight: float):
         super().__init__()
@@ -78,7 +78,7 @@ class _PeopleLoss(nn.Module):
         Args:
             joints: (P, K, 2), x and y.
             targets: (P, K, 3), x, y and whether the joint counts (1 or 0).
-            areas: (P,), areas of the persons in the squared unit of the joints.
+            areas: (P,), areas of the people in the squared unit of the joints.
 
         Returns:
             A scalar.
@@ -145,7 +145,7 @@ class LimbL1Loss(JointL1Loss):
 
 @MODELS.register_module()
 class OKSLoss(_PeopleLoss):
-    """1 - OKS (object keypoint similarity), averaged over persons.
+    """1 - OKS (object keypoint similarity), averaged over people.
 
     Args:
         sigmas: One for each joint or a dataset description, see `read_sigmas`.

@@ -77,14 +77,14 @@ class HRCoMerEstimator(BottomupPoseEstimator):
         if unknown:
             raise ValueError(
                 f'test_cfg has {", ".join(sorted(unknown))}: expected '
-                f'{", ".join(sorted(_TEST_CFG))}; scales are those of the '
-                'images'
+                f'{", ".join(sorted(_TEST_CFG))}; the test pipeline sets the scales'
             )
         channels = getattr(self.backbone, 'embed_dims', None)
         in_channels = getattr(self.head, 'in_channels', None) if head else None
         if neck is None and None not in (channels, in_channels) and channels != in_channels:
             raise ValueError(
-                f"head.in_channels is {in_channels}: expected {channels}, the backbone's"
+                f'head.in_channels is {in_channels}: expected {channels}, the channels of the '
+                'backbone'
             )
         self.finetune_flip = finetune_flip
         if finetune_flip:

@@ -48,7 +48,7 @@ class TopdownPoseEstimator(MMPoseTopdownEstimator):
         net = MMPOSE_MODELS.build(backbone)
         if neck is not None:
             neck = _with_in_channels(neck, 'neck', net, every_map=True)
-            _check_not_missing(head, 'with a neck')
+            _check_not_missing(head, 'with a neck, it cannot be read from the backbone')
         elif head is not None:
             head = _with_in_channels(head, 'head', net, every_map=False)
         super().__init__(
@@ -72,16 +72,17 @@ def _takes_in_channels(cfg: dict) -> bool:
 
 def _check_not_missing(head: dict | None, reason: str) -> None:
     if head is not None and head.get('in_channels') is None and _takes_in_channels(head):
-        raise ValueError(
-            f'head.in_channels is missing: {reason}, it cannot be read from the backbone'
-        )
+        raise ValueError(f'head.in_channels is missing: {reason}')
 
 
 def _with_in_channels(cfg: dict, place: str, backbone: nn.Module, every_map: bool) -> dict:
     """Return a config with the channels of the backbone, or raise `ValueError`."""
     if not isinstance(backbone, BaseBackbone):
         if place == 'head':
-            _check_not_missing(cfg, f'{type(backbone).__name__} is not of pose_backbones')
+            name = type(backbone).__name__
+            _check_not_missing(
+                cfg, f'it can be read from backbones of pose_backbones, but not from {name}'
+            )
         return cfg
     if not _takes_in_channels(cfg):
         return cfg

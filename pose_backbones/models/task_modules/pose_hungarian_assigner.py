@@ -84,7 +84,7 @@ class PoseHungarianAssigner:
         if sum(map(prod, shapes)) != queries:
             raise ValueError(
                 f'shapes are {[tuple(shape) for shape in shapes]}: expected '
-                f'maps of {queries} queries altogether, as in the outputs'
+                f'maps of {queries} queries in total, as in the outputs'
             )
         labelled = (targets['joints'][..., 2] > 0).any(-1)
         order = torch.arange(1, labelled.shape[1] + 1, device=labelled.device)

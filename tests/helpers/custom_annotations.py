@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-GOOD = {
+ANNOTATIONS = {
     'categories': [
         {
             'id': 2,
@@ -33,45 +33,45 @@ GOOD = {
 }
 
 
-def write_lamps(
+def write_annotations(
     folder: Path, change: Callable[[dict], dict | None] | None = None, name: str = 'train.json'
 ) -> str:
     """Write the annotations after an optional change.
 
     Args:
         folder: Output directory.
-        change: Modifies the content in place, or returns another one.
+        change: Function that modifies the content in place, or returns new content.
         name: File name.
 
     Returns:
         Path of the file.
     """
-    content = copy.deepcopy(GOOD)
+    content = copy.deepcopy(ANNOTATIONS)
     content = (change(content) or content) if change else content
     (folder / name).write_text(json.dumps(content))
     return str(folder / name)
 
 
-def lack(place: str, key: str):
+def without(name: str, key: str):
     """Return a change that removes a key from the first entry of a list."""
-    return lambda content: content[place][0].pop(key) and None
+    return lambda content: content[name][0].pop(key) and None
 
 
-def put(place: str, key: str, value):
+def with_value(name: str, key: str, value):
     """Return a change that sets a key of the first entry of a list."""
-    return lambda content: content[place][0].update({key: value})
+    return lambda content: content[name][0].update({key: value})
 
 
-def labelled(points, area) -> dict:
-    """Return annotations of objects with keypoints (N, K, 3) and areas (N,)."""
-    content = copy.deepcopy(GOOD)
+def with_keypoints(points, area) -> dict:
+    """Return annotations with the given keypoints (N, K, 3) and areas (N,)."""
+    content = copy.deepcopy(ANNOTATIONS)
     content['annotations'] = [
         {
             **content['annotations'][0],
             'id': n + 1,
             'area': float(area[n]),
-            'keypoints': [float(v) for v in p.ravel()],
+            'keypoints': [float(v) for v in pose.ravel()],
         }
-        for n, p in enumerate(points)
+        for n, pose in enumerate(points)
     ]
     return content
