@@ -1,7 +1,7 @@
 """Finder of the packages in `pose_backbones_env/replacements`, for `sys.meta_path`.
 
-`import pose_backbones` installs it. So does `pose_backbones.pth` at the start of each interpreter, so
-that `import mmpose` works without `import pose_backbones`. Therefore, this module imports only what
+`import pose_backbones` installs it. `pose_backbones.pth` does so at the start of each interpreter:
+then `import mmpose` works without `import pose_backbones`. Therefore, this module imports only what
 the interpreter has imported already. Set the environment variable
 `POSE_BACKBONES_REPLACEMENTS=0` to use no replacement.
 """

@@ -9,7 +9,7 @@ Each module works around one problem and can be deleted when the problem is fixe
 - `model_names`: OpenMMLab's inferencers look up model names in a single package.
 - `mmpose_registry`: registers the modules of this package in MMPose's registry, unless MMPose uses
   the same name.
-- `swin`: MMPose's Swin Transformer does not load its released weights.
+- `visualizer_circles`: MMPose's visualizer converts an array to an integer, an error in NumPy 2.5.
 
 Replacements of missing packages are in `pose_backbones_env`.
 
