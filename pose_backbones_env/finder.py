@@ -31,7 +31,7 @@ class ReplacementFinder:
             return None
         self._checking.add(name)
         try:
-            return _find_real(name, path) or _find_replacement(name)
+            return _find_real(name, path) or find_replacement(name)
         finally:
             self._checking.discard(name)
 
@@ -47,7 +47,8 @@ def _find_real(name, path):
     return None
 
 
-def _find_replacement(name):
+def find_replacement(name):
+    """Return the spec of a replacement, see `REPLACED`."""
     from importlib.util import spec_from_file_location
 
     path = os.path.join(FOLDER, REPLACED[name][0])
