@@ -11,15 +11,10 @@ images and videos.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from pose_backbones_env import finder
+
 from . import configs
-from ._compat import (
-    checkpoint_loading,
-    config_names,
-    metainfo,
-    mmcv_ops,
-    mmpose_registry,
-    model_names,
-)
+from ._compat import checkpoint_loading, config_names, metainfo, mmpose_registry, model_names
 from .checkpoints import read_file, read_url
 from .registry import MODELS, TRANSFORMS
 from .version import __version__
@@ -62,7 +57,7 @@ def _find_model(name: str) -> 'tuple[Config, str | None]':
     return zoo.get_config(name), model.weights if model else None
 
 
-mmcv_ops.install()
+finder.install()
 config_names.install(__name__, configs.resolve)
 checkpoint_loading.install(read_file, read_url, _load_strictly)
 metainfo.install()

@@ -129,19 +129,12 @@ explain() {
             "package index of pip. Details: $log"
     fi
     if grep -qiE "(gcc|cc|cl\.exe)'? failed|no such file.*gcc" "$log"; then
-        stop "a package must be built, and there is no C compiler (Python 3.12" \
-            "needs one for xtcocotools; 3.10 and 3.11 do not). Details: $log"
+        stop "a package has no wheel for this Python and machine, and there is no C" \
+            "compiler to build it. Details: $log"
     fi
     stop "pip failed: $(grep -E '^ *(ERROR|error):' "$log" | tail -1). Details: $log"
 }
 
-# Build requirements of packages without a wheel (xtcocotools on Python 3.12), which these packages
-# do not declare.
-build_tools=()
-while read -r line; do build_tools+=("$line"); done \
-    < <(grep -E '^(cython|numpy|setuptools)==' requirements.txt)
-pip_install "installing build requirements" \
-    --no-deps --retries 2 "${build_tools[@]}"
 pip_install "installing the pinned requirements (3 GB to download the first time)" \
     --no-deps --no-build-isolation --retries 2 -r requirements.txt
 pip_install "installing pose_backbones" \

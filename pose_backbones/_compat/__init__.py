@@ -2,8 +2,6 @@
 
 Each module works around one problem and can be deleted when the problem is fixed upstream:
 
-- `mmcv_ops`: MMPose and MMDetection import `mmcv.ops`, which requires mmcv's compiled extension;
-  `mmcv-lite` does not have it.
 - `checkpoint_loading`: PyTorch loads checkpoints with `weights_only=True`, which rejects the
   checkpoints that MMEngine writes.
 - `config_names`: MMEngine finds the configs of a package by name only for a fixed list of packages.
@@ -11,6 +9,9 @@ Each module works around one problem and can be deleted when the problem is fixe
 - `model_names`: OpenMMLab's inferencers look up model names in a single package.
 - `mmpose_registry`: registers the modules of this package in MMPose's registry, unless MMPose uses
   the same name.
+- `visualizer_circles`: MMPose's visualizer converts an array to an integer, an error in NumPy 2.5.
+
+Replacements of missing packages are in `pose_backbones_env`.
 
 `pose_backbones/__init__.py` passes the functions that the patches need to their `install`
 functions.

@@ -1,10 +1,12 @@
 """Register the models of this package in MMPose's registry, unless MMPose uses the same name."""
 
+import importlib
 import importlib.util
 
 from mmengine.registry import Registry
 
 _LOCATION = 'pose_backbones._compat.mmpose_locations'
+_VISUALIZER_PATCH = 'pose_backbones._compat.visualizer_circles'
 #: the model registry of this package, set by `install`
 _package_models: list[Registry] = []
 
@@ -23,10 +25,13 @@ def install(models: Registry) -> None:
     _package_models[:] = [models]
     if importlib.util.find_spec('mmpose') is None:
         return
-    from mmpose.registry import MODELS
+    from mmpose.registry import MODELS, VISUALIZERS
 
     if _LOCATION not in MODELS._locations:
         MODELS._locations.append(_LOCATION)
+        VISUALIZERS._locations.append(_VISUALIZER_PATCH)
+    if VISUALIZERS._imported:
+        importlib.import_module(_VISUALIZER_PATCH)
     if MODELS._imported:
         register_in(MODELS)
 

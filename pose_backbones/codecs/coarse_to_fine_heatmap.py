@@ -13,6 +13,7 @@ PEAK = 255.0
 #: score of a keypoint whose map is 0
 _MIN_SCORE = 0.5
 #: width of the zero padding of a map that is smoothed, in cells
+_MAX_CHANNELS = 128  # of an image in OpenCV 5; 512 in OpenCV 4
 _BORDER = 10
 
 
@@ -111,17 +112,16 @@ class CoarseToFineHeatmap(MegviiHeatmap):
             encoded.astype(np.float64).transpose(1, 2, 0),
             ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)),
         )
-        # OpenCV takes up to 512 channels at once.
         maps = np.concatenate(
             [
                 np.atleast_3d(
                     cv2.GaussianBlur(
-                        maps[..., start : start + 512],
+                        maps[..., start : start + _MAX_CHANNELS],
                         (self.blur_kernel_size, self.blur_kernel_size),
                         0,
                     )
                 )
-                for start in range(0, count, 512)
+                for start in range(0, count, _MAX_CHANNELS)
             ],
             axis=-1,
         )

@@ -97,7 +97,7 @@ def test_many_keypoints_are_decoded_in_blocks():
     rng = np.random.default_rng(2)
     maps = rng.random((513, 64, 48), np.float32)
     points, scores = codec().decode(maps)
-    for index in (0, 511, 512):
+    for index in (0, 127, 128, 511, 512):
         single = codec().decode(maps[index : index + 1])
         assert points[0, index].tolist() == single[0][0, 0].tolist()
         assert scores[0, index] == single[1][0, 0]

@@ -1,5 +1,6 @@
-"""Tests of the stub of mmcv's compiled operators."""
+"""Tests of the replacement of mmcv's compiled operators."""
 
+import importlib
 import sys
 
 import mmcv
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pose_backbones._compat import mmcv_ops
+from pose_backbones_env import finder
 
 lite_only = pytest.mark.skipif(
-    not mmcv_ops.is_stub_installed(),
+    'mmcv._ext' not in finder.active(),
     reason='full mmcv is installed, so its own operators are in use',
 )
 
@@ -47,14 +48,14 @@ def test_nms_matches_reference(offset):
 def test_missing_operator_raises_when_called():
     features, rois = torch.zeros(1, 4, 8, 8), torch.zeros(1, 5)
     with pytest.raises(
-        mmcv_ops.MissingOperatorError,
+        sys.modules['mmcv._ext'].MissingOperatorError,
         match="'roi_align_forward' requires .* pip uninstall mmcv-lite",
     ):
         mmcv.ops.roi_align(features, rois, (2, 2))
 
 
 @lite_only
-def test_stub_is_not_reported_as_compiled():
+def test_replacement_is_not_reported_as_compiled():
     from mmcv.utils import ext_loader
 
     assert not ext_loader.check_ops_exist()
@@ -62,19 +63,15 @@ def test_stub_is_not_reported_as_compiled():
         sys.modules['mmcv._ext'].__wrapped__  # noqa: B018
 
 
-def test_install_keeps_compiled_extension(tmp_path, monkeypatch):
+def test_compiled_extension_is_not_replaced(tmp_path, monkeypatch):
     (tmp_path / '_ext.py').write_text('compiled = True\n')
     monkeypatch.setattr(mmcv, '__path__', [*mmcv.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
-    mmcv_ops.install()
-    assert 'mmcv._ext' not in sys.modules
-    import importlib
-
     assert importlib.import_module('mmcv._ext').compiled
-    assert not mmcv_ops.is_stub_installed()
+    assert 'mmcv._ext' not in finder.active()
 
 
-def test_rtmdet_runs_with_stub():
+def test_rtmdet_runs_with_replacement():
     from mmdet.registry import MODELS
     from mmdet.structures import DetDataSample
     from mmengine.hub import get_config

@@ -76,7 +76,7 @@ def test_missing_network(project):
         PIP_NO_CACHE_DIR='1',
     )
     assert done.returncode == 2
-    assert '[setup] installing build requirements' in done.stdout
+    assert '[setup] installing the pinned requirements' in done.stdout
     assert done.stderr.startswith('error: the packages could not be downloaded: check the network')
     assert len(done.stderr.splitlines()) == 1
     assert not (project[0] / '.venv/.ready').exists()

@@ -1,0 +1,104 @@
+"""Finder of the packages in `pose_backbones_env/replacements`, for `sys.meta_path`.
+
+`import pose_backbones` installs it. `pose_backbones.pth` does so at the start of each interpreter:
+then `import mmpose` works without `import pose_backbones`. Therefore, this module imports only what
+the interpreter has imported already. Set the environment variable
+`POSE_BACKBONES_REPLACEMENTS=0` to use no replacement.
+"""
+
+import os
+import sys
+
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'replacements')
+#: name → module in the folder, and the module of the real package that has to import, if finding
+#: the package is not enough
+REPLACED = {
+    'mmcv._ext': ('mmcv_ext', None),
+    'pkg_resources': ('pkg_resources', None),
+    'xtcocotools': ('xtcocotools', 'xtcocotools._mask'),
+}
+
+
+class ReplacementFinder:
+    """Find replacements of modules that are missing or do not import."""
+
+    def __init__(self) -> None:
+        self._checking: set[str] = set()
+
+    def find_spec(self, name, path=None, target=None):
+        """Return the spec of the real module or of its replacement; None for any other module."""
+        if name not in REPLACED or name in self._checking:
+            return None
+        self._checking.add(name)
+        try:
+            return _find_real(name, path) or find_replacement(name)
+        finally:
+            self._checking.discard(name)
+
+
+def _find_real(name, path):
+    """Return the spec of the real module, or None if it does not import."""
+    for finder in sys.meta_path:
+        if not isinstance(finder, ReplacementFinder):
+            spec = finder.find_spec(name, path)
+            if spec is not None:
+                required = REPLACED[name][1]
+                return spec if required is None or _imports(required) else None
+    return None
+
+
+def find_replacement(name):
+    """Return the spec of a replacement, see `REPLACED`."""
+    from importlib.util import spec_from_file_location
+
+    path = os.path.join(FOLDER, REPLACED[name][0])
+    if os.path.isdir(path):
+        return spec_from_file_location(
+            name, os.path.join(path, '__init__.py'), submodule_search_locations=[path]
+        )
+    return spec_from_file_location(name, f'{path}.py')
+
+
+def _imports(name):
+    """Return whether a compiled module imports; its package is imported again afterwards."""
+    from contextlib import redirect_stderr
+    from importlib import import_module
+    from io import StringIO
+
+    package = name.partition('.')[0]
+    try:
+        # NumPy 2 prints a long message if a module was compiled for NumPy 1.
+        with redirect_stderr(StringIO()):
+            import_module(name)
+    except Exception:
+        return False
+    finally:
+        for loaded in [key for key in sys.modules if key.partition('.')[0] == package]:
+            del sys.modules[loaded]
+    return True
+
+
+def active() -> list[str]:
+    """Return the names of the modules whose replacements are used."""
+    from importlib.util import find_spec
+
+    names = []
+    for name in REPLACED:
+        module = sys.modules.get(name)
+        if module is not None:
+            path = getattr(module, '__file__', None)
+        else:
+            parent = name.rpartition('.')[0]
+            spec = find_spec(name) if not parent or find_spec(parent) else None
+            path = spec and spec.origin
+        if path and path.startswith(FOLDER + os.sep):
+            names.append(name)
+    return names
+
+
+def install() -> None:
+    """Put the finder first in `sys.meta_path`, unless it is there or is disabled."""
+    if os.environ.get('POSE_BACKBONES_REPLACEMENTS') == '0':
+        return
+    if not any(isinstance(finder, ReplacementFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, ReplacementFinder())

@@ -1,0 +1,44 @@
+"""Import modules and print, as lines of JSON, whether that works: see `doctor.probe`."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+# This file is run as a script; its own directory must not be searched for modules.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from pose_backbones_env import finder  # noqa: E402
+
+
+def main() -> None:
+    """Import the modules whose names are the arguments."""
+    finder.install()
+    for module in sys.argv[1:]:
+        print(json.dumps(dict(start=module)), flush=True)
+        error = ''
+        try:
+            importlib.import_module(module)
+        except BaseException as raised:
+            lines = str(raised).strip().splitlines() or ['']
+            error = f'{type(raised).__name__}: {lines[0]}'
+        print(json.dumps(dict(module=module, error=error)), flush=True)
+    replacements = dict.fromkeys(finder.active(), 'in use')
+    evaluation = sys.modules.get('xtcocotools.cocoeval')
+    if 'xtcocotools' in replacements and evaluation is not None:
+        replacements['xtcocotools'] = f'in use, with {evaluation.evaluator.__name__}'
+    facts = dict(replacements=replacements)
+    torch = sys.modules.get('torch')
+    if torch is not None and hasattr(torch, 'cuda'):
+        facts.update(cuda=torch.version.cuda, cuda_available=torch.cuda.is_available())
+        if facts['cuda_available']:
+            facts['gpu'] = torch.cuda.get_device_name()
+        else:
+            try:
+                torch.cuda.init()
+            except Exception as raised:
+                facts['cuda_error'] = str(raised).splitlines()[0]
+    print(json.dumps(facts), flush=True)
+
+
+main()

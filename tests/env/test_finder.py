@@ -1,0 +1,111 @@
+"""Replacements are used where, and only where, the real modules do not import."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pose_backbones_env import finder
+from tests.helpers.tools import ROOT, tool_env
+
+
+def run(code: str, *folders, **env) -> str:
+    """Run code in a new interpreter that finds modules in the folders first."""
+    paths = ':'.join(map(str, (*folders, ROOT)))
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        env=tool_env(**env) | {'PYTHONPATH': paths},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+#: hides the real modules from the finders of the interpreter
+HIDE = """
+import sys
+from importlib.machinery import PathFinder
+find_spec = PathFinder.find_spec
+PathFinder.find_spec = classmethod(
+    lambda cls, name, path=None, target=None: None
+    if name in ('xtcocotools', 'pkg_resources')
+    else find_spec(name, path, target))
+from pose_backbones_env import finder
+finder.install()
+"""
+
+
+def test_missing_packages_are_replaced():
+    code = HIDE + (
+        'import xtcocotools.cocoeval, pkg_resources\n'
+        'print(xtcocotools.cocoeval.COCOeval.__module__)\n'
+        "print(pkg_resources.get_distribution('numpy').version)\n"
+        'print(finder.active())\n'
+    )
+    import numpy
+
+    names, version, active = run(code).splitlines()
+    assert names == 'xtcocotools.cocoeval'
+    assert version == numpy.__version__
+    assert "'pkg_resources', 'xtcocotools'" in active
+
+
+def test_mmengine_finds_packages_with_the_replacement():
+    code = HIDE + (
+        'from mmengine.utils import get_installed_path, is_installed\n'
+        "print(is_installed('mmpose'), is_installed('no_such_package'))\n"
+        "print(get_installed_path('mmengine'))\n"
+    )
+    import mmengine
+
+    assert run(code).splitlines() == ['True False', mmengine.__path__[0]]
+
+
+@pytest.mark.parametrize(
+    'error', ['ImportError("numpy.core.multiarray failed")', 'ValueError("x")']
+)
+def test_package_that_does_not_import_is_replaced(tmp_path, error):
+    package = tmp_path / 'xtcocotools'
+    package.mkdir()
+    (package / '__init__.py').touch()
+    (package / '_mask.py').write_text(f'raise {error}')
+    code = (
+        'from pose_backbones_env import finder\nfinder.install()\n'
+        'import xtcocotools.mask\nprint(xtcocotools.__file__, finder.active())'
+    )
+    path, active = run(code, tmp_path).split(' ', 1)
+    assert path.startswith(finder.FOLDER)
+    assert 'xtcocotools' in active
+
+
+def test_package_that_imports_is_not_replaced(tmp_path):
+    package = tmp_path / 'xtcocotools'
+    package.mkdir()
+    for name in ('__init__', '_mask', 'mask'):
+        (package / f'{name}.py').touch()
+    code = (
+        'from pose_backbones_env import finder\nfinder.install()\n'
+        'import xtcocotools.mask\nprint(xtcocotools.__file__)\nprint(finder.active())'
+    )
+    path, active = run(code, tmp_path).splitlines()
+    assert path == str(package / '__init__.py')
+    assert 'xtcocotools' not in active
+
+
+def test_variable_disables_replacements():
+    code = HIDE + (
+        'try:\n    import xtcocotools\nexcept ModuleNotFoundError as error:\n    print(error)\n'
+    )
+    assert run(code, POSE_BACKBONES_REPLACEMENTS='0') == "No module named 'xtcocotools'"
+
+
+def test_finder_imports_no_modules():
+    """The finder may be installed at the start of each interpreter."""
+    code = (
+        'import sys\nbefore = set(sys.modules)\nfrom pose_backbones_env import finder\n'
+        'finder.install()\nprint(sorted(set(sys.modules) - before))'
+    )
+    assert run(code) == "['pose_backbones_env', 'pose_backbones_env.finder']"
