@@ -3,10 +3,14 @@
 import contextlib
 import io
 from collections.abc import Mapping
+from importlib.metadata import version
 
 import numpy as np
+from xtcocotools import cocoeval
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
+
+from pose_backbones_env import finder
 
 #: metric → its meaning, in the order in which the evaluator returns them
 COCO_ROWS = {
@@ -27,6 +31,14 @@ CROWD_ROWS = {
     'AP (M)': 'medium images: crowd index from .2 to .8',
     'AP (H)': 'hard images: crowd index of .8 or more',
 }
+
+
+def evaluator_version() -> str:
+    """Return the name and the version of the package that computes the metrics."""
+    if 'xtcocotools' not in finder.active():
+        return f'xtcocotools {version("xtcocotools")}'
+    name = cocoeval.evaluator.__name__
+    return f'{name} {version(name)} (instead of xtcocotools)'
 
 
 def load_results(truth: dict, results: list[dict], ann_file: str) -> tuple[COCO, COCO]:

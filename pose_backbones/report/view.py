@@ -6,7 +6,6 @@ out.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from ..version import __version__
 from .average_precision import RECALLS, THRESHOLDS, AveragePrecision
 from .calibration import BINS, Calibration
-from .coco_table import COCO_ROWS, CROWD_ROWS
+from .coco_table import COCO_ROWS, CROWD_ROWS, evaluator_version
 from .diagnosis import FALSE_KINDS, KINDS, MISSED_KINDS
 from .examples import LOW_SCORE, RINGS, Example, Examples
 from .formatting import count, number, percent
@@ -265,6 +264,6 @@ def _provenance(run: Run, errors: ErrorCounts) -> Rows:
         (
             'created',
             f'{datetime.now():%Y-%m-%d %H:%M} with pose_backbones {__version__}, '
-            f'xtcocotools {version("xtcocotools")}',
+            + evaluator_version(),
         ),
     ]
