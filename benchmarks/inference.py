@@ -3,6 +3,7 @@
 import argparse
 import json
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +72,23 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=list(VARIANTS),
         help='inferencers to measure',
     )
+    parser.add_argument(  # deprecated
+        '--ways', nargs='+', choices=VARIANTS, help=argparse.SUPPRESS
+    )
     parser.add_argument(
         '--data',
         metavar='DIR',
         help='directory for the images, which are reused if they exist (default: a temporary one)',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.ways is not None:
+        warnings.warn(
+            '--ways is now called --variants; the old name will be removed in the next release',
+            FutureWarning,
+            stacklevel=2,
+        )
+        args.variants = args.ways
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:

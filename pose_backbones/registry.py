@@ -63,6 +63,6 @@ def class_attribute(cfg: Mapping, name: str, default: Any) -> Any:
         default: What to return if there is no such class or attribute.
     """
     kind = cfg.get('type')
-    if isinstance(kind, str):
+    if isinstance(kind, str) and _HAS_MMPOSE:
         kind = mmpose_registry.MODELS.get(kind)
     return getattr(kind, name, default)

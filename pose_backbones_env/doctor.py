@@ -49,6 +49,8 @@ _ALTERNATIVES = (
 )
 #: what a module says that was compiled for another version of NumPy
 _OTHER_NUMPY = re.compile(r'numpy\.dtype size changed|compiled using NumPy 1|_ARRAY_API not found')
+#: extra with the packages that every command needs
+_OPENMMLAB = 'openmmlab-lite'
 _PROBE = Path(__file__).with_name('probe.py')
 _PROBE_TIME = 300  # seconds
 
@@ -85,16 +87,20 @@ def check_requirements(name: str = 'pose_backbones') -> Iterator[Problem]:
         return
     for line in lines:
         requirement = Requirement(line)
-        if requirement.marker is not None and not requirement.marker.evaluate({'extra': ''}):
+        marker, option = requirement.marker, ''
+        if marker is not None and not marker.evaluate({'extra': ''}):
+            if not marker.evaluate({'extra': _OPENMMLAB}):
+                continue
+            option = '--no-deps '  # MMPose requires chumpy, which cannot be built
+        if requirement.name == 'mmcv-lite' and version_of('mmcv'):
             continue
         installed = version_of(requirement.name)
         wanted = f'{requirement.name}{requirement.specifier}'
+        fix = f'pip install {option}"{wanted}"'
         if installed is None:
-            yield Problem(f'{requirement.name} is missing', f'pip install "{wanted}"')
+            yield Problem(f'{requirement.name} is missing', fix)
         elif not requirement.specifier.contains(installed, prereleases=True):
-            yield Problem(
-                f'{name} requires {wanted}, but {installed} is installed', f'pip install "{wanted}"'
-            )
+            yield Problem(f'{name} requires {wanted}, but {installed} is installed', fix)
 
 
 def check_torchvision() -> Iterator[Problem]:

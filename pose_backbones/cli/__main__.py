@@ -39,12 +39,18 @@ def main(argv: list[str] | None = None) -> None:
         + '\n\npose-backbones COMMAND --help shows the arguments of a command',
     )
     parser.add_argument('--version', action='version', version=__version__)
-    parser.add_argument('command', choices=COMMANDS, metavar='COMMAND')
+    parser.add_argument('command', nargs='?', choices=COMMANDS, metavar='COMMAND')
     parser.add_argument('arguments', nargs=argparse.REMAINDER, metavar='...')
     args = parser.parse_args(argv)
-    module = import_module(f'.{COMMANDS[args.command][0]}', __package__)
+    if args.command is None:
+        parser.error(f'expected a COMMAND: {", ".join(COMMANDS)}')
     sys.argv = [f'{parser.prog} {args.command}', *args.arguments]
-    run(module.main)
+
+    def command(arguments: list[str] | None) -> object:
+        module = import_module(f'.{COMMANDS[args.command][0]}', __package__)
+        return module.main(arguments)
+
+    run(command)
 
 
 if __name__ == '__main__':

@@ -31,6 +31,8 @@ from .stopping import (
 
 #: exit status after a user error, the same as that of argparse
 USER_ERROR = 2
+#: packages that most commands need, but `import pose_backbones` does not
+_OPENMMLAB = ('mmpose', 'mmdet')
 #: exit status if another process of the run has ended or does not respond
 LOST_PROCESS = 3
 _GATHER_TIME = 2.0  # seconds in which the other processes notice the same error
@@ -105,6 +107,8 @@ def _end(stop: Stop, error: BaseException) -> None:
     status = USER_ERROR
     if isinstance(error, PoseBackbonesError):
         message = _message(error)
+    elif isinstance(error, ModuleNotFoundError) and error.name in _OPENMMLAB:
+        message = f'{error.name} is not installed; pose-backbones doctor prints how to install it'
     elif isinstance(error, OSError):
         message = _system_message(error)
     elif reason is not None:

@@ -7,6 +7,7 @@ picklable inputs and cannot share open cameras and streams. A thread is enough h
 import logging
 import queue
 import threading
+import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -153,6 +154,18 @@ class Results(Iterator[PoseResult]):
         ) as items:
             for entry in self._iterate_finished(items):
                 yield self._to_result(entry)
+
+    def since(
+        self, part: int = 0, index: int = 0
+    ) -> Generator[tuple[int, PoseResult | Failure], None, None]:
+        """Deprecated: use `iterate_from`."""
+        warnings.warn(
+            'Results.since is now called iterate_from; the old name will be removed in the next '
+            'release',
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.iterate_from(part, index)
 
     def _iterate_finished(self, items: Iterable[Frame | Failure]) -> Iterator[_Pending]:
         """Yield each input, in order, when all its samples are predicted."""

@@ -8,6 +8,7 @@ from importlib import import_module
 import pytest
 
 from pose_backbones import __version__
+from pose_backbones.cli import entry_point
 from pose_backbones.cli.__main__ import COMMANDS, main
 from tests.helpers.tools import tool_env
 
@@ -48,6 +49,30 @@ def test_unknown_command_exits_with_2(capsys):
         main(['trian'])
     assert end.value.code == 2
     assert "invalid choice: 'trian'" in capsys.readouterr().err
+
+
+def test_missing_command(capsys):
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert end.value.code == 2
+    assert 'error: expected a COMMAND: train, test, ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['mmpose', 'mmdet'])
+def test_missing_openmmlab_package(name, monkeypatch, capsys):
+    """`import pose_backbones` works without it, but the command does not."""
+
+    def missing(*_):
+        raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+    monkeypatch.setattr(entry_point, '_exit', sys.exit)
+    monkeypatch.setattr('pose_backbones.cli.__main__.import_module', missing)
+    with pytest.raises(SystemExit) as end:
+        main(['flops', 'config.py'])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        f'error: {name} is not installed; pose-backbones doctor prints how to install it\n'
+    )
 
 
 def test_command_receives_arguments_and_sets_exit_status(tmp_path):

@@ -30,12 +30,25 @@ def lines(problems) -> list[str]:
 
 
 def test_requirements(site):
-    install(site, 'pose_backbones', '1.0', 'numpy>=2', 'timm>=1', 'torch', 'av; extra == "video"')
+    openmmlab = 'extra == "openmmlab-lite"'
+    install(
+        site,
+        'pose_backbones',
+        '1.0',
+        'numpy>=2',
+        'timm>=1',
+        'torch',
+        'av; extra == "video"',
+        f'mmpose>=1.3; {openmmlab}',
+        f'mmcv-lite<2.2; {openmmlab}',
+    )
     install(site, 'numpy', '1.26.4')
     install(site, 'torch', '2.11.0')
+    install(site, 'mmcv', '2.1.0')
     assert lines(doctor.check_requirements()) == [
         'pose_backbones requires numpy>=2, but 1.26.4 is installed | pip install "numpy>=2"',
         'timm is missing | pip install "timm>=1"',
+        'mmpose is missing | pip install --no-deps "mmpose>=1.3"',
     ]
 
 

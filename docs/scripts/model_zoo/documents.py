@@ -64,12 +64,11 @@ def family_readme(family: Family, root: Path) -> str:
         f"model = pose_backbones.build('{first.name}'{weights})",
         '```',
         '',
-        '## Notes',
-        '',
     ]
-    for collection in family.collections:
-        lines += [f'- {note}' for note in collection['Notes']]
-    return '\n'.join([*lines, ''])
+    notes = [note for entry in family.collections for note in entry.get('Notes', ())]
+    if notes:
+        lines += ['## Notes', '', *(f'- {note}' for note in notes), '']
+    return '\n'.join(lines)
 
 
 def model_zoo(families: Iterable[Family]) -> str:
