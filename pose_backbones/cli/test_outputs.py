@@ -83,7 +83,7 @@ def check_outputs(
     if hook.get('enable') and hook.get('out_dir'):
         folder = Path(cfg.work_dir, hook.out_dir)
         for path in inputs:
-            if os.path.isdir(path) and folder.is_dir() and os.path.samefile(path, folder):
+            if all(map(os.path.isdir, (path, folder))) and os.path.samefile(path, folder):
                 raise WorkDirError(
                     f'--show-dir {folder} is a directory of the data set: choose another one'
                 )

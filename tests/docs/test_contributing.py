@@ -28,7 +28,7 @@ def copy(tmp_path_factory) -> Path:
     """Copy of the repository with the backbone of CONTRIBUTING.md."""
     folder = tmp_path_factory.mktemp('copy')
     ignored = shutil.ignore_patterns('__pycache__')
-    for name in ('pose_backbones', 'configs', 'tests', 'tools', 'docs'):
+    for name in ('pose_backbones', 'pose_backbones_env', 'configs', 'tests', 'tools', 'docs'):
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
     for name in ('model-index.yml', 'pyproject.toml', 'README.md'):
         shutil.copy(ROOT / name, folder)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.tools import ROOT
 
+PACKAGES = ('pose_backbones', 'pose_backbones_env')
 BUILD = """
 import sys
 from setuptools import build_meta
@@ -52,7 +53,7 @@ def built(tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp('distribution')
     source = folder / 'source'
     source.mkdir()
-    for name in ('pose_backbones', 'configs'):
+    for name in (*PACKAGES, 'configs'):
         ignored = shutil.ignore_patterns('__pycache__')
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
     for name in ('pyproject.toml', 'setup.py', 'README.md', 'LICENSE', 'NOTICE', 'model-index.yml'):
@@ -93,7 +94,8 @@ def test_wheel_contains_configs_as_files_and_no_others(built):
             assert archive.read(name) == content, name
     modules = {
         str(path.relative_to(ROOT))
-        for path in (ROOT / 'pose_backbones').rglob('*.py')
+        for package in PACKAGES
+        for path in (ROOT / package).rglob('*.py')
         if '.mim' not in path.parts
     }
     rest = {name for name in names - modules - shipped().keys() if '.dist-info/' not in name}
@@ -121,7 +123,7 @@ def test_metadata(built):
         'detection',
         'video',
     ]
-    assert 'pose-backbones = pose_backbones.cli.__main__:main' in entries.splitlines()
+    assert 'pose-backbones = pose_backbones_env.command:main' in entries.splitlines()
 
 
 def test_installed_wheel_finds_its_configs(built, tmp_path):
