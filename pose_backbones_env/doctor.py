@@ -140,7 +140,7 @@ def check_alternatives() -> Iterator[Problem]:
 
 def check_duplicates() -> Iterator[Problem]:
     """Find distributions that are installed twice on `sys.path`."""
-    places = defaultdict(dict)
+    places: dict[str, dict[str, str]] = defaultdict(dict)
     for distribution in importlib.metadata.distributions():
         name = (distribution.metadata['Name'] or '').lower().replace('_', '-')
         place = os.path.realpath(str(distribution.locate_file('')))
@@ -190,7 +190,7 @@ def probe() -> tuple[dict[str, str], dict]:
             timeout=_PROBE_TIME,
             check=False,
         )
-        output, status = done.stdout, done.returncode
+        output, status = done.stdout, f'exit status {done.returncode}'
     except subprocess.TimeoutExpired as error:
         output, status = (error.stdout or b'').decode(), f'no end after {_PROBE_TIME} s'
     errors, facts, running = {}, {}, None
@@ -205,7 +205,7 @@ def probe() -> tuple[dict[str, str], dict]:
         else:
             facts = record
     if running is not None:
-        errors[running] = f'the interpreter ended while importing it (exit status {status})'
+        errors[running] = f'the interpreter ended while importing it ({status})'
     return errors, facts
 
 

@@ -9,6 +9,11 @@ the interpreter has imported already. Set the environment variable
 import os
 import sys
 
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than this module
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'replacements')
 #: name → module in the folder, and the module of the real package that has to import, if finding
 #: the package is not enough
@@ -25,7 +30,9 @@ class ReplacementFinder:
     def __init__(self) -> None:
         self._checking: set[str] = set()
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: 'Sequence[str] | None' = None, target: object = None
+    ) -> 'ModuleSpec | None':
         """Return the spec of the real module or of its replacement; None for any other module."""
         if name not in REPLACED or name in self._checking:
             return None
@@ -36,7 +43,7 @@ class ReplacementFinder:
             self._checking.discard(name)
 
 
-def _find_real(name, path):
+def _find_real(name: str, path: 'Sequence[str] | None') -> 'ModuleSpec | None':
     """Return the spec of the real module, or None if it does not import."""
     for finder in sys.meta_path:
         if not isinstance(finder, ReplacementFinder):
@@ -47,7 +54,7 @@ def _find_real(name, path):
     return None
 
 
-def find_replacement(name):
+def find_replacement(name: str) -> 'ModuleSpec | None':
     """Return the spec of a replacement, see `REPLACED`."""
     from importlib.util import spec_from_file_location
 
@@ -59,7 +66,7 @@ def find_replacement(name):
     return spec_from_file_location(name, f'{path}.py')
 
 
-def _imports(name):
+def _imports(name: str) -> bool:
     """Return whether a compiled module imports; its package is imported again afterwards."""
     from contextlib import redirect_stderr
     from importlib import import_module
