@@ -5,6 +5,8 @@ import io
 import json
 
 import numpy as np
+import pycocotools.coco
+import pycocotools.cocoeval
 import pytest
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
@@ -242,13 +244,14 @@ def xtcocotools(
     return stats, precision[..., (precision > -1).all((0, 1))].mean(axis=2)
 
 
-def test_oks_matches_xtcocotools(tmp_path):
+def test_oks_matches_pycocotools(tmp_path):
     case = crowded_case(7, images=6)
     results, truth = case.write(tmp_path)
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(truth)
+        coco = pycocotools.coco.COCO(truth)
         detected = coco.loadRes(results)
-        evaluation = COCOeval(coco, detected, 'keypoints', SIGMAS)
+        evaluation = pycocotools.cocoeval.COCOeval(coco, detected, 'keypoints')
+        evaluation.params.kpt_oks_sigmas = SIGMAS
         evaluation.evaluate()
     poses = read_poses(coco.dataset, detected.dataset['annotations'], SIGMAS, True)
     expected_ious = [np.ravel(evaluation.ious[image, 1]) for image in range(1, 7)]
