@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from statistics import median
-from types import SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 
@@ -100,17 +100,12 @@ def measure(variant: str, images: int, detections: int) -> dict:
         `seconds`, of loading the detections and of evaluating them, and `stats`, the ten metrics.
     """
     if variant != 'xtcocotools':
-        _import_replacement()
+        import_replacement()
     from xtcocotools import cocoeval
     from xtcocotools.coco import COCO
 
     if variant == 'pycocotools':
-        import pycocotools.coco
-        import pycocotools.cocoeval
-
-        cocoeval.evaluator = SimpleNamespace(
-            __name__=variant, COCO=pycocotools.coco.COCO, COCOeval=pycocotools.cocoeval.COCOeval
-        )
+        cocoeval.evaluator = cocoeval.PYCOCOTOOLS
     truth, results = make_case(images, detections)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
@@ -127,14 +122,15 @@ def measure(variant: str, images: int, detections: int) -> dict:
     return dict(seconds=np.diff(times).tolist(), stats=evaluation.stats.tolist())
 
 
-def _import_replacement() -> None:
-    """Import the replacement, also if the real package is installed."""
+def import_replacement() -> ModuleType:
+    """Import the replacement of xtcocotools in place of the real package, and return it."""
     for name in [name for name in sys.modules if name.partition('.')[0] == 'xtcocotools']:
         del sys.modules[name]
     spec = finder.find_replacement('xtcocotools')
     module = importlib.util.module_from_spec(spec)
     sys.modules['xtcocotools'] = module
     spec.loader.exec_module(module)
+    return module
 
 
 def make_case(images: int, detections: int) -> tuple[dict, list[dict]]:

@@ -245,13 +245,13 @@ def check_imports(errors: dict[str, str]) -> Iterator[Problem]:
             )
 
 
-def check_cuda(facts: dict) -> Iterator[Problem]:
+def check_cuda(facts: dict, driver: str | None) -> Iterator[Problem]:
     """Find out why PyTorch does not use a GPU that is there.
 
     Args:
         facts: From `probe`.
+        driver: From `driver_version`.
     """
-    driver = _driver()
     if driver is None or facts.get('cuda_available', True):
         return
     if facts['cuda'] is None:
@@ -268,7 +268,7 @@ def check_cuda(facts: dict) -> Iterator[Problem]:
         )
 
 
-def _driver() -> str | None:
+def driver_version() -> str | None:
     """Return the CUDA version of the driver, or None without a GPU."""
     if shutil.which('nvidia-smi') is None:
         return None
@@ -297,9 +297,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f'  {name:24}{state}')
     if os.environ.get('POSE_BACKBONES_REPLACEMENTS') == '0':
         print('  (disabled by POSE_BACKBONES_REPLACEMENTS=0)')
+    driver = driver_version()
     print('\nCUDA')
     print(f'  PyTorch                 {facts.get("cuda") or "-"}')
-    print(f'  driver                  {_driver() or "-"}')
+    print(f'  driver                  {driver or "-"}')
     print(f'  GPU                     {facts.get("gpu") or "-"}')
     problems = [
         *check_torchvision(),
@@ -307,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
         *check_alternatives(),
         *check_duplicates(),
         *check_imports(errors),
-        *check_cuda(facts),
+        *check_cuda(facts, driver),
     ]
     print('\nproblems' if problems else '\nno problems')
     for number, problem in enumerate(problems, 1):

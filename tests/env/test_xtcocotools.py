@@ -2,23 +2,18 @@
 
 import copy
 import importlib
-import importlib.util
 import json
 import sys
 from types import SimpleNamespace
 
 import numpy as np
-import pycocotools.coco
-import pycocotools.cocoeval
 import pytest
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
+from benchmarks.evaluation import import_replacement
 from pose_backbones_env import finder
 from tests.helpers.evaluation_cases import FIGURES, PART_APS, PARTS, write_case
 
-PYCOCOTOOLS = SimpleNamespace(
-    __name__='pycocotools', COCO=pycocotools.coco.COCO, COCOeval=pycocotools.cocoeval.COCOeval
-)
 #: the figures are recorded with 6 digits, those of parts of CrowdPose with 4
 EXACT = 5e-7
 INDICES = {'coco': (0, 1, 2, 5), 'crowdpose': (0, 1, 2, 3, 6, 7, 8), 'wholebody': (0,)}
@@ -30,22 +25,20 @@ METAINFO = dict(coco='coco', crowdpose='crowdpose', wholebody='coco_wholebody')
 def package():
     """Import the replacement, whether or not the real package is installed."""
 
-    def pop():
+    def loaded():
         return {
-            name: sys.modules.pop(name)
-            for name in list(sys.modules)
+            name: module
+            for name, module in sys.modules.items()
             if name.partition('.')[0] == 'xtcocotools'
         }
 
-    real = pop()
-    spec = finder.find_replacement('xtcocotools')
-    module = importlib.util.module_from_spec(spec)
-    sys.modules['xtcocotools'] = module
-    spec.loader.exec_module(module)
+    real = loaded()
+    module = import_replacement()
     for name in ('mask', 'coco', 'cocoeval'):
         importlib.import_module(f'xtcocotools.{name}')
     assert module.coco.__file__.startswith(finder.FOLDER)
-    pop()
+    for name in loaded():
+        del sys.modules[name]
     sys.modules.update(real)
     return module
 
@@ -54,7 +47,7 @@ def package():
 def evaluator(request, package, monkeypatch):
     """Compute the metrics with each evaluator."""
     if request.param == 'pycocotools':
-        monkeypatch.setattr(package.cocoeval, 'evaluator', PYCOCOTOOLS)
+        monkeypatch.setattr(package.cocoeval, 'evaluator', package.cocoeval.PYCOCOTOOLS)
     assert package.cocoeval.evaluator.__name__ == request.param
     return package.cocoeval
 
@@ -170,7 +163,7 @@ def test_evaluators_agree(package, monkeypatch, kind, use_area):
         truth, results, count = random_case(seed)
         sigmas = np.random.default_rng(seed).uniform(0.02, 0.1, count)
         values = []
-        for evaluator in (package.cocoeval.evaluator, PYCOCOTOOLS):
+        for evaluator in (package.cocoeval.evaluator, package.cocoeval.PYCOCOTOOLS):
             with monkeypatch.context() as patch:
                 patch.setattr(package.cocoeval, 'evaluator', evaluator)
                 coco = package.coco.COCO()

@@ -221,7 +221,7 @@ def alone(member):
 
 
 @pytest.fixture(scope='module')
-def picture():
+def blob_image():
     """Return an image of a blue, a green and a red blob, as sharp as the Gaussians of heatmaps."""
     y, x = np.mgrid[:240, :200]
     return (
@@ -297,7 +297,7 @@ CASES = [
     CASES,
     ids=lambda case: '-'.join(f'{p[0]}x{p[1]}' if isinstance(p, tuple) else str(p) for p in case),
 )
-def test_members_of_any_size_and_codec_find_the_true_position(case, picture, tmp_path):
+def test_members_of_any_size_and_codec_find_the_true_position(case, blob_image, tmp_path):
     """The position is correct for half the size, other conventions, another aspect ratio and less
     padding.
 
@@ -313,15 +313,15 @@ def test_members_of_any_size_and_codec_find_the_true_position(case, picture, tmp
             data(large, own_kind == 'UDPHeatmap', larger, BLOBS),
         )
     )
-    points, scores = find(model, picture)
+    points, scores = find(model, blob_image)
     np.testing.assert_allclose(points, POINTS, atol=0.15)
-    _, expected = find(alone(member), picture)
+    _, expected = find(alone(member), blob_image)
     if kind == 'MegviiHeatmap':  # its own decoding adds a half
         expected = expected - 0.5
     np.testing.assert_allclose(scores, expected, atol=0.1)
 
 
-def test_members_of_different_sizes_and_codecs_find_the_true_position(picture, tmp_path):
+def test_members_of_different_sizes_and_codecs_find_the_true_position(blob_image, tmp_path):
     """Members with different conventions are averaged without a shift."""
     members = [
         dict(color_detector(tmp_path, kind, size), weight=weight)
@@ -332,7 +332,7 @@ def test_members_of_different_sizes_and_codecs_find_the_true_position(picture, t
             tmp_path, members, codec('MegviiHeatmap', (96, 128)), data((96, 128), metainfo=BLOBS)
         )
     )
-    points, scores = find(model, picture)
+    points, scores = find(model, blob_image)
     # This codec moves a quarter of a cell, of 2.3 pixels, to either side.
     np.testing.assert_allclose(points, POINTS, atol=2.4)
     assert (scores > 1).all()  # 255 is what it calls sure, and 1.5 its score

@@ -16,18 +16,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pycocotools.coco
+import pycocotools.cocoeval
 
 from .coco import COCO
+
+#: the classes of pycocotools in one place, as in hotcoco
+PYCOCOTOOLS = SimpleNamespace(
+    __name__='pycocotools', COCO=pycocotools.coco.COCO, COCOeval=pycocotools.cocoeval.COCOeval
+)
 
 try:
     import hotcoco as evaluator
 except ImportError:
-    import pycocotools.coco
-    import pycocotools.cocoeval
-
-    evaluator = SimpleNamespace(
-        __name__='pycocotools', COCO=pycocotools.coco.COCO, COCOeval=pycocotools.cocoeval.COCOeval
-    )
+    evaluator = PYCOCOTOOLS
 
 __all__ = ['COCOeval', 'Params']
 
