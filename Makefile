@@ -22,7 +22,7 @@ help:
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: requirements.txt pyproject.toml pose_backbones/version.py
+$(VENV)/.ready: requirements.txt pyproject.toml setup.py pose_backbones/version.py
 	@bash tools/setup_env.sh $(VENV)
 
 demo: $(VENV)/.ready

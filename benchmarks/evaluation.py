@@ -1,7 +1,7 @@
 """Benchmark of the evaluators of keypoints: xtcocotools and its replacement.
 
 The replacement (`pose_backbones_env/replacements/xtcocotools`) runs with hotcoco and with
-pycocotools; `faster-coco-eval` is not among its evaluators.
+pycocotools. This script runs it with faster-coco-eval as well, to compare.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from statistics import median
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from pose_backbones_env import finder
 
 from ._measure import markdown_row
 
-VARIANTS = ('xtcocotools', 'hotcoco', 'pycocotools')
+VARIANTS = ('xtcocotools', 'hotcoco', 'pycocotools', 'faster-coco-eval')
 _KEYPOINTS = 17
 
 
@@ -39,7 +39,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--detections', type=int, default=20, metavar='N', help='per image (default: 20)'
     )
     parser.add_argument('--rounds', type=int, default=3, metavar='N', help='default: 3')
-    parser.add_argument('--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument(
+        '--variants',
+        nargs='+',
+        choices=VARIANTS,
+        default=installed_variants(),
+        help='default: those that are installed',
+    )
     parser.add_argument('--worker', choices=VARIANTS, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -81,6 +87,21 @@ def main(argv: list[str] | None = None) -> None:
     print(f'largest difference of a metric: {np.ptp(stats, axis=0).max():.1e}')
 
 
+def installed_variants() -> list[str]:
+    """Return the variants whose packages are installed."""
+    modules = dict.fromkeys(VARIANTS)
+    modules.update({'xtcocotools': 'xtcocotools._mask', 'faster-coco-eval': 'faster_coco_eval'})
+    return [name for name, module in modules.items() if has_module(module or name)]
+
+
+def has_module(name: str) -> bool:
+    """Return whether a module can be found."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package that contains it
+        return False
+
+
 def _run(args: argparse.Namespace, variant: str) -> dict:
     command = [sys.executable, '-W', 'ignore', '-m', 'benchmarks.evaluation', '--worker', variant]
     command += ['--images', str(args.images), '--detections', str(args.detections)]
@@ -106,6 +127,14 @@ def measure(variant: str, images: int, detections: int) -> dict:
 
     if variant == 'pycocotools':
         cocoeval.evaluator = cocoeval.PYCOCOTOOLS
+    elif variant == 'faster-coco-eval':
+        import faster_coco_eval
+
+        cocoeval.evaluator = SimpleNamespace(
+            __name__='faster_coco_eval',
+            COCO=faster_coco_eval.COCO,
+            COCOeval=faster_coco_eval.COCOeval_faster,
+        )
     truth, results = make_case(images, detections)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()

@@ -47,6 +47,8 @@ _ALTERNATIVES = (
     ('mmcv', 'mmcv-lite'),
     ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python'),
 )
+#: system libraries of OpenCV that it does not contain and that servers do not have
+_GRAPHICS = re.compile(r'lib(GL|gthread|xcb|X11|Xext|SM)\b')
 #: what a module says that was compiled for another version of NumPy
 _OTHER_NUMPY = re.compile(r'numpy\.dtype size changed|compiled using NumPy 1|_ARRAY_API not found')
 #: extra with the packages that every command needs
@@ -92,7 +94,10 @@ def check_requirements(name: str = 'pose_backbones') -> Iterator[Problem]:
             if not marker.evaluate({'extra': _OPENMMLAB}):
                 continue
             option = '--no-deps '  # MMPose requires chumpy, which cannot be built
-        if requirement.name == 'mmcv-lite' and version_of('mmcv'):
+        if any(
+            requirement.name in names and any(version_of(name) for name in names)
+            for names in _ALTERNATIVES
+        ) and not version_of(requirement.name):
             continue
         installed = version_of(requirement.name)
         wanted = f'{requirement.name}{requirement.specifier}'
@@ -228,7 +233,7 @@ def check_imports(errors: dict[str, str]) -> Iterator[Problem]:
                 f'{version_of("numpy")}'
             )
             yield Problem(text, f'pip install --upgrade --force-reinstall --no-deps {name}')
-        elif 'libGL' in error:
+        elif _GRAPHICS.search(error):
             yield Problem(
                 text,
                 f'pip uninstall -y {name} && pip install --no-deps '

@@ -1,9 +1,15 @@
 """Finder of the packages in `pose_backbones_env/replacements`, for `sys.meta_path`.
 
-`import pose_backbones` installs it. `pose_backbones.pth` does so at the start of each interpreter:
-then `import mmpose` works without `import pose_backbones`. Therefore, this module imports only what
-the interpreter has imported already. Set the environment variable
-`POSE_BACKBONES_REPLACEMENTS=0` to use no replacement.
+`pose_backbones.pth`, which is installed with the package, installs the finder at the start of each
+interpreter, and `import pose_backbones` does so where that file is not read. As a result, MMPose,
+MMDetection and their scripts work without a change:
+
+- Packages that are missing or do not import are replaced, see `REPLACED`.
+- `pose_backbones` is imported when MMEngine's runner has been imported, since it patches how
+  MMEngine reads checkpoints.
+
+The interpreter runs this module at each start, so it imports only what is imported already. Set the
+environment variable `POSE_BACKBONES_REPLACEMENTS=0` to disable the finder.
 """
 
 import os
@@ -13,6 +19,7 @@ TYPE_CHECKING = False  # as in `typing`, which takes longer to import than this 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'replacements')
 #: name → module in the folder, and the module of the real package that has to import, if finding
@@ -22,10 +29,12 @@ REPLACED = {
     'pkg_resources': ('pkg_resources', None),
     'xtcocotools': ('xtcocotools', 'xtcocotools._mask'),
 }
+#: `pose_backbones` is imported after this module
+PATCHED = 'mmengine.runner'
 
 
 class ReplacementFinder:
-    """Find replacements of modules that are missing or do not import."""
+    """Find replacements of modules that are missing or do not import, and the patched module."""
 
     def __init__(self) -> None:
         self._checking: set[str] = set()
@@ -34,24 +43,53 @@ class ReplacementFinder:
         self, name: str, path: 'Sequence[str] | None' = None, target: object = None
     ) -> 'ModuleSpec | None':
         """Return the spec of the real module or of its replacement; None for any other module."""
+        if name == PATCHED:
+            return _import_package_after(_find_real(name, path))
         if name not in REPLACED or name in self._checking:
             return None
         self._checking.add(name)
         try:
-            return _find_real(name, path) or find_replacement(name)
+            spec = _find_real(name, path)
+            required = REPLACED[name][1]
+            if spec is None or not (required is None or _imports(required)):
+                spec = find_replacement(name)
+            return spec
         finally:
             self._checking.discard(name)
 
 
 def _find_real(name: str, path: 'Sequence[str] | None') -> 'ModuleSpec | None':
-    """Return the spec of the real module, or None if it does not import."""
+    """Return the spec of the real module."""
     for finder in sys.meta_path:
         if not isinstance(finder, ReplacementFinder):
             spec = finder.find_spec(name, path)
             if spec is not None:
-                required = REPLACED[name][1]
-                return spec if required is None or _imports(required) else None
+                return spec
     return None
+
+
+def _import_package_after(spec: 'ModuleSpec | None') -> 'ModuleSpec | None':
+    """Import `pose_backbones` when the module of the spec has been executed."""
+    loader = spec and spec.loader
+    if not hasattr(loader, 'exec_module'):
+        return spec
+    execute = loader.exec_module
+
+    def execute_and_import(module: 'ModuleType') -> None:
+        execute(module)
+        try:
+            import pose_backbones  # noqa: F401
+        except Exception as error:
+            from warnings import warn
+
+            warn(
+                f'pose_backbones cannot be imported ({type(error).__name__}: {error}), so MMEngine '
+                'is not patched; pose-backbones doctor finds the cause',
+                stacklevel=2,
+            )
+
+    loader.exec_module = execute_and_import
+    return spec
 
 
 def find_replacement(name: str) -> 'ModuleSpec | None':

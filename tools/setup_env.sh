@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Create a virtual environment with the pinned requirements and this package.
 #   bash tools/setup_env.sh [DIRECTORY]     (default: .venv)
-# PYTHON sets the interpreter; by default, the script looks for Python 3.11, 3.10 or 3.12.
+# PYTHON sets the interpreter; by default, the script looks for the newest of Python 3.10 to 3.14.
 # The script uses pip and venv, which come with Python. uv was considered, but it would have to be
 # installed first, and requirements.txt already pins every package.
 set -euo pipefail
@@ -16,32 +16,35 @@ stop() { echo "error: $*" >&2; exit 2; }
 
 # works COMMAND: succeed if the command is a supported Python version.
 works() {
-    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' \
         >/dev/null 2>&1
 }
 
 find_python() {
-    local candidate
+    local name candidate
     if [ -n "${PYTHON:-}" ]; then
         works "$PYTHON" || stop "PYTHON=$PYTHON is not a Python of version" \
-            "3.10, 3.11 or 3.12: set it to one"
+            "3.10 to 3.14: set it to one"
         echo "$PYTHON"
         return
     fi
-    for candidate in python3.11 python3.10 python3.12 python3 python; do
-        if works "$candidate"; then
-            echo "$candidate"
-            return
-        fi
+    for name in python3.14 python3.13 python3.12 python3.11 python3.10 python3 python; do
+        # all directories of PATH: pyenv's come first and contain commands that fail
+        while IFS= read -r candidate; do
+            if works "$candidate"; then
+                echo "$candidate"
+                return
+            fi
+        done < <(type -ap "$name")
     done
-    stop "no Python 3.10, 3.11 or 3.12 found: install one (for example:" \
+    stop "no Python 3.10 to 3.14 found: install one (for example:" \
         "apt-get install python3 python3-venv) or set PYTHON=/path/to/python"
 }
 
 # ready: succeed if the environment is newer than the files that define it.
 ready() {
     local file
-    for file in requirements.txt pyproject.toml pose_backbones/version.py; do
+    for file in requirements.txt pyproject.toml setup.py pose_backbones/version.py; do
         [ "$venv/.ready" -nt "$file" ] || return 1
     done
 }

@@ -38,6 +38,7 @@ def test_requirements(site):
         'numpy>=2',
         'timm>=1',
         'torch',
+        'opencv-python>=4.8',
         'av; extra == "video"',
         f'mmpose>=1.3; {openmmlab}',
         f'mmcv-lite<2.2; {openmmlab}',
@@ -45,6 +46,7 @@ def test_requirements(site):
     install(site, 'numpy', '1.26.4')
     install(site, 'torch', '2.11.0')
     install(site, 'mmcv', '2.1.0')
+    install(site, 'opencv-python-headless', '5.0.0.93')
     assert lines(doctor.check_requirements()) == [
         'pose_backbones requires numpy>=2, but 1.26.4 is installed | pip install "numpy>=2"',
         'timm is missing | pip install "timm>=1"',
@@ -118,8 +120,8 @@ def test_two_installations(site, tmp_path, monkeypatch):
         ),
         (
             'cv2',
-            'ImportError: libGL.so.1: cannot open shared object file',
-            'opencv-python 5.0.0 does not import: ImportError: libGL.so.1',
+            'ImportError: libgthread-2.0.so.0: cannot open shared object file',
+            'opencv-python 5.0.0 does not import: ImportError: libgthread-2.0.so.0',
             'pip uninstall -y opencv-python && pip install --no-deps '
             '"opencv-python-headless==5.0.0"',
         ),

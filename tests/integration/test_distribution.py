@@ -1,5 +1,7 @@
 """Tests of the source distribution and the wheel: their files, and the installed package."""
 
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -100,7 +102,18 @@ def test_wheel_contains_configs_as_files_and_no_others(built):
     }
     rest = {name for name in names - modules - shipped().keys() if '.dist-info/' not in name}
     assert modules <= names
-    assert rest == set()
+    assert rest == {'pose_backbones.pth'}
+
+
+def test_wheel_lists_its_files(built):
+    """pip removes the listed files when it uninstalls the package."""
+    with zipfile.ZipFile(built[1]) as archive:
+        (record,) = (name for name in archive.namelist() if name.endswith('.dist-info/RECORD'))
+        listed = dict(line.rsplit(',', 2)[:2] for line in archive.read(record).decode().split())
+        for name in set(archive.namelist()) - {record}:
+            digest = base64.urlsafe_b64encode(hashlib.sha256(archive.read(name)).digest())
+            assert listed.pop(name) == f'sha256={digest.decode().rstrip("=")}', name
+    assert list(listed) == [record]
 
 
 def test_metadata(built):
@@ -116,7 +129,7 @@ def test_metadata(built):
     )
     assert metadata['Version'] == version
     assert metadata['License-Expression'] == 'Apache-2.0'
-    assert metadata['Requires-Python'] == '<3.13,>=3.10'
+    assert metadata['Requires-Python'] == '<3.15,>=3.10'
     assert metadata.get_all('Provides-Extra') == [
         'openmmlab',
         'openmmlab-lite',
@@ -142,3 +155,50 @@ print(json.dumps([pose_backbones.__file__, names, config.filename, config.model.
     assert Path(config) == package / '.mim/configs' / name
     assert names == sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*/*.py'))
     assert arch == 'small'
+
+
+@pytest.fixture(scope='module')
+def site(built, tmp_path_factory) -> Path:
+    """Directory that contains the unpacked wheel, as `site-packages` does."""
+    folder = tmp_path_factory.mktemp('site')
+    with zipfile.ZipFile(built[1]) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+#: makes a directory a site directory: its modules are found, and its .pth files are read
+ADD_SITE = """
+import site, sys
+sys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != 'ReplacementFinder']
+sys.modules.pop('pose_backbones_env.finder', None)
+site.addsitedir(sys.argv.pop(1))
+"""
+
+
+@pytest.mark.parametrize('package', ['mmpose.apis', 'mmdet.apis'])
+def test_packages_import_without_import_of_pose_backbones(site, tmp_path, package):
+    code = ADD_SITE + f'import {package}\nfrom mmcv.ops import nms\nprint(nms.__module__)'
+    assert run(code, str(site), cwd=tmp_path) == 'mmcv.ops.nms'
+
+
+def test_scripts_of_mmpose_need_no_change(site, tmp_path, tiny_config, synthetic):
+    """MMPose's own scripts train, resume, and test a checkpoint that MMEngine has written."""
+    import mmpose
+
+    tools = Path(mmpose.__file__).parent / '.mim/tools'
+    code = ADD_SITE + "import runpy\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    code = code.replace('sys.argv.pop(1))', 'sys.argv.pop(1))\ndel sys.argv[0]')
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data/synthetic').symlink_to(synthetic)
+    options = ['--work-dir', 'work', '--cfg-options']
+    for iterations, resume in (('2', []), ('4', ['--resume'])):
+        length = f'train_cfg.max_iters={iterations}'
+        arguments = [str(tools / 'train.py'), str(tiny_config), *resume, *options, length]
+        run(code, str(site), *arguments, cwd=tmp_path)
+    logs = [path.read_text() for path in sorted((tmp_path / 'work').glob('*/*.log'))]
+    assert 'resumed epoch: 0, iter: 2' in logs[1]
+    config, checkpoint = 'work/tiny.py', 'work/iter_4.pth'
+    arguments = [str(tools / 'test.py'), config, checkpoint, '--work-dir', 'tested']
+    run(code, str(site), *arguments, cwd=tmp_path)
+    (metrics,) = (tmp_path / 'tested').glob('*/*.json')
+    assert 0 <= json.loads(metrics.read_text())['coco/AP'] <= 1

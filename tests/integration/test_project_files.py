@@ -1,9 +1,12 @@
 """Tests that project files agree with the package, its pinned requirements and its metafiles."""
 
 import re
+from importlib import metadata
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pose_backbones.version import __version__
 from tests.helpers.tools import ROOT
@@ -15,6 +18,16 @@ def pins(name: str) -> dict[str, set[str]]:
     for package, version in re.findall(r'^([\w.-]+)==([^\s;]+)', (ROOT / name).read_text(), re.M):
         versions.setdefault(package, set()).add(version)
     return versions
+
+
+def required(package: str) -> set[str]:
+    """Return the packages that an installed package requires here, without its extras."""
+    requirements = map(Requirement, metadata.requires(package))
+    return {
+        canonicalize_name(requirement.name)
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate({'extra': ''})
+    }
 
 
 def collections() -> list[dict]:
@@ -45,6 +58,18 @@ def test_pins_are_exact():
         assert len(lines) > 50
         assert [line for line in lines if not re.match(r'[\w.-]+==[^\s;]+( ; .+)?$', line)] == []
     assert 'chumpy' not in pins('requirements.txt')
+
+
+@pytest.mark.parametrize('package', ['mmpose', 'mmdet', 'mmcv-lite'])
+def test_dependencies_include_those_of_packages_installed_without_them(package):
+    """pip cannot install the dependencies of mmpose, so the package declares them."""
+    if package == 'mmcv-lite' and 'mmcv' in {d.name for d in metadata.distributions()}:
+        package = 'mmcv'
+    left_out = {'chumpy', 'xtcocotools'}
+    assert left_out <= required('mmpose')
+    declared = required('pose_backbones')
+    declared |= required('mmengine') | required('matplotlib')
+    assert required(package) - left_out - declared == set()
 
 
 def test_citation():

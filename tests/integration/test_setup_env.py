@@ -54,7 +54,7 @@ def run_setup(project, **env):
 def test_missing_python(project):
     done = run_setup(project)
     assert done.returncode == 2
-    assert done.stderr.startswith('error: no Python 3.10, 3.11 or 3.12 found')
+    assert done.stderr.startswith('error: no Python 3.10 to 3.14 found')
     assert len(done.stderr.splitlines()) == 1
     assert not (project[0] / '.venv').exists()
 
@@ -65,6 +65,19 @@ def test_old_python(project):
     assert done.returncode == 2
     assert 'PYTHON=python3.9 is not a Python of version 3.10' in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_commands_that_fail_are_skipped(fake_python):
+    """pyenv's commands fail for versions that are installed and not selected."""
+    folder, commands = fake_python
+    selected = folder / 'shims'
+    selected.mkdir()
+    for name in ('python3.14', 'python3.11'):
+        write_command(selected / name, 'echo "command not found" >&2; exit 127')
+    (folder / 'go').touch()
+    done = run_setup(fake_python, PATH=f'{selected}:{commands}')
+    assert done.returncode == 0, done.stderr
+    assert '[setup] Python 3.11.7; environment in .venv' in done.stdout
 
 
 def test_missing_network(project):
