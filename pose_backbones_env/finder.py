@@ -13,12 +13,15 @@ TYPE_CHECKING = False  # as in `typing`, which takes longer to import than this 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'replacements')
 #: name → module in the folder, and the module of the real package that has to import, if finding
-#: the package is not enough
+#: the package is not enough. mmpretrain cannot be imported twice, so it is replaced when it fails.
 REPLACED = {
     'mmcv._ext': ('mmcv_ext', None),
+    'mmpretrain': ('mmpretrain', 'mmpretrain'),
     'pkg_resources': ('pkg_resources', None),
     'xtcocotools': ('xtcocotools', 'xtcocotools._mask'),
 }
@@ -50,6 +53,12 @@ def _find_real(name: str, path: 'Sequence[str] | None') -> 'ModuleSpec | None':
             spec = finder.find_spec(name, path)
             if spec is not None:
                 required = REPLACED[name][1]
+                if required == name:
+                    if spec.loader is None:
+                        continue  # a directory without `__init__.py`
+                    loader: Any = _LoaderOrReplacement(spec.loader)
+                    spec.loader = loader
+                    return spec
                 return spec if required is None or _imports(required) else None
     return None
 
@@ -64,6 +73,37 @@ def find_replacement(name: str) -> 'ModuleSpec | None':
             name, os.path.join(path, '__init__.py'), submodule_search_locations=[path]
         )
     return spec_from_file_location(name, f'{path}.py')
+
+
+class _LoaderOrReplacement:
+    """Loader of a package that loads the replacement if the execution of the package fails."""
+
+    def __init__(self, loader: 'Any') -> None:
+        self._loader = loader
+
+    def create_module(self, spec: 'ModuleSpec') -> 'ModuleType | None':
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: 'Any') -> None:
+        from importlib.util import module_from_spec
+        from warnings import warn
+
+        name = module.__name__
+        module.__loader__ = module.__spec__.loader = self._loader
+        try:
+            self._loader.exec_module(module)
+        except Exception as error:
+            for loaded in [key for key in sys.modules if key.startswith(f'{name}.')]:
+                del sys.modules[loaded]
+            warn(
+                f'{name} is installed, but does not import ({type(error).__name__}: {error}). '
+                'pose_backbones replaces a part of it.',
+                stacklevel=2,
+            )
+            spec: Any = find_replacement(name)
+            # The import statement returns the module that is in `sys.modules` now.
+            sys.modules[name] = module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[name])
 
 
 def _imports(name: str) -> bool:
