@@ -478,10 +478,10 @@ def _fit_pos_embed(
     if length != tokens:
         patches = length - module.num_extra_tokens
         if not _is_square(patches):
+            height, width = module.img_size
             raise ValueError(
-                f'{key} of the checkpoint has {length} tokens, {module.num_extra_tokens} of them '
-                f'no patches: expected {tokens}, for images of {module.img_size}, or those of '
-                'square images, which are interpolated'
+                f'{key} has {length} tokens: expected {tokens}, for images of {height}x{width}, or '
+                'those of square images, which are interpolated'
             )
         print_log(f'Interpolate {key} from {length} to {tokens} tokens', logger='current')
         given = resize_pos_embed(
