@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'replacements')
 #: name → module in the folder, and the module of the real package that has to import, if finding
-#: the package is not enough. mmpretrain cannot be imported twice, so it is replaced when it fails.
+#: the package is not enough
 REPLACED = {
     'mmcv._ext': ('mmcv_ext', None),
-    'mmpretrain': ('mmpretrain', 'mmpretrain'),
+    'mmpretrain': ('mmpretrain', 'mmpretrain.models'),
     'pkg_resources': ('pkg_resources', None),
     'xtcocotools': ('xtcocotools', 'xtcocotools._mask'),
 }
+#: packages that register their classes, and therefore cannot be imported twice
+_IMPORTED_ONCE = {'mmpretrain'}
 
 
 class ReplacementFinder:
@@ -53,7 +55,7 @@ def _find_real(name: str, path: 'Sequence[str] | None') -> 'ModuleSpec | None':
             spec = finder.find_spec(name, path)
             if spec is not None:
                 required = REPLACED[name][1]
-                if required == name:
+                if name in _IMPORTED_ONCE:
                     if spec.loader is None:
                         continue  # a directory without `__init__.py`
                     loader: Any = _LoaderOrReplacement(spec.loader)
@@ -76,7 +78,7 @@ def find_replacement(name: str) -> 'ModuleSpec | None':
 
 
 class _LoaderOrReplacement:
-    """Loader of a package that loads the replacement if the execution of the package fails."""
+    """Loader of a package that loads the replacement if the package does not import."""
 
     def __init__(self, loader: 'Any') -> None:
         self._loader = loader
@@ -85,6 +87,7 @@ class _LoaderOrReplacement:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: 'Any') -> None:
+        from importlib import import_module
         from importlib.util import module_from_spec
         from warnings import warn
 
@@ -92,6 +95,8 @@ class _LoaderOrReplacement:
         module.__loader__ = module.__spec__.loader = self._loader
         try:
             self._loader.exec_module(module)
+            required: Any = REPLACED[name][1]
+            import_module(required)
         except Exception as error:
             for loaded in [key for key in sys.modules if key.startswith(f'{name}.')]:
                 del sys.modules[loaded]
