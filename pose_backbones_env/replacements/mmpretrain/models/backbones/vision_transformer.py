@@ -164,9 +164,8 @@ class VisionTransformer(BaseModule):
     """Vision transformer with the names, parameters and outputs of mmpretrain 1.2.0.
 
     Paper: [An Image is Worth 16x16 Words](https://arxiv.org/abs/2010.11929). The attention is
-    timm's, the patch embedding and the feed-forward network are mmcv's. Checkpoints of mmpretrain,
-    of ViTPose in MMPose's model zoo and of Sapiens load strictly. A position embedding for another
-    image size is interpolated when it is loaded; it must be for square images.
+    timm's, the patch embedding and the feed-forward network are mmcv's. A position embedding for
+    another image size is interpolated when it is loaded; it must be for square images.
 
     Deviations from mmpretrain:
 
