@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'replacements')
 #: name → module in the folder, and the module of the real package that has to import, if finding
 #: the package is not enough
 REPLACED = {
     'mmcv._ext': ('mmcv_ext', None),
+    'mmpretrain': ('mmpretrain', 'mmpretrain.models'),
     'pkg_resources': ('pkg_resources', None),
     'xtcocotools': ('xtcocotools', 'xtcocotools._mask'),
 }
+#: packages that register their classes, and therefore cannot be imported twice
+_IMPORTED_ONCE = {'mmpretrain'}
 #: `pose_backbones` is imported after this module
 PATCHED = 'mmengine.runner'
 
@@ -51,7 +55,10 @@ class ReplacementFinder:
         try:
             spec = _find_real(name, path)
             required = REPLACED[name][1]
-            if spec is None or not (required is None or _imports(required)):
+            if spec is not None and name in _IMPORTED_ONCE:
+                loader: Any = _LoaderOrReplacement(spec.loader)
+                spec.loader = loader
+            elif spec is None or not (required is None or _imports(required)):
                 spec = find_replacement(name)
             return spec
         finally:
@@ -63,22 +70,25 @@ def _find_real(name: str, path: 'Sequence[str] | None') -> 'ModuleSpec | None':
     for finder in sys.meta_path:
         if not isinstance(finder, ReplacementFinder):
             spec = finder.find_spec(name, path)
-            if spec is not None:
+            # a directory without `__init__.py` has no loader
+            if spec is not None and spec.loader is not None:
                 return spec
     return None
 
 
 def _import_package_after(spec: 'ModuleSpec | None') -> 'ModuleSpec | None':
     """Import `pose_backbones` when the module of the spec has been executed."""
-    loader = spec and spec.loader
-    if not hasattr(loader, 'exec_module'):
-        return spec
+    if spec is None:
+        return None
+    loader: Any = spec.loader
     execute = loader.exec_module
 
     def execute_and_import(module: 'ModuleType') -> None:
+        from importlib import import_module
+
         execute(module)
         try:
-            import pose_backbones  # noqa: F401
+            import_module('pose_backbones')
         except Exception as error:
             from warnings import warn
 
@@ -102,6 +112,40 @@ def find_replacement(name: str) -> 'ModuleSpec | None':
             name, os.path.join(path, '__init__.py'), submodule_search_locations=[path]
         )
     return spec_from_file_location(name, f'{path}.py')
+
+
+class _LoaderOrReplacement:
+    """Loader of a package that loads the replacement if the package does not import."""
+
+    def __init__(self, loader: 'Any') -> None:
+        self._loader = loader
+
+    def create_module(self, spec: 'ModuleSpec') -> 'ModuleType | None':
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: 'Any') -> None:
+        from importlib import import_module
+        from importlib.util import module_from_spec
+        from warnings import warn
+
+        name = module.__name__
+        module.__loader__ = module.__spec__.loader = self._loader
+        try:
+            self._loader.exec_module(module)
+            required: Any = REPLACED[name][1]
+            import_module(required)
+        except Exception as error:
+            for loaded in [key for key in sys.modules if key.startswith(f'{name}.')]:
+                del sys.modules[loaded]
+            warn(
+                f'{name} is installed, but does not import ({type(error).__name__}: {error}). '
+                'pose_backbones replaces a part of it.',
+                stacklevel=2,
+            )
+            spec: Any = find_replacement(name)
+            # The import statement returns the module that is in `sys.modules` now.
+            sys.modules[name] = module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[name])
 
 
 def _imports(name: str) -> bool:

@@ -255,6 +255,8 @@ def convert_by_hooks(model: nn.Module, weights: dict[str, Tensor], source: str) 
                     f'{source} does not match the model: the keys with the prefix {prefix!r} do '
                     f'not belong to a {type(module).__name__}'
                 ) from error
+            except ValueError as error:
+                raise CheckpointError(f'{source} does not match the model: {error}') from error
         for key in names:
             if key not in part:
                 del weights[key]

@@ -1,0 +1,5 @@
+"""Models: the vision transformer."""
+
+from .backbones import VisionTransformer
+
+__all__ = ['VisionTransformer']
