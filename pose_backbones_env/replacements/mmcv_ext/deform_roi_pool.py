@@ -18,7 +18,7 @@ def _pool(
     gamma: float,
 ) -> Tensor:
     """Return the averages of the bins, (N, C, *size); a bin is a bag of pixels with weights."""
-    device = rois.device
+    device, rois = rois.device, rois.to(input.dtype)
     starts = rois[:, [2, 1]] * spatial_scale - 0.5  # (N, 2), y and x
     lengths = (rois[:, [4, 3]] - rois[:, [2, 1]]) * spatial_scale
     bins = lengths / rois.new_tensor(size)
@@ -84,9 +84,7 @@ def deform_roi_pool_forward(
     """
     size = pooled_height, pooled_width
     shift = widen(offset) if offset.numel() else None
-    output.copy_(
-        _pool(widen(input), widen(rois), shift, size, spatial_scale, sampling_ratio, gamma)
-    )
+    output.copy_(_pool(widen(input), rois, shift, size, spatial_scale, sampling_ratio, gamma))
 
 
 def deform_roi_pool_backward(
@@ -110,7 +108,7 @@ def deform_roi_pool_backward(
     size = pooled_height, pooled_width
 
     def pool(input: Tensor, offset: Tensor | None = None) -> Tensor:
-        return _pool(input, widen(rois), offset, size, spatial_scale, sampling_ratio, gamma)
+        return _pool(input, rois, offset, size, spatial_scale, sampling_ratio, gamma)
 
     tensors = [input, offset] if offset.numel() else [input]
     for buffer, gradient in zip([grad_input, grad_offset], gradients(pool, tensors, grad_output)):
