@@ -171,6 +171,14 @@ def test_deform_conv_with_wrong_groups_raises(groups, deform_groups, message):
 
 
 @lite_only
+def test_modulated_deform_conv_with_small_offset_raises():
+    with pytest.raises(ValueError, match=r'of size \(3, 4\), the output is of \(4, 4\)'):
+        mmcv.ops.modulated_deform_conv2d(
+            wave(1, 2, 4, 4), wave(1, 18, 3, 4), wave(1, 9, 3, 4), wave(2, 2, 3, 3), None, 1, 1
+        )
+
+
+@lite_only
 @pytest.mark.parametrize('scale', [1.0, 30.0])
 def test_sigmoid_focal_loss_matches_definition(scale):
     logits = double(6, 3, scale=scale).requires_grad_()

@@ -72,8 +72,8 @@ def _deform_conv(stride: int, padding: int, dilation: int, groups: int, deform: 
     )
 
 
-def _modulated(stride: int, groups: int, deform: int, bias: bool) -> Result:
-    size = (5 - 1) // stride + 1
+def _modulated(stride: int, groups: int, deform: int, bias: bool, extra: int = 0) -> Result:
+    size = (5 - 1) // stride + 1 + extra
     return _with_gradients(
         lambda *x: ops.modulated_deform_conv2d(
             *x[:4], x[4] if bias else None, stride, 1, 1, groups, deform
@@ -110,6 +110,8 @@ CASES: dict[str, Callable[[], Result]] = {
     'deform_conv2d, no padding': lambda: _deform_conv(1, 0, 1, 4, 4),
     'modulated_deform_conv2d': lambda: _modulated(1, 1, 1, True),
     'modulated_deform_conv2d, stride, groups, no bias': lambda: _modulated(2, 2, 2, False),
+    # as in DyHead
+    'modulated_deform_conv2d, larger offset': lambda: _modulated(1, 1, 2, True, 3),
     **{
         f'roi_align, {mode}, {aligned}, {samples}': (
             lambda mode=mode, aligned=aligned, samples=samples: _roi_align(mode, aligned, samples)

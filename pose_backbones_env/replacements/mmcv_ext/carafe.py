@@ -57,7 +57,7 @@ def carafe_naive_backward(
 ) -> None:
     """Write the gradients of `carafe_naive_forward` into `bottom_grad` and `mask_grad`."""
     computed = gradients(
-        lambda *tensors: _reassemble(*tensors, kernel_size, group_size, scale_factor),
+        lambda features, masks: _reassemble(features, masks, kernel_size, group_size, scale_factor),
         (features, masks),
         top_grad,
     )

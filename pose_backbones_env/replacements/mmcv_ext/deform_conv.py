@@ -7,6 +7,7 @@ with y before x, masks (N, deformable_group · kH · kW, H, W).
 import weakref
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from .autograd import gradients, widen
@@ -21,10 +22,12 @@ def _convolution(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
+    size: torch.Size | None = None,
 ) -> Callable[..., Tensor]:
     """Check the shapes; return a function of input, offset, weight, and of mask and bias, if any.
 
-    torchvision derives the numbers of groups from the shapes.
+    torchvision derives the numbers of groups from the shapes. `size` is that of the output, for
+    `_beginning`.
     """
     from torchvision.ops import deform_conv2d
 
@@ -47,9 +50,26 @@ def _convolution(
         mask: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> Tensor:
+        if mask is not None and size is not None:
+            offset, mask = _beginning(offset, size), _beginning(mask, size)
         return deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask)
 
     return convolve
+
+
+def _beginning(maps: Tensor, size: torch.Size) -> Tensor:
+    """Return maps of the size of the output, from the beginning of the memory of each image.
+
+    mmcv does not compare the sizes, and reads larger maps in this way. DyHead (arXiv 2106.08322)
+    passes the offsets and masks of a level to the convolution of the next level, which is smaller;
+    released weights were trained so.
+    """
+    channels, numbers = maps.size(1), maps.size(1) * size.numel()
+    if maps[0].numel() < numbers:
+        raise ValueError(
+            f'offset and mask are of size {tuple(maps.shape[2:])}, the output is of {tuple(size)}'
+        )
+    return maps.flatten(1)[:, :numbers].unflatten(1, (channels, *size))
 
 
 def deform_conv_forward(
@@ -222,6 +242,7 @@ def modulated_deform_conv_forward(
         (stride_h, stride_w),
         (pad_h, pad_w),
         (dilation_h, dilation_w),
+        output.shape[2:],
     )
     tensors = [input, offset, weight, mask] + [bias] * with_bias
     output.copy_(convolve(*map(widen, tensors)))
@@ -263,6 +284,7 @@ def modulated_deform_conv_backward(
         (stride_h, stride_w),
         (pad_h, pad_w),
         (dilation_h, dilation_w),
+        grad_output.shape[2:],
     )
     tensors = [input, offset, weight, mask] + [bias] * with_bias
     buffers = [grad_input, grad_offset, grad_weight, grad_mask] + [grad_bias] * with_bias

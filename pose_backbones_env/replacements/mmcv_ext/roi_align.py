@@ -57,6 +57,7 @@ def roi_align_forward(
         pool = _average(rois, size, spatial_scale, sampling_ratio, aligned)
         output.copy_(pool(widen(input)))
         return
+    height, width = input.shape[2:]
     maps, boxes = widen(input).flatten(2), widen(rois)
     starts = boxes[:, [2, 1]] * spatial_scale - 0.5 * aligned
     lengths = (boxes[:, [4, 3]] - boxes[:, [2, 1]]) * spatial_scale
@@ -71,15 +72,16 @@ def roi_align_forward(
                 * (bins[index, axis] / count)
                 for axis, count in enumerate(samples)
             )
-            pixels, weights = corners(*torch.meshgrid(y, x, indexing='ij'), *input.shape[2:])
+            rows, columns = torch.meshgrid(y, x, indexing='ij')
+            pixels, weights = corners(rows, columns, height, width)
             values = (maps[image][:, pixels] * weights).sum(-1)  # (C, rows, columns)
             values = values.unflatten(2, (-1, samples[1])).unflatten(1, (-1, samples[0]))
             values, best = values.transpose(2, 3).flatten(3).max(-1)
             output[index] = values.to(output.dtype)
-            rows = torch.arange(size[0], device=boxes.device)[:, None] * samples[0]
-            columns = torch.arange(size[1], device=boxes.device) * samples[1]
-            argmax_y[index] = y[rows + best // samples[1]].to(argmax_y.dtype)
-            argmax_x[index] = x[columns + best % samples[1]].to(argmax_x.dtype)
+            top = torch.arange(size[0], device=boxes.device)[:, None] * samples[0]
+            left = torch.arange(size[1], device=boxes.device) * samples[1]
+            argmax_y[index] = y[top + best // samples[1]].to(argmax_y.dtype)
+            argmax_x[index] = x[left + best % samples[1]].to(argmax_x.dtype)
         else:
             argmax_y[index] = argmax_x[index] = _NOWHERE
 

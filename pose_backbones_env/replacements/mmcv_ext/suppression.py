@@ -62,8 +62,9 @@ def softnms(
     indices = np.arange(len(state))
     done, end = 0, len(state)
     while done < end:
-        best = done + state[done:end, 4].argmax()
-        state[[done, best]], indices[[done, best]] = state[[best, done]], indices[[best, done]]
+        best = done + int(state[done:end, 4].argmax())
+        pair = [done, best]
+        state[pair], indices[pair] = state[pair[::-1]], indices[pair[::-1]]
         rest = state[done + 1 : end]
         overlap = _overlap(state[done : done + 1], rest, offset)
         if method == 2:
