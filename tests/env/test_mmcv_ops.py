@@ -18,6 +18,7 @@ import torchvision
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from mmcv.ops.psa_mask import psa_mask
 from mmcv.ops.sync_bn import SyncBatchNormFunction
+from shapely.geometry import Polygon
 from torch.autograd import gradcheck
 
 from pose_backbones_env import finder
@@ -329,6 +330,28 @@ def test_sync_batch_norm_matches_batch_norm():
         results.append([output, mean, var, x.grad, weight.grad, bias.grad])
     for one, other in zip(*results):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@lite_only
+def test_iou_of_polygons_matches_shapely():
+    base = torch.tensor([[-6.0, -5], [5, -6], [7, 5], [-5, 6]])
+    first = base + wave(8, 1, 2, scale=5) + wave(8, 4, 2, phase=1, scale=2)
+    second = (base + wave(7, 1, 2, phase=2, scale=5) + wave(7, 4, 2, phase=3, scale=2)).flip(1)
+    polygons = [[Polygon(corners) for corners in quads.tolist()] for quads in (first, second)]
+    expected = [
+        [a.intersection(b).area / a.union(b).area for b in polygons[1]] for a in polygons[0]
+    ]
+    result = mmcv.ops.box_iou_quadri(first.flatten(1), second.flatten(1))
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+@lite_only
+def test_iou_of_rotated_boxes_with_edges_on_the_same_line():
+    """mmcv's results for these are 2.0, 1.0 and 0.14."""
+    first = torch.tensor([[10.0, 10, 8, 6, 0], [10, 10, 8, 6, math.pi], [14, 10, 8, 6, 0]])
+    second = torch.tensor([[10.0, 10, 8, 6, math.pi], [10, 10, 8, 6, 0], [10, 10, 8, 6, 1e-4]])
+    result = mmcv.ops.box_iou_rotated(first, second, aligned=True)
+    np.testing.assert_allclose(result, [1, 1, 1 / 3], atol=1e-4)
 
 
 @lite_only

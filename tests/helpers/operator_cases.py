@@ -38,16 +38,18 @@ def rotated(count: int, phase: float = 0.0) -> Tensor:
     )
 
 
-def quadrilaterals(count: int, phase: float = 0.0) -> Tensor:
-    """Return convex quadrilaterals (count, 8)."""
-    center = wave(count, 2, phase=phase, scale=6)
-    corners = torch.tensor([[-6.0, -5], [5, -6], [7, 5], [-5, 6]])
-    return (corners + center[:, None] + wave(count, 4, 2, phase=phase + 1, scale=2)).flatten(1)
+def rectangles(count: int, phase: float = 0.0) -> Tensor:
+    """Return the corners (count, 8) of rotated boxes."""
+    x, y, width, height, angle = rotated(count, phase).double().unbind(1)
+    along = torch.stack([angle.cos(), angle.sin()], 1) * width[:, None] / 2
+    across = torch.stack([-angle.sin(), angle.cos()], 1) * height[:, None] / 2
+    corners = [-along - across, along - across, along + across, across - along]
+    return (torch.stack([x, y], 1)[:, None] + torch.stack(corners, 1)).flatten(1).float()
 
 
 #: image, x1, y1, x2, y2: inside, half-pixel positions, beyond the edges, smaller than a pixel
 ROIS = torch.tensor(
-    [[0, 1, 1, 9, 12], [1, 2.25, 0.5, 15, 7.75], [1, -5, -4, 22, 24], [0, 3.1, 4.2, 3.6, 4.9]]
+    [[0, 1, 1, 9, 12], [1, 2.25, 0.5, 15, 7.75], [1, -5, -4.5, 22, 24], [0, 3.1, 4.2, 3.6, 4.9]]
 )
 
 Result = list[Tensor]
@@ -107,11 +109,11 @@ def _nms_match() -> Result:
 CASES: dict[str, Callable[[], Result]] = {
     'deform_conv2d': lambda: _deform_conv(1, 1, 1, 1, 1),
     'deform_conv2d, stride, dilation, groups': lambda: _deform_conv(2, 2, 2, 2, 2),
-    'deform_conv2d, no padding': lambda: _deform_conv(1, 0, 1, 4, 4),
+    'deform_conv2d, no padding': lambda: _deform_conv(1, 0, 1, 4, 2),
     'modulated_deform_conv2d': lambda: _modulated(1, 1, 1, True),
     'modulated_deform_conv2d, stride, groups, no bias': lambda: _modulated(2, 2, 2, False),
     # as in DyHead
-    'modulated_deform_conv2d, larger offset': lambda: _modulated(1, 1, 2, True, 3),
+    'modulated_deform_conv2d, larger offset': lambda: _modulated(1, 1, 1, True, 1),
     **{
         f'roi_align, {mode}, {aligned}, {samples}': (
             lambda mode=mode, aligned=aligned, samples=samples: _roi_align(mode, aligned, samples)
@@ -132,7 +134,7 @@ CASES: dict[str, Callable[[], Result]] = {
     'soft_nms, gaussian': lambda: _soft_nms('gaussian', 1),
     'nms_match': _nms_match,
     'nms_rotated': lambda: [*ops.nms_rotated(rotated(20), wave(20), 0.2)],
-    'nms_quadri': lambda: [*ops.nms_quadri(quadrilaterals(20), wave(20), 0.3)],
+    'nms_quadri': lambda: [*ops.nms_quadri(rectangles(20), wave(20), 0.3)],
     'bbox_overlaps': lambda: [ops.bbox_overlaps(boxes(6), boxes(5, 1))],
     'bbox_overlaps, iof, offset 1': lambda: [
         ops.bbox_overlaps(boxes(6), boxes(5, 1), 'iof', offset=1)
@@ -145,12 +147,12 @@ CASES: dict[str, Callable[[], Result]] = {
     'box_iou_rotated, aligned': lambda: [
         ops.box_iou_rotated(rotated(6), rotated(6, 1), aligned=True)
     ],
-    'box_iou_quadri': lambda: [ops.box_iou_quadri(quadrilaterals(6), quadrilaterals(5, 1))],
+    'box_iou_quadri': lambda: [ops.box_iou_quadri(rectangles(6), rectangles(5, 1))],
     'psa_mask, collect': lambda: _with_gradients(
         lambda x: psa_mask(x, 0, (5, 3)), wave(1, 15, 3, 4)
     ),
     'psa_mask, distribute': lambda: _with_gradients(
-        lambda x: psa_mask(x, 1, (3, 7)), wave(2, 21, 4, 3)
+        lambda x: psa_mask(x, 1, (3, 5)), wave(2, 15, 2, 3)
     ),
 }
 
@@ -161,12 +163,15 @@ def main() -> None:
         raise SystemExit('error: mmcv has no compiled operators')
     recorded = {
         name: [
-            dict(shape=list(x.shape), values=[float(f'{v:.7g}') for v in x.flatten().tolist()])
+            dict(shape=list(x.shape), values=[float(f'{v:.6g}') for v in x.flatten().tolist()])
             for x in case()
         ]
         for name, case in CASES.items()
     }
-    lines = [f'{json.dumps(name)}: {json.dumps(results)}' for name, results in recorded.items()]
+    lines = [
+        f'{json.dumps(name)}: {json.dumps(results, separators=(",", ":"))}'
+        for name, results in recorded.items()
+    ]
     RECORDED.write_text('{\n' + ',\n'.join(lines) + '\n}\n')
 
 

@@ -37,7 +37,10 @@ def bbox_overlaps(
 def box_iou_rotated(
     boxes1: Tensor, boxes2: Tensor, ious: Tensor, mode_flag: int, aligned: bool
 ) -> None:
-    """Compute the IoU of rotated boxes.
+    """Compute the IoU of rotated boxes, in float64.
+
+    Deviation: mmcv computes in float32, and its results for boxes with nearly parallel edges on the
+    same line are wrong: up to 2, or less than half of the IoU.
 
     Args:
         boxes1: (M, 5) as center x, center y, width, height, angle in radians (x towards y).
@@ -52,7 +55,10 @@ def box_iou_rotated(
 def box_iou_quadri(
     boxes1: Tensor, boxes2: Tensor, ious: Tensor, mode_flag: int, aligned: bool
 ) -> None:
-    """Compute the IoU of convex quadrilaterals (M, 8) and (N, 8); see `box_iou_rotated`."""
+    """Compute the IoU of convex quadrilaterals (M, 8) and (N, 8); see `box_iou_rotated`.
+
+    Deviation: mmcv's results are right for rectangles only.
+    """
     _polygon_iou(quadrilaterals(boxes1), quadrilaterals(boxes2), ious, mode_flag, aligned)
 
 

@@ -99,7 +99,10 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Write the gradient of `roi_align_forward` for the input into `grad_input`."""
+    """Write the gradient of `roi_align_forward` for the input into `grad_input`.
+
+    Deviation: with maximum pooling, mmcv omits the gradient of samples at exactly y = -1.
+    """
     if pool_mode == 1:
         size = aligned_height, aligned_width
         pool = _average(rois, size, spatial_scale, sampling_ratio, aligned)
