@@ -154,7 +154,7 @@ class TransformerEncoderLayer(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to tokens, (B, N, C)."""
-        attn = self.attn
+        attn: Any = self.attn
         x = x + attn.out_drop(attn.gamma1(attn(self.ln1(x))))
         return self.ffn(self.ln2(x), identity=x)
 
