@@ -60,6 +60,11 @@ def import_av() -> ModuleType:
     return av
 
 
+def _metadata_options(av: ModuleType) -> dict[str, str]:
+    """Return the option with which metadata that is not UTF-8 raises no error before PyAV 19."""
+    return {} if int(av.__version__.partition('.')[0]) >= 19 else {'metadata_errors': 'replace'}
+
+
 def is_live(source: Any) -> bool:
     """Return whether an input is a camera number or the URL of a live stream."""
     return isinstance(source, int) or (
@@ -92,7 +97,7 @@ def open_container(path: str) -> tuple[BinaryIO, Any]:
     file = open_regular(path, 'video')
     options = {'fd': str(file.fileno()), 'format_whitelist': _FORMATS, 'protocol_whitelist': 'fd'}
     try:
-        return file, av.open('fd:', options=options, metadata_errors='replace')
+        return file, av.open('fd:', options=options, **_metadata_options(av))
     except (av.FFmpegError, OSError, ValueError) as error:
         file.close()
         if getattr(error, 'errno', None) == errno.EINVAL and os.path.getsize(path):
@@ -112,7 +117,7 @@ def _open_url(url: str) -> Any:
     av = import_av()
     options = {'protocol_whitelist': _PROTOCOLS, 'rtsp_transport': 'tcp'}
     try:
-        return av.open(url, options=options, timeout=_TIMEOUT, metadata_errors='replace')
+        return av.open(url, options=options, timeout=_TIMEOUT, **_metadata_options(av))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DatasetError(f'{url} cannot be opened as a video: {_advice(url)}') from error
 

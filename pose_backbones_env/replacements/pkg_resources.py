@@ -1,11 +1,17 @@
 """The part of pkg_resources that MMEngine uses; setuptools removed the module in version 82.
 
-MMEngine asks whether a package is installed, and where.
+MMEngine asks whether a package is installed, and where. pytest's `monkeypatch.syspath_prepend` calls
+`fixup_namespace_packages`.
 """
 
 import importlib.metadata
 
-__all__ = ['Distribution', 'DistributionNotFound', 'get_distribution']
+__all__ = [
+    'Distribution',
+    'DistributionNotFound',
+    'fixup_namespace_packages',
+    'get_distribution',
+]
 
 
 class DistributionNotFound(importlib.metadata.PackageNotFoundError):
@@ -54,3 +60,7 @@ class Distribution:
 def get_distribution(name: str) -> Distribution:
     """Return an installed distribution, see `Distribution`."""
     return Distribution(name)
+
+
+def fixup_namespace_packages(path_item: str, parent: object = None) -> None:
+    """Do nothing: there are no namespace packages that pkg_resources has declared."""

@@ -31,7 +31,16 @@ BACKBONE = """dict(
 
 
 #: imported once for all tests; neither this package nor a package that it extends
-COMMON = ('torch', 'torchvision', 'timm', 'cv2', 'scipy.optimize', 'matplotlib.pyplot', 'mmcv.cnn')
+COMMON = (
+    'tests.helpers.only_replacements',
+    'torch',
+    'torchvision',
+    'timm',
+    'cv2',
+    'scipy.optimize',
+    'matplotlib.pyplot',
+    'mmcv.cnn',
+)
 
 
 @pytest.fixture(scope='module')
@@ -51,6 +60,7 @@ def run_code(server: ForkServer | None, path: Path, code: str) -> str:
         f"""
 import sys, warnings
 warnings.simplefilter('ignore')
+import tests.helpers.only_replacements
 for name in ('pose_backbones', 'mmpose', 'mmdet', 'mmseg'):
     assert name not in sys.modules, name
 {code}"""
