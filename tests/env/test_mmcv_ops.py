@@ -433,7 +433,7 @@ def test_replacement_is_not_reported_as_compiled():
 
 def test_compiled_extension_is_not_replaced(tmp_path, monkeypatch):
     (tmp_path / '_ext.py').write_text('compiled = True\n')
-    monkeypatch.setattr(mmcv, '__path__', [*mmcv.__path__, str(tmp_path)])
+    monkeypatch.setattr(mmcv, '__path__', [str(tmp_path), *mmcv.__path__])
     monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
     assert importlib.import_module('mmcv._ext').compiled
     assert 'mmcv._ext' not in finder.active()

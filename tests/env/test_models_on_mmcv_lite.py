@@ -10,6 +10,8 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
+from pose_backbones_env import finder
+
 SIZE = 64
 
 
@@ -136,6 +138,8 @@ DETECTORS = {
 def test_detector_trains_and_detects(name):
     from mmdet.registry import MODELS
 
+    if name.endswith('pooling') and 'mmcv._ext' not in finder.active():
+        pytest.skip('the full mmcv has deformable RoI pooling on a GPU only')
     path, change, without_gradient = DETECTORS[name]
     config = get_config(f'mmdet::{path}').model
     config.backbone = ConfigDict(
