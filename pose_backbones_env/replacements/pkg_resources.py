@@ -1,17 +1,12 @@
 """The part of pkg_resources that MMEngine uses; setuptools removed the module in version 82.
 
-MMEngine asks whether a package is installed, and where. pytest's `monkeypatch.syspath_prepend` calls
+MMEngine asks whether a package is installed, and where. The fixture `monkeypatch` of pytest calls
 `fixup_namespace_packages`.
 """
 
 import importlib.metadata
 
-__all__ = [
-    'Distribution',
-    'DistributionNotFound',
-    'fixup_namespace_packages',
-    'get_distribution',
-]
+__all__ = ['Distribution', 'DistributionNotFound', 'fixup_namespace_packages', 'get_distribution']
 
 
 class DistributionNotFound(importlib.metadata.PackageNotFoundError):
