@@ -155,12 +155,15 @@ def check_duplicates() -> Iterator[Problem]:
         # An editable installation and its repository are the same package.
         if len(versions) > 1 and name != 'pose-backbones':
             first, *others = versions
+            fix = _fix_of_path(first) or (
+                f'pip uninstall {name} (until there is none), then '
+                f'pip install "{name}=={versions[first]}"'
+            )
             yield Problem(
                 f'{name} is installed twice: {versions[first]} in {first} is used, '
                 + ', '.join(f'{versions[other]} in {other}' for other in others)
                 + ' is hidden',
-                f'pip uninstall {name} (until there is none), then '
-                f'pip install "{name}=={versions[first]}"',
+                fix,
             )
     copies = []
     for folder in sys.path:
@@ -172,6 +175,15 @@ def check_duplicates() -> Iterator[Problem]:
             f'there are two copies of pose_backbones: {copies[0]} is used, {copies[1]} is hidden',
             'pip uninstall pose_backbones, or remove one of the directories from PYTHONPATH',
         )
+
+
+def _fix_of_path(folder: str) -> str | None:
+    """Return the command that removes a directory from PYTHONPATH; None if it is not there."""
+    folders = [path for path in os.environ.get('PYTHONPATH', '').split(os.pathsep) if path]
+    rest = [path for path in folders if os.path.realpath(path) != folder]
+    if len(rest) == len(folders):
+        return None
+    return f'export PYTHONPATH={os.pathsep.join(rest)}' if rest else 'unset PYTHONPATH'
 
 
 def probe() -> tuple[dict[str, str], dict]:
@@ -220,9 +232,12 @@ def check_imports(errors: dict[str, str]) -> Iterator[Problem]:
     Args:
         errors: From `probe`.
     """
+    reported = set()
     for module, error in errors.items():
-        if not error:
+        # A module that does not import is the reason why others do not.
+        if not error or error in reported:
             continue
+        reported.add(error)
         name = next(
             name for name, known in PACKAGES.items() if known == module and version_of(name)
         )
@@ -307,8 +322,15 @@ def main(argv: list[str] | None = None) -> int:
     print(f'  PyTorch                 {facts.get("cuda") or "-"}')
     print(f'  driver                  {driver or "-"}')
     print(f'  GPU                     {facts.get("gpu") or "-"}')
+    versions = list(check_torchvision())
+    if versions:  # the reason of these errors
+        errors = {
+            module: error
+            for module, error in errors.items()
+            if 'operator torchvision::' not in error
+        }
     problems = [
-        *check_torchvision(),
+        *versions,
         *check_requirements(),
         *check_alternatives(),
         *check_duplicates(),

@@ -110,6 +110,38 @@ def test_two_installations(site, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ('others', 'fix'), [('', 'unset PYTHONPATH'), (':/a:/b', 'export PYTHONPATH=/a:/b')]
+)
+def test_package_of_pythonpath_hides_another(site, tmp_path, monkeypatch, others, fix):
+    other = tmp_path / 'other'
+    install(site, 'timm', '1.0.31')
+    install(other, 'timm', '1.0.0')
+    monkeypatch.setattr(sys, 'path', [str(other), str(site)])
+    monkeypatch.setenv('PYTHONPATH', f'{other}{others}')
+    (problem,) = doctor.check_duplicates()
+    assert problem.fix == fix
+
+
+def test_error_of_several_modules_is_reported_once(site):
+    install(site, 'torchvision', '0.26.0')
+    install(site, 'timm', '1.0')
+    error = 'RuntimeError: operator torchvision::nms does not exist'
+    (problem,) = doctor.check_imports({'torchvision': error, 'timm': error})
+    assert problem.text == f'torchvision 0.26.0 does not import: {error}'
+
+
+def test_mismatch_of_torchvision_explains_its_errors(monkeypatch, capsys):
+    problem = doctor.Problem('torchvision 0.26.0 is built for torch==2.11.0', 'pip install torch')
+    error = 'RuntimeError: operator torchvision::nms does not exist'
+    monkeypatch.setattr(doctor, 'check_torchvision', lambda: [problem])
+    monkeypatch.setattr(doctor, 'probe', lambda: ({'timm': error, 'mmpose.apis': error}, {}))
+    assert doctor.main([]) == 1
+    output = capsys.readouterr().out
+    assert '  1. torchvision 0.26.0 is built for torch==2.11.0\n' in output
+    assert 'nms' not in output
+
+
+@pytest.mark.parametrize(
     ('module', 'error', 'text', 'fix'),
     [
         (
