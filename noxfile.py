@@ -20,7 +20,7 @@ nox.options.sessions = ['newest']
 
 #: the dependencies that pyproject.toml declares, with mmcv-lite, and those of the tests
 DECLARED = ('-r', 'pyproject.toml', *'--extra openmmlab-lite --extra video --group test'.split())
-#: it has wheels for Python 3.10 and 3.11 and NumPy 1; the first line of Python's output says so
+#: has wheels for Python 3.10 and 3.11, for NumPy 1; `--no-config`, since pyproject.toml excludes it
 XTCOCOTOOLS = 'xtcocotools==1.14.3'
 RECORD = Path('.nox/matrix').resolve()
 
@@ -62,13 +62,13 @@ def newest(session: nox.Session) -> None:
 def previous(session: nox.Session) -> None:
     """The versions that were pinned before: NumPy 1 and the real xtcocotools."""
     install(session, *DECLARED, 'torch==2.11.0', 'torchvision==0.26.0', 'numpy==1.26.4')
-    install(session, '--no-deps', XTCOCOTOOLS)
+    install(session, '--no-config', '--no-deps', XTCOCOTOOLS)
     run_tests(session)
 
 
 def install_oldest(session: nox.Session) -> None:
     install(session, *DECLARED, '--resolution', 'lowest-direct')
-    install(session, '--no-deps', XTCOCOTOOLS)
+    install(session, '--no-config', '--no-deps', XTCOCOTOOLS)
 
 
 @nox.session(python='3.10')
@@ -93,5 +93,5 @@ def compiled(session: nox.Session) -> None:
     session.run('uv', 'pip', 'uninstall', 'mmcv-lite', external=True)
     session.env['MMCV_WITH_OPS'] = '1'
     install(session, '--no-deps', '--no-build-isolation', '--no-binary', 'mmcv', 'mmcv==2.1.0')
-    install(session, '--no-deps', XTCOCOTOOLS)
+    install(session, '--no-config', '--no-deps', XTCOCOTOOLS)
     run_tests(session)

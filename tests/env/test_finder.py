@@ -9,11 +9,11 @@ from pose_backbones_env import finder
 from tests.helpers.tools import ROOT, tool_env
 
 
-def run(code: str, *folders, **env) -> str:
+def run(code: str, *folders, options=('-W', 'ignore'), **env) -> str:
     """Run code in a new interpreter that finds modules in the folders first."""
     paths = ':'.join(map(str, (*folders, ROOT)))
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
+        [sys.executable, *options, '-c', code],
         env=tool_env(**env) | {'PYTHONPATH': paths},
         capture_output=True,
         text=True,
@@ -103,9 +103,10 @@ def test_variable_disables_replacements():
 
 
 def test_finder_imports_no_modules():
-    """The finder may be installed at the start of each interpreter."""
+    """The finder is installed at the start of each interpreter, by a file that `-S` ignores."""
     code = (
         'import sys\nbefore = set(sys.modules)\nfrom pose_backbones_env import finder\n'
         'finder.install()\nprint(sorted(set(sys.modules) - before))'
     )
-    assert run(code) == "['pose_backbones_env', 'pose_backbones_env.finder']"
+    expected = "['pose_backbones_env', 'pose_backbones_env.finder']"
+    assert run(code, options=['-S']) == expected
