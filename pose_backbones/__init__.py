@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from pose_backbones_env import finder
 
 from . import configs
-from ._compat import checkpoint_loading, config_names, metainfo, mmpose_registry, model_names
+from ._compat import (
+    checkpoint_loading,
+    config_names,
+    metainfo,
+    mmcv_operators,
+    mmpose_registry,
+    model_names,
+)
 from .checkpoints import read_file, read_url
 from .registry import MODELS, TRANSFORMS
 from .version import __version__
@@ -61,6 +68,7 @@ finder.install()
 config_names.install(__name__, configs.resolve)
 checkpoint_loading.install(read_file, read_url, _load_strictly)
 metainfo.install()
+mmcv_operators.install()
 model_names.install(_find_model)
 mmpose_registry.install(MODELS)
 

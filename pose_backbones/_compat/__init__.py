@@ -7,6 +7,7 @@ Each module works around one problem and can be deleted when the problem is fixe
 - `config_names`: MMEngine finds the configs of a package by name only for a fixed list of packages.
 - `metainfo`: MMPose issues a warning when it reads the dataset descriptions that it ships.
 - `model_names`: OpenMMLab's inferencers look up model names in a single package.
+- `mmcv_operators`: MMEngine looks for mmcv's operators with a function that Python 3.14 removed.
 - `mmpose_registry`: registers the modules of this package in MMPose's registry, unless MMPose uses
   the same name.
 - `visualizer_circles`: MMPose's visualizer converts an array to an integer, an error in NumPy 2.5.

@@ -105,7 +105,7 @@ def test_variable_disables_replacements():
 def test_finder_imports_no_modules():
     """The finder is installed at the start of each interpreter, by a file that `-S` ignores."""
     code = (
-        'import sys\nbefore = set(sys.modules)\nfrom pose_backbones_env import finder\n'
+        'import os, sys\nbefore = set(sys.modules)\nfrom pose_backbones_env import finder\n'
         'finder.install()\nprint(sorted(set(sys.modules) - before))'
     )
     expected = "['pose_backbones_env', 'pose_backbones_env.finder']"

@@ -422,13 +422,33 @@ def test_public_functions_are_listed():
 
 @lite_only
 def test_replacement_is_not_reported_as_compiled():
-    from mmcv.utils import collect_env, ext_loader
+    from mmcv.utils import collect_env
 
-    if hasattr(importlib.import_module('pkgutil'), 'find_loader'):  # removed in Python 3.14
-        assert not ext_loader.check_ops_exist()
     with pytest.raises(AttributeError):
         sys.modules['mmcv._ext'].__wrapped__  # noqa: B018
     assert collect_env()['MMCV Compiler'] == 'n/a'
+
+
+def test_learning_rate_of_offsets():
+    """MMEngine ignores `dcn_offset_lr_mult` if it does not find mmcv's operators."""
+    from mmcv.ops import DeformConv2dPack
+    from mmengine.optim import DefaultOptimWrapperConstructor
+
+    import pose_backbones  # noqa: F401  (for Python 3.14)
+
+    model = torch.nn.Sequential(DeformConv2dPack(2, 3, 3), torch.nn.Conv2d(3, 4, 1))
+    build = DefaultOptimWrapperConstructor(
+        dict(optimizer=dict(type='SGD', lr=1.0)), dict(dcn_offset_lr_mult=0.1)
+    )
+    groups = build(model).param_groups
+    rates = {id(group['params'][0]): group['lr'] for group in groups}
+    assert {name: rates[id(value)] for name, value in model.named_parameters()} == {
+        '0.weight': 1,
+        '0.conv_offset.weight': 0.1,
+        '0.conv_offset.bias': 0.1,
+        '1.weight': 1,
+        '1.bias': 1,
+    }
 
 
 def test_compiled_extension_is_not_replaced(tmp_path, monkeypatch):

@@ -11,7 +11,6 @@ computed in float32, the results are rounded to the dtype of the buffers.
 """
 
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
 
 from .carafe import carafe_backward, carafe_forward, carafe_naive_backward, carafe_naive_forward
 from .compiler import get_compiler_version, get_compiling_cuda_version
@@ -87,9 +86,6 @@ __all__ = [
     'sync_bn_forward_output',
     'sync_bn_forward_var',
 ]
-
-# Without a loader, `mmcv.utils.check_ops_exist` returns False, as it should.
-__spec__ = ModuleSpec(__name__, loader=None, is_package=True)
 
 
 class MissingOperatorError(NotImplementedError):
