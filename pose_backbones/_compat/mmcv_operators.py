@@ -1,7 +1,7 @@
 """Patch MMEngine's check for mmcv's operators, which calls a function that Python 3.14 removed.
 
-If the operators are found, MMEngine converts mmcv's synchronized batch normalization for one process
-and applies `dcn_offset_lr_mult` of `paramwise_cfg` to deformable convolutions.
+If the operators are found, MMEngine converts mmcv's synchronized batch normalization for a single
+process, and applies `dcn_offset_lr_mult` of `paramwise_cfg` to deformable convolutions.
 """
 
 import pkgutil
