@@ -83,6 +83,7 @@ def smoke(session: nox.Session) -> None:
     """Import, train, resume, test and predict in the oldest environment."""
     install_oldest(session)
     install_package(session)
+    session.run('pose-backbones', 'doctor')
     session.run('python', '-m', 'pytest', '-m', 'smoke', env={'OMP_NUM_THREADS': '1'})
 
 
