@@ -50,7 +50,10 @@ _ALTERNATIVES = (
 #: system libraries of OpenCV that it does not contain and that servers do not have
 _GRAPHICS = re.compile(r'lib(GL|gthread|xcb|X11|Xext|SM)\b')
 #: what a module says that was compiled for another version of NumPy
-_OTHER_NUMPY = re.compile(r'numpy\.dtype size changed|compiled using NumPy 1|_ARRAY_API not found')
+_OTHER_NUMPY = re.compile(
+    r'numpy\.dtype size changed|compiled using NumPy 1|_ARRAY_API not found|'
+    r'numpy\.core\.multiarray failed to import'
+)
 #: extra with the packages that every command needs
 _OPENMMLAB = 'openmmlab-lite'
 _PROBE = Path(__file__).with_name('probe.py')
@@ -235,14 +238,15 @@ def check_imports(errors: dict[str, str]) -> Iterator[Problem]:
     reported = set()
     for module, error in errors.items():
         # A module that does not import is the reason why others do not.
-        if not error or error in reported:
+        cause = 'NumPy' if _OTHER_NUMPY.search(error) else error
+        if not error or cause in reported:
             continue
-        reported.add(error)
+        reported.add(cause)
         name = next(
             name for name, known in PACKAGES.items() if known == module and version_of(name)
         )
         text = f'{name} {version_of(name)} does not import: {error}'
-        if _OTHER_NUMPY.search(error):
+        if cause == 'NumPy':
             text = (
                 f'{name} {version_of(name)} is compiled for another NumPy than '
                 f'{version_of("numpy")}'

@@ -130,6 +130,17 @@ def test_error_of_several_modules_is_reported_once(site):
     assert problem.text == f'torchvision 0.26.0 does not import: {error}'
 
 
+def test_other_numpy_is_reported_once(site):
+    for name, version in (('numpy', '2.5.0'), ('scipy', '1.11.4'), ('mmpose', '1.3.2')):
+        install(site, name, version)
+    errors = {
+        'scipy.stats': 'ValueError: numpy.dtype size changed, may indicate',
+        'mmpose.apis': 'ImportError: numpy.core.multiarray failed to import',
+    }
+    (problem,) = doctor.check_imports(errors)
+    assert problem.text == 'scipy 1.11.4 is compiled for another NumPy than 2.5.0'
+
+
 def test_mismatch_of_torchvision_explains_its_errors(monkeypatch, capsys):
     problem = doctor.Problem('torchvision 0.26.0 is built for torch==2.11.0', 'pip install torch')
     error = 'RuntimeError: operator torchvision::nms does not exist'
