@@ -2,10 +2,14 @@
 
 import importlib.metadata
 import sys
+import sysconfig
 
 import pytest
 
 from pose_backbones_env import command, doctor
+
+
+STANDARD_LIBRARY = sorted({sysconfig.get_path(name) for name in ('stdlib', 'platstdlib')})
 
 
 def install(folder, name: str, version: str, *requirements: str) -> None:
@@ -20,7 +24,7 @@ def install(folder, name: str, version: str, *requirements: str) -> None:
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """An environment without packages."""
-    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *STANDARD_LIBRARY])
     importlib.invalidate_caches()
     return tmp_path
 
@@ -97,7 +101,7 @@ def test_two_installations(site, tmp_path, monkeypatch):
     for folder in (site, other):
         (folder / 'pose_backbones').mkdir()
         (folder / 'pose_backbones/__init__.py').touch()
-    monkeypatch.setattr(sys, 'path', [str(site), str(other)])
+    monkeypatch.setattr(sys, 'path', [str(site), str(other), *STANDARD_LIBRARY])
     first, second = lines(doctor.check_duplicates())
     assert first == (
         f'timm is installed twice: 1.0.0 in {site} is used, 1.0.31 in {other} is hidden | '
@@ -116,7 +120,7 @@ def test_package_of_pythonpath_hides_another(site, tmp_path, monkeypatch, others
     other = tmp_path / 'other'
     install(site, 'timm', '1.0.31')
     install(other, 'timm', '1.0.0')
-    monkeypatch.setattr(sys, 'path', [str(other), str(site)])
+    monkeypatch.setattr(sys, 'path', [str(other), str(site), *STANDARD_LIBRARY])
     monkeypatch.setenv('PYTHONPATH', f'{other}{others}')
     (problem,) = doctor.check_duplicates()
     assert problem.fix == fix
