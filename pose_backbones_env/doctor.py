@@ -6,6 +6,7 @@ imported in another process, since a module for another version can end the inte
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -301,6 +302,13 @@ def driver_version() -> str | None:
     return match[1] if done.returncode == 0 and match else None
 
 
+def _with_available_pip(fix: str) -> str:
+    """Return the command with uv's pip if the environment has none, as those that uv creates."""
+    if importlib.util.find_spec('pip') is not None:
+        return fix
+    return re.sub(r'\bpip (?=install|uninstall)', 'uv pip ', fix)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Print the report; the exit status is 1 if there is a problem, else 0."""
     argparse.ArgumentParser(
@@ -343,5 +351,5 @@ def main(argv: list[str] | None = None) -> int:
     ]
     print('\nproblems' if problems else '\nno problems')
     for number, problem in enumerate(problems, 1):
-        print(f'  {number}. {problem.text}\n     fix: {problem.fix}')
+        print(f'  {number}. {problem.text}\n     fix: {_with_available_pip(problem.fix)}')
     return int(bool(problems))

@@ -8,7 +8,6 @@ import pytest
 
 from pose_backbones_env import command, doctor
 
-
 STANDARD_LIBRARY = sorted({sysconfig.get_path(name) for name in ('stdlib', 'platstdlib')})
 
 
@@ -245,6 +244,16 @@ def test_this_environment_has_no_problems(capsys, monkeypatch):
     assert ended.value.code == 0, output
     assert output.rstrip().endswith('no problems')
     assert f'  numpy                   {importlib.metadata.version("numpy")}\n' in output
+
+
+def test_fix_of_an_environment_without_pip(monkeypatch, capsys):
+    fix = 'pip uninstall -y mmcv && pip install "mmcv-lite==2.1.0"'
+    monkeypatch.setattr(doctor, 'check_alternatives', lambda: [doctor.Problem('text', fix)])
+    monkeypatch.setattr(doctor, 'probe', lambda: ({}, {}))
+    for pip, expected in ((None, fix.replace('pip ', 'uv pip ')), (object(), fix)):
+        monkeypatch.setattr(importlib.util, 'find_spec', lambda name, spec=pip: spec)
+        assert doctor.main([]) == 1
+        assert f'fix: {expected}\n' in capsys.readouterr().out
 
 
 def test_package_that_cannot_be_imported(capsys, monkeypatch):
