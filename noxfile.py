@@ -90,7 +90,8 @@ def smoke(session: nox.Session) -> None:
 @nox.session(python='3.11')
 def compiled(session: nox.Session) -> None:
     """The full mmcv with its compiled operators; requires a compiler, and about ten minutes."""
-    install(session, *DECLARED, 'torch==2.11.0', 'torchvision==0.26.0', 'numpy==1.26.4', 'ninja')
+    versions = ('torch==2.11.0', 'torchvision==0.26.0', 'numpy==1.26.4')
+    install(session, *DECLARED, *versions, 'ninja', 'setuptools<81')
     session.run('uv', 'pip', 'uninstall', 'mmcv-lite', external=True)
     session.env['MMCV_WITH_OPS'] = '1'
     install(session, '--no-deps', '--no-build-isolation', '--no-binary', 'mmcv', 'mmcv==2.1.0')
