@@ -107,7 +107,7 @@ class PoseTracker:
         ids = np.zeros(len(boxes), np.int64)
         self._match(ids, self._pose_similarity(keypoints, boxes), self.min_oks)
         self._match(ids, self._overlap(boxes), self.min_iou)
-        for row in np.flatnonzero(ids == 0):
+        for row in np.flatnonzero(ids == 0).tolist():
             self._last_id += 1
             ids[row] = self._last_id
         for row, track in enumerate(ids.tolist()):

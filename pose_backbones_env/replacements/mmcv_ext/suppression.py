@@ -62,7 +62,7 @@ def softnms(
     indices = np.arange(len(state))
     done, end = 0, len(state)
     while done < end:
-        best = done + int(state[done:end, 4].argmax())
+        best = done + int(np.argmax(state[done:end, 4]))
         pair = [done, best]
         state[pair], indices[pair] = state[pair[::-1]], indices[pair[::-1]]
         rest = state[done + 1 : end]
