@@ -373,7 +373,8 @@ def test_sound_of_a_truncated_file(tmp_path, mmengine_log):
     source.write_bytes(data[: len(data) * 7 // 10])
     with VideoWriter(tmp_path / 'out.mp4', (96, 64), 25, source) as writer:
         fill(writer, 24)
-    assert not mmengine_log.text
+    # PyAV may log the error of FFmpeg.
+    assert not [r for r in mmengine_log.records if not r.name.startswith('libav')]
     assert indices(tmp_path / 'out.mp4') == list(range(24))
     actual = packets(tmp_path / 'out.mp4', 9)
     assert 5 < len(actual) < 42
