@@ -225,6 +225,8 @@ def _make_agent(options: list[str]) -> LocalElasticAgent:
         **config.rdzv_configs,
     )
     address, _, port = config.rdzv_endpoint.rpartition(':')
+    # PyTorch 2.6 has no option for NUMA nodes.
+    numa = {'numa_options': config.numa_options} if hasattr(config, 'numa_options') else {}
     return LocalElasticAgent(
         WorkerSpec(
             role=config.role,
@@ -236,7 +238,7 @@ def _make_agent(options: list[str]) -> LocalElasticAgent:
             monitor_interval=config.monitor_interval,
             master_addr=address,
             master_port=int(port),
-            numa_options=config.numa_options,
+            **numa,
         ),
         logs_specs=config.logs_specs,
     )
