@@ -22,12 +22,18 @@ nox.options.sessions = ['newest']
 DECLARED = ('-r', 'pyproject.toml', *'--extra openmmlab-lite --extra video --group test'.split())
 #: has wheels for Python 3.10 and 3.11, for NumPy 1; `--no-config`, since pyproject.toml excludes it
 XTCOCOTOOLS = 'xtcocotools==1.14.3'
+#: the versions that were pinned before
+PREVIOUS = ('torch==2.11.0', 'torchvision==0.26.0', 'numpy==1.26.4')
 RECORD = Path('.nox/matrix').resolve()
 
 
 def install(session: nox.Session, *requirements: str) -> None:
     """Install requirements, and compile them: the tests start many interpreters."""
     session.run('uv', 'pip', 'install', '--compile-bytecode', *requirements, external=True)
+
+
+def install_xtcocotools(session: nox.Session) -> None:
+    install(session, '--no-config', '--no-deps', XTCOCOTOOLS)
 
 
 def install_package(session: nox.Session) -> None:
@@ -61,14 +67,14 @@ def newest(session: nox.Session) -> None:
 @nox.session(python='3.11')
 def previous(session: nox.Session) -> None:
     """The versions that were pinned before: NumPy 1 and the real xtcocotools."""
-    install(session, *DECLARED, 'torch==2.11.0', 'torchvision==0.26.0', 'numpy==1.26.4')
-    install(session, '--no-config', '--no-deps', XTCOCOTOOLS)
+    install(session, *DECLARED, *PREVIOUS)
+    install_xtcocotools(session)
     run_tests(session)
 
 
 def install_oldest(session: nox.Session) -> None:
     install(session, *DECLARED, '--resolution', 'lowest-direct')
-    install(session, '--no-config', '--no-deps', XTCOCOTOOLS)
+    install_xtcocotools(session)
 
 
 @nox.session(python='3.10')
@@ -90,10 +96,9 @@ def smoke(session: nox.Session) -> None:
 @nox.session(python='3.11')
 def compiled(session: nox.Session) -> None:
     """The full mmcv with its compiled operators; requires a compiler, and about ten minutes."""
-    versions = ('torch==2.11.0', 'torchvision==0.26.0', 'numpy==1.26.4')
-    install(session, *DECLARED, *versions, 'ninja', 'setuptools<81')
+    install(session, *DECLARED, *PREVIOUS, 'ninja', 'setuptools<81')
     session.run('uv', 'pip', 'uninstall', 'mmcv-lite', external=True)
     session.env['MMCV_WITH_OPS'] = '1'
     install(session, '--no-deps', '--no-build-isolation', '--no-binary', 'mmcv', 'mmcv==2.1.0')
-    install(session, '--no-config', '--no-deps', XTCOCOTOOLS)
+    install_xtcocotools(session)
     run_tests(session)

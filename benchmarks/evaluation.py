@@ -23,7 +23,13 @@ from pose_backbones_env import finder
 
 from ._measure import markdown_row
 
-VARIANTS = ('xtcocotools', 'hotcoco', 'pycocotools', 'faster-coco-eval')
+#: evaluator → module that is found if it is installed
+VARIANTS = {
+    'xtcocotools': 'xtcocotools._mask',
+    'hotcoco': 'hotcoco',
+    'pycocotools': 'pycocotools',
+    'faster-coco-eval': 'faster_coco_eval',
+}
 _KEYPOINTS = 17
 
 
@@ -89,9 +95,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def installed_variants() -> list[str]:
     """Return the variants whose packages are installed."""
-    modules = dict.fromkeys(VARIANTS)
-    modules.update({'xtcocotools': 'xtcocotools._mask', 'faster-coco-eval': 'faster_coco_eval'})
-    return [name for name, module in modules.items() if has_module(module or name)]
+    return [name for name, module in VARIANTS.items() if has_module(module)]
 
 
 def has_module(name: str) -> bool:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -230,16 +230,24 @@ def probe() -> tuple[dict[str, str], dict]:
     return errors, facts
 
 
-def check_imports(errors: dict[str, str]) -> Iterator[Problem]:
+def _cause(error: str) -> str:
+    """Return the name of a package on which others fail, or the error."""
+    if _OTHER_NUMPY.search(error):
+        return 'NumPy'
+    return 'torchvision' if 'operator torchvision::' in error else error
+
+
+def check_imports(errors: dict[str, str], explained: Iterable[str] = ()) -> Iterator[Problem]:
     """Explain why modules do not import.
 
     Args:
         errors: From `probe`.
+        explained: Causes that have been reported, see `_cause`.
     """
-    reported = set()
+    reported = set(explained)
     for module, error in errors.items():
         # A module that does not import is the reason why others do not.
-        cause = 'NumPy' if _OTHER_NUMPY.search(error) else error
+        cause = _cause(error)
         if not error or cause in reported:
             continue
         reported.add(cause)
@@ -335,18 +343,12 @@ def main(argv: list[str] | None = None) -> int:
     print(f'  driver                  {driver or "-"}')
     print(f'  GPU                     {facts.get("gpu") or "-"}')
     versions = list(check_torchvision())
-    if versions:  # the reason of these errors
-        errors = {
-            module: error
-            for module, error in errors.items()
-            if 'operator torchvision::' not in error
-        }
     problems = [
         *versions,
         *check_requirements(),
         *check_alternatives(),
         *check_duplicates(),
-        *check_imports(errors),
+        *check_imports(errors, ['torchvision'] if versions else []),
         *check_cuda(facts, driver),
     ]
     print('\nproblems' if problems else '\nno problems')
