@@ -12,9 +12,10 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from torch.distributed import run
-from torch.distributed.elastic.agent.server import WorkerSpec
+from torch.distributed.elastic.agent.server import WorkerGroup, WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -74,8 +75,10 @@ class Workers:
         threading.Thread(target=self._monitor, daemon=True).start()
         try:
             result = self._agent.run()
-        except SignalException:
-            return self._stopped()
+        except SignalException as error:
+            self._signal = self._signal or error.sigval
+            self._print_stopped()
+            return SIGNAL_STATUS_BASE + self._signal
         except RuntimeError as error:
             if 'EADDRINUSE' not in str(error):
                 raise
@@ -156,13 +159,8 @@ class Workers:
             'run the command again; to continue a training run, add --resume',
         )
 
-    def _stopped(self) -> int:
-        """Print that a signal has ended the run, and return the exit status."""
-        self._print_stopped()
-        # The agent of torchrun itself handles SIGQUIT.
-        return SIGNAL_STATUS_BASE + (self._signal or signal.SIGQUIT)
-
     def _print_stopped(self) -> None:
+        """Print that a signal has ended the run."""
         note = self._resume_hint()
         if note:  # it is empty if a process has printed the message itself
             print_message(f'stopped; {note}')
@@ -209,13 +207,23 @@ class Workers:
         return status
 
 
+class _Agent(LocalElasticAgent):
+    """The agent of torchrun, without its signal handlers except for SIGQUIT."""
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        try:
+            return super()._start_workers(worker_group)  # it installs them
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
 def _make_agent(options: list[str]) -> LocalElasticAgent:
     """Create the agent of torchrun without its log files and signal handlers."""
     config, command, arguments = run.config_from_args(
         run.parse_args(['--log-dir', os.devnull, *options])
     )
-    # The agent must handle at least one signal; this module does not handle SIGQUIT.
-    os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = 'SIGQUIT'
     rendezvous = RendezvousParameters(
         config.rdzv_backend,
         config.rdzv_endpoint,
@@ -227,7 +235,7 @@ def _make_agent(options: list[str]) -> LocalElasticAgent:
     address, _, port = config.rdzv_endpoint.rpartition(':')
     # PyTorch 2.6 has no option for NUMA nodes.
     numa = {'numa_options': config.numa_options} if hasattr(config, 'numa_options') else {}
-    return LocalElasticAgent(
+    return _Agent(
         WorkerSpec(
             role=config.role,
             local_world_size=config.nproc_per_node,

@@ -104,7 +104,7 @@ def test_mmpose_config_with_custom_imports(server, tmp_path, kind, forked):
     )
     printed = run_code(
         server if forked else None,
-        tmp_path / 'code.py',
+        tmp_path / 'program.py',
         textwrap.dedent(f"""
         from mmengine.config import Config
         config = Config.fromfile({str(config)!r})
@@ -124,7 +124,7 @@ def test_mmpose_config_by_prefix_without_import(server, tmp_path):
     model = POSE.replace('BACKBONE', BACKBONE.format(type='pose_backbones.MogaNet', out=(3,)))
     printed = run_code(
         server,
-        tmp_path / 'code.py',
+        tmp_path / 'program.py',
         FULL_MMCV
         + model
         + textwrap.dedent("""
@@ -145,7 +145,7 @@ def test_detector_with_fpn_by_prefix_without_import(server, tmp_path):
     backbone = BACKBONE.format(type='pose_backbones.MogaNet', out=(0, 1, 2, 3))
     printed = run_code(
         server,
-        tmp_path / 'code.py',
+        tmp_path / 'program.py',
         FULL_MMCV
         + f'backbone = {backbone}'
         + textwrap.dedent("""
@@ -192,7 +192,7 @@ def test_segmentor_by_prefix_without_import(server, tmp_path):
     backbone = BACKBONE.format(type='pose_backbones.MogaNet', out=(0, 1, 2, 3))
     printed = run_code(
         server,
-        tmp_path / 'code.py',
+        tmp_path / 'program.py',
         FULL_MMCV
         + f'backbone = {backbone}'
         + textwrap.dedent("""

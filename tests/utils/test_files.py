@@ -217,10 +217,10 @@ def test_atomic_write_keeps_old_file_on_full_disk(disk):
 
 def test_atomic_write_flushes_before_renaming(tmp_path, monkeypatch):
     events = []
-    for name in ('fsync', 'replace'):
-        real = getattr(os, name)
+    for owner, name in ((os, 'fsync'), (Path, 'replace')):
+        real = getattr(owner, name)
         monkeypatch.setattr(
-            os, name, lambda *args, real=real, name=name: (events.append(name), real(*args))[1]
+            owner, name, lambda *args, real=real, name=name: (events.append(name), real(*args))[1]
         )
     path = tmp_path / ('n' * 255)
     with atomic_write(path) as draft:
