@@ -19,9 +19,10 @@ import numpy as np
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.options import check_counts
+from pose_backbones.errors import ConfigError
 from pose_backbones_env import finder
 
-from ._measure import markdown_row
+from ._measure import markdown_head, markdown_row, median_ratio
 
 #: evaluator → module that is found if it is installed
 VARIANTS = {
@@ -72,24 +73,18 @@ def main(argv: list[str] | None = None) -> None:
         for variant, runs in results.items():
             runs.append(_run(args, variant))
     print(f'{args.images} images, {args.images * args.detections} detections; median seconds')
-    print(markdown_row(['evaluator', 'load', 'evaluate', 'total', 'relative', 'AP']))
-    print(markdown_row(['---'] * 6))
-    first = results[args.variants[0]]
+    titles = ['evaluator', 'load', 'evaluate', 'total', 'relative', 'AP']
+    print('\n'.join(markdown_head(titles)))
+    totals = {
+        variant: [sum(result['seconds']) for result in runs] for variant, runs in results.items()
+    }
     for variant, runs in results.items():
-        ratio = median(sum(one['seconds']) / sum(base['seconds']) for one, base in zip(runs, first))
-        columns = [median(column) for column in zip(*(one['seconds'] for one in runs))]
-        total = median(sum(one['seconds']) for one in runs)
-        print(
-            markdown_row(
-                [
-                    variant,
-                    *(f'{value:.1f}' for value in (*columns, total)),
-                    f'{ratio:.2f}',
-                    f'{runs[0]["stats"][0]:.12f}',
-                ]
-            )
-        )
-    stats = [one['stats'] for runs in results.values() for one in runs]
+        parts = zip(*(result['seconds'] for result in runs))
+        cells = [f'{median(seconds):.1f}' for seconds in (*parts, totals[variant])]
+        ratio = median_ratio(totals[variant], totals[args.variants[0]])
+        average_precision = f'{runs[0]["stats"][0]:.12f}'
+        print(markdown_row([variant, *cells, f'{ratio:.2f}', average_precision]))
+    stats = [result['stats'] for runs in results.values() for result in runs]
     print(f'largest difference of a metric: {np.ptp(stats, axis=0).max():.1e}')
 
 
@@ -139,6 +134,9 @@ def measure(variant: str, images: int, detections: int) -> dict:
             COCO=faster_coco_eval.COCO,
             COCOeval=faster_coco_eval.COCOeval_faster,
         )
+    used = getattr(cocoeval, 'evaluator', cocoeval).__name__
+    if used.partition('.')[0] != variant.replace('-', '_'):
+        raise ConfigError(f'{variant} is not installed: {used} would be measured')
     truth, results = make_case(images, detections)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()

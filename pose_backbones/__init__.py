@@ -1,8 +1,7 @@
 """Pose estimation models for MMPose: MogaNet, UniFormer, ConvNeXt, Swin, MSPN, HRCoMer and timm's.
 
 Importing the package registers its modules in MMEngine's registries and patches known faults of
-OpenMMLab's packages (see `pose_backbones._compat`); it has no other effect. Where only
-`mmcv-lite` is installed, import it before `mmpose`.
+OpenMMLab's packages (see `pose_backbones._compat`); it has no other effect.
 
 `list_models`, `get_config` and `build` find its models by name; `PoseInferencer` applies them to
 images and videos.

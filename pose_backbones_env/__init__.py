@@ -1,7 +1,9 @@
 """Parts of pose_backbones that work before, and without, its import.
 
-- `finder`: finds replacements of packages that are missing or do not import.
+- `finder`: finds replacements of packages that are missing or cannot be imported.
 - `replacements`: these replacements, under the names of the real packages.
 
-Nothing here imports `pose_backbones` or, at its own import, any other package.
+- `doctor`: the command `pose-backbones doctor`.
+
+The finder and the command import no other package when they are imported.
 """

@@ -4,7 +4,7 @@
 interpreter, and `import pose_backbones` does so where that file is not read. As a result, MMPose,
 MMDetection and their scripts work without a change:
 
-- Packages that are missing or do not import are replaced, see `REPLACED`.
+- Packages that are missing or cannot be imported are replaced, see `REPLACED`.
 - `pose_backbones` is imported when MMEngine's runner has been imported, since it patches how
   MMEngine reads checkpoints.
 
@@ -31,14 +31,15 @@ REPLACED = {
     'pkg_resources': ('pkg_resources', None),
     'xtcocotools': ('xtcocotools', 'xtcocotools._mask'),
 }
-#: packages that register their classes, and therefore cannot be imported twice
-_IMPORTED_ONCE = {'mmpretrain'}
+#: packages that print messages of NumPy when they cannot be imported; the others are imported
+#: once, since mmpretrain registers its classes
+_IMPORTED_TWICE = {'xtcocotools'}
 #: `pose_backbones` is imported after this module
 PATCHED = 'mmengine.runner'
 
 
 class ReplacementFinder:
-    """Find replacements of modules that are missing or do not import, and the patched module."""
+    """Find replacements of modules that cannot be imported, and the patched module."""
 
     def __init__(self) -> None:
         self._checking: set[str] = set()
@@ -54,11 +55,11 @@ class ReplacementFinder:
         self._checking.add(name)
         try:
             spec = _find_real(name, path)
-            required = REPLACED[name][1]
-            if spec is not None and name in _IMPORTED_ONCE:
+            required: Any = REPLACED[name][1]
+            if spec is not None and name not in _IMPORTED_TWICE:
                 loader: Any = _LoaderOrReplacement(spec.loader)
                 spec.loader = loader
-            elif spec is None or not (required is None or _imports(required)):
+            elif spec is None or not _imports(required):
                 spec = find_replacement(name)
             return spec
         finally:
@@ -115,13 +116,18 @@ def find_replacement(name: str) -> 'ModuleSpec | None':
 
 
 class _LoaderOrReplacement:
-    """Loader of a package that loads the replacement if the package does not import."""
+    """Loader of a module that loads the replacement if the module cannot be imported."""
 
     def __init__(self, loader: 'Any') -> None:
         self._loader = loader
+        self._error: Exception | None = None
 
     def create_module(self, spec: 'ModuleSpec') -> 'ModuleType | None':
-        return self._loader.create_module(spec)
+        try:
+            return self._loader.create_module(spec)  # loads a compiled module
+        except Exception as error:
+            self._error = error
+            return None
 
     def exec_module(self, module: 'Any') -> None:
         from importlib import import_module
@@ -131,15 +137,18 @@ class _LoaderOrReplacement:
         name = module.__name__
         module.__loader__ = module.__spec__.loader = self._loader
         try:
+            if self._error is not None:
+                raise self._error
             self._loader.exec_module(module)
-            required: Any = REPLACED[name][1]
-            import_module(required)
+            required = REPLACED[name][1]
+            if required is not None:
+                import_module(required)
         except Exception as error:
             for loaded in [key for key in sys.modules if key.startswith(f'{name}.')]:
                 del sys.modules[loaded]
             warn(
-                f'{name} is installed, but does not import ({type(error).__name__}: {error}). '
-                'pose_backbones replaces a part of it.',
+                f'{name} is installed, but cannot be imported ({type(error).__name__}: {error}). '
+                'pose_backbones replaces it, see docs/compatibility.md.',
                 stacklevel=2,
             )
             spec: Any = find_replacement(name)
@@ -149,7 +158,7 @@ class _LoaderOrReplacement:
 
 
 def _imports(name: str) -> bool:
-    """Return whether a compiled module imports; its package is imported again afterwards."""
+    """Return whether a module can be imported; its package is imported again afterwards."""
     from contextlib import redirect_stderr
     from importlib import import_module
     from io import StringIO

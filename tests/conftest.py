@@ -11,7 +11,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
-import pose_backbones  # noqa: F401  (before mmpose, for mmcv-lite)
+import pose_backbones  # noqa: F401  (patches MMEngine, registers the modules)
 from tests.helpers.fork_server import shorten_logs
 from tests.helpers.processes import Server
 from tests.helpers.tools import ROOT, TINY

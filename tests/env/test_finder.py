@@ -1,5 +1,6 @@
-"""Replacements are used where, and only where, the real modules do not import."""
+"""Replacements are used where, and only where, the real modules cannot be imported."""
 
+import importlib.machinery
 import subprocess
 import sys
 
@@ -79,6 +80,41 @@ def test_package_that_does_not_import_is_replaced(tmp_path, error):
     path, active = run(code, tmp_path).split(' ', 1)
     assert path.startswith(finder.FOLDER)
     assert 'xtcocotools' in active
+
+
+@pytest.mark.parametrize('name', ['pkg_resources', 'mmcv._ext'])
+def test_module_that_raises_is_replaced(tmp_path, name):
+    *parents, last = name.split('.')
+    folder = tmp_path.joinpath(*parents)
+    folder.mkdir(exist_ok=True)
+    for _ in parents:
+        (folder / '__init__.py').touch()
+    (folder / f'{last}.py').write_text("raise AttributeError('no ImpImporter')")
+    code = (
+        'import importlib, warnings\nfrom pose_backbones_env import finder\nfinder.install()\n'
+        'with warnings.catch_warnings(record=True) as log:\n'
+        f"    module = importlib.import_module('{name}')\n"
+        'print(module.__file__, finder.active(), [str(entry.message) for entry in log])'
+    )
+    output = run(code, tmp_path, options=('-W', 'always'))
+    assert output.startswith(finder.FOLDER)
+    assert f"'{name}'" in output
+    assert f'{name} is installed, but cannot be imported (AttributeError: no ImpImporter)' in output
+
+
+def test_compiled_module_that_does_not_load_is_replaced(tmp_path):
+    """For example operators that were compiled for another version of PyTorch."""
+    (tmp_path / 'mmcv').mkdir()
+    (tmp_path / 'mmcv/__init__.py').touch()
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    (tmp_path / f'mmcv/_ext{suffix}').write_bytes(b'no library')
+    code = (
+        'from pose_backbones_env import finder\nfinder.install()\n'
+        'from mmcv import _ext\nprint(_ext.__file__, callable(_ext.nms))'
+    )
+    path, has_nms = run(code, tmp_path).split()
+    assert path.startswith(finder.FOLDER)
+    assert has_nms == 'True'
 
 
 def test_package_that_imports_is_not_replaced(tmp_path):

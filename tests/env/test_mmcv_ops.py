@@ -196,12 +196,15 @@ def test_sigmoid_focal_loss_matches_definition(scale):
 
 @lite_only
 @pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
-def test_softmax_focal_loss_matches_definition(gamma):
+@pytest.mark.parametrize('weight', [None, WEIGHTS])
+def test_softmax_focal_loss_matches_definition(gamma, weight):
     logits = double(5, 3, scale=3).requires_grad_()
     targets = torch.tensor([0, 2, 1, 0, -1])  # -1: ignored
-    log = logits.log_softmax(1)[range(5), targets.clamp(min=0)]
-    expected = (-0.3 * (1 - log.exp()) ** gamma * log)[:4].sum() / 5
-    loss = mmcv.ops.softmax_focal_loss(logits, targets, gamma, 0.3)
+    index = targets.clamp(min=0)
+    log = logits.log_softmax(1)[range(5), index]
+    each = -0.3 * (1 - log.exp()) ** gamma * log * (1 if weight is None else weight[index])
+    expected = each[:4].sum() / 5
+    loss = mmcv.ops.softmax_focal_loss(logits, targets, gamma, 0.3, weight)
     torch.testing.assert_close(loss, expected)
     gradients = [torch.autograd.grad(x, logits)[0] for x in (loss, expected)]
     torch.testing.assert_close(*gradients)
@@ -379,7 +382,7 @@ def test_operators_accept_no_boxes():
 def test_missing_operator_raises_when_called():
     with pytest.raises(
         sys.modules['mmcv._ext'].MissingOperatorError,
-        match="'border_align_forward' requires .* pip uninstall mmcv-lite",
+        match="'border_align_forward' requires .* pip uninstall -y mmcv-lite",
     ):
         mmcv.ops.border_align(torch.zeros(1, 4, 8, 8), torch.zeros(1, 64, 4), 2)
 

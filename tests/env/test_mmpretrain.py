@@ -312,8 +312,8 @@ def test_mmpretrain_that_does_not_import_is_replaced(tmp_path):
     )
     log, path, module, last = run(code, tmp_path).splitlines()
     assert json.loads(log) == [
-        'mmpretrain is installed, but does not import (TypeError: NoneType takes no arguments). '
-        'pose_backbones replaces a part of it.'
+        'mmpretrain is installed, but cannot be imported (TypeError: NoneType takes no '
+        'arguments). pose_backbones replaces it, see docs/compatibility.md.'
     ]
     assert path.startswith(finder.FOLDER)
     assert module == 'mmpretrain.models.backbones.vision_transformer'

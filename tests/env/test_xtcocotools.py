@@ -1,4 +1,4 @@
-"""The replacement of xtcocotools gives the figures of xtcocotools 1.14.3."""
+"""The replacement of xtcocotools gives the metrics of xtcocotools 1.14.3."""
 
 import copy
 import importlib
@@ -14,7 +14,7 @@ from benchmarks.evaluation import import_replacement
 from pose_backbones_env import finder
 from tests.helpers.evaluation_cases import FIGURES, PART_APS, PARTS, write_case
 
-#: the figures are recorded with 6 digits, those of parts of CrowdPose with 4
+#: the metrics are recorded with 6 digits, those of parts of CrowdPose with 4
 EXACT = 5e-7
 INDICES = {'coco': (0, 1, 2, 5), 'crowdpose': (0, 1, 2, 3, 6, 7, 8), 'wholebody': (0,)}
 KINDS = dict(coco='keypoints', crowdpose='keypoints_crowd', wholebody='keypoints_wholebody')
@@ -115,10 +115,10 @@ def test_printed_metrics(package, evaluator, cases, capsys):
     )
 
 
-def random_case(seed: int) -> tuple[dict, list[dict], int]:
+def random_case(seed: int, whole_body: bool = False) -> tuple[dict, list[dict], int]:
     """Return annotations and results with equal scores, crowds, and entries that are ignored."""
     rng = np.random.default_rng(seed)
-    count = int(rng.choice([3, 14, 17]))
+    count = sum(PARTS.values()) if whole_body else int(rng.choice([3, 14, 17]))
     named = rng.random() < 0.3  # image IDs are strings
     truth = dict(images=[], annotations=[], categories=[])
     truth['categories'] = [dict(id=number, name=str(number)) for number in (1, 6)]
@@ -138,30 +138,65 @@ def random_case(seed: int) -> tuple[dict, list[dict], int]:
                 num_keypoints=int((labels == 2).sum()),
                 bbox=box,
                 area=rng.uniform(20, 15000),
+                segmentation=[_corners(box)],
                 iscrowd=int(rng.random() < 0.15),
             )
             truth['annotations'].append(person)
             for _ in range(rng.integers(0, 4)):
                 noise = rng.normal(0, rng.choice([0, 2, 10, 40]), points.shape)
                 scores = rng.uniform(-0.1, 1, count) * (rng.random() < 0.9)
+                moved = np.clip(box + rng.normal(0, 3, 4), 0, None).tolist()
                 results.append(
                     dict(
                         image_id=image,
                         category_id=person['category_id'],
                         keypoints=np.c_[points + noise, scores].ravel().tolist(),
                         score=float(rng.choice([0.1, 0.5, 0.9, rng.random()])),
-                        bbox=np.clip(box + rng.normal(0, 3, 4), 0, None).tolist(),
+                        bbox=moved,
+                        segmentation=[_corners(moved)],
                     )
                 )
+    if whole_body:
+        for entry in (*truth['annotations'], *results):
+            _split_keypoints(entry)
+        for number, result in enumerate(results):
+            if number % 2:
+                result['wholebody_score'] = result['score'] / 2
     return truth, results if rng.random() > 0.05 else [], count
 
 
+def _corners(box: list[float]) -> list[float]:
+    x, y, width, height = box
+    return [x, y, x + width, y, x + width, y + height, x, y + height]
+
+
+def _split_keypoints(entry: dict) -> None:
+    """Distribute keypoints to the fields of COCO-WholeBody."""
+    ends = 3 * np.cumsum(list(PARTS.values()))
+    for field, values in zip(PARTS, np.split(np.array(entry['keypoints']), ends[:-1])):
+        entry[field] = values.tolist()
+
+
+def kinds_and_sizes() -> list[tuple[str, slice]]:
+    """Return each kind of evaluation and the slice of the keypoints that it uses."""
+    kinds = [(kind, slice(None)) for kind in ('keypoints', 'keypoints_crowd', 'bbox', 'segm')]
+    kinds.append(('keypoints_wholebody', slice(None)))
+    start = 0
+    for field, size in PARTS.items():
+        part = 'body' if field == 'keypoints' else field.removesuffix('_kpts')
+        kinds.append((f'keypoints_{part}', slice(start, start + size)))
+        start += size
+    return kinds
+
+
+@pytest.mark.filterwarnings('ignore:.*not found, use')
 @pytest.mark.parametrize('use_area', [True, False])
-@pytest.mark.parametrize('kind', ['keypoints', 'keypoints_crowd', 'bbox'])
-def test_evaluators_agree(package, monkeypatch, kind, use_area):
-    for seed in range(25):
-        truth, results, count = random_case(seed)
-        sigmas = np.random.default_rng(seed).uniform(0.02, 0.1, count)
+@pytest.mark.parametrize(('kind', 'part'), kinds_and_sizes())
+def test_evaluators_agree(package, monkeypatch, kind, part, use_area):
+    whole_body = kind not in ('keypoints', 'keypoints_crowd', 'bbox', 'segm')
+    for seed in range(6 if whole_body else 25):
+        truth, results, count = random_case(seed, whole_body)
+        sigmas = np.random.default_rng(seed).uniform(0.02, 0.1, count)[part]
         values = []
         for evaluator in (package.cocoeval.evaluator, package.cocoeval.PYCOCOTOOLS):
             with monkeypatch.context() as patch:
@@ -173,19 +208,21 @@ def test_evaluators_agree(package, monkeypatch, kind, use_area):
         assert values[0].tolist() == values[1].tolist(), seed
 
 
+@pytest.mark.filterwarnings('ignore:.*not found, use')
 @pytest.mark.parametrize('use_area', [True, False])
-@pytest.mark.parametrize('kind', ['keypoints', 'keypoints_crowd', 'bbox'])
-def test_equals_installed_xtcocotools(package, tmp_path, kind, use_area):
+@pytest.mark.parametrize(('kind', 'part'), kinds_and_sizes())
+def test_equals_installed_xtcocotools(package, tmp_path, kind, part, use_area):
     real = pytest.importorskip('xtcocotools.cocoeval', reason='xtcocotools is not installed')
     if real.__file__.startswith(finder.FOLDER):
         pytest.skip('xtcocotools is not installed')
     from xtcocotools.coco import COCO
 
-    for seed in range(25):
-        truth, results, count = random_case(seed)
+    whole_body = kind not in ('keypoints', 'keypoints_crowd', 'bbox', 'segm')
+    for seed in range(6 if whole_body else 25):
+        truth, results, count = random_case(seed, whole_body)
         path = tmp_path / f'{seed}.json'
         path.write_text(json.dumps(truth))
-        sigmas = np.random.default_rng(seed).uniform(0.02, 0.1, count)
+        sigmas = np.random.default_rng(seed).uniform(0.02, 0.1, count)[part]
         values = [
             stats(modules, coco(str(path)), copy.deepcopy(results), kind, sigmas, use_area)
             for modules, coco in (

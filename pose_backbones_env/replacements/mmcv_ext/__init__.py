@@ -100,10 +100,10 @@ def __getattr__(name: str) -> Callable:
     def missing(*args: object, **kwargs: object) -> None:
         raise MissingOperatorError(
             f"the operator '{name}' requires mmcv's compiled extension, which mmcv-lite does "
-            'not have. Replace mmcv-lite by the full mmcv: pip uninstall mmcv-lite, then '
-            "MMCV_WITH_OPS=1 pip install --no-build-isolation 'mmcv==2.1.0' (requires a "
-            'compiler and setuptools<81, takes about 10 minutes), or use a model without this '
-            'operator.'
+            "not have. Replace mmcv-lite by the full mmcv: pip install 'setuptools<81' ninja && "
+            'pip uninstall -y mmcv-lite && MMCV_WITH_OPS=1 pip install --no-deps '
+            '--no-build-isolation mmcv==2.1.0 (requires a compiler, takes about 10 minutes), or '
+            'use a model without this operator.'
         )
 
     missing.__name__ = name

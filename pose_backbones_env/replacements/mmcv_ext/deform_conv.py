@@ -62,7 +62,7 @@ def _beginning(maps: Tensor, size: torch.Size) -> Tensor:
 
     mmcv does not compare the sizes, and reads larger maps in this way. DyHead (arXiv 2106.08322)
     passes the offsets and masks of a level to the convolution of the next level, which is smaller;
-    released weights were trained so.
+    released weights were trained with this behavior.
     """
     channels, numbers = maps.size(1), maps.size(1) * size.numel()
     if maps[0].numel() < numbers:

@@ -17,7 +17,10 @@ def _pool(
     sampling_ratio: int,
     gamma: float,
 ) -> Tensor:
-    """Return the averages of the bins, (N, C, *size); a bin is a bag of pixels with weights."""
+    """Return the averages of the bins, (N, C, *size), computed by `F.embedding_bag`.
+
+    The pixels are the embeddings; a bag contains the pixels of a bin, with their weights.
+    """
     device, rois = rois.device, rois.to(input.dtype)
     starts = rois[:, [2, 1]] * spatial_scale - 0.5  # (N, 2), y and x
     lengths = (rois[:, [4, 3]] - rois[:, [2, 1]]) * spatial_scale

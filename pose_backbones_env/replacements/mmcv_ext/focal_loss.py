@@ -91,7 +91,7 @@ def softmax_focal_loss_forward(
     p = widen(input).gather(1, target.clamp(min=0)[:, None]).squeeze(1)
     loss = -alpha * (1 - p) ** gamma * _log(p) * (target >= 0)
     if weight.numel():
-        loss *= _class_weights(weight, target)
+        loss *= _class_weights(weight, target.clamp(min=0))
     output.copy_(loss)
 
 
@@ -116,6 +116,6 @@ def softmax_focal_loss_backward(
     q = (1 - p).clamp(min=torch.finfo(p.dtype).tiny)
     factor = alpha * (gamma * q ** (gamma - 1) * p * _log(p) - q**gamma) * (target >= 0)[:, None]
     if weight.numel():
-        factor *= _class_weights(weight, target)[:, None]
+        factor *= _class_weights(weight, target.clamp(min=0))[:, None]
     one_hot = torch.zeros_like(probabilities).scatter_(1, index, 1)
     grad_input.copy_(factor * (one_hot - probabilities))

@@ -136,5 +136,5 @@ def _counterclockwise(polygon: Tensor) -> Tensor:
 def _inside(points: Tensor, polygon: Tensor) -> Tensor:
     """Return whether points (P, 4, 2) are in or on a polygon, (P, 4)."""
     edges = (polygon.roll(-1, 1) - polygon)[:, None]
-    away = points[:, :, None] - polygon[:, None]
-    return (_cross(edges.expand_as(away), away) >= -1e-12).all(-1)
+    offsets = points[:, :, None] - polygon[:, None]
+    return (_cross(edges.expand_as(offsets), offsets) >= -1e-12).all(-1)

@@ -64,7 +64,9 @@ def roi_align_forward(
     bins = (lengths if aligned else lengths.clamp(min=1)) / boxes.new_tensor(size)
     output.fill_(_EMPTY)
     for index, (image, bin_size) in enumerate(zip(boxes[:, 0].long().tolist(), bins.tolist())):
-        samples = [sampling_ratio if sampling_ratio > 0 else math.ceil(one) for one in bin_size]
+        samples = [
+            sampling_ratio if sampling_ratio > 0 else math.ceil(length) for length in bin_size
+        ]
         if min(samples) > 0:
             y, x = (
                 starts[index, axis]

@@ -88,8 +88,8 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 
     Args:
         dets: (N, 5) as x1, y1, x2, y2, score; on the CPU.
-        iou_threshold: A box belongs to the first group (in descending order of the scores) with
-            whose first box it has at least this IoU.
+        iou_threshold: Groups are created in descending order of the scores. A box joins the first
+            group whose first box it overlaps with at least this IoU.
 
     Returns:
         Indices of each group, in descending order of the scores.

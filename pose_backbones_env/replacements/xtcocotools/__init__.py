@@ -1,4 +1,4 @@
-"""Replacement of xtcocotools, with the same modules and the same figures.
+"""Replacement of xtcocotools, with the same modules and the same metrics.
 
 MMPose reads annotations and evaluates keypoints with xtcocotools. Its last release (1.14.3, of
 2023) is compiled for NumPy 1, and has no wheels for Python 3.12 and later.

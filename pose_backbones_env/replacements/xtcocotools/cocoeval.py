@@ -1,9 +1,9 @@
 """Metrics of detections and keypoints, with the interface of `xtcocotools.cocoeval`.
 
-hotcoco matches detections with people and accumulates precision and recall. If it is not
-installed, pycocotools does, which takes much longer and gives the same figures. Both know only
-COCO's keypoints and areas; `_people` and `_detections` convert the other kinds of evaluation to
-them.
+hotcoco matches detections with annotations and accumulates precision and recall. If it is not
+installed, pycocotools does, which takes much longer and gives the same metrics. Both support only
+COCO's keypoints and areas; `_annotations` and `_detections` convert the other kinds of evaluation
+to them.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ _COCO_SIGMAS = (
 _PARTS = dict(
     foot='foot_kpts', face='face_kpts', lefthand='lefthand_kpts', righthand='righthand_kpts'
 )
-_BOX_SHARE = 0.53  # of a person's bounding box is the person, without annotated areas
+_BOX_SHARE = 0.53  # area of a person relative to the bounding box, if it is not annotated
 _EASY, _HARD = 0.2, 0.8  # crowd indices that divide the images of CrowdPose
 
 
@@ -88,7 +88,8 @@ class COCOeval:
         params: The parameters.
         eval: After `accumulate`: `precision` (T, R, C, A, M), `recall` (T, C, A, M) and `scores`
             (T, R, C, A, M) for T thresholds of similarity, R of recall, C categories, A ranges of
-            areas and M maximum numbers of detections, -1 without people; `counts` and `params`.
+            areas and M maximum numbers of detections, -1 without annotations; `counts` and
+            `params`.
         stats: After `summarize`: the metrics in the order in which they are printed.
     """
 
@@ -147,14 +148,16 @@ class COCOeval:
                 dict(id=number, name=str(number)) for number in sorted(set(categories.values()))
             ],
         )
-        people = self._people(_select(self.cocoGt, images, categories))
+        annotations = self._annotations(_select(self.cocoGt, images, categories))
         detections = self._detections(_select(self.cocoDt, images, categories))
-        for entry in (*people, *detections):
+        for entry in (*annotations, *detections):
             entry['image_id'] = images[entry['image_id']]
             entry['category_id'] = categories[entry['category_id']]
         kind = p.iouType.partition('_')[0]
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = evaluator.COCOeval(_index(head, people), _index(head, detections), kind)
+            evaluation = evaluator.COCOeval(
+                _index(head, annotations), _index(head, detections), kind
+            )
             settings = evaluation.params
             if kind == 'keypoints':
                 settings.kpt_oks_sigmas = self.sigmas
@@ -167,7 +170,7 @@ class COCOeval:
             evaluation.evaluate()
         return evaluation
 
-    def _people(self, annotations: Iterable[dict]) -> list[dict]:
+    def _annotations(self, annotations: Iterable[dict]) -> list[dict]:
         """Convert annotations to COCO's keypoints and areas."""
         kind = self.params.iouType
         entries = []
@@ -207,7 +210,7 @@ class COCOeval:
                     detection,
                     keypoints=points.tolist(),
                     num_keypoints=len(points) // 3,
-                    score=detection.get(key, detection['score']),
+                    score=detection[key] if key in detection else detection['score'],
                 )
             )
         return [_plain(entry) for entry in entries]
@@ -290,7 +293,7 @@ class COCOeval:
         self.stats = np.array(values)
 
     def _mean(self, rate: str, threshold: float | None, area: str, count: int) -> float:
-        """Print and return a metric; -1 without people."""
+        """Print and return a metric; -1 without annotations."""
         p = self.params
         values = self.eval['precision' if rate == 'AP' else 'recall']
         if threshold is not None:
