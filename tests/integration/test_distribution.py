@@ -175,10 +175,25 @@ site.addsitedir(sys.argv.pop(1))
 """
 
 
-@pytest.mark.parametrize('package', ['mmpose.apis', 'mmdet.apis'])
-def test_packages_import_without_import_of_pose_backbones(site, tmp_path, package):
-    code = ADD_SITE + f'import {package}\nfrom mmcv.ops import nms\nprint(nms.__module__)'
+@pytest.mark.parametrize(
+    'imports',
+    [
+        # the first imports of MuseTalk, of DWPose, and of a program with a detector
+        'from mmpose.apis import inference_topdown, init_model\n'
+        'from mmpose.structures import merge_data_samples',
+        'from mmpose.datasets import transforms\nfrom mmpose.registry import MODELS',
+        'from mmdet.apis import inference_detector, init_detector',
+    ],
+)
+def test_packages_import_without_import_of_pose_backbones(site, tmp_path, imports):
+    code = ADD_SITE + f'{imports}\nfrom mmcv.ops import nms\nprint(nms.__module__)'
     assert run(code, str(site), cwd=tmp_path) == 'mmcv.ops.nms'
+
+
+#: runs a script as `python SCRIPT …` does
+RUN_SCRIPT = ADD_SITE.replace('sys.argv.pop(1))', 'sys.argv.pop(1))\ndel sys.argv[0]') + (
+    "import runpy\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+)
 
 
 def test_scripts_of_mmpose_need_no_change(site, tmp_path, tiny_config, synthetic):
@@ -186,19 +201,63 @@ def test_scripts_of_mmpose_need_no_change(site, tmp_path, tiny_config, synthetic
     import mmpose
 
     tools = Path(mmpose.__file__).parent / '.mim/tools'
-    code = ADD_SITE + "import runpy\nrunpy.run_path(sys.argv[0], run_name='__main__')"
-    code = code.replace('sys.argv.pop(1))', 'sys.argv.pop(1))\ndel sys.argv[0]')
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data/synthetic').symlink_to(synthetic)
     options = ['--work-dir', 'work', '--cfg-options']
     for iterations, resume in (('2', []), ('4', ['--resume'])):
         length = f'train_cfg.max_iters={iterations}'
         arguments = [str(tools / 'train.py'), str(tiny_config), *resume, *options, length]
-        run(code, str(site), *arguments, cwd=tmp_path)
+        run(RUN_SCRIPT, str(site), *arguments, cwd=tmp_path)
     logs = [path.read_text() for path in sorted((tmp_path / 'work').glob('*/*.log'))]
     assert 'resumed epoch: 0, iter: 2' in logs[1]
     config, checkpoint = 'work/tiny.py', 'work/iter_4.pth'
     arguments = [str(tools / 'test.py'), config, checkpoint, '--work-dir', 'tested']
-    run(code, str(site), *arguments, cwd=tmp_path)
+    run(RUN_SCRIPT, str(site), *arguments, cwd=tmp_path)
     (metrics,) = (tmp_path / 'tested').glob('*/*.json')
     assert 0 <= json.loads(metrics.read_text())['coco/AP'] <= 1
+
+
+#: a small RetinaNet on the synthetic data set
+DETECTOR = """
+_base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py']
+data = dict(
+    data_root=ROOT,
+    ann_file='annotations/person_keypoints_val.json',
+    data_prefix=dict(img='val/'),
+    metainfo=dict(classes=('person',)),
+    indices=4)
+model = dict(
+    backbone=dict(
+        _delete_=True, type='pose_backbones.MogaNet', arch='xtiny', out_indices=(0, 1, 2, 3)),
+    neck=dict(in_channels=[32, 64, 96, 192], out_channels=32),
+    bbox_head=dict(num_classes=1, in_channels=32, feat_channels=32, stacked_convs=1),
+    test_cfg=dict(score_thr=0.0))
+size = dict(type='Resize', scale=(160, 128), keep_ratio=True)
+load = dict(type='LoadImageFromFile')
+boxes = dict(type='LoadAnnotations', with_bbox=True)
+workers = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(batch_size=2, **workers, dataset=dict(
+    **data, pipeline=[load, boxes, size, dict(type='PackDetInputs')]))
+val_dataloader = dict(**workers, dataset=dict(**data, pipeline=[load, size, boxes, dict(
+    type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                                     'scale_factor'))]))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=ROOT + '/' + data['ann_file'])
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=1)
+work_dir = 'detector'
+"""
+
+
+def test_scripts_of_mmdet_need_no_change(site, tmp_path, synthetic):
+    """MMDetection's own scripts train and test a detector with a backbone of this package."""
+    import mmdet
+
+    tools = Path(mmdet.__file__).parent / '.mim/tools'
+    config = tmp_path / 'detector.py'
+    config.write_text(DETECTOR.replace('ROOT', repr(str(synthetic))))
+    run(RUN_SCRIPT, str(site), str(tools / 'train.py'), str(config), cwd=tmp_path)
+    arguments = [str(tools / 'test.py'), str(config), 'detector/epoch_1.pth']
+    run(RUN_SCRIPT, str(site), *arguments, '--work-dir', 'tested', cwd=tmp_path)
+    (metrics,) = (tmp_path / 'tested').glob('*/*.json')
+    assert 0 <= json.loads(metrics.read_text())['coco/bbox_mAP'] <= 1
