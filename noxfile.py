@@ -57,7 +57,7 @@ def run_tests(session: nox.Session) -> None:
     session.run('python', 'docs/scripts/make_matrix.py', 'record', record)
 
 
-@nox.session(python=['3.14', '3.13', '3.12', '3.11'])
+@nox.session(python=['3.14', '3.13', '3.12'])
 def newest(session: nox.Session) -> None:
     """The pinned versions of requirements.txt: the environment that `make setup` creates."""
     install(session, '--no-deps', '-r', 'requirements.txt')

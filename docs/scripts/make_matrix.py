@@ -16,15 +16,7 @@ RECORDS = _DOCS / 'compatibility.json'
 PAGE = _DOCS / 'compatibility.md'
 BEGIN, END = '<!-- matrix -->', '<!-- /matrix -->'
 #: sessions of noxfile.py, in the order of the table
-SESSIONS = (
-    'newest-3.14',
-    'newest-3.13',
-    'newest-3.12',
-    'newest-3.11',
-    'previous',
-    'oldest',
-    'compiled',
-)
+SESSIONS = ('newest-3.14', 'newest-3.13', 'newest-3.12', 'previous', 'oldest', 'compiled')
 COLUMNS = 'session Python torch NumPy mmcv xtcocotools passed failed skipped'.split()
 
 
@@ -116,6 +108,8 @@ def main() -> None:
     for path in arguments.records:
         entry = json.loads(path.read_text())
         entries[entry['session']] = entry
+    if unknown := set(entries) - set(SESSIONS):
+        parser.error(f'no session of the table: {", ".join(sorted(unknown))}')
     ordered = [entries[session] for session in SESSIONS if session in entries]
     RECORDS.write_text(json.dumps(ordered, indent=1) + '\n')
     PAGE.write_text(page(PAGE.read_text(), entries))
