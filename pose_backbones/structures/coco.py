@@ -12,6 +12,7 @@ Format: https://cocodataset.org/#format-data and https://cocodataset.org/#format
 
 import json
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 from os import PathLike, fspath
 from typing import Any
@@ -45,6 +46,10 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     ),
     'crowdIndex': (_NUMBER, "expected CrowdPose's measure of crowding, from 0 to 1"),
 }
+#: fields with whole numbers, unless IDs are text
+_WHOLE = ('id', 'image_id', 'category_id', 'num_keypoints', 'iscrowd', 'width', 'height')
+#: number of entries that a finding lists
+MAX_EXAMPLES = 10
 _LONGEST = 80  # characters of a value that are shown
 #: example of a keypoint category, for error messages
 CATEGORY = "{'id': 1, 'name': …, 'keypoints': [names], 'skeleton': [[1, 2], …]}"
@@ -54,18 +59,26 @@ def read_json(path: str | PathLike, what: str = 'file') -> Any:
     """Read a JSON file.
 
     Args:
-        path: A regular file, in UTF-8.
+        path: A regular file, in UTF-8, with or without a byte order mark.
         what: What the file contains, for the error message.
 
     Returns:
         The parsed content.
 
     Raises:
-        DatasetError: If the file cannot be read or is not JSON.
+        DatasetError: If the file cannot be read or is not JSON, or contains NaN or Infinity, which
+            JSON does not have.
     """
     text = read_text(path, what)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(
+            f'it contains {constant}, which is not valid JSON: expected finite numbers; use null '
+            'or remove the entry'
+        )
+
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f'cannot read the {what} {fspath(path)}: {error}') from error
 
@@ -88,6 +101,7 @@ class CocoFile:
     def __init__(self, path: str | PathLike, what: str = 'annotations') -> None:
         self.path, self.what = fspath(path), what
         self.content = read_json(path, what)
+        _convert_whole_numbers(self.content)
 
     def entries(self, name: str | None = None, empty: bool = True) -> list[dict]:
         """Return a list of entries.
@@ -127,7 +141,7 @@ class CocoFile:
         for entry in entries:
             if not isinstance(entry, dict):
                 raise DatasetError(
-                    f'{self.path}: {name} has the entry {_shown(entry)}: expected an object'
+                    f'{self.path}: {name} has the entry {shown(entry)}: expected an object'
                 )
         return entries
 
@@ -177,6 +191,61 @@ class CocoFile:
         return {image['id'] for image in images}
 
 
+@dataclass
+class Finding:
+    """Entries of a file that fail a check for the same reason.
+
+    Attributes:
+        kind: Name of an entry, such as `'annotation'`.
+        expected: The expected value.
+        total: Number of entries that were checked.
+        is_error: Whether the entries are used wrongly, or not at all; else they are implausible.
+        count: Number of entries that fail.
+        examples: The first `MAX_EXAMPLES` of them: the name of the entry and the invalid value.
+    """
+
+    kind: str
+    expected: str
+    total: int
+    is_error: bool = True
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: str) -> None:
+        """Add an entry."""
+        self.count += 1
+        if self.count <= MAX_EXAMPLES:
+            self.examples.append(example)
+
+    def __str__(self) -> str:
+        others = f' ({self.count} of {self.total} are like this)' if self.count > 1 else ''
+        return f'{self.examples[0]}{others}: {self.expected}'
+
+
+def find_faults(
+    kind: str, entries: Sequence[dict], *checks: Check, is_error: bool = True
+) -> list[Finding]:
+    """Check entries, see `CocoFile.check`.
+
+    Args:
+        kind, entries, checks: See `CocoFile.check`.
+        is_error: See `Finding`.
+
+    Returns:
+        A finding for each reason. An entry is in at most one of them, that of its first fault.
+    """
+    findings: dict[str, Finding] = {}
+    for number, entry in enumerate(entries):
+        problem = next(filter(None, (check(entry) for check in checks)), None)
+        if problem is not None:
+            value, expected = problem
+            finding = findings.setdefault(
+                expected, Finding(kind, expected, len(entries), is_error)
+            )
+            finding.add(f'{_label(kind, number, entry)} has {value}')
+    return list(findings.values())
+
+
 def check_entries(where: str, kind: str, entries: Sequence[dict], *checks: Check) -> None:
     """Check entries, see `CocoFile.check`.
 
@@ -184,29 +253,32 @@ def check_entries(where: str, kind: str, entries: Sequence[dict], *checks: Check
         where: Start of the message, such as the path of the file.
         kind, entries, checks: See `CocoFile.check`.
     """
-    problems: dict[str, tuple[str, int]] = {}  # expected value -> first problem, count
-    for number, entry in enumerate(entries):
-        problem = next(filter(None, (check(entry) for check in checks)), None)
-        if problem is not None:
-            value, expected = problem
-            first, count = problems.get(expected, ('', 0))
-            problems[expected] = (first or f'{_label(kind, number, entry)} has {value}', count + 1)
-    if problems:
-        expected, (first, count) = next(iter(problems.items()))
-        others = f' ({count} of {len(entries)} are like this)' if count > 1 else ''
-        raise DatasetError(f'{where}: {first}{others}: {expected}')
+    for finding in find_faults(kind, entries, *checks):
+        raise DatasetError(f'{where}: {finding}')
+
+
+def _convert_whole_numbers(content: object) -> None:
+    """Convert IDs and counts such as 7.0 to integers, in place."""
+    lists = content.values() if isinstance(content, dict) else [content]
+    for entries in lists:
+        for entry in entries if isinstance(entries, list) else ():
+            for name in _WHOLE if isinstance(entry, dict) else ():
+                value = entry.get(name)
+                if isinstance(value, float) and value.is_integer():
+                    entry[name] = int(value)
 
 
 def _label(kind: str, number: int, entry: dict) -> str:
     """Return the name of an entry: its ID, otherwise its index in the list."""
     if 'file_name' in entry:
-        return f'{kind} {entry.get("id", number)} ({_shown(entry["file_name"])})'
+        return f'{kind} {entry.get("id", number)} ({shown(entry["file_name"])})'
     if 'id' not in entry and 'image_id' in entry:
-        return f'{kind} {number}, of image {_shown(entry["image_id"])},'
-    return f'{kind} {_shown(entry.get("id", number))}'
+        return f'{kind} {number}, of image {shown(entry["image_id"])},'
+    return f'{kind} {shown(entry.get("id", number))}'
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value for a message, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
 
@@ -214,7 +286,7 @@ def _shown(value: object) -> str:
 def _check_names(category: dict) -> Fault | None:
     for name in category['keypoints']:
         if not isinstance(name, str) or not name.strip():
-            return f'a keypoint called {_shown(name)}', 'expected a name'
+            return f'a keypoint called {shown(name)}', 'expected a name'
     return None
 
 
@@ -227,7 +299,7 @@ def _check_limbs(category: dict) -> Fault | None:
             or not all(isinstance(point, int) for point in limb)
         ):
             return (
-                f'the limb {_shown(limb)} in its skeleton',
+                f'the limb {shown(limb)} in its skeleton',
                 'expected the numbers of two keypoints, counted from 1',
             )
     return None
@@ -247,12 +319,20 @@ def has_fields(*fields: str, expected: str = '') -> Check:
     def check(entry: dict) -> Fault | None:
         for field in fields:
             value, (types, default) = entry.get(field), _FIELDS[field]
-            if not isinstance(value, types):
-                problem = f'no {field}' if value is None else f'the {field} {_shown(value)}'
+            if not isinstance(value, types) or not _is_finite(value):
+                problem = f'no {field}' if value is None else f'the {field} {shown(value)}'
                 return problem, expected or default
         return None
 
     return check
+
+
+def whole_id(entry: dict) -> Fault | None:
+    """Check that the ID is a whole number, which MMPose needs for images."""
+    value = entry['id']
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f'the id {shown(value)}', 'expected whole numbers (renumber the images)'
+    return None
 
 
 def unique(field: str) -> Check:
@@ -276,7 +356,7 @@ def one_of(field: str, values: Collection, expected: str) -> Check:
         value = entry[field]
         if isinstance(value, _ID) and value in values:
             return None
-        return f'the {field} {_shown(value)}', expected
+        return f'the {field} {shown(value)}', expected
 
     return check
 
@@ -296,7 +376,7 @@ def keypoint_count(count: int, origin: str = '') -> Check:
     def check(entry: dict) -> Fault | None:
         values = entry['keypoints']
         if not are_numbers(values):
-            return f'values in keypoints that are not finite numbers ({_shown(values)})', expected
+            return f'values in keypoints that are not finite numbers ({shown(values)})', expected
         if len(values) != 3 * count:
             return f'{len(values)} numbers in keypoints', expected
         return None
@@ -327,7 +407,7 @@ def box_numbers(entry: dict) -> Fault | None:
     """Check that the bounding box has four numbers."""
     bbox = entry['bbox']
     if len(bbox) != 4 or not all(isinstance(value, _NUMBER) for value in bbox):
-        return f'the bbox {_shown(bbox)}', _FIELDS['bbox'][1]
+        return f'the bbox {shown(bbox)}', _FIELDS['bbox'][1]
     return None
 
 
@@ -336,7 +416,7 @@ def filled_box(entry: dict) -> Fault | None:
     bbox = entry['bbox']
     if not are_numbers(bbox) or len(bbox) != 4 or min(bbox[2:]) <= 0:
         return (
-            f'the bbox {_shown(bbox)}',
+            f'the bbox {shown(bbox)}',
             f'{_FIELDS["bbox"][1]} with a positive width and height, since the image is cropped '
             'to it',
         )
@@ -346,8 +426,16 @@ def filled_box(entry: dict) -> Fault | None:
 def finite_score(entry: dict) -> Fault | None:
     """Check that the score is a finite number."""
     if not are_numbers([entry['score']]):
-        return f'the score {_shown(entry["score"])}', 'expected a finite number'
+        return f'the score {shown(entry["score"])}', 'expected a finite number'
     return None
+
+
+def _is_finite(value: object) -> bool:
+    """Return whether a value is not an infinite number, such as 1e400."""
+    try:
+        return not isinstance(value, (int, float)) or isfinite(value)
+    except OverflowError:  # 10**400
+        return False
 
 
 def are_numbers(values: object) -> bool:

@@ -70,6 +70,7 @@ _PLAIN_FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'WEBP')
 #: descriptions of inputs without a name
 UNNAMED = ('array', 'image', 'bytes')
 _ORIENTATION = 0x0112  # EXIF tag
+_ROTATED = (5, 6, 7, 8)  # orientations that exchange width and height
 _STRIP = 1 << 20  # pixels that are blended with white at once
 #: JPEG markers for the start of a scan and the end of the image
 _SCAN, _END = b'\xff\xda', b'\xff\xd9'
@@ -164,16 +165,31 @@ def check_image_file(path: str | PathLike) -> None:
         NoImageError: If the file is not in a supported raster format.
         DatasetError: If the file cannot be read or is too large.
     """
+    image_size(path)
+
+
+def image_size(path: str | PathLike) -> tuple[int, int]:
+    """Return the width and height of an image as `read_image` returns it, from its header.
+
+    Args:
+        path: Path of a local file.
+
+    Raises:
+        NoImageError, DatasetError: See `check_image_file`.
+    """
     try:
         with _open(path) as file, open_image(file) as image:
-            size = image.size
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION, 1) in _ROTATED:
+                width, height = height, width
     except UnidentifiedImageError as error:
         raise NoImageError(describe_unknown(path)) from error
     except DatasetError:
         raise
     except Exception as error:  # Pillow's decoders raise exceptions of any type
         raise DatasetError(f'cannot read the image {fspath(path)}: {first_line(error)}') from error
-    check_sides(fspath(path), *size)
+    check_sides(fspath(path), width, height)
+    return width, height
 
 
 def check_sides(name: str, width: int, height: int) -> None:

@@ -1,0 +1,509 @@
+"""Check COCO files: annotations, image lists, detections and keypoint results.
+
+The tools that read such files use this checker and refuse files with errors. `pose-backbones check`
+prints all findings. A finding is an error if entries would be used wrongly or not at all. Implausible
+values, such as an area that is larger than the bounding box, are warnings, and an error if more than
+half of the entries have them, since then the file has another format.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetError, first_line
+from ..utils.images import image_size
+from .coco import (
+    CATEGORY,
+    CocoFile,
+    Check,
+    Fault,
+    Finding,
+    are_numbers,
+    box_numbers,
+    filled_box,
+    find_faults,
+    finite_score,
+    has_fields,
+    in_pixels,
+    keypoint_count,
+    one_of,
+    shown,
+    unique,
+    valid_visibility,
+    whole_id,
+)
+
+#: number of images whose headers are read by default
+SAMPLE = 50
+#: share of the entries with an implausible value that makes it an error
+_MOST = 0.5
+_IN_IMAGES = "expected the id of an entry of 'images'"
+_IN_CATEGORIES = "expected the id of an entry of 'categories'"
+_SEGMENTATION = (
+    'expected polygons, lists of x and y of at least three points, or a run-length encoding'
+)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Annotations or an image list that can be read as such; the entries are not checked.
+
+    Args:
+        file: The file.
+        images: The entries of `images`.
+        objects: The entries of `annotations` that are evaluated: those whose category has keypoints.
+        others: The other entries of `annotations`.
+        categories: The entries of `categories`.
+        names: Names of the keypoints of the categories; None if the categories have none, or
+            different ones.
+    """
+
+    file: CocoFile
+    images: list[dict]
+    objects: list[dict]
+    others: list[dict]
+    categories: list[dict]
+    names: tuple[str, ...] | None
+
+
+def split_annotations(file: CocoFile) -> Annotations:
+    """Return the lists of a file, and which of its objects have keypoints.
+
+    Raises:
+        DatasetError: If there is no list of images or categories, or an entry is not an object.
+    """
+    images, categories = (file.entries(name, empty=False) for name in ('images', 'categories'))
+    annotations = [] if file.is_image_list else file.entries('annotations')
+    with_keypoints = file.keypoint_categories()
+    names = {tuple(category['keypoints']) for category in with_keypoints}
+    ids = [category.get('id') for category in with_keypoints]
+    objects, others = [], []
+    for entry in annotations:
+        category = entry.get('category_id')
+        has_keypoints = category in ids if ids else 'keypoints' in entry
+        (objects if has_keypoints or entry.get('keypoints') else others).append(entry)
+    return Annotations(
+        file, images, objects, others, categories, names.pop() if len(names) == 1 else None
+    )
+
+
+def check_annotations(
+    file: CocoFile,
+    folder: str | Path | None = None,
+    max_images: int | None = SAMPLE,
+    count: int | None = None,
+    use_area: bool = True,
+) -> list[Finding]:
+    """Check annotations or an image list.
+
+    Args:
+        file: The file.
+        folder: Folder of the images; None: images are not read.
+        max_images: Number of images whose headers are read, evenly distributed; None: all.
+        count: Number of keypoints of an object. Default: that of the category.
+        use_area: Whether the `area` of the objects is used.
+
+    Returns:
+        The findings, errors first.
+
+    Raises:
+        DatasetError: If the file is not in COCO's format at all, see `split_annotations`.
+    """
+    parts = split_annotations(file)
+    findings = _check_heads(parts)
+    ids = {_key(image.get('id')) for image in parts.images}
+    categories = {_key(category.get('id')) for category in parts.categories}
+    findings += find_faults(
+        'annotation',
+        [*parts.objects, *parts.others],
+        has_fields('id', 'image_id', 'category_id'),
+        unique('id'),
+        one_of('image_id', ids, _IN_IMAGES),
+        one_of('category_id', categories, _IN_CATEGORIES),
+    )
+    if count is None:
+        count = len(parts.names) if parts.names else _usual_count(parts.objects)
+    checks: list[Check] = [
+        has_fields('keypoints'),
+        keypoint_count(count, 'of the category' if parts.names else ''),
+        valid_visibility,
+        in_pixels,
+        has_fields('bbox'),
+        box_numbers,
+        _valid_crowd,
+        _counted_keypoints,
+    ]
+    if use_area:
+        checks += [_valid_area]
+    findings += find_faults('annotation', parts.objects, *checks)
+    labelled = [entry for entry in parts.objects if _is_labelled(entry)]
+    if not labelled and not file.is_image_list:
+        finding = Finding('file', 'expected keypoints with a visibility of 1 or 2', 1)
+        finding.add(f'{file.path} has no annotation with a labelled keypoint')
+        findings.append(finding)
+    valid = [entry for entry in labelled if not any(check(entry) for check in checks)]
+    findings += _check_plausibility(parts.images, valid, use_area)
+    if folder is not None:
+        findings += check_image_files(parts.images, folder, max_images)
+    return sorted(findings, key=lambda finding: not finding.is_error)
+
+
+def check_detections(file: CocoFile, annotations: CocoFile | None = None) -> list[Finding]:
+    """Check a list of detections.
+
+    Args:
+        file: The file.
+        annotations: The annotations or the image list of the same images.
+
+    Returns:
+        The findings, errors first.
+
+    Raises:
+        DatasetError: If the file is not a list of objects, or has no entries.
+    """
+    entries = file.entries()
+    if not entries:
+        raise DatasetError(f'{file.path} has no detections, so there is nothing to predict')
+    findings = find_faults(
+        'detection',
+        entries,
+        has_fields('image_id', 'category_id', 'bbox', 'score'),
+        finite_score,
+        box_numbers,
+        *_references(annotations),
+    )
+    findings += find_faults('detection', entries, _filled_or_invalid, is_error=False)
+    return _with_most(findings)
+
+
+def check_results(
+    file: CocoFile, annotations: CocoFile | None = None, count: int | None = None
+) -> list[Finding]:
+    """Check keypoint results.
+
+    Args:
+        file: The file, a list.
+        annotations: The annotations or the image list of the same images.
+        count: Number of keypoints. Default: that of most results.
+
+    Returns:
+        The findings, errors first.
+
+    Raises:
+        DatasetError: If the file is not a list of objects.
+    """
+    entries = file.entries()
+    origin = '' if count is None else 'of the annotations'
+    return find_faults(
+        'result',
+        entries,
+        has_fields('image_id', 'category_id', 'keypoints', 'score'),
+        keypoint_count(_usual_count(entries) if count is None else count, origin),
+        finite_score,
+        *_references(annotations),
+    )
+
+
+def raise_errors(file: CocoFile, findings: Sequence[Finding]) -> list[Finding]:
+    """Raise if there are errors.
+
+    Args:
+        file: The file.
+        findings: From `check_annotations`, `check_detections` or `check_results`.
+
+    Returns:
+        The warnings.
+
+    Raises:
+        DatasetError: The message contains the first error, and the command that lists all.
+    """
+    errors = [finding for finding in findings if finding.is_error]
+    if errors:
+        others = (
+            f'. There are errors of {len(errors)} kinds: pose-backbones check {file.path}'
+            if len(errors) > 1
+            else ''
+        )
+        raise DatasetError(f'{file.path}: {errors[0]}{others}')
+    return list(findings)
+
+
+def _references(annotations: CocoFile | None) -> list[Check]:
+    """Return the checks that entries belong to images and categories of the annotations."""
+    if annotations is None:
+        return []
+    images = {_key(image.get('id')) for image in annotations.entries('images')}
+    return [
+        one_of(
+            'image_id',
+            images,
+            f'expected the id of an image of {annotations.path}: use the annotations of the same '
+            'data set and split',
+        )
+    ]
+
+
+def _key(value: object) -> Any:
+    """Return an ID, or None if it is no ID."""
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+
+
+def _check_heads(parts: Annotations) -> list[Finding]:
+    """Check the images and the categories."""
+    findings = find_faults(
+        'image',
+        parts.images,
+        has_fields('id', 'file_name', 'width', 'height'),
+        whole_id,
+        unique('id'),
+        _valid_name,
+        _valid_size,
+    )
+    findings += find_faults('image', parts.images, _unique_name(), is_error=False)
+    findings += find_faults(
+        'category', parts.categories, has_fields('id'), unique('id'), _distinct_names
+    )
+    findings += find_faults('category', parts.categories, _limbs, is_error=False)
+    if parts.file.is_image_list:
+        return findings
+    names = {tuple(category['keypoints']) for category in parts.file.keypoint_categories()}
+    if len(names) > 1:
+        sizes = ' and '.join(str(len(keypoints)) for keypoints in sorted(names, key=len))
+        finding = Finding(
+            'category', 'a model predicts one set of keypoints: split the file by category', 1
+        )
+        finding.add(f'{parts.file.path} has categories with different keypoints ({sizes})')
+        findings.append(finding)
+    return findings
+
+
+def _valid_name(image: dict) -> Fault | None:
+    if not image['file_name'].strip() or '\0' in image['file_name']:
+        return f'the file_name {shown(image["file_name"])}', 'expected the path of the image file'
+    return None
+
+
+def _valid_size(image: dict) -> Fault | None:
+    for name in ('width', 'height'):
+        value = image[name]
+        if isinstance(value, bool) or value != int(value) or value < 1:
+            return f'the {name} {shown(value)}', f'expected the {name} of the image in pixels'
+    return None
+
+
+def _unique_name() -> Check:
+    """Check that no two images have the same file."""
+    names: dict[str, object] = {}
+
+    def check(image: dict) -> Fault | None:
+        name = image.get('file_name')
+        if not isinstance(name, str):
+            return None
+        if name in names:
+            return 'the file_name of another entry', 'expected one entry for each image'
+        names[name] = image
+        return None
+
+    return check
+
+
+def _distinct_names(category: dict) -> Fault | None:
+    names = category.get('keypoints') or []
+    for name, number in Counter(names).items():
+        if number > 1:
+            return f'{number} keypoints called {shown(name)}', 'expected different names'
+    return None
+
+
+def _limbs(category: dict) -> Fault | None:
+    count = len(category.get('keypoints') or [])
+    for limb in (category.get('skeleton') or []) if count else []:
+        if not all(1 <= number <= count for number in limb):
+            hint = '; COCO counts keypoints from 1' if 0 in limb else ''
+            return (
+                f'the limb {limb} in its skeleton',
+                f"expected two numbers from 1 to {count}{hint}. Correct it, or remove 'skeleton', "
+                'which is for drawing only',
+            )
+    return None
+
+
+def _usual_count(entries: Sequence[Mapping]) -> int:
+    """Return the number of keypoints of most entries."""
+    lengths = Counter(
+        len(entry['keypoints']) // 3
+        for entry in entries
+        if isinstance(entry.get('keypoints'), list) and len(entry['keypoints']) % 3 == 0
+    )
+    return lengths.most_common(1)[0][0] if lengths else 0
+
+
+def _is_labelled(entry: Mapping) -> bool:
+    points = entry.get('keypoints')
+    return isinstance(points, list) and are_numbers(points) and any(points[2::3])
+
+
+def _valid_crowd(entry: dict) -> Fault | None:
+    value = entry.get('iscrowd', 0)
+    if value not in (0, 1):
+        return f'the iscrowd {shown(value)}', 'expected 0, or 1 for a crowd region'
+    return None
+
+
+def _counted_keypoints(entry: dict) -> Fault | None:
+    """Check that objects with labelled keypoints are not left out for `num_keypoints` of 0."""
+    count, labels = entry.get('num_keypoints'), entry['keypoints'][2::3]
+    if count is None:
+        return None
+    labelled = sum(label > 0 for label in labels)
+    # CrowdPose counts only the visible keypoints.
+    if count == 0 and labelled and labels.count(2):
+        return (
+            f'the num_keypoints 0, but {labelled} labelled keypoints',
+            'expected the number of keypoints with a visibility of 1 or 2; without any, an object '
+            'is ignored',
+        )
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(labels):
+        return (
+            f'the num_keypoints {shown(count)}',
+            'expected the number of keypoints with a visibility of 1 or 2',
+        )
+    return None
+
+
+def _valid_area(entry: dict) -> Fault | None:
+    """Check the area of an object, to which the distances of its keypoints are compared."""
+    fault = has_fields('area')(entry)
+    if fault is None and entry['area'] <= 0 and any(entry['keypoints'][2::3]):
+        return f'the area {shown(entry["area"])}', has_fields('area')({})[1]
+    return fault
+
+
+def _filled_or_invalid(entry: dict) -> Fault | None:
+    """Check that a valid box is not empty."""
+    bbox = entry.get('bbox')
+    if not isinstance(bbox, list) or box_numbers(entry) is not None:
+        return None
+    return filled_box(entry)
+
+
+def _check_plausibility(
+    images: Sequence[dict], objects: Sequence[dict], use_area: bool
+) -> list[Finding]:
+    """Find values that do not fit the keypoints and the image."""
+    sizes = {
+        _key(image.get('id')): (image.get('width'), image.get('height')) for image in images
+    }
+
+    def visible_box(entry: dict) -> Fault | None:
+        x, y, width, height = entry['bbox']
+        size = sizes.get(_key(entry.get('image_id')), (None, None))
+        if not all(isinstance(side, (int, float)) for side in size):
+            return None
+        inside = _overlap(x, width, size[0]) * _overlap(y, height, size[1])
+        if inside < _MOST * width * height:
+            return (
+                f'the bbox {shown(entry["bbox"])}, of which less than half is in the image of '
+                f'{size[0]} x {size[1]} pixels',
+                'expected [x, y, width, height] in pixels',
+            )
+        return None
+
+    def box_of_keypoints(entry: dict) -> Fault | None:
+        x, y, width, height = entry['bbox']
+        if any(
+            x <= point_x <= x + width and y <= point_y <= y + height
+            for point_x, point_y in _labelled_points(entry)
+        ):
+            return None
+        return (
+            f'the bbox {shown(entry["bbox"])}, which contains none of its keypoints',
+            'expected [x, y, width, height] in pixels, around the object',
+        )
+
+    def size_of_area(entry: dict) -> Fault | None:
+        area, box = entry['area'], entry['bbox'][2] * entry['bbox'][3]
+        if 1 <= area <= 1.2 * box + 1:
+            return None
+        return (
+            f'the area {shown(area)}, with the bbox {shown(entry["bbox"])}',
+            'expected square pixels, at most the area of the bbox',
+        )
+
+    findings = find_faults('annotation', objects, filled_box, is_error=False)
+    filled = [entry for entry in objects if filled_box(entry) is None]
+    checks = [visible_box, box_of_keypoints, *[size_of_area] * use_area]
+    for check in checks:
+        findings += find_faults('annotation', filled, check, is_error=False)
+    findings += find_faults('annotation', filled, _valid_segmentation, is_error=False)
+    return _with_most(findings)
+
+
+def _with_most(findings: list[Finding]) -> list[Finding]:
+    """Turn warnings about most of the entries into errors, and return the errors first."""
+    for finding in findings:
+        finding.is_error = finding.is_error or finding.count > _MOST * finding.total
+    return sorted(findings, key=lambda finding: not finding.is_error)
+
+
+def _overlap(start: float, length: float, size: float) -> float:
+    return max(0.0, min(start + length, size) - max(start, 0.0))
+
+
+def _labelled_points(entry: Mapping) -> Iterator[tuple[float, float]]:
+    points = entry['keypoints']
+    for x, y, label in zip(points[::3], points[1::3], points[2::3]):
+        if label > 0:
+            yield x, y
+
+
+def _valid_segmentation(entry: dict) -> Fault | None:
+    value = entry.get('segmentation')
+    if value is None or (isinstance(value, dict) and {'counts', 'size'} <= value.keys()):
+        return None
+    if isinstance(value, list) and all(
+        are_numbers(polygon) and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in value
+    ):
+        return None
+    return f'the segmentation {shown(value)}', _SEGMENTATION
+
+
+def check_image_files(
+    images: Sequence[dict], folder: str | Path, max_images: int | None = SAMPLE
+) -> list[Finding]:
+    """Compare the sizes of images with the headers of their files.
+
+    Args:
+        images: Entries of `images`. Those that have no valid name or size are skipped.
+        folder: Folder of the images.
+        max_images: Number of images, evenly distributed; None: all.
+
+    Returns:
+        The findings. A file that is missing or cannot be read is an error.
+    """
+    usable = [
+        image
+        for image in images
+        if has_fields('file_name', 'width', 'height')(image) is None and not _valid_name(image)
+    ]
+    if max_images is not None and len(usable) > max_images:
+        usable = [usable[n * len(usable) // max_images] for n in range(max_images)]
+    return find_faults('image', usable, lambda image: _size_in_file(image, Path(folder)))
+
+
+def _size_in_file(image: dict, folder: Path) -> Fault | None:
+    path = folder / image['file_name']
+    if not path.is_file():
+        return 'no file', f'expected the image files in the folder {folder}'
+    try:
+        width, height = image_size(path)
+    except DatasetError as error:
+        return f'a file that cannot be read ({first_line(error)})', 'expected an image'
+    if (width, height) == (image['width'], image['height']):
+        return None
+    return (
+        f'the size {image["width"]} x {image["height"]}, but the file has {width} x {height} pixels',
+        'expected the width and height of the file, with its EXIF orientation applied',
+    )
