@@ -90,7 +90,7 @@ class Problem:
 
     Attributes:
         text: Description of the problem, with the versions.
-        fix: The command that fixes it.
+        fix: The command that fixes it, or what to do if there is none.
         cause: Distribution, variable or error. A cause is reported once by `check_imports`.
     """
 
@@ -302,6 +302,7 @@ def _explain(failure: ImportFailure) -> Problem:
     text = f'{name} {version_of(name) or ""}'.rstrip() + f' cannot be imported: {error}'
     if missing and '.' not in missing:
         distributions = {(path or key).partition('.')[0]: key for key, path in PACKAGES.items()}
+        distributions['distutils'] = 'setuptools'  # removed from Python 3.12
         cause = distributions.get(missing, missing.replace('_', '-'))
         fix = _install(cause)
     elif 'mmcv' in (name, package) or re.search('MMCV==.* is used but incompatible', error):
@@ -373,24 +374,24 @@ def check_cuda(facts: dict, driver: str | None) -> Iterator[Problem]:
 
 
 def _install_cuda_build(driver: str) -> str:
-    """Return the command that installs the newest CUDA build of PyTorch that a driver supports.
-
-    A driver supports all minor versions of CUDA with its major version:
-    https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
-    """
-    torch, torchvision = ((version_of(x) or '').partition('+')[0] for x in ('torch', 'torchvision'))
+    """Return the command that installs the newest CUDA build of PyTorch that a driver supports."""
+    versions = [(name, version_of(name) or '') for name in ('torch', 'torchvision')]
+    match = re.match(r'2\.(\d+)', versions[0][1])
+    # A driver also supports the later CUDA versions with its major version, without some features:
+    # https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
     builds = [
         cuda
-        for cuda, versions in _CUDA_BUILDS.items()
-        if int(cuda) <= int(float(driver)) and int(torch.split('.')[1]) in versions
+        for cuda, releases in _CUDA_BUILDS.items()
+        if match and int(match[1]) in releases and int(cuda) <= int(float(driver))
     ]
     if not builds:
         return 'update the NVIDIA driver'
+    build = max([cuda for cuda in builds if cuda <= float(driver)], default=builds[0])
+    pins = [f'{name}=={version.partition("+")[0]}' for name, version in versions if version]
     # `pip install --force-reinstall` would upgrade NumPy, too.
     return (
-        'pip uninstall -y torch torchvision && '
-        f'pip install torch=={torch} torchvision=={torchvision} '
-        f'--index-url https://download.pytorch.org/whl/cu{builds[-1] * 10:.0f}'
+        f'pip uninstall -y torch torchvision && pip install {" ".join(pins)} '
+        f'--index-url https://download.pytorch.org/whl/cu{build * 10:.0f}'
     )
 
 

@@ -194,6 +194,7 @@ def test_missing_modules(site):
         'yaml': 'pip install "pyyaml>=6"',
         'mmdet': 'pip install --no-deps "mmdet<3.4"',
         'json_tricks': 'pip install json-tricks',
+        'distutils': 'pip install setuptools',
         'scipy': 'pip install --force-reinstall --no-deps "scipy==1.15.0"',  # without its files
         'mmpose.apis': 'pip install --force-reinstall --no-deps "mmpose==1.3.2"',
     }
@@ -287,7 +288,10 @@ def nvidia_smi(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('torch', 'cuda', 'driver', 'text', 'build'),
     [
-        ('2.11.0+cpu', None, '12.2', 'there is a GPU (driver for CUDA 12.2), but PyT', 'cu128'),
+        ('2.11.0+cpu', None, '12.2', 'there is a GPU (driver for CUDA 12.2), but PyT', 'cu126'),
+        ('2.11.0+cpu', None, '12.8', 'there is a GPU (driver for CUDA 12.8), but PyT', 'cu128'),
+        ('2.6.0+cpu', None, '12.5', 'there is a GPU (driver for CUDA 12.5), but PyT', 'cu124'),
+        ('2.15.0+cpu', None, '13.3', 'there is a GPU (driver for CUDA 13.3), but PyT', 'cu130'),
         ('2.14.1', '13.2', '12.2', 'PyTorch is built for CUDA 13.2, but the driver su', 'cu126'),
         ('2.6.0+cpu', None, '13.1', 'there is a GPU (driver for CUDA 13.1), but PyT', 'cu126'),
         ('2.7.1', '12.8', '11.4', 'PyTorch is built for CUDA 12.8, but the driver su', 'cu118'),
@@ -306,6 +310,13 @@ def test_gpu_that_needs_another_build(site, nvidia_smi, torch, cuda, driver, tex
         f'--index-url https://download.pytorch.org/whl/{build}'
         if build
         else 'update the NVIDIA driver'
+    )
+
+
+def test_cuda_build_without_torchvision(site):
+    install(site, 'torch', '2.9.1')
+    assert doctor._install_cuda_build('12.8').startswith(
+        'pip uninstall -y torch torchvision && pip install torch==2.9.1 --index-url https'
     )
 
 
