@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import json
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -18,10 +19,16 @@ def package_of(error: BaseException) -> str:
 
     NumPy is skipped: it raises the errors of modules that were compiled for another version of it.
     """
+    stack = error.__traceback__
+    modules = [frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(stack)]
+    # A compiled module has no frame, so the statement that imports it counts, too.
+    modules += re.findall(
+        r'^(?:from|import) (\w[\w.]*)', traceback.extract_tb(stack)[-1].line or ''
+    )
     package = ''
     distributions = importlib.metadata.packages_distributions()
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        module = frame.f_globals.get('__name__', '').partition('.')[0]
+    for module in modules:
+        module = module.partition('.')[0]
         # Python 3.10 does not list distributions without top_level.txt.
         name = distributions.get(module, [module])[0]
         try:

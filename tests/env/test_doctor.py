@@ -346,16 +346,21 @@ def test_probe_of_broken_modules(tmp_path, monkeypatch):
     # `outer` cannot be imported because `inner` cannot
     install(tmp_path, 'inner-package', '1.0', inner='raise ImportError("first line\\nsecond line")')
     install(tmp_path, 'outer', '1.0', outer='import inner')
+    # `third` has no frame in the traceback, as a compiled module
+    install(tmp_path, 'second', '1.0', second='import third')
+    install(tmp_path, 'third', '1.0', third='(')
     (tmp_path / 'crashing.py').write_text('import os; os._exit(5)')
     (tmp_path / 'quiet.py').write_text('print("text")')
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-    monkeypatch.setattr(
-        doctor, 'PACKAGES', dict(numpy='quiet', torch='outer', timm='crashing', mmpose='never')
-    )
+    modules = dict(numpy='quiet', torch='outer', scipy='second', timm='crashing', mmpose='never')
+    monkeypatch.setattr(doctor, 'PACKAGES', modules)
+    unclosed = "SyntaxError: '(' was never closed (__init__.py, line 1)"
+    crashed = 'the interpreter crashed while importing it (exit status 5)'
     assert doctor.probe() == (
         [
             ImportFailure('outer', 'ImportError: first line', 'inner-package'),
-            ImportFailure('crashing', 'the interpreter crashed while importing it (exit status 5)'),
+            ImportFailure('second', unclosed, 'third'),
+            ImportFailure('crashing', crashed),
         ],
         {},
     )
