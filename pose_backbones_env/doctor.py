@@ -1,7 +1,7 @@
 """`pose-backbones doctor`: print what is installed, and find what does not fit together.
 
-It does not import `pose_backbones`, which does not import in a broken environment. Modules are
-imported in another process, since a module for another version can end the interpreter.
+It does not import `pose_backbones`, which cannot be imported in a broken environment. Modules are
+imported in another process, since a module for another version can crash the interpreter.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,23 +19,32 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import finder
 
-#: distributions that are listed → the module that is imported, if any
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+#: distributions that are listed → the module that is imported, if any; the last distribution of a
+#: module is installed if the module is missing
 PACKAGES = {
     'numpy': 'numpy',
+    'packaging': 'packaging.requirements',
     'torch': 'torch',
     'torchvision': 'torchvision',
-    'opencv-python': 'cv2',
     'opencv-python-headless': 'cv2',
+    'opencv-python': 'cv2',
     'scipy': 'scipy.stats',
     'matplotlib': 'matplotlib.pyplot',
     'pillow': 'PIL.Image',
+    'pyyaml': 'yaml',
+    'shapely': 'shapely',
     'timm': 'timm',
     'mmengine': 'mmengine.runner',
     'mmcv': 'mmcv.ops',
     'mmcv-lite': 'mmcv.ops',
+    'mmpretrain': 'mmpretrain',
     'mmpose': 'mmpose.apis',
     'mmdet': 'mmdet.apis',
     'xtcocotools': 'xtcocotools.cocoeval',
@@ -50,15 +60,28 @@ _ALTERNATIVES = (
 )
 #: system libraries of OpenCV that it does not contain and that servers do not have
 _GRAPHICS = re.compile(r'lib(GL|gthread|xcb|X11|Xext|SM)\b')
-#: what a module says that was compiled for another version of NumPy
+#: messages of modules compiled for another version of NumPy
 _OTHER_NUMPY = re.compile(
     r'numpy\.dtype size changed|compiled using NumPy 1|_ARRAY_API not found|'
     r'numpy\.core\.multiarray failed to import'
 )
 #: extra with the packages that every command needs
 _OPENMMLAB = 'openmmlab-lite'
+#: mmcv cannot be built in pip's isolated build, which has a setuptools without pkg_resources
+_MMCV_LITE = 'mmcv-lite==2.1.0'
+#: CUDA version → the PyTorch versions 2.x that have wheels for it on download.pytorch.org
+_CUDA_BUILDS = {
+    11.8: range(6, 8),
+    12.4: range(6, 7),
+    12.6: range(6, 15),
+    12.8: range(7, 12),
+    13.0: range(9, 100),
+}
 _PROBE = Path(__file__).with_name('probe.py')
 _PROBE_TIME = 300  # seconds
+_DRIVER_TIME = 60  # seconds
+_NO_RESPONSE = 'not responding'
+_SWITCH = 'POSE_BACKBONES_REPLACEMENTS'
 
 
 @dataclass(frozen=True)
@@ -66,12 +89,25 @@ class Problem:
     """Something that does not fit together.
 
     Attributes:
-        text: What was found, with the versions.
-        fix: The command that fixes it.
+        text: Description of the problem, with the versions.
+        fix: The command that fixes it, or what to do if there is none.
+        cause: Distribution, variable or error. A cause is reported once by `check_imports`.
     """
 
     text: str
     fix: str
+    cause: str = ''
+
+
+class ImportFailure(NamedTuple):
+    """A module that cannot be imported, with the error.
+
+    `package` is the distribution of the last module in the traceback, '' if there is none.
+    """
+
+    module: str
+    error: str
+    package: str = ''
 
 
 def version_of(name: str) -> str | None:
@@ -82,15 +118,15 @@ def version_of(name: str) -> str | None:
         return None
 
 
-def check_requirements(name: str = 'pose_backbones') -> Iterator[Problem]:
-    """Compare the installed versions with those that a distribution requires."""
-    from packaging.requirements import Requirement
-
+def _requirements(name: str) -> list[tuple['Requirement', str]]:
+    """Return the requirements of a distribution, with the commands that install them."""
     try:
-        lines = importlib.metadata.requires(name) or []
-    except importlib.metadata.PackageNotFoundError:
-        yield Problem(f'{name} is not installed', 'pip install --no-deps . (in its repository)')
-        return
+        from packaging.requirements import Requirement
+
+        lines = importlib.metadata.requires(name) or ()
+    except ImportError:  # of packaging, or the distribution is not installed
+        return []
+    requirements = []
     for line in lines:
         requirement = Requirement(line)
         marker, option = requirement.marker, ''
@@ -98,44 +134,57 @@ def check_requirements(name: str = 'pose_backbones') -> Iterator[Problem]:
             if not marker.evaluate({'extra': _OPENMMLAB}):
                 continue
             option = '--no-deps '  # MMPose requires chumpy, which cannot be built
-        if any(
-            requirement.name in names and any(version_of(name) for name in names)
-            for names in _ALTERNATIVES
-        ) and not version_of(requirement.name):
-            continue
-        installed = version_of(requirement.name)
-        wanted = f'{requirement.name}{requirement.specifier}'
-        fix = f'pip install {option}"{wanted}"'
-        if installed is None:
-            yield Problem(f'{requirement.name} is missing', fix)
-        elif not requirement.specifier.contains(installed, prereleases=True):
-            yield Problem(f'{name} requires {wanted}, but {installed} is installed', fix)
+        command = f'pip install {option}"{requirement.name}{requirement.specifier}"'
+        requirements.append((requirement, command))
+    return requirements
+
+
+def check_requirements(name: str = 'pose_backbones') -> Iterator[Problem]:
+    """Compare the installed versions with those that a distribution requires."""
+    if version_of(name) is None:
+        repository = shlex.quote(str(Path(__file__).parents[1]))
+        yield Problem(f'{name} is not installed', f'pip install --no-deps -e {repository}')
+    if version_of('packaging') is None:  # requirements cannot be read
+        yield Problem('packaging is missing', 'pip install "packaging>=23"', 'packaging')
+    for requirement, command in _requirements(name):
+        required = f'{requirement.name}{requirement.specifier}'
+        names = next(
+            (names for names in _ALTERNATIVES if requirement.name in names), (requirement.name,)
+        )
+        installed = {name: version for name in names if (version := version_of(name))}
+        if not installed:
+            yield Problem(f'{requirement.name} is missing', command, requirement.name)
+        elif not any(_contains(requirement, version) for version in installed.values()):
+            other, version = next(iter(installed.items()))
+            if other == 'mmcv':
+                command = f'pip uninstall -y mmcv && {command}'
+            else:
+                command = command.replace(required, f'{other}{requirement.specifier}')
+            text = f'{name} requires {required}, but {other} {version} is installed'
+            yield Problem(text, command, other)
 
 
 def check_torchvision() -> Iterator[Problem]:
     """Compare the version of PyTorch with the one for which torchvision was built."""
-    from packaging.requirements import Requirement
-
     torch = version_of('torch')
-    if torch is None or version_of('torchvision') is None:
-        return
-    for line in importlib.metadata.requires('torchvision') or ():
-        requirement = Requirement(line)
-        if requirement.name == 'torch' and not requirement.specifier.contains(
-            torch.partition('+')[0], prereleases=True
-        ):
+    for requirement, command in _requirements('torchvision'):
+        if torch and requirement.name == 'torch' and not _contains(requirement, torch):
             yield Problem(
                 f'torchvision {version_of("torchvision")} is built for '
                 f'torch{requirement.specifier}, but torch {torch} is installed',
-                f'pip install "torch{requirement.specifier}"',
+                command,
+                'torchvision',
             )
+
+
+def _contains(requirement: 'Requirement', version: str) -> bool:
+    return requirement.specifier.contains(version, prereleases=True)
 
 
 def check_alternatives() -> Iterator[Problem]:
     """Find distributions that overwrite each other's files."""
     for names in _ALTERNATIVES:
-        versions = {name: version_of(name) for name in names}
-        versions = {name: version for name, version in versions.items() if version}
+        versions = {name: version for name in names if (version := version_of(name))}
         if len(versions) < 2 or ('opencv-python' in versions and len(set(versions.values())) == 1):
             continue
         keep = 'opencv-python' if 'opencv-python' in versions else names[-1]
@@ -143,7 +192,8 @@ def check_alternatives() -> Iterator[Problem]:
         yield Problem(
             f'{listed} are installed in the same directory',
             f'pip uninstall -y {" ".join(versions)} && '
-            f'pip install "{keep}=={versions.get(keep, next(iter(versions.values())))}"',
+            f'pip install --no-deps "{keep}=={versions[keep]}"',
+            names[0],
         )
 
 
@@ -153,21 +203,19 @@ def check_duplicates() -> Iterator[Problem]:
     for distribution in importlib.metadata.distributions():
         name = (distribution.metadata['Name'] or '').lower().replace('_', '-')
         place = os.path.realpath(str(distribution.locate_file('')))
-        if name in (*PACKAGES, 'pose-backbones'):
+        if name in PACKAGES:
             places[name][place] = distribution.version
-    for name, versions in places.items():
-        # An editable installation and its repository are the same package.
-        if len(versions) > 1 and name != 'pose-backbones':
+    for name, versions in sorted(places.items()):
+        if len(versions) > 1:
             first, *others = versions
-            fix = _fix_of_path(first) or (
-                f'pip uninstall {name} (until there is none), then '
-                f'pip install "{name}=={versions[first]}"'
-            )
+            pinned = _MMCV_LITE if name == 'mmcv' else f'{name}=={versions[first]}'
             yield Problem(
                 f'{name} is installed twice: {versions[first]} in {first} is used, '
                 + ', '.join(f'{versions[other]} in {other}' for other in others)
                 + ' is hidden',
-                fix,
+                _fix_of_path(first)
+                or f'pip uninstall -y {name} && ' * len(versions)
+                + f'pip install --no-deps "{pinned}"',
             )
     copies = []
     for folder in sys.path:
@@ -175,9 +223,10 @@ def check_duplicates() -> Iterator[Problem]:
         if os.path.isfile(os.path.join(package, '__init__.py')) and package not in copies:
             copies.append(package)
     if len(copies) > 1:
+        fixes = [_fix_of_path(os.path.dirname(copy)) for copy in copies]
         yield Problem(
             f'there are two copies of pose_backbones: {copies[0]} is used, {copies[1]} is hidden',
-            'pip uninstall pose_backbones, or remove one of the directories from PYTHONPATH',
+            next((fix for fix in fixes if fix), 'pip uninstall -y pose_backbones'),
         )
 
 
@@ -187,14 +236,15 @@ def _fix_of_path(folder: str) -> str | None:
     rest = [path for path in folders if os.path.realpath(path) != folder]
     if len(rest) == len(folders):
         return None
-    return f'export PYTHONPATH={os.pathsep.join(rest)}' if rest else 'unset PYTHONPATH'
+    value = shlex.quote(os.pathsep.join(rest))
+    return f'export PYTHONPATH={value}' if rest else 'unset PYTHONPATH'
 
 
-def probe() -> tuple[dict[str, str], dict]:
+def probe() -> tuple[list[ImportFailure], dict]:
     """Import the modules of the installed packages in another process.
 
     Returns:
-        Module → error, '' if it imports; and the facts about PyTorch and the replacements.
+        The modules that cannot be imported, and the facts about PyTorch and the replacements.
     """
     modules = list(
         dict.fromkeys(
@@ -211,10 +261,11 @@ def probe() -> tuple[dict[str, str], dict]:
             timeout=_PROBE_TIME,
             check=False,
         )
-        output, status = done.stdout, f'exit status {done.returncode}'
+        output = done.stdout
+        end = f'the interpreter crashed while importing it (exit status {done.returncode})'
     except subprocess.TimeoutExpired as error:
-        output, status = (error.stdout or b'').decode(), f'no end after {_PROBE_TIME} s'
-    errors, facts, running = {}, {}, None
+        output, end = (error.stdout or b'').decode(), f'timed out after {_PROBE_TIME} s'
+    failures, facts, running = [], {}, None
     for line in output.splitlines():
         if not line.startswith('{"'):
             continue
@@ -222,60 +273,78 @@ def probe() -> tuple[dict[str, str], dict]:
         if 'start' in record:
             running = record['start']
         elif 'module' in record:
-            errors[record['module']], running = record['error'], None
+            running = None
+            if record['error']:
+                failures.append(ImportFailure(**record))
         else:
             facts = record
     if running is not None:
-        errors[running] = f'the interpreter ended while importing it ({status})'
-    return errors, facts
+        failures.append(ImportFailure(running, end))
+    return failures, facts
 
 
-def _cause(error: str) -> str:
-    """Return the name of a package on which others fail, or the error."""
-    if _OTHER_NUMPY.search(error):
-        return 'NumPy'
-    return 'torchvision' if 'operator torchvision::' in error else error
+def _explain(failure: ImportFailure) -> Problem:
+    """Return the problem because of which a module cannot be imported."""
+    module, error, package = failure
+    names = [name for name, imported in PACKAGES.items() if imported == module and version_of(name)]
+    name = names[0] if names else module.partition('.')[0]
+    package = package or name
+    match = re.search(r"No module named '([\w.]+)'", error)
+    missing = match[1] if match else ''
+    if os.environ.get(_SWITCH) == '0':
+        for replaced in (missing, package, name):
+            if replaced in finder.REPLACED:
+                text = f'{_SWITCH}=0 disables the replacement of {replaced}'
+                return Problem(f'{text}, which cannot be imported', f'unset {_SWITCH}', _SWITCH)
+    if _OTHER_NUMPY.search(error) or _GRAPHICS.search(error):
+        name = package
+    cause, fix = error, _install(name)
+    text = f'{name} {version_of(name) or ""}'.rstrip() + f' cannot be imported: {error}'
+    if missing and '.' not in missing:
+        distributions = {(path or key).partition('.')[0]: key for key, path in PACKAGES.items()}
+        distributions['distutils'] = 'setuptools'  # removed from Python 3.12
+        cause = distributions.get(missing, missing.replace('_', '-'))
+        fix = _install(cause)
+    elif 'mmcv' in (name, package) or re.search('MMCV==.* is used but incompatible', error):
+        cause, fix = 'mmcv', f'pip uninstall -y mmcv && pip install --no-deps {_MMCV_LITE}'
+    elif _OTHER_NUMPY.search(error):
+        cause, fix = name, f'pip install --upgrade --force-reinstall --no-deps {name}'
+        numpy = version_of('numpy')
+        text = f'{name} {version_of(name)} is compiled for another NumPy than {numpy}'
+    elif _GRAPHICS.search(error):
+        headless = f'opencv-python-headless=={version_of(name)}'
+        cause, fix = name, f'pip uninstall -y {name} && pip install --no-deps "{headless}"'
+    elif 'operator torchvision::' in error:
+        cause, fix = 'torchvision', _install('torchvision')
+    return Problem(text, fix, cause)
 
 
-def check_imports(errors: dict[str, str], explained: Iterable[str] = ()) -> Iterator[Problem]:
-    """Explain why modules do not import.
+def _install(name: str) -> str:
+    """Return the command that installs a distribution, in the same version if there is one."""
+    if version := version_of(name):
+        return f'pip install --force-reinstall --no-deps "{name}=={version}"'
+    for requirement, command in _requirements('pose_backbones'):
+        if requirement.name == name:
+            return command
+    return f'pip install {name}'
+
+
+def check_imports(
+    failures: Iterable[ImportFailure], explained: Iterable[str] = ()
+) -> Iterator[Problem]:
+    """Explain why modules cannot be imported.
 
     Args:
-        errors: From `probe`.
-        explained: Causes that have been reported, see `_cause`.
+        failures: From `probe`.
+        explained: Causes that have been reported, see `Problem`.
     """
     reported = set(explained)
-    for module, error in errors.items():
-        # A module that does not import is the reason why others do not.
-        cause = _cause(error)
-        if not error or cause in reported:
-            continue
-        reported.add(cause)
-        name = next(
-            name for name, known in PACKAGES.items() if known == module and version_of(name)
-        )
-        text = f'{name} {version_of(name)} does not import: {error}'
-        if cause == 'NumPy':
-            text = (
-                f'{name} {version_of(name)} is compiled for another NumPy than '
-                f'{version_of("numpy")}'
-            )
-            yield Problem(text, f'pip install --upgrade --force-reinstall --no-deps {name}')
-        elif _GRAPHICS.search(error):
-            yield Problem(
-                text,
-                f'pip uninstall -y {name} && pip install --no-deps '
-                f'"opencv-python-headless=={version_of(name)}"',
-            )
-        elif match := re.search(r'MMCV==(\S+) is used but incompatible', error):
-            yield Problem(
-                f'{name} {version_of(name)} does not accept mmcv {match[1]}',
-                'pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0',
-            )
-        else:
-            yield Problem(
-                text, f'pip install --force-reinstall --no-deps "{name}=={version_of(name)}"'
-            )
+    for failure in failures:
+        # A module that cannot be imported is the reason why others cannot.
+        problem = _explain(failure)
+        if problem.cause not in reported:
+            reported.add(problem.cause)
+            yield problem
 
 
 def check_cuda(facts: dict, driver: str | None) -> Iterator[Problem]:
@@ -285,36 +354,69 @@ def check_cuda(facts: dict, driver: str | None) -> Iterator[Problem]:
         facts: From `probe`.
         driver: From `driver_version`.
     """
+    if driver == _NO_RESPONSE:
+        text = f'the NVIDIA driver does not respond: nvidia-smi timed out after {_DRIVER_TIME} s'
+        yield Problem(text, 'restart the computer')
+        return
     if driver is None or facts.get('cuda_available', True):
         return
     if facts['cuda'] is None:
-        yield Problem(
-            f'there is a GPU (driver for CUDA {driver}), but PyTorch is built for the CPU only',
-            'choose the CUDA build on https://pytorch.org/get-started/locally/',
-        )
+        text = f'there is a GPU (driver for CUDA {driver}), but PyTorch is built for the CPU only'
+        fix = _install_cuda_build(driver)
+    elif int(float(facts['cuda'])) > int(float(driver)):
+        text = f'PyTorch is built for CUDA {facts["cuda"]}, but the driver supports CUDA {driver}'
+        fix = _install_cuda_build(driver)
     else:
-        yield Problem(
-            f'PyTorch is built for CUDA {facts["cuda"]}, but the driver supports CUDA {driver}: '
-            f'{facts.get("cuda_error") or "no GPU is visible"}',
-            'update the driver, or choose an older CUDA build on '
-            'https://pytorch.org/get-started/previous-versions/',
-        )
+        text = f'PyTorch cannot use the GPU: {facts.get("cuda_error") or "no GPU is visible"}'
+        hidden = 'CUDA_VISIBLE_DEVICES' in os.environ
+        fix = 'unset CUDA_VISIBLE_DEVICES' if hidden else 'restart the computer'
+    yield Problem(text, fix)
+
+
+def _install_cuda_build(driver: str) -> str:
+    """Return the command that installs the newest CUDA build of PyTorch that a driver supports."""
+    versions = [(name, version_of(name) or '') for name in ('torch', 'torchvision')]
+    match = re.match(r'2\.(\d+)', versions[0][1])
+    # A driver also supports the later CUDA versions with its major version, without some features:
+    # https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+    builds = [
+        cuda
+        for cuda, releases in _CUDA_BUILDS.items()
+        if match and int(match[1]) in releases and int(cuda) <= int(float(driver))
+    ]
+    if not builds:
+        return 'update the NVIDIA driver'
+    build = max([cuda for cuda in builds if cuda <= float(driver)], default=builds[0])
+    pins = [f'{name}=={version.partition("+")[0]}' for name, version in versions if version]
+    # `pip install --force-reinstall` would upgrade NumPy, too.
+    return (
+        f'pip uninstall -y torch torchvision && pip install {" ".join(pins)} '
+        f'--index-url https://download.pytorch.org/whl/cu{build * 10:.0f}'
+    )
 
 
 def driver_version() -> str | None:
-    """Return the CUDA version of the driver, or None without a GPU."""
+    """Return the CUDA version of the driver, 'not responding', or None without a GPU."""
     if shutil.which('nvidia-smi') is None:
         return None
-    done = subprocess.run(['nvidia-smi'], capture_output=True, text=True, timeout=60, check=False)
+    try:
+        done = subprocess.run(
+            ['nvidia-smi'], capture_output=True, text=True, timeout=_DRIVER_TIME, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return _NO_RESPONSE
     match = re.search(r'CUDA(?: UMD)? Version: *([\d.]+)', done.stdout)
     return match[1] if done.returncode == 0 and match else None
 
 
-def _with_available_pip(fix: str) -> str:
-    """Return the command with uv's pip if the environment has none, as those that uv creates."""
+def _for_this_interpreter(fix: str) -> str:
+    """Return the command with the pip of this interpreter, or with uv's if it has none."""
+    python = shlex.quote(sys.executable)
     if importlib.util.find_spec('pip') is not None:
-        return fix
-    return re.sub(r'\bpip (?=install|uninstall)', 'uv pip ', fix)
+        return re.sub(r'\bpip (?=install|uninstall)', lambda match: f'{python} -m pip ', fix)
+    return re.sub(
+        r'\bpip (install|uninstall)', lambda match: f'uv pip {match[1]} --python {python}', fix
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -330,28 +432,27 @@ def main(argv: list[str] | None = None) -> int:
     print('\npackages')
     for name in PACKAGES:
         print(f'  {name:24}{version_of(name) or "-"}')
-    errors, facts = probe()
+    failures, facts = probe()
     print('\nreplacements of modules')
     for name in finder.REPLACED:
         state = facts.get('replacements', {}).get(name, 'not needed')
         print(f'  {name:24}{state}')
-    if os.environ.get('POSE_BACKBONES_REPLACEMENTS') == '0':
-        print('  (disabled by POSE_BACKBONES_REPLACEMENTS=0)')
+    if os.environ.get(_SWITCH) == '0':
+        print(f'  (disabled by {_SWITCH}=0)')
     driver = driver_version()
     print('\nCUDA')
     print(f'  PyTorch                 {facts.get("cuda") or "-"}')
     print(f'  driver                  {driver or "-"}')
     print(f'  GPU                     {facts.get("gpu") or "-"}')
-    versions = list(check_torchvision())
     problems = [
-        *versions,
+        *check_torchvision(),
         *check_requirements(),
         *check_alternatives(),
         *check_duplicates(),
-        *check_imports(errors, ['torchvision'] if versions else []),
-        *check_cuda(facts, driver),
     ]
+    problems += check_imports(failures, [problem.cause for problem in problems])
+    problems += check_cuda(facts, driver)
     print('\nproblems' if problems else '\nno problems')
     for number, problem in enumerate(problems, 1):
-        print(f'  {number}. {problem.text}\n     fix: {_with_available_pip(problem.fix)}')
+        print(f'  {number}. {problem.text}\n     fix: {_for_this_interpreter(problem.fix)}')
     return int(bool(problems))
