@@ -12,6 +12,7 @@ COMMANDS = {
     'train': ('train', 'train a model'),
     'test': ('test', 'evaluate a checkpoint'),
     'infer': ('infer', 'predict poses in images and videos'),
+    'check': ('check', 'check annotations, detections or results'),
     'report': ('report', 'write an HTML report about a test run'),
     'convert': ('convert', 'convert a checkpoint of another project'),
     'flops': ('flops', 'count the parameters and FLOPs of a model'),

@@ -14,8 +14,8 @@ from ..configs import as_list
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
 from ..evaluation.submission import NUM_VALUES, check_name, submission_name, write_submission
-from ..preflight import check_detections, read_coco
-from ..structures.coco import has_fields, one_of
+from ..preflight import check_detections
+from ..structures.coco import CocoFile, has_fields, one_of
 from ..utils.files import check_writable_file
 
 
@@ -156,10 +156,10 @@ def check_image_list(cfg: Config, submission: CocoSubmission) -> None:
     if Path(annotations).resolve() == Path(submission.image_list).resolve():
         return  # the detections have been compared with it
     if dataset.get('bbox_file'):
-        boxes = read_coco(dataset.bbox_file, 'detections')
-        check_detections(boxes, read_coco(submission.image_list))
+        boxes = CocoFile(dataset.bbox_file, 'detections')
+        check_detections(boxes, CocoFile(submission.image_list))
         return
-    images, known = read_coco(annotations), read_coco(submission.image_list)
+    images, known = CocoFile(annotations), CocoFile(submission.image_list)
     images.check(
         'image',
         images.entries('images'),

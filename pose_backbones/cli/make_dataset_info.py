@@ -57,6 +57,8 @@ def _print_summary(files: list[KeypointFile], sigmas: dict[str, Sigma]) -> None:
     names = files[0].names
     for file in files:
         print(f'{file.path}: {len(file.images)} images, {len(file.objects)} objects')
+        for warning in file.warnings:
+            print(f'warning: {warning}')
     pairs = find_pairs(names)
     shown = [
         f'{name} / {partner}'

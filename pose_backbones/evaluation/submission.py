@@ -8,15 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import ConfigError, DatasetError
-from ..structures.coco import (
-    CocoFile,
-    Fault,
-    check_entries,
-    finite_score,
-    has_fields,
-    keypoint_count,
-    one_of,
-)
+from ..structures.coco import CocoFile, Fault, check_entries, has_fields, keypoint_count, one_of
 from ..utils.files import atomic_write
 
 #: number of people in an image that the server evaluates
@@ -109,7 +101,6 @@ def check_results(path: str, results: list[dict], images: Collection[int]) -> No
         one_of('image_id', images, 'expected the id of an image of the image list'),
         one_of('category_id', [PERSON], f'expected {PERSON}, a person'),
         keypoint_count(NUM_VALUES // 3),
-        finite_score,
     )
     counts = Counter(result['image_id'] for result in results)
     for image, count in counts.most_common(1):
@@ -150,7 +141,7 @@ def write_submission(
     stem = submission_name(image_list, name)
     file = CocoFile(results_file, 'results')
     # The results are sorted by score.
-    file.check('result', file.entries(), has_fields(*_FIELDS), finite_score)
+    file.check('result', file.entries(), has_fields(*_FIELDS))
     all_results = [{field: result[field] for field in _FIELDS} for result in file.entries()]
     results = best_people(all_results)
     check_results(file.path, results, CocoFile(image_list, 'image list').image_ids())

@@ -10,7 +10,7 @@ from .amp import check_amp, require_gpu
 from .bottomup import check_badcase, check_data_mode
 from .checkpoints import check_save_best, check_saving
 from .codec import check_targets
-from .datasets import check_datasets, check_detections, check_input_size, check_keypoints, read_coco
+from .datasets import check_datasets, check_detections, check_input_size, check_keypoints
 from .ensemble import NO_CHECKPOINT, check_checkpoint_argument, check_ensemble, check_trainable
 from .registry_names import check_type, check_types
 from .work_dir import (
@@ -35,7 +35,6 @@ __all__ = [
     'check_types',
     'check_work_dir',
     'clear_work_dir',
-    'read_coco',
     'require_gpu',
     'saved_summary',
 ]

@@ -1,21 +1,22 @@
 """Checks of the data sets of a run: files, detections, keypoints, input size."""
 
-from codecs import BOM_UTF8
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
+from mmpose.registry import DATASETS
 from torch import nn
 
 from ..configs import as_list
 from ..datasets.mpii import MpiiDataset
 from ..errors import ConfigError, DatasetError
 from ..models.backbones import BaseBackbone
-from ..structures.coco import CocoFile, has_fields, one_of
-from ..utils.files import open_regular
+from ..structures import coco_checker
+from ..structures.coco import CocoFile
 from .bottomup import check_image_sizes, check_sigmas, is_bottomup
 from .ground_truth import check_truth
 
@@ -50,33 +51,115 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
         DatasetError: If a path is missing or an entry of a file does not match. The message names
             it, and how to get the data.
     """
+    read = cache(CocoFile)  # the ground truth is often the annotations
     for split in splits:
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-        if not dataset or 'ann_file' not in dataset:
-            continue
-        read = cache(read_coco)  # the ground truth is often the annotations
-        annotations = str(_check_files(dataset, split))
-        _check_boxes(dataset, split, annotations, read)
-        if is_bottomup(dataset):
-            check_image_sizes(dataset, annotations, read)
-        heads = dataset.get('headbox_file')
-        if split != 'train' and heads and not Path(heads).is_file():
-            raise DatasetError(
-                f'{split} head boxes not found: {heads} '
-                f'({split}_dataloader.dataset.headbox_file). PCKh is '
-                'measured against them; mpii_gt_val.mat comes with the '
-                'annotations that https://mmpose.readthedocs.io/en/latest/'
-                'dataset_zoo/2d_body_keypoint.html#mpii links to'
-            )
-        metrics = as_list(cfg.get(f'{split}_evaluator'))
-        for metric in metrics if split != 'train' else ():
-            truth = metric.get('ann_file')
-            if truth and not Path(truth).is_file():
-                raise DatasetError(
-                    f'ground truth of the {split} metric not found: {truth} '
-                    f'({split}_evaluator.ann_file). {_how_to_get(dataset)}'
-                )
-            check_truth(metric, split, dataset, read)
+        metrics = as_list(cfg.get(f'{split}_evaluator')) if split != 'train' else []
+        dataloader = cfg.get(f'{split}_dataloader') or {}
+        for place, dataset in find_datasets(dataloader.get('dataset'), f'{split}_dataloader'):
+            annotations = str(_check_files(dataset, split))
+            _check_head_boxes(dataset, split, place)
+            files: dict[str, list[Mapping]] = {annotations: []}  # → metrics that use them
+            for metric in metrics:
+                truth = metric.get('ann_file') or annotations
+                if not Path(truth).is_file():
+                    raise DatasetError(
+                        f'ground truth of the {split} metric not found: {truth} '
+                        f'({split}_evaluator.ann_file). {_how_to_get(dataset)}'
+                    )
+                check_truth(metric, split, dataset, read)
+                same = Path(truth).resolve() == Path(annotations).resolve()
+                files.setdefault(annotations if same else truth, []).append(metric)
+            for path, users in files.items():
+                _check_content(dataset, path, users, read)
+            _check_boxes(dataset, split, annotations, read)
+            if is_bottomup(dataset):
+                check_image_sizes(dataset, annotations, read)
+
+
+def find_datasets(dataset: Mapping | None, place: str) -> Iterator[tuple[str, Mapping]]:
+    """Find the data sets with annotation files, also in wrappers such as `ConcatDataset`.
+
+    Args:
+        dataset: Config of a data set, or None.
+        place: Name of its parent in the config.
+
+    Yields:
+        The name in the config and the config of each data set.
+    """
+    if not isinstance(dataset, Mapping):
+        return
+    place = f'{place}.dataset'
+    if 'ann_file' in dataset:
+        yield place, dataset
+    yield from find_datasets(dataset.get('dataset'), place)
+    for index, part in enumerate(as_list(dataset.get('datasets'))):
+        for name, found in find_datasets(part, f'{place}.datasets[{index}]'):
+            yield name.replace('].dataset', ']', 1), found
+
+
+def _check_head_boxes(dataset: Mapping, split: str, place: str) -> None:
+    heads = dataset.get('headbox_file')
+    if split != 'train' and heads and not Path(heads).is_file():
+        raise DatasetError(
+            f'{split} head boxes not found: {heads} ({place}.headbox_file). PCKh is '
+            'measured against them; mpii_gt_val.mat comes with the '
+            'annotations that https://mmpose.readthedocs.io/en/latest/'
+            'dataset_zoo/2d_body_keypoint.html#mpii links to'
+        )
+
+
+def _check_content(
+    dataset: Mapping, annotations: str, metrics: Sequence[Mapping], read: Callable[[str], CocoFile]
+) -> None:
+    """Check the entries of annotations in COCO's format, and log warnings.
+
+    Args:
+        dataset: Config of the data set.
+        annotations: Path of its annotations.
+        metrics: Configs of the metrics.
+        read: Reads annotations.
+    """
+    if not reads_coco(dataset):
+        return
+    file = read(annotations)
+    folder = Path(
+        dataset.get('data_root') or '.', (dataset.get('data_prefix') or {}).get('img', '')
+    )
+    findings = coco_checker.check_annotations(
+        file,
+        folder,
+        use_area=any(
+            str(metric['type']).rpartition('.')[2].startswith('Coco')
+            and metric.get('use_area', True)
+            and not metric.get('format_only')
+            for metric in metrics
+        ),
+    )
+    _log_warnings(file, coco_checker.raise_errors(file, findings))
+
+
+def reads_coco(dataset: Mapping) -> bool:
+    """Return whether MMPose reads a data set as COCO's annotations of single people.
+
+    Data sets whose class parses annotations in another way are not checked, except for
+    COCO-WholeBody.
+    """
+    from mmpose.datasets.datasets.base import BaseCocoStyleDataset
+    from mmpose.datasets.datasets.wholebody import CocoWholeBodyDataset
+
+    kind = DATASETS.get(dataset['type'])
+    if not isinstance(kind, type) or not issubclass(kind, BaseCocoStyleDataset):
+        return False
+    own = [kind._load_annotations, kind.load_data_list, kind.parse_data_info]
+    base = BaseCocoStyleDataset
+    if issubclass(kind, CocoWholeBodyDataset):
+        base = CocoWholeBodyDataset
+    return own == [base._load_annotations, base.load_data_list, base.parse_data_info]
+
+
+def _log_warnings(file: CocoFile, warnings: Sequence[coco_checker.Finding]) -> None:
+    for warning in warnings:
+        print_log(f'{file.path}: {warning}', 'current', 'WARNING')
 
 
 def _how_to_get(dataset: dict) -> str:
@@ -112,7 +195,7 @@ def _check_boxes(
     if boxes and not Path(boxes).is_file():
         raise DatasetError(f'{split} detections not found: {boxes}. {how}')
     if boxes:
-        check_detections(read_coco(boxes, 'detections'), read(annotations))
+        check_detections(CocoFile(boxes, 'detections'), read(annotations))
     elif split == 'test' and not is_bottomup(dataset) and read(annotations).is_image_list:
         raise DatasetError(
             f'{annotations} is a list of images without people: give '
@@ -196,7 +279,7 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
 
 
 def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
-    """Check that detections have all fields and belong to the images.
+    """Check that detections have all fields and belong to the images, and log warnings.
 
     Args:
         boxes: Detections in COCO's results format.
@@ -206,35 +289,5 @@ def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
         DatasetError: If there are no detections, or a detection has no such field or belongs to
             another image.
     """
-    detections, image_ids = boxes.entries(), annotations.image_ids()
-    if not detections:
-        raise DatasetError(f'{boxes.path} has no detections, so there is nothing to predict')
-    boxes.check(
-        'detection',
-        detections,
-        has_fields('image_id', 'category_id', 'bbox', 'score'),
-        one_of('image_id', image_ids, f'expected the id of an image of {annotations.path}'),
-    )
-
-
-def read_coco(path: str, what: str = 'annotations') -> CocoFile:
-    """Read a COCO-style file that MMPose will read as well.
-
-    Args:
-        path: The file.
-        what: What the file contains, for the message.
-
-    Returns:
-        The content of the file.
-
-    Raises:
-        DatasetError: If the file is not JSON, or begins with a byte order mark, which MMPose
-            cannot read.
-    """
-    with open_regular(path, what) as file:
-        if file.read(len(BOM_UTF8)) == BOM_UTF8:
-            raise DatasetError(
-                f'cannot read the {what} {path}: it begins with a byte order mark, which MMPose '
-                'cannot read: save it as UTF-8 without one'
-            )
-    return CocoFile(path, what)
+    findings = coco_checker.check_detections(boxes, annotations)
+    _log_warnings(boxes, coco_checker.raise_errors(boxes, findings))

@@ -7,16 +7,8 @@ import numpy as np
 
 from .._compat.metainfo import shipped_metainfo
 from ..errors import DatasetError, first_line
-from ..structures.coco import (
-    CocoFile,
-    Fault,
-    box_numbers,
-    check_entries,
-    finite_score,
-    has_fields,
-    keypoint_count,
-    one_of,
-)
+from ..structures.coco import CocoFile, Fault, Finding, has_fields, one_of
+from ..structures.coco_checker import check_annotations, check_results, raise_errors
 from ..structures.metainfo import default_sigmas, read_metainfo
 from ..structures.symmetry import flip_indices
 from ..visualization.draw import Skeleton
@@ -95,8 +87,8 @@ def _read_run(sources: Sources) -> Run:
     use_area = sources.use_area
     if use_area is None:
         use_area = not crowd and all('area' in entry for entry in truth['annotations'])
-    _check_truth(sources, truth, len(sigmas), iou_type, use_area)
-    _check_results(sources, truth, file, len(sigmas))
+    warnings = _check_truth(annotations, truth, len(sigmas), iou_type, use_area)
+    _check_results(truth, annotations, file, len(sigmas))
     results = file.content
     return Run(
         sources,
@@ -108,7 +100,7 @@ def _read_run(sources: Sources) -> Run:
         _flip_indices(sources.metainfo, skeleton),
         iou_type,
         use_area,
-        _notes(truth, results),
+        [*map(str, warnings), *_notes(truth, results)],
     )
 
 
@@ -172,31 +164,16 @@ def _flip_indices(metainfo: Mapping | None, skeleton: Skeleton) -> np.ndarray:
 
 
 def _check_truth(
-    sources: Sources, truth: Mapping, count: int, iou_type: str, use_area: bool
-) -> None:
-    fields = ['id', 'image_id', 'category_id', 'bbox']
-    fields += ['area'] * use_area
-    fields += ['num_keypoints'] * (iou_type == 'keypoints_crowd')
-    path, people = str(sources.annotations), truth['annotations']
-    images = {image['id'] for image in truth['images']}
-    check_entries(
-        path,
-        'annotation',
-        people,
-        has_fields(*fields),
-        keypoint_count(count, f'({sources.metainfo_origin or "of its category"})'),
-        box_numbers,
-        one_of('image_id', images, "expected the id of an entry of 'images'"),
-    )
-    if not any(any(entry['keypoints'][2::3]) for entry in people):
-        raise DatasetError(
-            f'{path}: no annotation has a labelled keypoint, so predictions cannot be evaluated'
-        )
+    file: CocoFile, truth: Mapping, count: int, iou_type: str, use_area: bool
+) -> list[Finding]:
+    """Check the annotations, and return the warnings."""
+    if iou_type == 'keypoints_crowd':
+        file.check('annotation', truth['annotations'], has_fields('num_keypoints'))
+    return raise_errors(file, check_annotations(file, count=count, use_area=use_area))
 
 
-def _check_results(sources: Sources, truth: Mapping, file: CocoFile, count: int) -> None:
+def _check_results(truth: Mapping, annotations: CocoFile, file: CocoFile, count: int) -> None:
     results = file.entries()
-    images = {image['id'] for image in truth['images']}
     categories = {entry['id'] for entry in truth['categories']}
     boxed = bool(results) and bool(results[0].get('bbox'))
 
@@ -208,18 +185,10 @@ def _check_results(sources: Sources, truth: Mapping, file: CocoFile, count: int)
             'expected one in all or in none',
         )
 
+    raise_errors(file, check_results(file, annotations, count))
     file.check(
         'result',
         results,
-        has_fields('image_id', 'category_id', 'keypoints', 'score'),
-        one_of(
-            'image_id',
-            images,
-            f'expected the ID of an image in {sources.annotations}: use the annotations of the '
-            'same dataset and split',
-        ),
-        keypoint_count(count, 'of the annotations'),
-        finite_score,
         one_of('category_id', categories, f'expected one of the annotations, {sorted(categories)}'),
         like_the_first,
     )

@@ -36,7 +36,7 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     'height': (_NUMBER, 'expected the height of the image in pixels'),
     'keypoints': (list, 'expected a list of x, y and visibility or score of each keypoint'),
     'bbox': (list, 'expected [x, y, width, height] in pixels'),
-    'score': (_NUMBER, 'expected a number'),
+    'score': (_NUMBER, 'expected a finite number'),
     'num_keypoints': (_NUMBER, 'expected the number of labelled keypoints'),
     'iscrowd': (_NUMBER, 'expected 0, or 1 for a crowd region, which the evaluation ignores'),
     'area': (
@@ -239,9 +239,7 @@ def find_faults(
         problem = next(filter(None, (check(entry) for check in checks)), None)
         if problem is not None:
             value, expected = problem
-            finding = findings.setdefault(
-                expected, Finding(kind, expected, len(entries), is_error)
-            )
+            finding = findings.setdefault(expected, Finding(kind, expected, len(entries), is_error))
             finding.add(f'{_label(kind, number, entry)} has {value}')
     return list(findings.values())
 
@@ -317,10 +315,10 @@ def has_fields(*fields: str, expected: str = '') -> Check:
     """
 
     def check(entry: dict) -> Fault | None:
-        for field in fields:
-            value, (types, default) = entry.get(field), _FIELDS[field]
+        for name in fields:
+            value, (types, default) = entry.get(name), _FIELDS[name]
             if not isinstance(value, types) or not _is_finite(value):
-                problem = f'no {field}' if value is None else f'the {field} {shown(value)}'
+                problem = f'no {name}' if value is None else f'the {name} {shown(value)}'
                 return problem, expected or default
         return None
 
@@ -333,6 +331,11 @@ def whole_id(entry: dict) -> Fault | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return f'the id {shown(value)}', 'expected whole numbers (renumber the images)'
     return None
+
+
+def expected_value(field: str) -> str:
+    """Return what is expected of a field, for messages."""
+    return _FIELDS[field][1]
 
 
 def unique(field: str) -> Check:
@@ -420,13 +423,6 @@ def filled_box(entry: dict) -> Fault | None:
             f'{_FIELDS["bbox"][1]} with a positive width and height, since the image is cropped '
             'to it',
         )
-    return None
-
-
-def finite_score(entry: dict) -> Fault | None:
-    """Check that the score is a finite number."""
-    if not are_numbers([entry['score']]):
-        return f'the score {shown(entry["score"])}', 'expected a finite number'
     return None
 
 

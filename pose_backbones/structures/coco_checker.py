@@ -1,11 +1,12 @@
 """Check COCO files: annotations, image lists, detections and keypoint results.
 
 The tools that read such files use this checker and refuse files with errors. `pose-backbones check`
-prints all findings. A finding is an error if entries would be used wrongly or not at all. Implausible
-values, such as an area that is larger than the bounding box, are warnings, and an error if more than
-half of the entries have them, since then the file has another format.
+prints all findings. A finding is an error if entries would be used wrongly or not at all.
+Implausible values, such as an area that is larger than the bounding box, are warnings, and an error
+if more than half of the entries have them, since then the file has another format.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +16,15 @@ from typing import Any
 from ..errors import DatasetError, first_line
 from ..utils.images import image_size
 from .coco import (
-    CATEGORY,
-    CocoFile,
     Check,
+    CocoFile,
     Fault,
     Finding,
     are_numbers,
     box_numbers,
+    expected_value,
     filled_box,
     find_faults,
-    finite_score,
     has_fields,
     in_pixels,
     keypoint_count,
@@ -53,11 +53,10 @@ class Annotations:
     Args:
         file: The file.
         images: The entries of `images`.
-        objects: The entries of `annotations` that are evaluated: those whose category has keypoints.
+        objects: The entries of `annotations` with keypoints.
         others: The other entries of `annotations`.
         categories: The entries of `categories`.
-        names: Names of the keypoints of the categories; None if the categories have none, or
-            different ones.
+        names: Names of the keypoints of the categories; None if they have none, or different ones.
     """
 
     file: CocoFile
@@ -78,12 +77,10 @@ def split_annotations(file: CocoFile) -> Annotations:
     annotations = [] if file.is_image_list else file.entries('annotations')
     with_keypoints = file.keypoint_categories()
     names = {tuple(category['keypoints']) for category in with_keypoints}
-    ids = [category.get('id') for category in with_keypoints]
-    objects, others = [], []
+    objects: list[dict] = []
+    others: list[dict] = []
     for entry in annotations:
-        category = entry.get('category_id')
-        has_keypoints = category in ids if ids else 'keypoints' in entry
-        (objects if has_keypoints or entry.get('keypoints') else others).append(entry)
+        (objects if entry.get('keypoints') else others).append(entry)
     return Annotations(
         file, images, objects, others, categories, names.pop() if len(names) == 1 else None
     )
@@ -138,10 +135,11 @@ def check_annotations(
     if use_area:
         checks += [_valid_area]
     findings += find_faults('annotation', parts.objects, *checks)
+    findings += _with_most(_check_bare_objects(parts))
     labelled = [entry for entry in parts.objects if _is_labelled(entry)]
     if not labelled and not file.is_image_list:
         finding = Finding('file', 'expected keypoints with a visibility of 1 or 2', 1)
-        finding.add(f'{file.path} has no annotation with a labelled keypoint')
+        finding.add('no annotation has a labelled keypoint')
         findings.append(finding)
     valid = [entry for entry in labelled if not any(check(entry) for check in checks)]
     findings += _check_plausibility(parts.images, valid, use_area)
@@ -170,7 +168,6 @@ def check_detections(file: CocoFile, annotations: CocoFile | None = None) -> lis
         'detection',
         entries,
         has_fields('image_id', 'category_id', 'bbox', 'score'),
-        finite_score,
         box_numbers,
         *_references(annotations),
     )
@@ -201,7 +198,6 @@ def check_results(
         entries,
         has_fields('image_id', 'category_id', 'keypoints', 'score'),
         keypoint_count(_usual_count(entries) if count is None else count, origin),
-        finite_score,
         *_references(annotations),
     )
 
@@ -274,9 +270,24 @@ def _check_heads(parts: Annotations) -> list[Finding]:
         finding = Finding(
             'category', 'a model predicts one set of keypoints: split the file by category', 1
         )
-        finding.add(f'{parts.file.path} has categories with different keypoints ({sizes})')
+        finding.add(f'the categories have different numbers or names of keypoints ({sizes})')
         findings.append(finding)
     return findings
+
+
+def _check_bare_objects(parts: Annotations) -> list[Finding]:
+    """Find objects without keypoints whose category has keypoints."""
+    ids = {_key(category.get('id')) for category in parts.file.keypoint_categories()}
+
+    def has_keypoints(entry: dict) -> Fault | None:
+        if entry.get('keypoints') or entry.get('iscrowd'):
+            return None
+        return 'no keypoints', f'{expected_value("keypoints")}; without them, an object is ignored'
+
+    entries = [
+        entry for entry in (*parts.objects, *parts.others) if _key(entry.get('category_id')) in ids
+    ]
+    return find_faults('annotation', entries, has_keypoints, is_error=False)
 
 
 def _valid_name(image: dict) -> Fault | None:
@@ -377,7 +388,7 @@ def _valid_area(entry: dict) -> Fault | None:
     """Check the area of an object, to which the distances of its keypoints are compared."""
     fault = has_fields('area')(entry)
     if fault is None and entry['area'] <= 0 and any(entry['keypoints'][2::3]):
-        return f'the area {shown(entry["area"])}', has_fields('area')({})[1]
+        return f'the area {shown(entry["area"])}', expected_value('area')
     return fault
 
 
@@ -394,13 +405,15 @@ def _check_plausibility(
 ) -> list[Finding]:
     """Find values that do not fit the keypoints and the image."""
     sizes = {
-        _key(image.get('id')): (image.get('width'), image.get('height')) for image in images
+        image['id']: (image['width'], image['height'])
+        for image in images
+        if has_fields('id', 'width', 'height')(image) is None
     }
 
     def visible_box(entry: dict) -> Fault | None:
         x, y, width, height = entry['bbox']
-        size = sizes.get(_key(entry.get('image_id')), (None, None))
-        if not all(isinstance(side, (int, float)) for side in size):
+        size = sizes.get(_key(entry.get('image_id')))
+        if size is None:
             return None
         inside = _overlap(x, width, size[0]) * _overlap(y, height, size[1])
         if inside < _MOST * width * height:
@@ -425,11 +438,11 @@ def _check_plausibility(
 
     def size_of_area(entry: dict) -> Fault | None:
         area, box = entry['area'], entry['bbox'][2] * entry['bbox'][3]
-        if 1 <= area <= 1.2 * box + 1:
+        if 1 <= area <= 2 * box + 1:
             return None
         return (
             f'the area {shown(area)}, with the bbox {shown(entry["bbox"])}',
-            'expected square pixels, at most the area of the bbox',
+            'expected the area of the object in square pixels',
         )
 
     findings = find_faults('annotation', objects, filled_box, is_error=False)
@@ -495,7 +508,7 @@ def check_image_files(
 
 def _size_in_file(image: dict, folder: Path) -> Fault | None:
     path = folder / image['file_name']
-    if not path.is_file():
+    if not os.path.lexists(path):
         return 'no file', f'expected the image files in the folder {folder}'
     try:
         width, height = image_size(path)
@@ -504,6 +517,6 @@ def _size_in_file(image: dict, folder: Path) -> Fault | None:
     if (width, height) == (image['width'], image['height']):
         return None
     return (
-        f'the size {image["width"]} x {image["height"]}, but the file has {width} x {height} pixels',
-        'expected the width and height of the file, with its EXIF orientation applied',
+        f'the size {image["width"]} x {image["height"]}, and the file has {width} x {height}',
+        'expected the width and height of the file in pixels, with its EXIF orientation applied',
     )

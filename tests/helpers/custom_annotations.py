@@ -65,13 +65,22 @@ def with_value(name: str, key: str, value):
 def with_keypoints(points, area) -> dict:
     """Return annotations with the given keypoints (N, K, 3) and areas (N,)."""
     content = copy.deepcopy(ANNOTATIONS)
+    for image in content['images']:
+        image.update(width=1000, height=1000)
     content['annotations'] = [
         {
             **content['annotations'][0],
             'id': n + 1,
             'area': float(area[n]),
+            'bbox': _box_around(pose),
             'keypoints': [float(v) for v in pose.ravel()],
         }
         for n, pose in enumerate(points)
     ]
     return content
+
+
+def _box_around(points) -> list[float]:
+    """Return the box of keypoints (K, 3) as x, y, width and height."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    return [float(value) for value in (*low, *(high - low))]

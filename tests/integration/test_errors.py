@@ -18,6 +18,7 @@ from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import flops as flops_api
 from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
+from pose_backbones.structures import coco_checker
 from tests.helpers.hostile_images import png
 from tests.helpers.tools import run_tool
 
@@ -478,8 +479,16 @@ def test_wrong_number_of_keypoints_of_the_data(fail, tiny_config, data, tmp_path
     content = json.loads(path.read_text())
     for person in content['annotations']:
         person['keypoints'] = person['keypoints'][:-3]
+    arguments = (tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
     path.write_text(json.dumps(content))
-    line = fail(train_api.main, tiny_config, '--data-root', data, '--work-dir', tmp_path / 'work')
+    line = fail(train_api.main, *arguments)
+    assert 'has 48 numbers in keypoints' in line
+    assert 'expected 51, three for each of the 17 keypoints of the category' in line
+    content['categories'][0]['keypoints'].pop()
+    for person in content['annotations']:
+        person['num_keypoints'] = sum(label > 0 for label in person['keypoints'][2::3])
+    path.write_text(json.dumps(content))
+    line = fail(train_api.main, *arguments)
     assert 'has 16 keypoints per person' in line
     assert 'but CocoDataset has 17' in line
 
@@ -497,7 +506,9 @@ def test_empty_data_set(fail, tiny_config, data, tmp_path):
     ('workers', 'damage'),
     [(0, 'missing'), (1, 'missing'), (0, 'text'), (1, 'text'), (1, 'fifo'), (0, 'wide')],
 )
-def test_unreadable_image(fail, tiny_config, data, weights, tmp_path, workers, damage):
+def test_unreadable_image(fail, tiny_config, data, weights, tmp_path, workers, damage, monkeypatch):
+    # The images are read before the test as well, but not all images of a large data set.
+    monkeypatch.setattr(coco_checker, 'check_image_files', lambda *_: [])
     from xtcocotools.coco import COCO
 
     coco = COCO(str(data / 'annotations/person_keypoints_val.json'))
@@ -530,6 +541,15 @@ def test_unreadable_image(fail, tiny_config, data, weights, tmp_path, workers, d
         assert f'cannot use the image {path}: it has 40000 x 8' in line
     else:
         assert f'cannot read the image {path}: {what[damage]}' in line
+
+
+def test_images_are_checked_before_the_test(fail, tiny_config, data, weights, tmp_path):
+    (data / 'val/000000000002.jpg').write_text('not an image')
+    line = fail(
+        test_api.main, tiny_config, weights, '--data-root', data, '--work-dir', tmp_path / 'work'
+    )
+    assert "image 2 ('000000000002.jpg') has a file that cannot be read (" in line
+    assert 'person_keypoints_val.json' in line
 
 
 def _pretend_run(folder, config):

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import cv2
+import numpy as np
 import pytest
 
 from pose_backbones.errors import DatasetError
@@ -10,7 +12,6 @@ from pose_backbones.structures.coco import (
     are_numbers,
     box_numbers,
     check_entries,
-    finite_score,
     has_fields,
     keypoint_count,
     one_of,
@@ -60,11 +61,11 @@ def test_objects_without_keypoints_are_ignored(write):
             lambda content: content['categories'].append(
                 {'id': 3, 'name': 'chair', 'keypoints': ['seat']}
             ),
-            r"'lamp' and 'chair' have different keypoints \(3 and 1\).*split",
+            r'different numbers or names of keypoints \(1 and 3\).*split',
         ),
         (
             with_value('categories', 'keypoints', ['foot', 'joint', 'foot']),
-            "2 keypoints are called 'foot'",
+            "category 2 has 2 keypoints called 'foot': expected different names",
         ),
         (
             with_value('categories', 'keypoints', ['foot', '', 'bulb']),
@@ -86,14 +87,6 @@ def test_objects_without_keypoints_are_ignored(write):
         (
             with_value('categories', 'skeleton', [[1, 2, 3]]),
             r'the limb \[1, 2, 3\] in its skeleton',
-        ),
-        (
-            with_value('categories', 'skeleton', [[0, 1]]),
-            r'limb \[0, 1\]: expected two numbers from 1 to 3; COCO counts',
-        ),
-        (
-            with_value('categories', 'skeleton', [[3, 4]]),
-            r'limb \[3, 4\]: expected two numbers from 1 to 3\. Correct',
         ),
         (
             with_value('images', 'id', 2),
@@ -118,12 +111,8 @@ def test_objects_without_keypoints_are_ignored(write):
         ),
         (with_value('annotations', 'image_id', 9), 'annotation 1 has the image_id 9'),
         (without('annotations', 'bbox'), r'annotation 1 has no bbox: expected \[x'),
-        (
-            with_value('annotations', 'bbox', [1, 2, 0, 5]),
-            r'annotation 1 has the bbox \[1, 2, 0, 5\]: expected .* a positive width and height',
-        ),
         (without('annotations', 'area'), 'no area: expected .*53'),
-        (without('annotations', 'iscrowd'), 'no iscrowd: expected 0'),
+        (with_value('annotations', 'iscrowd', 2), 'the iscrowd 2: expected 0, or 1'),
         (without('annotations', 'category_id'), 'no category_id'),
         (
             with_value('annotations', 'id', 2),
@@ -164,10 +153,11 @@ def test_missing_annotation_and_image_files_raise(write, tmp_path):
     with pytest.raises(DatasetError, match='cannot read .*none.json'):
         read_keypoint_file(str(tmp_path / 'none.json'))
     (tmp_path / 'a').mkdir()
-    (tmp_path / 'a/1.jpg').touch()
-    with pytest.raises(DatasetError, match='1 of 2 images are not in the folder .*such as a/2.jpg'):
+    image = np.zeros((48, 64, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'a/1.jpg'), image)
+    with pytest.raises(DatasetError, match="image 2 .'a/2.jpg'. has no file: expected the image f"):
         read_keypoint_file(write(), str(tmp_path))
-    (tmp_path / 'a/2.jpg').touch()
+    cv2.imwrite(str(tmp_path / 'a/2.jpg'), image)
     assert len(read_keypoint_file(write(), str(tmp_path)).images) == 2
 
 
@@ -227,7 +217,10 @@ RESULT = dict(image_id=7, category_id=1, score=0.5, bbox=[1, 2, 3, 4], keypoints
         (dict(image_id=None), 'result 1 has no image_id|of image None, has no image_id'),
         (dict(image_id=8), 'result 1, of image 8, has the image_id 8: expected image 7'),
         (dict(image_id=[7]), r'has the image_id \[7\]: expected the id of an'),
-        (dict(score='high'), "result 1, of image 7, has the score 'high': expected a number"),
+        (
+            dict(score='high'),
+            "result 1, of image 7, has the score 'high': expected a finite number",
+        ),
         (dict(score=float('nan')), 'has the score nan: expected a finite number'),
         (dict(score=10**400), 'has the score 1000.*…: expected a finite number'),
         (dict(bbox=[1, 2, 3]), r'has the bbox \[1, 2, 3\]: expected \[x, y, width, height\]'),
@@ -242,7 +235,6 @@ def test_checks_raise_for_invalid_results(change, message):
     checks = (
         has_fields('image_id', 'score', 'bbox', 'keypoints'),
         one_of('image_id', {7}, 'expected image 7'),
-        finite_score,
         box_numbers,
         keypoint_count(1),
     )
@@ -255,7 +247,7 @@ def test_check_entries_counts_entries_with_the_same_problem():
     entries = [{}, dict(score=1), dict(score='a'), dict(score=[])]
     with pytest.raises(
         DatasetError,
-        match=r'^x: result 0 has no score \(3 of 4 are like this\): expected a number$',
+        match=r'^x: result 0 has no score \(3 of 4 are like this\): expected a finite number$',
     ):
         check_entries('x', 'result', entries, has_fields('score'))
 
