@@ -34,7 +34,7 @@ class WorkDirError(PoseBackbonesError, RuntimeError):
 
 
 class TrainingError(PoseBackbonesError, RuntimeError):
-    """Training cannot continue because its loss or weights are not finite."""
+    """The loss, the weights or the predictions of a model are not finite."""
 
 
 class LaunchError(PoseBackbonesError, RuntimeError):

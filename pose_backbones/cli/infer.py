@@ -9,7 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import ConfigError, PoseBackbonesError, WorkDirError
-from ..inference.boxes import WHOLE_IMAGE
+from ..inference.box_file import BoxFile
+from ..inference.boxes import WHOLE_IMAGE, BoxesLike
 from ..inference.detector import load_detector
 from ..inference.export import PREDICTIONS, TABLE, AnnotatedOutputs, write_predictions, write_table
 from ..inference.inferencer import PoseInferencer
@@ -133,7 +134,9 @@ def _lock_output(out: Path) -> Iterator[None]:
 
 def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
     """Return the iterator of results, before any pose is estimated."""
-    boxes = args.boxes or (WHOLE_IMAGE if args.whole_image else None)
+    boxes: BoxesLike | None = WHOLE_IMAGE if args.whole_image else None
+    if args.boxes:
+        boxes = BoxFile(args.boxes, _category(args.box_category))
     try:
         inferencer = PoseInferencer(
             args.model,
@@ -160,6 +163,11 @@ def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
         raise ConfigError(str(error)) from error
 
 
+def _category(value: str | None) -> int | str | None:
+    """Return the ID of a category, which is a number in most files."""
+    return int(value) if value is not None and value.lstrip('-').isdecimal() else value
+
+
 def _min_score(args: argparse.Namespace) -> float:
     if args.min_score is not None:
         return args.min_score
@@ -181,7 +189,10 @@ def _settings(args: argparse.Namespace, parts: list[str | int]) -> dict:
         'track',
         'smooth',
     )
-    return {**{name: getattr(args, name) for name in names}, 'inputs': parts}
+    settings = {name: getattr(args, name) for name in names}
+    if args.box_category is not None:  # journals of earlier versions do not have it
+        settings['box_category'] = args.box_category
+    return {**settings, 'inputs': parts}
 
 
 @contextmanager

@@ -64,6 +64,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     people.add_argument(
         '--boxes', metavar='FILE', help='person boxes from a COCO file: detections or annotations'
     )
+    parser.add_argument(
+        '--box-category',
+        metavar='ID',
+        help='with --boxes: ID of the category whose boxes are used (default: the one with '
+        'keypoints, the only one, or 1, a person in COCO)',
+    )
     people.add_argument(
         '--detector',
         metavar='NAME|CONFIG',
@@ -165,5 +171,7 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError('--smooth requires --track: keypoints are smoothed along tracks')
     if args.detector_weights and not args.detector:
         raise ConfigError('--detector-weights requires --detector')
+    if args.box_category is not None and not args.boxes:
+        raise ConfigError('--box-category requires --boxes')
     if args.boxes and not Path(args.boxes).is_file():
         raise ConfigError(f'--boxes {args.boxes}: the file does not exist')

@@ -33,6 +33,7 @@ from .checkpoint_hook import use_safe_checkpoint_hook
 from .checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
 from .distributed import check_devices, translate_launcher
 from .exact_resume import ExactResumeHook
+from .finite_predictions import FinitePredictionsHook
 from .loops import use_resumable_loop
 from .non_finite import NonFiniteHook
 from .optimizer_states import check_optimizer, check_schedules, copy_tensors, load_schedules
@@ -83,6 +84,7 @@ class PoseRunner(Runner):
         super().register_hooks(*args, **kwargs)
         self.exact_resume = ExactResumeHook()
         self.register_hook(self.exact_resume)
+        self.register_hook(FinitePredictionsHook())
         if self._train_dataloader is not None:
             self.register_hook(NonFiniteHook(self.cfg.get('non_finite', 'stop')))
 
@@ -473,5 +475,9 @@ def build_runner(cfg: Config) -> PoseRunner:
     Raises:
         ConfigError: If the constructor of the model raises an error.
     """
+    # Imported here, since importing the data sets and metrics of MMPose takes seconds.
+    from ..datasets import coco_style
+
+    coco_style.patch()
     with building(cfg):
         return PoseRunner.from_cfg(cfg)

@@ -7,10 +7,10 @@ from pathlib import Path, PurePath
 
 from ..errors import DatasetError
 from ..structures.coco import CocoFile, box_numbers, has_fields
+from ..structures.coco_category import box_category_ids
 
 #: stems of the file names of COCO images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
-_PERSON = 1  # COCO's category ID of a person
 
 
 class BoxFile:
@@ -21,20 +21,24 @@ class BoxFile:
     Otherwise, an image is matched by its ID: the number in the name of the image file, or the
     index of the input.
 
-    Crowd annotations and categories other than 1 (person) are ignored.
+    Crowd annotations and categories without keypoints are ignored.
 
     Args:
         path: Path of the file.
+        category: ID of the category whose boxes are used. Default: that with keypoints, the only
+            one, or 1, a person in COCO; see `box_category_ids`.
 
     Attributes:
         path: The path.
+        left_out: Number of boxes of other categories.
         names: File names in the file, or the image IDs if it has no file names.
 
     Raises:
-        DatasetError: If the file is missing or is not in COCO's format.
+        DatasetError: If the file is missing or is not in COCO's format, or the category cannot be
+            determined.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, category: int | str | None = None):
         self.path = fspath(path)
         file = CocoFile(Path(path).expanduser(), 'boxes')
         images, content = [], file.content
@@ -52,11 +56,15 @@ class BoxFile:
         file.check(kind, records, has_fields('image_id', 'bbox'), box_numbers)
         self._boxes = defaultdict(list)
         self._ids = {str(record['image_id']): record['image_id'] for record in records}
+        categories = box_category_ids(file, records, category)
+        self.left_out = 0
         named = {image['file_name']: image['id'] for image in images}
         for record in records:
             if 'file_name' in record:
                 named.setdefault(record['file_name'], record['image_id'])
-            if record.get('category_id', _PERSON) == _PERSON and not record.get('iscrowd'):
+            if 'category_id' in record and record['category_id'] not in categories:
+                self.left_out += 1
+            elif not record.get('iscrowd'):
                 score = record.get('score', 1.0)
                 self._boxes[record['image_id']].append((*record['bbox'], score))
         self._named = defaultdict(list)

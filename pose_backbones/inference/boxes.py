@@ -62,6 +62,7 @@ class Detector(Protocol):
 BoxesLike: TypeAlias = (
     str
     | PathLike[str]
+    | BoxFile
     | Detector
     | Mapping[Any, BoxArray]
     | np.ndarray
@@ -82,10 +83,11 @@ def find_box_source(
     with a warning.
 
     Args:
-        boxes: `'whole-image'`; the path of a COCO file of detections or annotations; a function
-            from an image (H, W, 3), BGR, to boxes; a mapping from paths, file names or image IDs
-            to boxes; the boxes array of a single image; or a sequence or iterator of arrays, one
-            for each image. Arrays have the shape (n, 4), or (n, 5) with scores.
+        boxes: `'whole-image'`; the path of a COCO file of detections or annotations, or a
+            `BoxFile`; a function from an image (H, W, 3), BGR, to boxes; a mapping from paths,
+            file names or image IDs to boxes; the boxes array of a single image; or a sequence or
+            iterator of arrays, one for each image. Arrays have the shape (n, 4), or (n, 5) with
+            scores.
         inputs: The images that the boxes belong to.
         box_format: Format of arrays: `'xyxy'` (left, top, right, bottom) or `'xywh'`. Ignored
             for COCO files.
@@ -106,8 +108,15 @@ def find_box_source(
     check_number('min_score', min_score)
     if isinstance(boxes, str) and boxes == WHOLE_IMAGE:
         source: BoxSource = _whole_image
-    elif isinstance(boxes, (str, PathLike)):
-        source = _of_file(BoxFile(fspath(boxes)), inputs)
+    elif isinstance(boxes, (str, PathLike, BoxFile)):
+        file = boxes if isinstance(boxes, BoxFile) else BoxFile(fspath(boxes))
+        if file.left_out:
+            print_log(
+                f'{file.path}: {file.left_out} boxes of other categories are left out',
+                'current',
+                logging.WARNING,
+            )
+        source = _of_file(file, inputs)
     elif callable(boxes):
         source = _of_detector(boxes, box_format)
     elif isinstance(boxes, Mapping):

@@ -178,7 +178,11 @@ class CocoFile:
     def is_image_list(self) -> bool:
         """Whether there are images but no annotations, as in the lists of test sets."""
         content = self.content
-        return isinstance(content, dict) and 'images' in content and not content.get('annotations')
+        return (
+            isinstance(content, dict)
+            and 'images' in content
+            and content.get('annotations', []) == []
+        )
 
     def image_ids(self) -> set[int | str]:
         """Return the IDs of the images.
@@ -317,7 +321,11 @@ def has_fields(*fields: str, expected: str = '') -> Check:
     def check(entry: dict) -> Fault | None:
         for name in fields:
             value, (types, default) = entry.get(name), _FIELDS[name]
-            if not isinstance(value, types) or not _is_finite(value):
+            if (
+                not isinstance(value, types)
+                or not _is_finite(value)
+                or (isinstance(value, bool) and name != 'iscrowd')
+            ):
                 problem = f'no {name}' if value is None else f'the {name} {shown(value)}'
                 return problem, expected or default
         return None

@@ -237,7 +237,7 @@ def test_invalid_people_are_skipped_in_training(mpii, change_person, changes):
         (dict(scale='big'), 'scale is big: expected a number'),
         (dict(joints=[[1, 2]] * 17), 'joints is .*: expected 16 x 2 numbers'),
         (dict(joints_vis=[1] * 15), 'joints_vis is .*: expected 16 numbers'),
-        (dict(joints=[[1, float('nan')]] * 16), 'joints .*: expected 16 x 2'),
+        (dict(joints=[[1, None]] * 16), 'joints .*: expected 16 x 2'),
         (dict(joints_vis=None), 'joints_vis is None: expected 16 numbers'),
         (dict(headbox=[5, 5, 5, 9]), r'the head box \[5.*\] is empty'),
         (dict(headbox=[5, 5, 9]), 'headbox is .*: expected 4 numbers'),

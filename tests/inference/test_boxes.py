@@ -255,6 +255,61 @@ def test_crowd_annotations_are_ignored(files, mmengine_log):
     assert f'no boxes for 1 of the 3 images, such as {paths[2]}' in message
 
 
+LAMP = dict(id=3, name='lamp', keypoints=['foot', 'bulb'])
+
+
+@pytest.mark.parametrize(
+    ('ids', 'categories', 'chosen', 'used'),
+    [
+        ([1, 1, 1], None, None, [1, 2, 3]),
+        ([0, 0, 0], None, None, [1, 2, 3]),
+        (['7', '7', '7'], None, None, [1, 2, 3]),
+        ([17, 17, 17], None, None, [1, 2, 3]),
+        ([1, 3, 1], None, None, [1, 3]),
+        ([1, 3, 1], None, 3, [2]),
+        ([3, 3, 1], [LAMP, dict(id=1, name='table')], None, [1, 2]),
+        ([3, 3, 1], [LAMP, dict(id=1, name='table')], 1, [3]),
+    ],
+)
+def test_category_of_the_boxes(tmp_path, ids, categories, chosen, used):
+    records = [
+        dict(image_id=1, bbox=[number, 2, 3, 4], score=1.0, category_id=category)
+        for number, category in enumerate(ids, 1)
+    ]
+    if categories is not None:
+        images = [dict(id=1, file_name='1.png')]
+        records = dict(images=images, annotations=records, categories=categories)
+    path = tmp_path / 'boxes.json'
+    path.write_text(json.dumps(records))
+    file = BoxFile(path, chosen)
+    assert [box[0] for box in file.boxes(1)] == used
+    assert file.left_out == len(ids) - len(used)
+
+
+@pytest.mark.parametrize(
+    ('ids', 'chosen', 'message'),
+    [
+        ([0, 1, 0], None, r'several categories, .*: 0 \(2 boxes\), 1 \(1 boxes\): give the ID'),
+        ([3, 4, 3], None, 'boxes of several categories'),
+        ([1, 1, 1], 2, r'no boxes of category 2, only 1 \(3 boxes\)'),
+    ],
+)
+def test_unknown_category_raises(tmp_path, ids, chosen, message):
+    records = [dict(image_id=1, bbox=[1, 2, 3, 4], category_id=category) for category in ids]
+    path = tmp_path / 'boxes.json'
+    path.write_text(json.dumps(records))
+    with pytest.raises(DatasetError, match=message):
+        BoxFile(path, chosen)
+
+
+def test_other_categories_are_reported(files, mmengine_log):
+    records = [dict(image_id=1, bbox=[k, 2, 3, 4], category_id=k, score=1.0) for k in (1, 2, 3)]
+    paths, file = files(['1.png'], records)
+    assert match_boxes(paths, file) == [(1, [1])]
+    (message,) = mmengine_log.messages
+    assert 'boxes.json: 2 boxes of other categories are left out' in message
+
+
 def test_file_names_with_directories(files):
     images = [
         dict(id=1, file_name='a/1.png'),

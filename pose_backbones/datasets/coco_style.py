@@ -1,0 +1,120 @@
+"""Patch how MMPose reads COCO files: through the reader of this package.
+
+MMPose's data sets and its `CocoMetric` then accept files with a byte order mark, IDs such as 7.0,
+missing `iscrowd` entries, and objects without keypoints beside those with keypoints. Detections and
+predictions have the category with keypoints of the annotations, where MMPose assumes that its ID
+is 1.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.logging import print_log
+from mmpose.datasets.datasets.base import base_coco_style_dataset
+from mmpose.evaluation.metrics import coco_metric
+from xtcocotools.coco import COCO
+
+from ..errors import DatasetError
+from ..structures.coco import CocoFile
+from ..structures.coco_category import PERSON, keypoint_category_ids
+
+_Dataset = base_coco_style_dataset.BaseCocoStyleDataset
+_Metric = coco_metric.CocoMetric
+
+
+def read_index(path: str) -> COCO:
+    """Return the index of the images and of the objects with keypoints of an annotation file.
+
+    Args:
+        path: A local file in COCO's format.
+
+    Raises:
+        DatasetError: If the file cannot be read or is not JSON.
+    """
+    file = CocoFile(path)
+    index = COCO()
+    index.dataset = dict(file.content)
+    index.anno_file = [file.path]
+    if 'annotations' in file.content:
+        index.dataset['annotations'] = [
+            {'iscrowd': 0, **entry}
+            for entry in file.entries('annotations')
+            if entry.get('keypoints')
+        ]
+    index.createIndex()
+    return index
+
+
+def load_detections(dataset: _Dataset) -> list[dict]:
+    """Load the detections of a data set, as `_load_detection_results` of MMPose does.
+
+    Args:
+        dataset: The data set, whose `bbox_file` is read.
+
+    Returns:
+        A sample for each detection of a category with keypoints.
+
+    Raises:
+        DatasetError: If there is no such detection.
+    """
+    file = CocoFile(dataset.bbox_file, 'detections')
+    categories = keypoint_category_ids(CocoFile(dataset.ann_file))
+    detections = [entry for entry in file.entries() if entry['category_id'] in categories]
+    left_out = len(file.entries()) - len(detections)
+    listed = ', '.join(map(repr, categories))
+    if not detections:
+        found = sorted({repr(entry['category_id']) for entry in file.entries()})
+        raise DatasetError(
+            f'{file.path}: no detection has the category with keypoints of {dataset.ann_file}, '
+            f'{listed}: its detections have the category_id {", ".join(found[:5])}'
+        )
+    if left_out:
+        print_log(
+            f'{file.path}: {left_out} of {len(file.entries())} detections are left out, since '
+            f'their category_id is not {listed}',
+            'current',
+            logging.WARNING,
+        )
+    # MMPose keeps the detections of category 1.
+    samples = _load_as_person(dataset, [{**entry, 'category_id': PERSON} for entry in detections])
+    for sample, entry in zip(samples, detections, strict=True):
+        sample['category_id'] = np.array(entry['category_id'])
+    return samples
+
+
+def _load_as_person(dataset: _Dataset, detections: list[dict]) -> list[dict]:
+    """Call MMPose's method with other detections than those of the file."""
+    load = base_coco_style_dataset.load
+    base_coco_style_dataset.load = lambda _: detections
+    try:
+        return _load_detection_results(dataset)
+    finally:
+        base_coco_style_dataset.load = load
+
+
+def process(metric: _Metric, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
+    """Process predictions as MMPose does; those without a category get that of the annotations.
+
+    Args:
+        metric: The metric.
+        data_batch, data_samples: See `CocoMetric.process`.
+    """
+    if metric.coco is not None:
+        categories = [
+            key for key, entry in metric.coco.cats.items() if entry.get('keypoints')
+        ] or list(metric.coco.cats)
+        for sample in data_samples if len(categories) == 1 else ():
+            sample.setdefault('category_id', categories[0])
+    _process(metric, data_batch, data_samples)
+
+
+_load_detection_results = _Dataset._load_detection_results
+_process = _Metric.process
+
+
+def patch() -> None:
+    """Patch MMPose, once."""
+    base_coco_style_dataset.COCO = coco_metric.COCO = read_index
+    _Dataset._load_detection_results = load_detections
+    _Metric.process = process

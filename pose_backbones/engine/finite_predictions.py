@@ -1,0 +1,63 @@
+"""Refuse predictions that are NaN or infinite, which metrics would count as correct."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ..errors import TrainingError
+
+_FIELDS = ('keypoints', 'keypoint_scores', 'bboxes', 'bbox_scores')
+
+
+class FinitePredictionsHook(Hook):
+    """Raise an error at the first prediction with a NaN or infinite number.
+
+    `PoseRunner` registers this hook. OKS and PCK compare distances with a threshold, and with NaN
+    the comparison may count as a match.
+    """
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Check the predictions of a batch."""
+        check_predictions(outputs or ())
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Check the predictions of a batch."""
+        check_predictions(outputs or ())
+
+
+def check_predictions(samples: Sequence) -> None:
+    """Check that the predictions of samples are finite.
+
+    Args:
+        samples: `PoseDataSample`s with `pred_instances`. Samples of other types are not checked.
+
+    Raises:
+        TrainingError: If a number is NaN or infinite. The message names the image.
+    """
+    for sample in samples:
+        instances = getattr(sample, 'pred_instances', None)
+        for name in _FIELDS:
+            values = getattr(instances, name, None)
+            if isinstance(values, torch.Tensor):
+                values = values.detach().float().cpu().numpy()
+            if isinstance(values, np.ndarray) and not np.isfinite(values).all():
+                raise TrainingError(
+                    f'the model predicts {name} that are NaN or infinite for the image '
+                    f'{sample.get("img_path") or sample.get("img_id")}: check its weights, and '
+                    'mixed precision if it is used (--amp)'
+                )

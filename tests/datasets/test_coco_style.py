@@ -1,0 +1,103 @@
+"""MMPose's data sets and metrics read COCO files through the reader of this package."""
+
+import json
+
+import numpy as np
+import pytest
+from mmpose.datasets import CocoDataset
+from mmpose.evaluation.metrics import CocoMetric
+
+from pose_backbones.datasets import coco_style
+from pose_backbones.errors import DatasetError
+
+coco_style.patch()
+POINTS = [value for point in range(17) for value in (10.0 + 2 * point, 20.0 + point, 2)]
+
+
+def person(number: int, category: int = 1, **fields) -> dict:
+    return dict(
+        id=number,
+        image_id=number,
+        category_id=category,
+        bbox=[5, 10, 50, 40],
+        area=1060.0,
+        keypoints=POINTS,
+        num_keypoints=17,
+        **fields,
+    )
+
+
+def content(category: int = 1) -> dict:
+    names = [f'point {number}' for number in range(17)]
+    return dict(
+        images=[
+            dict(id=number, file_name=f'{number}.jpg', width=64, height=64)
+            for number in range(1, 5)
+        ],
+        categories=[dict(id=category, name='x', keypoints=names), dict(id=9, name='ball')],
+        annotations=[person(number, category) for number in range(1, 5)],
+    )
+
+
+def write(path, value, encoding: str = 'utf-8') -> str:
+    path.write_text(json.dumps(value), encoding)
+    return str(path)
+
+
+def test_variants_that_json_allows_are_read(tmp_path):
+    annotations = content()
+    annotations['images'][0]['id'] = 1.0
+    annotations['annotations'][0]['image_id'] = 1.0
+    annotations['annotations'].append(dict(id=7, image_id=1, category_id=9, bbox=[1, 1, 4, 4]))
+    path = write(tmp_path / 'a.JSON', annotations, 'utf-8-sig')
+    dataset = CocoDataset(ann_file=path)
+    assert [dataset.get_data_info(n)['img_id'] for n in range(len(dataset))] == [1, 2, 3, 4]
+    index = coco_style.read_index(path)
+    assert [entry['iscrowd'] for entry in index.anns.values()] == [0] * 4
+    assert sorted(index.anns) == [1, 2, 3, 4]  # the ball has no keypoints
+    assert sorted(index.cats) == [1, 9]
+
+
+@pytest.mark.parametrize('category', [0, 1, 3])
+def test_detections_of_the_category_with_keypoints(tmp_path, category, caplog):
+    path = write(tmp_path / 'a.json', content(category))
+    detections = [
+        dict(image_id=1, category_id=found, bbox=[number, 10, 50, 40], score=0.5)
+        for number, found in enumerate((category, 9, category))
+    ]
+    boxes = write(tmp_path / 'boxes.JSON', detections, 'utf-8-sig')
+    dataset = CocoDataset(ann_file=path, bbox_file=boxes, test_mode=True)
+    samples = [dataset.get_data_info(n) for n in range(len(dataset))]
+    assert [sample['bbox'][0, 0] for sample in samples] == [0, 2]
+    assert [int(sample['category_id']) for sample in samples] == [category] * 2
+    with pytest.raises(
+        DatasetError, match=r'no detection has the category .*: its detections .* 9'
+    ):
+        CocoDataset(
+            ann_file=path, bbox_file=write(tmp_path / 'b.json', detections[1:2]), test_mode=True
+        )
+
+
+@pytest.mark.parametrize('category', [0, 1, 3])
+def test_predictions_without_a_category_are_evaluated(tmp_path, category):
+    path = write(tmp_path / 'a.json', content(category))
+    dataset = CocoDataset(ann_file=path, test_mode=True)
+    metric = CocoMetric(ann_file=path)
+    metric.dataset_meta = dataset.metainfo
+    points = np.reshape(POINTS, (1, 17, 3))
+    for number in range(len(dataset)):
+        sample = dataset.get_data_info(number)
+        metric.process(
+            [],
+            [
+                dict(
+                    id=sample['id'],
+                    img_id=sample['img_id'],
+                    gt_instances=dict(bbox_scores=np.ones(1)),
+                    pred_instances=dict(
+                        keypoints=points[..., :2], keypoint_scores=np.ones((1, 17))
+                    ),
+                )
+            ],
+        )
+    assert metric.evaluate(len(dataset))['coco/AP'] == 1

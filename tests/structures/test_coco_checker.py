@@ -1,0 +1,192 @@
+"""The checker of COCO files finds each fault, and nothing in valid files."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from pose_backbones.errors import DatasetError
+from pose_backbones.structures.coco import MAX_EXAMPLES, CocoFile
+from pose_backbones.structures.coco_checker import (
+    check_annotations,
+    check_detections,
+    check_image_files,
+    check_results,
+    raise_errors,
+)
+from tests.helpers import damaged_coco
+
+CHECKS = dict(annotations=check_annotations, detections=check_detections, results=check_results)
+DAMAGED = [
+    (kind, name, content)
+    for kind in CHECKS
+    for name, content in getattr(damaged_coco, f'damaged_{kind}')()
+]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a file and opens it."""
+
+    def write(content, name: str = 'file.json') -> CocoFile:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else damaged_coco.dumps(content))
+        return CocoFile(path)
+
+    return write
+
+
+def lines(findings) -> list[str]:
+    return [f'{"error" if finding.is_error else "warning"}: {finding}' for finding in findings]
+
+
+def test_number_of_damaged_files():
+    assert len(DAMAGED) >= 300
+
+
+@pytest.mark.parametrize('kind', CHECKS)
+def test_damaged_files_have_findings(write, kind):
+    """Each has a finding or one error, in one line, and never another exception."""
+    truth = write(damaged_coco.annotations(), 'truth.json')
+    for found_kind, name, content in DAMAGED:
+        if found_kind != kind:
+            continue
+        try:
+            file = write(content)
+            arguments = dict(annotations=(), detections=(truth,), results=(truth, 5))[kind]
+            messages = lines(CHECKS[kind](file, *arguments))
+        except DatasetError as error:
+            messages = [str(error)]
+        assert messages or name == 'exchanged sizes', (kind, name)
+        for message in messages:
+            assert '\n' not in message, (kind, name)
+            assert len(message) < 600, (kind, name)
+
+
+def test_valid_files_have_none(write):
+    truth = write(damaged_coco.annotations(), 'truth.json')
+    assert check_annotations(truth) == []
+    assert check_detections(write(damaged_coco.detections()), truth) == []
+    assert check_results(write(damaged_coco.results()), truth, 5) == []
+    assert check_results(write([]), truth, 5) == []
+
+
+def change(**fields):
+    """Return a change of the annotations of the third person."""
+    return lambda content: content['annotations'][2].update(fields)
+
+
+@pytest.mark.parametrize(
+    ('change', 'expected'),
+    [
+        (change(area=0), 'error: annotation 103 has the area 0: expected the area of the obj'),
+        (change(area=-3.5), 'error: annotation 103 has the area -3.5: expected'),
+        (change(area=float('1e999')), 'cannot read the annotations .* contains Infinity'),
+        (change(category_id=2), "annotation 103 has the category_id 2: .* of 'categories'"),
+        (change(category_id='1'), "annotation 103 has the category_id '1': expected the id"),
+        (change(image_id=50), "annotation 103 has the image_id 50: .* entry of 'images'"),
+        (change(num_keypoints=0), 'annotation 103 has the num_keypoints 0, but 5 labelled'),
+        (
+            change(bbox=[-200, 70, 340, 60]),
+            r'warning: annotation 103 has the bbox \[-200, 70, 340, 60\], of which less than half '
+            'is in the image of 320 x 240 pixels',
+        ),
+        (
+            change(bbox=[10, 10, 30, 30]),
+            r'warning: annotation 103 has the bbox \[10, 10, 30, 30\], which contains none of its',
+        ),
+        (change(area=9e5), 'warning: annotation 103 has the area 900000.0, with the bbox'),
+        (change(bbox=[90, 70, 0, 50]), r'warning: annotation 103 has the bbox \[90, 70, 0, 50\]'),
+        (change(segmentation=[[1, 2]]), r'warning: annotation 103 has the segmentation \[\[1, 2'),
+        (change(keypoints=[]), 'warning: annotation 103 has no keypoints: .* object is ignored'),
+    ],
+)
+def test_findings_name_entry_value_and_expectation(write, change, expected):
+    content = damaged_coco.annotations()
+    change(content)
+    try:
+        (message,) = lines(check_annotations(write(content)))
+    except DatasetError as error:
+        message = str(error)
+    assert re.search(expected, message), message
+
+
+def test_implausible_values_of_most_entries_are_errors(write):
+    content = damaged_coco.annotations()
+    for number, person in enumerate(content['annotations']):
+        (finding,) = check_annotations(write(content)) if number else [None]
+        assert finding is None or finding.is_error == (number > 3)
+        person['bbox'] = [10, 10, 40, 30]
+
+
+def test_crowdpose_counts_visible_keypoints(write):
+    content = damaged_coco.annotations()
+    person = content['annotations'][0]
+    person['keypoints'][2::3] = [1] * 5
+    person['num_keypoints'] = 0
+    del content['annotations'][1]['area']
+    assert check_annotations(write(content), use_area=False) == []
+
+
+def test_findings_have_counts_and_the_first_entries(write):
+    content = damaged_coco.annotations(30)
+    for person in content['annotations']:
+        person['area'] = 0
+    file = write(content)
+    findings = check_annotations(file)
+    assert findings[0].count == 30
+    assert len(findings[0].examples) == MAX_EXAMPLES
+    assert findings[0].examples[9] == 'annotation 110 has the area 0'
+    with pytest.raises(DatasetError, match=r'file.json: annotation 101 .* \(30 of 30 are like'):
+        raise_errors(file, findings)
+
+
+def test_several_kinds_of_errors_refer_to_the_command(write):
+    content = damaged_coco.annotations()
+    content['images'][0]['width'] = -5
+    content['annotations'][3]['area'] = 0
+    file = write(content)
+    with pytest.raises(DatasetError, match=r'errors of 2 kinds: pose-backbones check .*file.json'):
+        raise_errors(file, check_annotations(file))
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Images of 320 x 240 pixels; the second is stored as 240 x 320, with an EXIF orientation."""
+    from PIL import Image
+
+    for number in range(1, 7):
+        array = np.zeros((240, 320, 3), np.uint8)
+        if number == 2:
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            Image.fromarray(np.rot90(array)).save(tmp_path / '2.jpg', exif=exif)
+        else:
+            cv2.imwrite(str(tmp_path / f'{number}.jpg'), array)
+    return tmp_path
+
+
+def test_sizes_are_compared_with_the_files(images):
+    content = damaged_coco.annotations()
+    entries = content['images']
+    assert check_image_files(entries, images) == []
+    entries[1].update(width=240, height=320)
+    entries[2].update(width=321)
+    (images / '4.jpg').unlink()
+    (images / '5.jpg').write_text('text')
+    size, missing, unreadable = check_image_files(entries, images)
+    assert size.examples == [
+        "image 2 ('2.jpg') has the size 240 x 320, and the file has 320 x 240",
+        "image 3 ('3.jpg') has the size 321 x 240, and the file has 320 x 240",
+    ]
+    assert missing.examples == ["image 4 ('4.jpg') has no file"]
+    assert unreadable.count == 1
+    assert [finding.count for finding in check_image_files(entries, images, 2)] == [1]
+
+
+def test_image_list_needs_no_annotations(write):
+    content = damaged_coco.annotations()
+    del content['annotations']
+    content['categories'] = [dict(id=1, name='person')]
+    assert check_annotations(write(content)) == []
