@@ -16,7 +16,7 @@ from mmpose.evaluation.metrics import coco_metric
 from xtcocotools.coco import COCO
 
 from ..errors import DatasetError
-from ..structures.coco import CocoFile
+from ..structures.coco import CocoFile, is_polygon
 from ..structures.coco_category import PERSON, keypoint_category_ids
 
 _Dataset = base_coco_style_dataset.BaseCocoStyleDataset
@@ -38,12 +38,25 @@ def read_index(path: str) -> COCO:
     index.anno_file = [file.path]
     if 'annotations' in file.content:
         index.dataset['annotations'] = [
-            {'iscrowd': 0, **entry}
+            {'iscrowd': 0, **entry, 'segmentation': _valid_segmentation(entry)}
             for entry in file.entries('annotations')
             if entry.get('keypoints')
         ]
     index.createIndex()
     return index
+
+
+def _valid_segmentation(entry: dict) -> list | dict:
+    """Return the polygons of an object that have at least three points, or its run-length encoding.
+
+    Without any, it is an empty dict, which MMPose skips, whereas it raises for None and lists that
+    are empty.
+    """
+    value = entry.get('segmentation')
+    if isinstance(value, dict):
+        return value
+    polygons = value if isinstance(value, list) else []
+    return [polygon for polygon in polygons if is_polygon(polygon)] or {}
 
 
 def load_detections(dataset: _Dataset) -> list[dict]:

@@ -76,8 +76,8 @@ def check_model(cfg: Config, model: nn.Module, datasets: Mapping[str, BaseDatase
     Raises:
         PoseBackbonesError: If a check fails. The message names both values.
     """
-    check_input_size(cfg, model)
     check_targets(cfg, model, list(datasets))
+    check_input_size(cfg, model)
     for split, dataset in datasets.items():
         check_keypoints(cfg, dataset, split)
     if 'test' in datasets:

@@ -7,7 +7,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 
 from ..configs import building
 from ..errors import ConfigError, DatasetError
-from ..structures.coco import CocoFile
+from ..structures.coco import CocoFile, has_fields
 
 #: data mode of MMPose → its samples, for messages
 _SAMPLES = {'topdown': 'single people', 'bottomup': 'whole images'}
@@ -139,9 +139,8 @@ def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], Coc
     except (TypeError, ValueError) as error:
         raise ConfigError(f'the pipeline of {annotations}: {error}') from error
     for image in read(annotations).entries('images'):
-        size = image.get('width'), image.get('height')
-        if all(size):
-            resize.check_size(size, image.get('file_name'))
+        if has_fields('width', 'height')(image) is None:
+            resize.check_size((image['width'], image['height']), image.get('file_name'))
 
 
 def check_sigmas(cfg: Config, num_keypoints: int, where: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmpose.models.heads import HeatmapHead
 from mmpose.registry import DATASETS
 from torch import nn
 
@@ -69,11 +70,11 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
                 check_truth(metric, split, dataset, read)
                 same = Path(truth).resolve() == Path(annotations).resolve()
                 files.setdefault(annotations if same else truth, []).append(metric)
+            if is_bottomup(dataset):
+                check_image_sizes(dataset, annotations, read)
             for path, users in files.items():
                 _check_content(dataset, path, users, read)
             _check_boxes(dataset, split, annotations, read)
-            if is_bottomup(dataset):
-                check_image_sizes(dataset, annotations, read)
 
 
 def find_datasets(dataset: Mapping | None, place: str) -> Iterator[tuple[str, Mapping]]:
@@ -249,25 +250,30 @@ def _person_id(value):
 
 
 def check_input_size(cfg: Config, model: nn.Module) -> None:
-    """Check that the input size fits the strides and windows of the backbone.
+    """Check that the input size fits the backbone, and the heatmaps the decoder.
 
     Args:
         cfg: The config, with the input size in its codec.
         model: The model, built from the config. It may be wrapped for distributed training.
 
     Raises:
-        ConfigError: If it does not. The message contains the size and the error of the backbone.
+        ConfigError: If it does not. The message contains the size and the error of the backbone, or
+            both sizes of the heatmaps.
     """
-    backbone = getattr(getattr(model, 'module', model), 'backbone', None)
+    model = getattr(model, 'module', model)
+    backbone = getattr(model, 'backbone', None)
     codec = as_list(cfg.get('codec'))
     if not isinstance(backbone, BaseBackbone) or not codec:
         return
     width, height = codec[0]['input_size']
-    training = backbone.training
-    backbone.eval()
+    training = model.training
+    model.eval()
     try:
         with torch.no_grad():
-            backbone(next(backbone.parameters()).new_zeros(1, 3, height, width))
+            maps = backbone(next(backbone.parameters()).new_zeros(1, 3, height, width))
+            heatmaps = None
+            if type(getattr(model, 'head', None)) is HeatmapHead:
+                heatmaps = model.head(model.neck(maps) if model.with_neck else maps)
     except ValueError as error:
         raise ConfigError(
             f'{cfg.filename}: the input of {height}x{width} (codec.'
@@ -275,7 +281,24 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
             f'{error}'
         ) from error
     finally:
-        backbone.train(training)
+        model.train(training)
+    if heatmaps is not None:
+        _check_heatmap_size(cfg, model.head, heatmaps, (height, width))
+
+
+def _check_heatmap_size(
+    cfg: Config, head: nn.Module, heatmaps: torch.Tensor, size: tuple[int, int]
+) -> None:
+    """Check that the heatmaps (1, C, H, W) for an input (height, width) fit the decoder."""
+    expected = getattr(head.decoder, 'heatmap_size', None)
+    predicted = tuple(heatmaps.shape[:1:-1])
+    if expected is not None and predicted != tuple(expected):
+        raise ConfigError(
+            f'{cfg.filename}: the model predicts heatmaps of {predicted[0]}x{predicted[1]} for an '
+            f'input of {size[1]}x{size[0]}, but codec.heatmap_size is {expected[0]}x{expected[1]} '
+            '(width x height): use an input size that the strides of the model divide, usually a '
+            'multiple of 32, and the heatmap size that the model predicts'
+        )
 
 
 def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:

@@ -442,6 +442,13 @@ def _is_finite(value: object) -> bool:
         return False
 
 
+def is_polygon(value: object) -> bool:
+    """Return whether a value is a list of x and y of at least three points."""
+    return (
+        isinstance(value, list) and are_numbers(value) and len(value) >= 6 and len(value) % 2 == 0
+    )
+
+
 def are_numbers(values: object) -> bool:
     """Return whether a value is a list of finite numbers."""
     try:

@@ -27,6 +27,7 @@ from .coco import (
     find_faults,
     has_fields,
     in_pixels,
+    is_polygon,
     keypoint_count,
     one_of,
     shown,
@@ -476,9 +477,7 @@ def _valid_segmentation(entry: dict) -> Fault | None:
     value = entry.get('segmentation')
     if value is None or (isinstance(value, dict) and {'counts', 'size'} <= value.keys()):
         return None
-    if isinstance(value, list) and all(
-        are_numbers(polygon) and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in value
-    ):
+    if isinstance(value, list) and all(map(is_polygon, value)):
         return None
     return f'the segmentation {shown(value)}', _SEGMENTATION
 

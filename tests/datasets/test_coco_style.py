@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from mmpose.datasets import CocoDataset
+from mmpose.datasets.transforms import BottomupGetHeatmapMask
 from mmpose.evaluation.metrics import CocoMetric
 
 from pose_backbones.datasets import coco_style
@@ -101,3 +102,20 @@ def test_predictions_without_a_category_are_evaluated(tmp_path, category):
             ],
         )
     assert metric.evaluate(len(dataset))['coco/AP'] == 1
+
+
+def test_segmentations_that_mmpose_cannot_read(tmp_path):
+    """Objects without a polygon beside others, as in the images of a bottom-up data set."""
+    annotations = content()
+    values = (None, [[1, 2, 3, 4]], [], [[1, 2, 9, 2, 9, 8], [1, 2]])
+    for entry, value in zip(annotations['annotations'], values):
+        entry.update(image_id=1, keypoints=[0] * 51, num_keypoints=0, segmentation=value)
+    annotations['annotations'].append({**person(8), 'image_id': 1})
+    path = write(tmp_path / 'a.json', annotations)
+    found = [entry['segmentation'] for entry in coco_style.read_index(path).anns.values()]
+    assert found == [{}, {}, {}, [[1, 2, 9, 2, 9, 8]], {}]
+    dataset = CocoDataset(ann_file=path, data_mode='bottomup')
+    assert dataset.get_data_info(0)['invalid_segs'] == found[:4]
+    transform = BottomupGetHeatmapMask()
+    mask = transform._segs_to_mask(found[:4], (20, 20))
+    assert mask.sum() == pytest.approx(24, abs=12)

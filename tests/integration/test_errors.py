@@ -808,3 +808,20 @@ def test_cfg_options_set_entries_of_none(tiny_config):
 def test_invalid_cfg_options(tiny_config, fail, option):
     line = fail(train_api.main, tiny_config, '--cfg-options', option)
     assert '--cfg-options are not valid for the config: ' in line
+
+
+def test_heatmap_size_that_the_model_does_not_predict(fail, tiny_config, synthetic, tmp_path):
+    cfg = Config.fromfile(str(tiny_config))
+    codec = dict(type='MSRAHeatmap', input_size=(70, 96), heatmap_size=(17, 24), sigma=2)
+    cfg.codec = cfg.model.head.decoder = codec
+    for split in ('train', 'val', 'test'):
+        for step in cfg[f'{split}_dataloader'].dataset.pipeline:
+            if step.type == 'TopdownAffine':
+                step.input_size = codec['input_size']
+            elif step.type == 'GenerateTarget':
+                step.encoder = codec
+    config = tmp_path / 'size.py'
+    cfg.dump(config)
+    line = fail(train_api.main, config, '--data-root', synthetic, '--work-dir', tmp_path / 'work')
+    assert 'the model predicts heatmaps of 18x24 for an input of 70x96' in line
+    assert 'codec.heatmap_size is 17x24' in line
