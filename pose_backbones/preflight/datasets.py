@@ -55,8 +55,8 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     read = cache(CocoFile)  # the ground truth is often the annotations
     for split in splits:
         metrics = as_list(cfg.get(f'{split}_evaluator')) if split != 'train' else []
-        dataloader = cfg.get(f'{split}_dataloader') or {}
-        for place, dataset in find_datasets(dataloader.get('dataset'), f'{split}_dataloader'):
+        whole = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        for place, dataset in find_datasets(whole, f'{split}_dataloader.dataset'):
             annotations = str(_check_files(dataset, split))
             _check_head_boxes(dataset, split, place)
             files: dict[str, list[Mapping]] = {annotations: []}  # → metrics that use them
@@ -82,20 +82,18 @@ def find_datasets(dataset: Mapping | None, place: str) -> Iterator[tuple[str, Ma
 
     Args:
         dataset: Config of a data set, or None.
-        place: Name of its parent in the config.
+        place: Its name in the config.
 
     Yields:
         The name in the config and the config of each data set.
     """
     if not isinstance(dataset, Mapping):
         return
-    place = f'{place}.dataset'
     if 'ann_file' in dataset:
         yield place, dataset
-    yield from find_datasets(dataset.get('dataset'), place)
+    yield from find_datasets(dataset.get('dataset'), f'{place}.dataset')
     for index, part in enumerate(as_list(dataset.get('datasets'))):
-        for name, found in find_datasets(part, f'{place}.datasets[{index}]'):
-            yield name.replace('].dataset', ']', 1), found
+        yield from find_datasets(part, f'{place}.datasets[{index}]')
 
 
 def _check_head_boxes(dataset: Mapping, split: str, place: str) -> None:
@@ -139,6 +137,14 @@ def _check_content(
     _log_warnings(file, coco_checker.raise_errors(file, findings))
 
 
+def is_coco_style(dataset: Mapping) -> bool:
+    """Return whether the annotations of a data set are a COCO file; those of 3D poses are not."""
+    from mmpose.datasets.datasets.base import BaseCocoStyleDataset
+
+    kind = DATASETS.get(dataset['type'])
+    return isinstance(kind, type) and issubclass(kind, BaseCocoStyleDataset)
+
+
 def reads_coco(dataset: Mapping) -> bool:
     """Return whether MMPose reads a data set as COCO's annotations of single people.
 
@@ -148,9 +154,9 @@ def reads_coco(dataset: Mapping) -> bool:
     from mmpose.datasets.datasets.base import BaseCocoStyleDataset
     from mmpose.datasets.datasets.wholebody import CocoWholeBodyDataset
 
-    kind = DATASETS.get(dataset['type'])
-    if not isinstance(kind, type) or not issubclass(kind, BaseCocoStyleDataset):
+    if not is_coco_style(dataset):
         return False
+    kind = DATASETS.get(dataset['type'])
     own = [kind._load_annotations, kind.load_data_list, kind.parse_data_info]
     base = BaseCocoStyleDataset
     if issubclass(kind, CocoWholeBodyDataset):
@@ -195,6 +201,8 @@ def _check_boxes(
     how = _GET_DETECTIONS.format(split=split)
     if boxes and not Path(boxes).is_file():
         raise DatasetError(f'{split} detections not found: {boxes}. {how}')
+    if not is_coco_style(dataset):
+        return
     if boxes:
         check_detections(CocoFile(boxes, 'detections'), read(annotations))
     elif split == 'test' and not is_bottomup(dataset) and read(annotations).is_image_list:

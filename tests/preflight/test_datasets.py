@@ -1,0 +1,123 @@
+"""Checks of the data sets of a config."""
+
+import json
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from pose_backbones.errors import DatasetError
+from pose_backbones.preflight.datasets import check_datasets, find_datasets, reads_coco
+from tests.helpers import damaged_coco
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set: annotations `good.json` and `bad.json`, and the folder of the images."""
+    (tmp_path / 'images').mkdir()
+    content = damaged_coco.annotations()
+    (tmp_path / 'good.json').write_text(json.dumps(content))
+    content['annotations'][1]['image_id'] = 99
+    (tmp_path / 'bad.json').write_text(json.dumps(content))
+    return tmp_path
+
+
+def dataset(folder, name: str, kind: str = 'CocoDataset', **more) -> dict:
+    return dict(
+        type=kind, data_root=str(folder), ann_file=name, data_prefix=dict(img='images'), **more
+    )
+
+
+def wrapped(*parts) -> dict:
+    """Put data sets into each of MMEngine's and MMPose's wrappers."""
+    first, *others = parts
+    repeated = dict(type='RepeatDataset', times=2, dataset=first)
+    combined = dict(type='CombinedDataset', metainfo={}, datasets=[repeated, *others])
+    return dict(type='ConcatDataset', datasets=[combined])
+
+
+def config(dataset, **more) -> Config:
+    return Config(dict(default_scope='mmpose', train_dataloader=dict(dataset=dataset), **more))
+
+
+def test_data_sets_in_wrappers_are_found(folder):
+    parts = [dataset(folder, 'good.json'), dataset(folder, 'bad.json')]
+    found = dict(find_datasets(wrapped(*parts), 'train_dataloader.dataset'))
+    prefix = 'train_dataloader.dataset.datasets[0].datasets'
+    assert found == {f'{prefix}[0].dataset': parts[0], f'{prefix}[1]': parts[1]}
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('none.json', 'train annotations not found: .*none.json'),
+        ('bad.json', "bad.json: annotation 102 has the image_id 99: .* of an entry of 'images'"),
+    ],
+)
+def test_data_sets_in_wrappers_are_checked(folder, monkeypatch, name, message):
+    monkeypatch.setattr('pose_backbones.structures.coco_checker.check_image_files', lambda *_: [])
+    check_datasets(config(wrapped(dataset(folder, 'good.json'))), ['train'])
+    with pytest.raises(DatasetError, match=message):
+        check_datasets(
+            config(wrapped(dataset(folder, 'good.json'), dataset(folder, name))), ['train']
+        )
+
+
+def test_images_are_looked_for(folder):
+    with pytest.raises(DatasetError, match=r"image 1 \('1.jpg'\) has no file \(6 of 6 are like"):
+        check_datasets(config(dataset(folder, 'good.json')), ['train'])
+
+
+@pytest.mark.parametrize(
+    ('kind', 'expected'),
+    [
+        ('CocoDataset', True),
+        ('CrowdPoseDataset', True),
+        ('AP10KDataset', True),
+        ('CocoWholeBodyDataset', True),
+        ('WFLWDataset', False),
+        ('Human36mDataset', False),
+        ('pose_backbones.MpiiDataset', False),
+    ],
+)
+def test_classes_that_read_coco(folder, kind, expected):
+    import mmpose.datasets  # noqa: F401
+
+    import pose_backbones.datasets.mpii  # noqa: F401
+
+    assert reads_coco(dataset(folder, 'good.json', kind)) == expected
+
+
+def test_files_of_other_formats_are_not_read_as_json(folder):
+    np.savez(folder / 'h36m.npz', a=np.zeros(3))
+    loader = dict(dataset=dataset(folder, 'h36m.npz', 'Human36mDataset'))
+    cfg = Config(
+        dict(
+            default_scope='mmpose',
+            test_dataloader=loader,
+            test_evaluator=[dict(type='MPJPE', mode='mpjpe')],
+        )
+    )
+    check_datasets(cfg, ['test'])
+
+
+def test_posetrack_needs_no_areas(folder, monkeypatch):
+    monkeypatch.setattr('pose_backbones.structures.coco_checker.check_image_files', lambda *_: [])
+    content = damaged_coco.annotations()
+    for person in content['annotations']:
+        del person['area']
+    path = folder / 'posetrack18_val.json'
+    path.write_text(json.dumps(content))
+
+    def cfg(kind: str, metric: str) -> Config:
+        return Config(
+            dict(
+                default_scope='mmpose',
+                test_dataloader=dict(dataset=dataset(folder, path.name, kind)),
+                test_evaluator=dict(type=metric, ann_file=str(path)),
+            )
+        )
+
+    check_datasets(cfg('PoseTrack18Dataset', 'PoseTrack18Metric'), ['test'])
+    with pytest.raises(DatasetError, match=r'no area \(6 of 6 .* or set use_area=False'):
+        check_datasets(cfg('CocoDataset', 'CocoMetric'), ['test'])
