@@ -9,8 +9,8 @@ from torch import nn
 from .amp import check_amp, require_gpu
 from .bottomup import check_badcase, check_data_mode
 from .checkpoints import check_save_best, check_saving
-from .codec import check_targets
-from .datasets import check_datasets, check_detections, check_input_size, check_keypoints
+from .codec import check_input_size, check_targets
+from .datasets import check_datasets, check_detections, check_keypoints
 from .ensemble import NO_CHECKPOINT, check_checkpoint_argument, check_ensemble, check_trainable
 from .registry_names import check_type, check_types
 from .work_dir import (

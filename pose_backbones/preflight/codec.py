@@ -1,14 +1,17 @@
-"""Check that crops and targets of the pipelines match the decoder of the head."""
+"""Check that the input size, the targets and the heatmaps match the decoder of the head."""
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from mmengine.config import Config
 from mmpose.codecs.base import BaseKeypointCodec
+from mmpose.models.heads import HeatmapHead
 from mmpose.registry import KEYPOINT_CODECS
 from torch import nn
 
 from ..configs import as_list, building
 from ..errors import ConfigError
+from ..models.backbones import BaseBackbone
 
 
 def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
@@ -64,4 +67,56 @@ def _check_encoder(
         raise ConfigError(
             f'{place}.kernel_sizes is {tuple(kernels)}: expected at least {max(levels) + 1} sizes, '
             f'since the units of the head are trained on the levels {tuple(levels)}'
+        )
+
+
+def check_input_size(cfg: Config, model: nn.Module) -> None:
+    """Check that the input size fits the backbone, and the heatmaps the decoder.
+
+    Args:
+        cfg: The config, with the input size in its codec.
+        model: The model, built from the config. It may be wrapped for distributed training.
+
+    Raises:
+        ConfigError: If it does not. The message contains the size and the error of the backbone, or
+            both sizes of the heatmaps.
+    """
+    model = getattr(model, 'module', model)
+    backbone = getattr(model, 'backbone', None)
+    codec = as_list(cfg.get('codec'))
+    if not isinstance(backbone, BaseBackbone) or not codec:
+        return
+    width, height = codec[0]['input_size']
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            maps = backbone(next(backbone.parameters()).new_zeros(1, 3, height, width))
+            heatmaps = None
+            if type(getattr(model, 'head', None)) is HeatmapHead:
+                heatmaps = model.head(model.neck(maps) if model.with_neck else maps)
+    except ValueError as error:
+        raise ConfigError(
+            f'{cfg.filename}: the input of {height}x{width} (codec.'
+            f'input_size, height x width) does not fit the backbone: '
+            f'{error}'
+        ) from error
+    finally:
+        model.train(training)
+    if heatmaps is not None:
+        _check_heatmap_size(cfg, model.head, heatmaps, (height, width))
+
+
+def _check_heatmap_size(
+    cfg: Config, head: nn.Module, heatmaps: torch.Tensor, size: tuple[int, int]
+) -> None:
+    """Check that the heatmaps (1, C, H, W) for an input (height, width) fit the decoder."""
+    expected = getattr(head.decoder, 'heatmap_size', None)
+    predicted = tuple(heatmaps.shape[:1:-1])
+    if expected is not None and predicted != tuple(expected):
+        raise ConfigError(
+            f'{cfg.filename}: the model predicts heatmaps of {predicted[0]}x{predicted[1]} for an '
+            f'input of {size[1]}x{size[0]}, but codec.heatmap_size is {expected[0]}x{expected[1]} '
+            '(width x height): use an input size that the strides of the model divide, usually a '
+            'multiple of 32, and the heatmap size that the model predicts'
         )

@@ -1,21 +1,17 @@
-"""Checks of the data sets of a run: files, detections, keypoints, input size."""
+"""Checks of the data sets of a run: files, detections, keypoints."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmpose.models.heads import HeatmapHead
 from mmpose.registry import DATASETS
-from torch import nn
 
 from ..configs import as_list
 from ..datasets.mpii import MpiiDataset
-from ..errors import ConfigError, DatasetError
-from ..models.backbones import BaseBackbone
+from ..errors import DatasetError
 from ..structures import coco_checker
 from ..structures.coco import CocoFile
 from .bottomup import check_image_sizes, check_sigmas, is_bottomup
@@ -255,58 +251,6 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
 def _person_id(value):
     """Return the ID of a person, or of the first person of an image."""
     return value[0] if isinstance(value, list) and value else value
-
-
-def check_input_size(cfg: Config, model: nn.Module) -> None:
-    """Check that the input size fits the backbone, and the heatmaps the decoder.
-
-    Args:
-        cfg: The config, with the input size in its codec.
-        model: The model, built from the config. It may be wrapped for distributed training.
-
-    Raises:
-        ConfigError: If it does not. The message contains the size and the error of the backbone, or
-            both sizes of the heatmaps.
-    """
-    model = getattr(model, 'module', model)
-    backbone = getattr(model, 'backbone', None)
-    codec = as_list(cfg.get('codec'))
-    if not isinstance(backbone, BaseBackbone) or not codec:
-        return
-    width, height = codec[0]['input_size']
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            maps = backbone(next(backbone.parameters()).new_zeros(1, 3, height, width))
-            heatmaps = None
-            if type(getattr(model, 'head', None)) is HeatmapHead:
-                heatmaps = model.head(model.neck(maps) if model.with_neck else maps)
-    except ValueError as error:
-        raise ConfigError(
-            f'{cfg.filename}: the input of {height}x{width} (codec.'
-            f'input_size, height x width) does not fit the backbone: '
-            f'{error}'
-        ) from error
-    finally:
-        model.train(training)
-    if heatmaps is not None:
-        _check_heatmap_size(cfg, model.head, heatmaps, (height, width))
-
-
-def _check_heatmap_size(
-    cfg: Config, head: nn.Module, heatmaps: torch.Tensor, size: tuple[int, int]
-) -> None:
-    """Check that the heatmaps (1, C, H, W) for an input (height, width) fit the decoder."""
-    expected = getattr(head.decoder, 'heatmap_size', None)
-    predicted = tuple(heatmaps.shape[:1:-1])
-    if expected is not None and predicted != tuple(expected):
-        raise ConfigError(
-            f'{cfg.filename}: the model predicts heatmaps of {predicted[0]}x{predicted[1]} for an '
-            f'input of {size[1]}x{size[0]}, but codec.heatmap_size is {expected[0]}x{expected[1]} '
-            '(width x height): use an input size that the strides of the model divide, usually a '
-            'multiple of 32, and the heatmap size that the model predicts'
-        )
 
 
 def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
