@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DatasetError, first_line
-from ..utils.images import image_size
+from ..utils.images import image_size, is_truncated
 from .coco import (
     Check,
     CocoFile,
@@ -511,8 +511,11 @@ def _size_in_file(image: dict, folder: Path) -> Fault | None:
         return 'no file', f'expected the image files in the folder {folder}'
     try:
         width, height = image_size(path)
+        truncated = is_truncated(path)
     except DatasetError as error:
         return f'a file that cannot be read ({first_line(error)})', 'expected an image'
+    if truncated:
+        return 'a truncated file', 'expected an image'
     if (width, height) == (image['width'], image['height']):
         return None
     return (

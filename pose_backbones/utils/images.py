@@ -74,6 +74,7 @@ _ROTATED = (5, 6, 7, 8)  # orientations that exchange width and height
 _STRIP = 1 << 20  # pixels that are blended with white at once
 #: JPEG markers for the start of a scan and the end of the image
 _SCAN, _END = b'\xff\xda', b'\xff\xd9'
+_TAIL = 1 << 16  # bytes in which the mark for the end of an image is, since data may follow it
 
 
 class NoImageError(ImageError):
@@ -190,6 +191,25 @@ def image_size(path: str | PathLike) -> tuple[int, int]:
         raise DatasetError(f'cannot read the image {fspath(path)}: {first_line(error)}') from error
     check_sides(fspath(path), width, height)
     return width, height
+
+
+def is_truncated(path: str | PathLike) -> bool:
+    """Return whether a JPEG or PNG file lacks its end; the pixels are not decoded.
+
+    Args:
+        path: Path of a local file. A file in another format is not truncated.
+
+    Raises:
+        DatasetError: If the file cannot be read.
+    """
+    with _open(path) as file:
+        start = file.read(8)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        end = file.read(_TAIL)
+    for signature, mark in ((b'\xff\xd8', _END), (b'\x89PNG', b'IEND')):
+        if start.startswith(signature):
+            return mark not in end
+    return False
 
 
 def check_sides(name: str, width: int, height: int) -> None:

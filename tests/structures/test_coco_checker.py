@@ -185,6 +185,18 @@ def test_sizes_are_compared_with_the_files(images):
     assert [finding.count for finding in check_image_files(entries, images, 2)] == [1]
 
 
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+def test_truncated_images_are_found(tmp_path, suffix):
+    path = tmp_path / f'1.{suffix}'
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    cv2.imwrite(str(path), noise)
+    entries = [dict(id=1, file_name=path.name, width=320, height=240)]
+    assert check_image_files(entries, tmp_path) == []
+    path.write_bytes(path.read_bytes()[:-5000])
+    (finding,) = check_image_files(entries, tmp_path)
+    assert 'truncated' in finding.examples[0]
+
+
 def test_image_list_needs_no_annotations(write):
     content = damaged_coco.annotations()
     del content['annotations']
