@@ -53,7 +53,7 @@ def _read_all(paths: list[str], folders: list[str] | None) -> list[KeypointFile]
     return files
 
 
-def _print_summary(files: list[KeypointFile], sigmas: dict[str, Sigma]) -> None:
+def _print_summary(files: list[KeypointFile], sigmas: dict[str, Sigma], out: str) -> None:
     names = files[0].names
     for file in files:
         print(f'{file.path}: {len(file.images)} images, {len(file.objects)} objects')
@@ -66,6 +66,11 @@ def _print_summary(files: list[KeypointFile], sigmas: dict[str, Sigma]) -> None:
         if names.index(name) < names.index(partner)
     ]
     print(f'mirrored: {", ".join(shown) or "none"}')
+    if not shown:
+        print(
+            'warning: flipping an image exchanges no keypoints, since no names contain left and '
+            f'right. If some are mirrored, set `swap` in {out}'
+        )
     for name, side in zip(names, find_sides(names)):
         if side != 'middle' and name not in pairs:
             print(
@@ -97,5 +102,5 @@ def main(argv: list[str] | None = None) -> None:
         sigmas.update(measure_sigmas(files[0], second))
     name = args.name or Path(args.out).absolute().parent.name
     write_metainfo(args.out, name, files[0], sigmas)
-    _print_summary(files, sigmas)
+    _print_summary(files, sigmas, args.out)
     print(f'{args.out}: {len(names)} keypoints (out_channels of the head)')

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 #: side → colour (red, green, blue)
 SIDE_COLOURS = {'left': (255, 150, 60), 'right': (40, 160, 240), 'middle': (110, 220, 110)}
+#: 左 is left, 右 is right
+_CHINESE = str.maketrans('左右', '右左')
 _OPPOSITE = {'left': 'right', 'right': 'left', 'l': 'r', 'r': 'l'}
 #: patterns of sides without a separator: lefteye, eyeright; lsho, Rshoulder
 _JOINED = ('^(left|right)|(left|right)$', '^([lrLR])(?=[a-z]{3})')
@@ -43,6 +45,7 @@ def find_pairs(names: Sequence[str]) -> dict[str, str]:
         guesses += [
             re.sub(pattern, lambda match: _swap_side(match[0]), name) for pattern in _JOINED
         ]
+        guesses.append(name.translate(_CHINESE))
         partners = [guess for guess in guesses if guess != name and guess in names]
         if partners:
             pairs[name] = partners[0]
@@ -77,7 +80,9 @@ def find_sides(names: Sequence[str]) -> tuple[str, ...]:
         letter = next((word[0] for word in words if word in _OPPOSITE), '')
         if name in pairs:  # the first letter that differs is the l or r
             letter = next(a for a, b in zip(name, pairs[name]) if a != b)
-        sides.append({'l': 'left', 'r': 'right'}.get(letter.lower(), 'middle'))
+        sides.append(
+            {'l': 'left', '左': 'left', 'r': 'right', '右': 'right'}.get(letter.lower(), 'middle')
+        )
     return tuple(sides)
 
 

@@ -42,6 +42,7 @@ def test_keypoint_without_partner_is_reported(write, tmp_path, capsys):
     main([path, str(tmp_path / 'out.py')])
     output = capsys.readouterr().out
     assert 'mirrored: none' in output
+    assert 'warning: flipping an image exchanges no keypoints' in output
     assert 'left_a is of the left, but there is no right_a' in output
 
 

@@ -34,6 +34,12 @@ def test_pairs_and_sides_of_names(left, right, rest):
     assert without_side(right, True) == rest
 
 
+def test_chinese_names():
+    names = ('左肩', '右肩', '头')
+    assert find_pairs(names) == {'左肩': '右肩', '右肩': '左肩'}
+    assert find_sides(names) == ('left', 'right', 'middle')
+
+
 def test_names_that_resemble_sides_have_no_partner():
     names = ['ring', 'rail', 'leftover', 'l1', 'left_horn', 'bright']
     assert find_pairs(names) == {}
