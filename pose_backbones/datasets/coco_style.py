@@ -3,7 +3,7 @@
 MMPose's data sets and its `CocoMetric` then accept files with a byte order mark, IDs such as 7.0,
 missing `iscrowd` entries, and objects without keypoints beside those with keypoints. Detections and
 predictions have the category with keypoints of the annotations, where MMPose assumes that its ID
-is 1.
+is 1. AP of medium and large people is that of COCO's server, see `KeypointIndex`.
 """
 
 import logging
@@ -13,50 +13,14 @@ import numpy as np
 from mmengine.logging import print_log
 from mmpose.datasets.datasets.base import base_coco_style_dataset
 from mmpose.evaluation.metrics import coco_metric
-from xtcocotools.coco import COCO
 
 from ..errors import DatasetError
-from ..structures.coco import CocoFile, is_polygon
+from ..structures.coco import CocoFile
 from ..structures.coco_category import PERSON, keypoint_category_ids
+from ..structures.coco_index import read_index
 
 _Dataset = base_coco_style_dataset.BaseCocoStyleDataset
 _Metric = coco_metric.CocoMetric
-
-
-def read_index(path: str) -> COCO:
-    """Return the index of the images and of the objects with keypoints of an annotation file.
-
-    Args:
-        path: A local file in COCO's format.
-
-    Raises:
-        DatasetError: If the file cannot be read or is not JSON.
-    """
-    file = CocoFile(path)
-    index = COCO()
-    index.dataset = dict(file.content)
-    index.anno_file = [file.path]
-    if 'annotations' in file.content:
-        index.dataset['annotations'] = [
-            {'iscrowd': 0, **entry, 'segmentation': _valid_segmentation(entry)}
-            for entry in file.entries('annotations')
-            if entry.get('keypoints')
-        ]
-    index.createIndex()
-    return index
-
-
-def _valid_segmentation(entry: dict) -> list | dict:
-    """Return the polygons of an object that have at least three points, or its run-length encoding.
-
-    Without any, it is an empty dict, which MMPose skips, whereas it raises for None and lists that
-    are empty.
-    """
-    value = entry.get('segmentation')
-    if isinstance(value, dict):
-        return value
-    polygons = value if isinstance(value, list) else []
-    return [polygon for polygon in polygons if is_polygon(polygon)] or {}
 
 
 def load_detections(dataset: _Dataset) -> list[dict]:

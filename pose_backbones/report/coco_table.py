@@ -12,6 +12,8 @@ from xtcocotools.cocoeval import COCOeval
 
 from pose_backbones_env import finder
 
+from ..structures.coco_index import make_index
+
 #: metric → its meaning, in the order in which the evaluator returns them
 COCO_ROWS = {
     'AP': 'mean AP over the OKS thresholds .50, .55, …, .95: the primary metric',
@@ -53,9 +55,7 @@ def load_results(truth: dict, results: list[dict], ann_file: str) -> tuple[COCO,
         xtcocotools' objects of the annotations and of the results.
     """
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset, coco.anno_file = truth, [ann_file]
-        coco.createIndex()
+        coco = make_index(truth, ann_file)
         return coco, coco.loadRes(results)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 SIDE_COLOURS = {'left': (255, 150, 60), 'right': (40, 160, 240), 'middle': (110, 220, 110)}
 #: 左 is left, 右 is right
 _CHINESE = str.maketrans('左右', '右左')
+_SIDES = {'l': 'left', '左': 'left', 'r': 'right', '右': 'right'}
 _OPPOSITE = {'left': 'right', 'right': 'left', 'l': 'r', 'r': 'l'}
 #: patterns of sides without a separator: lefteye, eyeright; lsho, Rshoulder
 _JOINED = ('^(left|right)|(left|right)$', '^([lrLR])(?=[a-z]{3})')
@@ -80,9 +81,7 @@ def find_sides(names: Sequence[str]) -> tuple[str, ...]:
         letter = next((word[0] for word in words if word in _OPPOSITE), '')
         if name in pairs:  # the first letter that differs is the l or r
             letter = next(a for a, b in zip(name, pairs[name]) if a != b)
-        sides.append(
-            {'l': 'left', '左': 'left', 'r': 'right', '右': 'right'}.get(letter.lower(), 'middle')
-        )
+        sides.append(_SIDES.get(letter.lower(), 'middle'))
     return tuple(sides)
 
 

@@ -10,6 +10,7 @@ from mmpose.evaluation.metrics import CocoMetric
 
 from pose_backbones.datasets import coco_style
 from pose_backbones.errors import DatasetError
+from pose_backbones.structures.coco_index import read_index
 
 coco_style.patch()
 POINTS = [value for point in range(17) for value in (10.0 + 2 * point, 20.0 + point, 2)]
@@ -53,7 +54,7 @@ def test_variants_that_json_allows_are_read(tmp_path):
     path = write(tmp_path / 'a.JSON', annotations, 'utf-8-sig')
     dataset = CocoDataset(ann_file=path)
     assert [dataset.get_data_info(n)['img_id'] for n in range(len(dataset))] == [1, 2, 3, 4]
-    index = coco_style.read_index(path)
+    index = read_index(path)
     assert [entry['iscrowd'] for entry in index.anns.values()] == [0] * 4
     assert sorted(index.anns) == [1, 2, 3, 4]  # the ball has no keypoints
     assert sorted(index.cats) == [1, 9]
@@ -112,7 +113,7 @@ def test_segmentations_that_mmpose_cannot_read(tmp_path):
         entry.update(image_id=1, keypoints=[0] * 51, num_keypoints=0, segmentation=value)
     annotations['annotations'].append({**person(8), 'image_id': 1})
     path = write(tmp_path / 'a.json', annotations)
-    found = [entry['segmentation'] for entry in coco_style.read_index(path).anns.values()]
+    found = [entry['segmentation'] for entry in read_index(path).anns.values()]
     assert found == [{}, {}, {}, [[1, 2, 9, 2, 9, 8]], {}]
     dataset = CocoDataset(ann_file=path, data_mode='bottomup')
     assert dataset.get_data_info(0)['invalid_segs'] == found[:4]

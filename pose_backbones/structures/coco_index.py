@@ -1,0 +1,88 @@
+"""Index of a COCO file for MMPose's data sets and metrics, with lenient reading."""
+
+from os import PathLike, fspath
+
+from xtcocotools.coco import COCO
+
+from .coco import CocoFile, is_polygon
+
+
+class KeypointIndex(COCO):
+    """Index of the images and of the objects with keypoints of an annotation file.
+
+    The area of a result is that of the extent of its keypoints, as on COCO's server, which ignores
+    bounding boxes. It decides which results count as medium and large. MMPose's results contain the
+    bounding boxes of the detector, whose areas xtcocotools would use.
+    """
+
+    def loadRes(self, resFile: str | list[dict], resData: list[dict] | None = None) -> COCO:
+        """Load results.
+
+        Args:
+            resFile: Path of a file of results, or the results. Those of a list get the fields
+                `area`, `id` and, if it is missing, `bbox`.
+            resData: Content of the file, which is then not read.
+
+        Returns:
+            The index of the results.
+        """
+        results = resData or resFile
+        if isinstance(results, (str, PathLike)):
+            results = CocoFile(results, 'results').entries()
+        entries = [
+            {key: value for key, value in result.items() if key != 'bbox'}
+            if 'keypoints' in result
+            else dict(result)
+            for result in results
+        ]
+        index = super().loadRes(entries)
+        for result, entry in zip(results, entries, strict=True):
+            result.update(area=entry['area'], id=entry['id'])
+            result.setdefault('bbox', entry['bbox'])
+        return index
+
+
+def read_index(path: str) -> KeypointIndex:
+    """Return the index of an annotation file.
+
+    Args:
+        path: A local file in COCO's format.
+
+    Raises:
+        DatasetError: If the file cannot be read or is not JSON.
+    """
+    file = CocoFile(path)
+    content = dict(file.content)
+    if 'annotations' in content:
+        content['annotations'] = [
+            {'iscrowd': 0, **entry, 'segmentation': _valid_segmentation(entry)}
+            for entry in file.entries('annotations')
+            if entry.get('keypoints')
+        ]
+    return make_index(content, fspath(path))
+
+
+def make_index(content: dict, path: str) -> KeypointIndex:
+    """Return the index of annotations.
+
+    Args:
+        content: Content of an annotation file.
+        path: Path of the file, from which CrowdPose's evaluation reads the crowd indices.
+    """
+    index = KeypointIndex()
+    index.dataset, index.anno_file = content, [path]
+    index.createIndex()
+    return index
+
+
+def _valid_segmentation(entry: dict) -> list | dict:
+    """Return the polygons of an object that have at least three points, or its run-length encoding.
+
+    Without any, it is an empty dict, which MMPose skips, whereas it raises for None and lists that
+    are empty.
+    """
+    value = entry.get('segmentation')
+    if isinstance(value, dict):
+        return value
+    polygons = value if isinstance(value, list) else []
+    return [polygon for polygon in polygons if is_polygon(polygon)] or {}

@@ -1,0 +1,48 @@
+"""AP of medium and large people equals that of pycocotools for submitted results."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from xtcocotools.cocoeval import COCOeval as MmposeEval
+
+from pose_backbones.structures.coco_index import read_index
+from tests.helpers.evaluation_cases import write_case
+
+
+def evaluate(kind, truth, results) -> np.ndarray:
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = kind(truth, truth.loadRes(results), 'keypoints')
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return np.array(evaluation.stats)
+
+
+def test_metrics_are_those_of_the_server(tmp_path):
+    path, truth = write_case('coco', tmp_path)
+    results = json.loads(open(path).read())
+    with_boxes = [
+        # boxes that are much larger than the extent of the keypoints
+        {**result, 'bbox': [0, 0, 2 * max(result['keypoints'][::3]) + 200, 300]}
+        for result in results
+    ]
+    submitted = [
+        {key: result[key] for key in ('image_id', 'category_id', 'keypoints', 'score')}
+        for result in results
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        expected = evaluate(COCOeval, COCO(truth), submitted)
+        of_boxes = evaluate(COCOeval, COCO(truth), [dict(entry) for entry in with_boxes])
+    boxes = [entry['bbox'] for entry in with_boxes]
+    measured = evaluate(MmposeEval, read_index(truth), with_boxes)
+    np.testing.assert_allclose(measured, expected, rtol=0, atol=1e-12)
+    assert abs(of_boxes - expected)[[3, 4]].max() > 0.01
+    assert [entry['bbox'] for entry in with_boxes] == boxes
+    assert all(entry['area'] < 90_000 for entry in with_boxes)
+    file = tmp_path / 'results.json'
+    file.write_text(json.dumps(with_boxes))
+    np.testing.assert_array_equal(evaluate(MmposeEval, read_index(truth), str(file)), measured)
