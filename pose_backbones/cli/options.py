@@ -149,6 +149,8 @@ def _enable_drawing(cfg: Config, args: argparse.Namespace) -> None:
             "default_hooks=dict(visualization=dict(type='"
             "PoseVisualizationHook')) to the config"
         )
+    if str(hook.get('type')).rpartition('.')[2] == 'PoseVisualizationHook':
+        hook.type = 'pose_backbones.IntervalVisualizationHook'
     hook.update(
         enable=True,
         show=args.show,

@@ -3,5 +3,11 @@
 from .checkpoint_hook import SafeCheckpointHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .signals import SaveOnSignalHook
+from .visualization_hook import IntervalVisualizationHook
 
-__all__ = ['LayerDecayOptimWrapperConstructor', 'SafeCheckpointHook', 'SaveOnSignalHook']
+__all__ = [
+    'IntervalVisualizationHook',
+    'LayerDecayOptimWrapperConstructor',
+    'SafeCheckpointHook',
+    'SaveOnSignalHook',
+]

@@ -81,7 +81,8 @@ def _build(cfg: Config, weights: str | None) -> nn.Module:
 
     if weights is None:
         raise CheckpointError(
-            f'weights is None: expected the path or URL of a checkpoint of '
+            'there are no weights (--weights, or the argument weights): expected the path or URL '
+            'of a checkpoint of '
             f'{cfg.filename or "the config"}'
         )
     register_all_modules()

@@ -210,6 +210,13 @@ def test_outputs_contain_metrics_and_predictions(run, tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path / 'new')) == ['d.pkl', 'predictions.keypoints.json']
 
 
+def test_interval_of_drawn_samples(run, tmp_path):
+    run('--dump', tmp_path / 'd.pkl', '--show-dir', tmp_path / 'drawn', '--interval', 5)
+    people = pickle.loads((tmp_path / 'd.pkl').read_bytes())
+    drawn = list((tmp_path / 'drawn').iterdir())
+    assert len(drawn) == (len(people) + 4) // 5
+
+
 def test_full_disk_after_the_test_keeps_earlier_files(run, tmp_path, disk, capfd, monkeypatch):
     """The metrics are printed, and earlier files are unchanged."""
     earlier = {'m.json': b'{"coco/AP": 0.25}', 'd.pkl': b'\x80\x04N.', 'p.keypoints.json': b'[]'}

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -83,7 +84,8 @@ def relabel(source: Path, target: Path):
 def run_commands(commands: str) -> list[str]:
     """Run the commands in a shell in the working directory.
 
-    Only the command `python` is replaced, by a function that passes its arguments to this process:
+    The command `pose-backbones` is that of this repository. The command `python` is replaced by a
+    function that passes its arguments to this process:
     the first tool is run by a new interpreter, and the others in processes of the fork server.
 
     Returns:
@@ -96,6 +98,9 @@ def run_commands(commands: str) -> list[str]:
             printf '%s\\n' "$@" '' >&{ask}
             read -r status <&{answer}
             return "$status"
+        }}
+        pose-backbones() {{
+            PYTHONPATH={ROOT} {sys.executable} -m pose_backbones.cli "$@"
         }}
     """
     shell = subprocess.Popen(['bash', '-c', python + commands], pass_fds=(ask, answer))

@@ -396,7 +396,7 @@ def test_model_argument_types(tmp_path):
         (
             dict(model=Config(dict(model={}))),
             CheckpointError,
-            'weights is None: expected the path or URL',
+            'there are no weights .*: expected the path or URL',
         ),
         (dict(model=3), TypeError, 'model is a int: expected a name'),
         (dict(model=torch.nn.ReLU()), TypeError, 'the model has no cfg'),
