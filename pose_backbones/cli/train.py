@@ -57,6 +57,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='multiply the learning rate by actual / original batch size',
     )
     parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='use deterministic algorithms only, which are slower, and print an error for '
+        'operators that have none',
+    )
+    parser.add_argument(
         '--non-finite',
         choices=ACTIONS,
         help='what to do if the loss or the gradient norm is NaN or infinite: stop (default), or '
@@ -89,6 +95,8 @@ def merge_train_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         _enable_amp(cfg)
+    if args.deterministic:
+        cfg.randomness = {**(cfg.get('randomness') or {}), 'deterministic': True}
     if args.non_finite:
         cfg.non_finite = args.non_finite
     if args.auto_scale_lr:

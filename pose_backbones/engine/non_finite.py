@@ -24,7 +24,7 @@ _MAX_SCALER_SKIPS = 30
 
 
 class NonFiniteHook(Hook):
-    """Protect the weights from a loss or gradient norm that is NaN or infinite.
+    """Protect the weights from a loss or gradient norm that is NaN or infinite; log the norm.
 
     The optimizer step is not taken, and training stops or continues with the next step.
     `PoseRunner` registers this hook. All processes take the same decision, even if only one of them
@@ -118,7 +118,13 @@ class NonFiniteHook(Hook):
             for parameter in group['params']
             if parameter.grad is not None
         ]
-        return get_total_norm(gradients) if gradients else None
+        if not gradients:
+            return None
+        norm = get_total_norm(gradients)
+        if len(self._wrappers) == 1:
+            # MMEngine logs it only if gradients are clipped.
+            self._hub.update_scalar('train/grad_norm', norm)
+        return norm
 
     def _decide(self, is_invalid: bool) -> None:
         """Check the loss and the gradient norm, and synchronize the result between processes.

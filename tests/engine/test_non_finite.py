@@ -242,3 +242,21 @@ def test_collapsed_loss_scale_stops(tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match='the loss scale has fallen to 0.000488281'):
         train(tmp_path, train_cfg__max_iters=100)
     assert len(steps) == 27
+
+
+def test_gradient_norm_is_logged(runners, tmp_path):
+    """The norm before the step is logged, although gradients are not clipped."""
+    norms = []
+    step = torch.optim.SGD.step
+
+    def record(optimizer, *args, **kwargs):
+        gradients = [p.grad for group in optimizer.param_groups for p in group['params']]
+        norms.append(float(torch.cat([g.flatten() for g in gradients if g is not None]).norm()))
+        return step(optimizer, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.SGD, 'step', record)
+        train(tmp_path, optim_wrapper__optimizer__type='SGD')
+    logged, _ = runners[0].message_hub.get_scalar('train/grad_norm').data
+    assert len(norms) == len(logged) > 2
+    assert logged.tolist() == pytest.approx(norms, rel=1e-5)
