@@ -13,7 +13,8 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict, DictAction
 
 from ..configs import strings_of
-from ..errors import ConfigError
+from ..errors import ConfigError, first_line
+from ..utils.literals import read_literal
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 _SPLITS = ('train', 'val', 'test')
@@ -53,7 +54,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='override config entries, as in model.backbone.with_cp=True or out_indices="[0,3]"',
     )
@@ -65,6 +66,34 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     # torchrun sets an environment variable; older launchers pass this option.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+class ConfigOptions(DictAction):
+    """Parse `--cfg-options` as MMEngine does, and values with dicts as Python literals.
+
+    MMEngine reads a dict in a list as text, or does not return.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Add the options to the dict in the namespace."""
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for option in values:
+            key, equals, text = option.partition('=')
+            if not key or not equals:
+                parser.error(f'{option_string} {option}: expected KEY=VALUE')
+            options[key] = self._parse(f'{option_string} {option}', text)
+        setattr(namespace, self.dest, options)
+
+    def _parse(self, option: str, text: str):
+        try:
+            if '{' in text or 'dict(' in text:
+                return read_literal(text.strip('"'))
+            return self._parse_iterable(text)
+        except (ValueError, AssertionError, RecursionError) as error:
+            raise ConfigError(
+                f'{option}: the value cannot be read ({first_line(error)}): expected a value such '
+                "as 0.1, name, [1,2] or [dict(type='A'),dict(type='B')], in quotation marks"
+            ) from error
 
 
 def check_counts(args: argparse.Namespace, *names: str) -> None:

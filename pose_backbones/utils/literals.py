@@ -4,7 +4,7 @@ import ast
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 
-from ..errors import ConfigError
+from ..errors import ConfigError, first_line
 from .files import open_regular
 
 _MAX_BYTES = 16 << 20  # size of a file
@@ -61,6 +61,21 @@ def read_assignments(path: str | PathLike) -> dict:
             continue
         values.update(dict.fromkeys(names, value))
     return values
+
+
+def read_literal(text: str):
+    """Return the value of a literal expression, see `read_assignments`.
+
+    Args:
+        text: The expression, such as `[dict(type='LinearLR', end=500)]`.
+
+    Raises:
+        ValueError: If it is not a literal.
+    """
+    try:
+        return _evaluate(ast.parse(text.strip(), mode='eval').body, _Budget())
+    except (SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:
+        raise ValueError(first_line(error)) from error
 
 
 def _modified_names(statement: ast.stmt) -> Iterator[str]:

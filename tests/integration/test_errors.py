@@ -803,6 +803,40 @@ def test_cfg_options_set_entries_of_none(tiny_config):
 
 
 @pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('a=1,2', [1, 2]),
+        ('a=[0,3]', [0, 3]),
+        ('a="[(1,2),x]"', [(1, 2), 'x']),
+        ('a=b=c', 'b=c'),
+        (
+            "a=[dict(type='LinearLR', end=5), {'type': 'X'}]",
+            [dict(type='LinearLR', end=5), dict(type='X')],
+        ),
+        ('a=dict(b=[1, -2.5], c=None)', dict(b=[1, -2.5], c=None)),
+        ("a={'b': (1, 2)}", dict(b=(1, 2))),
+    ],
+)
+def test_values_of_cfg_options(tiny_config, text, value):
+    args = train_api.parse_args([str(tiny_config), '--cfg-options', text])
+    assert args.cfg_options == {'a': value}
+
+
+@pytest.mark.parametrize(
+    'option', ['a=[dict(type=LinearLR)]', 'a=[{"b": 1}', 'a=[1,2', "a=[dict(b=open('x'))]"]
+)
+def test_values_of_cfg_options_that_cannot_be_read(tiny_config, fail, option):
+    line = fail(train_api.main, tiny_config, '--cfg-options', option)
+    assert f'--cfg-options {option}: the value cannot be read (' in line
+
+
+def test_deterministic_option(tiny_config):
+    cfg = Config.fromfile(str(tiny_config))
+    train_api.merge_train_options(cfg, train_api.parse_args([str(tiny_config), '--deterministic']))
+    assert cfg.randomness.deterministic
+
+
+@pytest.mark.parametrize(
     'option', ['model.type.a=1', 'param_scheduler.9.end=1', 'param_scheduler.x=1']
 )
 def test_invalid_cfg_options(tiny_config, fail, option):
