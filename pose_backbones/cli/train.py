@@ -13,7 +13,7 @@ from .. import preflight
 from ..checkpoints.loading import read_checkpoint
 from ..configs import load_config
 from ..engine.checkpoints import checkpoint_dir, find_latest
-from ..engine.distributed import translate_launcher
+from ..engine.distributed import num_restarts, translate_launcher
 from ..engine.non_finite import ACTIONS
 from ..engine.resuming import check_limits, check_training_state
 from ..engine.runner import PoseRunner, build_runner, load_dataset
@@ -117,6 +117,9 @@ def _choose_start(cfg: Config, args: argparse.Namespace) -> None:
             '--resume and --overwrite exclude each other: the one continues '
             'the earlier run, the other removes it'
         )
+    if num_restarts():
+        # torchrun --max-restarts has started the processes again, with the same arguments.
+        args.resume, args.overwrite = 'auto', False
     if args.resume not in (None, 'auto'):
         if args.load_from is not None:
             raise ConfigError(

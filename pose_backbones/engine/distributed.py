@@ -2,8 +2,11 @@
 
 import os
 import subprocess
+from datetime import timedelta
 
 import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from ..errors import LaunchError
 
@@ -35,6 +38,34 @@ def check_devices(processes: int) -> None:
             f'GPU{"s" if devices > 1 else ""}: request at most {devices}, or set '
             'CUDA_VISIBLE_DEVICES=-1 to run on the CPU'
         )
+
+
+def num_restarts() -> int:
+    """Return how often torchrun has restarted the processes (`--max-restarts`)."""
+    return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0))
+
+
+def init_process_group(timeout: timedelta) -> None:
+    """Initialize the process group, with NCCL on GPUs, otherwise with gloo.
+
+    After a restart, torchrun may pass a store that still has the addresses of the processes that
+    were stopped. A prefix separates them, without which the processes may wait for them.
+
+    Args:
+        timeout: How long an operation waits for another process.
+    """
+    backend = 'gloo'
+    if torch.cuda.is_available():
+        backend = 'nccl'
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    store, rank, world_size = next(rendezvous('env://', timeout=timeout))
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore(f'restart-{num_restarts()}', store),
+        rank=rank,
+        world_size=world_size,
+        timeout=timeout,
+    )
 
 
 def translate_launcher(launcher: str) -> None:

@@ -31,7 +31,7 @@ from ..errors import CheckpointError, ConfigError, DatasetError, PoseBackbonesEr
 from ..utils.files import atomic_write, convert_write_errors
 from .checkpoint_hook import use_safe_checkpoint_hook
 from .checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_saved
-from .distributed import check_devices, translate_launcher
+from .distributed import check_devices, init_process_group, num_restarts, translate_launcher
 from .exact_resume import ExactResumeHook
 from .finite_predictions import FinitePredictionsHook
 from .loops import use_resumable_loop
@@ -75,8 +75,8 @@ class PoseRunner(Runner):
             translate_launcher(self.launcher)
             if torch.cuda.is_available():
                 check_devices(int(os.environ['LOCAL_WORLD_SIZE']))
-            else:
-                dist.init_process_group('gloo', timeout=_timeout(env_cfg))
+            if not torch.cuda.is_available() or num_restarts():
+                init_process_group(_timeout(env_cfg))
         super().setup_env(env_cfg)
 
     def register_hooks(self, *args, **kwargs) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pose_backbones.checkpoints.loading import read_checkpoint
-from tests.helpers.tools import ROOT, free_port, run_forked, run_together, run_tool
+from tests.helpers.tools import ROOT, free_port, run_forked, run_together, run_tool, tool_env
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -161,6 +161,57 @@ def test_two_processes_train_one_model(tiny_config, synthetic, tmp_path):
     # 2 x 4 samples instead of 4: twice the learning rate of the config.
     (group,) = content['optimizer']['param_groups']
     assert group['initial_lr'] == pytest.approx(1e-3)
+
+
+#: a hook that kills the second process in iteration 5, unless torchrun has restarted it
+KILL_HOOK = """
+import os
+import signal
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if (runner.iter, runner.rank) == (4, 1) and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_restarted_processes_resume(tiny_config, synthetic, tmp_path):
+    """torchrun --max-restarts starts both processes again after one was killed."""
+    (tmp_path / 'kill_hook.py').write_text(KILL_HOOK)
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'_base_ = {str(tiny_config)!r}\n'
+        "custom_imports = dict(imports=['kill_hook'], allow_failed_imports=False)\n"
+        "custom_hooks = [dict(type='KillHook')]\n"
+    )
+    work = tmp_path / 'work'
+    arguments = ['--nproc-per-node=2', '--max-restarts=1', f'--master-port={free_port()}']
+    tool = [ROOT / 'tools/train.py', config, '--data-root', synthetic, '--work-dir', work]
+    environment = tool_env()
+    environment['PYTHONPATH'] += f':{tmp_path}'
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', *arguments, *tool, '--launcher=pytorch'],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    logs = sorted(work.glob('*/*.log'))
+    assert len(logs) == 2
+    assert 'resumed epoch: 0, iter: 4' in logs[1].read_text()
+    content = read_checkpoint(work / 'iter_6.pth')
+    assert content['meta']['iter'] == 6
+    assert sorted(path.name for path in work.glob('iter_*.pth')) == [
+        f'iter_{n}.pth' for n in (2, 4, 6)
+    ]
 
 
 def test_two_nodes_train_together(server, tiny_config, synthetic, tmp_path):
