@@ -43,6 +43,7 @@ def install_package(session: nox.Session) -> None:
 def run_tests(session: nox.Session) -> None:
     """Run the test suite, or the tests that the command line names."""
     install_package(session)
+    install(session, 'pip')  # builds wheels in the tests; uv's environments have none
     env = {'OMP_NUM_THREADS': '1'}
     if session.posargs:
         session.run('python', '-m', 'pytest', *session.posargs, env=env)
