@@ -90,7 +90,7 @@ class Attention(nn.Module):
     def _attend(self, tokens: Tensor) -> Tensor:
         """Apply attention between all L tokens: (N, L, C) → (N, L, C)."""
         batch, length, channels = tokens.shape
-        qkv = self.qkv(tokens).reshape(batch, length, 3, self.heads, -1)
+        qkv = self.qkv(tokens).reshape(batch, length, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
         y = F.scaled_dot_product_attention(query, key, value)
         return self.proj(y.transpose(1, 2).reshape(batch, length, channels))
@@ -104,7 +104,7 @@ class Attention(nn.Module):
         x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
         rows, columns = x.shape[1] // side, x.shape[2] // side
         x = x.reshape(batch, rows, side, columns, side, channels)
-        windows = x.transpose(2, 3).reshape(-1, side * side, channels)
+        windows = x.transpose(2, 3).reshape(batch * rows * columns, side * side, channels)
         x = self._attend(windows)
         x = x.view(batch, rows, columns, side, side, channels)
         x = x.transpose(2, 3).reshape(batch, rows * side, columns * side, channels)
