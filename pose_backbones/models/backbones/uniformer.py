@@ -451,13 +451,7 @@ class UniFormer(BaseBackbone):
             ValueError: If the image is too small for a single cell.
         """
         last = self.out_indices[-1]
-        minimum = 1 if self.conv_stem else self.strides[last]
-        height, width = x.shape[-2:]
-        if min(height, width) < minimum:
-            raise ValueError(
-                f'the input is an image of {height}x{width} (height x width): expected sides '
-                f'of at least {minimum}, the stride of stage {last}'
-            )
+        _check_size(x, 1 if self.conv_stem else self.strides[last], last)
         outputs = []
         for stage in range(last + 1):
             embed, blocks, norm = self.stage_modules(stage)
@@ -470,3 +464,13 @@ class UniFormer(BaseBackbone):
             if stage in self.out_indices:
                 outputs.append(norm_channels(norm, x))
         return tuple(outputs)
+
+
+@torch.fx.wrap  # depends on values that torch.fx does not have
+def _check_size(x: Tensor, minimum: int, stage: int) -> None:
+    height, width = x.shape[-2:]
+    if min(height, width) < minimum:
+        raise ValueError(
+            f'the input is an image of {height}x{width} (height x width): expected sides '
+            f'of at least {minimum}, the stride of stage {stage}'
+        )
