@@ -305,6 +305,13 @@ def test_compiled_training_with_cp_keeps_results(case):
 
 
 @each
+def test_symbolic_trace_gives_the_same_values(case):
+    net = build(case).eval()
+    traced = torch.fx.symbolic_trace(net)
+    assert_close(forward(traced, images()), forward(net, images()))
+
+
+@each
 def test_double_precision_output_is_close_to_single_precision(case):
     net = build(case).eval()
     expected = forward(net, images())
@@ -319,6 +326,40 @@ def test_empty_batch_gives_empty_maps(case):
     for index, output in zip(net.out_indices, forward(net, images(0))):
         stride = net.strides[index]
         assert output.shape == (0, net.embed_dims[index], SIZE[0] // stride, SIZE[1] // stride)
+
+
+HEADS = {
+    'HRCoMerHead': dict(joint_channels=2, refine_channels=2),
+    'MSPNHead': dict(unit_channels=16),
+}
+
+
+@pytest.mark.parametrize('case', [*CASES, *HEADS])
+def test_init_weights_after_a_build_on_meta(case):
+    """Every tensor is initialized as in a normal build, for FSDP."""
+    name, settings = CASES.get(case) or (case, HEADS[case])
+    kind = MODELS.get(name)
+    expected = kind(**settings)
+    expected.init_weights()
+    with torch.device('meta'):
+        net = kind(**settings)
+    net.to_empty(device='cpu')
+    with torch.no_grad():
+        for value in (*net.parameters(), *net.buffers()):
+            value.fill_(torch.nan if value.is_floating_point() else 77)
+    net.init_weights()
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    for key, value in (*expected.named_parameters(), *expected.named_buffers()):
+        assert torch.isfinite(tensors[key]).all(), key
+        if (value == value.flatten()[0]).all() or not value.is_floating_point():
+            assert torch.equal(tensors[key], value), key
+        elif value.numel() > 1000:
+            torch.testing.assert_close(tensors[key].std(), value.std(), rtol=0.2, atol=0)
+    for module in net.modules():
+        if isinstance(module, _BatchNorm):
+            assert (module.running_mean == 0).all()
+            assert (module.running_var == 1).all()
+            assert module.num_batches_tracked == 0
 
 
 @each

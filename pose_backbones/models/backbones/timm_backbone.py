@@ -253,6 +253,7 @@ class TimmBackbone(BaseBackbone):
         if not self.pretrained or self._is_init:
             super().init_weights()
             return
+        self.set_constructor_values()  # buffers that are not in the state dict
         name = self._source.name
         try:
             pretrained = self._source.create(self.out_indices, pretrained=True)
@@ -285,12 +286,12 @@ class TimmBackbone(BaseBackbone):
         Raises:
             ValueError: If the model does not support images of this size.
         """
-        size = tuple(map(int, x.shape[-2:]))
-        if self._fixed_size and size != self._source.size:
-            raise ValueError(self._size_message(size, 'its maps would be wrong'))
+        if self._fixed_size:
+            self._check_size(x)
         try:
             maps = self.model(x)
         except TIMM_ERRORS as error:
+            size = tuple(map(int, x.shape[-2:]))
             problem = size_problem(self._source, size)
             if not problem:
                 raise
@@ -298,6 +299,11 @@ class TimmBackbone(BaseBackbone):
         if self._channels_last:
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         return tuple(maps)
+
+    def _check_size(self, x: Tensor) -> None:
+        size = tuple(map(int, x.shape[-2:]))
+        if size != self._source.size:
+            raise ValueError(self._size_message(size, 'its maps would be wrong'))
 
     def _size_message(self, size: tuple[int, ...], problem: str) -> str:
         return (
