@@ -448,7 +448,14 @@ def load_dataset(runner: PoseRunner, split: str):
 
     Raises:
         DatasetError: If the dataset contains no annotated person.
+        ConfigError: If the constructor of the dataset or of a transform raises an error, for
+            example because an optional package is missing.
     """
+    with building(runner.cfg):
+        return _load_dataset(runner, split)
+
+
+def _load_dataset(runner: PoseRunner, split: str):
     try:
         return getattr(runner, f'{split}_loop').dataloader.dataset
     except ValueError as error:
