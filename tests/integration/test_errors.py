@@ -19,6 +19,8 @@ from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import flops as flops_api
 from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
+from pose_backbones.engine.runner import load_dataset
+from pose_backbones.errors import DatasetError
 from tests.helpers.hostile_images import png
 from tests.helpers.tools import run_tool
 
@@ -406,6 +408,28 @@ def test_missing_packages_and_operators(
     config.write_text(f'_base_ = {str(tiny_config)!r}\n{addition}')
     arguments = ('--data-root', synthetic, '--work-dir', tmp_path / 'work')
     assert re.search(message, fail(train_api.main, config, *arguments))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({}, 'no person is annotated in a.npz$'),
+        ({'seq_len': 27}, 'no video of 27 frames in a.npz'),
+        ({'seq_len': 1, 'multiple_target': 243}, 'no video of 243 frames in a.npz'),
+    ],
+)
+def test_empty_datasets(settings, message):
+    """Datasets of 3D lifters, such as MotionBERT, omit videos that are too short."""
+
+    class Runner:
+        cfg = Config(dict(train_dataloader=dict(dataset=dict(ann_file='a.npz', **settings))))
+
+        @property
+        def train_loop(self):
+            return np.concatenate([])
+
+    with pytest.raises(DatasetError, match=f'the train data is empty: {message}'):
+        load_dataset(Runner(), 'train')
 
 
 def test_unsupported_image_size_of_the_backbone(fail, tiny_config, synthetic, weights, tmp_path):
