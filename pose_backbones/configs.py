@@ -64,10 +64,18 @@ def load_config(path: str) -> Config:
     try:
         return Config.fromfile(path)
     except Exception as error:
-        reason = str(error).strip().split('\n')[0]
+        cause = (_missing_module(error) if isinstance(error, ImportError) else None) or error
+        reason = str(cause).strip().split('\n')[0]
         raise ConfigError(
-            f'config unreadable: {path} ({type(error).__name__}: {reason})'
+            f'config unreadable: {path} ({type(cause).__name__}: {reason})'
         ) from error
+
+
+def _missing_module(error: BaseException | None) -> ModuleNotFoundError | None:
+    """Return the error that names the missing module behind MMEngine's error, or None."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _similar(path: str) -> str:
@@ -94,7 +102,18 @@ def building(cfg: Config) -> Iterator[None]:
         yield
     except PoseBackbonesError:
         raise
-    except (TypeError, ValueError, KeyError) as error:
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        raise ConfigError(f'{cfg.filename} cannot be built: {error}') from error
+    except FileNotFoundError as error:
+        reason = f'{error.filename}: {error.strerror}' if error.filename else str(error)
+        raise ConfigError(f'{cfg.filename} cannot be built: {reason}') from error
+    except (AssertionError, LookupError) as error:  # the message alone is not clear
+        reason = f'{type(error).__name__}: {error}'.removesuffix(': ')
+        raise ConfigError(f'{cfg.filename} cannot be built: {reason}') from error
+    except RuntimeError as error:
+        # Others are not errors of the config, such as the loss of another process of the run.
+        if not isinstance(error, NotImplementedError) and 'not installed' not in str(error):
+            raise
         raise ConfigError(f'{cfg.filename} cannot be built: {error}') from error
 
 

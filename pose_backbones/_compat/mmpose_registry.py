@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from functools import wraps
 
 from mmengine.registry import Registry
 
@@ -16,7 +17,8 @@ def install(models: Registry) -> None:
 
     MMPose's registry imports its modules when a name is looked up for the first time. The modules
     of this package are registered after them: if MMPose uses a name, now or in a later release, the
-    name remains MMPose's, and the module of this package requires the prefix `pose_backbones.`.
+    name remains MMPose's, and the module of this package requires the prefix `pose_backbones.`. The
+    same holds for a module that another project registers in MMPose's registry, before or after.
     Nothing is imported before the first lookup. Without MMPose, this function does nothing.
 
     Args:
@@ -44,6 +46,30 @@ def register_in(registry: Registry) -> None:
     """
     (models,) = _package_models
     models.import_from_location()
+    _give_way_to_other_projects(registry)
     for name, module in models.module_dict.items():
         if name not in registry.module_dict:
             registry.register_module(name=name, module=module)
+
+
+def _give_way_to_other_projects(registry: Registry) -> None:
+    """Let modules that are registered later replace those of this package with the same name.
+
+    Projects that extend MMPose have classes such as `UniFormer` of their own. MMEngine would raise
+    `KeyError` when they register them. Calling this function again has no effect.
+    """
+    register = registry._register_module
+    if getattr(register, 'replaces_pose_backbones', False):
+        return
+
+    @wraps(register)
+    def _register_module(module, module_name=None, force=False):
+        names = module.__name__ if module_name is None else module_name
+        for name in [names] if isinstance(names, str) else names:
+            registered = registry.module_dict.get(name)
+            if registered is not None and registered is _package_models[0].module_dict.get(name):
+                del registry.module_dict[name]
+        return register(module=module, module_name=module_name, force=force)
+
+    _register_module.replaces_pose_backbones = True
+    registry._register_module = _register_module

@@ -109,6 +109,8 @@ def _end(stop: Stop, error: BaseException) -> None:
         message = _message(error)
     elif isinstance(error, ModuleNotFoundError) and error.name in _OPENMMLAB:
         message = f'{error.name} is not installed; pose-backbones doctor prints how to install it'
+    elif isinstance(error, ModuleNotFoundError) or _is_missing_operator(error):
+        message = str(error)
     elif isinstance(error, OSError):
         message = _system_message(error)
     elif reason is not None:
@@ -122,6 +124,13 @@ def _end(stop: Stop, error: BaseException) -> None:
         print_message(f'error: {message}')
     # Do not wait for data workers and process groups.
     _exit(status)
+
+
+def _is_missing_operator(error: BaseException) -> bool:
+    """Return whether a model has called an operator of mmcv that is not available."""
+    replacement = sys.modules.get('mmcv._ext')
+    missing = getattr(replacement, 'MissingOperatorError', None)
+    return missing is not None and isinstance(error, missing)
 
 
 def _end_data_workers() -> None:

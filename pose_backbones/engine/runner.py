@@ -449,17 +449,28 @@ def load_dataset(runner: PoseRunner, split: str):
         The dataset.
 
     Raises:
-        DatasetError: If the dataset contains no annotated person.
+        DatasetError: If the dataset contains no annotated person, or no video that is long
+            enough for a sequence.
+        ConfigError: If the constructor of the dataset or of a transform raises an error, for
+            example because an optional package is missing.
     """
+    with building(runner.cfg):
+        return _load_dataset(runner, split)
+
+
+def _load_dataset(runner: PoseRunner, split: str):
     try:
         return getattr(runner, f'{split}_loop').dataloader.dataset
     except ValueError as error:
         if 'need at least one array' not in str(error):
             raise
         # MMEngine serializes the list of instances into one array.
+        dataset = runner.cfg[f'{split}_dataloader'].dataset
+        length = dataset.get('multiple_target') or dataset.get('seq_len', 1)
+        reason = 'no person is annotated in' if length == 1 else f'no video of {length} frames in'
+        hint = '' if length == 1 else ' (multiple_target or seq_len)'
         raise DatasetError(
-            f'the {split} data is empty: no person is annotated in '
-            f'{runner.cfg[f"{split}_dataloader"].dataset.ann_file}'
+            f'the {split} data is empty: {reason} {dataset.ann_file}{hint}'
         ) from error
 
 

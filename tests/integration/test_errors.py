@@ -6,6 +6,7 @@ import pickle
 import re
 import shutil
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +20,10 @@ from pose_backbones.cli import flops as flops_api
 from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
 from pose_backbones.structures import coco_checker
+
+
+from pose_backbones.engine.runner import load_dataset
+from pose_backbones.errors import DatasetError
 from tests.helpers.hostile_images import png
 from tests.helpers.tools import run_tool
 
@@ -353,6 +358,81 @@ def test_unknown_model_argument(fail, tiny_config, synthetic, tmp_path):
     )
     assert 'cannot be built' in line
     assert 'frozen_stages is 9: expected -1 (none)' in line
+
+
+ALBUMENTATION = """
+step = dict(type='Albumentation', transforms=[dict(type='Blur', p=1.0)])
+train_dataloader = dict(dataset=dict(pipeline=[step]))
+"""
+OPERATOR = """
+custom_imports = dict(imports=['missing_operator'])
+model = dict(neck=dict(_delete_=True, type='MissingOperator'))
+"""
+MISSING_OPERATOR = """
+import torch
+from mmcv.ops import Correlation
+from mmpose.registry import MODELS
+
+@MODELS.register_module(force=True)
+class MissingOperator(torch.nn.Module):
+    def forward(self, maps):
+        return [Correlation()(maps[-1], maps[-1])]
+"""
+
+
+@pytest.mark.parametrize(
+    ('addition', 'message'),
+    [
+        (ALBUMENTATION, 'config.py cannot be built: albumentations is not installed'),
+        (
+            "custom_imports = dict(imports=['some_package'])",
+            "config unreadable: .*ModuleNotFoundError: No module named 'some_package'",
+        ),
+        (
+            "model = dict(backbone=dict(_delete_=True, type='mmdet.ResNet', depth=18, "
+            "dcn=dict(type='DCNv2'), stage_with_dcn=(True,) * 4))",
+            'config.py cannot be built: AssertionError: Not implemented yet',
+        ),
+        (
+            "model = dict(_delete_=True, type='DWPoseDistiller', teacher_cfg='configs/none.py', "
+            "student_cfg='configs/none.py')",
+            'config.py cannot be built: configs/none.py: No such file',
+        ),
+        (OPERATOR, "the operator 'correlation_forward' requires mmcv's compiled extension"),
+    ],
+)
+def test_missing_packages_and_operators(
+    fail, tiny_config, synthetic, tmp_path, monkeypatch, addition, message
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, 'albumentations', None)
+    (tmp_path / 'missing_operator.py').write_text(MISSING_OPERATOR)
+    config = tmp_path / 'config.py'
+    config.write_text(f'_base_ = {str(tiny_config)!r}\n{addition}')
+    arguments = ('--data-root', synthetic, '--work-dir', tmp_path / 'work')
+    assert re.search(message, fail(train_api.main, config, *arguments))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({}, 'no person is annotated in a.npz$'),
+        ({'seq_len': 27}, 'no video of 27 frames in a.npz'),
+        ({'seq_len': 1, 'multiple_target': 243}, 'no video of 243 frames in a.npz'),
+    ],
+)
+def test_empty_datasets(settings, message):
+    """Datasets of 3D lifters, such as MotionBERT, omit videos that are too short."""
+
+    class Runner:
+        cfg = Config(dict(train_dataloader=dict(dataset=dict(ann_file='a.npz', **settings))))
+
+        @property
+        def train_loop(self):
+            return np.concatenate([])
+
+    with pytest.raises(DatasetError, match=f'the train data is empty: {message}'):
+        load_dataset(Runner(), 'train')
 
 
 def test_unsupported_image_size_of_the_backbone(fail, tiny_config, synthetic, weights, tmp_path):

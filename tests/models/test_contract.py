@@ -63,6 +63,13 @@ CASES = {
         ),
     ),
 }
+#: a smaller HRCoMer, whose compilation takes less time
+SHALLOW = dict(
+    CASES['HRCoMer'][1]['arch'],
+    base_net=dict(embed_dims=(8, 16, 24, 32), depths=(1, 1, 1, 1), use_grn=True),
+    num_modules=(1, 1, 1, 1),
+    depths=(1, 1, 1, 1),
+)
 #: class → arguments that it does not have, whose tests are skipped
 WITHOUT = {'MSPN': ('drop_path_rate', 'arch')}
 
@@ -110,6 +117,7 @@ def test_every_backbone_has_a_case():
 
 
 each = pytest.mark.parametrize('case', CASES)
+native = pytest.mark.parametrize('case', [case for case in CASES if 'Timm' not in case])
 
 
 def skip_without(case: str, argument: str) -> None:
@@ -278,6 +286,80 @@ def test_with_cp_saves_memory_and_keeps_results(case):
         for name, value in plain[kind].items():
             torch.testing.assert_close(checkpointed[kind][name], value, msg=name)
     assert checkpointed[2] < 0.7 * plain[2]
+
+
+@native
+def test_compiled_training_with_cp_keeps_results(case):
+    """Compiling the first stage as one graph takes a second or more, the whole backbone 15."""
+    settings = dict(with_cp=True, drop_path_rate=0.3, out_indices=(0,))
+    settings.update(dict(arch=SHALLOW) if case == 'HRCoMer' else {})
+    results = []
+    for compiled in (False, True):
+        net = build(case, **settings).train()
+        if compiled:
+            net.compile(backend='eager', fullgraph=True)
+        torch.manual_seed(7)
+        results.append(_step(net)[:2])
+    torch._dynamo.reset()
+    torch.testing.assert_close(results[1], results[0])
+
+
+@each
+def test_symbolic_trace_gives_the_same_values(case):
+    net = build(case).eval()
+    traced = torch.fx.symbolic_trace(net)
+    assert_close(forward(traced, images()), forward(net, images()))
+
+
+@each
+def test_double_precision_output_is_close_to_single_precision(case):
+    net = build(case).eval()
+    expected = forward(net, images())
+    maps = forward(net.double(), images().double())
+    assert {feature_map.dtype for feature_map in maps} == {torch.float64}
+    assert_close([m.float() for m in maps], expected, rtol=1e-3, atol=1e-4)
+
+
+@native
+def test_empty_batch_gives_empty_maps(case):
+    net = build(case).eval()
+    for index, output in zip(net.out_indices, forward(net, images(0))):
+        stride = net.strides[index]
+        assert output.shape == (0, net.embed_dims[index], SIZE[0] // stride, SIZE[1] // stride)
+
+
+HEADS = {
+    'HRCoMerHead': dict(joint_channels=2, refine_channels=2),
+    'MSPNHead': dict(unit_channels=16),
+}
+
+
+@pytest.mark.parametrize('case', [*CASES, *HEADS])
+def test_init_weights_after_a_build_on_meta(case):
+    """Every tensor is initialized as in a normal build, for FSDP."""
+    name, settings = CASES.get(case) or (case, HEADS[case])
+    kind = MODELS.get(name)
+    expected = kind(**settings)
+    expected.init_weights()
+    with torch.device('meta'):
+        net = kind(**settings)
+    net.to_empty(device='cpu')
+    with torch.no_grad():
+        for value in (*net.parameters(), *net.buffers()):
+            value.fill_(torch.nan if value.is_floating_point() else 77)
+    net.init_weights()
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    for key, value in (*expected.named_parameters(), *expected.named_buffers()):
+        assert torch.isfinite(tensors[key]).all(), key
+        if (value == value.flatten()[0]).all() or not value.is_floating_point():
+            assert torch.equal(tensors[key], value), key
+        elif value.numel() > 1000:
+            torch.testing.assert_close(tensors[key].std(), value.std(), rtol=0.2, atol=0)
+    for module in net.modules():
+        if isinstance(module, _BatchNorm):
+            assert (module.running_mean == 0).all()
+            assert (module.running_var == 1).all()
+            assert module.num_batches_tracked == 0
 
 
 @each

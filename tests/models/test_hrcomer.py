@@ -440,6 +440,35 @@ def test_outputs_are_float32_in_mixed_precision():
     assert outputs['heatmaps'].dtype == torch.float32
 
 
+def values(net: HRCoMerHead, feats: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return all outputs of `forward` and `forward_candidates`, and the losses, as one list."""
+    outputs, candidates = net(feats), net.forward_candidates(feats)
+    heatmaps, mask = torch.zeros(2, 5, 16, 24), torch.ones(2, 16, 24)
+    losses = net.compute_losses(outputs, targets(), heatmaps, mask)
+    tensors = list(losses.values())
+    for some in (outputs, candidates):
+        for value in some.values():
+            tensors += [value] if torch.is_tensor(value) else value
+    return tensors
+
+
+def test_double_precision_is_kept():
+    net = head()
+    expected = values(net, maps())
+    actual = values(net.double(), [x.double() for x in maps()])
+    assert {x.dtype for x in actual} == {torch.float64}
+    torch.testing.assert_close([x.float() for x in actual], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_head_compiles_to_one_graph():
+    net = head()
+    with torch.no_grad():
+        expected = net(maps())
+        outputs = torch.compile(net, backend='eager', fullgraph=True)(maps())
+    torch._dynamo.reset()
+    torch.testing.assert_close(outputs, expected)
+
+
 def targets() -> dict:
     """Return targets (2, 3, …) of two people in the first image and none in the second."""
     joints = torch.zeros(2, 3, 5, 3)

@@ -1,12 +1,14 @@
 """Tests of MogaNet: values, options and errors."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from pose_backbones.errors import CheckpointError
-from pose_backbones.models.backbones import MogaNet
+from pose_backbones.models.backbones import MogaNet, moganet_fused
 from tests.helpers import golden_values
 
 SMALL = dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), ffn_ratios=(4, 4, 2, 2))
@@ -282,6 +284,19 @@ def test_fused_does_not_use_original_blocks(monkeypatch):
     fused(x)
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         net(x)
+
+
+@pytest.mark.filterwarnings('ignore')  # of the tracer: the image size is fixed
+def test_fused_can_be_copied_and_traced_for_any_batch(monkeypatch):
+    monkeypatch.setattr(moganet_fused, '_CACHED', 1)  # as for large images
+    net = stirred()
+    fused = copy.deepcopy(net.fused())
+    with torch.no_grad():
+        traced = torch.jit.trace(fused, torch.randn(2, 3, 64, 48))
+        for batch in (1, 2, 5):
+            x = torch.randn(batch, 3, 64, 48)
+            torch.testing.assert_close(traced(x), net(x))
+            torch.testing.assert_close(fused(x), net(x))
 
 
 def test_norms_without_fixed_statistics_are_not_fused():

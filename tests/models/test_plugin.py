@@ -248,3 +248,36 @@ def test_registered_names_of_openmmlab_are_not_replaced():
         assert MODELS.get('pose_backbones.ResNet') is object
     finally:
         del OURS._module_dict['ResNet']
+
+
+@pytest.mark.parametrize('package_first', [True, False])
+def test_classes_of_other_projects_with_the_same_name_have_priority(
+    server, tmp_path, package_first
+):
+    ours = 'import pose_backbones; MODELS.get("MogaNet")'
+    theirs = """
+@MODELS.register_module()
+class UniFormer(torch.nn.Module):
+    pass
+MODELS.register_module(name=["HRCoMer", "ConvNeXt"], module=UniFormer)
+"""
+    order = [ours, theirs] if package_first else [theirs, ours]
+    printed = run_code(
+        server,
+        tmp_path / 'program.py',
+        'import torch\nfrom mmpose.registry import MODELS\n'
+        + '\n'.join(order)
+        + textwrap.dedent("""
+        for name in 'UniFormer', 'HRCoMer', 'ConvNeXt', 'MogaNet', 'pose_backbones.UniFormer':
+            print(MODELS.get(name).__module__.split('.')[0])
+        try:
+            MODELS.register_module(name='UniFormer', module=torch.nn.Identity)
+        except KeyError as error:
+            print(error)
+        """),
+    )
+    assert printed.split('\n')[-7:-1] == [
+        *['__main__'] * 3,
+        *['pose_backbones'] * 2,
+        "'UniFormer is already registered in model at __main__'",
+    ]

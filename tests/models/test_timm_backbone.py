@@ -73,6 +73,37 @@ def test_maps_match_timm(name, size, arguments):
         assert torch.equal(first_map, second_map)
 
 
+@pytest.mark.parametrize(
+    ('name', 'size', 'strides'),
+    [
+        ('tresnet_m', (64, 96), (4, 4, 8, 16, 32)),
+        ('mvitv2_tiny', (224, 224), (4, 8, 16, 32)),
+        ('crossvit_9_240', (240, 240), (12, 12, 12, 17, 17, 17)),
+        ('inception_v3', (192, 160), (2, 4, 8, 16, 32)),
+        ('pnasnet5large', (64, 96), (2, 4, 8, 16, 32)),
+    ],
+)
+def test_maps_match_forward_intermediates(name, size, strides):
+    """The weights of timm's classifier load into the backbone."""
+    net, classifier = TimmBackbone(name).eval(), timm.create_model(name).eval()
+    net.load_state_dict(classifier.state_dict())
+    image = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        expected = classifier.forward_intermediates(image, intermediates_only=True)
+        net_maps = net(image)
+    assert net.strides == strides
+    assert net.embed_dims == tuple(x.shape[1] for x in expected)
+    torch.testing.assert_close(list(net_maps), expected)
+
+
+@pytest.mark.parametrize('name', ['mvitv2_tiny', 'crossvit_9_240'])
+def test_models_of_fixed_size_raise_for_images_of_other_sizes(name):
+    net = TimmBackbone(name)
+    height, width = net._source.size
+    with pytest.raises(ValueError, match='does not support this size .*would be wrong'):
+        net(torch.zeros(1, 3, height + 32, width))
+
+
 def test_model_name_with_tag_of_weights():
     net = TimmBackbone('resnet10t.c3_in1k')
     assert net.embed_dims == TimmBackbone('resnet10t').embed_dims
@@ -415,9 +446,9 @@ def test_other_forward_errors_are_not_reported_as_image_size():
         ),
         (dict(model_name=18), TypeError, 'model_name is 18: expected a timm model name'),
         (
-            dict(model_name='tresnet_m'),
+            dict(model_name='mvitv2_tiny', img_size=(64, 96)),
             ValueError,
-            'tresnet_m cannot be built as a backbone that returns feature maps',
+            r'mvitv2_tiny cannot be built .*returns feature maps with img_size=\(64, 96\)',
         ),
         (dict(out_indices=(5,)), ValueError, r'\(5,\): .*0, 1, 2, 3, 4'),
         (dict(out_indices=()), ValueError, r'\(\): expected distinct'),

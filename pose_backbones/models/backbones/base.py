@@ -6,7 +6,6 @@ from functools import cache
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,7 +13,7 @@ from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
 from ...checkpoints.matching import is_already_matched, match_state_dict
 from ...errors import CheckpointError, closest
 from ...utils.arguments import check_flag
-from ..layers import fuse_children
+from ..layers import MetaDeviceInit, fuse_children
 from .naming import StateDictNames
 
 
@@ -55,7 +54,7 @@ def choose_arch(arch: str | dict, settings: Mapping[str, dict], aliases: Mapping
     return dict(arch)
 
 
-class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
+class BaseBackbone(StateDictNames, MetaDeviceInit, metaclass=ABCMeta):
     """Base class of backbones with several stages that return feature maps.
 
     A subclass calls `super().__init__`, builds its modules, calls `freeze_stages`, and defines in
@@ -158,6 +157,7 @@ class BaseBackbone(StateDictNames, BaseModule, metaclass=ABCMeta):
         if self._is_init:
             return
         pretrained = self._pretrained()
+        self.set_constructor_values()
         self.init_weights_from_scratch()
         if pretrained is None:
             super().init_weights()

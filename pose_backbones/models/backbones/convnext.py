@@ -200,10 +200,11 @@ class ConvNeXt(BaseBackbone):
         Raises:
             ValueError: If the image is smaller than a stride.
         """
-        self._check_size(x)
+        last = self.out_indices[-1]
+        _check_size(x, self.strides[last], last)
         x = self.stem(x)
         outputs = []
-        for index in range(self.out_indices[-1] + 1):
+        for index in range(last + 1):
             stage = self.stages[index]
             x = stage.downsample(x)
             for block in stage.blocks:
@@ -215,14 +216,14 @@ class ConvNeXt(BaseBackbone):
                 outputs.append(getattr(self, f'norm{index}')(x))
         return tuple(outputs)
 
-    def _check_size(self, x: Tensor) -> None:
-        if torch.jit.is_tracing():  # sizes are not integers then
-            return
-        height, width = x.shape[-2:]
-        stride = self.strides[self.out_indices[-1]]
-        if min(height, width) < stride:
-            raise ValueError(
-                f'the image is {height}x{width} (height x width): stage '
-                f'{self.out_indices[-1]} of ConvNeXt has stride {stride}, '
-                f'expected sides of at least {stride}'
-            )
+
+@torch.fx.wrap  # depends on values that torch.fx does not have
+def _check_size(x: Tensor, stride: int, stage: int) -> None:
+    if torch.jit.is_tracing():  # sizes are not integers then
+        return
+    height, width = x.shape[-2:]
+    if min(height, width) < stride:
+        raise ValueError(
+            f'the image is {height}x{width} (height x width): stage {stage} of ConvNeXt has '
+            f'stride {stride}, expected sides of at least {stride}'
+        )

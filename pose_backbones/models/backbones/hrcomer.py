@@ -352,7 +352,7 @@ class HRCoMer(BaseBackbone):
         Raises:
             ValueError: If height or width is not a multiple of 32.
         """
-        self._check_size(x)
+        _check_size(x, self.strides[-1])
         adapter, maps = self.hr_adapter, []
         for index in range(STAGES):
             x = self.base_net.stage(x, index)
@@ -365,12 +365,13 @@ class HRCoMer(BaseBackbone):
                 maps = [adapter.stage1_trans(maps[0])]
         return tuple(adapter.stage(maps, index, self.out_indices))
 
-    def _check_size(self, x: Tensor) -> None:
-        if torch.jit.is_tracing():  # sizes are not integers then
-            return
-        height, width = x.shape[-2:]
-        if height % self.strides[-1] or width % self.strides[-1]:
-            raise ValueError(
-                f'the images are {height}x{width} (height x width): expected '
-                f'multiples of {self.strides[-1]}'
-            )
+
+@torch.fx.wrap  # depends on values that torch.fx does not have
+def _check_size(x: Tensor, stride: int) -> None:
+    if torch.jit.is_tracing():  # sizes are not integers then
+        return
+    height, width = x.shape[-2:]
+    if height % stride or width % stride:
+        raise ValueError(
+            f'the images are {height}x{width} (height x width): expected multiples of {stride}'
+        )

@@ -102,7 +102,8 @@ class FusedMogaBlock(nn.Module):
         """
         x = x.permute(0, 2, 3, 1).contiguous()
         x = self._aggregate(x)
-        for part in x.split(self._chunk_size(x)):
+        size = self._chunk_size(x)
+        for part in (x,) if size is None else x.split(size):
             self._feed_forward(part)
         return x.permute(0, 3, 1, 2)
 
@@ -133,10 +134,11 @@ class FusedMogaBlock(nn.Module):
         x += out
         x.addcmul_(F.gelu(summary), self.summary_weight, value=-1)
 
-    def _chunk_size(self, x: Tensor) -> int:
-        """Return the number of images whose hidden maps fit into the cache of a CPU."""
-        if x.device.type != 'cpu':
-            return len(x)
+    def _chunk_size(self, x: Tensor) -> int | None:
+        """Return the number of images whose hidden maps fit into a CPU's cache; None for all."""
+        # In a trace or a compiled graph, the number of chunks would be fixed.
+        if x.device.type != 'cpu' or torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return None
         height, width = x.shape[1:3]
         each = height * width * self.dwconv.in_channels * x.element_size()
         return max(1, _CACHED // each)

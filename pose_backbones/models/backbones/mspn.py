@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,6 +13,8 @@ from ...utils.arguments import check_ints, check_positive_int
 from ..layers import EXPANSION, checkpointed, init_conv_fan_out
 from ..layers.mspn import UNITS, BiasedConvNorm, check_stages, resize
 from .base import BaseBackbone
+
+torch.fx.wrap('resize')  # depends on values that torch.fx does not have
 
 
 class MSPNBottleneck(nn.Module):

@@ -120,6 +120,7 @@ class TimmBackbone(BaseBackbone):
         self.embed_dims = features.channels
         self.strides = features.strides
         self._channels_last = features.channels_last
+        self._fixed_size = features.fixed_size
         self._check_against_model()
         self.model = source.create(self.out_indices)
         names = [name for name, _ in self.model.named_parameters()]
@@ -252,6 +253,7 @@ class TimmBackbone(BaseBackbone):
         if not self.pretrained or self._is_init:
             super().init_weights()
             return
+        self.set_constructor_values()  # buffers that are not in the state dict
         name = self._source.name
         try:
             pretrained = self._source.create(self.out_indices, pretrained=True)
@@ -277,11 +279,15 @@ class TimmBackbone(BaseBackbone):
 
         Returns:
             A map (N, embed_dims[stage], h, w) for each stage of `out_indices`, where h and w are
-            about H / strides[stage] and W / strides[stage].
+            about H / strides[stage] and W / strides[stage]. The maps of models without padding,
+            such as Inception, have fewer cells: heads and codecs that expect H / stride x
+            W / stride cells cannot use them.
 
         Raises:
             ValueError: If the model does not support images of this size.
         """
+        if self._fixed_size:
+            self._check_size(x)
         try:
             maps = self.model(x)
         except TIMM_ERRORS as error:
@@ -289,15 +295,23 @@ class TimmBackbone(BaseBackbone):
             problem = size_problem(self._source, size)
             if not problem:
                 raise
-            raise ValueError(
-                f'the image is {size[0]}x{size[1]} (height x width), but '
-                f"timm's {self._source.name}, built for "
-                f'{"x".join(map(str, self._source.size))}, does not support this size '
-                f'({problem}); see img_size'
-            ) from error
+            raise ValueError(self._size_message(size, problem)) from error
         if self._channels_last:
             maps = [x.permute(0, 3, 1, 2) for x in maps]
         return tuple(maps)
+
+    def _check_size(self, x: Tensor) -> None:
+        size = tuple(map(int, x.shape[-2:]))
+        if size != self._source.size:
+            raise ValueError(self._size_message(size, 'its maps would be wrong'))
+
+    def _size_message(self, size: tuple[int, ...], problem: str) -> str:
+        return (
+            f'the image is {size[0]}x{size[1]} (height x width), but '
+            f"timm's {self._source.name}, built for "
+            f'{"x".join(map(str, self._source.size))}, does not support this size '
+            f'({problem}); see img_size'
+        )
 
 
 def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -318,6 +332,6 @@ def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
 
 def _flat(name: str) -> str:
     """Return a name in a form that is the same for timm classifiers and feature extractors."""
-    while name.startswith('model.'):
-        name = name[len('model.') :]
+    while name.startswith(('model.', 'body.')):
+        name = name.split('.', 1)[1]
     return name.replace('.', '_')

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import timm
 import torch
 from timm.layers import Format, PatchEmbed
+from timm.models.crossvit import CrossVit
+from timm.models.mvitv2 import MultiScaleVit
 from torch import Tensor, nn
 
 from ...errors import closest
@@ -26,6 +28,9 @@ TIMM_ERRORS = (
     TypeError,
     ValueError,
 )
+#: models that accept images of other sizes, but resize them to the size that they are built for
+#: (CrossViT), or read wrong entries of their position biases (MViTv2)
+_FIXED_SIZE = (CrossVit, MultiScaleVit)
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,13 @@ class TimmModel:
         if out_indices is not None:
             arguments['out_indices'] = tuple(out_indices)
         try:
-            return timm.create_model(
-                self.name, pretrained=pretrained, features_only=True, **arguments
-            )
+            try:
+                return self._create(pretrained, arguments)
+            except AssertionError as error:
+                # timm names no layer for the first map of TResNet, but the model can return it.
+                if 'Return layers' not in str(error):
+                    raise
+                return self._create(pretrained, {'feature_cls': 'getter', **arguments})
         except TypeError as error:
             if "argument 'img_size'" in str(error):
                 raise ValueError(
@@ -110,10 +119,14 @@ class TimmModel:
         except TIMM_ERRORS as error:
             if pretrained:
                 raise
+            size = '' if self.img_size is None else f' with img_size={self.img_size}'
             raise ValueError(
                 f"timm's {self.name} cannot be built as a backbone that "
-                f'returns feature maps ({first_line(error)})'
+                f'returns feature maps{size} ({first_line(error)})'
             ) from error
+
+    def _create(self, pretrained: bool, arguments: Mapping) -> nn.Module:
+        return timm.create_model(self.name, pretrained=pretrained, features_only=True, **arguments)
 
     def names(self) -> set[str]:
         """Return the names of all tensors of the whole model, including the classifier."""
@@ -139,12 +152,14 @@ class Features:
         parameters: Name → parameter in that graph.
         strides: Stride of each map in pixels of the image.
         channels_last: Whether the model returns (N, H, W, C).
+        fixed_size: Whether the maps are only correct for images of the size of the model.
     """
 
     maps: Sequence[Tensor]
     parameters: Mapping[str, nn.Parameter]
     strides: tuple[int, ...]
     channels_last: bool
+    fixed_size: bool
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -221,12 +236,26 @@ def _inspect(model: TimmModel) -> Features:
             f"timm's {model.name} returns no feature maps, but tensors of the "
             f'shapes {", ".join(str(tuple(x.shape)) for x in maps)}'
         )
+    channels_last = getattr(net, 'output_fmt', None) == Format.NHWC
+    height = 1 if channels_last else 2
     return Features(
         maps=maps,
         parameters=dict(net.named_parameters()),
-        strides=tuple(net.feature_info.reduction()),
-        channels_last=getattr(net, 'output_fmt', None) == Format.NHWC,
+        strides=tuple(
+            _stride(stated, model.size[0] / x.shape[height])
+            for stated, x in zip(net.feature_info.reduction(), maps)
+        ),
+        channels_last=channels_last,
+        fixed_size=any(isinstance(module, _FIXED_SIZE) for module in net.modules()),
     )
+
+
+def _stride(stated: int, measured: float) -> int:
+    """Return the stride that timm states, unless it is wrong, as for the first map of TResNet.
+
+    Maps of layers without padding are up to a fifth smaller than the stride implies.
+    """
+    return stated if 2 / 3 < measured / stated < 1.5 else round(measured)
 
 
 def _check_patches(net: nn.Module, model: TimmModel) -> None:

@@ -90,7 +90,7 @@ class Attention(nn.Module):
     def _attend(self, tokens: Tensor) -> Tensor:
         """Apply attention between all L tokens: (N, L, C) → (N, L, C)."""
         batch, length, channels = tokens.shape
-        qkv = self.qkv(tokens).reshape(batch, length, 3, self.heads, -1)
+        qkv = self.qkv(tokens).reshape(batch, length, 3, self.heads, channels // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
         y = F.scaled_dot_product_attention(query, key, value)
         return self.proj(y.transpose(1, 2).reshape(batch, length, channels))
@@ -104,7 +104,7 @@ class Attention(nn.Module):
         x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
         rows, columns = x.shape[1] // side, x.shape[2] // side
         x = x.reshape(batch, rows, side, columns, side, channels)
-        windows = x.transpose(2, 3).reshape(-1, side * side, channels)
+        windows = x.transpose(2, 3).reshape(batch * rows * columns, side * side, channels)
         x = self._attend(windows)
         x = x.view(batch, rows, columns, side, side, channels)
         x = x.transpose(2, 3).reshape(batch, rows * side, columns * side, channels)
@@ -451,13 +451,7 @@ class UniFormer(BaseBackbone):
             ValueError: If the image is too small for a single cell.
         """
         last = self.out_indices[-1]
-        minimum = 1 if self.conv_stem else self.strides[last]
-        height, width = x.shape[-2:]
-        if min(height, width) < minimum:
-            raise ValueError(
-                f'the input is an image of {height}x{width} (height x width): expected sides '
-                f'of at least {minimum}, the stride of stage {last}'
-            )
+        _check_size(x, 1 if self.conv_stem else self.strides[last], last)
         outputs = []
         for stage in range(last + 1):
             embed, blocks, norm = self.stage_modules(stage)
@@ -470,3 +464,13 @@ class UniFormer(BaseBackbone):
             if stage in self.out_indices:
                 outputs.append(norm_channels(norm, x))
         return tuple(outputs)
+
+
+@torch.fx.wrap  # depends on values that torch.fx does not have
+def _check_size(x: Tensor, minimum: int, stage: int) -> None:
+    height, width = x.shape[-2:]
+    if min(height, width) < minimum:
+        raise ValueError(
+            f'the input is an image of {height}x{width} (height x width): expected sides '
+            f'of at least {minimum}, the stride of stage {stage}'
+        )

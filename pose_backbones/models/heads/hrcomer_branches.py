@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import BasicBlock, ConvNorm, init_convolution
-from ..layers.adaptive_conv import AdaptiveActivationBlock, PointReader, full_precision
+from ..layers import BasicBlock, ConvNorm, at_least_float32, full_precision, init_convolution
+from ..layers.adaptive_conv import AdaptiveActivationBlock, PointReader
 
 #: initial probability of outputs of which few are positive
 _PRIOR = 0.01
@@ -39,7 +39,7 @@ class ConfidenceBranch(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return logits (N, 1, h, w) for each map (N, in_channels[i], h, w)."""
         return [
-            self.cls_layer(block(trans(x))).float()
+            at_least_float32(self.cls_layer(block(trans(x))))
             for x, trans, block in zip(maps, self.trans_blocks, self.filter_blocks)
         ]
 
@@ -68,7 +68,7 @@ class HeatmapBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return heatmaps (N, K, H, W), from 0 to 1, for a map (N, in_channels, H, W)."""
         x = self.filter_block(self.trans_block(x))
-        return self.heatmap_layer(x).float().sigmoid()
+        return at_least_float32(self.heatmap_layer(x)).sigmoid()
 
 
 class JointBranch(nn.Module):
@@ -133,7 +133,8 @@ class JointBranch(nn.Module):
             (N, P, K, 2), the values that `forward` returns for these queries in evaluation mode.
         """
         images = torch.arange(len(chosen), device=chosen.device)[:, None]
-        joints = torch.zeros(*chosen.shape, self.reg_layer.groups, 2, device=chosen.device)
+        dtype = torch.promote_types(maps[0].dtype, torch.float32)
+        joints = maps[0].new_zeros(*chosen.shape, self.reg_layer.groups, 2, dtype=dtype)
         start = 0
         for level, x in enumerate(maps):
             count, width = x[0, 0].numel(), x.shape[-1]
@@ -255,9 +256,9 @@ def _adaptive(width: int, groups: int, norm_cfg: dict) -> nn.Sequential:
 
 
 def _regress(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a grouped layer in float32: (N, K * c, h, w) → (N, K, 2, h, w)."""
+    """Apply a grouped layer in at least float32: (N, K * c, h, w) → (N, K, 2, h, w)."""
     with full_precision(x):
-        return layer(x.float()).unflatten(1, (layer.groups, 2))
+        return layer(at_least_float32(x)).unflatten(1, (layer.groups, 2))
 
 
 def _regress_values(layer: nn.Conv2d, values: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ...codecs.multi_scale_joints import select_queries
 from ...registry import MODELS, TASK_UTILS
 from ...structures.skeleton import COCO
 from ...utils.arguments import check_ints, check_positive_int
-from ..layers import check_conv_init
+from ..layers import MetaDeviceInit, check_conv_init
 from .hrcomer_branches import (
     MIRROR,
     ConfidenceBranch,
@@ -38,7 +38,7 @@ _LOSSES = dict(
 
 
 @MODELS.register_module()
-class HRCoMerHead(BaseHead):
+class HRCoMerHead(MetaDeviceInit, BaseHead):
     """Detect people in one step and refine their joints.
 
     Each pixel of the feature maps of strides 8, 16 and 32 is a query. For each query, the head

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from ...checkpoints.names.mspn import convert_head
 from ...registry import MODELS
-from ..layers import checkpointed
+from ..layers import MetaDeviceInit, checkpointed
 from ..layers.mspn import UNITS, BiasedConvNorm, check_stages, resize
 from ..losses import HardKeypointsMSELoss, VisibleKeypointsMSELoss
 
 
 @MODELS.register_module()
-class MSPNHead(BaseHead):
+class MSPNHead(MetaDeviceInit, BaseHead):
     """Head of `MSPN`, with coarse-to-fine supervision.
 
     In training, every unit of every stage predicts heatmaps. The u-th unit of a stage learns the

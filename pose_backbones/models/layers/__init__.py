@@ -7,8 +7,9 @@ from .activation_checkpoint import checkpointed, record_statistics_once, watch_s
 from .conv_norm import EXPANSION, BasicBlock, Bottleneck, ConvNorm
 from .drop_path import drop_path_rates
 from .fuse import fuse, fuse_children
-from .initialization import check_conv_init, init_conv_fan_out, init_convolution
+from .initialization import MetaDeviceInit, check_conv_init, init_conv_fan_out, init_convolution
 from .norm import build_norm
+from .precision import at_least_float32, full_precision
 from .replace_children import replace_children
 
 __all__ = [
@@ -16,10 +17,13 @@ __all__ = [
     'BasicBlock',
     'Bottleneck',
     'ConvNorm',
+    'MetaDeviceInit',
+    'at_least_float32',
     'build_norm',
     'check_conv_init',
     'checkpointed',
     'drop_path_rates',
+    'full_precision',
     'fuse',
     'fuse_children',
     'init_conv_fan_out',

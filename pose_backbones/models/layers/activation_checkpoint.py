@@ -14,7 +14,7 @@ def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
 
     They are computed again in the backward pass, with the same random numbers (drop path). The
     batch is counted once in the running statistics of batch norms, so that training with and
-    without checkpointing is the same.
+    without checkpointing is the same. `torch.compile` and `torch.export` are supported.
 
     Args:
         module: A module with one input and one output.
@@ -22,6 +22,8 @@ def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
     """
     if not torch.is_grad_enabled():
         return module(x)
+    if torch.compiler.is_compiling():  # Dynamo does not support this `context_fn`
+        return checkpoint(_run, module, x, use_reentrant=False)
     return checkpoint(
         module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _not_recording(module))
     )
@@ -59,6 +61,18 @@ def _recording_norms(module: nn.Module) -> list[_BatchNorm]:
         for child in module.modules()
         if isinstance(child, _BatchNorm) and child.track_running_stats
     ]
+
+
+def _run(module: nn.Module, x: Tensor) -> Tensor:
+    """Return `module(x)`; in a backward pass, without recording statistics.
+
+    A compiled graph updates the statistics once. If Dynamo cannot compile the module, the
+    checkpoint runs without compilation, and its backward pass calls this function again.
+    """
+    if torch.compiler.is_compiling() or not _is_in_backward():
+        return module(x)
+    with _not_recording(module):
+        return module(x)
 
 
 @contextmanager

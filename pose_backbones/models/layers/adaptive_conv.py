@@ -1,7 +1,5 @@
 """Deformable convolution whose taps are displaced by a predicted affine map."""
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +8,7 @@ from torchvision.ops import deform_conv2d
 
 from .fuse import scale_and_shift
 from .norm import build_norm
+from .precision import at_least_float32, full_precision
 
 _TAPS = 9  # of a 3x3 kernel
 
@@ -22,8 +21,8 @@ class AdaptiveActivationBlock(nn.Module):
 
     Paper: [Bottom-Up Human Pose Estimation Via Disentangled Keypoint
     Regression](https://arxiv.org/abs/2104.02300). As in ConvNeXtPose, the affine map is added to
-    the regular taps. The block always computes in float32, since half precision is too coarse for
-    positions. `PointReader` evaluates the block at single pixels.
+    the regular taps. The block computes in float32 or float64, since half precision is too coarse
+    for positions. `PointReader` evaluates the block at single pixels.
 
     Args:
         channels: Channels of input and output, a multiple of `groups`.
@@ -68,19 +67,11 @@ class AdaptiveActivationBlock(nn.Module):
             The same shape.
         """
         with full_precision(x):
-            x = x.float().contiguous()
+            x = at_least_float32(x).contiguous()
             out = deform(
                 x, self.transform_matrix_conv(x), self.regular_matrix, self.adapt_conv.weight
             )
             return F.relu(self.norm(out) + x)
-
-
-def full_precision(x: Tensor) -> AbstractContextManager:
-    """Return a context that disables mixed precision, if the device supports it."""
-    kind = x.device.type
-    if torch.amp.is_autocast_available(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()  # such as the meta device
 
 
 def deform(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
@@ -146,7 +137,7 @@ class PointReader:
         self.size = x.shape[-2:]
         self.block = blocks[-1] if blocks else None
         self.source = PointReader(x, groups, blocks[:-1]) if blocks else None
-        self.map = None if blocks else (x.float().contiguous().unflatten(1, (groups, -1)))
+        self.map = None if blocks else at_least_float32(x).contiguous().unflatten(1, (groups, -1))
 
     def at(self, points: Tensor) -> Tensor:
         """Return the values of pixels.

@@ -1,11 +1,55 @@
 """Weight initialization shared by backbones and heads."""
 
+import copy
 import math
 
+import torch
+from mmengine.model import BaseModule
 from torch import nn
 
 #: names of initializations, see `init_convolution`
 CONV_INITS = ('small', 'kaiming')
+
+
+class MetaDeviceInit(BaseModule):
+    """Base class of modules that `init_weights` initializes completely after a build on `meta`.
+
+    Modules that are built on PyTorch's device `meta`, as for FSDP, get their memory from
+    `to_empty`. Values that constructors set, such as those of norms, layer scales and buffers, are
+    lost. `init_weights` takes them from a second module, which it builds with the same arguments.
+    """
+
+    _meta_arguments: tuple[tuple, dict] | None = None
+
+    def __new__(cls, *args, **kwargs):
+        self = super().__new__(cls)
+        if torch.empty(0).is_meta:
+            arguments = copy.deepcopy((args, kwargs))
+            object.__setattr__(self, '_meta_arguments', arguments)
+        return self
+
+    @torch.no_grad()
+    def set_constructor_values(self) -> None:
+        """Set the values that the constructor sets, if the module was built on `meta`."""
+        if self._meta_arguments is None or any(value.is_meta for value in self.parameters()):
+            return
+        args, kwargs = self._meta_arguments
+        values = _tensors(type(self)(*args, **kwargs))
+        for name, value in _tensors(self).items():
+            value.copy_(values[name])
+        for module in self.modules():
+            if isinstance(module, MetaDeviceInit):
+                module._meta_arguments = None
+
+    def init_weights(self) -> None:
+        """Initialize the weights according to `init_cfg`."""
+        if not self._is_init:
+            self.set_constructor_values()
+        super().init_weights()
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def check_conv_init(value: str) -> None:

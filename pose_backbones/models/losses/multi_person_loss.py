@@ -16,6 +16,7 @@ from ...registry import MODELS
 from ...structures.oks import keypoint_similarity
 from ...structures.skeleton import COCO, check_limbs, read_limbs, read_sigmas
 from ...utils.arguments import check_number
+from ..layers import at_least_float32
 
 _EPS = 1e-5
 
@@ -55,7 +56,8 @@ class BinaryFocalLoss(nn.Module):
             A scalar.
         """
         _check_shapes(logits, targets=targets, valid=valid)
-        logits, targets = logits.float(), targets.float()
+        logits = at_least_float32(logits)
+        targets = targets.to(logits)
         probabilities, counts = logits.sigmoid(), (valid > 0).float()
         errors = (1 - probabilities) * targets + probabilities * (1 - targets)
         weights = self.alpha * targets + (1 - self.alpha) * (1 - targets)
@@ -90,7 +92,10 @@ class _PeopleLoss(nn.Module):
             )
         counts = (targets[..., 2] > 0).float()
         return self.loss_weight * self._compute(
-            joints.float(), targets[..., :2].float(), counts, areas.float()
+            at_least_float32(joints),
+            at_least_float32(targets[..., :2]),
+            counts,
+            at_least_float32(areas),
         )
 
     def _compute(self, joints: Tensor, targets: Tensor, counts: Tensor, areas: Tensor) -> Tensor:
@@ -220,8 +225,8 @@ class HeatmapFocalLoss(nn.Module):
         """
         _check_shapes(heatmaps, targets=targets)
         _check_shapes(heatmaps[:, 0], valid=valid)
-        predicted = heatmaps.float().clamp(self.eps, 1 - self.eps)
-        targets = targets.float()
+        predicted = at_least_float32(heatmaps).clamp(self.eps, 1 - self.eps)
+        targets = at_least_float32(targets)
         joints = (targets == 1).float()
         labelled = (valid == 1)[:, None]
         positive = (1 - predicted) ** self.alpha * predicted.log() * joints

@@ -1,0 +1,20 @@
+"""Computations for which half precision is too coarse."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+
+def full_precision(x: Tensor) -> AbstractContextManager:
+    """Return a context that disables mixed precision, if the device supports it."""
+    kind = x.device.type
+    # Dynamo cannot trace `is_autocast_available`.
+    if torch.compiler.is_compiling() or torch.amp.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()  # such as the meta device
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Convert half precision, integers and booleans to float32; float64 is unchanged."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
