@@ -19,11 +19,9 @@ from pose_backbones.cli import entry_point as cli
 from pose_backbones.cli import flops as flops_api
 from pose_backbones.cli import test as test_api
 from pose_backbones.cli import train as train_api
-from pose_backbones.structures import coco_checker
-
-
 from pose_backbones.engine.runner import load_dataset
 from pose_backbones.errors import DatasetError
+from pose_backbones.structures import coco_checker
 from tests.helpers.hostile_images import png
 from tests.helpers.tools import run_tool
 
