@@ -123,14 +123,18 @@ def _check_content(
     findings = coco_checker.check_annotations(
         file,
         folder,
-        use_area=any(
-            str(metric['type']).rpartition('.')[2].startswith('Coco')
-            and metric.get('use_area', True)
-            and not metric.get('format_only')
-            for metric in metrics
-        ),
+        # The losses of bottom-up models use it if there is one.
+        use_area=any(map(_uses_area, metrics)) or (None if is_bottomup(dataset) else False),
     )
     _log_warnings(file, coco_checker.raise_errors(file, findings))
+
+
+def _uses_area(metric: Mapping) -> bool:
+    return (
+        str(metric['type']).rpartition('.')[2].startswith('Coco')
+        and metric.get('use_area', True)
+        and not metric.get('format_only')
+    )
 
 
 def is_coco_style(dataset: Mapping) -> bool:

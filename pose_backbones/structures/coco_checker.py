@@ -92,7 +92,7 @@ def check_annotations(
     folder: str | Path | None = None,
     max_images: int | None = SAMPLE,
     count: int | None = None,
-    use_area: bool = True,
+    use_area: bool | None = True,
 ) -> list[Finding]:
     """Check annotations or an image list.
 
@@ -101,7 +101,7 @@ def check_annotations(
         folder: Folder of the images; None: images are not read.
         max_images: Number of images whose headers are read, evenly distributed; None: all.
         count: Number of keypoints of an object. Default: that of the category.
-        use_area: Whether the `area` of the objects is used.
+        use_area: Whether the `area` of the objects is used; None: it is used if there is one.
 
     Returns:
         The findings, errors first.
@@ -134,7 +134,9 @@ def check_annotations(
         _counted_keypoints,
     ]
     if use_area:
-        checks += [_valid_area]
+        checks.append(has_fields('area'))
+    if use_area is not False:
+        checks.append(_valid_area)
     findings += find_faults('annotation', parts.objects, *checks)
     findings += _with_most(_check_bare_objects(parts))
     labelled = [entry for entry in parts.objects if _is_labelled(entry)]
@@ -143,7 +145,7 @@ def check_annotations(
         finding.add('no annotation has a labelled keypoint')
         findings.append(finding)
     valid = [entry for entry in labelled if not any(check(entry) for check in checks)]
-    findings += _check_plausibility(parts.images, valid, use_area)
+    findings += _check_plausibility(parts.images, valid, use_area is not False)
     if folder is not None:
         findings += check_image_files(parts.images, folder, max_images)
     return sorted(findings, key=lambda finding: not finding.is_error)
@@ -386,7 +388,9 @@ def _counted_keypoints(entry: dict) -> Fault | None:
 
 
 def _valid_area(entry: dict) -> Fault | None:
-    """Check the area of an object, to which the distances of its keypoints are compared."""
+    """Check the area of an object, if any, to which the distances of its keypoints are compared."""
+    if entry.get('area') is None:
+        return None
     fault = has_fields('area')(entry)
     if fault is None and entry['area'] <= 0 and any(entry['keypoints'][2::3]):
         return f'the area {shown(entry["area"])}', expected_value('area')
@@ -438,8 +442,8 @@ def _check_plausibility(
         )
 
     def size_of_area(entry: dict) -> Fault | None:
-        area, box = entry['area'], entry['bbox'][2] * entry['bbox'][3]
-        if 1 <= area <= 2 * box + 1:
+        area, box = entry.get('area'), entry['bbox'][2] * entry['bbox'][3]
+        if area is None or 1 <= area <= 2 * box + 1:
             return None
         return (
             f'the area {shown(area)}, with the bbox {shown(entry["bbox"])}',

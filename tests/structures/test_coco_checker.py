@@ -126,7 +126,12 @@ def test_crowdpose_counts_visible_keypoints(write):
     person['keypoints'][2::3] = [1] * 5
     person['num_keypoints'] = 0
     del content['annotations'][1]['area']
+    for use_area in (False, None):
+        assert check_annotations(write(content), use_area=use_area) == []
+    content['annotations'][2]['area'] = -1
     assert check_annotations(write(content), use_area=False) == []
+    (finding,) = check_annotations(write(content), use_area=None)
+    assert finding.examples == ['annotation 103 has the area -1']
 
 
 def test_findings_have_counts_and_the_first_entries(write):
