@@ -40,6 +40,12 @@ def check_devices(processes: int) -> None:
         )
 
 
+def is_first_process() -> bool:
+    """Return whether this is the process of rank 0, before the process group is initialized."""
+    ranks = (os.environ.get(names[0]) for names in (('RANK',), *_VARIABLES.values()))
+    return next((rank for rank in ranks if rank is not None), '0') == '0'
+
+
 def num_restarts() -> int:
     """Return how often torchrun has restarted the processes (`--max-restarts`)."""
     return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0))

@@ -11,6 +11,7 @@ from mmpose.registry import DATASETS
 
 from ..configs import as_list
 from ..datasets.mpii import MpiiDataset
+from ..engine.distributed import is_first_process
 from ..errors import DatasetError
 from ..structures import coco_checker
 from ..structures.coco import CocoFile
@@ -68,7 +69,8 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
                 files.setdefault(annotations if same else truth, []).append(metric)
             if is_bottomup(dataset):
                 check_image_sizes(dataset, annotations, read)
-            for path, users in files.items():
+            # The others wait for the first process, and end if it raises.
+            for path, users in files.items() if is_first_process() else ():
                 _check_content(dataset, path, users, read)
             _check_boxes(dataset, split, annotations, read)
 

@@ -121,3 +121,12 @@ def test_posetrack_needs_no_areas(folder, monkeypatch):
     check_datasets(cfg('PoseTrack18Dataset', 'PoseTrack18Metric'), ['test'])
     with pytest.raises(DatasetError, match=r'no area \(6 of 6 .* or set use_area=False'):
         check_datasets(cfg('CocoDataset', 'CocoMetric'), ['test'])
+
+
+def test_entries_are_checked_by_the_first_process(folder, monkeypatch):
+    cfg = config(dataset(folder, 'bad.json'))
+    monkeypatch.setenv('RANK', '1')
+    check_datasets(cfg, ['train'])
+    monkeypatch.setenv('RANK', '0')
+    with pytest.raises(DatasetError, match='has the image_id 99'):
+        check_datasets(cfg, ['train'])
