@@ -102,7 +102,7 @@ def building(cfg: Config) -> Iterator[None]:
         yield
     except PoseBackbonesError:
         raise
-    except (AttributeError, ImportError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, ImportError, TypeError, ValueError) as error:
         raise ConfigError(f'{cfg.filename} cannot be built: {error}') from error
     except FileNotFoundError as error:
         reason = f'{error.filename}: {error.strerror}' if error.filename else str(error)

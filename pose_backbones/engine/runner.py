@@ -101,6 +101,16 @@ class PoseRunner(Runner):
             seed_loader(loader, seed, get_rank())
         return loader
 
+    def build_optim_wrapper(self, optim_wrapper):
+        """Build the optimizer; an error of its arguments is one of the config."""
+        with building(self.cfg):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler):
+        """Build the schedules; an error of their arguments is one of the config."""
+        with building(self.cfg):
+            return super().build_param_scheduler(scheduler)
+
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop; MMEngine's loops are replaced by loops that resume exactly."""
         if isinstance(loop, dict):

@@ -13,6 +13,7 @@ from .codec import check_input_size, check_targets
 from .datasets import check_datasets, check_detections, check_keypoints
 from .ensemble import NO_CHECKPOINT, check_checkpoint_argument, check_ensemble, check_trainable
 from .registry_names import check_type, check_types
+from .values import check_values
 from .work_dir import (
     check_output,
     check_overwrite,
@@ -52,6 +53,7 @@ def check_config(cfg: Config, splits: Sequence[str]) -> None:
             the expected value.
     """
     trains = 'train' in splits
+    check_values(cfg)
     check_types(cfg)
     if trains:
         check_trainable(cfg)

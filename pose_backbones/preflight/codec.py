@@ -10,7 +10,7 @@ from mmpose.registry import KEYPOINT_CODECS
 from torch import nn
 
 from ..configs import as_list, building
-from ..errors import ConfigError
+from ..errors import ConfigError, first_line
 from ..models.backbones import BaseBackbone
 
 
@@ -95,11 +95,11 @@ def check_input_size(cfg: Config, model: nn.Module) -> None:
             heatmaps = None
             if type(getattr(model, 'head', None)) is HeatmapHead:
                 heatmaps = model.head(model.neck(maps) if model.with_neck else maps)
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f'{cfg.filename}: the input of {height}x{width} (codec.'
-            f'input_size, height x width) does not fit the backbone: '
-            f'{error}'
+            f'input_size, height x width) does not fit the model: '
+            f'{first_line(error)}'
         ) from error
     finally:
         model.train(training)

@@ -383,7 +383,7 @@ def test_unsupported_image_size_of_the_backbone(fail, tiny_config, synthetic, we
     )
     line = fail(train_api.main, config, '--data-root', synthetic, '--work-dir', tmp_path / 'work')
     assert 'the input of 128x96' in line
-    assert 'does not fit the backbone' in line
+    assert 'does not fit the model' in line
     assert not list((tmp_path / 'work').glob('*.pth'))
     line = fail(flops_api.main, config, '--shape', '50', '64')
     assert 'cannot take an image of 50x64' in line
@@ -876,3 +876,47 @@ def test_heatmap_size_that_the_model_does_not_predict(fail, tiny_config, synthet
     line = fail(train_api.main, config, '--data-root', synthetic, '--work-dir', tmp_path / 'work')
     assert 'the model predicts heatmaps of 18x24 for an input of 70x96' in line
     assert 'codec.heatmap_size is 17x24' in line
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('train_dataloader.batch_size=None', 'expected an integer of at least 1'),
+        ('train_dataloader.num_workers=-1', 'expected an integer of at least 0'),
+        ('train_dataloader.dataset.ann_file=5', 'expected a string'),
+        ('train_dataloader.dataset.data_prefix=5', 'expected a dict'),
+        ('train_dataloader.dataset.pipeline=None', 'expected a list of transforms'),
+        ('train_dataloader.dataset.pipeline=[]', 'expected a list of transforms'),
+        ('optim_wrapper.optimizer.lr=-1', 'lr=-1: expected a number of at least 0'),
+        ('optim_wrapper.optimizer.lr=nan', 'lr=nan: expected a number of at least 0'),
+        ('optim_wrapper.optimizer.lr=a', "lr='a': expected a number of at least 0"),
+        ('optim_wrapper.optimizer.typo=3', "unexpected keyword argument 'typo'"),
+        ('optim_wrapper.optimizer.betas=[2,3]', 'Invalid beta parameter at index 0: 2'),
+        ('optim_wrapper.clip_grad.max_norm=a', "max_norm='a': expected a positive number"),
+        ('optim_wrapper.accumulative_counts=0', 'expected an integer of at least 1'),
+        ('param_scheduler=5', 'expected a dict or a list of dicts'),
+        ('param_scheduler.0.end=-1', 'end should be larger than begin'),
+        ('param_scheduler.0.start_factor=0', 'start_factor=0: expected a positive number'),
+        ('model=5', 'model=5: expected a dict'),
+        ('model.head.in_channels=5', 'expected input[1, 72, 32, 24] to have 5 channels'),
+        ('model.head.out_channels=0', 'expected an integer of at least 1'),
+        ('codec.sigma=0', 'codec.sigma=0: expected a positive number'),
+        ('codec.input_size=[128]', 'expected integers of at least 1'),
+        ('codec.input_size=[-96,128]', 'expected integers of at least 1'),
+        ('custom_hooks=5', 'expected a dict or a list of dicts'),
+        ('load_from=5', 'load_from=5: expected a string'),
+    ],
+)
+def test_wrong_values_of_the_config(fail, tiny_config, synthetic, tmp_path, option, message):
+    line = fail(
+        train_api.main,
+        tiny_config,
+        '--data-root',
+        synthetic,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        option,
+    )
+    assert message in line
+    assert not list((tmp_path / 'work').glob('*.pth'))
