@@ -379,7 +379,13 @@ def _counted_keypoints(entry: dict) -> Fault | None:
             'expected the number of keypoints with a visibility of 1 or 2; without any, an object '
             'is ignored',
         )
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(labels):
+    # COCO-WholeBody may count those of all parts.
+    most = sum(
+        len(value) // 3
+        for key, value in entry.items()
+        if key == 'keypoints' or (key.endswith('_kpts') and isinstance(value, list))
+    )
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= most:
         return (
             f'the num_keypoints {shown(count)}',
             'expected the number of keypoints with a visibility of 1 or 2',

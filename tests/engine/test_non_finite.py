@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.engine.non_finite import NonFiniteHook
@@ -247,16 +248,16 @@ def test_collapsed_loss_scale_stops(tmp_path, monkeypatch):
 def test_gradient_norm_is_logged(runners, tmp_path):
     """The norm before the step is logged, although gradients are not clipped."""
     norms = []
-    step = torch.optim.SGD.step
 
-    def record(optimizer, *args, **kwargs):
+    def record(optimizer, *_):
         gradients = [p.grad for group in optimizer.param_groups for p in group['params']]
         norms.append(float(torch.cat([g.flatten() for g in gradients if g is not None]).norm()))
-        return step(optimizer, *args, **kwargs)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim.SGD, 'step', record)
-        train(tmp_path, optim_wrapper__optimizer__type='SGD')
+    handle = register_optimizer_step_pre_hook(record)
+    try:
+        train(tmp_path)
+    finally:
+        handle.remove()
     logged, _ = runners[0].message_hub.get_scalar('train/grad_norm').data
     assert len(norms) == len(logged) > 2
     assert logged.tolist() == pytest.approx(norms, rel=1e-5)

@@ -14,7 +14,10 @@ def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
 
     They are computed again in the backward pass, with the same random numbers (drop path). The
     batch is counted once in the running statistics of batch norms, so that training with and
-    without checkpointing is the same. `torch.compile` and `torch.export` are supported.
+    without checkpointing is the same.
+
+    `torch.compile` leaves the module out of its graphs, since a compiled checkpoint of PyTorch 2.15
+    records the statistics twice and draws other random numbers in the backward pass.
 
     Args:
         module: A module with one input and one output.
@@ -22,8 +25,13 @@ def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
     """
     if not torch.is_grad_enabled():
         return module(x)
-    if torch.compiler.is_compiling():  # Dynamo does not support this `context_fn`
-        return checkpoint(_run, module, x, use_reentrant=False)
+    if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():
+        return module(x)  # torch.export: there is no backward pass
+    return _checkpointed(module, x)
+
+
+@torch.compiler.disable
+def _checkpointed(module: nn.Module, x: Tensor) -> Tensor:
     return checkpoint(
         module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _not_recording(module))
     )
@@ -61,18 +69,6 @@ def _recording_norms(module: nn.Module) -> list[_BatchNorm]:
         for child in module.modules()
         if isinstance(child, _BatchNorm) and child.track_running_stats
     ]
-
-
-def _run(module: nn.Module, x: Tensor) -> Tensor:
-    """Return `module(x)`; in a backward pass, without recording statistics.
-
-    A compiled graph updates the statistics once. If Dynamo cannot compile the module, the
-    checkpoint runs without compilation, and its backward pass calls this function again.
-    """
-    if torch.compiler.is_compiling() or not _is_in_backward():
-        return module(x)
-    with _not_recording(module):
-        return module(x)
 
 
 @contextmanager

@@ -349,7 +349,7 @@ def _plain(entry: dict) -> dict:
     plain = {
         key: entry[key]
         for key in ('id', 'image_id', 'category_id', 'num_keypoints', 'iscrowd', 'segmentation')
-        if key in entry
+        if key in entry and (key != 'segmentation' or entry[key])
     }
     plain.update((key, float(entry[key])) for key in ('area', 'score') if key in entry)
     if 'bbox' in entry:
