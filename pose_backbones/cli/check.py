@@ -7,13 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, WorkDirError
 from ..structures.coco import MAX_EXAMPLES, CocoFile, Finding
-from ..structures.coco_checker import (
-    SAMPLE,
-    check_annotations,
-    check_detections,
-    check_image_files,
-    check_results,
-)
+from ..structures.coco_checker import SAMPLE, check_annotations, check_detections, check_results
 from ..utils.files import atomic_write, check_not_input, check_writable_file
 
 
@@ -58,10 +52,7 @@ def check_file(args: argparse.Namespace, file: CocoFile) -> list[Finding]:
             return check_results(file, truth)
         return check_detections(file, truth)
     max_images = None if args.all_images else SAMPLE
-    findings = check_annotations(file, use_area=not args.no_area)
-    if args.images:
-        findings += check_image_files(file.entries('images'), args.images, max_images)
-    return findings
+    return check_annotations(file, args.images, max_images, use_area=not args.no_area)
 
 
 def print_findings(path: str, findings: list[Finding]) -> None:

@@ -19,25 +19,17 @@ class FinitePredictionsHook(Hook):
     the comparison may count as a match.
     """
 
-    def after_val_iter(
+    def _after_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: dict | tuple | list | None = None,
-        outputs: Sequence | None = None,
+        outputs: Sequence | dict | None = None,
+        mode: str = 'train',
     ) -> None:
-        """Check the predictions of a batch."""
-        check_predictions(outputs or ())
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | tuple | list | None = None,
-        outputs: Sequence | None = None,
-    ) -> None:
-        """Check the predictions of a batch."""
-        check_predictions(outputs or ())
+        """Check the predictions of a batch of a validation or a test."""
+        if mode != 'train':
+            check_predictions(outputs or ())
 
 
 def check_predictions(samples: Sequence) -> None:

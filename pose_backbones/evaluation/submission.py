@@ -9,12 +9,11 @@ from pathlib import Path
 
 from ..errors import ConfigError, DatasetError
 from ..structures.coco import CocoFile, Fault, check_entries, has_fields, keypoint_count, one_of
+from ..structures.coco_category import PERSON
 from ..utils.files import atomic_write
 
 #: number of people in an image that the server evaluates
 MOST_PEOPLE = 20
-#: the only category with keypoints in COCO
-PERSON = 1
 #: numbers in `keypoints`: x, y and score (any number) of 17 keypoints
 NUM_VALUES = 51
 _FIELDS = ('image_id', 'category_id', 'keypoints', 'score')

@@ -346,14 +346,19 @@ def expected_value(field: str) -> str:
     return _FIELDS[field][1]
 
 
-def unique(field: str) -> Check:
-    """Check that no two entries have the same value in a field."""
+def unique(field: str, expected: str = '') -> Check:
+    """Check that no two entries have the same value in a field.
+
+    Args:
+        field: Name of a field that all entries have.
+        expected: Text for the message, instead of that in `_FIELDS`.
+    """
     values = set()
 
     def check(entry: dict) -> Fault | None:
         value = entry[field]
         if value in values:
-            return f'the same {field} as another entry', _FIELDS[field][1]
+            return f'the same {field} as another entry', expected or _FIELDS[field][1]
         values.add(value)
         return None
 

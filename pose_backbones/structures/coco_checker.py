@@ -137,15 +137,17 @@ def check_annotations(
         checks.append(has_fields('area'))
     if use_area is not False:
         checks.append(_valid_area)
-    findings += find_faults('annotation', parts.objects, *checks)
+    faults = find_faults('annotation', parts.objects, *checks)
+    findings += faults
     findings += _with_most(_check_bare_objects(parts))
     labelled = [entry for entry in parts.objects if _is_labelled(entry)]
     if not labelled and not file.is_image_list:
         finding = Finding('file', 'expected keypoints with a visibility of 1 or 2', 1)
         finding.add('no annotation has a labelled keypoint')
         findings.append(finding)
-    valid = [entry for entry in labelled if not any(check(entry) for check in checks)]
-    findings += _check_plausibility(parts.images, valid, use_area is not False)
+    if faults:
+        labelled = [entry for entry in labelled if not any(check(entry) for check in checks)]
+    findings += _check_plausibility(parts.images, labelled, use_area is not False)
     if folder is not None:
         findings += check_image_files(parts.images, folder, max_images)
     return sorted(findings, key=lambda finding: not finding.is_error)
@@ -260,7 +262,9 @@ def _check_heads(parts: Annotations) -> list[Finding]:
         _valid_name,
         _valid_size,
     )
-    findings += find_faults('image', parts.images, _unique_name(), is_error=False)
+    named = [image for image in parts.images if has_fields('file_name')(image) is None]
+    once = unique('file_name', 'expected one entry for each image')
+    findings += find_faults('image', named, once, is_error=False)
     findings += find_faults(
         'category', parts.categories, has_fields('id'), unique('id'), _distinct_names
     )
@@ -302,25 +306,9 @@ def _valid_name(image: dict) -> Fault | None:
 def _valid_size(image: dict) -> Fault | None:
     for name in ('width', 'height'):
         value = image[name]
-        if isinstance(value, bool) or value != int(value) or value < 1:
+        if value != int(value) or value < 1:
             return f'the {name} {shown(value)}', f'expected the {name} of the image in pixels'
     return None
-
-
-def _unique_name() -> Check:
-    """Check that no two images have the same file."""
-    names: dict[str, object] = {}
-
-    def check(image: dict) -> Fault | None:
-        name = image.get('file_name')
-        if not isinstance(name, str):
-            return None
-        if name in names:
-            return 'the file_name of another entry', 'expected one entry for each image'
-        names[name] = image
-        return None
-
-    return check
 
 
 def _distinct_names(category: dict) -> Fault | None:
