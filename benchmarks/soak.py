@@ -1,0 +1,366 @@
+"""Soak test: train and predict for hours, and record memory, file handles and threads."""
+
+import argparse
+import csv
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import cv2
+import torch
+
+import pose_backbones
+from pose_backbones.cli.entry_point import run
+from pose_backbones.cli.options import check_counts
+from pose_backbones.errors import PoseBackbonesError, WorkDirError
+from pose_backbones.inference.video_writer import VideoWriter
+from pose_backbones.synthetic import make_synthetic_coco
+
+from ._measure import markdown_head, markdown_row
+
+MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
+_ROOT = Path(__file__).parents[1]
+#: part of the samples, at the start, in which caches fill up
+WARM_UP = 0.25
+#: growth after the warm-up that is accepted: relative, or in MB of small processes
+_MEMORY_RATIO, _MEMORY_MB = 0.05, 20.0
+_GROUP_SIZE = 100  # links in a directory
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Resources of a process and its descendants.
+
+    Args:
+        seconds: Time since the start.
+        memory: Proportional set size in MB; memory that processes share is counted once.
+        handles: Number of open file descriptors.
+        threads: Number of threads.
+        processes: Number of processes.
+    """
+
+    seconds: float
+    memory: float
+    handles: int
+    threads: int
+    processes: int
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Difference between the end of a run and its part after the warm-up.
+
+    Both have the median of the memory, and the minima of the numbers: a video needs threads and
+    handles for a moment, so that their numbers vary, but a leak increases the minimum.
+
+    Args:
+        start: Of the first third of the samples after the warm-up.
+        end: Of the last third.
+    """
+
+    start: Sample
+    end: Sample
+
+    def problems(self) -> list[str]:
+        """Describe the resources that grew by more than the accepted amount."""
+        problems = [
+            f'{name}: {getattr(self.start, name):g} → {getattr(self.end, name):g}'
+            for name in ('handles', 'threads', 'processes')
+            if getattr(self.end, name) > getattr(self.start, name)
+        ]
+        limit = max(_MEMORY_MB, _MEMORY_RATIO * self.start.memory)
+        if self.end.memory - self.start.memory > limit:
+            problems.append(f'memory in MB: {self.start.memory:.0f} → {self.end.memory:.0f}')
+        return problems
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line of `python -m benchmarks.soak`."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.soak',
+        description='Run training and inference for a long time on synthetic people, and record '
+        'their memory, file handles and threads. Writes OUT/TASK.csv and OUT/TASK.png. The exit '
+        'status is 1 if one of them grows.',
+        epilog='Tasks: training (tools/train.py with two data workers, validation and '
+        'checkpoints), inference (tools/infer.py on one long video with tracking and a very large '
+        'directory of images), service (one process that calls PoseInferencer and tools/infer.py '
+        'again and again). Linux only.',
+    )
+    parser.add_argument('tasks', nargs='+', choices=TASKS, metavar='TASK', help=', '.join(TASKS))
+    parser.add_argument('--minutes', type=float, default=120, metavar='N', help='default: 120')
+    parser.add_argument(
+        '--interval', type=float, default=10, metavar='S', help='seconds between samples'
+    )
+    parser.add_argument(
+        '--frames', type=int, default=20_000, metavar='N', help='of the video (default: 20000)'
+    )
+    parser.add_argument(
+        '--links',
+        type=int,
+        default=300_000,
+        metavar='N',
+        help='size of the directory of images (default: 300000 hard links)',
+    )
+    parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='output directory')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `python -m benchmarks.soak`.
+
+    Args:
+        argv: Arguments; None means those of the command line.
+
+    Returns:
+        1 if the resources of a task grow, otherwise 0.
+    """
+    args = parse_args(argv)
+    check_counts(args, 'frames', 'links')
+    out = args.out.resolve()
+    if any((out / task).exists() for task in args.tasks):
+        raise WorkDirError(f'--out {args.out} has results of an earlier run: remove them')
+    inputs = make_inputs(out / 'inputs', args.frames, args.links, 'inference' in args.tasks)
+    processes = {task: start_task(task, inputs, out / task) for task in args.tasks}
+    samples = sample_processes(processes, args.minutes * 60, args.interval)
+    print('\n'.join(markdown_head(['task', 'minutes', *_titles()])))
+    problems = []
+    for task, values in samples.items():
+        write_samples(out / f'{task}.csv', values)
+        plot_samples(out / f'{task}.png', values, task)
+        growth = measure_growth(values)
+        problems += (f'{task}: {problem}' for problem in growth.problems())
+        print(_row(task, values[-1].seconds / 60, growth))
+    print('\n'.join(problems) or 'no growth')
+    return int(bool(problems))
+
+
+def _titles() -> list[str]:
+    return ['memory in MB', *(field.name for field in fields(Sample)[2:])]
+
+
+def _row(task: str, minutes: float, growth: Growth) -> str:
+    pairs = zip(astuple(growth.start)[1:], astuple(growth.end)[1:], strict=True)
+    return markdown_row(
+        [task, f'{minutes:.0f}', *(f'{start:.0f} → {end:.0f}' for start, end in pairs)]
+    )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files of the tasks.
+
+    Args:
+        data: Synthetic dataset in COCO's format.
+        weights: Checkpoint of `MODEL` with random weights.
+        video: Long video.
+        clip: Short video.
+        links: Directory of many images.
+    """
+
+    data: Path
+    weights: Path
+    video: Path
+    clip: Path
+    links: Path
+
+
+def make_inputs(folder: Path, frames: int, links: int, long: bool = True) -> Inputs:
+    """Generate the files of the tasks.
+
+    Args:
+        folder: Output directory.
+        frames: Number of frames of the long video.
+        links: Number of images in the large directory, which are links to a few files.
+        long: Whether the long video and the large directory are needed.
+    """
+    inputs = Inputs(
+        folder / 'data',
+        folder / 'weights.pth',
+        folder / 'video.mp4',
+        folder / 'clip.mp4',
+        folder / 'links',
+    )
+    make_synthetic_coco(inputs.data, 48, 16, seed=7)
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=pose_backbones.build(MODEL).state_dict()), inputs.weights)
+    images = sorted((inputs.data / 'train').iterdir())
+    _write_video(inputs.clip, images, 40)
+    if long:
+        _write_video(inputs.video, images, frames)
+        for index in range(links):
+            group = inputs.links / f'{index // _GROUP_SIZE:05d}'
+            group.mkdir(parents=True, exist_ok=True)
+            (group / f'{index:08d}.jpg').hardlink_to(images[index % len(images)])
+    return inputs
+
+
+def _write_video(path: Path, images: Sequence[Path], frames: int) -> None:
+    """Write a video that shows each image for ten frames."""
+    pictures = [cv2.resize(cv2.imread(str(image)), (160, 120)) for image in images]
+    with VideoWriter(path, (160, 120), 25) as writer:
+        for index in range(frames):
+            writer.write(pictures[index // 10 % len(pictures)])
+
+
+def start_task(task: str, inputs: Inputs, out: Path) -> subprocess.Popen:
+    """Start a task in its own process group, with its output in OUT.log."""
+    command = [*map(str, TASKS[task](inputs, out))]
+    with out.with_name(f'{out.name}.log').open('w') as log:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=_ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _training(inputs: Inputs, out: Path) -> Iterable[str | Path]:
+    return (
+        'tools/train.py',
+        f'configs/moganet/{MODEL}.py',
+        '--data-root',
+        inputs.data,
+        '--work-dir',
+        out,
+        '--cfg-options',
+        'train_cfg.max_iters=100000000',
+        'train_cfg.val_interval=100',
+        'default_hooks.checkpoint.interval=100',
+        'train_dataloader.num_workers=2',
+        'train_dataloader.persistent_workers=True',
+        'val_dataloader.num_workers=1',
+        'val_dataloader.persistent_workers=True',
+    )
+
+
+def _inference(inputs: Inputs, out: Path) -> Iterable[str | Path]:
+    return (
+        'tools/infer.py',
+        inputs.video,
+        inputs.links / '**/*.jpg',
+        *('--model', MODEL, '--weights', inputs.weights, '--out', out),
+        *('--track', '--smooth', '--draw', 'videos'),
+    )
+
+
+def _service(inputs: Inputs, out: Path) -> Iterable[str | Path]:
+    return ('-m', 'benchmarks.soak_service', inputs.weights, inputs.data, inputs.clip, out)
+
+
+#: name → function that returns the arguments of the interpreter
+TASKS: dict[str, Callable[[Inputs, Path], Iterable[str | Path]]] = {
+    'training': _training,
+    'inference': _inference,
+    'service': _service,
+}
+
+
+def sample_processes(
+    processes: dict[str, subprocess.Popen], seconds: float, interval: float
+) -> dict[str, list[Sample]]:
+    """Record the resources of running tasks, then stop them with SIGTERM.
+
+    Args:
+        processes: Task → process, the leader of its process group.
+        seconds: Time after which the tasks are stopped.
+        interval: Seconds between samples.
+
+    Raises:
+        PoseBackbonesError: If a task ends before.
+    """
+    start = time.monotonic()
+    samples = {task: [] for task in processes}
+    try:
+        while time.monotonic() - start < seconds:
+            time.sleep(interval)
+            for task, process in processes.items():
+                if process.poll() is not None:
+                    raise PoseBackbonesError(
+                        f'{task} ended with exit status {process.returncode}, see {task}.log'
+                    )
+                samples[task].append(measure(process.pid, time.monotonic() - start))
+    finally:
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+    return samples
+
+
+def measure(pid: int, seconds: float = 0.0) -> Sample:
+    """Return the resources of a process and its descendants.
+
+    Args:
+        pid: ID of the process.
+        seconds: Time of the sample.
+    """
+    totals = [0.0, 0, 0, 0]
+    pids = [pid]
+    for pid in pids:  # grows in the loop
+        proc = Path(f'/proc/{pid}')
+        try:
+            memory = _kilobytes(proc / 'smaps_rollup', 'Pss') / 1024
+            tasks = list((proc / 'task').iterdir())
+            handles = len(list((proc / 'fd').iterdir()))
+            for task in tasks:
+                pids += map(int, (task / 'children').read_text().split())
+        except OSError:  # the process or a thread has ended
+            continue
+        totals = [a + b for a, b in zip(totals, (memory, handles, len(tasks), 1), strict=True)]
+    return Sample(round(seconds, 1), *totals)
+
+
+def _kilobytes(path: Path, name: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(f'{name}:'):
+            return int(line.split()[1])
+    raise OSError(f'{path} has no line {name}')
+
+
+def measure_growth(samples: Sequence[Sample]) -> Growth:
+    """Compare the samples at the end with those after the warm-up."""
+    samples = samples[round(WARM_UP * len(samples)) :]
+    third = max(1, len(samples) // 3)
+    return Growth(_summarize(samples[:third]), _summarize(samples[-third:]))
+
+
+def _summarize(samples: Sequence[Sample]) -> Sample:
+    seconds, memory, *counts = zip(*map(astuple, samples), strict=True)
+    return Sample(seconds[-1], statistics.median(memory), *map(min, counts))
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> None:
+    """Write samples as a CSV file."""
+    with path.open('w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in fields(Sample))
+        writer.writerows(map(astuple, samples))
+
+
+def plot_samples(path: Path, samples: Sequence[Sample], title: str) -> None:
+    """Plot memory, handles and threads over time as a PNG file."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((9, 2.6), layout='constrained')
+    figure.suptitle(title)
+    minutes = [sample.seconds / 60 for sample in samples]
+    panels = zip(figure.subplots(1, 3), fields(Sample)[1:4], _titles(), strict=False)
+    for axes, field, label in panels:
+        axes.plot(minutes, [getattr(sample, field.name) for sample in samples], linewidth=1)
+        axes.set(xlabel='minutes', title=label, xlim=(0, None), ylim=(0, None))
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == '__main__':
+    run(main)
