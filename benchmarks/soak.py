@@ -127,7 +127,11 @@ def main(argv: list[str] | None = None) -> int:
         raise WorkDirError(f'--out {args.out} has results of an earlier run: remove them')
     inputs = make_inputs(out / 'inputs', args.frames, args.links, 'inference' in args.tasks)
     processes = {task: start_task(task, inputs, out / task) for task in args.tasks}
-    samples = sample_processes(processes, args.minutes * 60, args.interval)
+    try:
+        wait_for_work(processes, out)
+        samples = sample_processes(processes, args.minutes * 60, args.interval)
+    finally:
+        stop(processes.values())
     print('\n'.join(markdown_head(['task', 'minutes', *_titles()])))
     problems = []
     for task, values in samples.items():
@@ -231,8 +235,8 @@ def _training(inputs: Inputs, out: Path) -> Iterable[str | Path]:
         out,
         '--cfg-options',
         'train_cfg.max_iters=100000000',
-        'train_cfg.val_interval=100',
-        'default_hooks.checkpoint.interval=100',
+        'train_cfg.val_interval=20',
+        'default_hooks.checkpoint.interval=20',
         'train_dataloader.num_workers=2',
         'train_dataloader.persistent_workers=True',
         'val_dataloader.num_workers=1',
@@ -262,14 +266,53 @@ TASKS: dict[str, Callable[[Inputs, Path], Iterable[str | Path]]] = {
 }
 
 
+#: task → file and text that it contains as soon as models and data workers have been used
+_SIGNS = {
+    'training': ('training.log', 'Iter(val)'),
+    'inference': ('inference/journal.jsonl', '"keypoints"'),
+    'service': ('service.log', 'round 1:'),
+}
+
+
+def wait_for_work(processes: dict[str, subprocess.Popen], out: Path, timeout: float = 600) -> None:
+    """Wait until each task has loaded its model and data, and uses them.
+
+    Args:
+        processes: Task → process.
+        out: Output directory of the tasks.
+        timeout: Seconds after which an error is raised.
+
+    Raises:
+        PoseBackbonesError: If a task ends or does not start to work.
+    """
+    deadline = time.monotonic() + timeout
+    for task, (name, text) in _SIGNS.items():
+        while task in processes and not ((out / name).is_file() and _has(out / name, text)):
+            _check_runs(task, processes[task])
+            if time.monotonic() > deadline:
+                raise PoseBackbonesError(f'{task} did nothing for {timeout:g} s, see {task}.log')
+            time.sleep(0.5)
+
+
+def _has(path: Path, text: str) -> bool:
+    return text in path.read_text(errors='replace')
+
+
+def _check_runs(task: str, process: subprocess.Popen) -> None:
+    if process.poll() is not None:
+        raise PoseBackbonesError(
+            f'{task} ended with exit status {process.returncode}, see {task}.log'
+        )
+
+
 def sample_processes(
     processes: dict[str, subprocess.Popen], seconds: float, interval: float
 ) -> dict[str, list[Sample]]:
-    """Record the resources of running tasks, then stop them with SIGTERM.
+    """Record the resources of running tasks.
 
     Args:
-        processes: Task → process, the leader of its process group.
-        seconds: Time after which the tasks are stopped.
+        processes: Task → process.
+        seconds: Duration.
         interval: Seconds between samples.
 
     Raises:
@@ -277,24 +320,25 @@ def sample_processes(
     """
     start = time.monotonic()
     samples = {task: [] for task in processes}
-    try:
-        while time.monotonic() - start < seconds:
-            time.sleep(interval)
-            for task, process in processes.items():
-                if process.poll() is not None:
-                    raise PoseBackbonesError(
-                        f'{task} ended with exit status {process.returncode}, see {task}.log'
-                    )
-                samples[task].append(measure(process.pid, time.monotonic() - start))
-    finally:
-        for process in processes.values():
-            process.terminate()
-        for process in processes.values():
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+    while time.monotonic() - start < seconds:
+        time.sleep(interval)
+        for task, process in processes.items():
+            _check_runs(task, process)
+            samples[task].append(measure(process.pid, time.monotonic() - start))
     return samples
+
+
+def stop(processes: Iterable[subprocess.Popen], timeout: float = 60) -> None:
+    """Stop processes with SIGTERM, and their groups with SIGKILL after a time in seconds."""
+    processes = list(processes)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def measure(pid: int, seconds: float = 0.0) -> Sample:

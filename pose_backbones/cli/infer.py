@@ -100,7 +100,7 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
                 people = write_predictions(out / PREDICTIONS, journal.entries())
                 write_table(out / TABLE, journal.entries(), names)
                 print(f'{people} people in {out / PREDICTIONS}')
-    return _report(journal, annotated.failures)
+    return _report(journal, annotated)
 
 
 def _is_run(out: Path) -> bool:
@@ -239,17 +239,23 @@ def _run(results: Results, journal: Journal, annotated: AnnotatedOutputs) -> Non
             end_part()
 
 
-def _report(journal: Journal, not_drawn: int) -> int:
-    """Print how many inputs failed, and return the exit status."""
+def _report(journal: Journal, annotated: AnnotatedOutputs) -> int:
+    """Print what is missing in the outputs, and return the exit status."""
+    if annotated.drawn < annotated.keypoints / 2:
+        print(
+            f'{annotated.drawn} of {annotated.keypoints} keypoints were drawn; the scores of the '
+            f'others are below --threshold {annotated.style["threshold"]:g}'
+        )
     if journal.failures:
         print(
             f'{journal.failures} of the inputs could not be read; they are listed in '
             f'{journal.path}',
             file=sys.stderr,
         )
-    if not_drawn:
+    if annotated.failures:
         print(
-            f'{not_drawn} of the inputs could not be drawn, see above; their poses were saved',
+            f'{annotated.failures} of the inputs could not be drawn, see above; their poses were '
+            'saved',
             file=sys.stderr,
         )
-    return SOME_FAILED if journal.failures or not_drawn else 0
+    return SOME_FAILED if journal.failures or annotated.failures else 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from mmengine.logging import print_log
 
 from ..errors import DatasetError, first_line
@@ -43,6 +44,9 @@ class AnnotatedOutputs:
     Attributes:
         names: Names of the output files, one for each part.
         failures: Number of images and videos that could not be drawn.
+        keypoints: Number of keypoints of the results that were drawn, with those below the
+            threshold.
+        drawn: Number of keypoints that are not below the threshold.
 
     Raises:
         ConfigError: If a video is to be drawn and PyAV is not installed.
@@ -52,7 +56,7 @@ class AnnotatedOutputs:
         self.folder, self.parts = folder, parts
         self.what, self.style = what, style
         self.names = output_names(parts)
-        self.failures = 0
+        self.failures = self.keypoints = self.drawn = 0
         self._writer: VideoWriter | None = None
         self._failed: int | None = None  # part of the video that cannot be drawn
         if self._is_drawn(in_video=True) and any(map(is_video, parts)):
@@ -102,6 +106,8 @@ class AnnotatedOutputs:
         path = self.folder / self.names[part]
         with self._failing(path):
             drawn = result.draw(**self.style)
+            self.keypoints += result.scores.size
+            self.drawn += np.count_nonzero(result.scores >= self.style['threshold'])
             if not in_video:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_image(path, drawn)

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 POINT = (250, 250, 250)  # BGR, the inside of a keypoint
-FAINTEST = 0.25  # opacity of a keypoint with a score at the threshold
+FAINTEST = 0.5  # opacity of a keypoint with a score at the threshold
 
 
 def opacity(scores: np.ndarray, threshold: float) -> np.ndarray:

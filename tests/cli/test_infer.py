@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import resource
 import signal
 
@@ -94,6 +95,25 @@ def test_images_with_boxes(image_folder, model, tmp_path, capsys):
         changed = (drawn != make_image(index)).any()
         assert changed == (PEOPLE[index] > 0)
     assert check_complete(out)
+
+
+def test_number_of_drawn_keypoints_is_printed(image_folder, model, tmp_path, capsys):
+    """If most keypoints are below the threshold, the drawings look empty."""
+    folder, boxes = image_folder
+    out = tmp_path / 'out'
+    assert infer.main([str(folder), *boxes, *model, '--out', str(out), '--threshold', '-5']) == 0
+    assert 'were drawn' not in capsys.readouterr().out
+    scores = np.ravel([np.reshape(person['keypoints'], (-1, 3))[:, 2] for person in read(out)])
+    threshold = float(np.quantile(scores, 0.75))
+    options = ['--threshold', f'{threshold:.6f}', '--out', str(tmp_path / 'high')]
+    assert infer.main([str(folder), *boxes, *model, *options]) == 0
+    message = re.search(
+        r'(\d+) of (\d+) keypoints were drawn; '
+        r'the scores of the others are below --threshold (\S+)',
+        capsys.readouterr().out,
+    )
+    assert int(message[1]) == pytest.approx(len(scores) / 4, abs=2)
+    assert (int(message[2]), float(message[3])) == (len(scores), pytest.approx(threshold, abs=1e-5))
 
 
 def test_predictions_can_be_used_as_boxes(image_folder, model, tmp_path):

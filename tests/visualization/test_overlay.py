@@ -53,11 +53,11 @@ def test_limbs_with_higher_scores_are_drawn_on_top():
 def test_opacity_of_scores():
     scores = np.array([np.nan, -1, 0.29, 0.3, 0.51, 0.72, 1, 3])
     # A smooth step has half its height in the middle.
-    expected = [0, 0, 0, 0.25, 0.625, 1, 1, 1]
+    expected = [0, 0, 0, 0.5, 0.75, 1, 1, 1]
     np.testing.assert_allclose(draw.opacity(scores, 0.3), expected, atol=1e-9)
     many = draw.opacity(np.linspace(0.3, 1, 500), 0.3)
     assert 0 <= np.diff(many).min() <= np.diff(many).max() < 0.004
-    assert draw.opacity(np.array([1.0, 0.99]), 1.0).tolist() == [0.25, 0]
+    assert draw.opacity(np.array([1.0, 0.99]), 1.0).tolist() == [0.5, 0]
 
 
 def test_line_width_depends_on_person_and_image():
