@@ -49,8 +49,11 @@ def check_file(args: argparse.Namespace, file: CocoFile) -> list[Finding]:
     if isinstance(file.content, list):
         truth = CocoFile(args.annotations) if args.annotations else None
         if any(isinstance(entry, dict) and 'keypoints' in entry for entry in file.content):
+            file.what = 'results'
             return check_results(file, truth)
+        file.what = 'detections'
         return check_detections(file, truth)
+    file.what = 'annotations'
     max_images = None if args.all_images else SAMPLE
     return check_annotations(file, args.images, max_images, use_area=not args.no_area)
 
@@ -82,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         if Path(args.json).exists():
             raise WorkDirError(f'--json {args.json} already exists: choose another name')
         check_writable_file(Path(args.json), '--json')
-    found = {path: check_file(args, CocoFile(path)) for path in args.files}
+    found = {path: check_file(args, CocoFile(path, 'file')) for path in args.files}
     for path, findings in found.items():
         print_findings(path, findings)
     if args.json is not None:

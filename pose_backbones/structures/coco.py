@@ -273,7 +273,7 @@ def _convert_whole_numbers(content: object) -> None:
 def _label(kind: str, number: int, entry: dict) -> str:
     """Return the name of an entry: its ID, otherwise its index in the list."""
     if 'file_name' in entry:
-        return f'{kind} {entry.get("id", number)} ({shown(entry["file_name"])})'
+        return f'{kind} {shown(entry.get("id", number))} ({shown(entry["file_name"])})'
     if 'id' not in entry and 'image_id' in entry:
         return f'{kind} {number}, of image {shown(entry["image_id"])},'
     return f'{kind} {shown(entry.get("id", number))}'

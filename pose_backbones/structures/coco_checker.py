@@ -188,7 +188,7 @@ def check_results(
     Args:
         file: The file, a list.
         annotations: The annotations or the image list of the same images.
-        count: Number of keypoints. Default: that of most results.
+        count: Number of keypoints. Default: that of the annotations, or of most results.
 
     Returns:
         The findings, errors first.
@@ -197,6 +197,9 @@ def check_results(
         DatasetError: If the file is not a list of objects.
     """
     entries = file.entries()
+    if count is None and annotations is not None:
+        counts = {len(entry['keypoints']) for entry in annotations.keypoint_categories()}
+        count = counts.pop() if len(counts) == 1 else None
     origin = '' if count is None else 'of the annotations'
     return find_faults(
         'result',
@@ -406,7 +409,7 @@ def _check_plausibility(
     sizes = {
         image['id']: (image['width'], image['height'])
         for image in images
-        if has_fields('id', 'width', 'height')(image) is None
+        if has_fields('id', 'width', 'height')(image) is None and _valid_size(image) is None
     }
 
     def visible_box(entry: dict) -> Fault | None:
