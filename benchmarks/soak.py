@@ -28,8 +28,8 @@ MODEL = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
 _ROOT = Path(__file__).parents[1]
 #: part of the samples, at the start, in which caches fill up
 WARM_UP = 0.25
-#: growth after the warm-up that is accepted: relative, or in MB of small processes
-_MEMORY_RATIO, _MEMORY_MB = 0.05, 20.0
+#: growth after the warm-up that is accepted: relative, and the least amount (memory in MB)
+_RATIO, _LEAST = 0.05, dict(memory=20, handles=3, threads=3, processes=0)
 _GROUP_SIZE = 100  # links in a directory
 
 
@@ -69,14 +69,11 @@ class Growth:
 
     def problems(self) -> list[str]:
         """Describe the resources that grew by more than the accepted amount."""
-        problems = [
-            f'{name}: {getattr(self.start, name):g} → {getattr(self.end, name):g}'
-            for name in ('handles', 'threads', 'processes')
-            if getattr(self.end, name) > getattr(self.start, name)
-        ]
-        limit = max(_MEMORY_MB, _MEMORY_RATIO * self.start.memory)
-        if self.end.memory - self.start.memory > limit:
-            problems.append(f'memory in MB: {self.start.memory:.0f} → {self.end.memory:.0f}')
+        problems = []
+        for name, least in _LEAST.items():
+            start, end = getattr(self.start, name), getattr(self.end, name)
+            if end - start > max(least, int(_RATIO * start)):
+                problems.append(f'{name}{" in MB" * (name == "memory")}: {start:.0f} → {end:.0f}')
         return problems
 
 

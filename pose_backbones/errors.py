@@ -6,7 +6,9 @@ exceptions, each of which also derives from a built-in exception class.
 """
 
 import difflib
+import traceback
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 
 class PoseBackbonesError(Exception):
@@ -42,8 +44,18 @@ class LaunchError(PoseBackbonesError, RuntimeError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of its class if it has none."""
-    return str(error).strip().split('\n')[0] or type(error).__name__
+    """Return the first line of an error's message, or the name of its class if it has none.
+
+    For an assertion without a message, the name is followed by the assertion.
+    """
+    message = str(error).strip().split('\n')[0]
+    if message:
+        return message
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, AssertionError) and frames and frames[-1].line:
+        place = f'{Path(frames[-1].filename).name}:{frames[-1].lineno}'
+        return f'AssertionError in {place}: {frames[-1].line}'
+    return type(error).__name__
 
 
 def closest(name: str, choices: Iterable[str] | Mapping[str, str], count: int = 3) -> str:

@@ -107,7 +107,7 @@ class AnnotatedOutputs:
         with self._failing(path):
             drawn = result.draw(**self.style)
             self.keypoints += result.scores.size
-            self.drawn += np.count_nonzero(result.scores >= self.style['threshold'])
+            self.drawn += int(np.sum(result.scores >= self.style['threshold']))
             if not in_video:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_image(path, drawn)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from mmengine.config import Config
 from mmpose.codecs.base import BaseKeypointCodec
-from mmpose.models.heads import HeatmapHead
+from mmpose.models.heads import BaseHead, HeatmapHead
 from mmpose.registry import KEYPOINT_CODECS
 from torch import nn
 
@@ -23,11 +23,17 @@ def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
         splits: The splits that the run uses, of `'train'`, `'val'` and `'test'`.
 
     Raises:
-        ConfigError: If a value differs. The message names the config entry and both values.
+        ConfigError: If a value differs, with the config entry and both values; or if the head has
+            no decoder, and the model is evaluated.
     """
     head = getattr(getattr(model, 'module', model), 'head', None)
     decoder = getattr(head, 'decoder', None)
     if decoder is None:
+        if isinstance(head, BaseHead) and hasattr(head, 'decoder') and set(splits) - {'train'}:
+            raise ConfigError(
+                'model.head has no decoder, which the evaluation requires: set '
+                'model.head.decoder to the codec of the pipelines'
+            )
         return
     for split in splits:
         for place, step in _steps(cfg, split):

@@ -84,9 +84,14 @@ def find_datasets(dataset: Mapping | None, place: str) -> Iterator[tuple[str, Ma
 
     Yields:
         The name in the config and the config of each data set.
+
+    Raises:
+        DatasetError: If a wrapper has an empty list of data sets.
     """
     if not isinstance(dataset, Mapping):
         return
+    if 'datasets' in dataset and not dataset['datasets']:
+        raise DatasetError(f'{place}.datasets is empty: expected at least one data set')
     if 'ann_file' in dataset:
         yield place, dataset
     yield from find_datasets(dataset.get('dataset'), f'{place}.dataset')

@@ -24,6 +24,11 @@ def _integer(minimum: int) -> _Rule:
     )
 
 
+def _one_of(*values: Any) -> _Rule:
+    return f'one of {", ".join(map(repr, values))}', lambda value: value in values
+
+
+_FLAG: _Rule = ('True or False', lambda value: isinstance(value, bool))
 _TEXT: _Rule = ('a string', lambda value: isinstance(value, str))
 _DICT: _Rule = ('a dict', lambda value: isinstance(value, dict))
 _ITEMS: _Rule = (
@@ -53,6 +58,10 @@ _RULES: dict[str, _Rule] = {
     'model': _DICT,
     'work_dir': _TEXT,
     'load_from': _TEXT,
+    'resume': _one_of(True, False, 'auto'),
+    'strict_load': _FLAG,
+    'auto_scale_lr.base_batch_size': _integer(1),
+    'log_processor.window_size': _integer(1),
     'param_scheduler': _ITEMS,
     'custom_hooks': _ITEMS,
     'codec.input_size': _SIZE,
@@ -60,6 +69,9 @@ _RULES: dict[str, _Rule] = {
     'codec.sigma': _SIGMA,
     'model.head.decoder.sigma': _SIGMA,
     'model.head.out_channels': _integer(1),
+    'model.test_cfg.flip_test': _FLAG,
+    'model.test_cfg.flip_mode': _one_of('heatmap', 'udp_combined', 'offset'),
+    'model.test_cfg.shift_heatmap': _FLAG,
     'optim_wrapper.optimizer.lr': _RATE,
     'optim_wrapper.clip_grad.max_norm': _POSITIVE,
     'optim_wrapper.accumulative_counts': _integer(1),

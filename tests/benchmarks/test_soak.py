@@ -78,10 +78,15 @@ def test_threads_for_a_moment_are_no_growth():
     assert measure_growth(samples).problems() == []
 
 
-def test_memory_may_grow_by_five_percent():
-    start = Sample(0, 1000, 1, 1, 1)
-    assert Growth(start, Sample(0, 1050, 1, 1, 1)).problems() == []
-    assert Growth(start, Sample(0, 1051, 1, 1, 1)).problems() == ['memory in MB: 1000 → 1051']
+def test_accepted_growth():
+    start = Sample(0, 1000, 100, 10, 2)
+    assert Growth(start, Sample(0, 1050, 105, 13, 2)).problems() == []
+    assert Growth(start, Sample(0, 1051, 106, 14, 3)).problems() == [
+        'memory in MB: 1000 → 1051',
+        'handles: 100 → 106',
+        'threads: 10 → 14',
+        'processes: 2 → 3',
+    ]
 
 
 def test_task_that_ends_is_an_error():

@@ -24,6 +24,17 @@ from tests.helpers.hostile_images import png
 from tests.helpers.tools import run_tool
 
 
+@pytest.fixture
+def fail_training(fail, tiny_config, synthetic, tmp_path):
+    """Function that trains with changed config entries, which must fail; returns the error line."""
+
+    def run(*overrides: str) -> str:
+        options = ['--data-root', synthetic, '--work-dir', tmp_path / 'work']
+        return fail(train_api.main, tiny_config, *options, '--cfg-options', *overrides)
+
+    return run
+
+
 def test_missing_data_set_in_a_new_process(root, tmp_path):
     name = 'td-hm_moganet-s_8xb32-210e_coco-256x192.py'
     done = run_tool(
@@ -263,36 +274,16 @@ def test_files_without_weights(fail, tiny_config, synthetic, tmp_path, content, 
         ('default_hooks.logger.type=LogerHook', 'default_hooks.logger: unknown hook', 'LoggerHook'),
     ],
 )
-def test_unknown_names_show_suggestions(
-    fail, tiny_config, synthetic, tmp_path, option, place, near
-):
-    line = fail(
-        train_api.main,
-        tiny_config,
-        '--data-root',
-        synthetic,
-        '--work-dir',
-        tmp_path / 'work',
-        '--cfg-options',
-        option,
-    )
+def test_unknown_names_show_suggestions(fail_training, tmp_path, option, place, near):
+    line = fail_training(option)
     assert place in line
     assert 'did you mean' in line
     assert near in line
     assert not (tmp_path / 'work').exists()
 
 
-def test_unknown_model_argument(fail, tiny_config, synthetic, tmp_path):
-    line = fail(
-        train_api.main,
-        tiny_config,
-        '--data-root',
-        synthetic,
-        '--work-dir',
-        tmp_path / 'work',
-        '--cfg-options',
-        'model.backbone.frozen_stages=9',
-    )
+def test_unknown_model_argument(fail_training):
+    line = fail_training('model.backbone.frozen_stages=9')
     assert 'cannot be built' in line
     assert 'frozen_stages is 9: expected -1 (none)' in line
 
@@ -403,20 +394,11 @@ def test_unsupported_image_size_of_the_backbone(fail, tiny_config, synthetic, we
     ],
 )
 def test_pipeline_and_decoder_sizes_differ(
-    fail, tiny_config, synthetic, weights, tmp_path, option, message
+    fail_training, fail, tiny_config, synthetic, weights, tmp_path, option, message
 ):
     config = Config.fromfile(str(tiny_config))
     steps = [step.type for step in config.train_pipeline]
-    line = fail(
-        train_api.main,
-        tiny_config,
-        '--data-root',
-        synthetic,
-        '--work-dir',
-        tmp_path / 'work',
-        '--cfg-options',
-        option.format('train', steps.index('TopdownAffine')),
-    )
+    line = fail_training(option.format('train', steps.index('TopdownAffine')))
     number = steps.index('TopdownAffine' if 'input' in option else 'GenerateTarget')
     assert f'train_dataloader.dataset.pipeline[{number}].' in line
     assert message in line
@@ -475,17 +457,8 @@ def test_broken_config(fail, tmp_path):
     assert f'config unreadable: {path} (SyntaxError' in fail(train_api.main, path)
 
 
-def test_wrong_number_of_keypoints_of_the_model(fail, tiny_config, synthetic, tmp_path):
-    line = fail(
-        train_api.main,
-        tiny_config,
-        '--data-root',
-        synthetic,
-        '--work-dir',
-        tmp_path / 'work',
-        '--cfg-options',
-        'model.head.out_channels=16',
-    )
+def test_wrong_number_of_keypoints_of_the_model(fail_training, tmp_path):
+    line = fail_training('model.head.out_channels=16')
     assert 'the model predicts 16 keypoints' in line
     assert 'has 17' in line
     assert not list((tmp_path / 'work').glob('*.pth'))
@@ -508,6 +481,17 @@ def test_wrong_number_of_keypoints_of_the_data(fail, tiny_config, data, tmp_path
     line = fail(train_api.main, *arguments)
     assert 'has 16 keypoints per person' in line
     assert 'but CocoDataset has 17' in line
+
+
+def test_empty_combined_data_set(fail, tiny_config, synthetic, tmp_path):
+    config = tmp_path / 'combined.py'
+    combined = "dict(type='CombinedDataset', metainfo={}, datasets=[], _delete_=True)"
+    config.write_text(
+        f'_base_ = {str(tiny_config)!r}\ntrain_dataloader = dict(dataset={combined})\n'
+    )
+    options = ['--data-root', synthetic, '--work-dir', tmp_path / 'work']
+    line = fail(train_api.main, config, *options)
+    assert 'train_dataloader.dataset.datasets is empty: expected at least one data set' in line
 
 
 def test_empty_data_set(fail, tiny_config, data, tmp_path):
@@ -905,18 +889,19 @@ def test_heatmap_size_that_the_model_does_not_predict(fail, tiny_config, synthet
         ('codec.input_size=[-96,128]', 'expected integers of at least 1'),
         ('custom_hooks=5', 'expected a dict or a list of dicts'),
         ('load_from=5', 'load_from=5: expected a string'),
+        ('strict_load=a', "strict_load='a': expected True or False"),
+        ('resume=5', "resume=5: expected one of True, False, 'auto'"),
+        ('auto_scale_lr.base_batch_size=0', 'expected an integer of at least 1'),
+        ('log_processor.window_size=0', 'expected an integer of at least 1'),
+        ('model.test_cfg.flip_test=a', "flip_test='a': expected True or False"),
+        (
+            'model.test_cfg.flip_mode=nope',
+            "flip_mode='nope': expected one of 'heatmap', 'udp_combined', 'offset'",
+        ),
+        ('model.head.decoder=None', 'model.head has no decoder'),
     ],
 )
-def test_wrong_values_of_the_config(fail, tiny_config, synthetic, tmp_path, option, message):
-    line = fail(
-        train_api.main,
-        tiny_config,
-        '--data-root',
-        synthetic,
-        '--work-dir',
-        tmp_path / 'work',
-        '--cfg-options',
-        option,
-    )
+def test_wrong_values_of_the_config(fail_training, tmp_path, option, message):
+    line = fail_training(option)
     assert message in line
     assert not list((tmp_path / 'work').glob('*.pth'))
