@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, first_line
 from ..utils.files import open_regular
 from . import storage
 from .grammar import is_metadata
@@ -29,6 +29,7 @@ __all__ = ['DamagedCheckpointError', 'UnsafeCheckpointError', 'read_file']
 
 #: metadata key of a safetensors file for the `_metadata` of the state dict, as JSON
 VERSIONS = 'state_dict_metadata'
+_MAX_REASON = 300  # characters of a message
 _HEAD = 512  # bytes that determine the format
 _SAFETENSORS_HEADER = 100_000_000  # maximum size in bytes, the limit of the library
 #: first bytes, in lower case → description of the file
@@ -105,17 +106,17 @@ def read_file(path: str | os.PathLike, map_location: Any = 'cpu', name: str | No
         )
         raise UnsafeCheckpointError(
             f'checkpoint rejected: {name} contains more than weights and plain data: '
-            f'{error}{advice}'
+            f'{_short(error)}{advice}'
         ) from error
     except WrongFormatError as error:
-        raise DamagedCheckpointError(f'checkpoint unreadable: {name} is {error}') from error
+        raise DamagedCheckpointError(f'checkpoint unreadable: {name} is {_short(error)}') from error
     except MalformedError as error:
         raise DamagedCheckpointError(
             f'checkpoint unreadable: {name} ({_bytes_of(file)}) is truncated '
-            f'or damaged: {error}. Copy or download it again'
+            f'or damaged: {_short(error)}. Copy or download it again'
         ) from error
     except storage.DeviceError as error:
-        raise CheckpointError(f'{name} cannot be moved to {device}: {error}') from error
+        raise CheckpointError(f'{name} cannot be moved to {device}: {_short(error)}') from error
     except CheckpointError:
         raise
     except FileNotFoundError as error:
@@ -178,9 +179,7 @@ def _convert_errors(read: Any, *arguments: Any) -> Any:
     except (UnsafeContentError, MalformedError, storage.DeviceError, OSError, MemoryError):
         raise
     except Exception as error:
-        raise MalformedError(
-            f'its data is malformed ({type(error).__name__}: {str(error)[:200]})'
-        ) from error
+        raise MalformedError(f'its data is malformed ({type(error).__name__}: {error})') from error
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -199,7 +198,7 @@ def _read_safetensors(file: Path, device: torch.device) -> dict:
         return weights
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise WrongFormatError(
-            f'a damaged safetensors file ({error}): copy or download it again'
+            f'a damaged safetensors file ({_short(error)}): copy or download it again'
         ) from error
 
 
@@ -208,6 +207,12 @@ def _versions(metadata: Any) -> OrderedDict:
     if not is_metadata(metadata):
         raise ValueError(f'{VERSIONS} is malformed')
     return OrderedDict(metadata)
+
+
+def _short(error: Exception) -> str:
+    """Return the first line of a message, which may contain parts of the file, shortened."""
+    text = first_line(error)
+    return text if len(text) <= _MAX_REASON else f'{text[:_MAX_REASON]}…'
 
 
 def _bytes_of(file: Path) -> str:

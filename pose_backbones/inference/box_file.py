@@ -6,7 +6,7 @@ from os import fspath
 from pathlib import Path, PurePath
 
 from ..errors import DatasetError
-from ..structures.coco import CocoFile, box_numbers, has_fields
+from ..structures.coco import CocoFile, box_numbers, has_fields, optional_field
 from ..structures.coco_category import box_category_ids
 
 #: stems of the file names of COCO images: 000000000785, COCO_val2014_000000000785
@@ -53,19 +53,22 @@ class BoxFile:
                 "bbox [x, y, width, height], or images and annotations, in COCO's format"
             )
         file.check('image', images, has_fields('id', 'file_name'))
-        file.check(kind, records, has_fields('image_id', 'bbox'), box_numbers)
+        optional = [
+            optional_field(name) for name in ('score', 'file_name', 'category_id', 'iscrowd')
+        ]
+        file.check(kind, records, has_fields('image_id', 'bbox'), box_numbers, *optional)
         self._boxes = defaultdict(list)
         self._ids = {str(record['image_id']): record['image_id'] for record in records}
         categories = box_category_ids(file, records, category)
         self.left_out = 0
         named = {image['file_name']: image['id'] for image in images}
         for record in records:
-            if 'file_name' in record:
+            if record.get('file_name') is not None:
                 named.setdefault(record['file_name'], record['image_id'])
             if 'category_id' in record and record['category_id'] not in categories:
                 self.left_out += 1
             elif not record.get('iscrowd'):
-                score = record.get('score', 1.0)
+                score = 1.0 if record.get('score') is None else record['score']
                 self._boxes[record['image_id']].append((*record['bbox'], score))
         self._named = defaultdict(list)
         for name, number in named.items():

@@ -50,6 +50,8 @@ _FIELDS: dict[str, tuple[Any, str]] = {
 _WHOLE = ('id', 'image_id', 'category_id', 'num_keypoints', 'iscrowd', 'width', 'height')
 #: number of entries that a finding lists
 MAX_EXAMPLES = 10
+#: largest coordinate, and largest other number; areas and OKS of larger ones would be infinite
+_LARGEST_COORDINATE, _LARGEST = 1e9, 1e18
 _LONGEST = 80  # characters of a value that are shown
 #: example of a keypoint category, for error messages
 CATEGORY = "{'id': 1, 'name': …, 'keypoints': [names], 'skeleton': [[1, 2], …]}"
@@ -324,6 +326,7 @@ def has_fields(*fields: str, expected: str = '') -> Check:
             if (
                 not isinstance(value, types)
                 or not _is_finite(value)
+                or (types is _NUMBER and not -_LARGEST <= value <= _LARGEST)
                 or (isinstance(value, bool) and name != 'iscrowd')
             ):
                 problem = f'no {name}' if value is None else f'the {name} {shown(value)}'
@@ -331,6 +334,12 @@ def has_fields(*fields: str, expected: str = '') -> Check:
         return None
 
     return check
+
+
+def optional_field(name: str) -> Check:
+    """Check the type of a field, see `has_fields`, if an entry has it."""
+    check = has_fields(name)
+    return lambda entry: None if entry.get(name) is None else check(entry)
 
 
 def whole_id(entry: dict) -> Fault | None:
@@ -422,7 +431,7 @@ def in_pixels(entry: dict) -> Fault | None:
 def box_numbers(entry: dict) -> Fault | None:
     """Check that the bounding box has four numbers."""
     bbox = entry['bbox']
-    if len(bbox) != 4 or not all(isinstance(value, _NUMBER) for value in bbox):
+    if len(bbox) != 4 or not are_numbers(bbox):
         return f'the bbox {shown(bbox)}', _FIELDS['bbox'][1]
     return None
 
@@ -455,8 +464,15 @@ def is_polygon(value: object) -> bool:
 
 
 def are_numbers(values: object) -> bool:
-    """Return whether a value is a list of finite numbers."""
+    """Return whether a value is a list of finite numbers in the range of coordinates."""
     try:
-        return isinstance(values, list) and isfinite(sum(values))
+        return isinstance(values, list) and (
+            not values
+            or (
+                isfinite(sum(values))
+                and -_LARGEST_COORDINATE <= min(values)
+                and max(values) <= _LARGEST_COORDINATE
+            )
+        )
     except (OverflowError, TypeError):  # 10**400; text, null, a list
         return False

@@ -8,7 +8,7 @@ and `Upstream Results` (results that the source states for configs without relea
 of the config, split and metric).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import yaml
 
 from ..configs import config_folder
 from ..errors import ConfigError
+from ..structures.coco import shown
 
 _REQUIRED = ('Name', 'In Collection', 'Config', 'Metadata')
 _ALLOWED = (
@@ -30,6 +31,31 @@ _ALLOWED = (
     'Alternatives',
 )
 _METADATA = ('Architecture', 'Training Data', 'Input Size', 'Parameters', 'FLOPs')
+#: key of a collection, of a model, or of its metadata or result → type of its value
+_TYPES: dict[str, type] = {
+    'Upstream Results': dict,
+    'Name': str,
+    'In Collection': str,
+    'Config': str,
+    'Metadata': dict,
+    'Results': list,
+    'Weights': str,
+    'Log': str,
+    'Licence': dict,
+    'Upstream': dict,
+    'Explanation': str,
+    'Notes': list,
+    'Alternatives': list,
+    'Architecture': list,
+    'Training Data': str,
+    'Input Size': str,
+    'Parameters': int,
+    'FLOPs': int,
+    'Attention FLOPs': int,
+    'Task': str,
+    'Metrics': dict,
+}
+_MAX_REASON = 300  # characters of PyYAML's message
 
 
 @dataclass(frozen=True)
@@ -112,20 +138,63 @@ class Family:
     models: tuple[Model, ...]
 
 
+def _read_yaml(path: Path, **lists: type) -> dict:
+    """Return the content of a YAML file.
+
+    Args:
+        path: The file.
+        **lists: Keys with lists → type of their items.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except Exception as error:  # PyYAML also raises errors of the constructors of values
+        reason = ' '.join(str(error).split())[:_MAX_REASON]
+        raise ConfigError(f'cannot read {path}: {reason}') from error
+    for key, kind in lists.items():
+        items = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, kind) for item in items):
+            raise ConfigError(
+                f'{path}: {key} is {shown(items)}: expected a list of {kind.__name__}'
+            )
+    return content
+
+
+def _listed(values: Iterable) -> str:
+    """Return values for a message, in one line of limited length."""
+    texts = sorted(str(value) if str(value).isprintable() else repr(value) for value in values)
+    return ', '.join(texts)[:_MAX_REASON] or 'none'
+
+
+def _check_types(entry: Mapping, place: str) -> None:
+    """Check the types of the values of a collection or a model."""
+    for key, kind in _TYPES.items():
+        value = entry.get(key)
+        if value is None:
+            continue
+        valid = isinstance(value, kind) and not isinstance(value, bool)
+        if not valid or (isinstance(value, int) and value < 0):
+            raise ConfigError(f'{place}: {key} is {shown(value)}: expected {kind.__name__}')
+
+
 def _model(entry: Mapping, family: str, path: Path, stated: Mapping[str, Mapping]) -> Model:
     """Create a `Model` from an entry of `Models`, and check its keys."""
     name = entry.get('Name', '(no Name)')
+    place = f'{path}: entry {_listed([name])}'
+    _check_types(entry, place)
     metadata = entry.get('Metadata') or {}
-    missing = [key for key in _REQUIRED if key not in entry]
-    missing += [f'Metadata: {key}' for key in _METADATA if key not in metadata]
+    _check_types(metadata, place)
+    missing = [key for key in _REQUIRED if entry.get(key) is None]
+    missing += [f'Metadata: {key}' for key in _METADATA if not metadata.get(key)]
     unknown = set(entry) - set(_ALLOWED)
     unknown |= set(metadata) - {*_METADATA, 'Attention FLOPs'}
     if missing or unknown:
         raise ConfigError(
-            f'{path}: entry {name}: missing keys: {", ".join(missing) or "none"}; '
-            f'unknown keys: {", ".join(sorted(unknown)) or "none"}'
+            f'{place}: missing keys: {_listed(missing)}; unknown keys: {_listed(unknown)}'
         )
     result = (entry.get('Results') or [{}])[0]
+    if not isinstance(result, dict):
+        raise ConfigError(f'{place}: Results has the entry {shown(result)}: expected dict')
+    _check_types(result, place)
     return Model(
         name=name,
         family=family,
@@ -136,17 +205,17 @@ def _model(entry: Mapping, family: str, path: Path, stated: Mapping[str, Mapping
         size=metadata['Input Size'],
         params=metadata['Parameters'],
         flops=metadata['FLOPs'],
-        attention_flops=metadata.get('Attention FLOPs', 0),
+        attention_flops=metadata.get('Attention FLOPs') or 0,
         task=result.get('Task'),
-        metrics=result.get('Metrics', {}),
+        metrics=result.get('Metrics') or {},
         weights=entry.get('Weights'),
         log=entry.get('Log'),
-        licence=entry.get('Licence', {}),
-        upstream=entry.get('Upstream', {}),
-        stated=stated.get(name, {}),
-        explanation=entry.get('Explanation', ''),
-        notes=tuple(entry.get('Notes', ())),
-        alternatives=tuple(entry.get('Alternatives', ())),
+        licence=entry.get('Licence') or {},
+        upstream=entry.get('Upstream') or {},
+        stated=stated.get(name) or {},
+        explanation=entry.get('Explanation') or '',
+        notes=tuple(entry.get('Notes') or ()),
+        alternatives=tuple(entry.get('Alternatives') or ()),
     )
 
 
@@ -160,26 +229,28 @@ def read_families(folder: Path | None = None) -> list[Family]:
         The families, in the order of `model-index.yml`, which is next to the directory.
 
     Raises:
-        ConfigError: If the entry of a model has missing or unknown keys, or upstream results are
-            for a model that is not in the file.
+        ConfigError: If a file cannot be read, an entry has missing or unknown keys or values of
+            other types, or upstream results are for a model that is not in the file.
     """
     folder = config_folder() if folder is None else Path(folder)
-    index = yaml.safe_load((folder.parent / 'model-index.yml').read_text(encoding='utf-8'))
+    index = _read_yaml(folder.parent / 'model-index.yml', Import=str)
     families = []
     for line in index['Import']:
         path = folder.parent / line
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = _read_yaml(path, Collections=dict, Models=dict)
+        for item in content['Collections']:
+            _check_types(item, f'{path}: collection {shown(item.get("Name"))}')
         stated = {
             name: splits
             for item in content['Collections']
-            for name, splits in item.get('Upstream Results', {}).items()
+            for name, splits in (item.get('Upstream Results') or {}).items()
         }
         models = tuple(_model(entry, path.parent.name, path, stated) for entry in content['Models'])
         unmatched = set(stated) - {model.name for model in models}
         if unmatched:
             raise ConfigError(
-                f'{path}: Upstream Results of {", ".join(sorted(unmatched))}: expected names of '
-                'Models in the same file'
+                f'{path}: Upstream Results of {_listed(unmatched)}: expected names of Models in '
+                'the same file'
             )
         families.append(
             Family(

@@ -253,6 +253,6 @@ def test_check_entries_counts_entries_with_the_same_problem():
 
 
 def test_are_numbers():
-    assert are_numbers([1, 2.5, True, -1e300])
-    for other in ([float('inf')], [10**400], ['1'], [None], [[1]], (1, 2), '12', 3):
+    assert are_numbers([1, 2.5, True, -1e9])
+    for other in ([float('inf')], [10**400], [1e10], ['1'], [None], [[1]], (1, 2), '12', 3):
         assert not are_numbers(other), other
