@@ -85,7 +85,9 @@ class Fuzzer:
     def mutate(self, content: bytes, max_size: int, seed: int) -> bytes:
         """Change a file, by its format or as libFuzzer does."""
         rng = random.Random(seed)
-        if rng.random() < 0.3:
+        if rng.random() < 0.5:  # inputs that cover new code are often invalid at once
+            content = rng.choice(self.others)
+        if rng.random() < 0.2:
             return atheris.Mutate(content, max_size)
         return mutate(content, self.target.kind, rng, self.others)[:max_size]
 
@@ -114,6 +116,7 @@ def main() -> None:
             '-timeout=60',  # the target has a shorter limit of its own
             '-rss_limit_mb=8192',
             '-print_final_stats=1',
+            '-mutate_depth=1',  # the mutations of `mutate` are enough
             f'-artifact_prefix={args.out}/',
         ]
         atheris.Setup(

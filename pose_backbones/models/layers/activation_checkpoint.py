@@ -1,7 +1,7 @@
 """Activation checkpointing with correct statistics of batch norms."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
 @torch.compiler.disable
 def _checkpointed(module: nn.Module, x: Tensor) -> Tensor:
     return checkpoint(
-        module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _not_recording(module))
+        module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _NotRecording(module))
     )
 
 
@@ -71,15 +71,24 @@ def _recording_norms(module: nn.Module) -> list[_BatchNorm]:
     ]
 
 
-@contextmanager
-def _not_recording(module: nn.Module) -> Iterator[None]:
-    """Let batch norms work as in training without recording statistics."""
-    norms = _recording_norms(module)
-    states = [_pause(norm) for norm in norms]
-    try:
-        yield
-    finally:
-        for norm, state in zip(norms, states):
+class _NotRecording:
+    """Context in which batch norms work as in training without recording statistics.
+
+    It is entered in each backward pass; with `retain_graph=True`, there can be several.
+
+    Args:
+        module: The module with the batch norms.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._norms = _recording_norms(module)
+        self._states: list[tuple[float | None, Tensor]] = []
+
+    def __enter__(self) -> None:
+        self._states = [_pause(norm) for norm in self._norms]
+
+    def __exit__(self, *error: object) -> None:
+        for norm, state in zip(self._norms, self._states):
             _restore(norm, state)
 
 
