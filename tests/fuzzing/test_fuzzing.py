@@ -14,9 +14,6 @@ from .mutate import mutate
 from .seeds import seeds
 from .targets import TARGETS, Target, TimeLimitError, clear, workspace
 
-#: number of mutated files of each target
-COUNT = 1500
-
 
 @pytest.fixture(scope='module')
 def folder():
@@ -49,7 +46,7 @@ def test_mutated_files(name, folder):
     rng = random.Random(name)
     contents = [path.read_bytes() for path in target.files]
     messages = []
-    for number in range(COUNT):
+    for number in range(target.count):
         content = mutate(rng.choice(contents), target.kind, rng, contents)
         clear(folder)
         try:
@@ -57,8 +54,8 @@ def test_mutated_files(name, folder):
         except BaseException as error:
             raise AssertionError(f'file {number}: {content[:2000]!r}') from error
     # both occur: the mutations are neither without effect nor always rejected by the first check
-    assert sum(not message for message in messages) > 0.02 * COUNT
-    assert sum(bool(message) for message in messages) > 0.2 * COUNT
+    assert sum(not message for message in messages) > 0.02 * target.count
+    assert sum(bool(message) for message in messages) > 0.2 * target.count
 
 
 @pytest.mark.parametrize(
