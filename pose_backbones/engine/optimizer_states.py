@@ -174,7 +174,8 @@ def _check_state(
         )
     for name, value in entries.items():
         expected = probe[name]
-        if value is None or expected is None:
+        # SGD without momentum stores None, and SGD with momentum starts from it.
+        if expected is None or (value is None and name == 'momentum_buffer'):
             continue
         if torch.is_tensor(expected) != torch.is_tensor(value):
             if not (is_scalar(expected) and is_scalar(value)):

@@ -3,7 +3,10 @@
 `python -m tests.fuzzing` searches for more inputs, guided by coverage.
 """
 
+import pickle
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from pose_backbones.errors import DatasetError
 
 from .mutate import mutate
 from .seeds import seeds
-from .targets import TARGETS, Target, TimeLimitError, clear, workspace
+from .targets import MAX_MEMORY, TARGETS, Target, TimeLimitError, clear, workspace
 
 
 @pytest.fixture(scope='module')
@@ -83,4 +86,39 @@ def test_slow_reader_is_found(tmp_path, monkeypatch):
 
     monkeypatch.setattr('tests.fuzzing.targets.MAX_SECONDS', 0.1)
     with pytest.raises(TimeLimitError, match=r'more than 0\.1 s'):
+        Target('x', 'x.json', 'json', read).run(b'', tmp_path)
+
+
+def _import_pickle(folder: Path) -> None:
+    pickle.loads(b'cmath\nfloor\n.')
+
+
+def _write_elsewhere(folder: Path) -> None:
+    (folder.parent / 'elsewhere').write_text('')
+
+
+def _start_process(folder: Path) -> None:
+    subprocess.run(['true'], check=True)
+
+
+@pytest.mark.parametrize(
+    ('read', 'event'),
+    [
+        (_import_pickle, 'pickle.find_class'),
+        (_write_elsewhere, 'open'),
+        (_start_process, 'subprocess.Popen'),
+    ],
+)
+def test_forbidden_actions_are_found(read, event, tmp_path):
+    (tmp_path / 'inside').mkdir()
+    with pytest.raises(AssertionError, match=event):
+        Target('x', 'x.json', 'json', read).run(b'', tmp_path / 'inside')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the limit is that of Linux')
+def test_large_allocation_is_found(tmp_path):
+    def read(folder: Path) -> None:
+        bytearray(2 * MAX_MEMORY)
+
+    with pytest.raises(MemoryError):
         Target('x', 'x.json', 'json', read).run(b'', tmp_path)
