@@ -194,14 +194,16 @@ def get_metainfo(checkpoint: dict, source: str) -> dict | None:
     Raises:
         CheckpointError: If an entry is invalid.
     """
-    meta = checkpoint.get('meta') or {}
+    meta = checkpoint.get('meta')
+    if meta is None:
+        return None
     if not isinstance(meta, dict):
         raise _metainfo_error(source, 'meta', meta, 'a dict')
-    metainfo = meta.get('dataset_meta') or {}
+    metainfo = meta.get('dataset_meta')
+    if metainfo is None or metainfo == {}:
+        return None
     if not isinstance(metainfo, dict):
         raise _metainfo_error(source, 'meta.dataset_meta', metainfo, 'a dict')
-    if not metainfo:
-        return None
     count = metainfo.get('num_keypoints')
     names = metainfo.get('keypoint_id2name', {})
     checks = dict(
@@ -240,9 +242,13 @@ def _are_indices(values: Any, end: Any, length: int) -> bool:
     )
 
 
+def _shorten(value: Any) -> str:
+    return ' '.join(reprlib.repr(value).split())[:200]
+
+
 def _metainfo_error(source: str, name: str, value: Any, expected: str) -> CheckpointError:
     return CheckpointError(
-        f'{source} does not describe its keypoints correctly: {name} is {reprlib.repr(value)}; '
+        f'{source} does not describe its keypoints correctly: {name} is {_shorten(value)}; '
         f'expected {expected}. To use the weights alone, convert the file to .safetensors '
         '(tools/convert_checkpoint.py)'
     )

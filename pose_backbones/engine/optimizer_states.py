@@ -390,7 +390,7 @@ def check_schedules(schedules, saved, source: str) -> list[str]:
                 'param_scheduler: none in the config; the learning rate remains that of the '
                 "checkpoint's last step"
             ]
-            if saved
+            if isinstance(saved, list | dict) and saved
             else []
         )
     if saved is None:

@@ -172,7 +172,7 @@ def _classes(checkpoint: dict, source: str) -> list[str] | None:
             names = entries.get(key)
             if isinstance(names, str):  # of one class, as MMDetection allows
                 names = [names]
-            if names and not (
+            if names is not None and not (
                 isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
             ):
                 raise CheckpointError(

@@ -1,6 +1,7 @@
 """The metainfo in a checkpoint is checked before names, limbs and flip pairs are used."""
 
 import pytest
+import torch
 
 from pose_backbones.checkpoints.loading import get_metainfo
 from pose_backbones.errors import CheckpointError, DatasetError
@@ -46,6 +47,8 @@ def test_missing_metainfo(meta):
         ('flip_indices', [0, -1]),
         ('flip_indices', 'ab'),
         ('skeleton_links', None),
+        ('keypoint_id2name', torch.ones(2)),
+        ('flip_indices', torch.tensor([1, 0])),
         ('skeleton_links', [(0, 2)]),
         ('skeleton_links', [(0,)]),
         ('skeleton_links', [()]),
@@ -58,7 +61,17 @@ def test_invalid_entry(key, value):
     assert key in str(error.value) or key == 'num_keypoints'
 
 
-@pytest.mark.parametrize('meta', ['text', [1], dict(dataset_meta='text'), dict(dataset_meta=[1])])
+@pytest.mark.parametrize(
+    'meta',
+    [
+        'text',
+        [1],
+        torch.ones(2),
+        dict(dataset_meta=torch.ones(2)),
+        dict(dataset_meta='text'),
+        dict(dataset_meta=[1]),
+    ],
+)
 def test_other_types(meta):
     with pytest.raises(CheckpointError, match='expected a dict'):
         _read(meta)
@@ -69,7 +82,7 @@ def test_skeleton_of_partial_metainfo():
         Skeleton.from_metainfo(dict(dataset_name='two', num_keypoints=2))
 
 
-@pytest.mark.parametrize('value', [3, {'person': 0}, ['person', None]])
+@pytest.mark.parametrize('value', [3, torch.ones(2), {'person': 0}, ['person', None]])
 def test_invalid_classes_of_detector(value):
     with pytest.raises(CheckpointError, match=r'd\.pth has the CLASSES'):
         _classes(dict(meta=dict(CLASSES=value)), 'd.pth')

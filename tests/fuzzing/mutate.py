@@ -144,13 +144,15 @@ def mutate_value(value: Any, rng: random.Random) -> Any:
 
 def _places(container: Any) -> list[tuple[Any, Any]]:
     places = []
-    todo = [container]
+    todo, seen = [container], set()
     while todo:
         part = todo.pop()
         keys = list(part) if isinstance(part, dict) else range(len(part))
         for key in keys:
             places.append((part, key))
-            if isinstance(part[key], (dict, list)):
+            # A value with YAML's aliases may be at billions of places.
+            if isinstance(part[key], (dict, list)) and id(part[key]) not in seen:
+                seen.add(id(part[key]))
                 todo.append(part[key])
     return places
 
