@@ -1,0 +1,34 @@
+"""Check of a model in mixed precision."""
+
+import torch
+from mmengine.model import BaseModel
+
+
+def check_bfloat16(model: BaseModel, batch: dict, samples: dict) -> None:
+    """Check that losses, gradients and predictions are finite in bfloat16 on the CPU.
+
+    Args:
+        model: The model. Its gradients are replaced.
+        batch: Inputs and targets of a training step, from the data preprocessor.
+        samples: A batch for `test_step`.
+    """
+    model.train()
+    model.zero_grad()
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = model(**batch, mode='loss')
+    total, logged = model.parse_losses(losses)
+    assert total.dtype == torch.float32
+    assert all(value.isfinite().all() for value in logged.values()), logged
+    total.backward()
+    invalid = [
+        name
+        for name, value in model.named_parameters()
+        if value.grad is not None and not value.grad.isfinite().all()
+    ]
+    assert invalid == []
+    model.eval()
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        results = model.test_step(samples)
+    for result in results:
+        for values in (result.pred_instances.keypoints, result.pred_instances.keypoint_scores):
+            assert torch.as_tensor(values).isfinite().all()
