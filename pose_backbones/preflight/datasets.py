@@ -1,5 +1,6 @@
 """Checks of the data sets of a run: files, detections, keypoints."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -173,7 +174,7 @@ def reads_coco(dataset: Mapping) -> bool:
 
 def _log_warnings(file: CocoFile, warnings: Sequence[coco_checker.Finding]) -> None:
     for warning in warnings:
-        print_log(f'{file.path}: {warning}', 'current', 'WARNING')
+        print_log(f'{file.path}: {warning}', 'current', logging.WARNING)
 
 
 def _how_to_get(dataset: dict) -> str:

@@ -190,7 +190,7 @@ def _read_detections(folder: Path) -> None:
 def _read_boxes(folder: Path) -> None:
     boxes = BoxFile(str(folder / 'boxes.json'))
     for number in range(1, 7):
-        for box in boxes.boxes(boxes.find(f'{number}.jpg', number, True)):
+        for box in boxes.boxes(boxes.find(f'{number}.jpg', number, True), 320, 240):
             assert all(map(math.isfinite, box))
 
 

@@ -130,3 +130,15 @@ def test_entries_are_checked_by_the_first_process(folder, monkeypatch):
     monkeypatch.setenv('RANK', '0')
     with pytest.raises(DatasetError, match='has the image_id 99'):
         check_datasets(cfg, ['train'])
+
+
+def test_implausible_entries_are_logged(folder, monkeypatch, mmengine_log):
+    monkeypatch.setattr('pose_backbones.structures.coco_checker.check_image_files', lambda *_: [])
+    content = damaged_coco.annotations()
+    content['annotations'][1]['bbox'] = [-900, -900, 5, 5]
+    (folder / 'outside.json').write_text(json.dumps(content))
+    check_datasets(config(dataset(folder, 'outside.json')), ['train'])
+    assert any(
+        record.levelname == 'WARNING' and 'of which less than half is in the image' in message
+        for record, message in zip(mmengine_log.records, mmengine_log.messages)
+    )
