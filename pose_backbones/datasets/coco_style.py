@@ -15,7 +15,7 @@ from mmpose.datasets.datasets.base import base_coco_style_dataset
 from mmpose.evaluation.metrics import coco_metric
 
 from ..errors import DatasetError
-from ..structures.coco import CocoFile
+from ..structures.coco import CocoFile, shown
 from ..structures.coco_category import PERSON, keypoint_category_ids
 from ..structures.coco_index import read_index
 
@@ -39,9 +39,9 @@ def load_detections(dataset: _Dataset) -> list[dict]:
     categories = keypoint_category_ids(CocoFile(dataset.ann_file))
     detections = [entry for entry in file.entries() if entry['category_id'] in categories]
     left_out = len(file.entries()) - len(detections)
-    listed = ', '.join(map(repr, categories))
+    listed = ', '.join(map(shown, categories))
     if not detections:
-        found = sorted({repr(entry['category_id']) for entry in file.entries()})
+        found = sorted({shown(entry['category_id']) for entry in file.entries()})
         raise DatasetError(
             f'{file.path}: no detection has the category with keypoints of {dataset.ann_file}, '
             f'{listed}: its detections have the category_id {", ".join(found[:5])}'

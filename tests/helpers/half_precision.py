@@ -5,6 +5,8 @@ from mmengine.model import BaseModel
 
 from pose_backbones.inference.optimize import half_precision
 
+CPU = torch.device('cpu')
+
 
 def check_bfloat16(model: BaseModel, batch: dict, samples: dict) -> None:
     """Check that losses, gradients and predictions are finite in bfloat16 on the CPU.
@@ -29,9 +31,11 @@ def check_bfloat16(model: BaseModel, batch: dict, samples: dict) -> None:
     ]
     assert invalid == []
     model.eval()
-    # MMPose's decoders support no bfloat16: predict as `PoseInferencer(half=True)` does
-    with torch.no_grad(), half_precision(model, torch.device('cpu')):
-        results = model.test_step(samples)
-    for result in results:
-        for values in (result.pred_instances.keypoints, result.pred_instances.keypoint_scores):
-            assert torch.as_tensor(values).isfinite().all()
+    # as `PoseInferencer(half=True)`, and as a user of the model
+    for context in (half_precision(model, CPU), torch.autocast('cpu', torch.bfloat16)):
+        with torch.no_grad(), context:
+            results = model.test_step(samples)
+        for result in results:
+            found = result.pred_instances
+            for values in (found.keypoints, found.keypoint_scores):
+                assert torch.as_tensor(values).isfinite().all()
