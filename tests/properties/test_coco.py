@@ -45,7 +45,7 @@ def annotations(draw) -> dict:
     numbers = draw(st.lists(st.integers(0, 2**53), min_size=1, max_size=6, unique=True))
     people = []
     for number in numbers:
-        where = draw(points(count, (1, 1), (width - 1, height - 1)))
+        where = draw(points(count, (2, 2), (width - 1, height - 1)))
         visible = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
         visible[draw(st.integers(0, count - 1))] = 2
         flat = [
@@ -190,10 +190,7 @@ def test_boxes_of_results_are_read(folder, result):
     np.testing.assert_allclose(read[:, 4], [entry['score'] for entry in written], rtol=1e-6)
 
 
-@given(
-    images=st.lists(st.integers(1, 3), max_size=70),
-    data=st.data(),
-)
+@given(images=st.lists(st.integers(1, 3), max_size=70), data=st.data())
 def test_best_people_are_kept_in_order(images, data):
     """At most 20 of an image, those with the highest scores; a second call changes nothing."""
     scores = data.draw(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmpose.utils import register_all_modules
 from torch import Tensor
 
 from pose_backbones.checkpoints.conversion import Conversion, inspect_state_dict
@@ -28,26 +29,16 @@ from tests.helpers.releases import (
 )
 from tests.properties.strategies import seeds, share
 
+register_all_modules()
 MOGANET = dict(embed_dims=DIMS, depths=DEPTHS, ffn_ratios=(2, 2, 2, 2))
 
 
 def _mspn(stages: int) -> dict[str, Tensor]:
     """Return a small MSPN estimator with the names of the original."""
-    model = MODELS.build(
-        dict(
-            type='pose_backbones.MSPNEstimator',
-            backbone=dict(
-                type='pose_backbones.MSPN',
-                num_stages=stages,
-                num_blocks=(1, 2, 1, 1),
-                base_channels=8,
-                unit_channels=8,
-            ),
-            head=dict(
-                type='pose_backbones.MSPNHead', num_stages=stages, unit_channels=8, out_channels=3
-            ),
-        )
-    )
+    part = dict(stages=stages, unit_channels=8)
+    backbone = dict(type='pose_backbones.MSPN', num_blocks=(1, 2, 1, 1), base_channels=8, **part)
+    head = dict(type='pose_backbones.MSPNHead', out_shape=(16, 12), **part)
+    model = MODELS.build(dict(type='pose_backbones.MSPNEstimator', backbone=backbone, head=head))
     return to_original(model.state_dict())
 
 
@@ -76,8 +67,8 @@ RELEASES: dict[str, Callable[[], dict[str, Tensor]]] = {
     },
     'convnext dense': lambda: convnext_fcmae()[0],
     'convnext sparse': lambda: convnext_fcmae()[1],
-    'swin': lambda: original_swin()[0],
-    'swin timm': lambda: original_swin()[1].state_dict(),
+    'swin': lambda: original_swin()[1],
+    'swin timm': lambda: original_swin()[0].state_dict(),
     'mspn 1': lambda: _mspn(1),
     'mspn 2': lambda: _mspn(2),
     'hrcomer': _hrcomer,

@@ -144,12 +144,7 @@ def test_measures_of_the_report_are_finite(seed):
     assert np.isfinite(diagnosis.joints.similarity[diagnosis.joints.kinds >= 0]).all()
 
 
-@given(
-    data=st.data(),
-    area=st.floats(1, 1e6),
-    shift=st.floats(-1e3, 1e3),
-    scale=st.floats(0.1, 10),
-)
+@given(data=st.data(), area=st.floats(1, 1e6), shift=st.floats(-1e3, 1e3), scale=st.floats(0.1, 10))
 def test_object_keypoint_similarity(data, area, shift, scale):
     """From 0 to 1, symmetric, 1 for identical poses, and the same for moved or scaled people."""
     first, second = (data.draw(points(17, (-500, -500), (500, 500))).astype(float) for _ in 'ab')
@@ -203,10 +198,7 @@ def test_oks_nms_is_idempotent_and_independent_of_the_order(seed, number, thresh
     assert kept([people[index] for index in rng.permutation(number)]) == names
 
 
-@given(
-    frames=st.lists(st.lists(boxes(90, 70), max_size=4), min_size=1, max_size=8),
-    seed=seeds,
-)
+@given(frames=st.lists(st.lists(boxes(90, 70), max_size=4), min_size=1, max_size=8), seed=seeds)
 def test_track_ids_are_unique(frames, seed):
     """In each frame; new IDs count on, and an ID does not come back after it is removed."""
     rng = np.random.default_rng(seed)
