@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from mmpose.codecs.utils import refine_keypoints
@@ -39,6 +39,7 @@ names_of_keypoints = st.lists(
 
 
 @given(names=names_of_keypoints)
+@example(names=['leftlip', 'rightlip', 'reftlip'])  # the last one resembles the first
 def test_pairs_of_keypoints_are_involutions(names):
     """For any names. The sides of a pair are different, or both in the middle."""
     indices = np.array(flip_indices(names))
