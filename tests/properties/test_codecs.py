@@ -35,7 +35,7 @@ CODECS = {
 #: maximum distance of a decoded target to its keypoint, in cells along an axis: inside, and within
 #: five cells of the border, where the Gaussian is cut off. The wide blur of MSPN's decoding for
 #: MPII moves peaks away from the border.
-ACCURACY = {'MSRA': (0.76, 1.26), 'MSRA unbiased': (0.2, 1.26), 'UDP': (0.2, 1.26)}
+ACCURACY = {'MSRA': (0.76, 1.26), 'MSRA unbiased': (0.05, 1.26), 'UDP': (0.35, 1.26)}
 ACCURACY |= {'MSPN COCO': (0.76, 0.76), 'MSPN MPII': (0.76, 1.51)}
 #: the highest score of a target
 HIGHEST = {'MSRA': 1, 'UDP': 1, 'MSPN': 1.5}
