@@ -104,7 +104,7 @@ class CoarseToFineHeatmap(MegviiHeatmap):
             encoded: (K, height, width), maps of the network.
 
         Returns:
-            Keypoints (1, K, 2), x and y in pixels of the input, and scores (1, K), 0.5 to 1 for
+            Keypoints (1, K, 2), x and y in pixels of the input, and scores (1, K), 0.5 to 1.5 for
             values from 0 to 255.
         """
         count, height, width = encoded.shape

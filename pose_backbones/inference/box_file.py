@@ -26,8 +26,7 @@ class BoxFile:
     Crowd annotations and categories without keypoints are ignored.
 
     The boxes are those that MMPose's datasets use, so that inference and evaluation crop the same
-    pixels: boxes of annotations are clipped at the border of the image, boxes of detections are
-    not.
+    pixels: boxes of annotations are clipped at the border of the image; detections are not.
 
     Args:
         path: Path of the file.

@@ -150,7 +150,7 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
     names, pairs = source.names, find_pairs(source.names)
     sides = find_sides(names)
     lines = [
-        f'# Keypoints of {name}, by tools/make_dataset_info.py; can be edited.',
+        f'# Keypoints of {_in_comment(name)}, by tools/make_dataset_info.py; can be edited.',
         '# swap: the keypoint that it is exchanged with when an image is flipped.',
         "# type: 'upper' or 'lower', the halves for RandomHalfBody.",
         'dataset_info = dict(',
@@ -180,9 +180,15 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
         '    sigmas=[',
     ]
     lines += [
-        f'        {sigmas[point].value},  # {point}: {sigmas[point].origin}' for point in names
+        f'        {sigmas[point].value},  # {_in_comment(point)}: {sigmas[point].origin}'
+        for point in names
     ]
     with convert_write_errors(out, 'OUT'):
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(out)) as draft:
             draft.write_text('\n'.join([*lines, '    ])', '']), encoding='utf-8')
+
+
+def _in_comment(text: str) -> str:
+    """Return a name for a comment in Python code, which must not end the line."""
+    return text if text.isprintable() else ascii(text)

@@ -14,7 +14,7 @@ import tempfile
 from hypothesis import HealthCheck, settings
 
 #: examples of a test that does not set its own share of them
-EXAMPLES = {'ci': 60, 'long': 2000}
+EXAMPLES = {'ci': 40, 'long': 500}
 
 
 def load_profiles() -> None:

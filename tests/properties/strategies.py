@@ -55,16 +55,11 @@ def inner_boxes(draw, width: float, height: float) -> tuple[float, float, float,
 @st.composite
 def points(draw, count: int, low: tuple[float, float], high: tuple[float, float]) -> np.ndarray:
     """Draw `count` points (count, 2), float32, between two corners, some of them at the corners."""
-    axes = [
-        st.lists(
-            st.one_of(
-                st.floats(a, b, width=32, allow_subnormal=False), st.sampled_from([a, b]).map(float)
-            ),
-            min_size=count,
-            max_size=count,
-        )
-        for a, b in zip(low, high)
-    ]
+    axes = []
+    for corners in zip(low, high):
+        a, b = map(float, np.array(corners, np.float32))
+        values = st.floats(a, b, width=32, allow_subnormal=False) | st.sampled_from([a, b])
+        axes.append(st.lists(values, min_size=count, max_size=count))
     return np.array([draw(axis) for axis in axes], np.float32).T
 
 
