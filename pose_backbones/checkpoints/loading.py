@@ -1,6 +1,7 @@
 """Read checkpoints and load their weights into a model, strictly."""
 
 import os
+import reprlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -176,6 +177,75 @@ def wrapped_in(checkpoint: dict) -> list[str]:
         Some of `WEIGHT_KEYS`; empty if the weights are at the top level.
     """
     return [key for key in WEIGHT_KEYS if isinstance(checkpoint.get(key), dict)]
+
+
+def get_metainfo(checkpoint: dict, source: str) -> dict | None:
+    """Return the metainfo of the dataset that a checkpoint was trained on.
+
+    Args:
+        checkpoint: Content of the file.
+        source: Its path or URL, for messages.
+
+    Returns:
+        `meta.dataset_meta`, the parsed metainfo of MMPose, or None if the checkpoint has none. Of
+        its entries, some may be missing; `keypoint_id2name`, `flip_indices` and `skeleton_links`
+        match `num_keypoints`.
+
+    Raises:
+        CheckpointError: If an entry is invalid.
+    """
+    meta = checkpoint.get('meta') or {}
+    if not isinstance(meta, dict):
+        raise _metainfo_error(source, 'meta', meta, 'a dict')
+    metainfo = meta.get('dataset_meta') or {}
+    if not isinstance(metainfo, dict):
+        raise _metainfo_error(source, 'meta.dataset_meta', metainfo, 'a dict')
+    if not metainfo:
+        return None
+    count = metainfo.get('num_keypoints')
+    names = metainfo.get('keypoint_id2name', {})
+    checks = dict(
+        num_keypoints=(count is None or type(count) is int, 'an integer'),
+        keypoint_id2name=(
+            isinstance(names, dict)
+            and all(isinstance(name, str) for name in names.values())
+            and (not names or (names.keys() == set(range(len(names))) and len(names) == count)),
+            f'the names of {count} keypoints',
+        ),
+        flip_indices=(
+            _are_indices(metainfo.get('flip_indices', []), count, count),
+            f'the indices of {count} keypoints',
+        ),
+        skeleton_links=(
+            isinstance(limbs := metainfo.get('skeleton_links', []), list | tuple)
+            and all(_are_indices(limb, count, 2) and limb for limb in limbs),
+            f'pairs of indices of {count} keypoints',
+        ),
+    )
+    for name, (valid, expected) in checks.items():
+        if not valid:
+            raise _metainfo_error(source, f'meta.dataset_meta.{name}', metainfo[name], expected)
+    return metainfo
+
+
+def _are_indices(values: Any, end: Any, length: int) -> bool:
+    """Return whether a value is empty or has `length` indices, which are less than `end`."""
+    return isinstance(values, list | tuple) and (
+        not values
+        or (
+            type(end) is int
+            and len(values) == length
+            and all(type(value) is int and 0 <= value < end for value in values)
+        )
+    )
+
+
+def _metainfo_error(source: str, name: str, value: Any, expected: str) -> CheckpointError:
+    return CheckpointError(
+        f'{source} does not describe its keypoints correctly: {name} is {reprlib.repr(value)}; '
+        f'expected {expected}. To use the weights alone, convert the file to .safetensors '
+        '(tools/convert_checkpoint.py)'
+    )
 
 
 def _strip_model_prefixes(weights: OrderedDict) -> OrderedDict:

@@ -19,6 +19,7 @@ from .state_checks import (
     check_type,
     is_number,
     is_scalar,
+    list_keys,
     load_from_hint,
     malformed_error,
     mismatch_error,
@@ -168,12 +169,13 @@ def _check_state(
     if set(entries) != set(probe):
         raise mismatch_error(
             source,
-            f'{place} has {", ".join(entries) or "nothing"}; the optimizer of the config stores '
-            f'{", ".join(probe) or "nothing"}',
+            f'{place} has {list_keys(entries)}; the optimizer of the config stores '
+            f'{list_keys(probe)}',
         )
     for name, value in entries.items():
         expected = probe[name]
-        if value is None or expected is None:
+        # SGD without momentum stores None, and SGD with momentum starts from it.
+        if expected is None or (value is None and name == 'momentum_buffer'):
             continue
         if torch.is_tensor(expected) != torch.is_tensor(value):
             if not (is_scalar(expected) and is_scalar(value)):
@@ -404,7 +406,7 @@ def check_schedules(schedules, saved, source: str) -> list[str]:
         if set(state) != set(expected):
             raise mismatch_error(
                 source,
-                f'{place} has {", ".join(map(str, state)) or "nothing"}; the '
+                f'{place} has {list_keys(state)}; the '
                 f'{type(schedule).__name__} in the config has {", ".join(expected)}',
             )
         for key, value in state.items():

@@ -5,7 +5,6 @@ path that it contains. They raise `CheckpointError` with the invalid entry, befo
 changed.
 """
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -146,7 +145,7 @@ def _check_record(key: str, value, source: str, name: str) -> None:
     """Check the records about other checkpoints, see `SafeCheckpointHook`."""
     if key.startswith('best_score'):
         value = value.item() if isinstance(value, torch.Tensor) and (value.numel() == 1) else value
-        if not is_number(value) or math.isnan(value):
+        if not is_number(value) or value != value:
             raise malformed_error(source, name, value, 'a number')
     elif key.startswith(('best_ckpt', 'last_ckpt')):
         check_type(value, (str, type(None)), source, name)

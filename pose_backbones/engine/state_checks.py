@@ -1,6 +1,6 @@
 """Check entries of a checkpoint, with error messages that contain the path and the entry."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,9 +13,20 @@ def load_from_hint(source: str) -> str:
     return f'To start a new training from its weights: --load-from {source}'
 
 
+def shorten(value) -> str:
+    """Return the representation of a value in one line of at most 60 characters."""
+    return ' '.join(repr(value).split())[:60]
+
+
+def list_keys(keys: Iterable) -> str:
+    """Return the keys of a dict in one line of limited length."""
+    names = [str(key) if str(key).isprintable() else repr(key) for key in keys]
+    return ', '.join(names)[:300] or 'nothing'
+
+
 def malformed_error(source: str, name: str, value, expected: str) -> CheckpointError:
     """Return the error for a malformed entry of a checkpoint."""
-    shown = f'a tensor {tuple(value.shape)}' if torch.is_tensor(value) else f'{value!r:.60}'
+    shown = f'a tensor {tuple(value.shape)}' if torch.is_tensor(value) else shorten(value)
     return CheckpointError(
         f'{source} is damaged or not a checkpoint of MMEngine: {name} is {shown}; expected '
         f'{expected}'
@@ -46,9 +57,8 @@ def check_keys(saved, expected, source: str, name: str) -> None:
     expected = list(expected)
     if set(saved) != set(expected):
         raise CheckpointError(
-            f'{source} does not match the config: {name} has '
-            f'{", ".join(map(str, saved)) or "nothing"}; the config has '
-            f'{", ".join(map(str, expected))}'
+            f'{source} does not match the config: {name} has {list_keys(saved)}; the config has '
+            f'{list_keys(expected)}'
         )
 
 

@@ -1,6 +1,7 @@
 """Person detectors from MMDetection, as a source of bounding boxes."""
 
 import logging
+import reprlib
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
-from ..checkpoints.loading import check_checkpoint_path, read_checkpoint
+from ..checkpoints.loading import check_checkpoint_path, get_weights, read_checkpoint
 from ..configs import building, load_config
 from ..errors import CheckpointError, ConfigError, ImageError, closest, first_line
 from ..utils.files import is_url
@@ -137,8 +138,8 @@ def load_detector(
     with building(config), DefaultScope.overwrite_default_scope('mmdet'):
         model = revert_sync_batchnorm(MODELS.build(config.model))
     model.cfg = config
-    model.dataset_meta = dict(classes=_classes(checkpoint) or get_classes('coco'))
-    _load(model, checkpoint.get('state_dict', checkpoint), weights)
+    model.dataset_meta = dict(classes=_classes(checkpoint, weights) or get_classes('coco'))
+    _load(model, get_weights(checkpoint), weights)
     return PersonDetector(model.to(choose_device(device)))
 
 
@@ -163,13 +164,22 @@ def _read(name: str, weights: str) -> dict:
         ) from error
 
 
-def _classes(checkpoint: dict) -> list[str] | None:
+def _classes(checkpoint: dict, source: str) -> list[str] | None:
     """Return the class names of an MMDetection checkpoint (2.x or 3.x), or None."""
-    meta = checkpoint.get('meta') or {}
-    for source in (meta.get('dataset_meta') or {}, meta):
-        for key in ('classes', 'CLASSES'):
-            if source.get(key):
-                return list(source[key])
+    meta = checkpoint.get('meta')
+    for entries in (meta.get('dataset_meta') if isinstance(meta, dict) else None, meta):
+        for key in ('classes', 'CLASSES') if isinstance(entries, dict) else ():
+            names = entries.get(key)
+            if isinstance(names, str):  # of one class, as MMDetection allows
+                names = [names]
+            if names and not (
+                isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+            ):
+                raise CheckpointError(
+                    f'{source} has the {key} {reprlib.repr(names)} in its meta: expected names'
+                )
+            if names:
+                return list(names)
     return None
 
 

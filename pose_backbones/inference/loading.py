@@ -9,7 +9,13 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
-from ..checkpoints.loading import check_checkpoint_path, get_weights, load_weights, read_checkpoint
+from ..checkpoints.loading import (
+    check_checkpoint_path,
+    get_metainfo,
+    get_weights,
+    load_weights,
+    read_checkpoint,
+)
 from ..configs import building, load_config
 from ..errors import CheckpointError, ConfigError
 from ..zoo.models import build, find_name, without_weights
@@ -90,8 +96,8 @@ def _build(cfg: Config, weights: str | None) -> nn.Module:
     cfg = without_weights(cfg.copy())
     with building(cfg):
         model = init_model(cfg, device='cpu')
-    meta = (checkpoint.get('meta') or {}).get('dataset_meta')
-    model.dataset_meta = meta or dataset_meta_from_config(cfg)
+    metainfo = get_metainfo(checkpoint, weights)
+    model.dataset_meta = metainfo or dataset_meta_from_config(cfg)
     if not model.dataset_meta:
         raise ConfigError(
             f'{cfg.filename or "the config"} does not describe the '

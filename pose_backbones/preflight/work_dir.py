@@ -12,6 +12,7 @@ from mmengine.dist import get_world_size
 from ..configs import strings_of
 from ..engine.checkpoints import checkpoint_dir, newest_saved
 from ..errors import ConfigError, WorkDirError
+from ..utils.files import file_problem, read_text
 from ..utils.literals import read_assignments
 
 
@@ -93,8 +94,9 @@ def _earlier_run(folder: str | Path) -> list[Path]:
     return files + [
         file
         for file in work.glob('*.py')
-        if all(
-            re.search(f'^{name} = ', file.read_text(), re.MULTILINE)
+        if file_problem(file) is None
+        and all(
+            re.search(f'^{name} = ', read_text(file, errors='replace'), re.MULTILINE)
             for name in ('launcher', 'work_dir')
         )
     ]

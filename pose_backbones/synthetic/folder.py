@@ -141,7 +141,7 @@ def _read_manifest(out: Path, layout: Layout) -> dict | None:
             isinstance(counts[s], int) for s in SPLITS
         ):
             return earlier
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return None
 

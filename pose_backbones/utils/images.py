@@ -140,7 +140,8 @@ def read_image_bytes(path: str | PathLike) -> bytes:
     name = fspath(path)
     try:
         with _open(path) as file:
-            return file.read(MAX_BYTES)
+            # For a larger number, Python would allocate that many bytes.
+            return file.read(os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise DatasetError(f'cannot read the image {name}: {os_error_reason(error)}') from error
 

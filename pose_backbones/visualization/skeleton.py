@@ -53,7 +53,18 @@ class Skeleton:
 
     @classmethod
     def from_metainfo(cls, metainfo: dict) -> 'Skeleton':
-        """Create a skeleton from the parsed metainfo of an MMPose dataset."""
+        """Create a skeleton from the parsed metainfo of an MMPose dataset.
+
+        Raises:
+            DatasetError: If the names of the keypoints or the limbs are missing, as they may be in
+                a checkpoint.
+        """
+        missing = {'keypoint_id2name', 'skeleton_links'} - set(metainfo)
+        if missing:
+            raise DatasetError(
+                f'the metainfo of the dataset {str(metainfo.get("dataset_name"))[:80]!r} has no '
+                f'{" and no ".join(sorted(missing))}: expected those of the keypoints'
+            )
         names = metainfo['keypoint_id2name']
         return cls(
             tuple(names[k] for k in range(len(names))),

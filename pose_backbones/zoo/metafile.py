@@ -138,6 +138,19 @@ class Family:
     models: tuple[Model, ...]
 
 
+class _Loader(yaml.SafeLoader):
+    """Loader of plain values; it rejects aliases, since a few can stand for billions of items."""
+
+    def compose_node(self, parent, index):
+        """Compose a value, see PyYAML."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None, None, f'the alias *{event.anchor}: repeat the value instead', event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
 def _read_yaml(path: Path, **lists: type) -> dict:
     """Return the content of a YAML file.
 
@@ -146,7 +159,7 @@ def _read_yaml(path: Path, **lists: type) -> dict:
         **lists: Keys with lists → type of their items.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = yaml.load(path.read_text(encoding='utf-8'), _Loader)
     except Exception as error:  # PyYAML also raises errors of the constructors of values
         reason = ' '.join(str(error).split())[:_MAX_REASON]
         raise ConfigError(f'cannot read {path}: {reason}') from error

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 
-from ..checkpoints.loading import get_weights, load_weights, read_checkpoint
+from ..checkpoints.loading import get_metainfo, get_weights, load_weights, read_checkpoint
 from ..configs import building, config_folder, load_config
 from ..errors import CheckpointError, ConfigError, closest
 from ..registry import class_attribute
@@ -147,7 +147,8 @@ def build(
     cfg = without_weights(get_config(name))
     source = _source(name, pretrained)
     checkpoint = read_checkpoint(source) if source else {}
-    meta = _dataset_meta(cfg, num_keypoints, checkpoint)
+    saved = get_metainfo(checkpoint, source) if source else None
+    meta = _dataset_meta(cfg, num_keypoints, saved)
 
     from mmpose.apis import init_model
 
@@ -211,7 +212,7 @@ def _has_num_keypoints(weights: dict, num_keypoints: int) -> bool:
     )
 
 
-def _dataset_meta(cfg: Config, num_keypoints: int | None, checkpoint: dict) -> dict:
+def _dataset_meta(cfg: Config, num_keypoints: int | None, saved: dict | None) -> dict:
     """Return the description of the keypoints, and set their number in the config.
 
     The description in a checkpoint takes precedence over that of the config, as in `init_model`.
@@ -235,7 +236,7 @@ def _dataset_meta(cfg: Config, num_keypoints: int | None, checkpoint: dict) -> d
         if num_keypoints < 1:
             raise ValueError(f'num_keypoints is {num_keypoints}: expected at least 1')
         head[key] = num_keypoints
-    for meta in ((checkpoint.get('meta') or {}).get('dataset_meta'), dataset_meta_from_config(cfg)):
+    for meta in (saved, dataset_meta_from_config(cfg)):
         if meta and meta.get('num_keypoints') == head[key]:
             return meta
     cfg.model.test_cfg.flip_test = False

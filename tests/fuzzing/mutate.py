@@ -4,12 +4,16 @@ import copy
 import io
 import json
 import random
+import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import torch
 import yaml
+
+from pose_backbones.checkpoints import read_file
 
 #: values in place of others; huge and special numbers, other types, other text
 VALUES: tuple[Any, ...] = (
@@ -203,9 +207,30 @@ def mutate_archive(content: bytes, rng: random.Random) -> bytes:
     return result.getvalue()
 
 
+def mutate_binary(content: bytes, rng: random.Random) -> bytes:
+    """Change a zip archive, or the header of a safetensors file."""
+    if content.startswith(b'PK'):
+        return mutate_archive(content, rng)
+    size = int.from_bytes(content[:8], 'little')
+    header = mutate_json(content[8 : 8 + size], rng)
+    return len(header).to_bytes(8, 'little') + header + content[8 + size :]
+
+
+def mutate_checkpoint(content: bytes, rng: random.Random) -> bytes:
+    """Change a value in a checkpoint, and save it again."""
+    with tempfile.NamedTemporaryFile(suffix='.pth') as source:
+        source.write(content)
+        source.flush()
+        value = mutate_value(read_file(source.name), rng)
+    target = io.BytesIO()
+    torch.save(value, target)
+    return target.getvalue()
+
+
 _STRUCTURED: dict[str, Callable[[bytes, random.Random], bytes]] = {
     'json': mutate_json,
     'lines': mutate_lines,
     'yaml': mutate_yaml,
-    'binary': mutate_archive,
+    'binary': mutate_binary,
+    'checkpoint': mutate_checkpoint,
 }

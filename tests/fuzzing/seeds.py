@@ -9,13 +9,18 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import torch
+from mmengine.logging import MessageHub
+from mmengine.optim import MultiStepLR, OptimWrapper
+from PIL import Image
 from safetensors.torch import save
 
+from pose_backbones.engine.saving import make_checkpoint_plain
 from tests.helpers import damaged_coco
 from tests.helpers.journal_cases import failure, result
 
-from .targets import TARGETS
+from .targets import TARGETS, toy_model
 
 _METAFILE = """\
 Collections:
@@ -50,6 +55,46 @@ model: dict = {'type': 'TopdownPoseEstimator', 'head': {'out_channels': 17}}
 codec.update(sigma=3)
 resume = None or True
 """
+_METAINFO = """\
+    metainfo=dict(
+        dataset_name='five',
+        keypoint_info={
+            0: dict(name='a', id=0, color=[0, 0, 0], type='upper', swap='b'),
+            1: dict(name='b', id=1, color=[0, 0, 0], type='', swap='a'),
+            2: dict(name='c', id=2, color=[0, 0, 0], type='', swap=''),
+            3: dict(name='d', id=3, color=[0, 0, 0], type='', swap=''),
+            4: dict(name='e', id=4, color=[0, 0, 0], type='', swap=''),
+        },
+        skeleton_info={0: dict(link=('a', 'b'), id=0, color=[0, 0, 0])},
+        joint_weights=[1.0] * 5,
+        sigmas=[0.05] * 5,
+    ),
+"""
+_TEST_CONFIG = f"""\
+test_evaluator = dict(
+    type='CocoMetric', ann_file='truth.json', outfile_prefix='test', use_area=True)
+test_dataloader = dict(dataset=dict(
+    type='CocoDataset', data_root='.', ann_file='truth.json', data_prefix=dict(img='images/'),
+{_METAINFO}))
+"""
+_NAMED_METAINFO = """\
+test_evaluator = [dict(type='CocoMetric', ann_file='./truth.json', iou_type='keypoints')]
+test_dataloader = dict(dataset=dict(
+    type='AicDataset', ann_file='truth.json',
+    metainfo=dict(from_file='config.py')))
+dataset_info = dict(
+    dataset_name='five', keypoint_info={
+        0: dict(name='a'), 1: dict(name='b'), 2: dict(name='c'), 3: dict(name='d'),
+        4: dict(name='e')},
+    skeleton_info={}, joint_weights=[1.0] * 5, sigmas=[0.05] * 5)
+"""
+_LOG = """\
+{"lr": 0.001, "loss": 0.5, "acc_pose": 0.1, "time": 0.2, "iter": 1, "step": 1}
+{"lr": 0.001, "loss": 0.25, "acc_pose": 0.2, "time": 0.2, "iter": 2, "step": 2}
+{"coco/AP": 0.125, "coco/AR": 0.2, "step": 2}
+{"lr": 0.001, "loss": 0.2, "acc_pose": 0.3, "time": 0.2, "iter": 3, "step": 3}
+{"coco/AP": 0.25, "coco/AR": 0.2, "step": 4}
+"""
 
 
 def seeds() -> dict[str, dict[str, bytes]]:
@@ -78,6 +123,12 @@ def seeds() -> dict[str, dict[str, bytes]]:
         metafile={'valid.yml': _METAFILE.encode()},
         journal={'valid.jsonl': _journal()},
         variables={'valid.py': _CONFIG.encode()},
+        keypoints={'valid.json': encode(small)},
+        training_state={'iter_3.pth': _training_state()},
+        run_config={'valid.py': _TEST_CONFIG.encode(), 'from_file.py': _NAMED_METAINFO.encode()},
+        report={'valid.json': encode(damaged_coco.results()[:2])},
+        log={'valid.jsonl': _LOG.encode()},
+        image=_images(),
     )
 
 
@@ -96,6 +147,64 @@ def _checkpoints() -> dict[str, bytes]:
         files[name] = file.getvalue()
     files['weights.safetensors'] = save(dict(weights), metadata=dict(format='pt'))
     files['plain.pkl'] = pickle.dumps(dict(a=[1, 2.5, 'x', None, (True, b'y'), {3}]), 2)
+    return files
+
+
+def _training_state() -> bytes:
+    """Return the checkpoint of a run after three iterations, with plain values."""
+    model = toy_model()
+    wrapper = OptimWrapper(torch.optim.Adam(model.parameters(), lr=0.01))
+    schedule = MultiStepLR(wrapper, milestones=[3, 6], by_epoch=False)
+    for _ in range(3):
+        wrapper.update_params(model(torch.eye(3)).square().mean())
+        schedule.step()
+    hub = MessageHub('seeds')
+    hub.update_scalar('train/loss', 0.5)
+    hub.update_info('best_score', 0.25)
+    metainfo = dict(
+        dataset_name='two',
+        num_keypoints=2,
+        keypoint_id2name={0: 'left_eye', 1: 'right_eye'},
+        flip_indices=[1, 0],
+        skeleton_links=[(0, 1)],
+        sigmas=torch.tensor([0.1, 0.2]),
+    )
+    checkpoint = dict(
+        meta=dict(iter=3, epoch=0, seed=1, dataset_meta=metainfo, experiment_name='x'),
+        state_dict=model.state_dict(),
+        optimizer=wrapper.state_dict(),
+        param_schedulers=[schedule.state_dict()],
+        message_hub=hub.state_dict(),
+    )
+    make_checkpoint_plain(checkpoint)
+    file = io.BytesIO()
+    torch.save(checkpoint, file)
+    return file.getvalue()
+
+
+def _images() -> dict[str, bytes]:
+    """Return small images in several formats and modes."""
+    pixels = (np.arange(12 * 16 * 3) % 251).astype(np.uint8).reshape(12, 16, 3)
+    image, files = Image.fromarray(pixels), {}
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated
+    deep = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    for name, picture, options in (
+        ('rotated.jpg', image, dict(exif=exif)),
+        ('progressive.jpg', image.convert('CMYK'), dict(progressive=True)),
+        ('alpha.png', image.convert('RGBA'), {}),
+        ('palette.png', image.convert('P'), {}),
+        ('deep.png', deep, {}),
+        ('frames.gif', image, dict(save_all=True, append_images=[image.rotate(180)])),
+        ('image.bmp', image, {}),
+        ('image.tiff', image, dict(compression='tiff_lzw')),
+        ('image.webp', image, {}),
+        ('image.ppm', image, {}),
+        ('image.tga', image, {}),
+    ):
+        file = io.BytesIO()
+        picture.save(file, {'jpg': 'JPEG'}.get(name[-3:], name.split('.')[1]), **options)
+        files[name] = file.getvalue()
     return files
 
 

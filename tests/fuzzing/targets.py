@@ -1,10 +1,12 @@
 """Readers of files that a user may get from somebody else, as functions of their content."""
 
+import ast
 import json
 import math
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,14 +15,38 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.optim import MultiStepLR, OptimWrapper
+from mmpose.datasets.datasets import CocoDataset
 
-from pose_backbones.checkpoints.loading import get_weights, read_checkpoint
+from pose_backbones.checkpoints.loading import (
+    get_metainfo,
+    get_weights,
+    load_weights,
+    read_checkpoint,
+)
 from pose_backbones.datasets import coco_style
+from pose_backbones.engine.optimizer_states import (
+    check_optimizer,
+    check_schedules,
+    copy_tensors,
+    load_schedules,
+)
+from pose_backbones.engine.resuming import (
+    check_limits,
+    check_training_state,
+    dataset_differences,
+    load_hub,
+)
 from pose_backbones.errors import PoseBackbonesError
 from pose_backbones.inference.box_file import BoxFile
 from pose_backbones.inference.export import write_predictions, write_table
 from pose_backbones.inference.journal import JOURNAL, Journal
+from pose_backbones.report import charts
+from pose_backbones.report.page import make_report
+from pose_backbones.report.results import read_run
+from pose_backbones.report.run_files import Sources, find_sources
+from pose_backbones.report.training import read_log, read_scalars
 from pose_backbones.structures.coco import CocoFile
 from pose_backbones.structures.coco_checker import (
     check_annotations,
@@ -29,6 +55,9 @@ from pose_backbones.structures.coco_checker import (
     raise_errors,
 )
 from pose_backbones.structures.coco_index import read_index
+from pose_backbones.structures.coco_keypoints import read_keypoint_file
+from pose_backbones.structures.metainfo import default_sigmas, write_metainfo
+from pose_backbones.utils.images import image_size, is_truncated, read_image
 from pose_backbones.utils.literals import read_assignments
 from pose_backbones.zoo.metafile import read_families
 from tests.helpers import damaged_coco
@@ -36,8 +65,10 @@ from tests.helpers.journal_cases import SKELETON, VIDEO
 
 coco_style.patch()
 CORPUS = Path(__file__).parent / 'corpus'
-#: limits of a message, and of the time in seconds for a file
+#: limits of the characters of a message, and of the time in seconds for a file
 MAX_MESSAGE, MAX_SECONDS = 1000, 5.0
+#: limit of the memory in bytes for a file
+MAX_MEMORY = 1 << 30
 #: names and sizes of a dataset's keypoints in MMPose's format
 _METAINFO = dict(
     dataset_name='five',
@@ -62,15 +93,17 @@ class Target:
     Args:
         name: Name of the target and of its folder in the corpus.
         file: Name of the file that the content is written to.
-        kind: Format of the content, for mutations: `json`, `lines` of JSON, `yaml`, `python`, or
-            `binary`.
+        kind: Format of the content, for mutations: `json`, `lines` of JSON, `yaml`, `python`,
+            `checkpoint` (its values), `binary` (the bytes of a checkpoint) or `image`.
         read: Reads the file in a folder, and uses what it returns as the tools do.
+        count: Number of mutated files that the test suite reads.
     """
 
     name: str
     file: str
     kind: str
     read: Callable[[Path], None]
+    count: int = 1500
 
     @property
     def corpus(self) -> Path:
@@ -93,14 +126,16 @@ class Target:
             The message of the error, or an empty string if the content was read.
 
         Raises:
-            AssertionError: If the message of an error is unusable, or files were created.
+            AssertionError: If the message of an error is unusable, a process or a connection was
+                started, a class was imported from a pickle, or a file outside `folder` was changed.
+            MemoryError: If reading took too much memory.
             TimeLimitError: If reading took too long.
             Exception: Anything but a `PoseBackbonesError` is a fault of the reader.
         """
         (folder / self.file).write_bytes(content)
         message = ''
         try:
-            with time_limit(MAX_SECONDS):
+            with time_limit(MAX_SECONDS), memory_limit(MAX_MEMORY), only_inside(folder):
                 self.read(folder)
         except PoseBackbonesError as error:
             message = str(error)
@@ -126,6 +161,91 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@contextmanager
+def memory_limit(size: int) -> Iterator[None]:
+    """Limit the memory in bytes that is allocated in addition; only on Linux."""
+    statistics = Path('/proc/self/statm')
+    if not statistics.exists():
+        yield
+        return
+    import resource
+
+    used = int(statistics.read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+class _Watch:
+    """Audit hook that records what a reader must not do. Python cannot remove such a hook."""
+
+    def __init__(self) -> None:
+        self.folder = ''  # empty: the hook does nothing
+        self.events: list[str] = []
+        self._added = False
+
+    def start(self, folder: Path) -> None:
+        """Record the events from now on."""
+        if not self._added:
+            sys.addaudithook(self._record)
+            self._added = True
+        self.events, self.folder = [], os.path.realpath(folder)
+
+    def _record(self, event: str, arguments: tuple) -> None:
+        if not self.folder:
+            return
+        if (
+            event in _FORBIDDEN
+            or (
+                event in _CHANGES
+                and arguments[-1]
+                in (-1, None)  # otherwise the path is relative to an open directory
+                and any(map(self._is_outside, arguments[: _CHANGES[event]]))
+            )
+        ):
+            self.events.append(f'{event} {arguments!r:.200}')
+        elif event == 'open' and self._is_outside(arguments[0]):
+            mode, flags = arguments[1:]
+            if flags & _WRITING if isinstance(flags, int) else set(mode or '') & set('wax+'):
+                self.events.append(f'{event} {arguments!r:.200}')
+
+    def _is_outside(self, path: object) -> bool:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return False  # an open file
+        path = os.path.realpath(os.fsdecode(path))
+        return path != os.devnull and not path.startswith((self.folder, *_CACHES))
+
+
+#: events of programs, connections and pickles that run code
+_FORBIDDEN = {
+    *('pickle.find_class', 'os.system', 'os.exec', 'os.fork', 'os.forkpty', 'os.posix_spawn'),
+    *('os.spawn', 'subprocess.Popen', 'socket.connect', 'socket.bind'),
+}
+#: events of changes of files → number of the paths among their arguments
+_CHANGES = {
+    **dict.fromkeys(('os.remove', 'os.rmdir', 'os.mkdir', 'os.chmod'), 1),
+    **dict.fromkeys(('os.rename', 'os.link', 'os.symlink'), 2),
+}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CACHES = tuple({os.path.realpath(path) for path in (sys.prefix, sys.base_prefix) if path})
+_WATCH = _Watch()
+
+
+@contextmanager
+def only_inside(folder: Path) -> Iterator[None]:
+    """Check that nothing outside a directory is changed, and that no foreign code is run."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    _WATCH.start(folder)
+    try:
+        yield
+    finally:
+        _WATCH.folder, tempfile.tempdir = '', before
+        assert not _WATCH.events, _WATCH.events
+
+
 def _truth(folder: Path) -> CocoFile:
     path = folder / 'truth.json'
     if not path.exists():
@@ -143,8 +263,6 @@ def _read_checkpoint(folder: Path) -> None:
 
 def _read_annotations(folder: Path) -> None:
     """Read annotations as MMPose's dataset, the evaluation and the report do after the check."""
-    from mmpose.datasets.datasets import CocoDataset
-
     path = folder / 'annotations.json'
     file = CocoFile(path)
     raise_errors(file, check_annotations(file, count=5))
@@ -174,8 +292,6 @@ def _read_detections(folder: Path) -> None:
     truth = _truth(folder)
     file = CocoFile(folder / 'detections.json', 'detections')
     raise_errors(file, check_detections(file, truth))
-    from mmpose.datasets.datasets import CocoDataset
-
     dataset = CocoDataset(
         ann_file=truth.path,
         bbox_file=file.path,
@@ -219,6 +335,86 @@ def _read_variables(folder: Path) -> None:
     repr(read_assignments(folder / 'config.py'))
 
 
+def _read_keypoints(folder: Path) -> None:
+    """Write the metainfo of annotated keypoints: a Python file, which contains only values."""
+    file = read_keypoint_file(str(folder / 'annotations.json'))
+    out = folder / 'metainfo.py'
+    write_metainfo(str(out), 'five', file, default_sigmas(file.names))
+    statements = ast.parse(out.read_bytes()).body
+    assert len(statements) == 1, statements
+    written = read_assignments(out)['dataset_info']
+    assert tuple(info['name'] for info in written['keypoint_info'].values()) == file.names
+    assert len(written['sigmas']) == len(file.names)
+
+
+def _read_training_state(folder: Path) -> None:
+    """Resume a run in the order of `PoseRunner.resume`, and continue it."""
+    path = str(folder / 'iter_3.pth')
+    checkpoint = read_checkpoint(path)
+    get_metainfo(checkpoint, path)
+    meta = check_training_state(checkpoint, path)
+    check_limits(meta, dict(max_iters=8), path)
+    model = toy_model()
+    wrapper = OptimWrapper(torch.optim.Adam(model.parameters(), lr=0.01))
+    schedules = [MultiStepLR(wrapper, milestones=[3, 6], by_epoch=False)]
+    check_optimizer(wrapper, checkpoint['optimizer'], path, meta['iter'])
+    check_schedules(schedules, checkpoint.get('param_schedulers'), path)
+    load_weights(model, get_weights(checkpoint), path)
+    load_hub(MessageHub('fuzzing'), checkpoint['message_hub'])
+    wrapper.load_state_dict(copy_tensors(checkpoint['optimizer']))
+    load_schedules(schedules, checkpoint.get('param_schedulers'))
+    dataset_differences(meta.get('dataset_meta'), dict(_METAINFO))
+    model(torch.ones(2, 3)).sum().backward()
+    wrapper.step()
+    schedules[0].step()
+
+
+def toy_model() -> torch.nn.Module:
+    """Return a model with buffers and few weights."""
+    return torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1))
+
+
+def _read_run_config(folder: Path) -> None:
+    """Find the files of a test run by its config, which is parsed and not executed."""
+    _truth(folder)
+    (folder / 'test.keypoints.json').write_text(json.dumps(damaged_coco.results()))
+    before = Path.cwd()
+    os.chdir(folder)  # the paths in the config are relative
+    try:
+        sources = find_sources('.')
+        read_run(sources)
+    finally:
+        os.chdir(before)
+
+
+def _read_report(folder: Path) -> None:
+    """Write a report about results."""
+    truth = folder / 'truth.json'
+    truth.write_text(json.dumps(damaged_coco.annotations(2)))
+    sources = Sources(folder / 'results.json', truth, None, None)
+    make_report(sources, str(folder / 'report.html'))
+
+
+def _read_log(folder: Path) -> None:
+    """Read the log of a training run, and draw its curves as in a report."""
+    place = folder / 'time' / 'vis_data'
+    place.mkdir(parents=True)
+    (folder / 'scalars.json').rename(place / 'scalars.json')
+    log = read_log(folder)
+    for curve in log.curves:
+        assert all(map(math.isfinite, curve.values)), curve
+        charts.training_curve(curve.name, curve.data, curve.steps, curve.values)
+    read_scalars(str(folder))
+
+
+def _read_image(folder: Path) -> None:
+    path = folder / 'image'
+    is_truncated(path)
+    width, height = image_size(path)
+    image = read_image(path)
+    assert image.shape == (height, width, 3)
+
+
 TARGETS = {
     target.name: target
     for target in (
@@ -227,9 +423,15 @@ TARGETS = {
         Target('results', 'results.json', 'json', _read_results),
         Target('detections', 'detections.json', 'json', _read_detections),
         Target('boxes', 'boxes.json', 'json', _read_boxes),
-        Target('metafile', 'metafile.yml', 'yaml', _read_metafile),
+        Target('metafile', 'metafile.yml', 'yaml', _read_metafile, 250),
         Target('journal', JOURNAL, 'lines', _read_journal),
         Target('variables', 'config.py', 'python', _read_variables),
+        Target('keypoints', 'annotations.json', 'json', _read_keypoints),
+        Target('training_state', 'iter_3.pth', 'checkpoint', _read_training_state, 600),
+        Target('run_config', 'config.py', 'python', _read_run_config, 300),
+        Target('report', 'results.json', 'json', _read_report, 50),
+        Target('log', 'scalars.json', 'lines', _read_log),
+        Target('image', 'image', 'image', _read_image),
     )
 }
 

@@ -3,7 +3,10 @@
 `python -m tests.fuzzing` searches for more inputs, guided by coverage.
 """
 
+import pickle
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,7 @@ from pose_backbones.errors import DatasetError
 
 from .mutate import mutate
 from .seeds import seeds
-from .targets import TARGETS, Target, TimeLimitError, clear, workspace
-
-#: number of mutated files of each target; YAML is slow
-COUNTS = {name: 200 if target.kind == 'yaml' else 1500 for name, target in TARGETS.items()}
+from .targets import MAX_MEMORY, TARGETS, Target, TimeLimitError, clear, workspace
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +49,7 @@ def test_mutated_files(name, folder):
     rng = random.Random(name)
     contents = [path.read_bytes() for path in target.files]
     messages = []
-    for number in range(COUNTS[name]):
+    for number in range(target.count):
         content = mutate(rng.choice(contents), target.kind, rng, contents)
         clear(folder)
         try:
@@ -57,8 +57,8 @@ def test_mutated_files(name, folder):
         except BaseException as error:
             raise AssertionError(f'file {number}: {content[:2000]!r}') from error
     # both occur: the mutations are neither without effect nor always rejected by the first check
-    assert sum(not message for message in messages) > 0.02 * COUNTS[name]
-    assert sum(bool(message) for message in messages) > 0.2 * COUNTS[name]
+    assert sum(not message for message in messages) > 0.02 * target.count
+    assert sum(bool(message) for message in messages) > 0.2 * target.count
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,39 @@ def test_slow_reader_is_found(tmp_path, monkeypatch):
 
     monkeypatch.setattr('tests.fuzzing.targets.MAX_SECONDS', 0.1)
     with pytest.raises(TimeLimitError, match=r'more than 0\.1 s'):
+        Target('x', 'x.json', 'json', read).run(b'', tmp_path)
+
+
+def _import_pickle(folder: Path) -> None:
+    pickle.loads(b'cmath\nfloor\n.')
+
+
+def _write_elsewhere(folder: Path) -> None:
+    (folder.parent / 'elsewhere').write_text('')
+
+
+def _start_process(folder: Path) -> None:
+    subprocess.run(['true'], check=True)
+
+
+@pytest.mark.parametrize(
+    ('read', 'event'),
+    [
+        (_import_pickle, 'pickle.find_class'),
+        (_write_elsewhere, 'open'),
+        (_start_process, 'subprocess.Popen'),
+    ],
+)
+def test_forbidden_actions_are_found(read, event, tmp_path):
+    (tmp_path / 'inside').mkdir()
+    with pytest.raises(AssertionError, match=event):
+        Target('x', 'x.json', 'json', read).run(b'', tmp_path / 'inside')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the limit is that of Linux')
+def test_large_allocation_is_found(tmp_path):
+    def read(folder: Path) -> None:
+        bytearray(2 * MAX_MEMORY)
+
+    with pytest.raises(MemoryError):
         Target('x', 'x.json', 'json', read).run(b'', tmp_path)
