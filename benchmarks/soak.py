@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -351,13 +352,14 @@ def measure(pid: int, seconds: float = 0.0) -> Sample:
         proc = Path(f'/proc/{pid}')
         try:
             memory = _kilobytes(proc / 'smaps_rollup', 'Pss') / 1024
-            tasks = list((proc / 'task').iterdir())
+            threads = list((proc / 'task').iterdir())
             handles = len(list((proc / 'fd').iterdir()))
-            for task in tasks:
-                pids += map(int, (task / 'children').read_text().split())
-        except OSError:  # the process or a thread has ended
+        except OSError:  # the process has ended
             continue
-        totals = [a + b for a, b in zip(totals, (memory, handles, len(tasks), 1), strict=True)]
+        for thread in threads:
+            with suppress(OSError):  # the thread has ended
+                pids += map(int, (thread / 'children').read_text().split())
+        totals = [a + b for a, b in zip(totals, (memory, handles, len(threads), 1), strict=True)]
     return Sample(round(seconds, 1), *totals)
 
 

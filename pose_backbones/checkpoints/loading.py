@@ -194,18 +194,21 @@ def get_metainfo(checkpoint: dict, source: str) -> dict | None:
     Raises:
         CheckpointError: If an entry is invalid.
     """
-    meta = checkpoint.get('meta') or {}
-    if not isinstance(meta, dict):
-        raise _metainfo_error(source, 'meta', meta, 'a dict')
-    metainfo = meta.get('dataset_meta') or {}
-    if not isinstance(metainfo, dict):
-        raise _metainfo_error(source, 'meta.dataset_meta', metainfo, 'a dict')
+    metainfo = checkpoint
+    for key in ('meta', 'dataset_meta'):
+        value = metainfo.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise _metainfo_error(source, key, value, 'a dict')
+        metainfo = value
     if not metainfo:
         return None
-    count = metainfo.get('num_keypoints')
+    stated = metainfo.get('num_keypoints')
+    count = stated if type(stated) is int else None
     names = metainfo.get('keypoint_id2name', {})
     checks = dict(
-        num_keypoints=(count is None or type(count) is int, 'an integer'),
+        num_keypoints=(stated is None or count is not None, 'an integer'),
         keypoint_id2name=(
             isinstance(names, dict)
             and all(isinstance(name, str) for name in names.values())
@@ -228,7 +231,7 @@ def get_metainfo(checkpoint: dict, source: str) -> dict | None:
     return metainfo
 
 
-def _are_indices(values: Any, end: Any, length: int) -> bool:
+def _are_indices(values: Any, end: Any, length: Any) -> bool:
     """Return whether a value is empty or has `length` indices, which are less than `end`."""
     return isinstance(values, list | tuple) and (
         not values

@@ -53,18 +53,20 @@ def check_training_state(checkpoint: dict, source: str) -> dict:
     seed = meta.get('seed')
     if seed is not None:
         check_count(seed, source, 'meta.seed', _SEEDS)
-    if not checkpoint.get('optimizer') and 'param_schedulers' not in (checkpoint):
+    optimizer = checkpoint.get('optimizer')
+    no_optimizer = optimizer is None or (isinstance(optimizer, dict) and not optimizer)
+    if no_optimizer and 'param_schedulers' not in checkpoint:
         raise CheckpointError(
             f'{source} contains no state of the optimizer and the schedule (best_*.pth and '
             'published checkpoints contain only weights), so it cannot be resumed. Resume '
             f'iter_*.pth or epoch_*.pth instead. {load_from_hint(source)}'
         )
-    if not checkpoint.get('optimizer'):
+    if no_optimizer:
         raise CheckpointError(
             f'{source} contains no optimizer state, so it cannot be resumed. '
             f'{load_from_hint(source)}'
         )
-    check_type(checkpoint['optimizer'], dict, source, 'optimizer')
+    check_type(optimizer, dict, source, 'optimizer')
     check_type(checkpoint.get('state_dict'), dict, source, 'state_dict')
     _check_hub(checkpoint.get('message_hub'), source)
     broken = non_finite_names(
