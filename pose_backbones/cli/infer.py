@@ -248,7 +248,7 @@ def _report(journal: Journal, annotated: AnnotatedOutputs) -> int:
         )
     if journal.failures:
         print(
-            f'{journal.failures} of the inputs could not be read; they are listed in '
+            f'{journal.failures} of the inputs could not be used; they are listed in '
             f'{journal.path}',
             file=sys.stderr,
         )
