@@ -89,8 +89,8 @@ class Results(Iterator[PoseResult]):
     batch is predicted if the next crop has another shape, if the frame is from a live source, if
     more than `batch_size` images are waiting, or if the waiting images take more than 256 MiB.
 
-    An image for which the model predicts NaN or infinity is treated like one that cannot be read: it
-    is skipped with a warning, or with `strict`, raises an exception.
+    An image for which the model predicts NaN or infinity is treated as an image that cannot be
+    read: it is skipped with a warning, or with `strict`, raises an exception.
 
     An exception, for example because of invalid boxes, is raised in place of the next result, after
     all earlier results have been returned.
