@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.soak',
         description='Run training and inference for a long time on synthetic people, and record '
-        'their memory, file handles and threads. Writes OUT/TASK.csv and OUT/TASK.png. The exit '
+        'their memory, file handles and threads. Writes OUT/TASK.csv and OUT/soak.png. The exit '
         'status is 1 if one of them grows.',
         epilog='Tasks: training (tools/train.py with two data workers, validation and '
         'checkpoints), inference (tools/infer.py on one long video with tracking and a very large '
@@ -133,10 +134,10 @@ def main(argv: list[str] | None = None) -> int:
     problems = []
     for task, values in samples.items():
         write_samples(out / f'{task}.csv', values)
-        plot_samples(out / f'{task}.png', values, task)
         growth = measure_growth(values)
         problems += (f'{task}: {problem}' for problem in growth.problems())
         print(_row(task, values[-1].seconds / 60, growth))
+    plot_samples(out / 'soak.png', samples)
     print('\n'.join(problems) or 'no growth')
     return int(bool(problems))
 
@@ -351,13 +352,14 @@ def measure(pid: int, seconds: float = 0.0) -> Sample:
         proc = Path(f'/proc/{pid}')
         try:
             memory = _kilobytes(proc / 'smaps_rollup', 'Pss') / 1024
-            tasks = list((proc / 'task').iterdir())
+            threads = list((proc / 'task').iterdir())
             handles = len(list((proc / 'fd').iterdir()))
-            for task in tasks:
-                pids += map(int, (task / 'children').read_text().split())
-        except OSError:  # the process or a thread has ended
+        except OSError:  # the process has ended
             continue
-        totals = [a + b for a, b in zip(totals, (memory, handles, len(tasks), 1), strict=True)]
+        for thread in threads:
+            with suppress(OSError):  # the thread has ended
+                pids += map(int, (thread / 'children').read_text().split())
+        totals = [a + b for a, b in zip(totals, (memory, handles, len(threads), 1), strict=True)]
     return Sample(round(seconds, 1), *totals)
 
 
@@ -388,19 +390,21 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
         writer.writerows(map(astuple, samples))
 
 
-def plot_samples(path: Path, samples: Sequence[Sample], title: str) -> None:
-    """Plot memory, handles and threads over time as a PNG file."""
+def plot_samples(path: Path, samples: dict[str, Sequence[Sample]]) -> None:
+    """Plot memory, handles and threads over time as a PNG file, one row for each task."""
     from matplotlib.figure import Figure
 
-    figure = Figure((9, 2.6), layout='constrained')
-    figure.suptitle(title)
-    minutes = [sample.seconds / 60 for sample in samples]
-    panels = zip(figure.subplots(1, 3), fields(Sample)[1:4], _titles(), strict=False)
-    for axes, field, label in panels:
-        axes.plot(minutes, [getattr(sample, field.name) for sample in samples], linewidth=1)
-        axes.set(xlabel='minutes', title=label, xlim=(0, None), ylim=(0, None))
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=100)
+    figure = Figure((9, 0.6 + 2 * len(samples)), layout='constrained')
+    rows = figure.subplots(len(samples), 3, squeeze=False)
+    for (task, values), row in zip(samples.items(), rows, strict=True):
+        minutes = [sample.seconds / 60 for sample in values]
+        for axes, field, title in zip(row, fields(Sample)[1:4], _titles(), strict=False):
+            axes.plot(minutes, [getattr(sample, field.name) for sample in values], linewidth=0.8)
+            axes.set(title=f'{task}: {title}', xlim=(0, None), ylim=(0, None))
+            axes.grid(alpha=0.3)
+    for axes in rows[-1]:
+        axes.set_xlabel('minutes')
+    figure.savefig(path, dpi=90)
 
 
 if __name__ == '__main__':

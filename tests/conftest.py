@@ -14,11 +14,14 @@ from mmengine.visualization import Visualizer
 
 import pose_backbones  # noqa: F401  (patches MMEngine, registers the modules)
 from tests.helpers.fork_server import shorten_logs
+from tests.helpers.hypothesis_profiles import load_profiles
 from tests.helpers.processes import Server
 from tests.helpers.tools import ROOT, TINY
 
 # One thread for each process of pytest-xdist: the models of the tests are too small for more.
 torch.set_num_threads(1)
+# Before pytest reads `--hypothesis-profile`, which only a conftest.py in the first folders can.
+load_profiles()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 Each module works around one problem and can be deleted when the problem is fixed upstream:
 
+- `bfloat16_outputs`: MMPose converts outputs to NumPy, which has no bfloat16.
 - `checkpoint_loading`: PyTorch loads checkpoints with `weights_only=True`, which rejects the
   checkpoints that MMEngine writes.
 - `config_names`: MMEngine finds the configs of a package by name only for a fixed list of packages.

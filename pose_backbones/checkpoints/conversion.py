@@ -29,8 +29,8 @@ class Conversion:
     Attributes:
         family: Class of the backbone.
         naming: Naming of the file: `'MMPose 0.x'`, `'MMPose 1.x'` (current estimators),
-            `'ConvNeXtPose'`, `'mmpretrain'`, `'timm'`, `'ImageNet release'`, or `'pose_backbones'`
-            (a current backbone without head).
+            `'ConvNeXtPose'`, `'MSPN'`, `'mmpretrain'`, `'timm'`, `'ImageNet release'`, or
+            `'pose_backbones'` (a current backbone without head).
         weights: Name → tensor, `backbone.*`, `neck.*` and `head.*`.
         left_out: Name in the file → reason why it is not in `weights`. Every name of the file is
             either converted or in this dict; any other name raises an error.
@@ -52,8 +52,8 @@ def convert_state_dict(state_dict: dict) -> dict[str, Tensor]:
 
     Supports MMPose 0.x and 1.x; the ImageNet releases of MogaNet, UniFormer (also with token
     labelling and layer scale), ConvNeXt, ConvNeXt V2 (also its self-supervised pretraining) and
-    Swin Transformer; and ConvNeXt and Swin of mmpretrain and timm. The values do not change; some
-    tensors get another shape or order.
+    Swin Transformer; ConvNeXt and Swin of mmpretrain and timm; and the pose models of ConvNeXtPose
+    and of the original MSPN. The values do not change; some tensors get another shape or order.
 
     Weights of other timm models are not converted, since the names of their backbones depend on the
     model. `TimmBackbone` loads them directly.

@@ -194,20 +194,21 @@ def get_metainfo(checkpoint: dict, source: str) -> dict | None:
     Raises:
         CheckpointError: If an entry is invalid.
     """
-    meta = checkpoint.get('meta')
-    if meta is None:
+    metainfo = checkpoint
+    for key in ('meta', 'dataset_meta'):
+        value = metainfo.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise _metainfo_error(source, key, value, 'a dict')
+        metainfo = value
+    if not metainfo:
         return None
-    if not isinstance(meta, dict):
-        raise _metainfo_error(source, 'meta', meta, 'a dict')
-    metainfo = meta.get('dataset_meta')
-    if metainfo is None or metainfo == {}:
-        return None
-    if not isinstance(metainfo, dict):
-        raise _metainfo_error(source, 'meta.dataset_meta', metainfo, 'a dict')
-    count = metainfo.get('num_keypoints')
+    stated = metainfo.get('num_keypoints')
+    count = stated if type(stated) is int else None
     names = metainfo.get('keypoint_id2name', {})
     checks = dict(
-        num_keypoints=(count is None or type(count) is int, 'an integer'),
+        num_keypoints=(stated is None or count is not None, 'an integer'),
         keypoint_id2name=(
             isinstance(names, dict)
             and all(isinstance(name, str) for name in names.values())
@@ -230,7 +231,7 @@ def get_metainfo(checkpoint: dict, source: str) -> dict | None:
     return metainfo
 
 
-def _are_indices(values: Any, end: Any, length: int) -> bool:
+def _are_indices(values: Any, end: Any, length: Any) -> bool:
     """Return whether a value is empty or has `length` indices, which are less than `end`."""
     return isinstance(values, list | tuple) and (
         not values
@@ -242,13 +243,10 @@ def _are_indices(values: Any, end: Any, length: int) -> bool:
     )
 
 
-def _shorten(value: Any) -> str:
-    return ' '.join(reprlib.repr(value).split())[:200]
-
-
 def _metainfo_error(source: str, name: str, value: Any, expected: str) -> CheckpointError:
+    shown = ' '.join(reprlib.repr(value).split())  # a tensor has several lines
     return CheckpointError(
-        f'{source} does not describe its keypoints correctly: {name} is {_shorten(value)}; '
+        f'{source} does not describe its keypoints correctly: {name} is {shown}; '
         f'expected {expected}. To use the weights alone, convert the file to .safetensors '
         '(tools/convert_checkpoint.py)'
     )

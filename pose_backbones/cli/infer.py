@@ -35,7 +35,7 @@ from .allocator import keep_freed_memory
 from .infer_options import DRAWINGS_DIR, parse_args
 from .stopping import finishing, when_stopped
 
-#: exit status if some inputs could not be read or drawn
+#: exit status if some inputs could not be used or drawn
 SOME_FAILED = 1
 
 
@@ -248,7 +248,7 @@ def _report(journal: Journal, annotated: AnnotatedOutputs) -> int:
         )
     if journal.failures:
         print(
-            f'{journal.failures} of the inputs could not be read; they are listed in '
+            f'{journal.failures} of the inputs could not be used; they are listed in '
             f'{journal.path}',
             file=sys.stderr,
         )

@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         f'{PREDICTIONS} (COCO results), {TABLE} (one row per person), annotated '
         f'images and videos in {DRAWINGS_DIR}/, and {JOURNAL}, from which a stopped run '
         'can be resumed.',
-        epilog='Exit status: 0 on success; 1 if some inputs could not be read or drawn, '
+        epilog='Exit status: 0 on success; 1 if some inputs could not be used or drawn, '
         'which are listed; 2 if the options or inputs are invalid; 128 plus the signal '
         'number if the run was stopped.',
     )

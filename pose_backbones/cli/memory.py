@@ -63,11 +63,11 @@ def record_kept(model: nn.Module) -> Iterator[dict[int, int]]:
 
 def _loss(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
     """Return a substitute for a loss that needs no targets: the mean square of the output."""
-    outputs = _tensors(model(image, None, mode='tensor'))
+    outputs = output_tensors(model(image, None, mode='tensor'))
     return sum(output.square().mean() for output in outputs)
 
 
-def _tensors(outputs) -> Iterator[torch.Tensor]:
+def output_tensors(outputs) -> Iterator[torch.Tensor]:
     """Yield the tensors in the output of a head, which can be a nested dict or list."""
     if torch.is_tensor(outputs):
         yield outputs
@@ -75,7 +75,7 @@ def _tensors(outputs) -> Iterator[torch.Tensor]:
     if isinstance(outputs, Mapping):
         outputs = outputs.values()
     for output in outputs:
-        yield from _tensors(output)
+        yield from output_tensors(output)
 
 
 def measure_step(model: nn.Module, image: torch.Tensor, repeat: int) -> StepCost:

@@ -104,8 +104,8 @@ class CoarseToFineHeatmap(MegviiHeatmap):
             encoded: (K, height, width), maps of the network.
 
         Returns:
-            Keypoints (1, K, 2), x and y in pixels of the input, and scores (1, K), 0.5 to 1 for
-            values from 0 to 255.
+            Keypoints (1, K, 2), x and y in pixels of the input, and scores (1, K), 0.5 to 1.5 for
+            values from 0 to 255. Both are NaN for a map that contains NaN or infinity.
         """
         count, height, width = encoded.shape
         maps = np.pad(
@@ -138,6 +138,9 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         x, y = np.round(cells).astype(int).T
         values = encoded[np.arange(count), y, x].astype(np.float64)
         points = (cells + 0.5) * self.scale_factor
+        # Smoothing spreads a NaN, and the peak may then be at a cell with another value.
+        is_finite = np.isfinite(encoded).all((1, 2))
+        points[~is_finite] = values[~is_finite] = np.nan
         return points[None], values[None] / PEAK + _MIN_SCORE
 
 

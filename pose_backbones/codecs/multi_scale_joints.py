@@ -212,7 +212,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         Returns:
             For each image, poses (n, K, 2), x and y in pixels of the input at scale 1, and joint
             scores (n, K), from 0 to 1, on the device of the outputs; within a scale by decreasing
-            confidence.
+            confidence. The scores are NaN for a query whose confidence is NaN.
 
         Raises:
             ValueError: If the first scale is not 1, or there are not as many scales as outputs.
@@ -247,7 +247,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         poses = queries[images, chosen].float()
         scores = confidences[..., None] * look_up(heatmaps, poses)
         poses = poses * poses.new_tensor(self.scale_factor) / factor
-        kept = confidences > self.score_threshold
+        kept = is_confident(confidences, self.score_threshold)
         return [(pose[keep], score[keep]) for pose, score, keep in zip(poses, scores, kept)]
 
 
@@ -264,6 +264,22 @@ def select_queries(confidences: Tensor, max_num_people: int) -> tuple[Tensor, Te
     count = min(max_num_people, confidences.shape[1])
     values, indices = confidences.topk(count, dim=1)
     return indices, values
+
+
+def is_confident(confidences: Tensor, threshold: float) -> Tensor:
+    """Return whether confidences are above a threshold.
+
+    NaN counts as above it, so that the predictions of a model that is not finite contain NaN, which
+    raises an error, instead of no people.
+
+    Args:
+        confidences: Of any shape.
+        threshold: The threshold.
+
+    Returns:
+        A boolean tensor of the same shape.
+    """
+    return ~(confidences <= threshold)
 
 
 def look_up(heatmaps: Tensor, poses: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Patch how MMPose reads COCO files: through the reader of this package.
 
 MMPose's data sets and its `CocoMetric` then accept files with a byte order mark, IDs such as 7.0,
-missing `iscrowd` entries, and objects without keypoints beside those with keypoints. Detections and
-predictions have the category with keypoints of the annotations, where MMPose assumes that its ID
-is 1. AP of medium and large people is that of COCO's server, see `KeypointIndex`.
+missing `iscrowd` entries, the suffix `.JSON`, and objects without keypoints beside those with
+keypoints. Detections and predictions have the category with keypoints of the annotations, where
+MMPose assumes that its ID is 1. AP of medium and large people is that of COCO's server, see
+`KeypointIndex`. A `gt_converter` can be used with a `CombinedDataset`, and in several evaluations.
 """
 
 import logging
@@ -15,7 +16,7 @@ from mmpose.datasets.datasets.base import base_coco_style_dataset
 from mmpose.evaluation.metrics import coco_metric
 
 from ..errors import DatasetError
-from ..structures.coco import CocoFile
+from ..structures.coco import CocoFile, shown
 from ..structures.coco_category import PERSON, keypoint_category_ids
 from ..structures.coco_index import read_index
 
@@ -39,9 +40,9 @@ def load_detections(dataset: _Dataset) -> list[dict]:
     categories = keypoint_category_ids(CocoFile(dataset.ann_file))
     detections = [entry for entry in file.entries() if entry['category_id'] in categories]
     left_out = len(file.entries()) - len(detections)
-    listed = ', '.join(map(repr, categories))
+    listed = ', '.join(map(shown, categories))
     if not detections:
-        found = sorted({repr(entry['category_id']) for entry in file.entries()})
+        found = sorted({shown(entry['category_id']) for entry in file.entries()})
         raise DatasetError(
             f'{file.path}: no detection has the category with keypoints of {dataset.ann_file}, '
             f'{listed}: its detections have the category_id {", ".join(found[:5])}'
@@ -86,6 +87,64 @@ def process(metric: _Metric, data_batch: Sequence[dict], data_samples: Sequence[
     _process(metric, data_batch, data_samples)
 
 
+def set_dataset_meta(metric: _Metric, dataset_meta: dict) -> None:
+    """Set the metainfo of the data set as MMPose does.
+
+    With `gt_converter`, MMPose converts the sigmas of the metainfo like the annotations. They are
+    kept if the metainfo already describes the converted keypoints, as that of a `CombinedDataset`.
+
+    Args:
+        metric: The metric.
+        dataset_meta: The metainfo.
+    """
+    converter = metric.gt_converter
+    if converter is not None and _is_converted(metric, len(dataset_meta['sigmas'])):
+        metric.gt_converter = None
+        try:
+            _set_dataset_meta(metric, dataset_meta)
+        finally:
+            metric.gt_converter = converter
+        return
+    _set_dataset_meta(metric, dataset_meta)
+
+
+def _is_converted(metric: _Metric, count: int) -> bool:
+    """Return whether `count` keypoints are those after the conversion by `gt_converter`."""
+    if count != metric.gt_converter['num_keypoints']:
+        return False
+    counts = {
+        len(category['keypoints'])
+        for category in (metric.coco.cats.values() if metric.coco is not None else ())
+        if category.get('keypoints')
+    }
+    if counts:
+        return count not in counts
+    return any(np.max(source) >= count for source, _ in metric.gt_converter['mapping'])
+
+
+def compute_metrics(metric: _Metric, results: list) -> dict:
+    """Compute the metrics as MMPose does, which would convert the annotations in each evaluation.
+
+    Args:
+        metric, results: See `CocoMetric.compute_metrics`.
+    """
+    converter = metric.gt_converter
+    if getattr(metric, 'gt_is_converted', False):
+        metric.gt_converter = None
+    try:
+        return _compute_metrics(metric, results)
+    finally:
+        metric.gt_converter = converter
+        metric.gt_is_converted = converter is not None
+
+
+def _load_annotations(path: str) -> dict:
+    """Return the content of annotations, as `mmengine.load` does."""
+    return CocoFile(path).content
+
+
+_compute_metrics = _Metric.compute_metrics
+_set_dataset_meta = _Metric.dataset_meta.fset
 _load_detection_results = _Dataset._load_detection_results
 _process = _Metric.process
 
@@ -95,3 +154,6 @@ def patch() -> None:
     base_coco_style_dataset.COCO = coco_metric.COCO = read_index
     _Dataset._load_detection_results = load_detections
     _Metric.process = process
+    _Metric.dataset_meta = property(_Metric.dataset_meta.fget, set_dataset_meta)
+    _Metric.compute_metrics = compute_metrics
+    coco_metric.load = _load_annotations

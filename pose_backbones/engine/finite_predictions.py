@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..errors import TrainingError
-
-_FIELDS = ('keypoints', 'keypoint_scores', 'bboxes', 'bbox_scores')
+from ..structures.finite import non_finite_field
 
 
 class FinitePredictionsHook(Hook):
@@ -42,14 +39,10 @@ def check_predictions(samples: Sequence) -> None:
         TrainingError: If a number is NaN or infinite. The message names the image.
     """
     for sample in samples:
-        instances = getattr(sample, 'pred_instances', None)
-        for name in _FIELDS:
-            values = getattr(instances, name, None)
-            if isinstance(values, torch.Tensor):
-                values = values.detach().float().cpu().numpy()
-            if isinstance(values, np.ndarray) and not np.isfinite(values).all():
-                raise TrainingError(
-                    f'the model predicts {name} that are NaN or infinite for the image '
-                    f'{sample.get("img_path") or sample.get("img_id")}: check its weights, and '
-                    'mixed precision if it is used (--amp)'
-                )
+        name = non_finite_field(getattr(sample, 'pred_instances', None))
+        if name is not None:
+            raise TrainingError(
+                f'the model predicts {name} that are NaN or infinite for the image '
+                f'{sample.get("img_path") or sample.get("img_id")}: check its weights, and '
+                'mixed precision if it is used (--amp)'
+            )

@@ -54,15 +54,14 @@ def check_training_state(checkpoint: dict, source: str) -> dict:
     if seed is not None:
         check_count(seed, source, 'meta.seed', _SEEDS)
     optimizer = checkpoint.get('optimizer')
-    # The truth value of a tensor would raise.
-    has_optimizer = bool(optimizer) if isinstance(optimizer, dict) else optimizer is not None
-    if not has_optimizer and 'param_schedulers' not in checkpoint:
+    no_optimizer = optimizer is None or (isinstance(optimizer, dict) and not optimizer)
+    if no_optimizer and 'param_schedulers' not in checkpoint:
         raise CheckpointError(
             f'{source} contains no state of the optimizer and the schedule (best_*.pth and '
             'published checkpoints contain only weights), so it cannot be resumed. Resume '
             f'iter_*.pth or epoch_*.pth instead. {load_from_hint(source)}'
         )
-    if not has_optimizer:
+    if no_optimizer:
         raise CheckpointError(
             f'{source} contains no optimizer state, so it cannot be resumed. '
             f'{load_from_hint(source)}'

@@ -5,6 +5,8 @@ from collections import defaultdict
 from os import fspath
 from pathlib import Path, PurePath
 
+import numpy as np
+
 from ..errors import DatasetError
 from ..structures.coco import CocoFile, box_numbers, has_fields, optional_field
 from ..structures.coco_category import box_category_ids
@@ -22,6 +24,9 @@ class BoxFile:
     index of the input.
 
     Crowd annotations and categories without keypoints are ignored.
+
+    The boxes are those that MMPose's datasets use, so that inference and evaluation crop the same
+    pixels: boxes of annotations are clipped at the border of the image; detections are not.
 
     Args:
         path: Path of the file.
@@ -60,6 +65,7 @@ class BoxFile:
         self._boxes = defaultdict(list)
         self._ids = {str(record['image_id']): record['image_id'] for record in records}
         categories = box_category_ids(file, records, category)
+        self._is_clipped = kind == 'annotation'
         self.left_out = 0
         named = {image['file_name']: image['id'] for image in images}
         for record in records:
@@ -122,6 +128,26 @@ class BoxFile:
             )
         return next(iter(best))
 
-    def boxes(self, image_id: int | str | None) -> list[tuple[float, ...]]:
-        """Return the boxes of an image: x, y, width, height and score; no boxes for None."""
-        return [] if image_id is None else self._boxes.get(image_id, [])
+    def boxes(self, image_id: int | str | None, width: int, height: int) -> np.ndarray:
+        """Return the boxes of an image.
+
+        Args:
+            image_id: ID of the image in the file; None: there are no boxes.
+            width, height: Size of the image in pixels.
+
+        Returns:
+            (n, 5), float32: left, top, right, bottom and score. A box of an annotation outside the
+            image is empty. Numbers beyond the range of float32 are infinite.
+        """
+        entries = [] if image_id is None else self._boxes.get(image_id, [])
+        values = np.array(entries, np.float64).reshape(-1, 5)
+        with np.errstate(over='ignore', invalid='ignore'):
+            if self._is_clipped:
+                # as `BaseCocoStyleDataset.parse_data_info` of MMPose
+                values[:, 2:4] += values[:, :2]
+                values[:, :4] = values[:, :4].clip(0, [width - 1, height - 1] * 2)
+                return values.astype(np.float32)
+            # as `BaseCocoStyleDataset._load_detection_results`, whose sums are of float32
+            boxes = values.astype(np.float32)
+            boxes[:, 2:4] += boxes[:, :2]
+        return boxes

@@ -80,7 +80,8 @@ def find_box_source(
     """Return a function that gives the person boxes of each frame.
 
     Boxes without any pixel inside the image and boxes with NaN or infinite values are skipped
-    with a warning.
+    with a warning. The other boxes are used as they are, also beyond the border of the image; only
+    those of COCO annotations are clipped at the border, as in MMPose's datasets.
 
     Args:
         boxes: `'whole-image'`; the path of a COCO file of detections or annotations, or a
@@ -256,8 +257,9 @@ def _of_file(file: BoxFile, inputs: Inputs) -> BoxSource:
 
     def source(frame: Frame) -> Boxes:
         image_id = file.find(frame.name, frame.image_id, frame.is_file)
-        boxes = _parse(file.boxes(image_id), 'xywh', f'image {image_id} in {file.path}')
-        return Boxes(boxes.corners, boxes.scores, image_id)
+        height, width = frame.image.shape[:2]
+        boxes = file.boxes(image_id, width, height)
+        return Boxes(boxes[:, :4], boxes[:, 4], image_id)
 
     return source
 

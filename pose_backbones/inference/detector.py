@@ -167,8 +167,10 @@ def _read(name: str, weights: str) -> dict:
 def _classes(checkpoint: dict, source: str) -> list[str] | None:
     """Return the class names of an MMDetection checkpoint (2.x or 3.x), or None."""
     meta = checkpoint.get('meta')
-    for entries in (meta.get('dataset_meta') if isinstance(meta, dict) else None, meta):
-        for key in ('classes', 'CLASSES') if isinstance(entries, dict) else ():
+    for entries in (meta.get('dataset_meta'), meta) if isinstance(meta, dict) else ():
+        if not isinstance(entries, dict):
+            continue
+        for key in ('classes', 'CLASSES'):
             names = entries.get(key)
             if isinstance(names, str):  # of one class, as MMDetection allows
                 names = [names]

@@ -150,8 +150,9 @@ class PoseInferencer:
             min_score: Boxes with a lower score are skipped.
             rgb: Whether the channels of image arrays are RGB. Default: BGR.
             keep_images: Whether results keep their images, which `PoseResult.draw` needs.
-            strict: Whether to raise an exception if an image cannot be read. Default: such images
-                are skipped with a warning, and listed in `Results.failures`.
+            strict: Whether to raise an exception if an image cannot be read, or if the model
+                predicts NaN or infinity for it. Default: such images are skipped with a warning,
+                and listed in `Results.failures`.
             track: Whether to assign track IDs to the people of each video. Images that are not
                 files, such as arrays, are treated as the frames of one video, 30 per second.
             smooth: Whether to smooth the keypoints over time. Requires `track`.

@@ -72,7 +72,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that could not be read.
+    """An input that could not be read or processed.
 
     Attributes:
         index: See `Frame`.

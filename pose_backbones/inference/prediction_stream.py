@@ -20,6 +20,7 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 
 from ..errors import ImageError, first_line
+from ..structures.finite import non_finite_field
 from ..utils.images import check_sides
 from ..visualization.skeleton import Skeleton
 from .boxes import Boxes, BoxSource
@@ -88,6 +89,9 @@ class Results(Iterator[PoseResult]):
     batch is predicted if the next crop has another shape, if the frame is from a live source, if
     more than `batch_size` images are waiting, or if the waiting images take more than 256 MiB.
 
+    An image for which the model predicts NaN or infinity is treated as an image that cannot be
+    read: it is skipped with a warning, or with `strict`, raises an exception.
+
     An exception, for example because of invalid boxes, is raised in place of the next result, after
     all earlier results have been returned.
 
@@ -100,7 +104,8 @@ class Results(Iterator[PoseResult]):
         keep_images: See `PoseInferencer.__call__`.
 
     Attributes:
-        failures: Inputs that were skipped so far, because they could not be read or processed.
+        failures: Inputs that were skipped so far, because they could not be read or processed, or
+            because their predictions were NaN or infinite.
         inputs: The images.
         skeleton: Names of the keypoints, and the limbs.
     """
@@ -252,6 +257,8 @@ class Results(Iterator[PoseResult]):
 
     def _to_result(self, entry: _Pending) -> tuple[int, PoseResult | Failure]:
         """Return what `iterate_from` yields for a finished input, or raise its exception."""
+        if isinstance(entry.frame, Frame):
+            _check_predictions(entry, entry.frame)
         frame = entry.frame
         if isinstance(frame, Exception):
             raise frame
@@ -271,6 +278,19 @@ def _shape(sample: dict) -> list[torch.Size]:
     """Return the shapes of a sample, whose input may be the image at several scales."""
     inputs = sample['inputs']
     return [x.shape for x in ([inputs] if isinstance(inputs, torch.Tensor) else inputs)]
+
+
+def _check_predictions(entry: _Pending, frame: Frame) -> None:
+    """Mark an image as failed if its predictions are not finite."""
+    for instances in entry.predictions:
+        name = non_finite_field(instances)
+        if name is not None:
+            error = ImageError(
+                f'the model predicts {name} that are NaN or infinite for the image {frame.name}: '
+                'check its weights, and half precision if it is used'
+            )
+            entry.fail(frame, error)
+            return
 
 
 def _gather(entry: _Pending, frame: Frame, skeleton: Skeleton) -> PoseResult:

@@ -1,5 +1,6 @@
 """Checks of the data sets of a run: files, detections, keypoints."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -173,7 +174,7 @@ def reads_coco(dataset: Mapping) -> bool:
 
 def _log_warnings(file: CocoFile, warnings: Sequence[coco_checker.Finding]) -> None:
     for warning in warnings:
-        print_log(f'{file.path}: {warning}', 'current', 'WARNING')
+        print_log(f'{file.path}: {warning}', 'current', logging.WARNING)
 
 
 def _how_to_get(dataset: dict) -> str:
@@ -245,6 +246,7 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
                 'one), that describes these keypoints'
             )
     check_sigmas(cfg, num_keypoints, where)
+    check_swaps(dataset.metainfo, where)
     head = cfg.model.get('head') or {}
     key = 'out_channels' if 'out_channels' in head else 'num_keypoints'
     predicted = head.get(key)
@@ -256,6 +258,31 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
             f'the model predicts {predicted} keypoints (model.head), but '
             f'{where} has {num_keypoints}: set --cfg-options '
             f'model.head.{key}={num_keypoints}'
+        )
+
+
+def check_swaps(metainfo: Mapping, where: str) -> None:
+    """Warn if a flip does not exchange keypoints in pairs.
+
+    Args:
+        metainfo: Parsed metainfo with `flip_indices`.
+        where: Name of the data, for the message.
+    """
+    indices = list(metainfo.get('flip_indices', ()))
+    if not all(0 <= index < len(indices) for index in indices):
+        return
+    wrong = [k for k, partner in enumerate(indices) if indices[partner] != k]
+    if wrong:
+        names = metainfo.get('keypoint_id2name', {})
+        first = wrong[0]
+        partner = indices[first]
+        a, b, c = (names.get(k, k) for k in (first, partner, indices[partner]))
+        print_log(
+            f'{where}: in the metainfo, a flip exchanges the keypoint {a} with {b}, but {b} with '
+            f'{c}: expected pairs (swap), since flipped images get wrong labels ({len(wrong)} of '
+            f'{len(indices)} keypoints)',
+            'current',
+            logging.WARNING,
         )
 
 

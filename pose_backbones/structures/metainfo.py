@@ -150,7 +150,7 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
     names, pairs = source.names, find_pairs(source.names)
     sides = find_sides(names)
     lines = [
-        f'# Keypoints of {_comment(name)}, by tools/make_dataset_info.py; can be edited.',
+        f'# Keypoints of {_in_comment(name)}, by tools/make_dataset_info.py; can be edited.',
         '# swap: the keypoint that it is exchanged with when an image is flipped.',
         "# type: 'upper' or 'lower', the halves for RandomHalfBody.",
         'dataset_info = dict(',
@@ -180,7 +180,7 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
         '    sigmas=[',
     ]
     lines += [
-        f'        {sigmas[point].value},  # {_comment(point)}: {sigmas[point].origin}'
+        f'        {sigmas[point].value},  # {_in_comment(point)}: {sigmas[point].origin}'
         for point in names
     ]
     with convert_write_errors(out, 'OUT'):
@@ -189,6 +189,6 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
             draft.write_text('\n'.join([*lines, '    ])', '']), encoding='utf-8')
 
 
-def _comment(name: str) -> str:
-    """Return a name for a comment in Python; a line break in it would end the comment."""
-    return name if name.isprintable() else repr(name)
+def _in_comment(text: str) -> str:
+    """Return a name for a comment in Python code, which must not end the line."""
+    return text if text.isprintable() else ascii(text)

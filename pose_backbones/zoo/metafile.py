@@ -11,6 +11,7 @@ of the config, split and metric).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -141,7 +142,7 @@ class Family:
 class _Loader(yaml.SafeLoader):
     """Loader of plain values; it rejects aliases, since a few can stand for billions of items."""
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a value, see PyYAML."""
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()

@@ -122,7 +122,7 @@ def test_no_growth_in_two_minutes(tmp_path, capsys):
             rows = list(csv.DictReader(file))
         assert float(rows[-1]['seconds']) > 100
         assert float(rows[-1]['memory']) > 200  # PyTorch is loaded
-        assert (out / f'{task}.png').stat().st_size > 5000
+    assert (out / 'soak.png').stat().st_size > 10_000
     # what the tasks did: iterations, frames and images, rounds
     assert 'Iter(train)' in (out / 'training.log').read_text()
     assert 'stopped; continue with --resume' in (out / 'inference.log').read_text()

@@ -47,7 +47,7 @@ def test_missing_metainfo(meta):
         ('flip_indices', [0, -1]),
         ('flip_indices', 'ab'),
         ('skeleton_links', None),
-        ('keypoint_id2name', torch.ones(2)),
+        ('keypoint_id2name', torch.ones(2, 1)),
         ('flip_indices', torch.tensor([1, 0])),
         ('skeleton_links', [(0, 2)]),
         ('skeleton_links', [(0,)]),
@@ -59,6 +59,7 @@ def test_invalid_entry(key, value):
     with pytest.raises(CheckpointError, match=r'a\.pth .* meta\.dataset_meta\.') as error:
         _read(dict(dataset_meta={**VALID, key: value}))
     assert key in str(error.value) or key == 'num_keypoints'
+    assert '\n' not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_unreadable_image_is_skipped_and_reported(image_folder, model, tmp_path,
     path, out = truncate_image(folder), tmp_path / 'out'
     assert infer.main([str(folder), *boxes, *model, '--out', str(out), '--draw', 'none']) == 1
     assert [person['image_id'] for person in read(out)] == [10, 10, 13, 14, 14, 15]
-    assert '1 of the inputs could not be read' in capsys.readouterr().err
+    assert '1 of the inputs could not be used' in capsys.readouterr().err
     journal = [json.loads(line) for line in open(out / 'journal.jsonl')]
     (failure,) = (entry for entry in journal if 'error' in entry)
     assert (failure['name'], failure['index']) == (path, 2)

@@ -93,6 +93,19 @@ def test_maps_without_a_peak():
     assert scores[0] == pytest.approx([0.5, 0.3])
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_maps_that_are_not_finite_give_nan(value):
+    """The first cell of a smoothed NaN is not the cell with the NaN, and looked like a peak."""
+    maps = np.random.default_rng(0).uniform(0, 200, (3, 32, 24)).astype(np.float32)
+    points, scores = codec().decode(maps)
+    maps[1, 9, 7] = value
+    nan_points, nan_scores = codec().decode(maps)
+    assert np.isnan(nan_points[0, 1]).all()
+    assert np.isnan(nan_scores[0, 1])
+    np.testing.assert_array_equal(nan_points[0, [0, 2]], points[0, [0, 2]])
+    np.testing.assert_array_equal(nan_scores[0, [0, 2]], scores[0, [0, 2]])
+
+
 def test_many_keypoints_are_decoded_in_blocks():
     rng = np.random.default_rng(2)
     maps = rng.random((513, 64, 48), np.float32)

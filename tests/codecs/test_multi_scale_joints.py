@@ -352,6 +352,15 @@ def test_half_precision_and_nan():
     torch.testing.assert_close(poses[1:], exact[1:])
 
 
+@pytest.mark.parametrize('scales', [(1,), (1, 0.5)])
+def test_nan_confidences_give_nan_scores(scales):
+    """A model that is not finite must not look like one that finds no people."""
+    outputs = tiny_outputs([5.0, -9.0, float('nan'), -9.0], JOINTS)
+    ((_, scores),) = tiny_codec().decode([outputs] * len(scales), scales)
+    assert scores.isnan().all(1).any()
+    assert scores.isfinite().all(1).any()
+
+
 def test_average_of_heatmaps():
     ones, twos = torch.ones(1, 2, 4, 4), torch.full((1, 2, 2, 2), 2.0)
     twos[0, 0] = 4

@@ -22,6 +22,7 @@ from pose_backbones.cli import flops
 from pose_backbones.registry import MODELS as OURS
 from pose_backbones.zoo import get_config, read_models
 from pose_backbones.zoo.models import without_weights
+from tests.helpers.half_precision import check_bfloat16
 from tests.helpers.tools import ROOT
 
 #: top-down configs with COCO keypoints in COCO format; test_other_data.py and
@@ -301,6 +302,7 @@ def test_config_trains_and_predicts(path, person):
     box = result.gt_instances.bboxes[0]
     centre, size = (box[:2] + box[2:]) / 2, max(box[2:] - box[:2])
     assert (abs(points[0] - centre) <= 2 * size).all()
+    check_bfloat16(model, data, samples['val'])
 
 
 def test_base_configs_do_not_hide_metainfo_files_of_mmpose():

@@ -18,6 +18,7 @@ from pose_backbones import preflight as checks
 from pose_backbones.cli import flops
 from pose_backbones.cli.options import set_data_root
 from pose_backbones.configs import as_list, load_config
+from tests.helpers.half_precision import check_bfloat16
 from tests.helpers.tools import ROOT
 
 #: config → number of keypoints, input size (height, width), metric
@@ -241,6 +242,7 @@ def test_config_trains_predicts_and_evaluates(name, tmp_path, monkeypatch):
     # Inside of the crop, or one heatmap pixel outside where a heatmap has no maximum.
     middle, extent = result.input_center, result.input_scale
     assert (abs(points[0] - middle) <= 0.53 * extent).all()
+    check_bfloat16(model, data, pseudo_collate([val[0]]))
 
     right = evaluate(config, val, figures, 0)
     shifted = evaluate(config, val, figures, 60)

@@ -58,6 +58,8 @@ def test_variants_that_json_allows_are_read(tmp_path):
     assert [entry['iscrowd'] for entry in index.anns.values()] == [0] * 4
     assert sorted(index.anns) == [1, 2, 3, 4]  # the ball has no keypoints
     assert sorted(index.cats) == [1, 9]
+    metric = CocoMetric(ann_file=path)
+    assert sorted(metric.coco.anns) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize('category', [0, 1, 3])
@@ -103,6 +105,30 @@ def test_predictions_without_a_category_are_evaluated(tmp_path, category):
             ],
         )
     assert metric.evaluate(len(dataset))['coco/AP'] == 1
+
+
+@pytest.mark.parametrize('first', [0, 8])
+def test_evaluation_of_some_keypoints(tmp_path, first):
+    """The data set describes the nine keypoints that `gt_converter` selects."""
+    mapping = [(first + number, number) for number in range(9)]
+    sigmas = [0.01 * (number + 1) for number in range(9)]
+    path = write(tmp_path / 'a.json', content())
+    metric = CocoMetric(ann_file=path, gt_converter=dict(num_keypoints=9, mapping=mapping))
+    metric.dataset_meta = dict(dataset_name='nine', num_keypoints=9, sigmas=np.array(sigmas))
+    assert metric.dataset_meta['sigmas'].tolist() == sigmas
+    points = np.reshape(POINTS, (1, 17, 3))[:, first : first + 9]
+    for _ in range(2):
+        for number in range(1, 5):
+            predicted = dict(keypoints=points[..., :2], keypoint_scores=np.ones((1, 9)))
+            boxes = dict(bbox_scores=np.ones(1))
+            sample = dict(id=number, img_id=number, gt_instances=boxes, pred_instances=predicted)
+            metric.process([], [sample])
+        assert metric.evaluate(4)['coco/AP'] == 1
+    # MMPose's use: metainfo of the annotations, whose sigmas are converted
+    metric = CocoMetric(ann_file=path, gt_converter=dict(num_keypoints=9, mapping=mapping))
+    sigmas = [0.01 * (number + 1) for number in range(17)]
+    metric.dataset_meta = dict(dataset_name='all', num_keypoints=17, sigmas=np.array(sigmas))
+    assert metric.dataset_meta['sigmas'].tolist() == sigmas[first : first + 9]
 
 
 def test_segmentations_that_mmpose_cannot_read(tmp_path):

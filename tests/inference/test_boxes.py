@@ -282,7 +282,7 @@ def test_category_of_the_boxes(tmp_path, ids, categories, chosen, used):
     path = tmp_path / 'boxes.json'
     path.write_text(json.dumps(records))
     file = BoxFile(path, chosen)
-    assert [box[0] for box in file.boxes(1)] == used
+    assert [box[0] for box in file.boxes(1, 80, 60)] == used
     assert file.left_out == len(ids) - len(used)
 
 

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmpose.apis import inference_bottomup, inference_topdown
 
 from pose_backbones import PoseInferencer
-from pose_backbones.errors import CheckpointError, ConfigError, DatasetError
+from pose_backbones.errors import CheckpointError, ConfigError, DatasetError, ImageError
 from pose_backbones.inference import inputs as sources
 from pose_backbones.inference import prediction_stream as results
 from pose_backbones.models.backbones import MogaNet
@@ -272,6 +272,46 @@ def test_strict_raises_after_earlier_results():
     with pytest.raises(DatasetError, match='not a format that Pillow supports'):
         next(pose_results)
     assert list(pose_results) == []
+
+
+@pytest.mark.parametrize('keep_images', [False, True])
+def test_images_with_predictions_that_are_not_finite_are_skipped(keep_images, mmengine_log):
+    """Half precision can overflow for single images."""
+    pose = PoseInferencer(estimator(), batch_size=1)
+    predict_finite = pose.predict
+    calls = itertools.count()
+
+    def predict(batch):
+        (instances,) = predict_finite(batch)
+        if next(calls) == 1:
+            instances.keypoint_scores[0, 3] = np.nan
+        return [instances]
+
+    pose.predict = predict
+    boxes = [[[1, 2, 50, 60]], [[1, 2, 50, 60]] * 3, [[1, 2, 50, 60]]]
+    images = [make_image(number) for number in range(3)]
+    pose_results = pose(images, boxes, keep_images=keep_images)
+    assert [result.index for result in pose_results] == [0, 2]
+    (failure,) = pose_results.failures
+    message = 'the model predicts keypoint_scores that are NaN or infinite for the image array 2'
+    assert (failure.index, failure.name) == (1, 'array 2')
+    assert str(failure.error).startswith(message)
+    assert f'skipped: array 2: {message}' in mmengine_log.text
+    calls = itertools.count()
+    pose_results = pose(images, boxes, keep_images=keep_images, strict=True)
+    assert next(pose_results).index == 0
+    with pytest.raises(ImageError, match=message):
+        next(pose_results)
+
+
+@pytest.mark.parametrize('text', [TOP_DOWN, BOTTOM_UP])
+def test_weights_that_are_not_finite_give_no_results(text):
+    model = copy.deepcopy(estimator(text))
+    for value in model.head.parameters():
+        value.data.fill_(torch.nan)
+    pose_results = PoseInferencer(model)([make_image(0), make_image(1)])
+    assert list(pose_results) == []
+    assert [failure.index for failure in pose_results.failures] == [0, 1]
 
 
 @pytest.mark.parametrize('faulty_input', ['boxes', 'detector', 'inputs'])

@@ -73,7 +73,7 @@ def test_hostile_files_are_skipped(model, tmp_path, capsys):
     drawn = list((out / 'pictures').iterdir())
     assert len(drawn) == len(names)
     assert all(cv2.imdecode(np.fromfile(file, np.uint8), 1) is not None for file in drawn)
-    assert f'{len(messages)} of the inputs could not be read' in (capsys.readouterr().err)
+    assert f'{len(messages)} of the inputs could not be used' in (capsys.readouterr().err)
 
 
 CONCAT = b"ffconcat version 1.0\nfile 'secret.mp4'\n"

@@ -24,6 +24,7 @@ from pose_backbones.synthetic import make_synthetic_crowdpose
 from pose_backbones.zoo import get_config, read_families, read_models
 from pose_backbones.zoo.models import without_weights
 from tests.helpers.golden_values import published_figures
+from tests.helpers.half_precision import check_bfloat16
 
 #: without data set and size: arch, learning rate, images a GPU, epochs
 RECIPES = {
@@ -215,6 +216,8 @@ def test_config_trains_and_predicts(name, folders):
     assert 30 <= len(found.keypoints) <= (90 if '-ms_' in name else 30)
     assert found.keypoints.shape[1:] == (config.model.head.num_keypoints, 2)
     assert np.isfinite(found.keypoints).all()
+    batch = model.data_preprocessor(pseudo_collate([train[0], train[1]]), training=True)
+    check_bfloat16(model, batch, pseudo_collate([val[0]]))
 
 
 @pytest.mark.parametrize('name', [NAMES[0], NAMES[-1]])

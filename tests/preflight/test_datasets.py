@@ -1,13 +1,15 @@
 """Checks of the data sets of a config."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from mmengine.config import Config
 
 from pose_backbones.errors import DatasetError
-from pose_backbones.preflight.datasets import check_datasets, find_datasets, reads_coco
+from pose_backbones.preflight.datasets import check_datasets, check_swaps, find_datasets, reads_coco
+from pose_backbones.structures.metainfo import read_metainfo
 from tests.helpers import damaged_coco
 
 
@@ -130,3 +132,34 @@ def test_entries_are_checked_by_the_first_process(folder, monkeypatch):
     monkeypatch.setenv('RANK', '0')
     with pytest.raises(DatasetError, match='has the image_id 99'):
         check_datasets(cfg, ['train'])
+
+
+def test_implausible_entries_are_logged(folder, monkeypatch, mmengine_log):
+    monkeypatch.setattr('pose_backbones.structures.coco_checker.check_image_files', lambda *_: [])
+    content = damaged_coco.annotations()
+    content['annotations'][1]['bbox'] = [-900, -900, 5, 5]
+    (folder / 'outside.json').write_text(json.dumps(content))
+    check_datasets(config(dataset(folder, 'outside.json')), ['train'])
+    assert any(
+        record.levelname == 'WARNING' and 'of which less than half is in the image' in message
+        for record, message in zip(mmengine_log.records, mmengine_log.messages)
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('coco', None),
+        (
+            'deepfashion2',
+            'train data: in the metainfo, a flip exchanges the keypoint vest_kpt9 with vest_kpt13, '
+            'but vest_kpt13 with vest_kpt13: expected pairs .*1 of 294',
+        ),
+    ],
+)
+def test_keypoints_that_are_not_exchanged_in_pairs(name, message, mmengine_log):
+    check_swaps(read_metainfo(f'configs/_base_/datasets/{name}.py'), 'train data')
+    messages = [record.getMessage() for record in mmengine_log.records]
+    assert len(messages) == (message is not None)
+    if message is not None:
+        assert re.match(message, messages[0])

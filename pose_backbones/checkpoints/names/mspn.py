@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
-from ._family import Family, any_of
+from ._family import Family, OriginalModel, any_of
 
 #: pattern → replacement
 _Names = Sequence[tuple[re.Pattern, str]]
@@ -146,10 +146,22 @@ def _prefixed(part: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f'{part}.{name}': weights[name] for name in weights}
 
 
+def is_original(names: Iterable[str]) -> bool:
+    """Return whether the layers that predict heatmaps are in the backbone, as in the original."""
+    return any(_HEAD.fullmatch(name.removeprefix('backbone.')) for name in names)
+
+
 FAMILY = Family(
     name='MSPN',
     signature=any_of(r'(stage0|multi_stage_mspn\.0)\.upsample\.up1\.(u|in)_skip\.conv\.weight'),
     convert=convert_backbone,
     # MMPose's convolutions have no bias.
     fills=any_of(r'.+\.conv\.bias'),
+    whole=OriginalModel(
+        naming='MSPN',
+        is_family=is_original,
+        is_original=is_original,
+        is_constant=lambda name: False,
+        convert=convert_estimator,
+    ),
 )

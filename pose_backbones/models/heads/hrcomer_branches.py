@@ -227,13 +227,17 @@ def sample(offsets: Tensor, joints: Tensor) -> Tensor:
         joints: (N, P, K, 2), as for `RefineBranch.sample_at`.
 
     Returns:
-        (N, P, K, 2).
+        (N, P, K, 2), NaN for joints that are NaN.
     """
     count, groups = offsets.shape[:2]
     size = joints.new_tensor(offsets.shape[:-3:-1])
+    # With this padding, grid_sample reads and writes at arbitrary addresses for NaN.
+    is_nan = joints.isnan().any(-1, keepdim=True)
+    joints = joints.masked_fill(is_nan, 0)
     grid = (2 * joints / size - 1).transpose(1, 2).flatten(0, 1)[:, None]
     values = F.grid_sample(offsets.flatten(0, 1), grid, padding_mode='border', align_corners=False)
-    return values[:, :, 0].unflatten(0, (count, groups)).permute(0, 3, 1, 2)
+    values = values[:, :, 0].unflatten(0, (count, groups)).permute(0, 3, 1, 2)
+    return values.masked_fill(is_nan, torch.nan)
 
 
 def without_padding(logits: Tensor, sizes: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...checkpoints.conversion_hook import register_state_dict_conversion
 from ...checkpoints.names.hrcomer import convert_head
-from ...codecs.multi_scale_joints import select_queries
+from ...codecs.multi_scale_joints import is_confident, select_queries
 from ...registry import MODELS, TASK_UTILS
 from ...structures.skeleton import COCO
 from ...utils.arguments import check_ints, check_positive_int
@@ -239,7 +239,7 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
             A dict with the keys `confidences`, `joints` (refined) and `heatmaps`. The first two are
             lists of one tensor, (N, 1, 1, P) and (N, 1, P, K, 2), for the P selected queries. P is
             at most `max_num_people` of the decoder, and at most the largest number of queries in an
-            image of the batch whose confidence is above `score_threshold` of the decoder.
+            image of the batch whose confidence is above `score_threshold` of the decoder, or NaN.
         """
         self._check_feats(feats)
         queries = self._query_maps(feats, flip_indices)
@@ -250,8 +250,8 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
             ]
         logits = torch.cat([x.flatten(1) for x in logits], 1)
         selected, confidences = select_queries(logits.sigmoid(), self.decoder.max_num_people)
-        is_confident = confidences > self.decoder.score_threshold
-        selected = selected[:, : int(is_confident.sum(1).max())]
+        confident = is_confident(confidences, self.decoder.score_threshold)
+        selected = selected[:, : int(confident.sum(1).max())]
         joints = self.joints_head.forward_queries(queries, selected)
         if selected.shape[1]:
             joints = joints + self.refine_head.sample_at(feats[0], joints, flip_indices)

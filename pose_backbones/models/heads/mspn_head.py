@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...checkpoints.names.mspn import convert_head
 from ...registry import MODELS
-from ..layers import MetaDeviceInit, checkpointed
+from ..layers import MetaDeviceInit, at_least_float32, checkpointed
 from ..layers.mspn import UNITS, BiasedConvNorm, check_stages, resize
 from ..losses import HardKeypointsMSELoss, VisibleKeypointsMSELoss
 
@@ -132,10 +132,12 @@ class MSPNHead(MetaDeviceInit, BaseHead):
         return tuple(levels)
 
     def _maps_of(self, index: int, feats: Sequence[Tensor]) -> Tensor:
-        """Return the heatmaps (N, K, *out_shape) of one unit."""
+        """Return the heatmaps (N, K, *out_shape) of one unit, at least float32."""
         layer, x = self.predict_layers[index], feats[index]
         use_checkpoint = self.with_cp and self.training
-        return resize(checkpointed(layer, x) if use_checkpoint else layer(x), self.out_shape)
+        x = checkpointed(layer, x) if use_checkpoint else layer(x)
+        # NumPy, which decodes the maps and computes the accuracy, has no bfloat16.
+        return resize(at_least_float32(x), self.out_shape)
 
     def _check_feats(self, feats: Sequence[Tensor]) -> None:
         expected = len(self.predict_layers), self.unit_channels

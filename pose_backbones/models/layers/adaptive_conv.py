@@ -124,7 +124,8 @@ def deform_by_operator(x: Tensor, affine: Tensor, taps: Tensor, weight: Tensor) 
 class PointReader:
     """Evaluate a map, or a chain of blocks applied to it, at single pixels.
 
-    For a few points, this takes a small part of the time of the whole map.
+    For a few points, this takes a small part of the time of the whole map. As in the blocks, half
+    precision is not used.
 
     Args:
         x: (N, groups * c, H, W).
@@ -158,7 +159,8 @@ class PointReader:
             index = index[:, :, None].expand(-1, -1, values.shape[2], -1)
             values = values.gather(3, index).transpose(2, 3)
         else:
-            values = self._evaluate(points)
+            with full_precision(self.block.adapt_conv.weight):
+                values = self._evaluate(points)
         return values * inside[..., None]
 
     def sample(self, positions: Tensor) -> Tensor:

@@ -1,0 +1,35 @@
+"""Patch MMPose's conversion to NumPy, which has no bfloat16: losses and decoders would raise.
+
+MMPose's heads convert their outputs in training, to compute the accuracy, and to decode them.
+MMPose's model registry imports this module when a model is looked up for the first time, after the
+heads, which have the function as an attribute of their modules.
+"""
+
+import sys
+from typing import Any
+
+import torch
+from mmpose.utils import tensor_utils
+
+_original = tensor_utils.to_numpy
+
+
+def to_numpy(x: Any, return_device: bool = False, unzip: bool = False) -> Any:
+    """Convert tensors as MMPose does, those in bfloat16 to float32."""
+    return _original(_to_float32(x), return_device, unzip)
+
+
+def _to_float32(x: Any) -> Any:
+    if isinstance(x, torch.Tensor):
+        return x.float() if x.dtype == torch.bfloat16 else x
+    return type(x)(map(_to_float32, x)) if isinstance(x, (list, tuple)) else x
+
+
+def install() -> None:
+    """Replace the function in all modules of MMPose that have been imported."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith('mmpose.') and getattr(module, 'to_numpy', None) is _original:
+            module.to_numpy = to_numpy  # type: ignore[attr-defined]
+
+
+install()

@@ -1,0 +1,1 @@
+"""Property tests: what has to hold for any valid input, checked on random inputs."""
