@@ -204,10 +204,10 @@ def make_inputs(folder: Path, frames: int, links: int, long: bool = True) -> Inp
 
 def _write_video(path: Path, images: Sequence[Path], frames: int) -> None:
     """Write a video that shows each image for ten frames."""
-    pictures = [cv2.resize(cv2.imread(str(image)), (160, 120)) for image in images]
+    scaled = [cv2.resize(cv2.imread(str(image)), (160, 120)) for image in images]
     with VideoWriter(path, (160, 120), 25) as writer:
         for index in range(frames):
-            writer.write(pictures[index // 10 % len(pictures)])
+            writer.write(scaled[index // 10 % len(scaled)])
 
 
 def start_task(task: str, inputs: Inputs, out: Path) -> subprocess.Popen:

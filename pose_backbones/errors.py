@@ -58,6 +58,11 @@ def first_line(error: BaseException) -> str:
     return type(error).__name__
 
 
+def list_names(names: Iterable) -> str:
+    """Return names from a file in one line of limited length, for a message."""
+    return ', '.join(str(name) if str(name).isprintable() else repr(name) for name in names)[:300]
+
+
 def closest(name: str, choices: Iterable[str] | Mapping[str, str], count: int = 3) -> str:
     """Suggest names that are similar to `name`, for the end of an error message.
 

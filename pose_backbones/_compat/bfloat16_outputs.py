@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import torch
+from mmengine.utils import apply_to
 from mmpose.utils import tensor_utils
 
 _original = tensor_utils.to_numpy
@@ -16,13 +17,11 @@ _original = tensor_utils.to_numpy
 
 def to_numpy(x: Any, return_device: bool = False, unzip: bool = False) -> Any:
     """Convert tensors as MMPose does, those in bfloat16 to float32."""
-    return _original(_to_float32(x), return_device, unzip)
+    return _original(apply_to(x, _is_bfloat16, torch.Tensor.float), return_device, unzip)
 
 
-def _to_float32(x: Any) -> Any:
-    if isinstance(x, torch.Tensor):
-        return x.float() if x.dtype == torch.bfloat16 else x
-    return type(x)(map(_to_float32, x)) if isinstance(x, (list, tuple)) else x
+def _is_bfloat16(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and x.dtype == torch.bfloat16
 
 
 def install() -> None:

@@ -8,7 +8,8 @@ MMPose assumes that its ID is 1. AP of medium and large people is that of COCO's
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from mmengine.logging import print_log
@@ -98,14 +99,19 @@ def set_dataset_meta(metric: _Metric, dataset_meta: dict) -> None:
         dataset_meta: The metainfo.
     """
     converter = metric.gt_converter
-    if converter is not None and _is_converted(metric, len(dataset_meta['sigmas'])):
-        metric.gt_converter = None
-        try:
-            _set_dataset_meta(metric, dataset_meta)
-        finally:
-            metric.gt_converter = converter
-        return
-    _set_dataset_meta(metric, dataset_meta)
+    keep = converter is not None and _is_converted(metric, len(dataset_meta['sigmas']))
+    with _without_converter(metric) if keep else nullcontext():
+        _set_dataset_meta(metric, dataset_meta)
+
+
+@contextmanager
+def _without_converter(metric: _Metric) -> Iterator[None]:
+    """Let the metric convert no annotations and sigmas within a `with` statement."""
+    converter, metric.gt_converter = metric.gt_converter, None
+    try:
+        yield
+    finally:
+        metric.gt_converter = converter
 
 
 def _is_converted(metric: _Metric, count: int) -> bool:
@@ -128,14 +134,11 @@ def compute_metrics(metric: _Metric, results: list) -> dict:
     Args:
         metric, results: See `CocoMetric.compute_metrics`.
     """
-    converter = metric.gt_converter
-    if getattr(metric, 'gt_is_converted', False):
-        metric.gt_converter = None
-    try:
-        return _compute_metrics(metric, results)
-    finally:
-        metric.gt_converter = converter
-        metric.gt_is_converted = converter is not None
+    with _without_converter(metric) if getattr(metric, 'gt_is_converted', False) else nullcontext():
+        try:
+            return _compute_metrics(metric, results)
+        finally:
+            metric.gt_is_converted = True
 
 
 def _load_annotations(path: str) -> dict:

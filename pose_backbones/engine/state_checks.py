@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, list_names
 
 
 def load_from_hint(source: str) -> str:
@@ -20,8 +20,7 @@ def shorten(value) -> str:
 
 def list_keys(keys: Iterable) -> str:
     """Return the keys of a dict in one line of limited length."""
-    names = [str(key) if str(key).isprintable() else repr(key) for key in keys]
-    return ', '.join(names)[:300] or 'nothing'
+    return list_names(keys) or 'nothing'
 
 
 def malformed_error(source: str, name: str, value, expected: str) -> CheckpointError:

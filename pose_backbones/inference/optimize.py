@@ -1,10 +1,11 @@
 """Prepare a pose estimator for fast inference: fused backbones and half precision."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from mmengine.utils import apply_to
 from torch import nn
 
 from ..models.layers import fuse
@@ -57,10 +58,8 @@ def _single_outputs(head: nn.Module) -> Iterator[None]:
 
 def _to_single(value: Any) -> Any:
     """Convert half-precision tensors in nested containers to float32."""
-    if isinstance(value, torch.Tensor):
-        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_to_single, value))
-    if isinstance(value, Mapping):
-        return {key: _to_single(entry) for key, entry in value.items()}
-    return value
+    return apply_to(value, _is_half, torch.Tensor.float)
+
+
+def _is_half(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16)

@@ -437,9 +437,9 @@ def box_numbers(entry: dict) -> Fault | None:
 
 
 def filled_box(entry: dict) -> Fault | None:
-    """Check that the bounding box has an area."""
+    """Check that a bounding box that passes `box_numbers` has an area."""
     bbox = entry['bbox']
-    if not are_numbers(bbox) or len(bbox) != 4 or min(bbox[2:]) <= 0:
+    if min(bbox[2:]) <= 0:
         return (
             f'the bbox {shown(bbox)}',
             f'{_FIELDS["bbox"][1]} with a positive width and height, since the image is cropped '

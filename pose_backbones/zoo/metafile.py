@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ..configs import config_folder
-from ..errors import ConfigError
+from ..errors import ConfigError, list_names
 from ..structures.coco import shown
 
 _REQUIRED = ('Name', 'In Collection', 'Config', 'Metadata')
@@ -175,8 +175,7 @@ def _read_yaml(path: Path, **lists: type) -> dict:
 
 def _listed(values: Iterable) -> str:
     """Return values for a message, in one line of limited length."""
-    texts = sorted(str(value) if str(value).isprintable() else repr(value) for value in values)
-    return ', '.join(texts)[:_MAX_REASON] or 'none'
+    return list_names(sorted(values, key=str)) or 'none'
 
 
 def _check_types(entry: Mapping, place: str) -> None:

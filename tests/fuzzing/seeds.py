@@ -22,79 +22,13 @@ from tests.helpers.journal_cases import failure, result
 
 from .targets import TARGETS, toy_model
 
-_METAFILE = """\
-Collections:
-- Name: MogaNet
-  Backbone: pose_backbones/models/backbones/moganet.py
-  Upstream Results:
-    td-hm_moganet-t: {val: {AP: 0.7}}
-Models:
-- Name: td-hm_moganet-t
-  In Collection: MogaNet
-  Config: configs/moganet/td-hm_moganet-t.py
-  Metadata:
-    Architecture: [MogaNet-T]
-    Training Data: COCO
-    Input Size: 256x192
-    Parameters: 8100000
-    FLOPs: 2200000000
-    Attention FLOPs: 10
-  Results:
-  - Task: Body 2D Keypoint
-    Dataset: COCO
-    Metrics: {AP: 0.732}
-  Weights: https://example.org/a.pth
-  Licence: {Weights: Apache-2.0}
-  Notes: [A note.]
-"""
-_CONFIG = """\
-data_root = 'data/coco/'
-codec = dict(type='MSRAHeatmap', input_size=(192, 256), sigma=-2.5)
-weights = [1.0] * 17
-model: dict = {'type': 'TopdownPoseEstimator', 'head': {'out_channels': 17}}
-codec.update(sigma=3)
-resume = None or True
-"""
-_METAINFO = """\
-    metainfo=dict(
-        dataset_name='five',
-        keypoint_info={
-            0: dict(name='a', id=0, color=[0, 0, 0], type='upper', swap='b'),
-            1: dict(name='b', id=1, color=[0, 0, 0], type='', swap='a'),
-            2: dict(name='c', id=2, color=[0, 0, 0], type='', swap=''),
-            3: dict(name='d', id=3, color=[0, 0, 0], type='', swap=''),
-            4: dict(name='e', id=4, color=[0, 0, 0], type='', swap=''),
-        },
-        skeleton_info={0: dict(link=('a', 'b'), id=0, color=[0, 0, 0])},
-        joint_weights=[1.0] * 5,
-        sigmas=[0.05] * 5,
-    ),
-"""
-_TEST_CONFIG = f"""\
-test_evaluator = dict(
-    type='CocoMetric', ann_file='truth.json', outfile_prefix='test', use_area=True)
-test_dataloader = dict(dataset=dict(
-    type='CocoDataset', data_root='.', ann_file='truth.json', data_prefix=dict(img='images/'),
-{_METAINFO}))
-"""
-_NAMED_METAINFO = """\
-test_evaluator = [dict(type='CocoMetric', ann_file='./truth.json', iou_type='keypoints')]
-test_dataloader = dict(dataset=dict(
-    type='AicDataset', ann_file='truth.json',
-    metainfo=dict(from_file='config.py')))
-dataset_info = dict(
-    dataset_name='five', keypoint_info={
-        0: dict(name='a'), 1: dict(name='b'), 2: dict(name='c'), 3: dict(name='d'),
-        4: dict(name='e')},
-    skeleton_info={}, joint_weights=[1.0] * 5, sigmas=[0.05] * 5)
-"""
-_LOG = """\
-{"lr": 0.001, "loss": 0.5, "acc_pose": 0.1, "time": 0.2, "iter": 1, "step": 1}
-{"lr": 0.001, "loss": 0.25, "acc_pose": 0.2, "time": 0.2, "iter": 2, "step": 2}
-{"coco/AP": 0.125, "coco/AR": 0.2, "step": 2}
-{"lr": 0.001, "loss": 0.2, "acc_pose": 0.3, "time": 0.2, "iter": 3, "step": 3}
-{"coco/AP": 0.25, "coco/AR": 0.2, "step": 4}
-"""
+#: seeds that are text and were written by hand: target → files of the corpus
+_TEXTS = dict(
+    metafile=('valid.yml',),
+    variables=('valid.py',),
+    run_config=('valid.py', 'from_file.py'),
+    log=('valid.jsonl',),
+)
 
 
 def seeds() -> dict[str, dict[str, bytes]]:
@@ -120,15 +54,15 @@ def seeds() -> dict[str, dict[str, bytes]]:
             'detections.json': encode(damaged_coco.detections()[:2]),
             'annotations.json': encode(small),
         },
-        metafile={'valid.yml': _METAFILE.encode()},
         journal={'valid.jsonl': _journal()},
-        variables={'valid.py': _CONFIG.encode()},
         keypoints={'valid.json': encode(small)},
         training_state={'iter_3.pth': _training_state()},
-        run_config={'valid.py': _TEST_CONFIG.encode(), 'from_file.py': _NAMED_METAINFO.encode()},
         report={'valid.json': encode(damaged_coco.results()[:2])},
-        log={'valid.jsonl': _LOG.encode()},
         image=_images(),
+        **{
+            name: {file: (TARGETS[name].corpus / file).read_bytes() for file in files}
+            for name, files in _TEXTS.items()
+        },
     )
 
 
@@ -189,7 +123,7 @@ def _images() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated
     deep = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
-    for name, picture, options in (
+    for name, variant, options in (
         ('rotated.jpg', image, dict(exif=exif)),
         ('progressive.jpg', image.convert('CMYK'), dict(progressive=True)),
         ('alpha.png', image.convert('RGBA'), {}),
@@ -203,7 +137,7 @@ def _images() -> dict[str, bytes]:
         ('image.tga', image, {}),
     ):
         file = io.BytesIO()
-        picture.save(file, {'jpg': 'JPEG'}.get(name[-3:], name.split('.')[1]), **options)
+        variant.save(file, {'jpg': 'JPEG'}.get(name[-3:], name.split('.')[1]), **options)
         files[name] = file.getvalue()
     return files
 

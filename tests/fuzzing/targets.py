@@ -1,4 +1,4 @@
-"""Readers of files that a user may get from somebody else, as functions of their content."""
+"""Readers of files of unknown origin, as functions of the content of a file."""
 
 import ast
 import json

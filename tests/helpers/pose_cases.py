@@ -115,6 +115,27 @@ def model_options(folder: Path) -> list[str]:
     ]
 
 
+def randomize(model: nn.Module) -> torch.Generator:
+    """Set random weights, and let batch norms take the statistics of the next batch.
+
+    Outputs then differ between keypoints, and are not saturated.
+
+    Returns:
+        The generator of random numbers.
+    """
+    generator = torch.Generator().manual_seed(3)
+    for name, value in model.named_parameters():
+        scale = (1.5 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.3
+        value.data.normal_(std=scale, generator=generator)
+        if value.ndim == 1 and name.endswith('weight'):
+            value.data += 1
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.train()
+            module.momentum = 1.0
+    return generator
+
+
 @cache
 def estimator(text: str = TOP_DOWN) -> nn.Module:
     """Build the model of a config, whose outputs differ between keypoints."""
@@ -122,16 +143,7 @@ def estimator(text: str = TOP_DOWN) -> nn.Module:
 
     register_all_modules()
     model = init_model(Config.fromstring(text, '.py'), device='cpu')
-    generator = torch.Generator().manual_seed(3)
-    for name, value in model.named_parameters():
-        scale = (1.5 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.3
-        value.data.normal_(std=scale, generator=generator)
-        if value.ndim == 1 and name.endswith('weight'):
-            value.data += 1
-    for module in model.modules():  # prevents saturated outputs
-        if isinstance(module, _BatchNorm):
-            module.train()
-            module.momentum = 1.0
+    generator = randomize(model)
     with torch.no_grad():
         model.head.forward(model.backbone(torch.randn(4, 3, 64, 64, generator=generator)))
     return model.eval()

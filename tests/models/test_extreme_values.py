@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pose_backbones.engine.finite_predictions import check_predictions
 from pose_backbones.errors import TrainingError
 from pose_backbones.inference.optimize import half_precision, optimize_for_inference
+from tests.helpers.pose_cases import randomize
 from tests.models.test_contract import CASES, SIZE
 
 CPU = torch.device('cpu')
@@ -109,19 +110,9 @@ def build(family: str, **kwargs) -> nn.Module:
             test_cfg=dict(flip_test=False),
         )
     )
-    generator = torch.Generator().manual_seed(3)
-    for name, value in model.named_parameters():
-        scale = (1.5 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.3
-        value.data.normal_(std=scale, generator=generator)
-        if value.ndim == 1 and name.endswith('weight'):
-            value.data += 1
-    # Statistics of the usual images, so that no output is saturated.
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.train()
-            module.momentum = 1.0
+    randomize(model)
     with torch.no_grad():
-        outputs_of(model, usual_images())
+        outputs_of(model, usual_images())  # whose statistics are used
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.momentum = 0.1
