@@ -11,10 +11,10 @@ from ..registry import KEYPOINT_CODECS
 #: value of a map at a keypoint
 PEAK = 255.0
 #: score of a keypoint whose map is 0
-_MIN_SCORE = 0.5
+MIN_SCORE = 0.5
 #: width of the zero padding of a map that is smoothed, in cells
+BORDER = 10
 _MAX_CHANNELS = 128  # of an image in OpenCV 5; 512 in OpenCV 4
-_BORDER = 10
 
 
 @KEYPOINT_CODECS.register_module()
@@ -110,7 +110,7 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         count, height, width = encoded.shape
         maps = np.pad(
             encoded.astype(np.float64).transpose(1, 2, 0),
-            ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)),
+            ((BORDER, BORDER), (BORDER, BORDER), (0, 0)),
         )
         maps = np.concatenate(
             [
@@ -128,7 +128,7 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         span, flat = maps.shape[1], maps.reshape(-1, count)
         first, second = _two_peaks(flat)
         peak, other = (
-            np.stack((index % span, index // span), -1) - _BORDER for index in (first, second)
+            np.stack((index % span, index // span), -1) - BORDER for index in (first, second)
         )
         direction = (other - peak).astype(float)
         # In a map of zeros both peaks are the same cell.
@@ -141,7 +141,7 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         # Smoothing spreads a NaN, and the peak may then be at a cell with another value.
         is_finite = np.isfinite(encoded).all((1, 2))
         points[~is_finite] = values[~is_finite] = np.nan
-        return points[None], values[None] / PEAK + _MIN_SCORE
+        return points[None], values[None] / PEAK + MIN_SCORE
 
 
 def _check_kernels(name: str, sizes: Sequence[int]) -> None:
