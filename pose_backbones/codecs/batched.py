@@ -130,7 +130,7 @@ class UDPDecoder(HeatmapDecoder):
         """Decode heatmaps (N, K, H, W)."""
         maps = maps.float()
         points, scores = find_peaks(maps)
-        maps = self.blur.keep_maximum(maps).clamp(1e-3, 50).log()
+        maps = self.blur.keep_maximum(maps).clamp(1e-3, 50.0).log()
 
         def at(dx: int, dy: int) -> Tensor:
             return _values(maps, points, dx, dy)  # clamped: as with one cell of edge padding
@@ -247,7 +247,7 @@ class SimCCDecoder(nn.Module):
 
     @staticmethod
     def _refined(column: Tensor, vector: Tensor, blur: 'GaussianBlur') -> Tensor:
-        vector = blur.keep_maximum_1d(vector).clamp(1e-3, 50).log()
+        vector = blur.keep_maximum_1d(vector).clamp(1e-3, 50.0).log()
         length = vector.shape[-1]
         index = (column + 0.5).long()
 
@@ -305,7 +305,7 @@ class GaussianBlur(nn.Module):
         """Smooth maps (N, K, H, W)."""
         padded = F.pad(maps, (self.radius,) * 4, self.padding_mode).flatten(0, 1)[:, None]
         rows = F.conv2d(padded, self.kernel[None, None, None])
-        return F.conv2d(rows, self.kernel[None, None, :, None])[:, 0].view_as(maps)
+        return F.conv2d(rows, self.kernel[None, None, :, None])[:, 0].reshape(maps.shape)
 
     def keep_maximum(self, maps: Tensor) -> Tensor:
         """Smooth maps (N, K, H, W), and scale each so that its maximum does not change."""
@@ -315,7 +315,7 @@ class GaussianBlur(nn.Module):
     def keep_maximum_1d(self, vectors: Tensor) -> Tensor:
         """Smooth vectors (N, K, L), and scale each so that its maximum does not change."""
         padded = F.pad(vectors, (self.radius,) * 2).flatten(0, 1)[:, None]
-        smoothed = F.conv1d(padded, self.kernel[None, None])[:, 0].view_as(vectors)
+        smoothed = F.conv1d(padded, self.kernel[None, None])[:, 0].reshape(vectors.shape)
         return smoothed * (vectors.amax(-1, True) / smoothed.amax(-1, True))
 
 
