@@ -152,13 +152,9 @@ def test_keypoints_equal_mmpose(name: str, flip_test: bool) -> None:
     with torch.no_grad():
         keypoints, scores = CropModel(model)(crops)
     assert np.ptp(expected, axis=(0, 1)).min() > 0.3
-    keypoints = keypoints.numpy()
-    if name == 'udp':
-        # In maps without a clear peak, which have keypoints far outside, rounding errors grow.
-        inside = ((expected >= 0) & (expected < SIZE)).all(-1)
-        assert inside.mean() > 0.5
-        keypoints, expected = keypoints[inside], expected[inside]
-    np.testing.assert_allclose(keypoints, expected, atol=0.02 if name == 'udp' else 1e-3)
+    difference = np.abs(keypoints.numpy() - expected).max(-1)
+    # In maps without a clear peak, the Newton step of UDP magnifies rounding errors.
+    assert np.quantile(difference, 0.9 if name == 'udp' else 1) < 1e-3
     np.testing.assert_allclose(scores, expected_scores, rtol=1e-4, atol=1e-5)
 
 
