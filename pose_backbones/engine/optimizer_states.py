@@ -39,6 +39,8 @@ _PROGRESS = (
     'base_values',
     'verbose',
 )
+#: settings that select an implementation of an optimizer
+_IMPLEMENTATION = ('capturable', 'differentiable', 'foreach', 'fused')
 #: upper bound of the settings of an optimizer
 _MAX_SETTING = 1e18
 #: settings of an optimizer that cannot be negative
@@ -209,20 +211,29 @@ def _check_tensor(
         raise malformed_error(source, name, value.dtype, f'a tensor of {expected.dtype}')
 
 
-def copy_tensors(state: dict) -> dict:
-    """Copy a state such that each tensor has its own memory.
+def load_optimizer(wrapper: OptimWrapper, state: dict) -> None:
+    """Restore a checked state.
 
-    Tensors in a file may be views of the same storage, which an optimizer would modify in place.
+    Settings that only select an implementation, such as `fused`, are those of the config: a
+    checkpoint of a GPU may be resumed on a CPU.
 
     Args:
-        state: Dicts, lists and tensors.
-
-    Returns:
-        The copy.
+        wrapper: The optimizer wrapper, or a dict of them.
+        state: Its state, from a checkpoint. It is not changed.
     """
-    return apply_to(
+    # Tensors in a file may be views of the same storage, which an optimizer would modify in place.
+    state = apply_to(
         state, torch.is_tensor, lambda value: value.clone(memory_format=torch.contiguous_format)
     )
+    parts = (
+        [(part, state[name]) for name, part in wrapper.items()]
+        if isinstance(wrapper, OptimWrapperDict)
+        else [(wrapper, state)]
+    )
+    for part, content in parts:
+        for group, saved in zip(part.optimizer.param_groups, content['param_groups']):
+            saved.update({key: group[key] for key in _IMPLEMENTATION if key in group})
+    wrapper.load_state_dict(state)
 
 
 def _check_range(key: str, value, source: str, name: str) -> None:
@@ -352,7 +363,7 @@ def _differing_settings(optimizer: Optimizer, groups: list[dict]) -> list[str]:
         if 'momentum' in scheduled:  # For Adam, momentum is the first of the betas.
             scheduled.add('betas')
         for key in group:
-            if key == 'params' or key in scheduled or key not in saved:
+            if key in ('params', *_IMPLEMENTATION) or key in scheduled or key not in saved:
                 continue
             if not values_equal(saved[key], group[key]):
                 lines.append(

@@ -36,7 +36,7 @@ from .exact_resume import ExactResumeHook
 from .finite_predictions import FinitePredictionsHook
 from .loops import use_resumable_loop
 from .non_finite import NonFiniteHook
-from .optimizer_states import check_optimizer, check_schedules, copy_tensors, load_schedules
+from .optimizer_states import check_optimizer, check_schedules, load_optimizer, load_schedules
 from .resuming import (
     check_limits,
     check_training_state,
@@ -289,7 +289,7 @@ class PoseRunner(Runner):
             super().set_randomness(**self._randomness_cfg)
         load_hub(self.message_hub, checkpoint['message_hub'])
         if resume_optimizer:
-            self.optim_wrapper.load_state_dict(copy_tensors(checkpoint['optimizer']))
+            load_optimizer(self.optim_wrapper, checkpoint['optimizer'])
         if resume_param_scheduler:
             load_schedules(self.param_schedulers, checkpoint.get('param_schedulers'))
         self._has_loaded = True

@@ -29,7 +29,7 @@ from pose_backbones.datasets import coco_style
 from pose_backbones.engine.optimizer_states import (
     check_optimizer,
     check_schedules,
-    copy_tensors,
+    load_optimizer,
     load_schedules,
 )
 from pose_backbones.engine.resuming import (
@@ -361,7 +361,7 @@ def _read_training_state(folder: Path) -> None:
     check_schedules(schedules, checkpoint.get('param_schedulers'), path)
     load_weights(model, get_weights(checkpoint), path)
     load_hub(MessageHub('fuzzing'), checkpoint['message_hub'])
-    wrapper.load_state_dict(copy_tensors(checkpoint['optimizer']))
+    load_optimizer(wrapper, checkpoint['optimizer'])
     load_schedules(schedules, checkpoint.get('param_schedulers'))
     dataset_differences(meta.get('dataset_meta'), dict(_METAINFO))
     model(torch.ones(2, 3)).sum().backward()
