@@ -12,12 +12,12 @@ loading them.
 import functools
 import random
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 import torch
-from mmengine.dataset import DefaultSampler
-from torch.utils.data import DataLoader, IterableDataset
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from .random_states import preserved_random_states
 
@@ -90,14 +90,25 @@ class SeededBatchSampler:
                     break
             self._skipped = batches, skip
 
-    def skip(self, count: int) -> None:
+    def skip(self, number: int) -> None:
         """Skip batches from the start on, over several epochs if necessary.
 
+        Whole epochs of a `DefaultSampler` are not iterated over, and the indices of an
+        `InfiniteSampler` are skipped without forming batches.
+
         Args:
-            count: Number of batches.
+            number: Number of batches.
         """
+        if type(self.batch_sampler) is BatchSampler and type(self.sampler) is InfiniteSampler:
+            _advance(self.sampler, number * self.batch_size)
+            self._skipped = self._open(), number
+            return
+        if isinstance(self.sampler, DefaultSampler) and len(self):
+            epochs, number = divmod(number, len(self))
+            self.epoch += epochs - 1
+            self.next_epoch()
         batches, index = self._open(), 0
-        while count:
+        while number:
             if next(batches, None) is None:
                 if not index:
                     break  # The sampler yields no batches.
@@ -105,7 +116,7 @@ class SeededBatchSampler:
                 batches, index = self._open(), 0
                 continue
             index += 1
-            count -= 1
+            number -= 1
         self._skipped = batches, index
 
     def next_epoch(self) -> None:
@@ -117,6 +128,26 @@ class SeededBatchSampler:
     def _open(self) -> Iterator:
         self._iterated += 1
         return iter(self.batch_sampler)
+
+
+def _advance(sampler: InfiniteSampler, skip: int) -> None:
+    """Skip indices of the process in a sampler that has not been iterated over."""
+    start = sampler.rank + skip * sampler.world_size
+    sampler.indices = islice(_shuffled_indices(sampler, start), 0, None, sampler.world_size)
+
+
+def _shuffled_indices(sampler: InfiniteSampler, start: int) -> Iterator[int]:
+    """Yield the indices of all processes as MMEngine's sampler does, from a position on."""
+    generator = torch.Generator().manual_seed(sampler.seed)
+    passes, start = divmod(start, sampler.size)
+    for number in count():
+        if sampler.shuffle:
+            indices = torch.randperm(sampler.size, generator=generator)
+        else:
+            indices = torch.arange(sampler.size)
+        if number >= passes or not sampler.shuffle:
+            yield from indices[start:].tolist()
+            start = 0
 
 
 def seed_loader(loader: DataLoader, seed: int, rank: int = 0) -> None:
