@@ -372,7 +372,7 @@ def test_resume_at_step_50000(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('number', [0, 1, 7, 20, 140, 50_000])
 @pytest.mark.parametrize(
-    'make, options',
+    ('make', 'options'),
     [
         (InfiniteSampler, {}),
         (InfiniteSampler, dict(shuffle=False)),
@@ -381,7 +381,7 @@ def test_resume_at_step_50000(tmp_path, monkeypatch):
     ],
     ids=['infinite', 'infinite in order', 'epochs', 'epochs without the last batch'],
 )
-@pytest.mark.parametrize('rank, world_size', [(0, 1), (2, 3)])
+@pytest.mark.parametrize(('rank', 'world_size'), [(0, 1), (2, 3)])
 def test_skipped_batches_are_those_of_the_sampler(
     make, options, rank, world_size, number, monkeypatch
 ):
