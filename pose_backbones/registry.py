@@ -42,6 +42,8 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backb
 HOOKS = _child(root.HOOKS, 'pose_backbones.engine')
 #: datasets
 DATASETS = _child(root.DATASETS, 'pose_backbones.datasets.mpii')
+#: samplers of training data
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'pose_backbones.datasets.image_grouped_sampler')
 #: metrics
 METRICS = _child(root.METRICS, 'pose_backbones.evaluation.mpii')
 #: assigners and matching costs

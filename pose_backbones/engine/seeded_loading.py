@@ -12,6 +12,7 @@ loading them.
 import functools
 import random
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import count, islice
 
 import numpy as np
@@ -19,6 +20,8 @@ import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+from ..datasets.image_cache import ImageCache
+from ..datasets.image_grouped_sampler import ImageGroupedSampler
 from .random_states import preserved_random_states
 
 #: number of 32-bit words that seed a sample
@@ -30,9 +33,11 @@ class SeededIndices(list):
 
     Attributes:
         seeds: `_WORDS` 32-bit integers for each index.
+        epoch: Index of the epoch.
     """
 
     seeds: list[int]
+    epoch: int
 
 
 class SeededBatchSampler:
@@ -66,6 +71,7 @@ class SeededBatchSampler:
         for batch in batches:
             batch = SeededIndices(batch)
             key = (self.seed % 2**64, self.rank, self.epoch, index)
+            batch.epoch = self.epoch
             batch.seeds = np.random.SeedSequence(key).generate_state(_WORDS * len(batch)).tolist()
             yield batch
             index += 1
@@ -172,8 +178,11 @@ def seed_loader(loader: DataLoader, seed: int, rank: int = 0) -> None:
     object.__setattr__(
         loader, 'batch_sampler', SeededBatchSampler(loader.batch_sampler, seed, rank)
     )
+    cache = None
+    if isinstance(loader.sampler, ImageGroupedSampler):
+        cache = loader.sampler.use_loader(loader.batch_size or 1, loader.num_workers)
     # PyTorch loads a batch with this method if the dataset has it.
-    loader.dataset.__getitems__ = functools.partial(fetch_seeded, loader.dataset)
+    loader.dataset.__getitems__ = functools.partial(fetch_seeded, loader.dataset, cache=cache)
 
 
 def seeded_batch_sampler(loader: DataLoader) -> SeededBatchSampler | None:
@@ -182,7 +191,7 @@ def seeded_batch_sampler(loader: DataLoader) -> SeededBatchSampler | None:
     return batch_sampler if isinstance(batch_sampler, SeededBatchSampler) else None
 
 
-def fetch_seeded(dataset, indices: SeededIndices) -> list:
+def fetch_seeded(dataset, indices: SeededIndices, cache: ImageCache | None = None) -> list:
     """Load a batch, with a separate seed for each sample.
 
     The states of the global generators are restored afterwards, since without workers this function
@@ -193,6 +202,7 @@ def fetch_seeded(dataset, indices: SeededIndices) -> list:
             seeded once.
         indices: Indices from a `SeededBatchSampler`. Other indices, from a user-defined loader, are
             not seeded.
+        cache: The images that this process keeps for later samples.
 
     Returns:
         The samples.
@@ -208,10 +218,13 @@ def fetch_seeded(dataset, indices: SeededIndices) -> list:
         if load_all is not None:
             _seed(indices.seeds[:_WORDS])
             return load_all(dataset, list(indices))
+        if cache is not None:
+            cache.start_epoch(indices.epoch)
         samples = []
         for position, index in enumerate(indices):
             _seed(indices.seeds[position * _WORDS :][:_WORDS])
-            samples.append(dataset[index])
+            with cache.loading(index) if cache is not None else nullcontext():
+                samples.append(dataset[index])
         return samples
 
 

@@ -21,6 +21,7 @@ from tests.helpers.noisy_runs import (
     ACCUMULATE,
     EMA,
     EPOCHS,
+    GROUPED,
     MID_EPOCH,
     PERSISTENT,
     PLATEAU,
@@ -67,6 +68,8 @@ CASES = {
         {**EPOCHS, **ACCUMULATE, **EMA, 'optim_wrapper__accumulative_counts': 2},
         [1],
     ),
+    'iterations-grouped': ({**GROUPED, **WORKERS}, [2, 4, 6]),
+    'mid-epoch-grouped': ({**MID_EPOCH, **GROUPED, **PERSISTENT}, [1, 3, 5]),
     'mid-epoch': (MID_EPOCH, [1, 3, 5, 6]),
     'mid-epoch-all': (
         {
@@ -211,6 +214,19 @@ def test_results_do_not_depend_on_workers(tmp_path):
         read_checkpoint(str(tmp_path / name / 'iter_8.pth')) for name in ('none', 'two')
     )
     assert not differences(first['state_dict'], second['state_dict'])
+
+
+@pytest.mark.parametrize('workers', [0, 3])
+def test_grouped_samples_do_not_depend_on_the_workers_of_the_resumed_run(workers, tmp_path):
+    """The order of ImageGroupedSampler is that of the run that saved the checkpoint."""
+    options = {**MID_EPOCH, **GROUPED, **SEED}
+    train_noisy(tmp_path / 'first', **options, **WORKERS)
+    start, changes = tmp_path / 'first/iter_2.pth', {'train_dataloader__num_workers': workers}
+    for name in ('again', 'twice'):
+        train_noisy(tmp_path / name, start, **options, **changes, log_level='INFO')
+        assert_equal_runs(tmp_path / 'first', tmp_path / name)
+        start = tmp_path / name / 'iter_4.pth'
+    assert 'images are decoded several times' in read_log(tmp_path / 'again')
 
 
 def read_log(work: Path) -> str:
