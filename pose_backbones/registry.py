@@ -29,12 +29,16 @@ MODELS = _child(
     'pose_backbones.models',
     *(['pose_backbones.models.mmpose_models'] if _HAS_MMPOSE else []),
 )
-#: data transforms; the bottom-up transforms require MMPose
+#: data transforms; the bottom-up transforms and the flip require MMPose
 TRANSFORMS = _child(
     root.TRANSFORMS,
     'pose_backbones.datasets.transforms',
     'pose_backbones.datasets.transforms.person',
-    *(['pose_backbones.datasets.transforms.bottomup'] if _HAS_MMPOSE else []),
+    *(
+        ['pose_backbones.datasets.transforms.bottomup', 'pose_backbones.datasets.transforms.flip']
+        if _HAS_MMPOSE
+        else []
+    ),
 )
 #: optimizer wrapper constructors, which build parameter groups
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backbones.engine')

@@ -13,7 +13,7 @@ crop = [
 ]
 train_pipeline = [
     dict(type='pose_backbones.LoadImage'),
-    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='pose_backbones.RandomFlip', direction='horizontal'),
     *crop,
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPoseInputs'),

@@ -33,7 +33,7 @@ augmentation = [
         prob=0.5,
     ),
     dict(type='pose_backbones.MarkHidden'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='pose_backbones.RandomFlip', prob=0.5, direction='horizontal'),
 ]
 train_pipeline = [
     *augmentation,
