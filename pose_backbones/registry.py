@@ -29,13 +29,16 @@ MODELS = _child(
     'pose_backbones.models',
     *(['pose_backbones.models.mmpose_models'] if _HAS_MMPOSE else []),
 )
-#: data transforms; the bottom-up transforms and the flip require MMPose
+#: data transforms; some of them require MMPose
 TRANSFORMS = _child(
     root.TRANSFORMS,
     'pose_backbones.datasets.transforms',
     'pose_backbones.datasets.transforms.person',
     *(
-        ['pose_backbones.datasets.transforms.bottomup', 'pose_backbones.datasets.transforms.flip']
+        [
+            'pose_backbones.datasets.transforms.bottomup',
+            'pose_backbones.datasets.transforms.mmpose_transforms',
+        ]
         if _HAS_MMPOSE
         else []
     ),

@@ -5,6 +5,6 @@ train_pipeline = [
     dict(type='pose_backbones.LoadImage'),
     dict(type='GetBBoxCenterScale'),
     dict(type='pose_backbones.RandomFlip', direction='horizontal'),
-    dict(type='RandomBBoxTransform', shift_prob=0),
+    dict(type='pose_backbones.RandomBBoxTransform', shift_prob=0),
     *_base_.train_pipeline[-3:],
 ]

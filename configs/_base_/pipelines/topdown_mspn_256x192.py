@@ -39,7 +39,7 @@ train_pipeline = [
     *augmentation,
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]
 crop = [
     dict(type='pose_backbones.LoadImage'),
@@ -49,5 +49,5 @@ crop = [
 val_pipeline = [
     *crop,
     dict(type='TopdownAffine', input_size=codec['input_size']),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]
