@@ -29,12 +29,19 @@ MODELS = _child(
     'pose_backbones.models',
     *(['pose_backbones.models.mmpose_models'] if _HAS_MMPOSE else []),
 )
-#: data transforms; the bottom-up transforms require MMPose
+#: data transforms; some of them require MMPose
 TRANSFORMS = _child(
     root.TRANSFORMS,
     'pose_backbones.datasets.transforms',
     'pose_backbones.datasets.transforms.person',
-    *(['pose_backbones.datasets.transforms.bottomup'] if _HAS_MMPOSE else []),
+    *(
+        [
+            'pose_backbones.datasets.transforms.bottomup',
+            'pose_backbones.datasets.transforms.mmpose_transforms',
+        ]
+        if _HAS_MMPOSE
+        else []
+    ),
 )
 #: optimizer wrapper constructors, which build parameter groups
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backbones.engine')
@@ -42,6 +49,8 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'pose_backb
 HOOKS = _child(root.HOOKS, 'pose_backbones.engine')
 #: datasets
 DATASETS = _child(root.DATASETS, 'pose_backbones.datasets.mpii')
+#: samplers of training data
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'pose_backbones.datasets.image_grouped_sampler')
 #: metrics
 METRICS = _child(root.METRICS, 'pose_backbones.evaluation.mpii')
 #: assigners and matching costs

@@ -42,12 +42,16 @@ crop = [
 train_pipeline = [
     dict(type='pose_backbones.LoadImage'),
     dict(type='pose_backbones.MarkHidden'),
-    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='pose_backbones.RandomFlip', direction='horizontal'),
     *crop,
     dict(type='GenerateTarget', encoder=_codec),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]
-val_pipeline = [dict(type='pose_backbones.LoadImage'), *crop, dict(type='PackPoseInputs')]
+val_pipeline = [
+    dict(type='pose_backbones.LoadImage'),
+    *crop,
+    dict(type='pose_backbones.PackPoseInputs'),
+]
 del _codec
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -13,12 +13,16 @@ crop = [
 ]
 train_pipeline = [
     dict(type='pose_backbones.LoadImage'),
-    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='pose_backbones.RandomFlip', direction='horizontal'),
     *crop,
     dict(type='GenerateTarget', encoder=_codec),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]
-val_pipeline = [dict(type='pose_backbones.LoadImage'), *crop, dict(type='PackPoseInputs')]
+val_pipeline = [
+    dict(type='pose_backbones.LoadImage'),
+    *crop,
+    dict(type='pose_backbones.PackPoseInputs'),
+]
 del _codec
 
 data_root = 'data/synthetic-mpii/'

@@ -1,5 +1,6 @@
 """Codec of MSPN: heatmaps with several kernel sizes."""
 
+import functools
 from collections.abc import Sequence
 
 import cv2
@@ -91,7 +92,7 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         for level, kernel in zip(maps, self.kernel_sizes):
             # A Gaussian kernel is a product of one along x and one along y.
             x, y = (
-                _bumps(cells[:, axis], length, kernel)
+                _bumps(length, kernel)[cells[:, axis]]
                 for axis, length in enumerate((width, height))
             )
             level[drawn] = PEAK * y[:, :, None] * x[:, None, :]
@@ -150,13 +151,13 @@ def _check_kernels(name: str, sizes: Sequence[int]) -> None:
         raise ValueError(f'{name} is {shown!r}: expected odd numbers of cells, such as 5')
 
 
-def _bumps(cells: np.ndarray, length: int, kernel: int) -> np.ndarray:
-    """Smooth a one at each cell and scale it to a peak of 1: (n, length)."""
-    ones = np.zeros((len(cells), length), np.float32)
-    ones[np.arange(len(cells)), cells] = 1
-    if len(ones):
-        ones = cv2.GaussianBlur(ones, (kernel, 1), 0)
-    return ones / ones.max(-1, keepdims=True)
+@functools.cache
+def _bumps(length: int, kernel: int) -> np.ndarray:
+    """Smooth a one at each cell and scale it to a peak of 1: (cell, length), read-only."""
+    bumps = cv2.GaussianBlur(np.eye(length, dtype=np.float32), (kernel, 1), 0)
+    bumps /= bumps.max(-1, keepdims=True)
+    bumps.flags.writeable = False
+    return bumps
 
 
 def _two_peaks(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,11 +5,15 @@ missing `iscrowd` entries, the suffix `.JSON`, and objects without keypoints bes
 keypoints. Detections and predictions have the category with keypoints of the annotations, where
 MMPose assumes that its ID is 1. AP of medium and large people is that of COCO's server, see
 `KeypointIndex`. A `gt_converter` can be used with a `CombinedDataset`, and in several evaluations.
+Copying the metainfo, which MMPose does for each sample, takes less time.
 """
 
 import logging
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
@@ -146,6 +150,23 @@ def _load_annotations(path: str) -> dict:
     return CocoFile(path).content
 
 
+def copy_metainfo(value: Any) -> Any:
+    """Return a deep copy of an entry of the metainfo, which MMPose adds to each sample.
+
+    Pickling copies lists of numbers ten times as fast as `copy.deepcopy`, and arrays more slowly
+    than their own method.
+
+    Args:
+        value: Lists, dicts, arrays, numbers and strings.
+    """
+    if type(value) is np.ndarray and not value.dtype.hasobject:
+        return value.copy()
+    try:
+        return pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return deepcopy(value)
+
+
 _compute_metrics = _Metric.compute_metrics
 _set_dataset_meta = _Metric.dataset_meta.fset
 _load_detection_results = _Dataset._load_detection_results
@@ -155,6 +176,7 @@ _process = _Metric.process
 def patch() -> None:
     """Patch MMPose, once."""
     base_coco_style_dataset.COCO = coco_metric.COCO = read_index
+    base_coco_style_dataset.deepcopy = copy_metainfo
     _Dataset._load_detection_results = load_detections
     _Metric.process = process
     _Metric.dataset_meta = property(_Metric.dataset_meta.fget, set_dataset_meta)

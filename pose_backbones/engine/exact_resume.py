@@ -18,6 +18,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..datasets.image_grouped_sampler import ImageGroupedSampler
 from ..errors import CheckpointError
 from .random_states import check_random_states, get_random_states, set_random_states
 from .seeded_loading import seeded_batch_sampler
@@ -77,7 +78,7 @@ class ExactResumeHook(Hook):
             }
         extra[KEY] = dict(
             version=_VERSION,
-            workers=loader.num_workers,
+            workers=_order_workers(loader),
             batch_size=_batch_size(loader),
             batches=len(loader),
             validated=runner.message_hub.get_info('loop_stage') == 'val',
@@ -177,10 +178,14 @@ class ExactResumeHook(Hook):
                 'one.'
             )
         if workers != loader.num_workers:
+            cost = ''
+            if isinstance(loader.sampler, ImageGroupedSampler):
+                loader.sampler.num_workers = workers
+                cost = ' However, images are decoded several times per epoch.'
             runner.logger.info(
                 f'The checkpoint was saved with {workers} data workers, but this run has '
                 f'{loader.num_workers}: this does not change any result, since each sample has '
-                'its own seed.'
+                f'its own seed.{cost}'
             )
         if self._saved['batch_size'] != _batch_size(loader):
             runner.logger.warning(
@@ -245,6 +250,13 @@ def _buffers(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _batch_size(loader: DataLoader) -> int:
     return getattr(loader.batch_sampler, 'batch_size', None) or 1
+
+
+def _order_workers(loader: DataLoader) -> int:
+    """Return the number of data workers of the run that determined the order of the data."""
+    if isinstance(loader.sampler, ImageGroupedSampler) and loader.sampler.num_workers is not None:
+        return loader.sampler.num_workers
+    return loader.num_workers
 
 
 def is_accumulating(optim_wrapper) -> bool:

@@ -12,13 +12,16 @@ loading them.
 import functools
 import random
 from collections.abc import Iterator
-from itertools import islice
+from contextlib import nullcontext
+from itertools import count, islice
 
 import numpy as np
 import torch
-from mmengine.dataset import DefaultSampler
-from torch.utils.data import DataLoader, IterableDataset
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+from ..datasets.image_cache import ImageCache
+from ..datasets.image_grouped_sampler import ImageGroupedSampler
 from .random_states import preserved_random_states
 
 #: number of 32-bit words that seed a sample
@@ -30,9 +33,11 @@ class SeededIndices(list):
 
     Attributes:
         seeds: `_WORDS` 32-bit integers for each index.
+        epoch: Index of the epoch.
     """
 
     seeds: list[int]
+    epoch: int
 
 
 class SeededBatchSampler:
@@ -66,6 +71,7 @@ class SeededBatchSampler:
         for batch in batches:
             batch = SeededIndices(batch)
             key = (self.seed % 2**64, self.rank, self.epoch, index)
+            batch.epoch = self.epoch
             batch.seeds = np.random.SeedSequence(key).generate_state(_WORDS * len(batch)).tolist()
             yield batch
             index += 1
@@ -90,14 +96,25 @@ class SeededBatchSampler:
                     break
             self._skipped = batches, skip
 
-    def skip(self, count: int) -> None:
+    def skip(self, number: int) -> None:
         """Skip batches from the start on, over several epochs if necessary.
 
+        Whole epochs of a `DefaultSampler` are not iterated over, and the indices of an
+        `InfiniteSampler` are skipped without forming batches.
+
         Args:
-            count: Number of batches.
+            number: Number of batches.
         """
+        if type(self.batch_sampler) is BatchSampler and type(self.sampler) is InfiniteSampler:
+            _advance(self.sampler, number * self.batch_size)
+            self._skipped = self._open(), number
+            return
+        if isinstance(self.sampler, DefaultSampler) and len(self):
+            epochs, number = divmod(number, len(self))
+            self.epoch += epochs - 1
+            self.next_epoch()
         batches, index = self._open(), 0
-        while count:
+        while number:
             if next(batches, None) is None:
                 if not index:
                     break  # The sampler yields no batches.
@@ -105,7 +122,7 @@ class SeededBatchSampler:
                 batches, index = self._open(), 0
                 continue
             index += 1
-            count -= 1
+            number -= 1
         self._skipped = batches, index
 
     def next_epoch(self) -> None:
@@ -117,6 +134,26 @@ class SeededBatchSampler:
     def _open(self) -> Iterator:
         self._iterated += 1
         return iter(self.batch_sampler)
+
+
+def _advance(sampler: InfiniteSampler, skip: int) -> None:
+    """Skip indices of the process in a sampler that has not been iterated over."""
+    start = sampler.rank + skip * sampler.world_size
+    sampler.indices = islice(_shuffled_indices(sampler, start), 0, None, sampler.world_size)
+
+
+def _shuffled_indices(sampler: InfiniteSampler, start: int) -> Iterator[int]:
+    """Yield the indices of all processes as MMEngine's sampler does, from a position on."""
+    generator = torch.Generator().manual_seed(sampler.seed)
+    passes, start = divmod(start, sampler.size)
+    for number in count():
+        if sampler.shuffle:
+            indices = torch.randperm(sampler.size, generator=generator)
+        else:
+            indices = torch.arange(sampler.size)
+        if number >= passes or not sampler.shuffle:
+            yield from indices[start:].tolist()
+            start = 0
 
 
 def seed_loader(loader: DataLoader, seed: int, rank: int = 0) -> None:
@@ -141,8 +178,11 @@ def seed_loader(loader: DataLoader, seed: int, rank: int = 0) -> None:
     object.__setattr__(
         loader, 'batch_sampler', SeededBatchSampler(loader.batch_sampler, seed, rank)
     )
+    cache = None
+    if isinstance(loader.sampler, ImageGroupedSampler):
+        cache = loader.sampler.use_loader(loader.batch_size or 1, loader.num_workers)
     # PyTorch loads a batch with this method if the dataset has it.
-    loader.dataset.__getitems__ = functools.partial(fetch_seeded, loader.dataset)
+    loader.dataset.__getitems__ = functools.partial(fetch_seeded, loader.dataset, cache=cache)
 
 
 def seeded_batch_sampler(loader: DataLoader) -> SeededBatchSampler | None:
@@ -151,7 +191,7 @@ def seeded_batch_sampler(loader: DataLoader) -> SeededBatchSampler | None:
     return batch_sampler if isinstance(batch_sampler, SeededBatchSampler) else None
 
 
-def fetch_seeded(dataset, indices: SeededIndices) -> list:
+def fetch_seeded(dataset, indices: SeededIndices, cache: ImageCache | None = None) -> list:
     """Load a batch, with a separate seed for each sample.
 
     The states of the global generators are restored afterwards, since without workers this function
@@ -162,6 +202,7 @@ def fetch_seeded(dataset, indices: SeededIndices) -> list:
             seeded once.
         indices: Indices from a `SeededBatchSampler`. Other indices, from a user-defined loader, are
             not seeded.
+        cache: The images that this process keeps for later samples.
 
     Returns:
         The samples.
@@ -177,10 +218,13 @@ def fetch_seeded(dataset, indices: SeededIndices) -> list:
         if load_all is not None:
             _seed(indices.seeds[:_WORDS])
             return load_all(dataset, list(indices))
+        if cache is not None:
+            cache.start_epoch(indices.epoch)
         samples = []
         for position, index in enumerate(indices):
             _seed(indices.seeds[position * _WORDS :][:_WORDS])
-            samples.append(dataset[index])
+            with cache.loading(index) if cache is not None else nullcontext():
+                samples.append(dataset[index])
         return samples
 
 

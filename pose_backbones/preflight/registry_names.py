@@ -8,14 +8,22 @@ from mmpose import registry as mmpose_registry
 
 from ..configs import as_list
 from ..errors import ConfigError, closest
-from ..registry import DATASETS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, SCOPE, TRANSFORMS
+from ..registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    SCOPE,
+    TRANSFORMS,
+)
 
 
 def check_types(cfg: Config) -> None:
     """Check that all types in a config are registered.
 
-    These are the types of the model and its codec, of data sets and metrics, and of the optimizer,
-    schedules and hooks.
+    These are the types of the model and its codec, of data sets, samplers and metrics, and of the
+    optimizer, schedules and hooks.
 
     Args:
         cfg: The config.
@@ -32,7 +40,15 @@ def check_types(cfg: Config) -> None:
         if head.get(key):
             check_type(head[key], f'model.head.{key}', mmpose_registry.KEYPOINT_CODECS)
     for split in ('train', 'val', 'test'):
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        loader = cfg.get(f'{split}_dataloader') or {}
+        if loader.get('sampler'):
+            check_type(
+                loader.sampler,
+                f'{split}_dataloader.sampler',
+                mmpose_registry.DATA_SAMPLERS,
+                DATA_SAMPLERS,
+            )
+        dataset = loader.get('dataset')
         if dataset:
             place = f'{split}_dataloader.dataset'
             check_type(dataset, place, mmpose_registry.DATASETS, DATASETS)

@@ -365,7 +365,8 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     ):
         return False
     if image.format in ('JPEG', 'MPO'):  # OpenCV also accepts truncated files
-        return data.rfind(_END) > data.rfind(_SCAN)
+        end = data.rfind(_END)
+        return end >= 0 and data.find(_SCAN, end) < 0
     return image.getexif().get(_ORIENTATION, 1) == 1
 
 

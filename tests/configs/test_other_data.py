@@ -293,7 +293,7 @@ def test_mpii_augmentation_equals_mmpose():
     steps = load('mpii-256x256').train_dataloader.dataset.pipeline
     kinds = [step.type for step in steps]
     assert 'RandomHalfBody' not in kinds
-    assert steps[kinds.index('RandomBBoxTransform')].shift_prob == 0
+    assert steps[kinds.index('pose_backbones.RandomBBoxTransform')].shift_prob == 0
     others = load('ap10k-256x256').train_dataloader.dataset.pipeline
     assert [step.type for step in others if step.type != 'RandomHalfBody'] == kinds
 

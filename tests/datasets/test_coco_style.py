@@ -1,5 +1,6 @@
 """MMPose's data sets and metrics read COCO files through the reader of this package."""
 
+import copy
 import json
 
 import numpy as np
@@ -146,3 +147,28 @@ def test_segmentations_that_mmpose_cannot_read(tmp_path):
     transform = BottomupGetHeatmapMask()
     mask = transform._segs_to_mask(found[:4], (20, 20))
     assert mask.sum() == pytest.approx(24, abs=12)
+
+
+def test_samples_have_copies_of_the_metainfo(tmp_path):
+    dataset = CocoDataset(ann_file=write(tmp_path / 'a.json', content()))
+    names = ('flip_pairs', 'flip_indices', 'skeleton_links', 'dataset_keypoint_weights')
+    expected = copy.deepcopy({name: dataset.metainfo[name] for name in names})
+    sample = dataset.get_data_info(0)
+    np.testing.assert_equal({name: sample[name] for name in names}, expected)
+    sample['flip_pairs'].clear()
+    sample['skeleton_links'][0] = None
+    sample['dataset_keypoint_weights'][:] = 0
+    again = dataset.get_data_info(0)
+    np.testing.assert_equal({name: again[name] for name in names}, expected)
+
+
+@pytest.mark.parametrize(
+    'value',
+    [[[1], None], dict(a=[np.float32(1), (2, 'x')]), np.array([[1], None], object), [lambda: 0]],
+    ids=['list', 'dict', 'array of objects', 'not picklable'],
+)
+def test_metainfo_of_any_type_is_copied(value):
+    copied = coco_style.copy_metainfo(value)
+    assert type(copied) is type(value)
+    assert copied is not value
+    np.testing.assert_equal(copied, value)

@@ -4,19 +4,24 @@ import json
 import random
 import signal
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch.utils.data import BatchSampler
 
 from pose_backbones.checkpoints.loading import read_checkpoint
+from pose_backbones.engine.seeded_loading import SeededBatchSampler
 from pose_backbones.errors import CheckpointError
 from tests.helpers import noisy_runs
 from tests.helpers.noisy_runs import (
     ACCUMULATE,
     EMA,
     EPOCHS,
+    GROUPED,
     MID_EPOCH,
     PERSISTENT,
     PLATEAU,
@@ -63,6 +68,8 @@ CASES = {
         {**EPOCHS, **ACCUMULATE, **EMA, 'optim_wrapper__accumulative_counts': 2},
         [1],
     ),
+    'iterations-grouped': ({**GROUPED, **WORKERS}, [2, 4, 6]),
+    'mid-epoch-grouped': ({**MID_EPOCH, **GROUPED, **PERSISTENT}, [1, 3, 5]),
     'mid-epoch': (MID_EPOCH, [1, 3, 5, 6]),
     'mid-epoch-all': (
         {
@@ -209,6 +216,19 @@ def test_results_do_not_depend_on_workers(tmp_path):
     assert not differences(first['state_dict'], second['state_dict'])
 
 
+@pytest.mark.parametrize('workers', [0, 3])
+def test_grouped_samples_do_not_depend_on_the_workers_of_the_resumed_run(workers, tmp_path):
+    """The order of ImageGroupedSampler is that of the run that saved the checkpoint."""
+    options = {**MID_EPOCH, **GROUPED, **SEED}
+    train_noisy(tmp_path / 'first', **options, **WORKERS)
+    start, changes = tmp_path / 'first/iter_2.pth', {'train_dataloader__num_workers': workers}
+    for name in ('again', 'twice'):
+        train_noisy(tmp_path / name, start, **options, **changes, log_level='INFO')
+        assert_equal_runs(tmp_path / 'first', tmp_path / name)
+        start = tmp_path / name / 'iter_4.pth'
+    assert 'images are decoded several times' in read_log(tmp_path / 'again')
+
+
 def read_log(work: Path) -> str:
     return ''.join(file.read_text() for file in work.glob('*/*.log'))
 
@@ -345,6 +365,65 @@ def test_skipped_batches_are_not_loaded(by_epoch, tmp_path, monkeypatch):
     name = 'iter_5.pth' if by_epoch else 'iter_6.pth'
     train_noisy(tmp_path / 'again', tmp_path / 'first' / name, **options)
     assert len(loaded) == (2 + 4 + 4 + 2 if by_epoch else 8)
+
+
+def test_resume_at_step_50000(tmp_path, monkeypatch):
+    """The order of the data at a late step is the same, and earlier samples are not loaded."""
+    train_noisy(tmp_path / 'first', **SEED, train_cfg__max_iters=2)
+    checkpoint = read_checkpoint(str(tmp_path / 'first/iter_2.pth'))
+    checkpoint['meta']['iter'] = 50_000
+    torch.save(checkpoint, tmp_path / 'late.pth')
+    loaded = []
+    load = NoisyData.__getitem__
+    monkeypatch.setattr(
+        NoisyData, '__getitem__', lambda self, index: loaded.append(index) or load(self, index)
+    )
+    runner = train_noisy(
+        tmp_path / 'late', tmp_path / 'late.pth', **SEED, train_cfg__max_iters=50_003
+    )
+    assert runner.iter == 50_003
+    order = InfiniteSampler(range(10), seed=5)
+    assert loaded == list(islice(order, 4 * 50_000, 4 * 50_003))
+
+
+@pytest.mark.parametrize('number', [0, 1, 7, 20, 140, 50_000])
+@pytest.mark.parametrize(
+    ('make', 'options'),
+    [
+        (InfiniteSampler, {}),
+        (InfiniteSampler, dict(shuffle=False)),
+        (DefaultSampler, {}),
+        (DefaultSampler, dict(drop_last=True)),
+    ],
+    ids=['infinite', 'infinite in order', 'epochs', 'epochs without the last batch'],
+)
+@pytest.mark.parametrize(('rank', 'world_size'), [(0, 1), (2, 3)])
+def test_skipped_batches_are_those_of_the_sampler(
+    make, options, rank, world_size, number, monkeypatch
+):
+    monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (rank, world_size))
+    options = dict(options)
+    drop_last = options.pop('drop_last', False)
+
+    def make_batches() -> SeededBatchSampler:
+        sampler = make(range(41), seed=3, **options)
+        return SeededBatchSampler(BatchSampler(sampler, 4, drop_last), 3, rank)
+
+    skipped, plain = make_batches(), make_batches()
+    skipped.skip(number)
+    for _ in range(number // len(plain) if make is DefaultSampler else 0):
+        plain.next_epoch()
+    batches = plain if make is DefaultSampler else plain.batch_sampler
+    start = number % len(plain) if make is DefaultSampler else number
+    expected = list(islice(batches, start, start + 3))
+    batches = list(islice(skipped, 3))
+    assert batches == expected
+    if make is DefaultSampler:
+        assert [batch.seeds for batch in batches] == [batch.seeds for batch in expected]
+    else:
+        key = (3, rank, 0, number)
+        words = 4 * len(batches[0])
+        assert batches[0].seeds == np.random.SeedSequence(key).generate_state(words).tolist()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.dist import get_rank
 from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.structures import BaseDataElement
@@ -37,6 +38,10 @@ EMA = {'custom_hooks': [dict(type='EMAHook', ema_type='ExponentialMovingAverage'
 ACCUMULATE = {
     'optim_wrapper__accumulative_counts': 3,
     'optim_wrapper__clip_grad': dict(max_norm=1.0),
+}
+GROUPED = {
+    'train_dataloader__dataset__type': 'NoisyPeople',
+    'train_dataloader__sampler__type': 'pose_backbones.ImageGroupedSampler',
 }
 SEED = {'randomness': dict(seed=5)}
 VALIDATE = {
@@ -82,6 +87,21 @@ class NoisyData(ToyData):
             + torch.rand(3)
         )
         return sample
+
+
+@DATASETS.register_module(force=True)
+class NoisyPeople(BaseDataset):
+    """The samples of `NoisyData`, as people in four images."""
+
+    METAINFO = dict(dataset_name='people')
+
+    def load_data_list(self) -> list[dict]:
+        """Return the paths of the images."""
+        return [dict(img_path=f'{image}.jpg') for image in (0, 0, 1, 2, 2, 2, 2, 3, 3, 3)]
+
+    def prepare_data(self, idx: int) -> dict:
+        """Return the sample of `NoisyData`."""
+        return NoisyData()[idx]
 
 
 @MODELS.register_module(force=True)

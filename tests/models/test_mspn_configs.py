@@ -41,7 +41,7 @@ COCO_AUGMENTATION = [
         prob=0.5,
     ),
     dict(type='pose_backbones.MarkHidden'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='pose_backbones.RandomFlip', prob=0.5, direction='horizontal'),
 ]
 MPII_AUGMENTATION = [
     dict(type='GetBBoxCenterScale', padding=1 + 0.25),
@@ -56,7 +56,7 @@ MPII_AUGMENTATION = [
     dict(
         type='pose_backbones.RandomScaleRotation', scale=(1 - 0.25, 1 + 0.25), degrees=60, prob=0.5
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='pose_backbones.RandomFlip', prob=0.5, direction='horizontal'),
 ]
 
 
@@ -137,7 +137,7 @@ def test_recipe_matches_original(name):
         *(MPII_AUGMENTATION if on_mpii else COCO_AUGMENTATION),
         dict(type='TopdownAffine', input_size=codec.input_size),
         dict(type='GenerateTarget', encoder=codec),
-        dict(type='PackPoseInputs'),
+        dict(type='pose_backbones.PackPoseInputs'),
     ]
     crop = (
         [dict(type='GetBBoxCenterScale', padding=1.25)]

@@ -6,7 +6,7 @@ codec = dict(type='pose_backbones.MultiScaleJoints', input_size=(768, 768), heat
 load_people = [
     dict(type='pose_backbones.LoadImage'),
     dict(type='pose_backbones.GetPeople'),
-    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='pose_backbones.RandomFlip', direction='horizontal'),
 ]
 train_pipeline = [
     *load_people,

@@ -7,10 +7,10 @@ train_pipeline = [
     *_base_.augmentation,
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]
 val_pipeline = [
     *_base_.val_pipeline[:2],
     dict(type='TopdownAffine', input_size=codec['input_size']),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]

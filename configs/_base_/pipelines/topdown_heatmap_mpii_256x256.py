@@ -4,7 +4,7 @@ _base_ = './topdown_heatmap_256x256.py'
 train_pipeline = [
     dict(type='pose_backbones.LoadImage'),
     dict(type='GetBBoxCenterScale'),
-    dict(type='RandomFlip', direction='horizontal'),
-    dict(type='RandomBBoxTransform', shift_prob=0),
+    dict(type='pose_backbones.RandomFlip', direction='horizontal'),
+    dict(type='pose_backbones.RandomBBoxTransform', shift_prob=0),
     *_base_.train_pipeline[-3:],
 ]

@@ -16,6 +16,6 @@ train_pipeline = [
     *_base_.augmentation,
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=_encoder),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]
 del _encoder

@@ -33,13 +33,13 @@ augmentation = [
         prob=0.5,
     ),
     dict(type='pose_backbones.MarkHidden'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='pose_backbones.RandomFlip', prob=0.5, direction='horizontal'),
 ]
 train_pipeline = [
     *augmentation,
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]
 crop = [
     dict(type='pose_backbones.LoadImage'),
@@ -49,5 +49,5 @@ crop = [
 val_pipeline = [
     *crop,
     dict(type='TopdownAffine', input_size=codec['input_size']),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]

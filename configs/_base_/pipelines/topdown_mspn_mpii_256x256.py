@@ -21,14 +21,14 @@ train_pipeline = [
         min_points=9,
     ),
     dict(type='pose_backbones.RandomScaleRotation', scale=(0.75, 1.25), degrees=60, prob=0.5),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='pose_backbones.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]
 val_pipeline = [
     dict(type='pose_backbones.LoadImage'),
     dict(type='GetBBoxCenterScale', padding=1.25),
     dict(type='TopdownAffine', input_size=codec['input_size']),
-    dict(type='PackPoseInputs'),
+    dict(type='pose_backbones.PackPoseInputs'),
 ]

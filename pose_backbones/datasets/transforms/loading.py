@@ -7,6 +7,7 @@ from ...errors import DatasetError
 from ...registry import TRANSFORMS
 from ...utils.files import is_url
 from ...utils.images import NoImageError, check_image_file, check_sides, read_image
+from ..image_cache import read_cached
 
 _ADVICE = '. Restore the file, or remove its entry from the annotation file'
 
@@ -21,7 +22,8 @@ class LoadImage(LoadImageFromFile):
     Local files are read by `utils.images.read_image`, which applies the EXIF orientation in all
     formats and shows transparent parts as white. MMCV reads formats that Pillow does not support,
     other files than local ones, and images with other settings than the default ones. A local file
-    that is too large or not a regular file is not decoded.
+    that is too large or not a regular file is not decoded. With `ImageGroupedSampler`, the image of
+    several samples is read once per epoch.
 
     Raises:
         DatasetError: If the file is missing or cannot be read as an image. The message contains its
@@ -35,10 +37,11 @@ class LoadImage(LoadImageFromFile):
             results.setdefault('img_path', None)
             return {**results, 'img_shape': shape, 'ori_shape': shape}
         path = results['img_path']
+        key = path, self.color_type, self.imdecode_backend, self.to_float32
         try:
-            image = self._read_local_color(path)
+            image = read_cached(key, lambda: self._read(path))
             if image is None:
-                return super().transform(results)
+                return None
             shape = image.shape[:2]
             return {**results, 'img': image, 'img_shape': shape, 'ori_shape': shape}
         except DatasetError as error:
@@ -52,6 +55,14 @@ class LoadImage(LoadImageFromFile):
         if self.ignore_empty:
             return None
         raise DatasetError(f'{problem}{_ADVICE}') from cause
+
+    def _read(self, path: str) -> np.ndarray | None:
+        """Return the image; None if it is empty and `ignore_empty` is set."""
+        image = self._read_local_color(path)
+        if image is None:
+            results = super().transform(dict(img_path=path))
+            return None if results is None else results['img']
+        return image
 
     def _read_local_color(self, path: str) -> np.ndarray | None:
         """Return the image as inference reads it; None if MMCV reads it.
