@@ -165,6 +165,16 @@ def test_other_paths(layer, x):
     assert x.grad.abs().max() > 0
 
 
+@each_activation
+@pytest.mark.parametrize('kind', range(3))
+def test_nan_is_not_hidden(kind, activation):
+    layer, x = layers()[kind]
+    layer.activation = activation
+    x[0, 1, 2, 3] = float('nan')
+    assert torch.equal(layer(x).isnan(), layer.double()(x.double()).isnan())
+    assert layer(x.double()).isnan().any()
+
+
 def test_layout_is_changed_only_where_packed_weights_are_used():
     x = torch.randn(2, 8, 5, 4)
     expected = uses_packed_weights(x)

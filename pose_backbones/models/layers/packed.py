@@ -2,8 +2,8 @@
 
 On an x86 CPU, PyTorch computes convolutions with oneDNN. Each call converts the weights, and the
 maps too unless their channels are last in memory; with one thread and one image, 1x1 convolutions
-use a slower implementation. These layers convert the weights once, and compute the activation and
-the sum with a residual in the same pass over the output.
+use a slower implementation. These layers convert the weights once, and compute a GELU and the
+sum with a residual in the same pass over the output.
 
 Everywhere else (other devices, data types and layouts, mixed precision, gradients, traces and
 compiled graphs), the layers call PyTorch's functions. Their outputs have the layout of the input.
@@ -19,13 +19,16 @@ from torch import Tensor, nn
 
 _LAST = torch.channels_last
 _CACHED = 6 << 20  # bytes of hidden maps
-#: activation → its name and algorithm in oneDNN, and function that may overwrite its input
-_ACTIVATIONS: dict[str | None, tuple[str, str, Callable[[Tensor], Tensor]]] = {
-    None: ('none', '', lambda x: x),
-    'relu': ('relu', '', lambda x: F.relu(x, inplace=True)),
-    'gelu': ('gelu', 'none', F.gelu),
-    'silu': ('swish', '', lambda x: F.silu(x, inplace=True)),
+#: activation → function that may overwrite its input
+_ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
+    None: lambda x: x,
+    'relu': lambda x: F.relu(x, inplace=True),
+    'gelu': F.gelu,
+    'silu': lambda x: F.silu(x, inplace=True),
 }
+#: name and algorithm of the activation that oneDNN computes together with a layer. Its ReLU would
+#: turn NaN into 0, and its SiLU is slower than PyTorch's.
+_POST_OPS = {'gelu': ('gelu', 'none')}
 
 
 @cache
@@ -160,7 +163,7 @@ class _Packed(nn.Module):
 
 def activate(x: Tensor, activation: str | None) -> Tensor:
     """Apply an activation, see `PackedConv2d`; `x` may be overwritten."""
-    return _ACTIVATIONS[activation][2](x)
+    return _ACTIVATIONS[activation](x)
 
 
 def _is_channels_last(x: Tensor) -> bool:
@@ -239,14 +242,12 @@ class PackedConv2d(_Packed, nn.Conv2d):
         options = (self.padding, self.stride, self.dilation, self.groups)
         convolution = torch.ops.mkldnn._convolution_pointwise
         if residual is None:
-            name, algorithm, _ = _ACTIVATIONS[self.activation]
-            return convolution.default(x, weight, self.bias, *options, name, [], algorithm)
+            name, algorithm = _POST_OPS.get(self.activation, ('none', ''))
+            out = convolution.default(x, weight, self.bias, *options, name, [], algorithm)
+            return out if self.activation in _POST_OPS else activate(out, self.activation)
         residual = residual.contiguous(memory_format=_LAST)
-        unary = self.activation if self.activation == 'relu' else None  # oneDNN has no other
-        out = convolution.binary(
-            x, residual, weight, self.bias, *options, 'add', 1.0, unary, [], ''
-        )
-        return out if unary else activate(out, self.activation)
+        out = convolution.binary(x, residual, weight, self.bias, *options, 'add', 1.0, None, [], '')
+        return activate(out, self.activation)
 
 
 class PackedConvTranspose2d(_Packed, nn.ConvTranspose2d):
@@ -295,8 +296,8 @@ class PackedConvTranspose2d(_Packed, nn.ConvTranspose2d):
         """Compute the layer: (N, C_in, H, W) → (N, C_out, H_out, W_out)."""
         if not (self._can_pack and uses_packed_weights(x) and _is_channels_last(x)):
             return self._finish(super().forward(x), None)
-        name, algorithm, _ = _ACTIVATIONS[self.activation]
-        return torch.ops.mkldnn._convolution_transpose_pointwise.default(
+        name, algorithm = _POST_OPS.get(self.activation, ('none', ''))
+        out = torch.ops.mkldnn._convolution_transpose_pointwise.default(
             x,
             self._packed_weight(x),
             self.bias,
@@ -309,6 +310,7 @@ class PackedConvTranspose2d(_Packed, nn.ConvTranspose2d):
             [],
             algorithm,
         )
+        return out if self.activation in _POST_OPS else activate(out, self.activation)
 
 
 class PackedLinear(_Packed, nn.Linear):
@@ -351,6 +353,7 @@ def _linear(
     """Compute a linear layer with packed weight: (..., C_in) → (..., C_out)."""
     linear = torch.ops.mkldnn._linear_pointwise
     if residual is None:
-        name, algorithm, _ = _ACTIVATIONS[activation]
-        return linear.default(x, weight, bias, name, [], algorithm)
+        name, algorithm = _POST_OPS.get(activation, ('none', ''))
+        out = linear.default(x, weight, bias, name, [], algorithm)
+        return out if activation in _POST_OPS else activate(out, activation)
     return activate(linear.binary(x, residual.contiguous(), weight, bias, 'add'), activation)
