@@ -241,17 +241,8 @@ PATHS: dict[str, Callable[[nn.Module], nn.Module]] = {
     'bfloat16': _plain,
     'fused, bfloat16': _fused,
 }
-#: families with layers that can be fused
-FUSED = ('MogaNet', 'MSPN', 'HRCoMer')
-
 on_each_path = pytest.mark.parametrize(
-    ('family', 'path'),
-    [
-        (family, path)
-        for family in FAMILIES
-        for path in PATHS
-        if family in FUSED or 'fused' not in path
-    ],
+    ('family', 'path'), [(family, path) for family in FAMILIES for path in PATHS]
 )
 
 

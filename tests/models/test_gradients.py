@@ -12,13 +12,30 @@ from torch.autograd import gradcheck
 from torch.func import functional_call
 
 from pose_backbones import models
-from pose_backbones.models.backbones import hr_adapter, hrcomer, moganet, moganet_fused, mspn
+from pose_backbones.models.backbones import (
+    convnext_fused,
+    hr_adapter,
+    hrcomer,
+    moganet,
+    moganet_fused,
+    mspn,
+    uniformer_fused,
+)
 from pose_backbones.models.backbones import uniformer as uni
 from pose_backbones.models.backbones.base import BaseBackbone
 from pose_backbones.models.backbones.naming import StateDictNames
 from pose_backbones.models.heads import hrcomer_branches as branches
 from pose_backbones.models.heads import hrcomer_head, mspn_head
-from pose_backbones.models.layers import BasicBlock, Bottleneck, ConvNorm, MetaDeviceInit, fuse
+from pose_backbones.models.layers import (
+    BasicBlock,
+    Bottleneck,
+    ConvNorm,
+    MetaDeviceInit,
+    conv_norm,
+    depthwise,
+    fuse,
+    packed,
+)
 from pose_backbones.models.layers.adaptive_conv import (
     AdaptiveActivationBlock,
     PointReader,
@@ -26,7 +43,6 @@ from pose_backbones.models.layers.adaptive_conv import (
     deform_by_operator,
 )
 from pose_backbones.models.layers.depthwise import depth_wise
-from pose_backbones.models.layers.fuse import FusesConvNorm
 from pose_backbones.models.layers.mspn import resize
 from pose_backbones.models.losses import heatmap_loss, multi_person_loss
 
@@ -34,7 +50,6 @@ BN = dict(type='BN')
 
 #: modules without a formula of their own, and why
 WITHOUT_CASE = {
-    FusesConvNorm: 'base class',
     MetaDeviceInit: 'base class',
     StateDictNames: 'base class',
     BaseBackbone: 'base class',
@@ -42,9 +57,20 @@ WITHOUT_CASE = {
     multi_person_loss._PeopleLoss: 'base class',
     mspn.Upsampling: 'layers that MSPN connects',
     mspn.Stage: 'layers that MSPN connects',
-    moganet_fused.ChannelsFirst: 'inference',
     moganet_fused.FusedMogaBlock: 'inference, without gradients',
-    hrcomer.FusedBlocks: 'inference, without gradients',
+    convnext_fused.FusedBlock: 'inference',
+    convnext_fused.FusedBlocks: 'inference, without gradients',
+    uniformer_fused._FusedBlock: 'base class',
+    uniformer_fused.FusedAttentionBlock: 'inference',
+    uniformer_fused.FusedConvBlock: 'inference',
+    conv_norm.FusedResidualBlock: 'inference',
+    depthwise.FusedDepthwise: 'inference',
+    packed.ChannelsFirst: 'inference',
+    packed.ChannelsLast: 'inference',
+    packed._Packed: 'base class',
+    packed.PackedConv2d: 'inference',
+    packed.PackedConvTranspose2d: 'inference',
+    packed.PackedLinear: 'inference',
     hrcomer.BaseNet: "timm's blocks",
     mspn_head.MSPNHead: 'its losses and layers have cases',
     hrcomer_head.HRCoMerHead: 'its losses and branches have cases',

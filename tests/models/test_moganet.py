@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from pose_backbones.errors import CheckpointError
-from pose_backbones.models.backbones import MogaNet, moganet_fused
+from pose_backbones.models.backbones import MogaNet
+from pose_backbones.models.layers import packed
 from tests.helpers import golden_values
 
 SMALL = dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), ffn_ratios=(4, 4, 2, 2))
@@ -288,7 +289,7 @@ def test_fused_does_not_use_original_blocks(monkeypatch):
 
 @pytest.mark.filterwarnings('ignore')  # of the tracer: the image size is fixed
 def test_fused_can_be_copied_and_traced_for_any_batch(monkeypatch):
-    monkeypatch.setattr(moganet_fused, '_CACHED', 1)  # as for large images
+    monkeypatch.setattr(packed, '_CACHED', 1)  # as for large images
     net = stirred()
     fused = copy.deepcopy(net.fused())
     with torch.no_grad():

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from ...checkpoints.names.convnext import convert_backbone
 from ...registry import MODELS
 from ...utils import arguments
-from ..layers import checkpointed
+from ..layers import checkpointed, fuse_children
 from .base import BaseBackbone, choose_arch
+from .convnext_fused import fuse_stage, fuse_stem
 
 
 def _arch(width: int, depths: Sequence[int], use_grn: bool) -> dict:
@@ -186,6 +187,11 @@ class ConvNeXt(BaseBackbone):
         Weights are truncated normal with standard deviation 0.02, biases are zero, and norms are
         the identity.
         """
+
+    def fused(self) -> 'ConvNeXt':
+        """Fuse the layers around the norms, see `BaseBackbone.fused`."""
+        stages = nn.Sequential(*map(fuse_stage, self.stages))
+        return fuse_children(self, {'stem': fuse_stem(self.stem), 'stages': stages})
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute feature maps.

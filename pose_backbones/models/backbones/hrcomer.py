@@ -5,20 +5,16 @@ from itertools import accumulate
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ...checkpoints.names.hrcomer import convert_backbone, convert_base_net
 from ...registry import MODELS
 from ...utils import arguments
-from ..layers import checkpointed, drop_path_rates, fuse_children, replace_children
+from ..layers import checkpointed, drop_path_rates
 from .base import BaseBackbone, choose_arch
 from .convnext import ConvNeXt
 from .hr_adapter import STAGES, HRAdapter
-
-#: number of values of a map that fit into the cache (8 MB)
-_PIECE = 2**21
 
 
 def _arch(
@@ -77,11 +73,6 @@ class BaseNet(ConvNeXt):
             yield self.stem
         yield self.stages[stage]
 
-    def fused(self) -> 'BaseNet':
-        """Fuse the blocks of ConvNeXt V2, see `BaseBackbone.fused`."""
-        stages = nn.Sequential(*map(_fuse_stage, self.stages))
-        return fuse_children(self, {'stages': stages})
-
     def stage(self, x: Tensor, index: int) -> Tensor:
         """Run a stage.
 
@@ -101,74 +92,6 @@ class BaseNet(ConvNeXt):
             else:
                 x = block(x)
         return x
-
-
-def _fuse_stage(stage: nn.Module) -> nn.Module:
-    """Fuse the blocks of timm's stage if they have no layer scale, which those of V1 have."""
-    if any(block.gamma is not None for block in stage.blocks):
-        return stage
-    return replace_children(stage, {'blocks': nn.Sequential(FusedBlocks(stage.blocks))})
-
-
-class FusedBlocks(nn.Module):
-    """timm's ConvNeXt V2 blocks of one stage, for inference.
-
-    On a CPU, they are computed with less memory traffic. The response norm multiplies each channel
-    of an image by one factor, which is folded into the weights of the layer after it. The other
-    operations on the widest map are done in pieces that fit into the cache, in one buffer for all
-    blocks. On a GPU and in mixed precision, the original blocks are used.
-
-    Args:
-        blocks: Blocks of one stage, without layer scale. Their weights are shared.
-    """
-
-    def __init__(self, blocks: nn.Sequential):
-        super().__init__()
-        self.blocks = blocks
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the blocks.
-
-        Args:
-            x: (N, C, H, W).
-
-        Returns:
-            The same shape; on a CPU, channels last in memory.
-        """
-        if x.device.type != 'cpu' or torch.is_autocast_enabled('cpu'):
-            return self.blocks(x)
-        x = x.contiguous(memory_format=torch.channels_last)
-        height, width = x.shape[-2:]
-        hidden = x.new_empty(height * width, self.blocks[0].mlp.fc1.out_features)
-        for block in self.blocks:
-            out = block.conv_dw(x).contiguous(memory_format=torch.channels_last)
-            for pixels in out.permute(0, 2, 3, 1):  # (H, W, C) of an image
-                _mix_channels(block, pixels.flatten(0, 1), hidden)
-            x = out.add_(x)
-        return x
-
-
-def _mix_channels(block: nn.Module, x: Tensor, hidden: Tensor) -> None:
-    """Compute the point-wise layers of a block, without the residual, in place.
-
-    Args:
-        block: ConvNeXt block of timm.
-        x: (HW, C), pixels of one image; overwritten.
-        hidden: (HW, 4 C), a buffer.
-    """
-    mlp, grn = block.mlp, block.mlp.grn
-    rows = max(1, _PIECE // hidden.shape[1])
-    energy = hidden.new_zeros(hidden.shape[1])
-    for rows_of_input, wide in zip(x.split(rows), hidden.split(rows)):
-        torch.addmm(mlp.fc1.bias, block.norm(rows_of_input), mlp.fc1.weight.T, out=wide)
-        torch.ops.aten.gelu_(wide)
-        energy += wide.square().sum(0)
-    response = energy.sqrt()
-    response /= response.mean() + grn.eps
-    weight = mlp.fc2.weight * (1 + grn.weight * response)
-    bias = F.linear(grn.bias, mlp.fc2.weight, mlp.fc2.bias)
-    torch.addmm(bias, hidden, weight.T, out=x)
 
 
 def _drop_rates(rate: float | Sequence[float], count: int) -> list[float]:

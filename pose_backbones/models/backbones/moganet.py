@@ -9,9 +9,20 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ...utils import arguments
-from ..layers import build_norm, checkpointed, drop_path_rates, fuse_children, init_conv_fan_out
+from ..layers import (
+    ChannelsFirst,
+    ChannelsLast,
+    build_norm,
+    can_fold,
+    checkpointed,
+    drop_path_rates,
+    fuse,
+    fuse_children,
+    fuse_conv_norm,
+    init_conv_fan_out,
+)
 from .base import BaseBackbone, choose_arch
-from .moganet_fused import ChannelsFirst, FusedMogaBlock, can_fuse
+from .moganet_fused import FusedMogaBlock, can_fuse
 
 
 class ChannelScale(nn.Module):
@@ -167,6 +178,13 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.projection(x))
 
+    def fused(self) -> nn.Module:
+        """Return an equivalent layer for inference, see `fuse`."""
+        if not can_fold(self.projection, self.norm):
+            return self
+        conv = fuse_conv_norm(self.projection, self.norm)
+        return nn.Sequential(ChannelsLast(), conv)
+
 
 class StemPatchEmbed(nn.Module):
     """Stem of stride 4: two 3x3 convolutions of stride 2 with norms, and a GELU between them."""
@@ -184,6 +202,10 @@ class StemPatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.projection(x)
+
+    def fused(self) -> nn.Module:
+        """Return an equivalent layer for inference, see `fuse`."""
+        return nn.Sequential(ChannelsLast(), fuse(self.projection))
 
 
 @MODELS.register_module()

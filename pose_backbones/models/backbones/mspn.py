@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from ...checkpoints.names.mspn import convert_backbone
 from ...registry import MODELS
 from ...utils.arguments import check_ints, check_positive_int
-from ..layers import EXPANSION, checkpointed, init_conv_fan_out
+from ..layers import (
+    EXPANSION,
+    ChannelsLast,
+    checkpointed,
+    fuse,
+    fuse_children,
+    fuse_residual_block,
+    init_conv_fan_out,
+)
 from ..layers.mspn import UNITS, BiasedConvNorm, check_stages, resize
 from .base import BaseBackbone
 
@@ -43,6 +51,11 @@ class MSPNBottleneck(nn.Module):
         out = self.conv_bn_relu3(self.conv_bn_relu2(self.conv_bn_relu1(x)))
         out += x if self.downsample is None else self.downsample(x)
         return F.relu(out, inplace=True)
+
+    def fused(self) -> nn.Module:
+        """Return an equivalent block for inference, see `fuse`."""
+        pairs = (self.conv_bn_relu1, self.conv_bn_relu2, self.conv_bn_relu3)
+        return fuse_residual_block(self, map(tuple, pairs), self.downsample)
 
 
 class Upsampling(nn.Module):
@@ -140,6 +153,10 @@ class Top(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool2d(self.conv(x), 3, stride=2, padding=1)
+
+    def fused(self) -> 'Top':
+        """Return an equivalent stem for inference, whose output has channels last in memory."""
+        return fuse_children(self, {'conv': nn.Sequential(ChannelsLast(), fuse(self.conv))})
 
 
 @MODELS.register_module()

@@ -15,6 +15,7 @@ from ...registry import MODELS
 from ...utils import arguments
 from ..layers import build_norm, checkpointed, drop_path_rates
 from .base import BaseBackbone, choose_arch
+from .uniformer_fused import FusedAttentionBlock, FusedConvBlock, can_fuse, fuse_embed
 
 EPS = 1e-6  # of the layer norms of blocks and output maps
 
@@ -39,6 +40,10 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return norm_channels(self.norm, self.proj(x))
+
+    def fused(self) -> nn.Module:
+        """Return an equivalent layer for inference, see `fuse`."""
+        return fuse_embed(self)
 
 
 class ConvPatchEmbed(nn.Module):
@@ -167,6 +172,10 @@ class ConvBlock(Block):
         x = x + self._residual(y, self.gamma_1)
         return x + self._residual(self.mlp(self.norm2(x)), self.gamma_2)
 
+    def fused(self) -> nn.Module:
+        """Return an equivalent block for inference, see `fuse`."""
+        return FusedConvBlock(self) if can_fuse(self) else self
+
 
 class AttentionBlock(Block):
     """Block with global aggregation: self-attention.
@@ -197,6 +206,10 @@ class AttentionBlock(Block):
         x = x + self._residual(self.attn(self.norm1(x)), self.gamma_1)
         x = x + self._residual(self.mlp(self.norm2(x)), self.gamma_2)
         return x.permute(0, 3, 1, 2)
+
+    def fused(self) -> nn.Module:
+        """Return an equivalent block for inference, see `fuse`."""
+        return FusedAttentionBlock(self)
 
 
 @MODELS.register_module()

@@ -7,7 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import BasicBlock, ConvNorm, at_least_float32, full_precision, init_convolution
+from ..layers import (
+    BasicBlock,
+    ChannelsFirst,
+    ConvNorm,
+    PackedConv2d,
+    at_least_float32,
+    full_precision,
+    fuse_children,
+    init_convolution,
+)
 from ..layers.adaptive_conv import AdaptiveActivationBlock, PointReader
 
 #: initial probability of outputs of which few are positive
@@ -69,6 +78,13 @@ class HeatmapBranch(nn.Module):
         """Return heatmaps (N, K, H, W), from 0 to 1, for a map (N, in_channels, H, W)."""
         x = self.filter_block(self.trans_block(x))
         return at_least_float32(self.heatmap_layer(x)).sigmoid()
+
+    def fused(self) -> 'HeatmapBranch':
+        """Return an equivalent branch for inference, whose output has channels first in memory."""
+        return fuse_children(
+            self,
+            {'heatmap_layer': nn.Sequential(PackedConv2d(self.heatmap_layer), ChannelsFirst())},
+        )
 
 
 class JointBranch(nn.Module):

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from ...checkpoints.names.mspn import convert_head
 from ...registry import MODELS
-from ..layers import MetaDeviceInit, at_least_float32, checkpointed
+from ..layers import (
+    ChannelsFirst,
+    MetaDeviceInit,
+    at_least_float32,
+    checkpointed,
+    fuse,
+    fuse_children,
+)
 from ..layers.mspn import UNITS, BiasedConvNorm, check_stages, resize
 from ..losses import HardKeypointsMSELoss, VisibleKeypointsMSELoss
 
@@ -99,6 +106,11 @@ class MSPNHead(MetaDeviceInit, BaseHead):
             _unit_head(unit_channels, out_channels, norm_cfg) for _ in range(UNITS * stages)
         )
         self.register_load_state_dict_pre_hook(_add_biases)
+
+    def fused(self) -> 'MSPNHead':
+        """Return an equivalent head for inference, see `fuse`."""
+        layers = [nn.Sequential(fuse(layer), ChannelsFirst()) for layer in self.predict_layers]
+        return fuse_children(self, {'predict_layers': nn.ModuleList(layers)})
 
     def _check_size(self, heatmap_size: Sequence[int]) -> None:
         width, height = heatmap_size
