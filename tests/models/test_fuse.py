@@ -13,14 +13,14 @@ from pose_backbones.models.layers.fuse import (
     scale_and_shift,
 )
 from pose_backbones.models.layers.mspn import BiasedConvNorm
-from tests.helpers.hrcomer_cases import stir
+from tests.helpers.random_weights import randomize
 
 BN = dict(type='BN')
 
 
 @pytest.mark.parametrize('affine', [True, False])
 def test_scale_and_shift(affine):
-    norm = stir(nn.BatchNorm2d(6, affine=affine))
+    norm = randomize(nn.BatchNorm2d(6, affine=affine)).eval()
     x = torch.randn(2, 6, 3, 4)
     scale, shift = scale_and_shift(norm)
     torch.testing.assert_close(x * scale[:, None, None] + shift[:, None, None], norm(x))
@@ -36,8 +36,8 @@ def test_has_fixed_statistics():
 @pytest.mark.parametrize('bias', [True, False])
 @pytest.mark.parametrize('affine', [True, False])
 def test_fuse_conv_norm(bias, affine):
-    conv = stir(nn.Conv2d(4, 6, 3, 2, 1, dilation=2, groups=2, bias=bias))
-    norm = stir(nn.BatchNorm2d(6, affine=affine))
+    conv = randomize(nn.Conv2d(4, 6, 3, 2, 1, dilation=2, groups=2, bias=bias)).eval()
+    norm = randomize(nn.BatchNorm2d(6, affine=affine)).eval()
     x = torch.randn(2, 4, 9, 8)
     fused = fuse_conv_norm(conv, norm)
     torch.testing.assert_close(fused(x), norm(conv(x)), rtol=1e-4, atol=1e-5)
@@ -58,7 +58,7 @@ def test_fuse_conv_norm(bias, affine):
 )
 def test_fused_blocks_match(build, count):
     """Every batch norm is folded, other norms stay, and the block keeps its weights."""
-    block = stir(build(BN))
+    block = randomize(build(BN)).eval()
     before = {name: value.clone() for name, value in block.state_dict().items()}
     x = torch.randn(2, 8, 5, 6)
     fused = fuse(block)
@@ -72,7 +72,7 @@ def test_fused_blocks_match(build, count):
 
 
 def test_other_children_are_shared():
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), stir(ConvNorm(8, 8, BN)), nn.Linear(4, 4))
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), randomize(ConvNorm(8, 8, BN)).eval(), nn.Linear(4, 4))
     fused = fuse(model)
     assert fused is not model
     assert fused[0] is model[0]
