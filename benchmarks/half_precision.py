@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ class Result:
     @property
     def is_finite(self) -> bool:
         """Whether outputs and gradients are finite."""
-        return self.difference == self.difference and self.scale > 0
+        return not math.isnan(self.difference) and self.scale > 0
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -151,7 +152,7 @@ def relative_difference(outputs: list[Tensor], expected: list[Tensor]) -> float:
 
 
 def gradient_scale(model: nn.Module, images: Tensor, dtype: torch.dtype) -> float:
-    """Return the largest scale of the loss at which the gradients are finite.
+    """Return the largest scale of the loss at which the gradients are finite, or 0.
 
     Args:
         model: The model, whose gradients and statistics change.
@@ -163,8 +164,10 @@ def gradient_scale(model: nn.Module, images: Tensor, dtype: torch.dtype) -> floa
         model.zero_grad()
         with torch.autocast(device(), dtype):
             outputs = output_tensors(model(images, None, mode='tensor'))
-            # masked queries are infinite
-            loss = sum(output[output > -torch.inf].float().square().mean() for output in outputs)
+            # masked queries are -inf; NaN must remain
+            loss = sum(output[output != -torch.inf].float().square().mean() for output in outputs)
+        if not bool(loss.isfinite()):
+            return 0.0
         (scale * loss).backward()
         gradients = [value.grad for value in model.parameters() if value.grad is not None]
         if all(bool(gradient.isfinite().all()) for gradient in gradients):

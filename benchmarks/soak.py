@@ -131,14 +131,19 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         stop(processes.values())
     print('\n'.join(markdown_head(['task', 'minutes', *_titles()])))
-    problems = []
+    problems, notes = [], []
     for task, values in samples.items():
         write_samples(out / f'{task}.csv', values)
         growth = measure_growth(values)
         problems += (f'{task}: {problem}' for problem in growth.problems())
         print(_row(task, values[-1].seconds / 60, growth))
+        if unread := len(values) - len(readable(values)):
+            notes.append(
+                f'{task}: left out {unread} of {len(values)} samples, in which the process could '
+                'not be read'
+            )
     plot_samples(out / 'soak.png', samples)
-    print('\n'.join(problems) or 'no growth')
+    print('\n'.join([*notes, *(problems or ['no growth'])]))
     return int(bool(problems))
 
 
@@ -265,7 +270,7 @@ TASKS: dict[str, Callable[[Inputs, Path], Iterable[str | Path]]] = {
 
 
 #: task → file and text that it contains as soon as models and data workers have been used
-_SIGNS = {
+_READY_TEXTS = {
     'training': ('training.log', 'Iter(val)'),
     'inference': ('inference/journal.jsonl', '"keypoints"'),
     'service': ('service.log', 'round 1:'),
@@ -284,7 +289,7 @@ def wait_for_work(processes: dict[str, subprocess.Popen], out: Path, timeout: fl
         PoseBackbonesError: If a task ends or does not start to work.
     """
     deadline = time.monotonic() + timeout
-    for task, (name, text) in _SIGNS.items():
+    for task, (name, text) in _READY_TEXTS.items():
         while task in processes and not ((out / name).is_file() and _has(out / name, text)):
             _check_runs(task, processes[task])
             if time.monotonic() > deadline:
@@ -345,6 +350,9 @@ def measure(pid: int, seconds: float = 0.0) -> Sample:
     Args:
         pid: ID of the process.
         seconds: Time of the sample.
+
+    Returns:
+        A sample without processes if the process cannot be read.
     """
     totals = [0.0, 0, 0, 0]
     pids = [pid]
@@ -370,8 +378,26 @@ def _kilobytes(path: Path, name: str) -> int:
     raise OSError(f'{path} has no line {name}')
 
 
+def readable(samples: Iterable[Sample]) -> list[Sample]:
+    """Return the samples in which the process could be read."""
+    return [sample for sample in samples if sample.processes]
+
+
 def measure_growth(samples: Sequence[Sample]) -> Growth:
-    """Compare the samples at the end with those after the warm-up."""
+    """Compare the samples at the end with those after the warm-up.
+
+    Args:
+        samples: Samples in the order of time; those without processes are left out.
+
+    Raises:
+        PoseBackbonesError: If the process could not be read in any sample.
+    """
+    samples = readable(samples)
+    if not samples:
+        raise PoseBackbonesError(
+            'the process could not be read in any sample: read /proc with the permissions of its '
+            'user, and choose a shorter --interval'
+        )
     samples = samples[round(WARM_UP * len(samples)) :]
     third = max(1, len(samples) // 3)
     return Growth(_summarize(samples[:third]), _summarize(samples[-third:]))
@@ -397,6 +423,7 @@ def plot_samples(path: Path, samples: dict[str, Sequence[Sample]]) -> None:
     figure = Figure((9, 0.6 + 2 * len(samples)), layout='constrained')
     rows = figure.subplots(len(samples), 3, squeeze=False)
     for (task, values), row in zip(samples.items(), rows, strict=True):
+        values = readable(values)
         minutes = [sample.seconds / 60 for sample in values]
         for axes, field, title in zip(row, fields(Sample)[1:4], _titles(), strict=False):
             axes.plot(minutes, [getattr(sample, field.name) for sample in values], linewidth=0.8)

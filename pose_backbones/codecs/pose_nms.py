@@ -55,7 +55,7 @@ def _select(similar: np.ndarray, best: np.ndarray) -> np.ndarray:
     """Return the indices of the poses that are kept.
 
     Args:
-        same: (n, n), whether a pose is similar to another.
+        similar: (n, n), whether a pose is similar to another.
         best: (n,), index of the best of the similar poses.
     """
     suppressed = np.zeros(len(best), bool)

@@ -5,17 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from ..errors import CheckpointError, list_names
+from ..errors import CheckpointError, list_names, shown
 
 
 def load_from_hint(source: str) -> str:
     """Return advice for a checkpoint from which a run cannot be resumed."""
     return f'To start a new training from its weights: --load-from {source}'
-
-
-def shorten(value) -> str:
-    """Return the representation of a value in one line of at most 60 characters."""
-    return ' '.join(repr(value).split())[:60]
 
 
 def list_keys(keys: Iterable) -> str:
@@ -24,35 +19,77 @@ def list_keys(keys: Iterable) -> str:
 
 
 def malformed_error(source: str, name: str, value, expected: str) -> CheckpointError:
-    """Return the error for a malformed entry of a checkpoint."""
-    shown = f'a tensor {tuple(value.shape)}' if torch.is_tensor(value) else shorten(value)
+    """Return the error for a malformed entry of a checkpoint.
+
+    Args:
+        source: Path of the checkpoint.
+        name: Name of the entry.
+        value: The entry.
+        expected: What is expected, for the message.
+    """
+    text = f'a tensor {tuple(value.shape)}' if torch.is_tensor(value) else shown(value, 60)
     return CheckpointError(
-        f'{source} is damaged or not a checkpoint of MMEngine: {name} is {shown}; expected '
+        f'{source} is damaged or not a checkpoint of MMEngine: {name} is {text}; expected '
         f'{expected}'
     )
 
 
 def mismatch_error(source: str, text: str) -> CheckpointError:
-    """Return the error for a checkpoint of another model, optimizer or schedule."""
+    """Return the error for a checkpoint of another model, optimizer or schedule.
+
+    Args:
+        source: Path of the checkpoint.
+        text: The difference, for the message.
+    """
     return CheckpointError(f'{source} does not match the config: {text}. {load_from_hint(source)}')
 
 
-def check_type(value, kind: type | tuple, source: str, name: str) -> None:
-    """Check the class of an entry."""
+def check_entry_type(value, kind: type | tuple, source: str, name: str) -> None:
+    """Check the class of an entry.
+
+    Args:
+        value: The entry.
+        kind: The expected class or classes.
+        source: Path of the checkpoint, for the message.
+        name: Name of the entry.
+
+    Raises:
+        CheckpointError: If it has another class.
+    """
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         raise malformed_error(source, name, value, ' or '.join(class_.__name__ for class_ in kinds))
 
 
 def check_count(value, source: str, name: str, end: int = 2**63) -> None:
-    """Check that an entry is an integer of at least 0."""
+    """Check that an entry is an integer of at least 0.
+
+    Args:
+        value: The entry.
+        source: Path of the checkpoint, for the message.
+        name: Name of the entry.
+        end: The integer must be less than this.
+
+    Raises:
+        CheckpointError: If it is something else.
+    """
     if type(value) is not int or not 0 <= value < end:
         raise malformed_error(source, name, value, 'an integer of at least 0')
 
 
 def check_keys(saved, expected, source: str, name: str) -> None:
-    """Check that a dict has the expected keys."""
-    check_type(saved, dict, source, name)
+    """Check that a dict has the expected keys.
+
+    Args:
+        saved: The dict, from a checkpoint.
+        expected: The keys.
+        source: Path of the checkpoint, for the message.
+        name: Name of the entry.
+
+    Raises:
+        CheckpointError: If it is no dict or has other keys.
+    """
+    check_entry_type(saved, dict, source, name)
     expected = list(expected)
     if set(saved) != set(expected):
         raise CheckpointError(
@@ -75,8 +112,11 @@ def pair_entries(
 
     Yields:
         Name of an item, the dict of the checkpoint, and the object of the run.
+
+    Raises:
+        CheckpointError: If the list has another length or class, or an item is no dict.
     """
-    check_type(saved, list, source, name)
+    check_entry_type(saved, list, source, name)
     if len(saved) != len(current_items):
         raise mismatch_error(
             source,
@@ -84,12 +124,12 @@ def pair_entries(
         )
     for number, (item, current) in enumerate(zip(saved, current_items)):
         place = f'{name}[{number}]'
-        check_type(item, dict, source, place)
+        check_entry_type(item, dict, source, place)
         yield place, item, current
 
 
 def raise_not_plain(source: str, name: str, value) -> None:
-    """Raise the error for an entry that is not plain data."""
+    """Raise a `CheckpointError` for an entry that is not plain data, see `malformed_error`."""
     raise malformed_error(source, name, value, 'plain data')
 
 

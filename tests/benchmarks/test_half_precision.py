@@ -48,16 +48,23 @@ def test_relative_difference():
 class Overflow(nn.Module):
     """A model whose gradient is infinite if the scale of the loss is above 100."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: float = 1.0) -> None:
         super().__init__()
+        self.output = output
         self.weight = nn.Parameter(torch.ones(1))
-        self.weight.register_hook(lambda grad: torch.where(grad > 200, torch.inf, grad))
+        self.weight.register_hook(lambda grad: torch.where(grad > 400 / 3, torch.inf, grad))
 
     def forward(self, images, samples, mode: str):
-        return self.weight * torch.ones(3)
+        return torch.cat([self.weight * torch.ones(2), torch.tensor([self.output])])
 
 
 def test_gradient_scale():
     images = torch.zeros(1, 3, 4, 4)
     assert gradient_scale(Overflow(), images, torch.float16) == 64
     assert gradient_scale(Overflow(), images, torch.bfloat16) == 1
+
+
+@pytest.mark.parametrize(('output', 'scale'), [(-math.inf, 1), (math.nan, 0), (math.inf, 0)])
+def test_gradient_scale_of_infinite_outputs(output, scale):
+    """Only -inf masks a query."""
+    assert gradient_scale(Overflow(output), torch.zeros(1, 3, 4, 4), torch.bfloat16) == scale

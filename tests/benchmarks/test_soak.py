@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from matplotlib.axes import Axes
 
 from benchmarks import soak
 from benchmarks.soak import Growth, Sample, main, measure, measure_growth
@@ -87,6 +88,40 @@ def test_accepted_growth():
         'threads: 10 → 14',
         'processes: 2 → 3',
     ]
+
+
+def test_samples_without_the_process_are_left_out():
+    """In the warm-up, at the start and at the end; otherwise their zeros would be the minima."""
+    values = [Sample(second, 500 + second, 5, 4, 1) for second in range(40)]
+    expected = measure_growth(values)
+    unread = Sample(0, 0.0, 0, 0, 0)
+    assert measure(2**22 + 1) == unread  # larger than the largest ID of a process
+    assert measure_growth([unread, *values[:10], unread, *values[10:], unread]) == expected
+    assert (expected.start.handles, expected.start.processes) == (5, 1)
+    with pytest.raises(PoseBackbonesError, match='could not be read in any sample'):
+        measure_growth([unread] * 3)
+
+
+def test_samples_without_the_process_are_counted_and_not_plotted(tmp_path, monkeypatch, capsys):
+    samples = [Sample(second, 500, 5, 4, 1) for second in range(8)]
+    samples[5] = Sample(5, 0.0, 0, 0, 0)
+    monkeypatch.setattr(soak, 'make_inputs', lambda *arguments: None)
+    monkeypatch.setattr(soak, 'start_task', lambda *arguments: None)
+    monkeypatch.setattr(soak, 'wait_for_work', lambda *arguments: None)
+    monkeypatch.setattr(soak, 'stop', lambda processes: None)
+    monkeypatch.setattr(soak, 'sample_processes', lambda *arguments: dict(service=samples))
+    plotted = []
+    monkeypatch.setattr(Axes, 'plot', lambda self, x, y, **options: plotted.append((x, y)))
+    assert main(['service', '--out', str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-3].endswith('| 500 → 500 | 5 → 5 | 4 → 4 | 1 → 1 |')
+    assert printed[-2:] == [
+        'service: left out 1 of 8 samples, in which the process could not be read',
+        'no growth',
+    ]
+    assert len((tmp_path / 'service.csv').read_text().splitlines()) == 1 + 8
+    minutes = [second / 60 for second in (0, 1, 2, 3, 4, 6, 7)]
+    assert plotted == [(minutes, [value] * 7) for value in (500, 5, 4)]
 
 
 def test_task_that_ends_is_an_error():

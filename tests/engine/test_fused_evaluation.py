@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from pose_backbones.engine.fused_evaluation import FusedTestHook
 from pose_backbones.models.layers.conv_norm import ConvNorm
-from tests.helpers.hrcomer_cases import stir
+from tests.helpers.random_weights import randomize
 
 
 @MODELS.register_module(force=True)
@@ -21,7 +21,7 @@ class FusedTestModel(BaseModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = stir(ConvNorm(2, 3, dict(type='BN')))
+        self.conv = randomize(ConvNorm(2, 3, dict(type='BN'))).eval()
 
     def forward(self, inputs, data_samples=None, mode='predict'):
         """Compute the outputs or, as a loss, their sum."""

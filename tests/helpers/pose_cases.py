@@ -11,6 +11,8 @@ from mmpose.utils import register_all_modules
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tests.helpers.random_weights import randomize
+
 #: config of a top-down model with inputs of 64x48 pixels
 TOP_DOWN = """
 default_scope = 'mmpose'
@@ -115,25 +117,12 @@ def model_options(folder: Path) -> list[str]:
     ]
 
 
-def randomize(model: nn.Module) -> torch.Generator:
-    """Set random weights, and let batch norms take the statistics of the next batch.
-
-    Outputs then differ between keypoints, and are not saturated.
-
-    Returns:
-        The generator of random numbers.
-    """
-    generator = torch.Generator().manual_seed(3)
-    for name, value in model.named_parameters():
-        scale = (1.5 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.3
-        value.data.normal_(std=scale, generator=generator)
-        if value.ndim == 1 and name.endswith('weight'):
-            value.data += 1
+def use_statistics_of_next_batch(model: nn.Module) -> None:
+    """Let batch norms take the statistics of the next batch: no output is then saturated."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.train()
             module.momentum = 1.0
-    return generator
 
 
 @cache
@@ -143,7 +132,8 @@ def estimator(text: str = TOP_DOWN) -> nn.Module:
 
     register_all_modules()
     model = init_model(Config.fromstring(text, '.py'), device='cpu')
-    generator = randomize(model)
+    use_statistics_of_next_batch(randomize(model))
+    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         model.head.forward(model.backbone(torch.randn(4, 3, 64, 64, generator=generator)))
     return model.eval()

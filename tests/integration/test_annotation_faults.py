@@ -108,14 +108,10 @@ def test_report(fail, damage, data, tmp_path):
 def test_command(damage, data, capsys):
     for change, expected in FAULTS + WITH_IMAGES:
         damage(change)
-        try:
-            assert check_api.main([str(data / VAL), '--images', str(data / 'val')]) == 1
-            printed = capsys.readouterr().out
-        except ValueError as error:  # the file cannot be read as annotations
-            printed = str(error)
-        entry, _, value = expected.rstrip(' (').partition(': ')
-        assert entry in printed
-        assert value in printed
+        assert check_api.main([str(data / VAL), '--images', str(data / 'val')]) in (1, 2)
+        printed = capsys.readouterr().out
+        for part in expected.rstrip(' (').split(': '):
+            assert part in printed
 
 
 def test_inference(fail, damage, data, tiny_config, tmp_path):

@@ -16,6 +16,7 @@ from pose_backbones.checkpoints.names.convnext import convert_backbone
 from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import ConvNeXt
 from tests.helpers import golden_values
+from tests.helpers.random_weights import randomize
 
 WIDTHS, DEPTHS = (8, 16, 24, 32), (1, 2, 4, 1)
 
@@ -23,16 +24,6 @@ WIDTHS, DEPTHS = (8, 16, 24, 32), (1, 2, 4, 1)
 def small(use_grn: bool) -> dict:
     """Return an architecture with 60,000 parameters."""
     return dict(embed_dims=WIDTHS, depths=DEPTHS, use_grn=use_grn)
-
-
-def randomize(net: nn.Module, seed: int) -> nn.Module:
-    """Set weights with which every branch affects the output."""
-    torch.manual_seed(seed)
-    for value in net.parameters():
-        value.data.normal_(std=0.2)
-        if value.ndim == 1:
-            value.data += 0.5
-    return net
 
 
 def random_net(use_grn=False, seed=0, **kwargs) -> ConvNeXt:

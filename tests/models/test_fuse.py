@@ -24,14 +24,21 @@ from pose_backbones.models.layers.fuse import (
     scale_and_shift,
 )
 from pose_backbones.models.layers.mspn import BiasedConvNorm
-from tests.helpers.hrcomer_cases import ARCH, stir
+from tests.helpers.hrcomer_cases import ARCH
+from tests.helpers.random_weights import randomize
 
 BN = dict(type='BN')
 
 
+def with_statistics(module: nn.Module) -> nn.Module:
+    """Set random weights and statistics, and the evaluation mode."""
+    randomize(module).eval()
+    return module
+
+
 @pytest.mark.parametrize('affine', [True, False])
 def test_scale_and_shift(affine):
-    norm = stir(nn.BatchNorm2d(6, affine=affine))
+    norm = randomize(nn.BatchNorm2d(6, affine=affine)).eval()
     x = torch.randn(2, 6, 3, 4)
     scale, shift = scale_and_shift(norm)
     torch.testing.assert_close(x * scale[:, None, None] + shift[:, None, None], norm(x))
@@ -47,8 +54,8 @@ def test_has_fixed_statistics():
 @pytest.mark.parametrize('bias', [True, False])
 @pytest.mark.parametrize('affine', [True, False])
 def test_fuse_conv_norm(bias, affine):
-    conv = stir(nn.Conv2d(4, 6, 3, 2, 1, dilation=2, groups=2, bias=bias))
-    norm = stir(nn.BatchNorm2d(6, affine=affine))
+    conv = randomize(nn.Conv2d(4, 6, 3, 2, 1, dilation=2, groups=2, bias=bias)).eval()
+    norm = randomize(nn.BatchNorm2d(6, affine=affine)).eval()
     x = torch.randn(2, 4, 9, 8)
     fused = fuse_conv_norm(conv, norm)
     torch.testing.assert_close(fused(x), norm(conv(x)), rtol=1e-4, atol=1e-5)
@@ -69,7 +76,7 @@ def test_fuse_conv_norm(bias, affine):
 )
 def test_fused_blocks_match(build, count):
     """Every batch norm is folded, other norms stay, and the block keeps its weights."""
-    block = stir(build(BN))
+    block = randomize(build(BN)).eval()
     before = {name: value.clone() for name, value in block.state_dict().items()}
     x = torch.randn(2, 8, 5, 6)
     fused = fuse(block)
@@ -83,7 +90,7 @@ def test_fused_blocks_match(build, count):
 
 
 def test_other_children_are_shared():
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), stir(ConvNorm(8, 8, BN)), nn.Linear(4, 4))
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), randomize(ConvNorm(8, 8, BN)).eval(), nn.Linear(4, 4))
     fused = fuse(model)
     assert fused is not model
     assert fused[0] is model[0]
@@ -132,7 +139,7 @@ def test_norms_with_activation_are_not_folded():
     ],
 )
 def test_sequences(layers, types):
-    model = stir(nn.Sequential(*layers))
+    model = with_statistics(nn.Sequential(*layers))
     fused = fuse(model)
     assert ' '.join(type(layer).__name__ for layer in fused) == types
     x = torch.randn(2, 8, 6, 5)
@@ -205,7 +212,7 @@ def backbone(name: str) -> nn.Module:
     register_all_modules()
     kind = name.split(',')[0]
     net = MODELS.build(dict(BACKBONES[name], type=KINDS.get(kind, '') + kind))
-    stir(net)  # MMPose's `eval` does not return the module
+    with_statistics(net)
     return net
 
 
@@ -268,7 +275,7 @@ def test_traces_and_exported_programs_have_any_batch(name):
 @pytest.mark.parametrize('deconv', [(), (16, 8)])
 def test_heatmap_head(deconv):
     """The heatmaps have channels first in memory, as NumPy and OpenCV expect."""
-    head = stir(
+    head = with_statistics(
         HeatmapHead(
             32, 5, deconv, (4,) * len(deconv), conv_out_channels=(8,), conv_kernel_sizes=(3,)
         )
@@ -286,14 +293,14 @@ def test_heads_with_another_forward_are_not_fused():
         def forward(self, feats):
             return super().forward(feats)
 
-    head = stir(Other(8, 5, None, None))
+    head = with_statistics(Other(8, 5, None, None))
     assert fuse(head) is head
 
 
 @pytest.mark.parametrize('activation', ['ReLU', 'SiLU', None])
 @pytest.mark.parametrize('conv', [None, dict(type='deconv')])
 def test_conv_module(conv, activation):
-    layer = stir(
+    layer = with_statistics(
         ConvModule(
             8,
             6,

@@ -15,15 +15,14 @@ from pose_backbones import models
 from pose_backbones.models.backbones import (
     convnext_fused,
     hr_adapter,
-    hrcomer,
     moganet,
     moganet_fused,
     mspn,
+    swin,
     uniformer_fused,
 )
 from pose_backbones.models.backbones import uniformer as uni
 from pose_backbones.models.backbones.base import BaseBackbone
-from pose_backbones.models.backbones.naming import StateDictNames
 from pose_backbones.models.heads import hrcomer_branches as branches
 from pose_backbones.models.heads import hrcomer_head, mspn_head
 from pose_backbones.models.layers import (
@@ -45,16 +44,17 @@ from pose_backbones.models.layers.adaptive_conv import (
 from pose_backbones.models.layers.depthwise import depth_wise
 from pose_backbones.models.layers.mspn import resize
 from pose_backbones.models.losses import heatmap_loss, multi_person_loss
+from tests.helpers.random_weights import randomize
 
 BN = dict(type='BN')
 
 #: modules without a formula of their own, and why
 WITHOUT_CASE = {
     MetaDeviceInit: 'base class',
-    StateDictNames: 'base class',
-    BaseBackbone: 'base class',
     uni.Block: 'base class',
     multi_person_loss._PeopleLoss: 'base class',
+    hr_adapter.HRAdapter: 'wraps the backbone in its arguments; its layers have cases',
+    swin.SwinTransformer: "MMPose's backbone with other names of its parameters",
     mspn.Upsampling: 'layers that MSPN connects',
     mspn.Stage: 'layers that MSPN connects',
     moganet_fused.FusedMogaBlock: 'inference, without gradients',
@@ -71,7 +71,6 @@ WITHOUT_CASE = {
     packed.PackedConv2d: 'inference',
     packed.PackedConvTranspose2d: 'inference',
     packed.PackedLinear: 'inference',
-    hrcomer.BaseNet: "timm's blocks",
     mspn_head.MSPNHead: 'its losses and layers have cases',
     hrcomer_head.HRCoMerHead: 'its losses and branches have cases',
 }
@@ -260,7 +259,7 @@ LOSSES: dict[type, list[tuple[dict, Callable[[], list[Tensor]]]]] = {
 }
 
 
-def own_modules() -> Iterator[type[nn.Module]]:
+def package_modules() -> Iterator[type[nn.Module]]:
     """Yield the modules of layers, losses, backbones and heads that are no whole backbones."""
     for folder in ('layers', 'losses', 'backbones', 'heads'):
         package = importlib.import_module(f'{models.__name__}.{folder}')
@@ -274,9 +273,8 @@ def own_modules() -> Iterator[type[nn.Module]]:
 
 
 def test_all_layers_and_losses_have_a_case():
-    with_case = {*LAYERS, *LOSSES, *WITHOUT_CASE}
-    missing = {cls.__name__ for cls in own_modules() if cls not in with_case}
-    assert missing <= {'HRAdapter', 'SwinTransformer'}, missing
+    assert {*LAYERS, *LOSSES, *WITHOUT_CASE} == {*package_modules()}
+    assert not WITHOUT_CASE.keys() & {*LAYERS, *LOSSES}
 
 
 def cases(table: dict) -> list:
@@ -289,39 +287,72 @@ def cases(table: dict) -> list:
     ]
 
 
-def randomize(module: nn.Module) -> nn.Module:
-    """Set all parameters and statistics to random values, for which layers have kinks nowhere."""
-    module.double()
-    for name, value in (*module.named_parameters(), *module.named_buffers()):
-        if value.is_floating_point() and not name.endswith('regular_matrix'):
-            nn.init.uniform_(value.data, 0.5, 1.5) if name.endswith('running_var') else (
-                nn.init.normal_(value.data, std=0.4)
-            )
-    return module
-
-
 @pytest.mark.parametrize('training', [True, False], ids=['training', 'evaluation'])
 @pytest.mark.parametrize(('cls', 'arguments', 'inputs'), cases(LAYERS))
 def test_layer(cls, arguments, inputs, training):
     """Gradients of inputs and of all parameters."""
+    run, values = layer_function(cls, arguments, inputs, training)
+    assert gradcheck(run, tuple(values.values()), fast_mode=True)
+
+
+@pytest.mark.parametrize(('cls', 'arguments', 'inputs'), cases(LAYERS))
+def test_every_parameter_has_influence(cls, arguments, inputs):
+    """A parameter without influence would pass the comparison with finite differences.
+
+    In training mode, a batch norm removes the bias of the layer in front of it.
+    """
+    largest = {}
+    for training in (True, False):
+        for name, gradient in gradients_of(cls, arguments, inputs, training).items():
+            assert gradient.isfinite().all(), name
+            largest[name] = max(largest.get(name, 0.0), float(gradient.abs().max()))
+    without = {name: value for name, value in largest.items() if not value > 1e-9}
+    assert not without
+
+
+def layer_function(
+    cls: type[nn.Module], arguments: dict, inputs: Callable[[], list[Tensor]], training: bool
+) -> tuple[Callable[..., tuple[Tensor, ...]], dict[str, Tensor]]:
+    """Return a layer as a function of its inputs and parameters, and random values of them.
+
+    Args:
+        cls: Class of the layer.
+        arguments: Its arguments.
+        inputs: Creates the inputs.
+        training: Whether the layer is in training mode.
+
+    Returns:
+        The function, and name → leaf in double precision, in the order of its arguments; the inputs
+        have the names `input 0`, `input 1`, …
+    """
     torch.manual_seed(3)
-    module = randomize(cls(**arguments)).train(training)
-    tensors = inputs()
-    names = [name for name, _ in module.named_parameters()]
-    parameters = [value.detach().clone() for value in module.parameters()]
+    module = randomize(cls(**arguments).double()).train(training)
+    tensors = {f'input {number}': value for number, value in enumerate(inputs())}
+    parameters = {name: value.detach().clone() for name, value in module.named_parameters()}
+    count = len(tensors)
 
     def run(*values: Tensor) -> tuple[Tensor, ...]:
-        state = dict(zip(names, values[len(tensors) :], strict=True))
-        arguments = [list(values[: len(tensors)])] if cls in OF_LISTS else values[: len(tensors)]
-        out = functional_call(module, state, tuple(arguments))
+        state = dict(zip(parameters, values[count:], strict=True))
+        positional = [list(values[:count])] if cls in OF_LISTS else values[:count]
+        out = functional_call(module, state, tuple(positional))
         return tuple(out) if isinstance(out, list) else (out,)
 
-    values = [value.requires_grad_() for value in (*tensors, *parameters)]
-    assert gradcheck(run, values, fast_mode=True)
-    # A parameter without influence would pass.
-    total = sum(out.sin().sum() for out in run(*values))
-    for name, gradient in zip(['input', *names], torch.autograd.grad(total, values)[-len(names) :]):
-        assert torch.isfinite(gradient).all(), name
+    return run, {name: value.requires_grad_() for name, value in (tensors | parameters).items()}
+
+
+def gradients_of(*arguments) -> dict[str, Tensor]:
+    """Return the gradients of a nonlinear function of a layer's outputs.
+
+    Args:
+        arguments: See `layer_function`.
+
+    Returns:
+        Name of an input or a parameter → gradient.
+    """
+    run, values = layer_function(*arguments)
+    total = sum(out.sin().sum() for out in run(*values.values()))
+    gradients = torch.autograd.grad(total, list(values.values()))
+    return dict(zip(values, gradients, strict=True))
 
 
 @pytest.mark.parametrize(('cls', 'arguments', 'inputs'), cases(LOSSES))
@@ -405,7 +436,7 @@ def test_special_heatmaps(alpha, dtype):
 def test_deformable_convolution_equals_torchvision(groups):
     """The CPU's formula and torchvision's operator have equal gradients."""
     torch.manual_seed(1)
-    block = randomize(AdaptiveActivationBlock(4, groups, BN))
+    block = randomize(AdaptiveActivationBlock(4, groups, BN).double())
     taps, weight = block.regular_matrix, block.adapt_conv.weight.detach()
     values = [
         torch.randn(2, 4, 5, 4, dtype=torch.float64),
@@ -419,8 +450,8 @@ def test_deformable_convolution_equals_torchvision(groups):
         outputs.append(out.detach())
         gradients.append(torch.autograd.grad(out.sin().sum(), leaves))
     torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)
-    for own, torchvision in zip(*gradients, strict=True):
-        torch.testing.assert_close(own, torchvision, rtol=0, atol=1e-11)
+    for actual, torchvision in zip(*gradients, strict=True):
+        torch.testing.assert_close(actual, torchvision, rtol=0, atol=1e-11)
 
 
 def test_functions():
@@ -441,7 +472,7 @@ def maps_with_grad(*shapes: Sequence[int]) -> list[Tensor]:
 def test_selected_points_have_the_gradients_of_the_whole_map():
     """`PointReader` computes pixels of a chain of blocks; its gradients are those of the chain."""
     torch.manual_seed(4)
-    chain = [randomize(AdaptiveActivationBlock(4, 2, BN)).eval() for _ in range(2)]
+    chain = [randomize(AdaptiveActivationBlock(4, 2, BN).double()).eval() for _ in range(2)]
     x = torch.randn(1, 4, 5, 4, dtype=torch.float64, requires_grad=True)
     points = torch.tensor([[1, 2], [0, 4], [3, 0]]).expand(1, 2, -1, -1)
     whole = nn.Sequential(*chain)(x).unflatten(1, (2, 2))
@@ -459,7 +490,7 @@ def test_backward_twice_with_checkpointing():
     """A graph that is kept can be run again, and statistics are recorded once."""
     torch.manual_seed(7)
     arguments = dict(channels=(2, 3), depth=1, norm_cfg=BN)
-    plain = randomize(hr_adapter.HRModule(**arguments, with_cp=False)).train()
+    plain = randomize(hr_adapter.HRModule(**arguments, with_cp=False).double()).train()
     saving = hr_adapter.HRModule(**arguments, with_cp=True).double().train()
     saving.load_state_dict(plain.state_dict())
     inputs = maps_with_grad((2, 2, 4, 4), (2, 3, 2, 2))
@@ -476,7 +507,7 @@ def test_backward_twice_with_checkpointing():
 
 def test_fused_convolutions_have_the_same_gradient():
     torch.manual_seed(6)
-    block = randomize(Bottleneck(4, 8, BN)).eval()
+    block = randomize(Bottleneck(4, 8, BN).double()).eval()
     fused = fuse(block)
     x = torch.randn(2, 4, 3, 4, dtype=torch.float64, requires_grad=True)
     gradients = [torch.autograd.grad(module(x).sin().sum(), x)[0] for module in (block, fused)]

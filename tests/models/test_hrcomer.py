@@ -20,7 +20,8 @@ from pose_backbones.models.layers.adaptive_conv import (
 )
 from pose_backbones.models.layers.fuse import fuse
 from tests.helpers import golden_values
-from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, SIGMAS, stir
+from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, SIGMAS
+from tests.helpers.random_weights import randomize
 
 
 def head(**kwargs) -> HRCoMerHead:
@@ -35,7 +36,7 @@ def head(**kwargs) -> HRCoMerHead:
         decoder=DECODER,
         limbs=[[0, 1], [1, 2]],
     )
-    return stir(HRCoMerHead(**{**settings, **kwargs}))
+    return randomize(HRCoMerHead(**{**settings, **kwargs})).eval()
 
 
 def maps(count: int = 2, seed: int = 1) -> list[torch.Tensor]:
@@ -113,7 +114,9 @@ def test_initial_adaptive_block_is_a_residual_convolution():
 
 
 def test_point_reader_matches_the_whole_map():
-    blocks = [stir(AdaptiveActivationBlock(6, 3, dict(type='BN')), seed) for seed in (1, 2)]
+    blocks = [
+        randomize(AdaptiveActivationBlock(6, 3, dict(type='BN')), seed).eval() for seed in (1, 2)
+    ]
     x = torch.randn(2, 6, 7, 9, generator=torch.Generator().manual_seed(3))
     full_map = blocks[1](blocks[0](x)).unflatten(1, (3, 2))
     reader = PointReader(x, 3, blocks)
@@ -137,7 +140,7 @@ def test_point_reader_matches_the_whole_map():
 @pytest.mark.parametrize('use_grn', [True, False])
 def test_fused_stages_match_timm(use_grn):
     arch = dict(ARCH['base_net'], use_grn=use_grn)
-    net = stir(BaseNet(arch, 0.0, False, False, None))
+    net = randomize(BaseNet(arch, 0.0, False, False, None)).eval()
     fused = net.fused()
     x = torch.randn(2, 3, 64, 96)
     for index in range(4):
@@ -150,7 +153,7 @@ def test_fused_stages_match_timm(use_grn):
 
 def test_fused_backbone_and_head_match():
     """Outputs also match in mixed precision, and the fused backbone has no batch norm."""
-    backbone, net = stir(HRCoMer(ARCH)), head()
+    backbone, net = randomize(HRCoMer(ARCH)).eval(), head()
     fused, fused_head = fuse(backbone), fuse(net)
     norms = [name for name, module in fused.named_modules() if isinstance(module, nn.BatchNorm2d)]
     assert not norms
@@ -264,7 +267,7 @@ def test_unknown_conv_init_raises(make):
 
 
 def test_init_cfg_of_base_network_and_adapter(tmp_path, caplog):
-    source = stir(HRCoMer(ARCH), seed=3)
+    source = randomize(HRCoMer(ARCH), seed=3).eval()
     base = {f'norm.{leaf}': torch.ones(32) for leaf in ('weight', 'bias')}
     base.update({'head.weight': torch.ones(9, 32)}, **source.base_net.state_dict())
     hrnet = {

@@ -10,11 +10,12 @@ from mmengine.structures import InstanceData, PixelData
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pose_backbones.checkpoints.loading import load_weights, read_checkpoint
 from pose_backbones.errors import CheckpointError
-from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP, stir
+from tests.helpers.hrcomer_cases import ARCH, DECODER, FLIP
+from tests.helpers.pose_cases import use_statistics_of_next_batch
+from tests.helpers.random_weights import randomize
 
 
 def model(seed: int = 0, **kwargs):
@@ -34,11 +35,8 @@ def model(seed: int = 0, **kwargs):
             limbs=[[0, 1], [1, 2]],
         ),
     )
-    net = stir(MODELS.build({**settings, **copy.deepcopy(kwargs)}), seed)
-    norms = [part for part in net.modules() if isinstance(part, _BatchNorm)]
-    for norm in norms:  # so that no output is saturated
-        norm.train()
-        norm.momentum = 1.0
+    net = randomize(MODELS.build({**settings, **copy.deepcopy(kwargs)}), seed)
+    use_statistics_of_next_batch(net)
     with torch.no_grad():
         net.head(net.backbone(torch.cat([image(s) for s in range(20, 24)])))
     return net.eval()

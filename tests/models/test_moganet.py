@@ -11,6 +11,7 @@ from pose_backbones.errors import CheckpointError
 from pose_backbones.models.backbones import MogaNet
 from pose_backbones.models.layers import packed
 from tests.helpers import golden_values
+from tests.helpers.random_weights import randomize
 
 SMALL = dict(embed_dims=(8, 16, 24, 32), depths=(1, 2, 2, 1), ffn_ratios=(4, 4, 2, 2))
 
@@ -248,33 +249,26 @@ def test_norm_cfg_replaces_every_batch_norm():
             torch.testing.assert_close(first_map, second_map)
 
 
-def stirred(**kwargs) -> MogaNet:
+def randomized(**kwargs) -> MogaNet:
     """Return a network in evaluation mode in which every layer affects the output."""
-    net = random_net(**kwargs).eval()
-    for value in net.parameters():
-        nn.init.normal_(value, std=0.3)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-    return net
+    return randomize(random_net(**kwargs)).eval()
 
 
 @pytest.mark.parametrize('size', [(64, 48), (33, 47), (100, 7), (1, 1)])
 def test_fused_output_matches(size):
-    net, x = stirred(), torch.randn(3, 3, *size)
+    net, x = randomized(), torch.randn(3, 3, *size)
     fused = net.fused()
     with torch.no_grad():
         expected = net(x)
         for layout in (torch.contiguous_format, torch.channels_last):
             fused_maps = fused(x.contiguous(memory_format=layout))
-            torch.testing.assert_close(fused_maps, expected)
+            torch.testing.assert_close(fused_maps, expected, rtol=1e-4, atol=1e-4)
             assert all(feature_map.is_contiguous() for feature_map in fused_maps)
 
 
 def test_fused_does_not_use_original_blocks(monkeypatch):
     """The source network is unchanged, and later changes of it have no effect."""
-    net, x = stirred(), torch.randn(1, 3, 32, 32)
+    net, x = randomized(), torch.randn(1, 3, 32, 32)
     fused = net.fused()
     with torch.no_grad():
         expected = fused(x)
@@ -290,27 +284,27 @@ def test_fused_does_not_use_original_blocks(monkeypatch):
 @pytest.mark.filterwarnings('ignore')  # of the tracer: the image size is fixed
 def test_fused_can_be_copied_and_traced_for_any_batch(monkeypatch):
     monkeypatch.setattr(packed, '_CACHED', 1)  # as for large images
-    net = stirred()
+    net = randomized()
     fused = copy.deepcopy(net.fused())
     with torch.no_grad():
         traced = torch.jit.trace(fused, torch.randn(2, 3, 64, 48))
         for batch in (1, 2, 5):
             x = torch.randn(batch, 3, 64, 48)
-            torch.testing.assert_close(traced(x), net(x))
-            torch.testing.assert_close(fused(x), net(x))
+            torch.testing.assert_close(traced(x), net(x), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(fused(x), net(x), rtol=1e-4, atol=1e-4)
 
 
 def test_norms_without_fixed_statistics_are_not_fused():
-    net = stirred(norm_cfg=dict(type='GN', num_groups=2))
+    net = randomized(norm_cfg=dict(type='GN', num_groups=2))
     x = torch.randn(1, 3, 32, 32)
     fused = net.fused()
     assert fused.blocks1[0] is net.blocks1[0]
     with torch.no_grad():
-        torch.testing.assert_close(fused(x), net(x))
+        torch.testing.assert_close(fused(x), net(x), rtol=1e-4, atol=1e-4)
 
 
 def test_fused_in_half_precision():
-    net, x = stirred(), torch.randn(2, 3, 64, 64)
+    net, x = randomized(), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         expected = net(x)
         with torch.autocast('cpu', torch.bfloat16):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from mmpose.registry import KEYPOINT_CODECS
 from mmpose.utils import register_all_modules
@@ -78,7 +78,7 @@ def decode_target(name: str, codec, target: np.ndarray) -> tuple[np.ndarray, np.
 
 @given(data=st.data())
 def test_decoded_targets_are_the_keypoints(case, data):
-    """Within the resolution of the maps, for every keypoint that is in the input."""
+    """The distance is below the resolution of the maps, for every keypoint in the input."""
     name, codec = case
     size = np.array(codec.input_size, np.float32)
     drawn = data.draw(points(COUNT, (0, 0), tuple(size - 1)))
@@ -98,7 +98,7 @@ def test_decoded_targets_are_the_keypoints(case, data):
 
 @given(data=st.data())
 def test_keypoints_outside_have_no_weight(case, data):
-    """MMPose's codecs keep targets whose Gaussian is partly inside; ours do not."""
+    """MMPose's codecs keep targets whose Gaussian is partly inside; those of MSPN do not."""
     name, codec = case
     width, height = codec.input_size
     reach = 0.01 if is_coarse_to_fine(name) else 4 * (3 * codec.sigma + 3)
@@ -141,9 +141,10 @@ def test_invisible_keypoints_do_not_change_the_target(case, data, visible):
 
 @given(data=st.data())
 def test_any_finite_maps_are_decoded(case, data):
-    """The decoded keypoints are finite and in or near the input, and the scores are in the maps.
+    """The decoded keypoints are finite and in or near the input, and the scores are finite.
 
-    MMPose decodes a map without positive values to a position outside: -1 cell.
+    MMPose decodes a map without positive values to a position outside: -1 cell. The Newton step of
+    a refined position may have any length in noise: only finite values are checked.
     """
     name, codec = case
     width, height = codec.heatmap_size
@@ -152,7 +153,7 @@ def test_any_finite_maps_are_decoded(case, data):
     assert np.isfinite(scores).all()
     assert np.isfinite(keypoints).all()
     if is_refined(name):
-        return  # a Newton step in the logarithm of noise may be of any length
+        return
     cells = keypoints[0] / codec.scale_factor
     assert (cells >= -1.01).all()
     assert (cells <= np.array([width, height]) + 0.51).all()
@@ -249,7 +250,7 @@ def random_output(seed: int, images: int, magnitude: float) -> dict:
     scales=st.sampled_from([(1,), (1, 0.5), (1, 2, 0.5)]),
 )
 def test_people_of_a_batch_are_those_of_single_images(seed, magnitude, images, scales):
-    """And any finite outputs give finite poses, with scores from 0 to 1."""
+    """Any finite outputs give finite poses, with scores from 0 to 1, in a batch as alone."""
     codec = joints_codec(score_threshold=0.0)
     outputs = [random_output(seed + index, images, magnitude) for index in range(len(scales))]
     batch = codec.decode(outputs, scales)
@@ -257,6 +258,8 @@ def test_people_of_a_batch_are_those_of_single_images(seed, magnitude, images, s
     for index, (poses, scores) in enumerate(batch):
         assert torch.isfinite(poses).all()
         assert ((scores >= 0) & (scores <= 1)).all()
+        if magnitude not in (1e-3, 1.0):
+            continue  # equal confidences (0 or 1) can be sorted in another order
         single = [
             {
                 key: value[index : index + 1]
@@ -267,15 +270,13 @@ def test_people_of_a_batch_are_those_of_single_images(seed, magnitude, images, s
             for output in outputs
         ]
         ((alone, alone_scores),) = codec.decode(single, scales)
-        # equal confidences (0 or 1 of large logits) can be sorted in another order
-        assume(magnitude in (1e-3, 1.0))
         torch.testing.assert_close(alone, poses)
         torch.testing.assert_close(alone_scores, scores)
 
 
 @given(seed=seeds, number=st.integers(0, 12), spread=st.sampled_from([0.0, 0.1, 1.0, 30.0]))
 def test_pose_nms_keeps_the_best_and_no_pose_twice(seed, number, spread):
-    """Of distinct scores. The result is a subset in which the best pose of all is kept."""
+    """The result is a subset of poses with distinct scores, in which the best one is kept."""
     rng = np.random.default_rng(seed)
     shape = rng.uniform(0, 100, (1, 9, 2)) * (rng.random() > 0.1)
     poses = torch.from_numpy(shape + rng.normal(0, spread, (number, 9, 2))).float()
@@ -284,4 +285,4 @@ def test_pose_nms_keeps_the_best_and_no_pose_twice(seed, number, spread):
     assert len(set(kept)) == len(kept)
     assert set(kept) <= set(range(number))
     if number:
-        assert kept
+        assert int(scores.mean(1).argmax()) in kept
