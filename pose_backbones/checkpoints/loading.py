@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..errors import CheckpointError, closest, shown_name
+from ..errors import CheckpointError, closest, shorten, shown_name
 from ..utils.files import is_url
 from .matching import (
     already_matched,
@@ -243,9 +243,9 @@ def _are_indices(values: Any, end: Any, length: Any) -> bool:
 
 
 def _metainfo_error(source: str, name: str, value: Any, expected: str) -> CheckpointError:
-    shown = ' '.join(reprlib.repr(value).split())  # a tensor has several lines
+    value = shorten(' '.join(reprlib.repr(value).split()))  # a tensor has several lines
     return CheckpointError(
-        f'{source} does not describe its keypoints correctly: {name} is {shown}; '
+        f'{source} does not describe its keypoints correctly: {name} is {value}; '
         f'expected {expected}. To use the weights alone, convert the file to .safetensors '
         '(tools/convert_checkpoint.py)'
     )
