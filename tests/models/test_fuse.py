@@ -272,6 +272,18 @@ def test_traces_and_exported_programs_have_any_batch(name):
                 assert_equal_maps(graph(x), net(x))
 
 
+@pytest.mark.filterwarnings('ignore')  # of the compiler
+@pytest.mark.parametrize(
+    'name', ['pose_backbones.MogaNet', 'pose_backbones.ConvNeXt', 'mmpose.ResNet']
+)
+def test_fused_backbones_compile_to_one_graph(name):
+    net, x = backbone(name), torch.randn(2, 3, 64, 64)
+    torch.compiler.reset()
+    compiled = torch.compile(fuse(net), backend='eager', fullgraph=True)
+    with torch.no_grad():
+        assert_equal_maps(compiled(x), net(x))
+
+
 @pytest.mark.parametrize('deconv', [(), (16, 8)])
 def test_heatmap_head(deconv):
     """The heatmaps have channels first in memory, as NumPy and OpenCV expect."""
