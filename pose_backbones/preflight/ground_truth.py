@@ -9,7 +9,7 @@ from mmpose.registry import DATASETS, METRICS
 from ..datasets.mpii import MpiiDataset, read_people
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
-from ..structures.coco import CocoFile, has_fields
+from ..structures.coco import CocoFile, has_fields, valid_crowd_index
 
 
 def check_truth(metric: dict, split: str, dataset: dict, read: Callable[[str], CocoFile]) -> None:
@@ -61,6 +61,8 @@ def _check_measures(metric: dict, split: str, dataset: dict, truth: CocoFile) ->
         )
         if required:
             truth.check(kind, entries, has_fields(field, expected=expected))
+    if crowd:
+        truth.check('image', images, valid_crowd_index)
 
 
 def _check_mpii(dataset: dict, split: str, kind: type) -> None:

@@ -291,7 +291,14 @@ def _check_names(category: dict) -> Fault | None:
     for name in category['keypoints']:
         if not isinstance(name, str) or not name.strip():
             return f'a keypoint called {shown(name)}', 'expected a name'
+        if not is_encodable(name):
+            return f'a keypoint called {shown(name)}', 'expected a name of Unicode characters'
     return None
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether text can be written to a file; half of a surrogate pair, "\\ud800", cannot."""
+    return not any('\ud800' <= character <= '\udfff' for character in text)
 
 
 def _check_limbs(category: dict) -> Fault | None:
@@ -334,6 +341,14 @@ def has_fields(*fields: str, expected: str = '') -> Check:
         return None
 
     return check
+
+
+def valid_crowd_index(image: dict) -> Fault | None:
+    """Check CrowdPose's measure of crowding of an image."""
+    fault = has_fields('crowdIndex')(image)
+    if fault is None and not 0 <= image['crowdIndex'] <= 1:
+        return f'the crowdIndex {shown(image["crowdIndex"])}', _FIELDS['crowdIndex'][1]
+    return fault
 
 
 def optional_field(name: str) -> Check:
@@ -461,6 +476,50 @@ def is_polygon(value: object) -> bool:
     return (
         isinstance(value, list) and are_numbers(value) and len(value) >= 6 and len(value) % 2 == 0
     )
+
+
+def is_run_length(value: object) -> bool:
+    """Return whether a value is a run-length encoding of a mask, compressed or not.
+
+    Format: `size` is [height, width]. `counts` are the lengths of the runs of zeros and ones in
+    turn, column by column, as a list or in COCO's text of five bits per character, where each
+    length after the third is relative to the one two before it.
+    """
+    if not isinstance(value, dict):
+        return False
+    size, counts = value.get('size'), value.get('counts')
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_count, size)) and all(size)):
+        return False
+    if isinstance(counts, str):
+        counts = _decode_runs(counts)
+    return (
+        isinstance(counts, list)
+        and all(map(_is_count, counts))
+        and sum(counts) == size[0] * size[1]
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+
+
+def _decode_runs(text: str) -> list[int] | None:
+    """Return the lengths of the runs of a compressed mask; None if the text is not valid."""
+    runs: list[int] = []
+    number = shift = 0
+    for character in text:
+        digit = ord(character) - 48
+        if not 0 <= digit < 64 or shift > 60:
+            return None
+        number |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:  # more digits follow
+            continue
+        if digit & 16:  # negative
+            number -= 1 << shift
+        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+        number = shift = 0
+    return None if shift else runs
 
 
 def are_numbers(values: object) -> bool:

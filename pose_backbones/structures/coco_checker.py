@@ -28,10 +28,12 @@ from .coco import (
     has_fields,
     in_pixels,
     is_polygon,
+    is_run_length,
     keypoint_count,
     one_of,
     shown,
     unique,
+    valid_crowd_index,
     valid_visibility,
     whole_id,
 )
@@ -43,7 +45,8 @@ _MOST = 0.5
 _IN_IMAGES = "expected the id of an entry of 'images'"
 _IN_CATEGORIES = "expected the id of an entry of 'categories'"
 _SEGMENTATION = (
-    'expected polygons, lists of x and y of at least three points, or a run-length encoding'
+    'expected polygons, lists of x and y of at least three points, or a run-length encoding of '
+    'height * width pixels'
 )
 
 
@@ -139,6 +142,9 @@ def check_annotations(
         checks.append(_valid_area)
     faults = find_faults('annotation', parts.objects, *checks)
     findings += faults
+    findings += _with_most(
+        find_faults('annotation', parts.objects, _valid_segmentation, is_error=False)
+    )
     findings += _with_most(_check_bare_objects(parts))
     labelled = [entry for entry in parts.objects if _is_labelled(entry)]
     if not labelled and not file.is_image_list:
@@ -264,6 +270,7 @@ def _check_heads(parts: Annotations) -> list[Finding]:
         unique('id'),
         _valid_name,
         _valid_size,
+        lambda image: None if image.get('crowdIndex') is None else valid_crowd_index(image),
     )
     named = [image for image in parts.images if has_fields('file_name')(image) is None]
     once = unique('file_name', 'expected one entry for each image')
@@ -301,7 +308,12 @@ def _check_bare_objects(parts: Annotations) -> list[Finding]:
 
 
 def _valid_name(image: dict) -> Fault | None:
-    if not image['file_name'].strip() or '\0' in image['file_name']:
+    name = image['file_name']
+    try:
+        is_path = bool(name.strip()) and b'\0' not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        is_path = False
+    if not is_path:
         return f'the file_name {shown(image["file_name"])}', 'expected the path of the image file'
     return None
 
@@ -452,7 +464,6 @@ def _check_plausibility(
     checks = [visible_box, box_of_keypoints, *[size_of_area] * use_area]
     for check in checks:
         findings += find_faults('annotation', filled, check, is_error=False)
-    findings += find_faults('annotation', filled, _valid_segmentation, is_error=False)
     return _with_most(findings)
 
 
@@ -476,7 +487,7 @@ def _labelled_points(entry: Mapping) -> Iterator[tuple[float, float]]:
 
 def _valid_segmentation(entry: dict) -> Fault | None:
     value = entry.get('segmentation')
-    if value is None or (isinstance(value, dict) and {'counts', 'size'} <= value.keys()):
+    if value is None or is_run_length(value):
         return None
     if isinstance(value, list) and all(map(is_polygon, value)):
         return None
