@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import DatasetError
 from ..utils.files import read_text
@@ -478,7 +478,7 @@ def is_polygon(value: object) -> bool:
     )
 
 
-def is_run_length(value: object) -> bool:
+def is_run_length(value: object) -> TypeGuard[dict]:
     """Return whether a value is a run-length encoding of a mask, compressed or not.
 
     Format: `size` is [height, width]. `counts` are the lengths of the runs of zeros and ones in
