@@ -1,13 +1,13 @@
 """Find, load and inspect config files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from .errors import ConfigError, PoseBackbonesError, closest
+from .errors import ConfigError, DatasetError, PoseBackbonesError, closest
 
 _PREFIX = 'pose_backbones::'
 
@@ -122,6 +122,35 @@ def as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def find_datasets(cfg: Config, split: str) -> Iterator[tuple[str, Mapping]]:
+    """Find the datasets of a split: that of its data loader, and those in wrappers.
+
+    Args:
+        cfg: A config.
+        split: `'train'`, `'val'` or `'test'`.
+
+    Yields:
+        The name in the config and the config of each dataset. Wrappers, such as `CombinedDataset`
+        and `RepeatDataset`, are included, before the datasets in them.
+
+    Raises:
+        DatasetError: If a wrapper has an empty list of datasets.
+    """
+    dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+    return _nested_datasets(dataset, f'{split}_dataloader.dataset')
+
+
+def _nested_datasets(dataset: Any, place: str) -> Iterator[tuple[str, Mapping]]:
+    if not isinstance(dataset, Mapping):
+        return
+    if 'datasets' in dataset and not dataset['datasets']:
+        raise DatasetError(f'{place}.datasets is empty: expected at least one dataset')
+    yield place, dataset
+    yield from _nested_datasets(dataset.get('dataset'), f'{place}.dataset')
+    for index, part in enumerate(as_list(dataset.get('datasets'))):
+        yield from _nested_datasets(part, f'{place}.datasets[{index}]')
 
 
 def strings_of(value: Any) -> Iterator[str]:

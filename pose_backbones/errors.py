@@ -58,9 +58,29 @@ def first_line(error: BaseException) -> str:
     return type(error).__name__
 
 
-def list_names(names: Iterable) -> str:
-    """Return names from a file in one line of limited length, for a message."""
-    return ', '.join(str(name) if str(name).isprintable() else repr(name) for name in names)[:300]
+def shorten(text: str, length: int = 80) -> str:
+    """Return a text for a message in one line of at most `length` characters."""
+    text = ' '.join(line.strip() for line in text.splitlines())
+    return text if len(text) <= length else f'{text[: length - 1]}…'
+
+
+def shown(value: object, length: int = 80) -> str:
+    """Return the representation of a value for a message, see `shorten`."""
+    return shorten(repr(value), length)
+
+
+def shown_name(name: object, length: int = 100) -> str:
+    """Return a name from a file for a message, with quotes only if it is not printable.
+
+    See `shorten`.
+    """
+    text = name if isinstance(name, str) and name.isprintable() else repr(name)
+    return shorten(text, length)
+
+
+def list_names(names: Iterable, length: int = 300) -> str:
+    """Return names from a file for a message, separated by commas, see `shorten`."""
+    return shorten(', '.join(shown_name(name) for name in names), length)
 
 
 def closest(name: str, choices: Iterable[str] | Mapping[str, str], count: int = 3) -> str:
@@ -77,7 +97,7 @@ def closest(name: str, choices: Iterable[str] | Mapping[str, str], count: int = 
     """
     if not isinstance(choices, Mapping):
         choices = {choice: choice for choice in choices}
-    by_fold = {key.casefold(): shown for key, shown in choices.items()}
+    by_fold = {key.casefold(): text for key, text in choices.items()}
     near = difflib.get_close_matches(name.casefold(), by_fold, count, 0.5)
     if not near:
         return ''

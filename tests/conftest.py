@@ -20,7 +20,7 @@ from tests.helpers.tools import ROOT, TINY
 
 # One thread for each process of pytest-xdist: the models of the tests are too small for more.
 torch.set_num_threads(1)
-# Before pytest reads `--hypothesis-profile`, which only a conftest.py in the first folders can.
+# Pytest reads `--hypothesis-profile` next. A conftest.py in a subfolder would be imported later.
 load_profiles()
 
 

@@ -3,68 +3,64 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
-from pose_backbones.errors import DatasetError
-from pose_backbones.structures.coco import CocoFile
-from pose_backbones.structures.coco_checker import (
-    check_annotations,
-    check_detections,
-    check_results,
-)
+from pose_backbones.cli import check
+from pose_backbones.cli.entry_point import USER_ERROR
+from pose_backbones.errors import PoseBackbonesError
 from tests.helpers import damaged_coco
 
 PAGE = Path(__file__).parents[1] / 'annotation_faults.md'
-#: kind of file → function that checks it together with valid annotations
-CHECKS = {
-    'annotations': lambda file, truth: check_annotations(file),
-    'detections': check_detections,
-    'results': check_results,
+#: kind of file → further arguments of the command
+KINDS = {
+    'annotations': [],
+    'detections': ['--annotations', 'truth.json'],
+    'results': ['--annotations', 'truth.json'],
 }
 HEAD = """# Faults in COCO files
 
-The findings of `pose-backbones check` (see [Your own keypoints](your_own_data.md#check-the-files))
-for {count} files with one fault each, which are generated from valid annotations, detections and
-keypoint results. The exit status is 2 if a file cannot be read, and 1 if it has an error or a
-warning. An error stops training, testing, the report and `make_dataset_info.py` with this line;
-they print warnings and continue.
+The output of `pose-backbones check` for {count} files with one fault each, which are generated from
+valid annotations, detections and keypoint results. The exit status is 1 if a file has an error or a
+warning, and 2 if it cannot be read: it is not JSON, or has no list of images, annotations or
+categories, or malformed names or limbs of the keypoints. [Your own
+keypoints](your_own_data.md#check-the-files) states which tools stop at an error.
 
 This page was written by `PYTHONPATH=. python docs/scripts/make_fault_table.py`.
 """
 
 
-def messages(kind: str, content: object) -> tuple[int, list[str]]:
-    """Check a file in the current directory.
+def run(kind: str, content: object) -> tuple[int, list[str]]:
+    """Run `pose-backbones check` for a file in the current directory.
 
     Args:
         kind: `annotations`, `detections` or `results`.
         content: Content of the file: text, or what is converted to JSON.
 
     Returns:
-        The exit status of `pose-backbones check`, and the messages.
+        The exit status, and the lines of the output after the first, which has the numbers.
     """
     path = Path(f'{kind}.json')
     path.write_text(content if isinstance(content, str) else damaged_coco.dumps(content))
-    try:
-        found = CHECKS[kind](CocoFile(path, kind), CocoFile('truth.json'))
-    except DatasetError as error:
-        return 2, [f'error: {error}']
-    return int(bool(found)), [
-        f'{"error" if finding.is_error else "warning"}: {finding}' for finding in found
-    ]
+    with redirect_stdout(StringIO()) as output:
+        try:
+            status = check.main([str(path), *KINDS[kind]])
+        except PoseBackbonesError as error:  # the command prints it
+            return USER_ERROR, [f'error: {error}']
+    return status, [line.strip() for line in output.getvalue().splitlines()[1:]]
 
 
-def rows() -> Iterator[tuple[str, str, int, str]]:
-    """Yield the kind of each file, its fault, the exit status, and the messages."""
+def rows() -> Iterator[tuple[str, str, int, list[str]]]:
+    """Yield the kind of each file, its fault, the exit status, and the output."""
     start = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
             Path('truth.json').write_text(damaged_coco.dumps(damaged_coco.annotations()))
-            for kind in CHECKS:
+            for kind in KINDS:
                 for name, content in getattr(damaged_coco, f'damaged_{kind}')():
-                    status, lines = messages(kind, content)
-                    yield kind, name, status, ' '.join(lines)
+                    yield kind, name, *run(kind, content)
         finally:
             os.chdir(start)
 
@@ -78,11 +74,11 @@ def page() -> str:
     """Return the text of the page."""
     entries = list(rows())
     lines = [HEAD.format(count=len(entries))]
-    for kind in CHECKS:
-        lines += [f'## {kind.capitalize()}', '', '| fault | status | message |', '| --- ' * 3 + '|']
+    for kind in KINDS:
+        lines += [f'## {kind.capitalize()}', '', '| fault | status | output |', '| --- ' * 3 + '|']
         lines += [
-            f'| {_cell(name)} | {status} | {_cell(text)} |'
-            for entry_kind, name, status, text in entries
+            f'| {_cell(name)} | {status} | {"<br>".join(map(_cell, output))} |'
+            for entry_kind, name, status, output in entries
             if entry_kind == kind
         ]
         lines.append('')

@@ -1,8 +1,10 @@
-"""Patch MMPose's conversion to NumPy, which has no bfloat16: losses and decoders would raise.
+"""Patch MMPose's conversion of tensors to NumPy arrays: bfloat16 becomes float32.
 
-MMPose's heads convert their outputs in training, to compute the accuracy, and to decode them.
-MMPose's model registry imports this module when a model is looked up for the first time, after the
-heads, which have the function as an attribute of their modules.
+NumPy has no bfloat16. MMPose's heads convert their outputs to decode them and, in training, to
+compute the accuracy, which would raise an error in mixed precision.
+
+MMPose's model registry imports this module when a model is looked up for the first time. The heads,
+whose modules contain the function as an attribute, have been imported by then.
 """
 
 import sys

@@ -17,6 +17,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
+from ..errors import shown_name
 from .machine import MalformedError, Name, Record, UnknownGlobalError, UnsafeContentError
 
 __all__ = ['StorageId', 'is_metadata', 'resolve', 'storage_id']
@@ -679,5 +680,4 @@ def _short(value: Any) -> str:
             if len(value) > 8 or any(type(part) not in _ATOMS for part in value)
             else value
         )
-    shown = value if type(value) is str and value.isprintable() else repr(value)
-    return shown if len(shown) <= 80 else f'{shown[:77]}…'
+    return shown_name(value, 80)

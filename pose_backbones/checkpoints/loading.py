@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..errors import CheckpointError, closest
+from ..errors import CheckpointError, closest, shown_name
 from ..utils.files import is_url
 from .matching import (
     already_matched,
@@ -22,7 +22,6 @@ from .matching import (
     convert_by_hooks,
     is_bare_backbone,
     match_state_dict,
-    printable,
     rename_keys,
 )
 
@@ -150,7 +149,7 @@ def get_weights(checkpoint: dict, key: str | None = None) -> dict[str, torch.Ten
         (name, value) for name, value in weights.items() if torch.is_tensor(value)
     )
     if not weights:
-        first_keys = ', '.join(printable(name) for name in list(checkpoint)[:8])
+        first_keys = ', '.join(shown_name(name) for name in list(checkpoint)[:8])
         raise CheckpointError(
             f'no weights in the checkpoint: it has the keys '
             f'{first_keys or "(none)"}; expected tensors, or one of '
@@ -325,7 +324,7 @@ def load_weights(
         )
         raise CheckpointError('. '.join(sentence for sentence in sentences if sentence))
     not_loaded = match.describe_skipped()
-    not_loaded += [f'ignored key: {printable(name)}' for name in ignored]
+    not_loaded += [f'ignored key: {shown_name(name)}' for name in ignored]
     if not_loaded:
         print_log(
             f'{source} was loaded in part, {match.num_matching} of {match.total} '

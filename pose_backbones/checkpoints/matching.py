@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, shown_name
 
 #: whether to skip the comparison: the state dict was already compared, or is deliberately
 #: incomplete
@@ -76,7 +76,7 @@ class StateDictMatch:
         missing = self.missing_optional + self.missing_keys
         return [
             *(f'missing key: {name}' for name in missing),
-            *(f'unexpected key: {printable(name)}' for name in self.unexpected_keys),
+            *(f'unexpected key: {shown_name(name)}' for name in self.unexpected_keys),
             *(f'mismatched shape: {text}' for text in self.mismatched),
             *(f'invalid values: {text}' for text in self.invalid),
         ]
@@ -162,18 +162,12 @@ def _type(value: Tensor) -> str:
     return str(value.dtype).removeprefix('torch.')
 
 
-def printable(name: object) -> str:
-    """Return a name from a file for messages: one line of at most 100 characters."""
-    text = name if isinstance(name, str) and name.isprintable() else repr(name)
-    return text if len(text) <= 100 else f'{text[:99]}…'
-
-
 def _summarize(kind: str, names: list[str]) -> str:
     """Return the number of names and the first three; `{}` in `kind` stands for "keys"."""
     if not names:
         return ''
-    shown = ', '.join(map(printable, names[:3])) + (', …' if len(names) > 3 else '')
-    return f'{len(names)} {kind.format("key" if len(names) == 1 else "keys")}: {shown}'
+    listed = ', '.join(map(shown_name, names[:3])) + (', …' if len(names) > 3 else '')
+    return f'{len(names)} {kind.format("key" if len(names) == 1 else "keys")}: {listed}'
 
 
 def rename_keys(

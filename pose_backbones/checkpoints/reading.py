@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import CheckpointError, first_line
+from ..errors import CheckpointError, first_line, shorten
 from ..utils.files import open_regular
 from . import storage
 from .grammar import is_metadata
@@ -106,17 +106,18 @@ def read_file(path: str | os.PathLike, map_location: Any = 'cpu', name: str | No
         )
         raise UnsafeCheckpointError(
             f'checkpoint rejected: {name} contains more than weights and plain data: '
-            f'{_short(error)}{advice}'
+            f'{_reason(error)}{advice}'
         ) from error
     except WrongFormatError as error:
-        raise DamagedCheckpointError(f'checkpoint unreadable: {name} is {_short(error)}') from error
+        text = _reason(error)
+        raise DamagedCheckpointError(f'checkpoint unreadable: {name} is {text}') from error
     except MalformedError as error:
         raise DamagedCheckpointError(
             f'checkpoint unreadable: {name} ({_bytes_of(file)}) is truncated '
-            f'or damaged: {_short(error)}. Copy or download it again'
+            f'or damaged: {_reason(error)}. Copy or download it again'
         ) from error
     except storage.DeviceError as error:
-        raise CheckpointError(f'{name} cannot be moved to {device}: {_short(error)}') from error
+        raise CheckpointError(f'{name} cannot be moved to {device}: {_reason(error)}') from error
     except CheckpointError:
         raise
     except FileNotFoundError as error:
@@ -198,7 +199,7 @@ def _read_safetensors(file: Path, device: torch.device) -> dict:
         return weights
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise WrongFormatError(
-            f'a damaged safetensors file ({_short(error)}): copy or download it again'
+            f'a damaged safetensors file ({_reason(error)}): copy or download it again'
         ) from error
 
 
@@ -209,10 +210,9 @@ def _versions(metadata: Any) -> OrderedDict:
     return OrderedDict(metadata)
 
 
-def _short(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return the first line of a message, which may contain parts of the file, shortened."""
-    text = first_line(error)
-    return text if len(text) <= _MAX_REASON else f'{text[:_MAX_REASON]}…'
+    return shorten(first_line(error), _MAX_REASON)
 
 
 def _bytes_of(file: Path) -> str:

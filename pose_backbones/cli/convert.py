@@ -14,7 +14,7 @@ from ..checkpoints.conversion import Conversion, inspect_state_dict
 from ..checkpoints.loading import get_weights, read_checkpoint
 from ..checkpoints.reading import VERSIONS
 from ..errors import WorkDirError, first_line
-from ..preflight import check_output
+from ..preflight import prepare_output
 from ..utils.files import atomic_write, check_not_input, check_writable_file, convert_write_errors
 from .verify_conversion import verify, verify_with_config
 
@@ -70,7 +70,7 @@ def convert_checkpoint(
     """
     target = Path(destination)
     check_writable_file(target, 'DST')
-    check_output(destination, 'DST', ENDINGS)
+    prepare_output(destination, 'DST', ENDINGS)
     check_not_input(destination, 'DST', [source, config])
     if os.path.lexists(target) and not overwrite:
         raise WorkDirError(f'{destination} exists: --overwrite replaces it')

@@ -14,7 +14,7 @@ from ..configs import as_list
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
 from ..evaluation.submission import NUM_VALUES, check_name, submission_name, write_submission
-from ..preflight import check_detections
+from ..preflight import check_detection_file
 from ..structures.coco import CocoFile, has_fields, one_of
 from ..utils.files import check_writable_file
 
@@ -157,7 +157,7 @@ def check_image_list(cfg: Config, submission: CocoSubmission) -> None:
         return  # the detections have been compared with it
     if dataset.get('bbox_file'):
         boxes = CocoFile(dataset.bbox_file, 'detections')
-        check_detections(boxes, CocoFile(submission.image_list))
+        check_detection_file(boxes, CocoFile(submission.image_list))
         return
     images, known = CocoFile(annotations), CocoFile(submission.image_list)
     images.check(

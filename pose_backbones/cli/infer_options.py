@@ -160,7 +160,9 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         '--resume', action='store_true', help='continue an earlier run with the same options'
     )
     parser.add_argument(
-        '--strict', action='store_true', help='stop at the first input that cannot be read'
+        '--strict',
+        action='store_true',
+        help='stop at the first input that cannot be read, or whose prediction is NaN or infinite',
     )
 
 

@@ -245,8 +245,8 @@ def main(argv: list[str] | None = None) -> None:
     """Evaluate a checkpoint; `argv` defaults to `sys.argv[1:]`."""
     args = parse_args(argv)
     keep_local_rank(args)
-    preflight.check_output(args.out, '--out', ('.json', '.yml', '.yaml', '.pkl'))
-    preflight.check_output(args.dump, '--dump', ('.pkl', '.pickle'))
+    preflight.prepare_output(args.out, '--out', ('.json', '.yml', '.yaml', '.pkl'))
+    preflight.prepare_output(args.dump, '--dump', ('.pkl', '.pickle'))
     cfg = load_config(args.config)
     submission = merge_test_options(cfg, args)
     check_outputs(cfg, args.out, args.dump, args.config, args.checkpoint)

@@ -16,8 +16,8 @@ from mmengine.logging import print_log
 from mmpose.datasets.datasets.base import base_coco_style_dataset
 from mmpose.evaluation.metrics import coco_metric
 
-from ..errors import DatasetError
-from ..structures.coco import CocoFile, shown
+from ..errors import DatasetError, shown
+from ..structures.coco import CocoFile
 from ..structures.coco_category import PERSON, keypoint_category_ids
 from ..structures.coco_index import read_index
 

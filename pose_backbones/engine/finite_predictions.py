@@ -1,4 +1,4 @@
-"""Refuse predictions that are NaN or infinite, which metrics would count as correct."""
+"""Stop an evaluation at NaN or infinite predictions, which metrics may count as correct."""
 
 from collections.abc import Sequence
 

@@ -24,12 +24,15 @@ _MAX_SCALER_SKIPS = 30
 
 
 class NonFiniteHook(Hook):
-    """Protect the weights from a loss or gradient norm that is NaN or infinite; log the norm.
+    """Protect the weights from a loss or gradient norm that is NaN or infinite.
 
     The optimizer step is not taken, and training stops or continues with the next step.
     `PoseRunner` registers this hook. All processes take the same decision, even if only one of them
     has such a loss. In mixed precision, infinite gradients are handled by the loss scaler until its
     scale has collapsed.
+
+    The gradient norm is logged as `grad_norm` if there is one optimizer. If gradients are clipped,
+    MMEngine logs their norm, also for several optimizers.
 
     Args:
         action: `'stop'`: raise a `TrainingError` before anything of this iteration is saved.
@@ -110,7 +113,7 @@ class NonFiniteHook(Hook):
             and wrapper.grad_name == 'grad_norm'
             and 'train/grad_norm' in self._hub.log_scalars
         ):
-            # The norm is measured before clipping, which hides an infinite norm.
+            # MMEngine has measured it before clipping, which makes infinite gradients NaN or 0.
             return float(self._hub.get_scalar('train/grad_norm').current())
         gradients = [
             parameter.grad.coalesce().values() if parameter.grad.is_sparse else parameter.grad
@@ -130,7 +133,7 @@ class NonFiniteHook(Hook):
         """Check the loss and the gradient norm, and synchronize the result between processes.
 
         Args:
-            is_invalid: Whether another value is not finite.
+            is_invalid: Whether the learning rate or the loss scale is invalid.
         """
         values = [value for value in (self._loss, self._norm) if isinstance(value, torch.Tensor)]
         if isinstance(self._norm, float):

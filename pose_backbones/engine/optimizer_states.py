@@ -11,12 +11,12 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.utils import apply_to
 from torch.optim import Optimizer
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, shown
 from .saving import to_plain
 from .state_checks import (
     check_count,
+    check_entry_type,
     check_keys,
-    check_type,
     is_number,
     is_scalar,
     list_keys,
@@ -68,7 +68,7 @@ def check_optimizer(wrapper: OptimWrapper, state: dict, source: str, steps: int)
             for name, part in wrapper.items()
             for line in check_optimizer(part, state[name], source, steps)
         ]
-    check_type(state, dict, source, 'optimizer')
+    check_entry_type(state, dict, source, 'optimizer')
     optimizer = wrapper.optimizer
     _check_groups(optimizer, state.get('param_groups'), source)
     _check_states(optimizer, state, source, steps // getattr(wrapper, '_accumulative_counts', 1))
@@ -84,7 +84,7 @@ def _check_groups(optimizer: Optimizer, groups, source: str) -> None:
         groups, optimizer.param_groups, source, name, 'parameter groups'
     ):
         params = saved.get('params')
-        check_type(params, list, source, f'{place}.params')
+        check_entry_type(params, list, source, f'{place}.params')
         if len(params) != len(group['params']):
             raise mismatch_error(
                 source,
@@ -104,7 +104,7 @@ def _check_groups(optimizer: Optimizer, groups, source: str) -> None:
             _check_compatible(saved[key], value, source, f'{place}.{key}')
             _check_range(key, saved[key], source, f'{place}.{key}')
         for key, value in saved.items():
-            check_type(key, str, source, f'a key of {place}')
+            check_entry_type(key, str, source, f'a key of {place}')
             to_plain(
                 value,
                 f'{place}.{key}',
@@ -117,7 +117,7 @@ def _check_groups(optimizer: Optimizer, groups, source: str) -> None:
 def _check_states(optimizer: Optimizer, state: dict, source: str, steps: int) -> None:
     """Check the state that the optimizer has stored for each parameter."""
     states = state.get('state')
-    check_type(states, dict, source, 'optimizer.state')
+    check_entry_type(states, dict, source, 'optimizer.state')
     params = {}
     for saved, group in zip(state['param_groups'], optimizer.param_groups):
         params.update(
@@ -141,7 +141,7 @@ def _check_states(optimizer: Optimizer, state: dict, source: str, steps: int) ->
     probes: dict = {}
     for index, entries in states.items():
         place = f'optimizer.state.{index}'
-        check_type(entries, dict, source, place)
+        check_entry_type(entries, dict, source, place)
         param, group = params[index]
         key = (id(group), param.dim())
         if key not in probes:
@@ -154,7 +154,7 @@ def _check_state(
 ) -> None:
     """Check the state of one parameter."""
     for name, value in entries.items():
-        check_type(name, str, source, f'a key of {place}')
+        check_entry_type(name, str, source, f'a key of {place}')
         to_plain(
             value,
             f'{place}.{name}',
@@ -357,7 +357,7 @@ def _differing_settings(optimizer: Optimizer, groups: list[dict]) -> list[str]:
             if not values_equal(saved[key], group[key]):
                 lines.append(
                     f'optimizer {key.removeprefix("initial_")}: checkpoint '
-                    f'{saved[key]!r:.60}, config {group[key]!r:.60}'
+                    f'{shown(saved[key], 60)}, config {shown(group[key], 60)}'
                 )
     return list(dict.fromkeys(lines))
 
@@ -420,7 +420,7 @@ def check_schedules(schedules, saved, source: str) -> list[str]:
             if key not in _PROGRESS and not values_equal(value, expected[key]):
                 lines.append(
                     f'param_scheduler[{number}] {type(schedule).__name__} {key}: checkpoint '
-                    f'{value!r:.60}, config {expected[key]!r:.60}'
+                    f'{shown(value, 60)}, config {shown(expected[key], 60)}'
                 )
     return lines
 

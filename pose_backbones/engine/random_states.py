@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ..errors import shown
+
 #: length of the Mersenne Twister key in NumPy; Python appends the position
 _KEY = 624
 
@@ -140,7 +142,7 @@ def _check_key(value: object, what: str, length: int) -> None:
         or value.shape != (length,)
     ):
         raise ValueError(
-            f'{what}: key is {_shown(value)}; expected a tensor of {length} integers (int64)'
+            f'{what}: key is {_describe(value)}; expected a tensor of {length} integers (int64)'
         )
     if value.min() < 0 or value.max() >= 2**32:
         raise ValueError(f'{what}: key contains values of more than 32 bits')
@@ -152,10 +154,12 @@ def _check_bytes(value: object, what: str, length: int) -> None:
         or value.dtype != torch.uint8
         or value.shape != (length,)
     ):
-        raise ValueError(f'{what} is {_shown(value)}; expected a tensor of {length} bytes (uint8)')
+        raise ValueError(
+            f'{what} is {_describe(value)}; expected a tensor of {length} bytes (uint8)'
+        )
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, torch.Tensor):
         return f'a tensor {tuple(value.shape)} of {value.dtype}'
-    return repr(value)[:60]
+    return shown(value, 60)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, shown
 from .saving import join_first_names, non_finite_names, to_plain
 from .state_checks import (
     check_count,
-    check_type,
+    check_entry_type,
     is_number,
     load_from_hint,
     malformed_error,
@@ -47,7 +47,7 @@ def check_training_state(checkpoint: dict, source: str) -> dict:
             f'{source} contains weights but no training state, so it cannot be resumed. '
             f'{load_from_hint(source)}'
         )
-    check_type(meta, dict, source, 'meta')
+    check_entry_type(meta, dict, source, 'meta')
     for key in ('iter', 'epoch'):
         check_count(meta[key], source, f'meta.{key}')
     seed = meta.get('seed')
@@ -66,8 +66,8 @@ def check_training_state(checkpoint: dict, source: str) -> dict:
             f'{source} contains no optimizer state, so it cannot be resumed. '
             f'{load_from_hint(source)}'
         )
-    check_type(optimizer, dict, source, 'optimizer')
-    check_type(checkpoint.get('state_dict'), dict, source, 'state_dict')
+    check_entry_type(optimizer, dict, source, 'optimizer')
+    check_entry_type(checkpoint.get('state_dict'), dict, source, 'state_dict')
     _check_hub(checkpoint.get('message_hub'), source)
     broken = non_finite_names(
         {
@@ -106,17 +106,17 @@ def check_limits(meta: dict, train_cfg: Mapping, source: str) -> None:
 
 def _check_hub(hub, source: str) -> None:
     """Check the three parts of a message hub's state."""
-    check_type(hub, dict, source, 'message_hub')
+    check_entry_type(hub, dict, source, 'message_hub')
     for part in ('log_scalars', 'runtime_info', 'resumed_keys'):
         place = f'message_hub.{part}'
-        check_type(hub.get(part), dict, source, place)
+        check_entry_type(hub.get(part), dict, source, place)
         for key in hub[part]:
-            check_type(key, str, source, f'a key of {place}')
+            check_entry_type(key, str, source, f'a key of {place}')
     for key, value in hub['log_scalars'].items():
         if isinstance(value, HistoryBuffer):
             _check_history(value, source, f'message_hub.log_scalars.{key}')
     for key, value in hub['resumed_keys'].items():
-        check_type(value, bool, source, f'message_hub.resumed_keys.{key}')
+        check_entry_type(value, bool, source, f'message_hub.resumed_keys.{key}')
     for key, value in hub['runtime_info'].items():
         place = f'message_hub.runtime_info.{key}'
         to_plain(value, place, lambda entry, value=value: raise_not_plain(source, entry, value))
@@ -150,9 +150,9 @@ def _check_record(key: str, value, source: str, name: str) -> None:
         if not is_number(value) or value != value:
             raise malformed_error(source, name, value, 'a number')
     elif key.startswith(('best_ckpt', 'last_ckpt')):
-        check_type(value, (str, type(None)), source, name)
+        check_entry_type(value, (str, type(None)), source, name)
     elif key == 'keep_ckpt_ids':
-        check_type(value, list, source, name)
+        check_entry_type(value, list, source, name)
         for step in value:
             check_count(step, source, name)
     elif key == 'stopped_ckpt':
@@ -210,7 +210,7 @@ def dataset_differences(saved, metainfo) -> list[str]:
         first, second = saved.get(key), metainfo.get(key)
         if not values_equal(first, second):
             first, second = _first_difference(first, second)
-            lines.append(f'{key}: checkpoint {first!r:.60}, config {second!r:.60}')
+            lines.append(f'{key}: checkpoint {shown(first, 60)}, config {shown(second, 60)}')
     return lines
 
 

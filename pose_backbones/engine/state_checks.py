@@ -5,17 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from ..errors import CheckpointError, list_names
+from ..errors import CheckpointError, list_names, shown
 
 
 def load_from_hint(source: str) -> str:
     """Return advice for a checkpoint from which a run cannot be resumed."""
     return f'To start a new training from its weights: --load-from {source}'
-
-
-def shorten(value) -> str:
-    """Return the representation of a value in one line of at most 60 characters."""
-    return ' '.join(repr(value).split())[:60]
 
 
 def list_keys(keys: Iterable) -> str:
@@ -25,9 +20,9 @@ def list_keys(keys: Iterable) -> str:
 
 def malformed_error(source: str, name: str, value, expected: str) -> CheckpointError:
     """Return the error for a malformed entry of a checkpoint."""
-    shown = f'a tensor {tuple(value.shape)}' if torch.is_tensor(value) else shorten(value)
+    text = f'a tensor {tuple(value.shape)}' if torch.is_tensor(value) else shown(value, 60)
     return CheckpointError(
-        f'{source} is damaged or not a checkpoint of MMEngine: {name} is {shown}; expected '
+        f'{source} is damaged or not a checkpoint of MMEngine: {name} is {text}; expected '
         f'{expected}'
     )
 
@@ -37,7 +32,7 @@ def mismatch_error(source: str, text: str) -> CheckpointError:
     return CheckpointError(f'{source} does not match the config: {text}. {load_from_hint(source)}')
 
 
-def check_type(value, kind: type | tuple, source: str, name: str) -> None:
+def check_entry_type(value, kind: type | tuple, source: str, name: str) -> None:
     """Check the class of an entry."""
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -52,7 +47,7 @@ def check_count(value, source: str, name: str, end: int = 2**63) -> None:
 
 def check_keys(saved, expected, source: str, name: str) -> None:
     """Check that a dict has the expected keys."""
-    check_type(saved, dict, source, name)
+    check_entry_type(saved, dict, source, name)
     expected = list(expected)
     if set(saved) != set(expected):
         raise CheckpointError(
@@ -76,7 +71,7 @@ def pair_entries(
     Yields:
         Name of an item, the dict of the checkpoint, and the object of the run.
     """
-    check_type(saved, list, source, name)
+    check_entry_type(saved, list, source, name)
     if len(saved) != len(current_items):
         raise mismatch_error(
             source,
@@ -84,7 +79,7 @@ def pair_entries(
         )
     for number, (item, current) in enumerate(zip(saved, current_items)):
         place = f'{name}[{number}]'
-        check_type(item, dict, source, place)
+        check_entry_type(item, dict, source, place)
         yield place, item, current
 
 

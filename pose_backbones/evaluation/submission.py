@@ -80,7 +80,7 @@ def best_people(results: list[dict]) -> list[dict]:
     return [result for index, result in enumerate(results) if index in kept]
 
 
-def check_results(path: str, results: list[dict], images: Collection[int]) -> None:
+def check_submission(path: str, results: list[dict], images: Collection[int]) -> None:
     """Check that the server accepts results.
 
     Args:
@@ -143,7 +143,7 @@ def write_submission(
     file.check('result', file.entries(), has_fields(*_FIELDS))
     all_results = [{field: result[field] for field in _FIELDS} for result in file.entries()]
     results = best_people(all_results)
-    check_results(file.path, results, CocoFile(image_list, 'image list').image_ids())
+    check_submission(file.path, results, CocoFile(image_list, 'image list').image_ids())
     path = Path(folder, f'{stem}.zip')
     text = json.dumps(results, separators=(',', ':'), allow_nan=False)
     with atomic_write(path) as draft, zipfile.ZipFile(draft, 'w', zipfile.ZIP_DEFLATED) as archive:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from ..errors import DatasetError
-from ..structures.coco import CocoFile, box_numbers, has_fields, optional_field
+from ..structures.coco import CocoFile, box_numbers, has_fields, in_list, optional_field
 from ..structures.coco_category import box_category_ids
 
 #: stems of the file names of COCO images: 000000000785, COCO_val2014_000000000785
@@ -61,7 +61,8 @@ class BoxFile:
         optional = [
             optional_field(name) for name in ('score', 'file_name', 'category_id', 'iscrowd')
         ]
-        file.check(kind, records, has_fields('image_id', 'bbox'), box_numbers, *optional)
+        in_file = has_fields('image_id') if kind == 'annotation' else in_list('image_id')
+        file.check(kind, records, in_file, has_fields('bbox'), box_numbers, *optional)
         self._boxes = defaultdict(list)
         self._ids = {str(record['image_id']): record['image_id'] for record in records}
         categories = box_category_ids(file, records, category)

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from ..errors import WorkDirError
+from ..errors import WorkDirError, shorten
 from ..utils.arguments import is_number
 from ..utils.files import fsync
 from .inputs import Failure, input_name
@@ -72,7 +72,7 @@ class Journal:
                 if problem:
                     raise WorkDirError(
                         f'--resume: line {number} of {self.path} is invalid: {problem} '
-                        f'({_short(entry)}): choose another --out'
+                        f'({_as_json(entry)}): choose another --out'
                     )
                 failures += 'error' in entry
                 # An incomplete video is written again from its start, and so are its lines.
@@ -181,12 +181,12 @@ class _Order:
             )
         if not end:
             if ('frame' in entry) != is_video(source):
-                return f'{_short(source)} is {_KINDS[is_video(source)]}'
+                return f'{_as_json(source)} is {_KINDS[is_video(source)]}'
             name = input_name(source, entry['index'])
             frame = self._index - self._first
             names = [name, f'{name}, frame {frame}']
             if entry['name'] not in names[: 1 + ('frame' in entry)]:
-                return f'the name of this input is {_short(name)}'
+                return f'the name of this input is {_as_json(name)}'
             if 'frame' in entry and entry['frame'] != (None if 'error' in entry else frame):
                 return f'expected frame {frame}'
             for person in entry.get('people', ()):
@@ -264,14 +264,13 @@ def _compare(entry: dict | None, settings: dict, path: Path) -> None:
     for key, value in expected.items():
         if entry.get(key) != value:
             raise WorkDirError(
-                f'--resume: {path} is from a run with {key} {_short(entry.get(key))}, '
-                f'but {key} is now {_short(value)}: use the same options, or choose another --out'
+                f'--resume: {path} is from a run with {key} {_as_json(entry.get(key))}, '
+                f'but {key} is now {_as_json(value)}: use the same options, or choose another --out'
             )
     raise WorkDirError(
         f'--resume: {path} is from another version of this tool: choose another --out'
     )
 
 
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 80 else f'{text[:77]}…'
+def _as_json(value: object) -> str:
+    return shorten(json.dumps(value))

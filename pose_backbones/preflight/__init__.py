@@ -1,4 +1,7 @@
-"""Checks of a config and its files before a run: one before and one after building the model."""
+"""Checks of a run before it starts.
+
+`check_config` is called before the model is built, `check_model` after it.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,16 +13,16 @@ from .amp import check_amp, require_gpu
 from .bottomup import check_badcase, check_data_mode
 from .checkpoints import check_save_best, check_saving
 from .codec import check_input_size, check_targets
-from .datasets import check_datasets, check_detections, check_keypoints
+from .datasets import check_datasets, check_detection_file, check_keypoints
 from .ensemble import NO_CHECKPOINT, check_checkpoint_argument, check_ensemble, check_trainable
-from .registry_names import check_type, check_types
+from .registry_names import check_registered, check_types
 from .values import check_values
 from .work_dir import (
-    check_output,
     check_overwrite,
     check_same_start,
     check_work_dir,
     clear_work_dir,
+    prepare_output,
     saved_summary,
 )
 
@@ -27,15 +30,15 @@ __all__ = [
     'NO_CHECKPOINT',
     'check_checkpoint_argument',
     'check_config',
-    'check_detections',
+    'check_detection_file',
     'check_model',
-    'check_output',
     'check_overwrite',
+    'check_registered',
     'check_same_start',
-    'check_type',
     'check_types',
     'check_work_dir',
     'clear_work_dir',
+    'prepare_output',
     'require_gpu',
     'saved_summary',
 ]

@@ -1,11 +1,11 @@
 """Check that a model and its data are both top-down or both bottom-up."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mmengine.config import Config
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 
-from ..configs import building
+from ..configs import building, find_datasets
 from ..errors import ConfigError, DatasetError
 from ..structures.coco import CocoFile, has_fields
 
@@ -36,11 +36,10 @@ def check_data_mode(cfg: Config, splits: Sequence[str]) -> None:
         ConfigError: If the data mode, the detections or the scales do not match the model.
     """
     model_mode = _data_mode(cfg)
-    for split in splits:
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-        if not dataset or 'ann_file' not in dataset:
+    datasets = [part for split in splits for part in find_datasets(cfg, split)]
+    for place, dataset in datasets:
+        if 'ann_file' not in dataset:  # a wrapper
             continue
-        place = f'{split}_dataloader.dataset'
         mode = dataset.get('data_mode', 'topdown')
         if model_mode is not None and mode != model_mode:
             raise ConfigError(
@@ -52,7 +51,7 @@ def check_data_mode(cfg: Config, splits: Sequence[str]) -> None:
             continue
         if dataset.get('bbox_file'):
             raise ConfigError(
-                f'{place}.bbox_file is {dataset.bbox_file!r}: a bottom-up model detects the '
+                f'{place}.bbox_file is {dataset["bbox_file"]!r}: a bottom-up model detects the '
                 'people itself and needs no detections: remove bbox_file'
             )
         _check_scales(cfg, dataset, place)
@@ -70,7 +69,7 @@ def _data_mode(cfg: Config) -> str | None:
     return None
 
 
-def _check_scales(cfg: Config, dataset: dict, place: str) -> None:
+def _check_scales(cfg: Config, dataset: Mapping, place: str) -> None:
     """Check the scale factors of a bottom-up data set; `place` is its name in the config."""
     from ..datasets.transforms.bottomup import ResizeAlign, check_scale_factors
     from ..models.data_preprocessors import PyramidDataPreprocessor

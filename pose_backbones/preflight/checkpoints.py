@@ -49,7 +49,7 @@ _ALWAYS = {
 _NORM = dict(PCKAccuracy='bbox', MpiiPCKAccuracy='head', JhmdbPCKAccuracy='bbox')
 
 
-def known_metrics(evaluator) -> list[str] | None:
+def metric_names(evaluator) -> list[str] | None:
     """Return the names of the values that an evaluation will return.
 
     Args:
@@ -110,7 +110,7 @@ def check_save_best(cfg: Config) -> None:
     Raises:
         ConfigError: If it is not. The message lists the available names.
     """
-    names = known_metrics(cfg.get('val_evaluator'))
+    names = metric_names(cfg.get('val_evaluator'))
     if not names:
         return
     for _, hook in _checkpoint_hooks(cfg):

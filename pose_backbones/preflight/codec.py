@@ -9,7 +9,7 @@ from mmpose.models.heads import BaseHead, HeatmapHead
 from mmpose.registry import KEYPOINT_CODECS
 from torch import nn
 
-from ..configs import as_list, building
+from ..configs import as_list, building, find_datasets
 from ..errors import ConfigError, first_line
 from ..models.backbones import BaseBackbone
 
@@ -48,9 +48,9 @@ def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
 
 
 def _steps(cfg: Config, split: str) -> Iterator[tuple[str, dict]]:
-    dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}
-    for number, step in enumerate(dataset.get('pipeline') or []):
-        yield f'{split}_dataloader.dataset.pipeline[{number}]', step
+    for place, dataset in find_datasets(cfg, split):
+        for number, step in enumerate(dataset.get('pipeline') or []):
+            yield f'{place}.pipeline[{number}]', step
 
 
 def _compare(place: str, size: Sequence[int], decoder: BaseKeypointCodec, name: str) -> None:

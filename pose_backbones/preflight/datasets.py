@@ -1,7 +1,7 @@
 """Checks of the data sets of a run: files, detections, keypoints."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmpose.registry import DATASETS
 
-from ..configs import as_list
+from ..configs import as_list, find_datasets
 from ..datasets.mpii import MpiiDataset
 from ..engine.distributed import is_first_process
 from ..errors import DatasetError
@@ -53,8 +53,9 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
     read = cache(CocoFile)  # the ground truth is often the annotations
     for split in splits:
         metrics = as_list(cfg.get(f'{split}_evaluator')) if split != 'train' else []
-        whole = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-        for place, dataset in find_datasets(whole, f'{split}_dataloader.dataset'):
+        for place, dataset in find_datasets(cfg, split):
+            if 'ann_file' not in dataset:  # a wrapper
+                continue
             annotations = str(_check_files(dataset, split))
             _check_head_boxes(dataset, split, place)
             files: dict[str, list[Mapping]] = {annotations: []}  # → metrics that use them
@@ -74,30 +75,6 @@ def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
             for path, users in files.items() if is_first_process() else ():
                 _check_content(dataset, path, users, read)
             _check_boxes(dataset, split, annotations, read)
-
-
-def find_datasets(dataset: Mapping | None, place: str) -> Iterator[tuple[str, Mapping]]:
-    """Find the data sets with annotation files, also in wrappers such as `ConcatDataset`.
-
-    Args:
-        dataset: Config of a data set, or None.
-        place: Its name in the config.
-
-    Yields:
-        The name in the config and the config of each data set.
-
-    Raises:
-        DatasetError: If a wrapper has an empty list of data sets.
-    """
-    if not isinstance(dataset, Mapping):
-        return
-    if 'datasets' in dataset and not dataset['datasets']:
-        raise DatasetError(f'{place}.datasets is empty: expected at least one data set')
-    if 'ann_file' in dataset:
-        yield place, dataset
-    yield from find_datasets(dataset.get('dataset'), f'{place}.dataset')
-    for index, part in enumerate(as_list(dataset.get('datasets'))):
-        yield from find_datasets(part, f'{place}.datasets[{index}]')
 
 
 def _check_head_boxes(dataset: Mapping, split: str, place: str) -> None:
@@ -165,11 +142,11 @@ def reads_coco(dataset: Mapping) -> bool:
     if not is_coco_style(dataset):
         return False
     kind = DATASETS.get(dataset['type'])
-    own = [kind._load_annotations, kind.load_data_list, kind.parse_data_info]
+    parsers = [kind._load_annotations, kind.load_data_list, kind.parse_data_info]
     base = BaseCocoStyleDataset
     if issubclass(kind, CocoWholeBodyDataset):
         base = CocoWholeBodyDataset
-    return own == [base._load_annotations, base.load_data_list, base.parse_data_info]
+    return parsers == [base._load_annotations, base.load_data_list, base.parse_data_info]
 
 
 def _log_warnings(file: CocoFile, warnings: Sequence[coco_checker.Finding]) -> None:
@@ -212,7 +189,7 @@ def _check_boxes(
     if not is_coco_style(dataset):
         return
     if boxes:
-        check_detections(CocoFile(boxes, 'detections'), read(annotations))
+        check_detection_file(CocoFile(boxes, 'detections'), read(annotations))
     elif split == 'test' and not is_bottomup(dataset) and read(annotations).is_image_list:
         raise DatasetError(
             f'{annotations} is a list of images without people: give '
@@ -291,7 +268,7 @@ def _person_id(value):
     return value[0] if isinstance(value, list) and value else value
 
 
-def check_detections(boxes: CocoFile, annotations: CocoFile) -> None:
+def check_detection_file(boxes: CocoFile, annotations: CocoFile) -> None:
     """Check that detections have all fields and belong to the images, and log warnings.
 
     Args:

@@ -1,12 +1,12 @@
 """Check that the types in a config are registered."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmpose import registry as mmpose_registry
 
-from ..configs import as_list
+from ..configs import as_list, find_datasets
 from ..errors import ConfigError, closest
 from ..registry import DATASETS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, SCOPE, TRANSFORMS
 
@@ -26,47 +26,45 @@ def check_types(cfg: Config) -> None:
     if cfg.get('model') is None:
         raise ConfigError(f"{cfg.filename} has no 'model': expected the config of a model")
     for place, part in _model_parts(cfg.model, 'model'):
-        check_type(part, place, mmpose_registry.MODELS, MODELS)
+        check_registered(part, place, mmpose_registry.MODELS, MODELS)
     head = cfg.model.get('head') or {}
     for key in ('decoder', 'encoder'):
         if head.get(key):
-            check_type(head[key], f'model.head.{key}', mmpose_registry.KEYPOINT_CODECS)
+            check_registered(head[key], f'model.head.{key}', mmpose_registry.KEYPOINT_CODECS)
     for split in ('train', 'val', 'test'):
-        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-        if dataset:
-            place = f'{split}_dataloader.dataset'
-            check_type(dataset, place, mmpose_registry.DATASETS, DATASETS)
+        for place, dataset in find_datasets(cfg, split):
+            check_registered(dataset, place, mmpose_registry.DATASETS, DATASETS)
             for number, step in enumerate(dataset.get('pipeline', [])):
-                check_type(
+                check_registered(
                     step, f'{place}.pipeline[{number}]', mmpose_registry.TRANSFORMS, TRANSFORMS
                 )
         for metric in as_list(cfg.get(f'{split}_evaluator')):
             if mmpose_registry.EVALUATORS.get(str(metric.get('type'))) is None:
-                check_type(metric, f'{split}_evaluator', mmpose_registry.METRICS, METRICS)
+                check_registered(metric, f'{split}_evaluator', mmpose_registry.METRICS, METRICS)
     _check_training_types(cfg)
 
 
 def _check_training_types(cfg: Config) -> None:
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type'):
-        check_type(wrapper, 'optim_wrapper', mmpose_registry.OPTIM_WRAPPERS)
+        check_registered(wrapper, 'optim_wrapper', mmpose_registry.OPTIM_WRAPPERS)
     if wrapper.get('optimizer'):
-        check_type(wrapper.optimizer, 'optim_wrapper.optimizer', mmpose_registry.OPTIMIZERS)
+        check_registered(wrapper.optimizer, 'optim_wrapper.optimizer', mmpose_registry.OPTIMIZERS)
     if wrapper.get('constructor'):
-        check_type(
+        check_registered(
             dict(type=wrapper.constructor),
             'optim_wrapper.constructor',
             mmpose_registry.OPTIM_WRAPPER_CONSTRUCTORS,
             OPTIM_WRAPPER_CONSTRUCTORS,
         )
     for scheduler in as_list(cfg.get('param_scheduler')):
-        check_type(scheduler, 'param_scheduler', mmpose_registry.PARAM_SCHEDULERS)
+        check_registered(scheduler, 'param_scheduler', mmpose_registry.PARAM_SCHEDULERS)
     hooks = cfg.get('default_hooks') or {}
     for name, hook in hooks.items():
         if hook:
-            check_type(hook, f'default_hooks.{name}', mmpose_registry.HOOKS)
+            check_registered(hook, f'default_hooks.{name}', mmpose_registry.HOOKS)
     for number, hook in enumerate(cfg.get('custom_hooks') or []):
-        check_type(hook, f'custom_hooks[{number}]', mmpose_registry.HOOKS)
+        check_registered(hook, f'custom_hooks[{number}]', mmpose_registry.HOOKS)
 
 
 def _model_parts(model: dict, place: str) -> Iterator[tuple[str, dict]]:
@@ -76,7 +74,9 @@ def _model_parts(model: dict, place: str) -> Iterator[tuple[str, dict]]:
             yield f'{place}.{key}', model[key]
 
 
-def check_type(part: dict, place: str, registry: Registry, extra: Registry | None = None) -> None:
+def check_registered(
+    part: Mapping, place: str, registry: Registry, extra: Registry | None = None
+) -> None:
     """Check that the `type` of a config entry is registered.
 
     Args:

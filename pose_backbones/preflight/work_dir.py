@@ -67,17 +67,19 @@ def _same_model(cfg: Config, dumped: Path) -> bool:
         old = read_assignments(dumped)
     except ConfigError:
         return False
-    return 'model' not in old or _plain(cfg.model) == _plain(old['model'])
+    return 'model' not in old or _comparable(cfg.model) == _comparable(old['model'])
 
 
-def _plain(value):
+def _comparable(value):
     """Convert tuples to lists, and remove entries that do not affect the weights."""
     if isinstance(value, dict):
         return {
-            key: _plain(item) for key, item in value.items() if key not in ('init_cfg', 'test_cfg')
+            key: _comparable(item)
+            for key, item in value.items()
+            if key not in ('init_cfg', 'test_cfg')
         }
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_comparable(item) for item in value]
     return value
 
 
@@ -163,7 +165,7 @@ def clear_work_dir(folder: str | Path) -> None:
         shutil.rmtree(curves)
 
 
-def check_output(path: str | None, option: str, endings: Sequence[str]):
+def prepare_output(path: str | None, option: str, endings: Sequence[str]):
     """Check the path of an output file, and create its directory.
 
     Args:

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from markupsafe import Markup
 
+from ..errors import shorten
 from .formatting import number
 
 # Lengths are in units of the view box. A chart is as wide as its column, so that one unit is
@@ -22,6 +23,7 @@ from .formatting import number
 WIDTH = 360
 #: Bar charts: left and right end of the bars, and height of a row.
 _BAR_LEFT, _BAR_RIGHT, _ROW = 112, 312, 22
+_LABEL_LENGTH = 17  # characters beside a bar
 #: Plots with two axes: left and top end, and width of the plot area.
 _LEFT, _TOP, _SIZE = 44, 8, 290
 _HEIGHT = _SIZE * 0.72
@@ -128,10 +130,6 @@ def _plot(title: str, description: str, x_label: str, y_label: str) -> _Svg:
     return svg
 
 
-def _shorten(name: str, length: int = 17) -> str:
-    return name if len(name) <= length else name[: length - 1] + '…'
-
-
 def bars(
     title: str,
     description: str,
@@ -154,7 +152,7 @@ def bars(
     for index, (name, value, more) in enumerate(rows):
         y = 3 + _ROW * index
         length = 0 if math.isnan(value) else scale * value
-        svg.text(_BAR_LEFT - 6, y + 15, _shorten(name), 'end')
+        svg.text(_BAR_LEFT - 6, y + 15, shorten(name, _LABEL_LENGTH), 'end')
         svg.rect(_BAR_LEFT, y + 3, length, _ROW - 6, f'{name}: {number(value)}. {more}', 'bar')
         svg.text(_BAR_LEFT + length + 5, y + 15, number(value))
     if reference is not None and not math.isnan(rows[reference][1]):
@@ -177,7 +175,7 @@ def stacked_bars(
     svg = _Svg(title, description, _ROW * len(rows) + 6)
     for index, (name, values) in enumerate(rows):
         x, y, total = _BAR_LEFT, 3 + _ROW * index, sum(values)
-        svg.text(_BAR_LEFT - 6, y + 15, _shorten(name), 'end')
+        svg.text(_BAR_LEFT - 6, y + 15, shorten(name, _LABEL_LENGTH), 'end')
         for kind, value in zip(kinds, values):
             if not value:
                 continue

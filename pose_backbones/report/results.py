@@ -7,7 +7,7 @@ import numpy as np
 
 from .._compat.metainfo import shipped_metainfo
 from ..errors import DatasetError, first_line
-from ..structures.coco import CocoFile, Finding, has_fields, one_of, valid_crowd_index
+from ..structures.coco import CocoFile, Finding, has_fields, valid_crowd_index
 from ..structures.coco_checker import check_annotations, check_results, raise_errors
 from ..structures.metainfo import default_sigmas, read_metainfo
 from ..structures.symmetry import flip_indices
@@ -88,7 +88,7 @@ def _read_run(sources: Sources) -> Run:
     if use_area is None:
         use_area = not crowd and all('area' in entry for entry in truth['annotations'])
     warnings = _check_truth(annotations, truth, len(sigmas), iou_type, use_area)
-    _check_results(truth, annotations, file, len(sigmas))
+    raise_errors(file, check_results(file, annotations, len(sigmas)))
     results = file.content
     return Run(
         sources,
@@ -173,17 +173,6 @@ def _check_truth(
         file.check('image', truth['images'], valid_crowd_index)
         file.check('annotation', truth['annotations'], has_fields('num_keypoints'))
     return raise_errors(file, check_annotations(file, count=count, use_area=use_area))
-
-
-def _check_results(truth: Mapping, annotations: CocoFile, file: CocoFile, count: int) -> None:
-    results = file.entries()
-    categories = {entry['id'] for entry in truth['categories']}
-    raise_errors(file, check_results(file, annotations, count))
-    file.check(
-        'result',
-        results,
-        one_of('category_id', categories, f'expected one of the annotations, {sorted(categories)}'),
-    )
 
 
 def _notes(truth: Mapping, results: Sequence[Mapping]) -> list[str]:

@@ -17,7 +17,7 @@ from math import isfinite
 from os import PathLike, fspath
 from typing import Any, TypeGuard
 
-from ..errors import DatasetError
+from ..errors import DatasetError, shown
 from ..utils.files import read_text
 from .oks import AREA_OF_BOX
 
@@ -46,13 +46,17 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     ),
     'crowdIndex': (_NUMBER, "expected CrowdPose's measure of crowding, from 0 to 1"),
 }
+#: what is expected of a field of detections and results
+_IN_LIST = {
+    'image_id': 'expected the id of an image of the annotations',
+    'category_id': 'expected the id of a category of the annotations',
+}
 #: fields with whole numbers, unless IDs are text
 _WHOLE = ('id', 'image_id', 'category_id', 'num_keypoints', 'iscrowd', 'width', 'height')
 #: number of entries that a finding lists
 MAX_EXAMPLES = 10
 #: largest coordinate, and largest other number; areas and OKS of larger ones would be infinite
 _LARGEST_COORDINATE, _LARGEST = 1e9, 1e18
-_LONGEST = 80  # characters of a value that are shown
 #: example of a keypoint category, for error messages
 CATEGORY = "{'id': 1, 'name': …, 'keypoints': [names], 'skeleton': [[1, 2], …]}"
 
@@ -73,14 +77,14 @@ def read_json(path: str | PathLike, what: str = 'file') -> Any:
     """
     text = read_text(path, what)
 
-    def refuse(constant: str) -> None:
+    def raise_not_json(constant: str) -> None:
         raise ValueError(
             f'it contains {constant}, which is not valid JSON: expected finite numbers; use null '
             'or remove the entry'
         )
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=raise_not_json)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f'cannot read the {what} {fspath(path)}: {error}') from error
 
@@ -158,7 +162,8 @@ class CocoFile:
             DatasetError: If a name or a limb is of another type.
         """
         categories = [entry for entry in self.entries('categories') if entry.get('keypoints')]
-        self.check('category', categories, has_fields('keypoints'), _check_names, _check_limbs)
+        named = has_fields('keypoints', expected='expected a list of the names of the keypoints')
+        self.check('category', categories, named, _check_names, _check_limbs)
         return categories
 
     def check(self, kind: str, entries: Sequence[dict], *checks: Check) -> None:
@@ -274,17 +279,12 @@ def _convert_whole_numbers(content: object) -> None:
 
 def _label(kind: str, number: int, entry: dict) -> str:
     """Return the name of an entry: its ID, otherwise its index in the list."""
+    name = f'{kind} {shown(entry["id"])}' if entry.get('id') is not None else None
     if 'file_name' in entry:
-        return f'{kind} {shown(entry.get("id", number))} ({shown(entry["file_name"])})'
-    if 'id' not in entry and 'image_id' in entry:
-        return f'{kind} {number}, of image {shown(entry["image_id"])},'
-    return f'{kind} {shown(entry.get("id", number))}'
-
-
-def shown(value: object) -> str:
-    """Return a value for a message, shortened if it is long."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'
+        return f'{name or f"{kind} at index {number}"} ({shown(entry["file_name"])})'
+    if name is None and entry.get('image_id') is not None:
+        return f'{kind} at index {number}, of image {shown(entry["image_id"])},'
+    return name or f'{kind} at index {number}'
 
 
 def _check_names(category: dict) -> Fault | None:
@@ -349,6 +349,19 @@ def valid_crowd_index(image: dict) -> Fault | None:
     if fault is None and not 0 <= image['crowdIndex'] <= 1:
         return f'the crowdIndex {shown(image["crowdIndex"])}', _FIELDS['crowdIndex'][1]
     return fault
+
+
+def in_list(*fields: str) -> Check:
+    """Check the references of an entry of a list, which has no images and categories of its own.
+
+    Args:
+        fields: `'image_id'` or `'category_id'`.
+
+    Returns:
+        The check, see `has_fields`.
+    """
+    checks = [has_fields(name, expected=_IN_LIST[name]) for name in fields]
+    return lambda entry: next(filter(None, (check(entry) for check in checks)), None)
 
 
 def optional_field(name: str) -> Check:
@@ -429,7 +442,7 @@ def valid_visibility(entry: dict) -> Fault | None:
     for value in entry['keypoints'][2::3]:
         if value not in (0, 1, 2):
             return (
-                f'a keypoint of visibility {value}',
+                f'a keypoint of visibility {shown(value)}',
                 'expected 0 (not labelled), 1 (hidden) or 2 (visible)',
             )
     return None

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from ..errors import DatasetError
-from .coco import CocoFile, shown
+from ..errors import DatasetError, shown
+from .coco import CocoFile
 
 #: category ID of a person in COCO, the default of MMPose
 PERSON = 1
@@ -54,7 +54,8 @@ def box_category_ids(
     listed = ', '.join(f'{shown(key)} ({count} boxes)' for key, count in counts.most_common(5))
     if category is not None:
         if category not in counts:
-            raise DatasetError(f'{file.path} has no boxes of category {category!r}, only {listed}')
+            others = f', only {listed}' if counts else ': its boxes have no category_id'
+            raise DatasetError(f'{file.path} has no boxes of category {category!r}{others}')
         return [category]
     if isinstance(file.content, dict) and file.content.get('categories'):
         ids = [key for key in keypoint_category_ids(file) if key in counts]

@@ -1,9 +1,9 @@
 """Check COCO files: annotations, image lists, detections and keypoint results.
 
-The tools that read such files use this checker and refuse files with errors. `pose-backbones check`
-prints all findings. A finding is an error if entries would be used wrongly or not at all.
-Implausible values, such as an area that is larger than the bounding box, are warnings, and an error
-if more than half of the entries have them, since then the file has another format.
+The tools that read such files use this checker, and stop at an error. `pose-backbones check` prints
+all findings. A finding is an error if entries would be used wrongly or not at all. Implausible
+values, such as an area that is larger than the bounding box, are warnings. They are an error if
+more than half of the entries have them, since the file is then in another format.
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError, first_line
+from ..errors import DatasetError, first_line, shown
 from ..utils.images import image_size, is_truncated
 from .coco import (
     Check,
@@ -26,12 +26,12 @@ from .coco import (
     filled_box,
     find_faults,
     has_fields,
+    in_list,
     in_pixels,
     is_polygon,
     is_run_length,
     keypoint_count,
     one_of,
-    shown,
     unique,
     valid_crowd_index,
     valid_visibility,
@@ -40,10 +40,10 @@ from .coco import (
 
 #: number of images whose headers are read by default
 SAMPLE = 50
-#: share of the entries with an implausible value that makes it an error
-_MOST = 0.5
-_IN_IMAGES = "expected the id of an entry of 'images'"
-_IN_CATEGORIES = "expected the id of an entry of 'categories'"
+#: share of the entries above which an implausible value is an error
+_FREQUENT = 0.5
+#: share of the area of a bounding box that is expected in the image
+_LEAST_INSIDE = 0.5
 _SEGMENTATION = (
     'expected polygons, lists of x and y of at least three points, or a run-length encoding of '
     'height * width pixels'
@@ -113,7 +113,7 @@ def check_annotations(
         DatasetError: If the file is not in COCO's format at all, see `split_annotations`.
     """
     parts = split_annotations(file)
-    findings = _check_heads(parts)
+    findings = _check_images_and_categories(parts)
     ids = {_key(image.get('id')) for image in parts.images}
     categories = {_key(category.get('id')) for category in parts.categories}
     findings += find_faults(
@@ -121,8 +121,8 @@ def check_annotations(
         [*parts.objects, *parts.others],
         has_fields('id', 'image_id', 'category_id'),
         unique('id'),
-        one_of('image_id', ids, _IN_IMAGES),
-        one_of('category_id', categories, _IN_CATEGORIES),
+        one_of('image_id', ids, expected_value('image_id')),
+        one_of('category_id', categories, expected_value('category_id')),
     )
     if count is None:
         count = len(parts.names) if parts.names else _usual_count(parts.objects)
@@ -142,10 +142,10 @@ def check_annotations(
         checks.append(_valid_area)
     faults = find_faults('annotation', parts.objects, *checks)
     findings += faults
-    findings += _with_most(
+    findings += _raise_frequent_warnings(
         find_faults('annotation', parts.objects, _valid_segmentation, is_error=False)
     )
-    findings += _with_most(_check_bare_objects(parts))
+    findings += _raise_frequent_warnings(_check_bare_objects(parts))
     labelled = [entry for entry in parts.objects if _is_labelled(entry)]
     if not labelled and not file.is_image_list:
         finding = Finding('file', 'expected keypoints with a visibility of 1 or 2', 1)
@@ -178,12 +178,13 @@ def check_detections(file: CocoFile, annotations: CocoFile | None = None) -> lis
     findings = find_faults(
         'detection',
         entries,
-        has_fields('image_id', 'category_id', 'bbox', 'score'),
+        in_list('image_id', 'category_id'),
+        has_fields('bbox', 'score'),
         box_numbers,
         *_references(annotations),
     )
     findings += find_faults('detection', entries, _filled_or_invalid, is_error=False)
-    return _with_most(findings)
+    return _raise_frequent_warnings(findings)
 
 
 def check_results(
@@ -210,9 +211,11 @@ def check_results(
     return find_faults(
         'result',
         entries,
-        has_fields('image_id', 'category_id', 'keypoints', 'score'),
+        in_list('image_id', 'category_id'),
+        has_fields('keypoints', 'score'),
         keypoint_count(_usual_count(entries) if count is None else count, origin),
         *_references(annotations),
+        *_categories(annotations),
     )
 
 
@@ -250,7 +253,21 @@ def _references(annotations: CocoFile | None) -> list[Check]:
             'image_id',
             images,
             f'expected the id of an image of {annotations.path}: use the annotations of the same '
-            'data set and split',
+            'dataset and split',
+        )
+    ]
+
+
+def _categories(annotations: CocoFile | None) -> list[Check]:
+    """Return the check that results have a category of the annotations, as the evaluation needs."""
+    if annotations is None:
+        return []
+    ids = {_key(category.get('id')) for category in annotations.entries('categories')}
+    return [
+        one_of(
+            'category_id',
+            ids,
+            f'expected the id of a category of {annotations.path}; the evaluation ignores others',
         )
     ]
 
@@ -260,7 +277,7 @@ def _key(value: object) -> Any:
     return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
 
-def _check_heads(parts: Annotations) -> list[Finding]:
+def _check_images_and_categories(parts: Annotations) -> list[Finding]:
     """Check the images and the categories."""
     findings = find_faults(
         'image',
@@ -314,7 +331,7 @@ def _valid_name(image: dict) -> Fault | None:
     except UnicodeEncodeError:  # half of a surrogate pair
         is_path = False
     if not is_path:
-        return f'the file_name {shown(image["file_name"])}', 'expected the path of the image file'
+        return f'the file_name {shown(image["file_name"])}', expected_value('file_name')
     return None
 
 
@@ -322,7 +339,7 @@ def _valid_size(image: dict) -> Fault | None:
     for name in ('width', 'height'):
         value = image[name]
         if value != int(value) or value < 1:
-            return f'the {name} {shown(value)}', f'expected the {name} of the image in pixels'
+            return f'the {name} {shown(value)}', expected_value(name)
     return None
 
 
@@ -340,7 +357,7 @@ def _limbs(category: dict) -> Fault | None:
         if not all(1 <= number <= count for number in limb):
             hint = '; COCO counts keypoints from 1' if 0 in limb else ''
             return (
-                f'the limb {limb} in its skeleton',
+                f'the limb {shown(limb)} in its skeleton',
                 f"expected two numbers from 1 to {count}{hint}. Correct it, or remove 'skeleton', "
                 'which is for drawing only',
             )
@@ -365,7 +382,7 @@ def _is_labelled(entry: Mapping) -> bool:
 def _valid_crowd(entry: dict) -> Fault | None:
     value = entry.get('iscrowd', 0)
     if value not in (0, 1):
-        return f'the iscrowd {shown(value)}', 'expected 0, or 1 for a crowd region'
+        return f'the iscrowd {shown(value)}', expected_value('iscrowd')
     return None
 
 
@@ -430,11 +447,11 @@ def _check_plausibility(
         if size is None:
             return None
         inside = _overlap(x, width, size[0]) * _overlap(y, height, size[1])
-        if inside < _MOST * width * height:
+        if inside < _LEAST_INSIDE * width * height:
             return (
                 f'the bbox {shown(entry["bbox"])}, of which less than half is in the image of '
                 f'{size[0]} x {size[1]} pixels',
-                'expected [x, y, width, height] in pixels',
+                expected_value('bbox'),
             )
         return None
 
@@ -447,7 +464,7 @@ def _check_plausibility(
             return None
         return (
             f'the bbox {shown(entry["bbox"])}, which contains none of its keypoints',
-            'expected [x, y, width, height] in pixels, around the object',
+            f'{expected_value("bbox")}, around the object',
         )
 
     def size_of_area(entry: dict) -> Fault | None:
@@ -464,13 +481,13 @@ def _check_plausibility(
     checks = [visible_box, box_of_keypoints, *[size_of_area] * use_area]
     for check in checks:
         findings += find_faults('annotation', filled, check, is_error=False)
-    return _with_most(findings)
+    return _raise_frequent_warnings(findings)
 
 
-def _with_most(findings: list[Finding]) -> list[Finding]:
+def _raise_frequent_warnings(findings: list[Finding]) -> list[Finding]:
     """Turn warnings about most of the entries into errors, and return the errors first."""
     for finding in findings:
-        finding.is_error = finding.is_error or finding.count > _MOST * finding.total
+        finding.is_error = finding.is_error or finding.count > _FREQUENT * finding.total
     return sorted(findings, key=lambda finding: not finding.is_error)
 
 

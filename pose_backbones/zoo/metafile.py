@@ -16,8 +16,7 @@ from typing import Any
 import yaml
 
 from ..configs import config_folder
-from ..errors import ConfigError, list_names
-from ..structures.coco import shown
+from ..errors import ConfigError, list_names, shorten, shown
 
 _REQUIRED = ('Name', 'In Collection', 'Config', 'Metadata')
 _ALLOWED = (
@@ -162,7 +161,7 @@ def _read_yaml(path: Path, **lists: type) -> dict:
     try:
         content = yaml.load(path.read_text(encoding='utf-8'), _Loader)
     except Exception as error:  # PyYAML also raises errors of the constructors of values
-        reason = ' '.join(str(error).split())[:_MAX_REASON]
+        reason = shorten(str(error), _MAX_REASON)
         raise ConfigError(f'cannot read {path}: {reason}') from error
     for key, kind in lists.items():
         items = content.get(key) if isinstance(content, dict) else None

@@ -10,7 +10,7 @@ from pose_backbones.errors import ConfigError, DatasetError
 from pose_backbones.evaluation.submission import (
     best_people,
     check_name,
-    check_results,
+    check_submission,
     submission_name,
     write_submission,
 )
@@ -57,9 +57,9 @@ def test_best_twenty_people_per_image_are_kept():
     kept = best_people(results)
     assert kept == [r for r in results if r['image_id'] == 2 or r['score'] > 2.5 / 23]
     assert len(kept) == 40
-    check_results('r.json', kept, {1, 2})
+    check_submission('r.json', kept, {1, 2})
     with pytest.raises(DatasetError, match='image 1 has 23 people: expected at most 20'):
-        check_results('r.json', results, {1, 2})
+        check_submission('r.json', results, {1, 2})
 
 
 def test_first_of_equal_scores_are_kept():
@@ -81,9 +81,9 @@ def test_first_of_equal_scores_are_kept():
 )
 def test_results_that_break_a_rule_raise(changes, message):
     valid = [result(1), result(2)]
-    check_results('r.json', valid, {1, 2, 3})
-    with pytest.raises(DatasetError, match=f'reject r.json: result 2, .*{message}'):
-        check_results('r.json', [*valid, {**result(3), **changes}], {1, 2, 3})
+    check_submission('r.json', valid, {1, 2, 3})
+    with pytest.raises(DatasetError, match=f'reject r.json: result at index 2, .*{message}'):
+        check_submission('r.json', [*valid, {**result(3), **changes}], {1, 2, 3})
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ from tests.helpers.journal_cases import SKELETON, VIDEO
 
 coco_style.patch()
 CORPUS = Path(__file__).parent / 'corpus'
-#: limits of the characters of a message, and of the time in seconds for a file
+#: limits of the characters of a message, and of the processor time in seconds for a file
 MAX_MESSAGE, MAX_SECONDS = 1000, 5.0
 #: limit of the memory in bytes for a file
 MAX_MEMORY = 1 << 30
@@ -83,7 +83,10 @@ _METAINFO = dict(
 
 
 class TimeLimitError(BaseException):
-    """A file took too much time. It does not derive from Exception, which readers may catch."""
+    """A file took too much processor time.
+
+    It does not derive from Exception, which readers may catch.
+    """
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Target:
             AssertionError: If the message of an error is unusable, a process or a connection was
                 started, a class was imported from a pickle, or a file outside `folder` was changed.
             MemoryError: If reading took too much memory.
-            TimeLimitError: If reading took too long.
+            TimeLimitError: If reading took too much processor time.
             Exception: Anything but a `PoseBackbonesError` is a fault of the reader.
         """
         (folder / self.file).write_bytes(content)
@@ -147,10 +150,13 @@ class Target:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `TimeLimitError` after some seconds; only in the main thread."""
+    """Raise `TimeLimitError` after some seconds of processor time; only in the main thread.
+
+    The time in which the process waits does not count: the limit would depend on other programs.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeLimitError(f'more than {seconds:g} s')
+        raise TimeLimitError(f'more than {seconds:g} CPU seconds')
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -197,26 +203,39 @@ class _Watch:
     def _record(self, event: str, arguments: tuple) -> None:
         if not self.folder:
             return
-        if (
-            event in _FORBIDDEN
-            or (
-                event in _CHANGES
-                and arguments[-1]
-                in (-1, None)  # otherwise the path is relative to an open directory
-                and any(map(self._is_outside, arguments[: _CHANGES[event]]))
+        if event in _FORBIDDEN:
+            is_fault = True
+        elif event == 'open':
+            path, mode, flags = arguments
+            is_written = (
+                flags & _WRITING if isinstance(flags, int) else set(mode or '') & set('wax+')
             )
-        ):
+            is_fault = bool(is_written) and self._is_outside(path)
+        elif event in _CHANGES:
+            count, has_directory = _CHANGES[event]
+            # relative to an open directory, which was made in the folder or was not changed
+            is_relative = has_directory and arguments[-1] not in (-1, None)
+            is_fault = not is_relative and any(map(self._is_outside, arguments[:count]))
+        else:
+            is_fault = False
+        if is_fault:
             self.events.append(f'{event} {arguments!r:.200}')
-        elif event == 'open' and self._is_outside(arguments[0]):
-            mode, flags = arguments[1:]
-            if flags & _WRITING if isinstance(flags, int) else set(mode or '') & set('wax+'):
-                self.events.append(f'{event} {arguments!r:.200}')
 
     def _is_outside(self, path: object) -> bool:
         if not isinstance(path, (str, bytes, os.PathLike)):
             return False  # an open file
         path = os.path.realpath(os.fsdecode(path))
-        return path != os.devnull and not path.startswith((self.folder, *_CACHES))
+        if path == os.devnull or _is_in(path, self.folder):
+            return False
+        # A reader may import modules of installed packages, which Python compiles.
+        return '__pycache__' not in Path(path).parts or not any(
+            _is_in(path, root) for root in _CODE
+        )
+
+
+def _is_in(path: str, folder: str) -> bool:
+    """Return whether a path is a folder or in it, both without links."""
+    return path == folder or path.startswith(os.path.join(folder, ''))
 
 
 #: events of programs, connections and pickles that run code
@@ -224,13 +243,18 @@ _FORBIDDEN = {
     *('pickle.find_class', 'os.system', 'os.exec', 'os.fork', 'os.forkpty', 'os.posix_spawn'),
     *('os.spawn', 'subprocess.Popen', 'socket.connect', 'socket.bind'),
 }
-#: events of changes of files → number of the paths among their arguments
+#: events of changes of files → number of the paths at the start of their arguments, and whether the
+#: last argument is the descriptor of a directory
 _CHANGES = {
-    **dict.fromkeys(('os.remove', 'os.rmdir', 'os.mkdir', 'os.chmod'), 1),
-    **dict.fromkeys(('os.rename', 'os.link', 'os.symlink'), 2),
+    **dict.fromkeys(
+        ('os.remove', 'os.rmdir', 'os.mkdir', 'os.chmod', 'os.chown', 'os.utime'), (1, True)
+    ),
+    **dict.fromkeys(('os.truncate', 'os.setxattr', 'os.removexattr'), (1, False)),
+    **dict.fromkeys(('os.rename', 'os.link', 'os.symlink'), (2, True)),
 }
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-_CACHES = tuple({os.path.realpath(path) for path in (sys.prefix, sys.base_prefix) if path})
+#: folders with Python code, in whose `__pycache__` files may be written
+_CODE = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, CORPUS.parents[2])}
 _WATCH = _Watch()
 
 

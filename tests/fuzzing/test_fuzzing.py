@@ -3,10 +3,12 @@
 `python -m tests.fuzzing` searches for more inputs, guided by coverage.
 """
 
+import os
 import pickle
 import random
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from pose_backbones.errors import DatasetError
 
 from .mutate import mutate
 from .seeds import seeds
-from .targets import MAX_MEMORY, TARGETS, Target, TimeLimitError, clear, workspace
+from .targets import _WATCH, MAX_MEMORY, TARGETS, Target, TimeLimitError, clear, workspace
 
 
 @pytest.fixture(scope='module')
@@ -85,7 +87,7 @@ def test_slow_reader_is_found(tmp_path, monkeypatch):
             pass
 
     monkeypatch.setattr('tests.fuzzing.targets.MAX_SECONDS', 0.1)
-    with pytest.raises(TimeLimitError, match=r'more than 0\.1 s'):
+    with pytest.raises(TimeLimitError, match=r'more than 0\.1 CPU seconds'):
         Target('x', 'x.json', 'json', read).run(b'', tmp_path)
 
 
@@ -97,6 +99,27 @@ def _write_elsewhere(folder: Path) -> None:
     (folder.parent / 'elsewhere').write_text('')
 
 
+def _write_beside(folder: Path) -> None:
+    (folder.parent / f'{folder.name}_2').write_text('')
+
+
+def _write_into_environment(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        os.chmod(Path(sys.prefix, 'no such file'), 0o644)
+
+
+def _truncate(folder: Path) -> None:
+    os.truncate(folder.parent / 'file', 0)
+
+
+def _change_time(folder: Path) -> None:
+    os.utime(folder.parent / 'file')
+
+
+def _change_owner(folder: Path) -> None:
+    os.chown(folder.parent / 'file', -1, -1)
+
+
 def _start_process(folder: Path) -> None:
     subprocess.run(['true'], check=True)
 
@@ -106,13 +129,34 @@ def _start_process(folder: Path) -> None:
     [
         (_import_pickle, 'pickle.find_class'),
         (_write_elsewhere, 'open'),
+        (_write_beside, 'open'),
+        (_write_into_environment, 'os.chmod'),
+        (_truncate, 'os.truncate'),
+        (_change_time, 'os.utime'),
+        (_change_owner, 'os.chown'),
         (_start_process, 'subprocess.Popen'),
     ],
 )
 def test_forbidden_actions_are_found(read, event, tmp_path):
     (tmp_path / 'inside').mkdir()
+    (tmp_path / 'file').write_text('')
     with pytest.raises(AssertionError, match=event):
         Target('x', 'x.json', 'json', read).run(b'', tmp_path / 'inside')
+
+
+def test_allowed_changes(tmp_path):
+    """In the folder, and of Python's compiled modules."""
+
+    def read(folder: Path) -> None:
+        path = folder / 'file'
+        path.write_text('text')
+        os.truncate(path, 0)
+        os.utime(path)
+        path.rename(folder / 'other')
+        _WATCH._record('os.mkdir', (f'{sys.prefix}/lib/package/__pycache__', 0o777, -1))
+        _WATCH._record('open', (f'{sys.prefix}/lib/__pycache__/a.pyc.1', None, os.O_WRONLY))
+
+    assert Target('x', 'x.json', 'json', read).run(b'', tmp_path) == ''
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='the limit is that of Linux')

@@ -359,10 +359,10 @@ def test_file_with_boxes_of_other_images_raises(files):
         ('{"images": [1], "annotations": []}', 'images has the entry 1: expected an object'),
         ('{"images": 1, "annotations": []}', 'has no images: expected a list'),
         ('{"images": [{"id": 7}], "annotations": []}', 'image 7 has no file_name: expected'),
-        ('[{"image_id": 1}]', 'detection 0, of image 1, has no bbox: expected .x, y'),
+        ('[{"image_id": 1}]', 'detection at index 0, of image 1, has no bbox: expected .x, y'),
         (
             '[{"image_id": 1, "bbox": [1, 2, 3]}]',
-            'detection 0, of image 1, has the bbox .1, 2, 3.: expected .x, y',
+            'detection at index 0, of image 1, has the bbox .1, 2, 3.: expected .x, y',
         ),
         (
             '{"images": [], "annotations": [{"id": 5, "image_id": 1, "bbox": [1, 2, 3, "4"]}]}',

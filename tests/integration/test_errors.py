@@ -105,7 +105,7 @@ def test_detections_of_other_images(fail, tiny_config, synthetic, weights, tmp_p
     for content, message in (
         (
             json.dumps([good, {**good, 'image_id': 424242}]),
-            'detection 1, of image 424242, has the image_id 424242: expected the id of an image of',
+            'detection at index 1, of image 424242, has the image_id 424242: expected the id of',
         ),
         ('{}', 'is not a COCO detections file: expected a list of objects with'),
         ('[]', 'has no detections, so there is nothing to predict'),

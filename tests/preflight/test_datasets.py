@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from pose_backbones.configs import find_datasets
 from pose_backbones.errors import DatasetError
-from pose_backbones.preflight.datasets import check_datasets, check_swaps, find_datasets, reads_coco
+from pose_backbones.preflight.datasets import check_datasets, check_swaps, reads_coco
 from pose_backbones.structures.metainfo import read_metainfo
 from tests.helpers import damaged_coco
 
@@ -44,9 +45,14 @@ def config(dataset, **more) -> Config:
 
 def test_data_sets_in_wrappers_are_found(folder):
     parts = [dataset(folder, 'good.json'), dataset(folder, 'bad.json')]
-    found = dict(find_datasets(wrapped(*parts), 'train_dataloader.dataset'))
+    found = dict(find_datasets(config(wrapped(*parts)), 'train'))
     prefix = 'train_dataloader.dataset.datasets[0].datasets'
-    assert found == {f'{prefix}[0].dataset': parts[0], f'{prefix}[1]': parts[1]}
+    leaves = {place: part for place, part in found.items() if 'ann_file' in part}
+    assert leaves == {f'{prefix}[0].dataset': parts[0], f'{prefix}[1]': parts[1]}
+    wrappers = [part['type'] for place, part in found.items() if place not in leaves]
+    assert wrappers == ['ConcatDataset', 'CombinedDataset', 'RepeatDataset']
+    assert list(find_datasets(config(None), 'train')) == []
+    assert list(find_datasets(config(wrapped(*parts)), 'test')) == []
 
 
 @pytest.mark.parametrize(

@@ -214,12 +214,12 @@ RESULT = dict(image_id=7, category_id=1, score=0.5, bbox=[1, 2, 3, 4], keypoints
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(image_id=None), 'result 1 has no image_id|of image None, has no image_id'),
-        (dict(image_id=8), 'result 1, of image 8, has the image_id 8: expected image 7'),
+        (dict(image_id=None), 'result at index 1 has no image_id|of image None, has no image_id'),
+        (dict(image_id=8), 'result at index 1, of image 8, has the image_id 8: expected image 7'),
         (dict(image_id=[7]), r'has the image_id \[7\]: expected the id of an'),
         (
             dict(score='high'),
-            "result 1, of image 7, has the score 'high': expected a finite number",
+            "result at index 1, of image 7, has the score 'high': expected a finite number",
         ),
         (dict(score=float('nan')), 'has the score nan: expected a finite number'),
         (dict(score=10**400), 'has the score 1000.*…: expected a finite number'),
@@ -247,7 +247,7 @@ def test_check_entries_counts_entries_with_the_same_problem():
     entries = [{}, dict(score=1), dict(score='a'), dict(score=[])]
     with pytest.raises(
         DatasetError,
-        match=r'^x: result 0 has no score \(3 of 4 are like this\): expected a finite number$',
+        match=r'^x: result at index 0 has no score \(3 of 4 are like this\): expected a finite num',
     ):
         check_entries('x', 'result', entries, has_fields('score'))
 

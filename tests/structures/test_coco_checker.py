@@ -59,7 +59,7 @@ def test_damaged_files_have_findings(write, kind):
             messages = lines(CHECKS[kind](file, *arguments))
         except DatasetError as error:
             messages = [str(error)]
-        assert messages or name == 'exchanged sizes', (kind, name)
+        assert messages or name == 'sizes of all images are wrong', (kind, name)
         for message in messages:
             assert '\n' not in message, (kind, name)
             assert len(message) < 600, (kind, name)
