@@ -291,14 +291,7 @@ def _check_names(category: dict) -> Fault | None:
     for name in category['keypoints']:
         if not isinstance(name, str) or not name.strip():
             return f'a keypoint called {shown(name)}', 'expected a name'
-        if not is_encodable(name):
-            return f'a keypoint called {shown(name)}', 'expected a name of Unicode characters'
     return None
-
-
-def is_encodable(text: str) -> bool:
-    """Return whether text can be written to a file; half of a surrogate pair, "\\ud800", cannot."""
-    return not any('\ud800' <= character <= '\udfff' for character in text)
 
 
 def _check_limbs(category: dict) -> Fault | None:
@@ -459,7 +452,7 @@ def in_pixels(entry: dict) -> Fault | None:
 def box_numbers(entry: dict) -> Fault | None:
     """Check that the bounding box has four numbers."""
     bbox = entry['bbox']
-    if len(bbox) != 4 or not are_numbers(bbox):
+    if len(bbox) != 4 or not are_numbers(bbox) or any(isinstance(side, bool) for side in bbox):
         return f'the bbox {shown(bbox)}', _FIELDS['bbox'][1]
     return None
 

@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask
 
 from pose_backbones.errors import DatasetError
-from pose_backbones.structures.coco import MAX_EXAMPLES, CocoFile, is_run_length
+from pose_backbones.structures.coco import MAX_EXAMPLES, is_run_length
 from pose_backbones.structures.coco_checker import (
     check_annotations,
     check_detections,
@@ -24,18 +24,6 @@ DAMAGED = [
     for kind in CHECKS
     for name, content in getattr(damaged_coco, f'damaged_{kind}')()
 ]
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Return a function that writes a file and opens it."""
-
-    def write(content, name: str = 'file.json') -> CocoFile:
-        path = tmp_path / name
-        path.write_text(content if isinstance(content, str) else damaged_coco.dumps(content))
-        return CocoFile(path)
-
-    return write
 
 
 def lines(findings) -> list[str]:
@@ -95,7 +83,7 @@ def change(**fields):
         ),
         (
             change(bbox=[10, 10, 30, 30]),
-            r'warning: annotation 103 has the bbox \[10, 10, 30, 30\], which contains none of its',
+            r'warning: annotation 103 has the bbox \[10, 10, 30, 30\], which contains 0 of its 5',
         ),
         (change(area=9e5), 'warning: annotation 103 has the area 900000.0, with the bbox'),
         (change(bbox=[90, 70, 0, 50]), r'warning: annotation 103 has the bbox \[90, 70, 0, 50\]'),
@@ -115,10 +103,6 @@ def change(**fields):
         (
             lambda content: content['images'][1].update(crowdIndex=1.5),
             r"error: image 2 \('2.jpg'\) has the crowdIndex 1.5: expected .* from 0 to 1",
-        ),
-        (
-            lambda content: content['categories'][0].update(keypoints=['\ud800', *'bcde']),
-            r"category 1 has a keypoint called '\\ud800': expected a name of Unicode characters",
         ),
         (
             lambda content: content['images'][1].update(file_name='\ud800.jpg'),
