@@ -48,7 +48,7 @@ def _synchronize() -> None:
 
 def median_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
     """Return the median of the ratios of times of the same round."""
-    return statistics.median(one / other for one, other in zip(seconds, others, strict=True))
+    return statistics.median(first / second for first, second in zip(seconds, others, strict=True))
 
 
 def milliseconds(seconds: Sequence[float], digits: int = 1) -> str:

@@ -77,9 +77,9 @@ def compare(
             if number:
                 times.append(duration)
     difference = max(
-        float((one - other).abs().max()) if one.shape == other.shape else float('inf')
-        for one, other in zip(*results.values(), strict=True)
-        if one.numel() + other.numel()
+        float((first - second).abs().max()) if first.shape == second.shape else float('inf')
+        for first, second in zip(*results.values(), strict=True)
+        if first.numel() + second.numel()
     )
     return [
         *(milliseconds(times, 2) for times in seconds.values()),

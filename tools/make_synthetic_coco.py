@@ -1,4 +1,4 @@
-"""Generate a data set of synthetic people: see `--help`."""
+"""Generate a dataset of synthetic people: see `--help`."""
 
 import _start  # noqa: F401  (first, to handle signals while the tool loads)
 

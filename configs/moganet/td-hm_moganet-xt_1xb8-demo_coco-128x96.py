@@ -1,4 +1,4 @@
-# Demo on a data set with the layout of COCO; takes minutes on two CPU cores.
+# Demo on a dataset with the layout of COCO; takes minutes on two CPU cores.
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/td_coco.py',

@@ -20,7 +20,7 @@ COMMANDS = {
     'plot': ('plot_training', 'plot the curves of a training run'),
     'draw': ('draw_results', 'draw predictions and ground truth side by side'),
     'dataset-info': ('make_dataset_info', 'write a dataset metainfo file'),
-    'synthesize': ('make_synthetic_coco', 'generate a synthetic data set'),
+    'synthesize': ('make_synthetic_coco', 'generate a synthetic dataset'),
     'doctor': ('doctor', 'find out what is wrong with an installation'),
 }
 

@@ -12,6 +12,9 @@ from ..structures.coco_checker import SAMPLE, check_annotations, check_detection
 from ..utils.files import atomic_write, check_not_input, check_writable_file
 from .entry_point import USER_ERROR
 
+#: expected value of a file that cannot be read
+_READABLE = 'expected annotations, an image list, detections or keypoint results'
+
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line of `pose-backbones check`."""
@@ -45,10 +48,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--json', metavar='FILE', help='write the findings to this file as well')
     return parser.parse_args(argv)
-
-
-#: expected value of a file that cannot be read
-_READABLE = 'expected annotations, an image list, detections or keypoint results'
 
 
 def is_list(file: CocoFile) -> bool:

@@ -164,7 +164,7 @@ def _entries(
         'result',
         predictions,
         has_fields('image_id', 'keypoints'),
-        keypoint_count(count, 'of the annotations: are they of the same data set?'),
+        keypoint_count(count, 'of the annotations: are they of the same dataset?'),
     )
     return images, _by_image(people), _by_image(predictions)
 
@@ -260,7 +260,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--metainfo',
         metavar='FILE',
-        help="draw the limbs of this description of the data set (MMPose's, "
+        help="draw the limbs of this description of the dataset (MMPose's, "
         'a .py file) instead of those of the annotations',
     )
     parser.add_argument(

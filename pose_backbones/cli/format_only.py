@@ -39,7 +39,7 @@ class CocoSubmission:
         return str(Path(self.folder, submission_name(self.image_list, self.name)))
 
     def check_dataset(self, dataset) -> None:
-        """Check that a data set has as many keypoints as COCO.
+        """Check that a dataset has as many keypoints as COCO.
 
         Args:
             dataset: The test set.
@@ -51,7 +51,7 @@ class CocoSubmission:
         if count != NUM_VALUES // 3:
             raise DatasetError(
                 f'--format-only: the server of COCO takes {NUM_VALUES // 3} '
-                f'keypoints, but the data set has {count}'
+                f'keypoints, but the dataset has {count}'
             )
 
     @property

@@ -28,7 +28,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar='DIR',
         help='folder of the images, or one for each file; check that all images exist',
     )
-    parser.add_argument('--name', help='name of the data set (default: name of the folder of OUT)')
+    parser.add_argument('--name', help='name of the dataset (default: name of the folder of OUT)')
     parser.add_argument(
         '--second-labels',
         metavar='FILE',

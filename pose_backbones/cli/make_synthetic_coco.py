@@ -1,4 +1,4 @@
-"""Command line of `tools/make_synthetic_coco.py`: generate a synthetic data set."""
+"""Command line of `tools/make_synthetic_coco.py`: generate a synthetic dataset."""
 
 import argparse
 
@@ -12,7 +12,7 @@ from ..synthetic import (
     make_synthetic_mpii,
 )
 
-#: value of --format → function that generates the data set
+#: value of --format → function that generates the dataset
 _MAKERS = {
     'coco': make_synthetic_coco,
     'mpii': make_synthetic_mpii,
@@ -22,9 +22,9 @@ _MAKERS = {
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Generate a data set of synthetic people in the layout of COCO keypoints '
+        description='Generate a dataset of synthetic people in the layout of COCO keypoints '
         '(images, annotations and person detections), MPII or CrowdPose. The same options give '
-        'the same files. A complete data set that was generated with the same options is kept.'
+        'the same files. A complete dataset that was generated with the same options is kept.'
     )
     parser.add_argument(
         'out', metavar='OUT', help='output directory: a new one, an empty one, or an earlier output'
@@ -85,7 +85,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Generate a synthetic data set.
+    """Generate a synthetic dataset.
 
     Args:
         argv: Command-line arguments. Default: `sys.argv[1:]`.

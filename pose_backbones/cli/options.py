@@ -28,7 +28,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root',
         metavar='DIR',
-        help="directory of the data set, in place of the config's `data_root`",
+        help="directory of the dataset, in place of the config's `data_root`",
     )
     parser.add_argument(
         '--non-strict',

@@ -85,7 +85,7 @@ def check_outputs(
         for path in inputs:
             if all(map(os.path.isdir, (path, folder))) and os.path.samefile(path, folder):
                 raise WorkDirError(
-                    f'--show-dir {folder} is a directory of the data set: choose another one'
+                    f'--show-dir {folder} is a directory of the dataset: choose another one'
                 )
         check_writable_dir(folder, '--show-dir')
 

@@ -127,10 +127,10 @@ class CoarseToFineHeatmap(MegviiHeatmap):
         )
         span, flat = maps.shape[1], maps.reshape(-1, count)
         first, second = _two_peaks(flat)
-        peak, other = (
+        peak, second_peak = (
             np.stack((index % span, index // span), -1) - BORDER for index in (first, second)
         )
-        direction = (other - peak).astype(float)
+        direction = (second_peak - peak).astype(float)
         # In a map of zeros both peaks are the same cell.
         direction /= np.linalg.norm(direction, axis=-1).clip(min=1)[:, None]
         cells = peak + 0.25 * direction

@@ -43,10 +43,10 @@ def load_detections(dataset: _Dataset) -> list[dict]:
     left_out = len(file.entries()) - len(detections)
     listed = ', '.join(map(shown, categories))
     if not detections:
-        found = sorted({shown(entry['category_id']) for entry in file.entries()})
+        ids = sorted({shown(entry['category_id']) for entry in file.entries()})
         raise DatasetError(
             f'{file.path}: no detection has the category with keypoints of {dataset.ann_file}, '
-            f'{listed}: its detections have the category_id {", ".join(found[:5])}'
+            f'{listed}: its detections have the category_id {", ".join(ids[:5])}'
         )
     if left_out:
         print_log(

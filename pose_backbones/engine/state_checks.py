@@ -19,7 +19,14 @@ def list_keys(keys: Iterable) -> str:
 
 
 def malformed_error(source: str, name: str, value, expected: str) -> CheckpointError:
-    """Return the error for a malformed entry of a checkpoint."""
+    """Return the error for a malformed entry of a checkpoint.
+
+    Args:
+        source: Path of the checkpoint.
+        name: Name of the entry.
+        value: The entry.
+        expected: What is expected, for the message.
+    """
     text = f'a tensor {tuple(value.shape)}' if torch.is_tensor(value) else shown(value, 60)
     return CheckpointError(
         f'{source} is damaged or not a checkpoint of MMEngine: {name} is {text}; expected '
@@ -28,25 +35,60 @@ def malformed_error(source: str, name: str, value, expected: str) -> CheckpointE
 
 
 def mismatch_error(source: str, text: str) -> CheckpointError:
-    """Return the error for a checkpoint of another model, optimizer or schedule."""
+    """Return the error for a checkpoint of another model, optimizer or schedule.
+
+    Args:
+        source: Path of the checkpoint.
+        text: The difference, for the message.
+    """
     return CheckpointError(f'{source} does not match the config: {text}. {load_from_hint(source)}')
 
 
 def check_entry_type(value, kind: type | tuple, source: str, name: str) -> None:
-    """Check the class of an entry."""
+    """Check the class of an entry.
+
+    Args:
+        value: The entry.
+        kind: The expected class or classes.
+        source: Path of the checkpoint, for the message.
+        name: Name of the entry.
+
+    Raises:
+        CheckpointError: If it has another class.
+    """
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         raise malformed_error(source, name, value, ' or '.join(class_.__name__ for class_ in kinds))
 
 
 def check_count(value, source: str, name: str, end: int = 2**63) -> None:
-    """Check that an entry is an integer of at least 0."""
+    """Check that an entry is an integer of at least 0.
+
+    Args:
+        value: The entry.
+        source: Path of the checkpoint, for the message.
+        name: Name of the entry.
+        end: The integer must be less than this.
+
+    Raises:
+        CheckpointError: If it is something else.
+    """
     if type(value) is not int or not 0 <= value < end:
         raise malformed_error(source, name, value, 'an integer of at least 0')
 
 
 def check_keys(saved, expected, source: str, name: str) -> None:
-    """Check that a dict has the expected keys."""
+    """Check that a dict has the expected keys.
+
+    Args:
+        saved: The dict, from a checkpoint.
+        expected: The keys.
+        source: Path of the checkpoint, for the message.
+        name: Name of the entry.
+
+    Raises:
+        CheckpointError: If it is no dict or has other keys.
+    """
     check_entry_type(saved, dict, source, name)
     expected = list(expected)
     if set(saved) != set(expected):
@@ -70,6 +112,9 @@ def pair_entries(
 
     Yields:
         Name of an item, the dict of the checkpoint, and the object of the run.
+
+    Raises:
+        CheckpointError: If the list has another length or class, or an item is no dict.
     """
     check_entry_type(saved, list, source, name)
     if len(saved) != len(current_items):
@@ -84,7 +129,7 @@ def pair_entries(
 
 
 def raise_not_plain(source: str, name: str, value) -> None:
-    """Raise the error for an entry that is not plain data."""
+    """Raise a `CheckpointError` for an entry that is not plain data, see `malformed_error`."""
     raise malformed_error(source, name, value, 'plain data')
 
 

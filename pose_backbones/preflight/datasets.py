@@ -1,4 +1,4 @@
-"""Checks of the data sets of a run: files, detections, keypoints."""
+"""Checks of the datasets of a run: files, detections, keypoints."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from ..structures.coco import CocoFile
 from .bottomup import check_image_sizes, check_sigmas, is_bottomup
 from .ground_truth import check_truth
 
-_GET_DATA = 'Give the folder of the data set with --data-root. '
+_GET_DATA = 'Give the folder of the dataset with --data-root. '
 _GET_COCO = (
     'COCO 2017 is at https://cocodataset.org/#download (train2017, val2017, '
     'annotations, in the folder data/coco); a synthetic set is made by: '
@@ -40,7 +40,7 @@ _GET_DETECTIONS = (
 
 
 def check_datasets(cfg: Config, splits: Sequence[str]) -> None:
-    """Check that the files of the data sets exist and belong together.
+    """Check that the files of the datasets exist and belong together.
 
     Args:
         cfg: A config.
@@ -94,7 +94,7 @@ def _check_content(
     """Check the entries of annotations in COCO's format, and log warnings.
 
     Args:
-        dataset: Config of the data set.
+        dataset: Config of the dataset.
         annotations: Path of its annotations.
         metrics: Configs of the metrics.
         read: Reads annotations.
@@ -123,7 +123,7 @@ def _uses_area(metric: Mapping) -> bool:
 
 
 def is_coco_style(dataset: Mapping) -> bool:
-    """Return whether the annotations of a data set are a COCO file; those of 3D poses are not."""
+    """Return whether the annotations of a dataset are a COCO file; those of 3D poses are not."""
     from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 
     kind = DATASETS.get(dataset['type'])
@@ -131,9 +131,9 @@ def is_coco_style(dataset: Mapping) -> bool:
 
 
 def reads_coco(dataset: Mapping) -> bool:
-    """Return whether MMPose reads a data set as COCO's annotations of single people.
+    """Return whether MMPose reads a dataset as COCO's annotations of single people.
 
-    Data sets whose class parses annotations in another way are not checked, except for
+    Datasets whose class parses annotations in another way are not checked, except for
     COCO-WholeBody.
     """
     from mmpose.datasets.datasets.base import BaseCocoStyleDataset
@@ -202,7 +202,7 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
 
     Args:
         cfg: The config.
-        dataset: A data set that was built from the config.
+        dataset: A dataset that was built from the config.
         split: Name of its split, for the message.
 
     Raises:
@@ -218,7 +218,7 @@ def check_keypoints(cfg: Config, dataset, split: str) -> None:
             raise DatasetError(
                 f'{where} has {shape[1]} keypoints per person (annotation '
                 f'{_person_id(person.get("id"))}), but '
-                f'{type(dataset).__name__} has {num_keypoints}. Use the data set '
+                f'{type(dataset).__name__} has {num_keypoints}. Use the dataset '
                 'type, or a metainfo file (tools/make_dataset_info.py writes '
                 'one), that describes these keypoints'
             )

@@ -194,7 +194,7 @@ def _source(name: str, pretrained: bool | str) -> str | None:
         return None
     models = read_models()
     if name not in models or not models[name].weights:
-        others = sorted(other for other in models if models[other].weights)
+        others = sorted(key for key in models if models[key].weights)
         raise CheckpointError(
             f'{name} has no released weights: expected a path instead of pretrained=True, or a '
             f'model with released weights'

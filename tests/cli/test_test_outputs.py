@@ -147,7 +147,7 @@ def test_inputs_are_not_overwritten(run, no_test, weights, synthetic, tmp_path):
     for option in ('--out', '--dump'):
         with pytest.raises(WorkDirError, match='is an input'):
             run(option, copy, checkpoint=copy)
-    with pytest.raises(WorkDirError, match='--show-dir .*/val is a directory of the data set'):
+    with pytest.raises(WorkDirError, match='--show-dir .*/val is a directory of the dataset'):
         run('--show-dir', synthetic / 'val')
     with pytest.raises(WorkDirError, match='--out and --dump are the same'):
         run('--out', tmp_path / 'a.pkl', '--dump', tmp_path / 'a.pkl')

@@ -491,7 +491,7 @@ def test_empty_combined_data_set(fail, tiny_config, synthetic, tmp_path):
     )
     options = ['--data-root', synthetic, '--work-dir', tmp_path / 'work']
     line = fail(train_api.main, config, *options)
-    assert 'train_dataloader.dataset.datasets is empty: expected at least one data set' in line
+    assert 'train_dataloader.dataset.datasets is empty: expected at least one dataset' in line
 
 
 def test_empty_data_set(fail, tiny_config, data, tmp_path):

@@ -142,7 +142,7 @@ def touches_image(corners: np.ndarray) -> np.ndarray:
 @given(people=st.lists(boxes(WIDTH, HEIGHT), min_size=3, max_size=9))
 @example(people=[(0.1 * n, 0.7 * n, 0.3 + 0.01 * n, 1.1 * n) for n in range(1, 50)])
 def test_both_readers_give_the_same_boxes(folder, people, kind):
-    """Bit-identical, without those outside the image, which inference skips."""
+    """The boxes are bit-identical; inference skips those outside the image."""
     people = [(5, 5, 20, 30), *people]  # MMEngine's datasets need a valid sample
     dataset = read_dataset(folder, people, kind)
     expected = np.concatenate([dataset.get_data_info(n)['bbox'] for n in range(len(dataset))])
@@ -175,7 +175,7 @@ def test_inference_uses_the_boxes_of_the_evaluation(folder, people, kind):
     padding=st.sampled_from([1.0, 1.25, 2.0]),
 )
 def test_box_formats_are_bijective(corners, scale, padding):
-    """xywh, xyxy, and centre and size, in both directions; tolerance in parts of the extent."""
+    """Conversions between xywh, xyxy, and centre and size are inverse to each other."""
     xywh = np.array(corners, np.float64) * scale
     xyxy = bbox_xywh2xyxy(xywh)
     np.testing.assert_array_equal(xyxy[:, :2], xywh[:, :2])
@@ -233,7 +233,7 @@ def test_order_of_boxes_is_the_order_of_results(data, people):
 @example(batch_size=3, people=[[], [(5.0, 5.0, 30.0, 40.0)], []])
 @share(0.1)
 def test_people_do_not_depend_on_the_batch(people, batch_size):
-    """Nor on other boxes of their image, and other images."""
+    """Other boxes of an image and other images do not change the keypoints of a person."""
     images = [make_image(index, WIDTH, HEIGHT) for index in range(len(people))]
     corners = [bbox_xywh2xyxy(np.array(some, np.float32).reshape(-1, 4)) for some in people]
     results = list(inferencer(batch_size)(images, corners))

@@ -78,7 +78,7 @@ def decode_target(name: str, codec, target: np.ndarray) -> tuple[np.ndarray, np.
 
 @given(data=st.data())
 def test_decoded_targets_are_the_keypoints(case, data):
-    """Within the resolution of the maps, for every keypoint that is in the input."""
+    """The distance is below the resolution of the maps, for every keypoint in the input."""
     name, codec = case
     size = np.array(codec.input_size, np.float32)
     drawn = data.draw(points(COUNT, (0, 0), tuple(size - 1)))
@@ -98,7 +98,7 @@ def test_decoded_targets_are_the_keypoints(case, data):
 
 @given(data=st.data())
 def test_keypoints_outside_have_no_weight(case, data):
-    """MMPose's codecs keep targets whose Gaussian is partly inside; ours do not."""
+    """MMPose's codecs keep targets whose Gaussian is partly inside; those of MSPN do not."""
     name, codec = case
     width, height = codec.input_size
     reach = 0.01 if is_coarse_to_fine(name) else 4 * (3 * codec.sigma + 3)

@@ -132,7 +132,7 @@ def test_conversion_is_a_bijection(name):
 )
 @share(0.15)
 def test_conversion_does_not_depend_on_the_file(name, seed, trainer, key, prefixed):
-    """Nor on the order of the names, the entry with the weights, and prefixes."""
+    """The result depends neither on the order of the names, nor on the entry, nor on prefixes."""
     weights = release(name)
     order = np.random.default_rng(seed).permutation(len(weights))
     names = list(weights)
@@ -167,7 +167,7 @@ def test_converted_weights_are_unchanged_by_another_conversion(name):
 @given(seed=seeds, portion=st.floats(0.05, 0.95))
 @share(0.15)
 def test_names_are_converted_one_by_one(name, seed, portion):
-    """Without some of the other weights, a weight gets the same name, shape and values.
+    """A weight gets the same name, shape and values if some of the other weights are missing.
 
     For Swin and the heads of MMPose 0.x, a name depends on the number of layers.
     """

@@ -58,7 +58,7 @@ def figures(truth: dict, results: list[dict], iou_type: str = 'keypoints') -> di
 @given(seed=seeds, data=st.data())
 @share(0.25)
 def test_metrics_do_not_depend_on_order_and_ids(seed, data):
-    """Neither on the order of images, annotations and results, nor on the numbers of their IDs."""
+    """The order of images, annotations and results, and their IDs, do not change the metrics."""
     truth, results = run_of(seed % 1000)
     expected = figures(truth, results)
     shuffled = copy.deepcopy(truth)
@@ -86,7 +86,7 @@ def test_metrics_do_not_depend_on_order_and_ids(seed, data):
 @given(seed=st.integers(0, 500))
 @share(0.25)
 def test_metrics_of_mirrored_images_are_the_same(seed):
-    """Labels and results flipped, with left and right exchanged."""
+    """Labels and results are flipped, and left and right are exchanged."""
     truth, results = run_of(seed, 4)
     expected = figures(truth, results)
     for entry in (*truth['annotations'], *results):
@@ -127,7 +127,7 @@ def test_perfect_results_have_the_highest_metrics(seed):
 @given(seed=st.integers(0, 500))
 @share(0.2)
 def test_measures_of_the_report_are_finite(seed):
-    """Except for means over nothing, which are NaN; shares are from 0 to 1."""
+    """Only means over nothing are NaN; shares are from 0 to 1."""
     truth, results = copy.deepcopy(run_of(seed, 3))
     load_results(truth, results, 'truth.json')
     poses = read_poses(truth, results, SIGMAS, True)
@@ -146,7 +146,7 @@ def test_measures_of_the_report_are_finite(seed):
 
 @given(data=st.data(), area=st.floats(1, 1e6), shift=st.floats(-1e3, 1e3), scale=st.floats(0.1, 10))
 def test_object_keypoint_similarity(data, area, shift, scale):
-    """From 0 to 1, symmetric, 1 for identical poses, and the same for moved or scaled people."""
+    """OKS is from 0 to 1, symmetric, 1 for equal poses, and equal for moved or scaled people."""
     first, second = (data.draw(points(17, (-500, -500), (500, 500))).astype(float) for _ in 'ab')
 
     def similarity(a, b, area=area, sigmas=SIGMAS):
@@ -173,7 +173,7 @@ def test_object_keypoint_similarity(data, area, shift, scale):
 
 @given(seed=seeds, number=st.integers(1, 12), threshold=st.floats(0.3, 0.95))
 def test_oks_nms_is_idempotent_and_independent_of_the_order(seed, number, threshold):
-    """For distinct scores; the best pose is kept."""
+    """Of poses with distinct scores, the best one is kept."""
     rng = np.random.default_rng(seed)
     shapes = rng.uniform(0, 100, (3, 17, 2))[rng.integers(3, size=number)]
     poses = shapes + rng.normal(0, rng.choice([0.1, 3, 20]), shapes.shape)
@@ -200,7 +200,7 @@ def test_oks_nms_is_idempotent_and_independent_of_the_order(seed, number, thresh
 
 @given(frames=st.lists(st.lists(boxes(90, 70), max_size=4), min_size=1, max_size=8), seed=seeds)
 def test_track_ids_are_unique(frames, seed):
-    """In each frame; new IDs count on, and an ID does not come back after it is removed."""
+    """IDs are unique in each frame; new IDs count on, and a removed ID does not come back."""
     rng = np.random.default_rng(seed)
     tracker = PoseTracker(max_age=2)
     highest, last_seen = 0, {}
@@ -228,7 +228,7 @@ def test_track_ids_are_unique(frames, seed):
     rate=st.floats(0.1, 1000),
 )
 def test_filter_of_a_constant_is_the_constant(pose, visible, beta, cutoff, rate):
-    """Also with gaps; joints that are not visible stay NaN."""
+    """The same is true after gaps; joints that are not visible stay NaN."""
     smooth = OneEuroFilter(cutoff, beta, cutoff)
     for number, seen in enumerate(visible):
         keypoints = np.where(seen[:, None], pose, np.nan)[None]
@@ -243,7 +243,7 @@ def test_filter_of_a_constant_is_the_constant(pose, visible, beta, cutoff, rate)
     box=boxes(1e4, 1e4),
 )
 def test_filtered_keypoints_are_between_old_and_new(poses, times, box):
-    """So they are finite and in the range of all positions."""
+    """Filtered keypoints are finite and in the range of all positions."""
     smooth, stamps = OneEuroFilter(), np.cumsum(times)
     corners = np.array([[box[0], box[1], box[0] + box[2], box[1] + box[3]]])
     for number, pose in enumerate(poses):
@@ -256,7 +256,7 @@ def test_filtered_keypoints_are_between_old_and_new(poses, times, box):
 
 @given(seed=seeds, people=st.integers(1, 6), thr=st.floats(0.05, 1))
 def test_pckh_is_a_percentage(seed, people, thr):
-    """It does not depend on the order, nor on unlabelled joints, and grows with the threshold."""
+    """PCKh does not depend on the order or on unlabelled joints, and grows with the threshold."""
     rng = np.random.default_rng(seed)
     distances = rng.exponential(0.5, (people, 16))
     labelled = rng.random((people, 16)) < rng.choice([0, 0.2, 0.9, 1])
@@ -283,7 +283,7 @@ magnitudes = st.sampled_from([0.0, 1e-20, 1e-3, 1.0, 255.0, 1e6, 1e15])
 @pytest.mark.parametrize('name', HEATMAP_LOSSES)
 @given(seed=seeds, magnitude=magnitudes, weights=st.lists(masks(5), min_size=1, max_size=3))
 def test_heatmap_losses(name, seed, magnitude, weights):
-    """Finite, at least 0, with finite gradients; 0 at the target, without some for no weight."""
+    """Losses are finite, at least 0, and 0 at the target; keypoints without weight do not count."""
     loss = MODELS.build(HEATMAP_LOSSES[name])
     generator = torch.Generator().manual_seed(seed)
     shape = (len(weights), 5, 6, 4)
@@ -318,7 +318,7 @@ PEOPLE_LOSSES = {
     counts=st.lists(masks(5), max_size=3),
 )
 def test_losses_of_people(name, seed, magnitude, area, counts):
-    """Finite with finite gradients; joints that do not count have no influence."""
+    """Losses and gradients are finite; joints that do not count have no influence."""
     loss = MODELS.build(PEOPLE_LOSSES[name])
     generator = torch.Generator().manual_seed(seed)
     number = len(counts)
@@ -342,7 +342,7 @@ def test_losses_of_people(name, seed, magnitude, area, counts):
 
 @given(seed=seeds, magnitude=st.sampled_from([0.0, 1e-3, 1.0, 50.0, 1e6, 1e30]))
 def test_focal_losses(seed, magnitude):
-    """Finite with finite gradients for any finite logits, and for heatmaps from 0 to 1."""
+    """Losses and gradients are finite for finite logits, and for heatmaps from 0 to 1."""
     generator = torch.Generator().manual_seed(seed)
     logits = (magnitude * torch.randn(2, 30, generator=generator)).requires_grad_()
     targets, valid = (torch.randint(2, (2, 30), generator=generator).float() for _ in 'ab')

@@ -41,7 +41,7 @@ names_of_keypoints = st.lists(
 @given(names=names_of_keypoints)
 @example(names=['leftlip', 'rightlip', 'reftlip'])  # the last one resembles the first
 def test_pairs_of_keypoints_are_involutions(names):
-    """For any names. The sides of a pair are different, or both in the middle."""
+    """The sides of a pair are different, or both in the middle, for any names."""
     indices = np.array(flip_indices(names))
     assert sorted(indices) == list(range(len(names)))
     np.testing.assert_array_equal(indices[indices], np.arange(len(names)))
@@ -106,7 +106,7 @@ def test_flips_of_keypoints_and_boxes_are_involutions(data, names, size, directi
     people=st.integers(1, 3),
 )
 def test_flipping_an_image_twice_changes_nothing(seed, names, size, people):
-    """`RandomFlip` of MMPose, with all that it flips: pixels, boxes, centres and keypoints."""
+    """MMPose's `RandomFlip` restores pixels, boxes, centres and keypoints."""
     rng = np.random.default_rng(seed)
     height, width = size
     corners = rng.uniform(0, 9, (people, 2, 2)).cumsum(1).reshape(people, 4).astype(np.float32)
@@ -195,7 +195,7 @@ def test_affine_transforms_have_inverses(corners, rotation, udp, size, data):
 @given(corners=inner_boxes(90, 70), udp=st.booleans(), data=st.data())
 @share(0.5)
 def test_keypoints_of_a_crop_are_put_back(corners, udp, data):
-    """From the crop of `TopdownAffine`, as `add_pred_to_datasample` of the estimators does."""
+    """`add_pred_to_datasample` of the estimators is the inverse of `TopdownAffine`."""
     x, y, width, height = corners
     center, scale = bbox_xyxy2cs(np.array([[x, y, x + width, y + height]], np.float32), 1.25)
     drawn = data.draw(points(5, (x, y), (x + width, y + height)))[None]

@@ -198,7 +198,7 @@ def test_byte_order_mark_is_skipped(tmp_path):
     [
         ('{"images": 1}', 'x.json has no images: expected a list'),
         ('{"images": [1]}', 'x.json: images has the entry 1: expected an object'),
-        ('{"images": [{}]}', 'x.json: image 0 has no id: expected'),
+        ('{"images": [{}]}', 'x.json: image at index 0 has no id: expected'),
         ('{"images": [{"id": []}]}', r'x.json: image \[\] has the id \[\]: expected'),
     ],
 )

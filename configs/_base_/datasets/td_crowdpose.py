@@ -1,5 +1,5 @@
 # CrowdPose (14 keypoints), top-down, with the dataloader settings of COCO. The annotations are
-# those of MMPose, with the split of the data set; they have no areas.
+# those of MMPose, with the split of the dataset; they have no areas.
 _base_ = './td_coco.py'
 
 dataset_type = 'CrowdPoseDataset'
