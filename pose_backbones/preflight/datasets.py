@@ -13,7 +13,7 @@ from mmpose.registry import DATASETS
 from ..configs import as_list, find_datasets
 from ..datasets.mpii import MpiiDataset
 from ..engine.distributed import is_first_process
-from ..errors import DatasetError
+from ..errors import ConfigError, DatasetError
 from ..structures import coco_checker
 from ..structures.coco import CocoFile
 from .bottomup import check_image_sizes, check_sigmas, is_bottomup
@@ -169,6 +169,12 @@ def _check_files(dataset: dict, split: str) -> Path:
     annotations = root / dataset['ann_file']
     if not annotations.is_file():
         raise DatasetError(f'{split} annotations not found: {annotations}. ' + _how_to_get(dataset))
+    prefixes = dataset.get('data_prefix')
+    if prefixes is not None and list(prefixes) != ['img'] and reads_coco(dataset):
+        raise ConfigError(
+            f'{split}_dataloader.dataset.data_prefix={dict(prefixes)!r}: expected dict(img=…), the '
+            'folder of the images in data_root'
+        )
     for prefix in (dataset.get('data_prefix') or {}).values():
         if not (root / prefix).is_dir():
             raise DatasetError(

@@ -224,7 +224,7 @@ def _percentages(sizes: Sizes, detections: Sequence[dict]) -> Iterator[Finding]:
             return None
         return (
             f'the bbox {shown(entry["bbox"])}',
-            f'{expected_value("bbox")}; none of the boxes extends beyond {_MOST_PERCENT} pixels, so '
+            f'{expected_value("bbox")}; no box extends beyond {_MOST_PERCENT} pixels, so '
             'these may be percentages',
         )
 

@@ -79,7 +79,7 @@ EXPECTED = {
     corners: (LOOK_LIKE_CORNERS, LOOK_LIKE_CORNERS),
     centers: ('around the object', 'of the people in the annotations'),
     relative: ('around the object', 'expected [x, y, width, height] in pixels'),
-    percent: ('around the object', 'none of the boxes extends beyond 105 pixels'),
+    percent: ('around the object', 'no box extends beyond 105 pixels'),
     far_away: ('expected [x, y, width, height] in pixels', 'expected [x, y, width, height] in pix'),
     huge: ('expected [x, y, width, height] in pixels', 'expected [x, y, width, height] in pixels'),
 }
