@@ -787,6 +787,48 @@ def test_launcher_without_environment_variables(
     assert expected in line
 
 
+def merged(config, *options: str) -> Config:
+    cfg = Config.fromfile(str(config))
+    train_api.merge_train_options(
+        cfg, train_api.parse_args([str(config), '--cfg-options', *options])
+    )
+    return cfg
+
+
+def test_cfg_options_of_the_codec_change_its_copies(tiny_config):
+    before = Config.fromfile(str(tiny_config))
+    cfg = merged(tiny_config, 'codec.sigma=9', 'model.head.decoder.blur_kernel_size=7')
+    encoder = cfg.train_dataloader.dataset.pipeline[4].encoder
+    assert encoder == dict(before.codec, sigma=9)
+    assert cfg.model.head.decoder == dict(before.codec, sigma=9, blur_kernel_size=7)
+    assert (before.codec.sigma, before.codec.blur_kernel_size) == (4 / 3, 5)
+    assert cfg.val_dataloader == before.val_dataloader
+
+    cfg = merged(tiny_config, 'codec.input_size=[192,256]', 'codec.heatmap_size=[48,64]')
+    for split in ('train', 'val', 'test'):
+        (step,) = (
+            step
+            for step in cfg[f'{split}_dataloader'].dataset.pipeline
+            if step['type'] == 'TopdownAffine'
+        )
+        assert step['input_size'] == [192, 256]
+    assert cfg.model.head.decoder == cfg.codec
+
+    cfg = merged(tiny_config, 'codec.type=MegviiHeatmap', 'codec.sigma=2')
+    assert {cfg.codec.type, cfg.model.head.decoder.type} == {'MegviiHeatmap'}
+
+
+def test_cfg_options_of_a_codec_without_copies(tiny_config, fail, tmp_path):
+    config = tmp_path / 'other.py'
+    config.write_text(
+        f"_base_ = '{tiny_config}'\n"
+        "codec = dict(type='UDPHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=1.0)\n"
+    )
+    line = fail(train_api.main, config, '--cfg-options', 'codec.sigma=9')
+    assert '--cfg-options codec.sigma: the model and the pipelines have another codec' in line
+    assert 'set model.head.decoder' in line
+
+
 def test_cfg_options_set_entries_of_none(tiny_config):
     """As an error message of a backbone advises; init_cfg is None in the config."""
     args = train_api.parse_args(
