@@ -86,7 +86,10 @@ def read_json(path: str | PathLike, what: str = 'file') -> Any:
     try:
         return json.loads(text, parse_constant=raise_not_json)
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f'cannot read the {what} {fspath(path)}: {error}') from error
+        hint = ''
+        if str(error).startswith('Extra data: line 2 column 1 '):
+            hint = '. It may be in the format JSON Lines: expected one JSON value, such as a list'
+        raise DatasetError(f'cannot read the {what} {fspath(path)}: {error}{hint}') from error
 
 
 class CocoFile:

@@ -151,9 +151,14 @@ def check_annotations(
     )
     findings += _raise_frequent_warnings(_check_bare_objects(parts))
     labelled = [entry for entry in parts.objects if _is_labelled(entry)]
-    if not labelled and not file.is_image_list:
-        finding = Finding('file', 'expected keypoints with a visibility of 1 or 2', 1)
-        finding.add('no annotation has a labelled keypoint')
+    if not file.is_image_list and all(entry.get('iscrowd') for entry in labelled):
+        expected = 'expected keypoints with a visibility of 1 or 2, and iscrowd 0'
+        finding = Finding('file', expected, 1)
+        finding.add(
+            'all annotations with labelled keypoints are crowd regions'
+            if labelled
+            else 'no annotation has a labelled keypoint'
+        )
         findings.append(finding)
     if faults:
         labelled = [entry for entry in labelled if not any(check(entry) for check in checks)]

@@ -347,6 +347,11 @@ def test_missing_packages_and_operators(
         ({}, 'no person is annotated in a.npz$'),
         ({'seq_len': 27}, 'no video of 27 frames in a.npz'),
         ({'seq_len': 1, 'multiple_target': 243}, 'no video of 243 frames in a.npz'),
+        ({'sample_interval': 1000}, 'no person is left in a.npz with sample_interval=1000$'),
+        (
+            {'filter_cfg': {'bbox_score_thr': 2}},
+            "no person is left in a.npz with filter_cfg={'bbox_score_thr': 2}$",
+        ),
     ],
 )
 def test_empty_datasets(settings, message):

@@ -136,6 +136,19 @@ def test_run_length_encodings_are_those_of_pycocotools():
             assert not is_run_length(dict(size=size, counts=counts))
 
 
+def test_annotations_of_crowds_only(write):
+    content = damaged_coco.annotations()
+    for person in content['annotations'][1:]:
+        person['iscrowd'] = 1
+    assert check_annotations(write(content)) == []
+    content['annotations'][0]['iscrowd'] = 1
+    (message,) = lines(check_annotations(write(content)))
+    assert message == (
+        'error: all annotations with labelled keypoints are crowd regions: expected keypoints '
+        'with a visibility of 1 or 2, and iscrowd 0'
+    )
+
+
 def test_implausible_values_of_most_entries_are_errors(write):
     content = damaged_coco.annotations()
     for number, person in enumerate(content['annotations']):
