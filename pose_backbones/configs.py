@@ -163,3 +163,29 @@ def strings_of(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from strings_of(item)
+
+
+def test_dataset(cfg: Config) -> dict:
+    """Return the test dataset of a config.
+
+    Args:
+        cfg: Config of a model.
+
+    Returns:
+        The settings of the dataset, with `pipeline` and, for MMPose datasets, `data_mode`.
+
+    Raises:
+        ConfigError: If there is no test dataset with a pipeline.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while 'dataset' in dataset:  # a wrapper such as RepeatDataset
+        dataset = dataset['dataset']
+    if 'pipeline' not in dataset and dataset.get('datasets'):
+        dataset = dataset['datasets'][0]
+    if 'pipeline' not in dataset:
+        raise ConfigError(
+            f'{cfg.filename or "the config"} has no '
+            'test_dataloader.dataset.pipeline: expected the transforms that '
+            'prepare an image for the model'
+        )
+    return dataset

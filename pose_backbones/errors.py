@@ -31,6 +31,10 @@ class CheckpointError(PoseBackbonesError, RuntimeError):
     """A checkpoint is missing, damaged, unsafe, or does not match the model."""
 
 
+class ExportError(PoseBackbonesError, RuntimeError):
+    """A model cannot be exported, or an exported model is damaged or deviates from PyTorch."""
+
+
 class WorkDirError(PoseBackbonesError, RuntimeError):
     """An output directory cannot be written, or contains results that would be overwritten."""
 

@@ -15,6 +15,7 @@ COMMANDS = {
     'check': ('check', 'check annotations, detections or results'),
     'report': ('report', 'write an HTML report about a test run'),
     'convert': ('convert', 'convert a checkpoint of another project'),
+    'export': ('export', 'export a model to OpenVINO, ONNX or torch.export'),
     'flops': ('flops', 'count the parameters and FLOPs of a model'),
     'memory': ('memory', 'measure memory and time of activation checkpointing'),
     'plot': ('plot_training', 'plot the curves of a training run'),

@@ -9,6 +9,8 @@ from mmpose.registry import METRICS
 from .. import preflight
 from ..checkpoints.loading import read_checkpoint
 from ..configs import as_list, load_config
+from ..deploy.estimator import use_exported
+from ..deploy.exported import is_exported
 from ..engine.fused_evaluation import FusedTestHook
 from ..engine.runner import build_runner, load_dataset
 from ..errors import ConfigError
@@ -35,8 +37,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
-        help=f'path or URL of a checkpoint; {preflight.NO_CHECKPOINT} for an ensemble, whose '
-        'config contains the checkpoints of its members',
+        help='path or URL of a checkpoint, or directory of an exported model; '
+        f'{preflight.NO_CHECKPOINT} for an ensemble, whose config contains the checkpoints of its '
+        'members',
     )
     parser.add_argument(
         '--out', metavar='FILE', help='write the metrics to this file (.json, .yml or .pkl)'
@@ -101,6 +104,8 @@ def merge_test_options(cfg: Config, args: argparse.Namespace) -> CocoSubmission 
     preflight.check_values(cfg, trains=False)
     preflight.check_types(cfg)
     preflight.check_checkpoint_argument(cfg)
+    if cfg.load_from is not None and is_exported(cfg.load_from):
+        use_exported(cfg, cfg.load_from)
     submission = None
     if args.format_only:
         submission = enable_format_only(cfg, args.submission_name)

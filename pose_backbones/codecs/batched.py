@@ -39,7 +39,7 @@ def batched_decoder(codec: BaseKeypointCodec) -> nn.Module:
     Returns:
         A module from the outputs of the head, as they are passed to MMPose's `BaseHead.decode`, to
         keypoints (N, K, 2) in pixels of the input, and scores (N, K). It computes in float32.
-        Keypoints of maps without a positive value are not refined.
+
 
     Raises:
         ConfigError: If the codec is not supported.
@@ -130,21 +130,30 @@ class UDPDecoder(HeatmapDecoder):
         """Decode heatmaps (N, K, H, W)."""
         maps = maps.float()
         points, scores = find_peaks(maps)
-        maps = self.blur.keep_maximum(maps).clamp(1e-3, 50).log()
+        maps = self.blur.keep_maximum(maps).clamp(1e-3, 50.0).log()
+        width = maps.shape[-1] + 2
+        padded = F.pad(maps, (1, 1, 1, 1), 'replicate').flatten(2)
+        x, y = points.long().unbind(-1)
+        # As in MMPose, the cell of a map without a positive value is the corner of the padded map,
+        # and its neighbours are partly in the previous map.
+        first = torch.arange(padded.shape[1], device=maps.device) * padded.shape[2]
+        index = first + (y + 1) * width + x + 1
+        padded = padded.flatten(1)
 
-        def at(dx: int, dy: int) -> Tensor:
-            return _values(maps, points, dx, dy)  # clamped: as with one cell of edge padding
+        def at(offset: int) -> Tensor:
+            return padded.gather(-1, (index + offset) % padded.shape[1]).double()
 
-        center, right, left, below, above = at(0, 0), at(1, 0), at(-1, 0), at(0, 1), at(0, -1)
+        center, right, left, below, above = map(at, (0, 1, -1, width, -width))
         epsilon = torch.finfo(torch.float32).eps
         offset = _newton_step(
             0.5 * (right - left),
             0.5 * (below - above),
             right - 2 * center + left + epsilon,
-            0.5 * (at(1, 1) - right - below + 2 * center - left - above + at(-1, -1)),
+            0.5 * (at(width + 1) - right - below + 2 * center - left - above + at(-width - 1)),
             below - 2 * center + above + epsilon,
         )
-        return (points + torch.where(_has_peak(points), offset, 0.0)) * self.scale, scores
+        # A map of zeros is scaled by 0 / 0.
+        return (points + torch.where(offset.isfinite(), offset, 0.0)) * self.scale, scores
 
 
 class UDPOffsetDecoder(HeatmapDecoder):
@@ -247,7 +256,7 @@ class SimCCDecoder(nn.Module):
 
     @staticmethod
     def _refined(column: Tensor, vector: Tensor, blur: 'GaussianBlur') -> Tensor:
-        vector = blur.keep_maximum_1d(vector).clamp(1e-3, 50).log()
+        vector = blur.keep_maximum_1d(vector).clamp(1e-3, 50.0).log()
         length = vector.shape[-1]
         index = (column + 0.5).long()
 
@@ -305,7 +314,7 @@ class GaussianBlur(nn.Module):
         """Smooth maps (N, K, H, W)."""
         padded = F.pad(maps, (self.radius,) * 4, self.padding_mode).flatten(0, 1)[:, None]
         rows = F.conv2d(padded, self.kernel[None, None, None])
-        return F.conv2d(rows, self.kernel[None, None, :, None])[:, 0].view_as(maps)
+        return F.conv2d(rows, self.kernel[None, None, :, None])[:, 0].reshape(maps.shape)
 
     def keep_maximum(self, maps: Tensor) -> Tensor:
         """Smooth maps (N, K, H, W), and scale each so that its maximum does not change."""
@@ -315,7 +324,7 @@ class GaussianBlur(nn.Module):
     def keep_maximum_1d(self, vectors: Tensor) -> Tensor:
         """Smooth vectors (N, K, L), and scale each so that its maximum does not change."""
         padded = F.pad(vectors, (self.radius,) * 2).flatten(0, 1)[:, None]
-        smoothed = F.conv1d(padded, self.kernel[None, None])[:, 0].view_as(vectors)
+        smoothed = F.conv1d(padded, self.kernel[None, None])[:, 0].reshape(vectors.shape)
         return smoothed * (vectors.amax(-1, True) / smoothed.amax(-1, True))
 
 
@@ -385,7 +394,7 @@ def _newton_step(dx: Tensor, dy: Tensor, dxx: Tensor, dxy: Tensor, dyy: Tensor) 
     singular = determinant == 0
     determinant = torch.where(singular, 1.0, determinant)
     step = torch.stack((dxy * dy - dyy * dx, dxy * dx - dxx * dy), -1) / determinant[..., None]
-    return torch.where(singular[..., None], 0.0, step)
+    return torch.where(singular[..., None], 0.0, step).float()
 
 
 def _has_peak(points: Tensor) -> Tensor:

@@ -13,12 +13,14 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import InstanceData
 from torch import nn
 
+from ..configs import test_dataset
+from ..deploy.estimator import ExportedEstimator
 from ..errors import ConfigError
 from ..utils.arguments import check_flag, check_positive_int
 from ..visualization.skeleton import Skeleton
 from .boxes import WHOLE_IMAGE, BoxesLike, Detector, find_box_source
 from .inputs import Frame, ImageSource, Inputs
-from .loading import build_pipeline, choose_device, load_model, test_dataset
+from .loading import build_pipeline, choose_device, load_model
 from .optimize import half_precision, optimize_for_inference
 from .prediction_stream import Results
 from .tracking import VideoTracker
@@ -42,8 +44,8 @@ class PoseInferencer:
 
     Args:
         model: A name from `pose_backbones.list_models()`, or an unambiguous part of such a name;
-            the path of a config; a config; or an estimator from `pose_backbones.build` or
-            `mmpose.apis.init_model`, which keeps its current weights.
+            the path of a config; a config; the directory of an exported model; or an estimator from
+            `pose_backbones.build` or `mmpose.apis.init_model`, which keeps its current weights.
         weights: Path or URL of a checkpoint. Default: the released weights of the named model.
         device: Device. Default: the device of the estimator, or else a GPU if available.
         batch_size: Crops per batch; for a bottom-up model, images. Default: 32 crops, on a CPU
@@ -86,6 +88,9 @@ class PoseInferencer:
         if device is not None or not isinstance(model, nn.Module):
             device = choose_device(device)  # before the weights are loaded
         estimator = revert_sync_batchnorm(load_model(model, weights))
+        if isinstance(estimator, ExportedEstimator):
+            _check_exported(estimator, half, flip_test)
+            device = torch.device('cpu')
         self.device = device or next(estimator.parameters()).device
         # Any: `nn.Module` types the attributes of MMPose's estimators as tensors.
         self.model = cast(Any, optimize_for_inference(estimator, self.device))
@@ -223,3 +228,18 @@ class PoseInferencer:
         with half_precision(self.model, self.device) if self.half else nullcontext():
             samples = self.model.test_step(pseudo_collate(batch))
         return [sample.pred_instances for sample in samples]
+
+
+def _check_exported(estimator: ExportedEstimator, half: bool, flip_test: bool | None) -> None:
+    """Check that the arguments do not contradict those of the export."""
+    if half:
+        raise ConfigError(
+            'half is True, but the precision of an exported model is set when it is exported '
+            '(--precision): expected half=False'
+        )
+    exported = estimator.test_cfg['flip_test']
+    if flip_test not in (None, exported):
+        raise ConfigError(
+            f'flip_test is {flip_test}, but the model was exported with flip_test={exported}: '
+            'expected this, or None'
+        )

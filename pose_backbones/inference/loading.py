@@ -16,7 +16,9 @@ from ..checkpoints.loading import (
     load_weights,
     read_checkpoint,
 )
-from ..configs import building, load_config
+from ..configs import building, load_config, test_dataset
+from ..deploy.estimator import ExportedEstimator
+from ..deploy.exported import is_exported
 from ..errors import CheckpointError, ConfigError
 from ..zoo.models import build, find_name, without_weights
 
@@ -29,7 +31,7 @@ def load_model(
     Args:
         model: A model name, see `zoo.find_name`; the path of a config; a config; or an estimator
             with `cfg` and `dataset_meta`, for example from `mmpose.apis.init_model`, which is
-            returned itself.
+            returned itself; or the directory of an exported model.
         weights: Path or URL of a checkpoint. Default: the released weights of the named model.
 
     Returns:
@@ -55,13 +57,25 @@ def load_model(
         )
     text = fspath(model)
     if Path(text).is_dir():
-        raise ConfigError(
-            f'model {text} is a directory: expected a config file, or a name from '
-            'pose_backbones.list_models()'
-        )
+        return _load_exported(text, weights)
     if Path(text).is_file() or text.endswith(('.py', '.json', '.yml')):
         return _build(load_config(text), weights)
     return build(find_name(text), pretrained=weights or True)
+
+
+def _load_exported(folder: str, weights: str | None) -> nn.Module:
+    """Load an exported model."""
+    if not is_exported(folder):
+        raise ConfigError(
+            f'model {folder} is a directory: expected a config file, a name from '
+            'pose_backbones.list_models(), or a directory from pose-backbones export'
+        )
+    if weights is not None:
+        raise ConfigError(
+            f'weights is {weights!r}, but {folder} is an exported model, which contains its '
+            'weights: expected no weights'
+        )
+    return ExportedEstimator(folder)
 
 
 def _check_built(model: nn.Module, weights: str | None) -> nn.Module:
@@ -106,32 +120,6 @@ def _build(cfg: Config, weights: str | None) -> nn.Module:
         )
     load_weights(model, get_weights(checkpoint), weights)
     return model
-
-
-def test_dataset(cfg: Config) -> dict:
-    """Return the test dataset of a config.
-
-    Args:
-        cfg: Config of a model.
-
-    Returns:
-        The settings of the dataset, with `pipeline` and, for MMPose datasets, `data_mode`.
-
-    Raises:
-        ConfigError: If there is no test dataset with a pipeline.
-    """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while 'dataset' in dataset:  # a wrapper such as RepeatDataset
-        dataset = dataset['dataset']
-    if 'pipeline' not in dataset and dataset.get('datasets'):
-        dataset = dataset['datasets'][0]
-    if 'pipeline' not in dataset:
-        raise ConfigError(
-            f'{cfg.filename or "the config"} has no '
-            'test_dataloader.dataset.pipeline: expected the transforms that '
-            'prepare an image for the model'
-        )
-    return dataset
 
 
 def build_pipeline(cfg: Config) -> Compose:

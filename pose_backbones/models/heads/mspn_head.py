@@ -194,12 +194,12 @@ class MSPNHead(MetaDeviceInit, BaseHead):
         test_cfg = test_cfg or {}
         flip = test_cfg.get('flip_test', False)
         feats, mirrored = feats if flip else (feats, None)
-        maps = self._last(feats)
+        maps = self._predicted(feats)
         if flip:
             maps = 0.5 * (
                 maps
                 + flip_heatmaps(
-                    self._last(mirrored),
+                    self._predicted(mirrored),
                     flip_mode=test_cfg.get('flip_mode', 'heatmap'),
                     flip_indices=batch_data_samples[0].metainfo['flip_indices'],
                     shift_heatmap=test_cfg.get('shift_heatmap', False),
@@ -209,6 +209,11 @@ class MSPNHead(MetaDeviceInit, BaseHead):
         if test_cfg.get('output_heatmaps', False):
             return instances, [PixelData(heatmaps=heatmaps) for heatmaps in maps.detach()]
         return instances
+
+    def _predicted(self, feats: Sequence[Tensor]) -> Tensor:
+        """Return the output of `forward` for the last unit."""
+        maps = self.forward(feats)
+        return maps[-1] if isinstance(maps, list) else maps
 
     def _targets(self, batch_data_samples: list) -> Tensor:
         """Return the targets (N, L, K, height, width) for L kernels."""

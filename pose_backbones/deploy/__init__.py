@@ -1,0 +1,1 @@
+"""Export pose estimators, and run exported models."""

@@ -1,0 +1,186 @@
+"""The computation of a top-down estimator as one module: from crops to keypoints."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmpose.models.pose_estimators import TopdownPoseEstimator
+from mmpose.structures import PoseDataSample
+from torch import Tensor, nn
+
+from ..codecs.batched import Decoded, batched_decoder
+from ..configs import test_dataset
+from ..errors import ConfigError
+from ..models.layers import fuse
+
+
+class CropModel(nn.Module):
+    """Normalize crops, compute the outputs of the network, and decode them.
+
+    The keypoints are those of the estimator, except for rounding errors. With the flip test, the
+    crops and the mirrored crops are one batch, and their outputs are averaged.
+
+    Args:
+        estimator: A top-down estimator in evaluation mode, with `cfg` and `dataset_meta`. It is
+            not changed, and its weights are shared.
+        flip_test: Whether to average the outputs with those of the mirrored crops. Default: as in
+            the estimator.
+
+    Attributes:
+        input_size: Width and height of the crops in pixels.
+        flip_test: Whether the flip test is used.
+
+    Raises:
+        ConfigError: If the estimator is of another kind, or its codec or head is not supported.
+    """
+
+    def __init__(self, estimator: Any, flip_test: bool | None = None) -> None:
+        super().__init__()
+        _check_estimator(estimator)
+        test_cfg = dict(estimator.test_cfg or {})
+        self.flip_test = bool(test_cfg.get('flip_test', False) if flip_test is None else flip_test)
+        self._test_cfg = {**test_cfg, 'flip_test': self.flip_test, 'output_heatmaps': False}
+        self.input_size = crop_settings(estimator.cfg)['input_size']
+        flip_indices = estimator.dataset_meta.get('flip_indices')
+        self._sample = PoseDataSample(
+            metainfo=dict(flip_indices=flip_indices, input_size=self.input_size)
+        )
+        if self.flip_test and not flip_indices:
+            raise ConfigError(
+                'flip_test is True, but the metainfo of the dataset has no flip_indices: '
+                'expected flip_test=False'
+            )
+        self.normalize = Normalization(estimator.data_preprocessor)
+        fused: Any = fuse(estimator)
+        self.backbone = fused.backbone
+        self.neck = fused.neck if fused.with_neck else None
+        self.head = fused.head
+        # `predict` of a head averages the outputs of `forward` with those of the mirrored images,
+        # and decodes them. This copy is called with outputs, and returns outputs.
+        averaging = copy.copy(fused.head)
+        averaging.forward = averaging.decode = _identity
+        self._average = averaging.predict
+        self.decoder = batched_decoder(estimator.head.decoder)
+        self._output_indices = test_cfg.get('output_keypoint_indices')
+        self.eval()
+
+    def forward(self, crops: Tensor) -> Decoded:
+        """Estimate the keypoints of crops.
+
+        Args:
+            crops: (N, H, W, 3), uint8, channels BGR, of the size `input_size`.
+
+        Returns:
+            Keypoints (N, K, 2), x and y in pixels of the crop, and scores (N, K), both float32.
+        """
+        return self.decode(self.outputs(crops))
+
+    def outputs(self, crops: Tensor) -> Any:
+        """Return what the estimator decodes: a tensor or a tuple of tensors.
+
+        Args:
+            crops: See `forward`.
+        """
+        images = self.normalize(crops)
+        if not self.flip_test:
+            return self._average(self._forward(images), [self._sample], self._test_cfg)
+        outputs = self._forward(torch.cat((images, images.flip(-1))))
+        count = crops.shape[0]  # not len(), which would fix the size when traced
+        halves = [_select(outputs, part) for part in (slice(count), slice(count, None))]
+        return self._average(halves, [self._sample], self._test_cfg)
+
+    def decode(self, outputs: Any) -> Decoded:
+        """Decode the outputs, see `forward`."""
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        keypoints, scores = self.decoder(*outputs)
+        if self._output_indices is not None:
+            keypoints, scores = (x[:, list(self._output_indices)] for x in (keypoints, scores))
+        return keypoints, scores
+
+    def _forward(self, images: Tensor) -> Any:
+        features = self.backbone(images)
+        return self.head(features if self.neck is None else self.neck(features))
+
+
+class Normalization(nn.Module):
+    """Convert crops (N, H, W, 3), uint8, BGR, to the input of a network, (N, 3, H, W), float32.
+
+    Args:
+        preprocessor: MMPose's data preprocessor, with mean, standard deviation and channel order.
+
+    Raises:
+        ConfigError: If the preprocessor pads images.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(self, preprocessor: Any) -> None:
+        super().__init__()
+        if preprocessor.pad_size_divisor != 1:
+            raise ConfigError(
+                f'data_preprocessor.pad_size_divisor is {preprocessor.pad_size_divisor}: expected '
+                '1, since all crops have the same size'
+            )
+        self.swap_channels = preprocessor._channel_conversion
+        normalized = preprocessor._enable_normalize
+        self.register_buffer('mean', preprocessor.mean.clone() if normalized else None)
+        self.register_buffer('std', preprocessor.std.clone() if normalized else None)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Return the normalized images."""
+        images = crops.permute(0, 3, 1, 2)
+        if self.swap_channels:
+            images = images.flip(1)
+        images = images.float()
+        if self.mean is None or self.std is None:
+            return images
+        return (images - self.mean) / self.std
+
+
+def _check_estimator(estimator: Any) -> None:
+    name = type(estimator).__name__
+    if not isinstance(estimator, TopdownPoseEstimator):
+        raise ConfigError(
+            f'{name} cannot be exported: expected a top-down estimator, such as '
+            'TopdownPoseEstimator'
+        )
+    if not estimator.with_head or getattr(estimator.head, 'decoder', None) is None:
+        raise ConfigError(f'{name} has no head with a decoder (codec): expected one')
+
+
+def _identity(outputs: Any, *_: Any) -> Any:
+    return outputs
+
+
+def _select(outputs: Any, samples: slice) -> Any:
+    """Return a part of the batch of tensors in nested tuples and lists."""
+    if isinstance(outputs, Tensor):
+        return outputs[samples]
+    return type(outputs)(_select(value, samples) for value in outputs)
+
+
+def crop_settings(cfg: Mapping) -> dict:
+    """Return how the test pipeline of a config crops a person.
+
+    Args:
+        cfg: Config of a top-down model.
+
+    Returns:
+        `input_size`, width and height of the crops; `padding`, the factor by which the bounding box
+        is enlarged; and `use_udp`, whether the transform maps the centers of the outer pixels onto
+        each other (UDP) or their borders.
+    """
+    steps = {str(step['type']).split('.')[-1]: step for step in test_dataset(cfg)['pipeline']}
+    affine = steps.get('TopdownAffine')
+    if affine is None:
+        raise ConfigError(
+            f'the test pipeline has the transforms {", ".join(steps)}: expected TopdownAffine'
+        )
+    width, height = affine['input_size']
+    return dict(
+        input_size=(int(width), int(height)),
+        padding=float(steps.get('GetBBoxCenterScale', {}).get('padding', 1.25)),
+        use_udp=bool(affine.get('use_udp', False)),
+    )

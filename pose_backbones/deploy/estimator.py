@@ -1,0 +1,103 @@
+"""Use an exported model like an estimator of MMPose."""
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.structures import InstanceData
+from mmpose.models.pose_estimators import TopdownPoseEstimator
+from torch import nn
+
+from ..errors import ConfigError
+from ..registry import MODELS
+from .crop_model import crop_settings
+from .exported import read_exported
+from .runtimes import load_runtime
+
+
+@MODELS.register_module()
+class ExportedEstimator(BaseModel):
+    """An estimator whose predictions are computed by an exported model.
+
+    It has the interface of MMPose's estimators for prediction: `test_step`, `cfg` and
+    `dataset_meta`. It cannot be trained.
+
+    Args:
+        folder: Directory from `export_model`.
+        threads: Number of threads. Default: as chosen by the runtime.
+
+    Raises:
+        ExportError: If the directory is damaged or of another version.
+        ConfigError: If the runtime is not installed.
+    """
+
+    def __init__(self, folder: str | PathLike, threads: int | None = None) -> None:
+        super().__init__()
+        exported = read_exported(folder)
+        self.description = exported.description
+        self.cfg = exported.cfg
+        self.dataset_meta = exported.dataset_meta
+        # Keypoints of `output_keypoint_indices` are selected in the exported model.
+        self.test_cfg = dict(flip_test=self.description['flip_test'])
+        self._runtime = load_runtime(
+            self.description['backend'], exported.path, self.description['precision'], threads
+        )
+        # PyTorch cannot distribute a module without parameters.
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.eval()
+
+    def forward(self, inputs: Any, data_samples: list | None = None, mode: str = 'tensor') -> Any:
+        """Raise `ConfigError`: exported models only predict."""
+        raise ConfigError(
+            f'an exported model has no mode {mode!r}: expected test_step, which predicts keypoints'
+        )
+
+    def test_step(self, data: Mapping) -> list:
+        """Predict the keypoints of a batch.
+
+        Args:
+            data: `inputs`, crops (3, H, W), uint8, BGR, and `data_samples`, from the test pipeline.
+
+        Returns:
+            The data samples, with `pred_instances` in pixels of the image.
+        """
+        crops = np.stack([np.asarray(x).transpose(1, 2, 0) for x in data['inputs']])
+        samples = list(data['data_samples'])
+        keypoints, scores = self._runtime(crops)
+        instances = [
+            InstanceData(
+                keypoints=keypoints[i : i + 1].astype(np.float64), keypoint_scores=scores[i : i + 1]
+            )
+            for i in range(len(samples))
+        ]
+        return TopdownPoseEstimator.add_pred_to_datasample(self, instances, None, samples)
+
+    def val_step(self, data: Mapping) -> list:
+        """See `test_step`."""
+        return self.test_step(data)
+
+
+def use_exported(cfg: Config, folder: str) -> None:
+    """Replace the model of a config by an exported model.
+
+    Args:
+        cfg: Config of a test, which is changed: its dataset and metrics are used.
+        folder: Directory from `export_model`.
+
+    Raises:
+        ConfigError: If the crops of the test pipeline have another size.
+        ExportError: If the directory is damaged or of another version.
+    """
+    expected = tuple(read_exported(folder).description['input_size'])
+    size = crop_settings(cfg)['input_size']
+    if size != expected:
+        raise ConfigError(
+            f'{cfg.filename} makes crops of {size[0]}x{size[1]} (width x height): expected '
+            f'{expected[0]}x{expected[1]}, the input of the exported model {folder}'
+        )
+    cfg.model = dict(type='pose_backbones.ExportedEstimator', folder=folder)
+    cfg.load_from = None

@@ -1,0 +1,157 @@
+"""Export a pose estimator to a directory that can be used without PyTorch: `export_model`."""
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ..errors import WorkDirError
+from ..utils.files import check_writable_dir, convert_write_errors
+from ..version import __version__
+from ..visualization.skeleton import Skeleton
+from .crop_model import CropModel, crop_settings
+from .exported import ExportedModel, read_exported, write_description
+from .precisions import PRECISIONS
+from .runtimes import BACKENDS, load_runtime
+from .verification import Difference, check_difference, compare, example_crops
+from .writing import check_supported, write_model
+
+_PACKAGES = ('torch', 'mmpose', 'mmengine', 'timm', 'numpy', 'openvino', 'onnx', 'onnxruntime')
+_TEMPLATES = ('README.md', 'example.py')
+
+
+def export_model(
+    estimator: Any,
+    out: str | PathLike,
+    backend: str = 'openvino',
+    precision: str = 'fp32',
+    flip_test: bool | None = None,
+    name: str | None = None,
+) -> tuple[ExportedModel, Difference]:
+    """Write a pose estimator as a model from crops to keypoints.
+
+    The directory contains the model, a description with the names of the keypoints, the config, and
+    an example that needs only NumPy, OpenCV and the runtime. The exported model is compared with
+    PyTorch on crops of synthetic people; if it deviates, the directory is removed.
+
+    Args:
+        estimator: A top-down estimator in evaluation mode, with `cfg` and `dataset_meta`.
+        out: The directory, which must not exist.
+        backend: `'openvino'`, `'onnx'` or `'torch-export'`.
+        precision: `'fp32'`, or for OpenVINO also `'fp16'` (half the size of the files) and `'bf16'`
+            (faster on CPUs with bfloat16 instructions).
+        flip_test: Whether to average the outputs with those of the mirrored crops. Default: as set
+            in the config.
+        name: Name of the model in the description. Default: name of the config.
+
+    Returns:
+        The exported model, and the differences from PyTorch.
+
+    Raises:
+        ConfigError: If the model, backend or precision is not supported, or a package is missing.
+        ExportError: If the model cannot be exported, or the exported model deviates.
+        WorkDirError: If `out` exists or cannot be written.
+    """
+    check_export(out, backend, precision)
+    model = CropModel(estimator, flip_test)
+    folder = Path(out)
+    draft = folder.with_name(f'{folder.name}.{os.getpid()}.part')
+    with convert_write_errors(folder, '--out'):
+        draft.mkdir(parents=True)
+        try:
+            write_model(model, backend, precision, draft)
+            runtime = load_runtime(backend, draft / BACKENDS[backend][2], precision)
+            difference = compare(
+                model, runtime, example_crops(model.input_size), PRECISIONS[precision]
+            )
+            check_difference(difference, PRECISIONS[precision])
+            _describe(draft, estimator, model, backend, precision, difference, name)
+            try:
+                draft.rename(folder)
+            except OSError as error:
+                if folder.exists():  # another process was faster
+                    raise _exists(folder) from error
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return read_exported(folder), difference
+
+
+def check_export(out: str | PathLike, backend: str, precision: str) -> None:
+    """Check the arguments of `export_model`, before the model is loaded.
+
+    Raises:
+        ConfigError: If the backend or precision is not supported, or a package is missing.
+        WorkDirError: If `out` exists or cannot be written.
+    """
+    for argument, value, choices in (
+        ('backend', backend, BACKENDS),
+        ('precision', precision, PRECISIONS),
+    ):
+        if value not in choices:
+            raise ValueError(f'{argument} is {value!r}: expected {", ".join(choices)}')
+    check_supported(backend, precision)
+    if os.path.lexists(out):
+        raise _exists(Path(out))
+    check_writable_dir(Path(out), '--out')
+
+
+def _exists(folder: Path) -> WorkDirError:
+    return WorkDirError(f'--out {folder} already exists: choose another directory, or remove it')
+
+
+def _describe(
+    folder: Path,
+    estimator: Any,
+    model: CropModel,
+    backend: str,
+    precision: str,
+    difference: Difference,
+    name: str | None,
+) -> None:
+    """Write the description, the config and the example."""
+    skeleton = Skeleton.from_metainfo(estimator.dataset_meta)
+    crop = crop_settings(estimator.cfg)
+    sigmas = estimator.dataset_meta.get('sigmas')
+    description = {
+        'name': name or Path(estimator.cfg.filename or 'model').stem,
+        'backend': backend,
+        'precision': precision,
+        'flip_test': model.flip_test,
+        'input_size': list(model.input_size),
+        'box_padding': crop['padding'],
+        'use_udp': crop['use_udp'],
+        'keypoints': list(skeleton.names),
+        'skeleton': [list(limb) for limb in skeleton.limbs],
+        'sigmas': None if sigmas is None else [float(f'{value:.6g}') for value in sigmas],
+        'verification': difference.as_dict(),
+        'versions': {
+            'pose_backbones': __version__,
+            'python': platform.python_version(),
+            **{package: found for package in _PACKAGES if (found := _version(package))},
+        },
+    }
+    templates = Environment(
+        loader=PackageLoader('pose_backbones.deploy'),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+    )
+    for template in _TEMPLATES:
+        text = templates.get_template(f'{template}.j2').render(
+            description, difference=difference, file=BACKENDS[backend][2]
+        )
+        (folder / template).write_text(text, encoding='utf-8')
+    write_description(folder, description, estimator.cfg, estimator.dataset_meta)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
