@@ -36,6 +36,7 @@ from .coco import (
     valid_visibility,
     whole_id,
 )
+from .coco_category import keypoint_category_ids
 from .plausibility import (
     image_sizes,
     images_without_detections,
@@ -194,6 +195,8 @@ def check_detections(file: CocoFile, annotations: CocoFile | None = None) -> lis
         box_numbers,
         *_references(annotations),
     )
+    if annotations is not None:
+        findings += _check_detected_categories(entries, annotations)
     images = annotations.entries('images') if annotations is not None else []
     people = []
     if annotations is not None and not annotations.is_image_list:
@@ -288,6 +291,32 @@ def _categories(annotations: CocoFile | None) -> list[Check]:
             f'expected the id of a category of {annotations.path}; the evaluation ignores others',
         )
     ]
+
+
+def _check_detected_categories(entries: Sequence[dict], annotations: CocoFile) -> list[Finding]:
+    """Check that there are detections of the categories with keypoints; others are not used."""
+    ids = keypoint_category_ids(annotations)
+    by_text = {str(number): number for number in ids}
+
+    def same_type(entry: dict) -> Fault | None:
+        value = entry.get('category_id')
+        if value in ids or str(value) not in by_text:
+            return None
+        expected = f'expected {by_text[str(value)]!r}, as in {annotations.path}'
+        return f'the category_id {shown(value)}', expected
+
+    findings = find_faults('detection', entries, same_type)
+    if not findings and not any(entry.get('category_id') in ids for entry in entries):
+        listed = ', '.join(map(str, ids))
+        finding = Finding(
+            'file',
+            f'expected detections of the category with keypoints, {listed}; others are not used',
+            1,
+        )
+        values = list(dict.fromkeys(shown(entry.get('category_id')) for entry in entries))
+        finding.add(f'all detections have the category_id {" or ".join(values[:5])}')
+        findings.append(finding)
+    return findings
 
 
 def _key(value: object) -> Any:

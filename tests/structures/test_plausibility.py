@@ -152,6 +152,30 @@ def test_boxes_of_booleans(write):
     assert 'has the bbox [False, False, True, True]' in str(finding)
 
 
+@pytest.mark.parametrize(
+    ('category', 'expected'),
+    [
+        ('1', "has the category_id '1' (60 of 60 are like this): expected 1, as in"),
+        ('person', "all detections have the category_id 'person': expected detections of the cat"),
+        (1.5, 'all detections have the category_id 1.5: expected detections of the category with'),
+        (7, 'all detections have the category_id 7: expected detections of the category with key'),
+    ],
+)
+def test_detections_of_another_category(write, category, expected):
+    content = people()
+    boxes = detections(content)
+    truth = write(content, 'truth.json')
+    for entry in boxes[1:]:
+        entry['category_id'] = category
+    assert any(finding.is_error for finding in check_detections(write(boxes), truth)) == (
+        category == '1'
+    )
+    boxes[0]['category_id'] = category
+    (finding,) = check_detections(write(boxes), truth)
+    assert finding.is_error
+    assert expected in str(finding)
+
+
 def test_images_without_detections(write):
     content = people()
     content['annotations'][0].update(keypoints=[0] * 15, num_keypoints=0)
