@@ -100,6 +100,8 @@ def _infer(args: argparse.Namespace, inputs: Inputs, out: Path) -> int:
                 people = write_predictions(out / PREDICTIONS, journal.entries())
                 write_table(out / TABLE, journal.entries(), names)
                 print(f'{people} people in {out / PREDICTIONS}')
+                if not people:
+                    print(f'warning: {_reason_of_no_people(args)}', file=sys.stderr)
     return _report(journal, annotated)
 
 
@@ -161,6 +163,27 @@ def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
+
+
+def _reason_of_no_people(args: argparse.Namespace) -> str:
+    """Return why the results are empty."""
+    minimum = f'--min-score {_min_score(args):g}'
+    if args.detector:
+        return f'the detector found no person with a score of at least {minimum}'
+    if not args.boxes:
+        return f'the model found no person with a score of at least {minimum}'
+    scores = BoxFile(args.boxes, _category(args.box_category)).scores
+    if not scores:
+        return f'{args.boxes} has no boxes of single people'
+    if max(scores) < _min_score(args):
+        return (
+            f'all {len(scores)} boxes of {args.boxes} have scores below {minimum}; the highest '
+            f'is {max(scores):g}'
+        )
+    return (
+        f'none of the {len(scores)} boxes of {args.boxes} is inside an image that could be used, '
+        f'with a score of at least {minimum}'
+    )
 
 
 def _category(value: str | None) -> int | str | None:

@@ -6,13 +6,14 @@ Python 3.11 or later.
 """
 
 import argparse
+import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
-from ..configs import strings_of
+from ..configs import as_list, strings_of
 from ..errors import ConfigError, first_line
 from ..utils.literals import read_literal
 
@@ -145,7 +146,8 @@ def _merge_values(cfg: Config, values: dict) -> None:
     """Set entries of a config by their dotted names, in place.
 
     An entry that is None, such as `init_cfg`, becomes a dict if one of its keys is set.
-    MMEngine's `merge_from_dict` raises an error in that case.
+    MMEngine's `merge_from_dict` raises an error in that case. The codec is set first, also in its
+    copies, see `_update_codec_copies`.
 
     Args:
         cfg: The config.
@@ -154,6 +156,62 @@ def _merge_values(cfg: Config, values: dict) -> None:
     Raises:
         ConfigError: If a name is not valid for the config.
     """
+    codecs = copy.deepcopy(as_list(cfg.get('codec')))
+    of_codec = {key: value for key, value in values.items() if key.split('.')[0] == 'codec'}
+    _merge(cfg, of_codec)
+    if of_codec:
+        _update_codec_copies(cfg, codecs, list(of_codec))
+    _merge(cfg, {key: value for key, value in values.items() if key not in of_codec})
+
+
+def _update_codec_copies(cfg: Config, old: list[dict], names: list[str]) -> None:
+    """Make the changes of the codec in the head and the pipelines, where configs copy it to.
+
+    A config file evaluates `decoder=codec` when it is loaded, so that a change of `codec` alone
+    would have no effect.
+
+    Args:
+        cfg: The config, whose `codec` has been changed.
+        old: The codecs before the change.
+        names: Names of the changed entries, for the message.
+
+    Raises:
+        ConfigError: If the config has no copy of a codec that was changed.
+    """
+    for before, after in zip(old, as_list(cfg.codec)):
+        if before == after or not isinstance(after, dict):
+            continue
+        copies = 0
+        parts = {key: value for key, value in cfg._cfg_dict.items() if key != 'codec'}
+        for part in _dicts_in(parts):
+            if all(key in part and part[key] == value for key, value in before.items()):
+                for key in before.keys() - after.keys():
+                    del part[key]
+                part.update(copy.deepcopy(after))
+                copies += 1
+            elif str(part.get('type')).rpartition('.')[2] == 'TopdownAffine':
+                if part.get('input_size') == before.get('input_size'):
+                    part['input_size'] = after.get('input_size')
+        if not copies:
+            raise ConfigError(
+                f'--cfg-options {" ".join(names)}: the model and the pipelines have another codec, '
+                'so this has no effect: set model.head.decoder, and the encoder of GenerateTarget '
+                'in the pipelines'
+            )
+
+
+def _dicts_in(value: object) -> Iterator[dict]:
+    """Iterate over all dicts in a config entry, at any depth."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else ():
+        yield from _dicts_in(item)
+    for item in value if isinstance(value, (list, tuple)) else ():
+        yield from _dicts_in(item)
+
+
+def _merge(cfg: Config, values: dict) -> None:
+    """Merge values, see `_merge_values`."""
     for name in values:
         part = cfg._cfg_dict
         for key in name.split('.')[:-1]:

@@ -101,6 +101,7 @@ def merge_test_options(cfg: Config, args: argparse.Namespace) -> CocoSubmission 
     if args.checkpoint == preflight.NO_CHECKPOINT:
         cfg.load_from = None
     cfg.resume = False
+    preflight.check_values(cfg, trains=False)
     preflight.check_types(cfg)
     preflight.check_checkpoint_argument(cfg)
     if cfg.load_from is not None and is_exported(cfg.load_from):

@@ -479,6 +479,9 @@ def _load_dataset(runner: PoseRunner, split: str):
         length = dataset.get('multiple_target') or dataset.get('seq_len', 1)
         reason = 'no person is annotated in' if length == 1 else f'no video of {length} frames in'
         hint = '' if length == 1 else ' (multiple_target or seq_len)'
+        for name in ('indices', 'sample_interval', 'filter_cfg', 'bbox_file'):
+            if dataset.get(name) and not hint:
+                reason, hint = 'no person is left in', f' with {name}={dataset[name]!r}'
         raise DatasetError(
             f'the {split} data is empty: {reason} {dataset.ann_file}{hint}'
         ) from error

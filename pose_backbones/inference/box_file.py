@@ -82,6 +82,11 @@ class BoxFile:
             self._named[PurePath(name).name].append((PurePath(name).parts[::-1], number))
         self.names = list(named) or list(self._ids)
 
+    @property
+    def scores(self) -> list[float]:
+        """The scores of all boxes."""
+        return [box[4] for boxes in self._boxes.values() for box in boxes]
+
     def find(self, name: str, number: int | str, is_file: bool) -> int | str | None:
         """Return the ID of an image in the file.
 

@@ -36,6 +36,7 @@ __all__ = [
     'check_registered',
     'check_same_start',
     'check_types',
+    'check_values',
     'check_work_dir',
     'clear_work_dir',
     'prepare_output',
@@ -56,7 +57,7 @@ def check_config(cfg: Config, splits: Sequence[str]) -> None:
             the expected value.
     """
     trains = 'train' in splits
-    check_values(cfg)
+    check_values(cfg, trains)
     check_types(cfg)
     if trains:
         check_trainable(cfg)

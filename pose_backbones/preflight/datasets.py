@@ -13,9 +13,11 @@ from mmpose.registry import DATASETS
 from ..configs import as_list, find_datasets
 from ..datasets.mpii import MpiiDataset
 from ..engine.distributed import is_first_process
-from ..errors import DatasetError
+from ..errors import ConfigError, DatasetError
 from ..structures import coco_checker
 from ..structures.coco import CocoFile
+from ..structures.metainfo import read_metainfo
+from ..structures.symmetry import find_pairs, find_sides, without_side
 from .bottomup import check_image_sizes, check_sigmas, is_bottomup
 from .ground_truth import check_truth
 
@@ -112,6 +114,66 @@ def _check_content(
         use_area=any(map(_uses_area, metrics)) or (None if is_bottomup(dataset) else False),
     )
     _log_warnings(file, coco_checker.raise_errors(file, findings))
+    metainfo = dataset.get('metainfo') or DATASETS.get(dataset['type']).METAINFO
+    names = coco_checker.split_annotations(file).names
+    if names and isinstance(metainfo, Mapping) and metainfo:
+        parsed = read_metainfo(metainfo)
+        described = [parsed['keypoint_id2name'][k] for k in range(parsed['num_keypoints'])]
+        check_names(names, described, file.path, dataset['type'])
+
+
+def check_names(names: Sequence[str], described: Sequence[str], path: str, kind: str) -> None:
+    """Compare the names of the keypoints in annotations with those of the dataset.
+
+    Names that differ only in their spelling, such as `left_eye` and `L_Eye`, are equal. A warning
+    is logged for other names, since they may mean the same keypoint.
+
+    Args:
+        names: Names in the annotations. Nothing is checked if there are more or fewer.
+        described: Names in the metainfo of the dataset.
+        path: Path of the annotations, for the message.
+        kind: Type of the dataset, for the message.
+
+    Raises:
+        DatasetError: If the names are the same, but in another order.
+    """
+    if len(names) != len(described):
+        return
+    first, second = (list(zip(find_sides(both), _joints(both))) for both in (names, described))
+    differences = [
+        k
+        for k, ((side, joint), (other_side, other)) in enumerate(zip(first, second))
+        if side != other_side or not _is_same_joint(joint, other)
+    ]
+    if not differences:
+        return
+    k = differences[0]
+    message = (
+        f'{path}: keypoint {k} of the category is {names[k]!r}, but {described[k]!r} in the '
+        f'metainfo of {kind} ({len(differences)} of {len(names)} keypoints differ)'
+    )
+    advice = (
+        'use the dataset type, or a metainfo file (tools/make_dataset_info.py writes one), that '
+        'describes these keypoints'
+    )
+    if sorted(first) == sorted(second):
+        raise DatasetError(f'{message}: expected the same order, otherwise {advice}')
+    print_log(f'{message}: if they are other keypoints, {advice}', 'current', logging.WARNING)
+
+
+def _is_same_joint(first: str, second: str) -> bool:
+    """Compare names of `_joints`: head and top_head of CrowdPose, front_paw and f_paw of AP-10K."""
+    if first in second or second in first:
+        return True
+    words = first.split('_'), second.split('_')
+    return len(words[0]) == len(words[1]) and all(
+        a.startswith(b) or b.startswith(a) for a, b in zip(*words)
+    )
+
+
+def _joints(names: Sequence[str]) -> list[str]:
+    pairs = find_pairs(names)
+    return [without_side(name, name in pairs) for name in names]
 
 
 def _uses_area(metric: Mapping) -> bool:
@@ -169,6 +231,12 @@ def _check_files(dataset: dict, split: str) -> Path:
     annotations = root / dataset['ann_file']
     if not annotations.is_file():
         raise DatasetError(f'{split} annotations not found: {annotations}. ' + _how_to_get(dataset))
+    prefixes = dataset.get('data_prefix')
+    if prefixes is not None and list(prefixes) != ['img'] and reads_coco(dataset):
+        raise ConfigError(
+            f'{split}_dataloader.dataset.data_prefix={dict(prefixes)!r}: expected dict(img=…), the '
+            'folder of the images in data_root'
+        )
     for prefix in (dataset.get('data_prefix') or {}).values():
         if not (root / prefix).is_dir():
             raise DatasetError(

@@ -3,13 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mmpose.evaluation.metrics import CocoMetric, MpiiPCKAccuracy, PoseTrack18Metric
+from mmpose.evaluation.metrics import (
+    CocoMetric,
+    CocoWholeBodyMetric,
+    MpiiPCKAccuracy,
+    PoseTrack18Metric,
+)
 from mmpose.registry import DATASETS, METRICS
 
 from ..datasets.mpii import MpiiDataset, read_people
 from ..errors import ConfigError, DatasetError
 from ..evaluation.mpii import MpiiPCKh
-from ..structures.coco import CocoFile, has_fields
+from ..structures.coco import CocoFile, has_fields, valid_crowd_index
 
 
 def check_truth(metric: dict, split: str, dataset: dict, read: Callable[[str], CocoFile]) -> None:
@@ -28,6 +33,8 @@ def check_truth(metric: dict, split: str, dataset: dict, read: Callable[[str], C
     kind = METRICS.get(metric['type'])
     if not isinstance(kind, type) or metric.get('format_only'):
         return
+    if issubclass(kind, CocoWholeBodyMetric):
+        _check_whole_body(metric, split, dataset, read)
     if issubclass(kind, CocoMetric):
         truth = read(metric['ann_file']) if metric.get('ann_file') else None
         if truth is not None and truth.is_image_list:
@@ -61,6 +68,21 @@ def _check_measures(metric: dict, split: str, dataset: dict, truth: CocoFile) ->
         )
         if required:
             truth.check(kind, entries, has_fields(field, expected=expected))
+    if crowd:
+        truth.check('image', images, valid_crowd_index)
+
+
+def _check_whole_body(
+    metric: dict, split: str, dataset: dict, read: Callable[[str], CocoFile]
+) -> None:
+    """Check that there are annotations of the whole body."""
+    path = metric.get('ann_file') or str(Path(dataset.get('data_root') or '.', dataset['ann_file']))
+    people = [person for person in read(path).entries('annotations') if person.get('keypoints')]
+    if people and not any('foot_kpts' in person for person in people):
+        raise ConfigError(
+            f'{split}_evaluator.type={metric["type"]!r} needs the keypoints of the whole body, but '
+            f'the people in {path} have no foot_kpts: use CocoMetric'
+        )
 
 
 def _check_mpii(dataset: dict, split: str, kind: type) -> None:

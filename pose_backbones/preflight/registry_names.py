@@ -35,6 +35,13 @@ def check_types(cfg: Config) -> None:
         raise ConfigError(f"{cfg.filename} has no 'model': expected the config of a model")
     for place, part in _model_parts(cfg.model, 'model'):
         check_registered(part, place, mmpose_registry.MODELS, MODELS)
+        initial = part.get('init_cfg')
+        for number, entry in enumerate(as_list(initial)):
+            if isinstance(entry, Mapping):
+                index = f'.{number}' if isinstance(initial, (list, tuple)) else ''
+                check_registered(
+                    entry, f'{place}.init_cfg{index}', mmpose_registry.WEIGHT_INITIALIZERS
+                )
     head = cfg.model.get('head') or {}
     for key in ('decoder', 'encoder'):
         if head.get(key):
@@ -45,6 +52,9 @@ def check_types(cfg: Config) -> None:
             check_registered(
                 sampler, f'{split}_dataloader.sampler', mmpose_registry.DATA_SAMPLERS, DATA_SAMPLERS
             )
+        loop = cfg.get(f'{split}_cfg')
+        if isinstance(loop, Mapping) and loop.get('type') is not None:
+            check_registered(loop, f'{split}_cfg', mmpose_registry.LOOPS)
         for place, dataset in find_datasets(cfg, split):
             check_registered(dataset, place, mmpose_registry.DATASETS, DATASETS)
             for number, step in enumerate(dataset.get('pipeline', [])):

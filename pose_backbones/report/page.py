@@ -1,5 +1,6 @@
 """Write the report of a test run as one self-contained HTML page."""
 
+import re
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -66,9 +67,16 @@ def render(view: dict) -> str:
     return environment.get_template('report.html.j2').render(view).lstrip()
 
 
+def _encodable(text: str) -> str:
+    """Escape halves of surrogate pairs, which JSON can contain, such as "\\ud800".
+
+    Those from U+DC80 are bytes of names of files that are not UTF-8, which keep their bytes.
+    """
+    return re.sub('[\ud800-\udc7f\udd00-\udfff]', lambda match: ascii(match[0])[1:-1], text)
+
+
 def _write(path: Path, html: str) -> None:
     with convert_write_errors(path, '--out'):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as draft:
-            # Names of files that are not UTF-8 keep their bytes.
-            draft.write_text(html, encoding='utf-8', errors='surrogateescape')
+            draft.write_text(_encodable(html), encoding='utf-8', errors='surrogateescape')

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._compat.metainfo import shipped_metainfo
 from ..errors import DatasetError, first_line
-from ..structures.coco import CocoFile, Fault, Finding, has_fields
+from ..structures.coco import CocoFile, Finding, has_fields, valid_crowd_index
 from ..structures.coco_checker import check_annotations, check_results, raise_errors
 from ..structures.metainfo import default_sigmas, read_metainfo
 from ..structures.symmetry import flip_indices
@@ -88,7 +88,7 @@ def _read_run(sources: Sources) -> Run:
     if use_area is None:
         use_area = not crowd and all('area' in entry for entry in truth['annotations'])
     warnings = _check_truth(annotations, truth, len(sigmas), iou_type, use_area)
-    _check_results(annotations, file, len(sigmas))
+    raise_errors(file, check_results(file, annotations, len(sigmas)))
     results = file.content
     return Run(
         sources,
@@ -105,13 +105,15 @@ def _read_run(sources: Sources) -> Run:
 
 
 def _read_truth(file: CocoFile) -> dict:
-    """Return the annotations with keypoints, and set `iscrowd` if it is missing."""
+    """Return the annotations with keypoints, without masks, and with `iscrowd`."""
     images, annotations, categories = (
         file.entries(name, empty=False) for name in ('images', 'annotations', 'categories')
     )
     file.check('image', images, has_fields('id', 'file_name'))
     file.check('category', categories, has_fields('id'))
     people = [{'iscrowd': 0, **entry} for entry in annotations if entry.get('keypoints')]
+    for entry in people:
+        entry.pop('segmentation', None)  # the index would parse it
     return {**file.content, 'annotations': people}
 
 
@@ -168,24 +170,9 @@ def _check_truth(
 ) -> list[Finding]:
     """Check the annotations, and return the warnings."""
     if iou_type == 'keypoints_crowd':
+        file.check('image', truth['images'], valid_crowd_index)
         file.check('annotation', truth['annotations'], has_fields('num_keypoints'))
     return raise_errors(file, check_annotations(file, count=count, use_area=use_area))
-
-
-def _check_results(annotations: CocoFile, file: CocoFile, count: int) -> None:
-    results = file.entries()
-    boxed = bool(results) and bool(results[0].get('bbox'))
-
-    def like_the_first(entry: dict) -> Fault | None:
-        if boxed == bool(entry.get('bbox')):
-            return None
-        return (
-            f'{"no" if boxed else "a"} bbox, unlike the first result',
-            'expected one in all or in none',
-        )
-
-    raise_errors(file, check_results(file, annotations, count))
-    file.check('result', results, like_the_first)
 
 
 def _notes(truth: Mapping, results: Sequence[Mapping]) -> list[str]:

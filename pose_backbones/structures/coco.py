@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import DatasetError, shown
 from ..utils.files import read_text
@@ -86,7 +86,10 @@ def read_json(path: str | PathLike, what: str = 'file') -> Any:
     try:
         return json.loads(text, parse_constant=raise_not_json)
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f'cannot read the {what} {fspath(path)}: {error}') from error
+        hint = ''
+        if str(error).startswith('Extra data: line 2 column 1 '):
+            hint = '. It may be in the format JSON Lines: expected one JSON value, such as a list'
+        raise DatasetError(f'cannot read the {what} {fspath(path)}: {error}{hint}') from error
 
 
 class CocoFile:
@@ -336,6 +339,14 @@ def has_fields(*fields: str, expected: str = '') -> Check:
     return check
 
 
+def valid_crowd_index(image: dict) -> Fault | None:
+    """Check CrowdPose's measure of crowding of an image."""
+    fault = has_fields('crowdIndex')(image)
+    if fault is None and not 0 <= image['crowdIndex'] <= 1:
+        return f'the crowdIndex {shown(image["crowdIndex"])}', _FIELDS['crowdIndex'][1]
+    return fault
+
+
 def in_list(*fields: str) -> Check:
     """Check the references of an entry of a list, which has no images and categories of its own.
 
@@ -444,7 +455,7 @@ def in_pixels(entry: dict) -> Fault | None:
 def box_numbers(entry: dict) -> Fault | None:
     """Check that the bounding box has four numbers."""
     bbox = entry['bbox']
-    if len(bbox) != 4 or not are_numbers(bbox):
+    if len(bbox) != 4 or not are_numbers(bbox) or any(isinstance(side, bool) for side in bbox):
         return f'the bbox {shown(bbox)}', _FIELDS['bbox'][1]
     return None
 
@@ -474,6 +485,50 @@ def is_polygon(value: object) -> bool:
     return (
         isinstance(value, list) and are_numbers(value) and len(value) >= 6 and len(value) % 2 == 0
     )
+
+
+def is_run_length(value: object) -> TypeGuard[dict]:
+    """Return whether a value is a run-length encoding of a mask, compressed or not.
+
+    Format: `size` is [height, width]. `counts` are the lengths of the runs of zeros and ones in
+    turn, column by column, as a list or in COCO's text of five bits per character, where each
+    length after the third is relative to the one two before it.
+    """
+    if not isinstance(value, dict):
+        return False
+    size, counts = value.get('size'), value.get('counts')
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_count, size)) and all(size)):
+        return False
+    if isinstance(counts, str):
+        counts = _decode_runs(counts)
+    return (
+        isinstance(counts, list)
+        and all(map(_is_count, counts))
+        and sum(counts) == size[0] * size[1]
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+
+
+def _decode_runs(text: str) -> list[int] | None:
+    """Return the lengths of the runs of a compressed mask; None if the text is not valid."""
+    runs: list[int] = []
+    number = shift = 0
+    for character in text:
+        digit = ord(character) - 48
+        if not 0 <= digit < 64 or shift > 60:
+            return None
+        number |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:  # more digits follow
+            continue
+        if digit & 16:  # negative
+            number -= 1 << shift
+        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+        number = shift = 0
+    return None if shift else runs
 
 
 def are_numbers(values: object) -> bool:

@@ -8,7 +8,7 @@ more than half of the entries have them, since the file is then in another forma
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,27 +23,34 @@ from .coco import (
     are_numbers,
     box_numbers,
     expected_value,
-    filled_box,
     find_faults,
     has_fields,
     in_list,
     in_pixels,
     is_polygon,
+    is_run_length,
     keypoint_count,
     one_of,
     unique,
+    valid_crowd_index,
     valid_visibility,
     whole_id,
+)
+from .coco_category import keypoint_category_ids
+from .plausibility import (
+    image_sizes,
+    images_without_detections,
+    implausible_detections,
+    implausible_objects,
 )
 
 #: number of images whose headers are read by default
 SAMPLE = 50
 #: share of the entries above which an implausible value is an error
 _FREQUENT = 0.5
-#: share of the area of a bounding box that is expected in the image
-_LEAST_INSIDE = 0.5
 _SEGMENTATION = (
-    'expected polygons, lists of x and y of at least three points, or a run-length encoding'
+    'expected polygons, lists of x and y of at least three points, or a run-length encoding of '
+    'height * width pixels'
 )
 
 
@@ -139,15 +146,26 @@ def check_annotations(
         checks.append(_valid_area)
     faults = find_faults('annotation', parts.objects, *checks)
     findings += faults
+    findings += find_faults('annotation', parts.objects, _consistent_count, is_error=False)
+    findings += _raise_frequent_warnings(
+        find_faults('annotation', parts.objects, _valid_segmentation, is_error=False)
+    )
     findings += _raise_frequent_warnings(_check_bare_objects(parts))
     labelled = [entry for entry in parts.objects if _is_labelled(entry)]
-    if not labelled and not file.is_image_list:
-        finding = Finding('file', 'expected keypoints with a visibility of 1 or 2', 1)
-        finding.add('no annotation has a labelled keypoint')
+    if not file.is_image_list and all(entry.get('iscrowd') for entry in labelled):
+        expected = 'expected keypoints with a visibility of 1 or 2, and iscrowd 0'
+        finding = Finding('file', expected, 1)
+        finding.add(
+            'all annotations with labelled keypoints are crowd regions'
+            if labelled
+            else 'no annotation has a labelled keypoint'
+        )
         findings.append(finding)
     if faults:
         labelled = [entry for entry in labelled if not any(check(entry) for check in checks)]
-    findings += _check_plausibility(parts.images, labelled, use_area is not False)
+    findings += _raise_frequent_warnings(
+        list(implausible_objects(image_sizes(parts.images), labelled, use_area is not False))
+    )
     if folder is not None:
         findings += check_image_files(parts.images, folder, max_images)
     return sorted(findings, key=lambda finding: not finding.is_error)
@@ -177,8 +195,17 @@ def check_detections(file: CocoFile, annotations: CocoFile | None = None) -> lis
         box_numbers,
         *_references(annotations),
     )
-    findings += find_faults('detection', entries, _filled_or_invalid, is_error=False)
-    return _raise_frequent_warnings(findings)
+    if annotations is not None:
+        findings += _check_detected_categories(entries, annotations)
+    images = annotations.entries('images') if annotations is not None else []
+    people = []
+    if annotations is not None and not annotations.is_image_list:
+        people = annotations.entries('annotations')
+    findings += implausible_detections(image_sizes(images), entries, people)
+    return [
+        *_raise_frequent_warnings(findings),
+        *images_without_detections(images, entries, people),
+    ]
 
 
 def check_results(
@@ -266,6 +293,32 @@ def _categories(annotations: CocoFile | None) -> list[Check]:
     ]
 
 
+def _check_detected_categories(entries: Sequence[dict], annotations: CocoFile) -> list[Finding]:
+    """Check that there are detections of the categories with keypoints; others are not used."""
+    ids = keypoint_category_ids(annotations)
+    by_text = {str(number): number for number in ids}
+
+    def same_type(entry: dict) -> Fault | None:
+        value = entry.get('category_id')
+        if value in ids or str(value) not in by_text:
+            return None
+        expected = f'expected {by_text[str(value)]!r}, as in {annotations.path}'
+        return f'the category_id {shown(value)}', expected
+
+    findings = find_faults('detection', entries, same_type)
+    if not findings and not any(entry.get('category_id') in ids for entry in entries):
+        listed = ', '.join(map(str, ids))
+        finding = Finding(
+            'file',
+            f'expected detections of the category with keypoints, {listed}; others are not used',
+            1,
+        )
+        values = list(dict.fromkeys(shown(entry.get('category_id')) for entry in entries))
+        finding.add(f'all detections have the category_id {" or ".join(values[:5])}')
+        findings.append(finding)
+    return findings
+
+
 def _key(value: object) -> Any:
     """Return an ID, or None if it is no ID."""
     return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
@@ -281,6 +334,7 @@ def _check_images_and_categories(parts: Annotations) -> list[Finding]:
         unique('id'),
         _valid_name,
         _valid_size,
+        lambda image: None if image.get('crowdIndex') is None else valid_crowd_index(image),
     )
     named = [image for image in parts.images if has_fields('file_name')(image) is None]
     once = unique('file_name', 'expected one entry for each image')
@@ -318,7 +372,12 @@ def _check_bare_objects(parts: Annotations) -> list[Finding]:
 
 
 def _valid_name(image: dict) -> Fault | None:
-    if not image['file_name'].strip() or '\0' in image['file_name']:
+    name = image['file_name']
+    try:
+        is_path = bool(name.strip()) and b'\0' not in os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        is_path = False
+    if not is_path:
         return f'the file_name {shown(image["file_name"])}', expected_value('file_name')
     return None
 
@@ -401,6 +460,24 @@ def _counted_keypoints(entry: dict) -> Fault | None:
     return None
 
 
+def _consistent_count(entry: dict) -> Fault | None:
+    """Check that `num_keypoints` is at most the number of labelled keypoints.
+
+    CrowdPose does not count all of them, and COCO-WholeBody may count those of all parts.
+    """
+    count, points = entry.get('num_keypoints'), entry['keypoints']
+    if not count or not are_numbers(points) or _counted_keypoints(entry) is not None:
+        return None
+    labelled = sum(label > 0 for label in points[2::3])
+    if count <= labelled or any(key.endswith('_kpts') for key in entry):
+        return None
+    return (
+        f'the num_keypoints {shown(count)}, but {labelled} labelled keypoints',
+        'expected the number of keypoints with a visibility of 1 or 2; the evaluation ignores '
+        'people only with 0',
+    )
+
+
 def _valid_area(entry: dict) -> Fault | None:
     """Check the area of an object, if any, to which the distances of its keypoints are compared."""
     if entry.get('area') is None:
@@ -411,68 +488,6 @@ def _valid_area(entry: dict) -> Fault | None:
     return fault
 
 
-def _filled_or_invalid(entry: dict) -> Fault | None:
-    """Check that a valid box is not empty."""
-    bbox = entry.get('bbox')
-    if not isinstance(bbox, list) or box_numbers(entry) is not None:
-        return None
-    return filled_box(entry)
-
-
-def _check_plausibility(
-    images: Sequence[dict], objects: Sequence[dict], use_area: bool
-) -> list[Finding]:
-    """Find values that do not fit the keypoints and the image."""
-    sizes = {
-        image['id']: (image['width'], image['height'])
-        for image in images
-        if has_fields('id', 'width', 'height')(image) is None and _valid_size(image) is None
-    }
-
-    def visible_box(entry: dict) -> Fault | None:
-        x, y, width, height = entry['bbox']
-        size = sizes.get(_key(entry.get('image_id')))
-        if size is None:
-            return None
-        inside = _overlap(x, width, size[0]) * _overlap(y, height, size[1])
-        if inside < _LEAST_INSIDE * width * height:
-            return (
-                f'the bbox {shown(entry["bbox"])}, of which less than half is in the image of '
-                f'{size[0]} x {size[1]} pixels',
-                expected_value('bbox'),
-            )
-        return None
-
-    def box_of_keypoints(entry: dict) -> Fault | None:
-        x, y, width, height = entry['bbox']
-        if any(
-            x <= point_x <= x + width and y <= point_y <= y + height
-            for point_x, point_y in _labelled_points(entry)
-        ):
-            return None
-        return (
-            f'the bbox {shown(entry["bbox"])}, which contains none of its keypoints',
-            f'{expected_value("bbox")}, around the object',
-        )
-
-    def size_of_area(entry: dict) -> Fault | None:
-        area, box = entry.get('area'), entry['bbox'][2] * entry['bbox'][3]
-        if area is None or 1 <= area <= 2 * box + 1:
-            return None
-        return (
-            f'the area {shown(area)}, with the bbox {shown(entry["bbox"])}',
-            'expected the area of the object in square pixels',
-        )
-
-    findings = find_faults('annotation', objects, filled_box, is_error=False)
-    filled = [entry for entry in objects if filled_box(entry) is None]
-    checks = [visible_box, box_of_keypoints, *[size_of_area] * use_area]
-    for check in checks:
-        findings += find_faults('annotation', filled, check, is_error=False)
-    findings += find_faults('annotation', filled, _valid_segmentation, is_error=False)
-    return _raise_frequent_warnings(findings)
-
-
 def _raise_frequent_warnings(findings: list[Finding]) -> list[Finding]:
     """Turn warnings about most of the entries into errors, and return the errors first."""
     for finding in findings:
@@ -480,20 +495,9 @@ def _raise_frequent_warnings(findings: list[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: not finding.is_error)
 
 
-def _overlap(start: float, length: float, size: float) -> float:
-    return max(0.0, min(start + length, size) - max(start, 0.0))
-
-
-def _labelled_points(entry: Mapping) -> Iterator[tuple[float, float]]:
-    points = entry['keypoints']
-    for x, y, label in zip(points[::3], points[1::3], points[2::3]):
-        if label > 0:
-            yield x, y
-
-
 def _valid_segmentation(entry: dict) -> Fault | None:
     value = entry.get('segmentation')
-    if value is None or (isinstance(value, dict) and {'counts', 'size'} <= value.keys()):
+    if value is None or is_run_length(value):
         return None
     if isinstance(value, list) and all(map(is_polygon, value)):
         return None

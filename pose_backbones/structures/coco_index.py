@@ -4,15 +4,22 @@ from os import PathLike, fspath
 
 from xtcocotools.coco import COCO
 
-from .coco import CocoFile, is_polygon
+from .coco import CocoFile, is_polygon, is_run_length
+
+#: fields of a keypoint result that the evaluation uses. xtcocotools takes a result with a `caption`
+#: for one of another task, and computes the area from a `segmentation`.
+_RESULT_FIELDS = {
+    *('id', 'image_id', 'category_id', 'keypoints', 'score'),
+    *('foot_kpts', 'face_kpts', 'lefthand_kpts', 'righthand_kpts', 'wholebody_kpts'),
+}
 
 
 class KeypointIndex(COCO):
     """Index of the images and of the objects with keypoints of an annotation file.
 
     The area of a result is that of the extent of its keypoints, as on COCO's server, which ignores
-    bounding boxes. It decides which results count as medium and large. MMPose's results contain the
-    bounding boxes of the detector, whose areas xtcocotools would use.
+    bounding boxes and masks. It decides which results count as medium and large. MMPose's results
+    contain the bounding boxes of the detector, whose areas xtcocotools would use.
     """
 
     def loadRes(self, resFile: str | list[dict], resData: list[dict] | None = None) -> COCO:
@@ -30,7 +37,7 @@ class KeypointIndex(COCO):
         if isinstance(results, (str, PathLike)):
             results = CocoFile(results, 'results').entries()
         entries = [
-            {key: value for key, value in result.items() if key != 'bbox'}
+            {key: value for key, value in result.items() if key in _RESULT_FIELDS}
             if 'keypoints' in result
             else dict(result)
             for result in results
@@ -78,11 +85,11 @@ def make_index(content: dict, path: str) -> KeypointIndex:
 def _valid_segmentation(entry: dict) -> list | dict:
     """Return the polygons of an object that have at least three points, or its run-length encoding.
 
-    Without any, it is an empty dict, which MMPose skips, whereas it raises for None and lists that
-    are empty.
+    Without any valid one, it is an empty dict, which MMPose skips, whereas it raises for None and
+    lists that are empty.
     """
     value = entry.get('segmentation')
-    if isinstance(value, dict):
+    if is_run_length(value):
         return value
     polygons = value if isinstance(value, list) else []
     return [polygon for polygon in polygons if is_polygon(polygon)] or {}

@@ -21,6 +21,14 @@ from ..errors import DatasetError, PoseBackbonesError, WorkDirError
 
 #: maximum size in bytes of a file that is read as text
 MAX_TEXT = 2 << 30
+#: first bytes of files that are not text in UTF-8 → their kind
+_SIGNATURES = {
+    b'\x1f\x8b': 'compressed with gzip',
+    b'\xff\xfe': 'text in UTF-16',
+    b'\xfe\xff': 'text in UTF-16',
+    b'\x80': 'probably a pickle file',
+    b'PK\x03\x04': 'a zip archive',
+}
 #: base name of the temporary file (`write-test.<pid>.part`) with which `check_writable_dir` tests a
 #: directory
 PROBE_FILE = 'write-test'
@@ -170,7 +178,12 @@ def read_text(
                 )
             return file.read().decode('utf-8-sig', errors)
     except UnicodeDecodeError as read_error:
-        raise error(f'cannot read the {what} {fspath(path)}: {read_error}') from read_error
+        starts = (start for start in _SIGNATURES if read_error.object.startswith(start))
+        start = next(starts, None)
+        reason = str(read_error) if start is None else f'it is {_SIGNATURES[start]}'
+        raise error(
+            f'cannot read the {what} {fspath(path)}: {reason}: expected text in UTF-8'
+        ) from read_error
     except OSError as read_error:
         raise error(
             f'cannot read the {what} {fspath(path)}: {os_error_reason(read_error)}'

@@ -57,6 +57,37 @@ def check_complete(out) -> bool:
     return True
 
 
+def test_reason_of_empty_results_is_printed(image_folder, model, tmp_path, capsys):
+    folder, (_, boxes) = image_folder
+    content = json.loads(open(boxes).read())
+
+    def run(name, change, *options):
+        changed = json.loads(json.dumps(content))
+        change(changed)
+        path = tmp_path / f'{name}.json'
+        path.write_text(json.dumps(changed))
+        arguments = [str(folder), '--boxes', str(path), *model, *options]
+        assert infer.main([*arguments, '--out', str(tmp_path / name)]) == 0
+        printed = capsys.readouterr()
+        assert f'0 people in {tmp_path / name}/predictions.json' in printed.out
+        (line,) = [line for line in printed.err.splitlines() if line.startswith('warning: ')]
+        return line.replace(str(path), 'FILE')
+
+    def far_away(content):
+        for entry in content:
+            entry['bbox'][0] += 10**6
+
+    def crowds(content):
+        for entry in content:
+            entry['iscrowd'] = 1
+
+    assert run('score', lambda _: None, '--min-score', '2') == (
+        'warning: all 9 boxes of FILE have scores below --min-score 2; the highest is 0.75'
+    )
+    assert run('crowds', crowds) == 'warning: FILE has no boxes of single people'
+    assert run('outside', far_away).startswith('warning: none of the 9 boxes of FILE is inside an')
+
+
 def test_images_with_boxes(image_folder, model, tmp_path, capsys):
     folder, boxes = image_folder
     out = tmp_path / 'out'

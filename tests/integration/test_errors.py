@@ -347,6 +347,11 @@ def test_missing_packages_and_operators(
         ({}, 'no person is annotated in a.npz$'),
         ({'seq_len': 27}, 'no video of 27 frames in a.npz'),
         ({'seq_len': 1, 'multiple_target': 243}, 'no video of 243 frames in a.npz'),
+        ({'sample_interval': 1000}, 'no person is left in a.npz with sample_interval=1000$'),
+        (
+            {'filter_cfg': {'bbox_score_thr': 2}},
+            "no person is left in a.npz with filter_cfg={'bbox_score_thr': 2}$",
+        ),
     ],
 )
 def test_empty_datasets(settings, message):
@@ -787,6 +792,48 @@ def test_launcher_without_environment_variables(
     assert expected in line
 
 
+def merged(config, *options: str) -> Config:
+    cfg = Config.fromfile(str(config))
+    train_api.merge_train_options(
+        cfg, train_api.parse_args([str(config), '--cfg-options', *options])
+    )
+    return cfg
+
+
+def test_cfg_options_of_the_codec_change_its_copies(tiny_config):
+    before = Config.fromfile(str(tiny_config))
+    cfg = merged(tiny_config, 'codec.sigma=9', 'model.head.decoder.blur_kernel_size=7')
+    encoder = cfg.train_dataloader.dataset.pipeline[4].encoder
+    assert encoder == dict(before.codec, sigma=9)
+    assert cfg.model.head.decoder == dict(before.codec, sigma=9, blur_kernel_size=7)
+    assert (before.codec.sigma, before.codec.blur_kernel_size) == (4 / 3, 5)
+    assert cfg.val_dataloader == before.val_dataloader
+
+    cfg = merged(tiny_config, 'codec.input_size=[192,256]', 'codec.heatmap_size=[48,64]')
+    for split in ('train', 'val', 'test'):
+        (step,) = (
+            step
+            for step in cfg[f'{split}_dataloader'].dataset.pipeline
+            if step['type'] == 'TopdownAffine'
+        )
+        assert step['input_size'] == [192, 256]
+    assert cfg.model.head.decoder == cfg.codec
+
+    cfg = merged(tiny_config, 'codec.type=MegviiHeatmap', 'codec.sigma=2')
+    assert {cfg.codec.type, cfg.model.head.decoder.type} == {'MegviiHeatmap'}
+
+
+def test_cfg_options_of_a_codec_without_copies(tiny_config, fail, tmp_path):
+    config = tmp_path / 'other.py'
+    config.write_text(
+        f"_base_ = '{tiny_config}'\n"
+        "codec = dict(type='UDPHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=1.0)\n"
+    )
+    line = fail(train_api.main, config, '--cfg-options', 'codec.sigma=9')
+    assert '--cfg-options codec.sigma: the model and the pipelines have another codec' in line
+    assert 'set model.head.decoder' in line
+
+
 def test_cfg_options_set_entries_of_none(tiny_config):
     """As an error message of a backbone advises; init_cfg is None in the config."""
     args = train_api.parse_args(
@@ -865,6 +912,32 @@ def test_heatmap_size_that_the_model_does_not_predict(fail, tiny_config, synthet
 @pytest.mark.parametrize(
     ('option', 'message'),
     [
+        ('test_evaluator.nms_thr=a', "test_evaluator.nms_thr='a': expected a number from 0 to 1"),
+        ('test_evaluator.nms_thr=-1', 'test_evaluator.nms_thr=-1: expected a number from 0 to 1'),
+        ('test_evaluator.keypoint_score_thr=nan', 'score_thr=nan: expected a finite number'),
+        ('test_evaluator.iou_type=nope', "iou_type='nope': expected one of 'keypoints', 'keypoin"),
+        ('test_evaluator.iou_type=bbox', "iou_type='bbox': expected one of 'keypoints', 'keypoin"),
+        ('test_evaluator.prefix=7', 'test_evaluator.prefix=7: expected a string'),
+        ('test_evaluator.collect_device=nope', "device='nope': expected one of 'cpu', 'gpu'"),
+        ('test_evaluator.use_area=7', 'test_evaluator.use_area=7: expected True or False'),
+        ('test_evaluator=7', 'test_evaluator=7: expected a dict'),
+        (
+            'test_evaluator.type=CocoWholeBodyMetric',
+            'needs the keypoints of the whole body, but the people in',
+        ),
+        ('test_dataloader.drop_last=True', 'test_dataloader.drop_last=True: the last samples wou'),
+    ],
+)
+def test_wrong_values_of_a_test(fail, tiny_config, synthetic, tmp_path, option, message):
+    """The checkpoint does not exist, so the values are checked before it is read."""
+    options = ['--data-root', synthetic, '--work-dir', tmp_path / 'work']
+    line = fail(test_api.main, tiny_config, 'none.pth', *options, '--cfg-options', option)
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
         ('train_dataloader.batch_size=None', 'expected an integer of at least 1'),
         ('train_dataloader.num_workers=-1', 'expected an integer of at least 0'),
         ('train_dataloader.dataset.ann_file=5', 'expected a string'),
@@ -899,6 +972,29 @@ def test_heatmap_size_that_the_model_does_not_predict(fail, tiny_config, synthet
             "flip_mode='nope': expected one of 'heatmap', 'udp_combined', 'offset'",
         ),
         ('model.head.decoder=None', 'model.head has no decoder'),
+        ('train_cfg.type=Nope', "train_cfg: unknown loop 'Nope'"),
+        ('default_hooks.timer=7', 'default_hooks.timer=7: expected a dict'),
+        ('default_hooks=[1]', 'default_hooks=[1]: expected a dict'),
+        ('model.train_cfg=7', 'model.train_cfg=7: expected a dict'),
+        ('model.init_cfg.type=Nope', "model.init_cfg: unknown weight initializer 'Nope'"),
+        ('model.head.init_cfg.type=Nope', "model.head.init_cfg: unknown weight initializer 'Nope'"),
+        ('model.data_preprocessor=None', 'model.data_preprocessor=None: expected a dict'),
+        ('model.head=None', 'model.head=None: expected a dict'),
+        ('env_cfg=None', 'env_cfg=None: expected a dict'),
+        ('randomness.seed=abc', "randomness.seed='abc': expected an integer from 0 to"),
+        ('optim_wrapper.clip_grad.nope=1', 'clip_grad.nope=1: expected some of max_norm, norm_ty'),
+        ('optim_wrapper.clip_grad.type=nope', "clip_grad.type='nope': expected one of 'norm', 'v"),
+        (
+            'train_dataloader.dataset.max_refetch=-1',
+            'train_dataloader.dataset.max_refetch=-1: expected an integer of at least 0',
+        ),
+        ('train_dataloader.dataset.indices=0', 'dataset.indices=0: expected a number of samples'),
+        ('train_dataloader.dataset.filter_cfg.bbox_score_thr=a', "thr='a': expected a finite numb"),
+        ('train_dataloader.dataset.data_prefix.nope=val', "'nope': 'val'}: expected dict(img="),
+        ('val_dataloader.drop_last=True', 'the last samples would not be evaluated: set it to Fal'),
+        ('param_scheduler.0.by_epoch=True', 'param_scheduler.0: the run trains by iterations, so'),
+        ('model.head.loss.loss_weight=0', 'loss_weight=0: expected a positive number'),
+        ('model.head.loss.loss_weight=nan', 'loss_weight=nan: expected a positive number'),
     ],
 )
 def test_wrong_values_of_the_config(fail_training, tmp_path, option, message):

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from pose_backbones.configs import find_datasets
 from pose_backbones.errors import DatasetError
-from pose_backbones.preflight.datasets import check_datasets, check_swaps, reads_coco
+from pose_backbones.preflight.datasets import check_datasets, check_names, check_swaps, reads_coco
 from pose_backbones.structures.metainfo import read_metainfo
 from tests.helpers import damaged_coco
 
@@ -169,3 +169,53 @@ def test_keypoints_that_are_not_exchanged_in_pairs(name, message, mmengine_log):
     assert len(messages) == (message is not None)
     if message is not None:
         assert re.match(message, messages[0])
+
+
+COCO = [
+    'nose',
+    *(
+        f'{side}_{joint}'
+        for joint in ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+        for side in ('left', 'right')
+    ),
+]
+
+
+def shipped_names(name: str) -> list[str]:
+    metainfo = read_metainfo(f'configs/_base_/datasets/{name}.py')
+    return [metainfo['keypoint_id2name'][k] for k in range(metainfo['num_keypoints'])]
+
+
+def test_names_of_keypoints_are_those_of_the_dataset(mmengine_log):
+    """COCO, CrowdPose and AP-10K, whose annotations have other spellings than MMPose."""
+    crowdpose = [name for name in COCO[5:] if 'ear' not in name]
+    ap10k = ['left eye', 'right eye', 'nose', 'neck', 'root of tail']
+    for joints in (('shoulder', 'elbow', 'front_paw'), ('hip', 'knee', 'back_paw')):
+        ap10k += [f'{side}_{joint}' for side in ('left', 'right') for joint in joints]
+    for names, kind in (
+        (COCO, 'coco'),
+        ([name.upper().replace('_', ' ') for name in COCO], 'coco'),
+        ([*crowdpose, 'head', 'neck'], 'crowdpose'),
+        (ap10k, 'ap10k'),
+        (['a', 'b'], 'coco'),
+    ):
+        check_names(names, shipped_names(kind), 'x.json', kind)
+    assert not mmengine_log.messages
+
+
+def test_other_names_of_keypoints(mmengine_log):
+    with pytest.raises(
+        DatasetError,
+        match="^x.json: keypoint 0 of the category is 'right_ankle', but 'nose' in the metainfo "
+        r'of CocoDataset \(16 of 17 keypoints differ\): expected the same order',
+    ):
+        check_names(COCO[::-1], COCO, 'x.json', 'CocoDataset')
+    swapped = [COCO[0], COCO[2], COCO[1], *COCO[3:]]
+    with pytest.raises(DatasetError, match=r"keypoint 1 .* 'right_eye', but 'left_eye'.*\(2 of 17"):
+        check_names(swapped, COCO, 'x.json', 'CocoDataset')
+    check_names([f'paw{k}' for k in range(17)], COCO, 'x.json', 'CocoDataset')
+    check_names(COCO, shipped_names('ap10k'), 'x.json', 'AP10KDataset')
+    first, second = mmengine_log.messages
+    assert "keypoint 0 of the category is 'paw0', but 'nose' in the metainfo" in first
+    assert '(17 of 17 keypoints differ): if they are other keypoints, use the dataset t' in first
+    assert "keypoint 0 of the category is 'nose', but 'L_Eye' in the metainfo of AP10K" in second

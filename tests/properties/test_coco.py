@@ -61,7 +61,7 @@ def annotations(draw) -> dict:
                 category_id=category,
                 iscrowd=0,
                 bbox=[0.5, 0.5, width - 1.0, height - 1.0],
-                area=draw(st.floats(1, 400)),
+                area=draw(st.floats(0.1, 1)) * (width - 1) * (height - 1),
                 num_keypoints=sum(v > 0 for v in visible),
                 keypoints=flat,
             )

@@ -334,10 +334,6 @@ def _category(case):
     case.results[0]['category_id'] = 3
 
 
-def _some_boxes(case):
-    case.results += [{**case.results[0], 'bbox': [0, 0, 9, 9]}]
-
-
 def _no_labels(case):
     for person in case.people:
         person['keypoints'] = [0] * 51
@@ -374,7 +370,6 @@ def _nowhere(case):
         ),
         (_no_score, 'result at index 0, of image 1, has no score: expected a finite number'),
         (_category, r'the category_id 3: expected the id of a category of .*truth.json'),
-        (_some_boxes, 'result at index 1, of image 1, has a bbox, unlike the first'),
         (_no_labels, 'no annotation has a labelled keypoint'),
         (_no_box, 'annotation 2 has no bbox: expected '),
         (_short_labels, 'annotation 2 has 3 numbers in keypoints: expected 51'),

@@ -253,6 +253,16 @@ def test_names_that_are_not_utf8(folder):
     assert b'bad\xff\xfename' in (folder / 'page.html').read_bytes()
 
 
+def test_halves_of_surrogate_pairs_are_escaped(tmp_path):
+    case = Case(['left \ud800', *NAMES[1:]])
+    image = case.image()
+    case.predict(image, case.person(image, POSE + 50))
+    results, truth = case.write(tmp_path)
+    out = tmp_path / 'page.html'
+    main([results, '--ann', truth, '--out', str(out)])
+    assert Page(out.read_text()).tables['keypoints'][1][0] == 'left \\ud800'
+
+
 def test_markup_in_names_is_escaped(tmp_path):
     """Names of files, keypoints and logged metrics, and the title."""
     evil = '</style></svg></title><script>alert(1)</script><img src=x onerror="a()">{{ 7 * 7 }}'

@@ -140,6 +140,13 @@ def test_error_counts_similar_entries(write):
         read_keypoint_file(write(change))
 
 
+def test_json_lines_raise(tmp_path):
+    path = tmp_path / 'x.json'
+    path.write_text('{"image_id": 1}\n{"image_id": 2}\n')
+    with pytest.raises(DatasetError, match=r'Extra data: line 2 .* in the format JSON Lines: exp'):
+        CocoFile(path)
+
+
 def test_no_labelled_keypoint_raises(write):
     def change(content):
         for entry in content['annotations']:

@@ -5,9 +5,10 @@ import re
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask
 
 from pose_backbones.errors import DatasetError
-from pose_backbones.structures.coco import MAX_EXAMPLES, CocoFile
+from pose_backbones.structures.coco import MAX_EXAMPLES, is_run_length
 from pose_backbones.structures.coco_checker import (
     check_annotations,
     check_detections,
@@ -23,18 +24,6 @@ DAMAGED = [
     for kind in CHECKS
     for name, content in getattr(damaged_coco, f'damaged_{kind}')()
 ]
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Return a function that writes a file and opens it."""
-
-    def write(content, name: str = 'file.json') -> CocoFile:
-        path = tmp_path / name
-        path.write_text(content if isinstance(content, str) else damaged_coco.dumps(content))
-        return CocoFile(path)
-
-    return write
 
 
 def lines(findings) -> list[str]:
@@ -94,11 +83,31 @@ def change(**fields):
         ),
         (
             change(bbox=[10, 10, 30, 30]),
-            r'warning: annotation 103 has the bbox \[10, 10, 30, 30\], which contains none of its',
+            r'warning: annotation 103 has the bbox \[10, 10, 30, 30\], which contains 0 of its 5',
         ),
         (change(area=9e5), 'warning: annotation 103 has the area 900000.0, with the bbox'),
         (change(bbox=[90, 70, 0, 50]), r'warning: annotation 103 has the bbox \[90, 70, 0, 50\]'),
         (change(segmentation=[[1, 2]]), r'warning: annotation 103 has the segmentation \[\[1, 2'),
+        (
+            change(segmentation=dict(size='x', counts=7)),
+            r"warning: annotation 103 has the segmentation {'size': 'x', 'counts': 7}: expected",
+        ),
+        (
+            change(segmentation=dict(size=[240, 320], counts=[1e9, -5])),
+            r'warning: annotation 103 has the segmentation .*-5\]}: expected .* run-length',
+        ),
+        (
+            lambda content: content['images'][1].update(crowdIndex='x'),
+            r"error: image 2 \('2.jpg'\) has the crowdIndex 'x': expected CrowdPose's measure",
+        ),
+        (
+            lambda content: content['images'][1].update(crowdIndex=1.5),
+            r"error: image 2 \('2.jpg'\) has the crowdIndex 1.5: expected .* from 0 to 1",
+        ),
+        (
+            lambda content: content['images'][1].update(file_name='\ud800.jpg'),
+            r"error: image 2 \('\\ud800.jpg'\) has the file_name .*: expected the path of the im",
+        ),
         (change(keypoints=[]), 'warning: annotation 103 has no keypoints: .* object is ignored'),
     ],
 )
@@ -110,6 +119,34 @@ def test_findings_name_entry_value_and_expectation(write, change, expected):
     except DatasetError as error:
         message = str(error)
     assert re.search(expected, message), message
+
+
+def test_run_length_encodings_are_those_of_pycocotools():
+    """An encoding is valid exactly if its runs have as many pixels as the mask."""
+    generator = np.random.default_rng(0)
+    for height, width, share in ((1, 1, 1), (7, 5, 0.5), (240, 320, 0.001), (300, 2, 0.5)):
+        pixels = np.asfortranarray(generator.random((height, width)) < share, np.uint8)
+        encoded = mask.encode(pixels)
+        size, text = [int(side) for side in encoded['size']], encoded['counts'].decode()
+        runs = np.diff(np.flatnonzero(np.diff(pixels.ravel('F'), prepend=0, append=2)), prepend=0)
+        for counts in (text, runs.tolist()):
+            assert is_run_length(dict(size=size, counts=counts))
+            assert not is_run_length(dict(size=[size[0] + 1, size[1]], counts=counts))
+        for counts in (text + 'P', '\0', text + '5', None, 7, [0.5], [True]):
+            assert not is_run_length(dict(size=size, counts=counts))
+
+
+def test_annotations_of_crowds_only(write):
+    content = damaged_coco.annotations()
+    for person in content['annotations'][1:]:
+        person['iscrowd'] = 1
+    assert check_annotations(write(content)) == []
+    content['annotations'][0]['iscrowd'] = 1
+    (message,) = lines(check_annotations(write(content)))
+    assert message == (
+        'error: all annotations with labelled keypoints are crowd regions: expected keypoints '
+        'with a visibility of 1 or 2, and iscrowd 0'
+    )
 
 
 def test_implausible_values_of_most_entries_are_errors(write):

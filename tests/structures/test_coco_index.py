@@ -46,3 +46,33 @@ def test_metrics_are_those_of_the_server(tmp_path):
     file = tmp_path / 'results.json'
     file.write_text(json.dumps(with_boxes))
     np.testing.assert_array_equal(evaluate(MmposeEval, read_index(truth), str(file)), measured)
+
+
+def test_fields_of_other_tasks_are_ignored(tmp_path):
+    """Results of Mask R-CNN have masks and keypoints."""
+    path, truth = write_case('coco', tmp_path)
+    results = json.loads(open(path).read())
+    expected = evaluate(MmposeEval, read_index(truth), [dict(entry) for entry in results])
+    for fields in (
+        dict(segmentation=dict(size=[4, 5], counts=[3, 7, 10])),
+        dict(segmentation=[[1, 1, 50, 1, 50, 50]]),
+        dict(segmentation=None, bbox=[]),
+        dict(caption='a person'),
+        dict(area=1.0, iscrowd=1, num_keypoints=0),
+    ):
+        changed = [{**entry, **fields} for entry in results]
+        measured = evaluate(MmposeEval, read_index(truth), changed)
+        np.testing.assert_array_equal(measured, expected)
+
+
+def test_malformed_masks_of_annotations_are_left_out(tmp_path):
+    _, truth = write_case('coco', tmp_path)
+    content = json.loads(open(truth).read())
+    masks = [dict(size='x', counts=7), dict(size=[2, 2], counts=[1e9, -5]), [[1, 2]], 'text']
+    valid = dict(size=[4, 5], counts=[3, 7, 10])
+    for entry, segmentation in zip(content['annotations'], [*masks, valid]):
+        entry['segmentation'] = segmentation
+    file = tmp_path / 'masks.json'
+    file.write_text(json.dumps(content))
+    read = read_index(str(file)).dataset['annotations'][:5]
+    assert [entry['segmentation'] for entry in read] == [*[{} for _ in masks], valid]

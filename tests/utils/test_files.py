@@ -1,7 +1,9 @@
 """Tests of the checks of input and output files, and of atomic writing."""
 
 import errno
+import gzip
 import os
+import pickle
 import resource
 import time
 from pathlib import Path
@@ -60,10 +62,26 @@ def test_special_files_are_rejected_without_opening(tmp_path):
     (tmp_path / 'file').write_bytes(b'\xef\xbb\xbfgr\xc3\xbcn')
     assert file_problem(tmp_path / 'file') is None
     assert read_text(tmp_path / 'file') == 'grün'
-    (tmp_path / 'file').write_bytes(b'\xff\xfe')
+    (tmp_path / 'file').write_bytes(b'\xff')
     with pytest.raises(DatasetError, match=r"cannot read the .*: 'utf-8'"):
         read_text(tmp_path / 'file')
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (gzip.compress(b'[]'), 'x.json: it is compressed with gzip: expected text in UTF-8$'),
+        ('[]'.encode('utf-16'), 'x.json: it is text in UTF-16: expected'),
+        (pickle.dumps([{'a': 1.5}]), 'x.json: it is probably a pickle file: expected'),
+        (b'["\xe9"]', "can't decode byte 0xe9 in position 2: .*: expected text in UTF-8$"),
+    ],
+)
+def test_read_text_names_the_kind_of_other_files(tmp_path, content, message):
+    path = tmp_path / 'x.json'
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        read_text(path)
 
 
 def test_read_text_limits_file_size(tmp_path, monkeypatch):

@@ -1,0 +1,278 @@
+"""Find bounding boxes and areas of another format: corners, centers, or relative to the image.
+
+Such a value may be right in a single entry. The checker turns findings that most of the entries
+have into errors.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ..errors import shown
+from .coco import Fault, Finding, box_numbers, expected_value, filled_box, find_faults, has_fields
+
+#: width and height in pixels of each image
+Sizes = Mapping[int | str, tuple[float, float]]
+
+#: least part of a bounding box in the image, and least share of the labelled keypoints in the box
+_LEAST_INSIDE = 0.5
+#: least area of an object relative to its bounding box; the masks of COCO have .15 and more
+_LEAST_AREA = 0.02
+#: most that a bounding box extends beyond the image, relative to the image
+_MARGIN = 0.05
+#: largest sum of a coordinate and a side of boxes in percent, and size of images in which boxes in
+#: pixels have larger ones
+_MOST_PERCENT, _LARGE_IMAGE = 105, 200
+_FEWEST = 5  # entries, for findings about the format of the whole file
+_LEAST_IOU = 0.2  # that of a box whose center is used as its corner is 1/7
+
+
+def image_sizes(images: Sequence[Mapping]) -> Sizes:
+    """Return the width and the height of the images that have valid ones."""
+    return {
+        image['id']: (image['width'], image['height'])
+        for image in images
+        if has_fields('id', 'width', 'height')(dict(image)) is None
+        and min(image['width'], image['height']) >= 1
+    }
+
+
+def implausible_objects(sizes: Sizes, objects: Sequence[dict], use_area: bool) -> Iterator[Finding]:
+    """Find boxes and areas of annotated objects that do not fit the keypoints and the image.
+
+    Args:
+        sizes: Sizes of the images.
+        objects: Annotations with labelled keypoints and valid fields.
+        use_area: Whether to check the areas.
+    """
+
+    def corners(entry: dict) -> Fault | None:
+        points = np.reshape(entry['keypoints'], (-1, 3))
+        return _corners(entry, sizes, points[points[:, 2] > 0, :2])
+
+    def around_keypoints(entry: dict) -> Fault | None:
+        x, y, width, height = entry['bbox']
+        points = np.reshape(entry['keypoints'], (-1, 3))
+        points = points[points[:, 2] > 0, :2]
+        inside = (points >= (x, y)).all(1) & (points <= (x + width, y + height)).all(1)
+        if inside.mean() >= _LEAST_INSIDE:
+            return None
+        return (
+            f'the bbox {shown(entry["bbox"])}, which contains {inside.sum()} of its {len(inside)} '
+            'labelled keypoints',
+            f'{expected_value("bbox")}, around the object',
+        )
+
+    def area(entry: dict) -> Fault | None:
+        value, box = entry.get('area'), entry['bbox'][2] * entry['bbox'][3]
+        if value is None or max(1, _LEAST_AREA * box) <= value <= 2 * box + 1:
+            return None
+        return (
+            f'the area {shown(value)}, with the bbox {shown(entry["bbox"])}',
+            'expected the area of the object in square pixels',
+        )
+
+    yield from find_faults('annotation', objects, filled_box, is_error=False)
+    filled = [entry for entry in objects if filled_box(entry) is None]
+    yield from _frequent(find_faults('annotation', filled, corners, is_error=False))
+    yield from find_faults(
+        'annotation', filled, lambda entry: _mostly_outside(entry, sizes), is_error=False
+    )
+    yield from find_faults('annotation', filled, around_keypoints, is_error=False)
+    if use_area:
+        yield from find_faults('annotation', filled, area, is_error=False)
+
+
+def implausible_detections(
+    sizes: Sizes, detections: Sequence[dict], annotations: Sequence[dict]
+) -> Iterator[Finding]:
+    """Find detections whose boxes do not fit the image and the annotated objects.
+
+    Args:
+        sizes: Sizes of the images.
+        detections: Detections, whose fields need not be valid.
+        annotations: Annotations of the same images, whose fields need not be valid.
+    """
+    valid = [entry for entry in detections if _is_valid(entry)]
+    yield from find_faults('detection', detections, _filled_or_invalid, is_error=False)
+    filled = [entry for entry in valid if filled_box(entry) is None]
+    yield from find_faults('detection', filled, _below_a_pixel, is_error=False)
+    yield from _frequent(
+        find_faults('detection', filled, lambda entry: _corners(entry, sizes), is_error=False)
+    )
+    yield from find_faults(
+        'detection', filled, lambda entry: _mostly_outside(entry, sizes), is_error=False
+    )
+    yield from _percentages(sizes, filled)
+    yield from _away_from_objects(filled, annotations)
+
+
+def images_without_detections(
+    images: Sequence[dict], detections: Sequence[dict], annotations: Sequence[dict]
+) -> list[Finding]:
+    """Find images with labelled people, but without a detection.
+
+    Args:
+        images: The images.
+        detections: Detections, whose fields need not be valid.
+        annotations: Annotations of the images, whose fields need not be valid.
+    """
+    detected = {shown(entry.get('image_id')) for entry in detections}
+    labelled = {
+        shown(entry.get('image_id'))
+        for entry in annotations
+        if entry.get('keypoints') and entry.get('num_keypoints') and not entry.get('iscrowd')
+    }
+
+    def has_detections(image: dict) -> Fault | None:
+        if shown(image['id']) in detected:
+            return None
+        return (
+            'annotated people but no detection',
+            'expected detections of all images; the people in the others count as missed',
+        )
+
+    entries = [image for image in images if shown(image.get('id')) in labelled]
+    return find_faults('image', entries, has_detections, is_error=False)
+
+
+def _frequent(findings: Sequence[Finding], share: float = 0.51) -> list[Finding]:
+    """Return the findings that at least a share of the entries have, and not only a few entries."""
+    return [
+        finding
+        for finding in findings
+        if finding.total >= _FEWEST and finding.count >= share * finding.total
+    ]
+
+
+def _is_valid(entry: dict) -> bool:
+    return has_fields('image_id', 'bbox', 'score')(entry) is None and box_numbers(entry) is None
+
+
+def _filled_or_invalid(entry: dict) -> Fault | None:
+    """Check that a valid box is not empty."""
+    is_box = has_fields('bbox')(entry) is None and box_numbers(entry) is None
+    return filled_box(entry) if is_box else None
+
+
+def _below_a_pixel(entry: dict) -> Fault | None:
+    if max(entry['bbox'][2:]) > 1:
+        return None
+    return f'the bbox {shown(entry["bbox"])}, which is smaller than a pixel', expected_value('bbox')
+
+
+def _image_size(entry: dict, sizes: Sizes) -> tuple[float, float] | None:
+    return sizes.get(entry['image_id']) if has_fields('image_id')(entry) is None else None
+
+
+def _mostly_outside(entry: dict, sizes: Sizes) -> Fault | None:
+    size = _image_size(entry, sizes)
+    if size is None:
+        return None
+    x, y, width, height = entry['bbox']
+    inside = _overlap(x, width, size[0]) * _overlap(y, height, size[1])
+    if inside >= _LEAST_INSIDE * width * height:
+        return None
+    return (
+        f'the bbox {shown(entry["bbox"])}, of which less than half is in the image of '
+        f'{size[0]} x {size[1]} pixels',
+        expected_value('bbox'),
+    )
+
+
+def _overlap(start: float, length: float, size: float) -> float:
+    return max(0.0, min(start + length, size) - max(start, 0.0))
+
+
+def _corners(entry: dict, sizes: Sizes, points: np.ndarray | None = None) -> Fault | None:
+    """Find a box that fits the image, or its keypoints, only as left, top, right and bottom.
+
+    Args:
+        entry: An annotation or detection with a valid box.
+        sizes: Sizes of the images.
+        points: (n, 2), labelled keypoints.
+    """
+    x, y, right, bottom = entry['bbox']
+    size = _image_size(entry, sizes)
+    if size is None or not (0 <= x < right <= size[0] + 1 and 0 <= y < bottom <= size[1] + 1):
+        return None
+    is_outside = x + right > (1 + _MARGIN) * size[0] or y + bottom > (1 + _MARGIN) * size[1]
+    is_loose = False
+    if points is not None:
+        if (points > (right + 1, bottom + 1)).any(1).mean() > 0.1:
+            return None
+        extent = np.ptp(points, axis=0)
+        is_loose = bool(
+            (extent < (right / 2, bottom / 2)).any()
+            and (extent >= ((right - x) / 2, (bottom - y) / 2)).all()
+        )
+    if not (is_outside or is_loose):
+        return None
+    return (
+        f'the bbox {shown(entry["bbox"])}, in an image of {size[0]} x {size[1]} pixels',
+        f'{expected_value("bbox")}, but these look like [left, top, right, bottom]',
+    )
+
+
+def _percentages(sizes: Sizes, detections: Sequence[dict]) -> Iterator[Finding]:
+    """Find that all boxes are close to the corner of large images."""
+
+    def in_percent(entry: dict) -> Fault | None:
+        x, y, width, height = entry['bbox']
+        if max(x + width, y + height) > _MOST_PERCENT:
+            return None
+        return (
+            f'the bbox {shown(entry["bbox"])}',
+            f'{expected_value("bbox")}; no box extends beyond {_MOST_PERCENT} pixels, so '
+            'these may be percentages',
+        )
+
+    large = [
+        entry
+        for entry in detections
+        if min(sizes.get(entry['image_id'], (0, 0))) >= _LARGE_IMAGE and max(entry['bbox'][2:]) > 1
+    ]
+    yield from _frequent(find_faults('detection', large, in_percent, is_error=False), share=1)
+
+
+def _away_from_objects(
+    detections: Sequence[dict], annotations: Collection[dict]
+) -> Iterator[Finding]:
+    """Find that most of the best detections of each image overlap no annotated object.
+
+    As many detections of an image are used as it has objects, since the others may be of people
+    that are not annotated.
+    """
+    objects = defaultdict(list)
+    for entry in annotations:
+        if has_fields('image_id', 'bbox')(entry) is None and box_numbers(entry) is None:
+            objects[entry['image_id']].append(entry['bbox'])
+    of_image = defaultdict(list)
+    for entry in detections:
+        if entry['image_id'] in objects:
+            of_image[entry['image_id']].append(entry)
+    best = [
+        entry
+        for image_id, entries in of_image.items()
+        for entry in sorted(entries, key=lambda entry: -entry['score'])[: len(objects[image_id])]
+    ]
+
+    def overlapping(entry: dict) -> Fault | None:
+        if _best_iou(entry['bbox'], objects[entry['image_id']]) >= _LEAST_IOU:
+            return None
+        return (
+            f'the bbox {shown(entry["bbox"])}, which overlaps no annotated object',
+            f'{expected_value("bbox")}, of the people in the annotations',
+        )
+
+    yield from _frequent(find_faults('detection', best, overlapping, is_error=False))
+
+
+def _best_iou(box: Sequence[float], others: Sequence[Sequence[float]]) -> float:
+    """Return the largest intersection over union of a box (x, y, width, height) with others."""
+    corner, side = np.split(np.array(box, float), 2)
+    corners, sides = np.split(np.array(others, float), 2, axis=1)
+    common = np.minimum(corner + side, corners + sides) - np.maximum(corner, corners)
+    shared = common.clip(0).prod(1)
+    return float((shared / (side.prod() + sides.prod(1) - shared).clip(1e-9)).max())

@@ -1,0 +1,210 @@
+"""Boxes and areas of another format are errors if most of the entries have them."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from pose_backbones.structures.coco_checker import check_annotations, check_detections
+from pose_backbones.structures.plausibility import _best_iou
+from tests.helpers import damaged_coco
+
+SIZE = 320, 240
+LOOK_LIKE_CORNERS = 'but these look like [left, top, right, bottom]'
+
+
+def people(seed: int = 0) -> dict:
+    """Return annotations of 30 images with two people each, of all sizes and places."""
+    generator = np.random.default_rng(seed)
+    content = damaged_coco.annotations(30)
+    template = content['annotations'][0]
+    content['annotations'] = []
+    for number in range(60):
+        side = generator.uniform((20, 40), (90, 180))
+        corner = generator.uniform((0, 0), SIZE - side)
+        points = np.c_[corner + side * generator.uniform(0.05, 0.95, (5, 2)), np.full(5, 2)]
+        content['annotations'].append(
+            {
+                **copy.deepcopy(template),
+                'id': number + 1,
+                'image_id': number // 2 + 1,
+                'bbox': [*corner.tolist(), *side.tolist()],
+                'area': 0.53 * float(side.prod()),
+                'keypoints': points.ravel().tolist(),
+            }
+        )
+    return content
+
+
+def detections(content: dict) -> list[dict]:
+    """Return the boxes of the people, as of a detector that is off by some pixels."""
+    return [
+        dict(
+            image_id=person['image_id'],
+            category_id=1,
+            bbox=[side + 2 for side in person['bbox']],
+            score=0.5,
+        )
+        for person in content['annotations']
+    ]
+
+
+def corners(x, y, width, height):
+    return [x, y, x + width, y + height]
+
+
+def centers(x, y, width, height):
+    return [x + width / 2, y + height / 2, width, height]
+
+
+def relative(x, y, width, height):
+    return [x / SIZE[0], y / SIZE[1], width / SIZE[0], height / SIZE[1]]
+
+
+def percent(*box):
+    return [100 * side for side in relative(*box)]
+
+
+def far_away(x, y, width, height):
+    return [x + 4000, y, width, height]
+
+
+def huge(*_):
+    return [0, 0, 1e9, 1e9]
+
+
+FORMATS = [corners, centers, relative, percent, far_away, huge]
+#: what is expected of annotations and of detections, in addition to pixels
+EXPECTED = {
+    corners: (LOOK_LIKE_CORNERS, LOOK_LIKE_CORNERS),
+    centers: ('around the object', 'of the people in the annotations'),
+    relative: ('around the object', 'expected [x, y, width, height] in pixels'),
+    percent: ('around the object', 'no box extends beyond 105 pixels'),
+    far_away: ('expected [x, y, width, height] in pixels', 'expected [x, y, width, height] in pix'),
+    huge: ('expected [x, y, width, height] in pixels', 'expected [x, y, width, height] in pixels'),
+}
+
+
+@pytest.mark.parametrize('change', FORMATS)
+def test_boxes_of_another_format(write, change):
+    content = people()
+    truth = write(content, 'truth.json')
+    boxes = detections(content)
+    assert check_annotations(truth) == []
+    assert check_detections(write(boxes), truth) == []
+    for entry in (*boxes, *content['annotations']):
+        entry['bbox'] = change(*entry['bbox'])
+    for findings, expected in zip(
+        (check_annotations(write(content), use_area=False), check_detections(write(boxes), truth)),
+        EXPECTED[change],
+    ):
+        assert findings[0].is_error
+        assert findings[0].count > 30
+        assert expected in findings[0].expected
+
+
+def test_image_list_is_enough_for_most_formats(write):
+    content = people()
+    images = write(dict(images=content['images'], categories=content['categories']), 'images.json')
+    for change in FORMATS:
+        boxes = detections(content)
+        for entry in boxes:
+            entry['bbox'] = change(*entry['bbox'])
+        findings = check_detections(write(boxes), images)
+        assert any(finding.is_error for finding in findings) == (change != centers)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_few_boxes_of_another_format_are_no_errors(write, seed):
+    content = people(seed)
+    truth, boxes = write(content, 'truth.json'), detections(content)
+    for number, change in enumerate(FORMATS):
+        for entry in (boxes[number], content['annotations'][number]):
+            entry['bbox'] = change(*entry['bbox'])
+    for findings in (check_annotations(write(content)), check_detections(write(boxes), truth)):
+        assert findings
+        assert not any(finding.is_error for finding in findings)
+
+
+@pytest.mark.parametrize(
+    'change', [lambda area: area / (320 * 240) * 100, lambda area: area**0.5, lambda area: 9 * area]
+)
+def test_areas_of_another_unit(write, change):
+    content = people()
+    for entry in content['annotations']:
+        entry['area'] = change(entry['area'])
+    (finding,) = check_annotations(write(content))
+    assert finding.is_error
+    assert finding.expected == 'expected the area of the object in square pixels'
+    assert check_annotations(write(content), use_area=False) == []
+    # A mask may be much smaller than its box.
+    for entry in content['annotations']:
+        entry['area'] = 0.03 * entry['bbox'][2] * entry['bbox'][3]
+    assert check_annotations(write(content)) == []
+
+
+def test_boxes_of_booleans(write):
+    content = people()
+    boxes = detections(content)
+    boxes[3]['bbox'] = [False, False, True, True]
+    (finding,) = check_detections(write(boxes), write(content, 'truth.json'))
+    assert finding.is_error
+    assert 'has the bbox [False, False, True, True]' in str(finding)
+
+
+@pytest.mark.parametrize(
+    ('category', 'expected'),
+    [
+        ('1', "has the category_id '1' (60 of 60 are like this): expected 1, as in"),
+        ('person', "all detections have the category_id 'person': expected detections of the cat"),
+        (1.5, 'all detections have the category_id 1.5: expected detections of the category with'),
+        (7, 'all detections have the category_id 7: expected detections of the category with key'),
+    ],
+)
+def test_detections_of_another_category(write, category, expected):
+    content = people()
+    boxes = detections(content)
+    truth = write(content, 'truth.json')
+    for entry in boxes[1:]:
+        entry['category_id'] = category
+    assert any(finding.is_error for finding in check_detections(write(boxes), truth)) == (
+        category == '1'
+    )
+    boxes[0]['category_id'] = category
+    (finding,) = check_detections(write(boxes), truth)
+    assert finding.is_error
+    assert expected in str(finding)
+
+
+def test_images_without_detections(write):
+    content = people()
+    content['annotations'][0].update(keypoints=[0] * 15, num_keypoints=0)
+    content['annotations'][1].update(iscrowd=1)
+    boxes = [entry for entry in detections(content) if entry['image_id'] == 30]
+    (finding,) = check_detections(write(boxes), write(content, 'truth.json'))
+    assert not finding.is_error
+    assert (finding.count, finding.total) == (28, 29)  # image 1 has nobody to find
+    assert finding.examples[0] == "image 2 ('2.jpg') has annotated people but no detection"
+
+
+def test_counts_of_keypoints_that_contradict_the_labels(write):
+    content = people()
+    first, second, third = content['annotations'][:3]
+    first.update(keypoints=[0] * 15)  # num_keypoints is 5
+    second['keypoints'][2::3] = [2, 2, 2, 1, 0]
+    third.update(num_keypoints=3)  # CrowdPose does not count all
+    (finding,) = check_annotations(write(content))
+    assert not finding.is_error
+    assert finding.examples == [
+        'annotation 1 has the num_keypoints 5, but 0 labelled keypoints',
+        'annotation 2 has the num_keypoints 5, but 4 labelled keypoints',
+    ]
+
+
+def test_intersection_over_union_is_that_of_pycocotools():
+    from pycocotools import mask
+
+    generator = np.random.default_rng(0)
+    boxes = generator.uniform(0, 100, (20, 4))
+    expected = mask.iou(boxes[:5], boxes[5:], [0] * 15).max(1)
+    np.testing.assert_allclose([_best_iou(box, boxes[5:]) for box in boxes[:5]], expected)
