@@ -31,7 +31,7 @@ from benchmarks.hrcomer_variants import (
     unchanged,
 )
 from pose_backbones.errors import ConfigError
-from pose_backbones.models.backbones import hrcomer
+from pose_backbones.models.backbones import convnext_fused
 from pose_backbones.models.layers import adaptive_conv
 from pose_backbones.models.layers.fuse import fuse
 from tests.helpers.tools import run_tool
@@ -90,7 +90,7 @@ def test_eager_variant_computes_all_queries(model, images):
 
 
 def test_eager_variant_is_not_fused(model, images, monkeypatch):
-    mixed = count_calls(monkeypatch, hrcomer, '_mix_channels')
+    mixed = count_calls(monkeypatch, convnext_fused, '_mix_channels')
     deformed = count_calls(monkeypatch, adaptive_conv, 'deform_conv2d')
     sampled = count_calls(monkeypatch, hrcomer_variants.F, 'grid_sample')
     norms = []
