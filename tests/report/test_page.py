@@ -450,15 +450,22 @@ def test_annotations_disable_the_config_search(case, tmp_path):
         main([str(tmp_path / 'results.json'), '--out', str(tmp_path / 'new.html')])
 
 
-def test_all_people_ignored(tmp_path):
+def test_annotations_of_crowds_only_raise(tmp_path):
     case = Case()
     image = case.image()
     case.predict(image, case.person(image, POSE, crowd=1))
+    with pytest.raises(DatasetError, match='all annotations with labelled keypoints are crowd reg'):
+        report(case, tmp_path)
+
+
+def test_people_of_a_size_that_nobody_has(tmp_path):
+    """Their metrics are undefined."""
+    case = Case()
+    image = case.image()
+    case.predict(image, case.person(image, POSE))
     page = report(case, tmp_path)
-    assert page.tables['coco'][1][:2] == ['AP', 'n/a']
-    assert page.tables['repairs'][1:3] == [['uncorrected', 'n/a', ''], ['no jitter', 'n/a', 'n/a']]
-    assert page.tables['curves'][1] == ['0.0', 'n/a', 'n/a', 'n/a']
-    assert dict(page.tables['facts'][1:])['ignored people'].startswith('1 (crowds')
+    rows = {row[0]: row[1] for row in page.tables['coco'][1:]}
+    assert (rows['AP (M)'], rows['AR (M)'], rows['AP (L)']) == ('n/a', 'n/a', '1.000')
 
 
 def test_deprecated_option_name(case, images, tmp_path):
