@@ -6,7 +6,6 @@ batch, with operations that can be exported, see `pose_backbones.deploy`.
 
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,11 +22,20 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .coarse_to_fine_heatmap import BORDER, MIN_SCORE, PEAK, CoarseToFineHeatmap
+from .map_operations import (
+    INVALID,
+    GaussianBlur,
+    find_peaks,
+    has_peak,
+    last_cell,
+    newton_step,
+    read_cells,
+    shift_directions,
+    unravel,
+)
 
 #: keypoints (N, K, 2), x and y in pixels of the input; scores (N, K)
 Decoded = tuple[Tensor, Tensor]
-
-_INVALID = -1.0  # coordinates of a keypoint whose map has no positive value
 
 
 def batched_decoder(codec: BaseKeypointCodec) -> nn.Module:
@@ -79,19 +87,28 @@ class QuarterShiftDecoder(HeatmapDecoder):
         """Decode heatmaps (N, K, H, W)."""
         maps = maps.float()
         points, scores = find_peaks(maps)
-        shift = _signs(maps, points, low=(1, 0))
+        shift = shift_directions(maps, points, low=(1, 0))
         return (points + 0.25 * shift) * self.scale, scores
 
 
-class DarkDecoder(HeatmapDecoder):
-    """`MSRAHeatmap` with `unbiased`: a Newton step on the logarithm of the smoothed map.
+class BlurredDecoder(HeatmapDecoder):
+    """Base class of decoders that smooth the maps.
 
-    Paper: https://arxiv.org/abs/1910.06278
+    Args:
+        scale: See `HeatmapDecoder`.
+        blur_kernel_size: Side of the kernel in cells, odd.
     """
 
     def __init__(self, scale: Sequence[float], blur_kernel_size: int) -> None:
         super().__init__(scale)
         self.blur = GaussianBlur(blur_kernel_size)
+
+
+class DarkDecoder(BlurredDecoder):
+    """`MSRAHeatmap` with `unbiased`: a Newton step on the logarithm of the smoothed map.
+
+    Paper: https://arxiv.org/abs/1910.06278
+    """
 
     def forward(self, maps: Tensor) -> Decoded:
         """Decode heatmaps (N, K, H, W)."""
@@ -103,10 +120,10 @@ class DarkDecoder(HeatmapDecoder):
         inside = (x > 1) & (x < width - 2) & (y > 1) & (y < height - 2)
 
         def at(dx: int, dy: int) -> Tensor:
-            return _values(maps, points, dx, dy)
+            return read_cells(maps, points, dx, dy)
 
         center = at(0, 0)
-        offset = _newton_step(
+        offset = newton_step(
             0.5 * (at(1, 0) - at(-1, 0)),
             0.5 * (at(0, 1) - at(0, -1)),
             0.25 * (at(2, 0) - 2 * center + at(-2, 0)),
@@ -116,15 +133,11 @@ class DarkDecoder(HeatmapDecoder):
         return (points + torch.where(inside[..., None], offset, 0.0)) * self.scale, scores
 
 
-class UDPDecoder(HeatmapDecoder):
+class UDPDecoder(BlurredDecoder):
     """`UDPHeatmap` of type `gaussian`.
 
     Paper: https://arxiv.org/abs/1911.07524
     """
-
-    def __init__(self, scale: Sequence[float], blur_kernel_size: int) -> None:
-        super().__init__(scale)
-        self.blur = GaussianBlur(blur_kernel_size)
 
     def forward(self, maps: Tensor) -> Decoded:
         """Decode heatmaps (N, K, H, W)."""
@@ -145,7 +158,7 @@ class UDPDecoder(HeatmapDecoder):
 
         center, right, left, below, above = map(at, (0, 1, -1, width, -width))
         epsilon = torch.finfo(torch.float32).eps
-        offset = _newton_step(
+        offset = newton_step(
             0.5 * (right - left),
             0.5 * (below - above),
             right - 2 * center + left + epsilon,
@@ -174,51 +187,41 @@ class UDPOffsetDecoder(HeatmapDecoder):
         """Decode maps (N, 3 * K, H, W)."""
         maps = maps.float()
         points, scores = find_peaks(self.blur(maps[:, ::3]))
-        offsets = torch.stack([_values(maps[:, i::3], points) for i in (1, 2)], -1)
-        offsets = torch.where(_has_peak(points), offsets * self.radius, 0.0)
+        offsets = torch.stack([read_cells(maps[:, i::3], points) for i in (1, 2)], -1)
+        offsets = torch.where(has_peak(points), offsets * self.radius, 0.0)
         return (points + offsets) * self.scale, scores
 
 
-class MegviiDecoder(HeatmapDecoder):
+class MegviiDecoder(BlurredDecoder):
     """MMPose's `MegviiHeatmap`: a quarter of a cell from the peak of the smoothed map."""
-
-    def __init__(self, scale: Sequence[float], blur_kernel_size: int) -> None:
-        super().__init__(scale)
-        self.blur = GaussianBlur(blur_kernel_size)
 
     def forward(self, maps: Tensor) -> Decoded:
         """Decode heatmaps (N, K, H, W)."""
         maps = self.blur.keep_maximum(maps.float())
         points, scores = find_peaks(maps)
-        height, width = maps.shape[-2:]
-        inside = ((points > 1) & (points < _limits(maps, width - 1, height - 1))).all(-1)
-        shift = 0.25 * _signs(maps, points, low=(1, 1)) + 0.5
+        inside = ((points > 1) & (points < last_cell(maps))).all(-1)
+        shift = 0.25 * shift_directions(maps, points, low=(1, 1)) + 0.5
         return (
             points + torch.where(inside[..., None], shift, 0.0)
         ) * self.scale, scores / PEAK + MIN_SCORE
 
 
-class CoarseToFineDecoder(HeatmapDecoder):
+class CoarseToFineDecoder(BlurredDecoder):
     """`CoarseToFineHeatmap`: a quarter of a cell from the peak towards the second highest cell."""
-
-    def __init__(self, scale: Sequence[float], blur_kernel_size: int) -> None:
-        super().__init__(scale)
-        self.blur = GaussianBlur(blur_kernel_size)
 
     def forward(self, maps: Tensor) -> Decoded:
         """Decode heatmaps (N, K, H, W)."""
         maps = maps.float()
-        height, width = maps.shape[-2:]
         flat = self.blur(F.pad(maps, (BORDER,) * 4)).flatten(2)
         first = flat.argmax(-1, keepdim=True)
         second = flat.scatter(-1, first, 0.0).argmax(-1, keepdim=True)
-        span = width + 2 * BORDER
-        peak, other = (_unravel(index[..., 0], span) - BORDER for index in (first, second))
+        span = maps.shape[-1] + 2 * BORDER
+        peak, other = (unravel(index[..., 0], span) - BORDER for index in (first, second))
         direction = other - peak
         length = direction.square().sum(-1, keepdim=True).sqrt().clamp(min=1)
-        limits = _limits(maps, width - 1, height - 1)
+        limits = last_cell(maps)
         cells = torch.minimum((peak + 0.25 * direction / length).clamp(min=0), limits)
-        values = _values(maps, cells.round())
+        values = read_cells(maps, cells.round())
         # Smoothing spreads a NaN, and the peak may then be at a cell with another value.
         values = values + 0 * maps.sum((-2, -1))
         return (cells + 0.5) * self.scale, values / PEAK + MIN_SCORE
@@ -246,7 +249,7 @@ class SimCCDecoder(nn.Module):
         scores = torch.minimum(*(peak.values for peak in peaks))
         columns = [peak.indices.float() for peak in peaks]
         positive = ~(scores <= 0)
-        columns = [torch.where(positive, column, _INVALID) for column in columns]
+        columns = [torch.where(positive, column, INVALID) for column in columns]
         if len(self.blurs):
             columns = [
                 self._refined(column, vector, blur)
@@ -291,115 +294,6 @@ class RegressionDecoder(nn.Module):
         else:
             scores = torch.ones_like(points[..., 0])
         return points * self.input_size, scores
-
-
-class GaussianBlur(nn.Module):
-    """Smooth maps as `cv2.GaussianBlur` with a standard deviation of 0.
-
-    Args:
-        size: Side of the kernel in cells, odd.
-        padding_mode: Padding of the maps, see `torch.nn.functional.pad`.
-    """
-
-    kernel: Tensor
-
-    def __init__(self, size: int, padding_mode: str = 'constant') -> None:
-        super().__init__()
-        kernel = cv2.getGaussianKernel(size, 0, cv2.CV_64F)[:, 0]
-        self.register_buffer('kernel', torch.tensor(kernel, dtype=torch.float32))
-        self.radius = size // 2
-        self.padding_mode = padding_mode
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Smooth maps (N, K, H, W)."""
-        padded = F.pad(maps, (self.radius,) * 4, self.padding_mode).flatten(0, 1)[:, None]
-        rows = F.conv2d(padded, self.kernel[None, None, None])
-        return F.conv2d(rows, self.kernel[None, None, :, None])[:, 0].reshape(maps.shape)
-
-    def keep_maximum(self, maps: Tensor) -> Tensor:
-        """Smooth maps (N, K, H, W), and scale each so that its maximum does not change."""
-        smoothed = self(maps)
-        return smoothed * (maps.amax((-2, -1), True) / smoothed.amax((-2, -1), True))
-
-    def keep_maximum_1d(self, vectors: Tensor) -> Tensor:
-        """Smooth vectors (N, K, L), and scale each so that its maximum does not change."""
-        padded = F.pad(vectors, (self.radius,) * 2).flatten(0, 1)[:, None]
-        smoothed = F.conv1d(padded, self.kernel[None, None])[:, 0].reshape(vectors.shape)
-        return smoothed * (vectors.amax(-1, True) / smoothed.amax(-1, True))
-
-
-def find_peaks(maps: Tensor) -> Decoded:
-    """Find the highest cell of each map, the first one if there are several.
-
-    Args:
-        maps: (N, K, H, W).
-
-    Returns:
-        Cells (N, K, 2), x and y as float32, -1 for maps without a positive value; and the values
-        (N, K).
-    """
-    values, index = maps.flatten(2).max(-1)
-    cells = _unravel(index, maps.shape[-1])
-    return torch.where((values <= 0)[..., None], _INVALID, cells), values
-
-
-def _unravel(index: Tensor, width: int) -> Tensor:
-    """Convert indices of flat maps (...) to cells (..., 2), x and y as float32."""
-    return torch.stack((index % width, index // width), -1).float()
-
-
-def _limits(maps: Tensor, x: int, y: int) -> Tensor:
-    return torch.tensor([x, y], dtype=torch.float32, device=maps.device)
-
-
-def _values(maps: Tensor, cells: Tensor, dx: int = 0, dy: int = 0) -> Tensor:
-    """Read a cell of each map; positions outside are moved to the edge.
-
-    Args:
-        maps: (N, K, H, W).
-        cells: (N, K, 2), integral x and y.
-        dx, dy: Offset of the cells.
-
-    Returns:
-        (N, K).
-    """
-    height, width = maps.shape[-2:]
-    x, y = cells.long().unbind(-1)
-    index = (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
-    return maps.flatten(2).gather(-1, index[..., None])[..., 0]
-
-
-def _signs(maps: Tensor, points: Tensor, low: tuple[int, int]) -> Tensor:
-    """Return the directions of the higher neighbours of cells (N, K, 2), 0 near the border.
-
-    Args:
-        maps: (N, K, H, W).
-        points: Cells (N, K, 2).
-        low: A coordinate has a direction if it is larger than `low[0]` and less than that of the
-            last cell, and the other coordinate is larger than `low[1]`, as in MMPose.
-    """
-    height, width = maps.shape[-2:]
-    x, y = points.unbind(-1)
-    along, across = low
-    has_x = (x > along) & (x < width - 1) & (y > across)
-    has_y = (y > along) & (y < height - 1) & (x > across)
-    dx = _values(maps, points, 1) - _values(maps, points, -1)
-    dy = _values(maps, points, 0, 1) - _values(maps, points, 0, -1)
-    return torch.stack((dx.sign() * has_x, dy.sign() * has_y), -1)
-
-
-def _newton_step(dx: Tensor, dy: Tensor, dxx: Tensor, dxy: Tensor, dyy: Tensor) -> Tensor:
-    """Return the step (..., 2) to the extremum of a quadratic function; 0 if there is none."""
-    determinant = dxx * dyy - dxy * dxy
-    singular = determinant == 0
-    determinant = torch.where(singular, 1.0, determinant)
-    step = torch.stack((dxy * dy - dyy * dx, dxy * dx - dxx * dy), -1) / determinant[..., None]
-    return torch.where(singular[..., None], 0.0, step).float()
-
-
-def _has_peak(points: Tensor) -> Tensor:
-    """Return whether each of the cells of `find_peaks` is one, (N, K, 1)."""
-    return (points >= 0).all(-1, keepdim=True)
 
 
 def _msra(codec: MSRAHeatmap) -> nn.Module:

@@ -14,7 +14,8 @@ from mmpose.codecs import (
 )
 
 from pose_backbones.codecs import CoarseToFineHeatmap
-from pose_backbones.codecs.batched import batched_decoder, find_peaks
+from pose_backbones.codecs.batched import batched_decoder
+from pose_backbones.codecs.map_operations import find_peaks
 from pose_backbones.errors import ConfigError
 
 SIZES = dict(input_size=(192, 256), heatmap_size=(48, 64))
