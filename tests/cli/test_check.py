@@ -94,13 +94,13 @@ def test_unreadable_annotations_of_results(write):
 
 
 def test_category_of_results_is_one_of_the_annotations(write, capsys):
-    """The evaluation would ignore the results; detections need no category."""
+    """The evaluation would ignore the results; detections are of many categories."""
     truth = write('truth.json', damaged_coco.annotations())
     for name, entries, status in (
         ('results.json', damaged_coco.results(), 1),
         ('detections.json', damaged_coco.detections(), 0),
     ):
-        for entry in entries:
+        for entry in entries[:2]:
             entry['category_id'] = 99
         assert main([write(name, entries), '--annotations', truth]) == status
     assert 'result at index 0, of image 1, has the category_id 99' in capsys.readouterr().out

@@ -45,3 +45,18 @@ def test_several_optimizers() -> None:
         ):
             assert torch.equal(saved['exp_avg'], loaded['exp_avg'])
         assert target[name].optimizer.param_groups[0]['capturable'] is False
+
+
+def test_tensors_do_not_share_storage() -> None:
+    """A file may contain views of one storage, which a step would change together."""
+    target = wrapper()
+    state = copy.deepcopy(target.state_dict())
+    shared = torch.ones(2)
+    state['state'][1].update(exp_avg=shared, exp_avg_sq=shared[:1].expand(2))
+    load_optimizer(target, state)
+    loaded = target.optimizer.state[target.optimizer.param_groups[0]['params'][1]]
+    loaded['exp_avg'][0] = 5
+    loaded['exp_avg_sq'][1] = 7
+    assert shared.tolist() == [1, 1]
+    assert loaded['exp_avg'].tolist() == [5, 1]
+    assert loaded['exp_avg_sq'].tolist() == [1, 7]

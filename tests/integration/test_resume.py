@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.cli import train as train_api
 from pose_backbones.configs import load_config
-from pose_backbones.engine.optimizer_states import check_optimizer, copy_tensors
+from pose_backbones.engine.optimizer_states import check_optimizer
 from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import CheckpointError, ConfigError, WorkDirError
 from pose_backbones.preflight import check_work_dir
@@ -175,20 +175,6 @@ def test_invalid_checkpoint_entries_raise(runner, saved, tmp_path, place, value,
     assert str(path) in str(caught.value)
     after = state_of(runner)
     assert str(after) == str(before)
-
-
-def test_optimizer_tensors_do_not_share_storage():
-    """A file may contain views of source storage, which an optimizer step would change together."""
-    source = torch.ones(3)
-    state = copy_tensors(
-        {'state': {0: {'exp_avg': source, 'exp_avg_sq': source, 'wide': source[:1].expand(4)}}}
-    )
-    first, second, wide = state['state'][0].values()
-    first[0] = 5
-    wide[1] = 7
-    assert source.tolist() == second.tolist() == [1, 1, 1]
-    assert first.tolist() == [5, 1, 1]
-    assert wide.tolist() == [1, 7, 1, 1]
 
 
 def test_config_text_is_not_executed(saved, tmp_path):
