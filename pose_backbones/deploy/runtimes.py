@@ -1,6 +1,8 @@
 """Run exported models: OpenVINO, ONNX Runtime, and PyTorch."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,13 +46,28 @@ def import_backend(name: str, module: str | None = None) -> Any:
     needed, package, _ = BACKENDS[name]
     module = module or needed
     try:
-        return import_module(module)
+        with _without_telemetry():
+            return import_module(module)
     except ModuleNotFoundError as error:
         package = package if module == needed else module
         raise ConfigError(
             f'the backend {name} needs the package {package}, which is not installed: pip install '
             f'{package}'
         ) from error
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Import OpenVINO without the package that sends usage data when OpenVINO is imported."""
+    name = 'openvino_telemetry'
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # its import fails
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def load_runtime(backend: str, path: Path, precision: str, threads: int | None = None) -> Runtime:

@@ -31,7 +31,7 @@ from tests.helpers.pose_cases import (
     write_checkpoint,
     write_config,
 )
-from tests.helpers.tools import free_port, run_tool
+from tests.helpers.tools import free_port, run_code, run_tool
 
 BACKENDS = ('openvino', 'onnx', 'torch-export')
 
@@ -247,6 +247,22 @@ def test_unsupported_models_and_arguments(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="backend is 'tensorrt': expected openvino"):
         export_model(estimator(), out, 'tensorrt')
     assert not out.exists()
+
+
+def test_openvino_sends_no_usage_data(exported: dict[str, Path]) -> None:
+    code = (
+        'import os, sys\n'
+        'from pose_backbones.deploy.runtimes import load_runtime\n'
+        'from pathlib import Path\n'
+        'os.fork = None  # usage data is sent by another process\n'
+        'load_runtime("openvino", Path(sys.argv[1]), "fp32")\n'
+        'assert "openvino_telemetry" not in sys.modules\n'
+        'import openvino.tools.ovc.telemetry_utils as utils\n'
+        'print(utils.tm.__name__)\n'
+    )
+    done = run_code(code, exported['openvino'] / 'model.xml')
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.split()[-1] == 'openvino.tools.ovc.telemetry_stub'
 
 
 def test_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

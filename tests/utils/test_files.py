@@ -71,7 +71,10 @@ def test_special_files_are_rejected_without_opening(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (gzip.compress(b'[]', mtime=0), 'x.json: it is compressed with gzip: expected text in UTF-8$'),
+        (
+            gzip.compress(b'[]', mtime=0),
+            'x.json: it is compressed with gzip: expected text in UTF-8$',
+        ),
         ('[]'.encode('utf-16'), 'x.json: it is text in UTF-16: expected'),
         (pickle.dumps([{'a': 1.5}]), 'x.json: it is probably a pickle file: expected'),
         (b'["\xe9"]', "can't decode byte 0xe9 in position 2: .*: expected text in UTF-8$"),
