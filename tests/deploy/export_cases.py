@@ -1,0 +1,319 @@
+"""Exported models against the PyTorch models they are made from, run by test_export.py."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmpose.apis import init_model
+
+from pose_backbones import PoseInferencer
+from pose_backbones.cli.export import main as export_command
+from pose_backbones.configs import load_config
+from pose_backbones.deploy import verification
+from pose_backbones.deploy.crop_model import CropModel
+from pose_backbones.deploy.estimator import use_exported
+from pose_backbones.deploy.export import export_model
+from pose_backbones.deploy.exported import read_exported
+from pose_backbones.deploy.precisions import PRECISIONS
+from pose_backbones.deploy.verification import check_difference, compare, example_crops
+from pose_backbones.errors import ConfigError, ExportError, WorkDirError
+from pose_backbones.inference.loading import load_model
+from tests.helpers.pose_cases import (
+    BOTTOM_UP,
+    boxes_in,
+    estimator,
+    make_image,
+    write_checkpoint,
+    write_config,
+)
+from tests.helpers.tools import free_port, run_code, run_tool
+
+BACKENDS = ('openvino', 'onnx', 'torch-export')
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory) -> dict[str, Path]:
+    """Export the tiny model with the flip test, once for each backend."""
+    folders = {}
+    for backend in BACKENDS:
+        folders[backend] = tmp_path_factory.mktemp('exported') / backend
+        export_model(estimator(), folders[backend], backend, flip_test=True)
+    return folders
+
+
+def images_and_boxes() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    images = [make_image(k, *size) for k, size in enumerate(((80, 60), (64, 64), (200, 50)))]
+    boxes = [boxes_in(k, 3, image.shape[1], image.shape[0]) for k, image in enumerate(images)]
+    return images, boxes
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_keypoints_equal_pytorch(exported: dict[str, Path], backend: str) -> None:
+    images, boxes = images_and_boxes()
+    expected = list(PoseInferencer(estimator(), flip_test=True)(images, boxes))
+    for batch_size in (1, 4):
+        pose = PoseInferencer(exported[backend], batch_size=batch_size)
+        for result, reference in zip(pose(images, boxes), expected, strict=True):
+            np.testing.assert_allclose(result.keypoints, reference.keypoints, atol=1e-3)
+            np.testing.assert_allclose(result.scores, reference.scores, atol=1e-5)
+            np.testing.assert_array_equal(result.boxes, reference.boxes)
+            assert result.names == reference.names
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_example_runs_without_this_package(
+    exported: dict[str, Path], backend: str, tmp_path: Path
+) -> None:
+    images, _ = images_and_boxes()
+    image = images[0]
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
+    box = (10, 5, 60, 50)
+    (expected,) = PoseInferencer(estimator(), flip_test=True)(image, [box])
+    blocked = ['pose_backbones', 'mmpose', 'mmengine', 'mmcv', 'timm']
+    blocked += ['torch'] if backend != 'torch-export' else []
+    code = (
+        f'import runpy, sys\n'
+        f'sys.modules.update({{name: None for name in {blocked}}})\n'
+        f'sys.argv = ["example.py", "image.png", "--box", *"{" ".join(map(str, box))}".split()]\n'
+        f'runpy.run_path({str(exported[backend] / "example.py")!r}, run_name="__main__")\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-S', '-c', _with_site(code)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows] == list(expected.names)
+    values = np.array([row[1:] for row in rows], float)
+    np.testing.assert_allclose(values[:, :2], expected.keypoints[0], atol=0.06)
+    np.testing.assert_allclose(values[:, 2], expected.scores[0], atol=1e-3)
+
+
+def _with_site(code: str) -> str:
+    """Add the directories of packages without running .pth files, which import this package."""
+    return (
+        f'import sys\nsys.path += {[path for path in sys.path if "site-packages" in path]}\n{code}'
+    )
+
+
+def test_description(exported: dict[str, Path]) -> None:
+    description = json.loads((exported['openvino'] / 'model.json').read_text())
+    assert description['input_size'] == [48, 64]
+    assert description['box_padding'] == 1.25
+    assert description['flip_test'] is True
+    assert description['keypoints'][:2] == ['nose', 'left_eye']
+    assert description['skeleton'][0] == [15, 13]
+    assert description['sigmas'][:2] == [0.026, 0.025]
+    assert description['verification']['stable'] > 0.8
+    assert description['verification']['max_pixels'] < 0.05
+    assert set(description['files']) == {
+        'README.md',
+        'config.json',
+        'example.py',
+        'model.bin',
+        'model.xml',
+    }
+    metainfo = read_exported(exported['openvino']).dataset_meta
+    for name, value in estimator().dataset_meta.items():
+        np.testing.assert_equal(metainfo[name], json_lists(value))
+
+
+def json_lists(value):
+    return (
+        [list(item) for item in value] if isinstance(value, list) and _is_nested(value) else value
+    )
+
+
+def _is_nested(value: list) -> bool:
+    return bool(value) and isinstance(value[0], tuple)
+
+
+@pytest.mark.parametrize('precision', ['fp16', 'bf16'])
+def test_half_precision(tmp_path: Path, precision: str) -> None:
+    _, difference = export_model(estimator(), tmp_path / 'half', 'openvino', precision)
+    bound = PRECISIONS[precision]
+    assert difference.max_pixels <= bound.pixels
+    assert difference.max_score <= 2 * bound.noise
+
+
+def test_evaluation(tmp_path: Path, synthetic: Path, tiny_config: Path) -> None:
+    """tools/test.py computes the same metrics, in one process and in two."""
+    model = init_model(load_config(str(tiny_config)), device='cpu')
+    torch.manual_seed(0)
+    torch.nn.init.normal_(model.head.final_layer.weight, std=0.5)
+    weights, folder = tmp_path / 'weights.pth', tmp_path / 'exported'
+    torch.save(dict(state_dict=model.state_dict()), weights)
+    export_model(load_model(tiny_config, weights), folder)
+    metrics = []
+    for command in (
+        ('test.py', tiny_config, weights),
+        ('test.py', tiny_config, folder),
+        ('dist_test.sh', tiny_config, folder, 2),
+    ):
+        out = tmp_path / f'{len(metrics)}.json'
+        options = ('--data-root', synthetic, '--work-dir', tmp_path / 'work', '--out', out)
+        done = run_tool(*command, *options, PORT=free_port())
+        assert done.returncode == 0, done.stdout
+        metrics.append(json.loads(out.read_text()))
+    assert metrics[1] == metrics[2]
+    assert metrics[1] == pytest.approx(metrics[0], abs=1e-6)
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / 'model'
+    config, weights = write_config(tmp_path), write_checkpoint(tmp_path)
+    export_command([str(config), '--weights', str(weights), '--out', str(out)])
+    assert 'openvino, fp32, compared with PyTorch' in capsys.readouterr().out
+    assert not read_exported(out).description['flip_test']
+    with pytest.raises(WorkDirError, match='already exists'):
+        export_command([str(config), '--weights', str(weights), '--out', str(out)])
+
+
+class TestDamagedDirectories:
+    """Errors for directories that are not what `export_model` has written."""
+
+    @pytest.fixture
+    def folder(self, exported: dict[str, Path], tmp_path: Path) -> Path:
+        import shutil
+
+        return Path(shutil.copytree(exported['openvino'], tmp_path / 'copy'))
+
+    def test_missing_file(self, folder: Path) -> None:
+        (folder / 'model.bin').unlink()
+        with pytest.raises(ExportError, match=r'has no file model\.bin: export the model again'):
+            PoseInferencer(folder)
+
+    def test_modified_file(self, folder: Path) -> None:
+        path = folder / 'model.bin'
+        path.write_bytes(path.read_bytes()[:-1] + b'x')
+        with pytest.raises(ExportError, match=r'model\.bin was changed after the export'):
+            PoseInferencer(folder)
+
+    @pytest.mark.parametrize(
+        ('change', 'message'),
+        [
+            (dict(format=2), 'has the format 2: expected 1'),
+            (dict(backend='tensorrt'), "backend is 'tensorrt'"),
+            (dict(precision=None), 'precision is None'),
+            (dict(files={}), r'files has no model\.xml'),
+            (dict(metainfo=[1]), 'metainfo: '),
+        ],
+    )
+    def test_description(self, folder: Path, change: dict, message: str) -> None:
+        path = folder / 'model.json'
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        with pytest.raises(ExportError, match=message):
+            read_exported(folder)
+
+    @pytest.mark.parametrize('content', ['', '[1]', '{"format": '])
+    def test_json(self, folder: Path, content: str) -> None:
+        (folder / 'model.json').write_text(content)
+        with pytest.raises(ExportError, match=r'model\.json is damaged'):
+            read_exported(folder)
+
+    def test_other_directory(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match='a directory from pose-backbones export'):
+            PoseInferencer(tmp_path)
+
+
+def test_arguments_that_contradict_the_export(
+    exported: dict[str, Path], tmp_path: Path, tiny_config: Path
+) -> None:
+    with pytest.raises(ConfigError, match='half is True'):
+        PoseInferencer(exported['openvino'], half=True)
+    with pytest.raises(ConfigError, match='exported with flip_test=True'):
+        PoseInferencer(exported['openvino'], flip_test=False)
+    with pytest.raises(ConfigError, match='contains its weights'):
+        PoseInferencer(exported['openvino'], write_checkpoint(tmp_path))
+    cfg = load_config(str(tiny_config))
+    with pytest.raises(ConfigError, match=r'crops of 96x128 .*: expected 48x64'):
+        use_exported(cfg, str(exported['openvino']))
+
+
+def test_unsupported_models_and_arguments(tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    with pytest.raises(ConfigError, match='HRCoMerEstimator cannot be exported'):
+        export_model(estimator(BOTTOM_UP), out)
+    with pytest.raises(ConfigError, match='bf16 is not available for the backend onnx'):
+        export_model(estimator(), out, 'onnx', 'bf16')
+    with pytest.raises(ValueError, match="backend is 'tensorrt': expected openvino"):
+        export_model(estimator(), out, 'tensorrt')
+    assert not out.exists()
+
+
+def test_openvino_sends_no_usage_data(exported: dict[str, Path]) -> None:
+    code = (
+        'import os, sys\n'
+        'from pose_backbones.deploy.runtimes import load_runtime\n'
+        'from pathlib import Path\n'
+        'os.fork = None  # usage data is sent by another process\n'
+        'load_runtime("openvino", Path(sys.argv[1]), "fp32")\n'
+        'assert "openvino_telemetry" not in sys.modules\n'
+        'import openvino.tools.ovc.telemetry_utils as utils\n'
+        'print(utils.tm.__name__)\n'
+    )
+    done = run_code(code, exported['openvino'] / 'model.xml')
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.split()[-1] == 'openvino.tools.ovc.telemetry_stub'
+
+
+def test_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    with pytest.raises(ConfigError, match='which is not installed: pip install openvino'):
+        export_model(estimator(), tmp_path / 'out')
+
+
+def test_deviating_model_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crops = example_crops((48, 64))
+    model = CropModel(estimator())
+
+    def shifted(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            keypoints, scores = model(torch.from_numpy(crops))
+        return keypoints.numpy() + [0.2, 0], scores.numpy()
+
+    difference = compare(model, shifted, crops, PRECISIONS['fp32'])
+    assert difference.max_pixels == pytest.approx(0.2, abs=1e-3)
+    with pytest.raises(ExportError, match=r'deviates from PyTorch: 153 keypoints .* 0\.2 pixels'):
+        check_difference(difference, PRECISIONS['fp32'])
+    monkeypatch.setattr('pose_backbones.deploy.export.load_runtime', lambda *_: shifted)
+    with pytest.raises(ExportError, match='deviates'):
+        export_model(estimator(), tmp_path / 'out', 'torch-export')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unstable_keypoints_are_not_compared() -> None:
+    """Of two equally high peaks, either may be chosen."""
+    model = CropModel(estimator())
+    maps = torch.zeros(1, 17, 16, 12)
+    for channels, y, x in ((slice(None), 4, 5), (0, 10, 2)):
+        maps[:, channels, y - 1 : y + 2, x - 1 : x + 2] = 0.1
+        maps[:, channels, y, x] = 1
+        maps[:, channels, y, x + 1] = maps[:, channels, y + 1, x] = 0.5
+    model.outputs = lambda crops: maps.expand(len(crops), -1, -1, -1)
+
+    def runtime(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        keypoints, scores = model.decode(model.outputs(crops))
+        keypoints = keypoints.numpy().copy()
+        keypoints[:, 0] += 24
+        return keypoints, scores.numpy()
+
+    crops = np.zeros((8, 64, 48, 3), np.uint8)
+    difference = compare(model, runtime, crops, PRECISIONS['fp32'])
+    assert difference.stable == pytest.approx(16 / 17)
+    assert difference.max_pixels == 0
+    assert difference.mean_pixels == pytest.approx(24 * 2**0.5 / 17)
+
+
+def test_nan_is_a_deviation() -> None:
+    difference = verification.Difference(17, 1.0, np.nan, 0.0, np.nan)
+    with pytest.raises(ExportError):
+        check_difference(difference, PRECISIONS['fp32'])
