@@ -134,6 +134,7 @@ def test_metadata(built):
         'openmmlab',
         'openmmlab-lite',
         'detection',
+        'export',
         'video',
     ]
     assert 'pose-backbones = pose_backbones_env.command:main' in entries.splitlines()
