@@ -2,9 +2,11 @@
 
 import copy
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 import torch
+from mmengine.utils import apply_to
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
@@ -87,7 +89,10 @@ class CropModel(nn.Module):
             return self._average(self._forward(images), [self._sample], self._test_cfg)
         outputs = self._forward(torch.cat((images, images.flip(-1))))
         count = crops.shape[0]  # not len(), which would fix the size when traced
-        halves = [_select(outputs, part) for part in (slice(count), slice(count, None))]
+        halves = [
+            apply_to(outputs, torch.is_tensor, itemgetter(part))
+            for part in (slice(count), slice(count, None))
+        ]
         return self._average(halves, [self._sample], self._test_cfg)
 
     def decode(self, outputs: Any) -> Decoded:
@@ -152,13 +157,6 @@ def _check_estimator(estimator: Any) -> None:
 
 def _identity(outputs: Any, *_: Any) -> Any:
     return outputs
-
-
-def _select(outputs: Any, samples: slice) -> Any:
-    """Return a part of the batch of tensors in nested tuples and lists."""
-    if isinstance(outputs, Tensor):
-        return outputs[samples]
-    return type(outputs)(_select(value, samples) for value in outputs)
 
 
 def crop_settings(cfg: Mapping) -> dict:

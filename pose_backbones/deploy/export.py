@@ -144,7 +144,10 @@ def _describe(
     )
     for template in _TEMPLATES:
         text = templates.get_template(f'{template}.j2').render(
-            description, difference=difference, file=BACKENDS[backend][2]
+            description,
+            difference=difference,
+            file=BACKENDS[backend][2],
+            precision_hint=PRECISIONS[precision].openvino,
         )
         (folder / template).write_text(text, encoding='utf-8')
     write_description(folder, description, estimator.cfg, estimator.dataset_meta)

@@ -9,11 +9,13 @@ class Precision:
 
     Args:
         name: Name on the command line.
+        openvino: OpenVINO's name.
         noise: Largest change of the outputs of the network, relative to their range.
         pixels: Largest distance of keypoints that do not depend on changes of this size.
     """
 
     name: str
+    openvino: str
     noise: float
     pixels: float
 
@@ -21,8 +23,8 @@ class Precision:
 PRECISIONS = {
     precision.name: precision
     for precision in (
-        Precision('fp32', noise=1e-4, pixels=0.05),
-        Precision('fp16', noise=5e-3, pixels=0.25),
-        Precision('bf16', noise=4e-2, pixels=1.0),
+        Precision('fp32', 'f32', noise=1e-4, pixels=0.05),
+        Precision('fp16', 'f16', noise=5e-3, pixels=0.25),
+        Precision('bf16', 'bf16', noise=4e-2, pixels=1.0),
     )
 }

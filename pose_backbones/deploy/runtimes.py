@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import ConfigError
+from .precisions import PRECISIONS
 
 #: name of a backend → (module it needs, package to install, name of the model file)
 BACKENDS = {
@@ -91,7 +92,7 @@ class OpenVINORuntime:
     def __init__(self, path: Path, precision: str, threads: int | None = None) -> None:
         openvino = import_backend('openvino')
         options = {
-            'INFERENCE_PRECISION_HINT': {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16'}[precision],
+            'INFERENCE_PRECISION_HINT': PRECISIONS[precision].openvino,
             'PERFORMANCE_HINT': 'LATENCY',
         }
         if threads:

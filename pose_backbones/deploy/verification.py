@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mmengine.utils import apply_to
 from torch import Tensor
 
 from ..errors import ExportError
@@ -132,7 +133,9 @@ def check_difference(difference: Difference, precision: Precision) -> None:
 
 def _change(outputs: Any, noise: float, generator: torch.Generator) -> Any:
     """Add random numbers, up to `noise` times the range of each tensor."""
-    if not isinstance(outputs, Tensor):
-        return tuple(_change(output, noise, generator) for output in outputs)
-    size = noise * float(outputs.max() - outputs.min())
-    return outputs + size * (2 * torch.rand(outputs.shape, generator=generator) - 1)
+
+    def change(output: Tensor) -> Tensor:
+        size = noise * float(output.max() - output.min())
+        return output + size * (2 * torch.rand(output.shape, generator=generator) - 1)
+
+    return apply_to(outputs, torch.is_tensor, change)

@@ -183,7 +183,7 @@ def test_images_without_detections(write):
     boxes = [entry for entry in detections(content) if entry['image_id'] == 30]
     (finding,) = check_detections(write(boxes), write(content, 'truth.json'))
     assert not finding.is_error
-    assert (finding.count, finding.total) == (28, 29)  # image 1 has nobody to find
+    assert (finding.count, finding.total) == (28, 29)  # image 1 has no annotated people
     assert finding.examples[0] == "image 2 ('2.jpg') has annotated people but no detection"
 
 
