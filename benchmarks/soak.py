@@ -57,8 +57,9 @@ class Sample:
 class Growth:
     """Difference between the end of a run and its part after the warm-up.
 
-    Both have the median of the memory, and the minima of the numbers: a video needs threads and
-    handles for a moment, so that their numbers vary, but a leak increases the minimum.
+    Both have the median of the memory, and the lower quartiles of the numbers: a video needs more
+    threads and handles for a while, and data workers hold fewer handles for a moment, but a leak
+    increases the quartile.
 
     Args:
         start: Of the first third of the samples after the warm-up.
@@ -405,7 +406,8 @@ def measure_growth(samples: Sequence[Sample]) -> Growth:
 
 def _summarize(samples: Sequence[Sample]) -> Sample:
     seconds, memory, *counts = zip(*map(astuple, samples), strict=True)
-    return Sample(seconds[-1], statistics.median(memory), *map(min, counts))
+    quartiles = (sorted(numbers)[len(numbers) // 4] for numbers in counts)
+    return Sample(seconds[-1], statistics.median(memory), *quartiles)
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
