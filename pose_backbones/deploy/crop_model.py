@@ -28,6 +28,7 @@ class CropModel(nn.Module):
             not changed, and its weights are shared.
         flip_test: Whether to average the outputs with those of the mirrored crops. Default: as in
             the estimator.
+        is_fused: Whether the estimator is already fused, see `pose_backbones.models.layers.fuse`.
 
     Attributes:
         input_size: Width and height of the crops in pixels.
@@ -37,7 +38,9 @@ class CropModel(nn.Module):
         ConfigError: If the estimator is of another kind, or its codec or head is not supported.
     """
 
-    def __init__(self, estimator: Any, flip_test: bool | None = None) -> None:
+    def __init__(
+        self, estimator: Any, flip_test: bool | None = None, is_fused: bool = False
+    ) -> None:
         super().__init__()
         _check_estimator(estimator)
         test_cfg = dict(estimator.test_cfg or {})
@@ -54,7 +57,7 @@ class CropModel(nn.Module):
                 'expected flip_test=False'
             )
         self.normalize = Normalization(estimator.data_preprocessor)
-        fused: Any = fuse(estimator)
+        fused: Any = estimator if is_fused else fuse(estimator)
         self.backbone = fused.backbone
         self.neck = fused.neck if fused.with_neck else None
         self.head = fused.head
@@ -151,6 +154,12 @@ def _check_estimator(estimator: Any) -> None:
             f'{name} cannot be exported: expected a top-down estimator, such as '
             'TopdownPoseEstimator'
         )
+    for method in ('forward', 'predict', 'extract_feat', 'add_pred_to_datasample'):
+        if getattr(type(estimator), method) is not getattr(TopdownPoseEstimator, method):
+            raise ConfigError(
+                f'{name} has its own method {method}: only models that compute keypoints as '
+                'TopdownPoseEstimator can be exported'
+            )
     if not estimator.with_head or getattr(estimator.head, 'decoder', None) is None:
         raise ConfigError(f'{name} has no head with a decoder (codec): expected one')
 

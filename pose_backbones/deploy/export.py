@@ -22,6 +22,8 @@ from .verification import Difference, check_difference, compare, example_crops
 from .writing import check_supported, write_model
 
 _PACKAGES = ('torch', 'mmpose', 'mmengine', 'timm', 'numpy', 'openvino', 'onnx', 'onnxruntime')
+#: suffix of a directory that is not complete
+DRAFT = '.part'
 _TEMPLATES = ('README.md', 'example.py')
 
 
@@ -60,7 +62,7 @@ def export_model(
     check_export(out, backend, precision)
     model = CropModel(estimator, flip_test)
     folder = Path(out)
-    draft = folder.with_name(f'{folder.name}.{os.getpid()}.part')
+    draft = folder.with_name(f'{folder.name}.{os.getpid()}{DRAFT}')
     with convert_write_errors(folder, '--out'):
         draft.mkdir(parents=True)
         try:
@@ -130,11 +132,7 @@ def _describe(
         'skeleton': [list(limb) for limb in skeleton.limbs],
         'sigmas': None if sigmas is None else [float(f'{value:.6g}') for value in sigmas],
         'verification': difference.as_dict(),
-        'versions': {
-            'pose_backbones': __version__,
-            'python': platform.python_version(),
-            **{package: found for package in _PACKAGES if (found := _version(package))},
-        },
+        'versions': package_versions(),
     }
     templates = Environment(
         loader=PackageLoader('pose_backbones.deploy'),
@@ -151,6 +149,15 @@ def _describe(
         )
         (folder / template).write_text(text, encoding='utf-8')
     write_description(folder, description, estimator.cfg, estimator.dataset_meta)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages on which an exported model depends."""
+    return {
+        'pose_backbones': __version__,
+        'python': platform.python_version(),
+        **{package: found for package in _PACKAGES if (found := _version(package))},
+    }
 
 
 def _version(package: str) -> str | None:

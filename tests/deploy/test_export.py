@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers.tools import ROOT
 
-CASES = Path(__file__).with_name('export_cases.py')
+CASES = [Path(__file__).with_name(f'{name}_cases.py') for name in ('export', 'cache')]
 
 
 @pytest.mark.slow
@@ -23,7 +23,7 @@ def test_exported_models() -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith('PYTEST_')}
     command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:xdist', '-p', 'no:cacheprovider']
     done = subprocess.run(
-        [*command, str(CASES)],
+        [*command, *map(str, CASES)],
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,
