@@ -1,7 +1,7 @@
 """The computation of a top-down estimator as one module: from crops to keypoints."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any
 
@@ -33,6 +33,7 @@ class CropModel(nn.Module):
     Attributes:
         input_size: Width and height of the crops in pixels.
         flip_test: Whether the flip test is used.
+        network: Function from images to the outputs of the head: `compute`, or a compiled form.
 
     Raises:
         ConfigError: If the estimator is of another kind, or its codec or head is not supported.
@@ -66,6 +67,7 @@ class CropModel(nn.Module):
         averaging = copy.copy(fused.head)
         averaging.forward = averaging.decode = _identity
         self._average = averaging.predict
+        self.network: Callable[[Tensor], Any] = self.compute
         self.decoder = batched_decoder(estimator.head.decoder)
         self._output_indices = test_cfg.get('output_keypoint_indices')
         self.eval()
@@ -89,8 +91,8 @@ class CropModel(nn.Module):
         """
         images = self.normalize(crops)
         if not self.flip_test:
-            return self._average(self._forward(images), [self._sample], self._test_cfg)
-        outputs = self._forward(torch.cat((images, images.flip(-1))))
+            return self._average(self.network(images), [self._sample], self._test_cfg)
+        outputs = self.network(torch.cat((images, images.flip(-1))))
         count = crops.shape[0]  # not len(), which would fix the size when traced
         halves = [
             apply_to(outputs, torch.is_tensor, itemgetter(part))
@@ -106,7 +108,8 @@ class CropModel(nn.Module):
             keypoints, scores = (x[:, list(self._output_indices)] for x in (keypoints, scores))
         return keypoints, scores
 
-    def _forward(self, images: Tensor) -> Any:
+    def compute(self, images: Tensor) -> Any:
+        """Return the outputs of the head for normalized images (N, 3, H, W)."""
         features = self.backbone(images)
         return self.head(features if self.neck is None else self.neck(features))
 

@@ -13,7 +13,8 @@ from ..errors import ConfigError, PoseBackbonesError, first_line
 
 AUTO = 'auto'
 TORCH = 'torch'
-BACKENDS = (AUTO, TORCH, 'openvino', 'onnx')
+COMPILE = 'compile'
+BACKENDS = (AUTO, TORCH, COMPILE, 'openvino', 'onnx')
 #: environment variable with the backend to use instead of `'auto'`
 VARIABLE = 'POSE_BACKBONES_BACKEND'
 
@@ -52,7 +53,7 @@ def exported_runtime(
         ConfigError: If a backend other than `'auto'` cannot be used for the model or the device.
         ExportError: If the model cannot be exported to a backend other than `'auto'`.
     """
-    if backend == TORCH:
+    if backend in (TORCH, COMPILE):
         return None
     if device.type != 'cpu':
         if backend == AUTO:

@@ -19,13 +19,13 @@ from ..deploy.runtimes import Runtime
 from ..errors import ConfigError
 from ..utils.arguments import check_flag, check_positive_int
 from ..visualization.skeleton import Skeleton
-from .backends import AUTO, exported_runtime, resolve_backend
+from .backends import AUTO, COMPILE, exported_runtime, resolve_backend
 from .boxes import WHOLE_IMAGE, BoxesLike, Detector, find_box_source
 from .inputs import Frame, ImageSource, Inputs
 from .loading import build_pipeline, choose_device, load_model
 from .optimize import optimize_for_inference
 from .prediction_stream import Results
-from .predictors import Cropper, CropPredictor, PipelinePredictor, TorchRuntime
+from .predictors import Cropper, CropPredictor, PipelinePredictor, TorchRuntime, compiled_runtime
 from .tracking import VideoTracker
 
 _CROPS = 32  # crops per batch
@@ -55,9 +55,10 @@ class PoseInferencer:
             fewer if they are large (8 crops of 256x192), and 1 image. With 1, the result of each
             frame of an iterator is returned before the next frame is read, as always for cameras.
         half: Whether to use half precision (float16 on a GPU, bfloat16 on a CPU).
-        backend: What computes the keypoints: `'torch'`; `'openvino'` or `'onnx'`, for a top-down
-            model on a CPU, which is exported on first use, compared with PyTorch, and kept in a
-            cache; or `'auto'`, which is OpenVINO if it is installed and supports the model, and
+        backend: What computes the keypoints: `'torch'`; `'compile'`, which is `torch.compile` in
+            bfloat16, for top-down models; `'openvino'` or `'onnx'`, for a top-down model on a CPU,
+            which is exported on first use, compared with PyTorch, and kept in a cache; or
+            `'auto'`, which on a CPU is OpenVINO if it is installed and supports the model, and
             otherwise PyTorch. The environment variable `POSE_BACKBONES_BACKEND` replaces `'auto'`.
         flip_test: Whether to average the predictions for the image and its mirror image. Default:
             as set in the config.
@@ -130,17 +131,25 @@ class PoseInferencer:
             )
             if runtime is None:
                 self.model = optimize_for_inference(self.model, self.device)
-                runtime = self._torch_runtime() if cropper is not None else None
+                runtime = self._torch_runtime(backend) if cropper is not None else None
+                if runtime is None and backend == COMPILE:
+                    raise ConfigError(
+                        "backend is 'compile', which supports only top-down models with the usual "
+                        "test pipeline and codec: expected 'torch'"
+                    )
         if runtime is None or cropper is None:
             return PipelinePredictor(self.model, self.pipeline, self.device, self.half)
         return CropPredictor(runtime, cropper)
 
-    def _torch_runtime(self) -> TorchRuntime | None:
+    def _torch_runtime(self, backend: str) -> TorchRuntime | None:
         """Return None if the model has parts for which only `test_step` can be used."""
         try:
-            return TorchRuntime(CropModel(self.model, is_fused=True), self.device, self.half)
+            model = CropModel(self.model, is_fused=True)
         except ConfigError:
             return None
+        if backend == COMPILE:
+            return compiled_runtime(model, self.device, self.batch_size)
+        return TorchRuntime(model, self.device, self.half)
 
     def _default_batch_size(self) -> int:
         if not self.is_top_down:

@@ -1,5 +1,6 @@
 """Predict batches: by the test pipeline and `test_step`, or directly from the crops of people."""
 
+import logging
 from contextlib import nullcontext
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from mmpose.datasets import transforms as mmpose_transforms
 from mmpose.structures.bbox import bbox_xyxy2cs, get_udp_warp_matrix, get_warp_matrix
@@ -16,8 +18,9 @@ from ..datasets import transforms
 from ..datasets.transforms.mmpose_transforms import PackPoseInputs
 from ..deploy.crop_model import CropModel
 from ..deploy.runtimes import Runtime
+from ..errors import first_line
 from .inputs import Frame
-from .optimize import half_precision
+from .optimize import half_precision, to_single
 
 #: the test pipeline that `Cropper` replaces: the classes of each transform
 _PLAIN = (
@@ -176,3 +179,64 @@ class TorchRuntime:
             outputs = self.model.outputs(inputs)
         keypoints, scores = self.model.decode(outputs)
         return keypoints.cpu().numpy(), scores.cpu().numpy()
+
+
+class CompiledRuntime(TorchRuntime):
+    """A `Runtime` on PyTorch, compiled by `torch.compile`, in bfloat16.
+
+    Smaller batches are padded, so that the network is compiled only once.
+
+    Args:
+        model: Computes keypoints from crops. It is changed.
+        device: Device of the model.
+        batch_size: Maximum number of crops.
+    """
+
+    def __init__(self, model: CropModel, device: torch.device, batch_size: int) -> None:
+        super().__init__(model, device, half=False)
+        self.batch_size = batch_size
+        compiled = torch.compile(model.compute, dynamic=False)
+
+        def network(images: torch.Tensor) -> Any:
+            with torch.autocast(device.type, torch.bfloat16):
+                outputs = compiled(images)
+            return to_single(outputs)
+
+        model.network = network
+
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Runtime`."""
+        count = len(crops)
+        padded = np.zeros((self.batch_size, *crops.shape[1:]), crops.dtype)
+        padded[:count] = crops
+        keypoints, scores = super().__call__(padded)
+        return keypoints[:count], scores[:count]
+
+
+@torch.inference_mode()
+def compiled_runtime(model: CropModel, device: torch.device, batch_size: int) -> TorchRuntime:
+    """Compile a model and run it once; without a compiler, return it in half precision.
+
+    Args:
+        model: See `CompiledRuntime`.
+        device: See `CompiledRuntime`.
+        batch_size: See `CompiledRuntime`.
+
+    Returns:
+        The compiled model. If it cannot be compiled, for example because there is no compiler, a
+        warning is logged, and the model is run without `torch.compile`.
+    """
+    width, height = model.input_size
+    runtime = CompiledRuntime(model, device, batch_size)
+    try:
+        runtime(np.zeros((1, height, width, 3), np.uint8))
+    except Exception as error:  # compilers raise exceptions of any type
+        cause = getattr(error, 'inner_exception', error)
+        print_log(
+            f'the model is not compiled: {type(cause).__name__}: {first_line(cause)}',
+            'current',
+            logging.WARNING,
+        )
+        model.network = model.compute
+        return TorchRuntime(model, device, half=True)
+    return runtime

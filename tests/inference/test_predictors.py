@@ -1,5 +1,7 @@
 """Crops and predictions of `predictors` against the test pipeline and `test_step`."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from mmengine.config import Config
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 
 from pose_backbones import PoseInferencer
+from pose_backbones.errors import ConfigError
 from pose_backbones.inference.inputs import Frame
 from pose_backbones.inference.loading import build_pipeline
 from pose_backbones.inference.predictors import Cropper, CropPredictor, PipelinePredictor
@@ -91,3 +94,51 @@ def test_estimators_with_other_methods_use_test_step() -> None:
         model.__class__ = kind
     assert isinstance(pose._predictor, PipelinePredictor)
     assert np.abs(result.scores - expected.scores).max() > 0.01
+
+
+def use_compiler(monkeypatch: pytest.MonkeyPatch, compiler: str | Callable) -> None:
+    """Let `torch.compile` use a compiler other than Inductor, which takes minutes."""
+    compile_function = torch.compile
+    monkeypatch.setattr(
+        torch,
+        'compile',
+        lambda function, **options: compile_function(function, backend=compiler, **options),
+    )
+
+
+def test_compiled_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smaller batches are padded, so that the network is compiled once."""
+    use_compiler(monkeypatch, 'eager')
+    stats = torch._dynamo.utils.counters['stats']
+    image, boxes = make_image(1), boxes_in(1, 7)
+    before = stats['unique_graphs']
+    pose = PoseInferencer(estimator(), backend='compile', batch_size=4)
+    count = stats['unique_graphs']
+    assert count > before
+    (result,) = pose(image, boxes)
+    assert stats['unique_graphs'] == count
+    single, half = (
+        next(PoseInferencer(estimator(), half=half, batch_size=4)(image, boxes))
+        for half in (False, True)
+    )
+    np.testing.assert_allclose(result.scores, half.scores, atol=2e-2 * np.ptp(half.scores))
+    assert np.abs(result.scores - single.scores).max() > 0  # bfloat16
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch, mmengine_log) -> None:
+    def fail(*_) -> None:
+        raise FileNotFoundError('no working compiler')
+
+    use_compiler(monkeypatch, fail)
+    image, boxes = make_image(1), boxes_in(1, 3)
+    pose = PoseInferencer(estimator(), backend='compile')
+    (result,) = pose(image, boxes)
+    (expected,) = PoseInferencer(estimator(), half=True)(image, boxes)
+    message = 'the model is not compiled: FileNotFoundError: no working compiler'
+    assert message in mmengine_log.messages
+    np.testing.assert_array_equal(result.keypoints, expected.keypoints)
+
+
+def test_models_that_cannot_be_compiled() -> None:
+    with pytest.raises(ConfigError, match="backend is 'compile', which supports only top-down"):
+        PoseInferencer(estimator(BOTTOM_UP), backend='compile')
