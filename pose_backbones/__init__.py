@@ -9,7 +9,7 @@ images and videos.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pose_backbones_env import finder
 
@@ -39,6 +39,19 @@ __all__ = [
 ]
 
 
+# These functions import modules that may be importing MMEngine's runner, which they patch.
+def _read_file(path: str, map_location: Any = None) -> Any:
+    from .checkpoints import read_file
+
+    return read_file(path, map_location)
+
+
+def _read_url(url: str, *args: Any, **kwargs: Any) -> Any:
+    from .checkpoints import read_url
+
+    return read_url(url, *args, **kwargs)
+
+
 def _load_strictly(module: 'nn.Module', checkpoint: dict) -> None:
     from .checkpoints.loading import get_weights, load_weights
 
@@ -58,9 +71,8 @@ def _find_model(name: str) -> 'tuple[Config, str | None]':
 
 def _patch_checkpoint_loading() -> None:
     from ._compat import checkpoint_loading
-    from .checkpoints import read_file, read_url
 
-    checkpoint_loading.install(read_file, read_url, _load_strictly)
+    checkpoint_loading.install(_read_file, _read_url, _load_strictly)
 
 
 def _patch_mmcv_operators() -> None:

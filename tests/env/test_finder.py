@@ -202,18 +202,35 @@ def test_without_the_finder_modules_are_imported_at_once(tmp_path):
     assert output.splitlines() == ['module', 'function', 'end']
 
 
-@pytest.mark.parametrize('first', ['mmengine.infer', 'mmengine.runner', 'pose_backbones'])
+@pytest.mark.parametrize(
+    'first',
+    [
+        'mmengine.infer',
+        'mmengine.runner',
+        'mmpose.apis',
+        'pose_backbones',
+        'pose_backbones.checkpoints.reading',
+        'pose_backbones.registry',
+    ],
+)
 def test_mmengine_is_patched_in_any_order_of_imports(first):
     code = (
+        'import warnings\nwarnings.filterwarnings("error", "pose_backbones")\n'
         'from pose_backbones_env import finder\nfinder.install()\n'
         f'import {first}\n'
-        'import mmengine.infer\nfrom mmengine.runner import CheckpointLoader, checkpoint\n'
+        'import mmengine.infer, mmpose.registry\n'
+        'from mmengine.runner import CheckpointLoader, checkpoint\n'
         'print(CheckpointLoader._schemes[""].__module__, checkpoint.load_from_http.__module__)\n'
         'print(checkpoint.load_state_dict.is_strict_for_inference)\n'
-        'print(mmengine.infer.BaseInferencer._load_model_from_metafile.finds_pose_backbones)'
+        'print(mmengine.infer.BaseInferencer._load_model_from_metafile.finds_pose_backbones)\n'
+        'print(mmpose.registry.MODELS._locations[-1])\n'
+        'from pose_backbones.registry import KEYPOINT_CODECS\n'
+        'print(mmpose.registry.KEYPOINT_CODECS.children["pose_backbones"] is KEYPOINT_CODECS)'
     )
-    assert run(code, options=('-W', 'error:pose_backbones')).splitlines() == [
-        'pose_backbones._compat.checkpoint_loading pose_backbones.checkpoints.downloads',
+    assert run(code).splitlines() == [
+        'pose_backbones._compat.checkpoint_loading pose_backbones',
         'True',
+        'True',
+        'pose_backbones._compat.mmpose_locations',
         'True',
     ]
