@@ -13,9 +13,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
-import torch.distributed as dist
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
-
 from ..errors import PoseBackbonesError
 from ..utils.files import DISK_FULL_ERRNOS
 from .stopping import (
@@ -137,6 +134,8 @@ def _end_data_workers() -> None:
     """Shut down the data workers, so that they remove their temporary files."""
     if not multiprocessing.active_children():
         return
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises
     for candidate in gc.get_objects():
         if issubclass(type(candidate), _MultiProcessingDataLoaderIter):
@@ -159,7 +158,8 @@ def _leave_processes(status: int) -> None:
     Args:
         status: The exit status.
     """
-    if not dist.is_initialized():
+    dist = sys.modules.get('torch.distributed')  # not imported by `--help`
+    if dist is None or not dist.is_initialized():
         return
     if dist.get_backend() != 'gloo':
         dist.destroy_process_group()
