@@ -132,13 +132,12 @@ def _is_missing_operator(error: BaseException) -> bool:
 
 def _end_data_workers() -> None:
     """Shut down the data workers, so that they remove their temporary files."""
-    if not multiprocessing.active_children():
+    loading = sys.modules.get('torch.utils.data.dataloader')  # not imported by `--help`
+    if loading is None or not multiprocessing.active_children():
         return
-    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
-
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises
     for candidate in gc.get_objects():
-        if issubclass(type(candidate), _MultiProcessingDataLoaderIter):
+        if issubclass(type(candidate), loading._MultiProcessingDataLoaderIter):
             candidate._shutdown_workers()
 
 

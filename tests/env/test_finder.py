@@ -234,3 +234,28 @@ def test_mmengine_is_patched_in_any_order_of_imports(first):
         'pose_backbones._compat.mmpose_locations',
         'True',
     ]
+
+
+def test_package_imports_neither_pytorch_nor_mmpose():
+    code = (
+        'import sys, pose_backbones\n'
+        "names = ['torch', 'mmcv', 'mmdet', 'mmpose', 'cv2', 'timm', 'matplotlib', 'scipy']\n"
+        'print([name for name in names if name in sys.modules])'
+    )
+    assert run(code) == '[]'
+
+
+@pytest.mark.parametrize(
+    ('name', 'uses_timm'),
+    [
+        ('moganet-xt_1xb8-demo_coco-128x96', False),
+        ('uniformer-s_coco-256x192', False),
+        ('convnext-t_coco-256x192', True),
+    ],
+)
+def test_only_some_models_import_timm(name, uses_timm):
+    code = (
+        'import sys\nfrom pose_backbones import build, zoo\n'
+        f"build(zoo.find_name('{name}'))\nprint('timm' in sys.modules)"
+    )
+    assert run(code) == str(uses_timm)
