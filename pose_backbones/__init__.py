@@ -1,27 +1,20 @@
 """Pose estimation models for MMPose: MogaNet, UniFormer, ConvNeXt, Swin, MSPN, HRCoMer and timm's.
 
 Importing the package registers its modules in MMEngine's registries and patches known faults of
-OpenMMLab's packages (see `pose_backbones._compat`); it has no other effect.
+OpenMMLab's packages (see `pose_backbones._compat`); it has no other effect. It does not import
+PyTorch and MMPose: a module that needs a patch is patched when it has been imported.
 
 `list_models`, `get_config` and `build` find its models by name; `PoseInferencer` applies them to
 images and videos.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pose_backbones_env import finder
 
 from . import configs
-from ._compat import (
-    checkpoint_loading,
-    config_names,
-    metainfo,
-    mmcv_operators,
-    mmpose_registry,
-    model_names,
-)
-from .checkpoints import read_file, read_url
+from ._compat import config_names, metainfo, mmpose_registry
 from .registry import MODELS, TRANSFORMS
 from .version import __version__
 
@@ -46,6 +39,19 @@ __all__ = [
 ]
 
 
+# These functions import modules that may be importing MMEngine's runner, which they patch.
+def _read_file(path: str, map_location: Any = None) -> Any:
+    from .checkpoints import read_file
+
+    return read_file(path, map_location)
+
+
+def _read_url(url: str, *args: Any, **kwargs: Any) -> Any:
+    from .checkpoints import read_url
+
+    return read_url(url, *args, **kwargs)
+
+
 def _load_strictly(module: 'nn.Module', checkpoint: dict) -> None:
     from .checkpoints.loading import get_weights, load_weights
 
@@ -63,18 +69,38 @@ def _find_model(name: str) -> 'tuple[Config, str | None]':
     return zoo.get_config(name), model.weights if model else None
 
 
+def _patch_checkpoint_loading() -> None:
+    from ._compat import checkpoint_loading
+
+    checkpoint_loading.install(_read_file, _read_url, _load_strictly)
+
+
+def _patch_mmcv_operators() -> None:
+    from ._compat import mmcv_operators
+
+    mmcv_operators.install()
+
+
+def _patch_model_names() -> None:
+    from ._compat import model_names
+
+    model_names.install(_find_model)
+
+
 finder.install()
 config_names.install(__name__, configs.resolve)
-checkpoint_loading.install(read_file, read_url, _load_strictly)
 metainfo.install()
-mmcv_operators.install()
-model_names.install(_find_model)
 mmpose_registry.install(MODELS)
+finder.after_import('mmengine.runner', _patch_checkpoint_loading)
+finder.after_import('mmengine.utils.dl_utils', _patch_mmcv_operators)
+finder.after_import('mmengine.infer', _patch_model_names)
 
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
         return getattr(import_module(f'.{_LAZY[name]}', __name__), name)
+    if name == 'checkpoints':  # without an import of this module
+        return import_module('.checkpoints', __name__)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

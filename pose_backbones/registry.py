@@ -11,9 +11,12 @@ modules in its `locations` when a name is looked up for the first time.
 
 import importlib.util
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from mmengine import registry as root
+
+from pose_backbones_env import finder
 
 SCOPE = 'pose_backbones'
 _HAS_MMPOSE = importlib.util.find_spec('mmpose') is not None
@@ -56,11 +59,26 @@ METRICS = _child(root.METRICS, 'pose_backbones.evaluation.mpii')
 #: assigners and matching costs
 TASK_UTILS = _child(root.TASK_UTILS, 'pose_backbones.models.task_modules')
 
-if _HAS_MMPOSE:
-    from mmpose import registry as mmpose_registry
 
-    #: encoding of keypoints to targets and decoding of outputs; only MMPose has this registry
-    KEYPOINT_CODECS = _child(mmpose_registry.KEYPOINT_CODECS, 'pose_backbones.codecs')
+def _add_codecs() -> None:
+    """Create the registry of codecs, whose parent only MMPose has."""
+    global KEYPOINT_CODECS
+    from mmpose.registry import KEYPOINT_CODECS as parent
+
+    #: encoding of keypoints to targets and decoding of outputs
+    KEYPOINT_CODECS = _child(parent, 'pose_backbones.codecs')
+
+
+if _HAS_MMPOSE:
+    finder.after_import('mmpose.registry', _add_codecs)
+
+
+def __getattr__(name: str) -> root.Registry:
+    if name == 'KEYPOINT_CODECS' and _HAS_MMPOSE:
+        import_module('mmpose.registry')
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def class_attribute(cfg: Mapping, name: str, default: Any) -> Any:
@@ -73,5 +91,5 @@ def class_attribute(cfg: Mapping, name: str, default: Any) -> Any:
     """
     kind = cfg.get('type')
     if isinstance(kind, str) and _HAS_MMPOSE:
-        kind = mmpose_registry.MODELS.get(kind)
+        kind = import_module('mmpose.registry').MODELS.get(kind)
     return getattr(kind, name, default)

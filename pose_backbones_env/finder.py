@@ -5,8 +5,10 @@ interpreter, and `import pose_backbones` does so where that file is not read. As
 MMDetection and their scripts work without a change:
 
 - Packages that are missing or cannot be imported are replaced, see `REPLACED`.
-- `pose_backbones` is imported when MMEngine's runner has been imported, since it patches how
-  MMEngine reads checkpoints.
+- `pose_backbones` is imported when MMEngine's runner or inferencer has been imported, since it
+  patches how MMEngine reads checkpoints and finds models.
+- `pose_backbones` patches other modules when they have been imported, see `after_import`, and does
+  not import them itself.
 
 The interpreter runs this module at each start, so it imports only what is imported already. Set the
 environment variable `POSE_BACKBONES_REPLACEMENTS=0` to disable the finder.
@@ -17,7 +19,7 @@ import sys
 
 TYPE_CHECKING = False  # as in `typing`, which takes longer to import than this module
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
@@ -34,12 +36,16 @@ REPLACED = {
 #: packages that print messages of NumPy when they cannot be imported; the others are imported
 #: once, since mmpretrain registers its classes
 _IMPORTED_TWICE = {'xtcocotools'}
-#: `pose_backbones` is imported after this module
-PATCHED = 'mmengine.runner'
+#: `pose_backbones` is imported after these modules
+PATCHED = ('mmengine.runner', 'mmengine.infer')
+#: name of a module → functions that are called when it has been imported
+_waiting: 'dict[str, list[Callable[[], object]]]' = {}
+#: modules that are being executed, after which the functions are called
+_executing: 'set[str]' = set()
 
 
 class ReplacementFinder:
-    """Find replacements of modules that cannot be imported, and the patched module."""
+    """Find replacements of modules that cannot be imported, and the patched modules."""
 
     def __init__(self) -> None:
         self._checking: set[str] = set()
@@ -48,8 +54,8 @@ class ReplacementFinder:
         self, name: str, path: 'Sequence[str] | None' = None, target: object = None
     ) -> 'ModuleSpec | None':
         """Return the spec of the real module or of its replacement; None for any other module."""
-        if name == PATCHED:
-            return _import_package_after(_find_real(name, path))
+        if name in PATCHED or name in _waiting:
+            return _call_after(_find_real(name, path))
         if name not in REPLACED or name in self._checking:
             return None
         self._checking.add(name)
@@ -77,30 +83,64 @@ def _find_real(name: str, path: 'Sequence[str] | None') -> 'ModuleSpec | None':
     return None
 
 
-def _import_package_after(spec: 'ModuleSpec | None') -> 'ModuleSpec | None':
-    """Import `pose_backbones` when the module of the spec has been executed."""
+def _call_after(spec: 'ModuleSpec | None') -> 'ModuleSpec | None':
+    """Patch the module of the spec when it has been executed."""
     if spec is None:
         return None
+    name = spec.name
     loader: Any = spec.loader
     execute = loader.exec_module
 
-    def execute_and_import(module: 'ModuleType') -> None:
+    def execute_and_call(module: 'ModuleType') -> None:
+        _executing.add(name)
+        try:
+            execute(module)
+            _call(name)
+        finally:
+            _executing.discard(name)
+
+    loader.exec_module = execute_and_call
+    return spec
+
+
+def _call(name: str) -> None:
+    """Import `pose_backbones` after a module of `PATCHED`, and call the waiting functions."""
+    from importlib import import_module
+
+    try:
+        if name in PATCHED:
+            import_module('pose_backbones')
+        while name in _waiting:  # the import and the functions may add functions
+            for function in _waiting.pop(name):
+                function()
+    except Exception as error:
+        from warnings import warn
+
+        warn(
+            f'pose_backbones cannot patch {name} ({type(error).__name__}: {error}); '
+            'pose-backbones doctor finds the cause',
+            stacklevel=2,
+        )
+
+
+def after_import(name: str, function: 'Callable[[], object]') -> None:
+    """Call a function when a module has been imported; now, if it has been imported already.
+
+    Without the finder, which `POSE_BACKBONES_REPLACEMENTS=0` disables, the module is imported now.
+
+    Args:
+        name: Full name of the module.
+        function: Called once, without arguments. If it raises an exception while the module is
+            imported, a warning is issued.
+    """
+    if name not in sys.modules and not _is_installed():
         from importlib import import_module
 
-        execute(module)
-        try:
-            import_module('pose_backbones')
-        except Exception as error:
-            from warnings import warn
-
-            warn(
-                f'pose_backbones cannot be imported ({type(error).__name__}: {error}), so MMEngine '
-                'is not patched; pose-backbones doctor finds the cause',
-                stacklevel=2,
-            )
-
-    loader.exec_module = execute_and_import
-    return spec
+        import_module(name)
+    if name in sys.modules and name not in _executing:
+        function()
+    else:
+        _waiting.setdefault(name, []).append(function)
 
 
 def find_replacement(name: str) -> 'ModuleSpec | None':
@@ -198,5 +238,9 @@ def install() -> None:
     """Put the finder first in `sys.meta_path`, unless it is there or is disabled."""
     if os.environ.get('POSE_BACKBONES_REPLACEMENTS') == '0':
         return
-    if not any(isinstance(finder, ReplacementFinder) for finder in sys.meta_path):
+    if not _is_installed():
         sys.meta_path.insert(0, ReplacementFinder())
+
+
+def _is_installed() -> bool:
+    return any(isinstance(finder, ReplacementFinder) for finder in sys.meta_path)

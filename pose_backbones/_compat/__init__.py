@@ -16,5 +16,5 @@ Each module works around one problem and can be deleted when the problem is fixe
 Replacements of missing packages are in `pose_backbones_env`.
 
 `pose_backbones/__init__.py` passes the functions that the patches need to their `install`
-functions.
+functions. A patch of a module that imports PyTorch is installed when the module has been imported.
 """

@@ -6,6 +6,8 @@ from functools import wraps
 
 from mmengine.registry import Registry
 
+from pose_backbones_env import finder
+
 _LOCATION = 'pose_backbones._compat.mmpose_locations'
 _VISUALIZER_PATCH = 'pose_backbones._compat.visualizer_circles'
 #: the model registry of this package, set by `install`
@@ -25,8 +27,12 @@ def install(models: Registry) -> None:
         models: The model registry of this package.
     """
     _package_models[:] = [models]
-    if importlib.util.find_spec('mmpose') is None:
-        return
+    if importlib.util.find_spec('mmpose') is not None:
+        finder.after_import('mmpose.registry', _add_locations)
+
+
+def _add_locations() -> None:
+    """Add the modules of this package to those that MMPose's registries import."""
     from mmpose.registry import MODELS, VISUALIZERS
 
     if _LOCATION not in MODELS._locations:

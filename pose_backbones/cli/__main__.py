@@ -24,6 +24,9 @@ COMMANDS = {
     'synthesize': ('make_synthetic_coco', 'generate a synthetic dataset'),
     'doctor': ('doctor', 'find out what is wrong with an installation'),
 }
+#: commands whose options are in a module of their own: `--help`, and errors in the options, do not
+#: wait for the import of PyTorch
+PARSED_FIRST = ('train', 'test', 'infer', 'convert', 'flops', 'memory')
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,8 +52,10 @@ def main(argv: list[str] | None = None) -> None:
     sys.argv = [f'{parser.prog} {args.command}', *args.arguments]
 
     def command(arguments: list[str] | None) -> object:
-        module = import_module(f'.{COMMANDS[args.command][0]}', __package__)
-        return module.main(arguments)
+        name = f'.{COMMANDS[args.command][0]}'
+        if args.command in PARSED_FIRST:
+            import_module(f'{name}_options', __package__).parse_args(arguments)
+        return import_module(name, __package__).main(arguments)
 
     run(command)
 

@@ -1,6 +1,5 @@
 """Command `convert` (`tools/convert_checkpoint.py`): convert a checkpoint to current names."""
 
-import argparse
 import json
 import os
 from collections import OrderedDict
@@ -16,31 +15,8 @@ from ..checkpoints.reading import VERSIONS
 from ..errors import WorkDirError, first_line
 from ..preflight import prepare_output
 from ..utils.files import atomic_write, check_not_input, check_writable_file, convert_write_errors
+from .convert_options import ENDINGS, parse_args
 from .verify_conversion import verify, verify_with_config
-
-ENDINGS = ('.pth', '.safetensors')
-
-
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `tools/convert_checkpoint.py`."""
-    parser = argparse.ArgumentParser(
-        description='Convert a checkpoint of another release (MMPose 0.x, ImageNet, mmpretrain, '
-        'timm) to current names, and verify it by loading it strictly. Training and testing also '
-        'load such files without conversion.'
-    )
-    parser.add_argument('source', metavar='SRC', help='file or URL')
-    parser.add_argument('destination', metavar='DST', help=f'file to write, {" or ".join(ENDINGS)}')
-    parser.add_argument(
-        '--config',
-        help='verify with the model of this config (default: with the architecture of the weights)',
-    )
-    parser.add_argument(
-        '--key',
-        metavar='ENTRY',
-        help='read the weights from this entry of the file, such as state_dict_ema',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace an existing DST')
-    return parser.parse_args(argv)
 
 
 def convert_checkpoint(

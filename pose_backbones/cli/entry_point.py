@@ -13,9 +13,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
-import torch.distributed as dist
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
-
 from ..errors import PoseBackbonesError
 from ..utils.files import DISK_FULL_ERRNOS
 from .stopping import (
@@ -135,11 +132,12 @@ def _is_missing_operator(error: BaseException) -> bool:
 
 def _end_data_workers() -> None:
     """Shut down the data workers, so that they remove their temporary files."""
-    if not multiprocessing.active_children():
+    loading = sys.modules.get('torch.utils.data.dataloader')  # not imported by `--help`
+    if loading is None or not multiprocessing.active_children():
         return
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises
     for candidate in gc.get_objects():
-        if issubclass(type(candidate), _MultiProcessingDataLoaderIter):
+        if issubclass(type(candidate), loading._MultiProcessingDataLoaderIter):
             candidate._shutdown_workers()
 
 
@@ -159,7 +157,8 @@ def _leave_processes(status: int) -> None:
     Args:
         status: The exit status.
     """
-    if not dist.is_initialized():
+    dist = sys.modules.get('torch.distributed')  # not imported by `--help`
+    if dist is None or not dist.is_initialized():
         return
     if dist.get_backend() != 'gloo':
         dist.destroy_process_group()

@@ -2,10 +2,8 @@
 
 import argparse
 
-from ..deploy.export import check_export, export_model
 from ..deploy.precisions import PRECISIONS
 from ..deploy.runtimes import BACKENDS
-from ..inference.loading import load_model
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -43,6 +41,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/export.py`."""
     args = parse_args(argv)
+    from ..deploy.export import check_export, export_model  # after the options: imports PyTorch
+    from ..inference.loading import load_model
+
     check_export(args.out, args.backend, args.precision)
     model = load_model(args.model, args.weights)
     exported, difference = export_model(

@@ -1,6 +1,5 @@
 """Command `flops` (`tools/get_flops.py`): count the parameters and FLOPs of a model."""
 
-import argparse
 import copy
 import io
 
@@ -15,6 +14,7 @@ from ..configs import building, load_config
 from ..errors import ConfigError
 from ..preflight import check_types
 from ..registry import class_attribute
+from .flops_options import parse_args
 
 
 class TensorForward(nn.Module):
@@ -75,26 +75,6 @@ def _thawed(model: dict) -> dict:
         changes = class_attribute(part, 'without_freezing', default)
         part.update({name: value for name, value in changes.items() if name in part})
     return model
-
-
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `tools/get_flops.py`."""
-    parser = argparse.ArgumentParser(
-        description='Count the parameters and FLOPs of a model (a multiply-add is one FLOP).'
-    )
-    parser.add_argument('config', help='a config file')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs='+',
-        metavar='N',
-        help='height and width of the image, or one number for a square (default: input size of '
-        'the config)',
-    )
-    parser.add_argument(
-        '--per-layer', action='store_true', help='also print the figures of each layer'
-    )
-    return parser.parse_args(argv)
 
 
 def input_shape(cfg: Config) -> tuple[int, int]:

@@ -9,14 +9,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import ConfigError, PoseBackbonesError, WorkDirError
-from ..inference.backends import AUTO
 from ..inference.box_file import BoxFile
 from ..inference.boxes import WHOLE_IMAGE, BoxesLike
 from ..inference.detector import load_detector
-from ..inference.export import PREDICTIONS, TABLE, AnnotatedOutputs, write_predictions, write_table
+from ..inference.export import AnnotatedOutputs, write_predictions, write_table
 from ..inference.inferencer import PoseInferencer
 from ..inference.inputs import Inputs
-from ..inference.journal import JOURNAL, Journal
+from ..inference.journal import Journal
 from ..inference.pose_result import PoseResult
 from ..inference.prediction_stream import Results
 from ..inference.video_reader import is_video
@@ -32,6 +31,7 @@ from ..utils.files import (
     remove_empty,
 )
 from ..utils.lock import LOCK, lock_directory
+from ..utils.option_values import AUTO, JOURNAL, PREDICTIONS, TABLE
 from .allocator import keep_freed_memory
 from .infer_options import DRAWINGS_DIR, parse_args
 from .stopping import finishing, when_stopped

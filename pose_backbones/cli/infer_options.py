@@ -4,10 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..inference.backends import AUTO, BACKENDS
-from ..inference.detector import DETECTORS
-from ..inference.export import PREDICTIONS, TABLE
-from ..inference.journal import JOURNAL
+from ..utils.option_values import AUTO, BACKENDS, DETECTORS, JOURNAL, PREDICTIONS, TABLE
 from .options import check_counts
 
 #: output directory of annotated images and videos

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from ..report.training import plot_training
-
 
 def main(argv: list[str] | None = None) -> None:
     """Plot loss, accuracy and validation AP of a training run."""
@@ -19,6 +17,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     args = parser.parse_args(argv)
+    from ..report.training import plot_training  # after the options: imports PyTorch
+
     out = args.out or str(Path(args.work_dir) / 'training.png')
     plot_training(args.work_dir, out, args.overwrite)
     print(f'wrote the training curves to {out}')

@@ -4,8 +4,6 @@ import argparse
 import warnings
 
 from ..errors import ConfigError
-from ..report.page import make_report
-from ..report.run_files import find_sources
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -66,6 +64,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Write an HTML report about a test run."""
     args = parse_args(argv)
+    from ..report.page import make_report  # after the options: imports PyTorch
+    from ..report.run_files import find_sources
+
     if args.pictures is not None:
         warnings.warn(
             'report.py: --pictures is now called --examples; the old name will be removed in the '

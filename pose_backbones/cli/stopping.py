@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch.distributed as dist
-
 #: exit status of a process that a signal has ended, minus the number of the signal
 SIGNAL_STATUS_BASE = 128
 #: environment variable that `launch` sets for its workers: `PROCESS_ID:DIRECTORY`
@@ -333,7 +331,8 @@ def lost_process(error: BaseException) -> str | None:
     Returns:
         The reason; None for any other error.
     """
-    if not isinstance(error, RuntimeError) or not dist.is_initialized():
+    dist = sys.modules.get('torch.distributed')  # not imported by `--help`
+    if not isinstance(error, RuntimeError) or dist is None or not dist.is_initialized():
         return None
     text = str(error)
     if 'Timed out waiting' in text or 'wait timeout' in text.lower():

@@ -11,10 +11,10 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from ..errors import ConfigError, TrainingError, closest
+from ..utils.option_values import ACTIONS
 from .exact_resume import is_accumulating, optim_wrappers
 from .saving import non_finite_names
 
-ACTIONS = ('stop', 'skip')
 #: number of images of each process in a message
 _MAX_IMAGES = 64
 #: lower bound of the loss scale; it starts at 65536

@@ -13,8 +13,6 @@ from ..errors import ConfigError
 from ..registry import HOOKS
 from .checkpoint_hook import SafeCheckpointHook
 
-#: exit status of a run that was saved and stopped because of a signal
-SAVED_STATUS = 143
 #: signals that a process cannot handle
 _NOT_HANDLED = ('SIGKILL', 'SIGSTOP')
 

@@ -10,11 +10,8 @@ from mmengine.logging import print_log
 from ..deploy.cache import cached_runtime
 from ..deploy.runtimes import Runtime, import_backend, supports_bfloat16
 from ..errors import ConfigError, PoseBackbonesError, first_line
+from ..utils.option_values import AUTO, BACKENDS, COMPILE, TORCH
 
-AUTO = 'auto'
-TORCH = 'torch'
-COMPILE = 'compile'
-BACKENDS = (AUTO, TORCH, COMPILE, 'openvino', 'onnx')
 #: environment variable with the backend to use instead of `'auto'`
 VARIABLE = 'POSE_BACKBONES_BACKEND'
 

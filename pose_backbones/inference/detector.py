@@ -16,13 +16,9 @@ from ..checkpoints.loading import check_checkpoint_path, get_weights, read_check
 from ..configs import building, load_config
 from ..errors import CheckpointError, ConfigError, ImageError, closest, first_line
 from ..utils.files import is_url
+from ..utils.option_values import DETECTORS
 from .loading import choose_device
 
-#: name → MMDetection config, which contains the URL of the weights
-DETECTORS = {
-    f'rtmdet-{size}': f'mmdet::rtmdet/rtmdet_{size}_8xb32-300e_coco.py'
-    for size in ('tiny', 's', 'm', 'l')
-}
 _PERSON = 'person'
 
 

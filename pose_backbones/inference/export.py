@@ -22,8 +22,6 @@ from .pose_result import PoseResult
 from .video_reader import DEFAULT_FPS, import_av, is_live, is_video, read_video
 from .video_writer import DiskFullError, VideoError, VideoWriter
 
-PREDICTIONS = 'predictions.json'
-TABLE = 'predictions.csv'
 _IMAGES = ('.jpg', '.jpeg', '.png')  # suffixes that are kept
 _VIDEOS = ('.mp4',)
 

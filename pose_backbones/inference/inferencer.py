@@ -18,8 +18,9 @@ from ..deploy.estimator import ExportedEstimator
 from ..deploy.runtimes import Runtime
 from ..errors import ConfigError
 from ..utils.arguments import check_flag, check_positive_int
+from ..utils.option_values import AUTO, COMPILE
 from ..visualization.skeleton import Skeleton
-from .backends import AUTO, COMPILE, exported_runtime, resolve_backend
+from .backends import exported_runtime, resolve_backend
 from .boxes import WHOLE_IMAGE, BoxesLike, Detector, find_box_source
 from .inputs import Frame, ImageSource, Inputs
 from .loading import build_pipeline, choose_device, load_model

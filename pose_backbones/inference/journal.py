@@ -14,11 +14,11 @@ from typing import Any
 from ..errors import WorkDirError, shorten
 from ..utils.arguments import is_number
 from ..utils.files import fsync
+from ..utils.option_values import JOURNAL
 from .inputs import Failure, input_name
 from .pose_result import PoseResult
 from .video_reader import is_video
 
-JOURNAL = 'journal.jsonl'
 _KINDS = ('an image', 'a video')
 
 

@@ -14,7 +14,7 @@ from .bottomup import check_badcase, check_data_mode
 from .checkpoints import check_save_best, check_saving
 from .codec import check_input_size, check_targets
 from .datasets import check_datasets, check_detection_file, check_keypoints
-from .ensemble import NO_CHECKPOINT, check_checkpoint_argument, check_ensemble, check_trainable
+from .ensemble import check_checkpoint_argument, check_ensemble, check_trainable
 from .registry_names import check_registered, check_types
 from .values import check_values
 from .work_dir import (
@@ -27,7 +27,6 @@ from .work_dir import (
 )
 
 __all__ = [
-    'NO_CHECKPOINT',
     'check_checkpoint_argument',
     'check_config',
     'check_detection_file',

@@ -8,9 +8,7 @@ from mmpose.registry import MODELS
 from torch import nn
 
 from ..errors import CheckpointError, ConfigError
-
-#: value of the CHECKPOINT argument for a model whose config contains its checkpoints
-NO_CHECKPOINT = 'none'
+from ..utils.option_values import NO_CHECKPOINT
 
 
 def is_ensemble(cfg: Config) -> bool:

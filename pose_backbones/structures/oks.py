@@ -7,17 +7,18 @@ is the mean over its labelled keypoints.
 Source: https://cocodataset.org/#keypoints-eval
 """
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor  # `pose-backbones check` does not need PyTorch
 
 #: Area of a person relative to the area of the bounding box. Stands in for the area of the mask
 #: where there are no masks: in CrowdPose's evaluation and in `use_area=False` of xtcocotools.
 AREA_OF_BOX = 0.53
 
-Array = TypeVar('Array', np.ndarray, Tensor)
+Array = TypeVar('Array', np.ndarray, 'Tensor')
 
 
 def keypoint_similarity(squares: Array, areas: Array, sigmas: Array, eps: float = 0.0) -> Array:
@@ -32,9 +33,8 @@ def keypoint_similarity(squares: Array, areas: Array, sigmas: Array, eps: float 
     Returns:
         (…, K), from 0 to 1, of the same type as the arguments.
     """
-    exponents = -squares / (2 * (areas[..., None] * (2 * sigmas) ** 2) + eps)
-    exponential: Any = torch.exp if isinstance(exponents, Tensor) else np.exp
-    return exponential(exponents)
+    exponents: Any = -squares / (2 * (areas[..., None] * (2 * sigmas) ** 2) + eps)
+    return exponents.exp() if hasattr(exponents, 'exp') else np.exp(exponents)
 
 
 def distance_at(similarity: float, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:

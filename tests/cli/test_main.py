@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 
 from pose_backbones import __version__
 from pose_backbones.cli import entry_point
-from pose_backbones.cli.__main__ import COMMANDS, main
+from pose_backbones.cli.__main__ import COMMANDS, PARSED_FIRST, main
 from tests.helpers.tools import tool_env
 
 
@@ -85,3 +86,36 @@ def test_command_receives_arguments_and_sets_exit_status(tmp_path):
     assert done.returncode == 2
     assert 'error: ' in done.stderr
     assert str(folder) in done.stderr
+
+
+def test_help_and_wrong_options_need_no_pytorch():
+    """A process runs all commands; the first import of PyTorch would be that of a command."""
+    code = (
+        'import sys\nfrom pose_backbones_env.command import main\n'
+        f'for name in [None, *{list(COMMANDS)}]:\n'
+        '    for option in ("--help", "--no-such-option"):\n'
+        '        sys.argv = ["pose-backbones", *([name] if name else []), option]\n'
+        '        try:\n            main()\n'
+        '        except SystemExit as end:\n'
+        '            loaded = [m for m in ("torch", "mmpose", "mmcv") if m in sys.modules]\n'
+        '            print("result:", name, option, end.code, loaded, file=sys.stderr)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        env=tool_env(),
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    lines = [line[8:] for line in done.stderr.splitlines() if line.startswith('result: ')]
+    names = [None, *COMMANDS]
+    assert [line for line in lines if '--help' in line] == [f'{name} --help 0 []' for name in names]
+    wrong = [line for line in lines if line.split()[1] == '--no-such-option']
+    assert wrong == [f'{name} --no-such-option 2 []' for name in names]
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_options_are_parsed_first_if_they_have_a_module(name):
+    module = COMMANDS[name][0]
+    has_module = find_spec(f'pose_backbones.cli.{module}_options') is not None
+    assert (name in PARSED_FIRST) == has_module

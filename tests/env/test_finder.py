@@ -146,3 +146,116 @@ def test_finder_imports_no_modules():
     )
     expected = "['pose_backbones_env', 'pose_backbones_env.finder']"
     assert run(code, options=['-S']) == expected
+
+
+def test_function_is_called_after_an_import(tmp_path):
+    """Once: after the next import, or now, if the module has been imported already."""
+    (tmp_path / 'some_module.py').write_text('value = 1')
+    code = (
+        'import sys\nfrom pose_backbones_env import finder\nfinder.install()\n'
+        'def report(): print(sys.modules["some_module"].value)\n'
+        'finder.after_import("some_module", report)\n'
+        'print("not imported")\n'
+        'import some_module\n'
+        'some_module.value = 2\n'
+        'finder.after_import("some_module", report)\n'
+        'import some_module\n'
+    )
+    assert run(code, tmp_path).splitlines() == ['not imported', '1', '2']
+
+
+def test_function_that_an_import_adds_is_called_after_it(tmp_path):
+    """As in `import mmengine.infer`, which imports the runner and thereby `pose_backbones`."""
+    (tmp_path / 'some_module.py').write_text(
+        'from pose_backbones_env import finder\n'
+        'finder.after_import(__name__, lambda: print("function", value))\n'
+        'value = 1\nprint("module")\n'
+    )
+    code = (
+        'from pose_backbones_env import finder\nfinder.install()\n'
+        'finder.after_import("some_module", lambda: None)\nimport some_module'
+    )
+    assert run(code, tmp_path).splitlines() == ['module', 'function 1']
+
+
+def test_function_that_fails_does_not_break_the_import(tmp_path):
+    (tmp_path / 'some_module.py').touch()
+    code = (
+        'import warnings\nfrom pose_backbones_env import finder\nfinder.install()\n'
+        'finder.after_import("some_module", lambda: 1 / 0)\n'
+        'with warnings.catch_warnings(record=True) as log:\n    import some_module\n'
+        'print([str(entry.message) for entry in log])'
+    )
+    assert run(code, tmp_path, options=('-W', 'always')) == (
+        "['pose_backbones cannot patch some_module (ZeroDivisionError: division by zero); "
+        "pose-backbones doctor finds the cause']"
+    )
+
+
+def test_without_the_finder_modules_are_imported_at_once(tmp_path):
+    (tmp_path / 'some_module.py').write_text('print("module")')
+    code = (
+        'from pose_backbones_env import finder\nfinder.install()\n'
+        'finder.after_import("some_module", lambda: print("function"))\nprint("end")'
+    )
+    output = run(code, tmp_path, POSE_BACKBONES_REPLACEMENTS='0')
+    assert output.splitlines() == ['module', 'function', 'end']
+
+
+@pytest.mark.parametrize(
+    'first',
+    [
+        'mmengine.infer',
+        'mmengine.runner',
+        'mmpose.apis',
+        'pose_backbones',
+        'pose_backbones.checkpoints.reading',
+        'pose_backbones.registry',
+    ],
+)
+def test_mmengine_is_patched_in_any_order_of_imports(first):
+    code = (
+        'import warnings\nwarnings.filterwarnings("error", "pose_backbones")\n'
+        'from pose_backbones_env import finder\nfinder.install()\n'
+        f'import {first}\n'
+        'import mmengine.infer, mmpose.registry\n'
+        'from mmengine.runner import CheckpointLoader, checkpoint\n'
+        'print(CheckpointLoader._schemes[""].__module__, checkpoint.load_from_http.__module__)\n'
+        'print(checkpoint.load_state_dict.is_strict_for_inference)\n'
+        'print(mmengine.infer.BaseInferencer._load_model_from_metafile.finds_pose_backbones)\n'
+        'print(mmpose.registry.MODELS._locations[-1])\n'
+        'from pose_backbones.registry import KEYPOINT_CODECS\n'
+        'print(mmpose.registry.KEYPOINT_CODECS.children["pose_backbones"] is KEYPOINT_CODECS)'
+    )
+    assert run(code).splitlines() == [
+        'pose_backbones._compat.checkpoint_loading pose_backbones',
+        'True',
+        'True',
+        'pose_backbones._compat.mmpose_locations',
+        'True',
+    ]
+
+
+def test_package_imports_neither_pytorch_nor_mmpose():
+    code = (
+        'import sys, pose_backbones\n'
+        "names = ['torch', 'mmcv', 'mmdet', 'mmpose', 'cv2', 'timm', 'matplotlib', 'scipy']\n"
+        'print([name for name in names if name in sys.modules])'
+    )
+    assert run(code) == '[]'
+
+
+@pytest.mark.parametrize(
+    ('name', 'uses_timm'),
+    [
+        ('moganet-xt_1xb8-demo_coco-128x96', False),
+        ('uniformer-s_coco-256x192', False),
+        ('convnext-t_coco-256x192', True),
+    ],
+)
+def test_only_some_models_import_timm(name, uses_timm):
+    code = (
+        'import sys\nfrom pose_backbones import build, zoo\n'
+        f"build(zoo.find_name('{name}'))\nprint('timm' in sys.modules)"
+    )
+    assert run(code) == str(uses_timm)

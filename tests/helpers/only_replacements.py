@@ -3,4 +3,4 @@
 from pose_backbones_env import finder
 
 finder.install()
-finder.PATCHED = ''
+finder.PATCHED = ()

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from timm.layers import LayerNorm2d
-from timm.models.convnext import ConvNeXt as TimmConvNeXt
 from torch import Tensor, nn
 
 from ...checkpoints.names.convnext import convert_backbone
@@ -103,6 +101,9 @@ class ConvNeXt(BaseBackbone):
         with_cp: bool = False,
         init_cfg: dict | list | None = None,
     ):
+        from timm.layers import LayerNorm2d
+        from timm.models.convnext import ConvNeXt as TimmConvNeXt
+
         super().__init__(
             num_stages=4,
             out_indices=out_indices,

@@ -5,13 +5,12 @@ from itertools import accumulate
 from typing import ClassVar
 
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ...checkpoints.names.hrcomer import convert_backbone, convert_base_net
 from ...registry import MODELS
 from ...utils import arguments
-from ..layers import checkpointed, drop_path_rates
+from ..layers import DropPath, checkpointed, drop_path_rates
 from .base import BaseBackbone, choose_arch
 from .convnext import ConvNeXt
 from .hr_adapter import STAGES, HRAdapter

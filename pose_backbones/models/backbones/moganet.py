@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ...registry import MODELS
@@ -12,6 +11,7 @@ from ...utils import arguments
 from ..layers import (
     ChannelsFirst,
     ChannelsLast,
+    DropPath,
     build_norm,
     can_fold,
     checkpointed,

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
-import timm
 from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -159,6 +158,8 @@ class TimmBackbone(BaseBackbone):
     def _check_against_model(self) -> None:
         source = self._source
         if self.pretrained and not source.has_weights:
+            import timm
+
             arch = source.name.split('.')[0]
             others = timm.list_models(f'{arch[:6]}*', pretrained=True)
             raise ValueError(

@@ -2,16 +2,14 @@
 
 A copy of the model is built on PyTorch's meta device, where tensors have shapes and an autograd
 graph, but no values. A model that needs values at construction is built on the CPU.
+
+timm is imported by the functions, since its import takes long and other models do not need it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import timm
 import torch
-from timm.layers import Format, PatchEmbed
-from timm.models.crossvit import CrossVit
-from timm.models.mvitv2 import MultiScaleVit
 from torch import Tensor, nn
 
 from ...errors import closest
@@ -28,9 +26,6 @@ TIMM_ERRORS = (
     TypeError,
     ValueError,
 )
-#: models that accept images of other sizes, but resize them to the size that they are built for
-#: (CrossViT), or read wrong entries of their position biases (MViTv2)
-_FIXED_SIZE = (CrossVit, MultiScaleVit)
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,8 @@ class TimmModel:
     arguments: Mapping
 
     def __post_init__(self):
+        import timm
+
         arch = self.name.split('.')[0]
         if not timm.is_model(arch):
             raise ValueError(
@@ -71,6 +68,8 @@ class TimmModel:
     @property
     def has_weights(self) -> bool:
         """Whether pretrained weights of the model are available."""
+        import timm
+
         return (
             'pretrained_cfg_overlay' in self.arguments
             or timm.get_pretrained_cfg(self.name).has_weights
@@ -79,6 +78,8 @@ class TimmModel:
     @property
     def size(self) -> tuple[int, int]:
         """Default image size (height, width) of the model."""
+        import timm
+
         default = timm.get_pretrained_cfg(self.name).input_size[-2:]
         return self.img_size or tuple(default)
 
@@ -126,10 +127,14 @@ class TimmModel:
             ) from error
 
     def _create(self, pretrained: bool, arguments: Mapping) -> nn.Module:
+        import timm
+
         return timm.create_model(self.name, pretrained=pretrained, features_only=True, **arguments)
 
     def names(self) -> set[str]:
         """Return the names of all tensors of the whole model, including the classifier."""
+        import timm
+
         arguments = {
             key: value for key, value in self.arguments.items() if key != 'feature_cls'
         }  # an argument of feature extractors only
@@ -236,7 +241,7 @@ def _inspect(model: TimmModel) -> Features:
             f"timm's {model.name} returns no feature maps, but tensors of the "
             f'shapes {", ".join(str(tuple(x.shape)) for x in maps)}'
         )
-    channels_last = getattr(net, 'output_fmt', None) == Format.NHWC
+    channels_last = getattr(net, 'output_fmt', None) == 'NHWC'
     height = 1 if channels_last else 2
     return Features(
         maps=maps,
@@ -246,8 +251,19 @@ def _inspect(model: TimmModel) -> Features:
             for stated, x in zip(net.feature_info.reduction(), maps)
         ),
         channels_last=channels_last,
-        fixed_size=any(isinstance(module, _FIXED_SIZE) for module in net.modules()),
+        fixed_size=_has_fixed_size(net),
     )
+
+
+def _has_fixed_size(net: nn.Module) -> bool:
+    """Return whether the maps are wrong for images of other sizes than that of the model.
+
+    CrossViT resizes the images; MViTv2 reads wrong entries of its position biases.
+    """
+    from timm.models.crossvit import CrossVit
+    from timm.models.mvitv2 import MultiScaleVit
+
+    return any(isinstance(module, (CrossVit, MultiScaleVit)) for module in net.modules())
 
 
 def _stride(stated: int, measured: float) -> int:
@@ -260,6 +276,8 @@ def _stride(stated: int, measured: float) -> int:
 
 def _check_patches(net: nn.Module, model: TimmModel) -> None:
     """Raise if timm would silently ignore a border of images of `img_size`."""
+    from timm.layers import PatchEmbed
+
     for module in net.modules():
         if not isinstance(module, PatchEmbed) or module.dynamic_img_pad:
             continue

@@ -1,19 +1,18 @@
 """UniFormer: convolutions in the first two stages, self-attention in the last two."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from ...checkpoints.names.uniformer import convert_backbone
 from ...errors import closest
 from ...registry import MODELS
 from ...utils import arguments
-from ..layers import build_norm, checkpointed, drop_path_rates
+from ..layers import DropPath, build_norm, checkpointed, drop_path_rates
 from .base import BaseBackbone, choose_arch
 from .uniformer_fused import FusedAttentionBlock, FusedConvBlock, can_fuse, fuse_embed
 
@@ -116,6 +115,28 @@ class Attention(nn.Module):
         return x[:, :height, :width]
 
 
+class Mlp(nn.Module):
+    """Two point-wise layers with a GELU between them.
+
+    Args:
+        channels: Number of channels, C; the hidden layer has four times as many.
+        layer: `nn.Linear` for (N, H, W, C), or `_point_wise` for (N, C, H, W).
+    """
+
+    def __init__(self, channels: int, layer: Callable[[int, int], nn.Module]):
+        super().__init__()
+        self.fc1 = layer(channels, 4 * channels)
+        self.act = nn.GELU()
+        self.fc2 = layer(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+def _point_wise(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 1)
+
+
 class Block(nn.Module):
     """Base class of both kinds of blocks: a position embedding and two residual branches.
 
@@ -163,7 +184,7 @@ class ConvBlock(Block):
         self.conv2 = nn.Conv2d(channels, channels, 1)
         self.attn = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.norm2 = build_norm(norm_cfg, channels)
-        self.mlp = Mlp(channels, 4 * channels, use_conv=True)
+        self.mlp = Mlp(channels, _point_wise)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C, H, W)."""
@@ -198,7 +219,7 @@ class AttentionBlock(Block):
         self.norm1 = nn.LayerNorm(channels, eps=EPS)
         self.attn = Attention(channels, head_dim, qkv_bias, window_size)
         self.norm2 = nn.LayerNorm(channels, eps=EPS)
-        self.mlp = Mlp(channels, 4 * channels)
+        self.mlp = Mlp(channels, nn.Linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C, H, W)."""

@@ -6,7 +6,7 @@
 from . import fuse_mmpose  # noqa: F401, registers rules of fusion
 from .activation_checkpoint import checkpointed, record_statistics_once, watch_saved_tensors
 from .conv_norm import EXPANSION, BasicBlock, Bottleneck, ConvNorm, fuse_residual_block
-from .drop_path import drop_path_rates
+from .drop_path import DropPath, drop_path_rates
 from .fuse import can_fold, fuse, fuse_children, fuse_conv_norm
 from .initialization import MetaDeviceInit, check_conv_init, init_conv_fan_out, init_convolution
 from .norm import build_norm
@@ -21,6 +21,7 @@ __all__ = [
     'ChannelsFirst',
     'ChannelsLast',
     'ConvNorm',
+    'DropPath',
     'MetaDeviceInit',
     'PackedConv2d',
     'PackedLinear',
