@@ -1,8 +1,9 @@
 """Keep decoded images between the samples of one data worker.
 
-`ImageGroupedSampler` marks the samples whose image is needed again with `KeptIndex`. The training
-loop then loads each sample in `ImageCache.loading`, in which `LoadImage` reads its image with
-`read_cached`. Elsewhere, `read_cached` does not cache.
+`ImageGroupedSampler` (training) and `ImageOrderedSampler` (evaluation) mark the samples whose image
+is needed again with `KeptIndex`. A loader that `engine.seeded_loading.seed_loader` has prepared
+loads each sample in `ImageCache.loading`, in which `LoadImage` reads its image with `read_cached`.
+Elsewhere, `read_cached` does not cache.
 """
 
 import warnings
@@ -23,14 +24,16 @@ class ImageCache:
 
     Args:
         max_bytes: Limit on the memory of the images.
+        advice: How to avoid that images exceed the limit, for the warning.
 
     Attributes:
         num_bytes: Memory of the images that are kept.
         peak: Maximum of `num_bytes` so far.
     """
 
-    def __init__(self, max_bytes: float) -> None:
+    def __init__(self, max_bytes: float, advice: str = '') -> None:
         self.max_bytes = max_bytes
+        self.advice = advice
         self._epoch: int | None = None
         self.clear()
         self.peak = 0
@@ -98,7 +101,7 @@ class ImageCache:
             warnings.warn(
                 f'the cache of decoded images is full: a data worker may use '
                 f'{self.max_bytes / 2**20:.0f} MiB, and images beyond that are decoded several '
-                'times per epoch; increase cache_mb of ImageGroupedSampler, or reduce window',
+                f'times per epoch; {self.advice}',
                 stacklevel=2,
             )
             return False

@@ -22,6 +22,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from ..datasets.image_cache import ImageCache
 from ..datasets.image_grouped_sampler import ImageGroupedSampler
+from ..datasets.image_ordered_sampler import ImageOrderedSampler
 from .random_states import preserved_random_states
 
 #: number of 32-bit words that seed a sample
@@ -179,7 +180,7 @@ def seed_loader(loader: DataLoader, seed: int, rank: int = 0) -> None:
         loader, 'batch_sampler', SeededBatchSampler(loader.batch_sampler, seed, rank)
     )
     cache = None
-    if isinstance(loader.sampler, ImageGroupedSampler):
+    if isinstance(loader.sampler, (ImageGroupedSampler, ImageOrderedSampler)):
         cache = loader.sampler.use_loader(loader.batch_size or 1, loader.num_workers)
     # PyTorch loads a batch with this method if the dataset has it.
     loader.dataset.__getitems__ = functools.partial(fetch_seeded, loader.dataset, cache=cache)
