@@ -88,8 +88,6 @@ class ImageOrderedSampler(DefaultSampler):
     @cached_property
     def images(self) -> np.ndarray | None:
         """Number of the image of each sample; None if nothing can be shared."""
-        if not len(self.dataset):
-            return None
         try:
             images = image_numbers(self.dataset)
         except ConfigError:
@@ -114,7 +112,7 @@ class ImageOrderedSampler(DefaultSampler):
 
     def __iter__(self) -> Iterator[int]:
         """Return the indices of the process; those whose image is needed again are `KeptIndex`."""
-        order = self.positions % max(1, len(self.dataset))
+        order = self.positions % len(self.dataset)
         kept = np.zeros(len(order), bool)
         if self.images is not None and self.batch_size is not None:
             workers = worker_of_position(len(order), self.batch_size, self.num_workers)

@@ -1,0 +1,111 @@
+"""Tests of evaluations that decode an image once for all its boxes."""
+
+import json
+import pickle
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pose_backbones.cli.test import main
+from pose_backbones.datasets.transforms.loading import LoadImage
+from tests.helpers.tools import run_together
+from tests.integration.conftest import end_data_workers
+
+
+@pytest.fixture(scope='module')
+def detections(synthetic, tmp_path_factory) -> dict[str, Path]:
+    """Files with four or five detections of each person, 89 in all, in several orders."""
+    content = json.loads((synthetic / 'annotations/person_keypoints_val.json').read_text())
+    rng = np.random.default_rng(0)
+    entries = [
+        dict(
+            image_id=person['image_id'],
+            category_id=1,
+            bbox=(np.array(person['bbox']) + rng.normal(0, 3, 4)).round(2).tolist(),
+            score=round(rng.uniform(0.2, 1), 4),
+        )
+        for person in content['annotations']
+        for _ in range(5)
+    ][:89]
+    entries.sort(key=lambda entry: entry['image_id'])
+    shuffled = random.Random(0).sample(entries, len(entries))
+    folder = tmp_path_factory.mktemp('detections')
+    for name, order in (('sorted', entries), ('shuffled', shuffled)):
+        (folder / f'{name}.json').write_text(json.dumps(order))
+    return {name: folder / f'{name}.json' for name in ('sorted', 'shuffled')}
+
+
+def arguments(folder: Path, config, weights, synthetic, boxes, cache_mb, *more, batch=4) -> list:
+    """Return the arguments of a test that writes all its outputs to a folder."""
+    return [
+        *(config, weights, '--out', folder / 'metrics.json', '--dump', folder / 'dump.pkl'),
+        *('--data-root', synthetic, '--work-dir', folder / 'work', *more, '--cfg-options'),
+        f'eval_cache_mb={cache_mb}',
+        f'test_dataloader.dataset.bbox_file={boxes}',
+        f'test_dataloader.batch_size={batch}',
+        'test_evaluator.score_mode=bbox_rle',
+        f'test_evaluator.outfile_prefix={folder / "results"}',
+    ]
+
+
+def assert_equal_outputs(folder: Path, expected: Path) -> None:
+    """Check that the metrics, the results file and the dump of two tests are equal."""
+    for name in ('metrics.json', 'results.keypoints.json'):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+    dumps = [pickle.loads((path / 'dump.pkl').read_bytes()) for path in (folder, expected)]
+    assert len(dumps[0]) == 89
+    np.testing.assert_equal(*dumps)
+
+
+@pytest.fixture
+def reads(monkeypatch) -> Counter:
+    """Count the images that this process reads."""
+    counts = Counter()
+    read = LoadImage._read_local_color
+
+    def count(transform, path):
+        counts[path] += 1
+        return read(transform, path)
+
+    monkeypatch.setattr(LoadImage, '_read_local_color', count)
+    return counts
+
+
+@pytest.mark.parametrize('order', ['sorted', 'shuffled'])
+@pytest.mark.parametrize('workers', [0, 2])
+def test_outputs_are_those_of_the_order_of_the_file(
+    workers, order, detections, reads, tiny_config, weights, synthetic, tmp_path
+):
+    loading = (
+        f'test_dataloader.num_workers={workers}',
+        (f'test_dataloader.persistent_workers={workers > 0}'),
+    )
+    read = []
+    for name, cache_mb in (('plain', 0), ('shared', 64)):
+        (tmp_path / name).mkdir()
+        reads.clear()
+        common = tiny_config, weights, synthetic, detections[order], cache_mb
+        main([str(a) for a in arguments(tmp_path / name, *common)] + list(loading))
+        end_data_workers()
+        read.append(reads.total())
+    if not workers:
+        # The images that the checks before the test read are the same.
+        images = {entry['image_id'] for entry in json.loads(detections[order].read_text())}
+        assert read[0] - read[1] == 89 - len(images) > 70
+    assert_equal_outputs(tmp_path / 'shared', tmp_path / 'plain')
+
+
+@pytest.mark.parametrize('order', ['sorted', 'shuffled'])
+def test_several_processes(order, detections, tiny_config, weights, synthetic, tmp_path):
+    """Three processes, among which 89 samples are not divided evenly, and one process."""
+    for name, cache_mb in (('plain', 0), ('shared', 64)):
+        (tmp_path / name).mkdir()
+        common = tiny_config, weights, synthetic, detections[order], cache_mb
+        command = arguments(tmp_path / name, *common, '--launcher', 'pytorch')
+        done = run_together(*[('test.py', *command)] * 3)
+        for process in done:
+            assert process.returncode == 0, process.stdout
+    assert_equal_outputs(tmp_path / 'shared', tmp_path / 'plain')
