@@ -25,15 +25,18 @@ class ImageCache:
     Args:
         max_bytes: Limit on the memory of the images.
         advice: How to avoid that images exceed the limit, for the warning.
+        copy: Whether each sample gets a copy that it may modify; otherwise, the samples of an image
+            share an array that is not writable.
 
     Attributes:
         num_bytes: Memory of the images that are kept.
         peak: Maximum of `num_bytes` so far.
     """
 
-    def __init__(self, max_bytes: float, advice: str = '') -> None:
+    def __init__(self, max_bytes: float, advice: str = '', copy: bool = True) -> None:
         self.max_bytes = max_bytes
         self.advice = advice
+        self.copy = copy
         self._epoch: int | None = None
         self.clear()
         self.peak = 0
@@ -76,7 +79,7 @@ class ImageCache:
     def read(
         self, key: Hashable, read: Callable[[], np.ndarray | None], keep: bool
     ) -> np.ndarray | None:
-        """Return an image that the caller may modify.
+        """Return an image, which the caller may modify if the cache makes copies.
 
         Args:
             key: Identifies the image.
@@ -89,9 +92,11 @@ class ImageCache:
         image = self._images.get(key)
         if image is None:
             image = read()
-            return image.copy() if keep and image is not None and self._keep(key, image) else image
+            if not keep or image is None or not self._keep(key, image):
+                return image
+            image.flags.writeable = self.copy
         if keep:
-            return image.copy()
+            return image.copy() if self.copy else image
         self.num_bytes -= image.nbytes
         return self._images.pop(key)
 
@@ -123,7 +128,8 @@ def read_cached(key: Hashable, read: Callable[[], np.ndarray | None]) -> np.ndar
         read: Reads and decodes the image.
 
     Returns:
-        An image that the caller may modify, or what `read` returns.
+        An image that the caller may modify, unless the cache is one without copies, or what `read`
+        returns.
     """
     global _request
     if _request is None:

@@ -1,16 +1,24 @@
 """Sampler with which an evaluation decodes an image once for all its boxes."""
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from functools import cached_property
 
 import numpy as np
 from mmengine.dataset import DefaultSampler
+from mmpose.datasets import transforms as mmpose_transforms
 
 from ..errors import ConfigError
 from ..registry import DATA_SAMPLERS
 from ..utils.arguments import check_number
 from .image_cache import ImageCache
 from .image_grouped_sampler import image_numbers, is_last, mark_kept, worker_of_position
+from .transforms.loading import LoadImage
+from .transforms.mmpose_transforms import TopdownAffine
+
+#: transforms that do not write into the image
+_READERS = (LoadImage, mmpose_transforms.GetBBoxCenterScale, mmpose_transforms.KeypointConverter)
+#: transforms that replace the image by a crop
+_CROPS = (mmpose_transforms.TopdownAffine, TopdownAffine)
 
 
 @DATA_SAMPLERS.register_module()
@@ -82,7 +90,9 @@ class ImageOrderedSampler(DefaultSampler):
         self.batch_size = batch_size
         self.num_workers = num_workers
         return ImageCache(
-            self.cache_mb * 2**20 / max(1, num_workers), 'increase eval_cache_mb in the config'
+            self.cache_mb * 2**20 / max(1, num_workers),
+            'increase eval_cache_mb in the config',
+            copy=not _only_crops(self.dataset),
         )
 
     @cached_property
@@ -120,3 +130,21 @@ class ImageOrderedSampler(DefaultSampler):
                 part = workers == worker
                 kept[part] = ~is_last(self.images[order[part]])
         return iter(mark_kept(order, kept))
+
+
+def _only_crops(dataset, following: Iterable = ()) -> bool:
+    """Return whether no transform writes into the image before it is cropped.
+
+    Args:
+        dataset: A dataset, or a wrapper of several datasets.
+        following: Transforms of the wrapper.
+    """
+    transforms = [*getattr(getattr(dataset, 'pipeline', None), 'transforms', ()), *following]
+    if hasattr(dataset, 'datasets'):
+        return all(_only_crops(part, transforms) for part in dataset.datasets)
+    for transform in transforms:
+        if type(transform) in _CROPS:
+            return True
+        if type(transform) not in _READERS:
+            return False
+    return False

@@ -18,8 +18,10 @@ from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.base_loop import BaseLoop
 
 from ..datasets.image_ordered_sampler import ImageOrderedSampler
+from ..datasets.transforms.mmpose_transforms import TopdownAffine
 from ..errors import ConfigError
 
+_AFFINE = ('TopdownAffine', 'mmpose.TopdownAffine')
 #: packages whose metrics store one result per sample
 _PACKAGES = ('mmengine', 'mmpose', 'pose_backbones')
 #: methods of hooks that see batches
@@ -30,6 +32,8 @@ _METHODS = tuple(
 
 def share_images(dataloader: Any, cache_mb: float) -> Any:
     """Replace `DefaultSampler` in the config of an evaluation by `ImageOrderedSampler`.
+
+    MMPose's `TopdownAffine` is replaced by the transform of this package with the same results.
 
     Args:
         dataloader: `val_dataloader` or `test_dataloader` of a config. Data loaders that are already
@@ -55,8 +59,28 @@ def share_images(dataloader: Any, cache_mb: float) -> Any:
     kind = sampler.get('type')
     if kind is not DefaultSampler and kind not in ('DefaultSampler', 'mmengine.DefaultSampler'):
         return dataloader
-    sampler = dict(sampler, type=ImageOrderedSampler, cache_mb=cache_mb)
-    return dict(dataloader, sampler=sampler)
+    return dict(
+        dataloader,
+        sampler=dict(sampler, type=ImageOrderedSampler, cache_mb=cache_mb),
+        dataset=_with_fast_crops(dataloader['dataset']),
+    )
+
+
+def _with_fast_crops(dataset: Any) -> Any:
+    """Replace MMPose's `TopdownAffine` in the config of a dataset, or of several datasets."""
+    if not isinstance(dataset, dict):
+        return dataset
+    dataset = dict(dataset)
+    if 'pipeline' in dataset:
+        dataset['pipeline'] = [
+            dict(step, type=TopdownAffine)
+            if isinstance(step, dict) and step.get('type') in _AFFINE
+            else step
+            for step in dataset['pipeline']
+        ]
+    if 'datasets' in dataset:
+        dataset['datasets'] = [_with_fast_crops(part) for part in dataset['datasets']]
+    return dataset
 
 
 def group_by_image(loop: BaseLoop, hooks: Iterable[Hook]) -> None:

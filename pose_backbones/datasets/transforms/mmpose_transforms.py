@@ -67,6 +67,47 @@ class RandomBBoxTransform(datasets.transforms.RandomBBoxTransform):
 
 
 @TRANSFORMS.register_module()
+class TopdownAffine(datasets.transforms.TopdownAffine):
+    """Crop a bounding box, with the results of MMPose's `TopdownAffine`.
+
+    OpenCV 5 warps images of four channels in less than half the time of images of three channels,
+    with the same results. The image of the last sample is kept with four channels, for further
+    samples with the same array.
+
+    Args:
+        *args, **kwargs: See MMPose's transform.
+    """
+
+    #: the image of the last sample, and the same with four channels
+    _last: tuple[np.ndarray, np.ndarray] | None = None
+
+    def transform(self, results: dict) -> dict:
+        """Crop the image and transform the keypoints.
+
+        Args:
+            results: See MMPose's `TopdownAffine`.
+
+        Returns:
+            The same dict.
+        """
+        image = results['img']
+        if not _is_color_image(image):
+            return super().transform(results)
+        if self._last is None or self._last[0] is not image:
+            self._last = image, cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
+        results['img'] = self._last[1]
+        if image.flags.writeable:  # It may be changed before the next sample.
+            self._last = None
+        results = super().transform(results)
+        results['img'] = cv2.cvtColor(results['img'], cv2.COLOR_BGRA2BGR)
+        return results
+
+
+def _is_color_image(image) -> bool:
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,)
+
+
+@TRANSFORMS.register_module()
 class PackPoseInputs(datasets.transforms.PackPoseInputs):
     """Pack the image and the labels of a sample, with the results of MMPose's `PackPoseInputs`.
 
@@ -87,9 +128,7 @@ class PackPoseInputs(datasets.transforms.PackPoseInputs):
         bare = copy.copy(self)
         bare.meta_keys = ()
         image = results.get('img')
-        is_color = (
-            isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,)
-        )
+        is_color = _is_color_image(image)
         packed = super(PackPoseInputs, bare).transform(
             {**results, 'img': _NO_IMAGE} if is_color else results
         )
