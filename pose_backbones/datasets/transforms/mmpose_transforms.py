@@ -102,6 +102,16 @@ class TopdownAffine(datasets.transforms.TopdownAffine):
         results['img'] = cv2.cvtColor(results['img'], cv2.COLOR_BGRA2BGR)
         return results
 
+    @staticmethod
+    def _fix_aspect_ratio(bbox_scale: np.ndarray, aspect_ratio: float) -> np.ndarray:
+        width, height = bbox_scale[:, :1], bbox_scale[:, 1:]
+        is_wide = width > height * aspect_ratio
+        return np.where(
+            [True, False],
+            np.where(is_wide, width, height * aspect_ratio),
+            np.where(is_wide, width / aspect_ratio, height),
+        )
+
 
 def _is_color_image(image) -> bool:
     return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,)
