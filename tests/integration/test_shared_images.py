@@ -109,3 +109,47 @@ def test_several_processes(order, detections, tiny_config, weights, synthetic, t
         for process in done:
             assert process.returncode == 0, process.stdout
     assert_equal_outputs(tmp_path / 'shared', tmp_path / 'plain')
+
+
+COMBINED = """
+_base_ = {config!r}
+
+part = dict(
+    type='CocoDataset',
+    data_root={root!r},
+    data_mode='topdown',
+    test_mode=True,
+    pipeline=[])
+steps = _base_.test_dataloader.dataset.pipeline
+test_dataloader = dict(dataset=dict(
+    _delete_=True,
+    type='CombinedDataset',
+    metainfo=dict(from_file='configs/_base_/datasets/coco.py'),
+    test_mode=True,
+    datasets=[
+        dict(part, ann_file='annotations/person_keypoints_val.json', data_prefix=dict(img='val/')),
+        dict(part, ann_file='annotations/person_keypoints_train.json',
+             data_prefix=dict(img='train/'), indices=[30, 2, 31, 3, 32, 4]),
+        dict(part, ann_file='annotations/person_keypoints_val.json', data_prefix=dict(img='val/'),
+             indices=5)],
+    pipeline=steps))
+test_evaluator = dict(_delete_=True, type='PCKAccuracy', thr=0.5)
+"""
+
+
+def test_combined_datasets(reads, tiny_config, weights, synthetic, tmp_path):
+    """Images that are in two datasets are decoded once."""
+    config = tmp_path / 'combined.py'
+    config.write_text(COMBINED.format(config=str(tiny_config), root=str(synthetic)))
+    results, read = [], []
+    for cache_mb in (0, 64):
+        reads.clear()
+        folder = tmp_path / str(cache_mb)
+        dump, options = folder / 'dump.pkl', ('--cfg-options', f'eval_cache_mb={cache_mb}')
+        work = '--work-dir', folder / 'work', '--out', folder / 'metrics.json'
+        main(list(map(str, (config, weights, '--dump', dump, *work, *options))))
+        results.append((pickle.loads(dump.read_bytes()), (folder / 'metrics.json').read_bytes()))
+        read.append(reads.total())
+    np.testing.assert_equal(*results)
+    paths = [sample['img_path'] for sample in results[0][0]]
+    assert read[0] - read[1] == len(paths) - len(set(paths)) > 10
