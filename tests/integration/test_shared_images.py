@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pose_backbones.checkpoints.loading import read_checkpoint
 from pose_backbones.cli.test import main
 from pose_backbones.datasets.transforms.loading import LoadImage
-from tests.helpers.tools import run_together
+from pose_backbones.engine.grouped_evaluation import OrderedEvaluator
+from tests.helpers.tools import run_together, run_tool
 from tests.integration.conftest import end_data_workers
 
 
@@ -77,8 +79,15 @@ def reads(monkeypatch) -> Counter:
 @pytest.mark.parametrize('order', ['sorted', 'shuffled'])
 @pytest.mark.parametrize('workers', [0, 2])
 def test_outputs_are_those_of_the_order_of_the_file(
-    workers, order, detections, reads, tiny_config, weights, synthetic, tmp_path
+    workers, order, detections, reads, tiny_config, weights, synthetic, tmp_path, monkeypatch
 ):
+    ordered = []
+    evaluate = OrderedEvaluator.evaluate
+    monkeypatch.setattr(
+        OrderedEvaluator,
+        'evaluate',
+        lambda self, size: ordered.append(size) or evaluate(self, size),
+    )
     loading = (
         f'test_dataloader.num_workers={workers}',
         (f'test_dataloader.persistent_workers={workers > 0}'),
@@ -91,6 +100,7 @@ def test_outputs_are_those_of_the_order_of_the_file(
         main([str(a) for a in arguments(tmp_path / name, *common)] + list(loading))
         end_data_workers()
         read.append(reads.total())
+    assert ordered == [89]
     if not workers:
         # The images that the checks before the test read are the same.
         images = {entry['image_id'] for entry in json.loads(detections[order].read_text())}
@@ -153,3 +163,26 @@ def test_combined_datasets(reads, tiny_config, weights, synthetic, tmp_path):
     np.testing.assert_equal(*results)
     paths = [sample['img_path'] for sample in results[0][0]]
     assert read[0] - read[1] == len(paths) - len(set(paths)) > 10
+
+
+def test_validation_in_training(tiny_config, synthetic, tmp_path):
+    """Two validations have equal metrics, and do not change the training."""
+    runs = []
+    for cache_mb in (0, 64):
+        work = tmp_path / str(cache_mb)
+        options = f'eval_cache_mb={cache_mb}', 'randomness.seed=3', 'train_cfg.val_interval=3'
+        command = tiny_config, '--data-root', synthetic, '--work-dir', work
+        done = run_tool('train.py', *command, '--cfg-options', *options)
+        assert done.returncode == 0, done.stdout
+        (log,) = work.glob('*/vis_data/scalars.json')
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        metrics = [
+            {name: value for name, value in entry.items() if 'time' not in name}
+            for entry in entries
+            if 'coco/AP' in entry
+        ]
+        runs.append((metrics, read_checkpoint(work / 'iter_6.pth')['state_dict']))
+    assert len(runs[0][0]) == 2
+    assert runs[0][0] == runs[1][0]
+    for weight, other in zip(runs[0][1].values(), runs[1][1].values(), strict=True):
+        assert weight.equal(other)
