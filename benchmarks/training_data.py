@@ -32,7 +32,7 @@ from ._measure import markdown_head, markdown_row, median_ratio
 
 #: people per image, 2.65 on average as in COCO
 _COUNTS = [1] * 10 + [2] * 4 + [3, 3, 4, 5, 8, 12]
-_WIDTH, _HEIGHT = 640, 480
+WIDTH, HEIGHT = 640, 480
 #: variant → sampler, and whether the transforms are those of the configs of this package
 VARIANTS = {
     "MMPose's transforms, DefaultSampler": ('DefaultSampler', False),
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     resume = {name: measure_resume(name) for name in ('InfiniteSampler', *_FINITE)}
     people = len(people_per_image(args.images))
     print(
-        f'{args.images} images of {_WIDTH}x{_HEIGHT} pixels and {size / 1e3:.0f} kB on average, '
+        f'{args.images} images of {WIDTH}x{HEIGHT} pixels and {size / 1e3:.0f} kB on average, '
         f'{people / args.images:.2f} people per image; {args.workers} data workers\n'
     )
     titles = ['variant', 'ms per sample', 'relative', 'images decoded', 'cache in MiB']
@@ -125,21 +125,21 @@ def make_data(folder: Path, images: int) -> float:
     (folder / 'images').mkdir()
     sizes = []
     for image in range(images):
-        pixels = np.full((_HEIGHT, _WIDTH, 3), 128.0)
+        pixels = np.full((HEIGHT, WIDTH, 3), 128.0)
         for step, height in ((80, 50), (20, 25), (5, 16), (1, 15)):
-            noise = rng.normal(0, height, (_HEIGHT // step, _WIDTH // step, 3))
-            pixels += cv2.resize(noise, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
+            noise = rng.normal(0, height, (HEIGHT // step, WIDTH // step, 3))
+            pixels += cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
         path = folder / f'images/{image}.jpg'
         cv2.imwrite(str(path), pixels.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
         sizes.append(path.stat().st_size)
     content = dict(
         images=[
-            dict(id=image, file_name=f'{image}.jpg', width=_WIDTH, height=_HEIGHT)
+            dict(id=image, file_name=f'{image}.jpg', width=WIDTH, height=HEIGHT)
             for image in range(images)
         ],
         categories=[PERSON_CATEGORY],
         annotations=[
-            _person(number, int(image), rng)
+            make_person(number, int(image), rng)
             for number, image in enumerate(people_per_image(images))
         ],
     )
@@ -147,10 +147,10 @@ def make_data(folder: Path, images: int) -> float:
     return float(np.mean(sizes))
 
 
-def _person(number: int, image: int, rng: np.random.Generator) -> dict:
+def make_person(number: int, image: int, rng: np.random.Generator) -> dict:
     """Return a random annotation with an outline of 40 points."""
     width, height = rng.uniform((60, 120), (240, 400))
-    corner = rng.uniform(0, (_WIDTH - width, _HEIGHT - height))
+    corner = rng.uniform(0, (WIDTH - width, HEIGHT - height))
     points = rng.uniform(
         corner, corner + (width, height), (len(PERSON_CATEGORY['keypoints']), 2)
     ).round()
@@ -187,11 +187,11 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, dict]:
             loader.dataset.pipeline.transforms = steps[name]
     results = {name: dict(seconds=[]) for name in VARIANTS}
     decoded: list[int] = []
-    with _counted_decoding(decoded):
+    with counted_decoding(decoded):
         for epoch in range(1 + args.rounds):
             for name, loader in loaders.items():
                 decoded.clear()
-                with nullcontext() if VARIANTS[name][1] else _mmpose_copies():
+                with nullcontext() if VARIANTS[name][1] else mmpose_copies():
                     seconds = _time_epoch(loader, epoch)
                 if epoch:
                     results[name]['seconds'].append(seconds)
@@ -222,7 +222,7 @@ def make_loader(
     loader = get_config(args.config).train_dataloader
     pipeline = [dict(step) for step in loader.dataset.pipeline]
     for step in pipeline:
-        if not own_transforms and step['type'] in _OWN:
+        if not own_transforms and step['type'] in OWN:
             step['type'] = step['type'].removeprefix('pose_backbones.')
     loader.update(
         batch_size=args.batch,
@@ -240,7 +240,7 @@ def make_loader(
 
 
 #: transforms that have the results of MMPose's transforms of the same name
-_OWN = tuple(
+OWN = tuple(
     f'pose_backbones.{name}'
     for name in ('LoadImage', 'RandomFlip', 'RandomBBoxTransform', 'PackPoseInputs')
 )
@@ -265,7 +265,7 @@ class _Timed:
 
 
 @contextmanager
-def _counted_decoding(calls: list[int]) -> Iterator[None]:
+def counted_decoding(calls: list[int]) -> Iterator[None]:
     """Append to a list at each call of `cv2.imdecode` in this process."""
     decode = cv2.imdecode
     cv2.imdecode = lambda *args: calls.append(1) or decode(*args)
@@ -276,7 +276,7 @@ def _counted_decoding(calls: list[int]) -> Iterator[None]:
 
 
 @contextmanager
-def _mmpose_copies() -> Iterator[None]:
+def mmpose_copies() -> Iterator[None]:
     """Copy the metainfo of each sample as MMPose does without this package."""
     base_coco_style_dataset.deepcopy = copy.deepcopy
     try:

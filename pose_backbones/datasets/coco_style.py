@@ -159,6 +159,8 @@ def copy_metainfo(value: Any) -> Any:
     Args:
         value: Lists, dicts, arrays, numbers and strings.
     """
+    if type(value) is str:
+        return value
     if type(value) is np.ndarray and not value.dtype.hasobject:
         return value.copy()
     try:

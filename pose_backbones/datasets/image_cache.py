@@ -1,8 +1,9 @@
 """Keep decoded images between the samples of one data worker.
 
-`ImageGroupedSampler` marks the samples whose image is needed again with `KeptIndex`. The training
-loop then loads each sample in `ImageCache.loading`, in which `LoadImage` reads its image with
-`read_cached`. Elsewhere, `read_cached` does not cache.
+`ImageGroupedSampler` (training) and `ImageOrderedSampler` (evaluation) mark the samples whose image
+is needed again with `KeptIndex`. A loader that `engine.seeded_loading.seed_loader` has prepared
+loads each sample in `ImageCache.loading`, in which `LoadImage` reads its image with `read_cached`.
+Elsewhere, `read_cached` does not cache.
 """
 
 import warnings
@@ -23,14 +24,19 @@ class ImageCache:
 
     Args:
         max_bytes: Limit on the memory of the images.
+        advice: How to avoid that images exceed the limit, for the warning.
+        copy: Whether each sample gets a copy that it may modify; otherwise, the samples of an image
+            share an array that is not writable.
 
     Attributes:
         num_bytes: Memory of the images that are kept.
         peak: Maximum of `num_bytes` so far.
     """
 
-    def __init__(self, max_bytes: float) -> None:
+    def __init__(self, max_bytes: float, advice: str = '', copy: bool = True) -> None:
         self.max_bytes = max_bytes
+        self.advice = advice
+        self.copy = copy
         self._epoch: int | None = None
         self.clear()
         self.peak = 0
@@ -73,7 +79,7 @@ class ImageCache:
     def read(
         self, key: Hashable, read: Callable[[], np.ndarray | None], keep: bool
     ) -> np.ndarray | None:
-        """Return an image that the caller may modify.
+        """Return an image, which the caller may modify if the cache makes copies.
 
         Args:
             key: Identifies the image.
@@ -86,9 +92,11 @@ class ImageCache:
         image = self._images.get(key)
         if image is None:
             image = read()
-            return image.copy() if keep and image is not None and self._keep(key, image) else image
+            if not keep or image is None or not self._keep(key, image):
+                return image
+            image.flags.writeable = self.copy
         if keep:
-            return image.copy()
+            return image.copy() if self.copy else image
         self.num_bytes -= image.nbytes
         return self._images.pop(key)
 
@@ -98,7 +106,7 @@ class ImageCache:
             warnings.warn(
                 f'the cache of decoded images is full: a data worker may use '
                 f'{self.max_bytes / 2**20:.0f} MiB, and images beyond that are decoded several '
-                'times per epoch; increase cache_mb of ImageGroupedSampler, or reduce window',
+                f'times per epoch; {self.advice}',
                 stacklevel=2,
             )
             return False
@@ -120,7 +128,8 @@ def read_cached(key: Hashable, read: Callable[[], np.ndarray | None]) -> np.ndar
         read: Reads and decodes the image.
 
     Returns:
-        An image that the caller may modify, or what `read` returns.
+        An image that the caller may modify, unless the cache is one without copies, or what `read`
+        returns.
     """
     global _request
     if _request is None:

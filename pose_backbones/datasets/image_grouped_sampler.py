@@ -78,10 +78,8 @@ class ImageGroupedSampler(DefaultSampler):
         #: number of samples per batch and of data workers, set by `use_loader`
         self.batch_size: int | None = None
         self.num_workers: int | None = None
-        _check_pipelines(dataset)
-        paths = np.array(_image_paths(dataset))
         #: number of the image of each sample
-        self.images = np.unique(paths, return_inverse=True)[1]
+        self.images = image_numbers(dataset)
 
     def use_loader(self, batch_size: int, num_workers: int) -> ImageCache:
         """Set the properties of the loader on which the order depends.
@@ -95,17 +93,14 @@ class ImageGroupedSampler(DefaultSampler):
         """
         self.batch_size = batch_size
         self.num_workers = num_workers
-        return ImageCache(self.cache_mb * 2**20 / max(1, num_workers))
+        return ImageCache(
+            self.cache_mb * 2**20 / max(1, num_workers),
+            'increase cache_mb of ImageGroupedSampler, or reduce window',
+        )
 
     def __iter__(self) -> Iterator[int]:
         """Return the indices of an epoch; those whose image is needed again are `KeptIndex`."""
-        order, kept = self.order()
-        return iter(
-            [
-                KeptIndex(index) if keep else index
-                for index, keep in zip(order.tolist(), kept.tolist())
-            ]
-        )
+        return iter(mark_kept(*self.order()))
 
     def order(self) -> tuple[np.ndarray, np.ndarray]:
         """Compute the samples of this process in the current epoch.
@@ -126,17 +121,15 @@ class ImageGroupedSampler(DefaultSampler):
         samples = self._samples_of_process()
         order = np.empty(len(samples), np.int64)
         kept = np.empty(len(samples), bool)
-        # PyTorch assigns the batches to the workers in turn.
-        workers = max(1, self.num_workers)
-        worker_of_position = np.arange(len(samples)) // self.batch_size % workers
+        workers = worker_of_position(len(samples), self.batch_size, self.num_workers)
         # NumPy does not distinguish (seed, epoch, 0) from (seed, epoch).
         rng = np.random.default_rng((self.seed % 2**64, self.epoch, 1 + self.rank))
         first = 0
-        for worker in range(workers):
-            positions = np.flatnonzero(worker_of_position == worker)
+        for worker in range(max(1, self.num_workers)):
+            positions = np.flatnonzero(workers == worker)
             part = samples[first : first + len(positions)]
             part = part[self._mixing_order(self.images[part], rng)]
-            order[positions], kept[positions] = part, ~_is_last(self.images[part])
+            order[positions], kept[positions] = part, ~is_last(self.images[part])
             first += len(positions)
         return order, kept
 
@@ -183,11 +176,43 @@ class ImageGroupedSampler(DefaultSampler):
         return np.argsort(time, kind='stable')
 
 
-def _is_last(images: np.ndarray) -> np.ndarray:
+def is_last(images: np.ndarray) -> np.ndarray:
     """Return whether no later element has the same value."""
-    is_last = np.zeros(len(images), bool)
-    is_last[len(images) - 1 - np.unique(images[::-1], return_index=True)[1]] = True
-    return is_last
+    last = np.zeros(len(images), bool)
+    last[len(images) - 1 - np.unique(images[::-1], return_index=True)[1]] = True
+    return last
+
+
+def worker_of_position(count: int, batch_size: int, num_workers: int) -> np.ndarray:
+    """Return the data worker (count,) that loads each sample of an epoch.
+
+    Args:
+        count: Number of samples.
+        batch_size: Number of samples per batch.
+        num_workers: Number of data workers, or 0.
+    """
+    # PyTorch assigns the batches to the workers in turn.
+    return np.arange(count) // batch_size % max(1, num_workers)
+
+
+def mark_kept(order: np.ndarray, kept: np.ndarray) -> list[int]:
+    """Return indices, with a `KeptIndex` for each one that is marked in `kept`."""
+    return [
+        KeptIndex(index) if keep else index for index, keep in zip(order.tolist(), kept.tolist())
+    ]
+
+
+def image_numbers(dataset) -> np.ndarray:
+    """Return the number of the image of each sample, (number of samples,).
+
+    Args:
+        dataset: See `ImageGroupedSampler`.
+
+    Raises:
+        ConfigError: If the images of the samples are not known, or are not read by `LoadImage`.
+    """
+    _check_pipelines(dataset)
+    return np.unique(np.array(_image_paths(dataset)), return_inverse=True)[1]
 
 
 def _image_paths(dataset) -> list[str]:

@@ -34,6 +34,7 @@ from .checkpoints import checkpoint_dir, is_local, latest_checkpoint, newest_sav
 from .distributed import check_devices, init_process_group, num_restarts, translate_launcher
 from .exact_resume import ExactResumeHook
 from .finite_predictions import FinitePredictionsHook
+from .grouped_evaluation import group_by_image, share_images
 from .loops import use_resumable_loop
 from .non_finite import NonFiniteHook
 from .optimizer_states import check_optimizer, check_schedules, load_optimizer, load_schedules
@@ -62,6 +63,7 @@ class PoseRunner(Runner):
     - A checkpoint is resumed as data, see `resume`.
     - Distributed training also works without GPUs, with gloo.
     - More processes than GPUs raise an error.
+    - Validation and testing decode an image once for all its boxes, see `grouped_evaluation`.
     """
 
     #: path and content of the checkpoint to resume, which is read before the model is built
@@ -116,6 +118,25 @@ class PoseRunner(Runner):
         if isinstance(loop, dict):
             loop = use_resumable_loop(loop)
         return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the validation loop, which decodes an image once for all its boxes."""
+        if isinstance(loop, dict):
+            self._val_dataloader = self._share_images(self._val_dataloader)
+            loop = super().build_val_loop(loop)
+            group_by_image(loop, self.hooks)
+        return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the test loop, which decodes an image once for all its boxes."""
+        if isinstance(loop, dict):
+            self._test_dataloader = self._share_images(self._test_dataloader)
+            loop = super().build_test_loop(loop)
+            group_by_image(loop, self.hooks)
+        return super().build_test_loop(loop)
+
+    def _share_images(self, dataloader: DataLoader | dict) -> DataLoader | dict:
+        return share_images(dataloader, self.cfg.get('eval_cache_mb', 512))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for distributed training; on a CPU, without device IDs."""

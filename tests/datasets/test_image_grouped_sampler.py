@@ -3,41 +3,17 @@
 from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from mmengine.dataset import BaseDataset, ConcatDataset
-from torch.utils.data import DataLoader, get_worker_info
+from mmengine.dataset import ConcatDataset
+from torch.utils.data import DataLoader
 
 from pose_backbones.datasets.image_cache import ImageCache, KeptIndex, read_cached
 from pose_backbones.datasets.image_grouped_sampler import ImageGroupedSampler
 from pose_backbones.datasets.transforms.loading import LoadImage
 from pose_backbones.engine.seeded_loading import seed_loader, seeded_batch_sampler
 from pose_backbones.errors import ConfigError
-
-#: people per image: 2.65 on average, as in COCO, and up to 13
-COUNTS = [1] * 44 + [2] * 20 + [3] * 12 + [4] * 8 + [5] * 6 + [6] * 4 + [8] * 3 + [11, 12, 13]
-
-
-class People(BaseDataset):
-    """Samples of several people per image.
-
-    Args:
-        counts: Number of people in each image.
-        folder: Directory of the images.
-        pipeline: Transforms.
-    """
-
-    def __init__(self, counts, folder: Path = Path('images'), pipeline=()) -> None:
-        self.counts, self.folder = counts, folder
-        super().__init__(pipeline=list(pipeline))
-
-    def load_data_list(self) -> list[dict]:
-        return [
-            dict(img_path=str(self.folder / f'{image}.png'), person=person)
-            for image, count in enumerate(self.counts)
-            for person in range(count)
-        ]
+from tests.helpers.image_samples import COUNTS, CountReads, People, pixels, scribble, write_images
 
 
 def make_sampler(monkeypatch, counts=COUNTS, batch=4, workers=2, rank=0, world_size=1, **options):
@@ -181,39 +157,10 @@ def test_first_person_is_any_of_the_image(monkeypatch):
     np.testing.assert_allclose(np.array(list(first.values())) / 6000, 1 / 6, atol=0.02)
 
 
-class CountReads:
-    """Record the paths of the images that `LoadImage` reads."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.paths = []
-        read = LoadImage._read_local_color
-
-        def count(transform, path):
-            self.paths.append(path)
-            return read(transform, path)
-
-        monkeypatch.setattr(LoadImage, '_read_local_color', count)
-
-
 @pytest.fixture
 def images(tmp_path) -> Path:
     """Write an image with random pixels for each of `COUNTS`."""
-    rng = np.random.default_rng(0)
-    for image in range(len(COUNTS)):
-        cv2.imwrite(str(tmp_path / f'{image}.png'), rng.integers(0, 256, (6, 8, 3), np.uint8))
-    return tmp_path
-
-
-def scribble(results: dict) -> dict:
-    """Write into the image in place, with random numbers."""
-    results['img'][:3] += np.uint8(np.random.randint(1, 256))
-    return results
-
-
-def pixels(results: dict) -> tuple:
-    """Return the path, the person, the image, and the worker that loaded it."""
-    worker = get_worker_info()
-    return results['img_path'], results['person'], results['img'], worker and worker.id
+    return write_images(tmp_path)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pose_backbones.datasets.transforms.mmpose_transforms import (
     PackPoseInputs,
     RandomBBoxTransform,
     RandomFlip,
+    TopdownAffine,
 )
 
 rng = np.random.default_rng(0)
@@ -101,3 +102,41 @@ def test_packed_sample_has_the_results_of_mmpose(options):
     labels = packed.gt_instance_labels, expected.gt_instance_labels
     assert labels[0].keypoint_weights.equal(labels[1].keypoint_weights)
     np.testing.assert_equal(dict(packed.gt_instances.items()), dict(expected.gt_instances.items()))
+
+
+@pytest.mark.parametrize('use_udp', [False, True])
+@pytest.mark.parametrize('writeable', [False, True])
+def test_crops_are_those_of_mmpose(writeable, use_udp):
+    """Boxes in and beyond the image, several of them in the same array, and rotated ones."""
+    generator = np.random.default_rng(2)
+    own, other = (
+        kind(input_size=(24, 32), use_udp=use_udp)
+        for kind in (TopdownAffine, mmpose_transforms.TopdownAffine)
+    )
+    for number in range(60):
+        if number % 4 == 0:
+            image = generator.integers(0, 256, (*generator.integers(1, 90, 2), 3), np.uint8)
+            image.flags.writeable = writeable
+        if writeable:
+            image[::2] += 1  # The array is the same, and the image is not.
+        sample = dict(
+            bbox_center=generator.uniform(-20, 100, (1, 2)).astype(np.float32),
+            bbox_scale=generator.uniform(1, 150, (1, 2)).astype(np.float32),
+            bbox_rotation=generator.choice([0.0, 33.3], 1),
+            keypoints=generator.uniform(0, 90, (1, 5, 2)).astype(np.float32),
+        )
+        cropped, expected = (transform(dict(sample, img=image)) for transform in (own, other))
+        np.testing.assert_equal(cropped, expected)
+        assert cropped['img'].shape == (32, 24, 3)
+
+
+@pytest.mark.parametrize('image', [IMAGE[..., 0], IMAGE / np.float32(3), [IMAGE, IMAGE[:3]]])
+def test_crops_of_other_images_are_those_of_mmpose(image):
+    sample = dict(
+        bbox_center=np.array([[3.0, 4]], np.float32), bbox_scale=np.array([[5, 6]], np.float32)
+    )
+    cropped, expected = (
+        kind(input_size=(24, 32))(dict(sample, img=image))
+        for kind in (TopdownAffine, mmpose_transforms.TopdownAffine)
+    )
+    np.testing.assert_equal(cropped, expected)

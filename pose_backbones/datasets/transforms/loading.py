@@ -22,8 +22,8 @@ class LoadImage(LoadImageFromFile):
     Local files are read by `utils.images.read_image`, which applies the EXIF orientation in all
     formats and shows transparent parts as white. MMCV reads formats that Pillow does not support,
     other files than local ones, and images with other settings than the default ones. A local file
-    that is too large or not a regular file is not decoded. With `ImageGroupedSampler`, the image of
-    several samples is read once per epoch.
+    that is too large or not a regular file is not decoded. With `ImageGroupedSampler` and
+    `ImageOrderedSampler`, the image of several samples is read once per epoch.
 
     Raises:
         DatasetError: If the file is missing or cannot be read as an image. The message contains its
