@@ -12,9 +12,8 @@ from torch.export import Dim, ExportedProgram
 
 from ..errors import ConfigError, ExportError, first_line
 from .crop_model import CropModel
-from .runtimes import BACKENDS, import_backend
+from .runtimes import BACKENDS, OUTPUTS, import_backend
 
-OUTPUTS = ('keypoints', 'scores')
 _MAX_BATCH = 4096
 _OPSET = 20
 

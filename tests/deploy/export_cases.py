@@ -1,8 +1,10 @@
 """Exported models against the PyTorch models they are made from, run by test_export.py."""
 
 import json
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -16,10 +18,11 @@ from pose_backbones.cli.export import main as export_command
 from pose_backbones.configs import load_config
 from pose_backbones.deploy import verification
 from pose_backbones.deploy.crop_model import CropModel
-from pose_backbones.deploy.estimator import use_exported
+from pose_backbones.deploy.estimator import ExportedEstimator, use_exported
 from pose_backbones.deploy.export import export_model
 from pose_backbones.deploy.exported import read_exported
 from pose_backbones.deploy.precisions import PRECISIONS
+from pose_backbones.deploy.runtimes import load_runtime
 from pose_backbones.deploy.verification import check_difference, compare, example_crops
 from pose_backbones.errors import ConfigError, ExportError, WorkDirError
 from pose_backbones.inference.loading import load_model
@@ -63,6 +66,80 @@ def test_keypoints_equal_pytorch(exported: dict[str, Path], backend: str) -> Non
             np.testing.assert_allclose(result.scores, reference.scores, atol=1e-5)
             np.testing.assert_array_equal(result.boxes, reference.boxes)
             assert result.names == reference.names
+
+
+class TestRuntimes:
+    """What all backends do with crops."""
+
+    @pytest.fixture(scope='class', params=BACKENDS)
+    def runtime(self, request, exported: dict[str, Path]):
+        model = read_exported(exported[request.param])
+        return load_runtime(request.param, model.path, 'fp32', threads=1)
+
+    def test_zero_crops(self, runtime) -> None:
+        keypoints, scores = runtime(np.zeros((0, 64, 48, 3), np.uint8))
+        assert (keypoints.shape, keypoints.dtype) == ((0, 17, 2), np.float32)
+        assert (scores.shape, scores.dtype) == ((0, 17), np.float32)
+
+    def test_number_of_crops_does_not_change_the_keypoints(self, runtime) -> None:
+        crops = example_crops((48, 64), 5)
+        expected = [runtime(crop[None]) for crop in crops]
+        for count in (2, 5):
+            results = runtime(crops[:count])
+            for values, parts in zip(results, zip(*expected[:count]), strict=True):
+                np.testing.assert_allclose(values, np.concatenate(parts), atol=1e-4)
+        keypoints, _ = runtime(crops[::2])  # not contiguous
+        np.testing.assert_allclose(keypoints[2], expected[4][0][0], atol=1e-4)
+
+    @pytest.mark.parametrize(
+        'crops',
+        [
+            np.zeros((2, 64, 48, 3), np.float32),
+            np.zeros((2, 48, 64, 3), np.uint8),
+            np.zeros((64, 48, 3), np.uint8),
+            np.zeros((2, 3, 64, 48), np.uint8),
+        ],
+        ids=['type', 'size', 'one crop', 'layout'],
+    )
+    def test_other_crops(self, runtime, crops: np.ndarray) -> None:
+        shape = re.escape(str(crops.shape))
+        message = rf'shape {shape} and the type {crops.dtype}: expected \(N, 64, 48, 3\) and uint8'
+        with pytest.raises(ValueError, match=message):
+            runtime(crops)
+
+    def test_calls_of_several_threads(self, runtime) -> None:
+        crops = example_crops((48, 64), 6)
+        expected = runtime(crops)
+        with ThreadPoolExecutor(3) as pool:
+            for first, (keypoints, _) in enumerate(
+                pool.map(lambda first: runtime(crops[first : first + 3]), range(4))
+            ):
+                np.testing.assert_allclose(keypoints, expected[0][first : first + 3], atol=1e-4)
+
+
+def test_no_images(exported: dict[str, Path]) -> None:
+    assert ExportedEstimator(exported['openvino']).test_step(dict(inputs=[], data_samples=[])) == []
+
+
+def test_number_of_threads(exported: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match='threads is 0: expected an integer of at least 1'):
+        ExportedEstimator(exported['openvino'], threads=0)
+    before = torch.get_num_threads()
+    runtime = load_runtime('torch-export', exported['torch-export'] / 'model.pt2', 'fp32', 1)
+    module, used = runtime._module, []
+
+    def recorded(crops: torch.Tensor):
+        used.append(torch.get_num_threads())
+        return module(crops)
+
+    runtime._module = recorded
+    torch.set_num_threads(before + 1)
+    try:
+        runtime(example_crops((48, 64), 1))
+        assert used == [1]
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
