@@ -65,9 +65,24 @@ def import_backend(name: str, module: str | None = None) -> Any:
         ) from error
 
 
+def import_nncf() -> Any:
+    """Import NNCF, which quantizes models of OpenVINO.
+
+    Raises:
+        ConfigError: If it is not installed. The message says how to install it.
+    """
+    try:
+        with _without_telemetry():
+            return import_module('nncf')
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            '--precision int8 needs the package nncf, which is not installed: pip install nncf'
+        ) from error
+
+
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Import OpenVINO without the package that sends usage data when OpenVINO is imported."""
+    """Import OpenVINO or NNCF without the package with which they send usage data."""
     name = 'openvino_telemetry'
     if name in sys.modules:
         yield
