@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -16,16 +17,19 @@ from mmpose.apis import init_model
 from pose_backbones import PoseInferencer
 from pose_backbones.cli.export import main as export_command
 from pose_backbones.configs import load_config
-from pose_backbones.deploy import verification
+from pose_backbones.deploy import quantization, verification
 from pose_backbones.deploy.crop_model import CropModel
 from pose_backbones.deploy.estimator import ExportedEstimator, use_exported
 from pose_backbones.deploy.export import export_model
 from pose_backbones.deploy.exported import read_exported
 from pose_backbones.deploy.precisions import PRECISIONS
+from pose_backbones.deploy.quantization import quantize
 from pose_backbones.deploy.runtimes import load_runtime
 from pose_backbones.deploy.verification import check_difference, compare, example_crops
+from pose_backbones.deploy.writing import write_model
 from pose_backbones.errors import ConfigError, ExportError, WorkDirError
 from pose_backbones.inference.loading import load_model
+from tests.deploy.test_crop_model import build
 from tests.helpers.pose_cases import (
     BOTTOM_UP,
     boxes_in,
@@ -346,6 +350,106 @@ def test_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, 'openvino', None)
     with pytest.raises(ConfigError, match='which is not installed: pip install openvino'):
         export_model(estimator(), tmp_path / 'out')
+
+
+def test_missing_nncf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'nncf', None)
+    message = 'int8 needs the package nncf, which is not installed: pip install nncf'
+    with pytest.raises(ConfigError, match=message):
+        export_model(estimator(), tmp_path / 'out', precision='int8')
+
+
+class TestQuantization:
+    """What does not need NNCF."""
+
+    @pytest.fixture(autouse=True)
+    def no_nncf(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, 'nncf', ModuleType('nncf'))
+
+    @pytest.mark.parametrize(
+        ('precision', 'shape', 'message'),
+        [
+            ('int8', (63, 64, 48, 3), 'calibration set has 63 crops: expected at least 64'),
+            ('int8', (64, 48, 64, 3), r'\(64, 48, 64, 3\) .*: expected \(N, 64, 48, 3\) and uint8'),
+            ('bf16', (64, 64, 48, 3), 'the precision is bf16: expected int8'),
+        ],
+    )
+    def test_calibration(self, tmp_path: Path, precision: str, shape: tuple, message: str) -> None:
+        crops = np.zeros(shape, np.uint8)
+        with pytest.raises(ValueError, match=message):
+            export_model(estimator(), tmp_path / 'out', precision=precision, calibration=crops)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize('sigmas', [None, [0.1] * 5])
+    def test_sigmas(self, exported: dict[str, Path], sigmas: list | None) -> None:
+        path = read_exported(exported['openvino']).path
+        found = 'no' if sigmas is None else '5'
+        with pytest.raises(ConfigError, match=f'has {found} sigmas, .*: expected 17'):
+            quantize(path, example_crops((48, 64), 8), sigmas)
+
+    def test_speed_ratio(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = 0.0
+        monkeypatch.setattr(quantization.time, 'perf_counter', lambda: now)
+
+        def runtime(seconds: list[float]):
+            calls = iter([100.0, *seconds, *[1.0] * 20])  # the first call compiles
+
+            def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                nonlocal now
+                now += next(calls)
+                return crops, crops
+
+            return run
+
+        crops = np.zeros((1, 64, 48, 3), np.uint8)
+        ratio = quantization.speed_ratio(
+            runtime([2.0, 3.0, 2.0, 2.5, 50.0]), runtime([1.0, 2.0, 1.0, 1.0, 1.0]), crops
+        )
+        assert ratio == 2
+
+    def test_accuracy(self) -> None:
+        """The OKS of the worst keypoint, which is 12 pixels away, is exp(-12**2 / (2 k))."""
+        crops = np.zeros((2, 64, 48, 3), np.uint8)
+        keypoints = np.zeros((2, 17, 2), np.float32)
+        moved = keypoints.copy()
+        moved[1, 0, 0] = 12
+        scores = np.ones((2, 17), np.float32)
+        oks, pixels = quantization._compare(
+            lambda _: (keypoints, scores), lambda _: (moved, scores), crops, np.full(17, 0.1)
+        )
+        area = 0.53 * 64 * 48 / 1.25**2
+        similarity = np.exp(-(12**2) / (2 * area * 0.2**2))
+        assert oks == pytest.approx((33 + similarity) / 34)
+        assert pixels == pytest.approx(12 / 34)
+
+    @pytest.mark.parametrize('name', ['heatmap', 'udp', 'simcc', 'rle'])
+    def test_layers_in_float(self, tmp_path: Path, name: str) -> None:
+        """The weights of the backbone are quantized; the last layer and the decoding are not."""
+        import openvino
+
+        write_model(CropModel(build(name, True)), 'openvino', 'int8', tmp_path)
+        model = openvino.Core().read_model(tmp_path / 'model.xml')
+        assert len(model.outputs) == 2
+        names = set(quantization.layers_in_float(model))
+        weighted = [
+            node.get_friendly_name()
+            for node in model.get_ops()
+            if node.get_type_name() in quantization._WEIGHTED
+        ]
+        in_float = [layer for layer in weighted if layer in names]
+        # one last layer, or one for each axis; the smoothing of UDP has one for each direction
+        assert len(in_float) == dict(heatmap=1, udp=3, simcc=2, rle=1)[name]
+        assert len(weighted) - len(in_float) > 10
+        assert all(result.get_friendly_name() in names for result in model.get_results())
+
+
+def test_calibration_options(tmp_path: Path) -> None:
+    for options, message in (
+        (['--calibration', 'x'], '--calibration requires --precision int8'),
+        (['--precision', 'int8', '--calibration-boxes', 'x'], 'requires --calibration'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            export_command(['x', '--out', str(tmp_path / 'out'), *options])
 
 
 def test_deviating_model_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
