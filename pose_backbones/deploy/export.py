@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..errors import WorkDirError
-from ..utils.files import check_writable_dir, convert_write_errors
+from ..utils.files import check_writable_dir, convert_write_errors, draft_folder
 from ..version import __version__
 from ..visualization.skeleton import Skeleton
 from .crop_model import CropModel, crop_settings
@@ -80,30 +79,23 @@ def export_model(
     if calibration is not None:
         check_calibration(calibration, precision, model.input_size)
     folder = Path(out)
-    draft = folder.with_name(f'{folder.name}.{os.getpid()}.part')
-    with convert_write_errors(folder, '--out'):
-        draft.mkdir(parents=True)
+    with convert_write_errors(folder, '--out'), draft_folder(folder) as draft:
+        write_model(model, backend, precision, draft)
+        file = draft / BACKENDS[backend][2]
+        written = 'fp32' if precision == 'int8' else precision
+        runtime = load_runtime(backend, file, written)
+        difference = compare(model, runtime, example_crops(model.input_size), PRECISIONS[written])
+        check_difference(difference, PRECISIONS[written])
+        result: Difference | QuantizationResult = difference
+        if calibration is not None:
+            result = quantize(file, calibration, estimator.dataset_meta.get('sigmas'))
+        _describe(draft, estimator, model, backend, precision, result, name)
         try:
-            write_model(model, backend, precision, draft)
-            file = draft / BACKENDS[backend][2]
-            written = 'fp32' if precision == 'int8' else precision
-            runtime = load_runtime(backend, file, written)
-            difference = compare(
-                model, runtime, example_crops(model.input_size), PRECISIONS[written]
-            )
-            check_difference(difference, PRECISIONS[written])
-            result: Difference | QuantizationResult = difference
-            if calibration is not None:
-                result = quantize(file, calibration, estimator.dataset_meta.get('sigmas'))
-            _describe(draft, estimator, model, backend, precision, result, name)
-            try:
-                draft.rename(folder)
-            except OSError as error:
-                if folder.exists():  # another process was faster
-                    raise _exists(folder) from error
-                raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            draft.rename(folder)
+        except OSError as error:
+            if folder.exists():  # another process was faster
+                raise _exists(folder) from error
+            raise
     return read_exported(folder), result
 
 

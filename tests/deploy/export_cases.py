@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from tests.helpers.pose_cases import (
     write_checkpoint,
     write_config,
 )
+from tests.helpers.processes import Server
 from tests.helpers.tools import free_port, run_code, run_tool
 
 BACKENDS = ('openvino', 'onnx', 'torch-export')
@@ -450,6 +452,61 @@ def test_calibration_options(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             export_command(['x', '--out', str(tmp_path / 'out'), *options])
+
+
+class TestProcesses:
+    """Exports that are stopped, and two exports to the same directory."""
+
+    @pytest.fixture
+    def arguments(self, tmp_path: Path) -> list:
+        config, weights = write_config(tmp_path), write_checkpoint(tmp_path)
+        return [config, '--weights', weights, '--out', tmp_path / 'new' / 'out']
+
+    @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize('stage', ['start', 'model'])
+    def test_signals(
+        self, server: Server, arguments: list, tmp_path: Path, number: int, stage: str
+    ) -> None:
+        before = sorted(tmp_path.iterdir())
+        process = server.start('export.py', *arguments)
+        pattern = 'new/out.*.part' + ('/model.bin' if stage == 'model' else '')
+        process.wait_until(lambda: any(tmp_path.glob(pattern)))
+        process.send(number)
+        assert process.wait() == 128 + number, process.output
+        assert process.user_messages() == ['stopped; run the command again']
+        assert sorted(tmp_path.iterdir()) == before
+
+    def test_signal_during_a_call_that_does_not_return(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        """The main thread cannot react, like that of a model that takes long to be compiled."""
+        code = (
+            'import hashlib, sys\n'
+            'from pathlib import Path\n'
+            'from pose_backbones.cli.entry_point import run\n'
+            'from pose_backbones.utils.files import draft_folder\n'
+            'def main(argv):\n'
+            '    with draft_folder(Path(sys.argv[1])) as draft:\n'
+            '        (draft / "model.bin").touch()\n'
+            '        hashlib.pbkdf2_hmac("sha256", b"a", b"b", 10**9)\n'
+            'run(main)\n'
+        )
+        process = server.start_code(code, tmp_path / 'out')
+        process.wait_until(lambda: any(tmp_path.glob('out.*.part/model.bin')))
+        process.send(signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
+        assert list(tmp_path.iterdir()) == []
+
+    def test_two_exports_at_once(self, server: Server, arguments: list, tmp_path: Path) -> None:
+        processes = [server.start('export.py', *arguments) for _ in range(2)]
+        statuses = [process.wait() for process in processes]
+        assert sorted(statuses) == [0, 2], [process.output for process in processes]
+        loser = processes[statuses.index(2)]
+        assert loser.user_messages() == [
+            f'error: --out {arguments[-1]} already exists: choose another directory, or remove it'
+        ]
+        assert [path.name for path in (tmp_path / 'new').iterdir()] == ['out']
+        assert read_exported(arguments[-1]).description['backend'] == 'openvino'
 
 
 def test_deviating_model_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
