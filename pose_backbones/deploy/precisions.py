@@ -28,6 +28,6 @@ PRECISIONS = {
         Precision('fp16', 'f16', noise=5e-3, pixels=0.25),
         Precision('bf16', 'bf16', noise=4e-2, pixels=1.0),
         # Compared with fp32 by its OKS, see `quantization`.
-        Precision('int8', 'f32', noise=math.inf, pixels=math.inf),
+        Precision('int8', 'bf16', noise=math.inf, pixels=math.inf),
     )
 }

@@ -1,4 +1,4 @@
-"""Run the tests of `export_cases.py` and `quantization_cases.py` in other processes.
+"""Run the tests of the files `*_cases.py` in other processes.
 
 OpenVINO and ONNX Runtime start threads in the process that imports them. A process of pytest-xdist
 that had run many other tests ended without a message in these tests; a new process does not.
@@ -22,6 +22,12 @@ FOLDER = Path(__file__).parent
 @pytest.mark.timeout(1200)
 def test_exported_models() -> None:
     run_cases('export_cases.py')
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_onnx_of_all_families() -> None:
+    run_cases('onnx_cases.py')
 
 
 @pytest.mark.slow
