@@ -51,7 +51,9 @@ OTHERS = {
 
 
 def model_with(backbone: dict, channels: int) -> nn.Module:
-    cfg = Config.fromstring(TOP_DOWN, '.py')
+    # HRNet requires multiples of 32 pixels.
+    text = TOP_DOWN.replace('(48, 64)', '(64, 64)').replace('(12, 16)', '(16, 16)')
+    cfg = Config.fromstring(text, '.py')
     cfg.model.backbone = backbone
     cfg.model.head.in_channels = channels
     return with_random_weights(init_model(cfg, device='cpu'))
