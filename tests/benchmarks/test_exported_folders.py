@@ -1,10 +1,10 @@
-"""Tests of benchmarks/exported.py."""
+"""Tests of benchmarks/exported_folders.py."""
 
 import json
 
 import pytest
 
-from benchmarks.exported import Row, main, measure
+from benchmarks.exported_folders import Row, main, measure
 from pose_backbones.errors import PoseBackbonesError
 from tests.helpers.pose_cases import write_checkpoint, write_config
 from tests.helpers.tools import run_code
@@ -12,7 +12,7 @@ from tests.helpers.tools import run_code
 CODE = """
 import sys
 from pose_backbones.cli.export import main as export
-from benchmarks.exported import main
+from benchmarks.exported_folders import main
 config, weights, out, table = sys.argv[1:]
 export([config, '--weights', weights, '--out', out])
 main([out, '--variable', '--batch', '2', '--threads', '1', '--repeat', '3', '--json', table])
@@ -36,7 +36,7 @@ def test_table_and_json(tmp_path):
 def test_ratio(monkeypatch):
     """The median over the rounds of the ratios to the first variant."""
     times = iter([4.0, 2.0, 6.0, 2.0, 1.0, 4.0])
-    monkeypatch.setattr('benchmarks.exported.timed', lambda task, crops: (None, next(times)))
+    monkeypatch.setattr('benchmarks.exported_folders.timed', lambda task, crops: (None, next(times)))
     rows = measure(dict(a=lambda crops: None, b=lambda crops: None), [0, 0], 3)
     assert rows == [Row('a', 2, [4.0, 6.0, 1.0], 1.0), Row('b', 2, [2.0, 2.0, 4.0], 2.0)]
 

@@ -114,9 +114,9 @@ def table(rows: Iterator[Row]) -> Iterator[str]:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line of `python -m benchmarks.exported`."""
+    """Read the command line of `python -m benchmarks.exported_folders`."""
     parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.exported',
+        prog='python -m benchmarks.exported_folders',
         description='Time exported models with inputs of the same size, in turns. The ratio is the '
         'median over the rounds of the time of the first model divided by that of the other one.',
     )
@@ -138,7 +138,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `python -m benchmarks.exported`.
+    """Entry point of `python -m benchmarks.exported_folders`.
 
     Args:
         argv: Arguments; None means those of the command line.
