@@ -5,8 +5,9 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -44,6 +45,17 @@ def timed(task: Callable, *args) -> tuple[object, float]:
 def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+@contextmanager
+def number_of_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use a number of threads on the CPU within a `with` statement."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def median_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:

@@ -23,7 +23,7 @@ from pose_backbones.models.layers import fuse
 from pose_backbones.zoo import find_name, get_config
 from pose_backbones.zoo.models import without_weights
 
-from ._measure import markdown_head, markdown_row, median_ratio, timed
+from ._measure import markdown_head, markdown_row, median_ratio, number_of_threads, timed
 from .half_precision import relative_difference
 
 NAMES = (
@@ -137,9 +137,7 @@ def measure(name: str, batch: int, threads: int, repeat: int) -> Row:
         threads: Number of threads.
         repeat: Number of rounds.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with number_of_threads(threads):
         model, shape = build(name)
         fused, images = fuse(model), torch.randn(batch, 3, *shape)
         with FlopCounterMode(display=False) as counter:
@@ -161,8 +159,6 @@ def measure(name: str, batch: int, threads: int, repeat: int) -> Row:
             unfused=seconds['unfused'],
             fused=seconds['fused'],
         )
-    finally:
-        torch.set_num_threads(before)
 
 
 def _filled(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -250,10 +246,7 @@ def main(argv: list[str] | None = None) -> None:
         PoseBackbonesError: If an argument is invalid.
     """
     args = parse_args(argv)
-    check_counts(args, 'repeat')
-    for option in ('batch', 'threads'):
-        for value in getattr(args, option):
-            check_counts(argparse.Namespace(**{option: value}), option)
+    check_counts(args, 'repeat', 'batch', 'threads')
     names = [find_name(name) for name in args.models or NAMES]  # raises early
     rows = []
 

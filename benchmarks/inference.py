@@ -4,9 +4,11 @@ import argparse
 import json
 import tempfile
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.options import check_counts
@@ -15,6 +17,7 @@ from pose_backbones.synthetic import make_synthetic_coco
 from pose_backbones.zoo import find_name, get_config
 
 from ._measure import in_new_process
+from .exported import build_model
 from .inference_worker import VARIANTS, measure
 
 _DEMO = 'td-hm_moganet-xt_1xb8-demo_synthetic-128x96'
@@ -37,9 +40,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--weights',
-        required=True,
         metavar='FILE',
-        help='checkpoint, such as the one of `make demo`',
+        help='checkpoint, such as the one of `make demo` (default: random weights)',
     )
     parser.add_argument(
         '--images',
@@ -69,8 +71,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--variants',
         nargs='+',
         choices=VARIANTS,
-        default=list(VARIANTS),
-        help='inferencers to measure',
+        default=None,
+        help='inferencers to measure: PoseInferencer with PyTorch or OpenVINO, and that of MMPose '
+        '(default: those that are installed)',
     )
     parser.add_argument(  # deprecated
         '--ways', nargs='+', choices=VARIANTS, help=argparse.SUPPRESS
@@ -80,6 +83,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='DIR',
         help='directory for the images, which are reused if they exist (default: a temporary one)',
     )
+    parser.add_argument('--json', metavar='FILE', help='file for the measurements')
     args = parser.parse_args(argv)
     if args.ways is not None:
         warnings.warn(
@@ -88,6 +92,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             stacklevel=2,
         )
         args.variants = args.ways
+    if args.variants is None:
+        installed = find_spec('openvino') is not None
+        args.variants = [name for name in VARIANTS if installed or 'openvino' not in name]
     return args
 
 
@@ -103,15 +110,29 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     check_counts(args, 'images', 'repeat', 'batch_size')
     config = get_config(find_name(args.model)).filename
-    load_model(args.model, args.weights)  # raises early if the weights do not match
+    if args.weights is not None:
+        load_model(args.model, args.weights)  # raises early if the weights do not match
     with tempfile.TemporaryDirectory() as folder:
+        if args.weights is None:
+            args.weights = f'{folder}/random.pth'
+            torch.save(dict(state_dict=build_model(args.model).state_dict()), args.weights)
         task = _make_task(args, config, args.data or f'{folder}/data')
         results = {}
         for variant in args.variants:
             results[variant] = in_new_process(measure, variant, task)
             print(_line(variant, results[variant]), flush=True)
-    if len(results) == len(VARIANTS):
-        print(_compare(results))
+    for variant in results:
+        if variant != 'mmpose' and 'mmpose' in results:
+            print(_compare(variant, results))
+    if args.json:
+        content = {
+            variant: dict(
+                people=len(result['keypoints']),
+                **{key: value for key, value in result.items() if key != 'keypoints'},
+            )
+            for variant, result in results.items()
+        }
+        Path(args.json).write_text(json.dumps(content, indent=2) + '\n')
 
 
 def _make_task(args: argparse.Namespace, config: str, data: str) -> dict:
@@ -145,18 +166,18 @@ def _line(variant: str, result: dict) -> str:
     )
 
 
-def _compare(results: dict) -> str:
-    own, mmpose = (results[variant] for variant in VARIANTS)
+def _compare(variant: str, results: dict) -> str:
+    own, mmpose = results[variant], results['mmpose']
     if own['keypoints'].shape != mmpose['keypoints'].shape:
         return (
-            f'the keypoints are of other people: '
+            f'{variant}: the keypoints are of other people: '
             f'{own["keypoints"].shape} and {mmpose["keypoints"].shape}'
         )
-    distance = np.abs(own['keypoints'] - mmpose['keypoints']).max(initial=0)
+    distance = np.linalg.norm(own['keypoints'] - mmpose['keypoints'], axis=-1)
     ratio = mmpose['seconds'] / own['seconds']
     return (
-        f'pose_backbones is {ratio:.2f} times as fast; the keypoints are at most {distance:.5f} '
-        'pixels apart'
+        f'{variant} is {ratio:.2f} times as fast as mmpose; the keypoints are '
+        f'{distance.mean():.5f} pixels apart on average, at most {distance.max(initial=0):.5f}'
     )
 
 

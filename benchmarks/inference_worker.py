@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from functools import partial
 
 import numpy as np
 import torch
@@ -36,13 +37,18 @@ class _GivenBoxes:
         return dict(predictions=[PoseDataSample(pred_instances=instances)])
 
 
-def _pose_backbones(task: dict) -> Iterator[np.ndarray]:
+def _pose_backbones(task: dict, backend: str = 'torch', half: bool = False) -> Iterator[np.ndarray]:
     from pose_backbones.cli.allocator import keep_freed_memory
     from pose_backbones.inference import PoseInferencer
 
     keep_freed_memory()  # as `infer.py --keep-freed-memory`
     pose = PoseInferencer(
-        task['config'], task['weights'], device='cpu', batch_size=task['batch_size']
+        task['config'],
+        task['weights'],
+        device='cpu',
+        batch_size=task['batch_size'],
+        backend=backend,
+        half=half,
     )
     yield from _warm(pose(path, [task['boxes'][path]]) for path in task['warm'])
     for result in pose(
@@ -75,7 +81,12 @@ def _warm(runs: Iterator) -> Iterator[None]:
 
 
 #: name → generator of the keypoints (people, K, 2) of each image
-VARIANTS = {'pose_backbones': _pose_backbones, 'mmpose': _mmpose}
+VARIANTS = {
+    'pose_backbones': _pose_backbones,
+    'openvino': partial(_pose_backbones, backend='openvino'),
+    'openvino-bf16': partial(_pose_backbones, backend='openvino', half=True),
+    'mmpose': _mmpose,
+}
 
 
 def measure(variant: str, task: dict) -> dict:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.helpers.tools import ROOT, TINY
 
 # One thread for each process of pytest-xdist: the models of the tests are too small for more.
 torch.set_num_threads(1)
+# Models are exported only in the tests of exported models.
+os.environ['POSE_BACKBONES_BACKEND'] = 'torch'
 # Pytest reads `--hypothesis-profile` next. A conftest.py in a subfolder would be imported later.
 load_profiles()
 

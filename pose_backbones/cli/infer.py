@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import ConfigError, PoseBackbonesError, WorkDirError
+from ..inference.backends import AUTO
 from ..inference.box_file import BoxFile
 from ..inference.boxes import WHOLE_IMAGE, BoxesLike
 from ..inference.detector import load_detector
@@ -147,6 +148,7 @@ def _results(args: argparse.Namespace, parts: list[str | int]) -> Results:
             batch_size=args.batch_size,
             half=args.half,
             flip_test=args.flip_test,
+            backend=args.backend,
         )
         if args.detector:
             boxes = load_detector(args.detector, args.detector_weights, args.device)
@@ -213,8 +215,11 @@ def _settings(args: argparse.Namespace, parts: list[str | int]) -> dict:
         'smooth',
     )
     settings = {name: getattr(args, name) for name in names}
-    if args.box_category is not None:  # journals of earlier versions do not have it
+    # Journals of earlier versions do not have these.
+    if args.box_category is not None:
         settings['box_category'] = args.box_category
+    if args.backend != AUTO:
+        settings['backend'] = args.backend
     return {**settings, 'inputs': parts}
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..inference.backends import AUTO, BACKENDS
 from ..inference.detector import DETECTORS
 from ..inference.export import PREDICTIONS, TABLE
 from ..inference.journal import JOURNAL
@@ -109,6 +110,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         'may be faster for small models',
     )
     parser.add_argument('--half', action='store_true', help='use half precision')
+    parser.add_argument(
+        '--backend',
+        choices=BACKENDS,
+        default=AUTO,
+        help='what computes the keypoints (default: auto, which is OpenVINO for top-down models on '
+        'a CPU if it is installed, and otherwise PyTorch)',
+    )
     parser.add_argument(
         '--flip-test',
         action=argparse.BooleanOptionalAction,

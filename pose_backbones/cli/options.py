@@ -102,15 +102,17 @@ def check_counts(args: argparse.Namespace, *names: str) -> None:
 
     Args:
         args: The parsed command line.
-        names: Names of the options, with underscores. A value of None is skipped.
+        names: Names of the options, with underscores. A value of None is skipped; of a list, each
+            value is checked.
 
     Raises:
         ConfigError: If a value is below 1.
     """
     for name in names:
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise ConfigError(f'--{name.replace("_", "-")} {value}: expected at least 1')
+        values = getattr(args, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and value < 1:
+                raise ConfigError(f'--{name.replace("_", "-")} {value}: expected at least 1')
 
 
 def keep_local_rank(args: argparse.Namespace) -> None:

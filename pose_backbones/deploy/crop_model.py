@@ -1,7 +1,7 @@
 """The computation of a top-down estimator as one module: from crops to keypoints."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any
 
@@ -28,16 +28,20 @@ class CropModel(nn.Module):
             not changed, and its weights are shared.
         flip_test: Whether to average the outputs with those of the mirrored crops. Default: as in
             the estimator.
+        is_fused: Whether the estimator is already fused, see `pose_backbones.models.layers.fuse`.
 
     Attributes:
         input_size: Width and height of the crops in pixels.
         flip_test: Whether the flip test is used.
+        network: Function from images to the outputs of the head: `compute`, or a compiled form.
 
     Raises:
         ConfigError: If the estimator is of another kind, or its codec or head is not supported.
     """
 
-    def __init__(self, estimator: Any, flip_test: bool | None = None) -> None:
+    def __init__(
+        self, estimator: Any, flip_test: bool | None = None, is_fused: bool = False
+    ) -> None:
         super().__init__()
         _check_estimator(estimator)
         test_cfg = dict(estimator.test_cfg or {})
@@ -54,7 +58,7 @@ class CropModel(nn.Module):
                 'expected flip_test=False'
             )
         self.normalize = Normalization(estimator.data_preprocessor)
-        fused: Any = fuse(estimator)
+        fused: Any = estimator if is_fused else fuse(estimator)
         self.backbone = fused.backbone
         self.neck = fused.neck if fused.with_neck else None
         self.head = fused.head
@@ -63,6 +67,7 @@ class CropModel(nn.Module):
         averaging = copy.copy(fused.head)
         averaging.forward = averaging.decode = _identity
         self._average = averaging.predict
+        self.network: Callable[[Tensor], Any] = self.compute
         self.decoder = batched_decoder(estimator.head.decoder)
         self._output_indices = test_cfg.get('output_keypoint_indices')
         self.eval()
@@ -86,8 +91,8 @@ class CropModel(nn.Module):
         """
         images = self.normalize(crops)
         if not self.flip_test:
-            return self._average(self._forward(images), [self._sample], self._test_cfg)
-        outputs = self._forward(torch.cat((images, images.flip(-1))))
+            return self._average(self.network(images), [self._sample], self._test_cfg)
+        outputs = self.network(torch.cat((images, images.flip(-1))))
         count = crops.shape[0]  # not len(), which would fix the size when traced
         halves = [
             apply_to(outputs, torch.is_tensor, itemgetter(part))
@@ -103,7 +108,8 @@ class CropModel(nn.Module):
             keypoints, scores = (x[:, list(self._output_indices)] for x in (keypoints, scores))
         return keypoints, scores
 
-    def _forward(self, images: Tensor) -> Any:
+    def compute(self, images: Tensor) -> Any:
+        """Return the outputs of the head for normalized images (N, 3, H, W)."""
         features = self.backbone(images)
         return self.head(features if self.neck is None else self.neck(features))
 
@@ -151,6 +157,12 @@ def _check_estimator(estimator: Any) -> None:
             f'{name} cannot be exported: expected a top-down estimator, such as '
             'TopdownPoseEstimator'
         )
+    for method in ('forward', 'predict', 'extract_feat', 'add_pred_to_datasample'):
+        if getattr(type(estimator), method) is not getattr(TopdownPoseEstimator, method):
+            raise ConfigError(
+                f'{name} has its own method {method}: only models that compute keypoints as '
+                'TopdownPoseEstimator can be exported'
+            )
     if not estimator.with_head or getattr(estimator.head, 'decoder', None) is None:
         raise ConfigError(f'{name} has no head with a decoder (codec): expected one')
 

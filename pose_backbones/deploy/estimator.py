@@ -43,7 +43,7 @@ class ExportedEstimator(BaseModel):
         self.dataset_meta = exported.dataset_meta
         # Keypoints of `output_keypoint_indices` are selected in the exported model.
         self.test_cfg = dict(flip_test=self.description['flip_test'])
-        self._runtime = load_runtime(
+        self.runtime = load_runtime(
             self.description['backend'], exported.path, self.description['precision'], threads
         )
         # PyTorch cannot distribute a module without parameters.
@@ -72,7 +72,7 @@ class ExportedEstimator(BaseModel):
             return []
         crops = np.stack([np.asarray(x).transpose(1, 2, 0) for x in data['inputs']])
         samples = list(data['data_samples'])
-        keypoints, scores = self._runtime(crops)
+        keypoints, scores = self.runtime(crops)
         instances = [
             InstanceData(
                 keypoints=keypoints[i : i + 1].astype(np.float64), keypoint_scores=scores[i : i + 1]

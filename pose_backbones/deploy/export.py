@@ -22,17 +22,7 @@ from .runtimes import BACKENDS, load_runtime
 from .verification import Difference, check_difference, compare, example_crops
 from .writing import check_supported, write_model
 
-_PACKAGES = (
-    'torch',
-    'mmpose',
-    'mmengine',
-    'timm',
-    'numpy',
-    'openvino',
-    'nncf',
-    'onnx',
-    'onnxruntime',
-)
+_PACKAGES = ('torch', 'mmpose', 'mmengine', 'timm', 'numpy', 'openvino', 'onnx', 'onnxruntime')
 _TEMPLATES = ('README.md', 'example.py')
 
 
@@ -147,11 +137,7 @@ def _describe(
         'skeleton': [list(limb) for limb in skeleton.limbs],
         'sigmas': None if sigmas is None else [float(f'{value:.6g}') for value in sigmas],
         'verification': difference.as_dict(),
-        'versions': {
-            'pose_backbones': __version__,
-            'python': platform.python_version(),
-            **{package: found for package in _PACKAGES if (found := _version(package))},
-        },
+        'versions': package_versions(*(('nncf',) if precision == 'int8' else ())),
     }
     templates = Environment(
         loader=PackageLoader('pose_backbones.deploy'),
@@ -168,6 +154,19 @@ def _describe(
         )
         (folder / template).write_text(text, encoding='utf-8')
     write_description(folder, description, estimator.cfg, estimator.dataset_meta)
+
+
+def package_versions(*others: str) -> dict[str, str]:
+    """Return the versions of Python and of the packages on which an exported model depends.
+
+    Args:
+        others: Names of other packages.
+    """
+    return {
+        'pose_backbones': __version__,
+        'python': platform.python_version(),
+        **{package: found for package in (*_PACKAGES, *others) if (found := _version(package))},
+    }
 
 
 def _version(package: str) -> str | None:

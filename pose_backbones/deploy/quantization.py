@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ConfigError, ExportError, first_line
 from ..structures.oks import AREA_OF_BOX, keypoint_similarity
-from .runtimes import OpenVINORuntime, Runtime, import_backend, import_nncf
+from .runtimes import OpenVINORuntime, Runtime, import_backend, import_nncf, supports_bfloat16
 from .writing import outputs_of_network, quiet
 
 #: smallest number of crops for the calibration and the comparison together
@@ -140,7 +140,7 @@ def quantize(path: Path, crops: np.ndarray, sigmas: Sequence[float] | None) -> Q
             f'{held_out.sum()} crops that were not used for the calibration; expected at least '
             f'{MIN_OKS}: use another precision, or calibrate with images of your application'
         )
-    reference = 'bf16' if supports_bf16() else 'fp32'
+    reference = 'bf16' if supports_bfloat16() else 'fp32'
     ratio = speed_ratio(OpenVINORuntime(path, reference), quantized, crops[:_BATCH])
     if not ratio > 1:
         raise ExportError(
@@ -150,12 +150,6 @@ def quantize(path: Path, crops: np.ndarray, sigmas: Sequence[float] | None) -> Q
     for suffix in ('.xml', '.bin'):
         draft.with_suffix(suffix).replace(path.with_suffix(suffix))
     return QuantizationResult(int(held_out.sum()), oks, pixels, reference, ratio)
-
-
-def supports_bf16() -> bool:
-    """Return whether the CPU has instructions for bfloat16."""
-    core = import_backend('openvino').Core()
-    return 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 def speed_ratio(first: Runtime, second: Runtime, crops: np.ndarray) -> float:

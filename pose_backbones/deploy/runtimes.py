@@ -94,6 +94,12 @@ def _without_telemetry() -> Iterator[None]:
         del sys.modules[name]
 
 
+def supports_bfloat16() -> bool:
+    """Return whether the CPU has instructions for bfloat16 that OpenVINO uses."""
+    core = import_backend('openvino').Core()
+    return 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
 def load_runtime(backend: str, path: Path, precision: str, threads: int | None = None) -> Runtime:
     """Load an exported model.
 

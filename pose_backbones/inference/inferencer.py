@@ -1,28 +1,31 @@
 """Pose estimation with one model: `PoseInferencer`."""
 
+import copy
 from collections.abc import Iterable
-from contextlib import nullcontext
 from os import PathLike
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import InstanceData
 from torch import nn
 
 from ..configs import test_dataset
+from ..deploy.crop_model import CropModel
 from ..deploy.estimator import ExportedEstimator
+from ..deploy.runtimes import Runtime
 from ..errors import ConfigError
 from ..utils.arguments import check_flag, check_positive_int
 from ..visualization.skeleton import Skeleton
+from .backends import AUTO, COMPILE, exported_runtime, resolve_backend
 from .boxes import WHOLE_IMAGE, BoxesLike, Detector, find_box_source
 from .inputs import Frame, ImageSource, Inputs
 from .loading import build_pipeline, choose_device, load_model
-from .optimize import half_precision, optimize_for_inference
+from .optimize import optimize_for_inference
 from .prediction_stream import Results
+from .predictors import Cropper, CropPredictor, PipelinePredictor, TorchRuntime, compiled_runtime
 from .tracking import VideoTracker
 
 _CROPS = 32  # crops per batch
@@ -34,8 +37,8 @@ class PoseInferencer:
 
     Results are returned in the order of the inputs, each as soon as it is available. A batch
     contains crops of several images. Memory does not grow with the number of images, so inputs may
-    be endless. Crops are made by the test pipeline of the config, and batches are processed by
-    `test_step` of the model: the keypoints are the same as those of `tools/test.py`.
+    be endless. The keypoints are the same as those of `tools/test.py`, up to 0.001 pixels with
+    PyTorch, and 0.05 pixels with an exported model in single precision.
 
     Examples:
         >>> pose = PoseInferencer('moganet-s_coco-256x192')
@@ -52,6 +55,11 @@ class PoseInferencer:
             fewer if they are large (8 crops of 256x192), and 1 image. With 1, the result of each
             frame of an iterator is returned before the next frame is read, as always for cameras.
         half: Whether to use half precision (float16 on a GPU, bfloat16 on a CPU).
+        backend: What computes the keypoints: `'torch'`; `'compile'`, which is `torch.compile` in
+            bfloat16, for top-down models; `'openvino'` or `'onnx'`, for a top-down model on a CPU,
+            which is exported on first use, compared with PyTorch, and kept in a cache; or
+            `'auto'`, which on a CPU is OpenVINO if it is installed and supports the model, and
+            otherwise PyTorch. The environment variable `POSE_BACKBONES_BACKEND` replaces `'auto'`.
         flip_test: Whether to average the predictions for the image and its mirror image. Default:
             as set in the config.
         detector: Default for the argument `boxes` of a call: a function from an image (H, W, 3),
@@ -74,7 +82,9 @@ class PoseInferencer:
         half: bool = False,
         flip_test: bool | None = None,
         detector: Detector | None = None,
+        backend: str = AUTO,
     ) -> None:
+        backend = resolve_backend(backend)
         check_flag('half', half)
         if batch_size is not None:
             check_positive_int('batch_size', batch_size)
@@ -87,13 +97,12 @@ class PoseInferencer:
             )
         if device is not None or not isinstance(model, nn.Module):
             device = choose_device(device)  # before the weights are loaded
-        estimator = revert_sync_batchnorm(load_model(model, weights))
+        estimator = cast(Any, revert_sync_batchnorm(load_model(model, weights)))
         if isinstance(estimator, ExportedEstimator):
             _check_exported(estimator, half, flip_test)
             device = torch.device('cpu')
         self.device = device or next(estimator.parameters()).device
-        # Any: `nn.Module` types the attributes of MMPose's estimators as tensors.
-        self.model = cast(Any, optimize_for_inference(estimator, self.device))
+        self.model = estimator
         self.cfg = self.model.cfg
         self.half = half
         self.detector = detector
@@ -105,8 +114,42 @@ class PoseInferencer:
         self.pipeline = build_pipeline(self.cfg)
         self.metainfo = dict(self.model.dataset_meta)
         self.skeleton = Skeleton.from_metainfo(self.metainfo)
-        if flip_test is not None:
-            self._set_flip_test(flip_test)
+        self._predictor = self._find_predictor(backend, flip_test)
+
+    def _find_predictor(
+        self, backend: str, flip_test: bool | None
+    ) -> CropPredictor | PipelinePredictor:
+        cropper = Cropper(self.pipeline) if Cropper.is_plain(self.pipeline) else None
+        runtime: Runtime | None
+        if isinstance(self.model, ExportedEstimator):
+            runtime = self.model.runtime
+        else:
+            if flip_test is not None:
+                self._set_flip_test(flip_test)
+            runtime = exported_runtime(
+                self.model, backend, self.device, self.half, is_plain=cropper is not None
+            )
+            if runtime is None:
+                self.model = optimize_for_inference(self.model, self.device)
+                runtime = self._torch_runtime(backend) if cropper is not None else None
+                if runtime is None and backend == COMPILE:
+                    raise ConfigError(
+                        "backend is 'compile', which supports only top-down models with the usual "
+                        "test pipeline and codec: expected 'torch'"
+                    )
+        if runtime is None or cropper is None:
+            return PipelinePredictor(self.model, self.pipeline, self.device, self.half)
+        return CropPredictor(runtime, cropper)
+
+    def _torch_runtime(self, backend: str) -> TorchRuntime | None:
+        """Return None if the model has parts for which only `test_step` can be used."""
+        try:
+            model = CropModel(self.model, is_fused=True)
+        except ConfigError:
+            return None
+        if backend == COMPILE:
+            return compiled_runtime(model, self.device, self.batch_size)
+        return TorchRuntime(model, self.device, self.half)
 
     def _default_batch_size(self) -> int:
         if not self.is_top_down:
@@ -127,6 +170,7 @@ class PoseInferencer:
                 f'flip_test is {value}, but {type(self.model).__name__} has '
                 'no test_cfg: expected None'
             )
+        self.model = copy.copy(self.model)  # the argument `model` is not changed
         self.model.test_cfg = {**self.model.test_cfg, 'flip_test': value}
 
     def _bottom_up_message(self, expected: str) -> str:
@@ -206,14 +250,9 @@ class PoseInferencer:
             score: Score of the box.
 
         Returns:
-            The output of the config's test pipeline.
+            A sample for `predict`, with the image or the crop in `inputs`.
         """
-        data = dict(
-            self.metainfo, img=frame.image, img_path=frame.name, img_id=frame.index, id=frame.index
-        )
-        if box is not None:
-            data.update(bbox=box[None], bbox_score=np.array([score], np.float32))
-        return self.pipeline(data)
+        return self._predictor.prepare(frame, box, score)
 
     @torch.inference_mode()
     def predict(self, batch: list[dict]) -> list[InstanceData]:
@@ -223,11 +262,9 @@ class PoseInferencer:
             batch: Outputs of `prepare` with inputs of the same shape.
 
         Returns:
-            MMPose's predicted instances of each sample.
+            The predicted instances of each sample, in pixels of the image.
         """
-        with half_precision(self.model, self.device) if self.half else nullcontext():
-            samples = self.model.test_step(pseudo_collate(batch))
-        return [sample.pred_instances for sample in samples]
+        return self._predictor.predict(batch)
 
 
 def _check_exported(estimator: ExportedEstimator, half: bool, flip_test: bool | None) -> None:

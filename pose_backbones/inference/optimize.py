@@ -49,14 +49,14 @@ def half_precision(model: nn.Module, device: torch.device) -> Iterator[None]:
 @contextmanager
 def _single_outputs(head: nn.Module) -> Iterator[None]:
     forward = head.forward
-    head.forward = lambda *args, **kwargs: _to_single(forward(*args, **kwargs))
+    head.forward = lambda *args, **kwargs: to_single(forward(*args, **kwargs))
     try:
         yield
     finally:
         del head.forward
 
 
-def _to_single(value: Any) -> Any:
+def to_single(value: Any) -> Any:
     """Convert half-precision tensors in nested containers to float32."""
     return apply_to(value, _is_half, torch.Tensor.float)
 

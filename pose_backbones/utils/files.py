@@ -42,6 +42,8 @@ _DRAFT = re.compile(
     r'(?P<video>.+)\.part\d+(\.whole)?\.mp4',
     re.DOTALL,
 )
+#: suffix of the directories of `draft_folder`
+DRAFT = '.part'
 #: directories that `draft_folder` has created and not yet removed
 _draft_folders: list[Path] = []
 #: error numbers of a full disk
@@ -428,9 +430,9 @@ def draft_folder(path: Path) -> Iterator[Path]:
         path: The directory to create.
 
     Yields:
-        The temporary directory. Its name ends with `.part`.
+        The temporary directory. Its name ends with `DRAFT`.
     """
-    draft = path.with_name(f'{path.name}.{os.getpid()}.part')
+    draft = path.with_name(f'{path.name}.{os.getpid()}{DRAFT}')
     created = make_folder(draft.parent)
     _draft_folders.append(draft)
     try:

@@ -36,7 +36,9 @@ def test_table_and_json(tmp_path):
 def test_ratio(monkeypatch):
     """The median over the rounds of the ratios to the first variant."""
     times = iter([4.0, 2.0, 6.0, 2.0, 1.0, 4.0])
-    monkeypatch.setattr('benchmarks.exported_folders.timed', lambda task, crops: (None, next(times)))
+    monkeypatch.setattr(
+        'benchmarks.exported_folders.timed', lambda task, crops: (None, next(times))
+    )
     rows = measure(dict(a=lambda crops: None, b=lambda crops: None), [0, 0], 3)
     assert rows == [Row('a', 2, [4.0, 6.0, 1.0], 1.0), Row('b', 2, [2.0, 2.0, 4.0], 2.0)]
 

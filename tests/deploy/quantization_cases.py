@@ -88,7 +88,7 @@ def test_deviation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize('reference', ['bf16', 'fp32'])
 def test_slower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
     monkeypatch.setattr(quantization, 'speed_ratio', lambda *_: 0.85)
-    monkeypatch.setattr(quantization, 'supports_bf16', lambda: reference == 'bf16')
+    monkeypatch.setattr(quantization, 'supports_bfloat16', lambda: reference == 'bf16')
     message = f'int8 is not faster than {reference} on this CPU, but 0.85 times as fast: use '
     with pytest.raises(ExportError, match=message):
         export_model(estimator(), tmp_path / 'out', precision='int8', calibration=CROPS)

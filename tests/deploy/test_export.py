@@ -26,6 +26,12 @@ def test_exported_models() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+def test_cache() -> None:
+    run_cases('cache_cases.py')
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_onnx_of_all_families() -> None:
     run_cases('onnx_cases.py')
 

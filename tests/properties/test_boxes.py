@@ -22,6 +22,7 @@ from pose_backbones.cli import test as evaluation
 from pose_backbones.datasets import coco_style
 from pose_backbones.inference.boxes import find_box_source
 from pose_backbones.inference.inputs import Inputs
+from pose_backbones.inference.predictors import PipelinePredictor
 from tests.helpers.pose_cases import TOP_DOWN, estimator, make_image
 from tests.properties.strategies import boxes, inner_boxes, share
 
@@ -113,11 +114,13 @@ def of_dataset(folder, people, kind: str) -> tuple[np.ndarray, np.ndarray]:
     pose = inferencer()
     dataset = read_dataset(folder, people, kind, pose.cfg.test_dataloader.dataset.pipeline)
     samples = [dataset[index] for index in range(len(dataset))]
-    instances = [
-        instance
-        for start in range(0, len(samples), pose.batch_size)
-        for instance in pose.predict(samples[start : start + pose.batch_size])
-    ]
+    predictor = PipelinePredictor(pose.model, pose.pipeline, pose.device, pose.half)
+    with torch.inference_mode():
+        instances = [
+            instance
+            for start in range(0, len(samples), pose.batch_size)
+            for instance in predictor.predict(samples[start : start + pose.batch_size])
+        ]
     return (
         np.array([dataset.get_data_info(k)['bbox'][0] for k in range(len(samples))], np.float32),
         np.concatenate([np.zeros((0, 17, 2), np.float32), *(i.keypoints for i in instances)]),
