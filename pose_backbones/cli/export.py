@@ -4,6 +4,7 @@ import argparse
 
 from ..deploy.precisions import PRECISIONS
 from ..deploy.runtimes import BACKENDS
+from ..errors import ConfigError
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -24,8 +25,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--precision',
         choices=tuple(PRECISIONS),
         default='fp32',
-        help='default: fp32; OpenVINO also has bf16 (fast on CPUs with bfloat16 instructions) and '
-        'fp16 (files of half the size)',
+        help='default: fp32; OpenVINO also has bf16 (fast on CPUs with bfloat16 instructions), '
+        'fp16 (files of half the size) and int8 (quantized with NNCF)',
+    )
+    parser.add_argument(
+        '--calibration',
+        metavar='DIR',
+        help='for int8: directory or pattern of images like those of the application (default: '
+        'synthetic people)',
+    )
+    parser.add_argument(
+        '--calibration-boxes',
+        metavar='FILE.json',
+        help='for --calibration: COCO file with the bounding boxes of people (default: the whole '
+        'image is the box of one person)',
     )
     flip = parser.add_mutually_exclusive_group()
     flip.add_argument(
@@ -41,13 +54,24 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Entry point of `tools/export.py`."""
     args = parse_args(argv)
+    for option, value, required, is_given in (
+        ('--calibration', args.calibration, '--precision int8', args.precision == 'int8'),
+        ('--calibration-boxes', args.calibration_boxes, '--calibration', args.calibration),
+    ):
+        if value and not is_given:
+            raise ConfigError(f'{option} requires {required}')
     from ..deploy.export import check_export, export_model  # after the options: imports PyTorch
+    from ..inference.calibration import calibration_crops
     from ..inference.loading import load_model
 
     check_export(args.out, args.backend, args.precision)
     model = load_model(args.model, args.weights)
+    crops = None
+    if args.calibration:
+        crops = calibration_crops(model, args.calibration, args.calibration_boxes)
     exported, difference = export_model(
-        model, args.out, args.backend, args.precision, args.flip_test
+        model, args.out, args.backend, args.precision, args.flip_test, calibration=crops
     )
-    print(f'{exported.folder}: {args.backend}, {args.precision}, compared with PyTorch:')
+    original = 'fp32' if args.precision == 'int8' else 'PyTorch'
+    print(f'{exported.folder}: {args.backend}, {args.precision}, compared with {original}:')
     print(f'  {difference}')

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..utils.files import remove_draft_folders
+
 #: exit status of a process that a signal has ended, minus the number of the signal
 SIGNAL_STATUS_BASE = 128
 #: environment variable that `launch` sets for its workers: `PROCESS_ID:DIRECTORY`
@@ -270,6 +272,7 @@ class Stop:
                     self._end()
 
     def _end(self) -> None:
+        remove_draft_folders()
         self.print_stopped()
         os._exit(SIGNAL_STATUS_BASE + self.number)
 

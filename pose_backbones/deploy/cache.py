@@ -15,9 +15,9 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..errors import ExportError, WorkDirError
-from ..utils.files import atomic_write
+from ..utils.files import DRAFT, atomic_write
 from .crop_model import CropModel, crop_settings
-from .export import DRAFT, export_model, package_versions
+from .export import export_model, package_versions
 from .exported import FORMAT, ExportedModel, read_exported
 from .precisions import PRECISIONS
 from .runtimes import Runtime, load_runtime

@@ -64,7 +64,12 @@ class ExportedEstimator(BaseModel):
 
         Returns:
             The data samples, with `pred_instances` in pixels of the image.
+
+        Raises:
+            ValueError: If the crops have another size than the input of the model.
         """
+        if len(data['inputs']) == 0:
+            return []
         crops = np.stack([np.asarray(x).transpose(1, 2, 0) for x in data['inputs']])
         samples = list(data['data_samples'])
         keypoints, scores = self.runtime(crops)

@@ -2,28 +2,27 @@
 
 import os
 import platform
-import shutil
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..errors import WorkDirError
-from ..utils.files import check_writable_dir, convert_write_errors
+from ..utils.files import check_writable_dir, convert_write_errors, draft_folder
 from ..version import __version__
 from ..visualization.skeleton import Skeleton
 from .crop_model import CropModel, crop_settings
 from .exported import ExportedModel, read_exported, write_description
 from .precisions import PRECISIONS
+from .quantization import SYNTHETIC_CROPS, QuantizationResult, check_calibration, quantize
 from .runtimes import BACKENDS, load_runtime
 from .verification import Difference, check_difference, compare, example_crops
 from .writing import check_supported, write_model
 
 _PACKAGES = ('torch', 'mmpose', 'mmengine', 'timm', 'numpy', 'openvino', 'onnx', 'onnxruntime')
-#: suffix of a directory that is not complete
-DRAFT = '.part'
 _TEMPLATES = ('README.md', 'example.py')
 
 
@@ -34,7 +33,8 @@ def export_model(
     precision: str = 'fp32',
     flip_test: bool | None = None,
     name: str | None = None,
-) -> tuple[ExportedModel, Difference]:
+    calibration: np.ndarray | None = None,
+) -> tuple[ExportedModel, Difference | QuantizationResult]:
     """Write a pose estimator as a model from crops to keypoints.
 
     The directory contains the model, a description with the names of the keypoints, the config, and
@@ -45,43 +45,48 @@ def export_model(
         estimator: A top-down estimator in evaluation mode, with `cfg` and `dataset_meta`.
         out: The directory, which must not exist.
         backend: `'openvino'`, `'onnx'` or `'torch-export'`.
-        precision: `'fp32'`, or for OpenVINO also `'fp16'` (half the size of the files) and `'bf16'`
-            (faster on CPUs with bfloat16 instructions).
+        precision: `'fp32'`, or for OpenVINO also `'fp16'` (half the size of the files), `'bf16'`
+            (faster on CPUs with bfloat16 instructions) and `'int8'` (quantized with NNCF).
         flip_test: Whether to average the outputs with those of the mirrored crops. Default: as set
             in the config.
         name: Name of the model in the description. Default: name of the config.
+        calibration: For int8: crops (N, H, W, 3), uint8, BGR, of at least 64 people, like those of
+            the application. Default: crops of synthetic people.
 
     Returns:
-        The exported model, and the differences from PyTorch.
+        The exported model, and the differences from PyTorch; for int8, those from fp32.
 
     Raises:
         ConfigError: If the model, backend or precision is not supported, or a package is missing.
-        ExportError: If the model cannot be exported, or the exported model deviates.
+        ExportError: If the model cannot be exported, or the exported model deviates, or int8 is not
+            faster.
         WorkDirError: If `out` exists or cannot be written.
     """
     check_export(out, backend, precision)
     model = CropModel(estimator, flip_test)
+    if calibration is None and precision == 'int8':
+        calibration = example_crops(model.input_size, SYNTHETIC_CROPS, seed=1)
+    if calibration is not None:
+        check_calibration(calibration, precision, model.input_size)
     folder = Path(out)
-    draft = folder.with_name(f'{folder.name}.{os.getpid()}{DRAFT}')
-    with convert_write_errors(folder, '--out'):
-        draft.mkdir(parents=True)
+    with convert_write_errors(folder, '--out'), draft_folder(folder) as draft:
+        write_model(model, backend, precision, draft)
+        file = draft / BACKENDS[backend][2]
+        written = 'fp32' if precision == 'int8' else precision
+        runtime = load_runtime(backend, file, written)
+        difference = compare(model, runtime, example_crops(model.input_size), PRECISIONS[written])
+        check_difference(difference, PRECISIONS[written])
+        result: Difference | QuantizationResult = difference
+        if calibration is not None:
+            result = quantize(file, calibration, estimator.dataset_meta.get('sigmas'))
+        _describe(draft, estimator, model, backend, precision, result, name)
         try:
-            write_model(model, backend, precision, draft)
-            runtime = load_runtime(backend, draft / BACKENDS[backend][2], precision)
-            difference = compare(
-                model, runtime, example_crops(model.input_size), PRECISIONS[precision]
-            )
-            check_difference(difference, PRECISIONS[precision])
-            _describe(draft, estimator, model, backend, precision, difference, name)
-            try:
-                draft.rename(folder)
-            except OSError as error:
-                if folder.exists():  # another process was faster
-                    raise _exists(folder) from error
-                raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    return read_exported(folder), difference
+            draft.rename(folder)
+        except OSError as error:
+            if folder.exists():  # another process was faster
+                raise _exists(folder) from error
+            raise
+    return read_exported(folder), result
 
 
 def check_export(out: str | PathLike, backend: str, precision: str) -> None:
@@ -113,7 +118,7 @@ def _describe(
     model: CropModel,
     backend: str,
     precision: str,
-    difference: Difference,
+    difference: Difference | QuantizationResult,
     name: str | None,
 ) -> None:
     """Write the description, the config and the example."""
@@ -132,7 +137,7 @@ def _describe(
         'skeleton': [list(limb) for limb in skeleton.limbs],
         'sigmas': None if sigmas is None else [float(f'{value:.6g}') for value in sigmas],
         'verification': difference.as_dict(),
-        'versions': package_versions(),
+        'versions': package_versions(*(('nncf',) if precision == 'int8' else ())),
     }
     templates = Environment(
         loader=PackageLoader('pose_backbones.deploy'),
@@ -151,12 +156,16 @@ def _describe(
     write_description(folder, description, estimator.cfg, estimator.dataset_meta)
 
 
-def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages on which an exported model depends."""
+def package_versions(*others: str) -> dict[str, str]:
+    """Return the versions of Python and of the packages on which an exported model depends.
+
+    Args:
+        others: Names of other packages.
+    """
     return {
         'pose_backbones': __version__,
         'python': platform.python_version(),
-        **{package: found for package in _PACKAGES if (found := _version(package))},
+        **{package: found for package in (*_PACKAGES, *others) if (found := _version(package))},
     }
 
 

@@ -1,5 +1,6 @@
 """Precisions of exported models, and how much they may change the results."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -9,7 +10,7 @@ class Precision:
 
     Args:
         name: Name on the command line.
-        openvino: OpenVINO's name.
+        openvino: OpenVINO's name of the precision of operators that are not quantized.
         noise: Largest change of the outputs of the network, relative to their range.
         pixels: Largest distance of keypoints that do not depend on changes of this size.
     """
@@ -26,5 +27,7 @@ PRECISIONS = {
         Precision('fp32', 'f32', noise=1e-4, pixels=0.05),
         Precision('fp16', 'f16', noise=5e-3, pixels=0.25),
         Precision('bf16', 'bf16', noise=4e-2, pixels=1.0),
+        # Compared with fp32 by its OKS, see `quantization`.
+        Precision('int8', 'bf16', noise=math.inf, pixels=math.inf),
     )
 }

@@ -51,17 +51,18 @@ class Difference:
         )
 
 
-def example_crops(input_size: tuple[int, int], count: int = 8) -> np.ndarray:
+def example_crops(input_size: tuple[int, int], count: int = 8, seed: int = 0) -> np.ndarray:
     """Return crops of synthetic people.
 
     Args:
         input_size: Width and height.
         count: Number of crops, N.
+        seed: Seed of the random images.
 
     Returns:
         (N, H, W, 3), uint8, BGR.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     crops: list[np.ndarray] = []
     while len(crops) < count:
         scene = render_scene(rng)

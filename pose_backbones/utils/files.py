@@ -10,6 +10,7 @@
 import errno
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,10 @@ _DRAFT = re.compile(
     r'(?P<video>.+)\.part\d+(\.whole)?\.mp4',
     re.DOTALL,
 )
+#: suffix of the directories of `draft_folder`
+DRAFT = '.part'
+#: directories that `draft_folder` has created and not yet removed
+_draft_folders: list[Path] = []
 #: error numbers of a full disk
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SPECIAL_FILE_KINDS = (
@@ -412,6 +417,37 @@ def _draft(path: Path) -> Path:
     ending = f'.{os.getpid()}.part'
     name = os.fsencode(path.name)[: _MAX_NAME - len(ending)]
     return path.with_name(os.fsdecode(name) + ending)
+
+
+@contextmanager
+def draft_folder(path: Path) -> Iterator[Path]:
+    """Provide a temporary directory beside `path`, which is to be renamed to `path`.
+
+    At the end of the `with` block, the directory is removed if it has not been renamed, and so are
+    the parents that were created for it if they are empty.
+
+    Args:
+        path: The directory to create.
+
+    Yields:
+        The temporary directory. Its name ends with `DRAFT`.
+    """
+    draft = path.with_name(f'{path.name}.{os.getpid()}{DRAFT}')
+    created = make_folder(draft.parent)
+    _draft_folders.append(draft)
+    try:
+        draft.mkdir()
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        remove_empty(created)
+        _draft_folders.remove(draft)
+
+
+def remove_draft_folders() -> None:
+    """Remove the directories of `draft_folder`, before the process ends without `finally`."""
+    for draft in _draft_folders:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def shorten_name(path: Path, more: str = '') -> Path:

@@ -1,9 +1,13 @@
 """Exported models against the PyTorch models they are made from, run by test_export.py."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -14,15 +18,19 @@ from mmpose.apis import init_model
 from pose_backbones import PoseInferencer
 from pose_backbones.cli.export import main as export_command
 from pose_backbones.configs import load_config
-from pose_backbones.deploy import verification
+from pose_backbones.deploy import quantization, verification
 from pose_backbones.deploy.crop_model import CropModel
-from pose_backbones.deploy.estimator import use_exported
+from pose_backbones.deploy.estimator import ExportedEstimator, use_exported
 from pose_backbones.deploy.export import export_model
 from pose_backbones.deploy.exported import read_exported
 from pose_backbones.deploy.precisions import PRECISIONS
+from pose_backbones.deploy.quantization import quantize
+from pose_backbones.deploy.runtimes import load_runtime
 from pose_backbones.deploy.verification import check_difference, compare, example_crops
+from pose_backbones.deploy.writing import write_model
 from pose_backbones.errors import ConfigError, ExportError, WorkDirError
 from pose_backbones.inference.loading import load_model
+from tests.deploy.test_crop_model import build
 from tests.helpers.pose_cases import (
     BOTTOM_UP,
     boxes_in,
@@ -31,6 +39,7 @@ from tests.helpers.pose_cases import (
     write_checkpoint,
     write_config,
 )
+from tests.helpers.processes import Server
 from tests.helpers.tools import free_port, run_code, run_tool
 
 BACKENDS = ('openvino', 'onnx', 'torch-export')
@@ -63,6 +72,80 @@ def test_keypoints_equal_pytorch(exported: dict[str, Path], backend: str) -> Non
             np.testing.assert_allclose(result.scores, reference.scores, atol=1e-5)
             np.testing.assert_array_equal(result.boxes, reference.boxes)
             assert result.names == reference.names
+
+
+class TestRuntimes:
+    """What all backends do with crops."""
+
+    @pytest.fixture(scope='class', params=BACKENDS)
+    def runtime(self, request, exported: dict[str, Path]):
+        model = read_exported(exported[request.param])
+        return load_runtime(request.param, model.path, 'fp32', threads=1)
+
+    def test_zero_crops(self, runtime) -> None:
+        keypoints, scores = runtime(np.zeros((0, 64, 48, 3), np.uint8))
+        assert (keypoints.shape, keypoints.dtype) == ((0, 17, 2), np.float32)
+        assert (scores.shape, scores.dtype) == ((0, 17), np.float32)
+
+    def test_number_of_crops_does_not_change_the_keypoints(self, runtime) -> None:
+        crops = example_crops((48, 64), 5)
+        expected = [runtime(crop[None]) for crop in crops]
+        for count in (2, 5):
+            results = runtime(crops[:count])
+            for values, parts in zip(results, zip(*expected[:count]), strict=True):
+                np.testing.assert_allclose(values, np.concatenate(parts), atol=1e-4)
+        keypoints, _ = runtime(crops[::2])  # not contiguous
+        np.testing.assert_allclose(keypoints[2], expected[4][0][0], atol=1e-4)
+
+    @pytest.mark.parametrize(
+        'crops',
+        [
+            np.zeros((2, 64, 48, 3), np.float32),
+            np.zeros((2, 48, 64, 3), np.uint8),
+            np.zeros((64, 48, 3), np.uint8),
+            np.zeros((2, 3, 64, 48), np.uint8),
+        ],
+        ids=['type', 'size', 'one crop', 'layout'],
+    )
+    def test_other_crops(self, runtime, crops: np.ndarray) -> None:
+        shape = re.escape(str(crops.shape))
+        message = rf'shape {shape} and the type {crops.dtype}: expected \(N, 64, 48, 3\) and uint8'
+        with pytest.raises(ValueError, match=message):
+            runtime(crops)
+
+    def test_calls_of_several_threads(self, runtime) -> None:
+        crops = example_crops((48, 64), 6)
+        expected = runtime(crops)
+        with ThreadPoolExecutor(3) as pool:
+            for first, (keypoints, _) in enumerate(
+                pool.map(lambda first: runtime(crops[first : first + 3]), range(4))
+            ):
+                np.testing.assert_allclose(keypoints, expected[0][first : first + 3], atol=1e-4)
+
+
+def test_no_images(exported: dict[str, Path]) -> None:
+    assert ExportedEstimator(exported['openvino']).test_step(dict(inputs=[], data_samples=[])) == []
+
+
+def test_number_of_threads(exported: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match='threads is 0: expected an integer of at least 1'):
+        ExportedEstimator(exported['openvino'], threads=0)
+    before = torch.get_num_threads()
+    runtime = load_runtime('torch-export', exported['torch-export'] / 'model.pt2', 'fp32', 1)
+    module, used = runtime._module, []
+
+    def recorded(crops: torch.Tensor):
+        used.append(torch.get_num_threads())
+        return module(crops)
+
+    runtime._module = recorded
+    torch.set_num_threads(before + 1)
+    try:
+        runtime(example_crops((48, 64), 1))
+        assert used == [1]
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -269,6 +352,161 @@ def test_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, 'openvino', None)
     with pytest.raises(ConfigError, match='which is not installed: pip install openvino'):
         export_model(estimator(), tmp_path / 'out')
+
+
+def test_missing_nncf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'nncf', None)
+    message = 'int8 needs the package nncf, which is not installed: pip install nncf'
+    with pytest.raises(ConfigError, match=message):
+        export_model(estimator(), tmp_path / 'out', precision='int8')
+
+
+class TestQuantization:
+    """What does not need NNCF."""
+
+    @pytest.fixture(autouse=True)
+    def no_nncf(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, 'nncf', ModuleType('nncf'))
+
+    @pytest.mark.parametrize(
+        ('precision', 'shape', 'message'),
+        [
+            ('int8', (63, 64, 48, 3), 'calibration set has 63 crops: expected at least 64'),
+            ('int8', (64, 48, 64, 3), r'\(64, 48, 64, 3\) .*: expected \(N, 64, 48, 3\) and uint8'),
+            ('bf16', (64, 64, 48, 3), 'the precision is bf16: expected int8'),
+        ],
+    )
+    def test_calibration(self, tmp_path: Path, precision: str, shape: tuple, message: str) -> None:
+        crops = np.zeros(shape, np.uint8)
+        with pytest.raises(ValueError, match=message):
+            export_model(estimator(), tmp_path / 'out', precision=precision, calibration=crops)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize('sigmas', [None, [0.1] * 5])
+    def test_sigmas(self, exported: dict[str, Path], sigmas: list | None) -> None:
+        path = read_exported(exported['openvino']).path
+        found = 'no' if sigmas is None else '5'
+        with pytest.raises(ConfigError, match=f'has {found} sigmas, .*: expected 17'):
+            quantize(path, example_crops((48, 64), 8), sigmas)
+
+    def test_speed_ratio(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = 0.0
+        monkeypatch.setattr(quantization.time, 'perf_counter', lambda: now)
+
+        def runtime(seconds: list[float]):
+            calls = iter([100.0, *seconds, *[1.0] * 20])  # the first call compiles
+
+            def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                nonlocal now
+                now += next(calls)
+                return crops, crops
+
+            return run
+
+        crops = np.zeros((1, 64, 48, 3), np.uint8)
+        ratio = quantization.speed_ratio(
+            runtime([2.0, 3.0, 2.0, 2.5, 50.0]), runtime([1.0, 2.0, 1.0, 1.0, 1.0]), crops
+        )
+        assert ratio == 2
+
+    def test_accuracy(self) -> None:
+        """The OKS of the worst keypoint, which is 12 pixels away, is exp(-12**2 / (2 k))."""
+        crops = np.zeros((2, 64, 48, 3), np.uint8)
+        keypoints = np.zeros((2, 17, 2), np.float32)
+        moved = keypoints.copy()
+        moved[1, 0, 0] = 12
+        scores = np.ones((2, 17), np.float32)
+        oks, pixels = quantization._compare(
+            lambda _: (keypoints, scores), lambda _: (moved, scores), crops, np.full(17, 0.1)
+        )
+        area = 0.53 * 64 * 48 / 1.25**2
+        similarity = np.exp(-(12**2) / (2 * area * 0.2**2))
+        assert oks == pytest.approx((33 + similarity) / 34)
+        assert pixels == pytest.approx(12 / 34)
+
+    @pytest.mark.parametrize('name', ['heatmap', 'udp', 'simcc', 'rle'])
+    def test_layers_in_float(self, tmp_path: Path, name: str) -> None:
+        """The weights of the backbone are quantized; the last layer and the decoding are not."""
+        import openvino
+
+        write_model(CropModel(build(name, True)), 'openvino', 'int8', tmp_path)
+        model = openvino.Core().read_model(tmp_path / 'model.xml')
+        assert len(model.outputs) == 2
+        names = set(quantization.layers_in_float(model))
+        weighted = [
+            node.get_friendly_name()
+            for node in model.get_ops()
+            if node.get_type_name() in quantization._WEIGHTED
+        ]
+        in_float = [layer for layer in weighted if layer in names]
+        # one last layer, or one for each axis; the smoothing of UDP has one for each direction
+        assert len(in_float) == dict(heatmap=1, udp=3, simcc=2, rle=1)[name]
+        assert len(weighted) - len(in_float) > 10
+        assert all(result.get_friendly_name() in names for result in model.get_results())
+
+
+def test_calibration_options(tmp_path: Path) -> None:
+    for options, message in (
+        (['--calibration', 'x'], '--calibration requires --precision int8'),
+        (['--precision', 'int8', '--calibration-boxes', 'x'], 'requires --calibration'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            export_command(['x', '--out', str(tmp_path / 'out'), *options])
+
+
+class TestProcesses:
+    """Exports that are stopped, and two exports to the same directory."""
+
+    @pytest.fixture
+    def arguments(self, tmp_path: Path) -> list:
+        config, weights = write_config(tmp_path), write_checkpoint(tmp_path)
+        return [config, '--weights', weights, '--out', tmp_path / 'new' / 'out']
+
+    @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize('stage', ['start', 'model'])
+    def test_signals(
+        self, server: Server, arguments: list, tmp_path: Path, number: int, stage: str
+    ) -> None:
+        before = sorted(tmp_path.iterdir())
+        process = server.start('export.py', *arguments)
+        pattern = 'new/out.*.part' + ('/model.bin' if stage == 'model' else '')
+        process.wait_until(lambda: any(tmp_path.glob(pattern)))
+        process.send(number)
+        assert process.wait() == 128 + number, process.output
+        assert process.user_messages() == ['stopped; run the command again']
+        assert sorted(tmp_path.iterdir()) == before
+
+    def test_signal_during_a_call_that_does_not_return(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        """The main thread cannot react, like that of a model that takes long to be compiled."""
+        code = (
+            'import hashlib, sys\n'
+            'from pathlib import Path\n'
+            'from pose_backbones.cli.entry_point import run\n'
+            'from pose_backbones.utils.files import draft_folder\n'
+            'def main(argv):\n'
+            '    with draft_folder(Path(sys.argv[1])) as draft:\n'
+            '        (draft / "model.bin").touch()\n'
+            '        hashlib.pbkdf2_hmac("sha256", b"a", b"b", 10**9)\n'
+            'run(main)\n'
+        )
+        process = server.start_code(code, tmp_path / 'out')
+        process.wait_until(lambda: any(tmp_path.glob('out.*.part/model.bin')))
+        process.send(signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
+        assert list(tmp_path.iterdir()) == []
+
+    def test_two_exports_at_once(self, server: Server, arguments: list, tmp_path: Path) -> None:
+        processes = [server.start('export.py', *arguments) for _ in range(2)]
+        statuses = [process.wait() for process in processes]
+        assert sorted(statuses) == [0, 2], [process.output for process in processes]
+        loser = processes[statuses.index(2)]
+        assert loser.user_messages() == [
+            f'error: --out {arguments[-1]} already exists: choose another directory, or remove it'
+        ]
+        assert [path.name for path in (tmp_path / 'new').iterdir()] == ['out']
+        assert read_exported(arguments[-1]).description['backend'] == 'openvino'
 
 
 def test_deviating_model_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,11 +131,15 @@ def estimator(text: str = TOP_DOWN) -> nn.Module:
     from mmpose.apis import init_model
 
     register_all_modules()
-    model = init_model(Config.fromstring(text, '.py'), device='cpu')
+    return with_random_weights(init_model(Config.fromstring(text, '.py'), device='cpu'))
+
+
+def with_random_weights(model: nn.Module, size: tuple[int, int] = (64, 64)) -> nn.Module:
+    """Give a model random weights, and batch norms the statistics of images (height, width)."""
     use_statistics_of_next_batch(randomize(model))
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        model.head.forward(model.backbone(torch.randn(4, 3, 64, 64, generator=generator)))
+        model.head.forward(model.backbone(torch.randn(4, 3, *size, generator=generator)))
     return model.eval()
 
 

@@ -135,6 +135,7 @@ def test_metadata(built):
         'openmmlab-lite',
         'detection',
         'export',
+        'int8',
         'video',
     ]
     assert 'pose-backbones = pose_backbones_env.command:main' in entries.splitlines()
