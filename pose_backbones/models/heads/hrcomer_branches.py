@@ -138,12 +138,16 @@ class JointBranch(nn.Module):
             joints.append((offsets + cells + 0.5) * 2 ** (level + 1))
         return joints
 
-    def forward_queries(self, maps: Sequence[Tensor], chosen: Tensor) -> Tensor:
+    def forward_queries(
+        self, maps: Sequence[Tensor], chosen: Tensor, static: bool = False
+    ) -> Tensor:
         """Compute the joints of selected queries only.
 
         Args:
             maps: As for `forward`.
             chosen: (N, P), indices of queries, counted over all maps.
+            static: Whether the operations must not depend on the values of `chosen`, as in an
+                exported graph; this takes more time.
 
         Returns:
             (N, P, K, 2), the values that `forward` returns for these queries in evaluation mode.
@@ -155,14 +159,18 @@ class JointBranch(nn.Module):
         for level, x in enumerate(maps):
             count, width = x[0, 0].numel(), x.shape[-1]
             in_level = (chosen >= start) & (chosen < start + count)
+            if static:
+                points = _points((chosen - start).clamp(0, count - 1), width)
+                joints = torch.where(in_level[..., None, None], self._at(x, level, points), joints)
+                start += count
+                continue
             most = int(in_level.sum(1).max()) if in_level.numel() else 0
             if most:
                 order = in_level.int().argsort(dim=1, descending=True, stable=True)[:, :most]
                 cells = (chosen[images, order] - start).clamp(0, count - 1)
-                points = torch.stack((cells % width, cells // width), -1)
                 joints[images, order] = torch.where(
                     in_level[images, order][..., None, None],
-                    self._at(x, level, points),
+                    self._at(x, level, _points(cells, width)),
                     joints[images, order],
                 )
             start += count
@@ -223,7 +231,7 @@ class RefineBranch(nn.Module):
         flip, sign = list(flip_indices), joints.new_tensor(MIRROR)
         mirrored = (joints * sign)[:, :, flip]
         mirrored[..., 0] += x.shape[-1]
-        offsets, mirrored_offsets = self._at(x, torch.cat((joints, mirrored))).chunk(2)
+        offsets, mirrored_offsets = halves(self._at(x, torch.cat((joints, mirrored))))
         return (offsets + mirrored_offsets[:, :, flip] * sign) / 2
 
     def _at(self, x: Tensor, joints: Tensor) -> Tensor:
@@ -233,6 +241,17 @@ class RefineBranch(nn.Module):
         positions = (joints.transpose(1, 2) - 0.5).clamp(min=0).minimum(last)
         reader = PointReader(self.trans_block(x), groups, list(self.filter_block))
         return _regress_values(self.reg_layer, reader.sample(positions))
+
+
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the halves of a batch (2 N, …), such as images and mirrored images."""
+    count = x.shape[0] // 2  # `chunk` would fix the size when exported
+    return x[:count], x[count:]
+
+
+def _points(cells: Tensor, width: int) -> Tensor:
+    """Convert indices of pixels (…) in a map of a width to x and y (…, 2)."""
+    return torch.stack((cells % width, cells // width), -1)
 
 
 def sample(offsets: Tensor, joints: Tensor) -> Tensor:

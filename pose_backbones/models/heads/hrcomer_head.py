@@ -23,6 +23,7 @@ from .hrcomer_branches import (
     HeatmapBranch,
     JointBranch,
     RefineBranch,
+    halves,
     sample,
     without_padding,
 )
@@ -191,7 +192,7 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
         queries = self._query_maps(feats, flip_indices)
         short_offsets = self.refine_head(feats[0])
         if flip_indices is not None:
-            originals, flipped = short_offsets.chunk(2)
+            originals, flipped = halves(short_offsets)
             flipped = flipped.flip(-1)[:, list(flip_indices)]
             sign = short_offsets.new_tensor(MIRROR)[:, None, None]
             short_offsets = (originals + flipped * sign) / 2
@@ -212,13 +213,13 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
         self, feats: Sequence[Tensor], flip_indices: Sequence[int] | None
     ) -> list[Tensor]:
         """Return the feature maps of the queries, without those of the flipped images."""
-        return [x if flip_indices is None else x.chunk(2)[0] for x in feats[1:]]
+        return [x if flip_indices is None else halves(x)[0] for x in feats[1:]]
 
     def _heatmaps(self, x: Tensor, flip_indices: Sequence[int] | None) -> Tensor:
         maps = self.heatmaps_head(x)
         if flip_indices is None:
             return maps
-        originals, flipped = maps.chunk(2)
+        originals, flipped = halves(maps)
         return (originals + flipped.flip(-1)[:, list(flip_indices)]) / 2
 
     def forward_candidates(
@@ -226,6 +227,7 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
         feats: Sequence[Tensor],
         flip_indices: Sequence[int] | None = None,
         sizes: Tensor | None = None,
+        static: bool = False,
     ) -> dict:
         """Compute only the outputs that the decoder needs, in evaluation mode.
 
@@ -234,6 +236,8 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
             flip_indices: As for `forward`.
             sizes: (N, 2), width and height of the images without padding, in pixels of the feature
                 map of stride 4. None: the images have no padding.
+            static: Whether P is `max_num_people` of the decoder for all images, for exported
+                graphs, whose shapes cannot depend on values.
 
         Returns:
             A dict with the keys `confidences`, `joints` (refined) and `heatmaps`. The first two are
@@ -250,9 +254,10 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
             ]
         logits = torch.cat([x.flatten(1) for x in logits], 1)
         selected, confidences = select_queries(logits.sigmoid(), self.decoder.max_num_people)
-        confident = is_confident(confidences, self.decoder.score_threshold)
-        selected = selected[:, : int(confident.sum(1).max())]
-        joints = self.joints_head.forward_queries(queries, selected)
+        if not static:
+            confident = is_confident(confidences, self.decoder.score_threshold)
+            selected = selected[:, : int(confident.sum(1).max())]
+        joints = self.joints_head.forward_queries(queries, selected, static)
         if selected.shape[1]:
             joints = joints + self.refine_head.sample_at(feats[0], joints, flip_indices)
         return dict(

@@ -11,6 +11,7 @@ from .norm import build_norm
 from .precision import at_least_float32, full_precision
 
 _TAPS = 9  # of a 3x3 kernel
+_FEW = 64  # points whose neighbors are read in one call
 
 
 class AdaptiveActivationBlock(nn.Module):
@@ -208,10 +209,12 @@ def _interpolate(at, positions: Tensor) -> Tensor:
     """Interpolate bilinearly between the four pixels around each position."""
     corner = positions.floor()
     right, down = (positions - corner).unbind(-1)
-    corner = corner.long()
-    total = 0
-    for dx, x_weight in ((0, 1 - right), (1, right)):
-        for dy, y_weight in ((0, 1 - down), (1, down)):
-            values = at(corner + corner.new_tensor((dx, dy)))
-            total = total + values * (x_weight * y_weight)[..., None]
-    return total
+    steps = corner.new_tensor(((0, 0), (0, 1), (1, 0), (1, 1))).long()
+    corners = corner.long()[..., None, :] + steps
+    x_weights, y_weights = (torch.stack((1 - part, part), -1) for part in (right, down))
+    weights = (x_weights[..., None] * y_weights[..., None, :]).flatten(-2)
+    # One call for all corners is fast for few points, and gives a small graph.
+    together = positions.shape[2] <= _FEW or torch.compiler.is_compiling()
+    parts = corners.split(len(steps) if together else 1, -2)
+    values = [at(part.flatten(2, 3)).unflatten(2, part.shape[2:4]) for part in parts]
+    return (torch.cat(values, 3) * weights[..., None]).sum(3)
