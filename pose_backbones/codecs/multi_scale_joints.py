@@ -261,7 +261,7 @@ class MultiScaleJoints(BaseKeypointCodec):
         logits = torch.cat([maps.flatten(1) for maps in output['confidences']], 1)
         queries = torch.cat([maps.flatten(1, 2) for maps in output['joints']], 1)
         chosen, confidences = select_queries(logits.float().sigmoid(), self.max_num_people)
-        images = torch.arange(len(chosen), device=chosen.device)[:, None]
+        images = torch.arange(chosen.shape[0], device=chosen.device)[:, None]
         poses = queries[images, chosen].float()
         scores = confidences[..., None] * look_up(heatmaps, poses)
         poses = poses * poses.new_tensor(self.scale_factor) / factor

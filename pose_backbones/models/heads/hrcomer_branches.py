@@ -152,7 +152,7 @@ class JointBranch(nn.Module):
         Returns:
             (N, P, K, 2), the values that `forward` returns for these queries in evaluation mode.
         """
-        images = torch.arange(len(chosen), device=chosen.device)[:, None]
+        images = torch.arange(chosen.shape[0], device=chosen.device)[:, None]
         dtype = torch.promote_types(maps[0].dtype, torch.float32)
         joints = maps[0].new_zeros(*chosen.shape, self.reg_layer.groups, 2, dtype=dtype)
         start = 0
@@ -161,7 +161,7 @@ class JointBranch(nn.Module):
             in_level = (chosen >= start) & (chosen < start + count)
             if static:
                 points = _points((chosen - start).clamp(0, count - 1), width)
-                joints = torch.where(in_level[..., None, None], self._at(x, level, points), joints)
+                joints = torch.where(in_level[..., None, None], self._at(x, level, points, static), joints)
                 start += count
                 continue
             most = int(in_level.sum(1).max()) if in_level.numel() else 0
@@ -176,10 +176,11 @@ class JointBranch(nn.Module):
             start += count
         return joints
 
-    def _at(self, x: Tensor, level: int, points: Tensor) -> Tensor:
+    def _at(self, x: Tensor, level: int, points: Tensor, static: bool = False) -> Tensor:
         """Return the joints (N, P, K, 2) of the queries at points (N, P, 2), x and y."""
         groups = self.reg_layer.groups
-        reader = PointReader(self.trans_blocks[level](x), groups, list(self.filter_blocks[level]))
+        blocks = list(self.filter_blocks[level])
+        reader = PointReader(self.trans_blocks[level](x), groups, blocks, static)
         values = reader.at(points[:, None].expand(-1, groups, -1, -1))
         offsets = _regress_values(self.reg_layer, values)
         return (offsets + points[:, :, None] + 0.5) * 2 ** (level + 1)
@@ -211,7 +212,11 @@ class RefineBranch(nn.Module):
         return _regress(self.reg_layer, self.filter_block(self.trans_block(x)))
 
     def sample_at(
-        self, x: Tensor, joints: Tensor, flip_indices: Sequence[int] | None = None
+        self,
+        x: Tensor,
+        joints: Tensor,
+        flip_indices: Sequence[int] | None = None,
+        static: bool = False,
     ) -> Tensor:
         """Compute the offsets at given joints only.
 
@@ -221,25 +226,26 @@ class RefineBranch(nn.Module):
                 outside the map are moved to its border.
             flip_indices: If given, `x` has the shape (2 N, in_channels, H, W), and its second half
                 are the mirrored images. The offsets of both halves are averaged.
+            static: See `PointReader`.
 
         Returns:
             (N, P, K, 2), the values that `sample` reads from the output of `forward` in evaluation
             mode.
         """
         if flip_indices is None:
-            return self._at(x, joints)
+            return self._at(x, joints, static)
         flip, sign = list(flip_indices), joints.new_tensor(MIRROR)
         mirrored = (joints * sign)[:, :, flip]
         mirrored[..., 0] += x.shape[-1]
-        offsets, mirrored_offsets = halves(self._at(x, torch.cat((joints, mirrored))))
+        offsets, mirrored_offsets = halves(self._at(x, torch.cat((joints, mirrored)), static))
         return (offsets + mirrored_offsets[:, :, flip] * sign) / 2
 
-    def _at(self, x: Tensor, joints: Tensor) -> Tensor:
+    def _at(self, x: Tensor, joints: Tensor, static: bool) -> Tensor:
         """Return the offsets (N, P, K, 2) at joints (N, P, K, 2)."""
         groups = self.reg_layer.groups
         last = joints.new_tensor(x.shape[:-3:-1]) - 1
         positions = (joints.transpose(1, 2) - 0.5).clamp(min=0).minimum(last)
-        reader = PointReader(self.trans_block(x), groups, list(self.filter_block))
+        reader = PointReader(self.trans_block(x), groups, list(self.filter_block), static)
         return _regress_values(self.reg_layer, reader.sample(positions))
 
 

@@ -253,13 +253,16 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
                 without_padding(x, sizes / 2 ** (level + 1)) for level, x in enumerate(logits)
             ]
         logits = torch.cat([x.flatten(1) for x in logits], 1)
-        selected, confidences = select_queries(logits.sigmoid(), self.decoder.max_num_people)
-        if not static:
+        count = self.decoder.max_num_people
+        if static:
+            selected = logits.sigmoid().topk(count, dim=1).indices
+        else:
+            selected, confidences = select_queries(logits.sigmoid(), count)
             confident = is_confident(confidences, self.decoder.score_threshold)
             selected = selected[:, : int(confident.sum(1).max())]
         joints = self.joints_head.forward_queries(queries, selected, static)
         if selected.shape[1]:
-            joints = joints + self.refine_head.sample_at(feats[0], joints, flip_indices)
+            joints = joints + self.refine_head.sample_at(feats[0], joints, flip_indices, static)
         return dict(
             confidences=[logits.gather(1, selected)[:, None, None]],
             joints=[joints[:, None]],
