@@ -10,11 +10,15 @@ from mmengine.utils import apply_to
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
+from torch.export import Dim
 
 from ..codecs.batched import Decoded, batched_decoder
 from ..configs import test_dataset
 from ..errors import ConfigError
 from ..models.layers import fuse
+
+#: largest number of crops or images in a batch
+MAX_BATCH = 4096
 
 
 class CropModel(nn.Module):
@@ -36,6 +40,9 @@ class CropModel(nn.Module):
     Raises:
         ConfigError: If the estimator is of another kind, or its codec or head is not supported.
     """
+
+    input_name = 'crops'
+    output_names = ('keypoints', 'scores')
 
     def __init__(self, estimator: Any, flip_test: bool | None = None) -> None:
         super().__init__()
@@ -102,6 +109,29 @@ class CropModel(nn.Module):
         if self._output_indices is not None:
             keypoints, scores = (x[:, list(self._output_indices)] for x in (keypoints, scores))
         return keypoints, scores
+
+    def in_precision(self, precision: str) -> 'CropModel':
+        """Return the model to write for a precision; the runtimes convert this one."""
+        return self
+
+    @staticmethod
+    def runtime_precision(precision: str) -> str:
+        """Return the precision that is set in the runtime."""
+        return precision
+
+    def example(self) -> Tensor:
+        """Return crops to trace the model with."""
+        width, height = self.input_size
+        return torch.zeros(2, height, width, 3, dtype=torch.uint8)
+
+    def dynamic_shapes(self) -> dict[int, Any]:
+        """Return the dimensions of the crops that are not fixed, for `torch.export`."""
+        return {0: Dim('batch', min=1, max=MAX_BATCH)}
+
+    def input_shape(self) -> list[int]:
+        """Return the shape of the crops, -1 for dimensions that are not fixed."""
+        width, height = self.input_size
+        return [-1, height, width, 3]
 
     def _forward(self, images: Tensor) -> Any:
         features = self.backbone(images)

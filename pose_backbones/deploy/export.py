@@ -1,5 +1,6 @@
 """Export a pose estimator to a directory that can be used without PyTorch: `export_model`."""
 
+import copy
 import os
 import platform
 import shutil
@@ -9,20 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from mmengine.config import Config
+from mmpose.models.pose_estimators import BottomupPoseEstimator
 
-from ..errors import WorkDirError
+from ..configs import test_dataset
+from ..errors import ConfigError, WorkDirError
 from ..utils.files import check_writable_dir, convert_write_errors
 from ..version import __version__
 from ..visualization.skeleton import Skeleton
 from .crop_model import CropModel, crop_settings
-from .exported import ExportedModel, read_exported, write_description
+from .exported import BOTTOM_UP, TOP_DOWN, ExportedModel, read_exported, write_description
+from .image_model import ImageModel, check_image_size, fixed_size_step, image_settings, resize_step
+from .people_verification import compare_people, example_images
 from .precisions import PRECISIONS
-from .runtimes import BACKENDS, load_runtime
+from .runtimes import BACKENDS, Runtime, load_runtime
 from .verification import Difference, check_difference, compare, example_crops
 from .writing import check_supported, write_model
 
 _PACKAGES = ('torch', 'mmpose', 'mmengine', 'timm', 'numpy', 'openvino', 'onnx', 'onnxruntime')
-_TEMPLATES = ('README.md', 'example.py')
+#: kind of a model → file → its template
+_TEMPLATES = {
+    TOP_DOWN: {'README.md': 'README.md.j2', 'example.py': 'example.py.j2'},
+    BOTTOM_UP: {'README.md': 'image_README.md.j2', 'example.py': 'image_example.py.j2'},
+}
 
 
 def export_model(
@@ -32,22 +42,26 @@ def export_model(
     precision: str = 'fp32',
     flip_test: bool | None = None,
     name: str | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> tuple[ExportedModel, Difference]:
-    """Write a pose estimator as a model from crops to keypoints.
+    """Write a pose estimator as a model from crops, or from images for HRCoMer, to keypoints.
 
     The directory contains the model, a description with the names of the keypoints, the config, and
     an example that needs only NumPy, OpenCV and the runtime. The exported model is compared with
-    PyTorch on crops of synthetic people; if it deviates, the directory is removed.
+    PyTorch on synthetic people; if it deviates, the directory is removed.
 
     Args:
-        estimator: A top-down estimator in evaluation mode, with `cfg` and `dataset_meta`.
+        estimator: A top-down estimator or an `HRCoMerEstimator`, in evaluation mode, with `cfg` and
+            `dataset_meta`.
         out: The directory, which must not exist.
         backend: `'openvino'`, `'onnx'` or `'torch-export'`.
         precision: `'fp32'`, or for OpenVINO also `'fp16'` (half the size of the files) and `'bf16'`
             (faster on CPUs with bfloat16 instructions).
-        flip_test: Whether to average the outputs with those of the mirrored crops. Default: as set
-            in the config.
+        flip_test: Whether to average the outputs with those of the mirrored crops or images.
+            Default: as set in the config.
         name: Name of the model in the description. Default: name of the config.
+        image_size: For HRCoMer, fixed width and height of the images, which are then resized to
+            fit into it and padded. Default: any size, as in the test pipeline of the config.
 
     Returns:
         The exported model, and the differences from PyTorch.
@@ -57,18 +71,18 @@ def export_model(
         ExportError: If the model cannot be exported, or the exported model deviates.
         WorkDirError: If `out` exists or cannot be written.
     """
-    check_export(out, backend, precision)
-    model = CropModel(estimator, flip_test)
+    check_export(out, backend, precision, image_size)
+    model = _make_model(estimator, flip_test, image_size)
     folder = Path(out)
     draft = folder.with_name(f'{folder.name}.{os.getpid()}.part')
     with convert_write_errors(folder, '--out'):
         draft.mkdir(parents=True)
         try:
-            write_model(model, backend, precision, draft)
-            runtime = load_runtime(backend, draft / BACKENDS[backend][2], precision)
-            difference = compare(
-                model, runtime, example_crops(model.input_size), PRECISIONS[precision]
+            write_model(model.in_precision(precision), backend, precision, draft)
+            runtime = load_runtime(
+                backend, draft / BACKENDS[backend][2], model.runtime_precision(precision)
             )
+            difference = _compare(estimator, model, runtime, precision)
             check_difference(difference, PRECISIONS[precision])
             _describe(draft, estimator, model, backend, precision, difference, name)
             try:
@@ -82,11 +96,13 @@ def export_model(
     return read_exported(folder), difference
 
 
-def check_export(out: str | PathLike, backend: str, precision: str) -> None:
+def check_export(
+    out: str | PathLike, backend: str, precision: str, image_size: tuple[int, int] | None = None
+) -> None:
     """Check the arguments of `export_model`, before the model is loaded.
 
     Raises:
-        ConfigError: If the backend or precision is not supported, or a package is missing.
+        ConfigError: If the backend, precision or size is not supported, or a package is missing.
         WorkDirError: If `out` exists or cannot be written.
     """
     for argument, value, choices in (
@@ -96,6 +112,8 @@ def check_export(out: str | PathLike, backend: str, precision: str) -> None:
         if value not in choices:
             raise ValueError(f'{argument} is {value!r}: expected {", ".join(choices)}')
     check_supported(backend, precision)
+    if image_size is not None:
+        check_image_size(image_size)
     if os.path.lexists(out):
         raise _exists(Path(out))
     check_writable_dir(Path(out), '--out')
@@ -105,10 +123,56 @@ def _exists(folder: Path) -> WorkDirError:
     return WorkDirError(f'--out {folder} already exists: choose another directory, or remove it')
 
 
+def _make_model(
+    estimator: Any, flip_test: bool | None, image_size: tuple[int, int] | None
+) -> CropModel | ImageModel:
+    """Return the module to export."""
+    if isinstance(estimator, BottomupPoseEstimator):
+        return ImageModel(estimator, flip_test, image_size)
+    if image_size is not None:
+        raise ConfigError(
+            f'--image-size is {image_size[0]}x{image_size[1]}, but {type(estimator).__name__} is '
+            'not a bottom-up model: expected no size, since the config sets that of the crops'
+        )
+    return CropModel(estimator, flip_test)
+
+
+def _compare(
+    estimator: Any, model: CropModel | ImageModel, runtime: Runtime, precision: str
+) -> Difference:
+    """Compare the exported model with the original one."""
+    if isinstance(model, ImageModel):
+        images = example_images(model, image_settings(estimator.cfg))
+        return compare_people(model, runtime, images, PRECISIONS[precision])
+    return compare(model, runtime, example_crops(model.input_size), PRECISIONS[precision])
+
+
+def _input_settings(model: CropModel | ImageModel, cfg: Config) -> dict:
+    """Return the entries of the description about the input."""
+    if isinstance(model, ImageModel):
+        return {'kind': BOTTOM_UP, 'max_people': model.max_people, **image_settings(cfg)}
+    crop = crop_settings(cfg)
+    return {
+        'kind': TOP_DOWN,
+        'input_size': list(model.input_size),
+        'box_padding': crop['padding'],
+        'use_udp': crop['use_udp'],
+    }
+
+
+def _config(model: CropModel | ImageModel, cfg: Config) -> Config:
+    """Return the config whose test pipeline makes the input of the model."""
+    if isinstance(model, ImageModel) and model.image_size is not None:
+        cfg = copy.deepcopy(cfg)
+        index, _ = resize_step(cfg)
+        test_dataset(cfg)['pipeline'][index] = fixed_size_step(model.image_size)
+    return cfg
+
+
 def _describe(
     folder: Path,
     estimator: Any,
-    model: CropModel,
+    model: CropModel | ImageModel,
     backend: str,
     precision: str,
     difference: Difference,
@@ -116,16 +180,15 @@ def _describe(
 ) -> None:
     """Write the description, the config and the example."""
     skeleton = Skeleton.from_metainfo(estimator.dataset_meta)
-    crop = crop_settings(estimator.cfg)
+    cfg = _config(model, estimator.cfg)
+    settings = _input_settings(model, cfg)
     sigmas = estimator.dataset_meta.get('sigmas')
     description = {
         'name': name or Path(estimator.cfg.filename or 'model').stem,
         'backend': backend,
         'precision': precision,
         'flip_test': model.flip_test,
-        'input_size': list(model.input_size),
-        'box_padding': crop['padding'],
-        'use_udp': crop['use_udp'],
+        **settings,
         'keypoints': list(skeleton.names),
         'skeleton': [list(limb) for limb in skeleton.limbs],
         'sigmas': None if sigmas is None else [float(f'{value:.6g}') for value in sigmas],
@@ -142,15 +205,15 @@ def _describe(
         keep_trailing_newline=True,
         trim_blocks=True,
     )
-    for template in _TEMPLATES:
-        text = templates.get_template(f'{template}.j2').render(
+    for file, template in _TEMPLATES[settings['kind']].items():
+        text = templates.get_template(template).render(
             description,
             difference=difference,
             file=BACKENDS[backend][2],
-            precision_hint=PRECISIONS[precision].openvino,
+            precision_hint=PRECISIONS[model.runtime_precision(precision)].openvino,
         )
-        (folder / template).write_text(text, encoding='utf-8')
-    write_description(folder, description, estimator.cfg, estimator.dataset_meta)
+        (folder / file).write_text(text, encoding='utf-8')
+    write_description(folder, description, cfg, estimator.dataset_meta)
 
 
 def _version(package: str) -> str | None:

@@ -1,7 +1,7 @@
 """The computation of HRCoMer as one module: from images to people."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,12 @@ from ..errors import ConfigError
 from ..models.heads import HRCoMerHead
 from ..models.layers import fuse
 from ..models.pose_estimators import HRCoMerEstimator
-from .crop_model import Normalization
+from .crop_model import MAX_BATCH, Normalization
 
 #: multiple of the sides of images, the largest stride of the network
 STRIDE = 32
 _MIN_SIDE = 2 * STRIDE
 _MAX_SIDE = 1024 * STRIDE
-_MAX_BATCH = 4096
 
 #: poses (N, P, K, 2), joint scores (N, P, K), and scores of the people (N, P)
 People = tuple[Tensor, Tensor, Tensor]
@@ -115,16 +114,27 @@ class ImageModel(nn.Module):
         scores = torch.where(found, scores, torch.zeros_like(scores))
         return poses, scores, scores.mean(-1)
 
-    def with_half_backbone(self) -> 'ImageModel':
-        """Return a copy whose backbone computes in bfloat16.
+    def in_precision(self, precision: str) -> 'ImageModel':
+        """Return the model to write for a precision.
 
-        The head, whose positions of pixels are too large for half precision, computes in float32.
+        In bf16, only the backbone computes in bfloat16: the head computes positions in pixels, for
+        which half precision is too coarse. A runtime would convert the head, too.
+
+        Args:
+            precision: Key of `PRECISIONS`.
         """
+        if precision != 'bf16':
+            return self
         model = copy.copy(self)
         model._modules = dict(self._modules)
         model.backbone = copy.deepcopy(self.backbone).to(torch.bfloat16)
         model._dtype = torch.bfloat16
         return model
+
+    @staticmethod
+    def runtime_precision(precision: str) -> str:
+        """Return the precision that is set in the runtime, see `in_precision`."""
+        return 'fp32'
 
     def example(self) -> Tensor:
         """Return images to trace the model with."""
@@ -133,11 +143,11 @@ class ImageModel(nn.Module):
 
     def dynamic_shapes(self) -> dict[int, Any]:
         """Return the dimensions of the images that are not fixed, for `torch.export`."""
-        shapes = {0: Dim('batch', min=1, max=_MAX_BATCH)}
+        shapes = {0: Dim('batch', min=1, max=MAX_BATCH)}
         if self.image_size is None:
             for axis, name in ((1, 'height'), (2, 'width')):
                 cells = Dim(name, min=_MIN_SIDE // STRIDE, max=_MAX_SIDE // STRIDE)
-                shapes[axis] = STRIDE * cells  # type: ignore[assignment]
+                shapes[axis] = STRIDE * cells
         return shapes
 
     def input_shape(self) -> list[int]:
@@ -171,7 +181,7 @@ def _smallest_queries() -> int:
     return sum((_MIN_SIDE // stride) ** 2 for stride in (8, 16, 32))
 
 
-def check_image_size(size: tuple[int, int]) -> None:
+def check_image_size(size: Sequence[int]) -> None:
     """Check the fixed size of images.
 
     Args:
@@ -208,6 +218,11 @@ def resize_step(cfg: Mapping) -> tuple[int, dict]:
     raise ConfigError(
         f'the test pipeline has the transforms {", ".join(kinds)}: expected ResizeAlign'
     )
+
+
+def fixed_size_step(size: Sequence[int]) -> dict:
+    """Return the transform that resizes images to a fixed width and height."""
+    return dict(type='pose_backbones.ResizePad', input_size=tuple(size))
 
 
 def image_settings(cfg: Mapping) -> dict:

@@ -21,16 +21,17 @@ BACKENDS = {
 
 
 class Runtime(Protocol):
-    """A function from crops to keypoints and scores."""
+    """A function from crops or images to keypoints and scores."""
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Estimate the keypoints of crops.
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Estimate the keypoints of crops or images.
 
         Args:
             crops: (N, H, W, 3), uint8, BGR.
 
         Returns:
-            Keypoints (N, K, 2), x and y in pixels of the crop, and scores (N, K), float32.
+            For crops: keypoints (N, K, 2), x and y in pixels of the crop, and scores (N, K),
+            float32. For images: the outputs of `ImageModel`.
         """
 
 
@@ -99,10 +100,10 @@ class OpenVINORuntime:
             options['INFERENCE_NUM_THREADS'] = str(threads)
         self._model = openvino.Core().compile_model(str(path), 'CPU', options)
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
         """See `Runtime`."""
         outputs = self._model(np.ascontiguousarray(crops))
-        return np.array(outputs['keypoints']), np.array(outputs['scores'])
+        return tuple(np.array(outputs[index]) for index in range(len(self._model.outputs)))
 
 
 class ONNXRuntime:
@@ -116,9 +117,10 @@ class ONNXRuntime:
             str(path), options, providers=['CPUExecutionProvider']
         )
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
         """See `Runtime`."""
-        return tuple(self._session.run(['keypoints', 'scores'], {'crops': crops}))
+        (source,) = self._session.get_inputs()
+        return tuple(self._session.run(None, {source.name: crops}))
 
 
 class TorchExportRuntime:
@@ -130,11 +132,11 @@ class TorchExportRuntime:
         self._torch = torch
         self._module = torch.export.load(path).module()
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
         """See `Runtime`."""
         with self._torch.inference_mode():
-            keypoints, scores = self._module(self._torch.from_numpy(np.ascontiguousarray(crops)))
-        return keypoints.numpy(), scores.numpy()
+            outputs = self._module(self._torch.from_numpy(np.ascontiguousarray(crops)))
+        return tuple(output.numpy() for output in outputs)
 
 
 _LOADERS: dict[str, Callable] = {

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
 from ..errors import ConfigError, ExportError, first_line
 from .crop_model import CropModel
+from .image_model import ImageModel
 from .runtimes import BACKENDS, import_backend
 
-OUTPUTS = ('keypoints', 'scores')
-_MAX_BATCH = 4096
 _OPSET = 20
 
 #: backend → precisions that it supports
@@ -42,7 +41,7 @@ def check_supported(backend: str, precision: str) -> None:
         import_backend(backend, 'onnxscript')
 
 
-def write_model(model: CropModel, backend: str, precision: str, folder: Path) -> None:
+def write_model(model: CropModel | ImageModel, backend: str, precision: str, folder: Path) -> None:
     """Write a model in the format of a backend.
 
     Args:
@@ -54,18 +53,13 @@ def write_model(model: CropModel, backend: str, precision: str, folder: Path) ->
     Raises:
         ExportError: If an operator of the model cannot be exported.
     """
-    width, height = model.input_size
-    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     path = folder / BACKENDS[backend][2]
     with _quiet(), torch.no_grad():
         try:
             program = torch.export.export(
-                model,
-                (example,),
-                dynamic_shapes=({0: Dim('batch', min=1, max=_MAX_BATCH)},),
-                strict=False,
+                model, (model.example(),), dynamic_shapes=(model.dynamic_shapes(),), strict=False
             )
-            _WRITERS[backend](program, precision, path, (height, width))
+            _WRITERS[backend](program, precision, path, model)
         except Exception as error:  # exporters raise exceptions of any type
             raise ExportError(
                 f'the model cannot be exported to {backend}: {type(error).__name__}: '
@@ -73,29 +67,35 @@ def write_model(model: CropModel, backend: str, precision: str, folder: Path) ->
             ) from error
 
 
-def _write_openvino(program: ExportedProgram, precision: str, path: Path, size: tuple) -> None:
+def _write_openvino(
+    program: ExportedProgram, precision: str, path: Path, source: CropModel | ImageModel
+) -> None:
     openvino = import_backend('openvino')
     model = openvino.convert_model(program)
-    model.reshape([-1, *size, 3])
-    model.inputs[0].get_tensor().set_names({'crops'})
-    for output, name in zip(model.outputs, OUTPUTS):
+    model.reshape(source.input_shape())
+    model.inputs[0].get_tensor().set_names({source.input_name})
+    for output, name in zip(model.outputs, source.output_names):
         output.get_tensor().set_names({name})
     openvino.save_model(model, path, compress_to_fp16=precision == 'fp16')
 
 
-def _write_onnx(program: ExportedProgram, precision: str, path: Path, size: tuple) -> None:
+def _write_onnx(
+    program: ExportedProgram, precision: str, path: Path, source: CropModel | ImageModel
+) -> None:
     exported: Any = torch.onnx.export(
         program,
         dynamo=True,
         opset_version=_OPSET,
-        input_names=['crops'],
-        output_names=list(OUTPUTS),
+        input_names=[source.input_name],
+        output_names=list(source.output_names),
         verbose=False,
     )
     exported.save(path)
 
 
-def _write_torch(program: ExportedProgram, precision: str, path: Path, size: tuple) -> None:
+def _write_torch(
+    program: ExportedProgram, precision: str, path: Path, source: CropModel | ImageModel
+) -> None:
     torch.export.save(program, path)
 
 

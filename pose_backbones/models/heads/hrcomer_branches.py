@@ -161,7 +161,9 @@ class JointBranch(nn.Module):
             in_level = (chosen >= start) & (chosen < start + count)
             if static:
                 points = _points((chosen - start).clamp(0, count - 1), width)
-                joints = torch.where(in_level[..., None, None], self._at(x, level, points, static), joints)
+                joints = torch.where(
+                    in_level[..., None, None], self._at(x, level, points, static), joints
+                )
                 start += count
                 continue
             most = int(in_level.sum(1).max()) if in_level.numel() else 0
@@ -243,8 +245,9 @@ class RefineBranch(nn.Module):
     def _at(self, x: Tensor, joints: Tensor, static: bool) -> Tensor:
         """Return the offsets (N, P, K, 2) at joints (N, P, K, 2)."""
         groups = self.reg_layer.groups
-        last = joints.new_tensor(x.shape[:-3:-1]) - 1
-        positions = (joints.transpose(1, 2) - 0.5).clamp(min=0).minimum(last)
+        height, width = x.shape[-2:]
+        column, row = (joints.transpose(1, 2) - 0.5).unbind(-1)
+        positions = torch.stack((column.clamp(0, width - 1), row.clamp(0, height - 1)), -1)
         reader = PointReader(self.trans_block(x), groups, list(self.filter_block), static)
         return _regress_values(self.reg_layer, reader.sample(positions))
 

@@ -311,7 +311,7 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
                 map_sizes = maps[0].new_tensor(sizes) * factors[index] / 4
             outputs.append(self.forward_candidates(maps, flip_indices, map_sizes))
         people = self.decoder.decode(outputs, factors)
-        instances = [_pack(*poses) for poses in people]
+        instances = [pack_people(*poses) for poses in people]
         if test_cfg.get('output_heatmaps', False):
             return instances, [
                 PixelData(heatmaps=maps[:, : -(-height // 4), : -(-width // 4)])
@@ -418,7 +418,7 @@ def scale_factors(metainfo: Mapping) -> tuple[float, ...]:
     return (1, *(metainfo.get('aug_scales') or ()))
 
 
-def _pack(poses: Tensor, scores: Tensor) -> InstanceData:
+def pack_people(poses: Tensor, scores: Tensor) -> InstanceData:
     """Convert poses (n, K, 2) and joint scores (n, K) to MMPose's `InstanceData`."""
     boxes = torch.cat((poses.amin(1), poses.amax(1)), 1)
     return InstanceData(

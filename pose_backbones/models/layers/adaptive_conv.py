@@ -179,8 +179,9 @@ class PointReader:
             (N, groups, P, c).
         """
         if self.block is None:
-            last = positions.new_tensor(self.size[::-1])
-            grid = (2 * positions + 1) / last - 1
+            height, width = self.size  # numbers, since tensors would fix the size when exported
+            x, y = (2 * positions + 1).unbind(-1)
+            grid = torch.stack((x / width - 1, y / height - 1), -1)
             values = F.grid_sample(
                 self.map.flatten(0, 1), grid.flatten(0, 1)[:, None], align_corners=False
             )
