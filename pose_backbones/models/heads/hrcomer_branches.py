@@ -260,7 +260,8 @@ def halves(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _points(cells: Tensor, width: int) -> Tensor:
     """Convert indices of pixels (…) in a map of a width to x and y (…, 2)."""
-    return torch.stack((cells % width, cells // width), -1)
+    rows = cells // width
+    return torch.stack((cells - rows * width, rows), -1)
 
 
 def sample(offsets: Tensor, joints: Tensor) -> Tensor:
