@@ -33,7 +33,16 @@ pipeline = [
     dict(type='pose_backbones.ResizeAlign', short_side=64, size_divisor=32),
     dict(type='pose_backbones.PackBottomupInputs'),
 ]
-test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=pipeline))
+data_root = 'data/synthetic/'
+test_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/person_keypoints_val.json',
+        data_prefix=dict(img='val/'),
+        pipeline=pipeline))
+test_evaluator = dict(ann_file=data_root + 'annotations/person_keypoints_val.json')
 """
 
 
