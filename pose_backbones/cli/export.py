@@ -10,7 +10,7 @@ from ..errors import ConfigError
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `tools/export.py`."""
     parser = argparse.ArgumentParser(
-        description='Export a top-down model, with normalization and decoding, to a directory that '
+        description='Export a model, with normalization and decoding, to a directory that '
         'can be used without PyTorch. The exported model is compared with PyTorch.'
     )
     parser.add_argument('model', metavar='NAME|CONFIG', help='model name, or a config file')
@@ -45,10 +45,25 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--flip-test',
         action='store_true',
         default=None,
-        help='average with the predictions for the mirrored crops (default: as in the config)',
+        help='average with the predictions for the mirrored crops or images (default: as in the '
+        'config)',
     )
     flip.add_argument('--no-flip-test', action='store_false', dest='flip_test')
+    parser.add_argument(
+        '--image-size',
+        type=_read_size,
+        metavar='WxH',
+        help='fixed width and height of the images, for a bottom-up model (default: any, as in the '
+        'config)',
+    )
     return parser.parse_args(argv)
+
+
+def _read_size(text: str) -> tuple[int, int]:
+    width, separator, height = text.partition('x')
+    if not (separator and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f'{text!r}: expected WxH, such as 1024x768')
+    return int(width), int(height)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -64,13 +79,19 @@ def main(argv: list[str] | None = None) -> None:
     from ..inference.calibration import calibration_crops
     from ..inference.loading import load_model
 
-    check_export(args.out, args.backend, args.precision)
+    check_export(args.out, args.backend, args.precision, args.image_size)
     model = load_model(args.model, args.weights)
     crops = None
     if args.calibration:
         crops = calibration_crops(model, args.calibration, args.calibration_boxes)
     exported, difference = export_model(
-        model, args.out, args.backend, args.precision, args.flip_test, calibration=crops
+        model,
+        args.out,
+        args.backend,
+        args.precision,
+        args.flip_test,
+        calibration=crops,
+        image_size=args.image_size,
     )
     original = 'fp32' if args.precision == 'int8' else 'PyTorch'
     print(f'{exported.folder}: {args.backend}, {args.precision}, compared with {original}:')

@@ -240,15 +240,32 @@ class MultiScaleJoints(BaseKeypointCodec):
         self, output: Mapping, heatmaps: Tensor, factor: float
     ) -> list[tuple[Tensor, Tensor]]:
         """Decode poses and joint scores of each image at one scale."""
+        poses, scores, confidences = self.decode_queries(output, heatmaps, factor)
+        kept = is_confident(confidences, self.score_threshold)
+        return [(pose[keep], score[keep]) for pose, score, keep in zip(poses, scores, kept)]
+
+    def decode_queries(
+        self, output: Mapping, heatmaps: Tensor, factor: float = 1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decode the most confident queries at one scale, also those that are not people.
+
+        Args:
+            output: Outputs of the head, see `decode`.
+            heatmaps: (N, K, height, width), from 0 to 1.
+            factor: Scale of the images.
+
+        Returns:
+            Poses (N, P, K, 2), x and y in pixels of the input at scale 1, joint scores (N, P, K),
+            and confidences (N, P), by decreasing confidence.
+        """
         logits = torch.cat([maps.flatten(1) for maps in output['confidences']], 1)
         queries = torch.cat([maps.flatten(1, 2) for maps in output['joints']], 1)
         chosen, confidences = select_queries(logits.float().sigmoid(), self.max_num_people)
-        images = torch.arange(len(chosen), device=chosen.device)[:, None]
+        images = torch.arange(chosen.shape[0], device=chosen.device)[:, None]
         poses = queries[images, chosen].float()
         scores = confidences[..., None] * look_up(heatmaps, poses)
         poses = poses * poses.new_tensor(self.scale_factor) / factor
-        kept = is_confident(confidences, self.score_threshold)
-        return [(pose[keep], score[keep]) for pose, score, keep in zip(poses, scores, kept)]
+        return poses, scores, confidences
 
 
 def select_queries(confidences: Tensor, max_num_people: int) -> tuple[Tensor, Tensor]:

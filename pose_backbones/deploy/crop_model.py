@@ -10,11 +10,15 @@ from mmengine.utils import apply_to
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
+from torch.export import Dim
 
 from ..codecs.batched import Decoded, batched_decoder
 from ..configs import test_dataset
 from ..errors import ConfigError
 from ..models.layers import fuse
+
+#: largest number of crops or images in a batch
+MAX_BATCH = 4096
 
 
 class CropModel(nn.Module):
@@ -38,6 +42,9 @@ class CropModel(nn.Module):
     Raises:
         ConfigError: If the estimator is of another kind, or its codec or head is not supported.
     """
+
+    input_name = 'crops'
+    output_names = ('keypoints', 'scores')
 
     def __init__(
         self, estimator: Any, flip_test: bool | None = None, is_fused: bool = False
@@ -112,6 +119,29 @@ class CropModel(nn.Module):
         """Return the outputs of the head for normalized images (N, 3, H, W)."""
         features = self.backbone(images)
         return self.head(features if self.neck is None else self.neck(features))
+
+    def in_precision(self, precision: str) -> 'CropModel':
+        """Return the model to write for a precision; the runtimes convert this one."""
+        return self
+
+    @staticmethod
+    def runtime_precision(precision: str) -> str:
+        """Return the precision that is set in the runtime."""
+        return precision
+
+    def example(self) -> Tensor:
+        """Return crops to trace the model with."""
+        width, height = self.input_size
+        return torch.zeros(2, height, width, 3, dtype=torch.uint8)
+
+    def dynamic_shapes(self) -> dict[int, Any]:
+        """Return the dimensions of the crops that are not fixed, for `torch.export`."""
+        return {0: Dim('batch', min=1, max=MAX_BATCH)}
+
+    def input_shape(self) -> list[int]:
+        """Return the shape of the crops, -1 for dimensions that are not fixed."""
+        width, height = self.input_size
+        return [-1, height, width, 3]
 
 
 class Normalization(nn.Module):

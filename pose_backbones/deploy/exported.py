@@ -20,9 +20,18 @@ from .runtimes import BACKENDS
 FORMAT = 1
 DESCRIPTION = 'model.json'
 CONFIG = 'config.json'
+#: kinds of models: from crops of people, or from whole images
+TOP_DOWN, BOTTOM_UP = 'top-down', 'bottom-up'
 _METAINFO = 'metainfo'
 _ARRAYS = 'arrays'
-_TYPES = {'format': int, 'backend': str, 'precision': str, 'flip_test': bool, 'files': dict}
+_TYPES = {
+    'format': int,
+    'kind': str,
+    'backend': str,
+    'precision': str,
+    'flip_test': bool,
+    'files': dict,
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,11 @@ class ExportedModel:
     def path(self) -> Path:
         """Path of the model file."""
         return self.folder / BACKENDS[self.description['backend']][2]
+
+    @property
+    def is_top_down(self) -> bool:
+        """Whether the model takes crops of people, not images."""
+        return self.description['kind'] == TOP_DOWN
 
 
 def is_exported(path: str | PathLike) -> bool:
@@ -101,7 +115,11 @@ def read_exported(path: str | PathLike) -> ExportedModel:
     for name, kind in _TYPES.items():
         if not isinstance(description.get(name), kind):
             raise _damaged(folder, f'{name} is {description.get(name)!r:.60}')
-    for name, choices in (('backend', BACKENDS), ('precision', PRECISIONS)):
+    for name, choices in (
+        ('kind', (TOP_DOWN, BOTTOM_UP)),
+        ('backend', BACKENDS),
+        ('precision', PRECISIONS),
+    ):
         if description[name] not in choices:
             raise _damaged(folder, f'{name} is {description[name]!r:.60}')
     for name in (BACKENDS[description['backend']][2], CONFIG):

@@ -21,21 +21,20 @@ BACKENDS = {
     'onnx': ('onnxruntime', 'onnxruntime', 'model.onnx'),
     'torch-export': ('torch', 'torch', 'model.pt2'),
 }
-#: names of the outputs of an exported model
-OUTPUTS = ('keypoints', 'scores')
 
 
 class Runtime(Protocol):
-    """A function from crops to keypoints and scores."""
+    """A function from crops or images to keypoints and scores."""
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Estimate the keypoints of crops.
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Estimate the keypoints of crops or images.
 
         Args:
             crops: (N, H, W, 3), uint8, BGR. N may be 0.
 
         Returns:
-            Keypoints (N, K, 2), x and y in pixels of the crop, and scores (N, K), float32.
+            For crops: keypoints (N, K, 2), x and y in pixels of the crop, and scores (N, K),
+            float32. For images: the outputs of `ImageModel`.
 
         Raises:
             ValueError: If the crops have another shape or type.
@@ -125,7 +124,7 @@ class _CheckedRuntime(ABC):
             check_positive_int('threads', threads)
         self._threads = threads
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
         """See `Runtime`."""
         crops = np.asarray(crops)
         fits = crops.ndim == 4 and all(
@@ -140,12 +139,11 @@ class _CheckedRuntime(ABC):
         crops = np.ascontiguousarray(crops)
         if len(crops):
             return self._run(crops)
-        keypoints, scores = self._run(np.zeros((1, *crops.shape[1:]), np.uint8))
-        return keypoints[:0], scores[:0]
+        return tuple(output[:0] for output in self._run(np.zeros((1, *crops.shape[1:]), np.uint8)))
 
     @abstractmethod
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Estimate the keypoints of at least one crop."""
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Compute the outputs for at least one crop or image."""
 
 
 class OpenVINORuntime(_CheckedRuntime):
@@ -176,7 +174,7 @@ class OpenVINORuntime(_CheckedRuntime):
         self._queue: Any = None
         self._lock = threading.Lock()  # requests belong to one call at a time
 
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
         with self._lock:
             if len(crops) > 1:
                 return self._run_several(crops)
@@ -185,7 +183,7 @@ class OpenVINORuntime(_CheckedRuntime):
             self._single.infer([crops])
             return _outputs(self._single)
 
-    def _run_several(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _run_several(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
         if self._queue is None:
             self._queue = self._openvino.AsyncInferQueue(self._compile('THROUGHPUT'))
             self._queue.set_callback(_store_outputs)
@@ -193,18 +191,16 @@ class OpenVINORuntime(_CheckedRuntime):
         for index in range(len(crops)):
             self._queue.start_async([crops[index : index + 1]], (results, index))
         self._queue.wait_all()
-        keypoints, scores = zip(*results)
-        return np.concatenate(keypoints), np.concatenate(scores)
+        return tuple(map(np.concatenate, zip(*results)))
 
     def _compile(self, hint: str) -> Any:
         options = {**self._options, 'PERFORMANCE_HINT': hint}
         return self._core.compile_model(self._model, 'CPU', options)
 
 
-def _outputs(request: Any) -> tuple[np.ndarray, np.ndarray]:
+def _outputs(request: Any) -> tuple[np.ndarray, ...]:
     """Return copies of the outputs of OpenVINO's request."""
-    keypoints, scores = (np.array(request.get_tensor(name).data) for name in OUTPUTS)
-    return keypoints, scores
+    return tuple(np.array(tensor.data) for tensor in request.output_tensors)
 
 
 def _store_outputs(request: Any, target: tuple[list, int]) -> None:
@@ -225,9 +221,9 @@ class ONNXRuntime(_CheckedRuntime):
         )
         self._shape = _sizes(self._session.get_inputs()[0].shape)
 
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        keypoints, scores = self._session.run(list(OUTPUTS), {'crops': crops})
-        return keypoints, scores
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
+        (source,) = self._session.get_inputs()
+        return tuple(self._session.run(None, {source.name: crops}))
 
 
 class TorchExportRuntime(_CheckedRuntime):
@@ -245,15 +241,15 @@ class TorchExportRuntime(_CheckedRuntime):
         self._shape = _sizes(shape)
         self._module = program.module()
 
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, ...]:
         threads = self._torch.get_num_threads()
         self._torch.set_num_threads(self._threads or threads)
         try:
             with self._torch.inference_mode():
-                keypoints, scores = self._module(self._torch.from_numpy(crops))
+                outputs = self._module(self._torch.from_numpy(crops))
         finally:
             self._torch.set_num_threads(threads)
-        return keypoints.numpy(), scores.numpy()
+        return tuple(output.numpy() for output in outputs)
 
 
 def _sizes(shape: Iterable) -> tuple[int | None, ...]:

@@ -15,7 +15,8 @@ from .crop_model import CropModel
 from .precisions import Precision
 from .runtimes import Runtime
 
-_TRIALS = 4  # random changes of the outputs
+#: number of random changes of the outputs
+TRIALS = 4
 _MIN_SIDE = 24  # of the box of a person, in pixels
 
 
@@ -93,8 +94,8 @@ def compare(
     expected, expected_scores = model.decode(outputs)
     spread = torch.zeros(expected.shape[:2])
     generator = torch.Generator().manual_seed(0)
-    for _ in range(_TRIALS):
-        changed, _ = model.decode(_change(outputs, precision.noise, generator))
+    for _ in range(TRIALS):
+        changed, _ = model.decode(change_outputs(outputs, precision.noise, generator))
         spread = spread.maximum((changed - expected).norm(dim=-1))
     stable = (spread <= precision.pixels).numpy()
     parts = [runtime(crops[:1]), runtime(crops)]
@@ -132,7 +133,7 @@ def check_difference(difference: Difference, precision: Precision) -> None:
         )
 
 
-def _change(outputs: Any, noise: float, generator: torch.Generator) -> Any:
+def change_outputs(outputs: Any, noise: float, generator: torch.Generator) -> Any:
     """Add random numbers, up to `noise` times the range of each tensor."""
 
     def change(output: Tensor) -> Tensor:

@@ -5,17 +5,17 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
 from ..errors import ConfigError, ExportError, first_line
 from .crop_model import CropModel
-from .runtimes import BACKENDS, OUTPUTS, import_backend, import_nncf
+from .image_model import ImageModel
+from .runtimes import BACKENDS, import_backend, import_nncf
 
-_MAX_BATCH = 4096
 _OPSET = 20
 
 #: backend → precisions that it supports
@@ -52,7 +52,7 @@ def check_supported(backend: str, precision: str) -> None:
         import_nncf()
 
 
-def write_model(model: CropModel, backend: str, precision: str, folder: Path) -> None:
+def write_model(model: CropModel | ImageModel, backend: str, precision: str, folder: Path) -> None:
     """Write a model in the format of a backend.
 
     Args:
@@ -65,18 +65,16 @@ def write_model(model: CropModel, backend: str, precision: str, folder: Path) ->
     Raises:
         ExportError: If an operator of the model cannot be exported.
     """
-    width, height = model.input_size
-    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     path = folder / BACKENDS[backend][2]
     with quiet(), torch.no_grad():
         try:
             program = torch.export.export(
-                _WithOutputs(model) if precision == 'int8' else model,
-                (example,),
-                dynamic_shapes=({0: Dim('batch', min=1, max=_MAX_BATCH)},),
+                _WithOutputs(cast(CropModel, model)) if precision == 'int8' else model,
+                (model.example(),),
+                dynamic_shapes=(model.dynamic_shapes(),),
                 strict=False,
             )
-            _WRITERS[backend](program, precision, path, (height, width))
+            _WRITERS[backend](program, precision, path, model)
         except Exception as error:  # exporters raise exceptions of any type
             raise ExportError(
                 f'the model cannot be exported to {backend}: {type(error).__name__}: '
@@ -84,18 +82,20 @@ def write_model(model: CropModel, backend: str, precision: str, folder: Path) ->
             ) from error
 
 
-def _write_openvino(program: ExportedProgram, precision: str, path: Path, size: tuple) -> None:
+def _write_openvino(
+    program: ExportedProgram, precision: str, path: Path, source: CropModel | ImageModel
+) -> None:
     openvino = import_backend('openvino')
     model = openvino.convert_model(program)
-    outputs = model.get_results()[len(OUTPUTS) :]  # with int8
+    outputs = model.get_results()[len(source.output_names) :]  # with int8
     if outputs:
         names = [output.input_value(0).get_node().get_friendly_name() for output in outputs]
         model.set_rt_info(_SEPARATOR.join(names), _NETWORK)
         for output in outputs:
             model.remove_result(output)
-    model.reshape([-1, *size, 3])
-    model.inputs[0].get_tensor().set_names({'crops'})
-    for output, name in zip(model.outputs, OUTPUTS):
+    model.reshape(source.input_shape())
+    model.inputs[0].get_tensor().set_names({source.input_name})
+    for output, name in zip(model.outputs, source.output_names):
         output.get_tensor().set_names({name})
     openvino.save_model(model, path, compress_to_fp16=precision == 'fp16')
 
@@ -122,19 +122,23 @@ class _WithOutputs(nn.Module):
         return *self.model.decode(outputs), *parts
 
 
-def _write_onnx(program: ExportedProgram, precision: str, path: Path, size: tuple) -> None:
+def _write_onnx(
+    program: ExportedProgram, precision: str, path: Path, source: CropModel | ImageModel
+) -> None:
     exported: Any = torch.onnx.export(
         program,
         dynamo=True,
         opset_version=_OPSET,
-        input_names=['crops'],
-        output_names=list(OUTPUTS),
+        input_names=[source.input_name],
+        output_names=list(source.output_names),
         verbose=False,
     )
     exported.save(path)
 
 
-def _write_torch(program: ExportedProgram, precision: str, path: Path, size: tuple) -> None:
+def _write_torch(
+    program: ExportedProgram, precision: str, path: Path, source: CropModel | ImageModel
+) -> None:
     torch.export.save(program, path)
 
 

@@ -20,6 +20,7 @@ from pose_backbones.datasets.transforms.bottomup import (
     PackBottomupInputs,
     RandomAffine,
     ResizeAlign,
+    ResizePad,
     affine_matrix,
 )
 from pose_backbones.errors import DatasetError
@@ -628,3 +629,28 @@ def test_transforms_are_registered():
         name = kind.__name__
         assert TRANSFORMS.get(f'pose_backbones.{name}') is kind
         assert getattr(bottomup, name) is kind
+
+
+@pytest.mark.parametrize(
+    ('shape', 'factor'), [((50, 100), 1.28), ((100, 50), 0.64), ((64, 128), 1.0), ((40, 40), 1.6)]
+)
+def test_resize_pad_fits_the_image(shape, factor):
+    """The whole image is centered, and MMPose's conversion maps its corners back."""
+    height, width = shape
+    image = np.full((*shape, 3), 200, np.uint8)
+    results = ResizePad((128, 64)).transform({'img': image})
+    assert results['img'].shape == (64, 128, 3)
+    assert results['img_shape'] == (64, 128)
+    assert results['scale_factors'] == (1.0,)
+    share = (results['img'] / 200).sum() / 3
+    assert share == pytest.approx(height * width * factor**2, rel=0.06)
+    size, scale = np.array(results['input_size']), results['input_scale']
+    corners = size / 2 + factor * np.array(((-width, -height), (width, height))) / 2
+    back = corners / size * scale + results['input_center'] - 0.5 * scale
+    np.testing.assert_allclose(back, ((0, 0), (width, height)), atol=1e-9)
+
+
+@pytest.mark.parametrize('size', [(64,), (64, 0), 64])
+def test_invalid_sizes_raise(size):
+    with pytest.raises((TypeError, ValueError), match='input_size is'):
+        ResizePad(size)

@@ -323,8 +323,10 @@ def test_arguments_that_contradict_the_export(
 
 def test_unsupported_models_and_arguments(tmp_path: Path) -> None:
     out = tmp_path / 'out'
-    with pytest.raises(ConfigError, match='HRCoMerEstimator cannot be exported'):
+    with pytest.raises(ConfigError, match='BottomupResize.*: expected ResizeAlign'):
         export_model(estimator(BOTTOM_UP), out)
+    with pytest.raises(ConfigError, match=r'--image-size is 64x96, but TopdownPoseEstimator'):
+        export_model(estimator(), out, image_size=(64, 96))
     with pytest.raises(ConfigError, match='bf16 is not available for the backend onnx'):
         export_model(estimator(), out, 'onnx', 'bf16')
     with pytest.raises(ValueError, match="backend is 'tensorrt': expected openvino"):

@@ -26,6 +26,12 @@ def test_exported_models() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+def test_bottom_up_models() -> None:
+    run_cases('bottom_up_export_cases.py')
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_cache() -> None:
     run_cases('cache_cases.py')
 

@@ -12,7 +12,7 @@ from mmpose.datasets.transforms.formatting import image_to_tensor
 
 from ...errors import DatasetError
 from ...registry import TRANSFORMS
-from ...utils.arguments import check_number, check_positive_int, check_positive_numbers
+from ...utils.arguments import check_ints, check_number, check_positive_int, check_positive_numbers
 
 #: maximum side of an image that OpenCV can write
 _MAX_SIDE = 32766
@@ -336,6 +336,42 @@ class ResizeAlign(BaseTransform):
                 f'{self.scale_factors}: {reason}. Remove it from the data, '
                 'or set another short_side or max_pixels (ResizeAlign)'
             )
+
+
+@TRANSFORMS.register_module()
+class ResizePad(BaseTransform):
+    """Resize an image so that it fits into a fixed size, with black borders on both sides.
+
+    Replaces `img` and `img_shape`; adds `input_size` (w, h), `input_center` (2,), `input_scale`
+    (2,) and `scale_factors`, see `ResizeAlign`.
+
+    Args:
+        input_size: Width and height of the result.
+
+    Raises:
+        TypeError, ValueError: If `input_size` is invalid.
+    """
+
+    def __init__(self, input_size: Sequence[int]):
+        check_ints('input_size', input_size, 2, each='width and height')
+        self.input_size = tuple(input_size)
+
+    def transform(self, results: dict) -> dict:
+        """Resize the image."""
+        image = results['img']
+        size = np.array(image.shape[1::-1])
+        factor = np.divide(self.input_size, size).min()
+        results.update(
+            img=cv2.warpAffine(
+                image, affine_matrix(size / 2, factor, 0, self.input_size), self.input_size
+            ),
+            img_shape=self.input_size[::-1],
+            input_size=self.input_size,
+            input_center=size / 2,
+            input_scale=self.input_size / factor,
+            scale_factors=(1.0,),
+        )
+        return results
 
 
 def check_scale_factors(factors: Sequence[float]) -> None:

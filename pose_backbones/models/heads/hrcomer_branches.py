@@ -138,40 +138,51 @@ class JointBranch(nn.Module):
             joints.append((offsets + cells + 0.5) * 2 ** (level + 1))
         return joints
 
-    def forward_queries(self, maps: Sequence[Tensor], chosen: Tensor) -> Tensor:
+    def forward_queries(
+        self, maps: Sequence[Tensor], chosen: Tensor, static: bool = False
+    ) -> Tensor:
         """Compute the joints of selected queries only.
 
         Args:
             maps: As for `forward`.
             chosen: (N, P), indices of queries, counted over all maps.
+            static: Whether the operations must not depend on the values of `chosen`, as in an
+                exported graph; this takes more time.
 
         Returns:
             (N, P, K, 2), the values that `forward` returns for these queries in evaluation mode.
         """
-        images = torch.arange(len(chosen), device=chosen.device)[:, None]
+        images = torch.arange(chosen.shape[0], device=chosen.device)[:, None]
         dtype = torch.promote_types(maps[0].dtype, torch.float32)
         joints = maps[0].new_zeros(*chosen.shape, self.reg_layer.groups, 2, dtype=dtype)
         start = 0
         for level, x in enumerate(maps):
             count, width = x[0, 0].numel(), x.shape[-1]
             in_level = (chosen >= start) & (chosen < start + count)
+            if static:
+                points = _points((chosen - start).clamp(0, count - 1), width)
+                joints = torch.where(
+                    in_level[..., None, None], self._at(x, level, points, static), joints
+                )
+                start += count
+                continue
             most = int(in_level.sum(1).max()) if in_level.numel() else 0
             if most:
                 order = in_level.int().argsort(dim=1, descending=True, stable=True)[:, :most]
                 cells = (chosen[images, order] - start).clamp(0, count - 1)
-                points = torch.stack((cells % width, cells // width), -1)
                 joints[images, order] = torch.where(
                     in_level[images, order][..., None, None],
-                    self._at(x, level, points),
+                    self._at(x, level, _points(cells, width)),
                     joints[images, order],
                 )
             start += count
         return joints
 
-    def _at(self, x: Tensor, level: int, points: Tensor) -> Tensor:
+    def _at(self, x: Tensor, level: int, points: Tensor, static: bool = False) -> Tensor:
         """Return the joints (N, P, K, 2) of the queries at points (N, P, 2), x and y."""
         groups = self.reg_layer.groups
-        reader = PointReader(self.trans_blocks[level](x), groups, list(self.filter_blocks[level]))
+        blocks = list(self.filter_blocks[level])
+        reader = PointReader(self.trans_blocks[level](x), groups, blocks, static)
         values = reader.at(points[:, None].expand(-1, groups, -1, -1))
         offsets = _regress_values(self.reg_layer, values)
         return (offsets + points[:, :, None] + 0.5) * 2 ** (level + 1)
@@ -203,7 +214,11 @@ class RefineBranch(nn.Module):
         return _regress(self.reg_layer, self.filter_block(self.trans_block(x)))
 
     def sample_at(
-        self, x: Tensor, joints: Tensor, flip_indices: Sequence[int] | None = None
+        self,
+        x: Tensor,
+        joints: Tensor,
+        flip_indices: Sequence[int] | None = None,
+        static: bool = False,
     ) -> Tensor:
         """Compute the offsets at given joints only.
 
@@ -213,26 +228,40 @@ class RefineBranch(nn.Module):
                 outside the map are moved to its border.
             flip_indices: If given, `x` has the shape (2 N, in_channels, H, W), and its second half
                 are the mirrored images. The offsets of both halves are averaged.
+            static: See `PointReader`.
 
         Returns:
             (N, P, K, 2), the values that `sample` reads from the output of `forward` in evaluation
             mode.
         """
         if flip_indices is None:
-            return self._at(x, joints)
+            return self._at(x, joints, static)
         flip, sign = list(flip_indices), joints.new_tensor(MIRROR)
         mirrored = (joints * sign)[:, :, flip]
         mirrored[..., 0] += x.shape[-1]
-        offsets, mirrored_offsets = self._at(x, torch.cat((joints, mirrored))).chunk(2)
+        offsets, mirrored_offsets = halves(self._at(x, torch.cat((joints, mirrored)), static))
         return (offsets + mirrored_offsets[:, :, flip] * sign) / 2
 
-    def _at(self, x: Tensor, joints: Tensor) -> Tensor:
+    def _at(self, x: Tensor, joints: Tensor, static: bool) -> Tensor:
         """Return the offsets (N, P, K, 2) at joints (N, P, K, 2)."""
         groups = self.reg_layer.groups
-        last = joints.new_tensor(x.shape[:-3:-1]) - 1
-        positions = (joints.transpose(1, 2) - 0.5).clamp(min=0).minimum(last)
-        reader = PointReader(self.trans_block(x), groups, list(self.filter_block))
+        height, width = x.shape[-2:]
+        column, row = (joints.transpose(1, 2) - 0.5).unbind(-1)
+        positions = torch.stack((column.clamp(0, width - 1), row.clamp(0, height - 1)), -1)
+        reader = PointReader(self.trans_block(x), groups, list(self.filter_block), static)
         return _regress_values(self.reg_layer, reader.sample(positions))
+
+
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the halves of a batch (2 N, …), such as images and mirrored images."""
+    count = x.shape[0] // 2  # `chunk` would fix the size when exported
+    return x[:count], x[count:]
+
+
+def _points(cells: Tensor, width: int) -> Tensor:
+    """Convert indices of pixels (…) in a map of a width to x and y (…, 2)."""
+    rows = cells // width
+    return torch.stack((cells - rows * width, rows), -1)
 
 
 def sample(offsets: Tensor, joints: Tensor) -> Tensor:

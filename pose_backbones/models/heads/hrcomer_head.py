@@ -23,6 +23,7 @@ from .hrcomer_branches import (
     HeatmapBranch,
     JointBranch,
     RefineBranch,
+    halves,
     sample,
     without_padding,
 )
@@ -191,7 +192,7 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
         queries = self._query_maps(feats, flip_indices)
         short_offsets = self.refine_head(feats[0])
         if flip_indices is not None:
-            originals, flipped = short_offsets.chunk(2)
+            originals, flipped = halves(short_offsets)
             flipped = flipped.flip(-1)[:, list(flip_indices)]
             sign = short_offsets.new_tensor(MIRROR)[:, None, None]
             short_offsets = (originals + flipped * sign) / 2
@@ -212,13 +213,13 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
         self, feats: Sequence[Tensor], flip_indices: Sequence[int] | None
     ) -> list[Tensor]:
         """Return the feature maps of the queries, without those of the flipped images."""
-        return [x if flip_indices is None else x.chunk(2)[0] for x in feats[1:]]
+        return [x if flip_indices is None else halves(x)[0] for x in feats[1:]]
 
     def _heatmaps(self, x: Tensor, flip_indices: Sequence[int] | None) -> Tensor:
         maps = self.heatmaps_head(x)
         if flip_indices is None:
             return maps
-        originals, flipped = maps.chunk(2)
+        originals, flipped = halves(maps)
         return (originals + flipped.flip(-1)[:, list(flip_indices)]) / 2
 
     def forward_candidates(
@@ -226,6 +227,7 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
         feats: Sequence[Tensor],
         flip_indices: Sequence[int] | None = None,
         sizes: Tensor | None = None,
+        static: bool = False,
     ) -> dict:
         """Compute only the outputs that the decoder needs, in evaluation mode.
 
@@ -234,6 +236,8 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
             flip_indices: As for `forward`.
             sizes: (N, 2), width and height of the images without padding, in pixels of the feature
                 map of stride 4. None: the images have no padding.
+            static: Whether P is `max_num_people` of the decoder for all images, for exported
+                graphs, whose shapes cannot depend on values.
 
         Returns:
             A dict with the keys `confidences`, `joints` (refined) and `heatmaps`. The first two are
@@ -249,12 +253,16 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
                 without_padding(x, sizes / 2 ** (level + 1)) for level, x in enumerate(logits)
             ]
         logits = torch.cat([x.flatten(1) for x in logits], 1)
-        selected, confidences = select_queries(logits.sigmoid(), self.decoder.max_num_people)
-        confident = is_confident(confidences, self.decoder.score_threshold)
-        selected = selected[:, : int(confident.sum(1).max())]
-        joints = self.joints_head.forward_queries(queries, selected)
+        count = self.decoder.max_num_people
+        if static:
+            selected = logits.sigmoid().topk(count, dim=1).indices
+        else:
+            selected, confidences = select_queries(logits.sigmoid(), count)
+            confident = is_confident(confidences, self.decoder.score_threshold)
+            selected = selected[:, : int(confident.sum(1).max())]
+        joints = self.joints_head.forward_queries(queries, selected, static)
         if selected.shape[1]:
-            joints = joints + self.refine_head.sample_at(feats[0], joints, flip_indices)
+            joints = joints + self.refine_head.sample_at(feats[0], joints, flip_indices, static)
         return dict(
             confidences=[logits.gather(1, selected)[:, None, None]],
             joints=[joints[:, None]],
@@ -303,7 +311,7 @@ class HRCoMerHead(MetaDeviceInit, BaseHead):
                 map_sizes = maps[0].new_tensor(sizes) * factors[index] / 4
             outputs.append(self.forward_candidates(maps, flip_indices, map_sizes))
         people = self.decoder.decode(outputs, factors)
-        instances = [_pack(*poses) for poses in people]
+        instances = [pack_people(*poses) for poses in people]
         if test_cfg.get('output_heatmaps', False):
             return instances, [
                 PixelData(heatmaps=maps[:, : -(-height // 4), : -(-width // 4)])
@@ -410,7 +418,7 @@ def scale_factors(metainfo: Mapping) -> tuple[float, ...]:
     return (1, *(metainfo.get('aug_scales') or ()))
 
 
-def _pack(poses: Tensor, scores: Tensor) -> InstanceData:
+def pack_people(poses: Tensor, scores: Tensor) -> InstanceData:
     """Convert poses (n, K, 2) and joint scores (n, K) to MMPose's `InstanceData`."""
     boxes = torch.cat((poses.amin(1), poses.amax(1)), 1)
     return InstanceData(

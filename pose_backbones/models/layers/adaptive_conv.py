@@ -11,6 +11,7 @@ from .norm import build_norm
 from .precision import at_least_float32, full_precision
 
 _TAPS = 9  # of a 3x3 kernel
+_FEW = 64  # positions that are interpolated together
 
 
 class AdaptiveActivationBlock(nn.Module):
@@ -132,12 +133,17 @@ class PointReader:
         groups: Number of channel groups; each group has its own points.
         blocks: Blocks that are applied to `x` one after the other. Their norms use fixed
             statistics.
+        static: Whether to use few operations, as needed for exported graphs, instead of little
+            memory.
     """
 
-    def __init__(self, x: Tensor, groups: int, blocks: list[AdaptiveActivationBlock]):
+    def __init__(
+        self, x: Tensor, groups: int, blocks: list[AdaptiveActivationBlock], static: bool = False
+    ):
         self.size = x.shape[-2:]
+        self.static = static
         self.block = blocks[-1] if blocks else None
-        self.source = PointReader(x, groups, blocks[:-1]) if blocks else None
+        self.source = PointReader(x, groups, blocks[:-1], static) if blocks else None
         self.map = None if blocks else at_least_float32(x).contiguous().unflatten(1, (groups, -1))
 
     def at(self, points: Tensor) -> Tensor:
@@ -173,13 +179,15 @@ class PointReader:
             (N, groups, P, c).
         """
         if self.block is None:
-            last = positions.new_tensor(self.size[::-1])
-            grid = (2 * positions + 1) / last - 1
+            height, width = self.size  # numbers, since tensors would fix the size when exported
+            x, y = (2 * positions + 1).unbind(-1)
+            grid = torch.stack((x / width - 1, y / height - 1), -1)
             values = F.grid_sample(
                 self.map.flatten(0, 1), grid.flatten(0, 1)[:, None], align_corners=False
             )
             return values[:, :, 0].transpose(1, 2).unflatten(0, positions.shape[:2])
-        return _interpolate(self.at, positions)
+        together = self.static or positions.shape[2] <= _FEW
+        return _interpolate(self.at, positions, together)
 
     def _evaluate(self, points: Tensor) -> Tensor:
         """Return the output (N, groups, P, c) of the block at pixels inside the map."""
@@ -204,14 +212,20 @@ class PointReader:
         return F.relu(out + shift.view(groups, 1, -1) + center)
 
 
-def _interpolate(at, positions: Tensor) -> Tensor:
-    """Interpolate bilinearly between the four pixels around each position."""
+def _interpolate(at, positions: Tensor, together: bool) -> Tensor:
+    """Interpolate bilinearly between the four pixels around each position.
+
+    Args:
+        at: Function from points to values, see `PointReader.at`.
+        positions: See `PointReader.sample`.
+        together: Whether to call `at` once instead of four times, which is faster for few points.
+    """
     corner = positions.floor()
     right, down = (positions - corner).unbind(-1)
-    corner = corner.long()
-    total = 0
-    for dx, x_weight in ((0, 1 - right), (1, right)):
-        for dy, y_weight in ((0, 1 - down), (1, down)):
-            values = at(corner + corner.new_tensor((dx, dy)))
-            total = total + values * (x_weight * y_weight)[..., None]
-    return total
+    steps = corner.new_tensor(((0, 0), (0, 1), (1, 0), (1, 1))).long()
+    corners = corner.long()[..., None, :] + steps
+    x_weights, y_weights = (torch.stack((1 - part, part), -1) for part in (right, down))
+    weights = (x_weights[..., None] * y_weights[..., None, :]).flatten(-2)
+    parts = corners.split(len(steps) if together else 1, -2)
+    values = [at(part.flatten(2, 3)).unflatten(2, part.shape[2:4]) for part in parts]
+    return (torch.cat(values, 3) * weights[..., None]).sum(3)
