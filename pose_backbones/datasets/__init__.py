@@ -1,1 +1,1 @@
-"""Data sets and transforms."""
+"""Datasets and transforms."""

@@ -1,6 +1,6 @@
 """Patch how MMPose reads COCO files: through the reader of this package.
 
-MMPose's data sets and its `CocoMetric` then accept files with a byte order mark, IDs such as 7.0,
+MMPose's datasets and its `CocoMetric` then accept files with a byte order mark, IDs such as 7.0,
 missing `iscrowd` entries, the suffix `.JSON`, and objects without keypoints beside those with
 keypoints. Detections and predictions have the category with keypoints of the annotations, where
 MMPose assumes that its ID is 1. AP of medium and large people is that of COCO's server, see
@@ -30,10 +30,10 @@ _Metric = coco_metric.CocoMetric
 
 
 def load_detections(dataset: _Dataset) -> list[dict]:
-    """Load the detections of a data set, as `_load_detection_results` of MMPose does.
+    """Load the detections of a dataset, as `_load_detection_results` of MMPose does.
 
     Args:
-        dataset: The data set, whose `bbox_file` is read.
+        dataset: The dataset, whose `bbox_file` is read.
 
     Returns:
         A sample for each detection of a category with keypoints.
@@ -93,7 +93,7 @@ def process(metric: _Metric, data_batch: Sequence[dict], data_samples: Sequence[
 
 
 def set_dataset_meta(metric: _Metric, dataset_meta: dict) -> None:
-    """Set the metainfo of the data set as MMPose does.
+    """Set the metainfo of the dataset as MMPose does.
 
     With `gt_converter`, MMPose converts the sigmas of the metainfo like the annotations. They are
     kept if the metainfo already describes the converted keypoints, as that of a `CombinedDataset`.

@@ -37,7 +37,7 @@ class MpiiDataset(BaseCocoStyleDataset):
 
     Args:
         ann_file: The JSON file, relative to `data_root`.
-        data_root: Folder of the data set.
+        data_root: Folder of the dataset.
         data_prefix: `img`: folder of the images, relative to `data_root`.
         headbox_file: `.mat` file with `headboxes_src` (2, 2, N): corner, x and y, person. None:
             the `headbox` of each person in the JSON file, [x1, y1, x2, y2], if there is one.
@@ -45,7 +45,7 @@ class MpiiDataset(BaseCocoStyleDataset):
         indices: Number or indices of the people that are used.
         serialize_data: See MMEngine.
         pipeline: The transforms.
-        test_mode: Whether the data set is used for evaluation.
+        test_mode: Whether the dataset is used for evaluation.
         lazy_init: See MMEngine.
         max_refetch: See MMEngine.
 

@@ -520,7 +520,7 @@ def build_runner(cfg: Config) -> PoseRunner:
     Raises:
         ConfigError: If the constructor of the model raises an error.
     """
-    # Imported here, since importing the data sets and metrics of MMPose takes seconds.
+    # Imported here, since importing the datasets and metrics of MMPose takes seconds.
     from ..datasets import coco_style
 
     coco_style.patch()

@@ -98,7 +98,7 @@ class MpiiPCKh(BaseMetric):
 
     Source: Andriluka et al., CVPR 2014; the tables of HRNet and MSPN.
 
-    Deviations: MMPose's `MpiiPCKAccuracy` adds 1 to predictions because its data set does not
+    Deviations: MMPose's `MpiiPCKAccuracy` adds 1 to predictions because its dataset does not
     subtract 1 from the labels (a model trained on them predicts one pixel too far to the lower
     right). A joint at exactly the threshold is correct, as in MPII's own code. Mean@0.1 uses the
     threshold 0.1; the code of HRNet and MSPN uses 0.11.

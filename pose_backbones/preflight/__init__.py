@@ -45,7 +45,7 @@ __all__ = [
 
 
 def check_config(cfg: Config, splits: Sequence[str]) -> None:
-    """Check a config and the files of its data sets before the model is built.
+    """Check a config and the files of its datasets before the model is built.
 
     Args:
         cfg: The config of the run.
@@ -71,12 +71,12 @@ def check_config(cfg: Config, splits: Sequence[str]) -> None:
 
 
 def check_model(cfg: Config, model: nn.Module, datasets: Mapping[str, BaseDataset]) -> None:
-    """Check that a model fits its config and the data sets of the run.
+    """Check that a model fits its config and the datasets of the run.
 
     Args:
         cfg: The config.
         model: The model, built from the config. It may be wrapped for distributed training.
-        datasets: Split → data set.
+        datasets: Split → dataset.
 
     Raises:
         PoseBackbonesError: If a check fails. The message names both values.

@@ -14,18 +14,18 @@ _SAMPLES = {'topdown': 'single people', 'bottomup': 'whole images'}
 
 
 def is_bottomup(dataset: dict) -> bool:
-    """Return whether a data set has MMPose's data mode for bottom-up models, with whole images.
+    """Return whether a dataset has MMPose's data mode for bottom-up models, with whole images.
 
     Args:
-        dataset: Config of the data set.
+        dataset: Config of the dataset.
     """
     return dataset.get('data_mode') == 'bottomup'
 
 
 def check_data_mode(cfg: Config, splits: Sequence[str]) -> None:
-    """Check that the data sets have the data mode of the model, `'topdown'` or `'bottomup'`.
+    """Check that the datasets have the data mode of the model, `'topdown'` or `'bottomup'`.
 
-    Bottom-up data sets must have no file of detections, and only scale factors that the data
+    Bottom-up datasets must have no file of detections, and only scale factors that the data
     preprocessor of the model accepts.
 
     Args:
@@ -70,7 +70,7 @@ def _data_mode(cfg: Config) -> str | None:
 
 
 def _check_scales(cfg: Config, dataset: Mapping, place: str) -> None:
-    """Check the scale factors of a bottom-up data set; `place` is its name in the config."""
+    """Check the scale factors of a bottom-up dataset; `place` is its name in the config."""
     from ..datasets.transforms.bottomup import ResizeAlign, check_scale_factors
     from ..models.data_preprocessors import PyramidDataPreprocessor
 
@@ -114,10 +114,10 @@ def check_badcase(cfg: Config) -> None:
 
 
 def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], CocoFile]) -> None:
-    """Check that the pipeline of a data set does not resize images to more than its maximum.
+    """Check that the pipeline of a dataset does not resize images to more than its maximum.
 
     Args:
-        dataset: Config of a data set that has passed `check_types`.
+        dataset: Config of a dataset that has passed `check_types`.
         annotations: Path of the annotations in COCO format. Images without a width and height are
             skipped; the pipeline checks them when it reads them.
         read: Function that reads the annotations.
@@ -143,12 +143,12 @@ def check_image_sizes(dataset: dict, annotations: str, read: Callable[[str], Coc
 
 
 def check_sigmas(cfg: Config, num_keypoints: int, where: str) -> None:
-    """Check that the codec has as many sigmas as the data set has keypoints.
+    """Check that the codec has as many sigmas as the dataset has keypoints.
 
     Args:
         cfg: The config.
-        num_keypoints: Number of keypoints of the data set.
-        where: Name of the data set, for the message.
+        num_keypoints: Number of keypoints of the dataset.
+        where: Name of the dataset, for the message.
 
     Raises:
         DatasetError: If the number of sigmas differs.

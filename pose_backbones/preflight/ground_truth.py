@@ -23,12 +23,12 @@ def check_truth(metric: dict, split: str, dataset: dict, read: Callable[[str], C
     Args:
         metric: Config of the metric, whose files exist.
         split: Name of the split, for the message.
-        dataset: Config of the data set.
+        dataset: Config of the dataset.
         read: Reads annotations.
 
     Raises:
         DatasetError: If there is nothing to compare predictions with, or a field is missing.
-        ConfigError: If the metric does not fit the data set.
+        ConfigError: If the metric does not fit the dataset.
     """
     kind = METRICS.get(metric['type'])
     if not isinstance(kind, type) or metric.get('format_only'):

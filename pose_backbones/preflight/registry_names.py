@@ -22,7 +22,7 @@ from ..registry import (
 def check_types(cfg: Config) -> None:
     """Check that all types in a config are registered.
 
-    These are the types of the model and its codec, of data sets, samplers and metrics, and of the
+    These are the types of the model and its codec, of datasets, samplers and metrics, and of the
     optimizer, schedules and hooks.
 
     Args:

@@ -1,4 +1,4 @@
-"""Index of a COCO file for MMPose's data sets and metrics, with lenient reading."""
+"""Index of a COCO file for MMPose's datasets and metrics, with lenient reading."""
 
 from os import PathLike, fspath
 

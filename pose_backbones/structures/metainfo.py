@@ -57,7 +57,7 @@ def read_metainfo(source: str | os.PathLike | Mapping, option: str = '') -> dict
         return parse_pose_metainfo(dict(source))
     except Exception as error:  # a description is Python code, which may raise anything
         raise DatasetError(
-            f'{name} is not a description of a data set, such as '
+            f'{name} is not a description of a dataset, such as '
             f'tools/make_dataset_info.py writes: {first_line(error)}'
         ) from error
 
@@ -140,8 +140,8 @@ def write_metainfo(out: str, name: str, source: KeypointFile, sigmas: dict[str, 
 
     Args:
         out: A `.py` file, for `metainfo=dict(from_file=…)` in a config.
-        name: Name of the data set.
-        source: Annotations with the keypoints of the data set.
+        name: Name of the dataset.
+        source: Annotations with the keypoints of the dataset.
         sigmas: Name → sigma, for every keypoint.
 
     Raises:

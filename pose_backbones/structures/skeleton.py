@@ -46,7 +46,7 @@ def read_sigmas(sigmas: str | Sequence[float]) -> np.ndarray:
     if values.ndim != 1 or not len(values) or not (values > 0).all():
         raise ValueError(
             f'sigmas is {sigmas!r}: expected a positive number for each keypoint, or the '
-            'description of a data set'
+            'description of a dataset'
         )
     return values
 
@@ -75,7 +75,7 @@ def read_limbs(limbs: str | Sequence[Sequence[int]]) -> Tensor:
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in 'iu' or pairs.min() < 0:
         raise ValueError(
             f'limbs is {limbs!r}: expected pairs of indices of keypoints, or the description of a '
-            'data set'
+            'dataset'
         )
     return torch.from_numpy(pairs.astype(np.int64))
 

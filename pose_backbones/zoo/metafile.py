@@ -68,7 +68,7 @@ class Model:
         collection: Value of `In Collection`, for example `MogaNet`.
         config: Path of the config in the repository.
         title: Display name of the backbone.
-        data: Data set that the model is trained on.
+        data: Dataset that the model is trained on.
         size: Height x width of the input, as text.
         params: Number of parameters used in training.
         flops: Multiply-adds of the layers for one image.

@@ -341,7 +341,7 @@ def test_inferencer_gives_the_results_of_the_tool(single, folder, synthetic):
     namespace = dict(box=person['bbox'])
     exec(lines, namespace)
     instances = namespace['people'][0].pred_instances
-    # The box is float64 here and float32 in the data set.
+    # The box is float64 here and float32 in the dataset.
     np.testing.assert_allclose(
         instances.keypoint_scores, single[1][person['id']]['keypoint_scores'], rtol=1e-4, atol=1e-4
     )

@@ -242,7 +242,7 @@ def cut_depth(backbone: Config) -> None:
 
 @pytest.fixture(scope='module')
 def person(synthetic) -> dict[str, dict]:
-    """Split → an instance, as the data set passes it to the pipeline."""
+    """Split → an instance, as the dataset passes it to the pipeline."""
     return {
         split: CocoDataset(
             data_root=str(synthetic),

@@ -1,4 +1,4 @@
-"""Tests of configs for other data sets, on small data sets in their formats."""
+"""Tests of configs for other datasets, on small datasets in their formats."""
 
 import json
 import re
@@ -86,7 +86,7 @@ def box_of(points) -> list[float]:
 
 
 def coco_annotations(name, figures) -> dict:
-    """Return annotations in the format of the data set.
+    """Return annotations in the format of the dataset.
 
     CrowdPose has crowd indices and no areas, COCO-WholeBody has separate parts, and AP-10K has one
     category per species.
@@ -151,7 +151,7 @@ def write_mpii(config, folder, figures):
 
 
 def prepare(name, config, folder) -> dict[int, list]:
-    """Write the data set to the paths of the config.
+    """Write the dataset to the paths of the config.
 
     Returns image ID → keypoints of its instances.
     """

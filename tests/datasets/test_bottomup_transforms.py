@@ -475,7 +475,7 @@ def test_images_of_a_batch_are_padded_right_and_below(factors):
         assert sample.metainfo['batch_input_shape'] == (192, 128)
 
 
-# Data sets
+# Datasets
 
 
 def dataset(kind, folder, ann_file, images, pipeline, **options):

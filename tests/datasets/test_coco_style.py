@@ -1,4 +1,4 @@
-"""MMPose's data sets and metrics read COCO files through the reader of this package."""
+"""MMPose's datasets and metrics read COCO files through the reader of this package."""
 
 import copy
 import json
@@ -110,7 +110,7 @@ def test_predictions_without_a_category_are_evaluated(tmp_path, category):
 
 @pytest.mark.parametrize('first', [0, 8])
 def test_evaluation_of_some_keypoints(tmp_path, first):
-    """The data set describes the nine keypoints that `gt_converter` selects."""
+    """The dataset describes the nine keypoints that `gt_converter` selects."""
     mapping = [(first + number, number) for number in range(9)]
     sigmas = [0.01 * (number + 1) for number in range(9)]
     path = write(tmp_path / 'a.json', content())
@@ -133,7 +133,7 @@ def test_evaluation_of_some_keypoints(tmp_path, first):
 
 
 def test_segmentations_that_mmpose_cannot_read(tmp_path):
-    """Objects without a polygon beside others, as in the images of a bottom-up data set."""
+    """Objects without a polygon beside others, as in the images of a bottom-up dataset."""
     annotations = content()
     values = (None, [[1, 2, 3, 4]], [], [[1, 2, 9, 2, 9, 8], [1, 2]])
     for entry, value in zip(annotations['annotations'], values):

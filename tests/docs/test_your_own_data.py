@@ -66,7 +66,7 @@ def blocks(language: str) -> list[str]:
 
 
 def relabel(source: Path, target: Path):
-    """Data set of the synthetic people with other keypoints and another category."""
+    """Dataset of the synthetic people with other keypoints and another category."""
     content = json.loads(source.read_text())
     names = content['categories'][0]['keypoints']
     order = [names.index(name) for name in POINTS.values()]

@@ -219,7 +219,7 @@ def test_scripts_of_mmpose_need_no_change(site, tmp_path, tiny_config, synthetic
     assert 0 <= json.loads(metrics.read_text())['coco/AP'] <= 1
 
 
-#: a small RetinaNet on the synthetic data set
+#: a small RetinaNet on the synthetic dataset
 DETECTOR = """
 _base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py']
 data = dict(

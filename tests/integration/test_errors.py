@@ -513,7 +513,7 @@ def test_empty_data_set(fail, tiny_config, data, tmp_path):
     [(0, 'missing'), (1, 'missing'), (0, 'text'), (1, 'text'), (1, 'fifo'), (0, 'wide')],
 )
 def test_unreadable_image(fail, tiny_config, data, weights, tmp_path, workers, damage, monkeypatch):
-    # The images are read before the test as well, but not all images of a large data set.
+    # The images are read before the test as well, but not all images of a large dataset.
     monkeypatch.setattr(coco_checker, 'check_image_files', lambda *_: [])
     from xtcocotools.coco import COCO
 

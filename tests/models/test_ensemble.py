@@ -88,7 +88,7 @@ def codec(kind, size):
 
 
 def data(size, use_udp=False, padding=1.25, metainfo=None, extend=()):
-    """A test data set of a config; `extend`: steps after the padding."""
+    """A test dataset of a config; `extend`: steps after the padding."""
     dataset = dict(
         type='CocoDataset',
         pipeline=[
@@ -835,7 +835,7 @@ WRONG_MEMBERS = {
         lambda a, b: [a, dict(b, config='nothing.py')],
         'config not found: nothing.py',
     ),
-    'data set': (
+    'dataset': (
         lambda a, b: [
             a,
             change(b, test_dataloader=dict(dataset=dict(metainfo=metainfo(POINTS_17, 'mine')))),
@@ -926,7 +926,7 @@ WRONG_MEMBERS = {
     ),
     'outputs': (
         lambda a, b: [change(a, **{'model.head.out_channels': 16})],
-        'model.head.out_channels is 16, but the data set coco has 17',
+        'model.head.out_channels is 16, but the dataset coco has 17',
     ),
     'argument': (
         lambda a, b: [change(a, **{'model.head.colour': 'red'})],

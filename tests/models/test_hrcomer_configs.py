@@ -26,7 +26,7 @@ from pose_backbones.zoo.models import without_weights
 from tests.helpers.golden_values import published_figures
 from tests.helpers.half_precision import check_bfloat16
 
-#: without data set and size: arch, learning rate, images a GPU, epochs
+#: without dataset and size: arch, learning rate, images a GPU, epochs
 RECIPES = {
     'b_8xb12-70e': ('base', 1e-3, 12, 70),
     'l_8xb8-70e': ('large', 5e-4, 8, 70),

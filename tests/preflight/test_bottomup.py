@@ -120,7 +120,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def configs(tmp_path_factory):
-    """Configs for both data sets, and weights of their model."""
+    """Configs for both datasets, and weights of their model."""
     folder = tmp_path_factory.mktemp('configs')
     for name in ('coco', 'crowdpose'):
         (folder / f'{name}.py').write_text(CONFIG.format(root=ROOT, data=name))

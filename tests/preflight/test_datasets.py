@@ -1,4 +1,4 @@
-"""Checks of the data sets of a config."""
+"""Checks of the datasets of a config."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from tests.helpers import damaged_coco
 
 @pytest.fixture
 def folder(tmp_path):
-    """A data set: annotations `good.json` and `bad.json`, and the folder of the images."""
+    """A dataset: annotations `good.json` and `bad.json`, and the folder of the images."""
     (tmp_path / 'images').mkdir()
     content = damaged_coco.annotations()
     (tmp_path / 'good.json').write_text(json.dumps(content))
@@ -32,7 +32,7 @@ def dataset(folder, name: str, kind: str = 'CocoDataset', **more) -> dict:
 
 
 def wrapped(*parts) -> dict:
-    """Put data sets into each of MMEngine's and MMPose's wrappers."""
+    """Put datasets into each of MMEngine's and MMPose's wrappers."""
     first, *others = parts
     repeated = dict(type='RepeatDataset', times=2, dataset=first)
     combined = dict(type='CombinedDataset', metainfo={}, datasets=[repeated, *others])

@@ -415,7 +415,7 @@ def test_invalid_files_raise(case, tmp_path):
         (
             [results, '--ann', truth, '--metainfo', 'no.py'],
             DatasetError,
-            '--metainfo no.py is not a description of a data set',
+            '--metainfo no.py is not a description of a dataset',
         ),
         (
             [results, '--ann', truth, '--examples', '-2'],

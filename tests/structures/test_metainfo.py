@@ -58,7 +58,7 @@ def test_invalid_metainfo_files_raise(tmp_path, text, reason):
     path.write_text(text)
     with pytest.raises(
         DatasetError,
-        match=f'^--metainfo {path} is not a description of a data set, such as .*: .*{reason}',
+        match=f'^--metainfo {path} is not a description of a dataset, such as .*: .*{reason}',
     ):
         metainfo.read_metainfo(str(path), '--metainfo')
 
@@ -68,7 +68,7 @@ def test_unreadable_metainfo_raises(tmp_path):
         metainfo.read_metainfo('none.py')
     with pytest.raises(DatasetError, match='cannot read the description .*a directory'):
         metainfo.read_metainfo(tmp_path)
-    with pytest.raises(DatasetError, match='^metainfo is not a description of a data set'):
+    with pytest.raises(DatasetError, match='^metainfo is not a description of a dataset'):
         metainfo.read_metainfo(dict(dataset_name='fish'))
 
 

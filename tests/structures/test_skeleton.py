@@ -79,7 +79,7 @@ def test_invalid_sigmas_raise(sigmas):
 @pytest.mark.parametrize('read', [read_sigmas, read_limbs])
 def test_invalid_metainfo_files_raise(read, tmp_path):
     with pytest.raises(
-        ValueError, match='no_such.py is not a description of a data set.*does not exist'
+        ValueError, match='no_such.py is not a description of a dataset.*does not exist'
     ):
         read(str(tmp_path / 'no_such.py'))
     path = tmp_path / 'config.py'

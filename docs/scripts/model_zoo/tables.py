@@ -84,7 +84,7 @@ def _with_results(models: list[Model], folder: Path) -> list[str]:
 
 
 def _with_stated(models: Iterable[Model], folder: Path) -> list[str]:
-    """Return one table per data set, with one row per model and split."""
+    """Return one table per dataset, with one row per model and split."""
     tables = {}
     for model in models:
         for split, metrics in model.stated.items():

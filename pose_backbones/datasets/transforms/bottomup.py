@@ -22,7 +22,7 @@ _MAX_SIDE = 32766
 class GetPeople(BaseTransform):
     """Add the size and area of each person, and the mask of the labelled part of the image.
 
-    Uses `img_shape` and the fields that MMPose's data sets provide in bottom-up mode: `keypoints`
+    Uses `img_shape` and the fields that MMPose's datasets provide in bottom-up mode: `keypoints`
     (n, K, 2), `keypoints_visible` (n, K) and `raw_ann_info`, a list of n annotations. Must come
     before flips and affine transforms. Adds or replaces
 

@@ -207,7 +207,7 @@ def _probability(name: str, value: float) -> float:
 
 @TRANSFORMS.register_module()
 class MarkHidden(BaseTransform):
-    """Mark occluded keypoints, which MMPose's COCO data set does not distinguish from visible ones.
+    """Mark occluded keypoints, which MMPose's COCO dataset does not distinguish from visible ones.
 
     Uses `raw_ann_info` with `keypoints` as in COCO's files (x, y and 0 for unlabelled, 1 for
     occluded, 2 for visible), and sets `keypoints_visible` (1, K) of occluded keypoints to 0.5. Must

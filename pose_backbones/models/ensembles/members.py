@@ -54,7 +54,7 @@ class Member(nn.Module):
             )
         if head.out_channels != metainfo['num_keypoints']:
             raise ConfigError(
-                f'{self.name}: model.head.out_channels is {head.out_channels}, but the data set '
+                f'{self.name}: model.head.out_channels is {head.out_channels}, but the dataset '
                 f'{metainfo["dataset_name"]} has {metainfo["num_keypoints"]} keypoints'
             )
         load_weights(self.model, get_weights(read_checkpoint(checkpoint)), checkpoint)
