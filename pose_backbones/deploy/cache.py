@@ -69,7 +69,8 @@ def cached_runtime(
         except ExportError as error:
             _remove(folder, f'{error}')
         else:
-            os.utime(folder)  # for `_limit_size`
+            with suppress(OSError):  # the cache may be read-only
+                os.utime(folder)  # for `_limit_size`
             return runtime
     exported = _export(estimator, folder, backend, precision)
     _limit_size(folder)
