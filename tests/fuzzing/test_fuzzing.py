@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pose_backbones.errors import DatasetError
 
 from .mutate import mutate
 from .seeds import seeds
+from .select_inputs import executed_lines, select
 from .targets import _WATCH, MAX_MEMORY, TARGETS, Target, TimeLimitError, clear, workspace
 
 
@@ -166,3 +168,20 @@ def test_large_allocation_is_found(tmp_path):
 
     with pytest.raises(MemoryError):
         Target('x', 'x.json', 'json', read).run(b'', tmp_path)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason='sys.monitoring is new in Python 3.12')
+def test_selected_inputs_execute_all_lines(folder):
+    target = TARGETS['metafile']
+    inputs = {}
+    for path in target.files:
+        clear(folder)
+        inputs[path.name] = executed_lines(partial(target.run, path.read_bytes(), folder))
+    lines = set.union(*inputs.values())
+    assert {Path(file).name for file, _ in lines} >= {'metafile.py'}
+    selected = select(inputs, set())
+    assert 1 < len(selected) < len(inputs)
+    assert set.union(*(inputs[name] for name in selected)) == lines
+    first = inputs[selected[0]]
+    assert len(first) == max(map(len, inputs.values()))
+    assert select(inputs, first) == selected[1:]
