@@ -1,5 +1,7 @@
 """Timing, peak memory and Markdown tables of the benchmarks."""
 
+import os
+import platform
 import re
 import resource
 import statistics
@@ -7,11 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+
+#: names in /proc/cpuinfo of instructions that matter for the speed of models
+_INSTRUCTIONS = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8')
 
 
 def device() -> str:
@@ -24,6 +30,30 @@ def device_name() -> str:
     if device() == 'cuda':
         return torch.cuda.get_device_name()
     return f'a CPU, threads: {torch.get_num_threads()}'
+
+
+def machine() -> dict[str, object]:
+    """Return what is known about the machine and the packages, for JSON files of measurements."""
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    flags = next((line.split() for line in lines if line.startswith('flags')), [])
+    packages = ('torch', 'openvino', 'onnxruntime', 'mmpose', 'numpy')
+    return dict(
+        processor=names[0] if names else platform.processor(),
+        instructions=[name for name in _INSTRUCTIONS if name in flags],
+        cores=os.cpu_count(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        load=round(os.getloadavg()[0], 1),
+        python=platform.python_version(),
+        **{name: _version(name) for name in packages},
+    )
+
+
+def _version(package: str) -> str | None:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
 
 
 def timed(task: Callable, *args) -> tuple[object, float]:

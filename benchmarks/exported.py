@@ -24,6 +24,7 @@ from pose_backbones.deploy.writing import check_supported
 from pose_backbones.zoo import build, find_name
 
 from ._measure import (
+    machine,
     markdown_head,
     markdown_row,
     median_ratio,
@@ -260,6 +261,7 @@ def main(argv: list[str] | None = None) -> None:
     for precision in args.precision:
         check_supported(args.backend, precision)
     rows = []
+    start = machine()
 
     def measured() -> Iterator[Row]:
         for name in names:
@@ -272,7 +274,7 @@ def main(argv: list[str] | None = None) -> None:
     for line in table(measured()):
         print(line, flush=True)
     if args.json:
-        content = [dict(asdict(row), ratio=row.ratio) for row in rows]
+        content = dict(machine=start, rows=[dict(asdict(row), ratio=row.ratio) for row in rows])
         Path(args.json).write_text(json.dumps(content, indent=2) + '\n')
 
 

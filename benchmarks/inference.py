@@ -16,7 +16,7 @@ from pose_backbones.inference.loading import load_model
 from pose_backbones.synthetic import make_synthetic_coco
 from pose_backbones.zoo import find_name, get_config
 
-from ._measure import in_new_process
+from ._measure import in_new_process, machine
 from .exported import build_model
 from .inference_worker import VARIANTS, measure
 
@@ -112,6 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     config = get_config(find_name(args.model)).filename
     if args.weights is not None:
         load_model(args.model, args.weights)  # raises early if the weights do not match
+    start = machine()
     with tempfile.TemporaryDirectory() as folder:
         if args.weights is None:
             args.weights = f'{folder}/random.pth'
@@ -125,13 +126,14 @@ def main(argv: list[str] | None = None) -> None:
         if variant != 'mmpose' and 'mmpose' in results:
             print(_compare(variant, results))
     if args.json:
-        content = {
+        variants = {
             variant: dict(
                 people=len(result['keypoints']),
                 **{key: value for key, value in result.items() if key != 'keypoints'},
             )
             for variant, result in results.items()
         }
+        content = dict(machine=start, model=find_name(args.model), variants=variants)
         Path(args.json).write_text(json.dumps(content, indent=2) + '\n')
 
 

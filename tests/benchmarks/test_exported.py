@@ -28,7 +28,9 @@ def test_table_and_json(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     cells = done.stdout.splitlines()[-1].strip('| ').split(' | ')
     assert cells[:5] == [MODEL, 'openvino', 'fp32', '2', '1']
-    (row,) = json.loads(path.read_text())
+    content = json.loads(path.read_text())
+    assert content['machine']['cores'] >= 1
+    (row,) = content['rows']
     assert row['pixels'] < 0.05
     assert len(row['reference']) == len(row['exported']) == 2
     assert 2 * 2e8 < row['flops'] < 2 * 2e9  # 128x96: about a quarter of 3.6 GFLOPs

@@ -179,6 +179,7 @@ def test_selected_inputs_execute_all_lines(folder):
         inputs[path.name] = executed_lines(partial(target.run, path.read_bytes(), folder))
     lines = set.union(*inputs.values())
     assert {Path(file).name for file, _ in lines} >= {'metafile.py'}
+    inputs['same'] = inputs[path.name]
     selected = select(inputs, set())
     assert 1 < len(selected) < len(inputs)
     assert set.union(*(inputs[name] for name in selected)) == lines
