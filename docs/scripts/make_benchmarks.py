@@ -1,0 +1,152 @@
+"""Generate the tables and the plot of docs/benchmarks.md from docs/benchmarks/*.json.
+
+The files are written by the scripts in `benchmarks/` with `--json`.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+_DOCS = Path(__file__).parents[1]
+RECORDS = _DOCS / 'benchmarks'
+PAGE = _DOCS / 'benchmarks.md'
+FIGURE = _DOCS / 'benchmarks.png'
+_PRECISIONS = ('fp32', 'bf16')
+
+
+def _read(name: str) -> dict:
+    return json.loads((RECORDS / f'{name}.json').read_text(encoding='utf-8'))
+
+
+def _row(cells: list[str]) -> str:
+    return f'| {" | ".join(cells)} |'
+
+
+def _head(titles: list[str], texts: int = 1) -> list[str]:
+    """Return the head of a table whose first columns are texts, and the others numbers."""
+    return [_row(titles), _row(['---'] * texts + ['---:'] * (len(titles) - texts))]
+
+
+def _milliseconds(seconds: list[float]) -> str:
+    return f'{1e3 * statistics.median(seconds):.0f}'
+
+
+def _machine(machine: dict) -> str:
+    return (
+        f'{machine["processor"]} ({", ".join(machine["instructions"])}), {machine["cores"]} cores, '
+        f'load {machine["load"]} at the start; Python {machine["python"]}, PyTorch '
+        f'{machine["torch"]}, OpenVINO {machine["openvino"]}, MMPose {machine["mmpose"]}'
+    )
+
+
+def _groups(rows: list[dict]) -> dict[tuple, dict[str, dict]]:
+    """Return model, batch and threads → precision → measurements."""
+    groups: dict[tuple, dict[str, dict]] = {}
+    for row in rows:
+        key = row['model'], row['batch'], row['threads']
+        groups.setdefault(key, {})[row['precision']] = row
+    return groups
+
+
+def _share(row: dict) -> float:
+    """Return the share of the peak of the fastest round, in percent."""
+    return 100 * row['flops'] / min(row['exported']) / row['peak']
+
+
+def exported() -> Iterator[str]:
+    """Return the table of exported models."""
+    content = _read('exported')
+    yield f'Measured on: {_machine(content["machine"])}.'
+    yield ''
+    titles = ['model', 'batch', 'threads', 'PyTorch, ms']
+    for precision in _PRECISIONS:
+        titles += [f'{precision}, ms', 'ratio', '% of peak']
+    yield from _head(titles)
+    for (model, batch, threads), group in _groups(content['rows']).items():
+        first = next(iter(group.values()))
+        cells = [model, str(batch), str(threads), _milliseconds(first['reference'])]
+        for precision in _PRECISIONS:
+            row = group.get(precision)
+            cells += (
+                [_milliseconds(row['exported']), f'{row["ratio"]:.2f}', f'{_share(row):.0f}']
+                if row
+                else [''] * 3
+            )
+        yield _row(cells)
+
+
+def inference() -> Iterator[str]:
+    """Return the table of the inferencers."""
+    paths = sorted(RECORDS.glob('inference_*.json'))
+    contents = [json.loads(path.read_text(encoding='utf-8')) for path in paths]
+    yield f'Measured on: {_machine(contents[0]["machine"])}.'
+    yield ''
+    yield from _head(['model', 'inferencer', 'crops per second', 'ratio', 'peak memory, MiB'], 2)
+    for content in contents:
+        slowest = content['variants']['mmpose']
+        for name, variant in content['variants'].items():
+            rate = variant['people'] / variant['seconds']
+            yield _row(
+                [
+                    content['model'],
+                    name,
+                    f'{rate:.1f}',
+                    f'{slowest["seconds"] / variant["seconds"]:.2f}',
+                    f'{variant["peak"] / 2**20:.0f}',
+                ]
+            )
+
+
+TABLES = {'exported': exported, 'inference': inference}
+
+
+def with_tables(page: str) -> str:
+    """Return the page with the tables of the current records."""
+    for name, table in TABLES.items():
+        lines = '\n'.join(table())
+        page, count = re.subn(
+            rf'(<!-- {name} -->\n).*?(\n<!-- /{name} -->)',
+            lambda match, lines=lines: f'{match[1]}{lines}{match[2]}',
+            page,
+            flags=re.DOTALL,
+        )
+        if count != 1:
+            raise ValueError(f'{PAGE} has {count} places for the table {name}: expected 1')
+    return page
+
+
+def draw() -> None:
+    """Draw the ratios of the exported models."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    groups = _groups(_read('exported')['rows'])
+    labels = [f'{model.removeprefix("td-hm_")}, batch {batch}' for model, batch, _ in groups]
+    figure, axes = plt.subplots(figsize=(8, 0.45 * len(labels) + 1.2), layout='constrained')
+    for offset, precision in zip((-0.2, 0.2), _PRECISIONS):
+        values = [
+            group[precision]['ratio'] if precision in group else 0 for group in groups.values()
+        ]
+        positions = [index + offset for index in range(len(values))]
+        bars = axes.barh(positions, values, 0.4, label=f'OpenVINO {precision}')
+        axes.bar_label(bars, fmt='%.1f', padding=2)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.axvline(1, color='gray', linewidth=1)
+    axes.set_xlabel('times as fast as PyTorch in float32, unfused')
+    axes.legend()
+    figure.savefig(FIGURE, dpi=120)
+
+
+def main() -> None:
+    """Write the tables and the plot."""
+    PAGE.write_text(with_tables(PAGE.read_text(encoding='utf-8')), encoding='utf-8')
+    draw()
+
+
+if __name__ == '__main__':
+    main()
