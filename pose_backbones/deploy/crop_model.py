@@ -37,7 +37,7 @@ class CropModel(nn.Module):
     Attributes:
         input_size: Width and height of the crops in pixels.
         flip_test: Whether the flip test is used.
-        network: Function from images to the outputs of the head: `compute`, or a compiled form.
+        network: Function that replaces `compute`, such as its compiled form.
 
     Raises:
         ConfigError: If the estimator is of another kind, or its codec or head is not supported.
@@ -74,7 +74,7 @@ class CropModel(nn.Module):
         averaging = copy.copy(fused.head)
         averaging.forward = averaging.decode = _identity
         self._average = averaging.predict
-        self.network: Callable[[Tensor], Any] = self.compute
+        self.network: Callable[[Tensor], Any] | None = None
         self.decoder = batched_decoder(estimator.head.decoder)
         self._output_indices = test_cfg.get('output_keypoint_indices')
         self.eval()
@@ -97,9 +97,10 @@ class CropModel(nn.Module):
             crops: See `forward`.
         """
         images = self.normalize(crops)
+        compute = self.network or self.compute
         if not self.flip_test:
-            return self._average(self.network(images), [self._sample], self._test_cfg)
-        outputs = self.network(torch.cat((images, images.flip(-1))))
+            return self._average(compute(images), [self._sample], self._test_cfg)
+        outputs = compute(torch.cat((images, images.flip(-1))))
         count = crops.shape[0]  # not len(), which would fix the size when traced
         halves = [
             apply_to(outputs, torch.is_tensor, itemgetter(part))

@@ -237,6 +237,6 @@ def compiled_runtime(model: CropModel, device: torch.device, batch_size: int) ->
             'current',
             logging.WARNING,
         )
-        model.network = model.compute
+        model.network = None
         return TorchRuntime(model, device, half=True)
     return runtime

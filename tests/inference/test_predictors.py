@@ -1,5 +1,8 @@
 """Crops and predictions of `predictors` against the test pipeline and `test_step`."""
 
+import copy
+import gc
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -142,3 +145,16 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, mmengine_log) -> None:
 def test_models_that_cannot_be_compiled() -> None:
     with pytest.raises(ConfigError, match="backend is 'compile', which supports only top-down"):
         PoseInferencer(estimator(BOTTOM_UP), backend='compile')
+
+
+def test_memory_is_freed_at_once() -> None:
+    """A reference cycle would keep the weights until the next garbage collection."""
+    pose = PoseInferencer(copy.deepcopy(estimator()))
+    parts = [weakref.ref(part) for part in (pose, pose.model, pose._predictor.runtime.model)]
+    gc.collect()
+    gc.disable()
+    try:
+        del pose
+        assert [part() for part in parts] == [None] * 3
+    finally:
+        gc.enable()
