@@ -29,6 +29,7 @@ from pose_backbones.models.layers import (
     BasicBlock,
     Bottleneck,
     ConvNorm,
+    DropPath,
     MetaDeviceInit,
     conv_norm,
     depthwise,
@@ -51,6 +52,7 @@ BN = dict(type='BN')
 #: modules without a formula of their own, and why
 WITHOUT_CASE = {
     MetaDeviceInit: 'base class',
+    DropPath: "random; test_drop_path.py compares its gradients with timm's",
     uni.Block: 'base class',
     multi_person_loss._PeopleLoss: 'base class',
     hr_adapter.HRAdapter: 'wraps the backbone in its arguments; its layers have cases',
@@ -122,6 +124,10 @@ LAYERS: dict[type, list[tuple[dict, Callable[[], list[Tensor]]]]] = {
     uni.ConvPatchEmbed: [
         (dict(in_channels=2, channels=4, stride=2, norm_cfg=BN), maps((2, 2, 4, 4))),
         (dict(in_channels=3, channels=4, stride=4, norm_cfg=BN), maps((2, 3, 8, 8))),
+    ],
+    uni.Mlp: [
+        (dict(channels=3, layer=nn.Linear), maps((2, 4, 2, 3))),
+        (dict(channels=3, layer=uni._point_wise), maps((2, 3, 2, 4))),
     ],
     uni.Attention: [
         (dict(channels=4, head_dim=2, qkv_bias=True, window_size=None), maps((2, 3, 2, 4))),
