@@ -107,8 +107,8 @@ def with_tables(page: str) -> str:
     for name, table in TABLES.items():
         lines = '\n'.join(table())
         page, count = re.subn(
-            rf'(<!-- {name} -->\n).*?(\n<!-- /{name} -->)',
-            lambda match, lines=lines: f'{match[1]}{lines}{match[2]}',
+            rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)',
+            lambda match, lines=lines: f'{match[1]}{lines}\n{match[2]}',
             page,
             flags=re.DOTALL,
         )
