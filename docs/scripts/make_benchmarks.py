@@ -8,6 +8,7 @@ import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _DOCS = Path(__file__).parents[1]
 RECORDS = _DOCS / 'benchmarks'
@@ -16,7 +17,7 @@ FIGURE = _DOCS / 'benchmarks.png'
 _PRECISIONS = ('fp32', 'bf16')
 
 
-def _read(name: str) -> dict:
+def _read(name: str) -> Any:
     return json.loads((RECORDS / f'{name}.json').read_text(encoding='utf-8'))
 
 
@@ -99,7 +100,20 @@ def inference() -> Iterator[str]:
             )
 
 
-TABLES = {'exported': exported, 'inference': inference}
+def busy() -> Iterator[str]:
+    """Return the table of a busy machine."""
+    rows = _read('busy')
+    policies = list(dict.fromkeys(row['policy'] for row in rows))
+    yield from _head(['task', 'busy processes', 'threads', *policies])
+    cells: dict[tuple, list[str]] = {}
+    for row in rows:
+        key = row['task'], str(row['busy']), str(row['threads'])
+        cells.setdefault(key, []).append(f'{statistics.median(row["rates"]):.1f}')
+    for key, values in cells.items():
+        yield _row([*key, *values])
+
+
+TABLES = {'exported': exported, 'inference': inference, 'busy': busy}
 
 
 def with_tables(page: str) -> str:
