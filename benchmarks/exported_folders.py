@@ -147,9 +147,7 @@ def main(argv: list[str] | None = None) -> None:
         PoseBackbonesError: If an argument is invalid.
     """
     args = parse_args(argv)
-    check_counts(args, 'repeat', 'threads')
-    for batch in args.batch:
-        check_counts(argparse.Namespace(batch=batch), 'batch')
+    check_counts(args, 'repeat', 'threads', 'batch')
     functions = variants(args.models, args.threads, args.variable)
     size = tuple(read_exported(args.models[0]).description['input_size'])
     rows: list[Row] = []

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..deploy.crop_model import crop_settings
 from ..errors import ConfigError
 from .boxes import WHOLE_IMAGE, find_box_source
 from .inputs import Failure, Inputs
 from .loading import build_pipeline
+from .predictors import PipelinePredictor
 
 _MAX_CROPS_PER_IMAGE = 8  # so that few images with many people do not replace the others
 
@@ -50,20 +52,14 @@ def calibration_crops(
         raise ConfigError(f'{fspath(images)} contains videos: expected only images')
     inputs = Inputs(files[:: max(1, len(files) // max_crops)])
     source = find_box_source(WHOLE_IMAGE if boxes is None else boxes, inputs)
-    pipeline = build_pipeline(estimator.cfg)
+    predictor = PipelinePredictor(
+        estimator, build_pipeline(estimator.cfg), torch.device('cpu'), half=False
+    )
     crops: list[np.ndarray] = []
     for frame in inputs:
         if isinstance(frame, Failure):
             raise frame.error
         for box in source(frame).corners[:_MAX_CROPS_PER_IMAGE]:
-            sample = dict(
-                estimator.dataset_meta,
-                img=frame.image,
-                img_path=frame.name,
-                img_id=frame.index,
-                id=frame.index,
-                bbox=box[None],
-                bbox_score=np.ones(1, np.float32),
-            )
-            crops.append(np.asarray(pipeline(sample)['inputs']).transpose(1, 2, 0))
+            sample = predictor.prepare(frame, box)
+            crops.append(sample['inputs'].permute(1, 2, 0).numpy())
     return np.stack(crops) if crops else np.zeros((0, height, width, 3), np.uint8)

@@ -18,41 +18,25 @@ from tests.helpers.tools import ROOT
 FOLDER = Path(__file__).parent
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_exported_models() -> None:
-    run_cases('export_cases.py')
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_bottom_up_models() -> None:
-    run_cases('bottom_up_export_cases.py')
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_cache() -> None:
-    run_cases('cache_cases.py')
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_onnx_of_all_families() -> None:
-    run_cases('onnx_cases.py')
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.skipif(
+NNCF = pytest.mark.skipif(
     find_spec('nncf') is None,
     reason='nncf is not installed: its current version requires a version of NumPy below 2.5',
 )
-def test_quantized_models() -> None:
-    run_cases('quantization_cases.py')
 
 
-def run_cases(name: str) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    'name',
+    [
+        'export_cases.py',
+        'bottom_up_export_cases.py',
+        'cache_cases.py',
+        'onnx_cases.py',
+        pytest.param('quantization_cases.py', marks=NNCF),
+    ],
+)
+def test_cases(name: str) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith('PYTEST_')}
     command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:xdist', '-p', 'no:cacheprovider']
     done = subprocess.run(
