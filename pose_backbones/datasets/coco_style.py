@@ -135,9 +135,22 @@ def _is_converted(metric: _Metric, count: int) -> bool:
 def compute_metrics(metric: _Metric, results: list) -> dict:
     """Compute the metrics as MMPose does, which would convert the annotations in each evaluation.
 
+    A warning is logged if no keypoint has a score above `keypoint_score_thr`, since the score of
+    each pose is then 0, and AP depends on the order of the predictions.
+
     Args:
         metric, results: See `CocoMetric.compute_metrics`.
     """
+    best = max(
+        (prediction['keypoint_scores'].max(initial=0) for prediction, _ in results), default=0
+    )
+    if results and metric.score_mode == 'bbox_keypoint' and best <= metric.keypoint_score_thr:
+        print_log(
+            f'the highest score of a keypoint is {best:.3g}, and keypoint_score_thr of the metric '
+            f'is {metric.keypoint_score_thr:g}: all poses have the score 0, so AP has no meaning',
+            'current',
+            logging.WARNING,
+        )
     with _without_converter(metric) if getattr(metric, 'gt_is_converted', False) else nullcontext():
         try:
             return _compute_metrics(metric, results)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from ..errors import ExportError, first_line
+from ..errors import ExportError, first_line, shown
 from ..utils.files import read_text
 from .precisions import PRECISIONS
 from .runtimes import BACKENDS
@@ -109,19 +109,19 @@ def read_exported(path: str | PathLike) -> ExportedModel:
     description = _read_json(folder / DESCRIPTION)
     if description.get('format') != FORMAT:
         raise ExportError(
-            f'{folder} has the format {description.get("format")!r:.60}: expected {FORMAT}; export '
-            'the model again with this version'
+            f'{folder} has the format {shown(description.get("format"))}: expected {FORMAT}; '
+            'export the model again with this version'
         )
     for name, kind in _TYPES.items():
         if not isinstance(description.get(name), kind):
-            raise _damaged(folder, f'{name} is {description.get(name)!r:.60}')
+            raise _damaged(folder, f'{name} is {shown(description.get(name))}')
     for name, choices in (
         ('kind', (TOP_DOWN, BOTTOM_UP)),
         ('backend', BACKENDS),
         ('precision', PRECISIONS),
     ):
         if description[name] not in choices:
-            raise _damaged(folder, f'{name} is {description[name]!r:.60}')
+            raise _damaged(folder, f'{name} is {shown(description[name])}')
     for name in (BACKENDS[description['backend']][2], CONFIG):
         if name not in description['files']:
             raise _damaged(folder, f'files has no {name}')

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..datasets.image_grouped_sampler import ImageGroupedSampler
-from ..errors import CheckpointError
+from ..errors import CheckpointError, shown
 from .random_states import check_random_states, get_random_states, set_random_states
 from .seeded_loading import seeded_batch_sampler
 
@@ -295,24 +295,24 @@ def _check(saved: object, model: nn.Module) -> None:
     """
     if not isinstance(saved, dict) or saved.get('version') != _VERSION:
         version = saved.get('version') if isinstance(saved, dict) else saved
-        raise ValueError(f'its version is {version!r:.60}; expected {_VERSION}')
+        raise ValueError(f'its version is {shown(version)}; expected {_VERSION}')
     for name, minimum in (('workers', 0), ('batch_size', 1), ('batches', 1)):
         _check_integer(saved.get(name), name, minimum)
     if type(saved.get('validated')) is not bool:
-        raise ValueError(f'validated is {saved.get("validated")!r:.60}; expected True or False')
+        raise ValueError(f'validated is {shown(saved.get("validated"))}; expected True or False')
     for name in ('workers', 'batch_size', 'batches'):
         if saved[name] > _MAX_COUNT:
             raise ValueError(f'{name} is {saved[name]}; expected at most {_MAX_COUNT:,}')
     rank_states = saved.get('ranks')
     if not isinstance(rank_states, list) or not rank_states:
         raise ValueError(
-            f'ranks is {rank_states!r:.60}; expected a list with a dict for each process'
+            f'ranks is {shown(rank_states)}; expected a list with a dict for each process'
         )
     parameters = dict(model.named_parameters())
     buffers = _buffers(model)
     for rank, state in enumerate(rank_states):
         if not isinstance(state, dict):
-            raise ValueError(f'rank {rank} is {state!r:.60}; expected a dict')
+            raise ValueError(f'rank {rank} is {shown(state)}; expected a dict')
         check_random_states(state.get('random_states'))
         for name in ('data_seed', 'sampler_seed'):
             if state.get(name) is not None:
@@ -325,17 +325,17 @@ def _check(saved: object, model: nn.Module) -> None:
 
 def _check_integer(value: object, name: str, minimum: int) -> None:
     if type(value) is not int or not minimum <= value < 2**63:
-        raise ValueError(f'{name} is {value!r:.60}; expected an integer of at least {minimum}')
+        raise ValueError(f'{name} is {shown(value)}; expected an integer of at least {minimum}')
 
 
 def _check_tensors(saved: object, kind: str, expected: dict[str, torch.Tensor]) -> None:
     if saved is None:
         return
     if not isinstance(saved, dict):
-        raise ValueError(f'{kind} is {saved!r:.60}; expected a dict of tensors')
+        raise ValueError(f'{kind} is {shown(saved)}; expected a dict of tensors')
     for name, value in saved.items():
         if name not in expected:
-            raise ValueError(f'{kind}: {name!r:.60} is not in the model')
+            raise ValueError(f'{kind}: {shown(name)} is not in the model')
         if (
             not isinstance(value, torch.Tensor)
             or value.dtype.is_floating_point != expected[name].dtype.is_floating_point

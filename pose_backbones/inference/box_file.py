@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from os import fspath
 from pathlib import Path, PurePath
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..errors import DatasetError
 from ..structures.coco import CocoFile, box_numbers, has_fields, in_list, optional_field
 from ..structures.coco_category import box_category_ids
+from ..structures.coco_checker import check_boxes, raise_errors
 
 #: stems of the file names of COCO images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
@@ -66,7 +68,7 @@ class BoxFile:
         self._boxes = defaultdict(list)
         self._ids = {str(record['image_id']): record['image_id'] for record in records}
         categories = box_category_ids(file, records, category)
-        self._is_clipped = kind == 'annotation'
+        self._file, self._kind, self._records = file, kind, records
         self.left_out = 0
         named = {image['file_name']: image['id'] for image in images}
         for record in records:
@@ -86,6 +88,22 @@ class BoxFile:
     def scores(self) -> list[float]:
         """The scores of all boxes."""
         return [box[4] for boxes in self._boxes.values() for box in boxes]
+
+    def check_format(self, sizes: Mapping[int | str, tuple[int, int]]) -> None:
+        """Check that the boxes fit their images: not, for example, [left, top, right, bottom].
+
+        Args:
+            sizes: Image ID in the file → width and height in pixels, of some images.
+
+        Raises:
+            DatasetError: If most of the boxes in these images, and at least five, do not fit.
+        """
+        entries = {
+            index: record
+            for index, record in enumerate(self._records)
+            if record['image_id'] in sizes
+        }
+        raise_errors(self._file, check_boxes(self._kind, entries, sizes))
 
     def find(self, name: str, number: int | str, is_file: bool) -> int | str | None:
         """Return the ID of an image in the file.
@@ -148,7 +166,7 @@ class BoxFile:
         entries = [] if image_id is None else self._boxes.get(image_id, [])
         values = np.array(entries, np.float64).reshape(-1, 5)
         with np.errstate(over='ignore', invalid='ignore'):
-            if self._is_clipped:
+            if self._kind == 'annotation':
                 # as `BaseCocoStyleDataset.parse_data_info` of MMPose
                 values[:, 2:4] += values[:, :2]
                 values[:, :4] = values[:, :4].clip(0, [width - 1, height - 1] * 2)

@@ -1,7 +1,9 @@
 """Read person bounding boxes from a file, arrays or a detector, or use the whole image."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -12,7 +14,9 @@ import numpy.typing as npt
 from mmengine.logging import print_log
 
 from ..errors import DatasetError, closest
+from ..structures.coco_checker import SAMPLE, evenly
 from ..utils.arguments import check_number
+from ..utils.images import image_size
 from .box_file import BoxFile
 from .inputs import Frame, Inputs
 
@@ -100,7 +104,8 @@ def find_box_source(
     Raises:
         ValueError: If `box_format` or the shape of an array is invalid.
         TypeError: If `boxes` has an unsupported type.
-        DatasetError: If a file is not in COCO's format, or no box belongs to any of the inputs.
+        DatasetError: If a file is not in COCO's format, no box belongs to any of the inputs, or
+            most of the boxes do not fit the images.
     """
     if box_format not in FORMATS:
         raise ValueError(
@@ -254,6 +259,7 @@ def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> BoxSource:
 
 def _of_file(file: BoxFile, inputs: Inputs) -> BoxSource:
     _check_files(file.find, inputs, file.path, file.names)
+    file.check_format(_sizes(file, inputs))
 
     def source(frame: Frame) -> Boxes:
         image_id = file.find(frame.name, frame.image_id, frame.is_file)
@@ -262,6 +268,19 @@ def _of_file(file: BoxFile, inputs: Inputs) -> BoxSource:
         return Boxes(boxes[:, :4], boxes[:, 4], image_id)
 
     return source
+
+
+def _sizes(file: BoxFile, inputs: Inputs) -> dict[int | str, tuple[int, int]]:
+    """Return the sizes of some image files by their IDs in the file of boxes."""
+    paths = inputs.files or []
+    numbers = inputs.ids or range(1, len(paths) + 1)
+    sizes = {}
+    for index in evenly(len(paths), SAMPLE):
+        image_id = file.find(paths[index], numbers[index], True)
+        if image_id is not None and os.path.isfile(paths[index]):
+            with suppress(DatasetError):  # raised again when the image is read
+                sizes[image_id] = image_size(paths[index])
+    return sizes
 
 
 def _check_files(find: Callable, inputs: Inputs, source: str, names: list[str]) -> None:

@@ -1,9 +1,11 @@
 """Check that the input size, the targets and the heatmaps match the decoder of the head."""
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.models.heads import BaseHead, HeatmapHead
 from mmpose.registry import KEYPOINT_CODECS
@@ -13,9 +15,14 @@ from ..configs import as_list, building, find_datasets
 from ..errors import ConfigError, first_line
 from ..models.backbones import BaseBackbone
 
+_SIZES = ('input_size', 'heatmap_size')
+
 
 def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
-    """Check that the pipelines have the input size and the targets of the head's decoder.
+    """Check that codec and pipelines have the input size and the targets of the head's decoder.
+
+    A config copies its codec into the pipelines and the head, so an option that changes one entry
+    does not change the others.
 
     Args:
         cfg: The config.
@@ -40,11 +47,17 @@ def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
             kind = str(step['type']).rpartition('.')[2]
             if kind == 'TopdownAffine':
                 _compare(f'{place}.input_size', step['input_size'], decoder, 'input_size')
+            if kind == 'ResizeAlign':
+                _compare_scale(f'{place}.short_side', step['short_side'], decoder)
             if kind == 'GenerateTarget':
                 for encoder in as_list(step.get('encoder')):
                     with building(cfg):
                         codec = KEYPOINT_CODECS.build(encoder)
                     _check_encoder(f'{place}.encoder', codec, decoder, head)
+    for entry in as_list(cfg.get('codec')):
+        for name in _SIZES:
+            if name in entry:
+                _compare(f'codec.{name}', entry[name], decoder, name)
 
 
 def _steps(cfg: Config, split: str) -> Iterator[tuple[str, dict]]:
@@ -62,10 +75,22 @@ def _compare(place: str, size: Sequence[int], decoder: BaseKeypointCodec, name: 
         )
 
 
+def _compare_scale(place: str, short_side: int, decoder: BaseKeypointCodec) -> None:
+    """Log a warning if whole images have another scale than the crops of the training."""
+    size = getattr(decoder, 'input_size', None)
+    if size is not None and short_side != min(size):
+        print_log(
+            f'{place} is {short_side}, but input_size of model.head.decoder is {tuple(size)}: '
+            'people are smaller or larger than in the training',
+            'current',
+            logging.WARNING,
+        )
+
+
 def _check_encoder(
     place: str, codec: BaseKeypointCodec, decoder: BaseKeypointCodec, head: nn.Module
 ) -> None:
-    for name in ('input_size', 'heatmap_size'):
+    for name in _SIZES:
         if hasattr(codec, name):
             _compare(f'{place}.{name}', getattr(codec, name), decoder, name)
     kernels, levels = (getattr(codec, 'kernel_sizes', None), getattr(head, 'levels', None))

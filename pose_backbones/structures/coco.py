@@ -11,7 +11,7 @@ Format: https://cocodataset.org/#format-data and https://cocodataset.org/#format
 """
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from os import PathLike, fspath
@@ -237,19 +237,21 @@ class Finding:
 
 
 def find_faults(
-    kind: str, entries: Sequence[dict], *checks: Check, is_error: bool = True
+    kind: str, entries: Sequence[dict] | Mapping[int, dict], *checks: Check, is_error: bool = True
 ) -> list[Finding]:
     """Check entries, see `CocoFile.check`.
 
     Args:
-        kind, entries, checks: See `CocoFile.check`.
+        kind, checks: See `CocoFile.check`.
+        entries: The entries; or, for a part of a list, their indices → entries.
         is_error: See `Finding`.
 
     Returns:
         A finding for each reason. An entry is in at most one of them, that of its first fault.
     """
     findings: dict[str, Finding] = {}
-    for number, entry in enumerate(entries):
+    items = entries.items() if isinstance(entries, Mapping) else enumerate(entries)
+    for number, entry in items:
         problem = next(filter(None, (check(entry) for check in checks)), None)
         if problem is not None:
             value, expected = problem

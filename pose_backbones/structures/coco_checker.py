@@ -38,10 +38,15 @@ from .coco import (
 )
 from .coco_category import keypoint_category_ids
 from .plausibility import (
+    FEWEST,
+    Entries,
+    Sizes,
     image_sizes,
     images_without_detections,
+    implausible_boxes,
     implausible_detections,
     implausible_objects,
+    implausible_results,
 )
 
 #: number of images whose headers are read by default
@@ -208,6 +213,23 @@ def check_detections(file: CocoFile, annotations: CocoFile | None = None) -> lis
     ]
 
 
+def check_boxes(kind: str, entries: Entries, sizes: Sizes) -> list[Finding]:
+    """Check that bounding boxes fit their images.
+
+    Args:
+        kind: `'annotation'` or `'detection'`.
+        entries: Indices in the file → entries, whose fields need not be valid.
+        sizes: Sizes of the images.
+
+    Returns:
+        The findings. One is an error if most of the boxes have it, and at least five.
+    """
+    findings = _raise_frequent_warnings(list(implausible_boxes(kind, sizes, entries)))
+    for finding in findings:
+        finding.is_error = finding.is_error and finding.count >= FEWEST
+    return findings
+
+
 def check_results(
     file: CocoFile, annotations: CocoFile | None = None, count: int | None = None
 ) -> list[Finding]:
@@ -229,15 +251,17 @@ def check_results(
         counts = {len(entry['keypoints']) for entry in annotations.keypoint_categories()}
         count = counts.pop() if len(counts) == 1 else None
     origin = '' if count is None else 'of the annotations'
-    return find_faults(
+    valid_points = keypoint_count(_usual_count(entries) if count is None else count, origin)
+    findings = find_faults(
         'result',
         entries,
         in_list('image_id', 'category_id'),
         has_fields('keypoints', 'score'),
-        keypoint_count(_usual_count(entries) if count is None else count, origin),
+        valid_points,
         *_references(annotations),
         *_categories(annotations),
     )
+    return findings + _raise_frequent_warnings(list(implausible_results(entries)))
 
 
 def raise_errors(file: CocoFile, findings: Sequence[Finding]) -> list[Finding]:
@@ -504,6 +528,12 @@ def _valid_segmentation(entry: dict) -> Fault | None:
     return f'the segmentation {shown(value)}', _SEGMENTATION
 
 
+def evenly(total: int, count: int) -> list[int]:
+    """Return at most `count` indices that are evenly distributed over `total` entries."""
+    count = min(total, count)
+    return [number * total // count for number in range(count)]
+
+
 def check_image_files(
     images: Sequence[dict], folder: str | Path, max_images: int | None = SAMPLE
 ) -> list[Finding]:
@@ -522,8 +552,8 @@ def check_image_files(
         for image in images
         if has_fields('file_name', 'width', 'height')(image) is None and not _valid_name(image)
     ]
-    if max_images is not None and len(usable) > max_images:
-        usable = [usable[n * len(usable) // max_images] for n in range(max_images)]
+    if max_images is not None:
+        usable = [usable[index] for index in evenly(len(usable), max_images)]
     return find_faults('image', usable, lambda image: _size_in_file(image, Path(folder)))
 
 

@@ -10,8 +10,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..errors import shown
-from .coco import Fault, Finding, box_numbers, expected_value, filled_box, find_faults, has_fields
+from .coco import (
+    Fault,
+    Finding,
+    are_numbers,
+    box_numbers,
+    expected_value,
+    filled_box,
+    find_faults,
+    has_fields,
+)
 
+#: index in the file → annotation or detection
+Entries = Mapping[int, dict]
 #: width and height in pixels of each image
 Sizes = Mapping[int | str, tuple[float, float]]
 
@@ -24,7 +35,9 @@ _MARGIN = 0.05
 #: largest sum of a coordinate and a side of boxes in percent, and size of images in which boxes in
 #: pixels have larger ones
 _MOST_PERCENT, _LARGE_IMAGE = 105, 200
-_FEWEST = 5  # entries, for findings about the format of the whole file
+#: least share of the boxes that extend beyond the image unless x and y are their center
+_CENTERS = 0.1
+FEWEST = 5  # entries, for findings about the format of the whole file
 _LEAST_IOU = 0.2  # that of a box whose center is used as its corner is 1/7
 
 
@@ -84,6 +97,31 @@ def implausible_objects(sizes: Sizes, objects: Sequence[dict], use_area: bool) -
         yield from find_faults('annotation', filled, area, is_error=False)
 
 
+def implausible_boxes(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Finding]:
+    """Find boxes that do not fit the images.
+
+    Args:
+        kind: See `Finding`.
+        sizes: Sizes of the images.
+        entries: Annotations or detections, whose fields need not be valid.
+    """
+    yield from find_faults(kind, entries, _filled_or_invalid, is_error=False)
+    filled = {
+        number: entry
+        for number, entry in entries.items()
+        if _has_box(entry) and filled_box(entry) is None
+    }
+    yield from find_faults(kind, filled, _below_a_pixel, is_error=False)
+    yield from _frequent(
+        find_faults(kind, filled, lambda entry: _corners(entry, sizes), is_error=False)
+    )
+    yield from find_faults(
+        kind, filled, lambda entry: _mostly_outside(entry, sizes), is_error=False
+    )
+    yield from _percentages(kind, sizes, filled)
+    yield from _centers(kind, sizes, filled)
+
+
 def implausible_detections(
     sizes: Sizes, detections: Sequence[dict], annotations: Sequence[dict]
 ) -> Iterator[Finding]:
@@ -94,18 +132,38 @@ def implausible_detections(
         detections: Detections, whose fields need not be valid.
         annotations: Annotations of the same images, whose fields need not be valid.
     """
-    valid = [entry for entry in detections if _is_valid(entry)]
-    yield from find_faults('detection', detections, _filled_or_invalid, is_error=False)
-    filled = [entry for entry in valid if filled_box(entry) is None]
-    yield from find_faults('detection', filled, _below_a_pixel, is_error=False)
-    yield from _frequent(
-        find_faults('detection', filled, lambda entry: _corners(entry, sizes), is_error=False)
-    )
-    yield from find_faults(
-        'detection', filled, lambda entry: _mostly_outside(entry, sizes), is_error=False
-    )
-    yield from _percentages(sizes, filled)
+    entries = dict(enumerate(detections))
+    yield from implausible_boxes('detection', sizes, entries)
+    scored = {
+        number: entry
+        for number, entry in entries.items()
+        if _has_box(entry) and has_fields('score')(entry) is None
+    }
+    yield from find_faults('detection', scored, _negative_score, is_error=False)
+    filled = {number: entry for number, entry in scored.items() if filled_box(entry) is None}
     yield from _away_from_objects(filled, annotations)
+
+
+def implausible_results(results: Sequence[dict]) -> Iterator[Finding]:
+    """Find that the keypoints of most results are relative to the image.
+
+    Args:
+        results: Keypoint results, whose fields need not be valid.
+    """
+
+    def in_pixels(entry: dict) -> Fault | None:
+        points = entry.get('keypoints')
+        if not isinstance(points, list) or not are_numbers(points):
+            return None
+        coordinates = [*points[0::3], *points[1::3]]
+        if not any(coordinates) or max(map(abs, coordinates)) > 1:
+            return None
+        return (
+            'keypoints whose coordinates are all between -1 and 1',
+            'expected x and y in pixels; these may be relative to the image',
+        )
+
+    yield from _frequent(find_faults('result', results, in_pixels, is_error=False))
 
 
 def images_without_detections(
@@ -142,12 +200,21 @@ def _frequent(findings: Sequence[Finding], share: float = 0.51) -> list[Finding]
     return [
         finding
         for finding in findings
-        if finding.total >= _FEWEST and finding.count >= share * finding.total
+        if finding.total >= FEWEST and finding.count >= share * finding.total
     ]
 
 
-def _is_valid(entry: dict) -> bool:
-    return has_fields('image_id', 'bbox', 'score')(entry) is None and box_numbers(entry) is None
+def _has_box(entry: dict) -> bool:
+    return has_fields('image_id', 'bbox')(entry) is None and box_numbers(entry) is None
+
+
+def _negative_score(entry: dict) -> Fault | None:
+    if entry['score'] >= 0:
+        return None
+    return (
+        f'the score {shown(entry["score"])}',
+        'expected a number of at least 0, since it is multiplied by the scores of the keypoints',
+    )
 
 
 def _filled_or_invalid(entry: dict) -> Fault | None:
@@ -215,7 +282,7 @@ def _corners(entry: dict, sizes: Sizes, points: np.ndarray | None = None) -> Fau
     )
 
 
-def _percentages(sizes: Sizes, detections: Sequence[dict]) -> Iterator[Finding]:
+def _percentages(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Finding]:
     """Find that all boxes are close to the corner of large images."""
 
     def in_percent(entry: dict) -> Fault | None:
@@ -228,17 +295,46 @@ def _percentages(sizes: Sizes, detections: Sequence[dict]) -> Iterator[Finding]:
             'these may be percentages',
         )
 
-    large = [
-        entry
-        for entry in detections
+    large = {
+        number: entry
+        for number, entry in entries.items()
         if min(sizes.get(entry['image_id'], (0, 0))) >= _LARGE_IMAGE and max(entry['bbox'][2:]) > 1
-    ]
-    yield from _frequent(find_faults('detection', large, in_percent, is_error=False), share=1)
+    }
+    yield from _frequent(find_faults(kind, large, in_percent, is_error=False), share=1)
 
 
-def _away_from_objects(
-    detections: Sequence[dict], annotations: Collection[dict]
-) -> Iterator[Finding]:
+def _centers(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Finding]:
+    """Find that all boxes fit the images with x and y as their center, and several only so.
+
+    In a file with left and top, large boxes of people do not fit the images as centers, and
+    detectors do not let boxes extend far beyond the image.
+    """
+    sized = {number: entry for number, entry in entries.items() if entry['image_id'] in sizes}
+
+    def is_in_image(entry: dict, start: float, end: float) -> bool:
+        """Compare a box, from x + start * width to x + end * width, with the image."""
+        x, y, width, height = entry['bbox']
+        return all(
+            -_MARGIN * size <= place + start * side and place + end * side <= (1 + _MARGIN) * size
+            for place, side, size in zip(
+                (x, y), (width, height), sizes[entry['image_id']], strict=True
+            )
+        )
+
+    def beyond_the_image(entry: dict) -> Fault | None:
+        if is_in_image(entry, 0, 1):
+            return None
+        size = sizes[entry['image_id']]
+        return (
+            f'the bbox {shown(entry["bbox"])}, in an image of {size[0]} x {size[1]} pixels',
+            f'{expected_value("bbox")}, but these look like [center x, center y, width, height]',
+        )
+
+    if all(is_in_image(entry, -0.5, 0.5) for entry in sized.values()):
+        yield from _frequent(find_faults(kind, sized, beyond_the_image), share=_CENTERS)
+
+
+def _away_from_objects(detections: Entries, annotations: Collection[dict]) -> Iterator[Finding]:
     """Find that most of the best detections of each image overlap no annotated object.
 
     As many detections of an image are used as it has objects, since the others may be of people
@@ -249,14 +345,16 @@ def _away_from_objects(
         if has_fields('image_id', 'bbox')(entry) is None and box_numbers(entry) is None:
             objects[entry['image_id']].append(entry['bbox'])
     of_image = defaultdict(list)
-    for entry in detections:
+    for number, entry in detections.items():
         if entry['image_id'] in objects:
-            of_image[entry['image_id']].append(entry)
-    best = [
-        entry
-        for image_id, entries in of_image.items()
-        for entry in sorted(entries, key=lambda entry: -entry['score'])[: len(objects[image_id])]
-    ]
+            of_image[entry['image_id']].append(number)
+    best = {
+        number: detections[number]
+        for image_id, numbers in of_image.items()
+        for number in sorted(numbers, key=lambda number: -detections[number]['score'])[
+            : len(objects[image_id])
+        ]
+    }
 
     def overlapping(entry: dict) -> Fault | None:
         if _best_iou(entry['bbox'], objects[entry['image_id']]) >= _LEAST_IOU:

@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 
 from ..checkpoints.loading import get_metainfo, get_weights, load_weights, read_checkpoint
 from ..configs import building, config_folder, load_config
-from ..errors import CheckpointError, ConfigError, closest
+from ..errors import CheckpointError, ConfigError, closest, shown
 from ..registry import class_attribute
 from .metafile import read_models
 
@@ -60,7 +60,7 @@ def find_name(text: str) -> str:
             f'{", ".join(matches[:-1])} or {matches[-1]}'
         )
     raise ConfigError(
-        f'unknown model {text!r}: expected the path of a config, or one of the {len(names)} '
+        f'unknown model {shown(text)}: expected the path of a config, or one of the {len(names)} '
         f'names of pose_backbones.list_models(){closest(text, names)}'
     )
 
@@ -93,7 +93,7 @@ def get_config(name: str) -> Config:
     files = _config_files()
     if name not in files:
         raise ConfigError(
-            f'unknown model {name!r}: expected one of the {len(files)} names of '
+            f'unknown model {shown(name)}: expected one of the {len(files)} names of '
             f'pose_backbones.list_models(){closest(str(name), sorted(files))}'
         )
     return load_config(str(files[name]))

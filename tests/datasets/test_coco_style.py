@@ -172,3 +172,23 @@ def test_metainfo_of_any_type_is_copied(value):
     assert type(copied) is type(value)
     assert copied is not value
     np.testing.assert_equal(copied, value)
+
+
+def test_threshold_above_all_scores_of_keypoints(tmp_path, mmengine_log):
+    """MMPose gives all poses the score 0."""
+    metric = CocoMetric(ann_file=write(tmp_path / 'a.json', content()), keypoint_score_thr=5)
+    metric.dataset_meta = dict(CLASSES=['person'], num_keypoints=17, sigmas=np.full(17, 0.05))
+    for number in range(1, 5):
+        instances = dict(
+            keypoints=np.reshape(POINTS, (1, 17, 3))[..., :2],
+            keypoint_scores=np.full((1, 17), 0.1 * number),
+            bbox_scores=np.ones(1),
+        )
+        sample = dict(id=number, img_id=number, pred_instances=instances, gt_instances={})
+        metric.process([], [sample])
+    metric.evaluate(size=4)
+    (message,) = [text for text in mmengine_log.messages if 'keypoint_score_thr' in text]
+    assert message.startswith(
+        'the highest score of a keypoint is 0.4, and keypoint_score_thr of the metric is 5: all '
+        'poses have the score 0'
+    )

@@ -376,6 +376,29 @@ def test_invalid_box_file_raises(files, content, message):
         BoxFile(file)
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda x, y, w, h: [x, y, x + w, y + h], r'like \[left, top, right, bottom\]'),
+        (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], r'like \[center x, center y, width'),
+        (lambda x, y, w, h: [x / 80, y / 60, w / 80, h / 60], 'which is smaller than a pixel'),
+    ],
+    ids=['corners', 'centers', 'relative'],
+)
+def test_boxes_in_another_format_raise(files, change, message):
+    boxes = [(45, 25, 30, 30), (25, 15, 20, 40), (30, 10, 45, 45), (12, 7, 40, 50), (50, 2, 28, 55)]
+    entries = [dict(image_id=7, bbox=list(box)) for box in boxes]
+    paths, file = files(['7.png', '8.png'], entries)
+    assert match_boxes(paths, file) == [(7, [45, 25, 30, 12, 50]), (None, [])]
+    changed = [dict(image_id=7, bbox=change(*box)) for box in boxes]
+    paths, file = files(['7.png', '8.png'], changed)
+    with pytest.raises(DatasetError, match=rf'boxes\.json: detection at index 0, .*{message}'):
+        find_box_source(file, Inputs(paths))
+    # Four boxes may be unusual ones; each that cannot be used is reported by its image.
+    paths, file = files(['7.png', '8.png'], changed[:4])
+    find_box_source(file, Inputs(paths))
+
+
 def test_truncated_box_file_raises(files):
     _, file = files([], '[{"image_id": 1, ')
     with pytest.raises(DatasetError, match='cannot read the boxes .*boxes.json: Expecting'):

@@ -5,7 +5,12 @@ import copy
 import numpy as np
 import pytest
 
-from pose_backbones.structures.coco_checker import check_annotations, check_detections
+from pose_backbones.structures.coco_checker import (
+    check_annotations,
+    check_boxes,
+    check_detections,
+    check_results,
+)
 from pose_backbones.structures.plausibility import _best_iou
 from tests.helpers import damaged_coco
 
@@ -99,11 +104,12 @@ def test_boxes_of_another_format(write, change):
         EXPECTED[change],
     ):
         assert findings[0].is_error
-        assert findings[0].count > 30
-        assert expected in findings[0].expected
+        finding = next(finding for finding in findings if expected in finding.expected)
+        assert finding.is_error
+        assert finding.count > 30
 
 
-def test_image_list_is_enough_for_most_formats(write):
+def test_image_list_is_enough_for_all_formats(write):
     content = people()
     images = write(dict(images=content['images'], categories=content['categories']), 'images.json')
     for change in FORMATS:
@@ -111,7 +117,68 @@ def test_image_list_is_enough_for_most_formats(write):
         for entry in boxes:
             entry['bbox'] = change(*entry['bbox'])
         findings = check_detections(write(boxes), images)
-        assert any(finding.is_error for finding in findings) == (change != centers)
+        assert any(finding.is_error for finding in findings)
+    assert check_detections(write(detections(content)), images) == []
+
+
+def test_centers_are_those_that_fit_the_image_only_so(write):
+    """Not if a box does not fit as a center, and not if few boxes extend beyond the image."""
+    content = people()
+    sizes = {image['id']: SIZE for image in content['images']}
+    boxes = detections(content)
+    for entry in boxes:
+        entry['bbox'] = centers(*entry['bbox'])
+    finding = check_boxes('detection', dict(enumerate(boxes)), sizes)[0]
+    assert finding.is_error
+    assert finding.expected.endswith('but these look like [center x, center y, width, height]')
+    beyond = [
+        index
+        for index, entry in enumerate(boxes)
+        if any(np.add(entry['bbox'][:2], entry['bbox'][2:]) > 1.05 * np.array(SIZE))
+    ]
+    assert finding.count == len(beyond)
+    assert finding.examples[0].startswith(f'detection at index {beyond[0]}, of image ')
+    few = {index: entry for index, entry in enumerate(boxes) if index not in beyond[4:]}
+    assert not any(finding.is_error for finding in check_boxes('detection', few, sizes))
+    boxes[0]['bbox'] = [0, 0, 200, 200]
+    entries = dict(enumerate(boxes))
+    assert not any(finding.is_error for finding in check_boxes('detection', entries, sizes))
+
+
+def test_negative_scores(write):
+    boxes = detections(people())
+    boxes[7]['score'] = -0.25
+    (finding,) = check_detections(write(boxes))
+    assert str(finding) == (
+        'detection at index 7, of image 4, has the score -0.25: expected a number of at least 0, '
+        'since it is multiplied by the scores of the keypoints'
+    )
+    assert not finding.is_error
+    for entry in boxes:
+        entry['score'] -= 1
+    (finding,) = check_detections(write(boxes))
+    assert finding.is_error
+
+
+def test_relative_keypoints_of_results(write):
+    results = [
+        dict(
+            image_id=person['image_id'],
+            category_id=1,
+            score=0.5,
+            keypoints=(np.reshape(person['keypoints'], (-1, 3)) / (*SIZE, 2)).ravel().tolist(),
+        )
+        for person in people()['annotations']
+    ]
+    (finding,) = check_results(write(results))
+    assert finding.is_error
+    assert str(finding) == (
+        'result at index 0, of image 1, has keypoints whose coordinates are all between -1 and 1 '
+        '(60 of 60 are like this): expected x and y in pixels; these may be relative to the image'
+    )
+    for entry in results[:40]:
+        entry['keypoints'] = [0.0] * 15  # the keypoints of an empty prediction
+    assert check_results(write(results)) == []
 
 
 @pytest.mark.parametrize('seed', range(3))
