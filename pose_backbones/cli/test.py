@@ -11,9 +11,9 @@ from ..checkpoints.loading import read_checkpoint
 from ..configs import as_list, load_config
 from ..deploy.estimator import use_exported
 from ..deploy.exported import is_exported
-from ..engine.fused_evaluation import FusedTestHook
 from ..engine.runner import build_runner, load_dataset
 from ..errors import ConfigError
+from ..inference.fused_test import FusedTestHook
 from ..utils.option_values import NO_CHECKPOINT
 from .format_only import CocoSubmission, check_image_list, enable_format_only
 from .options import keep_local_rank, merge_options

@@ -28,11 +28,13 @@ class CropModel(nn.Module):
     crops and the mirrored crops are one batch, and their outputs are averaged.
 
     Args:
-        estimator: A top-down estimator in evaluation mode, with `cfg` and `dataset_meta`. It is
-            not changed, and its weights are shared.
+        estimator: A top-down estimator in evaluation mode. It is not changed, and its weights are
+            shared.
         flip_test: Whether to average the outputs with those of the mirrored crops. Default: as in
             the estimator.
         is_fused: Whether the estimator is already fused, see `pose_backbones.models.layers.fuse`.
+        cfg, dataset_meta: The config and the metainfo of the dataset. Default: those of the
+            estimator.
 
     Attributes:
         input_size: Width and height of the crops in pixels.
@@ -47,15 +49,22 @@ class CropModel(nn.Module):
     output_names = ('keypoints', 'scores')
 
     def __init__(
-        self, estimator: Any, flip_test: bool | None = None, is_fused: bool = False
+        self,
+        estimator: Any,
+        flip_test: bool | None = None,
+        is_fused: bool = False,
+        cfg: Mapping | None = None,
+        dataset_meta: Mapping | None = None,
     ) -> None:
         super().__init__()
         _check_estimator(estimator)
+        cfg = estimator.cfg if cfg is None else cfg
+        dataset_meta = estimator.dataset_meta if dataset_meta is None else dataset_meta
         test_cfg = dict(estimator.test_cfg or {})
         self.flip_test = bool(test_cfg.get('flip_test', False) if flip_test is None else flip_test)
         self._test_cfg = {**test_cfg, 'flip_test': self.flip_test, 'output_heatmaps': False}
-        self.input_size = crop_settings(estimator.cfg)['input_size']
-        flip_indices = estimator.dataset_meta.get('flip_indices')
+        self.input_size = crop_settings(cfg)['input_size']
+        flip_indices = dataset_meta.get('flip_indices')
         self._sample = PoseDataSample(
             metainfo=dict(flip_indices=flip_indices, input_size=self.input_size)
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from os import PathLike
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..registry import MODELS
 from .crop_model import crop_settings
 from .exported import read_exported
 from .image_model import ImageModel, fixed_size_step, image_settings, resize_step
-from .runtimes import load_runtime
+from .runtimes import Runtime, load_runtime
 
 
 @MODELS.register_module()
@@ -44,7 +45,6 @@ class ExportedEstimator(BaseModel):
         self.description = exported.description
         self.cfg = exported.cfg
         self.dataset_meta = exported.dataset_meta
-        # Keypoints of `output_keypoint_indices` are selected in the exported model.
         self.test_cfg = dict(flip_test=self.description['flip_test'])
         precision = self.description['precision']
         if not exported.is_top_down:
@@ -78,15 +78,7 @@ class ExportedEstimator(BaseModel):
         return self._predict(inputs, list(data['data_samples'])) if inputs else []
 
     def _predict_crops(self, inputs: list[np.ndarray], samples: list) -> list:
-        crops = np.stack(inputs)
-        keypoints, scores = self.runtime(crops)
-        instances = [
-            InstanceData(
-                keypoints=keypoints[i : i + 1].astype(np.float64), keypoint_scores=scores[i : i + 1]
-            )
-            for i in range(len(samples))
-        ]
-        return TopdownPoseEstimator.add_pred_to_datasample(self, instances, None, samples)
+        return predict_crops(self.runtime, np.stack(inputs), samples)
 
     def _predict_images(self, inputs: list[np.ndarray], samples: list) -> list:
         by_shape: dict[tuple, list[int]] = {}
@@ -105,6 +97,29 @@ class ExportedEstimator(BaseModel):
     def val_step(self, data: Mapping) -> list:
         """See `test_step`."""
         return self.test_step(data)
+
+
+def predict_crops(runtime: Runtime, crops: np.ndarray, samples: list) -> list:
+    """Predict the keypoints of crops, and add them to data samples as MMPose does.
+
+    Args:
+        runtime: Computes the keypoints.
+        crops: (N, H, W, 3), uint8, BGR.
+        samples: The data samples of the crops. They are changed.
+
+    Returns:
+        The data samples, with `pred_instances` in pixels of the image.
+    """
+    keypoints, scores = runtime(crops)
+    instances = [
+        InstanceData(
+            keypoints=keypoints[i : i + 1].astype(np.float64), keypoint_scores=scores[i : i + 1]
+        )
+        for i in range(len(samples))
+    ]
+    # The runtime has already selected the keypoints of `output_keypoint_indices`.
+    estimator = SimpleNamespace(test_cfg={})
+    return TopdownPoseEstimator.add_pred_to_datasample(estimator, instances, None, samples)
 
 
 def use_exported(cfg: Config, folder: str) -> None:

@@ -17,11 +17,11 @@ from mmpose.evaluation.metrics import KeypointPartitionMetric
 from pose_backbones.datasets.image_ordered_sampler import ImageOrderedSampler
 from pose_backbones.datasets.transforms.mmpose_transforms import TopdownAffine
 from pose_backbones.engine.finite_predictions import FinitePredictionsHook
-from pose_backbones.engine.fused_evaluation import FusedTestHook
 from pose_backbones.engine.grouped_evaluation import OrderedEvaluator, group_by_image, share_images
 from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.engine.visualization_hook import IntervalVisualizationHook
 from pose_backbones.errors import ConfigError
+from pose_backbones.inference.fused_test import FusedTestHook
 from tests.helpers.image_samples import People
 from tests.helpers.toy_runs import toy_config, train_toy, with_validation
 

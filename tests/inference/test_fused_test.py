@@ -1,7 +1,12 @@
 """Tests that `FusedTestHook` runs the test with a fused model and restores the original one."""
 
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
@@ -10,8 +15,13 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pose_backbones.engine.fused_evaluation import FusedTestHook
+from pose_backbones.inference.fused_test import BatchedEstimator, FusedTestHook
+from pose_backbones.inference.inputs import Frame
+from pose_backbones.inference.loading import build_pipeline
+from pose_backbones.inference.predictors import PipelinePredictor
+from pose_backbones.models.layers import fuse
 from pose_backbones.models.layers.conv_norm import ConvNorm
+from tests.helpers.pose_cases import BOTTOM_UP, boxes_in, estimator, make_image
 from tests.helpers.random_weights import randomize
 
 
@@ -98,3 +108,62 @@ def test_averaged_weights_are_swapped_before_fusing(tmp_path):
     result, runner = run_test(tmp_path, [*hooks, DoubleAveragedWeights()])
     assert runner.model.ran_fused == [True] * 3
     assert abs(result - expected) > 0.1 * abs(expected)
+
+
+def replaced(model) -> torch.nn.Module:
+    """Return what the hook uses instead of an estimator, and check that it is restored."""
+    dataset = SimpleNamespace(metainfo=model.dataset_meta)
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+    runner = SimpleNamespace(model=model, cfg=model.cfg, test_loop=loop)
+    hook = FusedTestHook()
+    hook.before_test_epoch(runner)
+    used = runner.model
+    hook.after_test_epoch(runner)
+    assert runner.model is model
+    return used
+
+
+def batch(model, count: int) -> dict:
+    predictor = PipelinePredictor(model, build_pipeline(model.cfg), torch.device('cpu'), False)
+    frame = Frame(0, 'image', 0, make_image(1), 1)
+    return pseudo_collate([predictor.prepare(frame, box) for box in boxes_in(1, count)])
+
+
+@pytest.mark.parametrize('flip_test', [False, True])
+def test_batched_keypoints_equal_test_step(flip_test, monkeypatch):
+    model = estimator()
+    monkeypatch.setitem(model.test_cfg, 'flip_test', flip_test)
+    used = replaced(model)
+    assert isinstance(used, BatchedEstimator)
+    with torch.inference_mode():
+        results, expected = (x.test_step(batch(model, 5)) for x in (used, model))
+    assert len(results) == 5
+    for result, reference in zip(results, expected, strict=True):
+        assert result.img_path == reference.img_path
+        ours, theirs = result.pred_instances, reference.pred_instances
+        assert set(ours.keys()) == set(theirs.keys())
+        np.testing.assert_allclose(ours.keypoints, theirs.keypoints, atol=1e-3)
+        for name in ('keypoint_scores', 'keypoints_visible', 'bboxes', 'bbox_scores'):
+            np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
+
+
+def test_batches_that_are_not_uint8_crops(monkeypatch):
+    used = replaced(estimator())
+    data = batch(estimator(), 2)
+    data['inputs'] = [crop.float() for crop in data['inputs']]
+    calls = []
+    monkeypatch.setattr(used, '_runtime', lambda crops: calls.append(crops))
+    with torch.inference_mode():
+        results, expected = (x.test_step(data) for x in (used, fuse(estimator())))
+    assert calls == []
+    for result, reference in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(
+            result.pred_instances.keypoints, reference.pred_instances.keypoints
+        )
+
+
+def test_models_with_other_results_are_only_fused(monkeypatch):
+    assert type(replaced(estimator(BOTTOM_UP))) is type(estimator(BOTTOM_UP))
+    model = estimator()
+    monkeypatch.setitem(model.test_cfg, 'output_heatmaps', True)
+    assert type(replaced(model)) is type(model)
