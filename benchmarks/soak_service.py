@@ -1,6 +1,7 @@
 """Task `service` of benchmarks/soak.py: call the inference in one process, until it is stopped."""
 
 import contextlib
+import ctypes
 import io
 import itertools
 import shutil
@@ -36,6 +37,14 @@ def serve(weights: str, data: str, clip: str, out: str) -> None:
             status = infer.main([*map(str, command)])
         print(f'round {number}: {count} frames, exit status {status}', flush=True)
         shutil.rmtree(folder)
+        _return_freed_memory()
+
+
+def _return_freed_memory() -> None:
+    """Return freed memory to the system, so that the samples do not depend on what glibc keeps."""
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)
 
 
 if __name__ == '__main__':

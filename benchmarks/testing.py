@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.weights is not None:
         load_model(args.model, args.weights)  # raises early if the weights do not match
-    start = machine()
+    start, weights = machine(), 'trained' if args.weights else 'random'
     with tempfile.TemporaryDirectory() as folder:
         if args.weights is None:
             args.weights = f'{folder}/random.pth'
@@ -109,6 +109,7 @@ def main(argv: list[str] | None = None) -> None:
         content = dict(
             machine=start,
             model=find_name(args.model),
+            weights=weights,
             images=args.images,
             boxes=boxes,
             workers=args.workers,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # End-to-end demo: train MogaNet-XT, evaluate it, and draw its predictions.
 #   bash tools/demo.sh [COCO_DIRECTORY] [INITIAL_CHECKPOINT]
-# Without a directory, the demo first generates a data set of synthetic people. Outputs are in
+# Without a directory, the demo first generates a dataset of synthetic people. Outputs are in
 # work_dirs/demo (with a directory: work_dirs/demo-<its name>), or in the directory WORK.
 # TRAIN_OPTIONS are passed to tools/train.py.
 set -euo pipefail

@@ -17,8 +17,12 @@ FIGURE = _DOCS / 'benchmarks.png'
 _PRECISIONS = ('fp32', 'bf16')
 
 
+def _load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
 def _read(name: str) -> Any:
-    return json.loads((RECORDS / f'{name}.json').read_text(encoding='utf-8'))
+    return _load(RECORDS / f'{name}.json')
 
 
 def _row(cells: list[str]) -> str:
@@ -80,8 +84,7 @@ def exported() -> Iterator[str]:
 
 def inference() -> Iterator[str]:
     """Return the table of the inferencers."""
-    paths = sorted(RECORDS.glob('inference_*.json'))
-    contents = [json.loads(path.read_text(encoding='utf-8')) for path in paths]
+    contents = [_load(path) for path in sorted(RECORDS.glob('inference_*.json'))]
     yield f'Measured on: {_machine(contents[0]["machine"])}.'
     yield ''
     yield from _head(['model', 'inferencer', 'crops per second', 'ratio', 'peak memory, MiB'], 2)
@@ -113,7 +116,49 @@ def busy() -> Iterator[str]:
         yield _row([*key, *values])
 
 
-TABLES = {'exported': exported, 'inference': inference, 'busy': busy}
+def testing() -> Iterator[str]:
+    """Return the table of the tests."""
+    contents = [_load(path) for path in sorted(RECORDS.glob('testing_*.json'))]
+    yield f'Measured on: {_machine(contents[0]["machine"])}.'
+    yield ''
+    yield from _head(['model', 'weights', 'variant', 'ms per box', 'ratio', 'AP'], 3)
+    for content in contents:
+        for name, variant in content['variants'].items():
+            milliseconds = 1e3 * variant['seconds'] / content['boxes']
+            average_precision = variant['metrics']['coco/AP']
+            yield _row(
+                [
+                    content['model'],
+                    content['weights'],
+                    name,
+                    f'{milliseconds:.1f}',
+                    f'{variant["ratio"]:.2f}',
+                    f'{average_precision:.6f}' if content['weights'] != 'random' else '',
+                ]
+            )
+
+
+def training_step() -> Iterator[str]:
+    """Return the table of training steps."""
+    content = _read('training_step')
+    yield f'Measured on: {_machine(content["machine"])}.'
+    yield ''
+    variants = ('default', 'train.py')
+    titles = ['model', 'batch', *(f'{name}, ms' for name in variants), 'ratio']
+    yield from _head([*titles, *(f'{name}, MiB' for name in variants)])
+    for row in content['rows']:
+        times = [_milliseconds(row['seconds'][name]) for name in variants]
+        memory = [f'{row["peak"][name] / 2**20:.0f}' for name in variants]
+        yield _row([row['model'], str(row['batch']), *times, f'{row["ratio"]:.2f}', *memory])
+
+
+TABLES = {
+    'exported': exported,
+    'inference': inference,
+    'testing': testing,
+    'training_step': training_step,
+    'busy': busy,
+}
 
 
 def with_tables(page: str) -> str:

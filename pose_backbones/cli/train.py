@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from .. import preflight
@@ -14,6 +15,7 @@ from ..checkpoints.loading import read_checkpoint
 from ..configs import load_config
 from ..engine.checkpoints import checkpoint_dir, find_latest
 from ..engine.distributed import num_restarts, translate_launcher
+from ..engine.memory_format import use_channels_last
 from ..engine.resuming import check_limits, check_training_state
 from ..engine.runner import PoseRunner, build_runner, load_dataset
 from ..engine.signals import RunStopped, SaveOnSignalHook, SignalFlag, signal_number
@@ -21,6 +23,7 @@ from ..errors import ConfigError, WorkDirError
 from ..utils.files import DISK_FULL_ERRNOS, check_writable_dir, os_error_reason
 from ..utils.lock import lock_directory
 from ..utils.option_values import SAVED_STATUS
+from .allocator import TRAINING_BYTES, keep_freed_memory
 from .options import keep_local_rank, merge_options
 from .stopping import when_stopped
 from .train_options import parse_args
@@ -202,6 +205,8 @@ def _train_alone(
             for folder in {Path(cfg.work_dir), save_dir}:
                 preflight.clear_work_dir(folder)
     runner = build_runner(cfg)
+    if get_device() == 'cpu' and not runner.distributed:
+        use_channels_last(runner.model)
     preflight.check_same_start(cfg)
     preflight.check_model(
         cfg, runner.model, {split: load_dataset(runner, split) for split in splits}
@@ -225,6 +230,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parse_args(argv)
     keep_local_rank(args)
+    if get_device() == 'cpu':
+        keep_freed_memory(TRAINING_BYTES)
     save_on = None
     if args.save_on_signal is not None:
         save_on = SignalFlag(signal_number(args.save_on_signal))

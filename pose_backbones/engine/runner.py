@@ -407,9 +407,13 @@ class PoseRunner(Runner):
         if hasattr(self.train_dataloader.dataset, 'metainfo'):
             meta['dataset_meta'] = self.train_dataloader.dataset.metainfo
         model = getattr(self.model, 'module', self.model)
+        weights = weights_to_cpu(model.state_dict())
+        for name, value in weights.items():
+            # safetensors, for example, does not save the memory format of `use_channels_last`
+            weights[name] = value.contiguous()
         checkpoint = {
             'meta': meta,
-            'state_dict': weights_to_cpu(model.state_dict()),
+            'state_dict': weights,
             'message_hub': _to_cpu(self.message_hub.state_dict()),
         }
         if save_optimizer:

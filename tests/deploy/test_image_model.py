@@ -11,7 +11,7 @@ from pose_backbones.configs import load_config
 from pose_backbones.deploy.image_model import ImageModel, image_settings
 from pose_backbones.deploy.people_verification import compare_people, example_images
 from pose_backbones.deploy.precisions import PRECISIONS
-from pose_backbones.deploy.verification import check_difference
+from pose_backbones.deploy.verification import Difference, check_difference
 from pose_backbones.errors import ConfigError, ExportError
 from tests.helpers.bottom_up_export import bottom_up_config, bottom_up_estimator
 from tests.helpers.pose_cases import make_image
@@ -147,6 +147,13 @@ class TestVerification:
         assert difference.max_pixels < 1e-3
         with pytest.raises(ExportError, match='scores by at most'):
             check_difference(difference, PRECISIONS['fp32'])
+
+    @pytest.mark.parametrize(('stable', 'count'), [(0.0, 1), (0.04, 1), (0.06, 0)])
+    def test_few_stable_keypoints_are_logged(self, stable, count, mmengine_log) -> None:
+        check_difference(Difference(100, stable, 3.0, 0.0, 0.0), PRECISIONS['bf16'])
+        assert len(mmengine_log.messages) == count
+        for message in mmengine_log.messages:
+            assert message.startswith(f'only {stable:.1%} of the keypoints could be compared')
 
 
 @pytest.mark.parametrize(
