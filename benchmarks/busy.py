@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,18 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.options import check_counts
+from pose_backbones.deploy.export import export_model
+from pose_backbones.deploy.runtimes import load_runtime
 from pose_backbones.models.layers import fuse
 from pose_backbones.zoo import find_name
 
 from ._measure import in_new_process, markdown_head, markdown_row
+from .exported import build_model
 from .fusion import build, predict
 
 #: name of a wait policy of OpenMP → environment variables, which libgomp reads when it is loaded
@@ -28,7 +33,7 @@ POLICIES = {
     'short spin': {'GOMP_SPINCOUNT': '10000'},
     'passive': {'OMP_WAIT_POLICY': 'PASSIVE'},
 }
-TASKS = ('inference', 'training')
+TASKS = ('inference', 'training', 'openvino')
 _NAME = 'moganet-xt_coco-256x192'
 _BATCH = 8
 _SECONDS = 5.0
@@ -39,7 +44,8 @@ class Row:
     """Measurements of a setting.
 
     Args:
-        task: `'inference'` or `'training'`.
+        task: `'inference'` or `'training'` in PyTorch, or inference in `'openvino'` (fp32), which
+            uses no OpenMP.
         busy: Number of busy processes.
         threads: Number of threads.
         policy: One of `POLICIES`.
@@ -100,7 +106,7 @@ def rate(name: str, task: str, threads: int, batch: int, seconds: float) -> floa
     torch.set_num_threads(threads)
     model, shape = build(name)
     images = torch.randn(batch, 3, *shape)
-    step = _training(model, images) if task == 'training' else _inference(model, images)
+    step = _STEPS[task](name, model, images, threads)
     step()
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -109,12 +115,26 @@ def rate(name: str, task: str, threads: int, batch: int, seconds: float) -> floa
     return count / (time.perf_counter() - start)
 
 
-def _inference(model: torch.nn.Module, images: torch.Tensor) -> Callable[[], object]:
+def _inference(
+    name: str, model: torch.nn.Module, images: torch.Tensor, threads: int
+) -> Callable[[], object]:
     fused = fuse(model)
     return lambda: predict(fused, images)
 
 
-def _training(model: torch.nn.Module, images: torch.Tensor) -> Callable[[], object]:
+def _openvino(
+    name: str, model: torch.nn.Module, images: torch.Tensor, threads: int
+) -> Callable[[], object]:
+    with tempfile.TemporaryDirectory() as folder:
+        exported, _ = export_model(build_model(name), Path(folder, 'model'), flip_test=False)
+        runtime = load_runtime('openvino', exported.path, 'fp32', threads)
+    crops = np.zeros((len(images), *images.shape[2:], 3), np.uint8)
+    return lambda: runtime(crops)
+
+
+def _training(
+    name: str, model: torch.nn.Module, images: torch.Tensor, threads: int
+) -> Callable[[], object]:
     model.train()
     optimizer = torch.optim.Adam(model.parameters())
 
@@ -124,6 +144,9 @@ def _training(model: torch.nn.Module, images: torch.Tensor) -> Callable[[], obje
         optimizer.step()
 
     return step
+
+
+_STEPS = {'inference': _inference, 'training': _training, 'openvino': _openvino}
 
 
 def measure(args: argparse.Namespace) -> list[Row]:
@@ -166,13 +189,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line of `python -m benchmarks.busy`."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.busy',
-        description='Images per second of a model in PyTorch on the CPU while other processes '
+        description='Images per second of a model on the CPU while other processes '
         'compute, by the number of threads and the wait policy of OpenMP: by default, its threads '
         'spin while they wait for each other. Settings take turns, each in a new process.',
     )
     parser.add_argument('--model', default=_NAME, metavar='NAME', help='default: %(default)s')
     parser.add_argument(
-        '--task', nargs='+', choices=TASKS, default=list(TASKS), help='default: both'
+        '--task', nargs='+', choices=TASKS, default=list(TASKS[:2]), help='default: %(default)s'
     )
     parser.add_argument(
         '--busy', type=int, nargs='+', default=[0, 1, 2], metavar='N', help='default: 0 1 2'

@@ -15,6 +15,7 @@ from contextlib import nullcontext, suppress
 
 from ..errors import PoseBackbonesError
 from ..utils.files import DISK_FULL_ERRNOS
+from . import cores  # noqa: F401  measures how busy the cores are from the start
 from .stopping import (
     LOST_PREFIX,
     NOT_RESPONDING,

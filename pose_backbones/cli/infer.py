@@ -33,6 +33,7 @@ from ..utils.files import (
 from ..utils.lock import LOCK, lock_directory
 from ..utils.option_values import AUTO, JOURNAL, PREDICTIONS, TABLE
 from .allocator import keep_freed_memory
+from .cores import limit_threads
 from .infer_options import DRAWINGS_DIR, parse_args
 from .stopping import finishing, when_stopped
 
@@ -66,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     if args.keep_freed_memory:
         keep_freed_memory()
+    limit_threads()
     with _lock_output(out):
         _check_out(out, args.resume)  # again, while the lock is held
         return _infer(args, inputs, out)

@@ -15,6 +15,7 @@ from ..engine.runner import build_runner, load_dataset
 from ..errors import ConfigError
 from ..inference.fused_test import FusedTestHook
 from ..utils.option_values import NO_CHECKPOINT
+from .cores import limit_threads
 from .format_only import CocoSubmission, check_image_list, enable_format_only
 from .options import keep_local_rank, merge_options
 from .stopping import when_stopped
@@ -205,4 +206,5 @@ def main(argv: list[str] | None = None) -> None:
     if submission is not None:
         submission.check_writable()
     when_stopped(lambda: 'the results are not complete; run the command again')
+    limit_threads()
     evaluate(cfg, out=args.out, submission=submission)

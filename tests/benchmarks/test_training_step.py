@@ -25,12 +25,12 @@ def test_both_variants_train_equally(tmp_path, capfd):
 def test_ratio_is_that_of_the_medians_of_each_round():
     pairs = [
         {
-            'default': dict(seconds=[4, 6, 60], loss=[1.0, 2.0, 3.0], peak=7),
-            'train.py': dict(seconds=[2, 3, 30], loss=[1.0, 2.5, 3.0], peak=9),
+            'default': dict(seconds=[4, 6, 60], loss=2.0, peak=7),
+            'train.py': dict(seconds=[2, 3, 30], loss=2.5, peak=9),
         },
         {
-            'default': dict(seconds=[4, 8, 60], loss=[1.0, 2.0, 3.0], peak=8),
-            'train.py': dict(seconds=[1, 4, 30], loss=[1.0, 2.0, 3.0], peak=6),
+            'default': dict(seconds=[4, 8, 60], loss=2.0, peak=8),
+            'train.py': dict(seconds=[1, 4, 30], loss=2.0, peak=6),
         },
     ]
     row = summarize('x', 2, pairs)
