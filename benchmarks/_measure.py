@@ -1,5 +1,6 @@
 """Timing, peak memory and Markdown tables of the benchmarks."""
 
+import json
 import os
 import platform
 import re
@@ -54,6 +55,11 @@ def _version(package: str) -> str | None:
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return None
+
+
+def write_json(path: str | Path, content: dict | list) -> None:
+    """Write measurements, the value of `--json`."""
+    Path(path).write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
 
 def timed(task: Callable, *args) -> tuple[object, float]:

@@ -1,7 +1,6 @@
 """Benchmark of exported models of this package and of MMPose: AP on COCO over crops per second."""
 
 import argparse
-import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from pose_backbones.errors import ConfigError
 from pose_backbones.zoo import find_name, read_models
 from pose_backbones.zoo.models import without_weights
 
-from ._measure import machine, markdown_head, markdown_row, number_of_threads, timed
+from ._measure import machine, markdown_head, markdown_row, number_of_threads, timed, write_json
 from .exported import build_model
 from .fusion import fill
 
@@ -91,7 +90,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=8, metavar='N', help='crops (default: 8)')
     parser.add_argument('--threads', type=int, default=2, metavar='N', help='default: 2')
     parser.add_argument('--repeat', type=int, default=5, metavar='N', help='default: 5')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='file for the measurements')
+    parser.add_argument('--json', metavar='FILE', help='file for all measurements')
     args = parser.parse_args(argv)
     check_counts(args, 'batch', 'threads', 'repeat')
     return args
@@ -195,7 +194,7 @@ def main(argv: list[str] | None = None) -> None:
         print(markdown_row([*cells, *rates]))
     if args.json:
         content = dict(machine=start, rows=[asdict(row) for row in rows])
-        args.json.write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 if __name__ == '__main__':

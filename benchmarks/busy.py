@@ -1,7 +1,6 @@
 """Benchmark of inference and training on a CPU while other processes are busy."""
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -23,7 +22,7 @@ from pose_backbones.deploy.runtimes import load_runtime
 from pose_backbones.models.layers import fuse
 from pose_backbones.zoo import find_name
 
-from ._measure import in_new_process, markdown_head, markdown_row
+from ._measure import in_new_process, markdown_head, markdown_row, write_json
 from .exported import build_model
 from .fusion import build, predict
 
@@ -234,7 +233,7 @@ def main(argv: list[str] | None = None) -> None:
     print('\n'.join(table(rows)))
     if args.json:
         content = [asdict(row) for row in rows]
-        Path(args.json).write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 if __name__ == '__main__':

@@ -2,10 +2,8 @@
 
 import argparse
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +21,7 @@ from ._measure import (
     median_ratio,
     milliseconds,
     timed,
+    write_json,
 )
 from .fusion import build
 from .hrcomer import measure_assigner
@@ -223,7 +222,7 @@ def main(argv: list[str] | None = None) -> None:
         content = dict(
             device=device_name(), rows=[asdict(row) for row in rows], assigner=list(assigner)
         )
-        Path(args.json).write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ from pose_backbones.engine.runner import PoseRunner
 from pose_backbones.errors import ConfigError
 from pose_backbones.zoo import get_config
 
-from ._measure import markdown_head, markdown_row, median_ratio, milliseconds
+from ._measure import markdown_head, markdown_row, median_ratio, milliseconds, write_json
 from .training_data import (
     HEIGHT,
     OWN,
@@ -66,7 +66,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--batch', type=int, default=32, metavar='N', help='default: 32')
     parser.add_argument('--rounds', type=int, default=5, metavar='N', help='default: 5')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the results to FILE')
+    parser.add_argument('--json', metavar='FILE', help='file for all measurements')
     return parser.parse_args(argv)
 
 
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
                 print(markdown_row(_cells(cases[-1], args.images)))
     if args.json:
         content = dict(images=args.images, batch=args.batch, bytes_per_image=size, cases=cases)
-        args.json.write_text(json.dumps(content, indent=1))
+        write_json(args.json, content)
 
 
 def _cells(case: dict, images: int) -> list[str]:

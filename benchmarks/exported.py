@@ -1,7 +1,6 @@
 """Benchmark of exported models: OpenVINO and ONNX Runtime against PyTorch."""
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from ._measure import (
     milliseconds,
     number_of_threads,
     timed,
+    write_json,
 )
 from .fusion import NAMES, fill, predict
 
@@ -275,7 +275,7 @@ def main(argv: list[str] | None = None) -> None:
         print(line, flush=True)
     if args.json:
         content = dict(machine=start, rows=[dict(asdict(row), ratio=row.ratio) for row in rows])
-        Path(args.json).write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 if __name__ == '__main__':

@@ -1,10 +1,8 @@
 """Benchmark of exported models: precisions, and OpenVINO with a fixed and a variable batch size."""
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +14,7 @@ from pose_backbones.deploy.runtimes import import_backend, load_runtime
 from pose_backbones.deploy.verification import example_crops
 from pose_backbones.errors import ConfigError
 
-from ._measure import markdown_head, markdown_row, median_ratio, milliseconds, timed
+from ._measure import markdown_head, markdown_row, median_ratio, milliseconds, timed, write_json
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
         print(line, flush=True)
     if args.json:
         content = [asdict(row) for row in rows]
-        Path(args.json).write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 if __name__ == '__main__':

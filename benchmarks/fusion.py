@@ -1,11 +1,9 @@
 """Benchmark of models that are fused for inference, compared with the same models unfused."""
 
 import argparse
-import json
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
@@ -23,7 +21,14 @@ from pose_backbones.models.layers import fuse
 from pose_backbones.zoo import find_name, get_config
 from pose_backbones.zoo.models import without_weights
 
-from ._measure import markdown_head, markdown_row, median_ratio, number_of_threads, timed
+from ._measure import (
+    markdown_head,
+    markdown_row,
+    median_ratio,
+    number_of_threads,
+    timed,
+    write_json,
+)
 from .half_precision import relative_difference
 
 NAMES = (
@@ -261,7 +266,7 @@ def main(argv: list[str] | None = None) -> None:
         print(line, flush=True)
     if args.json:
         content = [dict(asdict(row), ratio=row.ratio) for row in rows]
-        Path(args.json).write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 if __name__ == '__main__':

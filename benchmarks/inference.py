@@ -16,7 +16,7 @@ from pose_backbones.inference.loading import load_model
 from pose_backbones.synthetic import make_synthetic_coco
 from pose_backbones.zoo import find_name, get_config
 
-from ._measure import in_new_process, machine
+from ._measure import in_new_process, machine, write_json
 from .exported import build_model
 from .inference_worker import VARIANTS, measure
 
@@ -83,7 +83,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='DIR',
         help='directory for the images, which are reused if they exist (default: a temporary one)',
     )
-    parser.add_argument('--json', metavar='FILE', help='file for the measurements')
+    parser.add_argument('--json', metavar='FILE', help='file for all measurements')
     args = parser.parse_args(argv)
     if args.ways is not None:
         warnings.warn(
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
             for variant, result in results.items()
         }
         content = dict(machine=start, model=find_name(args.model), variants=variants)
-        Path(args.json).write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 def _make_task(args: argparse.Namespace, config: str, data: str) -> dict:

@@ -1,7 +1,6 @@
 """Benchmark of the cost of a model over the batch size, the input size, boxes and processes."""
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from pose_backbones.deploy.verification import example_crops
 from pose_backbones.inference.predictors import TorchRuntime
 from pose_backbones.zoo import find_name
 
-from ._measure import machine, markdown_head, markdown_row, number_of_threads, timed
+from ._measure import machine, markdown_head, markdown_row, number_of_threads, timed, write_json
 from .exported import build_model
 
 _MODELS = ('moganet-xt_coco-256x192', 'moganet-xt_coco-384x288')
@@ -68,7 +67,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--processes', type=int, nargs='+', default=[1, 2], metavar='N')
     parser.add_argument('--threads', type=int, default=2, metavar='N', help='default: 2')
     parser.add_argument('--seconds', type=float, default=4.0, metavar='S', help='default: 4')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='file for the measurements')
+    parser.add_argument('--json', metavar='FILE', help='file for all measurements')
     args = parser.parse_args(argv)
     check_counts(args, 'batch', 'boxes', 'processes', 'threads')
     return args
@@ -90,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         print(markdown_row(cells), flush=True)
     if args.json:
         content = dict(machine=start, threads=args.threads, rows=[asdict(row) for row in rows])
-        args.json.write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 def measure(names: list[str], args: argparse.Namespace) -> Iterator[Row]:

@@ -7,7 +7,6 @@ addition to that of the row which does the same with other packages only.
 """
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -24,7 +23,7 @@ from pose_backbones.cli.options import check_counts
 from pose_backbones.errors import ConfigError
 from pose_backbones_env import finder
 
-from ._measure import markdown_head, markdown_row, median_ratio, milliseconds
+from ._measure import markdown_head, markdown_row, median_ratio, milliseconds, write_json
 
 FINDER = 'import pose_backbones_env.finder; pose_backbones_env.finder.install()'
 #: content of the file in the environment of each variant
@@ -157,7 +156,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='DIR',
         help='checkout of another version of the project, which is measured in turns',
     )
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write all times to FILE')
+    parser.add_argument('--json', metavar='FILE', help='file for all measurements')
     args = parser.parse_args(argv)
     for part in args.parts:
         if part not in ('finder', *PARTS):
@@ -184,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
         if part in parts:
             content[part] = print_part(part, args.rounds or 5, args.other)
     if args.json is not None:
-        args.json.write_text(json.dumps(content, indent=1) + '\n')
+        write_json(args.json, content)
 
 
 def print_finder(rounds: int) -> None:

@@ -24,7 +24,7 @@ from pose_backbones.inference.loading import load_model
 from pose_backbones.synthetic import make_synthetic_coco
 from pose_backbones.zoo import find_name, get_config
 
-from ._measure import in_new_process, machine, markdown_head, markdown_row
+from ._measure import in_new_process, machine, markdown_head, markdown_row, write_json
 from .exported import build_model
 from .training_data import OWN
 
@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--variants', nargs='+', choices=VARIANTS, help='default: those that are installed'
     )
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the results to FILE')
+    parser.add_argument('--json', metavar='FILE', help='file for all measurements')
     args = parser.parse_args(argv)
     check_counts(args, 'images', 'boxes')
     if args.variants is None:
@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
             workers=args.workers,
             variants=results,
         )
-        args.json.write_text(json.dumps(content, indent=2) + '\n')
+        write_json(args.json, content)
 
 
 def write_data(folder: Path, images: int, boxes: int) -> int:

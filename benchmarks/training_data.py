@@ -28,7 +28,7 @@ from pose_backbones.engine.seeded_loading import SeededBatchSampler, seeded_batc
 from pose_backbones.synthetic.annotations import PERSON_CATEGORY
 from pose_backbones.zoo import get_config
 
-from ._measure import markdown_head, markdown_row, median_ratio
+from ._measure import markdown_head, markdown_row, median_ratio, write_json
 
 #: people per image, 2.65 on average as in COCO
 _COUNTS = [1] * 10 + [2] * 4 + [3, 3, 4, 5, 8, 12]
@@ -56,7 +56,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=32, metavar='N', help='default: 32')
     parser.add_argument('--rounds', type=int, default=5, metavar='N', help='default: 5')
     parser.add_argument('--workers', type=int, metavar='N', help='data workers (default: none)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the results to FILE')
+    parser.add_argument('--json', metavar='FILE', help='file for all measurements')
     return parser.parse_args(argv)
 
 
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
         print(markdown_row([name, f'{seconds:.2f}']))
     if args.json:
         content = dict(samples=people, bytes_per_image=size, variants=results, resume=resume)
-        args.json.write_text(json.dumps(content, indent=1))
+        write_json(args.json, content)
 
 
 def people_per_image(images: int) -> np.ndarray:

@@ -22,7 +22,15 @@ from pose_backbones.engine.memory_format import use_channels_last
 from pose_backbones.synthetic import make_synthetic_coco
 from pose_backbones.zoo import find_name, get_config
 
-from ._measure import machine, markdown_head, markdown_row, median_ratio, milliseconds, peak_memory
+from ._measure import (
+    machine,
+    markdown_head,
+    markdown_row,
+    median_ratio,
+    milliseconds,
+    peak_memory,
+    write_json,
+)
 from .fusion import build
 
 _MODELS = (
@@ -49,7 +57,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--steps', type=int, default=5, metavar='N', help='default: 5')
     parser.add_argument('--pairs', type=int, default=3, metavar='N', help='default: 3')
     parser.add_argument('--threads', type=int, metavar='N', help='default: as chosen by PyTorch')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the results to FILE')
+    parser.add_argument('--json', metavar='FILE', help='file for all measurements')
     parser.add_argument('--worker', nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     check_counts(args, 'batch', 'steps', 'pairs', 'threads')
@@ -83,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
             rows.append(summarize(name, args.batch, pairs))
             print(markdown_row(_cells(rows[-1])), flush=True)
     if args.json:
-        args.json.write_text(json.dumps(dict(machine=start, rows=rows), indent=2) + '\n')
+        write_json(args.json, dict(machine=start, rows=rows))
 
 
 def _in_process(args: argparse.Namespace, name: str, variant: str, folder: str) -> dict:

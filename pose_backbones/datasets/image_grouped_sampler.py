@@ -3,17 +3,15 @@
 from collections.abc import Iterator, Sized
 
 import numpy as np
-from mmengine.dataset import BaseDataset, DefaultSampler
 
 from ..errors import ConfigError
 from ..registry import DATA_SAMPLERS
-from ..utils.arguments import check_number, check_positive_int
-from .image_cache import ImageCache, KeptIndex
-from .transforms.loading import LoadImage
+from ..utils.arguments import check_positive_int
+from .image_sampler import ImageSampler, image_numbers, is_last, mark_kept, worker_of_position
 
 
 @DATA_SAMPLERS.register_module()
-class ImageGroupedSampler(DefaultSampler):
+class ImageGroupedSampler(ImageSampler):
     """Shuffle samples so that each image is decoded once per epoch, for all its people.
 
     In top-down training, a sample is a person, and COCO has 2.65 annotated people per image.
@@ -55,6 +53,8 @@ class ImageGroupedSampler(DefaultSampler):
         TypeError, ValueError: If an argument has a wrong type or is out of range.
     """
 
+    advice = 'increase cache_mb of ImageGroupedSampler, or reduce window'
+
     def __init__(
         self,
         dataset: Sized,
@@ -69,34 +69,10 @@ class ImageGroupedSampler(DefaultSampler):
                 f'shuffle is {shuffle!r}: expected True; without shuffling, use DefaultSampler'
             )
         check_positive_int('window', window)
-        check_number('cache_mb', cache_mb, 'a positive number of MiB')
-        if cache_mb <= 0:
-            raise ValueError(f'cache_mb is {cache_mb!r}: expected a positive number of MiB')
-        super().__init__(dataset, shuffle, seed, round_up)
+        super().__init__(dataset, shuffle, seed, round_up, cache_mb)
         self.window = window
-        self.cache_mb = cache_mb
-        #: number of samples per batch and of data workers, set by `use_loader`
-        self.batch_size: int | None = None
-        self.num_workers: int | None = None
         #: number of the image of each sample
         self.images = image_numbers(dataset)
-
-    def use_loader(self, batch_size: int, num_workers: int) -> ImageCache:
-        """Set the properties of the loader on which the order depends.
-
-        Args:
-            batch_size: Number of samples per batch.
-            num_workers: Number of data workers; 0 if the process itself loads the data.
-
-        Returns:
-            An empty cache for each of the workers.
-        """
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        return ImageCache(
-            self.cache_mb * 2**20 / max(1, num_workers),
-            'increase cache_mb of ImageGroupedSampler, or reduce window',
-        )
 
     def __iter__(self) -> Iterator[int]:
         """Return the indices of an epoch; those whose image is needed again are `KeptIndex`."""
@@ -112,7 +88,7 @@ class ImageGroupedSampler(DefaultSampler):
         Raises:
             ConfigError: If `use_loader` was not called.
         """
-        if self.batch_size is None or self.num_workers is None:
+        if self.batch_size is None:
             raise ConfigError(
                 'ImageGroupedSampler needs the batch size and the number of workers: train with '
                 'tools/train.py, or call pose_backbones.engine.seeded_loading.seed_loader with '
@@ -174,85 +150,3 @@ class ImageGroupedSampler(DefaultSampler):
         )
         time = (1 - length) * np.repeat(begin, counts) + length * step
         return np.argsort(time, kind='stable')
-
-
-def is_last(images: np.ndarray) -> np.ndarray:
-    """Return whether no later element has the same value."""
-    last = np.zeros(len(images), bool)
-    last[len(images) - 1 - np.unique(images[::-1], return_index=True)[1]] = True
-    return last
-
-
-def worker_of_position(count: int, batch_size: int, num_workers: int) -> np.ndarray:
-    """Return the data worker (count,) that loads each sample of an epoch.
-
-    Args:
-        count: Number of samples.
-        batch_size: Number of samples per batch.
-        num_workers: Number of data workers, or 0.
-    """
-    # PyTorch assigns the batches to the workers in turn.
-    return np.arange(count) // batch_size % max(1, num_workers)
-
-
-def mark_kept(order: np.ndarray, kept: np.ndarray) -> list[int]:
-    """Return indices, with a `KeptIndex` for each one that is marked in `kept`."""
-    return [
-        KeptIndex(index) if keep else index for index, keep in zip(order.tolist(), kept.tolist())
-    ]
-
-
-def image_numbers(dataset) -> np.ndarray:
-    """Return the number of the image of each sample, (number of samples,).
-
-    Args:
-        dataset: See `ImageGroupedSampler`.
-
-    Raises:
-        ConfigError: If the images of the samples are not known, or are not read by `LoadImage`.
-    """
-    _check_pipelines(dataset)
-    return np.unique(np.array(_image_paths(dataset)), return_inverse=True)[1]
-
-
-def _image_paths(dataset) -> list[str]:
-    """Return the path of the image of each sample.
-
-    Raises:
-        ConfigError: If the dataset does not provide it.
-    """
-    if hasattr(dataset, 'datasets') and not getattr(dataset, 'resample', False):
-        paths = [path for part in dataset.datasets for path in _image_paths(part)]
-        if len(paths) == len(dataset):
-            return paths
-    elif isinstance(dataset, BaseDataset) and not getattr(dataset, 'resample', False):
-        dataset.full_init()
-        # The method of the base class: MMPose's datasets copy their metainfo in addition.
-        samples = (BaseDataset.get_data_info(dataset, index) for index in range(len(dataset)))
-        paths = [sample.get('img_path') for sample in samples]
-        if all(isinstance(path, str) for path in paths):
-            return paths
-    raise ConfigError(
-        f'ImageGroupedSampler cannot group the samples of {type(dataset).__name__} by image: '
-        'expected a dataset with one image file per sample, or a CombinedDataset of them without '
-        'sample_ratio_factor; use DefaultSampler'
-    )
-
-
-def _check_pipelines(dataset) -> None:
-    """Check that images are read by `LoadImage`, which uses the cache.
-
-    Raises:
-        ConfigError: If another transform reads them.
-    """
-    for part in getattr(dataset, 'datasets', ()):
-        _check_pipelines(part)
-    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    names = [type(transform).__name__ for transform in transforms]
-    if any(name.startswith('LoadImage') for name in names) and not any(
-        isinstance(transform, LoadImage) for transform in transforms
-    ):
-        raise ConfigError(
-            f'ImageGroupedSampler: the pipeline {", ".join(names)} does not use the cache of '
-            "decoded images: replace its first transform by type='pose_backbones.LoadImage'"
-        )

@@ -4,14 +4,11 @@ from collections.abc import Iterable, Iterator, Sized
 from functools import cached_property
 
 import numpy as np
-from mmengine.dataset import DefaultSampler
 from mmpose.datasets import transforms as mmpose_transforms
 
 from ..errors import ConfigError
 from ..registry import DATA_SAMPLERS
-from ..utils.arguments import check_number
-from .image_cache import ImageCache
-from .image_grouped_sampler import image_numbers, is_last, mark_kept, worker_of_position
+from .image_sampler import ImageSampler, image_numbers, is_last, mark_kept, worker_of_position
 from .transforms.loading import LoadImage
 from .transforms.mmpose_transforms import TopdownAffine
 
@@ -22,7 +19,7 @@ _CROPS = (mmpose_transforms.TopdownAffine, TopdownAffine)
 
 
 @DATA_SAMPLERS.register_module()
-class ImageOrderedSampler(DefaultSampler):
+class ImageOrderedSampler(ImageSampler):
     """Load the samples of an evaluation image after image.
 
     In top-down evaluation, a sample is a box, and COCO's person detections have 21 boxes per image.
@@ -55,6 +52,8 @@ class ImageOrderedSampler(DefaultSampler):
         TypeError, ValueError: If an argument has a wrong type or is out of range.
     """
 
+    advice = 'increase eval_cache_mb in the config'
+
     def __init__(
         self,
         dataset: Sized,
@@ -67,33 +66,9 @@ class ImageOrderedSampler(DefaultSampler):
             raise ValueError(
                 f'shuffle is {shuffle!r}: expected False; for training, use ImageGroupedSampler'
             )
-        check_number('cache_mb', cache_mb, 'a positive number of MiB')
-        if cache_mb <= 0:
-            raise ValueError(f'cache_mb is {cache_mb!r}: expected a positive number of MiB')
-        super().__init__(dataset, shuffle, seed, round_up)
-        self.cache_mb = cache_mb
+        super().__init__(dataset, shuffle, seed, round_up, cache_mb)
         self.group = False
-        #: number of samples per batch and of data workers, set by `use_loader`
-        self.batch_size: int | None = None
-        self.num_workers = 0
-
-    def use_loader(self, batch_size: int, num_workers: int) -> ImageCache:
-        """Set the properties of the loader, which determine what a data worker keeps.
-
-        Args:
-            batch_size: Number of samples per batch.
-            num_workers: Number of data workers; 0 if the process itself loads the data.
-
-        Returns:
-            An empty cache for each of the workers.
-        """
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        return ImageCache(
-            self.cache_mb * 2**20 / max(1, num_workers),
-            'increase eval_cache_mb in the config',
-            copy=not _only_crops(self.dataset),
-        )
+        self.copies = not _only_crops(dataset)
 
     @cached_property
     def images(self) -> np.ndarray | None:

@@ -254,7 +254,7 @@ def _batch_size(loader: DataLoader) -> int:
 
 def _order_workers(loader: DataLoader) -> int:
     """Return the number of data workers of the run that determined the order of the data."""
-    if isinstance(loader.sampler, ImageGroupedSampler) and loader.sampler.num_workers is not None:
+    if isinstance(loader.sampler, ImageGroupedSampler) and loader.sampler.batch_size is not None:
         return loader.sampler.num_workers
     return loader.num_workers
 

@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from ..datasets.image_cache import ImageCache
-from ..datasets.image_grouped_sampler import ImageGroupedSampler
-from ..datasets.image_ordered_sampler import ImageOrderedSampler
+from ..datasets.image_sampler import ImageSampler
 from .random_states import preserved_random_states
 
 #: number of 32-bit words that seed a sample
@@ -182,7 +181,7 @@ def seed_loader(loader: DataLoader, seed: int, rank: int = 0) -> None:
         loader, 'batch_sampler', SeededBatchSampler(loader.batch_sampler, seed, rank)
     )
     cache = None
-    if isinstance(loader.sampler, (ImageGroupedSampler, ImageOrderedSampler)):
+    if isinstance(loader.sampler, ImageSampler):
         cache = loader.sampler.use_loader(loader.batch_size or 1, loader.num_workers)
     if loader.num_workers:
         loader.collate_fn = functools.partial(_collate, loader.collate_fn)
