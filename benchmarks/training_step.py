@@ -13,7 +13,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 
 from pose_backbones.cli.allocator import TRAINING_BYTES, keep_freed_memory
 from pose_backbones.cli.entry_point import run
@@ -173,6 +173,7 @@ def measure(
         data_prefix=dict(img='train/'),
     )
     MMLogger.get_instance('training_step', log_level='ERROR')
+    set_random_seed(0)  # of the augmentation
     data = next(iter(Runner.build_dataloader(loader, seed=0)))
     model.train()
     optimizer = build_optim_wrapper(model, config.optim_wrapper)
