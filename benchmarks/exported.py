@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from mmengine.logging import MMLogger
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.options import check_counts
@@ -37,6 +38,7 @@ from .fusion import NAMES, fill, predict
 TOP_DOWN_NAMES = tuple(name for name in NAMES if not name.startswith('hrcomer'))
 _MATRIX = 2048  # side of the matrices whose product is the peak of the machine
 _DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
+_COPIED = 1 << 26  # numbers in the tensor that is copied to measure the bandwidth of the memory
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class Row:
         flops: See `benchmarks.fusion.Row`.
         peak: FLOPs per second of the best matrix product of the precision in the same run, or of
             float32 if PyTorch has no product of the precision on the CPU.
+        bytes: Size of the inputs, outputs and weights of the operators that `flops` counts, in the
+            precision: what has to be read and written if all other operators are fused with them.
+        bandwidth: Bytes per second that a copy in memory reads and writes, in the same run.
         pixels: Mean distance of the keypoints from those of PyTorch.
         reference: Seconds of each round of the unfused network in float32 in PyTorch, without
             decoding.
@@ -65,6 +70,8 @@ class Row:
     threads: int
     flops: int
     peak: float
+    bytes: int
+    bandwidth: float
     pixels: float
     reference: list[float]
     exported: list[float]
@@ -77,6 +84,41 @@ class Row:
     def share(self, seconds: Sequence[float]) -> float:
         """Return the share of the peak that the fastest of some rounds reaches."""
         return self.flops / min(seconds) / self.peak
+
+    @property
+    def memory_share(self) -> float:
+        """Share of the time of the exported model that the copying of `bytes` takes."""
+        return self.bytes / self.bandwidth / min(self.exported)
+
+
+class TrafficMode(TorchDispatchMode):
+    """Count the numbers in inputs, outputs and weights of the operators that have FLOPs.
+
+    Attributes:
+        numbers: The count.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run an operator and count; as in `FlopCounterMode`, others are decomposed."""
+        if func._overloadpacket not in flop_registry and func is not torch.ops.prim.device.default:
+            with self:
+                outputs = func.decompose(*args, **(kwargs or {}))
+            if outputs is not NotImplemented:
+                return outputs
+        outputs = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            tensors = [x for x in (*args, *as_tuple(outputs)) if isinstance(x, torch.Tensor)]
+            self.numbers += sum(tensor.numel() for tensor in tensors)
+        return outputs
+
+
+def as_tuple(value: object) -> tuple:
+    """Return the outputs of an operator as a tuple."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
 def build_model(name: str) -> nn.Module:
@@ -143,14 +185,20 @@ def _measure_batch(
         images = crop_model.normalize(torch.from_numpy(crops))
         with FlopCounterMode(display=False) as counter:
             predict(model, images)
+        with TrafficMode() as traffic:
+            predict(model, images)
         expected = crop_model(torch.from_numpy(crops))[0].numpy()
-    matrix = torch.randn(_MATRIX, _MATRIX, dtype=_DTYPES.get(precision, torch.float32))
+    dtype = _DTYPES.get(precision, torch.float32)
+    matrix = torch.randn(_MATRIX, _MATRIX, dtype=dtype)
+    source, target = (torch.zeros(_COPIED) for _ in range(2))
     pixels = np.linalg.norm(runtime(crops)[0] - expected, axis=-1).mean()
-    seconds: dict[str, list[float]] = {'reference': [], 'exported': [], 'product': []}
+    names = ('reference', 'exported', 'product', 'copy')
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(repeat):
         seconds['reference'].append(timed(predict, model, images)[1])
         seconds['exported'].append(timed(runtime, crops)[1])
         seconds['product'].append(timed(torch.mm, matrix, matrix)[1])
+        seconds['copy'].append(timed(target.copy_, source)[1])
     return Row(
         model=name,
         backend=backend,
@@ -159,6 +207,8 @@ def _measure_batch(
         threads=torch.get_num_threads(),
         flops=counter.get_total_flops(),
         peak=2 * _MATRIX**3 / min(seconds['product']),
+        bytes=dtype.itemsize * traffic.numbers,
+        bandwidth=2 * source.nbytes / min(seconds['copy']),
         pixels=float(pixels),
         reference=seconds['reference'],
         exported=seconds['exported'],
@@ -186,6 +236,7 @@ def table(rows: Iterator[Row]) -> Iterator[str]:
             'ratio',
             'peak, GFLOP/s',
             'exported, % of peak',
+            '% of time for memory',
             'pixels',
         )
     )
@@ -202,6 +253,7 @@ def table(rows: Iterator[Row]) -> Iterator[str]:
                 f'{row.ratio:.2f}',
                 f'{row.peak / 1e9:.0f}',
                 f'{100 * row.share(row.exported):.0f}',
+                f'{100 * row.memory_share:.0f}',
                 f'{row.pixels:.3f}',
             )
         )

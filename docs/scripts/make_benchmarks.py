@@ -1,4 +1,4 @@
-"""Generate the tables and the plot of docs/benchmarks.md from docs/benchmarks/*.json.
+"""Generate the tables and the plots of docs/benchmarks.md from docs/benchmarks/*.json.
 
 The files are written by the scripts in `benchmarks/` with `--json`.
 """
@@ -60,6 +60,11 @@ def _share(row: dict) -> float:
     return 100 * row['flops'] / min(row['exported']) / row['peak']
 
 
+def _memory_share(row: dict) -> float:
+    """Return the share of the time of the fastest round that copying the tensors takes, percent."""
+    return 100 * row['bytes'] / row['bandwidth'] / min(row['exported'])
+
+
 def exported() -> Iterator[str]:
     """Return the table of exported models."""
     content = _read('exported')
@@ -67,7 +72,7 @@ def exported() -> Iterator[str]:
     yield ''
     titles = ['model', 'batch', 'threads', 'PyTorch, ms']
     for precision in _PRECISIONS:
-        titles += [f'{precision}, ms', 'ratio', '% of peak']
+        titles += [f'{precision}, ms', 'ratio', '% of peak', '% memory']
     yield from _head(titles)
     for (model, batch, threads), group in _groups(content['rows']).items():
         first = next(iter(group.values()))
@@ -75,9 +80,14 @@ def exported() -> Iterator[str]:
         for precision in _PRECISIONS:
             row = group.get(precision)
             cells += (
-                [_milliseconds(row['exported']), f'{row["ratio"]:.2f}', f'{_share(row):.0f}']
+                [
+                    _milliseconds(row['exported']),
+                    f'{row["ratio"]:.2f}',
+                    f'{_share(row):.0f}',
+                    f'{_memory_share(row):.0f}',
+                ]
                 if row
-                else [''] * 3
+                else [''] * 4
             )
         yield _row(cells)
 
@@ -152,7 +162,26 @@ def training_step() -> Iterator[str]:
         yield _row([row['model'], str(row['batch']), *times, f'{row["ratio"]:.2f}', *memory])
 
 
+def accuracy() -> Iterator[str]:
+    """Return the table of AP and crops per second."""
+    content = _read('accuracy')
+    yield f'Measured on: {_machine(content["machine"])}.'
+    yield ''
+    precisions = list(content['rows'][0]['seconds'])
+    titles = [f'{precision}, crops per second' for precision in precisions]
+    yield from _head(['model', 'AP upstream', *titles])
+    for row in content['rows']:
+        rates = [f'{_rate(row, precision):.1f}' for precision in precisions]
+        yield _row([row['model'], f'{100 * row["average_precision"]:.1f}', *rates])
+
+
+def _rate(row: dict, precision: str) -> float:
+    """Return the crops per second of the fastest round."""
+    return row['batch'] / min(row['seconds'][precision])
+
+
 TABLES = {
+    'accuracy': accuracy,
     'exported': exported,
     'inference': inference,
     'testing': testing,
@@ -177,10 +206,17 @@ def with_tables(page: str) -> str:
 
 
 def draw() -> None:
-    """Draw the ratios of the exported models."""
+    """Draw all plots of the page."""
     import matplotlib
 
     matplotlib.use('Agg')
+    draw_ratios()
+    draw_accuracy()
+    draw_scaling()
+
+
+def draw_ratios() -> None:
+    """Draw the ratios of the exported models."""
     import matplotlib.pyplot as plt
 
     groups = _groups(_read('exported')['rows'])
@@ -199,10 +235,61 @@ def draw() -> None:
     axes.set_xlabel('times as fast as PyTorch in float32, unfused')
     axes.legend()
     figure.savefig(FIGURE, dpi=120)
+    plt.close(figure)
+
+
+def draw_accuracy() -> None:
+    """Draw AP over crops per second."""
+    import matplotlib.pyplot as plt
+
+    rows = _read('accuracy')['rows']
+    figure, axes = plt.subplots(figsize=(8, 5), layout='constrained')
+    for precision, marker in zip(rows[0]['seconds'], 'os'):
+        for package, color in (('pose_backbones', 'tab:blue'), ('mmpose', 'tab:orange')):
+            part = [row for row in rows if row['package'] == package]
+            rates = [_rate(row, precision) for row in part]
+            values = [100 * row['average_precision'] for row in part]
+            label = f'{package.replace("mmpose", "MMPose")}, {precision}'
+            axes.scatter(rates, values, marker=marker, color=color, label=label)
+            if precision == 'bf16':
+                for row, rate, value in zip(part, rates, values):
+                    name = row['model'].removeprefix('td-hm_').partition('_')[0]
+                    axes.annotate(name, (rate, value), (4, 4), textcoords='offset points')
+    axes.set(xlabel='crops per second, with the flip test', ylabel='AP on COCO val2017, upstream')
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(FIGURE.with_name('accuracy.png'), dpi=110)
+    plt.close(figure)
+
+
+def draw_scaling() -> None:
+    """Draw crops per second over the batch size, the input size, boxes and processes."""
+    import matplotlib.pyplot as plt
+
+    content = _read('scaling')
+    titles = {
+        'batch': 'batch size',
+        'input size': 'pixels of the input',
+        'boxes': 'boxes per image (PoseInferencer)',
+        'processes': 'processes with one thread each',
+    }
+    figure, grid = plt.subplots(2, 2, figsize=(9, 6), layout='constrained')
+    for (quantity, title), axes in zip(titles.items(), grid.flat):
+        series: dict[str, list[tuple[float, float]]] = {}
+        for row in content['rows']:
+            if row['quantity'] == quantity:
+                series.setdefault(row['variant'], []).append((row['value'], row['rate']))
+        for variant, points in series.items():
+            axes.plot(*zip(*points), marker='o', label=variant)
+        axes.set(xlabel=title, ylabel='crops per second', ylim=(0, None))
+        axes.grid(alpha=0.3)
+    grid.flat[0].legend()
+    figure.savefig(FIGURE.with_name('scaling.png'), dpi=100)
+    plt.close(figure)
 
 
 def main() -> None:
-    """Write the tables and the plot."""
+    """Write the tables and the plots."""
     PAGE.write_text(with_tables(PAGE.read_text(encoding='utf-8')), encoding='utf-8')
     draw()
 

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks.exported import Row, main
+from benchmarks.exported import Row, TrafficMode, main
 from pose_backbones.errors import PoseBackbonesError
 from tests.helpers.tools import ROOT
 
@@ -35,12 +36,24 @@ def test_table_and_json(tmp_path: Path) -> None:
     assert len(row['reference']) == len(row['exported']) == 2
     assert 2 * 2e8 < row['flops'] < 2 * 2e9  # 128x96: about a quarter of 3.6 GFLOPs
     assert row['peak'] > 1e9
+    assert 1e6 < row['bytes'] < 1e9
+    assert row['bandwidth'] > 1e8
 
 
 def test_ratio_and_share() -> None:
-    row = Row('x', 'onnx', 'fp32', 1, 1, 100, 50.0, 0.0, [4.0, 6.0, 16.0], [2.0, 4.0, 4.0])
+    seconds = [4.0, 6.0, 16.0], [2.0, 4.0, 4.0]
+    row = Row('x', 'onnx', 'fp32', 1, 1, 100, 50.0, 30, 20.0, 0.0, *seconds)
     assert row.ratio == 2
     assert row.share(row.exported) == 1
+    assert row.memory_share == 0.75
+
+
+def test_traffic_is_that_of_convolutions_and_products() -> None:
+    image, weight, matrix = torch.zeros(1, 3, 8, 8), torch.zeros(4, 3, 3, 3), torch.zeros(4, 5)
+    with TrafficMode() as traffic:
+        maps = torch.nn.functional.conv2d(image, weight, torch.zeros(4)).relu()
+        maps.mean((2, 3)) @ matrix
+    assert traffic.numbers == (192 + 108 + 4 + 4 * 36) + (4 + 20 + 5)
 
 
 @pytest.mark.parametrize(
