@@ -19,7 +19,7 @@ from tests.models.test_contract import CASES
 
 FAMILIES = [name for name in CASES if not name.startswith(('MSPN', 'HRCoMer', 'Timm'))]
 MSPN = ROOT / 'configs/mspn/td-hm_mspn-2stg_1xb8-demo_synthetic-128x96.py'
-#: backbones of MMPose
+#: backbones of MMPose, Swin, and models of timm: arguments, and the number of channels
 OTHERS = {
     'ResNet': (dict(type='ResNet', depth=50, base_channels=8, stem_channels=8), 256),
     'HRNet': (
@@ -46,6 +46,31 @@ OTHERS = {
             ),
         ),
         8,
+    ),
+    'Swin': (
+        dict(
+            type='pose_backbones.SwinTransformer',
+            embed_dims=8,
+            depths=(1, 2, 2, 1),
+            num_heads=(1, 2, 4, 8),
+            window_size=3,
+            out_indices=(3,),
+        ),
+        64,
+    ),
+    'timm, convolutions': (
+        dict(type='pose_backbones.TimmBackbone', model_name='resnet10t', out_indices=(3,)),
+        256,
+    ),
+    'timm, transformer': (
+        dict(
+            type='pose_backbones.TimmBackbone',
+            model_name='vit_tiny_patch16_224',
+            img_size=(64, 64),
+            model_args=dict(depth=4, embed_dim=48),
+            out_indices=(3,),
+        ),
+        48,
     ),
 }
 
@@ -84,7 +109,7 @@ def test_mspn(stages: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('name', OTHERS)
-def test_backbones_of_mmpose(name: str, tmp_path: Path) -> None:
+def test_other_backbones(name: str, tmp_path: Path) -> None:
     check_onnx(model_with(*OTHERS[name]), tmp_path)
 
 
