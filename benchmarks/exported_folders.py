@@ -45,6 +45,7 @@ def variable(model: ExportedModel, threads: int) -> Callable:
     options = {
         'INFERENCE_PRECISION_HINT': PRECISIONS[model.description['precision']].openvino,
         'PERFORMANCE_HINT': 'LATENCY',
+        'ENABLE_CPU_PINNING': False,
         'INFERENCE_NUM_THREADS': str(threads),
     }
     compiled = core.compile_model(core.read_model(model.path), 'CPU', options)

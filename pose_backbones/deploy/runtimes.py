@@ -167,9 +167,14 @@ class OpenVINORuntime(_CheckedRuntime):
         )
         shape[0] = 1
         self._model.reshape(shape)
-        self._options = {'INFERENCE_PRECISION_HINT': PRECISIONS[precision].openvino}
+        self._options: dict[str, Any] = {
+            'INFERENCE_PRECISION_HINT': PRECISIONS[precision].openvino,
+            # By default, each process binds its threads to the first cores, so that several
+            # processes use the same ones, and cores that are busy are used, too.
+            'ENABLE_CPU_PINNING': False,
+        }
         if threads:
-            self._options['INFERENCE_NUM_THREADS'] = str(threads)
+            self._options['INFERENCE_NUM_THREADS'] = threads
         self._single: Any = None
         self._queue: Any = None
         self._lock = threading.Lock()  # requests belong to one call at a time

@@ -123,6 +123,29 @@ class TestRuntimes:
                 np.testing.assert_allclose(keypoints, expected[0][first : first + 3], atol=1e-4)
 
 
+_AFFINITIES = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from pose_backbones.deploy.runtimes import load_runtime
+
+run = load_runtime('openvino', Path(sys.argv[1]), 'fp32', 1)
+for count in (1, 3):
+    run(np.zeros((count, 64, 48, 3), np.uint8))
+cores = [os.sched_getaffinity(int(name)) for name in os.listdir('/proc/self/task')]
+print(len(cores), all(each == os.sched_getaffinity(0) for each in cores))
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the affinity of threads is read in /proc')
+def test_openvino_threads_may_use_all_cores(exported: dict[str, Path]) -> None:
+    """By default, OpenVINO binds the threads of each process to the same cores."""
+    done = run_code(_AFFINITIES, read_exported(exported['openvino']).path)
+    count, has_all_cores = done.stdout.splitlines()[-1].split()
+    assert int(count) > 1
+    assert has_all_cores == 'True'
+
+
 def test_no_images(exported: dict[str, Path]) -> None:
     assert ExportedEstimator(exported['openvino']).test_step(dict(inputs=[], data_samples=[])) == []
 
