@@ -74,6 +74,8 @@ def test_reason_of_empty_results_is_printed(image_folder, model, tmp_path, capsy
         return line.replace(str(path), 'FILE')
 
     def far_away(content):
+        """Four boxes; more would look like another format."""
+        del content[4:]
         for entry in content:
             entry['bbox'][0] += 10**6
 
@@ -85,7 +87,21 @@ def test_reason_of_empty_results_is_printed(image_folder, model, tmp_path, capsy
         'warning: all 9 boxes of FILE have scores below --min-score 2; the highest is 0.75'
     )
     assert run('crowds', crowds) == 'warning: FILE has no boxes of single people'
-    assert run('outside', far_away).startswith('warning: none of the 9 boxes of FILE is inside an')
+    assert run('outside', far_away).startswith('warning: none of the 4 boxes of FILE is inside an')
+
+
+def test_boxes_of_another_format_raise_before_the_model_is_used(image_folder, model, tmp_path):
+    folder, (_, boxes) = image_folder
+    content = json.loads(open(boxes).read())
+    for entry in content:
+        x, y, width, height = entry['bbox']
+        entry['bbox'] = [x / 80, y / 60, width / 80, height / 60]
+    path = tmp_path / 'relative.json'
+    path.write_text(json.dumps(content))
+    out = tmp_path / 'out'
+    with pytest.raises(DatasetError, match=r'relative\.json: .* which is smaller than a pixel'):
+        infer.main([str(folder), '--boxes', str(path), *model, '--out', str(out)])
+    assert not out.exists()
 
 
 def test_images_with_boxes(image_folder, model, tmp_path, capsys):
