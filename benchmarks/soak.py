@@ -274,11 +274,12 @@ TASKS: dict[str, Callable[[Inputs, Path], Iterable[str | Path]]] = {
 }
 
 
-#: task → file and text that it contains as soon as models and data workers have been used
+#: task → file and text that it contains as soon as models and data workers have been used, by the
+#: service several times
 _READY_TEXTS = {
     'training': ('training.log', 'Iter(val)'),
     'inference': ('inference/journal.jsonl', '"keypoints"'),
-    'service': ('service.log', 'round 1:'),
+    'service': ('service.log', 'round 5:'),
 }
 
 
