@@ -1,6 +1,7 @@
 """Benchmark of exported models of this package and of MMPose: AP on COCO over crops per second."""
 
 import argparse
+import statistics
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,8 +74,8 @@ class Row:
     threads: int
 
     def rate(self, precision: str) -> float:
-        """Return the crops per second of the fastest round."""
-        return self.batch / min(self.seconds[precision])
+        """Return the crops per second, the median of the rounds."""
+        return self.batch / statistics.median(self.seconds[precision])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

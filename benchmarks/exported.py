@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.logging import MMLogger
+from mmpose.models.pose_estimators import BottomupPoseEstimator
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
@@ -17,6 +18,7 @@ from pose_backbones.cli.entry_point import run
 from pose_backbones.cli.options import check_counts
 from pose_backbones.deploy.crop_model import CropModel
 from pose_backbones.deploy.export import export_model
+from pose_backbones.deploy.image_model import ImageModel, image_settings
 from pose_backbones.deploy.precisions import PRECISIONS
 from pose_backbones.deploy.runtimes import BACKENDS, load_runtime
 from pose_backbones.deploy.verification import example_crops
@@ -155,24 +157,34 @@ def measure(
         The measurements.
     """
     model = build_model(name)
-    crop_model = CropModel(model, flip_test=False)
+    size = _image_size(model)
+    computed = CropModel(model, False) if size is None else ImageModel(model, False, size)
     for precision in precisions:
         with tempfile.TemporaryDirectory() as folder:
             exported, _ = export_model(
-                model, Path(folder, 'model'), backend, precision, flip_test=False
+                model, Path(folder, 'model'), backend, precision, flip_test=False, image_size=size
             )
             for count in threads:
                 with number_of_threads(count):
                     runtime = load_runtime(backend, exported.path, precision, count)
                     for batch in batches:
                         yield _measure_batch(
-                            model, crop_model, runtime, name, backend, precision, batch, repeat
+                            model, computed, runtime, name, backend, precision, batch, repeat
                         )
+
+
+def _image_size(model: nn.Module) -> tuple[int, int] | None:
+    """Return the size of the images of a bottom-up model, with sides of 4 to 3; None for crops."""
+    if not isinstance(model, BottomupPoseEstimator):
+        return None
+    settings = image_settings(model.cfg)
+    side, divisor = settings['short_side'], settings['size_divisor']
+    return -(-side * 4 // 3 // divisor) * divisor, side
 
 
 def _measure_batch(
     model: nn.Module,
-    crop_model: CropModel,
+    computed: CropModel | ImageModel,
     runtime,
     name: str,
     backend: str,
@@ -180,14 +192,15 @@ def _measure_batch(
     batch: int,
     repeat: int,
 ) -> Row:
-    crops = example_crops(crop_model.input_size, batch)
+    size = computed.image_size if isinstance(computed, ImageModel) else computed.input_size
+    crops = example_crops(size, batch)
     with torch.inference_mode():
-        images = crop_model.normalize(torch.from_numpy(crops))
+        images = computed.normalize(torch.from_numpy(crops))
         with FlopCounterMode(display=False) as counter:
             predict(model, images)
         with TrafficMode() as traffic:
             predict(model, images)
-        expected = crop_model(torch.from_numpy(crops))[0].numpy()
+        expected = computed(torch.from_numpy(crops))[0].numpy()
     dtype = _DTYPES.get(precision, torch.float32)
     matrix = torch.randn(_MATRIX, _MATRIX, dtype=dtype)
     source, target = (torch.zeros(_COPIED) for _ in range(2))
@@ -273,7 +286,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'models',
         nargs='*',
         metavar='NAME',
-        help='top-down models of docs/model_zoo.md (default: one of each family)',
+        help='models of docs/model_zoo.md (default: a top-down model of each family)',
     )
     parser.add_argument(
         '--backend', choices=tuple(BACKENDS), default='openvino', help='default: openvino'

@@ -179,7 +179,9 @@ def _over_processes(
     for count in args.processes:
         barrier, queue = context.Barrier(count), context.Queue()
         processes = [
-            context.Process(target=_work, args=(name, exported, args.seconds, barrier, queue))
+            context.Process(
+                target=_work, args=(name, exported, args.seconds, barrier, queue), daemon=True
+            )
             for _ in range(count)
         ]
         for process in processes:

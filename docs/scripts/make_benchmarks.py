@@ -176,8 +176,8 @@ def accuracy() -> Iterator[str]:
 
 
 def _rate(row: dict, precision: str) -> float:
-    """Return the crops per second of the fastest round."""
-    return row['batch'] / min(row['seconds'][precision])
+    """Return the crops per second, the median of the rounds."""
+    return row['batch'] / statistics.median(row['seconds'][precision])
 
 
 TABLES = {

@@ -11,6 +11,7 @@ Each module works around one problem and can be deleted when the problem is fixe
 - `mmcv_operators`: MMEngine looks for mmcv's operators with a function that Python 3.14 removed.
 - `mmpose_registry`: registers the modules of this package in MMPose's registry, unless MMPose uses
   the same name.
+- `swin_windows`: MMPose's Swin cannot be exported with a variable batch size.
 - `visualizer_circles`: MMPose's visualizer converts an array to an integer, an error in NumPy 2.5.
 
 Replacements of missing packages are in `pose_backbones_env`.

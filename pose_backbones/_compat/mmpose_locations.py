@@ -3,7 +3,7 @@
 import mmpose.models  # noqa: F401  (registers MMPose's models first)
 from mmpose.registry import MODELS
 
-from . import bfloat16_outputs  # noqa: F401  (patches the modules of MMPose's models)
+from . import bfloat16_outputs, swin_windows  # noqa: F401  (patch MMPose's models)
 from .mmpose_registry import register_in
 
 register_in(MODELS)

@@ -15,7 +15,7 @@ from contextlib import nullcontext, suppress
 
 from ..errors import PoseBackbonesError
 from ..utils.files import DISK_FULL_ERRNOS
-from . import cores  # noqa: F401  measures how busy the cores are from the start
+from .cores import start_measurement
 from .stopping import (
     LOST_PREFIX,
     NOT_RESPONDING,
@@ -50,6 +50,7 @@ def run(main: Callable[[list[str] | None], object], stoppable: bool = True) -> N
     """
     logging.raiseExceptions = False  # a log file on a full disk prints no tracebacks
     _escape_unencodable_output()
+    start_measurement()
     stop = Stop()
     with stop if stoppable else nullcontext():
         try:

@@ -230,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parse_args(argv)
     keep_local_rank(args)
-    if get_device() == 'cpu':
+    if get_device() == 'cpu' and args.launcher == 'none':
         keep_freed_memory(TRAINING_BYTES)
     save_on = None
     if args.save_on_signal is not None:

@@ -28,9 +28,11 @@ class GaussianBlur(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Smooth maps (N, K, H, W)."""
-        padded = F.pad(maps, (self.radius,) * 4, self.padding_mode).flatten(0, 1)[:, None]
-        rows = F.conv2d(padded, self.kernel[None, None, None])
-        return F.conv2d(rows, self.kernel[None, None, :, None])[:, 0].reshape(maps.shape)
+        padded = _without_tf32(F.pad(maps, (self.radius,) * 4, self.padding_mode))
+        kernel = self.kernel.to(padded.dtype)
+        rows = F.conv2d(padded.flatten(0, 1)[:, None], kernel[None, None, None])
+        smoothed = F.conv2d(rows, kernel[None, None, :, None])[:, 0].reshape(maps.shape)
+        return smoothed.to(maps.dtype)
 
     def keep_maximum(self, maps: Tensor) -> Tensor:
         """Smooth maps (N, K, H, W), and scale each so that its maximum does not change."""
@@ -39,9 +41,15 @@ class GaussianBlur(nn.Module):
 
     def keep_maximum_1d(self, vectors: Tensor) -> Tensor:
         """Smooth vectors (N, K, L), and scale each so that its maximum does not change."""
-        padded = F.pad(vectors, (self.radius,) * 2).flatten(0, 1)[:, None]
-        smoothed = F.conv1d(padded, self.kernel[None, None])[:, 0].reshape(vectors.shape)
+        padded = _without_tf32(F.pad(vectors, (self.radius,) * 2)).flatten(0, 1)[:, None]
+        kernel = self.kernel.to(padded.dtype)[None, None]
+        smoothed = F.conv1d(padded, kernel)[:, 0].reshape(vectors.shape).to(vectors.dtype)
         return smoothed * (vectors.amax(-1, True) / smoothed.amax(-1, True))
+
+
+def _without_tf32(maps: Tensor) -> Tensor:
+    """Return maps on a GPU in float64, since cuDNN convolves float32 in TF32 by default."""
+    return maps.double() if maps.is_cuda else maps
 
 
 def find_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:

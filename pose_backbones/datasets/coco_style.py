@@ -141,10 +141,13 @@ def compute_metrics(metric: _Metric, results: list) -> dict:
     Args:
         metric, results: See `CocoMetric.compute_metrics`.
     """
-    best = max(
-        (prediction['keypoint_scores'].max(initial=0) for prediction, _ in results), default=0
-    )
-    if results and metric.score_mode == 'bbox_keypoint' and best <= metric.keypoint_score_thr:
+    scores = [prediction['keypoint_scores'] for prediction, _ in results]
+    best = max((float(values.max()) for values in scores if values.size), default=None)
+    if (
+        metric.score_mode == 'bbox_keypoint'
+        and best is not None
+        and (best <= metric.keypoint_score_thr)
+    ):
         print_log(
             f'the highest score of a keypoint is {best:.3g}, and keypoint_score_thr of the metric '
             f'is {metric.keypoint_score_thr:g}: all poses have the score 0, so AP has no meaning',

@@ -1,7 +1,11 @@
 """Memory format of the weights in training on a CPU."""
 
 import torch
+from mmcv.cnn.bricks import wrappers
 from torch import nn
+
+#: layers that pass their weight to PyTorch's convolution and do nothing else with it
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, wrappers.Conv2d, wrappers.ConvTranspose2d)
 
 
 @torch.no_grad()
@@ -14,6 +18,7 @@ def use_channels_last(model: nn.Module) -> None:
     Args:
         model: The model. The order of its weights in memory is changed, not their values.
     """
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.contiguous(memory_format=torch.channels_last)
+    for module in model.modules():
+        if type(module) in _CONVOLUTIONS:
+            weight = module.weight
+            weight.data = weight.contiguous(memory_format=torch.channels_last)

@@ -369,6 +369,12 @@ class PoseRunner(Runner):
         checkpoint = self._collect(save_optimizer, save_param_scheduler, dict(meta or {}), by_epoch)
         checkpoint.update(extra)
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        for key in ('state_dict', 'ema_state_dict'):  # after `EMAHook` has exchanged them
+            weights = checkpoint.get(key, {})
+            for name, value in weights.items():
+                # safetensors, for example, does not save the memory format of `use_channels_last`
+                if isinstance(value, torch.Tensor):
+                    weights[name] = value.contiguous()
         check_finite(checkpoint, filename)
         make_checkpoint_plain(checkpoint)
         if not is_local(out_dir, file_client_args, backend_args):
@@ -407,13 +413,9 @@ class PoseRunner(Runner):
         if hasattr(self.train_dataloader.dataset, 'metainfo'):
             meta['dataset_meta'] = self.train_dataloader.dataset.metainfo
         model = getattr(self.model, 'module', self.model)
-        weights = weights_to_cpu(model.state_dict())
-        for name, value in weights.items():
-            # safetensors, for example, does not save the memory format of `use_channels_last`
-            weights[name] = value.contiguous()
         checkpoint = {
             'meta': meta,
-            'state_dict': weights,
+            'state_dict': weights_to_cpu(model.state_dict()),
             'message_hub': _to_cpu(self.message_hub.state_dict()),
         }
         if save_optimizer:

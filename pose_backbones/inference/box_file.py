@@ -1,5 +1,6 @@
 """Read person bounding boxes from a COCO file."""
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -7,11 +8,12 @@ from os import fspath
 from pathlib import Path, PurePath
 
 import numpy as np
+from mmengine.logging import print_log
 
 from ..errors import DatasetError
 from ..structures.coco import CocoFile, box_numbers, has_fields, in_list, optional_field
 from ..structures.coco_category import box_category_ids
-from ..structures.coco_checker import check_boxes, raise_errors
+from ..structures.coco_checker import check_boxes
 
 #: stems of the file names of COCO images: 000000000785, COCO_val2014_000000000785
 _NUMBER = re.compile(r'(?:COCO_\w+_)?(\d+)')
@@ -65,20 +67,20 @@ class BoxFile:
         ]
         in_file = has_fields('image_id') if kind == 'annotation' else in_list('image_id')
         file.check(kind, records, in_file, has_fields('bbox'), box_numbers, *optional)
-        self._boxes = defaultdict(list)
+        self._boxes: dict[int | str, list[tuple[int, dict]]] = defaultdict(list)
         self._ids = {str(record['image_id']): record['image_id'] for record in records}
         categories = box_category_ids(file, records, category)
-        self._file, self._kind, self._records = file, kind, records
+        self._kind = kind
+        self._is_checked = False
         self.left_out = 0
         named = {image['file_name']: image['id'] for image in images}
-        for record in records:
+        for index, record in enumerate(records):
             if record.get('file_name') is not None:
                 named.setdefault(record['file_name'], record['image_id'])
             if 'category_id' in record and record['category_id'] not in categories:
                 self.left_out += 1
             elif not record.get('iscrowd'):
-                score = 1.0 if record.get('score') is None else record['score']
-                self._boxes[record['image_id']].append((*record['bbox'], score))
+                self._boxes[record['image_id']].append((index, record))
         self._named = defaultdict(list)
         for name, number in named.items():
             self._named[PurePath(name).name].append((PurePath(name).parts[::-1], number))
@@ -87,23 +89,36 @@ class BoxFile:
     @property
     def scores(self) -> list[float]:
         """The scores of all boxes."""
-        return [box[4] for boxes in self._boxes.values() for box in boxes]
+        return [_score(record) for boxes in self._boxes.values() for _, record in boxes]
 
-    def check_format(self, sizes: Mapping[int | str, tuple[int, int]]) -> None:
+    def check_format(
+        self, sizes: Mapping[int | str, tuple[int, int]], min_score: float = 0.0
+    ) -> None:
         """Check that the boxes fit their images: not, for example, [left, top, right, bottom].
+
+        A warning is logged if most of the boxes do not fit, but are too few to be sure. After a
+        check of several images, further calls do nothing.
 
         Args:
             sizes: Image ID in the file → width and height in pixels, of some images.
+            min_score: Boxes with a lower score are not used.
 
         Raises:
-            DatasetError: If most of the boxes in these images, and at least five, do not fit.
+            DatasetError: If most of the boxes in these images do not fit, see `check_boxes`.
         """
+        if self._is_checked:
+            return
+        self._is_checked = len(sizes) > 1
         entries = {
             index: record
-            for index, record in enumerate(self._records)
-            if record['image_id'] in sizes
+            for image_id in sizes
+            for index, record in self._boxes.get(image_id, ())
+            if _score(record) >= min_score
         }
-        raise_errors(self._file, check_boxes(self._kind, entries, sizes))
+        for finding in check_boxes(self._kind, entries, sizes):
+            if finding.is_error:
+                raise DatasetError(f'{self.path}: {finding}')
+            print_log(f'{self.path}: {finding}', 'current', logging.WARNING)
 
     def find(self, name: str, number: int | str, is_file: bool) -> int | str | None:
         """Return the ID of an image in the file.
@@ -163,7 +178,8 @@ class BoxFile:
             (n, 5), float32: left, top, right, bottom and score. A box of an annotation outside the
             image is empty. Numbers beyond the range of float32 are infinite.
         """
-        entries = [] if image_id is None else self._boxes.get(image_id, [])
+        records = [] if image_id is None else self._boxes.get(image_id, [])
+        entries = [(*record['bbox'], _score(record)) for _, record in records]
         values = np.array(entries, np.float64).reshape(-1, 5)
         with np.errstate(over='ignore', invalid='ignore'):
             if self._kind == 'annotation':
@@ -175,3 +191,8 @@ class BoxFile:
             boxes = values.astype(np.float32)
             boxes[:, 2:4] += boxes[:, :2]
         return boxes
+
+
+def _score(record: dict) -> float:
+    """Return the score of a box; those of annotations have none."""
+    return 1.0 if record.get('score') is None else record['score']

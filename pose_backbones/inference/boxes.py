@@ -122,7 +122,7 @@ def find_box_source(
                 'current',
                 logging.WARNING,
             )
-        source = _of_file(file, inputs)
+        source = _of_file(file, inputs, min_score)
     elif callable(boxes):
         source = _of_detector(boxes, box_format)
     elif isinstance(boxes, Mapping):
@@ -257,9 +257,9 @@ def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> BoxSource:
     return source
 
 
-def _of_file(file: BoxFile, inputs: Inputs) -> BoxSource:
+def _of_file(file: BoxFile, inputs: Inputs, min_score: float) -> BoxSource:
     _check_files(file.find, inputs, file.path, file.names)
-    file.check_format(_sizes(file, inputs))
+    file.check_format(_sizes(file, inputs), min_score)
 
     def source(frame: Frame) -> Boxes:
         image_id = file.find(frame.name, frame.image_id, frame.is_file)

@@ -211,7 +211,8 @@ class PoseInferencer:
             An iterator of `PoseResult`.
 
         Raises:
-            DatasetError: If the inputs do not exist, or no box belongs to any of them.
+            DatasetError: If the inputs do not exist, no box belongs to any of them, or most of the
+                boxes have another format.
             TypeError, ValueError: If an argument is invalid.
         """
         for name, value in (

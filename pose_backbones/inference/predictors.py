@@ -177,7 +177,8 @@ class TorchRuntime:
         inputs = torch.from_numpy(crops).to(self.device)
         with half_precision(self.model, self.device) if self.half else nullcontext():
             outputs = self.model.outputs(inputs)
-        keypoints, scores = self.model.decode(outputs)
+        with torch.autocast(self.device.type, enabled=False):
+            keypoints, scores = self.model.decode(outputs)
         return keypoints.cpu().numpy(), scores.cpu().numpy()
 
 

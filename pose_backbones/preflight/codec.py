@@ -15,14 +15,9 @@ from ..configs import as_list, building, find_datasets
 from ..errors import ConfigError, first_line
 from ..models.backbones import BaseBackbone
 
-_SIZES = ('input_size', 'heatmap_size')
-
 
 def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
-    """Check that codec and pipelines have the input size and the targets of the head's decoder.
-
-    A config copies its codec into the pipelines and the head, so an option that changes one entry
-    does not change the others.
+    """Check that the pipelines have the input size and the targets of the head's decoder.
 
     Args:
         cfg: The config.
@@ -54,10 +49,6 @@ def check_targets(cfg: Config, model: nn.Module, splits: Sequence[str]) -> None:
                     with building(cfg):
                         codec = KEYPOINT_CODECS.build(encoder)
                     _check_encoder(f'{place}.encoder', codec, decoder, head)
-    for entry in as_list(cfg.get('codec')):
-        for name in _SIZES:
-            if name in entry:
-                _compare(f'codec.{name}', entry[name], decoder, name)
 
 
 def _steps(cfg: Config, split: str) -> Iterator[tuple[str, dict]]:
@@ -90,7 +81,7 @@ def _compare_scale(place: str, short_side: int, decoder: BaseKeypointCodec) -> N
 def _check_encoder(
     place: str, codec: BaseKeypointCodec, decoder: BaseKeypointCodec, head: nn.Module
 ) -> None:
-    for name in _SIZES:
+    for name in ('input_size', 'heatmap_size'):
         if hasattr(codec, name):
             _compare(f'{place}.{name}', getattr(codec, name), decoder, name)
     kernels, levels = (getattr(codec, 'kernel_sizes', None), getattr(head, 'levels', None))

@@ -47,10 +47,13 @@ from .plausibility import (
     implausible_detections,
     implausible_objects,
     implausible_results,
+    unusual_detections,
 )
 
 #: number of images whose headers are read by default
 SAMPLE = 50
+#: boxes and images that show that a file has another format
+_MANY_BOXES, _MANY_IMAGES = 20, 5
 #: share of the entries above which an implausible value is an error
 _FREQUENT = 0.5
 _SEGMENTATION = (
@@ -206,15 +209,17 @@ def check_detections(file: CocoFile, annotations: CocoFile | None = None) -> lis
     people = []
     if annotations is not None and not annotations.is_image_list:
         people = annotations.entries('annotations')
-    findings += implausible_detections(image_sizes(images), entries, people)
+    sizes = image_sizes(images)
+    findings += implausible_detections(sizes, entries, people)
     return [
         *_raise_frequent_warnings(findings),
+        *unusual_detections(sizes, entries),
         *images_without_detections(images, entries, people),
     ]
 
 
 def check_boxes(kind: str, entries: Entries, sizes: Sizes) -> list[Finding]:
-    """Check that bounding boxes fit their images.
+    """Check that bounding boxes have COCO's format, which few boxes cannot show.
 
     Args:
         kind: `'annotation'` or `'detection'`.
@@ -222,12 +227,16 @@ def check_boxes(kind: str, entries: Entries, sizes: Sizes) -> list[Finding]:
         sizes: Sizes of the images.
 
     Returns:
-        The findings. One is an error if most of the boxes have it, and at least five.
+        What more than half of the boxes, and at least five, have. It is an error if there are at
+        least `_MANY_BOXES` boxes in `_MANY_IMAGES` images, or if the boxes are below a pixel.
     """
     findings = _raise_frequent_warnings(list(implausible_boxes(kind, sizes, entries)))
-    for finding in findings:
-        finding.is_error = finding.is_error and finding.count >= FEWEST
-    return findings
+    found = [finding for finding in findings if finding.is_error and finding.count >= FEWEST]
+    images = {_key(entry['image_id']) for entry in entries.values()}
+    if len(entries) < _MANY_BOXES or len(images) < _MANY_IMAGES:
+        for finding in found:
+            finding.is_error = 'smaller than a pixel' in finding.examples[0]
+    return found
 
 
 def check_results(

@@ -35,8 +35,6 @@ _MARGIN = 0.05
 #: largest sum of a coordinate and a side of boxes in percent, and size of images in which boxes in
 #: pixels have larger ones
 _MOST_PERCENT, _LARGE_IMAGE = 105, 200
-#: least share of the boxes that extend beyond the image unless x and y are their center
-_CENTERS = 0.1
 FEWEST = 5  # entries, for findings about the format of the whole file
 _LEAST_IOU = 0.2  # that of a box whose center is used as its corner is 1/7
 
@@ -98,19 +96,14 @@ def implausible_objects(sizes: Sizes, objects: Sequence[dict], use_area: bool) -
 
 
 def implausible_boxes(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Finding]:
-    """Find boxes that do not fit the images.
+    """Find boxes that do not fit the images, and may be in another format.
 
     Args:
         kind: See `Finding`.
         sizes: Sizes of the images.
         entries: Annotations or detections, whose fields need not be valid.
     """
-    yield from find_faults(kind, entries, _filled_or_invalid, is_error=False)
-    filled = {
-        number: entry
-        for number, entry in entries.items()
-        if _has_box(entry) and filled_box(entry) is None
-    }
+    filled = _filled(entries)
     yield from find_faults(kind, filled, _below_a_pixel, is_error=False)
     yield from _frequent(
         find_faults(kind, filled, lambda entry: _corners(entry, sizes), is_error=False)
@@ -118,8 +111,15 @@ def implausible_boxes(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Fin
     yield from find_faults(
         kind, filled, lambda entry: _mostly_outside(entry, sizes), is_error=False
     )
-    yield from _percentages(kind, sizes, filled)
-    yield from _centers(kind, sizes, filled)
+
+
+def _filled(entries: Entries) -> Entries:
+    """Return the entries with a valid box that has an area."""
+    return {
+        number: entry
+        for number, entry in entries.items()
+        if _has_box(entry) and filled_box(entry) is None
+    }
 
 
 def implausible_detections(
@@ -133,15 +133,30 @@ def implausible_detections(
         annotations: Annotations of the same images, whose fields need not be valid.
     """
     entries = dict(enumerate(detections))
+    yield from find_faults('detection', entries, _filled_or_invalid, is_error=False)
     yield from implausible_boxes('detection', sizes, entries)
+    filled = _filled(entries)
+    yield from _percentages(sizes, filled)
     scored = {
-        number: entry
-        for number, entry in entries.items()
-        if _has_box(entry) and has_fields('score')(entry) is None
+        number: entry for number, entry in filled.items() if has_fields('score')(entry) is None
     }
-    yield from find_faults('detection', scored, _negative_score, is_error=False)
-    filled = {number: entry for number, entry in scored.items() if filled_box(entry) is None}
-    yield from _away_from_objects(filled, annotations)
+    yield from _away_from_objects(scored, annotations)
+
+
+def unusual_detections(sizes: Sizes, detections: Sequence[dict]) -> Iterator[Finding]:
+    """Find properties of detections that files in the right format can have, too.
+
+    Args:
+        sizes: Sizes of the images.
+        detections: Detections, whose fields need not be valid.
+    """
+    yield from find_faults(
+        'detection',
+        {n: entry for n, entry in enumerate(detections) if has_fields('score')(entry) is None},
+        _negative_score,
+        is_error=False,
+    )
+    yield from _centers(sizes, _filled(dict(enumerate(detections))))
 
 
 def implausible_results(results: Sequence[dict]) -> Iterator[Finding]:
@@ -213,7 +228,8 @@ def _negative_score(entry: dict) -> Fault | None:
         return None
     return (
         f'the score {shown(entry["score"])}',
-        'expected a number of at least 0, since it is multiplied by the scores of the keypoints',
+        "expected a number of at least 0: with MMPose's score_mode='bbox_keypoint', it is "
+        'multiplied by the scores of the keypoints',
     )
 
 
@@ -282,7 +298,7 @@ def _corners(entry: dict, sizes: Sizes, points: np.ndarray | None = None) -> Fau
     )
 
 
-def _percentages(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Finding]:
+def _percentages(sizes: Sizes, entries: Entries) -> Iterator[Finding]:
     """Find that all boxes are close to the corner of large images."""
 
     def in_percent(entry: dict) -> Fault | None:
@@ -300,38 +316,38 @@ def _percentages(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Finding]
         for number, entry in entries.items()
         if min(sizes.get(entry['image_id'], (0, 0))) >= _LARGE_IMAGE and max(entry['bbox'][2:]) > 1
     }
-    yield from _frequent(find_faults(kind, large, in_percent, is_error=False), share=1)
+    yield from _frequent(find_faults('detection', large, in_percent, is_error=False), share=1)
 
 
-def _centers(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Finding]:
+def _centers(sizes: Sizes, entries: Entries) -> Iterator[Finding]:
     """Find that all boxes fit the images with x and y as their center, and several only so.
 
-    In a file with left and top, large boxes of people do not fit the images as centers, and
-    detectors do not let boxes extend far beyond the image.
+    In a file with left and top, large boxes of people do not fit the images as centers. Detectors
+    that do not clip boxes let them extend beyond the left side as often as beyond the right one.
     """
     sized = {number: entry for number, entry in entries.items() if entry['image_id'] in sizes}
 
-    def is_in_image(entry: dict, start: float, end: float) -> bool:
-        """Compare a box, from x + start * width to x + end * width, with the image."""
-        x, y, width, height = entry['bbox']
-        return all(
-            -_MARGIN * size <= place + start * side and place + end * side <= (1 + _MARGIN) * size
+    def is_center(entry: dict) -> bool:
+        """Return whether the box is in the image if x and y are its center, and x is at least 0."""
+        return entry['bbox'][0] >= 0 and all(
+            -_MARGIN * size <= place - side / 2 and place + side / 2 <= (1 + _MARGIN) * size
             for place, side, size in zip(
-                (x, y), (width, height), sizes[entry['image_id']], strict=True
+                entry['bbox'][:2], entry['bbox'][2:], sizes[entry['image_id']], strict=True
             )
         )
 
-    def beyond_the_image(entry: dict) -> Fault | None:
-        if is_in_image(entry, 0, 1):
+    def beyond_the_right_side(entry: dict) -> Fault | None:
+        (x, _, width, _), size = entry['bbox'], sizes[entry['image_id']]
+        if x + width <= (1 + _MARGIN) * size[0]:
             return None
-        size = sizes[entry['image_id']]
         return (
             f'the bbox {shown(entry["bbox"])}, in an image of {size[0]} x {size[1]} pixels',
             f'{expected_value("bbox")}, but these look like [center x, center y, width, height]',
         )
 
-    if all(is_in_image(entry, -0.5, 0.5) for entry in sized.values()):
-        yield from _frequent(find_faults(kind, sized, beyond_the_image), share=_CENTERS)
+    if all(map(is_center, sized.values())):
+        findings = find_faults('detection', sized, beyond_the_right_side, is_error=False)
+        yield from (finding for finding in findings if finding.count >= FEWEST)
 
 
 def _away_from_objects(detections: Entries, annotations: Collection[dict]) -> Iterator[Finding]:

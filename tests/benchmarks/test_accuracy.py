@@ -1,12 +1,15 @@
 """Tests of benchmarks/accuracy.py."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from benchmarks.accuracy import MMPOSE_NAMES, NAMES, main, mmpose_models
 from pose_backbones.errors import ConfigError
 from pose_backbones.zoo import find_name, read_models
+from tests.helpers.tools import ROOT
 
 OWN = 'td-hm_moganet-xt_8xb32-210e_coco-256x192'
 
@@ -19,10 +22,19 @@ def test_values_of_upstream():
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_models_of_both_packages(tmp_path, capfd):
+def test_models_of_both_packages(tmp_path):
+    """In a new process, see tests/deploy/test_export.py."""
     path = tmp_path / 'accuracy.json'
-    options = '--precision fp32 --batch 1 --threads 1 --repeat 2 --json'
-    main([OWN, MMPOSE_NAMES[0], *options.split(), str(path)])
+    options = '--precision fp32 --batch 1 --threads 1 --repeat 3 --json'
+    command = [sys.executable, '-m', 'benchmarks.accuracy', OWN, MMPOSE_NAMES[0]]
+    done = subprocess.run(
+        [*command, *options.split(), str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     own, other = json.loads(path.read_text())['rows']
     assert (own['package'], own['average_precision'], own['flip_test']) == (
         'pose_backbones',
@@ -30,9 +42,9 @@ def test_models_of_both_packages(tmp_path, capfd):
         True,
     )
     assert (other['package'], other['average_precision']) == ('mmpose', 0.716)
-    assert {len(row['seconds']['fp32']) for row in (own, other)} == {2}
-    rate = 1 / min(own['seconds']['fp32'])
-    assert f'| {OWN} | 72.1 | True | {rate:.1f} |' in capfd.readouterr().out
+    assert {len(row['seconds']['fp32']) for row in (own, other)} == {3}
+    rate = 1 / sorted(own['seconds']['fp32'])[1]
+    assert f'| {OWN} | 72.1 | True | {rate:.1f} |' in done.stdout
 
 
 def test_models_without_ap_raise():

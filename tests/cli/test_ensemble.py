@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+from contextlib import nullcontext
 from unittest import mock
 
 import numpy as np
@@ -85,9 +86,10 @@ def results(work):
     return json.loads((work / 'metrics.json').read_text()), people
 
 
-def evaluate(synthetic, work, config, checkpoint='none'):
+def evaluate(synthetic, work, config, checkpoint='none', batched=False):
     """Run a test, in which the model decodes the keypoints itself, as ensembles do."""
-    with mock.patch.object(fused_test, 'BatchedEstimator', side_effect=ConfigError):
+    is_patched = mock.patch.object(fused_test, 'BatchedEstimator', side_effect=ConfigError)
+    with nullcontext() if batched else is_patched:
         test_api.main([str(config), str(checkpoint), *arguments(synthetic, work)])
     return results(work)
 
@@ -205,6 +207,13 @@ def test_mspn_ensemble_gives_the_results_of_one_member(
     """The results are bit-identical."""
     metrics, people = evaluate(synthetic, tmp_path, mspn / f'ensemble{count}.py')
     expected, single_result = mspn_alone
+    if count == 1:
+        own, batched = evaluate(
+            synthetic, tmp_path / 'batched', mspn / 'mspn.py', mspn / 'mspn.pth', batched=True
+        )
+        assert own == pytest.approx(expected, abs=1e-6)
+        for number, person in single_result.items():
+            np.testing.assert_allclose(batched[number]['keypoints'], person['keypoints'], atol=1e-3)
     assert metrics == expected
     assert set(people) == set(single_result)
     assert len(single_result) > 8

@@ -20,5 +20,5 @@ def test_tables_come_from_the_records(monkeypatch):
 
 
 def test_missing_place_raises():
-    with pytest.raises(ValueError, match='0 places for the table exported'):
+    with pytest.raises(ValueError, match='0 places for the table accuracy'):
         page.with_tables('')

@@ -2,7 +2,10 @@
 
 import copy
 
+import pytest
 import torch
+from mmcv.cnn import build_conv_layer
+from mmengine.hooks import Hook
 from torch import nn
 
 from pose_backbones.engine.memory_format import use_channels_last
@@ -36,11 +39,31 @@ def test_steps_are_equal():
         torch.testing.assert_close(value, expected)
 
 
+@pytest.mark.parametrize('kind', ['ConvWS', 'ConvAWS', 'Conv2d'])
+def test_layers_that_compute_with_their_weight(kind):
+    """Weight standardization views the weights as a matrix."""
+    layer = build_conv_layer(dict(type=kind), 3, 4, 3)
+    expected = layer(torch.ones(1, 3, 5, 5))
+    use_channels_last(layer)
+    assert layer.weight.is_contiguous() == (kind != 'Conv2d')
+    torch.testing.assert_close(layer(torch.ones(1, 3, 5, 5)), expected)
+
+
+class Averaged(Hook):
+    """Exchange the weights with averaged ones, as `EMAHook` does."""
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        """Add weights that are channels_last."""
+        values = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+        checkpoint['state_dict']['weight'] = values
+        checkpoint['ema_state_dict'] = dict(weight=values + 1)
+
+
 def test_saved_weights_are_contiguous(tmp_path):
     runner = train_toy(tmp_path)
-    runner.model.register_buffer('weight', torch.randn(2, 3, 4, 4))
-    runner.model.weight.data = runner.model.weight.contiguous(memory_format=torch.channels_last)
+    runner.register_hook(Averaged())
     runner.save_checkpoint(str(tmp_path), 'last.pth')
-    saved = torch.load(tmp_path / 'last.pth', weights_only=False)['state_dict']['weight']
-    assert saved.is_contiguous()
-    assert torch.equal(saved, runner.model.weight)
+    saved = torch.load(tmp_path / 'last.pth', weights_only=False)
+    weights = [saved[key]['weight'] for key in ('state_dict', 'ema_state_dict')]
+    assert all(value.is_contiguous() for value in weights)
+    assert torch.equal(weights[0] + 1, weights[1])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pose_backbones.errors import DatasetError
+from pose_backbones.inference import box_file
 from pose_backbones.inference.box_file import BoxFile
 from pose_backbones.inference.boxes import find_box_source
 from pose_backbones.inference.inputs import Inputs
@@ -376,27 +377,62 @@ def test_invalid_box_file_raises(files, content, message):
         BoxFile(file)
 
 
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        (lambda x, y, w, h: [x, y, x + w, y + h], r'like \[left, top, right, bottom\]'),
-        (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], r'like \[center x, center y, width'),
-        (lambda x, y, w, h: [x / 80, y / 60, w / 80, h / 60], 'which is smaller than a pixel'),
-    ],
-    ids=['corners', 'centers', 'relative'],
-)
-def test_boxes_in_another_format_raise(files, change, message):
-    boxes = [(45, 25, 30, 30), (25, 15, 20, 40), (30, 10, 45, 45), (12, 7, 40, 50), (50, 2, 28, 55)]
-    entries = [dict(image_id=7, bbox=list(box)) for box in boxes]
-    paths, file = files(['7.png', '8.png'], entries)
-    assert match_boxes(paths, file) == [(7, [45, 25, 30, 12, 50]), (None, [])]
-    changed = [dict(image_id=7, bbox=change(*box)) for box in boxes]
-    paths, file = files(['7.png', '8.png'], changed)
-    with pytest.raises(DatasetError, match=rf'boxes\.json: detection at index 0, .*{message}'):
-        find_box_source(file, Inputs(paths))
-    # Four boxes may be unusual ones; each that cannot be used is reported by its image.
-    paths, file = files(['7.png', '8.png'], changed[:4])
+NAMES = [f'{number}.png' for number in range(1, 6)]
+BOXES = [(45, 25, 30, 30), (25, 15, 20, 40), (30, 10, 45, 45), (12, 7, 40, 50)]
+
+
+def written(files, change, names=NAMES) -> tuple:
+    """Write images with four boxes each, changed by a function."""
+    entries = [dict(image_id=number, bbox=change(*box)) for number in range(1, 6) for box in BOXES]
+    return files(names, entries)
+
+
+def to_corners(x, y, width, height):
+    return [x, y, x + width, y + height]
+
+
+def relative(x, y, width, height):
+    return [x / 80, y / 60, width / 80, height / 60]
+
+
+def test_boxes_in_another_format_raise(files):
+    paths, file = written(files, lambda *box: list(box))
+    assert match_boxes(paths, file)[0] == (1, [45, 25, 30, 12])
+    for change, message in (
+        (to_corners, r'like \[left, top, right, bottom\]'),
+        (relative, 'which is smaller than a pixel'),
+    ):
+        paths, file = written(files, change)
+        with pytest.raises(DatasetError, match=rf'boxes\.json: detection at index 0, .*{message}'):
+            find_box_source(file, Inputs(paths))
+
+
+def test_boxes_that_may_have_another_format_are_logged(files, mmengine_log):
+    """Of few images; those that are not used are not checked."""
+    paths, file = written(files, to_corners, NAMES[:2])
     find_box_source(file, Inputs(paths))
+    (message,) = [text for text in mmengine_log.messages if 'look like' in text]
+    assert message.startswith(f'{file}: detection at index 0, of image 1, has the bbox [45, 25, ')
+    entries = [
+        dict(image_id=number, bbox=to_corners(*box), score=0.1)
+        for number in range(1, 6)
+        for box in BOXES
+    ]
+    paths, file = files(NAMES, [*entries, dict(image_id=1, bbox=[45, 25, 30, 30], score=0.9)])
+    find_box_source(file, Inputs(paths), min_score=0.5)
+    assert [text for text in mmengine_log.messages if 'look like' in text] == [message]
+
+
+def test_format_is_checked_once(files, monkeypatch):
+    """A service passes the same file with each image."""
+    paths, name = written(files, lambda *box: list(box))
+    file, calls = BoxFile(name), []
+    monkeypatch.setattr(box_file, 'check_boxes', lambda *arguments: calls.append(1) or [])
+    find_box_source(file, Inputs(paths[:1]))
+    find_box_source(file, Inputs(paths))
+    for path in paths:
+        find_box_source(file, Inputs([path]))
+    assert len(calls) == 2
 
 
 def test_truncated_box_file_raises(files):

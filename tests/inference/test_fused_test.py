@@ -147,6 +147,24 @@ def test_batched_keypoints_equal_test_step(flip_test, monkeypatch):
             np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
 
 
+def test_keypoints_are_decoded_in_single_precision(monkeypatch):
+    """Within autocast, as `tools/test.py --amp` runs the test."""
+    used = replaced(estimator())
+    runtime = used._runtime
+    outputs = []
+    compute = runtime.model.outputs
+    monkeypatch.setattr(
+        runtime.model, 'outputs', lambda x: outputs.append(compute(x)) or outputs[-1]
+    )
+    crops = np.stack([crop.permute(1, 2, 0).numpy() for crop in batch(estimator(), 3)['inputs']])
+    with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16):
+        keypoints, scores = runtime(crops)
+    with torch.inference_mode():
+        expected, expected_scores = runtime.model.decode(outputs[0])
+    np.testing.assert_array_equal(keypoints, expected)
+    np.testing.assert_array_equal(scores, expected_scores)
+
+
 def test_batches_that_are_not_uint8_crops(monkeypatch):
     used = replaced(estimator())
     data = batch(estimator(), 2)

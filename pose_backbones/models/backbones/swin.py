@@ -7,7 +7,6 @@ from functools import wraps
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmpose.models.backbones import SwinTransformer as MMPoseSwinTransformer
-from mmpose.models.backbones.swin import ShiftWindowMSA
 from torch import Tensor, nn
 
 from ...checkpoints.loading import get_weights, load_weights, read_checkpoint
@@ -101,28 +100,6 @@ class SwinTransformer(StateDictNames, MMPoseSwinTransformer):
         }
         weights = _fit_windows(self, convert_backbone(weights))
         load_weights(self, weights, path, ignore=('head.',), optional=_NORMS)
-
-
-def window_reverse(attention: ShiftWindowMSA, windows: Tensor, height: int, width: int) -> Tensor:
-    """Join windows to maps, as MMPose's method.
-
-    MMPose's method computes the batch size as a float, which `torch.export` cannot trace for a
-    variable batch size. This function replaces it in MMPose's class.
-
-    Args:
-        attention: The layer, with its window size S.
-        windows: (N * windows per map, S, S, C).
-        height, width: Size of the maps.
-
-    Returns:
-        (N, height, width, C).
-    """
-    side, channels = attention.window_size, windows.shape[-1]
-    rows = windows.view(-1, height // side, width // side, side, side, channels)
-    return rows.transpose(2, 3).reshape(-1, height, width, channels)
-
-
-ShiftWindowMSA.window_reverse = window_reverse
 
 
 def _leave_out_norms(swin: nn.Module, state_dict: dict, prefix: str, *_rest) -> None:
