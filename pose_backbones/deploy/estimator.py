@@ -112,9 +112,7 @@ def predict_crops(runtime: Runtime, crops: np.ndarray, samples: list) -> list:
     """
     keypoints, scores = runtime(crops)
     instances = [
-        InstanceData(
-            keypoints=keypoints[i : i + 1].astype(np.float64), keypoint_scores=scores[i : i + 1]
-        )
+        InstanceData(keypoints=keypoints[i : i + 1].copy(), keypoint_scores=scores[i : i + 1])
         for i in range(len(samples))
     ]
     # The runtime has already selected the keypoints of `output_keypoint_indices`.

@@ -4,21 +4,12 @@ import json
 
 import pytest
 
-from benchmarks import testing
 from benchmarks.testing import main, write_data
 from pose_backbones.errors import CheckpointError
 
 
-def test_variants_are_timed_on_the_same_boxes(tmp_path, capfd, monkeypatch):
-    """With PyTorch only, since an export takes seconds; MMPose runs in a new process."""
-    run = testing.in_new_process
-    monkeypatch.setattr(
-        testing,
-        'in_new_process',
-        lambda task, variant, *args: (
-            run(task, variant, *args) if variant == 'mmpose' else task(variant, *args)
-        ),
-    )
+def test_variants_are_timed_on_the_same_boxes(tmp_path, capfd):
+    """With PyTorch only, since an export takes seconds."""
     options = ['--images', '2', '--boxes', '7', '--variants', 'mmpose', 'torch']
     main([*options, '--json', str(tmp_path / 'results.json')])
     content = json.loads((tmp_path / 'results.json').read_text())
