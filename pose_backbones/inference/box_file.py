@@ -41,6 +41,7 @@ class BoxFile:
         path: The path.
         left_out: Number of boxes of other categories.
         names: File names in the file, or the image IDs if it has no file names.
+        is_checked: Whether `check_format` has checked boxes of several images.
 
     Raises:
         DatasetError: If the file is missing or is not in COCO's format, or the category cannot be
@@ -71,7 +72,7 @@ class BoxFile:
         self._ids = {str(record['image_id']): record['image_id'] for record in records}
         categories = box_category_ids(file, records, category)
         self._kind = kind
-        self._is_checked = False
+        self.is_checked = False
         self.left_out = 0
         named = {image['file_name']: image['id'] for image in images}
         for index, record in enumerate(records):
@@ -97,7 +98,7 @@ class BoxFile:
         """Check that the boxes fit their images: not, for example, [left, top, right, bottom].
 
         A warning is logged if most of the boxes do not fit, but are too few to be sure. After a
-        check of several images, further calls do nothing.
+        check of several images, `is_checked` is True.
 
         Args:
             sizes: Image ID in the file → width and height in pixels, of some images.
@@ -106,9 +107,7 @@ class BoxFile:
         Raises:
             DatasetError: If most of the boxes in these images do not fit, see `check_boxes`.
         """
-        if self._is_checked:
-            return
-        self._is_checked = len(sizes) > 1
+        self.is_checked = len(sizes) > 1
         entries = {
             index: record
             for image_id in sizes

@@ -259,7 +259,8 @@ def _of_mapping(boxes: Mapping, inputs: Inputs, box_format: str) -> BoxSource:
 
 def _of_file(file: BoxFile, inputs: Inputs, min_score: float) -> BoxSource:
     _check_files(file.find, inputs, file.path, file.names)
-    file.check_format(_sizes(file, inputs), min_score)
+    if not file.is_checked:
+        file.check_format(_sizes(file, inputs), min_score)
 
     def source(frame: Frame) -> Boxes:
         image_id = file.find(frame.name, frame.image_id, frame.is_file)

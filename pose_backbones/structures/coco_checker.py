@@ -41,12 +41,14 @@ from .plausibility import (
     FEWEST,
     Entries,
     Sizes,
+    filled_entries,
     image_sizes,
     images_without_detections,
     implausible_boxes,
     implausible_detections,
     implausible_objects,
     implausible_results,
+    relative_boxes,
     unusual_detections,
 )
 
@@ -210,10 +212,11 @@ def check_detections(file: CocoFile, annotations: CocoFile | None = None) -> lis
     if annotations is not None and not annotations.is_image_list:
         people = annotations.entries('annotations')
     sizes = image_sizes(images)
-    findings += implausible_detections(sizes, entries, people)
+    filled = filled_entries(dict(enumerate(entries)))
+    findings += implausible_detections(sizes, entries, filled, people)
     return [
         *_raise_frequent_warnings(findings),
-        *unusual_detections(sizes, entries),
+        *unusual_detections(sizes, entries, filled),
         *images_without_detections(images, entries, people),
     ]
 
@@ -223,19 +226,21 @@ def check_boxes(kind: str, entries: Entries, sizes: Sizes) -> list[Finding]:
 
     Args:
         kind: `'annotation'` or `'detection'`.
-        entries: Indices in the file → entries, whose fields need not be valid.
+        entries: Indices in the file → entries with a valid `image_id`.
         sizes: Sizes of the images.
 
     Returns:
         What more than half of the boxes, and at least five, have. It is an error if there are at
         least `_MANY_BOXES` boxes in `_MANY_IMAGES` images, or if the boxes are below a pixel.
     """
-    findings = _raise_frequent_warnings(list(implausible_boxes(kind, sizes, entries)))
-    found = [finding for finding in findings if finding.is_error and finding.count >= FEWEST]
-    images = {_key(entry['image_id']) for entry in entries.values()}
+    filled = filled_entries(entries)
+    relative = _raise_frequent_warnings(relative_boxes(kind, filled))
+    others = _raise_frequent_warnings(list(implausible_boxes(kind, sizes, filled)))
+    found = [x for x in (*relative, *others) if x.is_error and x.count >= FEWEST]
+    images = {entry['image_id'] for entry in entries.values()}
     if len(entries) < _MANY_BOXES or len(images) < _MANY_IMAGES:
-        for finding in found:
-            finding.is_error = 'smaller than a pixel' in finding.examples[0]
+        for finding in others:
+            finding.is_error = False
     return found
 
 

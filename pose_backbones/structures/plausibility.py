@@ -95,16 +95,24 @@ def implausible_objects(sizes: Sizes, objects: Sequence[dict], use_area: bool) -
         yield from find_faults('annotation', filled, area, is_error=False)
 
 
-def implausible_boxes(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Finding]:
+def relative_boxes(kind: str, filled: Entries) -> list[Finding]:
+    """Find boxes that are smaller than a pixel, as those that are relative to the image.
+
+    Args:
+        kind: See `Finding`.
+        filled: From `filled_entries`.
+    """
+    return find_faults(kind, filled, _below_a_pixel, is_error=False)
+
+
+def implausible_boxes(kind: str, sizes: Sizes, filled: Entries) -> Iterator[Finding]:
     """Find boxes that do not fit the images, and may be in another format.
 
     Args:
         kind: See `Finding`.
         sizes: Sizes of the images.
-        entries: Annotations or detections, whose fields need not be valid.
+        filled: From `filled_entries`.
     """
-    filled = _filled(entries)
-    yield from find_faults(kind, filled, _below_a_pixel, is_error=False)
     yield from _frequent(
         find_faults(kind, filled, lambda entry: _corners(entry, sizes), is_error=False)
     )
@@ -113,8 +121,8 @@ def implausible_boxes(kind: str, sizes: Sizes, entries: Entries) -> Iterator[Fin
     )
 
 
-def _filled(entries: Entries) -> Entries:
-    """Return the entries with a valid box that has an area."""
+def filled_entries(entries: Entries) -> Entries:
+    """Return the entries with a valid box that has an area; their fields need not be valid."""
     return {
         number: entry
         for number, entry in entries.items()
@@ -123,19 +131,19 @@ def _filled(entries: Entries) -> Entries:
 
 
 def implausible_detections(
-    sizes: Sizes, detections: Sequence[dict], annotations: Sequence[dict]
+    sizes: Sizes, detections: Sequence[dict], filled: Entries, annotations: Sequence[dict]
 ) -> Iterator[Finding]:
     """Find detections whose boxes do not fit the image and the annotated objects.
 
     Args:
         sizes: Sizes of the images.
         detections: Detections, whose fields need not be valid.
+        filled: Those of them that `filled_entries` returns.
         annotations: Annotations of the same images, whose fields need not be valid.
     """
-    entries = dict(enumerate(detections))
-    yield from find_faults('detection', entries, _filled_or_invalid, is_error=False)
-    yield from implausible_boxes('detection', sizes, entries)
-    filled = _filled(entries)
+    yield from find_faults('detection', detections, _filled_or_invalid, is_error=False)
+    yield from relative_boxes('detection', filled)
+    yield from implausible_boxes('detection', sizes, filled)
     yield from _percentages(sizes, filled)
     scored = {
         number: entry for number, entry in filled.items() if has_fields('score')(entry) is None
@@ -143,12 +151,13 @@ def implausible_detections(
     yield from _away_from_objects(scored, annotations)
 
 
-def unusual_detections(sizes: Sizes, detections: Sequence[dict]) -> Iterator[Finding]:
+def unusual_detections(
+    sizes: Sizes, detections: Sequence[dict], filled: Entries
+) -> Iterator[Finding]:
     """Find properties of detections that files in the right format can have, too.
 
     Args:
-        sizes: Sizes of the images.
-        detections: Detections, whose fields need not be valid.
+        sizes, detections, filled: See `implausible_detections`.
     """
     yield from find_faults(
         'detection',
@@ -156,7 +165,7 @@ def unusual_detections(sizes: Sizes, detections: Sequence[dict]) -> Iterator[Fin
         _negative_score,
         is_error=False,
     )
-    yield from _centers(sizes, _filled(dict(enumerate(detections))))
+    yield from _centers(sizes, filled)
 
 
 def implausible_results(results: Sequence[dict]) -> Iterator[Finding]:
