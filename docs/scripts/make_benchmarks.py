@@ -233,7 +233,7 @@ def draw_ratios() -> None:
     axes.invert_yaxis()
     axes.axvline(1, color='gray', linewidth=1)
     axes.set_xlabel('times as fast as PyTorch in float32, unfused')
-    axes.legend()
+    axes.legend(loc='upper right')
     figure.savefig(FIGURE, dpi=120)
     plt.close(figure)
 
